@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 # As in Netflix's VegasLimit: after about multiplier × limit samples the best time is measured again.
 _PROBE_MULTIPLIER = 30
+# So many answers one after another must speak of a queue: one quick answer shows that there is none, and what took long by
+# nature, or while the callee stood still for a moment, is among others.
+_RUN = 8
 # A clock may measure zero for a call inside the process.
 _TICK_S = 1e-6
 # A kind is what `Outgoing.kind` says. If there are more than this, something creates them without limit.
@@ -47,13 +50,14 @@ class ConcurrencyLimiter:
     if the call said something about the callee's load. `random` gives floats in [0, 1).
     """
 
-    __slots__ = ("_limit", "_noload", "_random", "_rules", "in_flight")
+    __slots__ = ("_limit", "_noload", "_queued", "_random", "_rules", "in_flight")
 
     def __init__(self, rules: LimiterRules, random: Callable[[], float]) -> None:
         self._rules = rules
         self._random = random
         self._limit = float(min(max(rules.initial, rules.minimum), rules.maximum))
         self._noload: dict[Hashable, _Noload] = {}
+        self._queued = 0  # answers in a row that speak of a queue
         self.in_flight = 0
 
     @property
@@ -104,11 +108,13 @@ class ConcurrencyLimiter:
     def _move(self, queued: float) -> None:
         step = max(1.0, math.log10(self._limit))
         queued = math.ceil(queued)
+        self._queued = self._queued + 1 if queued > 6 * step else 0
         if queued <= step:
             self._set(self._limit + 6 * step)
         elif queued < 3 * step:
             self._set(self._limit + step)
-        elif queued > 6 * step:
+        elif self._queued == _RUN:
+            self._queued = 0
             self._set(self._limit - step)
 
     def _set(self, limit: float) -> None:
