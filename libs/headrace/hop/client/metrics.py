@@ -52,15 +52,12 @@ class ClientInstruments:
         )
         self.breaker = Gauge(
             "headrace_hop_breaker_state",
-            "0 closed, 1 half open, 2 open, of the method that fares worst.",
+            "0 closed, 1 half open, 2 open; the worst.",
             replica,
             registry=registry,
         )
         self.limit = Gauge(
-            "headrace_hop_limit",
-            "Calls at once that a replica may get, of the method that may get fewest.",
-            replica,
-            registry=registry,
+            "headrace_hop_limit", "Calls of a method at once; the fewest.", replica, registry=registry
         )
 
 

@@ -53,7 +53,8 @@ class Outgoing:
         self.traced = False  # a span is open for it: the transport makes one too and sends its context along
         self.patient = False  # may wait for a slot at the limiter; otherwise it is refused at once
         self.attempt = 1
-        self.sent = False  # whether this attempt reached the transport; if not, its result says nothing about the callee
+        # Whether this attempt reached the transport. If not, or if its caller gave it little time, it says nothing of the callee.
+        self.sent = False
         self.only: Replica | None = None  # the replica that it must go to; None: the balancer chooses
         self.prefer: int | None = None  # index of the replica that it should go to, if that can take it now
         self.replica: Replica | None = None

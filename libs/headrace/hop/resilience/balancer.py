@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from headrace.hop.client import faults
 from headrace.hop.client.outgoing import Layer, Next, Outgoing
@@ -27,6 +27,7 @@ class Candidate(Protocol):
 
 
 C = TypeVar("C", bound=Candidate)
+Picked: TypeAlias = tuple[Replica, Guard]
 
 
 def least_of_two(candidates: Sequence[C], random: Callable[[], float]) -> C:
@@ -96,9 +97,7 @@ def pick(callee: str, replicas: ReplicaSet, random: Callable[[], float]) -> Laye
     return layer
 
 
-async def _wait(
-    callee: str, replicas: ReplicaSet, out: Outgoing, random: Callable[[], float]
-) -> tuple[Replica, Guard]:
+async def _wait(callee: str, replicas: ReplicaSet, out: Outgoing, random: Callable[[], float]) -> Picked:
     if not out.patient:
         raise faults.overloaded(callee, CLIENT_CONCURRENCY)
     with replicas.waiting() as waiter:
@@ -112,9 +111,7 @@ async def _wait(
                 return replica, guard
 
 
-def _choose(
-    callee: str, replicas: ReplicaSet, out: Outgoing, random: Callable[[], float]
-) -> tuple[Replica, Guard]:
+def _choose(callee: str, replicas: ReplicaSet, out: Outgoing, random: Callable[[], float]) -> Picked:
     now, method = time.monotonic(), out.method.name
     candidates = replicas.all if out.only is None else (out.only,)
     ready = [(r, guard) for r in candidates if (guard := r.ready(method, now))]
@@ -126,8 +123,7 @@ def _choose(
     if not out.patient:  # it would be refused by a full replica, so a free slot comes first
         ready = [r for r in ready if r[1].limiter.has_room()] or ready
     # Preferences, each ignored if no replica fulfils it: not tried before, not failing now, with a free slot.
-    if out.tried:
-        ready = [r for r in ready if r[0] not in out.tried] or ready
+    ready = [r for r in ready if r[0] not in out.tried] or ready
     ready = [r for r in ready if not r[1].breaker.doubted(now)] or ready
     ready = [r for r in ready if r[1].limiter.has_room()] or ready
     if out.prefer is not None:

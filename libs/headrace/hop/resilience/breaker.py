@@ -4,9 +4,8 @@ closed → open when, in a rolling window, too many calls failed or were slow, o
 for longer than a slow call takes. open → half_open after a time that doubles at each failed probe. half_open lets a few
 probes through: all succeed → closed, one fails → open again.
 
-What a caller chose does not count: a call that timed out had too little time unless it had several times what answers to as
-many rows usually take, and a call of many rows is slow only compared with others of as many. Whether the whole process has
-fallen silent is not decided here but by its health (`liveness.py`).
+What a caller chose does not count: a call that timed out counts only if it had several times what answers to as many rows
+usually take, and one of many rows is slow only beside others of as many. Whether the process is silent, `liveness.py` decides.
 """
 
 from __future__ import annotations
@@ -47,15 +46,12 @@ _BUCKETS = 10
 # replica, which fails at once and so is never busy, would attract calls and use up retries.
 _DOUBT_S = 0.05
 _MAX_DOUBT_S = 1.0
-# Weight of a new duration in the running mean of answered calls, of each kind of call. A slow one raises the mean by this part
-# only, so that it takes hundreds until they are what is usual.
+# Weight of a new duration in the running mean of each kind of call. Slow ones raise it by this part only: hundreds are usual.
 _USUAL_WEIGHT = 0.1
 _SLOW_RISE = 0.01
-# A call lasts unusually long from so many times the mean of its kind on. A shorter wait that timed out says nothing, nor does
-# one of less than this share of `slow_s`: a busy machine stops for as long.
+# A call lasts unusually long from so many times the mean of its kind on, and from this share of `slow_s` on.
 _UNUSUAL = 4.0
 _LEAST_SHARE = 0.25
-# If there are more kinds than this, something creates them without limit.
 _MAX_KINDS = 256
 # A probe that has no answer yet holds up the next one for no longer than this.
 _PROBE_S = 0.5
@@ -199,27 +195,17 @@ class Breaker:
             self._answered = now
             self._streak = 0
             self._learn(kind, seconds, slow)
-        if permit != self._epoch:
-            return  # it began in another state, so its result is out of date
-        if self._state is State.HALF_OPEN:
-            self._probed(now, failed >= self._rules.failure_ratio or slow)
-            return
-        if failed >= 1:
-            self._streak += 1
-            self._doubt(now)
-        self._count(now, failed, slow)
+        if permit == self._epoch:  # else it began in another state, so its result is out of date
+            self._count(now, failed, slow, failed < 1)
 
-    def timed_out(self, permit: int, now: float, seconds: float, kind: Hashable = 1, rows: int = 1) -> None:
-        """The call got no answer within the `seconds` that its caller gave it: it counts as slow if that was ample."""
-        least = max(self._unusual(kind, rows), _LEAST_SHARE * self._rules.slow_s)
-        if permit != self._epoch or seconds < _EARLY * least:
+    def timed_out(self, permit: int, now: float, seconds: float, kind: Hashable = 1, rows: int = 1) -> bool:
+        """The call got no answer within the `seconds` that its caller gave it. If that was ample (returned), it was slow."""
+        ample = seconds >= _EARLY * max(self._unusual(kind, rows), _LEAST_SHARE * self._rules.slow_s)
+        if permit != self._epoch or not ample:
             self.release(permit)
-        elif self._state is State.HALF_OPEN:
-            self._probed(now, True)
         else:
-            self._streak += 1
-            self._doubt(now)
-            self._count(now, 0.0, True)
+            self._count(now, 0.0, slow=True, answered=False)
+        return ample
 
     def silent(self, now: float) -> None:
         """A call waits in vain, as all of the process do: others had better go elsewhere until it is known what it has."""
@@ -246,7 +232,13 @@ class Breaker:
                 self._usual.clear()
             self._usual[kind] = seconds
 
-    def _count(self, now: float, failed: float, slow: bool) -> None:
+    def _count(self, now: float, failed: float, slow: bool, answered: bool) -> None:
+        if self._state is State.HALF_OPEN:
+            self._probed(now, failed >= self._rules.failure_ratio or slow)
+            return
+        if not answered:
+            self._streak += 1
+            self._doubt(now)
         self._window.add(now, failed, slow)
         if self._broken(now):
             self._open(now)
@@ -353,7 +345,7 @@ def _failed(out: Outgoing, callee: str, permit: int, began: float, fault: Fault)
     if out.method.lengthy or behind:
         state.release(permit)
     elif late:
-        state.timed_out(permit, now, now - began, out.kind, out.rows)
+        out.sent = state.timed_out(permit, now, now - began, out.kind, out.rows)
     else:
         failed = float(counts_against_callee(fault.code, fault.reason))
         state.record(permit, now, now - began, failed, out.kind, out.rows)

@@ -26,8 +26,6 @@ _RUN = 8
 _TICK_S = 1e-6
 # A kind is what `Outgoing.kind` says. If there are more than this, something creates them without limit.
 _MAX_KINDS = 256
-# A call that timed out had enough time if it had so many times what an idle callee needs.
-_AMPLE = 4.0
 # Refusals that speak of the callee's own load. Others speak of a tenant's, of a queue's, or of a service behind it.
 _OWN = frozenset({"", SERVER_CONCURRENCY.name, STREAM_CALLS.name})
 
@@ -98,24 +96,26 @@ class ConcurrencyLimiter:
         """The callee refused the call for load."""
         self._set(self._limit - max(1.0, math.log10(self._limit)))
 
-    def timed_out(self, kind: Hashable, seconds: float) -> None:
-        """The call got no answer within the `seconds` that its caller gave it."""
-        best = self._noload.get(kind)
-        ample = best is not None and seconds >= _AMPLE * best.seconds
-        if ample and self.in_flight * 2 >= self._limit:
-            self.refused()
+    def timed_out(self) -> None:
+        """The call got no answer in ample time."""
+        if self.in_flight * 2 >= self._limit:
+            self._lasted_long()
 
     def _move(self, queued: float) -> None:
         step = max(1.0, math.log10(self._limit))
         queued = math.ceil(queued)
-        self._queued = self._queued + 1 if queued > 6 * step else 0
-        if queued <= step:
-            self._set(self._limit + 6 * step)
-        elif queued < 3 * step:
-            self._set(self._limit + step)
-        elif self._queued == _RUN:
+        if queued > 6 * step:
+            self._lasted_long()
+            return
+        self._queued = 0
+        if queued < 3 * step:
+            self._set(self._limit + (6 * step if queued <= step else step))
+
+    def _lasted_long(self) -> None:
+        self._queued += 1
+        if self._queued == _RUN:
             self._queued = 0
-            self._set(self._limit - step)
+            self.refused()
 
     def _set(self, limit: float) -> None:
         self._limit = min(max(limit, self._rules.minimum), self._rules.maximum)
@@ -143,8 +143,10 @@ def limit(callee: str, replicas: ReplicaSet) -> Layer:
             try:
                 reply = await call_next(out)
             except Fault as fault:
-                if out.sent:
-                    _learn(limiter, out, fault, time.monotonic() - began)
+                if out.sent and fault.code is Code.DEADLINE_EXCEEDED:
+                    limiter.timed_out()
+                elif out.sent and fault.reason == Reason.REASON_OVERLOADED and _is_own(fault):
+                    limiter.refused()
                 raise
             else:
                 limiter.sample(out.kind, time.monotonic() - began)
@@ -158,9 +160,5 @@ def limit(callee: str, replicas: ReplicaSet) -> Layer:
     return layer
 
 
-def _learn(limiter: ConcurrencyLimiter, out: Outgoing, fault: Fault, seconds: float) -> None:
-    if fault.reason == Reason.REASON_OVERLOADED:
-        if fault.code is Code.RESOURCE_EXHAUSTED and fault.metadata.get(KEY, "") in _OWN:
-            limiter.refused()
-    elif fault.code is Code.DEADLINE_EXCEEDED:
-        limiter.timed_out(out.kind, seconds)
+def _is_own(fault: Fault) -> bool:
+    return fault.code is Code.RESOURCE_EXHAUSTED and fault.metadata.get(KEY, "") in _OWN
