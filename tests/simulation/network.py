@@ -23,13 +23,10 @@ from headrace.hop.server.stack import server_stack
 from headrace.hop.transport import wire_errors
 from headrace.hop.transport.stream_server import StreamDemultiplexer
 
-# The delays of messages, seconds; one in `_RARELY` takes up to `_LONG_S`.
+# The delays of messages, seconds; one in a thousand takes up to `_LONG_S`.
 _DELAYS_S = (0.0, 0.00005, 0.0002, 0.003)
-_RARELY = 1000
 _LONG_S = 0.4
-_LARGEST = 4 * 1024 * 1024
 _SERVING = b"\x08\x01"
-
 Metadata = Sequence[tuple[str, str]]
 
 
@@ -47,7 +44,7 @@ class Process:
         bound = bind(self._services)
         self.stack = server_stack(self.name, config.Server(listen=f"unix:/{self.name}"), self._telemetry)
         self.answers = {path: answering(b, self.stack.serve) for path, b in bound.items()}
-        self.demultiplexer = StreamDemultiplexer(self.answers, lambda _: UNIX_PEER, _LARGEST)
+        self.demultiplexer = StreamDemultiplexer(self.answers, lambda _: UNIX_PEER, 1 << 22)
         self.up = True
 
     def kill(self) -> None:
@@ -57,7 +54,7 @@ class Process:
 
     def arrival(self, after: float = 0.0) -> float:
         """When a message arrives that is sent now, or to it: later than `after`."""
-        delay = random.choice(_DELAYS_S) + (random.randrange(_RARELY) == 0) * random.uniform(0, _LONG_S)
+        delay = random.choice(_DELAYS_S) if random.randrange(1000) else random.uniform(0, _LONG_S)
         return max(asyncio.get_running_loop().time() + delay, self.stands_until, after + 1e-7)
 
 
@@ -71,6 +68,10 @@ class Pipe:
     def put(self, message: bytes | None) -> None:
         self._last = self._process.arrival(self._last)
         asyncio.get_running_loop().call_at(self._last, self.messages.put_nowait, message)
+
+    async def all(self) -> AsyncIterator[bytes]:
+        while (message := await self.messages.get()) is not None:
+            yield message
 
 
 class Stream:
@@ -116,11 +117,7 @@ class Stream:
             self.accepted.exception()
 
     async def _serve(self) -> None:
-        async def frames() -> AsyncIterator[bytes]:
-            while (message := await self.up.messages.get()) is not None:
-                yield message
-
-        await self.process.demultiplexer._serve(frames(), _ServerEnd(self))
+        await self.process.demultiplexer._serve(self.up.all(), _ServerEnd(self))
         self.down.put(None)
 
 
@@ -134,9 +131,8 @@ class _ServerEnd:
         return self._stream.metadata
 
     async def send_initial_metadata(self, metadata: Metadata) -> None:
-        accepted, at = self._stream.accepted, self._stream.process.arrival()
-        loop = asyncio.get_running_loop()
-        loop.call_at(at, lambda: accepted.done() or accepted.set_result(metadata))
+        if not self._stream.accepted.done():
+            self._stream.accepted.set_result(metadata)
 
     async def write(self, message: bytes) -> None:
         if self._stream.broken:
@@ -148,16 +144,16 @@ class _ServerEnd:
 
 
 class SimulatedChannels:
-    """In place of `transport.Channels`. `processes`: by address."""
+    """In place of `transport.Channels`."""
 
-    def __init__(self, processes: dict[str, Process], address: str) -> None:
-        self._process = processes[address]
+    def __init__(self, process: Process) -> None:
+        self._process = process
         self._stream: Callable[..., Stream] = lambda metadata=(): Stream(self._process, metadata)
 
-    def stream(self, path: str, now: float) -> Callable[..., Stream]:  # noqa: ARG002 - as of Channels
+    def stream(self, path: str, now: float) -> Callable[..., Stream]:
         return self._stream
 
-    def stub(self, path: str, now: float) -> Callable[..., Coroutine[Any, Any, bytes]]:  # noqa: ARG002
+    def stub(self, path: str, now: float) -> Callable[..., Coroutine[Any, Any, bytes]]:
         async def rpc(data: bytes, timeout: float, metadata: Metadata = ()) -> bytes:
             try:
                 async with asyncio.timeout(timeout):
@@ -169,20 +165,14 @@ class SimulatedChannels:
 
     async def _rpc(self, path: str, data: bytes, timeout: float, metadata: Metadata) -> bytes:
         process, loop = self._process, asyncio.get_running_loop()
-        ends = loop.time() + timeout
+        call = Call(path, UNIX_PEER, loop.time() + timeout, dict(metadata))
         await asyncio.sleep(process.arrival() - loop.time())
         if not process.up:
             raise _error(grpc.StatusCode.UNAVAILABLE)
         try:
-            call = Call(path, UNIX_PEER, ends, dict(metadata))
-            answer = _SERVING if path not in process.answers else await process.answers[path](data, call)
+            answer = await process.answers[path](data, call) if path in process.answers else _SERVING
         except Fault as fault:
-            raise grpc.aio.AioRpcError(
-                wire_errors.status_code(fault.code),
-                grpc.aio.Metadata(),
-                grpc.aio.Metadata(*wire_errors.trailers(fault)),
-                fault.message,
-            ) from None
+            raise _error(wire_errors.status_code(fault.code), *wire_errors.trailers(fault)) from None
         await asyncio.sleep(process.arrival() - loop.time())
         return answer
 
@@ -191,5 +181,5 @@ class SimulatedChannels:
     async def close(self) -> None: ...
 
 
-def _error(code: grpc.StatusCode) -> grpc.aio.AioRpcError:
-    return grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(), "simulated")
+def _error(code: grpc.StatusCode, *trailing: tuple[str, str | bytes]) -> grpc.aio.AioRpcError:
+    return grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(*trailing), "simulated")

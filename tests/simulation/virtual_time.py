@@ -5,17 +5,9 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
-
-_START_S = 1000.0
-# Sums of times may be too small by rounding; the loop would then wait for nothing again and again.
-_RESOLUTION_S = 1e-7
-
-
-class Deadlock(AssertionError):
-    """All tasks wait, and nothing is due."""
 
 
 class _Selector:
@@ -25,15 +17,11 @@ class _Selector:
         self._loop = loop
 
     def select(self, timeout: float | None = None) -> list[Any]:
-        if timeout is None:
-            raise Deadlock("all tasks wait, and nothing is due")
+        assert timeout is not None, "all tasks wait, and nothing is due"
         if timeout > 0:
             self._loop.before_waiting()
             self._loop.now += timeout
         return []
-
-    def get_map(self) -> Mapping[Any, Any]:
-        return {}
 
     def close(self) -> None: ...
 
@@ -42,16 +30,17 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     """`now`: seconds. `before_waiting` is called whenever nothing is ready to run."""
 
     def __init__(self) -> None:
-        self.now = _START_S
+        self.now = 1000.0
         self.before_waiting: Callable[[], None] = lambda: None
-        super().__init__(_Selector(self))  # type: ignore[arg-type] # what of a selector a loop without sockets uses
-        self._clock_resolution = _RESOLUTION_S
+        super().__init__(_Selector(self))  # type: ignore[arg-type] # all that a loop without sockets needs
+        # Sums of times may be too small by rounding; the loop would then wait for nothing again and again.
+        self._clock_resolution = 1e-7
 
     def time(self) -> float:
         return self.now
 
-    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:
-        raise AssertionError(f"a thread in the simulation: {func}")
+    def run_in_executor(self, *_: Any) -> Any:  # type: ignore[override]
+        raise AssertionError("a thread in the simulation")
 
     def _make_self_pipe(self) -> None: ...
 
@@ -62,11 +51,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 @contextmanager
 def virtual_time(seed: int) -> Iterator[VirtualLoop]:
-    """A loop whose time is `time.monotonic` in the whole process, and the global random numbers of a seed."""
+    """A loop whose time is `time.monotonic` of the whole process, and whose seed is that of all random numbers."""
     monotonic, state = time.monotonic, random.getstate()
     loop = VirtualLoop()
     loop.set_exception_handler(lambda *_: None)  # tasks that a failed case leaves
-    time.monotonic = lambda: loop.now
+    time.monotonic = loop.time
     random.seed(seed)
     try:
         yield loop

@@ -190,6 +190,17 @@ def test_many_rows_are_slow_only_beside_as_many() -> None:
         assert breaker.state(now) is state
 
 
+def test_that_it_could_not_be_reached_says_nothing_once_it_answers() -> None:
+    for lost, state in ((True, State.CLOSED), (False, State.OPEN)):
+        breaker = Breaker(RULES, 0)
+        for _ in range(RULES.min_calls):
+            breaker.record(breaker.admit(1.0), 1.0, 0.01, 1.0, lost=lost)
+        breaker.reached(0.9)
+        assert breaker.state(1.0) is State.OPEN
+        breaker.reached(1.1)
+        assert breaker.state(1.1) is state
+
+
 def test_a_probe_without_answer_holds_up_the_next_for_a_moment_only() -> None:
     breaker, now = opened()
     now += 1
@@ -241,10 +252,14 @@ class Machine(RuleBasedStateMachine):
         self.breaker.record(permit, self.now, self.now - began, failed, rows.bit_length(), rows)
 
     @precondition(lambda self: self.out)
-    @rule(data=st.data(), rows=st.integers(1, 4096))
-    def time_out(self, data: st.DataObject, rows: int) -> None:
+    @rule(data=st.data(), rows=st.integers(1, 4096), lost=st.booleans())
+    def time_out(self, data: st.DataObject, rows: int, lost: bool) -> None:
         permit, began, _ = self.out.pop(data.draw(st.integers(0, len(self.out) - 1)))
-        self.breaker.timed_out(permit, self.now, self.now - began, rows.bit_length(), rows)
+        self.breaker.timed_out(permit, self.now, self.now - began, rows.bit_length(), rows, lost)
+
+    @rule(ago=st.floats(0, 12))
+    def reach(self, ago: float) -> None:
+        self.breaker.reached(self.now - ago)
 
     @precondition(lambda self: self.out)
     @rule(data=st.data())

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from headrace.hop.client import faults
 from headrace.hop.client.outgoing import Layer, Next, Outgoing
-from headrace.hop.errors import Code, Fault, counts_against_callee
+from headrace.hop.errors import Code, Fault, Reason, counts_against_callee
 
 if TYPE_CHECKING:
     from headrace.hop.client.settings import BreakerRules
@@ -54,7 +54,9 @@ _UNUSUAL = 4.0
 _LEAST_SHARE = 0.25
 _MAX_KINDS = 256
 # A probe that has no answer yet holds up the next one for no longer than this.
-_PROBE_S = 0.5
+_PROBE_S = 0.1
+# A process that answered so lately is not asked for its health, whatever times out.
+_QUIET_S = 0.1
 
 
 class Window:
@@ -107,6 +109,7 @@ class Breaker:
         "_epoch",
         "_failed_probes",
         "_good_probes",
+        "_lost_at",
         "_next_probe",
         "_open_until",
         "_probes_out",
@@ -128,6 +131,7 @@ class Breaker:
         self._probes_out = 0
         self._next_probe = now
         self._answered = now
+        self._lost_at = math.inf  # when the process could not be reached, if that was the last failure
         self._streak = 0  # failures in a row
         self._doubt_until = now
         # Mean duration of answered calls by kind, seconds.
@@ -184,11 +188,18 @@ class Breaker:
             self._probes_out -= 1
 
     def record(
-        self, permit: int, now: float, seconds: float, failed: float, kind: Hashable = 1, rows: int = 1
+        self,
+        permit: int,
+        now: float,
+        seconds: float,
+        failed: float,
+        kind: Hashable = 1,
+        rows: int = 1,
+        lost: bool = False,
     ) -> None:
         """The call was answered after `seconds`, or broke; `failed` is the share of it that the callee failed (0 to 1).
 
-        `kind` names calls that take about as long, `rows` how many rows this one had.
+        `kind` names calls that take about as long, `rows` how many rows this one had; `lost`: the process was not reached.
         """
         slow = seconds >= self._rules.slow_s and seconds >= self._unusual(kind, rows)
         if failed < 1:
@@ -196,16 +207,26 @@ class Breaker:
             self._streak = 0
             self._learn(kind, seconds, slow)
         if permit == self._epoch:  # else it began in another state, so its result is out of date
-            self._count(now, failed, slow, failed < 1)
+            self._count(now, failed, slow, failed < 1, lost)
 
-    def timed_out(self, permit: int, now: float, seconds: float, kind: Hashable = 1, rows: int = 1) -> bool:
-        """The call got no answer within the `seconds` that its caller gave it. If that was ample (returned), it was slow."""
+    def timed_out(
+        self, permit: int, now: float, seconds: float, kind: Hashable = 1, rows: int = 1, lost: bool = False
+    ) -> bool:
+        """The call got no answer within the `seconds` that its caller gave it. If that was ample (returned), it was slow.
+
+        `lost`: the process answered no other call either.
+        """
         ample = seconds >= _EARLY * max(self._unusual(kind, rows), _LEAST_SHARE * self._rules.slow_s)
-        if permit != self._epoch or not ample:
-            self.release(permit)
+        if permit == self._epoch and ample and self._state is State.CLOSED:
+            self._count(now, 0.0, slow=True, answered=False, lost=lost)
         else:
-            self._count(now, 0.0, slow=True, answered=False)
+            self.release(permit)  # another probe may be answered: what this one asked may take long by nature
         return ample
+
+    def reached(self, at: float) -> None:
+        """The process has answered at this time: that it could not be reached before says nothing any more."""
+        if self._state is not State.CLOSED and at > self._lost_at:
+            self._close()
 
     def silent(self, now: float) -> None:
         """A call waits in vain, as all of the process do: others had better go elsewhere until it is known what it has."""
@@ -232,7 +253,9 @@ class Breaker:
                 self._usual.clear()
             self._usual[kind] = seconds
 
-    def _count(self, now: float, failed: float, slow: bool, answered: bool) -> None:
+    def _count(self, now: float, failed: float, slow: bool, answered: bool, lost: bool) -> None:
+        if failed or slow:
+            self._lost_at = now if lost else math.inf
         if self._state is State.HALF_OPEN:
             self._probed(now, failed >= self._rules.failure_ratio or slow)
             return
@@ -265,10 +288,13 @@ class Breaker:
             return
         self._good_probes += 1
         if self._good_probes >= self._rules.probes:
-            self._enter(State.CLOSED)
-            self._failed_probes = 0
-            self._streak = 0
-            self._window.clear()
+            self._close()
+
+    def _close(self) -> None:
+        self._enter(State.CLOSED)
+        self._failed_probes = 0
+        self._streak = 0
+        self._window.clear()
 
     def _open(self, now: float) -> None:
         self._enter(State.OPEN)
@@ -337,19 +363,20 @@ def _failed(out: Outgoing, callee: str, permit: int, began: float, fault: Fault)
         state.release(permit)
         return
     now = time.monotonic()
-    late = fault.code is Code.DEADLINE_EXCEEDED
+    late, lost = fault.code is Code.DEADLINE_EXCEEDED, fault.reason == Reason.REASON_UNREACHABLE
     # What a service behind the callee failed counts there, and the callee has answered.
     behind = fault.metadata.get("callee", callee) != callee
-    if behind or not (late or fault.code is Code.UNAVAILABLE):
+    if behind or not (late or lost):
         replica.liveness.answered = now
+    silent = replica.liveness.answered < began
     if out.method.lengthy or behind:
         state.release(permit)
     elif late:
-        out.sent = state.timed_out(permit, now, now - began, out.kind, out.rows)
+        out.sent = state.timed_out(permit, now, now - began, out.kind, out.rows, silent)
     else:
         failed = float(counts_against_callee(fault.code, fault.reason))
-        state.record(permit, now, now - began, failed, out.kind, out.rows)
-    if state.tripped or (late and replica.liveness.answered < began):
+        state.record(permit, now, now - began, failed, out.kind, out.rows, lost)
+    if state.tripped or (late and silent and replica.liveness.answered < now - _QUIET_S):
         replica.health_check.begin()
 
 

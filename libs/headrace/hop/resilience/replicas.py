@@ -73,9 +73,11 @@ class Replica:
         guard = self._guards.get(method) or self.guard(method)
         if self.liveness.silent:
             return None
-        if guard.breaker.closed or (not self.health_check.unsure and guard.breaker.ready(now)):
-            return guard
-        return None
+        if not guard.breaker.closed:
+            guard.breaker.reached(self.liveness.answered)
+            if self.health_check.unsure or not guard.breaker.ready(now):
+                return None
+        return guard
 
     def state(self, now: float) -> State:
         """OPEN if it is silent, else that of the method that fares worst."""
