@@ -13,7 +13,7 @@ import pytest
 from headrace.hop.batching.coalesce import Coalescer
 from headrace.hop.batching.queue import BatchQueue
 from headrace.hop.resilience.breaker import Breaker
-from headrace.hop.resilience.liveness import Liveness
+from headrace.hop.resilience.health_check import Liveness
 from headrace.hop.resilience.replicas import Replica
 from headrace.hop.server.checks import Shed
 from tests.simulation.cases import case_of

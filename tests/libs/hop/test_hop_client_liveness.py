@@ -9,8 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from headrace.hop.resilience.health_check import HealthCheck
-from headrace.hop.resilience.liveness import Liveness
+from headrace.hop.resilience.health_check import HealthCheck, Liveness
 
 SLOW_S = 2.0
 

@@ -5,7 +5,7 @@ for longer than a slow call takes. open → half_open after a time that doubles 
 probes through: all succeed → closed, one fails → open again.
 
 What a caller chose does not count: a call that timed out counts only if it had several times what answers to as many rows
-usually take, and one of many rows is slow only beside others of as many. Whether the process is silent, `liveness.py` decides.
+usually take, and one of many rows is slow only beside others of as many. Whether the process is silent, its health says.
 """
 
 from __future__ import annotations
@@ -118,12 +118,14 @@ class Breaker:
         "_streak",
         "_usual",
         "_window",
+        "closed",
     )
 
     def __init__(self, rules: BreakerRules, now: float) -> None:
         self._rules = rules
         self._window = Window(rules.window_s)
         self._state = State.CLOSED
+        self.closed = True  # all calls may go
         self._epoch = 1
         self._open_until = now
         self._failed_probes = 0
@@ -142,11 +144,6 @@ class Breaker:
         if self._state is State.OPEN and now >= self._open_until:
             self._half_open()
         return self._state
-
-    @property
-    def closed(self) -> bool:
-        """Whether all calls may go."""
-        return self._state is State.CLOSED
 
     @property
     def tripped(self) -> bool:
@@ -310,6 +307,7 @@ class Breaker:
 
     def _enter(self, state: State) -> None:
         self._state = state
+        self.closed = state is State.CLOSED
         self._epoch += 1
 
 

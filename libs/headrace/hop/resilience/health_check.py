@@ -1,19 +1,17 @@
 """Active health check: asks a replica that gives reason to doubt whether it answers, before calls find out.
 
-A call that finds out carries many rows: many callers wait for it, those in the batch and those queued behind it. If a replica
-hangs (stopped, deadlocked, behind a broken network), it would cost them their whole timeout. A health check costs no caller
-anything. While a replica is silent no call goes to it; while it has not answered, no call is used as a probe of a breaker.
+A call that finds out carries many rows: many callers wait for it, those in the batch and those queued behind it. A health check
+costs no caller anything. While a replica is silent no call goes to it, and while it has not answered none is used as a probe.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from contextvars import Context
 from typing import Protocol
-
-from headrace.hop.resilience.liveness import Liveness
 
 # A refusal comes at once and is no silence. Timeouts may fire slightly early.
 WHOLE = 0.9
@@ -22,6 +20,38 @@ _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 0.5
 # While a breaker is open, the next check comes when half of its time has passed; the last this long before its end.
 _MARGIN_S = 0.02
+# A process is silent after `slow_s` at most, but no later than this: health is never slow by nature. It has at least half of that
+# for its answer, also if it was not called for long: a busy machine stops for a moment.
+_MOST_S = 2.0
+
+
+class Liveness:
+    """Whether a process answers: a pure state machine. `answered`: when it last answered a call of any method, or for its
+    health (monotonic seconds).
+
+    Timeouts do not say so: callers choose how long they wait. It is silent when it was asked for its health and for long
+    answered neither that nor any call. Any answer ends the silence.
+    """
+
+    __slots__ = ("_most_s", "_silent_at", "answered")
+
+    def __init__(self, slow_s: float, now: float) -> None:
+        self._most_s = WHOLE * min(slow_s, _MOST_S)
+        self._silent_at = -math.inf
+        self.answered = now
+
+    @property
+    def silent(self) -> bool:
+        return self._silent_at > self.answered
+
+    def patience(self, now: float) -> float:
+        """Seconds that a question for its health waits for an answer."""
+        return max(self._most_s - (now - self.answered), self._most_s / 2)
+
+    def unanswered(self, asked: float, now: float) -> None:
+        """The question of `asked` has waited in vain until now."""
+        if self.answered < asked:
+            self._silent_at = now
 
 
 class Checkable(Protocol):

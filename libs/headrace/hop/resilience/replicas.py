@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from headrace.hop.client.settings import ClientRules
 from headrace.hop.resilience.breaker import Breaker, State
-from headrace.hop.resilience.health_check import HealthCheck
+from headrace.hop.resilience.health_check import HealthCheck, Liveness
 from headrace.hop.resilience.limiter import ConcurrencyLimiter
-from headrace.hop.resilience.liveness import Liveness
 from headrace.hop.transport.connection import Transport
 
 
 class Guard:
-    """What keeps calls of one method from one replica: calls of another method neither open its breaker nor take its slots."""
+    """Breaker and limiter of one method at one replica."""
 
     __slots__ = ("breaker", "limiter")
 
@@ -31,8 +31,7 @@ class Replica:
     __slots__ = (
         "__weakref__",
         "_guards",
-        "_random",
-        "_rules",
+        "_initial",
         "address",
         "health_check",
         "idle",
@@ -55,22 +54,19 @@ class Replica:
         self.transport = transport
         self.liveness = Liveness(settings.breaker.slow_s, time.monotonic())
         self.health_check = HealthCheck(self.liveness, transport, self._rest)
-        self._rules, self._random = settings, random
-        self._guards: dict[str, Guard] = {}
+        self._initial = settings.limiter.initial
+        self._guards: defaultdict[str, Guard] = defaultdict(lambda: Guard(settings, random))
         self.outstanding = 0
         self.idle = asyncio.Event()
         self.idle.set()
 
     def guard(self, method: str) -> Guard:
         """Of the method of this name."""
-        guard = self._guards.get(method)
-        if guard is None:
-            guard = self._guards[method] = Guard(self._rules, self._random)
-        return guard
+        return self._guards[method]
 
     def ready(self, method: str, now: float) -> Guard | None:
         """The method's guard if a call may go to it now."""
-        guard = self._guards.get(method) or self.guard(method)
+        guard = self._guards[method]
         if self.liveness.silent:
             return None
         if not guard.breaker.closed:
@@ -83,14 +79,13 @@ class Replica:
         """OPEN if it is silent, else that of the method that fares worst."""
         if self.liveness.silent:
             return State.OPEN
-        states = [guard.breaker.state(now) for guard in self._guards.values()]
+        # A copy: metrics are read in another thread.
+        states = [guard.breaker.state(now) for guard in list(self._guards.values())]
         return max(states, key=lambda state: state.value, default=State.CLOSED)
 
     def limit(self) -> int:
         """Calls at once that it may get of the method that may get fewest."""
-        return min(
-            [guard.limiter.limit for guard in self._guards.values()], default=self._rules.limiter.initial
-        )
+        return min([guard.limiter.limit for guard in list(self._guards.values())], default=self._initial)
 
     def healthy(self, now: float) -> bool:
         """Whether it answered last, whatever it was asked."""
