@@ -39,7 +39,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self.now
 
-    def run_in_executor(self, *_: Any) -> Any:  # type: ignore[override]
+    def run_in_executor(self, *_: Any) -> Any:  # type: ignore[override] # whatever is given
         raise AssertionError("a thread in the simulation")
 
     def _make_self_pipe(self) -> None: ...
