@@ -1,17 +1,28 @@
-"""The replicas of one callee. Each has its own channel, breaker and limiter; replicas are added and removed."""
+"""The replicas of one callee. Each has its own channel, and for each method a breaker and a limiter; replicas come and go."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from headrace.hop.client.settings import ClientRules
-from headrace.hop.resilience.breaker import Breaker
-from headrace.hop.resilience.health_check import HealthCheck
+from headrace.hop.resilience.breaker import Breaker, State
+from headrace.hop.resilience.health_check import HealthCheck, Liveness
 from headrace.hop.resilience.limiter import ConcurrencyLimiter
 from headrace.hop.transport.connection import Transport
+
+
+class Guard:
+    """Breaker and limiter of one method at one replica."""
+
+    __slots__ = ("breaker", "limiter")
+
+    def __init__(self, rules: ClientRules, random: Callable[[], float]) -> None:
+        self.breaker = Breaker(rules.breaker, time.monotonic())
+        self.limiter = ConcurrencyLimiter(rules.limiter, random)
 
 
 class Replica:
@@ -19,12 +30,13 @@ class Replica:
 
     __slots__ = (
         "__weakref__",
+        "_guards",
+        "_initial",
         "address",
-        "breaker",
         "health_check",
         "idle",
         "index",
-        "limiter",
+        "liveness",
         "outstanding",
         "transport",
     )
@@ -40,12 +52,49 @@ class Replica:
         self.index = index
         self.address = address
         self.transport = transport
-        self.breaker = Breaker(settings.breaker, time.monotonic())
-        self.health_check = HealthCheck(self.breaker, transport)
-        self.limiter = ConcurrencyLimiter(settings.limiter, random)
+        self.liveness = Liveness(settings.breaker.slow_s, time.monotonic())
+        self.health_check = HealthCheck(self.liveness, transport, self._rest)
+        self._initial = settings.limiter.initial
+        self._guards: defaultdict[str, Guard] = defaultdict(lambda: Guard(settings, random))
         self.outstanding = 0
         self.idle = asyncio.Event()
         self.idle.set()
+
+    def guard(self, method: str) -> Guard:
+        """Of the method of this name."""
+        return self._guards[method]
+
+    def ready(self, method: str, now: float) -> Guard | None:
+        """The method's guard if a call may go to it now."""
+        guard = self._guards[method]
+        if self.liveness.silent:
+            return None
+        if not guard.breaker.closed:
+            guard.breaker.reached(self.liveness.answered)
+            if self.health_check.unsure or not guard.breaker.ready(now):
+                return None
+        return guard
+
+    def state(self, now: float) -> State:
+        """OPEN if it is silent, else that of the method that fares worst."""
+        if self.liveness.silent:
+            return State.OPEN
+        # A copy: metrics are read in another thread.
+        states = [guard.breaker.state(now) for guard in list(self._guards.values())]
+        return max(states, key=lambda state: state.value, default=State.CLOSED)
+
+    def limit(self) -> int:
+        """Calls at once that it may get of the method that may get fewest."""
+        return min([guard.limiter.limit for guard in list(self._guards.values())], default=self._initial)
+
+    def healthy(self, now: float) -> bool:
+        """Whether it answered last, whatever it was asked."""
+        breakers = [guard.breaker for guard in self._guards.values()]
+        return not self.liveness.silent and all(b.ready(now) and not b.doubted(now) for b in breakers)
+
+    def _rest(self, now: float) -> float | None:
+        waits = [g.breaker.retry_in(now) for g in self._guards.values() if not g.breaker.closed]
+        return max(waits, default=None)
 
     def began(self) -> None:
         self.outstanding += 1
@@ -129,7 +178,7 @@ class ReplicaSet:
 
     def healthy(self, now: float) -> list[Replica]:
         """Those that answered last; all if none did."""
-        return [r for r in self.all if r.breaker.ready(now) and not r.breaker.doubted(now)] or list(self.all)
+        return [r for r in self.all if r.healthy(now)] or list(self.all)
 
     def update(self, addresses: Iterable[str]) -> None:
         """Makes the set hold exactly these addresses. Removed replicas finish their calls, then close."""
