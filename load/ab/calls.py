@@ -1,7 +1,6 @@
-"""How many calls of Python and of C requests cost, counted in one process: the door's application together with all services.
+"""What requests cost in one process, the door's application together with all services: calls of Python and of C, and CPU.
 
-Run as a file with the code of one version first in PYTHONPATH (`load.ab.compare` does), so that the same requests are counted in
-several versions. Prints JSON: by kind of request, the least [Python calls, C calls] of some rounds. Envoy is left out.
+Run with the code of a version first in PYTHONPATH, so that the same requests are counted in several versions. Envoy is left out.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ import struct
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import MutableMapping
 from pathlib import Path
 from types import FrameType
@@ -26,9 +26,25 @@ from headrace.oip import open_inference_pb2 as oip
 
 VARIABLE = "HEADRACE_INGRESS_SETTINGS"
 PATH = "/inference.GRPCInferenceService/ModelInfer"
+HEADERS = {"content-type": "application/grpc", "te": "trailers", "grpc-timeout": "5S"}
+SCOPE: dict[str, Any] = {
+    "type": "http",
+    "method": "POST",
+    "path": PATH,
+    "raw_path": PATH.encode(),
+    "query_string": b"",
+    "scheme": "http",
+    "http_version": "2",
+    "client": ("127.0.0.1", 1),
+    "server": ("127.0.0.1", 8080),
+    "extensions": {"http.response.trailers": {}},
+}
 # Requests at once, and rows in each.
 GROUPS = {"1 row": (1, 1), "8 rows": (1, 8), "64 rows": (1, 64), "8 requests": (8, 1), "64 requests": (64, 1)}
 WARM_UP, ROUNDS = 15, 25
+# Those whose CPU is measured, so often that the least is of a moment in which nobody else disturbed it.
+TIMED = ("1 row", "64 requests")
+TIMED_ROUNDS = 150
 
 
 class Counter:
@@ -37,11 +53,19 @@ class Counter:
     def __init__(self) -> None:
         self.on = False
         self.counts = [0, 0]
+        self._removed = False
         threading.setprofile(self._event)
         sys.setprofile(self._event)
 
+    def remove(self) -> None:
+        """No thread is slowed down any more; each removes it at its next call."""
+        self._removed = True
+        threading.setprofile(None)
+
     def _event(self, _frame: FrameType, event: str, _: object) -> None:
-        if self.on:
+        if self._removed:
+            sys.setprofile(None)
+        elif self.on:
             if event == "call":
                 self.counts[0] += 1
             elif event == "c_call":
@@ -77,41 +101,75 @@ def message(rows: list[dict[str, Any]]) -> bytes:
     return struct.pack(">BI", 0, len(data)) + data
 
 
-async def infer(application: Any, key: str, body: bytes) -> None:
-    """One call, as Envoy makes it. Raises SystemExit if it fails."""
-    sent: list[MutableMapping[str, Any]] = []
-    gone: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-    waiting = [{"type": "http.request", "body": body, "more_body": False}]
+class Walker:
+    """The application of a home, and requests for it."""
 
-    async def receive() -> dict[str, Any]:
-        return waiting.pop() if waiting else await gone
+    def __init__(self, application: Any, home: Path, counter: Counter) -> None:
+        key = (home / "demo.key").read_text().strip()
+        flights = [json.loads(line) for line in (home / "data/requests.jsonl").read_text().splitlines()]
+        self._counter = counter
+        self._headers = HEADERS | {"x-api-key": key}
+        self._application = application
+        self._bodies = {
+            kind: [message(flights[i : i + rows]) for i in range(at_once)]
+            for kind, (at_once, rows) in GROUPS.items()
+        }
 
-    async def send(event: MutableMapping[str, Any]) -> None:
-        sent.append(event)
+    async def calls(self) -> dict[str, list[int]]:
+        """By kind of request: the least number of calls of Python and of C."""
+        found = {}
+        for kind in GROUPS:
+            for _ in range(WARM_UP):
+                await self._ask(kind)
+            rounds = []
+            for _ in range(ROUNDS):
+                await asyncio.sleep(0.02)  # what earlier requests left for later
+                self._counter.counts = [0, 0]
+                self._counter.on = True
+                await self._ask(kind)
+                self._counter.on = False
+                rounds.append(self._counter.counts)
+            found[kind] = [min(counts) for counts in zip(*rounds, strict=True)]
+        return found
 
-    headers = {"content-type": "application/grpc", "te": "trailers", "x-api-key": key, "grpc-timeout": "5S"}
-    scope = {
-        "type": "http",
-        "method": "POST",
-        "path": PATH,
-        "raw_path": PATH.encode(),
-        "query_string": b"",
-        "scheme": "http",
-        "http_version": "2",
-        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
-        "client": ("127.0.0.1", 1),
-        "server": ("127.0.0.1", 8080),
-        "extensions": {"http.response.trailers": {}},
-    }
-    await application(scope, receive, send)
-    gone.set_result({"type": "http.disconnect"})
-    told = dict(pair for event in sent for pair in event.get("headers", ()))
-    if told.get(b"grpc-status") != b"0":
-        raise SystemExit(f"a call failed: {told}")
+    async def cpu(self) -> dict[str, float]:
+        """By kind of request: the least processor time in µs, of all threads. No calls can be counted after it."""
+        self._counter.remove()
+        found = {}
+        for kind in TIMED:
+            rounds = []
+            for _ in range(TIMED_ROUNDS):
+                begin = time.process_time()
+                await self._ask(kind)
+                rounds.append((time.process_time() - begin) * 1e6)
+            found[kind] = min(rounds)
+        return found
+
+    async def _ask(self, kind: str) -> None:
+        await asyncio.gather(*(self._infer(body) for body in self._bodies[kind]))
+
+    async def _infer(self, body: bytes) -> None:
+        """One call, as Envoy makes it. Raises SystemExit if it fails."""
+        sent: list[MutableMapping[str, Any]] = []
+        gone: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        waiting = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def receive() -> dict[str, Any]:
+            return waiting.pop() if waiting else await gone
+
+        async def send(event: MutableMapping[str, Any]) -> None:
+            sent.append(event)
+
+        headers = [(name.encode(), value.encode()) for name, value in self._headers.items()]
+        await self._application({**SCOPE, "headers": headers}, receive, send)
+        gone.set_result({"type": "http.disconnect"})
+        told = dict(pair for event in sent for pair in event.get("headers", ()))
+        if told.get(b"grpc-status") != b"0":
+            raise SystemExit(f"a call failed: {told}")
 
 
-async def counted(home: Path, counter: Counter) -> dict[str, list[list[int]]]:
-    """Counts of each round, by kind of request."""
+async def answer(home: Path, counter: Counter) -> None:
+    """Starts the application, and answers each line of stdin, `calls` or `cpu`, by a line of JSON."""
     from services.ingress.asgi import IngressApplication  # reads the environment
 
     application = IngressApplication()
@@ -121,41 +179,21 @@ async def counted(home: Path, counter: Counter) -> dict[str, list[list[int]]]:
     await events.put({"type": "lifespan.startup"})
     if (reply := await said.get())["type"] != "lifespan.startup.complete":
         raise SystemExit(reply.get("message", "the door did not start"))
-    key = (home / "demo.key").read_text().strip()
-    flights = [json.loads(line) for line in (home / "data/requests.jsonl").read_text().splitlines()]
-    found = {}
-    for name, (at_once, rows) in GROUPS.items():
-        bodies = [message(flights[i : i + rows]) for i in range(at_once)]
-        found[name] = [await _round(application, key, bodies, counter) for _ in range(WARM_UP + ROUNDS)][
-            WARM_UP:
-        ]
+    walker = Walker(application, home, counter)
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        print(json.dumps(await getattr(walker, line.strip())()), flush=True)
     await events.put({"type": "lifespan.shutdown"})
     await lifespan
-    return found
-
-
-async def _round(application: Any, key: str, bodies: list[bytes], counter: Counter) -> list[int]:
-    await asyncio.sleep(0.02)  # what earlier requests left for later
-    counter.counts = [0, 0]
-    counter.on = True
-    await asyncio.gather(*(infer(application, key, body) for body in bodies))
-    counter.on = False
-    return counter.counts
 
 
 def main() -> None:
     """`python -m load.ab.calls HOME`: of a home that was up together."""
     counter = Counter()
-    home = Path(sys.argv[1]).absolute()
     gc.disable()  # its callbacks are calls
+    home = Path(sys.argv[1]).absolute()
     with tempfile.TemporaryDirectory(prefix="calls-") as folder:
         os.environ[VARIABLE] = str(settings(home, Path(folder)))  # noqa: TID251 - how Envoy's process tells the application
-        found = uvloop.run(counted(home, counter))
-    print(
-        json.dumps(
-            {kind: [min(counts) for counts in zip(*rounds, strict=True)] for kind, rounds in found.items()}
-        )
-    )
+        uvloop.run(answer(home, counter))
 
 
 if __name__ == "__main__":

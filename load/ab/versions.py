@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from load.systems import headrace as systems
 from load.systems.processes import ROOT
@@ -35,11 +37,38 @@ class Version:
     python: str
     home: Path
 
-    def run(self, *arguments: str) -> str:
-        """Runs Python with this version's code; returns what it prints. Raises SystemExit if it fails."""
+    def command(self, *arguments: str) -> list[str]:
+        """Runs Python with this version's code; hashes are those of each other run, so that sets have one order."""
         paths = f"PYTHONPATH={self.root}:{self.root / 'libs'}:{ROOT}"
+        return ["/usr/bin/env", paths, "PYTHONHASHSEED=0", self.python, *arguments]
+
+    @contextmanager
+    def conversation(self, module: str) -> Iterator[Callable[[str], Any]]:
+        """Starts a module for its home; what is returned sends a line and returns what is answered, as JSON."""
+        command = self.command("-m", module, str(self.home))
+        pipe = subprocess.PIPE
+        with subprocess.Popen(command, cwd=self.root, stdin=pipe, stdout=pipe, text=True) as process:
+            questions, answers = process.stdin, process.stdout
+            assert questions is not None
+            assert answers is not None
+
+            def ask(line: str) -> Any:
+                with suppress(BrokenPipeError):  # it has ended, as the missing answer says
+                    print(line, file=questions, flush=True)
+                if not (answer := answers.readline()):
+                    raise SystemExit(f"{self.name}: {module} ended without an answer")
+                return json.loads(answer)
+
+            try:
+                yield ask
+            finally:
+                with suppress(BrokenPipeError):
+                    questions.close()
+
+    def headrace(self, *arguments: str) -> str:
+        """Runs this version's command for its home; returns what it prints. Raises SystemExit if it fails."""
         done = subprocess.run(
-            ["/usr/bin/env", paths, "PYTHONHASHSEED=0", self.python, *arguments],
+            self.command("-c", _CLI, *arguments, "--home", str(self.home)),
             cwd=self.root,
             capture_output=True,
             text=True,
@@ -48,13 +77,9 @@ class Version:
         )
         if done.returncode:
             raise SystemExit(
-                f"{self.name}: {' '.join(arguments)} failed:\n{done.stdout}{done.stderr[-4000:]}"
+                f"{self.name}: headrace {' '.join(arguments)} failed:\n{done.stdout}{done.stderr}"
             )
         return done.stdout
-
-    def headrace(self, *arguments: str) -> str:
-        """Runs this version's command for its home."""
-        return self.run("-c", _CLI, *arguments, "--home", str(self.home))
 
     @contextmanager
     def up(self, shape: systems.Shape) -> Iterator[None]:
