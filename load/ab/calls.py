@@ -14,7 +14,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import MutableMapping
+from collections.abc import AsyncIterator, MutableMapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -26,7 +27,7 @@ from headrace.oip import open_inference_pb2 as oip
 
 VARIABLE = "HEADRACE_INGRESS_SETTINGS"
 PATH = "/inference.GRPCInferenceService/ModelInfer"
-HEADERS = {"content-type": "application/grpc", "te": "trailers", "grpc-timeout": "5S"}
+HEADERS = ((b"content-type", b"application/grpc"), (b"te", b"trailers"), (b"grpc-timeout", b"5S"))
 SCOPE: dict[str, Any] = {
     "type": "http",
     "method": "POST",
@@ -105,10 +106,9 @@ class Walker:
     """The application of a home, and requests for it."""
 
     def __init__(self, application: Any, home: Path, counter: Counter) -> None:
-        key = (home / "demo.key").read_text().strip()
+        self._key = (home / "demo.key").read_text().strip()
         flights = [json.loads(line) for line in (home / "data/requests.jsonl").read_text().splitlines()]
         self._counter = counter
-        self._headers = HEADERS | {"x-api-key": key}
         self._application = application
         self._bodies = {
             kind: [message(flights[i : i + rows]) for i in range(at_once)]
@@ -146,30 +146,32 @@ class Walker:
         return found
 
     async def _ask(self, kind: str) -> None:
-        await asyncio.gather(*(self._infer(body) for body in self._bodies[kind]))
-
-    async def _infer(self, body: bytes) -> None:
-        """One call, as Envoy makes it. Raises SystemExit if it fails."""
-        sent: list[MutableMapping[str, Any]] = []
-        gone: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-        waiting = [{"type": "http.request", "body": body, "more_body": False}]
-
-        async def receive() -> dict[str, Any]:
-            return waiting.pop() if waiting else await gone
-
-        async def send(event: MutableMapping[str, Any]) -> None:
-            sent.append(event)
-
-        headers = [(name.encode(), value.encode()) for name, value in self._headers.items()]
-        await self._application({**SCOPE, "headers": headers}, receive, send)
-        gone.set_result({"type": "http.disconnect"})
-        told = dict(pair for event in sent for pair in event.get("headers", ()))
-        if told.get(b"grpc-status") != b"0":
-            raise SystemExit(f"a call failed: {told}")
+        await asyncio.gather(*(infer(self._application, self._key, body) for body in self._bodies[kind]))
 
 
-async def answer(home: Path, counter: Counter) -> None:
-    """Starts the application, and answers each line of stdin, `calls` or `cpu`, by a line of JSON."""
+async def infer(application: Any, key: str, body: bytes) -> None:
+    """One call, as Envoy makes it. Raises SystemExit if it fails."""
+    sent: list[MutableMapping[str, Any]] = []
+    gone: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+    waiting = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive() -> dict[str, Any]:
+        return waiting.pop() if waiting else await gone
+
+    async def send(event: MutableMapping[str, Any]) -> None:
+        sent.append(event)
+
+    await application({**SCOPE, "headers": [*HEADERS, (b"x-api-key", key.encode())]}, receive, send)
+    gone.set_result({"type": "http.disconnect"})
+    told = dict(pair for event in sent for pair in event.get("headers", ()))
+    if told.get(b"grpc-status") != b"0":
+        raise SystemExit(f"a call failed: {told}")
+
+
+@asynccontextmanager
+async def door(file: Path) -> AsyncIterator[Any]:
+    """The ingress's ASGI application with settings from `file`. Raises SystemExit with what it says if it does not start."""
+    os.environ[VARIABLE] = str(file)  # noqa: TID251 - how Envoy's process tells the application
     from services.ingress.asgi import IngressApplication  # reads the environment
 
     application = IngressApplication()
@@ -179,11 +181,17 @@ async def answer(home: Path, counter: Counter) -> None:
     await events.put({"type": "lifespan.startup"})
     if (reply := await said.get())["type"] != "lifespan.startup.complete":
         raise SystemExit(reply.get("message", "the door did not start"))
-    walker = Walker(application, home, counter)
-    while line := await asyncio.to_thread(sys.stdin.readline):
-        print(json.dumps(await getattr(walker, line.strip())()), flush=True)
+    yield application
     await events.put({"type": "lifespan.shutdown"})
     await lifespan
+
+
+async def answer(home: Path, file: Path, counter: Counter) -> None:
+    """Starts the application, and answers each line of stdin, `calls` or `cpu`, by a line of JSON."""
+    async with door(file) as application:
+        walker = Walker(application, home, counter)
+        while line := await asyncio.to_thread(sys.stdin.readline):
+            print(json.dumps(await getattr(walker, line.strip())()), flush=True)
 
 
 def main() -> None:
@@ -192,8 +200,7 @@ def main() -> None:
     gc.disable()  # its callbacks are calls
     home = Path(sys.argv[1]).absolute()
     with tempfile.TemporaryDirectory(prefix="calls-") as folder:
-        os.environ[VARIABLE] = str(settings(home, Path(folder)))  # noqa: TID251 - how Envoy's process tells the application
-        uvloop.run(answer(home, counter))
+        uvloop.run(answer(home, settings(home, Path(folder)), counter))
 
 
 if __name__ == "__main__":
