@@ -120,13 +120,13 @@ class Walker:
         found = {}
         for kind in GROUPS:
             for _ in range(WARM_UP):
-                await self._ask(kind)
+                await self._send(kind)
             rounds = []
             for _ in range(ROUNDS):
                 await asyncio.sleep(0.02)  # what earlier requests left for later
                 self._counter.counts = [0, 0]
                 self._counter.on = True
-                await self._ask(kind)
+                await self._send(kind)
                 self._counter.on = False
                 rounds.append(self._counter.counts)
             found[kind] = [min(counts) for counts in zip(*rounds, strict=True)]
@@ -140,12 +140,12 @@ class Walker:
             rounds = []
             for _ in range(TIMED_ROUNDS):
                 begin = time.process_time()
-                await self._ask(kind)
+                await self._send(kind)
                 rounds.append((time.process_time() - begin) * 1e6)
             found[kind] = min(rounds)
         return found
 
-    async def _ask(self, kind: str) -> None:
+    async def _send(self, kind: str) -> None:
         await asyncio.gather(*(infer(self._application, self._key, body) for body in self._bodies[kind]))
 
 

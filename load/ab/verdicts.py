@@ -33,6 +33,11 @@ def worse_pairs(what: str, measured: Mapping[str, Sequence[float]], tolerated: f
     `measured`: of `base`, of `again` (a second system of the base) and of `new`. Prints the line in each case.
     """
     base, again, new = (np.array(measured[name]) for name in ("base", "again", "new"))
+    # NaN: nothing was answered in that round. Where that is so of the base, the machine did something else.
+    told = np.isfinite(base) & np.isfinite(again)
+    base, again, new = base[told], again[told], np.nan_to_num(new, nan=np.inf)[told]
+    if not len(base):
+        return [f"{what}: nothing was answered"]
     equal, ratios = again / base, new / base
     limit = max(tolerated, float(np.percentile(np.maximum(equal, 1 / equal), _SPREAD)))
     line = (

@@ -52,7 +52,7 @@ class Version:
             assert questions is not None
             assert answers is not None
 
-            def ask(line: str) -> Any:
+            def exchange(line: str) -> Any:
                 with suppress(BrokenPipeError):  # it has ended, as the missing answer says
                     print(line, file=questions, flush=True)
                 if not (answer := answers.readline()):
@@ -60,7 +60,7 @@ class Version:
                 return json.loads(answer)
 
             try:
-                yield ask
+                yield exchange
             finally:
                 with suppress(BrokenPipeError):
                     questions.close()

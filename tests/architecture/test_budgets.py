@@ -24,7 +24,7 @@ NOT_BY_HAND = re.compile(
 )
 # The field has terms for these: CONTRIBUTING.md, Names.
 PRIVATE = re.compile(
-    r"(^|_)(kept|keep|told|tell|asked?|looks?|takes?|took|shown?|shows?|put|away|began|noted?|eyes?|beside|whoever)(_|$)",
+    r"(^|_)(kept|keep|told|tell|ask(ed|s)?|looks?|takes?|took|shown?|shows?|put|away|began|noted?|eyes?|beside|whoever)(_|$)",
     re.IGNORECASE,
 )
 RUN = 6

@@ -33,7 +33,7 @@ def measurements() -> set[str]:
 
 
 @pytest.mark.parametrize("name", IDS)
-def test_what_shows_it_is_there(name: str) -> None:
+def test_its_tests_and_commands_exist(name: str) -> None:
     row = ROWS[name]
     assert [test for test in row["tests"] if not (FOLDER / test).is_file()] == []
     assert [

@@ -52,7 +52,15 @@ def test_latency_may_grow_by_what_equal_builds_differ(factor: float, red: bool) 
 
 
 def test_a_system_that_answered_nothing_is_worse() -> None:
-    assert worse_pairs("p50", pairs(1.0, 0.1) | {"new": [float("nan")] * 9}, 1.0)
+    nothing = [float("nan")] * 9
+    assert worse_pairs("p50", pairs(1.0, 0.1) | {"new": nothing}, 1.0)
+    assert worse_pairs("p50", pairs(1.0, 0.1) | {"base": nothing}, 1.0)
+
+
+def test_a_round_in_which_the_machine_did_something_else_says_nothing() -> None:
+    measured = pairs(1.0, 0.01)
+    measured["new"][3] = measured["again"][5] = float("nan")
+    assert not worse_pairs("p50", measured, 1.05)
 
 
 def test_the_last_landed_version_is_the_last_line() -> None:
