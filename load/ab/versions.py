@@ -119,7 +119,7 @@ def versions(prepared: Path, base: str, names: dict[str, bool]) -> list[Version]
 def _unpacked(commit: str) -> Path:
     folder = _FOLDER / commit
     if not folder.exists():
-        parts = ("libs", "services", "deploy", "requirements.lock")
+        parts = ("libs", "services", "deploy", "requirements.lock", "pyproject.toml", "README.md", "LICENSE")
         done = subprocess.run(["git", "archive", commit, *parts], cwd=ROOT, capture_output=True, check=False)
         if done.returncode:
             raise SystemExit(
@@ -139,10 +139,11 @@ def _interpreter(root: Path) -> str:
     if lock.read_bytes() == (ROOT / "requirements.lock").read_bytes():
         return sys.executable
     if not python.exists():
-        uv = str(Path(sys.executable).parent / "uv")
+        install = ("pip", "install", "-q", "--python", str(python), "--no-deps", "--no-build-isolation")
         for command in (
-            ["venv", "-q", "--python", sys.executable, str(python.parents[1])],
-            ["pip", "sync", "-q", "--python", str(python), "--require-hashes", str(lock)],
+            ("venv", "-q", "--python", sys.executable, str(python.parents[1])),
+            ("pip", "sync", "-q", "--python", str(python), "--require-hashes", str(lock)),
+            (*install, "-e", str(root)),  # names the services that there are
         ):
-            subprocess.run([uv, *command], check=True)
+            subprocess.run([str(Path(sys.executable).parent / "uv"), *command], check=True)
     return str(python)
