@@ -4,7 +4,7 @@
 
 Builds the real services from the settings of a prepared home (`make up` makes one, `make down` may follow) in one process, on
 unix sockets of their own (apart) or without sockets (together), sends the door's ASGI application the same gRPC ModelInfer a
-hundred times, and counts five more with `sys.setprofile`. What one of the five did not need (a timer that ran meanwhile) does
+hundred times, and counts some more with `sys.setprofile`. What one of them did not need (a timer that ran meanwhile) does
 not count. Envoy is left out; so are the standard library and generated code.
 """
 
@@ -34,7 +34,7 @@ from load.ab.calls import door, infer, message
 
 ROOT = Path(__file__).parents[2]
 WARM_UP_CALLS = 100
-WALKS = 5
+WALKS = 20
 GENERATED = ("_pb2.py", "_pb2_grpc.py")
 FLIGHT = {
     "carrier": "B6",
