@@ -27,9 +27,12 @@ def worse_counts(base: Counts, new: Counts) -> list[str]:
     ]
 
 
-def worse_pairs(what: str, measured: Mapping[str, Sequence[float]], tolerated: float) -> list[str]:
+def worse_pairs(
+    what: str, measured: Mapping[str, Sequence[float]], tolerated: float, *, sure: bool = False
+) -> list[str]:
     """A line if the median of the pairs' ratios is greater than tolerated, and than the spread of two equal builds.
 
+    With `sure` also where equal builds differ by more than is tolerated, as then nobody knows.
     `measured`: of `base`, of `again` (a second system of the base) and of `new`. Prints the line in each case.
     """
     base, again, new = (np.array(measured[name]) for name in ("base", "again", "new"))
@@ -45,7 +48,9 @@ def worse_pairs(what: str, measured: Mapping[str, Sequence[float]], tolerated: f
         f" equal builds {_text(equal)}"
     )
     print(line, flush=True)
-    return [line] if not np.median(ratios) <= limit else []
+    if np.median(ratios) <= limit <= (tolerated if sure else np.inf):
+        return []
+    return [line if np.median(ratios) > limit else f"not told, as equal builds differ too much: {line}"]
 
 
 def _text(ratios: NDArray[np.float64]) -> str:

@@ -47,7 +47,13 @@ class Version:
         """Starts a module for its home; what is returned sends a line and returns what is answered, as JSON."""
         command = self.command("-m", module, str(self.home))
         pipe = subprocess.PIPE
-        with subprocess.Popen(command, cwd=self.root, stdin=pipe, stdout=pipe, text=True) as process:
+        log = self.home / "run" / f"{module}.log"
+        with (
+            log.open("w") as errors,
+            subprocess.Popen(
+                command, cwd=self.root, stdin=pipe, stdout=pipe, stderr=errors, text=True
+            ) as process,
+        ):
             questions, answers = process.stdin, process.stdout
             assert questions is not None
             assert answers is not None
@@ -56,7 +62,9 @@ class Version:
                 with suppress(BrokenPipeError):  # it has ended, as the missing answer says
                     print(line, file=questions, flush=True)
                 if not (answer := answers.readline()):
-                    raise SystemExit(f"{self.name}: {module} ended without an answer")
+                    raise SystemExit(
+                        f"{self.name}: {module} ended without an answer: {log.read_text()[-1000:]}"
+                    )
                 return json.loads(answer)
 
             try:

@@ -149,8 +149,10 @@ async def walked(home: Path, shape: str) -> Counter[CodeType]:
             for _ in range(WALKS):
                 await asyncio.sleep(0.1)  # what a call leaves for later belongs to that call
                 walk.on = True
-                await infer(application, key, body)
+                told = await infer(application, key, body)
                 walk.on = False
+                if told.get(b"grpc-status") != b"0":
+                    raise SystemExit(f"a call failed: {told}")
                 walks.append(walk.take())
     return reduce(and_, walks)
 

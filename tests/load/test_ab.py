@@ -46,6 +46,12 @@ def test_cpu_may_grow_by_five_percent_or_by_what_equal_builds_differ(
     assert bool(worse_pairs("CPU", pairs(factor, noise), 1.05)) == red
 
 
+def test_where_equal_builds_differ_by_more_than_is_tolerated_nothing_is_known() -> None:
+    assert not worse_pairs("CPU", pairs(1.0, 0.01), 1.05, sure=True)
+    [line] = worse_pairs("CPU", pairs(1.0, 0.3), 1.05, sure=True)
+    assert line.startswith("not told")
+
+
 @pytest.mark.parametrize(("factor", "red"), [(1.0, False), (1.03, False), (1.2, True)])
 def test_latency_may_grow_by_what_equal_builds_differ(factor: float, red: bool) -> None:
     assert bool(worse_pairs("p50", pairs(factor, 0.1), 1.0)) == red
