@@ -1,4 +1,4 @@
-"""python -m load COMMAND: every figure of load/RESULTS.md and load/HISTORY.md comes from one of these.
+"""python -m load COMMAND: the figures of load/RESULTS.md and load/HISTORY.md come from these, or from studies that are no more.
 
 closed     closed loop over concurrency; with `--reference` beside the naive chain
 open       open loop at given rates (Poisson arrivals; latency counted from when a request was due)
@@ -23,20 +23,9 @@ autoscaling  how the autoscaling of `deploy/kubernetes` would follow a step, a w
 cascade    what a cascade of models saves and what quality it costs, on real flights; `--door`: in a running system too
 drift      shifted traffic through the door: after how many rows and seconds the column that changed is named
 check      a minute, for CI: does natural batching still save CPU as it should?
+ab         this version and the last landed one in turns: red if a request costs more; `--counts`: calls alone, for CI
 
-hop        a call between two processes, on a stream and as an RPC
-shadow-offer  what shadows and the recording add to a live batch
-leases     what limits that doors share add to a request, and their exchanges with Redis to a door
-refusals   what a refusal costs in Envoy alone
-routes     choosing an arm for each row: canary, rules, caps, partition; how even a partition is
 executor   the executor in one process: overhead, latency, batching, a version swap
-features   the features service against `feast serve`; `features-added`: what its stage adds to a request;
-           `features-outage`: its store is killed, stopped, slow, unreachable, or answers garbage
-audit      the audit log: collecting and verifying a million entries
-ticks      what counting each answer costs the router
-sketches   what the sketches cost that drift is judged by
-events     what an event of each prediction costs, before the answer and beside it
-response-cache  an answer that was kept beside one that is computed: pictures, and flights, whose key needs the features
 moderation pictures through the ingress of a running headrace: rate, latency and memory
 memory     what each process of a running headrace holds
 

@@ -209,7 +209,7 @@ def _copied_from(shared: Path | None) -> bool:
     """Copies what another lane has prepared into HOME; False if none has."""
     if shared is None or not shared.exists():
         return False
-    _copy(shared, HOME)
+    copy_prepared(shared, HOME)
     return True
 
 
@@ -218,14 +218,15 @@ def _copy_to(shared: Path | None) -> None:
     if shared is None or shared.exists():
         return
     part = shared.with_name(f"{shared.name}.{os.getpid()}")
-    _copy(HOME, part)
+    copy_prepared(HOME, part)
     try:
         part.rename(shared)
     except OSError:  # another lane was faster
         shutil.rmtree(part)
 
 
-def _copy(source: Path, target: Path) -> None:
+def copy_prepared(source: Path, target: Path) -> None:
+    """Copies what `headrace up` prepares, and nothing of a run."""
     target.mkdir(parents=True, exist_ok=True)
     for name in _PARTS:
         path = source / name

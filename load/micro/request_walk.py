@@ -1,10 +1,10 @@
 """The way of one warm request through the code: how many files, functions and calls of ours it needs.
 
-    python -m load.micro.request_walk [--home .headrace] [--shape apart|together] [--list]
+    python -m load.micro.request_walk [--home .headrace] [--shape apart|together] [--list] [--budget FILE]
 
 Builds the real services from the settings of a prepared home (`make up` makes one, `make down` may follow) in one process, on
 unix sockets of their own (apart) or without sockets (together), sends the door's ASGI application the same gRPC ModelInfer a
-hundred times, and counts five more with `sys.setprofile`. What one of the five did not need (a timer that ran meanwhile) does
+hundred times, and counts some more with `sys.setprofile`. What one of them did not need (a timer that ran meanwhile) does
 not count. Envoy is left out; so are the standard library and generated code.
 """
 
@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
-import struct
 import sys
 import tempfile
 import threading
+import tomllib
 from collections import Counter
-from collections.abc import AsyncIterator, MutableMapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import reduce
 from importlib.metadata import entry_points
@@ -31,23 +30,21 @@ import yaml
 
 from headrace import hop
 from headrace.hop import config
-from headrace.oip import open_inference_pb2 as oip
+from load.ab.calls import door, infer, message
 
 ROOT = Path(__file__).parents[2]
-SETTINGS_VARIABLE = "HEADRACE_INGRESS_SETTINGS"
-PATH = "/inference.GRPCInferenceService/ModelInfer"
 WARM_UP_CALLS = 100
-WALKS = 5
+WALKS = 20
 GENERATED = ("_pb2.py", "_pb2_grpc.py")
-FLIGHT: dict[str, tuple[str, Any]] = {
-    "carrier": ("BYTES", "B6"),
-    "origin": ("BYTES", "JFK"),
-    "dest": ("BYTES", "LAX"),
-    "tailnum": ("BYTES", "N789JB"),
-    "month": ("INT32", 12),
-    "day_of_week": ("INT32", 5),
-    "hour": ("INT32", 16),
-    "minute": ("INT32", 35),
+FLIGHT = {
+    "carrier": "B6",
+    "origin": "JFK",
+    "dest": "LAX",
+    "tailnum": "N789JB",
+    "month": 12,
+    "day_of_week": 5,
+    "hour": 16,
+    "minute": 35,
 }
 
 
@@ -83,7 +80,7 @@ class Walk:
 
 def _counts(file: str) -> bool:
     ours = file.startswith(f"{ROOT}/") and "/.venv/" not in file
-    return ours and not file.endswith(GENERATED) and file != __file__
+    return ours and not file.endswith(GENERATED) and not file.startswith(f"{ROOT}/load/")
 
 
 class Home:
@@ -135,81 +132,6 @@ async def leaves(home: Home) -> AsyncIterator[None]:
         yield
 
 
-class Door:
-    """The ingress's ASGI application, called as Envoy calls it."""
-
-    def __init__(self, key: str) -> None:
-        from services.ingress.asgi import (
-            IngressApplication,  # imported last: by then the settings are written
-        )
-
-        self._app = IngressApplication()
-        self._key = key.encode()
-        self._events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        self._said: asyncio.Queue[MutableMapping[str, Any]] = asyncio.Queue()
-
-    async def open(self) -> asyncio.Task[None]:
-        """Starts its lifespan; SystemExit with what it says if it does not start."""
-        task = asyncio.ensure_future(self._app({"type": "lifespan"}, self._events.get, self._said.put))
-        await self._events.put({"type": "lifespan.startup"})
-        said = await self._said.get()
-        if said["type"] != "lifespan.startup.complete":
-            raise SystemExit(said.get("message", "the ingress did not start"))
-        return task
-
-    async def close(self, task: asyncio.Task[None]) -> None:
-        """Ends the lifespan."""
-        await self._events.put({"type": "lifespan.shutdown"})
-        await task
-
-    async def infer(self, body: bytes) -> bytes:
-        """One gRPC call; SystemExit if it fails, with its status."""
-        received: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        await received.put({"type": "http.request", "body": body, "more_body": False})
-        sent: list[MutableMapping[str, Any]] = []
-
-        async def send(message: MutableMapping[str, Any]) -> None:
-            sent.append(message)
-
-        await self._app(self._scope(), received.get, send)
-        headers = dict(pair for message in sent for pair in message.get("headers", ()))
-        if headers.get(b"grpc-status") != b"0":
-            raise SystemExit(f"the call failed: {headers.get(b'grpc-message', b'').decode()}")
-        return b"".join(message.get("body", b"") for message in sent)
-
-    def _scope(self) -> dict[str, Any]:
-        headers = [
-            (b"content-type", b"application/grpc"),
-            (b"te", b"trailers"),
-            (b"x-api-key", self._key),
-            (b"grpc-timeout", b"5S"),
-        ]
-        return {
-            "type": "http",
-            "method": "POST",
-            "path": PATH,
-            "raw_path": PATH.encode(),
-            "query_string": b"",
-            "scheme": "http",
-            "http_version": "2",
-            "headers": headers,
-            "client": ("127.0.0.1", 1),
-            "server": ("127.0.0.1", 8080),
-            "extensions": {"http.response.trailers": {}},
-        }
-
-
-def request() -> bytes:
-    """A flight of the demo pipeline as a gRPC message of one row."""
-    message = oip.ModelInferRequest(model_name="flights", id="walk")
-    for name, (kind, value) in FLIGHT.items():
-        message.inputs.add(name=name, datatype=kind, shape=[1])
-        data = struct.pack("<I", len(value)) + value.encode() if kind == "BYTES" else struct.pack("<i", value)
-        message.raw_input_contents.append(data)
-    data = message.SerializeToString()
-    return struct.pack(">BI", 0, len(data)) + data
-
-
 async def walked(home: Path, shape: str) -> Counter[CodeType]:
     """Calls that each of some equal requests makes, after many like them."""
     walk = Walk()
@@ -217,22 +139,21 @@ async def walked(home: Path, shape: str) -> Counter[CodeType]:
     walk.install()
     with tempfile.TemporaryDirectory(prefix="walk-") as folder:
         prepared = Home(home.absolute(), Path(folder), shape)
-        os.environ[SETTINGS_VARIABLE] = str(prepared.door())  # noqa: TID251 - how Envoy's process tells the application
         async with AsyncExitStack() as stack:
             if shape == "apart":
                 await stack.enter_async_context(leaves(prepared))
-            door = Door((home / "demo.key").read_text().strip())
-            lifespan = await door.open()
-            body = request()
+            application = await stack.enter_async_context(door(prepared.door()))
+            key, body = (home / "demo.key").read_text().strip(), message([FLIGHT])
             for _ in range(WARM_UP_CALLS):
-                await door.infer(body)
+                await infer(application, key, body)
             for _ in range(WALKS):
                 await asyncio.sleep(0.1)  # what a call leaves for later belongs to that call
                 walk.on = True
-                await door.infer(body)
+                told = await infer(application, key, body)
                 walk.on = False
+                if told.get(b"grpc-status") != b"0":
+                    raise SystemExit(f"a call failed: {told}")
                 walks.append(walk.take())
-            await door.close(lifespan)
     return reduce(and_, walks)
 
 
@@ -242,6 +163,7 @@ def main() -> None:
     parser.add_argument("--home", type=Path, default=ROOT / ".headrace")
     parser.add_argument("--shape", choices=("apart", "together"), default="apart")
     parser.add_argument("--list", action="store_true", help="the files, with the calls in each")
+    parser.add_argument("--budget", type=Path, help="TOML whose `walk_files` are the most that there may be")
     given = parser.parse_args()
     if not (given.home / "run" / "config" / "ingress.0.yaml").exists():
         raise SystemExit(
@@ -253,6 +175,10 @@ def main() -> None:
         for name, count in sorted(files.items()):
             print(f"{count:6} {name}")
     print(f"{given.shape}: {len(files)} files, {len(calls)} functions, {calls.total()} calls")
+    if given.budget and len(files) > (most := tomllib.loads(given.budget.read_text())["walk_files"]):
+        raise SystemExit(
+            f"{given.budget} allows {most} files: `--list` names them; join or leave out what is not needed"
+        )
 
 
 if __name__ == "__main__":

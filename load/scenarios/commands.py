@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from load.ab import command as ab
+from load.ab.versions import last_landed
 from load.arguments import HOME, Commands, RunCommand, command, cores, names, numbers, system_command
 from load.autoscaling import command as autoscaling
 from load.scenarios import (
@@ -42,6 +44,13 @@ def add(commands: Commands) -> None:
 def _add_loops(commands: Commands) -> None:
     """Requests to a whole headrace, and what became of them."""
     system_command(commands, "check", check.run)
+    versions = command(commands, "ab", ab.run)
+    versions.add_argument("--base", default=last_landed(), help="a commit; else the last that landed")
+    versions.add_argument("--shape", choices=["together", "apart"], default="together")
+    versions.add_argument("--counts", action="store_true", help="calls of a request alone: a minute, for CI")
+    versions.add_argument("--conc", type=numbers, default=[1, 64])
+    versions.add_argument("--pairs", type=int, default=9)
+    versions.add_argument("--seconds", type=float, default=2.0)
     loop = system_command(commands, "closed", closed.run)
     loop.add_argument("--conc", type=numbers, default=[1, 8, 32, 64])
     loop.add_argument("--runs", type=int, default=3)

@@ -41,7 +41,7 @@ pytestmark = needs_program("redis-server")
 VIEWS = ["planes", "tail_history", "route_history", "congestion", "weather"]
 BY_TAIL = {"planes", "tail_history"}
 FAULT_S = 2.0
-# By itself, without a restart. About a second where it is measured (`python -m load features-outage`); CI has taken 2.1.
+# By itself, without a restart. About a second where it was measured (load/HISTORY.md); CI has taken 2.1.
 RECOVERED_S = 20.0
 # What the pipeline allows: three times the usual, as a busy machine needs it; and a twentieth of it for the store, which is still
 # less than a slow one takes.

@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from headrace.cli.installation import first_releases, layout
+import pytest
+
+from headrace.cli.installation import first_releases, layout, preparation
+from headrace.cli.supervision import daemon
 from headrace.releases import FileReleases
-from tests.libs.cli.released_home import current, made, write_document
+from headrace.repository import publish
+from tests.libs.cli.released_home import X, Y, current, made, run, write_document
 from tests.libs.releases.small_pipeline import changed
 
 
@@ -49,3 +53,23 @@ def test_a_document_whose_model_is_not_there_is_named(tmp_path: Path) -> None:
     assert "arms.live.models.lihgt: there is no model 'lihgt'" in problem
     assert "headrace models add lihgt FILE" in problem
     assert current(home) is None
+
+
+def test_up_releases_what_served_and_not_what_it_trains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A home of a version that had no releases: other code trains other models, which must not go live by a start."""
+    home = made(tmp_path / "home")
+
+    def trained(place: layout.Layout, _: object) -> None:
+        publish(place.models, "light", "11", b"trained by other code", inputs=[X], outputs=[Y])
+
+    def not_started(*_: object, **__: object) -> None:
+        raise daemon.StartError("no further")
+
+    monkeypatch.setattr(preparation, "prepare", trained)
+    monkeypatch.setattr(daemon, "start_supervisor", not_started)
+    assert "no further" in run(home, "up").output
+    release = current(home)
+    assert release is not None
+    assert release.live.models == {"light": "10", "heavy": "7"}

@@ -79,8 +79,11 @@ def up(
     began = time.monotonic()
     try:
         with _progress() as progress:
-            _prepare(layout, progress)
             _secrets(layout, progress)
+            if layout.models.is_dir() and not layout.releases.exists():
+                # What served before there were releases goes on: other code may train another version below.
+                _release(layout, progress)
+            _prepare(layout, progress)
             _release(layout, progress)
             supervisor = _start(layout, shape, counts, progress, tie=foreground)
     except (preparation.PrepareError, daemon.StartError, ConfigError, LayoutError) as error:

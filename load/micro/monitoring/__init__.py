@@ -1,1 +1,0 @@
-"""What monitoring costs: counts, events, sketches, the audit log."""

@@ -1,0 +1,1 @@
+"""Golden files of public names. `python -m tests.golden` renews them."""
