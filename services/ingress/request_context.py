@@ -6,7 +6,6 @@ import math
 import random
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -155,12 +154,17 @@ class RequestContext:
 def begin(method: str, headers: Mapping[bytes, bytes], now: float, trace_ratio: float) -> RequestContext:
     """The context of a request that arrived at `now`, with the identity in `x-request-id` or a new one."""
     # White space around a value is no part of it, and no error, as gRPC's PROTOCOL-HTTP2 and RFC 9110 demand.
-    headers = {name: value.strip() for name, value in headers.items()}
+    # All are looked through at once, as almost none has any. A value has no line break.
+    values = b"\n".join((b"", *headers.values(), b""))
+    if b"\n " in values or b" \n" in values or b"\t" in values:
+        headers = {name: value.strip() for name, value in headers.items()}
     context = RequestContext(method, headers, now, read_trace(headers, trace_ratio))
     context.idempotency_key = headers.get(b"idempotency-key")
     # One that is too long, or no text, is as good as none: nothing in the reply's body could be wrong by it.
-    with suppress(Fault, UnicodeDecodeError):
+    try:
         context.identify(headers.get(b"x-request-id", b"").decode())
+    except (Fault, UnicodeDecodeError):
+        context.request_id = ""
     if not context.request_id:
         context.request_id = new_request_id()
     return context

@@ -63,7 +63,7 @@ async def model_infer(door: Folder, headers: dict[str, str], n: int = 3) -> Answ
 
 async def posted(door: Folder, path: str, body: bytes, kind: str, headers: dict[str, str]) -> Answer:
     # curl leaves a header without a value, unless a `;` says that it has none.
-    sent = [f"content-type: {kind}", *(f"{k}: {v}" if v else f"{k};" for k, v in headers.items())]
+    sent = [f"content-type: {kind}", *(f"{k}: {v}" if v.strip() else f"{k};" for k, v in headers.items())]
     _, said, content = await asyncio.to_thread(http, door, path, body, *sent)
     return content, said
 
