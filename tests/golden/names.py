@@ -28,7 +28,7 @@ def commands() -> list[str]:
     return [
         " ".join(("headrace", *path, *found))
         for path, command in _commands(get_command(app))
-        for found in ((), *((_parameter(p),) for p in command.params))
+        for found in ((), *((name,) for p in command.params for name in _names(p)))
     ]
 
 
@@ -41,10 +41,10 @@ def _commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[
         yield from _commands(child, (*path, name))
 
 
-def _parameter(parameter: Any) -> str:
+def _names(parameter: Any) -> tuple[str, ...]:
     if parameter.param_type_name == "argument":
-        return f"<{parameter.name}>"
-    return "/".join((*parameter.opts, *parameter.secondary_opts))
+        return (f"<{parameter.name}>",)
+    return (*parameter.opts, *parameter.secondary_opts)
 
 
 def settings() -> list[str]:
