@@ -62,6 +62,7 @@ def test_every_line_of_the_ledger_can_be_read_and_proves_something() -> None:
     assert [row for row in rows if not len(row) or row.revision.endswith(ledger.CHANGED)] == []
 
 
+@pytest.mark.timeout(900)  # it imports all tests: half a minute of a processor
 def test_all_slow_tests_can_be_collected_at_once() -> None:
     assert len(slow.collected("tests")) > 200
 
