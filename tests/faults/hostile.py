@@ -29,7 +29,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescri
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
-from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (  # type: ignore[import-untyped]
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (  # type: ignore[import-untyped]  # it has no types
     ProtoReflectionDescriptorDatabase,
 )
 from PIL import Image
@@ -166,7 +166,8 @@ def _message(rpc: MethodDescriptor, rows: Sequence[Mapping[str, Any]], pipeline:
             made.outcomes.add(request_id=f"{pipeline}-{i}", row=i % 7, name="delayed", label=bool(i % 2))
     else:
         _fill(made, rpc.input_type, pipeline if len(rows) == 1 else "x" * len(rows))
-    return made  # type: ignore[no-any-return]
+    done: Message = made
+    return done
 
 
 def _fill(message: Any, kind: Descriptor, text: str) -> None:

@@ -102,10 +102,10 @@ class Scene:
         self._system = system
         self._target = system.endpoints["grpc"]
         add_hurried(system, THEIRS, PATIENT_MS)
-        self._keys = {name: _key(name) for name in ("good", "hostile", "generous")}
-        self.good = Good(system, self._keys["good"])
+        self.keys = {name: _key(name) for name in ("good", "hostile", "generous")}
+        self.good = Good(system, self.keys["good"])
         request = row_request(system.rows[0])
-        poll("the keys open", lambda: all(system.predict(request, key=k) for k in self._keys.values()))
+        poll("the keys open", lambda: all(system.predict(request, key=k) for k in self.keys.values()))
         self.rpcs = rpcs(self._target)
         self.spans: list[Span] = []
 
@@ -114,7 +114,7 @@ class Scene:
         """The good tenant asks, and hostile ones can be told what to do."""
         arguments = ("-m", "tests.faults.hostile")
         self._process = await asyncio.create_subprocess_exec(sys.executable, *arguments, stdin=-1, stdout=-1)
-        self._tell([self._target, self._keys])
+        self._tell([self._target, self.keys])
         try:
             await self._done(-1, Case(PREDICT, callers=1, rate=1.0, seconds=0.1))  # it is ready
             async with self.good.asking():

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
 
+from headrace.api.inference.v1 import inference_pb2 as pb
 from services.ingress.protocols.rest import protocol as rest
 from tests.faults.hostile import REST, Case, content
 from tests.faults.isolation import Scene
-from tests.system import System
+from tests.system import System, poll, row_request
 
 EXPLAIN = "/headrace.api.inference.v1.InferenceService/Explain"
 CASES = 40
@@ -38,6 +40,26 @@ def test_every_rpc_has_a_request_in_every_form(scene: Scene) -> None:
         assert content(rpc, "grpc", "flights", "few") or not rpc.input_type.fields
         assert content(rpc, "json", "flights", "one")
     assert len(REST) == len(rest._READS) + 7
+
+
+def test_many_explanations_of_one_tenant_leave_another_its_turn(scene: Scene, system: System) -> None:
+    with system.channel() as channel:
+        explain: Any = channel.unary_unary(
+            EXPLAIN, pb.ExplainRequest.SerializeToString, pb.ExplainResponse.FromString
+        )
+
+        def begin(tenant: str, rows: int) -> Any:
+            request = pb.ExplainRequest(pipeline="flights", rows=row_request(*system.rows[:rows]).rows)
+            return explain.future(request, timeout=240, metadata=system.auth(scene.keys[tenant]))
+
+        many = [begin("generous", 8) for _ in range(8)]
+        poll("one tenant has half of the line", lambda: sum(call.done() for call in many) == 4)
+        assert {dict(c.trailing_metadata())["grpc-retry-pushback-ms"] for c in many if c.done()} == {"1000"}
+        # Behind it the 32 rows of the other tenant would all be done first.
+        assert len(begin("good", 1).result().rows) == 1
+        assert sum(call.done() for call in many) == 4
+        for call in many:
+            call.cancel()
 
 
 def test_short_explanations_of_one_tenant_fail_no_prediction_of_another(scene: Scene) -> None:
