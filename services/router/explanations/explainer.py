@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -101,15 +102,27 @@ class Explainer:
         except Exception as error:  # noqa: BLE001 - nothing of an explanation may fail a live call
             self._log.error("a batch will not be explained", error=f"{type(error).__name__}: {error}")
 
-    async def ask(self, subject: Subject, rows: Sequence[Row]) -> list[Explained]:
-        """Explains rows of a tenant for somebody who waits; cancelled when nobody does. Raises Fault, ExplanationError."""
-        with self._slot.entered(rows[0].tenant, len(rows)) as entry:
+    @contextmanager
+    def entered(self, tenant: str, rows: int) -> Iterator[Entry]:
+        """Around all work for rows of a tenant for somebody who waits; cancelled when nobody does. Raises Fault."""
+        with self._slot.entered(tenant, rows) as entry:
             try:
-                found = [await self._explain(subject, row, entry) for row in rows]
-                self._metrics.asked.inc(len(found))
-                return found
+                yield entry
             finally:
                 self._came.set()  # what it took is to be told
+
+    async def ask(self, subject: Subject, rows: Sequence[Row], entry: Entry) -> list[Explained]:
+        """Explains rows that have entered. Raises Fault, ExplanationError."""
+        found = [await self._explain(subject, row, entry) for row in rows]
+        self._metrics.asked.inc(len(found))
+        return found
+
+    @asynccontextmanager
+    async def turn(self, entry: Entry) -> AsyncIterator[Turn]:
+        """Around work that is no piece of an explanation, and takes turns with these."""
+        turn = self._turn(entry)
+        yield turn
+        await self._rest(entry, [], turn)
 
     async def run(self) -> None:
         """Explains what waits, until cancelled."""

@@ -119,12 +119,13 @@ class FairSlot:
             self._grant()
 
     async def acquire(self, entry: Entry) -> None:
-        """Returns when it has its turn; at once if it has it already."""
+        """Returns when it has its turn; at once if it has it already. Stages that run at the same time share the turn."""
         if self._turns.running is entry:
             return
-        entry.granted = asyncio.Event()
-        self._turns.want(entry)
-        self._grant()
+        if entry.granted is None or entry.order is None:
+            entry.granted = asyncio.Event()
+            self._turns.want(entry)
+            self._grant()
         await entry.granted.wait()
 
     def release(self, entry: Entry) -> None:

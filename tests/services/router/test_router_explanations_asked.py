@@ -14,7 +14,7 @@ from headrace.api.router.v1 import explain_pb2
 from headrace.columns import Batch, Column
 from headrace.hop.errors import Code, Fault, Reason
 from services.router.explanations.explainer import asked_rest
-from tests.services.router.router_leaves import SCORED, Suite, batch_of
+from tests.services.router.router_leaves import SCORED, TWO_MODELS, Suite, batch_of
 from tests.services.router.test_router_explanations import DEMANDING, EXPLAIN, explain, running, until
 
 
@@ -257,3 +257,40 @@ async def test_rows_whose_caller_left_are_not_run(tmp_path: Path) -> None:
         await first
         await explain(started, rows_of("last"))
         assert set(tenants) == {"first", "last"}
+
+
+async def test_stages_at_the_same_time_share_a_turn(tmp_path: Path) -> None:
+    held = asyncio.Event()
+
+    async def hold(batch: Batch) -> None:
+        await held.wait()
+
+    text = TWO_MODELS.replace("pipeline: two", "pipeline: scored")
+    rule = "explanations: {output: c, base: {x: 1.0}}\noutputs:"
+    async with running(tmp_path, text.replace("outputs: [a", f"{rule} [a")) as (started, _):
+        started.executor.hook = hold
+        first = asyncio.create_task(explain(started, batch_of(["abcd"], [3.0])))
+        await until(lambda: started.executor.calls)
+        second = asyncio.create_task(explain(started, batch_of(["abcd"], [3.0])))
+        await asyncio.sleep(0.2)  # both models of it wait for their turn
+        held.set()
+        assert len(await first) == len(await second) == 1
+
+
+async def test_refused_rows_cost_the_pipeline_nothing(tmp_path: Path) -> None:
+    async with running(tmp_path, DEMANDING, explanations={"max_asked_rows": 1}) as (started, _):
+        held = asyncio.Event()
+
+        async def hold(batch: Batch) -> None:
+            await held.wait()
+
+        started.executor.hook = hold
+        working = asyncio.create_task(explain(started, batch_of(["abcd"], [3.0])))
+        await until(lambda: started.executor.calls)
+        read = len(started.features.calls)
+        with pytest.raises(Fault) as caught:
+            await explain(started, batch_of(["abcd"], [3.0]))
+        assert caught.value.metadata["limiter"] == "explanations"
+        assert len(started.features.calls) == read == 1
+        held.set()
+        await working
