@@ -55,7 +55,9 @@ async def build(config: FeaturesConfig, runtime: Runtime) -> AsyncIterator[Seque
         raise ConfigError(f"features: {error}; is `repo` a prepared Feast repository?") from error
     breaker = Breaker(config.breaker, time.monotonic())
     cache = CacheTimes(config.cache_s, config.blind_cache_s)
-    fetcher = Fetcher(store, memory, breaker, metrics, time.monotonic, cache, telemetry.log)
+    fetcher = Fetcher(
+        store, memory, breaker, metrics, time.monotonic, cache, telemetry.log, config.store_timeout_s
+    )
     deriver = OnDemandRunner(deriving, metrics)
     reader = Reader(fetcher, stock, deriver, metrics, Clocks(time.monotonic, WALL), config.store_timeout_s)
     warmer = WarmUp(store, stock, time.monotonic, telemetry.log)

@@ -59,6 +59,8 @@ EXPLAIN = unary(
     explain_pb2.ExplainRequest,
     explain_pb2.ExplainResponse,
     idempotent=True,
+    # How long it takes depends on what is asked; the router shares its time among tenants.
+    lengthy=True,
 )
 INFER = unary(pb.DESCRIPTOR, "RouterService", "Infer", pb.InferRequest, pb.InferResponse, idempotent=True)
 LIST = unary(

@@ -92,11 +92,11 @@ class ServiceSettings(Settings):
 
 
 class BreakerSettings(Settings, BreakerRules):
-    """Circuit breaker of one replica, validated."""
+    """Circuit breaker of one method at one replica, validated."""
 
 
 class LimiterSettings(Settings, LimiterRules):
-    """Adaptive concurrency limit towards one replica, validated."""
+    """Adaptive concurrency limit of one method at one replica, validated."""
 
 
 class RetrySettings(Settings, RetryRules):

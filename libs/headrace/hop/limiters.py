@@ -157,7 +157,7 @@ TENANT_QUERIES = Limiter(
 # Every client of hop.
 BREAKER = Limiter(
     "breaker",
-    "calls to a callee that fails",
+    "calls of a method to a callee that fails them or is silent",
     "caller's client settings `breaker`",
     "libs/headrace/hop/resilience/breaker.py",
     _GONE,
@@ -166,7 +166,7 @@ BREAKER = Limiter(
 )
 CLIENT_CONCURRENCY = Limiter(
     "client_concurrency",
-    "calls in flight to one replica, when they are not batched",
+    "calls of a method in flight to one replica, when they are not batched",
     "caller's client settings `limiter`",
     "libs/headrace/hop/resilience/limiter.py",
     _FULL,
@@ -175,7 +175,7 @@ CLIENT_CONCURRENCY = Limiter(
 )
 CLIENT_QUEUE = Limiter(
     "client_queue",
-    "rows that wait in a client for their batch; the lowest priority is refused first",
+    "rows that wait in a client for their batch; the lowest priority is refused first, then who has most rows",
     "caller's client settings `coalesce.max_waiting_rows`",
     "libs/headrace/hop/batching/queue.py",
     _FULL,

@@ -78,8 +78,9 @@ class Fetcher:
         clock: Callable[[], float],
         cache: CacheTimes,
         log: Log,
+        patience_s: float,
     ) -> None:
-        """`clock`: monotonic seconds."""
+        """`clock`: monotonic seconds. `patience_s`: a store that does not answer within this has failed."""
         self._store = store
         self._memory = memory
         self._breaker = breaker
@@ -87,6 +88,7 @@ class Fetcher:
         self._clock = clock
         self._cache = cache
         self._log = log
+        self._patience_s = patience_s
         self._failing = False
         self._single_flight = SingleFlight()
         self._changed: set[bytes] = set()
@@ -206,7 +208,10 @@ class Fetcher:
             self._failing = False
             self._log.info("the store answers again")
         now = self._clock()
-        self._breaker.record(permit, now, now - began, 1.0 if error else 0.0, error == "timeout")
+        if error == "timeout" and timeout_s < self._patience_s:
+            self._breaker.release(permit)  # its caller had less time, which says nothing about the store
+        else:
+            self._breaker.record(permit, now, now - began, 1.0 if error else 0.0)
         self._observer.read(now - began, error)
         return found
 

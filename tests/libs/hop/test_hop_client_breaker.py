@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from headrace.hop.client.settings import BreakerRules as Rules
-from headrace.hop.resilience.breaker import Breaker, State
+from headrace.hop.resilience.breaker import _PROBE_S, Breaker, State
 
 RULES = Rules(
     window_s=5, min_calls=10, failure_ratio=0.5, slow_s=2, slow_ratio=0.9, open_s=1, max_open_s=10, probes=2
@@ -99,7 +99,7 @@ def test_opens_on_silence_though_the_window_is_full_of_answers() -> None:
     for _ in range(3):  # a few large calls that hang for a second each
         permit = breaker.admit(now)
         now += 1
-        breaker.record(permit, now, 1.0, 1.0, timed_out=True)
+        breaker.timed_out(permit, now, 1.0)
     assert breaker.state(now) is State.OPEN
 
 
@@ -147,38 +147,6 @@ def test_a_probe_that_never_left_gives_its_place_back() -> None:
     assert breaker.state(now) is State.HALF_OPEN
 
 
-def test_questions_without_answer_keep_it_open_as_failed_probes_do() -> None:
-    breaker, now = opened()
-    waits = []
-    for _ in range(5):
-        waits.append(breaker.retry_in(now))
-        now += breaker.retry_in(now) - 0.01
-        breaker.unanswered(now)
-    assert waits == pytest.approx([1, 2, 4, 8, 10])
-    now += breaker.retry_in(now)
-    now = run(breaker, now, 2)
-    assert breaker.state(now) is State.CLOSED
-
-
-def test_a_question_without_answer_does_not_overrule_a_probe() -> None:
-    breaker, now = opened()
-    now += 1
-    breaker.unanswered(now)
-    assert breaker.state(now) is State.OPEN  # nobody had tried
-    now += breaker.retry_in(now)
-    permit = breaker.admit(now)
-    breaker.unanswered(now)
-    breaker.record(permit, now, 0.01, 0.0)
-    breaker.unanswered(now)
-    assert breaker.state(now) is State.HALF_OPEN
-
-
-def test_a_question_without_answer_opens_nothing() -> None:
-    breaker = Breaker(RULES, 0)
-    breaker.unanswered(0)
-    assert breaker.state(0) is State.CLOSED
-
-
 def test_late_news_of_an_earlier_state_is_ignored() -> None:
     breaker = Breaker(RULES, 0)
     old = breaker.admit(0)
@@ -188,13 +156,64 @@ def test_late_news_of_an_earlier_state_is_ignored() -> None:
     assert breaker.state(now) is State.HALF_OPEN
 
 
-def test_a_deadline_shorter_than_the_usual_time_is_the_callers_doing() -> None:
+@pytest.mark.parametrize(("usual", "given"), [(0.01, 0.4), (0.5, 1.7), (0.0, 1.7)])
+def test_a_deadline_that_is_not_ample_is_the_callers_doing(usual: float, given: float) -> None:
+    """Ample is a quarter of `slow_s`, and four times what is usual; `slow_s` where that is not known (0)."""
     breaker = Breaker(RULES, 0)
-    now = run(breaker, 0, 5, seconds=0.5)
+    now = run(breaker, 0, 5, seconds=usual) if usual else 0.0
     for _ in range(100):
         permit = breaker.admit(now)
         now += 0.001
-        breaker.record(permit, now, 0.001, 1.0, timed_out=True)
+        breaker.timed_out(permit, now, given)
+    assert breaker.state(now) is State.CLOSED
+    assert not breaker.doubted(now)
+
+
+def test_ample_time_in_vain_opens_it_unless_others_are_answered() -> None:
+    for answered, state in ((0, State.OPEN), (10, State.CLOSED)):
+        breaker = Breaker(RULES, 0)
+        now = run(breaker, 0, 5) + 10.0  # what is usual; the window is empty again
+        for _ in range(40):
+            now = run(breaker, now, answered // 5, step=0.001)
+            permit = breaker.admit(now)
+            breaker.timed_out(permit, now, 1.0)
+        assert breaker.state(now) is state
+
+
+def test_many_rows_are_slow_only_beside_as_many() -> None:
+    breaker, now = Breaker(RULES, 0), 0.0
+    for seconds, state in ((5.0, State.CLOSED), (25.0, State.OPEN)):
+        now += 10
+        for _ in range(20):
+            permit = breaker.admit(now)
+            breaker.record(permit, now, seconds, 0.0, kind=10, rows=1000)
+        assert breaker.state(now) is state
+
+
+def test_that_it_could_not_be_reached_says_nothing_once_it_answers() -> None:
+    for lost, state in ((True, State.CLOSED), (False, State.OPEN)):
+        breaker = Breaker(RULES, 0)
+        for _ in range(RULES.min_calls):
+            breaker.record(breaker.admit(1.0), 1.0, 0.01, 1.0, lost=lost)
+        breaker.reached(0.9)
+        assert breaker.state(1.0) is State.OPEN
+        breaker.reached(1.1)
+        assert breaker.state(1.1) is state
+
+
+def test_a_probe_without_answer_holds_up_the_next_for_a_moment_only() -> None:
+    breaker, now = opened()
+    now += 1
+    held = [breaker.admit(now) for _ in range(3)]
+    assert [bool(p) for p in held] == [True, True, False]
+    now += _PROBE_S
+    for _ in range(RULES.probes):
+        permit = breaker.admit(now)
+        assert permit
+        breaker.record(permit, now, 0.01, 0.0)
+        now += _PROBE_S
+    assert breaker.state(now) is State.CLOSED
+    breaker.timed_out(held[0], now, 5.0)
     assert breaker.state(now) is State.CLOSED
 
 
@@ -220,18 +239,27 @@ class Machine(RuleBasedStateMachine):
             self.out.append((permit, self.now, self.breaker.state(self.now)))
 
     @rule()
-    def unanswered(self) -> None:
+    def silent(self) -> None:
         before = self.breaker.state(self.now)
-        self.breaker.unanswered(self.now)
-        # It only ever lengthens a rest, or begins it again before a call was risked.
+        self.breaker.silent(self.now)
         after = self.breaker.state(self.now)
         assert after is before or (before, after) == (State.HALF_OPEN, State.OPEN)
 
     @precondition(lambda self: self.out)
-    @rule(data=st.data(), failed=st.floats(0, 1), timed_out=st.booleans())
-    def end(self, data: st.DataObject, failed: float, timed_out: bool) -> None:
+    @rule(data=st.data(), failed=st.floats(0, 1), rows=st.integers(1, 4096))
+    def end(self, data: st.DataObject, failed: float, rows: int) -> None:
         permit, began, _ = self.out.pop(data.draw(st.integers(0, len(self.out) - 1)))
-        self.breaker.record(permit, self.now, self.now - began, failed, timed_out and failed == 1)
+        self.breaker.record(permit, self.now, self.now - began, failed, rows.bit_length(), rows)
+
+    @precondition(lambda self: self.out)
+    @rule(data=st.data(), rows=st.integers(1, 4096), lost=st.booleans())
+    def time_out(self, data: st.DataObject, rows: int, lost: bool) -> None:
+        permit, began, _ = self.out.pop(data.draw(st.integers(0, len(self.out) - 1)))
+        self.breaker.timed_out(permit, self.now, self.now - began, rows.bit_length(), rows, lost)
+
+    @rule(ago=st.floats(0, 12))
+    def reach(self, ago: float) -> None:
+        self.breaker.reached(self.now - ago)
 
     @precondition(lambda self: self.out)
     @rule(data=st.data())
@@ -245,8 +273,8 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def no_more_probes_than_allowed(self) -> None:
         epoch = max((p for p, *_ in self.out), default=0)
-        probes = [p for p, _, state in self.out if p == epoch and state is State.HALF_OPEN]
-        assert len(probes) <= RULES.probes
+        began = [at for p, at, state in self.out if p == epoch and state is State.HALF_OPEN]
+        assert sum(at > self.now - _PROBE_S for at in began) <= RULES.probes + 1
 
     def teardown(self) -> None:
         """A peer that is healthy from now on is let in again, whatever happened before."""
@@ -259,7 +287,7 @@ class Machine(RuleBasedStateMachine):
 
 
 class HealthyMachine(RuleBasedStateMachine):
-    """A peer that answers promptly, callers that cancel and give too little time: it never opens."""
+    """A peer that answers promptly, callers that cancel, give too little time or ask for much: it never opens."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -271,10 +299,22 @@ class HealthyMachine(RuleBasedStateMachine):
     def answers(self, seconds: float, calls: int, failing: float) -> None:
         self.now = run(self.breaker, self.now, calls, seconds=max(seconds, 0.1), failed=failing)
 
-    @rule(calls=st.integers(1, 30), seconds=st.floats(0, 0.09))
+    @rule(calls=st.integers(1, 30), seconds=st.floats(0, 0.44))
     def too_little_time(self, calls: int, seconds: float) -> None:
         for _ in range(calls):
-            self.breaker.record(self.breaker.admit(self.now), self.now, seconds, 1.0, timed_out=True)
+            self.breaker.timed_out(self.breaker.admit(self.now), self.now, seconds)
+
+    @rule(calls=st.integers(1, 30), rows=st.integers(2, 4096), part=st.floats(0, 1))
+    def many_rows(self, calls: int, rows: int, part: float) -> None:
+        """As long as they take by nature, or their callers have only a part of that."""
+        kind = rows.bit_length()
+        for _ in range(calls):
+            self.now += 0.01 * rows
+            permit = self.breaker.admit(self.now)
+            if part > 0.5:
+                self.breaker.record(permit, self.now, 0.01 * rows, 0.0, kind, rows)
+            else:
+                self.breaker.timed_out(permit, self.now, 0.01 * rows * part, kind, rows)
 
     @rule(calls=st.integers(1, 30))
     def cancels(self, calls: int) -> None:

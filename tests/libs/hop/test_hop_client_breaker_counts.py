@@ -110,7 +110,7 @@ def test_a_short_failed_call_counts_unless_it_timed_out() -> None:
     breaker = Breaker(RULES, 0.0)
     breaker.record(breaker.admit(0.0), 0.0, 1.0, 0.0)  # answers take a second
     for _ in range(3):
-        breaker.record(breaker.admit(0.0), 0.0, 0.1, 1.0, timed_out=True)
+        breaker.timed_out(breaker.admit(0.0), 0.0, 0.1)
     assert breaker.state(0.0) is State.CLOSED
     assert not breaker.doubted(0.0)
     for _ in range(3):

@@ -51,7 +51,7 @@ async def fault_of(call: Awaitable[object]) -> Fault:
 
 
 def state_of(client: Client, index: int = 0) -> State:
-    return client.replicas.all[index].breaker.state(time.monotonic())
+    return client.replicas.all[index].state(time.monotonic())
 
 
 async def test_nobody_listens_fails_fast_and_names_no_path(tmp_path: Path) -> None:

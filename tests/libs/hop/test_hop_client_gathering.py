@@ -145,6 +145,17 @@ def test_withdrawing_again_and_again_keeps_no_memory() -> None:
     assert sum(len(q) for q in g._lanes["k"].queues.values()) < 300
 
 
+def test_many_rows_of_one_caller_keep_out_none_with_a_few() -> None:
+    queue = Queue(RULES)
+    for name in range(RULES.window):
+        queue.offer("a", item(f"out {name}"))
+        queue.cut("a", 0.0)
+    large = item("large", RULES.max_waiting_rows)
+    assert queue.offer("a", large) == []
+    assert queue.offer("a", item("small")) == [large]
+    assert queue.offer("a", item("as small", 1)) == []
+
+
 class Machine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
@@ -168,11 +179,11 @@ class Machine(RuleBasedStateMachine):
         if refused != [entry]:
             self.waiting[entry.item] = (key, entry)
             for other in refused:
-                assert other.priority < entry.priority
+                assert other.rank < entry.rank
                 del self.waiting[other.item]
         else:
             # Refused itself only if those less important would not make room enough.
-            lesser = sum(e.rows for _, e in self.waiting.values() if e.priority < priority)
+            lesser = sum(e.rows for _, e in self.waiting.values() if e.rank < entry.rank)
             assert self.g.waiting_rows + rows - lesser > RULES.max_waiting_rows
 
     @rule(key=st.sampled_from("abc"))

@@ -81,7 +81,7 @@ async def test_a_silent_replica_is_not_asked_again_until_it_answers(tmp_path: Pa
 
         async def opened() -> bool:
             await do(words("x"), deadline=soon(60))
-            return any(r.breaker.state(time.monotonic()) is State.OPEN for r in client.replicas.all)
+            return any(r.state(time.monotonic()) is State.OPEN for r in client.replicas.all)
 
         await until(opened)
         seen = len(watch.hedges)
@@ -182,11 +182,15 @@ async def test_the_second_call_counts_when_the_first_fails_after_it_began(tmp_pa
         await client.close()
 
 
-def test_silence_counts_as_failure_and_fails_a_probe() -> None:
+def test_silence_makes_doubtful_and_fails_a_probe() -> None:
     breaker = Breaker(rules.BreakerRules(min_calls=2, open_s=1.0), 0.0)
     for now in (1.0, 1.1):
         assert breaker.admit(now)
         breaker.silent(now)
+    assert breaker.doubted(1.2)
+    assert breaker.closed  # whether the process is silent, its health says
+    for now in (1.1, 1.2):
+        breaker.record(breaker.admit(now), now, 0.1, 1.0)
     assert breaker.state(1.2) is State.OPEN
     permit = breaker.admit(2.2)
     assert permit

@@ -58,17 +58,21 @@ def test_a_large_batch_is_not_a_queue() -> None:
 def test_refusals_shrink_it_at_once_but_not_below_the_minimum() -> None:
     limiter = ConcurrencyLimiter(Rules(initial=32, minimum=4), lambda: 0.5)
     for _ in range(1000):
-        limiter.dropped("k", 0.0)
+        limiter.refused()
     assert limiter.limit == 4
 
 
-def test_a_timeout_shorter_than_an_idle_round_trip_says_nothing() -> None:
-    limiter = ConcurrencyLimiter(Rules(initial=32), lambda: 0.5)
-    limiter.sample("k", 0.1)
-    limiter.dropped("k", 0.05)
-    assert limiter.limit == 32
-    limiter.dropped("k", 0.2)
-    assert limiter.limit < 32
+def test_it_falls_for_a_run_of_long_answers_and_not_for_a_few_among_others() -> None:
+    for quick, falls in ((0, True), (1, False)):
+        limiter = ConcurrencyLimiter(Rules(initial=32, maximum=32), lambda: 0.5)
+        limiter.sample("k", 0.1)
+        for calls in range(40):
+            for _ in range(7):
+                limiter.sample("k", 5.0) if calls % 2 else limiter.timed_out()
+            if quick:
+                limiter.sample("k", 0.1)
+            limiter.acquire()
+            assert (limiter.limit < 32) == (falls and calls > 16), calls
 
 
 def test_the_best_time_is_measured_anew_so_that_a_callee_may_become_slower() -> None:
@@ -106,9 +110,12 @@ class Machine(RuleBasedStateMachine):
         self.taken -= 1
 
     @precondition(lambda self: self.taken)
-    @rule(seconds=st.floats(0, 60), kind=st.integers(0, 3))
-    def drop(self, seconds: float, kind: int) -> None:
-        self.limiter.dropped(kind, seconds)
+    @rule(kind=st.integers(0, 1))
+    def drop(self, kind: int) -> None:
+        if kind:
+            self.limiter.timed_out()
+        else:
+            self.limiter.refused()
         self.limiter.release()
         self.taken -= 1
 

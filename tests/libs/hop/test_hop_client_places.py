@@ -144,7 +144,7 @@ async def test_a_single_call_takes_a_doubted_replicas_place_rather_than_none(
     away = Fault(Code.UNAVAILABLE, Reason.REASON_UNREACHABLE, "away")
     await two.end("a", away)
     assert await refusal(failing) == Reason.REASON_UNREACHABLE
-    assert two.replica("a").breaker.doubted(time.monotonic())
+    assert two.replica("a").guard(DO.name).breaker.doubted(time.monotonic())
     trusting = await two.begin()
     assert two.out() == {"a": 0, "b": 1}
     other = await two.begin()
@@ -186,7 +186,7 @@ async def test_who_waits_is_answered_at_its_deadline_and_leaves_nothing() -> Non
     for address in "ab":
         await two.end(address)
     await asyncio.gather(*calls)
-    assert [r.limiter.in_flight for r in two.replicas.all] == [0, 0]
+    assert [r.guard(DO.name).limiter.in_flight for r in two.replicas.all] == [0, 0]
 
 
 async def test_a_silent_replicas_call_goes_to_the_other_when_that_has_a_place_at_last() -> None:

@@ -205,11 +205,11 @@ class Coalescer(Generic[Item, Result]):
         batch: Sequence[QueuedItem[Item, asyncio.Future[Result]]],
     ) -> None:
         # An empty context: the call belongs to several items, so it must not run in the span of one.
-        task = loop.create_task(self._send(batch), context=Context())
-        self._calls[task] = batch
         lasting = self._lasting.get(key)
         if lasting is None:
             lasting = _known(self._lasting)[key] = Outlasting(self._most_long)
+        task = loop.create_task(self._send(batch, lasting), context=Context())
+        self._calls[task] = batch
         task.add_done_callback(partial(self._sent, key, lasting.began(time.monotonic())))
 
     def _sent(self, key: Hashable, call: CallInFlight, task: asyncio.Task[None]) -> None:
@@ -230,11 +230,13 @@ class Coalescer(Generic[Item, Result]):
             returning = _known(self._returning)[key] = Returning()
         returning.ended(now, took, rows)
 
-    async def _send(self, batch: Sequence[QueuedItem[Item, asyncio.Future[Result]]]) -> None:
+    async def _send(self, batch: Sequence[QueuedItem[Item, asyncio.Future[Result]]], lane: Hashable) -> None:
         out = CoalescedCall(
             self._callee, self._method, self._codec, self._failed_share, self._payload_codec, batch
         )
         out.metadata = self._metadata
+        # What some lanes ask takes longer than what others do. Their keys would take longer to hash.
+        out.kind = (lane, out.kind)
         try:
             await self._call_next(out)
             out.answer()

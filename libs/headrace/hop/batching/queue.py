@@ -21,6 +21,8 @@ Handle = TypeVar("Handle")
 # Withdrawn entries stay in their queue until a batch is cut. They are removed when there are this many and they are the
 # majority.
 _SWEEP = 64
+# A rank has the priority above so many bits.
+_RANK_BITS = 32
 
 
 class QueuedItem(Generic[Item, Handle]):
@@ -29,7 +31,7 @@ class QueuedItem(Generic[Item, Handle]):
     `prefer`: index of the replica that it should go to; None: any. The same for all items of a lane.
     """
 
-    __slots__ = ("deadline", "handle", "item", "lane", "prefer", "priority", "rows", "size")
+    __slots__ = ("deadline", "handle", "item", "lane", "prefer", "priority", "rank", "rows", "size")
 
     def __init__(
         self,
@@ -46,6 +48,9 @@ class QueuedItem(Generic[Item, Handle]):
         self.size = size
         self.deadline = deadline
         self.priority = priority
+        # Entries of a lower rank make room for it: those of a lower priority, then those of many more rows, so that one caller
+        # with thousands of rows keeps out none with a few.
+        self.rank = (priority << _RANK_BITS) - rows.bit_length()
         self.handle = handle
         self.prefer = prefer
         self.lane: Lane[Item, Handle] | None = None  # where it waits; None: it was sent or withdrawn
@@ -74,11 +79,11 @@ class BatchQueue(Generic[Item, Handle]):
     def __init__(self, rules: CoalesceRules) -> None:
         self._rules = rules
         self._lanes: dict[Hashable, Lane[Item, Handle]] = {}
-        self._rows_at: dict[int, int] = {}  # waiting rows per priority
+        self._rows_at: dict[int, int] = {}  # waiting rows per rank
         self.waiting_rows = 0
 
     def offer(self, key: Hashable, entry: QueuedItem[Item, Handle]) -> list[QueuedItem[Item, Handle]]:
-        """Queues the entry. Returns what is refused instead: entries of lower priority, or the entry itself."""
+        """Queues the entry. Returns what is refused instead: entries of lower rank, or the entry itself."""
         lane = self._lanes.get(key)
         if lane is None:
             lane = self._lanes[key] = Lane(key)
@@ -86,7 +91,7 @@ class BatchQueue(Generic[Item, Handle]):
         excess = self.waiting_rows + entry.rows - self._rules.max_waiting_rows
         # If nothing waits before it and the window is open, it is sent at once, whatever its size.
         if excess > 0 and (lane.rows or self._is_closed(lane)):
-            if self._less_important(entry.priority) < excess:
+            if self._less_important(entry.rank) < excess:
                 self._tidy(lane)
                 return [entry]
             refused = self._shed(excess)
@@ -183,37 +188,34 @@ class BatchQueue(Generic[Item, Handle]):
             (late if expired else batch).append(entry)
         return True
 
-    def _less_important(self, priority: int) -> int:
-        return sum(rows for p, rows in self._rows_at.items() if p < priority)
+    def _less_important(self, rank: int) -> int:
+        return sum(rows for r, rows in self._rows_at.items() if r < rank)
 
     def _shed(self, rows: int) -> list[QueuedItem[Item, Handle]]:
-        """Removes at least `rows` rows: lowest priority first, and the newest in a lane first."""
+        """Removes at least `rows` rows: lowest rank first, and the newest in a lane first."""
         shed: list[QueuedItem[Item, Handle]] = []
-        for priority in sorted(self._rows_at):
+        for rank in sorted(self._rows_at):
             for lane in list(self._lanes.values()):
-                queue = lane.queues.get(priority)
-                while queue and rows > 0:
-                    entry = queue.pop()
-                    if entry.lane is None:
-                        lane.withdrawn -= 1
-                        continue
-                    entry.lane = None
-                    self._count(lane, entry, -entry.rows)
-                    rows -= entry.rows
-                    shed.append(entry)
-                self._tidy(lane)
-            if rows <= 0:
-                break
+                queue = lane.queues.get(-(-rank >> _RANK_BITS), deque())
+                while queue and queue[-1].lane is None:
+                    queue.pop()
+                    lane.withdrawn -= 1
+                for entry in reversed(queue):
+                    if rows <= 0:
+                        return shed
+                    if entry.rank == rank and self.withdraw(entry):
+                        rows -= entry.rows
+                        shed.append(entry)
         return shed
 
     def _count(self, lane: Lane[Item, Handle], entry: QueuedItem[Item, Handle], rows: int) -> None:
         lane.rows += rows
         self.waiting_rows += rows
-        left = self._rows_at.get(entry.priority, 0) + rows
+        left = self._rows_at.get(entry.rank, 0) + rows
         if left:
-            self._rows_at[entry.priority] = left
+            self._rows_at[entry.rank] = left
         else:
-            self._rows_at.pop(entry.priority, None)
+            self._rows_at.pop(entry.rank, None)
 
     def _sweep(self, lane: Lane[Item, Handle]) -> None:
         lane.queues = {p: deque(e for e in q if e.lane is not None) for p, q in lane.queues.items()}

@@ -38,7 +38,7 @@ def trace(traces: ClientTraces | None) -> Layer:
                 finally:
                     current.set_attribute("headrace.attempts", out.attempt)
                     if out.replica is not None:
-                        state = out.replica.breaker.state(time.monotonic())
+                        state = out.replica.state(time.monotonic())
                         current.set_attribute("headrace.replica", out.replica.index)
                         current.set_attribute("headrace.breaker", state.label)
 

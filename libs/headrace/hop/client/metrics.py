@@ -51,10 +51,13 @@ class ClientInstruments:
             "headrace_hop_waiting_rows", "Rows that wait to be sent.", call, registry=registry
         )
         self.breaker = Gauge(
-            "headrace_hop_breaker_state", "0 closed, 1 half open, 2 open.", replica, registry=registry
+            "headrace_hop_breaker_state",
+            "0 closed, 1 half open, 2 open; the worst.",
+            replica,
+            registry=registry,
         )
         self.limit = Gauge(
-            "headrace_hop_limit", "Calls at once that a replica may get.", replica, registry=registry
+            "headrace_hop_limit", "Calls of a method at once; the fewest.", replica, registry=registry
         )
 
 
@@ -72,9 +75,9 @@ class MetricsObserver:
         label = str(replica.index) if replica.index < _MAX_REPLICA_LABELS else "more"
         seen = weakref.ref(replica)
         breaker = self._instruments.breaker.labels(self._callee, label)
-        breaker.set_function(lambda: r.breaker.state(time.monotonic()).value if (r := seen()) else math.nan)
+        breaker.set_function(lambda: r.state(time.monotonic()).value if (r := seen()) else math.nan)
         self._instruments.limit.labels(self._callee, label).set_function(
-            lambda: r.limiter.limit if (r := seen()) else math.nan
+            lambda: r.limit() if (r := seen()) else math.nan
         )
 
     def waiting(self, method: str, rows: WaitingRows) -> None:

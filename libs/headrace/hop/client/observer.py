@@ -21,7 +21,7 @@ class ClientObserver(Protocol):
     """Receives the events of one client. All methods are called on the event loop and must be quick."""
 
     def replica_added(self, replica: Replica) -> None:
-        """A replica was added; its breaker and limiter can be read at any time."""
+        """A replica was added; its state and limit can be read at any time."""
         ...
 
     def waiting(self, method: str, rows: WaitingRows) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
@@ -11,18 +11,20 @@ from google.protobuf.message import Message
 from headrace.hop.call import InProcessPayload, Method
 
 if TYPE_CHECKING:
-    from headrace.hop.resilience.replicas import Replica
+    from headrace.hop.resilience.replicas import Guard, Replica
 
 
 class Outgoing:
     """A unary call: what to send, until when, and what the layers have found out about it.
 
-    `deadline` in monotonic seconds. `kind` names calls that cost alike, for the limiter.
+    `deadline` in monotonic seconds. `kind` names calls of the method that cost alike: the magnitude of their rows, and what else
+    is known.
     """
 
     __slots__ = (
         "attempt",
         "deadline",
+        "guard",
         "key",
         "kind",
         "metadata",
@@ -46,15 +48,17 @@ class Outgoing:
         self.deadline = deadline
         self.key = key
         self.rows = rows
-        self.kind = (method.name, rows.bit_length())
+        self.kind: Hashable = rows.bit_length()
         self.metadata: Sequence[tuple[str, str]] = ()
         self.traced = False  # a span is open for it: the transport makes one too and sends its context along
         self.patient = False  # may wait for a slot at the limiter; otherwise it is refused at once
         self.attempt = 1
-        self.sent = False  # whether this attempt reached the transport; if not, its result says nothing about the callee
+        # Whether this attempt reached the transport. If not, or if its caller gave it little time, it says nothing of the callee.
+        self.sent = False
         self.only: Replica | None = None  # the replica that it must go to; None: the balancer chooses
         self.prefer: int | None = None  # index of the replica that it should go to, if that can take it now
         self.replica: Replica | None = None
+        self.guard: Guard | None = None  # of the method at this replica
         self.tried: list[Replica] = []
 
     def prepare(self, now: float) -> Message:  # noqa: ARG002 - a batch call drops late items

@@ -39,12 +39,13 @@ class TlsFiles:
 
 @dataclass(frozen=True)
 class BreakerRules:
-    """Circuit breaker of one replica."""
+    """Circuit breaker of one method at one replica."""
 
     window_s: Annotated[float, _POSITIVE] = 5.0
     min_calls: Annotated[int, _POSITIVE] = 10
     failure_ratio: Annotated[float, Bounds(gt=0, le=1)] = 0.5
-    # A call slower than this counts as slow; the breaker opens at `slow_ratio` of slow calls.
+    # A call slower than this counts as slow, if it had one row or took several times as long as others of as many; the breaker
+    # opens at `slow_ratio` of slow calls. A process that answers neither a call nor health for as long (2 s at most) is silent.
     slow_s: Annotated[float, _POSITIVE] = 2.0
     slow_ratio: Annotated[float, Bounds(gt=0, le=1)] = 0.9
     open_s: Annotated[float, _POSITIVE] = 1.0
@@ -55,7 +56,7 @@ class BreakerRules:
 
 @dataclass(frozen=True)
 class LimiterRules:
-    """Adaptive concurrency limit towards one replica (Vegas)."""
+    """Adaptive concurrency limit of one method at one replica (Vegas)."""
 
     initial: Annotated[int, _POSITIVE] = 32
     minimum: Annotated[int, _POSITIVE] = 4

@@ -6,12 +6,12 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from headrace.hop.client import faults
 from headrace.hop.client.outgoing import Layer, Next, Outgoing
 from headrace.hop.limiters import CLIENT_CONCURRENCY
-from headrace.hop.resilience.replicas import Replica, ReplicaSet
+from headrace.hop.resilience.replicas import Guard, Replica, ReplicaSet
 
 # A replica chosen by key is passed over while it has more than this times the mean of calls outstanding.
 _LOAD_FACTOR = 1.25
@@ -27,6 +27,7 @@ class Candidate(Protocol):
 
 
 C = TypeVar("C", bound=Candidate)
+Picked: TypeAlias = tuple[Replica, Guard]
 
 
 def least_of_two(candidates: Sequence[C], random: Callable[[], float]) -> C:
@@ -68,7 +69,7 @@ _LOOK_S = 0.05
 
 
 def pick(callee: str, replicas: ReplicaSet, random: Callable[[], float]) -> Layer:
-    """Fails at once with BREAKER_OPEN when every breaker is open: no queue, no wait.
+    """Fails at once with BREAKER_OPEN when the method's breakers are all open, or the replicas silent: no queue, no wait.
 
     If every replica is at its limit, a single call is refused. A batch call waits for the first free slot of any replica;
     meanwhile more rows join the queue behind it.
@@ -78,10 +79,10 @@ def pick(callee: str, replicas: ReplicaSet, random: Callable[[], float]) -> Laye
         async def call(out: Outgoing) -> Any:
             if not replicas.all:
                 await first(callee, replicas, out.deadline)
-            replica = _choose(callee, replicas, out, random)
-            if not (replica.limiter.has_room() or out.method.lengthy):
-                replica = await _wait(callee, replicas, out, random)
-            out.replica = replica
+            replica, guard = _choose(callee, replicas, out, random)
+            if not (guard.limiter.has_room() or out.method.lengthy):
+                replica, guard = await _wait(callee, replicas, out, random)
+            out.replica, out.guard = replica, guard
             replica.began()
             try:
                 return await call_next(out)
@@ -96,7 +97,7 @@ def pick(callee: str, replicas: ReplicaSet, random: Callable[[], float]) -> Laye
     return layer
 
 
-async def _wait(callee: str, replicas: ReplicaSet, out: Outgoing, random: Callable[[], float]) -> Replica:
+async def _wait(callee: str, replicas: ReplicaSet, out: Outgoing, random: Callable[[], float]) -> Picked:
     if not out.patient:
         raise faults.overloaded(callee, CLIENT_CONCURRENCY)
     with replicas.waiting() as waiter:
@@ -105,28 +106,30 @@ async def _wait(callee: str, replicas: ReplicaSet, out: Outgoing, random: Callab
             if left <= 0:
                 raise faults.deadline_passed(callee)
             await waiter.look(min(left, _LOOK_S))
-            replica = _choose(callee, replicas, out, random)
-            if replica.limiter.has_room():
-                return replica
+            replica, guard = _choose(callee, replicas, out, random)
+            if guard.limiter.has_room():
+                return replica, guard
 
 
-def _choose(callee: str, replicas: ReplicaSet, out: Outgoing, random: Callable[[], float]) -> Replica:
-    now = time.monotonic()
+def _choose(callee: str, replicas: ReplicaSet, out: Outgoing, random: Callable[[], float]) -> Picked:
+    now, method = time.monotonic(), out.method.name
     candidates = replicas.all if out.only is None else (out.only,)
-    ready = [r for r in candidates if r.breaker.ready(now)]
+    ready = [(r, guard) for r in candidates if (guard := r.ready(method, now))]
     if not ready:
         # All may have left the set while the call waited for a slot.
         raise faults.breaker_open(callee) if candidates else faults.unreachable(callee)
-    if len(ready) > 1:
-        if not out.patient:  # it would be refused by a full replica, so a free slot comes first
-            ready = [r for r in ready if r.limiter.has_room()] or ready
-        # Preferences, each ignored if no replica fulfils it: not tried before, not failing now, with a free slot.
-        ready = [r for r in ready if r not in out.tried] or ready
-        ready = [r for r in ready if not r.breaker.doubted(now)] or ready
-        ready = [r for r in ready if r.limiter.has_room()] or ready
-        if out.prefer is not None:
-            ready = [r for r in ready if r.index == out.prefer] or ready
-    return choose(ready, out.key, random)
+    if len(ready) == 1:
+        return ready[0]
+    if not out.patient:  # it would be refused by a full replica, so a free slot comes first
+        ready = [r for r in ready if r[1].limiter.has_room()] or ready
+    # Preferences, each ignored if no replica fulfils it: not tried before, not failing now, with a free slot.
+    ready = [r for r in ready if r[0] not in out.tried] or ready
+    ready = [r for r in ready if not r[1].breaker.doubted(now)] or ready
+    ready = [r for r in ready if r[1].limiter.has_room()] or ready
+    if out.prefer is not None:
+        ready = [r for r in ready if r[0].index == out.prefer] or ready
+    replica = choose([r[0] for r in ready], out.key, random)
+    return replica, replica.guard(method)
 
 
 async def first(callee: str, replicas: ReplicaSet, deadline: float) -> None:

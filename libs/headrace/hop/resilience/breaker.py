@@ -1,20 +1,24 @@
-"""Circuit breaker of one replica: a pure state machine (the clock is passed in, monotonic seconds), and its layer.
+"""Circuit breaker of one method at one replica: a pure state machine (the clock is passed in, monotonic seconds), and its layer.
 
 closed → open when, in a rolling window, too many calls failed or were slow, or when nothing has been answered
-for longer than a slow call takes. open → half_open after a time that doubles at each failed probe, and at each round
-of health checks without an answer (`health_check.py`). half_open lets a few probes through: all succeed → closed, one
-fails → open again.
+for longer than a slow call takes. open → half_open after a time that doubles at each failed probe. half_open lets a few
+probes through: all succeed → closed, one fails → open again.
+
+What a caller chose does not count: a call that timed out counts only if it had several times what answers to as many rows
+usually take, and one of many rows is slow only beside others of as many. Whether the process is silent, `liveness.py` decides.
 """
 
 from __future__ import annotations
 
 import enum
+import math
 import time
+from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any
 
 from headrace.hop.client import faults
 from headrace.hop.client.outgoing import Layer, Next, Outgoing
-from headrace.hop.errors import Code, Fault, counts_against_callee
+from headrace.hop.errors import Code, Fault, Reason, counts_against_callee
 
 if TYPE_CHECKING:
     from headrace.hop.client.settings import BreakerRules
@@ -32,18 +36,27 @@ class State(enum.Enum):
         return self.name.lower()
 
 
-# A hanging callee fails slowly: when calls are few and large, it takes long until failures outnumber the successes in
+# A method that hangs fails slowly: when calls are few and large, it takes long until failures outnumber the successes in
 # the window. So this many failures in a row, with no answer for `slow_s`, also open the breaker.
 _SILENCE_FAILURES = 3
 # Timeouts fire slightly early (the deadline margin): two timeouts of one second must count as a `slow_s` of two.
-_SILENCE_SHARE = 0.9
+_EARLY = 0.9
 _BUCKETS = 10
 # After a failure, another replica is preferred for this time, doubled at each failure up to a second. Without this a dead
 # replica, which fails at once and so is never busy, would attract calls and use up retries.
 _DOUBT_S = 0.05
 _MAX_DOUBT_S = 1.0
-# Weight of a new duration in the running mean of answered calls.
+# Weight of a new duration in the running mean of each kind of call. Slow ones raise it by this part only: hundreds are usual.
 _USUAL_WEIGHT = 0.1
+_SLOW_RISE = 0.01
+# A call lasts unusually long from so many times the mean of its kind on, and from this share of `slow_s` on.
+_UNUSUAL = 4.0
+_LEAST_SHARE = 0.25
+_MAX_KINDS = 256
+# A probe that has no answer yet holds up the next one for no longer than this.
+_PROBE_S = 0.1
+# A process that answered so lately is not asked for its health, whatever times out.
+_QUIET_S = 0.1
 
 
 class Window:
@@ -96,6 +109,8 @@ class Breaker:
         "_epoch",
         "_failed_probes",
         "_good_probes",
+        "_lost_at",
+        "_next_probe",
         "_open_until",
         "_probes_out",
         "_rules",
@@ -114,10 +129,13 @@ class Breaker:
         self._failed_probes = 0
         self._good_probes = 0
         self._probes_out = 0
+        self._next_probe = now
         self._answered = now
+        self._lost_at = math.inf  # when the process could not be reached, if that was the last failure
         self._streak = 0  # failures in a row
         self._doubt_until = now
-        self._usual = 0.0  # mean duration of answered calls, seconds
+        # Mean duration of answered calls by kind, seconds.
+        self._usual: dict[Hashable, float] = {}
 
     def state(self, now: float) -> State:
         """The state; an open breaker whose time is over shows half_open."""
@@ -126,9 +144,9 @@ class Breaker:
         return self._state
 
     @property
-    def answered(self) -> float:
-        """When the replica last answered a call (monotonic seconds)."""
-        return self._answered
+    def closed(self) -> bool:
+        """Whether all calls may go."""
+        return self._state is State.CLOSED
 
     @property
     def tripped(self) -> bool:
@@ -139,9 +157,9 @@ class Breaker:
         """Whether `admit` would let a call through now."""
         if self._state is State.CLOSED:
             return True
-        return (
-            self.state(now) is State.HALF_OPEN and self._probes_out + self._good_probes < self._rules.probes
-        )
+        if self.state(now) is not State.HALF_OPEN:
+            return False
+        return self._probes_out + self._good_probes < self._rules.probes or now >= self._next_probe
 
     def doubted(self, now: float) -> bool:
         """Whether the last call failed a moment ago, so that another replica is the better choice."""
@@ -157,6 +175,7 @@ class Breaker:
             if not self.ready(now):
                 return 0
             self._probes_out += 1
+            self._next_probe = now + _PROBE_S
         if self._streak:
             self._doubt(
                 now
@@ -168,55 +187,83 @@ class Breaker:
         if permit == self._epoch and self._state is State.HALF_OPEN:
             self._probes_out -= 1
 
-    def record(self, permit: int, now: float, seconds: float, failed: float, timed_out: bool = False) -> None:
-        """The call took `seconds`; `failed` is the share of it that the callee failed (0 to 1).
+    def record(
+        self,
+        permit: int,
+        now: float,
+        seconds: float,
+        failed: float,
+        kind: Hashable = 1,
+        rows: int = 1,
+        lost: bool = False,
+    ) -> None:
+        """The call was answered after `seconds`, or broke; `failed` is the share of it that the callee failed (0 to 1).
 
-        A call that `timed_out` sooner than the callee usually answers had too little time: not the callee's fault.
+        `kind` names calls that take about as long, `rows` how many rows this one had; `lost`: the process was not reached.
         """
-        if timed_out and seconds < self._usual:
-            self.release(permit)
-            return
+        slow = seconds >= self._rules.slow_s and seconds >= self._unusual(kind, rows)
         if failed < 1:
             self._answered = now
             self._streak = 0
-            self._usual += _USUAL_WEIGHT * (seconds - self._usual) if self._usual else seconds
-        if permit != self._epoch:
-            return  # it began in another state, so its result is out of date
-        slow = seconds >= self._rules.slow_s
-        if self._state is State.HALF_OPEN:
-            self._probed(now, failed >= self._rules.failure_ratio or slow)
+            self._learn(kind, seconds, slow)
+        if permit == self._epoch:  # else it began in another state, so its result is out of date
+            self._count(now, failed, slow, failed < 1, lost)
+
+    def timed_out(
+        self, permit: int, now: float, seconds: float, kind: Hashable = 1, rows: int = 1, lost: bool = False
+    ) -> bool:
+        """The call got no answer within the `seconds` that its caller gave it. If that was ample (returned), it was slow.
+
+        `lost`: the process answered no other call either.
+        """
+        ample = seconds >= _EARLY * max(self._unusual(kind, rows), _LEAST_SHARE * self._rules.slow_s)
+        if permit == self._epoch and ample and self._state is State.CLOSED:
+            self._count(now, 0.0, slow=True, answered=False, lost=lost)
         else:
-            if failed >= 1:
-                self._streak += 1
-                self._doubt(now)
-            self._window.add(now, failed, slow)
-            if self._broken(now):
-                self._open(now)
+            self.release(permit)  # another probe may be answered: what this one asked may take long by nature
+        return ample
+
+    def reached(self, at: float) -> None:
+        """The process has answered at this time: that it could not be reached before says nothing any more."""
+        if self._state is not State.CLOSED and at > self._lost_at:
+            self._close()
 
     def silent(self, now: float) -> None:
-        """A call waits in vain, as all do: it counts as failed, before its time is over."""
-        state = self.state(now)
-        if state is State.HALF_OPEN:
+        """A call waits in vain, as all of the process do: others had better go elsewhere until it is known what it has."""
+        if self.state(now) is State.HALF_OPEN:
             self._failed_probes += 1
             self._open(now)
-        elif state is State.CLOSED:
+        elif self._state is State.CLOSED:
             self._streak += 1
             self._doubt(now)
-            self._window.add(now, 1.0, False)
-            if self._broken(now):
-                self._open(now)
 
-    def hold(self, seconds: float) -> None:
-        """Has it become half open so much later (negative: earlier), if it is open."""
-        if self._state is State.OPEN:
-            self._open_until += seconds
+    def _unusual(self, kind: Hashable, rows: int) -> float:
+        """From how many seconds on a call lasts unusually long. Of a kind that is not known, only a single row can."""
+        usual = self._usual.get(kind)
+        if usual is not None:
+            return _UNUSUAL * usual
+        return self._rules.slow_s if rows == 1 else math.inf
 
-    def unanswered(self, now: float) -> None:
-        """The health check got no answer: the breaker stays open, for longer, and no call is used as a probe."""
-        state = self.state(now)
-        untried = state is State.HALF_OPEN and not self._probes_out and not self._good_probes
-        if state is State.OPEN or untried:
-            self._failed_probes += 1
+    def _learn(self, kind: Hashable, seconds: float, slow: bool) -> None:
+        usual = self._usual.get(kind)
+        if usual is not None:
+            self._usual[kind] = usual + (_SLOW_RISE * usual if slow else _USUAL_WEIGHT * (seconds - usual))
+        elif not slow:
+            if len(self._usual) >= _MAX_KINDS:
+                self._usual.clear()
+            self._usual[kind] = seconds
+
+    def _count(self, now: float, failed: float, slow: bool, answered: bool, lost: bool) -> None:
+        if failed or slow:
+            self._lost_at = now if lost else math.inf
+        if self._state is State.HALF_OPEN:
+            self._probed(now, failed >= self._rules.failure_ratio or slow)
+            return
+        if not answered:
+            self._streak += 1
+            self._doubt(now)
+        self._window.add(now, failed, slow)
+        if self._broken(now):
             self._open(now)
 
     def _doubt(self, now: float) -> None:
@@ -224,8 +271,8 @@ class Breaker:
 
     def _broken(self, now: float) -> bool:
         rules, window = self._rules, self._window
-        if self._streak >= _SILENCE_FAILURES and now - self._answered >= _SILENCE_SHARE * rules.slow_s:
-            return window.failures >= _SILENCE_FAILURES
+        if self._streak >= _SILENCE_FAILURES and now - self._answered >= _EARLY * rules.slow_s:
+            return window.failures + window.slow >= _SILENCE_FAILURES
         if window.calls < rules.min_calls:
             return False
         return (
@@ -241,10 +288,13 @@ class Breaker:
             return
         self._good_probes += 1
         if self._good_probes >= self._rules.probes:
-            self._enter(State.CLOSED)
-            self._failed_probes = 0
-            self._streak = 0
-            self._window.clear()
+            self._close()
+
+    def _close(self) -> None:
+        self._enter(State.CLOSED)
+        self._failed_probes = 0
+        self._streak = 0
+        self._window.clear()
 
     def _open(self, now: float) -> None:
         self._enter(State.OPEN)
@@ -264,16 +314,17 @@ class Breaker:
 
 
 def breaker(callee: str) -> Layer:
-    """Asks the replica's breaker, records how the call ended, and checks that the reply fits the request.
+    """Asks the breaker of the method, records how the call ended, and checks that the reply fits the request.
 
     A lengthy call is admitted or refused like others, but is not recorded: it would count as slow.
     """
 
     def layer(call_next: Next) -> Next:
         async def call(out: Outgoing) -> Any:
-            replica = out.replica
+            replica, guard = out.replica, out.guard
             assert replica is not None
-            state = replica.breaker
+            assert guard is not None
+            state = guard.breaker
             began = time.monotonic()
             permit = state.admit(began)
             if not permit:
@@ -284,24 +335,17 @@ def breaker(callee: str) -> Layer:
                 reply = await call_next(out)
                 failed = out.accept(reply)
             except Fault as fault:
-                now = time.monotonic()
-                if out.sent and fault.code is not Code.CANCELLED and not out.method.lengthy:
-                    late = fault.code is Code.DEADLINE_EXCEEDED
-                    failed = float(counts_against_callee(fault.code, fault.reason))
-                    state.record(permit, now, now - began, failed, late)
-                    if state.tripped:
-                        replica.health_check.begin()
-                else:
-                    state.release(permit)
+                _failed(out, callee, permit, began, fault)
                 raise
             except BaseException:
                 state.release(permit)
                 raise
+            now = time.monotonic()
+            replica.liveness.answered = now
             if out.method.lengthy:
                 state.release(permit)
                 return reply
-            now = time.monotonic()
-            state.record(permit, now, now - began, failed)
+            state.record(permit, now, now - began, failed, out.kind, out.rows)
             if state.tripped:
                 replica.health_check.begin()
             return reply
@@ -309,6 +353,31 @@ def breaker(callee: str) -> Layer:
         return call
 
     return layer
+
+
+def _failed(out: Outgoing, callee: str, permit: int, began: float, fault: Fault) -> None:
+    assert out.replica is not None
+    assert out.guard is not None
+    replica, state = out.replica, out.guard.breaker
+    if not out.sent or fault.code is Code.CANCELLED:
+        state.release(permit)
+        return
+    now = time.monotonic()
+    late, lost = fault.code is Code.DEADLINE_EXCEEDED, fault.reason == Reason.REASON_UNREACHABLE
+    # What a service behind the callee failed counts there, and the callee has answered.
+    behind = fault.metadata.get("callee", callee) != callee
+    if behind or not (late or lost):
+        replica.liveness.answered = now
+    silent = replica.liveness.answered < began
+    if out.method.lengthy or behind:
+        state.release(permit)
+    elif late:
+        out.sent = state.timed_out(permit, now, now - began, out.kind, out.rows, silent)
+    else:
+        failed = float(counts_against_callee(fault.code, fault.reason))
+        state.record(permit, now, now - began, failed, out.kind, out.rows, lost)
+    if state.tripped or (late and silent and replica.liveness.answered < now - _QUIET_S):
+        replica.health_check.begin()
 
 
 def transport(out: Outgoing) -> Any:

@@ -15,14 +15,13 @@ from typing import Any
 
 from headrace.hop.client.outgoing import Layer, Next, Outgoing
 from headrace.hop.errors import Fault
+from headrace.hop.resilience.health_check import WHOLE
 from headrace.hop.resilience.replicas import Replica, ReplicaSet
 from headrace.hop.resilience.retry import RetryBudget
 
 # A replica that answered the health check is asked again after this many times `silent_s`; so is one that did not while no
 # other had a place for the call, or the budget had no retry.
 _REST = 10.0
-# A refusal comes at once and is no silence: what is in flight goes on, or fails by itself. Timeouts may fire slightly early.
-_WHOLE = 0.9
 
 
 def hedge(replicas: ReplicaSet, silent_s: float, budget: RetryBudget, hedged: Callable[[str], None]) -> Layer:
@@ -115,7 +114,7 @@ class _Race:
         if replica is None or not self._out.sent:
             self._again(self._silent_s)  # it waits for a slot
             return
-        quiet = time.monotonic() - max(self._began, replica.breaker.answered)
+        quiet = time.monotonic() - max(self._began, replica.liveness.answered)
         if quiet < self._silent_s:
             self._again(self._silent_s - quiet)
             return
@@ -125,7 +124,7 @@ class _Race:
     async def _ask(self, replica: Replica) -> None:
         began = time.monotonic()
         answers = await replica.transport.answers(self._silent_s)
-        if answers or time.monotonic() - began < _WHOLE * self._silent_s:
+        if answers or time.monotonic() - began < WHOLE * self._silent_s:
             self._again(_REST * self._silent_s)
         elif replica is not self._out.replica:
             self._again(self._silent_s)  # meanwhile the call went to another one
@@ -137,9 +136,8 @@ class _Race:
         now = time.monotonic()
         if now >= self._out.deadline or not self._others(silent, now) or not self._budget.withdraw(now):
             return False
-        silent.breaker.silent(now)
-        if silent.breaker.tripped:
-            silent.health_check.begin()
+        silent.guard(self._out.method.name).breaker.silent(now)
+        silent.health_check.begin()
         self._hedged(self._out.method.name)
         second = self._out.copy()
         task = asyncio.ensure_future(self._call_next(second))
@@ -152,10 +150,9 @@ class _Race:
 
     def _others(self, silent: Replica, now: float) -> bool:
         """Whether another replica seems well."""
-        return any(
-            r is not silent and r.breaker.ready(now) and not r.breaker.doubted(now) and r.limiter.has_room()
-            for r in self._replicas.all
-        )
+        method = self._out.method.name
+        guards = [r.ready(method, now) for r in self._replicas.all if r is not silent]
+        return any(g and not g.breaker.doubted(now) and g.limiter.has_room() for g in guards)
 
     def _answered(self, second: asyncio.Future[Any]) -> None:
         if not second.cancelled() and second.exception() is None and self._task is not None:

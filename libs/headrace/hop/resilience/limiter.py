@@ -1,4 +1,5 @@
-"""The concurrency limit of one replica: no more calls at once than it answers without queueing. State machine and layer."""
+"""The concurrency limit of one method at one replica: no more calls at once than it answers without queueing. State machine and
+layer."""
 
 from __future__ import annotations
 
@@ -9,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from headrace.hop.client import faults
 from headrace.hop.client.outgoing import Layer, Next, Outgoing
-from headrace.hop.errors import Code, Fault
-from headrace.hop.limiters import CLIENT_CONCURRENCY
+from headrace.hop.errors import Code, Fault, Reason
+from headrace.hop.limiters import CLIENT_CONCURRENCY, KEY, SERVER_CONCURRENCY, STREAM_CALLS
 
 if TYPE_CHECKING:
     from headrace.hop.client.settings import LimiterRules
@@ -18,10 +19,15 @@ if TYPE_CHECKING:
 
 # As in Netflix's VegasLimit: after about multiplier × limit samples the best time is measured again.
 _PROBE_MULTIPLIER = 30
+# So many answers one after another must speak of a queue: one quick answer shows that there is none, and what took long by
+# nature, or while the callee stood still for a moment, is among others.
+_RUN = 8
 # A clock may measure zero for a call inside the process.
 _TICK_S = 1e-6
-# A kind is a method and a magnitude of rows. If there are more than this, something creates them without limit.
+# A kind is what `Outgoing.kind` says. If there are more than this, something creates them without limit.
 _MAX_KINDS = 256
+# Refusals that speak of the callee's own load. Others speak of a tenant's, of a queue's, or of a service behind it.
+_OWN = frozenset({"", SERVER_CONCURRENCY.name, STREAM_CALLS.name})
 
 
 class _Noload:
@@ -38,17 +44,18 @@ class _Noload:
 class ConcurrencyLimiter:
     """Counts calls in flight and adapts how many there may be.
 
-    Every `acquire` that returned True is followed by exactly one `release`; before it comes `sample` or `dropped`
+    Every `acquire` that returned True is followed by exactly one `release`; before it comes `sample`, `refused` or `timed_out`
     if the call said something about the callee's load. `random` gives floats in [0, 1).
     """
 
-    __slots__ = ("_limit", "_noload", "_random", "_rules", "in_flight")
+    __slots__ = ("_limit", "_noload", "_queued", "_random", "_rules", "in_flight")
 
     def __init__(self, rules: LimiterRules, random: Callable[[], float]) -> None:
         self._rules = rules
         self._random = random
         self._limit = float(min(max(rules.initial, rules.minimum), rules.maximum))
         self._noload: dict[Hashable, _Noload] = {}
+        self._queued = 0  # answers in a row that speak of a queue
         self.in_flight = 0
 
     @property
@@ -85,22 +92,30 @@ class ConcurrencyLimiter:
         elif self.in_flight * 2 >= self._limit:  # otherwise the limit did not restrict anything
             self._move(self._limit * (1 - best.seconds / seconds))
 
-    def dropped(self, kind: Hashable, seconds: float) -> None:
-        """The callee refused the call for load, or let it time out after `seconds` (0: refused)."""
-        best = self._noload.get(kind)
-        if seconds and best is not None and seconds < best.seconds:
-            return  # it had less time than an idle callee needs
+    def refused(self) -> None:
+        """The callee refused the call for load."""
         self._set(self._limit - max(1.0, math.log10(self._limit)))
+
+    def timed_out(self) -> None:
+        """The call got no answer in ample time."""
+        if self.in_flight * 2 >= self._limit:
+            self._lasted_long()
 
     def _move(self, queued: float) -> None:
         step = max(1.0, math.log10(self._limit))
         queued = math.ceil(queued)
-        if queued <= step:
-            self._set(self._limit + 6 * step)
-        elif queued < 3 * step:
-            self._set(self._limit + step)
-        elif queued > 6 * step:
-            self._set(self._limit - step)
+        if queued > 6 * step:
+            self._lasted_long()
+            return
+        self._queued = 0
+        if queued < 3 * step:
+            self._set(self._limit + (6 * step if queued <= step else step))
+
+    def _lasted_long(self) -> None:
+        self._queued += 1
+        if self._queued == _RUN:
+            self._queued = 0
+            self.refused()
 
     def _set(self, limit: float) -> None:
         self._limit = min(max(limit, self._rules.minimum), self._rules.maximum)
@@ -117,11 +132,10 @@ def limit(callee: str, replicas: ReplicaSet) -> Layer:
 
     def layer(call_next: Next) -> Next:
         async def call(out: Outgoing) -> Any:
-            replica = out.replica
-            assert replica is not None
             if out.method.lengthy:
                 return await call_next(out)
-            limiter = replica.limiter
+            assert out.guard is not None
+            limiter = out.guard.limiter
             if not limiter.acquire():
                 # Not reached: nothing runs between the choice and this.
                 raise faults.overloaded(callee, CLIENT_CONCURRENCY)
@@ -129,8 +143,10 @@ def limit(callee: str, replicas: ReplicaSet) -> Layer:
             try:
                 reply = await call_next(out)
             except Fault as fault:
-                if out.sent:
-                    _learn(limiter, out, fault.code, time.monotonic() - began)
+                if out.sent and fault.code is Code.DEADLINE_EXCEEDED:
+                    limiter.timed_out()
+                elif out.sent and fault.reason == Reason.REASON_OVERLOADED and _is_own(fault):
+                    limiter.refused()
                 raise
             else:
                 limiter.sample(out.kind, time.monotonic() - began)
@@ -144,8 +160,5 @@ def limit(callee: str, replicas: ReplicaSet) -> Layer:
     return layer
 
 
-def _learn(limiter: ConcurrencyLimiter, out: Outgoing, code: Code, seconds: float) -> None:
-    if code is Code.RESOURCE_EXHAUSTED:
-        limiter.dropped(out.kind, 0.0)
-    elif code is Code.DEADLINE_EXCEEDED:
-        limiter.dropped(out.kind, seconds)
+def _is_own(fault: Fault) -> bool:
+    return fault.code is Code.RESOURCE_EXHAUSTED and fault.metadata.get(KEY, "") in _OWN

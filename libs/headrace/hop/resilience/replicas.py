@@ -1,4 +1,4 @@
-"""The replicas of one callee. Each has its own channel, breaker and limiter; replicas are added and removed."""
+"""The replicas of one callee. Each has its own channel, and for each method a breaker and a limiter; replicas come and go."""
 
 from __future__ import annotations
 
@@ -8,10 +8,21 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from headrace.hop.client.settings import ClientRules
-from headrace.hop.resilience.breaker import Breaker
+from headrace.hop.resilience.breaker import Breaker, State
 from headrace.hop.resilience.health_check import HealthCheck
 from headrace.hop.resilience.limiter import ConcurrencyLimiter
+from headrace.hop.resilience.liveness import Liveness
 from headrace.hop.transport.connection import Transport
+
+
+class Guard:
+    """What keeps calls of one method from one replica: calls of another method neither open its breaker nor take its slots."""
+
+    __slots__ = ("breaker", "limiter")
+
+    def __init__(self, rules: ClientRules, random: Callable[[], float]) -> None:
+        self.breaker = Breaker(rules.breaker, time.monotonic())
+        self.limiter = ConcurrencyLimiter(rules.limiter, random)
 
 
 class Replica:
@@ -19,12 +30,14 @@ class Replica:
 
     __slots__ = (
         "__weakref__",
+        "_guards",
+        "_random",
+        "_rules",
         "address",
-        "breaker",
         "health_check",
         "idle",
         "index",
-        "limiter",
+        "liveness",
         "outstanding",
         "transport",
     )
@@ -40,12 +53,53 @@ class Replica:
         self.index = index
         self.address = address
         self.transport = transport
-        self.breaker = Breaker(settings.breaker, time.monotonic())
-        self.health_check = HealthCheck(self.breaker, transport)
-        self.limiter = ConcurrencyLimiter(settings.limiter, random)
+        self.liveness = Liveness(settings.breaker.slow_s, time.monotonic())
+        self.health_check = HealthCheck(self.liveness, transport, self._rest)
+        self._rules, self._random = settings, random
+        self._guards: dict[str, Guard] = {}
         self.outstanding = 0
         self.idle = asyncio.Event()
         self.idle.set()
+
+    def guard(self, method: str) -> Guard:
+        """Of the method of this name."""
+        guard = self._guards.get(method)
+        if guard is None:
+            guard = self._guards[method] = Guard(self._rules, self._random)
+        return guard
+
+    def ready(self, method: str, now: float) -> Guard | None:
+        """The method's guard if a call may go to it now."""
+        guard = self._guards.get(method) or self.guard(method)
+        if self.liveness.silent:
+            return None
+        if not guard.breaker.closed:
+            guard.breaker.reached(self.liveness.answered)
+            if self.health_check.unsure or not guard.breaker.ready(now):
+                return None
+        return guard
+
+    def state(self, now: float) -> State:
+        """OPEN if it is silent, else that of the method that fares worst."""
+        if self.liveness.silent:
+            return State.OPEN
+        states = [guard.breaker.state(now) for guard in self._guards.values()]
+        return max(states, key=lambda state: state.value, default=State.CLOSED)
+
+    def limit(self) -> int:
+        """Calls at once that it may get of the method that may get fewest."""
+        return min(
+            [guard.limiter.limit for guard in self._guards.values()], default=self._rules.limiter.initial
+        )
+
+    def healthy(self, now: float) -> bool:
+        """Whether it answered last, whatever it was asked."""
+        breakers = [guard.breaker for guard in self._guards.values()]
+        return not self.liveness.silent and all(b.ready(now) and not b.doubted(now) for b in breakers)
+
+    def _rest(self, now: float) -> float | None:
+        waits = [g.breaker.retry_in(now) for g in self._guards.values() if not g.breaker.closed]
+        return max(waits, default=None)
 
     def began(self) -> None:
         self.outstanding += 1
@@ -129,7 +183,7 @@ class ReplicaSet:
 
     def healthy(self, now: float) -> list[Replica]:
         """Those that answered last; all if none did."""
-        return [r for r in self.all if r.breaker.ready(now) and not r.breaker.doubted(now)] or list(self.all)
+        return [r for r in self.all if r.healthy(now)] or list(self.all)
 
     def update(self, addresses: Iterable[str]) -> None:
         """Makes the set hold exactly these addresses. Removed replicas finish their calls, then close."""

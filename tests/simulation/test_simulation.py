@@ -1,0 +1,96 @@
+"""The simulation finds nothing in the code as it is, is the same each time, and finds what is planted."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Hashable
+from types import TracebackType
+from typing import Any, TypeAlias
+
+import pytest
+
+from headrace.hop.batching.coalesce import Coalescer
+from headrace.hop.batching.queue import BatchQueue
+from headrace.hop.resilience.breaker import Breaker
+from headrace.hop.resilience.liveness import Liveness
+from headrace.hop.resilience.replicas import Replica
+from headrace.hop.server.checks import Shed
+from tests.simulation.cases import case_of
+from tests.simulation.world import failures
+
+Plant: TypeAlias = Callable[[pytest.MonkeyPatch], None]
+CASES = 60
+# A planted fault is found in so many cases.
+FOUND_WITHIN = 60
+
+
+@pytest.mark.parametrize("first", range(0, CASES, 15))
+def test_no_case_costs_the_good_tenant_a_call(first: int) -> None:
+    assert {seed: found for seed in range(first, first + 15) if (found := failures(seed))} == {}
+
+
+def test_a_case_follows_from_its_seed() -> None:
+    assert case_of(7) == case_of(7) != case_of(8)
+
+
+def every_timeout_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rule that let one tenant close the door: one breaker for all methods, and timeouts longer than the mean count."""
+    guard = Replica.guard
+    monkeypatch.setattr(Replica, "guard", lambda self, _: guard(self, "all"))
+
+    def timed_out(self: Breaker, permit: int, now: float, seconds: float, kind: Hashable, *_: Any) -> bool:
+        if seconds < self._usual.get(kind, 0.0):
+            self.release(permit)
+        else:
+            self.record(permit, now, seconds, 1.0)
+        return True
+
+    monkeypatch.setattr(Breaker, "timed_out", timed_out)
+
+
+def a_stall_is_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Liveness, "patience", lambda *_: 0.1)
+
+
+def many_rows_fill_the_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(BatchQueue, "_less_important", lambda *_: 0)
+
+
+def a_cancelled_call_keeps_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    leave = Shed.__aexit__
+
+    async def kept(
+        self: Shed, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not asyncio.CancelledError:
+            await leave(self, kind, error, trace)
+
+    monkeypatch.setattr(Shed, "__aexit__", kept)
+
+
+def the_end_of_a_call_wakes_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    flush, sent = Coalescer._flush, Coalescer._sent
+
+    def sometimes(self: Coalescer[Any, Any], *ended: Any) -> None:
+        if random.random() < 0.2:
+            monkeypatch.setattr(Coalescer, "_flush", lambda *_: None)
+        sent(self, *ended)
+        monkeypatch.setattr(Coalescer, "_flush", flush)
+
+    monkeypatch.setattr(Coalescer, "_sent", sometimes)
+
+
+@pytest.mark.parametrize(
+    ("plant", "means"),
+    [
+        (every_timeout_counts, "BREAKER_OPEN"),
+        (a_stall_is_silence, "BREAKER_OPEN"),
+        (many_rows_fill_the_queue, "OVERLOADED"),
+        (a_cancelled_call_keeps_its_place, "at the end"),
+        (the_end_of_a_call_wakes_nobody, "a row waits"),
+    ],
+)
+def test_what_is_planted_is_found(monkeypatch: pytest.MonkeyPatch, plant: Plant, means: str) -> None:
+    plant(monkeypatch)
+    assert any(means in " ".join(failures(seed)) for seed in range(FOUND_WITHIN))
