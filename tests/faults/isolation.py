@@ -58,6 +58,7 @@ class Good:
         self._requests = [row_request(row) for row in system.rows[:200]]
         self._flying: set[asyncio.Task[None]] = set()
         self.answers: list[Answer] = []
+        self.rate = RATE
 
     @asynccontextmanager
     async def asking(self) -> AsyncIterator[None]:
@@ -80,7 +81,7 @@ class Good:
             call = asyncio.create_task(self._call(method, number))
             self._flying.add(call)
             call.add_done_callback(self._flying.discard)
-            due += 1 / RATE
+            due += 1 / self.rate
             await asyncio.sleep(due - time.monotonic())
 
     async def _call(self, method: Any, number: int) -> None:
