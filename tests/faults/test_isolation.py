@@ -66,7 +66,7 @@ def test_short_explanations_of_one_tenant_fail_no_prediction_of_another(scene: S
     # With few predictions the failures of others weigh the more.
     scene.good.rate = 10
     try:
-        case = Case(EXPLAIN, deadline_s=0.1, callers=2, rate=4.0, seconds=10.0)
+        case = Case(EXPLAIN, deadline_s=0.1, rate=4.0, tenant="generous", seconds=10.0)
         assert not asyncio.run(done(scene, [case]))
     finally:
         scene.good.rate = RATE

@@ -14,7 +14,8 @@ from headrace.api.router.v1 import explain_pb2
 from headrace.columns import Batch, Column
 from headrace.hop.errors import Code, Fault, Reason
 from services.router.explanations.explainer import asked_rest
-from tests.services.router.router_leaves import SCORED, TWO_MODELS, Suite, batch_of
+from services.router.explanations.pieces import PieceSize
+from tests.services.router.router_leaves import SCORED, TWO_MODELS, Suite, batch_of, suite
 from tests.services.router.test_router_explanations import DEMANDING, EXPLAIN, explain, running, until
 
 
@@ -294,3 +295,16 @@ async def test_refused_rows_cost_the_pipeline_nothing(tmp_path: Path) -> None:
         assert len(started.features.calls) == read == 1
         held.set()
         await working
+
+
+async def test_how_slow_one_pipeline_is_says_nothing_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[PieceSize] = []
+    monkeypatch.setattr(PieceSize, "ran", lambda size, *_: sizes.append(size))
+    documents = {name: DEMANDING.replace("pipeline: scored", f"pipeline: {name}") for name in ("one", "two")}
+    async with suite(tmp_path, documents) as started:
+        for pipeline in ("one", "one", "two"):
+            await explain(started, rows_of("tenant"), pipeline=pipeline)
+    assert sizes[0] is sizes[1]
+    assert sizes[0] is not sizes[2]
