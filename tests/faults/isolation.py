@@ -186,13 +186,18 @@ async def measure(scene: Scene, first: int, count: int, block: int) -> None:
                 for failure in failures[told:]:
                     print(failure, flush=True)
                 told = len(failures)
+                if number % 50 == 0:
+                    print(
+                        f"{number - first} of {count} cases, {told} failed; --first {number} goes on",
+                        flush=True,
+                    )
             print(f"{number - first} of {count} cases; beside them {quantiles(answers[start:])}", flush=True)
             start = len(answers)
             while len(answers) < start + block:
                 await asyncio.sleep(1)
             if block:
                 print(f"without: {quantiles(answers[start:])}", flush=True)
-    print(f"{len(answers)} predictions, {len(scene.failures())} failed; go on with --first {number}")
+    print(f"{len(answers)} predictions, {len(scene.failures())} failed")
 
 
 def main() -> int:
