@@ -232,8 +232,8 @@ PIPELINE_ROWS = Limiter(
 EXPLANATIONS = Limiter(
     "explanations",
     "rows that wait in one router until they are explained on request",
-    "router `explanations.max_asked_rows`",
-    "services/router/explanations/queues.py",
+    "router `explanations.max_asked_rows`; one tenant: half",
+    "services/router/explanations/turns.py",
     _FULL,
     _OVERLOADED,
     _AFTER_HINT,

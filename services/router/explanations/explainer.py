@@ -1,11 +1,13 @@
-"""Explains predictions: a cheap offer after the answer, requests that are waited for, and one task that works for both."""
+"""Explains predictions: a cheap offer after the answer and one task that works for it, and requests that are waited for."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -17,10 +19,11 @@ from services.router.events.noted import Noted
 from services.router.explanations.metrics import ExplanationMetrics
 from services.router.explanations.pieces import Explained, Pacing, PieceSize, Row, explain
 from services.router.explanations.pixels import explain_pixels
-from services.router.explanations.queues import Asked, AskedQueue, Demanded
+from services.router.explanations.queues import Demanded
 from services.router.explanations.reports import Reports
 from services.router.explanations.settings import ExplanationSettings
 from services.router.explanations.subject import Subject, Subjects
+from services.router.explanations.turns import Entry, FairSlot, Turns
 from services.router.routes.observer import size_of
 from services.router.routes.route import Route
 from services.router.routes.run import RouteResult
@@ -34,6 +37,8 @@ _TRIES, _PAUSE_S = 3, 0.5
 # What could not be told to the monitoring service is tried again so often.
 _TELL_S = 1.0
 _LONGEST_REST_S = 0.01
+# In whose name the task takes its turns: no tenant's.
+_NOBODY = "\0"
 # There are live calls if one began within this time; then a piece works for a tenth of the time at most.
 _LIVE_S, _REST_BESIDE_LIVE = 1.0, 9.0
 
@@ -49,7 +54,8 @@ def asked_rest(paced_s: float, worked_s: float, since_live_s: float) -> float:
 
 
 class Explainer:
-    """Explains one row at a time, at the pace of `shadows`. `clock`: monotonic seconds."""
+    """Explains rows in pieces, of which one runs at a time: tenants with requests, and the task for those that nobody waits for,
+    take turns. At the pace of `shadows`. `clock`: monotonic seconds."""
 
     def __init__(
         self,
@@ -68,11 +74,13 @@ class Explainer:
         self._metrics = metrics
         self._clock = clock
         self._log = log
-        self._size = PieceSize(settings.piece_ms * 1000)
+        self._longest_us = settings.piece_ms * 1000
+        # Of its own for each subject: that one is slow does not make the pieces of others small.
+        self._sizes: WeakKeyDictionary[Subject, PieceSize] = WeakKeyDictionary()
         self._demanded: BatchQueue[Demanded] = BatchQueue(
             settings.max_waiting_rows, settings.max_waiting_bytes
         )
-        self._asked = AskedQueue(settings.max_asked_rows)
+        self._slot = FairSlot(Turns(settings.max_asked_rows, clock))
         self._came = asyncio.Event()
         self._told: set[tuple[str, str]] = set()
 
@@ -94,12 +102,27 @@ class Explainer:
         except Exception as error:  # noqa: BLE001 - nothing of an explanation may fail a live call
             self._log.error("a batch will not be explained", error=f"{type(error).__name__}: {error}")
 
-    async def ask(self, subject: Subject, rows: Sequence[Row]) -> list[Explained]:
-        """Explains rows for somebody who waits. Raises Fault, ExplanationError."""
-        done: asyncio.Future[list[Explained]] = asyncio.get_running_loop().create_future()
-        self._asked.put(Asked(subject, rows, done))
-        self._came.set()
-        return await done
+    @contextmanager
+    def entered(self, tenant: str, rows: int) -> Iterator[Entry]:
+        """Around all work for rows of a tenant for somebody who waits; cancelled when nobody does. Raises Fault."""
+        with self._slot.entered(tenant, rows) as entry:
+            try:
+                yield entry
+            finally:
+                self._came.set()  # what it took is to be told
+
+    async def ask(self, subject: Subject, rows: Sequence[Row], entry: Entry) -> list[Explained]:
+        """Explains rows that have entered. Raises Fault, ExplanationError."""
+        found = [await self._explain(subject, row, entry) for row in rows]
+        self._metrics.asked.inc(len(found))
+        return found
+
+    @asynccontextmanager
+    async def turn(self, entry: Entry) -> AsyncIterator[Turn]:
+        """Around work that is no piece of an explanation, and takes turns with these."""
+        turn = self._turn(entry)
+        yield turn
+        await self._rest(entry, [], turn)
 
     async def run(self) -> None:
         """Explains what waits, until cancelled."""
@@ -108,8 +131,6 @@ class Explainer:
                 await self._wait()
                 # Behind the answers that are being sent.
                 await asyncio.sleep(0)
-                while asked := self._asked.take():
-                    await self._answer(asked)
                 if len(self._demanded):
                     await self._explain_batch(self._demanded.pop())
                 await self._reports.send()
@@ -119,32 +140,13 @@ class Explainer:
     async def _wait(self) -> None:
         """Returns when there is something to do."""
         self._came.clear()
-        if len(self._demanded) or len(self._asked):
+        if len(self._demanded):
             return
         try:
             async with asyncio.timeout(_TELL_S if self._reports.waiting else None):
                 await self._came.wait()
         except TimeoutError:
             return
-
-    async def _answer(self, asked: Asked) -> None:
-        """Explains rows for whoever waits. Raises nothing but CancelledError."""
-        found: list[Explained] = []
-        try:
-            for row in asked.rows:
-                if asked.done.done():
-                    return  # nobody waits any more
-                found.append(await self._explain(asked.subject, row, somebody_waits=True))
-        except asyncio.CancelledError:
-            asked.done.cancel()
-            raise
-        except Exception as error:  # noqa: BLE001 - whoever waits gets it
-            if not asked.done.done():
-                asked.done.set_exception(error)
-        else:
-            self._metrics.asked.inc(len(found))
-            if not asked.done.done():
-                asked.done.set_result(found)
 
     async def _explain_batch(self, batch: Demanded) -> None:
         """All predictions of a batch. Raises nothing but CancelledError."""
@@ -154,10 +156,9 @@ class Explainer:
         try:
             subject = await self._subjects.of(batch.route)
             for row in rows_of(batch, subject.reads):
-                if asked := self._asked.take():
-                    await self._answer(asked)
                 try:
-                    self._reports.add(await self._explain(subject, row))
+                    with self._slot.entered(_NOBODY, 0) as entry:
+                        self._reports.add(await self._explain(subject, row, entry))
                     self._metrics.predictions(name, "explained")
                 except (ExplanationError, Fault) as error:
                     self._fails(name, error, 1)
@@ -170,10 +171,12 @@ class Explainer:
             self._fails(name, error, left)
         self._metrics.waiting.set(self._demanded.rows)
 
-    async def _explain(self, subject: Subject, row: Row, *, somebody_waits: bool = False) -> Explained:
+    async def _explain(self, subject: Subject, row: Row, entry: Entry) -> Explained:
+        size = self._sizes.setdefault(subject, PieceSize(self._longest_us))
         for attempt in range(_TRIES):
             worked: list[float] = []
-            pacing = Pacing(self._turn, partial(self._rest, worked, somebody_waits), self._size, self._clock)
+            turn, rest = partial(self._turn, entry), partial(self._rest, entry, worked)
+            pacing = Pacing(turn, rest, size, self._clock)
             try:
                 if subject.pixels is not None:
                     explained = await explain_pixels(subject, subject.pixels, row, pacing)
@@ -182,27 +185,35 @@ class Explainer:
             except Fault as fault:
                 if fault.code not in _LATER or attempt == _TRIES - 1:
                     raise
+                self._slot.release(entry)
                 await asyncio.sleep(_PAUSE_S * 2**attempt)
                 continue
             finally:
                 self._reports.worked(row.tenant, subject.pipeline.name, pacing.took)
             self._metrics.seconds.observe(sum(worked))
-            self._metrics.piece_rows.set(self._size.rows)
+            self._metrics.piece_rows.set(size.rows)
             return explained
         raise AssertionError("the last attempt returns or raises")
 
-    def _turn(self) -> Turn:
+    def _turn(self, entry: Entry) -> Turn:
         pace = self._shadows.pace
-        gate = partial(self._shadows.gate, self._clock() + self._patience_s)
-        return Turn(gate, pace.stage_began, pace.stage_ended, self._clock)
+        return Turn(partial(self._gate, entry), pace.stage_began, pace.stage_ended, self._clock)
 
-    async def _rest(self, worked: list[float], somebody_waits: bool, turn: Turn) -> None:
+    async def _gate(self, entry: Entry) -> None:
+        await self._slot.acquire(entry)
+        await self._shadows.gate(entry.began + self._patience_s)
+
+    async def _rest(self, entry: Entry, worked: list[float], turn: Turn) -> None:
         worked.append(turn.worked)
         now = self._clock()
         rest = self._shadows.pace.rest(now, turn.worked)
-        if somebody_waits:
-            rest = asked_rest(rest, turn.worked, now - self._shadows.last_live)
-        await asyncio.sleep(rest)
+        if entry.tenant == _NOBODY:
+            # It rests long, and alone.
+            self._slot.release(entry)
+            await asyncio.sleep(rest)
+        else:
+            await asyncio.sleep(asked_rest(rest, turn.worked, now - self._shadows.last_live))
+            self._slot.release(entry)
 
     def _fails(self, pipeline: str, error: Exception, rows: int) -> None:
         """Counts it; the log has each cause of a pipeline once, until it works again."""
@@ -221,8 +232,6 @@ class Explainer:
         while len(self._demanded):
             batch = self._demanded.pop()
             self._metrics.predictions(batch.route.plan.pipeline.name, "stopped", len(batch))
-        while asked := self._asked.take():
-            asked.done.cancel()
 
 
 def rows_of(batch: Demanded, reads: Sequence[str]) -> list[Row]:

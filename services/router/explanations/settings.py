@@ -21,7 +21,7 @@ class ExplanationSettings(Settings):
     # dropped and counted.
     max_waiting_rows: PositiveInt = 2048
     max_waiting_bytes: PositiveInt = 16 * 1024 * 1024
-    # Rows that may wait to be explained on request; more are refused.
+    # Rows that may wait to be explained on request, or run; a tenant may have as many as it leaves free. More are refused.
     max_asked_rows: PositiveInt = 64
     # A callee works no longer than about this without a pause for live calls.
     piece_ms: PositiveFloat = 1.0

@@ -44,7 +44,7 @@ class Pixels:
     patches: Patches
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Subject:
     """`route`: the stages that lead to the output, from the columns `route_reads`: the `players`. With `pixels`, these are among
     them, and the players are the patches of the image."""

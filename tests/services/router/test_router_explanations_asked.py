@@ -14,7 +14,8 @@ from headrace.api.router.v1 import explain_pb2
 from headrace.columns import Batch, Column
 from headrace.hop.errors import Code, Fault, Reason
 from services.router.explanations.explainer import asked_rest
-from tests.services.router.router_leaves import SCORED, Suite, batch_of
+from services.router.explanations.pieces import PieceSize
+from tests.services.router.router_leaves import SCORED, TWO_MODELS, Suite, batch_of, suite
 from tests.services.router.test_router_explanations import DEMANDING, EXPLAIN, explain, running, until
 
 
@@ -163,7 +164,7 @@ async def test_more_than_may_wait_is_refused_by_name(tmp_path: Path) -> None:
     async def hold(batch: Batch) -> None:
         await held.wait()
 
-    async with running(tmp_path, DEMANDING, explanations={"max_asked_rows": 1}) as (started, _):
+    async with running(tmp_path, DEMANDING, explanations={"max_asked_rows": 3}) as (started, _):
         given = batch_of(["abcd"], [3.0], 30.0).with_columns([Column.of("score", np.array([1.0]))])
         started.executor.hook = hold
         working = asyncio.create_task(explain(started, given))
@@ -177,3 +178,133 @@ async def test_more_than_may_wait_is_refused_by_name(tmp_path: Path) -> None:
         assert fault.metadata["limiter"] == "explanations"
         held.set()
         await asyncio.gather(working, other)
+
+
+def rows_of(tenant: str, count: int = 1) -> Batch:
+    """Rows with their features."""
+    batch = batch_of(["abcd"] * count, [3.0] * count, 30.0)
+    batch.rows.tenants = [tenant] * count
+    return batch.with_columns([Column.of("score", np.full(count, 1.0))])
+
+
+async def test_a_single_row_waits_for_one_turn_of_a_tenant_with_many(tmp_path: Path) -> None:
+    held, tenants = asyncio.Event(), list[str]()
+
+    async def hold(batch: Batch) -> None:
+        tenants.append(batch.rows.tenants[0])
+        await held.wait()
+
+    async with running(tmp_path, DEMANDING) as (started, _):
+        started.executor.hook = hold
+        many = [asyncio.create_task(explain(started, rows_of("many", 2))) for _ in range(8)]
+        await until(lambda: tenants)
+        # Two rows take as many turns here.
+        single = asyncio.create_task(explain(started, rows_of("single", 2)))
+        await asyncio.sleep(0.2)  # it stands in line
+        held.set()
+        await asyncio.gather(single, *many)
+        assert tenants[:4] == ["many", "single", "many", "single"]
+
+
+async def test_one_tenant_leaves_room_for_others_in_the_line(tmp_path: Path) -> None:
+    held = asyncio.Event()
+
+    async def hold(batch: Batch) -> None:
+        await held.wait()
+
+    async with running(tmp_path, DEMANDING) as (started, _):
+        started.executor.hook = hold
+        calls = [asyncio.create_task(explain(started, rows_of("many", 8))) for _ in range(8)]
+        await until(lambda: sum(call.done() for call in calls) == 4)
+        calls.append(asyncio.create_task(explain(started, rows_of("single"))))
+        await until(lambda: started.executor.calls)
+        held.set()
+        ended = await asyncio.gather(*calls, return_exceptions=True)
+        refused = [fault for fault in ended if isinstance(fault, Fault)]
+        assert {(f.code, f.metadata["limiter"]) for f in refused} == {
+            (Code.RESOURCE_EXHAUSTED, "explanations")
+        }
+        assert all(fault.retry_after_s for fault in refused)
+        assert len(refused) == 4
+        assert not isinstance(ended[-1], BaseException)
+
+
+async def test_who_waits_does_not_wait_for_the_rest_of_one_that_nobody_waits_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.router.shadow.pace.Pace.rest", lambda *_: 3600.0)
+    async with running(tmp_path, DEMANDING) as (started, _):
+        await started.ask("scored", batch_of(["abcd"], [3.0]))
+        await until(lambda: len(started.executor.calls) == 2)
+        await explain(started, rows_of("single"))
+
+
+async def test_rows_whose_caller_left_are_not_run(tmp_path: Path) -> None:
+    held, tenants = asyncio.Event(), list[str]()
+
+    async def hold(batch: Batch) -> None:
+        tenants.append(batch.rows.tenants[0])
+        await held.wait()
+
+    async with running(tmp_path, DEMANDING) as (started, _):
+        started.executor.hook = hold
+        first = asyncio.create_task(explain(started, rows_of("first")))
+        await until(lambda: tenants)
+        gone = asyncio.create_task(explain(started, rows_of("gone")))
+        await asyncio.sleep(0.2)
+        gone.cancel()
+        await asyncio.sleep(0.2)
+        held.set()
+        await first
+        await explain(started, rows_of("last"))
+        assert set(tenants) == {"first", "last"}
+
+
+async def test_stages_at_the_same_time_share_a_turn(tmp_path: Path) -> None:
+    held = asyncio.Event()
+
+    async def hold(batch: Batch) -> None:
+        await held.wait()
+
+    text = TWO_MODELS.replace("pipeline: two", "pipeline: scored")
+    rule = "explanations: {output: c, base: {x: 1.0}}\noutputs:"
+    async with running(tmp_path, text.replace("outputs: [a", f"{rule} [a")) as (started, _):
+        started.executor.hook = hold
+        first = asyncio.create_task(explain(started, batch_of(["abcd"], [3.0])))
+        await until(lambda: started.executor.calls)
+        second = asyncio.create_task(explain(started, batch_of(["abcd"], [3.0])))
+        await asyncio.sleep(0.2)  # both models of it wait for their turn
+        held.set()
+        assert len(await first) == len(await second) == 1
+
+
+async def test_refused_rows_cost_the_pipeline_nothing(tmp_path: Path) -> None:
+    async with running(tmp_path, DEMANDING, explanations={"max_asked_rows": 1}) as (started, _):
+        held = asyncio.Event()
+
+        async def hold(batch: Batch) -> None:
+            await held.wait()
+
+        started.executor.hook = hold
+        working = asyncio.create_task(explain(started, batch_of(["abcd"], [3.0])))
+        await until(lambda: started.executor.calls)
+        read = len(started.features.calls)
+        with pytest.raises(Fault) as caught:
+            await explain(started, batch_of(["abcd"], [3.0]))
+        assert caught.value.metadata["limiter"] == "explanations"
+        assert len(started.features.calls) == read == 1
+        held.set()
+        await working
+
+
+async def test_how_slow_one_pipeline_is_says_nothing_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[PieceSize] = []
+    monkeypatch.setattr(PieceSize, "ran", lambda size, *_: sizes.append(size))
+    documents = {name: DEMANDING.replace("pipeline: scored", f"pipeline: {name}") for name in ("one", "two")}
+    async with suite(tmp_path, documents) as started:
+        for pipeline in ("one", "one", "two"):
+            await explain(started, rows_of("tenant"), pipeline=pipeline)
+    assert sizes[0] is sizes[1]
+    assert sizes[0] is not sizes[2]

@@ -13,11 +13,12 @@ from headrace.pipeline import ColumnType, InputField, explainable_columns
 from services.router import errors
 from services.router.explanations.explainer import Explainer
 from services.router.explanations.pieces import Explained, Row
-from services.router.explanations.subject import BackgroundRoute, Subject, Subjects
+from services.router.explanations.subject import BackgroundRoute, Subject, Subjects, with_runners
+from services.router.explanations.turns import Entry
 from services.router.pipelines import Pipelines, Served
 from services.router.routes.route import Route
 from services.router.routes.run import RouteRun
-from services.router.shadow.run import PRIORITY, Unmetered
+from services.router.shadow.run import PRIORITY, Turned, Unmetered
 
 MOST_ROWS = 8
 
@@ -62,22 +63,25 @@ class OnRequest:
         try:
             route = _route(served, revision)
             subject = await self._subjects.of(route, output)
-            columns = await self._columns(route, subject, batch)
-            rows = [
-                Row(
-                    {name: columns[name].take(np.array([i])) for name in subject.reads},
-                    batch.rows.request_ids[i],
-                    batch.rows.tenants[i],
-                    seeds[i] if i < len(seeds) else f"{batch.rows.request_ids[i]}/{i}".encode(),
-                )
-                for i in range(count)
-            ]
-            return await self._explainer.ask(subject, rows)
+            with self._explainer.entered(batch.rows.tenants[0], count) as entry:
+                columns = await self._columns(route, subject, batch, entry)
+                rows = [
+                    Row(
+                        {name: columns[name].take(np.array([i])) for name in subject.reads},
+                        batch.rows.request_ids[i],
+                        batch.rows.tenants[i],
+                        seeds[i] if i < len(seeds) else f"{batch.rows.request_ids[i]}/{i}".encode(),
+                    )
+                    for i in range(count)
+                ]
+                return await self._explainer.ask(subject, rows, entry)
         except ExplanationError as error:
             raise errors.not_explainable(pipeline, error) from None
 
-    async def _columns(self, route: Route, subject: Subject, batch: Batch) -> Mapping[str, Column]:
-        """The players' columns: those of the batch, or all stages are run for them."""
+    async def _columns(
+        self, route: Route, subject: Subject, batch: Batch, entry: Entry
+    ) -> Mapping[str, Column]:
+        """The players' columns: those of the batch, or all stages are run for them, in turns as the pieces of explanations."""
         types = explainable_columns(subject.pipeline)
         for name, column in batch.columns.items():
             kind = types.get(name)
@@ -85,11 +89,16 @@ class OnRequest:
                 raise errors.input_missing(subject.pipeline.name, name)
         if all(name in batch.columns for name in subject.reads):
             return batch.columns
-        background = self._background(route.name, subject.pipeline)
+        deadline_s = subject.pipeline.deadline_ms / 1000
         rows = replace(batch.rows, priorities=[PRIORITY] * len(batch))
         inputs = [c for f in subject.pipeline.inputs if (c := _input(batch, f)) is not None]
-        run = RouteRun(background, Batch.of(rows, inputs), self._clock, Unmetered())
-        await run.run()
+        async with self._explainer.turn(entry) as turn:
+            background = with_runners(
+                self._background(route.name, subject.pipeline),
+                lambda runner: Turned(runner, turn, deadline_s),
+            )
+            run = RouteRun(background, Batch.of(rows, inputs), self._clock, Unmetered())
+            await run.run()
         for error in run.errors.values():
             raise error.fault()
         return run.columns
