@@ -12,8 +12,7 @@ from google.protobuf.message import Message
 
 from headrace.hop.call import Method, methods_of
 from headrace.hop.errors import Code, Fault, Reason
-from headrace.hop.limiters import ADMISSION
-from services.ingress.admission.admission_control import AdmissionControl
+from services.ingress.admission.admission_control import AdmissionControl, no_slot
 from services.ingress.admission.quotas import Quotas
 from services.ingress.auth.authenticator import Authenticator
 from services.ingress.documents.catalog import Credential, require
@@ -60,8 +59,6 @@ _LARGE = (
     | _EXPLANATIONS
     | {"CommitRelease", "ApplyRelease", "DeployPipeline", "StartRollout"}
 )
-# Within this time many of the calls in flight end.
-_RETRY_AFTER_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +157,8 @@ class Door:
                 quota.charge(1, 0)
         if operation.inference:
             if not self.admission.acquire(tenant.name, tenant.priority):
-                raise _overloaded()
-            context.admitted = True
+                raise no_slot()
+            context.admission = self.admission
 
     def prove(self, operation: Operation, context: RequestContext, shed: Shed | None = None) -> Credential:
         """Returns the caller's credential, if it allows the operation. Acquires nothing that must be released.
@@ -235,12 +232,12 @@ class Door:
         if context.quota is not None:
             context.quota.release()
             context.quota = None
-        if context.admitted:
-            context.admitted = False
+        if context.admission is not None:
+            context.admission = None
             took = self.clock() - context.received
             # A message that was never complete is not a sign of overload.
             overloaded = context.whole and _for_load(context.fault)
-            self.admission.release(context.tenant, took, context.time_allowed, overloaded)
+            self.admission.release(context.tenant, took, context.time_allowed, overloaded, context.slots)
         fault = context.fault
         if fault is not None and fault.code is Code.PERMISSION_DENIED:
             self._reporter.security("denied", context, fault.metadata)
@@ -265,12 +262,6 @@ class Door:
 
         async for reply in serve(requests, call):
             yield reply
-
-
-def _overloaded() -> Fault:
-    return ADMISSION.refusal(
-        "there is more to do than can be done in time; try again later", retry_after_s=_RETRY_AFTER_S
-    )
 
 
 def _for_load(fault: Fault | None) -> bool:

@@ -14,6 +14,7 @@ from headrace.state.request_ids import MAX_CHARACTERS, request_key
 from services.ingress.documents.catalog import Credential
 
 if TYPE_CHECKING:
+    from services.ingress.admission.admission_control import AdmissionControl
     from services.ingress.admission.quotas import Quota
     from services.ingress.inference import InferenceResult
 
@@ -87,8 +88,9 @@ class RequestContext:
     quota: Quota | None = None
     # Size of its message, decompressed; 0: not known.
     size_bytes: int = 0
-    # Whether it holds a slot of admission control.
-    admitted: bool = False
+    # Where it holds a slot, and how many.
+    admission: AdmissionControl | None = None
+    slots: int = 1
     # Envoy's name for its credential (protocols/grpc/unary.py). Empty: there is none.
     gate: bytes = b""
     # Seconds that it may take, once known: from the caller's deadline or the pipeline's.

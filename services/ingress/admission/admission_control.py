@@ -11,6 +11,11 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from headrace.hop.errors import Fault
+from headrace.hop.limiters import ADMISSION
+
+# Within this time many of the calls in flight end.
+_RETRY_AFTER_S = 0.1
 # Every priority may use this fraction of the limit. How much of the rest it may use depends on the priority (1 to 10): priority
 # 10 may use all of it.
 _ANY_PRIORITY = 0.7
@@ -20,6 +25,12 @@ _LEFT = 0.3
 # A tenant that holds less than half its share may use this fraction of the limit in addition: other tenants may hold their slots
 # for a long time, for example with messages that never become complete.
 _FOR_OTHERS = 0.15
+# A request of many rows holds one slot more for so many: as much work as a request of one row. It holds at most this fraction of
+# the limit, so that beside other tenants one of them gets through at a time.
+_ROWS_A_SLOT = 32
+_BULK = 0.45
+# Other tenants are there if one of them sent something within this time (seconds).
+_SHARED_S = 1.0
 # The limit changes when as many requests have ended as were in flight at its last change, because only their times show its
 # effect. It does not change more often than this.
 _WINDOW_S = 0.05
@@ -57,11 +68,13 @@ class AdmissionControl:
         "_due",
         "_ended",
         "_felt",
+        "_last",
         "_limit",
         "_of",
         "_quickest",
         "_quickest_since",
         "_rules",
+        "_shared",
         "_since",
         "_taken",
         "in_flight",
@@ -78,6 +91,8 @@ class AdmissionControl:
         self._due = _MIN_ENDED
         # Seconds that the fastest successful request took: in the period before `_quickest_since`, and since then.
         self._quickest, self._quickest_since = (math.inf, math.inf), clock()
+        # The tenant of the newest request; when it last was another one than before.
+        self._last, self._shared = "", -math.inf
         self.in_flight = 0
 
     @property
@@ -93,9 +108,25 @@ class AdmissionControl:
         ):
             self._felt = True
             return False
+        if tenant != self._last:
+            self._shared = self._clock() if self._last else self._shared
+            self._last = tenant
         self.in_flight += 1
         self._of[tenant] = mine + 1
         return True
+
+    def widen(self, tenant: str, priority: int, rows: int) -> int | None:
+        """Takes the further slots of a request that has one and turns out to have so many rows, if other tenants are there.
+        Returns how many; None: there are too few."""
+        wanted = min(rows // _ROWS_A_SLOT, int(self._limit * _BULK))
+        if not wanted or self._clock() - self._shared >= _SHARED_S:
+            return 0
+        if self.headroom(tenant, priority) < wanted:
+            self._felt = True
+            return None
+        self.in_flight += wanted
+        self._of[tenant] += wanted
+        return wanted
 
     def headroom(self, tenant: str, priority: int) -> int:
         """How many more of a tenant's requests would get a slot now."""
@@ -109,10 +140,10 @@ class AdmissionControl:
                 slots += self._limit * _FOR_OTHERS
         return max(math.ceil(max(slots, 1.0)) - self.in_flight, 0)
 
-    def release(self, tenant: str, took: float, allowed: float, overloaded: bool) -> None:
+    def release(self, tenant: str, took: float, allowed: float, overloaded: bool, slots: int = 1) -> None:
         """A request has ended after `took` of the `allowed` seconds (inf: any). `overloaded`: it failed because of overload."""
-        self.in_flight -= 1
-        left = self._of[tenant] - 1
+        self.in_flight -= slots
+        left = self._of[tenant] - slots
         if left:
             self._of[tenant] = left
         else:
@@ -149,3 +180,10 @@ class AdmissionControl:
         self._since = self._clock()
         self._ended, self._taken, self._felt = 0, 0.0, False
         self._due = max(self.in_flight, _MIN_ENDED)
+
+
+def no_slot() -> Fault:
+    """What a request is told for which there is none."""
+    return ADMISSION.refusal(
+        "there is more to do than can be done in time; try again later", retry_after_s=_RETRY_AFTER_S
+    )

@@ -12,6 +12,7 @@ from headrace.columns import Batch
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.process.telemetry import build_version
 from headrace.oip import open_inference_pb2 as pb
+from services.ingress.admission.admission_control import no_slot
 from services.ingress.documents.catalog import Catalog, Credential, Entry
 from services.ingress.idempotency.calls import IdempotentCalls
 from services.ingress.inference import InferenceRunner, read_timeout
@@ -147,7 +148,13 @@ def proven(context: RequestContext) -> Credential:
 
 
 def charge(rows: int, request: Message, context: RequestContext) -> None:
-    """Charges the cost of a request to the tenant's quota. Raises QuotaFault."""
+    """Holds slots and charges the tenant's quota for what a request costs. Raises Fault RESOURCE_EXHAUSTED."""
+    if context.admission is not None and rows > 1:
+        tenant = proven(context).tenant
+        slots = context.admission.widen(tenant.name, tenant.priority, rows)
+        if slots is None:
+            raise no_slot()
+        context.slots += slots
     quota = context.quota
     if quota is None:
         return

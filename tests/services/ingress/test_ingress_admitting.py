@@ -203,3 +203,38 @@ def test_counts_and_bounds_hold_whatever_happens(steps: list[tuple[str, int, boo
     assert admission.in_flight == 0
     # Of an empty house anybody may be the first guest.
     assert admission.acquire("d", 1)
+
+
+def test_beside_others_a_tenant_has_one_request_of_thousands_of_rows_at_a_time() -> None:
+    admission = AdmissionControl(RULES, lambda: 0.0)
+    extra = []
+    assert admission.acquire("small", 1)
+    for _ in range(8):
+        assert admission.acquire("bulk", 1)
+        extra.append(admission.widen("bulk", 1, 4096))
+        if extra[-1] is None:
+            admission.release("bulk", 0.1, 1.0, overloaded=False)
+    assert extra == [28] + [None] * 7
+    assert admission.acquire("small", 1)
+
+
+def test_alone_a_tenant_is_not_held_back_for_its_rows() -> None:
+    now = [100.0]
+    admission = AdmissionControl(RULES, lambda: now[0])
+    assert admission.acquire("small", 1)
+    admission.release("small", 0.1, 1.0, overloaded=False)
+    now[0] += 2.0
+    assert admission.acquire("bulk", 1)
+    now[0] += 2.0
+    for _ in range(8):
+        assert admission.acquire("bulk", 1)
+        assert admission.widen("bulk", 1, 4096) == 0
+
+
+def test_all_slots_of_a_request_are_given_back() -> None:
+    admission = AdmissionControl(RULES, lambda: 0.0)
+    assert admission.acquire("small", 1)
+    assert admission.acquire("bulk", 1)
+    assert admission.widen("bulk", 1, 320) == 10
+    admission.release("bulk", 0.1, 1.0, overloaded=False, slots=11)
+    assert admission.in_flight == 1
