@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from headrace.hop.errors import Code, Fault, Reason
-from headrace.state.request_ids import MAX_CHARACTERS, request_key
+from headrace.hop.request_ids import MAX_CHARACTERS, request_key
 from services.ingress.documents.catalog import Credential
 
 if TYPE_CHECKING:

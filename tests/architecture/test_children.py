@@ -34,6 +34,7 @@ SHORT = {
     "descendants.py",
     "lanes.py",
     "libs/cli/test_cli_daemon.py",
+    "libs/cli/test_cli_ports.py",
     "libs/hop/test_hop_logs_full_disk.py",
     "machines/containers.py",  # a container does not end with `podman run`
     "machines/traffic.py",

@@ -20,6 +20,7 @@ import grpc
 import numpy as np
 
 from headrace.api.inference.v1 import inference_pb2 as pb
+from tests.children import ends_with_tests
 from tests.faults.hostile import THEIRS, Case, rpcs
 from tests.faults.traffic import add_hurried
 from tests.gauges import busy, samples
@@ -113,8 +114,8 @@ class Scene:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """The good tenant asks, and hostile ones can be told what to do."""
-        arguments = ("-m", "tests.faults.hostile")
-        self._process = await asyncio.create_subprocess_exec(sys.executable, *arguments, stdin=-1, stdout=-1)
+        command = ends_with_tests(sys.executable, "-m", "tests.faults.hostile")
+        self._process = await asyncio.create_subprocess_exec(*command, stdin=-1, stdout=-1)
         self._tell([self._target, self.keys])
         try:
             await self._done(-1, Case(PREDICT, callers=1, rate=1.0, seconds=0.1))  # it is ready

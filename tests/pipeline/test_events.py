@@ -12,7 +12,7 @@ import pytest
 from headrace.api.monitoring.v1 import events_pb2 as pb
 from headrace.cli.commands.operations.event_calls import ask
 from headrace.cli.installation import layout
-from headrace.state.request_ids import request_key
+from headrace.hop.request_ids import request_key
 from tests.pipeline.refusals import oip_request
 from tests.system import HOME, System, headrace, poll, row_request
 

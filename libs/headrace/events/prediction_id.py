@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headrace.state.request_ids import request_key
+from headrace.hop.request_ids import request_key
 
 _MAX_DIGITS = 9
 

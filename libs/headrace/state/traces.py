@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from headrace.state import plain_files
-from headrace.state.request_ids import request_key
+from headrace.hop.request_ids import request_key
 
 Span = Mapping[str, Any]
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from headrace.api.inference.v1 import inference_pb2 as pb
 from headrace.hop.errors import Code, Fault, Reason
-from headrace.state.request_ids import MAX_CHARACTERS, request_key
+from headrace.hop.request_ids import MAX_CHARACTERS, request_key
 from services.ingress.oip.service import charge, proven
 from services.ingress.ports import Outcome, Outcomes
 from services.ingress.request_context import RequestContext

@@ -11,7 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from headrace.api.monitoring.v1 import events_pb2 as pb
 from headrace.events import messages, split_prediction_id
 from headrace.hop.call import Call
-from headrace.state.request_ids import request_key
+from headrace.hop.request_ids import request_key
 from services.monitoring import errors
 from services.monitoring.events.erasure import Erasure, MaskedError, Subject
 from services.monitoring.events.query import Place, Query

@@ -25,6 +25,7 @@ from services.executor.config import ModelSettings
 from services.executor.execution.model import Model
 from services.executor.lifecycle.activation import Activator
 from services.executor.wiring import SERVICE
+from tests.children import ends_with_tests
 from tests.services.executor.executor_caller import WITHIN_S, Caller, batch, codes, ys
 from tests.services.executor.executor_models import put
 
@@ -59,7 +60,9 @@ async def state(models: Path, tmp_path: Path) -> Path:
 
 def die(state: Path) -> None:
     """An executor with this state is killed."""
-    process = subprocess.Popen([sys.executable, "-c", _SERVING, str(state)], stdout=subprocess.PIPE)
+    process = subprocess.Popen(
+        ends_with_tests(sys.executable, "-c", _SERVING, str(state)), stdout=subprocess.PIPE
+    )
     assert process.stdout is not None
     assert process.stdout.readline() == b"serves\n"
     process.send_signal(signal.SIGKILL)

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from headrace.state import traces
-from headrace.state.request_ids import MAX_CHARACTERS, request_key
+from headrace.hop.request_ids import MAX_CHARACTERS, request_key
 from services.monitoring.console import faults
 from services.monitoring.console.known import Reach, notice
 from services.monitoring.console.ports import OutcomeFact, RequestSources

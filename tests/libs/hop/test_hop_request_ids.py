@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.events import split_prediction_id
-from headrace.state.request_ids import request_key
+from headrace.hop.request_ids import request_key
 
 
 @given(st.text(min_size=1, max_size=200), st.text(min_size=1, max_size=200))
