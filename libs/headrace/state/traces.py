@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from headrace.state import plain_files
 from headrace.hop.request_ids import request_key
+from headrace.state import plain_files
 
 Span = Mapping[str, Any]
 

@@ -12,9 +12,9 @@ import grpc
 import pytest
 
 from headrace.api.inference.v1 import inference_pb2 as pb
+from headrace.hop.request_ids import request_key
 from headrace.oip import open_inference_pb2 as oip
 from headrace.state import traces
-from headrace.hop.request_ids import request_key
 from tests.services.ingress.ingress_calls import OIP, PREDICT, call, frame, http, infer, infer_refused
 from tests.services.ingress.ingress_door import OUTCOMES, Folder, infer_request
 from tests.system import poll

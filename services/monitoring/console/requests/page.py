@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from headrace.state import traces
 from headrace.hop.request_ids import MAX_CHARACTERS, request_key
+from headrace.state import traces
 from services.monitoring.console import faults
 from services.monitoring.console.known import Reach, notice
 from services.monitoring.console.ports import OutcomeFact, RequestSources

@@ -11,8 +11,8 @@ from urllib.parse import unquote
 
 import pytest
 
-from headrace.pipeline import parse
 from headrace.hop.request_ids import request_key
+from headrace.pipeline import parse
 from services.monitoring.console.ports import Explanation
 from services.monitoring.outcomes.records import StorageError
 from tests.ports import free_port
