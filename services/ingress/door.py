@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -237,7 +238,10 @@ class Door:
             took = self.clock() - context.received
             # A message that was never complete is not a sign of overload.
             overloaded = context.whole and _for_load(context.fault)
-            self.admission.release(context.tenant, took, context.time_allowed, overloaded, context.slots)
+            counts = overloaded or context.fault is None or context.fault.code is Code.CANCELLED
+            # How soon a request failed for another reason does not show how long an answer takes.
+            allowed = context.time_allowed if counts else math.inf
+            self.admission.release(context.tenant, took, allowed, overloaded, context.slots)
         fault = context.fault
         if fault is not None and fault.code is Code.PERMISSION_DENIED:
             self._reporter.security("denied", context, fault.metadata)

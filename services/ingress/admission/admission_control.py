@@ -3,6 +3,9 @@
 Every request has a time limit. The number of slots adapts so that requests take, on average, a set part of their time limit:
 what is admitted can end in time, and what cannot is refused before its message is read. The last slots are kept for high
 priorities and for tenants that hold less than their share.
+
+Each tenant has one vote, however many requests it sends, and the majority decides: a single tenant whose requests are all late
+(as it allows too little time, or asks for what takes long) does not make the limit smaller for the others.
 """
 
 from __future__ import annotations
@@ -39,12 +42,23 @@ _MIN_ENDED = 8
 # wanted factor; half of it (in logarithms) is applied, so that the limit does not oscillate.
 _LOWEST, _HIGHEST = 0.5, 1.5
 _PART = 0.5
-# A caller that allows less than this many times the fastest recent request would fail in an idle system, too: its failure is not
-# a sign of overload. "Recent": in this time (seconds), or in the period before it.
+# A caller that allows less than this many times what its tenant's requests usually take would fail in an idle system, too: its
+# failure is not a sign of overload.
 _HOPELESS = 2.0
-_QUICKEST_S = 10.0
 # A request that failed because of overload counts as having used at least this fraction of its time.
 _FAILED = 1.5
+# A tenant has a vote as long as a request of it ended within this time (seconds).
+_HEARD_S = 10.0
+# Weight of one request in the mean of how long a tenant's requests take now: of logarithms, so that a few long ones do not hide
+# many short ones.
+_WEIGHT = 1 / 32
+# What is usual follows that mean: downwards at once, upwards within this time (seconds), so that an overload of some minutes does
+# not look usual.
+_USUAL_S = 900.0
+# A tenant is slowed if its requests take this many times as long as usual.
+_SLOWED = math.log(3.0)
+# Less time than this is no time: it has no logarithm.
+_INSTANT_S = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +69,41 @@ class AdmissionRules:
     minimum: int
     maximum: int
     goal: float
+
+
+class _Vote:
+    """What the requests of one tenant show: which part of their time they used, and whether they are slower than usual."""
+
+    __slots__ = ("ended", "fraction", "heard", "recent", "taken", "usual", "usual_s")
+
+    def __init__(self, now: float) -> None:
+        # Since the limit last changed: number of requests that ended, sum of the fractions of time they used.
+        self.ended, self.taken = 0, 0.0
+        # The mean fraction of the requests that ended before the last change, and the time of that change.
+        self.fraction, self.heard = 0.0, now
+        # Logarithms of the seconds that successful requests take, recently and usually; NaN: none has succeeded.
+        self.recent = self.usual = math.nan
+        self.usual_s = 0.0
+
+    def succeeded(self, took: float) -> None:
+        log = math.log(max(took, _INSTANT_S))
+        self.recent = log if math.isnan(self.recent) else self.recent + (log - self.recent) * _WEIGHT
+
+    def update(self, now: float) -> None:
+        """Counts what has ended since the last update, if anything has."""
+        if not self.ended:
+            return
+        self.fraction = self.taken / self.ended
+        if self.recent > self.usual:
+            self.usual += (self.recent - self.usual) * min((now - self.heard) / _USUAL_S, 1.0)
+        else:
+            self.usual = self.recent
+        self.usual_s = math.exp(self.usual)
+        self.ended, self.taken, self.heard = 0, 0.0, now
+
+    @property
+    def slowed(self) -> bool:
+        return self.recent - self.usual >= _SLOWED
 
 
 class AdmissionControl:
@@ -71,12 +120,10 @@ class AdmissionControl:
         "_last",
         "_limit",
         "_of",
-        "_quickest",
-        "_quickest_since",
         "_rules",
         "_shared",
         "_since",
-        "_taken",
+        "_votes",
         "in_flight",
     )
 
@@ -86,11 +133,10 @@ class AdmissionControl:
         self._limit = float(min(max(rules.initial, rules.minimum), rules.maximum))
         self._of: dict[str, int] = {}
         self._since = clock()
-        # Since the last change: number of requests that ended, sum of the fractions of time they used, whether one was refused.
-        self._ended, self._taken, self._felt = 0, 0.0, False
+        # Since the last change: number of requests that ended, whether one was refused.
+        self._ended, self._felt = 0, False
         self._due = _MIN_ENDED
-        # Seconds that the fastest successful request took: in the period before `_quickest_since`, and since then.
-        self._quickest, self._quickest_since = (math.inf, math.inf), clock()
+        self._votes: dict[str, _Vote] = {}
         # The tenant of the newest request; when it last was another one than before.
         self._last, self._shared = "", -math.inf
         self.in_flight = 0
@@ -122,7 +168,6 @@ class AdmissionControl:
         if not wanted or self._clock() - self._shared >= _SHARED_S:
             return 0
         if self.headroom(tenant, priority) < wanted:
-            self._felt = True
             return None
         self.in_flight += wanted
         self._of[tenant] += wanted
@@ -141,44 +186,54 @@ class AdmissionControl:
         return max(math.ceil(max(slots, 1.0)) - self.in_flight, 0)
 
     def release(self, tenant: str, took: float, allowed: float, overloaded: bool, slots: int = 1) -> None:
-        """A request has ended after `took` of the `allowed` seconds (inf: any). `overloaded`: it failed because of overload."""
+        """A request has ended after `took` of the `allowed` seconds; inf: its time shows nothing. `overloaded`: it failed
+        because of overload."""
         self.in_flight -= slots
         left = self._of[tenant] - slots
         if left:
             self._of[tenant] = left
         else:
             del self._of[tenant]
-        if overloaded:
-            quickest = min(self._quickest)
-            if quickest < math.inf and allowed < _HOPELESS * quickest:
-                return
-            self._taken += max(took / allowed, _FAILED)
-        elif math.isinf(allowed):
+        if math.isinf(allowed):
             return
+        vote = self._votes.get(tenant)
+        if vote is None:
+            vote = self._votes[tenant] = _Vote(self._clock())
+        if overloaded:
+            if allowed < _HOPELESS * vote.usual_s:
+                return
+            vote.taken += max(took / allowed, _FAILED)
         else:
-            self._succeeded(took)
-            self._taken += took / allowed
+            vote.succeeded(took)
+            vote.taken += took / allowed
+        vote.ended += 1
         self._ended += 1
         if self._ended >= self._due and self._clock() - self._since >= _WINDOW_S:
             self._move()
 
-    def _succeeded(self, took: float) -> None:
-        before, since = self._quickest
-        if took < since:
-            self._quickest = before, took
-        if self._clock() - self._quickest_since >= _QUICKEST_S:
-            self._quickest, self._quickest_since = (self._quickest[1], math.inf), self._clock()
-
     def _move(self) -> None:
-        rules = self._rules
-        mean = self._taken / self._ended
+        rules, now = self._rules, self._clock()
+        fine: list[float] = []
+        late: list[float] = []
+        slowed = False
+        for tenant, vote in list(self._votes.items()):
+            vote.update(now)
+            if now - vote.heard > _HEARD_S:
+                del self._votes[tenant]
+                continue
+            slowed = slowed or vote.slowed
+            (late if vote.slowed or vote.fraction >= rules.goal else fine).append(vote.fraction)
+        majority = late if len(late) > len(fine) else fine
+        mean = sum(majority) / len(majority)
         factor = min(max(rules.goal / mean, _LOWEST), _HIGHEST) ** _PART if mean > 0 else _HIGHEST**_PART
-        # If no request was refused, there is no reason to grow beyond the initial limit. Up to the initial limit it does grow:
-        # a limit that an outage has made small must not still be small at the next burst.
-        most = rules.maximum if self._felt else max(self._limit, rules.initial)
+        # If no request was refused, or what was admitted slows one of the minority, there is no reason to grow beyond the initial
+        # limit. Up to the initial limit it does grow: a limit that an outage has made small must not still be small at the next
+        # burst.
+        grows = self._felt and (majority is late or not slowed)
+        most = rules.maximum if grows else max(self._limit, rules.initial)
         self._limit = min(max(self._limit * factor, rules.minimum), most)
-        self._since = self._clock()
-        self._ended, self._taken, self._felt = 0, 0.0, False
+        self._since = now
+        self._ended, self._felt = 0, False
         self._due = max(self.in_flight, _MIN_ENDED)
 
 
