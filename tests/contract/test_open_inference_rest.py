@@ -1,4 +1,4 @@
-"""The REST door by the Open Inference Protocol's own document: schemathesis sends it what the document allows, and other things."""
+"""The REST door by the Open Inference Protocol's own document: schemathesis sends it what the document allows, and more."""
 
 from __future__ import annotations
 
