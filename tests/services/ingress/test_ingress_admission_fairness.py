@@ -229,9 +229,9 @@ class _Releases(AdmissionControl):
         super().__init__(RULES, lambda: 0.0)
         self.allowed: list[float] = []
 
-    def release(self, tenant: str, took: float, allowed: float, overloaded: bool) -> None:
+    def release(self, tenant: str, took: float, allowed: float, overloaded: bool, slots: int = 1) -> None:
         self.allowed.append(allowed)
-        super().release(tenant, took, allowed, overloaded)
+        super().release(tenant, took, allowed, overloaded, slots)
 
 
 @pytest.mark.parametrize(
@@ -250,6 +250,7 @@ def test_a_request_that_failed_for_another_reason_does_not_show_how_long_answers
     unused: Any = MagicMock()
     door = Door({}, unused, unused, unused, admission, 0.0, lambda: 0.0)
     context = door.begin("ModelInfer", {})
-    context.admitted, context.whole, context.time_allowed = admission.acquire("", 1), True, 0.5
+    assert admission.acquire("", 1)
+    context.admission, context.whole, context.time_allowed = admission, True, 0.5
     door.refuse(context, Fault(code, Reason.REASON_UNSPECIFIED, "failed"))
     assert admission.allowed == [0.5 if counts else math.inf]
