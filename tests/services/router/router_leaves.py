@@ -21,28 +21,22 @@ from headrace.api.router.v1 import router_pb2
 from headrace.columns import Batch, Column, Rows, Timing, decode, encode
 from headrace.columns.batch_codec import BatchCall, BatchReply, ColumnCodec
 from headrace.hop import config
-from headrace.hop.call import Call, unary
+from headrace.hop.call import Call, Method, unary
 from headrace.hop.definition import Definition, Runtime, Service
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.testing import Harness, served
 from services.router.wiring import SERVICE
 
-INFER = unary(
-    router_pb2.DESCRIPTOR,
-    "RouterService",
-    "Infer",
-    router_pb2.InferRequest,
-    router_pb2.InferResponse,
-    idempotent=True,
-)
-LIST = unary(
-    router_pb2.DESCRIPTOR,
-    "RouterService",
-    "ListPipelines",
-    router_pb2.ListPipelinesRequest,
-    router_pb2.ListPipelinesResponse,
-    idempotent=True,
-)
+Codec = ColumnCodec[tuple[str, int], router_pb2.InferRequest, router_pb2.InferResponse]
+
+
+def router_method(name: str, messages: Any = router_pb2, *, idempotent: bool = True) -> Method[Any, Any]:
+    """A method of the router's service, whose messages are named by it."""
+    request, response = (getattr(messages, name + kind) for kind in ("Request", "Response"))
+    return unary(router_pb2.DESCRIPTOR, "RouterService", name, request, response, idempotent=idempotent)
+
+
+INFER, LIST = router_method("Infer"), router_method("ListPipelines")
 HEAD = """
 version: 3
 deadline_ms: 5000
@@ -252,18 +246,24 @@ class Suite:
 
     def infer(self, **client: Any) -> Callable[[BatchCall[tuple[str, int]]], Any]:
         """A coalescing client, as the ingress has one."""
-        codec: ColumnCodec[tuple[str, int], router_pb2.InferRequest, router_pb2.InferResponse] = ColumnCodec(
-            lambda header: router_pb2.InferRequest(pipeline=header[0], version=header[1]), callee="router"
-        )
-        return self.router.client(**client).coalesced(INFER, codec)
+        return self.router.client(**client).coalesced(INFER, infer_codec())
 
     async def ask(
         self, pipeline: str, batch: Batch, version: int = 0
     ) -> BatchReply[router_pb2.InferResponse]:
-        reply: BatchReply[router_pb2.InferResponse] = await self.infer()(
-            BatchCall((pipeline, version), batch)
-        )
+        call = BatchCall((pipeline, version), batch)
+        reply: BatchReply[router_pb2.InferResponse] = await self.infer()(call)
         return reply
+
+    def sample(self, name: str, **labels: str) -> float | None:
+        """The router's metric of this name."""
+        return self.router.runtime.telemetry.registry.get_sample_value(f"headrace_{name}", labels)
+
+
+def infer_codec() -> Codec:
+    return ColumnCodec(
+        lambda header: router_pb2.InferRequest(pipeline=header[0], version=header[1]), callee="router"
+    )
 
 
 def batch_of(
