@@ -65,6 +65,8 @@ stages:
     outputs: {{positive: bool}}
 outputs: [y, positive]
 """
+REGULATED = SCORED.replace("deadline_ms", "regulated: true\ndeadline_ms", 1)
+FREE = SCORED.replace("pipeline: scored", "pipeline: free")
 DEMANDING = SCORED.replace("pipeline: scored", "pipeline: demanding").replace(
     "on_missing: default", "on_missing: refuse"
 )
@@ -86,6 +88,15 @@ outputs: [a, b, c, key]
 """
 
 Hook = Callable[[Batch], Awaitable[Batch | None]]
+
+
+def failing(code: Code, reason: Reason, message: str = "as asked", **fields: Any) -> Hook:
+    """A hook that fails each call."""
+
+    async def fail(batch: Batch) -> None:
+        raise Fault(code, reason, message, **fields)
+
+    return fail
 
 
 @dataclass
@@ -255,6 +266,11 @@ class Suite:
         reply: BatchReply[router_pb2.InferResponse] = await self.infer()(call)
         return reply
 
+    async def until_answered(self, pipeline: str) -> None:
+        async with asyncio.timeout(60):
+            while (await self.ask(pipeline, batch_of(["ab"], [1.0]))).batch.errors:
+                await asyncio.sleep(0.01)
+
     def sample(self, name: str, **labels: str) -> float | None:
         """The router's metric of this name."""
         return self.router.runtime.telemetry.registry.get_sample_value(f"headrace_{name}", labels)
@@ -292,7 +308,7 @@ def _definition(
 async def suite(folder: Path, documents: dict[str, str], **settings: Any) -> AsyncIterator[Suite]:
     """Starts everything; `documents`: name → text of the pipelines that the router reads."""
     for name, text in documents.items():
-        (folder / name).mkdir()
+        (folder / name).mkdir(parents=True)
         (folder / name / "pipeline.yaml").write_text(text)
     features, preprocessing, executor, postprocessing = Features(), Steps(), Executor(), Steps()
     leaves = {

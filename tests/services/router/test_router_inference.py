@@ -23,6 +23,7 @@ from tests.services.router.router_leaves import (
     TWO_MODELS,
     Suite,
     batch_of,
+    failing,
     features,
     suite,
     with_deadlines,
@@ -116,10 +117,8 @@ async def test_independent_stages_run_at_the_same_time(running: Suite) -> None:
 
 
 async def test_one_branch_fails_and_the_row_says_which(running: Suite) -> None:
-    async def fail(batch: Batch) -> None:
-        raise Fault(Code.INTERNAL, Reason.REASON_MODEL_FAILED, "the model broke", metadata={"model": "right"})
-
-    running.executor.models = {"right": fail}
+    broken = failing(Code.INTERNAL, Reason.REASON_MODEL_FAILED, metadata={"model": "right"})
+    running.executor.models = {"right": broken}
     reply = await running.ask("two", batch_of(["a"], [1.0]))
     error = reply.batch.errors[0]
     assert (error.code, error.reason, error.stage) == (Code.INTERNAL, Reason.REASON_MODEL_FAILED, "right")
@@ -167,10 +166,7 @@ async def test_a_demanded_view_refuses_the_row(running: Suite) -> None:
 
 @pytest.mark.parametrize("code", [Code.UNAVAILABLE, Code.INTERNAL, Code.RESOURCE_EXHAUSTED])
 async def test_features_down_means_defaults(running: Suite, code: Code) -> None:
-    async def down(sent: Batch) -> None:
-        raise Fault(code, Reason.REASON_UNREACHABLE, "down")
-
-    running.features.hook = down
+    running.features.hook = failing(code, Reason.REASON_UNREACHABLE)
     reply = await running.ask("scored", batch_of(["ab", "abc"], [1.0, 2.0]))
     assert not reply.batch.errors
     assert values(reply.batch, "y") == [0.0, 1.0]
@@ -197,10 +193,7 @@ async def test_features_that_hang_cost_only_their_share_of_the_time(tmp_path: Pa
 
 
 async def test_features_down_fails_rows_that_demand_them(running: Suite) -> None:
-    async def down(sent: Batch) -> None:
-        raise Fault(Code.UNAVAILABLE, Reason.REASON_DRAINING, "shutting down")
-
-    running.features.hook = down
+    running.features.hook = failing(Code.UNAVAILABLE, Reason.REASON_DRAINING)
     reply = await running.ask("demanding", batch_of(["ab"], [1.0]))
     error = reply.batch.errors[0]
     assert (error.code, error.stage) == (Code.UNAVAILABLE, "store")

@@ -22,7 +22,6 @@ PRIVATE = SCORED.replace("key: {type: string}", "key: {type: string, pii: true}"
 
 @asynccontextmanager
 async def running(folder: Path, text: str = SCORED, **recording: Any) -> AsyncIterator[Suite]:
-    (folder / "documents").mkdir()
     given = {"folder": folder / "recordings", **recording}
     async with suite(folder / "documents", {"scored": text}, recording=given) as started:
         yield started
