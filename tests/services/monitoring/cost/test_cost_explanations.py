@@ -28,11 +28,9 @@ def test_the_executors_time_is_divided_by_what_explanations_took(tmp_path: Path)
     cost = ExplanationCost(work.update)
     run = 'headrace_executor_run_seconds_sum{model="m",version="1"}'
     with world.collector() as collector:
-        world.pages = {EXECUTOR: page(100.0, **{run: 0.0})}
-        world.later(collector, 0)
+        world.later(collector, 0, executor=page(100.0, **{run: 0.0}))
         cost.take([asked("a", 3.0), asked("b", 1.0)])
-        world.pages = {EXECUTOR: page(104.0, **{run: 4.0})}
-        world.later(collector, 10, work)
+        world.later(collector, 10, work, executor=page(104.0, **{run: 4.0}))
     account = told(world)
     assert cpu_s(account, Key("a", "p", "m:1", EXPLAINED), EXECUTOR) == pytest.approx(3.0)
     assert cpu_s(account, Key("b", "p", "m:1", EXPLAINED), EXECUTOR) == pytest.approx(1.0)
