@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -16,7 +18,8 @@ from headrace.columns import Batch, Column, RowError, Rows, decode, encode
 from headrace.hop.call import unary
 from headrace.hop.client.dial import Client
 from headrace.hop.errors import Code, Fault, Reason
-from headrace.hop.testing import Harness
+from headrace.hop.testing import Harness, served
+from services.executor.wiring import SERVICE
 
 _METHOD = partial(unary, pb.DESCRIPTOR, "ExecutorService")
 EXECUTE = _METHOD("Execute", pb.ExecuteRequest, pb.ExecuteResponse, idempotent=True)
@@ -87,6 +90,15 @@ class Caller:
             self.harness.runtime.telemetry.registry.get_sample_value(f"headrace_executor_{name}", labels)
             or 0.0
         )
+
+
+@asynccontextmanager
+async def calling(
+    models: Path, transport: Literal["unix", "local"] = "unix", **settings: Any
+) -> AsyncIterator[Caller]:
+    """A caller of an executor that serves `models`."""
+    async with served(SERVICE, {"models": models, **settings}, transport=transport) as harness:
+        yield Caller(harness)
 
 
 async def quarantined(caller: Caller) -> dict[str, str]:

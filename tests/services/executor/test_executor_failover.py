@@ -6,8 +6,7 @@ import asyncio
 import json
 import signal
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,9 @@ import pytest
 
 from headrace.api.executor.v1 import executor_pb2 as pb
 from headrace.columns import decode
-from headrace.hop.testing import served
 from headrace.repository import publish
 from services.executor.failover.samples import SAMPLES
-from services.executor.wiring import SERVICE
-from tests.services.executor.executor_caller import Caller, batch, quarantined, until, ys
+from tests.services.executor.executor_caller import Caller, batch, calling, quarantined, until, ys
 from tests.services.executor.executor_models import X, Y, doubling, put
 from tests.services.executor.remote_servers import RemoteProcess, oip_server
 from tests.stopped import stop
@@ -45,12 +42,6 @@ def settings(models: Path, target: str, **more: Any) -> dict[str, Any]:
     }
 
 
-@asynccontextmanager
-async def calling(given: dict[str, Any]) -> AsyncIterator[Caller]:
-    async with served(SERVICE, given) as harness:
-        yield Caller(harness)
-
-
 async def answer(caller: Caller, value: float = 2.0, budget: float = 60.0) -> pb.ExecuteResponse:
     """A reply whose row must have its result."""
     reply = await caller.raw(batch(value, budget=budget))
@@ -68,7 +59,7 @@ def backend_gauges(caller: Caller) -> tuple[float, float]:
 
 
 async def test_a_killed_backend_costs_no_row_and_comes_back(models: Path, remote: RemoteProcess) -> None:
-    async with calling(settings(models, remote.target)) as caller:
+    async with calling(**settings(models, remote.target)) as caller:
         first = await answer(caller)
         assert (first.backend, first.standby) == ("remote:edge", False)
         assert backend_gauges(caller) == (1, 0)
@@ -92,7 +83,7 @@ async def test_a_killed_backend_costs_no_row_and_comes_back(models: Path, remote
 
 
 async def test_a_stopped_backend_is_left_within_its_patience(models: Path, remote: RemoteProcess) -> None:
-    async with calling(settings(models, remote.target)) as caller:
+    async with calling(**settings(models, remote.target)) as caller:
         await answer(caller)
         stop(remote.process.pid)
         try:
@@ -107,7 +98,7 @@ async def test_a_stopped_backend_is_left_within_its_patience(models: Path, remot
 
 
 async def test_rows_with_little_time_wear_a_stopped_backend_out(models: Path, remote: RemoteProcess) -> None:
-    async with calling(settings(models, remote.target, patience_s=30)) as caller:
+    async with calling(**settings(models, remote.target, patience_s=30)) as caller:
         await answer(caller)
         stop(remote.process.pid)
         failed = 0
@@ -121,7 +112,7 @@ async def test_rows_with_little_time_wear_a_stopped_backend_out(models: Path, re
 async def test_a_backend_that_comes_back_with_other_answers_stays_out(
     models: Path, remote: RemoteProcess
 ) -> None:
-    async with calling(settings(models, remote.target)) as caller:
+    async with calling(**settings(models, remote.target)) as caller:
         remote.process.kill()
         remote.process.wait()
         assert (await answer(caller)).standby
@@ -136,7 +127,7 @@ async def test_it_starts_on_the_standby_and_moves_up(models: Path) -> None:
     put(models)
     with oip_server("double", models / "double/1/model.onnx") as server:
         port = server.port
-    async with calling(settings(models, f"127.0.0.1:{port}")) as caller:
+    async with calling(**settings(models, f"127.0.0.1:{port}")) as caller:
         assert (await answer(caller)).standby
         with oip_server("double", models / "double/1/model.onnx", port=port):
             await until(lambda: backend_gauges(caller) == (1, 0), 60)
@@ -146,7 +137,7 @@ async def test_it_starts_on_the_standby_and_moves_up(models: Path) -> None:
 async def test_backends_that_answer_otherwise_are_refused_at_load(models: Path) -> None:
     put(models)
     with oip_server("double", models / "double/1/model.onnx", factor=1.01) as server:
-        async with calling(settings(models, server.target)) as caller:
+        async with calling(**settings(models, server.target)) as caller:
             says = "onnxruntime answers the samples otherwise: y differs by up to"
             assert says in (await quarantined(caller))["double:1"]
 
@@ -155,7 +146,7 @@ async def test_backends_that_answer_otherwise_are_refused_at_load(models: Path) 
 async def test_the_tolerance_is_the_models(models: Path, parity: dict[str, float], loads: bool) -> None:
     put(models, extra={"parity": parity})
     with oip_server("double", models / "double/1/model.onnx", factor=1.01) as server:
-        async with calling(settings(models, server.target)) as caller:
+        async with calling(**settings(models, server.target)) as caller:
             assert (await quarantined(caller) == {}) == loads
 
 
@@ -167,14 +158,14 @@ def with_samples(models: Path, answer_to_two: float) -> None:
 
 async def test_recorded_samples_are_what_counts(models: Path) -> None:
     with_samples(models, 4.0)
-    async with calling({"models": models}) as caller:
+    async with calling(models) as caller:
         await answer(caller)
 
 
 async def test_a_model_that_answers_not_as_recorded_is_refused(models: Path) -> None:
     with_samples(models, 5.0)
     says = "onnxruntime answers the samples otherwise: y differs by up to 1"
-    async with calling({"models": models}) as caller:
+    async with calling(models) as caller:
         assert says in (await quarantined(caller))["double:1"]
 
 
@@ -182,7 +173,7 @@ async def test_a_model_may_live_on_a_server_alone(models: Path, remote: RemotePr
     pointer = json.dumps({"server": "edge", "model": "double"}).encode()
     publish(models, "far", "1", pointer, inputs=[X], outputs=[Y], backend="remote")
     given = settings(models, remote.target, defaults={}, load=["far"])
-    async with calling(given) as caller:
+    async with calling(**given) as caller:
         reply = await caller.raw(batch(1.0, 2.0), "far")
         assert ys(decode(reply.batch)) == [2.0, 4.0]
         assert (reply.backend, reply.standby) == ("remote:edge", False)
@@ -209,7 +200,7 @@ async def test_a_large_call_keeps_its_rows_in_order_across_a_failover(
 ) -> None:
     given = settings(models, remote.target)
     given["defaults"]["max_rows"] = 8
-    async with calling(given) as caller:
+    async with calling(**given) as caller:
         values = np.arange(100, dtype=np.float64).tolist()
         call = asyncio.create_task(caller(batch(*values)))
         await until(lambda: caller.metric("run_seconds_count", model="double") >= 2)

@@ -16,13 +16,26 @@ def offer(
     it.offer(call, range(rows), [priority] * rows, [tenant] * rows, [deadline] * rows, 0.0, row_bytes=10)
 
 
+def started(it: Scheduler[str]) -> ScheduledRun[str]:
+    run = it.start(0.0)
+    assert run is not None
+    return run
+
+
+def known(rows: int, seconds: float) -> RunTimes:
+    """Run times of which one is known."""
+    times = RunTimes()
+    times.learn(rows, seconds)
+    return times
+
+
 def sizes(run: ScheduledRun[str] | None) -> dict[str, int]:
     assert run is not None
     return {piece.call: len(piece.rows) for piece in run.parts}
 
 
 @pytest.mark.parametrize(("waiting", "runs"), [(3, 3), (4, 4), (15, 8), (16, 16), (500, 16)])
-def test_a_run_takes_the_largest_preferred_size_it_can_fill(waiting: int, runs: int) -> None:
+def test_a_run_has_the_largest_preferred_size_it_can_fill(waiting: int, runs: int) -> None:
     assert Limits(16, 1000, preferred=(4, 8, 16)).size(waiting) == runs
 
 
@@ -32,13 +45,11 @@ def test_other_sizes_are_padded_up_to_the_next_bucket(rows: int, padded: int) ->
 
 
 def test_estimates_are_of_the_padded_size() -> None:
-    times = RunTimes()
-    times.learn(1, 0.001)
+    times = known(1, 0.001)
     times.learn(32, 0.016)
     it: Scheduler[str] = Scheduler(Limits(32, 100, buckets=(1, 32)), times)
     offer(it, "a", 3)
-    run = it.start(0.0)
-    assert run is not None
+    run = started(it)
     assert run.expected == 0.016
     it.finish(run, 0.032)
     assert times.estimate(32) > 0.016
@@ -49,8 +60,7 @@ def test_a_run_ends_at_its_bytes_but_one_row_always_goes() -> None:
     it: Scheduler[str] = Scheduler(Limits(64, 100, max_bytes=35))
     offer(it, "a", 2)
     offer(it, "b", 2, deadline=11.0)
-    first = it.start(0.0)
-    assert first is not None
+    first = started(it)
     assert sizes(first) == {"a": 2, "b": 1}
     it.finish(first, None)
     assert sizes(it.start(0.0)) == {"b": 1}
@@ -65,22 +75,20 @@ def test_the_lane_waits_for_nobody_and_runs_small() -> None:
     offer(it, "ordinary", 20)
     assert it.start(0.0) is None
     offer(it, "urgent", 1, priority=5)
-    run = it.start(0.0)
-    assert run is not None
+    run = started(it)
     assert sizes(run) == {"urgent": 1, "ordinary": 3}
     it.finish(run, None)
     offer(it, "many", 10, priority=6)
     assert sizes(it.start(0.0)) == {"many": 10}
 
 
-def test_instances_kept_for_the_lane_are_free_for_it() -> None:
+def test_instances_reserved_for_the_lane_are_free_for_it() -> None:
     it: Scheduler[str] = Scheduler(Limits(4, 100, instances=2, lane_priority=5, lane_instances=1))
     offer(it, "ordinary", 12)
     assert sizes(it.start(0.0)) == {"ordinary": 4}
     assert it.start(0.0) is None
     offer(it, "urgent", 1, priority=5)
-    run = it.start(0.0)
-    assert run is not None
+    run = started(it)
     assert run.lane
     it.finish(run, None)
     assert it.start(0.0) is None
@@ -98,33 +106,30 @@ def test_tenants_that_always_wait_stay_together(arrivals: list[tuple[int, int]],
         for tenant, rows, deadline in (("hurried", hurried, 5.0 + n), ("patient", patient, 900.0)):
             # Both keep more waiting than one run takes.
             offer(it, tenant, max_rows + rows, tenant=tenant, deadline=deadline)
-        run = it.start(0.0)
-        assert run is not None
+        run = started(it)
         for call, taken in sizes(run).items():
             had[call] += taken
         it.finish(run, None)
         assert abs(had["hurried"] - had["patient"]) <= 3 * max_rows
 
 
-def test_a_tenant_that_was_away_has_saved_nothing_up() -> None:
+def test_a_tenant_that_was_absent_has_saved_nothing_up() -> None:
     it: Scheduler[str] = Scheduler(Limits(4, 1 << 20))
     offer(it, "a", 400, tenant="a", deadline=900.0)
     for _ in range(50):
-        run = it.start(0.0)
-        assert run is not None
+        run = started(it)
         it.finish(run, None)
     offer(it, "b", 400, tenant="b", deadline=5.0)
     runs = []
     for _ in range(12):
-        run = it.start(0.0)
-        assert run is not None
+        run = started(it)
         runs.append(sizes(run))
         it.finish(run, None)
     total = sum(run.get("a", 0) for run in runs)
     assert total >= 12 * 4 / 2 - 3 * 4
 
 
-def test_shedding_takes_from_whoever_has_most() -> None:
+def test_shedding_drops_rows_of_the_tenant_with_most() -> None:
     it: Scheduler[str] = Scheduler(Limits(4, 10))
     offer(it, "small", 3, tenant="modest", deadline=99.0)
     offer(it, "large", 9, tenant="greedy")
@@ -139,9 +144,7 @@ def test_shedding_takes_from_whoever_has_most() -> None:
 
 
 def test_a_lone_call_need_not_be_offered() -> None:
-    times = RunTimes()
-    times.learn(1, 0.010)
-    it: Scheduler[str] = Scheduler(Limits(4, 10, instances=2), times)
+    it: Scheduler[str] = Scheduler(Limits(4, 10, instances=2), known(1, 0.010))
 
     assert it.start_directly("late", 1, 0.010, 0.0) is None
     assert it.start_directly("too many", 5, 9.0, 0.0) is None
@@ -155,9 +158,7 @@ def test_a_lone_call_need_not_be_offered() -> None:
 
 @pytest.mark.parametrize(("seconds", "ahead"), [(0.001, True), (0.050, False)])
 def test_a_full_short_run_is_handed_out_ahead(seconds: float, ahead: bool) -> None:
-    times = RunTimes()
-    times.learn(4, seconds)
-    it: Scheduler[str] = Scheduler(Limits(4, 100, ahead=0.005), times)
+    it: Scheduler[str] = Scheduler(Limits(4, 100, ahead=0.005), known(4, seconds))
     for call in "abcd":
         offer(it, call, 4)
     assert sizes(it.start(0.0)) == {"a": 4}
@@ -167,9 +168,7 @@ def test_a_full_short_run_is_handed_out_ahead(seconds: float, ahead: bool) -> No
 
 
 def test_what_is_not_full_waits_for_the_instance() -> None:
-    times = RunTimes()
-    times.learn(4, 0.001)
-    it: Scheduler[str] = Scheduler(Limits(4, 100, ahead=0.005), times)
+    it: Scheduler[str] = Scheduler(Limits(4, 100, ahead=0.005), known(4, 0.001))
     offer(it, "a", 1)
     offer(it, "b", 3)
     assert it.start(0.0) is not None
@@ -178,9 +177,7 @@ def test_what_is_not_full_waits_for_the_instance() -> None:
 
 
 def test_a_row_that_would_be_late_behind_the_run_before_it_is_not_handed_out_ahead() -> None:
-    times = RunTimes()
-    times.learn(4, 0.004)
-    it: Scheduler[str] = Scheduler(Limits(4, 100, ahead=0.005), times)
+    it: Scheduler[str] = Scheduler(Limits(4, 100, ahead=0.005), known(4, 0.004))
     offer(it, "a", 4)
     assert it.start(0.0) is not None
     offer(it, "b", 4, deadline=0.006)

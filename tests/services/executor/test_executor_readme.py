@@ -7,9 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.hop.testing import served
-from services.executor.wiring import SERVICE
-from tests.services.executor.executor_caller import Caller, batch, ys
+from tests.services.executor.executor_caller import batch, calling, ys
 from tests.services.executor.executor_models import doubling
 
 README = Path(__file__).parents[3] / "services/executor/README.md"
@@ -23,5 +21,5 @@ async def test_a_model_of_ones_own_in_five_lines(tmp_path: Path, monkeypatch: py
     (tmp_path / "mine.onnx").write_bytes(doubling())
     monkeypatch.chdir(tmp_path)
     exec(found[1], {})  # the README's own words
-    async with served(SERVICE, {"models": tmp_path / "models"}) as harness:
-        assert ys(await Caller(harness)(batch(1.0, 2.0), "mine")) == [2.0, 4.0]
+    async with calling(tmp_path / "models") as caller:
+        assert ys(await caller(batch(1.0, 2.0), "mine")) == [2.0, 4.0]

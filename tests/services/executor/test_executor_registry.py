@@ -8,14 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from headrace.hop.errors import Code, Fault
-from headrace.hop.testing import served
 from services.executor.backends.backend import Environment
 from services.executor.backends.registry import BACKENDS, Registered, checkable, factories
 from services.executor.config import ExecutorConfig, ModelSettings
-from services.executor.wiring import SERVICE
 from tests.services.executor import dummy_backend
-from tests.services.executor.executor_caller import Caller, batch, quarantined, until, ys
+from tests.services.executor.executor_caller import batch, calling, quarantined, refusal, until, ys
 from tests.services.executor.executor_models import doubling, put
 
 
@@ -29,8 +26,7 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("registered")
 async def test_a_version_published_for_a_new_backend_runs_on_it(models: Path) -> None:
     put(models, content=b"3.0", backend="dummy")
-    async with served(SERVICE, {"models": models}) as harness:
-        caller = Caller(harness)
+    async with calling(models) as caller:
         reply = await caller.raw(batch(1.0, 2.0))
         assert (reply.version, reply.backend, reply.standby) == ("1", "dummy", False)
         assert ys(await caller(batch(1.0, 2.0))) == [3.0, 6.0]
@@ -42,9 +38,7 @@ async def test_a_version_published_for_a_new_backend_runs_on_it(models: Path) ->
 @pytest.mark.usefixtures("registered")
 async def test_settings_name_a_new_backend_with_its_argument_and_a_standby(models: Path) -> None:
     put(models, content=doubling())
-    settings = {"models": models, "defaults": {"backends": ["dummy:2", "onnxruntime"]}}
-    async with served(SERVICE, settings) as harness:
-        caller = Caller(harness)
+    async with calling(models, defaults={"backends": ["dummy:2", "onnxruntime"]}) as caller:
         assert (await caller.raw(batch(1.0))).backend == "dummy"
         dummy_backend.BROKEN["now"] = True
         reply = await caller.raw(batch(1.0))
@@ -57,20 +51,16 @@ async def test_settings_name_a_new_backend_with_its_argument_and_a_standby(model
 @pytest.mark.usefixtures("registered")
 async def test_a_new_backend_is_held_to_the_samples_like_the_others(models: Path) -> None:
     put(models, content=doubling())
-    settings = {"models": models, "defaults": {"backends": ["onnxruntime", "dummy:7"]}}
-    async with served(SERVICE, settings) as harness:
-        caller = Caller(harness)
+    async with calling(models, defaults={"backends": ["onnxruntime", "dummy:7"]}) as caller:
         problem = (await quarantined(caller))["double:1"]
         assert problem.startswith("dummy answers the samples otherwise: y differs by")
-        with pytest.raises(Fault, match="is in quarantine") as caught:
-            await caller(batch(1.0))
-        assert caught.value.code is Code.FAILED_PRECONDITION
+        await refusal(caller)
 
 
 async def test_a_backend_that_is_not_registered_is_refused_by_name(models: Path) -> None:
     put(models, content=b"3.0", backend="dummy")
-    async with served(SERVICE, {"models": models}) as harness:
-        problem = (await quarantined(Caller(harness)))["double:1"]
+    async with calling(models) as caller:
+        problem = (await quarantined(caller))["double:1"]
         assert "backend 'dummy' is not built in" in problem
         assert all(name in problem for name in BACKENDS)
 

@@ -8,15 +8,13 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from headrace.hop.errors import Code, Fault, Reason
-from headrace.hop.testing import served
 from headrace.repository import Artifact, Repository
 from headrace.repository.records import MEASURED, Checked, Records
 from services.executor.backends import onnxruntime
@@ -24,9 +22,8 @@ from services.executor.check import fingerprint
 from services.executor.config import ModelSettings
 from services.executor.execution.model import Model
 from services.executor.lifecycle.activation import Activator
-from services.executor.wiring import SERVICE
 from tests.children import ends_with_tests
-from tests.services.executor.executor_caller import WITHIN_S, Caller, batch, codes, ys
+from tests.services.executor.executor_caller import WITHIN_S, Caller, batch, calling, codes, ys
 from tests.services.executor.executor_models import put
 
 _SERVING = """
@@ -37,12 +34,6 @@ Records(Path(sys.argv[1])).begin()
 print("serves", flush=True)
 time.sleep(600)
 """
-
-
-@asynccontextmanager
-async def calling(models: Path, **settings: Any) -> AsyncIterator[Caller]:
-    async with served(SERVICE, {"models": models, **settings}) as harness:
-        yield Caller(harness)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from headrace.hop.call import Call
 from headrace.hop.testing import served
 from services.executor.servicer import ExecutorServicer
 from services.executor.wiring import SERVICE
-from tests.services.executor.executor_caller import Caller, batch, ys
+from tests.services.executor.executor_caller import batch, calling, ys
 from tests.services.executor.executor_models import put, put_lookup
 
 TRANSPORTS = pytest.mark.parametrize("transport", ["unix", "local"])
@@ -50,8 +50,7 @@ async def test_each_version_has_answered_before_the_first_call(
 @TRANSPORTS
 async def test_nothing_of_it_is_counted(models: Path, transport: Any) -> None:
     put(models)
-    async with served(SERVICE, {"models": models}, transport=transport) as harness:
-        caller = Caller(harness)
+    async with calling(models, transport) as caller:
         assert caller.metric("rows_total", model="double", code="OK") == 0
         assert caller.metric("batch_rows_count", model="double") == 0
         assert ys(await caller(batch(1.0, 2.0))) == [2.0, 4.0]

@@ -14,14 +14,7 @@ import pytest_asyncio
 from headrace.hop import testing
 from services.monitoring.wiring import SERVICE as MONITORING
 from tests.services.ingress import released_door as releases
-from tests.services.ingress.ingress_door import (
-    OUTCOMES,
-    DoorProcess,
-    FakeRouter,
-    Folder,
-    definition,
-    prepare,
-)
+from tests.services.ingress.ingress_door import OUTCOMES, FakeRouter, Folder, running
 
 
 @pytest.fixture(scope="session")
@@ -35,25 +28,10 @@ async def door(
 ) -> AsyncIterator[Folder]:
     """The ingress inside Envoy, then the same behind a stock Envoy."""
     path = tmp_path_factory.mktemp("door")
-    path.chmod(0o700)
-    async with (
-        testing.served(definition(router)) as harness,
-        testing.served(MONITORING, {"outcomes": path / OUTCOMES}) as monitoring,
-    ):
-        server = {"listen": f"unix:{path / 'ingress.sock'}"}
-        folder = prepare(
-            path,
-            harness.target,
-            mode=request.param,
-            server=server,
-            monitoring={"target": monitoring.target},
-        )
-        process = DoorProcess(folder)
-        try:
-            await process.ready(folder.grpc)
-            yield folder
-        finally:
-            process.kill()
+    async with testing.served(MONITORING, {"outcomes": path / OUTCOMES}) as monitoring:
+        analysis = {"target": monitoring.target}
+        async with running(path, router, mode=request.param, monitoring=analysis) as process:
+            yield process.folder
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import subprocess
@@ -16,6 +17,29 @@ from tests.services.ingress.ingress_door import Folder
 
 PREDICT = "/headrace.api.inference.v1.InferenceService/Predict"
 OIP = "/inference.GRPCInferenceService/"
+# A header of `http`.
+JSON = "content-type: application/json"
+
+
+def bearer(door: Folder, key: str | None = None) -> tuple[str, str]:
+    """The header with a credential: `key`, or else that of the tenant `demo`."""
+    return "authorization", f"Bearer {door.keys.demo if key is None else key}"
+
+
+def unary(channel: grpc.aio.Channel, path: str, reply: Any) -> Any:
+    """The unary method of gRPC at `path`, whose replies are of the class `reply`."""
+    return channel.unary_unary(
+        path, request_serializer=lambda r: r.SerializeToString(), response_deserializer=reply.FromString
+    )
+
+
+def stream(channel: grpc.aio.Channel) -> Any:
+    """The method ModelStreamInfer."""
+    return channel.stream_stream(
+        OIP + "ModelStreamInfer",
+        request_serializer=oip.ModelInferRequest.SerializeToString,
+        response_deserializer=oip.ModelStreamInferResponse.FromString,
+    )
 
 
 async def call(
@@ -30,13 +54,8 @@ async def call(
 ) -> Any:
     """One unary gRPC call over the plaintext listener."""
     async with grpc.aio.insecure_channel(door.grpc) as channel:
-        method: Any = channel.unary_unary(
-            path, request_serializer=lambda r: r.SerializeToString(), response_deserializer=reply.FromString
-        )
-        credential = door.keys.demo if key is None else key
-        return await method(
-            request, timeout=timeout, metadata=(("authorization", f"Bearer {credential}"), *metadata.items())
-        )
+        method = unary(channel, path, reply)
+        return await method(request, timeout=timeout, metadata=(bearer(door, key), *metadata.items()))
 
 
 async def refused(door: Folder, path: str, request: Any, reply: Any, **options: Any) -> tuple[str, str, str]:
@@ -63,7 +82,7 @@ async def infer_refused(door: Folder, request: oip.ModelInferRequest, **options:
     return await refused(door, OIP + "ModelInfer", request, oip.ModelInferResponse, **options)
 
 
-def http(
+async def http(
     door: Folder,
     path: str,
     body: bytes | None = None,
@@ -72,18 +91,25 @@ def http(
     tls: bool = False,
 ) -> tuple[int, dict[str, str], bytes]:
     """(status, headers, body) by curl, which knows HTTP/1.1, HTTP/2 and TLS as other people's clients do."""
-    credential = door.keys.demo if key is None else key
     base = f"https://{door.tls}" if tls else f"http://{door.grpc}"
-    command = ["curl", "-sk", "-i", base + path, "-H", f"authorization: Bearer {credential}", "-H", "expect:"]
+    command = ["curl", "-sk", "-i", base + path, "-H", ": ".join(bearer(door, key)), "-H", "expect:"]
     for header in headers:
         command += ["-H", header]
     if body is not None:
         command += ["--data-binary", "@-"]
-    done = subprocess.run(command, input=body, capture_output=True, timeout=60, check=True)
+    done = await asyncio.to_thread(
+        subprocess.run, command, input=body, capture_output=True, timeout=60, check=True
+    )
     head, _, content = done.stdout.partition(b"\r\n\r\n")
     lines = head.decode().split("\r\n")
     fields = dict(line.lower().split(": ", 1) for line in lines[1:])
     return int(lines[0].split()[1]), fields, content
+
+
+async def post(door: Folder, path: str, body: object, key: str | None = None) -> tuple[int, Any]:
+    """(status, reply) of a POST of JSON."""
+    status, _, content = await http(door, path, json.dumps(body).encode(), JSON, key=key)
+    return status, json.loads(content) if content else None
 
 
 def frame(message: Any, compressed: int = 0) -> bytes:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -231,33 +233,70 @@ class Folder:
     def admin(self) -> str:
         return str(self.settings["admin"])
 
+    def metrics(self) -> str:
+        """What the door shows Prometheus."""
+        address = self.settings["telemetry"]["metrics"]
+        with urllib.request.urlopen(f"http://{address}/metrics", timeout=60) as page:
+            return str(page.read().decode())
+
+    def sample(self, series: str) -> float | None:
+        """The value of a series, written as on that page; None: it has none."""
+        found = re.search(rf"^{re.escape(series)} (\S+)$", self.metrics(), re.MULTILINE)
+        return float(found[1]) if found else None
+
 
 @asynccontextmanager
 async def narrow(path: Path, router: FakeRouter) -> AsyncIterator[Folder]:
     """A running door with a single place, in the folder `path`."""
-    async with testing.served(definition(router)) as harness:
-        path.chmod(0o700)
-        folder = prepare(path, harness.target, admission={"initial": 1, "minimum": 1, "maximum": 1})
-        # Who has the place keeps it for as long as a test holds it.
-        document = PIPELINE.replace("deadline_ms: 2000", "deadline_ms: 60000")
-        (path / "pipelines" / "double" / "pipeline.yaml").write_text(document)
-        process = DoorProcess(folder)
-        try:
-            await process.ready(folder.grpc)
-            yield folder
-        finally:
-            process.kill()
+    places = {"initial": 1, "minimum": 1, "maximum": 1}
+    # Who has the place keeps it for as long as a test holds it.
+    async with running(path, router, deadline_ms=60_000, admission=places) as process:
+        yield process.folder
 
 
-def prepare(path: Path, router: str | Mapping[str, Any], **overrides: Any) -> Folder:
+@asynccontextmanager
+async def running(
+    path: Path, router: FakeRouter | None = None, client: Mapping[str, Any] | None = None, **options: Any
+) -> AsyncIterator[DoorProcess]:
+    """A ready door in the folder `path`, before `router`. `client`: settings of its client; `options`: as of `prepare`."""
+    async with (
+        testing.served(definition(router or FakeRouter())) as harness,
+        started(prepare(path, {"target": harness.target, **(client or {})}, **options)) as process,
+    ):
+        yield process
+
+
+@asynccontextmanager
+async def started(folder: Folder) -> AsyncIterator[DoorProcess]:
+    """The door of this folder, ready; killed at the end."""
+    process = DoorProcess(folder)
+    try:
+        await process.ready(folder.grpc)
+        yield process
+    finally:
+        process.kill()
+
+
+def prepare(
+    path: Path,
+    router: str | Mapping[str, Any],
+    *,
+    mode: str = "auto",
+    deadline_ms: int = 2000,
+    **overrides: Any,
+) -> Folder:
     """Writes settings, pipeline, tenants, pepper and certificate under `path`. `router`: its target, or its client's settings."""
     (path / "pipelines" / "double").mkdir(parents=True)
-    (path / "pipelines" / "double" / "pipeline.yaml").write_text(PIPELINE)
+    path.chmod(0o700)
+    document = PIPELINE.replace("deadline_ms: 2000", f"deadline_ms: {deadline_ms}")
+    (path / "pipelines" / "double" / "pipeline.yaml").write_text(document)
     (path / "pepper").write_bytes(PEPPER)
     keys = write_tenants(path / "tenants.yaml")
     certificate(path)
     plaintext, tls, admin, metrics = free_ports(4)
     settings: dict[str, Any] = {
+        "mode": mode,
+        "server": {"listen": f"unix:{path / 'ingress.sock'}"},
         "http": {
             "plaintext": f"127.0.0.1:{plaintext}",
             "tls": f"127.0.0.1:{tls}",

@@ -7,23 +7,17 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from headrace.api.router.v1 import router_pb2
-from headrace.hop import testing
 from headrace.hop.call import Call
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.pipeline import parse
 from headrace.releases import FileReleases
 from headrace.releases.first import first_release
 from tests.libs.releases.webhook_receiver import Receiver
-from tests.services.ingress.ingress_door import (
-    PIPELINE,
-    DoorProcess,
-    FakeRouter,
-    Folder,
-    definition,
-    prepare,
-)
+from tests.services.ingress import ingress_door
+from tests.services.ingress.ingress_door import PIPELINE, FakeRouter, Folder
 
 
 @dataclass
@@ -53,19 +47,14 @@ class ReleasedDoor:
 async def running(path: Path) -> AsyncIterator[ReleasedDoor]:
     """The door, in the folder `path`."""
     router, receiver = Router(), Receiver()
-    async with testing.served(definition(router)) as harness:
-        path.chmod(0o700)
-        records = {"audit": str(path / "audit" / "releases.jsonl"), "webhook": {"url": receiver.url}}
-        options = {"releases": str(path / "releases"), "release_records": records}
-        begin_anew(path)
-        folder = prepare(path, harness.target, server={"listen": f"unix:{path / 'ingress.sock'}"}, **options)
-        process = DoorProcess(folder)
-        try:
-            await process.ready(folder.grpc)
-            yield ReleasedDoor(folder, router, receiver)
-        finally:
-            process.kill()
-            receiver.close()
+    begin_anew(path)
+    records = {"audit": str(path / "audit" / "releases.jsonl"), "webhook": {"url": receiver.url}}
+    options: dict[str, Any] = {"releases": str(path / "releases"), "release_records": records}
+    try:
+        async with ingress_door.running(path, router, **options) as process:
+            yield ReleasedDoor(process.folder, router, receiver)
+    finally:
+        receiver.close()
 
 
 def begin_anew(path: Path) -> None:

@@ -42,8 +42,7 @@ class NoGuard:
 def batch(count: int) -> Batch:
     rows = Rows.one_request(count, "r", "t", time.monotonic() + 60)
     return Batch.of(
-        rows,
-        [Column.of("x", np.zeros((count, 2), np.float32)), Column.of("n", np.zeros(count, np.int32))],
+        rows, [Column.of("x", np.zeros((count, 2), np.float32)), Column.of("n", np.zeros(count, np.int32))]
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-import urllib.request
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from tests.services.ingress.ingress_door import (
     definition,
     infer_request,
     prepare,
+    started,
 )
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -33,10 +33,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 @pytest_asyncio.fixture(params=["envoy", "grpc"], loop_scope="session")
 async def folder(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Folder]:
     """What a door needs; it is not started."""
-    tmp_path.chmod(0o700)
     async with testing.served(definition(FakeRouter())) as harness:
-        server = {"listen": f"unix:{tmp_path / 'ingress.sock'}"}
-        yield prepare(tmp_path, harness.target, mode=request.param, server=server)
+        yield prepare(tmp_path, harness.target, mode=request.param)
 
 
 def served(folder: Folder) -> bytes | None:
@@ -71,12 +69,7 @@ def replace(folder: Folder, files: config.Tls) -> None:
 
 
 def gauge(folder: Folder, name: str, secret: str = "certificate") -> float | None:
-    page = urllib.request.urlopen(f"http://{folder.settings['telemetry']['metrics']}/metrics", timeout=60)
-    sample = f'headrace_ingress_certificate_{name}{{secret="{secret}"}} '
-    values = [
-        line.removeprefix(sample) for line in page.read().decode().splitlines() if line.startswith(sample)
-    ]
-    return float(values[0]) if values else None
+    return folder.sample(f'headrace_ingress_certificate_{name}{{secret="{secret}"}}')
 
 
 async def until_refused(folder: Folder, process: DoorProcess, why: str) -> None:
@@ -87,9 +80,7 @@ async def until_refused(folder: Folder, process: DoorProcess, why: str) -> None:
 
 
 async def test_a_replaced_certificate_is_served(folder: Folder) -> None:
-    process = DoorProcess(folder)
-    try:
-        await process.ready(folder.grpc)
+    async with started(folder) as process:
         await until_served(folder, on_disk(folder))
         await asyncio.to_thread(certificate, folder.path)
         await until_served(folder, on_disk(folder))
@@ -114,27 +105,20 @@ async def test_a_replaced_certificate_is_served(folder: Folder) -> None:
                 await asyncio.sleep(0.1)
         ends = x509.load_pem_x509_certificate((folder.path / "cert.pem").read_bytes()).not_valid_after_utc
         assert await asyncio.to_thread(gauge, folder, "end_seconds") == ends.timestamp()
-    finally:
-        process.kill()
 
 
 async def test_a_door_starts_with_a_bad_certificate_and_serves_what_needs_none(folder: Folder) -> None:
     good = (folder.path / "cert.pem").read_bytes()
     (folder.path / "cert.pem").write_text("no certificate")
-    process = DoorProcess(folder)
-    try:
-        await process.ready(folder.grpc)
+    async with started(folder) as process:
         await infer(folder, infer_request([[1, 2]], [1]))
         assert await asyncio.to_thread(served, folder) is None
         assert "no TLS until this is mended: cert.pem, key.pem" in process.log()
         (folder.path / "cert.pem").write_bytes(good)
         await until_served(folder, on_disk(folder))
-    finally:
-        process.kill()
 
 
-async def test_callers_show_a_certificate_of_the_clients_ca_if_one_is_set(tmp_path: Path) -> None:
-    tmp_path.chmod(0o700)
+async def test_callers_need_a_certificate_of_the_clients_ca_if_one_is_set(tmp_path: Path) -> None:
     first, second = (authority(tmp_path / name) for name in ("first", "second"))
     mount = MountedSecret(tmp_path / "mounted", first.issue("door", "localhost"))
     async with testing.served(definition(FakeRouter())) as harness:
@@ -142,9 +126,7 @@ async def test_callers_show_a_certificate_of_the_clients_ca_if_one_is_set(tmp_pa
         files = {"certificate": "tls.crt", "key": "tls.key", "client_ca": "ca.crt"}
         folder.settings["http"] |= {key: str(tmp_path / "mounted" / name) for key, name in files.items()}
         (folder.path / "ingress.yaml").write_text(yaml.safe_dump(folder.settings))
-        process = DoorProcess(folder)
-        try:
-            await process.ready(folder.grpc)
+        async with started(folder) as process:
             mine, theirs = (a.issue("caller", "caller.test") for a in (first, second))
             await until_admitted(folder, mine)
             assert not await asyncio.to_thread(admitted, folder, theirs)
@@ -162,8 +144,6 @@ async def test_callers_show_a_certificate_of_the_clients_ca_if_one_is_set(tmp_pa
             mount.replace(second.issue("door", "localhost"))
             await until_admitted(folder, theirs)
             assert not await asyncio.to_thread(admitted, folder, mine)
-        finally:
-            process.kill()
 
 
 def authority(folder: Path) -> Authority:

@@ -20,13 +20,12 @@ from services.ingress.admission.admission_control import AdmissionControl, Admis
 from tests.services.ingress.ingress_calls import infer
 from tests.services.ingress.ingress_door import (
     PEPPER,
-    PIPELINE,
-    DoorProcess,
     FakeRouter,
     Folder,
     definition,
     infer_request,
     prepare,
+    started,
 )
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -58,27 +57,14 @@ async def crowded(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[tuple[Folder, FakeRouter, dict[str, str]]]:
     """A door of ten slots before a router that answers when it is told to."""
-    router = FakeRouter()
+    router, path = FakeRouter(), tmp_path_factory.mktemp("crowded")
+    slots = {"initial": SLOTS, "minimum": SLOTS, "maximum": SLOTS}
     async with testing.served(definition(router)) as harness:
-        path = tmp_path_factory.mktemp("crowded")
-        path.chmod(0o700)
-        folder = prepare(
-            path,
-            harness.target,
-            mode=request.param,
-            server={"listen": f"unix:{path / 'ingress.sock'}"},
-            admission={"initial": SLOTS, "minimum": SLOTS, "maximum": SLOTS},
-        )
         # Held calls must not run into the pipeline's deadline, however slow this machine is.
-        document = path / "pipelines/double/pipeline.yaml"
-        document.write_text(PIPELINE.replace("deadline_ms: 2000", "deadline_ms: 60000"))
+        folder = prepare(path, harness.target, mode=request.param, deadline_ms=60_000, admission=slots)
         keys = write_tenants(path / "tenants.yaml")
-        process = DoorProcess(folder)
-        try:
-            await process.ready(folder.grpc)
+        async with started(folder):
             yield folder, router, keys
-        finally:
-            process.kill()
 
 
 async def outcome(door: Folder, key: str) -> tuple[str, str, str]:
@@ -129,7 +115,7 @@ def admitted_of(model: AdmissionControl, tenant: str, count: int) -> int:
     return sum(model.acquire(tenant, int(SPECS[tenant]["priority"])) for _ in range(count))
 
 
-async def test_who_is_refused_is_told_by_what_and_the_others_are_answered(
+async def test_a_refusal_names_its_limiter_and_the_others_are_answered(
     crowded: tuple[Folder, FakeRouter, dict[str, str]],
 ) -> None:
     door, router, keys = crowded

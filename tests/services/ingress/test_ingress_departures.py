@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import time
-import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,18 +16,10 @@ import pytest_asyncio
 from grpc_health.v1 import health_pb2  # type: ignore[import-untyped]  # has no stubs
 from prometheus_client.parser import text_string_to_metric_families
 
-from headrace.hop import testing
 from headrace.oip import open_inference_pb2 as oip
 from services.ingress.protocols.departures import Departures
-from tests.services.ingress.ingress_calls import OIP, PREDICT, frame, infer, rest_body
-from tests.services.ingress.ingress_door import (
-    DoorProcess,
-    FakeRouter,
-    Folder,
-    definition,
-    infer_request,
-    prepare,
-)
+from tests.services.ingress.ingress_calls import OIP, PREDICT, bearer, frame, infer, rest_body, unary
+from tests.services.ingress.ingress_door import DoorProcess, FakeRouter, Folder, infer_request, running
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 # The pipeline's deadline is two seconds: what ends before it ended for the departure.
@@ -44,18 +35,10 @@ async def process(
     request: pytest.FixtureRequest, router: FakeRouter, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[DoorProcess]:
     """A door of our own: its gauges are nobody else's."""
-    async with testing.served(definition(router)) as harness:
-        path = tmp_path_factory.mktemp("departures")
-        path.chmod(0o700)
-        server = {"listen": f"unix:{path / 'ingress.sock'}"}
-        # Calls that a router holds make others wait, however long they last.
-        router_client = {"target": harness.target, "coalesce": {"long_calls": 0}}
-        found = DoorProcess(prepare(path, router_client, mode=request.param, server=server))
-        try:
-            await found.ready(found.folder.grpc)
-            yield found
-        finally:
-            found.kill()
+    # Calls that a router holds make others wait, however long they last.
+    client, path = {"coalesce": {"long_calls": 0}}, tmp_path_factory.mktemp("departures")
+    async with running(path, router, client, mode=request.param) as found:
+        yield found
 
 
 @pytest.fixture
@@ -69,10 +52,8 @@ def held(router: FakeRouter) -> Iterator[FakeRouter]:
 
 def metrics(folder: Folder) -> dict[str, float]:
     """The door's series, summed by name; and `cancelled`, the requests whose callers went away."""
-    address = folder.settings["telemetry"]["metrics"]
-    with urllib.request.urlopen(f"http://{address}/metrics", timeout=60) as answer:
-        families = text_string_to_metric_families(answer.read().decode())
     found: dict[str, float] = {"cancelled": 0.0}
+    families = text_string_to_metric_families(folder.metrics())
     for sample in (s for family in families for s in family.samples):
         found[sample.name] = found.get(sample.name, 0.0) + sample.value
         if sample.name == "headrace_ingress_requests_total" and sample.labels["code"] == "CANCELLED":
@@ -93,17 +74,23 @@ def nothing_is_left(folder: Folder) -> bool:
     return found["headrace_ingress_in_flight"] == 0 and found["headrace_hop_waiting_rows"] == 0
 
 
+async def sent(folder: Folder, path: str, content_type: str, body: bytes) -> asyncio.StreamWriter:
+    """The connection of an HTTP/1.1 request that was sent."""
+    host, port = folder.grpc.split(":")
+    _, writer = await asyncio.open_connection(host, int(port))
+    head = (
+        f"POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {folder.keys.demo}\r\n"
+        f"content-type: {content_type}\r\ncontent-length: {len(body)}\r\n\r\n"
+    )
+    writer.write(head.encode() + body)
+    return writer
+
+
 def http1(path: str, content_type: str, body: bytes) -> Leave:
     """Closes the connection of an HTTP/1.1 request."""
 
     async def leave(folder: Folder, working: Working) -> None:
-        host, port = folder.grpc.split(":")
-        _, writer = await asyncio.open_connection(host, int(port))
-        head = (
-            f"POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {folder.keys.demo}\r\n"
-            f"content-type: {content_type}\r\ncontent-length: {len(body)}\r\n\r\n"
-        )
-        writer.write(head.encode() + body)
+        writer = await sent(folder, path, content_type, body)
         await working()
         writer.close()
 
@@ -112,13 +99,8 @@ def http1(path: str, content_type: str, body: bytes) -> Leave:
 
 def begun(folder: Folder, channel: grpc.aio.Channel, **fields: Any) -> Any:
     """A gRPC call that has begun. It retries nothing and has no deadline of its own."""
-    method = channel.unary_unary(
-        OIP + "ModelInfer",
-        request_serializer=oip.ModelInferRequest.SerializeToString,
-        response_deserializer=oip.ModelInferResponse.FromString,
-    )
-    metadata = (("authorization", f"Bearer {folder.keys.demo}"),)
-    return method(infer_request([[1, 2]], [1], **fields), metadata=metadata)
+    method = unary(channel, OIP + "ModelInfer", oip.ModelInferResponse)
+    return method(infer_request([[1, 2]], [1], **fields), metadata=(bearer(folder),))
 
 
 async def cancel(folder: Folder, working: Working) -> None:
@@ -181,21 +163,21 @@ async def test_rows_that_still_wait_at_the_door_are_taken_out(process: DoorProce
         return metrics(folder)["headrace_hop_waiting_rows"]
 
     async with grpc.aio.insecure_channel(folder.grpc) as channel:
-        sent: list[Any] = []
-        while len(sent) < WINDOW:
-            sent.append(begun(folder, channel))
-            await until("one more call is on its way", lambda: len(held.calls) == len(sent), 5)
+        first: list[Any] = []
+        while len(first) < WINDOW:
+            first.append(begun(folder, channel))
+            await until("one more call is on its way", lambda: len(held.calls) == len(first), 5)
         gathering = [begun(folder, channel, id=f"gathering-{i}") for i in range(20)]
         await until("the others gather", lambda: waiting() == len(gathering))
         for call in gathering:
             call.cancel()
         await until("nobody gathers", lambda: waiting() == 0)
-        assert metrics(folder)["headrace_ingress_in_flight"] == len(sent)
-        for call in sent:
+        assert metrics(folder)["headrace_ingress_in_flight"] == len(first)
+        for call in first:
             call.cancel()
         await until("nothing is left", lambda: nothing_is_left(folder))
-        await until("both calls are given up", lambda: held.cancelled == len(sent))
-    assert len(held.calls) == len(sent)
+        await until("both calls are given up", lambda: held.cancelled == len(first))
+    assert len(held.calls) == len(first)
 
 
 def cpu_s(pid: int) -> float:
@@ -206,7 +188,6 @@ def cpu_s(pid: int) -> float:
 async def test_who_stays_costs_nothing(process: DoorProcess, held: FakeRouter) -> None:
     """A watch of health, a call of JSON: connectrpc asks all the time whether the caller is still there."""
     folder, window_s = process.folder, 1.5
-    host, port = folder.grpc.split(":")
     async with grpc.aio.insecure_channel(folder.grpc) as channel:
         watch = channel.unary_stream(
             "/grpc.health.v1.Health/Watch",
@@ -215,10 +196,7 @@ async def test_who_stays_costs_nothing(process: DoorProcess, held: FakeRouter) -
         )(health_pb2.HealthCheckRequest())
         first: Any = await watch.read()
         assert first.status == health_pb2.HealthCheckResponse.SERVING
-        _, writer = await asyncio.open_connection(host, int(port))
-        head = f"POST {PREDICT} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {folder.keys.demo}\r\n"
-        head += f"content-type: application/json\r\ncontent-length: {len(JSON)}\r\n\r\n"
-        writer.write(head.encode() + JSON)
+        writer = await sent(folder, PREDICT, "application/json", JSON)
         await until("the router has the call", lambda: len(held.calls) == 1, 5)
         before = cpu_s(process.process.pid)
         await asyncio.sleep(window_s)
@@ -241,7 +219,7 @@ class Caller:
         return {"type": "http.disconnect"} if self.gone else {"type": "http.request", "body": b""}
 
 
-async def test_a_door_full_of_slow_requests_asks_about_few_at_a_time() -> None:
+async def test_a_door_full_of_slow_requests_checks_few_at_a_time() -> None:
     departures, callers = Departures(), [Caller() for _ in range(1000)]
 
     async def serve(caller: Caller) -> None:
@@ -260,7 +238,7 @@ async def test_a_door_full_of_slow_requests_asks_about_few_at_a_time() -> None:
     assert not any(task.cancelled() for task in tasks)
 
 
-async def test_who_is_answered_soon_is_never_asked_about() -> None:
+async def test_a_caller_that_is_answered_soon_is_never_checked() -> None:
     departures, caller = Departures(), Caller()
     with departures.watch(caller.receive):
         await asyncio.sleep(0)

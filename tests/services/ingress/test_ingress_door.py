@@ -15,6 +15,7 @@ from headrace.api.inference.v1 import inference_pb2 as pb
 from headrace.columns import Column, encode_columns
 from headrace.oip import open_inference_pb2 as oip
 from tests.services.ingress.ingress_calls import (
+    JSON,
     OIP,
     PREDICT,
     call,
@@ -22,8 +23,10 @@ from tests.services.ingress.ingress_calls import (
     http,
     infer,
     infer_refused,
+    post,
     refused,
     rest_body,
+    stream,
 )
 from tests.services.ingress.ingress_door import Folder, infer_request
 
@@ -60,9 +63,7 @@ async def test_predict_as_json(door: Folder, tls: bool) -> None:
     body = json.dumps(
         {"pipeline": "double", "requestId": "j-1", "rows": [{"x": [1, 2], "n": 3, "word": "hi"}]}
     )
-    status, headers, content = await asyncio.to_thread(
-        http, door, PREDICT, body.encode(), "content-type: application/json", tls=tls
-    )
+    status, headers, content = await http(door, PREDICT, body.encode(), JSON, tls=tls)
     reply = json.loads(content)
     assert (status, headers["x-request-id"], reply["requestId"]) == (200, "j-1", "j-1")
     assert reply["predictions"][0]["outputs"] == {"y": [2.0, 4.0], "big": False, "said": "hi"}
@@ -109,12 +110,8 @@ async def test_metadata_config_and_statistics(door: Folder) -> None:
     assert [i.optional for i in config.config.input] == [False, False, True]
 
     async def stats() -> oip.ModelStatistics:
-        reply = await call(
-            door,
-            OIP + "ModelStatistics",
-            oip.ModelStatisticsRequest(name="double"),
-            oip.ModelStatisticsResponse,
-        )
+        request = oip.ModelStatisticsRequest(name="double")
+        reply = await call(door, OIP + "ModelStatistics", request, oip.ModelStatisticsResponse)
         found: oip.ModelStatistics = reply.model_stats[0]
         return found
 
@@ -135,21 +132,15 @@ async def test_a_stream_goes_on_after_a_failed_request(door: Folder) -> None:
         infer_request([[3, 4]], [5], id="c"),
     ]
     async with grpc.aio.insecure_channel(door.grpc) as channel:
-        method = channel.stream_stream(
-            OIP + "ModelStreamInfer",
-            request_serializer=oip.ModelInferRequest.SerializeToString,
-            response_deserializer=oip.ModelStreamInferResponse.FromString,
-        )
-        stream = method(iter(requests), timeout=60, metadata=(("x-api-key", door.keys.demo),))
-        replies = [(r.infer_response.id, bool(r.error_message)) async for r in stream]
-    assert replies == [("a", False), ("b", True), ("c", False)]
+        replies = stream(channel)(iter(requests), timeout=60, metadata=(("x-api-key", door.keys.demo),))
+        found = [(r.infer_response.id, bool(r.error_message)) async for r in replies]
+    assert found == [("a", False), ("b", True), ("c", False)]
 
 
 async def test_gzip_is_understood(door: Folder) -> None:
-    status, headers, content = await asyncio.to_thread(
-        http, door, OIP + "ModelInfer", frame(infer_request([[1, 2]], [1]), 1), "content-type: application/grpc",
-        "grpc-encoding: gzip", "te: trailers",
-    )  # fmt: skip
+    body = frame(infer_request([[1, 2]], [1]), 1)
+    sent = ("content-type: application/grpc", "grpc-encoding: gzip", "te: trailers")
+    status, headers, content = await http(door, OIP + "ModelInfer", body, *sent)
     assert status == 200
     assert oip.ModelInferResponse.FromString(content[5:]).model_name == "double"
     assert "grpc-message" not in headers
@@ -158,18 +149,16 @@ async def test_gzip_is_understood(door: Folder) -> None:
 @pytest.mark.parametrize(
     "own", ["0b6f3c1e-3d0f-7a52-9c31-2f1d5c7e9a44", "own.d9bc1a1ba12d4376adcea65f19a3ed53", "a" * 128]
 )
-async def test_a_callers_own_id_is_kept_as_it_is(door: Folder, own: str) -> None:
+async def test_a_callers_own_id_comes_back_as_it_is(door: Folder, own: str) -> None:
     """Also one of 36 characters, which Envoy takes for a UUID: outcomes and events are found by it."""
     body = json.dumps({"pipeline": "double", "rows": [{"x": [1, 2], "n": 3, "word": "hi"}]}).encode()
-    sent = ("content-type: application/json", f"x-request-id: {own}")
-    status, headers, content = await asyncio.to_thread(http, door, PREDICT, body, *sent)
+    sent = (JSON, f"x-request-id: {own}")
+    status, headers, content = await http(door, PREDICT, body, *sent)
     assert (status, headers["x-request-id"], json.loads(content)["requestId"]) == (200, own, own)
 
 
 async def test_rest(door: Folder) -> None:
-    status, headers, content = await asyncio.to_thread(
-        http, door, "/v2/models/double/versions/3/infer", rest_body()
-    )
+    status, headers, content = await http(door, "/v2/models/double/versions/3/infer", rest_body())
     reply = json.loads(content)
     assert (status, headers["x-request-id"], reply["id"]) == (200, "r-1", "r-1")
     assert {o["name"]: o["data"] for o in reply["outputs"]} == {
@@ -178,21 +167,21 @@ async def test_rest(door: Folder) -> None:
         "said": ["é"],
     }
     for path in ("/v2", "/v2/models/double", "/v2/models/double/config", "/v2/models/double/stats"):
-        status, _, content = await asyncio.to_thread(http, door, path)
+        status, _, content = await http(door, path)
         assert status == 200
         assert json.loads(content)
     # perf_analyzer takes numbers only.
-    status, _, content = await asyncio.to_thread(http, door, "/v2/models/double/stats")
+    status, _, content = await http(door, "/v2/models/double/stats")
     assert json.loads(content)["model_stats"][0]["inference_stats"]["queue"]["count"] > 0
     for path, said in (
         ("/v2/health/live", {"live": True}),
         ("/v2/health/ready", {"ready": True}),
         ("/v2/models/double/ready", {"name": "double", "ready": True}),
     ):
-        status, _, content = await asyncio.to_thread(http, door, path)
+        status, _, content = await http(door, path)
         assert (status, json.loads(content)) == (200, said)
-    assert (await asyncio.to_thread(http, door, "/v2/models/double", None, key=""))[0] == 401
-    assert (await asyncio.to_thread(http, door, "/v2/models/double/infer"))[0] == 405
+    assert (await http(door, "/v2/models/double", None, key=""))[0] == 401
+    assert (await http(door, "/v2/models/double/infer"))[0] == 405
 
 
 async def test_rest_binary_data(door: Folder) -> None:
@@ -205,8 +194,8 @@ async def test_rest_binary_data(door: Folder) -> None:
         "outputs": [{"name": "y", "parameters": {"binary_data": True}}, {"name": "big"}],
     }
     text = json.dumps(document).encode()
-    status, headers, content = await asyncio.to_thread(
-        http, door, "/v2/models/double/infer", text + raw, f"inference-header-content-length: {len(text)}"
+    status, headers, content = await http(
+        door, "/v2/models/double/infer", text + raw, f"inference-header-content-length: {len(text)}"
     )
     length = int(headers["inference-header-content-length"])
     assert status == 200
@@ -250,8 +239,5 @@ async def test_the_log_tells_of_failures_without_secrets(door: Folder) -> None:
 
 async def test_reflection_and_health(door: Folder) -> None:
     for service in ("", "inference.GRPCInferenceService"):
-        body = json.dumps({"service": service}).encode()
-        status, _, content = await asyncio.to_thread(
-            http, door, "/grpc.health.v1.Health/Check", body, "content-type: application/json", key=""
-        )
-        assert (status, json.loads(content)) == (200, {"status": "SERVING"})
+        found = await post(door, "/grpc.health.v1.Health/Check", {"service": service}, key="")
+        assert found == (200, {"status": "SERVING"})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import Any
 
@@ -31,7 +30,7 @@ async def test_each_row_is_explained_over_grpc_and_json(door: Folder) -> None:
     assert (first.output, first.base, first.value, first.exact) == ("y", 2.0, 6.0, True)
     assert [(c.column, c.contribution) for c in second.contributions] == [("x", -1.0)]
     body = json.dumps({"pipeline": "double", "rows": [ROW]}).encode()
-    status, _, content = await asyncio.to_thread(http, door, PATH, body, "content-type: application/json")
+    status, _, content = await http(door, PATH, body, "content-type: application/json")
     assert status == 200
     # Values of columns are not told: a prediction does not show those of features either.
     assert json.loads(content)["rows"][0]["contributions"] == [{"column": "x", "contribution": 4}]
@@ -40,7 +39,7 @@ async def test_each_row_is_explained_over_grpc_and_json(door: Folder) -> None:
 async def test_rows_to_explain_have_the_time_of_the_call(door: Folder, router: FakeRouter) -> None:
     body = json.dumps({"pipeline": "double", "rows": [ROW]}).encode()
     patient = ("content-type: application/json", "connect-timeout-ms: 3000000")
-    status, _, _ = await asyncio.to_thread(http, door, PATH, body, *patient)
+    status, _, _ = await http(door, PATH, body, *patient)
     assert status == 200
     # Many predictions are made for it: the pipeline's time for one is no measure.
     assert router.explain_s[-1] > 1000

@@ -6,7 +6,7 @@ import grpc
 import pytest
 
 from headrace.api.inference.v1 import inference_pb2 as pb
-from tests.services.ingress.ingress_calls import PREDICT
+from tests.services.ingress.ingress_calls import PREDICT, unary
 from tests.services.ingress.ingress_door import Folder
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -25,10 +25,5 @@ async def test_spaces_around_a_value_are_no_part_of_it(door: Folder, name: str) 
     secret = door.keys.demo if name == "x-api-key" else f"Bearer {door.keys.demo}"
     metadata = ((name, f" {secret} "), ("x-request-id", " spaced "), ("traceparent", f" {TRACE} "))
     async with grpc.aio.insecure_channel(door.grpc) as channel:
-        method = channel.unary_unary(
-            PREDICT,
-            request_serializer=pb.PredictRequest.SerializeToString,
-            response_deserializer=pb.PredictResponse.FromString,
-        )
-        reply = await method(row(), timeout=60, metadata=metadata)
+        reply = await unary(channel, PREDICT, pb.PredictResponse)(row(), timeout=60, metadata=metadata)
     assert (reply.request_id, reply.trace_id) == ("spaced", TRACE.split("-")[1])

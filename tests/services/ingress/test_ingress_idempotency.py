@@ -20,7 +20,7 @@ from headrace.hop.errors import Code, Fault, Reason
 from services.ingress.idempotency.calls import IdempotentCalls
 from services.ingress.idempotency.memory import MemoryKeys
 from services.ingress.idempotency.meter import Ending
-from services.ingress.idempotency.outcome import Outcome, fingerprint_of, read_key
+from services.ingress.idempotency.outcome import fingerprint_of, read_key
 from services.ingress.idempotency.settings import Idempotency
 from services.ingress.idempotency.store import StoreRules, StoreUnreachableError
 from services.ingress.request_context import RequestContext, RequestTrace
@@ -97,7 +97,14 @@ class Door:
         made.idempotency_key = key
         return made
 
-    async def ask(self, request_id: str, row: str = "a", **options: Any) -> tuple[pb.PredictResponse, str]:
+    async def refusal(self, request_id: str, **options: Any) -> Fault:
+        with pytest.raises(Fault) as error:
+            await self.predict(request_id, **options)
+        return error.value
+
+    async def predict(
+        self, request_id: str, row: str = "a", **options: Any
+    ) -> tuple[pb.PredictResponse, str]:
         """The reply, and the request whose outcome it is."""
         context = self.context(request_id, **options)
         request = pb.PredictRequest(pipeline="p", request_id=request_id)
@@ -122,8 +129,8 @@ class Door:
 
 async def test_a_repeated_call_gets_the_bytes_of_the_first() -> None:
     door = Door()
-    first, original = await door.ask("r1")
-    again, replayed = await door.ask("r2")
+    first, original = await door.predict("r1")
+    again, replayed = await door.predict("r2")
     assert (door.ran, original, replayed) == (1, "", "r1")
     assert again.SerializeToString() == first.SerializeToString()
     assert again.request_id == "r1"
@@ -134,16 +141,14 @@ async def test_the_callers_own_failure_is_replayed_and_ours_is_not() -> None:
     door = Door()
     door.fault = THEIRS
     for request_id in ("r1", "r2"):
-        with pytest.raises(Fault) as error:
-            await door.ask(request_id)
-        assert (error.value.code, error.value.reason) == (THEIRS.code, THEIRS.reason)
-        assert (error.value.message, error.value.metadata) == (THEIRS.message, THEIRS.metadata)
+        fault = await door.refusal(request_id)
+        assert (fault.code, fault.reason) == (THEIRS.code, THEIRS.reason)
+        assert (fault.message, fault.metadata) == (THEIRS.message, THEIRS.metadata)
     assert (door.ran, door.original) == (1, "r1")
     door.fault = OURS
-    with pytest.raises(Fault):
-        await door.ask("r3", key=b"key-2")
+    await door.refusal("r3", key=b"key-2")
     door.fault = None
-    assert (await door.ask("r4", key=b"key-2"))[1] == ""
+    assert (await door.predict("r4", key=b"key-2"))[1] == ""
     assert door.meter.counts["not_kept"] == 1
 
 
@@ -157,44 +162,39 @@ async def test_the_callers_own_failure_is_replayed_and_ours_is_not() -> None:
     ],
     ids=lambda fault: fault.code.name,
 )
-async def test_what_another_moment_may_change_is_not_kept(fault: Fault) -> None:
+async def test_what_another_moment_may_change_is_not_stored(fault: Fault) -> None:
     door = Door()
     door.fault = fault
     for request_id in ("r1", "r2"):
-        with pytest.raises(Fault):
-            await door.ask(request_id)
+        await door.refusal(request_id)
     assert door.ran == 2
 
 
 async def test_an_answer_with_rows_that_we_failed_is_not_kept() -> None:
     door = Door()
     door.errors = {0: RowError.of(OURS)}
-    await door.ask("r1")
+    await door.predict("r1")
     door.errors = {0: RowError.of(THEIRS)}
-    await door.ask("r2")
-    assert (await door.ask("r3"))[1] == "r2"
+    await door.predict("r2")
+    assert (await door.predict("r3"))[1] == "r2"
     assert door.ran == 2
 
 
 async def test_a_key_that_belongs_to_another_call_is_refused() -> None:
     door = Door()
-    await door.ask("r1", row="a")
-    with pytest.raises(Fault) as error:
-        await door.ask("r2", row="b")
-    assert (error.value.code, error.value.reason) == (
-        Code.INVALID_ARGUMENT,
-        Reason.REASON_IDEMPOTENCY_KEY_REUSED,
-    )
-    assert error.value.metadata == {"field": "idempotency-key"}
+    await door.predict("r1", row="a")
+    fault = await door.refusal("r2", row="b")
+    assert (fault.code, fault.reason) == (Code.INVALID_ARGUMENT, Reason.REASON_IDEMPOTENCY_KEY_REUSED)
+    assert fault.metadata == {"field": "idempotency-key"}
     assert door.ran == 1
 
 
 async def test_duplicates_wait_for_the_first() -> None:
     door = Door()
     door.gate = asyncio.Event()
-    first = asyncio.create_task(door.ask("r0"))
+    first = asyncio.create_task(door.predict("r0"))
     await asyncio.sleep(0)
-    others = [asyncio.create_task(door.ask(f"r{i}")) for i in range(1, 20)]
+    others = [asyncio.create_task(door.predict(f"r{i}")) for i in range(1, 20)]
     await asyncio.sleep(0)
     door.gate.set()
     replies = await asyncio.gather(first, *others)
@@ -207,10 +207,10 @@ async def test_duplicates_at_another_door_wait_too() -> None:
     store = Store(StoreRules(lease_s=30.0))
     one, other = Door(store), Door(store)
     one.gate = asyncio.Event()
-    first = asyncio.create_task(one.ask("r1"))
+    first = asyncio.create_task(one.predict("r1"))
     await asyncio.sleep(0)
     # One of these looks, and the others wait for that one.
-    others = [asyncio.create_task(other.ask(f"r{i}", budget_s=1000.0)) for i in range(2, 6)]
+    others = [asyncio.create_task(other.predict(f"r{i}", budget_s=1000.0)) for i in range(2, 6)]
     await asyncio.sleep(0)
     one.gate.set()
     assert {reply.request_id for reply, _ in await asyncio.gather(first, *others)} == {"r1"}
@@ -220,11 +220,10 @@ async def test_duplicates_at_another_door_wait_too() -> None:
 async def test_who_has_no_time_to_wait_is_told_so() -> None:
     door = Door()
     door.gate = asyncio.Event()
-    first = asyncio.create_task(door.ask("r1"))
+    first = asyncio.create_task(door.predict("r1"))
     await asyncio.sleep(0)
-    with pytest.raises(Fault) as error:
-        await door.ask("r2", budget_s=0.05)
-    assert (error.value.code, error.value.reason) == (Code.ABORTED, Reason.REASON_IDEMPOTENCY_KEY_IN_USE)
+    fault = await door.refusal("r2", budget_s=0.05)
+    assert (fault.code, fault.reason) == (Code.ABORTED, Reason.REASON_IDEMPOTENCY_KEY_IN_USE)
     door.gate.set()
     await first
 
@@ -232,11 +231,11 @@ async def test_who_has_no_time_to_wait_is_told_so() -> None:
 async def test_when_the_first_fails_or_goes_away_one_of_those_who_wait_runs() -> None:
     door = Door()
     door.gate, door.fault = asyncio.Event(), OURS
-    first = asyncio.create_task(door.ask("r1"))
+    first = asyncio.create_task(door.predict("r1"))
     await asyncio.sleep(0)
     door.fault = None
-    gone = asyncio.create_task(door.ask("r2"))
-    third = asyncio.create_task(door.ask("r3"))
+    gone = asyncio.create_task(door.predict("r2"))
+    third = asyncio.create_task(door.predict("r3"))
     await asyncio.sleep(0)
     door.gate.set()
     with pytest.raises(Fault):
@@ -245,25 +244,25 @@ async def test_when_the_first_fails_or_goes_away_one_of_those_who_wait_runs() ->
     assert door.ran == 2
 
     door.gate = asyncio.Event()
-    leaving = asyncio.create_task(door.ask("r4", key=b"key-2"))
+    leaving = asyncio.create_task(door.predict("r4", key=b"key-2"))
     await asyncio.sleep(0)
     leaving.cancel()
     with pytest.raises(asyncio.CancelledError):
         await leaving
     door.gate.set()
-    assert (await door.ask("r5", key=b"key-2"))[1] == ""
+    assert (await door.predict("r5", key=b"key-2"))[1] == ""
 
 
 async def test_a_lease_is_renewed_while_the_call_runs() -> None:
     door = Door(lease_s=0.03)
     door.gate = asyncio.Event()
-    first = asyncio.create_task(door.ask("r1"))
+    first = asyncio.create_task(door.predict("r1"))
     while door.store.renewals < 5:
         await asyncio.sleep(0.005)
     door.gate.set()
     await first
     seen = door.store.renewals
-    assert (await door.ask("r2"))[1] in ("r1", "")
+    assert (await door.predict("r2"))[1] in ("r1", "")
     assert door.store.renewals - seen <= 1
 
 
@@ -271,10 +270,10 @@ async def test_whose_lease_has_ended_answers_with_what_the_other_committed() -> 
     store = Store(StoreRules(lease_s=30.0))
     slow, quick = Door(store), Door(store)
     slow.gate = asyncio.Event()
-    first = asyncio.create_task(slow.ask("r1"))
+    first = asyncio.create_task(slow.predict("r1"))
     await asyncio.sleep(0)
     store.ahead = 31.0  # the process stood still for so long
-    await quick.ask("r2")
+    await quick.predict("r2")
     slow.gate.set()
     reply, original = await first
     assert (reply.request_id, original) == ("r2", "r2")
@@ -284,18 +283,13 @@ async def test_whose_lease_has_ended_answers_with_what_the_other_committed() -> 
 async def test_without_its_store_nothing_runs() -> None:
     door = Door()
     door.store.down = frozenset({"claim"})
-    with pytest.raises(Fault) as error:
-        await door.ask("r1")
-    assert (error.value.code, error.value.reason) == (
-        Code.UNAVAILABLE,
-        Reason.REASON_IDEMPOTENCY_UNAVAILABLE,
-    )
-    with pytest.raises(Fault):
-        await door.ask("r2")
+    for request_id in ("r1", "r2"):
+        fault = await door.refusal(request_id)
+        assert (fault.code, fault.reason) == (Code.UNAVAILABLE, Reason.REASON_IDEMPOTENCY_UNAVAILABLE)
     assert door.ran == 0
     door.store.down = frozenset()
-    await door.ask("r3")
-    await door.ask("r4")
+    await door.predict("r3")
+    await door.predict("r4")
     # Told once, and once more when it is over.
     assert door.log.lines == [
         "calls with an idempotency key are refused",
@@ -306,29 +300,25 @@ async def test_without_its_store_nothing_runs() -> None:
 async def test_what_the_store_cannot_keep_is_answered_all_the_same() -> None:
     door = Door()
     door.store.down = frozenset({"commit"})
-    assert (await door.ask("r1"))[0].request_id == "r1"
+    assert (await door.predict("r1"))[0].request_id == "r1"
     assert door.meter.counts == {"lost": 1}
 
 
 async def test_a_commit_that_fails_once_is_tried_again() -> None:
     door = Door()
     door.store.failures = 2
-    await door.ask("r1")
-    assert (await door.ask("r2"))[1] == "r1"
+    await door.predict("r1")
+    assert (await door.predict("r2"))[1] == "r1"
     assert door.meter.counts == {"kept": 1, "replayed": 1}
 
 
 async def test_a_tenant_with_too_many_keys_is_told_by_the_limiter() -> None:
     door = Door(Store(StoreRules(max_keys=1)))
-    await door.ask("r1")
-    with pytest.raises(Fault) as error:
-        await door.ask("r2", key=b"key-2")
-    assert (error.value.code, error.value.reason, error.value.metadata) == (
-        Code.RESOURCE_EXHAUSTED,
-        Reason.REASON_IDEMPOTENCY_KEYS_FULL,
-        {"limiter": "idempotency_keys"},
-    )
-    assert (await door.ask("r3"))[1] == "r1"
+    await door.predict("r1")
+    fault = await door.refusal("r2", key=b"key-2")
+    assert (fault.code, fault.reason) == (Code.RESOURCE_EXHAUSTED, Reason.REASON_IDEMPOTENCY_KEYS_FULL)
+    assert fault.metadata == {"limiter": "idempotency_keys"}
+    assert (await door.predict("r3"))[1] == "r1"
 
 
 @pytest.mark.parametrize("key", [b"", b"x" * 256, b"a\tb", b"\xc3\xa9", b"a\n"])
@@ -360,13 +350,7 @@ def test_parameters_are_all_that_a_call_says_but_its_identity() -> None:
     assert fingerprint_of("m", forward) == fingerprint_of("m", backward)
 
 
-def test_what_is_no_outcome_is_an_error() -> None:
-    for data in (b"", b"\x05\0\0\0{}", b"\x02\0\0\0{}"):
-        with pytest.raises(ValueError):
-            Outcome.of_bytes(data)
-
-
-def test_a_key_is_kept_in_one_place() -> None:
+def test_keys_have_one_store() -> None:
     with pytest.raises(ValidationError, match="either `file` or `redis`"):
         Idempotency(file=Path("keys"), redis="redis://here")
     with pytest.raises(ConfigError, match="redis"):

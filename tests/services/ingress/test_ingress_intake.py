@@ -8,7 +8,6 @@ import http.client as http_client
 import json
 import socket
 import time
-import urllib.request
 import zlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -21,7 +20,17 @@ import yaml
 
 from headrace.api.inference.v1 import inference_pb2
 from headrace.hop import testing
-from tests.services.ingress.ingress_calls import OIP, PREDICT, frame, http, infer, infer_refused, rest_body
+from tests.services.ingress.ingress_calls import (
+    JSON,
+    OIP,
+    PREDICT,
+    bearer,
+    frame,
+    http,
+    infer,
+    infer_refused,
+    rest_body,
+)
 from tests.services.ingress.ingress_door import (
     DoorProcess,
     FakeRouter,
@@ -29,6 +38,7 @@ from tests.services.ingress.ingress_door import (
     definition,
     infer_request,
     prepare,
+    started,
 )
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -69,11 +79,7 @@ def refusal(got: tuple[int, dict[str, str], bytes]) -> str:
     """The canonical code of an answer, in whatever protocol."""
     status, headers, body = got
     if "grpc-status" in headers:
-        return (
-            grpc.StatusCode((int(headers["grpc-status"]), "")).name
-            if False
-            else _NAMES[headers["grpc-status"]]
-        )
+        return _NAMES[headers["grpc-status"]]
     assert status >= 400, got
     return str(json.loads(body)["code"]).upper()
 
@@ -125,36 +131,30 @@ async def test_over_grpc_too(door: Folder) -> None:
     assert refusal(got) == "DEADLINE_EXCEEDED"
 
 
-def bomb(entrance: str, body: bytes) -> tuple[bytes, list[str]]:
-    """The body compressed, as each protocol has it."""
+async def refused_compressed(door: Folder, entrance: str, data: bytes) -> str:
+    """The refusal of a body that is said to be compressed, as each protocol has it."""
+    path, content_type = ENTRANCES[entrance]
+    encoding = "content-encoding: gzip"
     if entrance.startswith("grpc"):
-        data = gzip.compress(body)
-        return b"\1" + len(data).to_bytes(4, "big") + data, ["grpc-encoding: gzip"]
-    return gzip.compress(body), ["content-encoding: gzip"]
+        data, encoding = b"\1" + len(data).to_bytes(4, "big") + data, "grpc-encoding: gzip"
+    return refusal(await http(door, path, data, f"content-type: {content_type}", encoding))
 
 
 @pytest.mark.parametrize("entrance", ["rest", "connect-json", "connect-proto", "grpc-web"])
 async def test_what_inflates_too_much_is_refused(door: Folder, entrance: str) -> None:
-    path, content_type = ENTRANCES[entrance]
-    body, headers = bomb(entrance, bytes(10_000_000))
-    got = await asyncio.to_thread(http, door, path, body, f"content-type: {content_type}", *headers)
-    assert refusal(got) == "RESOURCE_EXHAUSTED"
+    bomb = gzip.compress(bytes(10_000_000))
+    assert await refused_compressed(door, entrance, bomb) == "RESOURCE_EXHAUSTED"
 
 
 @pytest.mark.parametrize("entrance", ["rest", "connect-json", "connect-proto", "grpc-web"])
 async def test_what_is_cut_off_or_no_gzip_is_the_callers_fault(door: Folder, entrance: str) -> None:
-    path, content_type = ENTRANCES[entrance]
     for damaged in (gzip.compress(rest_body())[:-9], zlib.compress(b"x")[1:], gzip.compress(b"{}") + b"x"):
-        body, headers = damaged, ["content-encoding: gzip"]
-        if entrance == "grpc-web":
-            body, headers = b"\1" + len(damaged).to_bytes(4, "big") + damaged, ["grpc-encoding: gzip"]
-        got = await asyncio.to_thread(http, door, path, body, f"content-type: {content_type}", *headers)
-        assert refusal(got) == "INVALID_ARGUMENT"
+        assert await refused_compressed(door, entrance, damaged) == "INVALID_ARGUMENT"
 
 
 async def test_compressed_web_frames_need_an_encoding(door: Folder) -> None:
     message = frame(inference_pb2.PredictRequest(pipeline="double"), compressed=1)
-    got = await asyncio.to_thread(http, door, PREDICT, message, "content-type: application/grpc-web+proto")
+    got = await http(door, PREDICT, message, "content-type: application/grpc-web+proto")
     assert refusal(got) == "INVALID_ARGUMENT"
 
 
@@ -163,7 +163,7 @@ async def test_compressed_web_frames_need_an_encoding(door: Folder) -> None:
 async def test_a_path_that_is_no_text(door: Folder, path: str, content_type: str) -> None:
     host, port = door.grpc.split(":")
 
-    def ask() -> bytes:
+    def answered() -> bytes:
         with socket.create_connection((host, int(port)), 60) as raw:
             head = f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: {content_type}\r\n"
             head += "connection: close\r\ncontent-length: 0\r\n\r\n"
@@ -174,7 +174,7 @@ async def test_a_path_that_is_no_text(door: Folder, path: str, content_type: str
                 answer += piece
             return answer
 
-    answer = await asyncio.to_thread(ask)
+    answer = await asyncio.to_thread(answered)
     if content_type == "application/grpc" and b" 200 " in answer[:20]:
         assert b"grpc-status: 3" in answer
     else:
@@ -182,7 +182,7 @@ async def test_a_path_that_is_no_text(door: Folder, path: str, content_type: str
 
 
 async def test_a_path_with_other_peoples_letters_is_text(door: Folder) -> None:
-    status, _, body = await asyncio.to_thread(http, door, "/v2/models/%E2%82%AC%F0%9F%98%80")
+    status, _, body = await http(door, "/v2/models/%E2%82%AC%F0%9F%98%80")
     assert (status, json.loads(body)["reason"]) == (404, "PIPELINE_UNKNOWN")
 
 
@@ -199,7 +199,7 @@ async def test_a_path_with_other_peoples_letters_is_text(door: Folder) -> None:
 async def test_half_a_surrogate_pair_is_the_callers_fault(door: Folder, body: bytes) -> None:
     for path in (REST, "/v2/repository/models/doubler/load", PREDICT):
         key = door.keys.operator if "repository" in path else door.keys.demo
-        got = await asyncio.to_thread(http, door, path, body, "content-type: application/json", key=key)
+        got = await http(door, path, body, JSON, key=key)
         assert (got[0], refusal(got)) == (400, "INVALID_ARGUMENT")
 
 
@@ -207,7 +207,7 @@ async def test_a_whole_pair_and_a_backslash_are_text(door: Folder) -> None:
     body = json.loads(rest_body())
     body["inputs"][2]["data"] = ["\U0001f600 \\ud800"]
     for text in (json.dumps(body), json.dumps(body, ensure_ascii=False)):
-        status, _, answer = await asyncio.to_thread(http, door, REST, text.encode())
+        status, _, answer = await http(door, REST, text.encode())
         assert status == 200, answer
         said = {o["name"]: o["data"] for o in json.loads(answer)["outputs"]}["said"]
         assert said == ["\U0001f600 \\ud800"]
@@ -218,7 +218,7 @@ async def test_a_key_that_comes_twice_is_refused(door: Folder) -> None:
         (REST, b'{"id": "a", "id": "b"}'),
         (PREDICT, b'{"pipeline": "a", "pipeline": "double"}'),
     ):
-        got = await asyncio.to_thread(http, door, path, body, "content-type: application/json")
+        got = await http(door, path, body, JSON)
         assert refusal(got) == "INVALID_ARGUMENT"
 
 
@@ -240,11 +240,11 @@ async def test_headers_over_the_limit_get_an_answer(door: Folder, tls: bool) -> 
     if tls and door.settings["mode"] == "grpc":
         pytest.skip("a stock Envoy resets the HTTP/2 stream; behind it, nobody of ours sees the headers")
     huge = f"x-huge: {'x' * 40_000}"
-    status, _, _ = await asyncio.to_thread(http, door, "/v2", None, huge, "accept: */*", tls=tls)
+    status, _, _ = await http(door, "/v2", None, huge, "accept: */*", tls=tls)
     assert status == 431
     if door.settings["mode"] == "envoy":
         path, content_type = ENTRANCES["grpc-web"]
-        got = await asyncio.to_thread(http, door, path, b"", f"content-type: {content_type}", huge, tls=tls)
+        got = await http(door, path, b"", f"content-type: {content_type}", huge, tls=tls)
         assert refusal(got) == "RESOURCE_EXHAUSTED"
 
 
@@ -252,20 +252,15 @@ async def test_headers_over_the_limit_get_an_answer(door: Folder, tls: bool) -> 
 async def narrow(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[Folder, DoorProcess]]:
     """A door of its own, with small limits, and a tenant who may have one call at a time."""
     async with testing.served(definition(FakeRouter())) as harness:
-        path = tmp_path_factory.mktemp("narrow")
-        path.chmod(0o700)
         limits = {"max_request_bytes": 5_000_000, "max_rows": 100, "max_values": 5000, "max_body_s": 1.0}
-        folder = prepare(path, harness.target, limits={**limits, "max_arriving_bytes": 9_000_000})
+        limits["max_arriving_bytes"] = 9_000_000
+        folder = prepare(tmp_path_factory.mktemp("narrow"), harness.target, limits=limits)
         tenants = Path(folder.settings["tenants"])
         document = yaml.safe_load(tenants.read_text())
         document["tenants"]["slow"]["limits"] = {"concurrency": 1}
         tenants.write_text(yaml.safe_dump(document))
-        process = DoorProcess(folder)
-        try:
-            await process.ready(folder.grpc)
+        async with started(folder) as process:
             yield folder, process
-        finally:
-            process.kill()
 
 
 async def test_a_body_must_be_whole_in_time(narrow: tuple[Folder, DoorProcess]) -> None:
@@ -280,27 +275,19 @@ async def test_half_sent_bodies_count_for_their_tenant_and_nobody_else(
 ) -> None:
     door, _ = narrow
     async with grpc.aio.insecure_channel(door.grpc) as channel:
-        metadata = (("authorization", f"Bearer {door.keys.slow}"),)
+        metadata = (bearer(door, door.keys.slow),)
         # No message comes, and no end of them.
         waiting: Any = channel.stream_unary(OIP + "ModelInfer")(metadata=metadata, timeout=20)
-        while in_flight(door) < 1:
+        while not door.sample("headrace_ingress_in_flight"):
             await asyncio.sleep(0.02)
         refused = await infer_refused(door, infer_request([[1, 2]], [1]), key=door.keys.slow)
         assert refused[:2] == ("RESOURCE_EXHAUSTED", "QUOTA_EXCEEDED")
         await infer(door, infer_request([[1, 2]], [1]))
         async with asyncio.timeout(60):
             assert (await waiting.code()).name == "DEADLINE_EXCEEDED"
-    while in_flight(door):
+    while door.sample("headrace_ingress_in_flight") != 0:
         await asyncio.sleep(0.02)
     await infer(door, infer_request([[1, 2]], [1]), key=door.keys.slow)
-
-
-def in_flight(door: Folder) -> float:
-    address = door.settings["telemetry"]["metrics"]
-    with urllib.request.urlopen(f"http://{address}/metrics", timeout=60) as page:
-        lines = page.read().decode().splitlines()
-    [line] = [line for line in lines if line.startswith("headrace_ingress_in_flight ")]
-    return float(line.split()[1])
 
 
 EMPTY_ROWS = b"\x22\x00" * 1_000_000
@@ -316,9 +303,7 @@ async def test_a_message_of_a_million_rows_is_not_parsed(
         body = b"\0" + len(body).to_bytes(4, "big") + body
     before = memory(process)
     for _ in range(5):
-        got = await asyncio.to_thread(
-            http, door, PREDICT, body, f"content-type: {content_type}", "te: trailers"
-        )
+        got = await http(door, PREDICT, body, f"content-type: {content_type}", "te: trailers")
         assert refusal(got) == "RESOURCE_EXHAUSTED"
     # Parsed, they would be 32 MB each.
     assert memory(process) - before < 30e6
@@ -328,7 +313,7 @@ async def test_a_message_of_a_million_rows_is_not_parsed(
 async def test_json_of_many_values_is_not_parsed(narrow: tuple[Folder, DoorProcess], path: str) -> None:
     door, _ = narrow
     body = b'{"rows": [' + b"{}," * 100_000 + b"{}]}"
-    got = await asyncio.to_thread(http, door, path, body, "content-type: application/json")
+    got = await http(door, path, body, JSON)
     assert refusal(got) == "RESOURCE_EXHAUSTED"
     assert b"5000 values" in got[2]
 
@@ -341,9 +326,7 @@ async def test_large_json_is_read_as_small_is(narrow: tuple[Folder, DoorProcess]
     for indent in (None, pretty):
         text = json.dumps({"pipeline": "double", "rows": rows}, indent=indent)
         assert len(text) > (16_384 if indent else 3000)
-        status, _, answer = await asyncio.to_thread(
-            http, door, PREDICT, text.encode(), "content-type: application/json"
-        )
+        status, _, answer = await http(door, PREDICT, text.encode(), JSON)
         assert status == 200, answer
         said = [p["outputs"]["said"] for p in json.loads(answer)["predictions"]]
         assert said == [row["word"] for row in rows]
@@ -353,12 +336,7 @@ async def test_a_stream_of_half_sent_bodies_is_bounded_in_bytes(narrow: tuple[Fo
     door, _ = narrow
     # Half of 9 MB is what one tenant may have arriving.
     got = await asyncio.to_thread(
-        half_sent,
-        door,
-        *ENTRANCES["rest"],
-        door.keys.demo,
-        sent=bytes(4_700_000),
-        content_length="4900000",
+        half_sent, door, *ENTRANCES["rest"], door.keys.demo, sent=bytes(4_700_000), content_length="4900000"
     )
     assert refusal(got) == "RESOURCE_EXHAUSTED"
     assert json.loads(got[2])["metadata"] == {"limiter": "arriving_bytes"}
@@ -371,7 +349,7 @@ def memory(process: DoorProcess) -> int:
     return int(line.split()[1]) * 1024
 
 
-async def test_made_up_credentials_are_not_kept(narrow: tuple[Folder, DoorProcess]) -> None:
+async def test_made_up_credentials_are_not_stored(narrow: tuple[Folder, DoorProcess]) -> None:
     door, process = narrow
     async with grpc.aio.insecure_channel(door.grpc) as channel:
         infer_: Any = channel.unary_unary(OIP + "ModelInfer")
@@ -383,7 +361,7 @@ async def test_made_up_credentials_are_not_kept(narrow: tuple[Folder, DoorProces
     assert memory(process) - before < 20e6
 
 
-async def test_failed_calls_keep_no_message(narrow: tuple[Folder, DoorProcess]) -> None:
+async def test_failed_calls_leave_no_message_in_memory(narrow: tuple[Folder, DoorProcess]) -> None:
     door, process = narrow
     request = infer_request([[1, 2]], [1], model_version="99")
     request.raw_input_contents.append(bytes(3_000_000))

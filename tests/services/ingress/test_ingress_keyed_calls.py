@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import uuid
 from collections.abc import Callable
@@ -13,7 +12,7 @@ import pytest
 
 from headrace.api.inference.v1 import inference_pb2 as pb
 from headrace.oip import open_inference_pb2 as oip
-from tests.services.ingress.ingress_calls import OIP, PREDICT, frame, http, rest_body
+from tests.services.ingress.ingress_calls import OIP, PREDICT, bearer, frame, http, rest_body, stream, unary
 from tests.services.ingress.ingress_door import FakeRouter, Folder, infer_request
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -35,14 +34,8 @@ async def by_grpc(
     door: Folder, path: str, request: Any, reply: Any, headers: dict[str, str], key: str = ""
 ) -> Answer:
     async with grpc.aio.insecure_channel(door.grpc) as channel:
-        method: Any = channel.unary_unary(
-            path, request_serializer=lambda r: r.SerializeToString(), response_deserializer=reply.FromString
-        )
-        call = method(
-            request,
-            timeout=20,
-            metadata=(("authorization", f"Bearer {key or door.keys.demo}"), *headers.items()),
-        )
+        metadata = (bearer(door, key or None), *headers.items())
+        call = unary(channel, path, reply)(request, timeout=20, metadata=metadata)
         try:
             body = (await call).SerializeToString(deterministic=True)
         except grpc.aio.AioRpcError as error:
@@ -51,8 +44,8 @@ async def by_grpc(
     return body, {k: v for k, v in said if isinstance(v, str)}
 
 
-async def predict(door: Folder, headers: dict[str, str], n: int = 3) -> Answer:
-    return await by_grpc(door, PREDICT, predict_message(n), pb.PredictResponse, headers)
+async def predict(door: Folder, headers: dict[str, str], n: int = 3, key: str = "") -> Answer:
+    return await by_grpc(door, PREDICT, predict_message(n), pb.PredictResponse, headers, key)
 
 
 async def model_infer(door: Folder, headers: dict[str, str], n: int = 3) -> Answer:
@@ -64,7 +57,7 @@ async def model_infer(door: Folder, headers: dict[str, str], n: int = 3) -> Answ
 async def posted(door: Folder, path: str, body: bytes, kind: str, headers: dict[str, str]) -> Answer:
     # curl leaves a header without a value, unless a `;` says that it has none.
     sent = [f"content-type: {kind}", *(f"{k}: {v}" if v.strip() else f"{k};" for k, v in headers.items())]
-    _, said, content = await asyncio.to_thread(http, door, path, body, *sent)
+    _, said, content = await http(door, path, body, *sent)
     return content, said
 
 
@@ -148,9 +141,7 @@ async def test_the_same_call_over_another_protocol_is_the_same_call(door: Folder
 async def test_another_tenants_key_is_another_key(door: Folder, router: FakeRouter) -> None:
     headers, before = {"idempotency-key": key()}, len(router.calls)
     await predict(door, headers)
-    _, said = await by_grpc(
-        door, PREDICT, predict_message(), pb.PredictResponse, headers, key=door.keys.repeating
-    )
+    _, said = await predict(door, headers, key=door.keys.repeating)
     assert "idempotency-replayed" not in said
     assert len(router.calls) == before + 2
 
@@ -159,16 +150,11 @@ async def test_credential_scope_and_quota_come_before_the_key(door: Folder) -> N
     headers = {"idempotency-key": key()}
     await predict(door, headers)
     for credential, code in ((door.keys.readonly, b"PERMISSION_DENIED"), ("nonsense", b"UNAUTHENTICATED")):
-        body, said = await by_grpc(
-            door, PREDICT, predict_message(), pb.PredictResponse, headers, key=credential
-        )
+        body, said = await predict(door, headers, key=credential)
         assert body.startswith(code)
         assert "idempotency-replayed" not in said
     # A replay costs what a call costs: this tenant has two rows, and then one each two seconds.
-    ends = [
-        await by_grpc(door, PREDICT, predict_message(), pb.PredictResponse, headers, key=door.keys.repeating)
-        for _ in range(4)
-    ]
+    ends = [await predict(door, headers, key=door.keys.repeating) for _ in range(4)]
     assert any(body.startswith(b"RESOURCE_EXHAUSTED") for body, _ in ends)
 
 
@@ -187,13 +173,8 @@ async def test_a_key_that_is_none_is_refused(
 async def test_messages_of_a_stream_have_no_key(door: Folder, router: FakeRouter) -> None:
     before = len(router.calls)
     async with grpc.aio.insecure_channel(door.grpc) as channel:
-        method: Any = channel.stream_stream(
-            OIP + "ModelStreamInfer",
-            request_serializer=lambda r: r.SerializeToString(),
-            response_deserializer=oip.ModelStreamInferResponse.FromString,
-        )
-        metadata = (("authorization", f"Bearer {door.keys.demo}"), ("idempotency-key", key()))
-        stream = method(iter([infer_request([[1, 2]], [i]) for i in range(3)]), metadata=metadata, timeout=20)
-        replies = [reply async for reply in stream]
+        requests = iter([infer_request([[1, 2]], [i]) for i in range(3)])
+        metadata = (bearer(door), ("idempotency-key", key()))
+        replies = [reply async for reply in stream(channel)(requests, metadata=metadata, timeout=20)]
     assert [reply.error_message for reply in replies] == ["", "", ""]
     assert len(router.calls) == before + 3

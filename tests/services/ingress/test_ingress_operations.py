@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 import math
 from collections.abc import Sequence
 
@@ -14,7 +12,7 @@ from headrace.api.operations.v1 import operations_pb2 as pb
 from headrace.api.router.v1 import shadow_pb2
 from headrace.hop.errors import Code, Fault, Reason
 from services.ingress.clients import HopAnalysis, HopShadowReports
-from tests.services.ingress.ingress_calls import call, http, refused
+from tests.services.ingress.ingress_calls import call, post, refused
 from tests.services.ingress.ingress_door import Folder
 
 PATH = "/headrace.api.operations.v1.OperationsService/GetShadowReport"
@@ -28,12 +26,9 @@ async def test_an_operator_gets_the_report_of_shadows(door: Folder) -> None:
     reply = await call(door, PATH, REQUEST, pb.GetShadowReportResponse, key=key)
     assert (reply.router_count, reply.silent_router_count) == (1, 0)
     assert [(r.pipeline, r.release, r.both_answered_count) for r in reply.reports] == [("double", 4, 7)]
-    body = json.dumps({"pipeline": "double"}).encode()
-    status, _, content = await asyncio.to_thread(
-        http, door, PATH, body, "content-type: application/json", key=key
-    )
+    status, found = await post(door, PATH, {"pipeline": "double"}, key)
     assert status == 200
-    assert json.loads(content)["reports"][0]["arm"] == "next"
+    assert found["reports"][0]["arm"] == "next"
 
 
 @on_the_door
@@ -49,7 +44,7 @@ EXPERIMENT = PATH.replace("GetShadowReport", "ReadExperiment")
 
 
 @on_the_door
-async def test_an_operator_asks_how_a_rollout_and_an_experiment_stand(door: Folder) -> None:
+async def test_an_operator_reads_how_a_rollout_and_an_experiment_stand(door: Folder) -> None:
     key = door.keys.operator
     rollout = await call(
         door, ROLLOUT, pb.GetRolloutRequest(pipeline="double"), pb.GetRolloutResponse, key=key
@@ -88,11 +83,11 @@ class Replicas:
         self._answers = answers
 
     def each(self, _method: object) -> object:
-        async def ask(_request: object, *, deadline: float) -> list[object]:
+        async def call_each(_request: object, *, deadline: float) -> list[object]:
             assert deadline < math.inf
             return list(self._answers)
 
-        return ask
+        return call_each
 
     def unary(self, _method: object) -> None:
         """Experiments are asked of any replica."""

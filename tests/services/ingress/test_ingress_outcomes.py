@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 import math
 import sqlite3
 import uuid
@@ -18,14 +16,13 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from headrace.api.inference.v1 import inference_pb2 as pb
 from headrace.hop.errors import Code, Fault, Reason
-from headrace.hop.testing import served
 from headrace.state.tenants import QuotaSpec
 from services.ingress.documents.catalog import Credential, Tenant
 from services.ingress.ports import Outcome
 from services.ingress.predict.outcomes import OutcomesServicer
 from services.ingress.request_context import RequestContext, begin
-from tests.services.ingress.ingress_calls import call, http, refused
-from tests.services.ingress.ingress_door import OUTCOMES, DoorProcess, FakeRouter, Folder, definition, prepare
+from tests.services.ingress.ingress_calls import PREDICT, call, post, refused
+from tests.services.ingress.ingress_door import OUTCOMES, Folder, running
 
 on_the_door = pytest.mark.asyncio(loop_scope="session")
 PATH = "/headrace.api.inference.v1.InferenceService/RecordOutcomes"
@@ -136,13 +133,6 @@ async def grpc_record(door: Folder, *outcomes: pb.Outcome, **options: Any) -> in
     return int(reply.accepted_count)
 
 
-async def post(door: Folder, body: object, key: str | None = None) -> tuple[int, Any]:
-    status, _, content = await asyncio.to_thread(
-        http, door, PATH, json.dumps(body).encode(), "content-type: application/json", key=key
-    )
-    return status, json.loads(content) if content else None
-
-
 @on_the_door
 async def test_grpc_and_json_arrive_in_the_store(door: Folder) -> None:
     request = uuid.uuid4().hex
@@ -154,9 +144,9 @@ async def test_grpc_and_json_arrive_in_the_store(door: Folder) -> None:
         "number": 12.5,
         "time": "2026-01-02T03:04:05Z",
     }
-    assert await post(door, {"outcomes": [outcome]}) == (200, {"acceptedCount": 1})
+    assert await post(door, PATH, {"outcomes": [outcome]}) == (200, {"acceptedCount": 1})
     # Once more, and with another value: the first one stays.
-    assert await post(door, {"outcomes": [{**outcome, "number": 1}]}) == (200, {"acceptedCount": 1})
+    assert await post(door, PATH, {"outcomes": [{**outcome, "number": 1}]}) == (200, {"acceptedCount": 1})
     assert rows(door, request) == [("demo", 0, "late", 1.0, 1), ("demo", 1, "revenue", 12.5, 0)]
 
 
@@ -180,7 +170,7 @@ async def test_a_credential_is_needed(door: Folder) -> None:
 @on_the_door
 async def test_unusable_json_is_refused(door: Folder) -> None:
     for outcome in ({"requestId": "r", "name": "late", "number": "NaN"}, {"requestId": 5}, "text"):
-        status, error = await post(door, {"outcomes": [outcome]})
+        status, error = await post(door, PATH, {"outcomes": [outcome]})
         assert (status, error["code"]) == (400, "invalid_argument")
 
 
@@ -205,28 +195,17 @@ async def test_too_large_a_message_is_refused_before_it_is_read(door: Folder) ->
 
 
 async def test_without_the_service_outcomes_are_refused_and_predictions_are_not(tmp_path: Path) -> None:
-    tmp_path.chmod(0o700)
-    async with served(definition(FakeRouter())) as router:
-        folder = prepare(
-            tmp_path,
-            router.target,
-            mode="grpc",
-            server={"listen": f"unix:{tmp_path / 'ingress.sock'}"},
-            monitoring={"target": f"unix:{tmp_path / 'nobody.sock'}"},
-            # As many outcomes as are taken, in JSON's form, are larger than other messages that are not inferences.
-            limits={"max_request_bytes": 1 << 20, "max_rows": 100},
-        )
-        process = DoorProcess(folder)
-        try:
-            await process.ready(folder.grpc)
-            outcomes = [{"requestId": f"{i:064d}", "name": "late", "label": True} for i in range(1000)]
-            status, error = await post(folder, {"outcomes": outcomes})
-            assert (status, error["code"]) == (503, "unavailable")
-            assert error["details"][0]["debug"]["reason"] in ("UNREACHABLE", "BREAKER_OPEN")
-            columns = {"x": [1.0, 2.0], "n": 1}
-            path = "/headrace.api.inference.v1.InferenceService/Predict"
-            body = json.dumps({"pipeline": "double", "rows": [columns]}).encode()
-            status, _, _ = await asyncio.to_thread(http, folder, path, body, "content-type: application/json")
-            assert status == 200
-        finally:
-            process.kill()
+    async with running(
+        tmp_path,
+        mode="grpc",
+        monitoring={"target": f"unix:{tmp_path / 'nobody.sock'}"},
+        # As many outcomes as are taken, in JSON's form, are larger than other messages that are not inferences.
+        limits={"max_request_bytes": 1 << 20, "max_rows": 100},
+    ) as process:
+        folder = process.folder
+        outcomes = [{"requestId": f"{i:064d}", "name": "late", "label": True} for i in range(1000)]
+        status, error = await post(folder, PATH, {"outcomes": outcomes})
+        assert (status, error["code"]) == (503, "unavailable")
+        assert error["details"][0]["debug"]["reason"] in ("UNREACHABLE", "BREAKER_OPEN")
+        rows = [{"x": [1.0, 2.0], "n": 1}]
+        assert (await post(folder, PREDICT, {"pipeline": "double", "rows": rows}))[0] == 200

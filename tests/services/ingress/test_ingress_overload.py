@@ -49,7 +49,7 @@ async def test_who_finds_no_place_is_told_at_once_and_when_to_come_again(
 
 async def test_by_rest_it_is_429(narrow: Folder, router: FakeRouter) -> None:
     async with router.holding(lambda: infer(narrow, QUICK)) as first:
-        status, _, body = await asyncio.to_thread(http, narrow, "/v2/models/double/infer", rest_body())
+        status, _, body = await http(narrow, "/v2/models/double/infer", rest_body())
     assert status == 429
     assert b"OVERLOADED" in body
     await first

@@ -16,8 +16,7 @@ from tests.services.ingress.ingress_door import DoorProcess, FakeRouter, definit
 @pytest.mark.parametrize("which", ["metrics", "admin"])
 async def test_a_port_that_is_taken_ends_it(tmp_path: Path, mode: str, which: str) -> None:
     async with testing.served(definition(FakeRouter())) as harness:
-        server = {"listen": f"unix:{tmp_path / 'ingress.sock'}"}
-        folder = prepare(tmp_path / "door", harness.target, mode=mode, server=server)
+        folder = prepare(tmp_path / "door", harness.target, mode=mode)
         address = folder.admin if which == "admin" else str(folder.settings["telemetry"]["metrics"])
         host, _, port = address.rpartition(":")
         with socket.create_server((host, int(port))):

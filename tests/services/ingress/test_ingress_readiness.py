@@ -14,19 +14,11 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2  # type: ignore[import-untyped] # has no stubs
 
-from headrace.hop import testing
 from headrace.oip import open_inference_pb2 as oip
 from services.ingress.envoy.drain import AdminPort, stop
 from services.ingress.envoy.readiness import FRESH_S, Readiness
 from tests.services.ingress.ingress_calls import OIP, call, http, infer
-from tests.services.ingress.ingress_door import (
-    DoorProcess,
-    FakeRouter,
-    Folder,
-    definition,
-    infer_request,
-    prepare,
-)
+from tests.services.ingress.ingress_door import DoorProcess, Folder, infer_request, running
 
 HEALTH = "/grpc.health.v1.Health/"
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -39,23 +31,16 @@ NOTICE_S = 60.0
 async def leaving(
     request: pytest.FixtureRequest, tmp_path: Path
 ) -> AsyncIterator[tuple[Folder, DoorProcess]]:
-    async with testing.served(definition(FakeRouter())) as harness:
-        server = {"listen": f"unix:{tmp_path / 'ingress.sock'}"}
-        folder = prepare(tmp_path / "door", harness.target, mode=request.param, server=server)
-        process = DoorProcess(folder)
-        try:
-            await process.ready(folder.grpc)
-            yield folder, process
-        finally:
-            process.kill()
+    async with running(tmp_path / "door", mode=request.param) as process:
+        yield process.folder, process
 
 
 async def ready(door: Folder) -> list[bool]:
     """What each protocol says."""
     server = await call(door, OIP + "ServerReady", oip.ServerReadyRequest(), oip.ServerReadyResponse)
     model = await call(door, OIP + "ModelReady", oip.ModelReadyRequest(name="double"), oip.ModelReadyResponse)
-    status, _, _ = await asyncio.to_thread(http, door, "/v2/health/ready")
-    of_model, _, _ = await asyncio.to_thread(http, door, "/v2/models/double/ready")
+    status, _, _ = await http(door, "/v2/health/ready")
+    of_model, _, _ = await http(door, "/v2/models/double/ready")
     health = await call(
         door, HEALTH + "Check", health_pb2.HealthCheckRequest(), health_pb2.HealthCheckResponse, key=""
     )
@@ -122,18 +107,18 @@ async def test_a_stop_does_not_wait_for_those_who_watch(leaving: tuple[Folder, D
     assert await asyncio.to_thread(process.process.wait, 10) == 0
 
 
-async def test_a_storm_of_probes_is_a_few_looks() -> None:
+async def test_a_storm_of_probes_is_a_few_questions() -> None:
     now, asked = 0.0, 0
     answers = [b"HTTP/1.1 200 OK\r\n\r\nLIVE", b"HTTP/1.1 503 Service Unavailable\r\n\r\nDRAINING", None]
 
-    async def ask(method: str, path: str) -> bytes | None:
+    async def admin(method: str, path: str) -> bytes | None:
         nonlocal asked
         asked += 1
         await asyncio.sleep(0)
         assert (method, path) == ("GET", "/ready")
         return answers[asked - 1]
 
-    readiness = Readiness(ask, lambda: now)
+    readiness = Readiness(admin, lambda: now)
     assert await asyncio.gather(*(readiness.ready() for _ in range(50))) == [True] * 50
     assert asked == 1
     now = FRESH_S

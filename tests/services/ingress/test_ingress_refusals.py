@@ -14,6 +14,7 @@ import pytest
 from headrace.oip import open_inference_pb2 as oip
 from headrace.state import tenants as documents
 from tests.services.ingress.ingress_calls import (
+    JSON,
     OIP,
     PREDICT,
     call,
@@ -60,9 +61,7 @@ async def test_a_quota_has_a_retry_hint_and_spares_others(door: Folder) -> None:
     assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
     assert 0 < int(trailing["grpc-retry-pushback-ms"]) <= 2000
     await infer(door, request)
-    status, headers, _ = await asyncio.to_thread(
-        http, door, "/v2/models/double/infer", rest_body(), key=door.keys.slow
-    )
+    status, headers, _ = await http(door, "/v2/models/double/infer", rest_body(), key=door.keys.slow)
     assert status == 429
     assert int(headers["retry-after"]) >= 1
 
@@ -70,14 +69,8 @@ async def test_a_quota_has_a_retry_hint_and_spares_others(door: Folder) -> None:
 async def test_a_short_deadline_runs_no_model(door: Folder, router: FakeRouter) -> None:
     body = frame(infer_request([[1, 2]], [1]))
     before = len(router.calls)
-    status, headers, _ = await asyncio.to_thread(
-        http,
-        door,
-        OIP + "ModelInfer",
-        body,
-        "content-type: application/grpc",
-        "te: trailers",
-        "grpc-timeout: 50u",
+    status, headers, _ = await http(
+        door, OIP + "ModelInfer", body, "content-type: application/grpc", "te: trailers", "grpc-timeout: 50u"
     )
     assert (status, headers["grpc-status"]) == (200, "4")
     assert len(router.calls) == before
@@ -109,8 +102,8 @@ async def test_broken_frames(door: Folder, body: bytes, headers: list[str], code
         pytest.skip(
             "grpcio waits for the rest of a frame that is cut off, until Envoy's idle timeout ends the stream"
         )
-    status, got, _ = await asyncio.to_thread(
-        http, door, OIP + "ModelInfer", body, "content-type: application/grpc", "te: trailers", *headers
+    status, got, _ = await http(
+        door, OIP + "ModelInfer", body, "content-type: application/grpc", "te: trailers", *headers
     )
     assert status == 200
     if door.settings["mode"] == "grpc":  # grpcio reads the frames there, and has codes of its own
@@ -129,7 +122,7 @@ async def test_too_large_and_too_many(door: Folder) -> None:
     code, reason, message = await infer_refused(door, infer_request([[1, 2]] * 9000, [1] * 9000))
     assert (code, reason) == ("RESOURCE_EXHAUSTED", "TOO_LARGE")
     assert "65536" in message
-    status, _, content = await asyncio.to_thread(http, door, "/v2/models/double/infer", b"[" * 70_000)
+    status, _, content = await http(door, "/v2/models/double/infer", b"[" * 70_000)
     assert status == 413
     assert json.loads(content)["reason"] == "TOO_LARGE"
 
@@ -137,10 +130,10 @@ async def test_too_large_and_too_many(door: Folder) -> None:
 async def test_unknown_methods_and_huge_headers(door: Folder) -> None:
     empty = oip.ServerLiveRequest()
     assert (await refused(door, OIP + "NoSuch", empty, oip.ServerLiveResponse))[0] == "UNIMPLEMENTED"
-    assert (await asyncio.to_thread(http, door, "/nothing"))[0] == 404
-    assert (await asyncio.to_thread(http, door, "/v2", None, f"x-huge: {'x' * 60_000}"))[0] == 431
-    assert (await asyncio.to_thread(http, door, PREDICT, b"{", "content-type: application/json"))[0] == 400
-    assert (await asyncio.to_thread(http, door, PREDICT, b"{}", "content-type: text/html"))[0] == 415
+    assert (await http(door, "/nothing"))[0] == 404
+    assert (await http(door, "/v2", None, f"x-huge: {'x' * 60_000}"))[0] == 431
+    assert (await http(door, PREDICT, b"{", JSON))[0] == 400
+    assert (await http(door, PREDICT, b"{}", "content-type: text/html"))[0] == 415
 
 
 async def test_garbage_on_the_wire_leaves_the_door_open(door: Folder) -> None:

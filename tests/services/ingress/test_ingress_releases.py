@@ -11,7 +11,7 @@ import pytest
 
 from headrace.api.releases.v1 import releases_pb2 as pb
 from headrace.state import chain
-from tests.services.ingress.ingress_calls import call, http, refused
+from tests.services.ingress.ingress_calls import call, post, refused
 from tests.services.ingress.ingress_door import PIPELINE, Folder
 from tests.services.ingress.released_door import ReleasedDoor, begin_anew, store
 
@@ -41,7 +41,7 @@ def number(door: Folder) -> int:
     return store(door.path).history("double")[0].number
 
 
-async def ask(door: Folder, name: str, request: Any, **options: Any) -> Any:
+async def made(door: Folder, name: str, request: Any, **options: Any) -> Any:
     reply = getattr(pb, f"{name}Response")
     return await call(door, SERVICE + name, request, reply, key=door.keys.operator, timeout=60, **options)
 
@@ -55,26 +55,21 @@ async def refusal(door: Folder, name: str, request: Any, key: str = "") -> tuple
     return told
 
 
-async def post(door: Folder, name: str, body: object, key: str = "") -> tuple[int, Any]:
-    text = json.dumps(body).encode()
-    is_json = "content-type: application/json"
-    status, _, content = await asyncio.to_thread(
-        http, door, SERVICE + name, text, is_json, key=key or door.keys.operator
-    )
-    return status, json.loads(content)
+async def apply(door: Folder, body: object, key: str = "") -> tuple[int, Any]:
+    return await post(door, SERVICE + "ApplyRelease", body, key or door.keys.operator)
 
 
 async def test_a_deployment_and_back(door: Folder, releases_door: ReleasedDoor) -> None:
     spec = pb.ArmSpec(pipeline_document=PIPELINE, models={"doubler": "2"})
     request = pb.DeployPipelineRequest(pipeline="double", spec=spec)
     request.options.dry_run = True
-    told = (await ask(door, "DeployPipeline", request)).change
+    told = (await made(door, "DeployPipeline", request)).change
     assert (told.changed, told.release.number, number(door)) == (False, 2, 1)
     assert [(d.key, d.before, d.after) for d in told.differences] == [("arms.live.models.doubler", "1", "2")]
     request.options.dry_run = False
     request.options.reason = "ticket 7"
     request.options.expected_number = 1
-    told = (await ask(door, "DeployPipeline", request)).change
+    told = (await made(door, "DeployPipeline", request)).change
     assert (told.changed, number(door)) == (True, 2)
     document = json.loads(told.release.document)
     assert document["author"].startswith("operator/")
@@ -82,24 +77,22 @@ async def test_a_deployment_and_back(door: Folder, releases_door: ReleasedDoor) 
     assert releases_door.receiver.arrived(1)
     # The same again is no change.
     request.options.ClearField("expected_number")
-    assert not (await ask(door, "DeployPipeline", request)).change.changed
+    assert not (await made(door, "DeployPipeline", request)).change.changed
 
-    back = await ask(door, "RollBackRelease", pb.RollBackReleaseRequest(pipeline="double"))
+    back = await made(door, "RollBackRelease", pb.RollBackReleaseRequest(pipeline="double"))
     assert json.loads(back.change.release.document)["restores"] == 1
-    found = await ask(door, "GetRelease", pb.GetReleaseRequest(pipeline="double"))
+    found = await made(door, "GetRelease", pb.GetReleaseRequest(pipeline="double"))
     assert (found.release.number, found.problem, found.HasField("freeze")) == (3, "", False)
-    listed = await ask(door, "ListReleases", pb.ListReleasesRequest(pipeline="double"))
+    listed = await made(door, "ListReleases", pb.ListReleasesRequest(pipeline="double"))
     assert [(r.number, r.rolled_back_by) for r in listed.releases] == [(3, 0), (2, 3), (1, 0)]
-    code, refused = await post(door, "RollBackRelease", {"pipeline": "double"})
+    code, refused = await post(door, SERVICE + "RollBackRelease", {"pipeline": "double"}, door.keys.operator)
     assert (code, number(door)) == (400, 3)
     assert "rolled back: 2" in refused["message"]
-    everything = await ask(door, "ListReleases", pb.ListReleasesRequest())
+    everything = await made(door, "ListReleases", pb.ListReleasesRequest())
     assert [(r.pipeline, r.number) for r in everything.releases] == [("double", 3)]
     lines = list(chain.entries(door.path / "audit" / "releases.jsonl"))
-    assert [(e["number"], e["author"].split("/")[0]) for e in lines[-2:]] == [
-        (2, "operator"),
-        (3, "operator"),
-    ]
+    changes = [(e["number"], e["author"].split("/")[0]) for e in lines[-2:]]
+    assert changes == [(2, "operator"), (3, "operator")]
 
 
 async def test_json_as_ci_sends_it(door: Folder) -> None:
@@ -110,16 +103,16 @@ async def test_json_as_ci_sends_it(door: Folder) -> None:
         "pipelineDocuments": {"pipeline.yaml": PIPELINE},
         "options": {"reason": "from git"},
     }
-    status, told = await post(door, "ApplyRelease", body)
+    status, told = await apply(door, body)
     assert (status, told["change"]["changed"], told["change"]["release"]["number"]) == (200, True, "2")
     assert {"key": "caps.rows_per_s", "before": "—", "after": "100.0"} in told["change"]["differences"]
-    status, told = await post(door, "ApplyRelease", body)
+    status, told = await apply(door, body)
     assert (status, told["change"].get("changed", False), number(door)) == (200, False, 2)
-    status, told = await post(door, "ApplyRelease", body | {"again": True, "options": {"expectedNumber": 1}})
+    status, told = await apply(door, body | {"again": True, "options": {"expectedNumber": 1}})
     assert (status, told["code"]) == (409, "aborted")
-    status, told = await post(door, "ApplyRelease", {"document": "[]"})
+    status, told = await apply(door, {"document": "[]"})
     assert (status, told["code"]) == (400, "invalid_argument")
-    status, told = await post(door, "ApplyRelease", body, door.keys.readonly)
+    status, told = await apply(door, body, door.keys.readonly)
     assert (status, told["code"]) == (403, "permission_denied")
 
 
@@ -127,20 +120,17 @@ async def test_a_rollout_is_steered(door: Folder) -> None:
     request = pb.StartRolloutRequest(
         pipeline="double", spec=pb.ArmSpec(models={"doubler": "2"}), by="n", ladder=[0.2, 1.0], deadline_s=60
     )
-    told = json.loads((await ask(door, "StartRollout", request)).change.release.document)
+    told = json.loads((await made(door, "StartRollout", request)).change.release.document)
     assert told["assign"]["weights"] == {"live": 0.8, "candidate": 0.2}
-    assert (told["rollout"]["deadline_s"], told["rollout"]["otherwise"], told["assign"]["by"]) == (
-        60,
-        "pause",
-        "n",
-    )
+    assert (told["rollout"]["deadline_s"], told["rollout"]["otherwise"]) == (60, "pause")
+    assert told["assign"]["by"] == "n"
     code, reason, message = await refusal(door, "StartRollout", request)
     assert (code, reason) == ("INVALID_ARGUMENT", "RELEASE_INVALID")
     assert "rollout: the one of arm 'candidate' is running" in message
     states = []
     for action in (pb.ROLLOUT_ACTION_PAUSE, pb.ROLLOUT_ACTION_RESUME, pb.ROLLOUT_ACTION_PROMOTE):
         steer = pb.SteerRolloutRequest(pipeline="double", action=action)
-        told = json.loads((await ask(door, "SteerRollout", steer)).change.release.document)
+        told = json.loads((await made(door, "SteerRollout", steer)).change.release.document)
         states.append(told["rollout"]["state"])
     assert states == ["paused", "running", "promoted"]
     assert store(door.path).current("double")[0].live.models == {"doubler": "2"}
@@ -152,14 +142,14 @@ async def test_a_rollout_is_steered(door: Folder) -> None:
 
 
 async def test_a_freeze(door: Folder) -> None:
-    told = await ask(door, "SetFreeze", pb.SetFreezeRequest(frozen=True, reason="holidays"))
+    told = await made(door, "SetFreeze", pb.SetFreezeRequest(frozen=True, reason="holidays"))
     assert (told.freeze.reason, told.freeze.author.split("/")[0]) == ("holidays", "operator")
     request = pb.StartRolloutRequest(pipeline="double", spec=pb.ArmSpec(models={"doubler": "2"}))
     code, reason, message = await refusal(door, "StartRollout", request)
     assert (code, reason) == ("FAILED_PRECONDITION", "RELEASE_FROZEN")
     assert "(holidays)" in message
-    assert not (await ask(door, "SetFreeze", pb.SetFreezeRequest())).HasField("freeze")
-    await ask(door, "SetFreeze", pb.SetFreezeRequest(pipeline="double", frozen=True))
+    assert not (await made(door, "SetFreeze", pb.SetFreezeRequest())).HasField("freeze")
+    await made(door, "SetFreeze", pb.SetFreezeRequest(pipeline="double", frozen=True))
     assert store(door.path).current("double")[0].frozen
     assert (await refusal(door, "StartRollout", request))[1] == "RELEASE_FROZEN"
 
@@ -175,124 +165,70 @@ async def test_nobody_but_an_operator_is_let_through(door: Folder, who: str) -> 
 
 
 DEPLOY = pb.DeployPipelineRequest
-WRONG: list[tuple[str, Any, str, str, str]] = [
-    ("GetRelease", pb.GetReleaseRequest(pipeline="other"), "NOT_FOUND", "PIPELINE_UNKNOWN", "has no release"),
+MALFORMED = ("INVALID_ARGUMENT", "MALFORMED_REQUEST")
+INVALID = ("INVALID_ARGUMENT", "RELEASE_INVALID")
+UNKNOWN = ("NOT_FOUND", "PIPELINE_UNKNOWN")
+
+
+def live(**fields: Any) -> pb.DeployPipelineRequest:
+    return DEPLOY(pipeline="double", spec=pb.ArmSpec(**fields))
+
+
+def changed(**options: Any) -> pb.DeployPipelineRequest:
+    return DEPLOY(pipeline="double", options=pb.ChangeOptions(**options))
+
+
+# Each request, whose type names its method; code and reason; a part of the message.
+WRONG: list[tuple[Any, tuple[str, str], str]] = [
+    (pb.GetReleaseRequest(pipeline="other"), UNKNOWN, "has no release"),
+    (pb.GetReleaseRequest(pipeline="../x"), MALFORMED, "pipeline: "),
+    (pb.ListReleasesRequest(pipeline="/etc"), MALFORMED, "pipeline: "),
+    (DEPLOY(), MALFORMED, "pipeline: "),
+    (DEPLOY(pipeline="other"), UNKNOWN, "DeployPipeline"),
+    (live(models={"doubler": "9"}), INVALID, "arms.live.models.doubler: there is no version or label '9'"),
+    (live(models={"doubler": "2"}, settings={"m.k": "1"}), INVALID, "arms.live.settings.m.k"),
+    (live(settings={"m.k": "{"}), INVALID, "arms.live.settings.m.k: needs STAGE.KEY"),
+    (live(pipeline_document="a: ["), INVALID, "document pipeline_document:1"),
+    (changed(expected_number=5), ("ABORTED", "RELEASE_STALE"), "1 is live"),
+    (changed(reason="x" * 2001), MALFORMED, "options.reason"),
+    (pb.RollBackReleaseRequest(pipeline="double", to_number=7), INVALID, "number: there is no release 7"),
+    (pb.SteerRolloutRequest(pipeline="double"), MALFORMED, "action: 0 is none"),
+    (pb.ApplyReleaseRequest(document="{"), MALFORMED, "document: "),
     (
-        "GetRelease",
-        pb.GetReleaseRequest(pipeline="../x"),
-        "INVALID_ARGUMENT",
-        "MALFORMED_REQUEST",
-        "pipeline: ",
-    ),
-    (
-        "ListReleases",
-        pb.ListReleasesRequest(pipeline="/etc"),
-        "INVALID_ARGUMENT",
-        "MALFORMED_REQUEST",
-        "pipeline: ",
-    ),
-    ("DeployPipeline", DEPLOY(), "INVALID_ARGUMENT", "MALFORMED_REQUEST", "pipeline: "),
-    ("DeployPipeline", DEPLOY(pipeline="other"), "NOT_FOUND", "PIPELINE_UNKNOWN", "DeployPipeline"),
-    (
-        "DeployPipeline",
-        DEPLOY(pipeline="double", spec=pb.ArmSpec(models={"doubler": "9"})),
-        "INVALID_ARGUMENT",
-        "RELEASE_INVALID",
-        "arms.live.models.doubler: there is no version or label '9'",
-    ),
-    (
-        "DeployPipeline",
-        DEPLOY(pipeline="double", spec=pb.ArmSpec(models={"doubler": "2"}, settings={"m.k": "1"})),
-        "INVALID_ARGUMENT",
-        "RELEASE_INVALID",
-        "arms.live.settings.m.k",
-    ),
-    (
-        "DeployPipeline",
-        DEPLOY(pipeline="double", spec=pb.ArmSpec(settings={"m.k": "{"})),
-        "INVALID_ARGUMENT",
-        "RELEASE_INVALID",
-        "arms.live.settings.m.k: needs STAGE.KEY",
-    ),
-    (
-        "DeployPipeline",
-        DEPLOY(pipeline="double", spec=pb.ArmSpec(pipeline_document="a: [")),
-        "INVALID_ARGUMENT",
-        "RELEASE_INVALID",
-        "document pipeline_document:1",
-    ),
-    (
-        "DeployPipeline",
-        DEPLOY(pipeline="double", options=pb.ChangeOptions(expected_number=5)),
-        "ABORTED",
-        "RELEASE_STALE",
-        "1 is live",
-    ),
-    (
-        "DeployPipeline",
-        DEPLOY(pipeline="double", options=pb.ChangeOptions(reason="x" * 2001)),
-        "INVALID_ARGUMENT",
-        "MALFORMED_REQUEST",
-        "options.reason",
-    ),
-    (
-        "RollBackRelease",
-        pb.RollBackReleaseRequest(pipeline="double", to_number=7),
-        "INVALID_ARGUMENT",
-        "RELEASE_INVALID",
-        "number: there is no release 7",
-    ),
-    (
-        "SteerRollout",
-        pb.SteerRolloutRequest(pipeline="double"),
-        "INVALID_ARGUMENT",
-        "MALFORMED_REQUEST",
-        "action: 0 is none",
-    ),
-    (
-        "ApplyRelease",
-        pb.ApplyReleaseRequest(document="{"),
-        "INVALID_ARGUMENT",
-        "MALFORMED_REQUEST",
-        "document: ",
-    ),
-    (
-        "ApplyRelease",
         pb.ApplyReleaseRequest(document='{"pipeline": "double", "arms": {"live": {"document": "x"}}}'),
-        "INVALID_ARGUMENT",
-        "RELEASE_INVALID",
+        INVALID,
         "arms.live.document: pipeline_documents has no 'x'",
     ),
 ]
 
 
-@pytest.mark.parametrize(("name", "request_", "code", "reason", "told"), WRONG, ids=range(len(WRONG)))
+@pytest.mark.parametrize(("request_", "refused", "message"), WRONG, ids=range(len(WRONG)))
 async def test_what_is_wrong_is_named_and_changes_nothing(
-    door: Folder, name: str, request_: Any, code: str, reason: str, told: str
+    door: Folder, request_: Any, refused: tuple[str, str], message: str
 ) -> None:
-    found = await refusal(door, name, request_)
-    assert found[:2] == (code, reason)
-    assert told in found[2]
+    found = await refusal(door, type(request_).__name__.removesuffix("Request"), request_)
+    assert found[:2] == refused
+    assert message in found[2]
 
 
 async def test_the_way_back_is_open_while_the_models_cannot_be_listed(
     door: Folder, releases_door: ReleasedDoor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    deploy = DEPLOY(pipeline="double", spec=pb.ArmSpec(models={"doubler": "2"}))
-    await ask(door, "DeployPipeline", deploy)
+    deploy = live(models={"doubler": "2"})
+    await made(door, "DeployPipeline", deploy)
     monkeypatch.setattr(releases_door.router, "alone", True)
     deploy.spec.models["doubler"] = "3"
     assert (await refusal(door, "DeployPipeline", deploy))[0] == "UNAVAILABLE"
-    await ask(door, "RollBackRelease", pb.RollBackReleaseRequest(pipeline="double"))
+    await made(door, "RollBackRelease", pb.RollBackReleaseRequest(pipeline="double"))
     assert store(door.path).current("double")[0].live.models == {"doubler": "1"}
-    await ask(door, "SetFreeze", pb.SetFreezeRequest(pipeline="double", frozen=True))
+    await made(door, "SetFreeze", pb.SetFreezeRequest(pipeline="double", frozen=True))
 
 
 async def test_of_concurrent_changes_one_is_made(door: Folder) -> None:
     def deploy(version: str) -> Any:
-        request = DEPLOY(pipeline="double", spec=pb.ArmSpec(models={"doubler": version}))
+        request = live(models={"doubler": version})
         request.options.expected_number = 1
-        return ask(door, "DeployPipeline", request)
+        return made(door, "DeployPipeline", request)
 
     done = await asyncio.gather(*(deploy(v) for v in ("2", "3", "4") * 4), return_exceptions=True)
     assert sum(not isinstance(one, BaseException) for one in done) == 1
@@ -302,7 +238,7 @@ async def test_of_concurrent_changes_one_is_made(door: Folder) -> None:
 async def test_a_large_document_is_taken_and_a_too_large_one_not(door: Folder) -> None:
     comment = "# " + "x" * 40_000 + "\n"
     spec = pb.ArmSpec(pipeline_document=PIPELINE + comment, models={"doubler": "2"})
-    assert (await ask(door, "DeployPipeline", DEPLOY(pipeline="double", spec=spec))).change.changed
+    assert (await made(door, "DeployPipeline", DEPLOY(pipeline="double", spec=spec))).change.changed
     spec.pipeline_document += comment
     code, reason, _ = await refusal(door, "DeployPipeline", DEPLOY(pipeline="double", spec=spec))
     assert (code, reason) == ("RESOURCE_EXHAUSTED", "TOO_LARGE")
@@ -317,7 +253,7 @@ async def test_a_store_that_cannot_be_written(door: Folder) -> None:
     else:
         (door.path / "audit").chmod(0o500)
     try:
-        request = DEPLOY(pipeline="double", spec=pb.ArmSpec(models={"doubler": "2"}))
+        request = live(models={"doubler": "2"})
         code, reason, message = await refusal(door, "DeployPipeline", request)
         assert (code, reason) == ("UNAVAILABLE", "RELEASES_UNAVAILABLE")
         assert "what can't be recorded is not done" in message
@@ -328,4 +264,4 @@ async def test_a_store_that_cannot_be_written(door: Folder) -> None:
             (door.path / "audit.away").rename(audit)
         else:
             (door.path / "audit").chmod(0o700)
-    assert (await ask(door, "DeployPipeline", request)).change.changed
+    assert (await made(door, "DeployPipeline", request)).change.changed

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import Any
 
@@ -14,30 +13,25 @@ from tests.services.ingress.ingress_door import FakeRouter, Folder
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 REPOSITORY = "/v2/repository"
-RPCS: list[tuple[str, Any, Any]] = [
-    ("RepositoryIndex", oip.RepositoryIndexRequest(), oip.RepositoryIndexResponse),
-    (
-        "RepositoryModelLoad",
-        oip.RepositoryModelLoadRequest(model_name="doubler"),
-        oip.RepositoryModelLoadResponse,
-    ),
-    (
-        "RepositoryModelUnload",
-        oip.RepositoryModelUnloadRequest(model_name="doubler"),
-        oip.RepositoryModelUnloadResponse,
-    ),
-]
+LOAD, UNLOAD = oip.RepositoryModelLoadRequest, oip.RepositoryModelUnloadRequest
+RPCS: list[Any] = [oip.RepositoryIndexRequest(), LOAD(model_name="doubler"), UNLOAD(model_name="doubler")]
 PATHS = [f"{REPOSITORY}/index", f"{REPOSITORY}/models/doubler/load", f"{REPOSITORY}/models/doubler/unload"]
 
 
 async def post(door: Folder, path: str, body: object, key: str) -> tuple[int, Any]:
     text = b"" if body is None else json.dumps(body).encode()
-    status, _, content = await asyncio.to_thread(http, door, path, text, key=key)
+    status, _, content = await http(door, path, text, key=key)
     return status, json.loads(content) if content else None
 
 
+def rpc(request: Any) -> tuple[str, Any, Any]:
+    """The path of the method whose request this is, the request, the type of the reply."""
+    name = type(request).__name__.removesuffix("Request")
+    return OIP + name, request, getattr(oip, f"{name}Response")
+
+
 async def test_the_index_in_tritons_words(door: Folder) -> None:
-    index = await call(door, OIP + RPCS[0][0], RPCS[0][1], RPCS[0][2], key=door.keys.operator)
+    index = await call(door, *rpc(oip.RepositoryIndexRequest()), key=door.keys.operator)
     assert [(m.name, m.version, m.state, m.reason) for m in index.models] == [
         ("doubler", "1", "READY", ""),
         ("doubler", "2", "READY", "asleep; the next call wakes it"),
@@ -51,20 +45,15 @@ async def test_the_index_in_tritons_words(door: Folder) -> None:
     assert len(everything) == 4
 
 
-async def test_loading_and_unloading_reach_the_router_with_who_asked(
+async def test_loading_and_unloading_reach_the_router_with_the_operator(
     door: Folder, router: FakeRouter
 ) -> None:
     key = door.keys.operator
     router.asked.clear()
-    request = oip.RepositoryModelLoadRequest(model_name="doubler:2")
-    await call(
-        door, OIP + "RepositoryModelLoad", request, oip.RepositoryModelLoadResponse, key=key, timeout=120
-    )
-    unload = oip.RepositoryModelUnloadRequest(model_name="doubler")
+    await call(door, *rpc(LOAD(model_name="doubler:2")), key=key, timeout=120)
+    unload = UNLOAD(model_name="doubler")
     unload.parameters["unload_dependents"].bool_param = True
-    await call(
-        door, OIP + "RepositoryModelUnload", unload, oip.RepositoryModelUnloadResponse, key=key, timeout=120
-    )
+    await call(door, *rpc(unload), key=key, timeout=120)
     assert await post(door, f"{REPOSITORY}/models/doubler:champion/load", {}, key) == (200, None)
     body = {"parameters": {"unload_dependents": False}}
     assert await post(door, f"{REPOSITORY}/models/doubler/unload", body, key) == (200, None)
@@ -81,8 +70,8 @@ async def test_loading_and_unloading_reach_the_router_with_who_asked(
 async def test_nobody_but_an_operator_is_let_through(door: Folder, router: FakeRouter, who: str) -> None:
     router.asked.clear()
     key = getattr(door.keys, who)
-    for name, request, reply in RPCS:
-        code, reason, message = await refused(door, OIP + name, request, reply, key=key)
+    for request in RPCS:
+        code, reason, message = await refused(door, *rpc(request), key=key)
         assert (code, reason) == ("PERMISSION_DENIED", "NOT_ALLOWED")
         assert "`operate`" in message
     for path in PATHS:
@@ -92,14 +81,13 @@ async def test_nobody_but_an_operator_is_let_through(door: Folder, router: FakeR
 
 
 async def test_without_a_credential_nothing_is_said(door: Folder) -> None:
-    for name, request, reply in RPCS:
-        assert (await refused(door, OIP + name, request, reply, key="nonsense"))[0] == "UNAUTHENTICATED"
+    for request in RPCS:
+        assert (await refused(door, *rpc(request), key="nonsense"))[0] == "UNAUTHENTICATED"
 
 
 async def test_a_refusal_of_the_executor_comes_through(door: Folder) -> None:
     key = door.keys.operator
-    request = oip.RepositoryModelLoadRequest(model_name="doubler:altered")
-    told = await refused(door, OIP + "RepositoryModelLoad", request, oip.RepositoryModelLoadResponse, key=key)
+    told = await refused(door, *rpc(LOAD(model_name="doubler:altered")), key=key)
     assert told == ("FAILED_PRECONDITION", "MODEL_UNTRUSTED", "it was altered")
     status, answer = await post(door, f"{REPOSITORY}/models/doubler:altered/load", {}, key)
     assert (status, answer["code"], answer["reason"]) == (400, "FAILED_PRECONDITION", "MODEL_UNTRUSTED")
@@ -109,10 +97,7 @@ async def test_a_refusal_of_the_executor_comes_through(door: Folder) -> None:
 @pytest.mark.parametrize("name", ["", ":", "doubler:", ":2"])
 async def test_a_name_that_is_none(door: Folder, router: FakeRouter, name: str) -> None:
     router.asked.clear()
-    request = oip.RepositoryModelLoadRequest(model_name=name)
-    code, reason, message = await refused(
-        door, OIP + "RepositoryModelLoad", request, oip.RepositoryModelLoadResponse, key=door.keys.operator
-    )
+    code, reason, message = await refused(door, *rpc(LOAD(model_name=name)), key=door.keys.operator)
     assert (code, reason) == ("INVALID_ARGUMENT", "MALFORMED_REQUEST")
     assert "NAME:VERSION" in message
     assert router.asked == []
@@ -121,11 +106,9 @@ async def test_a_name_that_is_none(door: Folder, router: FakeRouter, name: str) 
 async def test_a_model_can_not_be_brought_along(door: Folder, router: FakeRouter) -> None:
     router.asked.clear()
     key = door.keys.operator
-    request = oip.RepositoryModelLoadRequest(model_name="doubler")
+    request = LOAD(model_name="doubler")
     request.parameters["config"].string_param = "{}"
-    code, reason, message = await refused(
-        door, OIP + "RepositoryModelLoad", request, oip.RepositoryModelLoadResponse, key=key
-    )
+    code, reason, message = await refused(door, *rpc(request), key=key)
     assert (code, reason) == ("INVALID_ARGUMENT", "NOT_ALLOWED")
     assert "headrace models add" in message
     file = {"parameters": {"file:1/model.onnx": "AAAA"}}
@@ -153,6 +136,6 @@ async def test_a_body_that_makes_no_sense(door: Folder, path: str, body: object)
 
 async def test_only_posts(door: Folder) -> None:
     for path in PATHS:
-        assert http(door, path, key=door.keys.operator)[0] == 405
+        assert (await http(door, path, key=door.keys.operator))[0] == 405
     status, _ = await post(door, f"{REPOSITORY}/models/doubler/reload", {}, door.keys.operator)
     assert status == 404

@@ -13,9 +13,17 @@ import pytest
 
 from headrace.api.inference.v1 import inference_pb2 as pb
 from headrace.hop.request_ids import request_key
-from headrace.oip import open_inference_pb2 as oip
 from headrace.state import traces
-from tests.services.ingress.ingress_calls import OIP, PREDICT, call, frame, http, infer, infer_refused
+from tests.services.ingress.ingress_calls import (
+    JSON,
+    PREDICT,
+    call,
+    frame,
+    http,
+    infer,
+    infer_refused,
+    stream,
+)
 from tests.services.ingress.ingress_door import OUTCOMES, Folder, infer_request
 from tests.system import poll
 
@@ -26,7 +34,6 @@ INPUTS = [
     {"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1, 2]},
     {"name": "n", "datatype": "INT32", "shape": [1], "data": [3]},
 ]
-JSON = "content-type: application/json"
 
 
 def in_header(own: str) -> str:
@@ -36,7 +43,7 @@ def in_header(own: str) -> str:
 
 async def http_call(door: Folder, path: str, body: bytes, *headers: str) -> tuple[str, bytes]:
     """The reply's header, and its body."""
-    status, fields, content = await asyncio.to_thread(http, door, path, body, *headers)
+    status, fields, content = await http(door, path, body, *headers)
     assert status == 200, content
     return fields["x-request-id"], content
 
@@ -112,13 +119,7 @@ async def test_outcomes_join_by_the_callers_own_id_and_by_the_key(door: Folder, 
 
 async def test_a_stream_names_each_reply_as_its_request_was(door: Folder) -> None:
     async with grpc.aio.insecure_channel(door.grpc) as channel:
-        method = channel.stream_stream(
-            OIP + "ModelStreamInfer",
-            request_serializer=oip.ModelInferRequest.SerializeToString,
-            response_deserializer=oip.ModelStreamInferResponse.FromString,
-        )
         requests = iter([infer_request([[1, 2]], [3], id=own) for own in IDS])
-        stream = method(
-            requests, timeout=60, metadata=(("x-api-key", door.keys.demo), ("x-request-id", "the stream"))
-        )
-        assert [reply.infer_response.id async for reply in stream] == IDS
+        metadata = (("x-api-key", door.keys.demo), ("x-request-id", "the stream"))
+        replies = stream(channel)(requests, timeout=60, metadata=metadata)
+        assert [reply.infer_response.id async for reply in replies] == IDS

@@ -16,6 +16,7 @@ from headrace.hop import testing
 from headrace.oip import open_inference_pb2 as oip
 from services.ingress.envoy.drain import AdminPort, stop
 from tests.ports import free_ports
+from tests.services.ingress.ingress_calls import OIP, bearer, unary
 from tests.services.ingress.ingress_door import (
     ROOT,
     DoorProcess,
@@ -26,17 +27,13 @@ from tests.services.ingress.ingress_door import (
     prepare,
 )
 
-INFER = "/inference.GRPCInferenceService/ModelInfer"
-
 
 @pytest.mark.parametrize(("secure", "drained_first"), [(False, False), (True, False), (False, True)])
 async def test_a_restart_loses_no_call(tmp_path: Path, secure: bool, drained_first: bool) -> None:
     """`drained_first`: as in a container, where a hook drains and SIGTERM ends."""
     async with testing.served(definition(FakeRouter())) as harness:
-        folder = prepare(tmp_path / "door", harness.target)
         # A lost call has to fail, and a call on a busy machine has not.
-        pipeline = folder.path / "pipelines" / "double" / "pipeline.yaml"
-        pipeline.write_text(pipeline.read_text().replace("deadline_ms: 2000", "deadline_ms: 600000"))
+        folder = prepare(tmp_path / "door", harness.target, deadline_ms=600_000)
         old = DoorProcess(folder)
         new: DoorProcess | None = None
         try:
@@ -91,12 +88,8 @@ class Traffic:
             self._channel = grpc.aio.secure_channel(folder.tls, roots)
         else:
             self._channel = grpc.aio.insecure_channel(folder.grpc)
-        self._call = self._channel.unary_unary(
-            INFER,
-            request_serializer=oip.ModelInferRequest.SerializeToString,
-            response_deserializer=oip.ModelInferResponse.FromString,
-        )
-        self._metadata = (("authorization", f"Bearer {folder.keys.demo}"),)
+        self._call = unary(self._channel, OIP + "ModelInfer", oip.ModelInferResponse)
+        self._metadata = (bearer(folder),)
         self.on = True
         self.count = 0
         self.failures: list[str] = []

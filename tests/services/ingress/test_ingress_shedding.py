@@ -6,7 +6,6 @@ import asyncio
 import math
 import re
 import time
-import urllib.request
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from typing import Any, cast
@@ -17,7 +16,7 @@ import pytest_asyncio
 
 from headrace.oip import open_inference_pb2 as oip
 from tests.services.ingress import ingress_door
-from tests.services.ingress.ingress_calls import OIP, infer, infer_refused
+from tests.services.ingress.ingress_calls import OIP, infer, infer_refused, unary
 from tests.services.ingress.ingress_door import FakeRouter, Folder, infer_request
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -50,11 +49,7 @@ class Caller:
 
     def __init__(self, door: Folder, key: str) -> None:
         self._channel = grpc.aio.insecure_channel(door.grpc)
-        self._call: Any = self._channel.unary_unary(
-            OIP + "ModelInfer",
-            request_serializer=oip.ModelInferRequest.SerializeToString,
-            response_deserializer=oip.ModelInferResponse.FromString,
-        )
+        self._call = unary(self._channel, OIP + "ModelInfer", oip.ModelInferResponse)
         self._key = key
 
     async def outcome(self, request: oip.ModelInferRequest = QUICK) -> tuple[str, dict[str, Any]]:
@@ -69,10 +64,7 @@ class Caller:
 
 
 def counted(door: Folder, pattern: re.Pattern[str]) -> Counter[str]:
-    address = door.settings["telemetry"]["metrics"]
-    with urllib.request.urlopen(f"http://{address}/metrics", timeout=60) as answer:
-        text = answer.read().decode()
-    return Counter({tenant: int(float(number)) for tenant, number in pattern.findall(text)})
+    return Counter({tenant: int(float(number)) for tenant, number in pattern.findall(door.metrics())})
 
 
 async def test_a_storm_is_refused_by_envoy_alike_and_counted(door: Folder, router: FakeRouter) -> None:
@@ -135,7 +127,7 @@ async def until_answered(caller: Caller) -> float:
     return time.monotonic() - began
 
 
-async def test_one_tenants_storm_takes_no_call_of_another(door: Folder, router: FakeRouter) -> None:
+async def test_one_tenants_storm_costs_no_call_of_another(door: Folder, router: FakeRouter) -> None:
     stormy, modest = Caller(door, door.keys.demo), Caller(door, door.keys.slow)
     try:
         assert await until_answered(stormy) < _OVER_S
@@ -148,7 +140,7 @@ async def test_one_tenants_storm_takes_no_call_of_another(door: Folder, router: 
         await modest.close()
 
 
-async def test_who_is_over_a_quota_is_told_so_by_envoy_too(door: Folder) -> None:
+async def test_calls_over_a_quota_are_refused_by_envoy_too(door: Folder) -> None:
     before = counted(door, _SHED)["slow"]
     caller = Caller(door, door.keys.slow)
     try:
@@ -160,16 +152,13 @@ async def test_who_is_over_a_quota_is_told_so_by_envoy_too(door: Folder) -> None
         assert len(refusals) >= 60 - passed
         assert all(b"QUOTA_EXCEEDED" in metadata["grpc-status-details-bin"] for metadata in refusals)
         # The next token comes by, and is taken.
-        began = time.monotonic()
-        while (await caller.outcome())[0] != "OK":
-            assert time.monotonic() - began < 60
-            await asyncio.sleep(0.005)
+        await until_answered(caller)
         assert counted(door, _SHED)["slow"] - before > 30
     finally:
         await caller.close()
 
 
-async def test_what_callers_put_into_the_header_is_nothing_to_us(door: Folder) -> None:
+async def test_the_header_of_a_caller_is_nothing_to_us(door: Folder) -> None:
     reply = await infer(door, QUICK, **{HEADER: "w.1 x y"})
     assert reply.model_name == "double"
     code, reason, _ = await infer_refused(door, infer_request([[1, 2]], [9, 9]), **{HEADER: "1 99999 99999"})

@@ -6,7 +6,6 @@ import asyncio
 import json
 import re
 import time
-import urllib.request
 from collections import Counter
 from collections.abc import AsyncIterator
 from ipaddress import ip_address
@@ -19,18 +18,21 @@ import pytest
 import pytest_asyncio
 
 from headrace.api.inference.v1 import inference_pb2 as pb
-from headrace.hop import testing
 from headrace.oip import open_inference_pb2 as oip
-from tests.services.ingress.ingress_calls import OIP, PREDICT, call, http, infer, infer_refused, refused
-from tests.services.ingress.ingress_door import (
-    PIPELINE,
-    DoorProcess,
-    FakeRouter,
-    Folder,
-    definition,
-    infer_request,
-    prepare,
+from tests.services.ingress.ingress_calls import (
+    JSON,
+    OIP,
+    PREDICT,
+    bearer,
+    call,
+    http,
+    infer,
+    infer_refused,
+    post,
+    refused,
+    unary,
 )
+from tests.services.ingress.ingress_door import PIPELINE, Folder, infer_request, running
 
 FORGED = "6.6.6.6"
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -63,12 +65,11 @@ async def test_rows_are_what_a_quota_counts(door: Folder) -> None:
     request = pb.PredictRequest(pipeline="double")
     request.rows.add().update({"x": [1, 2], "n": 1})
     assert (await refused(door, PREDICT, request, pb.PredictResponse, key=key))[1] == "QUOTA_EXCEEDED"
-    status, headers, _ = await asyncio.to_thread(
-        http,
+    status, headers, _ = await http(
         door,
         PREDICT,
         json.dumps({"pipeline": "double", "rows": [{"x": [1, 2], "n": 1}]}).encode(),
-        "content-type: application/json",
+        JSON,
         key=key,
     )
     assert (status, int(headers["retry-after"]) > 1) == (429, True)
@@ -86,11 +87,9 @@ async def test_different_questions_have_a_budget_and_the_same_ones_are_free(door
         await infer(door, asked[4], key=key)
     # The same question in another form is the same, and another one is refused in every form.
     for number, wanted in ((3.0, 200), (77.0, 429)):
-        body = json.dumps({"pipeline": "double", "rows": [{"x": [number, 2], "n": 1}]}).encode()
-        status, _, content = await asyncio.to_thread(
-            http, door, PREDICT, body, "content-type: application/json", key=key
-        )
-        assert status == wanted, content
+        body = {"pipeline": "double", "rows": [{"x": [number, 2], "n": 1}]}
+        status, reply = await post(door, PREDICT, body, key)
+        assert status == wanted, reply
     [refusal, *_] = await events(door, "extraction_guard", tenant="budgeted")
     assert (refusal["pipeline"], refusal["budget"]) == ("double", "5")
     assert await events(door, "extraction_warning", tenant="budgeted")
@@ -101,8 +100,7 @@ async def test_a_refused_credential_is_in_the_file_with_the_address_that_envoy_s
     door: Folder, tls: bool
 ) -> None:
     identity = f"attack-{tls}"
-    status, _, _ = await asyncio.to_thread(
-        http,
+    status, _, _ = await http(
         door,
         "/v2/models/double",
         None,
@@ -131,10 +129,8 @@ async def test_a_forbidden_pipeline_is_in_the_file_with_tenant_and_key(door: Fol
 async def test_who_goes_on_beyond_its_quota_is_in_the_file(door: Folder) -> None:
     request = infer_request([[1, 2]], [1])
     async with grpc.aio.insecure_channel(door.grpc) as channel:
-        method: Any = channel.unary_unary(
-            OIP + "ModelInfer", request_serializer=oip.ModelInferRequest.SerializeToString
-        )
-        key = (("authorization", f"Bearer {door.keys.reporting}"),)
+        method = unary(channel, OIP + "ModelInfer", oip.ModelInferResponse)
+        key = (bearer(door, door.keys.reporting),)
         for _ in range(2):  # a minute may end between them
             codes = [
                 await one.code() for one in [method(request, timeout=20, metadata=key) for _ in range(150)]
@@ -148,9 +144,7 @@ async def test_who_goes_on_beyond_its_quota_is_in_the_file(door: Folder) -> None
 async def test_the_file_has_as_many_events_as_were_counted(door: Folder) -> None:
     request = infer_request([[1, 2]], [1])
     async with grpc.aio.insecure_channel(door.grpc) as channel:
-        method: Any = channel.unary_unary(
-            OIP + "ModelInfer", request_serializer=oip.ModelInferRequest.SerializeToString
-        )
+        method = unary(channel, OIP + "ModelInfer", oip.ModelInferResponse)
         calls = [method(request, timeout=20, metadata=(("x-api-key", f"hr_{i:08x}_x"),)) for i in range(300)]
         codes = [await one.code() for one in calls]
     assert set(codes) == {grpc.StatusCode.UNAUTHENTICATED}
@@ -170,11 +164,8 @@ def in_file(path: Path) -> Counter[str]:
 
 
 def in_metrics(door: Folder) -> Counter[str]:
-    address = door.settings["telemetry"]["metrics"]
-    with urllib.request.urlopen(f"http://{address}/metrics", timeout=60) as answer:
-        text = answer.read().decode()
     pattern = r'^headrace_ingress_security_events_total\{kind="(\w+)"\} ([\d.]+)'
-    return Counter({kind: int(float(number)) for kind, number in re.findall(pattern, text, re.M)})
+    return Counter({kind: int(float(number)) for kind, number in re.findall(pattern, door.metrics(), re.M)})
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -211,22 +202,16 @@ async def test_numbers_leave_with_the_digits_of_the_document(door: Folder, coars
 
 
 async def test_a_folder_of_quotas_that_can_not_be_used_stops_nothing(tmp_path: Path) -> None:
-    async with testing.served(definition(FakeRouter())) as harness:
-        tmp_path.chmod(0o700)
-        place = tmp_path / "occupied"
-        place.write_text("no folder")
-        folder = prepare(tmp_path, harness.target, quotas=str(place / "quotas"))
-        process = DoorProcess(folder)
-        try:
-            await process.ready(folder.grpc)
-            await infer(folder, infer_request([[1, 2]], [1]))
-            assert "quotas are counted by each process alone" in process.log()
-            place.unlink()
-            end = time.monotonic() + 30
-            while "quotas are counted together again" not in process.log():
-                assert time.monotonic() < end, process.log()
-                await asyncio.sleep(0.1)
-            assert [p.suffix for p in (place / "quotas").iterdir()] == [".use"]
-            await infer(folder, infer_request([[1, 2]], [1]))
-        finally:
-            process.kill()
+    place = tmp_path / "occupied"
+    place.write_text("no folder")
+    async with running(tmp_path, quotas=str(place / "quotas")) as process:
+        folder = process.folder
+        await infer(folder, infer_request([[1, 2]], [1]))
+        assert "quotas are counted by each process alone" in process.log()
+        place.unlink()
+        end = time.monotonic() + 30
+        while "quotas are counted together again" not in process.log():
+            assert time.monotonic() < end, process.log()
+            await asyncio.sleep(0.1)
+        assert [p.suffix for p in (place / "quotas").iterdir()] == [".use"]
+        await infer(folder, infer_request([[1, 2]], [1]))

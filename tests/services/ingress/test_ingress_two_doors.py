@@ -24,14 +24,8 @@ from headrace.hop import testing
 from headrace.hop.call import Call
 from tests.libs.state.valkey import Valkey
 from tests.ports import free_ports
-from tests.services.ingress.ingress_calls import PREDICT
-from tests.services.ingress.ingress_door import (
-    DoorProcess,
-    FakeRouter,
-    Folder,
-    definition,
-    prepare,
-)
+from tests.services.ingress.ingress_calls import PREDICT, bearer, unary
+from tests.services.ingress.ingress_door import DoorProcess, FakeRouter, Folder, definition, prepare
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 _LEASE_S = 2.0
@@ -92,22 +86,14 @@ class Answer(NamedTuple):
     replayed: bool
 
 
-async def ask(channels: list[Any], folder: Folder, key: str, door: int, copy: int) -> Answer:
+async def answered(channels: list[Any], folder: Folder, key: str, door: int, copy: int) -> Answer:
     """Asks until it is answered, at the other door when one is gone: what a client that retries does."""
     request = pb.PredictRequest(pipeline="double")
     request.rows.add().update({"x": [1.0, 2.0], "n": int(key[1:]) % 5, "word": key})
     own = f"{key}-{copy}"
-    metadata = (
-        ("authorization", f"Bearer {folder.keys.demo}"),
-        ("idempotency-key", f"the key of {key}"),
-        ("x-request-id", own),
-    )
+    metadata = (bearer(folder), ("idempotency-key", f"the key of {key}"), ("x-request-id", own))
     for attempt in range(200):
-        method = channels[(door + attempt) % 2].unary_unary(
-            PREDICT,
-            request_serializer=pb.PredictRequest.SerializeToString,
-            response_deserializer=pb.PredictResponse.FromString,
-        )
+        method = unary(channels[(door + attempt) % 2], PREDICT, pb.PredictResponse)
         call = method(request, metadata=metadata, timeout=_PATIENCE_S)
         try:
             reply = await call
@@ -131,10 +117,12 @@ async def run(tmp_path: Path, count: int, store: dict[str, Any]) -> tuple[Counti
     keys = [f"k{i}" for i in range(count)]
     router = CountingRouter(frozenset(keys[: min(count // 4, _HELD)]))
     turn = asyncio.Semaphore(_AT_ONCE)
-    tmp_path.chmod(0o700)
     async with testing.served(definition(router)) as harness, contextlib.AsyncExitStack() as stack:
-        settings = {"idempotency": {**store, "lease_s": _LEASE_S}, "admission": {"initial": 4096}}
-        folder = prepare(tmp_path, harness.target, **settings)
+        settings: dict[str, Any] = {
+            "idempotency": {**store, "lease_s": _LEASE_S},
+            "admission": {"initial": 4096},
+        }
+        folder = prepare(tmp_path, harness.target, deadline_ms=600_000, **settings)
         # No row waits for rows of other keys, which may be held.
         folder.settings["router"] |= {
             "coalesce": {"max_rows": 1, "window": 4096},
@@ -142,8 +130,6 @@ async def run(tmp_path: Path, count: int, store: dict[str, Any]) -> tuple[Counti
         }
         folder.settings["limits"]["stream_idle_s"] = _PATIENCE_S
         (tmp_path / "ingress.yaml").write_text(yaml.safe_dump(folder.settings))
-        pipeline = tmp_path / "pipelines" / "double" / "pipeline.yaml"
-        pipeline.write_text(pipeline.read_text().replace("deadline_ms: 2000", "deadline_ms: 600000"))
         folders = [folder, second(folder, tmp_path / "second")]
         doors = [DoorProcess(f) for f in folders]
         for door in doors:
@@ -153,9 +139,9 @@ async def run(tmp_path: Path, count: int, store: dict[str, Any]) -> tuple[Counti
 
         async def one(key: str, copy: int) -> Answer:
             if key in router.slow:
-                return await ask(channels, folder, key, copy, copy)
+                return await answered(channels, folder, key, copy, copy)
             async with turn:
-                return await ask(channels, folder, key, copy, copy)
+                return await answered(channels, folder, key, copy, copy)
 
         asked = {(key, copy): asyncio.create_task(one(key, copy)) for key in keys for copy in range(_COPIES)}
         await asyncio.wait([task for (key, _), task in asked.items() if key not in router.slow])

@@ -19,7 +19,6 @@ UNKNOWN = ["/no.such.Service/Do", OIP + "NoSuchMethod", "/grpc.health.v1.Health/
 @pytest.mark.parametrize("path", UNKNOWN)
 @pytest.mark.parametrize("kind", ["application/grpc", "application/grpc+proto", "application/grpc-web"])
 async def test_an_unknown_method_is_unimplemented_in_grpc(door: Folder, path: str, kind: str) -> None:
-    sent = (f"content-type: {kind}", "te: trailers")
     command = [
         "curl",
         "-s",
@@ -29,8 +28,7 @@ async def test_an_unknown_method_is_unimplemented_in_grpc(door: Folder, path: st
         "--data-binary",
         "@-",
     ]
-    for header in sent:
-        command += ["-H", header]
+    command += ["-H", f"content-type: {kind}", "-H", "te: trailers"]
     done = await asyncio.to_thread(
         subprocess.run, command, input=b"\0\0\0\0\0", capture_output=True, timeout=60, check=True
     )
@@ -43,15 +41,15 @@ async def test_an_unknown_method_is_unimplemented_in_grpc(door: Folder, path: st
 @pytest.mark.parametrize("path", UNKNOWN)
 @pytest.mark.parametrize("kind", ["application/json", "application/proto"])
 async def test_an_unknown_method_is_unimplemented_in_connect(door: Folder, path: str, kind: str) -> None:
-    status, headers, content = await asyncio.to_thread(http, door, path, b"", f"content-type: {kind}")
+    status, headers, content = await http(door, path, b"", f"content-type: {kind}")
     error = json.loads(content)
     assert (status, error["code"], headers["content-type"]) == (501, "unimplemented", "application/json")
     assert error["details"][0]["debug"]["reason"] == "METHOD_UNKNOWN"
 
 
 async def test_what_is_no_call_is_not_found(door: Folder) -> None:
-    assert (await asyncio.to_thread(http, door, "/favicon.ico"))[0] == 404
-    assert (await asyncio.to_thread(http, door, "/form", b"a=b"))[0] == 404
+    assert (await http(door, "/favicon.ico"))[0] == 404
+    assert (await http(door, "/form", b"a=b"))[0] == 404
 
 
 def requested(door: Folder, method: str, path: str) -> tuple[int, str | None, bytes]:
@@ -78,7 +76,7 @@ def requested(door: Folder, method: str, path: str) -> tuple[int, str | None, by
         ("GET", PREDICT, "POST"),
     ],
 )
-async def test_a_method_that_a_path_does_not_have_is_told_those_it_has(
+async def test_the_answer_to_an_unknown_method_names_the_allowed_ones(
     door: Folder, method: str, path: str, allow: str
 ) -> None:
     assert (await asyncio.to_thread(requested, door, method, path))[:2] == (405, allow)
@@ -92,7 +90,7 @@ async def test_head_is_answered_as_get_without_the_body(door: Folder, path: str)
 
 
 async def test_the_statistics_of_all_models_are_no_model_of_that_name(door: Folder) -> None:
-    status, _, content = await asyncio.to_thread(http, door, "/v2/models/stats")
+    status, _, content = await http(door, "/v2/models/stats")
     assert status == 200, content
     assert "double" in [model["name"] for model in json.loads(content)["model_stats"]]
-    assert (await asyncio.to_thread(http, door, "/v2/models/stats/versions/1"))[0] == 404
+    assert (await http(door, "/v2/models/stats/versions/1"))[0] == 404

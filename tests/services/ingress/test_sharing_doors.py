@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-import urllib.request
 from pathlib import Path
 
 import grpc
@@ -17,7 +16,7 @@ from headrace.api.inference.v1 import inference_pb2 as pb
 from headrace.hop import testing
 from headrace.hop.process.lifecycle import EXIT_CONFIG
 from tests.libs.state.valkey import Valkey
-from tests.services.ingress.ingress_calls import PREDICT
+from tests.services.ingress.ingress_calls import PREDICT, bearer, unary
 from tests.services.ingress.ingress_door import DoorProcess, FakeRouter, Folder, definition, prepare
 from tests.services.ingress.test_ingress_two_doors import second
 
@@ -25,14 +24,9 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 _BURST = 40
 
 
-def metrics(folder: Folder) -> str:
-    with urllib.request.urlopen(f"http://{folder.settings['telemetry']['metrics']}/metrics") as page:
-        return str(page.read().decode())
-
-
 async def until(folder: Folder, line: str) -> None:
     async with asyncio.timeout(60):
-        while not re.search(f"^{line}$", await asyncio.to_thread(metrics, folder), re.MULTILINE):
+        while not re.search(f"^{line}$", await asyncio.to_thread(folder.metrics), re.MULTILINE):
             await asyncio.sleep(0.05)
 
 
@@ -41,15 +35,10 @@ async def passed(folder: Folder, calls: int) -> int:
     request = pb.PredictRequest(pipeline="double")
     request.rows.add().update({"x": [1.0, 2.0], "n": 1, "word": "w"})
     async with grpc.aio.insecure_channel(folder.grpc) as channel:
-        method = channel.unary_unary(
-            PREDICT,
-            request_serializer=pb.PredictRequest.SerializeToString,
-            response_deserializer=pb.PredictResponse.FromString,
-        )
-        count = 0
+        method, count = unary(channel, PREDICT, pb.PredictResponse), 0
         for _ in range(calls):
             try:
-                await method(request, metadata=(("authorization", f"Bearer {folder.keys.demo}"),), timeout=60)
+                await method(request, metadata=(bearer(folder),), timeout=60)
                 count += 1
             except grpc.aio.AioRpcError as error:
                 if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:

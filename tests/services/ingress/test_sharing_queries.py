@@ -99,9 +99,7 @@ async def test_one_door_may_spend_all_of_it(doors: tuple[Door, Door, Valkey]) ->
     assert BUDGET * 0.98 <= await spend([one], 10, 30) <= BUDGET
 
 
-async def test_a_row_that_was_sent_to_one_door_is_free_at_the_other(
-    doors: tuple[Door, Door, Valkey],
-) -> None:
+async def test_a_row_that_was_sent_to_one_door_is_free_at_the_other(doors: tuple[Door, Door, Valkey]) -> None:
     one, two, _ = doors
     rows = list(range(50))
     assert one.passes(rows)

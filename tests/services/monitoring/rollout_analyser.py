@@ -54,7 +54,7 @@ class Observed:
     changes: list[Decision] = field(default_factory=list)
     gone_pipelines: list[str] = field(default_factory=list)
     leads: bool = False
-    lines: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
+    lines: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
     def looked(self, pipeline: str, decision: Decision, sample_ratio_e: float) -> None: ...
 
@@ -71,16 +71,12 @@ class Observed:
         self.gone_pipelines.append(pipeline)
 
     def info(self, event: str, **fields: Any) -> None:
-        self.lines.append(("info", event, fields))
+        self.lines.append((event, fields))
 
-    def warning(self, event: str, **fields: Any) -> None:
-        self.lines.append(("warning", event, fields))
-
-    def error(self, event: str, **fields: Any) -> None:
-        self.lines.append(("error", event, fields))
+    warning = error = info
 
     def said(self, event: str) -> list[dict[str, Any]]:
-        return [fields for _, told, fields in self.lines if told == event]
+        return [fields for logged, fields in self.lines if logged == event]
 
 
 class World:

@@ -7,7 +7,6 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pyarrow.fs
 import pytest
@@ -17,8 +16,7 @@ from headrace.api.monitoring.v1 import events_pb2 as pb
 from headrace.encryption import Sealer, is_sealed
 from headrace.encryption.files import claimed
 from headrace.events import Mask, messages
-from headrace.hop.call import methods_of
-from headrace.hop.testing import Harness, served
+from headrace.hop.testing import served
 from services.monitoring.events.erasure import Erasure, erase
 from services.monitoring.events.query import Query, find
 from services.monitoring.events.reception import Reception
@@ -29,6 +27,7 @@ from services.monitoring.outcomes.records import StorageError
 from services.monitoring.wiring import SERVICE
 from tests.encryption_keys import Keys
 from tests.object_server import BUCKET, SECRET, ObjectServer, Relay
+from tests.services.monitoring.monitoring_calls import call
 from tests.services.monitoring.monitoring_events import World, group
 from tests.services.monitoring.monitoring_outcomes import NOW
 
@@ -222,7 +221,7 @@ def test_what_is_being_moved_by_another_process_is_left_alone(pair: tuple[Machin
     assert machine.far.upload(path.name)
 
 
-async def test_storage_that_is_away_stops_only_what_needs_it_and_heals(
+async def test_unreachable_storage_stops_only_what_needs_it_and_heals(
     server: ObjectServer, relay: Relay, tmp_path: Path
 ) -> None:
     machine = Machine(tmp_path, server, uuid.uuid4().hex, relay.port)
@@ -263,7 +262,7 @@ async def test_storage_that_is_away_stops_only_what_needs_it_and_heals(
     assert SECRET not in str(log.lines)
 
 
-def test_retention_bounds_the_disk_while_storage_is_away(
+def test_retention_bounds_the_disk_while_storage_is_unreachable(
     server: ObjectServer, relay: Relay, tmp_path: Path
 ) -> None:
     machine = Machine(tmp_path, server, uuid.uuid4().hex, relay.port)
@@ -286,24 +285,19 @@ async def test_the_service_leaves_nothing_on_its_disk_and_another_one_finds_it(
     server: ObjectServer, tmp_path: Path
 ) -> None:
     where = server.url(uuid.uuid4().hex)
-    methods = {m.name: m for m in methods_of(pb.DESCRIPTOR.services_by_name["EventsService"])}
-
-    async def ask(harness: Harness, name: str, request: Any) -> Any:
-        return await harness.client().unary(methods[name])(request, deadline=time.monotonic() + 30)
-
     async with served(SERVICE, {"events": {"folder": tmp_path / "a", "segments": where}}) as harness:
         request = messages.write("router-1", 7, 3, [group(1, 3, now=time.time())])
-        assert (await ask(harness, "RecordEvents", request)).stored_count == 3
+        assert (await call(harness, "RecordEvents", request)).stored_count == 3
     assert list((tmp_path / "a" / "segments").iterdir()) == []
     async with served(SERVICE, {"events": {"folder": tmp_path / "b", "segments": where}}) as harness:
         found: list[str] = []
         deadline = time.monotonic() + 60
         while not found and time.monotonic() < deadline:
-            reply = await ask(harness, "ListEvents", pb.ListEventsRequest(request_id="r2"))
+            reply = await call(harness, "ListEvents", pb.ListEventsRequest(request_id="r2"))
             found = [event.prediction_id for event in reply.events]
             await asyncio.sleep(0.05)
         assert found == ["r2/0"]
-        erased = await ask(harness, "EraseEvents", pb.EraseEventsRequest(tenant="acme", whole_tenant=True))
+        erased = await call(harness, "EraseEvents", pb.EraseEventsRequest(tenant="acme", whole_tenant=True))
         assert erased.erased_count == 3
 
 

@@ -12,7 +12,6 @@ import pytest
 
 from headrace.api.monitoring.v1 import events_pb2 as pb
 from headrace.events import Mask, stream
-from headrace.hop.call import methods_of
 from headrace.hop.errors import Code, Fault
 from headrace.hop.testing import served
 from headrace.state.redis import RedisCalls
@@ -24,6 +23,7 @@ from services.router.events.clients import EventMessages
 from services.router.events.sender import Message
 from services.router.events.stream import StreamEvents
 from tests.redis_server import RedisServer
+from tests.services.monitoring.monitoring_calls import call
 from tests.services.monitoring.monitoring_events import World, group
 
 _TIMEOUT_S = 20.0
@@ -89,9 +89,8 @@ async def test_events_are_stored_once_and_acknowledged_and_gaps_are_known(
     assert await drain(reader) == 3
     known = world.store.streams()[7]
     assert (known.replica, known.received.gaps(known.noted)) == ("router-1", [(4, 5), (8, 9)])
-    [length, pending] = await reader._calls.ask(
-        [("XLEN", stream.STREAM), ("XPENDING", stream.STREAM, stream.GROUP)]
-    )
+    questions = [("XLEN", stream.STREAM), ("XPENDING", stream.STREAM, stream.GROUP)]
+    [length, pending] = await reader._calls.ask(questions)
     assert (length, pending["pending"] if isinstance(pending, dict) else pending[0]) == (0, 0)
     await reader.close()
 
@@ -170,11 +169,9 @@ async def test_the_service_reads_the_stream(redis: RedisServer, tmp_path: Path) 
     async with router(redis) as send:
         await send(1, 3, 3)
     settings = {"folder": tmp_path / "b", "stream": f"redis://127.0.0.1:{redis.port}/0"}
-    methods = {m.name: m for m in methods_of(pb.DESCRIPTOR.services_by_name["EventsService"])}
     async with served(SERVICE, {"events": settings}) as harness, asyncio.timeout(60):
-        gaps = harness.client().unary(methods["ListEventGaps"])
         while True:
-            reply = await gaps(pb.ListEventGapsRequest(), deadline=time.monotonic() + 30)
+            reply = await call(harness, "ListEventGaps", pb.ListEventGapsRequest())
             if [(s.replica, s.stored_count) for s in reply.streams] == [("router-1", 3)]:
                 break
             await asyncio.sleep(0.05)

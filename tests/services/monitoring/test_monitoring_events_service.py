@@ -16,20 +16,17 @@ from headrace.columns import Batch, Column
 from headrace.events import EventGroup, GroupHeader, Mask, messages
 from headrace.hop.call import Call, Peer, methods_of
 from headrace.hop.errors import Code, Fault, Reason
-from headrace.hop.testing import Harness, served
+from headrace.hop.testing import served
 from services.monitoring.events.metrics import EventMetrics
 from services.monitoring.events.ports import EventObserver
 from services.monitoring.events.reception import Reception
 from services.monitoring.events.servicer import EventsServicer
 from services.monitoring.wiring import SERVICE
+from tests.services.monitoring.monitoring_calls import call
 from tests.services.monitoring.monitoring_events import World, group
 from tests.services.monitoring.monitoring_outcomes import Log
 
 METHODS = {m.name: m for m in methods_of(pb.DESCRIPTOR.services_by_name["EventsService"])}
-
-
-async def ask(harness: Harness, name: str, request: Any) -> Any:
-    return await harness.client().unary(METHODS[name])(request, deadline=time.monotonic() + 30)
 
 
 async def test_events_come_in_and_are_found_erased_and_missed(tmp_path: Path) -> None:
@@ -37,30 +34,26 @@ async def test_events_come_in_and_are_found_erased_and_missed(tmp_path: Path) ->
         request = messages.write(
             "router-1", 7, 9, [group(1, 3, now=time.time()), group(6, 2, now=time.time())]
         )
-        assert (await ask(harness, "RecordEvents", request)).stored_count == 5
-        assert (await ask(harness, "RecordEvents", request)).stored_count == 0
-        found = await ask(harness, "ListEvents", pb.ListEventsRequest(tenant="acme", limit=2))
+        assert (await call(harness, "RecordEvents", request)).stored_count == 5
+        assert (await call(harness, "RecordEvents", request)).stored_count == 0
+        found = await call(harness, "ListEvents", pb.ListEventsRequest(tenant="acme", limit=2))
         assert [json.loads(e.content_json)["request_id"] for e in found.events] == ["r7", "r6"]
-        one = await ask(
+        one = await call(
             harness, "ListEvents", pb.ListEventsRequest(prediction_id=found.events[0].prediction_id)
         )
         assert list(one.events) == [found.events[0]]
         assert (one.events[0].prediction_id, len(one.events[0].event_id)) == ("r7/0", 32)
         chosen = pb.ListEventsRequest(limit=3)
-        page = await ask(harness, "ReadEvents", pb.ReadEventsRequest(chosen=chosen))
-        more = await ask(harness, "ReadEvents", pb.ReadEventsRequest(chosen=chosen, page=page.next_page))
+        page = await call(harness, "ReadEvents", pb.ReadEventsRequest(chosen=chosen))
+        more = await call(harness, "ReadEvents", pb.ReadEventsRequest(chosen=chosen, page=page.next_page))
         read = [messages.read_group("", g) for reply in (page, more) for g in reply.groups]
         assert [i for g in read for i in g.batch.rows.request_ids] == ["r7", "r6", "r3", "r2", "r1"]
         assert more.next_page == ""
-        [stream] = (await ask(harness, "ListEventGaps", pb.ListEventGapsRequest())).streams
-        assert (stream.replica, stream.epoch, stream.noted_count, stream.stored_count) == (
-            "router-1",
-            7,
-            9,
-            5,
-        )
+        [stream] = (await call(harness, "ListEventGaps", pb.ListEventGapsRequest())).streams
+        assert (stream.replica, stream.epoch) == ("router-1", 7)
+        assert (stream.noted_count, stream.stored_count) == (9, 5)
         assert [(g.first, g.last) for g in stream.gaps] == [(4, 5), (8, 9)]
-        erased = await ask(harness, "EraseEvents", pb.EraseEventsRequest(tenant="acme", request_ids=["r6"]))
+        erased = await call(harness, "EraseEvents", pb.EraseEventsRequest(tenant="acme", request_ids=["r6"]))
         assert (erased.erased_count, erased.rewritten_segment_count) == (1, 1)
 
 
@@ -80,14 +73,19 @@ async def test_groups_of_another_generation_are_refused_by_name_and_the_others_s
         request = messages.write("router-1", 7, 6, groups, durable=durable)
         if durable:  # the journal must keep it
             with pytest.raises(Fault, match=r"groups\[1\].batch: the column @event_id"):
-                await ask(harness, "RecordEvents", request)
+                await call(harness, "RecordEvents", request)
         else:
-            reply = await ask(harness, "RecordEvents", request)
+            reply = await call(harness, "RecordEvents", request)
             assert (reply.stored_count, reply.dropped_count) == (4, 2)
-        [stream] = (await ask(harness, "ListEventGaps", pb.ListEventGapsRequest())).streams
+        [stream] = (await call(harness, "ListEventGaps", pb.ListEventGapsRequest())).streams
         assert [(g.first, g.last) for g in stream.gaps] == [(4, 5)]
         registry = harness.runtime.telemetry.registry
         assert registry.get_sample_value("headrace_monitoring_refused_events_total") == 2
+
+
+NOBODY = pb.EventSubject(column="key")
+TWO_IDS = pb.ListEventsRequest(prediction_id="r7/0", request_id="r8")
+WRONG_GROUP = pb.RecordEventsRequest(epoch=1, groups=[pb.EventGroup(pipeline="p")])
 
 
 @pytest.mark.parametrize(
@@ -98,27 +96,17 @@ async def test_groups_of_another_generation_are_refused_by_name_and_the_others_s
         ("EraseEvents", pb.EraseEventsRequest(tenant="a"), "ERASURE_NAMES_NOBODY", "whole_tenant"),
         (
             "EraseEvents",
-            pb.EraseEventsRequest(tenant="a", subjects=[pb.EventSubject(column="key")]),
+            pb.EraseEventsRequest(tenant="a", subjects=[NOBODY]),
             "ERASURE_NAMES_NOBODY",
             "subjects",
         ),
         ("ListEvents", pb.ListEventsRequest(prediction_id="xyz"), "MALFORMED_REQUEST", "prediction_id"),
         ("ListEvents", pb.ListEventsRequest(prediction_id="r7/x"), "MALFORMED_REQUEST", "prediction_id"),
-        (
-            "ListEvents",
-            pb.ListEventsRequest(prediction_id="r7/0", request_id="r8"),
-            "MALFORMED_REQUEST",
-            "request_id",
-        ),
+        ("ListEvents", TWO_IDS, "MALFORMED_REQUEST", "request_id"),
         ("ReadEvents", pb.ReadEventsRequest(page="17"), "MALFORMED_REQUEST", "page"),
         ("ListEvents", pb.ListEventsRequest(limit=1001), "MALFORMED_REQUEST", "limit"),
         ("RecordEvents", pb.RecordEventsRequest(), "MALFORMED_REQUEST", "epoch"),
-        (
-            "RecordEvents",
-            pb.RecordEventsRequest(epoch=1, groups=[pb.EventGroup(pipeline="p")]),
-            "MALFORMED_REQUEST",
-            "groups[0]",
-        ),
+        ("RecordEvents", WRONG_GROUP, "MALFORMED_REQUEST", "groups[0]"),
     ],
 )
 async def test_what_is_wrong_is_named_and_nothing_changes(
@@ -128,10 +116,8 @@ async def test_what_is_wrong_is_named_and_nothing_changes(
     call = Call(f"/x/{name}", Peer("unix", "router", True))
     with pytest.raises(Fault) as raised:
         await getattr(EventsServicer(reception), name)(request_, call)
-    assert (raised.value.code, Reason.Name(raised.value.reason)) == (
-        Code.INVALID_ARGUMENT,
-        f"REASON_{reason}",
-    )
+    found = raised.value.code, Reason.Name(raised.value.reason)
+    assert found == (Code.INVALID_ARGUMENT, f"REASON_{reason}")
     assert field in raised.value.metadata["field"]
     await reception.close()
 

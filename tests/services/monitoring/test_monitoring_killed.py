@@ -16,17 +16,16 @@ import pytest
 import yaml
 
 from headrace.api.monitoring.v1 import events_pb2 as pb
-from headrace.hop.call import methods_of
 from headrace.hop.config import ClientSettings
 from headrace.hop.testing import Harness
 from tests.children import ends_with_tests
+from tests.services.monitoring.monitoring_calls import METHODS
 from tests.services.router.router_leaves import SCORED, Suite, batch_of, suite
 
 ROOT = Path(__file__).parents[3]
 REGULATED = SCORED.replace("pipeline: scored", "pipeline: strict").replace(
     "deadline_ms", "regulated: true\ndeadline_ms", 1
 )
-METHODS = {m.name: m for m in methods_of(pb.DESCRIPTOR.services_by_name["EventsService"])}
 
 
 class Monitoring:
@@ -58,7 +57,7 @@ async def until(what: Callable[[], Awaitable[bool]]) -> None:
             await asyncio.sleep(0.05)
 
 
-async def ask(harness: Harness, target: str, name: str, request: Any) -> Any:
+async def call(harness: Harness, target: str, name: str, request: Any) -> Any:
     client = harness.runtime.dial("monitoring", ClientSettings(target=target))
     try:
         return await client.unary(METHODS[name])(request, deadline=time.monotonic() + 30)
@@ -144,8 +143,8 @@ async def test_a_kill_under_load_costs_nothing_but_known_gaps(tmp_path: Path) ->
 
         await until(settled)
         assert load.failed == []
-        reply = await ask(started.router, target, "ListEventGaps", pb.ListEventGapsRequest())
-        stored = gaps_told(reply, load, metric("dropped_events_total", reason="full"))
+        reply = await call(started.router, target, "ListEventGaps", pb.ListEventGapsRequest())
+        stored = gaps_stored(reply, load, metric("dropped_events_total", reason="full"))
     await monitoring.stop(signal.SIGTERM)
     for pipeline, count in (("strict", len(load.answered["strict"])), ("scored", stored)):
         found = stored_requests(tmp_path / "events" / "segments", pipeline)
@@ -153,7 +152,7 @@ async def test_a_kill_under_load_costs_nothing_but_known_gaps(tmp_path: Path) ->
         assert set(found) <= set(load.answered[pipeline])
 
 
-def gaps_told(reply: pb.ListEventGapsResponse, load: Load, lost: float) -> int:
+def gaps_stored(reply: pb.ListEventGapsResponse, load: Load, lost: float) -> int:
     """The gaps are what the router lost, and none is of regulated predictions; returns how many of the others are stored."""
     [ring] = [s for s in reply.streams if s.noted_count == len(load.answered["scored"])]
     missing = sum(gap.last - gap.first + 1 for gap in ring.gaps)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +12,6 @@ from typing import Any
 import pytest
 
 from headrace.api.monitoring.v1 import monitoring_pb2 as pb
-from headrace.hop.call import Method, methods_of
 from headrace.hop.testing import Harness, served
 from headrace.releases import Experiment, Guard, Release, ReleaseStore, Rollout, RolloutState
 from headrace.releases.document import LIVE
@@ -25,14 +23,10 @@ from headrace.ticks import LATENCY_BUCKETS, ArmFigures, ArmName, AssignedFigures
 from headrace.ticks.messages import write
 from services.monitoring.wiring import SERVICE
 from tests.redis_server import RedisServer
+from tests.services.monitoring.monitoring_calls import call
 from tests.services.monitoring.monitoring_outcomes import exposure
 from tests.services.monitoring.rollout_simulation import CANARY, release_of
 
-METHODS: dict[str, Method[Any, Any]] = {
-    m.name: m
-    for name in ("MonitoringService", "AnalysisService")
-    for m in methods_of(pb.DESCRIPTOR.services_by_name[name])
-}
 FAST = 10
 
 
@@ -72,15 +66,12 @@ def figures(requests: int, bad: int) -> ArmFigures:
 
 async def report(harness: Harness, sequence: int, release: int, counts: Mapping[str, ArmFigures]) -> None:
     arms = {ArmName("p", release, arm): f for arm, f in counts.items()}
-    request = write(Tick(7, sequence, 0, arms))
-    await harness.client().unary(METHODS["ReportTicks"])(request, deadline=time.monotonic() + 30)
+    await call(harness, "ReportTicks", write(Tick(7, sequence, 0, arms)))
 
 
 async def rollout_of(harness: Harness, pipeline: str = "p") -> pb.GetRolloutResponse:
-    request = pb.GetRolloutRequest(pipeline=pipeline)
-    response: pb.GetRolloutResponse = await harness.client().unary(METHODS["GetRollout"])(
-        request, deadline=time.monotonic() + 30
-    )
+    response: pb.GetRolloutResponse
+    response = await call(harness, "GetRollout", pb.GetRolloutRequest(pipeline=pipeline))
     return response
 
 
@@ -178,11 +169,8 @@ async def test_wrong_predictions_are_judged_by_their_outcomes(tmp_path: Path, ro
         for i, r in enumerate(requests)
     ]
     async with served(SERVICE, settings(tmp_path)) as harness:
-        message = write(Tick(7, 1, 0, {}, exposures))
-        client = harness.client()
-        await client.unary(METHODS["ReportTicks"])(message, deadline=time.monotonic() + 30)
-        request = pb.RecordOutcomesRequest(tenant="acme", outcomes=outcomes)
-        await client.unary(METHODS["RecordOutcomes"])(request, deadline=time.monotonic() + 30)
+        await call(harness, "ReportTicks", write(Tick(7, 1, 0, {}, exposures)))
+        await call(harness, "RecordOutcomes", pb.RecordOutcomesRequest(tenant="acme", outcomes=outcomes))
         while True:
             release, _ = store.current("flights")
             if release.rollout.state == RolloutState.ROLLED_BACK:
@@ -224,18 +212,14 @@ async def test_an_experiment_is_read_out(tmp_path: Path, rollout: Rollout) -> No
     exposures = [exposure(f"r{i}", arm=CANARY if i % 2 else LIVE, key=i + 1, release=2) for i in range(400)]
     outcomes = [pb.Outcome(request_id=f"r{i}", name="revenue", number=i % 2 + i % 3) for i in range(400)]
     async with served(SERVICE, settings(tmp_path)) as harness:
-
-        async def ask(name: str, request: Any) -> Any:
-            return await harness.client().unary(METHODS[name])(request, deadline=time.monotonic() + 30)
-
-        await ask("ReportTicks", write(Tick(7, 1, 0, {}, exposures)))
-        await ask("RecordOutcomes", pb.RecordOutcomesRequest(tenant="acme", outcomes=outcomes))
-        found = await ask("ReadExperiment", pb.ReadExperimentRequest(pipeline="flights"))
+        await call(harness, "ReportTicks", write(Tick(7, 1, 0, {}, exposures)))
+        await call(harness, "RecordOutcomes", pb.RecordOutcomesRequest(tenant="acme", outcomes=outcomes))
+        found = await call(harness, "ReadExperiment", pb.ReadExperimentRequest(pipeline="flights"))
         assert (found.experiment, found.phase, found.sample_ratio_expected) == ("price", 1, True)
         live, canary = found.arms
         assert (live.arm, live.exposed_key_count, live.outcome_key_count) == (LIVE, 200, 200)
         assert not live.HasField("difference")
         assert canary.difference.low < 1 < canary.difference.high
         assert canary.mean - live.mean == pytest.approx(canary.difference.value)
-        none = await ask("ReadExperiment", pb.ReadExperimentRequest(pipeline="unknown"))
+        none = await call(harness, "ReadExperiment", pb.ReadExperimentRequest(pipeline="unknown"))
         assert none == pb.ReadExperimentResponse()

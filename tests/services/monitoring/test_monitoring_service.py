@@ -11,7 +11,7 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from headrace.api.monitoring.v1 import monitoring_pb2 as pb
-from headrace.hop.call import Call, Method, Peer, methods_of
+from headrace.hop.call import Call, Peer
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.testing import Harness, served
 from headrace.ticks import Tick
@@ -20,21 +20,17 @@ from services.monitoring.outcomes.records import Judged
 from services.monitoring.servicer import MonitoringServicer
 from services.monitoring.wiring import SERVICE
 from tests.disks import fill, tiny_disk
+from tests.services.monitoring.monitoring_calls import call
 from tests.services.monitoring.monitoring_outcomes import exposure, store_at
-
-METHODS: dict[str, Method[Any, Any]] = {
-    m.name: m for m in methods_of(pb.DESCRIPTOR.services_by_name["MonitoringService"])
-}
-
-
-async def ask(harness: Harness, name: str, request: Any) -> Any:
-    return await harness.client().unary(METHODS[name])(request, deadline=time.monotonic() + 30)
 
 
 def outcomes(*requests: str, tenant: str = "acme") -> pb.RecordOutcomesRequest:
     return pb.RecordOutcomesRequest(
         tenant=tenant, outcomes=[pb.Outcome(request_id=r, name="late", label=False) for r in requests]
     )
+
+
+TOO_MANY = outcomes(*map(str, range(1001)))
 
 
 def metric(harness: Harness, name: str) -> float | None:
@@ -45,42 +41,25 @@ async def test_ticks_and_outcomes_meet_in_the_file(tmp_path: Path) -> None:
     path = tmp_path / "o"
     async with served(SERVICE, {"outcomes": path}) as harness:
         tick = Tick(7, 1, 0, {}, [exposure("a", late=1.0), exposure("b", late=0.0)])
-        assert not (await ask(harness, "ReportTicks", write(tick))).behind
-        second = await ask(harness, "ReportTicks", write(Tick(8, 5, 4)))
+        assert not (await call(harness, "ReportTicks", write(tick))).behind
+        second = await call(harness, "ReportTicks", write(Tick(8, 5, 4)))
         assert (second.behind, second.live_router_count) == (True, 2)
-        reply = await ask(harness, "RecordOutcomes", outcomes("a", "b", "unknown"))
+        reply = await call(harness, "RecordOutcomes", outcomes("a", "b", "unknown"))
         assert reply.accepted_count == 3
-        again = await ask(harness, "RecordOutcomes", outcomes("a"))
+        again = await call(harness, "RecordOutcomes", outcomes("a"))
         assert again.accepted_count == 1
-        assert [
-            metric(harness, n)
-            for n in (
-                "ticks_total",
-                "exposures_total",
-                "outcomes_total",
-                "unmatched_outcomes_total",
-                "routers",
-            )
-        ] == [2, 2, 3, 1, 2]
+        counted = ("ticks_total", "exposures_total", "outcomes_total", "unmatched_outcomes_total", "routers")
+        assert [metric(harness, name) for name in counted] == [2, 2, 3, 1, 2]
     store = store_at(path)
     assert store.judged("flights") == {(3, "live"): Judged(2, 1)}
 
 
-async def test_values_and_times_are_kept(tmp_path: Path) -> None:
-    request = pb.RecordOutcomesRequest(
-        tenant="acme",
-        outcomes=[
-            pb.Outcome(
-                request_id="a",
-                row=2,
-                name="revenue",
-                number=12.5,
-                time=Timestamp(seconds=50, nanos=500_000_000),
-            )
-        ],
-    )
+async def test_values_and_times_are_stored(tmp_path: Path) -> None:
+    at = Timestamp(seconds=50, nanos=500_000_000)
+    one = pb.Outcome(request_id="a", row=2, name="revenue", number=12.5, time=at)
+    request = pb.RecordOutcomesRequest(tenant="acme", outcomes=[one])
     async with served(SERVICE, {"outcomes": tmp_path / "o"}) as harness:
-        await ask(harness, "RecordOutcomes", request)
+        await call(harness, "RecordOutcomes", request)
     store = store_at(tmp_path / "o")
     with store._database.transaction() as connection:
         [found] = connection.execute(
@@ -95,15 +74,15 @@ async def test_a_full_disk_is_a_typed_refusal_and_passes(tmp_path: Path) -> None
             filler = fill(folder, "filler")
             many = outcomes(*(f"{i}{'x' * 100}" for i in range(1000)))
             with pytest.raises(Fault) as raised:
-                await ask(harness, "RecordOutcomes", many)
+                await call(harness, "RecordOutcomes", many)
             fault = raised.value
             assert (fault.code, fault.reason) == (Code.UNAVAILABLE, Reason.REASON_STORAGE_UNAVAILABLE)
             assert str(folder) not in fault.message
             assert metric(harness, "storage_failing") == 1
             # Ticks are counted in memory.
-            assert not (await ask(harness, "ReportTicks", write(Tick(7, 1, 0)))).behind
+            assert not (await call(harness, "ReportTicks", write(Tick(7, 1, 0)))).behind
             filler.unlink()
-            assert (await ask(harness, "RecordOutcomes", many)).accepted_count == 1000
+            assert (await call(harness, "RecordOutcomes", many)).accepted_count == 1000
             assert metric(harness, "storage_failing") == 0
 
 
@@ -111,12 +90,7 @@ async def test_a_full_disk_is_a_typed_refusal_and_passes(tmp_path: Path) -> None
     ("name", "request_", "code", "reason"),
     [
         ("ReportTicks", pb.ReportTicksRequest(), Code.INVALID_ARGUMENT, Reason.REASON_MALFORMED_REQUEST),
-        (
-            "RecordOutcomes",
-            outcomes(*map(str, range(1001))),
-            Code.RESOURCE_EXHAUSTED,
-            Reason.REASON_TOO_LARGE,
-        ),
+        ("RecordOutcomes", TOO_MANY, Code.RESOURCE_EXHAUSTED, Reason.REASON_TOO_LARGE),
     ],
 )
 async def test_what_no_part_of_the_installation_sends_is_refused(
@@ -124,7 +98,7 @@ async def test_what_no_part_of_the_installation_sends_is_refused(
 ) -> None:
     async with served(SERVICE) as harness:
         with pytest.raises(Fault) as raised:
-            await ask(harness, name, request_)
+            await call(harness, name, request_)
         assert (raised.value.code, raised.value.reason) == (code, reason)
 
 
@@ -143,7 +117,7 @@ async def test_strangers_are_refused() -> None:
 async def test_old_outcomes_are_swept_while_it_runs(tmp_path: Path) -> None:
     settings = {"outcomes": tmp_path / "o", "sweep_s": 0.01, "retention": {"days": 1e-9}}
     async with served(SERVICE, settings) as harness:
-        await ask(harness, "RecordOutcomes", outcomes("a", "b"))
+        await call(harness, "RecordOutcomes", outcomes("a", "b"))
         async with asyncio.timeout(60):
             while metric(harness, "swept_rows_total") != 2:
                 await asyncio.sleep(0.01)
@@ -151,4 +125,4 @@ async def test_old_outcomes_are_swept_while_it_runs(tmp_path: Path) -> None:
 
 async def test_the_default_is_memory() -> None:
     async with served(SERVICE) as harness:
-        assert (await ask(harness, "RecordOutcomes", outcomes("a"))).accepted_count == 1
+        assert (await call(harness, "RecordOutcomes", outcomes("a"))).accepted_count == 1

@@ -198,23 +198,3 @@ def test_ended_routers_are_summed_up_and_late_ticks_of_them_change_nothing() -> 
     assert ticks.routers() == 0
     assert not ticks.take(tick(1, 2, 1, live=50))
     assert rows(ticks) == 99
-
-
-def test_counts_can_be_had_by_epoch() -> None:
-    ticks = Ticks(lambda: 0.0)
-    for epoch in (5, 6):
-        ticks.take(
-            Tick(
-                epoch,
-                1,
-                0,
-                {
-                    ArmName("p", 8, "live"): ArmFigures(epoch, 0, ()),
-                    ArmName("q", 8, "live"): ArmFigures(1, 0, ()),
-                },
-            )
-        )
-    assert {key: {arm: f.rows for arm, f in arms.items()} for key, arms in ticks.by_epoch("p").items()} == {
-        (5, 8): {"live": 5},
-        (6, 8): {"live": 6},
-    }

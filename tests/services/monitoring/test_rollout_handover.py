@@ -78,18 +78,9 @@ def test_evidence_in_files(tmp_path: Path) -> None:
 def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A client of a real server on a socket of its own."""
     path = tmp_path_factory.mktemp("redis") / "r.sock"
-    command = [
-        str(get_binary_path()),
-        "--port",
-        "0",
-        "--unixsocket",
-        str(path),
-        "--save",
-        "",
-        "--dir",
-        str(path.parent),
-    ]
-    with subprocess.Popen(ends_with_tests(*command), stdout=subprocess.PIPE) as server:
+    options = ["--port", "0", "--unixsocket", str(path), "--save", "", "--dir", str(path.parent)]
+    command = ends_with_tests(str(get_binary_path()), *options)
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as server:
         try:
             assert any(b"Ready to accept" in line for line in server.stdout)
             with Redis(unix_socket_path=str(path)) as client:

@@ -315,13 +315,8 @@ def test_counts_of_before_the_rollout_and_of_unknown_releases_are_left_out() -> 
 
 def test_saved_evidence_goes_on_and_counts_nothing_twice() -> None:
     release = begun(rollout_of(guards={"errors": Guard(), "slow": Guard()}))
-    ticks = [Tick("r", 7, {LIVE: ArmCounts(400, latency=(380, 20))}), Tick("r", 8, FINE), *slow_ticks()[1:]]
-    ticks = [
-        ticks[0],
-        Tick(
-            "r", 8, {LIVE: ArmCounts(3000, 3, (2900, 100), 10, 2, 3000), CANARY: ArmCounts(100, 1, (99, 1))}
-        ),
-    ]
+    arms = {LIVE: ArmCounts(3000, 3, (2900, 100), 10, 2, 3000), CANARY: ArmCounts(100, 1, (99, 1))}
+    ticks = [Tick("r", 7, {LIVE: ArmCounts(400, latency=(380, 20))}), Tick("r", 8, arms)]
     first = Evidence(release, EDGES, Objectives(), START)
     first.look(release, ticks, START + 5)
     second = Evidence(release, EDGES, Objectives(), START + 60)
@@ -329,9 +324,8 @@ def test_saved_evidence_goes_on_and_counts_nothing_twice() -> None:
     for evidence in (first, second):
         evidence.look(release, ticks, START + 61)
     assert second.to_json() == first.to_json()
-    assert decide(release, first, Objectives(), START + 61) == decide(
-        release, second, Objectives(), START + 61
-    )
+    one, other = (decide(release, evidence, Objectives(), START + 61) for evidence in (first, second))
+    assert one == other
 
 
 @pytest.mark.parametrize(

@@ -21,28 +21,22 @@ from headrace.api.router.v1 import router_pb2
 from headrace.columns import Batch, Column, Rows, Timing, decode, encode
 from headrace.columns.batch_codec import BatchCall, BatchReply, ColumnCodec
 from headrace.hop import config
-from headrace.hop.call import Call, unary
+from headrace.hop.call import Call, Method, unary
 from headrace.hop.definition import Definition, Runtime, Service
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.testing import Harness, served
 from services.router.wiring import SERVICE
 
-INFER = unary(
-    router_pb2.DESCRIPTOR,
-    "RouterService",
-    "Infer",
-    router_pb2.InferRequest,
-    router_pb2.InferResponse,
-    idempotent=True,
-)
-LIST = unary(
-    router_pb2.DESCRIPTOR,
-    "RouterService",
-    "ListPipelines",
-    router_pb2.ListPipelinesRequest,
-    router_pb2.ListPipelinesResponse,
-    idempotent=True,
-)
+Codec = ColumnCodec[tuple[str, int], router_pb2.InferRequest, router_pb2.InferResponse]
+
+
+def router_method(name: str, messages: Any = router_pb2, *, idempotent: bool = True) -> Method[Any, Any]:
+    """A method of the router's service, whose messages are named by it."""
+    request, response = (getattr(messages, name + kind) for kind in ("Request", "Response"))
+    return unary(router_pb2.DESCRIPTOR, "RouterService", name, request, response, idempotent=idempotent)
+
+
+INFER, LIST = router_method("Infer"), router_method("ListPipelines")
 HEAD = """
 version: 3
 deadline_ms: 5000
@@ -71,6 +65,8 @@ stages:
     outputs: {{positive: bool}}
 outputs: [y, positive]
 """
+REGULATED = SCORED.replace("deadline_ms", "regulated: true\ndeadline_ms", 1)
+FREE = SCORED.replace("pipeline: scored", "pipeline: free")
 DEMANDING = SCORED.replace("pipeline: scored", "pipeline: demanding").replace(
     "on_missing: default", "on_missing: refuse"
 )
@@ -92,6 +88,15 @@ outputs: [a, b, c, key]
 """
 
 Hook = Callable[[Batch], Awaitable[Batch | None]]
+
+
+def failing(code: Code, reason: Reason, message: str = "as asked", **fields: Any) -> Hook:
+    """A hook that fails each call."""
+
+    async def fail(batch: Batch) -> None:
+        raise Fault(code, reason, message, **fields)
+
+    return fail
 
 
 @dataclass
@@ -252,18 +257,29 @@ class Suite:
 
     def infer(self, **client: Any) -> Callable[[BatchCall[tuple[str, int]]], Any]:
         """A coalescing client, as the ingress has one."""
-        codec: ColumnCodec[tuple[str, int], router_pb2.InferRequest, router_pb2.InferResponse] = ColumnCodec(
-            lambda header: router_pb2.InferRequest(pipeline=header[0], version=header[1]), callee="router"
-        )
-        return self.router.client(**client).coalesced(INFER, codec)
+        return self.router.client(**client).coalesced(INFER, infer_codec())
 
     async def ask(
         self, pipeline: str, batch: Batch, version: int = 0
     ) -> BatchReply[router_pb2.InferResponse]:
-        reply: BatchReply[router_pb2.InferResponse] = await self.infer()(
-            BatchCall((pipeline, version), batch)
-        )
+        call = BatchCall((pipeline, version), batch)
+        reply: BatchReply[router_pb2.InferResponse] = await self.infer()(call)
         return reply
+
+    async def until_answered(self, pipeline: str) -> None:
+        async with asyncio.timeout(60):
+            while (await self.ask(pipeline, batch_of(["ab"], [1.0]))).batch.errors:
+                await asyncio.sleep(0.01)
+
+    def sample(self, name: str, **labels: str) -> float | None:
+        """The router's metric of this name."""
+        return self.router.runtime.telemetry.registry.get_sample_value(f"headrace_{name}", labels)
+
+
+def infer_codec() -> Codec:
+    return ColumnCodec(
+        lambda header: router_pb2.InferRequest(pipeline=header[0], version=header[1]), callee="router"
+    )
 
 
 def batch_of(
@@ -292,7 +308,7 @@ def _definition(
 async def suite(folder: Path, documents: dict[str, str], **settings: Any) -> AsyncIterator[Suite]:
     """Starts everything; `documents`: name → text of the pipelines that the router reads."""
     for name, text in documents.items():
-        (folder / name).mkdir()
+        (folder / name).mkdir(parents=True)
         (folder / name / "pipeline.yaml").write_text(text)
     features, preprocessing, executor, postprocessing = Features(), Steps(), Executor(), Steps()
     leaves = {

@@ -42,8 +42,7 @@ async def reasons(running: Suite, code: Code, reason: Reason) -> list[Reason]:
 
 def state(running: Suite, callee: str) -> float | None:
     """Of the breaker towards `callee`: 0 closed, 1 half open, 2 open."""
-    labels = {"callee": callee, "replica": "0"}
-    return running.router.runtime.telemetry.registry.get_sample_value("headrace_hop_breaker_state", labels)
+    return running.sample("hop_breaker_state", callee=callee, replica="0")
 
 
 async def test_rows_that_the_executor_fails_open_the_breaker_towards_it_alone(running: Suite) -> None:
@@ -54,16 +53,17 @@ async def test_rows_that_the_executor_fails_open_the_breaker_towards_it_alone(ru
     assert state(running, "router") == 0
 
 
-async def test_rows_that_one_model_fails_open_none(running: Suite) -> None:
-    # Else a model that fails would stop all others of the executor.
-    found = await reasons(running, Code.INTERNAL, Reason.REASON_MODEL_FAILED)
-    assert set(found) == {Reason.REASON_MODEL_FAILED}
-    assert len(running.executor.calls) == CALLS
-    assert state(running, "executor") == state(running, "router") == 0
-
-
-async def test_rows_that_had_too_little_time_open_none(running: Suite) -> None:
-    found = await reasons(running, Code.DEADLINE_EXCEEDED, Reason.REASON_DEADLINE_PASSED)
-    assert set(found) == {Reason.REASON_DEADLINE_PASSED}
+# Else a model that fails would stop all others of the executor.
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        pytest.param(Code.INTERNAL, Reason.REASON_MODEL_FAILED, id="one-model"),
+        pytest.param(Code.DEADLINE_EXCEEDED, Reason.REASON_DEADLINE_PASSED, id="too-little-time"),
+    ],
+)
+async def test_rows_that_one_model_or_their_own_time_fails_open_none(
+    running: Suite, code: Code, reason: Reason
+) -> None:
+    assert set(await reasons(running, code, reason)) == {reason}
     assert len(running.executor.calls) == CALLS
     assert state(running, "executor") == state(running, "router") == 0

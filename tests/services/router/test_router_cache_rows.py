@@ -74,9 +74,7 @@ def test_a_row_has_the_same_key_in_every_batch_and_shares_it_with_no_row_that_is
 
 
 def test_several_byte_strings_in_a_row_keep_their_ends() -> None:
-    made = [
-        Column.of_bytes("b", [b"a", b"bc", b"ab", b"c"], (2,)),
-    ]
+    made = [Column.of_bytes("b", [b"a", b"bc", b"ab", b"c"], (2,))]
     first, second = row_keys(PREFIX, ["t", "t"], made)
     assert first != second
 

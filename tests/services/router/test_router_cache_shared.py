@@ -43,7 +43,7 @@ async def redis(tmp_path: Path) -> AsyncIterator[Valkey]:
 class Routers:
     """Two routers, each with a connection of its own."""
 
-    def __init__(self, redis: Valkey, document: str = DOCUMENT) -> None:
+    def __init__(self, redis: Valkey) -> None:
         self.world = World()
         self.both: list[Served] = []
         self.calls = []
@@ -51,15 +51,18 @@ class Routers:
             calls = RedisCalls(redis.url, 5.0, self.world.clock)
             self.calls.append(calls)
             shared = SharedAnswers(calls, CacheMetrics(CollectorRegistry()))
-            self.both.append(Served(self.world, document, shared))
-
-    async def close(self) -> None:
-        for calls in self.calls:
-            await calls.close()
+            self.both.append(Served(self.world, shared=shared))
 
 
-async def test_one_router_answers_with_what_the_other_computed(redis: Valkey) -> None:
-    routers = Routers(redis)
+@pytest.fixture
+async def routers(redis: Valkey) -> AsyncIterator[Routers]:
+    found = Routers(redis)
+    yield found
+    for calls in found.calls:
+        await calls.close()
+
+
+async def test_one_router_answers_with_what_the_other_computed(routers: Routers) -> None:
     one, other = routers.both
     await one.ask([1.0, 2.0], words=["a", None])
     await other.ask([0.0])  # so that it knows which model runs
@@ -69,27 +72,22 @@ async def test_one_router_answers_with_what_the_other_computed(redis: Valkey) ->
     assert [age >= 0 for age in ages(there)] == [True, True, False]
     assert routers.world.calls["times"] == ran + 1
     assert there.decisions[0].models[0].sha256 == "a"
-    await routers.close()
 
 
-async def test_another_model_answers_itself(redis: Valkey) -> None:
-    routers = Routers(redis)
+async def test_another_model_answers_itself(routers: Routers) -> None:
     one, other = routers.both
     await one.ask([1.0])
     loaded(routers.world, 5.0, "b")
     await other.ask([0.0])
     assert values(await other.ask([1.0])) == [5.0]
-    await routers.close()
 
 
-async def test_while_redis_is_gone_the_models_answer(redis: Valkey) -> None:
-    routers = Routers(redis)
+async def test_while_redis_is_gone_the_models_answer(routers: Routers, redis: Valkey) -> None:
     one, _ = routers.both
     await one.ask([1.0])
     redis.kill()
     assert values(await one.ask([2.0])) == [2.0]
     assert ages(await one.ask([1.0, 2.0])) == [0, 0]
-    await routers.close()
 
 
 async def test_redis_that_failed_is_not_asked_again_for_a_moment(redis: Valkey) -> None:
@@ -115,19 +113,18 @@ async def test_many_that_ask_at_once_wait_for_a_connection(redis: Valkey) -> Non
     await calls.close()
 
 
-async def test_garbage_in_redis_is_not_served(redis: Valkey) -> None:
-    routers = Routers(redis)
+async def test_garbage_in_redis_is_not_served(routers: Routers) -> None:
     one, other = routers.both
     await one.ask([1.0])
     (name,) = await routers.calls[0].ask([("KEYS", "headrace:answer:*")])
     await routers.calls[0].ask([("SET", name[0], b"hra1garbage", "PX", 60_000)])
     await other.ask([0.0])
     assert ages(await other.ask([1.0])) == [-1]
-    await routers.close()
 
 
-async def test_an_old_answer_of_another_router_takes_the_place_of_a_failure(redis: Valkey) -> None:
-    routers = Routers(redis, STALE)
+async def test_an_old_answer_of_another_router_takes_the_place_of_a_failure(routers: Routers) -> None:
+    for router in routers.both:
+        router.deploy(STALE)
     one, other = routers.both
     await one.ask([1.0])
     await other.ask([0.0])
@@ -138,11 +135,11 @@ async def test_an_old_answer_of_another_router_takes_the_place_of_a_failure(redi
     answer = await other.ask([1.0])
     assert list(answer.fallbacks) == ["cache:stale"]
     assert 29_000_000 < ages(answer)[0] < 60_000_000
-    await routers.close()
 
 
-async def test_while_redis_hangs_or_holds_something_else_the_models_answer(redis: Valkey) -> None:
-    routers = Routers(redis)
+async def test_while_redis_hangs_or_holds_something_else_the_models_answer(
+    routers: Routers, redis: Valkey
+) -> None:
     one, other = routers.both
     await one.ask([1.0])
     await other.ask([0.0])
@@ -159,7 +156,6 @@ async def test_while_redis_hangs_or_holds_something_else_the_models_answer(redis
         await routers.calls[1].ask([("GET", "a")])
     assert not refused.value.asked
     redis.signal(signal.SIGCONT)
-    await routers.close()
 
 
 @given(

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from headrace.api.router.v1 import router_pb2
-from headrace.hop.call import unary
-from tests.services.router.router_leaves import SCORED, batch_of, suite
+from tests.services.router.router_leaves import SCORED, batch_of, router_method, suite
 
 CACHED = SCORED.replace("deadline_ms: 5000", "deadline_ms: 5000\ncache: {ttl: 1h}").replace(
     "    name: adder\n", '    name: adder\n    version: "7"\n'
@@ -28,23 +27,14 @@ async def test_a_repeated_row_is_answered_after_its_features_alone(tmp_path: Pat
         assert [leaf.calls for leaf in leaves] == [[2, 3], [2, 1], [2, 1], [2, 1]]
         # What the features service says of ages is of now.
         assert again.batch.columns["@age_us/user"].array.tolist() == [1000, 1000, 1000]
-        read = running.router.runtime.telemetry.registry.get_sample_value
-        labels = {"pipeline": "scored", "outcome": "hit"}
-        assert read("headrace_router_cache_rows_total", labels) == 2
-        assert read("headrace_router_rows_total", {"pipeline": "scored", "code": "OK"}) == 5
+        assert running.sample("router_cache_rows_total", pipeline="scored", outcome="hit") == 2
+        assert running.sample("router_rows_total", pipeline="scored", code="OK") == 5
         stages = {t.stage: t for t in again.batch.timings}
         assert stages["cache"].attributes == {"saved": "prepare sum finish", "rows": "2"}
 
 
 async def test_an_operators_load_through_the_router_forgets(tmp_path: Path) -> None:
-    load = unary(
-        router_pb2.DESCRIPTOR,
-        "RouterService",
-        "LoadModel",
-        router_pb2.LoadModelRequest,
-        router_pb2.LoadModelResponse,
-        idempotent=False,
-    )
+    load = router_method("LoadModel", idempotent=False)
     async with suite(tmp_path, {"scored": CACHED}) as running:
         batch = batch_of(["ab"], [1.0])
         await running.ask("scored", batch)

@@ -9,19 +9,18 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from prometheus_client import CollectorRegistry
 
 from headrace.columns import Batch, Column, RowError, Rows
 from headrace.hop.errors import Code, Reason
-from headrace.pipeline import ModelStage, parse
+from headrace.pipeline import parse
 from headrace.releases import Cap, Released
-from services.router.inference import Inference
-from services.router.metrics import Metrics
-from services.router.pipelines import Compiler, Pipelines, Served
+from services.router.pipelines import Compiler, Served
 from services.router.routes import caps as module
 from services.router.routes.caps import MAX_SESSIONS, PipelineCaps
 from services.router.stages.runner import StageResult
+from tests.services.router.one_pipeline import inference
 from tests.services.router.router_releases import batch
+from tests.services.router.test_router_routes import DOCUMENT, Multiplier
 
 
 class Clock:
@@ -168,43 +167,14 @@ def test_no_more_passes_than_the_caps_say(
         assert passed_rows <= rate * (clock.now - began) + max(rate, largest) + 1e-6
 
 
-class Doubler:
-    """Stands for a stage; counts the rows that it ran."""
+class Counting(Multiplier):
+    """Counts the rows that it ran."""
 
-    service = "executor"
     ran = 0
 
-    def __init__(self, stage: ModelStage) -> None:
-        self._stage = stage
-
     async def run(self, found: Batch) -> StageResult:
-        Doubler.ran += len(found)
-        return StageResult([Column.of("y", found.columns["x"].array * np.float32(2))])
-
-
-class Capped(Pipelines):
-    def __init__(self, found: PipelineCaps) -> None:
-        super().__init__(Compiler({"model": Doubler}))
-        served = Compiler({"model": Doubler}).compile(Released.of(parse(DOCUMENT, "double.yaml")))
-        self._served = Served(served.pipeline, served.routes, caps=found)
-
-    def find(self, name: str, version: int) -> Served:
-        return self._served
-
-
-DOCUMENT = """\
-pipeline: double
-version: 1
-deadline_ms: 100
-inputs: {x: float32}
-stages:
-  - {model: m, name: m, inputs: {x: x}, outputs: {y: {column: y, type: float32}}}
-outputs: [y]
-"""
-
-
-async def refresh() -> None:
-    """Nothing changes here."""
+        Counting.ran += len(found)
+        return await super().run(found)
 
 
 @pytest.mark.parametrize("broken", [False, True])
@@ -212,17 +182,19 @@ async def test_what_is_refused_is_not_computed_and_what_ended_is_not_in_flight(
     monkeypatch: pytest.MonkeyPatch, *, broken: bool
 ) -> None:
     found, _ = caps(rows_in_flight=3)
-    monkeypatch.setattr(Doubler, "ran", 0)
-    inference = Inference(Capped(found), refresh, Metrics(CollectorRegistry()), time.monotonic)
+    monkeypatch.setattr(Counting, "ran", 0)
+    document = parse(DOCUMENT.replace("NAME", "times2"), "double.yaml")
+    compiled = Compiler({"model": Counting}).compile(Released.of(document))
+    capped = inference(Served(compiled.pipeline, compiled.routes, caps=found))
     rows = Rows(["a", "a", "b", "c"], ["t"] * 4, [1] * 4, [time.monotonic() + 60] * 4, [""] * 4)
     name = "z" if broken else "x"
     whole = Batch.of(rows, [Column.of(name, np.arange(4, dtype=np.float32))])
     if broken:
         with pytest.raises(Exception, match="has no column 'x'"):
-            await inference.infer("double", 0, whole)
+            await capped.infer("double", 0, whole)
     else:
-        answer = await inference.infer("double", 0, whole)
+        answer = await capped.infer("double", 0, whole)
         assert refused(answer.batch) == {3: "pipeline_in_flight"}
         assert answer.batch.columns["y"].array.tolist() == [0.0, 2.0, 4.0, 0.0]
-        assert Doubler.ran == 3
+        assert Counting.ran == 3
     assert found.in_flight == 0

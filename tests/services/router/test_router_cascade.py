@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -17,6 +17,7 @@ from headrace.hop.errors import Code, Fault, Reason
 from headrace.pipeline import CascadeStage, ModelUse, parse
 from services.router.stages.cascade import CascadeRunner
 from services.router.stages.runner import StageResult
+from tests.services.router.stage_results import masks, values
 
 DOCUMENT = """
 pipeline: p
@@ -33,7 +34,6 @@ stages:
     valuable: {amount: 1000}
 outputs: [p]
 """
-Hook = Callable[[Batch], StageResult]
 
 
 def stage(**changes: object) -> CascadeStage:
@@ -98,16 +98,7 @@ def asked(light: Model, heavy: Model, sent: Batch, **changes: object) -> StageRe
     return asyncio.run(CascadeRunner(stage(**changes), light, heavy, time.monotonic).run(sent))
 
 
-def values(result: StageResult) -> list[float]:
-    [column] = result.columns
-    return [round(v, 4) for v in column.array.tolist()]
-
-
-def masks(result: StageResult) -> dict[str, list[bool]]:
-    return {name: mask.tolist() for name, mask in result.fallbacks.items()}
-
-
-def took_part(result: StageResult) -> list[int]:
+def answering_models(result: StageResult) -> list[int]:
     [column] = result.annotations
     assert column.name == "@models/score"
     return [int(v) for v in column.array.tolist()]
@@ -119,7 +110,7 @@ def test_only_the_rows_of_which_the_light_model_is_unsure_go_to_the_heavy_one() 
     assert values(result) == [0.1, 10.4, 0.9, 10.6, 0.71]
     assert (light.sizes, heavy.sizes) == ([5], [2])
     assert [m.model for m in result.models] == ["small", "large"]
-    assert took_part(result) == [1, 3, 1, 3, 1]
+    assert answering_models(result) == [1, 3, 1, 3, 1]
     assert result.asked == {"small": 5, "large": 2}
     assert not result.fallbacks
     assert not result.errors
@@ -141,7 +132,7 @@ def test_valuable_rows_always_go_and_a_null_is_not_valuable() -> None:
 
 def test_a_score_that_is_no_number_is_unsure() -> None:
     result = asked(Model("small"), Model("large", add=1), batch([float("nan"), 0.9]))
-    assert took_part(result) == [3, 1]
+    assert answering_models(result) == [3, 1]
 
 
 @pytest.mark.parametrize("fault", [Code.INTERNAL, Code.RESOURCE_EXHAUSTED, Code.DEADLINE_EXCEEDED])
@@ -159,7 +150,7 @@ def test_a_row_that_only_the_heavy_model_fails_keeps_its_light_answer() -> None:
     result = asked(Model("small"), heavy, batch([0.4, 0.6]))
     assert values(result) == [10.4, 0.6]
     assert masks(result) == {"cascade/score:light": [False, True]}
-    assert took_part(result) == [3, 1]
+    assert answering_models(result) == [3, 1]
 
 
 def test_a_row_that_the_light_model_fails_is_answered_by_the_heavy_one() -> None:
@@ -167,7 +158,7 @@ def test_a_row_that_the_light_model_fails_is_answered_by_the_heavy_one() -> None
     result = asked(light, Model("large", add=10), batch([0.25, 0.9]))
     assert values(result) == [10.25, 0.9]
     assert masks(result) == {"cascade/score:heavy": [True, False]}
-    assert took_part(result) == [2, 1]
+    assert answering_models(result) == [2, 1]
     assert not result.errors
 
 

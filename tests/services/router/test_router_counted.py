@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry
 
 from headrace.columns import Batch
 from headrace.hop.errors import Fault
 from headrace.ticks import ArmFigures, ArmName
-from services.router.inference import Inference
-from services.router.metrics import Metrics
-from services.router.pipelines import Compiler, Served
 from services.router.stages.runner import StageResult
 from services.router.ticks.counters import Counted, Counters
-from tests.services.router.test_router_routes import Arms, Multiplier, batch, refresh, rules
+from tests.services.router.one_pipeline import inference
+from tests.services.router.test_router_routes import Multiplier, batch, rules, two_arms
 
 HOW = Counted(4, compares=True, by="x", salt="s", exposes=True)
-
-
-class Two(Arms):
-    """`Arms` whose rows are counted by `HOW`."""
-
-    def find(self, name: str, version: int) -> Served:
-        served = super().find(name, version)
-        return Served(served.pipeline, served.routes, served.rule, counted=HOW)
 
 
 class Broken(Multiplier):
@@ -40,11 +28,9 @@ async def counted(
     count: int, runner: type[Multiplier] = Multiplier, **changes: Any
 ) -> tuple[dict[ArmName, ArmFigures], Counters]:
     counters = Counters()
-    metrics = Metrics(CollectorRegistry())
-    pipelines = Two(Compiler({"model": runner}), changes)
-    inference = Inference(pipelines, refresh, metrics, time.monotonic, counters=counters)
     try:
-        await inference.infer("double", 0, batch(count))
+        found = two_arms(runner, HOW, **changes)
+        await inference(found, counters=counters).infer("double", 0, batch(count))
     except (KeyError, ExceptionGroup):
         assert runner is Broken
     return dict(counters.tick().arms), counters
@@ -77,10 +63,8 @@ async def test_rows_that_our_own_bug_loses_are_errors(weights: dict[str, float])
 
 async def test_a_batch_that_does_not_fit_is_no_arms_fault() -> None:
     counters = Counters()
-    pipelines = Two(Compiler({"model": Multiplier}), {})
-    inference = Inference(pipelines, refresh, Metrics(CollectorRegistry()), time.monotonic, counters=counters)
     empty = batch(3)
     empty.columns = {}
     with pytest.raises(Fault):
-        await inference.infer("double", 0, empty)
+        await inference(two_arms(counted=HOW), counters=counters).infer("double", 0, empty)
     assert counters.tick().arms == {}

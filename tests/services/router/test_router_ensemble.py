@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from headrace.hop.errors import Code, Fault, Reason
 from headrace.pipeline import EnsembleStage, ModelUse, parse
 from services.router.stages.ensemble import EnsembleRunner, votes, weighted_mean
 from services.router.stages.runner import StageResult
+from tests.services.router.stage_results import masks, values
 
 DOCUMENT = """
 pipeline: p
@@ -84,15 +86,6 @@ def failing(code: Code = Code.INTERNAL, reason: Reason = Reason.REASON_MODEL_FAI
 
 def asked(found: EnsembleStage, models: Mapping[str, Model], sent: Batch) -> StageResult:
     return asyncio.run(EnsembleRunner(found, models, time.monotonic).run(sent))
-
-
-def values(result: StageResult) -> list[float]:
-    [column] = result.columns
-    return [round(v, 4) for v in column.array.tolist()]
-
-
-def masks(result: StageResult) -> dict[str, list[bool]]:
-    return {name: mask.tolist() for name, mask in result.fallbacks.items()}
 
 
 @pytest.mark.parametrize("parallel", [True, False])
@@ -221,19 +214,15 @@ def test_members_of_different_types_are_refused() -> None:
 Shares = st.lists(st.floats(0.01, 100), min_size=1, max_size=5)
 
 
+def table(items: st.SearchStrategy[Any], members: int, rows: int) -> st.SearchStrategy[list[list[Any]]]:
+    return st.lists(st.lists(items, min_size=rows, max_size=rows), min_size=members, max_size=members)
+
+
 @given(Shares, st.data())
 def test_a_mean_lies_between_those_present(weights: list[float], data: st.DataObject) -> None:
     members, rows = len(weights), 4
-    numbers = st.floats(-1e3, 1e3)
-    x: NDArray[np.float64] = np.array(
-        data.draw(
-            st.lists(st.lists(numbers, min_size=rows, max_size=rows), min_size=members, max_size=members)
-        )
-    )
-    flags = st.lists(
-        st.lists(st.booleans(), min_size=rows, max_size=rows), min_size=members, max_size=members
-    )
-    present = np.array(data.draw(flags), bool)
+    x: NDArray[np.float64] = np.array(data.draw(table(st.floats(-1e3, 1e3), members, rows)))
+    present = np.array(data.draw(table(st.booleans(), members, rows)), bool)
     spoiled = np.where(present, x, np.nan)
     mean = weighted_mean(spoiled, present, np.array(weights))
     for row in range(rows):

@@ -29,10 +29,10 @@ from services.router.events.settings import EventsSettings
 from tests.disks import fill, tiny_disk
 from tests.redis_server import RedisServer
 from tests.services.monitoring.monitoring_outcomes import Log
-from tests.services.router.router_leaves import SCORED, Suite, batch_of, suite
+from tests.services.router.router_leaves import FREE, REGULATED, SCORED, Suite, batch_of, suite
 
 PRIVATE = SCORED.replace("key: {type: string}", "key: {type: string, pii: true}")
-REGULATED = SCORED.replace("deadline_ms", "regulated: true\ndeadline_ms", 1)
+BOTH = {"scored": REGULATED, "free": FREE}
 SLOW = {"wait_s": 0.02}
 
 
@@ -76,13 +76,11 @@ class World:
                 await asyncio.sleep(0.005)
 
     def metric(self, name: str, **labels: str) -> float:
-        registry = self.started.router.runtime.telemetry.registry
-        return registry.get_sample_value(f"headrace_router_{name}", labels) or 0.0
+        return self.started.sample(f"router_{name}", **labels) or 0.0
 
 
 @asynccontextmanager
 async def running(folder: Path, text: str = SCORED, **events: Any) -> AsyncIterator[World]:
-    (folder / "documents").mkdir()
     receiver = Receiver()
 
     @asynccontextmanager
@@ -96,11 +94,16 @@ async def running(folder: Path, text: str = SCORED, **events: Any) -> AsyncItera
             yield World(started, receiver)
 
 
-async def test_an_event_says_what_was_asked_and_what_was_answered(tmp_path: Path) -> None:
-    async with running(tmp_path) as world:
-        await world.started.ask("scored", batch_of(["ab", "?"], [1.0, -9.0], request_id="one"))
+async def events_of(folder: Path, keys: list[str], xs: list[float], *text: str, **events: Any) -> Receiver:
+    """What was received after a request with these rows."""
+    async with running(folder, *text, **events) as world:
+        await world.started.ask("scored", batch_of(keys, xs, request_id="one"))
         await world.until(lambda: bool(world.receiver.requests))
-    [group] = world.receiver.groups
+    return world.receiver
+
+
+async def test_an_event_has_the_request_and_the_answer(tmp_path: Path) -> None:
+    [group] = (await events_of(tmp_path, ["ab", "?"], [1.0, -9.0])).groups
     header, columns = group.header, group.batch.columns
     assert (header.pipeline, header.version, header.arm, header.experiment) == ("scored", 3, "live", "")
     assert [(m.stage, m.model, m.version, m.sha256) for m in header.models] == [
@@ -143,10 +146,8 @@ async def test_events_leave_by_a_stream_and_answers_do_not_wait_for_it(tmp_path:
 
 
 async def test_an_event_of_a_row_that_failed_says_why_and_has_no_outputs(tmp_path: Path) -> None:
-    async with running(tmp_path, SCORED.replace("on_missing: default", "on_missing: refuse")) as world:
-        await world.started.ask("scored", batch_of(["ab", "?"], [1.0, -9.0]))
-        await world.until(lambda: bool(world.receiver.requests))
-    [group] = world.receiver.groups
+    text = SCORED.replace("on_missing: default", "on_missing: refuse")
+    [group] = (await events_of(tmp_path, ["ab", "?"], [1.0, -9.0], text)).groups
     columns = group.batch.columns
     assert columns["@code"].array.tolist() == [0, int(Code.FAILED_PRECONDITION)]
     assert columns["@reason"].array.tolist() == [0, int(Reason.REASON_FEATURE_UNAVAILABLE)]
@@ -157,10 +158,9 @@ async def test_an_event_of_a_row_that_failed_says_why_and_has_no_outputs(tmp_pat
 async def test_personal_data_never_leaves_in_the_clear(tmp_path: Path) -> None:
     salt = tmp_path / "salt"
     salt.write_text("s" * 32)
-    async with running(tmp_path, PRIVATE, salt=salt) as world:
-        await world.started.ask("scored", batch_of(["secret-a", "secret-b", "secret-a"], [1.0, 2.0, 3.0]))
-        await world.until(lambda: bool(world.receiver.requests))
-    [request], [group] = world.receiver.requests, world.receiver.groups
+    keys = ["secret-a", "secret-b", "secret-a"]
+    receiver = await events_of(tmp_path, keys, [1.0, 2.0, 3.0], PRIVATE, salt=salt)
+    [request], [group] = receiver.requests, receiver.groups
     assert b"secret" not in request.SerializeToString()
     assert group.header.masked == ("key",)
     first, second, third = group.batch.columns["key"].ragged.to_list()
@@ -168,10 +168,7 @@ async def test_personal_data_never_leaves_in_the_clear(tmp_path: Path) -> None:
 
 
 async def test_without_a_salt_personal_data_is_left_out(tmp_path: Path) -> None:
-    async with running(tmp_path, PRIVATE) as world:
-        await world.started.ask("scored", batch_of(["secret"], [1.0]))
-        await world.until(lambda: bool(world.receiver.requests))
-    [group] = world.receiver.groups
+    [group] = (await events_of(tmp_path, ["secret"], [1.0], PRIVATE)).groups
     assert group.batch.columns["key"].text() == [None]
 
 
@@ -262,48 +259,39 @@ async def test_a_journal_that_cannot_be_written_refuses_the_regulated_alone_and_
 ) -> None:
     monkeypatch.setattr("services.router.events.regulated.journal._AGAIN_S", 0.01)
     (tmp_path / "journal").write_text("a file stands in the way")
-    (tmp_path / "documents").mkdir()
-    given = {"events": {"journal": {"folder": tmp_path / "journal"}}}
-    documents = {"scored": REGULATED, "free": SCORED.replace("pipeline: scored", "pipeline: free")}
-    async with suite(tmp_path / "documents", documents, **given) as started:
+    given = {"journal": {"folder": tmp_path / "journal"}}
+    async with suite(tmp_path / "documents", BOTH, events=given) as started:
         refused = await started.ask("scored", batch_of(["ab", "c"], [1.0, 2.0]))
         assert {e.reason for e in refused.batch.errors.values()} == {Reason.REASON_JOURNAL_UNAVAILABLE}
         assert {e.code for e in refused.batch.errors.values()} == {Code.UNAVAILABLE}
         assert len(refused.batch.errors) == 2
         assert not (await started.ask("free", batch_of(["ab"], [1.0]))).batch.errors
         (tmp_path / "journal").unlink()
-        async with asyncio.timeout(60):
-            while (await started.ask("scored", batch_of(["ab"], [1.0]))).batch.errors:
-                await asyncio.sleep(0.01)
+        await started.until_answered("scored")
 
 
 async def test_a_full_disk_refuses_the_regulated_alone_until_there_is_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("services.router.events.regulated.journal._AGAIN_S", 0.01)
-    (tmp_path / "documents").mkdir()
-    documents = {"scored": REGULATED, "free": SCORED.replace("pipeline: scored", "pipeline: free")}
     (tmp_path / "disk").mkdir()
     with tiny_disk(tmp_path / "disk") as disk:
-        given = {"events": {"journal": {"folder": disk / "journal"}}}
-        async with suite(tmp_path / "documents", documents, **given) as started:
+        given = {"journal": {"folder": disk / "journal"}}
+        async with suite(tmp_path / "documents", BOTH, events=given) as started:
             assert not (await started.ask("scored", batch_of(["ab"], [1.0]))).batch.errors
             filler = fill(disk, "filler")
             # The last block of the file may have room for some.
             for _ in range(200):
-                told = (await started.ask("scored", batch_of(["ab"], [1.0]))).batch.errors
-                if told:
+                refused = (await started.ask("scored", batch_of(["ab"], [1.0]))).batch.errors
+                if refused:
                     break
-            assert {e.reason for e in told.values()} == {Reason.REASON_JOURNAL_UNAVAILABLE}
-            registry = started.router.runtime.telemetry.registry
-            assert registry.get_sample_value("headrace_router_journal") == 0
+            assert {e.reason for e in refused.values()} == {Reason.REASON_JOURNAL_UNAVAILABLE}
+            assert started.sample("router_journal") == 0
             for _ in range(5):
                 assert not (await started.ask("free", batch_of(["ab"], [1.0]))).batch.errors
             filler.unlink()
-            async with asyncio.timeout(60):
-                while (await started.ask("scored", batch_of(["ab"], [1.0]))).batch.errors:
-                    await asyncio.sleep(0.01)
-            assert registry.get_sample_value("headrace_router_journal") == 1
+            await started.until_answered("scored")
+            assert started.sample("router_journal") == 1
 
 
 async def test_without_a_journal_regulated_predictions_are_refused_before_any_work(tmp_path: Path) -> None:
@@ -380,11 +368,8 @@ class Failing:
     ],
 )
 async def test_only_what_may_succeed_later_is_sent_again(code: Code, reason: Any, again: bool) -> None:
-    ring, receiver, registry = (
-        Waiting(),
-        Failing(Fault(code, reason, "no"), Fault(code, reason, "no")),
-        CollectorRegistry(),
-    )
+    fault = Fault(code, reason, "no")
+    ring, receiver, registry = Waiting(), Failing(fault, fault), CollectorRegistry()
     parts: Any = ring, ring, receiver, EventMetrics(registry), EventsSettings(), time.monotonic, Log()
     sending = sender.Sender(*parts)
     for _ in range(3):

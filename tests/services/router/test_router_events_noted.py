@@ -22,17 +22,15 @@ from services.router.events.regulated.journal_file import JournalFiles
 from services.router.events.ring import Notes, Ring
 from services.router.events.sender import Message
 from services.router.events.settings import EventsSettings
-from services.router.inference import Inference
-from services.router.metrics import Metrics
-from services.router.pipelines import Compiler, Pipelines
+from services.router.pipelines import Served
 from services.router.routes.run import FALLBACKS, bits
 from tests.services.monitoring.monitoring_outcomes import Log
-from tests.services.router.test_router_counted import Broken
-from tests.services.router.test_router_counted import Two as Arms
-from tests.services.router.test_router_routes import Multiplier, Two, batch, refresh, rules
+from tests.services.router.one_pipeline import inference
+from tests.services.router.test_router_counted import HOW, Broken
+from tests.services.router.test_router_routes import batch, odd_and_even, rules, two_arms
 
 MASK = Mask(b"s" * 32)
-SPLIT = {
+SPLIT: dict[str, Any] = {
     "rules": rules(candidate=[1.0], live=[2.0, 3.0]),
     "assign": {"weights": {"live": 0.5, "candidate": 0.5}, "by": "x", "salt": "s"},
 }
@@ -41,7 +39,7 @@ SPLIT = {
 class World:
     """An inference whose events are kept here. `regulated`: those of the journal in `folder`."""
 
-    def __init__(self, pipelines: Pipelines, folder: Path) -> None:
+    def __init__(self, found: Served, folder: Path) -> None:
         metrics, self.messages = EventMetrics(CollectorRegistry()), list[Message]()
         notes = Notes(4096, time.time)
         self.ring = Ring(EventsSettings(), notes, metrics, time.monotonic, Log())
@@ -49,10 +47,7 @@ class World:
         self.files = JournalFiles(folder, 1 << 20, 1 << 20)
         parts: Any = self.files, Notes(4096, time.time), self.builder, self, metrics, time.monotonic, Log()
         self.journal = Journal(*parts)
-        meter = Metrics(CollectorRegistry())
-        self.inference = Inference(
-            pipelines, refresh, meter, time.monotonic, (self.ring,), journal=self.journal
-        )
+        self.inference = inference(found, (self.ring,), journal=self.journal)
 
     def encode(self, message: Message) -> bytes:
         self.messages.append(message)
@@ -79,7 +74,7 @@ def of_two_tenants(count: int) -> Batch:
 async def test_an_event_names_the_row_of_its_request_whatever_arms_the_others_got(
     count: int, tmp_path: Path
 ) -> None:
-    world = World(Arms(Compiler({"model": Multiplier}), SPLIT), tmp_path)
+    world = World(two_arms(counted=HOW, **SPLIT), tmp_path)
     asked = of_two_tenants(count)
     await world.inference.infer("double", 0, asked)
     await world.inference.infer("double", 0, asked)
@@ -92,7 +87,7 @@ async def test_an_event_names_the_row_of_its_request_whatever_arms_the_others_go
 
 
 async def test_the_key_that_decided_is_there_as_a_hash_of_the_column(tmp_path: Path) -> None:
-    world = World(Arms(Compiler({"model": Multiplier}), SPLIT), tmp_path)
+    world = World(two_arms(counted=HOW, **SPLIT), tmp_path)
     await world.inference.infer("double", 0, batch(20))
     found: dict[float, bytes] = {}
     for group in world.groups():
@@ -103,7 +98,7 @@ async def test_the_key_that_decided_is_there_as_a_hash_of_the_column(tmp_path: P
 
 
 async def test_without_a_key_there_is_no_hash(tmp_path: Path) -> None:
-    world = World(Two(Compiler({"model": Multiplier})), tmp_path)
+    world = World(odd_and_even(), tmp_path)
     await world.inference.infer("two", 0, batch(4))
     assert not any("@key" in group.batch.columns for group in world.groups())
 
@@ -114,7 +109,7 @@ async def test_a_run_that_raises_has_events_without_outputs(
     regulated: bool, split: bool, tmp_path: Path
 ) -> None:
     changes = SPLIT if split else {}
-    world = World(Arms(Compiler({"model": Broken}), changes), tmp_path)
+    world = World(two_arms(Broken, HOW, **changes), tmp_path)
     asked = batch(20)
     if regulated:
         asked = asked.with_columns([Column.of("@regulated", np.ones(20, bool))])
@@ -130,7 +125,7 @@ async def test_a_run_that_raises_has_events_without_outputs(
 
 
 async def test_a_batch_that_does_not_fit_has_events_with_its_fault(tmp_path: Path) -> None:
-    world = World(Arms(Compiler({"model": Multiplier}), {}), tmp_path)
+    world = World(two_arms(counted=HOW), tmp_path)
     wrong = Batch.of(batch(3).rows, [Column.of("x", np.zeros(3, np.int64))])
     with pytest.raises(Fault):
         await world.inference.infer("double", 0, wrong)
@@ -142,7 +137,7 @@ async def test_a_batch_that_does_not_fit_has_events_with_its_fault(tmp_path: Pat
 
 
 async def test_batches_with_other_fallbacks_are_one_group(tmp_path: Path) -> None:
-    world, kept = World(Arms(Compiler({"model": Multiplier}), {}), tmp_path), list[Noted]()
+    world, kept = World(two_arms(counted=HOW), tmp_path), list[Noted]()
     names = [f"f{i}" for i in range(5)]
     drawn, told = np.random.default_rng(3), list[set[str]]()
     for size in (1, 3, 1, 2, 5, 1, 1, 4):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,9 +18,8 @@ from services.router.events.regulated.collection import Collection
 from services.router.events.regulated.journal_file import JournalFiles
 from tests.encryption_keys import Keys
 from tests.services.monitoring.monitoring_outcomes import Log
-from tests.services.router.router_leaves import SCORED, Suite, batch_of, suite
+from tests.services.router.router_leaves import FREE, REGULATED, Suite, batch_of, suite
 
-REGULATED = SCORED.replace("deadline_ms", "regulated: true\ndeadline_ms", 1)
 PLANTED = "planted-value"
 
 
@@ -144,19 +142,12 @@ async def test_without_keys_the_regulated_alone_are_refused_until_they_are_there
         assert str(keys.file) not in str(answer.batch.errors)
         assert not (await started.ask("free", batch_of(["ab"], [1.0]))).batch.errors
         keys.put_back()
-        async with asyncio.timeout(60):
-            while (await started.ask("scored", batch_of(["ab"], [1.0]))).batch.errors:
-                await asyncio.sleep(0.01)
+        await started.until_answered("scored")
 
 
 @asynccontextmanager
 async def router(folder: Path, keys: Keys, **settings: Any) -> AsyncIterator[Suite]:
-    (folder / "documents").mkdir()
-    given = {
-        "events": {"journal": {"folder": folder / "journal"}},
-        "encryption": {"file": keys.file},
-        **settings,
-    }
-    documents = {"scored": REGULATED, "free": SCORED.replace("pipeline: scored", "pipeline: free")}
-    async with suite(folder / "documents", documents, **given) as started:
+    journal = {"journal": {"folder": folder / "journal"}}
+    given = {"events": journal, "encryption": {"file": keys.file}, **settings}
+    async with suite(folder / "documents", {"scored": REGULATED, "free": FREE}, **given) as started:
         yield started

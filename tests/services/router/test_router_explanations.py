@@ -11,24 +11,18 @@ from typing import Any
 import pytest
 
 from headrace.api.monitoring.v1 import events_pb2, explanations_pb2
-from headrace.api.router.v1 import explain_pb2, router_pb2
+from headrace.api.router.v1 import explain_pb2
 from headrace.columns import Batch, encode
 from headrace.events import messages
 from headrace.hop import config
-from headrace.hop.call import Call, unary
+from headrace.hop.call import Call, Method
 from headrace.hop.definition import Definition, Service
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.testing import served
-from tests.services.router.router_leaves import SCORED, Suite, batch_of, suite
+from tests.services.router.router_leaves import SCORED, Suite, batch_of, router_method, suite
 
-EXPLAIN = unary(
-    router_pb2.DESCRIPTOR,
-    "RouterService",
-    "Explain",
-    explain_pb2.ExplainRequest,
-    explain_pb2.ExplainResponse,
-    idempotent=True,
-)
+EXPLAIN: Method[explain_pb2.ExplainRequest, explain_pb2.ExplainResponse]
+EXPLAIN = router_method("Explain", explain_pb2)
 # y = x + score, and the score is the length of the key: so contributions are known.
 BASE = "explanations: {demanded: true, base: {x: 1.0, score: 2.0}}\noutputs:"
 # No stage is late on a busy machine: a row that it failed would not be explained.
@@ -104,7 +98,7 @@ async def until(what: Any) -> None:
 
 
 def metric(started: Suite, name: str, **labels: str) -> float:
-    return started.router.runtime.telemetry.registry.get_sample_value(name, labels) or 0.0
+    return started.sample(f"router_{name}", **labels) or 0.0
 
 
 async def explain(started: Suite, batch: Batch, **fields: Any) -> Sequence[explain_pb2.RowExplanation]:
@@ -130,9 +124,7 @@ async def test_each_prediction_is_explained_after_its_answer(tmp_path: Path, tex
         # An explanation names the prediction as its event does.
         await until(lambda: len(monitoring.ids) == 2)
         assert {e.prediction_id for e in monitoring.explained} == monitoring.ids
-        assert (
-            metric(started, "headrace_router_explanations_total", pipeline="scored", result="explained") == 2
-        )
+        assert metric(started, "explanations_total", pipeline="scored", result="explained") == 2
 
 
 async def test_features_are_those_that_the_answer_had(tmp_path: Path) -> None:
@@ -176,28 +168,30 @@ async def test_what_does_not_fit_is_dropped_and_counted(tmp_path: Path) -> None:
     async with running(tmp_path, DEMANDING, explanations={"max_waiting_rows": 1}) as (started, monitoring):
         started.executor.hook = hold
         await started.ask("scored", batch_of(["a"], [1.0]))
-        await until(lambda: metric(started, "headrace_router_explanations_waiting_rows") == 1)
+        await until(lambda: metric(started, "explanations_waiting_rows") == 1)
         for _ in range(3):
             await started.ask("scored", batch_of(["a"], [1.0]))
         labels = {"pipeline": "scored", "result": "queue_rows"}
-        await until(lambda: metric(started, "headrace_router_explanations_total", **labels) == 2)
+        await until(lambda: metric(started, "explanations_total", **labels) == 2)
         held.set()
         await until(lambda: len(monitoring.explained) == 2)
         counted = sum(d.prediction_count for r in monitoring.requests for d in r.demanded)
         assert counted == 4
 
 
-async def test_a_failing_model_fails_no_answer_and_is_counted(tmp_path: Path) -> None:
-    async def fail(batch: Batch) -> None:
-        if batch.rows.priorities[0] == 0:
-            raise Fault(Code.INTERNAL, Reason.REASON_MODEL_FAILED, "broken")
+async def fail(batch: Batch) -> None:
+    """Of the model: it fails explanations alone."""
+    if batch.rows.priorities[0] == 0:
+        raise Fault(Code.INTERNAL, Reason.REASON_MODEL_FAILED, "broken")
 
+
+async def test_a_failing_model_fails_no_answer_and_is_counted(tmp_path: Path) -> None:
     async with running(tmp_path, DEMANDING) as (started, monitoring):
         started.executor.hook = fail
         reply = await started.ask("scored", batch_of(["a"], [1.0]))
         assert not reply.batch.errors
         labels = {"pipeline": "scored", "result": "failed"}
-        await until(lambda: metric(started, "headrace_router_explanations_total", **labels) == 1)
+        await until(lambda: metric(started, "explanations_total", **labels) == 1)
         started.executor.hook = None
         await started.ask("scored", batch_of(["a"], [1.0]))
         await until(lambda: monitoring.explained)
@@ -238,7 +232,7 @@ async def test_what_may_have_arrived_is_told_again_as_it_was(tmp_path: Path) -> 
         await until(lambda: monitoring.refused)
         await started.ask("scored", batch_of(["ab", "abc"], [3.0, 1.0]))
         labels = {"pipeline": "scored", "result": "explained"}
-        await until(lambda: metric(started, "headrace_router_explanations_total", **labels) == 3)
+        await until(lambda: metric(started, "explanations_total", **labels) == 3)
         monitoring.fault = None
         await until(lambda: len(monitoring.explained) >= 3 and sum(once(monitoring).values()) >= 3)
         assert sum(once(monitoring).values()) == 3
@@ -263,11 +257,7 @@ def took(monitoring: Monitoring) -> dict[tuple[str, str], tuple[int, int, frozen
         who = work.tenant, work.pipeline
         count, rows, names = found.get(who, (0, 0, frozenset()))
         assert all(us > 0 for us in work.busy_us.values())
-        found[who] = (
-            count + work.explanation_count,
-            rows + work.row_count,
-            names | frozenset(work.busy_us),
-        )
+        found[who] = count + work.explanation_count, rows + work.row_count, names | frozenset(work.busy_us)
     return found
 
 
@@ -284,10 +274,6 @@ async def test_what_explanations_took_is_told_of_those_that_are_asked_for_too(tm
 
 
 async def test_what_a_failed_explanation_took_is_told(tmp_path: Path) -> None:
-    async def fail(batch: Batch) -> None:
-        if batch.rows.priorities[0] == 0:
-            raise Fault(Code.INTERNAL, Reason.REASON_MODEL_FAILED, "broken")
-
     async with running(tmp_path, DEMANDING) as (started, monitoring):
         started.executor.hook = fail
         await started.ask("scored", batch_of(["a"], [1.0]))

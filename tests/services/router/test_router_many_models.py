@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from headrace.columns.batch_codec import BatchCall
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.pipeline import models_of, read_model_uses
 from headrace.pipeline.models import Decision
-from tests.services.router.router_leaves import HEAD, Suite, batch_of, suite
+from tests.services.router.router_leaves import HEAD, Hook, Suite, batch_of, suite
 
 CASCADE = f"""pipeline: cascade
 {HEAD}
@@ -42,7 +42,6 @@ stages:
 outputs: [y]
 """
 CALLS = 40
-Hook = Callable[[Batch], Awaitable[Batch | None]]
 
 
 @pytest.fixture
@@ -71,7 +70,7 @@ async def never(batch: Batch) -> Batch:
 
 
 def sample(running: Suite, name: str, **labels: str) -> float | None:
-    return running.router.runtime.telemetry.registry.get_sample_value(f"headrace_router_{name}", labels)
+    return running.sample(f"router_{name}", **labels)
 
 
 async def test_a_cascade_answers_with_both_models_and_says_so(running: Suite) -> None:
@@ -81,11 +80,8 @@ async def test_a_cascade_answers_with_both_models_and_says_so(running: Suite) ->
     assert [(m.stage, m.model) for m in decision.models] == [("score", "small"), ("score", "large")]
     assert reply.batch.columns["@models/score"].array.tolist() == [1, 3, 1]
     stages = [t.stage for t in reply.batch.timings]
-    assert [s for s in stages if s in ("score", "score/light", "score/heavy")] == [
-        "score",
-        "score/light",
-        "score/heavy",
-    ]
+    expected = ["score", "score/light", "score/heavy"]
+    assert [s for s in stages if s in expected] == expected
     labels = {"pipeline": "cascade", "stage": "score"}
     assert sample(running, "member_rows_total", **labels, member="small") == 3
     assert sample(running, "member_rows_total", **labels, member="large") == 1
@@ -109,9 +105,7 @@ async def test_a_heavy_model_that_always_fails_stops_no_row(running: Suite, hook
         assert reply.batch.columns["y"].array.tolist() == [0.5, 1.0]
         assert list(reply.response.fallbacks) == ["cascade/score:light"]
         assert reply.batch.columns["@fallbacks"].array.tolist() == [1, 0]
-    labels = {"callee": "executor", "replica": "0"}
-    registry = running.router.runtime.telemetry.registry
-    assert registry.get_sample_value("headrace_hop_breaker_state", labels) == 0
+    assert running.sample("hop_breaker_state", callee="executor", replica="0") == 0
     assert sample(running, "fallback_rows_total", pipeline="cascade", fallback="cascade/score:light") == CALLS
 
 
@@ -123,9 +117,7 @@ async def test_a_heavy_model_that_never_answers_in_time_stops_no_row(running: Su
         reply = await infer(BatchCall(("hurried", 0), batch_of(["a"], [0.5], budget_s=60.0)))
         assert not reply.batch.errors
         assert list(reply.response.fallbacks) == ["cascade/score:light"]
-    labels = {"callee": "executor", "replica": "0"}
-    registry = running.router.runtime.telemetry.registry
-    assert registry.get_sample_value("headrace_hop_breaker_state", labels) == 0
+    assert running.sample("hop_breaker_state", callee="executor", replica="0") == 0
 
 
 @pytest.mark.parametrize("hook", [failed_rows, not_loaded])

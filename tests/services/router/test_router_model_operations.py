@@ -11,16 +11,15 @@ from typing import Any
 import pytest
 
 from headrace.api.executor.v1 import executor_pb2
-from headrace.api.router.v1 import router_pb2 as pb
 from headrace.hop import config
-from headrace.hop.call import Method, unary
+from headrace.hop.call import Method
 from headrace.hop.client.dial import Client
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.server.serve import serving
 from headrace.hop.testing import served
 from services.router.config import RouterConfig
 from services.router.wiring import SERVICE
-from tests.services.router.router_leaves import Executor, _definition
+from tests.services.router.router_leaves import Executor, _definition, router_method
 
 ACTIVE, LOADING = executor_pb2.MODEL_STATE_ACTIVE, executor_pb2.MODEL_STATE_LOADING
 UNTRUSTED = Fault(
@@ -28,13 +27,9 @@ UNTRUSTED = Fault(
 )
 
 
-def method(name: str, request: Any, response: Any) -> Method[Any, Any]:
-    return unary(pb.DESCRIPTOR, "RouterService", name, request, response, idempotent=False)
-
-
-INDEX = method("IndexModels", pb.IndexModelsRequest, pb.IndexModelsResponse)
-LOAD = method("LoadModel", pb.LoadModelRequest, pb.LoadModelResponse)
-UNLOAD = method("UnloadModel", pb.UnloadModelRequest, pb.UnloadModelResponse)
+INDEX = router_method("IndexModels", idempotent=False)
+LOAD = router_method("LoadModel", idempotent=False)
+UNLOAD = router_method("UnloadModel", idempotent=False)
 
 
 class Operator:
@@ -94,20 +89,16 @@ async def test_a_refusal_comes_through_with_its_reason(tmp_path: Path, call: Met
         with pytest.raises(Fault) as caught:
             await operator.ask(call, model="m", version="1")
         fault = caught.value
-        assert (fault.code, fault.reason, fault.message) == (
-            UNTRUSTED.code,
-            UNTRUSTED.reason,
-            UNTRUSTED.message,
-        )
+        told = fault.code, fault.reason, fault.message
+        assert told == (UNTRUSTED.code, UNTRUSTED.reason, UNTRUSTED.message)
         assert fault.metadata["model"] == "m"
 
 
 async def test_one_replica_that_refuses_is_told_with_how_many_did_not(tmp_path: Path) -> None:
     async with replicas(tmp_path, 2) as (operator, executors):
         executors[1].refusal = UNTRUSTED
-        with pytest.raises(
-            Fault, match="1 of 2 executors did it, another did not: it is not signed"
-        ) as caught:
+        says = "1 of 2 executors did it, another did not: it is not signed"
+        with pytest.raises(Fault, match=says) as caught:
             await operator.ask(LOAD, model="m", version="2")
         assert caught.value.reason == Reason.REASON_MODEL_UNTRUSTED
 

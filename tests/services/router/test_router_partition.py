@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from prometheus_client import CollectorRegistry
 
 from headrace.api.executor.v1 import executor_pb2
 from headrace.api.router.v1 import router_pb2
@@ -27,14 +26,14 @@ from headrace.releases.first import first_release
 from services.router.clients import HopReplicas
 from services.router.config import RouterConfig
 from services.router.inference import Inference
-from services.router.metrics import Metrics
-from services.router.pipelines import Compiler, Pipelines, Served
+from services.router.pipelines import Compiler, Served
 from services.router.routes.partition import RowPartition
 from services.router.stages.by_replica import REPLICA, run_by_replica
 from services.router.stages.registry import connected
 from services.router.stages.runner import StageResult
 from services.router.wiring import SERVICE
-from tests.services.router.router_leaves import INFER, Executor, _definition
+from tests.services.router.one_pipeline import inference
+from tests.services.router.router_leaves import INFER, Executor, _definition, failing
 
 DOCUMENT = """\
 pipeline: keyed
@@ -45,18 +44,6 @@ stages:
   - {model: m, name: m, inputs: {numbers: x}, outputs: {total: {column: y, type: float32}}}
 outputs: [y]
 """
-
-
-class OnlyOne(Pipelines):
-    def __init__(self, found: Served) -> None:
-        self._only = found
-
-    def find(self, name: str, version: int) -> Served:
-        return self._only
-
-
-async def refresh() -> None:
-    """Nothing changes here."""
 
 
 def batch_of(keys: list[str | None]) -> Batch:
@@ -101,10 +88,8 @@ async def running() -> AsyncIterator[Running]:
         # Three replicas never have four times their mean, so nothing is passed on.
         steady = Partition(by="key", load_factor=4)
         by_key = RowPartition(steady, HopReplicas(client, time.monotonic), time.monotonic)
-        pipelines = OnlyOne(Served(plain.pipeline, plain.routes, partition=by_key))
-        yield Running(
-            executors, harnesses, Inference(pipelines, refresh, Metrics(CollectorRegistry()), time.monotonic)
-        )
+        found = Served(plain.pipeline, plain.routes, partition=by_key)
+        yield Running(executors, harnesses, inference(found))
 
 
 async def ask(running: Running, keys: list[str | None]) -> Batch:
@@ -147,10 +132,7 @@ async def test_a_replica_that_fails_fails_its_rows_alone(running: Running) -> No
     await ask(running, keys)
     homes = running.homes()
 
-    async def fail(batch: Batch) -> None:
-        raise Fault(Code.INVALID_ARGUMENT, Reason.REASON_MODEL_FAILED, "broken")
-
-    running.executors[2].hook = fail
+    running.executors[2].hook = failing(Code.INVALID_ARGUMENT, Reason.REASON_MODEL_FAILED)
     result = (await running.inference.infer("keyed", 0, batch_of(keys))).batch
     assert set(result.errors) == {i for i, key in enumerate(keys) if homes[str(key)] == {2}}
     assert {e.stage for e in result.errors.values()} == {"m"}
@@ -183,18 +165,17 @@ async def test_the_router_partitions_what_a_release_says(tmp_path: Path) -> None
     assert not executors[0].seen.keys() & executors[1].seen.keys()
 
 
-class OneReplica:
-    def healthy(self) -> Mapping[str, int]:
-        return {"unix:/a": 0}
+@dataclass
+class Replicas:
+    places: Mapping[str, int]
 
-
-class ThreeReplicas:
     def healthy(self) -> Mapping[str, int]:
-        return {"unix:/a": 0, "unix:/b": 1, "unix:/c": 5}
+        return self.places
 
 
 def test_a_row_without_a_key_goes_anywhere() -> None:
-    by_key = RowPartition(Partition(by="key"), ThreeReplicas(), lambda: 0.0)
+    three = Replicas({"unix:/a": 0, "unix:/b": 1, "unix:/c": 5})
+    by_key = RowPartition(Partition(by="key"), three, lambda: 0.0)
     marked = by_key.mark(batch_of([*map(str, range(50)), None]))
     places = marked.columns[REPLICA].array.tolist()
     assert set(places[:50]) == {0, 1, 5}
@@ -205,7 +186,8 @@ def test_a_row_without_a_key_goes_anywhere() -> None:
 
 def test_one_replica_needs_no_partition() -> None:
     whole = batch_of(["a"])
-    assert RowPartition(Partition(by="key"), OneReplica(), lambda: 0.0).mark(whole) is whole
+    one = Replicas({"unix:/a": 0})
+    assert RowPartition(Partition(by="key"), one, lambda: 0.0).mark(whole) is whole
 
 
 # What happens to the rows of a replica: an answer, or a failure of some rows, of all of them, or of the call.

@@ -22,7 +22,6 @@ PRIVATE = SCORED.replace("key: {type: string}", "key: {type: string, pii: true}"
 
 @asynccontextmanager
 async def running(folder: Path, text: str = SCORED, **recording: Any) -> AsyncIterator[Suite]:
-    (folder / "documents").mkdir()
     given = {"folder": folder / "recordings", **recording}
     async with suite(folder / "documents", {"scored": text}, recording=given) as started:
         yield started
@@ -33,8 +32,7 @@ def recorded(folder: Path) -> list[Record]:
 
 
 def metric(started: Suite, name: str, **labels: str) -> float:
-    value = started.router.runtime.telemetry.registry.get_sample_value(name, labels)
-    return 0.0 if value is None else value
+    return started.sample(name, **labels) or 0.0
 
 
 async def test_a_batch_is_recorded_with_its_values_and_its_answer(tmp_path: Path) -> None:
@@ -49,11 +47,8 @@ async def test_a_batch_is_recorded_with_its_values_and_its_answer(tmp_path: Path
         await started.ask("scored", batch_of(["ab", "abc"], [1.0, -9.0], request_id="two"))
     # Also what waited when the router stopped.
     one, two = recorded(tmp_path)
-    assert (one.pipeline, one.inputs.rows.request_ids, one.inputs.rows.tenants) == (
-        "scored",
-        ["one", "one"],
-        ["tenant", "tenant"],
-    )
+    assert one.pipeline == "scored"
+    assert (one.inputs.rows.request_ids, one.inputs.rows.tenants) == (["one"] * 2, ["tenant"] * 2)
     assert one.inputs.columns["key"].text() == ["ab", "?"]
     assert one.features["score"].is_valid().tolist() == [True, False]
     assert one.features["@source/user"].array.tolist() == [1, 2]
@@ -63,8 +58,8 @@ async def test_a_batch_is_recorded_with_its_values_and_its_answer(tmp_path: Path
     assert [(m.model, m.version, m.sha256) for m in one.decision.models] == [("adder", "7", "ab" * 32)]
     assert one.decision.route == "live"
     assert two.answer.errors[0].stage == "store"
-    assert metric(started, "headrace_router_recorded_rows_total") == 4
-    assert metric(started, "headrace_router_recording") == 1
+    assert metric(started, "router_recorded_rows_total") == 4
+    assert metric(started, "router_recording") == 1
 
 
 @pytest.mark.parametrize("stored", [False, True])
@@ -107,11 +102,11 @@ async def test_a_folder_that_cannot_be_written_disturbs_nobody_and_heals(
                 while metric(started, name, **labels) < least:
                     await ask()
 
-        await until("headrace_router_unrecorded_rows_total", 3, reason="disk")
-        assert metric(started, "headrace_router_recording") == 0
+        await until("router_unrecorded_rows_total", 3, reason="disk")
+        assert metric(started, "router_recording") == 0
         (tmp_path / "recordings").unlink()
-        await until("headrace_router_recorded_rows_total", 2)
-        assert metric(started, "headrace_router_recording") == 1
+        await until("router_recorded_rows_total", 2)
+        assert metric(started, "router_recording") == 1
     assert len(recorded(tmp_path)) >= 2
 
 
@@ -127,5 +122,5 @@ async def test_what_waits_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyP
             await started.ask("scored", batch_of(["ab"], [1.0], request_id=f"r{i}"))
         monkeypatch.undo()
         # One is being written, one waits.
-        assert metric(started, "headrace_router_unrecorded_rows_total", reason="full") == 8
+        assert metric(started, "router_unrecorded_rows_total", reason="full") == 8
         released.set()

@@ -13,24 +13,14 @@ import numpy as np
 from headrace.api.executor.v1 import executor_pb2
 from headrace.api.router.v1 import router_pb2 as pb
 from headrace.columns import Batch, Column, Rows, encode
-from headrace.hop.call import unary
 from headrace.hop.testing import Harness, served
 from headrace.pipeline import parse
 from headrace.releases import Arm, FileReleases, Release
 from headrace.releases.first import first_release
 from services.router.wiring import SERVICE
-from tests.services.router.router_leaves import Executor, _definition
+from tests.services.router.router_leaves import INFER, LIST, Executor, _definition
 
 ACTIVE, LOADING = executor_pb2.MODEL_STATE_ACTIVE, executor_pb2.MODEL_STATE_LOADING
-INFER = unary(pb.DESCRIPTOR, "RouterService", "Infer", pb.InferRequest, pb.InferResponse, idempotent=True)
-LIST = unary(
-    pb.DESCRIPTOR,
-    "RouterService",
-    "ListPipelines",
-    pb.ListPipelinesRequest,
-    pb.ListPipelinesResponse,
-    idempotent=True,
-)
 DOCUMENT = """
 pipeline: p
 version: 1

@@ -22,20 +22,11 @@ from headrace.ticks import ArmFigures, ArmName, Tick
 from headrace.ticks.messages import read
 from services.router.metrics import Metrics
 from services.router.pipelines import Pipelines
-from services.router.ticks.counters import NO_RELEASE, Counters
+from services.router.ticks.counters import Counters
 from services.router.ticks.reporter import Receipt, Reporter
-from tests.services.router.router_leaves import SCORED, batch_of, suite
-from tests.services.router.tick_rows import answer, part
-
-
-@dataclass
-class Log:
-    lines: list[str] = field(default_factory=list)
-
-    def info(self, event: str, **_: Any) -> None:
-        self.lines.append(event)
-
-    warning = error = info
+from tests.services.monitoring.monitoring_outcomes import Log
+from tests.services.router.router_leaves import SCORED, batch_of, failing, suite
+from tests.services.router.tick_rows import count
 
 
 @dataclass
@@ -64,22 +55,15 @@ def reporter(receiver: Receiver, counters: Counters, log: Log) -> Reporter:
 
 async def test_what_fails_is_told_again_and_said_once() -> None:
     receiver, counters, log = Receiver([[GONE], GONE, [GONE, FINE], [BEHIND], [FINE]]), Counters(), Log()
-    batch = answer([0.1])
-    counters.answered(NO_RELEASE, part(batch), batch, 0.1)
+    count(counters)
     one = reporter(receiver, counters, log)
     for _ in range(5):
         await one.report()
-    counters.answered(NO_RELEASE, part(batch), batch, 0.1)
+    count(counters)
     await one.report()
-    assert [(tick.base, len(tick.arms)) for tick in receiver.ticks] == [
-        (0, 1),
-        (0, 1),
-        (0, 1),
-        (3, 0),
-        (0, 1),
-        (5, 1),
-    ]
-    assert log.lines == ["ticks can't be reported; they are counted on", "ticks are reported again"]
+    sent = [(tick.base, len(tick.arms)) for tick in receiver.ticks]
+    assert sent == [(0, 1), (0, 1), (0, 1), (3, 0), (0, 1), (5, 1)]
+    assert log.events == ["ticks can't be reported; they are counted on", "ticks are reported again"]
 
 
 async def test_the_most_routers_that_a_replica_hears_are_told_and_hold_until_another_number_is_said() -> None:
@@ -104,7 +88,7 @@ async def test_the_loop_outlives_every_error() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert log.lines[0] == "ticks can't be reported; they are counted on"
+    assert log.events[0] == "ticks can't be reported; they are counted on"
 
 
 async def test_closing_tells_what_is_left_and_survives_a_receiver_that_hangs(
@@ -112,8 +96,7 @@ async def test_closing_tells_what_is_left_and_survives_a_receiver_that_hangs(
 ) -> None:
     receiver, counters, log = Receiver(), Counters(), Log()
     one = reporter(receiver, counters, log)
-    batch = answer([0.1])
-    counters.answered(NO_RELEASE, part(batch), batch, 0.1)
+    count(counters)
     await one.close()
     assert receiver.ticks[-1].arms.keys() == {ArmName("flights", 0, "live")}
     monkeypatch.setattr("services.router.ticks.reporter._LAST_S", 0.001)
@@ -196,11 +179,8 @@ async def test_what_a_running_router_answers_is_reported(
 async def test_errors_of_ours_are_counted_and_the_last_rows_are_told_at_the_stop(tmp_path: Path) -> None:
     leaf = MonitoringLeaf()
 
-    async def fail(_: Any) -> None:
-        raise Fault(Code.INTERNAL, Reason.REASON_MODEL_FAILED, "broken")
-
     async with monitored(tmp_path, leaf) as running:
-        running.executor.hook = fail
+        running.executor.hook = failing(Code.INTERNAL, Reason.REASON_MODEL_FAILED)
         await running.ask("scored", batch_of(["ann", "bob"], [1.0, 2.0]))
     [figures] = leaf.figures().values()
     assert (figures.rows, figures.errors) == (2, 2)

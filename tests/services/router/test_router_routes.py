@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from prometheus_client import CollectorRegistry
 
 from headrace.columns import Batch, Column, Rows
 from headrace.hop.errors import Code, Fault, Reason
@@ -17,13 +16,13 @@ from headrace.hop.testing import served
 from headrace.pipeline import DocumentError, ModelStage, ModelUse, parse
 from headrace.releases import Released
 from headrace.releases.document import validated
-from services.router.inference import Inference
-from services.router.metrics import Metrics
 from services.router.pipelines import Compiler, Pipelines, Served
 from services.router.routes.route import Route, Share
 from services.router.routes.table import RouteTable
 from services.router.stages.runner import StageResult
+from services.router.ticks.counters import NO_RELEASE, Counted
 from services.router.wiring import SERVICE
+from tests.services.router.one_pipeline import inference
 from tests.services.router.router_leaves import SCORED
 
 DOCUMENT = """\
@@ -38,6 +37,7 @@ stages:
     outputs: {y: {column: y, type: float32}}
 outputs: [y]
 """
+HALVES = {"weights": {"live": 0.5, "candidate": 0.5}, "by": "x"}
 
 
 class Multiplier:
@@ -63,26 +63,17 @@ class OddAndEven:
         return [Share(route, np.arange(i, len(batch), 2)) for i, route in enumerate(routes)]
 
 
-class Two(Pipelines):
+def odd_and_even() -> Served:
     """One pipeline with two routes."""
-
-    def __init__(self, compiler: Compiler) -> None:
-        super().__init__(compiler)
-        self._both = [
-            compiler.compile(Released.of(parse(DOCUMENT.replace("NAME", name), "two.yaml")))
-            for name in ("times2", "times10")
-        ]
-
-    def find(self, name: str, version: int) -> Served:
-        routes = tuple(
-            Route(s.pipeline.stages[0].name + str(i), s.routes[0].plan, s.routes[0].runners)
-            for i, s in enumerate(self._both)
-        )
-        return Served(self._both[0].pipeline, routes, OddAndEven())
-
-
-async def refresh() -> None:
-    """Nothing changes here."""
+    compiler = Compiler({"model": Multiplier})
+    both = [
+        compiler.compile(Released.of(parse(DOCUMENT.replace("NAME", name), "two.yaml")))
+        for name in ("times2", "times10")
+    ]
+    routes = tuple(
+        Route(f"times{i}", served.routes[0].plan, served.routes[0].runners) for i, served in enumerate(both)
+    )
+    return Served(both[0].pipeline, routes, OddAndEven())
 
 
 def batch(count: int) -> Batch:
@@ -91,9 +82,7 @@ def batch(count: int) -> Batch:
 
 
 async def test_each_row_takes_its_route() -> None:
-    compiler = Compiler({"model": Multiplier})
-    inference = Inference(Two(compiler), refresh, Metrics(CollectorRegistry()), time.monotonic)
-    answer = await inference.infer("double", 0, batch(5))
+    answer = await inference(odd_and_even()).infer("double", 0, batch(5))
     assert answer.batch.columns["y"].array.tolist() == [0.0, 10.0, 4.0, 30.0, 8.0]
     assert answer.batch.columns["@decision"].array.tolist() == [0, 1, 0, 1, 0]
     assert [(d.route, d.models[0].model, d.release) for d in answer.decisions] == [
@@ -102,40 +91,28 @@ async def test_each_row_takes_its_route() -> None:
     ]
 
 
-class Arms(Pipelines):
+def two_arms(runner: type[Multiplier] = Multiplier, counted: Counted = NO_RELEASE, **changes: Any) -> Served:
     """One pipeline whose release has two arms, of two versions of the document."""
-
-    def __init__(self, compiler: Compiler, changes: dict[str, Any]) -> None:
-        super().__init__(compiler)
-        texts = {"live": DOCUMENT.replace("NAME", "times2"), "candidate": DOCUMENT.replace("NAME", "times10")}
-        texts["candidate"] = texts["candidate"].replace("version: 1", "version: 2")
-        compiled = {
-            arm: compiler.compile(Released.of(parse(text, f"{arm}.yaml"))) for arm, text in texts.items()
-        }
-        arm = {"version": 1, "revision": "ab" * 32}
-        values = {"pipeline": "double", "number": 4, "arms": dict.fromkeys(texts, arm), **changes}
-        table = RouteTable.compile(validated("double", values), {a: c.pipeline for a, c in compiled.items()})
-        routes = tuple(Route(a, c.routes[0].plan, c.routes[0].runners) for a, c in compiled.items())
-        self._served = Served(compiled["live"].pipeline, routes, table)
-
-    def find(self, name: str, version: int) -> Served:
-        return self._served
+    compiler = Compiler({"model": runner})
+    texts = {"live": DOCUMENT.replace("NAME", "times2"), "candidate": DOCUMENT.replace("NAME", "times10")}
+    texts["candidate"] = texts["candidate"].replace("version: 1", "version: 2")
+    compiled = {arm: compiler.compile(Released.of(parse(text, f"{arm}.yaml"))) for arm, text in texts.items()}
+    arm = {"version": 1, "revision": "ab" * 32}
+    values = {"pipeline": "double", "number": 4, "arms": dict.fromkeys(texts, arm), **changes}
+    table = RouteTable.compile(validated("double", values), {a: c.pipeline for a, c in compiled.items()})
+    routes = tuple(Route(a, c.routes[0].plan, c.routes[0].runners) for a, c in compiled.items())
+    return Served(compiled["live"].pipeline, routes, table, counted=counted)
 
 
 def rules(**arms: list[float]) -> list[dict[str, Any]]:
     return [{"name": f"to-{arm}", "when": {"x": {"any": values}}, "arm": arm} for arm, values in arms.items()]
 
 
-def inference(pipelines: Pipelines) -> Inference:
-    return Inference(pipelines, refresh, Metrics(CollectorRegistry()), time.monotonic)
-
-
 @pytest.mark.parametrize("count", [5, 40])
-async def test_each_row_is_told_its_arm_and_the_rule(count: int) -> None:
+async def test_each_row_names_its_arm_and_its_rule(count: int) -> None:
     assign = {"weights": {"live": 0, "candidate": 1}}
     some = rules(candidate=[1.0], live=[2.0, 3.0])
-    found = inference(Arms(Compiler({"model": Multiplier}), {"rules": some, "assign": assign}))
-    answer = await found.infer("double", 0, batch(count))
+    answer = await inference(two_arms(rules=some, assign=assign)).infer("double", 0, batch(count))
     factors = [2.0 if x in (2, 3) else 10.0 for x in range(count)]
     assert answer.batch.columns["y"].array.tolist() == [x * f for x, f in enumerate(factors)]
     told = [answer.decisions[i] for i in answer.batch.columns["@decision"].array.tolist()]
@@ -147,24 +124,22 @@ async def test_each_row_is_told_its_arm_and_the_rule(count: int) -> None:
     assert len(answer.decisions) == 3
 
 
-async def test_two_reasons_of_one_arm_are_told_apart() -> None:
-    found = inference(Arms(Compiler({"model": Multiplier}), {"rules": rules(live=[2.0])}))
-    answer = await found.infer("double", 0, batch(4))
+async def test_two_reasons_of_one_arm_are_two_decisions() -> None:
+    answer = await inference(two_arms(rules=rules(live=[2.0]))).infer("double", 0, batch(4))
     assert answer.batch.columns["@decision"].array.tolist() == [1, 1, 0, 1]
     assert [(d.route, d.rule) for d in answer.decisions] == [("live", "to-live"), ("live", "")]
 
 
 async def test_one_arm_needs_no_index_of_decisions() -> None:
-    changes = {"assign": {"weights": {"live": 0.5, "candidate": 0.5}, "by": "x"}}
-    answer = await inference(Arms(Compiler({"model": Multiplier}), changes)).infer("double", 0, batch(1))
+    answer = await inference(two_arms(assign=HALVES)).infer("double", 0, batch(1))
     [decision] = answer.decisions
     assert decision.sticky
     assert "@decision" not in answer.batch.columns
 
 
 async def test_a_batch_without_rows_takes_some_route() -> None:
-    changes = {"assign": {"weights": {"live": 0.5, "candidate": 0.5}, "by": "x"}, "rules": rules(live=[2.0])}
-    answer = await inference(Arms(Compiler({"model": Multiplier}), changes)).infer("double", 0, batch(0))
+    found = inference(two_arms(assign=HALVES, rules=rules(live=[2.0])))
+    answer = await found.infer("double", 0, batch(0))
     assert (len(answer.batch), len(answer.decisions)) == (0, 1)
 
 

@@ -11,27 +11,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from headrace.api.router.v1 import router_pb2, shadow_pb2
+from headrace.api.router.v1 import shadow_pb2
 from headrace.columns import Batch, Column, RowError
 from headrace.comparison import ComparisonReport
 from headrace.comparison.messages import read_report
-from headrace.hop.call import unary
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.pipeline import parse
 from headrace.releases import LIVE, Arm, Release, Released, Shadow
 from services.router.pipelines import Compiler, Served
 from services.router.routes.observer import chosen_rows
-from tests.services.router.router_leaves import SCORED, Suite, batch_of, features, suite
+from tests.services.router.router_leaves import SCORED, Suite, batch_of, features, router_method, suite
 from tests.services.router.test_router_events import running as told
 
-REPORT = unary(
-    router_pb2.DESCRIPTOR,
-    "RouterService",
-    "GetShadowReport",
-    shadow_pb2.GetShadowReportRequest,
-    shadow_pb2.GetShadowReportResponse,
-    idempotent=True,
-)
+REPORT = router_method("GetShadowReport", shadow_pb2)
 PRIVATE = SCORED.replace("key: {type: string}", "key: {type: string, pii: true}")
 OTHER_MODEL = "name: adder", "name: other"
 
@@ -76,7 +68,7 @@ async def report_when(started: Suite, rows: int) -> ComparisonReport:
 
 
 def metric(started: Suite, name: str, **labels: str) -> float:
-    return started.router.runtime.telemetry.registry.get_sample_value(name, labels) or 0.0
+    return started.sample(name, **labels) or 0.0
 
 
 async def test_a_copy_runs_after_the_answer_and_is_compared(
@@ -97,10 +89,8 @@ async def test_a_copy_runs_after_the_answer_and_is_compared(
         report = await report_when(started, 10)
         assert (report.release, report.arm, report.against) == (7, "next", "live")
         assert (report.both_answered, report.shadow_failed) == (10, 0)
-        assert {n: (o.rows, o.equal) for n, o in report.outputs.items()} == {
-            "y": (10, 10),
-            "positive": (10, 10),
-        }
+        equal = {name: (output.rows, output.equal) for name, output in report.outputs.items()}
+        assert equal == {"y": (10, 10), "positive": (10, 10)}
         assert report.worst.sorted() == []
         assert report.live_seconds.count == report.shadow_seconds.count == 10
         # Of the lowest priority and without a trace; with the values that the live run read: one call of the store each.
@@ -108,8 +98,8 @@ async def test_a_copy_runs_after_the_answer_and_is_compared(
         assert {t for b in seen for t in b.rows.traceparents} == {""}
         assert started.features.calls == [2] * 5
         # No second effect.
-        assert metric(started, "headrace_router_rows_total", pipeline="scored", code="OK") == 10
-        assert metric(started, "headrace_router_shadow_rows_total", pipeline="scored", result="equal") == 10
+        assert metric(started, "router_rows_total", pipeline="scored", code="OK") == 10
+        assert metric(started, "router_shadow_rows_total", pipeline="scored", result="equal") == 10
 
 
 async def test_what_differs_is_named_without_personal_data(
@@ -189,8 +179,8 @@ async def test_a_shadow_that_fails_costs_the_live_arm_nothing(
         # Each row once, until the shadow's own breaker opened.
         assert set(report.errors) <= {"UNREACHABLE", "BREAKER_OPEN"}
         assert tried == report.errors["UNREACHABLE"]
-        assert metric(started, "headrace_hop_breaker_state", callee="executor", replica="0") == 0
-        assert metric(started, "headrace_hop_retries_total", callee="executor", method="Execute") == 0
+        assert metric(started, "hop_breaker_state", callee="executor", replica="0") == 0
+        assert metric(started, "hop_retries_total", callee="executor", method="Execute") == 0
         assert report.worst.sorted()[0].error.startswith(("UNREACHABLE", "BREAKER_OPEN"))
 
 
@@ -213,15 +203,10 @@ async def test_a_shadow_that_hangs_holds_up_nobody_and_what_does_not_fit_is_coun
             assert not reply.batch.errors
         report = await report_when(started, 15)
         assert report.dropped == {"queue_rows": 15}
-        waits = metric(
-            started, "headrace_router_shadow_dropped_rows_total", pipeline="scored", reason="queue_rows"
-        )
-        assert waits == 15
+        dropped = "router_shadow_dropped_rows_total"
+        assert metric(started, dropped, pipeline="scored", reason="queue_rows") == 15
     # The router stopped with a shadow in flight and five that waited.
-    stopped = metric(
-        started, "headrace_router_shadow_dropped_rows_total", pipeline="scored", reason="stopped"
-    )
-    assert stopped == 6
+    assert metric(started, dropped, pipeline="scored", reason="stopped") == 6
 
 
 async def test_only_the_share_is_copied(tmp_path: Path, shadowed: Callable[..., None]) -> None:
@@ -239,9 +224,8 @@ async def test_a_report_of_no_such_pipeline_is_refused(tmp_path: Path) -> None:
     async with running(tmp_path) as started:
         call = started.router.client().unary(REPORT)
         deadline = asyncio.get_running_loop().time() + 5
-        assert not (
-            await call(shadow_pb2.GetShadowReportRequest(pipeline="scored"), deadline=deadline)
-        ).reports
+        request = shadow_pb2.GetShadowReportRequest(pipeline="scored")
+        assert not (await call(request, deadline=deadline)).reports
         with pytest.raises(Fault) as error:
             await call(shadow_pb2.GetShadowReportRequest(pipeline="no"), deadline=deadline)
         assert error.value.reason == Reason.REASON_PIPELINE_UNKNOWN

@@ -8,19 +8,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from prometheus_client import CollectorRegistry
 
 from headrace.columns import Batch, Column, RowError, Rows, Timing
 from headrace.hop.errors import Code, Reason
 from headrace.pipeline import ModelStage, ModelUse, parse
 from headrace.releases import Released
-from services.router.inference import Inference, PipelineResult
-from services.router.metrics import Metrics
-from services.router.pipelines import Compiler, Pipelines, Served
+from services.router.inference import PipelineResult
+from services.router.pipelines import Compiler, Served
 from services.router.routes.route import Route, Share
 from services.router.routes.run import FALLBACKS
 from services.router.routes.shared_stages import SharedStages
 from services.router.stages.runner import StageResult
+from tests.services.router.one_pipeline import inference
 
 DOCUMENT = """\
 pipeline: chain
@@ -85,27 +84,13 @@ def route(arm: str, head: str, middle: str) -> tuple[Served, Route]:
     return made, Route(arm, made.routes[0].plan, made.routes[0].runners)
 
 
-class Two(Pipelines):
-    def __init__(self, head: str) -> None:
-        super().__init__(Compiler({"model": Adder}))
-        live, first = route("live", "add100", "add10")
-        _, second = route("candidate", head, "add20")
-        self._served = Served(live.pipeline, (first, second), Thirds())
-
-    def find(self, name: str, version: int) -> Served:
-        return self._served
-
-
-async def refresh() -> None:
-    """Nothing changes here."""
-
-
 async def answered(head: str, count: int = 6) -> PipelineResult:
     Adder.ran = []
     rows = Rows.one_request(count, "r", "t", time.monotonic() + 60)
     batch = Batch.of(rows, [Column.of("x", np.arange(count, dtype=np.float32))])
-    inference = Inference(Two(head), refresh, Metrics(CollectorRegistry()), time.monotonic)
-    return await inference.infer("chain", 0, batch)
+    live, first = route("live", "add100", "add10")
+    _, second = route("candidate", head, "add20")
+    return await inference(Served(live.pipeline, (first, second), Thirds())).infer("chain", 0, batch)
 
 
 async def test_a_stage_that_both_arms_have_runs_once() -> None:
@@ -119,7 +104,7 @@ async def test_a_stage_that_differs_runs_for_each_arm_and_so_do_those_behind_it(
     assert sorted(Adder.ran)[:2] == [("head", 2), ("head", 4)]
 
 
-def told(result: PipelineResult) -> dict[str, Any]:
+def summary(result: PipelineResult) -> dict[str, Any]:
     batch = result.batch
     bits = batch.columns[FALLBACKS].array.tolist()
     return {
@@ -137,26 +122,19 @@ async def test_each_row_is_answered_as_if_its_arm_had_run_alone(monkeypatch: pyt
     monkeypatch.setattr(SharedStages, "of", lambda self, routes: frozenset())
     apart = await answered("add100")
     assert len(Adder.ran) == 6
-    assert told(together) == told(apart)
-    assert told(together)["y"] == [111.0, 112.0, 123.0, 115.0, 126.0]
-    assert told(together)["errors"] == {
-        3: (Code.FAILED_PRECONDITION, Reason.REASON_FEATURE_UNAVAILABLE, "head")
-    }
-    assert told(together)["fallbacks"] == [[], [], [], [], ["stale"], ["stale"]]
+    assert summary(together) == summary(apart)
+    assert summary(together)["y"] == [111.0, 112.0, 123.0, 115.0, 126.0]
+    code, reason = Code.FAILED_PRECONDITION, Reason.REASON_FEATURE_UNAVAILABLE
+    assert summary(together)["errors"] == {3: (code, reason, "head")}
+    assert summary(together)["fallbacks"] == [[], [], [], [], ["stale"], ["stale"]]
     # Of its own batch: rows of the head's one call.
     assert together.batch.columns["@age"].array.tolist() == [0, 1, 2, 3, 4, 5]
 
 
 async def test_the_shared_stage_is_timed_once_for_all_rows() -> None:
     timed = [(t.stage, t.row_count) for t in (await answered("add100")).batch.timings]
-    assert sorted(timed) == [
-        ("head", 6),
-        ("head/inside", 6),
-        ("middle", 2),
-        ("middle", 3),
-        ("tail", 2),
-        ("tail", 3),
-    ]
+    stages = ["head", "head/inside", "middle", "middle", "tail", "tail"]
+    assert sorted(timed) == list(zip(stages, [6, 6, 2, 3, 2, 3], strict=True))
 
 
 def test_what_is_shared_ends_with_the_first_stage_that_differs() -> None:

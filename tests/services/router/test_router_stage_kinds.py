@@ -28,7 +28,7 @@ from headrace.pipeline.stages.kind import Finding, Signatures, Written
 from services.router.stages.registry import RUNNER_KINDS
 from services.router.stages.runner import RunnerFactory, RunnerKind, StageResult, columns_of
 from services.router.wiring import definition
-from tests.services.router.router_leaves import INFER, Executor, _definition, batch_of
+from tests.services.router.router_leaves import INFER, Executor, _definition, batch_of, infer_codec
 
 DOCUMENT = """
 pipeline: translated
@@ -152,11 +152,8 @@ async def ask(
     """One call of a router that is started for it."""
     (folder / "translated").mkdir()
     (folder / "translated" / "pipeline.yaml").write_text(DOCUMENT)
-    codec: ColumnCodec[tuple[str, int], router_pb2.InferRequest, router_pb2.InferResponse] = ColumnCodec(
-        lambda header: router_pb2.InferRequest(pipeline=header[0], version=header[1]), callee="router"
-    )
     async with served(definition(), {"pipelines": folder, **settings}) as router:
-        infer = router.client().coalesced(INFER, codec)
+        infer = router.client().coalesced(INFER, infer_codec())
         reply: BatchReply[router_pb2.InferResponse] = await infer(BatchCall(("translated", 0), batch))
         return reply
 
@@ -209,12 +206,12 @@ def test_its_mistakes_name_line_and_key() -> None:
     with pytest.raises(DocumentError) as error:
         parse(DOCUMENT.replace("    table: de\n", "").replace("numbers: scaled", "numbers: scald"), "p.yaml")
     assert [(p.line, p.key, p.message) for p in error.value.problems] == [
-        (9, "stages[0]", "needs the key 'table'"),
+        (9, "stages[0]", "needs the key 'table'")
     ]
     with pytest.raises(DocumentError) as error:
         parse(DOCUMENT.replace("column: x", "column: z"), "p.yaml")
     assert [(p.key, p.message) for p in error.value.problems] == [
-        ("stages[0].column", "no input and no stage gives 'z'; known: key, scaled, x, y"),
+        ("stages[0].column", "no input and no stage gives 'z'; known: key, scaled, x, y")
     ]
 
 

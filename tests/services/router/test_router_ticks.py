@@ -19,7 +19,7 @@ from services.router.ticks import arm_counts, counters, exposures
 from services.router.ticks.arm_counts import ours
 from services.router.ticks.counters import NO_RELEASE, Counted, Counters
 from services.router.ticks.sticky_keys import key_hash
-from tests.services.router.tick_rows import CALLERS, OURS, answer, deliver, part
+from tests.services.router.tick_rows import CALLERS, OURS, answer, count, deliver, part
 
 LIVE = ArmName("flights", 0, "live")
 VALUES = st.one_of(st.none(), st.floats(0, 1, width=32), st.floats(width=32))
@@ -86,20 +86,16 @@ def test_kept_answers_say_nothing_of_the_time_of_an_arm() -> None:
 def test_a_tick_holds_what_changed_since_the_last_that_was_received() -> None:
     counted = Counters()
 
-    def count(arm: str) -> None:
-        batch = answer([0.1])
-        counted.answered(NO_RELEASE, part(batch, arm), batch, 0.1)
-
     def arms(tick: Tick) -> dict[str, int]:
         return {name.arm: figures.rows for name, figures in tick.arms.items()}
 
-    count("live")
-    count("candidate")
+    count(counted)
+    count(counted, arm="candidate")
     lost = counted.tick()
     assert (arms(lost), lost.base) == ({"live": 1, "candidate": 1}, 0)
     second = counted.tick()
     assert (arms(second), second.base) == (arms(lost), 0)
-    count("live")  # while the second is on its way
+    count(counted)  # while the second is on its way
     counted.received(second)
     third = counted.tick()
     assert (arms(third), third.base, third.sequence) == ({"live": 2}, 2, 3)
@@ -113,9 +109,8 @@ def test_a_tick_holds_what_changed_since_the_last_that_was_received() -> None:
 def test_the_number_of_arms_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(counters, "MAX_ARMS", 5)
     counted = Counters()
-    batch = answer([0.1])
     for release in range(20):
-        counted.answered(Counted(release), part(batch), batch, 0.1)
+        count(counted, how=Counted(release))
         deliver(counted)
     counted.start_over()
     kept = {name.release for name in counted.tick().arms}
@@ -146,8 +141,7 @@ def test_exposures_name_the_row_of_its_request_the_arm_and_the_labels() -> None:
 
 def test_exposures_without_keys_and_with_nulls() -> None:
     counted = Counters()
-    batch = answer([0.9, None])
-    counted.answered(Counted(4, exposes=True), part(batch), batch, 0.1)
+    count(counted, [0.9, None], how=Counted(4, exposes=True))
     first, second = counted.tick().exposures
     assert (first.key, first.row, second.row) == (None, 0, 1)
     assert list(read(write(counted.tick())).exposures) == [first, second]
@@ -159,10 +153,8 @@ def test_exposures_stay_until_they_are_received_and_too_many_are_counted(
     monkeypatch.setattr(exposures, "MAX_WAITING", 5)
     monkeypatch.setattr(exposures, "PER_TICK", 2)
     counted = Counters()
-    how = Counted(1, exposes=True)
     for request in ("a", "b", "c"):
-        batch = answer([0.1, 0.2, 0.3], request=request)
-        counted.answered(how, part(batch), batch, 0.1)
+        count(counted, [0.1, 0.2, 0.3], how=Counted(1, exposes=True), request=request)
     seen = []
     counted.tick()  # lost
     while (tick := counted.tick()).exposures:
@@ -189,8 +181,7 @@ class Telling(RuleBasedStateMachine):
 
     @rule(arm=st.sampled_from(["live", "candidate"]), rows=st.integers(1, 3))
     def count(self, arm: str, rows: int) -> None:
-        batch = answer([0.1] * rows)
-        self.counters.answered(NO_RELEASE, part(batch, arm), batch, 0.1)
+        count(self.counters, [0.1] * rows, arm=arm)
         self.rows[arm] += rows
 
     @rule(fate=st.sampled_from(["arrives", "lost", "unanswered"]))

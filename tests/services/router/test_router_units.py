@@ -16,7 +16,7 @@ from headrace.releases import Arm, Assignment, Experiment, Guard, Release, Rollo
 from headrace.ticks import ArmName, AssignedFigures, latency_bucket
 from services.router.ticks import sticky_keys
 from services.router.ticks.counters import NO_RELEASE, Counted, Counters, Part
-from tests.services.router.tick_rows import CALLERS, OURS, answer, part
+from tests.services.router.tick_rows import CALLERS, OURS, answer, count, part
 
 LIVE = ArmName("flights", 0, "live")
 RELEASE = Counted(1, compares=True)
@@ -127,9 +127,8 @@ def test_sticky_values_of_every_kind_of_column(column: Column, expected: list[ob
 def test_without_a_key_requests_are_counted() -> None:
     counted = Counters()
     for request, rows in (("a", 3), ("b", 1)):
-        batch = answer([0.1] * rows, request=request)
-        counted.answered(RELEASE, part(batch), batch, 0.1)
-        counted.answered(Counted(2), part(batch), batch, 0.1)
+        for how in (RELEASE, Counted(2)):
+            count(counted, [0.1] * rows, how=how, request=request)
     arms = counted.tick().arms
     assert [(f.rows, keys_of(f.assigned)) for f in arms.values()] == [
         (4, AssignedFigures(2)),
@@ -152,8 +151,7 @@ def test_rows_that_share_a_fate_are_one_unit() -> None:
 def test_requests_of_rows_without_a_key_are_units() -> None:
     counted = Counters()
     rows, batch = keyed(["a", None, None], [0, 2])
-    ids = ["r", "s", "t"]
-    rows.batch.rows.request_ids[:] = ids
+    rows.batch.rows.request_ids[:] = ["r", "s", "t"]
     counted.answered(KEYED, rows, batch, 0.1)
     assert units(counted) == AssignedFigures(2, 1, new_keys=1, fresh_rows=1, fresh_bad=1)
 

@@ -11,7 +11,7 @@ from headrace.columns import Batch, Column, DType, RowError, Rows
 from headrace.hop.errors import Code, Reason
 from headrace.pipeline import OutputField, Pipeline
 from headrace.pipeline.types import ColumnType
-from services.router.ticks.counters import Counters, Part
+from services.router.ticks.counters import NO_RELEASE, Counted, Counters, Part
 
 OUTPUTS = (
     OutputField("late", ColumnType(DType.BOOL)),
@@ -47,6 +47,20 @@ def part(
     batch: Batch, arm: str = "live", whole: Batch | None = None, positions: NDArray[np.intp] | None = None
 ) -> Part:
     return Part(arm, PIPELINE, whole or batch, batch, positions)
+
+
+def count(
+    counters: Counters,
+    values: Sequence[float | None] = (0.1,),
+    errors: Mapping[int, RowError] | None = None,
+    *,
+    how: Counted = NO_RELEASE,
+    arm: str = "live",
+    request: str = "r",
+) -> None:
+    """Counts rows that were answered, in a tenth of a second."""
+    batch = answer(values, errors, request)
+    counters.answered(how, part(batch, arm), batch, 0.1)
 
 
 def deliver(counters: Counters) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,12 +12,11 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from headrace.api.monitoring.v1 import accuracy_pb2, events_pb2, monitoring_pb2
+from headrace.api.monitoring.v1 import accuracy_pb2, monitoring_pb2
 from headrace.columns import Batch, Column, DType, Rows
 from headrace.events import EventGroup, GroupHeader, event_ids, messages
-from headrace.hop.call import Method, methods_of
 from headrace.hop.errors import Reason
-from headrace.hop.testing import Harness, served
+from headrace.hop.testing import served
 from headrace.pipeline import ModelUse
 from services.monitoring.accuracy.figures import VersionFigures, figures
 from services.monitoring.accuracy.metrics import MOST_VERSIONS, AccuracyMetrics
@@ -27,19 +25,11 @@ from services.monitoring.accuracy.panel import AccuracyPanel
 from services.monitoring.accuracy.records import Maker, Prediction, VersionWindows, Window
 from services.monitoring.events.allowance import Allowance
 from services.monitoring.wiring import SERVICE
+from tests.services.monitoring.monitoring_calls import call
 from tests.services.monitoring.monitoring_outcomes import NOW
 
 HOUR_S = 3600.0
 VERSION = f"delay=7 ({'f' * 12})"
-METHODS: dict[str, Method[Any, Any]] = {
-    m.name: m
-    for file, name in (
-        (accuracy_pb2, "AccuracyService"),
-        (events_pb2, "EventsService"),
-        (monitoring_pb2, "MonitoringService"),
-    )
-    for m in methods_of(file.DESCRIPTOR.services_by_name[name])
-}
 
 
 def answered(
@@ -159,7 +149,7 @@ def test_accuracy_is_of_windows_with_labels_enough_and_coverage_of_old_ones() ->
     assert later.coverage == pytest.approx(100 / 300)
 
 
-def test_a_version_without_labels_waits_as_long_as_its_pipeline_and_others_are_not_told() -> None:
+def test_a_version_without_labels_waits_as_long_as_its_pipeline_and_others_do_not() -> None:
     made = [
         version("1", Window(NOW, 10, 10), b0=10),
         version("2", Window(NOW + HOUR_S, 10)),
@@ -220,30 +210,26 @@ async def test_the_panel_says_what_is_known_and_what_not() -> None:
     assert found.data["versions"][0]["accuracy"] == 0.9
 
 
-async def ask(harness: Harness, name: str, request: Any) -> Any:
-    return await harness.client().unary(METHODS[name])(request, deadline=time.monotonic() + 30)
-
-
 async def test_events_and_outcomes_meet_in_the_service(tmp_path: Path) -> None:
     # No second goes by: what was gathered is stored when the service ends, too.
     for turn in range(2):
         async with served(SERVICE, {"outcomes": tmp_path / "o"}) as harness:
             if turn == 0:
                 sent = messages.write("router", 7, 4, [answered([1, 0, 1, 0])], durable=False)
-                await ask(harness, "RecordEvents", sent)
+                await call(harness, "RecordEvents", sent)
                 outcomes = monitoring_pb2.RecordOutcomesRequest(
                     tenant="acme",
                     outcomes=[
                         monitoring_pb2.Outcome(request_id=f"r{i}", name="late", label=True) for i in range(3)
                     ],
                 )
-                await ask(harness, "RecordOutcomes", outcomes)
-                await ask(harness, "RecordOutcomes", outcomes)
+                await call(harness, "RecordOutcomes", outcomes)
+                await call(harness, "RecordOutcomes", outcomes)
                 value = harness.runtime.telemetry.registry.get_sample_value
                 assert value("headrace_outcomes_repeated_total") == 3
                 assert value("headrace_outcomes_contradictions_total") == 0
                 continue
-            reply = await ask(harness, "ReadAccuracy", accuracy_pb2.ReadAccuracyRequest(pipeline="flights"))
+            reply = await call(harness, "ReadAccuracy", accuracy_pb2.ReadAccuracyRequest(pipeline="flights"))
     [found] = reply.versions
     assert (found.version, found.prediction_count, found.label_count, found.wrong_count) == (VERSION, 4, 3, 1)
     assert found.accuracy == pytest.approx(2 / 3)
@@ -252,9 +238,9 @@ async def test_events_and_outcomes_meet_in_the_service(tmp_path: Path) -> None:
     assert reply.coverage_wanted == 0.5
 
 
-async def test_storage_that_fails_is_told_by_its_reason(tmp_path: Path) -> None:
+async def test_storage_that_fails_has_its_reason(tmp_path: Path) -> None:
     (tmp_path / "o").mkdir()
     async with served(SERVICE, {"outcomes": tmp_path / "o"}) as harness:
         with pytest.raises(Exception, match="can't be read now") as refused:
-            await ask(harness, "ReadAccuracy", accuracy_pb2.ReadAccuracyRequest())
+            await call(harness, "ReadAccuracy", accuracy_pb2.ReadAccuracyRequest())
         assert refused.value.reason is Reason.REASON_STORAGE_UNAVAILABLE  # type: ignore[attr-defined]  # a Fault

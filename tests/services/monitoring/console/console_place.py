@@ -51,6 +51,20 @@ stages:
 outputs: [y]
 """
 PEPPER = b"a pepper of more than sixteen bytes"
+# Of an operator, for people and programs.
+PAGES = [
+    "/",
+    "/pipelines/flights",
+    "/pipelines/flights/rollback",
+    "/pipelines/flights/actions/freeze",
+    "/freeze",
+    "/requests",
+    "/incidents",
+    "/incidents/runbooks/auth-failures",
+    "/models",
+    "/models/light/2",
+    "/audit",
+]
 START = datetime(2026, 11, 26, 12, 0, tzinfo=UTC)
 SLOW_S = 0.05
 
@@ -82,7 +96,7 @@ class Place:
         (self.folder / "pepper").write_bytes(PEPPER)
         for name, scopes in (("operator", ("operate",)), ("reader", ("read",))):
             self.add_key(name, scopes)
-        self.log = kept_audit(self.folder, self.now)
+        self.log = audit_log(self.folder, self.now)
         self.models = signed(self.folder)
         for version in ("1", "2"):
             parents = [] if version == "1" else ["light:1"]
@@ -110,6 +124,9 @@ class Place:
         else:
             arms = {"live": arm, **changes.pop("arms", {})}
             made = before.next("ann", reason, arms=arms, **changes)
+        return self._commit(made)
+
+    def _commit(self, made: Release) -> Release:
         made = made.model_copy(update={"at": self.now()})
         self.store.commit(made)
         return made
@@ -127,10 +144,9 @@ class Place:
             arms={**before.arms, "candidate": arm},
             assign={"weights": {"live": 1 - share, "candidate": share}, "salt": f"s{number}"},
             rollout=rollout,
-        ).model_copy(update={"at": self.now()})
-        self.store.commit(made)
+        )
         self.statuses[name] = Status(number, decision(Verdict.NOT_ENOUGH_DATA), START.timestamp())
-        return made
+        return self._commit(made)
 
     def end_rollout(self, name: str, verdict: str, state: RolloutState) -> Release:
         """As the analyser ends it."""
@@ -139,9 +155,7 @@ class Place:
         assert before.rollout is not None
         ended = before.rollout.model_copy(update={"state": state, "verdict": verdict})
         made = before.next("analyser", verdict, assign={"weights": {"live": 1.0}}, rollout=ended)
-        made = made.model_copy(update={"at": self.now()})
-        self.store.commit(made)
-        return made
+        return self._commit(made)
 
     def answer(
         self,
@@ -223,6 +237,13 @@ class Place:
         ) as made:
             yield Browser(made.application.asgi(tls=False))
 
+    @asynccontextmanager
+    async def operator(self) -> AsyncIterator[Browser]:
+        """A browser in which the operator has signed in."""
+        async with self.browser() as browser:
+            await browser.sign_in(self.keys["operator"])
+            yield browser
+
     def close(self) -> None:
         """Lets go of the events' files."""
         for world in self.opened:
@@ -234,7 +255,7 @@ class Place:
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def kept_audit(folder: Path, clock: Callable[[], datetime]) -> AuditLogParts:
+def audit_log(folder: Path, clock: Callable[[], datetime]) -> AuditLogParts:
     """The audit log of the home, with keys of its own."""
     key, public = folder / "audit.key", folder / "audit.pub"
     ensure_keys(key, public, "headrace.test/audit")
@@ -302,13 +323,13 @@ class Browser:
         self.token = ""
 
     async def get(self, path: str, **headers: str) -> Reply:
-        return await self.ask("GET", path, b"", headers)
+        return await self.send("GET", path, b"", headers)
 
     async def post(self, path: str, fields: Mapping[str, str], **headers: str) -> Reply:
         """A form, with the token of the last page unless one is given."""
         body = urlencode({"csrf": self.token, **fields}).encode()
         kind = {"content_type": "application/x-www-form-urlencoded"}
-        return await self.ask("POST", path, body, {**kind, **headers})
+        return await self.send("POST", path, body, {**kind, **headers})
 
     async def sign_in(self, key: str) -> Reply:
         await self.get("/sign-in")
@@ -317,7 +338,7 @@ class Browser:
             await self.get("/")
         return reply
 
-    async def ask(self, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> Reply:
+    async def send(self, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> Reply:
         sent = {"host": "127.0.0.1:9900", "accept": "text/html", **headers}
         if self.cookies:
             sent["cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
@@ -342,10 +363,10 @@ class Browser:
         async def receive() -> Message:
             return messages.pop(0) if messages else {"type": "http.disconnect"}
 
-        async def send(message: Message) -> None:
+        async def answer(message: Message) -> None:
             found.append(message)
 
-        await self._application(scope, receive, send)
+        await self._application(scope, receive, answer)
         return self._reply(found)
 
     def _reply(self, found: list[Message]) -> Reply:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from headrace.state import tenants
-from tests.services.monitoring.console.console_place import PEPPER, Browser, Place, minutes
+from tests.services.monitoring.console.console_place import PAGES, PEPPER, Browser, Place, minutes
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
-    made = Place(tmp_path)
-    made.deploy()
-    made.deploy(version="2")
-    return made
+def place(place: Place) -> Place:
+    place.deploy(version="2")
+    return place
 
 
 def session(browser: Browser) -> str:
@@ -23,27 +19,17 @@ def session(browser: Browser) -> str:
     return name
 
 
+def add_expired_key(place: Place) -> str:
+    text, key = tenants.new_key(PEPPER, created=place.now(), expires=place.now())
+    tenants.change(place.folder / "tenants.yaml", lambda file: file.with_key("operator", key))
+    return text
+
+
 def kinds(place: Place) -> list[str]:
     return [event["kind"] for event in place.security_events()]
 
 
-INSIDE = [
-    "/",
-    "/now",
-    "/pipelines/flights",
-    "/pipelines/flights/now",
-    "/pipelines/flights/rollback",
-    "/pipelines/flights/actions/freeze",
-    "/freeze",
-    "/requests",
-    "/incidents",
-    "/incidents/runbooks/auth-failures",
-    "/models",
-    "/audit",
-    "/audit/log",
-    "/audit/log/0",
-    "/nowhere",
-]
+INSIDE = [*PAGES, "/now", "/pipelines/flights/now", "/audit/log", "/audit/log/0", "/nowhere"]
 
 
 @pytest.mark.parametrize("path", INSIDE)
@@ -91,7 +77,7 @@ async def test_a_sign_in_leads_nowhere_else(place: Place, after: str) -> None:
     ("key", "status", "kind"),
     [("reader", 403, "forbidden"), ("hr_12345678_wrong", 401, "unknown_key"), ("", 401, "unknown_key")],
 )
-async def test_other_keys_are_refused_and_told_to_the_security_log(
+async def test_other_keys_are_refused_and_are_in_the_security_log(
     place: Place, key: str, status: int, kind: str
 ) -> None:
     async with place.browser() as browser:
@@ -104,12 +90,9 @@ async def test_other_keys_are_refused_and_told_to_the_security_log(
 
 
 async def test_an_expired_key_is_refused(place: Place) -> None:
-    text, kept = tenants.new_key(
-        b"a pepper of more than sixteen bytes", created=place.now(), expires=place.now()
-    )
-    tenants.change(place.folder / "tenants.yaml", lambda file: file.with_key("operator", kept))
+    expired = add_expired_key(place)
     async with place.browser() as browser:
-        assert (await browser.sign_in(text)).status == 401
+        assert (await browser.sign_in(expired)).status == 401
     assert kinds(place) == ["expired_credential"]
 
 
@@ -129,8 +112,7 @@ async def test_guessing_is_bounded_and_locks_out_no_right_key(place: Place) -> N
 
 
 async def test_keys_that_are_limited_are_refused_alike(place: Place) -> None:
-    expired, kept = tenants.new_key(PEPPER, created=place.now(), expires=place.now())
-    tenants.change(place.folder / "tenants.yaml", lambda file: file.with_key("operator", kept))
+    expired = add_expired_key(place)
     async with place.browser() as browser:
         for number in range(5):
             await browser.get("/index.json", x_api_key=f"guess {number}")
@@ -144,8 +126,7 @@ async def test_keys_that_are_limited_are_refused_alike(place: Place) -> None:
 
 
 async def test_a_forged_cookie_is_a_security_event(place: Place) -> None:
-    async with place.browser() as browser:
-        await browser.sign_in(place.keys["operator"])
+    async with place.operator() as browser:
         name = session(browser)
         browser.cookies[name] = browser.cookies[name][:-2] + "xx"
         assert (await browser.get("/")).location == "/sign-in"
@@ -165,8 +146,7 @@ async def test_a_forged_cookie_is_a_security_event(place: Place) -> None:
 async def test_a_form_of_another_site_changes_nothing(
     place: Place, fields: dict[str, str], headers: dict[str, str]
 ) -> None:
-    async with place.browser() as browser:
-        await browser.sign_in(place.keys["operator"])
+    async with place.operator() as browser:
         wanted = {"number": "2", "to": "1", **fields}
         reply = await browser.post("/pipelines/flights/rollback", wanted, **headers)
         assert reply.status == 403
@@ -181,8 +161,7 @@ async def test_a_form_of_another_site_changes_nothing(
 
 
 async def test_the_token_of_another_session_opens_no_form(place: Place) -> None:
-    async with place.browser() as browser:
-        await browser.sign_in(place.keys["operator"])
+    async with place.operator() as browser:
         other = browser.token
         browser.cookies.clear()
         await browser.sign_in(place.keys["operator"])
@@ -200,8 +179,7 @@ async def test_a_sign_in_that_another_site_begins_is_refused(place: Place) -> No
 
 
 async def test_a_revoked_key_ends_its_sessions(place: Place) -> None:
-    async with place.browser() as browser:
-        await browser.sign_in(place.keys["operator"])
+    async with place.operator() as browser:
         path = place.folder / "tenants.yaml"
         [key] = tenants.load(path).tenants["operator"].keys
         tenants.change(path, lambda file: file.without_key("operator", key.id))
@@ -212,8 +190,7 @@ async def test_a_revoked_key_ends_its_sessions(place: Place) -> None:
 
 
 async def test_a_session_ends_without_pages_and_lives_with_them(place: Place) -> None:
-    async with place.browser() as browser:
-        await browser.sign_in(place.keys["operator"])
+    async with place.operator() as browser:
         place.wall += minutes(29)
         # Parts of a page, which it asks for by itself, give no more time; pages do.
         part = await browser.get("/now")
@@ -258,11 +235,10 @@ async def test_a_name_that_was_made_to_point_here_gets_nothing(place: Place, hos
 
 
 async def test_a_large_or_odd_body_is_refused(place: Place) -> None:
-    async with place.browser() as browser:
-        await browser.sign_in(place.keys["operator"])
+    async with place.operator() as browser:
         large = await browser.post("/pipelines/flights/rollback", {"number": "1" * 20_000})
         assert large.status == 400
-        odd = await browser.ask(
+        odd = await browser.send(
             "POST", "/pipelines/flights/rollback", b"\xff", {"content_type": "text/plain"}
         )
         assert odd.status == 400
@@ -271,7 +247,6 @@ async def test_a_large_or_odd_body_is_refused(place: Place) -> None:
 
 
 async def test_a_broken_tenants_document_leaves_the_last_good_one_in_force(place: Place) -> None:
-    async with place.browser() as browser:
-        await browser.sign_in(place.keys["operator"])
+    async with place.operator() as browser:
         (place.folder / "tenants.yaml").write_text("tenants: [")
         assert (await browser.get("/")).status == 200

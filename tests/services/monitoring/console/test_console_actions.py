@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,11 +13,9 @@ from tests.services.monitoring.console.console_place import START, Browser, Plac
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
-    made = Place(tmp_path)
-    made.deploy()
-    made.roll_out()
-    return made
+def place(place: Place) -> Place:
+    place.roll_out()
+    return place
 
 
 def offers(values: dict[str, Any]) -> set[str]:
@@ -29,14 +26,13 @@ async def act(browser: Browser, place: Place, action: str, number: int, **fields
     """As a program; the reply's JSON."""
     how = {"x_api_key": place.keys["operator"], "content_type": "application/json"}
     about = ", ".join(f'"{key}": "{value}"' for key, value in {"number": str(number), **fields}.items())
-    return await browser.ask(
+    return await browser.send(
         "POST", f"/pipelines/flights/actions/{action}.json", f"{{{about}}}".encode(), how
     )
 
 
 async def test_a_rollout_is_paused_and_resumed_from_its_page_with_the_operators_name(place: Place) -> None:
-    async with place.browser() as browser:
-        await browser.sign_in(place.keys["operator"])
+    async with place.operator() as browser:
         page = await browser.get("/pipelines/flights")
         assert "/pipelines/flights/actions/pause" in page.text
         assert "/pipelines/flights/actions/resume" not in page.text
@@ -69,7 +65,7 @@ async def test_a_rollout_is_ended(
     async with place.browser() as browser:
         done = await act(browser, place, action, 2, reason="ticket 7")
         assert done.status == 200
-        values = await browser.ask(
+        values = await browser.send(
             "GET", "/pipelines/flights.json", b"", {"x_api_key": place.keys["operator"]}
         )
     release = place.store.history("flights")[0]
@@ -101,8 +97,7 @@ async def test_what_the_command_line_refuses_is_refused_with_the_same_sentence(p
 
 
 async def test_automation_is_frozen_for_one_pipeline_and_for_all(place: Place) -> None:
-    async with place.browser() as browser:
-        await browser.sign_in(place.keys["operator"])
+    async with place.operator() as browser:
         assert (await act(browser, place, "freeze", 2, reason="incident")).status == 200
         again = await act(browser, place, "freeze", 3)
         assert (again.status, again.json["error"]["message"]) == (409, "nothing to change (release 3)")

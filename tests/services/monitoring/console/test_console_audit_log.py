@@ -14,12 +14,10 @@ from tests.services.monitoring.console.console_place import Place
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
-    made = Place(tmp_path)
-    made.deploy()
-    made.deploy(version="2", reason="ticket <7>")
-    made.collect()
-    return made
+def place(place: Place) -> Place:
+    place.deploy(version="2", reason="ticket <7>")
+    place.collect()
+    return place
 
 
 def bundle(place: Place) -> Path:
@@ -28,8 +26,7 @@ def bundle(place: Place) -> Path:
 
 
 async def test_each_entry_is_shown_with_its_proof_and_the_checkpoint(place: Place) -> None:
-    async with place.browser() as browser:
-        await browser.sign_in(place.keys["operator"])
+    async with place.operator() as browser:
         page = await browser.get("/audit/log")
         found = (await browser.get("/audit/log.json")).json
         older = (await browser.get("/audit/log.json?before=1")).json
@@ -44,8 +41,7 @@ async def test_each_entry_is_shown_with_its_proof_and_the_checkpoint(place: Plac
 
 
 async def test_a_proof_that_was_downloaded_holds_by_the_log_s_key_alone(place: Place) -> None:
-    async with place.browser() as browser:
-        await browser.sign_in(place.keys["operator"])
+    async with place.operator() as browser:
         page = await browser.get("/audit/log/1")
         told = (await browser.get("/audit/log/1.json")).json
     assert 'href="/audit/log/1.json" download' in page.text
@@ -58,8 +54,7 @@ async def test_a_proof_that_was_downloaded_holds_by_the_log_s_key_alone(place: P
 
 
 async def test_who_reads_is_recorded_before_and_who_can_t_be_recorded_gets_nothing(place: Place) -> None:
-    async with place.browser() as browser:
-        await browser.sign_in(place.keys["operator"])
+    async with place.operator() as browser:
         for path in ("/audit", "/audit/log", "/audit/log/0"):
             assert (await browser.get(path)).status == 200
         acts = [json.loads(line) for line in place.log.access.path.read_text().splitlines()]
@@ -76,8 +71,7 @@ async def test_who_reads_is_recorded_before_and_who_can_t_be_recorded_gets_nothi
 async def test_what_was_altered_is_said_at_its_entry(place: Place) -> None:
     path = bundle(place)
     path.write_bytes(path.read_bytes().replace(b"the first", b"the worst"))
-    async with place.browser() as browser:
-        await browser.sign_in(place.keys["operator"])
+    async with place.operator() as browser:
         page = await browser.get("/audit/log")
         found = (await browser.get("/audit/log.json")).json
         proof = await browser.get("/audit/log/0.json")
@@ -88,15 +82,13 @@ async def test_what_was_altered_is_said_at_its_entry(place: Place) -> None:
 
 @pytest.mark.parametrize(("path", "status"), [("2", 404), ("x", 400), ("-1", 400)])
 async def test_an_entry_that_is_not_there(place: Place, path: str, status: int) -> None:
-    async with place.browser() as browser:
-        await browser.sign_in(place.keys["operator"])
+    async with place.operator() as browser:
         assert (await browser.get(f"/audit/log/{path}.json")).status == status
 
 
 async def test_a_log_that_has_not_begun_is_said(tmp_path: Path) -> None:
     place = Place(tmp_path)
-    async with place.browser() as browser:
-        await browser.sign_in(place.keys["operator"])
+    async with place.operator() as browser:
         page = await browser.get("/audit/log")
         proof = await browser.get("/audit/log/0.json")
     assert "no checkpoint yet" in page.text
@@ -104,11 +96,10 @@ async def test_a_log_that_has_not_begun_is_said(tmp_path: Path) -> None:
 
 
 async def test_security_events_with_personal_data_are_commitments(place: Place) -> None:
-    async with place.browser() as browser:
-        await browser.sign_in(place.keys["operator"])
+    async with place.operator():
+        pass
     place.collect()
-    async with place.browser() as browser:
-        await browser.sign_in(place.keys["operator"])
+    async with place.operator() as browser:
         rows = (await browser.get("/audit/log.json")).json["entries"]
     [event] = [row for row in rows if row["source"] == "security"]
     assert (event["kind"], event["line"], event["holds"]) == ("console_sign_in", "", True)

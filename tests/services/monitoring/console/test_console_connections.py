@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
 
@@ -13,13 +12,6 @@ from services.monitoring.console.web import connections
 from tests.ports import free_port
 from tests.services.monitoring.console.console_place import Place
 from tests.services.monitoring.console.console_served import Client, serving
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Place:
-    made = Place(tmp_path)
-    made.deploy()
-    return made
 
 
 @asynccontextmanager

@@ -12,40 +12,22 @@ from headrace.releases import RolloutState
 from services.monitoring.console.ports import Panel
 from services.monitoring.outcomes.succession import Succession
 from services.monitoring.rollouts.verdicts import Verdict
-from tests.services.monitoring.console.console_place import Place, decision, drift, minutes
+from tests.services.monitoring.console.console_place import PAGES, Place, decision, drift, minutes
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
-    made = Place(tmp_path)
-    made.deploy()
-    made.answer(20_000, 4)
-    made.wall += minutes(5)
-    made.deploy(version="2", reason="ticket <7>")
-    made.answer(8_000, 2)
-    made.report()
-    return made
-
-
-PAGES = [
-    "/",
-    "/pipelines/flights",
-    "/pipelines/flights/rollback",
-    "/pipelines/flights/actions/freeze",
-    "/freeze",
-    "/requests",
-    "/incidents",
-    "/incidents/runbooks/auth-failures",
-    "/models",
-    "/models/light/2",
-    "/audit",
-]
+def place(place: Place) -> Place:
+    place.answer(20_000, 4)
+    place.wall += minutes(5)
+    place.deploy(version="2", reason="ticket <7>")
+    place.answer(8_000, 2)
+    place.report()
+    return place
 
 
 @pytest.mark.parametrize("path", PAGES)
 async def test_every_page_is_a_page_and_json(place: Place, path: str) -> None:
-    async with place.browser() as browser:
-        await browser.sign_in(place.keys["operator"])
+    async with place.operator() as browser:
         page = await browser.get(path)
         assert (page.status, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
         assert "<h1>" in page.text
@@ -58,8 +40,7 @@ async def test_every_page_is_a_page_and_json(place: Place, path: str) -> None:
 async def test_the_first_page_says_what_changed_whether_it_is_safe_and_offers_the_way_back(
     place: Place,
 ) -> None:
-    async with place.browser() as browser:
-        await browser.sign_in(place.keys["operator"])
+    async with place.operator() as browser:
         [card] = (await browser.get("/index.json")).json["pipelines"]
         page = (await browser.get("/")).text
     assert (card["release"]["number"], card["release"]["author"]) == (2, "ann")
@@ -77,8 +58,7 @@ async def test_the_first_page_says_what_changed_whether_it_is_safe_and_offers_th
 
 
 async def test_more_wrong_predictions_than_before_are_named(place: Place) -> None:
-    async with place.browser() as browser:
-        await browser.sign_in(place.keys["operator"])
+    async with place.operator() as browser:
         place.succession = Succession(2, Count(400, 30), Count(4_000, 300))
         [fine] = (await browser.get("/index.json")).json["pipelines"]
         place.succession = Succession(2, Count(400, 120), Count(4_000, 300))
@@ -94,8 +74,7 @@ async def test_more_wrong_predictions_than_before_are_named(place: Place) -> Non
 async def test_more_failures_than_before_are_named(place: Place) -> None:
     place.answer(2_000, 300)
     place.report()
-    async with place.browser() as browser:
-        await browser.sign_in(place.keys["operator"])
+    async with place.operator() as browser:
         found = (await browser.get("/index.json")).json
     assert found["attention"] == ["flights"]
     assert found["pipelines"][0]["assessment"]["title"] == "worse than before"
@@ -103,8 +82,7 @@ async def test_more_failures_than_before_are_named(place: Place) -> None:
 
 async def test_a_rollout_shows_its_ladder_what_it_waits_for_and_its_figures(place: Place) -> None:
     place.roll_out()
-    async with place.browser() as browser:
-        await browser.sign_in(place.keys["operator"])
+    async with place.operator() as browser:
         found = (await browser.get("/pipelines/flights.json")).json
         part = (await browser.get("/pipelines/flights/now")).text
         place.statuses["flights"] = type(place.statuses["flights"])(3, decision(Verdict.HARM, 90), 0.0)
@@ -123,8 +101,7 @@ async def test_a_rollout_shows_its_ladder_what_it_waits_for_and_its_figures(plac
 async def test_the_end_of_a_rollout_is_told_with_its_verdict(place: Place) -> None:
     place.roll_out()
     place.end_rollout("flights", "harm by errors at 5.00%", RolloutState.ROLLED_BACK)
-    async with place.browser() as browser:
-        await browser.sign_in(place.keys["operator"])
+    async with place.operator() as browser:
         [card] = (await browser.get("/index.json")).json["pipelines"]
         history = (await browser.get("/pipelines/flights.json")).json["history"]
     assert (card["assessment"]["level"], card["assessment"]["title"]) == ("undone", "rolled back")
@@ -133,8 +110,7 @@ async def test_the_end_of_a_rollout_is_told_with_its_verdict(place: Place) -> No
 
 
 async def test_a_rollback_tells_what_will_change_then_does_it_and_records_it(place: Place) -> None:
-    async with place.browser() as browser:
-        await browser.sign_in(place.keys["operator"])
+    async with place.operator() as browser:
         question = await browser.get("/pipelines/flights/rollback?to=1")
         assert "arm live: model light 2 → 1" in question.text
         assert place.store.history("flights")[0].number == 2
@@ -155,23 +131,21 @@ async def test_a_rollback_by_a_program_and_one_that_came_too_late(place: Place) 
     async with place.browser() as browser:
         how = {"x_api_key": place.keys["operator"], "content_type": "application/json"}
         path = "/pipelines/flights/rollback.json"
-        late = await browser.ask("POST", path, b'{"number": 1}', how)
+        late = await browser.send("POST", path, b'{"number": 1}', how)
         assert (late.status, late.json["error"]["reason"]) == (409, "RELEASE_STALE")
         assert late.json["error"]["metadata"]["number"] == "2"
-        done = await browser.ask("POST", path, b'{"number": 2}', how)
+        done = await browser.send("POST", path, b'{"number": 2}', how)
         assert (done.status, done.json["release"]["number"]) == (200, 3)
-        again = await browser.ask("POST", path, b'{"number": 3, "to": 1}', how)
+        again = await browser.send("POST", path, b'{"number": 3, "to": 1}', how)
         assert (again.status, again.json["error"]["message"]) == (409, "nothing to change (release 3)")
-        card = (await browser.ask("GET", "/pipelines/flights.json", b"", how)).json
-        page = (await browser.ask("GET", "/pipelines/flights", b"", how)).text
-        back = await browser.ask("POST", path, b'{"number": 3}', how)
+        card = (await browser.send("GET", "/pipelines/flights.json", b"", how)).json
+        page = (await browser.send("GET", "/pipelines/flights", b"", how)).text
+        back = await browser.send("POST", path, b'{"number": 3}', how)
     assert [r.number for r in place.store.history("flights")] == [3, 2, 1]
     # Going back once more would make the bad one live again.
     assert back.status == 400
-    assert (card["way_back"]["possible"], [r["rolled_back_by"] for r in card["history"]]) == (
-        False,
-        [None, 3, None],
-    )
+    assert not card["way_back"]["possible"]
+    assert [r["rolled_back_by"] for r in card["history"]] == [None, 3, None]
     assert "rolled back by 3" in page
 
 
@@ -189,8 +163,7 @@ async def test_a_rollback_by_a_program_and_one_that_came_too_late(place: Place) 
     ],
 )
 async def test_what_there_is_not_is_a_clear_page(place: Place, path: str, status: int) -> None:
-    async with place.browser() as browser:
-        await browser.sign_in(place.keys["operator"])
+    async with place.operator() as browser:
         page = await browser.get(path)
         assert page.status == status
         assert "Traceback" not in page.text
@@ -199,8 +172,7 @@ async def test_what_there_is_not_is_a_clear_page(place: Place, path: str, status
 async def test_a_dead_store_is_a_notice_and_what_was_known_stays(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with place.browser() as browser:
-        await browser.sign_in(place.keys["operator"])
+    async with place.operator() as browser:
 
         def dead(*_: object) -> str:
             raise OSError(5, "Input/output error")
@@ -219,8 +191,7 @@ async def test_a_dead_store_is_a_notice_and_what_was_known_stays(
 async def test_an_altered_audit_is_said(place: Place) -> None:
     path = place.audit.path
     path.write_text(path.read_text().replace("the first", "the last"))
-    async with place.browser() as browser:
-        await browser.sign_in(place.keys["operator"])
+    async with place.operator() as browser:
         [trail] = (await browser.get("/audit.json")).json["trails"]
         page = await browser.get("/audit")
         history = await browser.get("/pipelines/flights")
@@ -244,8 +215,7 @@ async def test_what_other_parts_bring_is_a_section_and_one_that_fails_takes_noth
         raise RuntimeError("secret detail")
 
     place.panels += [good, none, broken]
-    async with place.browser() as browser:
-        await browser.sign_in(place.keys["operator"])
+    async with place.operator() as browser:
         page = await browser.get("/pipelines/flights")
         found = (await browser.get("/pipelines/flights.json")).json
     assert "Drift of inputs" in page.text
@@ -256,8 +226,7 @@ async def test_what_other_parts_bring_is_a_section_and_one_that_fails_takes_noth
 
 
 async def test_models_say_who_signed_them_and_where_they_come_from(place: Place) -> None:
-    async with place.browser() as browser:
-        await browser.sign_in(place.keys["operator"])
+    async with place.operator() as browser:
         two = (await browser.get("/models/light/2.json")).json
         one = (await browser.get("/models/light/1.json")).json
         (place.models.root / "light" / "1" / "model.onnx").write_bytes(b"altered")
@@ -271,8 +240,7 @@ async def test_models_say_who_signed_them_and_where_they_come_from(place: Place)
 
 async def test_an_altered_model_is_not_trusted(place: Place) -> None:
     (place.models.root / "light" / "1" / "model.onnx").write_bytes(b"altered")
-    async with place.browser() as browser:
-        await browser.sign_in(place.keys["operator"])
+    async with place.operator() as browser:
         found = (await browser.get("/models/light/1.json")).json
         page = await browser.get("/models/light/1")
     assert found["signature"]["state"] == "not trusted"
@@ -281,16 +249,14 @@ async def test_an_altered_model_is_not_trusted(place: Place) -> None:
 
 async def test_a_way_back_to_a_version_that_is_gone_warns(place: Place) -> None:
     shutil.rmtree(place.models.root / "light" / "1")
-    async with place.browser() as browser:
-        await browser.sign_in(place.keys["operator"])
+    async with place.operator() as browser:
         page = await browser.get("/pipelines/flights/rollback")
     assert "there is no version 1 any more" in page.text
 
 
 async def test_nothing_released_yet_is_said(tmp_path: Path) -> None:
     place = Place(tmp_path)
-    async with place.browser() as browser:
-        await browser.sign_in(place.keys["operator"])
+    async with place.operator() as browser:
         page = await browser.get("/")
     assert "No pipeline has a release yet" in page.text
 
@@ -298,8 +264,7 @@ async def test_nothing_released_yet_is_said(tmp_path: Path) -> None:
 async def test_without_an_older_release_there_is_no_button_and_the_reason_is_said(tmp_path: Path) -> None:
     place = Place(tmp_path)
     place.deploy()
-    async with place.browser() as browser:
-        await browser.sign_in(place.keys["operator"])
+    async with place.operator() as browser:
         page = await browser.get("/")
         question = await browser.get("/pipelines/flights/rollback")
     assert "No way back: no release with another live arm is kept" in page.text

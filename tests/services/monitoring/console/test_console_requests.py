@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
@@ -33,34 +32,26 @@ from tests.services.monitoring.console.console_served import Client, serving
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
-    made = Place(tmp_path)
-    made.deploy()
-    return made
-
-
-@pytest.fixture
 def known(place: Place) -> Iterator[Recorded]:
     yield recorded(place, Explained())
     place.close()
 
 
-async def asked(browser: Browser, text: str, more: str = "") -> dict[str, Any]:
+async def result(browser: Browser, text: str, more: str = "") -> dict[str, Any]:
     reply = await browser.get(f"/requests.json?id={text}{more}")
     assert reply.status == 200
     return dict(reply.json)
 
 
 async def test_a_request_is_found_by_each_of_its_ids(place: Place, known: Recorded) -> None:
-    async with place.browser() as browser:
-        await browser.sign_in(place.keys["operator"])
-        by_request = (await asked(browser, REQUEST))["found"]
+    async with place.operator() as browser:
+        by_request = (await result(browser, REQUEST))["found"]
         prediction = by_request["predictions"][0]["prediction_id"]
-        found = [(await asked(browser, text))["found"] for text in (TRACE, prediction)]
-        alone = (await asked(browser, f"{REQUEST}/1"))["found"]
+        found = [(await result(browser, text))["found"] for text in (TRACE, prediction)]
+        alone = (await result(browser, f"{REQUEST}/1"))["found"]
         # Without its trace it is found by what the events say.
         (place.folder / "traces" / "spans-00000000.jsonl").unlink()
-        untraced = (await asked(browser, TRACE))["found"]
+        untraced = (await result(browser, TRACE))["found"]
     assert [p["row"] for p in by_request["predictions"]] == [0, 1]
     assert {one["request_id"] for one in (*found, untraced)} == {REQUEST}
     assert [p["row"] for p in alone["predictions"]] == [1]
@@ -69,9 +60,8 @@ async def test_a_request_is_found_by_each_of_its_ids(place: Place, known: Record
 
 
 async def test_it_says_what_it_was_made_of_and_what_became_of_it(place: Place, known: Recorded) -> None:
-    async with place.browser() as browser:
-        await browser.sign_in(place.keys["operator"])
-        found = (await asked(browser, REQUEST))["found"]
+    async with place.operator() as browser:
+        found = (await result(browser, REQUEST))["found"]
         page = (await browser.get(f"/requests?id={REQUEST}")).text
     first, second = found["predictions"]
     assert [(s["name"], s["depth"], s["ms"]) for s in found["trace"]["spans"]] == [
@@ -97,16 +87,13 @@ async def test_it_says_what_it_was_made_of_and_what_became_of_it(place: Place, k
 
 
 async def test_personal_data_is_masked(place: Place, known: Recorded) -> None:
-    async with place.browser() as browser:
-        await browser.sign_in(place.keys["operator"])
+    async with place.operator() as browser:
         page = await browser.get(f"/requests?id={REQUEST}")
         found = await browser.get(f"/requests.json?id={REQUEST}")
     assert MAIL not in page.text + found.text
     inputs = {row["name"]: row for row in found.json["found"]["predictions"][0]["inputs"]}
-    assert (inputs["email"]["masked"], inputs["tail"]) == (
-        True,
-        {"name": "tail", "value": "N789JB", "masked": False},
-    )
+    assert inputs["email"]["masked"]
+    assert inputs["tail"] == {"name": "tail", "value": "N789JB", "masked": False}
     assert inputs["email"]["value"].startswith("hash:")
 
 
@@ -134,8 +121,7 @@ async def test_a_request_id_that_two_tenants_have_sent_shows_both(place: Place, 
 
 
 async def test_without_an_id_the_newest_are_listed(place: Place, known: Recorded) -> None:
-    async with place.browser() as browser:
-        await browser.sign_in(place.keys["operator"])
+    async with place.operator() as browser:
         found = (await browser.get("/requests.json")).json
         page = await browser.get("/requests")
     assert len(found["newest"]) == 10
@@ -147,12 +133,11 @@ async def test_only_the_last_day_is_looked_through_unless_one_asks_for_more(
     place: Place, known: Recorded
 ) -> None:
     place.wall += 2 * 86_400
-    async with place.browser() as browser:
-        await browser.sign_in(place.keys["operator"])
-        assert (await asked(browser, "request-3"))["found"] is None
+    async with place.operator() as browser:
+        assert (await result(browser, "request-3"))["found"] is None
         page = await browser.get("/requests?id=request-3")
         assert "in the last day" in page.text
-        whole = (await asked(browser, "request-3", "&all=1"))["found"]
+        whole = (await result(browser, "request-3", "&all=1"))["found"]
         nothing = await browser.get("/requests?id=%3Cb%3E&all=1")
     assert whole["request_id"] == "request-3"
     assert "older than what is kept" in nothing.text
@@ -160,8 +145,7 @@ async def test_only_the_last_day_is_looked_through_unless_one_asks_for_more(
 
 
 async def test_what_is_no_id_is_refused(place: Place, known: Recorded) -> None:
-    async with place.browser() as browser:
-        await browser.sign_in(place.keys["operator"])
+    async with place.operator() as browser:
         reply = await browser.get(f"/requests.json?id={'x' * 1035}")
     assert (reply.status, reply.json["error"]["metadata"]["field"]) == (400, "id")
     assert known.asked == []
@@ -169,8 +153,7 @@ async def test_what_is_no_id_is_refused(place: Place, known: Recorded) -> None:
 
 @pytest.mark.parametrize("text", ["a%20b", "%C3%A4", "a%20b/7"])
 async def test_a_callers_own_id_is_looked_up_by_its_key(place: Place, known: Recorded, text: str) -> None:
-    async with place.browser() as browser:
-        await browser.sign_in(place.keys["operator"])
+    async with place.operator() as browser:
         assert (await browser.get(f"/requests?id={text}")).status == 200
     assert known.asked[0].request_id == request_key(unquote(text.removesuffix("/7")))
 
@@ -185,8 +168,7 @@ async def test_what_is_away_is_said_and_the_rest_is_shown(place: Place, known: R
 
     assert place.requests is not None
     place.requests = replace(place.requests, outcomes=away, explanations=Broken(), traces=None)
-    async with place.browser() as browser:
-        await browser.sign_in(place.keys["operator"])
+    async with place.operator() as browser:
         page = await browser.get(f"/requests?id={REQUEST}")
     assert page.status == 200
     assert "The store of outcomes can&#39;t be reached" in page.text
@@ -202,23 +184,20 @@ async def test_a_dead_store_of_events_is_a_notice(place: Place, known: Recorded)
 
     assert place.requests is not None
     place.requests = replace(place.requests, events=dead)
-    async with place.browser() as browser:
-        await browser.sign_in(place.keys["operator"])
+    async with place.operator() as browser:
         page = await browser.get(f"/requests?id={REQUEST}")
     assert "The store of events can&#39;t be reached" in page.text
     assert "Where its time went" in page.text
 
 
 async def test_without_events_the_page_says_what_to_set(place: Place) -> None:
-    async with place.browser() as browser:
-        await browser.sign_in(place.keys["operator"])
+    async with place.operator() as browser:
         page = await browser.get("/requests")
     assert "events.folder" in page.text
 
 
 async def test_ages_of_features_are_a_section_of_the_pipelines_page(place: Place, known: Recorded) -> None:
-    async with place.browser() as browser:
-        await browser.sign_in(place.keys["operator"])
+    async with place.operator() as browser:
         [panel] = (await browser.get("/pipelines/flights.json")).json["panels"]
         place.wall += 600  # nothing came since: it is not known any more
         assert (await browser.get("/pipelines/flights.json")).json["panels"] == []

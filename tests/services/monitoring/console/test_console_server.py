@@ -13,9 +13,8 @@ from typing import Any
 
 import pytest
 
-from headrace.api.monitoring.v1 import events_pb2, monitoring_pb2
+from headrace.api.monitoring.v1 import monitoring_pb2
 from headrace.events import messages
-from headrace.hop.call import unary
 from headrace.hop.config import ConfigError
 from headrace.hop.testing import served
 from headrace.pipeline import parse
@@ -25,23 +24,7 @@ from services.monitoring.wiring import SERVICE
 from tests.ports import free_port
 from tests.services.monitoring.console.console_place import Place
 from tests.services.monitoring.console.console_requests import DOCUMENT, REQUEST, answered
-from tests.services.monitoring.test_monitoring_service import ask
-
-RECORD = unary(
-    events_pb2.DESCRIPTOR,
-    "EventsService",
-    "RecordEvents",
-    events_pb2.RecordEventsRequest,
-    events_pb2.RecordEventsResponse,
-    idempotent=True,
-)
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Place:
-    made = Place(tmp_path)
-    made.deploy()
-    return made
+from tests.services.monitoring.monitoring_calls import call
 
 
 def settings(place: Place, port: int, **more: object) -> dict[str, Any]:
@@ -75,14 +58,13 @@ async def test_the_service_serves_it_from_its_settings_alone(place: Place) -> No
     key = {"x-api-key": place.keys["operator"]}
     async with served(SERVICE, settings(place, port)) as harness:
         place.answer(500, 1)
-        await ask(harness, "ReportTicks", write(Tick(1, 1, 0, dict(place.arms))))
+        await call(harness, "ReportTicks", write(Tick(1, 1, 0, dict(place.arms))))
         status, headers, body = await get(port, "/index.json", key)
         assert status == 200
         found = json.loads(body)
         assert found["routers"] == 1
-        assert "1 of 500 rows failed".replace(" ", "") in found["pipelines"][0]["assessment"][
-            "sentence"
-        ].replace(" ", "")
+        sentence = found["pipelines"][0]["assessment"]["sentence"]
+        assert "1of500rowsfailed" in sentence.replace(" ", "")
         # What another process commits is seen at the next look.
         place.deploy(version="2")
         again = json.loads((await get(port, "/index.json", key))[2])
@@ -94,7 +76,7 @@ async def test_the_service_serves_it_from_its_settings_alone(place: Place) -> No
         assert [(t["name"], t["verified"], t["count"]) for t in trails] == [("releases", True, 2)]
 
 
-async def test_the_service_s_own_events_outcomes_and_audit_are_shown(place: Place) -> None:
+async def test_the_service_s_own_events_outcomes_and_audit_are_on_its_pages(place: Place) -> None:
     port, key = free_port(), {"x-api-key": place.keys["operator"]}
     given = settings(place, port)
     given |= {
@@ -105,13 +87,11 @@ async def test_the_service_s_own_events_outcomes_and_audit_are_shown(place: Plac
     revision = parse(DOCUMENT, "flights").revision
     place.store.keep_document("flights", revision, DOCUMENT)
     async with served(SERVICE, given) as harness:
-        client = harness.client()
-        await client.unary(RECORD)(
-            messages.write("router-1", 7, 10, [answered(revision, time.time())]), deadline=_soon()
-        )
+        events = messages.write("router-1", 7, 10, [answered(revision, time.time())])
+        await call(harness, "RecordEvents", events)
         label = monitoring_pb2.Outcome(request_id=REQUEST, name="late", label=True)
         told = monitoring_pb2.RecordOutcomesRequest(tenant="acme", outcomes=[label])
-        await ask(harness, "RecordOutcomes", told)
+        await call(harness, "RecordOutcomes", told)
         found = json.loads((await get(port, f"/requests.json?id={REQUEST}", key))[2])["found"]
         panels = json.loads((await get(port, "/pipelines/flights.json", key))[2])["panels"]
         # The keeper signs a checkpoint within moments.
@@ -143,10 +123,6 @@ async def test_a_stream_sends_parts_over_a_socket_and_does_not_hold_up_the_end(p
     writer.close()
 
 
-def _soon() -> float:
-    return time.monotonic() + 30
-
-
 async def test_an_address_in_use_stops_nothing_and_is_taken_when_it_is_free(place: Place) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
@@ -154,7 +130,7 @@ async def test_an_address_in_use_stops_nothing_and_is_taken_when_it_is_free(plac
         port = other.getsockname()[1]
         async with served(SERVICE, settings(place, port)) as harness:
             # The service itself serves.
-            reply = await ask(harness, "ReportTicks", write(tick_of(place)))
+            reply = await call(harness, "ReportTicks", write(tick_of(place)))
             assert not reply.behind
             other.close()
             status, _, _ = await get(port, "/index.json", {"x-api-key": place.keys["operator"]})
@@ -174,15 +150,14 @@ async def test_without_the_setting_there_is_no_console(place: Place) -> None:
             await asyncio.open_connection("127.0.0.1", port)
 
 
+NONE = Path("none.pem")
+
+
 @pytest.mark.parametrize(
     ("more", "without", "problem"),
     [
         ({}, "releases", "console: it shows releases, so it needs the setting releases"),
-        (
-            {"certificate": Path("none.pem"), "key": Path("none.key")},
-            "",
-            "console.certificate: there is no file",
-        ),
+        ({"certificate": NONE, "key": NONE}, "", "console.certificate: there is no file"),
     ],
 )
 async def test_what_cannot_work_is_said_before_it_serves(

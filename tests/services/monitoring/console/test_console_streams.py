@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 
 import pytest
 from starlette.responses import Response, StreamingResponse
@@ -78,9 +77,7 @@ async def test_a_stream_ends_by_itself_so_that_the_browser_comes_with_its_newest
 
 
 @pytest.mark.parametrize("path", ["/now/stream", "/pipelines/flights/now/stream"])
-async def test_a_stream_needs_a_session_and_tells_of_what_there_is_not(tmp_path: Path, path: str) -> None:
-    place = Place(tmp_path)
-    place.deploy()
+async def test_a_stream_needs_a_session_and_tells_of_what_there_is_not(place: Place, path: str) -> None:
     async with place.browser() as browser:
         refused = await browser.get(path, accept="text/event-stream")
         await browser.sign_in(place.keys["operator"])

@@ -81,10 +81,15 @@ class World:
             )
 
     def later(
-        self, collector: Collector, seconds: float, work: dict[Key, Work] | None = None
+        self,
+        collector: Collector,
+        seconds: float,
+        work: dict[Key, Work] | None = None,
+        **pages: str | None,
     ) -> Collected | None:
-        """Collects so many seconds later."""
+        """Collects so many seconds later, when the processes have these pages."""
         self.now += seconds
+        self.pages = pages
         self.name_targets()
         return collector.collect(work or {})
 

@@ -35,12 +35,9 @@ def work(us: float, rows: int = 1) -> Work:
 
 def test_each_interval_counts_what_is_new_since_the_last(world: World) -> None:
     with world.collector() as collector:
-        world.pages = {EXECUTOR: page(100.0)}
-        assert world.later(collector, 0, {A: work(5.0)}) is None
-        world.pages = {EXECUTOR: page(103.0)}
-        world.later(collector, 10, {A: work(3.0), B: work(1.0)})
-        world.pages = {EXECUTOR: page(104.0)}
-        world.later(collector, 10, {B: work(7.0)})
+        assert world.later(collector, 0, {A: work(5.0)}, executor=page(100.0)) is None
+        world.later(collector, 10, {A: work(3.0), B: work(1.0)}, executor=page(103.0))
+        world.later(collector, 10, {B: work(7.0)}, executor=page(104.0))
     account = told(world)
     assert cpu_s(account, A) == pytest.approx(2.25)
     assert cpu_s(account, B) == pytest.approx(1.75)
@@ -51,11 +48,9 @@ def test_each_interval_counts_what_is_new_since_the_last(world: World) -> None:
 
 def test_a_restart_of_monitoring_goes_on_where_the_last_process_ended(world: World) -> None:
     with world.collector() as first:
-        world.pages = {EXECUTOR: page(10.0)}
-        world.later(first, 0)
+        world.later(first, 0, executor=page(10.0))
     with world.collector() as second:
-        world.pages = {EXECUTOR: page(14.0)}
-        world.later(second, 30, {A: work(1.0)})
+        world.later(second, 30, {A: work(1.0)}, executor=page(14.0))
     account = told(world)
     assert cpu_s(account, A) == pytest.approx(4.0)
     assert account.seconds == pytest.approx(30)
@@ -63,12 +58,9 @@ def test_a_restart_of_monitoring_goes_on_where_the_last_process_ended(world: Wor
 
 def test_two_processes_that_collect_count_nothing_twice(world: World) -> None:
     with world.collector() as one, world.collector() as other:
-        world.pages = {EXECUTOR: page(10.0)}
-        world.later(one, 0)
-        world.pages = {EXECUTOR: page(12.0)}
-        world.later(other, 10, {A: work(1.0)})
-        world.pages = {EXECUTOR: page(15.0)}
-        world.later(one, 10, {B: work(1.0)})
+        world.later(one, 0, executor=page(10.0))
+        world.later(other, 10, {A: work(1.0)}, executor=page(12.0))
+        world.later(one, 10, {B: work(1.0)}, executor=page(15.0))
     account = told(world)
     assert (cpu_s(account, A), cpu_s(account, B)) == (pytest.approx(2.0), pytest.approx(3.0))
     assert account.seconds == pytest.approx(20)
@@ -76,12 +68,9 @@ def test_two_processes_that_collect_count_nothing_twice(world: World) -> None:
 
 def test_the_start_of_a_process_is_nobody_s(world: World) -> None:
     with world.collector() as collector:
-        world.pages = {EXECUTOR: page(10.0, started=1.0)}
-        world.later(collector, 0)
-        world.pages = {EXECUTOR: page(6.0, started=2.0)}  # it was replaced
-        world.later(collector, 10, {A: work(1.0)})
-        world.pages = {EXECUTOR: page(7.0, started=2.0)}
-        world.later(collector, 10, {A: work(1.0)})
+        world.later(collector, 0, executor=page(10.0, started=1.0))
+        world.later(collector, 10, {A: work(1.0)}, executor=page(6.0, started=2.0))  # it was replaced
+        world.later(collector, 10, {A: work(1.0)}, executor=page(7.0, started=2.0))
     account = told(world)
     assert cpu_s(account, Key(traffic=OVERHEAD)) == pytest.approx(6.0)
     assert cpu_s(account, A) == pytest.approx(1.0)
@@ -89,12 +78,9 @@ def test_the_start_of_a_process_is_nobody_s(world: World) -> None:
 
 def test_a_time_in_which_nobody_watched_is_not_billed(world: World) -> None:
     with world.collector() as collector:
-        world.pages = {EXECUTOR: page(10.0)}
-        world.later(collector, 0)
-        world.pages = {EXECUTOR: page(500.0)}
-        assert world.later(collector, 86_400, {A: work(1.0)}) is None
-        world.pages = {EXECUTOR: page(501.0)}
-        world.later(collector, 10, {A: work(1.0)})
+        world.later(collector, 0, executor=page(10.0))
+        assert world.later(collector, 86_400, {A: work(1.0)}, executor=page(500.0)) is None
+        world.later(collector, 10, {A: work(1.0)}, executor=page(501.0))
     account = told(world)
     assert cpu_s(account, A) == pytest.approx(1.0)
     assert account.seconds == pytest.approx(10)
@@ -102,12 +88,11 @@ def test_a_time_in_which_nobody_watched_is_not_billed(world: World) -> None:
 
 def test_a_process_that_does_not_answer_is_charged_when_it_does(world: World) -> None:
     with world.collector() as collector:
-        world.pages = {EXECUTOR: page(10.0), "ingress": page(1.0)}
-        world.later(collector, 0)
-        world.pages = {EXECUTOR: None, "ingress": page(2.0)}
-        found = world.later(collector, 10, {A: Work(1, 1, {EXECUTOR: 1e6, "ingress": 1.0})})
-        world.pages = {EXECUTOR: page(13.0), "ingress": page(2.0)}
-        world.later(collector, 10, {A: work(1.0)})
+        world.later(collector, 0, executor=page(10.0), ingress=page(1.0))
+        found = world.later(
+            collector, 10, {A: Work(1, 1, {EXECUTOR: 1e6, "ingress": 1.0})}, executor=None, ingress=page(2.0)
+        )
+        world.later(collector, 10, {A: work(1.0)}, executor=page(13.0), ingress=page(2.0))
     assert found is not None
     assert (found.answered, found.asked) == (1, 2)
     account = told(world)
@@ -121,10 +106,8 @@ def test_refused_requests_are_paid_by_who_sent_them(world: World) -> None:
     )
     answered = 'headrace_ingress_requests_total{code="OK",fault="none",pipeline="p",tenant="a"}'
     with world.collector() as collector:
-        world.pages = {"ingress": page(1.0, **{refused: 5.0, answered: 7.0})}
-        world.later(collector, 0)
-        world.pages = {"ingress": page(2.0, **{refused: 105.0, answered: 900.0})}
-        world.later(collector, 10)
+        world.later(collector, 0, ingress=page(1.0, **{refused: 5.0, answered: 7.0}))
+        world.later(collector, 10, ingress=page(2.0, **{refused: 105.0, answered: 900.0}))
     account = told(world)
     key = Key("b", "p", "", REFUSED)
     assert cpu_s(account, key) == pytest.approx(1.0)
@@ -135,13 +118,10 @@ def test_what_models_run_beside_events_is_apart(world: World) -> None:
     """As shadows and explanations do."""
     ran = 'headrace_executor_run_seconds_sum{model="m",version="1"}'
     with world.collector() as collector:
-        world.pages = {EXECUTOR: page(1.0, **{ran: 3.0})}
-        world.later(collector, 0)
-        world.pages = {EXECUTOR: page(2.0, **{ran: 4.0})}
-        world.later(collector, 10, {A: work(250_000.0)})
+        world.later(collector, 0, executor=page(1.0, **{ran: 3.0}))
+        world.later(collector, 10, {A: work(250_000.0)}, executor=page(2.0, **{ran: 4.0}))
         # Events that come a little late are none of it.
-        world.pages = {EXECUTOR: page(3.0, **{ran: 5.0})}
-        world.later(collector, 10, {A: work(960_000.0)})
+        world.later(collector, 10, {A: work(960_000.0)}, executor=page(3.0, **{ran: 5.0}))
     account = told(world)
     beside = Key("", "", "m:1", BESIDE)
     assert cpu_s(account, beside) == pytest.approx(0.75)
@@ -152,13 +132,10 @@ def test_prices_that_change_hold_from_then_on(world: World) -> None:
     prices = world.prices
     prices.write_text("prices: {core_hour: 3600, memory_gb_hour: 0}\nreserved: {cores: 1}\n")
     with world.collector() as collector:
-        world.pages = {EXECUTOR: page(0.0)}
-        world.later(collector, 0)
-        world.pages = {EXECUTOR: page(1.0)}
-        world.later(collector, 10, {A: work(1.0)})
+        world.later(collector, 0, executor=page(0.0))
+        world.later(collector, 10, {A: work(1.0)}, executor=page(1.0))
         prices.write_text("prices: {core_hour: 7200, memory_gb_hour: 0}\nreserved: {cores: 1}\n")
-        world.pages = {EXECUTOR: page(2.0)}
-        world.later(collector, 10, {A: work(1.0)})
+        world.later(collector, 10, {A: work(1.0)}, executor=page(2.0))
     account = told(world)
     assert account.bill == pytest.approx(10 + 20)
     assert sum(line.amount for line in account.lines if line.key == A) == pytest.approx(1 + 2)

@@ -14,6 +14,7 @@ from services.monitoring.drift.retrain.delivery import Retraining
 from services.monitoring.drift.retrain.metrics import RetrainMetrics
 from services.monitoring.drift.settings import DriftSettings
 
+BEGIN = 1_790_000_000.0
 REVISION = "ab" * 32
 LIVE = Series("flights", REVISION, "live")
 

@@ -3,34 +3,23 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.analysis import Count
-from headrace.drift import Baseline, Choices, baseline_of
-from headrace.sketches import Layout, NumberColumn
+from headrace.drift import Baseline
 from services.monitoring.drift.kept.memory import Memory
 from services.monitoring.drift.ports import Version
 from services.monitoring.drift.watch import Watch
 from services.monitoring.drift.windows import SLICE_S, Ended, Windows
 from tests.libs.drift.training import draw
-from tests.services.monitoring.drift.drift_monitor import LIVE, Lines, Watched
-
-BEGIN = 1_790_000_000.0
-LAYOUT = Layout((NumberColumn("x", edges=(10.0, 20.0)),))
-steps = st.lists(st.tuples(st.sampled_from([0, 1, 9, 61, 600, 4000, 90_000]), st.integers(1, 5)), max_size=40)
-
-
-@pytest.fixture(scope="module")
-def baseline() -> Baseline:
-    return baseline_of(draw(20_000, np.random.default_rng(2)), Choices(outputs=["probability"]))
+from tests.services.monitoring.drift.drift_monitor import BEGIN, LIVE, Lines, Watched
+from tests.services.monitoring.drift.drift_windows import LAYOUT, SPANS, STEPS, filled
 
 
 class Counts:
@@ -83,32 +72,22 @@ class Process:
         return found.rows if found else 0
 
 
-def filled(
-    found: Sequence[tuple[int, int]], now: float = BEGIN, windows: Windows | None = None
-) -> tuple[Windows, float]:
-    windows = windows or Windows(LAYOUT)
-    for wait, rows in found:
-        now += wait
-        windows.at(now).update({"x": [float(now % 30)] * rows}, rows)
-    return windows, now
-
-
 def every(windows: Windows) -> list[tuple[str, float, int, tuple[int, ...]]]:
     return [
         (span, w.start, w.sketch.rows, w.sketch.number("x").bins)
-        for span in ("slice", "minute", "hour", "day")
+        for span in SPANS
         for w in windows.ended(span)
     ]
 
 
-@given(steps, steps)
+@given(STEPS, STEPS)
 @settings(max_examples=40)
 def test_a_restart_changes_no_window(before: list[tuple[int, int]], after: list[tuple[int, int]]) -> None:
     whole, middle = filled(before)
     # It ends, and another one begins in the same second.
     cut, _ = filled(before)
     cut.end(float("inf"))
-    kept = [Ended(span, w) for span in ("slice", "minute", "hour", "day") for w in cut.ended(span)]
+    kept = [Ended(span, w) for span in SPANS for w in cut.ended(span)]
     resumed = Windows(LAYOUT)
     resumed.resume(sorted(kept, key=lambda e: e.window.start), middle)
     for windows in (whole, resumed):
@@ -120,7 +99,7 @@ def test_a_restart_changes_no_window(before: list[tuple[int, int]], after: list[
     assert resumed.newest(10**9).rows <= whole.newest(10**9).rows
 
 
-@given(steps, st.integers(1, 60), st.randoms(use_true_random=False))
+@given(STEPS, st.integers(1, 60), st.randoms(use_true_random=False))
 @settings(max_examples=40)
 def test_windows_of_two_processes_are_as_one(found: list[tuple[int, int]], wanted: int, rng: Any) -> None:
     one, two, whole = Windows(LAYOUT), Windows(LAYOUT), Windows(LAYOUT)

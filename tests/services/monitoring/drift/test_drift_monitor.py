@@ -12,15 +12,9 @@ from headrace.drift import Baseline, Choices, baseline_of
 from services.monitoring.drift.ports import Series, Traffic, Version
 from services.monitoring.drift.windows import SLICE_S
 from tests.libs.drift.training import draw
-from tests.services.monitoring.drift.drift_monitor import LIVE, REVISION, Watched
+from tests.services.monitoring.drift.drift_monitor import BEGIN, LIVE, REVISION, Watched
 
 PER_SECOND = 100
-BEGIN = 1_790_000_000.0
-
-
-@pytest.fixture(scope="module")
-def baseline() -> Baseline:
-    return baseline_of(draw(20_000, np.random.default_rng(2)), Choices(outputs=["probability"]))
 
 
 def run(watched: Watched, now: float, seconds: int, rng: np.random.Generator, **change: Any) -> float:

@@ -5,21 +5,13 @@ from __future__ import annotations
 import json
 
 import numpy as np
-import pytest
 
 from headrace.drift import Baseline, Choices, baseline_of
 from services.monitoring.console.ports import Panel
 from services.monitoring.drift.panel import DriftPanel
 from services.monitoring.drift.ports import Series, Traffic
 from tests.libs.drift.training import draw
-from tests.services.monitoring.drift.drift_monitor import LIVE, REVISION, Watched
-
-BEGIN = 1_790_000_000.0
-
-
-@pytest.fixture(scope="module")
-def baseline() -> Baseline:
-    return baseline_of(draw(20_000, np.random.default_rng(2)), Choices(outputs=["probability"]))
+from tests.services.monitoring.drift.drift_monitor import BEGIN, LIVE, REVISION, Watched
 
 
 async def shown(watched: Watched) -> Panel:

@@ -108,9 +108,7 @@ async def test_the_command_gets_the_cause(tmp_path: Path) -> None:
     script = f"cat > {tmp_path}/cause.part && mv {tmp_path}/cause.part {tmp_path}/cause"
     await ran(["/bin/sh", "-c", script], lambda w: w.log.of("a retraining's command has ended"))
     found = json.loads((tmp_path / "cause").read_text())
-    assert found["causes"] == [
-        {"check": "distribution", "column": "age", "text": CAUSE.text, "since": 0.0},
-    ]
+    assert found["causes"] == [{"check": "distribution", "column": "age", "text": CAUSE.text, "since": 0.0}]
     assert found["pipeline"] == "flights"
 
 

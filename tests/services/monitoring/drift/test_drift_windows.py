@@ -5,22 +5,11 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.sketches import Layout, NumberColumn
 from services.monitoring.drift.windows import SLICE_S, Windows
-
-LAYOUT = Layout((NumberColumn("x"),))
-steps = st.lists(st.tuples(st.sampled_from([0, 1, 9, 61, 600, 4000, 90_000]), st.integers(1, 5)), max_size=40)
+from tests.services.monitoring.drift.drift_windows import LAYOUT, SPANS, STEPS, filled
 
 
-def filled(found: list[tuple[int, int]]) -> tuple[Windows, float]:
-    windows, now = Windows(LAYOUT), 1_790_000_000.0
-    for wait, rows in found:
-        now += wait
-        windows.at(now).update({"x": [1.0] * rows}, rows)
-    return windows, now
-
-
-@given(steps)
+@given(STEPS)
 @settings(max_examples=25)
 def test_no_row_is_counted_twice_or_lost(found: list[tuple[int, int]]) -> None:
     windows, now = filled(found)
@@ -32,12 +21,12 @@ def test_no_row_is_counted_twice_or_lost(found: list[tuple[int, int]]) -> None:
     days = sum(w.sketch.rows for w in windows.ended("day"))
     if len(windows.ended("day")) < 7:
         assert days == total + 1, "the last batch's day has not ended"
-    for span in ("slice", "minute", "hour", "day"):
+    for span in SPANS:
         assert sum(w.sketch.rows for w in windows.ended(span)) <= total + 2
         assert all(w.start < w.end for w in windows.ended(span))
 
 
-@given(steps, st.integers(1, 60))
+@given(STEPS, st.integers(1, 60))
 @settings(max_examples=25)
 def test_the_newest_rows_are_the_newest(found: list[tuple[int, int]], wanted: int) -> None:
     windows, _ = filled(found)
@@ -54,7 +43,7 @@ def test_all_is_bounded() -> None:
     for wait in [SLICE_S] * 20 + [60] * 70 + [3600] * 200:
         now += wait
         windows.at(now).update({"x": [1.0]}, 1)
-    assert [len(windows.ended(span)) for span in ("slice", "minute", "hour", "day")] == [12, 60, 24, 7]
+    assert [len(windows.ended(span)) for span in SPANS] == [12, 60, 24, 7]
 
 
 def test_a_late_batch_counts_in_the_open_slice() -> None:

@@ -14,27 +14,14 @@ import pytest
 from headrace.api.monitoring.v1 import events_pb2, explanations_pb2, monitoring_pb2
 from headrace.columns import Batch, Column
 from headrace.events import EventGroup, Mask, messages
-from headrace.hop.call import methods_of
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.testing import Harness, served
 from services.monitoring.wiring import SERVICE
+from tests.services.monitoring.monitoring_calls import call
 from tests.services.monitoring.monitoring_events import group
 
 pb = explanations_pb2
-METHODS = {
-    m.name: m
-    for file, service in (
-        (events_pb2, "EventsService"),
-        (explanations_pb2, "ExplanationsService"),
-        (monitoring_pb2, "MonitoringService"),
-    )
-    for m in methods_of(file.DESCRIPTOR.services_by_name[service])
-}
 SALT = b"s" * 32
-
-
-async def ask(harness: Harness, name: str, request: Any) -> Any:
-    return await harness.client().unary(METHODS[name])(request, deadline=time.monotonic() + 30)
 
 
 def settings(folder: Path) -> dict[str, Any]:
@@ -68,21 +55,21 @@ def explanation(identity: bytes, added: Sequence[float] = (0.25, -1.0), **fields
 
 
 async def record(harness: Harness, events: EventGroup, *explained: pb.Explanation, demanded: int = 0) -> int:
-    await ask(harness, "RecordEvents", messages.write("router-1", 7, 0, [events]))
+    await call(harness, "RecordEvents", messages.write("router-1", 7, 0, [events]))
     request = pb.RecordExplanationsRequest(explanations=explained)
     request.demanded.add(pipeline="flights", prediction_count=demanded or len(events))
-    return int((await ask(harness, "RecordExplanations", request)).stored_count)
+    return int((await call(harness, "RecordExplanations", request)).stored_count)
 
 
 def metric(harness: Harness, name: str, **labels: str) -> float | None:
     return harness.runtime.telemetry.registry.get_sample_value(name, labels)
 
 
-async def test_an_explanation_is_shown_with_the_values_of_its_event(tmp_path: Path) -> None:
+async def test_an_explanation_comes_with_the_values_of_its_event(tmp_path: Path) -> None:
     events = group(1, 2, now=time.time(), mask=Mask(SALT))
     async with served(SERVICE, settings(tmp_path)) as harness:
         assert await record(harness, events, explanation(ids(events)[0])) == 1
-        found = await ask(
+        found = await call(
             harness, "GetExplanation", pb.GetExplanationRequest(prediction_id=ids(events)[0].hex())
         )
         # The largest first; personal data is not shown.
@@ -99,14 +86,14 @@ async def test_explanations_outlive_a_restart_and_count_once(tmp_path: Path) -> 
         explained = [explanation(i) for i in ids(events)[:3]]
         assert await record(harness, events, *explained) == 3
         again = pb.RecordExplanationsRequest(explanations=explained)
-        assert (await ask(harness, "RecordExplanations", again)).stored_count == 0
+        assert (await call(harness, "RecordExplanations", again)).stored_count == 0
         assert metric(harness, "headrace_monitoring_explanation_coverage", pipeline="flights") == 0.75
     async with served(SERVICE, settings(tmp_path)) as harness:
         [covered] = (
-            await ask(harness, "GetExplanationCoverage", pb.GetExplanationCoverageRequest())
+            await call(harness, "GetExplanationCoverage", pb.GetExplanationCoverageRequest())
         ).pipelines
         assert (covered.pipeline, covered.prediction_count, covered.explained_count) == ("flights", 4, 3)
-        await ask(harness, "GetExplanation", pb.GetExplanationRequest(prediction_id=ids(events)[2].hex()))
+        await call(harness, "GetExplanation", pb.GetExplanationRequest(prediction_id=ids(events)[2].hex()))
 
 
 async def test_a_message_that_comes_twice_counts_once_over_a_restart_too(tmp_path: Path) -> None:
@@ -118,7 +105,7 @@ async def test_a_message_that_comes_twice_counts_once_over_a_restart_too(tmp_pat
     for _ in range(2):
         async with served(SERVICE, settings(tmp_path)) as harness:
             for _ in range(2):
-                await ask(harness, "RecordExplanations", sent)
+                await call(harness, "RecordExplanations", sent)
             assert metric(harness, "headrace_monitoring_explanation_coverage", pipeline="flights") == 0.25
 
 
@@ -127,14 +114,14 @@ async def test_what_is_erased_with_its_event_does_not_come_back(tmp_path: Path) 
     async with served(SERVICE, settings(tmp_path)) as harness:
         await record(harness, events, *map(explanation, ids(events)[:2]))
         subject = events_pb2.EventSubject(column="key", value="k2")
-        await ask(harness, "EraseEvents", events_pb2.EraseEventsRequest(tenant="acme", subjects=[subject]))
-        await ask(harness, "EraseEvents", events_pb2.EraseEventsRequest(tenant="acme", request_ids=["r3"]))
+        await call(harness, "EraseEvents", events_pb2.EraseEventsRequest(tenant="acme", subjects=[subject]))
+        await call(harness, "EraseEvents", events_pb2.EraseEventsRequest(tenant="acme", request_ids=["r3"]))
         late = pb.RecordExplanationsRequest(explanations=[explanation(i) for i in ids(events)])
         # The first one is there already; the others may not come any more.
-        assert (await ask(harness, "RecordExplanations", late)).stored_count == 0
+        assert (await call(harness, "RecordExplanations", late)).stored_count == 0
         for identity in ids(events)[1:]:
             with pytest.raises(Fault) as caught:
-                await ask(harness, "GetExplanation", pb.GetExplanationRequest(prediction_id=identity.hex()))
+                await call(harness, "GetExplanation", pb.GetExplanationRequest(prediction_id=identity.hex()))
             assert caught.value.reason == Reason.REASON_PREDICTION_UNKNOWN
 
 
@@ -152,7 +139,7 @@ async def test_what_no_router_sends_is_refused(changed: dict[str, Any], words: s
     async with served(SERVICE, {}) as harness:
         wrong = pb.RecordExplanationsRequest(explanations=[explanation(b"i" * 16, **changed)])
         with pytest.raises(Fault, match=words) as caught:
-            await ask(harness, "RecordExplanations", wrong)
+            await call(harness, "RecordExplanations", wrong)
         assert caught.value.reason == Reason.REASON_MALFORMED_REQUEST
 
 
@@ -164,7 +151,7 @@ async def test_unknown_predictions_are_said(tmp_path: Path) -> None:
             ("?", Code.INVALID_ARGUMENT),
         ):
             with pytest.raises(Fault) as caught:
-                await ask(harness, "GetExplanation", pb.GetExplanationRequest(prediction_id=identity))
+                await call(harness, "GetExplanation", pb.GetExplanationRequest(prediction_id=identity))
             assert caught.value.code is code
 
 
@@ -187,10 +174,12 @@ async def test_groups_are_compared(tmp_path: Path) -> None:
             monitoring_pb2.Outcome(request_id=f"r{n}", row=0, name="wrong", label=n % 5 == 0)
             for n in range(1, 51)
         ]
-        await ask(
+        await call(
             harness, "RecordOutcomes", monitoring_pb2.RecordOutcomesRequest(tenant="acme", outcomes=outcomes)
         )
-        reply = await ask(harness, "GetBiasSlices", pb.GetBiasSlicesRequest(pipeline="flights", column="key"))
+        reply = await call(
+            harness, "GetBiasSlices", pb.GetBiasSlicesRequest(pipeline="flights", column="key")
+        )
         assert (reply.output, reply.prediction_count, reply.truncated) == ("y", count, False)
         assert [(s.group, s.group_count) for s in reply.slices] == [("UA", 1), ("AA", 1), ("", 2)]
         first, second, rest = reply.slices
@@ -222,12 +211,12 @@ async def test_columns_that_make_no_groups_are_refused(
     async with served(SERVICE, settings(tmp_path)) as harness:
         await record(harness, events)
         with pytest.raises(Fault, match=words) as caught:
-            await ask(harness, "GetBiasSlices", pb.GetBiasSlicesRequest(pipeline="flights", **fields))
+            await call(harness, "GetBiasSlices", pb.GetBiasSlicesRequest(pipeline="flights", **fields))
         assert (caught.value.code, caught.value.metadata["cause"]) == (Code.INVALID_ARGUMENT, cause)
 
 
 async def test_a_pipeline_without_predictions_is_said(tmp_path: Path) -> None:
     async with served(SERVICE, settings(tmp_path)) as harness:
         with pytest.raises(Fault, match="no predictions") as caught:
-            await ask(harness, "GetBiasSlices", pb.GetBiasSlicesRequest(pipeline="other", column="x"))
+            await call(harness, "GetBiasSlices", pb.GetBiasSlicesRequest(pipeline="other", column="x"))
         assert caught.value.code is Code.NOT_FOUND
