@@ -16,14 +16,7 @@ import pytest
 
 from headrace.slo import ALERTS, PAGE
 from headrace.slo.burn_rules import NAMES
-from tests.alerts import (
-    door_causes,
-    model_causes,
-    process_causes,
-    release_causes,
-    sealed_causes,
-    seen_causes,
-)
+from tests.alerts import door_causes, model_causes, process_causes, release_causes, sealed_causes, seen_causes
 from tests.alerts.alarmed_system import Alarmed, Watch
 from tests.alerts.causes import Cause
 from tests.alerts.record import Record, Seen
