@@ -1,6 +1,8 @@
-"""How documents say cascades and ensembles: what is read, refused, compared with models, and what a release may set."""
+"""How documents say cascades and ensembles: what is read, refused, compared with models, and what a release pins and sets."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from headrace.pipeline import (
     ColumnType,
     EnsembleStage,
     ModelSignature,
+    ModelStage,
     SettingError,
     Unsure,
     check,
@@ -19,7 +22,7 @@ from headrace.pipeline import (
     plan,
 )
 from headrace.steps.value_ranges import Values
-from tests.libs.pipeline.pipeline_documents import complaints
+from tests.libs.pipeline.pipeline_documents import complaints, parsed
 
 CASCADE = """\
 pipeline: p
@@ -317,3 +320,27 @@ def test_margins() -> None:
     assert Unsure("p", 0.0, 0.3).rows(np.array([0.3, np.nan], np.float32)).tolist() == [False, True]
     three = np.array([[1.0, 5.0, 4.0]])
     assert Unsure("p", 0.1).margins(three).tolist() == [1.0]
+
+
+def test_stages_without_models_stay_as_they_are() -> None:
+    for stage in parsed().stages:
+        if not isinstance(stage, ModelStage):
+            assert kind_of(stage).models(stage) == {}
+            assert kind_of(stage).pinned(stage, {"scorer": "9"}, {}) is stage
+
+
+def test_a_release_decides_the_version_of_a_model() -> None:
+    [stage] = [s for s in parsed().stages if isinstance(s, ModelStage)]
+    kind = kind_of(stage)
+    assert kind.models(stage) == {"scorer": "7"}
+    assert kind.pinned(stage, {"scorer": "9", "other": "1"}, {}) == replace(stage, version="9")
+    assert stage.version == "7"
+    assert kind.pinned(stage, {"other": "1"}, {}) == stage
+
+
+def test_a_setting_that_the_stage_does_not_have_is_named() -> None:
+    for stage in parsed().stages:
+        with pytest.raises(SettingError) as error:
+            kind_of(stage).pinned(stage, {}, {"threshold": 0.1})
+        assert (error.value.stage, error.value.setting) == (stage.name, "threshold")
+        assert f"a {stage.kind} stage has no settings" in str(error.value)
