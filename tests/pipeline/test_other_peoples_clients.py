@@ -48,7 +48,7 @@ def test_tritonclient(system: System, protocol: str) -> None:
         if protocol == "grpc"
         else system.endpoints["http"].removeprefix("http://")
     )
-    _predicts(system, f"triton_{protocol}.py", target)
+    _predicts(system, "triton_client.py", protocol, target)
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 14), reason="kserve has no release for Python 3.14")
