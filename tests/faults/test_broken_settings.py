@@ -67,9 +67,5 @@ def test_settings_of_a_service_inside_the_door_are_told_the_same_way(system: Sys
         assert f"{file}, line {line}" in found
     finally:
         file.write_text(text)
-    poll(
-        "it is ready",
-        lambda: system.services()["ingress"]["state"] == "ready",
-        within_s=RECOVERY_S,
-    )
+    poll("it is ready", lambda: system.services()["ingress"]["state"] == "ready", within_s=RECOVERY_S)
     poll("predictions come", lambda: system.predict(row_request(system.rows[0])).predictions)

@@ -18,11 +18,7 @@ from tests.system import System, headrace, poll
 SERVICES = list(services.start_order())
 # No prediction waits for monitoring: test_lost_monitoring.py.
 ASIDE = "monitoring"
-OK, UNAVAILABLE, LATE = (
-    grpc.StatusCode.OK,
-    grpc.StatusCode.UNAVAILABLE,
-    grpc.StatusCode.DEADLINE_EXCEEDED,
-)
+OK, UNAVAILABLE, LATE = (grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 # A new process imports its libraries on processors that the traffic keeps busy.
 RECOVERY_S = 60
 STOPPED_S = 5

@@ -29,10 +29,7 @@ from tests.images.containers import HARDENED, METRICS, SOCKET, STATE, Container,
 
 pytestmark = pytest.mark.slow
 IMAGES = locks.names(services.start_order())
-SPEC: dict[str, Any] = {
-    "steps": [{"round": {"column": "x", "decimals": 0}}],
-    "outputs": {"x": "float64"},
-}
+SPEC: dict[str, Any] = {"steps": [{"round": {"column": "x", "decimals": 0}}], "outputs": {"x": "float64"}}
 EXECUTOR = {
     "models": f"{STATE}/models",
     "trust": {"keys": [f"{STATE}/models.pub"], "memory": f"{STATE}/models.seen.json"},

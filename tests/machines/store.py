@@ -87,10 +87,7 @@ class Store:
             self._release()
             part = self._kept.with_suffix(".part")
             shutil.rmtree(part, ignore_errors=True)
-            places = [
-                _connection(self.near.address, self._tls),
-                _connection(f"{_NAME}:{_PORT}", mounted.TLS),
-            ]
+            places = [_connection(self.near.address, self._tls), _connection(f"{_NAME}:{_PORT}", mounted.TLS)]
             command = [
                 sys.executable,
                 "-m",

@@ -142,11 +142,7 @@ def test_promtool_finds_no_fault_with_the_metrics(system: System) -> None:
     for name, metrics in system.metrics():
         tool = shutil.which("promtool") or ""
         done = subprocess.run(
-            [tool, "check", "metrics"],
-            input=scrape(metrics),
-            capture_output=True,
-            text=True,
-            check=False,
+            [tool, "check", "metrics"], input=scrape(metrics), capture_output=True, text=True, check=False
         )
         complaints = [line for line in done.stderr.splitlines() if "headrace_" in line]
         assert complaints == [], name

@@ -109,9 +109,7 @@ def test_buf_curl_by_reflection(system: System) -> None:
 
 def post(url: str, body: object, key: str) -> dict[str, Any]:
     request = urllib.request.Request(
-        url,
-        json.dumps(body).encode(),
-        {"content-type": "application/json", "authorization": f"Bearer {key}"},
+        url, json.dumps(body).encode(), {"content-type": "application/json", "authorization": f"Bearer {key}"}
     )
     with urllib.request.urlopen(request, timeout=30) as answer:
         return dict(json.load(answer))

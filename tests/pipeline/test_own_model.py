@@ -13,15 +13,7 @@ import pytest
 
 from headrace.cli.installation import layout
 from tests.services.executor.executor_models import scaling
-from tests.system import (
-    HOME,
-    System,
-    headrace,
-    poll,
-    refused,
-    remove_document,
-    write_document,
-)
+from tests.system import HOME, System, headrace, poll, refused, remove_document, write_document
 
 WITHIN_S = 120
 DOCUMENT = """\

@@ -135,11 +135,7 @@ def test_variables_alone_say_what_a_file_does(tmp_path: Path, service: str) -> N
     installation = made(tmp_path / "home", "apart")
     place = installation.layout
     values = settings(
-        installation,
-        service,
-        slot=0,
-        listen=place.starting(service, 1),
-        run_dir=place.private(service, 0),
+        installation, service, slot=0, listen=place.starting(service, 1), run_dir=place.private(service, 0)
     )
     kind = IngressSettings if service == "ingress" else definition_named(service).config
     file = tmp_path / "settings.yaml"

@@ -138,10 +138,7 @@ def test_versions_sort_as_dpkg_sorts_them() -> None:
 
 
 def test_files_that_say_nothing_do_not_pass_as_clean(tmp_path: Path) -> None:
-    for name, text, wrong in (
-        ("a", "nothing\n", "names no package"),
-        ("b", "{}", "names no package"),
-    ):
+    for name, text, wrong in (("a", "nothing\n", "names no package"), ("b", "{}", "names no package")):
         (tmp_path / name).write_text(text)
         with pytest.raises(DeliveryError, match=wrong):
             packages(tmp_path / name)

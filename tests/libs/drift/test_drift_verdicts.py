@@ -12,17 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats  # type: ignore[import-untyped]  # ships no types
 
 from headrace.analysis import Count
-from headrace.drift import (
-    Baseline,
-    Check,
-    Choices,
-    ConceptDrift,
-    Level,
-    Limits,
-    Verdict,
-    baseline_of,
-    judge,
-)
+from headrace.drift import Baseline, Check, Choices, ConceptDrift, Level, Limits, Verdict, baseline_of, judge
 from headrace.drift.proportions import two_sided_p
 from headrace.drift.stability import noise_floor, stability
 from headrace.sketches import Sketch

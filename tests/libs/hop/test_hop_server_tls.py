@@ -179,10 +179,7 @@ async def test_an_old_connection_is_left_and_no_call_is_lost(
     tls, mine = authority.issue("server", "echo.test"), authority.issue("client", "router.test")
     # A call that meets the end of its connection was seen by no server, so it is sent again without a retry of hop's.
     once = config.RetrySettings(attempts=1)
-    async with (
-        served(servicer, tls, max_connection_age_s=0.5) as address,
-        counted(address) as (there, made),
-    ):
+    async with served(servicer, tls, max_connection_age_s=0.5) as address, counted(address) as (there, made):
         settings = config.ClientSettings(
             target=there, tls=mine, server_name="echo.test", exchange=exchange, retry=once
         )

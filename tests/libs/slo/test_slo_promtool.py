@@ -101,10 +101,7 @@ CAUSES = [
             'headrace_ingress_certificate_end_seconds{instance="c"}': "1728000x10 90000x20",
             'headrace_certificate_end_seconds{instance="router",side="server"}': "90000000x30",
         },
-        {
-            "HeadraceCertificateExpiring": {"5m": [""]},
-            "HeadraceCertificateEnding": {"5m": [], "15m": [""]},
-        },
+        {"HeadraceCertificateExpiring": {"5m": [""]}, "HeadraceCertificateEnding": {"5m": [], "15m": [""]}},
     ),
     case(
         "a service's own certificate ends; another service refuses new files",

@@ -54,12 +54,7 @@ ASSIGNED = st.builds(
     AssignedFigures, COUNT, COUNT, COUNT, COUNT, COUNT, st.just(()) | TIMES.filter(any), st.booleans()
 )
 FIGURES = st.builds(
-    ArmFigures,
-    COUNT,
-    COUNT,
-    histogram(LATENCY_BUCKETS),
-    st.dictionaries(NAME, OUTPUTS, max_size=2),
-    ASSIGNED,
+    ArmFigures, COUNT, COUNT, histogram(LATENCY_BUCKETS), st.dictionaries(NAME, OUTPUTS, max_size=2), ASSIGNED
 )
 LABELS = st.dictionaries(NAME, st.floats(allow_nan=False), max_size=2)
 
