@@ -1,7 +1,5 @@
 """A real server of Redis' protocol for the tests that need one."""
 
-from __future__ import annotations
-
 import shutil
 import socket
 import subprocess

@@ -1,7 +1,5 @@
 """What a cause of an alert is: something that is done to a running system, and undone as its runbook says."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field

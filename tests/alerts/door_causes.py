@@ -1,7 +1,5 @@
 """Causes at the door: quotas, credentials, promises that break."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import suppress
 

@@ -1,7 +1,5 @@
 """Causes in models: errors, quarantine, lost backends, cold starts, queues."""
 
-from __future__ import annotations
-
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager

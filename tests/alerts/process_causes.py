@@ -1,7 +1,5 @@
 """Causes in processes, disks and certificates."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta

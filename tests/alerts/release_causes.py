@@ -1,7 +1,5 @@
 """Causes in releases and features."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from tests.alerts.alarmed_system import Alarmed, fill, repeated

@@ -1,7 +1,5 @@
 """Causes in the keys that files are sealed with."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Causes in what monitoring keeps: events, the journal, drift, the audit log."""
 
-from __future__ import annotations
-
 import fcntl
 import shutil
 from collections.abc import Iterator

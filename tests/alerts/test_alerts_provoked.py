@@ -5,8 +5,6 @@ that count; the others, whose windows are minutes to days, at a sixtieth of thei
 runbook's diagnosis are typed. Its end is waited for after the last cause: some windows are a quarter of an hour.
 """
 
-from __future__ import annotations
-
 import re
 import time
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """What a fault of this suite is: an expectation, and how it is done to a running system."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager

@@ -1,7 +1,5 @@
 """Disks that are full or can't be written."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 

@@ -1,7 +1,5 @@
 """The way from the router to postprocessing is slow, lossy or cut."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 

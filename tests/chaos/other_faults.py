@@ -1,7 +1,5 @@
 """A lost store, a lost backend, a certificate that has ended, a clock that is wrong."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta

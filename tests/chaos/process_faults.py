@@ -1,7 +1,5 @@
 """Processes that are killed, frozen, or out of memory."""
 
-from __future__ import annotations
-
 import os
 import signal
 import time

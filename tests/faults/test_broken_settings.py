@@ -1,7 +1,5 @@
 """Settings of a person's own that can't be used: the service that has them waits and says why; mended, it comes back."""
 
-from __future__ import annotations
-
 import os
 import signal
 from collections.abc import Iterator

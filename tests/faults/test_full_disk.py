@@ -1,7 +1,5 @@
 """The disk of the home is full, and has room again: what serves goes on, what died comes back by itself."""
 
-from __future__ import annotations
-
 import os
 import signal
 from collections.abc import Iterator

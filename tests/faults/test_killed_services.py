@@ -1,7 +1,5 @@
 """kill -9 and SIGSTOP of real processes under load: fast failure or fallback, recovery without help."""
 
-from __future__ import annotations
-
 import os
 import signal
 import statistics

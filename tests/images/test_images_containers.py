@@ -1,7 +1,5 @@
 """What is in the images, and that each service gets ready and answers in a hardened container. First: `make images`."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """Verdicts on what was measured: soak (losses, memory), check (batching), shadow, ab (calls, CPU, latency)."""
 
-from __future__ import annotations
-
 import random
 
 import pytest

@@ -1,7 +1,5 @@
 """The Redis of the machines: releases, keys of calls and online features. It speaks TLS alone and asks for certificates."""
 
-from __future__ import annotations
-
 import hashlib
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """Preparing the flights pipeline: models that run anywhere, and no work that is not due."""
 
-from __future__ import annotations
-
 import json
 import threading
 from datetime import UTC, datetime, timedelta

@@ -1,7 +1,5 @@
 """What the models are trained on is what they are served: offline join and transforms against the running services."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager

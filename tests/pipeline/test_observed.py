@@ -1,7 +1,5 @@
 """What an operator sees: one trace per request though its rows travelled in shared batches, metrics, bounded labels."""
 
-from __future__ import annotations
-
 import concurrent.futures
 import secrets
 import shutil

@@ -1,7 +1,5 @@
 """Clients that know nothing of headrace work unmodified: tritonclient, perf_analyzer, buf curl, curl."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

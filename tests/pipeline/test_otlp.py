@@ -1,7 +1,5 @@
 """Spans reach an OpenTelemetry collector, and one that is away holds nobody up."""
 
-from __future__ import annotations
-
 import json
 import secrets
 import time

@@ -1,7 +1,5 @@
 """The README's "Bring your own model" on a running system: what serves changes when an operator says so, and stays."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

@@ -1,7 +1,5 @@
 """Timestamps of checkpoints by a real authority (`openssl ts`): what holds, what does not, and that the log goes on without."""
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 import time

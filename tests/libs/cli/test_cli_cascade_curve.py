@@ -1,7 +1,5 @@
 """The choice of a cascade's threshold: its curve, that the budget holds as often as it says, and its Clopper-Pearson bounds."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

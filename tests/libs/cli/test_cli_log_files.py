@@ -1,7 +1,5 @@
 """Logs, bounded while their writers go on and read from the end; traces, drawn as a tree."""
 
-from __future__ import annotations
-
 import io
 import json
 import tempfile

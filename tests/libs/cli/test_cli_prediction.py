@@ -1,7 +1,5 @@
 """What a person types and reads around a prediction; files as its inputs."""
 
-from __future__ import annotations
-
 import base64
 import io
 import json

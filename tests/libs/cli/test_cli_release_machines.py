@@ -1,7 +1,5 @@
 """`headrace release` on two machines with one Redis; what `headrace up` makes live where nothing was released before."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """What a home has: secrets, made once, private, renewed in time; where things lie, and a short path for sockets however deep."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import ssl

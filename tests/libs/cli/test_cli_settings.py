@@ -1,7 +1,5 @@
 """The generated settings are what the services' own settings classes take, in both shapes."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The supervisor's own process, where only some services can start; its socket; what keeps a service from running."""
 
-from __future__ import annotations
-
 import asyncio
 import errno
 import json

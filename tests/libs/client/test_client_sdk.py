@@ -1,7 +1,5 @@
 """The SDK against a real server, also with TLS: what it sends, what it gives back, when it tries again and when not."""
 
-from __future__ import annotations
-
 import asyncio
 import math
 import subprocess

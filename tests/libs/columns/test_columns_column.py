@@ -1,7 +1,5 @@
 """Byte strings in one buffer, whole or in parts, and the element types; BYTES tensors of the Open Inference Protocol."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Rows compared in pairs: what differs, is counted and kept, the message that carries it, and the statistics of it."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

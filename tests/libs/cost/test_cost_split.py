@@ -1,7 +1,5 @@
 """Who pays: all charges together are the bill, and work decides who pays what; mistakes in the prices file."""
 
-from __future__ import annotations
-
 import sqlite3
 from contextlib import closing
 from pathlib import Path

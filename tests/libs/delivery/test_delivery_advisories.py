@@ -1,7 +1,5 @@
 """Packages against advisories in the form of OSV."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """Baselines: made from data, kept as a document, refused where they do not fit the model; what they keep of its calibration."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """What is told of windows that changed, and that nothing is of those that did not."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

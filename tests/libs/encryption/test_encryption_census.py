@@ -1,7 +1,5 @@
 """Files of sealed lines are counted, claimed by one process, rewrapped in one step and told apart; versions are retired."""
 
-from __future__ import annotations
-
 import fcntl
 import os
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """Where a client finds its callee (also a directory of sockets, which is followed), what it needs, and what it tells."""
 
-from __future__ import annotations
-
 import asyncio
 import re
 import subprocess

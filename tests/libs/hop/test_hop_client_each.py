@@ -1,7 +1,5 @@
 """A call to every replica: each answers for itself. And lengthy calls, which say nothing of others and hold up no later ones."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence

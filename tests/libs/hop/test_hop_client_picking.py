@@ -1,7 +1,5 @@
 """Which replica a call goes to: picker and retry budget; partition by key, balanced, and steady when a member is lost."""
 
-from __future__ import annotations
-
 import random
 from bisect import bisect
 from collections import Counter

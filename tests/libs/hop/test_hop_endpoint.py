@@ -1,7 +1,5 @@
 """Over real HTTP: probes for those that can show no client certificate, and the heartbeat of a loop that is stuck."""
 
-from __future__ import annotations
-
 import asyncio
 import re
 import threading

@@ -1,7 +1,5 @@
 """The same layers without a socket, several definitions in one process, and the harness that services are tested with."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence

@@ -1,7 +1,5 @@
 """Logs without secrets, metrics that scrape, spans that join."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import logging

@@ -1,7 +1,5 @@
 """Who is believed over TCP, by servers and by clients; new certificates are taken up without a lost call."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import time

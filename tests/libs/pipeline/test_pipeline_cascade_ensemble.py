@@ -1,7 +1,5 @@
 """How documents say cascades and ensembles: what is read, refused, compared with models, and what a release pins and sets."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Documents: what they mean, and that every mistake is named with its line."""
 
-from __future__ import annotations
-
 import contextlib
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Values of requests and documents as elements of a type, what is said of those that do not fit; quick checks; durations."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from hypothesis import given

@@ -1,7 +1,5 @@
 """A release that does not fit its pipelines' inputs is refused before it is taken; how a service tells refusals to its caller."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

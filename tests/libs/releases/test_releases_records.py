@@ -1,7 +1,5 @@
 """Every change is recorded before it is made, and told of afterwards by a webhook that delays nothing."""
 
-from __future__ import annotations
-
 import hmac
 import json
 from collections.abc import Iterator

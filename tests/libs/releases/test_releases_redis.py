@@ -1,7 +1,5 @@
 """The store in Redis where it differs from files: a server that goes away, lost messages; a Redis that holds something else."""
 
-from __future__ import annotations
-
 import json
 import secrets
 import signal

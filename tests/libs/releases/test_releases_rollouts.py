@@ -1,7 +1,5 @@
 """Rollouts, experiments, rollbacks and shadows as people steer them."""
 
-from __future__ import annotations
-
 import random
 from datetime import UTC, datetime
 

@@ -1,7 +1,5 @@
 """The model repository: what is read is what was published, and nothing else is; the list of versions keeps its form."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

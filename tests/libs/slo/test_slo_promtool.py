@@ -4,8 +4,6 @@
 days of it are slow tests, and each file of tests loads only the rules that it is about.
 """
 
-from __future__ import annotations
-
 import json
 import subprocess
 from pathlib import Path

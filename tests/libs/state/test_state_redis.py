@@ -1,7 +1,5 @@
 """Calls of Redis: a cancellation that redis-py loses ends the call all the same; which addresses of several servers are read."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from typing import Any

@@ -1,7 +1,5 @@
 """A real server of Redis' protocol that a test can kill and start again with the same data."""
 
-from __future__ import annotations
-
 import socket
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """ProgramCache: how they are read, that a row's result does not depend on the rows beside it; whole numbers stay whole."""
 
-from __future__ import annotations
-
 import importlib.metadata
 from collections.abc import Callable, Mapping
 from contextlib import suppress

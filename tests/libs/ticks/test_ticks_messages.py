@@ -1,7 +1,5 @@
 """Ticks as messages, there and back; messages that are no ticks; the buckets, and what is read off the counts."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from bisect import bisect_left

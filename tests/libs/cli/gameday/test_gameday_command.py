@@ -1,7 +1,5 @@
 """The command breaks nothing that it was not told to break, and undoes its fault whatever ends it."""
 
-from __future__ import annotations
-
 import signal
 import subprocess
 import sys
