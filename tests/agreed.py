@@ -1,7 +1,5 @@
 """Commands as a script types them that agrees to what they change."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from typer.main import get_command

@@ -1,7 +1,5 @@
 """Processes that tests start, and that end with them."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import sys

@@ -1,7 +1,5 @@
 """What all tests share: properties are not timed, processes that a test starts do not inherit its imports, CI skips nothing."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Generator
 

@@ -1,7 +1,5 @@
 """A disk that can really be full: a small tmpfs in place of a folder, which needs root and the right to mount."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """A file of keys for tests: taken away, put back, replaced by another's."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from headrace.encryption import DataKeys, Sealer

@@ -7,8 +7,6 @@ A file is pure if neither its text nor that of the test modules it imports conta
 test is fast if its fixtures are defined in pure files too. So no list of files has to be kept.
 """
 
-from __future__ import annotations
-
 import ast
 import re
 from functools import cache

@@ -1,7 +1,5 @@
 """What the services of a running system say is still being done."""
 
-from __future__ import annotations
-
 import urllib.request
 from collections.abc import Container
 from typing import TypeAlias

@@ -5,8 +5,6 @@ end at about the same time on any machine. The first group makes its home from n
 there, so what needs no home comes first in them. The output of a group is shown when the group has ended.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess

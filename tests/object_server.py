@@ -1,7 +1,5 @@
 """A real server of S3's protocol (SeaweedFS) for the tests that need one."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import socket

@@ -1,7 +1,5 @@
 """Posts bytes that no client library would send."""
 
-from __future__ import annotations
-
 import http.client
 
 from tests.system import System

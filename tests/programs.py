@@ -1,7 +1,5 @@
 """Programs that come from apt, and the tests that need them."""
 
-from __future__ import annotations
-
 import os
 import shutil
 

@@ -1,7 +1,5 @@
 """A real server of Redis' protocol for the tests that need one."""
 
-from __future__ import annotations
-
 import shutil
 import socket
 import subprocess
@@ -20,12 +18,12 @@ VALKEY = str(get_binary_path())
 
 
 class RedisServer:
-    """A real redis-server that can be killed and started again with the same data."""
+    """A real redis-server that can be killed and started again with the same data. `port`: 0 for none, by default a free one."""
 
-    def __init__(self, folder: Path, *options: object, tls: bool = False) -> None:
+    def __init__(self, folder: Path, *options: object, tls: bool = False, port: int | None = None) -> None:
         self._folder = folder
         self._options = [str(option) for option in options]
-        self.port = free_port()
+        self.port = free_port() if port is None else port
         self.tls_port = free_port() if tls else 0
         if tls:
             self._options += ["--tls-port", str(self.tls_port)]
@@ -40,7 +38,7 @@ class RedisServer:
         )
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
-            with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 5) as connection:
+            with suppress(OSError), self.connection(5) as connection:
                 connection.sendall(b"PING\r\n")
                 # Or that a password is needed.
                 if connection.recv(7) in (b"+PONG\r\n", b"-NOAUTH"):
@@ -50,9 +48,12 @@ class RedisServer:
             time.sleep(0.02)
         raise TimeoutError("redis-server does not answer")
 
+    def connection(self, timeout_s: float) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout_s)
+
     def command(self, *words: str) -> str:
         """The reply to one command, as it comes."""
-        with socket.create_connection(("127.0.0.1", self.port), 60) as connection:
+        with self.connection(60) as connection:
             connection.sendall(" ".join(words).encode() + b"\r\n")
             return connection.recv(65536).decode()
 

@@ -1,7 +1,5 @@
 """HOME with encryption at rest, for a while: what it had is put aside and back, for later tests must open all that is there."""
 
-from __future__ import annotations
-
 import json
 import secrets
 import shutil

@@ -4,8 +4,6 @@ Each of them reads what is live by itself, within a second, and a call meets whi
 A test that had one answer could meet another door or router next, which does not know the pipeline yet.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any

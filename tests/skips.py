@@ -3,8 +3,6 @@
 CI installs everything that can be installed, so any other skip means that something is missing there. It fails the test.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess

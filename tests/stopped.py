@@ -1,7 +1,5 @@
 """Stops processes. SIGSTOP acts some time after it was sent: on a busy machine a thread answers one more call meanwhile."""
 
-from __future__ import annotations
-
 import os
 import signal
 import time

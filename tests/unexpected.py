@@ -1,7 +1,5 @@
 """What a door that is sent anything at all must not do: end, refuse the next sound request, meet what it did not expect."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -167,11 +167,7 @@ class Alarmed:
     @classmethod
     @contextmanager
     def running(
-        cls,
-        folder: Path,
-        environment: Mapping[str, str] = MappingProxyType({}),
-        *,
-        sealed: bool = False,
+        cls, folder: Path, environment: Mapping[str, str] = MappingProxyType({}), *, sealed: bool = False
     ) -> Iterator[Alarmed]:
         """In HOME, which is left as it was found but for what was recorded. `environment`: more of the processes'; `sealed`:
         events and audit payloads are, else `keys` are nobody's."""

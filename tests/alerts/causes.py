@@ -1,12 +1,14 @@
 """What a cause of an alert is: something that is done to a running system, and undone as its runbook says."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from tests.alerts.alarmed_system import Alarmed
+from tests.system import headrace, override
 
 Provoke = Callable[[Alarmed], AbstractContextManager[None]]
 
@@ -21,3 +23,56 @@ class Cause:
     mended: str
     provoke: Provoke
     afterwards: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+
+@contextmanager
+def restarted(service: str, settings: dict[str, Any], usual: dict[str, Any]) -> Iterator[None]:
+    """The service runs with these settings, and with its usual ones afterwards."""
+    override(service, settings)
+    headrace("restart", service)
+    try:
+        yield
+    finally:
+        override(service, usual)
+        headrace("restart", service)
+
+
+@contextmanager
+def moved(path: Path, name: str) -> Iterator[None]:
+    """It has another name, and its own again afterwards."""
+    away = path.rename(path.with_name(name))
+    try:
+        yield
+    finally:
+        away.rename(path)
+
+
+@contextmanager
+def restored(*paths: Path) -> Iterator[None]:
+    """Afterwards the files have the content that they have now."""
+    contents = {path: path.read_bytes() for path in paths}
+    try:
+        yield
+    finally:
+        for path, content in contents.items():
+            path.write_bytes(content)
+
+
+class Causes(list[Cause]):
+    """Those of one file, in the order in which they are provoked."""
+
+    def add(
+        self,
+        alerts: Mapping[str, Mapping[str, str]],
+        what: str,
+        mended: str,
+        afterwards: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
+    ) -> Callable[[Callable[[Alarmed], Iterator[None]]], Provoke]:
+        """Of a generator that does it before its `yield` and undoes it after it."""
+
+        def added(generator: Callable[[Alarmed], Iterator[None]]) -> Provoke:
+            provoke = contextmanager(generator)
+            self.append(Cause(alerts, what, mended, provoke, afterwards))
+            return provoke
+
+        return added

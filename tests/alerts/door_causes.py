@@ -1,19 +1,41 @@
 """Causes at the door: quotas, credentials, promises that break."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 import grpc
 
 from tests.alerts.alarmed_system import PLACE, Alarmed, ingress_settings, repeated
-from tests.alerts.causes import Cause
+from tests.alerts.causes import Causes, restarted, restored
 from tests.faults.traffic import Traffic as Crowd
-from tests.system import headrace, override, row_request
+from tests.system import headrace, row_request
+
+CAUSES = Causes()
 
 
-@contextmanager
+@CAUSES.add(
+    {"HeadraceLatencyBurn": {"pipeline": "flights", "level": "14.4x"}},
+    "callers that give up after 2 ms: no answer came in their time",
+    "they wait longer",
+)
+def impatient(alarmed: Alarmed) -> Iterator[None]:
+    """Callers that wait for 2 ms; their answers would come later."""
+    request = row_request(*alarmed.system.rows[:256])
+
+    def ask() -> None:
+        for _ in range(4):
+            with suppress(grpc.RpcError):
+                alarmed.system.predict(request, timeout=0.002)
+
+    with alarmed.traffic.paused(), repeated(ask, 0.02):
+        yield
+
+
+@CAUSES.add(
+    {"HeadraceQuotaRefusals": {"tenant": "small"}},
+    "a tenant with one row a second asks for twenty",
+    "it stops, and is removed",
+)
 def past_its_quota(alarmed: Alarmed) -> Iterator[None]:
     """A tenant may ask for one row a second and asks for more."""
     headrace(
@@ -44,7 +66,7 @@ def past_its_quota(alarmed: Alarmed) -> Iterator[None]:
         headrace("tenants", "remove", "small", "--yes")
 
 
-@contextmanager
+@CAUSES.add({"HeadraceAuthFailures": {}}, "100 requests a second with a wrong key", "they end")
 def unknown_keys(alarmed: Alarmed) -> Iterator[None]:
     """Somebody tries keys."""
     request = row_request(alarmed.system.rows[0])
@@ -58,74 +80,26 @@ def unknown_keys(alarmed: Alarmed) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def broken_tenants(_: Alarmed) -> Iterator[None]:
-    """tenants.yaml is no YAML."""
-    good = PLACE.tenants.read_bytes()
-    PLACE.tenants.write_text("tenants: [")
-    try:
-        yield
-    finally:
-        PLACE.tenants.write_bytes(good)
-
-
-@contextmanager
-def impatient(alarmed: Alarmed) -> Iterator[None]:
-    """Callers that wait for 2 ms; their answers would come later."""
-    request = row_request(*alarmed.system.rows[:256])
-
-    def ask() -> None:
-        for _ in range(4):
-            with suppress(grpc.RpcError):
-                alarmed.system.predict(request, timeout=0.002)
-
-    with alarmed.traffic.paused(), repeated(ask, 0.02):
-        yield
-
-
-@contextmanager
+@CAUSES.add(
+    {"HeadraceOverloaded": {}},
+    "a door that admits eight requests at once, 48 callers",
+    "the limit is taken away, `headrace restart ingress`",
+)
 def small_door(alarmed: Alarmed) -> Iterator[None]:
     """The door admits eight requests at once, and forty-eight callers come."""
     usual = ingress_settings(alarmed.stores)
-    override("ingress", {**usual, "admission": {"initial": 8, "minimum": 8, "maximum": 8}})
-    headrace("restart", "ingress")
-    try:
-        with Crowd(alarmed.system):
-            yield
-    finally:
-        override("ingress", usual)
-        headrace("restart", "ingress")
+    small = {**usual, "admission": {"initial": 8, "minimum": 8, "maximum": 8}}
+    with restarted("ingress", small, usual), Crowd(alarmed.system):
+        yield
 
 
-CAUSES = (
-    Cause(
-        {"HeadraceLatencyBurn": {"pipeline": "flights", "level": "14.4x"}},
-        "callers that give up after 2 ms: no answer came in their time",
-        "they wait longer",
-        impatient,
-    ),
-    Cause(
-        {"HeadraceQuotaRefusals": {"tenant": "small"}},
-        "a tenant with one row a second asks for twenty",
-        "it stops, and is removed",
-        past_its_quota,
-    ),
-    Cause(
-        {"HeadraceAuthFailures": {}},
-        "100 requests a second with a wrong key",
-        "they end",
-        unknown_keys,
-    ),
-    Cause(
-        {"HeadraceOverloaded": {}},
-        "a door that admits eight requests at once, 48 callers",
-        "the limit is taken away, `headrace restart ingress`",
-        small_door,
-    ),
-    Cause(
-        {"HeadraceTenantsBroken": {}},
-        "tenants.yaml is overwritten with what is no YAML",
-        "the good file is put back",
-        broken_tenants,
-    ),
+@CAUSES.add(
+    {"HeadraceTenantsBroken": {}},
+    "tenants.yaml is overwritten with what is no YAML",
+    "the good file is put back",
 )
+def broken_tenants(_: Alarmed) -> Iterator[None]:
+    """tenants.yaml is no YAML."""
+    with restored(PLACE.tenants):
+        PLACE.tenants.write_text("tenants: [")
+        yield

@@ -1,7 +1,5 @@
 """Causes in models: errors, quarantine, lost backends, cold starts, queues."""
 
-from __future__ import annotations
-
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,12 +8,14 @@ from headrace.columns import DType
 from headrace.repository import TensorSpec, publish
 from tests.agreed import with_yes
 from tests.alerts.alarmed_system import PLACE, Alarmed, repeated
-from tests.alerts.causes import Cause
+from tests.alerts.causes import Causes, restarted
 from tests.libs.slo.alert_world import until
 from tests.pipeline.test_rollouts import DOCUMENT as TABLE
 from tests.pipeline.test_rollouts import lookup
 from tests.services.executor.remote_servers import RemoteProcess, oip_server
-from tests.system import HEADRACE, HOME, ROOT, add_document, headrace, override, remove_document
+from tests.system import HEADRACE, HOME, ROOT, add_document, headrace, remove_document
+
+CAUSES = Causes()
 
 _BROKEN = """\
 pipeline: broken
@@ -58,14 +58,22 @@ def table(entries: int) -> Iterator[None]:
         removed("table", "1")
 
 
-@contextmanager
+@CAUSES.add(
+    {"HeadraceModelErrors": {"model": "table"}},
+    "a model that raises for half of its rows, requests for one of them each",
+    "nobody asks any more, and the pipeline is removed",
+)
 def half_a_table(alarmed: Alarmed) -> Iterator[None]:
     """A model that raises for rows that callers ask for."""
     with table(4), repeated(lambda: alarmed.asks("table", {"x": 7}, 4), 0.1):
         yield
 
 
-@contextmanager
+@CAUSES.add(
+    {"HeadraceModelQuarantined": {"model": "broken"}},
+    "a file that is no model, signed and released",
+    "the version and the pipeline removed",
+)
 def not_a_model(_: Alarmed) -> Iterator[None]:
     """A file that is no model is signed, published and released, past `headrace models add`, which would refuse it."""
     publish(PLACE.models, "broken", "1", b"no model", inputs=[_X], outputs=[_Y], key=PLACE.model_key)
@@ -90,18 +98,20 @@ def remote_first(alarmed: Alarmed, *standby: str, patience_s: float = 0.5) -> It
         client = {"target": server.target, "retry": {"attempts": 1}}
         models = {"flights_light": {"backends": ["remote:edge", *standby]}}
         servers = {"edge": {"client": client}}
-        override(
-            "executor", {"overrides": models, "servers": servers, "patience_s": patience_s, "probe_s": 0.5}
-        )
-        headrace("restart", "executor")
-        try:
+        waits = {"patience_s": patience_s, "probe_s": 0.5}
+        with restarted("executor", {"overrides": models, "servers": servers, **waits}, {}):
             yield server
-        finally:
-            override("executor", {})
-            headrace("restart", "executor")
 
 
-@contextmanager
+@CAUSES.add(
+    {
+        "HeadraceBackendFailover": {"model": "flights_light"},
+        "HeadraceFallbacks": {"pipeline": "flights"},
+        "HeadraceBreakerOpen": {"instance": "executor"},
+    },
+    "the server on which a model runs first is killed",
+    "the executor runs the model itself",
+)
 def lost_backend(alarmed: Alarmed) -> Iterator[None]:
     """The server of the light model is killed; its standby takes over."""
     with remote_first(alarmed, "onnxruntime") as server:
@@ -110,53 +120,20 @@ def lost_backend(alarmed: Alarmed) -> Iterator[None]:
         yield
 
 
-@contextmanager
+@CAUSES.add(
+    {"HeadraceColdStarts": {}},
+    "memory for one model only, callers of two in turns",
+    "the limit is taken away, `headrace restart executor`",
+)
 def little_memory(alarmed: Alarmed) -> Iterator[None]:
     """Memory for one model only, and callers of two in turns."""
-    override("executor", {"memory_budget_mib": 1})
-    headrace("restart", "executor")
-    try:
-        with alarmed.traffic.paused(), table(8):
-            row = alarmed.system.rows[0]
+    small = restarted("executor", {"memory_budget_mib": 1}, {})
+    with small, alarmed.traffic.paused(), table(8):
+        row = alarmed.system.rows[0]
 
-            def ask() -> None:
-                alarmed.asks("table", {"x": 1})
-                alarmed.asks("flights", row)
+        def ask() -> None:
+            alarmed.asks("table", {"x": 1})
+            alarmed.asks("flights", row)
 
-            with repeated(ask, 0.1):
-                yield
-    finally:
-        override("executor", {})
-        headrace("restart", "executor")
-
-
-CAUSES = (
-    Cause(
-        {"HeadraceModelErrors": {"model": "table"}},
-        "a model that raises for half of its rows, requests for one of them each",
-        "nobody asks any more, and the pipeline is removed",
-        half_a_table,
-    ),
-    Cause(
-        {"HeadraceModelQuarantined": {"model": "broken"}},
-        "a file that is no model, signed and released",
-        "the version and the pipeline removed",
-        not_a_model,
-    ),
-    Cause(
-        {
-            "HeadraceBackendFailover": {"model": "flights_light"},
-            "HeadraceFallbacks": {"pipeline": "flights"},
-            "HeadraceBreakerOpen": {"instance": "executor"},
-        },
-        "the server on which a model runs first is killed",
-        "the executor runs the model itself",
-        lost_backend,
-    ),
-    Cause(
-        {"HeadraceColdStarts": {}},
-        "memory for one model only, callers of two in turns",
-        "the limit is taken away, `headrace restart executor`",
-        little_memory,
-    ),
-)
+        with repeated(ask, 0.1):
+            yield

@@ -1,7 +1,5 @@
 """Causes in processes, disks and certificates."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -11,16 +9,25 @@ from unittest import mock
 from headrace.cli.installation import certificates
 from headrace.slo.servers import PrometheusApi
 from tests.alerts.alarmed_system import PLACE, Alarmed, repeated, router_settings
-from tests.alerts.causes import Cause
+from tests.alerts.causes import Cause, Causes, restarted, restored
 from tests.alerts.stopped_thread import stopped_thread
 from tests.disks import fill, tiny_disk
 from tests.libs.slo.alert_world import until
-from tests.system import headrace, override
+from tests.system import override
+
+CAUSES = Causes()
 
 _MADE_BEFORE = timedelta(days=2)
 
 
-@contextmanager
+@CAUSES.add(
+    {
+        "HeadraceTargetDown": {"instance": "postprocessing"},
+        "HeadraceAvailabilityBurn": {"pipeline": "flights", "level": "14.4x"},
+    },
+    "postprocessing killed (SIGKILL), its settings file wrong so that it does not start",
+    "the settings corrected; it starts within 10 s by itself",
+)
 def wrong_settings(alarmed: Alarmed) -> Iterator[None]:
     """Postprocessing is killed, and can't start."""
     override("postprocessing", {"server": {"drain_s": "soon"}})
@@ -38,7 +45,11 @@ def _at_least(prometheus: PrometheusApi, expression: str, least: float) -> bool:
     return any(sample.value >= least for sample in prometheus.query(expression))
 
 
-@contextmanager
+@CAUSES.add(
+    {"HeadraceCrashLoop": {"instance": "preprocessing"}},
+    "preprocessing killed (SIGKILL) three times",
+    "nothing more kills it",
+)
 def killed_thrice(alarmed: Alarmed) -> Iterator[None]:
     """Preprocessing is killed three times, as soon as Prometheus has seen its new process."""
     changes = 'changes(process_start_time_seconds{instance="preprocessing"}[15m])'
@@ -49,16 +60,23 @@ def killed_thrice(alarmed: Alarmed) -> Iterator[None]:
     yield
 
 
-@contextmanager
+@CAUSES.add(
+    {"HeadraceLoopBlocked": {"instance": "postprocessing"}},
+    "the thread of postprocessing's event loop stopped (ptrace)",
+    "it goes on; after 23 to 28 s the supervisor would replace the process",
+)
 def blocked_loop(alarmed: Alarmed) -> Iterator[None]:
     """The thread of postprocessing's event loop stands still; that of its metrics does not."""
     with stopped_thread(alarmed.pid("postprocessing")):
         yield
 
 
-@contextmanager
+@CAUSES.add(
+    {"HeadraceDiskWritesFailing": {"instance": "monitoring"}},
+    "a full disk (tmpfs of 1 MiB) where events are written",
+    "room is made",
+)
 def full_disk(_: Alarmed) -> Iterator[None]:
-    """The disk on which events are written is full."""
     folder = PLACE.events / "open"
     with tiny_disk(folder):
         filler = fill(folder, "filler")
@@ -72,19 +90,25 @@ def full_disk(_: Alarmed) -> Iterator[None]:
 def short_certificate(alarmed: Alarmed, life: timedelta) -> Iterator[None]:
     """The door's certificate ends after this time (negative: it has ended)."""
     folder = PLACE.tls
-    kept = {path: path.read_bytes() for path in (folder / "server.pem", folder / "server.key")}
-    with mock.patch.object(certificates, "_SERVER_LIFE", _MADE_BEFORE + life):
-        certificates._make_server(folder, datetime.now(UTC) - _MADE_BEFORE)
-    try:
+    with restored(folder / "server.pem", folder / "server.key"):
+        with mock.patch.object(certificates, "_SERVER_LIFE", _MADE_BEFORE + life):
+            certificates._make_server(folder, datetime.now(UTC) - _MADE_BEFORE)
         yield
-    finally:
-        for path, content in kept.items():
-            path.write_bytes(content)
 
 
-@contextmanager
+for _alerts, _life, _ends in (
+    ({"HeadraceCertificateExpiring": {}}, timedelta(days=10), "ends in 10 days"),
+    ({"HeadraceCertificateEnding": {}}, timedelta(days=1), "ends in a day"),
+    ({"HeadraceCertificateRefused": {"instance": "ingress"}}, timedelta(days=-1), "has ended"),
+):
+    _what, _mended = f"the door gets a certificate that {_ends}", "one that lasts is put in its place"
+    CAUSES.append(Cause(_alerts, _what, _mended, partial(short_certificate, life=_life)))
+
+
+@CAUSES.add(
+    {"HeadraceCostUntold": {"instance": "monitoring"}}, "a mistake in prices.yaml", "it is taken away"
+)
 def broken_prices(_: Alarmed) -> Iterator[None]:
-    """The file of prices has a mistake."""
     PLACE.prices.parent.mkdir(exist_ok=True)
     PLACE.prices.write_text("core_hour: cheap\n")
     try:
@@ -93,82 +117,20 @@ def broken_prices(_: Alarmed) -> Iterator[None]:
         PLACE.prices.unlink()
 
 
-@contextmanager
+@CAUSES.add(
+    {
+        "HeadraceTelemetryLost": {"instance": "router"},
+        "HeadraceEventsDropped": {"instance": "router"},
+        "HeadraceEventsBehind": {"instance": "router"},
+    },
+    "the router asks for the monitoring service where there is none",
+    "its settings corrected, `headrace restart router`",
+    {"HeadraceEventsMissing": {}},
+)
 def no_monitoring(alarmed: Alarmed) -> Iterator[None]:
-    """The router asks for the monitoring service where there is none."""
     wrong = {"target": f"unix-dir:{PLACE.run / 'nobody'}"}
     (PLACE.run / "nobody").mkdir(exist_ok=True)
     settings = router_settings(alarmed.stores)
-    override("router", {**settings, "monitoring": wrong, "events": {"max_waiting_rows": 200}})
-    headrace("restart", "router")
-    try:
+    changed = {**settings, "monitoring": wrong, "events": {"max_waiting_rows": 200}}
+    with restarted("router", changed, settings):
         yield
-    finally:
-        override("router", settings)
-        headrace("restart", "router")
-
-
-CAUSES = (
-    Cause(
-        {
-            "HeadraceTargetDown": {"instance": "postprocessing"},
-            "HeadraceAvailabilityBurn": {"pipeline": "flights", "level": "14.4x"},
-        },
-        "postprocessing killed (SIGKILL), its settings file wrong so that it does not start",
-        "the settings corrected; it starts within 10 s by itself",
-        wrong_settings,
-    ),
-    Cause(
-        {"HeadraceCrashLoop": {"instance": "preprocessing"}},
-        "preprocessing killed (SIGKILL) three times",
-        "nothing more kills it",
-        killed_thrice,
-    ),
-    Cause(
-        {"HeadraceLoopBlocked": {"instance": "postprocessing"}},
-        "the thread of postprocessing's event loop stopped (ptrace)",
-        "it goes on; after 23 to 28 s the supervisor would replace the process",
-        blocked_loop,
-    ),
-    Cause(
-        {"HeadraceDiskWritesFailing": {"instance": "monitoring"}},
-        "a full disk (tmpfs of 1 MiB) where events are written",
-        "room is made",
-        full_disk,
-    ),
-    Cause(
-        {"HeadraceCertificateExpiring": {}},
-        "the door gets a certificate that ends in 10 days",
-        "one that lasts is put in its place",
-        lambda alarmed: short_certificate(alarmed, timedelta(days=10)),
-    ),
-    Cause(
-        {"HeadraceCertificateEnding": {}},
-        "the door gets a certificate that ends in a day",
-        "one that lasts is put in its place",
-        lambda alarmed: short_certificate(alarmed, timedelta(days=1)),
-    ),
-    Cause(
-        {"HeadraceCertificateRefused": {"instance": "ingress"}},
-        "the door gets a certificate that has ended",
-        "one that lasts is put in its place",
-        lambda alarmed: short_certificate(alarmed, timedelta(days=-1)),
-    ),
-    Cause(
-        {"HeadraceCostUntold": {"instance": "monitoring"}},
-        "a mistake in prices.yaml",
-        "it is taken away",
-        broken_prices,
-    ),
-    Cause(
-        {
-            "HeadraceTelemetryLost": {"instance": "router"},
-            "HeadraceEventsDropped": {"instance": "router"},
-            "HeadraceEventsBehind": {"instance": "router"},
-        },
-        "the router asks for the monitoring service where there is none",
-        "its settings corrected, `headrace restart router`",
-        no_monitoring,
-        {"HeadraceEventsMissing": {}},
-    ),
-)

@@ -1,7 +1,5 @@
 """What a run saw, as a table: which alert came for which cause, what was typed, what ended it."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path

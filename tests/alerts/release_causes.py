@@ -1,17 +1,16 @@
 """Causes in releases and features."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 from tests.alerts.alarmed_system import Alarmed, fill, repeated
-from tests.alerts.causes import Cause
+from tests.alerts.causes import Causes
 from tests.alerts.model_causes import removed, table
 from tests.libs.slo.alert_world import until
 from tests.pipeline.test_rollouts import DOCUMENT as TABLE
 from tests.pipeline.test_rollouts import lookup
 from tests.system import HOME, RELEASES, ROOT, add_document, headrace, remove_document
+
+CAUSES = Causes()
 
 _JUDGE = """
 pipeline: judged
@@ -25,7 +24,24 @@ outputs: [high]
 _KEPT = _JUDGE.replace("judged", "kept").replace("deadline_ms: 1000", "deadline_ms: 1000\ncache: {ttl: 30s}")
 
 
-@contextmanager
+@CAUSES.add(
+    {"HeadraceModelQuarantined": {"model": "table", "version": "9"}},
+    "a release names a version of a model that is not there",
+    "the pipeline is removed",
+)
+def missing_version(alarmed: Alarmed) -> Iterator[None]:
+    """A release names a version of a model that is not there."""
+    with table(8):
+        until("it answers", lambda: not alarmed.asks("table", {"x": 7}))
+        add_document("table", TABLE.replace("version: 1", "version: 2"), {"table": "9"})
+        yield
+
+
+@CAUSES.add(
+    {"HeadracePipelineDown": {"pipeline": "never_good"}},
+    "the only release of a pipeline is overwritten with what can't be read",
+    "the pipeline is removed",
+)
 def broken_release(_: Alarmed) -> Iterator[None]:
     """The only release of a pipeline can't be read."""
     (RELEASES / "never_good").mkdir()
@@ -36,7 +52,11 @@ def broken_release(_: Alarmed) -> Iterator[None]:
         remove_document("never_good")
 
 
-@contextmanager
+@CAUSES.add(
+    {"HeadraceDocumentQuarantined": {"pipeline": "judged"}},
+    "the newest release of a pipeline is altered by hand",
+    "the pipeline is removed",
+)
 def altered_release(alarmed: Alarmed) -> Iterator[None]:
     """The newest release of a pipeline was altered by hand; the one before serves."""
     add_document("judged", _JUDGE)
@@ -52,16 +72,11 @@ def altered_release(alarmed: Alarmed) -> Iterator[None]:
         remove_document("judged")
 
 
-@contextmanager
-def missing_version(alarmed: Alarmed) -> Iterator[None]:
-    """A release names a version of a model that is not there."""
-    with table(8):
-        until("it answers", lambda: not alarmed.asks("table", {"x": 7}))
-        add_document("table", TABLE.replace("version: 1", "version: 2"), {"table": "9"})
-        yield
-
-
-@contextmanager
+@CAUSES.add(
+    {"HeadraceRolledBack": {"pipeline": "table"}},
+    "a canary that raises for half of its rows, under traffic",
+    "the analyser went back; the pipeline is removed",
+)
 def bad_rollout(alarmed: Alarmed) -> Iterator[None]:
     """A canary that raises for half of its rows."""
     with table(8):
@@ -81,7 +96,58 @@ def bad_rollout(alarmed: Alarmed) -> Iterator[None]:
             removed("table", "2")
 
 
-@contextmanager
+@CAUSES.add(
+    {"HeadraceFeatureStoreErrors": {}, "HeadraceAnswerStoreFailing": {}, "HeadraceQuotasLocal": {}},
+    "the Redis of features killed",
+    "it is started again",
+)
+def no_store(alarmed: Alarmed) -> Iterator[None]:
+    """The Redis of features, answers and shared limits is killed."""
+    add_document("kept", _KEPT)
+    alarmed.stores.kill()
+    level = iter(range(10**9))
+    try:
+        with repeated(lambda: alarmed.asks("kept", {"level": float(next(level))}), 0.1):
+            yield
+    finally:
+        alarmed.stores.start()
+        remove_document("kept")
+
+
+@CAUSES.add(
+    {"HeadraceFeaturesStale": {"view": "weather"}},
+    "a pipeline wants weather of the last 6 s, and nobody brings any",
+    "the pipeline is removed",
+)
+def no_feed(alarmed: Alarmed) -> Iterator[None]:
+    """Nobody brings new weather, and a pipeline wants it to be six seconds old at most."""
+    text = (ROOT / "deploy/pipelines/flights/pipeline.yaml").read_text()
+    text = text.replace("{max_age: 1d, stale: 1d}", "{max_age: 6s, stale: 5s}")
+    add_document("aging", text.replace("pipeline: flights", "pipeline: aging"))
+    try:
+        with repeated(lambda: alarmed.asks("aging", alarmed.system.rows[3], 5), 0.05):
+            yield
+    finally:
+        remove_document("aging")
+
+
+@CAUSES.add(
+    {"HeadraceFeatureEventsRejected": {}},
+    "three events of a view that does not exist, in the stream",
+    "no further ones come",
+)
+def nonsense_events(alarmed: Alarmed) -> Iterator[None]:
+    """Feature events that can't be used."""
+    for _ in range(3):
+        alarmed.stores.command("XADD", "headrace:features", "*", "view", "no_such_view")
+    yield
+
+
+@CAUSES.add(
+    {"HeadraceRolloutFailing": {}},
+    "a file in place of the folder of the analyser's lease, monitoring killed",
+    "the folder is put back",
+)
 def no_lease(alarmed: Alarmed) -> Iterator[None]:
     """A file stands where the analyser's lease and evidence should be, and the service starts anew."""
     folder = HOME / "rollouts"
@@ -97,34 +163,11 @@ def no_lease(alarmed: Alarmed) -> Iterator[None]:
         alarmed.ready("monitoring")
 
 
-@contextmanager
-def no_store(alarmed: Alarmed) -> Iterator[None]:
-    """The Redis of features, answers and shared limits is killed."""
-    add_document("kept", _KEPT)
-    alarmed.stores.kill()
-    level = iter(range(10**9))
-    try:
-        with repeated(lambda: alarmed.asks("kept", {"level": float(next(level))}), 0.1):
-            yield
-    finally:
-        alarmed.stores.start()
-        remove_document("kept")
-
-
-@contextmanager
-def no_feed(alarmed: Alarmed) -> Iterator[None]:
-    """Nobody brings new weather, and a pipeline wants it to be six seconds old at most."""
-    text = (ROOT / "deploy/pipelines/flights/pipeline.yaml").read_text()
-    text = text.replace("{max_age: 1d, stale: 1d}", "{max_age: 6s, stale: 5s}")
-    add_document("aging", text.replace("pipeline: flights", "pipeline: aging"))
-    try:
-        with repeated(lambda: alarmed.asks("aging", alarmed.system.rows[3], 5), 0.05):
-            yield
-    finally:
-        remove_document("aging")
-
-
-@contextmanager
+@CAUSES.add(
+    {"HeadraceFeaturesMissing": {"view": "weather"}},
+    "the Redis of features emptied (FLUSHDB)",
+    "it is filled again",
+)
 def empty_store(alarmed: Alarmed) -> Iterator[None]:
     """The Redis of features loses all that it has."""
     alarmed.stores.command("FLUSHDB")
@@ -132,69 +175,3 @@ def empty_store(alarmed: Alarmed) -> Iterator[None]:
         yield
     finally:
         fill(alarmed.folder, alarmed.stores)
-
-
-@contextmanager
-def nonsense_events(alarmed: Alarmed) -> Iterator[None]:
-    """Feature events that can't be used."""
-    for _ in range(3):
-        alarmed.stores.command("XADD", "headrace:features", "*", "view", "no_such_view")
-    yield
-
-
-CAUSES = (
-    Cause(
-        {"HeadraceModelQuarantined": {"model": "table", "version": "9"}},
-        "a release names a version of a model that is not there",
-        "the pipeline is removed",
-        missing_version,
-    ),
-    Cause(
-        {"HeadracePipelineDown": {"pipeline": "never_good"}},
-        "the only release of a pipeline is overwritten with what can't be read",
-        "the pipeline is removed",
-        broken_release,
-    ),
-    Cause(
-        {"HeadraceDocumentQuarantined": {"pipeline": "judged"}},
-        "the newest release of a pipeline is altered by hand",
-        "the pipeline is removed",
-        altered_release,
-    ),
-    Cause(
-        {"HeadraceRolledBack": {"pipeline": "table"}},
-        "a canary that raises for half of its rows, under traffic",
-        "the analyser went back; the pipeline is removed",
-        bad_rollout,
-    ),
-    Cause(
-        {"HeadraceFeatureStoreErrors": {}, "HeadraceAnswerStoreFailing": {}, "HeadraceQuotasLocal": {}},
-        "the Redis of features killed",
-        "it is started again",
-        no_store,
-    ),
-    Cause(
-        {"HeadraceFeaturesStale": {"view": "weather"}},
-        "a pipeline wants weather of the last 6 s, and nobody brings any",
-        "the pipeline is removed",
-        no_feed,
-    ),
-    Cause(
-        {"HeadraceFeatureEventsRejected": {}},
-        "three events of a view that does not exist, in the stream",
-        "no further ones come",
-        nonsense_events,
-    ),
-    Cause(
-        {"HeadraceRolloutFailing": {}},
-        "a file in place of the folder of the analyser's lease, monitoring killed",
-        "the folder is put back",
-        no_lease,
-    ),
-    Cause(
-        {"HeadraceFeaturesMissing": {"view": "weather"}},
-        "the Redis of features emptied (FLUSHDB)",
-        "it is filled again",
-        empty_store,
-    ),
-)

@@ -1,18 +1,17 @@
 """Causes in the keys that files are sealed with."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from services.monitoring.events.storage.files import sealed_files
 from tests.alerts.alarmed_system import PLACE, Alarmed
-from tests.alerts.causes import Cause
+from tests.alerts.causes import Causes, moved
 from tests.libs.slo.alert_world import until
 from tests.sealed_home import status
 from tests.system import headrace
+
+CAUSES = Causes()
 
 # A segment is closed after a minute.
 _CLOSED_S = 240.0
@@ -27,17 +26,22 @@ def _needed(path: Path) -> frozenset[str]:
     return sealed_files(PLACE.events).look(path).versions
 
 
-@contextmanager
+@CAUSES.add(
+    {"HeadraceEncryptionKeysAway": {"instance": "router"}},
+    "the file of keys moved away",
+    "it is put back; nothing is restarted",
+)
 def keys_away(alarmed: Alarmed) -> Iterator[None]:
     """The file of keys is moved away; what runs goes on with the data keys that it has."""
-    hidden = alarmed.keys.rename(alarmed.keys.with_name("hidden"))
-    try:
+    with moved(alarmed.keys, "hidden"):
         yield
-    finally:
-        hidden.rename(alarmed.keys)
 
 
-@contextmanager
+@CAUSES.add(
+    {"HeadraceEncryptionLocked": {"store": "events"}},
+    "`headrace encryption rotate`, then a copy of the file of keys from before put in its place",
+    "the newest file of keys is put back; nothing is restarted",
+)
 def keys_of_before(alarmed: Alarmed) -> Iterator[None]:
     """The keys are rotated, events are sealed with the new version, and a copy from before is put back."""
     newest, before = (alarmed.keys.with_name(name) for name in ("newest", "before"))
@@ -51,19 +55,3 @@ def keys_of_before(alarmed: Alarmed) -> Iterator[None]:
         yield
     finally:
         newest.replace(alarmed.keys)
-
-
-CAUSES = (
-    Cause(
-        {"HeadraceEncryptionKeysAway": {"instance": "router"}},
-        "the file of keys moved away",
-        "it is put back; nothing is restarted",
-        keys_away,
-    ),
-    Cause(
-        {"HeadraceEncryptionLocked": {"store": "events"}},
-        "`headrace encryption rotate`, then a copy of the file of keys from before put in its place",
-        "the newest file of keys is put back; nothing is restarted",
-        keys_of_before,
-    ),
-)

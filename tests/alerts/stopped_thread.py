@@ -1,7 +1,5 @@
 """Stops one thread of another process, as code does that blocks an event loop: its other threads go on."""
 
-from __future__ import annotations
-
 import ctypes
 import os
 from collections.abc import Iterator

@@ -5,8 +5,6 @@ that count; the others, whose windows are minutes to days, at a sixtieth of thei
 runbook's diagnosis are typed. Its end is waited for after the last cause: some windows are a quarter of an hour.
 """
 
-from __future__ import annotations
-
 import re
 import time
 from collections.abc import Mapping
@@ -16,14 +14,7 @@ import pytest
 
 from headrace.slo import ALERTS, PAGE
 from headrace.slo.burn_rules import NAMES
-from tests.alerts import (
-    door_causes,
-    model_causes,
-    process_causes,
-    release_causes,
-    sealed_causes,
-    seen_causes,
-)
+from tests.alerts import door_causes, model_causes, process_causes, release_causes, sealed_causes, seen_causes
 from tests.alerts.alarmed_system import Alarmed, Watch
 from tests.alerts.causes import Cause
 from tests.alerts.record import Record, Seen

@@ -1,7 +1,5 @@
 """Types what a runbook says under "How to see it", while its alert fires."""
 
-from __future__ import annotations
-
 import re
 import shlex
 import subprocess

@@ -1,11 +1,10 @@
 """What a fault of this suite is: an expectation, and how it is done to a running system."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from headrace.cli.gameday.expectation import Expectation
 from tests.alerts.alarmed_system import Alarmed
@@ -55,3 +54,10 @@ class Chaos:
     way: Way
     real: bool = False
     by_itself: bool = False
+
+
+def harmless(
+    way: Way, name: str, what: str, mended: str, alert: str, *, real: bool = False, **more: Any
+) -> Chaos:
+    """A fault that costs no request. `more`: of the expectation."""
+    return Chaos(Expectation.harmless(name, what, mended, alert, **more), way, real)

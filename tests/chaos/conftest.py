@@ -1,7 +1,5 @@
 """One system that is watched, for all faults; its processes have a clock that can be wrong."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from pathlib import Path

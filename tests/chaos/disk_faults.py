@@ -1,14 +1,11 @@
 """Disks that are full or can't be written."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from headrace.cli.gameday.expectation import Expectation
 from tests.alerts.alarmed_system import PLACE, Alarmed
 from tests.alerts.process_causes import full_disk
-from tests.chaos.chaos import Chaos, Moments, lasting
+from tests.chaos.chaos import Moments, harmless, lasting
 from tests.disks import make_read_only, small_ext4
 from tests.system import headrace
 
@@ -27,27 +24,11 @@ def read_only(alarmed: Alarmed, moments: Moments) -> Iterator[None]:
 
 
 _ALERT, _LABELS = "HeadraceDiskWritesFailing", {"instance": "monitoring"}
+_FULL = "a full disk (tmpfs of 1 MiB) where events are written"
+_READ_ONLY = "the disk where events are written (ext4) becomes read-only, as after an error of the device"
 FAULTS = (
-    Chaos(
-        Expectation.harmless(
-            "full disk",
-            "a full disk (tmpfs of 1 MiB) where events are written",
-            "room is made",
-            _ALERT,
-            _LABELS,
-        ),
-        lasting(full_disk),
-        real=True,
-    ),
-    Chaos(
-        Expectation.harmless(
-            "read-only disk",
-            "the disk where events are written (ext4) becomes read-only, as after an error of the device",
-            "another disk is mounted",
-            _ALERT,
-            _LABELS,
-        ),
-        read_only,
-        real=True,
+    harmless(lasting(full_disk), "full disk", _FULL, "room is made", _ALERT, labels=_LABELS, real=True),
+    harmless(
+        read_only, "read-only disk", _READ_ONLY, "another disk is mounted", _ALERT, labels=_LABELS, real=True
     ),
 )

@@ -4,8 +4,6 @@ One end is a device of this machine, the other of a network namespace, where TCP
 What is lost, held up or never acknowledged is so for the kernel's TCP, as with netem, which many kernels lack.
 """
 
-from __future__ import annotations
-
 import fcntl
 import os
 import random

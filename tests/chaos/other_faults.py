@@ -1,7 +1,5 @@
 """A lost store, a lost backend, a certificate that has ended, a clock that is wrong."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -9,11 +7,10 @@ from functools import partial
 
 import pytest
 
-from headrace.cli.gameday.expectation import Expectation
 from tests.alerts.alarmed_system import Alarmed
 from tests.alerts.model_causes import remote_first
 from tests.alerts.process_causes import short_certificate
-from tests.chaos.chaos import Chaos, Moments, lasting
+from tests.chaos.chaos import Moments, harmless, lasting
 from tests.chaos.clock import Clock
 from tests.libs.slo.alert_world import until
 
@@ -57,44 +54,36 @@ def wrong_clock(alarmed: Alarmed, moments: Moments) -> Iterator[None]:
 
 
 FAULTS = (
-    Chaos(
-        Expectation.harmless(
-            "lost Redis",
-            "the Redis of features and kept answers killed (SIGKILL)",
-            "it is started again",
-            "HeadraceFeatureStoreErrors",
-            fallbacks=("cache",),
-        ),
+    harmless(
         lost_redis,
+        "lost Redis",
+        "the Redis of features and kept answers killed (SIGKILL)",
+        "it is started again",
+        "HeadraceFeatureStoreErrors",
+        fallbacks=("cache",),
     ),
-    Chaos(
-        Expectation.harmless(
-            "lost GPU (simulated)",
-            "the executor's first backend, another process in place of a GPU, killed",
-            "its standby on the CPU serves; the executor is restarted without the lost one",
-            "HeadraceBackendFailover",
-            {"model": "flights_light"},
-            fallbacks=("model/light:standby",),
-        ),
+    harmless(
         lost_backend,
+        "lost GPU (simulated)",
+        "the executor's first backend, another process in place of a GPU, killed",
+        "its standby on the CPU serves; the executor is restarted without the lost one",
+        "HeadraceBackendFailover",
+        labels={"model": "flights_light"},
+        fallbacks=("model/light:standby",),
     ),
-    Chaos(
-        Expectation.harmless(
-            "expired certificate",
-            "the door gets a certificate that ended yesterday",
-            "one that lasts is put in its place",
-            "HeadraceCertificateRefused",
-            {"instance": "ingress"},
-        ),
+    harmless(
         lasting(partial(short_certificate, life=timedelta(days=-1))),
+        "expired certificate",
+        "the door gets a certificate that ended yesterday",
+        "one that lasts is put in its place",
+        "HeadraceCertificateRefused",
+        labels={"instance": "ingress"},
     ),
-    Chaos(
-        Expectation.harmless(
-            "clock skew",
-            "the clock of all processes two days ahead (libfaketime), then right again",
-            "the clock is right",
-            "HeadraceFeaturesStale",
-        ),
+    harmless(
         wrong_clock,
+        "clock skew",
+        "the clock of all processes two days ahead (libfaketime), then right again",
+        "the clock is right",
+        "HeadraceFeaturesStale",
     ),
 )

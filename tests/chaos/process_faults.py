@@ -1,7 +1,5 @@
 """Processes that are killed, frozen, or out of memory."""
 
-from __future__ import annotations
-
 import os
 import signal
 import time
@@ -9,13 +7,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 
 from headrace.cli.gameday.expectation import AWAY, USUAL, Expectation
 from tests.alerts.alarmed_system import Alarmed
-from tests.chaos.chaos import Chaos, Moments
+from tests.chaos.chaos import Chaos, Moments, Way
 from tests.libs.slo.alert_world import until
 from tests.stopped import stop
 from tests.system import row_request
@@ -105,47 +104,37 @@ def _more(alarmed: Alarmed, expression: str, least: float) -> bool:
     return any(sample.value >= least for sample in alarmed.real.prometheus.query(expression))
 
 
+def _fault(way: Way, name: str, what: str, mended: str, alert: str, **more: Any) -> Chaos:
+    """One that the supervisor ends. `more`: of the expectation."""
+    expected = Expectation(name, what, mended, alert, codes=AWAY, fallbacks=USUAL, **more)
+    return Chaos(expected, way, real=alert == _CRASHES, by_itself=True)
+
+
+_CRASHES = "HeadraceCrashLoop"
 FAULTS = (
-    Chaos(
-        Expectation(
-            "killed",
-            "preprocessing killed (SIGKILL) three times",
-            "the supervisor starts it",
-            "HeadraceCrashLoop",
-            {"instance": "preprocessing"},
-            codes=AWAY,
-            fallbacks=USUAL,
-        ),
+    _fault(
         killed_thrice,
-        real=True,
-        by_itself=True,
+        "killed",
+        "preprocessing killed (SIGKILL) three times",
+        "the supervisor starts it",
+        _CRASHES,
+        labels={"instance": "preprocessing"},
     ),
-    Chaos(
-        Expectation(
-            "frozen",
-            "postprocessing stopped (SIGSTOP)",
-            "the supervisor replaces it (it hung: it was stopped)",
-            "HeadraceAvailabilityBurn",
-            {"pipeline": "flights", "level": "14.4x"},
-            codes=AWAY,
-            fallbacks=USUAL,
-            recovery_s=120.0,
-        ),
+    _fault(
         frozen,
-        by_itself=True,
+        "frozen",
+        "postprocessing stopped (SIGSTOP)",
+        "the supervisor replaces it (it hung: it was stopped)",
+        "HeadraceAvailabilityBurn",
+        labels={"pipeline": "flights", "level": "14.4x"},
+        recovery_s=120.0,
     ),
-    Chaos(
-        Expectation(
-            "out of memory",
-            "the kernel kills the executor three times (memory control group)",
-            "the supervisor starts it",
-            "HeadraceCrashLoop",
-            {"instance": "executor"},
-            codes=AWAY,
-            fallbacks=USUAL,
-        ),
+    _fault(
         out_of_memory,
-        real=True,
-        by_itself=True,
+        "out of memory",
+        "the kernel kills the executor three times (memory control group)",
+        "the supervisor starts it",
+        _CRASHES,
+        labels={"instance": "executor"},
     ),
 )

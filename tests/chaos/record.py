@@ -1,7 +1,5 @@
 """The page of what was seen: deploy/runbooks/chaos.md."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Faults in a whole system under traffic: the expected alert is told, no more is lost than expected, all is well again."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """The suite's own tools: the descriptions hold together, and a link loses no byte of a stream whatever its quality is."""
 
-from __future__ import annotations
-
 import socket
 import threading
 import time

@@ -1,7 +1,5 @@
 """`headrace gameday` on a running home that is watched: the report, and a command that is killed in between."""
 
-from __future__ import annotations
-
 import json
 import signal
 import subprocess

@@ -1,7 +1,5 @@
 """Versions deployed onto a running home, good ones and bad ones, under requests."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import threading

@@ -2,8 +2,6 @@
 by `@pytest.mark.parametrize("system", [...], indirect=True)`: "together"; "grpc", which is apart with the door behind
 a stock Envoy; "small disk", which is apart in a home that has a disk of its own. Each is started once."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path

@@ -3,8 +3,6 @@
 usage: python -m tests.faults.redis_repo FOLDER DATA HOST:PORT READ_AT      (READ_AT: what readers of FOLDER connect to)
 """
 
-from __future__ import annotations
-
 import sys
 from datetime import UTC, datetime
 from pathlib import Path

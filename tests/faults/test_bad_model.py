@@ -1,7 +1,5 @@
 """A bad model at the executor's start is in quarantine and stops nobody else; mended, it serves by itself."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

@@ -1,7 +1,5 @@
 """A broken release and kill -9 of who reads it: the other pipelines go on, its own serves what was good last."""
 
-from __future__ import annotations
-
 import os
 import signal
 from collections.abc import Iterator

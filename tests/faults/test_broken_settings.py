@@ -1,7 +1,5 @@
 """Settings of a person's own that can't be used: the service that has them waits and says why; mended, it comes back."""
 
-from __future__ import annotations
-
 import os
 import signal
 from collections.abc import Iterator
@@ -67,9 +65,5 @@ def test_settings_of_a_service_inside_the_door_are_told_the_same_way(system: Sys
         assert f"{file}, line {line}" in found
     finally:
         file.write_text(text)
-    poll(
-        "it is ready",
-        lambda: system.services()["ingress"]["state"] == "ready",
-        within_s=RECOVERY_S,
-    )
+    poll("it is ready", lambda: system.services()["ingress"]["state"] == "ready", within_s=RECOVERY_S)
     poll("predictions come", lambda: system.predict(row_request(system.rows[0])).predictions)

@@ -1,7 +1,5 @@
 """Callers that hang up while a service hangs: what waits for them is taken out of every queue at once."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import signal

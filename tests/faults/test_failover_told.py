@@ -1,7 +1,5 @@
 """A model moves to its standby: every form of answer says so, and which backend ran it."""
 
-from __future__ import annotations
-
 import json
 import signal
 from collections.abc import Iterator

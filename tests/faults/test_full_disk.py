@@ -1,7 +1,5 @@
 """The disk of the home is full, and has room again: what serves goes on, what died comes back by itself."""
 
-from __future__ import annotations
-
 import os
 import signal
 from collections.abc import Iterator
@@ -91,11 +89,7 @@ def test_what_was_killed_comes_back_when_there_is_room_again(system: System, fil
     assert "executor" in said
     assert LONG.stat().st_size > log_files.MAX_BYTES
     filler.unlink()
-    poll(
-        "all are ready",
-        lambda: all(s["state"] == "ready" for s in states(system)),
-        within_s=RECOVERY_S,
-    )
+    poll("all are ready", lambda: all(s["state"] == "ready" for s in states(system)), within_s=RECOVERY_S)
     poll("predictions come", lambda: serves(system))
     poll("the log is rotated", lambda: LONG.stat().st_size == 0)
     headrace("restart", "executor", timeout=RECOVERY_S)

@@ -1,7 +1,5 @@
 """Processes that hang and that nobody helps: each is replaced, and predictions work again."""
 
-from __future__ import annotations
-
 import ctypes
 import os
 import time

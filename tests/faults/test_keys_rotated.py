@@ -1,7 +1,5 @@
 """Keys are rotated, files are rewrapped and old versions are retired while a sealed system serves: nothing is lost or refused."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 from collections.abc import Iterator

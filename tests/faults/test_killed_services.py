@@ -1,7 +1,5 @@
 """kill -9 and SIGSTOP of real processes under load: fast failure or fallback, recovery without help."""
 
-from __future__ import annotations
-
 import os
 import signal
 import statistics
@@ -18,11 +16,7 @@ from tests.system import System, headrace, poll
 SERVICES = list(services.start_order())
 # No prediction waits for monitoring: test_lost_monitoring.py.
 ASIDE = "monitoring"
-OK, UNAVAILABLE, LATE = (
-    grpc.StatusCode.OK,
-    grpc.StatusCode.UNAVAILABLE,
-    grpc.StatusCode.DEADLINE_EXCEEDED,
-)
+OK, UNAVAILABLE, LATE = (grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 # A new process imports its libraries on processors that the traffic keeps busy.
 RECOVERY_S = 60
 STOPPED_S = 5

@@ -1,7 +1,5 @@
 """The keys of a sealed system are lost while it serves: nothing is written in clear, it heals by itself when they are back."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

@@ -1,7 +1,5 @@
 """A system whose keys are on a real token (SoftHSM): the token goes and comes back, and refuses a PIN."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

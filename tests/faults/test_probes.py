@@ -1,7 +1,5 @@
 """What it costs to find out whether a service that hangs is back: no request, however long it takes."""
 
-from __future__ import annotations
-
 import os
 import signal
 import time

@@ -1,7 +1,5 @@
 """SIGSTOP of the executor with calls on their way to it: rows whose time ended meanwhile do not run when it goes on."""
 
-from __future__ import annotations
-
 import os
 import signal
 import time

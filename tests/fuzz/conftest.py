@@ -1,7 +1,5 @@
 """The fuzz runs against the together shape: one process, so that a crash can't hide behind a restart."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import pytest

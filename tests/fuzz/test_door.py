@@ -1,7 +1,5 @@
 """Bytes, headers and tensors that nobody should send: every answer is a clean error, and the services stay up."""
 
-from __future__ import annotations
-
 import json
 import socket
 from collections.abc import Iterator

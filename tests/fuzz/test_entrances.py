@@ -1,7 +1,5 @@
 """Every entrance that takes a body, with and without a credential: damaged, compressed, nested, half-sent, over HTTP/1.1."""
 
-from __future__ import annotations
-
 import gzip
 import http.client
 import json

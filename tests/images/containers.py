@@ -1,7 +1,5 @@
 """A container of an image, as it runs in a cluster: not as root, with a read-only root and no capability."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """What is in the images, and that each service gets ready and answers in a hardened container. First: `make images`."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import subprocess
@@ -29,10 +27,7 @@ from tests.images.containers import HARDENED, METRICS, SOCKET, STATE, Container,
 
 pytestmark = pytest.mark.slow
 IMAGES = locks.names(services.start_order())
-SPEC: dict[str, Any] = {
-    "steps": [{"round": {"column": "x", "decimals": 0}}],
-    "outputs": {"x": "float64"},
-}
+SPEC: dict[str, Any] = {"steps": [{"round": {"column": "x", "decimals": 0}}], "outputs": {"x": "float64"}}
 EXECUTOR = {
     "models": f"{STATE}/models",
     "trust": {"keys": [f"{STATE}/models.pub"], "memory": f"{STATE}/models.seen.json"},

@@ -1,7 +1,5 @@
 """executor-gpu where there is no GPU: it serves on the CPU and says so. First: `make images SERVICES=executor-gpu`."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import grpc

@@ -1,7 +1,5 @@
 """The locks and bills of materials of the images: parts of the one lock, up to date, and without the address of an index."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

@@ -1,7 +1,5 @@
 """The start of a process: a SIGTERM is obeyed from the first import on, and variables alone are settings enough."""
 
-from __future__ import annotations
-
 import os
 import signal
 import socket

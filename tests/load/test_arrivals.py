@@ -1,7 +1,5 @@
 """Poisson arrivals: as many as the rate says, memoryless, and where the rate changes."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """The law of the HorizontalPodAutoscaler, by cases that follow from its controller's documentation and source."""
 
-from __future__ import annotations
-
 from itertools import pairwise
 
 import pytest

@@ -1,7 +1,5 @@
 """What the shipped autoscaling would do, with its own rules, windows and target: few changes of size, few rows turned away."""
 
-from __future__ import annotations
-
 from functools import cache
 
 import pytest

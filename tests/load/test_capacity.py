@@ -1,7 +1,5 @@
 """What a load needs: by figures that are easy to reckon with."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

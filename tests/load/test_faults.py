@@ -1,7 +1,5 @@
 """What is counted as lost in a fault, and a sender that goes on whatever becomes of its requests."""
 
-from __future__ import annotations
-
 import argparse
 import itertools
 import time

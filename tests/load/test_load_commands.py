@@ -1,7 +1,5 @@
 """Every command of `python -m load` can be run: its module is there and has what is called."""
 
-from __future__ import annotations
-
 import argparse
 import ast
 from importlib.util import find_spec

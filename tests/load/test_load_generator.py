@@ -1,7 +1,5 @@
 """The load generator against a real gRPC server: what it reports is what happened, counted from when it was due."""
 
-from __future__ import annotations
-
 import asyncio
 import hashlib
 import threading

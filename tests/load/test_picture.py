@@ -1,7 +1,5 @@
 """The picture of a race: well-formed, every system and point in it, faster to the right, slower further up."""
 
-from __future__ import annotations
-
 from xml.etree import ElementTree as ET
 
 from load.scenarios.picture import draw, joined

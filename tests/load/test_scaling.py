@@ -1,7 +1,5 @@
 """What the tables of `scaling` are made of: whose CPU it was, who sends how much, what is said of it; rows of a message."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

@@ -1,7 +1,5 @@
 """A test CA, and certificates of services as cert-manager writes them: DNS and SPIFFE names, SKI and AKI, one folder each."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 from pathlib import Path

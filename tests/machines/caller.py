@@ -6,8 +6,6 @@ deadline and no retry. One line of JSON is printed for each call: when it began 
 share them), how long it took, its status, and through which channel it went.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import sys

@@ -1,7 +1,5 @@
 """All seven services on several machines: two pods of each on different ones, mTLS between them, found by DNS."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal

@@ -1,7 +1,5 @@
 """A cluster of three machines; skipped by name where the kernel or the programs for it are missing."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 

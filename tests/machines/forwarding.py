@@ -1,7 +1,5 @@
 """Ports of this host's loopback that lead into the machines' network, as `kubectl port-forward` has them."""
 
-from __future__ import annotations
-
 import socket
 import threading
 from collections.abc import Callable

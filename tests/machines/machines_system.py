@@ -1,7 +1,5 @@
 """A cluster of machines as the system that end-to-end tests ask."""
 
-from __future__ import annotations
-
 import itertools
 import os
 from functools import cached_property, partial

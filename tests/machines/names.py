@@ -1,7 +1,5 @@
 """The cluster's name server: a headless Service's name has the address of each ready pod."""
 
-from __future__ import annotations
-
 import signal
 import subprocess
 from collections.abc import Iterable

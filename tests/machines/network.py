@@ -3,8 +3,6 @@
 Nothing touches the host's network. Each pod has an address of its own, as in a cluster, so that all can listen on the same port.
 """
 
-from __future__ import annotations
-
 import ctypes
 import os
 import socket

@@ -1,7 +1,5 @@
 """End-to-end tests that are bound to one home, and why: those of tests/pipeline that are not here also run against machines."""
 
-from __future__ import annotations
-
 import re
 
 _ALONE = "asks no running system"

@@ -1,7 +1,5 @@
 """Runs one service of a pod: now as a process of this checkout in the pod's network."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal

@@ -1,7 +1,5 @@
 """The Redis of the machines: releases, keys of calls and online features. It speaks TLS alone and asks for certificates."""
 
-from __future__ import annotations
-
 import hashlib
 import shutil
 import subprocess
@@ -87,10 +85,7 @@ class Store:
             self._release()
             part = self._kept.with_suffix(".part")
             shutil.rmtree(part, ignore_errors=True)
-            places = [
-                _connection(self.near.address, self._tls),
-                _connection(f"{_NAME}:{_PORT}", mounted.TLS),
-            ]
+            places = [_connection(self.near.address, self._tls), _connection(f"{_NAME}:{_PORT}", mounted.TLS)]
             command = [
                 sys.executable,
                 "-m",

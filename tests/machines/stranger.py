@@ -1,7 +1,5 @@
 """Who asks a service from outside, with whatever certificate."""
 
-from __future__ import annotations
-
 import tempfile
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """All seven services on three machines answer as one machine does, and only who shows a certificate gets an answer at all."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from importlib import import_module
 

@@ -1,7 +1,5 @@
 """What is planned loses no request; a lost machine loses few, for as long as its loss goes unnoticed."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager

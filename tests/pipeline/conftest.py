@@ -3,8 +3,6 @@
 With HEADRACE_TESTS_MACHINES set it is a cluster of three machines instead, and tests that are bound to one home are deselected.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Generator, Iterator
 

@@ -1,7 +1,5 @@
 """The flights data and its feature tables, loaded once for the tests that need them."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cache
 

@@ -1,7 +1,5 @@
 """The running system's feature store, read and written by Feast itself; and what a prediction from it should be."""
 
-from __future__ import annotations
-
 import functools
 import json
 import subprocess

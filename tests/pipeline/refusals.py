@@ -1,7 +1,5 @@
 """How a call fails that must fail: its code, its typed reason, and nothing of our insides."""
 
-from __future__ import annotations
-
 import struct
 from typing import Any
 

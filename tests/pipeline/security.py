@@ -1,7 +1,5 @@
 """What the door counts of those whom it refuses."""
 
-from __future__ import annotations
-
 from collections import Counter
 
 from tests.gauges import samples

@@ -1,7 +1,5 @@
 """A backup of a running system has all of its home, and serves the same elsewhere."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 from dataclasses import dataclass

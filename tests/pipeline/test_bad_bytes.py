@@ -3,8 +3,6 @@
 What nobody thought of is tests/fuzz's.
 """
 
-from __future__ import annotations
-
 import gzip
 import socket
 from collections.abc import Iterator

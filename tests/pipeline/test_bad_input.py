@@ -1,7 +1,5 @@
 """Each row of the issue's table of bad input, through the real door: a canonical code, a typed reason, what to do."""
 
-from __future__ import annotations
-
 import struct
 from typing import Any
 

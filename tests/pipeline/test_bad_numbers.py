@@ -1,7 +1,5 @@
 """NaN and infinities where the document does not allow them, in every form in which a client can send them."""
 
-from __future__ import annotations
-
 import json
 import math
 import struct

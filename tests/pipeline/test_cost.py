@@ -1,7 +1,5 @@
 """What the predictions of a whole system cost, by its own ledger."""
 
-from __future__ import annotations
-
 import json
 import time
 from typing import Any

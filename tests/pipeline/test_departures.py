@@ -1,7 +1,5 @@
 """Callers that give up at any moment, through the real door: the others are served, and nothing of them stays behind."""
 
-from __future__ import annotations
-
 import asyncio
 import random
 from typing import Any

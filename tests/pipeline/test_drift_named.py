@@ -3,8 +3,6 @@
 How soon is measured by `python -m load drift`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Events of a running system: each protocol's reply names its prediction, and what is stored can be run again."""
 
-from __future__ import annotations
-
 import json
 import urllib.request
 import uuid

@@ -1,7 +1,5 @@
 """Explanations of the demo's predictions: by the command line from its event, and at the door on request."""
 
-from __future__ import annotations
-
 import json
 import math
 import urllib.request

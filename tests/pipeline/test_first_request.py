@@ -1,7 +1,5 @@
 """What `make up` shows: a real prediction, on features that are there, that a change in the store changes."""
 
-from __future__ import annotations
-
 import re
 
 from headrace.api.inference.v1 import inference_pb2 as pb

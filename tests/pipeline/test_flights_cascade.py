@@ -1,7 +1,5 @@
 """The example of a cascade: its join is Feast's, the exported trees say what the trained ones do, the document fits them."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Features come from the past only, and Feast's join in pieces is the point-in-time join."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Preparing the flights pipeline: models that run anywhere, and no work that is not due."""
 
-from __future__ import annotations
-
 import json
 import threading
 from datetime import UTC, datetime, timedelta
@@ -56,9 +54,7 @@ def test_the_baseline_has_the_columns_of_the_document_and_fits_the_models() -> N
     made = baselines.baseline(data, training.train(training.Recipe((8,), 1), data))
 
     check_fits(
-        made,
-        [TensorSpec("input", DType.FLOAT32, (24,))],
-        [TensorSpec("probabilities", DType.FLOAT32, (2,))],
+        made, [TensorSpec("input", DType.FLOAT32, (24,))], [TensorSpec("probabilities", DType.FLOAT32, (2,))]
     )
     assert 20 < made.columns["plane_year"].nulls < 90, "missing values are counted before they are filled in"
     assert made.columns["probability"].role == "output"

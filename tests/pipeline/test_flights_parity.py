@@ -1,7 +1,5 @@
 """What the models are trained on is what they are served: offline join and transforms against the running services."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -67,10 +65,7 @@ async def running(repo: Path, moment: pd.Timestamp, patch: pytest.MonkeyPatch) -
     """The two services, with the features service's wall clock standing at `moment`."""
     patch.setattr(features, "WALL", moment.timestamp)
     settings = {"repo": repo, "store_timeout_s": 10.0}
-    async with (
-        served(features.SERVICE, settings) as store,
-        served(preprocessing.SERVICE, {}) as steps,
-    ):
+    async with served(features.SERVICE, settings) as store, served(preprocessing.SERVICE, {}) as steps:
         ask, transform = store.client().unary(FEATURES), steps.client().unary(TRANSFORM)
 
         async def serve(rows: pd.DataFrame) -> NDArray[np.float32]:
@@ -95,11 +90,7 @@ async def running(repo: Path, moment: pd.Timestamp, patch: pytest.MonkeyPatch) -
 
 
 async def served_inputs(
-    folder: Path,
-    tables: Tables,
-    known_at: pd.Timestamp,
-    cut_off: pd.Timestamp,
-    patch: pytest.MonkeyPatch,
+    folder: Path, tables: Tables, known_at: pd.Timestamp, cut_off: pd.Timestamp, patch: pytest.MonkeyPatch
 ) -> NDArray[np.float32]:
     """What the services make of the flights asked for at `cut_off`, with the store materialised as of `known_at`."""
     write_tables(tables, folder / "data")

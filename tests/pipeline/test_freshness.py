@@ -1,7 +1,5 @@
 """A value that ages beyond what the pipeline's document allows: present, then stale, then a default or a refusal."""
 
-from __future__ import annotations
-
 import json
 import urllib.request
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """gRPC-Web through the real door: what a page in a browser sends, by Connect's client and by hand."""
 
-from __future__ import annotations
-
 import struct
 from collections.abc import Iterator
 

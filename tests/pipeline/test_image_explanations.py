@@ -1,7 +1,5 @@
 """Explanations of pictures: what each patch adds, at the door, is what the model itself says of the same pictures."""
 
-from __future__ import annotations
-
 import base64
 import json
 import math

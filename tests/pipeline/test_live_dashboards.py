@@ -3,8 +3,6 @@
 GPUs are not here: their panels are asked of a page in the format of NVIDIA's dcgm-exporter, written by hand.
 """
 
-from __future__ import annotations
-
 import concurrent.futures
 import json
 import math

@@ -1,7 +1,5 @@
 """Log lines lead from a failed request to its trace, and in the services behind to the request."""
 
-from __future__ import annotations
-
 import json
 import secrets
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Router and executor with real models: a member or a heavy model that is unloaded stops nothing that can do without it."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack

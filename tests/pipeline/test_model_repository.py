@@ -1,7 +1,5 @@
 """Operators load and unload models through the real door, with tritonclient: router, executor, signatures and audit."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Moderation: the pretrained model behind the real doors says what its own package says; bad pictures fail alone."""
 
-from __future__ import annotations
-
 import base64
 import struct
 from functools import cache

@@ -1,7 +1,5 @@
 """A model's file is exchanged in a running home: nothing that is served changes, and nothing new is served from it."""
 
-from __future__ import annotations
-
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path

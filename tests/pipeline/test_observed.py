@@ -1,7 +1,5 @@
 """What an operator sees: one trace per request though its rows travelled in shared batches, metrics, bounded labels."""
 
-from __future__ import annotations
-
 import concurrent.futures
 import secrets
 import shutil
@@ -142,11 +140,7 @@ def test_promtool_finds_no_fault_with_the_metrics(system: System) -> None:
     for name, metrics in system.metrics():
         tool = shutil.which("promtool") or ""
         done = subprocess.run(
-            [tool, "check", "metrics"],
-            input=scrape(metrics),
-            capture_output=True,
-            text=True,
-            check=False,
+            [tool, "check", "metrics"], input=scrape(metrics), capture_output=True, text=True, check=False
         )
         complaints = [line for line in done.stderr.splitlines() if "headrace_" in line]
         assert complaints == [], name

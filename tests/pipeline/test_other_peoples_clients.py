@@ -1,7 +1,5 @@
 """Clients that know nothing of headrace work unmodified: tritonclient, perf_analyzer, buf curl, curl."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal
@@ -48,7 +46,7 @@ def test_tritonclient(system: System, protocol: str) -> None:
         if protocol == "grpc"
         else system.endpoints["http"].removeprefix("http://")
     )
-    _predicts(system, f"triton_{protocol}.py", target)
+    _predicts(system, "triton_client.py", protocol, target)
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 14), reason="kserve has no release for Python 3.14")
@@ -109,9 +107,7 @@ def test_buf_curl_by_reflection(system: System) -> None:
 
 def post(url: str, body: object, key: str) -> dict[str, Any]:
     request = urllib.request.Request(
-        url,
-        json.dumps(body).encode(),
-        {"content-type": "application/json", "authorization": f"Bearer {key}"},
+        url, json.dumps(body).encode(), {"content-type": "application/json", "authorization": f"Bearer {key}"}
     )
     with urllib.request.urlopen(request, timeout=30) as answer:
         return dict(json.load(answer))

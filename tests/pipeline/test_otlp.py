@@ -1,7 +1,5 @@
 """Spans reach an OpenTelemetry collector, and one that is away holds nobody up."""
 
-from __future__ import annotations
-
 import json
 import secrets
 import time
@@ -86,7 +84,7 @@ def test_a_sampled_request_arrives_as_one_tree(system: System, told: Collector) 
     spans = poll("spans of all services", whole)
     by_id = {s.span: s for s in spans}
     assert tree(spans, parent) == [
-        ("ingress", "SERVER", f"{DOOR}/Predict", [hop("ingress", "router", "Infer", FLIGHTS)]),
+        ("ingress", "SERVER", f"{DOOR}/Predict", [hop("ingress", "router", "Infer", FLIGHTS)])
     ]
     assert len(by_id) == len(spans) == len(list(below(spans, parent)))
     for span in spans:

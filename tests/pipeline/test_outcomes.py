@@ -1,7 +1,5 @@
 """Predictions are counted for the monitoring service, and their outcomes reach it: by the command line, JSON and the SDK."""
 
-from __future__ import annotations
-
 import json
 import sqlite3
 import urllib.request

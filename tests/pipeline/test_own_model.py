@@ -1,7 +1,5 @@
 """The README's "Bring your own model" on a running system: what serves changes when an operator says so, and stays."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal
@@ -13,15 +11,7 @@ import pytest
 
 from headrace.cli.installation import layout
 from tests.services.executor.executor_models import scaling
-from tests.system import (
-    HOME,
-    System,
-    headrace,
-    poll,
-    refused,
-    remove_document,
-    write_document,
-)
+from tests.system import HOME, System, headrace, poll, refused, remove_document, write_document
 
 WITHIN_S = 120
 DOCUMENT = """\

@@ -1,7 +1,5 @@
 """README's "A first call" runs letter for letter; only the address and the path of the key are this system's."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

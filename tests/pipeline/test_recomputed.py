@@ -1,7 +1,5 @@
 """The shown prediction equals an offline recomputation, and changes when a value in the online store is changed."""
 
-from __future__ import annotations
-
 import json
 from typing import Any, cast
 

@@ -1,7 +1,5 @@
 """What is live changes by a command and at the door while requests come: none fails, and the new version answers in seconds."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import threading

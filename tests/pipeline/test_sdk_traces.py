@@ -1,7 +1,5 @@
 """The SDK through the real door: a call's spans hang under the span that the caller was in."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from typing import Any

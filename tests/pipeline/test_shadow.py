@@ -1,7 +1,5 @@
 """A shadow beside the live arm of a whole system: it answers nobody, and operators see how it compares."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from typing import Any

@@ -1,7 +1,5 @@
 """The other tests ask for the status without the command; it prints the same."""
 
-from __future__ import annotations
-
 import json
 
 from tests.system import System, headrace

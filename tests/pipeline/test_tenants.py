@@ -1,7 +1,5 @@
 """Tenants through the real door: whose key opens what, how much each may ask, and that none disturbs another."""
 
-from __future__ import annotations
-
 import http.client
 import json
 import secrets

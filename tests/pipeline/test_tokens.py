@@ -1,7 +1,5 @@
 """JSON Web Tokens through the real door: what proves a tenant, what does not, and issuers that change their keys."""
 
-from __future__ import annotations
-
 import functools
 import json
 import time

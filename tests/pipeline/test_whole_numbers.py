@@ -1,7 +1,5 @@
 """Whole numbers go through a pipeline as they came, beyond what a float32 or a float64 holds."""
 
-from __future__ import annotations
-
 import json
 import struct
 import urllib.error

@@ -1,7 +1,5 @@
 """`python -m tests.simulation --cases 10000 --first 0`: prints each seed that fails, and how far it is."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 import time

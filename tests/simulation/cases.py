@@ -1,7 +1,5 @@
 """The cases: what a hostile tenant does, and what happens to the processes. All of it follows from a seed."""
 
-from __future__ import annotations
-
 import random
 from typing import NamedTuple
 

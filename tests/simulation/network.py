@@ -3,8 +3,6 @@
 The seam is `transport.Channels`: what hop's client and server use of a gRPC channel, and of the two ends of a stream.
 """
 
-from __future__ import annotations
-
 import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence

@@ -1,7 +1,5 @@
 """A service whose methods work for as long as the message says, and give it back: its descriptor, servicer and codec."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Sequence
 from operator import attrgetter

@@ -1,7 +1,5 @@
 """The simulation finds nothing in the code as it is, is the same each time, and finds what is planted."""
 
-from __future__ import annotations
-
 import asyncio
 import random
 from collections.abc import Callable, Hashable

@@ -1,7 +1,5 @@
 """The hop of one case, with its callers, and what must hold: nothing fails, nothing is lost, all is free in the end."""
 
-from __future__ import annotations
-
 import asyncio
 import random
 from functools import cache

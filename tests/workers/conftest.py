@@ -1,7 +1,5 @@
 """Several processes of one service, behind one port or one folder, in both shapes."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import pytest

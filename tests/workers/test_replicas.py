@@ -1,7 +1,5 @@
 """Two executors and two preprocessings: their callers use both, and go on with one."""
 
-from __future__ import annotations
-
 import os
 import signal
 import time

@@ -1,7 +1,5 @@
 """Bounds that hold at every look: coverage computed exactly, path by path."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

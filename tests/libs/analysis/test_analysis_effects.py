@@ -1,7 +1,5 @@
 """Pace, stability index and latency thresholds."""
 
-from __future__ import annotations
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

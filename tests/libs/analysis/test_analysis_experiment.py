@@ -1,7 +1,5 @@
 """Experiments: the join by key, the delta method, and the interval at every look."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The e-process of two rates: exact properties on small cases, by enumeration."""
 
-from __future__ import annotations
-
 import json
 import math
 from itertools import product

@@ -1,7 +1,5 @@
 """The sample-ratio test: exact mean over all divisions, phases, and that a planted mismatch is found."""
 
-from __future__ import annotations
-
 import math
 from itertools import product
 

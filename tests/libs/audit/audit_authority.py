@@ -1,7 +1,5 @@
 """A timestamping authority (RFC 3161): `openssl ts` with certificates of its own, behind HTTP."""
 
-from __future__ import annotations
-
 import subprocess
 import threading
 from collections.abc import Iterator

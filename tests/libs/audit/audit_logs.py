@@ -1,7 +1,5 @@
 """Logs for the tests: writers without fsync, that can be stopped at any file, and a home with journals."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime

@@ -1,7 +1,5 @@
 """Journals in the log: each line once and in order, whatever happens to writer, files or disk; persons can be erased."""
 
-from __future__ import annotations
-
 import fcntl
 import json
 from collections.abc import Callable

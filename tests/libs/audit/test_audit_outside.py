@@ -1,7 +1,5 @@
 """Others' verifiers accept what we write: Sigstore's reads checkpoints and proofs, aics-tlog the tiles themselves."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """What tells of persons is sealed: the log is as without keys, and what is locked is told apart from what was altered."""
 
-from __future__ import annotations
-
 import base64
 import json
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Timestamps of checkpoints by a real authority (`openssl ts`): what holds, what does not, and that the log goes on without."""
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 import time
@@ -32,13 +30,7 @@ def grown(folder: Path, size: int, change: bytes = b"") -> None:
 def client(tsa: Authority, tmp_path: Path, every_s: float = 1e-9, wall: float = 0.0) -> TimestampClient:
     log = tmp_path / "log"
     return TimestampClient(
-        "tsa",
-        tsa.url,
-        tsa.roots,
-        log,
-        SIGNER.verifier,
-        every_s,
-        lambda: wall or time.time(),
+        "tsa", tsa.url, tsa.roots, log, SIGNER.verifier, every_s, lambda: wall or time.time()
     )
 
 

@@ -1,7 +1,5 @@
 """A line that a power loss cut off is torn, not altered: it is named, and the journal goes on after it."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The tree of RFC 6962: its known hashes, and proofs, against a plain computation of the definition."""
 
-from __future__ import annotations
-
 import hashlib
 
 import pytest

@@ -1,7 +1,5 @@
 """Whatever somebody does to a log is found: a flipped byte, entries removed, added, moved or cut off, a forged checkpoint."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Callable
 from dataclasses import replace

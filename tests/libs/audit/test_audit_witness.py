@@ -1,7 +1,5 @@
 """A witness signs what grew and nothing else, over HTTP and in a folder; what it refuses is told as a sign of harm."""
 
-from __future__ import annotations
-
 import shutil
 import threading
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """The writer: what it acknowledged survives a kill at any file that it writes, and the checkpoint always holds."""
 
-from __future__ import annotations
-
 import base64
 import errno
 import hashlib

@@ -1,7 +1,5 @@
 """What takes seconds to make, once for all tests."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

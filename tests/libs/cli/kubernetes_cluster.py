@@ -1,7 +1,5 @@
 """What an overlay of `deploy/kubernetes` is after `kustomize build`: objects by kind and name, and what refers to what."""
 
-from __future__ import annotations
-
 import subprocess
 from collections.abc import Iterator
 from functools import cache

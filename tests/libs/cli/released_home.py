@@ -1,7 +1,5 @@
 """A home on whose files `headrace release`, `rollout` and `experiment` are typed."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

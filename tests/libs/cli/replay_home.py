@@ -1,7 +1,5 @@
 """A home on which recorded requests and stored events are run again."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from typer.testing import CliRunner, Result

@@ -1,7 +1,5 @@
 """`headrace audit`, as a person or a script types it, on the files of a home."""
 
-from __future__ import annotations
-
 import base64
 import json
 import threading

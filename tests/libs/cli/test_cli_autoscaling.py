@@ -1,7 +1,5 @@
 """The queries that services scale by: they name series that the services export, and Prometheus answers what is meant."""
 
-from __future__ import annotations
-
 import json
 import re
 import subprocess

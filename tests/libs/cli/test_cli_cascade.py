@@ -1,7 +1,5 @@
 """`headrace cascade tune`, as a person types it, over real ONNX files."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The command as a person types it, without a running system."""
 
-from __future__ import annotations
-
 import json
 from datetime import UTC, datetime
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Many commands change the tenants document at once: none may undo what another has done, nor leave it half written."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

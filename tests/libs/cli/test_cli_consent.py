@@ -1,7 +1,5 @@
 """Every command that changes what serves or is kept asks, or needs `--yes`; and changes nothing until then."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Iterator

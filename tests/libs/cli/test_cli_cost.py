@@ -1,7 +1,5 @@
 """`headrace cost` and `headrace plan` as a person types them, on a ledger."""
 
-from __future__ import annotations
-
 import json
 import sqlite3
 import time

@@ -1,7 +1,5 @@
 """`headrace up` waits for services as long as there is hope, and says why where there is none."""
 
-from __future__ import annotations
-
 import asyncio
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Versions of services that were deployed beside the checkout."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

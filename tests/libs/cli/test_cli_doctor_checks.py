@@ -1,7 +1,5 @@
 """The doctor: every finding that is not good says what to do."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """`headrace encryption`, backups and restores of a sealed home, as a person or a script types it, on the files of a home."""
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

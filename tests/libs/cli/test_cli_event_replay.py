@@ -1,7 +1,5 @@
 """`headrace events replay`, as a person types it: events of a real monitoring service against real models."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import time

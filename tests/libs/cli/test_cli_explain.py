@@ -1,7 +1,5 @@
 """`headrace explain`: how explanations are shown, and what is refused before anybody is asked."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """The overlays as Kustomize builds them: what one object says of another is true, and who may talk is who does."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

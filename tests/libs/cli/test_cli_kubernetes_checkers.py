@@ -1,7 +1,5 @@
 """What other people's checkers say of the overlays: the API's schemas, and checkov's rules but for those listed here."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 from pathlib import Path

@@ -1,15 +1,21 @@
-"""Logs: bounded while their writers go on, and read from the end."""
+"""Logs, bounded while their writers go on and read from the end; traces, drawn as a tree."""
 
-from __future__ import annotations
-
+import io
+import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
+from typer.testing import CliRunner
 
-from headrace.cli.installation import log_files
+from headrace.cli.commands.requests import span_tree
+from headrace.cli.installation import layout, log_files
+from headrace.cli.main import app
+from headrace.state import traces
 from tests.disks import fill, tiny_disk
 
 
@@ -78,3 +84,85 @@ def test_the_tail_of_one_process_begins_where_its_part_does(tmp_path: Path) -> N
 def test_an_absent_log_is_empty(tmp_path: Path) -> None:
     assert log_files.tail(tmp_path / "none.log", 5) == []
     assert not log_files.rotate(tmp_path / "none.log")
+
+
+def span(name: str, parent: str, start: int, duration: int, **fields: Any) -> dict[str, Any]:
+    base = {"name": name, "service": "router", "span_id": name, "parent_id": parent, "status": "OK"}
+    return base | {"start_unix_us": start, "duration_us": duration, "attributes": {}} | fields
+
+
+TRACE = {
+    "request_id": "r-1",
+    "trace_id": "0af7651916cd43dd8448eb211c80319c",
+    "spans": [
+        span("run", "light", 1_500, 400),
+        span("Predict", "elsewhere", 1_000, 2_000, service="ingress"),
+        span("light", "Predict", 1_400, 600, status="UNAVAILABLE", attributes={"model.name": "m"}),
+        span("store", "Predict", 1_100, 200),
+    ],
+}
+
+
+def drawn(trace: dict[str, Any]) -> str:
+    out = io.StringIO()
+    Console(file=out, width=140).print(span_tree.draw(trace))
+    return out.getvalue()
+
+
+def test_a_trace_is_drawn_as_a_tree_in_order_of_time() -> None:
+    order = [(depth, s["name"]) for depth, s in traces.ordered(TRACE["spans"])]  # type: ignore[arg-type] # mixed dict
+    assert order == [(0, "Predict"), (1, "store"), (1, "light"), (2, "run")]
+    text = drawn(TRACE)
+    assert "request r-1" in text
+    assert "2.000 ms" in text
+    assert "UNAVAILABLE model.name=m" in text
+
+
+def test_the_newest_trace_of_a_request_is_found_beside_broken_lines(tmp_path: Path) -> None:
+    old, new = {**TRACE, "spans": []}, TRACE
+    (tmp_path / "spans-00000000.jsonl").write_text(json.dumps(old) + "\n")
+    (tmp_path / "spans-00000001.jsonl").write_text(
+        '{"request_id": "r-1", "spa\n' + json.dumps(new) + '\n{"r-1"\n'
+    )
+    assert traces.find(tmp_path, "r-1") == TRACE
+    assert traces.find(tmp_path, "0af7651916cd43dd8448eb211c80319c") == TRACE
+    assert traces.find(tmp_path, "r") is None
+    assert traces.find(tmp_path / "absent", "r-1") is None
+
+
+def test_a_request_of_two_tenants_is_drawn_for_each(tmp_path: Path) -> None:
+    at = layout.of(tmp_path)
+    at.traces.mkdir(parents=True)
+    lines = [
+        json.dumps({**TRACE, "spans": [span("Predict", "", 0, took, attributes={"tenant": tenant})]})
+        for tenant, took in (("acme", 1_000), ("globex", 2_000), ("acme", 3_000))
+    ]
+    (at.traces / "spans-00000000.jsonl").write_text("\n".join(lines) + "\n")
+    result = CliRunner().invoke(app, ["trace", "r-1", "--home", str(tmp_path)], terminal_width=200)
+    titles = [line.split("   ") for line in result.output.splitlines() if line.startswith("request r-1")]
+    assert [(t[1], t[3].strip()) for t in titles] == [
+        ("tenant acme", "3.000 ms"),
+        ("tenant globex", "2.000 ms"),
+    ]
+
+
+NAMES = st.sampled_from("abcdefgh")
+
+
+@given(st.lists(st.tuples(NAMES, NAMES, st.integers(0, 100), st.integers(0, 100)), min_size=1, max_size=12))
+def test_every_span_is_drawn_once_whatever_its_parent(parts: list[tuple[str, str, int, int]]) -> None:
+    spans = [span(*part) for part in parts]
+    order = traces.ordered(spans)
+    assert sorted(id(s) for _, s in order) == sorted(map(id, spans))
+    drawn({"request_id": "x", "trace_id": "y", "spans": spans})
+
+
+BIG = st.integers(-(10**9), 10**9)
+
+
+@given(BIG, st.integers(0, 10**9), BIG, st.integers(0, 10**9))
+def test_a_bar_stays_in_its_frame(start: int, duration: int, begin: int, total: int) -> None:
+    bar = span_tree.bar(start, duration, begin, total, width=20)
+    assert len(bar) == 20
+    assert bar.strip(" ")
+    assert set(bar.strip(" ")) == {"█"}

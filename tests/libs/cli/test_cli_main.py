@@ -1,7 +1,5 @@
 """The command line as a whole: every command is there, and a call imports only what it needs."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from typing import Any

@@ -3,8 +3,6 @@
 With the two services that need no data; the whole system is in tests/pipeline and tests/faults.
 """
 
-from __future__ import annotations
-
 import asyncio
 import os
 import signal

@@ -1,7 +1,5 @@
 """`headrace models`, as a person types it, over real ONNX files."""
 
-from __future__ import annotations
-
 import importlib.util
 import json
 import os

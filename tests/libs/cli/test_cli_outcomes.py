@@ -1,7 +1,5 @@
 """`headrace outcomes post`: what a person types, and every mistake is named with its line."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 from pathlib import Path
 

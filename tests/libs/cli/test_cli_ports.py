@@ -1,7 +1,5 @@
 """Ports: stable while they are free, moved when someone took them, never given twice."""
 
-from __future__ import annotations
-
 import shutil
 import socket
 import subprocess

@@ -1,7 +1,5 @@
 """What a new process has in quarantine and the one that it is to replace has not."""
 
-from __future__ import annotations
-
 from headrace.cli.diagnosis.quarantined_models import newly_held
 
 PAGE = b"""# TYPE headrace_executor_quarantined gauge

@@ -1,7 +1,5 @@
 """What `headrace readiness` says of homes that lack things."""
 
-from __future__ import annotations
-
 import json
 from datetime import UTC, date, datetime
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Rendered deployments: the committed base is what is rendered, each service takes its settings, and the objects fit together."""
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 from typing import Any

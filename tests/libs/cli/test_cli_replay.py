@@ -1,7 +1,5 @@
 """`headrace replay`, as a person types it: recordings against real models, run by the services' own code."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime

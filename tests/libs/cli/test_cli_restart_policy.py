@@ -1,8 +1,6 @@
 """The restart policy as a state machine: delays bounded and growing, reset by stability, readiness with hysteresis, and
 an end for processes that hang."""
 
-from __future__ import annotations
-
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -1,7 +1,5 @@
 """`headrace rollout` and `experiment`, as a person or a script types them, on the files of a home."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The services of an installation are those of the entry points; one more needs no edit in the command line."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from pathlib import Path

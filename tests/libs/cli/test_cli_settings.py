@@ -1,7 +1,5 @@
 """The generated settings are what the services' own settings classes take, in both shapes."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -135,11 +133,7 @@ def test_variables_alone_say_what_a_file_does(tmp_path: Path, service: str) -> N
     installation = made(tmp_path / "home", "apart")
     place = installation.layout
     values = settings(
-        installation,
-        service,
-        slot=0,
-        listen=place.starting(service, 1),
-        run_dir=place.private(service, 0),
+        installation, service, slot=0, listen=place.starting(service, 1), run_dir=place.private(service, 0)
     )
     kind = IngressSettings if service == "ingress" else definition_named(service).config
     file = tmp_path / "settings.yaml"

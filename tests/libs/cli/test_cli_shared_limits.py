@@ -1,7 +1,5 @@
 """`headrace status` says when doors can't share limits of tenants."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer

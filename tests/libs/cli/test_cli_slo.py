@@ -1,7 +1,5 @@
 """`headrace slo` as a person types it, without Prometheus."""
 
-from __future__ import annotations
-
 import stat
 from datetime import UTC, datetime
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A real InferenceService for the SDK's tests, on hop's server."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager

@@ -1,7 +1,5 @@
 """Idempotency keys are sent as they are given, with each try of a call."""
 
-from __future__ import annotations
-
 import asyncio
 
 from headrace.client import AsyncHeadrace, Headrace

@@ -1,7 +1,5 @@
 """The SDK reports outcomes: what it sends, in which parts, and what it refuses to send."""
 
-from __future__ import annotations
-
 import asyncio
 from datetime import UTC, datetime
 from typing import Any

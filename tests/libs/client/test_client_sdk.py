@@ -1,6 +1,4 @@
-"""The SDK against a real server: what it sends, what it gives back, when it tries again and when not."""
-
-from __future__ import annotations
+"""The SDK against a real server, also with TLS: what it sends, what it gives back, when it tries again and when not."""
 
 import asyncio
 import math
@@ -11,12 +9,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import grpc
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
+from headrace.api.inference.v1 import inference_pb2 as pb
 from headrace.client import (
     AsyncHeadrace,
     DeadlineExceededError,
@@ -36,6 +36,7 @@ from headrace.client.values import from_struct, to_struct
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.testing import Harness
 from tests.libs.client.client_server import Inference, exhausted, unavailable
+from tests.libs.hop.hop_certificates import Authority
 
 
 async def test_rows_become_predictions(client: AsyncHeadrace, inference: Inference) -> None:
@@ -331,3 +332,39 @@ def test_grpc_and_protobuf_are_enough() -> None:
     done = subprocess.run([sys.executable, "-c", _LIGHT], capture_output=True, text=True, timeout=60)
 
     assert done.stdout == "light UNREACHABLE 1\n", done.stderr
+
+
+async def _predict(request: pb.PredictRequest, context: object) -> pb.PredictResponse:
+    return pb.PredictResponse(request_id=request.request_id, pipeline=request.pipeline)
+
+
+async def test_the_certificate_is_checked(tmp_path: Path) -> None:
+    files = Authority(tmp_path).issue("door", "predict.example.com")
+    stranger = Authority(tmp_path, "stranger")
+    handler = grpc.unary_unary_rpc_method_handler(
+        _predict, pb.PredictRequest.FromString, pb.PredictResponse.SerializeToString
+    )
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers(
+        [
+            grpc.method_handlers_generic_handler(
+                "headrace.api.inference.v1.InferenceService", {"Predict": handler}
+            )
+        ]
+    )
+    credentials = grpc.ssl_server_credentials([(files.key.read_bytes(), files.certificate.read_bytes())])
+    port = server.add_secure_port("127.0.0.1:0", credentials)
+    await server.start()
+    try:
+        target, name = f"127.0.0.1:{port}", "predict.example.com"
+        async with AsyncHeadrace(target, ca=files.ca, server_name=name, key="k") as client:
+            assert (await client.predict("flights", {"x": 1})).pipeline == "flights"
+        for ca, wrong in ((stranger.ca, name), (files.ca, "other.example.com")):
+            async with AsyncHeadrace(target, ca=ca, server_name=wrong) as client:
+                try:
+                    await client.predict("flights", {"x": 1}, timeout_s=2)
+                except UnavailableError:
+                    continue
+                raise AssertionError("a certificate was believed that must not be")
+    finally:
+        await server.stop(None)

@@ -1,7 +1,5 @@
 """Whose trace a call belongs to: the caller's span, or what the caller says."""
 
-from __future__ import annotations
-
 import asyncio
 
 import numpy as np

@@ -14,9 +14,7 @@ from headrace.hop.errors import Code, Fault, Reason
 Item = BatchCall[tuple[str, int]]
 
 CODEC: ColumnCodec[tuple[str, int], router_pb2.InferRequest, router_pb2.InferResponse] = ColumnCodec(
-    lambda header: router_pb2.InferRequest(pipeline=header[0], version=header[1]),
-    lambda: 100.0,
-    "router",
+    lambda header: router_pb2.InferRequest(pipeline=header[0], version=header[1]), lambda: 100.0, "router"
 )
 
 

@@ -1,7 +1,5 @@
 """Plans: what a load needs by what was measured, and why not more."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The dashboards are as they are described, ask for metrics that exist, and have the panels that people need."""
 
-from __future__ import annotations
-
 import json
 import re
 import subprocess

@@ -1,7 +1,5 @@
 """Packages against advisories in the form of OSV."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import subprocess
@@ -138,10 +136,7 @@ def test_versions_sort_as_dpkg_sorts_them() -> None:
 
 
 def test_files_that_say_nothing_do_not_pass_as_clean(tmp_path: Path) -> None:
-    for name, text, wrong in (
-        ("a", "nothing\n", "names no package"),
-        ("b", "{}", "names no package"),
-    ):
+    for name, text, wrong in (("a", "nothing\n", "names no package"), ("b", "{}", "names no package")):
         (tmp_path / name).write_text(text)
         with pytest.raises(DeliveryError, match=wrong):
             packages(tmp_path / name)

@@ -1,7 +1,5 @@
 """Deployments one service at a time: what is put back when one is bad, and what is recorded."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path

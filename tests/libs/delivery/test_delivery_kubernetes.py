@@ -1,7 +1,5 @@
 """The target in Kubernetes: the overlay is what kustomize builds; what kubectl is asked. No control plane is to be had here."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import subprocess

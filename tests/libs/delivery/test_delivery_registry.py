@@ -1,7 +1,5 @@
 """The registry in a folder, signatures and manifests: what is refused, and what others' tools make of it."""
 
-from __future__ import annotations
-
 import base64
 import json
 import shutil

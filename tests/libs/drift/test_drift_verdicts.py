@@ -1,7 +1,5 @@
 """What is told of windows that changed, and that nothing is of those that did not."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 
@@ -12,17 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats  # type: ignore[import-untyped]  # ships no types
 
 from headrace.analysis import Count
-from headrace.drift import (
-    Baseline,
-    Check,
-    Choices,
-    ConceptDrift,
-    Level,
-    Limits,
-    Verdict,
-    baseline_of,
-    judge,
-)
+from headrace.drift import Baseline, Check, Choices, ConceptDrift, Level, Limits, Verdict, baseline_of, judge
 from headrace.drift.proportions import two_sided_p
 from headrace.drift.stability import noise_floor, stability
 from headrace.sketches import Sketch

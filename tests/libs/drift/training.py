@@ -1,7 +1,5 @@
 """Training data with columns of all kinds, and windows of the same or of another distribution."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,8 +1,8 @@
-"""Files of sealed lines are counted, rewrapped in one step and told apart; versions are retired; metrics tell how it goes."""
+"""Files of sealed lines are counted, claimed by one process, rewrapped in one step and told apart; versions are retired."""
 
-from __future__ import annotations
-
-from collections.abc import Sequence
+import fcntl
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from headrace.encryption import DamagedError, DataKeys, EncryptionMetrics, LockedError, Sealer, Seen
 from headrace.encryption import lines as sealing
 from headrace.encryption.census import Census
+from headrace.encryption.files import claimed, new_claimed
 from headrace.encryption.kms.file_kms import FileKms, make
 from tests.services.monitoring.monitoring_outcomes import Log
 
@@ -179,3 +180,37 @@ def test_the_metrics_tell_what_was_not_opened_and_for_how_long_the_keys_are_away
         "the keys that files are sealed with are here again",
     )
     assert log.events == [away, away, back]
+
+
+@pytest.mark.parametrize(
+    "take", [Path.unlink, lambda path: path.rename(path.with_name("aside"))], ids=["removed", "moved"]
+)
+def test_what_another_took_before_it_was_locked_is_begun_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, take: Callable[[Path], object]
+) -> None:
+    lock, names = fcntl.flock, [tmp_path / "two", tmp_path / "one"]
+
+    def slowly(descriptor: int, operation: int) -> None:
+        """Another process finds the file first, as one that a killed process left empty."""
+        if operation == fcntl.LOCK_EX and (tmp_path / "one").exists():
+            with claimed(tmp_path / "one") as ours:
+                assert ours
+                take(tmp_path / "one")
+        lock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", slowly)
+    descriptor, path = new_claimed(names.pop)
+    os.write(descriptor, b"what was answered")
+    assert path == tmp_path / "two"
+    assert path.read_bytes() == b"what was answered"
+    with claimed(path) as ours:
+        assert not ours
+    os.close(descriptor)
+    with claimed(path) as ours:
+        assert ours
+
+
+def test_a_name_that_is_there_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "one").touch()
+    with pytest.raises(FileExistsError):
+        new_claimed(lambda: tmp_path / "one")

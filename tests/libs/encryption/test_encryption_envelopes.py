@@ -1,7 +1,5 @@
 """Envelopes, data keys and the file of keys: real files, a clock that is set."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

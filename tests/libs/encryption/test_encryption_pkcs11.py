@@ -1,7 +1,5 @@
 """A real token: SoftHSM. Needs Debian's softhsm2 and python-pkcs11, which is outside the lock; skipped by name without them."""
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 import sys

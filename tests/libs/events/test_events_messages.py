@@ -1,7 +1,5 @@
 """What both ends agree on: groups survive their message, what is malformed is named, hashes find persons and nothing else."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path

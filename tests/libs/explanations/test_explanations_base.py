@@ -1,7 +1,5 @@
 """Base rows, and the rows of coalitions made of them."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

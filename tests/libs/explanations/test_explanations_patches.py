@@ -1,7 +1,5 @@
 """Patches of an image: each pixel is in one; what each adds, and the rest, are the whole difference."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Shapley values: exact for few players, close for many, and always the whole difference."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Callable

@@ -33,10 +33,7 @@ _KIND = ".google.protobuf.ListValue"
 
 def _descriptor() -> ServiceDescriptor:
     file = descriptor_pb2.FileDescriptorProto(
-        name="tests/work.proto",
-        package="tests",
-        syntax="proto3",
-        dependency=["google/protobuf/struct.proto"],
+        name="tests/work.proto", package="tests", syntax="proto3", dependency=["google/protobuf/struct.proto"]
     )
     service = file.service.add(name="Work")
     for name in ("Do", "DoOnce"):

@@ -1,7 +1,5 @@
 """A certificate authority for tests of mTLS."""
 
-from __future__ import annotations
-
 import datetime
 from pathlib import Path
 

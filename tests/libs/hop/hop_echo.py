@@ -1,7 +1,5 @@
 """A service with all four RPC arities, for the tests of hop's server; also a program."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager

@@ -1,7 +1,5 @@
 """What was withdrawn from the queue of natural batching does not stay in it for ever, and nobody else notices."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """The breaker as a state machine: what it must never do, whatever happens in whatever order."""
 
-from __future__ import annotations
-
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st

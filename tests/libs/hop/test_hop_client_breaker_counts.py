@@ -1,7 +1,5 @@
 """What the breaker counts, to the call: its window, its probes, and how long a replica is doubted."""
 
-from __future__ import annotations
-
 import pytest
 
 from headrace.hop.client.settings import BreakerRules as Rules

@@ -1,7 +1,5 @@
 """The coalescer over a real socket: what leaves together, what is turned away, who is answered when."""
 
-from __future__ import annotations
-
 import asyncio
 import math
 from collections.abc import AsyncIterator, Callable, Sequence

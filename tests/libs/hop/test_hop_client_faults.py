@@ -1,7 +1,5 @@
 """The client against real processes that are killed, stopped, restarted, or answer nonsense."""
 
-from __future__ import annotations
-
 import asyncio
 import signal
 import time

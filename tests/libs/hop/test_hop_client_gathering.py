@@ -1,7 +1,5 @@
 """Natural batching as a state machine: nothing lost, nothing twice, bounds kept, the important kept longest."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 

@@ -1,7 +1,5 @@
 """Calls to a replica that has fallen silent, with real processes that are stopped: another one answers them."""
 
-from __future__ import annotations
-
 import asyncio
 import signal
 import time

@@ -1,7 +1,5 @@
 """What one caller chooses costs another nothing: its deadline, its rows, and how it is refused."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager

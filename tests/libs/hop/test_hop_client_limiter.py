@@ -1,7 +1,5 @@
 """The limiter against a simulated callee, and under any order of events."""
 
-from __future__ import annotations
-
 import random
 
 from hypothesis import given, settings

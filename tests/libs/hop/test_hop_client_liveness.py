@@ -1,7 +1,5 @@
 """Whether a process is silent: the state machine in any order of events, and the health check that moves it."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 

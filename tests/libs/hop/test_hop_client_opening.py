@@ -1,7 +1,5 @@
 """A replica is connected to as soon as it is known: the first call finds a stream that the server has taken."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import AsyncIterator

@@ -1,7 +1,5 @@
 """Where calls go when replicas are at their limits: to the first place that any of them has."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import Awaitable

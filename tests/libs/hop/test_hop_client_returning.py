@@ -1,7 +1,5 @@
 """When a call waits for those who were just answered, and that it never waits for long or in vain twice."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What a message waited on its way is known to those who share its sender's clock, and to nobody else."""
 
-from __future__ import annotations
-
 import pytest
 
 from headrace.api.router.v1 import router_pb2

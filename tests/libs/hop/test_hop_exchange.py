@@ -1,7 +1,5 @@
 """Calls carried over one stream, between hop's client and hop's server: what an RPC does, the stream does too."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable

@@ -1,7 +1,5 @@
 """What a process does not hold: freed memory goes back, packages that nobody needs stay out. In processes of their own."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 

@@ -1,7 +1,5 @@
 """One registry says who refuses what, and every refusal names its limiter."""
 
-from __future__ import annotations
-
 import ast
 import re
 from collections.abc import Iterator

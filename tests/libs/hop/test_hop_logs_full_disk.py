@@ -1,7 +1,5 @@
 """A log line that finds no room on the disk fails nothing, and its loss is told."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

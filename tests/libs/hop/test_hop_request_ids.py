@@ -1,7 +1,5 @@
 """Keys of requests: safe tokens, one for each id."""
 
-from __future__ import annotations
-
 import re
 
 import pytest

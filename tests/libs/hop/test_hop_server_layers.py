@@ -1,7 +1,5 @@
 """One suite that the whole server stack passes on all four arities, over a socket."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable

@@ -1,7 +1,5 @@
 """Logs without secrets, metrics that scrape, spans that join."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import logging
@@ -200,10 +198,7 @@ async def ended(telemetry: hop.Telemetry, exporter: InMemorySpanExporter, count:
 async def test_a_sampled_caller_gets_a_span_over_grpc(
     telemetry: hop.Telemetry, exporter: InMemorySpanExporter, arity: str
 ) -> None:
-    async with (
-        testing.served(definition(), telemetry=telemetry) as harness,
-        caller(harness.target) as call,
-    ):
+    async with testing.served(definition(), telemetry=telemetry) as harness, caller(harness.target) as call:
         await call(arity, "hello", metadata=(("traceparent", SAMPLED),))
         await call(arity, "hello", metadata=(("traceparent", UNSAMPLED),))
         with pytest.raises(hop.Fault) as caught:

@@ -1,11 +1,9 @@
-"""Who is believed over TCP."""
-
-from __future__ import annotations
+"""Who is believed over TCP, by servers and by clients; new certificates are taken up without a lost call."""
 
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ from headrace.hop import config
 from headrace.hop.client.dial import Client
 from headrace.hop.server.serve import serving
 from headrace.hop.transport import channels
-from headrace.hop.transport.tls import WatchedTls, client_credentials
+from headrace.hop.transport.tls import TlsError, WatchedTls, client_credentials
 from tests.libs.hop.hop_certificates import Authority
 from tests.libs.hop.hop_echo import ONE, Caller, EchoServicer, definition
 
@@ -179,10 +177,7 @@ async def test_an_old_connection_is_left_and_no_call_is_lost(
     tls, mine = authority.issue("server", "echo.test"), authority.issue("client", "router.test")
     # A call that meets the end of its connection was seen by no server, so it is sent again without a retry of hop's.
     once = config.RetrySettings(attempts=1)
-    async with (
-        served(servicer, tls, max_connection_age_s=0.5) as address,
-        counted(address) as (there, made),
-    ):
+    async with served(servicer, tls, max_connection_age_s=0.5) as address, counted(address) as (there, made):
         settings = config.ClientSettings(
             target=there, tls=mine, server_name="echo.test", exchange=exchange, retry=once
         )
@@ -195,3 +190,52 @@ async def test_an_old_connection_is_left_and_no_call_is_lost(
                     await call(StringValue(value="hello"), deadline=time.monotonic() + 10)
         finally:
             await client.close()
+
+
+@asynccontextmanager
+async def dialled(
+    address: str, tls: config.Tls, server_name: str = "echo.test"
+) -> AsyncIterator[Callable[[str], Awaitable[StringValue]]]:
+    client = Client("echo", config.ClientSettings(target=address, tls=tls, server_name=server_name))
+    call = client.unary(ONE)
+    try:
+        yield lambda word: call(StringValue(value=word), deadline=time.monotonic() + 60)
+    finally:
+        await client.close()
+
+
+async def test_new_certificates_are_taken_up_and_unusable_ones_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(channels, "_WATCH_S", 0.0)
+    authority, servicer = Authority(tmp_path), EchoServicer()
+    mine = authority.issue("client", "router.old")
+    async with (
+        served(servicer, authority.issue("server", "echo.test")) as address,
+        dialled(address, mine) as call,
+    ):
+        await call("a")
+        mine.key.write_text("no key")
+        await call("b")
+        authority.issue("client", "router.new")
+        await call("c")
+    assert [c.peer.identity for c in servicer.calls] == ["router.old", "router.old", "router.new"]
+    assert "unusable" in caplog.text
+
+
+async def test_a_callee_with_another_name_is_not_believed(tmp_path: Path) -> None:
+    authority, servicer = Authority(tmp_path), EchoServicer()
+    async with (
+        served(servicer, authority.issue("server", "echo.test")) as address,
+        dialled(address, authority.issue("client", "router.test"), "bank.test") as call,
+    ):
+        with pytest.raises(hop.Fault) as caught:
+            await call("a")
+    assert caught.value.reason == hop.Reason.REASON_UNREACHABLE
+    assert servicer.calls == []
+
+
+async def test_missing_files_are_told_when_the_client_is_made(tmp_path: Path) -> None:
+    nothing = config.Tls(certificate=tmp_path / "a", key=tmp_path / "b", ca=tmp_path / "c")
+    with pytest.raises(TlsError):
+        Client("echo", config.ClientSettings(target="127.0.0.1:1", tls=nothing))

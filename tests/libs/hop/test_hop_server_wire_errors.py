@@ -1,7 +1,5 @@
 """Fault ⇄ status, and what garbage becomes."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import grpc

@@ -1,7 +1,5 @@
 """TLS files that a peer would refuse are not taken up; the last good ones stay, and it is told."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any

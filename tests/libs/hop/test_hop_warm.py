@@ -1,7 +1,5 @@
 """What a service does before its first call: memory is settled, the way of a call passed, and only then is it ready."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence

@@ -1,7 +1,5 @@
 """Documents for the tests of the pipeline library."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 from headrace.pipeline import DocumentError, Pipeline, Problem, parse

@@ -1,7 +1,5 @@
 """The key `cache` of a document, and where a plan is cut for it."""
 
-from __future__ import annotations
-
 import pytest
 
 from headrace.pipeline import CacheRule, cut, plan

@@ -1,6 +1,6 @@
-"""How documents say cascades and ensembles: what is read, refused, compared with models, and what a release may set."""
+"""How documents say cascades and ensembles: what is read, refused, compared with models, and what a release pins and sets."""
 
-from __future__ import annotations
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +11,7 @@ from headrace.pipeline import (
     ColumnType,
     EnsembleStage,
     ModelSignature,
+    ModelStage,
     SettingError,
     Unsure,
     check,
@@ -19,7 +20,7 @@ from headrace.pipeline import (
     plan,
 )
 from headrace.steps.value_ranges import Values
-from tests.libs.pipeline.pipeline_documents import complaints
+from tests.libs.pipeline.pipeline_documents import complaints, parsed
 
 CASCADE = """\
 pipeline: p
@@ -116,45 +117,25 @@ def test_an_ensemble_is_read() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "key", "message"),
     [
-        ("threshold: 0.1", "treshold: 0.1", "stages[0].treshold", "unknown key; did you mean 'threshold'?"),
-        (
-            "threshold: 0.1",
-            "threshold: -1",
-            "stages[0].threshold",
-            "should be a number (at least 0), is '-1'",
-        ),
-        ("decision: 0.3", "decision: high", "stages[0].decision", "should be a number, is 'high'"),
-        ("    decision: 0.3\n", "", "stages[0].element", "belongs to a `decision`"),
-        (
-            "element: 1",
-            "element: 2",
-            "stages[0].element",
-            "column 'p' is float32[2]; its elements are counted from 0",
-        ),
-        ("score: p", "score: q", "stages[0].score", "should be a column that the light model writes: p"),
-        ("name: large", "name: small", "stages[0].heavy", "is 'small', as the light model"),
-        ("y: {column: p,", "y: {column: q,", "stages[0].heavy", "writes the columns q, the light model p"),
-        ("      inputs: {in: x}\n", "", "stages[0].light", "needs the key 'inputs'"),
-        (
-            "budget_ms: 200",
-            "budget_ms: 0",
-            "stages[0].heavy.budget_ms",
-            "should be a number (at least 1 and at most",
-        ),
-        ("amount: 1000", "amount: lots", "stages[0].valuable.amount", "should be a number, is 'lots'"),
-        (
-            "{amount: 1000}",
-            "{amont: 1000}",
-            "stages[0].valuable.amont",
-            "no input and no stage gives 'amont'",
-        ),
-        ("b: z", "b: zz", "stages[0].heavy.inputs.b", "no input and no stage gives 'zz'"),
+        ("threshold: 0.1", "treshold: 0.1", "treshold", "unknown key; did you mean 'threshold'?"),
+        ("threshold: 0.1", "threshold: -1", "threshold", "should be a number (at least 0), is '-1'"),
+        ("decision: 0.3", "decision: high", "decision", "should be a number, is 'high'"),
+        ("    decision: 0.3\n", "", "element", "belongs to a `decision`"),
+        ("element: 1", "element: 2", "element", "column 'p' is float32[2]; its elements are counted from 0"),
+        ("score: p", "score: q", "score", "should be a column that the light model writes: p"),
+        ("name: large", "name: small", "heavy", "is 'small', as the light model"),
+        ("y: {column: p,", "y: {column: q,", "heavy", "writes the columns q, the light model p"),
+        ("      inputs: {in: x}\n", "", "light", "needs the key 'inputs'"),
+        ("budget_ms: 200", "budget_ms: 0", "heavy.budget_ms", "should be a number (at least 1 and at most"),
+        ("amount: 1000", "amount: lots", "valuable.amount", "should be a number, is 'lots'"),
+        ("{amount: 1000}", "{amont: 1000}", "valuable.amont", "no input and no stage gives 'amont'"),
+        ("b: z", "b: zz", "heavy.inputs.b", "no input and no stage gives 'zz'"),
     ],
 )
 def test_what_is_wrong_with_a_cascade_is_named(old: str, new: str, key: str, message: str) -> None:
     assert old in CASCADE
     found = keys(CASCADE.replace(old, new))
-    assert [k for k, m in found if m.startswith(message)] == [key], found
+    assert [k for k, m in found if m.startswith(message)] == [f"stages[0].{key}"], found
 
 
 def test_a_cascade_without_decision_needs_two_elements() -> None:
@@ -171,26 +152,26 @@ def test_a_cascade_without_decision_needs_two_elements() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "key", "message"),
     [
-        ("quorum: 2", "quorum: 3", "stages[0].quorum", "should be an integer from 1 to 2, is '3'"),
-        ("order: serial", "order: any", "stages[0].order", "'any' is not one of parallel, serial"),
-        ("combine: mean", "combine: median", "stages[0].combine", "'median' is not one of mean, vote"),
-        ("weight: 2", "weight: 0", "stages[0].members.first.weight", "should be above 0"),
-        ("weight: 2", "weigth: 2", "stages[0].members.first.weigth", "unknown key; did you mean 'weight'?"),
-        ("name: large", "name: small", "stages[0].members", "'first' and 'second' run the model 'small'"),
+        ("quorum: 2", "quorum: 3", "quorum", "should be an integer from 1 to 2, is '3'"),
+        ("order: serial", "order: any", "order", "'any' is not one of parallel, serial"),
+        ("combine: mean", "combine: median", "combine", "'median' is not one of mean, vote"),
+        ("weight: 2", "weight: 0", "members.first.weight", "should be above 0"),
+        ("weight: 2", "weigth: 2", "members.first.weigth", "unknown key; did you mean 'weight'?"),
+        ("name: large", "name: small", "members", "'first' and 'second' run the model 'small'"),
         (
             "combine: mean",
             "combine: vote",
-            "stages[0].into",
+            "into",
             "is float32; votes are for one whole number or bool per row",
         ),
-        ("type: float32}", "type: int64}", "stages[0].into", "is int64; a mean needs floats"),
-        ("output: y", "outputs: {y: p}", "stages[0].members.second", "needs the key 'output'"),
+        ("type: float32}", "type: int64}", "into", "is int64; a mean needs floats"),
+        ("output: y", "outputs: {y: p}", "members.second", "needs the key 'output'"),
     ],
 )
 def test_what_is_wrong_with_an_ensemble_is_named(old: str, new: str, key: str, message: str) -> None:
     assert old in ENSEMBLE
     found = keys(ENSEMBLE.replace(old, new, 1))
-    assert key in [k for k, m in found if m.startswith(message)], found
+    assert f"stages[0].{key}" in [k for k, m in found if m.startswith(message)], found
 
 
 def test_an_ensemble_has_at_least_two_members() -> None:
@@ -317,3 +298,27 @@ def test_margins() -> None:
     assert Unsure("p", 0.0, 0.3).rows(np.array([0.3, np.nan], np.float32)).tolist() == [False, True]
     three = np.array([[1.0, 5.0, 4.0]])
     assert Unsure("p", 0.1).margins(three).tolist() == [1.0]
+
+
+def test_stages_without_models_stay_as_they_are() -> None:
+    for stage in parsed().stages:
+        if not isinstance(stage, ModelStage):
+            assert kind_of(stage).models(stage) == {}
+            assert kind_of(stage).pinned(stage, {"scorer": "9"}, {}) is stage
+
+
+def test_a_release_decides_the_version_of_a_model() -> None:
+    [stage] = [s for s in parsed().stages if isinstance(s, ModelStage)]
+    kind = kind_of(stage)
+    assert kind.models(stage) == {"scorer": "7"}
+    assert kind.pinned(stage, {"scorer": "9", "other": "1"}, {}) == replace(stage, version="9")
+    assert stage.version == "7"
+    assert kind.pinned(stage, {"other": "1"}, {}) == stage
+
+
+def test_a_setting_that_the_stage_does_not_have_is_named() -> None:
+    for stage in parsed().stages:
+        with pytest.raises(SettingError) as error:
+            kind_of(stage).pinned(stage, {}, {"threshold": 0.1})
+        assert (error.value.stage, error.value.setting) == (stage.name, "threshold")
+        assert f"a {stage.kind} stage has no settings" in str(error.value)

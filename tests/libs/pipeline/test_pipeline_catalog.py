@@ -1,7 +1,5 @@
 """A folder of pipelines while its files change."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import time

@@ -1,7 +1,5 @@
 """Documents: what they mean, and that every mistake is named with its line."""
 
-from __future__ import annotations
-
 import contextlib
 from pathlib import Path
 
@@ -178,9 +176,7 @@ def test_what_is_no_document_is_told(text: str, message: str) -> None:
 
 
 def test_a_circle_is_told() -> None:
-    text = changed(
-        ("entities: [name]", "entities: [probability]"),
-    )
+    text = changed(("entities: [name]", "entities: [probability]"))
     found = complaints(text)
     assert len(found) == 3
     assert all("waits for itself" in f for f in found)

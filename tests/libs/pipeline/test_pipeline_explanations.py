@@ -1,7 +1,5 @@
 """The key `explanations` of a document, and the part of a pipeline that leads to an output."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

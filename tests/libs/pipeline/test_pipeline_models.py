@@ -1,7 +1,5 @@
 """What the router and the ingress tell each other of models is read as it was written."""
 
-from __future__ import annotations
-
 import pytest
 
 from headrace.api.executor.v1 import executor_pb2

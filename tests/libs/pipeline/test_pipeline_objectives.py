@@ -1,7 +1,5 @@
 """Objectives of a document: what they mean, and every mistake with its line."""
 
-from __future__ import annotations
-
 import pytest
 
 from headrace.cli.commands.pipeline import objectives_text

@@ -1,7 +1,5 @@
 """Outputs that are rounded: what the document says, and what leaves."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """Which stage waits for which."""
 
-from __future__ import annotations
-
 import pytest
 
 from headrace.columns import DType

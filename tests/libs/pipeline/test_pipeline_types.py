@@ -1,12 +1,16 @@
-"""Values of requests and documents as elements of a type, and what is said of those that do not fit."""
-
-from __future__ import annotations
+"""Values of requests and documents as elements of a type, what is said of those that do not fit; quick checks; durations."""
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from headrace.columns import DType
+from headrace.columns.column import Column, Ragged
+from headrace.pipeline.document.durations import duration_text, parse_duration
 from headrace.pipeline.problems import Source, suggestion
+from headrace.pipeline.requests.validation import BytesCheck, ChoiceCheck, check_for
+from headrace.pipeline.spec import InputField
 from headrace.pipeline.types import scalar
 
 INTEGERS = {
@@ -90,3 +94,97 @@ def test_a_near_name_is_suggested_and_few_names_are_listed() -> None:
     assert suggestion("flihgts", ["flights", "moderation"]) == "; did you mean 'flights'?"
     assert suggestion("zzz", ["flights", "moderation"]) == "; known: flights, moderation"
     assert suggestion("zzz", []) == ""
+
+
+SECOND_US = 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("3h", 10800),
+        ("90m", 5400),
+        ("1d12h", 129600),
+        ("1h30m15s", 5415),
+        ("500ms", 0.5),
+        ("2m5ms", 120.005),
+        ("0s", 0),
+    ],
+)
+def test_a_duration_is_the_sum_of_its_parts(text: str, seconds: float) -> None:
+    assert parse_duration(text) == seconds * SECOND_US
+
+
+@pytest.mark.parametrize(
+    "text", ["", "3", "h", "3 h", "-3h", "1.5h", "3hours", "30m1h", "1h1h", "3H", "1h ", "٣h"]
+)
+def test_what_lacks_a_unit_or_is_out_of_order_is_none(text: str) -> None:
+    assert parse_duration(text) is None
+
+
+@given(st.integers(1, 10**15))
+def test_a_text_tells_the_two_longest_parts(milliseconds: int) -> None:
+    us = milliseconds * 1000
+    told = parse_duration(duration_text(us))
+    assert told is not None
+    assert told <= us
+    # What is left out is less than the shorter of two units that follow each other, of which 60 s : 1000 ms is the widest.
+    assert us - told < us / 24
+
+
+ITEMS = st.lists(st.sampled_from([b"", b"a", b"ab", b"abc", b"\xc3\xa9", b"\xff", b"\xc3"]), max_size=6)
+
+
+def column(items: list[bytes], before: bytes, after: bytes) -> Column:
+    whole = Ragged.of([before, *items, after])
+    return Column("f", DType.BYTES, Ragged(whole.offsets[1:-1], whole.data))
+
+
+def is_wrong(item: bytes, field: InputField) -> bool:
+    if field.max_bytes is not None and len(item) > field.max_bytes:
+        return True
+    if field.choices is not None and item not in field.choices:
+        return True
+    if field.text:
+        try:
+            item.decode()
+        except UnicodeDecodeError:
+            return True
+    return False
+
+
+@given(
+    ITEMS,
+    st.sampled_from([b"", b"\xff\xff", b"long before it"]),
+    st.booleans(),
+    st.sampled_from([None, 1, 2]),
+    st.sampled_from([None, (b"a", b"abc")]),
+)
+def test_byte_strings(
+    items: list[bytes], around: bytes, text: bool, max_bytes: int | None, choices: tuple[bytes, ...] | None
+) -> None:
+    field = InputField("f", DType.BYTES, text=text, max_bytes=max_bytes, choices=choices)
+    found = check_for(field).wrong(column(items, around, around))
+    assert list(found) == [i for i, item in enumerate(items) if is_wrong(item, field)]
+
+
+@pytest.mark.parametrize(
+    ("field", "checked"),
+    [
+        (InputField("f", DType.BYTES), False),
+        (InputField("f", DType.BYTES, text=True), True),
+        (InputField("f", DType.BYTES, max_bytes=1), True),
+        (InputField("f", DType.BYTES, choices=(b"a",)), True),
+    ],
+)
+def test_only_what_a_field_declares_is_checked(field: InputField, checked: bool) -> None:
+    assert isinstance(check_for(field), BytesCheck) is checked
+
+
+@pytest.mark.parametrize("count", [1, 12, 13, 40])
+def test_numbers_out_of_a_set_in_small_and_large_batches(count: int) -> None:
+    field = InputField("f", DType.INT32, choices=(1, 5, 3))
+    check = check_for(field)
+    assert isinstance(check, ChoiceCheck)
+    values = np.arange(count, dtype=np.int32)
+    assert list(check.wrong(Column.of("f", values))) == [i for i in range(count) if i not in (1, 3, 5)]

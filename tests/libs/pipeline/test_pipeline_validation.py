@@ -1,7 +1,5 @@
 """What the door accepts of a request, and what it says of the rest."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

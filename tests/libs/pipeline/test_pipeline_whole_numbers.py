@@ -1,7 +1,5 @@
 """`check` refuses steps that would change whole numbers without a word."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

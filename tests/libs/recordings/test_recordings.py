@@ -1,7 +1,5 @@
 """Recording files: what is written is read, whatever happened to the file; folders stay within their bounds."""
 
-from __future__ import annotations
-
 import os
 import stat
 from collections.abc import Sequence

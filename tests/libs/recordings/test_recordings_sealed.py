@@ -1,7 +1,5 @@
 """Recording files that are sealed: each part by itself, so that a file can grow; a new data key begins a new file."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """One Redis for all tests of this folder; each test has a database of its own in it, by the prefix of its keys."""
 
-from __future__ import annotations
-
 import secrets
 from collections.abc import Iterator
 from pathlib import Path

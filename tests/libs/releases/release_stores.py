@@ -1,7 +1,5 @@
 """Stores of releases to test, and releases to put into them."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A pipeline with two models, its store, and what is known about its models."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What serves of each pipeline: the newest release that can be used, the last good one while that is broken."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Any sequence of changes: what is refused changes nothing, and what is accepted keeps what every reader relies on."""
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime

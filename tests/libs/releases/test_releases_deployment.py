@@ -1,7 +1,5 @@
 """The first and the next release of a document: which versions it pins, what it refuses, and that refusing changes nothing."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """A desired document from git: applied once, however often it is applied."""
 
-from __future__ import annotations
-
 import json
 from datetime import UTC, datetime
 from typing import Any

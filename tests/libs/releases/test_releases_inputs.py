@@ -1,15 +1,17 @@
-"""A release that does not fit its pipelines' inputs is refused before it is taken, and the error names the key."""
-
-from __future__ import annotations
+"""A release that does not fit its pipelines' inputs is refused before it is taken; how a service tells refusals to its caller."""
 
 from typing import Any
 
 import pytest
 
+from headrace.hop.errors import Code, Reason
 from headrace.pipeline import Pipeline, parse
-from headrace.releases import Release, ReleaseError
+from headrace.releases import FrozenError, Release, ReleaseError, StaleError
 from headrace.releases.document import validated
+from headrace.releases.errors import UnreleasedError
+from headrace.releases.faults import refused
 from headrace.releases.inputs import attributes, check_inputs
+from headrace.releases.records.audit import UnrecordedError
 
 DOCUMENT = """\
 pipeline: flights
@@ -133,3 +135,32 @@ def test_the_attributes_that_rules_read_are_known() -> None:
 def test_a_bound_is_a_finite_number() -> None:
     with pytest.raises(ReleaseError, match=r"rules\.0\.when\.seats"):
         release(**rule("seats", {"min": float("nan")}))
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "reason"),
+    [
+        (ReleaseError("p", ["a", "b"]), Code.INVALID_ARGUMENT, Reason.REASON_RELEASE_INVALID),
+        (StaleError("p", 3, 4), Code.ABORTED, Reason.REASON_RELEASE_STALE),
+        (UnreleasedError("p"), Code.NOT_FOUND, Reason.REASON_PIPELINE_UNKNOWN),
+        (
+            UnrecordedError("p", OSError(28, "No space left on device")),
+            Code.UNAVAILABLE,
+            Reason.REASON_RELEASES_UNAVAILABLE,
+        ),
+    ],
+)
+def test_each_error_has_its_code_and_names_the_pipeline(error: ReleaseError, code: Code, reason: int) -> None:
+    fault = refused(error)
+    assert (fault.code, fault.reason, fault.metadata["pipeline"]) == (code, reason, "p")
+
+
+def test_all_problems_are_said_and_bounded() -> None:
+    assert refused(ReleaseError("p", ["a", "b"])).message == "a; b"
+    assert len(refused(ReleaseError("p" * 1000, ["x" * 9000])).metadata["problems"]) == 1500
+
+
+def test_a_freeze_says_whose_it_is() -> None:
+    fault = refused(FrozenError("p", "ann", "holiday"))
+    assert fault.reason == Reason.REASON_RELEASE_FROZEN
+    assert (fault.metadata["author"], fault.metadata["reason"]) == ("ann", "holiday")

@@ -1,7 +1,5 @@
 """Every change is recorded before it is made, and told of afterwards by a webhook that delays nothing."""
 
-from __future__ import annotations
-
 import hmac
 import json
 from collections.abc import Iterator
@@ -216,11 +214,7 @@ def test_what_fails_is_sent_again_as_the_same_event(receiver: Receiver) -> None:
 
 @pytest.mark.parametrize(
     ("answers", "attempts", "told"),
-    [
-        ([400], 1, "answers 400"),
-        ([301], 1, "answers 301"),
-        ([500] * 3, 3, "answers 500"),
-    ],
+    [([400], 1, "answers 400"), ([301], 1, "answers 301"), ([500] * 3, 3, "answers 500")],
 )
 def test_what_is_given_up_is_said_and_the_next_is_delivered(
     receiver: Receiver, answers: list[int], attempts: int, told: str

@@ -1,6 +1,4 @@
-"""Rollouts, experiments and rollbacks as people steer them."""
-
-from __future__ import annotations
+"""Rollouts, experiments, rollbacks and shadows as people steer them."""
 
 import random
 from datetime import UTC, datetime
@@ -21,6 +19,8 @@ from headrace.releases.changes import (
     rolled_back_by,
     rolled_back_to,
     rollout_started,
+    shadow_started,
+    shadow_stopped,
     switched,
 )
 from headrace.releases.changes.rollouts import Plan
@@ -318,3 +318,36 @@ def test_the_arm_of_an_experiment_can_be_rolled_out(live: Home) -> None:
     assert made.assign.weights == {"live": 0.99, "b": 0.01}
     other = deployed(live.basis(), live.arm(name="c", models={"light": "10"}), "c")
     assert set(live.commit(other).arms) == {"live", "b", "c"}
+
+
+def start_shadow(home: Home, version: str = "2", name: str = "shadow", share: float = 1.0) -> Release:
+    arm = home.arm(name=name, models={"light": version})
+    return home.commit(shadow_started(home.basis(), arm, name, share))
+
+
+def test_a_shadow_is_started_replaced_and_stopped(live: Home) -> None:
+    before = live.basis().current
+    made = start_shadow(live, share=0.2)
+    assert (made.shadow.arm, made.shadow.share) == ("shadow", 0.2)
+    assert made.arms["shadow"].models["light"] == "2"
+    assert (made.live, made.assign) == (before.live, before.assign)
+    assert made.reason == f"run version {made.live.version} as a shadow of 20%"
+    other = start_shadow(live, version="1", name="other")
+    assert (other.shadow.arm, sorted(other.arms)) == ("other", ["live", "other"])
+    stopped = live.commit(shadow_stopped(live.basis()))
+    assert (stopped.shadow, list(stopped.arms)) == (None, ["live"])
+    with pytest.raises(ReleaseError, match="there is none; start one"):
+        shadow_stopped(live.basis())
+
+
+def test_an_arm_that_answers_is_not_replaced_and_stays(live: Home) -> None:
+    with pytest.raises(ReleaseError, match=r"shadow\.arm: 'live' answers"):
+        start_shadow(live, name="live")
+    current = live.basis().current
+    arm = live.arm(name="canary", models={"light": "2"})
+    weights = {"weights": {"live": 0.9, "canary": 0.1}, "by": None, "salt": "s"}
+    live.commit(live.basis().next(arms={**current.arms, "canary": arm}, assign=weights))
+    with pytest.raises(ReleaseError, match=r"arms\.canary: a weight names it"):
+        start_shadow(live, version="1", name="canary")
+    assert start_shadow(live, version="2", name="canary").shadow.arm == "canary"
+    assert sorted(live.commit(shadow_stopped(live.basis())).arms) == ["canary", "live"]

@@ -1,7 +1,5 @@
 """Releases in a Redis that Sentinels watch: a store of its own address, and what goes on when they choose another master."""
 
-from __future__ import annotations
-
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The audit that several machines share in Redis: who wrote what, and what shows when it is altered."""
 
-from __future__ import annotations
-
 import json
 import os
 import secrets

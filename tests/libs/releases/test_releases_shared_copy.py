@@ -1,7 +1,5 @@
 """The audit that machines share in Redis, copied into a file of this home: each line once, and what happens to it is told."""
 
-from __future__ import annotations
-
 import fcntl
 import json
 import secrets

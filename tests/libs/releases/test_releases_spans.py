@@ -1,7 +1,5 @@
 """Which points of [0, 1) each arm holds: its weight, from a fixed start, and nobody is moved back."""
 
-from __future__ import annotations
-
 import math
 from itertools import pairwise
 

@@ -1,7 +1,5 @@
 """What every store of releases does, in files and in a real Redis alike."""
 
-from __future__ import annotations
-
 import multiprocessing
 import threading
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Any sequence of commits, documents and freezes, compared with a model of what a store does."""
 
-from __future__ import annotations
-
 import secrets
 import shutil
 import tempfile

@@ -1,7 +1,5 @@
 """A real HTTP server that takes deliveries and answers as it is told."""
 
-from __future__ import annotations
-
 import json
 import socket
 import threading

@@ -1,7 +1,5 @@
 """A signed repository to attack."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

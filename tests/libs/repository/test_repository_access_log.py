@@ -1,7 +1,5 @@
 """The access log: one chain, whoever writes, and a break shows."""
 
-from __future__ import annotations
-
 import multiprocessing
 from datetime import UTC, datetime
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Importing from MLflow: a real server where there is one, and answers as one would rather not get them."""
 
-from __future__ import annotations
-
 import http.server
 import json
 import socket

@@ -1,7 +1,5 @@
 """Signatures: what is loaded is what was signed, whatever happens to the files; all else is refused and recorded."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """Where models lie: a folder with hostile entries in it, and an object store."""
 
-from __future__ import annotations
-
 import errno
 import json
 import os

@@ -1,7 +1,5 @@
 """Sketches: what they count, and that merged ones equal one that saw everything."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

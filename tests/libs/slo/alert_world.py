@@ -1,7 +1,5 @@
 """The servers of `load.systems.alert_servers`, for tests: they scrape when the test begins."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """A test of `promtool test rules`, as our tests write them."""
 
-from __future__ import annotations
-
 from typing import Any
 
 Series = dict[str, str]

@@ -1,7 +1,5 @@
 """Causes of the alerts of drift, events and audit, as series for promtool."""
 
-from __future__ import annotations
-
 from tests.libs.slo.promtool_case import case
 
 SEEN = [

@@ -1,7 +1,5 @@
 """Documents with promises, as the tests need them."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from headrace.pipeline import Pipeline

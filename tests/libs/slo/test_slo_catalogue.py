@@ -1,7 +1,5 @@
 """Every alert names metrics that the services have."""
 
-from __future__ import annotations
-
 import re
 
 from prometheus_client import CollectorRegistry

@@ -1,7 +1,5 @@
 """The generated files: what is in them, what is refused, and that they are text that Prometheus can read."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Burn rates: factors, windows and shares fit each other for every period, and what can never alert is refused."""
 
-from __future__ import annotations
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

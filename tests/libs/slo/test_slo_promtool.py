@@ -4,8 +4,6 @@
 days of it are slow tests, and each file of tests loads only the rules that it is about.
 """
 
-from __future__ import annotations
-
 import json
 import subprocess
 from pathlib import Path
@@ -101,10 +99,7 @@ CAUSES = [
             'headrace_ingress_certificate_end_seconds{instance="c"}': "1728000x10 90000x20",
             'headrace_certificate_end_seconds{instance="router",side="server"}': "90000000x30",
         },
-        {
-            "HeadraceCertificateExpiring": {"5m": [""]},
-            "HeadraceCertificateEnding": {"5m": [], "15m": [""]},
-        },
+        {"HeadraceCertificateExpiring": {"5m": [""]}, "HeadraceCertificateEnding": {"5m": [], "15m": [""]}},
     ),
     case(
         "a service's own certificate ends; another service refuses new files",

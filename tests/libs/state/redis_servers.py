@@ -1,7 +1,5 @@
 """Several real servers that a test can kill: a master with replicas and Sentinels, or a cluster of three."""
 
-from __future__ import annotations
-
 import socket
 import subprocess
 import time

@@ -1,7 +1,5 @@
 """A file that can't be replaced is as it was, and the error names it."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

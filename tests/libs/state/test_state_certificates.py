@@ -1,7 +1,5 @@
 """What Envoy must not be given: pairs that do not match, or are not valid now."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """What lies in the place of a file (a FIFO, a folder) can block nobody who reads a folder."""
 
-from __future__ import annotations
-
 import os
 import threading
 from collections.abc import Callable

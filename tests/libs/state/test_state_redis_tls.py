@@ -1,7 +1,5 @@
 """A Redis that asks for certificates: shown, refused, and replaced while a client runs."""
 
-from __future__ import annotations
-
 import asyncio
 import shutil
 import time

@@ -1,7 +1,5 @@
 """Security events of any writer: one thread adds, another takes, and each is counted once; files are shared."""
 
-from __future__ import annotations
-
 import json
 import threading
 from collections import Counter

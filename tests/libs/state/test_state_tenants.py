@@ -1,7 +1,5 @@
 """The tenants file: what it refuses, that keys are kept as keyed hashes, and that a save is read back."""
 
-from __future__ import annotations
-
 import hmac
 import re
 import stat

@@ -1,7 +1,5 @@
 """Image files: good ones of every kind, and ones that nobody should decode."""
 
-from __future__ import annotations
-
 import struct
 import zlib
 from io import BytesIO

@@ -1,7 +1,5 @@
 """Decodes 1,000 mutated images; prints how many were refused and decoded, and by how many MiB memory grew."""
 
-from __future__ import annotations
-
 import random
 import resource
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Images of strangers: every good one is decoded, every bad one fails its row alone, before it costs anything."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 import threading

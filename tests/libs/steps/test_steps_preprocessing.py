@@ -120,11 +120,7 @@ def test_ordinal_gives_the_unknown_a_code() -> None:
 
 def test_hash_is_the_same_everywhere() -> None:
     step = {"hash": {"column": "c", "buckets": 1000}}
-    assert run(step, {"c": "int64"}, text("c", "UA", "DL", "UA")).columns["c"].array.tolist() == [
-        803,
-        5,
-        803,
-    ]
+    assert run(step, {"c": "int64"}, text("c", "UA", "DL", "UA")).columns["c"].array.tolist() == [803, 5, 803]
 
 
 def test_date_parts_of_text_and_of_seconds() -> None:

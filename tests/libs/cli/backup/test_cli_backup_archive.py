@@ -1,7 +1,5 @@
 """A backup has all of a home; what was altered, cut off or made by others is refused, and leaves nothing behind."""
 
-from __future__ import annotations
-
 import io
 import json
 import sqlite3

@@ -1,7 +1,5 @@
 """What a fault cost, and whether that is as expected."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from datetime import UTC, datetime

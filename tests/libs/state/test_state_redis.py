@@ -1,6 +1,4 @@
-"""A cancellation that redis-py loses ends the call all the same; what was cancelled before may still ask."""
-
-from __future__ import annotations
+"""Calls of Redis: a cancellation that redis-py loses ends the call all the same; which addresses of several servers are read."""
 
 import asyncio
 import time
@@ -8,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from headrace.hop.config import ConfigError
 from headrace.state.redis import RedisCalls
+from headrace.state.redis_address import ManyServers, many_servers
 
 
 class Losing:
@@ -67,3 +67,32 @@ async def test_what_was_cancelled_before_may_ask(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(asyncio.CancelledError):
         await task
     assert replies == ["reply"]
+
+
+def test_addresses_of_several_servers_are_read() -> None:
+    assert many_servers("redis://host:1/0") is many_servers("unix:///x") is None
+    assert many_servers("rediss+sentinel://me:p%40ss@a,b:7,[::1]:8/main/3") == ManyServers(
+        (("a", 26379), ("b", 7), ("::1", 8)), "main", 3, True, "me", "p@ss"
+    )
+    assert many_servers("redis+cluster://:pw@a:1,b") == ManyServers(
+        (("a", 1), ("b", 6379)), "", 0, False, None, "pw"
+    )
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("redis+sentinel://:secret@a,b", "name that the Sentinels watch"),
+        ("redis+sentinel://:secret@a/main/x", "number of a database"),
+        ("redis+sentinel://:secret@a/main/1/2", "NAME/DATABASE"),
+        ("redis+cluster://:secret@a/1", "one database only"),
+        ("redis+cluster://secret@a", "without a password"),
+        ("redis+cluster://:secret@a:99999", "HOST:PORT"),
+        ("redis+cluster://:secret@a,,b", "HOST:PORT"),
+        ("redis+ring://:secret@a", "begins with neither"),
+    ],
+)
+async def test_others_are_refused(url: str, why: str) -> None:
+    with pytest.raises(ConfigError, match=why) as caught:
+        RedisCalls(url, 1.0, lambda: 0.0)
+    assert "secret" not in str(caught.value)

@@ -1,6 +1,4 @@
-"""When the comparison of two versions is red: calls to the call, CPU beyond 5 %, latency beyond what equal builds differ by."""
-
-from __future__ import annotations
+"""Verdicts on what was measured: soak (losses, memory), check (batching), shadow, ab (calls, CPU, latency)."""
 
 import random
 
@@ -8,6 +6,70 @@ import pytest
 
 from load.ab.verdicts import worse_counts, worse_pairs
 from load.ab.versions import LANDED, last_landed
+from load.scenarios.check import Cost, judge
+from load.scenarios.open_loop_profiles import soak_verdict
+from load.scenarios.releases.shadow import Window, verdict
+
+
+def test_memory_that_moves_up_and_down_is_flat() -> None:
+    assert "flat, and no error" in soak_verdict(0, 1000, [580.0, 600, 598, 602, 599, 603, 597, 601, 600, 599])
+
+
+def test_caches_may_fill_in_the_beginning() -> None:
+    assert "flat" in soak_verdict(0, 1000, [400.0, 550, 600, 600, 600, 600, 600, 600, 600, 600])
+
+
+def test_a_leak_is_found_under_the_noise() -> None:
+    leaking = [600.0 + 3 * i + (5 if i % 2 else -5) for i in range(20)]
+    with pytest.raises(SystemExit, match=r"\+4[0-9]\.\d MB: FAILED, at most 2% is flat"):
+        soak_verdict(0, 1000, leaking)
+
+
+def test_one_peak_is_no_leak() -> None:
+    assert "flat" in soak_verdict(0, 1000, [600.0] * 9 + [900.0])
+
+
+def test_one_lost_request_fails_it() -> None:
+    with pytest.raises(SystemExit, match=r"1 of 1000 without an answer in time.*FAILED"):
+        soak_verdict(1, 1000, [600.0] * 10)
+
+
+def test_a_single_stretch_has_no_trend() -> None:
+    assert "+0.0 MB" in soak_verdict(0, 10, [600.0])
+
+
+def test_what_is_expected_passes_and_says_the_ratio() -> None:
+    assert "8.00 times" in judge(off=Cost(8000, 1.0), on=Cost(1000, 1.0))
+
+
+def test_batching_that_saves_too_little_fails() -> None:
+    with pytest.raises(SystemExit, match=r"1\.90 times"):
+        judge(off=Cost(1900, 1.0), on=Cost(1000, 1.0))
+
+
+def test_a_build_that_leaves_requests_unanswered_fails() -> None:
+    with pytest.raises(SystemExit, match="50%"):
+        judge(off=Cost(8000, 1.0), on=Cost(1000, 0.5))
+
+
+def pair(*p99: float) -> list[Window]:
+    return [Window(1.0, ms, 0, 0.0) for ms in p99]
+
+
+@pytest.mark.parametrize(
+    ("pairs", "said"),
+    [
+        ([pair(10, 11, 10)] * 9, "1.10 times that without"),
+        ([pair(10, 11, 10)] * 9, "well within"),
+        ([pair(10, 20, 10)] * 9, "TOO MUCH"),
+        ([pair(10, 18, 20)] * 9, "well within"),
+        ([pair(10, 11, 10)] * 5 + [pair(10, 90, 10)] * 4, "well within"),
+        ([pair(10, 13, 10)] * 5 + [pair(10, 10, 30)] * 4, "TOO MUCH"),
+    ],
+)
+def test_the_shadow_may_cost_fifteen_percent_or_the_spread(pairs: list[list[Window]], said: str) -> None:
+    assert said in verdict(pairs)
+
 
 BASE = {"1 row": [2298, 1764], "64 requests": [19_922, 21_561]}
 
