@@ -101,7 +101,7 @@ TENANT_CONCURRENCY = Limiter(
 )
 ADMISSION = Limiter(
     "admission",
-    "inferences in flight in one ingress",
+    "inferences in flight in one ingress; beside other tenants one of many rows counts as several",
     "ingress `admission`; tenants document `priority`",
     "services/ingress/admission/admission_control.py",
     _FULL,
