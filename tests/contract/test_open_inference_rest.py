@@ -1,20 +1,19 @@
-"""The REST door by the Open Inference Protocol's own document: schemathesis sends it what the document allows, and more."""
+"""The REST door by the Open Inference Protocol: schemathesis sends it what a description of the protocol allows, and more."""
 
 from __future__ import annotations
 
 import asyncio
-import copy
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from headrace.hop import testing
+from tests.children import ends_with_tests
 from tests.services.ingress.ingress_door import DoorProcess, FakeRouter, definition, prepare
 
 SCHEMATHESIS = Path(__file__).parents[2] / ".venv" / "clients" / "bin" / "schemathesis"
-DOCUMENT = Path(__file__).with_name("open_inference_rest.yaml")
 CHECKS = (
     "not_a_server_error",
     "status_code_conformance",
@@ -24,8 +23,10 @@ CHECKS = (
 )
 # Other methods than these Envoy's parser of HTTP/1.1 does not know: it answers 400 by itself.
 SETTINGS = 'phases.coverage.unexpected-methods = ["DELETE", "PUT", "PATCH", "OPTIONS", "TRACE"]\n'
-NAMES = {"MODEL_NAME": ["double", "absent"], "MODEL_VERSION": ["3", "9"]}
-_VERSION = "/versions/{MODEL_VERSION}"
+NAMES = {"model": ["double", "absent"], "version": ["3", "9"]}
+_TEXT: dict[str, Any] = {"type": "string"}
+_FREE: dict[str, Any] = {"type": "object"}
+_SHAPE = {"type": "array", "items": {"type": "integer"}}
 _EXAMPLE = {
     "inputs": [
         {"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1, 2]},
@@ -34,46 +35,65 @@ _EXAMPLE = {
 }
 
 
-def with_this_door() -> dict[str, Any]:
-    """The document with the names of this door's models, also without versions, and with refusals of any client error's status.
+def schema(required: dict[str, Any], **optional: Any) -> dict[str, Any]:
+    return {"type": "object", "required": list(required), "properties": required | optional}
 
-    It writes `${NAME}` where OpenAPI has `{NAME}`, and names of errors only 400.
-    """
-    document: dict[str, Any] = yaml.safe_load(DOCUMENT.read_text().replace("${", "{"))
-    schema = {"$ref": "#/components/schemas/inference_error_response"}
-    error = {"description": "refused", "content": {"application/json": {"schema": schema}}}
-    paths: dict[str, Any] = {}
-    for path, item in document["paths"].items():
-        for parameter in item.get("parameters", ()):
-            parameter["schema"] = {"type": "string", "enum": NAMES[parameter["name"]]}
-        for operation in (item[method] for method in ("get", "post") if method in item):
-            operation["responses"]["4XX"] = error
-            if "requestBody" in operation:
-                operation["requestBody"]["content"]["application/json"]["example"] = _EXAMPLE
-        paths[path] = item
-        if _VERSION in path:
-            newest = paths[path.replace(_VERSION, "")] = copy.deepcopy(item)
-            newest["parameters"] = [p for p in item["parameters"] if p["name"] != "MODEL_VERSION"]
-            for operation in (newest[method] for method in ("get", "post") if method in newest):
-                operation["operationId"] += "-newest"
-    return {**document, "paths": paths}
+
+def tensors(**more: Any) -> dict[str, Any]:
+    one = schema({"name": _TEXT, "datatype": _TEXT, "shape": _SHAPE, **more}, parameters=_FREE)
+    return {"type": "array", "items": one}
+
+
+def content(body: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"content": {"application/json": {"schema": body, **more}}}
+
+
+def operation(reply: dict[str, Any] | None) -> dict[str, Any]:
+    """`reply`: the schema of an answer; None: the protocol names no body."""
+    answer = {"description": "answered", **(content(reply) if reply else {})}
+    refusal = {"description": "refused", **content(schema({"error": _TEXT}))}
+    return {"responses": {"200": answer, "4XX": refusal}}
+
+
+def description() -> dict[str, Any]:
+    """OpenAPI of the protocol's inference API, version 2: this door's models, each with and without a version."""
+    outputs = {"type": "array", "items": schema({"name": _TEXT}, parameters=_FREE)}
+    request = schema({"inputs": tensors(data={"type": "array"})}, id=_TEXT, parameters=_FREE, outputs=outputs)
+    reply = schema({"model_name": _TEXT, "outputs": tensors(data={"type": "array"})}, model_version=_TEXT)
+    server = schema({"name": _TEXT, "version": _TEXT, "extensions": {"type": "array", "items": _TEXT}})
+    model = schema({"name": _TEXT, "platform": _TEXT, "inputs": tensors(), "outputs": tensors()})
+    paths: dict[str, Any] = {
+        "/v2": {"get": operation(server)},
+        "/v2/health/live": {"get": operation(None)},
+        "/v2/health/ready": {"get": operation(None)},
+    }
+    for base, names in (("{model}", ["model"]), ("{model}/versions/{version}", ["model", "version"])):
+        at = f"/v2/models/{base}"
+        infer = operation(reply) | {"requestBody": {"required": True, **content(request, example=_EXAMPLE)}}
+        given = [
+            {"name": n, "in": "path", "required": True, "schema": {**_TEXT, "enum": NAMES[n]}} for n in names
+        ]
+        paths[at] = {"parameters": given, "get": operation(model)}
+        paths[f"{at}/ready"] = {"parameters": given, "get": operation(None)}
+        paths[f"{at}/infer"] = {"parameters": given, "post": infer}
+    return {"openapi": "3.1.0", "info": {"title": "Open Inference Protocol", "version": "2"}, "paths": paths}
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(
     not SCHEMATHESIS.exists(), reason="`make test` installs other people's clients into .venv/clients"
 )
-async def test_answers_are_those_of_the_protocols_document(tmp_path: Path) -> None:
+async def test_answers_are_those_of_the_protocol(tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
-    document, settings = tmp_path / "document.yaml", tmp_path / "schemathesis.toml"
-    document.write_text(yaml.safe_dump(with_this_door()))
+    document, settings = tmp_path / "document.json", tmp_path / "schemathesis.toml"
+    document.write_text(json.dumps(description()))
     settings.write_text(SETTINGS)
     async with testing.served(definition(FakeRouter())) as router:
         folder = prepare(tmp_path, router.target)
         door = DoorProcess(folder)
         try:
             await door.ready(folder.grpc)
-            command = [str(SCHEMATHESIS), "--config-file", str(settings), "run", str(document)]
+            command = ends_with_tests(str(SCHEMATHESIS), "--config-file", str(settings), "run", str(document))
             command += ["--url", f"http://{folder.grpc}", "-H", f"x-api-key: {folder.keys.demo}"]
             command += ["--checks", ",".join(CHECKS), "--max-examples", "100", "--seed", "1", "--no-color"]
             run = await asyncio.create_subprocess_exec(
