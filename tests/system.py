@@ -175,9 +175,7 @@ class System:
         """`Predict` over gRPC; raises grpc.RpcError as any client would see it."""
         with self.channel() as channel:
             call = channel.unary_unary(
-                PREDICT,
-                request_serializer=pb.PredictRequest.SerializeToString,
-                response_deserializer=pb.PredictResponse.FromString,
+                PREDICT, pb.PredictRequest.SerializeToString, pb.PredictResponse.FromString
             )
             answer: pb.PredictResponse = call(request, timeout=timeout, metadata=self.auth(key))
             return answer
@@ -186,9 +184,7 @@ class System:
         """OIP `ModelInfer` over gRPC."""
         with self.channel() as channel:
             call = channel.unary_unary(
-                OIP + "ModelInfer",
-                request_serializer=oip.ModelInferRequest.SerializeToString,
-                response_deserializer=oip.ModelInferResponse.FromString,
+                OIP + "ModelInfer", oip.ModelInferRequest.SerializeToString, oip.ModelInferResponse.FromString
             )
             answer: oip.ModelInferResponse = call(request, timeout=timeout, metadata=self.auth())
             return answer

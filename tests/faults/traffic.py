@@ -94,9 +94,7 @@ class Traffic:
         # is about to leave when a server that stops says GOAWAY fails here, and no server has seen it.
         async with grpc.aio.insecure_channel(self._system.endpoints["grpc"]) as channel:
             call = channel.unary_unary(
-                PREDICT,
-                request_serializer=pb.PredictRequest.SerializeToString,
-                response_deserializer=pb.PredictResponse.FromString,
+                PREDICT, pb.PredictRequest.SerializeToString, pb.PredictResponse.FromString
             )
             await asyncio.gather(*(self._loop(call, i) for i in range(self._workers)))
 

@@ -114,9 +114,7 @@ class Traffic:
     async def _run(self) -> None:
         async with grpc.aio.insecure_channel(self.system.endpoints["grpc"]) as channel:
             call = channel.unary_unary(
-                PREDICT,
-                request_serializer=pb.PredictRequest.SerializeToString,
-                response_deserializer=pb.PredictResponse.FromString,
+                PREDICT, pb.PredictRequest.SerializeToString, pb.PredictResponse.FromString
             )
             await asyncio.gather(*(self._ask(call, caller) for caller in range(self.callers)))
 

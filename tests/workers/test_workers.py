@@ -174,8 +174,8 @@ def load(system: System, key: str) -> grpc.StatusCode:
     with system.channel() as channel:
         call = channel.unary_unary(
             OIP + "RepositoryModelLoad",
-            request_serializer=oip.RepositoryModelLoadRequest.SerializeToString,
-            response_deserializer=oip.RepositoryModelLoadResponse.FromString,
+            oip.RepositoryModelLoadRequest.SerializeToString,
+            oip.RepositoryModelLoadResponse.FromString,
         )
         try:
             call(
