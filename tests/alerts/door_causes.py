@@ -38,19 +38,8 @@ def impatient(alarmed: Alarmed) -> Iterator[None]:
 )
 def past_its_quota(alarmed: Alarmed) -> Iterator[None]:
     """A tenant may ask for one row a second and asks for more."""
-    headrace(
-        "tenants",
-        "add",
-        "small",
-        "--pipeline",
-        "flights",
-        "--scope",
-        "predict",
-        "--rows-per-s",
-        "1",
-        "--rows-burst",
-        "1",
-    )
+    limits = ("--rows-per-s", "1", "--rows-burst", "1")
+    headrace("tenants", "add", "small", "--pipeline", "flights", "--scope", "predict", *limits)
     key = headrace("keys", "create", "small").split()
     secret = max(key, key=len)
     request = row_request(alarmed.system.rows[0])
