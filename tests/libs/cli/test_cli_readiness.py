@@ -41,20 +41,11 @@ def found(
 
 
 def test_both_checklists_have_all_their_lines(home: Path) -> None:
-    assert list(found(home)) == [
-        "metrics of the promises",
-        "models signed and versioned",
-        "online features as offline",
-        "canary and rollback",
-        "security scans",
-        "promises and alerts",
-        "runbooks",
-        "on call",
-        "cost and capacity plan",
-        "retention of telemetry",
-        "access control",
-        "audit",
-    ]
+    assert ", ".join(found(home)) == (
+        "metrics of the promises, models signed and versioned, online features as offline, canary and rollback, "
+        "security scans, promises and alerts, runbooks, on call, cost and capacity plan, retention of telemetry, "
+        "access control, audit"
+    )
 
 
 def test_a_service_without_its_series_is_named(home: Path) -> None:

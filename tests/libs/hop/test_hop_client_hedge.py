@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from headrace.hop.client.observer import NullObserver
 from headrace.hop.errors import Code, Fault
 from headrace.hop.resilience.breaker import Breaker, State
 from tests.libs.hop.hop_callee import DO, DO_ONCE, Callee, Item, WordCodec, soon, until, words
+from tests.libs.hop.test_hop_client_faults import fault_of
 
 
 @pytest.fixture(autouse=True, params=["rpc", "exchange"])
@@ -186,9 +187,3 @@ def test_silence_makes_doubtful_and_fails_a_probe() -> None:
     assert breaker.state(4.2) is State.OPEN
     assert breaker.state(4.4) is State.HALF_OPEN
     assert breaker.admit(4.4)
-
-
-async def fault_of(call: Awaitable[object]) -> Fault:
-    with pytest.raises(Fault) as caught:
-        await call
-    return caught.value
