@@ -62,9 +62,7 @@ def _doors(system: System, name: str) -> list[str]:
 def _revision(system: System, door: str, name: str) -> str:
     with grpc.insecure_channel(door) as channel:
         ask: Any = channel.unary_unary(
-            f"{OIP}ModelConfig",
-            request_serializer=oip.ModelConfigRequest.SerializeToString,
-            response_deserializer=oip.ModelConfigResponse.FromString,
+            f"{OIP}ModelConfig", oip.ModelConfigRequest.SerializeToString, oip.ModelConfigResponse.FromString
         )
         try:
             answer = ask(oip.ModelConfigRequest(name=name), timeout=_CALL_S, metadata=system.auth())

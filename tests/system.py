@@ -1,7 +1,5 @@
 """A running headrace for end-to-end tests: real processes, reached only through their doors."""
 
-from __future__ import annotations
-
 import json
 import os
 import re
@@ -14,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import grpc
 import yaml
@@ -85,7 +83,7 @@ class System:
         router: Mapping[str, Any] | None = None,
         features: Mapping[str, Any] | None = None,
         patient: bool = True,
-    ) -> System:
+    ) -> Self:
         """`options`: of the command; `ingress`, `router`, `features`: settings over those that the tests have; `patient`: as
         PATIENT_MS says, else all times are those of the checkout."""
         HOME.mkdir(parents=True, exist_ok=True)
@@ -175,9 +173,7 @@ class System:
         """`Predict` over gRPC; raises grpc.RpcError as any client would see it."""
         with self.channel() as channel:
             call = channel.unary_unary(
-                PREDICT,
-                request_serializer=pb.PredictRequest.SerializeToString,
-                response_deserializer=pb.PredictResponse.FromString,
+                PREDICT, pb.PredictRequest.SerializeToString, pb.PredictResponse.FromString
             )
             answer: pb.PredictResponse = call(request, timeout=timeout, metadata=self.auth(key))
             return answer
@@ -186,9 +182,7 @@ class System:
         """OIP `ModelInfer` over gRPC."""
         with self.channel() as channel:
             call = channel.unary_unary(
-                OIP + "ModelInfer",
-                request_serializer=oip.ModelInferRequest.SerializeToString,
-                response_deserializer=oip.ModelInferResponse.FromString,
+                OIP + "ModelInfer", oip.ModelInferRequest.SerializeToString, oip.ModelInferResponse.FromString
             )
             answer: oip.ModelInferResponse = call(request, timeout=timeout, metadata=self.auth())
             return answer

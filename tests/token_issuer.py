@@ -1,7 +1,5 @@
 """Who issues JSON Web Tokens in tests: a key, the key set that is published of it, and tokens good and bad."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import hmac
@@ -11,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -81,7 +79,7 @@ class Publisher:
 
     @classmethod
     @contextmanager
-    def running(cls, text: str) -> Iterator[Publisher]:
+    def running(cls, text: str) -> Iterator[Self]:
         """One that serves in a thread of its own."""
         publisher = cls(text)
         thread = threading.Thread(target=publisher._server.serve_forever)

@@ -310,15 +310,8 @@ def monitoring_settings() -> dict[str, Any]:
 def fill(folder: Path, stores: RedisServer) -> None:
     """Writes all features into the Redis."""
     at = f"127.0.0.1:{stores.port}"
-    command = [
-        sys.executable,
-        "-m",
-        "tests.faults.redis_repo",
-        str(folder / "repo"),
-        str(HOME / "data"),
-        at,
-        at,
-    ]
+    folders = str(folder / "repo"), str(HOME / "data")
+    command = [sys.executable, "-m", "tests.faults.redis_repo", *folders, at, at]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=120)
 
 

@@ -37,20 +37,8 @@ def impatient(alarmed: Alarmed) -> Iterator[None]:
     "it stops, and is removed",
 )
 def past_its_quota(alarmed: Alarmed) -> Iterator[None]:
-    """A tenant may ask for one row a second and asks for more."""
-    headrace(
-        "tenants",
-        "add",
-        "small",
-        "--pipeline",
-        "flights",
-        "--scope",
-        "predict",
-        "--rows-per-s",
-        "1",
-        "--rows-burst",
-        "1",
-    )
+    limits = ("--rows-per-s", "1", "--rows-burst", "1")
+    headrace("tenants", "add", "small", "--pipeline", "flights", "--scope", "predict", *limits)
     key = headrace("keys", "create", "small").split()
     secret = max(key, key=len)
     request = row_request(alarmed.system.rows[0])
@@ -68,7 +56,6 @@ def past_its_quota(alarmed: Alarmed) -> Iterator[None]:
 
 @CAUSES.add({"HeadraceAuthFailures": {}}, "100 requests a second with a wrong key", "they end")
 def unknown_keys(alarmed: Alarmed) -> Iterator[None]:
-    """Somebody tries keys."""
     request = row_request(alarmed.system.rows[0])
 
     def ask() -> None:
@@ -86,7 +73,6 @@ def unknown_keys(alarmed: Alarmed) -> Iterator[None]:
     "the limit is taken away, `headrace restart ingress`",
 )
 def small_door(alarmed: Alarmed) -> Iterator[None]:
-    """The door admits eight requests at once, and forty-eight callers come."""
     usual = ingress_settings(alarmed.stores)
     small = {**usual, "admission": {"initial": 8, "minimum": 8, "maximum": 8}}
     with restarted("ingress", small, usual), Crowd(alarmed.system):
@@ -99,7 +85,6 @@ def small_door(alarmed: Alarmed) -> Iterator[None]:
     "the good file is put back",
 )
 def broken_tenants(_: Alarmed) -> Iterator[None]:
-    """tenants.yaml is no YAML."""
     with restored(PLACE.tenants):
         PLACE.tenants.write_text("tenants: [")
         yield

@@ -30,7 +30,6 @@ _KEPT = _JUDGE.replace("judged", "kept").replace("deadline_ms: 1000", "deadline_
     "the pipeline is removed",
 )
 def missing_version(alarmed: Alarmed) -> Iterator[None]:
-    """A release names a version of a model that is not there."""
     with table(8):
         until("it answers", lambda: not alarmed.asks("table", {"x": 7}))
         add_document("table", TABLE.replace("version: 1", "version: 2"), {"table": "9"})
@@ -43,7 +42,6 @@ def missing_version(alarmed: Alarmed) -> Iterator[None]:
     "the pipeline is removed",
 )
 def broken_release(_: Alarmed) -> Iterator[None]:
-    """The only release of a pipeline can't be read."""
     (RELEASES / "never_good").mkdir()
     (RELEASES / "never_good" / "1.json").write_text("{")
     try:
@@ -78,7 +76,6 @@ def altered_release(alarmed: Alarmed) -> Iterator[None]:
     "the analyser went back; the pipeline is removed",
 )
 def bad_rollout(alarmed: Alarmed) -> Iterator[None]:
-    """A canary that raises for half of its rows."""
     with table(8):
         file = HOME / "run" / "table2.onnx"
         file.write_bytes(lookup(4))
@@ -169,7 +166,6 @@ def no_lease(alarmed: Alarmed) -> Iterator[None]:
     "it is filled again",
 )
 def empty_store(alarmed: Alarmed) -> Iterator[None]:
-    """The Redis of features loses all that it has."""
     alarmed.stores.command("FLUSHDB")
     try:
         yield

@@ -1,9 +1,8 @@
 """A clock that can be wrong, for the processes of a system: libfaketime, which reads from a file how wrong it is."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 _LIBRARIES = tuple(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
 
@@ -15,7 +14,7 @@ class Clock:
     file: Path
 
     @classmethod
-    def of(cls, folder: Path) -> Clock | None:
+    def of(cls, folder: Path) -> Self | None:
         """The clock of the system with this folder; None: libfaketime is not installed."""
         return cls(folder / "clock") if _LIBRARIES else None
 

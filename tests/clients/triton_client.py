@@ -22,8 +22,8 @@ assert client.is_server_live(headers=headers)
 assert client.is_server_ready(headers=headers)
 assert client.is_model_ready("flights", headers=headers)
 metadata = client.get_model_metadata("flights", headers=headers, **as_json)
-config = client.get_model_config("flights", headers=headers, **as_json)
-config = config["config"] if protocol == "grpc" else config
+answered = client.get_model_config("flights", headers=headers, **as_json)
+config = answered["config"] if protocol == "grpc" else answered
 assert {i["name"] for i in config["input"]} <= {i["name"] for i in metadata["inputs"]}
 assert config["max_batch_size"] > 0
 

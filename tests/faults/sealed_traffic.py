@@ -1,13 +1,11 @@
 """Callers of a system that seals: a regulated tenant, one that is not, and somebody who guesses keys."""
 
-from __future__ import annotations
-
 import json
 import threading
 import time
 import uuid
 from collections import Counter
-from typing import Any
+from typing import Any, Self
 
 from headrace.api.monitoring.v1 import events_pb2
 from headrace.cli.commands.operations.event_calls import ask
@@ -44,7 +42,7 @@ class SealedTraffic:
             threading.Thread(target=self._guess),
         ]
 
-    def __enter__(self) -> SealedTraffic:
+    def __enter__(self) -> Self:
         poll("the door knows the tenants", lambda: not any(map(self.refusal, self.tenants)))
         for thread in self._threads:
             thread.start()

@@ -21,9 +21,7 @@ async def hang_up(system: System, after_s: float) -> None:
         system.endpoints["grpc"], options=[("grpc.enable_retries", 0)]
     ) as channel:
         method: Any = channel.unary_unary(
-            PREDICT,
-            request_serializer=pb.PredictRequest.SerializeToString,
-            response_deserializer=pb.PredictResponse.FromString,
+            PREDICT, pb.PredictRequest.SerializeToString, pb.PredictResponse.FromString
         )
         calls = [method(row_request(system.rows[i]), metadata=system.auth()) for i in range(CALLS)]
         await asyncio.sleep(after_s)

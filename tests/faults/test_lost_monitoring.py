@@ -1,13 +1,12 @@
 """Predictions do not need the monitoring service: it may be killed, stopped or replaced."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal
 import threading
 import uuid
 from contextlib import suppress
+from typing import Self
 
 import grpc
 import pytest
@@ -72,7 +71,7 @@ class Load:
                 else:
                     self.answered[tenant].append(reply.request_id)
 
-    def __enter__(self) -> Load:
+    def __enter__(self) -> Self:
         for thread in self._threads:
             thread.start()
         return self

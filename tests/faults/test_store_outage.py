@@ -1,7 +1,5 @@
 """The feature store dies, hangs, slows down or talks nonsense while requests come through the real door."""
 
-from __future__ import annotations
-
 import asyncio
 import signal
 import subprocess
@@ -12,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import grpc
 import pytest
@@ -63,7 +61,7 @@ class Store:
 
     @classmethod
     @contextmanager
-    def running(cls, folder: Path) -> Iterator[Store]:
+    def running(cls, folder: Path) -> Iterator[Self]:
         """An empty one, with an event loop in a thread of its own."""
         loop = asyncio.new_event_loop()
         with redis_server(folder) as redis:

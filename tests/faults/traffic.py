@@ -1,7 +1,5 @@
 """Steady traffic through the real door, without retries of our own, and a record of how each request ended."""
 
-from __future__ import annotations
-
 import asyncio
 import statistics
 import threading
@@ -10,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import grpc
 
@@ -63,7 +61,7 @@ class Traffic:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
 
-    def __enter__(self) -> Traffic:
+    def __enter__(self) -> Self:
         # On a busy machine the features may be late for all of them once.
         self.rows = poll("rows are predicted without fallbacks", self._without_fallbacks)
         self._requests = [row_request(r, pipeline=self._pipeline) for r in self.rows]
@@ -94,9 +92,7 @@ class Traffic:
         # is about to leave when a server that stops says GOAWAY fails here, and no server has seen it.
         async with grpc.aio.insecure_channel(self._system.endpoints["grpc"]) as channel:
             call = channel.unary_unary(
-                PREDICT,
-                request_serializer=pb.PredictRequest.SerializeToString,
-                response_deserializer=pb.PredictResponse.FromString,
+                PREDICT, pb.PredictRequest.SerializeToString, pb.PredictResponse.FromString
             )
             await asyncio.gather(*(self._loop(call, i) for i in range(self._workers)))
 

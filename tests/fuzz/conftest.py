@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.system import System
+from tests.unexpected import nothing_unexpected
 
 
 @pytest.fixture(scope="session")
@@ -14,3 +15,9 @@ def system() -> Iterator[System]:
         yield running
     finally:
         running.down()
+
+
+@pytest.fixture(autouse=True)
+def _still_up(system: System) -> Iterator[None]:
+    with nothing_unexpected(system):
+        yield

@@ -2,7 +2,6 @@
 
 import json
 import socket
-from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -14,7 +13,6 @@ from hypothesis import strategies as st
 from headrace.oip import open_inference_pb2 as oip
 from tests.posting import post_raw
 from tests.system import OIP, PREDICT, System, row_request
-from tests.unexpected import nothing_unexpected
 
 PATHS = [
     PREDICT,
@@ -35,12 +33,6 @@ fuzz = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
 )
-
-
-@pytest.fixture(autouse=True)
-def _still_up(system: System) -> Iterator[None]:
-    with nothing_unexpected(system):
-        yield
 
 
 def code_of(channel: grpc.Channel, path: str, body: bytes, metadata: Any) -> grpc.StatusCode:

@@ -6,7 +6,7 @@ import json
 import socket
 import struct
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 
 from headrace.oip import open_inference_pb2 as oip
 from tests.system import OIP, PREDICT, System, row_request
-from tests.unexpected import nothing_unexpected
 
 REST = "/v2/models/flights/infer"
 # Path and content type.
@@ -47,12 +46,6 @@ fuzz = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
 )
-
-
-@pytest.fixture(autouse=True)
-def _still_up(system: System) -> Iterator[None]:
-    with nothing_unexpected(system):
-        yield
 
 
 def is_framed(content_type: str) -> bool:

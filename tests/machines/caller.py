@@ -32,11 +32,7 @@ async def main() -> None:
     ]
     channels = [grpc.aio.secure_channel(told["target"], credentials, own) for _ in range(told["channels"])]
     calls = [
-        channel.unary_unary(
-            PREDICT,
-            request_serializer=pb.PredictRequest.SerializeToString,
-            response_deserializer=pb.PredictResponse.FromString,
-        )
+        channel.unary_unary(PREDICT, pb.PredictRequest.SerializeToString, pb.PredictResponse.FromString)
         for channel in channels
     ]
     requests = [row_request(row) for row in told["rows"]]

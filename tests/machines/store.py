@@ -86,13 +86,8 @@ class Store:
             part = self._kept.with_suffix(".part")
             shutil.rmtree(part, ignore_errors=True)
             places = [_connection(self.near.address, self._tls), _connection(f"{_NAME}:{_PORT}", mounted.TLS)]
-            command = [
-                sys.executable,
-                "-m",
-                "tests.faults.redis_repo",
-                str(part / "feast"),
-                str(HOME / "data"),
-            ]
+            folders = str(part / "feast"), str(HOME / "data")
+            command = [sys.executable, "-m", "tests.faults.redis_repo", *folders]
             subprocess.run([*command, *places], cwd=ROOT, check=True, capture_output=True)
             with self._client() as client:
                 client.save()

@@ -1,7 +1,5 @@
 """Traffic from outside the machines, and what became of each call."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys
@@ -10,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from headrace.cli.deployment import description as mounted
 from headrace.cli.deployment import service_settings
@@ -58,7 +56,7 @@ class Traffic:
     marks: list[tuple[str, float]] = field(default_factory=list)
     _lines: Path = Path()
 
-    def __enter__(self) -> Traffic:
+    def __enter__(self) -> Self:
         self._lines = self.cluster.folder / "calls.jsonl"
         dns = service_settings.name_of(self.cluster.description, services.INGRESS)
         bind = f'mount --bind {self.cluster.names.resolv} /etc/resolv.conf && exec "$@"'

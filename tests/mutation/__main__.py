@@ -90,19 +90,13 @@ def run_tests(mutant: dict[str, Any]) -> int:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     import pytest
 
+    plugins = ("tests.fast", "tests.mutation.profile", "no:cacheprovider", "no:xdist")
+    # pytest cannot rewrite the asserts of what is preloaded; nobody needs it to
     options = [
         "-x",
         "-q",
-        "-p",
-        "tests.fast",
-        "-p",
-        "tests.mutation.profile",
-        "-p",
-        "no:cacheprovider",
-        "-p",
-        "no:xdist",
-        "-W",  # pytest cannot rewrite the asserts of what is preloaded; nobody needs it to
-        "ignore::pytest.PytestAssertRewriteWarning",
+        *(f"-p{plugin}" for plugin in plugins),
+        "-Wignore::pytest.PytestAssertRewriteWarning",
     ]
     return int(pytest.main([*options, *tests_of(mutant["file"])]))
 

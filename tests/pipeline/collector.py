@@ -1,13 +1,11 @@
 """A collector of OpenTelemetry spans: a real gRPC server of its TraceService, which keeps what it is sent."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Iterator
 from concurrent import futures
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as pb
@@ -47,7 +45,7 @@ class Collector(pb_grpc.TraceServiceServicer):
 
     @classmethod
     @contextmanager
-    def running(cls) -> Iterator[Collector]:
+    def running(cls) -> Iterator[Self]:
         """One that listens on `port` of the loopback interface."""
         collector = cls()
         collector._server.start()

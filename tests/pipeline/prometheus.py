@@ -1,7 +1,5 @@
 """A real Prometheus that scrapes what it is told."""
 
-from __future__ import annotations
-
 import json
 import socket
 import subprocess
@@ -10,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import yaml
 
@@ -25,7 +23,7 @@ class Prometheus:
 
     @classmethod
     @contextmanager
-    def running(cls, folder: Path, targets: Sequence[str] | Path) -> Iterator[Prometheus]:
+    def running(cls, folder: Path, targets: Sequence[str] | Path) -> Iterator[Self]:
         """`targets`: host:port of each, or the file that says them."""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))

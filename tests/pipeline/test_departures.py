@@ -20,9 +20,7 @@ async def burst(system: System) -> tuple[int, int]:
         system.endpoints["grpc"], options=[("grpc.enable_retries", 0)]
     ) as channel:
         method: Any = channel.unary_unary(
-            PREDICT,
-            request_serializer=pb.PredictRequest.SerializeToString,
-            response_deserializer=pb.PredictResponse.FromString,
+            PREDICT, pb.PredictRequest.SerializeToString, pb.PredictResponse.FromString
         )
 
         async def one(number: int) -> bool:

@@ -54,8 +54,8 @@ def test_list_pipelines_shows_the_schema(system: System) -> None:
     with system.channel() as channel:
         call = channel.unary_unary(
             "/headrace.api.inference.v1.InferenceService/ListPipelines",
-            request_serializer=pb.ListPipelinesRequest.SerializeToString,
-            response_deserializer=pb.ListPipelinesResponse.FromString,
+            pb.ListPipelinesRequest.SerializeToString,
+            pb.ListPipelinesResponse.FromString,
         )
         listed = call(pb.ListPipelinesRequest(), timeout=30, metadata=system.auth()).pipelines
         [pipeline] = [p for p in listed if p.name == "flights"]

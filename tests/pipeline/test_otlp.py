@@ -60,9 +60,7 @@ def sampled(system: System, trace: str, parent: str, request_id: str) -> pb.Pred
     """A prediction whose caller traces it."""
     with system.channel() as channel:
         call: Any = channel.unary_unary(
-            PREDICT,
-            request_serializer=pb.PredictRequest.SerializeToString,
-            response_deserializer=pb.PredictResponse.FromString,
+            PREDICT, pb.PredictRequest.SerializeToString, pb.PredictResponse.FromString
         )
         metadata = (*system.auth(), ("traceparent", f"00-{trace}-{parent}-01"))
         answer: pb.PredictResponse = call(

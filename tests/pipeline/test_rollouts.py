@@ -1,7 +1,5 @@
 """A bad version that takes over step by step is judged by the answers of real traffic, and taken back by itself."""
 
-from __future__ import annotations
-
 import asyncio
 import itertools
 import json
@@ -10,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import grpc
 import onnx
@@ -102,7 +100,7 @@ class Traffic:
     asked: list[Asked] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
 
-    def __enter__(self) -> Traffic:
+    def __enter__(self) -> Self:
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
         self._thread.start()
         return self
@@ -114,9 +112,7 @@ class Traffic:
     async def _run(self) -> None:
         async with grpc.aio.insecure_channel(self.system.endpoints["grpc"]) as channel:
             call = channel.unary_unary(
-                PREDICT,
-                request_serializer=pb.PredictRequest.SerializeToString,
-                response_deserializer=pb.PredictResponse.FromString,
+                PREDICT, pb.PredictRequest.SerializeToString, pb.PredictResponse.FromString
             )
             await asyncio.gather(*(self._ask(call, caller) for caller in range(self.callers)))
 

@@ -1,7 +1,5 @@
 """Two ingresses on one port: both answer, and in all that a tenant may notice they are one."""
 
-from __future__ import annotations
-
 import os
 import signal
 import time
@@ -10,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from typing import Self
 
 import grpc
 import pytest
@@ -48,7 +47,7 @@ class Callers:
         ]
         self._threads = self._stack.enter_context(ThreadPoolExecutor(count))
 
-    def __enter__(self) -> Callers:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -174,8 +173,8 @@ def load(system: System, key: str) -> grpc.StatusCode:
     with system.channel() as channel:
         call = channel.unary_unary(
             OIP + "RepositoryModelLoad",
-            request_serializer=oip.RepositoryModelLoadRequest.SerializeToString,
-            response_deserializer=oip.RepositoryModelLoadResponse.FromString,
+            oip.RepositoryModelLoadRequest.SerializeToString,
+            oip.RepositoryModelLoadResponse.FromString,
         )
         try:
             call(

@@ -1,17 +1,23 @@
-"""What `headrace readiness` says of homes that lack things."""
+"""What `headrace readiness` and `headrace status` say of homes that lack things, or whose doors can't share limits."""
 
 import json
+import threading
+from collections.abc import Iterator
 from datetime import UTC, date, datetime
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry, generate_latest
 from typer.testing import CliRunner
 
 from headrace.cli.diagnosis import readiness as checklists
+from headrace.cli.diagnosis import shared_limits
 from headrace.cli.diagnosis.doctor_checks import Finding, Level
 from headrace.cli.diagnosis.readiness_attestations import Attestation, ReadinessSettings
 from headrace.cli.installation import layout, secrets
 from headrace.cli.main import app
+from services.ingress.sharing.metrics import ShareMetrics
 
 TODAY = date(2026, 11, 26)
 PAGES = {service: f"{series}{{}} 1\n" for service, series in checklists.SLI_SERIES.items()}
@@ -35,20 +41,11 @@ def found(
 
 
 def test_both_checklists_have_all_their_lines(home: Path) -> None:
-    assert list(found(home)) == [
-        "metrics of the promises",
-        "models signed and versioned",
-        "online features as offline",
-        "canary and rollback",
-        "security scans",
-        "promises and alerts",
-        "runbooks",
-        "on call",
-        "cost and capacity plan",
-        "retention of telemetry",
-        "access control",
-        "audit",
-    ]
+    assert ", ".join(found(home)) == (
+        "metrics of the promises, models signed and versioned, online features as offline, canary and rollback, "
+        "security scans, promises and alerts, runbooks, on call, cost and capacity plan, retention of telemetry, "
+        "access control, audit"
+    )
 
 
 def test_a_service_without_its_series_is_named(home: Path) -> None:
@@ -109,3 +106,41 @@ def test_a_wrong_attestation_names_file_line_and_key(home: Path) -> None:
     result = CliRunner().invoke(app, ["readiness", "--home", str(home)])
     assert result.exit_code == 1
     assert "readiness.yaml, line 1, on_call.date" in result.stderr
+
+
+@pytest.fixture
+def door() -> Iterator[tuple[ShareMetrics, str]]:
+    registry = CollectorRegistry()
+
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(generate_latest(registry))
+
+        def log_message(self, *_: object) -> None:
+            """Tests print nothing."""
+
+    server = HTTPServer(("127.0.0.1", 0), Page)
+    threading.Thread(target=server.serve_forever).start()
+    # As the supervisor tells it.
+    yield ShareMetrics(registry), f"http://127.0.0.1:{server.server_port}/metrics"
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_door_that_counts_alone_is_told(door: tuple[ShareMetrics, str]) -> None:
+    metrics, place = door
+    services: dict[str, dict[str, str | None]] = {
+        "ingress": {"metrics": place},
+        "ingress.1": {"metrics": "http://127.0.0.1:1/metrics"},
+        "router": {"metrics": None},
+    }
+    metrics.doors.set(3)
+    metrics.alone.set(0)
+    assert shared_limits.problem(services) is None
+    metrics.alone.set(1)
+    told = shared_limits.problem(services)
+    assert told is not None
+    assert "1 of 2 doors" in told
+    assert "1/3 of each limit" in told

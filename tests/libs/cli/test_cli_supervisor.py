@@ -108,15 +108,8 @@ async def test_a_second_supervisor_in_one_home_gives_up(
 ) -> None:
     place = layout.of(tmp_path)
     await poll("the first has begun", lambda: asyncio.to_thread(place.control.exists))
-    command = [
-        sys.executable,
-        "-m",
-        "headrace.cli.supervision.supervisor",
-        "--home",
-        str(tmp_path),
-        "--shape",
-        "apart",
-    ]
+    command = [sys.executable, "-m", "headrace.cli.supervision.supervisor", "--home", str(tmp_path)]
+    command += ["--shape", "apart"]
     second = await asyncio.to_thread(subprocess.run, command, capture_output=True, timeout=60, check=False)
     assert second.returncode == 1
     assert b"another supervisor" in second.stderr

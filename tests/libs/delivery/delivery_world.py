@@ -1,11 +1,10 @@
 """A registry with a published version, and a target whose services a test can break."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Self
 
 from headrace.delivery.deployer import Deployer, Image, Look, Rules
 from headrace.delivery.errors import DeliveryError
@@ -26,7 +25,7 @@ class Keys:
     public: Path
 
     @classmethod
-    def made(cls, folder: Path, name: str = "models") -> Keys:
+    def made(cls, folder: Path, name: str = "models") -> Self:
         keys = cls(folder / f"{name}.key", folder / f"{name}.pub")
         key_pair.generate(keys.private, keys.public)
         return keys

@@ -1,5 +1,6 @@
 """A real token: SoftHSM. Needs Debian's softhsm2 and python-pkcs11, which is outside the lock; skipped by name without them."""
 
+import shlex
 import shutil
 import subprocess
 import sys
@@ -33,17 +34,7 @@ def token(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pkcs11Settings]:
     (folder / "softhsm2.conf").write_text(f"directories.tokendir = {folder}/tokens\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SOFTHSM2_CONF", str(folder / "softhsm2.conf"))
-        made = [
-            "softhsm2-util",
-            "--init-token",
-            "--free",
-            "--label",
-            "here",
-            "--so-pin",
-            "4321",
-            "--pin",
-            "1234",
-        ]
+        made = shlex.split("softhsm2-util --init-token --free --label here --so-pin 4321 --pin 1234")
         subprocess.run(made, check=True, capture_output=True)
         (folder / "pin").write_text("1234\n")
         (folder / "pin").chmod(0o600)

@@ -3,8 +3,6 @@
 The service is `tests.Work`: `Do` answers each word of a list. Run as a program it serves on a unix socket.
 """
 
-from __future__ import annotations
-
 import asyncio
 import math
 import os
@@ -13,7 +11,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool
@@ -165,7 +163,7 @@ class Callee:
     def signal(self, number: int) -> None:
         send(self._process.pid, number)
 
-    async def __aenter__(self) -> Callee:
+    async def __aenter__(self) -> Self:
         await self.start()
         return self
 

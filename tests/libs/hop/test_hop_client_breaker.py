@@ -48,20 +48,27 @@ def test_opens_only_when_enough_calls_failed() -> None:
     assert breaker.admit(now) == 0
 
 
-def test_failures_below_the_ratio_leave_it_closed() -> None:
+FAILED, QUICK = {"failed": 1.0}, {"step": 0.001}
+
+
+@pytest.mark.parametrize(
+    ("runs", "state"),
+    [
+        pytest.param([(0, 10, {"seconds": 2.5})], State.OPEN, id="slow calls"),
+        pytest.param([(0, 3, {}), (0, 2, FAILED)] * 50, State.CLOSED, id="failures below the ratio"),
+        pytest.param(
+            [(0, 9, FAILED), (5.1, 1, {}), (0, 8, FAILED)], State.CLOSED, id="failures left the window"
+        ),
+        pytest.param(
+            [(0, 1000, QUICK), (0, 100, FAILED | QUICK)], State.CLOSED, id="a quick burst among many"
+        ),
+    ],
+)
+def test_what_opens_it(runs: list[tuple[float, int, dict[str, float]]], state: State) -> None:
     breaker, now = Breaker(RULES, 0), 0.0
-    for _ in range(50):
-        now = run(breaker, now, 3)
-        now = run(breaker, now, 2, failed=1.0)
-    assert breaker.state(now) is State.CLOSED
-
-
-def test_failures_leave_the_window() -> None:
-    breaker = Breaker(RULES, 0)
-    now = run(breaker, 0, 9, failed=1.0)
-    now = run(breaker, now + 5.1, 1)
-    now = run(breaker, now, 8, failed=1.0)
-    assert breaker.state(now) is State.CLOSED
+    for pause, calls, how in runs:
+        now = run(breaker, now + pause, calls, **how)
+    assert breaker.state(now) is state
 
 
 def test_partly_failed_batches_count_by_their_share() -> None:
@@ -85,12 +92,6 @@ def test_after_a_failure_it_is_doubted_and_one_call_at_a_time_finds_out() -> Non
     assert not breaker.doubted(now)
 
 
-def test_opens_on_slow_calls() -> None:
-    breaker = Breaker(RULES, 0)
-    now = run(breaker, 0, 10, seconds=2.5)
-    assert breaker.state(now) is State.OPEN
-
-
 def test_opens_on_silence_though_the_window_is_full_of_answers() -> None:
     breaker = Breaker(RULES, 0)
     now = run(breaker, 0, 1000, step=0.001)
@@ -99,13 +100,6 @@ def test_opens_on_silence_though_the_window_is_full_of_answers() -> None:
         now += 1
         breaker.timed_out(permit, now, 1.0)
     assert breaker.state(now) is State.OPEN
-
-
-def test_a_quick_burst_of_failures_in_a_busy_window_leaves_it_closed() -> None:
-    breaker = Breaker(RULES, 0)
-    now = run(breaker, 0, 1000, step=0.001)
-    now = run(breaker, now, 100, failed=1.0, step=0.001)
-    assert breaker.state(now) is State.CLOSED
 
 
 def test_half_open_lets_only_probes_through_and_closes_when_they_succeed() -> None:

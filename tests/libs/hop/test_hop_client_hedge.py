@@ -3,7 +3,8 @@
 import asyncio
 import signal
 import time
-from collections.abc import Awaitable
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from headrace.hop.client.observer import NullObserver
 from headrace.hop.errors import Code, Fault
 from headrace.hop.resilience.breaker import Breaker, State
 from tests.libs.hop.hop_callee import DO, DO_ONCE, Callee, Item, WordCodec, soon, until, words
+from tests.libs.hop.test_hop_client_faults import fault_of
 
 
 @pytest.fixture(autouse=True, params=["rpc", "exchange"])
@@ -49,11 +51,19 @@ async def both_known(client: Client) -> None:
     await until(known)
 
 
-async def test_calls_on_a_replica_that_stops_are_answered_by_the_other(tmp_path: Path) -> None:
-    async with Callee(tmp_path / "a") as stopping, Callee(tmp_path / "b") as other:
+@asynccontextmanager
+async def replicas(folder: Path, **retry: Any) -> AsyncIterator[tuple[Client, Watch, Callee, Callee]]:
+    """A client of two replicas, both of which have answered it."""
+    async with Callee(folder / "a") as one, Callee(folder / "b") as other:
         watch = Watch()
-        client = client_of(watch, stopping, other)
+        client = client_of(watch, one, other, retry=rules.RetryRules(**retry))
         await both_known(client)
+        yield client, watch, one, other
+        await client.close()
+
+
+async def test_calls_on_a_replica_that_stops_are_answered_by_the_other(tmp_path: Path) -> None:
+    async with replicas(tmp_path) as (client, watch, stopping, _):
         do, folded = client.unary(DO), client.coalesced(DO, WordCodec())
         stopping.signal(signal.SIGSTOP)
         ends = soon(60)
@@ -66,14 +76,10 @@ async def test_calls_on_a_replica_that_stops_are_answered_by_the_other(tmp_path:
         assert 1 <= len(watch.hedges) <= 10
         stopping.signal(signal.SIGCONT)
         await both_known(client)
-        await client.close()
 
 
 async def test_a_silent_replica_is_not_asked_again_until_it_answers(tmp_path: Path) -> None:
-    async with Callee(tmp_path / "a") as stopping, Callee(tmp_path / "b") as other:
-        watch = Watch()
-        client = client_of(watch, stopping, other, retry=rules.RetryRules(silent_s=0.02))
-        await both_known(client)
+    async with replicas(tmp_path, silent_s=0.02) as (client, watch, stopping, _):
         do = client.unary(DO)
         stopping.signal(signal.SIGSTOP)
 
@@ -88,18 +94,13 @@ async def test_a_silent_replica_is_not_asked_again_until_it_answers(tmp_path: Pa
         assert len(watch.hedges) == seen
         stopping.signal(signal.SIGCONT)
         await both_known(client)
-        await client.close()
 
 
 async def test_a_long_call_is_not_sent_twice(tmp_path: Path) -> None:
-    async with Callee(tmp_path / "a") as one, Callee(tmp_path / "b") as other:
-        watch = Watch()
-        # Long enough for a health check on a busy machine.
-        client = client_of(watch, one, other, retry=rules.RetryRules(silent_s=0.5))
-        await both_known(client)
+    # Long enough for a health check on a busy machine.
+    async with replicas(tmp_path, silent_s=0.5) as (client, watch, _, _):
         assert list(await client.unary(DO)(words("sleep 1.5"), deadline=soon(60))) == ["sleep 1.5"]
         assert watch.hedges == []
-        await client.close()
 
 
 async def test_what_is_not_idempotent_and_what_has_one_replica_waits(tmp_path: Path) -> None:
@@ -119,11 +120,8 @@ async def test_what_is_not_idempotent_and_what_has_one_replica_waits(tmp_path: P
 
 
 async def test_hedges_stop_when_the_budget_is_empty(tmp_path: Path) -> None:
-    async with Callee(tmp_path / "a") as stopping, Callee(tmp_path / "b") as other:
-        watch = Watch()
-        no_budget = rules.RetryRules(budget_ratio=0, budget_reserve=0, silent_s=0.02)
-        client = client_of(watch, stopping, other, retry=no_budget)
-        await both_known(client)
+    no_budget = {"budget_ratio": 0, "budget_reserve": 0, "silent_s": 0.02}
+    async with replicas(tmp_path, **no_budget) as (client, watch, stopping, _):
         stopping.signal(signal.SIGSTOP)
         do = client.unary(DO)
 
@@ -137,14 +135,10 @@ async def test_hedges_stop_when_the_budget_is_empty(tmp_path: Path) -> None:
         await until(late)
         assert watch.hedges == []
         stopping.signal(signal.SIGCONT)
-        await client.close()
 
 
 async def test_whoever_gives_up_ends_both_calls(tmp_path: Path) -> None:
-    async with Callee(tmp_path / "a") as one, Callee(tmp_path / "b") as other:
-        watch = Watch()
-        client = client_of(watch, one, other, retry=rules.RetryRules(silent_s=0.02))
-        await both_known(client)
+    async with replicas(tmp_path, silent_s=0.02) as (client, watch, one, other):
         for callee in (one, other):
             callee.signal(signal.SIGSTOP)
         call = asyncio.ensure_future(client.unary(DO)(words("a"), deadline=soon(60)))
@@ -155,15 +149,11 @@ async def test_whoever_gives_up_ends_both_calls(tmp_path: Path) -> None:
         await until(lambda: asyncio.sleep(0, all(r.outstanding == 0 for r in client.replicas.all)))
         for callee in (one, other):
             callee.signal(signal.SIGCONT)
-        await client.close()
 
 
 async def test_the_second_call_counts_when_the_first_fails_after_it_began(tmp_path: Path) -> None:
-    async with Callee(tmp_path / "a") as dying, Callee(tmp_path / "b") as other:
-        watch = Watch()
-        # No retry, which would hide what is tested.
-        client = client_of(watch, dying, other, retry=rules.RetryRules(attempts=1, silent_s=0.05))
-        await both_known(client)
+    # No retry, which would hide what is tested.
+    async with replicas(tmp_path, attempts=1, silent_s=0.05) as (client, watch, dying, _):
         do = client.unary(DO)
         dying.signal(signal.SIGSTOP)
         call = asyncio.ensure_future(do(words("sleep 2"), deadline=soon()))
@@ -177,7 +167,6 @@ async def test_the_second_call_counts_when_the_first_fails_after_it_began(tmp_pa
         await until(hedged)
         await dying.kill()
         assert list(await call) == ["sleep 2"]
-        await client.close()
 
 
 def test_silence_makes_doubtful_and_fails_a_probe() -> None:
@@ -198,9 +187,3 @@ def test_silence_makes_doubtful_and_fails_a_probe() -> None:
     assert breaker.state(4.2) is State.OPEN
     assert breaker.state(4.4) is State.HALF_OPEN
     assert breaker.admit(4.4)
-
-
-async def fault_of(call: Awaitable[object]) -> Fault:
-    with pytest.raises(Fault) as caught:
-        await call
-    return caught.value

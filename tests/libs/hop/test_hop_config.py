@@ -1,10 +1,9 @@
 """Settings that can't be used are told with file, line and key, or with the variable that they came from."""
 
-from __future__ import annotations
-
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Self
 
 import pytest
 from pydantic import Field, ValidationError, model_validator
@@ -139,7 +138,7 @@ class Stores(config.Settings):
     server: config.Server = config.Server(listen="local")
 
     @model_validator(mode="after")
-    def _is_redis(self) -> Stores:
+    def _is_redis(self) -> Self:
         if self.store is not None and not self.store.url.startswith("redis://"):
             raise ValueError(f"{self.store.url!r} is no address")
         return self

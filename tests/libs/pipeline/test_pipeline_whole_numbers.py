@@ -33,6 +33,7 @@ def told(text: str) -> list[str]:
 
 
 TENSOR = "assemble: {columns: [n], into: t}"
+PAIR = "assemble: {columns: [n, x], into: t}"
 CAST = "cast: {column: n, type: float32, into: t}"
 
 
@@ -61,12 +62,8 @@ def test_a_lossy_tensor_is_refused_with_what_to_write() -> None:
         ("int64", "assemble: {columns: [n], into: t, type: float64}", "{type: float64, shape: [1]}"),
         ("int32", "impute: {columns: {n: 0.5}}, rename: {columns: {n: t}}", "float32"),
         # As the author was told before to cast the float32 that `assemble` made.
-        ("int64", "assemble: {columns: [n, x], into: t}", "{type: float32, shape: [2]}"),
-        (
-            "{type: int32, range: [0, 1]}",
-            "assemble: {columns: [n, x], into: t}",
-            "{type: float64, shape: [2]}",
-        ),
+        ("int64", PAIR, "{type: float32, shape: [2]}"),
+        ("{type: int32, range: [0, 1]}", PAIR, "{type: float64, shape: [2]}"),
     ],
 )
 def test_lossy_chains(inputs: str, steps: str, output: str) -> None:
@@ -89,11 +86,7 @@ def test_lossy_chains(inputs: str, steps: str, output: str) -> None:
         ("int32", "clip: {column: n, low: 0, high: 100, into: t}", "float32"),
         # Real numbers are rounded to the type that is written down.
         ("int8", "rename: {columns: {x: t}}", "float32"),
-        (
-            "{type: int32, range: [0, 1]}",
-            "assemble: {columns: [n, x], into: t}",
-            "{type: float32, shape: [2]}",
-        ),
+        ("{type: int32, range: [0, 1]}", PAIR, "{type: float32, shape: [2]}"),
         ("int64", "ratio: {left: x, right: x, into: t}", "float32"),
     ],
 )
@@ -102,7 +95,7 @@ def test_what_is_exact_or_said(inputs: str, steps: str, output: str) -> None:
 
 
 def test_what_steps_cannot_make_is_refused_at_once() -> None:
-    text = document("int32", "assemble: {columns: [n, x], into: t}", "{type: int32, shape: [2]}")
+    text = document("int32", PAIR, "{type: int32, shape: [2]}")
     expected = ["11: stages[0].outputs.t: the steps make it float32, not int32; add a `cast` step"]
     assert complaints(text) == expected
 

@@ -1,12 +1,11 @@
 """A cause, provoked on the door's own metrics, and its end reach a webhook through real Prometheus and Alertmanager."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Self
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -40,7 +39,7 @@ class Door:
 
     @classmethod
     @contextmanager
-    def serving(cls) -> Iterator[Door]:
+    def serving(cls) -> Iterator[Self]:
         door = cls()
         door.answer(1, _BROKEN)  # a first failure: Prometheus sees no increase in the first value of a series
         door._thread.start()
