@@ -18,16 +18,10 @@ from services.router.pipelines import Compiler, Served
 from services.router.routes import caps as module
 from services.router.routes.caps import MAX_SESSIONS, PipelineCaps
 from services.router.stages.runner import StageResult
+from tests.services.clock import Clock
 from tests.services.router.one_pipeline import inference
 from tests.services.router.router_releases import batch
 from tests.services.router.test_router_routes import DOCUMENT, Multiplier
-
-
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def caps(**limits: Any) -> tuple[PipelineCaps, Clock]:

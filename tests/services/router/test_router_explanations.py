@@ -20,6 +20,7 @@ from headrace.hop.definition import Definition, Service
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.testing import served
 from tests.services.router.router_leaves import SCORED, Suite, batch_of, router_method, suite
+from tests.services.waiting import until
 
 EXPLAIN: Method[explain_pb2.ExplainRequest, explain_pb2.ExplainResponse]
 EXPLAIN = router_method("Explain", explain_pb2)
@@ -89,12 +90,6 @@ async def running(folder: Path, text: str, **settings: Any) -> AsyncIterator[tup
         own = {"monitoring": {"target": harness.target}, "events": events, "tick_s": 60.0, **settings}
         async with suite(folder, {"scored": text}, **own) as started:
             yield started, monitoring
-
-
-async def until(what: Any) -> None:
-    async with asyncio.timeout(60):
-        while not what():
-            await asyncio.sleep(0.01)
 
 
 def metric(started: Suite, name: str, **labels: str) -> float:

@@ -15,7 +15,8 @@ from headrace.columns import Batch, Column
 from headrace.hop.errors import Code, Fault, Reason
 from services.router.explanations.explainer import asked_rest
 from tests.services.router.router_leaves import SCORED, Suite, batch_of
-from tests.services.router.test_router_explanations import DEMANDING, EXPLAIN, explain, running, until
+from tests.services.router.test_router_explanations import DEMANDING, EXPLAIN, explain, running
+from tests.services.waiting import until
 
 
 async def test_rows_are_explained_on_request(tmp_path: Path) -> None:

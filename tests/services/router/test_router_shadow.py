@@ -22,6 +22,7 @@ from services.router.pipelines import Compiler, Served
 from services.router.routes.observer import chosen_rows
 from tests.services.router.router_leaves import SCORED, Suite, batch_of, features, router_method, suite
 from tests.services.router.test_router_events import running as told
+from tests.services.waiting import until
 
 REPORT = router_method("GetShadowReport", shadow_pb2)
 PRIVATE = SCORED.replace("key: {type: string}", "key: {type: string, pii: true}")
@@ -238,7 +239,7 @@ async def test_what_a_shadow_answers_has_events_of_its_own(
     async with told(tmp_path) as world:
         for request in ("one", "two"):
             await world.started.ask("scored", batch_of(["ab", "c"], [1.0, 2.0], request_id=request))
-        await world.until(lambda: sum(map(len, world.receiver.groups)) == 8)
+        await until(lambda: sum(map(len, world.receiver.groups)) == 8)
     found: dict[str, set[tuple[str, str, int, float]]] = {}
     for group in world.receiver.groups:
         columns, rows = group.batch.columns, group.batch.rows
