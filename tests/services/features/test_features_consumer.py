@@ -124,9 +124,7 @@ async def test_an_event_that_lacks_something_is_set_aside_also_beside_good_ones(
     assert why in fields["why"]
 
 
-async def test_it_goes_on_after_the_server_was_away(
-    redis: RedisServer, redis_repo: Path, now: datetime
-) -> None:
+async def test_it_goes_on_after_a_server_restart(redis: RedisServer, redis_repo: Path, now: datetime) -> None:
     stream = {"url": f"redis://127.0.0.1:{redis.port}"}
     async with serving(redis_repo, stream=stream) as harness:
         redis.kill()

@@ -95,9 +95,7 @@ COLUMNS = [
 
 
 @pytest.mark.parametrize("service", ["python", "pandas"])
-async def test_features_are_made_of_stored_ones_and_of_the_request(
-    repo: Path, now: datetime, service: str
-) -> None:
+async def test_features_come_of_stored_ones_and_the_request(repo: Path, now: datetime, service: str) -> None:
     async with serving(repo, store_timeout_s=5.0) as harness:
         found = await ask_columns(harness, COLUMNS, service)
     view = f"in_{service}"

@@ -82,9 +82,7 @@ async def test_values_statuses_and_times(sqlite_repo: Path, now: datetime) -> No
     assert (unkeyed["code"], uneven["code"], mistyped["code"]) == ("INVALID_ARGUMENT",) * 3
 
 
-async def test_what_an_outage_leaves_is_never_called_present(
-    redis: RedisServer, redis_repo: Path, now: datetime
-) -> None:
+async def test_an_outage_leaves_nothing_present(redis: RedisServer, redis_repo: Path, now: datetime) -> None:
     entities: dict[str, list[Any]] = {"tail": ["p1", "p2"], "airport": [1, 1], "carrier": ["UA", "UA"]}
     async with (
         serving(redis_repo) as harness,

@@ -35,9 +35,7 @@ async def test_values_are_stale_for_a_time_and_then_none(sqlite_repo: Path, now:
     assert found.sources("airports") == ["PRESENT"] * 4
 
 
-async def test_an_outage_does_not_make_values_younger(
-    redis: RedisServer, redis_repo: Path, now: datetime
-) -> None:
+async def test_an_outage_makes_no_value_younger(redis: RedisServer, redis_repo: Path, now: datetime) -> None:
     async with serving(redis_repo) as harness:
         await ask_columns(harness, COLUMNS)
         redis.kill()

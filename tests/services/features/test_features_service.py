@@ -86,9 +86,7 @@ async def test_what_does_not_fit_the_registry_is_named(
     assert named.items() <= dict(refused.value.metadata).items()
 
 
-async def test_a_view_under_another_name_takes_its_keys_from_other_columns(
-    sqlite_repo: Path, now: datetime
-) -> None:
+async def test_a_renamed_view_has_its_keys_in_other_columns(sqlite_repo: Path, now: datetime) -> None:
     async with serving(sqlite_repo) as harness:
         found = await get(harness, {"other_tail": ["p1", "nobody"], "tail": ["p2", "p2"]}, "aliased")
     assert found.values["seats"] == [101, None]

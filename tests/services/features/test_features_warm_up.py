@@ -58,9 +58,7 @@ async def cold(target: int) -> AsyncIterator[int]:
             writer.transport.abort()
 
 
-async def test_the_first_caller_does_not_meet_a_cold_store(
-    redis: RedisServer, redis_repo: Path, now: datetime
-) -> None:
+async def test_no_caller_meets_a_cold_store(redis: RedisServer, redis_repo: Path, now: datetime) -> None:
     configuration = redis_repo / "feature_store.yaml"
     async with cold(redis.port) as port:
         configuration.write_text(configuration.read_text().replace(str(redis.port), str(port)))

@@ -54,9 +54,7 @@ def counted(door: Folder, pattern: re.Pattern[str]) -> Counter[str]:
     return Counter({tenant: int(float(number)) for tenant, number in pattern.findall(door.metrics())})
 
 
-async def test_a_storm_is_refused_by_envoy_alike_and_counted(
-    narrow: Folder, narrow_router: FakeRouter
-) -> None:
+async def test_envoy_refuses_a_storm_alike_and_counts_it(narrow: Folder, narrow_router: FakeRouter) -> None:
     before, refused_before = counted(narrow, _SHED)["demo"], counted(narrow, _REFUSED)["demo"]
     caller = Caller(narrow, narrow.keys.demo)
     try:

@@ -63,7 +63,7 @@ def test_any_message_gives_columns_or_a_fault(data: bytes) -> None:
     st.lists(st.integers(-2, 1 << 40), max_size=4),
     st.binary(max_size=40),
 )
-def test_any_tensor_gives_a_column_of_its_shape_or_a_fault(
+def test_any_tensor_gives_its_column_or_a_fault(
     name: str, datatype: str, shape: list[int], raw: bytes
 ) -> None:
     request = pb.ModelInferRequest(raw_input_contents=[raw])

@@ -137,7 +137,7 @@ def test_a_new_release_with_the_same_caps_forgives_nothing() -> None:
     st.integers(1, 20),
     st.integers(1, 20),
 )
-def test_no_more_passes_than_the_caps_say(
+def test_no_more_passes_than_allowed(
     steps: list[tuple[list[int], float, bool]], rate: int, most: int
 ) -> None:
     found, clock = caps(rows_per_s=rate, rows_in_flight=most)

@@ -192,9 +192,7 @@ async def test_a_failing_model_fails_no_answer_and_is_counted(tmp_path: Path) ->
         await until(lambda: monitoring.explained)
 
 
-async def test_what_a_full_callee_refuses_is_tried_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_refusal_of_a_full_callee_is_retried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("services.router.explanations.explainer._PAUSE_S", 0.01)
     refusals = iter([True])
 

@@ -46,9 +46,7 @@ def test_who_waits_does_not_wait_for_long_rests(
     assert asked_rest(paced_s, worked_s, since_live_s) == pytest.approx(rest_s)
 
 
-async def test_pieces_on_request_rest_longer_after_a_live_call(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_pieces_rest_longer_after_a_live_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     since: list[float] = []
 
     def rest(paced_s: float, worked_s: float, since_live_s: float) -> float:

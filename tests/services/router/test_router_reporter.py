@@ -146,7 +146,7 @@ async def monitored(folder: Path, leaf: MonitoringLeaf) -> AsyncIterator[Any]:
         yield running
 
 
-async def test_what_a_running_router_answers_is_reported(
+async def test_answers_of_a_running_router_are_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shared: list[int] = []
