@@ -123,10 +123,8 @@ def test_a_new_release_with_the_same_caps_forgives_nothing() -> None:
     found, _ = caps(rows_per_s=1, session_by="carrier", session_rows_per_s=1, rows_in_flight=5)
     found.admit(requests(1, sessions=["a"]))
     found.apply(Cap(rows_per_s=1, session_by="carrier", session_rows_per_s=1, rows_in_flight=5))
-    assert refused(found.admit(requests(1, 1, sessions=["a", "b"]))[0]) == {
-        0: "session_rows",
-        1: "pipeline_rows",
-    }
+    both = found.admit(requests(1, 1, sessions=["a", "b"]))[0]
+    assert refused(both) == {0: "session_rows", 1: "pipeline_rows"}
     found.apply(None)
     assert refused(found.admit(requests(50))[0]) == {}
     assert found.in_flight == 51

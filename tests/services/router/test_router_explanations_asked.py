@@ -18,6 +18,8 @@ from tests.services.router.router_leaves import SCORED, Suite, batch_of
 from tests.services.router.test_router_explanations import DEMANDING, EXPLAIN, explain, running
 from tests.services.waiting import until
 
+NOT_EXPLAINABLE = Code.FAILED_PRECONDITION, Reason.REASON_NOT_EXPLAINABLE
+
 
 async def test_rows_are_explained_on_request(tmp_path: Path) -> None:
     async with running(tmp_path, DEMANDING) as (started, _):
@@ -115,25 +117,20 @@ async def test_a_truth_value_is_explained_as_zero_or_one(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("fields", "code", "reason", "words"),
+    ("fields", "refusal", "words"),
     [
-        ({"pipeline": "other"}, Code.NOT_FOUND, Reason.REASON_PIPELINE_UNKNOWN, "other"),
-        (
-            {"output": "key"},
-            Code.FAILED_PRECONDITION,
-            Reason.REASON_NOT_EXPLAINABLE,
-            "name one of: y, positive",
-        ),
-        ({"revision": "ab" * 32}, Code.FAILED_PRECONDITION, Reason.REASON_NOT_EXPLAINABLE, "does not serve"),
+        ({"pipeline": "other"}, (Code.NOT_FOUND, Reason.REASON_PIPELINE_UNKNOWN), "other"),
+        ({"output": "key"}, NOT_EXPLAINABLE, "name one of: y, positive"),
+        ({"revision": "ab" * 32}, NOT_EXPLAINABLE, "does not serve"),
     ],
 )
 async def test_what_can_not_be_explained_is_said(
-    tmp_path: Path, fields: dict[str, str], code: Code, reason: int, words: str
+    tmp_path: Path, fields: dict[str, str], refusal: tuple[Code, int], words: str
 ) -> None:
     async with running(tmp_path, DEMANDING) as (started, _):
         with pytest.raises(Fault) as caught:
             await explain(started, batch_of(["abcd"], [3.0]), **fields)
-        assert (caught.value.code, caught.value.reason) == (code, reason)
+        assert (caught.value.code, caught.value.reason) == refusal
         assert words in caught.value.message
 
 
