@@ -19,7 +19,6 @@ from headrace.state import tenants
 from services.ingress.admission.admission_control import AdmissionControl, AdmissionRules
 from tests.services.ingress.ingress_calls import infer
 from tests.services.ingress.ingress_door import (
-    PEPPER,
     FakeRouter,
     Folder,
     definition,
@@ -27,6 +26,7 @@ from tests.services.ingress.ingress_door import (
     prepare,
     started,
 )
+from tests.services.ingress.ingress_keys import PEPPER
 from tests.services.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

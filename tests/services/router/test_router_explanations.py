@@ -22,8 +22,7 @@ from headrace.hop.testing import served
 from tests.services.router.router_leaves import SCORED, Suite, batch_of, router_method, suite
 from tests.services.waiting import until
 
-EXPLAIN: Method[explain_pb2.ExplainRequest, explain_pb2.ExplainResponse]
-EXPLAIN = router_method("Explain", explain_pb2)
+EXPLAIN: Method[Any, explain_pb2.ExplainResponse] = router_method("Explain", explain_pb2)
 # y = x + score, and the score is the length of the key: so contributions are known.
 BASE = "explanations: {demanded: true, base: {x: 1.0, score: 2.0}}\noutputs:"
 # No stage is late on a busy machine: a row that it failed would not be explained.
