@@ -42,8 +42,11 @@ def test_skips(system):
     pytest.skip("machines have no supervisor")
 """
 ALONE = """
-def test_takes_no_system(): ...
+def test_needs_no_system(): ...
 """
+TO_BE_LISTED = (
+    "to be listed in tests/machines/one_home.py: ['tests/pipeline/test_other.py::test_needs_no_system']"
+)
 
 
 def test_what_is_bound_is_there_and_says_why() -> None:
@@ -63,16 +66,8 @@ def test_what_is_bound_is_there_and_says_why() -> None:
         (RUNS, "", "2 passed, 1 skipped"),
         (SKIPS, "1", "1 failed, 1 deselected"),
         (SKIPS, "", "1 passed, 1 skipped"),
-        (
-            ALONE,
-            "1",
-            "to be listed in tests/machines/one_home.py: ['tests/pipeline/test_other.py::test_takes_no_system']",
-        ),
-        (
-            ALONE,
-            "",
-            "to be listed in tests/machines/one_home.py: ['tests/pipeline/test_other.py::test_takes_no_system']",
-        ),
+        (ALONE, "1", TO_BE_LISTED),
+        (ALONE, "", TO_BE_LISTED),
     ],
 )
 def test_what_is_not_bound_runs_or_fails(tmp_path: Path, source: str, machines: str, said: str) -> None:

@@ -32,19 +32,14 @@ def test_expected_failure():
     assert False
 """
 MOUNTS = skips.possible(skips.RIGHTS["mount"])
+WITH_RIGHTS = "2 failed, 1 skipped" if MOUNTS else "1 failed, 2 skipped"
 MODULE = "import pytest; pytest.importorskip('no_such_module')"
 
 
 @pytest.mark.parametrize(
     ("source", "required", "counts"),
     [
-        (
-            TESTS,
-            "1",
-            "2 failed, 1 skipped, 1 xfailed, 1 error"
-            if MOUNTS
-            else "1 failed, 2 skipped, 1 xfailed, 1 error",
-        ),
+        (TESTS, "1", f"{WITH_RIGHTS}, 1 xfailed, 1 error"),
         (TESTS, "", "4 skipped, 1 xfailed"),
         (MODULE, "1", "1 error"),
         (MODULE, "", "1 skipped"),
@@ -52,18 +47,9 @@ MODULE = "import pytest; pytest.importorskip('no_such_module')"
 )
 def test_a_skip(tmp_path: Path, source: str, required: str, counts: str) -> None:
     (tmp_path / "test_skipping.py").write_text(source)
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "tests.conftest",
-        "-c",
-        str(ROOT / "pyproject.toml"),
-    ]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.conftest"]
     done = subprocess.run(
-        [*command, "--rootdir", str(tmp_path), str(tmp_path)],
+        [*command, "-c", str(ROOT / "pyproject.toml"), "--rootdir", str(tmp_path), str(tmp_path)],
         cwd=ROOT,
         env={**os.environ, "HEADRACE_TESTS_REQUIRE_ALL": required},
         capture_output=True,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -127,8 +126,6 @@ def codes(errors: Iterable[RowError]) -> set[tuple[Code, Reason]]:
     return {(e.code, e.reason) for e in errors}
 
 
-async def until(condition: Callable[[], object], seconds: float = WITHIN_S) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it never came to be"
-        await asyncio.sleep(0.001)
+def numbers(*values: int) -> Batch:
+    """For models that take whole numbers."""
+    return Batch.of(rows(len(values)), [Column.of("x", np.array(values, np.int64))])

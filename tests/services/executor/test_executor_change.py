@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.api.executor.v1 import executor_pb2 as pb
-from headrace.columns import Batch, Column, DType, decode
+from headrace.columns import DType, decode
 from headrace.hop.config import ClientSettings
 from headrace.hop.errors import Code, Fault, Reason, reason_name
 from headrace.hop.server.serve import serving
@@ -24,8 +23,9 @@ from services.executor.config import ExecutorConfig
 from services.executor.lifecycle.memory import MemoryBudget
 from services.executor.lifecycle.released import ReleasedVersions
 from services.executor.wiring import SERVICE
-from tests.services.executor.executor_caller import Caller, batch, calling, codes, rows, until, ys
+from tests.services.executor.executor_caller import Caller, batch, calling, codes, numbers, ys
 from tests.services.executor.executor_models import counting, expanding, put, scaling, slow
+from tests.services.waiting import until
 
 State = pb.ModelState
 PIPELINE = """
@@ -259,17 +259,13 @@ async def test_a_run_that_hangs_on_the_loop_is_taken_off_it(models: Path) -> Non
     """The model is quick on blank rows, so it runs on the loop; with others it would take hours."""
     spec = [TensorSpec("x", DType.INT64)], [TensorSpec("y", DType.INT64)]
     put(models, content=counting(), inputs=spec[0], outputs=spec[1])
-
-    def rows_of(*counts: int) -> Batch:
-        return Batch.of(rows(len(counts)), [Column.of("x", np.array(counts, np.int64))])
-
     async with calling(models, run_timeout_s=0.3, inline_us=1_000_000) as caller:
-        assert (await caller(rows_of(1, 2))).columns["y"].array.tolist() == [1, 2]
-        hung = asyncio.create_task(caller(rows_of(1 << 60, 1 << 61, 1 << 60)))
-        beside = asyncio.create_task(caller(rows_of(3)))
+        assert (await caller(numbers(1, 2))).columns["y"].array.tolist() == [1, 2]
+        hung = asyncio.create_task(caller(numbers(1 << 60, 1 << 61, 1 << 60)))
+        beside = asyncio.create_task(caller(numbers(3)))
         assert codes((await hung).errors.values()) == {(Code.INTERNAL, Reason.REASON_MODEL_FAILED)}
         await beside
-        assert (await caller(rows_of(4))).columns["y"].array.tolist() == [4]
+        assert (await caller(numbers(4))).columns["y"].array.tolist() == [4]
 
 
 @given(

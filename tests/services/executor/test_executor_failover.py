@@ -17,9 +17,10 @@ from headrace.api.executor.v1 import executor_pb2 as pb
 from headrace.columns import decode
 from headrace.repository import publish
 from services.executor.failover.samples import SAMPLES
-from tests.services.executor.executor_caller import Caller, batch, calling, quarantined, until, ys
+from tests.services.executor.executor_caller import Caller, batch, calling, quarantined, ys
 from tests.services.executor.executor_models import X, Y, doubling, put
 from tests.services.executor.remote_servers import RemoteProcess, oip_server
+from tests.services.waiting import until
 from tests.stopped import stop
 
 
@@ -109,7 +110,7 @@ async def test_rows_with_little_time_wear_a_stopped_backend_out(models: Path, re
         assert (await answer(caller, budget=0.5)).standby
 
 
-async def test_a_backend_that_comes_back_with_other_answers_stays_out(
+async def test_a_backend_that_returns_with_other_answers_stays_out(
     models: Path, remote: RemoteProcess
 ) -> None:
     async with calling(**settings(models, remote.target)) as caller:
@@ -189,13 +190,10 @@ async def test_a_model_may_live_on_a_server_alone(models: Path, remote: RemotePr
             async def well() -> bool:
                 return not (await caller(batch(1.0), "far")).errors
 
-            end = time.monotonic() + 20
-            while not await well():
-                assert time.monotonic() < end
-                await asyncio.sleep(0.02)
+            await until(well, 20)
 
 
-async def test_a_large_call_keeps_its_rows_in_order_across_a_failover(
+async def test_rows_of_a_large_call_stay_in_order_across_a_failover(
     models: Path, remote: RemoteProcess
 ) -> None:
     given = settings(models, remote.target)

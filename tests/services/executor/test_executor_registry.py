@@ -12,8 +12,9 @@ from services.executor.backends.backend import Environment
 from services.executor.backends.registry import BACKENDS, Registered, checkable, factories
 from services.executor.config import ExecutorConfig, ModelSettings
 from tests.services.executor import dummy_backend
-from tests.services.executor.executor_caller import batch, calling, quarantined, refusal, until, ys
+from tests.services.executor.executor_caller import batch, calling, quarantined, refusal, ys
 from tests.services.executor.executor_models import doubling, put
+from tests.services.waiting import until
 
 
 @pytest.fixture

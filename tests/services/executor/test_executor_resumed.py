@@ -51,9 +51,8 @@ async def state(models: Path, tmp_path: Path) -> Path:
 
 def die(state: Path) -> None:
     """An executor with this state is killed."""
-    process = subprocess.Popen(
-        ends_with_tests(sys.executable, "-c", _SERVING, str(state)), stdout=subprocess.PIPE
-    )
+    command = ends_with_tests(sys.executable, "-c", _SERVING, str(state))
+    process = subprocess.Popen(command, stdout=subprocess.PIPE)
     assert process.stdout is not None
     assert process.stdout.readline() == b"serves\n"
     process.send_signal(signal.SIGKILL)
@@ -119,9 +118,7 @@ async def test_after_a_clean_end_it_serves_when_all_are_loaded(models: Path, sta
         assert ys(await caller(batch(1.0), "held")) == [2.0]
 
 
-async def test_what_was_measured_is_not_measured_again(
-    models: Path, state: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_nothing_is_measured_twice(models: Path, state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     measured = json.loads((state / MEASURED).read_text())
     assert [[sorted(one["run_s"]) for one in each] for each in measured.values()] == 2 * [
         [["1", "256", "64", "8"]]

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
+from prometheus_client import generate_latest
 
 from headrace.api.features.v1 import features_pb2 as pb
 from headrace.columns import Batch, Column, Rows, decode, encode
 from headrace.hop.call import unary
-from headrace.hop.testing import Harness
+from headrace.hop.process.telemetry import Telemetry
+from headrace.hop.testing import Harness, served
 from services.features.freshness.freshness import Source
+from services.features.wiring import SERVICE
 
+# A store may be as slow as a busy machine makes it where a test is not about that.
+PATIENT_S = 10.0
+SQLITE: dict[str, object] = {"type": "sqlite", "path": "online_store.db"}
 GET = unary(
     pb.DESCRIPTOR,
     "FeaturesService",
@@ -22,6 +31,23 @@ GET = unary(
     pb.GetFeaturesResponse,
     idempotent=True,
 )
+
+
+def serving(
+    repo: Path,
+    *,
+    transport: Literal["unix", "local"] = "unix",
+    telemetry: Telemetry | None = None,
+    store_timeout_s: float = PATIENT_S,
+    **settings: Any,
+) -> AbstractAsyncContextManager[Harness]:
+    """The service of a repository."""
+    given = {"repo": repo, "store_timeout_s": store_timeout_s, **settings}
+    return served(SERVICE, given, transport=transport, telemetry=telemetry)
+
+
+def metrics_of(harness: Harness) -> str:
+    return generate_latest(harness.runtime.telemetry.registry).decode()
 
 
 @dataclass

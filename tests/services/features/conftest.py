@@ -15,6 +15,7 @@ import yaml
 # Before Feast, whose import sets PROMETHEUS_MULTIPROC_DIR: metrics would then outlive their registry.
 from services.features import wiring
 from tests.redis_server import RedisServer
+from tests.services.features.calling import SQLITE
 
 with warnings.catch_warnings():
     # Feast's own imports warn about what they import.
@@ -27,8 +28,6 @@ with warnings.catch_warnings():
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 TTL = timedelta(hours=6)
 ENTITIES = 300
-# A store may be as slow as a busy machine makes it where a test is not about that.
-PATIENT = {"store_timeout_s": 10.0}
 
 
 @pytest.fixture
@@ -103,33 +102,17 @@ def _definitions(folder: Path) -> list[Any]:
     tail = Entity(name="tail", join_keys=["tail"], value_type=ValueType.STRING)
     airport = Entity(name="airport", join_keys=["airport"], value_type=ValueType.INT64)
     carrier = Entity(name="carrier", join_keys=["carrier"], value_type=ValueType.STRING)
+
+    def view(name: str, entities: list[Entity], ttl: timedelta, **types: Any) -> FeatureView:
+        source = FileSource(path=str(folder / f"{name}.parquet"), timestamp_field="event_timestamp")
+        schema = [Field(name=field, dtype=dtype) for field, dtype in types.items()]
+        return FeatureView(name=name, entities=entities, ttl=ttl, schema=schema, source=source)
+
     views = [
-        FeatureView(
-            name="planes",
-            entities=[tail],
-            ttl=TTL,
-            schema=[
-                Field(name="rating", dtype=Float64),
-                Field(name="seats", dtype=Int64),
-                Field(name="model", dtype=String),
-            ],
-            source=FileSource(path=str(folder / "planes.parquet"), timestamp_field="event_timestamp"),
-        ),
-        FeatureView(
-            name="airports",
-            entities=[airport, carrier],
-            ttl=timedelta(0),
-            schema=[Field(name="delay", dtype=Float32), Field(name="open", dtype=Bool)],
-            source=FileSource(path=str(folder / "airports.parquet"), timestamp_field="event_timestamp"),
-        ),
+        view("planes", [tail], TTL, rating=Float64, seats=Int64, model=String),
+        view("airports", [airport, carrier], timedelta(0), delay=Float32, open=Bool),
     ]
-    listed = FeatureView(
-        name="lists",
-        entities=[tail],
-        ttl=timedelta(0),
-        schema=[Field(name="history", dtype=Array(Float64))],
-        source=FileSource(path=str(folder / "lists.parquet"), timestamp_field="event_timestamp"),
-    )
+    listed = view("lists", [tail], timedelta(0), history=Array(Float64))
     renamed = views[0].with_name("renamed").with_join_key_map({"tail": "other_tail"})
     services = [
         FeatureService(name="small", features=[*views]),
@@ -142,8 +125,15 @@ def _definitions(folder: Path) -> list[Any]:
 @pytest.fixture(scope="session")
 def sqlite_repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sqlite-repo")
-    create_repo(folder, {"type": "sqlite", "path": "online_store.db"})
+    create_repo(folder, SQLITE)
     return folder
+
+
+@pytest.fixture
+def own_sqlite_repo(tmp_path: Path) -> Path:
+    """For a test that changes it."""
+    create_repo(tmp_path / "feast", SQLITE)
+    return tmp_path / "feast"
 
 
 @pytest.fixture

@@ -11,17 +11,14 @@ import pytest
 from typer.testing import CliRunner
 
 from headrace.cli.main import app
-from headrace.hop.testing import served
-from services.features.wiring import SERVICE
 from tests.agreed import with_yes
-from tests.services.features.calling import get
-from tests.services.features.conftest import NOW, PATIENT, create_repo
+from tests.services.features.calling import get, serving
+from tests.services.features.conftest import NOW
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Path:
-    create_repo(tmp_path / "feast", {"type": "sqlite", "path": "online_store.db"})
-    return tmp_path
+def home(own_sqlite_repo: Path) -> Path:
+    return own_sqlite_repo.parent
 
 
 def run(*words: object) -> tuple[int, str]:
@@ -41,7 +38,7 @@ async def test_pushed_rows_are_served_and_older_ones_left_out(home: Path, now: o
     )
     code, text = run("push", "planes", rows, "--home", home)
     assert (code, text) == (0, "2 rows written into planes, 2 left out: there were newer ones\n")
-    async with served(SERVICE, {"repo": home / "feast", **PATIENT}) as harness:
+    async with serving(home / "feast") as harness:
         found = await get(harness, {"tail": ["p1", "new", "p2"], "airport": [1] * 3, "carrier": ["UA"] * 3})
     assert found.values["seats"] == [7, 8, 102]
     assert found.values["rating"] == [None, None, 2 / 7]

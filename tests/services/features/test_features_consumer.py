@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import time
-from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,35 +12,34 @@ from typing import Any
 import pytest
 from redis import asyncio as client_of
 
-from headrace.hop.testing import served
-from services.features.wiring import SERVICE
+from headrace.hop.testing import Harness
 from tests.redis_server import RedisServer
-from tests.services.features.calling import ask_columns, entity_column
-from tests.services.features.conftest import NOW, PATIENT, create_repo
+from tests.services.features.calling import Features, get, serving
+from tests.services.features.conftest import NOW
+from tests.services.waiting import until
 
-KEYS = [entity_column("airport", [1]), entity_column("carrier", ["UA"])]
+STREAM, REJECTED = "headrace:features", "headrace:features:rejected"
+TIME = "event_timestamp"
+PLANE: dict[str, Any] = {"seats": 3, "rating": 0.5, "model": "m"}
 
 
-def event(tail: str, seats: int, age_s: float) -> dict[str | bytes, str]:
+def pushed(tail: str, seats: int, age_s: float, **changes: Any) -> dict[str, str]:
+    """An event of a plane."""
     moment = (NOW - timedelta(seconds=age_s)).isoformat()
-    row = {"tail": tail, "rating": 0.5, "seats": seats, "model": "pushed", "event_timestamp": moment}
+    row = {"tail": tail, "rating": 0.5, "seats": seats, "model": "pushed", TIME: moment, **changes}
     return {"view": "planes", "row": json.dumps(row)}
 
 
-async def until(true: Callable[[], Awaitable[bool]]) -> None:
-    deadline = time.monotonic() + 30
-    while not await true():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.05)
+async def add(client: client_of.Redis, fields: dict[str, str]) -> Any:
+    return await client.xadd(STREAM, fields)  # type: ignore[arg-type]  # str keys are fine
 
 
-@pytest.fixture
-def sqlite_copy(tmp_path: Path) -> Path:
-    create_repo(tmp_path / "sqlite-copy", {"type": "sqlite", "path": "online_store.db"})
-    return tmp_path / "sqlite-copy"
+async def ask(harness: Harness, tails: list[str]) -> Features:
+    count = len(tails)
+    return await get(harness, {"tail": tails, "airport": [1] * count, "carrier": ["UA"] * count})
 
 
-@pytest.mark.parametrize("kind", ["sqlite_copy", "redis_repo"])
+@pytest.mark.parametrize("kind", ["own_sqlite_repo", "redis_repo"])
 async def test_the_newest_event_wins_in_whatever_order_they_come(
     request: pytest.FixtureRequest, redis: RedisServer, now: datetime, kind: str
 ) -> None:
@@ -52,21 +49,20 @@ async def test_the_newest_event_wins_in_whatever_order_they_come(
     stream = {"url": f"redis://127.0.0.1:{redis.port}", "batch": 7}
     async with (
         client_of.Redis(port=redis.port) as client,
-        served(SERVICE, {"repo": repo, "store_timeout_s": 2.0, "stream": stream}) as harness,
+        serving(repo, store_timeout_s=2.0, stream=stream) as harness,
     ):
         for tail, age in events:
-            await client.xadd("headrace:features", event(tail, 1000 - age, age))  # type: ignore[arg-type]  # str keys are fine
+            await add(client, pushed(tail, 1000 - age, age))
         # Older than what is there from the start.
-        last = await client.xadd("headrace:features", event("p1", 1, 3600))  # type: ignore[arg-type]  # as above
+        last = await add(client, pushed("p1", 1, 3600))
 
         async def done() -> bool:
-            groups = await client.xinfo_groups("headrace:features")
+            groups = await client.xinfo_groups(STREAM)
             return bool(groups) and groups[0]["pending"] == 0 and groups[0]["last-delivered-id"] == last
 
         await until(done)
-        tails = entity_column("tail", [f"new{i}" for i in range(10)] + ["p1"])
-        rest = [entity_column("airport", [1] * 11), entity_column("carrier", ["UA"] * 11)]
-        found = await ask_columns(harness, [tails, *rest])
+        tails = [f"new{i}" for i in range(10)] + ["p1"]
+        found = await ask(harness, tails)
     assert found.values["seats"] == [1000] * 10 + [101]
     assert found.ages_s("planes")[:10] == [0.0] * 10
 
@@ -81,38 +77,31 @@ async def test_what_can_not_be_written_is_set_aside_with_the_reason(
         {"view": "planes", "row": "[]"},
         {"view": "nothing", "row": "{}"},
         {"view": "planes", "row": '{"tail": "x"}'},
-        {
-            "view": "planes",
-            "row": json.dumps(json.loads(event("y", 1, 0)["row"]) | {"event_timestamp": "soon"}),
-        },
+        pushed("y", 1, 0, event_timestamp="soon"),
     ]
     async with (
         client_of.Redis(port=redis.port, decode_responses=True) as client,
-        served(SERVICE, {"repo": redis_repo, "stream": stream, **PATIENT}) as harness,
+        serving(redis_repo, stream=stream) as harness,
     ):
-        for fields in [bad[0], bad[1], event("good", 7, 0), *bad[2:]]:
-            await client.xadd("headrace:features", fields)  # type: ignore[arg-type]  # as above
+        for fields in [bad[0], bad[1], pushed("good", 7, 0), *bad[2:]]:
+            await add(client, fields)
 
-        async def done() -> bool:
-            return bool(await client.xlen("headrace:features:rejected") == len(bad))
+        async def all_rejected() -> bool:
+            return bool(await client.xlen(REJECTED) == len(bad))
 
-        await until(done)
-        rejected = await client.xrange("headrace:features:rejected")
-        found = await ask_columns(harness, [entity_column("tail", ["good"]), *KEYS])
-    assert found.values["seats"] == [7]
+        await until(all_rejected)
+        rejected = await client.xrange(REJECTED)
+        assert (await ask(harness, ["good"])).values["seats"] == [7]
     assert all(fields["why"] for _, fields in rejected)
 
 
 @pytest.mark.parametrize(
     ("row", "why"),
     [
-        ({"tail": "x"}, "event_timestamp"),
-        ({"seats": 3, "rating": 0.5, "model": "m", "event_timestamp": 1.0}, "need tail"),
-        ({"tail": None, "seats": 3, "rating": 0.5, "model": "m", "event_timestamp": 1.0}, "null in tail"),
-        (
-            {"tail": "x", "seats": 3, "rating": 0.5, "model": "m", "event_timestamp": None},
-            "null in event_timestamp",
-        ),
+        ({"tail": "x"}, TIME),
+        ({**PLANE, TIME: 1.0}, "need tail"),
+        ({**PLANE, "tail": None, TIME: 1.0}, "null in tail"),
+        ({**PLANE, "tail": "x", TIME: None}, f"null in {TIME}"),
     ],
 )
 async def test_an_event_that_lacks_something_is_set_aside_also_beside_good_ones(
@@ -122,37 +111,29 @@ async def test_an_event_that_lacks_something_is_set_aside_also_beside_good_ones(
     stream = {"url": f"redis://127.0.0.1:{redis.port}"}
     async with client_of.Redis(port=redis.port, decode_responses=True) as client:
         # Before the service starts, so that it reads them at once.
-        await client.xadd("headrace:features", event("good", 7, 0))  # type: ignore[arg-type]  # as above
-        await client.xadd("headrace:features", {"view": "planes", "row": json.dumps(row)})
-        async with served(SERVICE, {"repo": redis_repo, "stream": stream, **PATIENT}) as harness:
+        await add(client, pushed("good", 7, 0))
+        await add(client, {"view": "planes", "row": json.dumps(row)})
+        async with serving(redis_repo, stream=stream) as harness:
+            await until(lambda: client.xlen(REJECTED))
+            [(_, fields)] = await client.xrange(REJECTED)
 
-            async def done() -> bool:
-                return bool(await client.xlen("headrace:features:rejected"))
+            async def written() -> bool:
+                return (await ask(harness, ["good"])).values["seats"] == [7]
 
-            await until(done)
-            [(_, fields)] = await client.xrange("headrace:features:rejected")
-
-            async def there() -> bool:
-                found = await ask_columns(harness, [entity_column("tail", ["good"]), *KEYS])
-                return found.values["seats"] == [7]
-
-            await until(there)
+            await until(written)
     assert why in fields["why"]
 
 
-async def test_it_goes_on_after_the_server_was_away(
-    redis: RedisServer, redis_repo: Path, now: datetime
-) -> None:
+async def test_it_goes_on_after_a_server_restart(redis: RedisServer, redis_repo: Path, now: datetime) -> None:
     stream = {"url": f"redis://127.0.0.1:{redis.port}"}
-    async with served(SERVICE, {"repo": redis_repo, "stream": stream, **PATIENT}) as harness:
+    async with serving(redis_repo, stream=stream) as harness:
         redis.kill()
         await asyncio.sleep(0.3)
         redis.start()
         async with client_of.Redis(port=redis.port) as client:
-            await client.xadd("headrace:features", event("late", 9, 0))  # type: ignore[arg-type]  # as above
+            await add(client, pushed("late", 9, 0))
 
-        async def there() -> bool:
-            found = await ask_columns(harness, [entity_column("tail", ["late"]), *KEYS])
-            return found.values["seats"] == [9]
+        async def written() -> bool:
+            return (await ask(harness, ["late"])).values["seats"] == [9]
 
-        await until(there)
+        await until(written)

@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 from feast import FeatureStore
-from prometheus_client import generate_latest
 
-from headrace.hop.testing import Harness, served
-from services.features.wiring import SERVICE
+from headrace.hop.testing import Harness
 from tests.redis_server import RedisServer
-from tests.services.features.calling import get
-from tests.services.features.conftest import PATIENT, create_repo, planes
+from tests.services.features.calling import get, metrics_of, serving
+from tests.services.features.conftest import planes
 
 KEYS: dict[str, Sequence[object]] = {"tail": ["p1"], "airport": [1], "carrier": ["UA"]}
 
 
 def looked_up(harness: Harness) -> dict[str, float]:
     """EntityKeys so far, by where their rows came from."""
-    lines = generate_latest(harness.runtime.telemetry.registry).decode().splitlines()
-    found = [
-        line.split('headrace_features_keys_total{from="')[1].split('"} ')
-        for line in lines
-        if "keys_total{" in line
-    ]
+    found = re.findall(r'headrace_features_keys_total\{from="(\w+)"\} (\S+)', metrics_of(harness))
     return {origin: float(count) for origin, count in found}
 
 
@@ -38,18 +32,12 @@ def write(repo: Path, seats: int, later: timedelta) -> None:
     FeatureStore(repo_path=str(repo)).write_to_online_store("planes", frame)
 
 
-@pytest.fixture
-def own_sqlite_repo(tmp_path: Path) -> Path:
-    create_repo(tmp_path / "repo", {"type": "sqlite", "path": "online_store.db"})
-    return tmp_path / "repo"
-
-
 @pytest.mark.parametrize("kind", ["own_sqlite_repo", "redis_repo"])
 async def test_a_write_is_seen_at_once_and_only_by_those_it_concerns(
     request: pytest.FixtureRequest, now: datetime, kind: str
 ) -> None:
     repo: Path = request.getfixturevalue(kind)
-    async with served(SERVICE, {"repo": repo, "cache_s": 1000, **PATIENT}) as harness:
+    async with serving(repo, cache_s=1000) as harness:
         for _ in range(3):
             assert (await get(harness, KEYS)).values["seats"] == [101]
         assert looked_up(harness) == {"store": 2, "memory": 4, "flight": 0}
@@ -67,7 +55,7 @@ async def test_what_is_current_is_still_held_to_its_time_to_live(
 ) -> None:
     moment = [now]
     monkeypatch.setattr("services.features.wiring.WALL", lambda: moment[0].timestamp())
-    async with served(SERVICE, {"repo": own_sqlite_repo, "cache_s": 1000, **PATIENT}) as harness:
+    async with serving(own_sqlite_repo, cache_s=1000) as harness:
         assert (await get(harness, KEYS)).sources("planes") == ["PRESENT"]
         moment[0] += timedelta(hours=6)
         assert (await get(harness, KEYS)).sources("planes") == ["OUTSIDE_MAX_AGE"]
@@ -83,14 +71,14 @@ async def test_a_store_that_does_not_tell_is_asked_each_time_unless_allowed(
         configuration.read_text().replace(f":{redis.port}", f":{redis.port},single_connection_client=false")
     )
     for blind_s, asked in ((0, 4), (1000, 2)):
-        async with served(SERVICE, {"repo": redis_repo, "blind_cache_s": blind_s, **PATIENT}) as harness:
+        async with serving(redis_repo, blind_cache_s=blind_s) as harness:
             for _ in range(2):
                 assert (await get(harness, KEYS)).values["seats"] == [101]
             assert looked_up(harness)["store"] == asked
 
 
 async def test_calls_at_once_for_one_entity_read_it_once(redis_repo: Path, now: datetime) -> None:
-    async with served(SERVICE, {"repo": redis_repo, "cache_s": 0, **PATIENT}) as harness:
+    async with serving(redis_repo, cache_s=0) as harness:
         await get(harness, KEYS)
         before = looked_up(harness)["store"]
         replies = await asyncio.gather(*[get(harness, KEYS) for _ in range(30)])

@@ -8,15 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prometheus_client import generate_latest
 
 from headrace.api.features.v1 import features_pb2 as pb
 from headrace.columns import Column
 from headrace.hop.errors import Code, Fault
-from headrace.hop.testing import served
-from services.features.wiring import SERVICE
-from tests.services.features.calling import ask_columns, entity_column
-from tests.services.features.conftest import NOW, PATIENT, write_config
+from tests.services.features.calling import ask_columns, entity_column, metrics_of, serving
+from tests.services.features.conftest import NOW, write_config
 from tests.services.features.test_features_feast_clients import feast_client
 
 with warnings.catch_warnings():
@@ -98,10 +95,8 @@ COLUMNS = [
 
 
 @pytest.mark.parametrize("service", ["python", "pandas"])
-async def test_features_are_made_of_stored_ones_and_of_the_request(
-    repo: Path, now: datetime, service: str
-) -> None:
-    async with served(SERVICE, {"repo": repo, "store_timeout_s": 5.0}) as harness:
+async def test_features_come_of_stored_ones_and_the_request(repo: Path, now: datetime, service: str) -> None:
+    async with serving(repo, store_timeout_s=5.0) as harness:
         found = await ask_columns(harness, COLUMNS, service)
     view = f"in_{service}"
     # b is older than its time to live.
@@ -125,7 +120,7 @@ async def test_a_rule_holds_an_on_demand_view_to_the_age_of_what_it_is_made_of(
     repo: Path, now: datetime, max_age_s: int, stale_s: int, source: str, total: float | None
 ) -> None:
     rule = pb.ViewRule(view="in_python", max_age_us=max_age_s * 1_000_000, stale_us=stale_s * 1_000_000)
-    async with served(SERVICE, {"repo": repo, **PATIENT}) as harness:
+    async with serving(repo) as harness:
         found = await ask_columns(harness, COLUMNS, "python", rules=[rule])
     # a is an hour old, c has no age, nobody is not there, b is older than its time to live.
     assert found.sources("in_python") == [source, "PRESENT", "NOT_FOUND", "OUTSIDE_MAX_AGE"]
@@ -134,18 +129,18 @@ async def test_a_rule_holds_an_on_demand_view_to_the_age_of_what_it_is_made_of(
 
 
 async def test_a_row_that_a_function_fails_for_fails_no_other(repo: Path, now: datetime) -> None:
-    async with served(SERVICE, {"repo": repo, **PATIENT}) as harness:
+    async with serving(repo) as harness:
         counts = Column.of("count", np.array([3, -1, 5, 6]))
         shops = entity_column("shop", ["a", "a", "a", "a"])
         found = await ask_columns(harness, [shops, counts, COLUMNS[2]], "python")
-        text = generate_latest(harness.runtime.telemetry.registry).decode()
+        text = metrics_of(harness)
     assert found.values["total"] == [30.0, None, 50.0, 60.0]
     assert found.sources("in_python") == ["PRESENT", "DEFAULT", "PRESENT", "PRESENT"]
     assert 'headrace_features_underived_rows_total{view="in_python"} 1.0' in text
 
 
 async def test_what_the_request_has_to_bring_is_named(repo: Path, now: datetime) -> None:
-    async with served(SERVICE, {"repo": repo, **PATIENT}) as harness:
+    async with serving(repo) as harness:
         for columns in (COLUMNS[:2], [*COLUMNS[:2], Column.of("note", np.zeros(4))]):
             with pytest.raises(Fault) as refused:
                 await ask_columns(harness, columns, "python")
@@ -154,7 +149,7 @@ async def test_what_the_request_has_to_bring_is_named(repo: Path, now: datetime)
 
 
 async def test_feasts_clients_get_them_too(repo: Path, now: datetime) -> None:
-    async with served(SERVICE, {"repo": repo, **PATIENT}) as harness, feast_client(harness.target) as ask:
+    async with serving(repo) as harness, feast_client(harness.target) as ask:
         entities = {"shop": ["a", "nobody"]}
         context = {"count": [2, 2], "note": ["x", "y"]}
         found = await ask(
@@ -168,9 +163,9 @@ async def test_feasts_clients_get_them_too(repo: Path, now: datetime) -> None:
 
 
 async def test_what_only_feast_can_read_is_read_by_feast_and_counted(repo: Path, now: datetime) -> None:
-    async with served(SERVICE, {"repo": repo, "store_timeout_s": 5.0}) as harness:
+    async with serving(repo, store_timeout_s=5.0) as harness:
         found = await ask_columns(harness, COLUMNS[:1], "keyless")
-        text = generate_latest(harness.runtime.telemetry.registry).decode()
+        text = metrics_of(harness)
     assert found.values["rain"] == [0.25] * 4
     assert found.values["stock"] == [1, 3, None, None]
     assert found.sources("shops") == ["PRESENT", "PRESENT", "NOT_FOUND", "OUTSIDE_MAX_AGE"]

@@ -10,12 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prometheus_client import generate_latest
 
 from headrace.hop.call import unary
-from headrace.hop.testing import served
-from services.features.wiring import SERVICE
-from tests.services.features.calling import get
+from tests.services.features.calling import SQLITE, get, metrics_of, serving
 from tests.services.features.conftest import NOW, write_config
 
 with warnings.catch_warnings():
@@ -118,7 +115,7 @@ def cells(reply: pb.GetOnlineFeaturesResponse) -> dict[str, list[tuple[bytes, in
 async def test_every_cell_of_a_hundred_thousand_is_feasts(
     request: pytest.FixtureRequest, tmp_path: Path, now: datetime, kind: str
 ) -> None:
-    online: dict[str, object] = {"type": "sqlite", "path": "online_store.db"}
+    online = SQLITE
     if kind == "redis":
         port = request.getfixturevalue("redis").port
         online = {"type": "redis", "connection_string": f"127.0.0.1:{port}"}
@@ -126,7 +123,7 @@ async def test_every_cell_of_a_hundred_thousand_is_feasts(
     service = store.get_feature_service("all")
     dice = random.Random(5)
     compared, mismatches, values = 0, [], 0
-    async with served(SERVICE, {"repo": tmp_path / "repo", "store_timeout_s": 5.0, "cache_s": 0}) as harness:
+    async with serving(tmp_path / "repo", store_timeout_s=5.0, cache_s=0) as harness:
         ask = harness.client().unary(ASK)
         while compared < CELLS:
             entities: dict[str, list[Any]] = {
@@ -146,7 +143,7 @@ async def test_every_cell_of_a_hundred_thousand_is_feasts(
                 mismatches += [(name, a, b) for a, b in zip(stock[name], ours[name], strict=True) if a != b]
                 compared += len(stock[name])
                 values += sum(bool(value) for value, _, _ in ours[name])
-        metrics = generate_latest(harness.runtime.telemetry.registry).decode()
+        metrics = metrics_of(harness)
     assert mismatches[:5] == []
     assert values > compared / 2
     assert "headrace_features_stock_reads_total 0.0" in metrics
@@ -167,7 +164,7 @@ async def test_every_cell_of_columns_is_what_feast_says(
     store = FeatureStore(repo_path=str(repo))
     rows = [{name: values[i] for name, values in entities.items()} for i in range(ROWS)]
     stock = store.get_online_features(features=store.get_feature_service("small"), entity_rows=rows).to_dict()
-    async with served(SERVICE, {"repo": repo, "store_timeout_s": 5.0}) as harness:
+    async with serving(repo, store_timeout_s=5.0) as harness:
         ours = await get(harness, entities)
     features = ["rating", "seats", "model", "delay", "open"]
     mismatches = [(f, i) for f in features for i in range(ROWS) if stock[f][i] != ours.values[f][i]]

@@ -11,10 +11,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from headrace.hop.testing import served
-from services.features.wiring import SERVICE
 from tests.redis_server import RedisServer
-from tests.services.features.conftest import NOW, PATIENT
+from tests.services.features.calling import serving
+from tests.services.features.conftest import NOW
 
 CLIENT = Path(__file__).with_name("feast_client.py")
 KeyQuery = Callable[..., Awaitable[dict[str, Any]]]
@@ -48,7 +47,7 @@ ENTITIES: dict[str, list[Any]] = {
 
 async def test_values_statuses_and_times(sqlite_repo: Path, now: datetime) -> None:
     async with (
-        served(SERVICE, {"repo": sqlite_repo, **PATIENT}) as harness,
+        serving(sqlite_repo) as harness,
         feast_client(harness.target) as ask,
     ):
         found = await ask(feature_service="small", entities=ENTITIES)
@@ -83,12 +82,10 @@ async def test_values_statuses_and_times(sqlite_repo: Path, now: datetime) -> No
     assert (unkeyed["code"], uneven["code"], mistyped["code"]) == ("INVALID_ARGUMENT",) * 3
 
 
-async def test_what_an_outage_leaves_is_never_called_present(
-    redis: RedisServer, redis_repo: Path, now: datetime
-) -> None:
+async def test_an_outage_leaves_nothing_present(redis: RedisServer, redis_repo: Path, now: datetime) -> None:
     entities: dict[str, list[Any]] = {"tail": ["p1", "p2"], "airport": [1, 1], "carrier": ["UA", "UA"]}
     async with (
-        served(SERVICE, {"repo": redis_repo, **PATIENT}) as harness,
+        serving(redis_repo) as harness,
         feast_client(harness.target) as ask,
     ):
         first = {name: values[:1] for name, values in entities.items()}

@@ -8,18 +8,14 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from prometheus_client import generate_latest
 
 from headrace.api.features.v1 import features_pb2 as pb
 from headrace.hop.errors import Code, Fault
-from headrace.hop.testing import served
 from services.features.freshness.freshness import FoundRows, FreshnessRule, Source, assess
 from services.features.plan.entity_keys import EntityKeys
 from services.features.plan.plan import Feature, ViewPlan
-from services.features.wiring import SERVICE
 from tests.redis_server import RedisServer
-from tests.services.features.calling import ask_columns, entity_column
-from tests.services.features.conftest import PATIENT
+from tests.services.features.calling import ask_columns, entity_column, metrics_of, serving
 
 # Of 60, 240 and 660 seconds.
 COLUMNS = [
@@ -31,7 +27,7 @@ RULES = [pb.ViewRule(view="planes", max_age_us=100_000_000, stale_us=500_000_000
 
 
 async def test_values_are_stale_for_a_time_and_then_none(sqlite_repo: Path, now: datetime) -> None:
-    async with served(SERVICE, {"repo": sqlite_repo, **PATIENT}) as harness:
+    async with serving(sqlite_repo) as harness:
         found = await ask_columns(harness, COLUMNS, rules=RULES)
     assert found.sources("planes") == ["PRESENT", "STALE", "OUTSIDE_MAX_AGE", "OUTSIDE_MAX_AGE"]
     assert found.values["seats"] == [101, 104, None, None]
@@ -39,10 +35,8 @@ async def test_values_are_stale_for_a_time_and_then_none(sqlite_repo: Path, now:
     assert found.sources("airports") == ["PRESENT"] * 4
 
 
-async def test_an_outage_does_not_make_values_younger(
-    redis: RedisServer, redis_repo: Path, now: datetime
-) -> None:
-    async with served(SERVICE, {"repo": redis_repo, **PATIENT}) as harness:
+async def test_an_outage_makes_no_value_younger(redis: RedisServer, redis_repo: Path, now: datetime) -> None:
+    async with serving(redis_repo) as harness:
         await ask_columns(harness, COLUMNS)
         redis.kill()
         found = await ask_columns(harness, COLUMNS, rules=RULES)
@@ -54,7 +48,7 @@ async def test_an_outage_does_not_make_values_younger(
 async def test_a_rule_for_nothing_or_a_second_one_is_refused(
     sqlite_repo: Path, now: datetime, rules: list[pb.ViewRule]
 ) -> None:
-    async with served(SERVICE, {"repo": sqlite_repo, **PATIENT}) as harness:
+    async with serving(sqlite_repo) as harness:
         with pytest.raises(Fault) as refused:
             await ask_columns(harness, COLUMNS, rules=rules)
     assert refused.value.code == Code.INVALID_ARGUMENT
@@ -65,9 +59,9 @@ async def test_times_in_the_future_are_of_no_age_and_told(
 ) -> None:
     behind = now - timedelta(minutes=3)
     monkeypatch.setattr("services.features.wiring.WALL", behind.timestamp)
-    async with served(SERVICE, {"repo": sqlite_repo, **PATIENT}) as harness:
+    async with serving(sqlite_repo) as harness:
         found = await ask_columns(harness, COLUMNS)
-        text = generate_latest(harness.runtime.telemetry.registry).decode()
+        text = metrics_of(harness)
     assert found.sources("planes") == ["PRESENT"] * 4
     assert found.ages_s("planes")[:2] == [0.0, 60.0]
     assert 'headrace_features_ahead_seconds{view="planes"} 120.0' in text

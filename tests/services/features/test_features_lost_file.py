@@ -13,10 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from headrace.hop.testing import Harness, served
-from services.features.wiring import SERVICE
-from tests.services.features.calling import get
-from tests.services.features.conftest import PATIENT, create_repo
+from headrace.hop.testing import Harness
+from tests.services.features.calling import get, serving
 from tests.services.features.test_features_outage import BREAKER, KNOWN, UNSEEN, eventually
 
 
@@ -51,12 +49,11 @@ def of_other_types(path: Path) -> None:
 
 @pytest.mark.parametrize("fault", [delete, empty, cut_off, overwrite, replace_by_folder, of_other_types])
 async def test_a_lost_file_leaves_last_known_values_then_defaults_and_recovers(
-    tmp_path: Path, now: datetime, fault: Callable[[Path], None]
+    own_sqlite_repo: Path, now: datetime, fault: Callable[[Path], None]
 ) -> None:
-    create_repo(tmp_path, {"type": "sqlite", "path": "online_store.db"})
-    path, copy = tmp_path / "online_store.db", tmp_path / "copy.db"
+    path, copy = own_sqlite_repo / "online_store.db", own_sqlite_repo / "copy.db"
     shutil.copy(path, copy)
-    async with served(SERVICE, {"repo": tmp_path, "breaker": BREAKER, **PATIENT}) as harness:
+    async with serving(own_sqlite_repo, breaker=BREAKER) as harness:
         before = await get(harness, KNOWN)
         assert before.sources("planes") == ["PRESENT", "PRESENT"]
         fault(path)

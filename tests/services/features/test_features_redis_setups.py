@@ -5,28 +5,28 @@ from __future__ import annotations
 import asyncio
 import socket
 import subprocess
-import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from headrace.hop.testing import served
-from services.features.wiring import SERVICE
 from tests.children import ends_with_tests
 from tests.ports import free_port
 from tests.redis_server import VALKEY, RedisServer
-from tests.services.features.calling import Features, get
+from tests.services.features.calling import Features, get, serving
 from tests.services.features.conftest import create_repo
+from tests.services.features.test_features_outage import eventually
+from tests.services.waiting import until
 
 KEYS: dict[str, Sequence[object]] = {"tail": ["p1", "nobody"], "airport": [1, 1], "carrier": ["UA", "UA"]}
 BREAKER = {"min_calls": 2, "open_s": 0.05, "max_open_s": 0.2, "probes": 1}
 
 
-async def read(repo: Path, **settings: object) -> Features:
-    async with served(SERVICE, {"repo": repo, "store_timeout_s": 5.0, **settings}) as harness:
+async def read(repo: Path, **settings: Any) -> Features:
+    async with serving(repo, store_timeout_s=5.0, **settings) as harness:
         return await get(harness, KEYS)
 
 
@@ -79,10 +79,7 @@ async def test_a_cluster(tmp_path: Path, redis_with: Callable[..., RedisServer],
         "--cluster-enabled", "yes", "--cluster-port", free_port(), "--cluster-announce-ip", "127.0.0.1"
     )
     server.command("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
-    deadline = time.monotonic() + 60
-    while "cluster_state:ok" not in server.command("CLUSTER", "INFO"):
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.05)
+    await until(lambda: "cluster_state:ok" in server.command("CLUSTER", "INFO"))
     place = {"connection_string": f"127.0.0.1:{server.port}", "redis_type": "redis_cluster"}
     create_repo(tmp_path / "repo", {"type": "redis", **place})
     check(await read(tmp_path / "repo"))
@@ -118,14 +115,9 @@ async def test_sentinel_tells_where_the_master_is_and_where_the_next_one(
     port = free_port()
     with sentinel(tmp_path, port, watched=master.port):
         await until(lambda: said(port, "sentinel", "master", "ours", expected="num-slaves\r\n$1\r\n1"))
-        place = {
-            "connection_string": f"127.0.0.1:{port}",
-            "redis_type": "redis_sentinel",
-            "sentinel_master": "ours",
-        }
-        create_repo(tmp_path / "repo", {"type": "redis", **place})
-        settings = {"repo": tmp_path / "repo", "store_timeout_s": 1.0, "breaker": BREAKER}
-        async with served(SERVICE, settings) as harness:
+        place = {"redis_type": "redis_sentinel", "sentinel_master": "ours"}
+        create_repo(tmp_path / "repo", {"type": "redis", "connection_string": f"127.0.0.1:{port}", **place})
+        async with serving(tmp_path / "repo", store_timeout_s=1.0, breaker=BREAKER) as harness:
             check(await get(harness, KEYS))
             master.kill()
             sources = (await get(harness, KEYS)).sources("planes")
@@ -133,11 +125,7 @@ async def test_sentinel_tells_where_the_master_is_and_where_the_next_one(
                 "what the next master has is not known before there is one"
             )
             await until(lambda: said(replica.port, "role", expected="master"))
-            deadline = time.monotonic() + 60
-            while (found := await get(harness, KEYS)).sources("planes") != ["PRESENT", "NOT_FOUND"]:
-                assert time.monotonic() < deadline
-                await asyncio.sleep(0.05)
-            check(found)
+            check(await eventually(lambda: get(harness, KEYS), ["PRESENT", "NOT_FOUND"]))
 
 
 def said(port: int, *words: str, expected: str) -> bool:
@@ -145,13 +133,6 @@ def said(port: int, *words: str, expected: str) -> bool:
         connection.sendall(" ".join(words).encode() + b"\r\n")
         return expected in connection.recv(65536).decode()
     return False
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.05)
 
 
 @asynccontextmanager
@@ -179,8 +160,7 @@ async def speaking(port: int, answer: bytes) -> AsyncIterator[None]:
 async def test_garbage_is_an_outage_and_nothing_else(
     redis: RedisServer, redis_repo: Path, now: datetime, answer: bytes
 ) -> None:
-    settings = {"repo": redis_repo, "store_timeout_s": 0.1, "cache_s": 0, "breaker": BREAKER}
-    async with served(SERVICE, settings) as harness:
+    async with serving(redis_repo, store_timeout_s=0.1, cache_s=0, breaker=BREAKER) as harness:
         assert (await get(harness, KEYS)).sources("planes") == ["PRESENT", "NOT_FOUND"]
         redis.kill()
         async with speaking(redis.port, answer):
@@ -188,7 +168,4 @@ async def test_garbage_is_an_outage_and_nothing_else(
                 assert (await get(harness, KEYS)).sources("planes") == ["STALE", "DEFAULT"]
                 await asyncio.sleep(0.02)
         redis.start()
-        deadline = time.monotonic() + 60
-        while (await get(harness, KEYS)).sources("planes") != ["PRESENT", "NOT_FOUND"]:
-            assert time.monotonic() < deadline
-            await asyncio.sleep(0.02)
+        await eventually(lambda: get(harness, KEYS), ["PRESENT", "NOT_FOUND"])

@@ -17,6 +17,7 @@ from services.features.feast.repository import Repository, read_repository
 from services.features.plan.plan import RegistryPlans
 from services.features.stores.online_store import StoreError
 from services.features.stores.registry import open_feast
+from tests.services.features.calling import SQLITE
 from tests.services.features.conftest import create_repo
 
 from feast import FeatureStore  # isort: skip
@@ -27,7 +28,6 @@ from feast.infra.online_stores.sqlite import SqliteOnlineStore  # isort: skip
 from feast.repo_config import load_repo_config  # isort: skip
 from feast.types import PrimitiveFeastType  # isort: skip
 
-SQLITE: dict[str, object] = {"type": "sqlite", "path": "online_store.db"}
 # Plans a repository, says which heavy packages that loaded, and then loads Feast, which must still work.
 ALONE = """
 import sys
@@ -40,39 +40,22 @@ print(*[name for name in ("feast", "pandas", "pyarrow", "dask") if name in sys.m
 from feast import FeatureStore
 print(*sorted(one.name for one in FeatureStore(sys.argv[1]).list_feature_services()))
 """
+
+
+def redis(address: str, **more: str) -> dict[str, Any]:
+    return {"registry": "r.db", "online_store": {"type": "redis", "connection_string": address, **more}}
+
+
 YAMLS: dict[str, dict[str, Any]] = {
-    "whole": {
-        "registry": {"path": "registry.db", "cache_ttl_seconds": 0},
-        "online_store": {"type": "sqlite", "path": "store.db"},
-    },
+    "whole": {"registry": {"path": "registry.db", "cache_ttl_seconds": 0}, "online_store": SQLITE},
     "path only": {"registry": "elsewhere/registry.db", "online_store": {"type": "sqlite"}},
-    "absolute": {
-        "registry": "/srv/registry.db",
-        "online_store": {"type": "sqlite", "path": "/srv/online.db"},
-    },
+    "absolute": {"registry": "/srv/r.db", "online_store": {"type": "sqlite", "path": "/srv/online.db"}},
     "defaults": {"registry": "r.db"},
     "type only": {"registry": "r.db", "online_store": "redis"},
-    "redis": {
-        "registry": "r.db",
-        "online_store": {
-            "type": "redis",
-            "connection_string": "one:6379,two:6380,db=3,ssl=true,password=a=b",
-        },
-    },
-    "sentinel": {
-        "registry": "r.db",
-        "online_store": {
-            "type": "redis",
-            "redis_type": "redis_sentinel",
-            "sentinel_master": "m",
-            "connection_string": "s1:26379",
-        },
-    },
+    "redis": redis("one:6379,two:6380,db=3,ssl=true,password=a=b"),
+    "sentinel": redis("s1:26379", redis_type="redis_sentinel", sentinel_master="m"),
     "versions": {"registry": {"path": "r.db", "enable_online_feature_view_versioning": True}},
-    "variable": {
-        "registry": "r.db",
-        "online_store": {"type": "redis", "connection_string": "${HEADRACE_TEST_REDIS}"},
-    },
+    "variable": redis("${HEADRACE_TEST_REDIS}"),
     "older keys": {"registry": "r.db", "entity_key_serialization_version": 2},
 }
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 import structlog
-from prometheus_client import generate_latest
 
 from headrace.columns import DType
 from headrace.hop.testing import served
@@ -24,7 +23,7 @@ from services.features.warm_up import WarmUp, WarmUpLimits
 from services.features.wiring import SERVICE
 from tests.ports import free_port
 from tests.redis_server import RedisServer
-from tests.services.features.calling import get
+from tests.services.features.calling import get, metrics_of, serving
 
 KEYS: dict[str, Sequence[object]] = {"tail": ["p1"], "airport": [1], "carrier": ["UA"]}
 COLD_REPLIES = 5
@@ -59,16 +58,13 @@ async def cold(target: int) -> AsyncIterator[int]:
             writer.transport.abort()
 
 
-async def test_the_first_caller_does_not_meet_a_cold_store(
-    redis: RedisServer, redis_repo: Path, now: datetime
-) -> None:
+async def test_no_caller_meets_a_cold_store(redis: RedisServer, redis_repo: Path, now: datetime) -> None:
     configuration = redis_repo / "feature_store.yaml"
     async with cold(redis.port) as port:
         configuration.write_text(configuration.read_text().replace(str(redis.port), str(port)))
-        settings = {"repo": redis_repo, "store_timeout_s": 0.2, "warm_up_s": 20.0}
-        async with served(SERVICE, settings) as harness:
+        async with serving(redis_repo, store_timeout_s=0.2, warm_up_s=20.0) as harness:
             found = await get(harness, KEYS)
-            text = generate_latest(harness.runtime.telemetry.registry).decode()
+            text = metrics_of(harness)
     assert found.sources("planes") == ["PRESENT"]
     # What was read ahead is nobody's traffic.
     assert "headrace_features_store_errors_total{" not in text

@@ -13,6 +13,8 @@ import pytest_asyncio
 
 from headrace.hop import testing
 from services.monitoring.wiring import SERVICE as MONITORING
+from tests.libs.state.valkey import Valkey
+from tests.services.ingress import ingress_door
 from tests.services.ingress import released_door as releases
 from tests.services.ingress.ingress_door import OUTCOMES, FakeRouter, Folder, running
 
@@ -34,11 +36,34 @@ async def door(
             yield process.folder
 
 
+@pytest.fixture(scope="module")
+def narrow_router() -> FakeRouter:
+    return FakeRouter()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def narrow(
+    narrow_router: FakeRouter, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Folder]:
+    """A door with a single place."""
+    async with ingress_door.narrow(tmp_path_factory.mktemp("narrow"), narrow_router) as folder:
+        yield folder
+
+
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def releases_door(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[releases.ReleasedDoor]:
     """A door with a store of releases, inside Envoy."""
     async with releases.running(tmp_path_factory.mktemp("releases")) as found:
         yield found
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    """A real Redis for the tests of one file."""
+    made = Valkey(tmp_path_factory.mktemp("redis"))
+    made.start()
+    yield made
+    made.kill()
 
 
 @pytest.fixture

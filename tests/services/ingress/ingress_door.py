@@ -12,7 +12,6 @@ import urllib.request
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,15 +28,14 @@ from headrace.hop.config import ServiceSettings
 from headrace.hop.definition import Definition, Runtime, Service
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.oip import open_inference_pb2 as oip
-from headrace.state import tenants
 from tests.children import ends_with_tests
 from tests.ports import free_ports
+from tests.services.ingress.ingress_keys import PEPPER, Keys, write_tenants
 
 T = TypeVar("T")
 ROOT = Path(__file__).parents[3]
 # The file of the monitoring service, in the door's folder.
 OUTCOMES = "outcomes.sqlite"
-PEPPER = b"0123456789abcdef0123456789abcdef"
 PIPELINE = """
 pipeline: double
 version: 3
@@ -199,21 +197,6 @@ def definition(router: FakeRouter) -> Definition[ServiceSettings]:
 
 
 @dataclass
-class Keys:
-    """Clear text of the keys in the tenants document."""
-
-    demo: str
-    other: str
-    slow: str
-    readonly: str
-    operator: str
-    rowwise: str
-    reporting: str
-    repeating: str
-    budgeted: str
-
-
-@dataclass
 class Folder:
     """Everything on disk that an ingress needs."""
 
@@ -320,33 +303,6 @@ def prepare(
     }
     (path / "ingress.yaml").write_text(yaml.safe_dump(settings))
     return Folder(path, settings, keys)
-
-
-def write_tenants(path: Path) -> Keys:
-    texts: dict[str, str] = {}
-
-    def spec(name: str, **fields: Any) -> tenants.TenantSpec:
-        texts[name], key = tenants.new_key(PEPPER, created=datetime(2026, 1, 1, tzinfo=UTC))
-        return tenants.TenantSpec(keys=(key,), **fields)
-
-    file = tenants.TenantsFile(
-        tenants={
-            "demo": spec("demo", pipelines=("*",), priority=5),
-            "other": spec("other", pipelines=("elsewhere",)),
-            "slow": spec("slow", pipelines=("double",), limits={"rows_per_s": 0.5, "rows_burst": 1}),
-            "readonly": spec("readonly", pipelines=("*",), scopes=("read",)),
-            "operator": spec("operator", scopes=("operate",)),
-            "rowwise": spec("rowwise", pipelines=("*",), limits={"rows_per_s": 0.01, "rows_burst": 10}),
-            # For tests of their own, as a quota that one test used up is missing in another.
-            "reporting": spec(
-                "reporting", pipelines=("double",), limits={"rows_per_s": 0.5, "rows_burst": 1}
-            ),
-            "repeating": spec("repeating", pipelines=("*",), limits={"rows_per_s": 0.5, "rows_burst": 2}),
-            "budgeted": spec("budgeted", pipelines=("*",), limits={"distinct_queries_per_day": 5}),
-        }
-    )
-    tenants.save(path, file)
-    return Keys(**texts)
 
 
 def certificate(path: Path) -> None:

@@ -11,14 +11,7 @@ from headrace.hop.errors import Code, Fault
 from services.ingress.config import Limits
 from services.ingress.protocols.body.bodies import Bodies
 from services.ingress.request_context import RequestContext, begin
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.services.clock import Clock
 
 
 def context(deadline: float = math.inf, **headers: str) -> RequestContext:
@@ -36,7 +29,7 @@ async def never() -> dict[str, object]:
 
 async def test_the_sooner_of_the_callers_deadline_and_our_own_ends_it() -> None:
     for deadline, allowed, says in ((100.2, 0.2, "its deadline"), (math.inf, 30.0, "30 s")):
-        clock = Clock()
+        clock = Clock(100.0)
         bodies = Bodies(Limits(), clock)
         task = asyncio.create_task(bodies.read(never, context(deadline), 1000))
         await asyncio.sleep(0.12)
@@ -49,7 +42,7 @@ async def test_the_sooner_of_the_callers_deadline_and_our_own_ends_it() -> None:
 
 
 async def test_somebody_elses_cancellation_goes_on() -> None:
-    task = asyncio.create_task(Bodies(Limits(), Clock()).read(never, context(), 1000))
+    task = asyncio.create_task(Bodies(Limits(), Clock(100.0)).read(never, context(), 1000))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -57,7 +50,7 @@ async def test_somebody_elses_cancellation_goes_on() -> None:
 
 
 async def test_both_at_once_are_a_cancellation() -> None:
-    clock = Clock()
+    clock = Clock(100.0)
     task = asyncio.create_task(Bodies(Limits(), clock).read(never, context(100.1), 1000))
     await asyncio.sleep(0)
     clock.now += 1
@@ -69,7 +62,7 @@ async def test_both_at_once_are_a_cancellation() -> None:
 
 
 async def test_nothing_stays_behind() -> None:
-    clock, pieces = Clock(), [b"ab", b"cd", b""]
+    clock, pieces = Clock(100.0), [b"ab", b"cd", b""]
     bodies = Bodies(Limits(), clock)
 
     async def receive() -> dict[str, object]:
@@ -91,7 +84,7 @@ async def test_a_body_that_announces_little_too_much_is_read_and_one_of_much_is_
         read += 1
         return {"type": "http.request", "body": b"x" * 50, "more_body": read % 3 != 0}
 
-    bodies = Bodies(Limits(), Clock())
+    bodies = Bodies(Limits(), Clock(100.0))
     for announced, pieces in ((150, 3), (1500, 0)):
         read = 0
         with pytest.raises(Fault) as caught:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from headrace.hop import testing
 from tests.services.ingress.ingress_calls import infer, infer_refused
 from tests.services.ingress.ingress_door import FakeRouter, definition, infer_request, prepare, started
+from tests.services.waiting import until
 
 REQUEST = infer_request([[1, 2]], [1])
 
@@ -29,8 +29,6 @@ async def test_the_last_good_one_is_in_force_over_a_kill(tmp_path: Path, text: s
                     assert "tenants not loaded; the last good ones are in force" in process.log()
                     assert door.sample("headrace_ingress_tenants_broken") == 1
                     tenants.write_bytes(good)
-                    async with asyncio.timeout(60):
-                        while door.sample("headrace_ingress_tenants_broken") != 0:
-                            await asyncio.sleep(0.1)
+                    await until(lambda: door.sample("headrace_ingress_tenants_broken") == 0)
                     await infer(door, REQUEST)
     assert (tmp_path / "kept" / "tenants.yaml").stat().st_mode & 0o777 == 0o600

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ from tests.services.ingress.ingress_door import (
     prepare,
     started,
 )
+from tests.services.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -37,29 +39,35 @@ async def folder(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
         yield prepare(tmp_path, harness.target, mode=request.param)
 
 
-def served(folder: Folder) -> bytes | None:
-    """The certificate that the TLS listener shows; None if it shows none."""
+@contextmanager
+def connected(folder: Folder, mine: config.Tls | None = None) -> Iterator[ssl.SSLSocket]:
+    """A connection to the TLS listener, whose certificate is not checked."""
     host, port = folder.tls.split(":")
-    tls_context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    tls_context.check_hostname, tls_context.verify_mode = False, ssl.CERT_NONE
-    try:
-        with (
-            socket.create_connection((host, int(port)), 5) as raw,
-            tls_context.wrap_socket(raw, server_hostname=host) as tls,
-        ):
-            return tls.getpeercert(binary_form=True)
-    except OSError:
-        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    if mine is not None:
+        context.load_cert_chain(mine.certificate, mine.key)
+    with socket.create_connection((host, int(port)), 5) as raw, context.wrap_socket(raw) as tls:
+        yield tls
+
+
+def served(folder: Folder) -> bytes | None:
+    """The certificate that the TLS listener has; None if it has none."""
+    with suppress(OSError), connected(folder) as tls:
+        return tls.getpeercert(binary_form=True)
+    return None
+
+
+def admitted(folder: Folder, mine: config.Tls | None) -> bool:
+    """Whether the TLS listener answers a caller with this certificate."""
+    with suppress(OSError), connected(folder, mine) as tls:
+        tls.sendall(b"GET /v2/health/ready HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        return tls.recv(64).startswith(b"HTTP/1.1 200")
+    return False
 
 
 def on_disk(folder: Folder) -> bytes:
     return ssl.PEM_cert_to_DER_cert((folder.path / "cert.pem").read_text())
-
-
-async def until_served(folder: Folder, wanted: bytes) -> None:
-    async with asyncio.timeout(60):
-        while await asyncio.to_thread(served, folder) != wanted:
-            await asyncio.sleep(0.1)
 
 
 def replace(folder: Folder, files: config.Tls) -> None:
@@ -72,10 +80,22 @@ def gauge(folder: Folder, name: str, secret: str = "certificate") -> float | Non
     return folder.sample(f'headrace_ingress_certificate_{name}{{secret="{secret}"}}')
 
 
+async def until_served(folder: Folder, wanted: bytes) -> None:
+    async def is_served() -> bool:
+        return await asyncio.to_thread(served, folder) == wanted
+
+    await until(is_served)
+
+
+async def until_gauge(folder: Folder, value: float, *name: str) -> None:
+    async def has_value() -> bool:
+        return await asyncio.to_thread(gauge, folder, *name) == value
+
+    await until(has_value)
+
+
 async def until_refused(folder: Folder, process: DoorProcess, why: str) -> None:
-    async with asyncio.timeout(60):
-        while why not in process.log():
-            await asyncio.sleep(0.1)
+    await until(lambda: why in process.log())
     assert await asyncio.to_thread(gauge, folder, "refused") == 1
 
 
@@ -100,9 +120,7 @@ async def test_a_replaced_certificate_is_served(folder: Folder) -> None:
         await infer(folder, infer_request([[1, 2]], [1]))
         replace(folder, authority.issue("fresh", "localhost", days=(-1, 3)))
         await until_served(folder, on_disk(folder))
-        async with asyncio.timeout(60):
-            while await asyncio.to_thread(gauge, folder, "refused") != 0:
-                await asyncio.sleep(0.1)
+        await until_gauge(folder, 0, "refused")
         ends = x509.load_pem_x509_certificate((folder.path / "cert.pem").read_bytes()).not_valid_after_utc
         assert await asyncio.to_thread(gauge, folder, "end_seconds") == ends.timestamp()
 
@@ -128,45 +146,22 @@ async def test_callers_need_a_certificate_of_the_clients_ca_if_one_is_set(tmp_pa
         (folder.path / "ingress.yaml").write_text(yaml.safe_dump(folder.settings))
         async with started(folder) as process:
             mine, theirs = (a.issue("caller", "caller.test") for a in (first, second))
-            await until_admitted(folder, mine)
+            await until(lambda: asyncio.to_thread(admitted, folder, mine))
             assert not await asyncio.to_thread(admitted, folder, theirs)
             assert not await asyncio.to_thread(admitted, folder, None)
 
             old = mount.tls.ca.read_bytes()
             mount.replace(config.Tls(certificate=mount.tls.certificate, key=mount.tls.key, ca=mine.key))
-            async with asyncio.timeout(60):
-                while await asyncio.to_thread(gauge, folder, "refused", "client_ca") != 1:
-                    await asyncio.sleep(0.1)
+            await until_gauge(folder, 1, "refused", "client_ca")
             assert await asyncio.to_thread(admitted, folder, mine)
             assert "client_ca" in process.log()
             assert old not in mount.tls.ca.read_bytes()
 
             mount.replace(second.issue("door", "localhost"))
-            await until_admitted(folder, theirs)
+            await until(lambda: asyncio.to_thread(admitted, folder, theirs))
             assert not await asyncio.to_thread(admitted, folder, mine)
 
 
 def authority(folder: Path) -> Authority:
     folder.mkdir()
     return Authority(folder)
-
-
-def admitted(folder: Folder, mine: config.Tls | None) -> bool:
-    """Whether the TLS listener answers a caller with this certificate."""
-    host, port = folder.tls.split(":")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    if mine is not None:
-        context.load_cert_chain(mine.certificate, mine.key)
-    try:
-        with socket.create_connection((host, int(port)), 5) as raw, context.wrap_socket(raw) as tls:
-            tls.sendall(b"GET /v2/health/ready HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
-            return tls.recv(64).startswith(b"HTTP/1.1 200")
-    except OSError:
-        return False
-
-
-async def until_admitted(folder: Folder, mine: config.Tls) -> None:
-    async with asyncio.timeout(60):
-        while not await asyncio.to_thread(admitted, folder, mine):
-            await asyncio.sleep(0.1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -19,7 +19,6 @@ from headrace.state import tenants
 from services.ingress.admission.admission_control import AdmissionControl, AdmissionRules
 from tests.services.ingress.ingress_calls import infer
 from tests.services.ingress.ingress_door import (
-    PEPPER,
     FakeRouter,
     Folder,
     definition,
@@ -27,6 +26,8 @@ from tests.services.ingress.ingress_door import (
     prepare,
     started,
 )
+from tests.services.ingress.ingress_keys import PEPPER
+from tests.services.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 SLOTS = 10
@@ -102,12 +103,6 @@ class Crowd:
     async def outcomes(self) -> dict[str, Counter[tuple[str, str, str]]]:
         """What each tenant's calls came to in the end."""
         return {t: Counter(await asyncio.gather(*calls)) for t, calls in self.calls.items()}
-
-
-async def until(true: Callable[[], bool], most_s: float = 60.0) -> None:
-    async with asyncio.timeout(most_s):
-        while not true():
-            await asyncio.sleep(0.01)
 
 
 def admitted_of(model: AdmissionControl, tenant: str, count: int) -> int:

@@ -20,6 +20,7 @@ from headrace.oip import open_inference_pb2 as oip
 from services.ingress.protocols.departures import Departures
 from tests.services.ingress.ingress_calls import OIP, PREDICT, bearer, frame, infer, rest_body, unary
 from tests.services.ingress.ingress_door import DoorProcess, FakeRouter, Folder, infer_request, running
+from tests.services.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 # The pipeline's deadline is two seconds: what ends before it ended for the departure.
@@ -60,13 +61,6 @@ def metrics(folder: Folder) -> dict[str, float]:
             assert sample.labels["fault"] == "caller"
             found["cancelled"] += sample.value
     return found
-
-
-async def until(what: str, true: Callable[[], bool], within_s: float = SOON_S) -> None:
-    deadline = time.monotonic() + within_s
-    while not await asyncio.to_thread(true):
-        assert time.monotonic() < deadline, what
-        await asyncio.sleep(0.02)
 
 
 def nothing_is_left(folder: Folder) -> bool:
@@ -145,11 +139,11 @@ async def test_what_is_done_for_who_leaves_ends(process: DoorProcess, held: Fake
     before = metrics(folder)["cancelled"]
 
     async def working() -> None:
-        await until("the router has the call", lambda: len(held.calls) == 1, 5)
+        await until(lambda: len(held.calls) == 1, 5, what="the router has the call")
 
     await leave(folder, working)
-    await until("the call to the router is given up", lambda: held.cancelled == 1)
-    await until("nothing is left", lambda: nothing_is_left(folder))
+    await until(lambda: held.cancelled == 1, SOON_S, what="the call to the router is given up")
+    await until(lambda: asyncio.to_thread(nothing_is_left, folder), SOON_S, what="nothing is left")
     assert metrics(folder)["cancelled"] == before + 1
     held.held = False
     await infer(folder, infer_request([[1, 2]], [1]))
@@ -166,17 +160,19 @@ async def test_rows_that_still_wait_at_the_door_are_taken_out(process: DoorProce
         first: list[Any] = []
         while len(first) < WINDOW:
             first.append(begun(folder, channel))
-            await until("one more call is on its way", lambda: len(held.calls) == len(first), 5)
+            await until(lambda: len(held.calls) == len(first), 5, what="one more call is on its way")
         gathering = [begun(folder, channel, id=f"gathering-{i}") for i in range(20)]
-        await until("the others gather", lambda: waiting() == len(gathering))
+        await until(
+            lambda: asyncio.to_thread(lambda: waiting() == len(gathering)), SOON_S, what="the others gather"
+        )
         for call in gathering:
             call.cancel()
-        await until("nobody gathers", lambda: waiting() == 0)
+        await until(lambda: asyncio.to_thread(lambda: waiting() == 0), SOON_S, what="nobody gathers")
         assert metrics(folder)["headrace_ingress_in_flight"] == len(first)
         for call in first:
             call.cancel()
-        await until("nothing is left", lambda: nothing_is_left(folder))
-        await until("both calls are given up", lambda: held.cancelled == len(first))
+        await until(lambda: asyncio.to_thread(nothing_is_left, folder), SOON_S, what="nothing is left")
+        await until(lambda: held.cancelled == len(first), SOON_S, what="both calls are given up")
     assert len(held.calls) == len(first)
 
 
@@ -197,14 +193,14 @@ async def test_who_stays_costs_nothing(process: DoorProcess, held: FakeRouter) -
         first: Any = await watch.read()
         assert first.status == health_pb2.HealthCheckResponse.SERVING
         writer = await sent(folder, PREDICT, "application/json", JSON)
-        await until("the router has the call", lambda: len(held.calls) == 1, 5)
+        await until(lambda: len(held.calls) == 1, 5, what="the router has the call")
         before = cpu_s(process.process.pid)
         await asyncio.sleep(window_s)
         used = cpu_s(process.process.pid) - before
         writer.close()
         watch.cancel()
     assert used < 0.2 * window_s
-    await until("nothing is left", lambda: nothing_is_left(folder))
+    await until(lambda: asyncio.to_thread(nothing_is_left, folder), SOON_S, what="nothing is left")
 
 
 class Caller:

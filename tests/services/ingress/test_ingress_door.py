@@ -29,6 +29,7 @@ from tests.services.ingress.ingress_calls import (
     stream,
 )
 from tests.services.ingress.ingress_door import Folder, infer_request
+from tests.services.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -228,9 +229,7 @@ def traces(door: Folder) -> list[dict[str, Any]]:
 async def test_the_log_tells_of_failures_without_secrets(door: Folder) -> None:
     secret = "hr_11111111_very-secret"
     await infer_refused(door, infer_request([[1, 2]], [1], id="logged-1"), key=secret)
-    async with asyncio.timeout(60):
-        while '"path":"/inference' not in (door.path / "access.log").read_text():
-            await asyncio.sleep(0.1)
+    await until(lambda: '"path":"/inference' in (door.path / "access.log").read_text())
     text = (door.path / "ingress.log").read_text() + (door.path / "access.log").read_text()
     assert "unknown_key" in text
     assert secret not in text

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import pytest
+
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.limiters import ADMISSION, SESSION_ROWS, TENANT_ROWS
 from headrace.state.tenants import QuotaSpec
@@ -18,6 +20,8 @@ TENANT = Tenant("demo", frozenset({"*"}), QuotaSpec(), 1)
 OVERLOADED = ADMISSION.refusal("no room")
 QUOTA = QuotaFault("demo", TENANT_ROWS, "1 row per second", wait=1.0, empty=True)
 QUOTA_FOR_LARGE = QuotaFault("demo", TENANT_ROWS, "1 row per second", wait=1.0, empty=False)
+TOO_LARGE = Fault(Code.RESOURCE_EXHAUSTED, Reason.REASON_TOO_LARGE, "too many rows")
+WRONG = Fault(Code.INVALID_ARGUMENT, Reason.REASON_INPUT_MISSING, "no x")
 
 
 @dataclass
@@ -41,23 +45,26 @@ class Door:
             assert self.admission.acquire("demo", 1)
 
 
-def test_while_there_is_room_nothing_is_told() -> None:
+@pytest.mark.parametrize(
+    ("places", "header", "refusal"),
+    [
+        pytest.param(30, b"w.1 5 0", None, id="there is room"),
+        pytest.param(70, None, OVERLOADED, id="without Envoy's filter"),
+        pytest.param(70, b"w.1 1 0", QUOTA_FOR_LARGE, id="a smaller call would pass"),
+        pytest.param(70, b"w.1 1 0", SESSION_ROWS.refusal("slower"), id="one session's limit"),
+        pytest.param(70, b"w.1 1 0", TOO_LARGE, id="too large a message"),
+        pytest.param(0, b"w.1 1 0", WRONG, id="no lack of room"),
+    ],
+)
+def test_envoy_is_not_to_refuse_others(places: int, header: bytes | None, refusal: Fault | None) -> None:
     door = Door()
-    door.fill(30)
-    context, shed = door.comes(b"w.1 5 0")
+    door.fill(places)
+    context, shed = door.comes(header)
     assert shed is None
-    assert door.gates.told(context) == []
+    assert door.gates.told(context, refusal) == []
 
 
-def test_without_envoys_filter_nothing_is_told() -> None:
-    door = Door()
-    door.fill(70)
-    context, shed = door.comes(None)
-    assert shed is None
-    assert door.gates.told(context, OVERLOADED) == []
-
-
-def test_a_crowded_door_tells_its_room_and_the_newest_call_it_has_seen() -> None:
+def test_a_crowded_door_sends_its_room_and_the_newest_call() -> None:
     door = Door()
     door.fill(60)
     first, _ = door.comes(b"w.1 5 0")
@@ -77,7 +84,7 @@ def test_each_gate_has_calls_of_its_own() -> None:
     assert door.gates.told(other) == [(HEADER, b"w.2 3 0")]
 
 
-def test_plenty_is_told_once_and_only_when_nobody_was_refused_for_a_second() -> None:
+def test_plenty_is_sent_once_and_only_when_nobody_was_refused_for_a_second() -> None:
     door = Door()
     door.fill(70)
     context, _ = door.comes(b"w.1 1 0")
@@ -101,20 +108,6 @@ def test_who_has_used_up_a_quota_has_no_room_however_empty_the_door() -> None:
     assert door.gates.told(context, QUOTA) == [(HEADER, b"w.1 1 0")]
 
 
-def test_a_refusal_that_a_smaller_call_would_not_have_met_is_not_repeated_to_others() -> None:
-    door = Door()
-    door.fill(70)
-    context, _ = door.comes(b"w.1 1 0")
-    assert door.gates.told(context, QUOTA_FOR_LARGE) == []
-
-
-def test_what_one_session_may_not_is_not_repeated_to_others() -> None:
-    door = Door()
-    door.fill(70)
-    context, _ = door.comes(b"w.1 1 0")
-    assert door.gates.told(context, SESSION_ROWS.refusal("slower")) == []
-
-
 def test_calls_that_envoy_refused_bear_the_reason_of_the_refusal_it_repeated() -> None:
     door = Door()
     door.fill(70)
@@ -124,18 +117,3 @@ def test_calls_that_envoy_refused_bear_the_reason_of_the_refusal_it_repeated() -
     door.gates.told(other, OVERLOADED)
     assert door.comes(b"w.1 2 5")[1] == Shed(5, Reason.REASON_QUOTA_EXCEEDED)
     assert door.comes(b"w.2 2 6")[1] == Shed(6, Reason.REASON_OVERLOADED)
-
-
-def test_other_failures_tell_of_no_lack_of_room() -> None:
-    door = Door()
-    context, _ = door.comes(b"w.1 1 0")
-    wrong = Fault(Code.INVALID_ARGUMENT, Reason.REASON_INPUT_MISSING, "no x")
-    assert door.gates.told(context, wrong) == []
-
-
-def test_a_message_that_is_too_large_is_nothing_to_be_repeated_to_others() -> None:
-    door = Door()
-    door.fill(70)
-    context, _ = door.comes(b"w.1 1 0")
-    large = Fault(Code.RESOURCE_EXHAUSTED, Reason.REASON_TOO_LARGE, "too many rows")
-    assert door.gates.told(context, large) == []

@@ -24,20 +24,11 @@ from services.ingress.idempotency.outcome import fingerprint_of, read_key
 from services.ingress.idempotency.settings import Idempotency
 from services.ingress.idempotency.store import StoreRules, StoreUnreachableError
 from services.ingress.request_context import RequestContext, RequestTrace
+from tests.services.monitoring.monitoring_outcomes import Log
 
 KEY = b"key-1"
 OURS = Fault(Code.UNAVAILABLE, Reason.REASON_UNREACHABLE, "down")
 THEIRS = Fault(Code.INVALID_ARGUMENT, Reason.REASON_INPUT_RANGE, "x is wrong", metadata={"input": "x"})
-
-
-class Log:
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def info(self, event: str, **fields: Any) -> None:
-        self.lines.append(event)
-
-    warning = error = info
 
 
 @dataclass
@@ -291,7 +282,7 @@ async def test_without_its_store_nothing_runs() -> None:
     await door.predict("r3")
     await door.predict("r4")
     # Told once, and once more when it is over.
-    assert door.log.lines == [
+    assert door.log.events == [
         "calls with an idempotency key are refused",
         "idempotency keys can be looked up again",
     ]

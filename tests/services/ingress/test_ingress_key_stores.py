@@ -9,7 +9,7 @@ import sqlite3
 import stat
 import struct
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from services.ingress.idempotency.redis import RedisKeys
 from services.ingress.idempotency.sqlite import SqliteKeys
 from services.ingress.idempotency.store import Claim, KeyStore, State, StoreRules, StoreUnreachableError
 from tests.libs.state.valkey import Valkey
+from tests.services.clock import Clock
 from tests.services.ingress.test_ingress_idempotency import Door
 
 RULES = StoreRules(kept_s=1000.0, lease_s=50.0, max_keys=5, max_bytes=1000)
@@ -39,19 +40,20 @@ JUNK = (_VALUES | st.dictionaries(st.sampled_from(["code", "reason", "request_id
 CLAIMED, BUSY, OTHER, FULL = Claim(State.CLAIMED), Claim(State.BUSY), Claim(State.OTHER), Claim(State.FULL)
 
 
-class Clock:
-    now = 1_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @dataclass
 class Kind:
     """A store, and how a test lets time pass for it: `age(seconds)`."""
 
     store: KeyStore
     age: Callable[[float], Awaitable[None]]
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[Valkey]:
+    made = Valkey(tmp_path)
+    made.start()
+    yield made
+    made.kill()
 
 
 @pytest.fixture(params=["memory", "sqlite", "redis"])
@@ -68,14 +70,14 @@ async def kind(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
         yield Kind(store, later)
         await store.close()
         return
-    server = Valkey(tmp_path)
-    server.start()
-    calls = RedisCalls(server.url, 10.0, clock)
-    try:
-        yield Kind(RedisKeys(calls, RULES), lambda seconds: _aged(calls, seconds))
-    finally:
-        await calls.close()
-        server.kill()
+    calls = RedisCalls(request.getfixturevalue("redis").url, 10.0, clock)
+    yield Kind(RedisKeys(calls, RULES), lambda seconds: _aged(calls, seconds))
+    await calls.close()
+
+
+@pytest.fixture
+def store(kind: Kind) -> KeyStore:
+    return kind.store
 
 
 async def _aged(calls: RedisCalls, seconds: float) -> None:
@@ -91,8 +93,7 @@ async def _aged(calls: RedisCalls, seconds: float) -> None:
             await calls.ask([("DEL", name) if left <= ms else ("PEXPIRE", name, left - ms)])
 
 
-async def test_a_key_is_claimed_by_one_and_answers_all(kind: Kind) -> None:
-    store = kind.store
+async def test_a_key_is_claimed_by_one_and_answers_all(store: KeyStore, kind: Kind) -> None:
     assert await store.claim("t", "k", F, "one") == CLAIMED
     assert await store.claim("t", "k", F, "two") == BUSY
     assert await store.commit("t", "k", "one", b"\0out\xff", "{}")
@@ -103,8 +104,7 @@ async def test_a_key_is_claimed_by_one_and_answers_all(kind: Kind) -> None:
     assert await store.claim("t", "k", F, "two") == CLAIMED
 
 
-async def test_other_parameters_are_told_whether_the_first_call_has_ended_or_not(kind: Kind) -> None:
-    store = kind.store
+async def test_other_parameters_are_told_whether_the_first_call_has_ended_or_not(store: KeyStore) -> None:
     await store.claim("t", "k", F, "one")
     assert await store.claim("t", "k", G, "two") == OTHER
     await store.commit("t", "k", "one", b"", "{}")
@@ -112,14 +112,12 @@ async def test_other_parameters_are_told_whether_the_first_call_has_ended_or_not
     assert await store.claim("t", "k", F, "two") == Claim(State.KEPT, b"")
 
 
-async def test_tenants_and_keys_have_nothing_in_common(kind: Kind) -> None:
-    store = kind.store
+async def test_tenants_and_keys_have_nothing_in_common(store: KeyStore) -> None:
     for tenant, key in (("t", "k"), ("t", "k2"), ("u", "k"), ("t:k", "")):
         assert await store.claim(tenant, key, F, "one") == CLAIMED
 
 
-async def test_an_abandoned_key_is_free_for_any_call(kind: Kind) -> None:
-    store = kind.store
+async def test_an_abandoned_key_is_free_for_any_call(store: KeyStore) -> None:
     await store.claim("t", "k", F, "one")
     await store.abandon("t", "k", "two")
     assert await store.claim("t", "k", F, "two") == BUSY
@@ -127,8 +125,7 @@ async def test_an_abandoned_key_is_free_for_any_call(kind: Kind) -> None:
     assert await store.claim("t", "k", G, "two") == CLAIMED
 
 
-async def test_what_is_kept_cannot_be_abandoned_or_committed_again(kind: Kind) -> None:
-    store = kind.store
+async def test_what_is_kept_cannot_be_abandoned_or_committed_again(store: KeyStore) -> None:
     await store.claim("t", "k", F, "one")
     await store.commit("t", "k", "one", b"first", "{}")
     await store.abandon("t", "k", "one")
@@ -137,8 +134,7 @@ async def test_what_is_kept_cannot_be_abandoned_or_committed_again(kind: Kind) -
     assert await store.claim("t", "k", F, "two") == Claim(State.KEPT, b"first")
 
 
-async def test_a_dead_owner_blocks_nobody_and_a_late_one_changes_nothing(kind: Kind) -> None:
-    store = kind.store
+async def test_a_dead_owner_blocks_nobody_and_a_late_one_changes_nothing(store: KeyStore, kind: Kind) -> None:
     await store.claim("t", "k", F, "dead")
     await kind.age(51)
     assert not await store.renew("t", "k", "dead")
@@ -150,8 +146,7 @@ async def test_a_dead_owner_blocks_nobody_and_a_late_one_changes_nothing(kind: K
     assert await store.claim("t", "k", F, "two") == Claim(State.KEPT, b"good")
 
 
-async def test_a_renewed_lease_goes_on(kind: Kind) -> None:
-    store = kind.store
+async def test_a_renewed_lease_goes_on(store: KeyStore, kind: Kind) -> None:
     await store.claim("t", "k", F, "one")
     for _ in range(3):
         await kind.age(40)
@@ -161,8 +156,7 @@ async def test_a_renewed_lease_goes_on(kind: Kind) -> None:
     assert await store.commit("t", "k", "one", b"", "{}")
 
 
-async def test_a_tenant_has_only_so_many_keys_and_no_other_feels_it(kind: Kind) -> None:
-    store = kind.store
+async def test_a_tenant_has_only_so_many_keys_and_no_other_feels_it(store: KeyStore, kind: Kind) -> None:
     for i in range(5):
         assert await store.claim("t", f"k{i}", F, "one") == CLAIMED
     assert await store.claim("t", "more", F, "one") == FULL
@@ -175,8 +169,7 @@ async def test_a_tenant_has_only_so_many_keys_and_no_other_feels_it(kind: Kind) 
     assert await store.claim("t", "again", F, "one") == CLAIMED
 
 
-async def test_a_tenant_has_only_so_many_bytes_until_their_time_is_over(kind: Kind) -> None:
-    store = kind.store
+async def test_a_tenant_has_only_so_many_bytes_until_their_time_is_over(store: KeyStore, kind: Kind) -> None:
     for key, size in (("a", 600), ("b", 400)):
         assert await store.claim("t", key, F, "one") == CLAIMED
         assert await store.commit("t", key, "one", b"x" * size, "{}")
@@ -279,32 +272,27 @@ async def test_a_file_that_cannot_be_used_is_said_and_tried_again(tmp_path: Path
     await store.close()
 
 
-async def test_a_redis_that_is_gone_is_said(tmp_path: Path) -> None:
-    server = Valkey(tmp_path)
-    server.start()
+async def test_a_redis_that_is_gone_is_said(redis: Valkey) -> None:
     clock = Clock()
-    store = RedisKeys(RedisCalls(server.url, 10.0, clock), RULES)
+    store = RedisKeys(RedisCalls(redis.url, 10.0, clock), RULES)
     await store.claim("t", "k", F, "one")
-    server.kill()
+    redis.kill()
     for method in (store.claim("t", "k", F, "one"), store.commit("t", "k", "one", b"", "{}")):
         with pytest.raises(StoreUnreachableError):
             await method
-    server.start()
+    redis.start()
     clock.now += 2
     # What Redis acknowledged is still there: it was told to keep it.
     assert await store.commit("t", "k", "one", b"done", "{}")
     await store.close()
-    server.kill()
 
 
-async def test_a_redis_that_hangs_or_holds_something_else_refuses_these_keys_and_keeps_what_is_there(
-    tmp_path: Path,
+async def test_a_redis_that_hangs_or_holds_something_else_refuses_these_keys_and_changes_nothing(
+    redis: Valkey,
 ) -> None:
     """To run the call without the store could run it twice: whoever sends a key wants to be refused rather."""
-    server = Valkey(tmp_path)
-    server.start()
     clock = Clock()
-    calls = RedisCalls(server.url, 10.0, clock, pause_s=1.0)
+    calls = RedisCalls(redis.url, 10.0, clock, pause_s=1.0)
     store = RedisKeys(calls, RULES)
     await store.claim("t", "k", F, "one")
     (names,) = await calls.ask([("KEYS", "*:key:*")])
@@ -318,17 +306,16 @@ async def test_a_redis_that_hangs_or_holds_something_else_refuses_these_keys_and
             await method
     assert await calls.ask([("LRANGE", names[0], 0, -1)]) == [[b"somebody else's"]]
     assert await store.claim("t", "another", F, "one") == CLAIMED
-    hurried = RedisKeys(RedisCalls(server.url, 1.0, clock), RULES)
-    server.signal(signal.SIGSTOP)
+    hurried = RedisKeys(RedisCalls(redis.url, 1.0, clock), RULES)
+    redis.signal(signal.SIGSTOP)
     for told in ("TimeoutError", "failed a moment ago"):
         with pytest.raises(StoreUnreachableError, match=told):
             await hurried.claim("t", "new", F, "one")
-    server.signal(signal.SIGCONT)
+    redis.signal(signal.SIGCONT)
     clock.now += 2
     assert await hurried.claim("t", "new", F, "one") in (CLAIMED, BUSY)
     for one in (store, hurried):
         await one.close()
-    server.kill()
 
 
 @given(st.binary(max_size=60) | st.builds(lambda t: struct.pack("<I", len(t)) + t, JUNK))

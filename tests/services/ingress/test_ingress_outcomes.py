@@ -60,10 +60,8 @@ async def record(*outcomes: pb.Outcome, stored: Stored | None = None, deadline: 
 
 async def test_outcomes_go_on_under_the_callers_tenant_with_its_deadline() -> None:
     stored = Stored()
-    labelled, measured = (
-        good(),
-        good(label=None, number=2.5, row=3, time=Timestamp(seconds=50, nanos=500_000_000)),
-    )
+    at = Timestamp(seconds=50, nanos=500_000_000)
+    labelled, measured = good(), good(label=None, number=2.5, row=3, time=at)
     assert await record(labelled, measured, stored=stored) == 2
     await record(labelled, stored=stored, deadline=101.5)
     assert stored.given == [
@@ -137,13 +135,8 @@ async def grpc_record(door: Folder, *outcomes: pb.Outcome, **options: Any) -> in
 async def test_grpc_and_json_arrive_in_the_store(door: Folder) -> None:
     request = uuid.uuid4().hex
     assert await grpc_record(door, good(request_id=request)) == 1
-    outcome = {
-        "requestId": request,
-        "row": 1,
-        "name": "revenue",
-        "number": 12.5,
-        "time": "2026-01-02T03:04:05Z",
-    }
+    outcome = {"requestId": request, "row": 1, "name": "revenue", "number": 12.5}
+    outcome["time"] = "2026-01-02T03:04:05Z"
     assert await post(door, PATH, {"outcomes": [outcome]}) == (200, {"acceptedCount": 1})
     # Once more, and with another value: the first one stays.
     assert await post(door, PATH, {"outcomes": [{**outcome, "number": 1}]}) == (200, {"acceptedCount": 1})

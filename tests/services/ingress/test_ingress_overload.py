@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import grpc
 import pytest
-import pytest_asyncio
 
 from headrace.oip import open_inference_pb2 as oip
-from tests.services.ingress import ingress_door
 from tests.services.ingress.ingress_calls import OIP, call, http, infer, infer_refused, rest_body
 from tests.services.ingress.ingress_door import FakeRouter, Folder, infer_request
 
@@ -18,23 +15,11 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 QUICK = infer_request([[1, 2]], [1])
 
 
-@pytest.fixture(scope="module")
-def router() -> FakeRouter:
-    return FakeRouter()
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def narrow(router: FakeRouter, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Folder]:
-    """A door with a single place."""
-    async with ingress_door.narrow(tmp_path_factory.mktemp("overload"), router) as folder:
-        yield folder
-
-
-async def test_who_finds_no_place_is_told_at_once_and_when_to_come_again(
-    narrow: Folder, router: FakeRouter
+async def test_who_finds_no_place_is_refused_at_once_with_a_time_to_try_again(
+    narrow: Folder, narrow_router: FakeRouter
 ) -> None:
     # While the one place is held, whatever ends has not waited for it.
-    async with router.holding(lambda: infer(narrow, QUICK)) as first:
+    async with narrow_router.holding(lambda: infer(narrow, QUICK)) as first:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await infer(narrow, QUICK)
         assert not first.done()
@@ -47,8 +32,8 @@ async def test_who_finds_no_place_is_told_at_once_and_when_to_come_again(
     await place_is_free(narrow)
 
 
-async def test_by_rest_it_is_429(narrow: Folder, router: FakeRouter) -> None:
-    async with router.holding(lambda: infer(narrow, QUICK)) as first:
+async def test_by_rest_it_is_429(narrow: Folder, narrow_router: FakeRouter) -> None:
+    async with narrow_router.holding(lambda: infer(narrow, QUICK)) as first:
         status, _, body = await http(narrow, "/v2/models/double/infer", rest_body())
     assert status == 429
     assert b"OVERLOADED" in body
@@ -56,8 +41,8 @@ async def test_by_rest_it_is_429(narrow: Folder, router: FakeRouter) -> None:
     await place_is_free(narrow)
 
 
-async def test_calls_that_run_no_model_need_no_place(narrow: Folder, router: FakeRouter) -> None:
-    async with router.holding(lambda: infer(narrow, QUICK)) as first:
+async def test_calls_that_run_no_model_need_no_place(narrow: Folder, narrow_router: FakeRouter) -> None:
+    async with narrow_router.holding(lambda: infer(narrow, QUICK)) as first:
         request = oip.ModelMetadataRequest(name="double")
         reply = await call(narrow, OIP + "ModelMetadata", request, oip.ModelMetadataResponse)
         assert reply.name == "double"
@@ -66,8 +51,8 @@ async def test_calls_that_run_no_model_need_no_place(narrow: Folder, router: Fak
     await place_is_free(narrow)
 
 
-async def test_a_caller_who_goes_away_leaves_its_place(narrow: Folder, router: FakeRouter) -> None:
-    async with router.holding(lambda: infer(narrow, QUICK)) as first:
+async def test_a_caller_who_goes_away_leaves_its_place(narrow: Folder, narrow_router: FakeRouter) -> None:
+    async with narrow_router.holding(lambda: infer(narrow, QUICK)) as first:
         first.cancel()
         await asyncio.gather(first, return_exceptions=True)
         # Nobody has answered it, so what is free is what it left.

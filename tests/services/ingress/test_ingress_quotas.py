@@ -91,12 +91,8 @@ def test_rows_are_counted_not_requests() -> None:
     quotas, who = Quotas(lambda: now[0]), tenant("a", rows_per_s=10, rows_burst=20)
     asks(quotas, who, rows=15)
     fault = refusal(quotas, who, rows=6)
-    assert fault.metadata == {
-        "tenant": "a",
-        "quota": "rows",
-        "limit": "10 rows per second",
-        "limiter": "tenant_rows",
-    }
+    limit = {"limit": "10 rows per second", "limiter": "tenant_rows"}
+    assert fault.metadata == {"tenant": "a", "quota": "rows", **limit}
     assert not fault.empty  # a request of five rows passes
     asks(quotas, who, rows=5)
     assert refusal(quotas, who).empty

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import time
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from services.ingress.envoy.drain import AdminPort, stop
 from services.ingress.envoy.readiness import FRESH_S, Readiness
 from tests.services.ingress.ingress_calls import OIP, call, http, infer
 from tests.services.ingress.ingress_door import DoorProcess, Folder, infer_request, running
+from tests.services.waiting import until
 
 HEALTH = "/grpc.health.v1.Health/"
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -69,25 +69,18 @@ async def says(door: Folder, expected: bool) -> bool:
     return await ready(door) == [expected] * 6
 
 
-async def until(what: str, probe: Callable[[], Awaitable[bool]], within_s: float = 60) -> None:
-    deadline = time.monotonic() + within_s
-    while not await probe():
-        assert time.monotonic() < deadline, f"not within {within_s} s: {what}"
-        await asyncio.sleep(0.02)
-
-
 async def test_a_door_that_stops_says_so_first_and_goes_on_serving(
     leaving: tuple[Folder, DoorProcess],
 ) -> None:
     door, process = leaving
-    await until("positive everywhere", lambda: says(door, True))
+    await until(lambda: says(door, True), what="positive everywhere")
     async with grpc.aio.insecure_channel(door.grpc) as channel:
         watch = watching(channel, health_pb2.HealthCheckRequest())
         assert (await watch.read()).status == SERVING
 
         stopping = asyncio.create_task(stop(AdminPort(door.admin).ask, notice_s=NOTICE_S, drain_s=15))
 
-        await until("negative everywhere", lambda: says(door, False))
+        await until(lambda: says(door, False), what="negative everywhere")
         assert (await asyncio.wait_for(watch.read(), 60)).status == NOT_SERVING
         reply = await infer(door, infer_request([[1, 2]], [1]))
         assert reply.model_name == "double"
@@ -99,7 +92,7 @@ async def test_a_door_that_stops_says_so_first_and_goes_on_serving(
 
 async def test_a_stop_does_not_wait_for_those_who_watch(leaving: tuple[Folder, DoorProcess]) -> None:
     door, process = leaving
-    await until("positive everywhere", lambda: says(door, True))
+    await until(lambda: says(door, True), what="positive everywhere")
     async with grpc.aio.insecure_channel(door.grpc) as channel:
         watch = watching(channel, health_pb2.HealthCheckRequest(service="inference.GRPCInferenceService"))
         assert (await watch.read()).status == SERVING

@@ -45,9 +45,7 @@ async def test_the_index_in_tritons_words(door: Folder) -> None:
     assert len(everything) == 4
 
 
-async def test_loading_and_unloading_reach_the_router_with_the_operator(
-    door: Folder, router: FakeRouter
-) -> None:
+async def test_load_and_unload_reach_the_router_with_the_operator(door: Folder, router: FakeRouter) -> None:
     key = door.keys.operator
     router.asked.clear()
     await call(door, *rpc(LOAD(model_name="doubler:2")), key=key, timeout=120)

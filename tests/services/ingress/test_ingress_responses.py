@@ -101,8 +101,5 @@ def test_kept_answers_are_told_with_their_ages() -> None:
         assert "cached_rows" not in responses.write(with_ages(ages), ["y"], "a").parameters
     reply = pb.PredictResponse()
     write_rows(with_ages([-1, 5_000, 0]), reply)
-    assert [p.cached_age_ms if p.HasField("cached_age_ms") else None for p in reply.predictions] == [
-        None,
-        5,
-        0,
-    ]
+    ages_ms = [p.cached_age_ms if p.HasField("cached_age_ms") else None for p in reply.predictions]
+    assert ages_ms == [None, 5, 0]

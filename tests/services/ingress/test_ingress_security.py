@@ -44,6 +44,11 @@ class Log:
         return counted(self.lines())
 
 
+@pytest.fixture
+def log(tmp_path: Path) -> Log:
+    return Log(tmp_path / "security.jsonl")
+
+
 def counted(lines: list[dict[str, Any]]) -> Counter[str]:
     found: Counter[str] = Counter()
     for line in lines:
@@ -75,8 +80,7 @@ def test_what_a_caller_says_of_its_address_is_not_believed() -> None:
     assert client_address(begin("ModelInfer", {}, 0.0, 0.0)) == ""
 
 
-async def test_a_flood_is_a_line_a_second_and_every_event_is_counted(tmp_path: Path) -> None:
-    log = Log(tmp_path / "security.jsonl")
+async def test_a_flood_is_a_line_a_second_and_every_event_is_counted(log: Log) -> None:
     seconds, each = 5, 3_000
     for second in range(seconds):
         for i in range(each):
@@ -110,8 +114,7 @@ async def test_a_hundred_thousand_refusals_are_few_bytes_and_all_are_in_the_audi
     assert found < 200  # entries that the audit log keeps for ever
 
 
-async def test_a_flood_that_lasts_is_a_summary_and_a_line_a_second(tmp_path: Path) -> None:
-    log = Log(tmp_path / "security.jsonl")
+async def test_a_flood_that_lasts_is_a_summary_and_a_line_a_second(log: Log) -> None:
     for second in range(300):
         for i in range(40):
             log.log.add("bad_token", call(f"10.0.0.{i % 5}"), {"n": str(second)})
@@ -123,8 +126,7 @@ async def test_a_flood_that_lasts_is_a_summary_and_a_line_a_second(tmp_path: Pat
     assert log.path.stat().st_size < 300 * 600
 
 
-async def test_a_flood_of_one_kind_hides_no_other(tmp_path: Path) -> None:
-    log = Log(tmp_path / "security.jsonl")
+async def test_a_flood_of_one_kind_hides_no_other(log: Log) -> None:
     for _ in range(3_000):
         log.log.add("unknown_key", call(), {})
     log.log.add("denied", call(), {"tenant": "acme"})
@@ -184,12 +186,8 @@ async def test_only_so_many_old_files_are_kept(tmp_path: Path) -> None:
         log.now += 1
         log.log.add("denied", call(), {})
         await log.log.flush()
-    assert sorted(p.name for p in tmp_path.glob("sec*")) == [
-        "security.jsonl",
-        "security.jsonl.1",
-        "security.jsonl.2",
-        "security.jsonl.3",
-    ]
+    numbers = ["", ".1", ".2", ".3"]
+    assert sorted(p.name for p in tmp_path.glob("sec*")) == [f"security.jsonl{n}" for n in numbers]
 
 
 async def test_processes_share_the_file_and_its_rotation(tmp_path: Path) -> None:
@@ -240,9 +238,8 @@ async def test_a_full_disk_loses_no_event_and_memory_stays_bounded(small_disk: P
     assert log.log.waiting == 0
 
 
-async def test_a_process_that_stands_still_with_the_lock_holds_nobody_for_ever(tmp_path: Path) -> None:
-    log = Log(tmp_path / "security.jsonl")
-    with (tmp_path / ".security.jsonl.lock").open("w") as lock:
+async def test_a_process_that_stands_still_with_the_lock_holds_nobody_for_ever(log: Log) -> None:
+    with (log.path.parent / ".security.jsonl.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         log.log.add("denied", call(), {})
         await log.log.close()
@@ -252,8 +249,7 @@ async def test_a_process_that_stands_still_with_the_lock_holds_nobody_for_ever(t
     assert log.counted() == {"denied": 1}
 
 
-async def test_who_stops_waiting_leaves_nothing_in_doubt(tmp_path: Path) -> None:
-    log = Log(tmp_path / "security.jsonl")
+async def test_who_stops_waiting_leaves_nothing_in_doubt(log: Log) -> None:
     for _ in range(20):
         log.now += 1
         log.log.add("denied", call(), {})

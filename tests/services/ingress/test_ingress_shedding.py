@@ -7,17 +7,16 @@ import math
 import re
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any, cast
 
 import grpc
 import pytest
-import pytest_asyncio
 
 from headrace.oip import open_inference_pb2 as oip
-from tests.services.ingress import ingress_door
 from tests.services.ingress.ingress_calls import OIP, infer, infer_refused, unary
 from tests.services.ingress.ingress_door import FakeRouter, Folder, infer_request
+from tests.services.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 QUICK = infer_request([[1, 2]], [1])
@@ -26,18 +25,6 @@ _SHED = re.compile(r'^headrace_ingress_shed_total\{fault="\w+",tenant="(\w+)"\} 
 _REFUSED = re.compile(
     r'^headrace_ingress_requests_total\{code="RESOURCE_EXHAUSTED",.*,tenant="(\w+)"\} ([\d.]+)', re.M
 )
-
-
-@pytest.fixture(scope="module")
-def router() -> FakeRouter:
-    return FakeRouter()
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def door(router: FakeRouter, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Folder]:
-    """A door with a single place."""
-    async with ingress_door.narrow(tmp_path_factory.mktemp("shedding"), router) as folder:
-        yield folder
 
 
 # A storm is over for its tenant in a moment, of which a busy machine makes seconds.
@@ -67,11 +54,11 @@ def counted(door: Folder, pattern: re.Pattern[str]) -> Counter[str]:
     return Counter({tenant: int(float(number)) for tenant, number in pattern.findall(door.metrics())})
 
 
-async def test_a_storm_is_refused_by_envoy_alike_and_counted(door: Folder, router: FakeRouter) -> None:
-    before, refused_before = counted(door, _SHED)["demo"], counted(door, _REFUSED)["demo"]
-    caller = Caller(door, door.keys.demo)
+async def test_envoy_refuses_a_storm_alike_and_counts_it(narrow: Folder, narrow_router: FakeRouter) -> None:
+    before, refused_before = counted(narrow, _SHED)["demo"], counted(narrow, _REFUSED)["demo"]
+    caller = Caller(narrow, narrow.keys.demo)
     try:
-        async with router.holding(caller.outcome) as slow:
+        async with narrow_router.holding(caller.outcome) as slow:
             outcomes = [
                 outcome
                 for _ in range(10)
@@ -87,26 +74,20 @@ async def test_a_storm_is_refused_by_envoy_alike_and_counted(door: Folder, route
         assert not any(HEADER in metadata for _, metadata in outcomes)
         # The next call that is let through tells how many were not.
         assert await until_answered(caller) < _OVER_S
-        shed = counted(door, _SHED)["demo"] - before
+        shed = counted(narrow, _SHED)["demo"] - before
         assert shed > 100
         # Of those a hundredth has a line in the access log, of all others each has one.
-        await until(lambda: refused_lines(door) >= len(outcomes) - shed)
-        lines = await settled(lambda: refused_lines(door))
+        await until(lambda: refused_lines(narrow) >= len(outcomes) - shed)
+        lines = await settled(lambda: refused_lines(narrow))
         assert len(outcomes) - shed <= lines < len(outcomes) - shed / 2
-        assert counted(door, _REFUSED)["demo"] - refused_before >= len(outcomes)
+        assert counted(narrow, _REFUSED)["demo"] - refused_before >= len(outcomes)
     finally:
         await caller.close()
 
 
-def refused_lines(door: Folder) -> int:
+def refused_lines(narrow: Folder) -> int:
     """Lines about them in the access log."""
-    return (door.path / "access.log").read_text().count('"ResourceExhausted"')
-
-
-async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
-        while not true():
-            await asyncio.sleep(0.05)
+    return (narrow.path / "access.log").read_text().count('"ResourceExhausted"')
 
 
 async def settled(read: Callable[[], int]) -> int:
@@ -127,11 +108,11 @@ async def until_answered(caller: Caller) -> float:
     return time.monotonic() - began
 
 
-async def test_one_tenants_storm_costs_no_call_of_another(door: Folder, router: FakeRouter) -> None:
-    stormy, modest = Caller(door, door.keys.demo), Caller(door, door.keys.slow)
+async def test_one_tenants_storm_costs_no_call_of_another(narrow: Folder, narrow_router: FakeRouter) -> None:
+    stormy, modest = Caller(narrow, narrow.keys.demo), Caller(narrow, narrow.keys.slow)
     try:
         assert await until_answered(stormy) < _OVER_S
-        async with router.holding(stormy.outcome) as slow:
+        async with narrow_router.holding(stormy.outcome) as slow:
             await asyncio.gather(*[stormy.outcome() for _ in range(100)])
         assert (await slow)[0] == "OK"
         assert (await modest.outcome())[0] == "OK"
@@ -140,9 +121,9 @@ async def test_one_tenants_storm_costs_no_call_of_another(door: Folder, router: 
         await modest.close()
 
 
-async def test_calls_over_a_quota_are_refused_by_envoy_too(door: Folder) -> None:
-    before = counted(door, _SHED)["slow"]
-    caller = Caller(door, door.keys.slow)
+async def test_calls_over_a_quota_are_refused_by_envoy_too(narrow: Folder) -> None:
+    before = counted(narrow, _SHED)["slow"]
+    caller = Caller(narrow, narrow.keys.slow)
     try:
         began = time.monotonic()
         outcomes = [await caller.outcome() for _ in range(60)]
@@ -153,14 +134,16 @@ async def test_calls_over_a_quota_are_refused_by_envoy_too(door: Folder) -> None
         assert all(b"QUOTA_EXCEEDED" in metadata["grpc-status-details-bin"] for metadata in refusals)
         # The next token comes by, and is taken.
         await until_answered(caller)
-        assert counted(door, _SHED)["slow"] - before > 30
+        assert counted(narrow, _SHED)["slow"] - before > 30
     finally:
         await caller.close()
 
 
-async def test_the_header_of_a_caller_is_nothing_to_us(door: Folder) -> None:
-    reply = await infer(door, QUICK, **{HEADER: "w.1 x y"})
+async def test_the_header_of_a_caller_is_nothing_to_us(narrow: Folder) -> None:
+    reply = await infer(narrow, QUICK, **{HEADER: "w.1 x y"})
     assert reply.model_name == "double"
-    code, reason, _ = await infer_refused(door, infer_request([[1, 2]], [9, 9]), **{HEADER: "1 99999 99999"})
+    code, reason, _ = await infer_refused(
+        narrow, infer_request([[1, 2]], [9, 9]), **{HEADER: "1 99999 99999"}
+    )
     assert code == "INVALID_ARGUMENT"
     assert reason != "MALFORMED_REQUEST"  # of the message, not of the header

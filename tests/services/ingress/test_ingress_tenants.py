@@ -96,7 +96,7 @@ async def test_different_questions_have_a_budget_and_the_same_ones_are_free(door
 
 
 @pytest.mark.parametrize("tls", [False, True])
-async def test_a_refused_credential_is_in_the_file_with_the_address_that_envoy_saw(
+async def test_a_refused_credential_is_logged_with_the_address_that_envoy_saw(
     door: Folder, tls: bool
 ) -> None:
     identity = f"attack-{tls}"

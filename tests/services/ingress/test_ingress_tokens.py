@@ -138,13 +138,8 @@ def test_keys() -> None:
     )
     assert door.authenticate(call({b"authorization": b"Bearer " + text.encode()})).tenant.name == "demo"
     assert door.authenticate(call({b"x-api-key": text.encode()})).key_id == key.id
-    refused = [
-        {},
-        {b"authorization": b"Basic eA=="},
-        {b"x-api-key": b"hr_x"},
-        {b"x-api-key": late_text.encode()},
-    ]
-    refused.append({b"x-api-key": b"x" * 10_000})
+    refused = [{}, {b"authorization": b"Basic eA=="}]
+    refused += [{b"x-api-key": key} for key in (b"hr_x", late_text.encode(), b"x" * 10_000)]
     messages = set()
     for headers in refused:
         with pytest.raises(Fault) as caught:
@@ -152,13 +147,8 @@ def test_keys() -> None:
         assert caught.value.code is Code.UNAUTHENTICATED
         messages.add(caught.value.message)
     assert len(messages) == 1
-    assert events == [
-        "missing_credential",
-        "unknown_scheme",
-        "unknown_key",
-        "expired_credential",
-        "oversized_credential",
-    ]
+    assert events[:2] == ["missing_credential", "unknown_scheme"]
+    assert events[2:] == ["unknown_key", "expired_credential", "oversized_credential"]
     door.replace(directory())
     with pytest.raises(Fault):
         door.authenticate(call({b"x-api-key": text.encode()}))

@@ -27,6 +27,11 @@ from tests.pipeline.collector import Collector
 FLIGHTS = Path(__file__).parents[3] / "deploy" / "pipelines" / "flights" / "pipeline.yaml"
 
 
+def answer(context: RequestContext, timings: list[Timing]) -> None:
+    batch = Batch(Rows.one_request(1, "r", "t", 1.0), {}, {}, timings)
+    context.result = InferenceResult(Entry.of(load(FLIGHTS)), batch, (), (), 0.001, 0.006)
+
+
 def test_spans_nest_and_lie_within_their_parents() -> None:
     context = begin("Predict", {b"traceparent": b"00-" + b"a" * 32 + b"-" + b"b" * 16 + b"-01"}, 0.0, 0.0)
     timings = [
@@ -34,8 +39,7 @@ def test_spans_nest_and_lie_within_their_parents() -> None:
         Timing("store/GetFeatures", "features", 300, 1500, 8),
         Timing("light", "router", 2200, 800, 8),
     ]
-    batch = Batch(Rows.one_request(1, "r", "t", 1.0), {}, {}, timings)
-    context.result = InferenceResult(Entry.of(load(FLIGHTS)), batch, (), (), 0.001, 0.006)
+    answer(context, timings)
     ids = (f"{n:016x}" for n in itertools.count(1))
     trace = record(context, 1_000_000, 8000, lambda: next(ids))
     spans = {s["name"]: s for s in trace["spans"]}
@@ -60,8 +64,7 @@ def test_each_span_names_who_did_the_work_whatever_a_stage_is_called() -> None:
         Timing("Infer", "router", 2200, 800, 8),
         Timing("Infer/run", "executor", 2300, 600, 8),
     ]
-    batch = Batch(Rows.one_request(1, "r", "t", 1.0), {}, {}, timings)
-    context.result = InferenceResult(Entry.of(load(FLIGHTS)), batch, (), (), 0.001, 0.006)
+    answer(context, timings)
     spans = record(context, 1_000_000, 8000)["spans"]
     by_id = {s["span_id"]: s for s in spans}
 
@@ -81,8 +84,7 @@ def test_each_span_names_who_did_the_work_whatever_a_stage_is_called() -> None:
 
 def exported(context: RequestContext, timings: list[Timing]) -> list[tuple[str, str, str, dict[str, Any]]]:
     """Service, kind, name and attributes of each span that a collector gets of a request."""
-    batch = Batch(Rows.one_request(1, "r", "t", 1.0), {}, {}, timings)
-    context.result = InferenceResult(Entry.of(load(FLIGHTS)), batch, (), (), 0.001, 0.006)
+    answer(context, timings)
     trace = record(context, 1_000_000, 8000)
     with Collector.running() as collector:
         OtlpExporter(f"http://127.0.0.1:{collector.port}").write([trace])
@@ -111,11 +113,8 @@ def test_a_cascade_is_no_hop_but_its_models_are() -> None:
             ("executor", "INTERNAL", "run"),
         ]
     )
-    codes = {
-        a["headrace.stage"]: a["rpc.grpc.status_code"]
-        for *span, a in spans
-        if span[1:] == ["CLIENT", "Execute"]
-    }
+    calls = [about for *span, about in spans if span[1:] == ["CLIENT", "Execute"]]
+    codes = {about["headrace.stage"]: about["rpc.grpc.status_code"] for about in calls}
     assert codes == {"light": 0, "heavy": 2}
 
 
@@ -141,15 +140,10 @@ def test_the_doors_span_says_the_request_as_http_has_it(
     context.path = path
     if reason:
         context.fault = Fault(Code.INTERNAL, Reason.REASON_INTERNAL, "no")
-    [(span_kind, about)] = [
-        (kind, about) for _, kind, name, about in exported(context, []) if "url.path" in about
-    ]
+    [(_, span_kind, _, about)] = [span for span in exported(context, []) if "url.path" in span[3]]
     assert (span_kind, about["http.request.method"], about["url.path"]) == ("SERVER", "POST", path)
-    assert (
-        about["http.response.status_code"],
-        about.get("rpc.grpc.status_code"),
-        about.get("http.route", ""),
-    ) == found
+    status, route = about["http.response.status_code"], about.get("http.route", "")
+    assert (status, about.get("rpc.grpc.status_code"), route) == found
 
 
 def test_the_store_is_bounded_and_every_line_is_whole(tmp_path: Path) -> None:

@@ -19,15 +19,17 @@ from tests.libs.state.valkey import Valkey
 from tests.services.ingress.ingress_calls import PREDICT, bearer, unary
 from tests.services.ingress.ingress_door import DoorProcess, FakeRouter, Folder, definition, prepare
 from tests.services.ingress.test_ingress_two_doors import second
+from tests.services.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 _BURST = 40
 
 
-async def until(folder: Folder, line: str) -> None:
-    async with asyncio.timeout(60):
-        while not re.search(f"^{line}$", await asyncio.to_thread(folder.metrics), re.MULTILINE):
-            await asyncio.sleep(0.05)
+async def until_metric(folder: Folder, line: str) -> None:
+    async def is_there() -> bool:
+        return bool(re.search(f"^{line}$", await asyncio.to_thread(folder.metrics), re.MULTILINE))
+
+    await until(is_there)
 
 
 async def passed(folder: Folder, calls: int) -> int:
@@ -65,12 +67,12 @@ async def test_two_doors_have_one_burst_and_go_on_without_redis(tmp_path: Path) 
             stack.callback(door.kill)
         await asyncio.gather(*(d.ready(f.grpc) for d, f in zip(doors, (folder, other), strict=True)))
         for f in (folder, other):
-            await until(f, "headrace_quota_doors 2.0")
+            await until_metric(f, "headrace_quota_doors 2.0")
         # A door without a lease may take its part of a burst before Redis hears of it, so first each gets one.
         total = 0
         for f in (folder, other):
             total += await passed(f, 2)
-            await until(f, 'headrace_quota_share_ratio{tenant="demo"} .*')
+            await until_metric(f, 'headrace_quota_share_ratio{tenant="demo"} .*')
         for _ in range(4):
             total += await passed(other, 30) + await passed(folder, 30)
         # What one door was lent and did not spend, the other gets at a later exchange: until nothing is left.
@@ -82,12 +84,12 @@ async def test_two_doors_have_one_burst_and_go_on_without_redis(tmp_path: Path) 
         assert total <= _BURST * (1 + 1 / 2)
         server.kill()
         for f in (folder, other):
-            await until(f, "headrace_quota_alone 1.0")
+            await until_metric(f, "headrace_quota_alone 1.0")
         await passed(folder, 3)
         assert all(door.process.poll() is None for door in doors)
         server.start()
         for f in (folder, other):
-            await until(f, "headrace_quota_alone 0.0")
+            await until_metric(f, "headrace_quota_alone 0.0")
 
         Redis.from_url(server.url).set("headrace:quotas:{doors}:format", "headrace quotas 99")
         late = DoorProcess(second(folder, here / "late"))

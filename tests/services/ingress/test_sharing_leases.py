@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -84,14 +84,6 @@ class Sharer:
 
 def tenant(name: str = "a", **limits: float) -> Tenant:
     return Tenant(name, frozenset("*"), QuotaSpec.model_validate(limits), 1)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
-    made = Valkey(tmp_path_factory.mktemp("sharing"))
-    made.start()
-    yield made
-    made.kill()
 
 
 @pytest.fixture

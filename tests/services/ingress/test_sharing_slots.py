@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 from hypothesis import example, given, settings
@@ -52,12 +52,13 @@ class Slots:
         return sum(n for i, (n, ends) in enumerate(self.held) if i != door and ends > self.now_ms)
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
-    made = Valkey(tmp_path_factory.mktemp("slots"))
-    made.start()
-    yield made
-    made.kill()
+@asynccontextmanager
+async def exchanging(server: Valkey) -> AsyncIterator[Slots]:
+    found = Slots(server)
+    try:
+        yield found
+    finally:
+        await found.calls.close()
 
 
 _STEPS = st.tuples(
@@ -72,55 +73,36 @@ _STEPS = st.tuples(
 @given(steps=st.lists(_STEPS, min_size=2, max_size=40))
 # One door has all; another joins, and wants as much.
 @example(steps=[(0, LIMIT, 1.0, 0), (1, LIMIT, 1.0, 100), (1, LIMIT, 1.0, 100)])
-def test_no_slot_is_given_that_another_door_holds(server: Valkey, steps: list[Step]) -> None:
-    async def check() -> None:
-        slots = Slots(server)
-        try:
-            for step in steps:
-                leased, given = await slots.ask(*step)
-                elsewhere = slots.elsewhere(step[0])
-                # A door's first lease holds what it may have begun without one; each later one, what is nobody's.
-                most = max(LIMIT - elsewhere, 0 if leased else LIMIT // DOORS // 2)
-                assert given <= most, f"{given} slots while others hold {elsewhere} of {LIMIT}"
-        finally:
-            await slots.calls.close()
-
-    asyncio.run(check())
+async def test_no_slot_is_given_that_another_door_holds(server: Valkey, steps: list[Step]) -> None:
+    async with exchanging(server) as slots:
+        for step in steps:
+            leased, given = await slots.ask(*step)
+            elsewhere = slots.elsewhere(step[0])
+            # A door's first lease holds what it may have begun without one; each later one, what is nobody's.
+            most = max(LIMIT - elsewhere, 0 if leased else LIMIT // DOORS // 2)
+            assert given <= most, f"{given} slots while others hold {elsewhere} of {LIMIT}"
 
 
 # Of one door: it is the first that comes, or comes back to a Redis that has lost its data.
 @pytest.mark.parametrize("knows", [1, DOORS])
-def test_a_door_that_begins_to_get_calls_is_not_without_slots_until_the_others_ask(
+async def test_a_door_that_begins_to_get_calls_is_not_without_slots_until_the_others_ask(
     server: Valkey, knows: int
 ) -> None:
-    async def check() -> None:
-        slots = Slots(server)
-        try:
-            # The first door has one call and then none, so it does not ask again; all this is within its lease.
-            await slots.ask(0, 1, 1.0, 0, knows)
-            for passed_ms in (50, *[100] * 10):
-                _, given = await slots.ask(1, 1, 1.0, passed_ms)
-                assert given >= 1
-        finally:
-            await slots.calls.close()
-
-    asyncio.run(check())
+    async with exchanging(server) as slots:
+        # The first door has one call and then none, so it does not ask again; all this is within its lease.
+        await slots.ask(0, 1, 1.0, 0, knows)
+        for passed_ms in (50, *[100] * 10):
+            _, given = await slots.ask(1, 1, 1.0, passed_ms)
+            assert given >= 1
 
 
 @settings(max_examples=20, deadline=None)
 @given(wants=st.lists(st.integers(0, 2 * LIMIT), min_size=DOORS, max_size=DOORS))
-def test_doors_that_want_all_get_all(server: Valkey, wants: list[int]) -> None:
+async def test_doors_that_want_all_get_all(server: Valkey, wants: list[int]) -> None:
     """What is nobody's is somebody's a few exchanges later: 'never twice' is not had by giving nothing."""
-
-    async def check() -> None:
-        slots = Slots(server)
-        try:
-            for _ in range(5):
-                for door, wanted in enumerate(wants):
-                    await slots.ask(door, wanted, 0.0, 33)
-            # An eighth of the limit stays where it was.
-            assert LIMIT - LIMIT // 8 <= sum(n for n, _ in slots.held) <= LIMIT
-        finally:
-            await slots.calls.close()
-
-    asyncio.run(check())
+    async with exchanging(server) as slots:
+        for _ in range(5):
+            for door, wanted in enumerate(wants):
+                await slots.ask(door, wanted, 0.0, 33)
+        # An eighth of the limit stays where it was.
+        assert LIMIT - LIMIT // 8 <= sum(n for n, _ in slots.held) <= LIMIT

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from services.ingress.documents.catalog import Tenant
-from tests.services.ingress.test_sharing_leases import LIMIT, Sharer, doors, server, tenant
+from tests.services.ingress.test_sharing_leases import LIMIT, Sharer, doors, tenant
 
-__all__ = ["doors", "server"]  # fixtures
+__all__ = ["doors"]  # a fixture
 
 
 async def all_rows(door: Sharer, who: Tenant) -> int:

@@ -20,6 +20,7 @@ from services.monitoring.events.storage.far import far_segments
 from services.monitoring.events.storage.index import SCHEMA, EventIndex
 from services.monitoring.events.storage.store import EventStore
 from services.monitoring.outcomes.database import Database
+from tests.services.clock import Clock
 from tests.services.monitoring.monitoring_outcomes import NOW, Log
 
 MODELS = (ModelUse("sum", "adder", "7", "ab" * 32),)
@@ -80,16 +81,6 @@ def group(
     return EventGroup(header, Batch.of(rows, columns))
 
 
-class Clock:
-    """Seconds that a test sets."""
-
-    def __init__(self, now: float = 0.0) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        return self.now
-
-
 class World:
     """A store in a folder with clocks. `again`: another process on the same folder, with another `sealer`."""
 
@@ -99,7 +90,7 @@ class World:
         self.folder = folder
         self.sealer = sealer
         self.settings = EventStorage(folder=folder, **settings)
-        self.clock, self.wall, self.log = Clock(), Clock(NOW), Log()
+        self.clock, self.wall, self.log = Clock(0.0), Clock(NOW), Log()
         self.metrics = EventMetrics(CollectorRegistry())
         self._stores: list[EventStore] = []
         self.store = self.again()
@@ -130,6 +121,12 @@ class World:
     ) -> tuple[int, int]:
         taken = self.store.take("router-1", epoch, noted, groups, durable=durable)
         return taken.stored, taken.dropped
+
+    def stored(self, *groups: EventGroup, **options: Any) -> None:
+        """Takes them, and closes all segments."""
+        if groups:
+            self.take(*groups, **options)
+        self.store.close_due(everything=True)
 
     def abandon(self) -> None:
         """As if the process were killed: its files lose their locks, nothing is closed."""

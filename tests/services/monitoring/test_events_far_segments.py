@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow.fs
 import pytest
@@ -15,7 +16,7 @@ from pydantic import ValidationError
 from headrace.api.monitoring.v1 import events_pb2 as pb
 from headrace.encryption import Sealer, is_sealed
 from headrace.encryption.files import claimed
-from headrace.events import Mask, messages
+from headrace.events import EventGroup, Mask, messages
 from headrace.hop.testing import served
 from services.monitoring.events.erasure import Erasure, erase
 from services.monitoring.events.query import Query, find
@@ -30,6 +31,7 @@ from tests.object_server import BUCKET, SECRET, ObjectServer, Relay
 from tests.services.monitoring.monitoring_calls import call
 from tests.services.monitoring.monitoring_events import World, group
 from tests.services.monitoring.monitoring_outcomes import NOW
+from tests.services.waiting import until
 
 _DAY_S = 86_400.0
 
@@ -69,9 +71,9 @@ class Machine(World):
         self._files = pyarrow.fs.LocalFileSystem() if server is None else server.files()
         self._root = str(folder / "segments") if server is None else f"{BUCKET}/{prefix}"
 
-    def closes(self) -> None:
-        """All segments, which go where they belong."""
-        self.store.close_due(everything=True)
+    def ships(self, *groups: EventGroup, **options: Any) -> None:
+        """Takes them; then all segments are closed, and go where they belong."""
+        self.stored(*groups, **options)
         for name in self.store.closed.local_names():
             self.store.closed.settle(name)
 
@@ -115,18 +117,9 @@ def pair(server: ObjectServer, tmp_path: Path) -> Iterator[tuple[Machine, Machin
         one.close()
 
 
-async def poll(probe: Callable[[], bool]) -> None:
-    deadline = asyncio.get_running_loop().time() + 60
-    while not probe():
-        assert asyncio.get_running_loop().time() < deadline
-        await asyncio.sleep(0.05)
-
-
 def test_closed_segments_are_found_also_by_request_and_after_a_lost_index(machine: Machine) -> None:
-    machine.take(group(1, 3), noted=3)
-    machine.closes()
-    machine.take(group(4, 3, now=NOW + 1), noted=6)
-    machine.closes()
+    machine.ships(group(1, 3), noted=3)
+    machine.ships(group(4, 3, now=NOW + 1), noted=6)
     assert len(machine.names) == 2
     assert machine.requests == [f"r{n}" for n in range(1, 7)]
     [event] = find(machine.store, Query(request_id="r2")).events
@@ -142,8 +135,7 @@ def test_closed_segments_are_found_also_by_request_and_after_a_lost_index(machin
 
 
 def test_erasure_writes_segments_anew(machine: Machine) -> None:
-    machine.take(group(1, 4, tenants=("acme", "beta")))
-    machine.closes()
+    machine.ships(group(1, 4, tenants=("acme", "beta")))
     before = machine.names
     assert erase(machine.store, Erasure("acme", whole_tenant=True), Mask(None)).events == 2
     assert len(machine.names) == 1
@@ -155,8 +147,7 @@ def test_erasure_writes_segments_anew(machine: Machine) -> None:
 
 
 def test_retention_removes_segments(machine: Machine) -> None:
-    machine.take(group(1, 3))
-    machine.closes()
+    machine.ships(group(1, 3))
     machine.wall.now = NOW + 8 * _DAY_S
     assert machine.store.sweep() == 3
     assert (machine.names, machine.requests) == ([], [])
@@ -164,8 +155,7 @@ def test_retention_removes_segments(machine: Machine) -> None:
 
 def test_a_damaged_segment_is_set_aside_and_the_rest_is_served(machine: Machine) -> None:
     for first in (1, 4):
-        machine.take(group(first, 3, now=NOW + first))
-        machine.closes()
+        machine.ships(group(first, 3, now=NOW + first))
     damaged, other = machine.names
     machine.damage(damaged)
     found = find(machine.store, Query())
@@ -178,28 +168,25 @@ def test_a_damaged_segment_is_set_aside_and_the_rest_is_served(machine: Machine)
 
 def test_a_segment_leaves_its_folder_once_it_is_far(pair: tuple[Machine, Machine]) -> None:
     machine, _ = pair
-    machine.take(group(1, 3))
-    machine.store.close_due(everything=True)
+    machine.stored(group(1, 3))
     [path] = machine.segments
     content = path.read_bytes()
     assert machine.names == []
-    machine.closes()
+    machine.ships()
     assert (machine.segments, machine.names) == ([], [path.name])
     # Killed between the two: it is there twice and counts once.
     path.write_bytes(content)
     machine.again()
     machine.store.refresh()
     assert machine.requests == ["r1", "r2", "r3"]
-    machine.closes()
+    machine.ships()
     assert machine.segments == []
 
 
 def test_two_machines_see_what_the_other_stored_and_removed(pair: tuple[Machine, Machine]) -> None:
     one, other = pair
-    one.take(group(1, 3), noted=3)
-    one.closes()
-    other.take(group(4, 3), noted=6)
-    other.closes()
+    one.ships(group(1, 3), noted=3)
+    other.ships(group(4, 3), noted=6)
     other.store.refresh()
     assert other.requests == [f"r{n}" for n in range(1, 7)]
     stream = other.store.streams()[7]
@@ -212,8 +199,7 @@ def test_two_machines_see_what_the_other_stored_and_removed(pair: tuple[Machine,
 
 def test_what_is_being_moved_by_another_process_is_left_alone(pair: tuple[Machine, Machine]) -> None:
     machine, _ = pair
-    machine.take(group(1, 3))
-    machine.store.close_due(everything=True)
+    machine.stored(group(1, 3))
     [path] = machine.segments
     assert machine.far is not None
     with claimed(path):
@@ -227,16 +213,14 @@ async def test_unreachable_storage_stops_only_what_needs_it_and_heals(
     machine = Machine(tmp_path, server, uuid.uuid4().hex, relay.port)
     far, metrics, log = machine.far, machine.metrics, machine.log
     assert far is not None
-    machine.take(group(1, 3), noted=3)
-    machine.closes()
+    machine.ships(group(1, 3), noted=3)
     relay.shut()
-    machine.take(group(4, 3, now=NOW + 1), noted=6)
-    machine.store.close_due(everything=True)
+    machine.stored(group(4, 3, now=NOW + 1), noted=6)
     reception = Reception(machine.store, Mask(None), (), metrics, machine.wall, log)
     shipment = Shipment(far, reception, metrics.segments, log)
     running = asyncio.create_task(shipment.run())
-    await poll(lambda: metrics.segments.away._value.get() == 1)
-    await poll(lambda: metrics.segments.waiting._value.get() == 1)
+    await until(lambda: metrics.segments.away._value.get() == 1)
+    await until(lambda: metrics.segments.waiting._value.get() == 1)
     # Events are taken; the newest are found; those that are far are not, and nothing is set aside for it.
     taken = await reception.take("router-1", 7, 7, [group(7, 1, now=NOW + 2)], durable=True)
     assert (taken.stored, metrics.failing._value.get()) == (1, 0)
@@ -249,7 +233,7 @@ async def test_unreachable_storage_stops_only_what_needs_it_and_heals(
     assert list((machine.folder / "unreadable").iterdir()) == []
     relay.open()
     machine.clock.now += 10
-    await poll(lambda: metrics.segments.moved._value.get() >= 1 and metrics.segments.away._value.get() == 0)
+    await until(lambda: metrics.segments.moved._value.get() >= 1 and metrics.segments.away._value.get() == 0)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     found = await reception.find(Query())
@@ -262,14 +246,12 @@ async def test_unreachable_storage_stops_only_what_needs_it_and_heals(
     assert SECRET not in str(log.lines)
 
 
-def test_retention_bounds_the_disk_while_storage_is_unreachable(
+def test_retention_holds_while_storage_is_unreachable(
     server: ObjectServer, relay: Relay, tmp_path: Path
 ) -> None:
     machine = Machine(tmp_path, server, uuid.uuid4().hex, relay.port)
-    machine.take(group(1, 3))
-    machine.closes()
-    machine.take(group(4, 3, now=NOW + 1))
-    machine.store.close_due(everything=True)
+    machine.ships(group(1, 3))
+    machine.stored(group(4, 3, now=NOW + 1))
     relay.shut()
     machine.wall.now = NOW + 8 * _DAY_S
     assert machine.store.sweep() == 0
@@ -290,13 +272,13 @@ async def test_the_service_leaves_nothing_on_its_disk_and_another_one_finds_it(
         assert (await call(harness, "RecordEvents", request)).stored_count == 3
     assert list((tmp_path / "a" / "segments").iterdir()) == []
     async with served(SERVICE, {"events": {"folder": tmp_path / "b", "segments": where}}) as harness:
-        found: list[str] = []
-        deadline = time.monotonic() + 60
-        while not found and time.monotonic() < deadline:
+
+        async def found() -> list[str]:
             reply = await call(harness, "ListEvents", pb.ListEventsRequest(request_id="r2"))
-            found = [event.prediction_id for event in reply.events]
-            await asyncio.sleep(0.05)
-        assert found == ["r2/0"]
+            return [event.prediction_id for event in reply.events]
+
+        await until(found)
+        assert await found() == ["r2/0"]
         erased = await call(harness, "EraseEvents", pb.EraseEventsRequest(tenant="acme", whole_tenant=True))
         assert erased.erased_count == 3
 
@@ -330,11 +312,9 @@ def test_what_is_far_is_sealed_and_waits_for_its_key(server: ObjectServer, tmp_p
     keys = Keys(tmp_path)
     prefix = uuid.uuid4().hex
     plain = Machine(tmp_path / "a", server, prefix)
-    plain.take(group(1, 3))
-    plain.closes()
+    plain.ships(group(1, 3))
     sealed = Machine(tmp_path / "b", server, prefix, sealer=keys.sealer)
-    sealed.take(group(4, 3, now=NOW + 1))
-    sealed.closes()
+    sealed.ships(group(4, 3, now=NOW + 1))
     assert [is_sealed(sealed.content(name)) for name in sealed.names] == [False, True]
     sealed.store.refresh()
     assert sealed.requests == [f"r{n}" for n in range(1, 7)]

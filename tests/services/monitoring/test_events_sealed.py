@@ -36,8 +36,7 @@ def world(tmp_path: Path, keys: Keys) -> Iterator[World]:
 
 def stored(world: World, first: int, count: int = 3) -> None:
     """In a closed segment of their own."""
-    world.take(group(first, count, now=NOW + first))
-    world.store.close_due(everything=True)
+    world.stored(group(first, count, now=NOW + first))
 
 
 def requests(world: World) -> list[str]:
@@ -107,8 +106,7 @@ def test_a_segment_has_the_name_of_what_is_in_it(world: World, tmp_path: Path) -
     plain = World(tmp_path / "plain")
     events = group(1, 3)
     for one in (plain, world):
-        one.take(events)
-        one.store.close_due(everything=True)
+        one.stored(events)
     assert [p.name for p in plain.segments] == [p.name for p in world.segments]
     plain.close()
 

@@ -25,6 +25,7 @@ from services.router.events.stream import StreamEvents
 from tests.redis_server import RedisServer
 from tests.services.monitoring.monitoring_calls import call
 from tests.services.monitoring.monitoring_events import World, group
+from tests.services.waiting import until
 
 _TIMEOUT_S = 20.0
 
@@ -78,9 +79,7 @@ async def drain(reader: StreamReader) -> int:
     return total
 
 
-async def test_events_are_stored_once_and_acknowledged_and_gaps_are_known(
-    redis: RedisServer, world: World
-) -> None:
+async def test_events_are_stored_once_acknowledged_and_gaps_known(redis: RedisServer, world: World) -> None:
     async with router(redis) as send:
         await send(1, 3, 3)
         await send(1, 3, 3)
@@ -122,12 +121,8 @@ async def test_what_could_not_be_stored_comes_again(
     with monkeypatch.context() as patch:
         patch.setattr(world.store, "_append", full)
         running = asyncio.create_task(reader.run())
-        async with asyncio.timeout(60):
-            while not world.metrics.stream_failing._value.get():
-                await asyncio.sleep(0.01)
-    async with asyncio.timeout(60):
-        while world.metrics.stored._value.get() < 3:
-            await asyncio.sleep(0.01)
+        await until(world.metrics.stream_failing._value.get)
+    await until(lambda: world.metrics.stored._value.get() >= 3)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     await reader.close()
@@ -169,12 +164,13 @@ async def test_the_service_reads_the_stream(redis: RedisServer, tmp_path: Path) 
     async with router(redis) as send:
         await send(1, 3, 3)
     settings = {"folder": tmp_path / "b", "stream": f"redis://127.0.0.1:{redis.port}/0"}
-    async with served(SERVICE, {"events": settings}) as harness, asyncio.timeout(60):
-        while True:
+    async with served(SERVICE, {"events": settings}) as harness:
+
+        async def stored() -> bool:
             reply = await call(harness, "ListEventGaps", pb.ListEventGapsRequest())
-            if [(s.replica, s.stored_count) for s in reply.streams] == [("router-1", 3)]:
-                break
-            await asyncio.sleep(0.05)
+            return [(s.replica, s.stored_count) for s in reply.streams] == [("router-1", 3)]
+
+        await until(stored)
 
 
 async def test_redis_away_is_unavailable_to_the_sender_and_more_than_it_keeps_is_a_gap(

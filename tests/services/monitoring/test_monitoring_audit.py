@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from tests.disks import fill, tiny_disk
 from tests.libs.audit.audit_authority import authority
 from tests.redis_server import RedisServer
 from tests.services.monitoring.monitoring_outcomes import Log
+from tests.services.waiting import until
 
 
 @dataclass
@@ -75,12 +76,6 @@ async def kept(of: AuditSettings) -> AsyncIterator[Kept]:
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-
-
-async def until(true: Callable[[], object]) -> None:
-    async with asyncio.timeout(60):
-        while not true():
-            await asyncio.sleep(0.005)
 
 
 def holds(audit: Audit) -> bool:

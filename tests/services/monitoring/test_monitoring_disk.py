@@ -133,7 +133,7 @@ async def test_exposures_wait_while_the_disk_is_full(tmp_path: Path) -> None:
         await recorder.close()
 
 
-async def test_too_many_waiting_exposures_are_counted(
+async def test_exposures_beyond_the_bound_are_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("services.monitoring.outcomes.recorder._WAITING", 3)

@@ -109,9 +109,7 @@ WRONG_GROUP = pb.RecordEventsRequest(epoch=1, groups=[pb.EventGroup(pipeline="p"
         ("RecordEvents", WRONG_GROUP, "MALFORMED_REQUEST", "groups[0]"),
     ],
 )
-async def test_what_is_wrong_is_named_and_nothing_changes(
-    name: str, request_: Any, reason: str, field: str
-) -> None:
+async def test_a_wrong_request_is_named(name: str, request_: Any, reason: str, field: str) -> None:
     reception = Reception(None, Mask(None), [], EventMetrics(CollectorRegistry()), time.time, Log())
     call = Call(f"/x/{name}", Peer("unix", "router", True))
     with pytest.raises(Fault) as raised:

@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +19,11 @@ from headrace.hop.config import ClientSettings
 from headrace.hop.testing import Harness
 from tests.children import ends_with_tests
 from tests.services.monitoring.monitoring_calls import METHODS
-from tests.services.router.router_leaves import SCORED, Suite, batch_of, suite
+from tests.services.router.router_leaves import REGULATED, SCORED, Suite, batch_of, suite
+from tests.services.waiting import until
 
 ROOT = Path(__file__).parents[3]
-REGULATED = SCORED.replace("pipeline: scored", "pipeline: strict").replace(
-    "deadline_ms", "regulated: true\ndeadline_ms", 1
-)
+STRICT = REGULATED.replace("pipeline: scored", "pipeline: strict")
 
 
 class Monitoring:
@@ -49,12 +47,6 @@ class Monitoring:
         assert self.process is not None
         self.process.send_signal(how)
         await self.process.wait()
-
-
-async def until(what: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(90):
-        while not await what():
-            await asyncio.sleep(0.05)
 
 
 async def call(harness: Harness, target: str, name: str, request: Any) -> Any:
@@ -86,17 +78,12 @@ class Load:
     async def more(self, count: int) -> None:
         """Returns when each pipeline has answered so many requests more."""
         wanted = {p: len(a) + count for p, a in self.answered.items()}
-
-        async def enough() -> bool:
-            return all(len(self.answered[p]) >= n for p, n in wanted.items())
-
-        await until(enough)
+        await until(lambda: all(len(self.answered[p]) >= n for p, n in wanted.items()), 90)
 
 
 @pytest.mark.slow  # starts the service twice; in short: test_monitoring_events.py, test_router_events.py
 async def test_a_kill_under_load_costs_nothing_but_known_gaps(tmp_path: Path) -> None:
     monitoring = Monitoring(tmp_path)
-    (tmp_path / "documents").mkdir()
     target = f"unix:{monitoring.socket}"
     given = {
         "monitoring": {"target": target},
@@ -109,39 +96,31 @@ async def test_a_kill_under_load_costs_nothing_but_known_gaps(tmp_path: Path) ->
         },
     }
     await monitoring.start()
-    async with suite(tmp_path / "documents", {"scored": SCORED, "strict": REGULATED}, **given) as started:
+    async with suite(tmp_path / "documents", {"scored": SCORED, "strict": STRICT}, **given) as started:
         load = Load(started)
         callers = [
             asyncio.create_task(load.caller(f"{p}{i}", p)) for p in ("scored", "strict") for i in range(2)
         ]
-        registry = started.router.runtime.telemetry.registry
 
         def metric(name: str, **labels: str) -> float:
-            return registry.get_sample_value(f"headrace_router_{name}", labels) or 0.0
+            return started.sample(f"router_{name}", **labels) or 0.0
 
-        async def arrives() -> bool:
-            return metric("events_total") > 60
-
-        await until(arrives)
+        await until(lambda: metric("events_total") > 60, 90)
         await monitoring.stop(signal.SIGKILL)
         await load.more(100)
         dropped = metric("dropped_events_total", reason="full")
         assert dropped > 0
         await monitoring.start()
         sent = metric("events_total")
-
-        async def arrives_again() -> bool:
-            return metric("events_total") > sent + 60
-
-        await until(arrives_again)
+        await until(lambda: metric("events_total") > sent + 60, 90)
         load.stopped = True
         await asyncio.gather(*callers)
 
-        async def settled() -> bool:
+        def settled() -> bool:
             everything = metric("events_total") + metric("dropped_events_total", reason="full")
             return everything >= len(load.answered["scored"]) and not list((tmp_path / "journal").iterdir())
 
-        await until(settled)
+        await until(settled, 90)
         assert load.failed == []
         reply = await call(started.router, target, "ListEventGaps", pb.ListEventGapsRequest())
         stored = gaps_stored(reply, load, metric("dropped_events_total", reason="full"))

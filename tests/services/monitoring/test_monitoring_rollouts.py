@@ -33,19 +33,19 @@ FAST = 10
 def deployed(folder: Path, rollout: Rollout, pipeline: str = "p") -> FileReleases:
     """A store whose first release has this rollout, already at its first step."""
     store = FileReleases(folder)
-    release = begun(rollout, pipeline)
-    for arm in release.arms.values():
-        store.keep_document(pipeline, arm.revision, "text")
-    store.commit(release)
+    begin(store, rollout, pipeline)
     return store
 
 
-def begun(rollout: Rollout, pipeline: str = "p") -> Release:
+def begin(store: ReleaseStore, rollout: Rollout, pipeline: str = "p") -> None:
     about = {"since": 1, "started": datetime.now(UTC)}
     release = release_of(rollout.model_copy(update=about))
     share = rollout.ladder[0]
     assign = release.assign.model_copy(update={"weights": {LIVE: 1 - share, CANARY: share}})
-    return release.model_copy(update={"pipeline": pipeline, "number": 1, "parent": 0, "assign": assign})
+    first = {"pipeline": pipeline, "number": 1, "parent": 0, "assign": assign}
+    for arm in release.arms.values():
+        store.keep_document(pipeline, arm.revision, "text")
+    store.commit(release.model_copy(update=first))
 
 
 def settings(tmp_path: Path) -> dict[str, Any]:
@@ -75,14 +75,14 @@ async def rollout_of(harness: Harness, pipeline: str = "p") -> pb.GetRolloutResp
     return response
 
 
-async def until(store: ReleaseStore, state: RolloutState) -> Release:
-    while True:
-        release, _ = store.current("p")
-        assert release is not None
-        if release.rollout.state == state:
-            return release
-        assert release.rollout.state == RolloutState.RUNNING
+async def ended_as(store: ReleaseStore, state: RolloutState, pipeline: str = "p") -> Release:
+    release, _ = store.current(pipeline)
+    while release is not None and release.rollout.state == RolloutState.RUNNING:
         await asyncio.sleep(0.02)
+        release, _ = store.current(pipeline)
+    assert release is not None
+    assert release.rollout.state == state
+    return release
 
 
 @pytest.fixture
@@ -91,13 +91,11 @@ def rollout() -> Rollout:
     return Rollout(arm=CANARY, ladder=(0.5, 1.0), stage_s=0.1)
 
 
-async def test_a_canary_that_fails_is_rolled_back_and_it_is_on_record(
-    tmp_path: Path, rollout: Rollout
-) -> None:
+async def test_a_canary_that_fails_is_rolled_back_and_recorded(tmp_path: Path, rollout: Rollout) -> None:
     store = deployed(tmp_path / "releases", rollout)
     async with served(SERVICE, settings(tmp_path)) as harness:
         await report(harness, 1, 1, {LIVE: figures(500, 0), CANARY: figures(500, 60)})
-        ended = await until(store, RolloutState.ROLLED_BACK)
+        ended = await ended_as(store, RolloutState.ROLLED_BACK)
     assert ended.assign.weights == {LIVE: 1.0, CANARY: 0.0}
     assert "harm by errors" in ended.rollout.verdict
     assert "harm by errors" in (tmp_path / "audit.jsonl").read_text()
@@ -110,10 +108,7 @@ async def test_with_releases_in_redis_one_of_two_services_judges_and_the_record_
     server.start()
     store = open_store(f"redis://127.0.0.1:{server.port}/0")
     assert isinstance(store, RedisReleases)
-    release = begun(rollout)
-    for arm in release.arms.values():
-        store.keep_document("p", arm.revision, "text")
-    store.commit(release)
+    begin(store, rollout)
     common = {**settings(tmp_path), "releases": f"redis://127.0.0.1:{server.port}/0"}
     try:
         first = {**common, "release_records": {"machine": "north"}}
@@ -126,7 +121,7 @@ async def test_with_releases_in_redis_one_of_two_services_judges_and_the_record_
                     await asyncio.sleep(0.02)
                 for harness in (one, other):
                     await report(harness, 1, 1, {LIVE: figures(500, 0), CANARY: figures(500, 60)})
-                ended = await until(store, RolloutState.ROLLED_BACK)
+                ended = await ended_as(store, RolloutState.ROLLED_BACK)
         [line] = SharedChain(store).lines()
     finally:
         store.close()
@@ -171,12 +166,8 @@ async def test_wrong_predictions_are_judged_by_their_outcomes(tmp_path: Path, ro
     async with served(SERVICE, settings(tmp_path)) as harness:
         await call(harness, "ReportTicks", write(Tick(7, 1, 0, {}, exposures)))
         await call(harness, "RecordOutcomes", pb.RecordOutcomesRequest(tenant="acme", outcomes=outcomes))
-        while True:
-            release, _ = store.current("flights")
-            if release.rollout.state == RolloutState.ROLLED_BACK:
-                break
-            await asyncio.sleep(0.02)
-    assert "harm by wrong" in release.rollout.verdict
+        ended = await ended_as(store, RolloutState.ROLLED_BACK, "flights")
+    assert "harm by wrong" in ended.rollout.verdict
 
 
 async def test_it_says_how_a_rollout_stands_while_it_waits(tmp_path: Path, rollout: Rollout) -> None:

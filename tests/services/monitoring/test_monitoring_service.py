@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from services.monitoring.wiring import SERVICE
 from tests.disks import fill, tiny_disk
 from tests.services.monitoring.monitoring_calls import call
 from tests.services.monitoring.monitoring_outcomes import exposure, store_at
+from tests.services.waiting import until
 
 
 def outcomes(*requests: str, tenant: str = "acme") -> pb.RecordOutcomesRequest:
@@ -118,9 +118,7 @@ async def test_old_outcomes_are_swept_while_it_runs(tmp_path: Path) -> None:
     settings = {"outcomes": tmp_path / "o", "sweep_s": 0.01, "retention": {"days": 1e-9}}
     async with served(SERVICE, settings) as harness:
         await call(harness, "RecordOutcomes", outcomes("a", "b"))
-        async with asyncio.timeout(60):
-            while metric(harness, "swept_rows_total") != 2:
-                await asyncio.sleep(0.01)
+        await until(lambda: metric(harness, "swept_rows_total") == 2)
 
 
 async def test_the_default_is_memory() -> None:

@@ -126,9 +126,7 @@ def test_a_key_is_wrong_once_in_whichever_arm() -> None:
 @given(
     st.lists(st.tuples(st.integers(0, 5), st.sampled_from(["live", "b"]), st.booleans())), st.integers(1, 7)
 )
-def test_counts_of_keys_only_grow_however_often_they_are_read(
-    rows: list[tuple[int, str, bool]], at_once: int
-) -> None:
+def test_counts_of_keys_only_grow_with_each_read(rows: list[tuple[int, str, bool]], at_once: int) -> None:
     every = [Judgement(i + 1, 3, arm, key, wrong) for i, (key, arm, wrong) in enumerate(rows)]
     keys = JudgedKeys(lambda _p, _s, after, _m: every[after : after + at_once])
     before: dict[tuple[int, str], Judged] = {}

@@ -10,17 +10,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from headrace.ticks import LATENCY_BUCKETS, ArmFigures, ArmName, Tick
 from services.monitoring.ticks import Ticks
+from tests.services.clock import Clock
 
 ARM = ArmName("flights", 3, "live")
 CANARY = ArmName("flights", 3, "candidate")
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def figures(rows: int, errors: int = 0) -> ArmFigures:

@@ -87,9 +87,7 @@ async def test_listeners_are_told_and_one_that_fails_stops_nobody(broken: World,
     delivering.cancel()
 
 
-async def test_whoever_is_faster_wins_and_the_analyser_decides_anew(
-    broken: World, observed: Observed
-) -> None:
+async def test_a_faster_commit_wins_and_the_analyser_decides_anew(broken: World, observed: Observed) -> None:
     analyser = broken.analyser(observed)
     await until_begun(broken, analyser)
 
@@ -161,9 +159,7 @@ async def test_a_bug_stops_neither_the_loop_nor_the_other_pipelines(world: World
     assert len(observed.said("a rollout stays where it is")) == 1
 
 
-async def test_one_leads_and_another_takes_over_without_losing_evidence(
-    world: World, observed: Observed
-) -> None:
+async def test_another_analyser_takes_over_without_losing_evidence(world: World, observed: Observed) -> None:
     first, second = world.analyser(observed), world.analyser(Observed())
     await world.look(first, 4)
     await second.round()
@@ -233,9 +229,7 @@ async def test_lost_evidence_begins_anew(world: World, observed: Observed) -> No
     assert world.release.rollout.state == RolloutState.PROMOTED
 
 
-async def test_evidence_that_cannot_be_saved_is_said_and_holds_nothing_up(
-    broken: World, observed: Observed
-) -> None:
+async def test_evidence_that_cannot_be_saved_blocks_nothing(broken: World, observed: Observed) -> None:
     (broken.folder / "evidence").write_text("a file where the folder should be")
     await broken.look(broken.analyser(observed), 4)
     assert broken.release.rollout.state == RolloutState.ROLLED_BACK
@@ -257,9 +251,7 @@ async def test_an_unreadable_newer_release_stops_steps(world: World, observed: O
     assert "newest release can't be read" in analyser.status("p").problem
 
 
-async def test_an_unreadable_newer_release_does_not_stop_a_rollback(
-    broken: World, observed: Observed
-) -> None:
+async def test_an_unreadable_newer_release_stops_no_rollback(broken: World, observed: Observed) -> None:
     analyser = broken.analyser(observed)
     await until_begun(broken, analyser)
     before = break_newest(broken)
@@ -268,9 +260,7 @@ async def test_an_unreadable_newer_release_does_not_stop_a_rollback(
     assert broken.release.rollout.state == RolloutState.ROLLED_BACK
 
 
-async def test_running_it_looks_until_it_is_cancelled_and_gives_the_lease_back(
-    world: World, observed: Observed
-) -> None:
+async def test_it_runs_until_it_is_cancelled_and_releases_the_lease(world: World, observed: Observed) -> None:
     analyser = world.analyser(observed)
     running = asyncio.create_task(analyser.run())
     while world.release.number == 7:

@@ -134,9 +134,7 @@ async def test_evidence_of_an_ended_lease_is_not_saved(server: RedisServer, worl
     assert observed.failures == ["evidence"]
 
 
-async def test_a_lease_that_came_back_is_not_held_with_old_evidence(
-    server: RedisServer, world: RedisWorld
-) -> None:
+async def test_a_lease_that_returned_has_no_old_evidence(server: RedisServer, world: RedisWorld) -> None:
     """It lost the lease and nobody has it now: what it knew may be older than what another saved meanwhile."""
     observed = Observed()
     one, _ = world.another(observed)
@@ -148,7 +146,7 @@ async def test_a_lease_that_came_back_is_not_held_with_old_evidence(
     assert observed.leads
 
 
-async def test_while_redis_hangs_nothing_is_decided_and_the_event_loop_goes_on(
+async def test_while_redis_hangs_nothing_is_decided_and_the_loop_runs(
     tmp_path: Path, server: RedisServer
 ) -> None:
     world = RedisWorld(tmp_path, server, Traffic(canary_errors=0.5))

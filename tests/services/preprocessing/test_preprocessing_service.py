@@ -71,10 +71,8 @@ async def test_steps_go_by_their_hash_once_they_are_known() -> None:
     async with served(SERVICE, {"max_programs": 1}) as harness:
         with pytest.raises(Fault) as caught:
             await transform(harness, batch_of(1), spec=b"")
-        assert (caught.value.code, caught.value.reason) == (
-            Code.FAILED_PRECONDITION,
-            Reason.REASON_SPEC_UNKNOWN,
-        )
+        assert caught.value.code is Code.FAILED_PRECONDITION
+        assert caught.value.reason == Reason.REASON_SPEC_UNKNOWN
         await transform(harness, batch_of(1))
         await transform(harness, batch_of(1), spec=b"")
 
@@ -89,10 +87,8 @@ async def test_wrong_steps_are_named_by_their_place() -> None:
     async with served(SERVICE) as harness:
         with pytest.raises(Fault) as caught:
             await transform(harness, batch_of(1), spec_json(wrong), spec_sha256(wrong))
-        assert (caught.value.code, caught.value.metadata["path"]) == (
-            Code.INVALID_ARGUMENT,
-            "steps[0].impute.columns",
-        )
+        assert caught.value.code is Code.INVALID_ARGUMENT
+        assert caught.value.metadata["path"] == "steps[0].impute.columns"
         with pytest.raises(Fault) as caught:
             await transform(harness, batch_of(1), spec_json(wrong))
         assert caught.value.code is Code.INVALID_ARGUMENT

@@ -61,9 +61,7 @@ async def test_rows_that_the_executor_fails_open_the_breaker_towards_it_alone(ru
         pytest.param(Code.DEADLINE_EXCEEDED, Reason.REASON_DEADLINE_PASSED, id="too-little-time"),
     ],
 )
-async def test_rows_that_one_model_or_their_own_time_fails_open_none(
-    running: Suite, code: Code, reason: Reason
-) -> None:
+async def test_failures_of_a_model_or_of_time_open_none(running: Suite, code: Code, reason: Reason) -> None:
     assert set(await reasons(running, code, reason)) == {reason}
     assert len(running.executor.calls) == CALLS
     assert state(running, "executor") == state(running, "router") == 0

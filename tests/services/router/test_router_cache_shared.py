@@ -137,9 +137,7 @@ async def test_an_old_answer_of_another_router_takes_the_place_of_a_failure(rout
     assert 29_000_000 < ages(answer)[0] < 60_000_000
 
 
-async def test_while_redis_hangs_or_holds_something_else_the_models_answer(
-    routers: Routers, redis: Valkey
-) -> None:
+async def test_while_redis_hangs_or_has_something_else_models_answer(routers: Routers, redis: Valkey) -> None:
     one, other = routers.both
     await one.ask([1.0])
     await other.ask([0.0])

@@ -18,16 +18,10 @@ from services.router.pipelines import Compiler, Served
 from services.router.routes import caps as module
 from services.router.routes.caps import MAX_SESSIONS, PipelineCaps
 from services.router.stages.runner import StageResult
+from tests.services.clock import Clock
 from tests.services.router.one_pipeline import inference
 from tests.services.router.router_releases import batch
 from tests.services.router.test_router_routes import DOCUMENT, Multiplier
-
-
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def caps(**limits: Any) -> tuple[PipelineCaps, Clock]:
@@ -129,10 +123,8 @@ def test_a_new_release_with_the_same_caps_forgives_nothing() -> None:
     found, _ = caps(rows_per_s=1, session_by="carrier", session_rows_per_s=1, rows_in_flight=5)
     found.admit(requests(1, sessions=["a"]))
     found.apply(Cap(rows_per_s=1, session_by="carrier", session_rows_per_s=1, rows_in_flight=5))
-    assert refused(found.admit(requests(1, 1, sessions=["a", "b"]))[0]) == {
-        0: "session_rows",
-        1: "pipeline_rows",
-    }
+    both = found.admit(requests(1, 1, sessions=["a", "b"]))[0]
+    assert refused(both) == {0: "session_rows", 1: "pipeline_rows"}
     found.apply(None)
     assert refused(found.admit(requests(50))[0]) == {}
     assert found.in_flight == 51
@@ -143,7 +135,7 @@ def test_a_new_release_with_the_same_caps_forgives_nothing() -> None:
     st.integers(1, 20),
     st.integers(1, 20),
 )
-def test_no_more_passes_than_the_caps_say(
+def test_no_more_passes_than_allowed(
     steps: list[tuple[list[int], float, bool]], rate: int, most: int
 ) -> None:
     found, clock = caps(rows_per_s=rate, rows_in_flight=most)

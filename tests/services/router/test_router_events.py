@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +29,7 @@ from tests.disks import fill, tiny_disk
 from tests.redis_server import RedisServer
 from tests.services.monitoring.monitoring_outcomes import Log
 from tests.services.router.router_leaves import FREE, REGULATED, SCORED, Suite, batch_of, suite
+from tests.services.waiting import until
 
 PRIVATE = SCORED.replace("key: {type: string}", "key: {type: string, pii: true}")
 BOTH = {"scored": REGULATED, "free": FREE}
@@ -70,11 +70,6 @@ class World:
     started: Suite
     receiver: Receiver
 
-    async def until(self, what: Callable[[], bool]) -> None:
-        async with asyncio.timeout(60):
-            while not what():
-                await asyncio.sleep(0.005)
-
     def metric(self, name: str, **labels: str) -> float:
         return self.started.sample(f"router_{name}", **labels) or 0.0
 
@@ -98,7 +93,7 @@ async def events_of(folder: Path, keys: list[str], xs: list[float], *text: str, 
     """What was received after a request with these rows."""
     async with running(folder, *text, **events) as world:
         await world.started.ask("scored", batch_of(keys, xs, request_id="one"))
-        await world.until(lambda: bool(world.receiver.requests))
+        await until(lambda: world.receiver.requests)
     return world.receiver
 
 
@@ -136,9 +131,9 @@ async def test_events_leave_by_a_stream_and_answers_do_not_wait_for_it(tmp_path:
         url = f"redis://127.0.0.1:{redis.port}/0"
         async with running(tmp_path, stream=url) as world:
             await world.started.ask("scored", batch_of(["ab", "?"], [1.0, -9.0]))
-            await world.until(lambda: world.metric("waiting_events") == 2)
+            await until(lambda: world.metric("waiting_events") == 2)
             redis.start()
-            await world.until(lambda: world.metric("events_total") == 2)
+            await until(lambda: world.metric("events_total") == 2)
             assert world.receiver.requests == []
         assert redis.command("XLEN", "headrace:events") == ":1\r\n"
     finally:
@@ -182,9 +177,9 @@ async def test_a_message_that_fails_comes_later_and_nothing_is_missing(
             assert not (
                 await world.started.ask("scored", batch_of(["ab"], [1.0], request_id=f"r{i}"))
             ).batch.errors
-        await world.until(lambda: world.receiver.refused > 0)
+        await until(lambda: world.receiver.refused > 0)
         world.receiver.fault = None
-        await world.until(lambda: len(world.receiver.numbers) == 5)
+        await until(lambda: len(world.receiver.numbers) == 5)
     assert sorted(world.receiver.numbers) == [1, 2, 3, 4, 5]
 
 
@@ -202,10 +197,10 @@ async def test_a_message_that_nobody_can_read_is_given_up(tmp_path: Path) -> Non
     async with running(tmp_path) as world:
         world.receiver.fault = Fault(Code.INVALID_ARGUMENT, Reason.REASON_MALFORMED_REQUEST, "no")
         await world.started.ask("scored", batch_of(["ab"], [1.0]))
-        await world.until(lambda: world.metric("dropped_events_total", reason="refused") == 1)
+        await until(lambda: world.metric("dropped_events_total", reason="refused") == 1)
         world.receiver.fault = None
         await world.started.ask("scored", batch_of(["ab"], [1.0]))
-        await world.until(lambda: world.receiver.numbers == [2])
+        await until(lambda: world.receiver.numbers == [2])
 
 
 async def test_nothing_leaves_if_it_is_switched_off(tmp_path: Path) -> None:
@@ -224,9 +219,9 @@ async def test_a_regulated_event_is_on_the_disk_before_the_answer_and_collected_
             assert f"r{i}".encode() in file.read_bytes()
         assert world.receiver.requests == []
     # Another process takes up what is there, whoever wrote it, and removes what was stored.
-    async with served_again(tmp_path, world.receiver, collect_s=0.01) as again:
-        await again.until(lambda: len(world.receiver.numbers) == 3)
-        await again.until(lambda: not list((tmp_path / "journal").iterdir()))
+    async with served_again(tmp_path, world.receiver, collect_s=0.01):
+        await until(lambda: len(world.receiver.numbers) == 3)
+        await until(lambda: not list((tmp_path / "journal").iterdir()))
     assert world.receiver.numbers == [1, 2, 3]
     assert all(request.durable for request in world.receiver.requests)
 
@@ -246,11 +241,11 @@ async def test_what_could_not_be_collected_stays(tmp_path: Path) -> None:
         world.receiver.fault = Fault(Code.UNAVAILABLE, Reason.REASON_STORAGE_UNAVAILABLE, "full")
         for i in range(3):
             await world.started.ask("scored", batch_of(["ab"], [1.0], request_id=f"r{i}"))
-        await world.until(lambda: world.receiver.refused > 0)
+        await until(lambda: world.receiver.refused > 0)
         assert list((tmp_path / "journal").glob("*.journal"))
         world.receiver.fault = None
-        await world.until(lambda: len(world.receiver.numbers) == 3)
-        await world.until(lambda: not list((tmp_path / "journal").iterdir()))
+        await until(lambda: len(world.receiver.numbers) == 3)
+        await until(lambda: not list((tmp_path / "journal").iterdir()))
     assert sorted(world.receiver.numbers) == [1, 2, 3]
 
 
@@ -314,10 +309,8 @@ async def test_a_damaged_file_of_the_journal_is_set_aside_and_the_rest_collected
     journal = {"folder": tmp_path / "journal", "collect_s": 0.01}
     async with running(tmp_path, REGULATED, journal=journal) as world:
         await world.started.ask("scored", batch_of(["ab"], [1.0]))
-        await world.until(lambda: world.receiver.numbers == [1])
-        await world.until(
-            lambda: [p.name for p in (tmp_path / "journal").iterdir()] == ["0-0.journal.unreadable"]
-        )
+        await until(lambda: world.receiver.numbers == [1])
+        await until(lambda: [p.name for p in (tmp_path / "journal").iterdir()] == ["0-0.journal.unreadable"])
 
 
 def test_frames_are_joined_into_fewer_messages() -> None:

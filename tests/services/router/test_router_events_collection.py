@@ -28,9 +28,7 @@ class Monitoring:
         self.taken.append(content)
 
 
-async def test_a_message_that_is_refused_leaves_the_others(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_refused_message_stops_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(collection, "_MESSAGE_BYTES", 1)  # each frame is a message
     files, monitoring = JournalFiles(tmp_path, 1 << 20, 1 << 20), Monitoring(b"second")
     for content in (b"first", b"second", b"third"):

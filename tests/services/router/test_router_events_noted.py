@@ -71,9 +71,7 @@ def of_two_tenants(count: int) -> Batch:
 
 
 @pytest.mark.parametrize("count", [8, 40])
-async def test_an_event_names_the_row_of_its_request_whatever_arms_the_others_got(
-    count: int, tmp_path: Path
-) -> None:
+async def test_an_event_names_the_row_of_its_request_whatever_the_arms(count: int, tmp_path: Path) -> None:
     world = World(two_arms(counted=HOW, **SPLIT), tmp_path)
     asked = of_two_tenants(count)
     await world.inference.infer("double", 0, asked)
@@ -105,9 +103,7 @@ async def test_without_a_key_there_is_no_hash(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("regulated", [False, True])
 @pytest.mark.parametrize("split", [False, True])
-async def test_a_run_that_raises_has_events_without_outputs(
-    regulated: bool, split: bool, tmp_path: Path
-) -> None:
+async def test_a_failed_run_has_events_without_outputs(regulated: bool, split: bool, tmp_path: Path) -> None:
     changes = SPLIT if split else {}
     world = World(two_arms(Broken, HOW, **changes), tmp_path)
     asked = batch(20)

@@ -72,9 +72,7 @@ def world(tmp_path: Path, keys: Keys) -> World:
     return World(tmp_path / "journal", keys)
 
 
-async def test_a_file_stays_until_its_key_is_here_and_the_others_are_brought(
-    world: World, keys: Keys
-) -> None:
+async def test_a_file_stays_until_its_key_is_here_and_others_are_sent(world: World, keys: Keys) -> None:
     world.files.append(7, b"first")
     world.files.rotate()
     keys.replace()
@@ -101,9 +99,7 @@ async def test_keys_that_are_away_stop_the_collection_until_they_are_back(world:
     assert await world.collect() == [b"first"]
 
 
-async def test_what_is_before_a_damaged_part_is_brought_and_the_file_kept(
-    world: World, tmp_path: Path
-) -> None:
+async def test_what_precedes_a_damaged_part_is_sent_and_the_file_stays(world: World, tmp_path: Path) -> None:
     world.files.append(7, b"first")
     world.files.append(7, b"second")
     world.files.rotate()

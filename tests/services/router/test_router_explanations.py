@@ -20,9 +20,9 @@ from headrace.hop.definition import Definition, Service
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.testing import served
 from tests.services.router.router_leaves import SCORED, Suite, batch_of, router_method, suite
+from tests.services.waiting import until
 
-EXPLAIN: Method[explain_pb2.ExplainRequest, explain_pb2.ExplainResponse]
-EXPLAIN = router_method("Explain", explain_pb2)
+EXPLAIN_ROWS: Method[Any, explain_pb2.ExplainResponse] = router_method("Explain", explain_pb2)
 # y = x + score, and the score is the length of the key: so contributions are known.
 BASE = "explanations: {demanded: true, base: {x: 1.0, score: 2.0}}\noutputs:"
 # No stage is late on a busy machine: a row that it failed would not be explained.
@@ -91,12 +91,6 @@ async def running(folder: Path, text: str, **settings: Any) -> AsyncIterator[tup
             yield started, monitoring
 
 
-async def until(what: Any) -> None:
-    async with asyncio.timeout(60):
-        while not what():
-            await asyncio.sleep(0.01)
-
-
 def metric(started: Suite, name: str, **labels: str) -> float:
     return started.sample(f"router_{name}", **labels) or 0.0
 
@@ -104,7 +98,7 @@ def metric(started: Suite, name: str, **labels: str) -> float:
 async def explain(started: Suite, batch: Batch, **fields: Any) -> Sequence[explain_pb2.RowExplanation]:
     loop = asyncio.get_running_loop()
     request = explain_pb2.ExplainRequest(**{"pipeline": "scored", **fields}, batch=encode(batch, loop.time()))
-    reply = await started.router.client().unary(EXPLAIN)(request, deadline=loop.time() + 60)
+    reply = await started.router.client().unary(EXPLAIN_ROWS)(request, deadline=loop.time() + 60)
     return reply.rows
 
 
@@ -197,9 +191,7 @@ async def test_a_failing_model_fails_no_answer_and_is_counted(tmp_path: Path) ->
         await until(lambda: monitoring.explained)
 
 
-async def test_what_a_full_callee_refuses_is_tried_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_refusal_of_a_full_callee_is_retried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("services.router.explanations.explainer._PAUSE_S", 0.01)
     refusals = iter([True])
 

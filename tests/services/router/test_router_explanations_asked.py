@@ -16,7 +16,10 @@ from headrace.hop.errors import Code, Fault, Reason
 from services.router.explanations.explainer import asked_rest
 from services.router.explanations.pieces import PieceSize
 from tests.services.router.router_leaves import SCORED, TWO_MODELS, Suite, batch_of, suite
-from tests.services.router.test_router_explanations import DEMANDING, EXPLAIN, explain, running, until
+from tests.services.router.test_router_explanations import DEMANDING, EXPLAIN_ROWS, explain, running
+from tests.services.waiting import until
+
+NOT_EXPLAINABLE = Code.FAILED_PRECONDITION, Reason.REASON_NOT_EXPLAINABLE
 
 
 async def test_rows_are_explained_on_request(tmp_path: Path) -> None:
@@ -46,9 +49,7 @@ def test_who_waits_does_not_wait_for_long_rests(
     assert asked_rest(paced_s, worked_s, since_live_s) == pytest.approx(rest_s)
 
 
-async def test_pieces_on_request_rest_longer_after_a_live_call(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_pieces_rest_longer_after_a_live_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     since: list[float] = []
 
     def rest(paced_s: float, worked_s: float, since_live_s: float) -> float:
@@ -85,7 +86,7 @@ async def test_given_features_are_used_on_request(tmp_path: Path) -> None:
 async def explain_json(started: Suite, *rows: str) -> Sequence[explain_pb2.RowExplanation]:
     request = explain_pb2.ExplainRequest(pipeline="scored", rows_json=rows, tenant="acme", request_id="r")
     deadline = asyncio.get_running_loop().time() + 60
-    return (await started.router.client().unary(EXPLAIN)(request, deadline=deadline)).rows
+    return (await started.router.client().unary(EXPLAIN_ROWS)(request, deadline=deadline)).rows
 
 
 async def test_rows_may_come_as_objects(tmp_path: Path) -> None:
@@ -117,25 +118,20 @@ async def test_a_truth_value_is_explained_as_zero_or_one(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("fields", "code", "reason", "words"),
+    ("fields", "refusal", "words"),
     [
-        ({"pipeline": "other"}, Code.NOT_FOUND, Reason.REASON_PIPELINE_UNKNOWN, "other"),
-        (
-            {"output": "key"},
-            Code.FAILED_PRECONDITION,
-            Reason.REASON_NOT_EXPLAINABLE,
-            "name one of: y, positive",
-        ),
-        ({"revision": "ab" * 32}, Code.FAILED_PRECONDITION, Reason.REASON_NOT_EXPLAINABLE, "does not serve"),
+        ({"pipeline": "other"}, (Code.NOT_FOUND, Reason.REASON_PIPELINE_UNKNOWN), "other"),
+        ({"output": "key"}, NOT_EXPLAINABLE, "name one of: y, positive"),
+        ({"revision": "ab" * 32}, NOT_EXPLAINABLE, "does not serve"),
     ],
 )
 async def test_what_can_not_be_explained_is_said(
-    tmp_path: Path, fields: dict[str, str], code: Code, reason: int, words: str
+    tmp_path: Path, fields: dict[str, str], refusal: tuple[Code, int], words: str
 ) -> None:
     async with running(tmp_path, DEMANDING) as (started, _):
         with pytest.raises(Fault) as caught:
             await explain(started, batch_of(["abcd"], [3.0]), **fields)
-        assert (caught.value.code, caught.value.reason) == (code, reason)
+        assert (caught.value.code, caught.value.reason) == refusal
         assert words in caught.value.message
 
 

@@ -10,7 +10,8 @@ import pytest
 
 from headrace.columns import Batch, Column
 from tests.services.router.router_leaves import batch_of
-from tests.services.router.test_router_explanations import explain, running, until
+from tests.services.router.test_router_explanations import explain, running
+from tests.services.waiting import until
 
 # Four rows and six columns: each pixel is a patch.
 PICTURE = """pipeline: scored

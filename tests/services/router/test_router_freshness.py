@@ -63,9 +63,7 @@ async def test_the_features_service_is_told_the_rules(tmp_path: Path) -> None:
         ("known", [NOT_FOUND, DEFAULT]),
     ],
 )
-async def test_a_row_is_stale_then_default_then_refused(
-    tmp_path: Path, name: str, refused: list[int]
-) -> None:
+async def test_a_row_is_stale_then_default_or_refused(tmp_path: Path, name: str, refused: list[int]) -> None:
     sources = [PRESENT, NOT_FOUND, OUTSIDE, STALE, DEFAULT]
     async with suite(tmp_path, DOCUMENTS) as running:
         answer = await asked(running, name, sources)

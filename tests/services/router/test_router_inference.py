@@ -222,9 +222,7 @@ async def test_features_nonsense_means_defaults(running: Suite) -> None:
 
 
 @pytest.mark.parametrize("what", ["no columns", "fewer rows", "another type"])
-async def test_nonsense_from_the_executor_is_an_internal_error_of_its_stage(
-    running: Suite, what: str
-) -> None:
+async def test_nonsense_of_the_executor_is_an_internal_error_of_its_stage(running: Suite, what: str) -> None:
     async def nonsense(sent: Batch) -> Batch:
         if what == "no columns":
             return Batch(sent.rows, {})

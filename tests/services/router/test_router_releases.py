@@ -19,6 +19,7 @@ from headrace.releases import Arm, FileReleases, Release
 from headrace.releases.first import first_release
 from services.router.wiring import SERVICE
 from tests.services.router.router_leaves import INFER, LIST, Executor, _definition
+from tests.services.waiting import until
 
 ACTIVE, LOADING = executor_pb2.MODEL_STATE_ACTIVE, executor_pb2.MODEL_STATE_LOADING
 DOCUMENT = """
@@ -112,9 +113,7 @@ async def test_a_release_waits_until_the_executor_has_its_model(tmp_path: Path) 
     async with routing(store) as (router, executor):
         executor.loaded["2"] = LOADING
         deploy(store, "2")
-        async with asyncio.timeout(20):
-            while not waiting(router):
-                await asyncio.sleep(0.01)
+        await until(lambda: waiting(router))
         await ask(router)
         assert executor.versions[-1] == "1"
         executor.loaded["2"] = ACTIVE
@@ -155,7 +154,5 @@ async def test_a_broken_release_leaves_the_one_before_serving_and_is_said(tmp_pa
         (store.folder / "p" / "2.json").write_text("{}")
         read = router.runtime.telemetry.registry.get_sample_value
         gauge = {"pipeline": "p", "serves": "last_good"}
-        async with asyncio.timeout(20):
-            while read("headrace_router_quarantined_documents", gauge) != 1:
-                await asyncio.sleep(0.01)
+        await until(lambda: read("headrace_router_quarantined_documents", gauge) == 1)
         assert await ask(router) == 1

@@ -27,6 +27,7 @@ from services.router.ticks.reporter import Receipt, Reporter
 from tests.services.monitoring.monitoring_outcomes import Log
 from tests.services.router.router_leaves import SCORED, batch_of, failing, suite
 from tests.services.router.tick_rows import count
+from tests.services.waiting import until
 
 
 @dataclass
@@ -81,9 +82,7 @@ async def test_the_most_routers_that_a_replica_hears_are_told_and_hold_until_ano
 async def test_the_loop_outlives_every_error() -> None:
     receiver, log = Receiver([ValueError("a bug"), [GONE], OSError("another")]), Log()
     task = asyncio.create_task(reporter(receiver, Counters(), log).run())
-    async with asyncio.timeout(60):
-        while len(receiver.ticks) < 5:
-            await asyncio.sleep(0.001)
+    await until(lambda: len(receiver.ticks) >= 5)
     assert not task.done()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -115,25 +114,17 @@ class MonitoringLeaf:
 
     ticks: list[Tick] = field(default_factory=list)
     hangs: bool = False
-    told: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def ReportTicks(self, request: pb.ReportTicksRequest, call: Call) -> pb.ReportTicksResponse:
         if self.hangs:
             await asyncio.Event().wait()
         self.ticks.append(read(request))
-        self.told.set()
         return pb.ReportTicksResponse(live_router_count=3)
 
     async def RecordOutcomes(
         self, request: pb.RecordOutcomesRequest, call: Call
     ) -> pb.RecordOutcomesResponse:
         raise NotImplementedError
-
-    async def next(self) -> Tick:
-        self.told.clear()
-        async with asyncio.timeout(60):
-            await self.told.wait()
-        return self.ticks[-1]
 
     def figures(self) -> dict[ArmName, ArmFigures]:
         found: dict[ArmName, ArmFigures] = {}
@@ -155,7 +146,7 @@ async def monitored(folder: Path, leaf: MonitoringLeaf) -> AsyncIterator[Any]:
         yield running
 
 
-async def test_what_a_running_router_answers_is_reported(
+async def test_answers_of_a_running_router_are_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shared: list[int] = []
@@ -163,11 +154,7 @@ async def test_what_a_running_router_answers_is_reported(
     leaf = MonitoringLeaf()
     async with monitored(tmp_path, leaf) as running:
         await running.ask("scored", batch_of(["ann", "bob", "cyd"], [1.0, -10.0, 2.0]))
-        async with asyncio.timeout(60):
-            while not leaf.figures():
-                await leaf.next()
-            while not shared:
-                await leaf.next()
+        await until(lambda: leaf.figures() and shared)
     assert set(shared) == {3}
     [(name, figures)] = leaf.figures().items()
     assert name == ArmName("scored", 0, "live")
@@ -195,8 +182,6 @@ async def test_predictions_do_not_wait_for_a_receiver_that_hangs(tmp_path: Path)
             assert not reply.batch.errors
         assert leaf.ticks == []
         leaf.hangs = False
-        async with asyncio.timeout(60):
-            while not leaf.figures():
-                await leaf.next()
+        await until(leaf.figures)
         [figures] = leaf.figures().values()
         assert figures.rows == 20

@@ -22,14 +22,16 @@ from services.router.pipelines import Compiler, Served
 from services.router.routes.observer import chosen_rows
 from tests.services.router.router_leaves import SCORED, Suite, batch_of, features, router_method, suite
 from tests.services.router.test_router_events import running as told
+from tests.services.waiting import until
 
 REPORT = router_method("GetShadowReport", shadow_pb2)
 PRIVATE = SCORED.replace("key: {type: string}", "key: {type: string, pii: true}")
+Shadowed = Callable[..., None]
 OTHER_MODEL = "name: adder", "name: other"
 
 
 @pytest.fixture
-def shadowed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+def shadowed(monkeypatch: pytest.MonkeyPatch) -> Shadowed:
     """Gives every pipeline a shadow, as a release would: the same document with a text replaced."""
 
     def use(old: str, new: str, share: float = 1.0) -> None:
@@ -71,9 +73,7 @@ def metric(started: Suite, name: str, **labels: str) -> float:
     return started.sample(name, **labels) or 0.0
 
 
-async def test_a_copy_runs_after_the_answer_and_is_compared(
-    tmp_path: Path, shadowed: Callable[..., None]
-) -> None:
+async def test_a_copy_runs_after_the_answer_and_is_compared(tmp_path: Path, shadowed: Shadowed) -> None:
     shadowed(*OTHER_MODEL)
     seen: list[Batch] = []
 
@@ -102,9 +102,7 @@ async def test_a_copy_runs_after_the_answer_and_is_compared(
         assert metric(started, "router_shadow_rows_total", pipeline="scored", result="equal") == 10
 
 
-async def test_what_differs_is_named_without_personal_data(
-    tmp_path: Path, shadowed: Callable[..., None]
-) -> None:
+async def test_what_differs_is_named_without_personal_data(tmp_path: Path, shadowed: Shadowed) -> None:
     shadowed("at: 0.0", "at: 5.0")
     other = "y", [4.0, -1.0]
     async with running(tmp_path, PRIVATE) as started:
@@ -133,7 +131,7 @@ async def test_what_differs_is_named_without_personal_data(
         assert worst[0].left_out == ["key"]
 
 
-async def test_another_features_stage_reads_for_itself(tmp_path: Path, shadowed: Callable[..., None]) -> None:
+async def test_another_features_stage_reads_for_itself(tmp_path: Path, shadowed: Shadowed) -> None:
     shadowed("feature_service: users", "feature_service: people")
     async with running(tmp_path) as started:
         await started.ask("scored", batch_of(["ab"], [1.0]))
@@ -142,9 +140,7 @@ async def test_another_features_stage_reads_for_itself(tmp_path: Path, shadowed:
         assert started.features.calls == [1, 1]
 
 
-async def test_rows_that_failed_in_the_store_fail_in_both(
-    tmp_path: Path, shadowed: Callable[..., None]
-) -> None:
+async def test_rows_that_failed_in_the_store_fail_in_both(tmp_path: Path, shadowed: Shadowed) -> None:
     shadowed(*OTHER_MODEL)
     async with running(tmp_path) as started:
 
@@ -158,9 +154,7 @@ async def test_rows_that_failed_in_the_store_fail_in_both(
         assert (report.both_failed, report.both_answered, len(started.features.calls)) == (1, 1, 1)
 
 
-async def test_a_shadow_that_fails_costs_the_live_arm_nothing(
-    tmp_path: Path, shadowed: Callable[..., None]
-) -> None:
+async def test_a_shadow_that_fails_costs_the_live_arm_nothing(tmp_path: Path, shadowed: Shadowed) -> None:
     shadowed(*OTHER_MODEL)
     tried = 0
 
@@ -185,7 +179,7 @@ async def test_a_shadow_that_fails_costs_the_live_arm_nothing(
 
 
 async def test_a_shadow_that_hangs_holds_up_nobody_and_what_does_not_fit_is_counted(
-    tmp_path: Path, shadowed: Callable[..., None]
+    tmp_path: Path, shadowed: Shadowed
 ) -> None:
     shadowed(*OTHER_MODEL)
     hangs = asyncio.Event()
@@ -209,7 +203,7 @@ async def test_a_shadow_that_hangs_holds_up_nobody_and_what_does_not_fit_is_coun
     assert metric(started, dropped, pipeline="scored", reason="stopped") == 6
 
 
-async def test_only_the_share_is_copied(tmp_path: Path, shadowed: Callable[..., None]) -> None:
+async def test_only_the_share_is_copied(tmp_path: Path, shadowed: Shadowed) -> None:
     shadowed(*OTHER_MODEL, share=0.3)
     async with running(tmp_path) as started:
         for i in range(60):
@@ -231,14 +225,12 @@ async def test_a_report_of_no_such_pipeline_is_refused(tmp_path: Path) -> None:
         assert error.value.reason == Reason.REASON_PIPELINE_UNKNOWN
 
 
-async def test_what_a_shadow_answers_has_events_of_its_own(
-    tmp_path: Path, shadowed: Callable[..., None]
-) -> None:
+async def test_what_a_shadow_answers_has_events_of_its_own(tmp_path: Path, shadowed: Shadowed) -> None:
     shadowed(*OTHER_MODEL)
     async with told(tmp_path) as world:
         for request in ("one", "two"):
             await world.started.ask("scored", batch_of(["ab", "c"], [1.0, 2.0], request_id=request))
-        await world.until(lambda: sum(map(len, world.receiver.groups)) == 8)
+        await until(lambda: sum(map(len, world.receiver.groups)) == 8)
     found: dict[str, set[tuple[str, str, int, float]]] = {}
     for group in world.receiver.groups:
         columns, rows = group.batch.columns, group.batch.rows

@@ -12,7 +12,8 @@ from prometheus_client import CollectorRegistry
 from headrace.releases import Cap
 from services.router.metrics import Metrics
 from services.router.routes.caps import PipelineCaps
-from tests.services.router.test_router_caps import Clock, refused, requests
+from tests.services.clock import Clock
+from tests.services.router.test_router_caps import refused, requests
 
 
 def routers(count: int, **limits: Any) -> tuple[list[PipelineCaps], Clock]:

@@ -133,10 +133,8 @@ def test_exposures_name_the_row_of_its_request_the_arm_and_the_labels() -> None:
     counted.answered(how, part(sent, "candidate", whole, positions), taken, 0.1)
     found = [(e.arm, e.request_id, e.row, e.key, dict(e.labels)) for e in counted.tick().exposures]
     arm = ArmName("flights", 4, "candidate")
-    assert found == [
-        (arm, "one", 1, key_hash(b"ann"), {"late": 1.0, "code": 0.0}),
-        (arm, "other", 0, None, {}),
-    ]
+    keyed = arm, "one", 1, key_hash(b"ann"), {"late": 1.0, "code": 0.0}
+    assert found == [keyed, (arm, "other", 0, None, {})]
 
 
 def test_exposures_without_keys_and_with_nulls() -> None:

@@ -77,9 +77,7 @@ async def test_a_sign_in_leads_nowhere_else(place: Place, after: str) -> None:
     ("key", "status", "kind"),
     [("reader", 403, "forbidden"), ("hr_12345678_wrong", 401, "unknown_key"), ("", 401, "unknown_key")],
 )
-async def test_other_keys_are_refused_and_are_in_the_security_log(
-    place: Place, key: str, status: int, kind: str
-) -> None:
+async def test_other_keys_are_refused_and_logged(place: Place, key: str, status: int, kind: str) -> None:
     async with place.browser() as browser:
         reply = await browser.sign_in(place.keys.get(key, key))
         assert reply.status == status

@@ -85,9 +85,7 @@ async def test_an_address_with_many_connections_takes_none_of_another(place: Pla
         ),
     ],
 )
-async def test_who_is_slow_to_ask_is_cut_off(
-    place: Place, sent: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_slow_request_is_cut_off(place: Place, sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "REQUEST_S", 0.3)
     port = free_port()
     async with serving(place, port):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,13 +10,12 @@ from tests.ports import free_port
 from tests.programs import needs_program
 from tests.services.monitoring.console.console_alertmanager import HOSTILE, alertmanager, fire
 from tests.services.monitoring.console.console_place import Place
+from tests.services.waiting import until
 from tests.system import ROOT
 
 
 @needs_program("prometheus-alertmanager")
-async def test_what_fires_is_shown_with_its_runbook_and_silenced_by_name(
-    place: Place, tmp_path: Path
-) -> None:
+async def test_what_fires_has_its_runbook_and_is_silenced_by_name(place: Place, tmp_path: Path) -> None:
     with alertmanager(tmp_path) as url:
         place.alertmanager = url
         fire(url, HOSTILE)
@@ -42,9 +40,7 @@ async def test_what_fires_is_shown_with_its_runbook_and_silenced_by_name(
             async def silenced() -> bool:
                 return bool((await browser.get("/incidents.json")).json["alerts"][-1]["silenced"])
 
-            async with asyncio.timeout(30):
-                while not await silenced():
-                    await asyncio.sleep(0.05)
+            await until(silenced)
             quiet = (await browser.get("/incidents.json")).json["alerts"][-1]
     assert [first["name"], second["name"]] == ["HeadraceModelErrors", "HeadraceColdStarts"]
     assert (first["runbook"], second["runbook"], second["html"]) == ("model-errors", "passwd", None)

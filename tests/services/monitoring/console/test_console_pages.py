@@ -169,7 +169,7 @@ async def test_what_there_is_not_is_a_clear_page(place: Place, path: str, status
         assert "Traceback" not in page.text
 
 
-async def test_a_dead_store_is_a_notice_and_what_was_known_stays(
+async def test_a_dead_store_is_a_notice_beside_old_facts(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with place.operator() as browser:

@@ -129,9 +129,7 @@ async def test_without_an_id_the_newest_are_listed(place: Place, known: Recorded
     assert f"/requests?id={REQUEST}" in page.text
 
 
-async def test_only_the_last_day_is_looked_through_unless_one_asks_for_more(
-    place: Place, known: Recorded
-) -> None:
+async def test_only_the_last_day_is_searched_unless_all_is_wanted(place: Place, known: Recorded) -> None:
     place.wall += 2 * 86_400
     async with place.operator() as browser:
         assert (await result(browser, "request-3"))["found"] is None

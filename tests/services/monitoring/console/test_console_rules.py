@@ -24,17 +24,11 @@ from services.monitoring.console.access.sessions import EndedError, ForgedError,
 from services.monitoring.console.facts import words
 from services.monitoring.console.facts.live import Figures, Live, arm_row
 from services.monitoring.console.settings import ConsoleSettings
+from tests.services.clock import Clock
 
 VENDORED = Path(__file__).parents[4] / "services/monitoring/console/static/vendored"
 OPERATOR = Operator("ops", "12345678")
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+GIVEN = {"listen": "127.0.0.1:9900", "tenants": "t", "pepper": "p", "secret": "s"}
 
 
 def sessions(clock: Clock, key: bytes = b"k" * 32) -> Sessions:
@@ -285,12 +279,14 @@ def test_a_mounted_secret_is_read_by_its_group_alone(mode: int, owner: int, read
     ],
 )
 def test_wrong_settings_are_refused(changes: dict[str, str], problem: str) -> None:
-    given = {"listen": "127.0.0.1:9900", "tenants": "t", "pepper": "p", "secret": "s", **changes}
     with pytest.raises(ValueError, match=problem):
-        ConsoleSettings.model_validate(given)
+        ConsoleSettings.model_validate({**GIVEN, **changes})
 
 
 @pytest.mark.parametrize("listen", ["127.0.0.1:9900", "[::1]:9900", "localhost:0"])
 def test_this_machine_alone_needs_no_certificate(listen: str) -> None:
-    given = {"listen": listen, "tenants": "t", "pepper": "p", "secret": "s"}
-    assert ConsoleSettings.model_validate(given).address[0] in ("127.0.0.1", "::1", "localhost")
+    assert ConsoleSettings.model_validate({**GIVEN, "listen": listen}).address[0] in (
+        "127.0.0.1",
+        "::1",
+        "localhost",
+    )

@@ -27,6 +27,7 @@ from services.monitoring.events.settings import EventStorage
 from services.monitoring.events.wiring import events
 from tests.services.monitoring.cost.cost_world import World, cpu_s
 from tests.services.router.router_leaves import SCORED, Suite, batch_of, suite, total
+from tests.services.waiting import until
 
 TIMES = 10
 
@@ -34,7 +35,6 @@ TIMES = 10
 @asynccontextmanager
 async def answering(folder: Path, observer: CostObserver) -> AsyncIterator[Suite]:
     """A router with its leaves, and the reception of events with the observer."""
-    (folder / "documents").mkdir()
 
     @asynccontextmanager
     async def build(_settings: Any, runtime: Any) -> AsyncIterator[list[Service]]:
@@ -80,13 +80,12 @@ async def test_ten_times_the_rows_cost_ten_times_as_much(tmp_path: Path) -> None
             async with answering(tmp_path, observer) as started:
                 asked = [("a", 1 + i % 3) for i in range(30)] + [("b", 1 + i % 3) for i in range(30 * TIMES)]
                 random.Random(1).shuffle(asked)
-                await _warm(started)
+                # On a busy machine the first calls may fail, and what fails names no model.
+                await started.until_answered("scored")
                 await asyncio.gather(
                     *(_ask(started, tenant, rows, i) for i, (tenant, rows) in enumerate(asked))
                 )
-                async with asyncio.timeout(60):
-                    while rows_seen() < sum(rows for _, rows in asked):
-                        await asyncio.sleep(0.005)
+                await until(lambda: rows_seen() >= sum(rows for _, rows in asked))
             world.now += 15
             await asyncio.to_thread(collector.collect, seen)
             [account] = collector.account(3600.0)
@@ -99,13 +98,6 @@ async def test_ten_times_the_rows_cost_ten_times_as_much(tmp_path: Path) -> None
     assert cpu_s(account, b) / cpu_s(account, a) == pytest.approx(TIMES, rel=0.1)
     assert account.charged == pytest.approx(account.bill, rel=0.001)
     assert {line.service for line in account.lines if line.key == a} >= {"executor", "router", "ingress"}
-
-
-async def _warm(started: Suite) -> None:
-    """Until all connections are open: on a busy machine the first calls may fail, and what fails names no model."""
-    async with asyncio.timeout(60):
-        while (await started.ask("scored", batch_of(["k"], [1.0], budget_s=60.0))).batch.errors:
-            await asyncio.sleep(0.05)
 
 
 async def _ask(started: Suite, tenant: str, rows: int, number: int) -> None:

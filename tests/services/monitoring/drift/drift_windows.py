@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from hypothesis import strategies as st
 
 from headrace.sketches import Layout, NumberColumn
-from services.monitoring.drift.windows import Windows
+from services.monitoring.drift.windows import Span, Windows
 from tests.services.monitoring.drift.drift_monitor import BEGIN
 
 LAYOUT = Layout((NumberColumn("x", edges=(10.0, 20.0)),))
-SPANS = ("slice", "minute", "hour", "day")
+SPANS: tuple[Span, ...] = ("slice", "minute", "hour", "day")
 # (seconds since the last batch, its rows).
 STEPS = st.lists(st.tuples(st.sampled_from([0, 1, 9, 61, 600, 4000, 90_000]), st.integers(1, 5)), max_size=40)
 

@@ -12,14 +12,15 @@ from headrace.analysis import Count
 from headrace.columns import DType
 from headrace.drift import Baseline, Choices, baseline_of, publication_of
 from headrace.hop.testing import served
-from headrace.releases import Release
+from headrace.releases import Arm, Release
 from headrace.repository import Repository, TensorSpec, Trust, publish
 from headrace.repository.signing import key_pair
 from services.monitoring.drift.ports import Series, Version
 from services.monitoring.drift.release_baselines import ReleaseBaselines
 from services.monitoring.drift.watch import Watch
 from services.monitoring.wiring import SERVICE
-from tests.services.monitoring.drift.drift_monitor import LIVE, REVISION, Lines, Watched
+from tests.services.clock import Clock
+from tests.services.monitoring.drift.drift_monitor import BEGIN, LIVE, REVISION, Lines, Watched
 
 AGE, WAGE = TensorSpec("age", DType.FLOAT32), TensorSpec("wage", DType.FLOAT32)
 OUTPUT = TensorSpec("p", DType.FLOAT32)
@@ -30,13 +31,7 @@ class Releases:
 
     def __init__(self, *models: dict[str, str]) -> None:
         self.all = [
-            Release.model_validate(
-                {
-                    "pipeline": "flights",
-                    "number": i,
-                    "arms": {"live": {"version": 1, "revision": REVISION, "models": m}},
-                }
-            )
+            Release(pipeline="flights", number=i, arms={"live": Arm(version=1, revision=REVISION, models=m)})
             for i, m in reversed(list(enumerate(models, 1)))
         ]
 
@@ -110,15 +105,8 @@ def test_a_baseline_that_is_not_trusted_is_said_once_and_judges_nothing(tmp_path
     assert baselines(LIVE) == made, "it was mended"
 
 
-class Clock:
-    now = 1_790_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 async def test_the_watch_finds_baselines_judges_and_survives_failures() -> None:
-    watched, clock, asked = Watched(), Clock(), []
+    watched, clock, asked = Watched(), Clock(BEGIN), []
     made = baseline_of({"x": np.random.default_rng(1).normal(size=5000)}, Choices())
     version = Version("flights", "live", "m=1")
 
@@ -152,7 +140,7 @@ async def test_errors_of_a_store_end_nothing() -> None:
         raise RuntimeError("the disk is gone")
 
     with ThreadPoolExecutor(1) as threads:
-        watch = Watch(watched.monitor, lambda _: None, errors, Clock(), threads, watched.log, 30.0)
+        watch = Watch(watched.monitor, lambda _: None, errors, Clock(BEGIN), threads, watched.log, 30.0)
         await watch.step()
     [line] = watched.log.of("drift could not be judged")
     assert "the disk is gone" in line["error"]

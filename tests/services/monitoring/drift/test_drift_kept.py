@@ -62,6 +62,11 @@ class Process:
         self.watched.observe(rows, now)
         await self.watch.step()
 
+    async def answer_minute(self, rows: int, rng: np.random.Generator, **change: float) -> None:
+        """From BEGIN on so many rows every ten seconds."""
+        for second in range(0, 60, 10):
+            await self.answer(draw(rows, rng, **change), BEGIN + second)
+
     async def end(self) -> None:
         await self.watch.close()
         self.memory.close()
@@ -123,8 +128,7 @@ def test_windows_of_two_processes_are_as_one(found: list[tuple[int, int]], wante
 async def test_drift_is_known_at_once_after_a_restart(baseline: Baseline, tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     first = Process(tmp_path, baseline)
-    for second in range(0, 60, 10):
-        await first.answer(draw(500, rng, shift=1.0), BEGIN + second)
+    await first.answer_minute(500, rng, shift=1.0)
     await first.end()
 
     second_ = Process(tmp_path, baseline)
@@ -137,8 +141,7 @@ async def test_drift_is_known_at_once_after_a_restart(baseline: Baseline, tmp_pa
 async def test_what_a_killed_process_had_ended_is_there(baseline: Baseline, tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     first = Process(tmp_path, baseline)
-    for second in range(0, 60, 10):
-        await first.answer(draw(500, rng), BEGIN + second)
+    await first.answer_minute(500, rng)
     first.memory.close()  # nothing more is written
 
     again = Process(tmp_path, baseline)
@@ -189,8 +192,7 @@ async def test_a_window_and_a_file_of_others_that_can_not_be_read_are_passed_ove
 ) -> None:
     rng = np.random.default_rng(1)
     first = Process(tmp_path, baseline)
-    for second in range(0, 60, 10):
-        await first.answer(draw(100, rng), BEGIN + second)
+    await first.answer_minute(100, rng)
     await first.end()
     with sqlite3.connect(tmp_path / "0.sqlite") as connection:
         connection.execute("UPDATE windows SET sketch = x'00' WHERE span = 'slice' AND start = ?", (BEGIN,))
@@ -223,13 +225,10 @@ async def test_the_reference_of_error_rates_outlives_the_process(baseline: Basel
     await again.end()
 
 
-async def test_a_folder_that_can_not_be_written_stops_no_judgement(
-    baseline: Baseline, tmp_path: Path
-) -> None:
+async def test_a_folder_that_is_not_writable_stops_no_judgement(baseline: Baseline, tmp_path: Path) -> None:
     process, rng = Process(tmp_path, baseline), np.random.default_rng(1)
     (tmp_path / "0.sqlite").mkdir()
-    for second in range(0, 60, 10):
-        await process.answer(draw(500, rng, shift=1.0), BEGIN + second)
+    await process.answer_minute(500, rng, shift=1.0)
     assert process.meter.failing
     assert len(process.log.of("windows of drift can't be kept; they are judged all the same")) == 1
     assert process.watched.log.of("drift: raised")

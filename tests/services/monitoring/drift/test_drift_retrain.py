@@ -19,6 +19,7 @@ from services.monitoring.drift.retrain import delivery, policy
 from services.monitoring.drift.retrain.policy import Cause, RetrainPolicy, Trigger
 from services.monitoring.drift.settings import RetrainSettings
 from tests.services.monitoring.drift.drift_monitor import Watched
+from tests.services.waiting import until
 
 DAY_S = 86_400.0
 CAUSE = Cause("distribution", "age", "age: its distribution differs", 0.0)
@@ -90,14 +91,12 @@ def test_what_is_held_back_is_said_once() -> None:
     assert len(watched.log.of("a retraining is held back by its rate limit")) == 2
 
 
-async def ran(command: list[str], until: Callable[[Watched], Any], **settings: Any) -> Watched:
+async def ran(command: list[str], ended: Callable[[Watched], Any], **settings: Any) -> Watched:
     watched = Watched(retrain={"after_s": 0, "command": command, **settings})
     watched.retraining.consider(trigger())
     task = asyncio.create_task(watched.retraining.run())
     try:
-        async with asyncio.timeout(60):
-            while not until(watched):
-                await asyncio.sleep(0.02)
+        await until(lambda: ended(watched))
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -121,9 +120,7 @@ async def test_the_command_gets_the_cause(tmp_path: Path) -> None:
         (["/bin/sh", "-c", "sleep 300 & sleep 300"], {"command_timeout_s": 0.2}, "ran for longer than 0.2 s"),
     ],
 )
-async def test_a_command_that_fails_is_said_and_counted(
-    command: list[str], settings_: dict[str, Any], why: str
-) -> None:
+async def test_a_failed_command_is_counted(command: list[str], settings_: dict[str, Any], why: str) -> None:
     watched = await ran(command, lambda w: w.log.of("a retraining's command failed"), **settings_)
     [line] = watched.log.of("a retraining's command failed")
     assert why in line["why"]
@@ -145,7 +142,9 @@ def test_a_command_that_does_not_read_its_input_is_no_failure() -> None:
 
 
 async def test_a_command_ends_with_the_service(tmp_path: Path) -> None:
-    script = f"echo $$ > {tmp_path}/pid.part; mv {tmp_path}/pid.part {tmp_path}/pid; sleep 300"
+    # Its input comes once the service has all its pipes: it is no longer being started when it is ended.
+    begin = f"read cause; echo $$ > {tmp_path}/pid.part; mv {tmp_path}/pid.part {tmp_path}/pid"
+    script = f"{begin}; sleep 300"
     await ran(["/bin/sh", "-c", script], lambda _: (tmp_path / "pid").exists())
     pid = int((tmp_path / "pid").read_text())
     with pytest.raises(ProcessLookupError):

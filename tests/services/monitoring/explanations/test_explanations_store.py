@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from services.monitoring.explanations.records import Coverage, Explanation
 from services.monitoring.explanations.store import SCHEMA, ExplanationStore
 from services.monitoring.outcomes.database import Database
@@ -30,59 +32,56 @@ def made(number: int, pipeline: str = "p") -> Explanation:
     )
 
 
+@pytest.fixture
 def store() -> ExplanationStore:
     return ExplanationStore(Database(None, Log(), schema=SCHEMA))
 
 
-def test_returns_what_was_stored() -> None:
-    kept = store()
-    assert kept.add([made(1), made(2, "q")], {"p": 4}, b"", 10.0) == ({"p": 1, "q": 1}, True)
-    assert kept.find(made(1).prediction_id) == (made(1), 10.0)
-    assert kept.find(made(3).prediction_id) is None
-    assert kept.coverage() == [Coverage("p", 4, 1), Coverage("q", 0, 1)]
-    assert kept.coverage()[0].share == 0.25
+def test_returns_what_was_stored(store: ExplanationStore) -> None:
+    assert store.add([made(1), made(2, "q")], {"p": 4}, b"", 10.0) == ({"p": 1, "q": 1}, True)
+    assert store.find(made(1).prediction_id) == (made(1), 10.0)
+    assert store.find(made(3).prediction_id) is None
+    assert store.coverage() == [Coverage("p", 4, 1), Coverage("q", 0, 1)]
+    assert store.coverage()[0].share == 0.25
 
 
-def test_what_is_old_goes_and_coverage_with_it() -> None:
-    kept = store()
-    kept.add([made(1)], {"p": 2}, b"", 1 * DAY_S)
-    kept.add([made(2)], {"p": 1}, b"", 5 * DAY_S)
-    assert kept.sweep(4 * DAY_S, 1 << 30) == 1
-    assert kept.find(made(1).prediction_id) is None
-    assert kept.coverage() == [Coverage("p", 1, 1)]
+def test_what_is_old_goes_and_coverage_with_it(store: ExplanationStore) -> None:
+    store.add([made(1)], {"p": 2}, b"", 1 * DAY_S)
+    store.add([made(2)], {"p": 1}, b"", 5 * DAY_S)
+    assert store.sweep(4 * DAY_S, 1 << 30) == 1
+    assert store.find(made(1).prediction_id) is None
+    assert store.coverage() == [Coverage("p", 1, 1)]
 
 
-def test_the_oldest_go_from_a_file_that_is_too_large() -> None:
-    kept = store()
-    kept.add([made(n) for n in range(100)], {}, b"", 1.0)
-    kept.add([made(n) for n in range(100, 110)], {}, b"", 2.0)
-    assert kept.sweep(0.0, 1) == 11
-    assert kept.find(made(109).prediction_id) is not None
+def test_the_oldest_go_from_a_file_that_is_too_large(store: ExplanationStore) -> None:
+    store.add([made(n) for n in range(100)], {}, b"", 1.0)
+    store.add([made(n) for n in range(100, 110)], {}, b"", 2.0)
+    assert store.sweep(0.0, 1) == 11
+    assert store.find(made(109).prediction_id) is not None
 
 
-def test_contributions_are_those_of_one_output() -> None:
-    kept = store()
+def test_contributions_are_those_of_one_output(store: ExplanationStore) -> None:
     other = replace(made(2), output="z")
-    kept.add([made(1), other], {}, b"", 10.0)
-    assert kept.contributions("p", "y", "b", 0.0) == {made(1).prediction_id: -0.25}
-    assert kept.contributions("p", "y", "c", 0.0) == {}
-    assert kept.contributions("p", "y", "b", 11.0) == {}
+    store.add([made(1), other], {}, b"", 10.0)
+    assert store.contributions("p", "y", "b", 0.0) == {made(1).prediction_id: -0.25}
+    assert store.contributions("p", "y", "c", 0.0) == {}
+    assert store.contributions("p", "y", "b", 11.0) == {}
 
 
-def test_what_is_forgotten_is_not_taken_again() -> None:
-    kept = store()
-    kept.add([made(1)], {}, b"", 10.0)
-    assert kept.forget([made(n).prediction_id for n in range(1, 1200)], 11.0) == 1
-    assert kept.add([made(1), made(1100), made(2000)], {}, b"", 12.0) == ({"p": 1}, True)
+def test_what_is_forgotten_is_not_taken_again(store: ExplanationStore) -> None:
+    store.add([made(1)], {}, b"", 10.0)
+    assert store.forget([made(n).prediction_id for n in range(1, 1200)], 11.0) == 1
+    assert store.add([made(1), made(1100), made(2000)], {}, b"", 12.0) == ({"p": 1}, True)
 
 
-def test_counts_of_one_id_count_once_and_explanations_are_stored_all_the_same() -> None:
-    kept = store()
-    assert kept.add([], {"p": 2}, b"a" * 16, 1 * DAY_S) == ({}, True)
-    assert kept.add([made(1)], {"p": 2}, b"a" * 16, 1 * DAY_S) == ({"p": 1}, False)
-    assert kept.coverage() == [Coverage("p", 2, 1)]
+def test_counts_of_one_id_count_once_and_explanations_are_stored_all_the_same(
+    store: ExplanationStore,
+) -> None:
+    assert store.add([], {"p": 2}, b"a" * 16, 1 * DAY_S) == ({}, True)
+    assert store.add([made(1)], {"p": 2}, b"a" * 16, 1 * DAY_S) == ({"p": 1}, False)
+    assert store.coverage() == [Coverage("p", 2, 1)]
     # Ids are kept as long as the counts that they name.
-    kept.sweep(1 * DAY_S, 1 << 30)
-    assert not kept.add([], {"p": 2}, b"a" * 16, 1 * DAY_S)[1]
-    kept.sweep(2 * DAY_S, 1 << 30)
-    assert kept.add([], {"p": 2}, b"a" * 16, 2 * DAY_S)[1]
+    store.sweep(1 * DAY_S, 1 << 30)
+    assert not store.add([], {"p": 2}, b"a" * 16, 1 * DAY_S)[1]
+    store.sweep(2 * DAY_S, 1 << 30)
+    assert store.add([], {"p": 2}, b"a" * 16, 2 * DAY_S)[1]
