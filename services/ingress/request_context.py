@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from headrace.hop.errors import Code, Fault, Reason
-from headrace.hop.request_ids import MAX_CHARACTERS, request_key
+from headrace.hop.request_ids import MAX_CHARACTERS, TOKEN, request_key
 from services.ingress.documents.catalog import Credential
 
 if TYPE_CHECKING:
@@ -115,8 +115,10 @@ class RequestContext:
                 f"a request id has at most {MAX_CHARACTERS} characters",
                 metadata={"field": "request_id"},
             )
-        self.request_id = request_key(asked)
-        self.client_id = asked if self.request_id != asked else ""
+        if TOKEN.match(asked):
+            self.request_id = asked
+        else:
+            self.request_id, self.client_id = request_key(asked), asked
 
     @property
     def reply_id(self) -> str:

@@ -27,22 +27,22 @@ _MOST_S = 2.0
 
 class Liveness:
     """Whether a process answers: a pure state machine. `answered`: when it last answered a call of any method, or for its
-    health (monotonic seconds).
+    health (monotonic seconds); `silent_at`: when a question for its health last remained without an answer.
 
     Timeouts do not say so: callers choose how long they wait. It is silent when it was asked for its health and for long
     answered neither that nor any call. Any answer ends the silence.
     """
 
-    __slots__ = ("_most_s", "_silent_at", "answered")
+    __slots__ = ("_most_s", "answered", "silent_at")
 
     def __init__(self, slow_s: float, now: float) -> None:
         self._most_s = WHOLE * min(slow_s, _MOST_S)
-        self._silent_at = -math.inf
+        self.silent_at = -math.inf
         self.answered = now
 
     @property
     def silent(self) -> bool:
-        return self._silent_at > self.answered
+        return self.silent_at > self.answered
 
     def patience(self, now: float) -> float:
         """Seconds that a question for its health waits for an answer."""
@@ -51,7 +51,7 @@ class Liveness:
     def unanswered(self, asked: float, now: float) -> None:
         """The question of `asked` has waited in vain until now."""
         if self.answered < asked:
-            self._silent_at = now
+            self.silent_at = now
 
 
 class Checkable(Protocol):

@@ -66,8 +66,8 @@ class Replica:
 
     def ready(self, method: str, now: float) -> Guard | None:
         """The method's guard if a call may go to it now."""
-        guard = self._guards[method]
-        if self.liveness.silent:
+        guard, live = self._guards[method], self.liveness
+        if live.silent_at > live.answered:  # `silent`, without a call on each hop of each request
             return None
         if not guard.breaker.closed:
             guard.breaker.reached(self.liveness.answered)
