@@ -96,7 +96,7 @@ def _counted(base: Ask, new: Ask, accepted: float) -> list[str]:
     for _ in range(_COUNTED_AT_MOST):
         told: list[Counts] = [base("calls"), new("calls")]
         least = [_least(*both) for both in zip(told, least or told, strict=True)]
-        if not (worse := worse_counts(*least, accepted)):
+        if not (worse := worse_counts(*least, accepted=accepted)):
             break
     for kind, (python, c) in least[1].items():
         print(

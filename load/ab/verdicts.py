@@ -17,7 +17,7 @@ _NEARLY = 1.005
 _SPREAD = 90
 
 
-def worse_counts(base: Counts, new: Counts, accepted: float = 1.0) -> list[str]:
+def worse_counts(base: Counts, new: Counts, *, accepted: float = 1.0) -> list[str]:
     """What has grown: single requests to the call, requests at once beyond what equal code differs by. `accepted`: the ratio
     that the issue at hand may cost."""
     return [
