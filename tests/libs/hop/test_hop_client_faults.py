@@ -86,6 +86,28 @@ async def test_killed_and_restarted_on_the_same_socket_is_reached_again(tmp_path
         await client.close()
 
 
+async def test_a_breaker_shows_open_for_as_long_as_the_process_is_away(tmp_path: Path) -> None:
+    """Also when its time is over: no call goes there as a probe before the process has answered."""
+    async with Callee(tmp_path / "s") as callee:
+        client = client_of(callee, breaker=QUICK)
+        do = client.unary(DO)
+        await do(words("a"), deadline=soon())
+        await callee.kill()
+        breaker = client.replicas.all[0].guard(DO.name).breaker
+
+        async def opened() -> bool:
+            await fault_of(do(words("a"), deadline=soon()))
+            return breaker.tripped
+
+        async def over() -> bool:
+            return not breaker.retry_in(time.monotonic())
+
+        await until(opened)
+        await until(over)
+        assert state_of(client) is State.OPEN
+        await client.close()
+
+
 async def test_a_hanging_callee_opens_the_breaker_and_closes_it_when_it_goes_on(tmp_path: Path) -> None:
     async with Callee(tmp_path / "a") as hanging, Callee(tmp_path / "b") as healthy:
         one = client_of(hanging, breaker=QUICK)

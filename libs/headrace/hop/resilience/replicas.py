@@ -76,12 +76,13 @@ class Replica:
         return guard
 
     def state(self, now: float) -> State:
-        """OPEN if it is silent, else that of the method that fares worst."""
+        """OPEN if it is silent, else that of the method that fares worst; while it is unsure, no probe goes there."""
         if self.liveness.silent:
             return State.OPEN
         # A copy: metrics are read in another thread.
         states = [guard.breaker.state(now) for guard in list(self._guards.values())]
-        return max(states, key=lambda state: state.value, default=State.CLOSED)
+        worst = max(states, key=lambda state: state.value, default=State.CLOSED)
+        return State.OPEN if worst is State.HALF_OPEN and self.health_check.unsure else worst
 
     def limit(self) -> int:
         """Calls at once that it may get of the method that may get fewest."""
