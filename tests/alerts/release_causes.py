@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from headrace.cli.installation import layout
 from tests.alerts.alarmed_system import Alarmed, fill, repeated
 from tests.alerts.causes import Causes
 from tests.alerts.model_causes import removed, table
@@ -56,11 +57,13 @@ def broken_release(_: Alarmed) -> Iterator[None]:
     "the pipeline is removed",
 )
 def altered_release(alarmed: Alarmed) -> Iterator[None]:
-    """The newest release of a pipeline was altered by hand; the one before serves."""
+    """The newest release of a pipeline was altered by hand; its copy serves."""
     add_document("judged", _JUDGE)
     number = add_document("judged", _JUDGE.replace("at: 5", "at: 7"))
-    alarmed.asks("judged", {"level": 1.0})
-    path = RELEASES / "judged" / f"{number}.json"
+    name = f"judged/{number}.json"
+    # Without its copy nothing would serve.
+    until("the router has a copy", (layout.of(HOME).kept_releases / name).exists)
+    path = RELEASES / name
     path.write_text(path.read_text().replace('"tests"', '"stranger"'))
     alarmed.kill("router")
     alarmed.ready("router")
