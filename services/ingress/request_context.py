@@ -6,6 +6,7 @@ import math
 import random
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -165,10 +166,9 @@ def begin(method: str, headers: Mapping[bytes, bytes], now: float, trace_ratio: 
     context = RequestContext(method, headers, now, read_trace(headers, trace_ratio))
     context.idempotency_key = headers.get(b"idempotency-key")
     # One that is too long, or no text, is as good as none: nothing in the reply's body could be wrong by it.
-    try:
-        context.identify(headers.get(b"x-request-id", b"").decode())
-    except (Fault, UnicodeDecodeError):
-        context.request_id = ""
+    if sent := headers.get(b"x-request-id"):
+        with suppress(Fault, UnicodeDecodeError):
+            context.identify(sent.decode())
     if not context.request_id:
         context.request_id = new_request_id()
     return context

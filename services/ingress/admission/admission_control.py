@@ -81,20 +81,20 @@ class _Vote:
         self.ended, self.taken = 0, 0.0
         # The mean fraction of the requests that ended before the last change, and the time of that change.
         self.fraction, self.heard = 0.0, now
-        # Logarithms of the seconds that successful requests take, recently and usually; NaN: none has succeeded.
-        self.recent = self.usual = math.nan
+        # Logarithms of the seconds that successful requests take, recently and usually; −inf: none has succeeded.
+        self.recent = self.usual = -math.inf
         self.usual_s = 0.0
 
     def succeeded(self, took: float) -> None:
-        log = math.log(max(took, _INSTANT_S))
-        self.recent = log if math.isnan(self.recent) else self.recent + (log - self.recent) * _WEIGHT
+        log = math.log(took if took > _INSTANT_S else _INSTANT_S)
+        self.recent = log if self.recent == -math.inf else self.recent + (log - self.recent) * _WEIGHT
 
     def update(self, now: float) -> None:
         """Counts what has ended since the last update, if anything has."""
         if not self.ended:
             return
         self.fraction = self.taken / self.ended
-        if self.recent > self.usual:
+        if -math.inf < self.usual < self.recent:
             self.usual += (self.recent - self.usual) * min((now - self.heard) / _USUAL_S, 1.0)
         else:
             self.usual = self.recent

@@ -106,7 +106,7 @@ def _content_type(scope: Scope) -> bytes:
         if name == b"content-type":
             found: bytes = value
             # `application/json; charset=utf-8`: JSON has no other charset, so the parameter is ignored.
-            return found.partition(b";")[0].strip()
+            return found if b";" not in found else found.partition(b";")[0].strip()
     return b""
 
 
