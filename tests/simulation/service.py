@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from operator import attrgetter
 from typing import NamedTuple
 
 from google.protobuf import descriptor_pb2 as pb
@@ -55,14 +54,14 @@ class Item(NamedTuple):
     rows: int
     work_s: float
     lane: str
-    priority: int = 1
+    tenant: str
 
 
 class Codec:
     """Of `Predict`: a call works for as long as its longest item."""
 
-    key, rows, size = attrgetter("lane"), attrgetter("rows"), attrgetter("rows")
-    deadline, priority = attrgetter("deadline"), attrgetter("priority")
+    def describe(self, item: Item) -> hop.ItemDescription:
+        return item.lane, item.tenant, item.rows, item.rows, item.deadline, 1
 
     def merge(self, items: Sequence[Item]) -> StringValue:
         return message(max(i.work_s for i in items), *(i.number for i in items))

@@ -52,7 +52,7 @@ def a_stall_is_silence(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def many_rows_fill_the_queue(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(BatchQueue, "_less_important", lambda *_: 0)
+    monkeypatch.setattr(BatchQueue, "_room", lambda *_: [])
 
 
 def a_cancelled_call_keeps_its_place(monkeypatch: pytest.MonkeyPatch) -> None:

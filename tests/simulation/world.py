@@ -9,7 +9,7 @@ from unittest.mock import patch
 from headrace import hop
 from headrace.hop import config
 from headrace.hop.client import dial
-from headrace.hop.client.settings import ClientRules
+from headrace.hop.client.settings import ClientRules, CoalesceRules
 from headrace.hop.errors import Fault, reason_name
 from headrace.hop.process.telemetry import Telemetry
 from headrace.hop.resilience.breaker import State
@@ -39,8 +39,9 @@ class World:
         addresses = [f"unix:/{i}" for i in range(case.replicas)]
         service = hop.Service(DESCRIPTOR, Servicer())
         self.processes = {a: Process(a, [service], _telemetry()) for a in addresses}
+        rules = ClientRules(",".join(addresses), coalesce=CoalesceRules(max_waiting_rows=4096))
         with patch.object(dial, "Channels", lambda address, *_: SimulatedChannels(self.processes[address])):
-            self.client = dial.Client("simulated", ClientRules(",".join(addresses)))
+            self.client = dial.Client("simulated", rules)
         self._predict = self.client.coalesced(RPCS["Predict"], Codec())
         self._unary = {name: self.client.unary(method) for name, method in RPCS.items()}
         self._calls = 0
@@ -59,7 +60,13 @@ class World:
         await self.client.close()
 
     async def _call(
-        self, method: str, within: float, work_s: float, rows: int = 1, lane: str = "good"
+        self,
+        method: str,
+        within: float,
+        work_s: float,
+        rows: int = 1,
+        lane: str = "good",
+        tenant: str = "good",
     ) -> str:
         """Why the call failed; empty if it was answered."""
         self._calls += 1
@@ -67,7 +74,7 @@ class World:
         answer: Any
         try:
             if method == "Predict":
-                answer = [await self._predict(Item(number, deadline, rows, work_s, lane))]
+                answer = [await self._predict(Item(number, deadline, rows, work_s, lane, tenant))]
             else:
                 answer = numbers(await self._unary[method](message(work_s, number), deadline=deadline))
         except Fault as fault:
@@ -97,7 +104,7 @@ class World:
         try:
             while True:
                 if len(tasks) < case.concurrency:
-                    call = self._call(case.method, case.deadline_s, case.work_s, case.rows, lane)
+                    call = self._call(case.method, case.deadline_s, case.work_s, case.rows, lane, "hostile")
                     task = asyncio.create_task(call)
                     tasks.add(task)
                     task.add_done_callback(tasks.discard)

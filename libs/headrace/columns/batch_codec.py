@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from headrace.columns.batch import Batch, RowError, Rows, concat
-from headrace.columns.column import Column, Ragged
+from headrace.columns.column import Column
 from headrace.columns.wire import Carrier, decode, encode_into
+from headrace.hop.batching.codec import ItemDescription
 from headrace.hop.errors import Code, Fault, Reason, counts_against_callee
 
 Header = TypeVar("Header", bound=Hashable)
@@ -53,23 +55,22 @@ class ColumnCodec(Generic[Header, Req, Resp]):
     clock: Callable[[], float] = time.monotonic
     callee: str = ""
 
-    def key(self, item: BatchCall[Header]) -> Hashable:
-        return item.header, *[(c.name, c.dtype, c.row_shape) for c in item.batch.columns.values()]
+    def describe(self, item: BatchCall[Header]) -> ItemDescription:
+        """Size: bytes of the columns' values. Deadline of a batch without rows: −inf.
 
-    def rows(self, item: BatchCall[Header]) -> int:
-        return len(item.batch.rows.request_ids)
-
-    def size(self, item: BatchCall[Header]) -> int:
-        """Bytes of the columns' values."""
-        values = [c.values for c in item.batch.columns.values()]
-        return sum([v.size_bytes if isinstance(v, Ragged) else v.nbytes for v in values])
-
-    def deadline(self, item: BatchCall[Header]) -> float:
-        """Latest deadline among the rows; −inf for a batch without rows."""
-        return max(item.batch.rows.deadlines, default=float("-inf"))
-
-    def priority(self, item: BatchCall[Header]) -> int:
-        return max(item.batch.rows.priorities, default=0)
+        Rows of several tenants come from a queue where these had equal shares already: they count as one more tenant.
+        """
+        rows, columns = item.batch.rows, list(item.batch.columns.values())
+        count, tenants = len(rows.tenants), rows.tenants
+        one_tenant = count == 1 or (count > 1 and tenants.count(tenants[0]) == count)
+        return (
+            (item.header, *[(c.name, c.dtype, c.row_shape) for c in columns]),
+            tenants[0] if one_tenant else None,
+            count,
+            sum([c.values.nbytes for c in columns]),
+            max(rows.deadlines, default=-math.inf),
+            max(rows.priorities, default=0),
+        )
 
     def failed(self, results: Sequence[BatchReply[Resp]]) -> float:
         """Share of the rows (0 to 1) that the callee itself failed, for its circuit breaker."""

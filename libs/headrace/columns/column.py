@@ -136,7 +136,7 @@ class Ragged:
         return [data[a - first : b - first] for a, b in pairwise(bounds)]
 
     @property
-    def size_bytes(self) -> int:
+    def nbytes(self) -> int:
         """Bytes of all elements together."""
         return int(self.offsets.item(-1)) - int(self.offsets.item(0))
 

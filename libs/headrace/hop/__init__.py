@@ -13,7 +13,7 @@ from headrace.hop.call import Call, Method, Peer, current, unary
 from headrace.hop.errors import Code, Fault, Reason
 
 if TYPE_CHECKING:
-    from headrace.hop.batching.codec import BatchCodec
+    from headrace.hop.batching.codec import BatchCodec, ItemDescription
     from headrace.hop.client.dial import Client
     from headrace.hop.definition import Definition, Runtime, Service
     from headrace.hop.process.lifecycle import run
@@ -29,6 +29,7 @@ __all__ = [
     "Code",
     "Definition",
     "Fault",
+    "ItemDescription",
     "LocalServers",
     "Method",
     "Peer",
@@ -48,6 +49,7 @@ _LAZY = {
     "Client": "client.dial",
     "Definition": "definition",
     "BatchCodec": "batching.codec",
+    "ItemDescription": "batching.codec",
     "LocalServers": "transport.in_process",
     "Running": "server.serve",
     "Runtime": "definition",

@@ -175,7 +175,7 @@ CLIENT_CONCURRENCY = Limiter(
 )
 CLIENT_QUEUE = Limiter(
     "client_queue",
-    "rows that wait in a client for their batch; the lowest priority is refused first, then who has most rows",
+    "rows that wait in a client for their batch; the lowest priority is refused first, then the tenant with most rows",
     "caller's client settings `coalesce.max_waiting_rows`",
     "libs/headrace/hop/batching/queue.py",
     _FULL,

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.columns import ANNOTATION, Batch, Column, DType, Ragged, RowError, Rows, Timing
+from headrace.columns import ANNOTATION, Batch, Column, DType, RowError, Rows, Timing
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.pipeline import REGULATED, ColumnType, ModelUse, Pipeline, kind_of
 from services.router.pipelines import Served
@@ -138,8 +138,7 @@ def chosen_columns(
         column = found.get(name)
         if column is None:
             continue
-        values = column.values
-        taken = values.size_bytes if isinstance(values, Ragged) else values.nbytes
+        taken = column.values.nbytes
         if taken > max_value_bytes * count:
             omitted = (*omitted, name)
         else:

@@ -9,7 +9,7 @@ import mmh3
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.columns import Column, Ragged
+from headrace.columns import Column
 from headrace.pipeline import kind_of
 from services.router.routes.route import Route
 from services.router.routes.run import RouteResult
@@ -51,8 +51,7 @@ def chosen_rows(request_ids: Sequence[str], share: float, salt: str) -> NDArray[
 
 def size_of(columns: Iterable[Column]) -> int:
     """Bytes of the columns' values."""
-    values = [c.values for c in columns]
-    return sum(v.size_bytes if isinstance(v, Ragged) else v.nbytes for v in values)
+    return sum([c.values.nbytes for c in columns])
 
 
 def features_of(route: Route, result: RouteResult) -> dict[str, Column]:

@@ -11,6 +11,7 @@ from headrace.api.executor.v1 import executor_pb2 as pb
 from headrace.columns import Batch
 from headrace.columns.batch_codec import BatchCall, BatchReply, ColumnCodec
 from headrace.columns.column import Mask
+from headrace.hop.batching.codec import ItemDescription
 from headrace.hop.call import unary
 from headrace.hop.client.dial import Client, CoalescedMethod
 from headrace.hop.config import Settings
@@ -90,9 +91,10 @@ class _OptionalCodec(ColumnCodec[Header, pb.ExecuteRequest, pb.ExecuteResponse])
     def failed(self, results: Sequence[BatchReply[pb.ExecuteResponse]]) -> float:  # noqa: ARG002 - whatever they are
         return 0.0
 
-    def deadline(self, item: BatchCall[Header]) -> float:
-        """Later than the rows' own: their caller gives up in time, and a call that hop gave up would count as failed."""
-        return ColumnCodec.deadline(self, item) + _SLACK_S
+    def describe(self, item: BatchCall[Header]) -> ItemDescription:
+        """Later than the rows' own deadline: their caller gives up in time, and a call that hop gave up would count as failed."""
+        key, tenant, rows, size, deadline, priority = ColumnCodec.describe(self, item)
+        return key, tenant, rows, size, deadline + _SLACK_S, priority
 
 
 def executes(client: Client) -> tuple[Execute, Execute]:

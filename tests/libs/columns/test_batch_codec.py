@@ -110,20 +110,21 @@ def test_a_servicer_reads_and_answers_in_the_form_of_its_caller() -> None:
 
 
 def test_only_like_batches_share_a_call() -> None:
-    assert CODEC.key(call("a")) == CODEC.key(call("b", "c"))
-    assert CODEC.key(call("a")) != CODEC.key(call("a", dtype=np.int64))
-    assert CODEC.key(call("a")) != CODEC.key(BatchCall(("flights", 4), call("a").batch))
-    assert CODEC.key(call("a")) != CODEC.key(BatchCall(("flights", 3), call("a").batch.select(["t"])))
+    key = CODEC.describe(call("a"))[0]
+    assert key == CODEC.describe(call("b", "c"))[0]
+    assert key != CODEC.describe(call("a", dtype=np.int64))[0]
+    assert key != CODEC.describe(BatchCall(("flights", 4), call("a").batch))[0]
+    assert key != CODEC.describe(BatchCall(("flights", 3), call("a").batch.select(["t"])))[0]
 
 
 def test_an_item_is_as_large_and_as_urgent_as_its_rows() -> None:
     item = call("a", "bcd", deadline=time.monotonic(), priority=4)
 
-    assert CODEC.rows(item) == 2
-    assert CODEC.size(item) == 4 + 2 * 4
-    assert CODEC.size(BatchCall(item.header, item.batch.slice(1, 2))) == 3 + 4
-    assert CODEC.deadline(item) == item.batch.rows.deadlines[0]
-    assert CODEC.priority(item) == 4
+    deadline = item.batch.rows.deadlines[0]
+    assert CODEC.describe(item)[1:] == ("tenant", 2, 4 + 2 * 4, deadline, 4)
+    assert CODEC.describe(BatchCall(item.header, item.batch.slice(1, 2)))[3] == 3 + 4
+    item.batch.rows.tenants[1] = "other"
+    assert CODEC.describe(item)[1] is None
 
 
 def test_a_reply_with_another_number_of_rows_is_the_callees_fault() -> None:

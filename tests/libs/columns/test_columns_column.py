@@ -27,7 +27,7 @@ def part(items: Sequence[bytes], *, before: bytes = b"", after: bytes = b"", vie
 def test_the_elements_do_not_depend_on_what_lies_around_them(view: bool, before: bytes, after: bytes) -> None:
     found = part(WORDS, before=before, after=after, view=view)
     assert found.to_list() == WORDS
-    assert found.size_bytes == 10
+    assert found.nbytes == 10
     assert found.compact().to_list() == WORDS
     assert bytes(found.compact().data) == b"".join(WORDS)
     assert found.compact().offsets[0] == 0

@@ -18,6 +18,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.struct_pb2 import ListValue
 
+from headrace.hop.batching.codec import ItemDescription
 from headrace.hop.call import Call, Peer, unary
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.transport.stream import SERVICE
@@ -96,20 +97,8 @@ class WordCodec:
     def __init__(self) -> None:
         self.merged: list[list[str]] = []
 
-    def key(self, item: Item) -> str:
-        return item.key
-
-    def rows(self, item: Item) -> int:
-        return 1
-
-    def size(self, item: Item) -> int:
-        return len(item.word)
-
-    def deadline(self, item: Item) -> float:
-        return item.ends
-
-    def priority(self, item: Item) -> int:
-        return item.priority
+    def describe(self, item: Item) -> ItemDescription:
+        return item.key, "", 1, len(item.word), item.ends, item.priority
 
     def failed(self, results: Sequence[str]) -> float:
         return sum(w == "broken" for w in results) / max(1, len(results))

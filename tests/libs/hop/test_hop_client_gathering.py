@@ -15,8 +15,10 @@ Queue: TypeAlias = BatchQueue[Any, Any]
 RULES = CoalesceRules(window=2, max_rows=8, max_bytes=100, max_waiting_rows=20)
 
 
-def item(name: object, rows: int = 1, size: int = 1, deadline: float = 1e9, priority: int = 1) -> Entry:
-    return QueuedItem(name, rows, size, deadline, priority, None)
+def item(
+    name: object, rows: int = 1, size: int = 1, deadline: float = 1e9, priority: int = 1, tenant: str = ""
+) -> Entry:
+    return QueuedItem(name, tenant, rows, size, deadline, priority, None)
 
 
 def names(entries: Sequence[Entry]) -> list[Any]:
@@ -85,7 +87,7 @@ def test_late_items_never_leave() -> None:
     g.offer("k", item("late", deadline=5))
     assert [names(part) for part in g.cut("k", 10) or ()] == [[], ["late"]]
     assert g.cut("k", 10) is None
-    assert g._lanes == {}
+    assert g.waiting_rows == 0
 
 
 def full() -> Queue:
@@ -140,18 +142,92 @@ def test_withdrawing_again_and_again_keeps_no_memory() -> None:
         entry = item(n, priority=9)
         g.offer("k", entry)
         g.withdraw(entry)
-    assert sum(len(q) for q in g._lanes["k"].queues.values()) < 300
+    assert sum(len(q.heap) for q in g._lanes["k"].queues.values()) < 300
 
 
-def test_many_rows_of_one_caller_keep_out_none_with_a_few() -> None:
-    queue = Queue(RULES)
+def test_tenants_take_turns_by_their_rows() -> None:
+    g = Queue(RULES)
+    for n in range(3):
+        g.offer("k", item(f"large {n}", rows=6, tenant="large"))
+    g.offer("k", item("small", tenant="small"))
+    assert names(left(g, "k")) == ["large 0", "small"]
+    g.offer("k", item("small again", tenant="small"))
+    assert names(left(g, "k")) == ["small again", "large 1"]
+
+
+def test_one_that_comes_begins_where_the_others_are() -> None:
+    """It is neither behind all that an older tenant has left, nor before it for as many rows as that had sent."""
+    g = Queue(CoalesceRules(window=1, max_rows=1))
+    for n in range(5):
+        g.offer("k", item(f"old {n}", tenant="old"))
+    sent = [*left(g, "k")]
+    for n in range(3):
+        g.offer("k", item(f"new {n}", tenant="new"))
+    for _ in range(5):
+        g.finished("k")
+        sent += left(g, "k")
+    assert names(sent) == ["old 0", "new 0", "old 1", "new 1", "old 2", "new 2"]
+
+
+def test_what_a_tenant_withdrew_holds_it_back_for_one_full_queue_at_most() -> None:
+    g = Queue(CoalesceRules(window=1, max_rows=1, max_waiting_rows=20))
+    g.offer("k", item("out"))
+    sent = left(g, "k")
+    for n in range(100):
+        entry = item(n, rows=10, tenant="leaves")
+        g.offer("k", entry)
+        g.withdraw(entry)
+    g.offer("k", item("back", tenant="leaves"))
+    while "back" not in names(sent):
+        g.offer("k", item("other", tenant="other"))
+        g.finished("k")
+        sent += left(g, "k")
+    assert len(sent) <= 23
+
+
+def test_the_tenant_with_most_rows_makes_room_for_another() -> None:
+    g = Queue(RULES)
     for name in range(RULES.window):
-        queue.offer("a", item(f"out {name}"))
-        queue.cut("a", 0.0)
-    large = item("large", RULES.max_waiting_rows)
-    assert queue.offer("a", large) == []
-    assert queue.offer("a", item("small")) == [large]
-    assert queue.offer("a", item("as small", 1)) == []
+        g.offer("k", item(f"out {name}"))
+        g.cut("k", 0.0)
+    for n in range(4):
+        assert g.offer("k", item(f"large {n}", rows=5, tenant="large")) == []
+    own = item("one more", tenant="large")
+    assert g.offer("k", own) == [own]
+    assert names(g.offer("k", item("small", tenant="small"))) == ["large 3"]
+    assert g.offer("k", item("as small", 4, tenant="small")) == []
+    # A tenant gets what others have too much, not more.
+    assert names(g.offer("k", item("half", 5, tenant="small"))) == ["large 2"]
+    more = item("more than half", 5, tenant="small")
+    assert g.offer("k", more) == [more]
+
+
+def test_after_a_pause_all_are_equal() -> None:
+    g = Queue(CoalesceRules(window=1, max_rows=1, max_waiting_rows=100))
+    g.offer("k", item("large", rows=50, tenant="large"))
+    left(g, "k")
+    g.finished("k")
+    sent: list[Entry] = []
+    for n in range(3):
+        g.offer("k", item(f"large {n}", tenant="large"))
+        g.offer("k", item(f"small {n}", tenant="small"))
+    for _ in range(4):
+        sent += left(g, "k")
+        g.finished("k")
+    assert names(sent) == ["large 0", "small 0", "large 1", "small 1"]
+
+
+def test_many_keys_and_tenants_keep_no_memory() -> None:
+    g = Queue(RULES)
+    for n in range(2000):
+        g.offer(n, item(n, tenant=str(n)))
+        g.cut(n, 0)
+        g.finished(n)
+        g.offer("k", item(n, tenant=str(n)))
+        g.cut("k", 0)
+        if n:
+            g.finished("k")  # it is never idle
+    assert max(len(g._lanes), len(g._flows), len(g._lanes["k"].queues[1]._finish)) < 300
 
 
 class Machine(RuleBasedStateMachine):
@@ -169,20 +245,30 @@ class Machine(RuleBasedStateMachine):
         size=st.integers(0, 120),
         patience=st.floats(0.1, 10),
         priority=st.integers(0, 3),
+        tenant=st.sampled_from("ABC"),
     )
-    def offer(self, key: str, rows: int, size: int, patience: float, priority: int) -> None:
+    def offer(self, key: str, rows: int, size: int, patience: float, priority: int, tenant: str) -> None:
         self.serial += 1
-        entry = item(self.serial, rows, size, self.now + patience, priority)
+        entry = item(self.serial, rows, size, self.now + patience, priority, tenant)
+        share = rows + self.rows_of(priority, tenant)
+        before: dict[Any, int] = {t: self.rows_of(priority, t) for t in "ABC"}
         refused = self.g.offer(key, entry)
         if refused != [entry]:
             self.waiting[entry.item] = (key, entry)
             for other in refused:
-                assert other.rank < entry.rank
+                assert other.priority < priority or (
+                    other.priority == priority and before[other.tenant] > share
+                )
                 del self.waiting[other.item]
         else:
-            # Refused itself only if those less important would not make room enough.
-            lesser = sum(e.rows for _, e in self.waiting.values() if e.rank < entry.rank)
+            # Refused itself only if those less important, and tenants with more rows, would not make room enough.
+            lesser = sum(e.rows for _, e in self.waiting.values() if e.priority < priority)
+            lesser += sum(max(0, count - share) for count in before.values())
             assert self.g.waiting_rows + rows - lesser > RULES.max_waiting_rows
+
+    def rows_of(self, priority: int, tenant: str) -> int:
+        mine = [e for _, e in self.waiting.values() if (e.priority, e.tenant) == (priority, tenant)]
+        return sum(e.rows for e in mine)
 
     @rule(key=st.sampled_from("abc"))
     def cut(self, key: str) -> None:
@@ -199,8 +285,10 @@ class Machine(RuleBasedStateMachine):
         assert all(e.deadline <= self.now for e in late)
         assert len(batch) <= 1 or sum(e.rows for e in batch) <= RULES.max_rows
         assert len(batch) <= 1 or sum(e.size for e in batch) <= RULES.max_bytes
-        expected = sorted(batch, key=lambda e: (-e.priority, e.item))
-        assert names(batch) == names(expected)
+        assert [e.priority for e in batch] == sorted([e.priority for e in batch], reverse=True)
+        for tenant in "ABC":
+            own = [e for e in batch if e.tenant == tenant]
+            assert names(own) == names(sorted(own, key=lambda e: (-e.priority, e.item)))
         for entry in batch + late:
             assert self.waiting.pop(entry.item)[0] == key
         if batch:
@@ -226,11 +314,12 @@ class Machine(RuleBasedStateMachine):
     def counts_agree(self) -> None:
         rows = sum(e.rows for _, e in self.waiting.values())
         assert self.g.waiting_rows == rows
-        assert sum(self.g._rows_at.values()) == rows
+        assert sum(flow.rows for flow in self.g._flows.values()) == rows
 
     @invariant()
-    def idle_lanes_are_forgotten(self) -> None:
-        assert set(self.g._lanes) == {k for k, _ in self.waiting.values()} | set(self.calls)
+    def what_was_withdrawn_stays_in_no_idle_lane(self) -> None:
+        for lane in self.g._lanes.values():
+            assert lane.rows or not any(queue.heap for queue in lane.queues.values())
 
     def teardown(self) -> None:
         for key in self.calls:
@@ -242,7 +331,7 @@ class Machine(RuleBasedStateMachine):
                 if cut[0]:
                     self.g.finished(key)
         assert sorted(names(left)) == sorted(self.waiting)
-        assert self.g._lanes == {}
+        assert self.g.waiting_rows == 0
 
 
 TestMachine = Machine.TestCase

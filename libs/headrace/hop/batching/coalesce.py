@@ -95,9 +95,8 @@ class Coalescer(Generic[Item, Result]):
         """
         if self._closed:
             raise faults.closed(self._callee)
-        codec = self._codec
+        key, tenant, rows, size, deadline, priority = self._codec.describe(item)
         now = time.monotonic()
-        deadline = codec.deadline(item)
         if deadline == math.inf:
             deadline = now + self._default_timeout_s
         if deadline <= now:
@@ -105,14 +104,12 @@ class Coalescer(Generic[Item, Result]):
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Result] = loop.create_future()
         # An item without rows still needs a call.
-        rows = codec.rows(item) or 1
-        entry = QueuedItem(item, rows, codec.size(item), deadline, codec.priority(item), answer, prefer)
+        entry = QueuedItem(item, tenant, rows or 1, size, deadline, priority, answer, prefer)
         self._due.add(deadline, answer)
         if deadline < self._timer_at:
             self._arm(loop, deadline, now)
         if self._enabled:
-            key = codec.key(item) if prefer is None else (prefer, codec.key(item))
-            self._enqueue(loop, key, entry, now)
+            self._enqueue(loop, key if prefer is None else (prefer, key), entry, now)
         else:
             self._start(loop, None, [entry])
         try:

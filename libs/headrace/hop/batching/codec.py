@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, cast
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -14,27 +14,17 @@ Req = TypeVar("Req", covariant=True)
 Resp = TypeVar("Resp", contravariant=True)
 
 
+# (key, tenant, rows, size, deadline, priority) of an item. Items of one key may share a call. Tenants have equal shares of the
+# queue. Size: about as many bytes. Deadline: the latest of its rows, in monotonic seconds; after it no caller waits for the item.
+# Priority: the highest of its rows; the lowest is shed first. A plain tuple, as one is made for each item of each hop.
+ItemDescription: TypeAlias = tuple[Hashable, Hashable, int, int, float, int]
+
+
 class BatchCodec(Protocol[Item, Result, Req, Resp]):
     """What the coalescer must know about the items of one method. Implemented in `headrace.columns.batch_codec`."""
 
-    def key(self, item: Item) -> Hashable:
-        """Items of one key may share a call."""
-        ...
-
-    def rows(self, item: Item) -> int:
-        """Number of rows of the item."""
-        ...
-
-    def size(self, item: Item) -> int:
-        """Approximate bytes of the item."""
-        ...
-
-    def deadline(self, item: Item) -> float:
-        """Latest deadline of its rows, in monotonic seconds: after it no caller waits for the item."""
-        ...
-
-    def priority(self, item: Item) -> int:
-        """Highest priority of its rows; the lowest priority is shed first."""
+    def describe(self, item: Item) -> ItemDescription:
+        """What the queue must know of an item."""
         ...
 
     def merge(self, items: Sequence[Item]) -> Req:

@@ -3,12 +3,15 @@
 One lane per key. While fewer than `window` calls of a lane are in flight, its items are sent at once; otherwise they wait
 and are sent together. Calls that were passed over, as they last far too long, are not counted. `DeadlineHeap` finds the items
 whose deadline has passed.
+
+Tenants have equal shares. In a lane, rows of one priority are sent by start-time fair queueing (Goyal, Vin and Cheng, 1996):
+whoever sends thousands of rows delays another tenant's row by one call. When the queue is full, the tenant with the most
+waiting rows gives room (longest queue drop; Suter and others, 1998).
 """
 
 from __future__ import annotations
 
 import heapq
-from collections import deque
 from collections.abc import Hashable
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
@@ -21,8 +24,8 @@ Handle = TypeVar("Handle")
 # Withdrawn entries stay in their queue until a batch is cut. They are removed when there are this many and they are the
 # majority.
 _SWEEP = 64
-# A rank has the priority above so many bits.
-_RANK_BITS = 32
+# Lanes, flows and finish times that are kept though nothing of theirs waits, so that the next item costs less.
+_IDLE = 256
 
 
 class QueuedItem(Generic[Item, Handle]):
@@ -31,11 +34,12 @@ class QueuedItem(Generic[Item, Handle]):
     `prefer`: index of the replica that it should go to; None: any. The same for all items of a lane.
     """
 
-    __slots__ = ("deadline", "handle", "item", "lane", "prefer", "priority", "rank", "rows", "size")
+    __slots__ = ("deadline", "flow", "handle", "item", "lane", "prefer", "priority", "rows", "size", "tenant")
 
     def __init__(
         self,
         item: Item,
+        tenant: Hashable,
         rows: int,
         size: int,
         deadline: float,
@@ -44,64 +48,126 @@ class QueuedItem(Generic[Item, Handle]):
         prefer: int | None = None,
     ) -> None:
         self.item = item
+        self.tenant = tenant
         self.rows = rows
         self.size = size
         self.deadline = deadline
         self.priority = priority
-        # Entries of a lower rank make room for it: those of a lower priority, then those of many more rows, so that one caller
-        # with thousands of rows keeps out none with a few.
-        self.rank = (priority << _RANK_BITS) - rows.bit_length()
         self.handle = handle
         self.prefer = prefer
         self.lane: Lane[Item, Handle] | None = None  # where it waits; None: it was sent or withdrawn
+        self.flow: Flow[Item, Handle] | None = None  # once it was queued
+
+
+class Flow(Generic[Item, Handle]):
+    """What waits of one tenant and priority, in all lanes. `entries`: a set in the order of arrival."""
+
+    __slots__ = ("entries", "priority", "rows")
+
+    def __init__(self, priority: int) -> None:
+        self.priority = priority
+        self.rows = 0
+        self.entries: dict[QueuedItem[Item, Handle], None] = {}
+
+
+class FairQueue(Generic[Item, Handle]):
+    """Entries of one lane and priority. `heap`: by start time; entries of one start time in the order of arrival.
+
+    Times are virtual, in rows: an entry starts where its tenant's last one finishes, but not before the last one that was sent,
+    nor later than behind `most` rows, however many its tenant withdrew.
+    """
+
+    __slots__ = ("_finish", "_last", "_most", "_now", "_sequence", "heap")
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._now = self._last = 0
+        self._finish: dict[Hashable, int] = {}
+        self._sequence = 0
+        self.heap: list[tuple[int, int, QueuedItem[Item, Handle]]] = []
+
+    def push(self, entry: QueuedItem[Item, Handle], idle: bool) -> None:
+        """`idle`: what was sent before has ended, so nobody's turn follows from it."""
+        if idle:
+            self._now = self._last
+        start, now = self._finish.get(entry.tenant), self._now
+        if start is None:
+            start = self._add_tenant()
+        elif not now <= start <= now + self._most:
+            start = now if start < now else now + self._most
+        self._finish[entry.tenant] = finish = start + entry.rows
+        if finish > self._last:
+            self._last = finish
+        self._sequence += 1
+        heapq.heappush(self.heap, (start, self._sequence, entry))
+
+    def pop(self) -> None:
+        """Removes the first entry."""
+        start = heapq.heappop(self.heap)[0]
+        if start > self._now:
+            self._now = start
+
+    def _add_tenant(self) -> int:
+        """The start of its first entry."""
+        if len(self._finish) >= _IDLE:
+            self._finish = {t: finish for t, finish in self._finish.items() if finish > self._now}
+        return self._now
+
+    def sweep(self) -> None:
+        """Forgets what was withdrawn."""
+        self.heap = [timed for timed in self.heap if timed[2].lane is not None]
+        heapq.heapify(self.heap)
 
 
 class Lane(Generic[Item, Handle]):
     """Items of one key: a queue per priority, and the number of calls in flight."""
 
-    __slots__ = ("in_flight", "key", "passed_over", "queues", "rows", "withdrawn")
+    __slots__ = ("in_flight", "passed_over", "queues", "rows", "withdrawn")
 
-    def __init__(self, key: Hashable) -> None:
-        self.key = key
+    def __init__(self) -> None:
         self.in_flight = 0
         # Of those, calls that are not counted.
         self.passed_over = 0
         self.rows = 0
         self.withdrawn = 0
-        self.queues: dict[int, deque[QueuedItem[Item, Handle]]] = {}
+        self.queues: dict[int, FairQueue[Item, Handle]] = {}
 
 
 class BatchQueue(Generic[Item, Handle]):
     """The waiting items of one method: at most `max_waiting_rows` rows, unless a single item has more."""
 
-    __slots__ = ("_lanes", "_rows_at", "_rules", "waiting_rows")
+    __slots__ = ("_flows", "_lanes", "_rules", "waiting_rows")
 
     def __init__(self, rules: CoalesceRules) -> None:
         self._rules = rules
         self._lanes: dict[Hashable, Lane[Item, Handle]] = {}
-        self._rows_at: dict[int, int] = {}  # waiting rows per rank
+        self._flows: dict[tuple[int, Hashable], Flow[Item, Handle]] = {}
         self.waiting_rows = 0
 
     def offer(self, key: Hashable, entry: QueuedItem[Item, Handle]) -> list[QueuedItem[Item, Handle]]:
-        """Queues the entry. Returns what is refused instead: entries of lower rank, or the entry itself."""
+        """Queues the entry. Returns what is refused instead: entries that make room for it, or the entry itself."""
         lane = self._lanes.get(key)
         if lane is None:
-            lane = self._lanes[key] = Lane(key)
+            lane = self._new_lane(key)
+        flow = self._flows.get((entry.priority, entry.tenant))
+        if flow is None:
+            flow = self._new_flow(entry)
         refused: list[QueuedItem[Item, Handle]] = []
         excess = self.waiting_rows + entry.rows - self._rules.max_waiting_rows
         # If nothing waits before it and the window is open, it is sent at once, whatever its size.
         if excess > 0 and (lane.rows or self._is_closed(lane)):
-            if self._less_important(entry.rank) < excess:
-                self._tidy(lane)
+            refused = self._room(excess, entry.priority, flow.rows + entry.rows)
+            if not refused:
                 return [entry]
-            refused = self._shed(excess)
+            for other in refused:
+                self.withdraw(other)
         queue = lane.queues.get(entry.priority)
         if queue is None:
-            queue = lane.queues[entry.priority] = deque()
-        queue.append(entry)
-        entry.lane = lane
-        self._count(lane, entry, entry.rows)
-        self._lanes[key] = lane  # shedding may have emptied and forgotten it
+            queue = lane.queues[entry.priority] = FairQueue(self._rules.max_waiting_rows)
+        queue.push(entry, idle=not (lane.rows or lane.in_flight))
+        entry.lane, entry.flow = lane, flow
+        flow.entries[entry] = None
+        self._count(lane, flow, entry.rows)
         return refused
 
     def full(self, key: Hashable) -> bool:
@@ -114,19 +180,18 @@ class BatchQueue(Generic[Item, Handle]):
     ) -> tuple[list[QueuedItem[Item, Handle]], list[QueuedItem[Item, Handle]]] | None:
         """The next call of a lane: (items to send, items whose deadline has passed). None: nothing may be sent now.
 
-        Higher priorities first, in order of arrival within one. If there are items to send, `finished` must follow.
+        Higher priorities first; within one, tenants in turns by their rows. If there are items to send, `finished` must follow.
         """
         lane = self._lanes.get(key)
         if lane is None or not lane.rows or self._is_closed(lane):
             return None
         batch: list[QueuedItem[Item, Handle]] = []
         late: list[QueuedItem[Item, Handle]] = []
-        for priority in sorted(lane.queues, reverse=True) if len(lane.queues) > 1 else list(lane.queues):
+        for priority in sorted(lane.queues, reverse=True) if len(lane.queues) > 1 else lane.queues:
             if not self._drain(lane, lane.queues[priority], now, batch, late):
                 break
-            del lane.queues[priority]
-        lane.in_flight += bool(batch)
-        self._tidy(lane)
+        if batch:
+            lane.in_flight += 1
         return batch, late
 
     def waits(self, key: Hashable) -> bool:
@@ -143,19 +208,20 @@ class BatchQueue(Generic[Item, Handle]):
         lane = self._lanes[key]
         lane.in_flight -= 1
         lane.passed_over -= passed_over
-        self._tidy(lane)
 
     def withdraw(self, entry: QueuedItem[Item, Handle]) -> bool:
         """Removes an entry that no caller waits for any more. False if it was sent or withdrawn before."""
         lane = entry.lane
         if lane is None:
             return False
-        entry.lane = None
-        self._count(lane, entry, -entry.rows)
+        self._remove(lane, entry)
         lane.withdrawn += 1
-        if lane.withdrawn > _SWEEP and lane.withdrawn * 2 > sum(map(len, lane.queues.values())):
-            self._sweep(lane)
-        self._tidy(lane)
+        if not lane.rows or (
+            lane.withdrawn > _SWEEP and lane.withdrawn * 2 > sum([len(q.heap) for q in lane.queues.values()])
+        ):
+            for queue in lane.queues.values():
+                queue.sweep()
+            lane.withdrawn = 0
         return True
 
     def _is_closed(self, lane: Lane[Item, Handle]) -> bool:
@@ -164,17 +230,17 @@ class BatchQueue(Generic[Item, Handle]):
     def _drain(
         self,
         lane: Lane[Item, Handle],
-        queue: deque[QueuedItem[Item, Handle]],
+        queue: FairQueue[Item, Handle],
         now: float,
         batch: list[QueuedItem[Item, Handle]],
         late: list[QueuedItem[Item, Handle]],
     ) -> bool:
         """Moves entries that fit from the queue into the batch; False if some stayed in the queue."""
-        rows, size = sum(e.rows for e in batch), sum(e.size for e in batch)
-        while queue:
-            entry = queue[0]
+        rows, size = (sum([e.rows for e in batch]), sum([e.size for e in batch])) if batch else (0, 0)
+        while queue.heap:
+            entry = queue.heap[0][2]
             if entry.lane is None:
-                queue.popleft()
+                queue.pop()
                 lane.withdrawn -= 1
                 continue
             expired = entry.deadline <= now
@@ -182,49 +248,53 @@ class BatchQueue(Generic[Item, Handle]):
                 rows, size = rows + entry.rows, size + entry.size
                 if batch and (rows > self._rules.max_rows or size > self._rules.max_bytes):
                     return False
-            queue.popleft()
-            entry.lane = None
-            self._count(lane, entry, -entry.rows)
+            queue.pop()
+            self._remove(lane, entry)
             (late if expired else batch).append(entry)
         return True
 
-    def _less_important(self, rank: int) -> int:
-        return sum(rows for r, rows in self._rows_at.items() if r < rank)
+    def _new_lane(self, key: Hashable) -> Lane[Item, Handle]:
+        if len(self._lanes) >= _IDLE:
+            self._lanes = {k: lane for k, lane in self._lanes.items() if lane.rows or lane.in_flight}
+        lane = self._lanes[key] = Lane[Item, Handle]()
+        return lane
 
-    def _shed(self, rows: int) -> list[QueuedItem[Item, Handle]]:
-        """Removes at least `rows` rows: lowest rank first, and the newest in a lane first."""
-        shed: list[QueuedItem[Item, Handle]] = []
-        for rank in sorted(self._rows_at):
-            for lane in list(self._lanes.values()):
-                queue = lane.queues.get(-(-rank >> _RANK_BITS), deque())
-                while queue and queue[-1].lane is None:
-                    queue.pop()
-                    lane.withdrawn -= 1
-                for entry in reversed(queue):
-                    if rows <= 0:
-                        return shed
-                    if entry.rank == rank and self.withdraw(entry):
-                        rows -= entry.rows
-                        shed.append(entry)
-        return shed
+    def _new_flow(self, entry: QueuedItem[Item, Handle]) -> Flow[Item, Handle]:
+        if len(self._flows) >= _IDLE:
+            self._flows = {key: flow for key, flow in self._flows.items() if flow.rows}
+        flow = self._flows[entry.priority, entry.tenant] = Flow[Item, Handle](entry.priority)
+        return flow
 
-    def _count(self, lane: Lane[Item, Handle], entry: QueuedItem[Item, Handle], rows: int) -> None:
+    def _room(self, rows: int, priority: int, share: int) -> list[QueuedItem[Item, Handle]]:
+        """Entries of at least `rows` rows that make room for one of the priority, whose tenant will then have `share` rows.
+
+        Of lower priorities all, of the same one while their tenant has more than `share`; the lowest priority, the largest
+        flow and the newest entry first. Empty if that is not enough.
+        """
+        found: list[QueuedItem[Item, Handle]] = []
+        for flow in sorted(self._flows.values(), key=lambda f: (f.priority, -f.rows)):
+            left = flow.rows
+            for entry in reversed(flow.entries):
+                if flow.priority > priority or (flow.priority == priority and left <= share):
+                    break
+                found.append(entry)
+                rows -= entry.rows
+                left -= entry.rows
+                if rows <= 0:
+                    return found
+        return []
+
+    def _remove(self, lane: Lane[Item, Handle], entry: QueuedItem[Item, Handle]) -> None:
+        """It waits no longer; its place in the heap is left to who calls."""
+        flow, entry.lane = entry.flow, None
+        assert flow is not None, "it was queued"
+        del flow.entries[entry]
+        self._count(lane, flow, -entry.rows)
+
+    def _count(self, lane: Lane[Item, Handle], flow: Flow[Item, Handle], rows: int) -> None:
         lane.rows += rows
+        flow.rows += rows
         self.waiting_rows += rows
-        left = self._rows_at.get(entry.rank, 0) + rows
-        if left:
-            self._rows_at[entry.rank] = left
-        else:
-            self._rows_at.pop(entry.rank, None)
-
-    def _sweep(self, lane: Lane[Item, Handle]) -> None:
-        lane.queues = {p: deque(e for e in q if e.lane is not None) for p, q in lane.queues.items()}
-        lane.withdrawn = 0
-
-    def _tidy(self, lane: Lane[Item, Handle]) -> None:
-        """Removes a lane without items and calls, so that old keys cost no memory."""
-        if not lane.rows and not lane.in_flight:
-            self._lanes.pop(lane.key, None)
 
 
 class Answerable(Protocol):

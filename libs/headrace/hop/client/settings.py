@@ -94,7 +94,7 @@ class CoalesceRules:
     max_rows: Annotated[int, _POSITIVE] = 256
     max_bytes: Annotated[int, _POSITIVE] = 8 * 1024 * 1024
     # Rows that may wait; beyond, RESOURCE_EXHAUSTED.
-    max_waiting_rows: Annotated[int, _POSITIVE] = 4096
+    max_waiting_rows: Annotated[int, _POSITIVE] = 16_384
 
 
 @dataclass(frozen=True)
