@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> None:
         if not options.counts:
             worse += _in_turns(found, options)
     if options.shape == "together":
-        worse += _in_process(found, options.pairs, options.accept)
+        worse += _in_process(found, options.pairs)
     if worse:
         raise SystemExit(f"worse than {options.base}, or not told:\n" + "\n".join(worse))
     print(f"no worse than {options.base}")
@@ -77,11 +77,11 @@ def _target(version: Version) -> Target:
     )
 
 
-def _in_process(found: Sequence[Version], pairs: int, accepted: float) -> list[str]:
+def _in_process(found: Sequence[Version], pairs: int) -> list[str]:
     """Requests within one process, without Envoy: calls, and CPU unless there is no second system of the base."""
     with ExitStack() as stack:
         ask = {version.name: stack.enter_context(version.conversation("load.ab.calls")) for version in found}
-        worse = _counted(ask["base"], ask["new"], accepted)
+        worse = _counted(ask["base"], ask["new"])
         if "again" in ask:
             taken = _pairs(ask, pairs, lambda each, _: each("cpu"))
             for kind in taken["base"][0]:
@@ -90,13 +90,13 @@ def _in_process(found: Sequence[Version], pairs: int, accepted: float) -> list[s
     return worse
 
 
-def _counted(base: Ask, new: Ask, accepted: float) -> list[str]:
+def _counted(base: Ask, new: Ask) -> list[str]:
     """The least counts of both, taken again while the new version's are greater."""
     least: list[Counts] = []
     for _ in range(_COUNTED_AT_MOST):
         told: list[Counts] = [base("calls"), new("calls")]
         least = [_least(*both) for both in zip(told, least or told, strict=True)]
-        if not (worse := worse_counts(*least, accepted=accepted)):
+        if not (worse := worse_counts(*least)):
             break
     for kind, (python, c) in least[1].items():
         print(

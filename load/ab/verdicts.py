@@ -17,14 +17,13 @@ _NEARLY = 1.005
 _SPREAD = 90
 
 
-def worse_counts(base: Counts, new: Counts, *, accepted: float = 1.0) -> list[str]:
-    """What has grown: single requests to the call, requests at once beyond what equal code differs by. `accepted`: the ratio
-    that the issue at hand may cost."""
+def worse_counts(base: Counts, new: Counts) -> list[str]:
+    """What has grown: single requests to the call, requests at once beyond what equal code differs by."""
     return [
         f"{kind}: {now} calls of {language}, {before} before"
         for kind in base
         for language, before, now in zip(("Python", "C"), base[kind], new[kind], strict=True)
-        if now > before * accepted * (_NEARLY if kind.endswith("requests") else 1)
+        if now > before * (_NEARLY if kind.endswith("requests") else 1)
     ]
 
 

@@ -48,9 +48,6 @@ def _add_loops(commands: Commands) -> None:
     versions.add_argument("--base", default=last_landed(), help="a commit; else the last that landed")
     versions.add_argument("--shape", choices=["together", "apart"], default="together")
     versions.add_argument("--counts", action="store_true", help="calls of a request alone: a minute, for CI")
-    versions.add_argument(
-        "--accept", type=float, default=1.0, help="ratio of calls that may be reached, with a reason"
-    )
     versions.add_argument("--conc", type=numbers, default=[1, 64])
     versions.add_argument("--pairs", type=int, default=9)
     versions.add_argument("--seconds", type=float, default=2.0)
