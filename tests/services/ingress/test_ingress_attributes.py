@@ -1,4 +1,5 @@
-"""Attributes for the rules of releases come from the headers that the settings name, and from no others."""
+"""Attributes for the rules of releases come from the headers that the settings name, and from no others. The door marks
+the rows of tenants whose document says that they are regulated, and nobody else's."""
 
 from __future__ import annotations
 
@@ -10,18 +11,21 @@ import numpy as np
 import pytest
 
 from headrace.columns import Batch, Column, Rows, concat, decode, encode
+from headrace.columns.batch_codec import BatchCall, ColumnCodec
 from headrace.hop.config import ClientSettings, ConfigError, load
-from headrace.pipeline import parse
+from headrace.pipeline import REGULATED, parse
+from headrace.state.tenants import TenantsFile
 from services.ingress.admission.extraction_guard import ExtractionGuard
 from services.ingress.attributes import Attributes
 from services.ingress.config import IngressSettings
-from services.ingress.documents.catalog import Entry
+from services.ingress.documents.catalog import Credential, Directory, Entry
 from services.ingress.inference import InferenceRunner
 from services.ingress.ports import Routed
 from services.ingress.request_context import begin
 from tests.services.ingress.ingress_door import PIPELINE
 
 ENTRY = Entry.of(parse(PIPELINE, "double.yaml"))
+DOCUMENT = {"tenants": {"bank": {"regulated": True}, "shop": {"regulated": False}, "other": {}}}
 
 
 class Recorder:
@@ -102,3 +106,31 @@ def test_there_are_few(tmp_path: Path) -> None:
     file.write_text("attributes: {" + ", ".join(f"a{i}: x-{i}" for i in range(9)) + "}\n")
     with pytest.raises(ConfigError, match="line 1, attributes: Dictionary should have at most 8 items"):
         load(IngressSettings, file, {})
+
+
+async def rows_of(tenant: str) -> Batch:
+    """What reaches the router of a request of this tenant."""
+    router = Recorder()
+    guard = cast("ExtractionGuard", NoGuard())
+    runner = InferenceRunner(router, 100, 0.001, guard, time.monotonic)
+    context = begin("ModelInfer", {}, time.monotonic(), 0.0)
+    directory = Directory.of(TenantsFile.model_validate(DOCUMENT))
+    context.credential = Credential(directory.tenants[tenant], "k", frozenset({"predict"}))
+    await runner.infer(context, ENTRY, batch(3), 0, whole=False)
+    return router.got
+
+
+@pytest.mark.parametrize(("tenant", "marked"), [("bank", True), ("shop", False), ("other", False)])
+async def test_the_rows_of_a_regulated_tenant_are_marked(tenant: str, marked: bool) -> None:
+    got = await rows_of(tenant)
+    assert (REGULATED in got.columns) is marked
+    if marked:
+        assert got.columns[REGULATED].array.tolist() == [True] * 3
+
+
+async def test_regulated_rows_share_no_message_with_others() -> None:
+    """So that a router decides for a whole message whether it must be on the disk first."""
+    codec: ColumnCodec[str, Any, Any] = ColumnCodec(lambda _: None)
+    keys = {tenant: codec.key(BatchCall("double", await rows_of(tenant))) for tenant in DOCUMENT["tenants"]}
+    assert keys["shop"] == keys["other"]
+    assert keys["bank"] != keys["shop"]

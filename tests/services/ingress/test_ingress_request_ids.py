@@ -1,10 +1,13 @@
-"""Any id of a caller comes back as it was; logs, traces and stores have a safe key that it leads to."""
+"""What headers bring, in every protocol of a real door: any id of a caller comes back as it was; logs, traces and stores
+have a safe key that it leads to. And what nobody serves: unknown services, methods and paths."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import sqlite3
+import subprocess
+import urllib.request
 from contextlib import closing
 from typing import Any
 
@@ -16,6 +19,7 @@ from headrace.hop.request_ids import request_key
 from headrace.state import traces
 from tests.services.ingress.ingress_calls import (
     JSON,
+    OIP,
     PREDICT,
     call,
     frame,
@@ -23,6 +27,7 @@ from tests.services.ingress.ingress_calls import (
     infer,
     infer_refused,
     stream,
+    unary,
 )
 from tests.services.ingress.ingress_door import OUTCOMES, Folder, infer_request
 from tests.system import poll
@@ -34,6 +39,8 @@ INPUTS = [
     {"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1, 2]},
     {"name": "n", "datatype": "INT32", "shape": [1], "data": [3]},
 ]
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+UNKNOWN = ["/no.such.Service/Do", OIP + "NoSuchMethod", "/grpc.health.v1.Health/Guess"]
 
 
 def in_header(own: str) -> str:
@@ -123,3 +130,99 @@ async def test_a_stream_names_each_reply_as_its_request_was(door: Folder) -> Non
         metadata = (("x-api-key", door.keys.demo), ("x-request-id", "the stream"))
         replies = stream(channel)(requests, timeout=60, metadata=metadata)
         assert [reply.infer_response.id async for reply in replies] == IDS
+
+
+def row() -> pb.PredictRequest:
+    request = pb.PredictRequest(pipeline="double")
+    request.rows.add().update({"x": [1, 2], "n": 3, "word": "hi"})
+    return request
+
+
+@pytest.mark.parametrize("name", ["authorization", "x-api-key"])
+async def test_spaces_around_a_value_are_no_part_of_it(door: Folder, name: str) -> None:
+    """As PROTOCOL-HTTP2 demands of servers, and as perf_analyzer sends what README tells: `-H "authorization: Bearer KEY"`."""
+    secret = door.keys.demo if name == "x-api-key" else f"Bearer {door.keys.demo}"
+    metadata = ((name, f" {secret} "), ("x-request-id", " spaced "), ("traceparent", f" {TRACE} "))
+    async with grpc.aio.insecure_channel(door.grpc) as channel:
+        reply = await unary(channel, PREDICT, pb.PredictResponse)(row(), timeout=60, metadata=metadata)
+    assert (reply.request_id, reply.trace_id) == ("spaced", TRACE.split("-")[1])
+
+
+@pytest.mark.parametrize("path", UNKNOWN)
+@pytest.mark.parametrize("kind", ["application/grpc", "application/grpc+proto", "application/grpc-web"])
+async def test_an_unknown_method_is_unimplemented_in_grpc(door: Folder, path: str, kind: str) -> None:
+    command = [
+        "curl",
+        "-s",
+        "-i",
+        "--http2-prior-knowledge",
+        f"http://{door.grpc}{path}",
+        "--data-binary",
+        "@-",
+    ]
+    command += ["-H", f"content-type: {kind}", "-H", "te: trailers"]
+    done = await asyncio.to_thread(
+        subprocess.run, command, input=b"\0\0\0\0\0", capture_output=True, timeout=60, check=True
+    )
+    answer = done.stdout.decode().replace("\r", "")
+    assert answer.startswith("HTTP/2 200")
+    assert "\ngrpc-status: 12\n" in answer
+    assert f"\ncontent-type: {kind.removesuffix('+proto')}" in answer
+
+
+@pytest.mark.parametrize("path", UNKNOWN)
+@pytest.mark.parametrize("kind", ["application/json", "application/proto"])
+async def test_an_unknown_method_is_unimplemented_in_connect(door: Folder, path: str, kind: str) -> None:
+    status, headers, content = await http(door, path, b"", f"content-type: {kind}")
+    error = json.loads(content)
+    assert (status, error["code"], headers["content-type"]) == (501, "unimplemented", "application/json")
+    assert error["details"][0]["debug"]["reason"] == "METHOD_UNKNOWN"
+
+
+async def test_what_is_no_call_is_not_found(door: Folder) -> None:
+    assert (await http(door, "/favicon.ico"))[0] == 404
+    assert (await http(door, "/form", b"a=b"))[0] == 404
+
+
+def requested(door: Folder, method: str, path: str) -> tuple[int, str | None, bytes]:
+    """Status, `Allow` and body."""
+    request = urllib.request.Request(f"http://{door.grpc}{path}", method=method)
+    request.add_header("authorization", f"Bearer {door.keys.demo}")
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.status, answer.headers["allow"], answer.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.headers["allow"], error.read()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allow"),
+    [
+        ("POST", "/v2", "GET, HEAD"),
+        ("PUT", "/v2/models/double", "GET, HEAD"),
+        ("DELETE", "/v2/models/double/ready", "GET, HEAD"),
+        ("GET", "/v2/models/double/infer", "POST"),
+        ("HEAD", "/v2/models/double/infer", "POST"),
+        ("GET", "/v2/repository/index", "POST"),
+        ("GET", PREDICT, "POST"),
+    ],
+)
+async def test_the_answer_to_an_unknown_method_names_the_allowed_ones(
+    door: Folder, method: str, path: str, allow: str
+) -> None:
+    assert (await asyncio.to_thread(requested, door, method, path))[:2] == (405, allow)
+
+
+@pytest.mark.parametrize("path", ["/v2", "/v2/health/ready", "/v2/models/double", "/v2/models/missing"])
+async def test_head_is_answered_as_get_without_the_body(door: Folder, path: str) -> None:
+    status, _, body = await asyncio.to_thread(requested, door, "GET", path)
+    assert body
+    assert await asyncio.to_thread(requested, door, "HEAD", path) == (status, None, b"")
+
+
+async def test_the_statistics_of_all_models_are_no_model_of_that_name(door: Folder) -> None:
+    status, _, content = await http(door, "/v2/models/stats")
+    assert status == 200, content
+    assert "double" in [model["name"] for model in json.loads(content)["model_stats"]]
+    assert (await http(door, "/v2/models/stats/versions/1"))[0] == 404
