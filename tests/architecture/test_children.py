@@ -1,7 +1,5 @@
 """What a test starts ends with it, also where pytest itself is killed."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

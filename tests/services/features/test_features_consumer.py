@@ -1,7 +1,5 @@
 """Events of a Redis Stream end up in the online store: the newest of each entity, and none twice or lost."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import random

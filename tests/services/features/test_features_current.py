@@ -1,7 +1,5 @@
 """Rows in memory are served without asking only while the store would say the same."""
 
-from __future__ import annotations
-
 import asyncio
 import re
 from collections.abc import Sequence

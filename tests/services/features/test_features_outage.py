@@ -1,8 +1,6 @@
 """A store that dies, hangs and comes back, or whose file is deleted, cut off, overwritten or locked up: last-known values,
 then defaults, then the store's again."""
 
-from __future__ import annotations
-
 import asyncio
 import shutil
 import signal

@@ -1,7 +1,5 @@
 """Redis as it is run for real: with passwords, databases, TLS, as a cluster; and peers that are no Redis at all."""
 
-from __future__ import annotations
-
 import asyncio
 import socket
 import subprocess

@@ -1,8 +1,6 @@
 """The features service through a real socket, on a real SQLite online store; feature services that are registered while it
 runs; and a caller's own limit on ages."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """What is slow only once is over before the first caller comes; a store that stays slow or silent holds nothing up."""
 
-from __future__ import annotations
-
 import asyncio
 import signal
 import time

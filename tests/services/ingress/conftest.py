@@ -1,7 +1,5 @@
 """One door for all tests of this folder that need a real one."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

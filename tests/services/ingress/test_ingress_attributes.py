@@ -1,8 +1,6 @@
 """Attributes for the rules of releases come from the headers that the settings name, and from no others. The door marks
 the rows of tenants whose document says that they are regulated, and nobody else's."""
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 from typing import Any, cast

@@ -1,7 +1,5 @@
 """A renewed certificate is served without a restart; a bad one is not, and stops nothing else."""
 
-from __future__ import annotations
-
 import asyncio
 import socket
 import ssl

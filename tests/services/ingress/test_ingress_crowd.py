@@ -1,7 +1,5 @@
 """More calls than slots, of several tenants, over real sockets: who is refused, by what, and who is answered."""
 
-from __future__ import annotations
-
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator

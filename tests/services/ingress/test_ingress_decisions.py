@@ -1,8 +1,6 @@
 """A request is told of its own rows which arm answered them and why, whoever's rows shared the router's message. What is
 kept from one response for the next makes no difference to what a caller gets."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any, cast
 

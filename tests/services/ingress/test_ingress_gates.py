@@ -1,8 +1,6 @@
 """What Envoy is told of the room at the door, and of whom it was seen that they came. Who waits for a body waits no longer
 than it may, and hears of every other cancellation."""
 
-from __future__ import annotations
-
 import asyncio
 import math
 from dataclasses import dataclass, field

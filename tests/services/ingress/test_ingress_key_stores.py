@@ -1,7 +1,5 @@
 """The stores of idempotency keys: one contract, and each of them passes it."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import signal

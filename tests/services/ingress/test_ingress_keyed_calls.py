@@ -1,7 +1,5 @@
 """The header `idempotency-key` at a real door, in every protocol of unary calls."""
 
-from __future__ import annotations
-
 import json
 import uuid
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Operators of single pipelines: a credential with `operate:PIPELINE` changes and sees what is live of that one alone."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path

@@ -1,8 +1,6 @@
 """How a door starts and ends: readiness turns negative before anything closes, in every protocol, while calls are served;
 a restart under load has the new process on the same port first; a port that is taken ends it; the wheel has all it needs."""
 
-from __future__ import annotations
-
 import asyncio
 import socket
 import subprocess

@@ -1,7 +1,5 @@
 """What the door refuses, and how it says so, in every protocol."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import json

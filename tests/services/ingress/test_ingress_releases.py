@@ -1,8 +1,6 @@
 """What is live, read and changed by operators at the door: over gRPC, as JSON as CI systems send it, and by
 `headrace release --door`, the command line of another machine, whose home is empty."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import os

@@ -1,8 +1,6 @@
 """What a real door sends on: the model repository (operators say which models are loaded, nobody else, over gRPC and
 REST), and explanations; what comes back, and every refusal before that."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

@@ -1,8 +1,6 @@
 """What headers bring, in every protocol of a real door: any id of a caller comes back as it was; logs, traces and stores
 have a safe key that it leads to. And what nobody serves: unknown services, methods and paths."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import sqlite3

@@ -1,8 +1,6 @@
 """Refusals that are sure to come are made by Envoy: alike for the caller, counted, over as soon as there is room; and more
 than the door has places for: told at once, in every protocol, and the others are not held up."""
 
-from __future__ import annotations
-
 import asyncio
 import math
 import re

@@ -1,8 +1,6 @@
 """What comes in: any message gives columns or the caller's fault, whatever the bytes; what is right comes back unchanged.
 JSON read at once and in steps says the same, or is refused alike; nothing makes it take long."""
 
-from __future__ import annotations
-
 import asyncio
 import base64
 import gzip

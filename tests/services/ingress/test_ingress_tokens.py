@@ -1,7 +1,5 @@
 """Credentials: what proves a tenant and what does not; refusals are told of, and never say which part was wrong."""
 
-from __future__ import annotations
-
 import functools
 import time
 from datetime import UTC, datetime

@@ -1,7 +1,5 @@
 """Two doors with one store of keys: duplicates at both, and one door is killed in the middle."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import hashlib

@@ -1,7 +1,5 @@
 """Two real doors of different machines with one real Redis: what they let through together, and what stops their start."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import re

@@ -1,7 +1,5 @@
 """The extraction guard at two doors with one Redis: a budget is spent once, a row is free at every door, nothing gets lost."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any

@@ -1,8 +1,6 @@
 """Events by a real Redis stream, from a router's sender to the store: each once, acknowledged when it is stored, gaps
 known. EventsService over its socket: typed refusals, and observers that see each event once whatever they do."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import time

@@ -1,7 +1,5 @@
 """The keeper of the audit log: it follows the journals, stands by, goes on after a full disk, and has witnesses sign."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import AsyncIterator

@@ -1,8 +1,6 @@
 """The monitoring service over its socket: ticks and outcomes in, typed refusals, rollouts judged, with the next
 release in the store."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import time

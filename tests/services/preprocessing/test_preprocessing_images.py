@@ -1,7 +1,5 @@
 """Pictures through the service: rows fail alone, and calls beside them do not wait for a decoder."""
 
-from __future__ import annotations
-
 import asyncio
 import threading
 import time

@@ -1,7 +1,5 @@
 """Small leaf services for the router's tests: real servers with behaviour that a test can change."""
 
-from __future__ import annotations
-
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence

@@ -1,8 +1,6 @@
 """The parts of the cache: its table, compared with a plain dictionary that never forgets; rows as keys (no two share one)
 and as kept answers (each comes back as it was)."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,8 +1,6 @@
 """The cache in running routers. Several with one real Redis answer for each other, and nobody notices when it is gone; many
 ask while versions are exchanged, and no answer is that of another version than the one that it names."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import random

@@ -1,8 +1,6 @@
 """The caps of a release: no more passes than they say, requests pass whole, a refusal says by what and when to retry.
 Of those that routers share each has its part, and what was used is not forgotten when their number changes."""
 
-from __future__ import annotations
-
 import time
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Events over sockets: what the router answered is what the monitoring service stored, and neither waits for the other."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

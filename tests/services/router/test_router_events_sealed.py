@@ -1,8 +1,6 @@
 """What is noted of runs: the row of its request, the key that decided, what a run raised that gave no answer. With keys
 nothing plain is on the disk; keys that are away are like a full disk."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager

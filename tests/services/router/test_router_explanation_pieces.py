@@ -1,7 +1,5 @@
 """How many rows of an explanation run at once."""
 
-from __future__ import annotations
-
 from headrace.columns import Timing
 from services.router.explanations.pieces import PieceSize
 

@@ -1,8 +1,6 @@
 """Explanations over sockets: what each column added, or each patch of an image; after the answer and on request, and
 never in the way of a live call."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager

@@ -1,7 +1,5 @@
 """Explanations on request: rows that a caller sends are explained with the time and the values that it gives."""
 
-from __future__ import annotations
-
 import asyncio
 import math
 from collections.abc import Sequence

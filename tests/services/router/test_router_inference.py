@@ -1,8 +1,6 @@
 """The router over sockets, with leaves that answer, fail, hang or talk nonsense; and whose breaker opens when rows fail:
 the one towards the service that failed them, and no other."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace

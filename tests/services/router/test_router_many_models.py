@@ -1,7 +1,5 @@
 """Cascades and ensembles in a running router, with an executor behind it."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path

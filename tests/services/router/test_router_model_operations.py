@@ -1,7 +1,5 @@
 """Operators' calls reach every replica of the executor; what one replica refuses is the answer."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -1,7 +1,5 @@
 """The router serves what releases name, and a release only when the executor has its models."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import AsyncIterator

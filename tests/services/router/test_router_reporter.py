@@ -1,7 +1,5 @@
 """The router reports its ticks, and goes on whatever the receiver does; predictions never wait for it."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager

@@ -1,8 +1,6 @@
 """A pipeline with two routes: rows are dealt out, run apart, answered together, and counted by arm. Stages that all arms
 have run once for all rows, and what comes of it is as if each arm had run them."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,8 +1,6 @@
 """Shadows and the recording over sockets: both come after the answer, on the same columns; nothing of a shadow reaches a
 caller, what was answered is in the files, and what can't be written disturbs nobody."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager

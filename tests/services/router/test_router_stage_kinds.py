@@ -1,7 +1,5 @@
 """A kind of stage is added by two registrations: of how a document says it, and of what runs it. Nothing else changes."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass

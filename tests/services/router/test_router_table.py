@@ -1,8 +1,6 @@
 """The route table deals out every row once, the few and the many alike, by the first rule that holds and then by weights;
 over many keys it has the weights' shares, and nobody is moved who need not be."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 from unittest.mock import patch

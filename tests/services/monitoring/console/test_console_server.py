@@ -1,8 +1,6 @@
 """The console as the monitoring service runs it: on a real socket, from its settings, with the counts of a router; parts of
 pages as server-sent events, which end with the session and are bounded."""
 
-from __future__ import annotations
-
 import asyncio
 import http.client
 import json

@@ -1,8 +1,6 @@
 """From requests of two tenants at a real router, over sockets and events, to what each pays; explanations are paid by the
 tenant for whom predictions are explained."""
 
-from __future__ import annotations
-
 import asyncio
 import random
 from collections.abc import AsyncIterator

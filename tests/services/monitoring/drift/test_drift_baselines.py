@@ -1,7 +1,5 @@
 """Where the baseline of an arm comes from, the task that looks for it, and what the console's page says of drift."""
 
-from __future__ import annotations
-
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path

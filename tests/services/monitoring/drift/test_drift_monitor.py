@@ -1,8 +1,6 @@
 """From batches or prediction events to alarms: each change is named in time, what can't be counted harms nothing; windows
 keep every row, at every length, and stay bounded."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 
