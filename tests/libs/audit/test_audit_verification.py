@@ -38,15 +38,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made")
     # With partial tiles of older checkpoints.
     for size in (100, 520, 550, SIZE):
-        grown(folder, size)
+        filled(folder, size)
     return folder
-
-
-def grown(folder: Path, size: int) -> None:
-    log = Writer(folder, SIGNER, quick)
-    log.append([entry(i) for i in range(log.size, size)])
-    log.publish()
-    log.close()
 
 
 def entries() -> list[bytes]:

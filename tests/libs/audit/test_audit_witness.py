@@ -10,13 +10,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.audit import Signer, Writer
+from headrace.audit import Signer
 from headrace.audit.notes import WITNESS, Checkpoint, Note, opened, sign
 from headrace.audit.witness import HttpTransport, RefusedError, Witness, WitnessClient, WitnessError
 from headrace.audit.witness.client import Transport
 from headrace.audit.witness.decision import request
 from headrace.audit.witness.server import server
-from tests.libs.audit.audit_logs import SIGNER, entry, quick
+from tests.libs.audit.audit_logs import SIGNER, filled
 
 KEY = Signer("witness.test/second", Ed25519PrivateKey.from_private_bytes(b"2" * 32), WITNESS)
 
@@ -45,20 +45,13 @@ def client(transport: Transport, folder: Path) -> WitnessClient:
     return WitnessClient("second", transport, KEY.verifier, folder, SIGNER.verifier)
 
 
-def grown(folder: Path, to: int, text: bytes = b"") -> None:
-    log = Writer(folder, SIGNER, quick)
-    log.append([entry(i) + text for i in range(log.size, to)])
-    log.publish()
-    log.close()
-
-
 def test_what_grew_is_signed(tmp_path: Path, transport: Transport) -> None:
     log = tmp_path / "log"
     asking = client(transport, log)
-    grown(log, 0)
+    filled(log, 0)
     assert asking.last() is None
     for size in (1, 256, 300, 777):
-        grown(log, size)
+        filled(log, size)
         assert asking.submit()
         assert not asking.submit()  # nothing new
         seen = asking.last()
@@ -71,20 +64,20 @@ def test_what_grew_is_signed(tmp_path: Path, transport: Transport) -> None:
 
 def test_a_client_that_forgot_what_was_signed_learns_it(tmp_path: Path, transport: Transport) -> None:
     log = tmp_path / "log"
-    grown(log, 300)
+    filled(log, 300)
     assert client(transport, log).submit()
     shutil.rmtree(log / "cosigned")
-    grown(log, 400)
+    filled(log, 400)
     assert client(transport, log).submit()
 
 
 def test_another_history_is_not_signed(tmp_path: Path, transport: Transport) -> None:
     log, other = tmp_path / "log", tmp_path / "other"
-    grown(log, 300)
+    filled(log, 300)
     client(transport, log).submit()
     for size, says in ((300, "written anew"), (301, "does not show"), (200, "truncated or put back")):
         shutil.rmtree(other, ignore_errors=True)
-        grown(other, size, b" anew")
+        filled(other, size, b" anew")
         with pytest.raises(WitnessError, match=says) as told:
             client(transport, other).submit()
         assert told.value.refused
@@ -94,7 +87,7 @@ def test_another_history_is_not_signed(tmp_path: Path, transport: Transport) -> 
 
 
 def test_a_witness_that_can_not_be_asked_is_no_sign_of_harm(tmp_path: Path) -> None:
-    grown(tmp_path, 3)
+    filled(tmp_path, 3)
     for url in ("http://127.0.0.1:9", "file:///etc/passwd"):
         with pytest.raises(WitnessError, match="can't be asked") as told:
             client(HttpTransport(url), tmp_path).submit()
@@ -102,7 +95,7 @@ def test_a_witness_that_can_not_be_asked_is_no_sign_of_harm(tmp_path: Path) -> N
 
 
 def test_a_witness_with_another_key_is_not_believed(tmp_path: Path) -> None:
-    grown(tmp_path / "log", 3)
+    filled(tmp_path / "log", 3)
     other = Signer(KEY.name, Ed25519PrivateKey.generate(), WITNESS)
     deceiving = Witness(tmp_path / "second", other, [SIGNER.verifier], lambda: 0.0)
     with pytest.raises(WitnessError, match="does not hold"):
@@ -139,11 +132,11 @@ def test_nonsense_is_refused(tmp_path_factory: pytest.TempPathFactory, content: 
 
 
 def test_what_is_kept_and_damaged_stops_signing(tmp_path: Path) -> None:
-    grown(tmp_path / "log", 3)
+    filled(tmp_path / "log", 3)
     second = witness(tmp_path / "second")
     client(second, tmp_path / "log").submit()
     [kept] = [p for p in (tmp_path / "second").iterdir() if not p.name.startswith(".")]
     kept.write_bytes(kept.read_bytes()[:-200])
-    grown(tmp_path / "log", 4)
+    filled(tmp_path / "log", 4)
     with pytest.raises(WitnessError, match="restore it"):
         client(second, tmp_path / "log").submit()

@@ -5,8 +5,8 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -27,6 +27,7 @@ from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.process.telemetry import Telemetry
 from headrace.hop.resilience import resolve
 from headrace.hop.testing import served
+from tests.definitions import definition_of
 from tests.libs.hop.hop_callee import DO, WORK, Callee, Item, WordCodec, soon, until, words
 
 Transport: TypeAlias = Literal["unix", "local"]
@@ -41,14 +42,7 @@ class Servicer:
     DoOnce = Do
 
 
-@asynccontextmanager
-async def build(
-    settings: config.ServiceSettings, runtime: hop.Runtime
-) -> AsyncIterator[Sequence[hop.Service]]:
-    yield [hop.Service(WORK, Servicer())]
-
-
-DEFINITION = hop.Definition("work", config.ServiceSettings, build)
+DEFINITION = definition_of("work", hop.Service(WORK, Servicer()))
 
 
 @pytest.mark.parametrize(

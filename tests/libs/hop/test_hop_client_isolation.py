@@ -1,18 +1,17 @@
 """What one caller chooses costs another nothing: its deadline, its rows, and how it is refused."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
 
 import pytest
 from google.protobuf.struct_pb2 import ListValue
 
 from headrace import hop
-from headrace.hop import config
 from headrace.hop.client.dial import Client
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.limiters import EXPLANATIONS, SERVER_CONCURRENCY, Limiter
 from headrace.hop.testing import served
+from tests.definitions import definition_of
 from tests.libs.hop.hop_callee import DO, DO_ONCE, WORK, soon, words
 
 # The slightest failure opens a breaker, for as long as a test takes.
@@ -36,16 +35,9 @@ class Servicer:
     DoOnce = Do
 
 
-@asynccontextmanager
-async def build(
-    settings: config.ServiceSettings, runtime: hop.Runtime
-) -> AsyncIterator[Sequence[hop.Service]]:
-    yield [hop.Service(WORK, Servicer())]
-
-
 @pytest.fixture
 async def client() -> AsyncIterator[Client]:
-    async with served(hop.Definition("work", config.ServiceSettings, build)) as harness:
+    async with served(definition_of("work", hop.Service(WORK, Servicer()))) as harness:
         yield harness.client(breaker=TOUCHY)
 
 

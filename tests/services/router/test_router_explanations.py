@@ -15,11 +15,11 @@ from headrace.api.monitoring.v1 import events_pb2, explanations_pb2
 from headrace.api.router.v1 import explain_pb2
 from headrace.columns import Batch, Column, encode
 from headrace.events import messages
-from headrace.hop import config
 from headrace.hop.call import Call, Method
-from headrace.hop.definition import Definition, Service
+from headrace.hop.definition import Service
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.testing import served
+from tests.definitions import definition_of
 from tests.services.router.router_leaves import SCORED, Suite, batch_of, router_method, suite
 from tests.services.waiting import until
 
@@ -98,14 +98,10 @@ class Monitoring:
 @asynccontextmanager
 async def running(folder: Path, text: str, **settings: Any) -> AsyncIterator[tuple[Suite, Monitoring]]:
     monitoring = Monitoring()
-
-    @asynccontextmanager
-    async def build(settings: Any, runtime: Any) -> AsyncIterator[Sequence[Service]]:
-        services = {**events_pb2.DESCRIPTOR.services_by_name, **explanations_pb2.DESCRIPTOR.services_by_name}
-        yield [Service(services[n], monitoring) for n in ("EventsService", "ExplanationsService")]
-
+    found = {**events_pb2.DESCRIPTOR.services_by_name, **explanations_pb2.DESCRIPTOR.services_by_name}
+    services = [Service(found[n], monitoring) for n in ("EventsService", "ExplanationsService")]
     events = {"wait_s": 0.02, "journal": {"folder": folder / "journal", "collect_s": 0.05}}
-    async with served(Definition("monitoring", config.ServiceSettings, build)) as harness:
+    async with served(definition_of("monitoring", *services)) as harness:
         own = {"monitoring": {"target": harness.target}, "events": events, "tick_s": 60.0, **settings}
         async with suite(folder, {"scored": text}, **own) as started:
             yield started, monitoring
