@@ -1,7 +1,9 @@
-"""A request is told of its own rows which arm answered them and why, whoever's rows shared the router's message. What is
-kept from one response for the next makes no difference to what a caller gets."""
+"""What goes with rows to the router, and comes back: attributes for the rules of releases, from the headers that the settings
+name; marks of regulated tenants; and of its own rows alone, which arm answered them and why."""
 
+import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -15,17 +17,23 @@ from headrace.api.inference.v1 import inference_pb2 as pb
 from headrace.api.router.v1 import router_pb2
 from headrace.client.arrays import columns_result
 from headrace.client.messages import predict_result
-from headrace.columns import Batch, Column, Rows
-from headrace.columns.batch_codec import BatchCall, BatchReply
+from headrace.columns import Batch, Column, Rows, concat, decode, encode
+from headrace.columns.batch_codec import BatchCall, BatchReply, ColumnCodec
 from headrace.hop.client.dial import Client
+from headrace.hop.config import ClientSettings, ConfigError, load
 from headrace.hop.errors import Fault
-from headrace.pipeline import Decision, ModelUse, parse
+from headrace.pipeline import REGULATED, Decision, ModelUse, parse
+from headrace.state.tenants import TenantsFile
+from services.ingress.admission.extraction_guard import ExtractionGuard
+from services.ingress.attributes import Attributes
 from services.ingress.clients import HopRouter
-from services.ingress.documents.catalog import Entry
-from services.ingress.inference import InferenceResult
+from services.ingress.config import IngressSettings
+from services.ingress.documents.catalog import Credential, Directory, Entry
+from services.ingress.inference import InferenceResult, InferenceRunner
 from services.ingress.oip.response import Responses
 from services.ingress.ports import Routed
 from services.ingress.predict.response import write_columns, write_models, write_rows
+from services.ingress.request_context import begin
 from tests.services.ingress.ingress_door import PIPELINE
 
 ENTRY = Entry.of(parse(PIPELINE, "double.yaml"))
@@ -48,6 +56,7 @@ MESSAGES: list[list[Decision]] = [
     [Decision(4, "def", "default", [])],
     [],
 ]
+DOCUMENT = {"tenants": {"bank": {"regulated": True}, "shop": {"regulated": False}, "other": {}}}
 
 
 class SharedMessage:
@@ -236,3 +245,111 @@ def test_kept_answers_are_told_with_their_ages() -> None:
     write_rows(with_ages([-1, 5_000, 0]), reply)
     ages_ms = [p.cached_age_ms if p.HasField("cached_age_ms") else None for p in reply.predictions]
     assert ages_ms == [None, 5, 0]
+
+
+class Recorder:
+    """A router that answers with what it got."""
+
+    got: Batch
+
+    async def infer(self, pipeline: str, version: int, batch: Batch) -> Routed:
+        self.got = batch
+        return Routed(batch, (), ())
+
+
+class NoGuard:
+    def check(self, *_: object) -> None:
+        """Lets all pass."""
+
+
+def routed_batch(count: int) -> Batch:
+    rows = Rows.one_request(count, "r", "t", time.monotonic() + 60)
+    return Batch.of(
+        rows, [Column.of("x", np.zeros((count, 2), np.float32)), Column.of("n", np.zeros(count, np.int32))]
+    )
+
+
+async def sent(attributes: Attributes | None, headers: dict[bytes, bytes], count: int = 3) -> Batch:
+    router = Recorder()
+    guard = cast("ExtractionGuard", NoGuard())
+    runner = InferenceRunner(router, 100, 0.001, guard, time.monotonic, attributes)
+    context = begin("ModelInfer", headers, time.monotonic(), 0.0)
+    await runner.infer(context, ENTRY, routed_batch(count), 0, whole=False)
+    return router.got
+
+
+async def test_each_row_has_the_values_of_its_requests_headers() -> None:
+    attributes = Attributes({"beta": "x-beta", "region": "x-region"})
+    got = await sent(attributes, {b"x-beta": b"yes", b"x-other": b"no"})
+    assert got.columns["@attribute/beta"].text() == ["yes"] * 3
+    assert got.columns["@attribute/region"].text() == [None] * 3
+    assert {n for n in got.columns if n.startswith("@")} == {"@attribute/beta", "@attribute/region"}
+    # Requests with and without a header share messages.
+    other = await sent(attributes, {b"x-region": b"eu"}, 1)
+    both = decode(encode(concat([got, other]))).columns
+    assert both["@attribute/beta"].text() == ["yes"] * 3 + [None]
+    assert both["@attribute/region"].text() == [None] * 3 + ["eu"]
+
+
+async def test_without_settings_there_are_none_and_what_is_long_is_absent() -> None:
+    assert not any(n.startswith("@") for n in (await sent(None, {b"x-beta": b"yes"})).columns)
+    attributes = Attributes({"beta": "x-beta"})
+    for size, there in ((256, True), (257, False)):
+        got = await sent(attributes, {b"x-beta": b"a" * size})
+        assert got.columns["@attribute/beta"].is_valid().tolist() == [there] * 3
+
+
+def settings(tmp_path: Path, attributes: Any) -> IngressSettings:
+    return IngressSettings(
+        run_dir=tmp_path,
+        pipelines=tmp_path,
+        tenants=tmp_path,
+        pepper=tmp_path,
+        router=ClientSettings(target="unix:/none"),
+        attributes=attributes,
+    )
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"a b": "x-beta"}, {"": "x"}, {"a": "X-Beta"}, {"a": "authorization"}, {"a": "x-api-key"}, {"a": ""}],
+)
+def test_wrong_settings_are_refused(tmp_path: Path, wrong: dict[str, str]) -> None:
+    assert settings(tmp_path, {"beta": "x-beta"}).attributes == {"beta": "x-beta"}
+    with pytest.raises(ValueError, match="`attributes`: "):
+        settings(tmp_path, wrong)
+
+
+def test_there_are_few(tmp_path: Path) -> None:
+    file = tmp_path / "ingress.yaml"
+    file.write_text("attributes: {" + ", ".join(f"a{i}: x-{i}" for i in range(9)) + "}\n")
+    with pytest.raises(ConfigError, match="line 1, attributes: Dictionary should have at most 8 items"):
+        load(IngressSettings, file, {})
+
+
+async def rows_of(tenant: str) -> Batch:
+    """What reaches the router of a request of this tenant."""
+    router = Recorder()
+    guard = cast("ExtractionGuard", NoGuard())
+    runner = InferenceRunner(router, 100, 0.001, guard, time.monotonic)
+    context = begin("ModelInfer", {}, time.monotonic(), 0.0)
+    directory = Directory.of(TenantsFile.model_validate(DOCUMENT))
+    context.credential = Credential(directory.tenants[tenant], "k", frozenset({"predict"}))
+    await runner.infer(context, ENTRY, routed_batch(3), 0, whole=False)
+    return router.got
+
+
+@pytest.mark.parametrize(("tenant", "marked"), [("bank", True), ("shop", False), ("other", False)])
+async def test_the_rows_of_a_regulated_tenant_are_marked(tenant: str, marked: bool) -> None:
+    got = await rows_of(tenant)
+    assert (REGULATED in got.columns) is marked
+    if marked:
+        assert got.columns[REGULATED].array.tolist() == [True] * 3
+
+
+async def test_regulated_rows_share_no_message_with_others() -> None:
+    """So that a router decides for a whole message whether it must be on the disk first."""
+    codec: ColumnCodec[str, Any, Any] = ColumnCodec(lambda _: None)
+    keys = {tenant: codec.key(BatchCall("double", await rows_of(tenant))) for tenant in DOCUMENT["tenants"]}
+    assert keys["shop"] == keys["other"]
+    assert keys["bank"] != keys["shop"]
