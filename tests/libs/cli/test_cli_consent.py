@@ -21,7 +21,6 @@ from headrace.cli.supervision import daemon
 from headrace.releases import FileReleases
 from headrace.releases.place import open_store
 from headrace.repository import publish
-from tests.agreed import with_yes
 from tests.libs.cli.released_home import ROLLOUT, X, Y, current, made, ok, run, write_document
 from tests.libs.releases.small_pipeline import changed
 from tests.redis_server import RedisServer
@@ -147,10 +146,8 @@ def test_nothing_is_changed_before_somebody_agrees(
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[RedisServer]:
-    found = RedisServer(tmp_path)
-    found.start()
-    yield found
-    found.kill()
+    with RedisServer(tmp_path) as found:
+        yield found
 
 
 def machine_home(folder: Path, machine: str, store: str) -> Path:
@@ -161,9 +158,7 @@ def machine_home(folder: Path, machine: str, store: str) -> Path:
 
 
 def said(home: Path, *arguments: str, code: int = 0) -> str:
-    result = CliRunner().invoke(
-        app, [*with_yes("release", *arguments), "--home", str(home)], catch_exceptions=False
-    )
+    result = run(home, "release", *arguments)
     assert result.exit_code == code, result.output
     return " ".join(result.output.split())
 

@@ -9,8 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,18 +51,11 @@ async def ready(place: layout.Layout, service: str) -> bool:
     return bool(told["services"][service]["state"] == "ready")
 
 
-async def poll(what: str, probe: Callable[[], Awaitable[bool]], within_s: float = 60) -> None:
-    deadline = time.monotonic() + within_s
-    while not await probe():
-        assert time.monotonic() < deadline, f"not within {within_s} s: {what}"
-        await asyncio.sleep(0.05)
-
-
 async def test_down_ends_the_supervisor_and_all_it_started(
     supervisor: subprocess.Popen[bytes], tmp_path: Path
 ) -> None:
     place = layout.of(tmp_path)
-    await poll("ready", lambda: ready(place, SERVICE))
+    await until("ready", lambda: ready(place, SERVICE))
     assert pid_lock.holder(place.lock) == supervisor.pid
     started = children(supervisor.pid)
     assert started
@@ -86,7 +78,7 @@ async def test_what_a_library_left_in_our_environment_reaches_no_service(
     place = layout.of(tmp_path)
     place.make()
     supervisor = daemon.start_supervisor(place, "apart", tie=True)
-    await poll("ready", lambda: ready(place, SERVICE))
+    await until("ready", lambda: ready(place, SERVICE))
     told = await asyncio.to_thread(daemon.status, place)
     inherited = Path(f"/proc/{told['services'][SERVICE]['pid']}/environ").read_bytes().split(b"\0")
     assert await asyncio.to_thread(daemon.stop, place)
@@ -99,7 +91,7 @@ async def test_a_killed_supervisor_takes_its_services_with_it(
     supervisor: subprocess.Popen[bytes], tmp_path: Path
 ) -> None:
     place = layout.of(tmp_path)
-    await poll("ready", lambda: ready(place, SERVICE))
+    await until("ready", lambda: ready(place, SERVICE))
     started = children(supervisor.pid)
     supervisor.kill()
     supervisor.wait(60)
@@ -111,7 +103,7 @@ async def test_a_second_supervisor_in_one_home_gives_up(
     supervisor: subprocess.Popen[bytes], tmp_path: Path
 ) -> None:
     place = layout.of(tmp_path)
-    await poll("the first has begun", lambda: asyncio.to_thread(place.control.exists))
+    await until("the first has begun", lambda: asyncio.to_thread(place.control.exists))
     command = [sys.executable, "-m", "headrace.cli.supervision.supervisor", "--home", str(tmp_path)]
     command += ["--shape", "apart"]
     second = await asyncio.to_thread(subprocess.run, command, capture_output=True, timeout=60, check=False)
@@ -128,7 +120,7 @@ async def test_each_process_of_a_service_is_kept_and_listed_beside_the_others(tm
     names = [SERVICE, f"{SERVICE}.2"]
     supervisor = daemon.start_supervisor(place, "apart", {SERVICE: 2}, tie=True)
     for name in names:
-        await poll("ready", lambda name=name: ready(place, name))  # type: ignore[misc]  # bound now, not later
+        await until("ready", lambda name=name: ready(place, name))  # type: ignore[misc]  # bound now, not later
     assert len(sockets(tmp_path)) == 2
     told = await asyncio.to_thread(daemon.status, place)
     assert told["counts"] == {SERVICE: 2}
@@ -220,7 +212,7 @@ async def test_what_was_missed_while_the_supervisor_was_stopped_does_not_count(t
     place.override("supervisor").parent.mkdir()
     place.override("supervisor").write_text("probe_every_s: 0.2\nprobe_timeout_s: 2\nprobes_silent: 1\n")
     supervisor = daemon.start_supervisor(place, "apart", tie=True)
-    await poll("ready", lambda: ready(place, SERVICE))
+    await until("ready", lambda: ready(place, SERVICE))
     told = await asyncio.to_thread(daemon.status, place)
     pid = told["services"][SERVICE]["pid"]
     # As a laptop that is closed, and opened again.

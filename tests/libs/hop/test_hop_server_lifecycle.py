@@ -31,6 +31,7 @@ from headrace.hop.server.serve import serving
 from headrace.hop.transport.in_process import LocalServers
 from tests.children import ends_with_tests
 from tests.libs.hop.hop_echo import ARITIES, ECHO, ONE, EchoServicer, caller
+from tests.services.waiting import until
 
 ROOT = Path(__file__).parents[3]
 
@@ -114,12 +115,6 @@ async def load(call: Callable[[], Awaitable[object]], stop: asyncio.Event, answe
 
 def faults_of(answers: list[Any]) -> list[hop.Fault]:
     return [answer for answer in answers if isinstance(answer, hop.Fault)]
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 async def test_sigterm_under_load_loses_no_call(directory: Path) -> None:

@@ -58,10 +58,8 @@ async def releases_door(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterat
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
     """A real Redis for the tests of one file."""
-    made = Valkey(tmp_path_factory.mktemp("redis"))
-    made.start()
-    yield made
-    made.kill()
+    with Valkey(tmp_path_factory.mktemp("redis")) as made:
+        yield made
 
 
 @pytest.fixture

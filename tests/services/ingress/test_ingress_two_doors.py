@@ -201,17 +201,13 @@ async def test_each_key_has_one_answer_and_one_record_in_the_file(tmp_path: Path
 @pytest.mark.parametrize("count", [40, pytest.param(1000, marks=pytest.mark.slow)])
 async def test_each_key_has_one_answer_and_one_record_in_redis(tmp_path: Path, count: int) -> None:
     (tmp_path / "redis").mkdir()
-    server = Valkey(tmp_path / "redis")
-    server.start()
-    try:
+    with Valkey(tmp_path / "redis") as server:
         router, answers = await run(tmp_path, count, {"redis": server.url, "timeout_s": 20.0})
         check(router, count, answers)
         with Redis.from_url(server.url) as client:
             names = [name.decode() for name in client.scan_iter("headrace:idempotency:*:key:*", 1000)]
             assert len(names) == count
             found = {name.rpartition(":")[2]: client.hgetall(name) for name in names}
-    finally:
-        server.kill()
     assert all(b"outcome" in record for record in found.values())
     # The name of a record is the hash of its key.
     by_hash = {
@@ -245,10 +241,8 @@ async def passed(folder: Folder, calls: int) -> int:
 
 
 async def test_two_doors_have_one_burst_and_go_on_without_redis(tmp_path: Path) -> None:
-    server = Valkey(tmp_path)
-    server.start()
     async with testing.served(definition(FakeRouter())) as harness, contextlib.AsyncExitStack() as stack:
-        stack.callback(server.kill)
+        server = stack.enter_context(Valkey(tmp_path))
         here = tmp_path / "here"
         here.mkdir(mode=0o700)
         folder = prepare(here, harness.target, sharing={"redis": server.url, "timeout_s": 5.0})

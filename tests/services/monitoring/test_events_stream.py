@@ -41,10 +41,8 @@ METHODS = {m.name: m for m in methods_of(pb.DESCRIPTOR.services_by_name["EventsS
 
 @pytest.fixture
 def redis(tmp_path: Path) -> Iterator[RedisServer]:
-    made = RedisServer(tmp_path)
-    made.start()
-    yield made
-    made.kill()
+    with RedisServer(tmp_path) as made:
+        yield made
 
 
 @pytest.fixture

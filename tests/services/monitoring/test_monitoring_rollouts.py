@@ -111,13 +111,11 @@ async def test_a_canary_that_fails_is_rolled_back_and_recorded(tmp_path: Path, r
 async def test_with_releases_in_redis_one_of_two_services_judges_and_the_record_names_it(
     tmp_path: Path, rollout: Rollout
 ) -> None:
-    server = RedisServer(tmp_path)
-    server.start()
-    store = open_store(f"redis://127.0.0.1:{server.port}/0")
-    assert isinstance(store, RedisReleases)
-    begin(store, rollout)
-    common = {**settings(tmp_path), "releases": f"redis://127.0.0.1:{server.port}/0"}
-    try:
+    with RedisServer(tmp_path) as server:
+        store = open_store(f"redis://127.0.0.1:{server.port}/0")
+        assert isinstance(store, RedisReleases)
+        begin(store, rollout)
+        common = {**settings(tmp_path), "releases": f"redis://127.0.0.1:{server.port}/0"}
         first = {**common, "release_records": {"machine": "north"}}
         second = {**common, "outcomes": tmp_path / "o2", "release_records": {"machine": "south"}}
         async with served(SERVICE, first) as one:
@@ -130,9 +128,7 @@ async def test_with_releases_in_redis_one_of_two_services_judges_and_the_record_
                     await report(harness, 1, 1, {LIVE: figures(500, 0), CANARY: figures(500, 60)})
                 ended = await ended_as(store, RolloutState.ROLLED_BACK)
         [line] = SharedChain(store).lines()
-    finally:
         store.close()
-        server.kill()
     assert ended.number == 2
     assert "harm by errors" in ended.rollout.verdict
     assert (line.entry["machine"], line.entry["process"]) == ("north", f"monitoring:{os.getpid()}")

@@ -42,10 +42,8 @@ CACHED = SCORED.replace("deadline_ms: 5000", "deadline_ms: 5000\ncache: {ttl: 1h
 
 @pytest.fixture
 async def redis(tmp_path: Path) -> AsyncIterator[Valkey]:
-    server = Valkey(tmp_path)
-    server.start()
-    yield server
-    server.kill()
+    with Valkey(tmp_path) as server:
+        yield server
 
 
 class Routers:
