@@ -1,7 +1,5 @@
 """A process with all that it starts: its processor time, its limit, and what it leaves behind, which is ended."""
 
-from __future__ import annotations
-
 import ctypes
 import os
 import signal

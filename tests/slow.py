@@ -4,8 +4,6 @@ It goes on where it was stopped: what has a line of the revision `SINCE` or of a
 A process ends between two tests after 20 minutes, and the rest of its file has another; after 30 minutes it is ended.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

@@ -3,8 +3,6 @@
 The run ends between two tests, so that nothing is cut off: the next run of the file begins with the test after.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import time

@@ -3,9 +3,7 @@
 import base64
 import hashlib
 import hmac
-import http.server
 import json
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +13,8 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import RSAAlgorithm
+
+from tests.web_server import Answer, Request, web_server
 
 ISSUER, AUDIENCE = "https://issuer", "headrace"
 
@@ -61,32 +61,17 @@ class Publisher:
     def __init__(self, text: str) -> None:
         self.text: str | None = text
         self.asked = 0
-        publisher = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                publisher.asked += 1
-                text = publisher.text
-                self.send_response(503 if text is None else 200)
-                self.end_headers()
-                self.wfile.write((text or "").encode())
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}/jwks.json"
+        self.url = ""
 
     @classmethod
     @contextmanager
     def running(cls, text: str) -> Iterator[Self]:
         """One that serves in a thread of its own."""
         publisher = cls(text)
-        thread = threading.Thread(target=publisher._server.serve_forever)
-        thread.start()
-        try:
+        with web_server(publisher._answer) as address:
+            publisher.url = f"{address}/jwks.json"
             yield publisher
-        finally:
-            publisher._server.shutdown()
-            thread.join()
-            publisher._server.server_close()
+
+    def _answer(self, _: Request) -> Answer:
+        self.asked += 1
+        return (503, {}, b"") if self.text is None else (200, {}, self.text.encode())

@@ -1,7 +1,5 @@
 """Budgets: what the project holds may not grow past `budgets.toml`, and what has shrunk for good is lowered there."""
 
-from __future__ import annotations
-
 import ast
 import re
 import subprocess

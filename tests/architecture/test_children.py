@@ -1,7 +1,5 @@
 """What a test starts ends with it, also where pytest itself is killed."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path
@@ -33,9 +31,9 @@ SHORT = {
     "chaos/test_gameday.py",  # killed without warning, it could not undo its fault
     "descendants.py",
     "lanes.py",
-    "libs/cli/test_cli_daemon.py",
-    "libs/cli/test_cli_ports.py",
-    "libs/hop/test_hop_logs_full_disk.py",
+    "libs/cli/test_cli_supervisor.py",
+    "libs/cli/test_cli_secrets.py",
+    "libs/hop/test_hop_server_telemetry.py",
     "machines/containers.py",  # a container does not end with `podman run`
     "machines/traffic.py",
     "pipeline/test_other_peoples_clients.py",

@@ -1,7 +1,5 @@
 """The documents for people: their links lead somewhere, and ARCHITECTURE.md stays as short as it promises."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A newcomer finds the place of a line by folder names: few modules on a floor, named by nouns of the field."""
 
-from __future__ import annotations
-
 from collections import Counter
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The slow tests have a command that runs: they are collected, run file by file, written down, and gone on with."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

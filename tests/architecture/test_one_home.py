@@ -1,7 +1,5 @@
 """The list of end-to-end tests that machines can't run is true, and what is not on it runs there or fails."""
 
-from __future__ import annotations
-
 import ast
 import os
 import subprocess

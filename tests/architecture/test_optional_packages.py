@@ -1,7 +1,5 @@
 """redis-py is for installations of several machines: what needs none runs without it, and whatever needs it names the extra."""
 
-from __future__ import annotations
-
 import ast
 import tomllib
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """What the README tells a newcomer to write down is accepted as it stands."""
 
-from __future__ import annotations
-
 import ast
 import re
 from collections.abc import Iterator

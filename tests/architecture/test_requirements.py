@@ -1,7 +1,5 @@
 """Each requirement has tests and commands that show it, or says what is missing; and those are there."""
 
-from __future__ import annotations
-
 import argparse
 import tomllib
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The rules that no linter states: which files may know grpc and generated code, how long they may be, why they differ."""
 
-from __future__ import annotations
-
 import ast
 import io
 import re

@@ -1,7 +1,5 @@
 """Runbooks: every alert has its page with the same parts, and what a page says to type can be typed."""
 
-from __future__ import annotations
-
 import re
 import shlex
 from functools import cache

@@ -1,7 +1,5 @@
 """Where pyproject.toml must list the services, it lists those of the folder services/, and no other."""
 
-from __future__ import annotations
-
 import ast
 import tomllib
 from pathlib import Path

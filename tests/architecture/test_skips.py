@@ -1,7 +1,5 @@
 """In CI a skip for want of something is a failure; a listed one stays a skip."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

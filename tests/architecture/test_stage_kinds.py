@@ -1,7 +1,5 @@
 """The kinds of stages are named in the rooms of their files alone, so that a new one touches no other file."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -4,8 +4,6 @@ Prints JSON: what the browser's console said, axe-core's serious findings, overf
 into FOLDER.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Callable

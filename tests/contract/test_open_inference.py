@@ -1,7 +1,5 @@
 """Our Open Inference Protocol has the names and numbers of tritonclient's, which lives in an environment of its own."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The REST door by the Open Inference Protocol: schemathesis sends it what a description of the protocol allows, and more."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The issues that landed. `LANDED` has a line for each, the newest last: tag and commit, as tags do not reach every clone."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 

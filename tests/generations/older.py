@@ -1,7 +1,5 @@
 """The older generation of the services: a commit of this repository, which `OLD` names."""
 
-from __future__ import annotations
-
 import io
 import subprocess
 import tarfile

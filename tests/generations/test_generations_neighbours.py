@@ -4,8 +4,6 @@ One service is of the other generation at a time, so that it and each of its nei
 are every pair of neighbours; among new ones and among old ones, every pair in both directions twice.
 """
 
-from __future__ import annotations
-
 import json
 import urllib.error
 import urllib.request

@@ -1,7 +1,5 @@
 """An old process beside a new one, for one pair of neighbours; and what one generation sends that the other does not know."""
 
-from __future__ import annotations
-
 import asyncio
 import hashlib
 import json

@@ -3,8 +3,6 @@
 What is released stays released: no start trains, releases or changes an answer in a home that has a release.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import subprocess

@@ -1,7 +1,5 @@
 """python -m tests.golden: renews the golden files, but drops no name that the topmost part of CHANGELOG.md does not mention."""
 
-from __future__ import annotations
-
 import sys
 
 from tests.golden.names import KINDS, ROOT, changes, current, golden, unmentioned

@@ -1,7 +1,5 @@
 """The public names that a change may not lose silently: commands, settings, metrics and RPCs, as the code defines them."""
 
-from __future__ import annotations
-
 import ast
 import re
 import typing

@@ -1,7 +1,5 @@
 """A public name that disappears or appears is seen: its golden file must be renewed, and what is gone named in CHANGELOG.md."""
 
-from __future__ import annotations
-
 import pytest
 
 from tests.golden.names import KINDS, changes, unmentioned

@@ -5,8 +5,6 @@ usage: python -m tests.gpu.figures MODEL.onnx INPUT WIDTH    (an ONNX model of o
 Prints a Markdown table. Each figure is the median of five runs of two seconds.
 """
 
-from __future__ import annotations
-
 import hashlib
 import statistics
 import sys

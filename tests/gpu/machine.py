@@ -1,7 +1,5 @@
 """What this machine can do with a GPU, and why not more."""
 
-from __future__ import annotations
-
 import importlib.util
 import os
 

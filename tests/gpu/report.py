@@ -3,8 +3,6 @@
 usage: python -m tests.gpu.report [--model MODEL.onnx --input X --width 24]
 """
 
-from __future__ import annotations
-
 import argparse
 import datetime
 import importlib.metadata

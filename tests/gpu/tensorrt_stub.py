@@ -6,8 +6,6 @@ The binding (PyPI `tensorrt-cu13-bindings`) needs three shared libraries to be i
 and pybind11-stubgen writes down what it then finds.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import os
 import re

@@ -4,8 +4,6 @@ The contract that all backends share is in tests/services/executor/test_executor
 GPU's backends, too, where there is one.
 """
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import Iterator

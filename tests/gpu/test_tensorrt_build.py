@@ -1,7 +1,5 @@
 """The build half of the TensorRT backend, for real: tensorrt_rtx builds engines without a GPU."""
 
-from __future__ import annotations
-
 import importlib.util
 import os
 import threading

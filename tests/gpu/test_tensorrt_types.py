@@ -1,7 +1,5 @@
 """Every call to TensorRT is checked against its real binding's types, without a GPU."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

@@ -1,18 +1,29 @@
-"""What the tables of `scaling` are made of: whose CPU it was, who sends how much, what is said of it; rows of a message."""
+"""What the tables of `scaling` are made of: whose CPU it was, who sends how much, what is said of it; rows of a message.
+What a load needs: by figures that are easy to reckon with.
+The picture of a race: well-formed, every system and point in it, faster to the right, slower further up."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
 
 from headrace.oip import open_inference_pb2 as oip
+from load.__main__ import main
 from load.generator.closed_loop import Figures, Target, plan
 from load.generator.flight_requests import infer_message, rows_message
+from load.scenarios import capacity
 from load.scenarios.closed import Point
+from load.scenarios.picture import draw, joined
 from load.scenarios.scaling.replicas import balance
 from load.scenarios.scaling.rows import Line, services_table, verdict
 from load.scenarios.scaling.table import Found, shares
 from load.scenarios.scaling.tenants import zipf
+
+SVG = "{http://www.w3.org/2000/svg}"
 
 
 def figures(rate: float = 100.0, server_us: float = 200.0) -> Figures:
@@ -82,3 +93,93 @@ def test_one_row_is_a_message_of_one() -> None:
 def test_failures_are_told_by_their_codes() -> None:
     point = Point([replace(figures(), codes={3: 5, 255: 1}), replace(figures(), codes={3: 2})])
     assert point.codes() == "INVALID_ARGUMENT 7, PENDING 1"
+
+
+def line(rows: int, router: float, at_once: int = 64, shape: str = "apart") -> dict[str, Any]:
+    services = {"router": router, "features": 50.0}
+    return {
+        "shape": shape,
+        "rows": rows,
+        "at_once": at_once,
+        "services_us": services,
+        "memory_mib": {"router": 50, "features": 160},
+    }
+
+
+KEPT = [line(1, 100.0), line(64, 730.0), line(1, 9999.0, at_once=1), line(64, 1.0, shape="together")]
+
+
+def test_each_service_needs_twice_the_cores_that_it_uses() -> None:
+    needs = capacity.plan(KEPT, "apart", 10_000, 1, 0.5)
+    assert needs["router"] == capacity.Need(100.0, 2, 2.0, 100.0)
+    assert needs["features"] == capacity.Need(50.0, 1, 1.0, 160.0)
+
+
+def test_between_what_was_measured_cpu_grows_evenly_with_rows() -> None:
+    assert capacity.plan(KEPT, "apart", 1, 11, 0.5)["router"].us == pytest.approx(200.0)
+    assert capacity.plan(KEPT, "apart", 1, 64, 0.5)["router"].us == 730.0
+
+
+def test_the_figures_of_full_batches_count() -> None:
+    assert capacity.plan(list(reversed(KEPT)), "apart", 1, 1, 0.5)["router"].us == 100.0
+
+
+def test_what_was_not_measured_is_not_guessed() -> None:
+    with pytest.raises(SystemExit, match="no figures of 1 rows a request, together"):
+        capacity.plan(KEPT, "together", 1, 1, 0.5)
+
+
+def test_a_million_requests_cost_what_their_core_hours_do() -> None:
+    assert capacity.monthly(2.0, 0.05) == 73.0
+    # A core at 100 requests a second serves a million in 10,000 s.
+    assert capacity.per_million(1.0, 100, 0.36) == pytest.approx(1.0)
+
+
+def test_without_a_rate_usual_ones_are_told_by_the_figures_that_are_kept(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    main(["capacity"])
+    told = capsys.readouterr().out.splitlines()
+    assert sum(row.startswith("| 100,000 |") for row in told) == 4
+    page = (capacity.FIGURES.parent / "CAPACITY.md").read_text().splitlines()
+    assert [row for row in told if row and row not in page] == [], (
+        "python -m load capacity says otherwise now"
+    )
+
+
+def test_the_command_prints_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    figures = tmp_path / "figures.json"
+    figures.write_text(json.dumps(KEPT))
+    main(["capacity", "--rate", "10000", "--price", "0.1", "--figures", str(figures)])
+    told = capsys.readouterr().out
+    assert "| **all** | 150 | 3 | 3.0 | 260 |" in told
+    assert "219 a month" in told
+
+
+def point(c: int, rate: float, p99_ms: float) -> dict[str, float]:
+    return {"c": c, "rate": rate, "p99_ms": p99_ms}
+
+
+def test_each_system_has_its_line_and_each_point_its_place() -> None:
+    ours, theirs = [point(1, 500, 3), point(64, 6000, 20)], [point(1, 200, 9), point(64, 600, 160)]
+    tree = ET.fromstring(draw({"theirs & co": theirs, "headrace": ours}, "a < b"))
+    words = [text.text for text in tree.iter(f"{SVG}text")]
+    assert "theirs & co" in words
+    assert "a < b" in words
+    first, second = list(tree.iter(f"{SVG}polyline"))
+    # The fastest comes first, and thick.
+    assert float(first.attrib["stroke-width"]) > float(second.attrib["stroke-width"])
+    circles = [(float(c.attrib["cx"]), float(c.attrib["cy"])) for c in tree.iter(f"{SVG}circle")]
+    (x1, y1), (x64, y64), (other_x1, other_y1), (_, other_y64) = circles
+    assert other_x1 < x1 < x64
+    assert other_y64 < other_y1 < y1
+    assert y64 < y1
+    assert all(0 <= x <= 860 and 0 <= y <= 520 for x, y in circles)
+
+
+def test_races_over_different_concurrencies_are_one_picture() -> None:
+    one, other = {"a": [point(1, 100, 1)], "b": [point(1, 50, 2)]}, {"a": [point(64, 900, 9)]}
+    systems = joined([one, other])
+    assert [p["c"] for p in systems["a"]] == [1, 64]
+    assert [p["c"] for p in systems["b"]] == [1]
+    assert draw(systems, "x").count("<circle") == 3

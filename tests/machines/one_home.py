@@ -19,7 +19,6 @@ BOUND = {
     "test_explanations.py::test_nothing_but_the_door_reaches_services_in_one_process": _COMMANDS,
     "test_first_request.py::test_seven_processes_or_one": "asks the supervisor",
     "test_flights_cascade.py": _ALONE,
-    "test_flights_code.py": _ALONE,
     "test_flights_features.py": _ALONE,
     "test_flights_models.py": _ALONE,
     "test_flights_parity.py": _ALONE,

@@ -5,8 +5,6 @@ source in place of the file, so no copy of the tree is needed, and runs the pack
 fails. A mutant is killed if a test fails or the time is over.
 """
 
-from __future__ import annotations
-
 import argparse
 import fnmatch
 import importlib

@@ -3,8 +3,6 @@
 One mutant for each place in the code at most, so that an operator with many variants does not fill the sample.
 """
 
-from __future__ import annotations
-
 import ast
 import json
 import random

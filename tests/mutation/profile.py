@@ -1,7 +1,5 @@
 """A plugin for a mutant's tests: properties are tried the same way each time, and a counterexample is not made smaller."""
 
-from __future__ import annotations
-
 from hypothesis import HealthCheck, Phase, settings
 
 

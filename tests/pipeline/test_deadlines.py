@@ -1,7 +1,5 @@
 """Requests with too little time: an answer at once, and no model runs for them."""
 
-from __future__ import annotations
-
 import json
 import time
 import urllib.error

@@ -1,4 +1,5 @@
-"""Preparing the flights pipeline: models that run anywhere, and no work that is not due."""
+"""Preparing the flights pipeline: models that run anywhere, trained again when code changes that makes their inputs, and no
+work that is not due."""
 
 import json
 import threading
@@ -14,7 +15,7 @@ import pytest
 
 from deploy.pipelines.flights import baselines, training
 from deploy.pipelines.flights.exporting import to_onnx
-from deploy.pipelines.flights.prepare import REFRESH, prepare
+from deploy.pipelines.flights.prepare import REFRESH, ROOT, _models_hash, prepare
 from deploy.pipelines.flights.transforming import ELEMENTS, model_inputs
 from deploy.pipelines.preparation import alone, code_sha256
 from headrace.columns import DType
@@ -136,3 +137,18 @@ def test_comments_and_layout_do_not_count_as_other_code(tmp_path: Path) -> None:
         file.write_text(text)
         digests.append(code_sha256([file]))
     assert digests[0] == digests[1] != digests[2]
+
+
+def test_the_digest_covers_the_code_of_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Path] = []
+
+    def record(files: list[Path], text: str = "") -> str:
+        seen.extend(files)
+        return text
+
+    monkeypatch.setattr("deploy.pipelines.flights.prepare._hash", record)
+    _models_hash()
+    steps = ROOT / "libs/headrace/steps"
+    assert {"frame.py", "builtin/categories.py", "builtin/images/decoder.py", "program/program.py"} <= {
+        str(p.relative_to(steps)) for p in seen if p.is_relative_to(steps)
+    }

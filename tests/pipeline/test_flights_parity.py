@@ -18,29 +18,14 @@ from deploy.pipelines.flights.transforming import DOCUMENT, model_inputs
 from headrace.api.features.v1 import features_pb2
 from headrace.api.preprocessing.v1 import preprocessing_pb2
 from headrace.columns import ANNOTATION, Batch, Column, Rows, decode, encode
-from headrace.hop.call import unary
 from headrace.hop.testing import served
 from headrace.pipeline import StepsStage, load
 from services.features import wiring as features
 from services.preprocessing import wiring as preprocessing
+from tests.libs.steps.step_calls import TRANSFORM
 from tests.pipeline.flights_data import flights
+from tests.services.features.calling import GET
 
-FEATURES = unary(
-    features_pb2.DESCRIPTOR,
-    "FeaturesService",
-    "GetFeatures",
-    features_pb2.GetFeaturesRequest,
-    features_pb2.GetFeaturesResponse,
-    idempotent=True,
-)
-TRANSFORM = unary(
-    preprocessing_pb2.DESCRIPTOR,
-    "PreprocessingService",
-    "Transform",
-    preprocessing_pb2.TransformRequest,
-    preprocessing_pb2.TransformResponse,
-    idempotent=True,
-)
 # All in the months that the models are judged on.
 CUT_OFFS = [
     pd.Timestamp(t, tz="UTC")
@@ -66,7 +51,7 @@ async def running(repo: Path, moment: pd.Timestamp, patch: pytest.MonkeyPatch) -
     patch.setattr(features, "WALL", moment.timestamp)
     settings = {"repo": repo, "store_timeout_s": 10.0}
     async with served(features.SERVICE, settings) as store, served(preprocessing.SERVICE, {}) as steps:
-        ask, transform = store.client().unary(FEATURES), steps.client().unary(TRANSFORM)
+        ask, transform = store.client().unary(GET), steps.client().unary(TRANSFORM)
 
         async def serve(rows: pd.DataFrame) -> NDArray[np.float32]:
             deadline = time.monotonic() + 10

@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -24,35 +23,11 @@ from headrace.slo.servers import PrometheusApi
 from tests.libs.slo.alert_world import watched
 from tests.programs import needs_program
 from tests.system import HOME, System, requests, row_request
+from tests.web_server import web_server
 
 DCGM = (Path(__file__).parent / "dcgm_exporter.txt").read_bytes()
 _VARIABLES = {"$__rate_interval": "10s", "$__range": "1m", "$price_per_core_hour": "0.04"}
 _PATIENCE_S = 120.0
-
-
-@contextmanager
-def recorded_gpu() -> Iterator[str]:
-    """host:port of the metrics of a GPU, which always are the same."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Type", "text/plain; version=0.0.4")
-            self.end_headers()
-            self.wfile.write(DCGM)
-
-        def log_message(self, format: str, *args: Any) -> None:
-            return
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 @contextmanager
@@ -108,8 +83,10 @@ def test_every_panel_shows_something(system: System, tmp_path: Path) -> None:
         if not panel.pending
         for expression, _ in panel.queries
     ]
-    with recorded_gpu() as gpu, traffic(system, requests()[0]), broken_tenants():
-        targets = {**services, "gpu": gpu}
+    # The metrics of a GPU, which always are the same.
+    gpu_page = 200, {"Content-Type": "text/plain; version=0.0.4"}, DCGM
+    with web_server(lambda _: gpu_page) as gpu, traffic(system, requests()[0]), broken_tenants():
+        targets = {**services, "gpu": gpu.removeprefix("http://")}
         with watched(tmp_path, alert_files.promised(at), targets, pace=60.0) as (_, settings):
             prometheus = PrometheusApi(settings.prometheus)
             end = time.monotonic() + _PATIENCE_S

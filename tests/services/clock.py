@@ -1,7 +1,5 @@
 """A clock for the tests of services."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 

@@ -1,7 +1,5 @@
 """Waiting for what other tasks and processes do: as long as a busy machine needs for it."""
 
-from __future__ import annotations
-
 import asyncio
 import inspect
 import time

@@ -1,17 +1,17 @@
 """A timestamping authority (RFC 3161): `openssl ts` with certificates of its own, behind HTTP."""
 
 import subprocess
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from tests.web_server import Answer, Request, web_server
 
 _CONFIG = """
 [tsa]
@@ -58,28 +58,12 @@ def authority(folder: Path) -> Iterator[Authority]:
     """An authority that listens meanwhile."""
     made = Authority(folder)
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            status = made.status  # as it was when the question came
-            content = made.reply(self.rfile.read(int(self.headers["Content-Length"])))
-            self.send_response(status)
-            self.send_header("Content-Type", "application/timestamp-reply")
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
+    def answer(request: Request) -> Answer:
+        status = made.status  # as it was when the question came
+        return status, {"Content-Type": "application/timestamp-reply"}, made.reply(request.body)
 
-        def log_message(self, format: str, *arguments: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        made.url = f"http://127.0.0.1:{server.server_port}"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield made
-        finally:
-            server.shutdown()
-            thread.join()
+    with web_server(answer) as made.url:
+        yield made
 
 
 def _certificates(folder: Path) -> None:

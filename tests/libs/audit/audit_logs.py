@@ -53,10 +53,10 @@ def entry(number: int) -> bytes:
     )
 
 
-def filled(folder: Path, count: int) -> None:
-    """A log of so many entries."""
+def filled(folder: Path, size: int, text: bytes = b"") -> None:
+    """A log of so many entries: of those that it has already, and new ones with `text` at their end."""
     log = Writer(folder, SIGNER, quick)
-    log.append([entry(i) for i in range(count)])
+    log.append([entry(i) + text for i in range(log.size, size)])
     log.publish()
     log.close()
 

@@ -8,23 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from headrace.audit import Writer
 from headrace.audit.witness import TimestampClient, WitnessError
 from tests.libs.audit.audit_authority import Authority, authority
-from tests.libs.audit.audit_logs import SIGNER, entry, quick
+from tests.libs.audit.audit_logs import SIGNER, filled
 
 
 @pytest.fixture
 def tsa(tmp_path: Path) -> Iterator[Authority]:
     with authority(tmp_path / "tsa") as made:
         yield made
-
-
-def grown(folder: Path, size: int, change: bytes = b"") -> None:
-    log = Writer(folder, SIGNER, quick)
-    log.append([entry(i) + change for i in range(log.size, size)])
-    log.publish()
-    log.close()
 
 
 def client(tsa: Authority, tmp_path: Path, every_s: float = 1e-9, wall: float = 0.0) -> TimestampClient:
@@ -35,7 +27,7 @@ def client(tsa: Authority, tmp_path: Path, every_s: float = 1e-9, wall: float = 
 
 
 def test_a_checkpoint_is_stamped_and_anybody_can_check_it(tsa: Authority, tmp_path: Path) -> None:
-    grown(tmp_path / "log", 300)
+    filled(tmp_path / "log", 300)
     stamping = client(tsa, tmp_path)
     assert stamping.last() is None
     assert stamping.submit()
@@ -43,7 +35,7 @@ def test_a_checkpoint_is_stamped_and_anybody_can_check_it(tsa: Authority, tmp_pa
     last = stamping.last()
     assert last is not None
     assert last.size == 300
-    grown(tmp_path / "log", 301)
+    filled(tmp_path / "log", 301)
     assert stamping.submit()
     [token] = (tmp_path / "log/timestamps/tsa").glob("*.tsr")  # of a day the last one
     checked = ["openssl", "ts", "-verify", "-in", str(token), "-data", str(token.with_suffix(".checkpoint"))]
@@ -58,7 +50,7 @@ def test_each_day_keeps_one_and_it_is_not_asked_too_often(tsa: Authority, tmp_pa
     for day in range(2):
         now = time.time() + day * 86_400
         for more in range(2):
-            grown(tmp_path / "log", 1 + 10 * day + more)
+            filled(tmp_path / "log", 1 + 10 * day + more)
             client(tsa, tmp_path, every_s=3600, wall=now).submit()
     assert tsa.asked == 3  # the token says today for the second day, too, so its age is a day both times
     kept = sorted(p.name.partition("-")[2] for p in (tmp_path / "log/timestamps/tsa").glob("*.checkpoint"))
@@ -79,7 +71,7 @@ def test_each_day_keeps_one_and_it_is_not_asked_too_often(tsa: Authority, tmp_pa
 def test_a_wrong_answer_is_told_and_asked_again(
     tsa: Authority, tmp_path: Path, status: int, answer: bytes | None, says: str
 ) -> None:
-    grown(tmp_path / "log", 3)
+    filled(tmp_path / "log", 3)
     stamping = client(tsa, tmp_path)
     tsa.status, tsa.answer = status, answer
     with pytest.raises(WitnessError, match=says) as told:
@@ -91,7 +83,7 @@ def test_a_wrong_answer_is_told_and_asked_again(
 
 
 def test_an_authority_that_is_away_is_told_and_asked_again(tsa: Authority, tmp_path: Path) -> None:
-    grown(tmp_path / "log", 3)
+    filled(tmp_path / "log", 3)
     gone, tsa.url = tsa.url, "http://127.0.0.1:9"
     with pytest.raises(WitnessError, match="can't be asked") as told:
         client(tsa, tmp_path).submit()
@@ -103,7 +95,7 @@ def test_an_authority_that_is_away_is_told_and_asked_again(tsa: Authority, tmp_p
 def test_a_timestamp_of_something_else_or_of_another_authority_is_none(
     tsa: Authority, tmp_path: Path
 ) -> None:
-    grown(tmp_path / "log", 3)
+    filled(tmp_path / "log", 3)
     with authority(tmp_path / "other") as other:
         asked = client(tsa, tmp_path)
         asked._url = other.url
@@ -125,12 +117,12 @@ def test_a_log_written_anew_or_cut_off_does_not_go_on_from_its_timestamp(
     tsa: Authority, tmp_path: Path
 ) -> None:
     log = tmp_path / "log"
-    grown(log, 300)
+    filled(log, 300)
     client(tsa, tmp_path).submit()
     for size, change, says in ((200, b"", "truncated"), (400, b" ", "written anew")):
         shutil.move(log / "timestamps", tmp_path / "kept")
         shutil.rmtree(log)
-        grown(log, size, change)
+        filled(log, size, change)
         shutil.move(tmp_path / "kept", log / "timestamps")
         with pytest.raises(WitnessError, match=says) as told:
             client(tsa, tmp_path).submit()
@@ -139,7 +131,7 @@ def test_a_log_written_anew_or_cut_off_does_not_go_on_from_its_timestamp(
 
 @pytest.mark.parametrize("suffix", [".tsr", ".checkpoint"])
 def test_an_altered_timestamp_is_a_sign_of_harm(tsa: Authority, tmp_path: Path, suffix: str) -> None:
-    grown(tmp_path / "log", 300)
+    filled(tmp_path / "log", 300)
     stamping = client(tsa, tmp_path)
     stamping.submit()
     [file] = (tmp_path / "log/timestamps/tsa").glob(f"*{suffix}")
@@ -152,7 +144,7 @@ def test_an_altered_timestamp_is_a_sign_of_harm(tsa: Authority, tmp_path: Path, 
 
 
 def test_half_a_timestamp_counts_as_none(tsa: Authority, tmp_path: Path) -> None:
-    grown(tmp_path / "log", 3)
+    filled(tmp_path / "log", 3)
     stamping = client(tsa, tmp_path)
     stamping.submit()
     [file] = (tmp_path / "log/timestamps/tsa").glob("*.checkpoint")

@@ -21,20 +21,16 @@ from headrace.cli.installation.audit import audit_place
 from headrace.cli.main import app
 from headrace.repository import AccessLog
 from headrace.state import chain
-from tests.agreed import with_yes
 from tests.libs.audit.audit_authority import authority
+from tests.libs.cli import released_home
 
 
 def run(home: Path, *arguments: object) -> Result:
-    return CliRunner().invoke(
-        app, [*with_yes("audit", *arguments), "--home", str(home)], catch_exceptions=False
-    )
+    return released_home.run(home, "audit", *arguments)
 
 
 def ok(home: Path, *arguments: object) -> str:
-    result = run(home, *arguments)
-    assert result.exit_code == 0, result.output
-    return " ".join(result.output.split())
+    return released_home.ok(home, "audit", *arguments)
 
 
 def collect(home: Path) -> None:

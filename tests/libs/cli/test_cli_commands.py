@@ -1,19 +1,25 @@
-"""The command as a person types it, without a running system."""
+"""The command as a person types it, without a running system; every command is there, and a call imports only what it needs."""
 
 import json
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from headrace.cli.installation import layout, secrets
-from headrace.cli.main import app
+from headrace.cli.main import COMMANDS, app
 from headrace.state import tenants
 from tests.agreed import with_yes
 from tests.disks import fill, tiny_disk
 
 PIPELINES = Path(__file__).parents[3] / "deploy" / "pipelines"
+# Each takes longer to import than `headrace down` takes.
+LARGE = ("pydantic", "numpy", "grpc", "google.protobuf", "yaml", "cryptography")
 
 
 def run(*arguments: str, home: Path) -> Result:
@@ -295,3 +301,31 @@ def test_security_events_are_shown_from_all_files_and_order_nothing_to_the_termi
     assert order == sorted(order)
     told = run("security", "--json", "--kind", "denied", "-n", "2", home=home).stdout.splitlines()
     assert [json.loads(line)["kind"] for line in told] == ["summary", "denied"]
+
+
+def test_the_help_shows_every_command_with_what_it_does() -> None:
+    shown = CliRunner().invoke(app, ["--help"]).stdout
+    lines = {words[1]: words[2:] for line in shown.splitlines() if len(words := line.split()) > 3}
+    assert [name for name in lines if name in COMMANDS] == list(COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_has_the_name_by_which_it_is_called(name: str) -> None:
+    group: Any = get_command(app)
+    assert group.commands[name].name == name
+
+
+def test_an_unknown_command_is_told_with_the_nearest() -> None:
+    told = CliRunner().invoke(app, ["dwn"])
+    assert told.exit_code == 2
+    assert "down" in told.stderr
+
+
+@pytest.mark.parametrize("command", ["down", "restart", "logs"])
+def test_a_small_command_does_without_large_packages(command: str) -> None:
+    program = (
+        "import sys; from headrace.cli import main; from typer.main import get_command; "
+        f"get_command(main.app).commands[{command!r}]; print(*sorted({{*sys.modules}} & {{*{LARGE!r}}}))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []

@@ -25,18 +25,17 @@ from headrace.state import security
 from services.monitoring.events.storage.files import sealed_files as events
 from services.router.events.regulated.journal_file import sealed_files as journal
 from tests.agreed import with_yes
+from tests.libs.cli import released_home
 
 LINE = b'{"time":"t","kind":"denied","client":"10.0.0.1","tenant":"acme"}\n'
 
 
 def run(home: Layout, *arguments: object) -> Result:
-    return CliRunner().invoke(app, [*with_yes(*arguments), "--home", str(home.home)], catch_exceptions=False)
+    return released_home.run(home.home, *arguments)
 
 
 def ok(home: Layout, *arguments: object) -> str:
-    result = run(home, *arguments)
-    assert result.exit_code == 0, result.output
-    return " ".join(result.output.split())
+    return released_home.ok(home.home, *arguments)
 
 
 def refused(home: Layout, *arguments: object) -> str:

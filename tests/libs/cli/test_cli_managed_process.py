@@ -8,7 +8,6 @@ import os
 import signal
 import socket
 import threading
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from headrace.cli.supervision.process import Process
 from headrace.cli.supervision.restart_policy import RestartRules, State
 from headrace.hop import config
 from headrace.hop.process.logs import logger
+from tests.services import waiting
 from tests.stopped import state, stop
 
 SERVICE = "preprocessing"
@@ -34,11 +34,8 @@ def installation(home: Path) -> Installation:
     return Installation(place, "apart", ports.choose(ports.wanted(), {}, ports.free))
 
 
-async def until(what: str, true: Callable[[], bool], within_s: float = 60) -> None:
-    deadline = time.monotonic() + within_s
-    while not true():
-        assert time.monotonic() < deadline, f"not within {within_s} s: {what}"
-        await asyncio.sleep(0.02)
+async def until(what: str, holds: Callable[[], object]) -> None:
+    await waiting.until(holds, what=what)
 
 
 def gone(pid: int) -> bool:

@@ -1,10 +1,8 @@
 """What `headrace readiness` and `headrace status` say of homes that lack things, or whose doors can't share limits."""
 
 import json
-import threading
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -18,6 +16,7 @@ from headrace.cli.diagnosis.readiness_attestations import Attestation, Readiness
 from headrace.cli.installation import layout, secrets
 from headrace.cli.main import app
 from services.ingress.sharing.metrics import ShareMetrics
+from tests.web_server import web_server
 
 TODAY = date(2026, 11, 26)
 PAGES = {service: f"{series}{{}} 1\n" for service, series in checklists.SLI_SERIES.items()}
@@ -112,21 +111,9 @@ def test_a_wrong_attestation_names_file_line_and_key(home: Path) -> None:
 def door() -> Iterator[tuple[ShareMetrics, str]]:
     registry = CollectorRegistry()
 
-    class Page(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(generate_latest(registry))
-
-        def log_message(self, *_: object) -> None:
-            """Tests print nothing."""
-
-    server = HTTPServer(("127.0.0.1", 0), Page)
-    threading.Thread(target=server.serve_forever).start()
-    # As the supervisor tells it.
-    yield ShareMetrics(registry), f"http://127.0.0.1:{server.server_port}/metrics"
-    server.shutdown()
-    server.server_close()
+    with web_server(lambda _: (200, {}, generate_latest(registry))) as address:
+        # As the supervisor tells it.
+        yield ShareMetrics(registry), f"{address}/metrics"
 
 
 def test_a_door_that_counts_alone_is_told(door: tuple[ShareMetrics, str]) -> None:

@@ -12,15 +12,9 @@ from headrace.cli.installation import layout, release_place
 from headrace.releases import FileReleases
 from headrace.repository import label, publish
 from headrace.repository.records import Records
-from tests.libs.cli.released_home import ROLLOUT, X, Y, audit, current, made, ok, refused, run, write_document
+from tests.libs.cli.released_home import ROLLOUT, X, Y, audit, current, ok, refused, run, write_document
 from tests.libs.releases.small_pipeline import TEXT, changed
 from tests.libs.releases.webhook_receiver import Receiver
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    """A home with models and a document; nothing is live yet."""
-    return made(tmp_path / "home")
 
 
 def test_a_release_lives_its_life(home: Path) -> None:

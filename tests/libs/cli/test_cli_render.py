@@ -16,13 +16,13 @@ from headrace.cli.deployment.kubernetes import tree
 from headrace.cli.installation import services
 from headrace.cli.main import app
 from headrace.hop import config
-from headrace.hop.call import unary
 from headrace.hop.client.dial import Client
 from headrace.hop.errors import Fault, Reason
 from headrace.hop.server.hosting import definition_named
 from headrace.hop.server.serve import serving
 from services.ingress.config import IngressSettings
 from tests.libs.hop.hop_certificates import Authority
+from tests.libs.steps.step_calls import TRANSFORM
 
 TREE = Path(__file__).parents[3] / "deploy" / "kubernetes"
 BASE = TREE / "base"
@@ -200,14 +200,6 @@ async def test_callers_with_rendered_settings_are_believed_and_others_are_not(tm
     server = read_settings("preprocessing")["server"]
     server |= {"tls": mounted(server["tls"], "preprocessing"), "listen": "127.0.0.1:0", "drain_notice_s": 0}
     definition = definition_named("preprocessing")
-    transform = unary(
-        pb.DESCRIPTOR,
-        "PreprocessingService",
-        "Transform",
-        pb.TransformRequest,
-        pb.TransformResponse,
-        idempotent=True,
-    )
     async with serving(definition, definition.config(server=server)) as running:
         for caller in ("router", "features"):
             settings = read_settings("router")["preprocessing"]
@@ -215,7 +207,7 @@ async def test_callers_with_rendered_settings_are_believed_and_others_are_not(tm
             client = Client("preprocessing", config.ClientSettings(**settings))
             try:
                 with pytest.raises(Fault) as caught:
-                    await client.unary(transform)(pb.TransformRequest(), deadline=time.monotonic() + 30)
+                    await client.unary(TRANSFORM)(pb.TransformRequest(), deadline=time.monotonic() + 30)
             finally:
                 await client.close()
             believed = caught.value.reason is not Reason.REASON_PEER_UNTRUSTED

@@ -8,13 +8,7 @@ import pytest
 from headrace.api.monitoring.v1 import monitoring_pb2
 from headrace.api.operations.v1 import operations_pb2 as pb
 from headrace.cli.commands.operations import door_calls
-from tests.libs.cli.released_home import ROLLOUT, current, made, ok, refused
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    """A home with models and a document; nothing is live yet."""
-    return made(tmp_path / "home")
+from tests.libs.cli.released_home import ROLLOUT, current, ok, refused
 
 
 def test_a_rollout_is_steered(home: Path) -> None:

@@ -1,17 +1,16 @@
 """A real InferenceService for the SDK's tests, on hop's server."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from headrace.api.batch.v1 import batch_pb2
 from headrace.api.errors.v1 import errors_pb2
 from headrace.api.inference.v1 import inference_pb2 as pb
-from headrace.hop import config
 from headrace.hop.call import Call
-from headrace.hop.definition import Definition, Runtime, Service
+from headrace.hop.config import ServiceSettings
+from headrace.hop.definition import Definition, Service
 from headrace.hop.errors import Code, Fault, Reason
+from tests.definitions import definition_of
 
 INFERENCE = pb.DESCRIPTOR.services_by_name["InferenceService"]
 
@@ -94,18 +93,9 @@ class Inference:
         return reply
 
 
-class Settings(config.ServiceSettings):
-    """No settings of its own."""
-
-
-def definition(servicer: Inference) -> Definition[Settings]:
+def definition(servicer: Inference) -> Definition[ServiceSettings]:
     """The service, ready to be served by hop.testing."""
-
-    @asynccontextmanager
-    async def build(config: Settings, runtime: Runtime) -> AsyncIterator[Sequence[Service]]:
-        yield [Service(INFERENCE, servicer)]
-
-    return Definition("inference", Settings, build)
+    return definition_of("inference", Service(INFERENCE, servicer))
 
 
 def unavailable(retry_after_s: float | None = None) -> Fault:

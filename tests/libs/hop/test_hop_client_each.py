@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from headrace.hop.client import settings as rules
 from headrace.hop.client.dial import Client
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.testing import Harness, served
+from tests.definitions import definition_of
 from tests.libs.hop.hop_callee import DO, WORK, Callee, Item, WordCodec, until, words
 
 LENGTHY: Method[ListValue, ListValue] = unary(
@@ -52,13 +52,7 @@ class Servicer:
 
 
 def definition(name: str) -> hop.Definition[config.ServiceSettings]:
-    @asynccontextmanager
-    async def build(
-        settings: config.ServiceSettings, runtime: hop.Runtime
-    ) -> AsyncIterator[Sequence[hop.Service]]:
-        yield [hop.Service(WORK, Servicer(name))]
-
-    return hop.Definition("work", config.ServiceSettings, build)
+    return definition_of("work", hop.Service(WORK, Servicer(name)))
 
 
 @pytest.fixture

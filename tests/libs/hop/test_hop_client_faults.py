@@ -3,7 +3,8 @@
 import asyncio
 import signal
 import time
-from collections.abc import Awaitable
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,19 +28,28 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(Callee, "exchange", request.param == "exchange")
 
 
-def client_of(*callees: Callee, **settings: Any) -> Client:
-    target = ",".join(c.target for c in callees)
-    return Client("work", rules.ClientRules(target, **settings))
-
-
 class Watch(NullObserver):
-    """Notes the methods that are tried again."""
+    """Notes the methods that are tried again, and those of hedged calls."""
 
     def __init__(self) -> None:
         self.retries: list[str] = []
+        self.hedges: list[str] = []
 
     def retried(self, method: str) -> None:
         self.retries.append(method)
+
+    def hedged(self, method: str) -> None:
+        self.hedges.append(method)
+
+
+@asynccontextmanager
+async def client_of(*callees: Callee, watch: Watch | None = None, **settings: Any) -> AsyncIterator[Client]:
+    target = ",".join(c.target for c in callees)
+    client = Client("work", rules.ClientRules(target, **settings), observer=watch)
+    try:
+        yield client
+    finally:
+        await client.close()
 
 
 async def fault_of(call: Awaitable[object]) -> Fault:
@@ -63,8 +73,7 @@ async def test_nobody_listens_fails_fast_and_names_no_path(tmp_path: Path) -> No
 
 
 async def test_killed_and_restarted_on_the_same_socket_is_reached_again(tmp_path: Path) -> None:
-    async with Callee(tmp_path / "s") as callee:
-        client = client_of(callee)
+    async with Callee(tmp_path / "s") as callee, client_of(callee) as client:
         do = client.coalesced(DO, WordCodec())
         assert await do(Item("a")) == "a"
         busy = asyncio.gather(*(do(Item("sleep 5")) for _ in range(3)), return_exceptions=True)
@@ -83,13 +92,11 @@ async def test_killed_and_restarted_on_the_same_socket_is_reached_again(tmp_path
             assert not await works()
         await callee.start()
         await until(works)
-        await client.close()
 
 
 async def test_a_breaker_shows_open_for_as_long_as_the_process_is_away(tmp_path: Path) -> None:
     """Also when its time is over: no call goes there as a probe before the process has answered."""
-    async with Callee(tmp_path / "s") as callee:
-        client = client_of(callee, breaker=QUICK)
+    async with Callee(tmp_path / "s") as callee, client_of(callee, breaker=QUICK) as client:
         do = client.unary(DO)
         await do(words("a"), deadline=soon())
         await callee.kill()
@@ -105,13 +112,15 @@ async def test_a_breaker_shows_open_for_as_long_as_the_process_is_away(tmp_path:
         await until(opened)
         await until(over)
         assert state_of(client) is State.OPEN
-        await client.close()
 
 
 async def test_a_hanging_callee_opens_the_breaker_and_closes_it_when_it_goes_on(tmp_path: Path) -> None:
-    async with Callee(tmp_path / "a") as hanging, Callee(tmp_path / "b") as healthy:
-        one = client_of(hanging, breaker=QUICK)
-        other = client_of(healthy, breaker=QUICK)
+    async with (
+        Callee(tmp_path / "a") as hanging,
+        Callee(tmp_path / "b") as healthy,
+        client_of(hanging, breaker=QUICK) as one,
+        client_of(healthy, breaker=QUICK) as other,
+    ):
         do, elsewhere = one.coalesced(DO, WordCodec()), other.coalesced(DO, WordCodec())
         assert await do(Item("a")) == "a"
         hanging.signal(signal.SIGSTOP)
@@ -135,12 +144,10 @@ async def test_a_hanging_callee_opens_the_breaker_and_closes_it_when_it_goes_on(
 
         await until(closed)
         assert await do(Item("a")) == "a"
-        await asyncio.gather(one.close(), other.close())
 
 
 async def test_no_call_finds_out_that_a_hanging_callee_still_hangs(tmp_path: Path) -> None:
-    async with Callee(tmp_path / "s") as callee:
-        client = client_of(callee, breaker=QUICK)
+    async with Callee(tmp_path / "s") as callee, client_of(callee, breaker=QUICK) as client:
         do = client.coalesced(DO, WordCodec())
         assert await do(Item("a")) == "a"
         callee.signal(signal.SIGSTOP)
@@ -165,12 +172,10 @@ async def test_no_call_finds_out_that_a_hanging_callee_still_hangs(tmp_path: Pat
             return state_of(client) is State.CLOSED
 
         await until(closed)
-        await client.close()
 
 
 async def test_a_client_that_is_closed_asks_nobody_any_more(tmp_path: Path) -> None:
-    async with Callee(tmp_path / "s") as callee:
-        client = client_of(callee, breaker=COUNTING)
+    async with Callee(tmp_path / "s") as callee, client_of(callee, breaker=COUNTING) as client:
         do = client.unary(DO)
         for _ in range(4):
             await fault_of(do(words("garbage"), deadline=soon()))
@@ -185,63 +190,56 @@ async def test_a_client_that_is_closed_asks_nobody_any_more(tmp_path: Path) -> N
 
 
 async def test_each_item_is_answered_at_its_own_deadline_while_the_call_goes_on(tmp_path: Path) -> None:
-    async with Callee(tmp_path / "s") as callee:
-        client = client_of(callee)
+    async with Callee(tmp_path / "s") as callee, client_of(callee) as client:
         do = client.coalesced(DO, WordCodec())
         patient = asyncio.create_task(do(Item("sleep 2")))
         hasty = await fault_of(do(Item("hasty", within=0.1)))
         assert hasty.code is Code.DEADLINE_EXCEEDED
         assert not patient.done()
         assert await patient == "sleep 2"
-        await client.close()
 
 
 async def test_garbage_is_an_internal_fault_and_counts_against_the_callee(tmp_path: Path) -> None:
-    async with Callee(tmp_path / "s") as callee:
-        client = client_of(callee, breaker=COUNTING)
+    async with Callee(tmp_path / "s") as callee, client_of(callee, breaker=COUNTING) as client:
         do = client.unary(DO)
         for _ in range(4):
             fault = await fault_of(do(words("garbage"), deadline=soon()))
             assert fault.code is Code.INTERNAL
         assert state_of(client) is State.OPEN
-        await client.close()
 
 
 async def test_a_reply_that_does_not_fit_fails_its_items_and_counts_against_the_callee(
     tmp_path: Path,
 ) -> None:
-    async with Callee(tmp_path / "s") as callee:
-        client = client_of(callee, breaker=COUNTING)
+    async with Callee(tmp_path / "s") as callee, client_of(callee, breaker=COUNTING) as client:
         do = client.coalesced(DO, WordCodec())
         for _ in range(4):
             assert (await fault_of(do(Item("short")))).code is Code.INTERNAL
         assert state_of(client) is State.OPEN
-        await client.close()
 
 
 async def test_rows_that_the_callee_failed_open_the_breaker_though_the_calls_succeed(tmp_path: Path) -> None:
-    async with Callee(tmp_path / "s") as callee:
-        client = client_of(callee, breaker=COUNTING)
+    async with Callee(tmp_path / "s") as callee, client_of(callee, breaker=COUNTING) as client:
         do = client.coalesced(DO, WordCodec())
         for _ in range(4):
             assert await do(Item("broken")) == "broken"
         assert state_of(client) is State.OPEN
-        await client.close()
 
 
 async def test_the_callers_own_mistakes_never_open_the_breaker(tmp_path: Path) -> None:
-    async with Callee(tmp_path / "s") as callee:
-        client = client_of(callee, breaker=COUNTING)
+    async with Callee(tmp_path / "s") as callee, client_of(callee, breaker=COUNTING) as client:
         do = client.unary(DO)
         for code in ("INVALID_ARGUMENT", "NOT_FOUND", "PERMISSION_DENIED", "FAILED_PRECONDITION") * 5:
             assert (await fault_of(do(words(f"fault {code}"), deadline=soon()))).code is Code[code]
         assert state_of(client) is State.CLOSED
-        await client.close()
 
 
 async def test_with_one_of_two_replicas_dead_every_idempotent_call_succeeds(tmp_path: Path) -> None:
-    async with Callee(tmp_path / "a") as dying, Callee(tmp_path / "b") as living:
-        client = client_of(dying, living)
+    async with (
+        Callee(tmp_path / "a") as dying,
+        Callee(tmp_path / "b") as living,
+        client_of(dying, living) as client,
+    ):
         do, folded = client.unary(DO), client.coalesced(DO, WordCodec())
         seen = {next(iter(await do(words("pid"), deadline=soon()))) for _ in range(40)}
         assert seen == {f"pid {dying.pid}", f"pid {living.pid}"}
@@ -249,19 +247,14 @@ async def test_with_one_of_two_replicas_dead_every_idempotent_call_succeeds(tmp_
         for n in range(60):
             assert list(await do(words(f"{n}"), deadline=soon())) == [f"{n}"]
             assert await folded(Item(f"{n}")) == f"{n}"
-        await client.close()
 
 
 async def test_what_is_not_idempotent_is_never_tried_twice(tmp_path: Path) -> None:
-    async with Callee(tmp_path / "s") as callee:
-        watch = Watch()
-        client = Client(
-            "work", rules.ClientRules(callee.target, retry=rules.RetryRules(attempts=5)), observer=watch
-        )
+    watch, retry = Watch(), rules.RetryRules(attempts=5)
+    async with Callee(tmp_path / "s") as callee, client_of(callee, watch=watch, retry=retry) as client:
         fault = await fault_of(client.unary(DO_ONCE)(words("fault UNAVAILABLE 0.5"), deadline=soon()))
         assert fault.code is Code.UNAVAILABLE
         assert watch.retries == []
-        await client.close()
 
 
 @pytest.mark.parametrize(
@@ -276,28 +269,21 @@ async def test_what_is_not_idempotent_is_never_tried_twice(tmp_path: Path) -> No
     ],
 )
 async def test_pushback_decides_whether_and_when_to_try_again(tmp_path: Path, word: str, waits: bool) -> None:
-    async with Callee(tmp_path / "s") as callee:
-        watch = Watch()
-        client = Client(
-            "work", rules.ClientRules(callee.target, retry=rules.RetryRules(attempts=2)), observer=watch
-        )
+    watch, retry = Watch(), rules.RetryRules(attempts=2)
+    async with Callee(tmp_path / "s") as callee, client_of(callee, watch=watch, retry=retry) as client:
         began = time.monotonic()
         await fault_of(client.unary(DO)(words(word), deadline=soon(30)))
         assert len(watch.retries) == waits
         assert not waits or time.monotonic() - began >= 0.3
-        await client.close()
 
 
 async def test_retries_stop_when_the_budget_is_empty(tmp_path: Path) -> None:
-    async with Callee(tmp_path / "s") as callee:
-        settings = rules.ClientRules(
-            callee.target,
-            retry=rules.RetryRules(attempts=2, budget_ratio=0, budget_reserve=3),
-            breaker=rules.BreakerRules(min_calls=1000),
-        )
-        watch = Watch()
-        client = Client("work", settings, observer=watch)
+    watch, breaker = Watch(), rules.BreakerRules(min_calls=1000)
+    retry = rules.RetryRules(attempts=2, budget_ratio=0, budget_reserve=3)
+    async with (
+        Callee(tmp_path / "s") as callee,
+        client_of(callee, watch=watch, retry=retry, breaker=breaker) as client,
+    ):
         for _ in range(10):
             await fault_of(client.unary(DO)(words("fault UNAVAILABLE"), deadline=soon()))
         assert watch.retries == ["Do"] * 3
-        await client.close()

@@ -167,6 +167,17 @@ def test_one_that_comes_begins_where_the_others_are() -> None:
         g.finished("k")
         sent += left(g, "k")
     assert names(sent) == ["old 0", "new 0", "old 1", "new 1", "old 2", "new 2"]
+    for n in range(3, 13):  # "new" has paused
+        g.offer("k", item(f"old {n}", tenant="old"))
+        g.finished("k")
+        left(g, "k")
+    for n in range(3, 6):
+        g.offer("k", item(f"new {n}", tenant="new"))
+    sent = []
+    for _ in range(3):
+        g.finished("k")
+        sent += left(g, "k")
+    assert {e.tenant for e in sent} == {"old", "new"}
 
 
 def test_what_a_tenant_withdrew_holds_it_back_for_one_full_queue_at_most() -> None:
@@ -190,6 +201,12 @@ def test_the_tenant_with_most_rows_makes_room_for_another() -> None:
     for name in range(RULES.window):
         g.offer("k", item(f"out {name}"))
         g.cut("k", 0.0)
+    g.offer("k", smaller := item("smaller", rows=3, tenant="smaller"))
+    g.offer("k", larger := item("larger", rows=17, tenant="larger"))
+    assert g.offer("k", item("small", tenant="small")) == [larger]
+    for entry in list(g._flows[1, "small"].entries):
+        g.withdraw(entry)
+    g.withdraw(smaller)
     for n in range(4):
         assert g.offer("k", item(f"large {n}", rows=5, tenant="large")) == []
     own = item("one more", tenant="large")
@@ -219,15 +236,18 @@ def test_after_a_pause_all_are_equal() -> None:
 
 def test_many_keys_and_tenants_keep_no_memory() -> None:
     g = Queue(RULES)
+    g.offer("k", item("much", rows=8, tenant="much"))
+    g.cut("k", 0)
     for n in range(2000):
         g.offer(n, item(n, tenant=str(n)))
         g.cut(n, 0)
         g.finished(n)
         g.offer("k", item(n, tenant=str(n)))
         g.cut("k", 0)
-        if n:
-            g.finished("k")  # it is never idle
-    assert max(len(g._lanes), len(g._flows), len(g._lanes["k"].queues[1]._finish)) < 300
+        g.finished("k")  # it is never idle
+    remembered = g._lanes["k"].queues[1]._finish
+    assert max(len(g._lanes), len(g._flows), len(remembered)) < 300
+    assert "much" in remembered
 
 
 class Machine(RuleBasedStateMachine):

@@ -12,32 +12,16 @@ import pytest
 
 from headrace.hop.client import settings as rules
 from headrace.hop.client.dial import Client
-from headrace.hop.client.observer import NullObserver
 from headrace.hop.errors import Code, Fault
 from headrace.hop.resilience.breaker import Breaker, State
 from tests.libs.hop.hop_callee import DO, DO_ONCE, Callee, Item, WordCodec, soon, until, words
-from tests.libs.hop.test_hop_client_faults import fault_of
+from tests.libs.hop.test_hop_client_faults import Watch, client_of, fault_of
 
 
 @pytest.fixture(autouse=True, params=["rpc", "exchange"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whichever carries a call, a client sees the same."""
     monkeypatch.setattr(Callee, "exchange", request.param == "exchange")
-
-
-class Watch(NullObserver):
-    """Notes the methods of hedged calls."""
-
-    def __init__(self) -> None:
-        self.hedges: list[str] = []
-
-    def hedged(self, method: str) -> None:
-        self.hedges.append(method)
-
-
-def client_of(watch: Watch, *callees: Callee, **settings: Any) -> Client:
-    target = ",".join(c.target for c in callees)
-    return Client("work", rules.ClientRules(target, **settings), observer=watch)
 
 
 async def both_known(client: Client) -> None:
@@ -54,12 +38,14 @@ async def both_known(client: Client) -> None:
 @asynccontextmanager
 async def replicas(folder: Path, **retry: Any) -> AsyncIterator[tuple[Client, Watch, Callee, Callee]]:
     """A client of two replicas, both of which have answered it."""
-    async with Callee(folder / "a") as one, Callee(folder / "b") as other:
-        watch = Watch()
-        client = client_of(watch, one, other, retry=rules.RetryRules(**retry))
+    watch, hedging = Watch(), rules.RetryRules(**retry)
+    async with (
+        Callee(folder / "a") as one,
+        Callee(folder / "b") as other,
+        client_of(one, other, watch=watch, retry=hedging) as client,
+    ):
         await both_known(client)
         yield client, watch, one, other
-        await client.close()
 
 
 async def test_calls_on_a_replica_that_stops_are_answered_by_the_other(tmp_path: Path) -> None:
@@ -104,9 +90,13 @@ async def test_a_long_call_is_not_sent_twice(tmp_path: Path) -> None:
 
 
 async def test_what_is_not_idempotent_and_what_has_one_replica_waits(tmp_path: Path) -> None:
-    async with Callee(tmp_path / "a") as one, Callee(tmp_path / "b") as other:
-        watch = Watch()
-        both, alone = client_of(watch, one, other), client_of(watch, one)
+    watch = Watch()
+    async with (
+        Callee(tmp_path / "a") as one,
+        Callee(tmp_path / "b") as other,
+        client_of(one, other, watch=watch) as both,
+        client_of(one, watch=watch) as alone,
+    ):
         for client, method in ((both, DO_ONCE), (alone, DO)):
             do = client.unary(method)
             await do(words("a"), deadline=soon(60))
@@ -115,7 +105,6 @@ async def test_what_is_not_idempotent_and_what_has_one_replica_waits(tmp_path: P
             assert (await fault_of(do(words("a"), deadline=soon(0.6)))).code is Code.DEADLINE_EXCEEDED
             for callee in (one, other):
                 callee.signal(signal.SIGCONT)
-            await client.close()
         assert watch.hedges == []
 
 

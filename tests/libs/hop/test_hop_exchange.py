@@ -22,6 +22,7 @@ from headrace.hop.server.serve import serving
 from headrace.hop.transport.stream import ACCEPTED_KEY, LARGEST_REQUEST_BYTES, PATH, SERVICE
 from headrace.hop.transport.wire_errors import fault_of_rpc, fault_of_status
 from tests.libs.hop.hop_echo import ONE, EchoServicer, definition
+from tests.services.waiting import until
 
 RPC = "tests.Echo/One"
 
@@ -46,13 +47,6 @@ async def fault_of(client: Client, word: str, within: float = 5.0) -> hop.Fault:
     with pytest.raises(hop.Fault) as caught:
         await say(client, word, within)
     return caught.value
-
-
-async def eventually(condition: Any, within: float = 60.0) -> None:
-    ends = time.monotonic() + within
-    while not condition():
-        assert time.monotonic() < ends, "did not come to pass"
-        await asyncio.sleep(0.005)
 
 
 def carried(servicer: EchoServicer) -> list[bool]:
@@ -127,14 +121,14 @@ async def test_a_call_that_is_cancelled_or_late_stops_its_handler_and_no_other(
     client = served.client()
     going_on = asyncio.create_task(say(client, "hold"))
     given_up = asyncio.create_task(say(client, "hold"))
-    await eventually(lambda: len(servicer.calls) == 2)
+    await until(lambda: len(servicer.calls) == 2)
     given_up.cancel()
     await asyncio.gather(given_up, return_exceptions=True)
     assert given_up.cancelled()
-    await eventually(lambda: servicer.cancelled == 1)
+    await until(lambda: servicer.cancelled == 1)
     fault = await fault_of(client, "hold", 0.1)
     assert fault.code is hop.Code.DEADLINE_EXCEEDED
-    await eventually(lambda: servicer.cancelled == 2)
+    await until(lambda: servicer.cancelled == 2)
     servicer.release.set()
     assert await going_on == "hold"
     assert carried(servicer) == [True] * 3
@@ -178,7 +172,7 @@ async def test_a_server_that_stops_answers_what_it_has_and_its_successor_takes_t
     async with testing.served(definition(servicer)) as served:
         client = served.client()
         begun = asyncio.create_task(say(client, "hold", 20))
-        await eventually(lambda: servicer.calls)
+        await until(lambda: servicer.calls)
         telemetry = config.Telemetry(log_level="error")
         settings = config.ServiceSettings(server=served.settings.server, telemetry=telemetry)
         async with serving(definition(successor), settings, replace=True):
@@ -203,11 +197,11 @@ async def test_a_server_that_stops_answers_what_it_has_and_its_successor_takes_t
 async def test_a_client_that_closes_fails_what_waits(served: testing.Harness, servicer: EchoServicer) -> None:
     client = served.client()
     waiting = asyncio.create_task(fault_of(client, "hold"))
-    await eventually(lambda: servicer.calls)
+    await until(lambda: servicer.calls)
     before = asyncio.all_tasks()
     await client.close()
     assert (await waiting).code is hop.Code.UNAVAILABLE
-    await eventually(lambda: servicer.cancelled == 1)
+    await until(lambda: servicer.cancelled == 1)
     assert not {t for t in asyncio.all_tasks() - before if "stream_client" in repr(t)}
 
 
@@ -233,7 +227,7 @@ async def test_a_call_with_a_span_is_an_rpc(servicer: EchoServicer) -> None:
             traces.flush(1)
             return len(exporter.get_finished_spans()) == 3
 
-        await eventually(exported)
+        await until(exported)
     assert carried(servicer) == [True, False]
     assert {span.context.trace_id for span in exporter.get_finished_spans()} == {1}
 
@@ -373,7 +367,7 @@ async def test_a_stream_that_is_garbage_ends_with_a_clean_error_and_what_was_on_
         await exchange(served.target, *frames)
     fault = fault_of_rpc(caught.value)
     assert (fault.code, fault.reason) == (hop.Code.INVALID_ARGUMENT, hop.Reason.REASON_MALFORMED_REQUEST)
-    await eventually(lambda: servicer.cancelled == len(servicer.calls))
+    await until(lambda: servicer.cancelled == len(servicer.calls))
     assert await say(served.client(), "still there") == "still there"
 
 

@@ -11,6 +11,7 @@ from google.protobuf.wrappers_pb2 import StringValue
 from headrace import hop
 from headrace.hop import testing
 from tests.libs.hop.hop_echo import ARITIES, Caller, EchoServicer, caller, definition
+from tests.services.waiting import until
 
 every_arity = pytest.mark.parametrize("arity", ARITIES)
 
@@ -104,9 +105,9 @@ async def test_a_passed_deadline_stops_the_handler(
         await call(arity, "hold", timeout=0.1)
 
     assert caught.value.code == hop.Code.DEADLINE_EXCEEDED
-    await eventually(lambda: servicer.cancelled == 1)
+    await until(lambda: servicer.cancelled == 1)
     # Whether our timer or the peer's cancellation was first is a race; both free the slot and are counted.
-    await eventually(
+    await until(
         lambda: counted(served, arity, "DEADLINE_EXCEEDED") + counted(served, arity, "CANCELLED") == 1
     )
 
@@ -116,11 +117,11 @@ async def test_a_cancelled_call_stops_the_handler(
     call: Caller, servicer: EchoServicer, served: testing.Harness, arity: str
 ) -> None:
     running = asyncio.create_task(call(arity, "hold"))
-    await eventually(lambda: servicer.calls)
+    await until(lambda: servicer.calls)
     running.cancel()
 
-    await eventually(lambda: servicer.cancelled == 1)
-    await eventually(lambda: counted(served, arity, "CANCELLED") == 1)
+    await until(lambda: servicer.cancelled == 1)
+    await until(lambda: counted(served, arity, "CANCELLED") == 1)
 
 
 @every_arity
@@ -128,7 +129,7 @@ async def test_calls_beyond_the_limit_are_refused_and_slots_come_back(
     call: Caller, servicer: EchoServicer, served: testing.Harness, arity: str
 ) -> None:
     held = [asyncio.create_task(call(arity, "hold")) for _ in range(2)]
-    await eventually(lambda: len(servicer.calls) == 2)
+    await until(lambda: len(servicer.calls) == 2)
 
     with pytest.raises(hop.Fault) as caught:
         await call(arity, "hello")
@@ -197,10 +198,3 @@ def hop_echo_value(word: str) -> StringValue:
     from google.protobuf.wrappers_pb2 import StringValue
 
     return StringValue(value=word)
-
-
-async def eventually(condition: Callable[[], object], limit_s: float = 5.0) -> None:
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline, "did not come to pass"
-        await asyncio.sleep(0.005)

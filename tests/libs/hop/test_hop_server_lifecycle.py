@@ -1,4 +1,5 @@
-"""A real process under real signals: nothing is lost, and wrong settings are told before anything binds."""
+"""A real process under real signals: nothing is lost, wrong settings are told before anything binds; before its first call
+memory is settled, the way of a call passed, and only then is it ready."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ import sys
 import tempfile
 import time
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,16 @@ from google.protobuf.wrappers_pb2 import StringValue
 
 from headrace import hop
 from headrace.hop import config
+from headrace.hop.call import Call
+from headrace.hop.client import settings as rules
+from headrace.hop.client.dial import Client
+from headrace.hop.process.telemetry import Telemetry
+from headrace.hop.server import hosting
+from headrace.hop.server.serve import serving
+from headrace.hop.transport.in_process import LocalServers
 from tests.children import ends_with_tests
-from tests.libs.hop.hop_echo import ARITIES, ONE, caller
+from tests.libs.hop.hop_echo import ARITIES, ECHO, ONE, EchoServicer, caller
+from tests.services.waiting import until
 
 ROOT = Path(__file__).parents[3]
 
@@ -106,12 +115,6 @@ async def load(call: Callable[[], Awaitable[object]], stop: asyncio.Event, answe
 
 def faults_of(answers: list[Any]) -> list[hop.Fault]:
     return [answer for answer in answers if isinstance(answer, hop.Fault)]
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 async def test_sigterm_under_load_loses_no_call(directory: Path) -> None:
@@ -232,3 +235,76 @@ async def test_a_socket_left_by_a_killed_process_is_taken(directory: Path) -> No
     async with running(config_path), caller(f"unix:{directory}/echo") as call:
         assert await call("One", "hello") == ["hello"]
         assert (directory / "echo").stat().st_mode & 0o077 == 0
+
+
+class Warmed:
+    """An echo service that notes what it does; its warm-up lasts until the test lets it end."""
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+        self.may_end = asyncio.Event()
+        self.began = asyncio.Event()
+        self.servicer = EchoServicer()
+        self.definition = hop.Definition("echo", config.ServiceSettings, self._build)
+
+    async def warm(self) -> None:
+        self.done.append("warm")
+        await self.servicer.One(StringValue(value="warm-up"), Call("", hop.Peer("local")))
+        self.began.set()
+        await self.may_end.wait()
+
+    @asynccontextmanager
+    async def _build(
+        self, _settings: config.ServiceSettings, _runtime: hop.Runtime
+    ) -> AsyncIterator[Sequence[hop.Service]]:
+        self.done.append("built")
+        yield [hop.Service(ECHO, self.servicer, warm_up=self.warm)]
+
+
+@pytest.fixture
+def warmed() -> Warmed:
+    return Warmed()
+
+
+async def test_calls_come_when_memory_is_settled_and_the_way_is_passed(
+    tmp_path: Path, warmed: Warmed
+) -> None:
+    address = f"unix:{tmp_path}/echo"
+    settings = config.ServiceSettings(server=config.Server(listen=address, drain_notice_s=0))
+    client = Client("echo", rules.ClientRules(address, retry=rules.RetryRules(attempts=1)))
+
+    async def call() -> str:
+        reply = await client.unary(ONE)(StringValue(value="hello"), deadline=time.monotonic() + 60)
+        return reply.value
+
+    server = serving(warmed.definition, settings, settle=lambda: warmed.done.append("settled"))
+    opening = asyncio.create_task(server.__aenter__())
+    try:
+        await asyncio.wait_for(warmed.began.wait(), 60)
+        assert warmed.done == ["built", "settled", "warm"]
+        with pytest.raises(hop.Fault) as caught:
+            await call()
+        assert caught.value.code is hop.Code.UNAVAILABLE
+        warmed.may_end.set()
+        await opening
+        assert await call() == "hello"
+    finally:
+        warmed.may_end.set()
+        await opening
+        await server.__aexit__(None, None, None)
+        await client.close()
+
+
+async def test_a_hosted_service_is_warm_before_it_is_found(warmed: Warmed) -> None:
+    telemetry = Telemetry("echo", config.Telemetry(log_level="warning"))
+    local = LocalServers(telemetry)
+    settings = config.ServiceSettings(server=config.Server(listen="local"))
+    hosted = hosting.hosted([(warmed.definition, settings)], telemetry, local)
+    opening = asyncio.create_task(hosted.__aenter__())
+    await asyncio.wait_for(warmed.began.wait(), 60)
+    assert local.names() == []
+    warmed.may_end.set()
+    await opening
+    assert local.names() == ["echo"]
+    await hosted.__aexit__(None, None, None)
+    await telemetry.close()

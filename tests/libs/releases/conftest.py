@@ -13,19 +13,15 @@ from tests.redis_server import RedisServer
 
 @pytest.fixture(scope="session")
 def shared_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    server = RedisServer(tmp_path_factory.mktemp("redis"))
-    server.start()
-    yield server
-    server.kill()
+    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
+        yield server
 
 
 @pytest.fixture
 def redis(tmp_path: Path) -> Iterator[RedisServer]:
     """One that a test may kill. It writes before it answers: by default a busy disk may delay that for two seconds."""
-    server = RedisServer(tmp_path, "--appendfsync", "always")
-    server.start()
-    yield server
-    server.kill()
+    with RedisServer(tmp_path, "--appendfsync", "always") as server:
+        yield server
 
 
 @pytest.fixture(params=["files", "redis"])

@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -23,8 +24,14 @@ from tests.redis_server import RedisServer
 LONG_S = 120.0
 
 
-def test_it_connects_again_after_the_server_was_gone(redis: RedisServer) -> None:
-    place = in_redis(redis.port)
+@pytest.fixture
+def place(redis: RedisServer) -> Iterator[Place]:
+    """A store in a server that the test may kill."""
+    with closing(in_redis(redis.port)) as found:
+        yield found
+
+
+def test_it_connects_again_after_the_server_was_gone(redis: RedisServer, place: Place) -> None:
     store = place.open()
     store.keep_document("flights", REVISION, TEXT)
     store.commit(release(1))
@@ -36,11 +43,9 @@ def test_it_connects_again_after_the_server_was_gone(redis: RedisServer) -> None
     redis.start()
     assert store.current("flights")[0].number == 1
     store.commit(release(2))
-    place.close()
 
 
-def test_a_wait_survives_an_outage_and_sees_what_happened_meanwhile(redis: RedisServer) -> None:
-    place = in_redis(redis.port)
+def test_a_wait_survives_an_outage_and_sees_what_happened_meanwhile(redis: RedisServer, place: Place) -> None:
     reader, writer = place.open(), place.open()
     writer.keep_document("flights", REVISION, TEXT)
     state = reader.wait("", LONG_S)
@@ -50,13 +55,11 @@ def test_a_wait_survives_an_outage_and_sees_what_happened_meanwhile(redis: Redis
         redis.start()
         writer.commit(release(1))
         assert waiting.result() != state
-    place.close()
 
 
 def test_what_is_live_goes_on_while_redis_is_away_over_a_restart_too(
-    redis: RedisServer, tmp_path: Path
+    redis: RedisServer, place: Place, tmp_path: Path
 ) -> None:
-    place = in_redis(redis.port)
     store = place.open()
     deploy(store)
     mirror = FileReleases(tmp_path / "kept")
@@ -70,13 +73,11 @@ def test_what_is_live_goes_on_while_redis_is_away_over_a_restart_too(
     deploy(store, version="2")
     catalog.reload()
     assert (versions(catalog), catalog.troubles) == (["2"], ())
-    place.close()
 
 
 @pytest.mark.parametrize("cut", [False, True])
-def test_a_change_whose_message_is_lost_is_seen(redis: RedisServer, cut: bool) -> None:
+def test_a_change_whose_message_is_lost_is_seen(redis: RedisServer, place: Place, cut: bool) -> None:
     """The count rises without a message; `cut`: and clients of pub/sub are cut off before."""
-    place = in_redis(redis.port)
     reader = place.open()
     state = reader.wait("", LONG_S)
     with ThreadPoolExecutor(1) as thread:
@@ -87,11 +88,9 @@ def test_a_change_whose_message_is_lost_is_seen(redis: RedisServer, cut: bool) -
             redis.command("CLIENT", "KILL", "TYPE", "pubsub")
         redis.command("HINCRBY", "test:{releases}:state", "count", "1")
         assert waiting.result() != state
-    place.close()
 
 
-def test_a_server_that_lost_its_data_is_another_state(redis: RedisServer) -> None:
-    place = in_redis(redis.port)
+def test_a_server_that_lost_its_data_is_another_state(redis: RedisServer, place: Place) -> None:
     store = place.open()
     store.keep_document("flights", REVISION, TEXT)
     store.commit(release(1))
@@ -100,12 +99,10 @@ def test_a_server_that_lost_its_data_is_another_state(redis: RedisServer) -> Non
     store.keep_document("flights", REVISION, TEXT)
     store.commit(release(1))
     assert store.wait(state, 0) != state
-    place.close()
 
 
-def test_a_commit_whose_answer_was_lost_is_done_once(redis: RedisServer) -> None:
+def test_a_commit_whose_answer_was_lost_is_done_once(redis: RedisServer, place: Place) -> None:
     """The script runs again with the token of the first time: it says that it is done, not that somebody else was first."""
-    place = in_redis(redis.port)
     store = place.open()
     assert isinstance(store, RedisReleases)
     store.keep_document("flights", REVISION, TEXT)
@@ -119,11 +116,9 @@ def test_a_commit_whose_answer_was_lost_is_done_once(redis: RedisServer) -> None
     store.commit(release(1))
     assert calls == [[b"ok"]]
     assert [r.number for r in store.history("flights")] == [1]
-    place.close()
 
 
-def test_an_old_document_goes_when_no_release_names_it(redis: RedisServer) -> None:
-    place = in_redis(redis.port)
+def test_an_old_document_goes_when_no_release_names_it(redis: RedisServer, place: Place) -> None:
     store = place.open()
     for revision in (REVISION, "a" * 64, "b" * 64):
         store.keep_document("flights", revision, TEXT)
@@ -132,14 +127,12 @@ def test_an_old_document_goes_when_no_release_names_it(redis: RedisServer) -> No
     store.commit(release(1))
     # `a` is old and unnamed; `b` is young: somebody may be about to commit it.
     assert [store.document("flights", r) for r in (REVISION, "a" * 64, "b" * 64)] == [TEXT, None, TEXT]
-    place.close()
 
 
 def test_a_server_that_hangs_is_an_error_and_no_end(
-    redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+    redis: RedisServer, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("headrace.releases.redis._TIMEOUT_S", 2.0)
-    place = in_redis(redis.port)
     store = place.open()
     assert store.pipelines() == []
     redis.signal(signal.SIGSTOP)
@@ -148,13 +141,10 @@ def test_a_server_that_hangs_is_an_error_and_no_end(
         store.pipelines()
     redis.signal(signal.SIGCONT)
     assert store.pipelines() == []
-    place.close()
 
 
 def test_no_secret_is_told(tmp_path: Path) -> None:
-    server = RedisServer(tmp_path, "--requirepass", "hunter2")
-    server.start()
-    try:
+    with RedisServer(tmp_path, "--requirepass", "hunter2") as server:
         (tmp_path / "password").write_text("hunter2\n")
         right = open_store(f"redis://127.0.0.1:{server.port}?password_file={tmp_path / 'password'}")
         assert right.pipelines() == []
@@ -165,8 +155,6 @@ def test_no_secret_is_told(tmp_path: Path) -> None:
         assert "s3cr3t" not in f"{refused.value} {refused.value!r} {redis_place('redis://u:s3cr3t@h')!r}"
         assert refused.value.__suppress_context__
         wrong.close()
-    finally:
-        server.kill()
 
 
 @pytest.mark.parametrize(
@@ -214,8 +202,7 @@ def test_a_right_setting_of_sentinels(tmp_path: Path) -> None:
     assert place.watched.password is None
 
 
-def test_closing_while_others_wait(redis: RedisServer) -> None:
-    place = in_redis(redis.port)
+def test_closing_while_others_wait(redis: RedisServer, place: Place) -> None:
     store = place.open()
     state = store.wait("", 0)
     begin = threading.Barrier(4)

@@ -4,8 +4,9 @@ import json
 import socket
 import threading
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from tests.web_server import Answer, Request, web_server
 
 
 class Receiver:
@@ -15,30 +16,15 @@ class Receiver:
         self.answers = list(answers)
         self.deliveries: list[tuple[dict[str, str], bytes]] = []
         self._changed = threading.Condition()
-        receiver = self
+        self._serving = web_server(self._answer)
+        self.url = f"{self._serving.__enter__()}/hook?from=headrace"
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["content-length"]))
-                status = receiver._take({k.lower(): v for k, v in self.headers.items()}, body)
-                self.send_response(status)
-                self.send_header("location", "http://127.0.0.1:1/elsewhere")
-                self.send_header("content-length", "0")
-                self.end_headers()
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/hook?from=headrace"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
-        self._thread.start()
-
-    def _take(self, headers: dict[str, str], body: bytes) -> int:
+    def _answer(self, request: Request) -> Answer:
         with self._changed:
-            self.deliveries.append((headers, body))
+            self.deliveries.append((dict(request.headers), request.body))
             self._changed.notify_all()
-            return self.answers.pop(0) if self.answers else 204
+            status = self.answers.pop(0) if self.answers else 204
+        return status, {"location": "http://127.0.0.1:1/elsewhere"}, b""
 
     @property
     def events(self) -> list[dict[str, Any]]:
@@ -49,9 +35,7 @@ class Receiver:
             return self._changed.wait_for(lambda: len(self.deliveries) >= count, 60)
 
     def close(self) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        self._serving.__exit__(None, None, None)
 
 
 def until(condition: Callable[[], bool]) -> bool:

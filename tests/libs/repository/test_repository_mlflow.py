@@ -1,10 +1,8 @@
 """Importing from MLflow: a real server where there is one, and answers as one would rather not get them."""
 
-import http.server
 import json
 import socket
 import subprocess
-import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -17,6 +15,7 @@ import pytest
 from headrace.repository import RepositoryError
 from headrace.repository.model_import.mlflow import Registry
 from tests.children import ends_with_tests
+from tests.web_server import Answer, Request, web_server
 
 # `make test` does not install it: 90 packages. `uv venv .venv/mlflow` and `uv pip install mlflow onnx onnxruntime` do.
 MLFLOW = Path(__file__).parents[3] / ".venv" / "mlflow" / "bin"
@@ -44,30 +43,17 @@ def answering(changes: dict[str, Any] | None = None) -> Iterator[tuple[str, list
     """An HTTP server on a free port; yields its address and the Authorization headers that it saw."""
     answers, seen = {**ANSWERS, **(changes or {})}, []
 
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            seen.append(self.headers.get("Authorization", ""))
-            answer = answers.get(self.path)
-            status = answer if isinstance(answer, int) else 200 if answer is not None else 404
-            self.send_response(status)
-            self.send_header("Location", "http://127.0.0.1:1/elsewhere")
-            self.end_headers()
-            if status == 404:
-                answer = {"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "not found"}
-            self.wfile.write(answer if isinstance(answer, bytes) else json.dumps(answer).encode())
+    def answer(request: Request) -> Answer:
+        seen.append(request.headers.get("authorization", ""))
+        content = answers.get(request.path)
+        status = content if isinstance(content, int) else 200 if content is not None else 404
+        if status == 404:
+            content = {"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "not found"}
+        body = content if isinstance(content, bytes) else json.dumps(content).encode()
+        return status, {"Location": "http://127.0.0.1:1/elsewhere"}, body
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}", seen
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with web_server(answer) as address:
+        yield address, seen
 
 
 @pytest.mark.parametrize("reference", ["models:/double/1", "models:/double@champion"])

@@ -35,10 +35,8 @@ def server(tmp_path: Path) -> Iterator[RedisServer]:
     shutil.copytree(own, tmp_path / "client")
     files = {"cert-file": "tls.crt", "key-file": "tls.key", "ca-cert-file": "ca.crt"}
     options = [word for name, file in files.items() for word in (f"--tls-{name}", own / file)]
-    made = RedisServer(tmp_path, *options, "--tls-auth-clients", "yes", tls=True)
-    made.start()
-    yield made
-    made.kill()
+    with RedisServer(tmp_path, *options, "--tls-auth-clients", "yes", tls=True) as made:
+        yield made
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""The part of both services that knows no transport."""
+"""The part of both services that knows no transport; rows that take no part, and programs by their hash."""
 
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -7,13 +7,23 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 import structlog
+from hypothesis import given
+from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
-from headrace.columns import Batch, Column, DType, Rows
-from headrace.hop.errors import Code
-from headrace.steps import Frame, compile_steps
-from headrace.steps.service.runner import ProgramCache, StepMetrics, StepRunner
+from headrace.columns import Batch, Column, DType, RowError, Rows
+from headrace.hop.errors import Code, Fault, Reason
+from headrace.steps import Frame, compile_steps, spec_json, spec_sha256
+from headrace.steps.program.program import run_batch
+from headrace.steps.service.runner import MAX_SPEC_BYTES, ProgramCache, StepMetrics, StepRunner
+
+MIXED_SPEC = {
+    "steps": [{"log1p": {"column": "x", "into": "y"}}, {"join_text": {"columns": ["t"], "into": "u"}}],
+    "outputs": {"y": "float64", "u": "string"},
+}
+MIXED = compile_steps("preprocessing", MIXED_SPEC)
+EARLIER = RowError(Code.NOT_FOUND, Reason.REASON_FEATURE_UNAVAILABLE, "earlier", "features")
 
 
 @dataclass(frozen=True)
@@ -83,3 +93,90 @@ async def test_a_bug_is_told_to_the_log_and_not_to_the_caller(
     assert not any("secret" in e.message for e in outputs.errors.values())
     assert [(line["step"], type(line["exc_info"])) for line in logs] == [("steps[0].mine", KeyError)] * 3
     assert registry.get_sample_value("headrace_test_row_errors_total", {"reason": "STEP_FAILED"}) == 8
+
+
+def drawn_batch(values: list[float], late: set[int], failed: set[int]) -> Batch:
+    count = len(values)
+    deadlines = [9.0 if i in late else 11.0 for i in range(count)]
+    rows = Rows([f"r{i}" for i in range(count)], ["t"] * count, [1] * count, deadlines, [""] * count)
+    columns = [
+        Column.of("x", np.array(values, float)),
+        Column.of_text("t", [f"text{i}" for i in range(count)]),
+    ]
+    return Batch(rows, {c.name: c for c in columns}, {i: EARLIER for i in failed if i < count})
+
+
+@given(
+    values=st.lists(st.floats(-2, 2), max_size=20),
+    late=st.sets(st.integers(0, 19)),
+    failed=st.sets(st.integers(0, 19)),
+)
+def test_each_row_gets_its_own_answer_or_its_own_error(
+    values: list[float], late: set[int], failed: set[int]
+) -> None:
+    batch = drawn_batch(values, late, failed)
+    outputs, _ = run_batch(MIXED, batch, 10.0)
+
+    assert outputs.rows is batch.rows
+    assert list(outputs.columns) == ["y", "u"]
+    for i, value in enumerate(values):
+        error = outputs.errors.get(i)
+        if i in failed:
+            assert error == EARLIER
+        elif i in late:
+            assert error is not None
+            assert error.code is Code.DEADLINE_EXCEEDED
+        elif value <= -1:
+            assert error is not None
+            assert error.reason == Reason.REASON_INPUT_RANGE
+        else:
+            assert error is None
+            assert outputs.columns["y"].array[i] == np.log1p(value)
+            assert outputs.columns["u"].text()[i] == f"text{i}"
+    # Nothing of a row that failed before leaves.
+    for i in {*late, *failed}:
+        if i < len(values):
+            assert (outputs.columns["y"].array[i], outputs.columns["u"].text()[i]) == (0, "")
+
+
+def test_programs_are_found_by_the_hash_of_a_body_that_was_checked() -> None:
+    programs, digest = ProgramCache("preprocessing", 2), spec_sha256(MIXED_SPEC)
+    assert programs.find(digest) is None
+    programs.keep(digest, programs.compile(digest, spec_json(MIXED_SPEC)))
+    assert programs.find(digest) is not None
+
+
+def test_the_programs_unused_for_longest_are_forgotten() -> None:
+    programs = ProgramCache("preprocessing", 2)
+    for name in ("a", "b"):
+        programs.keep(name, MIXED)
+    programs.find("a")
+    programs.keep("c", MIXED)
+    assert [n for n in "abc" if programs.find(n)] == ["a", "c"]
+    assert len(programs) == 2
+
+
+@pytest.mark.parametrize(
+    ("spec", "code", "reason"),
+    [
+        (b"", Code.FAILED_PRECONDITION, Reason.REASON_SPEC_UNKNOWN),
+        (b"{}", Code.INVALID_ARGUMENT, Reason.REASON_MALFORMED_REQUEST),
+        (b" " * (MAX_SPEC_BYTES + 1), Code.INVALID_ARGUMENT, Reason.REASON_MALFORMED_REQUEST),
+    ],
+)
+def test_a_body_that_is_not_of_the_hash_is_refused(spec: bytes, code: Code, reason: int) -> None:
+    with pytest.raises(Fault) as caught:
+        ProgramCache("preprocessing", 2).compile("0" * 64, spec)
+    assert (caught.value.code, caught.value.reason) == (code, reason)
+
+
+@given(
+    spec=st.binary(min_size=1)
+    | st.sampled_from([b"[" * 100_000, b"[]", b"nan", b'{"steps":[1],"outputs":{}}', b"\xff"])
+)
+def test_no_body_crashes_the_compiler(spec: bytes) -> None:
+    import hashlib
+
+    with pytest.raises(Fault) as caught:
+        ProgramCache("preprocessing", 2).compile(hashlib.sha256(spec).hexdigest(), spec)
+    assert caught.value.code is Code.INVALID_ARGUMENT

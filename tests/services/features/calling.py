@@ -1,7 +1,5 @@
 """Calls of the features service, in the terms of its tests."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager

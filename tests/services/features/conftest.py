@@ -1,7 +1,5 @@
 """A small real Feast repository: two views, one with a time to live, on SQLite or on a real Redis."""
 
-from __future__ import annotations
-
 import gc
 import warnings
 from collections.abc import Callable, Iterator

@@ -4,8 +4,6 @@ Reads one JSON request a line: {"target", "feature_service" or "features", "enti
 one JSON line: statuses and values by feature name, or {"code", "details"}.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 from typing import Any

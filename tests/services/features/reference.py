@@ -1,7 +1,5 @@
 """The rules of freshness for one row at a time, in plain Python: what the service must say of rows together."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """Waiting for a store in a process that is held up itself."""
 
-from __future__ import annotations
-
 import asyncio
 import socket
 import threading

@@ -1,7 +1,5 @@
 """The memory of rows: bounded, newest kept, absent entities forgotten; current for a time and until something changes."""
 
-from __future__ import annotations
-
 import math
 
 from hypothesis import given

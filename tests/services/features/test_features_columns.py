@@ -1,7 +1,5 @@
 """Rows had as columns are the rows, judged, counted and packed as one by one; and never older ones."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 from typing import Any

@@ -1,7 +1,5 @@
 """`headrace features`: rows pushed, tables materialised, both compared."""
 
-from __future__ import annotations
-
 import json
 import sqlite3
 from datetime import timedelta

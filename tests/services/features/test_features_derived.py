@@ -1,7 +1,5 @@
 """On-demand features, from stored ones and from what the request brings; and what only Feast itself can read."""
 
-from __future__ import annotations
-
 import warnings
 from datetime import datetime, timedelta
 from pathlib import Path

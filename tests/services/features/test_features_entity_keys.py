@@ -1,7 +1,5 @@
 """Stored keys are byte for byte those of Feast's own encoder."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from hypothesis import given

@@ -1,7 +1,5 @@
 """What the service reads is what Feast's own `get_online_features` reads, cell by cell: values and event times."""
 
-from __future__ import annotations
-
 import random
 import time
 import warnings

@@ -1,7 +1,5 @@
 """Feast's own clients get right answers: Feast's generated stubs, in another process, against the service."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import sys

@@ -1,7 +1,5 @@
 """Ages counted for a batch at once are those of each row."""
 
-from __future__ import annotations
-
 from bisect import bisect_left
 from itertools import accumulate
 

@@ -1,17 +1,20 @@
-"""A store that dies, hangs and comes back: last-known values, then defaults, then the store's again."""
-
-from __future__ import annotations
+"""A store that dies, hangs and comes back, or whose file is deleted, cut off, overwritten or locked up: last-known values,
+then defaults, then the store's again. What is slow only once is over before the first caller comes."""
 
 import asyncio
+import shutil
 import signal
+import sqlite3
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, closing
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+import structlog
 from feast.protos.feast.serving import ServingService_pb2 as feast_pb
 from feast.protos.feast.types.Value_pb2 import Value
 from opentelemetry.sdk.trace import ReadableSpan
@@ -19,16 +22,26 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind
 
 from headrace.api.features.v1 import features_pb2 as pb
-from headrace.columns import Batch, Rows, encode
+from headrace.columns import Batch, DType, Rows, encode
 from headrace.hop.config import Telemetry as Settings
 from headrace.hop.process.telemetry import Telemetry
+from headrace.hop.testing import Harness, served
+from services.features.plan.assembly import assemble
+from services.features.plan.plan import Feature, JoinKey, ServicePlan, ViewPlan, ViewSelection
+from services.features.stores.online_store import KeyQuery, StoreError
+from services.features.warm_up import WarmUp, WarmUpLimits
+from services.features.wiring import SERVICE
+from tests.ports import free_port
 from tests.redis_server import RedisServer
-from tests.services.features.calling import Features, entity_column, get, serving
+from tests.services.features.calling import Features, entity_column, get, metrics_of, serving
 
 KNOWN: dict[str, Sequence[object]] = {"tail": ["p1", "p2"], "airport": [1, 3], "carrier": ["UA", "DL"]}
 UNSEEN: dict[str, Sequence[object]] = {"tail": ["p3"], "airport": [2], "carrier": ["UA"]}
 SAMPLED = (("traceparent", f"00-{1:032x}-{2:016x}-01"),)
 BREAKER = {"window_s": 2.0, "min_calls": 2, "open_s": 0.05, "max_open_s": 0.2, "probes": 1}
+KEYS: dict[str, Sequence[object]] = {"tail": ["p1"], "airport": [1], "carrier": ["UA"]}
+COLD_REPLIES = 5
+COLD_S = 0.3
 
 
 async def eventually(ask: Callable[[], Awaitable[Features]], sources: list[str]) -> Features:
@@ -157,3 +170,201 @@ async def test_it_starts_while_the_store_is_down(redis: RedisServer, redis_repo:
         assert (await get(harness, KNOWN)).sources("planes") == ["DEFAULT", "DEFAULT"]
         redis.start()
         await eventually(lambda: get(harness, KNOWN), ["PRESENT", "PRESENT"])
+
+
+def delete(path: Path) -> None:
+    path.unlink()
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def cut_off(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.truncate(5000)
+
+
+def overwrite(path: Path) -> None:
+    path.write_bytes(b"\xa5" * path.stat().st_size)
+
+
+def replace_by_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def of_other_types(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as online:
+        online.execute("UPDATE small_planes SET event_ts = 'soon'")
+        online.execute("UPDATE small_airports SET event_ts = NULL")
+        online.commit()
+
+
+@pytest.mark.parametrize("fault", [delete, empty, cut_off, overwrite, replace_by_folder, of_other_types])
+async def test_a_lost_file_leaves_last_known_values_then_defaults_and_recovers(
+    own_sqlite_repo: Path, now: datetime, fault: Callable[[Path], None]
+) -> None:
+    path, copy = own_sqlite_repo / "online_store.db", own_sqlite_repo / "copy.db"
+    shutil.copy(path, copy)
+    async with serving(own_sqlite_repo, breaker=BREAKER) as harness:
+        before = await get(harness, KNOWN)
+        assert before.sources("planes") == ["PRESENT", "PRESENT"]
+        fault(path)
+        await eventually(lambda: get(harness, KNOWN), ["STALE", "STALE"])
+        # Longer than a connection is trusted without a look at the file, and than the breaker is open.
+        await all_the_while(harness, before.values["seats"])
+        if path.is_dir():
+            path.rmdir()
+        copy.replace(path)
+        await eventually(lambda: get(harness, KNOWN), ["PRESENT", "PRESENT"])
+        assert (await get(harness, UNSEEN)).values["seats"] == [103]
+
+
+async def all_the_while(harness: Harness, seats: list[object], for_s: float = 1.5) -> None:
+    """What is known and what is not, while the store is lost: answers, never a failed call."""
+    until = time.monotonic() + for_s
+    while time.monotonic() < until:
+        stale = await get(harness, KNOWN)
+        assert stale.sources("planes") == ["STALE", "STALE"]
+        assert stale.values["seats"] == seats
+        nothing = await get(harness, UNSEEN)
+        assert nothing.sources("planes") == ["DEFAULT"]
+        assert nothing.values["seats"] == [None]
+        await asyncio.sleep(0.02)
+
+
+@asynccontextmanager
+async def cold(target: int) -> AsyncIterator[int]:
+    """A way to the server at `target`, whose first replies take their time: the port where it begins."""
+    left = [COLD_REPLIES]
+    writers: list[asyncio.StreamWriter] = []
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, back: bool) -> None:
+        while data := await reader.read(1 << 16):
+            if back and left[0]:
+                left[0] -= 1
+                await asyncio.sleep(COLD_S)
+            writer.write(data)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there_reader, there = await asyncio.open_connection("127.0.0.1", target)
+        writers.extend((writer, there))
+        await asyncio.gather(pump(reader, there, False), pump(there_reader, writer, True))
+
+    port = free_port()
+    server = await asyncio.start_server(serve, "127.0.0.1", port)
+    try:
+        yield port
+    finally:
+        server.close()
+        for writer in writers:
+            writer.transport.abort()
+
+
+async def test_no_caller_meets_a_cold_store(redis: RedisServer, redis_repo: Path, now: datetime) -> None:
+    configuration = redis_repo / "feature_store.yaml"
+    async with cold(redis.port) as port:
+        configuration.write_text(configuration.read_text().replace(str(redis.port), str(port)))
+        async with serving(redis_repo, store_timeout_s=0.2, warm_up_s=20.0) as harness:
+            found = await get(harness, KEYS)
+            text = metrics_of(harness)
+    assert found.sources("planes") == ["PRESENT"]
+    # What was read ahead is nobody's traffic.
+    assert "headrace_features_store_errors_total{" not in text
+    assert 'headrace_features_rows_total{source="present",view="planes"} 1.0' in text
+    assert 'source="not_found"' not in text
+
+
+async def test_a_store_that_says_nothing_does_not_hold_up_the_start(
+    redis: RedisServer, redis_repo: Path, now: datetime
+) -> None:
+    redis.signal(signal.SIGSTOP)
+    began = time.monotonic()
+    try:
+        async with served(SERVICE, {"repo": redis_repo, "warm_up_s": 0.2}) as harness:
+            assert time.monotonic() - began < 60
+            assert (await get(harness, KEYS)).sources("planes") == ["DEFAULT"]
+    finally:
+        redis.signal(signal.SIGCONT)
+
+
+class Slow:
+    """A store and Feast's own way, on a clock of their own: each read takes the next of `takes`, or fails."""
+
+    def __init__(self, takes: Sequence[float | None]) -> None:
+        self.now = 100.0
+        self.takes = list(takes)
+        self.asked: list[tuple[str, int]] = []
+
+    def clock(self) -> float:
+        return self.now
+
+    def _take(self, timeout_s: float) -> None:
+        takes = self.takes.pop(0) if self.takes else 0.001
+        if takes is None or takes > timeout_s:
+            self.now += timeout_s if takes else 0.0
+            raise StoreError("nothing")
+        self.now += takes
+
+    async def read(self, asks: Any, *rest: Any) -> Any:
+        if isinstance(asks, ServicePlan):
+            given, rows, timeout_s = rest
+            assert [len(values) for values in given.values()] == [rows] * len(asks.fallback_inputs)
+            self.asked.append((f"stock {asks.name}", rows))
+        else:
+            (timeout_s,) = rest
+            self.asked.append(("+".join(ask.view.name for ask in asks), len(_distinct(asks))))
+        self._take(timeout_s)
+        return []
+
+    def epoch(self) -> int:
+        return -1
+
+    def watch(self, changed: Callable[[bytes], None]) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+def _distinct(asks: Sequence[KeyQuery]) -> set[bytes]:
+    [keys] = {id(ask.keys): set(ask.keys) for ask in asks}.values()
+    return keys
+
+
+KEY = JoinKey("k", DType.INT64, "k")
+
+
+VIEWS: Mapping[str, ViewPlan] = {
+    name: ViewPlan(name, name, (KEY,), (Feature(f"f{name}", "double_val"),), 0.0) for name in "ab"
+}
+
+
+PLAN = assemble("both", [ViewSelection("a", ("fa",)), ViewSelection("b", ("fb",))], VIEWS, {})
+
+
+STOCK = ServicePlan("odd", (VIEWS["a"],), (), (1,), (), "r", "odd", (Feature("k", "int64_val"),))
+
+
+ALL = [("a+b", 1), ("a+b", 16), ("a+b", 300), ("stock odd", 1), ("stock odd", 16), ("stock odd", 300)]
+
+
+@pytest.mark.parametrize(
+    ("takes", "warm", "asked", "waited_s"),
+    [
+        ([], True, ALL, 0.006),
+        ([0.5, 0.2, 0.01], True, ALL[:1] * 2 + ALL, 0.715),
+        # Down: each is tried once.
+        ([None] * 6, False, ALL, 0.0),
+        # Never good: given up in time.
+        ([0.4] * 9, False, ALL[:1] * 3, 1.0),
+        ([9.0], False, ALL[:1], 1.0),
+    ],
+)
+async def test_it_reads_until_that_is_quick_and_gives_up_in_time(
+    takes: list[float | None], warm: bool, asked: list[tuple[str, int]], waited_s: float
+) -> None:
+    slow = Slow(takes)
+    warmer = WarmUp(slow, slow, slow.clock, structlog.get_logger())
+    assert await warmer.warm([PLAN, STOCK], WarmUpLimits(good_s=0.1, limit_s=1.0)) == warm
+    assert slow.asked == asked
+    assert slow.now - 100.0 == pytest.approx(waited_s)

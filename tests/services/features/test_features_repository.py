@@ -1,7 +1,5 @@
 """Plain repositories are read without Feast, and what is read is what Feast itself would read."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor

@@ -1,21 +1,43 @@
-"""The features service through a real socket, on a real SQLite online store."""
+"""The features service through a real socket, on a real SQLite online store; feature services that are registered while it
+runs; a caller's own limit on ages; rows in memory are served without asking only while the store would say the same."""
 
-from __future__ import annotations
-
+import asyncio
+import re
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pytest
+from feast import FeatureService, FeatureStore
+from hypothesis import given
+from hypothesis import strategies as st
 
+from headrace.api.features.v1 import features_pb2 as pb
 from headrace.columns import Column
+from headrace.hop.config import ConfigError
 from headrace.hop.errors import Code, Fault
+from headrace.hop.testing import Harness
 from services.features import wiring
-from tests.services.features.calling import ask_columns, get, metrics_of, serving
+from services.features.freshness.freshness import FoundRows, FreshnessRule, Source, assess
+from services.features.plan.entity_keys import EntityKeys
+from services.features.plan.plan import Feature, ViewPlan
+from tests.redis_server import RedisServer
+from tests.services.features.calling import ask_columns, entity_column, get, metrics_of, serving
+from tests.services.features.conftest import planes
+from tests.services.waiting import until
 
 ONE: dict[str, Sequence[object]] = {"tail": ["p1"], "airport": [1], "carrier": ["UA"]}
+# Of 60, 240 and 660 seconds.
+COLUMNS = [
+    entity_column("tail", ["p1", "p4", "p11", "p5"]),
+    entity_column("airport", [1] * 4),
+    entity_column("carrier", ["UA"] * 4),
+]
+RULES = [pb.ViewRule(view="planes", max_age_us=100_000_000, stale_us=500_000_000)]
+KEYS: dict[str, Sequence[object]] = {"tail": ["p1"], "airport": [1], "carrier": ["UA"]}
 
 
 async def test_values_are_typed_and_in_the_order_of_the_rows(sqlite_repo: Path, now: datetime) -> None:
@@ -125,3 +147,178 @@ async def test_hosted_in_the_same_process_it_answers_the_same(sqlite_repo: Path,
             replies.append(await get(harness, keys))
     assert replies[0].values == replies[1].values
     assert replies[0].revision == replies[1].revision
+
+
+async def test_a_new_feature_service_is_found(own_sqlite_repo: Path, now: datetime) -> None:
+    async with serving(own_sqlite_repo, refresh_s=0.05) as harness:
+        with pytest.raises(Fault) as unknown:
+            await get(harness, {"tail": ["p1"]}, "later")
+        assert unknown.value.code == Code.NOT_FOUND
+        store = FeatureStore(repo_path=str(own_sqlite_repo))
+        seats = store.get_feature_view("planes")[["seats"]]
+        await asyncio.to_thread(store.apply, [FeatureService(name="later", features=[seats])])
+
+        async def known() -> bool:
+            with suppress(Fault):
+                await get(harness, {"tail": ["p1"]}, "later")
+                return True
+            return False
+
+        await until(known)
+        found = await get(harness, {"tail": ["p1"]}, "later")
+        assert list(found.values) == ["seats", "@age_us/planes", "@source/planes"]
+        (own_sqlite_repo / "registry.db").write_bytes(b"\x00 not a registry")
+        await asyncio.sleep(0.2)
+        assert (await get(harness, {"tail": ["p1"]}, "later")).values["seats"] == [101]
+
+
+async def test_a_folder_without_a_repository_is_a_wrong_setting(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="prepared Feast repository"):
+        async with serving(tmp_path / "nothing"):
+            pass
+
+
+async def test_values_are_stale_for_a_time_and_then_none(sqlite_repo: Path, now: datetime) -> None:
+    async with serving(sqlite_repo) as harness:
+        found = await ask_columns(harness, COLUMNS, rules=RULES)
+    assert found.sources("planes") == ["PRESENT", "STALE", "OUTSIDE_MAX_AGE", "OUTSIDE_MAX_AGE"]
+    assert found.values["seats"] == [101, 104, None, None]
+    assert found.ages_s("planes")[:3] == [60.0, 240.0, 660.0]
+    assert found.sources("airports") == ["PRESENT"] * 4
+
+
+async def test_an_outage_makes_no_value_younger(redis: RedisServer, redis_repo: Path, now: datetime) -> None:
+    async with serving(redis_repo) as harness:
+        await ask_columns(harness, COLUMNS)
+        redis.kill()
+        found = await ask_columns(harness, COLUMNS, rules=RULES)
+    assert found.sources("planes") == ["STALE", "STALE", "DEFAULT", "DEFAULT"]
+    assert found.values["seats"] == [101, 104, None, None]
+
+
+@pytest.mark.parametrize("rules", [[pb.ViewRule(view="nothing")], [*RULES, *RULES]])
+async def test_a_rule_for_nothing_or_a_second_one_is_refused(
+    sqlite_repo: Path, now: datetime, rules: list[pb.ViewRule]
+) -> None:
+    async with serving(sqlite_repo) as harness:
+        with pytest.raises(Fault) as refused:
+            await ask_columns(harness, COLUMNS, rules=rules)
+    assert refused.value.code == Code.INVALID_ARGUMENT
+
+
+async def test_times_in_the_future_are_of_no_age_and_told(
+    sqlite_repo: Path, now: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    behind = now - timedelta(minutes=3)
+    monkeypatch.setattr("services.features.wiring.WALL", behind.timestamp)
+    async with serving(sqlite_repo) as harness:
+        found = await ask_columns(harness, COLUMNS)
+        text = metrics_of(harness)
+    assert found.sources("planes") == ["PRESENT"] * 4
+    assert found.ages_s("planes")[:2] == [0.0, 60.0]
+    assert 'headrace_features_ahead_seconds{view="planes"} 120.0' in text
+
+
+AGES = st.lists(st.none() | st.floats(-100, 1000), max_size=8)
+
+
+LIMITS = st.sampled_from([0.0, 1.0, 50.0, 500.0])
+
+
+@given(AGES, LIMITS, LIMITS, LIMITS, st.booleans())
+def test_rows_together_are_assessed_as_each_alone(
+    ages: list[float | None], ttl: float, max_age: float, stale: float, asked: bool
+) -> None:
+    """Rows together are judged as each of them alone would be, and by the words of the contract."""
+    view = ViewPlan("v", "v", (), (Feature("f", "double_val"),), ttl)
+    now = 1e6
+    rows = [None if age is None else (now - age, (b"x",)) for age in ages]
+    rule = FreshnessRule(max_age, stale)
+    [together] = assess([FoundRows(view, EntityKeys([b""] * len(rows), None), rows, asked, rule)], now)
+    for i, (age, row) in enumerate(zip(ages, rows, strict=True)):
+        [alone] = assess([FoundRows(view, EntityKeys([b""], None), [row], asked, rule)], now)
+        source = together.sources[i]
+        assert (source, together.ages_us[i], together.values()[i]) == (
+            alone.sources[0], alone.ages_us[0], alone.values()[0],
+        )  # fmt: skip
+        if age is None:
+            assert source == (Source.NOT_FOUND if asked else Source.DEFAULT)
+            continue
+        assert row is not None
+        age = now - row[0]
+        usable = (not ttl or age <= ttl) and (not max_age or age <= max_age + stale)
+        if not usable:
+            assert source == (Source.OUTSIDE_MAX_AGE if asked else Source.DEFAULT)
+        else:
+            good = asked and (not max_age or age <= max_age)
+            assert source == (Source.PRESENT if good else Source.STALE)
+        assert (together.values()[i] == (b"x",)) == usable
+
+
+def looked_up(harness: Harness) -> dict[str, float]:
+    """EntityKeys so far, by where their rows came from."""
+    found = re.findall(r'headrace_features_keys_total\{from="(\w+)"\} (\S+)', metrics_of(harness))
+    return {origin: float(count) for origin, count in found}
+
+
+def write(repo: Path, seats: int, later: timedelta) -> None:
+    """Pushes p1 with another number of seats, as any writer would."""
+    frame = planes().iloc[[1]].assign(seats=seats)
+    frame["event_timestamp"] += later
+    FeatureStore(repo_path=str(repo)).write_to_online_store("planes", frame)
+
+
+@pytest.mark.parametrize("kind", ["own_sqlite_repo", "redis_repo"])
+async def test_a_write_is_seen_at_once_and_only_by_those_it_concerns(
+    request: pytest.FixtureRequest, now: datetime, kind: str
+) -> None:
+    repo: Path = request.getfixturevalue(kind)
+    async with serving(repo, cache_s=1000) as harness:
+        for _ in range(3):
+            assert (await get(harness, KEYS)).values["seats"] == [101]
+        assert looked_up(harness) == {"store": 2, "memory": 4, "flight": 0}
+        for change in range(5):
+            await asyncio.to_thread(write, repo, 500 + change, timedelta(seconds=change + 1))
+            # Redis tells a moment later, on another connection than the writer's.
+            await asyncio.sleep(0.05 if kind == "redis_repo" else 0)
+            assert (await get(harness, KEYS)).values["seats"] == [500 + change]
+        if kind == "redis_repo":
+            assert looked_up(harness) == {"store": 2 + 5, "memory": 4 + 5, "flight": 0}
+
+
+async def test_what_is_current_is_still_held_to_its_time_to_live(
+    own_sqlite_repo: Path, monkeypatch: pytest.MonkeyPatch, now: datetime
+) -> None:
+    moment = [now]
+    monkeypatch.setattr("services.features.wiring.WALL", lambda: moment[0].timestamp())
+    async with serving(own_sqlite_repo, cache_s=1000) as harness:
+        assert (await get(harness, KEYS)).sources("planes") == ["PRESENT"]
+        moment[0] += timedelta(hours=6)
+        assert (await get(harness, KEYS)).sources("planes") == ["OUTSIDE_MAX_AGE"]
+        assert looked_up(harness)["memory"] == 2
+
+
+async def test_a_store_that_does_not_tell_is_asked_each_time_unless_allowed(
+    redis: RedisServer, redis_repo: Path, now: datetime
+) -> None:
+    # An option that only redis-py knows, which leaves reading to it.
+    configuration = redis_repo / "feature_store.yaml"
+    configuration.write_text(
+        configuration.read_text().replace(f":{redis.port}", f":{redis.port},single_connection_client=false")
+    )
+    for blind_s, asked in ((0, 4), (1000, 2)):
+        async with serving(redis_repo, blind_cache_s=blind_s) as harness:
+            for _ in range(2):
+                assert (await get(harness, KEYS)).values["seats"] == [101]
+            assert looked_up(harness)["store"] == asked
+
+
+async def test_calls_at_once_for_one_entity_read_it_once(redis_repo: Path, now: datetime) -> None:
+    async with serving(redis_repo, cache_s=0) as harness:
+        await get(harness, KEYS)
+        before = looked_up(harness)["store"]
+        replies = await asyncio.gather(*[get(harness, KEYS) for _ in range(30)])
+        assert [r.values["seats"] for r in replies] == [[101]] * 30
+        after = looked_up(harness)
+    assert after["store"] - before + after["flight"] == 60
+    assert after["flight"] > 0

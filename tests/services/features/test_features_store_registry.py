@@ -1,7 +1,5 @@
 """A new online store needs its module and its entry in the registry, and nothing else."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path

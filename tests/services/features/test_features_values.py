@@ -1,7 +1,5 @@
 """The bytes of columns are those of the values as protobuf reads them, whatever form they are stored in."""
 
-from __future__ import annotations
-
 import math
 from itertools import pairwise
 from typing import Any

@@ -1,7 +1,5 @@
 """One door for all tests of this folder that need a real one."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys
@@ -60,10 +58,8 @@ async def releases_door(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterat
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
     """A real Redis for the tests of one file."""
-    made = Valkey(tmp_path_factory.mktemp("redis"))
-    made.start()
-    yield made
-    made.kill()
+    with Valkey(tmp_path_factory.mktemp("redis")) as made:
+        yield made
 
 
 @pytest.fixture

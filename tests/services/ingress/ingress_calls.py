@@ -1,7 +1,5 @@
 """How the tests call the door: by grpcio over plaintext, and by curl."""
 
-from __future__ import annotations
-
 import asyncio
 import gzip
 import json

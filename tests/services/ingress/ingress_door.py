@@ -25,10 +25,11 @@ from headrace.columns import Batch, Column, RowError, Timing, decode, encode
 from headrace.hop import testing
 from headrace.hop.call import Call
 from headrace.hop.config import ServiceSettings
-from headrace.hop.definition import Definition, Runtime, Service
+from headrace.hop.definition import Definition, Service
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.oip import open_inference_pb2 as oip
 from tests.children import ends_with_tests
+from tests.definitions import definition_of
 from tests.ports import free_ports
 from tests.services.ingress.ingress_keys import PEPPER, Keys, write_tenants
 
@@ -189,11 +190,7 @@ class FakeRouter:
 
 
 def definition(router: FakeRouter) -> Definition[ServiceSettings]:
-    @asynccontextmanager
-    async def build(_: ServiceSettings, __: Runtime) -> AsyncIterator[Sequence[Service]]:
-        yield [Service(pb.DESCRIPTOR.services_by_name["RouterService"], router)]
-
-    return Definition("router", ServiceSettings, build)
+    return definition_of("router", Service(pb.DESCRIPTOR.services_by_name["RouterService"], router))
 
 
 @dataclass

@@ -1,7 +1,5 @@
 """The tenants of the tests' door, and their keys."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A real door with a store of releases, for operators: one release of `double`, an audit, a webhook."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

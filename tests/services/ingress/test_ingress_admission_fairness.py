@@ -1,7 +1,5 @@
 """What one tenant sends does not change how much the others may send: the limit follows the majority of the tenants."""
 
-from __future__ import annotations
-
 import heapq
 import math
 import random

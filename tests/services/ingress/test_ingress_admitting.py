@@ -1,7 +1,5 @@
 """Who may enter when there is more to do than can be done; how the limit follows what can be done."""
 
-from __future__ import annotations
-
 import heapq
 import math
 import random

@@ -1,7 +1,5 @@
 """Whose fault each failure is: what counts against availability, and what latency is measured by."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any, cast
 

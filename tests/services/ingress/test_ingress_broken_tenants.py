@@ -1,7 +1,5 @@
 """A tenants document that is broken when the door starts: the last good one is in force, until it is mended."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

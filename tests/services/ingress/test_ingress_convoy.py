@@ -1,7 +1,5 @@
 """Who joins in one turn of the loop leaves together, behind all that was ready in it."""
 
-from __future__ import annotations
-
 import asyncio
 
 from services.ingress.protocols.grpc.unary import Convoy

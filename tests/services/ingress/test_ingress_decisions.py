@@ -1,25 +1,39 @@
-"""A request is told of its own rows which arm answered them and why, whoever's rows shared the router's message."""
+"""What goes with rows to the router, and comes back: attributes for the rules of releases, from the headers that the settings
+name; marks of regulated tenants; and of its own rows alone, which arm answered them and why."""
 
-from __future__ import annotations
-
+import time
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from headrace.api.features.v1 import features_pb2
 from headrace.api.inference.v1 import inference_pb2
+from headrace.api.inference.v1 import inference_pb2 as pb
 from headrace.api.router.v1 import router_pb2
 from headrace.client.arrays import columns_result
 from headrace.client.messages import predict_result
-from headrace.columns import Batch, Column, Rows
-from headrace.columns.batch_codec import BatchCall, BatchReply
+from headrace.columns import Batch, Column, Rows, concat, decode, encode
+from headrace.columns.batch_codec import BatchCall, BatchReply, ColumnCodec
 from headrace.hop.client.dial import Client
-from headrace.pipeline import parse
+from headrace.hop.config import ClientSettings, ConfigError, load
+from headrace.hop.errors import Fault
+from headrace.pipeline import REGULATED, Decision, ModelUse, parse
+from headrace.state.tenants import TenantsFile
+from services.ingress.admission.extraction_guard import ExtractionGuard
+from services.ingress.attributes import Attributes
 from services.ingress.clients import HopRouter
-from services.ingress.documents.catalog import Entry
-from services.ingress.inference import InferenceResult
+from services.ingress.config import IngressSettings
+from services.ingress.documents.catalog import Credential, Directory, Entry
+from services.ingress.inference import InferenceResult, InferenceRunner
 from services.ingress.oip.response import Responses
 from services.ingress.ports import Routed
 from services.ingress.predict.response import write_columns, write_models, write_rows
+from services.ingress.request_context import begin
 from tests.services.ingress.ingress_door import PIPELINE
 
 ENTRY = Entry.of(parse(PIPELINE, "double.yaml"))
@@ -35,6 +49,14 @@ DECISIONS = [
         models=[router_pb2.ModelUse(stage="m", model="doubler", version="2", sha256="ff")],
     ),
 ]
+# As many messages of the router, the last without a decision.
+MESSAGES: list[list[Decision]] = [
+    [Decision(3, "abc", "default", [ModelUse("m", "doubler", "1", "ff")])],
+    [Decision(3, "abc", "default", [ModelUse("m", "doubler", "2", "ee")])],
+    [Decision(4, "def", "default", [])],
+    [],
+]
+DOCUMENT = {"tenants": {"bank": {"regulated": True}, "shop": {"regulated": False}, "other": {}}}
 
 
 class SharedMessage:
@@ -148,3 +170,187 @@ async def test_columns_have_an_index_of_decisions_only_if_there_are_several() ->
         assert ("@decision" in result.columns) == (expected is not None)
         if expected:
             assert result.columns["@decision"].tolist() == expected
+
+
+def drawn_answer(
+    message: int, rows: int, fallbacks: list[tuple[str, int]], source: int, seed: int
+) -> InferenceResult:
+    random = np.random.default_rng(seed)
+    columns = [
+        Column.of("y", random.random((rows, 2), np.float32)),
+        Column.of("big", random.random(rows) > 0.5),
+        Column.of_text("said", [f"{seed}-{i}" for i in range(rows)]),
+        Column.of("@source/weather", np.full(rows, source, np.uint8)),
+    ]
+    batch = Batch.of(Rows.one_request(rows, f"r{seed}", "demo", 1.0), columns)
+    return InferenceResult(ENTRY, batch, fallbacks, MESSAGES[message], 0.0, 0.0)
+
+
+answers = st.tuples(
+    st.integers(0, len(MESSAGES) - 1),
+    st.integers(1, 3),
+    st.sampled_from([[], [("store_down", 0)], [("store_down", 0), ("late", 1)]]),
+    st.sampled_from([features_pb2.SOURCE_PRESENT, features_pb2.SOURCE_STALE, features_pb2.SOURCE_NOT_FOUND]),
+    st.sampled_from([["y", "big", "said"], ["big"], ["said", "y"]]),
+)
+
+
+@given(st.lists(answers, max_size=12))
+def test_a_kept_head_is_the_one_that_would_be_written(
+    several: list[tuple[int, int, list[tuple[str, int]], int, list[str]]],
+) -> None:
+    keeping = Responses()
+    for i, (message, rows, fallbacks, source, names) in enumerate(several):
+        given_answer = drawn_answer(message, rows, fallbacks, source, i)
+        kept = keeping.write(given_answer, names, f"id-{i}")
+        assert kept == Responses().write(given_answer, names, f"id-{i}")
+        assert [len(o.shape) for o in kept.outputs] == [2] * len(names)
+
+
+def test_backends_and_cold_starts_are_told() -> None:
+    models = [
+        ModelUse("m", "a", "1", "ff", "remote:edge"),
+        ModelUse("n", "b", "2", "ee", "onnxruntime", True, True),
+    ]
+    given_answer = replace(drawn_answer(0, 1, [], 1, 1), decisions=[Decision(3, "abc", "default", models)])
+    parameters = Responses().write(given_answer, ["y"], "a").parameters
+    assert parameters["backends"].string_param == "remote:edge,onnxruntime"
+    assert parameters["cold_start"].bool_param
+    assert "cold_start" not in Responses().write(drawn_answer(0, 1, [], 1, 1), ["y"], "a").parameters
+
+
+def test_an_output_that_is_missing_is_noticed_behind_one_that_was_whole() -> None:
+    responses, whole = Responses(), drawn_answer(0, 1, [], 1, 1)
+    responses.write(whole, ["y", "big"], "a")
+    columns = {n: c for n, c in whole.batch.columns.items() if n != "big"}
+    lacking = InferenceResult(ENTRY, Batch(whole.batch.rows, columns), (), whole.decisions, 0.0, 0.0)
+    with pytest.raises(Fault, match="gave no output big"):
+        responses.write(lacking, ["y", "big"], "b")
+
+
+def with_ages(ages: list[int]) -> InferenceResult:
+    given_answer = drawn_answer(0, len(ages), [], 1, 1)
+    column = Column.of("@cached_us", np.array(ages, np.int64))
+    return replace(given_answer, batch=given_answer.batch.with_columns([column]))
+
+
+def test_kept_answers_are_told_with_their_ages() -> None:
+    responses = Responses()
+    parameters = responses.write(with_ages([-1, 5_000, 9_999_999]), ["y"], "a").parameters
+    assert parameters["cached_rows"].int64_param == 2
+    assert parameters["cached_age_ms"].int64_param == 9_999
+    for ages in ([-1], [-1, -1, -1]):
+        assert "cached_rows" not in responses.write(with_ages(ages), ["y"], "a").parameters
+    reply = pb.PredictResponse()
+    write_rows(with_ages([-1, 5_000, 0]), reply)
+    ages_ms = [p.cached_age_ms if p.HasField("cached_age_ms") else None for p in reply.predictions]
+    assert ages_ms == [None, 5, 0]
+
+
+class Recorder:
+    """A router that answers with what it got."""
+
+    got: Batch
+
+    async def infer(self, pipeline: str, version: int, batch: Batch) -> Routed:
+        self.got = batch
+        return Routed(batch, (), ())
+
+
+class NoGuard:
+    def check(self, *_: object) -> None:
+        """Lets all pass."""
+
+
+def routed_batch(count: int) -> Batch:
+    rows = Rows.one_request(count, "r", "t", time.monotonic() + 60)
+    return Batch.of(
+        rows, [Column.of("x", np.zeros((count, 2), np.float32)), Column.of("n", np.zeros(count, np.int32))]
+    )
+
+
+async def sent(attributes: Attributes | None, headers: dict[bytes, bytes], count: int = 3) -> Batch:
+    router = Recorder()
+    guard = cast("ExtractionGuard", NoGuard())
+    runner = InferenceRunner(router, 100, 0.001, guard, time.monotonic, attributes)
+    context = begin("ModelInfer", headers, time.monotonic(), 0.0)
+    await runner.infer(context, ENTRY, routed_batch(count), 0, whole=False)
+    return router.got
+
+
+async def test_each_row_has_the_values_of_its_requests_headers() -> None:
+    attributes = Attributes({"beta": "x-beta", "region": "x-region"})
+    got = await sent(attributes, {b"x-beta": b"yes", b"x-other": b"no"})
+    assert got.columns["@attribute/beta"].text() == ["yes"] * 3
+    assert got.columns["@attribute/region"].text() == [None] * 3
+    assert {n for n in got.columns if n.startswith("@")} == {"@attribute/beta", "@attribute/region"}
+    # Requests with and without a header share messages.
+    other = await sent(attributes, {b"x-region": b"eu"}, 1)
+    both = decode(encode(concat([got, other]))).columns
+    assert both["@attribute/beta"].text() == ["yes"] * 3 + [None]
+    assert both["@attribute/region"].text() == [None] * 3 + ["eu"]
+
+
+async def test_without_settings_there_are_none_and_what_is_long_is_absent() -> None:
+    assert not any(n.startswith("@") for n in (await sent(None, {b"x-beta": b"yes"})).columns)
+    attributes = Attributes({"beta": "x-beta"})
+    for size, there in ((256, True), (257, False)):
+        got = await sent(attributes, {b"x-beta": b"a" * size})
+        assert got.columns["@attribute/beta"].is_valid().tolist() == [there] * 3
+
+
+def settings(tmp_path: Path, attributes: Any) -> IngressSettings:
+    return IngressSettings(
+        run_dir=tmp_path,
+        pipelines=tmp_path,
+        tenants=tmp_path,
+        pepper=tmp_path,
+        router=ClientSettings(target="unix:/none"),
+        attributes=attributes,
+    )
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"a b": "x-beta"}, {"": "x"}, {"a": "X-Beta"}, {"a": "authorization"}, {"a": "x-api-key"}, {"a": ""}],
+)
+def test_wrong_settings_are_refused(tmp_path: Path, wrong: dict[str, str]) -> None:
+    assert settings(tmp_path, {"beta": "x-beta"}).attributes == {"beta": "x-beta"}
+    with pytest.raises(ValueError, match="`attributes`: "):
+        settings(tmp_path, wrong)
+
+
+def test_there_are_few(tmp_path: Path) -> None:
+    file = tmp_path / "ingress.yaml"
+    file.write_text("attributes: {" + ", ".join(f"a{i}: x-{i}" for i in range(9)) + "}\n")
+    with pytest.raises(ConfigError, match="line 1, attributes: Dictionary should have at most 8 items"):
+        load(IngressSettings, file, {})
+
+
+async def rows_of(tenant: str) -> Batch:
+    """What reaches the router of a request of this tenant."""
+    router = Recorder()
+    guard = cast("ExtractionGuard", NoGuard())
+    runner = InferenceRunner(router, 100, 0.001, guard, time.monotonic)
+    context = begin("ModelInfer", {}, time.monotonic(), 0.0)
+    directory = Directory.of(TenantsFile.model_validate(DOCUMENT))
+    context.credential = Credential(directory.tenants[tenant], "k", frozenset({"predict"}))
+    await runner.infer(context, ENTRY, routed_batch(3), 0, whole=False)
+    return router.got
+
+
+@pytest.mark.parametrize(("tenant", "marked"), [("bank", True), ("shop", False), ("other", False)])
+async def test_the_rows_of_a_regulated_tenant_are_marked(tenant: str, marked: bool) -> None:
+    got = await rows_of(tenant)
+    assert (REGULATED in got.columns) is marked
+    if marked:
+        assert got.columns[REGULATED].array.tolist() == [True] * 3
+
+
+async def test_regulated_rows_share_no_message_with_others() -> None:
+    """So that a router decides for a whole message whether it must be on the disk first."""
+    codec: ColumnCodec[str, Any, Any] = ColumnCodec(lambda _: None)
+    bank, shop, other = [
+        codec.describe(BatchCall("double", await rows_of(tenant)))[0] for tenant in ("bank", "shop", "other")
+    ]
+    assert bank != shop == other

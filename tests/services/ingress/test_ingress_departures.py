@@ -1,7 +1,5 @@
 """Callers that go away before their answer: what waits for them ends at once, in every protocol, and nothing is left."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import os

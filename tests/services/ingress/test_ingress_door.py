@@ -1,7 +1,5 @@
 """The door as clients see it: a real Envoy with the ingress inside, every protocol."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What the Python inside Envoy gets to know from the process that becomes Envoy."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 

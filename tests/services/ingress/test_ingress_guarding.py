@@ -1,7 +1,5 @@
 """The extraction guard: different rows are counted, the same ones are not; over processes, restarts and full disks."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Calls with an idempotency key: what runs, what is replayed, what is refused."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections import Counter

@@ -1,7 +1,5 @@
 """The right to a call is proven before its body is read; bodies are read, inflated and parsed within bounds."""
 
-from __future__ import annotations
-
 import asyncio
 import gzip
 import http.client as http_client

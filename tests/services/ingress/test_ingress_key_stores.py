@@ -1,7 +1,5 @@
 """The stores of idempotency keys: one contract, and each of them passes it."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import signal
@@ -50,10 +48,8 @@ class Kind:
 
 @pytest.fixture
 def redis(tmp_path: Path) -> Iterator[Valkey]:
-    made = Valkey(tmp_path)
-    made.start()
-    yield made
-    made.kill()
+    with Valkey(tmp_path) as made:
+        yield made
 
 
 @pytest.fixture(params=["memory", "sqlite", "redis"])

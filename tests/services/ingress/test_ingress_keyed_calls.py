@@ -1,7 +1,5 @@
 """The header `idempotency-key` at a real door, in every protocol of unary calls."""
 
-from __future__ import annotations
-
 import json
 import uuid
 from collections.abc import Callable
@@ -16,7 +14,7 @@ from tests.services.ingress.ingress_calls import OIP, PREDICT, bearer, frame, ht
 from tests.services.ingress.ingress_door import FakeRouter, Folder, infer_request
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
-Answer = tuple[bytes, dict[str, str]]
+CallAnswer = tuple[bytes, dict[str, str]]
 """What came back, without what differs between any two requests, and the headers and trailers."""
 
 
@@ -32,7 +30,7 @@ def predict_message(n: int = 3) -> pb.PredictRequest:
 
 async def by_grpc(
     door: Folder, path: str, request: Any, reply: Any, headers: dict[str, str], key: str = ""
-) -> Answer:
+) -> CallAnswer:
     async with grpc.aio.insecure_channel(door.grpc) as channel:
         metadata = (bearer(door, key or None), *headers.items())
         call = unary(channel, path, reply)(request, timeout=20, metadata=metadata)
@@ -44,37 +42,37 @@ async def by_grpc(
     return body, {k: v for k, v in said if isinstance(v, str)}
 
 
-async def predict(door: Folder, headers: dict[str, str], n: int = 3, key: str = "") -> Answer:
+async def predict(door: Folder, headers: dict[str, str], n: int = 3, key: str = "") -> CallAnswer:
     return await by_grpc(door, PREDICT, predict_message(n), pb.PredictResponse, headers, key)
 
 
-async def model_infer(door: Folder, headers: dict[str, str], n: int = 3) -> Answer:
+async def model_infer(door: Folder, headers: dict[str, str], n: int = 3) -> CallAnswer:
     return await by_grpc(
         door, OIP + "ModelInfer", infer_request([[1, 2]], [n]), oip.ModelInferResponse, headers
     )
 
 
-async def posted(door: Folder, path: str, body: bytes, kind: str, headers: dict[str, str]) -> Answer:
+async def posted(door: Folder, path: str, body: bytes, kind: str, headers: dict[str, str]) -> CallAnswer:
     # curl leaves a header without a value, unless a `;` says that it has none.
     sent = [f"content-type: {kind}", *(f"{k}: {v}" if v.strip() else f"{k};" for k, v in headers.items())]
     _, said, content = await http(door, path, body, *sent)
     return content, said
 
 
-async def connect_json(door: Folder, headers: dict[str, str], n: int = 3) -> Answer:
+async def connect_json(door: Folder, headers: dict[str, str], n: int = 3) -> CallAnswer:
     body = json.dumps({"pipeline": "double", "rows": [row(n)]}).encode()
     return await posted(door, PREDICT, body, "application/json", headers)
 
 
-async def connect_proto(door: Folder, headers: dict[str, str], n: int = 3) -> Answer:
+async def connect_proto(door: Folder, headers: dict[str, str], n: int = 3) -> CallAnswer:
     return await posted(door, PREDICT, predict_message(n).SerializeToString(), "application/proto", headers)
 
 
-async def grpc_web(door: Folder, headers: dict[str, str], n: int = 3) -> Answer:
+async def grpc_web(door: Folder, headers: dict[str, str], n: int = 3) -> CallAnswer:
     return await posted(door, PREDICT, frame(predict_message(n)), "application/grpc-web", headers)
 
 
-async def rest(door: Folder, headers: dict[str, str], n: int = 3) -> Answer:
+async def rest(door: Folder, headers: dict[str, str], n: int = 3) -> CallAnswer:
     body = json.loads(rest_body())
     del body["id"]
     body["inputs"][1]["data"] = [n]

@@ -1,7 +1,5 @@
 """What operators ask at the door, over gRPC and JSON."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

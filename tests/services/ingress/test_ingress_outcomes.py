@@ -1,7 +1,5 @@
 """Outcomes at the door: what is taken, over which protocols, and every refusal."""
 
-from __future__ import annotations
-
 import math
 import sqlite3
 import uuid

@@ -1,7 +1,5 @@
 """The registry of protocols: one more is an entry, and nothing else has to change."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager

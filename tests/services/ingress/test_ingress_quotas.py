@@ -1,7 +1,5 @@
 """Quotas: never more than the rate and burst allow, whatever the clock does; one tenant never costs another."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

@@ -1,23 +1,39 @@
-"""Readiness turns negative before anything closes, in every protocol, while calls are still served."""
-
-from __future__ import annotations
+"""How a door starts and ends: readiness turns negative before anything closes, in every protocol, while calls are served;
+a restart under load has the new process on the same port first; a port that is taken ends it; the wheel has all it needs."""
 
 import asyncio
+import socket
+import subprocess
+import sys
+import time
 import urllib.error
 import urllib.request
+import zipfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+import yaml
 from grpc_health.v1 import health_pb2  # type: ignore[import-untyped] # has no stubs
 
+from headrace.hop import testing
 from headrace.oip import open_inference_pb2 as oip
 from services.ingress.envoy.drain import AdminPort, stop
 from services.ingress.envoy.readiness import FRESH_S, Readiness
-from tests.services.ingress.ingress_calls import OIP, call, http, infer
-from tests.services.ingress.ingress_door import DoorProcess, Folder, infer_request, running
+from tests.ports import free_ports
+from tests.services.ingress.ingress_calls import OIP, bearer, call, http, infer, unary
+from tests.services.ingress.ingress_door import (
+    ROOT,
+    DoorProcess,
+    FakeRouter,
+    Folder,
+    definition,
+    infer_request,
+    prepare,
+    running,
+)
 from tests.services.waiting import until
 
 HEALTH = "/grpc.health.v1.Health/"
@@ -119,3 +135,149 @@ async def test_a_storm_of_probes_is_a_few_questions() -> None:
     assert asked == 2
     now = 2 * FRESH_S
     assert not await readiness.ready()
+
+
+@pytest.mark.parametrize(("secure", "drained_first"), [(False, False), (True, False), (False, True)])
+async def test_a_restart_loses_no_call(tmp_path: Path, secure: bool, drained_first: bool) -> None:
+    """`drained_first`: as in a container, where a hook drains and SIGTERM ends."""
+    async with testing.served(definition(FakeRouter())) as harness:
+        # A lost call has to fail, and a call on a busy machine has not.
+        folder = prepare(tmp_path / "door", harness.target, deadline_ms=600_000)
+        old = DoorProcess(folder)
+        new: DoorProcess | None = None
+        try:
+            await old.ready(folder.admin)
+            traffic = Traffic(folder, secure)
+            callers = [asyncio.create_task(traffic.call()) for _ in range(8)]
+            await traffic.answered(100)
+            second = successor(folder)
+            new = DoorProcess(folder, folder.path / "second.yaml")
+            await new.ready(str(second["admin"]))
+            # Envoy's own hot restart aborts where /dev/shm is read-only, as it is in a hardened container.
+            assert not [door for door in (old, new) if shares_memory(door)]
+            await traffic.answered(100)
+            if drained_first:
+                await asyncio.to_thread(drain_by_command, folder)
+                assert old.process.poll() is None
+                await traffic.answered(100)
+                old.process.terminate()
+            else:
+                left = await stop(AdminPort(folder.admin).ask, notice_s=0.1, drain_s=10, successor=True)
+                assert left == 0
+            assert await asyncio.to_thread(old.process.wait, 60) == 0
+            await traffic.answered(100)
+            traffic.on = False
+            await asyncio.gather(*callers)
+            assert traffic.failures == []
+        finally:
+            old.kill()
+            if new is not None:
+                new.kill()
+
+
+def drain_by_command(folder: Folder) -> None:
+    command = [sys.executable, "-m", "services.ingress.stop", "--admin", folder.admin]
+    subprocess.run([*command, "--drain-only", "--successor"], check=True, cwd=ROOT)
+
+
+def shares_memory(door: DoorProcess) -> bool:
+    return "/dev/shm" in Path(f"/proc/{door.process.pid}/maps").read_text()
+
+
+class Traffic:
+    """Callers that share one channel.
+
+    With gRPC's defaults, as callers have: a stream that waits in the client while a GOAWAY arrives is sent again by gRPC itself
+    (a transparent retry: it never left the process). There is no retry policy, so what the door has got is not repeated.
+    """
+
+    def __init__(self, folder: Folder, secure: bool) -> None:
+        if secure:
+            roots = grpc.ssl_channel_credentials((folder.path / "cert.pem").read_bytes())
+            self._channel = grpc.aio.secure_channel(folder.tls, roots)
+        else:
+            self._channel = grpc.aio.insecure_channel(folder.grpc)
+        self._call = unary(self._channel, OIP + "ModelInfer", oip.ModelInferResponse)
+        self._metadata = (bearer(folder),)
+        self.on = True
+        self.count = 0
+        self.failures: list[str] = []
+
+    async def call(self) -> None:
+        while self.on:
+            try:
+                await self._call(infer_request([[1, 2]], [1]), timeout=60, metadata=self._metadata)
+                self.count += 1
+            except grpc.aio.AioRpcError as error:
+                self.failures.append(f"{error.code()}: {error.details()}")
+                await asyncio.sleep(0.01)
+
+    async def answered(self, more: int) -> None:
+        goal, deadline = self.count + more, time.monotonic() + 60
+        while self.count < goal:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.01)
+
+
+def successor(folder: Folder) -> dict[str, object]:
+    """Settings of a process that takes the same ports over, with private ones of its own."""
+    admin, metrics = free_ports(2)
+    settings = {
+        **folder.settings,
+        "admin": f"127.0.0.1:{admin}",
+        "run_dir": str(folder.path / "run2"),
+        "telemetry": {"metrics": f"127.0.0.1:{metrics}"},
+    }
+    (folder.path / "second.yaml").write_text(yaml.safe_dump(settings))
+    return settings
+
+
+@pytest.mark.parametrize("mode", ["envoy", "grpc"])
+@pytest.mark.parametrize("which", ["metrics", "admin"])
+async def test_a_port_that_is_taken_ends_it(tmp_path: Path, mode: str, which: str) -> None:
+    async with testing.served(definition(FakeRouter())) as harness:
+        folder = prepare(tmp_path / "door", harness.target, mode=mode)
+        address = folder.admin if which == "admin" else str(folder.settings["telemetry"]["metrics"])
+        host, _, port = address.rpartition(":")
+        with socket.create_server((host, int(port))):
+            process = DoorProcess(folder)
+            try:
+                assert await asyncio.to_thread(process.process.wait, 60) != 0
+                assert address in process.log()
+            finally:
+                process.kill()
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+def test_every_file_of_the_packages_is_in_the_wheel(wheel: Path) -> None:
+    listed = subprocess.run(
+        ["git", "ls-files", "libs/headrace", "services"], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    kept = {name.removeprefix("libs/") for name in listed.stdout.split() if (ROOT / name).exists()}
+    assert kept
+    assert not kept - set(zipfile.ZipFile(wheel).namelist())
+
+
+async def test_a_door_serves_from_the_wheel_and_variables_alone(wheel: Path, tmp_path: Path) -> None:
+    installed = tmp_path / "installed"
+    await asyncio.to_thread(zipfile.ZipFile(wheel).extractall, installed)
+    async with testing.served(definition(FakeRouter())) as harness:
+        folder = prepare(tmp_path / "door", harness.target)
+        (folder.path / "ingress.yaml").unlink()
+        variables = {
+            f"HEADRACE__{key.upper()}": yaml.safe_dump(value) for key, value in folder.settings.items()
+        }
+        door = DoorProcess(folder, path=str(installed), variables=variables)
+        try:
+            await door.ready(folder.grpc)
+            await infer(folder, infer_request([[1, 2]], [1]))
+        finally:
+            door.kill()

@@ -1,7 +1,5 @@
 """The security log: every event is counted in the file, however many there are, whoever else writes, whatever the disk does."""
 
-from __future__ import annotations
-
 import asyncio
 import fcntl
 import json

@@ -1,7 +1,5 @@
 """Settings of the door that contradict each other."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """Quotas of several processes: together they let through what one would, whoever of them is asked, comes, or dies."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What ModelStatistics reports adds up, whichever batches the requests shared."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from headrace.columns import Batch, Rows, Timing

@@ -1,7 +1,5 @@
 """What one tenant may have of the door, seen by its callers: rows, different questions, digits; and the security log."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import re

@@ -1,7 +1,5 @@
 """Traces: spans nest as the stages do, and the store stays within its bounds."""
 
-from __future__ import annotations
-
 import itertools
 import json
 import socket

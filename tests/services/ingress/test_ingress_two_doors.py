@@ -1,12 +1,12 @@
-"""Two doors with one store of keys: duplicates at both, and one door is killed in the middle."""
-
-from __future__ import annotations
+"""Two real doors: with one store of keys, where duplicates come to both and one is killed in the middle; and of different
+machines with one real Redis: what they let through together, and what stops their start."""
 
 import asyncio
 import contextlib
 import hashlib
 import json
 import random
+import re
 import sqlite3
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -22,10 +22,12 @@ from headrace.api.router.v1 import router_pb2
 from headrace.columns import decode
 from headrace.hop import testing
 from headrace.hop.call import Call
+from headrace.hop.process.lifecycle import EXIT_CONFIG
 from tests.libs.state.valkey import Valkey
 from tests.ports import free_ports
 from tests.services.ingress.ingress_calls import PREDICT, bearer, unary
 from tests.services.ingress.ingress_door import DoorProcess, FakeRouter, Folder, definition, prepare
+from tests.services.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 _LEASE_S = 2.0
@@ -42,6 +44,7 @@ _PATIENCE_S = 500
 _HELD, _AT_ONCE = 50, 64
 # Copies of each call, at either door in turn.
 _COPIES = 4
+_BURST = 40
 
 
 class CountingRouter(FakeRouter):
@@ -198,17 +201,13 @@ async def test_each_key_has_one_answer_and_one_record_in_the_file(tmp_path: Path
 @pytest.mark.parametrize("count", [40, pytest.param(1000, marks=pytest.mark.slow)])
 async def test_each_key_has_one_answer_and_one_record_in_redis(tmp_path: Path, count: int) -> None:
     (tmp_path / "redis").mkdir()
-    server = Valkey(tmp_path / "redis")
-    server.start()
-    try:
+    with Valkey(tmp_path / "redis") as server:
         router, answers = await run(tmp_path, count, {"redis": server.url, "timeout_s": 20.0})
         check(router, count, answers)
         with Redis.from_url(server.url) as client:
             names = [name.decode() for name in client.scan_iter("headrace:idempotency:*:key:*", 1000)]
             assert len(names) == count
             found = {name.rpartition(":")[2]: client.hgetall(name) for name in names}
-    finally:
-        server.kill()
     assert all(b"outcome" in record for record in found.values())
     # The name of a record is the hash of its key.
     by_hash = {
@@ -216,3 +215,76 @@ async def test_each_key_has_one_answer_and_one_record_in_redis(tmp_path: Path, c
     }
     notes = {by_hash[name]: json.loads(record[b"note"]) for name, record in found.items()}
     check_records({key: note["request_id"] for key, note in notes.items()}, answers)
+
+
+async def until_metric(folder: Folder, line: str) -> None:
+    async def is_there() -> bool:
+        return bool(re.search(f"^{line}$", await asyncio.to_thread(folder.metrics), re.MULTILINE))
+
+    await until(is_there)
+
+
+async def passed(folder: Folder, calls: int) -> int:
+    """How many of so many calls were let through."""
+    request = pb.PredictRequest(pipeline="double")
+    request.rows.add().update({"x": [1.0, 2.0], "n": 1, "word": "w"})
+    async with grpc.aio.insecure_channel(folder.grpc) as channel:
+        method, count = unary(channel, PREDICT, pb.PredictResponse), 0
+        for _ in range(calls):
+            try:
+                await method(request, metadata=(bearer(folder),), timeout=60)
+                count += 1
+            except grpc.aio.AioRpcError as error:
+                if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
+                    raise
+    return count
+
+
+async def test_two_doors_have_one_burst_and_go_on_without_redis(tmp_path: Path) -> None:
+    async with testing.served(definition(FakeRouter())) as harness, contextlib.AsyncExitStack() as stack:
+        server = stack.enter_context(Valkey(tmp_path))
+        here = tmp_path / "here"
+        here.mkdir(mode=0o700)
+        folder = prepare(here, harness.target, sharing={"redis": server.url, "timeout_s": 5.0})
+        tenants = yaml.safe_load((here / "tenants.yaml").read_text())
+        # A burst, and then nothing for as long as a test lasts.
+        tenants["tenants"]["demo"]["limits"] = {"rows_per_s": 0.001, "rows_burst": _BURST}
+        (here / "tenants.yaml").write_text(yaml.safe_dump(tenants))
+        (here / "tenants.yaml").chmod(0o600)
+        other = second(folder, here / "second")
+        doors = [DoorProcess(f) for f in (folder, other)]
+        for door in doors:
+            stack.callback(door.kill)
+        await asyncio.gather(*(d.ready(f.grpc) for d, f in zip(doors, (folder, other), strict=True)))
+        for f in (folder, other):
+            await until_metric(f, "headrace_quota_doors 2.0")
+        # A door without a lease may take its part of a burst before Redis hears of it, so first each gets one.
+        total = 0
+        for f in (folder, other):
+            total += await passed(f, 2)
+            await until_metric(f, 'headrace_quota_share_ratio{tenant="demo"} .*')
+        for _ in range(4):
+            total += await passed(other, 30) + await passed(folder, 30)
+        # What one door was lent and did not spend, the other gets at a later exchange: until nothing is left.
+        async with asyncio.timeout(60):
+            while (more := await passed(other, 5) + await passed(folder, 5)) or total < _BURST * 0.9:
+                total += more
+        # Tokens are lent to one door at a time. Only a door whose lease ran out (each second that a busy machine held it up) has
+        # its local part, half of the burst, before it hears of what the other took.
+        assert total <= _BURST * (1 + 1 / 2)
+        server.kill()
+        for f in (folder, other):
+            await until_metric(f, "headrace_quota_alone 1.0")
+        await passed(folder, 3)
+        assert all(door.process.poll() is None for door in doors)
+        server.start()
+        for f in (folder, other):
+            await until_metric(f, "headrace_quota_alone 0.0")
+
+        Redis.from_url(server.url).set("headrace:quotas:{doors}:format", "headrace quotas 99")
+        late = DoorProcess(second(folder, here / "late"))
+        stack.callback(late.kill)
+        assert await asyncio.to_thread(late.process.wait, 200) == EXIT_CONFIG
+        assert "sharing.redis: headrace:quotas:{doors}:format says 'headrace quotas 99'" in late.log()
+        assert str(tmp_path) not in late.log().split("sharing.redis")[1]
+        assert all(door.process.poll() is None for door in doors)

@@ -1,7 +1,5 @@
 """Limits that doors share by a real Redis: what they let through together, whoever asks, comes, goes or is cut off."""
 
-from __future__ import annotations
-
 import asyncio
 import signal
 from collections.abc import AsyncIterator

@@ -1,7 +1,5 @@
 """The extraction guard at two doors with one Redis: a budget is spent once, a row is free at every door, nothing gets lost."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -57,13 +55,11 @@ class Door:
 
 @pytest.fixture
 async def doors(tmp_path: Path) -> AsyncIterator[tuple[Door, Door, Valkey]]:
-    server = Valkey(tmp_path)
-    server.start()
-    made = Door(server.url, "one"), Door(server.url, "two")
-    yield *made, server
-    for door in made:
-        await door.calls.close()
-    server.kill()
+    with Valkey(tmp_path) as server:
+        made = Door(server.url, "one"), Door(server.url, "two")
+        yield *made, server
+        for door in made:
+            await door.calls.close()
 
 
 def unseen(start: int) -> Iterator[int]:

@@ -1,7 +1,5 @@
 """Limits and keys of calls on a Redis of several servers: real Sentinels that choose a new master, and a real cluster."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from pathlib import Path

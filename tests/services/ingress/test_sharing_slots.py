@@ -1,7 +1,5 @@
 """A slot is leased to one door at a time, whatever doors want, hold, or leave: what Redis gives is checked at each exchange."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 

@@ -1,7 +1,5 @@
 """What one door was lent of a bucket no other door has, by a real Redis."""
 
-from __future__ import annotations
-
 from services.ingress.documents.catalog import Tenant
 from tests.services.ingress.test_sharing_leases import LIMIT, Sharer, doors, tenant
 

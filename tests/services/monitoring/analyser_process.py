@@ -3,8 +3,6 @@
 What the routers count, and the time, are in the file TICKS. It prints a line for each thing that it does.
 """
 
-from __future__ import annotations
-
 import asyncio
 import pickle
 import sys

@@ -1,7 +1,5 @@
 """Calls of a served monitoring service by the names of its methods."""
 
-from __future__ import annotations
-
 import time
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Groups of events and stores of them for tests."""
 
-from __future__ import annotations
-
 import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Outcomes, exposures and stores for tests."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """An analyser over a real store of releases in files, with a simulated router and an injected clock."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Seeded rollouts without sockets and without waiting: routers are simulated, the evidence and the policy are the real ones."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, field
 from datetime import UTC, datetime

@@ -1,7 +1,5 @@
 """Closed segments in a folder and on real object storage do the same; storage that is away stops nothing but old events."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 import uuid

@@ -1,7 +1,5 @@
 """Ranges are a set of numbers."""
 
-from __future__ import annotations
-
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,7 +1,5 @@
 """Segments that are sealed: nothing plain is on the disk; what can't be opened waits for its key; damaged ones are set aside."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

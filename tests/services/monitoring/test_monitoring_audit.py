@@ -1,11 +1,9 @@
 """The keeper of the audit log: it follows the journals, stands by, goes on after a full disk, and has witnesses sign."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -194,11 +192,11 @@ async def test_an_authority_that_is_away_or_wrong_is_said_and_asked_again(tmp_pa
 
 async def test_what_machines_share_in_redis_joins_the_log(tmp_path: Path) -> None:
     of = settings(tmp_path / "audit", tmp_path)
-    redis = RedisServer(tmp_path)
-    redis.start()
-    store = RedisReleases(RedisPlace("127.0.0.1", redis.port))
-    shared = SharedChain(store)
-    try:
+    with (
+        RedisServer(tmp_path) as redis,
+        closing(RedisReleases(RedisPlace("127.0.0.1", redis.port))) as store,
+    ):
+        shared = SharedChain(store)
         for number in (1, 2):
             shared.append({"event": "changed", "number": number})
         asked = {
@@ -219,9 +217,6 @@ async def test_what_machines_share_in_redis_joins_the_log(tmp_path: Path) -> Non
             shared.append({"event": "changed", "number": 4})
             await until(lambda: value("headrace_audit_entries") >= 5)
             assert value("headrace_audit_shared_gaps")
-    finally:
-        store.close()
-        redis.kill()
     assert holds(Audit(of))
     # What the log has of it shows what is done to the copy.
     lines = Audit(of).shared.read_bytes().splitlines(keepends=True)

@@ -1,7 +1,5 @@
 """Deployments as metrics, from their record."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The file of outcomes when the disk is full, the process killed, or the file damaged."""
 
-from __future__ import annotations
-
 import os
 import sqlite3
 import subprocess

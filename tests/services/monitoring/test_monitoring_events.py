@@ -1,7 +1,5 @@
 """Events in segments: each once, found, erased, swept; what is damaged or does not fit on the disk costs nothing else."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The read-out of an experiment over the store of exposures and outcomes."""
 
-from __future__ import annotations
-
 import random
 
 import pytest

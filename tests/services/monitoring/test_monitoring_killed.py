@@ -1,7 +1,5 @@
 """The monitoring service is killed under load: no request notices, no regulated event is lost, the gaps are what others lost."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import signal

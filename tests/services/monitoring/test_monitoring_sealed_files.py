@@ -1,7 +1,5 @@
 """Sealed, plain and locked files are counted, whatever a store does; the count goes on."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Outcomes and exposures joined, in any order, as often as they come."""
 
-from __future__ import annotations
-
 import random
 from collections import Counter
 from pathlib import Path

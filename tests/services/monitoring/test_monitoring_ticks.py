@@ -1,7 +1,5 @@
 """Sums of ticks: whatever is lost, doubled, late or restarted, every row counts once and no sum falls."""
 
-from __future__ import annotations
-
 from collections import Counter
 
 from hypothesis import settings

@@ -1,7 +1,5 @@
 """Whether what is live is wrong more often than what was live before it."""
 
-from __future__ import annotations
-
 import random
 
 import pytest

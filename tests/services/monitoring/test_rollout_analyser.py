@@ -1,7 +1,5 @@
 """The loop over a real store in files: it acts, gives way, waits, and hands over."""
 
-from __future__ import annotations
-
 import asyncio
 import threading
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,5 @@
 """Cumulative counts: late, lost and repeated ticks add nothing wrong."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

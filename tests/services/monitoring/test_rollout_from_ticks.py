@@ -1,7 +1,5 @@
 """What routers and outcomes tell, as the analyser takes it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from headrace.releases import Guard, Rollout

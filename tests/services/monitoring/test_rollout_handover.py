@@ -1,7 +1,5 @@
 """Leases and saved evidence, on files and on a real server of Redis' protocol."""
 
-from __future__ import annotations
-
 import math
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """The rollout as a state machine: whatever arrives in whatever order, the promises hold."""
 
-from __future__ import annotations
-
 import json
 from datetime import UTC, datetime
 from typing import Literal

@@ -1,7 +1,5 @@
 """What a rollout does next: each action by an example, and what its reason says."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime

@@ -4,8 +4,6 @@ Each run is a whole rollout: a simulated router, real evidence, real decisions, 
 few of them always run.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Two analysers of one rollout with a real Redis: one decides, the other takes over, and nothing is decided twice."""
 
-from __future__ import annotations
-
 import asyncio
 import pickle
 import secrets

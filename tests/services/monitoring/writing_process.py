@@ -1,7 +1,5 @@
 """A process that records outcomes until it is killed; it prints each number after it was stored."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """A router's inference without sockets: a pipeline of features, a model and a step, in a world that a test can change."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """An inference without sockets, over one pipeline that a test has compiled."""
 
-from __future__ import annotations
-
 import time
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Small leaf services for the router's tests: real servers with behaviour that a test can change."""
 
-from __future__ import annotations
-
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -22,10 +20,11 @@ from headrace.columns import Batch, Column, Rows, Timing, decode, encode
 from headrace.columns.batch_codec import BatchCall, BatchReply, ColumnCodec
 from headrace.hop import config
 from headrace.hop.call import Call, Method, unary
-from headrace.hop.definition import Definition, Runtime, Service
+from headrace.hop.definition import Definition, Service
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.testing import Harness, served
 from services.router.wiring import SERVICE
+from tests.definitions import definition_of
 
 Codec = ColumnCodec[tuple[str, int], router_pb2.InferRequest, router_pb2.InferResponse]
 
@@ -297,11 +296,7 @@ def with_deadlines(batch: Batch, deadlines: Sequence[float]) -> Batch:
 def _definition(
     name: str, file: FileDescriptor, service: str, servicer: object
 ) -> Definition[config.ServiceSettings]:
-    @asynccontextmanager
-    async def build(settings: config.ServiceSettings, runtime: Runtime) -> AsyncIterator[Sequence[Service]]:
-        yield [Service(file.services_by_name[service], servicer)]
-
-    return Definition(name, config.ServiceSettings, build)
+    return definition_of(name, Service(file.services_by_name[service], servicer))
 
 
 @asynccontextmanager

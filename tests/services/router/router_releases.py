@@ -1,7 +1,5 @@
 """Releases, pipelines and batches for the tests of routes."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What a stage of several models gave, in short."""
 
-from __future__ import annotations
-
 from services.router.stages.runner import StageResult
 
 

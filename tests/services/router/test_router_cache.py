@@ -1,7 +1,5 @@
 """Kept answers: which rows get one, which never do, and what changes with a version."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Coroutine
 from dataclasses import replace

@@ -1,15 +1,36 @@
-"""The table of kept answers, compared with a plain dictionary that never forgets."""
+"""The parts of the cache: its table, compared with a plain dictionary that never forgets; rows as keys (no two share one)
+and as kept answers (each comes back as it was)."""
 
-from __future__ import annotations
+from typing import Any
 
-from hypothesis import settings
+import numpy as np
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
+from headrace.columns import Column
+from headrace.pipeline import ModelUse
 from services.router.cache.entries import ENTRY_BYTES, Entries
+from services.router.cache.rows import Answer, answers_of, columns_of, fields_of, row_keys
+from services.router.cache.shared import dump, load
 
 TTL, KEPT, MOST = 10.0, 30.0, 5 * (ENTRY_BYTES + 20)
 KEYS = st.sampled_from([b"a", b"b", b"c", b"d", b"e", b"f", b"g"])
+PREFIX = b"p" * 32
+MODELS = (ModelUse("s", "m", "1", "ff", "onnxruntime"),)
+# Few values, so that equal rows and rows that look alike when put together are common.
+BYTES = st.none() | st.sampled_from(
+    [b"", b"\0", b"~", b"1:~", b"3:abc", b"abc", b"\0" * 300, b"\0" * 299 + b"\1"]
+)
+ROW = st.tuples(
+    st.sampled_from(["t", "t1", "1:t"]),
+    st.none() | st.sampled_from([0, 1, 126, 49]),
+    BYTES,
+    BYTES,
+    st.sampled_from([0.0, -0.0, 1.5]),
+)
+ROWS = st.lists(ROW, min_size=1, max_size=8)
 
 
 class Table(RuleBasedStateMachine):
@@ -91,3 +112,103 @@ def test_a_lower_limit_applies_at_once() -> None:
     assert (len(entries), entries.fresh(b"c", 2.0)) == (1, None)
     assert entries.evicted.age == 1
     assert entries.bytes == 0
+
+
+def columns(rows: list[tuple[Any, ...]]) -> list[Column]:
+    small = np.array([row[1] or 0 for row in rows], np.uint8)
+    valid = np.array([row[1] is not None for row in rows])
+    return [
+        Column.of("small", small, None if valid.all() else valid),
+        Column.of_bytes("first", [row[2] for row in rows]),
+        Column.of_bytes("second", [row[3] for row in rows]),
+        Column.of("number", np.array([[row[4], 1.0] for row in rows])),
+    ]
+
+
+def keys(rows: list[tuple[Any, ...]]) -> list[bytes]:
+    return row_keys(PREFIX, [row[0] for row in rows], columns(rows))
+
+
+@given(ROWS, ROWS)
+def test_rows_share_a_key_if_and_only_if_they_are_the_same(one: list[Any], other: list[Any]) -> None:
+    found = [*zip(one, keys(one), strict=True), *zip(other, keys(other), strict=True)]
+    for row, key in found:
+        for row2, key2 in found:
+            assert (key == key2) == (repr(row) == repr(row2))
+        assert len(key) < 320
+
+
+# Each differs from the first in one cell, by as little as can be.
+ALIKE = [
+    ("t", 0, b"", b"", 0.0),
+    ("t", None, b"", b"", 0.0),
+    ("t", 0, None, b"", 0.0),
+    ("t", 0, b"", None, 0.0),
+    ("t", 0, b"0:", b"", 0.0),
+    ("t", 0, b"", b"", -0.0),
+    ("t", 126, b"", b"", 0.0),
+    ("t1", 0, b"", b"", 0.0),
+]
+
+
+def test_a_row_has_the_same_key_in_every_batch_and_shares_it_with_no_row_that_is_like_it() -> None:
+    together, alone = keys(ALIKE), [keys([row])[0] for row in ALIKE]
+    assert together == alone
+    assert len(set(alone)) == len(ALIKE)
+
+
+def test_several_byte_strings_in_a_row_keep_their_ends() -> None:
+    made = [Column.of_bytes("b", [b"a", b"bc", b"ab", b"c"], (2,))]
+    first, second = row_keys(PREFIX, ["t", "t"], made)
+    assert first != second
+
+
+def same(one: Column, other: Column) -> bool:
+    if (one.name, one.dtype, one.row_shape) != (other.name, other.dtype, other.row_shape):
+        return False
+    if one.is_valid().tolist() != other.is_valid().tolist():
+        return False
+    a, b = (
+        [c.ragged.to_list(), None] if c.dtype.name == "BYTES" else [None, c.array[c.is_valid()].tolist()]
+        for c in (one, other)
+    )
+    return a == b
+
+
+@given(ROWS)
+def test_answers_come_back_as_they_were_also_through_the_shared_store(rows: list[Any]) -> None:
+    given_columns = [*columns(rows), Column.of_bytes("two", [b"a", b"bc"] * len(rows), (2,))]
+    fields = fields_of(given_columns)
+    answers = answers_of(given_columns, MODELS, fields)
+    for found in (answers, [load(dump(answer)) for answer in answers]):
+        made = columns_of([a for a in found if a is not None])
+        assert all(map(same, made, given_columns))
+        assert len(made) == len(given_columns)
+        assert found[0] is not None
+        assert found[0].models == MODELS
+
+
+@given(st.binary(max_size=200))
+def test_what_is_no_answer_is_none(data: bytes) -> None:
+    assert load(data) is None
+
+
+@pytest.mark.parametrize("cut", range(0, 120, 7))
+def test_a_cut_or_changed_answer_is_none_or_fits(cut: int) -> None:
+    (answer,) = answers_of(
+        columns([("t", 1, b"ab", None, 1.5)]), MODELS, fields_of(columns([("t", 1, b"a", b"", 0.0)]))
+    )
+    data = dump(answer)
+    assert load(data[:cut]) is None
+    changed = data[:cut] + b"9" + data[cut + 1 :]
+    found = load(changed)
+    assert found is None or isinstance(found, Answer)
+    if found is not None:
+        assert len(columns_of([found])) == len(found.fields)
+
+
+def test_a_declared_size_that_the_data_lacks_is_none() -> None:
+    (answer,) = answers_of([Column.of("x", np.zeros(1))], MODELS, fields_of([Column.of("x", np.zeros(1))]))
+    assert load(dump(answer)[:-1]) is None
+    assert load(dump(answer).replace(b"[8]", b"[7]")) is None
+    assert load(dump(answer).replace(b'"x",12', b'"x",99')) is None

@@ -1,13 +1,14 @@
-"""Several routers with one real Redis: they answer for each other, and nobody notices when it is gone."""
-
-from __future__ import annotations
+"""The cache in running routers. Several with one real Redis answer for each other, and nobody notices when it is gone; many
+ask while versions are exchanged, and no answer is that of another version than the one that it names."""
 
 import asyncio
 import json
+import random
 import signal
 import struct
 import sys
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
+from headrace.api.router.v1 import router_pb2
 from headrace.hop.config import ConfigError
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.state.redis import RedisCalls, RedisDownError
@@ -22,6 +24,7 @@ from services.router.cache.meter import CacheMetrics
 from services.router.cache.shared import CacheSettings, SharedAnswers, dump, load, shared_answers
 from tests.libs.state.valkey import Valkey
 from tests.services.router.cache_world import DOCUMENT, Served, World, ages, loaded, values
+from tests.services.router.router_leaves import SCORED, batch_of, router_method, suite
 
 # JSON that is almost the head of an answer: fields, models, sizes.
 _SOME = st.none() | st.integers(-3, 14) | st.text(max_size=2)
@@ -30,14 +33,17 @@ JUNK = (st.lists(_LISTS, min_size=3, max_size=3) | _LISTS | st.dictionaries(st.t
     lambda value: json.dumps(value).encode()
 )
 STALE = DOCUMENT.replace("ttl: 10s", "ttl: 10s, stale_on_failure: 60s")
+_ROWS = 24
+_CLIENTS = 8
+CACHED = SCORED.replace("deadline_ms: 5000", "deadline_ms: 5000\ncache: {ttl: 1h}").replace(
+    "    name: adder\n", '    name: adder\n    version: "7"\n'
+)
 
 
 @pytest.fixture
 async def redis(tmp_path: Path) -> AsyncIterator[Valkey]:
-    server = Valkey(tmp_path)
-    server.start()
-    yield server
-    server.kill()
+    with Valkey(tmp_path) as server:
+        yield server
 
 
 class Routers:
@@ -175,3 +181,99 @@ def test_a_wrong_address_is_an_error_of_the_settings() -> None:
     with pytest.raises(ConfigError, match="redis"):
         shared_answers(CacheSettings(redis="http://nowhere"), CacheMetrics(CollectorRegistry()), float)
     assert shared_answers(CacheSettings(), CacheMetrics(CollectorRegistry()), float) is None
+
+
+class Swaps:
+    """A pipeline whose model gives x · version. `uses`: of the number that serves, whose weights operators exchange, too."""
+
+    def __init__(self, seed: int) -> None:
+        self.dice = random.Random(seed)
+        self.world = World(turns=3)
+        self.served = Served(self.world, DOCUMENT)
+        self.version, self.asked, self.kept, self.swaps = 1, 0, 0, 0
+        self.sha256s = {1: {"a"}}
+
+    def deploy(self) -> None:
+        """Another revision, which pins another version; from now on it answers, and no other."""
+        self.version += 1
+        loaded(self.world, float(self.version), f"sha of {self.version}")
+        self.sha256s[self.version] = {f"sha of {self.version}"}
+        self.served.deploy(DOCUMENT.replace('"7"', f'"v{self.version}"'), self.version)
+        self.swaps += 1
+
+    async def client(self, goes_on: Callable[[], bool]) -> None:
+        while goes_on():
+            await asyncio.sleep(0)  # an answer out of the cache needs no other turn
+            begun = self.version
+            xs = [float(self.dice.randrange(_ROWS)) for _ in range(self.dice.randrange(1, 6))]
+            result = await self.served.ask(xs, keys=[f"k{self.dice.randrange(3)}"] * len(xs))
+            (decision,) = result.decisions
+            assert begun <= decision.version <= self.version
+            (model,) = decision.models
+            factor = decision.version
+            assert model.sha256 in self.sha256s[factor]
+            assert values(result) == [x * factor for x in xs]
+            self.asked += 1
+            self.kept += sum(age >= 0 for age in ages(result))
+
+    async def operator(self, goes_on: Callable[[], bool]) -> None:
+        while goes_on():
+            for _ in range(self.dice.randrange(60)):
+                await asyncio.sleep(0)
+            self.world.now += self.dice.choice([0.0, 0.1, 4.0])
+            self.deploy()
+
+    async def run(self, goes_on: Callable[[], bool]) -> None:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(_CLIENTS):
+                group.create_task(self.client(goes_on))
+            group.create_task(self.operator(goes_on))
+        assert self.swaps > 5
+        assert self.kept > self.asked / 20, "hardly anything came from the cache, so nothing was shown"
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_no_answer_is_that_of_another_version(seed: int) -> None:
+    swaps = Swaps(seed)
+    await swaps.run(lambda: swaps.asked < 3000)
+
+
+@pytest.mark.slow
+async def test_no_answer_is_that_of_another_version_for_a_minute() -> None:
+    swaps, end = Swaps(11), time.monotonic() + 60
+    await swaps.run(lambda: time.monotonic() < end)
+    print(f"{swaps.asked} requests, {swaps.kept} rows from the cache, {swaps.swaps} swaps")
+
+
+async def test_a_repeated_row_is_answered_after_its_features_alone(tmp_path: Path) -> None:
+    assert "cache:" in CACHED
+    assert "version:" in CACHED
+    async with suite(tmp_path, {"scored": CACHED}) as running:
+        first = await running.ask("scored", batch_of(["ab", "abc"], [1.0, 2.0]))
+        again = await running.ask("scored", batch_of(["abc", "ab", "a"], [2.0, 1.0, 0.0]))
+        assert first.batch.columns["y"].array.tolist() == [3.0, 5.0]
+        assert again.batch.columns["y"].array.tolist() == [5.0, 3.0, 1.0]
+        assert again.batch.columns["positive"].array.tolist() == [True, True, True]
+        assert "@cached_us" not in first.batch.columns
+        assert [age >= 0 for age in again.batch.columns["@cached_us"].array.tolist()] == [True, True, False]
+        leaves = (running.features, running.preprocessing, running.executor, running.postprocessing)
+        assert [leaf.calls for leaf in leaves] == [[2, 3], [2, 1], [2, 1], [2, 1]]
+        # What the features service says of ages is of now.
+        assert again.batch.columns["@age_us/user"].array.tolist() == [1000, 1000, 1000]
+        assert running.sample("router_cache_rows_total", pipeline="scored", outcome="hit") == 2
+        assert running.sample("router_rows_total", pipeline="scored", code="OK") == 5
+        stages = {t.stage: t for t in again.batch.timings}
+        assert stages["cache"].attributes == {"saved": "prepare sum finish", "rows": "2"}
+
+
+async def test_an_operators_load_through_the_router_forgets(tmp_path: Path) -> None:
+    load = router_method("LoadModel", idempotent=False)
+    async with suite(tmp_path, {"scored": CACHED}) as running:
+        batch = batch_of(["ab"], [1.0])
+        await running.ask("scored", batch)
+        deadline = batch.rows.deadlines[0]
+        await running.router.client().unary(load)(
+            router_pb2.LoadModelRequest(model="adder", version="7"), deadline=deadline
+        )
+        assert "@cached_us" not in (await running.ask("scored", batch)).batch.columns
+        assert "@cached_us" in (await running.ask("scored", batch)).batch.columns

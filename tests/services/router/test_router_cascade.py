@@ -1,7 +1,5 @@
 """A cascade stage: which rows go to the heavy model, and what stands when it can't answer."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import Mapping

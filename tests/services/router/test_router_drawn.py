@@ -1,7 +1,5 @@
 """Rows that share their fate count once: by request, and by answer."""
 
-from __future__ import annotations
-
 from headrace.ticks import latency_bucket
 from services.router.ticks.counters import Counted, Counters
 from tests.services.router.tick_rows import CALLERS, OURS, answer, part

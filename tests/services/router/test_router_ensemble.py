@@ -1,7 +1,5 @@
 """An ensemble stage: how members' answers become one, and what a missing member means."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import Callable, Mapping

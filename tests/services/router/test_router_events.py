@@ -1,7 +1,5 @@
 """Events over sockets: what the router answered is what the monitoring service stored, and neither waits for the other."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,9 +13,8 @@ from prometheus_client import CollectorRegistry
 from headrace.api.monitoring.v1 import events_pb2 as pb
 from headrace.columns import Batch
 from headrace.events import EventGroup, messages
-from headrace.hop import config
 from headrace.hop.call import Call
-from headrace.hop.definition import Definition, Service
+from headrace.hop.definition import Service
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.testing import served
 from services.router.events import sender
@@ -25,6 +22,7 @@ from services.router.events.metrics import EventMetrics
 from services.router.events.regulated import collection
 from services.router.events.ring import Notes
 from services.router.events.settings import EventsSettings
+from tests.definitions import definition_of
 from tests.disks import fill, tiny_disk
 from tests.redis_server import RedisServer
 from tests.services.monitoring.monitoring_outcomes import Log
@@ -77,13 +75,8 @@ class World:
 @asynccontextmanager
 async def running(folder: Path, text: str = SCORED, **events: Any) -> AsyncIterator[World]:
     receiver = Receiver()
-
-    @asynccontextmanager
-    async def build(_settings: Any, _runtime: Any) -> AsyncIterator[list[Service]]:
-        yield [Service(pb.DESCRIPTOR.services_by_name["EventsService"], receiver)]
-
-    definition = Definition("monitoring", config.ServiceSettings, build)
-    async with served(definition) as monitoring:
+    service = Service(pb.DESCRIPTOR.services_by_name["EventsService"], receiver)
+    async with served(definition_of("monitoring", service)) as monitoring:
         given = {"monitoring": {"target": monitoring.target}, "tick_s": 600.0, "events": {**SLOW, **events}}
         async with suite(folder / "documents", {"scored": text}, **given) as started:
             yield World(started, receiver)

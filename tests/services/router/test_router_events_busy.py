@@ -1,7 +1,5 @@
 """How long the services worked for each row, by what they report of batches."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

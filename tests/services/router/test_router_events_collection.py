@@ -1,7 +1,5 @@
 """Collecting the journal: one message that monitoring refuses for ever keeps its file, and stops no other message."""
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 

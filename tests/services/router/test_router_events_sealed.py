@@ -1,26 +1,44 @@
-"""The journal and recordings of a router with keys: nothing plain is on the disk; keys that are away are like a full disk."""
+"""What is noted of runs: the row of its request, the key that decided, what a run raised that gave no answer. With keys
+nothing plain is on the disk; keys that are away are like a full disk."""
 
-from __future__ import annotations
-
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
+from headrace.columns import Batch, Column
 from headrace.encryption import is_sealed
+from headrace.events import EventGroup, Mask
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.recordings import read_records
+from services.router.events.groups import GroupBuilder
 from services.router.events.metrics import EventMetrics
+from services.router.events.noted import Noted
 from services.router.events.regulated.collection import Collection
+from services.router.events.regulated.journal import Journal
 from services.router.events.regulated.journal_file import JournalFiles
+from services.router.events.ring import Notes, Ring
+from services.router.events.sender import Message
+from services.router.events.settings import EventsSettings
+from services.router.pipelines import Served
+from services.router.routes.run import FALLBACKS, bits
 from tests.encryption_keys import Keys
 from tests.services.monitoring.monitoring_outcomes import Log
+from tests.services.router.one_pipeline import inference
 from tests.services.router.router_leaves import FREE, REGULATED, Suite, batch_of, suite
+from tests.services.router.test_router_routes import HOW, Broken, batch, odd_and_even, rules, two_arms
 
 PLANTED = "planted-value"
+MASK = Mask(b"s" * 32)
+SPLIT: dict[str, Any] = {
+    "rules": rules(candidate=[1.0], live=[2.0, 3.0]),
+    "assign": {"weights": {"live": 0.5, "candidate": 0.5}, "by": "x", "salt": "s"},
+}
 
 
 @pytest.fixture
@@ -147,3 +165,119 @@ async def router(folder: Path, keys: Keys, **settings: Any) -> AsyncIterator[Sui
     given = {"events": journal, "encryption": {"file": keys.file}, **settings}
     async with suite(folder / "documents", {"scored": REGULATED, "free": FREE}, **given) as started:
         yield started
+
+
+class Observed:
+    """An inference whose events are kept here. `regulated`: those of the journal in `folder`."""
+
+    def __init__(self, found: Served, folder: Path) -> None:
+        metrics, self.messages = EventMetrics(CollectorRegistry()), list[Message]()
+        notes = Notes(4096, time.time)
+        self.ring = Ring(EventsSettings(), notes, metrics, time.monotonic, Log())
+        self.builder = GroupBuilder(MASK)
+        self.files = JournalFiles(folder, 1 << 20, 1 << 20)
+        parts: Any = self.files, Notes(4096, time.time), self.builder, self, metrics, time.monotonic, Log()
+        self.journal = Journal(*parts)
+        self.inference = inference(found, (self.ring,), journal=self.journal)
+
+    def encode(self, message: Message) -> bytes:
+        self.messages.append(message)
+        return b"message"
+
+    def groups(self) -> list[EventGroup]:
+        self.files.rotate()
+        noted = self.builder.groups(self.ring.take(1 << 20))
+        return [*noted, *(group for message in self.messages for group in message.groups)]
+
+
+def values(groups: Sequence[EventGroup], name: str) -> list[Any]:
+    return [value for group in groups for value in group.batch.columns[name].array.tolist()]
+
+
+def of_two_tenants(count: int) -> Batch:
+    """Two requests with the same id, one behind the other."""
+    made = batch(count)
+    made.rows.tenants = [f"t{i * 2 // count}" for i in range(count)]
+    return made
+
+
+@pytest.mark.parametrize("count", [8, 40])
+async def test_an_event_names_the_row_of_its_request_whatever_the_arms(count: int, tmp_path: Path) -> None:
+    world = Observed(two_arms(counted=HOW, **SPLIT), tmp_path)
+    asked = of_two_tenants(count)
+    await world.inference.infer("double", 0, asked)
+    await world.inference.infer("double", 0, asked)
+    groups = world.groups()
+    # The same request again has the same rows, and those of one arm are not counted on their own.
+    assert [g.header.arm for g in groups] == ["live", "candidate"]
+    assert sum(map(len, groups)) == 2 * count
+    x = np.array(values(groups, "x"))
+    assert values(groups, "@row") == (x.astype(int) % (count // 2)).tolist()
+
+
+async def test_the_key_that_decided_is_there_as_a_hash_of_the_column(tmp_path: Path) -> None:
+    world = Observed(two_arms(counted=HOW, **SPLIT), tmp_path)
+    await world.inference.infer("double", 0, batch(20))
+    found: dict[float, bytes] = {}
+    for group in world.groups():
+        keys = group.batch.columns["@key"].ragged.to_list()
+        found |= dict(zip(group.batch.columns["x"].array.tolist(), keys, strict=True))
+    assert len(found) == 20
+    assert found == {x: MASK.hash("x", str(x).encode()) for x in found}
+
+
+async def test_without_a_key_there_is_no_hash(tmp_path: Path) -> None:
+    world = Observed(odd_and_even(), tmp_path)
+    await world.inference.infer("two", 0, batch(4))
+    assert not any("@key" in group.batch.columns for group in world.groups())
+
+
+@pytest.mark.parametrize("regulated", [False, True])
+@pytest.mark.parametrize("split", [False, True])
+async def test_a_failed_run_has_events_without_outputs(regulated: bool, split: bool, tmp_path: Path) -> None:
+    changes = SPLIT if split else {}
+    world = Observed(two_arms(Broken, HOW, **changes), tmp_path)
+    asked = batch(20)
+    if regulated:
+        asked = asked.with_columns([Column.of("@regulated", np.ones(20, bool))])
+    with pytest.raises((KeyError, ExceptionGroup)):
+        await world.inference.infer("double", 0, asked)
+    groups = world.groups()
+    assert bool(world.messages) is regulated
+    assert len(values(groups, "x")) == (20 if not split else pytest.approx(20, abs=19))
+    assert {*values(groups, "@code")} == {int(Code.INTERNAL)}
+    assert {*values(groups, "@reason")} == {int(Reason.REASON_INTERNAL)}
+    assert not any("y" in g.batch.columns for g in groups)
+    assert {g.header.inputs for g in groups} == {("x",)}
+
+
+async def test_a_batch_that_does_not_fit_has_events_with_its_fault(tmp_path: Path) -> None:
+    world = Observed(two_arms(counted=HOW), tmp_path)
+    wrong = Batch.of(batch(3).rows, [Column.of("x", np.zeros(3, np.int64))])
+    with pytest.raises(Fault):
+        await world.inference.infer("double", 0, wrong)
+    await world.inference.infer("double", 0, batch(2))
+    groups = world.groups()
+    # What is no value of the input is left out, so that it spoils no other event.
+    assert [(len(g), g.header.inputs) for g in groups] == [(3, ()), (2, ("x",))]
+    assert values(groups, "@code") == [int(Code.INVALID_ARGUMENT)] * 3 + [0] * 2
+
+
+async def test_batches_with_other_fallbacks_are_one_group(tmp_path: Path) -> None:
+    world, kept = Observed(two_arms(counted=HOW), tmp_path), list[Noted]()
+    names = [f"f{i}" for i in range(5)]
+    drawn, told = np.random.default_rng(3), list[set[str]]()
+    for size in (1, 3, 1, 2, 5, 1, 1, 4):
+        await world.inference.infer("double", 0, batch(size))
+        noted = world.ring.take(size)[0]
+        noted.fallbacks = [str(n) for n in drawn.permutation(names)[: drawn.integers(0, 6)]]
+        used = {name: drawn.random(size) < 0.5 for name in noted.fallbacks}
+        noted.columns = [c for c in noted.columns if c.name != FALLBACKS] + [bits(used, size)]
+        told += [{name for name in used if used[name][row]} for row in range(size)]
+        kept.append(noted)
+    (group,) = world.builder.groups(kept)
+    column = group.batch.columns[FALLBACKS].array.tolist()
+    assert [{n for i, n in enumerate(group.header.fallbacks) if row >> i & 1} for row in column] == told
+    # What comes next keeps the header, so that it goes into the same segment.
+    (again,) = world.builder.groups(kept[-1:])
+    assert again.header == group.header

@@ -1,6 +1,6 @@
 """How many rows of an explanation run at once."""
 
-from __future__ import annotations
+import pytest
 
 from headrace.columns import Timing
 from services.router.explanations.pieces import PieceSize
@@ -15,30 +15,20 @@ def worked(us: int, waited: int = 0) -> list[Timing]:
     ]
 
 
-def test_a_piece_grows_while_callees_need_less_than_half_of_the_time() -> None:
+@pytest.mark.parametrize(
+    ("ran", "rows"),
+    [
+        pytest.param([(64, worked(400))], 128, id="grows while callees need less than half of the time"),
+        pytest.param([(64, worked(400)), (128, worked(600))], 128, id="and no longer"),
+        pytest.param([(10, worked(1001))], 32, id="shrinks when a callee needs longer"),
+        pytest.param([(10, worked(1001)), *[(8, worked(5000))] * 9], 8, id="and not below the least"),
+        pytest.param([(2, worked(20))], 64, id="a small piece says nothing of larger ones"),
+        # A stage is longer than its callee.
+        pytest.param([(64, worked(400, waited=50_000))], 128, id="waits are no work"),
+    ],
+)
+def test_a_piece_has_as_many_rows_as_callees_manage(ran: list[tuple[int, list[Timing]]], rows: int) -> None:
     size = PieceSize(1000.0, 64)
-    size.ran(64, worked(400))
-    assert size.rows == 128
-    size.ran(128, worked(600))
-    assert size.rows == 128
-
-
-def test_a_piece_shrinks_when_a_callee_needs_longer() -> None:
-    size = PieceSize(1000.0, 64)
-    size.ran(10, worked(1001))
-    assert size.rows == 32
-    for _ in range(9):
-        size.ran(8, worked(5000))
-    assert size.rows == 8
-
-
-def test_a_small_piece_says_nothing_of_larger_ones() -> None:
-    size = PieceSize(1000.0, 64)
-    size.ran(2, worked(20))
-    assert size.rows == 64
-
-
-def test_waits_are_no_work_and_a_stage_is_longer_than_its_callee() -> None:
-    size = PieceSize(1000.0, 64)
-    size.ran(64, worked(400, waited=50_000))
-    assert size.rows == 128
+    for count, timings in ran:
+        size.ran(count, timings)
+    assert size.rows == rows

@@ -1,7 +1,5 @@
 """Turns of tenants whose rows are explained: fair by time, nothing lost, bounded."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -1,24 +1,25 @@
-"""Explanations over sockets: what each column added, after the answer and on request, and never in the way of a live call."""
-
-from __future__ import annotations
+"""Explanations over sockets: what each column added, or each patch of an image; after the answer and on request, and
+never in the way of a live call."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from headrace.api.monitoring.v1 import events_pb2, explanations_pb2
 from headrace.api.router.v1 import explain_pb2
-from headrace.columns import Batch, encode
+from headrace.columns import Batch, Column, encode
 from headrace.events import messages
-from headrace.hop import config
 from headrace.hop.call import Call, Method
-from headrace.hop.definition import Definition, Service
+from headrace.hop.definition import Service
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.testing import served
+from tests.definitions import definition_of
 from tests.services.router.router_leaves import SCORED, Suite, batch_of, router_method, suite
 from tests.services.waiting import until
 
@@ -29,6 +30,25 @@ BASE = "explanations: {demanded: true, base: {x: 1.0, score: 2.0}}\noutputs:"
 PATIENT = SCORED.replace("deadline_ms: 5000", "deadline_ms: 60000")
 DEMANDING = PATIENT.replace("outputs: [y, positive]", f"{BASE} [y, positive]")
 REGULATED = DEMANDING.replace("deadline_ms", "regulated: true\ndeadline_ms", 1)
+# Four rows and six columns: each pixel is a patch.
+PICTURE = """pipeline: scored
+version: 1
+deadline_ms: 5000
+inputs:
+  key: {type: string}
+  x: {type: float32}
+stages:
+  - preprocessing: pixels
+    steps: [decode_image: {column: key, into: input, size: [4, 6]}]
+    outputs: {input: {type: uint8, shape: [4, 6, 3]}}
+  - model: sum
+    name: adder
+    inputs: {image: input, weight: x}
+    outputs: {total: {column: y, type: float64}}
+explanations: {demanded: true}
+outputs: [y]
+"""
+PIXELS = np.arange(72, dtype=np.uint8).reshape(4, 6, 3)
 
 
 @pytest.fixture(autouse=True)
@@ -78,14 +98,10 @@ class Monitoring:
 @asynccontextmanager
 async def running(folder: Path, text: str, **settings: Any) -> AsyncIterator[tuple[Suite, Monitoring]]:
     monitoring = Monitoring()
-
-    @asynccontextmanager
-    async def build(settings: Any, runtime: Any) -> AsyncIterator[Sequence[Service]]:
-        services = {**events_pb2.DESCRIPTOR.services_by_name, **explanations_pb2.DESCRIPTOR.services_by_name}
-        yield [Service(services[n], monitoring) for n in ("EventsService", "ExplanationsService")]
-
+    found = {**events_pb2.DESCRIPTOR.services_by_name, **explanations_pb2.DESCRIPTOR.services_by_name}
+    services = [Service(found[n], monitoring) for n in ("EventsService", "ExplanationsService")]
     events = {"wait_s": 0.02, "journal": {"folder": folder / "journal", "collect_s": 0.05}}
-    async with served(Definition("monitoring", config.ServiceSettings, build)) as harness:
+    async with served(definition_of("monitoring", *services)) as harness:
         own = {"monitoring": {"target": harness.target}, "events": events, "tick_s": 60.0, **settings}
         async with suite(folder, {"scored": text}, **own) as started:
             yield started, monitoring
@@ -271,3 +287,54 @@ async def test_what_a_failed_explanation_took_is_told(tmp_path: Path) -> None:
         await started.ask("scored", batch_of(["a"], [1.0]))
         await until(lambda: took(monitoring))
         assert took(monitoring)["tenant", "scored"][:2] == (1, 4)
+
+
+class Leaves:
+    """`decoded`, `asked`: rows of each call; `priorities` of those that the model got."""
+
+    def __init__(self) -> None:
+        self.decoded: list[int] = []
+        self.asked: list[int] = []
+        self.priorities: set[int] = set()
+
+    async def decode(self, batch: Batch) -> Batch:
+        self.decoded.append(len(batch))
+        return replace(batch, columns={"input": Column.of("input", np.stack([PIXELS] * len(batch)))})
+
+    async def add(self, batch: Batch) -> Batch:
+        """The sum of all, times the weight of the row."""
+        self.asked.append(len(batch))
+        self.priorities.update(batch.rows.priorities)
+        sums = batch.columns["image"].array.astype(np.float64).sum(axis=(1, 2, 3))
+        return replace(batch, columns={"total": Column.of("total", sums * batch.columns["weight"].array)})
+
+
+async def test_each_patch_of_an_answered_image_is_told(tmp_path: Path) -> None:
+    leaves = Leaves()
+    async with running(tmp_path, PICTURE) as (started, monitoring):
+        started.preprocessing.hook, started.executor.hook = leaves.decode, leaves.add
+        await started.ask("scored", batch_of(["a file"], [2.0]))
+        await until(lambda: monitoring.explained)
+        [told] = monitoring.explained
+    assert list(told.columns) == [*(f"input[{r},{c}]" for r in range(4) for c in range(6)), "input[rest]"]
+    assert set(told.base_sources) == {"blank"}
+    # The weight, which is no pixel, stays as it is.
+    each = 2.0 * (PIXELS.astype(float) - 128).sum(axis=2).ravel()
+    assert list(told.contributions) == pytest.approx([*each, 0.0])
+    assert (told.base, told.value) == (2.0 * 72 * 128, 2.0 * PIXELS.sum())
+    # Once for the caller and once for the explanation; the model for the caller, and for 26 images.
+    assert leaves.decoded == [1, 1]
+    assert sum(leaves.asked) == 1 + 26
+    assert leaves.asked[1] == 1
+    assert leaves.priorities == {0, 1}
+
+
+async def test_an_image_is_explained_on_request(tmp_path: Path) -> None:
+    leaves = Leaves()
+    async with running(tmp_path, PICTURE.replace("explanations: {demanded: true}\n", "")) as (started, _):
+        started.preprocessing.hook, started.executor.hook = leaves.decode, leaves.add
+        [row] = await explain(started, batch_of(["a file"], [1.0]))
+    assert row.coalition_count == 27
+    assert [c.column for c in row.contributions][-1] == "input[rest]"
+    # What an operator is shown holds nothing of the image.
+    assert {(c.base_json, c.value_json) for c in row.contributions} == {("", "")}

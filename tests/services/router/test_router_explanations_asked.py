@@ -1,7 +1,5 @@
 """Explanations on request: rows that a caller sends are explained with the time and the values that it gives."""
 
-from __future__ import annotations
-
 import asyncio
 import math
 from collections.abc import Sequence
@@ -154,12 +152,19 @@ async def test_too_many_rows_and_wrong_types_are_refused(tmp_path: Path) -> None
         assert caught.value.code is Code.INVALID_ARGUMENT
 
 
+class Held:
+    """Calls of the executor that wait until `ended`. `tenants`: of the first row of each."""
+
+    def __init__(self) -> None:
+        self.ended, self.tenants = asyncio.Event(), list[str]()
+
+    async def __call__(self, batch: Batch) -> None:
+        self.tenants.append(batch.rows.tenants[0])
+        await self.ended.wait()
+
+
 async def test_more_than_may_wait_is_refused_by_name(tmp_path: Path) -> None:
-    held = asyncio.Event()
-
-    async def hold(batch: Batch) -> None:
-        await held.wait()
-
+    hold = Held()
     async with running(tmp_path, DEMANDING, explanations={"max_asked_rows": 3}) as (started, _):
         given = batch_of(["abcd"], [3.0], 30.0).with_columns([Column.of("score", np.array([1.0]))])
         started.executor.hook = hold
@@ -172,7 +177,7 @@ async def test_more_than_may_wait_is_refused_by_name(tmp_path: Path) -> None:
         fault = refused.exception()
         assert isinstance(fault, Fault)
         assert fault.metadata["limiter"] == "explanations"
-        held.set()
+        hold.ended.set()
         await asyncio.gather(working, other)
 
 
@@ -184,37 +189,28 @@ def rows_of(tenant: str, count: int = 1) -> Batch:
 
 
 async def test_a_single_row_waits_for_one_turn_of_a_tenant_with_many(tmp_path: Path) -> None:
-    held, tenants = asyncio.Event(), list[str]()
-
-    async def hold(batch: Batch) -> None:
-        tenants.append(batch.rows.tenants[0])
-        await held.wait()
-
+    hold = Held()
     async with running(tmp_path, DEMANDING) as (started, _):
         started.executor.hook = hold
         many = [asyncio.create_task(explain(started, rows_of("many", 2))) for _ in range(8)]
-        await until(lambda: tenants)
+        await until(lambda: hold.tenants)
         # Two rows take as many turns here.
         single = asyncio.create_task(explain(started, rows_of("single", 2)))
         await asyncio.sleep(0.2)  # it stands in line
-        held.set()
+        hold.ended.set()
         await asyncio.gather(single, *many)
-        assert tenants[:4] == ["many", "single", "many", "single"]
+        assert hold.tenants[:4] == ["many", "single", "many", "single"]
 
 
 async def test_one_tenant_leaves_room_for_others_in_the_line(tmp_path: Path) -> None:
-    held = asyncio.Event()
-
-    async def hold(batch: Batch) -> None:
-        await held.wait()
-
+    hold = Held()
     async with running(tmp_path, DEMANDING) as (started, _):
         started.executor.hook = hold
         calls = [asyncio.create_task(explain(started, rows_of("many", 8))) for _ in range(8)]
         await until(lambda: sum(call.done() for call in calls) == 4)
         calls.append(asyncio.create_task(explain(started, rows_of("single"))))
         await until(lambda: started.executor.calls)
-        held.set()
+        hold.ended.set()
         ended = await asyncio.gather(*calls, return_exceptions=True)
         refused = [fault for fault in ended if isinstance(fault, Fault)]
         assert {(f.code, f.metadata["limiter"]) for f in refused} == {
@@ -236,32 +232,23 @@ async def test_who_waits_does_not_wait_for_the_rest_of_one_that_nobody_waits_for
 
 
 async def test_rows_whose_caller_left_are_not_run(tmp_path: Path) -> None:
-    held, tenants = asyncio.Event(), list[str]()
-
-    async def hold(batch: Batch) -> None:
-        tenants.append(batch.rows.tenants[0])
-        await held.wait()
-
+    hold = Held()
     async with running(tmp_path, DEMANDING) as (started, _):
         started.executor.hook = hold
         first = asyncio.create_task(explain(started, rows_of("first")))
-        await until(lambda: tenants)
+        await until(lambda: hold.tenants)
         gone = asyncio.create_task(explain(started, rows_of("gone")))
         await asyncio.sleep(0.2)
         gone.cancel()
         await asyncio.sleep(0.2)
-        held.set()
+        hold.ended.set()
         await first
         await explain(started, rows_of("last"))
-        assert set(tenants) == {"first", "last"}
+        assert set(hold.tenants) == {"first", "last"}
 
 
 async def test_stages_at_the_same_time_share_a_turn(tmp_path: Path) -> None:
-    held = asyncio.Event()
-
-    async def hold(batch: Batch) -> None:
-        await held.wait()
-
+    hold = Held()
     text = TWO_MODELS.replace("pipeline: two", "pipeline: scored")
     rule = "explanations: {output: c, base: {x: 1.0}}\noutputs:"
     async with running(tmp_path, text.replace("outputs: [a", f"{rule} [a")) as (started, _):
@@ -270,17 +257,13 @@ async def test_stages_at_the_same_time_share_a_turn(tmp_path: Path) -> None:
         await until(lambda: started.executor.calls)
         second = asyncio.create_task(explain(started, batch_of(["abcd"], [3.0])))
         await asyncio.sleep(0.2)  # both models of it wait for their turn
-        held.set()
+        hold.ended.set()
         assert len(await first) == len(await second) == 1
 
 
 async def test_refused_rows_cost_the_pipeline_nothing(tmp_path: Path) -> None:
     async with running(tmp_path, DEMANDING, explanations={"max_asked_rows": 1}) as (started, _):
-        held = asyncio.Event()
-
-        async def hold(batch: Batch) -> None:
-            await held.wait()
-
+        hold = Held()
         started.executor.hook = hold
         working = asyncio.create_task(explain(started, batch_of(["abcd"], [3.0])))
         await until(lambda: started.executor.calls)
@@ -289,7 +272,7 @@ async def test_refused_rows_cost_the_pipeline_nothing(tmp_path: Path) -> None:
             await explain(started, batch_of(["abcd"], [3.0]))
         assert caught.value.metadata["limiter"] == "explanations"
         assert len(started.features.calls) == read == 1
-        held.set()
+        hold.ended.set()
         await working
 
 

@@ -1,7 +1,5 @@
 """How old features may be: what the document says, what the features service is told, what becomes of a row."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Rows put back in their places: after a stage that ran over some of them, and after several routes."""
 
-from __future__ import annotations
-
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st

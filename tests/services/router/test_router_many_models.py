@@ -1,7 +1,5 @@
 """Cascades and ensembles in a running router, with an executor behind it."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -95,40 +93,33 @@ async def test_each_request_is_told_of_the_models_that_answered_its_own_rows(run
     assert [[m.model for m in models] for models in own] == [["small"], ["small", "large"]]
 
 
-@pytest.mark.parametrize("hook", [failed_rows, not_loaded])
-async def test_a_heavy_model_that_always_fails_stops_no_row(running: Suite, hook: Hook) -> None:
+LIGHT = "cascade/score:light"
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "hook", "xs", "fallback", "bits"),
+    [
+        ("cascade", failed_rows, [0.5, 1.0], LIGHT, [1, 0]),
+        ("cascade", not_loaded, [0.5, 1.0], LIGHT, [1, 0]),
+        # Nor do calls that the stage ends open the breaker: they say nothing of the replica.
+        ("hurried", never, [0.5], LIGHT, [1]),
+        ("ensemble", failed_rows, [4.0], "ensemble/score:two", [1]),
+        ("ensemble", not_loaded, [4.0], "ensemble/score:two", [1]),
+    ],
+)
+async def test_a_model_that_never_helps_stops_no_row(
+    running: Suite, pipeline: str, hook: Hook, xs: list[float], fallback: str, bits: list[int]
+) -> None:
     running.executor.models["large"] = hook
     infer = running.infer()
     for _ in range(CALLS):
-        reply = await infer(BatchCall(("cascade", 0), batch_of(["a", "b"], [0.5, 1.0])))
+        reply = await infer(BatchCall((pipeline, 0), batch_of(["a"] * len(xs), xs, budget_s=60.0)))
         assert not reply.batch.errors
-        assert reply.batch.columns["y"].array.tolist() == [0.5, 1.0]
-        assert list(reply.response.fallbacks) == ["cascade/score:light"]
-        assert reply.batch.columns["@fallbacks"].array.tolist() == [1, 0]
+        assert reply.batch.columns["y"].array.tolist() == xs
+        assert list(reply.response.fallbacks) == [fallback]
+        assert reply.batch.columns["@fallbacks"].array.tolist() == bits
     assert running.sample("hop_breaker_state", callee="executor", replica="0") == 0
-    assert sample(running, "fallback_rows_total", pipeline="cascade", fallback="cascade/score:light") == CALLS
-
-
-async def test_a_heavy_model_that_never_answers_in_time_stops_no_row(running: Suite) -> None:
-    """Nor does it open the breaker: its calls are ended by the stage, and say nothing of the replica."""
-    running.executor.models["large"] = never
-    infer = running.infer()
-    for _ in range(CALLS):
-        reply = await infer(BatchCall(("hurried", 0), batch_of(["a"], [0.5], budget_s=60.0)))
-        assert not reply.batch.errors
-        assert list(reply.response.fallbacks) == ["cascade/score:light"]
-    assert running.sample("hop_breaker_state", callee="executor", replica="0") == 0
-
-
-@pytest.mark.parametrize("hook", [failed_rows, not_loaded])
-async def test_an_optional_member_that_always_fails_stops_no_row(running: Suite, hook: Hook) -> None:
-    running.executor.models["large"] = hook
-    infer = running.infer()
-    for _ in range(CALLS):
-        reply = await infer(BatchCall(("ensemble", 0), batch_of(["a"], [4.0])))
-        assert not reply.batch.errors
-        assert reply.batch.columns["y"].array.tolist() == [4.0]
-        assert list(reply.response.fallbacks) == ["ensemble/score:two"]
+    assert sample(running, "fallback_rows_total", pipeline=pipeline, fallback=fallback) == CALLS
 
 
 async def test_a_required_member_that_fails_is_a_typed_error_that_names_it(running: Suite) -> None:

@@ -1,7 +1,5 @@
 """Rows with one key go to one replica of the executor, and come back in the order of the request."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping

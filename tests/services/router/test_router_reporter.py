@@ -1,7 +1,5 @@
 """The router reports its ticks, and goes on whatever the receiver does; predictions never wait for it."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -14,8 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from headrace.api.monitoring.v1 import monitoring_pb2 as pb
 from headrace.hop.call import Call
-from headrace.hop.config import ServiceSettings
-from headrace.hop.definition import Definition, Runtime, Service
+from headrace.hop.definition import Service
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.testing import served
 from headrace.ticks import ArmFigures, ArmName, Tick
@@ -24,6 +21,7 @@ from services.router.metrics import Metrics
 from services.router.pipelines import Pipelines
 from services.router.ticks.counters import Counters
 from services.router.ticks.reporter import Receipt, Reporter
+from tests.definitions import definition_of
 from tests.services.monitoring.monitoring_outcomes import Log
 from tests.services.router.router_leaves import SCORED, batch_of, failing, suite
 from tests.services.router.tick_rows import count
@@ -135,12 +133,9 @@ class MonitoringLeaf:
 
 @asynccontextmanager
 async def monitored(folder: Path, leaf: MonitoringLeaf) -> AsyncIterator[Any]:
-    @asynccontextmanager
-    async def build(_: ServiceSettings, __: Runtime) -> AsyncIterator[Sequence[Service]]:
-        yield [Service(pb.DESCRIPTOR.services_by_name["MonitoringService"], leaf)]
-
+    service = Service(pb.DESCRIPTOR.services_by_name["MonitoringService"], leaf)
     async with (
-        served(Definition("monitoring", ServiceSettings, build)) as monitoring,
+        served(definition_of("monitoring", service)) as monitoring,
         suite(folder, {"scored": SCORED}, monitoring={"target": monitoring.target}, tick_s=0.02) as running,
     ):
         yield running

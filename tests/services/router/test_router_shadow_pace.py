@@ -1,7 +1,5 @@
 """When shadows may run: the state machine, the queue, the choice of requests."""
 
-from __future__ import annotations
-
 import math
 import time
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """A kind of stage is added by two registrations: of how a document says it, and of what runs it. Nothing else changes."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,7 +15,7 @@ from headrace.api.preprocessing.v1 import preprocessing_pb2 as pb
 from headrace.api.router.v1 import router_pb2
 from headrace.columns import Batch, Column, DType, decode, encode
 from headrace.columns.batch_codec import BatchCall, BatchReply, ColumnCodec
-from headrace.hop.call import Call, unary
+from headrace.hop.call import Call
 from headrace.hop.client.dial import Client
 from headrace.hop.config import Settings
 from headrace.hop.errors import Fault, Reason
@@ -28,6 +26,7 @@ from headrace.pipeline.stages.kind import Finding, Signatures, Written
 from services.router.stages.registry import RUNNER_KINDS
 from services.router.stages.runner import RunnerFactory, RunnerKind, StageResult, columns_of
 from services.router.wiring import definition
+from tests.libs.steps.step_calls import TRANSFORM
 from tests.services.router.router_leaves import INFER, Executor, _definition, batch_of, infer_codec
 
 DOCUMENT = """
@@ -48,15 +47,6 @@ stages:
     outputs: {total: {column: y, type: float32}}
 outputs: [y, scaled]
 """
-# A contract that is there serves as that of a service that is not: the router must not care.
-METHOD = unary(
-    pb.DESCRIPTOR,
-    "PreprocessingService",
-    "Transform",
-    pb.TransformRequest,
-    pb.TransformResponse,
-    idempotent=True,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +111,8 @@ def connect(client: Client, settings: DummySettings, clock: Callable[[], float])
     codec: ColumnCodec[str, pb.TransformRequest, pb.TransformResponse] = ColumnCodec(
         lambda table: pb.TransformRequest(spec_sha256=table), callee=client.callee
     )
-    call = client.coalesced(METHOD, codec)
+    # A contract that is there serves as that of a service that is not: the router must not care.
+    call = client.coalesced(TRANSFORM, codec)
     return lambda stage: DummyRunner(stage, call, settings.dummy_limit)
 
 

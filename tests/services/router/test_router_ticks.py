@@ -1,7 +1,5 @@
 """What the router counts of each arm, and how it is told until somebody has it."""
 
-from __future__ import annotations
-
 from collections import Counter
 
 import numpy as np

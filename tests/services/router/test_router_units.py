@@ -1,7 +1,5 @@
 """The units that chance divides among arms: requests and keys, each once, and which rows do not count."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any

@@ -1,7 +1,5 @@
 """A pipeline, answers of it, and how they are counted: for tests of what the router counts."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Hashable
+from operator import itemgetter
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 if TYPE_CHECKING:
@@ -108,9 +109,9 @@ class FairQueue(Generic[Item, Handle]):
             self._now = start
 
     def _add_tenant(self) -> int:
-        """The start of its first entry."""
+        """The start of its first entry. Of many tenants those are remembered that have had most."""
         if len(self._finish) >= _IDLE:
-            self._finish = {t: finish for t, finish in self._finish.items() if finish > self._now}
+            self._finish = dict(sorted(self._finish.items(), key=itemgetter(1))[-_IDLE // 2 :])
         return self._now
 
     def sweep(self) -> None:

@@ -1,7 +1,5 @@
 """Events become predictions; figures, gauges, the panel and the service say the same of them."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import replace

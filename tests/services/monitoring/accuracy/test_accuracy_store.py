@@ -1,7 +1,5 @@
 """Accuracy equals what is computed offline from all that was reported: late, repeated, contradictory, in any order."""
 
-from __future__ import annotations
-
 import random
 from collections import defaultdict
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,5 @@
 """A home with one release."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """A real Alertmanager in which two alerts fire."""
 
-from __future__ import annotations
-
 import json
 import socket
 import subprocess

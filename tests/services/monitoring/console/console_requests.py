@@ -1,7 +1,5 @@
 """Predictions that were answered, with their trace and what became known of them, for the console's pages."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field

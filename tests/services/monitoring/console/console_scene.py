@@ -3,8 +3,6 @@
 `python -m tests.services.monitoring.console.console_scene PORT` serves it, and prints the key.
 """
 
-from __future__ import annotations
-
 import asyncio
 import math
 import shutil

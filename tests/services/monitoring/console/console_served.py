@@ -1,7 +1,5 @@
 """The console on a real socket, and a browser with a connection to it."""
 
-from __future__ import annotations
-
 import asyncio
 import http.client
 from collections.abc import AsyncIterator, Mapping

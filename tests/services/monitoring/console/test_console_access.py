@@ -1,7 +1,5 @@
 """Who is let into the console, and what nobody can make it do."""
 
-from __future__ import annotations
-
 import pytest
 
 from headrace.state import tenants

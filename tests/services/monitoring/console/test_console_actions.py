@@ -1,7 +1,5 @@
 """What operators do from the console: by the rules and with the sentences of the command line, and with their name."""
 
-from __future__ import annotations
-
 import shutil
 from typing import Any
 

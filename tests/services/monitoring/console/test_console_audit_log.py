@@ -1,7 +1,5 @@
 """The audit log on the console: each entry with a proof that holds elsewhere too; who reads is recorded, or gets nothing."""
 
-from __future__ import annotations
-
 import base64
 import json
 from pathlib import Path

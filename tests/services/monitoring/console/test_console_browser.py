@@ -1,7 +1,5 @@
 """Every page in a real Chromium: sign-in, a rollback from the first page, no console error, axe-core, no page too wide."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import shutil

@@ -1,7 +1,5 @@
 """The console over real sockets: who holds its connections, who is let in, and what a restart changes."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

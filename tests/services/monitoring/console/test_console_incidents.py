@@ -1,7 +1,5 @@
 """Alerts of a real Alertmanager, with runbooks, silenced from the page; and what is said without one."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 from pathlib import Path
 

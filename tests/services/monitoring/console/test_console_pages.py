@@ -1,7 +1,5 @@
 """The console's pages: what changed, is it safe, roll back; each for people and for programs."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 

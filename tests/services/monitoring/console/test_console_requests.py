@@ -1,7 +1,5 @@
 """One request by any of its ids: the trace, masked inputs, features with their age, models, outcomes, explanation."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from dataclasses import replace

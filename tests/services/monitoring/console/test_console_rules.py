@@ -1,7 +1,5 @@
 """The parts of the console by themselves: sessions, attempts, counts, words, and files of others."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -1,7 +1,5 @@
 """The console's security events: a flood of failed sign-ins is in the file with every address."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Processes that say what they used, and a ledger, for tests."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor

@@ -1,7 +1,5 @@
 """What processes used, read again and again: nothing twice, nothing lost, and each to whom it belongs."""
 
-from __future__ import annotations
-
 import socket
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The section of a pipeline's page that tells what it cost."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import pytest

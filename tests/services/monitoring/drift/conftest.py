@@ -1,7 +1,5 @@
 """The baseline that drift is judged by."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

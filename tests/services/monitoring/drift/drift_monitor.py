@@ -1,7 +1,5 @@
 """A drift monitor with a log and a webhook that tests can read."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

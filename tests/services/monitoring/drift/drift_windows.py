@@ -1,7 +1,5 @@
 """Windows after traffic that comes and pauses."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from hypothesis import strategies as st

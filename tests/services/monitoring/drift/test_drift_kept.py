@@ -1,7 +1,5 @@
 """Windows outlive their process, several processes are as one, and a file that can't be read harms nothing else."""
 
-from __future__ import annotations
-
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path

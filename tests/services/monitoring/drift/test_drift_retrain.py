@@ -1,7 +1,5 @@
 """The retrain trigger: rate-limited, remembered, delivered to a command that may fail or hang."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import os

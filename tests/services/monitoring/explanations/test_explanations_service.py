@@ -1,7 +1,5 @@
 """Stored explanations over their socket: found with their events, gone with them, covered and compared over groups."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Sequence

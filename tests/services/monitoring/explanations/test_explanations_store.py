@@ -1,7 +1,5 @@
 """The file of explanations: retention, size, erasure."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest
