@@ -7,6 +7,8 @@ import asyncio
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -16,7 +18,7 @@ import pytest
 
 from headrace.cli.installation import layout, ports
 from headrace.cli.installation.settings import Installation
-from headrace.cli.supervision import process
+from headrace.cli.supervision import probes, process
 from headrace.cli.supervision.managed_process import ManagedProcess, ReplaceError
 from headrace.cli.supervision.process import Process
 from headrace.cli.supervision.restart_policy import RestartRules, State
@@ -137,6 +139,31 @@ async def test_two_restarts_at_once_follow_each_other(managed: ManagedProcess, t
     assert gone(before)
     assert len(sockets(tmp_path)) == 1
     assert managed.policy.state is State.READY
+
+
+# The parent of a process that was made by vfork waits for it in state D, as for a disk.
+WAITING = "import ctypes, sys, time; print(flush=True)\nif sys.argv[1] == 'D': ctypes.CDLL(None).vfork()\ntime.sleep(600)"
+
+
+@pytest.mark.parametrize(("kind", "age"), [("S", 9.0), ("D", None)])
+async def test_a_blocked_loop_does_not_count_while_the_process_waits_for_a_disk(
+    managed: ManagedProcess, monkeypatch: pytest.MonkeyPatch, kind: str, age: float | None
+) -> None:
+    async def old(_metrics: str) -> float:
+        return 9.0
+
+    monkeypatch.setattr(probes, "heartbeat_age", old)
+    assert managed.current is not None
+    command = [sys.executable, "-c", WAITING, kind]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as waiting:
+        try:
+            assert waiting.stdout is not None
+            await asyncio.to_thread(waiting.stdout.readline)
+            await until("it waits", lambda: state(waiting.pid) == kind)
+            monkeypatch.setattr(managed.current, "pid", waiting.pid)
+            assert await managed.current.heartbeat_age() == age
+        finally:
+            os.killpg(waiting.pid, signal.SIGKILL)
 
 
 class Squatter:

@@ -18,7 +18,7 @@ import yaml
 from headrace.cli.installation import log_files, ports, services
 from headrace.cli.installation.layout import service_of
 from headrace.cli.installation.settings import Installation, overlaid, settings
-from headrace.cli.supervision import deployed, pdeathsig
+from headrace.cli.supervision import deployed, pdeathsig, probes
 from headrace.cli.supervision.deployed import Version
 from headrace.cli.supervision.probes import GrpcProbe, IngressProbe, Probe
 from headrace.cli.supervision.restart_policy import ProbeResult
@@ -100,6 +100,11 @@ class Process:
             else:
                 return ProbeResult.REFUSING
         return await self._probe.look(timeout_s)
+
+    async def heartbeat_age(self) -> float | None:
+        """Seconds since its event loop took a turn; None: it does not say, or may only be waiting for a disk."""
+        age = await probes.heartbeat_age(self.metrics)
+        return None if probes.waits_for_disk(self.pid) else age
 
     def last_words(self) -> str:
         """Its last log line: why it can't use its settings; with file and line of a setting that a person made."""
