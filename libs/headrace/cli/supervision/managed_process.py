@@ -306,10 +306,11 @@ class ManagedProcess:
         """Reads the process's heartbeat as long as a probe is not answered. Returns why it must be killed, if so."""
         while not (why := self.policy.hung()):
             began = time.monotonic()
-            await asyncio.sleep(_HEARTBEAT_EVERY_S)
+            pause = _PROBE_UNREADY_S if self.policy.state is State.UNREADY else _HEARTBEAT_EVERY_S
+            await asyncio.sleep(pause)
             age = await process.heartbeat_age()
             now = time.monotonic()
-            late_by = max(late_by, now - began - _HEARTBEAT_EVERY_S - probes.HEARTBEAT_TIMEOUT_S)
+            late_by = max(late_by, now - began - pause - probes.HEARTBEAT_TIMEOUT_S)
             self.policy.heartbeat(age, now, late_by)
             late_by = 0.0
         return why
