@@ -150,9 +150,10 @@ def test_a_loop_that_stands_still_by_the_process_s_own_heartbeat_is_hung_without
     for now in range(10, 15):  # the last turn was at 7.2
         watch.heartbeat(now - 7.2, now)
         assert not watch.hung()
+        assert watch.state is State.READY
     watch.heartbeat(15 - 7.2, 15)
     assert "its event loop has stood still for 8 s" in watch.hung()
-    assert watch.state is State.READY
+    assert watch.state is State.UNREADY
     watch.exited(16)
     assert not watch.hung()
 

@@ -137,6 +137,8 @@ class RestartPolicy:
         elif now - self._blocked_from >= _APART_S:
             self._still = age
         self._heard = now
+        if self._still >= self._rules.still and self.state is State.READY:
+            self._enter(State.UNREADY, now)
 
     def hung(self) -> str:
         """Why a process that was ready, or is stopped, must be killed; empty if it need not."""
