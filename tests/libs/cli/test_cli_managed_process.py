@@ -24,6 +24,7 @@ from headrace.cli.supervision.process import Process
 from headrace.cli.supervision.restart_policy import RestartRules, State
 from headrace.hop import config
 from headrace.hop.process.logs import logger
+from tests.children import ends_with_tests
 from tests.stopped import state, stop
 
 SERVICE = "preprocessing"
@@ -142,7 +143,7 @@ async def test_two_restarts_at_once_follow_each_other(managed: ManagedProcess, t
 
 
 # The parent of a process that was made by vfork waits for it in state D, as for a disk.
-WAITING = "import ctypes, sys, time; print(flush=True)\nif sys.argv[1] == 'D': ctypes.CDLL(None).vfork()\ntime.sleep(600)"
+WAITING = "import ctypes, sys, time; print(flush=True)\nif sys.argv[1] == 'D': ctypes.CDLL(None).vfork()\ntime.sleep(120)"
 
 
 @pytest.mark.parametrize(("kind", "age"), [("S", 9.0), ("D", None)])
@@ -154,7 +155,7 @@ async def test_a_blocked_loop_does_not_count_while_the_process_waits_for_a_disk(
 
     monkeypatch.setattr(probes, "heartbeat_age", old)
     assert managed.current is not None
-    command = [sys.executable, "-c", WAITING, kind]
+    command = ends_with_tests(sys.executable, "-c", WAITING, kind)
     with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as waiting:
         try:
             assert waiting.stdout is not None

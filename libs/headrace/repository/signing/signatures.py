@@ -13,6 +13,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path, PurePosixPath
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -111,7 +112,7 @@ def _import_for_keys() -> None:
     if "model_signing" not in sys.modules:
         for name in _UNUSED:
             sys.modules[f"model_signing._signing.{name}"] = ModuleType(name)
-        import model_signing  # noqa: F401
+        import_module("model_signing")
 
 
 def _why(error: Exception) -> str:
