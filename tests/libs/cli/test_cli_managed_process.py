@@ -167,6 +167,20 @@ async def test_a_blocked_loop_does_not_count_while_the_process_waits_for_a_disk(
             os.killpg(waiting.pid, signal.SIGKILL)
 
 
+async def test_the_heartbeat_of_a_process_that_was_replaced_does_not_count(
+    managed: ManagedProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def old_age() -> float:
+        return 3600.0
+
+    old = managed.current
+    assert old is not None
+    monkeypatch.setattr(old, "heartbeat_age", old_age)
+    await managed.replace()
+    assert await managed._listen(old, 0.0) == ""
+    assert managed.policy.hung() == ""
+
+
 class Squatter:
     """Starts processes, and takes the metrics port of some of them after it was chosen and before they bind it."""
 

@@ -309,6 +309,8 @@ class ManagedProcess:
             pause = _PROBE_UNREADY_S if self.policy.state is State.UNREADY else _HEARTBEAT_EVERY_S
             await asyncio.sleep(pause)
             age = await process.heartbeat_age()
+            if self.current is not process:
+                return ""  # the policy is for its successor now
             now = time.monotonic()
             late_by = max(late_by, now - began - pause - probes.HEARTBEAT_TIMEOUT_S)
             self.policy.heartbeat(age, now, late_by)
