@@ -181,6 +181,26 @@ async def test_the_heartbeat_of_a_process_that_was_replaced_does_not_count(
     assert managed.policy.hung() == ""
 
 
+async def test_who_waits_for_an_end_can_be_cancelled_when_it_comes(managed: ManagedProcess) -> None:
+    # As `stop` does right after a restart; it waited for ever.
+    process = managed.current
+    assert process is not None
+    waiting = asyncio.create_task(process.ended(60))
+    os.kill(process.pid, signal.SIGKILL)
+    assert await process.ended(60)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+
+async def test_waits_for_an_end_leave_nothing_behind(managed: ManagedProcess) -> None:
+    assert managed.current is not None
+    before = len(asyncio.all_tasks())
+    for _ in range(20):
+        assert not await managed.current.ended(0.001)
+    assert len(asyncio.all_tasks()) < before + 10
+
+
 class Squatter:
     """Starts processes, and takes the metrics port of some of them after it was chosen and before they bind it."""
 
