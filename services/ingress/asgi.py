@@ -14,6 +14,7 @@ from typing import Any
 from headrace.hop import config
 from headrace.hop.process import grpc_core
 from headrace.hop.process.lifecycle import EXIT_CONFIG
+from headrace.start import collect_rarely
 from services.ingress.config import IngressSettings
 from services.ingress.envoy.configuration import SETTINGS_VARIABLE
 from services.ingress.protocols.asgi import Application, Receive, Scope, Send
@@ -64,6 +65,7 @@ def _on_loop_error(loop: asyncio.AbstractEventLoop, details: dict[str, Any]) -> 
 
 async def _open(stack: AsyncExitStack) -> Application:
     asyncio.get_running_loop().set_exception_handler(_on_loop_error)
+    collect_rarely()  # the services and what they need are imported below
     path = os.environ[SETTINGS_VARIABLE]  # noqa: TID251 - the only value passed on through the exec
     settings = config.load(IngressSettings, Path(path) if path else None)
     runtime = await stack.enter_async_context(hosting(settings))

@@ -188,6 +188,8 @@ class Alarmed:
             stack.callback(witness.stop)
             features = _settings(folder, stores, witness)
             stack.callback(_unset)
+            # A blocked loop has to stay for as long as Prometheus needs to see it.
+            override("supervisor", {"probes_silent": 6})
             with mock.patch.dict(os.environ, environment):
                 system = System.up("apart", features=features, patient=False)
             stack.callback(system.down)
@@ -340,6 +342,6 @@ def _settings(folder: Path, stores: RedisServer, witness: Witness) -> dict[str, 
 def _unset() -> None:
     for name in ("features", "monitoring", "executor", "ingress"):
         override(name, {})
-    for name in ("audit", "slo"):
+    for name in ("audit", "slo", "supervisor"):
         with suppress(FileNotFoundError):
             PLACE.override(name).unlink()

@@ -63,7 +63,7 @@ def killed_thrice(alarmed: Alarmed) -> Iterator[None]:
 @CAUSES.add(
     {"HeadraceLoopBlocked": {"instance": "postprocessing"}},
     "the thread of postprocessing's event loop stopped (ptrace)",
-    "it goes on; after 23 to 28 s the supervisor would replace the process",
+    "it goes on; after 15 to 18 s the supervisor of this system would replace the process",
 )
 def blocked_loop(alarmed: Alarmed) -> Iterator[None]:
     """The thread of postprocessing's event loop stands still; that of its metrics does not."""

@@ -3,7 +3,7 @@
 import ctypes
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 _SEIZE, _INTERRUPT, _DETACH = 0x4206, 0x4207, 17
 _ALL_THREADS = 0x40000000  # __WALL
@@ -22,8 +22,9 @@ def stopped_thread(thread: int) -> Iterator[None]:
         try:
             _ptrace(_DETACH, thread)
         except ProcessLookupError:
-            # It was killed meanwhile; its parent hears of that once whoever traced it did.
-            os.waitpid(thread, _ALL_THREADS | os.WNOHANG)
+            # It was killed meanwhile; its parent hears of that once whoever traced it did. Both may be this process.
+            with suppress(ChildProcessError):
+                os.waitpid(thread, _ALL_THREADS | os.WNOHANG)
 
 
 def _ptrace(request: int, thread: int) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from services.ingress.envoy.configuration import SETTINGS_VARIABLE
 from tests.children import ends_with_tests
 from tests.system import poll
 
@@ -43,6 +44,37 @@ def test_a_stop_while_modules_are_imported_is_obeyed(tmp_path: Path, service: st
     finally:
         process.kill()
         process.wait()
+
+
+# What a process says of its collector when it ends with a wrong setting, long before it serves.
+ENDS = """
+import atexit, gc, sys
+atexit.register(lambda: print(gc.get_threshold()))
+from headrace import start
+sys.argv = ["service", "--config", "none.yaml"]
+start.service("services.preprocessing.wiring:SERVICE")
+"""
+IN_ENVOY = """
+import asyncio, gc
+from contextlib import AsyncExitStack
+from services.ingress import asgi
+try:
+    asyncio.run(asgi._open(AsyncExitStack()))
+except asgi.config.ConfigError:
+    print(gc.get_threshold())
+"""
+
+
+@pytest.mark.parametrize("program", [ENDS, IN_ENVOY])
+def test_imports_of_a_start_are_not_held_up_by_the_collector(program: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, SETTINGS_VARIABLE: "none.yaml"},
+    )
+    assert done.stdout == "(20000, 20, 20)\n", done.stderr
 
 
 def test_a_service_runs_by_variables_alone(tmp_path: Path) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from services.ingress.ports import Log
+if TYPE_CHECKING:
+    from services.ingress.ports import Log
 
 
 class PeriodicTasks:

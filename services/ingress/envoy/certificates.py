@@ -12,13 +12,15 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from headrace.state import atomic
 from headrace.state.certificates import bundle_end, pair_end
 from services.ingress.config import Http
 from services.ingress.documents.watch import stamp_of
-from services.ingress.ports import Log
+
+if TYPE_CHECKING:
+    from services.ingress.ports import Log
 
 _SECRET = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"  # noqa: S105 - the name of a type
 # Names of the secrets, also in Envoy's configuration; with ".json", of the files in which it looks for them.

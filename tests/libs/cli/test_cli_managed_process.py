@@ -7,6 +7,8 @@ import asyncio
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -15,12 +17,13 @@ import pytest
 
 from headrace.cli.installation import layout, ports
 from headrace.cli.installation.settings import Installation
-from headrace.cli.supervision import process
+from headrace.cli.supervision import probes, process
 from headrace.cli.supervision.managed_process import ManagedProcess, ReplaceError
 from headrace.cli.supervision.process import Process
 from headrace.cli.supervision.restart_policy import RestartRules, State
 from headrace.hop import config
 from headrace.hop.process.logs import logger
+from tests.children import ends_with_tests
 from tests.services import waiting
 from tests.stopped import state, stop
 
@@ -134,6 +137,65 @@ async def test_two_restarts_at_once_follow_each_other(managed: ManagedProcess, t
     assert gone(before)
     assert len(sockets(tmp_path)) == 1
     assert managed.policy.state is State.READY
+
+
+# The parent of a process that was made by vfork waits for it in state D, as for a disk.
+WAITING = "import ctypes, sys, time; print(flush=True)\nif sys.argv[1] == 'D': ctypes.CDLL(None).vfork()\ntime.sleep(120)"
+
+
+@pytest.mark.parametrize(("kind", "age"), [("S", 9.0), ("D", None)])
+async def test_a_blocked_loop_does_not_count_while_the_process_waits_for_a_disk(
+    managed: ManagedProcess, monkeypatch: pytest.MonkeyPatch, kind: str, age: float | None
+) -> None:
+    async def old(_metrics: str) -> float:
+        return 9.0
+
+    monkeypatch.setattr(probes, "heartbeat_age", old)
+    assert managed.current is not None
+    command = ends_with_tests(sys.executable, "-c", WAITING, kind)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as waiting:
+        try:
+            assert waiting.stdout is not None
+            await asyncio.to_thread(waiting.stdout.readline)
+            await until("it waits", lambda: state(waiting.pid) == kind)
+            monkeypatch.setattr(managed.current, "pid", waiting.pid)
+            assert await managed.current.heartbeat_age() == age
+        finally:
+            os.killpg(waiting.pid, signal.SIGKILL)
+
+
+async def test_the_heartbeat_of_a_process_that_was_replaced_does_not_count(
+    managed: ManagedProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def old_age() -> float:
+        return 3600.0
+
+    old = managed.current
+    assert old is not None
+    monkeypatch.setattr(old, "heartbeat_age", old_age)
+    await managed.replace()
+    assert await managed._listen(old, 0.0) == ""
+    assert managed.policy.hung() == ""
+
+
+async def test_who_waits_for_an_end_can_be_cancelled_when_it_comes(managed: ManagedProcess) -> None:
+    # As `stop` does right after a restart; it waited for ever.
+    process = managed.current
+    assert process is not None
+    waiting = asyncio.create_task(process.ended(60))
+    os.kill(process.pid, signal.SIGKILL)
+    assert await process.ended(60)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+
+async def test_waits_for_an_end_leave_nothing_behind(managed: ManagedProcess) -> None:
+    assert managed.current is not None
+    before = len(asyncio.all_tasks())
+    for _ in range(20):
+        assert not await managed.current.ended(0.001)
+    assert len(asyncio.all_tasks()) < before + 10
 
 
 class Squatter:

@@ -15,6 +15,7 @@ RULES = RestartRules(
     silent=3,
     unanswered=5,
     stopped=6.0,
+    still=7.5,
     late=1.0,
 )
 
@@ -142,6 +143,70 @@ def test_probes_missed_while_the_supervisor_was_late_prove_nothing(late: list[fl
         assert not watch.hung()
         watch.probed(ProbeResult.SILENT, 2, 0.9)
     assert watch.hung()
+
+
+def test_a_loop_that_stands_still_by_the_process_s_own_heartbeat_is_hung_without_a_missed_probe() -> None:
+    watch = ready()
+    for now in range(10, 15):  # the last turn was at 7.2
+        watch.heartbeat(now - 7.2, now)
+        assert not watch.hung()
+        assert watch.state is State.READY
+    watch.heartbeat(15 - 7.2, 15)
+    assert "its event loop has stood still for 8 s" in watch.hung()
+    assert watch.state is State.UNREADY
+    watch.exited(16)
+    assert not watch.hung()
+
+
+def test_one_heartbeat_proves_nothing() -> None:
+    # As after a pause of the whole machine: the loop takes a turn as soon as it goes on.
+    watch = ready()
+    watch.heartbeat(3600.0, 4000.0)
+    assert not watch.hung()
+    watch.heartbeat(0.4, 4001.0)
+    assert not watch.hung()
+
+
+@given(st.lists(st.tuples(st.floats(0.1, 3.0), st.floats(0, 1e4), st.booleans()), max_size=40))
+def test_a_loop_that_took_a_turn_between_two_heartbeats_is_not_hung(
+    told: list[tuple[float, float, bool]],
+) -> None:
+    watch, now = ready(), 10.0
+    for passed, age, silent in told:
+        now += passed
+        # Younger than the time since the last one: there was a turn in between.
+        watch.heartbeat(None if silent else min(age, passed - 0.01), now)
+        assert not watch.hung()
+
+
+@given(st.floats(min_value=1.01, max_value=1e6))
+def test_heartbeats_read_by_a_late_supervisor_prove_nothing(late_by: float) -> None:
+    watch = ready()
+    for now in range(10, 100):
+        watch.heartbeat(now - 2.0, now, late_by)
+        assert not watch.hung()
+    watch.heartbeat(98.0, 100)
+    assert watch.hung()
+
+
+@given(st.sampled_from([ProbeResult.READY, ProbeResult.REFUSING]))
+def test_an_answer_outweighs_the_heartbeats_before_it(answer: ProbeResult) -> None:
+    watch = ready()
+    watch.heartbeat(7.0, 10)
+    watch.heartbeat(8.0, 11)
+    assert watch.hung()
+    watch.probed(answer, 11)
+    assert not watch.hung()
+    watch.heartbeat(8.5, 11.5)
+    assert not watch.hung()
+
+
+def test_the_heartbeat_of_a_process_that_starts_does_not_count() -> None:
+    watch = RestartPolicy(RULES)
+    watch.started(0)
+    watch.heartbeat(50.0, 60)
+    watch.heartbeat(60.0, 70)
+    assert not watch.hung()
 
 
 def test_a_start_is_given_the_time_in_which_the_supervisor_was_stopped() -> None:

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from headrace.cli.supervision import control, daemon, process
 from headrace.cli.supervision.managed_process import ManagedProcess, ReplaceError
 from headrace.cli.supervision.process import Process
 from headrace.cli.supervision.restart_policy import RestartRules, State
+from headrace.cli.supervision.supervisor import SupervisorSettings
+from tests.alerts.stopped_thread import stopped_thread
 from tests.libs.cli.test_cli_managed_process import LOG, SERVICE, gone, installation, pid_of, sockets, until
 from tests.stopped import stop
 
@@ -204,6 +207,41 @@ async def test_a_stopped_process_needs_no_probe_to_be_replaced(tmp_path: Path) -
         assert pid_of(hanging) != before
     finally:
         await hanging.stop()
+
+
+async def test_a_blocked_loop_is_seen_by_its_heartbeat_long_before_probes_are_missed(tmp_path: Path) -> None:
+    # Answers to probes are waited for an hour.
+    rules = RestartRules(every=0.2, timeout=3600.0, still=2.0)
+    hanging = ManagedProcess(installation(tmp_path), SERVICE, rules, LOG)
+    hanging.begin()
+    try:
+        await until("ready", lambda: hanging.policy.state is State.READY)
+        before = pid_of(hanging)
+        with traced(before):
+            await until("killed", lambda: gone(before))
+        await until("said", lambda: "its event loop has stood still for" in hanging.reason)
+        await until("ready again", lambda: hanging.policy.state is State.READY)
+        assert pid_of(hanging) != before
+    finally:
+        await hanging.stop()
+
+
+@contextmanager
+def traced(pid: int) -> Iterator[None]:
+    """The first thread of the process stands still, and no other. Skips by name without the right to do that."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(stopped_thread(pid))
+        except OSError as error:
+            pytest.skip(f"a thread can't be stopped here: ptrace: {error.strerror}")
+        yield
+
+
+def test_patience_with_missed_probes_is_patience_with_a_blocked_loop() -> None:
+    assert SupervisorSettings().rules() == RestartRules()
+    assert SupervisorSettings(probes_silent=6).rules().still == 2 * RestartRules().still
+    # A heartbeat counts as old after five seconds at the earliest.
+    assert SupervisorSettings(probe_timeout_s=0.1).rules().still == 5
 
 
 async def test_what_was_missed_while_the_supervisor_was_stopped_does_not_count(tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ from headrace.hop.process.lifecycle import EXIT_CONFIG
 _PROBE_STARTING_S = 0.05
 _PROBE_UNREADY_S = 0.5
 _TIMEOUT_STARTING_S = 1.0
+# A probe without an answer is waited for, but the process's heartbeat is read meanwhile, so often (seconds).
+_HEARTBEAT_EVERY_S = 1.0
 # Seconds between two looks whether a process is stopped (SIGSTOP): a stopped one can't answer, so it is not probed.
 _LOOK_EVERY_S = 1.0
 _LINES = 8
@@ -274,7 +276,16 @@ class ManagedProcess:
         starting = self.policy.state is State.STARTING
         allowed = _TIMEOUT_STARTING_S if starting else self._rules.timeout
         began = time.monotonic()
-        seen = await process.look(allowed)
+        looking = asyncio.ensure_future(process.look(allowed))
+        listening = asyncio.ensure_future(self._listen(process, late_by))
+        try:
+            await asyncio.wait({looking, listening}, return_when=asyncio.FIRST_COMPLETED)
+            if not looking.done():
+                return await listening
+            seen = looking.result()
+        finally:
+            looking.cancel()
+            listening.cancel()
         late_by = max(late_by, time.monotonic() - began - allowed - probes.HEARTBEAT_TIMEOUT_S)
         if self.current is not process:
             return ""
@@ -290,6 +301,21 @@ class ManagedProcess:
         if self.policy.overdue(now):
             return f"it was not ready after {self._rules.start:g} s"
         return self.policy.hung()
+
+    async def _listen(self, process: Process, late_by: float) -> str:
+        """Reads the process's heartbeat as long as a probe is not answered. Returns why it must be killed, if so."""
+        while not (why := self.policy.hung()):
+            began = time.monotonic()
+            pause = _PROBE_UNREADY_S if self.policy.state is State.UNREADY else _HEARTBEAT_EVERY_S
+            await asyncio.sleep(pause)
+            age = await process.heartbeat_age()
+            if self.current is not process:
+                return ""  # the policy is for its successor now
+            now = time.monotonic()
+            late_by = max(late_by, now - began - pause - probes.HEARTBEAT_TIMEOUT_S)
+            self.policy.heartbeat(age, now, late_by)
+            late_by = 0.0
+        return why
 
     def _note(self, seen: ProbeResult) -> None:
         """Records why a process that runs is not ready."""

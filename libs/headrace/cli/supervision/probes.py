@@ -7,6 +7,7 @@ another thread of the process publishes with the metrics, says whether the loop 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import time
 from pathlib import Path
@@ -136,6 +137,14 @@ async def heartbeat_age(metrics: str) -> float | None:
             return float(found[1]) if found else None
     except (OSError, TimeoutError, ValueError):
         return None
+
+
+def waits_for_disk(pid: int) -> bool:
+    """Whether a thread of the process waits for a disk, or for another device that can't be interrupted (state D)."""
+    with contextlib.suppress(OSError):  # a thread has ended
+        stats = Path(f"/proc/{pid}/task").glob("*/stat")
+        return any(stat.read_bytes().rpartition(b") ")[2].startswith(b"D") for stat in stats)
+    return False
 
 
 async def metrics_page(metrics: str) -> bytes:

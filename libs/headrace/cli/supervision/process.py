@@ -18,7 +18,7 @@ import yaml
 from headrace.cli.installation import log_files, ports, services
 from headrace.cli.installation.layout import service_of
 from headrace.cli.installation.settings import Installation, overlaid, settings
-from headrace.cli.supervision import deployed, pdeathsig
+from headrace.cli.supervision import deployed, pdeathsig, probes
 from headrace.cli.supervision.deployed import Version
 from headrace.cli.supervision.probes import GrpcProbe, IngressProbe, Probe
 from headrace.cli.supervision.restart_policy import ProbeResult
@@ -67,6 +67,7 @@ class Process:
         self._log_begins = log_begins
         self._own_ports = [installation.ports[name] for name in ports.own(instance, slot)]
         self._probe: Probe | None = None
+        self._ending: asyncio.Task[int] | None = None
 
     @property
     def alive(self) -> bool:
@@ -101,6 +102,11 @@ class Process:
                 return ProbeResult.REFUSING
         return await self._probe.look(timeout_s)
 
+    async def heartbeat_age(self) -> float | None:
+        """Seconds since its event loop took a turn; None: it does not say, or may only be waiting for a disk."""
+        age = await probes.heartbeat_age(self.metrics)
+        return None if probes.waits_for_disk(self.pid) else age
+
     def last_words(self) -> str:
         """Its last log line: why it can't use its settings; with file and line of a setting that a person made."""
         said = log_files.tail(self._log, 1, begins=self._log_begins)
@@ -119,8 +125,8 @@ class Process:
 
     async def ended(self, within: float) -> bool:
         """Waits at most `within` seconds for its end. Returns whether it ended."""
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(self._end()), within)
+        # Not `wait_for`: it drops a cancellation that comes together with the end.
+        await asyncio.wait({self._end()}, timeout=within)
         return not self.alive
 
     async def retire(self, *, successor: bool = False) -> None:
@@ -142,14 +148,17 @@ class Process:
 
     async def forget(self) -> None:
         """Waits for its end and removes its files."""
-        await self._end()
+        await asyncio.wait({self._end()})
         self._unlist()
         with contextlib.suppress(OSError):
             self._bound.unlink(missing_ok=True)
         await self._close_probe()
 
-    async def _end(self) -> None:
-        await self._child.wait()
+    def _end(self) -> asyncio.Task[int]:
+        """One task for all who wait, as most of them give up each second."""
+        if self._ending is None:
+            self._ending = asyncio.create_task(self._child.wait())
+        return self._ending
 
     async def _close_probe(self) -> None:
         if self._probe is not None:

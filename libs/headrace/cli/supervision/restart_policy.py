@@ -4,7 +4,8 @@ STARTING → READY ⇄ UNREADY          STOPPED: asked to stop, or not started y
    ↓         ↓        ↓
    └───── WAITING (backoff) → STARTING
 
-A process that hangs does not end by itself: it must be killed after several probes in a row without an answer.
+A process that hangs does not end by itself: it must be killed when another of its threads says that its event loop stands
+still, or after several probes in a row without an answer.
 """
 
 from __future__ import annotations
@@ -53,14 +54,22 @@ class RestartRules:
     timeout: float = 5.0
     # So many probes in a row must fail before a ready service counts as unready.
     misses: int = 1
-    # A process is killed after so many SILENT probes in a row: after 23 to 28 seconds with the times above.
+    # A process is killed after so many SILENT probes in a row: after 23 to 28 seconds with the times above, if it says nothing.
     silent: int = 3
+    # A process that does say, by its heartbeat, how long its event loop has stood still needs no more probes. Another of its
+    # threads says it twice, so the machine had time for the process, and the loop took no turn.
+    still: float = 7.5
     # The same for BUSY and SILENT ones: the process may only be loaded, but after a minute without an answer it is useless.
     unanswered: int = 12
     # A process that is stopped (SIGSTOP) needs no probe: it can't answer. A person may let it go on after some seconds.
     stopped: float = 6.0
     # If the supervisor itself was late by more than this, it was stopped or got no CPU, and the probe proves nothing.
     late: float = 1.0
+
+
+# The two heartbeats that show a blocked loop are at least so far apart (seconds). After a pause of the whole machine the first
+# one may be old, but a loop that is well takes a turn before the second.
+_APART_S = 1.0
 
 
 class RestartPolicy:
@@ -78,6 +87,9 @@ class RestartPolicy:
         self._silent = 0  # SILENT probes in a row
         self._unanswered = 0  # probes in a row without an answer
         self._stopped = 0.0  # seconds that it has been stopped (SIGSTOP)
+        self._heard: float | None = None  # when it told its heartbeat last, since its last answer
+        self._blocked_from = 0.0  # the first of the heartbeats without a turn in between
+        self._still = 0.0  # seconds that its loop has stood still, by two heartbeats
 
     def started(self, now: float) -> None:
         """A process was started."""
@@ -115,12 +127,27 @@ class RestartPolicy:
         if self._stopped and self.state is State.READY:
             self._enter(State.UNREADY, now)
 
+    def heartbeat(self, age: float | None, now: float, late_by: float = 0.0) -> None:
+        """The process's own word, by another of its threads: its event loop took its last turn `age` seconds ago; None: it
+        did not say. `late_by` as in `probed`."""
+        late = late_by > self._rules.late
+        # A heartbeat younger than the time since the last one: there was a turn in between.
+        if age is None or self._heard is None or age < now - self._heard or late:
+            self._blocked_from, self._still = now, 0.0
+        elif now - self._blocked_from >= _APART_S:
+            self._still = age
+        self._heard = now
+        if self._still >= self._rules.still and self.state is State.READY:
+            self._enter(State.UNREADY, now)
+
     def hung(self) -> str:
         """Why a process that was ready, or is stopped, must be killed; empty if it need not."""
         if self._stopped >= self._rules.stopped:
             return f"it hung: it was stopped (SIGSTOP), and did not go on within {self._rules.stopped:g} s"
         if self.state not in (State.READY, State.UNREADY):
             return ""
+        if self._still >= self._rules.still:
+            return f"it hung: its event loop has stood still for {self._still:.0f} s"
         if self._silent >= self._rules.silent:
             return f"it hung: no answer to {self._silent} probes in a row, and its event loop stood still"
         if self._unanswered >= self._rules.unanswered:
@@ -129,6 +156,7 @@ class RestartPolicy:
 
     def _answered(self) -> None:
         self._silent = self._unanswered = 0
+        self._heard, self._still = None, 0.0
 
     def replaced(self, now: float) -> None:
         """A new process, which is ready, has replaced the old one."""

@@ -143,6 +143,8 @@ class Supervisor:
 
 
 _DEFAULT = RestartRules()
+# Silent probes are samples, a heartbeat is a measurement: half of the time that they need is enough. But not less than this.
+_LEAST_STILL_S = 5.0
 
 
 class SupervisorSettings(config.Settings):
@@ -151,7 +153,8 @@ class SupervisorSettings(config.Settings):
     # Seconds between two probes of a process that is ready, and seconds for an answer.
     probe_every_s: PositiveFloat = _DEFAULT.every
     probe_timeout_s: PositiveFloat = _DEFAULT.timeout
-    # A process is killed after so many probes in a row without an answer while its event loop is blocked, …
+    # A process is killed after so many probes in a row without an answer while its event loop is blocked (or after half of that
+    # time, if its heartbeat says so), …
     probes_silent: PositiveInt = _DEFAULT.silent
     # … and after so many without an answer while it runs.
     probes_unanswered: PositiveInt = _DEFAULT.unanswered
@@ -163,6 +166,7 @@ class SupervisorSettings(config.Settings):
             timeout=self.probe_timeout_s,
             silent=self.probes_silent,
             unanswered=self.probes_unanswered,
+            still=max(self.probe_timeout_s * self.probes_silent / 2, _LEAST_STILL_S),
         )
 
 

@@ -7,6 +7,7 @@ import os
 from collections.abc import MutableMapping
 
 from headrace.hop.process import memory
+from headrace.start import collect_rarely
 
 _VARIABLE = "GRPC_EXPERIMENTS"
 # grpc.aio waits for the core in its own thread. The event engine puts two more threads between the socket and that
@@ -25,10 +26,6 @@ def settle(environ: MutableMapping[str, str] | None = None) -> None:
     memory.settle()
 
 
-# Containers allocated before the youngest generation is collected. Python's default of 700 is reached in ten requests.
-_YOUNG = 20_000
-
-
 def freeze() -> None:
     """Excludes all current objects from garbage collection: what a service has when it begins to serve stays anyway.
 
@@ -38,7 +35,7 @@ def freeze() -> None:
     gc.collect()
     memory.give_back()
     gc.freeze()
-    gc.set_threshold(_YOUNG, 20, 20)
+    collect_rarely()
 
 
 async def collect() -> None:
