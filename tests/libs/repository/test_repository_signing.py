@@ -54,22 +54,6 @@ def test_the_standard_command_agrees(models: Signed) -> None:
     assert subprocess.run(command, capture_output=True, text=True, check=False).returncode != 0
 
 
-def test_signing_and_verifying_by_a_key_imports_no_other_signer() -> None:
-    program = """
-import sys, tempfile
-from pathlib import Path
-from headrace.repository.signing import key_pair, signatures
-private, public = (Path(tempfile.mkdtemp()) / name for name in ("key", "key.pub"))
-key_pair.generate(private, public)
-made = signatures.sign("light", {"file": b"1"}, private)
-assert signatures.verify({"file": b"1"}, made, [public.read_bytes()])
-print(*{"sigstore", "requests", "OpenSSL"} & {*sys.modules})
-"""
-    command = [sys.executable, "-c", program]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (0, "\n"), done.stderr
-
-
 @pytest.mark.parametrize("file", ["model.onnx", "samples.npz", "metadata.json", "model.sig"])
 @pytest.mark.parametrize("change", [b"!", None])
 def test_an_altered_or_missing_file_is_refused(models: Signed, file: str, change: bytes | None) -> None:

@@ -10,12 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from pathlib import Path, PurePosixPath
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -23,9 +20,6 @@ if TYPE_CHECKING:
 
 # A Sigstore bundle without certificates has a few hundred bytes per file.
 MAX_SIGNATURE_BYTES = 1 << 20
-# The library's signers without a key of one's own. What they import (sigstore, requests, OpenSSL) would be a quarter of the
-# processor time in which an executor starts, and callers wait for it after a crash.
-_UNUSED = ("sign_sigstore", "sign_certificate")
 
 
 class SignatureError(Exception):
@@ -37,7 +31,6 @@ def sign(name: str, files: Mapping[str, bytes], private_key: Path) -> bytes:
 
     Raises SignatureError.
     """
-    _import_for_keys()
     from model_signing import signing
 
     with tempfile.TemporaryDirectory(prefix="headrace-sign-") as folder:
@@ -55,7 +48,6 @@ def sign(name: str, files: Mapping[str, bytes], private_key: Path) -> bytes:
 
 def verify(files: Mapping[str, bytes], signature: bytes, public_keys: Sequence[bytes]) -> str:
     """Id of the key among `public_keys` (PEM) that signed exactly these `files`. Raises SignatureError."""
-    _import_for_keys()
     from model_signing import verifying
 
     known = {key_id(key): key for key in public_keys}
@@ -105,14 +97,6 @@ def key_id(public_key: bytes) -> str:
         raise SignatureError("a trusted key is no public key in PEM") from error
     form = serialization.PublicFormat.SubjectPublicKeyInfo
     return hashlib.sha256(key.public_bytes(serialization.Encoding.PEM, form)).hexdigest()
-
-
-def _import_for_keys() -> None:
-    """Imports the library without the signers that are not used here, unless this process has it already."""
-    if "model_signing" not in sys.modules:
-        for name in _UNUSED:
-            sys.modules[f"model_signing._signing.{name}"] = ModuleType(name)
-        import_module("model_signing")
 
 
 def _why(error: Exception) -> str:
