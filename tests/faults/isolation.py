@@ -4,8 +4,6 @@
 tenant's calls beside hostile ones, and one without. It names the cases in which a prediction failed, and goes on from any number.
 """
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import json

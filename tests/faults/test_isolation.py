@@ -1,7 +1,5 @@
 """Whatever one tenant does, another one's predictions fail never. `python -m tests.faults.isolation` runs many more cases."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Iterator, Sequence
 from typing import Any

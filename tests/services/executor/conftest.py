@@ -1,7 +1,5 @@
 """A repository to publish models into."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

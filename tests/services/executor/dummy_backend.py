@@ -1,7 +1,5 @@
 """A backend that is not in the executor: what a new module in `services/executor/backends` has to hold, and no more."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """Small real ONNX models, in a real repository."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

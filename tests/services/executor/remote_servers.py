@@ -1,7 +1,5 @@
 """Starts servers of the Open Inference Protocol as processes."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from collections.abc import Iterator

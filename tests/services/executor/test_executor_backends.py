@@ -1,7 +1,5 @@
 """What every backend must do, on every backend that can run here; the others are skipped by name."""
 
-from __future__ import annotations
-
 import asyncio
 import math
 import threading

@@ -1,7 +1,5 @@
 """Bad rows are found, good rows kept, and a model that fails on everything is not run for ever."""
 
-from __future__ import annotations
-
 import numpy as np
 from hypothesis import example, given
 from hypothesis import strategies as st

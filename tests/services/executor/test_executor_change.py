@@ -1,7 +1,5 @@
 """Versions come and go while calls are served; memory has a bound; a run that hangs holds nobody else up."""
 
-from __future__ import annotations
-
 import asyncio
 from pathlib import Path
 

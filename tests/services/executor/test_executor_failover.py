@@ -1,7 +1,5 @@
 """A model moves to its standby when its backend is lost, hangs or is sick, and back when that is well: real servers."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import signal

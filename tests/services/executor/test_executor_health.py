@@ -1,7 +1,5 @@
 """Which backend runs: over arbitrary histories of losses, recoveries and time."""
 
-from __future__ import annotations
-
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule

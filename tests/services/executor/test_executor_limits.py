@@ -1,7 +1,5 @@
 """Lane, sizes, bytes and fairness among tenants, one at a time."""
 
-from __future__ import annotations
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,7 +1,5 @@
 """One bad model stops nobody else, heals when it is mended, and never ends the executor's process."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import shutil

@@ -1,7 +1,5 @@
 """The README's five lines, followed literally."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

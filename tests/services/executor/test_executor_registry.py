@@ -1,7 +1,5 @@
 """A new backend is a module and a line in the registry: nothing else has to change."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

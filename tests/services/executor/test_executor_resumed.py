@@ -1,7 +1,5 @@
 """In the place of a process that died: nothing is measured twice, and what is ready serves while the rest is loaded."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import signal

@@ -1,7 +1,5 @@
 """The scheduler's promises, over arbitrary histories of calls, runs and time."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 

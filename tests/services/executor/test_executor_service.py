@@ -1,7 +1,5 @@
 """The executor as its callers see it: real models, real sockets."""
 
-from __future__ import annotations
-
 import asyncio
 import re
 import time

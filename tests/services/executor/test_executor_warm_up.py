@@ -1,7 +1,5 @@
 """A service that says it is ready has served already: no caller is the first."""
 
-from __future__ import annotations
-
 from collections import Counter
 from pathlib import Path
 from typing import Any

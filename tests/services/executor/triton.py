@@ -4,8 +4,6 @@ PyPI's nvidia-pytriton in an environment of its own: .venv/triton (`make peers`)
 It ships the server with the Python backend alone, so the model is three lines of NumPy.
 """
 
-from __future__ import annotations
-
 import os
 import platform
 import shutil
