@@ -1,10 +1,21 @@
-"""Stops processes. SIGSTOP acts some time after it was sent: on a busy machine a thread answers one more call meanwhile."""
+"""Stops processes, or one thread, as code does that blocks an event loop.
 
+SIGSTOP acts some time after it was sent: on a busy machine a thread answers one more call meanwhile.
+"""
+
+import ctypes
 import os
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import pytest
+
+_SEIZE, _INTERRUPT, _DETACH = 0x4206, 0x4207, 17
+ALL_THREADS = 0x40000000  # __WALL
+_libc = ctypes.CDLL(None, use_errno=True)
 # Stopped, or ended meanwhile.
 _STILL = frozenset("TtZX")
 
@@ -44,3 +55,32 @@ def _states(pid: int) -> set[str]:
 
 def _state(folder: Path) -> str:
     return (folder / "stat").read_text().rpartition(")")[2].split()[0]
+
+
+@contextmanager
+def stopped_thread(thread: int) -> Iterator[None]:
+    """`thread`: its id; of a process's first thread, the process's. Skips by name without the right to trace it.
+
+    If it is killed meanwhile, the process's parent hears of that once this process has waited for it.
+    """
+    try:
+        _ptrace(_SEIZE, thread)
+    except OSError as error:
+        pytest.skip(f"a thread can't be stopped here: ptrace: {error.strerror}")
+    try:
+        _ptrace(_INTERRUPT, thread)
+        os.waitpid(thread, ALL_THREADS)
+        yield
+    finally:
+        try:
+            _ptrace(_DETACH, thread)
+        except ProcessLookupError:
+            # It was killed; this process may be the parent, too.
+            with suppress(ChildProcessError):
+                os.waitpid(thread, ALL_THREADS | os.WNOHANG)
+
+
+def _ptrace(request: int, thread: int) -> None:
+    if _libc.ptrace(request, thread, None, None) == -1:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))

@@ -10,9 +10,9 @@ from headrace.cli.installation import certificates
 from headrace.slo.servers import PrometheusApi
 from tests.alerts.alarmed_system import PLACE, Alarmed, repeated, router_settings
 from tests.alerts.causes import Cause, Causes, restarted, restored
-from tests.alerts.stopped_thread import stopped_thread
 from tests.disks import fill, tiny_disk
 from tests.libs.slo.alert_world import until
+from tests.stopped import stopped_thread
 from tests.system import override
 
 CAUSES = Causes()

@@ -1,25 +1,19 @@
 """Processes that hang and that nobody helps: each is replaced, and predictions work again."""
 
-import ctypes
 import os
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
 import pytest
 
 from tests.faults.test_killed_services import RECOVERY_S, SERVICES
-from tests.stopped import stop
+from tests.stopped import ALL_THREADS, stop, stopped_thread
 from tests.system import System, poll, row_request
 
 # The supervisor's patience with its ordinary rules, and the start of the next process.
 REPLACED_S = 60 + RECOVERY_S
 # Nice value of the application's thread in Envoy (services/ingress/asgi.py).
 NICE = 5
-_SEIZE, _INTERRUPT, _DETACH = 0x4206, 0x4207, 17
-_WALL = 0x40000000
 
 
 def serves(system: System) -> bool:
@@ -50,27 +44,6 @@ def test_processes_that_are_stopped_for_good_are_replaced(system: System) -> Non
     poll("predictions come", lambda: serves(system))
 
 
-@contextmanager
-def stopped_thread(thread: int) -> Iterator[None]:
-    """Stops one thread of another process, as a debugger does. Skips by name without the right to."""
-    ptrace = ctypes.CDLL(None, use_errno=True).ptrace
-    ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
-    if ptrace(_SEIZE, thread, None, None) != 0:
-        pytest.skip(f"a thread can't be stopped here: ptrace: {os.strerror(ctypes.get_errno())}")
-    assert ptrace(_INTERRUPT, thread, None, None) == 0
-    os.waitpid(thread, _WALL)
-    try:
-        yield
-    except BaseException:
-        ptrace(_DETACH, thread, None, None)
-        raise
-    # Its process was killed: a debugger must take note of that before the process's parent can.
-    deadline = time.monotonic() + REPLACED_S
-    while os.waitpid(thread, _WALL | os.WNOHANG) == (0, 0):
-        assert time.monotonic() < deadline, "the process with the stopped thread was not killed"
-        time.sleep(0.1)
-
-
 def application_thread(pid: int) -> int:
     """The thread of an Envoy process whose loop serves the calls."""
     for task in Path(f"/proc/{pid}/task").iterdir():
@@ -83,8 +56,10 @@ def application_thread(pid: int) -> int:
 @pytest.mark.parametrize("system", ["apart", "together"], indirect=True)
 def test_an_event_loop_that_is_stuck_in_envoy_is_noticed(system: System) -> None:
     pids = running(system, ["ingress"])
-    with stopped_thread(application_thread(pids["ingress"])):
+    thread = application_thread(pids["ingress"])
+    with stopped_thread(thread):
         # Envoy's own threads and the metrics' thread go on all the while.
         poll("it is unready", lambda: system.services()["ingress"]["state"] != "ready")
+        poll("it is killed", lambda: os.waitpid(thread, ALL_THREADS | os.WNOHANG)[0], within_s=REPLACED_S)
     poll("it is replaced", lambda: replaced(system, pids), within_s=REPLACED_S)
     poll("predictions come", lambda: serves(system))

@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +22,8 @@ from headrace.cli.supervision.managed_process import ManagedProcess, ReplaceErro
 from headrace.cli.supervision.process import Process
 from headrace.cli.supervision.restart_policy import RestartRules, State
 from headrace.cli.supervision.supervisor import SupervisorSettings
-from tests.alerts.stopped_thread import stopped_thread
 from tests.libs.cli.test_cli_managed_process import LOG, SERVICE, gone, installation, pid_of, sockets, until
-from tests.stopped import stop
+from tests.stopped import stop, stopped_thread
 
 WRONG, RIGHT = "preprocessing", "postprocessing"
 NAMES = ("first", "second", "third")
@@ -217,24 +215,13 @@ async def test_a_blocked_loop_is_seen_by_its_heartbeat_long_before_probes_are_mi
     try:
         await until("ready", lambda: hanging.policy.state is State.READY)
         before = pid_of(hanging)
-        with traced(before):
+        with stopped_thread(before):
             await until("killed", lambda: gone(before))
         await until("said", lambda: "its event loop has stood still for" in hanging.reason)
         await until("ready again", lambda: hanging.policy.state is State.READY)
         assert pid_of(hanging) != before
     finally:
         await hanging.stop()
-
-
-@contextmanager
-def traced(pid: int) -> Iterator[None]:
-    """The first thread of the process stands still, and no other. Skips by name without the right to do that."""
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(stopped_thread(pid))
-        except OSError as error:
-            pytest.skip(f"a thread can't be stopped here: ptrace: {error.strerror}")
-        yield
 
 
 def test_patience_with_missed_probes_is_patience_with_a_blocked_loop() -> None:
