@@ -12,6 +12,7 @@ import grpc
 import pytest
 
 from headrace.client import Headrace, HeadraceError, Outcome, UnavailableError
+from tests.faults.test_hung_services import replaced
 from tests.gauges import samples
 from tests.stopped import send
 from tests.system import System, headrace, poll, row_request
@@ -117,7 +118,7 @@ def test_killed_under_load_it_costs_no_request_and_no_regulated_event(system: Sy
         os.kill(pid, signal.SIGKILL)
     assert load.failed == []
     assert [len(a) for a in load.answered.values()] == [800, 800]
-    poll("it is back", lambda: system.pid("monitoring") not in (None, pid), 60)
+    poll("another serves", lambda: replaced(system, {"monitoring": pid}), 60)
     poll("all of the regulated events are stored", lambda: {*load.answered[bank]} <= {*of_tenant(bank)}, 60)
     # What waits in a router arrives within a second; what is then not there is a gap.
     poll(
