@@ -1,17 +1,21 @@
-"""What the README tells a newcomer to write down is accepted as it stands."""
+"""What the README, and the executor's, tell a newcomer to write down is accepted as it stands."""
 
 import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 import yaml
 from typer.main import get_command
 
 from headrace.cli.main import app
 from headrace.pipeline import parse
+from tests.services.executor.executor_caller import batch, calling, ys
+from tests.services.executor.executor_models import doubling
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
 
 
 def blocks(kind: str) -> Iterator[str]:
@@ -47,3 +51,15 @@ def test_its_commands_exist() -> None:
         assert not getattr(command, "commands", {}), f"headrace has no {' '.join(words)}"
         known = {name for parameter in command.params for name in parameter.opts}
         assert {w for w in words if w.startswith("--")} <= known, words
+
+
+async def test_a_model_of_ones_own_in_five_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = re.search(r"```python\n(.*?)```", (ROOT / "services/executor/README.md").read_text(), re.DOTALL)
+    assert found is not None
+    lines = [line for line in found[1].splitlines() if line]
+    assert len(lines) == 5
+    (tmp_path / "mine.onnx").write_bytes(doubling())
+    monkeypatch.chdir(tmp_path)
+    exec(found[1], {})  # its own words
+    async with calling(tmp_path / "models") as caller:
+        assert ys(await caller(batch(1.0, 2.0), "mine")) == [2.0, 4.0]

@@ -1,9 +1,10 @@
-"""The rules that no linter states: which files may know grpc and generated code, how long they may be, why they differ."""
+"""The rules that no linter states: which files may know grpc, redis and kinds of stages, how long they are, where they lie."""
 
 import ast
 import io
 import re
 import tokenize
+import tomllib
 from collections import Counter
 from collections.abc import Iterator
 from functools import cache
@@ -11,8 +12,16 @@ from pathlib import Path
 
 import pytest
 
+from headrace.pipeline import STAGE_KINDS
+from services.router.stages.registry import RUNNER_KINDS, callees
+from services.router.wiring import SERVICE
+
 ROOT = Path(__file__).parents[2]
+SHIPPED = [ROOT / name for name in ("libs/headrace", "services", "load")]
+GENERATED = {ROOT / "libs/headrace/api", ROOT / "libs/headrace/oip"}
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 SERVICES = sorted(p.parent for p in (ROOT / "services").glob("*/wiring.py"))
+FOLDERS = {path.name for path in SERVICES}
 # The modules of a service that face the wire; all others are domain logic.
 WIRE_MODULES = {"servicer.py", "clients.py", "wiring.py", "__main__.py"}
 # Whole folders of them: the ingress translates protocols, a backend of the executor may be remote, a stage calls a service.
@@ -22,6 +31,9 @@ WIRE_ROOMS = {
     "router": {"stages"},
 }
 LONGEST_FILE = 400
+MOST_MODULES = 12
+# Nouns of the field, or of Python, that end so; `returning` goes with the linger that it decides.
+NOUNS = {"binding", "hosting", "outgoing", "returning", "ring", "scaling", "testing", "tracing", "wiring"}
 EMPTY_NAMES = {"util", "common", "helper", "misc", "tool", "stuff"}
 # What silences a checker, and then the reason.
 SUPPRESSION = re.compile(
@@ -52,8 +64,7 @@ def ours() -> dict[str, str]:
     """Path from the root → text, of each file of Python by hand."""
     rooms = [ROOT / name for name in ("services", "libs", "load", "deploy", "tests")]
     found = [path for room in rooms for path in sorted(room.rglob("*.py"))]
-    generated = {ROOT / "libs/headrace/api", ROOT / "libs/headrace/oip"}
-    return {str(p.relative_to(ROOT)): p.read_text() for p in found if not generated & set(p.parents)}
+    return {str(p.relative_to(ROOT)): p.read_text() for p in found if not GENERATED & set(p.parents)}
 
 
 def test_domain_modules_know_neither_grpc_nor_generated_code() -> None:
@@ -161,3 +172,138 @@ def test_no_two_files_of_tests_have_one_name() -> None:
     """`make test-slow` collects all at once, and pytest imports tests by their bare names."""
     names = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
     assert [n for n, count in names.items() if count > 1] == []
+
+
+def modules() -> list[Path]:
+    found = [path for folder in SHIPPED for path in sorted(folder.rglob("*.py"))]
+    return [p for p in found if p.name != "__init__.py" and not GENERATED & set(p.parents)]
+
+
+def test_no_floor_is_crowded() -> None:
+    floors = Counter(str(path.parent.relative_to(ROOT)) for path in modules())
+    assert {floor: count for floor, count in floors.items() if count > MOST_MODULES} == {}
+
+
+def test_no_module_is_named_by_a_bare_gerund() -> None:
+    gerunds = [str(p.relative_to(ROOT)) for p in modules() if p.stem.endswith("ing") and p.stem not in NOUNS]
+    assert not gerunds, "\n".join(gerunds)
+
+
+def test_every_folder_of_code_says_what_it_is_for() -> None:
+    folders = {path.parent for path in modules()}
+    silent = [f for f in sorted(folders) if not (f / "README.md").exists() and not _docstring(f)]
+    assert [str(f.relative_to(ROOT)) for f in silent] == []
+
+
+def _docstring(folder: Path) -> bool:
+    init = folder / "__init__.py"
+    return init.exists() and init.read_text().startswith('"""')
+
+
+def test_no_service_may_import_another() -> None:
+    contracts = PROJECT["tool"]["importlinter"]["contracts"]
+    [modules] = [c["modules"] for c in contracts if c["type"] == "independence"]
+    assert sorted(modules) == sorted(f"services.{name}" for name in FOLDERS)
+
+
+def test_each_service_but_the_door_can_be_hosted() -> None:
+    points = PROJECT["project"]["entry-points"]["headrace.services"]
+    assert points == {name: f"services.{name}.wiring:SERVICE" for name in FOLDERS - {"ingress"}}
+
+
+def test_each_service_can_be_installed_by_itself() -> None:
+    extras = PROJECT["project"]["optional-dependencies"]
+    assert extras.keys() >= FOLDERS
+    [everything] = extras["all"]
+    assert set(everything.removeprefix("headrace[").removesuffix("]").split(",")) >= FOLDERS
+
+
+def test_no_list_of_the_services_is_written_down_again() -> None:
+    sources = [p for room in ("libs/headrace/cli", "load") for p in (ROOT / room).rglob("*.py")]
+    lists = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in sources
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.List | ast.Tuple | ast.Set)
+        if len({e.value for e in node.elts if isinstance(e, ast.Constant)} & FOLDERS) > 2
+    ]
+    assert lists == [], "take it from headrace.cli.installation.services"
+
+
+# Imported only by functions, where the store is in Redis; features has redis-py by its own group.
+LATE = ("services.monitoring.rollouts.handover_redis", "services.features.", "headrace.state.redis_tls")
+
+
+def sources() -> Iterator[tuple[str, ast.Module]]:
+    for folder, base in ((ROOT / "libs" / "headrace", ROOT / "libs"), (ROOT / "services", ROOT)):
+        for path in folder.rglob("*.py"):
+            if not {"api", "oip"} & set(path.relative_to(base).parts):
+                name = ".".join(path.relative_to(base).with_suffix("").parts)
+                yield name, ast.parse(path.read_text())
+
+
+def imported(nodes: list[ast.stmt]) -> set[str]:
+    """Modules that statements import when they are run, functions aside."""
+    found: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add(node.module or "")
+        elif isinstance(node, ast.If | ast.Try | ast.With):
+            found |= imported(node.body)
+    return found
+
+
+def test_redis_is_imported_only_where_the_settings_name_one() -> None:
+    early = {name: imported(module.body) for name, module in sources()}
+    needs = {name for name, modules in early.items() if any(m.split(".")[0] == "redis" for m in modules)}
+    assert {name for name in needs if not name.startswith(LATE)} == set()
+    assert {name for name, modules in early.items() if LATE[0] in modules} == set()
+
+
+def test_the_extra_that_the_errors_name_is_declared_and_in_what_make_up_installs() -> None:
+    extras = PROJECT["project"]["optional-dependencies"]
+    named = "pip install 'headrace[redis]'"
+    tell = {
+        path.relative_to(ROOT).as_posix()
+        for folder in ("libs/headrace", "services")
+        for path in (ROOT / folder).rglob("*.py")
+        if named in path.read_text()
+    }
+    assert tell == {"libs/headrace/releases/place.py", "libs/headrace/state/redis.py"}
+    assert [one.partition(">")[0] for one in extras["redis"]] == ["redis"]
+    assert "redis" in extras["all"][0].partition("[")[2].rstrip("]").split(",")
+    # One version for all: features has it by Feast.
+    assert any(one.startswith("feast[redis]") for one in extras["features"])
+
+
+OUTSIDE = [
+    path
+    for folder in ("services/router", "libs/headrace/pipeline")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+    # The public names of the library are listed in its __init__.
+    if path.parent.name != "stages" and path != ROOT / "libs/headrace/pipeline/__init__.py"
+]
+
+
+def test_no_other_module_names_a_kind() -> None:
+    types = {f"{name.capitalize()}{what}" for name in (*STAGE_KINDS, "steps") for what in ("Stage", "Runner")}
+    named = [
+        f"{path.relative_to(ROOT)}:{number}: {kind}"
+        for path in OUTSIDE
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        for kind in STAGE_KINDS.keys() & set(re.findall(r'"(\w+)"', line))
+        | types & set(re.findall(r"\w+", line))
+    ]
+    assert not named, "\n".join(named)
+
+
+def test_each_kind_of_stage_that_a_document_may_have_can_be_run() -> None:
+    assert RUNNER_KINDS.keys() == STAGE_KINDS.keys()
+    assert all(kind.name == name for name, kind in RUNNER_KINDS.items())
+
+
+def test_the_router_has_a_setting_for_each_service_that_stages_call() -> None:
+    names = [name for name in SERVICE.config.model_fields if name in callees()]
+    assert sorted(names) == sorted(callees())

@@ -1,24 +1,40 @@
-"""Processes that hang and that nobody helps: each is replaced, and predictions work again."""
+"""Processes that hang: who is not helped is replaced; callers that hang up leave every queue; finding out costs no request."""
 
+import asyncio
 import os
+import signal
+import time
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 
+from headrace.api.inference.v1 import inference_pb2 as pb
 from tests.faults.test_killed_services import RECOVERY_S, SERVICES
+from tests.faults.traffic import ENOUGH, HURRIED, Traffic, healthy
+from tests.gauges import busy, cancelled
 from tests.stopped import ALL_THREADS, stop, stopped_thread
-from tests.system import System, poll, row_request
+from tests.system import PREDICT, System, poll, row_request
 
 # The supervisor's patience with its ordinary rules, and the start of the next process.
 REPLACED_S = 60 + RECOVERY_S
 # Nice value of the application's thread in Envoy (services/ingress/asgi.py).
 NICE = 5
+CALLS = 100
+# Long enough for the breaker to be half open twice: it rests for 1, 2, 4 s.
+WATCHED_S = 4
+# The supervisor replaces a process that is stopped for longer; on a busy machine the breaker may need a part of that time.
+HUNG_S = 5.5
+# A call that is to find out waits for as long as the pipeline gives a request: a second.
+SLOW_S = 0.5
 
 
 def serves(system: System) -> bool:
+    """Whether a prediction comes; callers of what hung give it a rest at first."""
     try:
-        return bool(system.predict(row_request(system.rows[0])).predictions)
+        return len(system.predict(row_request(system.rows[0])).predictions) == 1
     except grpc.RpcError:
         return False
 
@@ -63,3 +79,70 @@ def test_an_event_loop_that_is_stuck_in_envoy_is_noticed(system: System) -> None
         poll("it is killed", lambda: os.waitpid(thread, ALL_THREADS | os.WNOHANG)[0], within_s=REPLACED_S)
     poll("it is replaced", lambda: replaced(system, pids), within_s=REPLACED_S)
     poll("predictions come", lambda: serves(system))
+
+
+async def hang_up(system: System, after_s: float) -> None:
+    """Begins the calls and closes their connection."""
+    async with grpc.aio.insecure_channel(
+        system.endpoints["grpc"], options=[("grpc.enable_retries", 0)]
+    ) as channel:
+        method: Any = channel.unary_unary(
+            PREDICT, pb.PredictRequest.SerializeToString, pb.PredictResponse.FromString
+        )
+        calls = [method(row_request(system.rows[i]), metadata=system.auth()) for i in range(CALLS)]
+        await asyncio.sleep(after_s)
+        await channel.close(None)
+        assert not [call for call in calls if call.done() and not call.cancelled()]
+
+
+def test_callers_of_a_service_that_hangs(system: System) -> None:
+    pid = system.pid("executor")
+    assert pid is not None
+    poll("nobody is served", lambda: not busy(system))
+    before = cancelled(system)
+    stop(pid)
+    try:
+        # Less than the second that a request of the pipeline is given.
+        asyncio.run(hang_up(system, 0.4))
+        poll("all are counted", lambda: cancelled(system) - before == CALLS)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    poll("nobody is served any more", lambda: not busy(system))
+    poll("predictions come", lambda: serves(system))
+
+
+def refused(traffic: Traffic) -> bool:
+    """Whether the breaker is open: the last 20, of a dozen callers, heard so at once."""
+    recent = list(traffic.outcomes)[-ENOUGH:]
+    return len(recent) == ENOUGH and all(
+        o.code is not grpc.StatusCode.OK and o.took < SLOW_S / 2 for o in recent
+    )
+
+
+def test_who_asks_while_a_service_hangs_does_not_wait_to_find_out(system: System) -> None:
+    pid = system.pid("executor")
+    assert pid is not None
+    with Traffic(system, HURRIED) as traffic:
+        poll("traffic flows", lambda: healthy(traffic))
+        calm = traffic.since(0)
+        held = sum(o.took > SLOW_S for o in calm) / len(calm)  # by the machine itself
+        stop(pid)
+        stopped = time.monotonic()
+        try:
+            poll("the breaker opens", lambda: refused(traffic), within_s=10)
+            opened = time.monotonic()
+            time.sleep(max(min(WATCHED_S, stopped + HUNG_S - opened), 2))
+            ended = time.monotonic()
+        finally:
+            # It is replaced already, if it took so long until the breaker opened.
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+        poll("errors end", lambda: healthy(traffic), within_s=RECOVERY_S)
+    during = [o for o in traffic.since(opened) if o.began < ended - SLOW_S]
+    assert len(during) > 50
+    assert not [o for o in during if o.code is grpc.StatusCode.OK]
+    slow = [o for o in during if o.took > SLOW_S]
+    # Where calls had to find out, each time all 12 clients waited: at least twice.
+    assert len(slow) < 10 + 2 * held * len(during), (
+        f"{len(slow)} of {len(during)} took longer than {SLOW_S} s"
+    )

@@ -1,9 +1,14 @@
-"""What `make up` shows: a real prediction, on features that are there, that a change in the store changes."""
+"""What `make up` shows: the status, and a real prediction, on features that are there: it equals an offline recomputation."""
 
+import json
 import re
+from typing import Any, cast
+
+import pytest
 
 from headrace.api.inference.v1 import inference_pb2 as pb
-from tests.system import System, row_request
+from tests.pipeline.flights_store import WEATHER, feast, recomputed, stored
+from tests.system import System, headrace, poll, row_request
 
 
 def test_seven_processes_or_one(system: System) -> None:
@@ -62,3 +67,44 @@ def test_list_pipelines_shows_the_schema(system: System) -> None:
     assert pipeline.name == "flights"
     assert {"carrier", "origin", "dest", "tailnum"} <= {f.name for f in pipeline.inputs}
     assert {f.name for f in pipeline.outputs} == {"delayed", "probability"}
+
+
+def test_the_command_prints_what_the_tests_go_by(system: System) -> None:
+    printed = json.loads(headrace("status", "--json"))
+    expected = system.status()
+    assert printed.keys() == expected.keys()
+    unchanging = ("shape", "endpoints", "ca_file", "demo_key", "prometheus_targets", "quarantined_pipelines")
+    assert {key: printed[key] for key in unchanging} == {key: expected[key] for key in unchanging}
+    pids = {name: service["pid"] for name, service in expected["services"].items()}
+    assert {name: service["pid"] for name, service in printed["services"].items()} == pids
+
+
+def predicted(system: System, row: dict[str, Any]) -> tuple[float, str]:
+    answer = system.predict(row_request(row))
+    return cast("float", answer.predictions[0].outputs["probability"]), answer.models[0].version
+
+
+def test_a_prediction_equals_its_offline_recomputation(system: System) -> None:
+    row = system.rows[3]
+    probability, version = predicted(system, row)
+    assert probability == pytest.approx(recomputed(row, stored(row), version), abs=1e-6)
+
+
+def test_a_changed_feature_changes_the_prediction(system: System) -> None:
+    row = system.rows[3]
+    before, version = predicted(system, row)
+    features = stored(row)
+    weather = {k: features[k] for k in WEATHER}
+    storm = {**weather, "precip": 1.2, "wind_speed": 45.0, "visib": 0.25}
+    feast("write", "weather", json.dumps(row), json.dumps(storm))
+    try:
+        after = poll("the prediction follows", lambda: _changed(system, row, before))
+        assert after == pytest.approx(recomputed(row, {**features, **storm}, version), abs=1e-6)
+    finally:
+        feast("write", "weather", json.dumps(row), json.dumps(weather))
+    poll("and goes back", lambda: predicted(system, row)[0] == pytest.approx(before, abs=1e-6))
+
+
+def _changed(system: System, row: dict[str, Any], before: float) -> float | None:
+    now, _ = predicted(system, row)
+    return now if abs(now - before) > 1e-4 else None

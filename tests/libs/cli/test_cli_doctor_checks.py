@@ -1,10 +1,11 @@
-"""The doctor: every finding that is not good says what to do."""
+"""Diagnosis: every finding of the doctor that is not good says what to do; and what a new process alone has in quarantine."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from headrace.cli.diagnosis import doctor_checks
 from headrace.cli.diagnosis.doctor_checks import Level
+from headrace.cli.diagnosis.quarantined_models import newly_held
 from headrace.cli.installation import certificates, layout
 
 
@@ -55,3 +56,23 @@ def test_settings_that_cannot_be_read_are_named_with_file_and_line(tmp_path: Pat
     [found] = [f for f in doctor_checks.examine(place, datetime.now(UTC)) if f.what == "settings"]
     assert found.level is Level.WARN
     assert "exector.yaml" in found.found
+
+
+PAGE = b"""# TYPE headrace_executor_quarantined gauge
+headrace_executor_quarantined{model="a",version="1"} 1.0
+headrace_executor_quarantined{model="b",version="2"} 1.0
+headrace_executor_quarantined{model="c",version="3"} 0.0
+"""
+
+
+def test_what_is_new_is_named() -> None:
+    assert newly_held(b"# nothing\n", PAGE) == ["a:1", "b:2"]
+    assert newly_held(PAGE.replace(b'model="b"', b'model="d"'), PAGE) == ["b:2"]
+
+
+def test_what_both_have_or_only_the_old_one_is_no_loss() -> None:
+    assert newly_held(PAGE, PAGE) == newly_held(PAGE, b"# nothing\n") == []
+
+
+def test_of_one_that_does_not_answer_nothing_is_known() -> None:
+    assert newly_held(b"", PAGE) == []

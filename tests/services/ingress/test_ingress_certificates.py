@@ -1,5 +1,5 @@
 """Doors with settings of their own, over real sockets. A renewed certificate is served without a restart; a bad one is not,
-and stops nothing else. More calls than slots, of several tenants: who is refused, by what, and who is answered."""
+and stops nothing else; nor does a tenants document. More calls than slots: which tenant is refused, by what, who is answered."""
 
 import asyncio
 import socket
@@ -22,7 +22,7 @@ from headrace.hop import config, testing
 from headrace.state import tenants
 from services.ingress.admission.admission_control import AdmissionControl, AdmissionRules
 from tests.libs.hop.hop_certificates import Authority, MountedSecret
-from tests.services.ingress.ingress_calls import infer
+from tests.services.ingress.ingress_calls import infer, infer_refused
 from tests.services.ingress.ingress_door import (
     DoorProcess,
     FakeRouter,
@@ -38,6 +38,7 @@ from tests.services.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 SLOTS = 10
+REQUEST = infer_request([[1, 2]], [1])
 SPECS: dict[str, dict[str, Any]] = {
     "greedy": {"priority": 1},
     "modest": {"priority": 1},
@@ -134,7 +135,7 @@ async def test_a_replaced_certificate_is_served(folder: Folder) -> None:
         replace(folder, authority.issue("early", "localhost", days=(2, 9)))
         await until_refused(folder, process, "the certificate is not valid before")
         assert await asyncio.to_thread(served, folder) == good
-        await infer(folder, infer_request([[1, 2]], [1]))
+        await infer(folder, REQUEST)
         replace(folder, authority.issue("fresh", "localhost", days=(-1, 3)))
         await until_served(folder, on_disk(folder))
         await until_gauge(folder, 0, "refused")
@@ -146,7 +147,7 @@ async def test_a_door_starts_with_a_bad_certificate_and_serves_what_needs_none(f
     good = (folder.path / "cert.pem").read_bytes()
     (folder.path / "cert.pem").write_text("no certificate")
     async with started(folder) as process:
-        await infer(folder, infer_request([[1, 2]], [1]))
+        await infer(folder, REQUEST)
         assert await asyncio.to_thread(served, folder) is None
         assert "no TLS until this is mended: cert.pem, key.pem" in process.log()
         (folder.path / "cert.pem").write_bytes(good)
@@ -213,7 +214,7 @@ async def crowded(
 async def outcome(door: Folder, key: str) -> tuple[str, str, str]:
     """(code, reason, limiter) of one inference; of an error without details its message in place of the reason."""
     try:
-        await infer(door, infer_request([[1, 2]], [1]), key=key, timeout=60)
+        await infer(door, REQUEST, key=key, timeout=60)
     except grpc.aio.AioRpcError as error:
         trailing = dict(error.trailing_metadata() or ())
         info = error_details_pb2.ErrorInfo()
@@ -292,3 +293,23 @@ async def test_a_tenants_own_limit_refuses_while_there_are_slots(
     again = Crowd(door, keys)
     await again.send("greedy", 4, refused=0)
     assert await again.outcomes() == {"greedy": Counter({ANSWERED: 4})}
+
+
+@pytest.mark.parametrize("text", ["tenants: {demo: [", "tenants: {demo: {limits: {rows_per_s: -1}}}", "\0"])
+async def test_the_last_good_one_is_in_force_over_a_kill(tmp_path: Path, text: str) -> None:
+    async with testing.served(definition(FakeRouter())) as harness:
+        door = prepare(tmp_path, harness.target, tenants_kept=str(tmp_path / "kept" / "tenants.yaml"))
+        document = tmp_path / "tenants.yaml"
+        good = document.read_bytes()
+        for content in (good, text.encode()):
+            document.write_bytes(content)
+            async with started(door) as process:
+                assert (await infer(door, REQUEST)).model_name == "double"
+                assert (await infer_refused(door, REQUEST, key="hr_made_up"))[0] == "UNAUTHENTICATED"
+                if content != good:
+                    assert "tenants not loaded; the last good ones are in force" in process.log()
+                    assert door.sample("headrace_ingress_tenants_broken") == 1
+                    document.write_bytes(good)
+                    await until(lambda: door.sample("headrace_ingress_tenants_broken") == 0)
+                    await infer(door, REQUEST)
+    assert (tmp_path / "kept" / "tenants.yaml").stat().st_mode & 0o777 == 0o600
