@@ -8,11 +8,11 @@ import uuid
 from contextlib import suppress
 from typing import Self
 
-import grpc
 import pytest
 
 from headrace.client import Headrace, HeadraceError, Outcome, UnavailableError
 from tests.faults.test_hung_services import replaced
+from tests.faults.traffic import knows
 from tests.gauges import samples
 from tests.stopped import send
 from tests.system import System, headrace, poll, row_request
@@ -80,13 +80,6 @@ class Load:
     def __exit__(self, *_: object) -> None:
         for thread in self._threads:
             thread.join()
-
-
-def knows(system: System, key: str) -> bool:
-    try:
-        return bool(system.predict(row_request(system.rows[0]), key=key).predictions)
-    except grpc.RpcError:
-        return False
 
 
 def missing() -> int:
