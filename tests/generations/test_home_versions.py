@@ -125,7 +125,7 @@ def test_a_home_goes_on_with_this_version_and_back(home: HomeSystem, old: Versio
         for version in (None, old):
             for service in services.start_order():
                 deployed.put(place, service, version)
-                home.done(NEW, "restart", service)
+                home.done(NEW, "restart", service, "--yes")
             assert home.released() == released
             assert home.answers() == answers
     assert {code for code, _, _ in kinds(traffic.outcomes)} == {grpc.StatusCode.OK.name}, kinds(
