@@ -140,11 +140,17 @@ async def heartbeat_age(metrics: str) -> float | None:
 
 
 def waits_for_disk(pid: int) -> bool:
-    """Whether a thread of the process waits for a disk, or for another device that can't be interrupted (state D)."""
-    with contextlib.suppress(OSError):  # a thread has ended
-        stats = Path(f"/proc/{pid}/task").glob("*/stat")
-        return any(stat.read_bytes().rpartition(b") ")[2].startswith(b"D") for stat in stats)
+    """Whether a thread of the process waits for a disk, or for another device that can't be interrupted."""
+    with contextlib.suppress(OSError):  # it has ended
+        return any(kernel_state(task) == "D" for task in Path(f"/proc/{pid}/task").iterdir())
     return False
+
+
+def kernel_state(task: Path) -> str:
+    """Of a process or thread, by its folder in /proc: R, S, D, T, …; empty if it has ended."""
+    with contextlib.suppress(OSError):
+        return (task / "stat").read_text().rpartition(") ")[2][:1]
+    return ""
 
 
 async def metrics_page(metrics: str) -> bytes:

@@ -82,9 +82,7 @@ class Process:
     @property
     def stopped(self) -> bool:
         """Whether the kernel has stopped it (SIGSTOP); a debugger's stop does not count."""
-        with contextlib.suppress(OSError):  # it has ended
-            return Path(f"/proc/{self.pid}/stat").read_bytes().rpartition(b") ")[2].startswith(b"T")
-        return False
+        return probes.kernel_state(Path(f"/proc/{self.pid}")) == "T"
 
     @property
     def crowded_out(self) -> bool:
