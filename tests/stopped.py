@@ -5,17 +5,21 @@ SIGSTOP acts some time after it was sent: on a busy machine a thread answers one
 
 import ctypes
 import os
+import select
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-_SEIZE, _INTERRUPT, _DETACH = 0x4206, 0x4207, 17
-ALL_THREADS = 0x40000000  # __WALL
-_libc = ctypes.CDLL(None, use_errno=True)
+from tests.children import ends_with_tests
+
+_SEIZE, _INTERRUPT = 0x4206, 0x4207
+_ALL_THREADS = 0x40000000  # __WALL
 # Stopped, or ended meanwhile.
 _STILL = frozenset("TtZX")
 
@@ -61,26 +65,32 @@ def _state(folder: Path) -> str:
 def stopped_thread(thread: int) -> Iterator[None]:
     """`thread`: its id; of a process's first thread, the process's. Skips by name without the right to trace it.
 
-    If it is killed meanwhile, the process's parent hears of that once this process has waited for it.
+    By a process of its own: where a thread of the tracer waits for the traced process as its child, it takes the news of the stop
+    for that of the end.
     """
-    try:
-        _ptrace(_SEIZE, thread)
-    except OSError as error:
-        pytest.skip(f"a thread can't be stopped here: ptrace: {error.strerror}")
-    try:
-        _ptrace(_INTERRUPT, thread)
-        os.waitpid(thread, ALL_THREADS)
-        yield
-    finally:
-        try:
-            _ptrace(_DETACH, thread)
-        except ProcessLookupError:
-            # It was killed; this process may be the parent, too.
-            with suppress(ChildProcessError):
-                os.waitpid(thread, ALL_THREADS | os.WNOHANG)
+    command = ends_with_tests(sys.executable, "-m", "tests.stopped", str(thread))
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as tracer:
+        assert tracer.stdout is not None
+        if problem := tracer.stdout.readline().strip():
+            pytest.skip(f"a thread can't be stopped here: ptrace: {problem}")
+        yield  # its end closes the pipe
 
 
-def _ptrace(request: int, thread: int) -> None:
-    if _libc.ptrace(request, thread, None, None) == -1:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
+def _trace(thread: int) -> None:
+    """Prints an empty line once the thread stands still, else why not. Its end lets the thread go on."""
+    ptrace = ctypes.CDLL(None, use_errno=True).ptrace
+    if ptrace(_SEIZE, thread, None, None) or ptrace(_INTERRUPT, thread, None, None):
+        print(os.strerror(ctypes.get_errno()))
+        return
+    os.waitpid(thread, _ALL_THREADS)
+    print(flush=True)
+    # If it is killed, its parent hears of that once the tracer has.
+    while (
+        not select.select([sys.stdin], [], [], 0.02)[0]
+        and not os.waitpid(thread, _ALL_THREADS | os.WNOHANG)[0]
+    ):
+        pass
+
+
+if __name__ == "__main__":
+    _trace(int(sys.argv[1]))
