@@ -9,7 +9,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -173,55 +174,45 @@ async def test_who_sees_the_socket_can_connect(tmp_path: Path, monkeypatch: pyte
         assert path.exists()
 
 
-async def test_a_process_that_hangs_is_replaced(tmp_path: Path) -> None:
-    rules = RestartRules(every=0.2, timeout=2, silent=2)
-    hanging = ManagedProcess(installation(tmp_path), SERVICE, rules, LOG)
-    hanging.begin()
+@asynccontextmanager
+async def replaced(folder: Path, rules: RestartRules) -> AsyncIterator[tuple[ManagedProcess, int]]:
+    """A process that is ready, and its pid; after the body another one must be ready instead."""
+    process = ManagedProcess(installation(folder), SERVICE, rules, LOG)
+    process.begin()
     try:
-        await until("ready", lambda: hanging.policy.state is State.READY)
-        before = pid_of(hanging)
-        stop(before)
+        await until("ready", lambda: process.policy.state is State.READY)
+        before = pid_of(process)
+        yield process, before
+        await until("ready again", lambda: process.policy.state is State.READY)
+        assert pid_of(process) != before
+        assert process.reason == ""
+    finally:
+        await process.stop()
+
+
+async def test_a_process_that_hangs_is_replaced(tmp_path: Path) -> None:
+    async with replaced(tmp_path, RestartRules(every=0.2, timeout=2, silent=2)) as (hanging, pid):
+        stop(pid)
         await until("unready", lambda: hanging.policy.state is State.UNREADY)
         await until("killed", lambda: "it hung" in hanging.reason)
-        assert gone(before)
-        await until("ready again", lambda: hanging.policy.state is State.READY)
-        assert pid_of(hanging) != before
-        assert hanging.reason == ""
-    finally:
-        await hanging.stop()
+        assert gone(pid)
 
 
 async def test_a_stopped_process_needs_no_probe_to_be_replaced(tmp_path: Path) -> None:
     # The next probe would come after an hour.
-    hanging = ManagedProcess(installation(tmp_path), SERVICE, RestartRules(every=3600.0, stopped=2.0), LOG)
-    hanging.begin()
-    try:
-        await until("ready", lambda: hanging.policy.state is State.READY)
-        before = pid_of(hanging)
-        stop(before)
+    async with replaced(tmp_path, RestartRules(every=3600.0, stopped=2.0)) as (hanging, pid):
+        stop(pid)
         await until("unready", lambda: hanging.policy.state is State.UNREADY)
         await until("killed", lambda: "stopped (SIGSTOP)" in hanging.reason)
-        await until("ready again", lambda: hanging.policy.state is State.READY)
-        assert pid_of(hanging) != before
-    finally:
-        await hanging.stop()
 
 
 async def test_a_blocked_loop_is_seen_by_its_heartbeat_long_before_probes_are_missed(tmp_path: Path) -> None:
     # Answers to probes are waited for an hour.
     rules = RestartRules(every=0.2, timeout=3600.0, still=2.0)
-    hanging = ManagedProcess(installation(tmp_path), SERVICE, rules, LOG)
-    hanging.begin()
-    try:
-        await until("ready", lambda: hanging.policy.state is State.READY)
-        before = pid_of(hanging)
-        with stopped_thread(before):
-            await until("killed", lambda: gone(before))
+    async with replaced(tmp_path, rules) as (hanging, pid):
+        with stopped_thread(pid):
+            await until("killed", lambda: gone(pid))
         await until("said", lambda: "its event loop has stood still for" in hanging.reason)
-        await until("ready again", lambda: hanging.policy.state is State.READY)
-        assert pid_of(hanging) != before
-    finally:
-        await hanging.stop()
 
 
 def test_patience_with_missed_probes_is_patience_with_a_blocked_loop() -> None:
