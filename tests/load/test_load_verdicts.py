@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from load.ab.verdicts import worse_counts, worse_pairs
+from load.ab.verdicts import sure, worse_counts, worse_median, worse_pairs
 from load.ab.versions import LANDED, last_landed
 from load.scenarios.check import Cost, judge
 from load.scenarios.open_loop_profiles import soak_verdict
@@ -74,11 +74,11 @@ def test_the_shadow_may_cost_fifteen_percent_or_the_spread(pairs: list[list[Wind
 BASE = {"1 row": [2298, 1764], "64 requests": [19_922, 21_561]}
 
 
-def pairs(factor: float, noise: float, value: float = 500.0) -> dict[str, list[float]]:
-    """Nine rounds of two equal systems and of one that takes `factor` times as long."""
+def pairs(factor: float, noise: float, value: float = 500.0, rounds: int = 9) -> dict[str, list[float]]:
+    """Rounds of two equal systems and of one that takes `factor` times as long."""
     draw = random.Random(4)
     return {
-        name: [value * times * draw.uniform(1 - noise, 1 + noise) for _ in range(9)]
+        name: [value * times * draw.uniform(1 - noise, 1 + noise) for _ in range(rounds)]
         for name, times in (("base", 1), ("again", 1), ("new", factor))
     }
 
@@ -108,9 +108,21 @@ def test_cpu_may_grow_by_five_percent_or_by_what_equal_builds_differ(
     assert bool(worse_pairs("CPU", pairs(factor, noise), 1.05)) == red
 
 
-def test_where_equal_builds_differ_by_more_than_is_tolerated_nothing_is_known() -> None:
-    assert not worse_pairs("CPU", pairs(1.0, 0.01), 1.05, sure=True)
-    [line] = worse_pairs("CPU", pairs(1.0, 0.3), 1.05, sure=True)
+@pytest.mark.parametrize(
+    ("factor", "rounds", "told"),
+    [(1.0, 300, True), (1.0, 9, False), (1.08, 300, False), (1.08, 9, False), (3.0, 300, False)],
+)
+def test_many_pairs_tell_eight_percent_through_noise_and_few_tell_nothing(
+    factor: float, rounds: int, told: bool
+) -> None:
+    measured = pairs(factor, 0.15, rounds=rounds)
+    assert (worse_median("CPU", measured, 1.05) == []) == told
+    assert sure(measured) == (rounds == 300)
+
+
+def test_where_equal_builds_differ_nothing_is_known() -> None:
+    measured = pairs(1.0, 0.01)
+    [line] = worse_median("CPU", measured | {"again": [530.0] * 9}, 1.05)
     assert line.startswith("not told")
 
 
@@ -121,8 +133,9 @@ def test_latency_may_grow_by_what_equal_builds_differ(factor: float, red: bool) 
 
 def test_a_system_that_answered_nothing_is_worse() -> None:
     nothing = [float("nan")] * 9
-    assert worse_pairs("p50", pairs(1.0, 0.1) | {"new": nothing}, 1.0)
-    assert worse_pairs("p50", pairs(1.0, 0.1) | {"base": nothing}, 1.0)
+    for worse in (worse_pairs, worse_median):
+        assert worse("p50", pairs(1.0, 0.001) | {"new": nothing}, 1.0)
+        assert worse("p50", pairs(1.0, 0.001) | {"base": nothing}, 1.0)
 
 
 def test_a_round_in_which_the_machine_did_something_else_says_nothing() -> None:
