@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 from load.arguments import Commands, RunCommand, command, names
@@ -26,8 +27,10 @@ def add(commands: Commands) -> None:
 
 def _of(module: str) -> RunCommand:
     """The `run` of a module here, imported when it is wanted: ONNX Runtime takes seconds."""
+    path = f"load.micro.{module}"
+    assert find_spec(path) is not None, path
 
     def run(options: argparse.Namespace) -> None:
-        import_module(f"load.micro.{module}").run(options)
+        import_module(path).run(options)
 
     return run

@@ -32,6 +32,11 @@ class InferenceResult:
     # Index in `decisions` of each row; None: all rows took the same.
     decided: Sequence[int] | None = None
 
+    def slice(self, start: int, stop: int) -> InferenceResult:
+        """That of some of the rows."""
+        decided = self.decided[start:stop] if self.decided else self.decided
+        return replace(self, batch=self.batch.slice(start, stop), decided=decided)
+
     @property
     def decision(self) -> Decision | None:
         """The route that answered; the first one if there were several."""

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from functools import partial
 
 from headrace.api.inference.v1 import inference_pb2 as pb
-from headrace.columns import Batch, DType, decode_columns
+from headrace.columns import Batch, DType, concat, decode_columns
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.pipeline import InputField, OutputField, batch_from_rows
 from services.ingress.documents.catalog import Catalog, Credential, Entry
 from services.ingress.idempotency.calls import IdempotentCalls
-from services.ingress.inference import InferenceRunner, check_rows
+from services.ingress.inference import InferenceResult, InferenceRunner, check_rows
 from services.ingress.oip.service import charge, proven
 from services.ingress.predict.response import write_columns, write_models, write_rows
 from services.ingress.predict.structs import to_python
 from services.ingress.request_context import RequestContext
+
+# Rows are read and written so many at a time, which takes some milliseconds; in between, other requests get their turn.
+_ROWS_AT_ONCE = 128
 
 
 class InferenceServicer:
@@ -41,7 +45,7 @@ class InferenceServicer:
         self, request: pb.PredictRequest, context: RequestContext, entry: Entry, count: int
     ) -> pb.PredictResponse:
         """Runs a request of `count` rows that is allowed and paid for."""
-        batch = self._batch(request, context, entry, count)
+        batch = await self._batch(request, context, entry, count)
         answer = await self._runner.infer(context, entry, batch, request.version, whole=False)
         reply = pb.PredictResponse(
             request_id=context.reply_id,
@@ -51,7 +55,10 @@ class InferenceServicer:
             trace_id=context.trace.trace_id,
         )
         write_models(answer, reply)
-        (write_rows if request.rows else write_columns)(answer, reply)
+        if request.rows:
+            await _write_rows(answer, reply)
+        else:
+            write_columns(answer, reply)
         return reply
 
     async def ListPipelines(
@@ -87,12 +94,32 @@ class InferenceServicer:
         charge(count, request, context)
         return count
 
-    def _batch(self, request: pb.PredictRequest, context: RequestContext, entry: Entry, count: int) -> Batch:
+    async def _batch(
+        self, request: pb.PredictRequest, context: RequestContext, entry: Entry, count: int
+    ) -> Batch:
         priority = min(request.priority, 10)
         rows = self._runner.rows(context, entry, proven(context), count, priority, math.inf)
-        if request.rows:
+        if not request.rows:
+            return Batch(rows, decode_columns(request.columns, count))
+        if count <= _ROWS_AT_ONCE:
             return batch_from_rows(entry.pipeline, [to_python(row) for row in request.rows], rows)
-        return Batch(rows, decode_columns(request.columns, count))
+        parts = []
+        for start in range(0, count, _ROWS_AT_ONCE):
+            stop = start + _ROWS_AT_ONCE
+            found = [to_python(row) for row in request.rows[start:stop]]
+            parts.append(batch_from_rows(entry.pipeline, found, rows.slice(start, stop), start))
+            await asyncio.sleep(0)
+        return concat(parts)
+
+
+async def _write_rows(answer: InferenceResult, reply: pb.PredictResponse) -> None:
+    count = len(answer.batch)
+    if count <= _ROWS_AT_ONCE:
+        write_rows(answer, reply)
+        return
+    for start in range(0, count, _ROWS_AT_ONCE):
+        write_rows(answer.slice(start, start + _ROWS_AT_ONCE), reply)
+        await asyncio.sleep(0)
 
 
 def _described(entry: Entry) -> pb.Pipeline:

@@ -1,6 +1,7 @@
 """What goes with rows to the router, and comes back: attributes for the rules of releases, from the headers that the settings
 name; marks of regulated tenants; and of its own rows alone, which arm answered them and why."""
 
+import asyncio
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+from google.protobuf.message import Message
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,16 +25,19 @@ from headrace.hop.client.dial import Client
 from headrace.hop.config import ClientSettings, ConfigError, load
 from headrace.hop.errors import Fault
 from headrace.pipeline import REGULATED, Decision, ModelUse, parse
-from headrace.state.tenants import TenantsFile
+from headrace.state.tenants import QuotaSpec, TenantsFile
 from services.ingress.admission.extraction_guard import ExtractionGuard
 from services.ingress.attributes import Attributes
 from services.ingress.clients import HopRouter
 from services.ingress.config import IngressSettings
-from services.ingress.documents.catalog import Credential, Directory, Entry
+from services.ingress.documents.catalog import Catalog, Credential, Directory, Entry, Tenant
+from services.ingress.idempotency.calls import IdempotentCalls
 from services.ingress.inference import InferenceResult, InferenceRunner
 from services.ingress.oip.response import Responses
 from services.ingress.ports import Routed
+from services.ingress.predict import service
 from services.ingress.predict.response import write_columns, write_models, write_rows
+from services.ingress.predict.service import InferenceServicer
 from services.ingress.request_context import begin
 from tests.services.ingress.ingress_door import PIPELINE
 
@@ -276,6 +281,35 @@ async def sent(attributes: Attributes | None, headers: dict[bytes, bytes], count
     context = begin("ModelInfer", headers, time.monotonic(), 0.0)
     await runner.infer(context, ENTRY, routed_batch(count), 0, whole=False)
     return router.got
+
+
+async def test_others_get_their_turn_while_many_rows_are_read_and_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tenant = Tenant("t", frozenset({"double"}), QuotaSpec(), 1)
+    runner = InferenceRunner(Recorder(), 300, 0.001, cast("ExtractionGuard", NoGuard()), time.monotonic)
+    catalog = Catalog({"double": ENTRY.pipeline}, frozenset())
+    servicer = InferenceServicer(catalog, runner, cast("IdempotentCalls", None))
+    request = pb.PredictRequest(pipeline="double", request_id="r")
+    for i in range(300):
+        request.rows.add().update({"x": [i, 0], "n": "many" if i in (5, 200) else 1})
+
+    async def predicted(rows_at_once: int) -> tuple[Message, int]:
+        monkeypatch.setattr(service, "_ROWS_AT_ONCE", rows_at_once)
+        context = begin("Predict", {}, time.monotonic(), 0.0)
+        context.credential = Credential(tenant, "k", frozenset({"predict"}))
+        task, turns = asyncio.create_task(servicer.Predict(request, context)), 0
+        while not task.done():
+            turns += 1
+            await asyncio.sleep(0)
+        reply = task.result()
+        assert [p.error.metadata["row"] for p in reply.predictions if p.error.code] == ["5", "200"]
+        reply.ClearField("trace_id")
+        return reply, turns
+
+    (whole, few), (pieces, turns) = await predicted(300), await predicted(30)
+    assert pieces == whole
+    assert turns >= few + 18
 
 
 async def test_each_row_has_the_values_of_its_requests_headers() -> None:

@@ -37,7 +37,7 @@ class Shouted(UnaryProtocol):
         return body.removesuffix(b"!")
 
     async def reply(self, send: Send, reply: Message, codec: Codec, context: RequestContext) -> None:
-        await respond(send, 200, [(b"content-type", b"application/shouted")], codec.write(reply) + b"!")
+        await respond(send, 200, [(b"content-type", b"application/shouted")], await codec.write(reply) + b"!")
 
     async def fail(self, send: Send, fault: Fault, context: RequestContext) -> None:
         await respond(send, 418, [], reason_name(fault.reason).encode() + b"!")

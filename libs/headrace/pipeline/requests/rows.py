@@ -15,8 +15,11 @@ from headrace.pipeline.spec import InputField, OutputField, Pipeline
 from headrace.pipeline.types import Scalar, scalar
 
 
-def batch_from_rows(pipeline: Pipeline, rows: Sequence[Mapping[str, object]], context: Rows) -> Batch:
-    """A batch with one column per input of the pipeline, from one object per row (field name → value).
+def batch_from_rows(
+    pipeline: Pipeline, rows: Sequence[Mapping[str, object]], context: Rows, first: int = 0
+) -> Batch:
+    """A batch with one column per input of the pipeline, from one object per row (field name → value). `first`: how errors number
+    the first row.
 
     JSON numbers become the declared type if they fit it, base64 text becomes `bytes`, nested lists a shaped
     field; null and absent are the same. A row with a value that does not fit, or a name that is no input,
@@ -32,13 +35,19 @@ def batch_from_rows(pipeline: Pipeline, rows: Sequence[Mapping[str, object]], co
         if not row.keys() <= names:
             fault = unknown_input(next(n for n in row if n not in names), names)
             errors[i] = row_error(
-                fault.metadata["input"], i, fault.reason, fault.message, {"known": fault.metadata["known"]}
+                fault.metadata["input"],
+                first + i,
+                fault.reason,
+                fault.message,
+                {"known": fault.metadata["known"]},
             )
-    columns = [_column(f, rows, errors) for f in pipeline.inputs]
+    columns = [_column(f, rows, errors, first) for f in pipeline.inputs]
     return Batch(context, {c.name: c for c in columns}, errors)
 
 
-def _column(field: InputField, rows: Sequence[Mapping[str, object]], errors: dict[int, RowError]) -> Column:
+def _column(
+    field: InputField, rows: Sequence[Mapping[str, object]], errors: dict[int, RowError], first: int
+) -> Column:
     size = math.prod(field.row_shape)
     empty: Scalar = b"" if field.dtype is DType.BYTES else 0
     elements: list[Scalar] = []
@@ -50,7 +59,7 @@ def _column(field: InputField, rows: Sequence[Mapping[str, object]], errors: dic
                 elements.extend(_elements(field, value))
                 continue
             except _MisfitError as error:
-                errors.setdefault(i, row_error(field.name, i, error.reason, str(error), {}))
+                errors.setdefault(i, row_error(field.name, first + i, error.reason, str(error), {}))
         valid[i] = False
         elements.extend([empty] * size)
     mask = None if all(valid) else np.array(valid, bool)

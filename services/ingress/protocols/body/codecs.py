@@ -17,16 +17,16 @@ from services.ingress.protocols.refusals import malformed
 M = TypeVar("M", bound=Message)
 P = ParamSpec("P")
 R = TypeVar("R")
-# JSON of this size or more is read in a thread: it takes some milliseconds, and other requests should not wait for it.
+# JSON of this size or more is read and written in a thread: it takes some milliseconds, and other requests should not wait.
 THREAD_BYTES = 16 * 1024
 # One thread is enough: it shares the GIL with the event loop.
 _thread = ThreadPoolExecutor(1, thread_name_prefix="large-json")
 
 
-async def in_thread(read: Callable[P, R], *arguments: P.args, **options: P.kwargs) -> R:
-    """Runs the reading of a large JSON text beside the event loop, one at a time."""
-    work = functools.partial(read, *arguments, **options)
-    return await asyncio.get_running_loop().run_in_executor(_thread, work)
+async def in_thread(work: Callable[P, R], *arguments: P.args, **options: P.kwargs) -> R:
+    """Runs the reading or writing of a large JSON text beside the event loop, one at a time."""
+    bound = functools.partial(work, *arguments, **options)
+    return await asyncio.get_running_loop().run_in_executor(_thread, bound)
 
 
 class Codec(Protocol):
@@ -42,8 +42,12 @@ class Codec(Protocol):
         """The same, but blocks the event loop."""
         ...
 
-    def write(self, message: Message, *, steady: bool = False) -> bytes:
+    async def write(self, message: Message, *, steady: bool = False) -> bytes:
         """`steady`: equal messages have equal bytes, in every process."""
+        ...
+
+    def write_at_once(self, message: Message) -> bytes:
+        """The same, but blocks the event loop."""
         ...
 
 
@@ -72,8 +76,11 @@ class Proto:
     def _scan(self, data: bytes, message: type[Message]) -> Any:
         return wire_scan.scan(data, wire_scan.fields_of(message.DESCRIPTOR), self._most)
 
-    def write(self, message: Message, *, steady: bool = False) -> bytes:
+    async def write(self, message: Message, *, steady: bool = False) -> bytes:
         return message.SerializeToString(deterministic=True) if steady else message.SerializeToString()
+
+    def write_at_once(self, message: Message) -> bytes:
+        return message.SerializeToString()
 
 
 class Json:
@@ -99,8 +106,17 @@ class Json:
             text = str(error).partition("\n")[0]
             raise malformed(f"the JSON is not a {message.DESCRIPTOR.full_name}: {text[:200]}") from None
 
-    def write(self, message: Message, *, steady: bool = False) -> bytes:
-        return json_format.MessageToJson(message, sort_keys=steady).encode()
+    async def write(self, message: Message, *, steady: bool = False) -> bytes:
+        if message.ByteSize() <= THREAD_BYTES:
+            return _json_of(message, steady)
+        return await in_thread(_json_of, message, steady)
+
+    def write_at_once(self, message: Message) -> bytes:
+        return _json_of(message, steady=False)
+
+
+def _json_of(message: Message, steady: bool) -> bytes:
+    return json_format.MessageToJson(message, sort_keys=steady).encode()
 
 
 def _parse(data: bytes, message: type[M]) -> M:

@@ -107,7 +107,7 @@ class BoundedCodec(ConnectCodec[Any, Any]):
         return self._codec.name
 
     def encode(self, message: Any) -> bytes:
-        return self._codec.write(message)
+        return self._codec.write_at_once(message)
 
     def decode(self, data: bytes | bytearray, message_class: type[Any]) -> Any:
         try:

@@ -57,7 +57,7 @@ class UnaryConnect(UnaryProtocol):
             (b"x-request-id", context.header_id.encode()),
             *context.replay_headers(),
         ]
-        await respond(send, 200, headers, codec.write(reply, steady=context.keyed))
+        await respond(send, 200, headers, await codec.write(reply, steady=context.keyed))
 
     async def fail(self, send: Send, fault: Fault, context: RequestContext) -> None:
         """Errors are JSON with every codec. Trailers of a unary call are headers that begin with `trailer-`."""

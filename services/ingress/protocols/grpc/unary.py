@@ -140,7 +140,7 @@ class UnaryGrpc(FramedProtocol):
         return self._gates.come(context)
 
     async def reply(self, send: Send, reply: Message, codec: Codec, context: RequestContext) -> None:
-        data = codec.write(reply, steady=context.keyed)
+        data = await codec.write(reply, steady=context.keyed)
         headers = [
             (b"content-type", _TYPE if codec.name == "proto" else b"%b+%b" % (_TYPE, codec.name.encode())),
             (b"x-request-id", context.header_id.encode()),

@@ -25,7 +25,7 @@ class UnaryGrpcWeb(FramedProtocol):
     """Serves `content-type: application/grpc-web`, `+proto` and `+json`."""
 
     async def reply(self, send: Send, reply: Message, codec: Codec, context: RequestContext) -> None:
-        data = codec.write(reply, steady=context.keyed)
+        data = await codec.write(reply, steady=context.keyed)
         headers = [
             (b"content-type", b"%b+%b" % (_TYPE, codec.name.encode())),
             (b"x-request-id", context.header_id.encode()),
