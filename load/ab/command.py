@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -19,8 +20,8 @@ from load.systems.processes import children_of
 # Counts that have grown are taken again: what ran beside a request in every round may not do so in the next ones.
 _COUNTED_AT_MOST = 4
 _MORE_CPU = 1.05
-# Pairs in one process: a turn takes 0.2 s.
-_TIMED, _TIMED_AT_MOST = 30, 600
+# Pairs in one process: a turn takes 0.2 s. No more are begun after so many seconds.
+_TIMED, _TIMED_AT_MOST, _TIMED_S = 30, 600, 400.0
 _CPU = "CPU µs/request"
 _FIGURES: dict[str, Callable[[Figures], float]] = {
     _CPU: lambda f: f.server_us,
@@ -93,11 +94,12 @@ def _in_process(found: Sequence[Version]) -> list[str]:
 def _timed(ask: Mapping[str, Ask]) -> dict[str, dict[str, list[float]]]:
     """CPU by kind of request and version, in short turns: other users of the machine slow down all three or none."""
     taken: dict[str, dict[str, list[float]]] = {}
+    ends = time.monotonic() + _TIMED_S
     for _ in range(_TIMED_AT_MOST // _TIMED):
         for version, rounds in _pairs(ask, _TIMED, lambda each, _: each("cpu")).items():
             for kind in rounds[0]:
                 taken.setdefault(kind, {}).setdefault(version, []).extend(each[kind] for each in rounds)
-        if all(map(sure, taken.values())):
+        if all(map(sure, taken.values())) or time.monotonic() > ends:
             break
     return taken
 
