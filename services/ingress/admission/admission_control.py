@@ -28,6 +28,9 @@ _LEFT = 0.3
 # A tenant that holds less than half its share may use this fraction of the limit in addition: other tenants may hold their slots
 # for a long time, for example with messages that never become complete.
 _FOR_OTHERS = 0.15
+# A tenant whose requests take less than this part of `goal` may hold this fraction of the initial limit, however small the limit
+# is: it became small because of others, and a tenant with this little in flight is not what makes them late.
+_EARLY, _FLOOR = 0.5, 0.25
 # A request of many rows holds one slot more for so many: as much work as a request of one row. It holds at most this fraction of
 # the limit, so that beside other tenants one of them gets through at a time.
 _ROWS_A_SLOT = 32
@@ -183,7 +186,15 @@ class AdmissionControl:
                 slots *= 1 - _LEFT
             elif 2 * mine * tenants < slots:
                 slots += self._limit * _FOR_OTHERS
-        return max(math.ceil(max(slots, 1.0)) - self.in_flight, 0)
+        room = math.ceil(max(slots, 1.0)) - self.in_flight
+        if room < 1 and self._limit < self._rules.initial and self._early(tenant):
+            room = min(int(self._rules.initial * _FLOOR) - mine, self._rules.initial - self.in_flight)
+        return max(room, 0)
+
+    def _early(self, tenant: str) -> bool:
+        """Whether a tenant's requests end long before they must, as far as is known."""
+        vote = self._votes.get(tenant)
+        return vote is None or vote.fraction < self._rules.goal * _EARLY
 
     def release(self, tenant: str, took: float, allowed: float, overloaded: bool, slots: int = 1) -> None:
         """A request has ended after `took` of the `allowed` seconds; inf: its time shows nothing. `overloaded`: it failed

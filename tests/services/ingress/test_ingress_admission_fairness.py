@@ -101,6 +101,14 @@ def test_a_tenant_that_allows_too_little_time_does_not_shrink_the_limit_of_anoth
     assert not system.refused["good"]
 
 
+def test_two_tenants_that_allow_too_little_time_do_not_keep_another_out() -> None:
+    system = SharedServer()
+    good = Traffic(rate=100.0, allowed_s=2.0, own_s=0.1)
+    system.run(10.0, {"good": [good], "hostile": [HURRIED], "generous": [HURRIED]})
+    assert system.lowest < RULES.initial / 2
+    assert not system.refused["good"]
+
+
 def test_a_tenant_that_was_alone_in_being_late_leaves_slots_for_the_next() -> None:
     system = SharedServer()
     system.run(5.0, {"hostile": [HURRIED]})
