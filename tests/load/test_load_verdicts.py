@@ -5,7 +5,6 @@ import random
 import pytest
 
 from load.ab.verdicts import sure, worse_counts, worse_median, worse_pairs
-from load.ab.versions import LANDED, last_landed
 from load.scenarios.check import Cost, judge
 from load.scenarios.open_loop_profiles import soak_verdict
 from load.scenarios.releases.shadow import Window, verdict
@@ -142,7 +141,3 @@ def test_a_round_in_which_the_machine_did_something_else_says_nothing() -> None:
     measured = pairs(1.0, 0.01)
     measured["new"][3] = measured["again"][5] = float("nan")
     assert not worse_pairs("p50", measured, 1.05)
-
-
-def test_the_last_landed_version_is_the_last_line() -> None:
-    assert LANDED.read_text().split()[-1] == last_landed()
