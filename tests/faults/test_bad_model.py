@@ -124,8 +124,12 @@ def test_a_bad_model_is_in_quarantine_and_the_others_serve(system: System, bad: 
     assert code == "FAILED_PRECONDITION"
     assert "model 'broken' version '1' is in quarantine" in text
     assert str(HOME) not in text
+    poll(
+        "both are in quarantine",
+        lambda: set(quarantined(system)) == {"broken:1", "flights_light:2"},
+        WITHIN_S,
+    )
     found = quarantined(system)
-    assert set(found) == {"broken:1", "flights_light:2"}
     assert all("ONNX Runtime can't load it" in problem for problem in found.values())
     assert metric(system) == [
         'headrace_executor_quarantined{model="broken",version="1"} 1.0',
