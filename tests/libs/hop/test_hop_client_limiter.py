@@ -53,13 +53,6 @@ def test_a_large_batch_is_not_a_queue() -> None:
     assert limiter.limit > 16
 
 
-def test_refusals_shrink_it_at_once_but_not_below_the_minimum() -> None:
-    limiter = ConcurrencyLimiter(Rules(initial=32, minimum=4), lambda: 0.5)
-    for _ in range(1000):
-        limiter.refused()
-    assert limiter.limit == 4
-
-
 def test_it_falls_for_a_run_of_long_answers_and_not_for_a_few_among_others() -> None:
     for quick, falls in ((0, True), (1, False)):
         limiter = ConcurrencyLimiter(Rules(initial=32, maximum=32), lambda: 0.5)

@@ -103,14 +103,6 @@ def test_a_client_that_was_quiet_has_its_whole_reserve_again(
     assert all(budget.withdraw(now) for _ in range(reserve))
 
 
-def test_a_quiet_client_has_its_reserve() -> None:
-    budget = RetryBudget(0.1, 3)
-    assert [budget.withdraw(0) for _ in range(4)] == [True, True, True, False]
-    for _ in range(11):
-        budget.deposit()
-    assert budget.withdraw(0)
-
-
 def test_time_adds_nothing_to_savings() -> None:
     budget = RetryBudget(1.0, 2)
     for _ in range(10):
