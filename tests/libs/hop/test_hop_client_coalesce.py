@@ -49,12 +49,6 @@ async def test_idle_items_leave_at_once_and_busy_ones_gather(dial: Dial) -> None
     assert codec.merged == [["sleep 0.2"], [f"{n}" for n in range(10)]]
 
 
-async def test_items_of_one_turn_of_the_loop_share_the_first_call(dial: Dial) -> None:
-    codec = WordCodec()
-    do = dial().coalesced(DO, codec)
-    assert await asyncio.gather(*(do(Item("count")) for _ in range(5))) == ["count 5"] * 5
-
-
 async def test_after_a_lone_call_the_next_leaves_in_its_own_turn_and_a_burst_in_two_calls(dial: Dial) -> None:
     codec = WordCodec()
     do = dial(window=4).coalesced(DO, codec)
@@ -219,9 +213,8 @@ async def test_a_retry_leaves_out_who_has_no_time_left(tmp_path: Path) -> None:
     await client.close()
 
 
-async def test_a_call_that_nobody_waits_for_before_it_has_begun_gives_its_place_back(callee: Callee) -> None:
-    client = Client("work", rules.ClientRules(callee.target, coalesce=rules.CoalesceRules(window=1)))
-    do = client.coalesced(DO, WordCodec())
+async def test_a_call_that_nobody_waits_for_before_it_has_begun_gives_its_place_back(dial: Dial) -> None:
+    do = dial(window=1).coalesced(DO, WordCodec())
     for turns in range(6):
         task = asyncio.create_task(do(Item("given up")))
         for _ in range(turns):
@@ -229,7 +222,6 @@ async def test_a_call_that_nobody_waits_for_before_it_has_begun_gives_its_place_
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
     assert await do(Item("next", within=30)) == "next"
-    await client.close()
 
 
 async def test_gathered_calls_wait_at_the_limiter_and_single_ones_are_refused(callee: Callee) -> None:

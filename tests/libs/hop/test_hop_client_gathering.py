@@ -32,28 +32,6 @@ def left(g: Queue, key: str) -> list[Entry]:
     return cut[0]
 
 
-def test_idle_leaves_at_once_busy_gathers() -> None:
-    g = Queue(RULES)
-    g.offer("k", item("a"))
-    assert names(left(g, "k")) == ["a"]
-    g.offer("k", item("b"))
-    assert names(left(g, "k")) == ["b"]
-    for name in "cde":
-        assert g.offer("k", item(name)) == []
-        assert g.cut("k", 0) is None  # both calls of the window are out
-    g.finished("k")
-    assert names(left(g, "k")) == ["c", "d", "e"]
-
-
-def test_keys_do_not_share_calls_or_windows() -> None:
-    g = Queue(RULES)
-    for key in ("k", "l"):
-        for name in "ab":
-            g.offer(key, item(key + name))
-    assert names(left(g, "k")) == ["ka", "kb"]
-    assert names(left(g, "l")) == ["la", "lb"]
-
-
 def test_cut_by_rows_and_by_bytes() -> None:
     g = Queue(RULES)
     for name in "abc":
@@ -73,21 +51,6 @@ def test_an_item_larger_than_a_call_leaves_alone() -> None:
     assert names(left(g, "k")) == ["huge"]
     g.offer("k", item("a"))
     assert names(left(g, "k")) == ["a"]
-
-
-def test_late_items_never_leave() -> None:
-    g = Queue(RULES)
-    g.offer("k", item("late", deadline=5))
-    g.offer("k", item("fine", deadline=50))
-    cut = g.cut("k", 10)
-    assert cut is not None
-    batch, late = cut
-    assert (names(batch), names(late)) == (["fine"], ["late"])
-    g = Queue(RULES)
-    g.offer("k", item("late", deadline=5))
-    assert [names(part) for part in g.cut("k", 10) or ()] == [[], ["late"]]
-    assert g.cut("k", 10) is None
-    assert g.waiting_rows == 0
 
 
 def full() -> Queue:
@@ -113,36 +76,6 @@ def test_when_full_a_more_important_newcomer_displaces_the_last_of_the_least() -
     assert names(g.offer("k", item("vip", rows=2, priority=5))) == [19, 18]
     g.finished("k")
     assert names(left(g, "k")) == ["vip", 0, 1, 2, 3, 4, 5]
-
-
-def test_shedding_reaches_other_keys() -> None:
-    g = full()
-    assert len(g.offer("other", item("idle key leaves anyway", priority=0))) == 0
-    for _ in range(2):
-        g.cut("other", 0)
-        g.offer("other", item("x", priority=9))
-
-
-def test_withdrawn_items_are_forgotten() -> None:
-    g = full()
-    entries = [item(("w", n), priority=7) for n in range(15)]
-    for entry in entries:
-        g.offer("k", entry)
-    for entry in entries:
-        assert g.withdraw(entry)
-        assert not g.withdraw(entry)
-    assert g.waiting_rows == 5
-    g.finished("k")
-    assert names(left(g, "k")) == [0, 1, 2, 3, 4]
-
-
-def test_withdrawing_again_and_again_keeps_no_memory() -> None:
-    g = full()
-    for n in range(10_000):
-        entry = item(n, priority=9)
-        g.offer("k", entry)
-        g.withdraw(entry)
-    assert sum(len(q.heap) for q in g._lanes["k"].queues.values()) < 300
 
 
 def test_tenants_take_turns_by_their_rows() -> None:
