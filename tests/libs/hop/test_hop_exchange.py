@@ -371,9 +371,7 @@ async def test_a_stream_that_is_garbage_ends_with_a_clean_error_and_what_was_on_
     assert await say(served.client(), "still there") == "still there"
 
 
-async def test_cancelling_what_is_unknown_or_not_yet_begun_is_no_error(
-    served: testing.Harness, servicer: EchoServicer
-) -> None:
+async def test_cancelling_what_is_unknown_or_not_yet_begun_is_no_error(served: testing.Harness) -> None:
     _, responses = await exchange(
         served.target, frame(request(1, "hold"), request(2), cancelled=(1, 99)), frame(request(3))
     )

@@ -189,12 +189,6 @@ async def test_trailing_metadata_of_the_call_is_sent() -> None:
             return await super().One(request, call)
 
     async with testing.served(definition(Servicer())) as harness, caller(harness.target) as call:
-        made = call.stubs["One"](hop_echo_value("hello"))
+        made = call.stubs["One"](StringValue(value="hello"))
         await made
         assert ("x-stage", "last") in tuple(await made.trailing_metadata())
-
-
-def hop_echo_value(word: str) -> StringValue:
-    from google.protobuf.wrappers_pb2 import StringValue
-
-    return StringValue(value=word)

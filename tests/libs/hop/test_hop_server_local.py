@@ -1,8 +1,8 @@
 """The same layers without a socket, several definitions in one process, and the harness that services are tested with."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Literal
 
 import pytest
@@ -12,12 +12,10 @@ from headrace import hop
 from headrace.hop import config, testing
 from headrace.hop.call import LOCAL_PEER, methods_of
 from headrace.hop.server import hosting
+from headrace.hop.server.binding import bind
 from headrace.hop.transport.in_process import LocalServers
+from tests.libs.hop.hop_callee import soon
 from tests.libs.hop.hop_echo import ECHO, ONE, EchoServicer, definition
-
-
-def soon(seconds: float = 5.0) -> float:
-    return time.monotonic() + seconds
 
 
 @pytest.fixture
@@ -41,6 +39,7 @@ async def test_a_local_call_runs_in_the_callers_task_and_leaves_its_call_alone(
     [seen] = servicer.calls
     assert servicer.current == [seen]
     assert seen.peer is LOCAL_PEER
+    assert seen.peer.trusted
     assert seen.metadata == {"x-tenant": "t1"}
     assert hop.current() is None
 
@@ -131,13 +130,7 @@ def test_a_servicer_that_does_not_fit_its_contract_is_found_at_once() -> None:
 
     for servicer, complaint in ((Half(), "Half.Out is missing"), (Wrong(), "async generator")):
         with pytest.raises(TypeError, match=complaint):
-            hosting_bind(servicer)
-
-
-def hosting_bind(servicer: object) -> object:
-    from headrace.hop.server.binding import bind
-
-    return bind([hop.Service(ECHO, servicer)])
+            bind([hop.Service(ECHO, servicer)])
 
 
 class CallerSettings(config.ServiceSettings):
@@ -148,8 +141,6 @@ async def test_hosting_builds_leaves_first_and_closes_them_last() -> None:
     order = []
 
     def named(name: str, kind: type[config.ServiceSettings]) -> hop.Definition[Any]:
-        from contextlib import asynccontextmanager
-
         @asynccontextmanager
         async def build(
             settings: config.ServiceSettings, runtime: hop.Runtime
@@ -181,32 +172,14 @@ def test_an_unknown_service_names_those_there_are() -> None:
 
 
 @pytest.mark.parametrize("transport", ["unix", "local"])
-async def test_a_client_calls_the_served_definition(transport: Literal["unix", "local"]) -> None:
-    servicer = EchoServicer()
-    async with testing.served(definition(servicer), transport=transport) as harness:
-        one = harness.client().unary(ONE)
-        reply = await one(StringValue(value="hello"), deadline=time.monotonic() + 60)
-        with pytest.raises(hop.Fault) as caught:
-            await one(StringValue(value="fault"), deadline=time.monotonic() + 60)
-
-    assert reply.value == "hello"
-    assert caught.value.reason == hop.Reason.REASON_MODEL_UNKNOWN
-    assert servicer.calls[0].peer.transport == transport
-    assert servicer.calls[0].peer.trusted
-
-
-@pytest.mark.parametrize("transport", ["unix", "local"])
 async def test_hosted_neighbours_are_called_locally(transport: Literal["unix", "local"]) -> None:
     neighbour = EchoServicer()
-    other = hop.Definition("neighbour", *_parts(definition(neighbour)))
+    made = definition(neighbour)
+    other = hop.Definition("neighbour", made.config, made.build)
     async with testing.served(definition(), transport=transport, hosted=[(other, {})]) as harness:
         one = harness.client("neighbour").unary(ONE)
-        await one(StringValue(value="hello"), deadline=time.monotonic() + 60)
+        await one(StringValue(value="hello"), deadline=soon())
     assert neighbour.calls[0].peer.transport == "local"
-
-
-def _parts(made: hop.Definition[Any]) -> tuple[Any, Any]:
-    return made.config, made.build
 
 
 async def test_settings_may_be_a_mapping_or_an_object() -> None:
