@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from headrace.audit.access import AccessError
 from headrace.audit.persons.erasure import erase, expire
-from headrace.audit.persons.payloads import Payloads
+from headrace.audit.persons.payloads import Payload, Payloads
 from headrace.audit.reader import Reader
 from headrace.audit.records import Record, decode
 from headrace.audit.tiles import TileFiles
@@ -294,8 +294,6 @@ def test_the_oldest_segments_go_when_all_are_too_large_and_the_log_holds(tmp_pat
 
 
 def test_segments_end_with_their_size_and_their_day(tmp_path: Path) -> None:
-    from headrace.audit.persons.payloads import Payload, Payloads
-
     now = [NOON]
     payloads = Payloads(tmp_path, lambda: now[0], max_bytes=100)
     one = Payload("c", b"s" * 32, "x" * 100)
@@ -357,7 +355,3 @@ def test_a_torn_line_of_a_segment_spoils_no_other(tmp_path: Path) -> None:
     home.collect()
     assert len(home.payloads.read(segment)) == 2
     assert home.verify().holds
-
-
-def test_the_origin_of_the_key_is_the_name_of_the_log() -> None:
-    assert SIGNER.verifier.name == SIGNER.name

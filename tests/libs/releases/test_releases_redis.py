@@ -3,7 +3,6 @@
 import json
 import secrets
 import signal
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -200,22 +199,6 @@ def test_a_right_setting_of_sentinels(tmp_path: Path) -> None:
     assert str(place) == "rediss+sentinel://a:1,b:26379/main/3"
     assert "s3cr3t" not in repr(place)
     assert place.watched.password is None
-
-
-def test_closing_while_others_wait(redis: RedisServer, place: Place) -> None:
-    store = place.open()
-    state = store.wait("", 0)
-    begin = threading.Barrier(4)
-
-    def wait() -> str:
-        begin.wait()
-        return store.wait(state, LONG_S)
-
-    with ThreadPoolExecutor(3) as threads:
-        waiting = [threads.submit(wait) for _ in range(3)]
-        begin.wait()
-        store.close()
-        assert [w.result() for w in waiting] == [state] * 3
 
 
 class Shared:

@@ -90,6 +90,11 @@ def test_addresses_of_several_servers_are_read() -> None:
         ("redis+cluster://:secret@a:99999", "HOST:PORT"),
         ("redis+cluster://:secret@a,,b", "HOST:PORT"),
         ("redis+ring://:secret@a", "begins with neither"),
+        ("rediss://:secret@a?ca=/ca.crt&cret=1", "may only be"),
+        ("rediss://:secret@a?ca", "can't be read"),
+        ("redis://:secret@a?ca=/ca.crt", "is for TLS"),
+        ("rediss://:secret@a?certificate=/tls.crt", "belong together"),
+        ("rediss+sentinel://:secret@a/main?key=/tls.key", "belong together"),
     ],
 )
 async def test_others_are_refused(url: str, why: str) -> None:

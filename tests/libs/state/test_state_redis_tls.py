@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from redis import asyncio as redis
 
-from headrace.hop.config import ConfigError
 from headrace.releases import open_store
 from headrace.state.redis import RedisCalls, RedisDownError, connecting
 from headrace.state.redis_address import many_servers
@@ -101,22 +100,6 @@ async def test_a_client_by_the_same_options(server: RedisServer, tmp_path: Path)
     url = f"rediss://127.0.0.1:{server.tls_port}/0?{FILES.format(tmp_path / 'client')}"
     async with redis.Redis.from_pool(redis.ConnectionPool(**connecting(url))) as client:
         assert await client.exists("nothing") == 0
-
-
-@pytest.mark.parametrize(
-    ("url", "why"),
-    [
-        ("rediss://:secret@a?ca=/ca.crt&cret=1", "may only be"),
-        ("rediss://:secret@a?ca", "can't be read"),
-        ("redis://:secret@a?ca=/ca.crt", "is for TLS"),
-        ("rediss://:secret@a?certificate=/tls.crt", "belong together"),
-        ("rediss+sentinel://:secret@a/main?key=/tls.key", "belong together"),
-    ],
-)
-def test_options_that_do_not_fit_are_refused(url: str, why: str) -> None:
-    with pytest.raises(ConfigError, match=why) as caught:
-        RedisCalls(url, 1.0, lambda: 0.0)
-    assert "secret" not in str(caught.value)
 
 
 def test_several_servers_get_the_files() -> None:
