@@ -101,7 +101,9 @@ def test_what_steps_cannot_make_is_refused_at_once() -> None:
 
 
 def test_deployed_pipelines_lose_nothing() -> None:
-    assert [p for d in load_folder(DEPLOYED).values() for p in check(d, None, None)] == []
+    found = load_folder(DEPLOYED)
+    assert "flights" in found
+    assert [p for d in found.values() for p in check(d, None, None)] == []
 
 
 def test_the_command_refuses_and_says_what_to_write(tmp_path: Path) -> None:

