@@ -160,6 +160,10 @@ def test_a_damaged_segment_is_set_aside_and_the_rest_is_served(machine: Machine)
     assert found.unreadable == [damaged]
     assert sorted(str(e["request_id"]) for e in found.events) == ["r4", "r5", "r6"]
     assert machine.names == [other]
+    if machine.far is None:
+        assert [p.name for p in (machine.folder / "unreadable").iterdir()] == [f"{damaged}.unreadable"]
+        assert find(machine.store, Query()).unreadable == []
+    assert "a segment of events can't be read; it was set aside" in machine.log.events
     machine.store.refresh()
     assert find(machine.store, Query()).unreadable == []
 
@@ -327,5 +331,6 @@ def test_what_is_far_is_sealed_and_waits_for_its_key(server: ObjectServer, tmp_p
     assert plain.requests == [f"r{n}" for n in range(1, 7)]
     assert erase(plain.store, Erasure("acme", request_ids=("r1", "r5")), Mask(None)).events == 2
     assert [is_sealed(plain.content(name)) for name in plain.names] == [True, True]
+    assert plain.requests == ["r2", "r3", "r4", "r6"]
     plain.close()
     sealed.close()

@@ -87,8 +87,7 @@ def test_segments_from_before_stay_readable(world: World, tmp_path: Path) -> Non
     plain.take(group(4, 3))
     plain.abandon()
     plain.close()
-    world.abandon()
-    world.again()
+    next_process(world)
     stored(world, 7)
     assert requests(world) == named(1, 9)
     # The one that was open is closed by this process, and so sealed.
@@ -216,15 +215,6 @@ def test_a_segment_opens_by_no_other_name(world: World) -> None:
     path, other = world.segments
     path.write_bytes(other.read_bytes())
     assert find(world.store, Query()).unreadable == [path.name]
-
-
-def test_an_erasure_seals_what_is_left(world: World) -> None:
-    stored(world, 1)
-    erased = erase(world.store, Erasure("acme", request_ids=("r2",)), Mask(None))
-    assert (erased.events, erased.unreadable) == (1, [])
-    [path] = world.segments
-    assert is_sealed(path.read_bytes())
-    assert requests(world) == ["r1", "r3"]
 
 
 def test_an_erasure_names_what_it_could_not_open(world: World, keys: Keys) -> None:

@@ -117,31 +117,6 @@ def test_a_closed_segment_that_is_also_open_counts_once(world: World, tmp_path: 
     assert len(requests(world)) == 5
 
 
-def test_the_index_is_made_anew_from_the_segments(world: World, tmp_path: Path) -> None:
-    world.take(group(1, 3), noted=3)
-    world.store.close()
-    for path in tmp_path.glob("index.sqlite*"):
-        path.unlink()
-    world.again()
-    assert requests(world) == ["r1", "r2", "r3"]
-    assert world.take(group(1, 4)) == (1, 0)
-
-
-def test_a_damaged_segment_is_set_aside_and_the_rest_is_served(world: World, tmp_path: Path) -> None:
-    for first in (1, 4):
-        world.stored(group(first, 3, now=NOW + first))
-    damaged, _ = world.segments
-    content = bytearray(damaged.read_bytes())
-    content[len(content) // 2 - 400 : len(content) // 2] = bytes(400)
-    damaged.write_bytes(content)
-    found = find(world.store, Query())
-    assert found.unreadable == [damaged.name]
-    assert sorted(e["request_id"] for e in found.events) == ["r4", "r5", "r6"]
-    assert [p.name for p in (tmp_path / "unreadable").iterdir()] == [damaged.name + ".unreadable"]
-    assert "a segment of events can't be read; it was set aside" in world.log.events
-    assert find(world.store, Query()).unreadable == []
-
-
 def test_events_are_found_by_id_tenant_request_and_time_open_and_closed(world: World, tmp_path: Path) -> None:
     world.take(group(1, 4, tenants=("acme", "beta")))
     for _ in range(2):
