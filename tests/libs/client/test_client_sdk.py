@@ -307,10 +307,6 @@ def test_values_that_cannot_be_sent_are_named() -> None:
         to_struct({"x": object()})
 
 
-def test_errors_have_one_base() -> None:
-    assert issubclass(UnavailableError, HeadraceError)
-
-
 _LIGHT = """
 import sys
 class Block:

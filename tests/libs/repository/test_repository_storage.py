@@ -167,16 +167,6 @@ def test_several_publishers_lose_nothing(tmp_path: Path, url: bool) -> None:
     assert Repository(root).version_list("light").serial == 8
 
 
-def test_a_lock_in_an_object_store_is_given_back_also_after_an_error() -> None:
-    url = f"memory://{uuid.uuid4().hex}/models"
-    files, base = fsspec.core.url_to_fs(url)
-    put(url)
-    with pytest.raises(RepositoryError, match="is published already"):
-        put(url)
-    assert not files.exists(f"{base}/light/.lock")
-    label(url, "light", "1", "champion")
-
-
 def test_a_writer_that_died_is_named_and_its_lock_is_not_taken() -> None:
     files, base = fsspec.core.url_to_fs(f"memory://{uuid.uuid4().hex}/models")
     path = f"{base}/light/.lock"

@@ -223,12 +223,3 @@ async def test_what_machines_share_in_redis_joins_the_log(tmp_path: Path) -> Non
     Audit(of).shared.write_bytes(b"".join(lines[:-1]))
     report = verify(Audit(of).log, Audit(of).verifier(), journals=Audit(of).journals)
     assert [f.where for f in report.findings] == ["journal shared"]
-
-
-async def test_the_service_keeps_it(tmp_path: Path) -> None:
-    of = settings(tmp_path / "audit", tmp_path)
-    chain.append(tmp_path / "models.jsonl", {"event": "loaded"})
-    async with served(SERVICE, {"audit": of.model_dump(mode="json", exclude_none=True)}) as harness:
-        value = harness.runtime.telemetry.registry.get_sample_value
-        await until(lambda: value("headrace_audit_entries") == 1)
-    assert holds(Audit(of))

@@ -44,13 +44,6 @@ def test_whatever_is_lost_late_or_repeated_all_is_counted_once(
     assert added(total, zeros) == added(expected, zeros)
 
 
-def test_a_restarted_router_is_another_source() -> None:
-    streams = Streams()
-    assert streams.take(Tick("epoch-1", 8, {"live": ArmCounts(100, 1)})) == {"live": ArmCounts(100, 1)}
-    assert streams.take(Tick("epoch-2", 8, {"live": ArmCounts(5, 1)})) == {"live": ArmCounts(5, 1)}
-    assert streams.take(Tick("epoch-1", 8, {"live": ArmCounts(101, 1)})) == {"live": ArmCounts(1, 0)}
-
-
 def test_an_arm_that_is_missing_did_not_change() -> None:
     streams = Streams()
     streams.take(Tick("r", 8, {"live": ArmCounts(100, 1)}))
