@@ -15,7 +15,6 @@ from headrace.cli.installation import layout, secrets
 from headrace.cli.main import COMMANDS, app
 from headrace.state import tenants
 from tests.agreed import with_yes
-from tests.disks import fill, tiny_disk
 
 PIPELINES = Path(__file__).parents[3] / "deploy" / "pipelines"
 # Each takes longer to import than `headrace down` takes.
@@ -54,25 +53,6 @@ def test_status_for_programs_has_the_same_keys_when_nothing_runs(home: Path) -> 
         "sealed_with keys_problem tenants_problem torn_lines limits_problem quarantined_pipelines"
     )
     assert told["services"] == {}
-
-
-def test_on_a_full_disk_no_key_is_made_and_none_is_lost(tmp_path: Path) -> None:
-    with tiny_disk(tmp_path):
-        place = layout.of(tmp_path)
-        secrets.ensure(place, datetime.now(UTC))
-        before = place.tenants.read_bytes()
-        filler = fill(tmp_path, "filler")
-        refused = run("keys", "create", "demo", home=tmp_path)
-        assert refused.exit_code == 1
-        assert refused.stdout == ""
-        said = f"error: cannot write {place.tenants}: No space left on device; nothing is changed\n"
-        assert refused.stderr == said
-        assert place.tenants.read_bytes() == before
-        # Nothing half written beside it, only the file that is locked.
-        assert [f.name for f in tmp_path.glob(".tenants*")] == [".tenants.yaml.lock"]
-        filler.unlink()
-        assert run("keys", "create", "demo", home=tmp_path).exit_code == 0
-        assert len(tenants.load(place.tenants).tenant("demo").keys) == 2
 
 
 def test_a_key_is_shown_once_listed_by_id_and_revoked(home: Path) -> None:
