@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -50,15 +51,21 @@ def gone(pid: int) -> bool:
     return state(pid) == "Z"
 
 
+@asynccontextmanager
+async def kept(process: ManagedProcess) -> AsyncIterator[ManagedProcess]:
+    """Begun, and stopped after the body."""
+    process.begin()
+    try:
+        yield process
+    finally:
+        await process.stop()
+
+
 @pytest.fixture
 async def managed(tmp_path: Path) -> AsyncIterator[ManagedProcess]:
-    running = ManagedProcess(installation(tmp_path), SERVICE, RestartRules(), LOG)
-    running.begin()
-    try:
+    async with kept(ManagedProcess(installation(tmp_path), SERVICE, RestartRules(), LOG)) as running:
         await until("ready", lambda: running.policy.state is State.READY)
         yield running
-    finally:
-        await running.stop()
 
 
 def sockets(tmp_path: Path) -> list[str]:
@@ -225,8 +232,7 @@ async def test_a_restart_whose_port_is_taken_before_it_binds_takes_another(
     tmp_path: Path, squatter: Squatter
 ) -> None:
     managed = ManagedProcess(installation(tmp_path), SERVICE, RestartRules(), LOG, squatter.start)
-    managed.begin()
-    try:
+    async with kept(managed):
         await until("ready", lambda: managed.policy.state is State.READY)
         before, squatter.victims = pid_of(managed), 2
         await managed.replace()
@@ -237,8 +243,6 @@ async def test_a_restart_whose_port_is_taken_before_it_binds_takes_another(
             s.getsockname()[1] for s in squatter.taken
         ]
         assert len(sockets(tmp_path)) == 1
-    finally:
-        await managed.stop()
 
 
 async def test_a_first_start_whose_port_is_taken_before_it_binds_takes_another(
@@ -254,14 +258,11 @@ async def test_a_first_start_whose_port_is_taken_before_it_binds_takes_another(
         squatter.start,
         lambda *_: told.append(trying.trouble),
     )
-    trying.begin()
-    try:
+    async with kept(trying):
         await until("ready", lambda: trying.policy.state is State.READY)
         assert len(squatter.taken) == 1
         assert trying.policy.restarts == 1
         assert told == ["", ""]  # another port next time: nothing to give up for
-    finally:
-        await trying.stop()
 
 
 async def test_looking_for_a_free_port_is_not_in_the_way_of_who_is_about_to_listen() -> None:
@@ -291,8 +292,7 @@ async def test_a_service_that_cannot_start_is_tried_less_and_less(tmp_path: Path
     override.parent.mkdir()
     override.write_text("no_such_setting: 1\n")
     failing = ManagedProcess(home, SERVICE, RestartRules(first_delay=0.01, max_delay=0.02), LOG)
-    failing.begin()
-    try:
+    async with kept(failing):
         await until("three tries", lambda: failing.policy.restarts >= 3)
         assert failing.trouble.startswith("it can't use its settings: ")
         assert (
@@ -301,8 +301,6 @@ async def test_a_service_that_cannot_start_is_tried_less_and_less(tmp_path: Path
         override.unlink()
         await until("ready", lambda: failing.policy.state is State.READY)
         assert failing.trouble == ""
-    finally:
-        await failing.stop()
 
 
 async def test_a_service_that_ends_again_and_again_is_in_trouble_until_it_is_ready(tmp_path: Path) -> None:
@@ -316,8 +314,7 @@ async def test_a_service_that_ends_again_and_again_is_in_trouble_until_it_is_rea
 
     rules = RestartRules(first_delay=0.01, max_delay=0.02)
     failing = ManagedProcess(installation(tmp_path), SERVICE, rules, LOG, start)
-    failing.begin()
-    try:
+    async with kept(failing):
         await until("three ends", lambda: failing.policy.in_vain == 3)
         assert failing.trouble == ""
         await until("trouble", lambda: bool(failing.trouble))
@@ -327,8 +324,6 @@ async def test_a_service_that_ends_again_and_again_is_in_trouble_until_it_is_rea
         os.kill(pid_of(failing), signal.SIGKILL)
         await until("restarted", lambda: failing.policy.restarts > failing.policy.in_vain + 4)
         assert failing.policy.in_vain == 0
-    finally:
-        await failing.stop()
 
 
 async def test_stop_leaves_nothing(managed: ManagedProcess, tmp_path: Path) -> None:

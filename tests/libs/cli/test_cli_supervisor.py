@@ -23,7 +23,7 @@ from headrace.cli.supervision.managed_process import ManagedProcess, ReplaceErro
 from headrace.cli.supervision.process import Process
 from headrace.cli.supervision.restart_policy import RestartRules, State
 from headrace.cli.supervision.supervisor import SupervisorSettings
-from tests.libs.cli.test_cli_managed_process import LOG, SERVICE, gone, installation, pid_of, sockets, until
+from tests.libs.cli.test_cli_managed_process import LOG, SERVICE, gone, installation, kept, pid_of, until
 from tests.stopped import stop, stopped_thread
 
 WRONG, RIGHT = "preprocessing", "postprocessing"
@@ -31,9 +31,14 @@ NAMES = ("first", "second", "third")
 
 
 @pytest.fixture
-def supervisor(tmp_path: Path) -> subprocess.Popen[bytes]:
-    place = layout.of(tmp_path)
-    place.make()
+def place(tmp_path: Path) -> layout.Layout:
+    made = layout.of(tmp_path)
+    made.make()
+    return made
+
+
+@pytest.fixture
+def supervisor(place: layout.Layout) -> subprocess.Popen[bytes]:
     return daemon.start_supervisor(place, "apart", tie=True)
 
 
@@ -54,9 +59,8 @@ async def ready(place: layout.Layout, service: str) -> bool:
 
 
 async def test_down_ends_the_supervisor_and_all_it_started(
-    supervisor: subprocess.Popen[bytes], tmp_path: Path
+    supervisor: subprocess.Popen[bytes], place: layout.Layout
 ) -> None:
-    place = layout.of(tmp_path)
     await until("ready", lambda: ready(place, SERVICE))
     assert pid_lock.holder(place.lock) == supervisor.pid
     started = children(supervisor.pid)
@@ -72,13 +76,11 @@ async def test_down_ends_the_supervisor_and_all_it_started(
 
 
 async def test_what_a_library_left_in_our_environment_reaches_no_service(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    place: layout.Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As Feast's import does in an `up` that prepares the home.
-    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(place.home))
     monkeypatch.setenv("HEADRACE_TEST_KEPT", "1")
-    place = layout.of(tmp_path)
-    place.make()
     supervisor = daemon.start_supervisor(place, "apart", tie=True)
     await until("ready", lambda: ready(place, SERVICE))
     told = await asyncio.to_thread(daemon.status, place)
@@ -90,9 +92,8 @@ async def test_what_a_library_left_in_our_environment_reaches_no_service(
 
 
 async def test_a_killed_supervisor_takes_its_services_with_it(
-    supervisor: subprocess.Popen[bytes], tmp_path: Path
+    supervisor: subprocess.Popen[bytes], place: layout.Layout
 ) -> None:
-    place = layout.of(tmp_path)
     await until("ready", lambda: ready(place, SERVICE))
     started = children(supervisor.pid)
     supervisor.kill()
@@ -102,11 +103,10 @@ async def test_a_killed_supervisor_takes_its_services_with_it(
 
 
 async def test_a_second_supervisor_in_one_home_gives_up(
-    supervisor: subprocess.Popen[bytes], tmp_path: Path
+    supervisor: subprocess.Popen[bytes], place: layout.Layout
 ) -> None:
-    place = layout.of(tmp_path)
     await until("the first has begun", lambda: asyncio.to_thread(place.control.exists))
-    command = [sys.executable, "-m", "headrace.cli.supervision.supervisor", "--home", str(tmp_path)]
+    command = [sys.executable, "-m", "headrace.cli.supervision.supervisor", "--home", str(place.home)]
     command += ["--shape", "apart"]
     second = await asyncio.to_thread(subprocess.run, command, capture_output=True, timeout=60, check=False)
     assert second.returncode == 1
@@ -116,20 +116,18 @@ async def test_a_second_supervisor_in_one_home_gives_up(
     supervisor.wait(60)
 
 
-async def test_each_process_of_a_service_is_kept_and_listed_beside_the_others(tmp_path: Path) -> None:
-    place = layout.of(tmp_path)
-    place.make()
+async def test_each_process_of_a_service_is_kept_and_listed_beside_the_others(place: layout.Layout) -> None:
     names = [SERVICE, f"{SERVICE}.2"]
     supervisor = daemon.start_supervisor(place, "apart", {SERVICE: 2}, tie=True)
     for name in names:
         await until("ready", lambda name=name: ready(place, name))  # type: ignore[misc]  # bound now, not later
-    assert len(sockets(tmp_path)) == 2
+    assert len([*place.listed(SERVICE).iterdir()]) == 2
     told = await asyncio.to_thread(daemon.status, place)
     assert told["counts"] == {SERVICE: 2}
     first, second = (told["services"][name]["pid"] for name in names)
     os.kill(second, signal.SIGKILL)
-    await until("its socket is not listed", lambda: len(sockets(tmp_path)) == 1)
-    await until("a new one is", lambda: len(sockets(tmp_path)) == 2)
+    await until("its socket is not listed", lambda: len([*place.listed(SERVICE).iterdir()]) == 1)
+    await until("a new one is", lambda: len([*place.listed(SERVICE).iterdir()]) == 2)
     told = await asyncio.to_thread(daemon.status, place)
     assert told["services"][SERVICE]["pid"] == first
     assert len({targets(place)[name] for name in names}) == 2
@@ -177,17 +175,13 @@ async def test_who_sees_the_socket_can_connect(tmp_path: Path, monkeypatch: pyte
 @asynccontextmanager
 async def replaced(folder: Path, rules: RestartRules) -> AsyncIterator[tuple[ManagedProcess, int]]:
     """A process that is ready, and its pid; after the body another one must be ready instead."""
-    process = ManagedProcess(installation(folder), SERVICE, rules, LOG)
-    process.begin()
-    try:
+    async with kept(ManagedProcess(installation(folder), SERVICE, rules, LOG)) as process:
         await until("ready", lambda: process.policy.state is State.READY)
         before = pid_of(process)
         yield process, before
         await until("ready again", lambda: process.policy.state is State.READY)
         assert pid_of(process) != before
         assert process.reason == ""
-    finally:
-        await process.stop()
 
 
 async def test_a_process_that_hangs_is_replaced(tmp_path: Path) -> None:
@@ -222,9 +216,7 @@ def test_patience_with_missed_probes_is_patience_with_a_blocked_loop() -> None:
     assert SupervisorSettings(probe_timeout_s=0.1).rules().still == 5
 
 
-async def test_what_was_missed_while_the_supervisor_was_stopped_does_not_count(tmp_path: Path) -> None:
-    place = layout.of(tmp_path)
-    place.make()
+async def test_what_was_missed_while_the_supervisor_was_stopped_does_not_count(place: layout.Layout) -> None:
     place.override("supervisor").parent.mkdir()
     place.override("supervisor").write_text("probe_every_s: 0.2\nprobe_timeout_s: 2\nprobes_silent: 1\n")
     supervisor = daemon.start_supervisor(place, "apart", tie=True)
@@ -258,8 +250,7 @@ async def test_one_that_cannot_be_started_is_tried_until_it_can(tmp_path: Path) 
 
     rules = RestartRules(first_delay=0.01, max_delay=0.02)
     failing = ManagedProcess(installation(tmp_path), SERVICE, rules, LOG, start)
-    failing.begin()
-    try:
+    async with kept(failing):
         await until("it is told", lambda: failing.reason == "no space left on device (a file)")
         await until("trouble", lambda: bool(failing.trouble))
         with pytest.raises(ReplaceError, match=r"no space left on device \(a file\)"):
@@ -275,8 +266,6 @@ async def test_one_that_cannot_be_started_is_tried_until_it_can(tmp_path: Path) 
             await failing.replace()
         assert pid_of(failing) == before
         assert failing.policy.state is State.READY
-    finally:
-        await failing.stop()
 
 
 class Told:
@@ -308,13 +297,6 @@ class Told:
             await asyncio.to_thread(
                 daemon.wait_ready, place, supervisor, lambda _: None, 120.0, clock=self.clock
             )
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> layout.Layout:
-    made = layout.of(tmp_path)
-    made.make()
-    return made
 
 
 @pytest.fixture
@@ -356,16 +338,6 @@ async def test_a_supervisor_that_does_not_answer_is_asked_again(
     assert told.asked == 2
 
 
-async def test_a_supervisor_that_never_answers_ends_the_wait(
-    place: layout.Layout, running: subprocess.Popen[bytes]
-) -> None:
-    told = Told((), each_s=50.0)
-    told.fails = 1000
-    with pytest.raises(daemon.StartError, match="not ready after 150 s: supervisor"):
-        await told.waited(place, running)
-    assert told.fails == 997
-
-
 async def test_each_service_that_becomes_ready_gives_the_others_time(
     place: layout.Layout, running: subprocess.Popen[bytes]
 ) -> None:
@@ -374,17 +346,21 @@ async def test_each_service_that_becomes_ready_gives_the_others_time(
     assert told.now == 1000.0 + 6 * 50.0
 
 
+@pytest.mark.parametrize(
+    ("ready", "fails", "said"),
+    [
+        ([(), ("first",)], 0, "not ready after 250 s: second, third"),
+        # One that comes and goes gives no more time.
+        ([("first",), ()] * 100, 0, "not ready after 200 s: first, second, third"),
+        # It never answers.
+        ([()], 1000, "not ready after 150 s: supervisor"),
+    ],
+)
 async def test_the_wait_ends_when_none_becomes_ready_any_more(
-    place: layout.Layout, running: subprocess.Popen[bytes]
+    place: layout.Layout, running: subprocess.Popen[bytes], ready: Any, fails: int, said: str
 ) -> None:
-    told = Told((), ("first",), each_s=50.0)
-    with pytest.raises(daemon.StartError, match="not ready after 250 s: second, third"):
+    told = Told(*ready, each_s=50.0)
+    told.fails = fails
+    with pytest.raises(daemon.StartError, match=said):
         await told.waited(place, running)
-
-
-async def test_a_service_that_comes_and_goes_gives_no_more_time(
-    place: layout.Layout, running: subprocess.Popen[bytes]
-) -> None:
-    told = Told(*[("first",), ()] * 100, each_s=50.0)
-    with pytest.raises(daemon.StartError, match="not ready after 200 s: first, second, third"):
-        await told.waited(place, running)
+    assert told.fails == max(fails - 3, 0)
