@@ -21,7 +21,7 @@ from headrace.cli.supervision import daemon
 from headrace.releases import FileReleases
 from headrace.releases.place import open_store
 from headrace.repository import publish
-from tests.libs.cli.released_home import ROLLOUT, X, Y, current, made, ok, run, write_document
+from tests.libs.cli.released_home import ROLLOUT, X, Y, current, made, ok, refused, run, write_document
 from tests.libs.releases.small_pipeline import changed
 from tests.redis_server import RedisServer
 
@@ -157,17 +157,11 @@ def machine_home(folder: Path, machine: str, store: str) -> Path:
     return found
 
 
-def said(home: Path, *arguments: str, code: int = 0) -> str:
-    result = run(home, "release", *arguments)
-    assert result.exit_code == code, result.output
-    return " ".join(result.output.split())
-
-
 def test_the_history_says_which_machine_made_a_release(tmp_path: Path, server: RedisServer) -> None:
     setting = f"redis://127.0.0.1:{server.port}/0"
     north, south = (machine_home(tmp_path, name, setting) for name in ("north", "south"))
-    said(north, "deploy", "small", "--models", "light=1")
-    said(south, "deploy", "small", "--models", "light=2")
+    ok(north, "release", "deploy", "small", "--models", "light=1")
+    ok(south, "release", "deploy", "small", "--models", "light=2")
     store = open_store(setting)
     store.commit(store.current("small")[0].next("mallory", "", 2))
     store.close()
@@ -180,9 +174,10 @@ def test_the_history_says_which_machine_made_a_release(tmp_path: Path, server: R
         (True, "north"),
     ]
     assert re.fullmatch(r"headrace:\d+", found["releases"][1]["recorded_by"]["process"])
-    assert "not in the audit: 3 (made past it)" in said(north, "history", "small")
+    assert "not in the audit: 3 (made past it)" in ok(north, "release", "history", "small")
     server.command("LPOP", "headrace:{releases}:audit")
-    assert "the audit in Redis: it has 1 lines, and 2 were written" in said(south, "history", "small", code=1)
+    told = refused(south, "release", "history", "small")
+    assert "the audit in Redis: it has 1 lines, and 2 were written" in told
 
 
 def outcomes(home: Path) -> list[tuple[str, str]]:

@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from headrace.cli.installation import layout, ports, services
-from headrace.cli.installation.settings import Installation, Shape, settings
+from headrace.cli.installation import layout, services
+from headrace.cli.installation.settings import settings
 from headrace.cli.main import app
 from headrace.hop.server import hosting
 from load.systems.headrace import Setup
 from load.systems.headrace import settings as load_settings
+from tests.libs.cli.test_cli_settings import made
 
 _CONFIG = """
 from pathlib import Path
@@ -49,12 +50,6 @@ def one_more(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     services.clear()
 
 
-def made(home: Path, shape: Shape = "apart") -> Installation:
-    place = layout.of(home)
-    instances = Installation(place, shape, {}).instances
-    return Installation(place, shape, ports.choose(ports.wanted(instances), {}, lambda _: True))
-
-
 def test_the_group_is_hops() -> None:
     assert services.GROUP == hosting.GROUP
 
@@ -81,9 +76,8 @@ def test_a_further_service_starts_before_those_that_call_it_and_stops_after_them
 
 @pytest.mark.usefixtures("one_more")
 def test_a_further_service_gets_folders_ports_and_settings(tmp_path: Path) -> None:
-    installation = made(tmp_path / "home")
+    installation = made(tmp_path / "home", "apart")
     place = installation.layout
-    place.make()
     assert place.listed("dummy").is_dir()
     values = settings(
         installation, "dummy", slot=0, listen=place.starting("dummy", 1), run_dir=place.private("dummy", 0)

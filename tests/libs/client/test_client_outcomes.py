@@ -13,23 +13,22 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from headrace.client import AsyncHeadrace, Headrace, Outcome, UnavailableError
 from headrace.hop.errors import Code, Fault, Reason
-from headrace.hop.testing import Harness, served
-from tests.libs.client.client_server import Inference, definition, unavailable
+from headrace.hop.testing import Harness
+from tests.libs.client.client_server import Inference, unavailable
 
 TRACER = TracerProvider().get_tracer("a backend")
 GIVEN = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
-async def test_labels_numbers_and_times_are_sent() -> None:
-    inference, when = Inference(), datetime(2026, 1, 2, 3, 4, 5, 500_000, UTC)
+async def test_labels_numbers_and_times_are_sent(client: AsyncHeadrace, inference: Inference) -> None:
+    when = datetime(2026, 1, 2, 3, 4, 5, 500_000, UTC)
     outcomes = [
         Outcome("r", "late", True),
         Outcome("r", "revenue", 2.5, row=3, time=when),
         Outcome("r", "n", 4),
     ]
-    async with served(definition(inference)) as server, AsyncHeadrace(server.target, key="k") as client:
-        assert await client.record_outcomes(outcomes) == 3
-        assert await client.record_outcomes([]) == 0
+    assert await client.record_outcomes(outcomes) == 3
+    assert await client.record_outcomes([]) == 0
     [[label, number, whole]] = inference.outcomes
     assert (label.request_id, label.row, label.name, label.WhichOneof("value"), label.label) == (
         "r",
@@ -43,20 +42,18 @@ async def test_labels_numbers_and_times_are_sent() -> None:
     assert (whole.WhichOneof("value"), whole.number) == ("number", 4.0)
 
 
-async def test_many_go_a_thousand_a_call_and_a_call_is_tried_again() -> None:
-    inference = Inference(script=[unavailable()])
-    async with served(definition(inference)) as server, AsyncHeadrace(server.target, key="k") as client:
-        assert await client.record_outcomes(Outcome(str(i), "late", False) for i in range(2500)) == 2500
+async def test_many_go_a_thousand_a_call_and_a_call_is_tried_again(
+    client: AsyncHeadrace, inference: Inference
+) -> None:
+    inference.script = [unavailable()]
+    assert await client.record_outcomes(Outcome(str(i), "late", False) for i in range(2500)) == 2500
     assert [len(call) for call in inference.outcomes] == [1000, 1000, 500]
 
 
-async def test_a_refusal_is_an_exception_with_its_reason() -> None:
+async def test_a_refusal_is_an_exception_with_its_reason(server: Harness, inference: Inference) -> None:
     full = Fault(Code.UNAVAILABLE, Reason.REASON_STORAGE_UNAVAILABLE, "the disk is full")
-    inference = Inference(script=[full.copy() for _ in range(5)])
-    async with (
-        served(definition(inference)) as server,
-        AsyncHeadrace(server.target, key="k", attempts=1) as client,
-    ):
+    inference.script = [full.copy() for _ in range(5)]
+    async with AsyncHeadrace(server.target, key="k", attempts=1) as client:
         with pytest.raises(UnavailableError) as raised:
             await client.record_outcomes([Outcome("r", "late", True)])
     assert raised.value.reason == "STORAGE_UNAVAILABLE"
@@ -66,24 +63,21 @@ async def test_a_refusal_is_an_exception_with_its_reason() -> None:
     ("fields", "error"),
     [({"time": datetime(2026, 1, 1)}, ValueError), ({"value": "yes"}, TypeError), ({"row": -1}, ValueError)],
 )
-async def test_what_cannot_be_sent_is_refused_here(fields: dict[str, Any], error: type[Exception]) -> None:
-    inference = Inference()
+async def test_what_cannot_be_sent_is_refused_here(
+    client: AsyncHeadrace, inference: Inference, fields: dict[str, Any], error: type[Exception]
+) -> None:
     values: dict[str, Any] = {"request_id": "r", "name": "late", "value": True, **fields}
-    async with served(definition(inference)) as server, AsyncHeadrace(server.target, key="k") as client:
-        with pytest.raises(error):
-            await client.record_outcomes([Outcome(**values)])
+    with pytest.raises(error):
+        await client.record_outcomes([Outcome(**values)])
     assert inference.outcomes == []
 
 
-async def test_without_asyncio_too() -> None:
-    inference = Inference()
-
-    def report(target: str) -> int:
-        with Headrace(target, key="k") as client:
+async def test_without_asyncio_too(server: Harness) -> None:
+    def report() -> int:
+        with Headrace(server.target, key="k") as client:
             return client.record_outcomes([Outcome("r", "late", True)])
 
-    async with served(definition(inference)) as server:
-        assert await asyncio.to_thread(report, server.target) == 1
+    assert await asyncio.to_thread(report) == 1
 
 
 async def test_a_key_goes_with_each_try_and_only_where_it_is_given(

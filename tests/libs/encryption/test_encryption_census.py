@@ -152,9 +152,7 @@ def test_the_metrics_tell_what_was_not_opened_and_for_how_long_the_keys_are_away
     assert value("unopened_total", why="damaged") == 1
     make(tmp_path / "others", "other")
     with pytest.raises(LockedError):
-        sealing.open_line(
-            Sealer(DataKeys(FileKms(tmp_path / "others"), 300, 1000, lambda: 0.0, metrics)), line, "a"
-        )
+        sealing.open_line(sealer(tmp_path / "others", metrics), line, "a")
     assert value("unopened_total", why="locked") == 1
     told(0)
     hidden = keys.rename(tmp_path / "hidden")

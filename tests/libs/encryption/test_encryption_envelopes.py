@@ -4,32 +4,23 @@ from pathlib import Path
 
 import pytest
 
-from headrace.encryption import DamagedError, DataKeys, KeysAwayError, KeysProblem, LockedError, Sealer
+from headrace.encryption import DamagedError, KeysAwayError, KeysProblem, LockedError
 from headrace.encryption.chain import OpenedChain, SealedChain
 from headrace.encryption.envelope import read_header
 from headrace.encryption.kms.file_kms import FileKms, make
-
-
-class Home:
-    def __init__(self, folder: Path) -> None:
-        self.file = folder / "encryption.keys"
-        make(self.file)
-        self.now = 0.0
-
-    def sealer(self) -> Sealer:
-        return Sealer(DataKeys(FileKms(self.file), 300, 1000, lambda: self.now))
+from tests.encryption_keys import Keys
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return Home(tmp_path)
+def home(tmp_path: Path) -> Keys:
+    return Keys(tmp_path)
 
 
 def version(content: bytes) -> str:
     return read_header(content)[0].wrapped.version
 
 
-def test_only_the_same_name_opens_it(home: Home) -> None:
+def test_only_the_same_name_opens_it(home: Keys) -> None:
     sealed = home.sealer().seal(b"what was asked", "a")
     assert b"asked" not in sealed
     assert home.sealer().open(sealed, "a") == b"what was asked"
@@ -38,28 +29,28 @@ def test_only_the_same_name_opens_it(home: Home) -> None:
 
 
 @pytest.mark.parametrize("place", [-1, -20])
-def test_one_altered_byte_is_damage(home: Home, place: int) -> None:
+def test_one_altered_byte_is_damage(home: Keys, place: int) -> None:
     sealed = bytearray(home.sealer().seal(b"x" * 50, "a"))
     sealed[place] ^= 1
     with pytest.raises(DamagedError):
         home.sealer().open(bytes(sealed), "a")
 
 
-def test_every_cut_is_told(home: Home) -> None:
+def test_every_cut_is_told(home: Keys) -> None:
     sealed = home.sealer().seal(b"x", "a")
     for end in range(len(sealed)):
         with pytest.raises((DamagedError, LockedError)):
             home.sealer().open(sealed[:end], "a")
 
 
-def test_another_homes_key_locks_it(home: Home, tmp_path: Path) -> None:
+def test_another_homes_key_locks_it(home: Keys, tmp_path: Path) -> None:
     sealed = home.sealer().seal(b"x", "a")
     (tmp_path / "other").mkdir()
     with pytest.raises(LockedError, match="another key has this name"):
-        Home(tmp_path / "other").sealer().open(sealed, "a")
+        Keys(tmp_path / "other").sealer().open(sealed, "a")
 
 
-def test_rotation_seals_anew_and_still_opens(home: Home) -> None:
+def test_rotation_seals_anew_and_still_opens(home: Keys) -> None:
     sealer = home.sealer()
     old = sealer.seal(b"old", "a")
     assert FileKms(home.file).rotate() == "headrace/2"
@@ -74,7 +65,7 @@ def test_rotation_seals_anew_and_still_opens(home: Home) -> None:
     assert home.sealer().rewrapped(again) is None
 
 
-def test_keys_away_write_on_until_the_limit(home: Home) -> None:
+def test_keys_away_write_on_until_the_limit(home: Keys) -> None:
     sealer = home.sealer()
     sealed = sealer.seal(b"x", "a")
     hidden = home.file.rename(home.file.with_name("hidden"))
@@ -91,7 +82,7 @@ def test_keys_away_write_on_until_the_limit(home: Home) -> None:
     assert sealer.open(sealer.seal(b"z", "a"), "a") == b"z"
 
 
-def test_a_file_that_others_read_is_not_used(home: Home) -> None:
+def test_a_file_that_others_read_is_not_used(home: Keys) -> None:
     home.file.chmod(0o640)
     with pytest.raises(KeysAwayError, match="chmod 600"):
         home.sealer().seal(b"x", "a")
@@ -100,13 +91,13 @@ def test_a_file_that_others_read_is_not_used(home: Home) -> None:
 @pytest.mark.parametrize(
     "content", [b"", b"[]", b'{"format": 2}', b'{"format": 1, "name": "a", "current": 1}']
 )
-def test_a_file_of_something_else_is_told(home: Home, content: bytes) -> None:
+def test_a_file_of_something_else_is_told(home: Keys, content: bytes) -> None:
     home.file.write_bytes(content)
     with pytest.raises(KeysAwayError):
         home.sealer().seal(b"x", "a")
 
 
-def test_parts_of_a_chain_keep_their_order(home: Home) -> None:
+def test_parts_of_a_chain_keep_their_order(home: Keys) -> None:
     chain = SealedChain(home.sealer(), "journal")
     parts = []
     for content in (b"1", b"2", b"3"):
@@ -121,7 +112,7 @@ def test_parts_of_a_chain_keep_their_order(home: Home) -> None:
             list(map(opened.open, wrong))
 
 
-def test_the_keys_of_another_home_are_refused(home: Home, tmp_path: Path) -> None:
+def test_the_keys_of_another_home_are_refused(home: Keys, tmp_path: Path) -> None:
     kms = FileKms(home.file, "headrace")
     home.file.rename(tmp_path / "hidden")
     make(home.file, "others")
@@ -132,7 +123,7 @@ def test_the_keys_of_another_home_are_refused(home: Home, tmp_path: Path) -> Non
     assert kms.current() == "headrace/1"
 
 
-def test_each_problem_of_a_file_has_its_kind(home: Home, tmp_path: Path) -> None:
+def test_each_problem_of_a_file_has_its_kind(home: Keys, tmp_path: Path) -> None:
     kms, content = FileKms(home.file), home.file.read_bytes()
     kms.current()
 

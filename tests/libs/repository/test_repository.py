@@ -7,22 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.columns import DType
-from headrace.repository import (
-    Artifact,
-    Metadata,
-    Repository,
-    RepositoryError,
-    TensorSpec,
-    Trust,
-    publish,
-    version_key,
-)
+from headrace.repository import Artifact, Metadata, Repository, RepositoryError, Trust, publish, version_key
 from headrace.repository.version_list import parse, to_file
-
-X = TensorSpec("input", DType.FLOAT32, (24,))
-Y = TensorSpec("probabilities", DType.FLOAT32, (2,))
-CONTENT = b"\x08\x01 not really a model"
+from tests.libs.repository.signed_models import CONTENT, X, Y
 
 
 def put(root: Path, name: str = "light", version: str = "1") -> Metadata:

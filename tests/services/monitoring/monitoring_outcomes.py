@@ -25,6 +25,10 @@ class Log:
     def events(self) -> list[str]:
         return [event for event, _ in self.lines]
 
+    def of(self, event: str) -> list[dict[str, Any]]:
+        """What came with each line of this event."""
+        return [fields for said, fields in self.lines if said == event]
+
 
 def store_at(path: Path | None, log: Log | None = None) -> OutcomeStore:
     return OutcomeStore(Database(path, log or Log()))

@@ -15,6 +15,7 @@ from services.monitoring.rollouts.handover_files import FileEvidence, FileLease
 from services.monitoring.rollouts.notices import Notices
 from services.monitoring.rollouts.policy import Decision
 from services.monitoring.rollouts.ports import RolloutEvent
+from tests.services.monitoring.monitoring_outcomes import Log
 from tests.services.monitoring.rollout_simulation import EDGES, START, Router, Traffic
 
 
@@ -45,14 +46,13 @@ class FaultyStore(FileReleases):
 
 
 @dataclass
-class Observed:
+class Observed(Log):
     """An `Observer` and a `Log` that remember."""
 
     failures: list[str] = field(default_factory=list)
     changes: list[Decision] = field(default_factory=list)
     gone_pipelines: list[str] = field(default_factory=list)
     leads: bool = False
-    lines: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
     def looked(self, pipeline: str, decision: Decision, sample_ratio_e: float) -> None: ...
 
@@ -67,14 +67,6 @@ class Observed:
 
     def gone(self, pipeline: str) -> None:
         self.gone_pipelines.append(pipeline)
-
-    def info(self, event: str, **fields: Any) -> None:
-        self.lines.append((event, fields))
-
-    warning = error = info
-
-    def said(self, event: str) -> list[dict[str, Any]]:
-        return [fields for logged, fields in self.lines if logged == event]
 
 
 class World:

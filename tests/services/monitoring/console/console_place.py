@@ -131,18 +131,18 @@ class Place:
         self.store.commit(made)
         return made
 
-    def roll_out(self, name: str = "flights", version: str = "2", share: float = 0.05) -> Release:
-        """A rollout of that version at its second step."""
+    def roll_out(self, name: str = "flights") -> Release:
+        """A rollout of version 2 at its second step, 5 %."""
         before = self.store.current(name)[0]
         assert before is not None
-        arm = before.live.model_copy(update={"models": {"light": version}})
+        arm = before.live.model_copy(update={"models": {"light": "2"}})
         number = before.number + 1
         rollout = Rollout(arm="candidate", step=1, since=number, started=self.now())
         made = before.next(
             "ann",
-            f"roll out light {version}",
+            "roll out light 2",
             arms={**before.arms, "candidate": arm},
-            assign={"weights": {"live": 1 - share, "candidate": share}, "salt": f"s{number}"},
+            assign={"weights": {"live": 0.95, "candidate": 0.05}, "salt": f"s{number}"},
             rollout=rollout,
         )
         self.statuses[name] = Status(number, decision(Verdict.NOT_ENOUGH_DATA), START.timestamp())
@@ -158,18 +158,10 @@ class Place:
         return self._commit(made)
 
     def answer(
-        self,
-        rows: int,
-        errors: int = 0,
-        *,
-        name: str = "flights",
-        arm: str = "live",
-        ms: float = 12.0,
-        release: int = 0,
+        self, rows: int, errors: int = 0, *, name: str = "flights", arm: str = "live", ms: float = 12.0
     ) -> None:
         """A router has answered so many rows more."""
-        number = release or self.store.history(name)[0].number
-        key = ArmName(name, number, arm)
+        key = ArmName(name, self.store.history(name)[0].number, arm)
         place = latency_bucket(ms / 1000)
         latency = [0] * LATENCY_BUCKETS
         old = self.arms.get(key)

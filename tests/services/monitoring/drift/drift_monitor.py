@@ -11,25 +11,11 @@ from services.monitoring.drift.ports import Series
 from services.monitoring.drift.retrain.delivery import Retraining
 from services.monitoring.drift.retrain.metrics import RetrainMetrics
 from services.monitoring.drift.settings import DriftSettings
+from tests.services.monitoring.monitoring_outcomes import Log
 
 BEGIN = 1_790_000_000.0
 REVISION = "ab" * 32
 LIVE = Series("flights", REVISION, "live")
-
-
-class Lines:
-    """A `Log`."""
-
-    def __init__(self) -> None:
-        self.lines: list[dict[str, Any]] = []
-
-    def info(self, event: str, **fields: Any) -> None:
-        self.lines.append({"event": event, **fields})
-
-    warning = error = info
-
-    def of(self, event: str) -> list[dict[str, Any]]:
-        return [line for line in self.lines if line["event"] == event]
 
 
 class Told:
@@ -46,7 +32,7 @@ class Watched:
     """All of it. `settings`: as in the service's file."""
 
     def __init__(self, **settings: Any) -> None:
-        self.registry, self.log, self.told = CollectorRegistry(), Lines(), Told()
+        self.registry, self.log, self.told = CollectorRegistry(), Log(), Told()
         self.settings = DriftSettings.model_validate(settings)
         metrics = DriftMetrics(self.registry)
         self.retraining = Retraining(

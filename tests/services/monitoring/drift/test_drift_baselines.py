@@ -22,7 +22,8 @@ from services.monitoring.drift.watch import Watch
 from services.monitoring.wiring import SERVICE
 from tests.libs.drift.training import draw
 from tests.services.clock import Clock
-from tests.services.monitoring.drift.drift_monitor import BEGIN, LIVE, REVISION, Lines, Watched
+from tests.services.monitoring.drift.drift_monitor import BEGIN, LIVE, REVISION, Watched
+from tests.services.monitoring.monitoring_outcomes import Log
 
 AGE, WAGE = TensorSpec("age", DType.FLOAT32), TensorSpec("wage", DType.FLOAT32)
 OUTPUT = TensorSpec("p", DType.FLOAT32)
@@ -67,7 +68,7 @@ class Models:
 
 
 def test_the_newest_release_of_the_arm_says_which(tmp_path: Path) -> None:
-    models, log = Models(tmp_path), Lines()
+    models, log = Models(tmp_path), Log()
     refused: list[str] = []
     models.add("m", "1", AGE)
     second = models.add("m", "2", AGE)
@@ -86,13 +87,13 @@ def test_columns_of_several_models_are_watched_together(tmp_path: Path) -> None:
     models.add("b", "1", WAGE)
     models.add("c", "1", WAGE, has_baseline=False)
     found = ReleaseBaselines(
-        Releases({"a": "1", "b": "1", "c": "1"}), models.repository, Lines(), lambda _: None
+        Releases({"a": "1", "b": "1", "c": "1"}), models.repository, Log(), lambda _: None
     )(LIVE)
     assert set(found.columns) == {"age", "wage"}
 
 
 def test_a_baseline_that_is_not_trusted_is_said_once_and_judges_nothing(tmp_path: Path) -> None:
-    models, log = Models(tmp_path), Lines()
+    models, log = Models(tmp_path), Log()
     refused: list[str] = []
     made = models.add("m", "1", AGE)
     file = models.root / "m" / "1" / "baseline.json"

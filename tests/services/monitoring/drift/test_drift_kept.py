@@ -16,8 +16,9 @@ from services.monitoring.drift.ports import Version
 from services.monitoring.drift.watch import Watch
 from services.monitoring.drift.windows import SLICE_S, Ended, Windows
 from tests.libs.drift.training import draw
-from tests.services.monitoring.drift.drift_monitor import BEGIN, LIVE, Lines, Watched
+from tests.services.monitoring.drift.drift_monitor import BEGIN, LIVE, Watched
 from tests.services.monitoring.drift.drift_windows import LAYOUT, SPANS, STEPS, filled
+from tests.services.monitoring.monitoring_outcomes import Log
 
 
 class Counts:
@@ -37,7 +38,7 @@ class Process:
     """A process of the service with this folder, at a time that the test sets."""
 
     def __init__(self, folder: Path, baseline: Baseline, counts: dict[Version, Count] | None = None) -> None:
-        self.watched, self.now, self.meter, self.log = Watched(), BEGIN, Counts(), Lines()
+        self.watched, self.now, self.meter, self.log = Watched(), BEGIN, Counts(), Log()
         self.memory = Memory(folder, self.meter, self.log)
         self._threads = ThreadPoolExecutor(1)
 

@@ -16,10 +16,9 @@ from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.testing import Harness, served
 from services.monitoring.wiring import SERVICE
 from tests.services.monitoring.monitoring_calls import call
-from tests.services.monitoring.monitoring_events import group
+from tests.services.monitoring.monitoring_events import SALT, group
 
 pb = explanations_pb2
-SALT = b"s" * 32
 
 
 def settings(folder: Path) -> dict[str, Any]:
