@@ -157,13 +157,6 @@ async def test_what_is_remembered_is_not_served_beyond_its_time_to_live(
         assert (await get(harness, old)).sources("planes") == ["DEFAULT"]
 
 
-async def test_redis_tells_absent_entities_from_present_ones(redis_repo: Path, now: datetime) -> None:
-    async with serving(redis_repo) as harness:
-        found = await get(harness, {"tail": ["p1", "nobody"], "airport": [1, 9], "carrier": ["UA", "UA"]})
-    assert found.sources("planes") == ["PRESENT", "NOT_FOUND"]
-    assert found.sources("airports") == ["PRESENT", "NOT_FOUND"]
-
-
 async def test_it_starts_while_the_store_is_down(redis: RedisServer, redis_repo: Path, now: datetime) -> None:
     redis.kill()
     async with serving(redis_repo, breaker=BREAKER) as harness:
