@@ -133,20 +133,15 @@ async def test_it_starts_on_the_standby_and_moves_up(models: Path) -> None:
             assert not (await answer(caller)).standby
 
 
-async def test_backends_that_answer_otherwise_are_refused_at_load(models: Path) -> None:
-    put(models)
-    with oip_server("double", models / "double/1/model.onnx", factor=1.01) as server:
-        async with calling(**settings(models, server.target)) as caller:
-            says = "onnxruntime answers the samples otherwise: y differs by up to"
-            assert says in (await quarantined(caller))["double:1"]
-
-
 @pytest.mark.parametrize(("parity", "loads"), [({}, False), ({"relative": 0.05}, True)])
 async def test_the_tolerance_is_the_models(models: Path, parity: dict[str, float], loads: bool) -> None:
     put(models, extra={"parity": parity})
     with oip_server("double", models / "double/1/model.onnx", factor=1.01) as server:
         async with calling(**settings(models, server.target)) as caller:
-            assert (await quarantined(caller) == {}) == loads
+            held = await quarantined(caller)
+            assert list(held) == ([] if loads else ["double:1"])
+            says = "onnxruntime answers the samples otherwise: y differs by up to"
+            assert loads or says in held["double:1"]
 
 
 def with_samples(models: Path, answer_to_two: float) -> None:

@@ -6,12 +6,7 @@ from hypothesis import strategies as st
 
 from services.executor.scheduling.run_time import RunTimes
 from services.executor.scheduling.scheduler import Limits, ScheduledRun, Scheduler
-
-
-def offer(
-    it: Scheduler[str], call: str, rows: int, *, priority: int = 1, tenant: str = "t", deadline: float = 10.0
-) -> None:
-    it.offer(call, range(rows), [priority] * rows, [tenant] * rows, [deadline] * rows, 0.0, row_bytes=10)
+from tests.services.executor.test_executor_scheduler import offer
 
 
 def started(it: Scheduler[str]) -> ScheduledRun[str]:
@@ -55,7 +50,7 @@ def test_estimates_are_of_the_padded_size() -> None:
 
 
 def test_a_run_ends_at_its_bytes_but_one_row_always_goes() -> None:
-    it: Scheduler[str] = Scheduler(Limits(64, 100, max_bytes=35))
+    it: Scheduler[str] = Scheduler(Limits(64, 100, max_bytes=350))
     offer(it, "a", 2)
     offer(it, "b", 2, deadline=11.0)
     first = started(it)
@@ -63,7 +58,7 @@ def test_a_run_ends_at_its_bytes_but_one_row_always_goes() -> None:
     it.finish(first, None)
     assert sizes(it.start(0.0)) == {"b": 1}
 
-    it = Scheduler(Limits(64, 100, max_bytes=5))
+    it = Scheduler(Limits(64, 100, max_bytes=50))
     offer(it, "huge", 2)
     assert sizes(it.start(0.0)) == {"huge": 1}
 

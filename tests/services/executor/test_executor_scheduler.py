@@ -205,7 +205,7 @@ def offer(
     now: float = 0.0,
     tenant: str = "t",
 ) -> None:
-    it.offer(call, range(rows), [priority] * rows, [tenant] * rows, [deadline] * rows, now)
+    it.offer(call, range(rows), [priority] * rows, [tenant] * rows, [deadline] * rows, now, ROW_BYTES)
 
 
 def calls(run: ScheduledRun[str] | None) -> dict[str, list[int]]:
