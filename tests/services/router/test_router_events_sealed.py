@@ -19,6 +19,7 @@ from headrace.recordings import read_records
 from services.router.events.groups import GroupBuilder
 from services.router.events.metrics import EventMetrics
 from services.router.events.noted import Noted
+from services.router.events.regulated import collection
 from services.router.events.regulated.collection import Collection
 from services.router.events.regulated.journal import Journal
 from services.router.events.regulated.journal_file import JournalFiles
@@ -31,7 +32,7 @@ from tests.encryption_keys import Keys
 from tests.services.monitoring.monitoring_outcomes import Log
 from tests.services.router.one_pipeline import inference
 from tests.services.router.router_leaves import FREE, REGULATED, Suite, batch_of, suite
-from tests.services.router.test_router_routes import HOW, Broken, batch, odd_and_even, rules, two_arms
+from tests.services.router.test_router_routes import HOW, Broken, batch, rules, two_arms
 
 PLANTED = "planted-value"
 MASK = Mask(b"s" * 32)
@@ -47,15 +48,15 @@ def keys(tmp_path: Path) -> Keys:
 
 
 class Monitoring:
-    """Keeps what it takes, if it is there."""
+    """Keeps what it takes; refuses `unwanted`."""
 
     def __init__(self) -> None:
         self.taken: list[bytes] = []
-        self.there = True
+        self.unwanted = b""
 
     async def record_encoded(self, content: bytes, deadline: float) -> None:
-        if not self.there:
-            raise Fault(Code.UNAVAILABLE, Reason.REASON_UNREACHABLE, "away")
+        if content == self.unwanted:
+            raise Fault(Code.INVALID_ARGUMENT, Reason.REASON_MALFORMED_REQUEST, "no")
         self.taken.append(content)
 
 
@@ -126,6 +127,18 @@ async def test_what_precedes_a_damaged_part_is_sent_and_the_file_stays(world: Wo
     content[-1] ^= 1
     path.write_bytes(content)
     assert await world.collect() == [b"first"]
+    assert [p.suffix for p in (tmp_path / "journal").iterdir()] == [".unreadable"]
+
+
+async def test_a_refused_message_stops_no_other(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that monitoring refuses for ever keeps its file."""
+    monkeypatch.setattr(collection, "_MESSAGE_BYTES", 1)  # each frame is a message
+    world.monitoring.unwanted = b"second"
+    for content in (b"first", b"second", b"third"):
+        world.files.append(7, content)
+    assert await world.collect() == [b"first", b"third"]
     assert [p.suffix for p in (tmp_path / "journal").iterdir()] == [".unreadable"]
 
 
@@ -227,8 +240,8 @@ async def test_the_key_that_decided_is_there_as_a_hash_of_the_column(tmp_path: P
 
 
 async def test_without_a_key_there_is_no_hash(tmp_path: Path) -> None:
-    world = Observed(odd_and_even(), tmp_path)
-    await world.inference.infer("two", 0, batch(4))
+    world = Observed(two_arms(), tmp_path)
+    await world.inference.infer("double", 0, batch(4))
     assert not any("@key" in group.batch.columns for group in world.groups())
 
 
