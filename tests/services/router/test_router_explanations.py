@@ -2,6 +2,7 @@
 never in the way of a live call."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -135,27 +136,8 @@ async def test_each_prediction_is_explained_after_its_answer(tmp_path: Path, tex
         await until(lambda: len(monitoring.ids) == 2)
         assert {e.prediction_id for e in monitoring.explained} == monitoring.ids
         assert metric(started, "explanations_total", pipeline="scored", result="explained") == 2
-
-
-async def test_features_are_those_that_the_answer_had(tmp_path: Path) -> None:
-    async with running(tmp_path, DEMANDING) as (started, monitoring):
-        await started.ask("scored", batch_of(["abcd"], [3.0]))
-        await until(lambda: monitoring.explained)
-        assert len(started.features.calls) == 1
-
-
-async def test_it_runs_below_every_live_call(tmp_path: Path) -> None:
-    priorities: list[int] = []
-
-    async def see(batch: Batch) -> None:
-        priorities.extend(batch.rows.priorities)
-
-    async with running(tmp_path, DEMANDING) as (started, monitoring):
-        started.executor.hook = see
-        await started.ask("scored", batch_of(["abcd"], [3.0]))
-        await until(lambda: monitoring.explained)
-        # The live row, and the four coalitions.
-        assert sorted(priorities) == [0, 0, 0, 0, 1]
+        # Features are those that the answer had.
+        assert started.features.calls == [2]
 
 
 async def test_rows_without_an_answer_are_not_explained(tmp_path: Path) -> None:
@@ -221,16 +203,6 @@ async def test_a_refusal_of_a_full_callee_is_retried(tmp_path: Path, monkeypatch
         await until(lambda: monitoring.explained)
 
 
-async def test_explanations_wait_for_monitoring(tmp_path: Path) -> None:
-    async with running(tmp_path, DEMANDING) as (started, monitoring):
-        monitoring.fault = Fault(Code.UNAVAILABLE, Reason.REASON_STORAGE_UNAVAILABLE, "full disk")
-        await started.ask("scored", batch_of(["abcd"], [3.0]))
-        await until(lambda: monitoring.refused)
-        monitoring.fault = None
-        await until(lambda: monitoring.explained)
-        assert [d.prediction_count for r in monitoring.requests for d in r.demanded] == [1]
-
-
 async def test_what_may_have_arrived_is_told_again_as_it_was(tmp_path: Path) -> None:
     async with running(tmp_path, DEMANDING) as (started, monitoring):
         # It took the message, and its answer is lost.
@@ -279,6 +251,9 @@ async def test_what_explanations_took_is_told_of_those_that_are_asked_for_too(tm
         # Four coalitions each.
         await until(lambda: took(monitoring).get(("tenant", "scored"), (0,))[0] == 3)
         assert took(monitoring)["tenant", "scored"][:2] == (3, 12)
+        # Explanations wait for monitoring, too.
+        await until(lambda: len(monitoring.explained) == 2)
+        assert sum(d.prediction_count for r in monitoring.requests for d in r.demanded) == 2
 
 
 async def test_what_a_failed_explanation_took_is_told(tmp_path: Path) -> None:
@@ -290,12 +265,12 @@ async def test_what_a_failed_explanation_took_is_told(tmp_path: Path) -> None:
 
 
 class Leaves:
-    """`decoded`, `asked`: rows of each call; `priorities` of those that the model got."""
+    """`decoded`, `asked`: rows of each call; `priorities`: of the rows that the model got."""
 
     def __init__(self) -> None:
         self.decoded: list[int] = []
         self.asked: list[int] = []
-        self.priorities: set[int] = set()
+        self.priorities: Counter[int] = Counter()
 
     async def decode(self, batch: Batch) -> Batch:
         self.decoded.append(len(batch))
@@ -326,7 +301,7 @@ async def test_each_patch_of_an_answered_image_is_told(tmp_path: Path) -> None:
     assert leaves.decoded == [1, 1]
     assert sum(leaves.asked) == 1 + 26
     assert leaves.asked[1] == 1
-    assert leaves.priorities == {0, 1}
+    assert leaves.priorities == {0: 26, 1: 1}
 
 
 async def test_an_image_is_explained_on_request(tmp_path: Path) -> None:

@@ -163,24 +163,6 @@ class Held:
         await self.ended.wait()
 
 
-async def test_more_than_may_wait_is_refused_by_name(tmp_path: Path) -> None:
-    hold = Held()
-    async with running(tmp_path, DEMANDING, explanations={"max_asked_rows": 3}) as (started, _):
-        given = batch_of(["abcd"], [3.0], 30.0).with_columns([Column.of("score", np.array([1.0]))])
-        started.executor.hook = hold
-        working = asyncio.create_task(explain(started, given))
-        await until(lambda: started.executor.calls)
-        waiting = asyncio.create_task(explain(started, given))
-        third = asyncio.create_task(explain(started, given))
-        # Whichever of both came second.
-        [refused], [other] = await asyncio.wait({waiting, third}, return_when=asyncio.FIRST_COMPLETED)
-        fault = refused.exception()
-        assert isinstance(fault, Fault)
-        assert fault.metadata["limiter"] == "explanations"
-        hold.ended.set()
-        await asyncio.gather(working, other)
-
-
 def rows_of(tenant: str, count: int = 1) -> Batch:
     """Rows with their features."""
     batch = batch_of(["abcd"] * count, [3.0] * count, 30.0)
