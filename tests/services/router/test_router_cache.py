@@ -35,16 +35,6 @@ async def test_a_known_row_is_answered_without_the_stages_behind_its_features() 
     assert (served.counted("hit"), served.counted("miss")) == (2, 2)
 
 
-async def test_only_the_unknown_rows_of_a_batch_run() -> None:
-    served = Served(World())
-    await served.ask([1.0, 3.0])
-    mixed = await served.ask([0.0, 1.0, 2.0, 3.0, 4.0], words=["w"] * 5)
-    assert values(mixed) == [0.0, 1.0, 2.0, 3.0, 4.0]
-    assert values(mixed, "said") == ["w"] * 5
-    assert [age >= 0 for age in ages(mixed)] == [False, True, False, True, False]
-    assert served.world.calls["times"] == 5
-
-
 @pytest.mark.parametrize("what", ["score", "word", "null", "tenant"])
 async def test_another_value_or_tenant_is_another_key(what: str) -> None:
     served = Served(World())

@@ -188,11 +188,6 @@ def test_answers_come_back_as_they_were_also_through_the_shared_store(rows: list
         assert found[0].models == MODELS
 
 
-@given(st.binary(max_size=200))
-def test_what_is_no_answer_is_none(data: bytes) -> None:
-    assert load(data) is None
-
-
 @pytest.mark.parametrize("cut", range(0, 120, 7))
 def test_a_cut_or_changed_answer_is_none_or_fits(cut: int) -> None:
     (answer,) = answers_of(

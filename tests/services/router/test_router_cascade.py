@@ -102,18 +102,6 @@ def answering_models(result: StageResult) -> list[int]:
     return [int(v) for v in column.array.tolist()]
 
 
-def test_only_the_rows_of_which_the_light_model_is_unsure_go_to_the_heavy_one() -> None:
-    light, heavy = Model("small"), Model("large", add=10)
-    result = asked(light, heavy, batch([0.1, 0.4, 0.9, 0.6, 0.71]))
-    assert values(result) == [0.1, 10.4, 0.9, 10.6, 0.71]
-    assert (light.sizes, heavy.sizes) == ([5], [2])
-    assert [m.model for m in result.models] == ["small", "large"]
-    assert answering_models(result) == [1, 3, 1, 3, 1]
-    assert result.asked == {"small": 5, "large": 2}
-    assert not result.fallbacks
-    assert not result.errors
-
-
 def test_a_sure_light_model_is_alone() -> None:
     heavy = Model("large")
     result = asked(Model("small"), heavy, batch([0.1, 0.9]))

@@ -147,14 +147,6 @@ async def test_expired_rows_are_dropped_before_the_next_stage(running: Suite) ->
     assert reply.batch.columns["y"].array[1] == 4.0
 
 
-async def test_an_unknown_entity_falls_back_and_says_so(running: Suite) -> None:
-    reply = await running.ask("scored", batch_of(["ab", "?"], [1.0, 1.0]))
-    assert values(reply.batch, "y") == [3.0, 0.0]
-    assert list(reply.response.fallbacks) == ["features/user:not_found"]
-    assert values(reply.batch, "@fallbacks") == [0, 1]
-    assert values(reply.batch, "@source/user") == [1, 2]
-
-
 async def test_a_demanded_view_refuses_the_row(running: Suite) -> None:
     reply = await running.ask("demanding", batch_of(["ab", "?"], [1.0, 1.0]))
     error = reply.batch.errors[1]

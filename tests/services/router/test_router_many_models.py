@@ -74,6 +74,8 @@ def sample(running: Suite, name: str, **labels: str) -> float | None:
 async def test_a_cascade_answers_with_both_models_and_says_so(running: Suite) -> None:
     reply = await running.ask("cascade", batch_of(["a", "b", "c"], [0.25, 0.5, 1.0]))
     assert reply.batch.columns["y"].array.tolist() == [0.25, 10.5, 1.0]
+    assert not reply.batch.errors
+    assert not reply.response.fallbacks
     [decision] = reply.response.decisions
     assert [(m.stage, m.model) for m in decision.models] == [("score", "small"), ("score", "large")]
     assert reply.batch.columns["@models/score"].array.tolist() == [1, 3, 1]

@@ -4,7 +4,8 @@ replica of the executor; what one replica refuses is the answer."""
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -188,19 +189,13 @@ class Operator:
 @asynccontextmanager
 async def replicas(folder: Path, count: int) -> AsyncIterator[tuple[Operator, list[Executor]]]:
     executors = [Executor() for _ in range(count)]
-    if count == 0:
-        async with served(SERVICE, {"pipelines": folder}) as router:
-            yield Operator(router.client()), executors
-        return
-    file = executor_pb2.DESCRIPTOR
-    async with (
-        served(_definition("executor", file, "ExecutorService", executors[0])) as first,
-        served(_definition("executor", file, "ExecutorService", executors[-1])) as last,
-    ):
-        target = first.target if count == 1 else f"{first.target},{last.target}"
-        settings = {"pipelines": folder, "executor": {"target": target}}
-        async with served(SERVICE, settings) as router:
-            yield Operator(router.client()), executors
+    leaf = partial(_definition, "executor", executor_pb2.DESCRIPTOR, "ExecutorService")
+    async with AsyncExitStack() as stack:
+        leaves = [await stack.enter_async_context(served(leaf(executor))) for executor in executors]
+        target = {"target": ",".join(harness.target for harness in leaves)}
+        settings = {"pipelines": folder, **({"executor": target} if leaves else {})}
+        router = await stack.enter_async_context(served(SERVICE, settings))
+        yield Operator(router.client()), executors
 
 
 async def test_each_replica_loads_and_unloads(tmp_path: Path) -> None:

@@ -72,41 +72,9 @@ class Multiplier:
         return StageResult([column], models=[ModelUse(self._stage.name, self._stage.model, "1", "ff")])
 
 
-class OddAndEven:
-    """Rows in turn."""
-
-    release = 7
-
-    def choose(self, routes: Sequence[Route], batch: Batch) -> Sequence[Share]:
-        return [Share(route, np.arange(i, len(batch), 2)) for i, route in enumerate(routes)]
-
-
-def odd_and_even() -> Served:
-    """One pipeline with two routes."""
-    compiler = Compiler({"model": Multiplier})
-    both = [
-        compiler.compile(Released.of(parse(DOCUMENT.replace("NAME", name), "two.yaml")))
-        for name in ("times2", "times10")
-    ]
-    routes = tuple(
-        Route(f"times{i}", served.routes[0].plan, served.routes[0].runners) for i, served in enumerate(both)
-    )
-    return Served(both[0].pipeline, routes, OddAndEven())
-
-
 def batch(count: int) -> Batch:
     rows = Rows.one_request(count, "r", "t", time.monotonic() + 60)
     return Batch.of(rows, [Column.of("x", np.arange(count, dtype=np.float32))])
-
-
-async def test_each_row_takes_its_route() -> None:
-    answer = await inference(odd_and_even()).infer("double", 0, batch(5))
-    assert answer.batch.columns["y"].array.tolist() == [0.0, 10.0, 4.0, 30.0, 8.0]
-    assert answer.batch.columns["@decision"].array.tolist() == [0, 1, 0, 1, 0]
-    assert [(d.route, d.models[0].model, d.release) for d in answer.decisions] == [
-        ("times0", "times2", 7),
-        ("times1", "times10", 7),
-    ]
 
 
 def two_arms(runner: type[Multiplier] = Multiplier, counted: Counted = NO_RELEASE, **changes: Any) -> Served:

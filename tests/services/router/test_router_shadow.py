@@ -74,6 +74,11 @@ def metric(started: Suite, name: str, **labels: str) -> float:
     return started.sample(name, **labels) or 0.0
 
 
+async def refuse_first(batch: Batch) -> Batch:
+    error = RowError(Code.INVALID_ARGUMENT, Reason.REASON_STEP_FAILED, "no such key")
+    return Batch(batch.rows, {c.name: c for c in features(batch)}, {0: error})
+
+
 async def test_a_copy_runs_after_the_answer_and_is_compared(tmp_path: Path, shadowed: Shadowed) -> None:
     shadowed(*OTHER_MODEL)
     seen: list[Batch] = []
@@ -144,11 +149,6 @@ async def test_another_features_stage_reads_for_itself(tmp_path: Path, shadowed:
 async def test_rows_that_failed_in_the_store_fail_in_both(tmp_path: Path, shadowed: Shadowed) -> None:
     shadowed(*OTHER_MODEL)
     async with running(tmp_path) as started:
-
-        async def refuse_first(batch: Batch) -> Batch:
-            error = RowError(Code.INVALID_ARGUMENT, Reason.REASON_STEP_FAILED, "no such key")
-            return Batch(batch.rows, {c.name: c for c in features(batch)}, {0: error})
-
         started.features.hook = refuse_first
         await started.ask("scored", batch_of(["ab", "abc"], [1.0, 2.0]))
         report = await report_when(started, 2)
@@ -259,11 +259,6 @@ def recorded(folder: Path) -> list[Record]:
 
 async def test_a_batch_is_recorded_with_its_values_and_its_answer(tmp_path: Path) -> None:
     async with recording_suite(tmp_path) as started:
-
-        async def refuse_first(batch: Batch) -> Batch:
-            error = RowError(Code.INVALID_ARGUMENT, Reason.REASON_STEP_FAILED, "no such key")
-            return Batch(batch.rows, {c.name: c for c in features(batch)}, {0: error})
-
         await started.ask("scored", batch_of(["ab", "?"], [1.0, -9.0], request_id="one"))
         started.features.hook = refuse_first
         await started.ask("scored", batch_of(["ab", "abc"], [1.0, -9.0], request_id="two"))

@@ -16,7 +16,6 @@ from services.router.ticks import sticky_keys
 from services.router.ticks.counters import NO_RELEASE, Counted, Counters, Part
 from tests.services.router.tick_rows import CALLERS, OURS, answer, count, part
 
-LIVE = ArmName("flights", 0, "live")
 RELEASE = Counted(1, compares=True)
 KEYED = Counted(1, compares=True, by="key", salt="s")
 
@@ -132,18 +131,6 @@ def test_without_a_key_requests_are_counted() -> None:
         (4, AssignedFigures(2)),
         (4, AssignedFigures()),
     ]
-
-
-def test_rows_that_share_a_fate_are_one_unit() -> None:
-    counted = Counters()
-    one, other = answer([0.1] * 3, {0: OURS, 2: OURS}, "a"), answer([0.1], {0: CALLERS}, "b")
-    counted.answered(RELEASE, part(one), one, 0.1)
-    counted.answered(RELEASE, part(other), other, 0.3)
-    counted.failed(RELEASE, part(answer([0.1] * 2, request="c")), 0.3)
-    assigned = counted.tick().arms[LIVE._replace(release=1)].assigned
-    assert (assigned.requests, assigned.bad_requests) == (3, 2)
-    times = {bucket: count for bucket, count in enumerate(assigned.answers) if count}
-    assert times == {latency_bucket(0.1): 1, latency_bucket(0.3): 2}
 
 
 def test_requests_of_rows_without_a_key_are_units() -> None:
