@@ -212,7 +212,9 @@ class Swaps:
             (model,) = decision.models
             factor = decision.version
             assert model.sha256 in self.sha256s[factor]
-            assert values(result) == [x * factor for x in xs]
+            late = result.batch.errors  # by so many changes of the clock
+            given = [v for i, v in enumerate(values(result)) if i not in late]
+            assert given == [x * factor for i, x in enumerate(xs) if i not in late]
             self.asked += 1
             self.kept += sum(age >= 0 for age in ages(result))
 
