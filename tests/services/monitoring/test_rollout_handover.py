@@ -14,6 +14,7 @@ from redis.retry import Retry
 
 from services.monitoring.rollouts.handover_files import FileEvidence, FileLease
 from services.monitoring.rollouts.handover_redis import RedisEvidence, RedisLease
+from tests.children import ends_with_tests
 from tests.redis_server import RedisServer
 
 HOLDER = """
@@ -38,7 +39,9 @@ def test_one_file_is_held_once_and_can_be_given_back(tmp_path: Path) -> None:
 def test_a_killed_holder_loses_its_file(tmp_path: Path) -> None:
     path = tmp_path / "lease"
     holder = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ends_with_tests(sys.executable, "-c", HOLDER, str(path)),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     )
     with holder:
         assert holder.stdout.readline() == b"held\n"
