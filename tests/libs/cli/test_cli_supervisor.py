@@ -18,7 +18,7 @@ import pytest
 
 from headrace.cli.installation import layout, pid_lock
 from headrace.cli.installation.settings import Installation
-from headrace.cli.supervision import control, daemon, process
+from headrace.cli.supervision import control, daemon, probes, process
 from headrace.cli.supervision.managed_process import ManagedProcess, ReplaceError
 from headrace.cli.supervision.process import Process
 from headrace.cli.supervision.restart_policy import RestartRules, State
@@ -207,6 +207,12 @@ async def test_a_blocked_loop_is_seen_by_its_heartbeat_long_before_probes_are_mi
         with stopped_thread(pid):
             await until("killed", lambda: gone(pid))
         await until("said", lambda: "its event loop has stood still for" in hanging.reason)
+
+
+def test_the_state_of_a_process_is_read_whatever_its_name_is(tmp_path: Path) -> None:
+    (tmp_path / "stat").write_bytes(b"7 (\xff) D) T 1 7")
+    assert probes.kernel_state(tmp_path) == "T"
+    assert probes.kernel_state(tmp_path / "ended") == ""
 
 
 def test_patience_with_missed_probes_is_patience_with_a_blocked_loop() -> None:

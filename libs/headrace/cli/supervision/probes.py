@@ -149,7 +149,8 @@ def waits_for_disk(pid: int) -> bool:
 def kernel_state(task: Path) -> str:
     """Of a process or thread, by its folder in /proc: R, S, D, T, …; empty if it has ended."""
     with contextlib.suppress(OSError):
-        return (task / "stat").read_text().rpartition(") ")[2][:1]
+        # Its name, before the bracket, may be any bytes.
+        return (task / "stat").read_bytes().rpartition(b") ")[2][:1].decode()
     return ""
 
 
