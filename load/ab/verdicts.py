@@ -41,7 +41,7 @@ def worse_pairs(what: str, measured: Mapping[str, Sequence[float]], tolerated: f
         return [f"{what}: nothing was answered"]
     equal, ratios = compared
     limit = max(tolerated, float(np.percentile(np.maximum(equal, 1 / equal), _SPREAD)))
-    line = _told(what, measured, f"{_text(ratios)}, at most {limit:.3f}; equal builds {_text(equal)}")
+    line = _summary(what, measured, f"{_text(ratios)}, at most {limit:.3f}; equal builds {_text(equal)}")
     return [line] if np.median(ratios) > limit else []
 
 
@@ -50,7 +50,7 @@ def worse_median(what: str, measured: Mapping[str, Sequence[float]], tolerated: 
     if not (compared := _ratios(measured)):
         return [f"{what}: nothing was answered"]
     equal, ratio = (float(np.median(each)) for each in compared)
-    line = _told(what, measured, f"× {ratio:.3f}, at most {tolerated}; equal builds × {equal:.3f}")
+    line = _summary(what, measured, f"× {ratio:.3f}, at most {tolerated}; equal builds × {equal:.3f}")
     if ratio > tolerated:
         return [line]
     told = sure(measured) and max(equal, 1 / equal) <= 1 + _EQUAL * _SURE
@@ -76,7 +76,7 @@ def _error(ratios: NDArray[np.float64]) -> float:
     return math.sqrt(math.pi / 2 / len(ratios)) * 1.4826 * deviation
 
 
-def _told(what: str, measured: Mapping[str, Sequence[float]], found: str) -> str:
+def _summary(what: str, measured: Mapping[str, Sequence[float]], found: str) -> str:
     """A line with the medians in front; it is printed too."""
     new, base = (np.median(np.nan_to_num(measured[name], nan=np.inf)) for name in ("new", "base"))
     line = f"{what}: {new:.0f}, base {base:.0f}; {found}"
