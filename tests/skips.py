@@ -17,10 +17,7 @@ ALLOWED = {
     r"tritonserver is built for x86-64 Linux": "the only wheel there is",
     r"is not in this clone \(a shallow one\)": "a shallow clone has no older generation of the services to run",
     # The test says nothing about this parameter.
-    r"a door in grpc mode has only gRPC": "the other protocols need the door inside Envoy",
     r"does one run at a time": "the backend has no second run to test",
-    r"a stock Envoy resets the HTTP/2 stream": "our code never sees these headers there",
-    r"grpcio waits for the rest of a frame": "grpcio reads the frames there",
     r"together, a service has no process of its own": "nothing to kill in this shape",
     r"apart, a service has a process of its own": "nothing to refuse in this shape",
     r"apart, all workers have the same executors": "nothing to compare in this shape",

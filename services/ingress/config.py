@@ -127,11 +127,9 @@ class Admission(config.Settings):
 
 
 class IngressSettings(config.ServiceSettings):
-    """All settings of the ingress. `server` is used in grpc mode only."""
+    """All settings of the ingress. Of `server` only the times of a drain are used."""
 
     server: config.Server = config.Server(listen="unix:/tmp/headrace/ingress.sock")
-    # envoy: Python inside Envoy. grpc: a grpc.aio server with a stock Envoy in front. auto: envoy if possible.
-    mode: Literal["auto", "envoy", "grpc"] = "auto"
     http: Http = Http()
     # Envoy's admin port; it can stop the process, so it is loopback only.
     admin: str = "127.0.0.1:9901"

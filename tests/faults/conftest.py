@@ -1,6 +1,6 @@
 """Faults are provoked in the apart shape, where a service is a process that can be killed, unless a test asks for another
-by `@pytest.mark.parametrize("system", [...], indirect=True)`: "together"; "grpc", which is apart with the door behind
-a stock Envoy; "small disk", which is apart in a home that has a disk of its own. Each is started once."""
+by `@pytest.mark.parametrize("system", [...], indirect=True)`: "together"; "small disk", which is apart in a home that has a
+disk of its own. Each is started once."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -14,7 +14,7 @@ from tests.system import HOME, System, prepared
 
 _HERE = Path(__file__).parent
 _USUAL = "apart"
-_KINDS = (_USUAL, "together", "grpc", "small disk")
+_KINDS = (_USUAL, "together", "small disk")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -48,10 +48,9 @@ def system(request: pytest.FixtureRequest) -> Iterator[System]:
         if kind == "small disk":
             prepared()
             stack.enter_context(own_disk(HOME))
-        door = {"mode": "grpc"} if kind == "grpc" else None
         # Where the features service is stopped, a request that has a second must not spend all of it on that.
         router = {"features_timeout_s": 0.5} if kind == _USUAL else {}
-        running = System.up("together" if kind == "together" else "apart", ingress=door, router=router)
+        running = System.up("together" if kind == "together" else "apart", router=router)
         stack.callback(running.down)
         add_hurried(running)
         if kind == "small disk":

@@ -33,8 +33,7 @@ def test_a_killed_service_is_restarted_and_errors_end(system: System, service: s
     killed(system, service)
 
 
-# The one process of all; the one whose stock Envoy is a child that must not outlive it.
-@pytest.mark.parametrize("system", ["together", "grpc"], indirect=True)
+@pytest.mark.parametrize("system", ["together"], indirect=True)
 def test_a_killed_door_is_restarted_and_errors_end(system: System) -> None:
     killed(system, "ingress")
 
@@ -101,12 +100,6 @@ def test_a_restart_fails_no_request(system: System, service: str) -> None:
 @pytest.mark.parametrize("system", ["together"], indirect=True)
 def test_a_restart_of_all_at_once_fails_no_request(system: System) -> None:
     restarted(system, "ingress")
-
-
-@pytest.mark.parametrize("system", ["grpc"], indirect=True)
-@pytest.mark.parametrize("service", SERVICES)
-def test_a_restart_behind_a_stock_envoy_fails_no_request(system: System, service: str) -> None:
-    restarted(system, service)
 
 
 def restarted(system: System, service: str) -> None:

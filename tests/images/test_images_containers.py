@@ -35,7 +35,6 @@ EXECUTOR = {
 FEATURES = {"repo": f"{STATE}/feast"}
 MONITORING = {"outcomes": f"{STATE}/outcomes.sqlite", "events": {"folder": f"{STATE}/events"}}
 DOOR = {
-    "mode": "envoy",
     "http": {"plaintext": "127.0.0.1:8080"},
     "admin": "127.0.0.1:9901",
     "run_dir": "/run/headrace/envoy",

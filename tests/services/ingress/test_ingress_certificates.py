@@ -50,11 +50,11 @@ QUOTA = ("RESOURCE_EXHAUSTED", "QUOTA_EXCEEDED", "tenant_concurrency")
 ANSWERED = ("OK", "", "")
 
 
-@pytest_asyncio.fixture(params=["envoy", "grpc"], loop_scope="session")
-async def folder(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Folder]:
+@pytest_asyncio.fixture(loop_scope="session")
+async def folder(tmp_path: Path) -> AsyncIterator[Folder]:
     """What a door needs; it is not started."""
     async with testing.served(definition(FakeRouter())) as harness:
-        yield prepare(tmp_path, harness.target, mode=request.param)
+        yield prepare(tmp_path, harness.target)
 
 
 @contextmanager
@@ -196,16 +196,16 @@ def write_tenants(path: Path) -> dict[str, str]:
     return {name: text for name, (text, _) in made.items()}
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="session", params=["envoy", "grpc"])
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def crowded(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[tuple[Folder, FakeRouter, dict[str, str]]]:
     """A door of ten slots before a router that answers when it is told to."""
     router, path = FakeRouter(), tmp_path_factory.mktemp("crowded")
     slots = {"initial": SLOTS, "minimum": SLOTS, "maximum": SLOTS}
     async with testing.served(definition(router)) as harness:
         # Held calls must not run into the pipeline's deadline, however slow this machine is.
-        folder = prepare(path, harness.target, mode=request.param, deadline_ms=60_000, admission=slots)
+        folder = prepare(path, harness.target, deadline_ms=60_000, admission=slots)
         keys = write_tenants(path / "tenants.yaml")
         async with started(folder):
             yield folder, router, keys

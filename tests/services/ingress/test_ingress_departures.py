@@ -29,14 +29,12 @@ Working = Callable[[], Awaitable[None]]
 Leave = Callable[[Folder, Working], Awaitable[None]]
 
 
-@pytest_asyncio.fixture(loop_scope="session", scope="module", params=["envoy", "grpc"])
-async def process(
-    request: pytest.FixtureRequest, router: FakeRouter, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[DoorProcess]:
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
+async def process(router: FakeRouter, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[DoorProcess]:
     """A door of our own: its gauges are nobody else's."""
     # Calls that a router holds make others wait, however long they last.
     client, path = {"coalesce": {"long_calls": 0}}, tmp_path_factory.mktemp("departures")
-    async with running(path, router, client, mode=request.param) as found:
+    async with running(path, router, client) as found:
         yield found
 
 

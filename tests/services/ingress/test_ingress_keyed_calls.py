@@ -91,8 +91,6 @@ def key() -> str:
 
 @each_protocol
 async def test_a_repeated_call_is_replayed(door: Folder, router: FakeRouter, ask: Callable[..., Any]) -> None:
-    if ask in (grpc_web, connect_json, connect_proto, rest) and door.settings["mode"] == "grpc":
-        pytest.skip("a door in grpc mode has only gRPC")
     headers = {"idempotency-key": key()}
     before = len(router.calls)
     body, said = await ask(door, {**headers, "x-request-id": "first"})
@@ -126,8 +124,6 @@ async def test_a_row_that_failed_through_our_fault_is_tried_again(door: Folder, 
 
 
 async def test_the_same_call_over_another_protocol_is_the_same_call(door: Folder) -> None:
-    if door.settings["mode"] == "grpc":
-        pytest.skip("a door in grpc mode has only gRPC")
     headers = {"idempotency-key": key()}
     await predict(door, headers)
     _, told = await connect_json(door, headers)

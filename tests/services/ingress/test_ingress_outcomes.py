@@ -188,7 +188,6 @@ async def test_too_large_a_message_is_refused_before_it_is_read(door: Folder) ->
 async def test_without_the_service_outcomes_are_refused_and_predictions_are_not(tmp_path: Path) -> None:
     async with running(
         tmp_path,
-        mode="grpc",
         monitoring={"target": f"unix:{tmp_path / 'nobody.sock'}"},
         # As many outcomes as are taken, in JSON's form, are larger than other messages that are not inferences.
         limits={"max_request_bytes": 1 << 20, "max_rows": 100},

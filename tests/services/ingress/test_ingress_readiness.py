@@ -43,11 +43,9 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 NOTICE_S = 60.0
 
 
-@pytest.fixture(params=["envoy", "grpc"])
-async def leaving(
-    request: pytest.FixtureRequest, tmp_path: Path
-) -> AsyncIterator[tuple[Folder, DoorProcess]]:
-    async with running(tmp_path / "door", mode=request.param) as process:
+@pytest.fixture
+async def leaving(tmp_path: Path) -> AsyncIterator[tuple[Folder, DoorProcess]]:
+    async with running(tmp_path / "door") as process:
         yield process.folder, process
 
 
@@ -232,11 +230,10 @@ def successor(folder: Folder) -> dict[str, object]:
     return settings
 
 
-@pytest.mark.parametrize("mode", ["envoy", "grpc"])
 @pytest.mark.parametrize("which", ["metrics", "admin"])
-async def test_a_port_that_is_taken_ends_it(tmp_path: Path, mode: str, which: str) -> None:
+async def test_a_port_that_is_taken_ends_it(tmp_path: Path, which: str) -> None:
     async with testing.served(definition(FakeRouter())) as harness:
-        folder = prepare(tmp_path / "door", harness.target, mode=mode)
+        folder = prepare(tmp_path / "door", harness.target)
         address = folder.admin if which == "admin" else str(folder.settings["telemetry"]["metrics"])
         host, _, port = address.rpartition(":")
         with socket.create_server((host, int(port))):

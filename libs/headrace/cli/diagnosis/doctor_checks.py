@@ -101,8 +101,8 @@ def _libpython() -> Finding:
         return Finding("libpython", Level.GOOD, f"{found.name}: the ingress runs inside Envoy")
     return Finding(
         "libpython",
-        Level.WARN,
-        "none, so the ingress runs beside Envoy (mode grpc), at about a quarter of the speed",
+        Level.BAD,
+        "none, so Envoy can't load this Python, and the ingress does not start",
         "use a Python built with --enable-shared (apt: libpython3-dev; uv: uv python install)",
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -22,8 +22,6 @@ from headrace.hop.transport import clocks, wire_errors
 PeerOf = Callable[[Any], Peer]
 # Serves one unary call, from the request's bytes to the reply's. Raises nothing but Fault and CancelledError.
 Answer = Callable[[bytes, Call], Awaitable[bytes]]
-# Checks a call's path and metadata; raises Fault to refuse it.
-Precheck = Callable[[str, Mapping[str, str]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,15 +31,12 @@ class Bound:
     method: Method[Any, Any]
     serve: Callable[[Any, Call], Any]
     takes_payload: bool = False
-    precheck: Precheck | None = None
 
 
 def bind(services: Iterable[Service]) -> dict[str, Bound]:
     """Methods of the services by path. Raises TypeError for one that is missing or of the wrong kind."""
     return {
-        method.path: Bound(
-            method, _callable(service.servicer, method), service.takes_payload, service.precheck
-        )
+        method.path: Bound(method, _callable(service.servicer, method), service.takes_payload)
         for service in services
         for method in methods_of(service.descriptor)
     }

@@ -25,11 +25,6 @@ class _Servicer(health.aio.HealthServicer):  # type: ignore[misc] # its base has
         super().__init__()
         self.ended = asyncio.Event()
 
-    def release(self) -> None:
-        if not self.ended.is_set():
-            self.ended.set()
-            self.ended = asyncio.Event()
-
     async def Watch(self, request: health_pb2.HealthCheckRequest, context: Any) -> None:
         parts = {
             asyncio.ensure_future(super().Watch(request, context)),
@@ -69,10 +64,6 @@ class Health:
         if serving != self.serving:
             self.serving = serving
             self._telemetry.log.info("health", state="SERVING" if serving else "NOT_SERVING")
-
-    def release(self) -> None:
-        """Ends the current watches, for a stop that may still be cancelled."""
-        self._servicer.release()
 
     def end(self) -> None:
         """Ends current and future watches, so that the server can stop."""

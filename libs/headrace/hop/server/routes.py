@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable
 from typing import Any, TypeAlias
 
 import grpc
 
 from headrace.hop.errors import Code, Fault, Reason
-from headrace.hop.server.binding import Precheck
 from headrace.hop.transport.wire_errors import cut, status_code, trailers
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # generic in the stubs only
@@ -25,24 +24,14 @@ class Routes(grpc.GenericRpcHandler):
         self._handlers: dict[str, Handler] | None = None
         self._others: list[grpc.GenericRpcHandler] = []
         self._starting = _refusal(_starting(name))
-        self._prechecks: Mapping[str, Precheck] = {}
 
-    def open(self, handlers: dict[str, Handler], prechecks: Mapping[str, Precheck]) -> None:
-        """Serves the methods in `handlers` (by path) from now on; `prechecks` run before a call's message is read."""
+    def open(self, handlers: dict[str, Handler]) -> None:
+        """Serves the methods in `handlers` (by path) from now on."""
         self._handlers = handlers
-        self._prechecks = prechecks
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler | None:
         path = handler_call_details.method
         if self._handlers is not None and (found := self._handlers.get(path)) is not None:
-            precheck = self._prechecks.get(path) if self._prechecks else None
-            if precheck is None:
-                return found
-            metadata = handler_call_details.invocation_metadata
-            try:
-                precheck(path, {key: value for key, value in metadata if isinstance(value, str)})
-            except Fault as fault:
-                return _refusal(fault.copy())
             return found
         for other in self._others:
             if (handler := other.service(handler_call_details)) is not None:

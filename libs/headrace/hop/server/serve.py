@@ -136,8 +136,7 @@ class _Server:
         self._stack = server_stack(self._name, self._settings, self._telemetry, streams(bound))
         names = [service.descriptor.full_name for service in services]
         self._introspect(names)
-        prechecks = {path: b.precheck for path, b in bound.items() if b.precheck is not None}
-        self._routes.open(self._handlers(bound, self._stack), prechecks)
+        self._routes.open(self._handlers(bound, self._stack))
         await self.health.know(names)
         await self.health.set(serving=True)
         if self._unix is not None and self._replace:
