@@ -95,7 +95,8 @@ def settings(home: Path, folder: Path) -> Path:
         "traces": {"folder": str(folder / "traces")},
         "security": {"file": str(folder / "security.jsonl")},
     }
-    values["together"]["monitoring"].pop("console", None)
+    # Versions before issue-22 host it.
+    values["together"].get("monitoring", {}).pop("console", None)
     file = folder / "ingress.yaml"
     file.write_text(yaml.safe_dump(values))
     return file

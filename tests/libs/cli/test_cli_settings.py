@@ -55,17 +55,21 @@ def test_callers_follow_the_directories_where_sockets_are_listed(tmp_path: Path)
     assert parse(ingress.router.target).directory == str(installation.layout.listed("router"))
 
 
-def test_together_every_service_is_in_the_ingress(tmp_path: Path) -> None:
+def test_together_all_that_requests_pass_is_in_the_ingress(tmp_path: Path) -> None:
     installation = made(tmp_path, "together")
-    assert installation.services == ("ingress",)
+    assert installation.services == ("monitoring", "ingress")
     ingress = of(installation, "ingress")
     assert isinstance(ingress, IngressSettings)
     assert ingress.router.target == "local"
     assert ingress.router.coalesce.window == 1, "one thread works on them"
-    assert set(ingress.together) == {*services.callees("router"), "router"} == {*services.hosted()}
+    assert set(ingress.together) == {*services.hosted()} - {"monitoring"}
     for name, values in ingress.together.items():
         definition_named(name).config.model_validate(values)
-    assert {ingress.together["router"][name]["target"] for name in services.callees("router")} == {"local"}
+    aside = f"unix-dir:{installation.layout.listed('monitoring')}"
+    targets = {name: ingress.together["router"][name]["target"] for name in services.callees("router")}
+    assert targets == dict.fromkeys(services.callees("router"), "local") | {"monitoring": aside}
+    assert ingress.monitoring is not None
+    assert ingress.monitoring.target == aside
 
 
 def test_no_two_processes_share_a_port(tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def _encryption(description: Description, service: str) -> dict[str, Any]:
 
 
 def _in_a_home(service: str, shape: Shape) -> dict[str, Any]:
-    installation = Installation(_LAYOUT, shape, ports.wanted(services.start_order()))
+    installation = Installation(_LAYOUT, shape, ports.wanted(services.start_order()), alone=True)
     made = settings(installation, service, slot=0, listen=mounted.RUN / "x", run_dir=mounted.RUN / "envoy")
     found: dict[str, Any] = _without(made, str(_LAYOUT.targets))
     return found

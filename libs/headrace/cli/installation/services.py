@@ -1,4 +1,5 @@
-"""Which services there are, who calls whom, and in which order they start. No service is named here but the ingress.
+"""Which services there are, who calls whom, and in which order they start. Only the ingress is named here, and those that no
+request waits for.
 
 A service is there if an entry point of the group `headrace.services` names it. It calls those for which its settings
 have a field. So a new service needs no edit here.
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 # As hop's `server/hosting.py` has it, whose import takes longer than most commands.
 GROUP = "headrace.services"
+# They are told what follows a request, which none waits for: in a home they have processes of their own in every shape, so that
+# their work delays no request.
+ASIDE = ("monitoring",)
 # Not in the group: it hosts the others in the together shape, and nobody hosts it.
 INGRESS = "ingress"
 _INGRESS_PACKAGE = "services.ingress"

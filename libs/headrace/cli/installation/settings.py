@@ -29,11 +29,15 @@ class Installation:
     ports: Mapping[str, int]
     # Number of processes by service; 1 for a service that is not here.
     counts: Mapping[str, int] = field(default_factory=dict)
+    # Together in one process with all others, as in the one pod of an edge.
+    alone: bool = False
 
     @property
     def services(self) -> tuple[str, ...]:
         """Services that have processes of their own, in the order in which they start."""
-        return services.start_order() if self.shape == "apart" else (services.INGRESS,)
+        if self.shape == "apart":
+            return services.start_order()
+        return (*(() if self.alone else services.ASIDE), services.INGRESS)
 
     @property
     def instances(self) -> tuple[str, ...]:
@@ -195,7 +199,7 @@ def _together(installation: Installation) -> dict[str, Any]:
     return {
         name: {"server": {"listen": "local"}} | _own(installation, name)
         for name in services.start_order()
-        if name != services.INGRESS
+        if name not in installation.services
     }
 
 
@@ -205,7 +209,7 @@ def _clients(installation: Installation, caller: str) -> dict[str, Any]:
 
 
 def _client(installation: Installation, caller: str, callee: str) -> dict[str, Any]:
-    local = installation.shape == "together"
+    local = callee not in installation.services
     target = {"target": "local" if local else f"unix-dir:{installation.layout.listed(callee)}"}
     if caller == services.INGRESS:
         return {**target, "coalesce": {"window": _window(installation, callee)}}

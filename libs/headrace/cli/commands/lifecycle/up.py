@@ -43,7 +43,7 @@ _SEEN_S = 5.0
 def up(
     home: Home = DEFAULT_HOME,
     together: Annotated[
-        bool, typer.Option("--together", help="All services in Envoy's one process.")
+        bool, typer.Option("--together", help="All services that requests pass in Envoy's one process.")
     ] = False,
     foreground: Annotated[bool, typer.Option("--foreground", help="Stay; Ctrl-C stops everything.")] = False,
     workers: Annotated[

@@ -33,7 +33,7 @@ def answer(layout: Layout, service: str, rpc: Any, request: Message, reply: type
     """As `ask`, but raises the service's Fault."""
     folder = layout.listed(service)
     if not any(folder.glob("*.sock")):
-        fail(f"no {service} service runs here as a process of its own (shape apart); see: headrace status")
+        fail(f"no {service} service runs here as a process of its own; see: headrace status")
     found = asyncio.run(_call(service, f"unix-dir:{folder}", rpc, request))
     assert isinstance(found, reply), "the RPC has this reply"
     return found
