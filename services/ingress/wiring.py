@@ -74,7 +74,6 @@ from services.ingress.sharing.quotas import EVERY_S
 
 Clock = Callable[[], float]
 _FLUSH_EVERY_S = 0.5
-# Each takes some milliseconds.
 _COLLECT_EVERY_S = 10.0
 _LOOK_EVERY_S = 0.25
 _READY_EVERY_S = 0.5
@@ -148,7 +147,7 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
         stack.push_async_callback(periodic.close)
         periodic.every(settings.reload_s, reloads.check)
         periodic.every(_FLUSH_EVERY_S, reporter.flush)
-        periodic.every(_COLLECT_EVERY_S, grpc_core.collect)
+        periodic.every(_COLLECT_EVERY_S, lambda: grpc_core.collect(lambda: door.in_flight))
         periodic.every(_COLLECT_EVERY_S, keys.purge)
         periodic.every(_FLUSH_EVERY_S, security.flush)
         periodic.every(_READY_EVERY_S, lambda: _tell_ready(telemetry, readiness))
