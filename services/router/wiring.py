@@ -63,9 +63,10 @@ async def build(settings: RouterSettings, runtime: Runtime) -> AsyncIterator[Seq
             _shadow_runners(settings, runtime, shadow_clients),
             caches,
             HopReplicas(executor, time.monotonic) if executor else None,
+            time.monotonic,
         )
         source = await asyncio.to_thread(_source, settings, compiler)
-        pipelines = Pipelines(compiler)
+        pipelines = Pipelines(compiler, time.monotonic)
         models = ModelOperations(HopExecutorReplicas(executor) if executor else None, caches.forget)
         readiness = ModelReadiness(models, time.monotonic) if executor else None
         log = runtime.telemetry.log

@@ -1,11 +1,12 @@
-"""Simulated processes, and the network between them: messages arrive late, processes stall, die and come back.
+"""The network between simulated processes: messages arrive late and in order, connections end with the processes at their ends.
 
 The seam is `transport.Channels`: what hop's client and server use of a gRPC channel, and of the two ends of a stream.
 """
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextvars import Context
 from typing import Any
 
 import grpc.aio
@@ -20,6 +21,7 @@ from headrace.hop.server.checks import UNIX_PEER
 from headrace.hop.server.stack import server_stack
 from headrace.hop.transport import wire_errors
 from headrace.hop.transport.stream_server import StreamDemultiplexer
+from tests.simulation.virtual_time import OUTSIDE, PROCESS
 
 # The delays of messages, seconds; one in a thousand takes up to `_LONG_S`.
 _DELAYS_S = (0.0, 0.00005, 0.0002, 0.003)
@@ -28,44 +30,65 @@ _SERVING = b"\x08\x01"
 Metadata = Sequence[tuple[str, str]]
 
 
-class Process:
-    """One process: its services behind hop's server layers, the streams to it, and when it goes on if it stands still."""
+def arrival(after: float = 0.0) -> float:
+    """When a message arrives that is sent now: later than `after`."""
+    delay = random.choice(_DELAYS_S) if random.randrange(1000) else random.uniform(0, _LONG_S)
+    return max(asyncio.get_running_loop().time() + delay, after + 1e-7)
+
+
+class Server:
+    """What a process serves at an address, behind hop's server layers."""
 
     def __init__(self, name: str, services: Sequence[hop.Service], telemetry: Telemetry) -> None:
-        self.name = name
-        self._services, self._telemetry = services, telemetry
-        self.stands_until = 0.0
-        self.streams: set[Stream] = set()
-        self.start()
-
-    def start(self) -> None:
-        bound = bind(self._services)
-        self.stack = server_stack(self.name, config.Server(listen=f"unix:/{self.name}"), self._telemetry)
+        self.process = PROCESS.get()
+        bound = bind(services)
+        self.stack = server_stack(name, config.Server(listen=f"unix:/{name}"), telemetry)
         self.answers = {path: answering(b, self.stack.serve) for path, b in bound.items()}
         self.demultiplexer = StreamDemultiplexer(self.answers, lambda _: UNIX_PEER, 1 << 22)
-        self.up = True
 
-    def kill(self) -> None:
-        self.up = False
-        for stream in list(self.streams):
-            stream.cut()
-
-    def arrival(self, after: float = 0.0) -> float:
-        """When a message arrives that is sent now, or to it: later than `after`."""
-        delay = random.choice(_DELAYS_S) if random.randrange(1000) else random.uniform(0, _LONG_S)
-        return max(asyncio.get_running_loop().time() + delay, self.stands_until, after + 1e-7)
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """A task of this process."""
+        return asyncio.get_running_loop().create_task(work, context=context_of(self.process))
 
 
-class Pipe:
+def context_of(process: str) -> Context:
+    """A new context of a process."""
+    context = Context()
+    context.run(PROCESS.set, process)
+    return context
+
+
+class Network:
+    """Who serves at which address now, and the connections between processes."""
+
+    def __init__(self) -> None:
+        self.servers: dict[str, Server] = {}
+        self.connections: set[Stream | _Rpc] = set()
+
+    def channels(self, address: str, *_: Any) -> "SimulatedChannels":
+        """In place of `transport.Channels`."""
+        return SimulatedChannels(self, address)
+
+    def cut(self, process: str) -> None:
+        """Ends all connections from and to a process, and what it serves."""
+        self.servers = {a: s for a, s in self.servers.items() if s.process != process}
+        for connection in list(self.connections):
+            if process in (connection.client, connection.server and connection.server.process):
+                connection.cut()
+
+
+class _Pipe:
     """One direction of a stream: messages in order. None is its end."""
 
-    def __init__(self, process: Process) -> None:
-        self._process, self._last = process, 0.0
+    def __init__(self) -> None:
+        self._last = 0.0
         self.messages: asyncio.Queue[bytes | None] = asyncio.Queue()
 
     def put(self, message: bytes | None) -> None:
-        self._last = self._process.arrival(self._last)
-        asyncio.get_running_loop().call_at(self._last, self.messages.put_nowait, message)
+        self._last = arrival(self._last)
+        asyncio.get_running_loop().call_at(
+            self._last, self.messages.put_nowait, message, context=OUTSIDE.copy()
+        )
 
     async def all(self) -> AsyncIterator[bytes]:
         while (message := await self.messages.get()) is not None:
@@ -73,17 +96,17 @@ class Pipe:
 
 
 class Stream:
-    """The client's end of a stream to a process; `_ServerEnd` is the other one."""
+    """The client's end of a stream to a server; `_ServerEnd` is the other one."""
 
-    def __init__(self, process: Process, metadata: Metadata) -> None:
-        self.process, self.metadata = process, metadata
-        self.up, self.down = Pipe(process), Pipe(process)
+    def __init__(self, network: Network, server: Server | None, metadata: Metadata) -> None:
+        self._network, self.server, self.client = network, server, PROCESS.get()
+        self.metadata = metadata
+        self.up, self.down = _Pipe(), _Pipe()
         self.broken = False
-        loop = asyncio.get_running_loop()
-        self.accepted: asyncio.Future[Metadata] = loop.create_future()
-        self._serving = loop.create_task(self._serve())
-        process.streams.add(self)
-        if not process.up:
+        self.accepted: asyncio.Future[Metadata] = asyncio.get_running_loop().create_future()
+        self._serving = server.spawn(self._serve(server)) if server else None
+        network.connections.add(self)
+        if server is None:
             self.cut()
 
     async def initial_metadata(self) -> Metadata:
@@ -107,16 +130,18 @@ class Stream:
     def cut(self) -> None:
         """Ends it at both ends, as a lost connection does."""
         self.broken = True
-        self.process.streams.discard(self)
+        self._network.connections.discard(self)
         self.down.messages.put_nowait(None)
-        self._serving.cancel()
+        if self._serving is not None:
+            self._serving.cancel()
         if not self.accepted.done():
             self.accepted.set_exception(asyncio.InvalidStateError())
             self.accepted.exception()
 
-    async def _serve(self) -> None:
-        await self.process.demultiplexer._serve(self.up.all(), _ServerEnd(self))
+    async def _serve(self, server: Server) -> None:
+        await server.demultiplexer._serve(self.up.all(), _ServerEnd(self))
         self.down.put(None)
+        self._network.connections.discard(self)
 
 
 class _ServerEnd:
@@ -141,38 +166,79 @@ class _ServerEnd:
         raise grpc.aio.AbortError
 
 
+class _Rpc:
+    """One unary call."""
+
+    def __init__(self, network: Network, server: Server | None) -> None:
+        self._network, self.server, self.client = network, server, PROCESS.get()
+        self.reply: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._serving: asyncio.Task[Any] | None = None
+        network.connections.add(self)
+
+    async def call(self, path: str, data: bytes, timeout: float, metadata: Mapping[str, str]) -> bytes:
+        loop = asyncio.get_running_loop()
+        call = Call(path, UNIX_PEER, loop.time() + timeout, metadata)
+        if self.server is None:
+            raise _error(grpc.StatusCode.UNAVAILABLE)
+        loop.call_at(arrival(), self._begin, path, data, call, context=context_of(self.server.process))
+        try:
+            async with asyncio.timeout(timeout):
+                return await self.reply
+        except TimeoutError:
+            raise _error(grpc.StatusCode.DEADLINE_EXCEEDED) from None
+        finally:
+            self._network.connections.discard(self)
+            if self._serving is not None:
+                self._serving.cancel()
+
+    def cut(self) -> None:
+        if not self.reply.done():
+            self.reply.set_exception(_error(grpc.StatusCode.UNAVAILABLE))
+            self.reply.exception()
+
+    def _begin(self, path: str, data: bytes, call: Call) -> None:
+        if not self.reply.done():
+            self._serving = asyncio.get_running_loop().create_task(self._serve(path, data, call))
+
+    async def _serve(self, path: str, data: bytes, call: Call) -> None:
+        assert self.server is not None
+        answer = self.server.answers.get(path)
+        done: Callable[..., None] = self._answer
+        try:
+            found: Any = await answer(data, call) if answer else _SERVING
+        except Fault as fault:
+            found = _error(wire_errors.status_code(fault.code), *wire_errors.trailers(fault))
+            done = self._fail
+        asyncio.get_running_loop().call_at(arrival(), done, found, context=OUTSIDE.copy())
+
+    def _answer(self, reply: bytes) -> None:
+        if not self.reply.done():
+            self.reply.set_result(reply)
+
+    def _fail(self, error: Exception) -> None:
+        if not self.reply.done():
+            self.reply.set_exception(error)
+
+
 class SimulatedChannels:
     """In place of `transport.Channels`."""
 
-    def __init__(self, process: Process) -> None:
-        self._process = process
-        self._stream: Callable[..., Stream] = lambda metadata=(): Stream(self._process, metadata)
+    def __init__(self, network: Network, address: str) -> None:
+        self._network, self._address = network, address
+        self._stream: Callable[..., Stream] = lambda metadata=(): Stream(network, self._server, metadata)
+
+    @property
+    def _server(self) -> Server | None:
+        return self._network.servers.get(self._address)
 
     def stream(self, path: str, now: float) -> Callable[..., Stream]:
         return self._stream
 
     def stub(self, path: str, now: float) -> Callable[..., Coroutine[Any, Any, bytes]]:
         async def rpc(data: bytes, timeout: float, metadata: Metadata = ()) -> bytes:
-            try:
-                async with asyncio.timeout(timeout):
-                    return await self._rpc(path, data, timeout, metadata)
-            except TimeoutError:
-                raise _error(grpc.StatusCode.DEADLINE_EXCEEDED) from None
+            return await _Rpc(self._network, self._server).call(path, data, timeout, dict(metadata))
 
         return rpc
-
-    async def _rpc(self, path: str, data: bytes, timeout: float, metadata: Metadata) -> bytes:
-        process, loop = self._process, asyncio.get_running_loop()
-        call = Call(path, UNIX_PEER, loop.time() + timeout, dict(metadata))
-        await asyncio.sleep(process.arrival() - loop.time())
-        if not process.up:
-            raise _error(grpc.StatusCode.UNAVAILABLE)
-        try:
-            answer = await process.answers[path](data, call) if path in process.answers else _SERVING
-        except Fault as fault:
-            raise _error(wire_errors.status_code(fault.code), *wire_errors.trailers(fault)) from None
-        await asyncio.sleep(process.arrival() - loop.time())
-        return answer
 
     def forget_failure(self) -> None: ...
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from headrace.columns.batch import Batch, RowError, Rows, concat
@@ -52,7 +52,7 @@ class ColumnCodec(Generic[Header, Req, Resp]):
     """
 
     make_request: Callable[[Header], Req]
-    clock: Callable[[], float] = time.monotonic
+    clock: Callable[[], float] = field(default_factory=lambda: time.monotonic)
     callee: str = ""
 
     def describe(self, item: BatchCall[Header]) -> ItemDescription:

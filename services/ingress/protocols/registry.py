@@ -35,7 +35,7 @@ PROTOCOLS: tuple[Entry, ...] = (
 def routes(ingress: Ingress, limits: Limits, protocols: Sequence[Entry] = PROTOCOLS) -> Application:
     """The application of all protocols. Raises ValueError if two of them take the same requests."""
     codecs: dict[str, Codec] = {c.name: c for c in (Proto(limits.max_values), Json(limits.max_values))}
-    intake = Intake(ingress.door, Departures(), limits)
+    intake = Intake(ingress.door, Departures(ingress.door.clock), limits)
     unary = _unary(protocols, intake, codecs)
     paths = _paths(protocols, Parts(ingress, intake, codecs, _unknown(intake, unary)))
     operations = ingress.door.operations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections.abc import Callable
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -119,6 +120,7 @@ class Telemetry:
             await asyncio.to_thread(self._endpoint.close)
 
 
+@cache
 def build_version() -> str:
     """Version of headrace as installed."""
     try:

@@ -1,0 +1,283 @@
+"""The door, the router and their leaves as processes of a simulation, each with the parts that its own wiring makes.
+
+The leaves are those of the router's tests: they answer at once what follows from their inputs, or after a while.
+"""
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, contextmanager
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from headrace.api.executor.v1 import executor_pb2
+from headrace.api.features.v1 import features_pb2
+from headrace.api.postprocessing.v1 import postprocessing_pb2
+from headrace.api.preprocessing.v1 import preprocessing_pb2
+from headrace.hop import Service, config
+from headrace.hop.client import dial
+from headrace.hop.definition import Definition, Runtime
+from headrace.hop.process import grpc_core
+from headrace.hop.process.telemetry import Telemetry
+from headrace.hop.server.hosting import hosted
+from headrace.hop.transport.in_process import LocalServers
+from headrace.pipeline.document import catalog
+from headrace.pipeline.document.parse import parse
+from headrace.state import tenants
+from services.ingress import wiring as ingress
+from services.ingress.config import IngressSettings
+from services.ingress.protocols.asgi import Application
+from services.ingress.protocols.registry import routes
+from services.router import wiring as router
+from services.router.operations.sources import FolderSource
+from tests.definitions import definition_of
+from tests.services.router.router_leaves import SCORED, Executor, Features, Steps
+from tests.simulation.network import Network, Server, context_of
+from tests.simulation.virtual_time import Blocking, VirtualLoop
+
+_PEPPER = b"0123456789abcdef0123456789abcdef"
+_QUIET = config.Telemetry(log_level="error", trace_ratio=0)
+_FILES = {
+    "features": (features_pb2.DESCRIPTOR, "FeaturesService"),
+    "preprocessing": (preprocessing_pb2.DESCRIPTOR, "PreprocessingService"),
+    "executor": (executor_pb2.DESCRIPTOR, "ExecutorService"),
+    "postprocessing": (postprocessing_pb2.DESCRIPTOR, "PostprocessingService"),
+}
+# The pipeline that all tenants share, and that of the hostile one, whose model is slow.
+PIPELINES = {
+    "scored": SCORED,
+    "theirs": SCORED.replace("pipeline: scored", "pipeline: theirs").replace("name: adder", "name: slow"),
+}
+LIMITED = tenants.QuotaSpec(rows_per_s=200.0, rows_burst=50, concurrency=4)
+TENANTS = ("good", "hostile", "limited")
+
+
+class _Silent:
+    """In place of a log."""
+
+    def bind(self, **_: Any) -> "_Silent":
+        return self
+
+    def debug(self, *_: Any, **__: Any) -> None: ...
+
+    info = warning = error = critical = debug
+
+
+# Documents do not change.
+_parse = cache(parse)
+
+
+class _AdminPort:
+    def __init__(self, *_: Any) -> None: ...
+
+    async def ask(self, *_: str) -> bytes:
+        """As Envoy answers, as long as it stops nothing."""
+        return b"HTTP/1.1 200 OK\r\n\r\n"
+
+
+@cache
+def _folder() -> tuple[tempfile.TemporaryDirectory[str], Path, dict[str, str]]:
+    """Documents, tenants and pepper, and the key of each tenant; removed when the tests end."""
+    folder = tempfile.TemporaryDirectory(prefix="simulation-")
+    path = Path(folder.name)
+    path.chmod(0o700)
+    for name, text in PIPELINES.items():
+        (path / "pipelines" / name).mkdir(parents=True)
+        (path / "pipelines" / name / "pipeline.yaml").write_text(text)
+    (path / "pepper").write_bytes(_PEPPER)
+    keys, specs = {}, {}
+    for name in TENANTS:
+        keys[name], key = tenants.new_key(_PEPPER, created=datetime(2023, 1, 1, tzinfo=UTC))
+        limits = LIMITED if name == "limited" else tenants.QuotaSpec()
+        specs[name] = tenants.TenantSpec(keys=(key,), pipelines=("*",), limits=limits)
+    tenants.save(path / "tenants.yaml", tenants.TenantsFile(tenants=specs))
+    return folder, path, keys
+
+
+def key_of(tenant: str) -> str:
+    return _folder()[2][tenant]
+
+
+class Leaves:
+    """The leaves, and for how long the hostile tenant's model works on a call."""
+
+    def __init__(self, slow_s: float) -> None:
+        async def work(_: Any) -> None:
+            await asyncio.sleep(slow_s)
+
+        self.servicers = {
+            "features": Features(),
+            "preprocessing": Steps(),
+            "executor": Executor(models={"slow": work}),
+            "postprocessing": Steps(),
+        }
+
+    def definition(self, name: str) -> Definition[Any]:
+        file, service = _FILES[name]
+        return definition_of(name, Service(file.services_by_name[service], self.servicers[name]))
+
+
+class Host:
+    """A process of the system. It can stand still, die, and come back as another."""
+
+    def __init__(self, system: "System", name: str) -> None:
+        self.name = name
+        self._system, self._lives = system, 0
+        self.up = False
+
+    async def start(self) -> None:
+        self._lives += 1
+        self.process = f"{self.name} {self._lives}"
+        self.clients: list[dial.Client] = []
+        ready = asyncio.get_running_loop().create_future()
+        life = asyncio.get_running_loop().create_task(
+            self._live(self.process, ready), context=context_of(self.process)
+        )
+        await asyncio.wait({ready, life}, return_when=asyncio.FIRST_COMPLETED)
+        if life.done():
+            life.result()
+
+    def stand_still(self, seconds: float) -> None:
+        self._system.loop.stop_process(self.process, seconds)
+
+    def kill(self) -> None:
+        self.up = False
+        self._system.network.cut(self.process)
+        self._system.loop.end_process(self.process)
+
+    async def _live(self, process: str, ready: asyncio.Future[None]) -> None:
+        async with self._system.serving(self):
+            self.up = True
+            if not ready.done():
+                ready.set_result(None)
+            await asyncio.get_running_loop().create_future()  # until it is killed
+
+
+class System:
+    """All processes of one case. `together`: one process has all services."""
+
+    def __init__(
+        self, loop: VirtualLoop, leaves: Leaves, *, together: bool, routers: int, executors: int
+    ) -> None:
+        self.loop, self.network, self.leaves, self.together = loop, Network(), leaves, together
+        self._replicas = {"router": routers, "executor": executors}
+        names = [] if together else [*_FILES, "router"]
+        self.hosts = {
+            f"{name}.{i}": Host(self, f"{name}.{i}") for name in names for i in range(self._count(name))
+        }
+        self.door = self.hosts["door"] = Host(self, "door")
+        self.application: Application | None = None
+        self.ingress: ingress.Ingress | None = None
+        self.telemetry: Telemetry | None = None
+        self.servers: dict[str, Server] = {}
+
+    async def start(self) -> None:
+        for host in self.hosts.values():
+            await host.start()
+
+    def serving(self, host: Host) -> AbstractAsyncContextManager[None]:
+        return self._door(host) if host is self.door else self._service(host)
+
+    @asynccontextmanager
+    async def _service(self, host: Host) -> AsyncIterator[None]:
+        name = host.name.partition(".")[0]
+        telemetry = _telemetry(name)
+        runtime = _Runtime(name, telemetry, LocalServers(telemetry), host)
+        definition, settings = self._part(name)
+        async with definition.build(settings, runtime) as services:
+            server = Server(host.name, services, telemetry)
+            self.network.servers[f"unix:/{host.name}"] = self.servers[host.name] = server
+            yield
+
+    @asynccontextmanager
+    async def _door(self, host: Host) -> AsyncIterator[None]:
+        telemetry = _telemetry("ingress")
+        local = LocalServers(telemetry)
+        runtime = _Runtime("ingress", telemetry, local, host)
+        parts = [self._part(name) for name in [*_FILES, "router"]] if self.together else []
+        settings = _ingress_settings(self._target("router"))
+        async with hosted(parts, telemetry, local), ingress.assembled(settings, runtime) as assembled:
+            self.ingress, self.telemetry = assembled, telemetry
+            self.local = local
+            self.application = routes(assembled, settings.limits)
+            yield
+        self.application = None
+
+    def _part(self, name: str) -> tuple[Definition[Any], Any]:
+        if name != "router":
+            return self.leaves.definition(name), config.ServiceSettings(server=_server(name))
+        values = {callee: {"target": self._target(callee)} for callee in _FILES}
+        pipelines = _folder()[1] / "pipelines"
+        return router.SERVICE, router.SERVICE.config(
+            server=_server("router"), pipelines=pipelines, reload_every_s=3600.0, **values
+        )
+
+    def _target(self, callee: str) -> str:
+        if self.together:
+            return "local"
+        return ",".join(f"unix:/{callee}.{i}" for i in range(self._count(callee)))
+
+    def _count(self, name: str) -> int:
+        return self._replicas.get(name, 1)
+
+
+class _Runtime(Runtime):
+    """Remembers the clients that are made."""
+
+    def __init__(self, name: str, telemetry: Telemetry, local: LocalServers, host: Host) -> None:
+        super().__init__(name, telemetry, local)
+        object.__setattr__(self, "_host", host)
+
+    def dial(self, callee: str, settings: config.ClientSettings) -> dial.Client:
+        client = super().dial(callee, settings)
+        self._host.clients.append(client)  # type: ignore[attr-defined] # set above
+        return client
+
+
+def _telemetry(service: str) -> Telemetry:
+    telemetry = Telemetry(service, _QUIET)
+    telemetry.log = _Silent()
+    return telemetry
+
+
+def _server(name: str) -> config.Server:
+    return config.Server(listen=f"unix:/{name}")
+
+
+def _ingress_settings(router_target: str) -> IngressSettings:
+    path = _folder()[1]
+    return IngressSettings(
+        run_dir=path,
+        pipelines=path / "pipelines",
+        tenants=path / "tenants.yaml",
+        pepper=path / "pepper",
+        router=config.ClientSettings(target=router_target),
+        telemetry=_QUIET,
+        access_log="",
+        reload_s=3600.0,
+        log_ratio=0.0,
+    )
+
+
+@contextmanager
+def simulated(network: Network) -> Iterator[None]:
+    """What the machine does is done by the simulation."""
+
+    def wait(_: FolderSource, seen: str, timeout_s: float) -> str:
+        raise Blocking(timeout_s, seen)
+
+    async def collect(_: object) -> None: ...
+
+    with ExitStack() as stack:
+        for target, name, instead in (
+            (dial, "Channels", network.channels),
+            (ingress, "AdminPort", _AdminPort),
+            (FolderSource, "wait", wait),
+            (grpc_core, "collect", collect),
+            (catalog, "parse", _parse),
+        ):
+            stack.enter_context(patch.object(target, name, instead))
+        yield
