@@ -19,7 +19,6 @@ ALLOWED = {
     # The test says nothing about this parameter.
     r"does one run at a time": "the backend has no second run to test",
     r"together, a service has no process of its own": "nothing to kill in this shape",
-    r"apart, a service has a process of its own": "nothing to refuse in this shape",
     r"apart, all workers have the same executors": "nothing to compare in this shape",
 }
 

@@ -6,7 +6,7 @@ import urllib.request
 
 import pytest
 
-from tests.system import System, headrace, poll, refused, row_request
+from tests.system import System, headrace, poll, row_request
 
 PATH = "/headrace.api.inference.v1.InferenceService/Explain"
 
@@ -27,13 +27,6 @@ def test_a_prediction_is_explained_from_its_event(system: System) -> None:
     added = math.fsum(column["contribution"] for column in found["columns"])
     assert added == found["value"] - found["base"]
     assert math.isclose(found["value"], events[0]["outputs"]["probability"], rel_tol=1e-5)
-
-
-def test_nothing_but_the_door_reaches_services_in_one_process(system: System) -> None:
-    if system.shape != "together":
-        pytest.skip("apart, a service has a process of its own")
-    assert "shape apart" in refused("explain", "ab" * 16)
-    assert "as a process of its own" in refused("outcomes", "show")
 
 
 def test_rows_are_explained_at_the_door(system: System) -> None:

@@ -11,10 +11,10 @@ from tests.pipeline.flights_store import WEATHER, feast, recomputed, stored
 from tests.system import System, headrace, poll, row_request
 
 
-def test_seven_processes_or_one(system: System) -> None:
+def test_seven_processes_or_two(system: System) -> None:
     services = system.status()["services"]
     expected = {"ingress", "router", "features", "preprocessing", "executor", "postprocessing", "monitoring"}
-    assert set(services) == (expected if system.shape == "apart" else {"ingress"})
+    assert set(services) == (expected if system.shape == "apart" else {"ingress", "monitoring"})
     assert {s["state"] for s in services.values()} == {"ready"}
     assert len({s["pid"] for s in services.values()}) == len(services)
 

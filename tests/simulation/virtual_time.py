@@ -49,9 +49,11 @@ class _Selector:
 class _Ready:
     """In place of the loop's queue of callbacks. Those of a process that stands still wait."""
 
-    def __init__(self) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._queues: dict[str, deque[asyncio.Handle]] = {}
         self.still: set[str] = set()
+        self._nothing = asyncio.Handle(lambda: None, (), loop)
+        self._nothing.cancel()
 
     def append(self, handle: asyncio.Handle) -> None:
         process = handle._context.get(PROCESS, "")  # type: ignore[attr-defined] # where asyncio keeps it
@@ -59,6 +61,8 @@ class _Ready:
 
     def popleft(self) -> asyncio.Handle:
         found = [q for name, q in self._queues.items() if q and name not in self.still]
+        if not found:  # a process came to stand still in this very turn
+            return self._nothing
         return (found[0] if len(found) == 1 else random.choice(found)).popleft()
 
     def __len__(self) -> int:
@@ -77,7 +81,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         super().__init__(_Selector(self))  # type: ignore[arg-type] # all that a loop without sockets needs
         # Sums of times may be too small by rounding; the loop would then wait for nothing again and again.
         self._clock_resolution = 1e-7
-        self._ready = self.ready = _Ready()
+        self._ready = self.ready = _Ready(self)
         # All that run, so that none is collected as garbage.
         self._tasks: dict[str, set[asyncio.Task[Any]]] = {}
         self.set_task_factory(self._task)
