@@ -63,7 +63,8 @@ class Network:
 
     def __init__(self) -> None:
         self.servers: dict[str, Server] = {}
-        self.connections: set[Stream | _Rpc] = set()
+        # In the order in which they were opened.
+        self.connections: dict[Stream | _Rpc, None] = {}
 
     def channels(self, address: str, *_: Any) -> "SimulatedChannels":
         """In place of `transport.Channels`."""
@@ -105,7 +106,7 @@ class Stream:
         self.broken = False
         self.accepted: asyncio.Future[Metadata] = asyncio.get_running_loop().create_future()
         self._serving = server.spawn(self._serve(server)) if server else None
-        network.connections.add(self)
+        network.connections[self] = None
         if server is None:
             self.cut()
 
@@ -130,7 +131,7 @@ class Stream:
     def cut(self) -> None:
         """Ends it at both ends, as a lost connection does."""
         self.broken = True
-        self._network.connections.discard(self)
+        self._network.connections.pop(self, None)
         self.down.messages.put_nowait(None)
         if self._serving is not None:
             self._serving.cancel()
@@ -141,7 +142,7 @@ class Stream:
     async def _serve(self, server: Server) -> None:
         await server.demultiplexer._serve(self.up.all(), _ServerEnd(self))
         self.down.put(None)
-        self._network.connections.discard(self)
+        self._network.connections.pop(self, None)
 
 
 class _ServerEnd:
@@ -173,7 +174,7 @@ class _Rpc:
         self._network, self.server, self.client = network, server, PROCESS.get()
         self.reply: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._serving: asyncio.Task[Any] | None = None
-        network.connections.add(self)
+        network.connections[self] = None
 
     async def call(self, path: str, data: bytes, timeout: float, metadata: Mapping[str, str]) -> bytes:
         loop = asyncio.get_running_loop()
@@ -187,7 +188,7 @@ class _Rpc:
         except TimeoutError:
             raise _error(grpc.StatusCode.DEADLINE_EXCEEDED) from None
         finally:
-            self._network.connections.discard(self)
+            self._network.connections.pop(self, None)
             if self._serving is not None:
                 self._serving.cancel()
 

@@ -83,7 +83,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._clock_resolution = 1e-7
         self._ready = self.ready = _Ready(self)
         # All that run, so that none is collected as garbage.
-        self._tasks: dict[str, set[asyncio.Task[Any]]] = {}
+        self._tasks: dict[str, dict[asyncio.Task[Any], None]] = {}
         self.set_task_factory(self._task)
 
     def time(self) -> float:
@@ -123,9 +123,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def _task(self, loop: Any, work: Any, context: Context | None = None) -> asyncio.Task[Any]:
         process = PROCESS.get() if context is None else context.get(PROCESS, "")
         task = asyncio.Task(work, loop=loop, context=context)
-        tasks = self._tasks.setdefault(process, set())
-        tasks.add(task)
-        task.add_done_callback(tasks.discard, context=OUTSIDE.copy())
+        tasks = self._tasks.setdefault(process, {})
+        tasks[task] = None
+        task.add_done_callback(lambda ended: tasks.pop(ended, None), context=OUTSIDE.copy())
         return task
 
     def _make_self_pipe(self) -> None: ...
