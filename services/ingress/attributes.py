@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from headrace.columns import Batch, Column, DType, Ragged
+from headrace.columns import Column, DType, Ragged
 from headrace.releases.inputs import ATTRIBUTE
 
 # A rule compares whole values, and none that a person writes is longer. A longer one counts as absent.
@@ -22,16 +22,14 @@ class Attributes:
     def __init__(self, headers: Mapping[str, str]) -> None:
         self._columns = [(ATTRIBUTE + name, header.encode()) for name, header in headers.items()]
 
-    def added(self, batch: Batch, headers: Mapping[bytes, bytes]) -> Batch:
-        """The batch with the attributes of a request with these headers."""
-        count = len(batch)
-        return batch.with_columns(_column(name, headers.get(header), count) for name, header in self._columns)
+    def columns(self, headers: Sequence[Mapping[bytes, bytes]]) -> list[Column]:
+        """The attributes of rows whose requests have these headers."""
+        return [_column(name, [h.get(header) for h in headers]) for name, header in self._columns]
 
 
-def _column(name: str, value: bytes | None, count: int) -> Column:
-    there = value is not None and len(value) <= _MAX_BYTES
-    text = value if there and value is not None else b""
-    offsets = np.arange(count + 1, dtype=np.uint32) * np.uint32(len(text))
-    return Column(
-        name, DType.BYTES, Ragged(offsets, text * count), (), None if there else np.zeros(count, bool)
-    )
+def _column(name: str, values: Sequence[bytes | None]) -> Column:
+    there = [value is not None and len(value) <= _MAX_BYTES for value in values]
+    items = [
+        value if known and value is not None else b"" for value, known in zip(values, there, strict=True)
+    ]
+    return Column(name, DType.BYTES, Ragged.of(items), (), None if all(there) else np.array(there))

@@ -9,13 +9,15 @@ from headrace.api.monitoring.v1 import monitoring_pb2
 from headrace.api.router.v1 import explain_pb2, shadow_pb2
 from headrace.api.router.v1 import router_pb2 as pb
 from headrace.columns import Batch, encode
-from headrace.columns.batch_codec import BatchCall, ColumnCodec
+from headrace.columns.batch_codec import BatchCall, BatchReply, ColumnCodec
 from headrace.comparison import merged
 from headrace.comparison.messages import read_report
 from headrace.hop.call import unary
 from headrace.hop.client.dial import Client
 from headrace.hop.errors import Fault
 from headrace.pipeline import Decision, IndexedModel, read_index, read_model_uses
+from services.ingress.attributes import Attributes
+from services.ingress.oip.groups.codec import GroupCodec
 from services.ingress.ports import MergedReports, Outcome, Routed, RowExplained
 
 INDEX = unary(
@@ -109,17 +111,22 @@ def _request(header: Header) -> pb.InferRequest:
 class HopRouter:
     """Implements `ports.Router`."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, attributes: Attributes | None = None) -> None:
+        self.attributes = attributes
         # If a service behind the router failed a row, the error names the stage and does not mention the router.
         codec: ColumnCodec[Header, pb.InferRequest, pb.InferResponse]
         codec = ColumnCodec(_request, callee=client.callee)
         self._infer = client.coalesced(INFER, codec)
+        # Requests of known forms, each with the message that answers it.
+        self.grouped = client.coalesced(INFER, GroupCodec(codec, self._routed, attributes, codec.clock))
         # Callers whose rows shared a message get the same response, so its other fields are read only once.
         self._last: pb.InferResponse | None = None
         self._fields: tuple[list[str], list[list[Decision]]] = [], []
 
     async def infer(self, pipeline: str, version: int, batch: Batch) -> Routed:
-        reply = await self._infer(BatchCall((pipeline, version), batch))
+        return self._routed(await self._infer(BatchCall((pipeline, version), batch)))
+
+    def _routed(self, reply: BatchReply[pb.InferResponse]) -> Routed:
         response = reply.response
         if response is not self._last:
             # Each in a list of its own, which all requests share whose rows took this one alone.

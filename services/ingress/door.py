@@ -6,7 +6,7 @@ import asyncio
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
@@ -21,7 +21,10 @@ from services.ingress.reporting.metrics import Shed
 from services.ingress.reporting.reporter import Reporter
 from services.ingress.request_context import RequestContext, begin
 
-Handler = Callable[[Any, RequestContext], Awaitable[Message]]
+if TYPE_CHECKING:
+    from services.ingress.oip.groups.calls import GroupedInfer
+
+Handler = Callable[[Any, RequestContext], Awaitable[Any]]
 # Answered without a credential: the answers reveal nothing about pipelines.
 _OPEN = frozenset({"ServerLive", "ServerReady", "ServerMetadata"})
 # They run a model, so they need a slot of admission control.
@@ -76,6 +79,8 @@ class Operation:
     large: bool
     # Whether it counts against the tenant's limit of calls in flight.
     counted: bool
+    # Its handler, if that also reads the messages in the binary format.
+    grouped: GroupedInfer | None = None
 
 
 def operations(service: ServiceDescriptor, *servicers: object) -> dict[str, Operation]:
@@ -177,11 +182,12 @@ class Door:
     async def call(
         self,
         operation: Operation,
-        request: Message,
+        request: Any,
         context: RequestContext,
         join: Callable[[], Awaitable[None]] | None = None,
-    ) -> Message:
-        """Authenticates and runs one unary call, and reports it. Raises only Fault and CancelledError.
+    ) -> Any:
+        """Authenticates and runs one unary call, and reports it. Returns the reply: a message, or the bytes of one if the handler
+        has written it. Raises only Fault and CancelledError.
 
         `join`: awaited before the reply is sent, while other calls are in flight. It counts as part of the call's time.
         """
@@ -189,7 +195,8 @@ class Door:
         try:
             self.admit(operation, context)
             reply = await operation.handler(request, context)
-            if join is not None and self.in_flight > 1:
+            # Those of a group are answered together without it.
+            if join is not None and self.in_flight > 1 and type(reply) is not bytes:
                 await join()
             return reply
         except Fault as fault:

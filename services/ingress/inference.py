@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
+from operator import or_
 
 import numpy as np
 
-from headrace.columns import Batch, Column, Rows
+from headrace.columns import Batch, Column, RowError, Rows, Timing
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.pipeline import REGULATED, Decision, ModelUse, models_of, rounded, validate_inputs
 from services.ingress.admission.extraction_guard import ExtractionGuard
 from services.ingress.attributes import Attributes
-from services.ingress.documents.catalog import Credential, Entry
+from services.ingress.documents.catalog import Credential, Entry, Tenant
 from services.ingress.ports import Routed, Router
 from services.ingress.request_context import RequestContext
 
@@ -31,6 +33,18 @@ class InferenceResult:
     router_s: float
     # Index in `decisions` of each row; None: all rows took the same.
     decided: Sequence[int] | None = None
+
+    @property
+    def rows(self) -> int:
+        return len(self.batch)
+
+    @property
+    def timings(self) -> Sequence[Timing]:
+        return self.batch.timings
+
+    @property
+    def errors(self) -> Mapping[int, RowError]:
+        return self.batch.errors
 
     def slice(self, start: int, stop: int) -> InferenceResult:
         """That of some of the rows."""
@@ -56,6 +70,54 @@ class InferenceResult:
         return self.decisions[0].revision if self.decisions else self.entry.pipeline.revision
 
 
+class InferenceShare:
+    """The part of an InferenceResult that belongs to one of the requests that shared it; cut out when somebody looks at it."""
+
+    __slots__ = ("router_s", "router_start_s", "start", "stop", "whole")
+
+    def __init__(
+        self, whole: InferenceResult, start: int, stop: int, router_start_s: float, router_s: float
+    ) -> None:
+        self.whole = whole
+        self.start, self.stop = start, stop
+        self.router_start_s, self.router_s = router_start_s, router_s
+
+    @property
+    def entry(self) -> Entry:
+        return self.whole.entry
+
+    @property
+    def rows(self) -> int:
+        return self.stop - self.start
+
+    @property
+    def timings(self) -> Sequence[Timing]:
+        return self.whole.batch.timings
+
+    @property
+    def errors(self) -> Mapping[int, RowError]:
+        return self.batch.errors if self.whole.batch.errors else {}
+
+    @property
+    def batch(self) -> Batch:
+        return self.whole.batch.slice(self.start, self.stop)
+
+    def result(self) -> InferenceResult:
+        """As if the request had been alone."""
+        whole, batch = self.whole, self.batch
+        bits = reduce(or_, batch.columns["@fallbacks"].array.tolist()) if whole.fallbacks else 0
+        fallbacks = [(name, bit) for name, bit in whole.fallbacks if bits >> bit & 1]
+        decisions, decided = whole.decisions, whole.decided
+        if decided is not None:
+            own = decided[self.start : self.stop]
+            taken = sorted(set(own))
+            decisions = [decisions[place] for place in taken]
+            decided = [taken.index(place) for place in own] if len(taken) > 1 else None
+        return InferenceResult(
+            whole.entry, batch, fallbacks, decisions, self.router_start_s, self.router_s, decided
+        )
+
+
 class InferenceRunner:
     """Runs requests. `clock`: monotonic seconds. `attributes`: those that rules may read; None: there are none."""
 
@@ -72,7 +134,7 @@ class InferenceRunner:
         self._attributes = attributes
         self._guard = guard
         self._max_rows = max_rows
-        self._min_budget_s = min_budget_s
+        self.min_budget_s = min_budget_s
         self._clock = clock
 
     def max_rows(self, credential: Credential) -> int:
@@ -89,31 +151,35 @@ class InferenceRunner:
         priority: int,
         timeout_s: float,
     ) -> Rows:
-        """The context of `count` rows. `priority` 0: the tenant's priority. `timeout_s` inf: only the deadline applies.
+        """The context of `count` rows. `priority` and `timeout_s`: as `allow` takes them.
 
         Raises Fault INVALID_ARGUMENT for no rows, RESOURCE_EXHAUSTED for too many.
         """
         check_rows(count, self.max_rows(credential))
-        allowed = credential.tenant.priority
-        deadline = context.received + min(entry.deadline_s, timeout_s)
-        context.time_allowed = min(deadline, context.deadline) - context.received
-        context.deadline_is_ours = deadline <= context.deadline and timeout_s >= entry.deadline_s
-        trace = context.trace
+        tenant = credential.tenant
+        deadline, priority = self.allow(context, entry, tenant, priority, timeout_s)
         return Rows.one_request(
-            count,
-            context.request_id,
-            credential.tenant.name,
-            min(deadline, context.deadline),
-            min(priority, allowed) if priority else allowed,
-            trace.traceparent if trace.sampled or trace.parent else "",
+            count, context.request_id, tenant.name, deadline, priority, context.trace.forwarded
         )
+
+    def allow(
+        self, context: RequestContext, entry: Entry, tenant: Tenant, priority: int, timeout_s: float
+    ) -> tuple[float, int]:
+        """The deadline (monotonic seconds) and the priority of a request. `priority` 0: the tenant's. `timeout_s` inf: only the
+        deadlines of the caller and of the pipeline apply."""
+        deadline = context.received + min(entry.deadline_s, timeout_s)
+        context.deadline_is_ours = deadline <= context.deadline and timeout_s >= entry.deadline_s
+        deadline = min(deadline, context.deadline)
+        context.time_allowed = deadline - context.received
+        allowed = tenant.priority
+        return deadline, min(priority, allowed) if priority else allowed
 
     def checked(self, context: RequestContext, entry: Entry, batch: Batch) -> Batch:
         """Rows that are to be explained: validated, and counted by the extraction guard. Raises Fault, that of the first row
         which is not valid."""
         batch = validate_inputs(entry.pipeline, batch)
         if batch.errors:
-            raise _first_fault(batch)
+            raise first_fault(batch)
         self._guard.check(context, entry.pipeline, batch)
         return batch
 
@@ -129,7 +195,7 @@ class InferenceRunner:
         batch = validate_inputs(entry.pipeline, batch)
         whole = whole or len(batch) == 1
         if batch.errors and whole:
-            raise _first_fault(batch)
+            raise first_fault(batch)
         now = self._clock()
         self._check_budget(batch.rows.deadlines[0] - now)
         if len(batch.errors) == len(batch):
@@ -137,7 +203,7 @@ class InferenceRunner:
             return InferenceResult(entry, batch, (), (), now - context.received, 0.0)
         self._guard.check(context, entry.pipeline, batch)
         if self._attributes is not None:
-            batch = self._attributes.added(batch, context.headers)
+            batch = batch.with_columns(self._attributes.columns([context.headers] * len(batch)))
         if context.credential is not None and context.credential.tenant.regulated:
             batch = batch.with_columns([Column.of(REGULATED, np.ones(len(batch), bool))])
         routed = await self._route(entry, version, batch)
@@ -160,7 +226,7 @@ class InferenceRunner:
         )
         context.result = answer
         if whole and result.errors:
-            raise _first_fault(result)
+            raise first_fault(result)
         return answer
 
     async def _route(self, entry: Entry, version: int, batch: Batch) -> Routed:
@@ -175,7 +241,7 @@ class InferenceRunner:
             return await self._router.infer(pipeline.name, 0, batch)
 
     def _check_budget(self, left: float) -> None:
-        if left < self._min_budget_s:
+        if left < self.min_budget_s:
             left_ms = f"{max(left, 0.0) * 1000:.1f}"
             raise Fault(
                 Code.DEADLINE_EXCEEDED,
@@ -203,7 +269,8 @@ def read_timeout(microseconds: int) -> float:
     return microseconds / 1_000_000 if microseconds > 0 else math.inf
 
 
-def _first_fault(batch: Batch) -> Fault:
+def first_fault(batch: Batch) -> Fault:
+    """The fault of a request of which at least one row failed."""
     row = min(batch.errors)
     error = batch.errors[row]
     fault = error.fault()

@@ -17,7 +17,7 @@ from services.ingress.documents.catalog import Credential
 if TYPE_CHECKING:
     from services.ingress.admission.admission_control import AdmissionControl
     from services.ingress.admission.quotas import Quota
-    from services.ingress.inference import InferenceResult
+    from services.ingress.inference import InferenceResult, InferenceShare
 
 _TRACEPARENT = re.compile(rb"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})\Z")
 # Identities must be unique, but need not be secret.
@@ -42,6 +42,11 @@ class RequestTrace:
     def traceparent(self) -> str:
         """The W3C traceparent for the services that we call: this request's own span is their parent."""
         return f"00-{self.trace_id}-{self.span_id}-{'01' if self.sampled else '00'}"
+
+    @property
+    def forwarded(self) -> str:
+        """The traceparent for the services that we call if this trace is of interest to anybody; else ""."""
+        return self.traceparent if self.sampled or self.parent else ""
 
 
 def read_trace(headers: Mapping[bytes, bytes], ratio: float) -> RequestTrace:
@@ -80,7 +85,7 @@ class RequestContext:
     credential: Credential | None = None
     pipeline: str = ""
     fault: Fault | None = None
-    result: InferenceResult | None = None
+    result: InferenceResult | InferenceShare | None = None
     # Set for calls that run a model. Other calls do not count in the objectives.
     inference: bool = False
     # Whether it is counted in `Door.in_flight`; whether its message is complete; the quota that counts it as in flight.

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from headrace.api.inference.v1 import inference_pb2
 from headrace.api.operations.v1 import operations_pb2
@@ -53,6 +53,7 @@ from services.ingress.idempotency.calls import IdempotentCalls
 from services.ingress.idempotency.meter import KeyMetrics
 from services.ingress.idempotency.store import KeyStore
 from services.ingress.inference import InferenceRunner
+from services.ingress.oip.groups.calls import MODEL_INFER, GroupedInfer
 from services.ingress.oip.repository import ModelRepository
 from services.ingress.oip.service import OpenInference
 from services.ingress.operations.servicer import OperationsServicer
@@ -122,7 +123,8 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
         stack.push_async_callback(client.close)
         serving = HopServing(client, time.monotonic) if settings.releases else None
         reloads = DocumentReloads(documents, catalog, telemetry.log, telemetry.once(DocumentMetrics), serving)
-        runner = _runner(settings, client, tenants.guard)
+        router = HopRouter(client, Attributes(settings.attributes) if settings.attributes else None)
+        runner = _runner(settings, router, tenants.guard)
         keys = settings.idempotency.store(time.monotonic, wall)
         stack.push_async_callback(keys.close)
         keyed = _keyed(settings, telemetry, keys)
@@ -130,6 +132,8 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
         oip = OpenInference(catalog, runner, statistics, readiness.ready, keyed)
         own = InferenceServicer(catalog, runner, keyed)
         served = _operations(settings, runtime, stack, client, oip, own, wall)
+        grouped = GroupedInfer(oip, catalog, runner, router.grouped, time.monotonic)
+        served[MODEL_INFER] = replace(served[MODEL_INFER], handler=grouped, grouped=grouped)
         admission = AdmissionControl(AdmissionRules(**dict(settings.admission)), time.monotonic)
         metrics.limit.set_function(lambda: admission.limit)
         door = Door(
@@ -253,14 +257,14 @@ async def _renew_certificates(
         periodic.every(settings.reload_s, reloads.check)
 
 
-def _runner(settings: IngressSettings, client: Client, guard: ExtractionGuard) -> InferenceRunner:
+def _runner(settings: IngressSettings, router: HopRouter, guard: ExtractionGuard) -> InferenceRunner:
     return InferenceRunner(
-        HopRouter(client),
+        router,
         settings.limits.max_rows,
         settings.limits.min_budget_s,
         guard,
         time.monotonic,
-        Attributes(settings.attributes) if settings.attributes else None,
+        router.attributes,
     )
 
 

@@ -74,12 +74,14 @@ class ColumnCodec(Generic[Header, Req, Resp]):
 
     def failed(self, results: Sequence[BatchReply[Resp]]) -> float:
         """Share of the rows (0 to 1) that the callee itself failed, for its circuit breaker."""
-        if not any([r.batch.errors for r in results]):  # noqa: C419 - a list is faster here than a generator
+        return self.failed_share([r.batch for r in results])
+
+    def failed_share(self, batches: Sequence[Batch]) -> float:
+        """The same of the rows of several batches."""
+        if not any([b.errors for b in batches]):  # noqa: C419 - a list is faster here than a generator
             return 0.0
-        rows = sum(len(r.batch.rows) for r in results)
-        return sum(self._is_fault_of_callee(e) for r in results for e in r.batch.errors.values()) / max(
-            rows, 1
-        )
+        failed = sum(self._is_fault_of_callee(e) for b in batches for e in b.errors.values())
+        return failed / max(sum(len(b.rows) for b in batches), 1)
 
     def _is_fault_of_callee(self, error: RowError) -> bool:
         # Not a row's passed deadline: the sender chooses it. A callee that hangs is noticed by the calls that time out.

@@ -125,6 +125,10 @@ class Catalog:
         """All names; for our own eyes, never for a tenant's."""
         return list(self._entries)
 
+    def known(self, name: str) -> Entry | None:
+        """The pipeline of that name, for our own eyes; `find` is for a tenant's."""
+        return self._entries.get(name)
+
     def visible(self, credential: Credential, scope: str = "") -> list[Entry]:
         """The pipelines that the tenant may use, by name. Raises Fault PERMISSION_DENIED without the `scope`."""
         if scope:

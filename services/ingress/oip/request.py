@@ -40,8 +40,7 @@ def read_columns(request: pb.ModelInferRequest, entry: Entry, max_rows: int) -> 
             raise _unknown(name, entry, name in columns)
         if tensor.datatype != wanted.datatype:
             raise _wrong_type(name, tensor.datatype, wanted.field)
-        # One row is the common case.
-        rows = 1 if tensor.shape in wanted.one_row else _row_count(name, list(tensor.shape), wanted.field)
+        rows = row_count(tensor, wanted)
         if count < 0:
             check_rows(rows, max_rows)
             count = rows
@@ -53,14 +52,16 @@ def read_columns(request: pb.ModelInferRequest, entry: Entry, max_rows: int) -> 
     return columns, count
 
 
-def _row_count(name: str, shape: list[int], field: InputField) -> int:
+def row_count(tensor: Tensor, wanted: Input) -> int:
+    """Rows of a tensor according to its shape. Raises Fault INVALID_ARGUMENT."""
+    if tensor.shape in wanted.one_row:
+        return 1  # the common case
+    name, shape, field = tensor.name, list(tensor.shape), wanted.field
     rest = shape[1:]
     if shape and shape[0] >= 0 and (rest == list(field.row_shape) or (rest == [1] and not field.row_shape)):
         return shape[0]
-    wanted = ["rows", *field.row_shape] if field.row_shape else ["rows", 1]
-    raise _wrong_shape(
-        name, f"input {name} has shape {shape[:16]}; [{', '.join(map(str, wanted))}] is wanted"
-    )
+    fits = ", ".join(["rows", *map(str, field.row_shape or (1,))])
+    raise _wrong_shape(name, f"input {name} has shape {shape[:16]}; [{fits}] is wanted")
 
 
 def _read(tensor: Tensor, raw: bytes | None, wanted: Input, rows: int) -> Column:

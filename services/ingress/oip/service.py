@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 
@@ -15,10 +14,11 @@ from headrace.oip import open_inference_pb2 as pb
 from services.ingress.admission.admission_control import no_slot
 from services.ingress.documents.catalog import Catalog, Credential, Entry
 from services.ingress.idempotency.calls import IdempotentCalls
-from services.ingress.inference import InferenceRunner, read_timeout
+from services.ingress.inference import InferenceRunner
 from services.ingress.oip import metadata as describing
+from services.ingress.oip.parameters import parameters, read_version, wanted_outputs
 from services.ingress.oip.request import read_columns
-from services.ingress.oip.response import Responses, wanted_outputs
+from services.ingress.oip.response import write
 from services.ingress.reporting.statistics import Statistics
 from services.ingress.request_context import RequestContext
 
@@ -44,7 +44,6 @@ class OpenInference:
         self._statistics = statistics
         self._ready = ready
         self._keyed = keyed
-        self._responses = Responses()
 
     async def ServerLive(self, _: pb.ServerLiveRequest, __: RequestContext) -> pb.ServerLiveResponse:
         return pb.ServerLiveResponse(live=True)
@@ -97,13 +96,13 @@ class OpenInference:
         context.pipeline = request.model_name
         names = wanted_outputs(request, entry)
         max_rows = self._runner.max_rows(credential)
-        charge(_claimed_rows(request, max_rows), request, context)
+        charge(_claimed_rows(request, max_rows), context, request)
         if context.idempotency_key is None:
-            return await self._answer(request, context, entry, names, version)
-        run = partial(self._answer, request, context, entry, names, version)
+            return await self.answer(request, context, entry, names, version)
+        run = partial(self.answer, request, context, entry, names, version)
         return await self._keyed.once(context, request, entry.deadline_s, pb.ModelInferResponse, run)
 
-    async def _answer(
+    async def answer(
         self,
         request: pb.ModelInferRequest,
         context: RequestContext,
@@ -114,10 +113,10 @@ class OpenInference:
         """Runs a request that is allowed and paid for."""
         credential = proven(context)
         columns, count = read_columns(request, entry, self._runner.max_rows(credential))
-        priority, timeout_s = _parameters(request) if request.parameters else (0, math.inf)
+        priority, timeout_s = parameters(request)
         rows = self._runner.rows(context, entry, credential, count, priority, timeout_s)
         answer = await self._runner.infer(context, entry, Batch(rows, columns), version, whole=True)
-        return self._responses.write(answer, names, context.reply_id)
+        return write(answer, names, context.reply_id)
 
     async def ModelStreamInfer(
         self, requests: AsyncIterator[pb.ModelInferRequest], infer: StreamedInfer
@@ -147,8 +146,11 @@ def proven(context: RequestContext) -> Credential:
     return context.credential
 
 
-def charge(rows: int, request: Message, context: RequestContext) -> None:
-    """Holds slots and charges the tenant's quota for what a request costs. Raises Fault RESOURCE_EXHAUSTED."""
+def charge(rows: int, context: RequestContext, request: Message | None = None) -> None:
+    """Holds slots and charges the tenant's quota for what a request costs. Raises Fault RESOURCE_EXHAUSTED.
+
+    `request`: None if the protocol has measured the message.
+    """
     if context.admission is not None and rows > 1:
         tenant = proven(context).tenant
         slots = context.admission.widen(tenant.name, tenant.priority, rows)
@@ -158,8 +160,9 @@ def charge(rows: int, request: Message, context: RequestContext) -> None:
     quota = context.quota
     if quota is None:
         return
-    # If the protocol has not measured the message, its size is computed only when needed, since that serializes it again.
-    size = context.size_bytes or (request.ByteSize() if quota.limits.bytes_per_s is not None else 0)
+    size = context.size_bytes
+    if not size and request is not None and quota.limits.bytes_per_s is not None:
+        size = request.ByteSize()  # this serializes it again
     quota.charge(rows, size)
 
 
@@ -167,33 +170,6 @@ def _claimed_rows(request: pb.ModelInferRequest, max_rows: int) -> int:
     """The number of rows according to the first input; 1 if the request will be refused because of its inputs."""
     shape = request.inputs[0].shape if request.inputs else ()
     return shape[0] if shape and 0 < shape[0] <= max_rows else 1
-
-
-def read_version(text: str) -> int:
-    """Version number of a pipeline; 0 (the current one) for "". Raises Fault INVALID_ARGUMENT."""
-    if not text:
-        return 0
-    if text.isascii() and text.isdecimal() and len(text) < 19 and int(text) > 0:
-        return int(text)
-    raise Fault(
-        Code.INVALID_ARGUMENT,
-        Reason.REASON_VERSION_UNKNOWN,
-        f"version {text[:40]!r} is not a positive integer",
-        metadata={"version": text[:40]},
-    )
-
-
-def _parameters(request: pb.ModelInferRequest) -> tuple[int, float]:
-    """(priority, 0 = the tenant's; timeout in seconds, inf = none). Unknown parameters are ignored, as in Triton."""
-    parameters = request.parameters
-    priority, timeout = 0, 0
-    if "priority" in parameters:
-        value = parameters["priority"]
-        priority = value.uint64_param or max(value.int64_param, 0)
-    if "timeout" in parameters:
-        value = parameters["timeout"]
-        timeout = value.int64_param or min(value.uint64_param, 1 << 62)
-    return min(priority, 10), read_timeout(timeout)
 
 
 def _wants_final_flag(request: pb.ModelInferRequest) -> bool:

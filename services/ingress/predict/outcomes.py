@@ -53,7 +53,7 @@ class OutcomesServicer:
                 metadata={"outcomes": str(count), "limit": str(MAX_OUTCOMES)},
             )
         # The call has been charged already; its outcomes cost no rows, but their bytes count.
-        charge(0, request, context)
+        charge(0, context, request)
         latest = self._wall() + _AHEAD_S
         outcomes = [_read(message, f"outcomes[{i}]", latest) for i, message in enumerate(request.outcomes)]
         deadline = self._clock() + _TIMEOUT_S if context.deadline == math.inf else context.deadline

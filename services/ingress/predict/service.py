@@ -74,7 +74,7 @@ class InferenceServicer:
         context.pipeline = request.pipeline
         count = len(request.rows)
         check_rows(count, self._runner.max_rows(credential))
-        charge(count * cost, request, context)
+        charge(count * cost, context, request)
         rows = self._runner.rows(context, entry, credential, count, 1, math.inf)
         batch = batch_from_rows(entry.pipeline, [to_python(row) for row in request.rows], rows)
         return self._runner.checked(context, entry, batch)
@@ -91,7 +91,7 @@ class InferenceServicer:
             )
         count = len(request.rows) or request.row_count
         check_rows(count, self._runner.max_rows(credential))
-        charge(count, request, context)
+        charge(count, context, request)
         return count
 
     async def _batch(

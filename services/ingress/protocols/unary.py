@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
-
-from google.protobuf.message import Message
+from typing import Any
 
 from headrace.hop.errors import Code, Fault, Reason
 from services.ingress.config import Limits
@@ -92,13 +91,14 @@ class UnaryProtocol(ABC):
         try:
             with self._intake.departures.watch(receive):
                 reply = await self._door.call(operation, request, context, self.join)
-                await self.reply(send, reply, codec, context)
+                data = reply if type(reply) is bytes else await codec.write(reply, steady=context.keyed)
+                await self.reply(send, data, codec, context)
         except Fault as fault:
             await self.fail(send, fault, context)
 
     async def _request(
         self, operation: Operation, codec: Codec, context: RequestContext, scope: Scope, receive: Receive
-    ) -> Message:
+    ) -> Any:
         self._intake.check_headers(scope)
         timeout = self.timeout(context.headers)
         if timeout is not None:
@@ -108,6 +108,8 @@ class UnaryProtocol(ABC):
         body = await self._intake.bodies.read(receive, context, limit, self.framing_bytes)
         message = await self.unpack(body, limit, context.headers)
         context.size_bytes = len(message)
+        if operation.grouped is not None and codec.name == "proto" and not context.keyed:
+            return await operation.grouped.read(message, codec, context)
         return await codec.read(message, operation.method.request)
 
     def shed(self, context: RequestContext) -> Shed | None:  # noqa: ARG002 - protocols with such counts override it
@@ -123,8 +125,8 @@ class UnaryProtocol(ABC):
         """The message in a body, decompressed, of at most `limit` bytes. Raises Fault."""
 
     @abstractmethod
-    async def reply(self, send: Send, reply: Message, codec: Codec, context: RequestContext) -> None:
-        """Sends the answer."""
+    async def reply(self, send: Send, data: bytes, codec: Codec, context: RequestContext) -> None:
+        """Sends the answer, a message in the format of `codec`."""
 
     @abstractmethod
     async def fail(self, send: Send, fault: Fault, context: RequestContext) -> None:

@@ -96,7 +96,7 @@ class Metrics:
         if context.inference:
             self._timer(context.pipeline, _outcome(code, ours)).observe(seconds)
             if fault is None and context.result is not None:
-                self._rows_of(context.pipeline).inc(len(context.result.batch))
+                self._rows_of(context.pipeline).inc(context.result.rows)
 
     def _timer(self, pipeline: str, outcome: str) -> Histogram:
         timer = self._timers.get((pipeline, outcome))
@@ -123,7 +123,7 @@ def is_ours(fault: Fault, context: RequestContext) -> bool:
 
 def _failed_by_us(context: RequestContext) -> bool:
     """Whether a request that was answered has a row that failed by our fault: it did not get all that it asked for."""
-    errors = context.result.batch.errors if context.result is not None else {}
+    errors = context.result.errors if context.result is not None else {}
     return any(is_ours(error.fault(), context) for error in errors.values()) if errors else False
 
 

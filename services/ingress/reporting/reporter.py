@@ -73,7 +73,7 @@ class Reporter:
             return  # it is counted; a log line and a trace would cost more than the refusal
         if fault is not None or chance(self._log_ratio):
             self._line(context, code, seconds)
-        broken = fault is not None or (context.result is not None and bool(context.result.batch.errors))
+        broken = fault is not None or (context.result is not None and bool(context.result.errors))
         wanted = context.trace.sampled or broken or seconds >= self._slow_s
         if wanted and context.inference and context.credential is not None and self._exporters:
             self._keep(context, seconds)

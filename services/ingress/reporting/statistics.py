@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from headrace.columns import Timing
-from services.ingress.inference import InferenceResult
+from services.ingress.inference import InferenceResult, InferenceShare
 
 
 @dataclass(slots=True)
@@ -53,11 +53,11 @@ class Statistics:
             found = self._pipelines[pipeline] = PipelineCounts()
         return found
 
-    def success(self, answer: InferenceResult, total_s: float) -> None:
+    def success(self, answer: InferenceResult | InferenceShare, total_s: float) -> None:
         """A request that was answered after `total_s`."""
         counts = self.of(answer.entry.pipeline.name)
-        rows = len(answer.batch)
-        most, inside_us = self._look(answer.batch.timings)
+        rows = answer.rows
+        most, inside_us = self._look(answer.timings)
         counts.success.add(total_s)
         # Time outside the router's stages was spent waiting for the previous batch and in transport.
         counts.queue.add(max(answer.router_s - inside_us / 1e6, 0.0))

@@ -23,6 +23,7 @@ class Keys:
     reporting: str
     repeating: str
     budgeted: str
+    regulated: str
 
 
 def write_tenants(path: Path) -> Keys:
@@ -45,6 +46,7 @@ def write_tenants(path: Path) -> Keys:
                 "reporting", pipelines=("double",), limits={"rows_per_s": 0.5, "rows_burst": 1}
             ),
             "repeating": spec("repeating", pipelines=("*",), limits={"rows_per_s": 0.5, "rows_burst": 2}),
+            "regulated": spec("regulated", pipelines=("*",), regulated=True),
             "budgeted": spec("budgeted", pipelines=("*",), limits={"distinct_queries_per_day": 5}),
         }
     )

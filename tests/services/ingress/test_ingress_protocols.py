@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import yaml
-from google.protobuf.message import Message
 
 from headrace.hop import testing
 from headrace.hop.definition import Definition, Runtime, Service
@@ -36,8 +35,8 @@ class Shouted(UnaryProtocol):
     async def unpack(self, body: bytes, limit: int, headers: Mapping[bytes, bytes]) -> bytes:
         return body.removesuffix(b"!")
 
-    async def reply(self, send: Send, reply: Message, codec: Codec, context: RequestContext) -> None:
-        await respond(send, 200, [(b"content-type", b"application/shouted")], await codec.write(reply) + b"!")
+    async def reply(self, send: Send, data: bytes, codec: Codec, context: RequestContext) -> None:
+        await respond(send, 200, [(b"content-type", b"application/shouted")], data + b"!")
 
     async def fail(self, send: Send, fault: Fault, context: RequestContext) -> None:
         await respond(send, 418, [], reason_name(fault.reason).encode() + b"!")

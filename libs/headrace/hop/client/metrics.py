@@ -70,6 +70,7 @@ class MetricsObserver:
         # A label lookup costs more than counting, and a callee has few methods, so the children are cached.
         self._calls: dict[tuple[str, int], Counter] = {}
         self._timed: dict[str, tuple[Histogram, Histogram]] = {}
+        self._waiting: dict[str, weakref.WeakSet[WaitingRows]] = {}
 
     def replica_added(self, replica: Replica) -> None:
         label = str(replica.index) if replica.index < _MAX_REPLICA_LABELS else "more"
@@ -81,9 +82,11 @@ class MetricsObserver:
         )
 
     def waiting(self, method: str, rows: WaitingRows) -> None:
-        seen = weakref.ref(rows)
+        # A method may have several coalescers, one for each codec.
+        found = self._waiting.setdefault(method, weakref.WeakSet())
+        found.add(rows)
         self._instruments.waiting.labels(self._callee, method).set_function(
-            lambda: r.waiting_rows if (r := seen()) else 0
+            lambda: sum(r.waiting_rows for r in found)
         )
 
     def finished(self, method: str, code: Code, seconds: float, rows: int) -> None:

@@ -11,8 +11,6 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from google.protobuf.message import Message
-
 from headrace.hop.errors import DOMAIN, Code, Fault, Reason, reason_name
 from headrace.hop.transport.wire_errors import PUSHBACK, status_of
 from services.ingress.protocols.asgi import Send, respond
@@ -51,13 +49,13 @@ class UnaryConnect(UnaryProtocol):
             )
         return await inflate(body, GZIP, limit)
 
-    async def reply(self, send: Send, reply: Message, codec: Codec, context: RequestContext) -> None:
+    async def reply(self, send: Send, data: bytes, codec: Codec, context: RequestContext) -> None:
         headers = [
             (b"content-type", b"application/" + codec.name.encode()),
             (b"x-request-id", context.header_id.encode()),
             *context.replay_headers(),
         ]
-        await respond(send, 200, headers, await codec.write(reply, steady=context.keyed))
+        await respond(send, 200, headers, data)
 
     async def fail(self, send: Send, fault: Fault, context: RequestContext) -> None:
         """Errors are JSON with every codec. Trailers of a unary call are headers that begin with `trailer-`."""

@@ -11,8 +11,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from google.protobuf.message import Message
-
 from headrace.hop.errors import Code, Fault, Reason
 from services.ingress.admission.admission_control import AdmissionControl
 from services.ingress.admission.quotas import QuotaFault
@@ -139,8 +137,7 @@ class UnaryGrpc(FramedProtocol):
     def shed(self, context: RequestContext) -> Shed | None:
         return self._gates.come(context)
 
-    async def reply(self, send: Send, reply: Message, codec: Codec, context: RequestContext) -> None:
-        data = await codec.write(reply, steady=context.keyed)
+    async def reply(self, send: Send, data: bytes, codec: Codec, context: RequestContext) -> None:
         headers = [
             (b"content-type", _TYPE if codec.name == "proto" else b"%b+%b" % (_TYPE, codec.name.encode())),
             (b"x-request-id", context.header_id.encode()),

@@ -5,8 +5,6 @@ https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-WEB.md
 
 from __future__ import annotations
 
-from google.protobuf.message import Message
-
 from headrace.hop.errors import Fault
 from services.ingress.protocols.asgi import Send, respond
 from services.ingress.protocols.body.codecs import Codec
@@ -24,8 +22,7 @@ _OK = b"grpc-status:0\r\n"
 class UnaryGrpcWeb(FramedProtocol):
     """Serves `content-type: application/grpc-web`, `+proto` and `+json`."""
 
-    async def reply(self, send: Send, reply: Message, codec: Codec, context: RequestContext) -> None:
-        data = await codec.write(reply, steady=context.keyed)
+    async def reply(self, send: Send, data: bytes, codec: Codec, context: RequestContext) -> None:
         headers = [
             (b"content-type", b"%b+%b" % (_TYPE, codec.name.encode())),
             (b"x-request-id", context.header_id.encode()),

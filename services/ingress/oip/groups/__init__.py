@@ -1,0 +1,1 @@
+"""Requests that differ in little are recognized by their bytes, and computed and answered together."""

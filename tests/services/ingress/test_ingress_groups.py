@@ -1,0 +1,314 @@
+"""Requests that leave in groups get what each would get alone: answers, errors, counts, log lines, spans. A form is recognized by
+its bytes only where the message means what it says."""
+
+import asyncio
+import random
+import re
+import struct
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace.api.router.v1 import router_pb2
+from headrace.columns import Batch, Column, RowError, decode, encode
+from headrace.hop import testing
+from headrace.hop.call import Call
+from headrace.hop.definition import Definition, Runtime, Service
+from headrace.hop.errors import Code, Reason
+from headrace.oip import open_inference_pb2 as pb
+from headrace.pipeline import REGULATED, parse
+from services.ingress import wiring
+from services.ingress.config import IngressSettings
+from services.ingress.documents.catalog import Catalog
+from services.ingress.oip.groups.calls import GroupedInfer
+from services.ingress.oip.groups.form import Forms
+from services.ingress.oip.request import read_columns
+from services.ingress.oip.response import raw_contents
+from services.ingress.protocols.asgi import Application
+from services.ingress.protocols.body.codecs import Codec
+from services.ingress.protocols.registry import routes
+from services.ingress.request_context import RequestContext
+from tests.services.ingress.ingress_calls import OIP
+from tests.services.ingress.ingress_door import PIPELINE, FakeRouter, definition, infer_request, prepare
+
+CATALOG = Catalog({"double": parse(PIPELINE, "double.yaml")})
+DECISIONS = [
+    router_pb2.Decision(version=3, revision="aa", route="live", release=7, sticky=True),
+    router_pb2.Decision(version=3, revision="aa", route="live", release=7, rule="staff"),
+    router_pb2.Decision(
+        version=4,
+        revision="bb",
+        route="candidate",
+        models=[
+            router_pb2.ModelUse(stage="m", model="doubler", version="2"),
+            router_pb2.ModelUse(stage="m", model="trebler", version="5"),
+        ],
+    ),
+]
+# So many lines and traces of these are written in a second, and no more.
+_LIMITED = ("RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED")
+_ONLY_OF_ONE_WAY = ("batch_rows", "request_id")
+
+
+class ManyWays(FakeRouter):
+    """What each row gets depends on its `n`: the arm, models, fallbacks, feature, age of a kept answer, an error for 7."""
+
+    async def Infer(self, request: router_pb2.InferRequest, call: Call) -> router_pb2.InferResponse:
+        batch = decode(request.batch)
+        n = batch.columns["n"].array
+        columns = [
+            Column.of("y", batch.columns["x"].array * np.float32(2)),
+            Column.of("big", n > 4),
+            batch.columns["word"].renamed("said"),
+            Column.of("@source/weather", np.where(n % 4 == 1, 3, 1).astype(np.uint8)),
+            Column.of("@age_us/weather", np.full(len(batch), 5000, np.int64)),
+            Column.of("@fallbacks", (n % 4).astype(np.uint64)),
+            Column.of("@decision", (n % 3).astype(np.uint32)),
+            Column.of("@models/m", np.where(n == 2, 1, 3).astype(np.uint32)),
+        ]
+        if (n == 5).any():
+            columns.append(Column.of("@cached_us", np.where(n == 5, 9_000_000, -1).astype(np.int64)))
+        said = "its events are on the disk" if REGULATED in batch.columns else "no weather"
+        failed = RowError(Code.FAILED_PRECONDITION, Reason.REASON_FEATURE_UNAVAILABLE, said, "store")
+        errors = dict.fromkeys(np.flatnonzero(n == 7).tolist(), failed)
+        reply = Batch(batch.rows, {c.name: c for c in columns}, errors)
+        return router_pb2.InferResponse(
+            batch=encode(reply), fallbacks=["store_down", "late"], decisions=DECISIONS
+        )
+
+
+class Recorder:
+    """In place of the log and of the exporter of spans."""
+
+    def __init__(self) -> None:
+        self.lines: list[dict[str, Any]] = []
+        self.traces: list[Mapping[str, Any]] = []
+
+    def bind(self, **_: Any) -> "Recorder":
+        return self
+
+    def info(self, event: str, **fields: Any) -> None:
+        if event == "request" and fields["code"] not in _LIMITED:
+            self.lines.append(
+                {k: _timeless(v) for k, v in fields.items() if k not in ("trace_id", "duration_ms")}
+            )
+
+    warning = error = debug = info
+
+    def write(self, traces: Sequence[Mapping[str, Any]]) -> None:
+        self.traces += traces
+
+    def spans(self) -> Counter[str]:
+        """Each without what differs in each run: identities and times; and how many rows left together."""
+        return Counter(
+            str(
+                (
+                    trace["request_id"],
+                    span["name"],
+                    span["service"],
+                    span["status"],
+                    _steady(span["attributes"]),
+                )
+            )
+            for trace in self.traces
+            for span in trace["spans"]
+            if trace["spans"][0]["status"] not in _LIMITED
+        )
+
+
+def _steady(attributes: Mapping[str, str]) -> list[tuple[str, str]]:
+    return sorted((k, _timeless(v)) for k, v in attributes.items() if k not in _ONLY_OF_ONE_WAY)
+
+
+def _timeless(text: Any) -> Any:
+    return re.sub(r"(try again in )?[0-9.:]+( m?s)?", "", text) if isinstance(text, str) else text
+
+
+class Door:
+    """A door in this process. `settle`: what it has counted."""
+
+    def __init__(self, application: Application, keys: Any, runtime: Runtime, recorder: Recorder) -> None:
+        self.application, self.keys, self._runtime, self.recorder = application, keys, runtime, recorder
+
+    def counts(self) -> dict[tuple[str, str], float]:
+        samples = [s for m in self._runtime.telemetry.registry.collect() for s in m.samples]
+        return {
+            (s.name, str(sorted(s.labels.items()))): s.value
+            for s in samples
+            if re.match(r"headrace_ingress_(requests|rows|refusals)|headrace_request_seconds_count", s.name)
+            and not s.name.endswith("_created")
+        }
+
+    async def ask(self, one: "Asked") -> tuple[Any, ...]:
+        """Status, reason and message of a failure; else the message."""
+        sent: list[Any] = []
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": one.body, "more_body": False}
+
+        async def send(event: Any) -> None:
+            sent.append(event)
+
+        headers = {**one.headers, "authorization": f"Bearer {getattr(self.keys, one.tenant)}"}
+        fields = [(k.encode(), v.encode()) for k, v in headers.items()]
+        scope = {"type": "http", "method": "POST", "path": OIP + "ModelInfer", "query_string": b""}
+        await self.application({**scope, "headers": fields}, receive, send)
+        found = {k: v for e in sent for k, v in e.get("headers", ()) if k != b"content-type"}
+        status = found.pop(b"grpc-status")
+        if status == b"0":
+            body = b"".join(e.get("body", b"") for e in sent)
+            return found, str(pb.ModelInferResponse.FromString(body[5:]))
+        details = found.pop(b"grpc-status-details-bin", None)
+        message = _timeless(found.pop(b"grpc-message").decode())
+        return status, message, details is not None, found.get(b"x-request-id")
+
+
+class Asked:
+    """One drawn request."""
+
+    def __init__(self, draw: random.Random, number: int) -> None:
+        rows = draw.choice([1, 1, 1, 1, 2, 3])
+        x = [
+            [draw.choice([1.5, -2.0, 1001.0, float("nan")] if draw.random() < 0.2 else [3.0, 4.5])] * 2
+            for _ in range(rows)
+        ]
+        n = [draw.choice([0, 1, 2, 3, 4, 5, 6, 7, 12]) for _ in range(rows)]
+        word = draw.choice(
+            [None, [draw.choice([b"ab", b"", "ü".encode(), b"\xff", b"w" * 17]) for _ in range(rows)]]
+        )
+        request = infer_request(x, n, word, id=draw.choice(["", f"own-{number}", "not a token"]))
+        if draw.random() < 0.3:
+            for name in draw.choice([["y"], ["said", "big"], ["nothing"]]):
+                request.outputs.add(name=name)
+        if draw.random() < 0.2:
+            request.parameters["priority"].uint64_param = draw.choice([1, 9])
+        if draw.random() < 0.1:
+            request.model_version = draw.choice(["3", "8", "x"])
+        data = request.SerializeToString()
+        self.tenant = draw.choice(["demo"] * 6 + ["rowwise", "readonly", "other", "regulated", "budgeted"])
+        self.body = struct.pack(">BI", 0, len(data)) + data
+        self.headers = {"content-type": "application/grpc", "x-request-id": f"r-{number}", "te": "trailers"}
+        if draw.random() < 0.1:
+            self.headers["traceparent"] = f"00-{draw.getrandbits(128):032x}-{draw.getrandbits(64):016x}-01"
+        if draw.random() < 0.1:
+            self.headers["x-plan"] = draw.choice(["gold", "w" * 300])
+        if draw.random() < 0.05:
+            self.headers["grpc-timeout"] = "1u"
+        if draw.random() < 0.1:
+            self.headers["idempotency-key"] = f"key-{number % 3}"
+
+
+@asynccontextmanager
+async def opened(path: Path, monkeypatch: pytest.MonkeyPatch, *, grouped: bool) -> AsyncIterator[Door]:
+    made: list[Door] = []
+    recorder = Recorder()
+    monkeypatch.setattr(wiring, "_exporters", lambda _: [recorder])
+
+    @asynccontextmanager
+    async def build(settings: IngressSettings, runtime: Runtime) -> AsyncIterator[Sequence[Service]]:
+        runtime.telemetry.log = recorder
+        async with wiring.assembled(settings, runtime) as ingress:
+            made.append(Door(routes(ingress, settings.limits), folder.keys, runtime, recorder))
+            yield []
+
+    async with testing.served(definition(ManyWays())) as router:
+        path.mkdir()
+        options = {"attributes": {"plan": "x-plan"}, "log_ratio": 1.0, "http": {"plaintext": "127.0.0.1:0"}}
+        folder = prepare(path, router.target, deadline_ms=60_000, **options)
+        settings = yaml.safe_load((path / "ingress.yaml").read_text())
+        async with testing.served(Definition("ingress", IngressSettings, build), settings, "local"):
+            yield made[0]
+
+
+@pytest.mark.asyncio
+async def test_a_group_answers_as_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw, served = random.Random(22), Counter[str]()
+    read = GroupedInfer.read
+
+    async def noted(self: GroupedInfer, message: bytes, codec: Codec, context: RequestContext) -> Any:
+        if grouping:
+            found = await read(self, message, codec, context)
+            served[type(found).__name__] += 1
+            return found
+        return await codec.read(message, pb.ModelInferRequest)
+
+    monkeypatch.setattr(GroupedInfer, "read", noted)
+    async with (
+        opened(tmp_path / "one", monkeypatch, grouped=False) as alone,
+        opened(tmp_path / "all", monkeypatch, grouped=True) as together,
+    ):
+        for first in range(0, 2000, 50):
+            several = [Asked(draw, number) for number in range(first, first + 50)]
+            grouping = False
+            expected = [await alone.ask(one) for one in several]
+            grouping = True
+            found = await asyncio.gather(*(together.ask(one) for one in several))
+            for one, wanted, got in zip(several, expected, found, strict=True):
+                assert got == wanted, one.body
+        assert together.counts() == alone.counts()
+    assert served["FormedRequest"] > 1000
+    assert Counter(map(str, together.recorder.lines)) == Counter(map(str, alone.recorder.lines))
+    assert together.recorder.spans() == alone.recorder.spans()
+
+
+bits = st.binary(max_size=6)
+
+
+@given(
+    st.integers(1, 3),
+    st.binary(min_size=1, max_size=20),
+    st.sampled_from(["", "a", "ab" * 80, "ü"]),
+    st.integers(0, 400),
+    bits,
+    st.booleans(),
+)
+def test_a_form_reads_what_the_parser_reads(
+    rows: int, word: bytes, request_id: str, at: int, put: bytes, instead: bool
+) -> None:
+    """Of any message near to one of a known form."""
+    forms = Forms(CATALOG, lambda: 0.0)
+    for name in ("first", ""):
+        request = infer_request([[1, 2]] * rows, [3] * rows, [b"w"] * rows, id=name)
+        forms.learn(request.SerializeToString(), request, "t")
+    message = infer_request([[5, 6]] * rows, [7] * rows, [word] * rows, id=request_id).SerializeToString()
+    assert forms.find(message, "t") is not None or len(request_id.encode()) > 127 or not request_id.isascii()
+    at %= len(message)
+    changed = message[:at] + put + message[at + len(put) * instead :]
+    found = forms.find(changed, "t")
+    if found is None:
+        return
+    parsed = pb.ModelInferRequest.FromString(changed)
+    columns, count = read_columns(parsed, found.form.entry, 100)
+    read = found.form.lanes[False].columns([found])
+    assert (parsed.id, parsed.model_name, count) == (found.id, "double", found.form.rows)
+    assert list(read) == list(columns)
+    for name, column in columns.items():
+        assert values_of(read[name]) == values_of(column)
+
+
+def values_of(column: Column) -> tuple[object, ...]:
+    return column.name, column.dtype, column.row_shape, raw_contents(column)
+
+
+def test_forms_of_one_tenant_are_bounded_and_forgotten() -> None:
+    now = [0.0]
+    forms = Forms(CATALOG, lambda: now[0])
+
+    def knows(number: int) -> bool:
+        request = infer_request([[1, 2]], [3], [b"w"])
+        request.parameters["number"].int64_param = number
+        message = request.SerializeToString()
+        forms.learn(message, request, "greedy")
+        return forms.find(message, "greedy") is not None
+
+    assert [knows(i) for i in range(40)] == [True] * 32 + [False] * 8
+    now[0] = 31.0
+    assert knows(39)
