@@ -5,7 +5,6 @@ import random
 import subprocess
 import sys
 from collections.abc import Callable, Hashable
-from types import TracebackType
 from typing import Any, TypeAlias
 
 import pytest
@@ -54,15 +53,13 @@ def a_stall_is_silence(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def a_cancelled_call_keeps_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    leave = Shed.__aexit__
+    leave = Shed.leave
 
-    async def kept(
-        self: Shed, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is not asyncio.CancelledError:
-            await leave(self, kind, error, trace)
+    def kept(self: Shed) -> None:
+        if not isinstance(sys.exception(), asyncio.CancelledError):
+            leave(self)
 
-    monkeypatch.setattr(Shed, "__aexit__", kept)
+    monkeypatch.setattr(Shed, "leave", kept)
 
 
 def the_end_of_a_call_wakes_nobody(monkeypatch: pytest.MonkeyPatch) -> None:

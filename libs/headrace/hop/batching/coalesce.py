@@ -32,6 +32,7 @@ from headrace.hop.client.outgoing import Next, Outgoing
 from headrace.hop.client.settings import ClientRules
 from headrace.hop.errors import Fault
 from headrace.hop.limiters import CLIENT_QUEUE
+from headrace.hop.process.timeouts import Timeouts
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -69,11 +70,13 @@ class Coalescer(Generic[Item, Result]):
         self._due: DeadlineHeap[asyncio.Future[Result]] = DeadlineHeap()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
+        self._timeouts = Timeouts()
         self._scheduled: set[Hashable] = set()
-        self._calls: dict[asyncio.Task[None], Sequence[QueuedItem[Item, asyncio.Future[Result]]]] = {}
+        # By the task of the call, or by the future of an item whose caller's own task sends it.
+        self._calls: dict[asyncio.Future[Any], Sequence[QueuedItem[Item, asyncio.Future[Result]]]] = {}
         self._closed = False
-        # The lane whose last call had a single item and left no item in the queue. It probably has a single caller, so its next
-        # item is sent at once; waiting for others would cost one iteration of the event loop.
+        # The lane whose last call had a single item and left no item in the queue. It probably has a single caller, so that sends
+        # its next item at once: waiting for others, a task and a future would cost two iterations of the event loop.
         self._lone: Hashable | None = None
         # If several calls may be in flight, the next one is sent while others run: waiting has no use.
         self._holds = settings.coalesce.enabled and settings.coalesce.window == 1
@@ -105,11 +108,15 @@ class Coalescer(Generic[Item, Result]):
         answer: asyncio.Future[Result] = loop.create_future()
         # An item without rows still needs a call.
         entry = QueuedItem(item, tenant, rows or 1, size, deadline, priority, answer, prefer)
+        if prefer is not None:
+            key = prefer, key
+        if self._lone is not None and self._lone == key and self._queue.start(key):
+            return await self._send_alone(key, entry, now)
         self._due.add(deadline, answer)
         if deadline < self._timer_at:
             self._arm(loop, deadline, now)
         if self._enabled:
-            self._enqueue(loop, key if prefer is None else (prefer, key), entry, now)
+            self._enqueue(loop, key, entry, now)
         else:
             self._start(loop, None, [entry])
         try:
@@ -129,16 +136,46 @@ class Coalescer(Generic[Item, Result]):
         queue = self._queue
         for refused in queue.offer(key, entry):
             _fail(refused.handle, faults.overloaded(self._callee, CLIENT_QUEUE))
-        lone, self._lone = key == self._lone, None
+        self._lone = None
         returning = self._returning.get(key)
         if returning is not None:
             returning.came(now, entry.rows)
-        if lone or queue.full(key):
+        if queue.full(key):
             self._flush(key)
         elif key not in self._scheduled:
             # At the end of this iteration of the event loop: items submitted in the same iteration are sent together.
             self._scheduled.add(key)
             loop.call_soon(self._flush, key)
+
+    async def _send_alone(
+        self, key: Hashable, entry: QueuedItem[Item, asyncio.Future[Result]], now: float
+    ) -> Result:
+        """Sends one item in its caller's own task. Others of the lane wait meanwhile, as during any call."""
+        self._lone = None
+        returning = self._returning.get(key)
+        if returning is not None:
+            returning.came(now, entry.rows)
+        lasting = self._outlasting(key)
+        call, place = lasting.began(now), entry.handle
+        self._calls[place] = [entry]
+        timeout = self._timeouts.begin(entry.deadline - now + _TICK_S)
+        out = self._call([entry], lasting)
+        try:
+            await self._call_next(out)
+            result: Result = out.only_result()
+            return result
+        except Fault:
+            raise
+        except asyncio.CancelledError:
+            if timeout.caused_it():
+                raise faults.deadline_passed(self._callee) from None
+            raise
+        except Exception as error:
+            raise self._unexpected() from error
+        finally:
+            self._timeouts.end(timeout)
+            place.cancel()
+            self._sent(key, call, place)
 
     def _flush(self, key: Hashable) -> None:
         self._scheduled.discard(key)
@@ -202,14 +239,18 @@ class Coalescer(Generic[Item, Result]):
         batch: Sequence[QueuedItem[Item, asyncio.Future[Result]]],
     ) -> None:
         # An empty context: the call belongs to several items, so it must not run in the span of one.
-        lasting = self._lasting.get(key)
-        if lasting is None:
-            lasting = _known(self._lasting)[key] = Outlasting(self._most_long)
+        lasting = self._outlasting(key)
         task = loop.create_task(self._send(batch, lasting), context=Context())
         self._calls[task] = batch
         task.add_done_callback(partial(self._sent, key, lasting.began(time.monotonic())))
 
-    def _sent(self, key: Hashable, call: CallInFlight, task: asyncio.Task[None]) -> None:
+    def _outlasting(self, key: Hashable) -> Outlasting:
+        lasting = self._lasting.get(key)
+        if lasting is None:
+            lasting = _known(self._lasting)[key] = Outlasting(self._most_long)
+        return lasting
+
+    def _sent(self, key: Hashable, call: CallInFlight, task: asyncio.Future[Any]) -> None:
         # A done callback, not the end of `_send`: a task that is cancelled before its first step runs no code.
         batch = self._calls.pop(task)
         now = time.monotonic()
@@ -228,12 +269,7 @@ class Coalescer(Generic[Item, Result]):
         returning.ended(now, took, rows)
 
     async def _send(self, batch: Sequence[QueuedItem[Item, asyncio.Future[Result]]], lane: Hashable) -> None:
-        out = CoalescedCall(
-            self._callee, self._method, self._codec, self._failed_share, self._payload_codec, batch
-        )
-        out.metadata = self._metadata
-        # What some lanes ask takes longer than what others do. Their keys would take longer to hash.
-        out.kind = (lane, out.kind)
+        out = self._call(batch, lane)
         try:
             await self._call_next(out)
             out.answer()
@@ -243,8 +279,23 @@ class Coalescer(Generic[Item, Result]):
             out.fail(faults.closed(self._callee))
             raise
         except Exception:  # noqa: BLE001 - waiting callers must get an answer, and only a Fault
-            _log.exception("coalesced call to %s failed unexpectedly: %s", self._callee, self._method.path)
-            out.fail(faults.unexpected(self._callee))
+            out.fail(self._unexpected())
+
+    def _call(
+        self, batch: Sequence[QueuedItem[Item, asyncio.Future[Result]]], lane: Hashable
+    ) -> CoalescedCall:
+        out = CoalescedCall(
+            self._callee, self._method, self._codec, self._failed_share, self._payload_codec, batch
+        )
+        out.metadata = self._metadata
+        # What some lanes ask takes longer than what others do. Their keys would take longer to hash.
+        out.kind = (lane, out.kind)
+        return out
+
+    def _unexpected(self) -> Fault:
+        """Logs the exception that is being handled."""
+        _log.exception("coalesced call to %s failed unexpectedly: %s", self._callee, self._method.path)
+        return faults.unexpected(self._callee)
 
     def _abandon(self, entry: QueuedItem[Item, asyncio.Future[Result]]) -> None:
         """The entry's caller was cancelled: cancels the batch call if no other caller waits for it."""
@@ -355,6 +406,10 @@ class CoalescedCall(Outgoing):
         super().adopt(other)
         assert isinstance(other, CoalescedCall)
         self._entries, self._results = other._entries, other._results
+
+    def only_result(self) -> Any:
+        """The result of a call of one item."""
+        return self._results[0]
 
     def answer(self) -> None:
         """Gives each item its result."""

@@ -171,6 +171,15 @@ class BatchQueue(Generic[Item, Handle]):
         self._count(lane, flow, entry.rows)
         return refused
 
+    def start(self, key: Hashable) -> bool:
+        """Whether a call may leave without having waited: nothing of the lane does, and its window is open. Then `finished` must
+        follow."""
+        lane = self._lanes.get(key)
+        if lane is None or lane.rows or self._is_closed(lane):
+            return False
+        lane.in_flight += 1
+        return True
+
     def full(self, key: Hashable) -> bool:
         """Whether the lane's next call is full and may be sent: waiting for more items has no use."""
         lane = self._lanes.get(key)

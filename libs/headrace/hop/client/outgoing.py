@@ -1,4 +1,4 @@
-"""One call as it passes through the client's layers."""
+"""One call as it passes through the client."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Outgoing:
-    """A unary call: what to send, until when, and what the layers have found out about it.
+    """A unary call: what to send, until when, and what the client has found out about it.
 
     `deadline` in monotonic seconds. `kind` names calls of the method that cost alike: the magnitude of their rows, and what else
     is known.
@@ -94,6 +94,5 @@ class Outgoing:
         return False
 
 
+# What a call is given to: the whole way that is left to it.
 Next = Callable[[Outgoing], Awaitable[Any]]
-# A layer wraps the next inner one; the whole stack is composed once per method.
-Layer = Callable[[Next], Next]

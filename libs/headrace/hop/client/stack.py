@@ -1,7 +1,7 @@
-"""The order of the client's layers, outermost first, with the reason for each place.
+"""The way of a call through the client, from the outside in, with the reason for each place.
 
-coalesce  outermost (batching/coalesce.py): the layers below cost once per batch, not once per item.
-trace     the span covers retries and the wait for a slot, and records what the layers found out.
+coalesce  outermost (batching/coalesce.py): all that follows costs once per batch, not once per item.
+trace     the span covers retries and the wait for a slot, and records what was found out.
 report    outside the retry: the caller sees one call, so one is counted.
 deadline  before the retry: all attempts share one budget.
 retry     outside the choice of replica: each attempt chooses again.
@@ -10,24 +10,28 @@ pick      outside limit and breaker: these belong to one replica. A call that mu
           first free slot of any replica.
 limit     outside the breaker: the breaker is asked only when a slot was found.
 breaker   next to the transport: it sees exactly what the callee did, and no refusal of our own.
-transport gRPC channel or the service in this process; writes the remaining time into the request at the last moment.
+transport frames, gRPC channel or the service in this process; writes the remaining time into the request at the last moment.
+
+They are two functions and not one each, since a coroutine for each would cost as much as all of their work.
 """
 
 from __future__ import annotations
 
+import asyncio
+import math
+import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from headrace.hop.client.layers import deadline, report, trace
+from headrace.hop.client import faults
 from headrace.hop.client.observer import ClientObserver
-from headrace.hop.client.outgoing import Next
+from headrace.hop.client.outgoing import Next, Outgoing
 from headrace.hop.client.settings import ClientRules
-from headrace.hop.resilience.balancer import pick
-from headrace.hop.resilience.breaker import breaker, transport
-from headrace.hop.resilience.hedge import hedge
-from headrace.hop.resilience.limiter import limit
-from headrace.hop.resilience.replicas import ReplicaSet
-from headrace.hop.resilience.retry import RetryBudget, retry
+from headrace.hop.errors import Code, Fault, reason_name
+from headrace.hop.limiters import CLIENT_CONCURRENCY
+from headrace.hop.resilience import balancer, breaker, hedge, limiter
+from headrace.hop.resilience.replicas import Replica, ReplicaSet
+from headrace.hop.resilience.retry import RetryBudget, pause
 
 if TYPE_CHECKING:
     from headrace.hop.client.spans import ClientTraces
@@ -41,19 +45,155 @@ def compose(
     observer: ClientObserver,
     traces: ClientTraces | None,
 ) -> Next:
-    """The layers below the coalescer, composed. All methods of a client share them, and so share the retry budget."""
+    """All below the coalescer. The methods of a client share it, and so share the retry budget. `random`: in [0, 1)."""
     budget = RetryBudget(settings.retry.budget_ratio, settings.retry.budget_reserve)
-    layers = (
-        trace(traces),
-        report(observer),
-        deadline(callee, settings.default_timeout_s, settings.deadline_margin_s),
-        retry(settings.retry, budget, random, observer.retried),
-        hedge(replicas, settings.retry.silent_s, budget, observer.hedged),
-        pick(callee, replicas, random),
-        limit(callee, replicas),
-        breaker(callee),
+    attempt = hedge.hedged(
+        _attempt(callee, replicas, random), replicas, settings.retry.silent_s, budget, observer.hedged
     )
-    stack: Next = transport
-    for layer in reversed(layers):
-        stack = layer(stack)
-    return stack
+    call = _call(callee, settings, budget, random, observer, attempt)
+    return call if traces is None else _traced(traces, call)
+
+
+def _call(
+    callee: str,
+    settings: ClientRules,
+    budget: RetryBudget,
+    random: Callable[[], float],
+    observer: ClientObserver,
+    attempt: Next,
+) -> Next:
+    """Report, deadline and retry."""
+
+    async def call(out: Outgoing) -> Any:
+        began = time.monotonic()
+        code = Code.CANCELLED  # if neither a reply nor a Fault follows
+        try:
+            if out.deadline == math.inf:
+                out.deadline = began + settings.default_timeout_s
+            out.deadline -= settings.deadline_margin_s
+            if out.deadline <= began:
+                raise faults.deadline_passed(callee)
+            budget.deposit()
+            while True:
+                try:
+                    reply = await attempt(out)
+                    code = Code.OK
+                    return reply
+                except Fault as fault:
+                    seconds = pause(settings.retry, fault, out, random)
+                    if seconds is None:
+                        raise
+                    now = time.monotonic()
+                    if now + seconds >= out.deadline or not budget.withdraw(now):
+                        raise
+                observer.retried(out.method.name)
+                await asyncio.sleep(seconds)
+                out.attempt += 1
+        except Fault as fault:
+            code = fault.code
+            raise
+        finally:
+            observer.finished(out.method.name, code, time.monotonic() - began, out.rows)
+
+    return call
+
+
+def _attempt(callee: str, replicas: ReplicaSet, random: Callable[[], float]) -> Next:
+    """Pick, limit, breaker and transport.
+
+    Lengthy calls take no slot: a few of them would hold all slots, and their durations would spoil the limit. The breaker admits
+    or refuses them like others, but does not record them: they would count as slow.
+    """
+
+    async def attempt(out: Outgoing) -> Any:
+        if not replicas.all:
+            await balancer.first(callee, replicas, out.deadline)
+        lengthy = out.method.lengthy
+        replica, guard = balancer.chosen(callee, replicas, out, random)
+        if not (lengthy or guard.limiter.has_room()):
+            replica, guard = await balancer.wait(callee, replicas, out, random)
+        out.replica, out.guard = replica, guard
+        replica.began()
+        try:
+            # Nothing runs between the choice and this.
+            if not (lengthy or guard.limiter.acquire()):
+                raise faults.overloaded(callee, CLIENT_CONCURRENCY)
+            try:
+                return await _sent(callee, out, replica, guard.breaker, guard.limiter)
+            except Fault as fault:
+                if not lengthy:
+                    limiter.failed(guard.limiter, out, fault)
+                raise
+            finally:
+                if not lengthy:
+                    guard.limiter.release()
+                    replicas.wake()
+        except Exception:
+            out.tried.append(replica)
+            raise
+        finally:
+            replica.ended()
+
+    return attempt
+
+
+async def _sent(
+    callee: str,
+    out: Outgoing,
+    replica: Replica,
+    state: breaker.Breaker,
+    limit: limiter.ConcurrencyLimiter,
+) -> Any:
+    """Asks the breaker of the method, records how the call ended, and checks that the reply fits the request."""
+    began = time.monotonic()
+    permit = state.admit(began)
+    if not permit:
+        # Another call took the last probe since the replica was picked.
+        raise faults.breaker_open(callee)
+    out.sent = False
+    try:
+        reply = await replica.transport.call(out)
+        failed = out.accept(reply)
+    except Fault as fault:
+        breaker.failed(out, callee, permit, began, fault)
+        raise
+    except BaseException:
+        state.release(permit)
+        raise
+    now = time.monotonic()
+    replica.liveness.answered = now
+    if out.method.lengthy:
+        state.release(permit)
+        return reply
+    state.record(permit, now, now - began, failed, out.kind, out.rows)
+    limit.sample(out.kind, now - began)
+    if state.tripped:
+        replica.health_check.begin()
+    return reply
+
+
+def _traced(traces: ClientTraces, call: Next) -> Next:
+    """Opens a span around a call within a sampled one."""
+
+    async def traced(out: Outgoing) -> Any:
+        span = traces.span(out)
+        if span is None:
+            return await call(out)
+        out.traced = True
+        with span as current:
+            try:
+                reply = await call(out)
+                current.set_attribute("rpc.grpc.status_code", Code.OK.value)
+                return reply
+            except Fault as fault:
+                current.set_attribute("rpc.grpc.status_code", fault.code.value)
+                current.set_attribute("headrace.reason", reason_name(fault.reason))
+                raise
+            finally:
+                current.set_attribute("headrace.attempts", out.attempt)
+                if out.replica is not None:
+                    state = out.replica.state(time.monotonic())
+                    current.set_attribute("headrace.replica", out.replica.index)
+                    current.set_attribute("headrace.breaker", state.label)
+
+    return traced

@@ -1,4 +1,4 @@
-"""Balancer: chooses the replica of an attempt. Pure choice by load or by key, and the layer that picks."""
+"""Balancer: chooses the replica of an attempt. Pure choice by load or by key."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Protocol, TypeAlias, TypeVar
 
 from headrace.hop.client import faults
-from headrace.hop.client.outgoing import Layer, Next, Outgoing
+from headrace.hop.client.outgoing import Outgoing
 from headrace.hop.limiters import CLIENT_CONCURRENCY
 from headrace.hop.resilience.replicas import Guard, Replica, ReplicaSet
 
@@ -68,36 +68,9 @@ def _score(key: str, address: str) -> bytes:
 _LOOK_S = 0.05
 
 
-def pick(callee: str, replicas: ReplicaSet, random: Callable[[], float]) -> Layer:
-    """Fails at once with BREAKER_OPEN when the method's breakers are all open, or the replicas silent: no queue, no wait.
-
-    If every replica is at its limit, a single call is refused. A batch call waits for the first free slot of any replica;
-    meanwhile more rows join the queue behind it.
-    """
-
-    def layer(call_next: Next) -> Next:
-        async def call(out: Outgoing) -> Any:
-            if not replicas.all:
-                await first(callee, replicas, out.deadline)
-            replica, guard = _choose(callee, replicas, out, random)
-            if not (guard.limiter.has_room() or out.method.lengthy):
-                replica, guard = await _wait(callee, replicas, out, random)
-            out.replica, out.guard = replica, guard
-            replica.began()
-            try:
-                return await call_next(out)
-            except Exception:
-                out.tried.append(replica)
-                raise
-            finally:
-                replica.ended()
-
-        return call
-
-    return layer
-
-
-async def _wait(callee: str, replicas: ReplicaSet, out: Outgoing, random: Callable[[], float]) -> Picked:
+async def wait(callee: str, replicas: ReplicaSet, out: Outgoing, random: Callable[[], float]) -> Picked:
+    """If every replica is at its limit, a single call is refused; a batch call waits for the first free slot of any, while more
+    rows join the queue behind it. Raises Fault."""
     if not out.patient:
         raise faults.overloaded(callee, CLIENT_CONCURRENCY)
     with replicas.waiting() as waiter:
@@ -106,12 +79,14 @@ async def _wait(callee: str, replicas: ReplicaSet, out: Outgoing, random: Callab
             if left <= 0:
                 raise faults.deadline_passed(callee)
             await waiter.look(min(left, _LOOK_S))
-            replica, guard = _choose(callee, replicas, out, random)
+            replica, guard = chosen(callee, replicas, out, random)
             if guard.limiter.has_room():
                 return replica, guard
 
 
-def _choose(callee: str, replicas: ReplicaSet, out: Outgoing, random: Callable[[], float]) -> Picked:
+def chosen(callee: str, replicas: ReplicaSet, out: Outgoing, random: Callable[[], float]) -> Picked:
+    """The replica of an attempt. Raises Fault BREAKER_OPEN at once when the method's breakers are all open, or the replicas
+    silent: no queue, no wait."""
     now, method = time.monotonic(), out.method.name
     candidates = replicas.all if out.only is None else (out.only,)
     ready = [(r, guard) for r in candidates if (guard := r.ready(method, now))]

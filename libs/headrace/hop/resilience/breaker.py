@@ -1,4 +1,4 @@
-"""Circuit breaker of one method at one replica: a pure state machine (the clock is passed in, monotonic seconds), and its layer.
+"""Circuit breaker of one method at one replica: a pure state machine (the clock is passed in, monotonic seconds).
 
 closed → open when, in a rolling window, too many calls failed or were slow, or when nothing has been answered
 for longer than a slow call takes. open → half_open after a time that doubles at each failed probe. half_open lets a few
@@ -14,10 +14,9 @@ import enum
 import math
 import time
 from collections.abc import Hashable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from headrace.hop.client import faults
-from headrace.hop.client.outgoing import Layer, Next, Outgoing
+from headrace.hop.client.outgoing import Outgoing
 from headrace.hop.errors import Code, Fault, Reason, counts_against_callee
 
 if TYPE_CHECKING:
@@ -311,49 +310,8 @@ class Breaker:
         self._epoch += 1
 
 
-def breaker(callee: str) -> Layer:
-    """Asks the breaker of the method, records how the call ended, and checks that the reply fits the request.
-
-    A lengthy call is admitted or refused like others, but is not recorded: it would count as slow.
-    """
-
-    def layer(call_next: Next) -> Next:
-        async def call(out: Outgoing) -> Any:
-            replica, guard = out.replica, out.guard
-            assert replica is not None
-            assert guard is not None
-            state = guard.breaker
-            began = time.monotonic()
-            permit = state.admit(began)
-            if not permit:
-                # Another call took the last probe since the replica was picked.
-                raise faults.breaker_open(callee)
-            out.sent = False
-            try:
-                reply = await call_next(out)
-                failed = out.accept(reply)
-            except Fault as fault:
-                _failed(out, callee, permit, began, fault)
-                raise
-            except BaseException:
-                state.release(permit)
-                raise
-            now = time.monotonic()
-            replica.liveness.answered = now
-            if out.method.lengthy:
-                state.release(permit)
-                return reply
-            state.record(permit, now, now - began, failed, out.kind, out.rows)
-            if state.tripped:
-                replica.health_check.begin()
-            return reply
-
-        return call
-
-    return layer
-
-
-def _failed(out: Outgoing, callee: str, permit: int, began: float, fault: Fault) -> None:
+def failed(out: Outgoing, callee: str, permit: int, began: float, fault: Fault) -> None:
+    """A call that was admitted with `permit` failed: tells its breaker and health check what that says of the callee."""
     assert out.replica is not None
     assert out.guard is not None
     replica, state = out.replica, out.guard.breaker
@@ -376,9 +334,3 @@ def _failed(out: Outgoing, callee: str, permit: int, began: float, fault: Fault)
         state.record(permit, now, now - began, failed, out.kind, out.rows, lost)
     if state.tripped or (late and silent and replica.liveness.answered < now - _QUIET_S):
         replica.health_check.begin()
-
-
-def transport(out: Outgoing) -> Any:
-    """The innermost call: through the picked replica's transport."""
-    assert out.replica is not None
-    return out.replica.transport.call(out)

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextvars import Context
 from typing import Any
 
-from headrace.hop.client.outgoing import Layer, Next, Outgoing
+from headrace.hop.client.outgoing import Next, Outgoing
 from headrace.hop.errors import Fault
 from headrace.hop.resilience.health_check import WHOLE
 from headrace.hop.resilience.replicas import Replica, ReplicaSet
@@ -24,19 +24,18 @@ from headrace.hop.resilience.retry import RetryBudget
 _REST = 10.0
 
 
-def hedge(replicas: ReplicaSet, silent_s: float, budget: RetryBudget, hedged: Callable[[str], None]) -> Layer:
-    """Hedges idempotent methods where there are several replicas. `hedged` is told the method's name."""
+def hedged(
+    attempt: Next, replicas: ReplicaSet, silent_s: float, budget: RetryBudget, observe: Callable[[str], None]
+) -> Next:
+    """The attempt, hedged for idempotent methods where there are several replicas. `observe` gets the method's name."""
 
-    def layer(call_next: Next) -> Next:
-        async def call(out: Outgoing) -> Any:
-            method = out.method
-            if len(replicas.all) < 2 or not method.idempotent or method.lengthy or out.only is not None:
-                return await call_next(out)
-            return await _Race(out, call_next, replicas, silent_s, budget, hedged).run()
+    def call(out: Outgoing) -> Awaitable[Any]:
+        method = out.method
+        if len(replicas.all) < 2 or not method.idempotent or method.lengthy or out.only is not None:
+            return attempt(out)
+        return _Race(out, attempt, replicas, silent_s, budget, observe).run()
 
-        return call
-
-    return layer
+    return call
 
 
 class _Race:

@@ -1,21 +1,18 @@
-"""The concurrency limit of one method at one replica: no more calls at once than it answers without queueing. State machine and
-layer."""
+"""The concurrency limit of one method at one replica: no more calls at once than it answers without queueing. A state
+machine."""
 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Hashable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from headrace.hop.client import faults
-from headrace.hop.client.outgoing import Layer, Next, Outgoing
+from headrace.hop.client.outgoing import Outgoing
 from headrace.hop.errors import Code, Fault, Reason
-from headrace.hop.limiters import CLIENT_CONCURRENCY, KEY, SERVER_CONCURRENCY, STREAM_CALLS
+from headrace.hop.limiters import KEY, SERVER_CONCURRENCY, STREAM_CALLS
 
 if TYPE_CHECKING:
     from headrace.hop.client.settings import LimiterRules
-    from headrace.hop.resilience.replicas import ReplicaSet
 
 # As in Netflix's VegasLimit: after about multiplier × limit samples the best time is measured again.
 _PROBE_MULTIPLIER = 30
@@ -124,40 +121,12 @@ class ConcurrencyLimiter:
         return 0.5 + self._random() / 2
 
 
-def limit(callee: str, replicas: ReplicaSet) -> Layer:
-    """Takes and frees a slot per call; if none was free, the call has waited or was refused before (`balancer.py`).
-
-    Lengthy calls take no slot: a few of them would hold all slots, and their durations would spoil the limit.
-    """
-
-    def layer(call_next: Next) -> Next:
-        async def call(out: Outgoing) -> Any:
-            if out.method.lengthy:
-                return await call_next(out)
-            assert out.guard is not None
-            limiter = out.guard.limiter
-            if not limiter.acquire():
-                # Not reached: nothing runs between the choice and this.
-                raise faults.overloaded(callee, CLIENT_CONCURRENCY)
-            began = time.monotonic()
-            try:
-                reply = await call_next(out)
-            except Fault as fault:
-                if out.sent and fault.code is Code.DEADLINE_EXCEEDED:
-                    limiter.timed_out()
-                elif out.sent and fault.reason == Reason.REASON_OVERLOADED and _is_own(fault):
-                    limiter.refused()
-                raise
-            else:
-                limiter.sample(out.kind, time.monotonic() - began)
-                return reply
-            finally:
-                limiter.release()
-                replicas.wake()
-
-        return call
-
-    return layer
+def failed(limiter: ConcurrencyLimiter, out: Outgoing, fault: Fault) -> None:
+    """A call failed: tells its limiter if that says something of the callee's load."""
+    if out.sent and fault.code is Code.DEADLINE_EXCEEDED:
+        limiter.timed_out()
+    elif out.sent and fault.reason == Reason.REASON_OVERLOADED and _is_own(fault):
+        limiter.refused()
 
 
 def _is_own(fault: Fault) -> bool:

@@ -5,12 +5,9 @@ The budget is a token bucket of one client: calls fill it, time fills it a littl
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Callable
-from typing import Any
 
-from headrace.hop.client.outgoing import Layer, Next, Outgoing
+from headrace.hop.client.outgoing import Outgoing
 from headrace.hop.client.settings import RetryRules
 from headrace.hop.errors import Code, Fault, Reason
 
@@ -55,34 +52,7 @@ class RetryBudget:
 _FINAL = frozenset({Reason.REASON_BREAKER_OPEN, Reason.REASON_RETRY_BUDGET_EMPTY})
 
 
-def retry(
-    rules: RetryRules, budget: RetryBudget, random: Callable[[], float], retried: Callable[[str], None]
-) -> Layer:
-    """Retries idempotent methods. `random` gives floats in [0, 1); `retried` is told the method's name."""
-
-    def layer(call_next: Next) -> Next:
-        async def call(out: Outgoing) -> Any:
-            budget.deposit()
-            while True:
-                try:
-                    return await call_next(out)
-                except Fault as fault:
-                    pause = _pause(rules, fault, out, random)
-                    if pause is None:
-                        raise
-                    now = time.monotonic()
-                    if now + pause >= out.deadline or not budget.withdraw(now):
-                        raise
-                retried(out.method.name)
-                await asyncio.sleep(pause)
-                out.attempt += 1
-
-        return call
-
-    return layer
-
-
-def _pause(rules: RetryRules, fault: Fault, out: Outgoing, random: Callable[[], float]) -> float | None:
+def pause(rules: RetryRules, fault: Fault, out: Outgoing, random: Callable[[], float]) -> float | None:
     """Seconds to wait before the next attempt; None: there must be none."""
     if not out.method.idempotent or out.attempt >= rules.attempts or fault.reason in _FINAL:
         return None

@@ -1,6 +1,6 @@
 """What a server checks before a handler runs: a free slot for the call, the peer, the deadline.
 
-Three layers, always run one after another (`stack.py` has the order). A refused call costs no work.
+Always one after another (`stack.py` has the order). A refused call costs no work.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import asyncio
 import math
 import time
 from collections.abc import Container
-from types import TracebackType
 
 from headrace.hop.call import Call, Peer
 from headrace.hop.errors import Code, Fault, Reason
@@ -39,11 +38,8 @@ class Shed:
             self._idle = asyncio.Event()
             await self._idle.wait()
 
-    def around(self, call: Call) -> Shed:  # noqa: ARG002 - as of Layer
-        # The layer itself is the context manager: it needs only the count, nothing about the call.
-        return self
-
-    async def __aenter__(self) -> None:
+    def enter(self) -> None:
+        """A call begins; `leave` must follow. Raises Fault UNAVAILABLE, RESOURCE_EXHAUSTED; then it has not begun."""
         if self._closed:
             raise Fault(
                 Code.UNAVAILABLE,
@@ -61,9 +57,8 @@ class Shed:
             )
         self.in_flight += 1
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def leave(self) -> None:
+        """A call ends."""
         self.in_flight -= 1
         if self._idle is not None and self.in_flight == 0:
             self._idle.set()
@@ -74,15 +69,12 @@ UNIX_PEER = Peer("unix", "same-user", True)
 
 
 class Auth:
-    """Sets identity and trust of `call.peer`. A TLS peer must have one of the names `peers`, if there are any; its
+    """Sets identity and trust of a call's peer. A TLS peer must have one of the names `peers`, if there are any; its
     certificate was checked against the CA in the handshake. Plain TCP passes as untrusted: the server listens on
     it only if the settings allow that."""
 
     def __init__(self, peers: tuple[str, ...]) -> None:
         self._peers = frozenset(peers)
-
-    def around(self, call: Call) -> _AuthAround:
-        return _AuthAround(self, call)
 
     def identify(self, peer: Peer) -> Peer:
         """The peer with identity and trust. Raises Fault PERMISSION_DENIED for an unknown name."""
@@ -101,23 +93,6 @@ class Auth:
         )
 
 
-class _AuthAround:
-    __slots__ = ("_auth", "_call")
-
-    def __init__(self, auth: Auth, call: Call) -> None:
-        self._auth = auth
-        self._call = call
-
-    async def __aenter__(self) -> None:
-        if not self._call.peer.trusted:
-            self._call.peer = self._auth.identify(self._call.peer)
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return None
-
-
 class Deadline:
     """A call without a deadline gets `default_timeout_s`, except a stream, which may be meant to stay open."""
 
@@ -125,9 +100,6 @@ class Deadline:
         self._default = default_timeout_s
         self._minimum = min_budget_s
         self._streams = streams
-
-    def around(self, call: Call) -> _DeadlineAround:
-        return _DeadlineAround(self, call)
 
     def budget(self, call: Call) -> float:
         """Seconds that the call may take; sets its deadline. Raises Fault DEADLINE_EXCEEDED if they are too few."""
@@ -147,32 +119,10 @@ class Deadline:
         return remaining
 
 
-class _DeadlineAround:
-    __slots__ = ("_call", "_layer", "_timeout")
-
-    def __init__(self, layer: Deadline, call: Call) -> None:
-        self._layer = layer
-        self._call = call
-        self._timeout: asyncio.Timeout | None = None
-
-    async def __aenter__(self) -> None:
-        budget = self._layer.budget(self._call)
-        if budget != math.inf:
-            # Relative, because the loop's clock need not be `time.monotonic`.
-            self._timeout = asyncio.timeout(budget)
-            await self._timeout.__aenter__()
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._timeout is None:
-            return
-        try:
-            await self._timeout.__aexit__(kind, error, trace)
-        except TimeoutError as expired:
-            # Only the expiry of this timeout is raised here; a handler's own TimeoutError arrives as `error`.
-            raise Fault(
-                Code.DEADLINE_EXCEEDED,
-                Reason.REASON_DEADLINE_PASSED,
-                "The deadline passed while the call was served.",
-            ) from expired
+def deadline_passed() -> Fault:
+    """What a call gets whose time is over while its handler runs."""
+    return Fault(
+        Code.DEADLINE_EXCEEDED,
+        Reason.REASON_DEADLINE_PASSED,
+        "The deadline passed while the call was served.",
+    )

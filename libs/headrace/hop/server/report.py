@@ -1,6 +1,6 @@
 """What a server reports of each call: a span, counts, times, a log line, and an error that a caller may see.
 
-Three layers (`stack.py` has the order): Trace, Report, Errors.
+`stack.py` has the order: Trace, Report, Errors.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import asyncio
 import math
 import secrets
 import time
-from types import TracebackType
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -19,7 +19,8 @@ from headrace.hop.errors import Code, Fault, Reason, reason_name
 from headrace.hop.process.logs import some
 
 if TYPE_CHECKING:
-    from headrace.hop.process.telemetry import Telemetry
+    from headrace.hop.process.traces import Traces
+    from headrace.hop.server.stack import Handler, Serve
 
 # Seconds. Calls take from some hundred µs to the default timeout of 10 s.
 BUCKETS = (
@@ -88,9 +89,6 @@ class Report:
         self._seconds: dict[str, Histogram] = {}
         self._calls: dict[tuple[str, Code], Counter] = {}
 
-    def around(self, call: Call) -> _ReportAround:
-        return _ReportAround(self, call)
-
     def record(self, call: Call, took_s: float, error: BaseException | None) -> None:
         """Records one finished call; `error` is a Fault, a cancellation or None."""
         code = _code(error)
@@ -131,23 +129,6 @@ class Report:
         return child
 
 
-class _ReportAround:
-    __slots__ = ("_began", "_call", "_report")
-
-    def __init__(self, report: Report, call: Call) -> None:
-        self._report = report
-        self._call = call
-        self._began = 0.0
-
-    async def __aenter__(self) -> None:
-        self._began = time.monotonic()
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._report.record(self._call, time.monotonic() - self._began, error)
-
-
 def named(call: Call) -> dict[str, list[str]]:
     """Request ids of a call as fields of a log line; empty if they are not known."""
     return {"request_ids": some(call.request_ids)} if call.request_ids else {}
@@ -165,40 +146,25 @@ class Errors:
     def __init__(self, log: Any) -> None:
         self._log = log
 
-    def around(self, call: Call) -> _ErrorsAround:
-        return _ErrorsAround(self._log, call)
-
-
-class _ErrorsAround:
-    __slots__ = ("_call", "_log")
-
-    def __init__(self, log: Any, call: Call) -> None:
-        self._log = log
-        self._call = call
-
-    async def __aenter__(self) -> None:
-        return None
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is None or isinstance(error, Fault) or not _is_defect(error):
-            return
+    def seen(self, call: Call, error: BaseException) -> BaseException:
+        """What the caller sees of an error."""
+        if isinstance(error, Fault) or not _is_defect(error):
+            return error
         # Not a counter: two processes must not create the same id.
         identity = secrets.token_hex(6)
         self._log.error(
             "call failed unexpectedly",
-            method=self._call.method,
+            method=call.method,
             error_id=identity,
             exc_info=error,
-            **named(self._call),
+            **named(call),
         )
-        raise Fault(
+        return Fault(
             Code.INTERNAL,
             Reason.REASON_INTERNAL,
             f"An internal error occurred; the operator finds it in the log as {identity}.",
             metadata={"error_id": identity},
-        ) from error
+        )
 
 
 def _is_defect(error: BaseException) -> bool:
@@ -211,55 +177,38 @@ def _is_defect(error: BaseException) -> bool:
 
 
 class Trace:
-    """Writes the reason of a failure and the servicer's notes on the call's span. The span of a local call begins
-    here; OpenTelemetry's interceptor began that of a gRPC call. With tracing off the layer does nothing."""
+    """Writes the reason of a failure and the servicer's notes on the call's span. The span of a local call begins here;
+    OpenTelemetry's interceptor began that of a gRPC call."""
 
-    def __init__(self, telemetry: Telemetry) -> None:
-        self._traces = telemetry.traces
-
-    def around(self, call: Call) -> _Nothing | _TraceAround:
-        return _NOTHING if self._traces is None else _TraceAround(self._traces, call)
-
-
-class _Nothing:
-    __slots__ = ()
-
-    async def __aenter__(self) -> None:
-        return None
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return None
-
-
-_NOTHING = _Nothing()
-
-
-class _TraceAround:
-    __slots__ = ("_call", "_span", "_traces")
-
-    def __init__(self, traces: Any, call: Call) -> None:
+    def __init__(self, traces: Traces) -> None:
         self._traces = traces
-        self._call = call
-        self._span: Any = None
 
-    async def __aenter__(self) -> None:
-        if self._call.peer.transport == "local":
-            self._span = self._traces.local_span(self._call)
-            if self._span is not None:
-                self._span.__enter__()
+    def around(self, serve: Serve) -> Serve:
+        """The same, in a span."""
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+        async def traced(call: Call, handler: Handler) -> Any:
+            span = self._traces.local_span(call) if call.peer.transport == "local" else None
+            if span is not None:
+                span.__enter__()
+            error: BaseException | None = None
+            try:
+                return await serve(call, handler)
+            except BaseException as raised:
+                error = raised
+                raise
+            finally:
+                self._end(call, span, error)
+
+        return traced
+
+    def _end(self, call: Call, span: AbstractContextManager[Any] | None, error: BaseException | None) -> None:
         if isinstance(error, Fault):
             self._traces.mark(error.code.value, reason_name(error.reason), error.message)
-        elif self._span is not None and error is None:
+        elif span is not None and error is None:
             self._traces.note({"rpc.grpc.status_code": 0})
-        if self._call.notes:
-            self._traces.note(self._call.notes)
-        if self._span is not None:
+        if call.notes:
+            self._traces.note(call.notes)
+        if span is not None:
             # A Fault was recorded above; as an exception it would be recorded twice.
-            known = isinstance(error, Fault)
-            self._span.__exit__(None if known else kind, None if known else error, None if known else trace)
+            other = None if isinstance(error, Fault) else error
+            span.__exit__(type(other) if other else None, other, other.__traceback__ if other else None)
