@@ -36,8 +36,12 @@ class FeaturesServicer:
         results, answered = await self._reader.read(plan, batch, call.remaining(), _rules(request, plan))
         call.notes = answered.timings[0].attributes
         reply = pb.GetFeaturesResponse(plan_revision=plan.revision)
-        encode_into(reply.batch, answered)
-        _fill(reply.batch, builder, results)
+        if call.payload is None:
+            encode_into(reply.batch, answered)
+            _fill(reply.batch, builder, results)
+        else:
+            answered.columns = builder.columns(results, len(batch))
+            wire.write_reply(reply, answered, call, 0.0)
         return reply
 
     def _builder(self, plan: ServicePlan) -> ReplyBuilder:

@@ -29,14 +29,26 @@ def new_request_id() -> str:
     return f"{_random.getrandbits(128):032x}"
 
 
-@dataclass(frozen=True, slots=True)
 class RequestTrace:
-    """The trace that a request belongs to. `parent`: the span of the caller, "" if it sent none."""
+    """The trace that a request belongs to. `parent`: the span of the caller, "" if it sent none. `trace_id` "": a new one, made
+    when somebody asks for it, which is seldom."""
 
-    trace_id: str
-    parent: str
-    span_id: str
-    sampled: bool
+    __slots__ = ("_span_id", "_trace_id", "parent", "sampled")
+
+    def __init__(self, trace_id: str, parent: str, *, sampled: bool) -> None:
+        self._trace_id, self._span_id = trace_id, ""
+        self.parent = parent
+        self.sampled = sampled
+
+    @property
+    def trace_id(self) -> str:
+        self._trace_id = self._trace_id or new_request_id()
+        return self._trace_id
+
+    @property
+    def span_id(self) -> str:
+        self._span_id = self._span_id or f"{_random.getrandbits(64):016x}"
+        return self._span_id
 
     @property
     def traceparent(self) -> str:
@@ -54,14 +66,12 @@ def read_trace(headers: Mapping[bytes, bytes], ratio: float) -> RequestTrace:
 
     Sampled if the caller says so, and with probability `ratio` in any case.
     """
-    span_id = f"{_random.getrandbits(64):016x}"
     sent = headers.get(b"traceparent")
     found = _TRACEPARENT.match(sent) if sent else None
     if found is not None and found[1] != b"0" * 32:
-        return RequestTrace(
-            found[1].decode(), found[2].decode(), span_id, bool(int(found[3], 16) & 1) or chance(ratio)
-        )
-    return RequestTrace(f"{_random.getrandbits(128):032x}", "", span_id, chance(ratio))
+        sampled = bool(int(found[3], 16) & 1) or chance(ratio)
+        return RequestTrace(found[1].decode(), found[2].decode(), sampled=sampled)
+    return RequestTrace("", "", sampled=chance(ratio))
 
 
 def chance(ratio: float) -> bool:

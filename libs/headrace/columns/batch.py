@@ -115,7 +115,7 @@ class Batch:
         return cls(rows, {c.name: c for c in columns})
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.rows.request_ids)
 
     def ok(self) -> Mask:
         """bool (rows,): rows without an error."""

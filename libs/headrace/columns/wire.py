@@ -233,11 +233,7 @@ def decode_columns(messages: Iterable[pb.Column], count: int) -> Mapping[str, Co
     columns: dict[str, Column] = {}
     for message in messages:
         names, before = _names(message), len(columns)
-        whole = _decode_part(message, names, count * len(names))
-        if len(names) == 1:
-            columns[names[0]] = whole
-        else:
-            columns.update(zip(names, _parts(whole, names, count), strict=True))
+        columns |= split_columns(_decode_part(message, names, count * len(names)), names, count)
         if len(columns) != before + len(names):
             raise malformed(f"column name {names[0]!r} or one beside it is used twice", column=names[0])
     return columns
@@ -254,8 +250,14 @@ def _names(message: pb.Column) -> Sequence[str]:
     return names
 
 
+def split_columns(whole: Column, names: Sequence[str], count: int) -> dict[str, Column]:
+    """The column of each name, of `count` rows: they stand one after the other in `whole`, and share its memory."""
+    return (
+        {names[0]: whole} if len(names) == 1 else dict(zip(names, _parts(whole, names, count), strict=True))
+    )
+
+
 def _parts(whole: Column, names: Sequence[str], count: int) -> Iterable[Column]:
-    """Splits the joined columns `whole` into one column for each name, sharing memory."""
     dtype, shape, values, valid = whole.dtype, whole.row_shape, whole.values, whole.valid
     masks: Sequence[Mask | None] = [None] * len(names)
     if valid is not None:
@@ -289,7 +291,15 @@ def _decode_part(message: pb.Column, names: Sequence[str], count: int) -> Column
             f"1 to {MAX_DIMENSIONS} and 1 to {MAX_ROW_ELEMENTS} are possible",
             column=name,
         )
-    valid = _decode_validity(name, message.validity, count)
+    return joined_column(name, dtype, (data, offsets, message.validity), count, shape)
+
+
+def joined_column(
+    name: str, dtype: DType, packed: tuple[bytes, bytes, bytes], count: int, shape: tuple[int, ...] = ()
+) -> Column:
+    """A column of `count` rows of its data, offsets and validity as a message holds them. Raises Fault INVALID_ARGUMENT."""
+    data, offsets, validity = packed
+    valid, size = _decode_validity(name, validity, count), math.prod(shape)
     if dtype is DType.BYTES:
         return Column(name, dtype, _decode_ragged(name, data, offsets, count * size), shape, valid)
     expected = count * size * dtype.numpy.itemsize

@@ -32,10 +32,10 @@ class Method(Generic[Req, Resp]):
     server_streaming: bool = False
     idempotent: bool = False
     lengthy: bool = False
+    path: str = field(init=False)
 
-    @property
-    def path(self) -> str:
-        return f"/{self.service}/{self.name}"
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", f"/{self.service}/{self.name}")
 
 
 def unary(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from headrace.columns import DType
+from headrace.columns import Column, DType
+from headrace.columns.wire import joined_column, split_columns
 from services.features.cache.column_table import MANY_ROWS
 from services.features.freshness.freshness import ViewResult
 from services.features.plan.plan import ServicePlan
@@ -55,6 +56,17 @@ class ReplyBuilder:
             (group, self._matrices(group, results) or self._one_by_one(group, results))
             for group in self.groups
         ]
+
+    def columns(self, results: Sequence[ViewResult], rows: int) -> dict[str, Column]:
+        """The whole reply as columns of `rows` rows, for a caller in the same process."""
+        found: dict[str, Column] = {}
+        parts = [(group.names, group.dtype, packed) for group, packed in self.features(results)]
+        if self.age_names:
+            parts.append((self.age_names, DType.INT64, (self.ages(results), b"", b"")))
+            parts.append((self.source_names, DType.UINT8, (self.sources(results), b"", b"")))
+        for names, dtype, packed in parts:
+            found |= split_columns(joined_column(names[0], dtype, packed, rows * len(names)), names, rows)
+        return found
 
     @staticmethod
     def _matrices(group: ColumnGroup, results: Sequence[ViewResult]) -> Packed | None:

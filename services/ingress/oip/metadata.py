@@ -8,7 +8,7 @@ from headrace.columns import DType
 from headrace.oip import open_inference_pb2 as pb
 from headrace.pipeline import InputField, OutputField
 from services.ingress.documents.catalog import Entry
-from services.ingress.reporting.statistics import PipelineCounts, Sum
+from services.ingress.reporting.statistics import PipelineCounts
 
 EXTENSIONS = ("model_configuration", "model_repository", "statistics", "binary_tensor_data", "parameters")
 PLATFORM = "headrace_pipeline"
@@ -68,15 +68,15 @@ def statistics(entry: Entry, counts: PipelineCounts) -> pb.ModelStatistics:
         inference_count=counts.rows,
         execution_count=round(counts.executions),
         inference_stats=pb.InferStatistics(
-            success=_duration(counts.success),
-            fail=_duration(counts.fail),
-            queue=_duration(counts.queue),
-            compute_input=_duration(counts.compute_input),
-            compute_infer=_duration(counts.compute_infer),
-            compute_output=_duration(counts.compute_output),
+            success=_duration(counts.successes, counts.success_s),
+            fail=_duration(counts.failures, counts.fail_s),
+            queue=_duration(counts.successes, counts.queue_s),
+            compute_input=_duration(counts.successes, counts.compute_input_s),
+            compute_infer=_duration(counts.successes, counts.compute_infer_s),
+            compute_output=_duration(counts.successes, counts.compute_output_s),
         ),
     )
 
 
-def _duration(total: Sum) -> pb.StatisticDuration:
-    return pb.StatisticDuration(count=total.count, ns=total.ns)
+def _duration(count: int, seconds: float) -> pb.StatisticDuration:
+    return pb.StatisticDuration(count=count, ns=round(seconds * 1e9))

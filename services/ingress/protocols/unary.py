@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
+from itertools import chain
 from typing import Any
 
 from headrace.hop.errors import Code, Fault, Reason
@@ -43,7 +44,7 @@ class Intake:
         headers = scope["headers"]
         if len(headers) > self.limits.max_headers:
             raise headers_too_large(len(headers), self.limits.max_headers)
-        size = sum(len(name) + len(value) for name, value in headers)
+        size = sum(map(len, chain.from_iterable(headers)))
         if size > self._max_header_bytes:
             raise headers_too_large(size, self._max_header_bytes)
 

@@ -3,34 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from headrace.columns import Timing
 from services.ingress.inference import InferenceResult, InferenceShare
 
 
 @dataclass(slots=True)
-class Sum:
-    """A number of events, and the sum of their durations in nanoseconds."""
-
-    count: int = 0
-    ns: int = 0
-
-    def add(self, seconds: float) -> None:
-        self.count += 1
-        self.ns += int(seconds * 1e9)
-
-
-@dataclass(slots=True)
 class PipelineCounts:
-    """Counts of one pipeline. `executions`: each batch of the router counts as 1, divided among the requests in it."""
+    """Counts of one pipeline; times are sums in seconds. `executions`: each batch of the router counts as 1, divided among the
+    requests in it."""
 
-    success: Sum = field(default_factory=Sum)
-    fail: Sum = field(default_factory=Sum)
-    queue: Sum = field(default_factory=Sum)
-    compute_input: Sum = field(default_factory=Sum)
-    compute_infer: Sum = field(default_factory=Sum)
-    compute_output: Sum = field(default_factory=Sum)
+    successes: int = 0
+    success_s: float = 0.0
+    failures: int = 0
+    fail_s: float = 0.0
+    # Parts of the time of the successes.
+    queue_s: float = 0.0
+    compute_input_s: float = 0.0
+    compute_infer_s: float = 0.0
+    compute_output_s: float = 0.0
     rows: int = 0
     executions: float = 0.0
     last_ms: int = 0
@@ -58,14 +50,17 @@ class Statistics:
         counts = self.of(answer.entry.pipeline.name)
         rows = answer.rows
         most, inside_us = self._look(answer.timings)
-        counts.success.add(total_s)
+        start_s, router_s, inside_s = answer.router_start_s, answer.router_s, inside_us / 1e6
         # Time outside the router's stages was spent waiting for the previous batch and in transport.
-        counts.queue.add(max(answer.router_s - inside_us / 1e6, 0.0))
-        counts.compute_input.add(answer.router_start_s)
-        counts.compute_infer.add(min(inside_us / 1e6, answer.router_s))
-        counts.compute_output.add(max(total_s - answer.router_start_s - answer.router_s, 0.0))
+        queue_s, output_s = router_s - inside_s, total_s - start_s - router_s
+        counts.successes += 1
+        counts.success_s += total_s
+        counts.queue_s += queue_s if queue_s > 0.0 else 0.0
+        counts.compute_input_s += start_s
+        counts.compute_infer_s += inside_s if queue_s > 0.0 else router_s
+        counts.compute_output_s += output_s if output_s > 0.0 else 0.0
         counts.rows += rows
-        counts.executions += rows / max(most, rows)
+        counts.executions += rows / (most if most > rows else rows)
         counts.last_ms = int(self._clock() * 1000)
 
     def _look(self, timings: Sequence[Timing]) -> tuple[int, int]:
@@ -77,4 +72,6 @@ class Statistics:
 
     def fail(self, pipeline: str, total_s: float) -> None:
         """A request for a known pipeline that failed."""
-        self.of(pipeline).fail.add(total_s)
+        counts = self.of(pipeline)
+        counts.failures += 1
+        counts.fail_s += total_s

@@ -52,7 +52,7 @@ class Door:
 
     def answer(self, count: int, fault: Fault | None) -> None:
         for _ in range(count):
-            context = RequestContext("Predict", {}, 0.0, RequestTrace("", "", "", False), fault=fault)
+            context = RequestContext("Predict", {}, 0.0, RequestTrace("", "", sampled=False), fault=fault)
             context.pipeline, context.inference = "small", True
             self.metrics.done(context, fault.code if fault else Code.OK, 0.01)
 

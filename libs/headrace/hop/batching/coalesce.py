@@ -32,7 +32,6 @@ from headrace.hop.client.outgoing import Next, Outgoing
 from headrace.hop.client.settings import ClientRules
 from headrace.hop.errors import Fault
 from headrace.hop.limiters import CLIENT_QUEUE
-from headrace.hop.process.timeouts import Timeouts
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -70,7 +69,6 @@ class Coalescer(Generic[Item, Result]):
         self._due: DeadlineHeap[asyncio.Future[Result]] = DeadlineHeap()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
-        self._timeouts = Timeouts()
         self._scheduled: set[Hashable] = set()
         # By the task of the call, or by the future of an item whose caller's own task sends it.
         self._calls: dict[asyncio.Future[Any], Sequence[QueuedItem[Item, asyncio.Future[Result]]]] = {}
@@ -158,7 +156,7 @@ class Coalescer(Generic[Item, Result]):
         lasting = self._outlasting(key)
         call, place = lasting.began(now), entry.handle
         self._calls[place] = [entry]
-        timeout = self._timeouts.begin(entry.deadline - now + _TICK_S)
+        # Its deadline is kept by all that it may wait for.
         out = self._call([entry], lasting)
         try:
             await self._call_next(out)
@@ -166,14 +164,9 @@ class Coalescer(Generic[Item, Result]):
             return result
         except Fault:
             raise
-        except asyncio.CancelledError:
-            if timeout.caused_it():
-                raise faults.deadline_passed(self._callee) from None
-            raise
         except Exception as error:
             raise self._unexpected() from error
         finally:
-            self._timeouts.end(timeout)
             place.cancel()
             self._sent(key, call, place)
 
@@ -361,9 +354,13 @@ class CoalescedCall(Outgoing):
         payload_codec: UsesPayload | None,
         entries: Sequence[QueuedItem[Any, asyncio.Future[Any]]],
     ) -> None:
-        super().__init__(method, None, max(e.deadline for e in entries), "", sum(e.rows for e in entries))
+        one = entries[0]
+        deadline, rows = one.deadline, one.rows
+        if len(entries) > 1:
+            deadline, rows = max([e.deadline for e in entries]), sum([e.rows for e in entries])
+        super().__init__(method, None, deadline, "", rows)
         self.patient = True
-        self.prefer = entries[0].prefer
+        self.prefer = one.prefer
         self._callee = callee
         self._codec = codec
         self._failed_share = failed_share

@@ -24,6 +24,7 @@ from services.ingress.request_context import RequestContext
 
 # Tags of fields of ModelInferRequest, all length-delimited: number << 3 | 2.
 _MODEL, _VERSION, _ID, _RAW = 0x0A, 0x12, 0x1A, 0x3A
+_PREFIX, _SIZE_OF = LENGTH.size, LENGTH.unpack_from
 # A length of one byte.
 _SHORT = 0x80
 # A request of more rows costs little per row in the usual way, and its rows are read in pieces.
@@ -62,13 +63,9 @@ class Lane:
 
 
 def _strings(raws: Sequence[bytes], requests: Sequence[FormedRequest], row_size: int) -> list[bytes]:
-    items: list[bytes] = []
-    for raw, request in zip(raws, requests, strict=True):
-        if request.form.rows * row_size == 1:
-            items.append(raw[LENGTH.size :])
-        else:
-            items += unpack_bytes(raw)[0]
-    return items
+    if row_size == 1 and max([r.form.rows for r in requests]) == 1:
+        return [raw[_PREFIX:] for raw in raws]
+    return [item for raw in raws for item in unpack_bytes(raw)[0]]
 
 
 @dataclass(slots=True, eq=False)
@@ -105,15 +102,16 @@ class Form:
             if width >= 0:
                 if size != width or (wanted.field.dtype is DType.BOOL and raw.strip(b"\0\1")):
                     return None
-            elif not _fits(raw, self.rows * wanted.row_size):
+            elif (
+                # One string is the common case.
+                len(raw) < _PREFIX or size - _PREFIX != _SIZE_OF(raw)[0] or self.rows * wanted.row_size > 1
+            ) and not _fits(raw, self.rows * wanted.row_size):
                 return None
             raws.append(raw)
         return raws if at == len(message) else None
 
 
 def _fits(raw: bytes, elements: int) -> bool:
-    if elements == 1:
-        return len(raw) >= LENGTH.size and LENGTH.unpack_from(raw)[0] == len(raw) - LENGTH.size
     items, size = unpack_bytes(raw, elements)
     return size == len(raw) and len(items) == elements
 
