@@ -119,7 +119,7 @@ class HopRouter:
         self._infer = client.coalesced(INFER, codec)
         # Requests of known forms, each with the message that answers it.
         self.grouped = client.coalesced(INFER, GroupCodec(codec, self._routed, attributes, codec.clock))
-        # Callers whose rows shared a message get the same response, so its other fields are read only once.
+        # Most responses say the same besides their rows, so that is read only once.
         self._last: pb.InferResponse | None = None
         self._fields: tuple[list[str], list[list[Decision]]] = [], []
 
@@ -128,9 +128,10 @@ class HopRouter:
 
     def _routed(self, reply: BatchReply[pb.InferResponse]) -> Routed:
         response = reply.response
-        if response is not self._last:
-            # Each in a list of its own, which all requests share whose rows took this one alone.
-            self._fields = list(response.fallbacks), [[_decision(d)] for d in response.decisions]
+        last = self._last
+        if response is not last:
+            if last is None or (response.decisions, response.fallbacks) != (last.decisions, last.fallbacks):
+                self._fields = list(response.fallbacks), [[_decision(d)] for d in response.decisions]
             self._last = response
         fallbacks, decisions = self._fields
         used = _used(fallbacks, reply.batch)

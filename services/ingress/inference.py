@@ -20,7 +20,7 @@ from services.ingress.ports import Routed, Router
 from services.ingress.request_context import RequestContext
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class InferenceResult:
     """The outcome of the rows of one request. `router_start_s`: seconds from its arrival to the call to the router."""
 

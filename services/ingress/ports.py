@@ -11,7 +11,7 @@ from headrace.comparison import ComparisonReport
 from headrace.pipeline import Decision, IndexedModel
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Routed:
     """What the router answered: outputs and annotations as columns, rows in the order of the request."""
 

@@ -26,7 +26,7 @@ from services.router.routes.shared_stages import SharedRun, SharedStages
 from services.router.ticks.counters import Counters, Part
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PipelineResult:
     """The outputs and annotations of all rows, and the routes (`@decision` is the index, if several)."""
 

@@ -16,6 +16,9 @@ class Metrics:
     """Counts rows, fallbacks, time of stages and reloads of documents."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        # Looking up a child by its labels costs more than counting.
+        self._stage_timers: dict[tuple[str, str], Histogram] = {}
+        self._row_counters: dict[tuple[str, str], Counter] = {}
         self._of_rows(registry)
         self._of_documents(registry)
         self._of_ticks(registry)
@@ -98,10 +101,18 @@ class Metrics:
         self._routers.set(1)
 
     def rows(self, pipeline: str, code: str, count: int) -> None:
-        self._rows.labels(pipeline, code).inc(count)
+        key = pipeline, code
+        child = self._row_counters.get(key)
+        if child is None:
+            child = self._row_counters[key] = self._rows.labels(*key)
+        child.inc(count)
 
     def stage(self, pipeline: str, stage: str, seconds: float) -> None:
-        self._stages.labels(pipeline, stage).observe(seconds)
+        key = pipeline, stage
+        child = self._stage_timers.get(key)
+        if child is None:
+            child = self._stage_timers[key] = self._stages.labels(*key)
+        child.observe(seconds)
 
     def fallback(self, pipeline: str, fallback: str, count: int) -> None:
         self._fallbacks.labels(pipeline, fallback).inc(count)

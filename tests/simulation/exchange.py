@@ -108,6 +108,7 @@ class Exchange:
         self.request, self._pieces = request, list(pieces)
         self.door = system.door.process
         self.left = self.sent = False
+        self.began = asyncio.get_running_loop().time()
         self.done: asyncio.Future[Code | None] = loop.create_future()
         self.body = b""
         self._events: asyncio.Queue[MutableMapping[str, Any]] = asyncio.Queue()
@@ -120,6 +121,8 @@ class Exchange:
         self.task = loop.create_task(self._serve(system.application), context=context)
 
     async def _serve(self, application: Application) -> None:
+        # Of a door that stands still it has not come yet.
+        self.began = asyncio.get_running_loop().time()
         await application(self.request.scope(), self._receive, self._send)
 
     def _come(self) -> None:

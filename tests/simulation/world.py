@@ -93,14 +93,13 @@ class World:
         if broken := random.random() < caller.broken:
             body = body[: len(body) // 2] + b"\xff" * 9
         cut = random.randrange(1, len(body)) if random.random() < 0.3 else len(body)
-        began = self._loop.now
         exchange = Exchange(self.system, request, [piece for piece in (body[:cut], body[cut:]) if piece])
         self._exchanges.append(exchange)
         if random.random() < caller.leaves:
             await self._leave(exchange, random.randrange(caller.steps))
             return None
         code = await asyncio.shield(exchange.done)
-        self._check(exchange, code, began, broken=broken)
+        self._check(exchange, code, broken=broken)
         return code
 
     async def _leave(self, exchange: Exchange, steps: int) -> None:
@@ -108,10 +107,10 @@ class World:
             await asyncio.sleep(0)
         exchange.leave()
 
-    def _check(self, exchange: Exchange, code: Code | None, began: float, *, broken: bool) -> None:
+    def _check(self, exchange: Exchange, code: Code | None, *, broken: bool) -> None:
         caller = exchange.request.caller
         self.ended.append(f"{exchange.request.number}:{code and code.name}@{self._loop.now:.6f}")
-        late = self._loop.now - max(began + caller.deadline_s, self._troubled_until)
+        late = self._loop.now - max(exchange.began + caller.deadline_s, self._troubled_until)
         if late > _LATE_S:
             self.wrong.append(f"{caller.kind} ended {late:.3f} s after its deadline")
         if broken and code is Code.OK:

@@ -85,7 +85,7 @@ class RowError:
         return Fault(self.code, self.reason, self.message, metadata=self.metadata, retry_after_s=retry)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Timing:
     """How long one stage took, in microseconds. `start_us`: counted from when the reporting service received the call."""
 

@@ -81,7 +81,7 @@ class DropReason(enum.Enum):
     OVERLOADED = "overloaded"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class ScheduledRun(Generic[T]):
     """One run of the model. Its batch is the rows of `parts`, in that order. `started`: monotonic seconds."""
 

@@ -26,7 +26,7 @@ FALLBACKS = "@fallbacks"
 MAX_FALLBACKS = 64
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RouteResult:
     """Outputs and annotations of one route, rows in the order of the batch. `fallbacks[i]` is bit i of the column
     `@fallbacks`."""

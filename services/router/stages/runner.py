@@ -14,7 +14,7 @@ from headrace.pipeline import ColumnType, ModelUse
 from services.router import errors
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class StageResult:
     """Columns for the rows that were sent, in that order.
 
