@@ -122,9 +122,10 @@ class FeaturesMetrics:
             ["kind"],
             registry=registry,
         )
-        self._entries = Gauge("headrace_features_memory_rows", "Rows kept in memory.", registry=registry)
         self._bytes = Gauge(
-            "headrace_features_memory_bytes", "Their size in bytes, by estimate.", registry=registry
+            "headrace_features_memory_bytes",
+            "Size in bytes of the rows kept in memory, by estimate.",
+            registry=registry,
         )
         keys = Counter(
             "headrace_features_keys",
@@ -162,7 +163,6 @@ class FeaturesMetrics:
 
     def watch(self, memory: RowCache) -> None:
         """Exports how full the cache is."""
-        self._entries.set_function(lambda: len(memory))
         self._bytes.set_function(lambda: memory.size_bytes + memory.absent_bytes)
 
     def read(self, seconds: float, error: str) -> None:

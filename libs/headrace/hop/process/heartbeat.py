@@ -11,12 +11,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import CollectorRegistry, Gauge, Histogram
 
 from headrace.hop.process.telemetry import Telemetry
 
 AGE = "headrace_loop_heartbeat_age_seconds"
+STALL = "headrace_loop_stall_seconds"
 EVERY_S = 0.5
+_STALLS_S = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 
 
 class Heartbeat:
@@ -25,6 +27,13 @@ class Heartbeat:
     def __init__(self, registry: CollectorRegistry, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._last = clock()
+        self._due = self._last + EVERY_S
+        self._stalls = Histogram(
+            STALL,
+            "How late the event loop did what was due: looked at twice a second.",
+            buckets=_STALLS_S,
+            registry=registry,
+        )
         gauge = Gauge(
             AGE,
             "Seconds since the event loop last took a turn; up to 0.5 while it is well.",
@@ -33,8 +42,10 @@ class Heartbeat:
         gauge.set_function(self.age)
 
     def beat(self) -> None:
-        """The loop runs."""
+        """The loop runs. It is to be told again in EVERY_S."""
         self._last = self._clock()
+        self._stalls.observe(max(self._last - self._due, 0.0))
+        self._due = self._last + EVERY_S
 
     def age(self) -> float:
         """Seconds since the last heartbeat."""
