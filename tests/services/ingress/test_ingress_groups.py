@@ -298,6 +298,26 @@ def values_of(column: Column) -> tuple[object, ...]:
     return column.name, column.dtype, column.row_shape, raw_contents(column)
 
 
+class Counted(bytes):
+    """Counts how often it is read."""
+
+    reads = 0
+
+    def __getitem__(self, at: Any) -> Any:
+        self.reads += 1
+        return super().__getitem__(at)
+
+
+def test_a_length_that_never_ends_is_not_read_to_its_end() -> None:
+    forms = Forms(CATALOG, lambda: 0.0)
+    request = infer_request([[1, 2]], [3], [b"w"])
+    message = request.SerializeToString()
+    forms.learn(message, request, "t")
+    endless = Counted(message[: message.index(b"\x3a") + 1] + b"\xff" * 1000)
+    assert forms.find(endless, "t") is None
+    assert endless.reads < 100
+
+
 def test_forms_of_one_tenant_are_bounded_and_forgotten() -> None:
     now = [0.0]
     forms = Forms(CATALOG, lambda: now[0])

@@ -117,15 +117,15 @@ def _fits(raw: bytes, elements: int) -> bool:
 
 
 def _long(message: bytes, at: int) -> tuple[int, int]:
-    """The varint at `at`, and where it ends. Raises IndexError if it is cut off."""
-    size = shift = 0
-    while True:
+    """The varint at `at`, and where it ends. Raises IndexError if it is cut off, or longer than that of any message's size."""
+    size = 0
+    for shift in range(0, 35, 7):
         byte = message[at]
         at += 1
         size |= (byte & 0x7F) << shift
         if byte < _SHORT:
             return size, at
-        shift += 7
+    raise IndexError
 
 
 def varint(number: int) -> bytes:
