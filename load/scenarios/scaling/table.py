@@ -1,4 +1,4 @@
-"""`scaling`: what a request costs as one thing grows: its rows, its payload, the replicas of a service, the tenants.
+"""`scaling`: what a request costs as one thing grows: its rows, its payload, the tenants.
 
 A closed loop; features from a Redis of this run's own. Each part is a table; `× first` compares rows per second with
 the first line of the same shape and concurrency.
