@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import struct
-from importlib.util import find_spec
 from pathlib import Path
 
 from headrace.oip import open_inference_pb2 as oip
@@ -34,10 +33,9 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _message(name: str) -> bytes:
-    spec = find_spec("skimage")
-    assert spec is not None
-    assert spec.origin is not None
-    data = (Path(spec.origin).parent / "data" / name).read_bytes()
+    import skimage  # takes a second, and nothing else needs it
+
+    data = (Path(skimage.__file__).parent / "data" / name).read_bytes()
     request = oip.ModelInferRequest(model_name="moderation")
     request.inputs.add(name="image", datatype="BYTES", shape=[1])
     request.raw_input_contents.append(struct.pack("<I", len(data)) + data)

@@ -19,7 +19,8 @@ from load.scenarios import (
     picture,
     race,
 )
-from load.scenarios.releases import canary, explanations, rollouts, shadow
+from load.scenarios.releases import canary, explanations, shadow
+from load.scenarios.releases.rollouts import command as rollouts
 from load.scenarios.releases.rollouts.planted import PLANTED
 from load.scenarios.scaling import payload, rows, tenants
 from load.systems.processes import ROOT

@@ -63,8 +63,9 @@ class _Switch:
         self._releases = ReleaseSwitch(home, PIPELINE)
         place = layout.of(home)
         self._target = f"unix-dir:{place.listed('router')}"
-        text = _document(place.pipelines / PIPELINE / "pipeline.yaml")
-        self._arm = self._releases.arm(text, {"flights_heavy": "1"})
+        text = (place.pipelines / PIPELINE / "pipeline.yaml").read_text()
+        heavy = text.replace("name: flights_light", "name: flights_heavy")
+        self._arm = self._releases.arm(heavy, {"flights_heavy": "1"})
 
     def set(self, on: bool) -> None:
         """Commits a release with the shadow, or without."""
@@ -89,8 +90,3 @@ class _Switch:
         return [
             read_report(m) for r in replies if not isinstance(r, Fault) for m in r.reports if m.arm == _ARM
         ]
-
-
-def _document(path: Path) -> str:
-    """The pipeline's document with the heavy model in place of the light one."""
-    return path.read_text().replace("name: flights_light", "name: flights_heavy")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +16,7 @@ from headrace.repository import Repository
 from load.generator.closed_loop import Target
 from load.generator.flight_requests import vector_message
 from load.scenarios.scaling.table import Table
-from load.systems.headrace import HEADRACE, Running, Setup, configuration, headrace
+from load.systems.headrace import Running, Setup, command, configuration, headrace
 
 # Of all messages together; distinct ones as far as they fit into it.
 _BYTES, _DISTINCT = 64 << 20, 20_000
@@ -70,21 +68,14 @@ def _models(home: Path, sizes: Sequence[int]) -> Iterator[None]:
         for kib in sizes:
             file = home / f"{_name(kib)}.onnx"
             file.write_bytes(_onnx(kib))
-            _models_command("add", home, _name(kib), str(file))
+            command(home, "models", "add", _name(kib), str(file), "--yes")
             file.unlink()
         yield
     finally:
         repository = Repository(home / "models")
         for kib in sizes:
             for version in repository.versions(_name(kib)):
-                _models_command("remove", home, _name(kib), version)
-
-
-def _models_command(verb: str, home: Path, *arguments: str) -> None:
-    command = [str(HEADRACE), "models", verb, "--yes", "--home", str(home), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        sys.exit(f"headrace models {verb} failed:\n{done.stdout}{done.stderr}")
+                command(home, "models", "remove", _name(kib), version, "--yes")
 
 
 def _onnx(kib: int) -> bytes:
