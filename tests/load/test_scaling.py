@@ -11,7 +11,7 @@ import pytest
 from headrace.oip import open_inference_pb2 as oip
 from load.__main__ import main
 from load.generator.closed_loop import Figures, Target, plan
-from load.generator.flight_requests import infer_message, rows_message
+from load.generator.flight_requests import rows_message
 from load.scenarios import capacity
 from load.scenarios.closed import Point
 from load.scenarios.picture import draw, joined
@@ -74,11 +74,6 @@ def test_rows_of_a_message_lie_one_behind_the_other() -> None:
         ("h", "INT32", [2]),
     ]
     assert list(message.raw_input_contents) == [b"\2\0\0\0UA\0\0\0\0", b"\3\0\0\0\x17\0\0\0"]
-
-
-def test_one_row_is_a_message_of_one() -> None:
-    row = {"carrier": "UA", "hour": 3}
-    assert infer_message("flights", row) == rows_message("flights", [row])
 
 
 def test_failures_are_told_by_their_codes() -> None:
