@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.oip import open_inference_pb2 as oip
-from headrace.repository import Repository
 from load.generator.closed_loop import Target
 from load.generator.flight_requests import vector_message
 from load.scenarios.scaling.table import Table
@@ -30,11 +28,11 @@ def run(options: argparse.Namespace) -> None:
     print("a mean over one row of float32: what is measured is the way of the bytes, not the model")
     table.begin()
     documents = [_document(kib) for kib in options.kib]
-    with _models(options.home, options.kib):
-        for shape in options.shapes:
-            with headrace(Setup(options.home, shape, documents=documents)) as running:
-                for kib in options.kib:
-                    table.add(f"{kib} KiB", running, _target(running, kib))
+    _add_models(options.home, options.kib)
+    for shape in options.shapes:
+        with headrace(Setup(options.home, shape, documents=documents)) as running:
+            for kib in options.kib:
+                table.add(f"{kib} KiB", running, _target(running, kib))
     table.end()
 
 
@@ -61,21 +59,14 @@ def _document(kib: int) -> Mapping[str, Any]:
     }
 
 
-@contextmanager
-def _models(home: Path, sizes: Sequence[int]) -> Iterator[None]:
-    """They are in the home's repository meanwhile."""
-    try:
-        for kib in sizes:
+def _add_models(home: Path, sizes: Sequence[int]) -> None:
+    """Those that the home's repository lacks; releases name them, so they stay."""
+    for kib in sizes:
+        if not (home / "models" / _name(kib)).exists():
             file = home / f"{_name(kib)}.onnx"
             file.write_bytes(_onnx(kib))
             command(home, "models", "add", _name(kib), str(file), "--yes")
             file.unlink()
-        yield
-    finally:
-        repository = Repository(home / "models")
-        for kib in sizes:
-            for version in repository.versions(_name(kib)):
-                command(home, "models", "remove", _name(kib), version, "--yes")
 
 
 def _onnx(kib: int) -> bytes:
