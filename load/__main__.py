@@ -9,19 +9,14 @@ race       this build in both shapes beside Triton, KServe, MLServer, a naive ch
 picture    throughput against latency of a race, as load/race.svg
 faults     at half the peak each service is killed, stopped, restarted: what is lost, and for how long
 overload   three times the capacity: goodput, priorities, a greedy tenant
-explanations  their error, their time, and what explaining each prediction costs the answers at half the peak
+explanations  at half the peak each prediction is explained as far as it goes: what that costs the answers
 shadow     at half the peak the heavy model runs beside each request as a shadow: what that costs the answers
 events-throughput  a whole system with events of predictions and without, in turns
 canary     a second version with a share of the rows: throughput and CPU with it and without
 rollouts   planted bad versions are rolled back by themselves, a good one promoted, at 300 requests a second; `--disturb`:
            while services are restarted and killed
-wrong-model  a game day: a version that is wrong passes its rollout; alert, runbook and console lead back, in how long
-strangers  what people without a credential can do: the latency of who has one, the ingress's memory
-scaling    what a request costs as its rows, its payload, the replicas of a service or the tenants grow
-capacity   the processes and cores that a load needs, and their price, from what `scaling` found
-autoscaling  how the autoscaling of `deploy/kubernetes` would follow a step, a wave and bursts; simulated
-cascade    what a cascade of models saves and what quality it costs, on real flights; `--door`: in a running system too
-drift      shifted traffic through the door: after how many rows and seconds the column that changed is named
+scaling    what a request costs as its rows, its payload or the tenants grow
+capacity   the processes and cores that usual loads need, and their price, from what `scaling` found
 check      a minute, for CI: does natural batching still save CPU as it should?
 ab         this version and the last landed one in turns: red if a request costs more; `--counts`: calls alone, for CI
 

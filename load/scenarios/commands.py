@@ -8,23 +8,21 @@ from pathlib import Path
 from load.ab import command as ab
 from load.ab.versions import last_landed
 from load.arguments import HOME, Commands, RunCommand, command, cores, names, numbers, system_command
-from load.autoscaling import command as autoscaling
 from load.scenarios import (
     capacity,
-    cascade,
     check,
     closed,
+    events,
     faults,
     open_loop_profiles,
     overload,
     picture,
     race,
-    strangers,
 )
-from load.scenarios.monitoring import cost, drift, events
-from load.scenarios.releases import canary, explanations, rollouts, shadow, wrong_model
+from load.scenarios.releases import canary, explanations, shadow
+from load.scenarios.releases.rollouts import command as rollouts
 from load.scenarios.releases.rollouts.planted import PLANTED
-from load.scenarios.scaling import payload, replicas, rows, tenants
+from load.scenarios.scaling import payload, rows, tenants
 from load.systems.processes import ROOT
 
 _PEERS = "folder of the peers' harness, prepared by its setup.sh"
@@ -38,7 +36,6 @@ def add(commands: Commands) -> None:
     _add_faults(commands)
     _add_comparisons(commands)
     _add_scaling(commands)
-    _add_quality(commands)
 
 
 def _add_loops(commands: Commands) -> None:
@@ -83,30 +80,26 @@ def _open_loop(
 
 
 def _add_faults(commands: Commands) -> None:
-    """What is lost when a part fails, or when strangers attack."""
+    """What is lost when a part fails, and what is paid for what runs beside the answers."""
     broken = system_command(commands, "faults", faults.run)
     broken.add_argument("--servers", type=cores, help=_SERVERS)
     broken.add_argument("--part", type=float, default=0.5, help="of the peak")
     broken.add_argument("--peak", type=float, help="requests a second; measured first if it is not said")
     broken.add_argument("--faults", type=names, default=list(faults.FAULTS))
     broken.add_argument("--services", type=names, default=[])
-    explained = command(commands, "explanations", explanations.run, HOME)
-    explained.add_argument(
-        "--rows", type=int, default=50, help="that are explained exactly, too; 0: no errors"
-    )
-    explained.add_argument(
-        "--pictures", action="store_true", help="one after the other is explained, instead of each prediction"
-    )
-    for beside in (command(commands, "shadow", shadow.run, HOME), explained):
+    for name, run in (("shadow", shadow.run), ("explanations", explanations.run)):
+        beside = command(commands, name, run)
         beside.add_argument("--servers", type=cores, help=_SERVERS)
         beside.add_argument("--clients", type=cores, help=_CLIENTS)
         beside.add_argument("--part", type=float, default=0.5, help="of the peak")
         beside.add_argument("--peak", type=float, help="requests a second; measured first if it is not said")
         beside.add_argument("--pairs", type=int, default=9)
         beside.add_argument("--seconds", type=float, default=6.0, help="of a window")
-    paid = system_command(commands, "cost", cost.run)
-    paid.add_argument("--rate", type=float, default=15.0, help="of the tenant that sends least")
-    paid.add_argument("--seconds", type=float, default=60.0)
+    recorded = system_command(commands, "events-throughput", events.run)
+    recorded.add_argument("--pairs", type=int, default=9)
+    recorded.add_argument("--seconds", type=float, default=4.0)
+    recorded.add_argument("--at-once", type=int, default=64)
+    recorded.add_argument("--off", choices=list(events.OFF), default="events")
     second = system_command(commands, "canary", canary.run)
     second.add_argument("--pairs", type=int, default=7)
     second.add_argument("--seconds", type=float, default=4.0)
@@ -122,14 +115,6 @@ def _add_faults(commands: Commands) -> None:
         action="store_true",
         help="restart and kill services and freeze meanwhile (identical only)",
     )
-    day = system_command(commands, "wrong-model", wrong_model.run)
-    day.add_argument("--rate", type=float, default=200.0)
-    foreign = system_command(commands, "strangers", strangers.run)
-    foreign.add_argument("--servers", type=cores, help=_SERVERS)
-    foreign.add_argument("--requests", type=int, default=100_000)
-    foreign.add_argument("--rate", type=float, default=300.0)
-    foreign.add_argument("--warm-s", type=float, default=10.0)
-    foreign.add_argument("--quiet-s", type=float, default=30.0, help="measured before they begin")
 
 
 def _add_comparisons(commands: Commands) -> None:
@@ -156,52 +141,25 @@ def _add_comparisons(commands: Commands) -> None:
     drawn.add_argument("--out", type=Path, default=ROOT / "load" / "race.svg")
 
 
-def _add_quality(commands: Commands) -> None:
-    """What is saved, and what it costs in quality."""
-    light_first = command(commands, "cascade", cascade.run)
-    light_first.add_argument(
-        "--door", action="store_true", help="the executor's CPU in a running system, too"
-    )
-    told = system_command(commands, "events-throughput", events.run)
-    told.add_argument("--pairs", type=int, default=9)
-    told.add_argument("--seconds", type=float, default=4.0)
-    told.add_argument("--at-once", type=int, default=64)
-    told.add_argument("--off", choices=list(events.OFF), default="events")
-    changed = system_command(commands, "drift", drift.run)
-    changed.add_argument("--rate", type=float, default=500.0, help="rows a second")
-
-
 def _add_scaling(commands: Commands) -> None:
     """One thing grows, the others stay; and what follows for a load."""
     grows = commands.add_parser("scaling").add_subparsers(required=True)
     for name, run, conc in (
         ("rows", rows.run, [1, 8]),
         ("payload", payload.run, [1, 8]),
-        ("replicas", replicas.run, [64]),
         ("tenants", tenants.run, [64]),
     ):
         made = command(grows, name, run, HOME)
         made.add_argument("--conc", type=numbers, default=conc)
         made.add_argument("--runs", type=int, default=1)
         made.add_argument("--seconds", type=float, default=2.0)
-        if name != "replicas":
-            made.add_argument("--shapes", type=names, default=["together", "apart"])
+        made.add_argument("--shapes", type=names, default=["together", "apart"])
     grows.choices["rows"].add_argument("--rows", type=numbers, default=[1, 2, 4, 8, 16, 32, 64])
     grows.choices["rows"].add_argument("--keep", type=Path, help="file of the figures, for `capacity`")
     grows.choices["payload"].add_argument("--kib", type=numbers, default=[1, 4, 16, 64, 256, 1024])
     grows.choices["tenants"].add_argument("--tenants", type=numbers, default=[1, 10, 100, 1000])
-    several = grows.choices["replicas"]
-    several.add_argument("--replicas", type=numbers, default=[1, 2, 3])
-    several.add_argument("--services", type=names, default=["executor", "preprocessing"])
-    several.add_argument("--pipeline", choices=["flights", "flights_heavy"], default="flights")
     needed = commands.add_parser("capacity")
     needed.set_defaults(run=capacity.run)
-    needed.add_argument("--rate", type=float, help="requests a second; none: usual ones")
-    needed.add_argument("--rows", type=int, default=1, help="of a request")
-    needed.add_argument("--shape", choices=["apart", "together"], default="apart")
     needed.add_argument("--headroom", type=float, default=0.5, help="part of the peak to run at")
     needed.add_argument("--price", type=float, default=0.04, help="of a core-hour: an assumption")
     needed.add_argument("--figures", type=Path, default=capacity.FIGURES)
-    simulated = commands.add_parser("autoscaling")
-    simulated.set_defaults(run=autoscaling.run_command)
-    simulated.add_argument("--runs", type=int, default=20)

@@ -40,8 +40,6 @@ class Setup:
     coalescing: bool = True
     # Processes of the ingress (together: of everything).
     workers: int = 1
-    # Processes of other services, by name (apart only).
-    replicas: Mapping[str, int] = field(default_factory=dict)
     # Pipeline documents beside the usual ones.
     documents: Sequence[Mapping[str, Any]] = ()
     # Settings of the executor, laid over the generated ones.
@@ -181,8 +179,7 @@ def _write_tenants(setup: Setup) -> dict[str, str]:
 def _up(setup: Setup) -> None:
     pin = ["taskset", "-c", ",".join(map(str, sorted(setup.cpus)))] if setup.cpus else []
     together = ["--together"] if setup.shape == "together" else []
-    replicas = [f"--replicas={service}={n}" for service, n in setup.replicas.items()]
-    command(setup.home, "up", *together, "--workers", str(setup.workers), *replicas, before=pin)
+    command(setup.home, "up", *together, "--workers", str(setup.workers), before=pin)
 
 
 def command(home: Path, *arguments: str, before: Sequence[str] = ()) -> str:
@@ -203,7 +200,6 @@ def configuration(setup: Setup) -> str:
     store = "Redis" if setup.feast else "SQLite"
     coalescing = "" if setup.coalescing else ", COALESCING OFF"
     workers = "" if setup.workers == 1 else f", {setup.workers} workers"
-    workers += "".join(f", {n} of {service}" for service, n in setup.replicas.items())
     return (
         f"headrace {_revision()}, {setup.shape}{workers}{coalescing}, on {on} of {_processor()}; API keys; quotas {quotas}; "
         f"metrics and JSON logs on; 1 % of requests traced and logged; {_kept(setup.documents)}; features in {store} by Feast; "

@@ -25,9 +25,8 @@ from headrace.cli.installation import layout
 from headrace.cli.installation.audit import audit_place
 from headrace.slo import SloSettings
 from headrace.slo.servers import PrometheusApi
-from load.systems.alert_servers import Receiver
 from tests.children import ends_with_tests
-from tests.libs.slo.alert_world import until, watched
+from tests.libs.slo.alert_world import Receiver, until, watched
 from tests.pipeline.test_rollouts import DOCUMENT, lookup
 from tests.ports import free_port
 from tests.redis_server import RedisServer

@@ -16,8 +16,8 @@ import grpc
 import pytest
 
 from headrace.api.inference.v1 import inference_pb2 as pb
-from load.systems.fault_proxy import FaultProxy
 from load.systems.redis_store import Redis, redis_server
+from tests.faults.fault_proxy import FaultProxy
 from tests.faults.traffic import Traffic, add_hurried, healthy, kinds
 from tests.programs import needs_program
 from tests.system import (

@@ -7,7 +7,7 @@ import pytest
 from load.ab.verdicts import sure, worse_counts, worse_median, worse_pairs
 from load.scenarios.check import Cost, judge
 from load.scenarios.open_loop_profiles import soak_verdict
-from load.scenarios.releases.shadow import Window, verdict
+from load.scenarios.releases.windows import Window, verdict
 
 
 def test_memory_that_moves_up_and_down_is_flat() -> None:
@@ -67,7 +67,7 @@ def pair(*p99: float) -> list[Window]:
     ],
 )
 def test_the_shadow_may_cost_fifteen_percent_or_the_spread(pairs: list[list[Window]], said: str) -> None:
-    assert said in verdict(pairs)
+    assert said in verdict(pairs, "the shadow")
 
 
 BASE = {"1 row": [2298, 1764], "64 requests": [19_922, 21_561]}

@@ -1,11 +1,8 @@
 """What the tables of `scaling` are made of: whose CPU it was, who sends how much, what is said of it; rows of a message.
-What a load needs: by figures that are easy to reckon with.
+What loads need: the tables of CAPACITY.md.
 The picture of a race: well-formed, every system and point in it, faster to the right, slower further up."""
 
-import json
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree as ET
 
 import numpy as np
@@ -14,11 +11,10 @@ import pytest
 from headrace.oip import open_inference_pb2 as oip
 from load.__main__ import main
 from load.generator.closed_loop import Figures, Target, plan
-from load.generator.flight_requests import infer_message, rows_message
+from load.generator.flight_requests import rows_message
 from load.scenarios import capacity
 from load.scenarios.closed import Point
 from load.scenarios.picture import draw, joined
-from load.scenarios.scaling.replicas import balance
 from load.scenarios.scaling.rows import Line, services_table, verdict
 from load.scenarios.scaling.table import Found, shares
 from load.scenarios.scaling.tenants import zipf
@@ -43,11 +39,6 @@ def test_each_service_gets_its_part_of_the_cpu_of_a_request() -> None:
     found = Found(Point([figures(server_us=400)]), {"router": 0.75, "features": 0.25}, {})
     table = services_table([Line("apart", 1, 8, found)])
     assert table.splitlines()[-1] == "| 1 | 8 | 300 | 100 |"
-
-
-def test_a_balance_is_among_the_replicas_of_that_service_alone() -> None:
-    found = {"executor": 0.3, "executor.1": 0.1, "router": 0.6}
-    assert balance("2 × executor", "executor", 64, found).endswith("executor: 75% / 25%")
 
 
 @pytest.mark.parametrize(("times", "said"), [(25.0, "holds"), (24.9, "SHORT")])
@@ -85,59 +76,12 @@ def test_rows_of_a_message_lie_one_behind_the_other() -> None:
     assert list(message.raw_input_contents) == [b"\2\0\0\0UA\0\0\0\0", b"\3\0\0\0\x17\0\0\0"]
 
 
-def test_one_row_is_a_message_of_one() -> None:
-    row = {"carrier": "UA", "hour": 3}
-    assert infer_message("flights", row) == rows_message("flights", [row])
-
-
 def test_failures_are_told_by_their_codes() -> None:
     point = Point([replace(figures(), codes={3: 5, 255: 1}), replace(figures(), codes={3: 2})])
     assert point.codes() == "INVALID_ARGUMENT 7, PENDING 1"
 
 
-def line(rows: int, router: float, at_once: int = 64, shape: str = "apart") -> dict[str, Any]:
-    services = {"router": router, "features": 50.0}
-    return {
-        "shape": shape,
-        "rows": rows,
-        "at_once": at_once,
-        "services_us": services,
-        "memory_mib": {"router": 50, "features": 160},
-    }
-
-
-KEPT = [line(1, 100.0), line(64, 730.0), line(1, 9999.0, at_once=1), line(64, 1.0, shape="together")]
-
-
-def test_each_service_needs_twice_the_cores_that_it_uses() -> None:
-    needs = capacity.plan(KEPT, "apart", 10_000, 1, 0.5)
-    assert needs["router"] == capacity.Need(100.0, 2, 2.0, 100.0)
-    assert needs["features"] == capacity.Need(50.0, 1, 1.0, 160.0)
-
-
-def test_between_what_was_measured_cpu_grows_evenly_with_rows() -> None:
-    assert capacity.plan(KEPT, "apart", 1, 11, 0.5)["router"].us == pytest.approx(200.0)
-    assert capacity.plan(KEPT, "apart", 1, 64, 0.5)["router"].us == 730.0
-
-
-def test_the_figures_of_full_batches_count() -> None:
-    assert capacity.plan(list(reversed(KEPT)), "apart", 1, 1, 0.5)["router"].us == 100.0
-
-
-def test_what_was_not_measured_is_not_guessed() -> None:
-    with pytest.raises(SystemExit, match="no figures of 1 rows a request, together"):
-        capacity.plan(KEPT, "together", 1, 1, 0.5)
-
-
-def test_a_million_requests_cost_what_their_core_hours_do() -> None:
-    assert capacity.monthly(2.0, 0.05) == 73.0
-    # A core at 100 requests a second serves a million in 10,000 s.
-    assert capacity.per_million(1.0, 100, 0.36) == pytest.approx(1.0)
-
-
-def test_without_a_rate_usual_ones_are_told_by_the_figures_that_are_kept(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_the_tables_of_the_page_are_those_of_the_figures(capsys: pytest.CaptureFixture[str]) -> None:
     main(["capacity"])
     told = capsys.readouterr().out.splitlines()
     assert sum(row.startswith("| 100,000 |") for row in told) == 4
@@ -145,15 +89,6 @@ def test_without_a_rate_usual_ones_are_told_by_the_figures_that_are_kept(
     assert [row for row in told if row and row not in page] == [], (
         "python -m load capacity says otherwise now"
     )
-
-
-def test_the_command_prints_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    figures = tmp_path / "figures.json"
-    figures.write_text(json.dumps(KEPT))
-    main(["capacity", "--rate", "10000", "--price", "0.1", "--figures", str(figures)])
-    told = capsys.readouterr().out
-    assert "| **all** | 150 | 3 | 3.0 | 260 |" in told
-    assert "219 a month" in told
 
 
 def point(c: int, rate: float, p99_ms: float) -> dict[str, float]:

@@ -1,7 +1,4 @@
-"""Shifted traffic through the door: the columns that changed are named while it goes on, and no other ones.
-
-How soon is measured by `python -m load drift`.
-"""
+"""Shifted traffic through the door: the columns that changed are named while it goes on, and no other ones."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -10,8 +10,7 @@ import argparse
 
 import uvloop
 
-from load.micro.executor.latency import latency
-from load.micro.executor.throughput import batching, overhead
+from load.micro.executor.throughput import batching, latency, overhead
 from load.micro.executor.version_swap import swap
 
 _PARTS = {"overhead": overhead, "latency": latency, "batching": batching, "swap": swap}

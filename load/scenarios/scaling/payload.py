@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.oip import open_inference_pb2 as oip
-from headrace.repository import Repository
 from load.generator.closed_loop import Target
 from load.generator.flight_requests import vector_message
 from load.scenarios.scaling.table import Table
-from load.systems.headrace import HEADRACE, Running, Setup, configuration, headrace
+from load.systems.headrace import Running, Setup, command, configuration, headrace
 
 # Of all messages together; distinct ones as far as they fit into it.
 _BYTES, _DISTINCT = 64 << 20, 20_000
@@ -32,11 +28,11 @@ def run(options: argparse.Namespace) -> None:
     print("a mean over one row of float32: what is measured is the way of the bytes, not the model")
     table.begin()
     documents = [_document(kib) for kib in options.kib]
-    with _models(options.home, options.kib):
-        for shape in options.shapes:
-            with headrace(Setup(options.home, shape, documents=documents)) as running:
-                for kib in options.kib:
-                    table.add(f"{kib} KiB", running, _target(running, kib))
+    _add_models(options.home, options.kib)
+    for shape in options.shapes:
+        with headrace(Setup(options.home, shape, documents=documents)) as running:
+            for kib in options.kib:
+                table.add(f"{kib} KiB", running, _target(running, kib))
     table.end()
 
 
@@ -63,28 +59,14 @@ def _document(kib: int) -> Mapping[str, Any]:
     }
 
 
-@contextmanager
-def _models(home: Path, sizes: Sequence[int]) -> Iterator[None]:
-    """They are in the home's repository meanwhile."""
-    try:
-        for kib in sizes:
+def _add_models(home: Path, sizes: Sequence[int]) -> None:
+    """Those that the home's repository lacks; releases name them, so they stay."""
+    for kib in sizes:
+        if not (home / "models" / _name(kib)).exists():
             file = home / f"{_name(kib)}.onnx"
             file.write_bytes(_onnx(kib))
-            _models_command("add", home, _name(kib), str(file))
+            command(home, "models", "add", _name(kib), str(file), "--yes")
             file.unlink()
-        yield
-    finally:
-        repository = Repository(home / "models")
-        for kib in sizes:
-            for version in repository.versions(_name(kib)):
-                _models_command("remove", home, _name(kib), version)
-
-
-def _models_command(verb: str, home: Path, *arguments: str) -> None:
-    command = [str(HEADRACE), "models", verb, "--yes", "--home", str(home), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        sys.exit(f"headrace models {verb} failed:\n{done.stdout}{done.stderr}")
 
 
 def _onnx(kib: int) -> bytes:

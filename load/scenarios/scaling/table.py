@@ -1,4 +1,4 @@
-"""`scaling`: what a request costs as one thing grows: its rows, its payload, the replicas of a service, the tenants.
+"""`scaling`: what a request costs as one thing grows: its rows, its payload, the tenants.
 
 A closed loop; features from a Redis of this run's own. Each part is a table; `× first` compares rows per second with
 the first line of the same shape and concurrency.
@@ -26,7 +26,6 @@ _HEAD = (
     "| {} | shape | c | req/s [least–most] | rows/s | × first | p50 ms | p99 ms | server CPU µs/req | µs/row "
     "| store µs/req | client µs/req | failed | PSS MB |\n|---|---|" + "--:|" * 12
 )
-Shares = dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +52,7 @@ class Found:
     """Of one target at one concurrency; by service: its part of the servers' CPU, and its memory in MiB (PSS)."""
 
     point: Point
-    shares: Shares
+    shares: dict[str, float]
     memory: Mapping[str, float]
 
 
@@ -114,7 +113,7 @@ class Table:
         print("\n".join(self.verified))
 
 
-def shares(seconds: Mapping[str, float]) -> Shares:
+def shares(seconds: Mapping[str, float]) -> dict[str, float]:
     """Each one's part of the sum; nothing of nothing."""
     total = sum(seconds.values())
     return {name: s / total if total else 0.0 for name, s in seconds.items()}

@@ -1,7 +1,5 @@
 """The choice of a cascade's threshold: its curve, that the budget holds as often as it says, and its Clopper-Pearson bounds."""
 
-import math
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -56,14 +54,6 @@ def test_the_budget_holds_as_often_as_it_says() -> None:
     assert found >= 55
     # Ten or more of sixty would happen once in 2,000 times if it were broken with a probability of 5 %.
     assert broken < 10
-
-
-@pytest.mark.slow
-def test_the_budget_holds_in_thousands_of_runs() -> None:
-    for budget in (0.004, 0.01, 0.02):
-        broken, found = broken_budgets(2000, 2000, budget)
-        assert found > 100
-        assert broken <= 0.05 * 2000 + 3 * (2000 * 0.05 * 0.95) ** 0.5
 
 
 def test_more_rows_allow_a_lower_threshold() -> None:
@@ -160,24 +150,6 @@ def test_bounds_are_scipys(count: int, total: int, alpha: float) -> None:
 def test_the_incomplete_beta_function_is_scipys(a: float, b: float, x: float) -> None:
     special = pytest.importorskip("scipy.special")
     assert incomplete_beta(a, b, x) == pytest.approx(float(special.betainc(a, b, x)), rel=1e-6, abs=1e-10)
-
-
-@pytest.mark.parametrize("p", [0.001, 0.02, 0.3])
-def test_the_bound_is_above_the_truth_as_often_as_it_says(p: float) -> None:
-    """Exactly: the sum of the probabilities of all counts whose bound is below p is at most alpha."""
-    total, alpha = 500, 0.05
-    missed = sum(
-        math.comb(total, k) * p**k * (1 - p) ** (total - k)
-        for k in range(total + 1)
-        if upper_bound(k, total, alpha) < p
-    )
-    assert missed <= alpha
-    missed_below = sum(
-        math.comb(total, k) * p**k * (1 - p) ** (total - k)
-        for k in range(total + 1)
-        if lower_bound(k, total, alpha) > p
-    )
-    assert missed_below <= alpha
 
 
 def test_no_rows_bad_counts() -> None:

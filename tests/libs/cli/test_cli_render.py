@@ -36,12 +36,6 @@ def objects(service: str) -> dict[str, Any]:
     return {found["kind"]: found for found in yaml.safe_load_all((BASE / f"{service}.yaml").read_text())}
 
 
-def loaded(service: str) -> Any:
-    """The settings as the service reads them."""
-    kind = IngressSettings if service == "ingress" else definition_named(service).config
-    return config.load(kind, BASE / "settings" / f"{service}.yaml", {})
-
-
 def read_settings(service: str) -> dict[str, Any]:
     found: dict[str, Any] = yaml.safe_load((BASE / "settings" / f"{service}.yaml").read_text())
     return found
@@ -53,58 +47,16 @@ def test_the_committed_files_are_what_is_rendered() -> None:
     assert kept == made, "headrace render deploy/kubernetes --for kubernetes"
 
 
-@pytest.mark.parametrize("service", [s for s in SERVICES if s != "ingress"])
-def test_a_service_takes_its_settings_and_believes_its_callers_alone(service: str) -> None:
-    found = loaded(service)
-    callers = {other for other in SERVICES if service in services.callees(other)}
-    certificates = {other: set(objects(other)["Certificate"]["spec"]["dnsNames"]) for other in SERVICES}
-    assert len(found.server.tls.peers) == len(callers)
-    assert all(set(found.server.tls.peers) & certificates[caller] for caller in callers)
-    for caller in callers:
-        client = read_settings(caller)[service]
-        assert client["server_name"] in certificates[service]
-        host, port = client["target"].removeprefix("dns:///").split(":")
-        assert (host, port) == (f"{service}.headrace.svc", found.server.listen.rpartition(":")[2])
-    policy = objects(service)["NetworkPolicy"]["spec"]["ingress"][0]
-    admitted = {peer["podSelector"]["matchLabels"]["app.kubernetes.io/name"] for peer in policy["from"]}
-    assert admitted == callers
-    assert policy["ports"] == [{"port": int(found.server.listen.rpartition(":")[2])}]
-
-
-def test_the_door_takes_its_settings(tmp_path: Path) -> None:
-    url = tmp_path / "redis-url"
-    url.write_text("redis://:hush@redis:6379/0\n")
-    text = (BASE / "settings" / "ingress.yaml").read_text().replace("/secrets/redis-url", str(url))
-    (tmp_path / "ingress.yaml").write_text(text)
-    found = config.load(IngressSettings, tmp_path / "ingress.yaml", {})
-    assert found.idempotency.redis == "redis://:hush@redis:6379/0"
-    assert found.http.tls == "0.0.0.0:8443"
-    hook = objects("ingress")["Deployment"]["spec"]["template"]["spec"]["containers"][0]["lifecycle"]
-    assert hook["preStop"]["exec"]["command"][-1] == "--drain-only"
-
-
 @pytest.mark.parametrize("service", SERVICES)
 def test_the_objects_of_a_service_fit_together(service: str) -> None:
     found, settings = objects(service), read_settings(service)
-    deployment = found["Deployment"]["spec"]
-    pod, labels = deployment["template"]["spec"], deployment["template"]["metadata"]["labels"]
-    selectors = (
-        deployment["selector"]["matchLabels"],
-        found["Service"]["spec"]["selector"],
-        found["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"],
-        found["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"],
-        pod["topologySpreadConstraints"][0]["labelSelector"]["matchLabels"],
-    )
-    assert all(selector == labels for selector in selectors)
-    assert pod["serviceAccountName"] == found["ServiceAccount"]["metadata"]["name"]
+    pod = found["Deployment"]["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     listen = settings["http"]["tls"] if service == "ingress" else settings["server"]["listen"]
     assert listen == f"0.0.0.0:{ports['grpc']}"
     assert settings["telemetry"]["metrics"] == f"0.0.0.0:{ports['metrics']}"
     server = settings["server"]
-    # A hook of the door waits for notice and drain before SIGTERM.
-    assert pod["terminationGracePeriodSeconds"] > server["drain_notice_s"] + server["drain_s"] + 10
     # Callers hear of an address that is gone when the name server's answer has become old, and they ask again.
     assert server["drain_notice_s"] > DESCRIPTION.resolve_every_s + DESCRIPTION.dns_ttl_s
     volumes = {volume["name"]: volume for volume in pod["volumes"]}

@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from headrace.releases import Freeze, ReleaseError, StaleError
+from headrace.releases import Freeze, StaleError
 from headrace.releases.document import MAX_BYTES, to_bytes
 from headrace.releases.place import open_store
 from headrace.releases.store import KEPT, REMOVED, Broken, ReleaseStore
-from tests.libs.releases.release_stores import OTHER, REVISION, TEXT, Place, release
+from tests.libs.releases.release_stores import REVISION, TEXT, Place, release
 
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
 # Longer than any test may take: a `wait` that is not woken fails by it, and never passes.
@@ -56,16 +56,6 @@ def test_a_stale_change_is_refused_and_changes_nothing(store: ReleaseStore, numb
     assert stale.value.number == kept[0].number
     assert store.history("flights") == kept
     assert store.wait(before, 0) == before
-
-
-def test_a_release_that_names_an_unknown_document_is_refused(store: ReleaseStore) -> None:
-    arms = {"live": {"version": 1, "revision": REVISION}, "candidate": {"version": 2, "revision": OTHER}}
-    with pytest.raises(ReleaseError, match=r"arms\.candidate\.revision: no document of revision 0{12}"):
-        store.commit(release(arms=arms))
-    assert store.current("flights") == (None, None)
-    # A document belongs to one pipeline.
-    with pytest.raises(ReleaseError, match=r"arms\.live\.revision"):
-        store.commit(release(pipeline="other"))
 
 
 def test_ten_are_kept(store: ReleaseStore) -> None:

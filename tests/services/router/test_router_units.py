@@ -6,8 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from headrace.columns import Batch, Column
 from headrace.releases import Arm, Assignment, Experiment, Guard, Release, Rollout, RolloutState
@@ -54,30 +52,6 @@ def test_keys_count_once_and_no_more_after_they_failed() -> None:
     # Rows are counted all the same.
     canary = counted.tick().arms[ArmName("flights", 2, "candidate")]
     assert (canary.rows, canary.errors) == (4, 3)
-
-
-@settings(deadline=None)
-@given(
-    st.lists(
-        st.tuples(st.sampled_from(["live", "candidate"]), st.sampled_from("abcd"), st.booleans()), max_size=40
-    )
-)
-def test_keys_are_those_of_each_row(rows: list[tuple[str, str, bool]]) -> None:
-    counted = Counters()
-    met: set[str] = set()
-    failed: set[str] = set()
-    expected = {"live": AssignedFigures(), "candidate": AssignedFigures()}
-    for arm, key, fails in rows:
-        count_keys(counted, [key], [0] if fails else [], arm)
-        if key not in failed:
-            new = AssignedFigures(new_keys=int(key not in met), fresh_rows=1, fresh_bad=int(fails))
-            expected[arm] = expected[arm].plus(new)
-        met.add(key)
-        failed |= {key} if fails else set()
-    arms = counted.tick().arms
-    assert {name.arm: keys_of(f.assigned) for name, f in arms.items()} == {
-        arm: expected[arm] for arm, _, _ in rows
-    }
 
 
 def test_callers_faults_are_no_bad_keys() -> None:

@@ -41,8 +41,7 @@ class Answered:
 
 @dataclass
 class Traffic:
-    """`rate`: requests a second, ± `wobble` of it. `outcomes`: the true label of each answer is posted a moment later, or once
-    `held_back` is False again."""
+    """`rate`: requests a second, ± `wobble` of it. `outcomes`: the true label of each answer is posted a moment later."""
 
     target: str
     key: str
@@ -51,8 +50,6 @@ class Traffic:
     outcomes: bool = False
     failing: bool = False
     seed: int = 0
-    held_back: bool = False
-    posted: int = 0
     answered: list[Answered] = field(default_factory=list)
     # When outcomes of a wrong row were posted first.
     outcome_at: float = math.inf
@@ -126,8 +123,6 @@ class Traffic:
     async def _post(self, client: AsyncHeadrace) -> None:
         while True:
             await asyncio.sleep(_OUTCOMES_EACH_S)
-            if self.held_back:
-                continue
             known, self._known = self._known, []
             wrong, self._known_wrong = self._known_wrong, False
             try:
@@ -135,6 +130,5 @@ class Traffic:
             except Exception:  # noqa: BLE001 - counted; the run goes on
                 self.outcomes_failed += 1
                 continue
-            self.posted += len(known)
             if wrong:
                 self.outcome_at = min(self.outcome_at, time.monotonic())

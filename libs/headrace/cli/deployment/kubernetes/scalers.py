@@ -1,7 +1,7 @@
 """The size of each service follows its demand: the cores that it would need if every request were served.
 
 That is the CPU time that it takes now, times the requests that were offered over those that were served. It neither ends at
-what the pods can do, as their load does, nor counts a queue twice, as calls in flight do (`python -m load autoscaling`).
+what the pods can do, as their load does, nor counts a queue twice, as calls in flight do; tests/load simulates it.
 """
 
 from __future__ import annotations

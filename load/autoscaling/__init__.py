@@ -1,1 +1,0 @@
-"""Kubernetes' autoscaler around a queue: how the sizes that `deploy/kubernetes` asks for would follow a load."""
