@@ -55,7 +55,6 @@ DECISIONS = [
 ]
 # So many lines and traces of these are written in a second, and no more.
 _LIMITED = ("RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED")
-_ONLY_OF_ONE_WAY = ("batch_rows", "request_id")
 
 
 class ManyWays(FakeRouter):
@@ -125,7 +124,7 @@ class Recorder:
 
 
 def _steady(attributes: Mapping[str, str]) -> list[tuple[str, str]]:
-    return sorted((k, _timeless(v)) for k, v in attributes.items() if k not in _ONLY_OF_ONE_WAY)
+    return sorted((k, _timeless(v)) for k, v in attributes.items() if k not in ("batch_rows", "request_id"))
 
 
 def _timeless(text: Any) -> Any:
@@ -207,7 +206,7 @@ class Asked:
 
 
 @asynccontextmanager
-async def opened(path: Path, monkeypatch: pytest.MonkeyPatch, *, grouped: bool) -> AsyncIterator[Door]:
+async def opened(path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Door]:
     made: list[Door] = []
     recorder = Recorder()
     monkeypatch.setattr(wiring, "_exporters", lambda _: [recorder])
@@ -242,8 +241,8 @@ async def test_a_group_answers_as_one_by_one(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr(GroupedInfer, "read", noted)
     async with (
-        opened(tmp_path / "one", monkeypatch, grouped=False) as alone,
-        opened(tmp_path / "all", monkeypatch, grouped=True) as together,
+        opened(tmp_path / "one", monkeypatch) as alone,
+        opened(tmp_path / "all", monkeypatch) as together,
     ):
         for first in range(0, 2000, 50):
             several = [Asked(draw, number) for number in range(first, first + 50)]
