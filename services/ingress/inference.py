@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from operator import or_
@@ -45,6 +45,16 @@ class InferenceResult:
     @property
     def errors(self) -> Mapping[int, RowError]:
         return self.batch.errors
+
+    def outputs(self, names: Iterable[str]) -> list[Column]:
+        """The columns of these outputs. Raises Fault INTERNAL if the router did not give one of them."""
+        found = []
+        for name in names:
+            column = self.batch.columns.get(name)
+            if column is None:
+                raise Fault(Code.INTERNAL, Reason.REASON_INTERNAL, f"the pipeline gave no output {name}")
+            found.append(column)
+        return found
 
     def slice(self, start: int, stop: int) -> InferenceResult:
         """That of some of the rows."""

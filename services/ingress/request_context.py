@@ -166,6 +166,13 @@ class RequestContext:
         return [(b"idempotency-replayed", b"true"), (b"idempotency-original-request-id", original)]
 
     @property
+    def caller(self) -> Credential:
+        """Who calls; the door has made sure that there is somebody."""
+        if self.credential is None:
+            raise Fault(Code.UNAUTHENTICATED, Reason.REASON_CREDENTIAL_INVALID, "no valid credential")
+        return self.credential
+
+    @property
     def tenant(self) -> str:
         """Name of the authenticated tenant; "" before authentication."""
         return "" if self.credential is None else self.credential.tenant.name

@@ -6,13 +6,17 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
 
+from google.protobuf.message import Message
+
 from headrace.hop.errors import Fault
 from headrace.hop.limiters import TENANT_BYTES, TENANT_CONCURRENCY, TENANT_ROWS, Limiter
 from headrace.hop.resilience.token_bucket import TokenBucket
 from headrace.state.tenants import QuotaSpec
+from services.ingress.admission.admission_control import no_slot
 from services.ingress.admission.shared_counters import BYTES, ROWS, SharedCounters, TenantCounters
 from services.ingress.documents.catalog import Tenant
 from services.ingress.ports import Log
+from services.ingress.request_context import RequestContext
 from services.ingress.sharing.lease import GRANTED_S, Grant, Lease, Use, local_slots, unleased_slots
 
 _RETRY_CONCURRENCY_S = 0.05
@@ -304,3 +308,23 @@ def _number(value: float | None) -> str:
 
 def _seconds(wait: float) -> str:
     return f"{wait:.3f} s" if wait < 100 else str(timedelta(seconds=round(wait)))
+
+
+def charge(rows: int, context: RequestContext, request: Message | None = None) -> None:
+    """Holds slots and charges the tenant's quota for what a request costs. Raises Fault RESOURCE_EXHAUSTED.
+
+    `request`: None if the protocol has measured the message.
+    """
+    if context.admission is not None and rows > 1:
+        tenant = context.caller.tenant
+        slots = context.admission.widen(tenant.name, tenant.priority, rows)
+        if slots is None:
+            raise no_slot()
+        context.slots += slots
+    quota = context.quota
+    if quota is None:
+        return
+    size = context.size_bytes
+    if not size and request is not None and quota.limits.bytes_per_s is not None:
+        size = request.ByteSize()  # this serializes it again
+    quota.charge(rows, size)

@@ -13,7 +13,6 @@ from headrace.hop.errors import Code, Fault, Reason
 from headrace.oip import open_inference_pb2 as pb
 from headrace.pipeline import ModelState
 from services.ingress.documents.catalog import Credential, require
-from services.ingress.oip.service import proven
 from services.ingress.ports import ModelOperations
 from services.ingress.request_context import RequestContext
 
@@ -100,7 +99,7 @@ class ModelRepository:
 
 
 def _operator(context: RequestContext, pipeline: str | None = None) -> Credential:
-    credential = proven(context)
+    credential = context.caller
     require(credential, SCOPE, pipeline)
     return credential
 

@@ -7,7 +7,6 @@ from collections.abc import Iterable, MutableMapping, Sequence
 from headrace.api.features.v1 import features_pb2
 from headrace.columns import Batch, Column, Ragged
 from headrace.columns.oip_tensors import pack_bytes
-from headrace.hop.errors import Code, Fault, Reason
 from headrace.oip import open_inference_pb2 as pb
 from headrace.pipeline import ModelUse
 from services.ingress.inference import InferenceResult
@@ -21,24 +20,13 @@ CACHED = "@cached_us"
 def write(answer: InferenceResult, names: Iterable[str], request_id: str) -> pb.ModelInferResponse:
     """The response with the outputs `names`. Raises Fault INTERNAL if the router did not give one of them."""
     batch = answer.batch
-    outputs = output_columns(batch, names)
+    outputs = answer.outputs(names)
     reply = _head(answer, answer.models, outputs)
     reply.id = request_id
     reply.raw_output_contents.extend([raw_contents(c) for c in outputs])
     if CACHED in batch.columns:
         _add_cached(batch.columns[CACHED], reply)
     return reply
-
-
-def output_columns(batch: Batch, names: Iterable[str]) -> list[Column]:
-    """The columns of outputs. Raises Fault INTERNAL if one of them is not there."""
-    found = []
-    for name in names:
-        column = batch.columns.get(name)
-        if column is None:
-            raise Fault(Code.INTERNAL, Reason.REASON_INTERNAL, f"the pipeline gave no output {name}")
-        found.append(column)
-    return found
 
 
 def _add_cached(ages: Column, reply: pb.ModelInferResponse) -> None:

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 
-from google.protobuf.message import Message
-
 from headrace.columns import Batch
-from headrace.hop.errors import Code, Fault, Reason
+from headrace.hop.errors import Fault
 from headrace.hop.process.telemetry import build_version
 from headrace.oip import open_inference_pb2 as pb
-from services.ingress.admission.admission_control import no_slot
-from services.ingress.documents.catalog import Catalog, Credential, Entry
+from services.ingress.admission.quotas import charge
+from services.ingress.documents.catalog import Catalog, Entry
 from services.ingress.idempotency.calls import IdempotentCalls
 from services.ingress.inference import InferenceRunner
 from services.ingress.oip import metadata as describing
@@ -73,7 +71,7 @@ class OpenInference:
         self, request: pb.ModelConfigRequest, context: RequestContext
     ) -> pb.ModelConfigResponse:
         entry = self._entry(request.name, request.version, context, "read")
-        limit = self._runner.max_rows(proven(context))
+        limit = self._runner.max_rows(context.caller)
         return pb.ModelConfigResponse(config=describing.configuration(entry, limit))
 
     async def ModelStatistics(
@@ -82,7 +80,7 @@ class OpenInference:
         if request.name:
             entries = [self._entry(request.name, request.version, context, "read")]
         else:
-            entries = self._catalog.visible(proven(context), "read")
+            entries = self._catalog.visible(context.caller, "read")
         stats = [describing.statistics(e, self._statistics.of(e.pipeline.name)) for e in entries]
         return pb.ModelStatisticsResponse(model_stats=stats)
 
@@ -90,7 +88,7 @@ class OpenInference:
         self, request: pb.ModelInferRequest, context: RequestContext
     ) -> pb.ModelInferResponse:
         context.identify(request.id)
-        credential = proven(context)
+        credential = context.caller
         version = read_version(request.model_version)
         entry = self._catalog.find(request.model_name, version, credential, "predict")
         context.pipeline = request.model_name
@@ -111,7 +109,7 @@ class OpenInference:
         version: int,
     ) -> pb.ModelInferResponse:
         """Runs a request that is allowed and paid for."""
-        credential = proven(context)
+        credential = context.caller
         columns, count = read_columns(request, entry, self._runner.max_rows(credential))
         priority, timeout_s = parameters(request)
         rows = self._runner.rows(context, entry, credential, count, priority, timeout_s)
@@ -134,36 +132,9 @@ class OpenInference:
             yield pb.ModelStreamInferResponse(infer_response=reply)
 
     def _entry(self, name: str, version: str, context: RequestContext, scope: str) -> Entry:
-        entry = self._catalog.find(name, read_version(version), proven(context), scope)
+        entry = self._catalog.find(name, read_version(version), context.caller, scope)
         context.pipeline = name
         return entry
-
-
-def proven(context: RequestContext) -> Credential:
-    """The caller's credential; the door has made sure that there is one."""
-    if context.credential is None:
-        raise Fault(Code.UNAUTHENTICATED, Reason.REASON_CREDENTIAL_INVALID, "no valid credential")
-    return context.credential
-
-
-def charge(rows: int, context: RequestContext, request: Message | None = None) -> None:
-    """Holds slots and charges the tenant's quota for what a request costs. Raises Fault RESOURCE_EXHAUSTED.
-
-    `request`: None if the protocol has measured the message.
-    """
-    if context.admission is not None and rows > 1:
-        tenant = proven(context).tenant
-        slots = context.admission.widen(tenant.name, tenant.priority, rows)
-        if slots is None:
-            raise no_slot()
-        context.slots += slots
-    quota = context.quota
-    if quota is None:
-        return
-    size = context.size_bytes
-    if not size and request is not None and quota.limits.bytes_per_s is not None:
-        size = request.ByteSize()  # this serializes it again
-    quota.charge(rows, size)
 
 
 def _claimed_rows(request: pb.ModelInferRequest, max_rows: int) -> int:

@@ -12,7 +12,6 @@ from headrace.comparison.messages import write_report
 from headrace.hop.errors import Code, Fault, Reason
 from services.ingress.documents.catalog import has_scope, require
 from services.ingress.oip.repository import SCOPE
-from services.ingress.oip.service import proven
 from services.ingress.ports import ShadowReports
 from services.ingress.releases.faults import check_name
 from services.ingress.request_context import RequestContext
@@ -41,7 +40,7 @@ class OperationsServicer:
     async def GetShadowReport(
         self, request: pb.GetShadowReportRequest, context: RequestContext
     ) -> pb.GetShadowReportResponse:
-        credential = proven(context)
+        credential = context.caller
         require(credential, SCOPE, request.pipeline or None)
         found = await self._shadows.reports(request.pipeline, self._deadline(context))
         reply = pb.GetShadowReportResponse(router_count=found.routers, silent_router_count=found.silent)
@@ -64,7 +63,7 @@ class OperationsServicer:
         return pb.ReadExperimentResponse(experiment=found)
 
     def _asked(self, pipeline: str, context: RequestContext) -> Analysis:
-        credential = proven(context)
+        credential = context.caller
         require(credential, SCOPE)
         context.pipeline = check_name("pipeline", pipeline)
         require(credential, SCOPE, pipeline)

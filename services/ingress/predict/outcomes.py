@@ -9,7 +9,7 @@ from collections.abc import Callable
 from headrace.api.inference.v1 import inference_pb2 as pb
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.request_ids import MAX_CHARACTERS, request_key
-from services.ingress.oip.service import charge, proven
+from services.ingress.admission.quotas import charge
 from services.ingress.ports import Outcome, Outcomes
 from services.ingress.request_context import RequestContext
 
@@ -37,7 +37,7 @@ class OutcomesServicer:
     async def RecordOutcomes(
         self, request: pb.RecordOutcomesRequest, context: RequestContext
     ) -> pb.RecordOutcomesResponse:
-        credential = proven(context)
+        credential = context.caller
         if self._outcomes is None:
             raise Fault(
                 Code.FAILED_PRECONDITION, Reason.REASON_METHOD_UNKNOWN, "this installation stores no outcomes"

@@ -10,10 +10,10 @@ from headrace.api.inference.v1 import inference_pb2 as pb
 from headrace.columns import Batch, DType, concat, decode_columns
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.pipeline import InputField, OutputField, batch_from_rows
+from services.ingress.admission.quotas import charge
 from services.ingress.documents.catalog import Catalog, Credential, Entry
 from services.ingress.idempotency.calls import IdempotentCalls
 from services.ingress.inference import InferenceResult, InferenceRunner, check_rows
-from services.ingress.oip.service import charge, proven
 from services.ingress.predict.response import write_columns, write_models, write_rows
 from services.ingress.predict.structs import to_python
 from services.ingress.request_context import RequestContext
@@ -32,7 +32,7 @@ class InferenceServicer:
 
     async def Predict(self, request: pb.PredictRequest, context: RequestContext) -> pb.PredictResponse:
         context.identify(request.request_id)
-        credential = proven(context)
+        credential = context.caller
         entry = self._catalog.find(request.pipeline, request.version, credential, "predict")
         context.pipeline = request.pipeline
         count = self._charge(request, context, credential)
@@ -64,12 +64,12 @@ class InferenceServicer:
     async def ListPipelines(
         self, _: pb.ListPipelinesRequest, context: RequestContext
     ) -> pb.ListPipelinesResponse:
-        entries = self._catalog.visible(proven(context), "read")
+        entries = self._catalog.visible(context.caller, "read")
         return pb.ListPipelinesResponse(pipelines=[_described(e) for e in entries])
 
     def rows_to_explain(self, request: pb.ExplainRequest, context: RequestContext, cost: int) -> Batch:
         """The rows of a request that is allowed and paid for, each as `cost` rows. Raises Fault."""
-        credential = proven(context)
+        credential = context.caller
         entry = self._catalog.find(request.pipeline, 0, credential, "predict")
         context.pipeline = request.pipeline
         count = len(request.rows)
@@ -98,7 +98,7 @@ class InferenceServicer:
         self, request: pb.PredictRequest, context: RequestContext, entry: Entry, count: int
     ) -> Batch:
         priority = min(request.priority, 10)
-        rows = self._runner.rows(context, entry, proven(context), count, priority, math.inf)
+        rows = self._runner.rows(context, entry, context.caller, count, priority, math.inf)
         if not request.rows:
             return Batch(rows, decode_columns(request.columns, count))
         if count <= _ROWS_AT_ONCE:

@@ -30,7 +30,6 @@ from headrace.releases.changes.rollouts import CANDIDATE, Plan
 from headrace.releases.document import Arm, to_bytes, validated
 from headrace.releases.faults import unreleased
 from services.ingress.documents.catalog import has_scope, require
-from services.ingress.oip.service import proven
 from services.ingress.releases import faults
 from services.ingress.releases.desk import Desk, How, Outcome, Wish
 from services.ingress.request_context import RequestContext
@@ -72,7 +71,7 @@ class ReleaseServicer:
     ) -> pb.ListReleasesResponse:
         pipeline = _asked(request.pipeline, context) if request.pipeline else ""
         _operator(context)
-        credential = proven(context)
+        credential = context.caller
 
         def read(store: ReleaseStore) -> pb.ListReleasesResponse:
             if pipeline:
@@ -243,7 +242,7 @@ class ReleaseServicer:
 
 def _operator(context: RequestContext, pipeline: str | None = None) -> str:
     """The caller's name for the audit. Raises Fault: it is no operator of this pipeline; "": of all; None: of any."""
-    credential = proven(context)
+    credential = context.caller
     require(credential, SCOPE, pipeline)
     return f"{credential.tenant.name}/{credential.key_id}"
 

@@ -11,7 +11,7 @@ from google.protobuf.struct_pb2 import ListValue
 
 from headrace import hop
 from headrace.hop import config
-from headrace.hop.batching.long_calls import Outlasting
+from headrace.hop.batching.lane_times import Outlasting
 from headrace.hop.call import Method, unary
 from headrace.hop.client import settings as rules
 from headrace.hop.client.dial import Client

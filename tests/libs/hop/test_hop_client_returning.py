@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.hop.batching.returning import Returning
+from headrace.hop.batching.lane_times import Returning
 from headrace.hop.client import settings as rules
 from headrace.hop.client.dial import Client
 from tests.libs.hop.hop_callee import DO, Callee, Item, WordCodec

@@ -23,9 +23,8 @@ from headrace.hop.batching.codec import (
     failed_share_of,
     payload_codec_of,
 )
-from headrace.hop.batching.long_calls import CallInFlight, Outlasting
+from headrace.hop.batching.lane_times import CallInFlight, Outlasting, Returning
 from headrace.hop.batching.queue import BatchQueue, DeadlineHeap, QueuedItem
-from headrace.hop.batching.returning import Returning
 from headrace.hop.call import InProcessPayload, Method
 from headrace.hop.client import faults
 from headrace.hop.client.outgoing import Next, Outgoing

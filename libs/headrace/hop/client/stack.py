@@ -20,7 +20,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from headrace.hop.client import faults
@@ -47,9 +47,14 @@ def compose(
 ) -> Next:
     """All below the coalescer. The methods of a client share it, and so share the retry budget. `random`: in [0, 1)."""
     budget = RetryBudget(settings.retry.budget_ratio, settings.retry.budget_reserve)
-    attempt = hedge.hedged(
-        _attempt(callee, replicas, random), replicas, settings.retry.silent_s, budget, observer.hedged
-    )
+    once, silent_s = _attempt(callee, replicas, random), settings.retry.silent_s
+
+    def attempt(out: Outgoing) -> Awaitable[Any]:
+        method = out.method
+        if len(replicas.all) < 2 or not method.idempotent or method.lengthy or out.only is not None:
+            return once(out)
+        return hedge.Race(out, once, replicas, silent_s, budget, observer.hedged).run()
+
     call = _call(callee, settings, budget, random, observer, attempt)
     return call if traces is None else _traced(traces, call)
 
@@ -73,7 +78,7 @@ def _call(
             out.deadline -= settings.deadline_margin_s
             if out.deadline <= began:
                 raise faults.deadline_passed(callee)
-            budget.deposit()
+            budget.attempts += 1
             while True:
                 try:
                     reply = await attempt(out)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextvars import Context
 from typing import Any
 
@@ -24,21 +24,7 @@ from headrace.hop.resilience.retry import RetryBudget
 _REST = 10.0
 
 
-def hedged(
-    attempt: Next, replicas: ReplicaSet, silent_s: float, budget: RetryBudget, observe: Callable[[str], None]
-) -> Next:
-    """The attempt, hedged for idempotent methods where there are several replicas. `observe` gets the method's name."""
-
-    def call(out: Outgoing) -> Awaitable[Any]:
-        method = out.method
-        if len(replicas.all) < 2 or not method.idempotent or method.lengthy or out.only is not None:
-            return attempt(out)
-        return _Race(out, attempt, replicas, silent_s, budget, observe).run()
-
-    return call
-
-
-class _Race:
+class Race:
     """One call, and perhaps a second one. The first runs in the caller's own task: most calls need no other."""
 
     __slots__ = (

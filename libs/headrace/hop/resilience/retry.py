@@ -21,31 +21,32 @@ REFILL_S = 10.0
 class RetryBudget:
     """At most `reserve + ratio × calls + reserve / REFILL_S × seconds` retries, so that they cannot become a storm."""
 
-    __slots__ = ("_cap", "_ratio", "_refilled", "_reserve", "balance")
+    __slots__ = ("_balance", "_cap", "_ratio", "_refilled", "_reserve", "attempts")
 
     def __init__(self, ratio: float, reserve: float) -> None:
         self._ratio = ratio
         self._reserve = reserve
         self._cap = max(reserve, reserve * _SAVINGS if ratio else reserve)
         self._refilled: float | None = None
-        self.balance = reserve
+        self._balance = reserve
+        # First attempts since the last retry: added up when a retry is wanted, as every call makes one and few need a retry.
+        self.attempts = 0
 
-    def deposit(self) -> None:
-        """A first attempt was made."""
-        self.balance = min(self._cap, self.balance + self._ratio)
+    @property
+    def balance(self) -> float:
+        """How many retries there are."""
+        return min(self._cap, self._balance + self._ratio * self.attempts)
 
     def withdraw(self, now: float) -> bool:
         """Takes one retry from the budget; False if there is none. `now`: monotonic seconds."""
-        # Done here and not in `deposit`, because every call runs `deposit` and few need a retry. Time refills only up to
-        # the reserve; calls can earn more.
-        if self._refilled is not None and self.balance < self._reserve:
+        balance = self.balance
+        # Time refills only up to the reserve; calls can earn more.
+        if self._refilled is not None and balance < self._reserve:
             earned = self._reserve * (now - self._refilled) / REFILL_S
-            self.balance = min(self._reserve, self.balance + earned)
-        self._refilled = now
-        if self.balance < 1:
-            return False
-        self.balance -= 1
-        return True
+            balance = min(self._reserve, balance + earned)
+        self._refilled, self.attempts = now, 0
+        self._balance = balance - 1 if balance >= 1 else balance
+        return balance >= 1
 
 
 # The callee, or a service behind it, is known to be down: an immediate retry would only add load.

@@ -9,11 +9,12 @@ from google.protobuf.message import Message
 from headrace.hop.client.dial import CoalescedMethod
 from headrace.hop.errors import Fault, Reason
 from headrace.oip import open_inference_pb2 as pb
+from services.ingress.admission.quotas import charge
 from services.ingress.documents.catalog import Catalog
 from services.ingress.inference import InferenceRunner
 from services.ingress.oip.groups.codec import GroupReply
 from services.ingress.oip.groups.form import FormedRequest, Forms
-from services.ingress.oip.service import OpenInference, charge, proven
+from services.ingress.oip.service import OpenInference
 from services.ingress.protocols.body.codecs import Codec
 from services.ingress.request_context import RequestContext
 
@@ -55,15 +56,16 @@ class GroupedInfer:
         """The handler of ModelInfer: a response, or its bytes. Raises Fault."""
         if not isinstance(request, FormedRequest):
             return await self._oip.ModelInfer(request, context)
-        form, tenant = request.form, proven(context).tenant
+        form, credential = request.form, context.caller
+        tenant = credential.tenant
         if request.id:
             context.identify(request.id)
         name = form.entry.pipeline.name
-        entry = self._catalog.find(name, form.version, proven(context), "predict")
+        entry = self._catalog.find(name, form.version, credential, "predict")
         if (
             entry is not form.entry
             or tenant.limits.distinct_queries_per_day is not None
-            or form.rows > self._runner.max_rows(proven(context))
+            or form.rows > self._runner.max_rows(credential)
         ):
             return await self._oip.ModelInfer(request.parsed(), context)
         context.pipeline = name

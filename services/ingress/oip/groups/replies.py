@@ -10,7 +10,7 @@ from headrace.hop.errors import Fault
 from headrace.pipeline import MODELS_USED, Decision
 from services.ingress.inference import InferenceResult, InferenceShare, first_fault
 from services.ingress.oip.groups.form import Form, FormedRequest, varint
-from services.ingress.oip.response import CACHED, SOURCE, output_columns, write
+from services.ingress.oip.response import CACHED, SOURCE, write
 
 # Tags of fields of ModelInferResponse: the id, and the values of an output.
 _ID, _VALUES = b"\x1a", b"\x32"
@@ -106,7 +106,7 @@ _Output = Callable[[int, int], Sequence[bytes]]
 
 def _outputs(whole: InferenceResult, form: Form) -> Sequence[_Output] | Fault:
     try:
-        return [_output(column, form.rows) for column in output_columns(whole.batch, form.outputs)]
+        return [_output(column, form.rows) for column in whole.outputs(form.outputs)]
     except Fault as fault:
         return fault
 
