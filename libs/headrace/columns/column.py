@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 
 
 class DType(enum.IntEnum):
-    """Numbered as headrace.api.batch.v1.DataType."""
+    """Numbered as headrace.api.batch.v1.DataType. `numpy`: NumPy type of one element, little-endian; object for BYTES."""
+
+    numpy: np.dtype[np.generic]
 
     BOOL = 1
     UINT8 = 2
@@ -34,11 +36,6 @@ class DType(enum.IntEnum):
 
     # Enum's own hash runs Python code; types are part of the key of every call that waits in a batcher.
     __hash__ = int.__hash__
-
-    @property
-    def numpy(self) -> np.dtype[np.generic]:
-        """NumPy type of one element, little-endian; object for BYTES."""
-        return _NUMPY[self]
 
     @property
     def oip(self) -> str:
@@ -74,6 +71,8 @@ _NUMPY: dict[DType, np.dtype[np.generic]] = {
     DType.FLOAT64: np.dtype("<f8"),
     DType.BYTES: np.dtype("object"),
 }
+for _dtype, _numpy in _NUMPY.items():
+    _dtype.numpy = _numpy
 _BY_NUMBER = {int(d): d for d in DType}
 _OIP = {d: d.name.replace("FLOAT", "FP") for d in DType}
 _BY_NUMPY = {v: k for k, v in _NUMPY.items()}

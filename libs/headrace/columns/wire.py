@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -252,12 +252,8 @@ def _names(message: pb.Column) -> Sequence[str]:
 
 def split_columns(whole: Column, names: Sequence[str], count: int) -> dict[str, Column]:
     """The column of each name, of `count` rows: they stand one after the other in `whole`, and share its memory."""
-    return (
-        {names[0]: whole} if len(names) == 1 else dict(zip(names, _parts(whole, names, count), strict=True))
-    )
-
-
-def _parts(whole: Column, names: Sequence[str], count: int) -> Iterable[Column]:
+    if len(names) == 1:
+        return {names[0]: whole}
     dtype, shape, values, valid = whole.dtype, whole.row_shape, whole.values, whole.valid
     masks: Sequence[Mask | None] = [None] * len(names)
     if valid is not None:
@@ -267,12 +263,12 @@ def _parts(whole: Column, names: Sequence[str], count: int) -> Iterable[Column]:
         masks = [None if full else by_column[i] for i, full in enumerate(complete)]
     if isinstance(values, Ragged):
         size = count * whole.row_size
-        for i, (name, mask) in enumerate(zip(names, masks, strict=True)):
-            part = Ragged(values.offsets[i * size : (i + 1) * size + 1], values.data)
-            yield Column(name, dtype, part, shape, mask)
-        return
-    for name, array, mask in zip(names, values.reshape(len(names), count, *shape), masks, strict=True):
-        yield Column(name, dtype, array, shape, mask)
+        starts = range(0, len(names) * size, size)
+        parts: Any = [Ragged(values.offsets[at : at + size + 1], values.data) for at in starts]
+    else:
+        parts = values.reshape(len(names), count, *shape)
+    found = zip(names, parts, masks, strict=True)
+    return {name: Column(name, dtype, part, shape, mask) for name, part, mask in found}
 
 
 def _decode_part(message: pb.Column, names: Sequence[str], count: int) -> Column:

@@ -65,8 +65,8 @@ class Statistics:
 
     def _look(self, timings: Sequence[Timing]) -> tuple[int, int]:
         if timings is not self._timings:
-            most = max((t.row_count for t in timings), default=0)
-            end = max((t.start_us + t.duration_us for t in timings), default=0)
+            most = max([t.row_count for t in timings], default=0)
+            end = max([t.start_us + t.duration_us for t in timings], default=0)
             self._timings, self._seen = timings, (most, end)
         return self._seen
 

@@ -44,7 +44,7 @@ class StageResult:
         """
         if not self.timings:
             return []
-        end = max(t.start_us + t.duration_us for t in self.timings)
+        end = max([t.start_us + t.duration_us for t in self.timings])
         offset = start_us + max(took_us - end, 0)
         return [
             Timing(

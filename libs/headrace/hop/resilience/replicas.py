@@ -31,10 +31,10 @@ class Replica:
     __slots__ = (
         "__weakref__",
         "_guards",
+        "_idle",
         "_initial",
         "address",
         "health_check",
-        "idle",
         "index",
         "liveness",
         "outstanding",
@@ -57,8 +57,7 @@ class Replica:
         self._initial = settings.limiter.initial
         self._guards: defaultdict[str, Guard] = defaultdict(lambda: Guard(settings, random))
         self.outstanding = 0
-        self.idle = asyncio.Event()
-        self.idle.set()
+        self._idle: asyncio.Event | None = None  # once somebody waits for its calls to end
 
     def guard(self, method: str) -> Guard:
         """Of the method of this name."""
@@ -99,12 +98,17 @@ class Replica:
 
     def began(self) -> None:
         self.outstanding += 1
-        self.idle.clear()
 
     def ended(self) -> None:
         self.outstanding -= 1
-        if not self.outstanding:
-            self.idle.set()
+        if self._idle is not None and not self.outstanding:
+            self._idle.set()
+
+    async def idle(self) -> None:
+        """Returns when no call is outstanding; none may begin meanwhile."""
+        if self.outstanding:
+            self._idle = asyncio.Event()
+            await self._idle.wait()
 
     async def close(self) -> None:
         """Closes its transport; calls in flight are cut off."""
@@ -214,6 +218,6 @@ class ReplicaSet:
 
     async def _retire(self, replica: Replica) -> None:
         try:
-            await replica.idle.wait()  # each call has a deadline, so this ends
+            await replica.idle()  # each call has a deadline, so this ends
         finally:
             await replica.close()

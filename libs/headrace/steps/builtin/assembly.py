@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.columns import Column, DType, Ragged
+from headrace.columns import Column, DType
 from headrace.hop.errors import Reason
 from headrace.steps.builtin.conversion import refuse_unfit
 from headrace.steps.frame import Frame, by_row
@@ -80,9 +80,9 @@ class Assemble:
         if not dtype.is_float:
             frame.put(self.into, self._whole(frame, columns, dtype))
             return
-        if not any(c.row_shape or isinstance(c.values, Ragged) for c in columns):
+        if not [c for c in columns if c.row_shape or c.dtype is DType.BYTES]:
             # One NumPy call for all columns: for a few rows, a call per column takes ten times as long.
-            matrix = np.concatenate([c.array for c in columns]).reshape(len(columns), frame.rows).T
+            matrix = np.concatenate([c.values for c in columns]).reshape(len(columns), frame.rows).T
             matrix = np.ascontiguousarray(matrix, dtype.numpy)
         else:
             matrix = np.concatenate(self._parts(frame), axis=1).astype(dtype.numpy)
@@ -121,7 +121,7 @@ def _wider(values: Values, dtype: DType) -> str:
 
 def _common_integer(dtypes: Sequence[DType | None]) -> DType | None:
     """The smallest integer type that holds all values of these integer types; None if there is none, or one is no integer."""
-    if not dtypes or any(d is None or d.numpy.kind not in "iu" for d in dtypes):
+    if not dtypes or [d for d in dtypes if d is None or d.numpy.kind not in "iu"]:
         return None
     found = np.result_type(*[d.numpy for d in dtypes if d is not None])
     return DType[found.name.upper()] if found.kind in "iu" else None

@@ -94,7 +94,7 @@ def _fill_floats(frame: Frame, constants: Mapping[str, float]) -> None:
     """`_fill_number` for all columns of one float64 per row at once: features have many of them, and the NumPy calls per
     column are what costs."""
     columns = [frame.columns[name] for name in constants]
-    values = np.concatenate([c.array for c in columns]).reshape(len(columns), frame.rows)
+    values = np.concatenate([c.values for c in columns]).reshape(len(columns), frame.rows)
     missing = np.isnan(values)
     for i, column in enumerate(columns):
         if column.valid is not None:
