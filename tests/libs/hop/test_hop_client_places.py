@@ -23,7 +23,7 @@ from headrace.hop.client.stack import compose
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.resilience.replicas import Replica, ReplicaSet
 from headrace.hop.transport import stream_client
-from headrace.hop.transport.stream import ACCEPTED_KEY, SERVICE
+from headrace.hop.transport.frames import ACCEPTED_KEY, SERVICE
 from tests.libs.hop.hop_callee import DO, soon, until
 from tests.libs.hop.hop_echo import ONE
 

@@ -19,7 +19,7 @@ from headrace.hop import config, testing
 from headrace.hop.client import settings as rules
 from headrace.hop.client.dial import Client
 from headrace.hop.server.serve import serving
-from headrace.hop.transport.stream import ACCEPTED_KEY, LARGEST_REQUEST_BYTES, PATH, SERVICE
+from headrace.hop.transport.frames import ACCEPTED_KEY, LARGEST_REQUEST_BYTES, PATH, SERVICE
 from headrace.hop.transport.wire_errors import fault_of_rpc, fault_of_status
 from tests.libs.hop.hop_echo import ONE, EchoServicer, definition
 from tests.services.waiting import until
