@@ -151,7 +151,7 @@ class GrpcTransport:
 
     async def close(self) -> None:
         if self._streams is not None:
-            self._streams.close()
+            await self._streams.close()
         await self._channels.close()
 
 

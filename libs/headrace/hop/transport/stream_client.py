@@ -40,7 +40,7 @@ class StreamMultiplexer:
         self.callee = callee
         self.path = socket + SUFFIX
         self.largest = max_message_bytes
-        self._streams: set[_ClientStream] = set()
+        self._streams: dict[_ClientStream, None] = {}
         self._current: _ClientStream | None = None
         self._pause = _FIRST_PAUSE_S
         self._retry: asyncio.TimerHandle | None = None
@@ -49,7 +49,7 @@ class StreamMultiplexer:
     def open(self) -> None:
         """Connects now, and again whenever the connection ends, so that no call waits for it. No call fails because of it."""
         self._current = _ClientStream(self)
-        self._streams.add(self._current)
+        self._streams[self._current] = None
 
     async def call(
         self,
@@ -69,13 +69,12 @@ class StreamMultiplexer:
             raise NotSentError
         return await self._current.call(_UnsentCall(path, data, deadline, metadata, prepared))
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Ends the connections; calls in flight get UNAVAILABLE."""
         self._closed = True
         if self._retry is not None:
             self._retry.cancel()
-        for stream in list(self._streams):
-            stream.end()
+        await asyncio.gather(*(stream.end() for stream in list(self._streams)))
 
     def greeted(self) -> None:
         """A server accepted a connection."""
@@ -88,7 +87,7 @@ class StreamMultiplexer:
 
     def ended(self, stream: _ClientStream, *, refused: bool) -> None:
         """The connection has ended, or could not be made."""
-        self._streams.discard(stream)
+        self._streams.pop(stream, None)
         if stream is not self._current:
             return
         self._current = None
@@ -139,12 +138,13 @@ class _ClientStream(FrameProtocol):
                 self._forget(number)
             self._close_if_done()
 
-    def end(self) -> None:
+    async def end(self) -> None:
         """Ends it at once."""
         self._connecting.cancel()
         if self.transport is not None:
             self.transport.abort()
         self.connection_lost(None)
+        await asyncio.gather(self._connecting, return_exceptions=True)
 
     def greeted(self, peer: Hello) -> None:
         self._streams.greeted()

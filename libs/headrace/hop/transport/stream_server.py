@@ -39,7 +39,7 @@ class StreamDemultiplexer:
         self.answers = answers
         self.peer = peer
         self.largest = max_message_bytes
-        self.streams: set[_ServedStream] = set()
+        self.streams: dict[_ServedStream, None] = {}
 
     def accept(self) -> asyncio.Protocol:
         """The protocol of a new connection."""
@@ -109,7 +109,7 @@ class _ServedStream(FrameProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
-        self._streams.streams.add(self)
+        self._streams.streams[self] = None
         # The socket's mode says the same, unless somebody changed it. Root may do anything anyway.
         if _user(transport) in (0, os.geteuid()):
             super().connection_made(transport)
@@ -132,7 +132,7 @@ class _ServedStream(FrameProtocol):
         asyncio.gather(*self._calls.values(), return_exceptions=True).add_done_callback(self._end)
 
     def _end(self, _: object) -> None:
-        self._streams.streams.discard(self)
+        self._streams.streams.pop(self, None)
         if not self.ended.done():
             self.ended.set_result(None)
 
