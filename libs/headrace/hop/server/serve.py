@@ -42,14 +42,6 @@ class Running:
     runtime: Runtime
 
 
-def _age(settings: config.Server) -> dict[str, float]:
-    """gRPC's options of a connection's age, in seconds; none without certificates."""
-    age = settings.max_connection_age_s if settings.tls is not None else 0
-    if not age:
-        return {}
-    return {"max_connection_age": age, "max_connection_age_grace": age + settings.drain_s}
-
-
 def _nothing() -> None:
     """Nothing to set up."""
 
@@ -204,9 +196,10 @@ class _Server:
 
 
 def _options(settings: config.Server) -> list[tuple[str, int]]:
-    age = _age(settings)
+    age = settings.max_connection_age_s if settings.tls is not None else 0
+    ages = {"age": age, "age_grace": age + settings.drain_s} if age else {}
     return [
-        *((f"grpc.{name}_ms", round(seconds * 1000)) for name, seconds in age.items()),
+        *((f"grpc.max_connection_{name}_ms", round(seconds * 1000)) for name, seconds in ages.items()),
         ("grpc.max_receive_message_length", settings.max_message_bytes),
         ("grpc.max_send_message_length", settings.max_message_bytes),
         # Two servers on one port would share its calls at random; here that is always a mistake.

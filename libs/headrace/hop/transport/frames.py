@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from typing import Any, NamedTuple
+from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from headrace.hop.transport.clocks import clock
+from headrace.hop.transport.clocks import clock, is_ours
 
 VERSION = 1
 # A server's frames have a socket of their own: the path of its gRPC socket and this.
@@ -39,81 +39,58 @@ _NAME = b"headrace"
 _LARGEST_HELLO = 256
 
 
-class FrameError(Exception):
-    """The peer sent what cannot be read."""
-
-
-class Hello(NamedTuple):
-    """What a peer said first. `largest`: bytes of a frame that it takes; `clock`: see `clocks`."""
-
-    largest: int
-    clock: str
-
-
 class FrameProtocol(asyncio.Protocol):
     """One end of a connection. What is ready is written once per iteration of the event loop, while the peer reads."""
 
     def __init__(self, largest: int) -> None:
         """`largest`: bytes of a frame that this end takes."""
-        self.peer: Hello | None = None
-        self.garbage = False  # the peer sent some
         self.transport: Any = None  # asyncio.Transport, from `connection_made` on
-        self._largest = largest
+        self.accepted = False  # the peer said hello, in this version
+        self.other_version = self.garbage = False  # what it sent instead
+        self.same_clock = False  # as this process
+        self._largest = self.peer_largest = largest
         self._loop = asyncio.get_running_loop()
         self._buffer = bytearray()
         self._scheduled = self._paused = False
         self._incomplete: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
 
-    def greeted(self, peer: Hello) -> None:
-        """The peer speaks this version."""
-        self.peer = peer
-        self.wake()
-
-    def refused(self) -> None:
-        """The peer speaks another version."""
-        self.transport.close()
-
     def received(self, frame: bytes) -> None:
-        """A frame came. May raise FrameError and DecodeError."""
+        """A frame came. Raises DecodeError if it cannot be read: the peer is cut off."""
         raise NotImplementedError
 
     def ready(self) -> bytes:
         """The next frame to write; empty: there is none."""
         raise NotImplementedError
 
-    def cut_off(self) -> None:
-        """Ends the connection at once."""
-        self.transport.abort()
-
     def wake(self) -> None:
         """Writes what is ready, together with what becomes ready in this iteration of the event loop."""
-        if self.peer is not None and not self._scheduled:
+        if self.accepted and not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._write)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
-        self._incomplete = self._loop.call_later(STALLED_S, self.cut_off)
+        self._incomplete = self._loop.call_later(STALLED_S, self.transport.abort)
         self._put(_HELLO.pack(_NAME, VERSION, self._largest, clock().encode()))
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
         try:
             whole = self._split()
-        except (FrameError, DecodeError):
+        except DecodeError:
             self.garbage = True
-            self.cut_off()
+            self.transport.abort()
             return
         if self._incomplete is not None and whole:
             self._incomplete.cancel()
             self._incomplete = None
         if self._buffer and self._incomplete is None:
-            self._incomplete = self._loop.call_later(STALLED_S, self.cut_off)
+            self._incomplete = self._loop.call_later(STALLED_S, self.transport.abort)
 
     def pause_writing(self) -> None:
         self._paused = True
-        self._unread = self._loop.call_later(STALLED_S, self.cut_off)
+        self._unread = self._loop.call_later(STALLED_S, self.transport.abort)
 
     def resume_writing(self) -> None:
         self._paused = False
@@ -122,7 +99,6 @@ class FrameProtocol(asyncio.Protocol):
         self.wake()
 
     def connection_lost(self, _exc: Exception | None) -> None:
-        self.peer = None
         for timer in (self._incomplete, self._unread):
             if timer is not None:
                 timer.cancel()
@@ -130,39 +106,38 @@ class FrameProtocol(asyncio.Protocol):
     def _split(self) -> int:
         """Hands over the whole frames in the buffer, and returns how many bytes they took."""
         buffer, begin = self._buffer, 0
-        while len(buffer) - begin >= _LENGTH.size:
+        while not self.other_version and len(buffer) - begin >= _LENGTH.size:
             (size,) = _LENGTH.unpack_from(buffer, begin)
-            if size > (_LARGEST_HELLO if self.peer is None else self._largest):
-                raise FrameError
+            if size > (self._largest if self.accepted else _LARGEST_HELLO):
+                raise DecodeError
             end = begin + _LENGTH.size + size
             if end > len(buffer):
                 break
             frame = bytes(memoryview(buffer)[begin + _LENGTH.size : end])
             begin = end
-            if self.peer is not None:
+            if self.accepted:
                 self.received(frame)
-            elif not self._greet(frame):
-                self._buffer = bytearray()
-                break
+            else:
+                self._greet(frame)
         del buffer[:begin]
         return begin
 
-    def _greet(self, frame: bytes) -> bool:
-        version = int.from_bytes(frame[8:12], "little")
+    def _greet(self, frame: bytes) -> None:
+        version = int.from_bytes(frame[len(_NAME) :][:4], "little")
         if not frame.startswith(_NAME) or (version == VERSION and len(frame) != _HELLO.size):
-            raise FrameError
+            raise DecodeError
         if version != VERSION:
-            self.refused()
-            return False
-        *_, largest, name = _HELLO.unpack(frame)
-        self.greeted(Hello(largest, name.rstrip(b"\0").decode("ascii", "replace")))
-        return True
+            self.other_version = True
+            self.transport.close()
+            return
+        *_, self.peer_largest, name = _HELLO.unpack(frame)
+        self.same_clock = is_ours(name.rstrip(b"\0").decode("ascii", "replace"))
+        self.accepted = True
+        self.wake()
 
     def _write(self) -> None:
         self._scheduled = False
-        if self.transport.is_closing():
-            return
-        while not self._paused and (frame := self.ready()):
+        while not self._paused and not self.transport.is_closing() and (frame := self.ready()):
             self._put(frame)
 
     def _put(self, frame: bytes) -> None:

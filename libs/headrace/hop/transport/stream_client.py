@@ -7,7 +7,7 @@ import itertools
 import time
 from collections.abc import Sequence
 from contextvars import Context
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from headrace.api.hop.v1 import hop_pb2
 from headrace.hop.client import faults
@@ -18,7 +18,6 @@ from headrace.hop.transport.frames import (
     LARGEST_REQUEST_BYTES,
     SUFFIX,
     FrameProtocol,
-    Hello,
 )
 
 # A server of another version may be replaced by one of this version.
@@ -76,29 +75,26 @@ class StreamMultiplexer:
             self._retry.cancel()
         await asyncio.gather(*(stream.end() for stream in list(self._streams)))
 
-    def greeted(self) -> None:
-        """A server accepted a connection."""
-        self._pause = _FIRST_PAUSE_S
-
     def left(self, stream: _ClientStream) -> None:
         """The connection takes no more calls: its server stops, and a successor may have its place."""
         if stream is self._current:
             self.open()
 
-    def ended(self, stream: _ClientStream, *, refused: bool) -> None:
+    def ended(self, stream: _ClientStream) -> None:
         """The connection has ended, or could not be made."""
         self._streams.pop(stream, None)
         if stream is not self._current:
             return
         self._current = None
         if not self._closed:
-            pause = _RETRY_REFUSED_S if refused else self._pause
+            if stream.accepted:
+                self._pause = _FIRST_PAUSE_S
+            pause = _RETRY_REFUSED_S if stream.other_version else self._pause
             self._pause = min(2 * self._pause, _LONGEST_PAUSE_S)
             self._retry = asyncio.get_running_loop().call_later(pause, self.open)
 
 
-@dataclass(frozen=True, slots=True)
-class _UnsentCall:
+class _UnsentCall(NamedTuple):
     """A call that was not written yet."""
 
     path: str
@@ -115,7 +111,7 @@ class _ClientStream(FrameProtocol):
         super().__init__(streams.largest)
         self._streams = streams
         self._leaving = False  # takes no more calls
-        self._refused = self._ended = False
+        self._ended = False
         self._ids = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[bytes]] = {}
         self._unsent: dict[int, _UnsentCall] = {}
@@ -146,14 +142,6 @@ class _ClientStream(FrameProtocol):
         self.connection_lost(None)
         await asyncio.gather(self._connecting, return_exceptions=True)
 
-    def greeted(self, peer: Hello) -> None:
-        self._streams.greeted()
-        super().greeted(peer)
-
-    def refused(self) -> None:
-        self._refused = True
-        super().refused()
-
     def received(self, frame: bytes) -> None:
         message = hop_pb2.ExchangeResponse.FromString(frame)
         for response in message.responses:
@@ -181,7 +169,7 @@ class _ClientStream(FrameProtocol):
         if self._ended:
             return
         self._ended = True
-        self._streams.ended(self, refused=self._refused)
+        self._streams.ended(self)
         fault = faults.malformed if self.garbage else faults.unreachable
         for number, answer in self._waiting.items():
             if not answer.done():

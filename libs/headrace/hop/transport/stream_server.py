@@ -9,6 +9,9 @@ import socket
 import struct
 import time
 from collections.abc import Iterable, Mapping
+from typing import Any
+
+from google.protobuf.message import DecodeError
 
 from headrace.api.hop.v1 import hop_pb2
 from headrace.hop.call import Call, Peer, enter
@@ -16,15 +19,7 @@ from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.limiters import STREAM_CALLS
 from headrace.hop.server.binding import Answer
 from headrace.hop.transport import wire_errors
-from headrace.hop.transport.clocks import is_ours
-from headrace.hop.transport.frames import (
-    CALL_BYTES,
-    ENVELOPE_BYTES,
-    FRAME_BYTES,
-    FrameError,
-    FrameProtocol,
-    Hello,
-)
+from headrace.hop.transport.frames import CALL_BYTES, ENVELOPE_BYTES, FRAME_BYTES, FrameProtocol
 
 # Calls that one connection may have open. hop's clients limit themselves to far fewer.
 _MAX_OPEN = 16_384
@@ -51,7 +46,7 @@ class StreamDemultiplexer:
             stream.drain()
         await self._ended(within_s)
         for stream in list(self.streams):
-            stream.cut_off()
+            stream.transport.abort()
         await self._ended(None)
 
     async def _ended(self, within_s: float | None) -> None:
@@ -65,56 +60,49 @@ class _ServedStream(FrameProtocol):
     def __init__(self, streams: StreamDemultiplexer) -> None:
         super().__init__(streams.largest)
         self._streams = streams
-        self._largest_reply = 0
-        self._same_clock = False
         self._calls: dict[int, asyncio.Task[None]] = {}
         self._ready: list[hop_pb2.CarriedResponse] = []
-        self._draining = self._told = False
+        self._draining = False  # the client is to be told
         self.ended: asyncio.Future[None] = self._loop.create_future()
 
     def drain(self) -> None:
         """The client is to leave. One that has said nothing yet has no calls here."""
         self._draining = True
-        if self.peer is None:
-            self.cut_off()
+        if not self.accepted:
+            self.transport.abort()
         self.wake()
-
-    def greeted(self, peer: Hello) -> None:
-        self._largest_reply = min(self._largest, peer.largest) - ENVELOPE_BYTES
-        self._same_clock = is_ours(peer.clock)
-        super().greeted(peer)
 
     def received(self, frame: bytes) -> None:
         """Starts and cancels calls."""
         message = hop_pb2.ExchangeRequest.FromString(frame)
         # Time counts from when the message was sent: this process may have been stopped while it was in the socket.
         began = time.monotonic()
-        if self._same_clock and message.sent_us:
+        if self.same_clock and message.sent_us:
             began = min(began, message.sent_us / 1e6)
         for carried in message.requests:
             if carried.id in self._calls:
-                raise FrameError
+                raise DecodeError
             self._calls[carried.id] = self._loop.create_task(self._answer(carried, began))
         for gone in message.cancelled_ids:
             if (found := self._calls.pop(gone, None)) is not None:
                 found.cancel()
 
     def ready(self) -> bytes:
-        if not self._ready and self._told == self._draining:
+        if not self._ready and not self._draining:
             return b""
         frame = hop_pb2.ExchangeResponse(draining=self._draining)
-        self._told = self._draining
+        self._draining = False
         _fill(frame, self._ready)
         return frame.SerializeToString()
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+    def connection_made(self, transport: Any) -> None:
         self.transport = transport
         self._streams.streams[self] = None
         # The socket's mode says the same, unless somebody changed it. Root may do anything anyway.
         if _user(transport) in (0, os.geteuid()):
             super().connection_made(transport)
         else:
-            self.cut_off()
+            transport.abort()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -167,8 +155,9 @@ class _ServedStream(FrameProtocol):
         if answer is None:
             raise _unknown(carried.method)
         reply = await answer(carried.message, call)
-        if len(reply) > self._largest_reply:
-            raise _too_large(len(reply), self._largest_reply)
+        largest = min(self._largest, self.peer_largest) - ENVELOPE_BYTES
+        if len(reply) > largest:
+            raise _too_large(len(reply), largest)
         return reply
 
 
