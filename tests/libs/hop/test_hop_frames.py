@@ -3,12 +3,14 @@ another user, not reading; and its server's end."""
 
 import asyncio
 import os
+import socket
 import struct
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
+import grpc
 import pytest
 from google.protobuf.message import DecodeError
 from google.protobuf.wrappers_pb2 import StringValue
@@ -164,6 +166,13 @@ async def test_a_server_of_another_version_gets_rpcs(served: testing.Harness, se
     assert (door.begun, carried(servicer)) == (1, [False, False])
 
 
+async def test_a_client_from_before_frames_is_told_to_send_rpcs(served: testing.Harness) -> None:
+    async with grpc.aio.insecure_channel(served.target) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await channel.stream_stream("/headrace.api.hop.v1.HopService/Exchange")().read()
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
 async def test_a_client_of_another_version_learns_ours_and_is_left_alone(served: testing.Harness) -> None:
     async with peer_of(served.target, hello(version=7) + framed(b"what we cannot read")) as peer:
         assert await read_frame(peer.reader) == hello()[4:-16] + (await hello_of(served))[-16:]
@@ -198,11 +207,13 @@ async def test_the_kernel_says_who_connects(served: testing.Harness, monkeypatch
         return found[-1]
 
     monkeypatch.setattr(stream_server, "_user", noted)
+    connected = socket.socket(socket.AF_UNIX)
     os.seteuid(65534)
     try:
-        reader, writer = await asyncio.open_unix_connection(path)
+        connected.connect(str(path))
     finally:
         os.seteuid(0)
+    reader, writer = await asyncio.open_unix_connection(sock=connected)
     with pytest.raises((asyncio.IncompleteReadError, OSError)):
         await read_frame(reader)
     writer.close()

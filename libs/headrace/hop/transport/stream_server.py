@@ -23,6 +23,8 @@ from headrace.hop.transport.frames import CALL_BYTES, ENVELOPE_BYTES, FRAME_BYTE
 
 # Calls that one connection may have open. hop's clients limit themselves to far fewer.
 _MAX_OPEN = 16_384
+# For how long a server that ends waits for calls that it has cancelled.
+_CANCEL_S = 1.0
 # Of SO_PEERCRED: process, user and group.
 _CREDENTIALS = struct.Struct("3i")
 
@@ -47,9 +49,9 @@ class StreamDemultiplexer:
         await self._ended(within_s)
         for stream in list(self.streams):
             stream.transport.abort()
-        await self._ended(None)
+        await self._ended(_CANCEL_S)
 
-    async def _ended(self, within_s: float | None) -> None:
+    async def _ended(self, within_s: float) -> None:
         if self.streams:
             await asyncio.wait([stream.ended for stream in self.streams], timeout=within_s)
 
