@@ -116,8 +116,9 @@ GARBAGE = [
 
 @pytest.mark.parametrize("sent", GARBAGE)
 async def test_a_peer_that_sends_garbage_is_cut_off_and_nobody_else(
-    served: testing.Harness, servicer: EchoServicer, sent: bytes
+    served: testing.Harness, servicer: EchoServicer, sent: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(frames, "STALLED_S", 600.0)
     client = served.client()
     others = asyncio.create_task(say(client, "hold", 60))
     await until(lambda: servicer.calls)
@@ -139,6 +140,14 @@ async def test_a_peer_that_stops_in_the_middle_of_a_frame_is_cut_off(
         assert servicer.calls == []
 
 
+async def test_the_calls_of_a_peer_that_goes_away_are_cancelled(servicer: EchoServicer) -> None:
+    async with testing.served(definition(servicer), {"server": {"default_timeout_s": 600}}) as served:
+        async with greeted(served.target) as peer:
+            peer.send(frame(request(1, "hold"), request(2, "hold")))
+            await until(lambda: len(servicer.calls) == 2)
+        await until(lambda: servicer.cancelled == 2)
+
+
 async def test_half_a_frame_and_its_end_are_one_call(served: testing.Harness) -> None:
     async with greeted(served.target) as peer:
         sent = framed(frame(request(1)))
@@ -156,14 +165,32 @@ async def test_a_half_frame_from_a_server_that_dies_fails_the_calls_that_it_has(
     assert (fault.code, fault.reason) == (hop.Code.UNAVAILABLE, hop.Reason.REASON_UNREACHABLE)
 
 
-async def test_a_server_of_another_version_gets_rpcs(served: testing.Harness, servicer: EchoServicer) -> None:
+def door_of(served: testing.Harness, first: bytes) -> Door:
+    """In place of the server's own socket for frames."""
     path = Path(served.target.removeprefix("unix:"))
     path.with_name(path.name + SUFFIX).unlink()
-    door = Door(path, first=hello(version=2))
+    return Door(path, first=first)
+
+
+async def test_a_server_of_another_version_gets_rpcs(served: testing.Harness, servicer: EchoServicer) -> None:
+    door = door_of(served, hello(version=2))
     async with door.opened():
         client = served.client()
         assert [await say(client, word) for word in ("a", "b")] == ["a", "b"]
     assert (door.begun, carried(servicer)) == (1, [False, False])
+
+
+async def test_a_call_that_waits_for_a_connection_that_ends_goes_as_an_rpc(
+    served: testing.Harness, servicer: EchoServicer
+) -> None:
+    door = door_of(served, b"")
+    async with door.opened():
+        client = served.client(retry=config.RetrySettings(attempts=1))
+        waiting = asyncio.create_task(say(client, "hello", 60))
+        await until(lambda: door.begun)
+        door.hang_up()
+        assert await waiting == "hello"
+    assert carried(servicer) == [False]
 
 
 async def test_a_client_from_before_frames_is_told_to_send_rpcs(served: testing.Harness) -> None:
