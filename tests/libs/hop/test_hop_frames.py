@@ -297,7 +297,7 @@ async def test_a_server_that_never_reads_costs_a_client_its_deadline_and_no_memo
         client = Client("echo", rules.ClientRules(f"unix:{path}", limiter=wide))
         calls = (fault_of(client, "x" * 200_000, 0.5) for _ in range(40))
         assert {fault.code for fault in await asyncio.gather(*calls)} == {hop.Code.DEADLINE_EXCEEDED}
-        stream: Any = client.replicas.all[0].transport._streams._current  # type: ignore[attr-defined]
+        stream: Any = client.replicas.all[0].transport._streams._current  # type: ignore[attr-defined] # GrpcTransport's
         assert stream._paused
         assert stream.transport.get_write_buffer_size() <= 2 * FRAME_BYTES
         # The client asks for its health.

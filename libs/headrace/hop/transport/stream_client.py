@@ -43,7 +43,6 @@ class StreamMultiplexer:
         self._current: _ClientStream | None = None
         self._pause = _FIRST_PAUSE_S
         self._retry: asyncio.TimerHandle | None = None
-        self._closed = False
 
     def open(self) -> None:
         """Connects now, and again whenever the connection ends, so that no call waits for it. No call fails because of it."""
@@ -70,7 +69,7 @@ class StreamMultiplexer:
 
     async def close(self) -> None:
         """Ends the connections; calls in flight get UNAVAILABLE."""
-        self._closed = True
+        self._current = None  # so that none follows
         if self._retry is not None:
             self._retry.cancel()
         await asyncio.gather(*(stream.end() for stream in list(self._streams)))
@@ -83,10 +82,8 @@ class StreamMultiplexer:
     def ended(self, stream: _ClientStream) -> None:
         """The connection has ended, or could not be made."""
         self._streams.pop(stream, None)
-        if stream is not self._current:
-            return
-        self._current = None
-        if not self._closed:
+        if stream is self._current:
+            self._current = None
             if stream.accepted:
                 self._pause = _FIRST_PAUSE_S
             pause = _RETRY_REFUSED_S if stream.other_version else self._pause
