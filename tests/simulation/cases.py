@@ -10,7 +10,7 @@ _STALL_S = 0.4
 
 
 class Trouble(NamedTuple):
-    """A process stands still, is killed and comes back after `lasts_s`, or loses all its connections."""
+    """A process stands still, is killed and comes back after `lasts_s`, loses all its connections, or is replaced by another."""
 
     at: float
     # Number of the process, modulo how many there are.
@@ -51,7 +51,7 @@ class Case(NamedTuple):
 def case_of(seed: int) -> Case:
     draw = random.Random(seed)
     together, harmless = draw.random() < 0.3, draw.random() < 0.7
-    kinds = ("still",) if harmless else ("still", "kill", "kill", "cut")
+    kinds = ("still", "replace") if harmless else ("still", "kill", "kill", "cut")
     return Case(
         together,
         routers=1 if together else draw.choice((1, 1, 2)),

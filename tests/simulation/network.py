@@ -1,11 +1,15 @@
 """The network between simulated processes: messages arrive late and in order, connections end with the processes at their ends.
 
-The seam is `transport.Channels`: what hop's client and server use of a gRPC channel, and of the two ends of a stream.
+The seams are `transport.Channels`, what hop's client uses of a gRPC channel, and the transports of the event loop.
 """
 
 import asyncio
+import itertools
+import math
+import os
 import random
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+import struct
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextvars import Context
 from typing import Any
 
@@ -20,12 +24,15 @@ from headrace.hop.server.binding import answering, bind
 from headrace.hop.server.checks import UNIX_PEER
 from headrace.hop.server.stack import server_stack
 from headrace.hop.transport import wire_errors
+from headrace.hop.transport.frames import SUFFIX
 from headrace.hop.transport.stream_server import StreamDemultiplexer
 from tests.simulation.virtual_time import OUTSIDE, PROCESS
 
 # The delays of messages, seconds; one in a thousand takes up to `_LONG_S`.
 _DELAYS_S = (0.0, 0.00005, 0.0002, 0.003)
 _LONG_S = 0.4
+# What a socket takes before somebody reads: little, so that writers often wait.
+_SOCKET_BYTES = 2048
 _SERVING = b"\x08\x01"
 Metadata = Sequence[tuple[str, str]]
 
@@ -44,11 +51,7 @@ class Server:
         bound = bind(services)
         self.stack = server_stack(name, config.Server(listen=f"unix:/{name}"), telemetry)
         self.answers = {path: answering(b, self.stack.serve) for path, b in bound.items()}
-        self.demultiplexer = StreamDemultiplexer(self.answers, lambda _: UNIX_PEER, 1 << 22)
-
-    def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """A task of this process."""
-        return asyncio.get_running_loop().create_task(work, context=context_of(self.process))
+        self.demultiplexer = StreamDemultiplexer(self.answers, UNIX_PEER, 1 << 22)
 
 
 def context_of(process: str) -> Context:
@@ -64,107 +67,152 @@ class Network:
     def __init__(self) -> None:
         self.servers: dict[str, Server] = {}
         # In the order in which they were opened.
-        self.connections: dict[Stream | _Rpc, None] = {}
+        self.connections: dict[Connection | _Rpc, None] = {}
+        self._dead = set[str]()
 
     def channels(self, address: str, *_: Any) -> "SimulatedChannels":
         """In place of `transport.Channels`."""
         return SimulatedChannels(self, address)
 
-    def cut(self, process: str) -> None:
+    def cut(self, process: str, *, dead: bool = False) -> None:
         """Ends all connections from and to a process, and what it serves."""
         self.servers = {a: s for a, s in self.servers.items() if s.process != process}
         for connection in list(self.connections):
             if process in (connection.client, connection.server and connection.server.process):
-                connection.cut()
+                connection.cut(process if dead else "")
+        if dead:
+            self._dead.add(process)
 
-
-class _Pipe:
-    """One direction of a stream: messages in order. None is its end."""
-
-    def __init__(self) -> None:
-        self._last = 0.0
-        self.messages: asyncio.Queue[bytes | None] = asyncio.Queue()
-
-    def put(self, message: bytes | None) -> None:
-        self._last = arrival(self._last)
-        asyncio.get_running_loop().call_at(
-            self._last, self.messages.put_nowait, message, context=OUTSIDE.copy()
-        )
-
-    async def all(self) -> AsyncIterator[bytes]:
-        while (message := await self.messages.get()) is not None:
-            yield message
-
-
-class Stream:
-    """The client's end of a stream to a server; `_ServerEnd` is the other one."""
-
-    def __init__(self, network: Network, server: Server | None, metadata: Metadata) -> None:
-        self._network, self.server, self.client = network, server, PROCESS.get()
-        self.metadata = metadata
-        self.up, self.down = _Pipe(), _Pipe()
-        self.broken = False
-        self.accepted: asyncio.Future[Metadata] = asyncio.get_running_loop().create_future()
-        self._serving = server.spawn(self._serve(server)) if server else None
-        network.connections[self] = None
+    async def connect(self, protocol: Callable[[], asyncio.Protocol], path: str) -> None:
+        """In place of the event loop's `create_unix_connection`."""
+        if PROCESS.get() in self._dead:
+            await asyncio.get_running_loop().create_future()
+        server = self.servers.get(f"unix:{path.removesuffix(SUFFIX)}")
         if server is None:
-            self.cut()
+            raise ConnectionRefusedError
+        Connection(self, server, protocol())
 
-    async def initial_metadata(self) -> Metadata:
-        return await asyncio.shield(self.accepted)
 
-    async def read(self) -> Any:
-        message = await self.down.messages.get()
-        return grpc.aio.EOF if message is None else message
+class Connection:
+    """A connection of frames. Bytes come in pieces; those under way may be lost with it, in the middle of a frame."""
 
-    async def write(self, message: bytes) -> None:
-        if self.broken:
-            raise asyncio.InvalidStateError
-        self.up.put(message)
+    def __init__(self, network: Network, server: Server, client: asyncio.Protocol) -> None:
+        self._network, self.server, self.client = network, server, PROCESS.get()
+        network.connections[self] = None
+        ours = _End(self, network, self.client, client)
+        theirs = _End(self, network, server.process, server.demultiplexer.accept())
+        self.ends = ours, theirs
+        ours.other, theirs.other = theirs, ours
+        ours.last = arrival()
+        theirs.later(ours.last, theirs.accept)
+        client.connection_made(ours)
 
-    async def done_writing(self) -> None:
-        self.up.put(None)
-
-    def cancel(self) -> None:
-        self.cut()
-
-    def cut(self) -> None:
-        """Ends it at both ends, as a lost connection does."""
-        self.broken = True
+    def cut(self, dead: str = "") -> None:
+        """Ends it, as when a process dies. `dead`: it hears nothing of that."""
         self._network.connections.pop(self, None)
-        self.down.messages.put_nowait(None)
-        if self._serving is not None:
-            self._serving.cancel()
-        if not self.accepted.done():
-            self.accepted.set_exception(asyncio.InvalidStateError())
-            self.accepted.exception()
-
-    async def _serve(self, server: Server) -> None:
-        await server.demultiplexer._serve(self.up.all(), _ServerEnd(self))
-        self.down.put(None)
-        self._network.connections.pop(self, None)
+        for end in self.ends:
+            if end.process == dead:
+                end.die()
+            else:
+                end.lose()
 
 
-class _ServerEnd:
-    """What the server uses of `grpc.aio.ServicerContext`."""
+class _End(asyncio.Transport):
+    """One end, in place of asyncio's transport. Its peer's socket takes only so much that is not read."""
 
-    def __init__(self, stream: Stream) -> None:
-        self._stream = stream
+    def __init__(
+        self, connection: Connection, network: Network, process: str, protocol: asyncio.Protocol
+    ) -> None:
+        self.process, self.protocol = process, protocol
+        self.other: _End
+        self._connection, self._network = connection, network
+        # When the last bytes come from here, how many are under way or not read, and what was not read yet.
+        self.last, self._unread, self._held = 0.0, 0, list[bytes]()
+        self._paused = self._reads_nothing = self._closing = False
+        self._lost_at = math.inf
 
-    def invocation_metadata(self) -> Metadata:
-        return self._stream.metadata
+    def later(self, when: float, work: Callable[..., None], *arguments: Any) -> None:
+        """Does it in this process."""
+        context = context_of(self.process)
+        asyncio.get_running_loop().call_at(when, work, *arguments, context=context)
 
-    async def send_initial_metadata(self, metadata: Metadata) -> None:
-        if not self._stream.accepted.done():
-            self._stream.accepted.set_result(metadata)
+    def accept(self) -> None:
+        if not self._closing:
+            self.protocol.connection_made(self)
 
-    async def write(self, message: bytes) -> None:
-        if self._stream.broken:
-            raise asyncio.InvalidStateError
-        self._stream.down.put(message)
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return self
 
-    async def abort(self, *_: object) -> None:
-        raise grpc.aio.AbortError
+    def getsockopt(self, *_: int) -> bytes:
+        return struct.pack("3i", 1, os.geteuid(), 1)
+
+    def is_closing(self) -> bool:
+        return self._closing
+
+    def write(self, data: Any) -> None:
+        if self._closing:
+            return
+        cuts = sorted(random.sample(range(1, len(data)), random.choice((0, 0, 1, 2))))
+        for begin, end in itertools.pairwise((0, *cuts, len(data))):
+            self.last = arrival(self.last)
+            self.other.later(self.last, self.other._arrive, self.last, data[begin:end])
+        self._unread += len(data)
+        if self._unread > _SOCKET_BYTES and not self._paused:
+            self._paused = True
+            self.protocol.pause_writing()
+
+    def _arrive(self, sent: float, data: bytes) -> None:
+        if self._closing or sent > self._lost_at:
+            return
+        if self._reads_nothing:
+            self._held.append(data)
+            return
+        self.other.later(arrival(), self.other._read, len(data))
+        self.protocol.data_received(data)
+
+    def _read(self, count: int) -> None:
+        self._unread -= count
+        if self._paused and not self._closing and self._unread <= _SOCKET_BYTES:
+            self._paused = False
+            self.protocol.resume_writing()
+
+    def pause_reading(self) -> None:
+        self._reads_nothing = True
+
+    def resume_reading(self) -> None:
+        self._reads_nothing = False
+        held, self._held = self._held, []
+        for data in held:
+            self._arrive(0.0, data)
+
+    def close(self) -> None:
+        """What was written still arrives."""
+        if not self._closing:
+            self._end()
+            self.other.later(arrival(self.last), self.other._hang_up)
+
+    def abort(self) -> None:
+        if not self._closing:
+            self._end()
+            self.other.lose()
+
+    def lose(self) -> None:
+        """Some of what is under way is lost."""
+        self._lost_at = asyncio.get_running_loop().time() + random.choice((0.0, 0.0002, 0.003))
+        self.later(self._lost_at, self._hang_up)
+
+    def die(self) -> None:
+        """With its process."""
+        self._closing = True
+
+    def _hang_up(self) -> None:
+        if not self._closing:
+            self._end()
+
+    def _end(self) -> None:
+        self._closing = True
+        self._network.connections.pop(self._connection, None)
+        self.later(0.0, self.protocol.connection_lost, None)
 
 
 class _Rpc:
@@ -192,7 +240,7 @@ class _Rpc:
             if self._serving is not None:
                 self._serving.cancel()
 
-    def cut(self) -> None:
+    def cut(self, _dead: str = "") -> None:
         if not self.reply.done():
             self.reply.set_exception(_error(grpc.StatusCode.UNAVAILABLE))
             self.reply.exception()
@@ -226,22 +274,16 @@ class SimulatedChannels:
 
     def __init__(self, network: Network, address: str) -> None:
         self._network, self._address = network, address
-        self._stream: Callable[..., Stream] = lambda metadata=(): Stream(network, self._server, metadata)
 
     @property
     def _server(self) -> Server | None:
         return self._network.servers.get(self._address)
-
-    def stream(self, path: str, now: float) -> Callable[..., Stream]:
-        return self._stream
 
     def stub(self, path: str, now: float) -> Callable[..., Coroutine[Any, Any, bytes]]:
         async def rpc(data: bytes, timeout: float, metadata: Metadata = ()) -> bytes:
             return await _Rpc(self._network, self._server).call(path, data, timeout, dict(metadata))
 
         return rpc
-
-    def forget_failure(self) -> None: ...
 
     async def close(self) -> None: ...
 

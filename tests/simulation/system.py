@@ -23,6 +23,7 @@ from headrace.hop.definition import Definition, Runtime
 from headrace.hop.process import grpc_core
 from headrace.hop.process.telemetry import Telemetry
 from headrace.hop.server.hosting import hosted
+from headrace.hop.transport import stream_client
 from headrace.hop.transport.in_process import LocalServers
 from headrace.pipeline.document import catalog
 from headrace.pipeline.document.parse import parse
@@ -36,9 +37,10 @@ from services.router.operations.sources import FolderSource
 from tests.definitions import definition_of
 from tests.services.router.router_leaves import SCORED, Executor, Features, Steps
 from tests.simulation.network import Network, Server, context_of
-from tests.simulation.virtual_time import Blocking, VirtualLoop
+from tests.simulation.virtual_time import PROCESS, Blocking, VirtualLoop
 
 _PEPPER = b"0123456789abcdef0123456789abcdef"
+_DRAIN_S = 20.0
 _QUIET = config.Telemetry(log_level="error", trace_ratio=0)
 _FILES = {
     "features": (features_pb2.DESCRIPTOR, "FeaturesService"),
@@ -143,9 +145,19 @@ class Host:
     def stand_still(self, seconds: float) -> None:
         self._system.loop.stop_process(self.process, seconds)
 
+    async def replace(self) -> None:
+        """As a start with `--replace`: a successor takes over, and the process before it answers what it has and ends."""
+        before, server = self.process, self._system.servers[self.name]
+        await self.start()
+        await server.demultiplexer.drain(_DRAIN_S)
+        while server.stack.shed.in_flight:  # calls on their own
+            await asyncio.sleep(0.01)
+        self._system.network.cut(before, dead=True)
+        self._system.loop.end_process(before)
+
     def kill(self) -> None:
         self.up = False
-        self._system.network.cut(self.process)
+        self._system.network.cut(self.process, dead=True)
         self._system.loop.end_process(self.process)
 
     async def _live(self, process: str, ready: asyncio.Future[None]) -> None:
@@ -274,6 +286,8 @@ def simulated(network: Network) -> Iterator[None]:
     with ExitStack() as stack:
         for target, name, instead in (
             (dial, "Channels", network.channels),
+            (VirtualLoop, "create_unix_connection", network.connect),
+            (stream_client, "Context", lambda: context_of(PROCESS.get())),
             (ingress, "AdminPort", _AdminPort),
             (FolderSource, "wait", wait),
             (grpc_core, "collect", collect),

@@ -129,7 +129,10 @@ class World:
             await asyncio.sleep(max(start + trouble.at - self._loop.now, 0))
             host = hosts[trouble.process % len(hosts)]
             self._troubled_until = max(self._troubled_until, self._loop.now + trouble.lasts_s)
-            if trouble.kind == "still":
+            if trouble.kind == "replace":
+                if host is not self.system.door:
+                    await host.replace()
+            elif trouble.kind == "still":
                 host.stand_still(trouble.lasts_s)
             elif trouble.kind == "cut" and host is not self.system.door:
                 server = self.system.network.servers.get(f"unix:/{host.name}")

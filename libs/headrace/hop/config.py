@@ -80,7 +80,7 @@ class Server(Settings):
     drain_s: PositiveFloat = 20.0
     reflection: bool = True
     channelz: bool = True
-    # Also serves hop's clients over streams, each of which carries many calls.
+    # On a unix socket: also serves hop's clients over connections that carry many calls each.
     exchange: bool = True
 
 

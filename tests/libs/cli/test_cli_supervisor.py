@@ -121,13 +121,13 @@ async def test_each_process_of_a_service_is_kept_and_listed_beside_the_others(pl
     supervisor = daemon.start_supervisor(place, "apart", {SERVICE: 2}, tie=True)
     for name in names:
         await until("ready", lambda name=name: ready(place, name))  # type: ignore[misc]  # bound now, not later
-    assert len([*place.listed(SERVICE).iterdir()]) == 2
+    assert len([*place.listed(SERVICE).glob("*.sock")]) == 2
     told = await asyncio.to_thread(daemon.status, place)
     assert told["counts"] == {SERVICE: 2}
     first, second = (told["services"][name]["pid"] for name in names)
     os.kill(second, signal.SIGKILL)
-    await until("its socket is not listed", lambda: len([*place.listed(SERVICE).iterdir()]) == 1)
-    await until("a new one is", lambda: len([*place.listed(SERVICE).iterdir()]) == 2)
+    await until("its socket is not listed", lambda: len([*place.listed(SERVICE).glob("*.sock")]) == 1)
+    await until("a new one is", lambda: len([*place.listed(SERVICE).glob("*.sock")]) == 2)
     told = await asyncio.to_thread(daemon.status, place)
     assert told["services"][SERVICE]["pid"] == first
     assert len({targets(place)[name] for name in names}) == 2

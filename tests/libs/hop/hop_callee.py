@@ -21,7 +21,7 @@ from google.protobuf.struct_pb2 import ListValue
 from headrace.hop.batching.codec import ItemDescription
 from headrace.hop.call import Call, Peer, unary
 from headrace.hop.errors import Code, Fault, Reason
-from headrace.hop.transport.stream import SERVICE
+from headrace.hop.transport.frames import SUFFIX
 from headrace.hop.transport.stream_server import StreamDemultiplexer
 from headrace.hop.transport.wire_errors import status_code, trailers
 from tests.children import ends_with_tests
@@ -179,10 +179,8 @@ async def serve(path: str, *ways: str) -> None:
     )
     if "exchange" in ways:
         answers = dict.fromkeys((DO.path, DO_ONCE.path), carried)
-        streams = StreamDemultiplexer(answers, lambda _: Peer("unix"), 64 * 1024 * 1024).handler()
-        server.add_generic_rpc_handlers(
-            [grpc.method_handlers_generic_handler(SERVICE.full_name, {"Exchange": streams})]
-        )
+        streams = StreamDemultiplexer(answers, Peer("unix"), 64 * 1024 * 1024)
+        await asyncio.get_running_loop().create_unix_server(streams.accept, path + SUFFIX)
     server.add_insecure_port(f"unix:{path}")
     await server.start()
     await server.wait_for_termination()

@@ -97,6 +97,7 @@ async def test_what_is_not_idempotent_and_what_has_one_replica_waits(tmp_path: P
         client_of(one, other, watch=watch) as both,
         client_of(one, watch=watch) as alone,
     ):
+        await both_known(both)  # who was not reached yet would be unreachable, not silent
         for client, method in ((both, DO_ONCE), (alone, DO)):
             do = client.unary(method)
             await do(words("a"), deadline=soon(60))

@@ -2,12 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import grpc
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
 from opentelemetry import propagate
@@ -19,9 +18,10 @@ from headrace.hop import config, testing
 from headrace.hop.client import settings as rules
 from headrace.hop.client.dial import Client
 from headrace.hop.server.serve import serving
-from headrace.hop.transport.stream import ACCEPTED_KEY, LARGEST_REQUEST_BYTES, PATH, SERVICE
-from headrace.hop.transport.wire_errors import fault_of_rpc, fault_of_status
+from headrace.hop.transport.frames import LARGEST_REQUEST_BYTES
+from headrace.hop.transport.wire_errors import fault_of_status
 from tests.libs.hop.hop_echo import ONE, EchoServicer, definition
+from tests.libs.hop.hop_frames import Answering, Door, greeted, respond
 from tests.services.waiting import until
 
 RPC = "tests.Echo/One"
@@ -232,41 +232,14 @@ async def test_a_call_with_a_span_is_an_rpc(servicer: EchoServicer) -> None:
     assert {span.context.trace_id for span in exporter.get_finished_spans()} == {1}
 
 
-Answering = Callable[[hop_pb2.ExchangeRequest], bytes | None]
-
-
 @asynccontextmanager
-async def hand_made(
-    path: Path, answering: Answering, first: tuple[tuple[str, str], ...]
-) -> AsyncIterator[Client]:
-    """A client of a server that sends `first`, then what `answering` makes of each message; None: it hangs up."""
-
-    async def serve(frames: AsyncIterator[bytes], context: Any) -> None:
-        await context.send_initial_metadata(first)
-        async for raw in frames:
-            reply = answering(hop_pb2.ExchangeRequest.FromString(raw))
-            if reply is None:
-                return
-            await context.write(reply)
-
-    server = grpc.aio.server()
-    streams: dict[str, Any] = {"Exchange": grpc.stream_stream_rpc_method_handler(serve)}
-    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(SERVICE.full_name, streams)])
-    server.add_insecure_port(f"unix:{path}")
-    await server.start()
-    client = Client("echo", rules.ClientRules(f"unix:{path}", retry=rules.RetryRules(attempts=1)))
+async def client_of(door: Door) -> AsyncIterator[Client]:
+    client = Client("echo", rules.ClientRules(door.target, retry=rules.RetryRules(attempts=1)))
     try:
-        yield client
+        async with door.opened():
+            yield client
     finally:
         await client.close()
-        await server.stop(0)
-
-
-TAKEN = ((ACCEPTED_KEY, "1"),)
-
-
-def respond(*responses: hop_pb2.CarriedResponse) -> bytes:
-    return hop_pb2.ExchangeResponse(responses=responses).SerializeToString()
 
 
 @pytest.mark.parametrize(
@@ -278,10 +251,9 @@ def respond(*responses: hop_pb2.CarriedResponse) -> bytes:
     ],
 )
 async def test_garbage_from_a_server_is_an_internal_fault(tmp_path: Path, answering: Answering) -> None:
-    async with hand_made(tmp_path / "s", answering, TAKEN) as client:
-        for _ in range(3):
-            fault = await fault_of(client, "hello")
-            assert (fault.code, fault.reason) == (hop.Code.INTERNAL, hop.Reason.REASON_INTERNAL)
+    async with client_of(Door(tmp_path / "s", answering)) as client:
+        fault = await fault_of(client, "hello")
+        assert (fault.code, fault.reason) == (hop.Code.INTERNAL, hop.Reason.REASON_INTERNAL)
 
 
 async def test_answers_to_nobody_are_passed_over(tmp_path: Path) -> None:
@@ -289,12 +261,12 @@ async def test_answers_to_nobody_are_passed_over(tmp_path: Path) -> None:
         mine = [hop_pb2.CarriedResponse(id=r.id, message=r.message) for r in message.requests]
         return respond(hop_pb2.CarriedResponse(id=10**9), *mine, *mine)
 
-    async with hand_made(tmp_path / "s", answering, TAKEN) as client:
+    async with client_of(Door(tmp_path / "s", answering)) as client:
         assert [await say(client, w) for w in ("a", "b")] == ["a", "b"]
 
 
 async def test_a_server_that_hangs_up_leaves_what_it_read_unavailable(tmp_path: Path) -> None:
-    async with hand_made(tmp_path / "s", lambda _: None, TAKEN) as client:
+    async with client_of(Door(tmp_path / "s", lambda _: None)) as client:
         for _ in range(3):
             fault = await fault_of(client, "hello")
             assert (fault.code, fault.reason) == (hop.Code.UNAVAILABLE, hop.Reason.REASON_UNREACHABLE)
@@ -304,23 +276,12 @@ async def test_nothing_is_written_to_a_server_that_does_not_say_that_it_takes_ca
     def never(_: hop_pb2.ExchangeRequest) -> bytes:
         raise AssertionError
 
-    async with hand_made(tmp_path / "s", never, ()) as client:
+    async with client_of(Door(tmp_path / "s", never, b"")) as client:
         fault = await fault_of(client, "hello", 0.2)
         assert fault.code is hop.Code.DEADLINE_EXCEEDED
 
 
 # By hand, as a client that is not ours might.
-
-
-async def exchange(target: str, *frames: bytes) -> tuple[dict[str, Any], list[hop_pb2.ExchangeResponse]]:
-    """The first metadata and the responses to some frames, until the server ends the stream."""
-    async with grpc.aio.insecure_channel(target, [("grpc.use_local_subchannel_pool", 1)]) as channel:
-        call: Any = channel.stream_stream(PATH)()
-        first = dict(await call.initial_metadata())
-        for frame in frames:
-            await call.write(frame)
-        await call.done_writing()
-        return first, [hop_pb2.ExchangeResponse.FromString(raw) async for raw in call]
 
 
 def request(number: int, word: str = "hello", method: str = ONE.path) -> hop_pb2.CarriedRequest:
@@ -332,19 +293,13 @@ def frame(*requests: hop_pb2.CarriedRequest, cancelled: tuple[int, ...] = ()) ->
     return hop_pb2.ExchangeRequest(requests=requests, cancelled_ids=cancelled).SerializeToString()
 
 
-async def test_a_client_that_has_no_more_still_gets_every_answer(served: testing.Harness) -> None:
-    first, responses = await exchange(served.target, frame(request(1, "sleep 0.1"), request(2)))
-    assert ACCEPTED_KEY in first
-    answers = {r.id: StringValue.FromString(r.message).value for m in responses for r in m.responses}
-    assert answers == {1: "sleep 0.1", 2: "hello"}
-
-
-@pytest.mark.parametrize("method", ["/tests.Echo/None", "/tests.Echo/Both", PATH, "", "\x00/é" * 300])
+@pytest.mark.parametrize("method", ["/tests.Echo/None", "/tests.Echo/Both", "", "\x00/é" * 300])
 async def test_an_unknown_or_streaming_method_fails_its_own_call_only(
     served: testing.Harness, method: str
 ) -> None:
-    _, responses = await exchange(served.target, frame(request(1, method=method), request(2)))
-    answers = {r.id: r for m in responses for r in m.responses}
+    async with greeted(served.target) as peer:
+        peer.send(frame(request(1, method=method), request(2)))
+        answers = await peer.answers(2)
     fault = fault_of_status(answers[1].status, answers[1].trailing)
     assert (fault.code, fault.reason) == (hop.Code.UNIMPLEMENTED, hop.Reason.REASON_METHOD_UNKNOWN)
     assert not answers[2].status
@@ -352,27 +307,15 @@ async def test_an_unknown_or_streaming_method_fails_its_own_call_only(
 
 async def test_a_request_that_is_garbage_fails_its_own_call_only(served: testing.Harness) -> None:
     bad = hop_pb2.CarriedRequest(id=1, method=ONE.path, message=b"\xff\xff")
-    _, responses = await exchange(served.target, frame(bad, request(2)))
-    answers = {r.id: r for m in responses for r in m.responses}
+    async with greeted(served.target) as peer:
+        peer.send(frame(bad, request(2)))
+        answers = await peer.answers(2)
     fault = fault_of_status(answers[1].status, answers[1].trailing)
     assert (fault.code, fault.reason) == (hop.Code.INVALID_ARGUMENT, hop.Reason.REASON_MALFORMED_REQUEST)
     assert not answers[2].status
 
 
-@pytest.mark.parametrize("frames", [(b"\xff\xff\xff",), (frame(request(1, "hold"), request(1)),)])
-async def test_a_stream_that_is_garbage_ends_with_a_clean_error_and_what_was_on_it(
-    served: testing.Harness, servicer: EchoServicer, frames: tuple[bytes, ...]
-) -> None:
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await exchange(served.target, *frames)
-    fault = fault_of_rpc(caught.value)
-    assert (fault.code, fault.reason) == (hop.Code.INVALID_ARGUMENT, hop.Reason.REASON_MALFORMED_REQUEST)
-    await until(lambda: servicer.cancelled == len(servicer.calls))
-    assert await say(served.client(), "still there") == "still there"
-
-
 async def test_cancelling_what_is_unknown_or_not_yet_begun_is_no_error(served: testing.Harness) -> None:
-    _, responses = await exchange(
-        served.target, frame(request(1, "hold"), request(2), cancelled=(1, 99)), frame(request(3))
-    )
-    assert sorted(r.id for m in responses for r in m.responses) == [2, 3]
+    async with greeted(served.target) as peer:
+        peer.send(frame(request(1, "hold"), request(2), cancelled=(1, 99)), frame(request(3)))
+        assert sorted(await peer.answers(2)) == [2, 3]

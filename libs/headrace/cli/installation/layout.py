@@ -14,8 +14,8 @@ from headrace.cli.installation import services
 # The kernel's limit for the path of a unix socket, without the closing zero byte.
 _MAX_SOCKET_PATH = 107
 # The longest file name behind a service's: its 99th process, the 999,999th start of it. hop binds under the name with
-# seven more characters, then renames.
-_LONGEST_SUFFIX = ".99.999999.sock.abc123"
+# seven more characters, then renames; the socket for frames has as many more.
+_LONGEST_SUFFIX = ".99.999999.sock.frames"
 # More processes of one service than a machine has cores for; two digits in a socket's name.
 MAX_INSTANCES = 64
 
@@ -371,7 +371,7 @@ def checkout() -> Path:
 
 def _fits(sockets: Path) -> bool:
     longest = max((*services.hosted(), services.INGRESS), key=len)
-    return len(os.fsencode(sockets / "starting" / f"{longest}{_LONGEST_SUFFIX}")) <= _MAX_SOCKET_PATH
+    return len(os.fsencode(sockets / longest / f"{longest}{_LONGEST_SUFFIX}")) <= _MAX_SOCKET_PATH
 
 
 def _make_private(folder: Path) -> None:

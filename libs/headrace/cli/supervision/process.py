@@ -24,6 +24,7 @@ from headrace.cli.supervision.probes import GrpcProbe, IngressProbe, Probe
 from headrace.cli.supervision.restart_policy import ProbeResult
 from headrace.hop import config as hop_config
 from headrace.hop.config import Document
+from headrace.hop.transport.frames import SUFFIX
 from headrace.state import atomic
 
 # A drain takes at most `server.drain_s` (20 s) and a little more; after this, the process is stuck.
@@ -114,9 +115,11 @@ class Process:
         return f"{words} (set in {'; '.join(dict.fromkeys(places))})" if places else words
 
     async def publish(self) -> None:
-        """Moves its socket to where callers look; does nothing the second time."""
+        """Moves its sockets to where callers look; does nothing the second time."""
         # A socket is found by its inode: moving it breaks no connection, and the process need not know.
         if self.service != services.INGRESS and self._bound.exists():
+            with contextlib.suppress(FileNotFoundError):  # it may have no socket for frames
+                _for_frames(self._bound).rename(_for_frames(self._listed))
             self._bound.rename(self._listed)
             await self._close_probe()
             self._probe = GrpcProbe(self.service, self._listed, self.metrics)
@@ -148,8 +151,7 @@ class Process:
         """Waits for its end and removes its files."""
         await asyncio.wait({self._end()})
         self._unlist()
-        with contextlib.suppress(OSError):
-            self._bound.unlink(missing_ok=True)
+        _remove(self._bound)
         await self._close_probe()
 
     def _end(self) -> asyncio.Task[int]:
@@ -164,8 +166,7 @@ class Process:
             self._probe = None
 
     def _unlist(self) -> None:
-        with contextlib.suppress(OSError):  # a disk that can't be written must not prevent a replacement
-            self._listed.unlink(missing_ok=True)
+        _remove(self._listed)
 
     def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -183,6 +184,16 @@ class Process:
         if stop.returncode is None:
             stop.kill()
             await stop.wait()
+
+
+def _for_frames(path: Path) -> Path:
+    return path.with_name(path.name + SUFFIX)
+
+
+def _remove(socket: Path) -> None:
+    with contextlib.suppress(OSError):  # a disk that can't be written must not prevent a replacement
+        socket.unlink(missing_ok=True)
+        _for_frames(socket).unlink(missing_ok=True)
 
 
 async def start(installation: Installation, instance: str, slot: int, generation: int) -> Process:

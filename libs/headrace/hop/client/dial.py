@@ -24,7 +24,7 @@ from headrace.hop.resilience.replicas import Replica, ReplicaSet
 from headrace.hop.resilience.resolve import Resolver
 from headrace.hop.transport.channels import Channels, Security
 from headrace.hop.transport.connection import GrpcTransport, LocalTransport, Transport
-from headrace.hop.transport.stream import LEAST_MESSAGE_BYTES
+from headrace.hop.transport.frames import LEAST_MESSAGE_BYTES
 from headrace.hop.transport.stream_client import StreamMultiplexer
 
 if TYPE_CHECKING:
@@ -173,8 +173,8 @@ class Client:
         most = self._settings.max_message_bytes
         channels = Channels(address, self._security, most)
         streams = None
-        if self._settings.exchange and most >= LEAST_MESSAGE_BYTES:
-            streams = StreamMultiplexer(self.callee, channels, most)
+        if self._settings.exchange and address.startswith("unix:") and most >= LEAST_MESSAGE_BYTES:
+            streams = StreamMultiplexer(self.callee, address.removeprefix("unix:"), most)
         return GrpcTransport(self.callee, channels, self._traces, streams, stamped=self._settings.exchange)
 
 

@@ -17,13 +17,11 @@ from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 
 from headrace.hop.call import Call
 
-# These get no span. A multiplexed stream lasts as long as its two processes, and calls with a span do not use it. The door
-# makes the spans of its own calls.
+# These get no span. The door makes the spans of its own calls.
 _UNTRACED = (
     "/grpc.health.",
     "/grpc.reflection.",
     "/grpc.channelz.",
-    "/headrace.api.hop.",
     "/headrace.api.inference.",
     "/inference.",
 )

@@ -12,6 +12,7 @@ from grpc_health.v1 import (  # type: ignore[import-untyped] # grpcio-health-che
     health_pb2_grpc,
 )
 
+from headrace.hop.call import Call
 from headrace.hop.process.telemetry import Telemetry
 
 _SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -64,6 +65,12 @@ class Health:
         if serving != self.serving:
             self.serving = serving
             self._telemetry.log.info("health", state="SERVING" if serving else "NOT_SERVING")
+
+    async def check(self, _request: bytes, _call: Call) -> bytes:
+        """The server's state as a whole, for connections of frames."""
+        status = _SERVING if self.serving else _NOT_SERVING
+        reply: bytes = health_pb2.HealthCheckResponse(status=status).SerializeToString()
+        return reply
 
     def end(self) -> None:
         """Ends current and future watches, so that the server can stop."""

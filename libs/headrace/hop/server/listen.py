@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import secrets
 import socket
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import grpc
@@ -14,6 +16,7 @@ import grpc
 from headrace.hop import config
 from headrace.hop.process.certificates import CertificateInstruments
 from headrace.hop.process.telemetry import Telemetry
+from headrace.hop.transport.frames import SUFFIX
 from headrace.hop.transport.tls import TlsError, WatchedTls, server_credentials
 
 _MAX_PATH_BYTES = 107  # of sockaddr_un, without the final zero
@@ -22,14 +25,14 @@ _MAX_PATH_BYTES = 107  # of sockaddr_un, without the final zero
 class UnixListener:
     """A unix socket that appears under its path at `publish`, in one step.
 
-    gRPC binds to a name that only this server uses; `publish` renames it to the path. So a successor can start
+    It is bound to a name that only this server uses; `publish` renames it to the path. So a successor can start
     beside a running server and replace it without a moment in which no server listens, and neither removes
     the socket of the other.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Raises config.ConfigError if the directory is not private or the path too long."""
-        self.path = path
+    def __init__(self, path: Path, suffix: str = "") -> None:
+        """`suffix`: follows the path's name. Raises config.ConfigError if the directory is not private or the path too long."""
+        self.path = path.with_name(path.name + suffix)
         self._own = path.with_name(f"{path.name}.{secrets.token_hex(3)}")
         if len(os.fsencode(self._own)) > _MAX_PATH_BYTES:
             raise config.ConfigError(
@@ -38,12 +41,12 @@ class UnixListener:
         _private_directory(path.parent)
         self._inode = 0
 
-    def bind(self, server: grpc.aio.Server) -> None:
-        """Binds under this server's own name; only this user may connect."""
+    def bind(self, bind: Callable[[str], object]) -> None:
+        """Lets `bind` bind to this server's own name; only this user may connect."""
         before = os.umask(0o177)
         try:
-            server.add_insecure_port(f"unix:{self._own}")
-        except RuntimeError as error:
+            bind(os.fspath(self._own))
+        except (RuntimeError, OSError) as error:
             raise config.ConfigError(f"server.listen: cannot listen on {self.path}: {error}") from error
         finally:
             os.umask(before)
@@ -81,6 +84,27 @@ class UnixListener:
             if self.path.stat().st_ino == self._inode:
                 self.path.unlink()
         self._own.unlink(missing_ok=True)
+
+
+class FrameListener(UnixListener):
+    """The socket for frames beside a server's own."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, SUFFIX)
+        self._server: asyncio.AbstractServer | None = None
+
+    async def listen(self, accept: Callable[[], asyncio.Protocol]) -> None:
+        """Listens, and publishes."""
+        bound = socket.socket(socket.AF_UNIX)
+        self.bind(bound.bind)
+        self._server = await asyncio.get_running_loop().create_unix_server(accept, sock=bound)
+        self.publish()
+
+    def close(self) -> None:
+        """Takes no more connections."""
+        if self._server is not None:
+            self._server.close()
+        super().close()
 
 
 def bind_tcp(server: grpc.aio.Server, settings: config.Server, telemetry: Telemetry) -> str:

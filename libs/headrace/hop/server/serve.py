@@ -19,19 +19,17 @@ from headrace.hop.process.telemetry import Telemetry
 from headrace.hop.server.binding import Bound, answering, bind, rpc_handler, streams
 from headrace.hop.server.checks import UNIX_PEER
 from headrace.hop.server.health import Health
-from headrace.hop.server.listen import UnixListener, bind_tcp
-from headrace.hop.server.routes import Handler, Routes
+from headrace.hop.server.listen import FrameListener, UnixListener, bind_tcp
+from headrace.hop.server.routes import Routes
 from headrace.hop.server.stack import ServerStack, server_stack
+from headrace.hop.transport.frames import HEALTH, LEAST_MESSAGE_BYTES
 from headrace.hop.transport.in_process import LocalServers
-from headrace.hop.transport.stream import LEAST_MESSAGE_BYTES, PATH
 from headrace.hop.transport.stream_server import StreamDemultiplexer
 from headrace.hop.transport.tls import names_of
 
 __all__ = ["Running", "run", "serving"]
 
 C = TypeVar("C", bound=config.ServiceSettings)
-# A stream is told to leave at this multiple of its connection's age, when gRPC has surely asked the peer to connect again.
-_STREAM_AGE = 1.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +40,6 @@ class Running:
     metrics_address: str
     health: Health
     runtime: Runtime
-
-
-def _age(settings: config.Server) -> dict[str, float]:
-    """gRPC's options of a connection's age, in seconds; none without certificates."""
-    age = settings.max_connection_age_s if settings.tls is not None else 0
-    if not age:
-        return {}
-    # gRPC asks at 0.9 to 1.1 times the age. A stream that began just before must have been told to leave when this ends.
-    return {"max_connection_age": age, "max_connection_age_grace": age * _STREAM_AGE + settings.drain_s}
 
 
 def _nothing() -> None:
@@ -101,6 +90,7 @@ class _Server:
         self._stack: ServerStack | None = None
         self._streams: StreamDemultiplexer | None = None
         self._unix: UnixListener | None = None
+        self._frames: FrameListener | None = None
         self.address = settings.listen
         self.health = Health(telemetry)
         self._grpc = grpc.aio.server(  # noqa: TID251 - this is where servers are made
@@ -114,10 +104,11 @@ class _Server:
         """The port, bound; health answers NOT_SERVING and everything else UNAVAILABLE until `open`."""
         await self.health.attach(self._routes)
         if self._settings.listen.startswith("unix:"):
-            self._unix = UnixListener(Path(self._settings.listen.removeprefix("unix:")))
+            path = Path(self._settings.listen.removeprefix("unix:"))
+            self._unix, self._frames = UnixListener(path), FrameListener(path)
             if not self._replace:
                 self._unix.check_free()
-            self._unix.bind(self._grpc)
+            self._unix.bind(lambda own: self._grpc.add_insecure_port(f"unix:{own}"))
         else:
             self.address = bind_tcp(self._grpc, self._settings, self._telemetry)
         try:
@@ -126,7 +117,7 @@ class _Server:
                 self._unix.publish()
             yield
         finally:
-            await self._grpc.stop(None)
+            await self._stop(0)
             if self._unix is not None:
                 self._unix.close()
 
@@ -136,7 +127,9 @@ class _Server:
         self._stack = server_stack(self._name, self._settings, self._telemetry, streams(bound))
         names = [service.descriptor.full_name for service in services]
         self._introspect(names)
-        self._routes.open(self._handlers(bound, self._stack))
+        peer_of = self._peer_of()
+        self._routes.open({path: rpc_handler(b, self._stack.serve, peer_of) for path, b in bound.items()})
+        await self._open_frames(bound, self._stack)
         await self.health.know(names)
         await self.health.set(serving=True)
         if self._unix is not None and self._replace:
@@ -149,12 +142,7 @@ class _Server:
         await asyncio.sleep(self._settings.drain_notice_s)
         self.health.end()
         # Calls that still arrive before the stop are served, not refused, so that none is lost.
-        stopping = asyncio.create_task(self._grpc.stop(self._settings.drain_s))
-        await asyncio.sleep(0)
-        if self._streams is not None:
-            # After the stop's GOAWAY, so that our clients open their new streams at another server.
-            self._streams.drain()
-        await stopping
+        await self._stop(self._settings.drain_s)
         if self._stack is not None:
             if self._stack.shed.in_flight:
                 self._telemetry.log.warning(
@@ -163,17 +151,22 @@ class _Server:
             self._stack.shed.close()
         self._telemetry.log.info("drained")
 
-    def _handlers(self, bound: dict[str, Bound], stack: ServerStack) -> dict[str, Handler]:
-        peer_of = self._peer_of()
-        handlers = {path: rpc_handler(b, stack.serve, peer_of) for path, b in bound.items()}
+    async def _open_frames(self, bound: dict[str, Bound], stack: ServerStack) -> None:
         most = self._settings.max_message_bytes
-        if self._settings.exchange and most >= LEAST_MESSAGE_BYTES:
-            streaming = streams(bound)
-            answers = {path: answering(b, stack.serve) for path, b in bound.items() if path not in streaming}
-            age = _STREAM_AGE * _age(self._settings).get("max_connection_age", 0)
-            self._streams = StreamDemultiplexer(answers, peer_of, most, age)
-            handlers[PATH] = self._streams.handler()
-        return handlers
+        if self._frames is None or not self._settings.exchange or most < LEAST_MESSAGE_BYTES:
+            return
+        streaming = streams(bound)
+        answers = {path: answering(b, stack.serve) for path, b in bound.items() if path not in streaming}
+        self._streams = StreamDemultiplexer({**answers, HEALTH: self.health.check}, UNIX_PEER, most)
+        await self._frames.listen(self._streams.accept)
+
+    async def _stop(self, within_s: float) -> None:
+        """Takes no new connections, and waits so long for the calls in flight."""
+        if self._frames is not None:
+            # Before clients are told to leave, so that they connect to a successor.
+            self._frames.close()
+        drains = [self._streams.drain(within_s)] if self._streams is not None else []
+        await asyncio.gather(self._grpc.stop(within_s or None), *drains)
 
     def _peer_of(self) -> Any:
         if self._unix is not None:
@@ -203,9 +196,10 @@ class _Server:
 
 
 def _options(settings: config.Server) -> list[tuple[str, int]]:
-    age = _age(settings)
+    age = settings.max_connection_age_s if settings.tls is not None else 0
+    ages = {"age": age, "age_grace": age + settings.drain_s} if age else {}
     return [
-        *((f"grpc.{name}_ms", round(seconds * 1000)) for name, seconds in age.items()),
+        *((f"grpc.max_connection_{name}_ms", round(seconds * 1000)) for name, seconds in ages.items()),
         ("grpc.max_receive_message_length", settings.max_message_bytes),
         ("grpc.max_send_message_length", settings.max_message_bytes),
         # Two servers on one port would share its calls at random; here that is always a mistake.

@@ -68,17 +68,9 @@ class Channels:
     def stub(self, path: str, now: float) -> Callable[..., Any]:
         """The unary method at a path, from bytes to bytes; `now` in monotonic seconds."""
         channel = self._current(now)
-        return self._stubs.get(path) or self._made(path, channel.unary_unary)
-
-    def stream(self, path: str, now: float) -> Callable[..., Any]:
-        """As `stub`, of a method that streams both ways. A different stub than before means a new channel."""
-        channel = self._current(now)
-        return self._stubs.get(path) or self._made(path, channel.stream_stream)
-
-    def forget_failure(self) -> None:
-        """If there is no connection, replaces the channel: a new one has no reconnect pause that the next call would wait for."""
-        if self._channel.get_state() is not grpc.ChannelConnectivity.READY:
-            self._renew()
+        if (found := self._stubs.get(path)) is None:
+            found = self._stubs[path] = channel.unary_unary(path)
+        return found
 
     async def close(self) -> None:
         """Closes all; calls in flight are cut off."""
@@ -94,10 +86,6 @@ class Channels:
             if files.look() is not self._pem:
                 self._renew()
         return self._channel
-
-    def _made(self, path: str, make: Callable[[str], Callable[..., Any]]) -> Callable[..., Any]:
-        found = self._stubs[path] = make(path)
-        return found
 
     def _renew(self) -> None:
         old = self._channel

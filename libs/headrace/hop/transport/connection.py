@@ -13,11 +13,12 @@ from google.protobuf.message import DecodeError
 from headrace.hop.call import InProcessPayload
 from headrace.hop.client import faults
 from headrace.hop.client.outgoing import Outgoing
-from headrace.hop.errors import Fault, Reason
+from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.transport import clocks
 from headrace.hop.transport.channels import Channels
+from headrace.hop.transport.frames import HEALTH
 from headrace.hop.transport.stream_client import NotSentError, StreamMultiplexer
-from headrace.hop.transport.wire_errors import fault_of_rpc
+from headrace.hop.transport.wire_errors import code_of, fault_of_rpc
 
 if TYPE_CHECKING:
     from headrace.hop.client.spans import ClientTraces
@@ -25,11 +26,8 @@ if TYPE_CHECKING:
 
 
 # grpc.health.v1 written by hand (an empty request; a reply whose field 1 is SERVING), to spare the SDK a dependency.
-_CHECK = "/grpc.health.v1.Health/Check"
 _SERVING = b"\x08\x01"
-_SILENT = frozenset(
-    {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED}
-)
+_SILENT = frozenset({Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.CANCELLED})
 
 
 class Transport(Protocol):
@@ -49,7 +47,7 @@ class Transport(Protocol):
 
 
 class GrpcTransport:
-    """Calls over the channel to one address: on a stream if the callee has `streams`, else as RPCs.
+    """Calls to one address: on a connection for many calls if there are `streams`, else as RPCs over the channel.
 
     `traces`: None if the process does not trace. A call with a span is an RPC, so that the callee's OpenTelemetry
     sees it. `stamped`: RPCs say when they were sent, for a callee of this installation (see `clocks`).
@@ -95,15 +93,23 @@ class GrpcTransport:
 
     async def answers(self, within_s: float) -> bool:
         """Asks for the health of the whole server. A server without a health service answers too."""
-        stub = self._channels.stub(_CHECK, time.monotonic())
+        now = time.monotonic()
+        try:
+            if self._streams is not None:
+                return await self._streams.call(HEALTH, b"", now + within_s, (), now) == _SERVING
+        except Fault as fault:
+            return fault.code not in _SILENT
+        except NotSentError:
+            pass
         try:
             # `gather` keeps a cancellation by a closed channel from cancelling this task.
+            stub = self._channels.stub(HEALTH, now)
             replies: Any = await asyncio.gather(stub(b"", timeout=within_s), return_exceptions=True)
         except grpc.aio.UsageError:
             return False  # the channel is closed
         reply = replies[0]
         if isinstance(reply, grpc.aio.AioRpcError):
-            return reply.code() not in _SILENT
+            return code_of(reply.code()) not in _SILENT
         return bool(reply == _SERVING)
 
     async def _carried(self, data: bytes, out: Outgoing, prepared: float) -> bytes:

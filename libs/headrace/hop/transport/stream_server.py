@@ -1,148 +1,136 @@
-"""Stream multiplexer, server side: each call on a stream is served like an RPC, by the same layers."""
+"""Stream multiplexer, server side: each call on a connection is served like an RPC, by the same layers."""
 
 from __future__ import annotations
 
 import asyncio
 import math
+import os
+import socket
+import struct
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-import grpc
-import grpc.aio
 from google.protobuf.message import DecodeError
 
 from headrace.api.hop.v1 import hop_pb2
 from headrace.hop.call import Call, Peer, enter
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.limiters import STREAM_CALLS
-from headrace.hop.server.binding import Answer, PeerOf
+from headrace.hop.server.binding import Answer
 from headrace.hop.transport import wire_errors
-from headrace.hop.transport.clocks import CLOCK_KEY, is_ours
-from headrace.hop.transport.stream import ACCEPTED_KEY, ENVELOPE_BYTES, FRAME_BYTES, LIMIT_KEY
+from headrace.hop.transport.frames import CALL_BYTES, ENVELOPE_BYTES, FRAME_BYTES, FrameProtocol
 
-if TYPE_CHECKING:
-    from headrace.hop.server.routes import Handler
-
-# Calls that one stream may have open. hop's clients limit themselves to far fewer.
+# Calls that one connection may have open. hop's clients limit themselves to far fewer.
 _MAX_OPEN = 16_384
+# For how long a server that ends waits for calls that it has cancelled.
+_CANCEL_S = 1.0
+# Of SO_PEERCRED: process, user and group.
+_CREDENTIALS = struct.Struct("3i")
 
 
 class StreamDemultiplexer:
-    """The streams of one server. `answers`: its unary methods by path. Clients leave a stream that is `age_s` old (0: no age)."""
+    """The connections of one server. `answers`: its unary methods by path; `peer`: who calls on them."""
 
-    def __init__(
-        self, answers: Mapping[str, Answer], peer_of: PeerOf, max_message_bytes: int, age_s: float = 0
-    ) -> None:
-        self._answers = answers
-        self._peer_of = peer_of
-        self._max_message_bytes = max_message_bytes
-        self._age_s = age_s
-        self._streams: set[_ServedStream] = set()
+    def __init__(self, answers: Mapping[str, Answer], peer: Peer, max_message_bytes: int) -> None:
+        self.answers = answers
+        self.peer = peer
+        self.largest = max_message_bytes
+        self.streams: dict[_ServedStream, None] = {}
 
-    def handler(self) -> Handler:
-        """The gRPC handler that serves a stream."""
-        return grpc.stream_stream_rpc_method_handler(self._serve)
+    def accept(self) -> asyncio.Protocol:
+        """The protocol of a new connection."""
+        return _ServedStream(self)
 
-    def drain(self) -> None:
-        """Tells the clients to open new streams elsewhere. The current ones end when all their calls are answered."""
-        for stream in self._streams:
+    async def drain(self, within_s: float) -> None:
+        """Tells the clients to connect to another server, and waits until they have all answers. Then calls are cancelled."""
+        for stream in list(self.streams):
             stream.drain()
+        await self._ended(within_s)
+        for stream in list(self.streams):
+            stream.transport.abort()
+        await self._ended(_CANCEL_S)
 
-    async def _serve(self, frames: AsyncIterator[bytes], context: Any) -> None:
-        metadata = {key: value for key, value in context.invocation_metadata() if isinstance(value, str)}
-        largest = min(self._max_message_bytes, _limit(metadata.get(LIMIT_KEY), self._max_message_bytes))
-        await context.send_initial_metadata(((ACCEPTED_KEY, "1"),))
-        stream = _ServedStream(
-            self._answers,
-            self._peer_of(context),
-            context,
-            largest - ENVELOPE_BYTES,
-            same_clock=is_ours(metadata.get(CLOCK_KEY)),
-        )
-        self._streams.add(stream)
-        leaving = asyncio.get_running_loop().call_later(self._age_s, stream.drain) if self._age_s else None
-        try:
-            async for frame in frames:
-                stream.take(frame)
-            await stream.finish()
-        except Fault as fault:
-            await context.abort(
-                wire_errors.status_code(fault.code), fault.message, wire_errors.trailers(fault)
-            )
-        finally:
-            if leaving is not None:
-                leaving.cancel()
-            self._streams.discard(stream)
-            await stream.end()
+    async def _ended(self, within_s: float) -> None:
+        if self.streams:
+            await asyncio.wait([stream.ended for stream in self.streams], timeout=within_s)
 
 
-class _ServedStream:
-    """The calls of one stream. Replies that are ready at the same time are written in one message or a few."""
+class _ServedStream(FrameProtocol):
+    """The calls of one connection. While its client reads no replies, no more of its calls are read."""
 
-    def __init__(
-        self,
-        answers: Mapping[str, Answer],
-        peer: Peer,
-        context: Any,
-        largest_reply: int,
-        *,
-        same_clock: bool,
-    ) -> None:
-        self._answers = answers
-        self._peer = peer
-        self._context = context
-        self._largest_reply = largest_reply
-        self._same_clock = same_clock
+    def __init__(self, streams: StreamDemultiplexer) -> None:
+        super().__init__(streams.largest)
+        self._streams = streams
         self._calls: dict[int, asyncio.Task[None]] = {}
         self._ready: list[hop_pb2.CarriedResponse] = []
-        self._draining = False
-        self._writing: asyncio.Task[None] | None = None
+        self._draining = False  # the client is to be told
+        self.ended: asyncio.Future[None] = self._loop.create_future()
 
-    def take(self, frame: bytes) -> None:
-        """Starts and cancels the calls in a client's message. Raises Fault if it cannot be parsed."""
-        try:
-            message = hop_pb2.ExchangeRequest.FromString(frame)
-        except DecodeError as error:
-            raise _malformed("it is no ExchangeRequest") from error
+    def drain(self) -> None:
+        """The client is to leave. One that has said nothing yet has no calls here."""
+        self._draining = True
+        if not self.accepted:
+            self.transport.abort()
+        self.wake()
+
+    def received(self, frame: bytes) -> None:
+        """Starts and cancels calls."""
+        message = hop_pb2.ExchangeRequest.FromString(frame)
         # Time counts from when the message was sent: this process may have been stopped while it was in the socket.
         began = time.monotonic()
-        if self._same_clock and message.sent_us:
+        if self.same_clock and message.sent_us:
             began = min(began, message.sent_us / 1e6)
         for carried in message.requests:
             if carried.id in self._calls:
-                raise _malformed("two calls have the same id")
-            if len(self._calls) >= _MAX_OPEN:
-                raise _too_many()
-            task = asyncio.create_task(self._answer(carried, began))
-            self._calls[carried.id] = task
+                raise DecodeError
+            self._calls[carried.id] = self._loop.create_task(self._answer(carried, began))
         for gone in message.cancelled_ids:
             if (found := self._calls.pop(gone, None)) is not None:
                 found.cancel()
 
-    def drain(self) -> None:
-        self._draining = True
-        self._wake()
+    def ready(self) -> bytes:
+        if not self._ready and not self._draining:
+            return b""
+        frame = hop_pb2.ExchangeResponse(draining=self._draining)
+        self._draining = False
+        _fill(frame, self._ready)
+        return frame.SerializeToString()
 
-    async def finish(self) -> None:
-        """Waits until the calls have ended and their replies are written. The client sends no more."""
-        while self._calls:
-            await asyncio.wait(self._calls.values())
-        if self._writing is not None:
-            await self._writing
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+        self._streams.streams[self] = None
+        # The socket's mode says the same, unless somebody changed it. Root may do anything anyway.
+        if _user(transport) in (0, os.geteuid()):
+            super().connection_made(transport)
+        else:
+            transport.abort()
 
-    async def end(self) -> None:
-        """Cancels the remaining calls without a reply."""
-        tasks = [*self._calls.values(), *([self._writing] if self._writing else [])]
-        for task in tasks:
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self.transport.resume_reading()
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        super().connection_lost(_exc)
+        self._ready.clear()
+        for task in self._calls.values():
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        asyncio.gather(*self._calls.values(), return_exceptions=True).add_done_callback(self._end)
+
+    def _end(self, _: object) -> None:
+        self._streams.streams.pop(self, None)
+        if not self.ended.done():
+            self.ended.set_result(None)
 
     async def _answer(self, carried: hop_pb2.CarriedRequest, began: float) -> None:
         left = carried.timeout_us
         call = Call(
             carried.method,
-            self._peer,
+            self._streams.peer,
             began + left / 1e6 if left else math.inf,
             dict(carried.metadata),
             sent=began - carried.waited_us / 1e6,
@@ -160,58 +148,31 @@ class _ServedStream:
         if self._calls.pop(carried.id, None) is None:
             return  # cancelled just before it was done
         self._ready.append(response)
-        self._wake()
+        self.wake()
 
     async def _reply(self, carried: hop_pb2.CarriedRequest, call: Call) -> bytes:
-        answer = self._answers.get(carried.method)
+        if len(self._calls) > _MAX_OPEN:
+            raise _too_many()
+        answer = self._streams.answers.get(carried.method)
         if answer is None:
             raise _unknown(carried.method)
         reply = await answer(carried.message, call)
-        if len(reply) > self._largest_reply:
-            raise _too_large(len(reply), self._largest_reply)
+        largest = min(self._largest, self.peer_largest) - ENVELOPE_BYTES
+        if len(reply) > largest:
+            raise _too_large(len(reply), largest)
         return reply
-
-    def _wake(self) -> None:
-        # The task runs after this iteration of the event loop, so all replies of the iteration share a message.
-        if self._writing is None:
-            self._writing = asyncio.create_task(self._write())
-
-    async def _write(self) -> None:
-        try:
-            told = False
-            while self._ready or (self._draining and not told):
-                frame = hop_pb2.ExchangeResponse(draining=self._draining)
-                told = self._draining
-                _fill(frame, self._ready)
-                await self._context.write(frame.SerializeToString())
-        except (grpc.aio.BaseError, asyncio.InvalidStateError):
-            self._ready.clear()  # the stream has ended; gRPC cancels the reading handler
-        finally:
-            self._writing = None
 
 
 def _fill(frame: hop_pb2.ExchangeResponse, ready: list[hop_pb2.CarriedResponse]) -> None:
     room, count = FRAME_BYTES, 0
     for response in ready:
-        size = len(response.message)
+        size = len(response.message) + len(response.status)
         if count and size > room:
             break
-        room -= size
+        room -= size + CALL_BYTES
         count += 1
     frame.responses.extend(ready[:count])
     del ready[:count]
-
-
-def _limit(text: str | None, default: int) -> int:
-    return int(text) if text is not None and text.isascii() and text.isdigit() else default
-
-
-def _malformed(why: str) -> Fault:
-    return Fault(
-        Code.INVALID_ARGUMENT,
-        Reason.REASON_MALFORMED_REQUEST,
-        f"The stream received a message that cannot be read: {why}; do both sides use one contract?",
-    )
 
 
 def _too_many() -> Fault:
@@ -237,3 +198,10 @@ def _too_large(size: int, limit: int) -> Fault:
         f"The reply of {size} bytes is larger than the {limit} that may be sent; ask for fewer rows.",
         metadata={"bytes": str(size), "limit": str(limit)},
     )
+
+
+def _user(transport: asyncio.BaseTransport) -> int:
+    """Who connected, by the kernel's word."""
+    size = _CREDENTIALS.size
+    raw = transport.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
+    return int(_CREDENTIALS.unpack(raw)[1])
