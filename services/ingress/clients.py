@@ -111,14 +111,21 @@ def _request(header: Header) -> pb.InferRequest:
 class HopRouter:
     """Implements `ports.Router`."""
 
-    def __init__(self, client: Client, attributes: Attributes | None = None) -> None:
+    def __init__(
+        self,
+        client: Client,
+        attributes: Attributes | None = None,
+        upcoming: Callable[[float], bool] | None = None,
+    ) -> None:
+        """`upcoming`: whether a further request of a known form will come in a moment."""
         self.attributes = attributes
         # If a service behind the router failed a row, the error names the stage and does not mention the router.
         codec: ColumnCodec[Header, pb.InferRequest, pb.InferResponse]
         codec = ColumnCodec(_request, callee=client.callee)
         self._infer = client.coalesced(INFER, codec)
         # Requests of known forms, each with the message that answers it.
-        self.grouped = client.coalesced(INFER, GroupCodec(codec, self._routed, attributes, codec.clock))
+        grouping = GroupCodec(codec, self._routed, attributes, codec.clock)
+        self.grouped = client.coalesced(INFER, grouping, upcoming)
         # Most responses say the same besides their rows, so that is read only once.
         self._last: pb.InferResponse | None = None
         self._fields: tuple[list[str], list[list[Decision]]] = [], []

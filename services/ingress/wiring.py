@@ -61,6 +61,7 @@ from services.ingress.ports import Log
 from services.ingress.predict.explain import ExplainServicer
 from services.ingress.predict.outcomes import OutcomesServicer
 from services.ingress.predict.service import InferenceServicer
+from services.ingress.protocols.arrivals import Arrivals
 from services.ingress.releases.desk import Desk
 from services.ingress.releases.service import ReleaseServicer
 from services.ingress.reporting.metrics import Metrics
@@ -123,7 +124,9 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
         stack.push_async_callback(client.close)
         serving = HopServing(client, time.monotonic) if settings.releases else None
         reloads = DocumentReloads(documents, catalog, telemetry.log, telemetry.once(DocumentMetrics), serving)
-        router = HopRouter(client, Attributes(settings.attributes) if settings.attributes else None)
+        arrivals = Arrivals()
+        attributes = Attributes(settings.attributes) if settings.attributes else None
+        router = HopRouter(client, attributes, arrivals.soon)
         runner = _runner(settings, router, tenants.guard)
         keys = settings.idempotency.store(time.monotonic, wall)
         stack.push_async_callback(keys.close)
@@ -132,7 +135,7 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
         oip = OpenInference(catalog, runner, statistics, readiness.ready, keyed)
         own = InferenceServicer(catalog, runner, keyed)
         served = _operations(settings, runtime, stack, client, oip, own, wall)
-        grouped = GroupedInfer(oip, catalog, runner, router.grouped, time.monotonic)
+        grouped = GroupedInfer(oip, catalog, runner, router.grouped, arrivals, time.monotonic)
         served[MODEL_INFER] = replace(served[MODEL_INFER], handler=grouped, grouped=grouped)
         admission = AdmissionControl(AdmissionRules(**dict(settings.admission)), time.monotonic)
         metrics.limit.set_function(lambda: admission.limit)

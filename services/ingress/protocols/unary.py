@@ -106,7 +106,15 @@ class UnaryProtocol(ABC):
             context.deadline = context.received + timeout
         self._door.admit(operation, context, self.shed(context))
         limit = self._intake.limit(operation)
-        body = await self._intake.bodies.read(receive, context, limit, self.framing_bytes)
+        if operation.grouped is None:
+            body = await self._intake.bodies.read(receive, context, limit, self.framing_bytes)
+        else:
+            arrivals, clock = operation.grouped.arrivals, self._door.clock
+            arrival = arrivals.begin(context.tenant, clock())
+            try:
+                body = await self._intake.bodies.read(receive, context, limit, self.framing_bytes)
+            finally:
+                arrivals.end(arrival, clock())
         message = await self.unpack(body, limit, context.headers)
         context.size_bytes = len(message)
         if operation.grouped is not None and codec.name == "proto" and not context.keyed:

@@ -116,3 +116,19 @@ async def test_closing_sends_what_waits_for_others(client: Client) -> None:
     assert await single == "sleep 0.02"
     await closing
     assert codec.merged[sent:] == [["sleep 0.02"]]
+
+
+async def test_a_call_waits_for_what_is_upcoming_but_not_for_ever(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codec, upcoming = WordCodec(), [True]
+    do = client.coalesced(DO, codec, lambda _: upcoming[0])
+    assert await do(Item("alone")) == "alone", "what is upcoming never comes"
+    monkeypatch.setattr("headrace.hop.batching.coalesce._UPCOMING_S", 60.0)
+    waiting = [asyncio.create_task(do(Item(word))) for word in ("a", "b")]
+    for _ in range(10):
+        await asyncio.sleep(0)
+    upcoming[0] = False
+    last = asyncio.create_task(do(Item("c")))
+    assert await asyncio.gather(*waiting, last) == ["a", "b", "c"]
+    assert codec.merged == [["alone"], ["a", "b", "c"]]

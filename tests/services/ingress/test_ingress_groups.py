@@ -32,6 +32,7 @@ from services.ingress.oip.groups.calls import GroupedInfer
 from services.ingress.oip.groups.form import Forms
 from services.ingress.oip.request import read_columns
 from services.ingress.oip.response import raw_contents
+from services.ingress.protocols.arrivals import Arrivals
 from services.ingress.protocols.asgi import Application
 from services.ingress.protocols.body.codecs import Codec
 from services.ingress.protocols.registry import routes
@@ -331,3 +332,29 @@ def test_forms_of_one_tenant_are_bounded_and_forgotten() -> None:
     assert [knows(i) for i in range(40)] == [True] * 32 + [False] * 8
     now[0] = 31.0
     assert knows(39)
+
+
+def test_a_message_is_waited_for_as_long_as_its_tenant_s_come_soon() -> None:
+    arrivals = Arrivals()
+    first = arrivals.begin("shop", 1.0)
+    assert arrivals.soon(1.003)
+    assert not arrivals.soon(1.004)
+    arrivals.end(first, 1.2)
+    for late in range(100):
+        now = 2.0 + late
+        arrival = arrivals.begin("slow", now)
+        if not arrivals.soon(now):
+            break
+        arrivals.end(arrival, now + 0.1)
+    assert 5 < late < 20
+    arrivals.begin("shop", now)
+    assert arrivals.soon(now)
+
+
+def test_a_tenant_whose_messages_come_soon_again_is_waited_for_again() -> None:
+    arrivals = Arrivals()
+    for i in range(300):
+        arrivals.end(arrivals.begin("slow", float(i)), i + (0.1 if i < 100 else 0.001))
+    arrivals.begin("slow", 300.0)
+    assert arrivals.soon(300.0)
+    assert not arrivals._prompt

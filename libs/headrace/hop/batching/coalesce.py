@@ -9,7 +9,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextvars import Context
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -36,6 +36,8 @@ Observed = TypeVar("Observed")
 _log = logging.getLogger(__name__)
 # Timers of uvloop count whole milliseconds and may fire up to one millisecond early.
 _TICK_S = 0.001
+# A call waits for upcoming items for no longer than this.
+_UPCOMING_S = 0.004
 # Lanes whose callers are observed; there are more only if keys keep changing.
 _KNOWN_LANES = 256
 
@@ -51,7 +53,9 @@ class Coalescer(Generic[Item, Result]):
         settings: ClientRules,
         metadata: Sequence[tuple[str, str]],
         call_next: Next,
+        upcoming: Callable[[float], bool] | None = None,
     ) -> None:
+        """`upcoming`: whether a further item will come in a moment (`now`: monotonic seconds)."""
         self._callee = callee
         self._method = method
         self._codec = codec
@@ -81,6 +85,9 @@ class Coalescer(Generic[Item, Result]):
         self._watched: dict[Hashable, asyncio.TimerHandle] = {}
         # Lanes whose next call waits for the callers just answered, with the timer that ends the wait.
         self._held: dict[Hashable, asyncio.TimerHandle] = {}
+        # Until when the next call of a lane waits for items that are upcoming.
+        self._upcoming = upcoming
+        self._upcoming_until: dict[Hashable, float] = {}
 
     @property
     def waiting_rows(self) -> int:
@@ -104,7 +111,7 @@ class Coalescer(Generic[Item, Result]):
         entry = QueuedItem(item, tenant, rows or 1, size, deadline, priority, answer, prefer)
         if prefer is not None:
             key = prefer, key
-        if self._lone is not None and self._lone == key and self._queue.start(key):
+        if self._lone is not None and self._lone == key and self._is_alone(key, now):
             return await self._send_alone(key, entry, now)
         self._due.add(deadline, answer)
         if deadline < self._timer_at:
@@ -119,6 +126,12 @@ class Coalescer(Generic[Item, Result]):
             if not self._queue.withdraw(entry):
                 self._abandon(entry)
             raise
+
+    def _is_alone(self, key: Hashable, now: float) -> bool:
+        """Whether a call of one item may leave now. Then it counts as begun."""
+        if self._upcoming is not None and self._upcoming(now):
+            return False
+        return self._queue.start(key)
 
     def _enqueue(
         self,
@@ -203,10 +216,7 @@ class Coalescer(Generic[Item, Result]):
 
     def _hold(self, key: Hashable) -> bool:
         """Whether the lane's next call must wait for the callers that were just answered."""
-        returning = self._returning.get(key)
-        if returning is None:
-            return False
-        seconds = 0.0 if self._queue.full(key) else returning.awaited(time.monotonic())
+        seconds = self._worth_waiting(key)
         if seconds >= _TICK_S:
             if key not in self._held:
                 loop = asyncio.get_running_loop()
@@ -215,6 +225,20 @@ class Coalescer(Generic[Item, Result]):
         if key in self._held:
             self._held.pop(key).cancel()
         return False
+
+    def _worth_waiting(self, key: Hashable) -> float:
+        """Seconds for which the next call should wait for further items."""
+        if self._queue.full(key) or self._queue.closed(key):
+            return 0.0
+        now = time.monotonic()
+        if self._upcoming is not None:
+            if self._upcoming(now):
+                until = self._upcoming_until.setdefault(key, now + _UPCOMING_S)
+                if now < until:
+                    return max(until - now, _TICK_S)
+            self._upcoming_until.pop(key, None)
+        returning = self._returning.get(key)
+        return 0.0 if returning is None else returning.awaited(now)
 
     def _release(self, key: Hashable) -> None:
         """Ends the wait of a lane and sends its next call."""
@@ -249,7 +273,13 @@ class Coalescer(Generic[Item, Result]):
             self._queue.finished(key, call.outlasts)
             if self._holds:
                 self._note(key, now, now - call.began, sum([e.rows for e in batch]))
-            self._flush(key)
+            if self._upcoming is None or not self._queue.waits(key):
+                self._flush(key)
+            elif key not in self._scheduled:
+                # Items that came while the call kept the loop busy need two iterations to show that they are upcoming.
+                self._scheduled.add(key)
+                loop = asyncio.get_running_loop()
+                loop.call_soon(loop.call_soon, self._flush, key)
 
     def _note(self, key: Hashable, now: float, took: float, rows: int) -> None:
         returning = self._returning.get(key)

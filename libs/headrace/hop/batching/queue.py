@@ -180,6 +180,11 @@ class BatchQueue(Generic[Item, Handle]):
         lane.in_flight += 1
         return True
 
+    def closed(self, key: Hashable) -> bool:
+        """Whether nothing of the lane may be sent now, as calls of it are in flight."""
+        lane = self._lanes.get(key)
+        return lane is not None and self._is_closed(lane)
+
     def full(self, key: Hashable) -> bool:
         """Whether the lane's next call is full and may be sent: waiting for more items has no use."""
         lane = self._lanes.get(key)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from google.protobuf.message import Message
@@ -145,14 +145,17 @@ class Client:
         return call
 
     def coalesced(
-        self, method: Method[Req, Resp], codec: BatchCodec[Item, Result, Req, Resp]
+        self,
+        method: Method[Req, Resp],
+        codec: BatchCodec[Item, Result, Req, Resp],
+        upcoming: Callable[[float], bool] | None = None,
     ) -> CoalescedMethod[Item, Result]:
         """The method as a coroutine function of one item; items that wait at the same time are sent in one call.
 
-        Raises Fault, and nothing else.
+        `upcoming`: whether a further item will come in a moment (`now`: monotonic seconds). Raises Fault, and nothing else.
         """
         coalescer: Coalescer[Item, Result] = Coalescer(
-            self.callee, method, codec, self._settings, self._metadata, self._stack
+            self.callee, method, codec, self._settings, self._metadata, self._stack, upcoming
         )
         self._coalescers.append(coalescer)
         self._observer.waiting(method.name, coalescer)

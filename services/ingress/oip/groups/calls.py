@@ -15,6 +15,7 @@ from services.ingress.inference import InferenceRunner
 from services.ingress.oip.groups.codec import GroupReply
 from services.ingress.oip.groups.form import FormedRequest, Forms
 from services.ingress.oip.service import OpenInference
+from services.ingress.protocols.arrivals import Arrivals
 from services.ingress.protocols.body.codecs import Codec
 from services.ingress.request_context import RequestContext
 
@@ -22,7 +23,7 @@ MODEL_INFER = "/inference.GRPCInferenceService/ModelInfer"
 
 
 class GroupedInfer:
-    """`submit`: answers a request of a known form together with others. `clock`: monotonic seconds."""
+    """`submit`: answers a request of a known form together with others, also with `arrivals`. `clock`: monotonic seconds."""
 
     def __init__(
         self,
@@ -30,8 +31,10 @@ class GroupedInfer:
         catalog: Catalog,
         runner: InferenceRunner,
         submit: CoalescedMethod[FormedRequest, GroupReply],
+        arrivals: Arrivals,
         clock: Callable[[], float],
     ) -> None:
+        self.arrivals = arrivals
         self._oip = oip
         self._catalog = catalog
         self._runner = runner
