@@ -3,7 +3,6 @@
 import grpc
 import warnings
 
-from headrace.api.hop.v1 import hop_pb2 as headrace_dot_api_dot_hop_dot_v1_dot_hop__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -23,82 +22,3 @@ if _version_not_supported:
         + f' Please upgrade your grpc module to grpcio>={GRPC_GENERATED_VERSION}'
         + f' or downgrade your generated code using grpcio-tools<={GRPC_VERSION}.'
     )
-
-
-class HopServiceStub:
-    """Served by every hop server beside its own services, at whose methods the carried calls aim.
-    """
-
-    def __init__(self, channel):
-        """Constructor.
-
-        Args:
-            channel: A grpc.Channel.
-        """
-        self.Exchange = channel.stream_stream(
-                '/headrace.api.hop.v1.HopService/Exchange',
-                request_serializer=headrace_dot_api_dot_hop_dot_v1_dot_hop__pb2.ExchangeRequest.SerializeToString,
-                response_deserializer=headrace_dot_api_dot_hop_dot_v1_dot_hop__pb2.ExchangeResponse.FromString,
-                _registered_method=True)
-
-
-class HopServiceServicer:
-    """Served by every hop server beside its own services, at whose methods the carried calls aim.
-    """
-
-    def Exchange(self, request_iterator, context):
-        """Carries calls there and answers back, in any order, until either side has no more. An RPC of its own costs a call
-        several times what a message on an open stream costs, and what waits at the same time shares a message here.
-        buf:lint:ignore RPC_NO_CLIENT_STREAMING
-        buf:lint:ignore RPC_NO_SERVER_STREAMING
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-
-def add_HopServiceServicer_to_server(servicer, server):
-    rpc_method_handlers = {
-            'Exchange': grpc.stream_stream_rpc_method_handler(
-                    servicer.Exchange,
-                    request_deserializer=headrace_dot_api_dot_hop_dot_v1_dot_hop__pb2.ExchangeRequest.FromString,
-                    response_serializer=headrace_dot_api_dot_hop_dot_v1_dot_hop__pb2.ExchangeResponse.SerializeToString,
-            ),
-    }
-    generic_handler = grpc.method_handlers_generic_handler(
-            'headrace.api.hop.v1.HopService', rpc_method_handlers)
-    server.add_generic_rpc_handlers((generic_handler,))
-    server.add_registered_method_handlers('headrace.api.hop.v1.HopService', rpc_method_handlers)
-
-
- # This class is part of an EXPERIMENTAL API.
-class HopService:
-    """Served by every hop server beside its own services, at whose methods the carried calls aim.
-    """
-
-    @staticmethod
-    def Exchange(request_iterator,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.stream_stream(
-            request_iterator,
-            target,
-            '/headrace.api.hop.v1.HopService/Exchange',
-            headrace_dot_api_dot_hop_dot_v1_dot_hop__pb2.ExchangeRequest.SerializeToString,
-            headrace_dot_api_dot_hop_dot_v1_dot_hop__pb2.ExchangeResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
