@@ -132,25 +132,6 @@ def test_closed_segments_are_found_also_by_request_and_after_a_lost_index(machin
     assert machine.take(group(1, 7), noted=7) == (1, 0)
 
 
-def test_erasure_writes_segments_anew(machine: Machine) -> None:
-    machine.ships(group(1, 4, tenants=("acme", "beta")))
-    before = machine.names
-    assert erase(machine.store, Erasure("acme", whole_tenant=True), Mask(None)).events == 2
-    assert len(machine.names) == 1
-    assert machine.names != before
-    assert machine.requests == ["r2", "r4"]
-    assert erase(machine.store, Erasure("beta", whole_tenant=True), Mask(None)).events == 2
-    assert machine.names == []
-    assert machine.take(group(1, 4)) == (0, 0)
-
-
-def test_retention_removes_segments(machine: Machine) -> None:
-    machine.ships(group(1, 3))
-    machine.wall.now = NOW + 8 * _DAY_S
-    assert machine.store.sweep() == 3
-    assert (machine.names, machine.requests) == ([], [])
-
-
 def test_a_damaged_segment_is_set_aside_and_the_rest_is_served(machine: Machine) -> None:
     for first in (1, 4):
         machine.ships(group(first, 3, now=NOW + first))
@@ -197,6 +178,10 @@ def test_two_machines_see_what_the_other_stored_and_removed(pair: tuple[Machine,
     assert erase(one.store, Erasure("acme", request_ids=("r5",)), Mask(None)).events == 1
     other.store.refresh()
     assert one.requests == other.requests == ["r1", "r2", "r3", "r4", "r6"]
+    # Of a segment without events nothing is left.
+    assert erase(one.store, Erasure("acme", whole_tenant=True), Mask(None)).events == 5
+    assert one.names == []
+    assert one.take(group(1, 6)) == (0, 0)
 
 
 def test_what_is_being_moved_by_another_process_is_left_alone(pair: tuple[Machine, Machine]) -> None:

@@ -314,8 +314,3 @@ async def test_old_outcomes_are_swept_while_it_runs(tmp_path: Path) -> None:
     async with served(SERVICE, settings) as harness:
         await call(harness, "RecordOutcomes", outcomes("a", "b"))
         await until(lambda: metric(harness, "swept_rows_total") == 2)
-
-
-async def test_the_default_is_memory() -> None:
-    async with served(SERVICE) as harness:
-        assert (await call(harness, "RecordOutcomes", outcomes("a"))).accepted_count == 1

@@ -179,17 +179,6 @@ def test_an_experiment_reads_units_and_values() -> None:
     assert store.exposed("flights", since=4) == []
 
 
-def test_what_was_stored_is_there_after_a_restart(tmp_path: Path) -> None:
-    path = tmp_path / "deep" / "outcomes.sqlite"
-    store = store_at(path)
-    store.record("acme", [outcome("a", 0.0)], NOW)
-    store.close()
-    again = store_at(path)
-    assert again.record("acme", [outcome("a", 0.0)], NOW) == Recorded(0, 0, repeated=1)
-    again.expose([exposure("a", late=1.0)], NOW)
-    assert again.judged("flights") == {(3, "live"): Judged(1, 1)}
-
-
 def test_two_processes_may_share_the_file(tmp_path: Path) -> None:
     one, other = store_at(tmp_path / "o"), store_at(tmp_path / "o")
     one.expose([exposure("a", late=1.0)], NOW)

@@ -61,9 +61,7 @@ def test_a_version_that_is_wrong_more_often_is_told_within_a_few_hundred_outcome
     assert Succession(2, Count(300, 90), Count(2000, 200)).worse()
     assert not Succession(2, Count(300, 30), Count(2000, 200)).worse()
     assert not Succession(2, Count(20, 6), Count(2000, 200)).worse()
-
-
-def test_nothing_is_told_without_outcomes_of_both() -> None:
+    # Nor without outcomes of both.
     assert not Succession(2, Count(300, 300), Count(0, 0)).worse()
     assert not Succession(2, Count(0, 0), Count(300, 0)).worse()
 

@@ -27,9 +27,12 @@ class RolloutMachine(RuleBasedStateMachine):
     @initialize(
         ladder=st.sampled_from([(0.01, 0.05, 0.25, 1.0), (0.5, 1.0), (1.0,)]),
         otherwise=st.sampled_from(["pause", "promote", "roll_back"]),
+        slow=st.sampled_from([Guard(), Guard(slow_ms=100)]),
     )
-    def start(self, ladder: tuple[float, ...], otherwise: Literal["pause", "promote", "roll_back"]) -> None:
-        guards: dict[GuardName, Guard] = {"errors": Guard(), "slow": Guard(slow_ms=100)}
+    def start(
+        self, ladder: tuple[float, ...], otherwise: Literal["pause", "promote", "roll_back"], slow: Guard
+    ) -> None:
+        guards: dict[GuardName, Guard] = {"errors": Guard(), "slow": slow}
         rollout = Rollout(
             arm=CANARY,
             ladder=ladder,
@@ -100,10 +103,11 @@ class RolloutMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.state in (RolloutState.RUNNING, RolloutState.PAUSED))
     @rule()
     def another_analyser_takes_over(self) -> None:
-        saved = json.loads(json.dumps(self.evidence.to_json(), allow_nan=False))
+        saved, decision = json.loads(json.dumps(self.evidence.to_json(), allow_nan=False)), self.decide()
         self.evidence = Evidence(self.release, EDGES, Objectives(), self.now)
         assert self.evidence.restore(saved)
         assert json.loads(json.dumps(self.evidence.to_json())) == saved
+        assert self.decide() == decision
 
     @precondition(lambda self: self.state in (RolloutState.RUNNING, RolloutState.PAUSED))
     @rule()

@@ -2,10 +2,8 @@
 
 import random
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,11 +12,10 @@ from services.monitoring.accuracy.figures import figures
 from services.monitoring.accuracy.records import Maker, Prediction
 from services.monitoring.accuracy.store import AccuracyStore
 from services.monitoring.outcomes.database import Database
-from services.monitoring.outcomes.records import MAX_OUTCOMES, Judged, Outcome
+from services.monitoring.outcomes.records import Judged
 from services.monitoring.outcomes.store import OutcomeStore
 from tests.services.monitoring.monitoring_outcomes import NOW, Log, outcome
 
-T = TypeVar("T")
 HOUR_S = 3600.0
 LIVE = Maker("flights", 3, "live", "m=1 (abc)")
 OTHER = Maker("flights", 4, "live", "m=2 (abc)")
@@ -88,97 +85,24 @@ def test_windows_equal_an_offline_computation_whatever_comes_first(
             stores.accuracy.follow()
         elif isinstance(step, str):
             maker, at = (LIVE, NOW) if step < "e" else (OTHER, NOW + HOUR_S)
-            new = stores.accuracy.add({maker: [prediction(step, at=at)]}, NOW)
+            label = float(step in "aceg")
+            new = stores.accuracy.add({maker: [prediction(step, label, at)]}, NOW)
             assert new == (step not in offline.made)
-            offline.made[step] = (maker, 1.0, at)
+            offline.made[step] = (maker, label, at)
         else:
-            found = stores.outcomes.record("acme", [outcome(*step)], NOW)
-            repeated, contradictory = repeated + found.repeated, contradictory + found.contradictory
+            new_ones = stores.outcomes.record("acme", [outcome(*step)], NOW)
+            repeated += new_ones.repeated
+            contradictory += new_ones.contradictory
             offline.first.setdefault(*step)
     stores.follow()
     assert stored(stores) == offline.windows()
     assert repeated + contradictory == len(reported) - len(offline.first)
-    assert contradictory == sum(offline.first[request] != value for request, value in reported)
-
-
-def traffic(count: int, draw: random.Random) -> tuple[Offline, list[Prediction], list[tuple[float, Outcome]]]:
-    """Predictions over six hours, and their outcomes by when they arrive: a fifth comes hours late, 5 % again, 1 % with another
-    value. Of the last two hours half has no outcome."""
-    offline, predictions, arrivals = Offline(), [], []
-    for number in range(count):
-        at = NOW + 6 * HOUR_S * number / count
-        made = prediction(f"r{number}", float(draw.random() < 0.3), at)
-        predictions.append(made)
-        offline.made[made.request_id] = (LIVE, made.labels["late"], at)
-        if number > count * 2 / 3 and draw.random() < 0.6:
-            continue
-        value = made.labels["late"] if draw.random() < 0.8 else 1 - made.labels["late"]
-        arrives = at + (draw.uniform(1, 24) * HOUR_S if draw.random() < 0.2 else draw.uniform(1, 300))
-        arrivals.append((arrives, outcome(made.request_id, value)))
-        fate = draw.random()
-        if fate < 0.06:
-            again = value if fate < 0.05 else 1 - value
-            arrivals.append((arrives + draw.uniform(1, HOUR_S), outcome(made.request_id, again)))
-    arrivals.sort(key=lambda pair: pair[0])
-    return offline, predictions, arrivals
-
-
-def parts(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    """As many at a time as a call may hold."""
-    return (items[i : i + MAX_OUTCOMES] for i in range(0, len(items), MAX_OUTCOMES))
-
-
-def replay(
-    stores: Stores, predictions: Sequence[Prediction], arrivals: Sequence[tuple[float, Outcome]]
-) -> tuple[int, int]:
-    """As they would come in time; returns how many were repeated and contradictory."""
-    steps: list[tuple[float, Sequence[Prediction], Sequence[Outcome]]] = [
-        *((part[-1].time, part, ()) for part in parts(predictions)),
-        *((part[-1][0], (), [o for _, o in part]) for part in parts(arrivals)),
-    ]
-    repeated = contradictory = 0
-    for now, made, outcomes in sorted(steps, key=lambda step: step[0]):
-        if made:
-            stores.accuracy.add({LIVE: made}, now)
-        found = stores.outcomes.record("acme", outcomes, now)
-        repeated, contradictory = repeated + found.repeated, contradictory + found.contradictory
-        stores.accuracy.follow()
-    stores.follow()
-    return repeated, contradictory
-
-
-def test_late_repeated_and_contradictory_outcomes_give_the_accuracy_of_an_offline_computation(
-    tmp_path: Path,
-) -> None:
-    count = 100_000
-    offline, predictions, arrivals = traffic(count, random.Random(7))
-    stores = Stores(tmp_path / "o")
-    repeated, contradictory = replay(stores, predictions, arrivals)
-    for _, reported in arrivals:
-        offline.first.setdefault(reported.request_id, reported.value)
-    again = len(arrivals) - len(offline.first)
-    differ = sum(offline.first[o.request_id] != o.value for _, o in arrivals)
-    assert (repeated, contradictory) == (again - differ, differ)
-    assert contradictory > count / 200
-
-    expected = offline.windows()
-    assert stored(stores) == expected
-    [found] = figures(stores.accuracy.windows(0), HOUR_S, 0.5, NOW + 40 * HOUR_S)
-    told = [sums for sums in expected.values() if sums[1] >= 0.5 * sums[0]]
-    assert 0 < len(told) < len(expected), "windows with too few labels take no part"
-    labelled, wrong = sum(s[1] for s in told), sum(s[2] for s in told)
-    assert found.accuracy == 1 - wrong / labelled
-    assert (found.labelled, found.wrong, found.told, found.windows) == (
-        labelled,
-        wrong,
-        len(told),
-        len(expected),
-    )
-    assert found.coverage == sum(s[1] for s in expected.values()) / count
-    assert found.contradictions == contradictory
-    assert stores.accuracy.judged("flights") == {
-        (3, "live"): Judged(sum(s[1] for s in expected.values()), sum(s[2] for s in expected.values()))
-    }
+    differ = [request for request, value in reported if offline.first[request] != value]
+    assert contradictory == len(differ)
+    found = figures(stores.accuracy.windows(0), HOUR_S, 0.5, NOW + 40 * HOUR_S)
+    assert sum(f.contradictions for f in found) == sum(request in offline.made for request in differ)
+    judged = sum(j.wrong for j in stores.accuracy.judged("flights").values())
+    assert judged == sum(wrong for _, _, wrong in offline.windows().values())
 
 
 def test_two_processes_that_share_the_file_judge_each_prediction_once(tmp_path: Path) -> None:

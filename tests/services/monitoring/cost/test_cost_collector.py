@@ -44,16 +44,6 @@ def test_each_interval_counts_what_is_new_since_the_last(world: World) -> None:
     assert account.counts == {A: (1, 1), B: (2, 2)}
 
 
-def test_a_restart_of_monitoring_goes_on_where_the_last_process_ended(world: World) -> None:
-    with world.collector() as first:
-        world.later(first, 0, executor=page(10.0))
-    with world.collector() as second:
-        world.later(second, 30, {A: work(1.0)}, executor=page(14.0))
-    account = told(world)
-    assert cpu_s(account, A) == pytest.approx(4.0)
-    assert account.seconds == pytest.approx(30)
-
-
 def test_two_processes_that_collect_count_nothing_twice(world: World) -> None:
     with world.collector() as one, world.collector() as other:
         world.later(one, 0, executor=page(10.0))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -124,28 +125,22 @@ def test_windows_of_two_processes_are_as_one(found: list[tuple[int, int]], wante
     assert (everything.rows, everything.number("x").bins) == (same.rows, same.number("x").bins)
 
 
-async def test_drift_is_known_at_once_after_a_restart(baseline: Baseline, tmp_path: Path) -> None:
+@pytest.mark.parametrize("killed", [False, True])
+async def test_drift_is_known_at_once_after_a_restart(
+    baseline: Baseline, tmp_path: Path, killed: bool
+) -> None:
     rng = np.random.default_rng(1)
     first = Process(tmp_path, baseline)
     await first.answer_minute(500, rng, shift=1.0)
-    await first.end()
-
-    second_ = Process(tmp_path, baseline)
-    await second_.answer(draw(10, rng), BEGIN + 65)
-    assert second_.rows() > 2000
-    assert [line["column"] for line in second_.watched.log.of("drift: raised")] == ["n3"]
-    await second_.end()
-
-
-async def test_what_a_killed_process_had_ended_is_there(baseline: Baseline, tmp_path: Path) -> None:
-    rng = np.random.default_rng(1)
-    first = Process(tmp_path, baseline)
-    await first.answer_minute(500, rng)
-    first.memory.close()  # nothing more is written
+    if killed:
+        first.memory.close()  # nothing more is written
+    else:
+        await first.end()
 
     again = Process(tmp_path, baseline)
-    await again.answer(draw(10, rng), BEGIN + 60)
+    await again.answer(draw(10, rng), BEGIN + 65)
     assert again.rows() >= 2010, "all but the slice that was open"
+    assert [line["column"] for line in again.watched.log.of("drift: raised")] == ["n3"]
     await again.end()
 
 

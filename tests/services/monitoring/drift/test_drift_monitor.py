@@ -310,15 +310,13 @@ def test_the_newest_rows_are_the_newest(found: list[tuple[int, int]], wanted: in
         assert newest >= min(wanted, total)
 
 
-def test_all_is_bounded() -> None:
+def test_all_is_bounded_and_a_late_batch_is_counted() -> None:
     windows, now = Windows(LAYOUT), 0.0
     for wait in [SLICE_S] * 20 + [60] * 70 + [3600] * 200:
         now += wait
         windows.at(now).update({"x": [1.0]}, 1)
     assert [len(windows.ended(span)) for span in SPANS] == [12, 60, 24, 7]
-
-
-def test_a_late_batch_counts_in_the_open_slice() -> None:
+    # A late batch counts in the open slice.
     windows = Windows(LAYOUT)
     windows.at(1000.0).update({"x": [1.0]}, 1)
     windows.at(900.0).update({"x": [1.0]}, 1)

@@ -79,31 +79,23 @@ async def test_an_explanation_comes_with_the_values_of_its_event(tmp_path: Path)
 
 async def test_explanations_outlive_a_restart_and_count_once(tmp_path: Path) -> None:
     events = group(1, 4, now=time.time())
-    async with served(SERVICE, settings(tmp_path)) as harness:
-        explained = [explanation(i) for i in ids(events)[:3]]
-        assert await record(harness, events, *explained) == 3
-        again = pb.RecordExplanationsRequest(explanations=explained)
-        assert (await call(harness, "RecordExplanations", again)).stored_count == 0
-        assert metric(harness, "headrace_monitoring_explanation_coverage", pipeline="flights") == 0.75
-    async with served(SERVICE, settings(tmp_path)) as harness:
-        [covered] = (
-            await call(harness, "GetExplanationCoverage", pb.GetExplanationCoverageRequest())
-        ).pipelines
-        assert (covered.pipeline, covered.prediction_count, covered.explained_count) == ("flights", 4, 3)
-        await call(harness, "GetExplanation", pb.GetExplanationRequest(prediction_id=ids(events)[2].hex()))
-
-
-async def test_a_message_that_comes_twice_counts_once_over_a_restart_too(tmp_path: Path) -> None:
     sent = pb.RecordExplanationsRequest(
-        explanations=[explanation(b"i" * 16)],
+        explanations=[explanation(i) for i in ids(events)[:3]],
         demanded=[pb.DemandedExplanations(pipeline="flights", prediction_count=4)],
         works_id=b"w" * 16,
     )
-    for _ in range(2):
+    for stored in ((3, 0), (0, 0)):
         async with served(SERVICE, settings(tmp_path)) as harness:
-            for _ in range(2):
-                await call(harness, "RecordExplanations", sent)
-            assert metric(harness, "headrace_monitoring_explanation_coverage", pipeline="flights") == 0.25
+            await call(harness, "RecordEvents", messages.write("router-1", 7, 0, [events]))
+            for count in stored:
+                assert (await call(harness, "RecordExplanations", sent)).stored_count == count
+            assert metric(harness, "headrace_monitoring_explanation_coverage", pipeline="flights") == 0.75
+            reply = await call(harness, "GetExplanationCoverage", pb.GetExplanationCoverageRequest())
+            [covered] = reply.pipelines
+            assert (covered.pipeline, covered.prediction_count, covered.explained_count) == ("flights", 4, 3)
+            await call(
+                harness, "GetExplanation", pb.GetExplanationRequest(prediction_id=ids(events)[2].hex())
+            )
 
 
 async def test_what_is_erased_with_its_event_does_not_come_back(tmp_path: Path) -> None:
@@ -140,7 +132,7 @@ async def test_what_no_router_sends_is_refused(changed: dict[str, Any], words: s
         assert caught.value.reason == Reason.REASON_MALFORMED_REQUEST
 
 
-async def test_unknown_predictions_are_said(tmp_path: Path) -> None:
+async def test_unknown_predictions_and_pipelines_without_any_are_said(tmp_path: Path) -> None:
     async with served(SERVICE, settings(tmp_path)) as harness:
         for identity, code in (
             ("ab" * 16, Code.NOT_FOUND),
@@ -150,6 +142,9 @@ async def test_unknown_predictions_are_said(tmp_path: Path) -> None:
             with pytest.raises(Fault) as caught:
                 await call(harness, "GetExplanation", pb.GetExplanationRequest(prediction_id=identity))
             assert caught.value.code is code
+        with pytest.raises(Fault, match="no predictions") as caught:
+            await call(harness, "GetBiasSlices", pb.GetBiasSlicesRequest(pipeline="other", column="x"))
+        assert caught.value.code is Code.NOT_FOUND
 
 
 def carriers(events: EventGroup, names: Sequence[str]) -> EventGroup:
@@ -210,10 +205,3 @@ async def test_columns_that_make_no_groups_are_refused(
         with pytest.raises(Fault, match=words) as caught:
             await call(harness, "GetBiasSlices", pb.GetBiasSlicesRequest(pipeline="flights", **fields))
         assert (caught.value.code, caught.value.metadata["cause"]) == (Code.INVALID_ARGUMENT, cause)
-
-
-async def test_a_pipeline_without_predictions_is_said(tmp_path: Path) -> None:
-    async with served(SERVICE, settings(tmp_path)) as harness:
-        with pytest.raises(Fault, match="no predictions") as caught:
-            await call(harness, "GetBiasSlices", pb.GetBiasSlicesRequest(pipeline="other", column="x"))
-        assert caught.value.code is Code.NOT_FOUND
