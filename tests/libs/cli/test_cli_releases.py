@@ -273,16 +273,13 @@ def test_where_the_releases_are(home: Path) -> None:
     assert release_place.records(at).audit == home / "audit" / "releases.jsonl"
 
 
-def test_a_shadow_is_started_and_stopped(home: Path) -> None:
+def test_a_shadow_is_started_with_a_share(home: Path) -> None:
     ok(home, "release", "deploy", "small", "--models", "light=1")
     said = ok(home, "shadow", "start", "small", "--models", "light=2", "--share", "20")
     assert "shadow report small" in said
     release = current(home)
     assert (release.shadow.arm, release.shadow.share) == ("shadow", 0.2)
     assert release.arms["shadow"].models["light"] == "2"
-    ok(home, "shadow", "stop", "small")
-    assert (current(home).shadow, list(current(home).arms)) == (None, ["live"])
-    assert "there is none; start one" in refused(home, "shadow", "stop", "small")
 
 
 def test_models_are_told_by_what_the_releases_run(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

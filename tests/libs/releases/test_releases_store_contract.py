@@ -81,9 +81,8 @@ def committing(setting: str, rounds: int, who: str, results: Callable[[tuple[str
     store.close()
 
 
-def test_exactly_one_of_many_threads_wins_each_number(place: Place, store: ReleaseStore) -> None:
+def test_exactly_one_of_many_threads_wins_a_number(place: Place, store: ReleaseStore) -> None:
     begin = threading.Barrier(8)
-    first = release(1)
 
     def attempt(who: int) -> bool:
         own = place.open()
@@ -98,13 +97,7 @@ def test_exactly_one_of_many_threads_wins_each_number(place: Place, store: Relea
         assert sum(threads.map(attempt, range(8))) == 1
     current, broken = store.current("flights")
     assert broken is None
-    assert current.number == first.number
-
-    won: list[tuple[str, int]] = []
-    with ThreadPoolExecutor(4) as threads:
-        for future in [threads.submit(committing, place.setting, 6, f"t{i}", won.append) for i in range(4)]:
-            future.result()
-    assert sorted(number for _, number in won) == list(range(2, 2 + 4 * 6))
+    assert current.number == 1
 
 
 def test_exactly_one_of_many_processes_wins_each_number(place: Place, store: ReleaseStore) -> None:
