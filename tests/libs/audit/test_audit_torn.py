@@ -98,13 +98,6 @@ def test_the_log_of_a_torn_journal_holds_and_names_the_line(
         cut_and_go_on(Home(tmp_path / str(left)), name, left, collected=collected)
 
 
-def test_a_chain_that_is_cut_off_in_a_line_of_the_log_goes_on(tmp_path: Path) -> None:
-    probe = Home(tmp_path / "probe")
-    probe.loaded(3)
-    for left in range(1, cut(probe.models, 1) + 1, 3):
-        cut_and_go_on(Home(tmp_path / str(left)), "models", left, collected=True)
-
-
 def test_a_sealed_line_that_was_cut_off_spoils_no_other(tmp_path: Path) -> None:
     home = SealedHome(tmp_path)
     home.refused("10.0.0.1", "10.0.0.2")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from headrace.audit import Report, Signer, Writer, verify
 from headrace.audit.notes import WITNESS, Checkpoint, Note, opened, sign
-from headrace.audit.tiles import TileFiles, encode_bundle
+from headrace.audit.tiles import encode_bundle
 from headrace.audit.witness import HttpTransport, RefusedError, Witness, WitnessClient, WitnessError
 from headrace.audit.witness.client import Transport
 from headrace.audit.witness.decision import request
@@ -166,23 +166,19 @@ def test_a_removed_file_is_named_and_the_rest_is_checked(made: Path, tmp_path: P
     assert name in f"{finding.where} {finding.text}"
 
 
-def test_an_altered_tile_of_an_older_checkpoint_is_named(made: Path, tmp_path: Path) -> None:
+def test_an_altered_tile_of_an_older_checkpoint_and_an_altered_entry_are_named(
+    made: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(made, folder)
     for name in ("tile/entries/002.p/38", "tile/0/002.p/8"):
         file = folder / name
         file.write_bytes(file.read_bytes()[:-1] + b"?")
     assert {f.where for f in checked(folder).findings} == {"tile/entries/002.p/38", "tile/0/002.p/8"}
-
-
-def test_the_altered_entry_is_named(made: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "copy"
-    shutil.copytree(made, folder)
     bundle = [entry(i) for i in range(256, 512)]
     bundle[7] = bundle[7].replace(b"x", b"y")
     (folder / "tile/entries/001").write_bytes(encode_bundle(bundle))
-    report = checked(folder)
-    assert [f.where for f in report.findings] == ["entry 263 (tile/entries/001)"]
+    assert "entry 263 (tile/entries/001)" in {f.where for f in checked(folder).findings}
 
 
 def test_entries_after_the_checkpoint_are_the_writers_or_strangers(made: Path, tmp_path: Path) -> None:
@@ -197,18 +193,6 @@ def test_entries_after_the_checkpoint_are_the_writers_or_strangers(made: Path, t
     assert "200 after the checkpoint, and nobody writes the log" in texts(report)
     Writer(folder, SIGNER, quick).close()
     assert checked(folder).holds
-
-
-def test_the_proofs_of_stored_tiles_hold(made: Path) -> None:
-    from headrace.audit import tree
-
-    tiles, root = TileFiles(made, SIZE), seen(made).root
-    for index in (0, 255, 256, 511, 512, 599):
-        proof = tree.inclusion_proof(index, SIZE, tiles.node)
-        assert tree.includes(tree.leaf_hash(tiles.entry(index)), index, SIZE, proof, root)
-    for old in (1, 256, 300, 512, 600):
-        before = tree.root(old, tiles.node)
-        assert tree.consistent(old, SIZE, tree.consistency_proof(old, SIZE, tiles.node), before, root)
 
 
 def witness(folder: Path) -> Witness:

@@ -6,8 +6,6 @@ import hashlib
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from headrace.audit import LogBusyError, LogError, Writer, verify
 from headrace.audit.notes import opened
@@ -138,7 +136,9 @@ def test_a_kill_at_any_write_loses_nothing_that_was_acknowledged(tmp_path: Path,
         done = _work(folder, write, batches, 2)
         if write.left > 0:
             break  # it was never killed: all writes have had their turn
-        Writer(folder, SIGNER, quick).close()  # takes up what there is
+        # What takes up what there is may be killed, too.
+        done = max(done, _work(folder, Killed(at % 12 + 1, how), batches, 2))
+        Writer(folder, SIGNER, quick).close()
         held = entries_of(folder)
         assert len(held) >= done
         assert held == [entry(i) for i in range(len(held))]
@@ -146,27 +146,6 @@ def test_a_kill_at_any_write_loses_nothing_that_was_acknowledged(tmp_path: Path,
         assert report.holds, texts(report)
         at += 1
     assert at > 15
-
-
-@settings(max_examples=25, deadline=None)
-@given(
-    batches=st.lists(st.integers(1, 300), min_size=1, max_size=5),
-    kills=st.lists(st.tuples(st.integers(1, 12), st.sampled_from(["before", "within", "after"])), max_size=4),
-)
-def test_killed_again_and_again_it_goes_on(
-    tmp_path_factory: pytest.TempPathFactory, batches: list[int], kills: list[tuple[int, str]]
-) -> None:
-    folder, done = tmp_path_factory.mktemp("log"), 0
-    for at, how in kills:
-        done = max(_work(folder, Killed(at, how), batches, 2), done)
-    log = Writer(folder, SIGNER, quick)
-    assert log.size >= done
-    log.append([entry(log.size)])
-    log.publish()
-    log.close()
-    held = entries_of(folder)
-    assert held == [entry(i) for i in range(len(held))]
-    assert verify(folder, SIGNER.verifier).holds
 
 
 def test_a_full_disk_takes_nothing_half(tmp_path: Path) -> None:

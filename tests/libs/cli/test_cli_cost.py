@@ -29,6 +29,8 @@ def run(home: Path, *arguments: str) -> Result:
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     tmp_path.chmod(0o700)
+    secrets.ensure(layout.of(tmp_path), datetime.now(UTC))
+    (tmp_path / "settings").mkdir()
     return tmp_path
 
 
@@ -76,7 +78,6 @@ def test_by_version_and_pipeline(home: Path, ledger: Path, by: str, names: list[
 
 
 def test_a_mistake_in_the_prices_is_told_beside_the_figures(home: Path, ledger: Path) -> None:
-    (home / "settings").mkdir()
     (home / "settings/prices.yaml").write_text("prices:\n  core_hour: much\n")
     told = run(home, "cost")
     assert told.exit_code == 0
@@ -124,45 +125,37 @@ def test_what_can_t_be_planned_says_why(home: Path, ledger: Path) -> None:
     assert (late.exit_code, "can't be kept" in late.stderr) == (1, True)
 
 
-def ran(plain_home: Path, *arguments: str) -> Result:
-    return CliRunner().invoke(app, [*with_yes("slo", *arguments), "--home", str(plain_home)])
+def ran(home: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(app, [*with_yes("slo", *arguments), "--home", str(home)])
 
 
-@pytest.fixture
-def plain_home(tmp_path: Path) -> Path:
-    tmp_path.chmod(0o700)
-    secrets.ensure(layout.of(tmp_path), datetime.now(UTC))
-    (tmp_path / "settings").mkdir()
-    return tmp_path
-
-
-def test_rules_are_written_and_then_current(plain_home: Path) -> None:
-    outdated = ran(plain_home, "check")
+def test_rules_are_written_and_then_current(home: Path) -> None:
+    outdated = ran(home, "check")
     assert outdated.exit_code == 1
     assert "headrace slo rules" in outdated.stderr
-    written = ran(plain_home, "rules")
+    written = ran(home, "rules")
     assert written.exit_code == 0, written.stderr
     assert "nobody is told" in written.stderr
-    alertmanager = plain_home / "monitoring/alertmanager.yml"
+    alertmanager = home / "monitoring/alertmanager.yml"
     # A webhook's URL may hold a token.
     assert stat.S_IMODE(alertmanager.stat().st_mode) == 0o600
-    assert ran(plain_home, "check").exit_code == 0
-    assert "HeadraceAvailabilityBurn" in ran(plain_home, "rules", "--print").stdout
+    assert ran(home, "check").exit_code == 0
+    assert "HeadraceAvailabilityBurn" in ran(home, "rules", "--print").stdout
 
 
-def test_a_wrong_setting_leaves_the_files_as_they_were(plain_home: Path) -> None:
-    ran(plain_home, "rules")
-    before = (plain_home / "monitoring/rules/alerts.yml").read_text()
-    (plain_home / "settings/slo.yaml").write_text("min_bad: none\n")
-    refused = ran(plain_home, "rules")
+def test_a_wrong_setting_leaves_the_files_as_they_were(home: Path) -> None:
+    ran(home, "rules")
+    before = (home / "monitoring/rules/alerts.yml").read_text()
+    (home / "settings/slo.yaml").write_text("min_bad: none\n")
+    refused = ran(home, "rules")
     assert refused.exit_code == 1
     assert "slo.yaml, line 1, min_bad" in refused.stderr
-    assert (plain_home / "monitoring/rules/alerts.yml").read_text() == before
+    assert (home / "monitoring/rules/alerts.yml").read_text() == before
 
 
-def test_status_without_prometheus_says_which_setting(plain_home: Path) -> None:
-    (plain_home / "settings/slo.yaml").write_text("prometheus: http://127.0.0.1:9\n")
-    result = ran(plain_home, "status")
+def test_status_without_prometheus_says_which_setting(home: Path) -> None:
+    (home / "settings/slo.yaml").write_text("prometheus: http://127.0.0.1:9\n")
+    result = ran(home, "status")
     assert result.exit_code == 1
     assert "settings/slo.yaml: prometheus" in result.stderr
 
@@ -171,19 +164,17 @@ def test_status_without_prometheus_says_which_setting(plain_home: Path) -> None:
     ("arguments", "told"),
     [(("--for", "soon"), "30m, 2h or 1d"), (("--alert", "Nothing"), "there is no such alert")],
 )
-def test_a_silence_that_cannot_be_meant_is_refused(
-    plain_home: Path, arguments: tuple[str, str], told: str
-) -> None:
-    result = ran(plain_home, "silence", *arguments)
+def test_a_silence_that_cannot_be_meant_is_refused(home: Path, arguments: tuple[str, str], told: str) -> None:
+    result = ran(home, "silence", *arguments)
     assert result.exit_code == 2
     assert told in result.stderr
 
 
-def test_a_document_whose_promise_could_never_alert_does_not_pass_the_check(plain_home: Path) -> None:
-    document = plain_home / "pipeline.yaml"
+def test_a_document_whose_promise_could_never_alert_does_not_pass_the_check(home: Path) -> None:
+    document = home / "pipeline.yaml"
     document.write_text(
         changed(("deadline_ms: 250", "deadline_ms: 250\nobjectives: {latency: {p: 0.9, ms: 100}}"))
     )
-    result = CliRunner().invoke(app, ["pipeline", "check", str(document), "--home", str(plain_home)])
+    result = CliRunner().invoke(app, ["pipeline", "check", str(document), "--home", str(home)])
     assert result.exit_code == 1
     assert "objectives.latency.p: with 0.9" in result.stdout

@@ -208,9 +208,7 @@ def test_what_cannot_be_replayed_is_counted_and_said(home: Path, events: Events)
         "none of their outputs was kept": 1,
         "the pipeline that answered did not read the feature 'score'": 1,
     }
-
-
-def test_if_nothing_can_be_replayed_it_is_no_success(home: Path, events: Events) -> None:
+    # If nothing can be replayed, it is no success.
     code, report = replayed(home, [events.group("old", [1.0], [0.5], release=77)])
     assert (code, counts(report)) == (1, (1, 0, 0, 1))
 

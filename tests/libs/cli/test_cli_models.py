@@ -274,22 +274,3 @@ def test_loading_needs_a_running_system_and_a_name(home: Path) -> None:
         assert start in said
         for text in ("../mine", "mine:", "mine:../2", "a b"):
             assert "names no model" in refused(action, text, home=home)
-
-
-def test_a_version_that_a_release_names_stays(
-    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = tmp_path / "pipelines" / "p"
-    folder.mkdir(parents=True)
-    (folder / "pipeline.yaml").write_text(
-        "pipeline: p\nversion: 1\ndeadline_ms: 100\ninputs: {x: {type: float32, shape: [3]}}\nstages:\n"
-        '- {model: m, name: mine, version: "1", inputs: {x: x}, '
-        "outputs: {y: {column: y, type: float32, shape: [3]}}}\noutputs: [y]\n"
-    )
-    ok("add", "mine", model(tmp_path / "m.onnx"), home=home)
-    monkeypatch.setattr(layout.Layout, "pipelines", tmp_path / "pipelines")
-    released = CliRunner().invoke(app, ["release", "deploy", "p", "--yes", "--home", str(home)])
-    assert released.exit_code == 0, released.output
-    assert "release 1 of pipeline p (arm live) names mine version 1; change it first" in refused(
-        "remove", "mine", "1", home=home
-    )

@@ -36,7 +36,11 @@ def test_a_release_lives_its_life(home: Path) -> None:
 
     history = json.loads(ok(home, "release", "history", "small", "--json"))
     assert [(r["number"], r["recorded"]) for r in history["releases"]] == [(3, True), (2, True), (1, True)]
-    assert "begin" in ok(home, "release", "history", "small")
+    assert [r["rolled_back_by"] for r in history["releases"]] == [None, 3, None]
+    said = ok(home, "release", "history", "small")
+    assert "begin" in said
+    assert "rolled back by 3" in said
+    assert "rolled back: 2" in refused(home, "release", "rollback", "small")
     assert [(e["event"], e["number"]) for e in audit(home)] == [
         ("changed", 1),
         ("changed", 2),
@@ -44,20 +48,6 @@ def test_a_release_lives_its_life(home: Path) -> None:
     ]
     assert ok(home, "release", "remove", "small") == "done: small is out of service"
     assert current(home) is None
-
-
-def test_going_back_twice_does_not_bring_the_bad_release_back(home: Path) -> None:
-    for version in (1, 2, 10):
-        ok(home, "release", "deploy", "small", "--models", f"light={version}")
-    ok(home, "release", "rollback", "small")
-    history = json.loads(ok(home, "release", "history", "small", "--json"))["releases"]
-    assert [(r["number"], r["rolled_back_by"]) for r in history] == [(4, None), (3, 4), (2, None), (1, None)]
-    assert "rolled back by 4" in ok(home, "release", "history", "small")
-    ok(home, "release", "rollback", "small")
-    assert current(home).live.models["light"] == "1"
-    assert "rolled back: 4, 3, 2" in refused(home, "release", "rollback", "small")
-    ok(home, "release", "rollback", "small", "--to", 3)
-    assert current(home).live.models["light"] == "10"
 
 
 def test_adding_a_document_or_a_model_changes_nothing_that_is_live(home: Path) -> None:
@@ -86,8 +76,9 @@ def test_labels_and_what_must_stay(home: Path) -> None:
     for version, where in (("2", "(label champion)"), ("10", "(arm next)"), ("1", "(arm live)")):
         result = remove("light", version)
         assert result.exit_code == 1
-        assert f"release 3 of pipeline small {where} names light version {version}" in " ".join(
-            result.output.split()
+        assert (
+            f"release 3 of pipeline small {where} names light version {version}; change it first"
+            in " ".join(result.output.split())
         )
     assert remove("heavy", "10").exit_code == 0
     ok(home, "release", "label", "small", "champion", "light", "--delete")
@@ -129,11 +120,6 @@ def test_a_document_that_names_a_label_which_stands_for_nothing(home: Path) -> N
     ("arguments", "code", "told"),
     [
         (("deploy", "smal"), 1, "has no document of this pipeline; did you mean 'small'?"),
-        (
-            ("deploy", "small", "--models", "light=3"),
-            1,
-            "arms.live.models.light: there is no version or label '3'",
-        ),
         (("deploy", "small", "--models", "light"), 2, "is not NAME=VALUE"),
         (("deploy", "small", "--set", "first=1"), 2, "is not STAGE.KEY=VALUE"),
         (("deploy", "small", "--set", "first.k=1"), 1, "arms.live.settings.first.k"),
@@ -287,16 +273,13 @@ def test_where_the_releases_are(home: Path) -> None:
     assert release_place.records(at).audit == home / "audit" / "releases.jsonl"
 
 
-def test_a_shadow_is_started_and_stopped(home: Path) -> None:
+def test_a_shadow_is_started_with_a_share(home: Path) -> None:
     ok(home, "release", "deploy", "small", "--models", "light=1")
     said = ok(home, "shadow", "start", "small", "--models", "light=2", "--share", "20")
     assert "shadow report small" in said
     release = current(home)
     assert (release.shadow.arm, release.shadow.share) == ("shadow", 0.2)
     assert release.arms["shadow"].models["light"] == "2"
-    ok(home, "shadow", "stop", "small")
-    assert (current(home).shadow, list(current(home).arms)) == (None, ["live"])
-    assert "there is none; start one" in refused(home, "shadow", "stop", "small")
 
 
 def test_models_are_told_by_what_the_releases_run(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -188,7 +188,9 @@ def test_a_candidate_that_is_not_there_is_named(
     assert said in told
 
 
-def test_files_that_are_no_recordings_are_refused(home: Path, tmp_path: Path) -> None:
+def test_files_that_are_no_recordings_or_of_no_request_are_refused(
+    home: Path, tmp_path: Path, recorded: Callable[..., Path]
+) -> None:
     (tmp_path / "x.recording").write_text("something else")
     code, told = replayed(home, tmp_path)
     assert (code, "is no recording of a router" in told) == (1, True)
@@ -197,9 +199,6 @@ def test_files_that_are_no_recordings_are_refused(home: Path, tmp_path: Path) ->
     assert (code, "no file *.recording is in" in told) == (1, True)
     result = typed("replay", tmp_path, "-p", "scord", "--home", home)
     assert result.exit_code == 1
-
-
-def test_no_request_of_the_pipeline_is_no_success(home: Path, recorded: Callable[..., Path]) -> None:
     folder = recorded(replace(record("d", [4.0], [9.0]), pipeline="another"))
     code, told = replayed(home, folder)
     assert (code, "there is no request of pipeline scored" in told) == (1, True)

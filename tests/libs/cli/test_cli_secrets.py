@@ -198,13 +198,6 @@ def test_none_free_is_an_error() -> None:
         ports.choose({"http": 32760}, {}, lambda _: False)
 
 
-def test_a_listener_takes_a_port() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-        assert not ports.free(port)
-    assert ports.free(port)
-
-
 def test_a_process_about_to_start_leaves_taken_ports_of_its_slot_alone() -> None:
     chosen = ports.choose(ports.wanted(), {}, lambda _: True)
     taken = {chosen["admin.ingress.1"], chosen["metrics.ingress.0"]}
@@ -293,8 +286,3 @@ def test_two_homes_that_are_started_at_once_both_come_up(tmp_path: Path) -> None
 def test_a_damaged_file_is_no_file(tmp_path: Path, text: str) -> None:
     (tmp_path / "ports.json").write_text(text)
     assert ports.load(tmp_path / "ports.json") == {}
-
-
-def test_saved_ports_are_loaded(tmp_path: Path) -> None:
-    ports.save(tmp_path / "ports.json", {"http": 8080})
-    assert ports.load(tmp_path / "ports.json") == {"http": 8080}

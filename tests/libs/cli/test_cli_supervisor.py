@@ -58,7 +58,7 @@ async def ready(place: layout.Layout, service: str) -> bool:
     return bool(told["services"][service]["state"] == "ready")
 
 
-async def test_down_ends_the_supervisor_and_all_it_started(
+async def test_down_ends_the_one_supervisor_and_all_it_started(
     supervisor: subprocess.Popen[bytes], place: layout.Layout
 ) -> None:
     await until("ready", lambda: ready(place, SERVICE))
@@ -67,28 +67,19 @@ async def test_down_ends_the_supervisor_and_all_it_started(
     assert started
     told = await asyncio.to_thread(daemon.status, place)
     assert targets(place)[SERVICE] == told["services"][SERVICE]["metrics"].split("/")[2]
+    # A second one in this home gives up.
+    command = [sys.executable, "-m", "headrace.cli.supervision.supervisor", "--home", str(place.home)]
+    command += ["--shape", "apart"]
+    second = await asyncio.to_thread(subprocess.run, command, capture_output=True, timeout=60, check=False)
+    assert second.returncode == 1
+    assert b"another supervisor" in second.stderr
+    assert place.control.exists()
     assert await asyncio.to_thread(daemon.stop, place)
     assert supervisor.wait(60) == 0
     assert all(gone(pid) for pid in started)
     assert not list(place.sockets.rglob("*.sock*"))
     assert targets(place) == {}
     assert not await asyncio.to_thread(daemon.stop, place)
-
-
-async def test_what_a_library_left_in_our_environment_reaches_no_service(
-    place: layout.Layout, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # As Feast's import does in an `up` that prepares the home.
-    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(place.home))
-    monkeypatch.setenv("HEADRACE_TEST_KEPT", "1")
-    supervisor = daemon.start_supervisor(place, "apart", tie=True)
-    await until("ready", lambda: ready(place, SERVICE))
-    told = await asyncio.to_thread(daemon.status, place)
-    inherited = Path(f"/proc/{told['services'][SERVICE]['pid']}/environ").read_bytes().split(b"\0")
-    assert await asyncio.to_thread(daemon.stop, place)
-    assert supervisor.wait(60) == 0
-    assert b"HEADRACE_TEST_KEPT=1" in inherited
-    assert not [line for line in inherited if line.startswith(b"PROMETHEUS_MULTIPROC_DIR")]
 
 
 async def test_a_killed_supervisor_takes_its_services_with_it(
@@ -102,22 +93,13 @@ async def test_a_killed_supervisor_takes_its_services_with_it(
     assert not daemon.running(place)
 
 
-async def test_a_second_supervisor_in_one_home_gives_up(
-    supervisor: subprocess.Popen[bytes], place: layout.Layout
+async def test_each_process_of_a_service_is_kept_and_listed_beside_the_others(
+    place: layout.Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await until("the first has begun", lambda: asyncio.to_thread(place.control.exists))
-    command = [sys.executable, "-m", "headrace.cli.supervision.supervisor", "--home", str(place.home)]
-    command += ["--shape", "apart"]
-    second = await asyncio.to_thread(subprocess.run, command, capture_output=True, timeout=60, check=False)
-    assert second.returncode == 1
-    assert b"another supervisor" in second.stderr
-    assert place.control.exists()
-    assert await asyncio.to_thread(daemon.stop, place)
-    supervisor.wait(60)
-
-
-async def test_each_process_of_a_service_is_kept_and_listed_beside_the_others(place: layout.Layout) -> None:
     names = [SERVICE, f"{SERVICE}.2"]
+    # As Feast's import does in an `up` that prepares the home: it reaches no service.
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(place.home))
+    monkeypatch.setenv("HEADRACE_TEST_KEPT", "1")
     supervisor = daemon.start_supervisor(place, "apart", {SERVICE: 2}, tie=True)
     for name in names:
         await until("ready", lambda name=name: ready(place, name))  # type: ignore[misc]  # bound now, not later
@@ -125,6 +107,9 @@ async def test_each_process_of_a_service_is_kept_and_listed_beside_the_others(pl
     told = await asyncio.to_thread(daemon.status, place)
     assert told["counts"] == {SERVICE: 2}
     first, second = (told["services"][name]["pid"] for name in names)
+    inherited = Path(f"/proc/{first}/environ").read_bytes().split(b"\0")
+    assert b"HEADRACE_TEST_KEPT=1" in inherited
+    assert not [line for line in inherited if line.startswith(b"PROMETHEUS_MULTIPROC_DIR")]
     os.kill(second, signal.SIGKILL)
     await until("its socket is not listed", lambda: len([*place.listed(SERVICE).glob("*.sock")]) == 1)
     await until("a new one is", lambda: len([*place.listed(SERVICE).glob("*.sock")]) == 2)

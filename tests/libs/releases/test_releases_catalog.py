@@ -74,16 +74,6 @@ def test_the_newest_release_serves_with_its_models_pinned(tmp_path: Path) -> Non
     assert catalog.reload() == Reload(removed=("p",))
 
 
-def test_a_document_or_a_model_that_is_added_changes_nothing(tmp_path: Path) -> None:
-    store = FileReleases(tmp_path)
-    deploy(store)
-    catalog = ReleaseCatalog(store)
-    newer = DOCUMENT.replace("version: 1", "version: 2")
-    store.keep_document("p", parse(newer, "p").revision, newer)
-    assert catalog.reload() == Reload()
-    assert catalog.pipelines["p"].version == 1
-
-
 def test_each_arm_has_its_document_and_its_models(tmp_path: Path) -> None:
     store = FileReleases(tmp_path)
     deploy(store)

@@ -17,7 +17,6 @@ from headrace.releases.place import PlaceError, open_store, redis_place
 from headrace.releases.redis import RedisReleases
 from tests.libs.releases.release_stores import REVISION, TEXT, Place, in_redis, release
 from tests.libs.releases.small_pipeline import Home
-from tests.libs.releases.test_releases_catalog import deploy, versions
 from tests.redis_server import RedisServer
 
 LONG_S = 120.0
@@ -54,24 +53,6 @@ def test_a_wait_survives_an_outage_and_sees_what_happened_meanwhile(redis: Redis
         redis.start()
         writer.commit(release(1))
         assert waiting.result() != state
-
-
-def test_what_is_live_goes_on_while_redis_is_away_over_a_restart_too(
-    redis: RedisServer, place: Place, tmp_path: Path
-) -> None:
-    store = place.open()
-    deploy(store)
-    mirror = FileReleases(tmp_path / "kept")
-    catalog = ReleaseCatalog(store, mirror=mirror)
-    redis.kill()
-    for reader in (catalog, ReleaseCatalog(place.open(), mirror=mirror)):
-        reader.reload()
-        assert versions(reader) == ["1"]
-        assert "can't be reached" in str(reader.troubles[0])
-    redis.start()
-    deploy(store, version="2")
-    catalog.reload()
-    assert (versions(catalog), catalog.troubles) == (["2"], ())
 
 
 @pytest.mark.parametrize("cut", [False, True])

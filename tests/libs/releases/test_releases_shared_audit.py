@@ -164,7 +164,6 @@ def replaced(machines: Machines, _: RecordedReleases) -> None:
             lambda m, _: (m.command("RPOP", "AUDIT"), m.command("HSET", "AUDIT:head", "count", "2")),
             "its last line was",
         ),
-        (lambda m, _: m.command("LPOP", "AUDIT"), "it has 2 lines, and 3 were written"),
         (lambda m, _: m.command("DEL", "AUDIT", "AUDIT:head"), "line 1: it is not what this machine wrote"),
         (lambda m, _: m.command("HSET", "AUDIT:head", "last", "x"), "its last line was"),
         (lambda m, _: m.command("HSET", "AUDIT:head", "count", "x"), "it has 3 lines, and x were written"),

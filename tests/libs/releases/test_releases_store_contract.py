@@ -81,9 +81,8 @@ def committing(setting: str, rounds: int, who: str, results: Callable[[tuple[str
     store.close()
 
 
-def test_exactly_one_of_many_threads_wins_each_number(place: Place, store: ReleaseStore) -> None:
+def test_exactly_one_of_many_threads_wins_a_number(place: Place, store: ReleaseStore) -> None:
     begin = threading.Barrier(8)
-    first = release(1)
 
     def attempt(who: int) -> bool:
         own = place.open()
@@ -98,13 +97,7 @@ def test_exactly_one_of_many_threads_wins_each_number(place: Place, store: Relea
         assert sum(threads.map(attempt, range(8))) == 1
     current, broken = store.current("flights")
     assert broken is None
-    assert current.number == first.number
-
-    won: list[tuple[str, int]] = []
-    with ThreadPoolExecutor(4) as threads:
-        for future in [threads.submit(committing, place.setting, 6, f"t{i}", won.append) for i in range(4)]:
-            future.result()
-    assert sorted(number for _, number in won) == list(range(2, 2 + 4 * 6))
+    assert current.number == 1
 
 
 def test_exactly_one_of_many_processes_wins_each_number(place: Place, store: ReleaseStore) -> None:
@@ -154,14 +147,10 @@ def test_the_last_good_one_serves_while_the_newest_is_broken(
         store.commit(current.next("me", "mend"))
     store.commit(current.next("me", "mend", after=broken.number))
     assert store.current("flights")[0].number == 3
-
-
-def test_without_a_good_one_there_is_none(place: Place, store: ReleaseStore) -> None:
-    store.commit(release(1))
-    place.spoil("flights", 1, b"{}")
+    for number in (1, 3):
+        place.spoil("flights", number, b"{}")
     current, broken = store.current("flights")
-    assert current is None
-    assert broken.number == 1
+    assert (current, broken.number) == (None, 3)
 
 
 def test_a_pipeline_is_taken_out_of_service(place: Place, store: ReleaseStore) -> None:
@@ -205,12 +194,7 @@ def test_waiting_ends_by_what_another_changes(place: Place, store: ReleaseStore)
             change()
             assert waiting.result() != state
         state = reader.wait("", 0)
-
-
-def test_what_changed_before_the_wait_ends_it_at_once(place: Place, store: ReleaseStore) -> None:
-    reader = place.open()
-    state = reader.wait("", LONG_S)
-    store.commit(release(1))
+    store.commit(release(2))  # before the wait: it ends at once
     assert reader.wait(state, LONG_S) != state
 
 
