@@ -15,13 +15,7 @@ from headrace.hop.client.dial import Client
 from headrace.hop.errors import Code, Fault
 from headrace.hop.resilience.breaker import Breaker, State
 from tests.libs.hop.hop_callee import DO, DO_ONCE, Callee, Item, WordCodec, soon, until, words
-from tests.libs.hop.test_hop_client_faults import Watch, client_of, fault_of
-
-
-@pytest.fixture(autouse=True, params=["rpc", "exchange"])
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whichever carries a call, a client sees the same."""
-    monkeypatch.setattr(Callee, "exchange", request.param == "exchange")
+from tests.libs.hop.test_hop_client_faults import Watch, client_of, fault_of, way  # noqa: F401 - a fixture
 
 
 async def both_known(client: Client) -> None:

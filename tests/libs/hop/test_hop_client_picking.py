@@ -165,18 +165,6 @@ def test_no_member_has_more_than_a_quarter_above_the_mean(count: int) -> None:
     assert strayed <= 0.05
 
 
-def test_a_hot_key_is_spread_and_the_others_stay() -> None:
-    found = partition(8)
-    draw = random.Random(1)
-    cold = [draw.getrandbits(64) for _ in range(20_000)]
-    hot = cold[0]
-    keys = [hot if draw.random() < 0.5 else draw.choice(cold) for _ in range(40_000)]
-    owners = dealt(found, keys)
-    spread = Counter(owner for key, owner in zip(keys, owners, strict=True) if key == hot)
-    assert len(spread) >= 4
-    assert max(Counter(owners).values()) <= 1.25 * len(keys) / 8
-
-
 @pytest.mark.parametrize("count", [2, 5, 16])
 def test_when_a_member_is_lost_only_its_keys_move(count: int) -> None:
     found = partition(count)

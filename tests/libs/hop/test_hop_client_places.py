@@ -235,13 +235,6 @@ async def say(client: Client, word: str) -> str:
     return reply.value
 
 
-async def test_the_first_call_goes_on_a_stream_that_is_there_already(door: Door) -> None:
-    async with door.opened(), client_of(door) as client:
-        await seen(door, 1)
-        assert await say(client, "hello") == "hello"
-        assert door.begun == 1
-
-
 async def test_a_replica_that_comes_late_is_found_without_a_call(door: Door) -> None:
     async with client_of(door) as client:
         with pytest.raises(hop.Fault) as caught:
@@ -251,15 +244,6 @@ async def test_a_replica_that_comes_late_is_found_without_a_call(door: Door) -> 
             await seen(door, 1)
             assert await say(client, "hello") == "hello"
             assert door.begun == 1
-
-
-async def test_a_replica_that_is_down_costs_a_call_no_time(door: Door) -> None:
-    async with client_of(door) as client:
-        for _ in range(3):
-            began = time.monotonic()
-            with pytest.raises(hop.Fault):
-                await say(client, "nobody is there")
-            assert time.monotonic() - began < 30  # of the 60 s that it had
 
 
 async def test_a_stream_that_ends_is_followed_by_another_without_a_call(door: Door) -> None:

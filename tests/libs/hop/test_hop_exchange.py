@@ -21,21 +21,10 @@ from headrace.hop.server.serve import serving
 from headrace.hop.transport.frames import LARGEST_REQUEST_BYTES
 from headrace.hop.transport.wire_errors import fault_of_status
 from tests.libs.hop.hop_echo import ONE, EchoServicer, definition
-from tests.libs.hop.hop_frames import Answering, Door, greeted, respond
+from tests.libs.hop.hop_frames import Answering, Door, framed, greeted, respond
 from tests.services.waiting import until
 
 RPC = "tests.Echo/One"
-
-
-@pytest.fixture
-def servicer() -> EchoServicer:
-    return EchoServicer()
-
-
-@pytest.fixture
-async def served(servicer: EchoServicer) -> AsyncIterator[testing.Harness]:
-    async with testing.served(definition(servicer)) as harness:
-        yield harness
 
 
 async def say(client: Client, word: str, within: float = 5.0, **options: Any) -> str:
@@ -95,13 +84,14 @@ async def test_faults_are_the_same_as_those_of_an_rpc(served: testing.Harness, e
     assert await say(client, "still there") == "still there"
 
 
-async def test_every_call_is_counted_by_its_own_method(served: testing.Harness) -> None:
-    client = served.client()
-    await asyncio.gather(*(say(client, str(n)) for n in range(20)))
+async def test_each_of_many_calls_is_answered_with_its_own_and_counted(served: testing.Harness) -> None:
+    client = served.client(limiter=config.LimiterSettings(initial=512))
+    words = [f"{n}" for n in range(400)]
+    assert await asyncio.gather(*(say(client, w) for w in words)) == words
     await fault_of(client, "fault")
     value = served.runtime.telemetry.registry.get_sample_value
     labels = {"service": "echo", "method": RPC}
-    assert value("headrace_hop_server_calls_total", {**labels, "code": "OK"}) == 20
+    assert value("headrace_hop_server_calls_total", {**labels, "code": "OK"}) == 400
     assert value("headrace_hop_server_calls_total", {**labels, "code": "NOT_FOUND"}) == 1
 
 
@@ -205,12 +195,6 @@ async def test_a_client_that_closes_fails_what_waits(served: testing.Harness, se
     assert not {t for t in asyncio.all_tasks() - before if "stream_client" in repr(t)}
 
 
-async def test_many_at_once_are_each_answered_with_their_own(served: testing.Harness) -> None:
-    client = served.client(limiter=config.LimiterSettings(initial=512))
-    words = [f"{n}" for n in range(400)]
-    assert await asyncio.gather(*(say(client, w) for w in words)) == words
-
-
 async def test_a_call_with_a_span_is_an_rpc(servicer: EchoServicer) -> None:
     exporter = InMemorySpanExporter()
     telemetry = hop.Telemetry("echo", config.Telemetry(log_level="error", trace_ratio=1e-9), exporter)
@@ -265,8 +249,11 @@ async def test_answers_to_nobody_are_passed_over(tmp_path: Path) -> None:
         assert [await say(client, w) for w in ("a", "b")] == ["a", "b"]
 
 
-async def test_a_server_that_hangs_up_leaves_what_it_read_unavailable(tmp_path: Path) -> None:
-    async with client_of(Door(tmp_path / "s", lambda _: None)) as client:
+@pytest.mark.parametrize("last", [b"", framed(b"x" * 100)[:50]], ids=["nothing", "half a frame"])
+async def test_a_server_that_hangs_up_leaves_what_it_read_unavailable(tmp_path: Path, last: bytes) -> None:
+    door = Door(tmp_path / "s", lambda _: None)
+    door.last = last
+    async with client_of(door) as client:
         for _ in range(3):
             fault = await fault_of(client, "hello")
             assert (fault.code, fault.reason) == (hop.Code.UNAVAILABLE, hop.Reason.REASON_UNREACHABLE)

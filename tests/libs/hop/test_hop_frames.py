@@ -5,7 +5,6 @@ import asyncio
 import os
 import socket
 import struct
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -27,19 +26,8 @@ from headrace.hop.transport.frames import FRAME_BYTES, HEALTH, SUFFIX, FrameProt
 from headrace.hop.transport.stream_server import StreamDemultiplexer
 from tests.libs.hop.hop_echo import EchoServicer, definition
 from tests.libs.hop.hop_frames import Door, framed, greeted, hello, peer_of, read_frame
-from tests.libs.hop.test_hop_exchange import carried, client_of, fault_of, frame, request, say
+from tests.libs.hop.test_hop_exchange import carried, fault_of, frame, request, say
 from tests.services.waiting import until
-
-
-@pytest.fixture
-def servicer() -> EchoServicer:
-    return EchoServicer()
-
-
-@pytest.fixture
-async def served(servicer: EchoServicer) -> AsyncIterator[testing.Harness]:
-    async with testing.served(definition(servicer)) as harness:
-        yield harness
 
 
 @pytest.fixture
@@ -146,23 +134,6 @@ async def test_the_calls_of_a_peer_that_goes_away_are_cancelled(servicer: EchoSe
             peer.send(frame(request(1, "hold"), request(2, "hold")))
             await until(lambda: len(servicer.calls) == 2)
         await until(lambda: servicer.cancelled == 2)
-
-
-async def test_half_a_frame_and_its_end_are_one_call(served: testing.Harness) -> None:
-    async with greeted(served.target) as peer:
-        sent = framed(frame(request(1)))
-        for piece in (sent[:3], sent[3:9], sent[9:]):
-            peer.writer.write(piece)
-            await say(served.client(), "of somebody else")
-        assert sorted(await peer.answers(1)) == [1]
-
-
-async def test_a_half_frame_from_a_server_that_dies_fails_the_calls_that_it_has(tmp_path: Path) -> None:
-    door = Door(tmp_path / "s", lambda _: None)
-    door.last = framed(b"x" * 100)[:50]
-    async with client_of(door) as client:
-        fault = await fault_of(client, "hello")
-    assert (fault.code, fault.reason) == (hop.Code.UNAVAILABLE, hop.Reason.REASON_UNREACHABLE)
 
 
 def door_of(served: testing.Harness, first: bytes) -> Door:

@@ -17,11 +17,6 @@ every_arity = pytest.mark.parametrize("arity", ARITIES)
 
 
 @pytest.fixture
-def servicer() -> EchoServicer:
-    return EchoServicer()
-
-
-@pytest.fixture
 async def served(servicer: EchoServicer) -> AsyncIterator[testing.Harness]:
     async with testing.served(definition(servicer), {"server": {"max_concurrent_calls": 2}}) as harness:
         yield harness

@@ -19,11 +19,6 @@ from tests.libs.hop.hop_echo import ECHO, ONE, EchoServicer, definition
 
 
 @pytest.fixture
-def servicer() -> EchoServicer:
-    return EchoServicer()
-
-
-@pytest.fixture
 async def local(servicer: EchoServicer) -> AsyncIterator[LocalServers]:
     async with testing.served(definition(servicer), transport="local") as harness:
         yield harness.local

@@ -29,11 +29,6 @@ def authority(tmp_path: Path) -> Authority:
     return Authority(tmp_path)
 
 
-@pytest.fixture
-def servicer() -> EchoServicer:
-    return EchoServicer()
-
-
 @asynccontextmanager
 async def served(servicer: EchoServicer, tls: config.Tls | None = None, **server: Any) -> AsyncIterator[str]:
     values = config.Server(listen="127.0.0.1:0", tls=tls, drain_notice_s=0, **server)

@@ -213,21 +213,6 @@ def calls(run: ScheduledRun[str] | None) -> dict[str, list[int]]:
     return {piece.call: piece.rows for piece in run.parts}
 
 
-def test_idle_runs_at_once_and_busy_gathers() -> None:
-    it = scheduler(max_rows=8)
-    offer(it, "a", 1)
-    first = it.start(0.0)
-    assert calls(first) == {"a": [0]}
-    offer(it, "b", 2)
-    offer(it, "c", 1)
-    assert it.start(0.0) is None
-
-    assert first is not None
-    it.finish(first, 0.001)
-
-    assert calls(it.start(0.001)) == {"b": [0, 1], "c": [0]}
-
-
 def test_a_large_call_is_cut_and_urgent_rows_go_first() -> None:
     it = scheduler(max_rows=4, instances=3)
     offer(it, "large", 6, deadline=9.0)

@@ -12,8 +12,6 @@ from typing import Literal
 import numpy as np
 import pytest
 from feast import FeatureService, FeatureStore
-from hypothesis import given
-from hypothesis import strategies as st
 
 from headrace.api.features.v1 import features_pb2 as pb
 from headrace.columns import Column
@@ -21,9 +19,6 @@ from headrace.hop.config import ConfigError
 from headrace.hop.errors import Code, Fault
 from headrace.hop.testing import Harness
 from services.features import wiring
-from services.features.freshness.freshness import FoundRows, FreshnessRule, Source, assess
-from services.features.plan.entity_keys import EntityKeys
-from services.features.plan.plan import Feature, ViewPlan
 from tests.redis_server import RedisServer
 from tests.services.features.calling import ask_columns, entity_column, get, metrics_of, serving
 from tests.services.features.conftest import planes
@@ -216,42 +211,6 @@ async def test_times_in_the_future_are_of_no_age_and_told(
     assert found.sources("planes") == ["PRESENT"] * 4
     assert found.ages_s("planes")[:2] == [0.0, 60.0]
     assert 'headrace_features_ahead_seconds{view="planes"} 120.0' in text
-
-
-AGES = st.lists(st.none() | st.floats(-100, 1000), max_size=8)
-
-
-LIMITS = st.sampled_from([0.0, 1.0, 50.0, 500.0])
-
-
-@given(AGES, LIMITS, LIMITS, LIMITS, st.booleans())
-def test_rows_together_are_assessed_as_each_alone(
-    ages: list[float | None], ttl: float, max_age: float, stale: float, asked: bool
-) -> None:
-    """Rows together are judged as each of them alone would be, and by the words of the contract."""
-    view = ViewPlan("v", "v", (), (Feature("f", "double_val"),), ttl)
-    now = 1e6
-    rows = [None if age is None else (now - age, (b"x",)) for age in ages]
-    rule = FreshnessRule(max_age, stale)
-    [together] = assess([FoundRows(view, EntityKeys([b""] * len(rows), None), rows, asked, rule)], now)
-    for i, (age, row) in enumerate(zip(ages, rows, strict=True)):
-        [alone] = assess([FoundRows(view, EntityKeys([b""], None), [row], asked, rule)], now)
-        source = together.sources[i]
-        assert (source, together.ages_us[i], together.values()[i]) == (
-            alone.sources[0], alone.ages_us[0], alone.values()[0],
-        )  # fmt: skip
-        if age is None:
-            assert source == (Source.NOT_FOUND if asked else Source.DEFAULT)
-            continue
-        assert row is not None
-        age = now - row[0]
-        usable = (not ttl or age <= ttl) and (not max_age or age <= max_age + stale)
-        if not usable:
-            assert source == (Source.OUTSIDE_MAX_AGE if asked else Source.DEFAULT)
-        else:
-            good = asked and (not max_age or age <= max_age)
-            assert source == (Source.PRESENT if good else Source.STALE)
-        assert (together.values()[i] == (b"x",)) == usable
 
 
 def looked_up(harness: Harness) -> dict[str, float]:

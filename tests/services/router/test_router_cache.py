@@ -53,14 +53,6 @@ async def test_an_input_that_no_cached_stage_reads_is_no_part_of_the_key() -> No
     assert ages(await served.ask([1.0], keys=["other"])) == [0]
 
 
-async def test_too_old_answers_are_computed_anew() -> None:
-    served = Served(World())
-    await served.ask([1.0])
-    served.world.now += 10.01
-    assert ages(await served.ask([1.0])) == [-1]
-    assert served.world.calls["times"] == 2
-
-
 async def test_failures_are_not_kept() -> None:
     served = Served(World())
     await served.ask([0.0])
@@ -188,14 +180,6 @@ async def test_operators_changes_forget_what_was_kept_and_what_is_being_computed
     assert values(await running) == [2.0]
     assert values(await served.ask([1.0, 2.0])) == [10.0, 20.0]
     assert values(await served.ask([1.0, 2.0])) == [10.0, 20.0]
-
-
-async def test_a_revision_with_the_same_models_has_answers_of_its_own() -> None:
-    served = Served(World())
-    assert values(await served.ask([1.0, 2.0]), "positive") == [True, True]
-    served.deploy(DOCUMENT.replace("at: 0.0", "at: 1.5"), version=2)
-    await served.ask([9.0])
-    assert values(await served.ask([1.0, 2.0]), "positive") == [False, True]
 
 
 def test_what_answers_is_named_by_revision_versions_and_arm_or_not_at_all() -> None:

@@ -110,12 +110,6 @@ async def test_each_row_names_its_arm_and_its_rule(count: int) -> None:
     assert len(answer.decisions) == 3
 
 
-async def test_two_reasons_of_one_arm_are_two_decisions() -> None:
-    answer = await inference(two_arms(rules=rules(live=[2.0]))).infer("double", 0, batch(4))
-    assert answer.batch.columns["@decision"].array.tolist() == [1, 1, 0, 1]
-    assert [(d.route, d.rule) for d in answer.decisions] == [("live", "to-live"), ("live", "")]
-
-
 async def test_one_arm_needs_no_index_of_decisions() -> None:
     answer = await inference(two_arms(assign=HALVES)).infer("double", 0, batch(1))
     [decision] = answer.decisions

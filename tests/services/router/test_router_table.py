@@ -272,15 +272,6 @@ def test_salts_make_independent_assignments() -> None:
     assert within_bounds(int((one & other).sum()), COUNT, 0.09)
 
 
-def test_few_keys_get_what_many_would() -> None:
-    for assignment in (assigned(0.3, 0.5), assigned(0.01), assigned(0.0, 1.0)):
-        split = Split(assignment, ARMS)
-        for start in range(0, 20_000, 2000):
-            part = KEYS.slice(start, start + 2000)
-            many, sticky = split.of_many(part)
-            assert split.of_few(part) == (many.tolist(), sticky.tolist())
-
-
 def test_what_everybody_gets_is_known() -> None:
     assert [Split(assigned(*w), ARMS).only for w in ((0.0,), (1.0,), (0.0, 1.0))] == [0, 1, 2]
     assert [Split(assigned(*w), ARMS).only for w in ((0.5,), (0.5, 0.5), (0.2, 0.3))] == [None] * 3
