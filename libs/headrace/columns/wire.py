@@ -263,7 +263,7 @@ def split_columns(whole: Column, names: Sequence[str], count: int) -> dict[str, 
         masks = [None if full else by_column[i] for i, full in enumerate(complete)]
     if isinstance(values, Ragged):
         size = count * whole.row_size
-        starts = range(0, len(names) * size, size)
+        starts = [i * size for i in range(len(names))]
         parts: Any = [Ragged(values.offsets[at : at + size + 1], values.data) for at in starts]
     else:
         parts = values.reshape(len(names), count, *shape)
