@@ -124,11 +124,15 @@ async def test_a_call_waits_for_what_is_upcoming_but_not_for_ever(
     codec, upcoming = WordCodec(), [True]
     do = client.coalesced(DO, codec, lambda _: upcoming[0])
     assert await do(Item("alone")) == "alone", "what is upcoming never comes"
-    monkeypatch.setattr("headrace.hop.batching.coalesce._UPCOMING_S", 60.0)
-    waiting = [asyncio.create_task(do(Item(word))) for word in ("a", "b")]
+    monkeypatch.setattr("headrace.hop.batching.coalesce._UPCOMING_S", 600.0)
+    patient = asyncio.create_task(do(Item("patient", within=500)))
+    await asyncio.sleep(0)
+    assert await do(Item("pressed", within=2)) == "pressed", "it has most of its time left"
+    assert await patient == "patient"
+    waiting = [asyncio.create_task(do(Item(word, within=500))) for word in ("a", "b")]
     for _ in range(10):
         await asyncio.sleep(0)
     upcoming[0] = False
     last = asyncio.create_task(do(Item("c")))
     assert await asyncio.gather(*waiting, last) == ["a", "b", "c"]
-    assert codec.merged == [["alone"], ["a", "b", "c"]]
+    assert codec.merged == [["alone"], ["patient", "pressed"], ["a", "b", "c"]]

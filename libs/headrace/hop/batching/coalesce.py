@@ -38,6 +38,8 @@ _log = logging.getLogger(__name__)
 _TICK_S = 0.001
 # A call waits for upcoming items for no longer than this.
 _UPCOMING_S = 0.004
+# Nor does it wait for others for more than this share of the time that an item has left.
+_WAITED_SHARE = 0.25
 # Lanes whose callers are observed; there are more only if keys keep changing.
 _KNOWN_LANES = 256
 
@@ -218,8 +220,11 @@ class Coalescer(Generic[Item, Result]):
         """Whether the lane's next call must wait for the callers that were just answered."""
         seconds = self._worth_waiting(key)
         if seconds >= _TICK_S:
-            if key not in self._held:
-                loop = asyncio.get_running_loop()
+            loop, timer = asyncio.get_running_loop(), self._held.get(key)
+            # An item that came later may have less time.
+            if timer is None or loop.time() + seconds < timer.when() - _TICK_S:
+                if timer is not None:
+                    timer.cancel()
                 self._held[key] = loop.call_later(seconds, self._release, key, context=Context())
             return True
         if key in self._held:
@@ -231,14 +236,16 @@ class Coalescer(Generic[Item, Result]):
         if self._queue.full(key) or self._queue.closed(key):
             return 0.0
         now = time.monotonic()
+        earliest = self._due.earliest()
+        most = math.inf if earliest is None else (earliest - now) * _WAITED_SHARE
         if self._upcoming is not None:
             if self._upcoming(now):
                 until = self._upcoming_until.setdefault(key, now + _UPCOMING_S)
                 if now < until:
-                    return max(until - now, _TICK_S)
+                    return min(max(until - now, _TICK_S), most)
             self._upcoming_until.pop(key, None)
         returning = self._returning.get(key)
-        return 0.0 if returning is None else returning.awaited(now)
+        return 0.0 if returning is None else min(returning.awaited(now), most)
 
     def _release(self, key: Hashable) -> None:
         """Ends the wait of a lane and sends its next call."""
