@@ -18,7 +18,7 @@ from headrace.hop.transport import clocks
 from headrace.hop.transport.channels import Channels
 from headrace.hop.transport.frames import HEALTH
 from headrace.hop.transport.stream_client import NotSentError, StreamMultiplexer
-from headrace.hop.transport.wire_errors import code_of, fault_of_rpc
+from headrace.hop.transport.wire_errors import code_of, fault_of_rpc, unknown_method
 
 if TYPE_CHECKING:
     from headrace.hop.client.spans import ClientTraces
@@ -83,7 +83,7 @@ class GrpcTransport:
         try:
             return out.method.response.FromString(await self._carried(data, out, now))
         except grpc.aio.AioRpcError as error:
-            raise self._fault(error) from None
+            raise self._fault(error, out.method.path) from None
         except DecodeError:
             raise faults.malformed(self._callee) from None
         except grpc.aio.UsageError:
@@ -138,10 +138,12 @@ class GrpcTransport:
             raise faults.unreachable(self._callee) from None
         return raw
 
-    def _fault(self, error: grpc.aio.AioRpcError) -> Fault:
+    def _fault(self, error: grpc.aio.AioRpcError, path: str) -> Fault:
         fault = fault_of_rpc(error)
         if fault.metadata:
             return fault
+        if fault.code is Code.UNIMPLEMENTED:
+            return unknown_method(path)
         # gRPC's own messages about connections contain paths and addresses, which callers must not see.
         if fault.reason == Reason.REASON_UNREACHABLE:
             return faults.unreachable(self._callee)

@@ -155,7 +155,7 @@ class _ServedStream(FrameProtocol):
             raise _too_many()
         answer = self._streams.answers.get(carried.method)
         if answer is None:
-            raise _unknown(carried.method)
+            raise wire_errors.unknown_method(carried.method)
         reply = await answer(carried.message, call)
         largest = min(self._largest, self.peer_largest) - ENVELOPE_BYTES
         if len(reply) > largest:
@@ -179,15 +179,6 @@ def _too_many() -> Fault:
     return STREAM_CALLS.refusal(
         f"One stream takes at most {_MAX_OPEN} calls at once; wait for answers before sending more.",
         limit=str(_MAX_OPEN),
-    )
-
-
-def _unknown(path: str) -> Fault:
-    return Fault(
-        Code.UNIMPLEMENTED,
-        Reason.REASON_METHOD_UNKNOWN,
-        "The server has no unary method of this name; do both sides use one contract?",
-        metadata={"method": path[:200]},
     )
 
 

@@ -158,3 +158,13 @@ def _bare_reason(code: Code, text: str) -> errors_pb2.Reason:
     if code is Code.RESOURCE_EXHAUSTED and "larger than max" in text:
         return errors_pb2.REASON_TOO_LARGE
     return _BARE_REASONS.get(code, errors_pb2.REASON_UNSPECIFIED)
+
+
+def unknown_method(path: str) -> Fault:
+    """What a caller is told of a method that the server does not have, whatever carried the call."""
+    return Fault(
+        Code.UNIMPLEMENTED,
+        errors_pb2.Reason.REASON_METHOD_UNKNOWN,
+        "The server has no unary method of this name; do both sides use one contract?",
+        metadata={"method": path[:200]},
+    )
