@@ -69,7 +69,7 @@ class SharedMessage:
     def __init__(self, decisions: list[router_pb2.Decision]) -> None:
         self.response = router_pb2.InferResponse(decisions=decisions)
 
-    def coalesced(self, method: object, codec: object) -> Any:
+    def coalesced(self, method: object, codec: object, upcoming: object = None) -> Any:
         async def call(item: BatchCall[Any]) -> BatchReply[router_pb2.InferResponse]:
             return BatchReply(self.response, item.batch)
 

@@ -221,7 +221,14 @@ async def opened(path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[D
 
     async with testing.served(definition(ManyWays())) as router:
         path.mkdir()
-        options = {"attributes": {"plan": "x-plan"}, "log_ratio": 1.0, "http": {"plaintext": "127.0.0.1:0"}}
+        # No trace because a request took long.
+        traces = {"folder": str(path / "traces"), "slow_s": 600.0}
+        options = {
+            "traces": traces,
+            "attributes": {"plan": "x-plan"},
+            "log_ratio": 1.0,
+            "http": {"plaintext": "127.0.0.1:0"},
+        }
         folder = prepare(path, router.target, deadline_ms=60_000, **options)
         settings = yaml.safe_load((path / "ingress.yaml").read_text())
         async with testing.served(Definition("ingress", IngressSettings, build), settings, "local"):
