@@ -228,6 +228,10 @@ class RedisReleases:
                 if time.monotonic() >= end:
                     break
                 self._closed.wait(_POLL_S)
+            except Exception:
+                # redis-py fails in several ways when its client is closed while another thread connects.
+                if not self._closed.is_set():
+                    raise
         if failure is not None and not self._closed.is_set():
             raise failure
         return seen

@@ -69,7 +69,9 @@ async def managed(tmp_path: Path) -> AsyncIterator[ManagedProcess]:
 
 
 def sockets(tmp_path: Path) -> list[str]:
-    return sorted(path.name for path in layout.of(tmp_path).listed(SERVICE).iterdir())
+    """Without those of frames, which stand beside them."""
+    found = layout.of(tmp_path).listed(SERVICE).iterdir()
+    return sorted(path.name for path in found if path.suffix != ".frames")
 
 
 def pid_of(managed: ManagedProcess) -> int:
