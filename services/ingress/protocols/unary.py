@@ -106,10 +106,11 @@ class UnaryProtocol(ABC):
             context.deadline = context.received + timeout
         self._door.admit(operation, context, self.shed(context))
         limit = self._intake.limit(operation)
-        if operation.grouped is None:
+        grouped = operation.grouped if codec.name == "proto" and not context.keyed else None
+        if grouped is None:
             body = await self._intake.bodies.read(receive, context, limit, self.framing_bytes)
         else:
-            arrivals, clock = operation.grouped.arrivals, self._door.clock
+            arrivals, clock = grouped.arrivals, self._door.clock
             arrival = arrivals.begin(context.tenant, clock())
             try:
                 body = await self._intake.bodies.read(receive, context, limit, self.framing_bytes)
@@ -117,8 +118,8 @@ class UnaryProtocol(ABC):
                 arrivals.end(arrival, clock())
         message = await self.unpack(body, limit, context.headers)
         context.size_bytes = len(message)
-        if operation.grouped is not None and codec.name == "proto" and not context.keyed:
-            return await operation.grouped.read(message, codec, context)
+        if grouped is not None:
+            return await grouped.read(message, codec, context)
         return await codec.read(message, operation.method.request)
 
     def shed(self, context: RequestContext) -> Shed | None:  # noqa: ARG002 - protocols with such counts override it

@@ -129,10 +129,15 @@ async def test_a_call_waits_for_what_is_upcoming_but_not_for_ever(
     await asyncio.sleep(0)
     assert await do(Item("pressed", within=2)) == "pressed", "it has most of its time left"
     assert await patient == "patient"
+    left = asyncio.create_task(do(Item("left", within=500)))
+    await asyncio.sleep(0)
+    upcoming[0] = False  # what was upcoming has gone another way
+    assert await left == "left"
+    upcoming[0] = True
     waiting = [asyncio.create_task(do(Item(word, within=500))) for word in ("a", "b")]
     for _ in range(10):
         await asyncio.sleep(0)
     upcoming[0] = False
     last = asyncio.create_task(do(Item("c")))
     assert await asyncio.gather(*waiting, last) == ["a", "b", "c"]
-    assert codec.merged == [["alone"], ["patient", "pressed"], ["a", "b", "c"]]
+    assert codec.merged == [["alone"], ["patient", "pressed"], ["left"], ["a", "b", "c"]]

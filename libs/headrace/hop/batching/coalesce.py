@@ -85,7 +85,7 @@ class Coalescer(Generic[Item, Result]):
         self._lasting: dict[Hashable, Outlasting] = {}
         # Lanes with items that wait, with the timer for a call that may last too long.
         self._watched: dict[Hashable, asyncio.TimerHandle] = {}
-        # Lanes whose next call waits for the callers just answered, with the timer that ends the wait.
+        # Lanes whose next call waits for further items, with the timer that ends the wait.
         self._held: dict[Hashable, asyncio.TimerHandle] = {}
         # Until when the next call of a lane waits for items that are upcoming.
         self._upcoming = upcoming
@@ -217,7 +217,7 @@ class Coalescer(Generic[Item, Result]):
         self._flush(key)
 
     def _hold(self, key: Hashable) -> bool:
-        """Whether the lane's next call must wait for the callers that were just answered."""
+        """Whether the lane's next call must wait for further items."""
         seconds = self._worth_waiting(key)
         if seconds >= _TICK_S:
             loop, timer = asyncio.get_running_loop(), self._held.get(key)
@@ -238,12 +238,11 @@ class Coalescer(Generic[Item, Result]):
         now = time.monotonic()
         earliest = self._due.earliest()
         most = math.inf if earliest is None else (earliest - now) * _WAITED_SHARE
-        if self._upcoming is not None:
-            if self._upcoming(now):
-                until = self._upcoming_until.setdefault(key, now + _UPCOMING_S)
-                if now < until:
-                    return min(max(until - now, _TICK_S), most)
-            self._upcoming_until.pop(key, None)
+        if self._upcoming is not None and self._upcoming(now):
+            until = self._upcoming_until.setdefault(key, now + _UPCOMING_S)
+            if now < until:
+                # Asked again soon: an item that was upcoming may have gone another way.
+                return min(_TICK_S, most)
         returning = self._returning.get(key)
         return 0.0 if returning is None else min(returning.awaited(now), most)
 
@@ -258,6 +257,7 @@ class Coalescer(Generic[Item, Result]):
         key: Hashable,
         batch: Sequence[QueuedItem[Item, asyncio.Future[Result]]],
     ) -> None:
+        self._upcoming_until.pop(key, None)
         # An empty context: the call belongs to several items, so it must not run in the span of one.
         lasting = self._outlasting(key)
         task = loop.create_task(self._send(batch, lasting), context=Context())

@@ -41,9 +41,9 @@ class Timeouts:
         if self._timer is not None:
             self._timer.cancel()
         self._timer_at = at
-        self._timer = loop.call_later(max(at - now, _TICK_S), self._look)
+        self._timer = loop.call_later(max(at - now, _TICK_S), self._expire)
 
-    def _look(self) -> None:
+    def _expire(self) -> None:
         now = self._clock()
         for timeout in [t for t in self._timeouts if t.until <= now]:
             del self._timeouts[timeout]

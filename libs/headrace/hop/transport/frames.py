@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
+from abc import ABC, abstractmethod
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -39,7 +40,7 @@ _NAME = b"headrace"
 _LARGEST_HELLO = 256
 
 
-class FrameProtocol(asyncio.Protocol):
+class FrameProtocol(asyncio.Protocol, ABC):
     """One end of a connection. What is ready is written once per iteration of the event loop, while the peer reads."""
 
     def __init__(self, largest: int) -> None:
@@ -55,13 +56,13 @@ class FrameProtocol(asyncio.Protocol):
         self._incomplete: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
 
+    @abstractmethod
     def received(self, frame: bytes) -> None:
         """A frame came. Raises DecodeError if it cannot be read: the peer is cut off."""
-        raise NotImplementedError
 
+    @abstractmethod
     def ready(self) -> bytes:
         """The next frame to write; empty: there is none."""
-        raise NotImplementedError
 
     def wake(self) -> None:
         """Writes what is ready, together with what becomes ready in this iteration of the event loop."""
@@ -72,7 +73,7 @@ class FrameProtocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
         self._incomplete = self._loop.call_later(STALLED_S, self.transport.abort)
-        self._put(_HELLO.pack(_NAME, VERSION, self._largest, clock().encode()))
+        self._write_frame(_HELLO.pack(_NAME, VERSION, self._largest, clock().encode()))
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
@@ -138,7 +139,7 @@ class FrameProtocol(asyncio.Protocol):
     def _write(self) -> None:
         self._scheduled = False
         while not self._paused and not self.transport.is_closing() and (frame := self.ready()):
-            self._put(frame)
+            self._write_frame(frame)
 
-    def _put(self, frame: bytes) -> None:
+    def _write_frame(self, frame: bytes) -> None:
         self.transport.write(_LENGTH.pack(len(frame)) + frame)

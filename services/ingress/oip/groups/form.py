@@ -220,7 +220,7 @@ class Forms:
             return  # the usual way says what is wrong
         if form is None or form.split(message, len(message) - _raw_size(request)) is None:
             return
-        forms = known.forms.setdefault(prefix, [])
+        forms = known.forms.get(prefix, [])
         # One of an entry that was replaced.
         kept = [f for f in forms if f.rest != rest]
         known.count += len(kept) + 1 - len(forms)

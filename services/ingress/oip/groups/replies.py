@@ -71,7 +71,7 @@ class _Heads:
         key = form, own
         head = self._found.get(key)
         if head is None:
-            head = self._found[key] = self._kept(form, own, share)
+            head = self._found[key] = self._cached(form, own, share)
         return head
 
     def _own(self, row: int) -> tuple[int, ...]:
@@ -79,7 +79,7 @@ class _Heads:
         decided = self._whole.decided
         return (decided[row] if decided else 0, *[mark[row] for mark in self._marks])
 
-    def _kept(self, form: Form, own: tuple[int, ...], share: InferenceShare) -> bytes:
+    def _cached(self, form: Form, own: tuple[int, ...], share: InferenceShare) -> bytes:
         """The head that the form has kept from earlier groups, or a new one."""
         whole = self._whole
         decision = _hashable(whole.decisions[own[0] if own else 0]) if whole.decisions else None
