@@ -77,6 +77,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@test -x $(UV) || $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r $(UV_LOCK)
 	@$(UV) pip sync -q --python $(BIN)/python --require-hashes requirements.lock
 	@$(UV) pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m services.ingress.lane.library
 	@touch $@
 
 $(CLIENTS)/.installed: tests/clients/requirements.lock | $(STAMP)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from deploy.images import locks, sbom
 from deploy.images.debian import Package, packages
+from services.ingress.lane import library
 
 # Of everything in an image: a constant, so that the same content has the same digest whenever it is built.
 EPOCH = 1_767_225_600  # 2026-01-01
@@ -69,7 +70,7 @@ def base(folder: Path) -> list[Package]:
 
 
 def code(folder: Path) -> None:
-    """Our wheel, unpacked: it has neither scripts nor anything compiled."""
+    """Our wheel, unpacked, and the ingress' compiled lane, which is no part of a wheel for all machines."""
     wheels = folder.parent / "wheel"
     for kept in (wheels, folder / "code"):
         shutil.rmtree(kept, ignore_errors=True)
@@ -78,6 +79,10 @@ def code(folder: Path) -> None:
     )
     with zipfile.ZipFile(next(wheels.glob("*.whl"))) as wheel:
         wheel.extractall(folder / "code")
+    try:
+        shutil.copy2(library.compile_lane(), folder / "code" / "services" / "ingress" / "lane")
+    except library.LaneError as error:
+        raise ImageError(f"the ingress' lane: {error}") from error
     readable(folder / "code")
 
 

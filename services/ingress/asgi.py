@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from headrace.hop import config
+from headrace.hop.definition import Runtime
 from headrace.hop.process import grpc_core
 from headrace.hop.process.lifecycle import EXIT_CONFIG
 from headrace.start import collect_rarely
 from services.ingress.config import IngressSettings
 from services.ingress.envoy.configuration import SETTINGS_VARIABLE
+from services.ingress.lane import library
+from services.ingress.lane.server import Lane
 from services.ingress.protocols.asgi import Application, Receive, Scope, Send
 from services.ingress.protocols.registry import routes
 from services.ingress.wiring import assembled, hosting
@@ -72,9 +75,26 @@ async def _open(stack: AsyncExitStack) -> Application:
     ingress = await stack.enter_async_context(assembled(settings, runtime))
     grpc_core.freeze()
     _yield_to_envoy()
+    application = routes(ingress, settings.limits)
+    lane = _open_lane(stack, application, runtime)
     runtime.telemetry.ready(True)
-    runtime.telemetry.log.info("serving", plaintext=settings.http.plaintext, tls=settings.http.tls)
-    return routes(ingress, settings.limits)
+    runtime.telemetry.log.info("serving", plaintext=settings.http.plaintext, tls=settings.http.tls, lane=lane)
+    return application
+
+
+def _open_lane(stack: AsyncExitStack, application: Application, runtime: Runtime) -> bool:
+    """Whether small requests come by the lane from now on."""
+    module = library.compiled()
+    if module is None:
+        return False
+    try:
+        lane = Lane(module, application)
+        lane.open()
+    except OSError as error:
+        runtime.telemetry.log.warning("no lane", error=str(error))
+        return False
+    stack.callback(lane.close)
+    return True
 
 
 def _yield_to_envoy() -> None:

@@ -137,9 +137,11 @@ class Door:
         self._trace_ratio = trace_ratio
         reporter.metrics.in_flight.set_function(lambda: self.in_flight)
 
-    def begin(self, method: str, headers: Mapping[bytes, bytes]) -> RequestContext:
-        """The context of a request that arrives now. `headers`: names in lower case."""
-        return begin(method, headers, self.clock(), self._trace_ratio)
+    def begin(
+        self, method: str, headers: Mapping[bytes, bytes], received: float | None = None
+    ) -> RequestContext:
+        """The context of a request. `headers`: names in lower case; `received`: when they came (now, if nobody knows)."""
+        return begin(method, headers, self.clock() if received is None else received, self._trace_ratio)
 
     def admit(self, operation: Operation, context: RequestContext, shed: Shed | None = None) -> None:
         """Checks from the headers alone whether a call is allowed: credential, scope, the tenant's concurrency limit, and

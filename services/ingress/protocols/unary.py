@@ -35,7 +35,7 @@ class Intake:
 
     def begin(self, method: str, scope: Scope) -> RequestContext:
         """The context of a request whose headers have come."""
-        context = self.door.begin(method, dict(scope["headers"]))
+        context = self.door.begin(method, dict(scope["headers"]), scope.get("received"))
         context.path = scope["path"]
         return context
 

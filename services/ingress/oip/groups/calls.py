@@ -96,6 +96,7 @@ class GroupedInfer:
             return await self._alone(request, context)
         if not isinstance(answer, Fault):
             context.result = share
+            self.arrivals.answered(self._clock())
             return answer
         context.result = None if share is None else share.result()
         raise answer

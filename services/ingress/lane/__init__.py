@@ -1,0 +1,1 @@
+"""The lane: how small unary requests get from Envoy to the application in batches, and the replies back."""

@@ -1,0 +1,154 @@
+"""The lane's ASGI server: takes requests from `lane.c` in batches, runs the application for each, gives replies back in batches.
+
+The application sees what pyvoy would show it. A `receive` after the body says at once whether the caller is still connected.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import struct
+from collections.abc import MutableMapping
+from pathlib import Path
+from typing import Any
+
+from services.ingress.protocols.asgi import Application
+
+# `Request_Record` and `Reply_Record` of lane.c.
+_REQUEST = struct.Struct("=IIQd")
+_REPLY = struct.Struct("=IIIIQ")
+# Bytes of requests that are taken at once; at least one of the largest fits.
+_ROOM = 1024 * 1024
+
+
+class Lane:
+    """Serves `application` on the running event loop. `library`: the compiled lane.c, the file that Envoy has loaded too."""
+
+    def __init__(self, library: Path, application: Application) -> None:
+        # PyDLL: a call takes microseconds, less than giving the interpreter's lock away and getting it again.
+        self._c = ctypes.PyDLL(str(library))
+        self._c.lane_take.restype = self._c.lane_send.restype = ctypes.c_size_t
+        self._c.lane_take.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+        self._c.lane_send.argtypes = [ctypes.c_char_p, ctypes.c_size_t]
+        self._c.lane_gone.restype = ctypes.c_bool
+        self._c.lane_gone.argtypes = [ctypes.c_uint64]
+        self._application = application
+        self._loop = asyncio.get_running_loop()
+        self._buffer = ctypes.create_string_buffer(_ROOM)
+        self._address = ctypes.addressof(self._buffer)
+        self._replies: list[bytes] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def open(self) -> None:
+        """From now on requests take the lane. Raises OSError if the system has no file descriptor left."""
+        event: int = self._c.lane_open()
+        if event < 0:
+            raise OSError("no file descriptor for the lane")
+        self._loop.add_reader(event, self._take)
+
+    def close(self) -> None:
+        """From now on requests go the usual way. Those that were taken are answered."""
+        self._c.lane_close()
+
+    def gone(self, request: int) -> bool:
+        """Whether the caller of a request that is not answered yet has disconnected."""
+        found: bool = self._c.lane_gone(request)
+        return found
+
+    def reply(self, record: bytes) -> None:
+        """Sends a reply, together with all others of this turn of the event loop."""
+        if not self._replies:
+            self._loop.call_soon(self._flush)
+        self._replies.append(record)
+
+    def _flush(self) -> None:
+        records = b"".join(self._replies)
+        self._replies.clear()
+        self._c.lane_send(records, len(records))
+
+    def _take(self) -> None:
+        while size := self._c.lane_take(self._address, _ROOM):
+            records = ctypes.string_at(self._address, size)
+            at = 0
+            while at < size:
+                whole, head, request, received = _REQUEST.unpack_from(records, at)
+                body = at + _REQUEST.size + head
+                exchange = _Exchange(self, request, records[body : at + whole])
+                scope = _scope(records[at + _REQUEST.size : body - 1], received)
+                task = self._loop.create_task(self._serve(exchange, scope))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+                at += whole
+
+    async def _serve(self, exchange: _Exchange, scope: MutableMapping[str, Any]) -> None:
+        try:
+            await self._application(scope, exchange.receive, exchange.send)
+        finally:
+            exchange.end()
+
+
+def _scope(head: bytes, received: float) -> MutableMapping[str, Any]:
+    path, *rest = head.split(b"\0")
+    headers = list(zip(rest[::2], rest[1::2], strict=True))
+    return {"type": "http", "method": "POST", "path": path.decode(), "headers": headers, "received": received}
+
+
+_CONNECTED = {"type": "http.request", "body": b"", "more_body": False}
+_GONE = {"type": "http.disconnect"}
+_BROKEN = b":status\x00500\x00"
+
+
+class _Exchange:
+    """A request and its reply."""
+
+    __slots__ = ("_body", "_head", "_lane", "_parts", "_request", "_trailers")
+
+    def __init__(self, lane: Lane, request: int, body: bytes) -> None:
+        self._lane = lane
+        self._request = request
+        self._body: bytes | None = body
+        self._head = _BROKEN
+        self._trailers = False
+        # Of the reply's body; None once the reply is sent.
+        self._parts: list[bytes] | None = []
+
+    async def receive(self) -> MutableMapping[str, Any]:
+        body, self._body = self._body, None
+        if body is not None:
+            return {"type": "http.request", "body": body, "more_body": False}
+        gone = self._parts is None or self._lane.gone(self._request)
+        return _GONE if gone else _CONNECTED
+
+    async def send(self, event: MutableMapping[str, Any]) -> None:
+        kind = event["type"]
+        if self._parts is None:
+            return
+        if kind == "http.response.body":
+            self._parts.append(event.get("body", b""))
+            if not self._trailers and not event.get("more_body", False):
+                self._reply(b"")
+        elif kind == "http.response.start":
+            self._head = b":status\0%d\0%b" % (event["status"], _joined(event.get("headers", ())))
+            self._trailers = event.get("trailers", False)
+        elif kind == "http.response.trailers":
+            self._reply(_joined(event["headers"]))
+
+    def end(self) -> None:
+        """The application has returned: whatever it has not sent will not come."""
+        if self._parts is not None:
+            self._head, self._parts = _BROKEN, []
+            self._reply(b"")
+
+    def _reply(self, trailers: bytes) -> None:
+        assert self._parts is not None
+        body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        self._parts = None
+        size = _REPLY.size + len(self._head) + len(body) + len(trailers)
+        start = _REPLY.pack(size, len(self._head), len(body), 0, self._request)
+        self._lane.reply(b"".join((start, self._head, body, trailers)))
+
+
+def _joined(headers: Any) -> bytes:
+    pieces = [piece for header in headers for piece in header]
+    pieces.append(b"")
+    return b"\0".join(pieces)
