@@ -98,7 +98,9 @@ class Timing:
 
     def shifted(self, by_us: int) -> Timing:
         """The timing from the caller's view: the caller sent the call `by_us` microseconds after its own start."""
-        return replace(self, start_us=self.start_us + by_us)
+        return Timing(
+            self.stage, self.service, self.start_us + by_us, self.duration_us, self.row_count, self.attributes
+        )
 
 
 @dataclass(slots=True, eq=False)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.columns import ANNOTATION, Batch, Column, DType, Rows
-from headrace.columns.column import join
+from headrace.columns.column import join, of_numpy
 from headrace.events import (
     CACHED,
     CODE,
@@ -27,7 +27,7 @@ from headrace.events import (
 )
 from services.router.cache.run import CACHED as CACHED_US
 from services.router.events.busy import busy_columns
-from services.router.events.noted import Noted
+from services.router.events.noted import Kept, Noted
 from services.router.routes.run import FALLBACKS, MAX_FALLBACKS
 from services.router.ticks.exposures import places_in_requests
 
@@ -89,20 +89,21 @@ def _joined(parts: Sequence[Noted]) -> Batch:
     tenants = [t for p in parts for t in p.rows.tenants]
     traces = [t for p in parts for t in p.rows.traceparents]
     rows = Rows(ids, tenants, [0] * len(ids), [0.0] * len(ids), traces)
-    if len(parts) == 1:
-        return Batch.of(rows, parts[0].columns)
-    return Batch.of(rows, [_joined_column(same) for same in zip(*[p.columns for p in parts], strict=True)])
+    names = parts[0].names
+    return Batch.of(
+        rows, [_joined_column(*of_name) for of_name in zip(names, *[p.values for p in parts], strict=True)]
+    )
 
 
-def _joined_column(parts: Sequence[Column]) -> Column:
-    """As `columns.column.join`, in a third of the time for numbers: most batches have a row or two."""
-    first = parts[0]
-    if first.dtype is DType.BYTES or [p for p in parts if p.valid is not None]:
-        return join(parts)
-    values = np.concatenate([p.values for p in parts])
-    if values.dtype != first.dtype.numpy:
-        raise ValueError(f"column {first.name} has different types in batches of one revision")
-    return Column(first.name, first.dtype, values, first.row_shape)
+def _joined_column(name: str, *parts: Kept) -> Column:
+    arrays = [p for p in parts if not isinstance(p, Column)]
+    if len(arrays) < len(parts):
+        # Of most batches each row has a value, of this one not.
+        return join([p if isinstance(p, Column) else Column.of(name, p) for p in parts])
+    joined = Column.of(name, np.concatenate(arrays))
+    if joined.dtype is not of_numpy(arrays[0].dtype):
+        raise ValueError(f"column {name} has different types in batches of one revision")
+    return joined
 
 
 def _there(names: Iterable[str], columns: Iterable[str]) -> tuple[str, ...]:
@@ -117,7 +118,7 @@ def _kind(noted: Noted) -> Hashable:
         noted.why,
         noted.omitted,
         tuple(noted.models),
-        tuple([c.name for c in noted.columns]),
+        noted.names,
         noted.key is None or noted.key.name,
     )
 

@@ -1,24 +1,27 @@
-"""What the request path keeps of an answered batch: references to columns, chosen so that nothing large stays in memory.
+"""What the request path keeps of an answered batch: references to values of columns, chosen so that nothing large stays.
 
-Columns are never changed after they are made, so a reference is as good as a copy, and takes a tenth of the time.
+Columns are never changed after they are made, so a reference is as good as a copy, and takes a tenth of the time. Only arrays are
+kept of most of them: the garbage collector does not look at arrays, and 39 columns of each of 600 batches a second make it stop
+the loop for 8 ms each second.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.columns import ANNOTATION, Batch, Column, DType, RowError, Rows, Timing
+from headrace.columns import ANNOTATION, Batch, Column, DType, Ragged, RowError, Rows, Timing
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.pipeline import REGULATED, ColumnType, ModelUse, Pipeline, kind_of
 from services.router.pipelines import Served
 from services.router.routes.route import Route
 from services.router.routes.run import RouteResult
 
+Kept: TypeAlias = NDArray[Any] | Column
 # What a row takes besides its columns: ids and what Python keeps of them.
 _ROW_BYTES = 300
 
@@ -102,14 +105,16 @@ class Standing(NamedTuple):
 # Not frozen: creating it would take three times as long.
 @dataclass(slots=True, eq=False)
 class Noted:
-    """An answered batch that waits to be told. `columns`: those that are recorded, and annotations. `whole`: the rows of the
-    message of which these are those at `positions` (None: all). `key`: what decides which arm a row gets; None: nothing does.
-    `first`: number of its first row in the stream `epoch`. `time_us`: when it was answered, since 1970."""
+    """An answered batch that waits to be told. `names`, `values`: of the columns that are recorded, and of annotations: an array
+    of fixed width of which each row has a value, else the column. `whole`: the rows of the message of which these are those at
+    `positions` (None: all). `key`: what decides which arm a row gets; None: nothing does. `first`: number of its first row in
+    the stream `epoch`. `time_us`: when it was answered, since 1970."""
 
     recorded: Recorded
     why: Standing
     rows: Rows
-    columns: list[Column]
+    names: tuple[str, ...]
+    values: list[Kept]
     omitted: tuple[str, ...]
     errors: Mapping[int, RowError]
     timings: Sequence[Timing]
@@ -130,10 +135,14 @@ class Noted:
 
 def chosen_columns(
     recorded: Recorded, result: RouteResult, count: int, max_value_bytes: int
-) -> tuple[list[Column], tuple[str, ...], int]:
-    """The columns that are kept, the names of those that are too large, and bytes."""
+) -> tuple[dict[str, Kept], tuple[str, ...], int]:
+    """What is kept of columns, the names of those that are too large, and bytes."""
     found, size, omitted = result.columns, recorded.row_bytes * count, recorded.omitted
-    columns = [found[name] for name in recorded.fixed if name in found]
+    chosen: dict[str, Kept] = {}
+    for name in recorded.fixed:
+        column = found.get(name)
+        if column is not None:
+            chosen[name] = _kept(column)
     for name in recorded.ragged:
         column = found.get(name)
         if column is None:
@@ -142,13 +151,18 @@ def chosen_columns(
         if taken > max_value_bytes * count:
             omitted = (*omitted, name)
         else:
-            columns.append(column)
+            chosen[name] = _kept(column)
             size += taken
     for name, column in result.batch.columns.items():
         if name[0] == ANNOTATION:
-            columns.append(column)
+            chosen[name] = _kept(column)
             size += 8 * count
-    return columns, omitted, size
+    return chosen, omitted, size
+
+
+def _kept(column: Column) -> Kept:
+    values = column.values
+    return column if column.valid is not None or isinstance(values, Ragged) else values
 
 
 def raised(route: Route, batch: Batch, error: BaseException) -> RouteResult:

@@ -285,7 +285,9 @@ async def test_batches_with_other_fallbacks_are_one_group(tmp_path: Path) -> Non
         noted = world.ring.take(size)[0]
         noted.fallbacks = [str(n) for n in drawn.permutation(names)[: drawn.integers(0, 6)]]
         used = {name: drawn.random(size) < 0.5 for name in noted.fallbacks}
-        noted.columns = [c for c in noted.columns if c.name != FALLBACKS] + [bits(used, size)]
+        values = {n: v for n, v in zip(noted.names, noted.values, strict=True) if n != FALLBACKS}
+        values[FALLBACKS] = bits(used, size).array
+        noted.names, noted.values = tuple(values), list(values.values())
         told += [{name for name in used if used[name][row]} for row in range(size)]
         kept.append(noted)
     (group,) = world.builder.groups(kept)
