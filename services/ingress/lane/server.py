@@ -37,7 +37,8 @@ class Lane:
         self._buffer = ctypes.create_string_buffer(_ROOM)
         self._address = ctypes.addressof(self._buffer)
         self._replies: list[bytes] = []
-        self._tasks: set[asyncio.Task[None]] = set()
+        # The loop itself keeps no task alive.
+        self._exchanges: set[_Exchange] = set()
 
     def open(self) -> None:
         """From now on requests take the lane. Raises OSError if the system has no file descriptor left."""
@@ -72,25 +73,32 @@ class Lane:
             at = 0
             while at < size:
                 whole, head, request, received = _REQUEST.unpack_from(records, at)
-                body = at + _REQUEST.size + head
-                exchange = _Exchange(self, request, records[body : at + whole])
-                scope = _scope(records[at + _REQUEST.size : body - 1], received)
-                task = self._loop.create_task(self._serve(exchange, scope))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                start = at + _REQUEST.size
                 at += whole
+                scope = _scope(records[start : start + head - 1], records[start + head : at], received)
+                exchange = _Exchange(self, request, scope["body"])
+                exchange.task = self._loop.create_task(self._serve(exchange, scope))
+                self._exchanges.add(exchange)
 
     async def _serve(self, exchange: _Exchange, scope: MutableMapping[str, Any]) -> None:
         try:
             await self._application(scope, exchange.receive, exchange.send)
         finally:
             exchange.end()
+            self._exchanges.discard(exchange)
 
 
-def _scope(head: bytes, received: float) -> MutableMapping[str, Any]:
+def _scope(head: bytes, body: bytes, received: float) -> MutableMapping[str, Any]:
+    """ASGI's, with the whole body, and when the headers came to Envoy, monotonic seconds."""
     path, *rest = head.split(b"\0")
-    headers = list(zip(rest[::2], rest[1::2], strict=True))
-    return {"type": "http", "method": "POST", "path": path.decode(), "headers": headers, "received": received}
+    return {
+        "type": "http",
+        "method": "POST",
+        "path": path.decode(),
+        "headers": list(zip(rest[::2], rest[1::2], strict=True)),
+        "body": body,
+        "received": received,
+    }
 
 
 _CONNECTED = {"type": "http.request", "body": b"", "more_body": False}
@@ -101,9 +109,10 @@ _BROKEN = b":status\x00500\x00"
 class _Exchange:
     """A request and its reply."""
 
-    __slots__ = ("_body", "_head", "_lane", "_parts", "_request", "_trailers")
+    __slots__ = ("_body", "_head", "_lane", "_parts", "_request", "_trailers", "task")
 
     def __init__(self, lane: Lane, request: int, body: bytes) -> None:
+        self.task: asyncio.Task[None] | None = None
         self._lane = lane
         self._request = request
         self._body: bytes | None = body

@@ -48,11 +48,15 @@ class Arrivals:
         self._most = 0
         self._back = 0.0
 
-    def begin(self, tenant: str, now: float) -> Arrival:
-        """The headers of a request are here; `end` must follow."""
+    def came(self) -> None:
+        """A request is here. For one whose message is still on its way: `begin`."""
         if self._answered:
             self._answered.popleft()
             self._back += _WEIGHT_BACK * (1 - self._back)
+
+    def begin(self, tenant: str, now: float) -> Arrival:
+        """The headers of a request are here; `end` must follow."""
+        self.came()
         arrival = Arrival(tenant, now)
         if self._prompt.get(tenant, 1.0) >= _PROMPT:
             self._coming[arrival] = None

@@ -12,7 +12,7 @@ from headrace.hop.errors import Code, Fault, Reason
 from services.ingress.config import Limits
 from services.ingress.door import Door, Operation
 from services.ingress.protocols.asgi import Disconnected, Receive, Scope, Send
-from services.ingress.protocols.body.bodies import SMALL_BYTES, Bodies
+from services.ingress.protocols.body.bodies import SMALL_BYTES, Bodies, check_size
 from services.ingress.protocols.body.codecs import Codec
 from services.ingress.protocols.departures import Departures
 from services.ingress.protocols.grpc import frames
@@ -107,7 +107,12 @@ class UnaryProtocol(ABC):
         self._door.admit(operation, context, self.shed(context))
         limit = self._intake.limit(operation)
         grouped = operation.grouped if codec.name == "proto" and not context.keyed else None
-        if grouped is None:
+        body = scope.get("body")
+        if body is not None:
+            if grouped is not None:
+                grouped.arrivals.came()
+            check_size(body, limit, self.framing_bytes)
+        elif grouped is None:
             body = await self._intake.bodies.read(receive, context, limit, self.framing_bytes)
         else:
             arrivals, clock = grouped.arrivals, self._door.clock

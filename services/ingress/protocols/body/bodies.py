@@ -63,8 +63,7 @@ class Bodies:
             raise _not_whole(left, self._max_seconds) from None
         finally:
             self._timeouts.end(wait)
-        if len(body) > most:
-            raise too_large(len(body), limit)
+        check_size(body, limit, framing)
         return body
 
     async def _rest(self, receive: Receive, tenant: str, first: bytes, most: int) -> bytes:
@@ -96,6 +95,12 @@ class Bodies:
                 "too many bytes of requests are on their way at once; try again later",
                 retry_after_s=_RETRY_AFTER_S,
             )
+
+
+def check_size(body: bytes, limit: int, framing: int) -> None:
+    """Raises Fault RESOURCE_EXHAUSTED for a message of more than `limit` bytes."""
+    if len(body) > limit + framing:
+        raise too_large(len(body), limit)
 
 
 async def _drain(receive: Receive) -> None:
