@@ -15,9 +15,9 @@ from headrace.hop.call import Method, methods_of
 from headrace.hop.errors import Code, Fault, Reason
 from services.ingress.admission.admission_control import AdmissionControl, no_slot
 from services.ingress.admission.quotas import Quotas
+from services.ingress.admission.shedding import Shedding
 from services.ingress.auth.authenticator import Authenticator
 from services.ingress.documents.catalog import Credential, require
-from services.ingress.reporting.metrics import Shed
 from services.ingress.reporting.reporter import Reporter
 from services.ingress.request_context import RequestContext, begin
 
@@ -134,6 +134,7 @@ class Door:
         self._reporter = reporter
         self._quotas = quotas
         self.admission = admission
+        self.shedding = Shedding(admission, reporter.shed, clock)
         self._trace_ratio = trace_ratio
         reporter.metrics.in_flight.set_function(lambda: self.in_flight)
 
@@ -143,10 +144,10 @@ class Door:
         """The context of a request. `headers`: names in lower case; `received`: when they came (now, if nobody knows)."""
         return begin(method, headers, self.clock() if received is None else received, self._trace_ratio)
 
-    def admit(self, operation: Operation, context: RequestContext, shed: Shed | None = None) -> None:
+    def admit(self, operation: Operation, context: RequestContext) -> None:
         """Checks from the headers alone whether a call is allowed: credential, scope, the tenant's concurrency limit, and
         whether there is a slot for an inference. Protocols call this before they read the body; `call` does it for the others.
-        `call` or `refuse` must follow. `shed`: calls of the same credential that were refused in Envoy before this one.
+        `call` or `refuse` must follow.
 
         Raises Fault UNAUTHENTICATED, PERMISSION_DENIED; RESOURCE_EXHAUSTED if a limiter refuses.
         """
@@ -156,7 +157,7 @@ class Door:
         self.in_flight += 1
         if operation.open:
             return
-        tenant = self.prove(operation, context, shed).tenant
+        tenant = self.prove(operation, context).tenant
         context.inference = operation.inference
         if operation.counted:
             quota = context.quota = self._quotas.acquire(tenant)
@@ -168,7 +169,7 @@ class Door:
                 raise no_slot()
             context.admission = self.admission
 
-    def prove(self, operation: Operation, context: RequestContext, shed: Shed | None = None) -> Credential:
+    def prove(self, operation: Operation, context: RequestContext) -> Credential:
         """Returns the caller's credential, if it allows the operation. Acquires nothing that must be released.
 
         Raises Fault UNAUTHENTICATED, PERMISSION_DENIED.
@@ -176,8 +177,6 @@ class Door:
         credential = context.credential
         if credential is None:
             credential = context.credential = self._authenticator.authenticate(context)
-        if shed is not None:
-            self._reporter.shed(context, shed)
         require(credential, operation.scope)
         return credential
 

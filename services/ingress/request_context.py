@@ -108,7 +108,6 @@ class RequestContext:
     admission: AdmissionControl | None = None
     slots: int = 1
     # Envoy's name for its credential (protocols/grpc/unary.py). Empty: there is none.
-    gate: bytes = b""
     # Seconds that it may take, once known: from the caller's deadline or the pipeline's.
     time_allowed: float = math.inf
     # Whether the deadline that passed was our own (the pipeline's) and not one that the caller set.

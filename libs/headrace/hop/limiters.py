@@ -141,7 +141,7 @@ IDEMPOTENCY_KEYS = Limiter(
     "ingress `idempotency.max_keys`, `max_bytes`",
     "services/ingress/idempotency/calls.py",
     _FULL,
-    # Not QUOTA_EXCEEDED, which Envoy repeats to calls that have no key.
+    # Not QUOTA_EXCEEDED, which is repeated to calls that have no key.
     Reason.REASON_IDEMPOTENCY_KEYS_FULL,
     "send no key, or wait until older ones end",
 )

@@ -37,19 +37,19 @@ _MORE_HEADERS = 3
 _HEAP_BYTES_PER_SERVICE = 512 * 1024 * 1024
 _DYNAMIC_MODULE = "type.googleapis.com/envoy.extensions.filters.http.dynamic_modules"
 _TEXT = "type.googleapis.com/google.protobuf.StringValue"
-# Calls that are many and small, as in templates/shedding.lua.
+# Calls that are many and small.
 LANE_PATHS = (
     "/inference.GRPCInferenceService/ModelInfer",
     "/headrace.api.inference.v1.InferenceService/Predict",
 )
 _LUA = "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua"
-# The script marks this in the stream's metadata, which no caller can write.
+# The lane marks this in the stream's metadata, which no caller can write.
 _NOT_SHED = {
     "metadata_filter": {
         "matcher": {
-            "filter": "envoy.filters.http.lua",
+            "filter": "headrace",
             "path": [{"key": "shed"}],
-            "value": {"bool_match": False},
+            "value": {"string_match": {"exact": "no"}},
         },
         "match_if_key_not_found": True,
     }
@@ -96,7 +96,7 @@ def render(settings: IngressSettings) -> dict[str, Any]:
     if settings.http.proxy_protocol:
         _expect_proxy_protocol(static["listeners"])
     manager = plaintext["filter_chains"][0]["filters"][0]["typed_config"]
-    manager["http_filters"] = [_health_filter(), _shedding_filter(), *_lane_filter(), *_application()]
+    manager["http_filters"] = [_health_filter(), *_lane_filter(), _path_filter(), *_application()]
     manager["access_log"] = _access_log(settings)
     return rendered
 
@@ -193,8 +193,8 @@ def _lane_filter() -> list[dict[str, Any]]:
     return [{"name": "lane", "typed_config": config}]
 
 
-def _shedding_filter() -> dict[str, Any]:
-    source = {"inline_string": template_text("shedding.lua")}
+def _path_filter() -> dict[str, Any]:
+    source = {"inline_string": template_text("path.lua")}
     return {"name": "envoy.filters.http.lua", "typed_config": {"@type": _LUA, "default_source_code": source}}
 
 
@@ -202,7 +202,7 @@ def _access_log(settings: IngressSettings) -> list[dict[str, Any]]:
     if not settings.access_log:
         return []
     config = {"@type": _FILE_LOG, "path": settings.access_log, "log_format": {"json_format": _ACCESS_FIELDS}}
-    # Only 1 % of the calls that Envoy refuses by itself (shedding.lua) are logged: thousands per second may be identical.
+    # Only 1 % of the calls that are refused at once (admission/shedding.py) are logged: thousands per second may be identical.
     kept = {"or_filter": {"filters": [_NOT_SHED, _ONE_IN_A_HUNDRED]}}
     return [{"name": "envoy.access_loggers.file", "typed_config": config, "filter": kept}]
 

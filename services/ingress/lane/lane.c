@@ -41,6 +41,7 @@ extern bool envoy_dynamic_module_callback_http_drain_body(void *, int, size_t);
 extern void envoy_dynamic_module_callback_http_send_response_headers(void *, Header *, size_t, bool);
 extern void envoy_dynamic_module_callback_http_send_response_data(void *, Buffer, bool);
 extern void envoy_dynamic_module_callback_http_send_response_trailers(void *, Header *, size_t);
+extern void envoy_dynamic_module_callback_http_set_dynamic_metadata_string(void *, Buffer, Buffer, Buffer);
 extern void envoy_dynamic_module_callback_http_filter_continue_decoding(void *);
 extern void *envoy_dynamic_module_callback_http_filter_scheduler_new(void *);
 extern void envoy_dynamic_module_callback_http_filter_scheduler_commit(void *, uint64_t);
@@ -51,7 +52,10 @@ enum { MAX_HEADERS = 64, MAX_HEAD = 16 * 1024, MAX_BODY = 64 * 1024, MAX_CHUNKS 
 
 /* ---- Requests and replies as `lane.py` sees them: these structs, and the bytes behind them. Byte order of the machine. */
 typedef struct { uint32_t size, head_size; uint64_t id; double received; } Request_Record;  /* behind: head, body. head: path, then names and values, each ended by 0 */
-typedef struct { uint32_t size, head_size, body_size, reserved; uint64_t id; } Reply_Record; /* behind: head, body, trailers */
+typedef struct { uint32_t size, head_size, body_size, flags; uint64_t id; } Reply_Record; /* behind: head, body, trailers */
+
+/* A flag of a reply: the application refused the request before it made anything for it. The access log is told by metadata. */
+enum { SHED = 1 };
 
 typedef enum { PASSES, ARRIVING, TAKEN } State;
 enum { EVENT_WHOLE_YET = 1, EVENT_REPLIES = 2 };
@@ -295,6 +299,9 @@ static void send_reply(Request *request) {
   size_t count;
   if (!parse_headers(head, body, headers, &count)) return;
   bool only_headers = reply->body_size == 0 && trailers == end;
+  if (reply->flags & SHED) {
+    envoy_dynamic_module_callback_http_set_dynamic_metadata_string(request->filter, (Buffer){"headrace", 8}, (Buffer){"shed", 4}, (Buffer){"yes", 3});
+  }
   envoy_dynamic_module_callback_http_send_response_headers(request->filter, headers, count, only_headers);
   if (only_headers || request->filter == NULL) return;
   envoy_dynamic_module_callback_http_send_response_data(request->filter, (Buffer){body, reply->body_size}, trailers == end);

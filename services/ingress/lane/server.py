@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import struct
-from collections.abc import MutableMapping
+from collections.abc import Callable, Iterable, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,18 @@ _REQUEST = struct.Struct("=IIQd")
 _REPLY = struct.Struct("=IIIIQ")
 # Bytes of requests that are taken at once; at least one of the largest fits.
 _ROOM = 1024 * 1024
+# A flag of a reply: it was not computed, so its access log line is one of many alike.
+_SHED = 1
+Headers = list[tuple[bytes, bytes]]
 
 
 class Lane:
-    """Serves `application` on the running event loop. `library`: the compiled lane.c, the file that Envoy has loaded too."""
+    """Serves `application` on the running event loop. `library`: the compiled lane.c, the file that Envoy has loaded too.
+    `refusal`: the headers that answer a request with these headers at once; None: the application answers it."""
 
-    def __init__(self, library: Path, application: Application) -> None:
+    def __init__(
+        self, library: Path, application: Application, refusal: Callable[[Headers], Headers | None]
+    ) -> None:
         # PyDLL: a call takes microseconds, less than giving the interpreter's lock away and getting it again.
         self._c = ctypes.PyDLL(str(library))
         self._c.lane_take.restype = self._c.lane_send.restype = ctypes.c_size_t
@@ -33,6 +39,7 @@ class Lane:
         self._c.lane_gone.restype = ctypes.c_bool
         self._c.lane_gone.argtypes = [ctypes.c_uint64]
         self._application = application
+        self._refusal = refusal
         self._loop = asyncio.get_running_loop()
         self._buffer = ctypes.create_string_buffer(_ROOM)
         self._address = ctypes.addressof(self._buffer)
@@ -76,6 +83,10 @@ class Lane:
                 start = at + _REQUEST.size
                 at += whole
                 scope = _scope(records[start : start + head - 1], records[start + head : at], received)
+                refusal = self._refusal(scope["headers"])
+                if refusal is not None:
+                    self.reply(_record(request, b":status\x00200\0" + _joined(refusal), b"", b"", _SHED))
+                    continue
                 exchange = _Exchange(self, request, scope["body"])
                 exchange.task = self._loop.create_task(self._serve(exchange, scope))
                 self._exchanges.add(exchange)
@@ -152,12 +163,15 @@ class _Exchange:
         assert self._parts is not None
         body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         self._parts = None
-        size = _REPLY.size + len(self._head) + len(body) + len(trailers)
-        start = _REPLY.pack(size, len(self._head), len(body), 0, self._request)
-        self._lane.reply(b"".join((start, self._head, body, trailers)))
+        self._lane.reply(_record(self._request, self._head, body, trailers))
 
 
-def _joined(headers: Any) -> bytes:
+def _record(request: int, head: bytes, body: bytes, trailers: bytes, flags: int = 0) -> bytes:
+    size = _REPLY.size + len(head) + len(body) + len(trailers)
+    return b"".join((_REPLY.pack(size, len(head), len(body), flags, request), head, body, trailers))
+
+
+def _joined(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     pieces = [piece for header in headers for piece in header]
     pieces.append(b"")
     return b"\0".join(pieces)

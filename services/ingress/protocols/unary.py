@@ -17,7 +17,6 @@ from services.ingress.protocols.body.codecs import Codec
 from services.ingress.protocols.departures import Departures
 from services.ingress.protocols.grpc import frames
 from services.ingress.protocols.refusals import headers_too_large
-from services.ingress.reporting.metrics import Shed
 from services.ingress.request_context import RequestContext
 
 Headers = list[tuple[bytes, bytes]]
@@ -104,7 +103,7 @@ class UnaryProtocol(ABC):
         timeout = self.timeout(context.headers)
         if timeout is not None:
             context.deadline = context.received + timeout
-        self._door.admit(operation, context, self.shed(context))
+        self._door.admit(operation, context)
         limit = self._intake.limit(operation)
         grouped = operation.grouped if codec.name == "proto" and not context.keyed else None
         body = scope.get("body")
@@ -126,10 +125,6 @@ class UnaryProtocol(ABC):
         if grouped is not None:
             return await grouped.read(message, codec, context)
         return await codec.read(message, operation.method.request)
-
-    def shed(self, context: RequestContext) -> Shed | None:  # noqa: ARG002 - protocols with such counts override it
-        """The calls of the same credential that Envoy refused since the previous one that came here."""
-        return None
 
     @abstractmethod
     def timeout(self, headers: Mapping[bytes, bytes]) -> float | None:

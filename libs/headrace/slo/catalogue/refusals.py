@@ -30,7 +30,7 @@ REFUSALS = (
     Alert(
         "HeadraceOverloaded",
         TICKET,
-        # Not `refusals_total`: it lacks those that Envoy repeats by itself, which are most of them.
+        # Not `refusals_total`: it lacks those that are repeated at once, which are most of them.
         f"{_FULL} / sum(increase(headrace_ingress_requests_total[10m])) > 0.01 and {_FULL} >= 20",
         2 * MINUTE_S,
         "{{ $value | humanizePercentage }} of the requests are refused because something here is full",
