@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,17 +79,17 @@ class RouteRun:
             if column is None or column.dtype is not declared.dtype or column.row_shape != declared.row_shape:
                 raise errors.input_missing(pipeline.name, declared.name)
 
-    async def run_stages(self) -> None:
+    def run_stages(self) -> Coroutine[Any, Any, None]:
         """Runs all stages; what they give is in this object."""
-        if not self.waiting:
-            return
-        first = [i for i, n in enumerate(self.waiting) if n == 0]
-        if len(first) == 1 and all(len(s.before) <= 1 for s in self.route.plan.stages):
-            await self._follow(first[0], None)  # a chain of stages needs no tasks
-        else:
-            async with asyncio.TaskGroup() as group:
-                for i in first:
-                    group.create_task(self._follow(i, group))
+        first = self.route.plan.first
+        if self.route.plan.is_chain:
+            return self._follow(first[0], None)  # it needs no tasks
+        return self._run_branches(first)
+
+    async def _run_branches(self, first: Sequence[int]) -> None:
+        async with asyncio.TaskGroup() as group:
+            for i in first:
+                group.create_task(self._follow(i, group))
 
     async def _follow(self, i: int, group: asyncio.TaskGroup | None) -> None:
         """Runs a stage, then the stages for which it was the last to wait for: one of them here, each other in a task."""
