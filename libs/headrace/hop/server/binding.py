@@ -67,7 +67,7 @@ def answering(bound: Bound, serve: Serve) -> Answer:
     method, handler, read = bound.method, bound.serve, _reader(bound.method)
     response = method.response
 
-    async def answer(raw: bytes, call: Call) -> bytes:
+    def answer(raw: bytes, call: Call) -> Awaitable[bytes]:
         async def handle(call: Call) -> bytes:
             reply = await handler(read(raw), call)
             if type(reply) is bytes:
@@ -77,8 +77,7 @@ def answering(bound: Bound, serve: Serve) -> Answer:
             data: bytes = reply.SerializeToString()
             return data
 
-        found: bytes = await serve(call, handle)
-        return found
+        return serve(call, handle)
 
     return answer
 

@@ -139,7 +139,11 @@ class _ServedStream(FrameProtocol):
         response = hop_pb2.CarriedResponse(id=carried.id)
         trailing: Iterable[tuple[str, str]] = call.trailing
         try:
-            response.message = await self._reply(carried, call)
+            reply = await self._answerer(carried.method)(carried.message, call)
+            largest = min(self._largest, self.peer_largest) - ENVELOPE_BYTES
+            if len(reply) > largest:
+                raise _too_large(len(reply), largest)
+            response.message = reply
         except Fault as fault:
             response.status = wire_errors.status_of(fault).SerializeToString()
             trailing = (*wire_errors.pushback(fault), *call.trailing)
@@ -150,17 +154,13 @@ class _ServedStream(FrameProtocol):
         self._ready.append(response)
         self.wake()
 
-    async def _reply(self, carried: hop_pb2.CarriedRequest, call: Call) -> bytes:
+    def _answerer(self, method: str) -> Answer:
         if len(self._calls) > _MAX_OPEN:
             raise _too_many()
-        answer = self._streams.answers.get(carried.method)
+        answer = self._streams.answers.get(method)
         if answer is None:
-            raise wire_errors.unknown_method(carried.method)
-        reply = await answer(carried.message, call)
-        largest = min(self._largest, self.peer_largest) - ENVELOPE_BYTES
-        if len(reply) > largest:
-            raise _too_large(len(reply), largest)
-        return reply
+            raise wire_errors.unknown_method(method)
+        return answer
 
 
 def _fill(frame: hop_pb2.ExchangeResponse, ready: list[hop_pb2.CarriedResponse]) -> None:
