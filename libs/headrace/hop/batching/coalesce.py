@@ -272,12 +272,12 @@ class Coalescer(Generic[Item, Result]):
         call.lane.ended(call, now)
         if self._enabled:
             self._lone = key if len(batch) == 1 and not self._calls else None
-            self._queue.finished(key, call.outlasts)
+            waits = self._queue.finished(key, call.outlasts)
             if self._holds:
                 self._note(key, now, now - call.began, sum([e.rows for e in batch]))
-            if self._upcoming is None or not self._queue.waits(key):
+            if waits and self._upcoming is None:
                 self._flush(key)
-            elif key not in self._scheduled:
+            elif waits and key not in self._scheduled:
                 # Items that came while the call kept the loop busy need two iterations to show that they are upcoming.
                 self._scheduled.add(key)
                 loop = asyncio.get_running_loop()

@@ -103,7 +103,16 @@ class Outgoing:
 class CoalescedCall(Outgoing):
     """A call of several items that share it, each with the future that answers it."""
 
-    __slots__ = ("_callee", "_codec", "_entries", "_failed_share", "_payload", "_payload_codec", "results")
+    __slots__ = (
+        "_callee",
+        "_codec",
+        "_entries",
+        "_failed_share",
+        "_items",
+        "_payload",
+        "_payload_codec",
+        "results",
+    )
 
     def __init__(
         self,
@@ -127,29 +136,31 @@ class CoalescedCall(Outgoing):
         self._payload_codec = payload_codec
         self._payload: InProcessPayload | None = None
         self._entries = entries
+        self._items: list[Any] = []  # of the entries, as they were sent
         self.results: Sequence[Any] = ()  # one for each item, when the call was answered
 
     def prepare(self, now: float) -> Message:
         self._payload = None  # of the previous attempt
-        request: Message = self._codec.merge(self._items(now))
+        request: Message = self._codec.merge(self._live_items(now))
         return request
 
     def load(self, now: float) -> tuple[Message, InProcessPayload | None]:
         if self._payload_codec is None:
             return self.prepare(now), None
-        request, brought = self._payload_codec.load(self._items(now))
+        request, brought = self._payload_codec.load(self._live_items(now))
         self._payload = InProcessPayload(brought)
         return request, self._payload
 
-    def _items(self, now: float) -> list[Any]:
+    def _live_items(self, now: float) -> list[Any]:
         # Items answered meanwhile (deadline, cancellation) are dropped: no caller waits for them.
         self._entries = [e for e in self._entries if not e.handle.done() and e.deadline > now]
         if not self._entries:
             raise faults.cancelled(self._callee)
-        return [e.item for e in self._entries]
+        self._items = [e.item for e in self._entries]
+        return self._items
 
     def accept(self, reply: Any) -> float:
-        items = [e.item for e in self._entries]
+        items = self._items
         if self._payload_codec is None or self._payload is None or self._payload.returned is None:
             results = self._codec.split(items, reply)
         else:
