@@ -15,8 +15,8 @@ from headrace.columns.column import Mask
 from headrace.hop.errors import Fault
 from headrace.pipeline import Decision
 from services.router.cache.run import CachedRun
-from services.router.events.noted import is_regulated, raised
 from services.router.events.regulated.journal import Journal
+from services.router.events.ring import is_regulated, raised
 from services.router.pipelines import Pipelines, Served
 from services.router.ports import Meter
 from services.router.routes.join import decision_column, join
@@ -230,9 +230,10 @@ def _by_rule(share: Share, count: int) -> Mask | None:
 
 def _decisions(served: Served, share: Share, result: RouteResult) -> list[Decision]:
     """What rows of the share are told, one for each of its choices."""
-    route, release = share.route, served.release
-    ran = route.plan.pipeline
+    route, ran = share.route, share.route.plan.pipeline
     return [
-        Decision(ran.version, ran.revision, route.name, result.models, release, choice.rule, choice.sticky)
+        Decision(
+            ran.version, ran.revision, route.name, result.models, served.release, choice.rule, choice.sticky
+        )
         for choice in share.choices
     ]

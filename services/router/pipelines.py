@@ -34,15 +34,12 @@ class Served:
     caps: PipelineCaps | None = None
     partition: RowPartition | None = None
     source: Released | None = None
+    # Number of the release; 0: there is no release store.
+    release: int = 0
     # Where a copy of some requests runs after they were answered.
     shadow: ShadowRoute | None = None
     # How its rows are counted.
     counted: Counted = NO_RELEASE
-
-    @property
-    def release(self) -> int:
-        """Number of the release; 0: there is no release store."""
-        return self.source.number if self.source else 0
 
 
 class Compiler:
@@ -95,6 +92,7 @@ class Compiler:
             table if table is not None and table.decides else None,
             partition=partition,
             source=found,
+            release=found.number,
             shadow=shadow,
             counted=counted,
         )
