@@ -170,7 +170,7 @@ async def _sent(
         return reply
     state.record(permit, now, now - began, failed, out.kind, out.rows)
     limit.sample(out.kind, now - began)
-    if state.tripped:
+    if not state.closed and state.tripped:
         replica.health_check.begin()
     return reply
 

@@ -13,7 +13,7 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError, Message
 
-from headrace.hop.call import Call, Method, Peer, enter, methods_of
+from headrace.hop.call import CURRENT, Call, Method, Peer, methods_of
 from headrace.hop.definition import Service
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.server.stack import Serve
@@ -64,12 +64,16 @@ def rpc_handler(bound: Bound, serve: Serve, peer_of: PeerOf) -> grpc.RpcMethodHa
 
 def answering(bound: Bound, serve: Serve) -> Answer:
     """Serves a unary method, from the request's bytes to the reply's, for every transport."""
-    method, handler, read = bound.method, bound.serve, _reader(bound.method)
+    method, handler, parse = bound.method, bound.serve, bound.method.request.FromString
     response = method.response
 
     def answer(raw: bytes, call: Call) -> Awaitable[bytes]:
         async def handle(call: Call) -> bytes:
-            reply = await handler(read(raw), call)
+            try:
+                request = parse(raw)
+            except DecodeError as error:
+                raise _unreadable(method) from error
+            reply = await handler(request, call)
             if type(reply) is bytes:
                 return reply
             if not isinstance(reply, response):
@@ -156,18 +160,23 @@ def _reader(method: Method[Any, Any]) -> Callable[[Any], Any]:
             message: Message = parse(raw)
             return message
         except DecodeError as error:
-            raise Fault(
-                Code.INVALID_ARGUMENT,
-                Reason.REASON_MALFORMED_REQUEST,
-                f"The request is no {method.request.DESCRIPTOR.full_name}; do both sides use one contract?",
-                metadata={"message": method.request.DESCRIPTOR.full_name},
-            ) from error
+            raise _unreadable(method) from error
 
     async def many(raws: AsyncIterator[bytes]) -> AsyncIterator[Message]:
         async for raw in raws:
             yield one(raw)
 
     return many if method.client_streaming else one
+
+
+def _unreadable(method: Method[Any, Any]) -> Fault:
+    name = method.request.DESCRIPTOR.full_name
+    return Fault(
+        Code.INVALID_ARGUMENT,
+        Reason.REASON_MALFORMED_REQUEST,
+        f"The request is no {name}; do both sides use one contract?",
+        metadata={"message": name},
+    )
 
 
 def _call(path: str, context: Any, peer_of: PeerOf) -> Call:
@@ -179,7 +188,7 @@ def _call(path: str, context: Any, peer_of: PeerOf) -> Call:
     if sent is not None:
         call.sent, deadline = sent
         call.deadline = min(call.deadline, deadline)
-    enter(call)  # grpc.aio gives every RPC a task of its own, so there is nothing to leave
+    CURRENT.set(call)  # grpc.aio gives every RPC a task of its own, so there is nothing to reset
     return call
 
 

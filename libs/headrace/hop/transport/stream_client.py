@@ -214,4 +214,5 @@ class _ClientStream(FrameProtocol):
             )
         for carried in frame.requests:
             del self._unsent[carried.id]
+        self.more = bool(self._unsent)
         return frame.SerializeToString()
