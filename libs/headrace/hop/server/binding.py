@@ -64,16 +64,12 @@ def rpc_handler(bound: Bound, serve: Serve, peer_of: PeerOf) -> grpc.RpcMethodHa
 
 def answering(bound: Bound, serve: Serve) -> Answer:
     """Serves a unary method, from the request's bytes to the reply's, for every transport."""
-    method, handler, parse = bound.method, bound.serve, bound.method.request.FromString
+    method, handler, read = bound.method, bound.serve, _reader(bound.method)
     response = method.response
 
     def answer(raw: bytes, call: Call) -> Awaitable[bytes]:
         async def handle(call: Call) -> bytes:
-            try:
-                request = parse(raw)
-            except DecodeError as error:
-                raise _unreadable(method) from error
-            reply = await handler(request, call)
+            reply = await handler(read(raw), call)
             if type(reply) is bytes:
                 return reply
             if not isinstance(reply, response):
@@ -160,23 +156,18 @@ def _reader(method: Method[Any, Any]) -> Callable[[Any], Any]:
             message: Message = parse(raw)
             return message
         except DecodeError as error:
-            raise _unreadable(method) from error
+            raise Fault(
+                Code.INVALID_ARGUMENT,
+                Reason.REASON_MALFORMED_REQUEST,
+                f"The request is no {method.request.DESCRIPTOR.full_name}; do both sides use one contract?",
+                metadata={"message": method.request.DESCRIPTOR.full_name},
+            ) from error
 
     async def many(raws: AsyncIterator[bytes]) -> AsyncIterator[Message]:
         async for raw in raws:
             yield one(raw)
 
     return many if method.client_streaming else one
-
-
-def _unreadable(method: Method[Any, Any]) -> Fault:
-    name = method.request.DESCRIPTOR.full_name
-    return Fault(
-        Code.INVALID_ARGUMENT,
-        Reason.REASON_MALFORMED_REQUEST,
-        f"The request is no {name}; do both sides use one contract?",
-        metadata={"message": name},
-    )
 
 
 def _call(path: str, context: Any, peer_of: PeerOf) -> Call:
