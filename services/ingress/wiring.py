@@ -66,10 +66,9 @@ from services.ingress.releases.desk import Desk
 from services.ingress.releases.service import ReleaseServicer
 from services.ingress.reporting.metrics import Metrics
 from services.ingress.reporting.otlp import OtlpExporter
-from services.ingress.reporting.reporter import Exporter, Reporter
+from services.ingress.reporting.reporter import Exporter, Reporter, Statistics
 from services.ingress.reporting.security_log import SecurityLog
 from services.ingress.reporting.span_store import SpanStore
-from services.ingress.reporting.statistics import Statistics
 from services.ingress.sharing.assembly import Shared
 from services.ingress.sharing.metrics import ShareMetrics
 from services.ingress.sharing.quotas import EVERY_S

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from headrace.api.preprocessing.v1 import preprocessing_pb2 as pb
-from headrace.steps.service.definition import step_service
+from headrace.steps.service import step_service
 
 SERVICE = step_service(
     "preprocessing", pb.DESCRIPTOR.services_by_name["PreprocessingService"], pb.TransformResponse

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +14,8 @@ from headrace.columns import Batch
 from headrace.columns.column import Mask
 from headrace.hop.errors import Fault
 from headrace.pipeline import Decision
-from services.router.cache.run import run_route
-from services.router.events.noted import raised
+from services.router.cache.run import CachedRun
+from services.router.events.noted import is_regulated, raised
 from services.router.events.regulated.journal import Journal
 from services.router.pipelines import Pipelines, Served
 from services.router.ports import Meter
@@ -66,37 +67,32 @@ class Inference:
         version that is not served, INVALID_ARGUMENT for a batch without an input of the pipeline.
         """
         arrived = self._clock()
-        served = await self._find(pipeline, version)
-        if served.caps is None:
-            return await self._run(served, batch, arrived)
-        # Before anything is computed: rows that are refused run no stage.
-        batch, rows = served.caps.admit(batch)
         try:
-            return await self._run(served, batch, arrived)
+            served = self._pipelines.find(pipeline, version)
+        except Fault:
+            # The ingress may have seen that another replica serves a new release before this one did.
+            await self._refresh()
+            served = self._pipelines.find(pipeline, version)
+        caps, admitted = served.caps, 0
+        if caps is not None:
+            # Before anything is computed: rows that are refused run no stage.
+            batch, admitted = caps.admit(batch)
+        try:
+            if served.rule is None:
+                shares: Sequence[Share] = (Share(served.routes[0]),)
+            else:
+                shares = served.rule.choose(served.routes, batch)
+            if len(shares) > 1:
+                return await self._run_shares(served, shares, batch, arrived)
+            share = shares[0]
+            result = await self._answer(served, share.route, _part(share, batch), arrived)
         finally:
-            served.caps.release(rows)
-
-    async def _run(self, served: Served, batch: Batch, arrived: float) -> PipelineResult:
-        if served.rule is None:
-            shares: Sequence[Share] = (Share(served.routes[0]),)
-        else:
-            shares = served.rule.choose(served.routes, batch)
-        if len(shares) > 1:
-            return await self._run_shares(served, shares, batch, arrived)
-        share = shares[0]
-        result = await self._answer(served, share.route, _part(share, batch), arrived)
+            if caps is not None:
+                caps.release(admitted)
         answer = result.batch
         if share.chosen is not None:
             answer = answer.with_columns([decision_column(share.chosen.astype(np.uint32))])
         return PipelineResult(answer, result.fallbacks, _decisions(served, share, result))
-
-    async def _find(self, pipeline: str, version: int) -> Served:
-        try:
-            return self._pipelines.find(pipeline, version)
-        except Fault:
-            # The ingress may have seen that another replica serves a new release before this one did.
-            await self._refresh()
-            return self._pipelines.find(pipeline, version)
 
     async def _answer(
         self, served: Served, route: Route, part: Part, arrived: float, begun: RouteRun | None = None
@@ -107,7 +103,11 @@ class Inference:
         batch = part.batch if served.partition is None else served.partition.mark(part.batch)
         came: RouteResult | BaseException | None = None
         try:
-            came = result = await self._run_route(served, route, part, batch, begun)
+            journal = self._journal
+            if journal is not None and is_regulated(served, route, batch):
+                came = result = await self._run_regulated(journal, served, route, part, batch, begun)
+            else:
+                came = result = await self._run_route(route, batch, begun)
         except BaseException as error:
             came = error
             # A Fault: the batch does not fit the pipeline, which is no arm's fault.
@@ -121,21 +121,32 @@ class Inference:
         self._counters.answered(served.counted, part, result.batch, self._clock() - arrived)
         return result
 
-    async def _run_route(
-        self, served: Served, route: Route, part: Part, batch: Batch, begun: RouteRun | None = None
+    def _run_route(
+        self, route: Route, batch: Batch, begun: RouteRun | None
+    ) -> Coroutine[Any, Any, RouteResult]:
+        """Runs a route, with its cache if it has one; a route whose run has `begun` has none."""
+        if begun is None and route.cached is not None:
+            return CachedRun(route.cached, batch, self._clock, self._meter).run()
+        return (begun or RouteRun(route, batch, self._clock, self._meter)).run()
+
+    async def _run_regulated(
+        self,
+        journal: Journal,
+        served: Served,
+        route: Route,
+        part: Part,
+        batch: Batch,
+        begun: RouteRun | None,
     ) -> RouteResult:
-        """Runs a route over the rows of `part`, which are those of `batch`. Of a regulated prediction the event is on the disk
-        when this returns, or its rows have errors."""
-        journal = self._journal
-        if journal is None or not journal.regulates(served, route, batch):
-            return await run_route(route, batch, self._clock, self._meter, begun)
+        """Runs a route over the rows of `part`, which are those of `batch`. The event is on the disk when this returns, or the
+        rows have errors."""
         if (why := journal.refusal()) is not None:
             nothing = RouteRun(route, batch, self._clock, self._meter)
             nothing.errors = dict.fromkeys(range(len(batch)), why)
             return journal.refused(nothing.result(), why)
         began = self._clock()
         try:
-            result = await run_route(route, batch, self._clock, self._meter, begun)
+            result = await self._run_route(route, batch, begun)
         except Exception as error:
             await journal.keep(served, route, part, raised(route, part.batch, error), self._clock() - began)
             raise
@@ -169,15 +180,12 @@ class Inference:
         seconds, journal = self._clock() - arrived, self._journal
         if not isinstance(error, Fault):
             self._counters.failed(served.counted, part, seconds)
-        if journal is not None and journal.regulates(served, route, part.batch):
+        if journal is not None and is_regulated(served, route, part.batch):
             await journal.keep(served, route, part, raised(route, part.batch, error), seconds)
 
     def _is_regulated(self, served: Served, parts: Sequence[Part], routes: Sequence[Route]) -> bool:
         """Whether some of the rows may not be computed while the journal can't be written."""
-        journal = self._journal
-        return journal is not None and any(
-            journal.regulates(served, route, part.batch) for route, part in zip(routes, parts, strict=True)
-        )
+        return any(is_regulated(served, route, part.batch) for route, part in zip(routes, parts, strict=True))
 
     async def _run_shares(
         self, served: Served, shares: Sequence[Share], batch: Batch, arrived: float
@@ -222,9 +230,10 @@ def _by_rule(share: Share, count: int) -> Mask | None:
 
 def _decisions(served: Served, share: Share, result: RouteResult) -> list[Decision]:
     """What rows of the share are told, one for each of its choices."""
-    route, release = share.route, 0 if served.rule is None else served.rule.release
-    ran = route.plan.pipeline
+    route, ran = share.route, share.route.plan.pipeline
     return [
-        Decision(ran.version, ran.revision, route.name, result.models, release, choice.rule, choice.sticky)
+        Decision(
+            ran.version, ran.revision, route.name, result.models, served.release, choice.rule, choice.sticky
+        )
         for choice in share.choices
     ]

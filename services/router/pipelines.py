@@ -13,7 +13,7 @@ from services.router.cache.route import AnswerCaches
 from services.router.ports import Replicas
 from services.router.routes.caps import PipelineCaps
 from services.router.routes.partition import RowPartition
-from services.router.routes.route import Route, RouteRule
+from services.router.routes.route import Route
 from services.router.routes.table import RouteTable
 from services.router.shadow.route import ShadowRoute
 from services.router.stages.runner import RunnerFactory
@@ -30,19 +30,16 @@ class Served:
 
     pipeline: Pipeline
     routes: tuple[Route, ...]
-    rule: RouteRule | None = None
+    rule: RouteTable | None = None
     caps: PipelineCaps | None = None
     partition: RowPartition | None = None
     source: Released | None = None
+    # Number of the release; 0: there is no release store.
+    release: int = 0
     # Where a copy of some requests runs after they were answered.
     shadow: ShadowRoute | None = None
     # How its rows are counted.
     counted: Counted = NO_RELEASE
-
-    @property
-    def release(self) -> int:
-        """Number of the release; 0: there is no release store."""
-        return self.source.number if self.source else 0
 
 
 class Compiler:
@@ -86,15 +83,16 @@ class Compiler:
             runners = tuple(self._runners[stage.kind](stage) for stage in pipeline.stages)
             route = Route(name, plan(pipeline), runners)
             routes.append(route if self._caches is None else self._caches.add(route))
-        rule = RouteTable.compile(found.release, found.arms) if found.release else None
+        table = RouteTable.compile(found.release, found.arms) if found.release else None
         shadow, counted = self._shadow(found), Counted.of(found.release)
         partition = self._partition(found.release)
         return Served(
             found.live,
             tuple(routes),
-            rule,
+            table if table is not None and table.decides else None,
             partition=partition,
             source=found,
+            release=found.number,
             shadow=shadow,
             counted=counted,
         )

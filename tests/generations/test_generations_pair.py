@@ -26,7 +26,7 @@ from headrace.hop.testing import served
 from services.preprocessing import wiring as preprocessing
 from services.router import wiring as router
 from services.router.stages.steps import TRANSFORM
-from services.router.ticks.arm_counts import ours
+from services.router.ticks.counters import ours
 from tests.children import ends_with_tests
 from tests.generations import older
 from tests.services.router.router_leaves import INFER, batch_of

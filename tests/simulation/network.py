@@ -21,8 +21,7 @@ from headrace.hop.call import Call
 from headrace.hop.errors import Fault
 from headrace.hop.process.telemetry import Telemetry
 from headrace.hop.server.binding import answering, bind
-from headrace.hop.server.checks import UNIX_PEER
-from headrace.hop.server.stack import server_stack
+from headrace.hop.server.stack import UNIX_PEER, server_stack
 from headrace.hop.transport import wire_errors
 from headrace.hop.transport.frames import SUFFIX
 from headrace.hop.transport.stream_server import StreamDemultiplexer

@@ -13,7 +13,7 @@ from headrace.hop.batching.coalesce import Coalescer
 from headrace.hop.resilience.breaker import Breaker
 from headrace.hop.resilience.health_check import Liveness
 from headrace.hop.resilience.replicas import Replica
-from headrace.hop.server.checks import Shed
+from headrace.hop.server.stack import Shed
 from tests.simulation.world import failures, played
 
 Plant: TypeAlias = Callable[[pytest.MonkeyPatch], None]

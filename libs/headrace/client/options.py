@@ -55,7 +55,7 @@ class Options:
             # How slow answers are depends on the pipeline, so only failures open the breaker.
             breaker=client_settings.BreakerRules(slow_ratio=1.0, slow_s=float("inf")),
             retry=client_settings.RetryRules(
-                attempts=self.attempts, budget_ratio=self.retry_ratio, backoff_s=0.02, max_backoff_s=1.0
+                attempts=self.attempts, budget_ratio=self.retry_ratio, backoff_s=0.02
             ),
         )
 

@@ -73,7 +73,8 @@ _NUMPY: dict[DType, np.dtype[np.generic]] = {
 }
 for _dtype, _numpy in _NUMPY.items():
     _dtype.numpy = _numpy
-_BY_NUMBER = {int(d): d for d in DType}
+BY_NUMBER = {int(d): d for d in DType}
+"""The types by their numbers on the wire."""
 _OIP = {d: d.name.replace("FLOAT", "FP") for d in DType}
 _BY_NUMPY = {v: k for k, v in _NUMPY.items()}
 _BY_OIP = {v: k for k, v in _OIP.items()}
@@ -87,11 +88,6 @@ def of_numpy(dtype: np.dtype[np.generic]) -> DType:
     if found is None:
         raise TypeError(f"no column type for NumPy's {dtype}")
     return found
-
-
-def of_number(number: int) -> DType | None:
-    """The DType with that number on the wire; None if there is none."""
-    return _BY_NUMBER.get(number)
 
 
 def of_oip(name: str) -> DType | None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from headrace.api.batch.v1 import batch_pb2 as pb
 from headrace.columns.batch import Batch, RowError, Rows, Timing
-from headrace.columns.column import Column, DType, Mask, Ragged, join, of_number
+from headrace.columns.column import BY_NUMBER, Column, DType, Mask, Ragged, join
 from headrace.hop.call import Call
 from headrace.hop.errors import Code, Fault, Reason
 
@@ -69,13 +69,30 @@ def encode_into(message: pb.Batch, batch: Batch, now: float | None = None) -> No
     context.request_ids.extend(rows.request_ids)
     context.tenants.extend(rows.tenants)
     context.priorities.extend(rows.priorities)
-    context.budgets_us.extend(_budgets(rows.deadlines, now))
+    # Microseconds left, 0 to one hour: an infinite deadline has no integer, and one hour is long enough. One expression: a
+    # function call per row takes twice as long, and NumPy is slower up to 64 rows.
+    hour = now + _HOUR_S
+    context.budgets_us.extend(
+        [
+            int((d - now) * _MICRO) if now < d < hour else 0 if d <= now else _HOUR_S * _MICRO
+            for d in rows.deadlines
+        ]
+    )
     context.traceparents.extend(rows.traceparents)
     _add_columns(message, batch.columns.values())
     for row, error in batch.errors.items():
         _add_error(message, row, error)
     for timing in batch.timings:
-        _add_timing(message, timing)
+        # Field by field: keyword arguments, and `update` for the map, take 1.5 times as long.
+        added = message.timings.add()
+        added.stage = timing.stage
+        added.service = timing.service
+        added.start_us = max(timing.start_us, 0)
+        added.duration_us = max(timing.duration_us, 0)
+        added.row_count = timing.row_count
+        attributes = added.attributes
+        for name, value in timing.attributes.items():
+            attributes[name] = value
 
 
 def _add_error(message: pb.Batch, row: int, error: RowError) -> None:
@@ -89,31 +106,12 @@ def _add_error(message: pb.Batch, row: int, error: RowError) -> None:
     )
 
 
-def _add_timing(message: pb.Batch, timing: Timing) -> None:
-    # Field by field: keyword arguments, and `update` for the map, take 1.5 times as long.
-    added = message.timings.add()
-    added.stage = timing.stage
-    added.service = timing.service
-    added.start_us = max(timing.start_us, 0)
-    added.duration_us = max(timing.duration_us, 0)
-    added.row_count = timing.row_count
-    attributes = added.attributes
-    for name, value in timing.attributes.items():
-        attributes[name] = value
-
-
-def _budgets(deadlines: Sequence[float], now: float) -> list[int]:
-    """Microseconds left at `now`, 0 to one hour. An infinite deadline has no integer, and one hour is long enough."""
-    # One expression: a function call per row takes twice as long, and NumPy is slower up to 64 rows.
-    hour = now + _HOUR_S
-    return [
-        int((d - now) * _MICRO) if now < d < hour else 0 if d <= now else _HOUR_S * _MICRO for d in deadlines
-    ]
-
-
 def encode_columns(columns: Iterable[Column]) -> list[pb.Column]:
     """One message for each column: the form of the public API."""
-    return [_write_part(pb.Column(name=c.name), c) for c in columns]
+    return [
+        _write_part(pb.Column(name=c.name, data_type=int(c.dtype), row_shape=c.row_shape), c)  # type: ignore[arg-type]  # same numbers
+        for c in columns
+    ]
 
 
 def _add_columns(message: pb.Batch, columns: Iterable[Column]) -> None:
@@ -128,14 +126,21 @@ def _add_columns(message: pb.Batch, columns: Iterable[Column]) -> None:
         else:
             group.append(column)
     added = message.columns
-    for group in groups.values():
+    for (dtype, row_shape), group in groups.items():
+        entry = added.add()
+        entry.data_type = int(dtype)  # type: ignore[assignment]  # same numbers
+        if row_shape:
+            entry.row_shape.extend(row_shape)
         if len(group) == 1:
-            _write_part(added.add(name=group[0].name), group[0])
+            entry.name = group[0].name
+            _write_part(entry, group[0])
         else:
-            _write_group(added.add(names=[c.name for c in group]), group)
+            entry.names.extend([c.name for c in group])
+            _write_group(entry, group)
 
 
 def _write_group(message: pb.Column, columns: Sequence[Column]) -> None:
+    """Writes the values of columns of one type and row shape."""
     first = columns[0]
     if first.dtype is DType.BYTES:
         _write_part(message, join(columns))
@@ -145,7 +150,6 @@ def _write_group(message: pb.Column, columns: Sequence[Column]) -> None:
         data = b"".join([c.values for c in columns])  # type: ignore[misc]  # arrays are buffers
     except TypeError:  # an array that is not contiguous
         data = np.concatenate([c.array for c in columns]).tobytes()
-    _write_type(message, first)
     message.data = data
     masks = [(i, c.valid) for i, c in enumerate(columns) if c.valid is not None]
     if masks:
@@ -156,7 +160,7 @@ def _write_group(message: pb.Column, columns: Sequence[Column]) -> None:
 
 
 def _write_part(message: pb.Column, column: Column) -> pb.Column:
-    _write_type(message, column)
+    """Writes the values of a column."""
     values = column.values
     if isinstance(values, Ragged):
         ragged = values.compact()
@@ -166,12 +170,6 @@ def _write_part(message: pb.Column, column: Column) -> pb.Column:
     if column.valid is not None:
         _write_validity(message, column.valid)
     return message
-
-
-def _write_type(message: pb.Column, column: Column) -> None:
-    message.data_type = int(column.dtype)  # type: ignore[assignment]  # same numbers
-    if column.row_shape:
-        message.row_shape.extend(column.row_shape)
 
 
 def _write_validity(message: pb.Column, valid: Mask) -> None:
@@ -187,26 +185,17 @@ def decode(message: pb.Batch, now: float | None = None) -> Batch:
     """
     now = time.monotonic() if now is None else now
     rows = _decode_rows(message.rows, now)
-    count = len(rows)
+    count = len(rows.request_ids)
     errors = {}
     for e in message.errors:
         if e.row >= count or not 0 < e.code <= 16:
             raise malformed(f"a row error names row {e.row} of {count} with code {e.code}")
         errors[e.row] = RowError(Code(e.code), e.reason, e.message, e.stage, dict(e.metadata))
-    timings = [_decode_timing(t) for t in message.timings]
+    timings = []
+    for t in message.timings:
+        attributes = dict(t.attributes) if t.attributes else _NO_ATTRIBUTES
+        timings.append(Timing(t.stage, t.service, t.start_us, t.duration_us, t.row_count, attributes))
     return Batch(rows, decode_columns(message.columns, count), errors, timings)
-
-
-def _decode_timing(timing: pb.Timing) -> Timing:
-    attributes = timing.attributes
-    return Timing(
-        timing.stage,
-        timing.service,
-        timing.start_us,
-        timing.duration_us,
-        timing.row_count,
-        dict(attributes) if attributes else _NO_ATTRIBUTES,
-    )
 
 
 def _decode_rows(rows: pb.Rows, now: float) -> Rows:
@@ -221,21 +210,26 @@ def _decode_rows(rows: pb.Rows, now: float) -> Rows:
             metadata={"limit": str(MAX_ROWS)},
         )
     deadlines = [now + b / _MICRO for b in rows.budgets_us[:]]
-    decoded = Rows(ids, rows.tenants[:], rows.priorities[:], deadlines, rows.traceparents[:])
-    others = (decoded.tenants, decoded.priorities, deadlines, decoded.traceparents)
-    if any(len(other) != count for other in others):
+    tenants, priorities, traceparents = rows.tenants[:], rows.priorities[:], rows.traceparents[:]
+    if not count == len(tenants) == len(priorities) == len(deadlines) == len(traceparents):
         raise malformed("the lists of row contexts differ in length")
-    return decoded
+    return Rows(ids, tenants, priorities, deadlines, traceparents)
 
 
 def decode_columns(messages: Iterable[pb.Column], count: int) -> Mapping[str, Column]:
     """Columns of `count` rows, by name. Raises Fault INVALID_ARGUMENT that names the malformed column."""
     columns: dict[str, Column] = {}
     for message in messages:
-        names, before = _names(message), len(columns)
-        columns |= split_columns(_decode_part(message, names, count * len(names)), names, count)
-        if len(columns) != before + len(names):
-            raise malformed(f"column name {names[0]!r} or one beside it is used twice", column=names[0])
+        name, before = message.name, len(columns)
+        if name and not message.names:
+            columns[name] = _decode_part(message, name, count)
+            added = 1
+        else:
+            names = _names(message)
+            name, added = names[0], len(names)
+            columns |= split_columns(_decode_part(message, name, count * added), names, count)
+        if len(columns) != before + added:
+            raise malformed(f"column name {name!r} or one beside it is used twice", column=name)
     return columns
 
 
@@ -271,11 +265,9 @@ def split_columns(whole: Column, names: Sequence[str], count: int) -> dict[str, 
     return {name: Column(name, dtype, part, shape, mask) for name, part, mask in found}
 
 
-def _decode_part(message: pb.Column, names: Sequence[str], count: int) -> Column:
-    """All columns of a message as one column of `count` rows in all."""
-    # Each access to a bytes field copies it, so each is read once.
-    name, data, offsets = names[0], message.data, message.offsets
-    dtype = of_number(message.data_type)
+def _decode_part(message: pb.Column, name: str, count: int) -> Column:
+    """All columns of a message, of which the first has this name, as one column of `count` rows in all."""
+    dtype = BY_NUMBER.get(message.data_type)
     if dtype is None:
         raise malformed(f"column {name} has no known data type", column=name)
     shape = tuple(message.row_shape)
@@ -287,7 +279,8 @@ def _decode_part(message: pb.Column, names: Sequence[str], count: int) -> Column
             f"1 to {MAX_DIMENSIONS} and 1 to {MAX_ROW_ELEMENTS} are possible",
             column=name,
         )
-    return joined_column(name, dtype, (data, offsets, message.validity), count, shape)
+    # Each access to a bytes field copies it, so each is read once.
+    return joined_column(name, dtype, (message.data, message.offsets, message.validity), count, shape)
 
 
 def joined_column(
@@ -295,7 +288,8 @@ def joined_column(
 ) -> Column:
     """A column of `count` rows of its data, offsets and validity as a message holds them. Raises Fault INVALID_ARGUMENT."""
     data, offsets, validity = packed
-    valid, size = _decode_validity(name, validity, count), math.prod(shape)
+    valid = _decode_validity(name, validity, count) if validity else None
+    size = math.prod(shape) if shape else 1
     if dtype is DType.BYTES:
         return Column(name, dtype, _decode_ragged(name, data, offsets, count * size), shape, valid)
     expected = count * size * dtype.numpy.itemsize
@@ -309,9 +303,7 @@ def joined_column(
     return Column(name, dtype, values.reshape(count, *shape) if shape else values, shape, valid)
 
 
-def _decode_validity(name: str, validity: bytes, count: int) -> Mask | None:
-    if not validity:
-        return None
+def _decode_validity(name: str, validity: bytes, count: int) -> Mask:
     if len(validity) != (count + 7) // 8:
         raise malformed(f"column {name} has a validity bitmap for another number of rows", column=name)
     return np.unpackbits(np.frombuffer(validity, np.uint8), count=count, bitorder="little").view(bool)

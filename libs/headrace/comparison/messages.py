@@ -6,7 +6,7 @@ from datetime import UTC
 
 from headrace.api.router.v1 import shadow_pb2 as pb
 from headrace.columns import decode
-from headrace.columns.column import DType, of_number
+from headrace.columns.column import BY_NUMBER, DType
 from headrace.columns.wire import encode_into
 from headrace.comparison.report import ComparisonReport, OutputComparison
 from headrace.comparison.sketch import QuantileSketch
@@ -61,7 +61,7 @@ def read_report(message: pb.ShadowReport) -> ComparisonReport:
 
 def _read_output(message: pb.OutputComparison) -> OutputComparison:
     return OutputComparison(
-        of_number(message.data_type) or DType.BYTES,
+        BY_NUMBER.get(message.data_type, DType.BYTES),
         message.row_count,
         message.equal_count,
         message.live_true_count,

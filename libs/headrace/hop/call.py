@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -129,19 +129,10 @@ class Call:
         return self.deadline - time.monotonic()
 
 
-_current: ContextVar[Call | None] = ContextVar("headrace_call", default=None)
+# The call that the running task serves. Only hop's server sets it.
+CURRENT: ContextVar[Call | None] = ContextVar("headrace_call", default=None)
 
 
 def current() -> Call | None:
     """The call that the running task serves, if any."""
-    return _current.get()
-
-
-def enter(call: Call) -> Token[Call | None]:
-    """Makes `call` the current one for this task. Only hop's server does this."""
-    return _current.set(call)
-
-
-def leave(token: Token[Call | None]) -> None:
-    """Undoes `enter`, for a call that is served in its caller's own task."""
-    _current.reset(token)
+    return CURRENT.get()

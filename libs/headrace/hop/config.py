@@ -34,8 +34,12 @@ class Settings(BaseModel, frozen=True):
     model_config = ConfigDict(extra="forbid")
 
 
-class Tls(Settings, TlsFiles):
-    """Certificates for mTLS, and who is believed."""
+class ClientTls(Settings, TlsFiles):
+    """Certificates for mTLS. Who is believed is the name in the certificate: the target's, or `server_name`."""
+
+
+class Tls(ClientTls):
+    """Certificates for mTLS of a server, and who is believed."""
 
     # Names (DNS or URI SANs) of peers that are believed; empty: any that the CA signed.
     peers: tuple[str, ...] = ()
@@ -110,7 +114,7 @@ class CoalesceSettings(Settings, CoalesceRules):
 class ClientSettings(Settings, ClientRules):
     """One hop client, validated: how a service reaches another. Fields and defaults: `client/settings.py`."""
 
-    tls: Tls | None = None
+    tls: ClientTls | None = None
     breaker: BreakerSettings = BreakerSettings()
     limiter: LimiterSettings = LimiterSettings()
     retry: RetrySettings = RetrySettings()

@@ -187,7 +187,7 @@ SERVER_CONCURRENCY = Limiter(
     "server_concurrency",
     "calls in flight in one service",
     "service's `server.max_concurrent_calls`",
-    "libs/headrace/hop/server/checks.py",
+    "libs/headrace/hop/server/stack.py",
     _FULL,
     _OVERLOADED,
     _AFTER_HINT,

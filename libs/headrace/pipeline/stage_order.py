@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from headrace.pipeline.problems import DocumentError, Problem, suggestion
 from headrace.pipeline.spec import Pipeline
@@ -29,10 +29,19 @@ class PlannedStage:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Plan:
-    """The stages in the order of the document."""
+    """The stages in the order of the document. `first`: positions of those that wait for none; `is_chain`: each waits for the
+    one before it alone."""
 
     pipeline: Pipeline
     stages: tuple[PlannedStage, ...]
+    first: tuple[int, ...] = field(init=False)
+    is_chain: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        first = tuple(i for i, stage in enumerate(self.stages) if not stage.after)
+        object.__setattr__(self, "first", first)
+        chain = len(first) == 1 and all(len(stage.before) <= 1 for stage in self.stages)
+        object.__setattr__(self, "is_chain", chain)
 
 
 def reads(stage: Stage) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from headrace.columns import Batch, RowError, Timing
@@ -11,8 +12,7 @@ from headrace.hop.errors import Code, Fault, Reason
 from services.executor import errors
 from services.executor.backends.backend import Tensors
 from services.executor.execution.bisection import RunOutcome
-from services.executor.execution.model import Model
-from services.executor.execution.tensors import PartialOutput, output_columns
+from services.executor.execution.model import Model, PartialOutput, output_columns
 from services.executor.failover.group import Member
 from services.executor.metrics import Tally
 from services.executor.scheduling.scheduler import ScheduledRun
@@ -111,7 +111,7 @@ class ResultDistributor:
             # Some rows of a call may have run before a failover: then the standby is the one to report.
             if result.standby or not call.standby:
                 call.backend, call.standby = name, result.standby
-            self._add_timings(call, run, result)
+            self._add_timings(call, run, result.seconds, self._attributes[name])
             if outcome.ran is not None:
                 rows = [row for row, ok in zip(rows, outcome.ran[start:stop].tolist(), strict=True) if ok]
             if rows:
@@ -149,10 +149,15 @@ class ResultDistributor:
         if not codes["OK"] and all(e.reason == Reason.REASON_OVERLOADED for e in call.errors.values()):
             raise _as_call_fault(call.errors[0])
 
-    def _add_timings(self, call: PendingCall, run: ScheduledRun[PendingCall], result: RunResult) -> None:
+    def _add_timings(
+        self,
+        call: PendingCall,
+        run: ScheduledRun[PendingCall],
+        seconds: float,
+        attributes: Mapping[str, str],
+    ) -> None:
         waited = max(round((run.started - call.received) * _MICRO), 0)
-        took, rows = round(result.seconds * _MICRO), run.row_count
-        attributes = self._attributes[result.member.backend.name]
+        took, rows = round(seconds * _MICRO), run.row_count
         call.timings.append(Timing("queue", errors.STAGE, 0, waited, rows, attributes))
         call.timings.append(Timing("run", errors.STAGE, waited, took, rows, attributes))
 

@@ -1,17 +1,27 @@
-"""One version of a model that is ready to run."""
+"""One version of a model that is ready to run, and the way from columns of calls to tensors of its runs and back. All work is per
+column, never per value (except texts)."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from headrace.repository import Artifact, Metadata
-from services.executor.backends.backend import BackendError, Tensors
+import numpy as np
+
+from headrace.columns import ANNOTATION, Batch, Column, DType, RowError
+from headrace.repository import Artifact, Metadata, TensorSpec
+from services.executor import errors
+from services.executor.backends.backend import Array, BackendError, Tensors
 from services.executor.config import ModelSettings
 from services.executor.failover.group import FailoverGroup, Member
 from services.executor.scheduling.scheduler import Limits
 
 # Starting a run takes a few tenths of a millisecond: less than a tenth of a run of this length.
 _AHEAD_S = 0.005
+
+
+PartialOutput = tuple[list[int], Tensors]
+"""Row positions of a call, and the outputs of one run for these rows in that order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,3 +82,88 @@ def check_shapes(about: Metadata, outputs: Tensors, rows: int) -> None:
         found = outputs[spec.name].shape
         if found != (rows, *spec.row_shape):
             raise BackendError(f"output {spec} of {rows} rows came back with shape {list(found)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """The tensors of a call. `errors`: row position → why the row can't run."""
+
+    tensors: Tensors
+    errors: dict[int, RowError]
+
+
+def read_inputs(specs: Sequence[TensorSpec], batch: Batch) -> Inputs:
+    """The tensors of a batch, each of shape (rows, *row_shape). Fixed-width types share the batch's memory.
+
+    Raises Fault INVALID_ARGUMENT; it names an input that is missing, unknown, or of a wrong type or shape.
+    """
+    columns, found = batch.columns, dict(batch.errors)
+    tensors = {}
+    for spec in specs:
+        column = columns.get(spec.name)
+        if column is None:
+            raise errors.input_missing(spec.name)
+        tensors[spec.name] = _tensor(spec, column)
+        if column.valid is not None and not column.valid.all():
+            null = errors.input_null(spec.name)
+            for row in np.flatnonzero(~column.valid).tolist():
+                found.setdefault(row, null)
+    if len(columns) > len(tensors):
+        for name in columns:
+            if name not in tensors and not name.startswith(ANNOTATION):
+                raise errors.input_unknown(name, tensors)
+    return Inputs(tensors, found)
+
+
+def _tensor(spec: TensorSpec, column: Column) -> Array:
+    if column.dtype is not spec.dtype:
+        raise errors.input_dtype(spec, column.dtype.name.lower())
+    if column.row_shape != spec.row_shape:
+        raise errors.input_shape(spec, column.row_shape)
+    if column.dtype is not DType.BYTES:
+        return column.array
+    texts = np.empty(len(column) * column.row_size, object)
+    texts[:] = [item.decode(errors="replace") for item in column.ragged.to_list()]
+    return texts.reshape(len(column), *spec.row_shape)
+
+
+def select_rows(tensors: Tensors, rows: list[int], row_count: int) -> Tensors:
+    """Some rows of a call that has `row_count` rows. `rows` are ascending; contiguous ones give a view, not a copy."""
+    if len(rows) == row_count:
+        return tensors
+    first, last = rows[0], rows[-1]
+    if last - first + 1 == len(rows):
+        return {name: array[first : last + 1] for name, array in tensors.items()}
+    return {name: array[rows] for name, array in tensors.items()}
+
+
+def stack_rows(parts: Sequence[Tensors]) -> Tensors:
+    """The rows of several calls, one after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def output_columns(
+    specs: Sequence[TensorSpec], parts: Sequence[PartialOutput], row_count: int
+) -> list[Column]:
+    """The output columns of a call from the results of its runs; 0 or empty text for rows without a result."""
+    if len(parts) == 1 and len(parts[0][0]) == row_count:
+        return [_column(spec, parts[0][1][spec.name]) for spec in specs]
+    columns = []
+    for spec in specs:
+        text = spec.dtype is DType.BYTES
+        values = np.full(
+            (row_count, *spec.row_shape), "" if text else 0, object if text else spec.dtype.numpy
+        )
+        for rows, tensors in parts:
+            values[rows] = tensors[spec.name]
+        columns.append(_column(spec, values))
+    return columns
+
+
+def _column(spec: TensorSpec, values: Array) -> Column:
+    if spec.dtype is not DType.BYTES:
+        return Column.of(spec.name, values)
+    items = [item if isinstance(item, bytes) else str(item).encode() for item in values.ravel().tolist()]
+    return Column.of_bytes(spec.name, items, spec.row_shape)

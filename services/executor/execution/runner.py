@@ -29,8 +29,7 @@ from services.executor.execution.calls import (
     ThreadRun,
     last_deadline,
 )
-from services.executor.execution.model import Model
-from services.executor.execution.tensors import read_inputs, select_rows, stack_rows
+from services.executor.execution.model import Model, read_inputs, select_rows, stack_rows
 from services.executor.failover.group import Member, Recovery
 from services.executor.metrics import Metrics
 from services.executor.scheduling.run_time import InlinePolicy, Watchdog
@@ -180,7 +179,8 @@ class VersionRunner:
             if self._inline.allows(run.expected):
                 self._run_inline(run, inputs)
                 # Other tasks need the loop, too: the rows that still wait run in its next turn.
-                self._dispatch_soon()
+                if self._scheduler.queued:
+                    self._dispatch_soon()
                 break
             self._run_on_thread(run, inputs)
         for drop in self._scheduler.drops():

@@ -75,7 +75,9 @@ class FailoverGroup:
     def has_standby(self) -> bool:
         """Whether another backend could take over."""
         health = self.health
-        return any(i != health.active and not health.is_lost(i) for i in range(len(self.members)))
+        return len(self.members) > 1 and any(
+            i != health.active and not health.is_lost(i) for i in range(len(self.members))
+        )
 
     @property
     def on_standby(self) -> bool:

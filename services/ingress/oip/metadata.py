@@ -8,7 +8,7 @@ from headrace.columns import DType
 from headrace.oip import open_inference_pb2 as pb
 from headrace.pipeline import InputField, OutputField
 from services.ingress.documents.catalog import Entry
-from services.ingress.reporting.statistics import PipelineCounts
+from services.ingress.reporting.reporter import PipelineCounts
 
 EXTENSIONS = ("model_configuration", "model_repository", "statistics", "binary_tensor_data", "parameters")
 PLATFORM = "headrace_pipeline"

@@ -17,7 +17,7 @@ from services.ingress.oip import metadata as describing
 from services.ingress.oip.parameters import parameters, read_version, wanted_outputs
 from services.ingress.oip.request import read_columns
 from services.ingress.oip.response import write
-from services.ingress.reporting.statistics import Statistics
+from services.ingress.reporting.reporter import Statistics
 from services.ingress.request_context import RequestContext
 
 StreamedInfer = Callable[[pb.ModelInferRequest], Awaitable[pb.ModelInferResponse]]

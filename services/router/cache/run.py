@@ -22,7 +22,6 @@ from services.router.cache.flights import Flight
 from services.router.cache.route import CachedRoute
 from services.router.cache.rows import Answer, answers_of, columns_of, fields_of, row_keys
 from services.router.ports import Meter
-from services.router.routes.route import Route
 from services.router.routes.run import RouteResult, RouteRun, absent
 from services.router.routes.scatter import scatter
 from services.router.stages.by_replica import REPLICA
@@ -38,18 +37,6 @@ Part = tuple[NDArray[np.intp], dict[str, Column]]
 """Rows, ascending, and columns for them."""
 
 
-async def run_route(
-    route: Route, batch: Batch, clock: Callable[[], float], meter: Meter, begun: RouteRun | None = None
-) -> RouteResult:
-    """Runs a batch on a route, with its cache if it has one. `begun`: its run, if some stages are over already; such a route has
-    no cache. Raises Fault INVALID_ARGUMENT if the batch lacks an input."""
-    if begun is not None:
-        return await begun.run()
-    if route.cached is None:
-        return await RouteRun(route, batch, clock, meter).run()
-    return await _CachedRun(route.cached, batch, clock, meter).run()
-
-
 @dataclass(slots=True)
 class _Tail:
     """The tail for some of the rows. `rows`: their positions in the batch."""
@@ -59,7 +46,7 @@ class _Tail:
 
 
 @dataclass(slots=True)
-class _CachedRun:
+class CachedRun:
     """One batch. `keys`: of the rows that may be looked up, without the prefix. `found`: rows with a kept answer, and its age in
     seconds. `leading`: rows for whose key others may wait, with their whole key."""
 
@@ -76,6 +63,7 @@ class _CachedRun:
     shared: int = 0
 
     async def run(self) -> RouteResult:
+        """Raises Fault INVALID_ARGUMENT if the batch lacks an input."""
         self.head = RouteRun(self.cached.head, self.batch, self.clock, self.meter)
         self.head.check_inputs()
         await self.head.run_stages()

@@ -24,7 +24,7 @@ from services.router.ticks.counters import Part
 _MAX_ROUTES = 256
 # A message is not much larger, unless a single batch is.
 _MESSAGE_BYTES = 2 << 20
-# Told of an answer that is noted, after it was computed.
+# Told of an answer that is noted, after it was computed, if its pipeline has a rule for explanations.
 Answered: TypeAlias = Callable[[Route, RouteResult, Noted], None]
 
 
@@ -121,7 +121,8 @@ class Ring:
             try:
                 known = result if isinstance(result, RouteResult) else raised(route, part.batch, result)
                 noted = self.note(Standing.of(served), route, part, known, self._clock() - began)
-                if noted is not None and known is result and self._answered is not None:
+                explained = route.plan.pipeline.explanations is not None
+                if explained and noted is not None and known is result and self._answered is not None:
                     self._answered(route, known, noted)
             except Exception as error:  # noqa: BLE001 - nothing of the events may fail a live call
                 self._metrics.dropped("error", len(part.batch))

@@ -5,14 +5,12 @@ A route is an arm of the pipeline's release; `table.py` deals rows out as the re
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.columns import Batch
 from headrace.pipeline import Plan
 from services.router.stages.runner import StageRunner
 
@@ -54,16 +52,3 @@ class Share:
     rows: NDArray[np.intp] | None = None
     choices: tuple[Choice, ...] = _PLAIN
     chosen: NDArray[np.uint16] | None = None
-
-
-class RouteRule(Protocol):
-    """Chooses the route of each row."""
-
-    @property
-    def release(self) -> int:
-        """Number of the release that says so; 0: none does."""
-        ...
-
-    def choose(self, routes: Sequence[Route], batch: Batch) -> Sequence[Share]:
-        """The shares: disjoint, together all rows, one per route at most, none empty unless the batch is. Quick."""
-        ...

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +50,8 @@ class RouteRun:
     # Stages, by position in the plan, whose results for all rows of the batch are known already: they are not run.
     known: Mapping[int, StageResult] = field(default_factory=dict)
     began: float = field(init=False)
+    # Rows of the batch.
+    count: int = field(init=False)
     columns: dict[str, Column] = field(init=False)
     annotations: dict[str, Column] = field(default_factory=dict)
     errors: dict[int, RowError] = field(init=False)
@@ -59,7 +62,7 @@ class RouteRun:
     waiting: list[int] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.began = self.clock()
+        self.began, self.count = self.clock(), len(self.batch)
         self.columns = dict(self.batch.columns)
         self.errors = dict(self.batch.errors)
         self.waiting = [len(s.after) for s in self.route.plan.stages]
@@ -78,17 +81,17 @@ class RouteRun:
             if column is None or column.dtype is not declared.dtype or column.row_shape != declared.row_shape:
                 raise errors.input_missing(pipeline.name, declared.name)
 
-    async def run_stages(self) -> None:
+    def run_stages(self) -> Coroutine[Any, Any, None]:
         """Runs all stages; what they give is in this object."""
-        if not self.waiting:
-            return
-        first = [i for i, n in enumerate(self.waiting) if n == 0]
-        if len(first) == 1 and all(len(s.before) <= 1 for s in self.route.plan.stages):
-            await self._follow(first[0], None)  # a chain of stages needs no tasks
-        else:
-            async with asyncio.TaskGroup() as group:
-                for i in first:
-                    group.create_task(self._follow(i, group))
+        first = self.route.plan.first
+        if self.route.plan.is_chain:
+            return self._follow(first[0], None)  # it needs no tasks
+        return self._run_branches(first)
+
+    async def _run_branches(self, first: Sequence[int]) -> None:
+        async with asyncio.TaskGroup() as group:
+            for i in first:
+                group.create_task(self._follow(i, group))
 
     async def _follow(self, i: int, group: asyncio.TaskGroup | None) -> None:
         """Runs a stage, then the stages for which it was the last to wait for: one of them here, each other in a task."""
@@ -114,8 +117,8 @@ class RouteRun:
         runner, name, started = self.route.runners[i], planned.stage.name, self.clock()
         for row, late in self.batch.expired(started, name).items():
             self.errors.setdefault(row, late)
-        live = self._live()
-        count = len(self.batch) if live is None else len(live)
+        live = self._live() if self.errors else None
+        count = self.count if live is None else len(live)
         if count == 0:
             return
         reads = [*planned.reads]
@@ -134,17 +137,15 @@ class RouteRun:
         self._take(name, result, live)
         self._time(name, runner.service, started, count, result)
 
-    def _live(self) -> NDArray[np.intp] | None:
-        """The rows without an error; None: all."""
-        if not self.errors:
-            return None
-        mask = np.ones(len(self.batch), bool)
+    def _live(self) -> NDArray[np.intp]:
+        """The rows without an error."""
+        mask = np.ones(self.count, bool)
         mask[list(self.errors)] = False
         return np.flatnonzero(mask)
 
     def _take(self, stage: str, result: StageResult, live: NDArray[np.intp] | None) -> None:
-        """Adds the result of a stage for the rows that it was sent."""
-        count = len(self.batch)
+        """Adds the result of a stage for the rows that it was sent; `live` None: all."""
+        count = self.count
         rows = None if live is None else live.tolist()
         for position, error in result.errors.items():
             row = position if rows is None else rows[position]
@@ -178,7 +179,7 @@ class RouteRun:
 
     def result(self) -> RouteResult:
         """What the stages gave, and counts it."""
-        pipeline, count = self.route.plan.pipeline, len(self.batch)
+        pipeline, count = self.route.plan.pipeline, self.count
         columns: dict[str, Column] = {}
         for output in pipeline.outputs:
             column = self.columns.get(output.name)
@@ -203,8 +204,8 @@ class RouteRun:
         codes: dict[str, int] = {}
         for error in self.errors.values():
             codes[error.code.name] = codes.get(error.code.name, 0) + 1
-        if len(self.errors) < len(self.batch):
-            codes["OK"] = len(self.batch) - len(self.errors)
+        if len(self.errors) < self.count:
+            codes["OK"] = self.count - len(self.errors)
         for code, rows in codes.items():
             self.meter.rows(name, code, rows)
 

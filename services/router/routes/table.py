@@ -21,7 +21,8 @@ _FEW = 8
 
 
 class RouteTable:
-    """Implements `route.RouteRule`. Compiled once per release; `release`: its number.
+    """Chooses the route of each row. Compiled once per release; `release`: its number. `decides`: not all rows are dealt with
+    alike.
 
     What can happen to a row is numbered: rule 0, 1, …; then, for each arm, by the weights without a key and with one.
     """
@@ -33,6 +34,7 @@ class RouteTable:
         arms = self.arms
         rules = release.rules
         self._rules = Rules(rules, {f.name: f for f in pipelines[LIVE].inputs}) if rules else None
+        self.decides = len(arms) > 1 or bool(rules)
         self._split = Split(release.assign, arms)
         self._drawn = len(rules)
         self._choices = [Choice(rule.name) for rule in rules]
@@ -54,7 +56,8 @@ class RouteTable:
         return cls(release, pipelines)
 
     def choose(self, routes: Sequence[Route], batch: Batch) -> Sequence[Share]:
-        """As `RouteRule.choose`; `routes`: one per arm, named as it is, in any order. Raises ValueError if one is absent."""
+        """The shares: disjoint, together all rows, one per route at most, none empty unless the batch is. `routes`: one per arm,
+        named as it is, in any order. Raises ValueError if one is absent."""
         if routes is not self._bound:
             self._bind(routes)
         only, rules = self._split.only, self._rules

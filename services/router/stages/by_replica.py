@@ -33,13 +33,10 @@ def is_by_replica(runner: StageRunner) -> bool:
 async def run_by_replica(batch: Batch, run: RunPart) -> StageResult:
     """Runs the rows of each replica apart and at the same time. A part that fails as a whole fails its rows alone.
 
-    `run`: takes rows, and the index of the replica that they should go to (None: any). Raises Fault if all rows are of one
-    replica and it failed.
+    `batch`: with the column `@replica`. `run`: takes rows, and the index of the replica that they should go to (None: any).
+    Raises Fault if all rows are of one replica and it failed.
     """
-    column = batch.columns.get(REPLICA)
-    if column is None:
-        return await run(batch, None)
-    wanted = column.array
+    wanted = batch.columns[REPLICA].array
     replicas = sorted(set(wanted.tolist()))
     if len(replicas) == 1:
         return await run(batch, _preferred(replicas[0]))

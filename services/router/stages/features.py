@@ -121,8 +121,11 @@ class FeaturesRunner:
             annotations = [_overwritten(c, lost, _default_of(c.dtype)) for c in annotations]
         verdict = _NO_FALLBACKS
         # Annotations come in pairs, age and source of a view; there are none if every row failed.
-        if not all(_all_present(c) for c in annotations[1::2]):
-            verdict = self._policy.judge({c.name: c.array for c in annotations}, failed)
+        for sources in annotations[1::2]:
+            # bytes.count takes a tenth of the time of a NumPy comparison of one row.
+            if sources.array.tobytes().count(PRESENT) != rows:
+                verdict = self._policy.judge({c.name: c.array for c in annotations}, failed)
+                break
         return StageResult(
             columns,
             annotations,
@@ -157,12 +160,6 @@ def rules_of(views: Mapping[str, ViewSpec]) -> Rules:
         for view, spec in views.items()
         if (rule := spec.freshness) is not None
     )
-
-
-def _all_present(sources: Column) -> bool:
-    """Whether every row has present values, which is the usual case."""
-    # bytes.count takes a tenth of the time of a NumPy comparison of one row.
-    return sources.array.tobytes().count(PRESENT) == len(sources.array)
 
 
 def _default_of(dtype: DType) -> int:

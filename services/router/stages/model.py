@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from headrace.hop.call import unary
 from headrace.hop.client.dial import Client, CoalescedMethod
 from headrace.hop.config import Settings
 from headrace.pipeline import ModelStage, ModelUse
-from services.router.stages.by_replica import run_by_replica
+from services.router.stages.by_replica import REPLICA, run_by_replica
 from services.router.stages.runner import RunnerFactory, RunnerKind, StageResult, columns_of
 
 EXECUTE = unary(
@@ -42,8 +42,9 @@ class ModelRunner:
         self._header = (stage.model, stage.version)
         self._types = {name: output.type for name, output in stage.outputs.items()}
 
-    async def run(self, batch: Batch) -> StageResult:
-        return await run_by_replica(batch, self._run)
+    def run(self, batch: Batch) -> Coroutine[Any, Any, StageResult]:
+        """As `StageRunner.run`."""
+        return run_by_replica(batch, self._run) if REPLICA in batch.columns else self._run(batch, None)
 
     async def _run(self, batch: Batch, replica: int | None) -> StageResult:
         stage = self._stage

@@ -42,21 +42,16 @@ class StageResult:
         The rows may have waited here for a call in flight before they were sent, but the reply came back at once: so the
         callee's timings end where the stage ends.
         """
-        if not self.timings:
-            return []
-        end = max([t.start_us + t.duration_us for t in self.timings])
+        end, found = 0, []
+        for t in self.timings:
+            end = max(end, t.start_us + t.duration_us)
         offset = start_us + max(took_us - end, 0)
-        return [
-            Timing(
-                f"{stage}/{t.stage}",
-                t.service,
-                offset + t.start_us,
-                t.duration_us,
-                t.row_count,
-                t.attributes,
+        for t in self.timings:
+            name = f"{stage}/{t.stage}"
+            found.append(
+                Timing(name, t.service, offset + t.start_us, t.duration_us, t.row_count, t.attributes)
             )
-            for t in self.timings
-        ]
+        return found
 
 
 class StageRunner(Protocol):
@@ -96,8 +91,8 @@ def columns_of(stage: str, reply: Batch, wanted: Mapping[str, ColumnType | None]
 
     Raises Fault INTERNAL if one is absent or not as declared.
     """
-    if len(reply) != rows:
-        raise errors.unusable_reply(stage, f"{len(reply)} rows for {rows}")
+    if (count := len(reply.rows.request_ids)) != rows:
+        raise errors.unusable_reply(stage, f"{count} rows for {rows}")
     if len(reply.errors) == rows:
         return []
     found = []

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.hop.resilience.balancer import by_key, choose, least_of_two
 from headrace.hop.resilience.partition import KeyPartition
+from headrace.hop.resilience.replicas import by_key, choose, least_of_two
 from headrace.hop.resilience.retry import REFILL_S, RetryBudget
 
 

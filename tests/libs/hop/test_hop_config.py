@@ -98,7 +98,7 @@ def test_what_is_well_is_read(tmp_path: Path) -> None:
         (config.BreakerSettings, {"open_s": 0, "max_open_s": 0, "probes": 0, "failure_ratio": 1.1, "slow_ratio": 0}),
         (config.LimiterSettings, {"initial": 0, "minimum": 0, "maximum": 0}),
         (config.RetrySettings, {"attempts": 0, "budget_ratio": -0.1, "budget_reserve": -1, "backoff_s": 0}),
-        (config.RetrySettings, {"budget_ratio": 1.1, "max_backoff_s": 0}),
+        (config.RetrySettings, {"budget_ratio": 1.1, "max_backoff_s": 1}),
         (config.CoalesceSettings, {"window": 0, "max_rows": 0, "max_bytes": 0, "max_waiting_rows": 0}),
         (config.ClientSettings, {"default_timeout_s": 0, "deadline_margin_s": -1, "resolve_every_s": 0}),
         (config.ClientSettings, {"max_message_bytes": 0, "exchange": "maybe", "unknown": 1}),
@@ -111,6 +111,13 @@ def test_the_bounds_of_the_plain_settings_are_checked(
     with pytest.raises(ValidationError) as caught:
         kind.model_validate({**needed, **wrong})
     assert {error["loc"] for error in caught.value.errors()} == {(name,) for name in wrong}
+
+
+def test_a_client_has_no_names_of_peers() -> None:
+    files = {"certificate": "a", "key": "b", "ca": "c"}
+    assert config.ClientSettings.model_validate({"target": "b:1", "tls": files}).tls
+    with pytest.raises(ValidationError, match=r"tls\.peers\n +Extra inputs are not permitted"):
+        config.ClientSettings.model_validate({"target": "b:1", "tls": {**files, "peers": ["b"]}})
 
 
 def test_values_at_the_bounds_are_taken() -> None:

@@ -16,7 +16,7 @@ from headrace.columns import Batch, Column, DType, RowError, Rows
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.steps import Frame, compile_steps, spec_json, spec_sha256
 from headrace.steps.program.program import run_batch
-from headrace.steps.service.runner import MAX_SPEC_BYTES, ProgramCache, StepMetrics, StepRunner
+from headrace.steps.service import MAX_SPEC_BYTES, ProgramCache, StepMetrics, StepRunner
 
 MIXED_SPEC = {
     "steps": [{"log1p": {"column": "x", "into": "y"}}, {"join_text": {"columns": ["t"], "into": "u"}}],

@@ -6,7 +6,7 @@ from headrace.columns import Batch, Rows, Timing
 from headrace.pipeline import parse
 from services.ingress.documents.catalog import Entry
 from services.ingress.inference import InferenceResult
-from services.ingress.reporting.statistics import Statistics
+from services.ingress.reporting.reporter import Statistics
 from tests.services.ingress.ingress_door import PIPELINE
 
 ENTRY = Entry.of(parse(PIPELINE, "double.yaml"))

@@ -85,9 +85,10 @@ def two_arms(runner: type[Multiplier] = Multiplier, counted: Counted = NO_RELEAS
     compiled = {arm: compiler.compile(Released.of(parse(text, f"{arm}.yaml"))) for arm, text in texts.items()}
     arm = {"version": 1, "revision": "ab" * 32}
     values = {"pipeline": "double", "number": 4, "arms": dict.fromkeys(texts, arm), **changes}
-    table = RouteTable.compile(validated("double", values), {a: c.pipeline for a, c in compiled.items()})
+    found, arms = validated("double", values), {a: c.pipeline for a, c in compiled.items()}
+    table = RouteTable.compile(found, arms)
     routes = tuple(Route(a, c.routes[0].plan, c.routes[0].runners) for a, c in compiled.items())
-    return Served(compiled["live"].pipeline, routes, table, counted=counted)
+    return Served(compiled["live"].pipeline, routes, table, release=found.number, counted=counted)
 
 
 def rules(**arms: list[float]) -> list[dict[str, Any]]:
@@ -185,10 +186,11 @@ class Adder:
         )
 
 
-class Thirds:
+class Thirds(RouteTable):
     """The third row of each three goes to the second route."""
 
-    release = 7
+    def __init__(self) -> None:
+        """Of no release."""
 
     def choose(self, routes: Sequence[Route], batch: Batch) -> Sequence[Share]:
         rows = np.arange(len(batch))

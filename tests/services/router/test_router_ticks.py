@@ -13,9 +13,8 @@ from headrace.hop.errors import BLAME, Blame, Code, Reason
 from headrace.ticks import ArmName, OutputFigures, Tick, latency_bucket, output_counts
 from headrace.ticks.messages import read, write
 from services.router.cache.run import CACHED
-from services.router.ticks import arm_counts, counters, exposures
-from services.router.ticks.arm_counts import ours
-from services.router.ticks.counters import NO_RELEASE, Counted, Counters
+from services.router.ticks import counters, exposures
+from services.router.ticks.counters import NO_RELEASE, Counted, Counters, ours
 from services.router.ticks.sticky_keys import key_hash
 from tests.services.router.tick_rows import CALLERS, OURS, answer, count, deliver, part
 
@@ -38,7 +37,7 @@ def test_counts_are_those_of_each_row(
     batches: list[tuple[list[tuple[float | None, RowError | None]], float]], noted: int
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(arm_counts, "_NOTED_ROWS", noted)
+        patch.setattr(counters, "_NOTED_ROWS", noted)
         counted = Counters()
         for rows, seconds in batches:
             errors = {i: error for i, (_, error) in enumerate(rows) if error}

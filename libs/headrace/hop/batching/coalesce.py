@@ -14,7 +14,6 @@ from contextvars import Context
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from headrace.hop.batching.coalesced_call import CoalescedCall
 from headrace.hop.batching.codec import (
     BatchCodec,
     failed_share_of,
@@ -24,7 +23,7 @@ from headrace.hop.batching.lane_times import CallInFlight, Outlasting, Returning
 from headrace.hop.batching.queue import BatchQueue, DeadlineHeap, QueuedItem
 from headrace.hop.call import Method
 from headrace.hop.client import faults
-from headrace.hop.client.outgoing import Next
+from headrace.hop.client.outgoing import CoalescedCall, Next
 from headrace.hop.client.settings import ClientRules
 from headrace.hop.errors import Fault
 from headrace.hop.limiters import CLIENT_QUEUE
@@ -113,7 +112,9 @@ class Coalescer(Generic[Item, Result]):
         entry = QueuedItem(item, tenant, rows or 1, size, deadline, priority, answer, prefer)
         if prefer is not None:
             key = prefer, key
-        if self._lone is not None and self._lone == key and self._is_alone(key, now):
+        # Whether a call of this item alone may leave now. Then it counts as begun.
+        coming = self._upcoming is not None and self._upcoming(now)
+        if self._lone is not None and self._lone == key and not coming and self._queue.start(key):
             return await self._send_alone(key, entry, now)
         self._due.add(deadline, answer)
         if deadline < self._timer_at:
@@ -128,12 +129,6 @@ class Coalescer(Generic[Item, Result]):
             if not self._queue.withdraw(entry):
                 self._abandon(entry)
             raise
-
-    def _is_alone(self, key: Hashable, now: float) -> bool:
-        """Whether a call of one item may leave now. Then it counts as begun."""
-        if self._upcoming is not None and self._upcoming(now):
-            return False
-        return self._queue.start(key)
 
     def _enqueue(
         self,
@@ -171,7 +166,7 @@ class Coalescer(Generic[Item, Result]):
         out = self._call([entry], lasting)
         try:
             await self._call_next(out)
-            result: Result = out.only_result()
+            result: Result = out.results[0]
             return result
         except Fault:
             raise
@@ -277,12 +272,12 @@ class Coalescer(Generic[Item, Result]):
         call.lane.ended(call, now)
         if self._enabled:
             self._lone = key if len(batch) == 1 and not self._calls else None
-            self._queue.finished(key, call.outlasts)
+            waits = self._queue.finished(key, call.outlasts)
             if self._holds:
                 self._note(key, now, now - call.began, sum([e.rows for e in batch]))
-            if self._upcoming is None or not self._queue.waits(key):
+            if waits and self._upcoming is None:
                 self._flush(key)
-            elif key not in self._scheduled:
+            elif waits and key not in self._scheduled:
                 # Items that came while the call kept the loop busy need two iterations to show that they are upcoming.
                 self._scheduled.add(key)
                 loop = asyncio.get_running_loop()

@@ -218,11 +218,12 @@ class BatchQueue(Generic[Item, Handle]):
         """So many calls in flight are not counted any more."""
         self._lanes[key].passed_over += calls
 
-    def finished(self, key: Hashable, passed_over: bool = False) -> None:
-        """A call of the lane has ended. `passed_over`: it was not counted any more."""
+    def finished(self, key: Hashable, passed_over: bool = False) -> bool:
+        """A call of the lane has ended. `passed_over`: it was not counted any more. Returns whether items of the lane wait."""
         lane = self._lanes[key]
         lane.in_flight -= 1
         lane.passed_over -= passed_over
+        return lane.rows > 0
 
     def withdraw(self, entry: QueuedItem[Item, Handle]) -> bool:
         """Removes an entry that no caller waits for any more. False if it was sent or withdrawn before."""

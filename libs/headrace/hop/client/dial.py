@@ -19,8 +19,7 @@ from headrace.hop.client.settings import ClientRules
 from headrace.hop.client.stack import compose
 from headrace.hop.errors import Fault
 from headrace.hop.resilience import resolve
-from headrace.hop.resilience.balancer import first
-from headrace.hop.resilience.replicas import Replica, ReplicaSet
+from headrace.hop.resilience.replicas import Replica, ReplicaSet, first_resolved
 from headrace.hop.resilience.resolve import Resolver
 from headrace.hop.transport.channels import Channels, Security
 from headrace.hop.transport.connection import GrpcTransport, LocalTransport, Transport
@@ -139,7 +138,7 @@ class Client:
             if self._closed:
                 raise faults.closed(self.callee)
             if not self.replicas.all:
-                await first(self.callee, self.replicas, deadline)
+                await first_resolved(self.callee, self.replicas, deadline)
             return await asyncio.gather(*(one(request, deadline, r) for r in self.replicas.all))
 
         return call

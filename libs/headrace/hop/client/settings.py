@@ -74,8 +74,8 @@ class RetryRules:
     # A call is sent to another replica too when its own has answered no call for this long, and no health check for as long;
     # within the budget as well.
     silent_s: Annotated[float, _POSITIVE] = 0.1
+    # Doubles with each retry, up to 1 s.
     backoff_s: Annotated[float, _POSITIVE] = 0.01
-    max_backoff_s: Annotated[float, _POSITIVE] = 0.5
 
 
 @dataclass(frozen=True)

@@ -28,9 +28,14 @@ from headrace.hop.client.observer import ClientObserver
 from headrace.hop.client.outgoing import Next, Outgoing
 from headrace.hop.client.settings import ClientRules
 from headrace.hop.errors import Code, Fault, reason_name
-from headrace.hop.limiters import CLIENT_CONCURRENCY
-from headrace.hop.resilience import balancer, breaker, hedge, limiter
-from headrace.hop.resilience.replicas import Replica, ReplicaSet
+from headrace.hop.resilience import breaker, hedge, limiter
+from headrace.hop.resilience.replicas import (
+    Replica,
+    ReplicaSet,
+    choose_replica,
+    first_resolved,
+    wait_for_slot,
+)
 from headrace.hop.resilience.retry import RetryBudget, pause
 
 if TYPE_CHECKING:
@@ -112,31 +117,24 @@ def _attempt(callee: str, replicas: ReplicaSet, random: Callable[[], float]) -> 
 
     async def attempt(out: Outgoing) -> Any:
         if not replicas.all:
-            await balancer.first(callee, replicas, out.deadline)
+            await first_resolved(callee, replicas, out.deadline)
         lengthy = out.method.lengthy
-        replica, guard = balancer.chosen(callee, replicas, out, random)
-        if not (lengthy or guard.limiter.has_room()):
-            replica, guard = await balancer.wait(callee, replicas, out, random)
+        replica, guard = choose_replica(callee, replicas, out, random)
+        if not (lengthy or guard.limiter.acquire()):
+            replica, guard = await wait_for_slot(callee, replicas, out, random)
         out.replica, out.guard = replica, guard
-        replica.began()
+        replica.outstanding += 1
         try:
-            # Nothing runs between the choice and this.
-            if not (lengthy or guard.limiter.acquire()):
-                raise faults.overloaded(callee, CLIENT_CONCURRENCY)
-            try:
-                return await _sent(callee, out, replica, guard.breaker, guard.limiter)
-            except Fault as fault:
-                if not lengthy:
-                    limiter.failed(guard.limiter, out, fault)
-                raise
-            finally:
-                if not lengthy:
-                    guard.limiter.release()
-                    replicas.wake()
-        except Exception:
+            return await _sent(callee, out, replica, guard.breaker, guard.limiter)
+        except Exception as error:
+            if isinstance(error, Fault) and not lengthy:
+                limiter.failed(guard.limiter, out, error)
             out.tried.append(replica)
             raise
         finally:
+            if not lengthy:
+                guard.limiter.release()
+                replicas.wake()
             replica.ended()
 
     return attempt
@@ -172,7 +170,7 @@ async def _sent(
         return reply
     state.record(permit, now, now - began, failed, out.kind, out.rows)
     limit.sample(out.kind, now - began)
-    if state.tripped:
+    if not state.closed and state.tripped:
         replica.health_check.begin()
     return reply
 

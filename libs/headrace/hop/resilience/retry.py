@@ -49,6 +49,8 @@ class RetryBudget:
         return balance >= 1
 
 
+# A pause grows up to this: a longer one would last as long as most deadlines.
+_MAX_BACKOFF_S = 1.0
 # The callee, or a service behind it, is known to be down: an immediate retry would only add load.
 _FINAL = frozenset({Reason.REASON_BREAKER_OPEN, Reason.REASON_RETRY_BUDGET_EMPTY})
 
@@ -62,6 +64,6 @@ def pause(rules: RetryRules, fault: Fault, out: Outgoing, random: Callable[[], f
         return None
     if fault.code is Code.UNAVAILABLE or (fault.code is Code.RESOURCE_EXHAUSTED and pushback is not None):
         # Full jitter: callers that failed together must not come back together.
-        backoff: float = random() * min(rules.max_backoff_s, rules.backoff_s * 2.0 ** (out.attempt - 1))
+        backoff: float = random() * min(_MAX_BACKOFF_S, rules.backoff_s * 2.0 ** (out.attempt - 1))
         return backoff if pushback is None else pushback + backoff
     return None

@@ -13,7 +13,7 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError, Message
 
-from headrace.hop.call import Call, Method, Peer, enter, methods_of
+from headrace.hop.call import CURRENT, Call, Method, Peer, methods_of
 from headrace.hop.definition import Service
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.server.stack import Serve
@@ -67,7 +67,7 @@ def answering(bound: Bound, serve: Serve) -> Answer:
     method, handler, read = bound.method, bound.serve, _reader(bound.method)
     response = method.response
 
-    async def answer(raw: bytes, call: Call) -> bytes:
+    def answer(raw: bytes, call: Call) -> Awaitable[bytes]:
         async def handle(call: Call) -> bytes:
             reply = await handler(read(raw), call)
             if type(reply) is bytes:
@@ -77,8 +77,7 @@ def answering(bound: Bound, serve: Serve) -> Answer:
             data: bytes = reply.SerializeToString()
             return data
 
-        found: bytes = await serve(call, handle)
-        return found
+        return serve(call, handle)
 
     return answer
 
@@ -180,7 +179,7 @@ def _call(path: str, context: Any, peer_of: PeerOf) -> Call:
     if sent is not None:
         call.sent, deadline = sent
         call.deadline = min(call.deadline, deadline)
-    enter(call)  # grpc.aio gives every RPC a task of its own, so there is nothing to leave
+    CURRENT.set(call)  # grpc.aio gives every RPC a task of its own, so there is nothing to reset
     return call
 
 

@@ -91,9 +91,12 @@ class Report:
 
     def record(self, call: Call, took_s: float, error: BaseException | None) -> None:
         """Records one finished call; `error` is a Fault, a cancellation or None."""
-        code = _code(error)
-        self._calls_of(call.method, code).inc()
-        self._seconds_of(call.method).observe(took_s)
+        code = Code.OK if error is None else error.code if isinstance(error, Fault) else Code.CANCELLED
+        counter, histogram = self._calls.get((call.method, code)), self._seconds.get(call.method)
+        if counter is None or histogram is None:
+            counter, histogram = self._children(call.method, code)
+        counter.inc()
+        histogram.observe(took_s)
         if error is None:
             self._log.debug("call", method=call.method, peer=call.peer.transport, took_us=round(took_s * 1e6))
             return
@@ -114,30 +117,16 @@ class Report:
             **named(call),
         )
 
-    def _calls_of(self, method: str, code: Code) -> Counter:
-        child = self._calls.get((method, code))
-        if child is None:
-            child = self._instruments.calls.labels(self._service, method.removeprefix("/"), code.name)
-            self._calls[method, code] = child
-        return child
-
-    def _seconds_of(self, method: str) -> Histogram:
-        child = self._seconds.get(method)
-        if child is None:
-            child = self._instruments.seconds.labels(self._service, method.removeprefix("/"))
-            self._seconds[method] = child
-        return child
+    def _children(self, method: str, code: Code) -> tuple[Counter, Histogram]:
+        labels = self._service, method.removeprefix("/")
+        counter = self._calls[method, code] = self._instruments.calls.labels(*labels, code.name)
+        histogram = self._seconds[method] = self._instruments.seconds.labels(*labels)
+        return counter, histogram
 
 
 def named(call: Call) -> dict[str, list[str]]:
     """Request ids of a call as fields of a log line; empty if they are not known."""
     return {"request_ids": some(call.request_ids)} if call.request_ids else {}
-
-
-def _code(error: BaseException | None) -> Code:
-    if error is None:
-        return Code.OK
-    return error.code if isinstance(error, Fault) else Code.CANCELLED
 
 
 class Errors:

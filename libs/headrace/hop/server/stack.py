@@ -12,23 +12,129 @@ It sees a handler's outcome as what is returned or raised, so one function serve
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
-from asyncio import CancelledError
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container
 from dataclasses import dataclass
 from typing import Any
 
 from headrace.hop import config
-from headrace.hop.call import Call
+from headrace.hop.call import Call, Peer
+from headrace.hop.errors import Code, Fault, Reason
+from headrace.hop.limiters import SERVER_CONCURRENCY
 from headrace.hop.process.telemetry import Telemetry
 from headrace.hop.process.timeouts import Timeouts
-from headrace.hop.server.checks import Auth, Deadline, Shed, deadline_passed
 from headrace.hop.server.report import Errors, Report, ServerInstruments, Trace
 
 Handler = Callable[[Call], Awaitable[Any]]
 # Serves a call: runs the handler with all of the above, and raises nothing but Fault and CancelledError.
 Serve = Callable[[Call, Handler], Awaitable[Any]]
+
+# Long enough for some calls in flight to finish, short compared with any deadline.
+_RETRY_AFTER_S = 0.05
+
+
+class Shed:
+    """Limits the calls in flight. After `close()` all new calls are refused: the service shuts down."""
+
+    def __init__(self, service: str, max_concurrent_calls: int) -> None:
+        self._service = service
+        self._limit = max_concurrent_calls
+        self._closed = False
+        self._idle: asyncio.Event | None = None
+        self.in_flight = 0
+
+    def close(self) -> None:
+        """From here on, every new call is answered UNAVAILABLE."""
+        self._closed = True
+
+    async def idle(self) -> None:
+        """Returns when no call is in flight. For one waiter, after `close`."""
+        if self.in_flight:
+            self._idle = asyncio.Event()
+            await self._idle.wait()
+
+    def enter(self) -> None:
+        """A call begins; `leave` must follow. Raises Fault UNAVAILABLE, RESOURCE_EXHAUSTED; then it has not begun."""
+        if self._closed:
+            raise Fault(
+                Code.UNAVAILABLE,
+                Reason.REASON_DRAINING,
+                f"{self._service} is shutting down; try another replica.",
+                metadata={"service": self._service},
+                retry_after_s=0.0,
+            )
+        if self.in_flight >= self._limit:
+            raise SERVER_CONCURRENCY.refusal(
+                f"{self._service} serves {self._limit} calls already; try again later.",
+                retry_after_s=_RETRY_AFTER_S,
+                service=self._service,
+                limit=str(self._limit),
+            )
+        self.in_flight += 1
+
+    def leave(self) -> None:
+        """A call ends."""
+        self.in_flight -= 1
+        if self._idle is not None and self.in_flight == 0:
+            self._idle.set()
+
+
+# The socket's directory is private (checked when it is bound), so a peer that connects runs as the same user.
+UNIX_PEER = Peer("unix", "same-user", True)
+
+
+class Auth:
+    """Sets identity and trust of a call's peer. A TLS peer must have one of the names `peers`, if there are any; its
+    certificate was checked against the CA in the handshake. Plain TCP passes as untrusted: the server listens on
+    it only if the settings allow that."""
+
+    def __init__(self, peers: tuple[str, ...]) -> None:
+        self._peers = frozenset(peers)
+
+    def identify(self, peer: Peer) -> Peer:
+        """The peer with identity and trust. Raises Fault PERMISSION_DENIED for an unknown name."""
+        if peer.transport != "tls":
+            return peer
+        if not self._peers:
+            return Peer("tls", peer.names[0] if peer.names else "", True, peer.names)
+        for name in peer.names:
+            if name in self._peers:
+                return Peer("tls", name, True, peer.names)
+        # The names are not sent back: a stranger must not learn whom we trust.
+        raise Fault(
+            Code.PERMISSION_DENIED,
+            Reason.REASON_PEER_UNTRUSTED,
+            "The client certificate is valid, but no name in it is allowed here; the operator can add one.",
+        )
+
+
+class Deadline:
+    """A call without a deadline gets `default_timeout_s`, except a stream, which may be meant to stay open."""
+
+    def __init__(self, default_timeout_s: float, min_budget_s: float, streams: Container[str] = ()) -> None:
+        self._default = default_timeout_s
+        self._minimum = min_budget_s
+        self._streams = streams
+
+    def budget(self, call: Call, now: float) -> float:
+        """Seconds that the call may take; sets its deadline. `now`: monotonic seconds. Raises Fault DEADLINE_EXCEEDED if they are
+        too few."""
+        if call.deadline == math.inf:
+            if call.method in self._streams:
+                return math.inf
+            call.deadline = now + self._default
+            return self._default
+        remaining = call.deadline - now
+        if remaining < self._minimum:
+            raise Fault(
+                Code.DEADLINE_EXCEEDED,
+                Reason.REASON_DEADLINE_PASSED,
+                f"{remaining * 1000:.2f} ms were left on arrival, too few to begin; allow a longer deadline.",
+                metadata={"remaining_us": str(round(remaining * 1e6))},
+            )
+        return remaining
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,31 +163,26 @@ def server_stack(
 def _serve(report: Report, errors: Errors, shed: Shed, auth: Auth, deadline: Deadline) -> Serve:
     timeouts = Timeouts()
 
-    async def bounded(call: Call, handler: Handler) -> Any:
-        budget = deadline.budget(call)
-        if budget == math.inf:
-            return await handler(call)
-        timeout = timeouts.begin(budget)
-        try:
-            return await handler(call)
-        except CancelledError:
-            if not timeout.caused_it():
-                raise
-            raise deadline_passed() from None
-        finally:
-            timeouts.end(timeout)
-
     async def serve(call: Call, handler: Handler) -> Any:
-        began, failed = time.monotonic(), None
+        began, timeout = time.monotonic(), None
+        failed: BaseException | None = None
         try:
             shed.enter()
             try:
                 if not call.peer.trusted:
                     call.peer = auth.identify(call.peer)
-                return await bounded(call, handler)
+                budget = deadline.budget(call, began)
+                if budget != math.inf:
+                    timeout = timeouts.begin(budget)
+                return await handler(call)
             finally:
+                if timeout is not None:
+                    timeouts.end(timeout)
                 shed.leave()
         except BaseException as error:
+            if timeout is not None and isinstance(error, asyncio.CancelledError) and timeout.caused_it():
+                failed = _deadline_passed()
+                raise failed from None
             failed = errors.seen(call, error)
             if failed is error:
                 raise
@@ -90,3 +191,12 @@ def _serve(report: Report, errors: Errors, shed: Shed, auth: Auth, deadline: Dea
             report.record(call, time.monotonic() - began, failed)
 
     return serve
+
+
+def _deadline_passed() -> Fault:
+    """What a call gets whose time is over while its handler runs."""
+    return Fault(
+        Code.DEADLINE_EXCEEDED,
+        Reason.REASON_DEADLINE_PASSED,
+        "The deadline passed while the call was served.",
+    )

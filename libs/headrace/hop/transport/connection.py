@@ -81,7 +81,13 @@ class GrpcTransport:
             raise faults.deadline_passed(self._callee)
         out.sent = True
         try:
-            return out.method.response.FromString(await self._carried(data, out, now))
+            if self._streams is not None and not out.traced:
+                try:
+                    found = await self._streams.call(out.method.path, data, out.deadline, out.metadata, now)
+                    return out.method.response.FromString(found)
+                except NotSentError:
+                    pass
+            return out.method.response.FromString(await self._rpc(data, out, now))
         except grpc.aio.AioRpcError as error:
             raise self._fault(error, out.method.path) from None
         except DecodeError:
@@ -111,14 +117,6 @@ class GrpcTransport:
         if isinstance(reply, grpc.aio.AioRpcError):
             return code_of(reply.code()) not in _SILENT
         return bool(reply == _SERVING)
-
-    async def _carried(self, data: bytes, out: Outgoing, prepared: float) -> bytes:
-        if self._streams is not None and not out.traced:
-            try:
-                return await self._streams.call(out.method.path, data, out.deadline, out.metadata, prepared)
-            except NotSentError:
-                pass
-        return await self._rpc(data, out, prepared)
 
     async def _rpc(self, data: bytes, out: Outgoing, prepared: float) -> bytes:
         now = time.monotonic()

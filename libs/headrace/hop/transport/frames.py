@@ -49,6 +49,7 @@ class FrameProtocol(asyncio.Protocol, ABC):
         self.accepted = False  # the peer said hello, in this version
         self.other_version = self.garbage = False  # what it sent instead
         self.same_clock = False  # as this process
+        self.more = False  # than the frame that was ready last holds: another one is
         self._largest = self.peer_largest = largest
         self._loop = asyncio.get_running_loop()
         self._buffer = bytearray()
@@ -62,7 +63,7 @@ class FrameProtocol(asyncio.Protocol, ABC):
 
     @abstractmethod
     def ready(self) -> bytes:
-        """The next frame to write; empty: there is none."""
+        """The next frame to write; empty: there is none. Sets `more`."""
 
     def wake(self) -> None:
         """Writes what is ready, together with what becomes ready in this iteration of the event loop."""
@@ -73,7 +74,8 @@ class FrameProtocol(asyncio.Protocol, ABC):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
         self._incomplete = self._loop.call_later(STALLED_S, self.transport.abort)
-        self._write_frame(_HELLO.pack(_NAME, VERSION, self._largest, clock().encode()))
+        hello = _HELLO.pack(_NAME, VERSION, self._largest, clock().encode())
+        self.transport.write(_LENGTH.pack(len(hello)) + hello)
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
@@ -138,8 +140,8 @@ class FrameProtocol(asyncio.Protocol, ABC):
 
     def _write(self) -> None:
         self._scheduled = False
-        while not self._paused and not self.transport.is_closing() and (frame := self.ready()):
-            self._write_frame(frame)
-
-    def _write_frame(self, frame: bytes) -> None:
-        self.transport.write(_LENGTH.pack(len(frame)) + frame)
+        self.more = True
+        while self.more and not self._paused and not self.transport.is_closing():
+            self.more = False
+            if frame := self.ready():
+                self.transport.write(_LENGTH.pack(len(frame)) + frame)

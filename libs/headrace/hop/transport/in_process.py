@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from google.protobuf.message import Message
 
 from headrace.hop import config
-from headrace.hop.call import LOCAL_PEER, Call, InProcessPayload, Method, enter, leave
+from headrace.hop.call import CURRENT, LOCAL_PEER, Call, InProcessPayload, Method
 from headrace.hop.definition import Service
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.process.telemetry import Telemetry
@@ -96,12 +96,12 @@ class LocalServers:
             return reply
 
         call = Call(method.path, LOCAL_PEER, deadline, dict(metadata), payload=payload)
-        token = enter(call)
+        token = CURRENT.set(call)
         try:
             reply: Resp = await stack.serve(call, handle)
             return reply
         finally:
-            leave(token)
+            CURRENT.reset(token)
 
 
 def _not_here(callee: str) -> Fault:

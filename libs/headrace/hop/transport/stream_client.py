@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextvars import Context
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from headrace.api.hop.v1 import hop_pb2
 from headrace.hop.client import faults
@@ -49,14 +49,14 @@ class StreamMultiplexer:
         self._current = _ClientStream(self)
         self._streams[self._current] = None
 
-    async def call(
+    def call(
         self,
         path: str,
         data: bytes,
         deadline: float,
         metadata: Sequence[tuple[str, str]],
         prepared: float,
-    ) -> bytes:
+    ) -> Coroutine[Any, Any, bytes]:
         """The reply of the unary method at `path`; `deadline` in finite monotonic seconds, as `prepared`: when the budgets
         in `data` were written.
 
@@ -65,7 +65,7 @@ class StreamMultiplexer:
         """
         if self._current is None or len(data) > LARGEST_REQUEST_BYTES:
             raise NotSentError
-        return await self._current.call(_UnsentCall(path, data, deadline, metadata, prepared))
+        return self._current.call(_UnsentCall(path, data, deadline, metadata, prepared))
 
     async def close(self) -> None:
         """Ends the connections; calls in flight get UNAVAILABLE."""
@@ -129,7 +129,8 @@ class _ClientStream(FrameProtocol):
             timer.cancel()
             if self._waiting.pop(number, None) is not None:
                 self._forget(number)
-            self._close_if_done()
+            if self._leaving:
+                self._close_if_done()
 
     async def end(self) -> None:
         """Ends it at once."""
@@ -155,10 +156,8 @@ class _ClientStream(FrameProtocol):
         if message.draining and not self._leaving:
             self._leaving = True
             self._streams.left(self)
-        self._close_if_done()
-
-    def ready(self) -> bytes:
-        return self._frame() if self._unsent or self._cancelled else b""
+        if self._leaving:
+            self._close_if_done()
 
     def connection_lost(self, _exc: Exception | None) -> None:
         """Calls that were written may have been served, so they fail. Unsent calls can still be sent as RPCs."""
@@ -182,7 +181,7 @@ class _ClientStream(FrameProtocol):
             self.connection_lost(None)
 
     def _close_if_done(self) -> None:
-        if self._leaving and not self._waiting:
+        if not self._waiting:
             self.transport.close()
 
     def _late(self, answer: asyncio.Future[bytes]) -> None:
@@ -194,7 +193,9 @@ class _ClientStream(FrameProtocol):
             self._cancelled.append(number)
             self.wake()
 
-    def _frame(self) -> bytes:
+    def ready(self) -> bytes:
+        if not (self._unsent or self._cancelled):
+            return b""
         frame = hop_pb2.ExchangeRequest(cancelled_ids=self._cancelled)
         self._cancelled.clear()
         now, room = time.monotonic(), FRAME_BYTES
@@ -213,4 +214,5 @@ class _ClientStream(FrameProtocol):
             )
         for carried in frame.requests:
             del self._unsent[carried.id]
+        self.more = bool(self._unsent)
         return frame.SerializeToString()

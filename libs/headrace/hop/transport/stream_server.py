@@ -14,7 +14,7 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from headrace.api.hop.v1 import hop_pb2
-from headrace.hop.call import Call, Peer, enter
+from headrace.hop.call import CURRENT, Call, Peer
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.limiters import STREAM_CALLS
 from headrace.hop.server.binding import Answer
@@ -95,6 +95,7 @@ class _ServedStream(FrameProtocol):
         frame = hop_pb2.ExchangeResponse(draining=self._draining)
         self._draining = False
         _fill(frame, self._ready)
+        self.more = bool(self._ready)
         return frame.SerializeToString()
 
     def connection_made(self, transport: Any) -> None:
@@ -135,11 +136,18 @@ class _ServedStream(FrameProtocol):
             dict(carried.metadata),
             sent=began - carried.waited_us / 1e6,
         )
-        enter(call)
+        CURRENT.set(call)
         response = hop_pb2.CarriedResponse(id=carried.id)
         trailing: Iterable[tuple[str, str]] = call.trailing
         try:
-            response.message = await self._reply(carried, call)
+            answer = self._streams.answers.get(carried.method)
+            if answer is None or len(self._calls) > _MAX_OPEN:
+                raise _too_many() if answer else wire_errors.unknown_method(carried.method)
+            reply = await answer(carried.message, call)
+            largest = min(self._largest, self.peer_largest) - ENVELOPE_BYTES
+            if len(reply) > largest:
+                raise _too_large(len(reply), largest)
+            response.message = reply
         except Fault as fault:
             response.status = wire_errors.status_of(fault).SerializeToString()
             trailing = (*wire_errors.pushback(fault), *call.trailing)
@@ -149,18 +157,6 @@ class _ServedStream(FrameProtocol):
             return  # cancelled just before it was done
         self._ready.append(response)
         self.wake()
-
-    async def _reply(self, carried: hop_pb2.CarriedRequest, call: Call) -> bytes:
-        if len(self._calls) > _MAX_OPEN:
-            raise _too_many()
-        answer = self._streams.answers.get(carried.method)
-        if answer is None:
-            raise wire_errors.unknown_method(carried.method)
-        reply = await answer(carried.message, call)
-        largest = min(self._largest, self.peer_largest) - ENVELOPE_BYTES
-        if len(reply) > largest:
-            raise _too_large(len(reply), largest)
-        return reply
 
 
 def _fill(frame: hop_pb2.ExchangeResponse, ready: list[hop_pb2.CarriedResponse]) -> None:

@@ -12,7 +12,7 @@ from headrace.columns import Batch, RowError
 from services.router import errors
 from services.router.events.groups import GroupBuilder
 from services.router.events.metrics import EventMetrics
-from services.router.events.noted import Noted, Standing, is_regulated
+from services.router.events.noted import Noted, Standing
 from services.router.events.regulated.journal_file import JournalFiles
 from services.router.events.ring import Answered, Notes
 from services.router.events.sender import Message
@@ -73,10 +73,6 @@ class Journal:
         self._again: float | None = None
         metrics.works.set(files is not None)
 
-    def regulates(self, served: Served, route: Route, batch: Batch) -> bool:
-        """Whether answers to the batch must be in the journal first."""
-        return is_regulated(served, route, batch)
-
     def refusal(self) -> RowError | None:
         """Why regulated rows need not be computed at all now; None: the journal can be written, as far as is known."""
         if self._files is None:
@@ -99,7 +95,7 @@ class Journal:
         if self._writing is None:
             self._writing = asyncio.create_task(self._write_all(self._files))
         if await waiting.done:
-            if self._answered is not None:
+            if self._answered is not None and route.plan.pipeline.explanations is not None:
                 self._answered(route, result, waiting.noted)
             return result
         return self.refused(result, errors.journal_unavailable(STAGE, "it can't be written"))
