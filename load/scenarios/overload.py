@@ -40,15 +40,15 @@ class OverloadSettings:
     clients: frozenset[int]
 
 
-def run(options: argparse.Namespace) -> None:
-    """`overload`."""
+def run(options: argparse.Namespace) -> dict[str, float]:
+    """`overload`. Returns parts of the peak (`goodput`), `late`, `modest` (× its p99 alone), `refused p99` (ms), `others`."""
     everyone = frozenset(os.sched_getaffinity(0))
     clients = options.clients or frozenset({max(everyone)})
     servers = options.servers or everyone - clients or everyone
     rules = OverloadSettings(
         options.model, options.deadline_ms / 1000, options.seconds, options.runs, clients
     )
-    measure(options.home, options.shape, servers, rules)
+    return measure(options.home, options.shape, servers, rules)
 
 
 def setup(home: Path, shape: Shape, servers: frozenset[int]) -> Setup:
@@ -67,7 +67,7 @@ def setup(home: Path, shape: Shape, servers: frozenset[int]) -> Setup:
     )
 
 
-def measure(home: Path, shape: Shape, servers: frozenset[int], rules: OverloadSettings) -> None:
+def measure(home: Path, shape: Shape, servers: frozenset[int], rules: OverloadSettings) -> dict[str, float]:
     """Prints the tables."""
     made = setup(home, shape, servers)
     with headrace(made) as running:
@@ -76,8 +76,7 @@ def measure(home: Path, shape: Shape, servers: frozenset[int], rules: OverloadSe
             f"client on core {_named(rules.clients)}; deadline {rules.deadline_s * 1000:.0f} ms; {rules.model}\n"
         )
         peak = find_peak(running, rules)
-        at_three(running, rules, peak)
-        greedy(running, rules, peak)
+        return at_three(running, rules, peak) | {"modest": greedy(running, rules, peak)}
 
 
 def find_peak(running: Running, rules: OverloadSettings) -> float:
@@ -100,9 +99,9 @@ def find_peak(running: Running, rules: OverloadSettings) -> float:
         rate *= _STEP
 
 
-def at_three(running: Running, rules: OverloadSettings, peak: float) -> None:
+def at_three(running: Running, rules: OverloadSettings, peak: float) -> dict[str, float]:
     """Three times the peak; a tenth of the peak is of high priority."""
-    goodputs = []
+    goodputs, runs = [], []
     print(f"\nAt {_FACTOR:g}× the peak of {peak:.0f}/s, a tenth of the peak with high priority:\n")
     print(
         "| run | who | offered/s | goodput/s | p50 ms | p99 ms | refused | told in p50 ms | p99 ms | late | failed |"
@@ -121,6 +120,7 @@ def at_three(running: Running, rules: OverloadSettings, peak: float) -> None:
                 flush=True,
             )
         goodputs.append(run.outcome().goodput)
+        runs.append(run)
         print(
             f"\n{run.verified}; server {run.server_us:.0f} µs, client {run.client_us:.0f} µs a request; "
             f"others used {run.other_cores:.2f} cores\n",
@@ -130,9 +130,15 @@ def at_three(running: Running, rules: OverloadSettings, peak: float) -> None:
     print(
         f"goodput at {_FACTOR:g}×: {median:.0f}/s, {median / peak:.0%} of the peak (aim: 90 %)\n", flush=True
     )
+    return {
+        "goodput": median / peak,
+        "late": sum(run.outcome().late for run in runs),
+        "refused p99": _median(run.outcome().refusal_ms(99) for run in runs),
+        "others": _median(run.other_cores for run in runs),
+    }
 
 
-def greedy(running: Running, rules: OverloadSettings, peak: float) -> None:
+def greedy(running: Running, rules: OverloadSettings, peak: float) -> float:
     """The modest tenants' p99 without and with a tenant who asks for three times the peak."""
     alone, beside = [], []
     for i in range(rules.runs):
@@ -156,6 +162,7 @@ def greedy(running: Running, rules: OverloadSettings, peak: float) -> None:
         )
     ratio = _median(o.latency_ms(99) for o in beside) / _median(o.latency_ms(99) for o in alone)
     print(f"\np99 of the modest: ×{ratio:.2f} (aim: 1.5)", flush=True)
+    return ratio
 
 
 def show(label: str, run: OpenLoopRun) -> None:
