@@ -1,9 +1,7 @@
 """python -m load COMMAND: the figures of load/RESULTS.md and load/HISTORY.md come from these, or from studies that are no more.
 
-closed     closed loop over concurrency; with `--reference` beside the naive chain
+targets    the first page of load/RESULTS.md: each target of issue 22, measured
 open       open loop at given rates (Poisson arrivals; latency counted from when a request was due)
-ramp       open loop, the rate goes up evenly
-spike      open loop, the rate jumps and falls again
 soak       open loop for minutes: memory flat, no error
 race       this build in both shapes beside Triton, KServe, MLServer, a naive chain and a hand-written server
 picture    throughput against latency of a race, as load/race.svg
@@ -11,14 +9,14 @@ faults     at half the peak each service is killed, stopped, restarted: what is 
 overload   three times the capacity: goodput, priorities, a greedy tenant
 explanations  at half the peak each prediction is explained as far as it goes: what that costs the answers
 shadow     at half the peak the heavy model runs beside each request as a shadow: what that costs the answers
-events-throughput  a whole system with events of predictions and without, in turns
 canary     a second version with a share of the rows: throughput and CPU with it and without
 rollouts   planted bad versions are rolled back by themselves, a good one promoted, at 300 requests a second; `--disturb`:
            while services are restarted and killed
-scaling    what a request costs as its rows, its payload or the tenants grow
+scaling    what a request costs as its rows or its payload grow
 capacity   the processes and cores that usual loads need, and their price, from what `scaling` found
 check      a minute, for CI: does natural batching still save CPU as it should?
 ab         this version and the last landed one in turns: red if a request costs more; `--counts`: calls alone, for CI
+calls      calls of Python and C that a request needs in one process, and the loop's CPU within it
 
 executor   the executor in one process: overhead, latency, batching, a version swap
 moderation pictures through the ingress of a running headrace: rate, latency and memory
@@ -31,13 +29,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from typing import Any
 
 from load.micro import commands as micro
 from load.scenarios import commands as scenarios
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Reads the command line and runs the command."""
+def main(arguments: Sequence[str] | None = None) -> Any:
+    """Reads the command line and runs the command; returns its figures by name, if it has any."""
     parser = argparse.ArgumentParser(
         "python -m load", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -45,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     scenarios.add(commands)
     micro.add(commands)
     options = parser.parse_args(arguments)
-    options.run(options)
+    return options.run(options)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import asyncio
 import gc
 import json
 import os
+import statistics
 import struct
 import sys
 import tempfile
@@ -46,6 +47,8 @@ WARM_UP, ROUNDS = 15, 25
 # Those whose CPU is measured: the least of some rounds, so few that another version is asked soon after.
 TIMED = ("1 row", "64 requests")
 TIMED_ROUNDS = 6
+# Requests one after another, and rounds of them, the first of which is not counted.
+FOLLOWING, LOOP_ROUNDS = 600, 4
 # Of each round; and how long the door rests after it has refused a call.
 TRIES, PAUSE_S = 4, 1.0
 T = TypeVar("T")
@@ -96,7 +99,7 @@ def settings(home: Path, folder: Path) -> Path:
         "security": {"file": str(folder / "security.jsonl")},
     }
     # Versions before issue-22 host it.
-    values["together"].get("monitoring", {}).pop("console", None)
+    values.get("together", {}).get("monitoring", {}).pop("console", None)
     file = folder / "ingress.yaml"
     file.write_text(yaml.safe_dump(values))
     return file
@@ -148,6 +151,23 @@ class Walker:
             )
             for kind in TIMED
         }
+
+    async def loop(self) -> dict[str, float]:
+        """The loop's processor time within one request that follows another, ms: medians of some rounds. No calls can be counted
+        after it; garbage is collected as in a service."""
+        self._counter.remove()
+        gc.enable()
+        rounds = [sorted([await self._loop_ms(i) for i in range(FOLLOWING)]) for _ in range(LOOP_ROUNDS)][1:]
+        median, p99, longest = (
+            statistics.median(each[int(part * FOLLOWING)] for each in rounds) for part in (0.5, 0.99, 0.9999)
+        )
+        return {"p50": median, "p99 ÷ p50": p99 / median, "longest": longest}
+
+    async def _loop_ms(self, i: int) -> float:
+        bodies = self._bodies["64 requests"]
+        begun = time.thread_time()
+        await infer(self._application, self._key, bodies[i % len(bodies)])
+        return (time.thread_time() - begun) * 1e3
 
     async def _rounds(self, kind: str, count: int, begin: Callable[[], T], end: Callable[[T], R]) -> list[R]:
         """What `end` finds in rounds in which each call succeeds: where others need the machine, the door refuses some."""
@@ -205,7 +225,7 @@ async def door(file: Path) -> AsyncIterator[Any]:
 
 
 async def answer(home: Path, file: Path, counter: Counter) -> None:
-    """Starts the application, and answers each line of stdin, `calls` or `cpu`, by a line of JSON."""
+    """Starts the application, and answers each line of stdin, `calls`, `loop` or `cpu`, by a line of JSON."""
     async with door(file) as application:
         walker = Walker(application, home, counter)
         while line := await asyncio.to_thread(sys.stdin.readline):

@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
+from load.ab.calls import GROUPS
 from load.ab.verdicts import Counts, sure, worse_counts, worse_median, worse_pairs
 from load.ab.versions import Version, versions
 from load.generator.closed_loop import Figures, Target, drive
@@ -46,6 +47,21 @@ def run(options: argparse.Namespace) -> None:
     if worse:
         raise SystemExit(f"worse than {options.base}, or not told:\n" + "\n".join(worse))
     print(f"no worse than {options.base}")
+
+
+def counted(options: argparse.Namespace) -> dict[str, float]:
+    """`calls`: by requests at once, calls of Python and of C of one of them; ms of the loop's CPU within one request."""
+    [new] = versions(options.home, "", {"new": False})
+    with new.up("together"), new.conversation("load.ab.calls") as ask:
+        counts, loop = ask("calls"), ask("loop")
+    figures: dict[str, float] = {}
+    for kind, both in counts.items():
+        figures |= {
+            f"{kind} {what}": n / GROUPS[kind][0] for what, n in zip(("Python", "C"), both, strict=True)
+        }
+    figures |= {f"loop {what}": value for what, value in loop.items()}
+    print("\n".join(f"{name}: {value:.4g}" for name, value in figures.items()))
+    return figures
 
 
 def _in_turns(found: Sequence[Version], options: argparse.Namespace) -> list[str]:

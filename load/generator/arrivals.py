@@ -25,17 +25,6 @@ def steady(rate: float, seconds: float) -> list[Stretch]:
     return [Stretch(seconds, rate, rate)]
 
 
-def ramp(rate: float, seconds: float) -> list[Stretch]:
-    """From a tenth of `rate` up to it."""
-    return [Stretch(seconds, rate / 10, rate)]
-
-
-def spike(base: float, top: float, seconds: float) -> list[Stretch]:
-    """`base`, at once `top` for a fifth of the time, and `base` again for as long as before twice over."""
-    fifth = seconds / 5
-    return [Stretch(fifth, base, base), Stretch(fifth, top, top), Stretch(3 * fifth, base, base)]
-
-
 def arrivals(stretches: Sequence[Stretch], random: np.random.Generator) -> Times:
     """Seconds from the start, ascending, of a Poisson process with the rate of `stretches` (inversion method)."""
     bounds = np.cumsum([0.0] + [s.seconds for s in stretches])

@@ -34,9 +34,6 @@ class Target:
     check: Check
     # Processes that work for the servers, such as a store: their CPU is neither the servers' nor a disturbance.
     helpers: frozenset[int] = frozenset()
-    # Keys of several callers instead of `key`, and the part of the requests that each sends (empty: the same).
-    keys: Sequence[str] = ()
-    shares: Sequence[float] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +85,13 @@ def plan(target: Target, at_once: int, seconds: float, seed: int) -> Plan:
     count, distinct = int(_FASTEST * seconds), len(target.messages)
     order = [random.permutation(distinct) for _ in range(-(-count // distinct))]
     kept = np.flatnonzero(random.random(count) < _VERIFIED)
-    keys = target.keys or [target.key]
     return Plan(
         target.address,
         PATH,
-        [Caller("load", key, _DEADLINE_S) for key in keys],
+        [Caller("load", target.key, _DEADLINE_S)],
         target.messages,
         np.zeros(count),
-        random.choice(len(keys), count, p=target.shares or None).astype(np.uint16),
+        np.zeros(count, np.uint16),
         np.concatenate(order)[:count].astype(np.uint32),
         frozenset(kept.tolist()),
         min(_CONNECTIONS, at_once),

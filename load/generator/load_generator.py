@@ -30,18 +30,19 @@ from load.systems.processes import CpuMeter, OtherWork
 
 # Status of a request that was neither answered nor past its deadline when the run ended. There must be none.
 PENDING = 255
-_GRACE_S = 0.5  # after the deadline the client waits so long for the server's own DEADLINE_EXCEEDED
 _LONGEST_WAIT_S = 0.05
 _RECEIVE_BYTES = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who sends: `key` is the credential, `deadline_s` each request's time."""
+    """Who sends: `key` is the credential, `deadline_s` each request's time, `grace_s` when after that it is cancelled, for the
+    server may say itself that it is late; < 0: sooner than the server was told."""
 
     name: str
     key: str
     deadline_s: float
+    grace_s: float = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,7 @@ class LoadGenerator:
         self._held: deque[int] = deque()  # requests that are due and have no stream yet
         # Requests in flight by the time that their callers allow, so that each queue is in the order of the deadlines.
         self._due: dict[float, deque[tuple[float, int, Connection, int]]] = {
-            c.deadline_s: deque() for c in plan.callers
+            c.deadline_s + c.grace_s: deque() for c in plan.callers
         }
         self._times: list[float] = plan.times.tolist()
         self._left = count
@@ -183,9 +184,8 @@ class LoadGenerator:
             connection = self._connections[self._turn]
             stream = connection.call(request, headers, message)
             if stream:
-                self._due[caller.deadline_s].append(
-                    (self._times[request] + caller.deadline_s + _GRACE_S, request, connection, stream)
-                )
+                longest = caller.deadline_s + caller.grace_s
+                self._due[longest].append((self._times[request] + longest, request, connection, stream))
                 return connection
         return None
 

@@ -25,8 +25,8 @@ from load.systems.processes import ROOT, pss_mib, turn
 PATH = "/inference.GRPCInferenceService/ModelInfer"
 _OK, _RESOURCE_EXHAUSTED = 0, 8
 _VERIFIED = 0.01
-# Memory for the plan is made before the first request, and it takes the generator a second to settle.
-_EXTRA_S = 60
+# Memory for the plan is made before the first request, and virtual machines are paused for minutes.
+_EXTRA_S = 300
 
 
 @dataclass(frozen=True, slots=True)

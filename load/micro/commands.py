@@ -15,7 +15,8 @@ _DEFAULT_HOME = ROOT / ".headrace"
 
 def add(commands: Commands) -> None:
     """Adds them all."""
-    command(commands, "memory", _of("memory"), _DEFAULT_HOME)
+    memory = command(commands, "memory", _of("memory"), _DEFAULT_HOME)
+    memory.add_argument("--shape", choices=["apart", "together"], help="start this one, else of what is up")
     pictures = command(commands, "moderation", _of("moderation"), _DEFAULT_HOME)
     pictures.add_argument("--seconds", type=float, default=10.0)
     executor = commands.add_parser("executor")
@@ -30,7 +31,7 @@ def _of(module: str) -> RunCommand:
     path = f"load.micro.{module}"
     assert find_spec(path) is not None, path
 
-    def run(options: argparse.Namespace) -> None:
-        import_module(path).run(options)
+    def run(options: argparse.Namespace) -> object:
+        return import_module(path).run(options)
 
     return run

@@ -3,25 +3,38 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from pathlib import Path
 
-from load.systems.headrace import status
+from load.systems.headrace import Setup, headrace, status
 from load.systems.processes import children_of, mapped_mib
 
 
-def run(options: argparse.Namespace) -> None:
-    """Prints a line for each process of the home that is up, the supervisor's too, and the sum."""
-    found = status(options.home)
+def run(options: argparse.Namespace) -> dict[str, float]:
+    """Prints a line for each process of the home that is up, the supervisor's too, and the sum. Returns MiB (PSS)."""
+    if options.shape:
+        with headrace(Setup(options.home, options.shape)):
+            return _held(options.home)
+    return _held(options.home)
+
+
+def _held(home: Path) -> dict[str, float]:
+    found = status(home)
     running = {name: s["pid"] for name, s in found["services"].items() if s["pid"] is not None}
     pids = {name: children_of([pid]) for name, pid in running.items()}
-    pids["supervisor"] = {int((options.home / "run" / "supervisor.pid").read_text().split()[0])}
+    pids["supervisor"] = {int((home / "run" / "supervisor.pid").read_text().split()[0])}
     print("| process | PSS MiB | of it own | of it files |\n|---|--:|--:|--:|")
-    sums = [0.0, 0.0, 0.0]
-    for name, group in pids.items():
-        held = [mapped_mib(group, key) for key in ("Pss", "Pss_Anon", "Pss_File")]
-        sums = [a + b for a, b in zip(sums, held, strict=True)]
-        print(_line(name, held))
-    print(_line(f"all ({found['shape']})", sums))
+    held = {
+        name: [mapped_mib(group, key) for key in ("Pss", "Pss_Anon", "Pss_File")]
+        for name, group in pids.items()
+    }
+    for name, mib in held.items():
+        print(_line(name, mib))
+    whole = [sum(column) for column in zip(*held.values(), strict=True)]
+    print(_line(f"all ({found['shape']})", whole))
+    monitoring = sum(mib[0] for name, mib in held.items() if name.startswith("monitoring"))
+    return {"monitoring": monitoring, "data plane": whole[0] - monitoring}
 
 
-def _line(name: str, held: list[float]) -> str:
+def _line(name: str, held: Sequence[float]) -> str:
     return f"| {name} | {' | '.join(f'{mib:.0f}' for mib in held)} |"

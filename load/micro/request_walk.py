@@ -1,20 +1,19 @@
-"""The way of one warm request through the code: how many files, functions and calls of ours it needs.
+"""The way of one warm request through the code: how many files, functions and calls of ours it needs, services apart.
 
-    python -m load.micro.request_walk [--home .headrace] [--shape apart|together] [--list] [--budget FILE]
+    python -m load.micro.request_walk [--home .headrace] [--list] [--budget FILE]
 
 Builds the real services from the settings of a prepared home (`make up` makes one, `make down` may follow) in one process, on
-unix sockets of their own (apart) or without sockets (together), sends the door's ASGI application the same gRPC ModelInfer a
-hundred times, and counts some more with `sys.setprofile`. What one of them did not need (a timer that ran meanwhile) does
-not count. Envoy is left out; so are the standard library and generated code.
+unix sockets of their own, sends the door's ASGI application the same gRPC ModelInfer a hundred times, and counts some more.
+What one of them did not need (a timer that ran meanwhile) does not count. Envoy is left out; so are the standard library and
+generated code. In one process: `python -m load calls`.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import sys
+import json
 import tempfile
-import threading
 import tomllib
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -30,52 +29,25 @@ import yaml
 
 from headrace import hop
 from headrace.hop import config
-from load.ab.calls import door, infer, message
+from load.ab import calls
 
 ROOT = Path(__file__).parents[2]
 WARM_UP_CALLS = 100
 WALKS = 20
 GENERATED = ("_pb2.py", "_pb2_grpc.py")
-FLIGHT = {
-    "carrier": "B6",
-    "origin": "JFK",
-    "dest": "LAX",
-    "tailnum": "N789JB",
-    "month": 12,
-    "day_of_week": 5,
-    "hour": 16,
-    "minute": 35,
-}
+SERVICES = {entry.name: entry.load() for entry in entry_points(group="headrace.services")}
 
 
-class Walk:
-    """Counts calls of functions of this repository while it is `on`, in every thread."""
+class Walk(calls.Counter):
+    """Counts calls of functions of this repository while it is `on`."""
 
     def __init__(self) -> None:
-        self.on = False
-        self.calls: Counter[CodeType] = Counter()
-
-    def install(self) -> None:
-        """Before any thread that should be counted is started."""
-        threading.setprofile(self._event)
-        sys.setprofile(self._event)
-
-    def take(self) -> Counter[CodeType]:
-        """What was counted since the last time."""
-        found, self.calls = self.calls, Counter()
-        return found
-
-    @staticmethod
-    def files(calls: Counter[CodeType]) -> Counter[str]:
-        """Calls by file, as paths below the repository."""
-        found: Counter[str] = Counter()
-        for code, count in calls.items():
-            found[str(Path(code.co_filename).relative_to(ROOT))] += count
-        return found
+        self.functions: Counter[CodeType] = Counter()
+        super().__init__()
 
     def _event(self, frame: FrameType, event: str, _: object) -> None:
         if self.on and event == "call" and _counts(frame.f_code.co_filename):
-            self.calls[frame.f_code] += 1
+            self.functions[frame.f_code] += 1
 
 
 def _counts(file: str) -> bool:
@@ -83,85 +55,60 @@ def _counts(file: str) -> bool:
     return ours and not file.endswith(GENERATED) and not file.startswith(f"{ROOT}/load/")
 
 
-class Home:
-    """Settings of a prepared home, changed so that its services listen in a folder of ours."""
-
-    def __init__(self, home: Path, sockets: Path, shape: str) -> None:
-        self._config, self._sockets, self._shape = home / "run" / "config", sockets, shape
-        self.services = {e.name: e.load() for e in entry_points(group="headrace.services")}
-
-    def settings(self, service: str) -> dict[str, Any]:
-        """As `headrace up` wrote them."""
-        values: dict[str, Any] = yaml.safe_load((self._config / f"{service}.0.yaml").read_text())
-        values["telemetry"] = {"log_level": "error", "trace_ratio": 0}
-        values["server"] = {"listen": f"unix:{self._sockets / service}"}
-        for callee in (*self.services, "router"):
-            if isinstance(values.get(callee), dict) and "target" in values[callee]:
-                values[callee]["target"] = (
-                    "local" if self._shape == "together" else f"unix:{self._sockets / callee}"
-                )
-        return values
-
-    def door(self) -> Path:
-        """The file of the ingress's settings."""
-        values = self.settings("ingress")
-        values.pop("quotas", None)  # shared with the workers of a running door
-        values["run_dir"] = str(self._sockets)
-        values["traces"] = {"folder": str(self._sockets / "traces")}
-        values["security"] = {"file": str(self._sockets / "security.jsonl")}
-        values["together"] = {}
-        if self._shape == "together":
-            values["together"] = {
-                name: {**self.settings(name), "server": {"listen": "local"}} for name in self.services
-            }
-        file = self._sockets / "ingress.yaml"
-        file.write_text(yaml.safe_dump(values))
-        return file
+def settings(file: Path, sockets: Path) -> dict[str, Any]:
+    """As `headrace up` wrote them, but for the sockets, which are in a folder of ours."""
+    values: dict[str, Any] = yaml.safe_load(file.read_text())
+    for callee in SERVICES.keys() & values.keys():
+        values[callee]["target"] = f"unix:{sockets / callee}"
+    return values
 
 
 @asynccontextmanager
-async def leaves(home: Home) -> AsyncIterator[None]:
+async def leaves(home: Path, sockets: Path) -> AsyncIterator[None]:
     """Every service but the door, each with a server of its own."""
     async with AsyncExitStack() as stack:
-        for name, definition in sorted(home.services.items(), key=lambda found: found[0] == "router"):
-            settings = definition.config.model_validate(home.settings(name))
+        for name, definition in sorted(SERVICES.items(), key=lambda found: found[0] == "router"):
+            values = settings(home / f"run/config/{name}.0.yaml", sockets)
+            values["server"] = {"listen": f"unix:{sockets / name}"}
+            values["telemetry"] = {"log_level": "error", "trace_ratio": 0}
             telemetry = hop.Telemetry(name, config.Telemetry(log_level="error", trace_ratio=0))
             stack.push_async_callback(telemetry.close)
             runtime = hop.Runtime(name, telemetry, hop.LocalServers(telemetry))
-            await stack.enter_async_context(hop.serving(definition, settings, runtime))
+            await stack.enter_async_context(
+                hop.serving(definition, definition.config.model_validate(values), runtime)
+            )
         yield
 
 
-async def walked(home: Path, shape: str) -> Counter[CodeType]:
+async def walked(home: Path) -> Counter[CodeType]:
     """Calls that each of some equal requests makes, after many like them."""
     walk = Walk()
     walks: list[Counter[CodeType]] = []
-    walk.install()
     with tempfile.TemporaryDirectory(prefix="walk-") as folder:
-        prepared = Home(home.absolute(), Path(folder), shape)
-        async with AsyncExitStack() as stack:
-            if shape == "apart":
-                await stack.enter_async_context(leaves(prepared))
-            application = await stack.enter_async_context(door(prepared.door()))
-            key, body = (home / "demo.key").read_text().strip(), message([FLIGHT])
-            for _ in range(WARM_UP_CALLS):
-                await infer(application, key, body)
-            for _ in range(WALKS):
-                await asyncio.sleep(0.1)  # what a call leaves for later belongs to that call
-                walk.on = True
-                told = await infer(application, key, body)
+        sockets = Path(folder)
+        file = calls.settings(home.absolute(), sockets)
+        file.write_text(yaml.safe_dump(settings(file, sockets)))
+        async with leaves(home.absolute(), sockets), calls.door(file) as application:
+            key, flight = (
+                (home / "demo.key").read_text().strip(),
+                (home / "data/requests.jsonl").open().readline(),
+            )
+            for i in range(WARM_UP_CALLS + WALKS):
+                if i >= WARM_UP_CALLS:
+                    await asyncio.sleep(0.1)  # what a call leaves for later belongs to that call
+                walk.functions, walk.on = Counter(), i >= WARM_UP_CALLS
+                told = await calls.infer(application, key, calls.message([json.loads(flight)]))
                 walk.on = False
                 if told.get(b"grpc-status") != b"0":
                     raise SystemExit(f"a call failed: {told}")
-                walks.append(walk.take())
-    return reduce(and_, walks)
+                walks.append(walk.functions)
+    return reduce(and_, walks[WARM_UP_CALLS:])
 
 
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--home", type=Path, default=ROOT / ".headrace")
-    parser.add_argument("--shape", choices=("apart", "together"), default="apart")
     parser.add_argument("--list", action="store_true", help="the files, with the calls in each")
     parser.add_argument("--budget", type=Path, help="TOML whose `walk_files` are the most that there may be")
     given = parser.parse_args()
@@ -169,12 +116,13 @@ def main() -> None:
         raise SystemExit(
             f"{given.home} is not prepared: run `make up` once, or name another home with --home"
         )
-    calls = asyncio.run(walked(given.home, given.shape))
-    files = Walk.files(calls)
+    functions = asyncio.run(walked(given.home))
+    files = Counter[str]()
+    for code, count in functions.items():
+        files[str(Path(code.co_filename).relative_to(ROOT))] += count
     if given.list:
-        for name, count in sorted(files.items()):
-            print(f"{count:6} {name}")
-    print(f"{given.shape}: {len(files)} files, {len(calls)} functions, {calls.total()} calls")
+        print("\n".join(f"{count:6} {name}" for name, count in sorted(files.items())))
+    print(f"apart: {len(files)} files, {len(functions)} functions, {functions.total()} calls")
     if given.budget and len(files) > (most := tomllib.loads(given.budget.read_text())["walk_files"]):
         raise SystemExit(
             f"{given.budget} allows {most} files: `--list` names them; join or leave out what is not needed"

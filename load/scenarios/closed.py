@@ -1,22 +1,17 @@
-"""`closed`: closed loop over concurrency, this build against itself with coalescing off, in one run.
-
-The table gives medians; ratios are to the first system of the run.
-"""
+"""Systems in a closed loop over concurrency, in turns. The table gives medians; ratios are to the first system of the run."""
 
 from __future__ import annotations
 
-import argparse
 import statistics
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from headrace.hop.errors import Code
 from load.generator.closed_loop import Figures, Target, drive
 from load.generator.flight_requests import infer_message, rows
 from load.generator.verification import verify
-from load.systems.headrace import Running, Setup, configuration, headrace, prepare
-from load.systems.peers import peer, shared_redis
+from load.systems.headrace import Running
 from load.systems.processes import pss_mib
 
 HEAD = (
@@ -59,11 +54,6 @@ class Result:
     memory_mib: float
 
 
-def measure(target: Target, concurrencies: list[int], runs: int, seconds: float) -> Result:
-    """One system by itself; see `in_turns`."""
-    return in_turns({"": target}, concurrencies, runs, seconds)[""]
-
-
 def in_turns(
     targets: Mapping[str, Target], concurrencies: Sequence[int], runs: int, seconds: float
 ) -> dict[str, Result]:
@@ -71,6 +61,7 @@ def in_turns(
     minutes does so for all of them. Each point `runs` times, after one that is thrown away."""
     points = {name: {c: Point() for c in concurrencies} for name in targets}
     for at_once in concurrencies:
+        print(f"c = {at_once}: {runs} rounds of {len(targets)} systems", flush=True)
         for target in targets.values():
             drive(target, at_once, 1.0, seed=0)
         for i in range(runs):
@@ -80,7 +71,7 @@ def in_turns(
     return {name: Result(points[name], pss_mib(target.pids)) for name, target in targets.items()}
 
 
-def line(name: str, at_once: int, result: Result, base: Result | None) -> str:
+def line(name: str, at_once: int, result: Result, base: Result) -> str:
     """A line of the table. A point at which most requests failed has no figures worth showing."""
     point = result.points[at_once]
     rates = [f.rate for f in point.runs]
@@ -88,7 +79,7 @@ def line(name: str, at_once: int, result: Result, base: Result | None) -> str:
         told = f"no answers ({point.codes()})"
         return f"| {name} | {at_once} | {told} | | | | | | {point.failed} | {result.memory_mib:.0f} |"
     busy = " ~" if point.median(lambda f: f.other_cores) > 0.2 else ""
-    against = base.points[at_once].rate if base else 0.0
+    against = base.points[at_once].rate
     ratio = f"{point.rate / against:.2f}" if against else "–"
     return (
         f"| {name} | {at_once} | {point.rate:.0f} [{min(rates):.0f}–{max(rates):.0f}]{busy} | {ratio} "
@@ -111,34 +102,3 @@ def pipeline_target(running: Running, pipeline: str = "flights") -> Target:
         running.pids,
         lambda replies: verify(home, feast, pipeline, asked, replies),
     )
-
-
-def run(options: argparse.Namespace) -> None:
-    """`closed`."""
-    print(configuration(Setup(options.home, options.shape)))
-    print(
-        f"closed loop, client on the same cores, {options.runs} runs of {options.seconds:g} s; 50,000 different flights\n"
-    )
-    print(HEAD.format("base"), flush=True)
-    base, seen = None, []
-    if options.reference:
-        prepare(options.home)
-        with (
-            shared_redis(options.reference, options.home) as (_, store),
-            peer(options.reference, "pipeline", "ref_chain", options.home) as target,
-        ):
-            base = _shown("naive chain", replace(target, helpers=frozenset({store})), options, base)
-    for name, coalescing in (("coalescing off", False), ("headrace", True)):
-        with headrace(Setup(options.home, options.shape, coalescing=coalescing)) as running:
-            result = _shown(f"{name}, {options.shape}", pipeline_target(running), options, base)
-        base = base or result
-        seen.append(result)
-    print("\n~: others used more than 0.2 cores meanwhile")
-    print("\n".join(dict.fromkeys(f.verified for r in seen for p in r.points.values() for f in p.runs)))
-
-
-def _shown(name: str, target: Target, options: argparse.Namespace, base: Result | None) -> Result:
-    result = measure(target, options.conc, options.runs, options.seconds)
-    for at_once in options.conc:
-        print(line(name, at_once, result, base or result), flush=True)
-    return result

@@ -11,18 +11,17 @@ from load.arguments import HOME, Commands, RunCommand, command, cores, names, nu
 from load.scenarios import (
     capacity,
     check,
-    closed,
-    events,
     faults,
     open_loop_profiles,
     overload,
     picture,
     race,
+    targets,
 )
 from load.scenarios.releases import canary, explanations, shadow
 from load.scenarios.releases.rollouts import command as rollouts
 from load.scenarios.releases.rollouts.planted import PLANTED
-from load.scenarios.scaling import payload, rows, tenants
+from load.scenarios.scaling import payload, rows
 from load.systems.processes import ROOT
 
 _PEERS = "folder of the peers' harness, prepared by its setup.sh"
@@ -48,21 +47,14 @@ def _add_loops(commands: Commands) -> None:
     versions.add_argument("--conc", type=numbers, default=[1, 64])
     versions.add_argument("--pairs", type=int, default=9)
     versions.add_argument("--seconds", type=float, default=2.0)
-    loop = system_command(commands, "closed", closed.run)
-    loop.add_argument("--conc", type=numbers, default=[1, 8, 32, 64])
-    loop.add_argument("--runs", type=int, default=3)
-    loop.add_argument("--seconds", type=float, default=3.0)
-    loop.add_argument("--reference", type=Path, help=_PEERS)
+    command(commands, "calls", ab.counted)
     steady = _open_loop(commands, "open", open_loop_profiles.at_rates)
     steady.add_argument("--seconds", type=float, default=10.0)
     steady.add_argument("--rates", type=numbers, default=[250, 500, 1000])
-    for name, run in (("ramp", open_loop_profiles.ramped), ("spike", open_loop_profiles.spiked)):
-        changing = _open_loop(commands, name, run)
-        changing.add_argument("--seconds", type=float, default=10.0)
-        changing.add_argument("--rate", type=float, default=1000.0, help="the highest")
     soak = _open_loop(commands, "soak", open_loop_profiles.soaked)
     soak.add_argument("--rate", type=float, default=300.0)
     soak.add_argument("--minutes", type=float, default=10.0)
+    soak.add_argument("--disturb", action="store_true", help="restarts, swaps and cancels meanwhile (apart)")
     three = _open_loop(commands, "overload", overload.run, model="flights_heavy")
     three.add_argument("--seconds", type=float, default=10.0)
     three.add_argument("--runs", type=int, default=3)
@@ -95,11 +87,6 @@ def _add_faults(commands: Commands) -> None:
         beside.add_argument("--peak", type=float, help="requests a second; measured first if it is not said")
         beside.add_argument("--pairs", type=int, default=9)
         beside.add_argument("--seconds", type=float, default=6.0, help="of a window")
-    recorded = system_command(commands, "events-throughput", events.run)
-    recorded.add_argument("--pairs", type=int, default=9)
-    recorded.add_argument("--seconds", type=float, default=4.0)
-    recorded.add_argument("--at-once", type=int, default=64)
-    recorded.add_argument("--off", choices=list(events.OFF), default="events")
     second = system_command(commands, "canary", canary.run)
     second.add_argument("--pairs", type=int, default=7)
     second.add_argument("--seconds", type=float, default=4.0)
@@ -129,6 +116,19 @@ def _add_comparisons(commands: Commands) -> None:
     beside.add_argument("--runs", type=int, default=5)
     beside.add_argument("--seconds", type=float, default=3.0)
     beside.add_argument("--out", type=Path, default=ROOT / ".headrace" / "race.json")
+    table = command(commands, "targets", targets.run)
+    table.add_argument("--peers", type=Path, required=True, help=_PEERS)
+    table.add_argument(
+        "--only", type=names, default=list(targets.PARTS), help=f"of {', '.join(targets.PARTS)}"
+    )
+    table.add_argument("--runs", type=int, default=targets.RUNS, help="rounds of a race, pairs, runs")
+    table.add_argument(
+        "--seconds", type=float, default=targets.SECONDS, help="of a round; other lengths follow"
+    )
+    table.add_argument("--soak-minutes", type=float, default=30.0, help="0: the last soak stays")
+    table.add_argument("--resume", action="store_true", help="skip what this revision has measured")
+    table.add_argument("--state", type=Path, default=ROOT / ".headrace" / "targets.jsonl")
+    table.add_argument("--page", type=Path, default=ROOT / "load" / "RESULTS.md")
     drawn = commands.add_parser("picture")
     drawn.set_defaults(run=picture.run)
     drawn.add_argument(
@@ -147,7 +147,6 @@ def _add_scaling(commands: Commands) -> None:
     for name, run, conc in (
         ("rows", rows.run, [1, 8]),
         ("payload", payload.run, [1, 8]),
-        ("tenants", tenants.run, [64]),
     ):
         made = command(grows, name, run, HOME)
         made.add_argument("--conc", type=numbers, default=conc)
@@ -157,7 +156,6 @@ def _add_scaling(commands: Commands) -> None:
     grows.choices["rows"].add_argument("--rows", type=numbers, default=[1, 2, 4, 8, 16, 32, 64])
     grows.choices["rows"].add_argument("--keep", type=Path, help="file of the figures, for `capacity`")
     grows.choices["payload"].add_argument("--kib", type=numbers, default=[1, 4, 16, 64, 256, 1024])
-    grows.choices["tenants"].add_argument("--tenants", type=numbers, default=[1, 10, 100, 1000])
     needed = commands.add_parser("capacity")
     needed.set_defaults(run=capacity.run)
     needed.add_argument("--headroom", type=float, default=0.5, help="part of the peak to run at")

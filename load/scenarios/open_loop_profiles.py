@@ -1,4 +1,4 @@
-"""The open-loop profiles: steady rates, a ramp, a spike, a soak."""
+"""The open-loop profiles: steady rates, a soak."""
 
 from __future__ import annotations
 
@@ -6,16 +6,22 @@ import argparse
 import itertools
 import statistics
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
-from load.generator.arrivals import Stretch, ramp, spike, steady
+from headrace.cli.installation import services
+from headrace.releases import LIVE
+from load.generator.arrivals import Stretch, steady
 from load.generator.load_generator import Caller
 from load.generator.open_loop import OpenLoopRun, RequestStream, run_open_loop
-from load.systems.headrace import Running, Setup, configuration, headrace
+from load.scenarios.releases.canary import COPY, MODEL, copy_model
+from load.systems.headrace import Running, Setup, command, configuration, found_running, headrace, prepare
 from load.systems.processes import pss_mib
+from load.systems.releases import ReleaseSwitch
 
-_SLICES = 10
 # A soak sends its requests in parts of this length; after each, the memory is read.
 _SOAK_STEP_S = 30.0
+# How soon the callers cancel who do.
+_CANCELLED_S = 0.003
 # Memory that grows by less over a soak counts as flat: the allocator's own reserve varies by as much.
 _FLAT = 0.02
 _HEAD = (
@@ -34,66 +40,75 @@ def at_rates(options: argparse.Namespace) -> None:
     _end(runs)
 
 
-def ramped(options: argparse.Namespace) -> None:
-    """`ramp`: what became of each tenth of the time while the rate went up."""
-    setup = _setup(options)
-    with headrace(setup) as running:
-        _begin(setup, options, running)
-        run = _run(running, options, ramp(options.rate, options.seconds))
-        _slices(run)
-    _end([run])
-
-
-def spiked(options: argparse.Namespace) -> None:
-    """`spike`: a fifth of the rate, the rate for a fifth of the time, and how soon all is well again."""
-    setup = _setup(options)
-    with headrace(setup) as running:
-        _begin(setup, options, running)
-        run = _run(running, options, spike(options.rate / 5, options.rate, options.seconds))
-        _slices(run)
-    _end([run])
-
-
-def soaked(options: argparse.Namespace) -> None:
-    """`soak`: one rate for minutes. Memory must not grow, and no request may fail."""
+def soaked(options: argparse.Namespace) -> dict[str, float]:
+    """`soak`: one rate for minutes. Memory must not grow, and no request may fail. `--disturb`: meanwhile services are restarted,
+    versions swapped, and other callers cancel what they have just sent."""
     setup = _setup(options)
     memory: list[float] = []
-    failures = 0
+    failures, offered, others = 0, 0, list[float]()
+    if options.disturb:
+        prepare(options.home)
+        copy_model(options.home)
     with headrace(setup) as running:
         _begin(setup, options, running)
         print(_HEAD.format("minute"), flush=True)
         runs = []
         for i in range(max(round(options.minutes * 60 / _SOAK_STEP_S), 1)):
             minute = f"{(i + 1) * _SOAK_STEP_S / 60:.1f}"
-            run = _line(running, options, minute, steady(options.rate, _SOAK_STEP_S), seed=i)
+            with ThreadPoolExecutor() as pool:
+                done = pool.submit(_disturb, options, i) if options.disturb else None
+                run = _line(running, options, minute, steady(options.rate, _SOAK_STEP_S), seed=i)
+            if done:
+                done.result()
+                running = found_running(setup, running.keys)
             runs.append(run)
-            outcome = run.outcome()
-            failures += outcome.offered - outcome.good
+            outcome = run.outcome("load")
+            failures, offered = failures + outcome.offered - outcome.good, offered + outcome.offered
             memory.append(pss_mib(running.pids))
+            others.append(run.other_cores)
     _end(runs)
-    print(soak_verdict(failures, sum(run.outcome().offered for run in runs), memory))
+    print(soak_verdict(failures, offered, memory))
+    return {
+        "lost": failures,
+        "MiB an hour": growth(memory) * 3600 / _SOAK_STEP_S,
+        "minutes": options.minutes,
+        "others": statistics.median(others),
+    }
+
+
+def _disturb(options: argparse.Namespace, number: int) -> None:
+    """Restarts the next service, or has the other one of two equal versions of a model take over."""
+    if number % 2:
+        switch = ReleaseSwitch(options.home, options.model)
+        live = switch.current().arms[LIVE]
+        version = "1" if live.models[MODEL] == COPY else COPY
+        arm = live.model_copy(update={"models": {**live.models, MODEL: version}})
+        switch.commit("soak", arms={LIVE: arm})
+    else:
+        restarted = [name for name in services.start_order() if name != services.INGRESS]
+        command(options.home, "restart", restarted[number // 2 % len(restarted)], "--yes")
 
 
 def soak_verdict(failures: int, offered: int, memory: Sequence[float]) -> str:
-    """What a soak showed, in words. `memory`: MB after each stretch. Raises SystemExit if a request failed or memory grew."""
-    # Caches and pools are filled in the beginning.
+    """What a soak showed, in words. `memory`: MB after each stretch."""
     settled = memory[len(memory) // 5 :]
-    grew = _trend(settled) * (len(settled) - 1) if len(settled) > 1 else 0.0
+    grew = growth(memory) * (len(settled) - 1)
     told = (
         f"{failures} of {offered} without an answer in time; memory {memory[0]:.0f} to {memory[-1]:.0f} MB, "
         f"by its trend without the first fifth {grew:+.1f} MB"
     )
     if failures:
-        raise SystemExit(f"{told}: FAILED, none may be lost")
+        return f"{told}: FAILED, none may be lost"
     if grew > _FLAT * statistics.mean(settled):
-        raise SystemExit(f"{told}: FAILED, at most {_FLAT:.0%} is flat")
+        return f"{told}: FAILED, at most {_FLAT:.0%} is flat"
     return f"{told}: flat, and no error"
 
 
-def _trend(values: Sequence[float]) -> float:
-    """Growth from one value to the next, by the median of all pairs' (Theil and Sen): an outlier does not bend it."""
-    pairs = itertools.combinations(enumerate(values), 2)
-    return statistics.median((b - a) / (j - i) for (i, a), (j, b) in pairs)
+def growth(memory: Sequence[float]) -> float:
+    """From one stretch to the next without the first fifth, in which caches and pools are filled; by the median of all pairs'
+    (Theil and Sen): an outlier does not bend it."""
+    pairs = itertools.combinations(enumerate(memory[len(memory) // 5 :]), 2)
+    return statistics.median([(b - a) / (j - i) for (i, a), (j, b) in pairs] or [0.0])
 
 
 def _setup(options: argparse.Namespace) -> Setup:
@@ -114,7 +129,7 @@ def _line(
     running: Running, options: argparse.Namespace, label: str, stretches: Sequence[Stretch], seed: int = 1
 ) -> OpenLoopRun:
     run = _run(running, options, stretches, seed)
-    o = run.outcome()
+    o = run.outcome("load")
     busy = " ~" if run.other_cores > 0.2 else ""
     print(
         f"| {label}{busy} | {o.offered / o.seconds:.0f} | {o.goodput:.0f} | {o.latency_ms(50):.2f} "
@@ -123,24 +138,6 @@ def _line(
         flush=True,
     )
     return run
-
-
-def _slices(run: OpenLoopRun) -> None:
-    print("| second | offered/s | goodput/s | p50 ms | p99 ms | refused | told in p99 ms | late | failed |")
-    print("|--:" * 9 + "|")
-    width = run.seconds / _SLICES
-    for i in range(_SLICES):
-        o = run.outcome(after=i * width, until=(i + 1) * width)
-        print(
-            f"| {i * width:.0f}–{(i + 1) * width:.0f} | {o.offered / width:.0f} | {o.goodput:.0f} "
-            f"| {o.latency_ms(50):.1f} | {o.latency_ms(99):.1f} | {len(o.refused)} | {o.refusal_ms(99):.1f} "
-            f"| {o.late} | {o.failed} |",
-            flush=True,
-        )
-    print(
-        f"\nserver {run.server_us:.0f} µs, client {run.client_us:.0f} µs of CPU a request; {run.memory_mib:.0f} MB; "
-        f"requests left at most {run.lag_ms:.2f} ms late (p99); others used {run.other_cores:.2f} cores"
-    )
 
 
 def _end(runs: Sequence[OpenLoopRun]) -> None:
@@ -157,13 +154,9 @@ def _run(
     *,
     check: bool = True,
 ) -> OpenLoopRun:
-    [(tenant, key)] = running.keys.items()
-    caller = Caller(tenant, key, options.deadline_ms / 1000)
-    return run_open_loop(
-        running,
-        options.model,
-        [RequestStream(caller, stretches)],
-        cpus=options.clients,
-        seed=seed,
-        check=check,
-    )
+    key, deadline_s = running.keys["load"], options.deadline_ms / 1000
+    streams = [RequestStream(Caller("load", key, deadline_s), stretches)]
+    if getattr(options, "disturb", False):
+        hasty = Caller("hasty", key, deadline_s, _CANCELLED_S - deadline_s)
+        streams.append(RequestStream(hasty, steady(options.rate / 10, stretches[0].seconds)))
+    return run_open_loop(running, options.model, streams, cpus=options.clients, seed=seed, check=check)

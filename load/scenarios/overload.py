@@ -11,13 +11,13 @@ import math
 import os
 import statistics
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from headrace.state.tenants import TenantSpec
 from load.generator.arrivals import steady
 from load.generator.load_generator import Caller
-from load.generator.open_loop import OpenLoopRun, RequestStream, run_open_loop
+from load.generator.open_loop import OpenLoopRun, Outcome, RequestStream, run_open_loop
 from load.systems.headrace import AMPLE, Running, Setup, Shape, configuration, headrace
 
 _FACTOR = 3.0
@@ -40,15 +40,28 @@ class OverloadSettings:
     clients: frozenset[int]
 
 
-def run(options: argparse.Namespace) -> None:
-    """`overload`."""
+@dataclass(frozen=True, slots=True)
+class OverloadFigures:
+    """What came of it, medians of the runs. `goodput`: at three times the peak, as a part of it; `late`: answers of all runs past
+    their deadline; `refused_p99_ms`: how soon the refused were told, NaN if nobody was; `modest_ratio`: the modest tenants' p99
+    beside the greedy one, of that without it."""
+
+    peak: float
+    goodput: float
+    late: int
+    refused_p99_ms: float
+    modest_ratio: float
+
+
+def run(options: argparse.Namespace) -> dict[str, float]:
+    """`overload`. Returns its figures by name."""
     everyone = frozenset(os.sched_getaffinity(0))
     clients = options.clients or frozenset({max(everyone)})
     servers = options.servers or everyone - clients or everyone
     rules = OverloadSettings(
         options.model, options.deadline_ms / 1000, options.seconds, options.runs, clients
     )
-    measure(options.home, options.shape, servers, rules)
+    return asdict(measure(options.home, options.shape, servers, rules))
 
 
 def setup(home: Path, shape: Shape, servers: frozenset[int]) -> Setup:
@@ -67,8 +80,8 @@ def setup(home: Path, shape: Shape, servers: frozenset[int]) -> Setup:
     )
 
 
-def measure(home: Path, shape: Shape, servers: frozenset[int], rules: OverloadSettings) -> None:
-    """Prints the tables."""
+def measure(home: Path, shape: Shape, servers: frozenset[int], rules: OverloadSettings) -> OverloadFigures:
+    """Prints the tables; returns what they say."""
     made = setup(home, shape, servers)
     with headrace(made) as running:
         print(configuration(made))
@@ -76,8 +89,15 @@ def measure(home: Path, shape: Shape, servers: frozenset[int], rules: OverloadSe
             f"client on core {_named(rules.clients)}; deadline {rules.deadline_s * 1000:.0f} ms; {rules.model}\n"
         )
         peak = find_peak(running, rules)
-        at_three(running, rules, peak)
-        greedy(running, rules, peak)
+        outcomes = at_three(running, rules, peak)
+        ratio = greedy(running, rules, peak)
+    return OverloadFigures(
+        peak,
+        _median(o.goodput for o in outcomes) / peak,
+        sum(o.late for o in outcomes),
+        _median(o.refusal_ms(99) for o in outcomes),
+        ratio,
+    )
 
 
 def find_peak(running: Running, rules: OverloadSettings) -> float:
@@ -100,9 +120,9 @@ def find_peak(running: Running, rules: OverloadSettings) -> float:
         rate *= _STEP
 
 
-def at_three(running: Running, rules: OverloadSettings, peak: float) -> None:
-    """Three times the peak; a tenth of the peak is of high priority."""
-    goodputs = []
+def at_three(running: Running, rules: OverloadSettings, peak: float) -> list[Outcome]:
+    """Three times the peak; a tenth of the peak is of high priority. What came of each run."""
+    outcomes = []
     print(f"\nAt {_FACTOR:g}× the peak of {peak:.0f}/s, a tenth of the peak with high priority:\n")
     print(
         "| run | who | offered/s | goodput/s | p50 ms | p99 ms | refused | told in p50 ms | p99 ms | late | failed |"
@@ -120,20 +140,21 @@ def at_three(running: Running, rules: OverloadSettings, peak: float) -> None:
                 f"| {o.late} | {o.failed} |",
                 flush=True,
             )
-        goodputs.append(run.outcome().goodput)
+        outcomes.append(run.outcome())
         print(
             f"\n{run.verified}; server {run.server_us:.0f} µs, client {run.client_us:.0f} µs a request; "
             f"others used {run.other_cores:.2f} cores\n",
             flush=True,
         )
-    median = statistics.median(goodputs)
+    median = _median(o.goodput for o in outcomes)
     print(
         f"goodput at {_FACTOR:g}×: {median:.0f}/s, {median / peak:.0%} of the peak (aim: 90 %)\n", flush=True
     )
+    return outcomes
 
 
-def greedy(running: Running, rules: OverloadSettings, peak: float) -> None:
-    """The modest tenants' p99 without and with a tenant who asks for three times the peak."""
+def greedy(running: Running, rules: OverloadSettings, peak: float) -> float:
+    """The modest tenants' p99 with a tenant who asks for three times the peak, of that without."""
     alone, beside = [], []
     for i in range(rules.runs):
         modest = [
@@ -156,6 +177,7 @@ def greedy(running: Running, rules: OverloadSettings, peak: float) -> None:
         )
     ratio = _median(o.latency_ms(99) for o in beside) / _median(o.latency_ms(99) for o in alone)
     print(f"\np99 of the modest: ×{ratio:.2f} (aim: 1.5)", flush=True)
+    return ratio
 
 
 def show(label: str, run: OpenLoopRun) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import shutil
 import statistics
 from collections.abc import Iterator
@@ -39,8 +40,8 @@ _NAMES = {
 Results = dict[str, Result]
 
 
-def run(options: argparse.Namespace) -> None:
-    """`race`."""
+def run(options: argparse.Namespace) -> dict[str, float]:
+    """`race`. Returns the figures of each system and how many times each of ours is each other one."""
     chosen = options.systems or [*OURS, *(PIPELINE if options.part == "pipeline" else MODEL)]
     prepare(options.home)
     with ExitStack() as stack:
@@ -58,6 +59,7 @@ def run(options: argparse.Namespace) -> None:
         results = in_turns(targets, options.conc, options.runs, options.seconds)
     _keep(options, results)
     _tables(options, results)
+    return figures(results)
 
 
 @contextmanager
@@ -92,24 +94,35 @@ def _copied(home: Path, name: str) -> Iterator[Path]:
 
 def _tables(options: argparse.Namespace, results: Results) -> None:
     """All figures, and how many times each of ours is each of the others."""
-    told: list[str] = []
     first = next(iter(results))
     print("\n" + HEAD.format(f"of {first}"))
     for at_once in options.conc:
         for name, result in results.items():
             print(line(_NAMES.get(name, name), at_once, result, results[first]))
-    for ours in (name for name in results if name in OURS):
-        for at_once in options.conc:
-            ratios = (
-                f"{_times(results[ours].points[at_once], theirs.points[at_once]):.2f} × {_NAMES[name]}"
-                for name, theirs in results.items()
-                if name not in OURS and theirs.points[at_once].rate
-            )
-            told.append(f"{ours}, c = {at_once}: {'; '.join(ratios)}")
-    print("\n~: others used more than 0.2 cores meanwhile\n", *told, sep="\n")
+    print("\n~: others used more than 0.2 cores meanwhile\n")
+    print("\n".join(f"{name}: {value:.2f}" for name, value in figures(results).items() if "×" in name))
     for name, result in results.items():
         said = dict.fromkeys(f.verified for p in result.points.values() for f in p.runs)
         print(f"{_NAMES.get(name, name)}: {list(said)[-1]}")
+
+
+def figures(results: Results) -> dict[str, float]:
+    """By system, concurrency and what: `apart 64 p50` (ms), `… p99 ÷ p50`, `… × triton`, `… × best` (peer), `… others`."""
+    found: dict[str, float] = {}
+    for name, result in results.items():
+        for c, point in result.points.items():
+            ratios = {other: _times(point, r.points[c]) for other, r in results.items() if r.points[c].rate}
+            peers = [ratio for other, ratio in ratios.items() if other not in OURS]
+            own = {f"× {other}": ratio for other, ratio in ratios.items()} | {
+                "p50": point.median(lambda f: f.p50_us) / 1e3,
+                "p99": point.median(lambda f: f.p99_us) / 1e3,
+                "p99 ÷ p50": point.median(lambda f: f.p99_us / f.p50_us),
+                "× best": min(peers, default=math.nan),
+                "others": point.median(lambda f: f.other_cores),
+            }
+            short = name.removeprefix("headrace ")
+            found |= {f"{short} {c} {what}": value for what, value in own.items() if name in OURS}
+    return found
 
 
 def _times(ours: Point, theirs: Point) -> float:

@@ -80,13 +80,19 @@ def headrace(setup: Setup) -> Iterator[Running]:
             keys = _write_tenants(setup)
             command(home, "down")
             _up(setup)
-        found = status(home)
-        processes = {name: s["pid"] for name, s in found["services"].items()}
-        pids = children_of(processes.values())
-        yield Running(setup, found["endpoints"]["grpc"], keys, frozenset(pids), processes)
+        yield found_running(setup, keys)
     finally:
         command(home, "down")
         shutil.rmtree(home / "settings", ignore_errors=True)
+
+
+def found_running(setup: Setup, keys: Mapping[str, str]) -> Running:
+    """What runs now, of a home that is up."""
+    found = status(setup.home)
+    processes = {name: s["pid"] for name, s in found["services"].items()}
+    return Running(
+        setup, found["endpoints"]["grpc"], keys, frozenset(children_of(processes.values())), processes
+    )
 
 
 def status(home: Path) -> dict[str, Any]:
@@ -201,7 +207,7 @@ def configuration(setup: Setup) -> str:
     coalescing = "" if setup.coalescing else ", COALESCING OFF"
     workers = "" if setup.workers == 1 else f", {setup.workers} workers"
     return (
-        f"headrace {_revision()}, {setup.shape}{workers}{coalescing}, on {on} of {_processor()}; API keys; quotas {quotas}; "
+        f"headrace {revision()}, {setup.shape}{workers}{coalescing}, on {on} of {_processor()}; API keys; quotas {quotas}; "
         f"metrics and JSON logs on; 1 % of requests traced and logged; {_kept(setup.documents)}; features in {store} by Feast; "
         f"Python {sys.version.split()[0]}"
     )
@@ -217,7 +223,13 @@ def _quota(limits: QuotaSpec) -> str:
     return f"{limits.rows_per_s:g} rows/s, {limits.concurrency} at once"
 
 
-def _revision() -> str:
+def machine() -> str:
+    """What was measured on, in words."""
+    return f"{os.cpu_count()} cores of {_processor()}, Python {sys.version.split()[0]}"
+
+
+def revision() -> str:
+    """Of the working tree."""
     done = subprocess.run(
         ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False, cwd=ROOT
     )

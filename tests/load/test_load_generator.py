@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from load.generator import hpack, http2
-from load.generator.arrivals import Stretch, arrivals, ramp, spike, steady
+from load.generator.arrivals import Stretch, arrivals, steady
 from load.generator.load_generator import PENDING, Caller, ClosedLoopGenerator, LoadGenerator, Plan, Samples
 
 PATH = "/a.Service/Method"
@@ -145,6 +145,19 @@ def test_a_call_without_an_answer_ends_with_its_deadline(serve: Callable[..., st
     assert samples.status.tolist() == [http2.DEADLINE_EXCEEDED] * 2
 
 
+def test_a_caller_may_cancel_before_its_deadline(serve: Callable[..., str]) -> None:
+    cancelled = threading.Event()
+
+    def answer(_: bytes, context: grpc.ServicerContext) -> bytes:
+        context.add_callback(cancelled.set)
+        cancelled.wait(200)
+        return b""
+
+    it = replace(plan(serve(answer), [0.0]), callers=[Caller("a", "secret", 300.0, -299.9)])
+    assert fired(it).status.tolist() == [http2.DEADLINE_EXCEEDED]
+    assert cancelled.wait(100)
+
+
 def test_a_lost_connection_is_an_unavailable_server() -> None:
     async def scene() -> Samples:
         async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -214,19 +227,6 @@ def test_a_steady_rate_is_kept_with_exponential_gaps() -> None:
     assert times[-1] < 50
     # Of an exponential, the deviation equals the mean; evenly spaced arrivals have none.
     assert gaps.std() == pytest.approx(gaps.mean(), rel=0.03)
-
-
-def test_a_ramp_grows_evenly() -> None:
-    times = arrivals(ramp(1000, 100), np.random.default_rng(2))
-    assert len(times) == pytest.approx(100 * (100 + 1000) / 2, rel=0.02)
-    # In the first half the rate goes from 100 to 550.
-    assert (times < 50).sum() == pytest.approx(50 * (100 + 550) / 2, rel=0.03)
-
-
-def test_a_spike_lasts_a_fifth_of_the_time() -> None:
-    times = arrivals(spike(100, 1000, 50), np.random.default_rng(3))
-    assert ((times >= 10) & (times < 20)).sum() == pytest.approx(10_000, rel=0.05)
-    assert (times >= 20).sum() == pytest.approx(3_000, rel=0.1)
 
 
 def test_a_stretch_down_is_as_exact_as_one_up() -> None:

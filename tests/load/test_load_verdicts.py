@@ -1,6 +1,7 @@
 """Verdicts on what was measured: soak (losses, memory), check (batching), shadow, ab (calls, CPU, latency)."""
 
 import random
+import re
 
 import pytest
 
@@ -20,8 +21,7 @@ def test_caches_may_fill_in_the_beginning() -> None:
 
 def test_a_leak_is_found_under_the_noise() -> None:
     leaking = [600.0 + 3 * i + (5 if i % 2 else -5) for i in range(20)]
-    with pytest.raises(SystemExit, match=r"\+4[0-9]\.\d MB: FAILED, at most 2% is flat"):
-        soak_verdict(0, 1000, leaking)
+    assert re.search(r"\+4[0-9]\.\d MB: FAILED, at most 2% is flat", soak_verdict(0, 1000, leaking))
 
 
 def test_one_peak_is_no_leak() -> None:
@@ -29,8 +29,7 @@ def test_one_peak_is_no_leak() -> None:
 
 
 def test_one_lost_request_fails_it() -> None:
-    with pytest.raises(SystemExit, match=r"1 of 1000 without an answer in time.*FAILED"):
-        soak_verdict(1, 1000, [600.0] * 10)
+    assert re.match(r"1 of 1000 without an answer in time.*FAILED", soak_verdict(1, 1000, [600.0] * 10))
 
 
 def test_a_single_stretch_has_no_trend() -> None:

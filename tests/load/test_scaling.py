@@ -5,7 +5,6 @@ The picture of a race: well-formed, every system and point in it, faster to the 
 from dataclasses import replace
 from xml.etree import ElementTree as ET
 
-import numpy as np
 import pytest
 
 from headrace.oip import open_inference_pb2 as oip
@@ -15,9 +14,8 @@ from load.generator.flight_requests import rows_message
 from load.scenarios import capacity
 from load.scenarios.closed import Point
 from load.scenarios.picture import draw, joined
-from load.scenarios.scaling.rows import Line, services_table, verdict
-from load.scenarios.scaling.table import Found, shares
-from load.scenarios.scaling.tenants import zipf
+from load.scenarios.scaling.rows import verdict
+from load.scenarios.scaling.table import shares
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -35,29 +33,9 @@ def test_shares_are_parts_of_the_sum() -> None:
     assert shares({"a": 0.0, "b": 0.0}) == {"a": 0.0, "b": 0.0}
 
 
-def test_each_service_gets_its_part_of_the_cpu_of_a_request() -> None:
-    found = Found(Point([figures(server_us=400)]), {"router": 0.75, "features": 0.25}, {})
-    table = services_table([Line("apart", 1, 8, found)])
-    assert table.splitlines()[-1] == "| 1 | 8 | 300 | 100 |"
-
-
 @pytest.mark.parametrize(("times", "said"), [(25.0, "holds"), (24.9, "SHORT")])
 def test_the_aim_is_judged(times: float, said: str) -> None:
     assert said in verdict("apart", times)
-
-
-def test_skewed_tenants_send_in_falling_parts_of_one() -> None:
-    parts = zipf(100)
-    assert sum(parts) == pytest.approx(1)
-    assert parts == sorted(parts, reverse=True)
-    assert parts[0] / parts[1] == pytest.approx(2**1.1)
-
-
-def test_callers_send_their_parts() -> None:
-    made = plan(target(keys=["a", "b", "c"], shares=[0.7, 0.2, 0.1]), 8, 1.0, seed=1)
-    assert [c.key for c in made.callers] == ["a", "b", "c"]
-    parts = np.bincount(made.who, minlength=3) / len(made.who)
-    assert parts == pytest.approx([0.7, 0.2, 0.1], abs=0.02)
 
 
 def test_without_keys_of_several_there_is_one_caller() -> None:

@@ -7,17 +7,23 @@ and gRPC have their own figures. Prints Markdown tables; each figure is the medi
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Coroutine
+from pathlib import Path
 
 import uvloop
 
 from load.micro.executor.throughput import batching, latency, overhead
 from load.micro.executor.version_swap import swap
+from load.systems.processes import OtherWork
 
-_PARTS = {"overhead": overhead, "latency": latency, "batching": batching, "swap": swap}
+Part = Callable[[Path, float], Coroutine[None, None, dict[str, float]]]
+_PARTS: dict[str, Part] = {"overhead": overhead, "latency": latency, "batching": batching, "swap": swap}
 
 
-def run(options: argparse.Namespace) -> None:
-    """`executor`."""
+def run(options: argparse.Namespace) -> dict[str, float]:
+    """`executor`. Returns ratios by model and rows a call, and calls that a swap lost."""
+    others, figures = OtherWork([]), dict[str, float]()
     for name in options.only or _PARTS:
         print(f"\n**{name}**\n")
-        uvloop.run(_PARTS[name](options.models, options.seconds))
+        figures |= uvloop.run(_PARTS[name](options.models, options.seconds))
+    return figures | {"others": others.cores()}

@@ -22,8 +22,9 @@ CASES = (
 )
 
 
-async def overhead(models: Path, seconds: float) -> None:
+async def overhead(models: Path, seconds: float) -> dict[str, float]:
     """Throughput at saturation against a bare loop at the batch size that the executor chose."""
+    found = {}
     print("| model | rows a call | calls at once | rows/s | rows a run | bare loop, rows/s | ratio |")
     print("|---|--:|--:|--:|--:|--:|--:|")
     for name, rows, concurrency in CASES:
@@ -46,13 +47,15 @@ async def overhead(models: Path, seconds: float) -> None:
                 plain = size / bare_seconds(artifact, size, seconds / 3)
                 ratios.append((rate / plain, rate, size, plain))
             ratio, rate, size, plain = sorted(ratios)[RUNS // 2]
+            found[f"{name} {rows}"] = ratio
             print(
                 f"| {name} | {rows} | {concurrency} | {rate:.0f} | {size} | {plain:.0f} | {ratio:.3f} |",
                 flush=True,
             )
+    return found
 
 
-async def batching(models: Path, seconds: float) -> None:
+async def batching(models: Path, seconds: float) -> dict[str, float]:
     """64 callers of one row each, batching on and off in turns."""
     print("| model | callers | batching | calls/s | × off |\n|---|--:|---|--:|--:|")
     name = "flights_heavy"
@@ -73,11 +76,13 @@ async def batching(models: Path, seconds: float) -> None:
     for kind in rates:
         rate = statistics.median(rates[kind])
         print(f"| {name} | 64 | {kind} | {rate:.0f} | {rate / off:.2f} |", flush=True)
+    return {"batching": statistics.median(rates["on"]) / off}
 
 
-async def latency(models: Path, seconds: float) -> None:
+async def latency(models: Path, seconds: float) -> dict[str, float]:
     """One row, one caller: what the executor adds to the run itself."""
     print("| model | p50 µs of a call | p99 µs | bare run µs | added at p50 µs |\n|---|--:|--:|--:|--:|")
+    added = {}
     for name in ("flights_light", "flights_heavy"):
         artifact = newest(models, name)
         async with executor(models, load=[f"{name}:{artifact.metadata.version}"]) as servicer:
@@ -92,3 +97,5 @@ async def latency(models: Path, seconds: float) -> None:
         p50, p99 = times[len(times) // 2], times[int(0.99 * len(times))]
         plain = bare_seconds(artifact, 1, seconds / 3) * 1e6
         print(f"| {name} | {p50:.0f} | {p99:.0f} | {plain:.0f} | {p50 - plain:.0f} |", flush=True)
+        added[f"{name} added µs"] = p50 - plain
+    return added

@@ -110,7 +110,7 @@ class Tested:
         return " | ".join(map(str, cells))
 
 
-async def swap(models: Path, seconds: float) -> None:
+async def swap(models: Path, seconds: float) -> dict[str, float]:
     """Versions change under an open loop at three quarters of what the executor can do.
 
     In each round what it can do is measured anew, for others may take the cores meanwhile; and the loop goes on three
@@ -131,6 +131,7 @@ async def swap(models: Path, seconds: float) -> None:
             for _ in range(ROUNDS):
                 await _round(servicer, inputs.request("swapped", _ROWS), answers, seconds, tested)
     print(f"| {tested.row()} |")
+    return {"swap failed": tested.failures.total(), "swap mismatched": tested.mismatched}
 
 
 async def _round(

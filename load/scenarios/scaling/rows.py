@@ -1,4 +1,4 @@
-"""`scaling rows`: what a row costs, the more of them a request has; and where the CPU goes, by service."""
+"""`scaling rows`: what a row costs, the more of them a request has; `--keep`: by service, for `capacity`."""
 
 from __future__ import annotations
 
@@ -40,8 +40,6 @@ def run(options: argparse.Namespace) -> None:
     for shape in options.shapes:
         if (shape, _FROM) in alone and (shape, _TO) in alone:
             print(verdict(shape, alone[shape, _TO] * _TO / (alone[shape, _FROM] * _FROM)))
-    if apart := [line for line in seen if line.shape == "apart"]:
-        print("\n" + services_table(apart))
     if options.keep:
         options.keep.write_text(json.dumps([_kept(line) for line in seen], indent=1) + "\n")
 
@@ -67,14 +65,3 @@ def verdict(shape: str, times: float) -> str:
     """Rows per second at 64 a request against 1, one caller, in words."""
     held = "holds" if times >= _AIM else "SHORT"
     return f"{shape}, c = 1: {times:.1f} times the rows at {_TO} a request (aim {_AIM:g}: {held})"
-
-
-def services_table(found: list[Line]) -> str:
-    """µs of CPU per request of each service, by rows a request and concurrency."""
-    names = list(found[0].found.shares)
-    lines = [f"| rows/request | c | {' | '.join(names)} |", "|--:|--:|" + "--:|" * len(names)]
-    for line in found:
-        us = line.found.point.median(lambda f: f.server_us)
-        cells = " | ".join(f"{line.found.shares[name] * us:.0f}" for name in names)
-        lines.append(f"| {line.rows} | {line.at_once} | {cells} |")
-    return "Server CPU µs of a request by service, apart:\n\n" + "\n".join(lines)

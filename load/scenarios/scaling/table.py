@@ -1,4 +1,4 @@
-"""`scaling`: what a request costs as one thing grows: its rows, its payload, the tenants.
+"""`scaling`: what a request costs as one thing grows: its rows, its payload.
 
 A closed loop; features from a Redis of this run's own. Each part is a table; `× first` compares rows per second with
 the first line of the same shape and concurrency.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -124,10 +124,8 @@ def flights_target(
     store: Store,
     each: int = 1,
     pipeline: str = "flights",
-    keys: Sequence[str] = (),
-    parts: Sequence[float] = (),
 ) -> Target:
-    """Ours, asked for `each` flights at a time, by the callers of `keys` in those parts (by the first one if there are none)."""
+    """Ours, asked for `each` flights at a time."""
     home = running.setup.home
     asked = rows(home)
     messages = [rows_message(pipeline, asked[i : i + each]) for i in range(0, len(asked) - each + 1, each)]
@@ -138,6 +136,4 @@ def flights_target(
         running.pids,
         lambda replies: verify(home, store.feast, pipeline, asked, replies, each),
         store.pids,
-        keys,
-        parts,
     )
