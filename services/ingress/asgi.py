@@ -16,7 +16,7 @@ from headrace.hop.definition import Runtime
 from headrace.hop.process import grpc_core
 from headrace.hop.process.lifecycle import EXIT_CONFIG
 from headrace.start import collect_rarely
-from services.ingress.admission.shedding import Shedding
+from services.ingress.admission.shedder import Shedder
 from services.ingress.config import IngressSettings
 from services.ingress.envoy.configuration import SETTINGS_VARIABLE
 from services.ingress.lane import library
@@ -77,19 +77,19 @@ async def _open(stack: AsyncExitStack) -> Application:
     grpc_core.freeze()
     _yield_to_envoy()
     application = routes(ingress, settings.limits)
-    lane = _open_lane(stack, application, ingress.door.shedding, runtime)
+    lane = _open_lane(stack, application, ingress.door.shedder, runtime)
     runtime.telemetry.ready(True)
     runtime.telemetry.log.info("serving", plaintext=settings.http.plaintext, tls=settings.http.tls, lane=lane)
     return application
 
 
-def _open_lane(stack: AsyncExitStack, application: Application, shedding: Shedding, runtime: Runtime) -> bool:
+def _open_lane(stack: AsyncExitStack, application: Application, shedder: Shedder, runtime: Runtime) -> bool:
     """Whether small requests come by the lane from now on."""
     module = library.compiled()
     if module is None:
         return False
     try:
-        lane = Lane(module, application, shedding.refusal)
+        lane = Lane(module, application, shedder.refusal)
         lane.open()
     except OSError as error:
         runtime.telemetry.log.warning("no lane", error=str(error))

@@ -15,7 +15,7 @@ from headrace.hop.call import Method, methods_of
 from headrace.hop.errors import Code, Fault, Reason
 from services.ingress.admission.admission_control import AdmissionControl, no_slot
 from services.ingress.admission.quotas import Quotas
-from services.ingress.admission.shedding import Shedding
+from services.ingress.admission.shedder import Shedder
 from services.ingress.auth.authenticator import Authenticator
 from services.ingress.documents.catalog import Credential, require
 from services.ingress.reporting.reporter import Reporter
@@ -134,7 +134,7 @@ class Door:
         self._reporter = reporter
         self._quotas = quotas
         self.admission = admission
-        self.shedding = Shedding(admission, reporter.shed, clock)
+        self.shedder = Shedder(admission, reporter.shed, clock)
         self._trace_ratio = trace_ratio
         reporter.metrics.in_flight.set_function(lambda: self.in_flight)
 

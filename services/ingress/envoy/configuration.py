@@ -202,7 +202,7 @@ def _access_log(settings: IngressSettings) -> list[dict[str, Any]]:
     if not settings.access_log:
         return []
     config = {"@type": _FILE_LOG, "path": settings.access_log, "log_format": {"json_format": _ACCESS_FIELDS}}
-    # Only 1 % of the calls that are refused at once (admission/shedding.py) are logged: thousands per second may be identical.
+    # Only 1 % of the calls that are refused at once (admission/shedder.py) are logged: thousands per second may be identical.
     kept = {"or_filter": {"filters": [_NOT_SHED, _ONE_IN_A_HUNDRED]}}
     return [{"name": "envoy.access_loggers.file", "typed_config": config, "filter": kept}]
 

@@ -9,7 +9,7 @@ from headrace.hop.limiters import ADMISSION, SESSION_ROWS, TENANT_ROWS
 from headrace.state.tenants import QuotaSpec
 from services.ingress.admission.admission_control import AdmissionControl, AdmissionRules
 from services.ingress.admission.quotas import QuotaFault
-from services.ingress.admission.shedding import Headers, Shedding
+from services.ingress.admission.shedder import Headers, Shedder
 from services.ingress.documents.catalog import Credential, Tenant
 from services.ingress.reporting.metrics import Shed
 from services.ingress.request_context import RequestContext, begin
@@ -33,7 +33,7 @@ class Door:
 
     def __post_init__(self) -> None:
         self.admission = AdmissionControl(AdmissionRules(100, 100, 100, 0.4), lambda: self.now)
-        self.shedding = Shedding(self.admission, lambda _, shed: self.told.append(shed), lambda: self.now)
+        self.shedder = Shedder(self.admission, lambda _, shed: self.told.append(shed), lambda: self.now)
 
     def fill(self, places: int = 70) -> None:
         for _ in range(places):
@@ -42,7 +42,7 @@ class Door:
     def refuses(self, fault: Fault, key: bytes = b"k") -> RequestContext:
         context = begin("ModelInfer", {b"x-api-key": key}, self.now, 0.0)
         context.credential = Credential(TENANT, "k", frozenset({"predict"}))
-        self.shedding.refused(context, fault, STATUS)
+        self.shedder.refused(context, fault, STATUS)
         return context
 
     def passes(self, key: bytes = b"k", content_type: bytes = b"application/grpc") -> bool:
@@ -50,7 +50,7 @@ class Door:
 
     def asked(self, key: bytes, content_type: bytes = b"application/grpc") -> Headers | None:
         headers = [(b"content-type", content_type), (b"x-request-id", b"r7"), (b"x-api-key", key)]
-        return self.shedding.refusal(headers)
+        return self.shedder.refusal(headers)
 
 
 @pytest.mark.parametrize("fault", [QUOTA_FOR_LARGE, SESSION_ROWS.refusal("slower"), TOO_LARGE, WRONG])
@@ -82,7 +82,7 @@ def test_who_was_not_authenticated_is_not_known_here() -> None:
     door = Door()
     door.fill()
     context = begin("ModelInfer", {b"x-api-key": b"k"}, door.now, 0.0)
-    door.shedding.refused(context, OVERLOADED, STATUS)
+    door.shedder.refused(context, OVERLOADED, STATUS)
     assert door.passes()
 
 
@@ -114,7 +114,7 @@ def test_an_answer_opens_the_way_for_all() -> None:
     door = Door()
     context = door.refuses(QUOTA)
     assert not door.passes()
-    door.shedding.answered(context)
+    door.shedder.answered(context)
     assert door.passes()
     assert door.told == [Shed(1, Reason.REASON_QUOTA_EXCEEDED)]
 
@@ -132,5 +132,5 @@ def test_no_more_credentials_are_kept_than_there_may_be() -> None:
     door = Door()
     for i in range(20_001):
         door.refuses(QUOTA, b"%d" % i)
-    assert len(door.shedding._refused) <= 10_000
+    assert len(door.shedder._refused) <= 10_000
     assert not door.passes(b"20000")

@@ -40,7 +40,7 @@ class _Refused:
         self.calls = 0
 
 
-class Shedding:
+class Shedder:
     """`report`: counts the calls that were refused here; `clock`: monotonic seconds."""
 
     def __init__(
