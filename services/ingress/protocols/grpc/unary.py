@@ -51,7 +51,7 @@ class UnaryGrpc(FramedProtocol):
 
     def __init__(self, intake: Intake) -> None:
         super().__init__(intake)
-        self._shedding = intake.door.shedding
+        self._shedder = intake.door.shedder
         self.join = Convoy().join
 
     async def reply(self, send: Send, data: bytes, codec: Codec, context: RequestContext) -> None:
@@ -60,7 +60,7 @@ class UnaryGrpc(FramedProtocol):
             (b"x-request-id", context.header_id.encode()),
             *context.replay_headers(),
         ]
-        self._shedding.answered(context)
+        self._shedder.answered(context)
         await send({"type": "http.response.start", "status": 200, "headers": headers, "trailers": True})
         body = frames.PREFIX.pack(0, len(data)) + data
         await send({"type": "http.response.body", "body": body, "more_body": False})
@@ -69,7 +69,7 @@ class UnaryGrpc(FramedProtocol):
     async def fail(self, send: Send, fault: Fault, context: RequestContext) -> None:
         """A response that has only headers (gRPC's "trailers-only")."""
         status = [(b"content-type", _TYPE), _ENCODINGS, *frames.status_headers(fault)]
-        self._shedding.refused(context, fault, status)
+        self._shedder.refused(context, fault, status)
         headers = [*status, (b"x-request-id", context.header_id.encode()), *context.replay_headers()]
         await send({"type": "http.response.start", "status": 200, "headers": headers, "trailers": False})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
