@@ -113,17 +113,21 @@ async def test_an_application_without_a_whole_reply_is_a_500(library: Path, appl
 
 
 async def test_a_reply_in_parts_is_sent_once_and_whole(library: Path) -> None:
+    returned: list[bool] = []
+
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         for word in (b"first", b"second"):
             await send({"type": "http.response.start", "status": 201, "headers": [(b"word", word)]})
             await send({"type": "http.response.body", "body": word, "more_body": True})
             await send({"type": "http.response.body", "body": b"-" + word})
+        returned.append(True)
 
     async with serving(library, application) as (envoy, _):
         found = await envoy.answered(envoy.request(b"x"))
         assert (found.status, found.headers[b"word"], found.body) == (201, b"first", b"first-first")
         await asyncio.sleep(0)
         assert envoy.run() == 0
+        assert returned  # what is sent too often is no error
 
 
 async def test_receive_after_the_body_says_whether_the_caller_is_there(library: Path) -> None:
