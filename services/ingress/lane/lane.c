@@ -1,14 +1,15 @@
 /* The lane: small unary requests go from Envoy's threads to the event loop in batches, and replies go back in batches.
  *
  * The file is an HTTP filter of Envoy (a dynamic module, https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/advanced/dynamic_modules)
- * that stands before pyvoy's, and a library that `lane.py` loads by ctypes in the same process. Python is never called from here, so no thread
+ * that stands before pyvoy's, and a library that `server.py` loads by ctypes in the same process. Python is never called from here, so no thread
  * of Envoy waits for the interpreter's lock. A request takes the lane if its path is in the configuration and if all of it came in
  * one read of its socket; every other request continues to pyvoy's filter, as if this one did not exist.
  *
  * Memory. A Request has up to two owners: Envoy's filter object (from `filter_new` to `filter_destroy`) and whoever answers it (the queue,
  * then the application, then the list of replies, until the reply is sent). `release` frees it when the last owner lets go.
  *   filter, state     : only the thread of Envoy that the stream belongs to
- *   scheduler, over   : written by that thread under `worker->lock`; others read them under the lock
+ *   over              : written by that thread under `worker->lock`
+ *   scheduler         : others use it only under that lock, and only while not `over`
  *   head, reply       : the owner that answers
  * No lock is held while another one is taken, and none while Envoy is called, but for `scheduler_commit`, which only posts to a queue.
  */
@@ -37,7 +38,6 @@ extern size_t envoy_dynamic_module_callback_http_get_headers_size(void *, int);
 extern bool envoy_dynamic_module_callback_http_get_headers(void *, int, Header *);
 extern size_t envoy_dynamic_module_callback_http_get_body_chunks_size(void *, int);
 extern bool envoy_dynamic_module_callback_http_get_body_chunks(void *, int, Buffer *);
-extern bool envoy_dynamic_module_callback_http_drain_body(void *, int, size_t);
 extern void envoy_dynamic_module_callback_http_send_response_headers(void *, Header *, size_t, bool);
 extern void envoy_dynamic_module_callback_http_send_response_data(void *, Buffer, bool);
 extern void envoy_dynamic_module_callback_http_send_response_trailers(void *, Header *, size_t);
@@ -50,7 +50,7 @@ extern void envoy_dynamic_module_callback_http_filter_scheduler_delete(void *);
 /* ---- Limits. What is larger continues to pyvoy's filter. */
 enum { MAX_HEADERS = 64, MAX_HEAD = 16 * 1024, MAX_BODY = 64 * 1024, MAX_CHUNKS = 16, MAX_QUEUED = 64 * 1024 * 1024, MAX_WORKERS = 64 };
 
-/* ---- Requests and replies as `lane.py` sees them: these structs, and the bytes behind them. Byte order of the machine. */
+/* ---- Requests and replies as `server.py` sees them: these structs, and the bytes behind them. Byte order of the machine. */
 typedef struct { uint32_t size, head_size; uint64_t id; double received; } Request_Record;  /* behind: head, body. head: path, then names and values, each ended by 0 */
 typedef struct { uint32_t size, head_size, body_size, flags; uint64_t id; } Reply_Record; /* behind: head, body, trailers */
 
@@ -86,7 +86,7 @@ static Request *queue, **queue_end = &queue;
 static size_t queued_bytes;
 static atomic_int event_fd = -1;
 static atomic_bool is_open;
-static Worker workers[MAX_WORKERS];
+static Worker workers[MAX_WORKERS] = {[0 ... MAX_WORKERS - 1] = {.lock = PTHREAD_MUTEX_INITIALIZER}};
 static atomic_int worker_count;
 static __thread Worker *this_worker;
 
@@ -109,7 +109,6 @@ static Worker *own_worker(void) {
     int place = atomic_fetch_add(&worker_count, 1);
     if (place >= MAX_WORKERS) { atomic_fetch_sub(&worker_count, 1); return NULL; }
     this_worker = &workers[place];
-    pthread_mutex_init(&this_worker->lock, NULL);
     this_worker->replies_end = &this_worker->replies;
   }
   return this_worker;
@@ -290,23 +289,27 @@ static bool parse_headers(const char *at, const char *end, Header *headers, size
   return true;
 }
 
-/* Sends a reply. `request->filter` is looked at again after each call: Envoy may end the stream in it. */
+/* Sends a reply, or 500 if it is malformed. `request->filter` is looked at again after each call: Envoy may end the stream in it. */
 static void send_reply(Request *request) {
   const Reply_Record *reply = (const Reply_Record *)request->reply;
-  const char *head = request->reply + sizeof *reply, *body = head + reply->head_size, *trailers = body + reply->body_size;
+  const char *head = request->reply + sizeof *reply, *body = head + reply->head_size, *tail = body + reply->body_size;
   const char *end = request->reply + reply->size;
-  Header headers[MAX_HEADERS];
-  size_t count;
-  if (!parse_headers(head, body, headers, &count)) return;
-  bool only_headers = reply->body_size == 0 && trailers == end;
+  Header headers[MAX_HEADERS], trailers[MAX_HEADERS];
+  size_t count, trailer_count;
+  bool only_headers = reply->body_size == 0 && tail == end;
+  if (!parse_headers(head, body, headers, &count) || !parse_headers(tail, end, trailers, &trailer_count)) {
+    headers[0] = (Header){":status", 7, "500", 3};
+    count = 1;
+    only_headers = true;
+  }
   if (reply->flags & SHED) {
     envoy_dynamic_module_callback_http_set_dynamic_metadata_string(request->filter, (Buffer){"headrace", 8}, (Buffer){"shed", 4}, (Buffer){"yes", 3});
   }
   envoy_dynamic_module_callback_http_send_response_headers(request->filter, headers, count, only_headers);
   if (only_headers || request->filter == NULL) return;
-  envoy_dynamic_module_callback_http_send_response_data(request->filter, (Buffer){body, reply->body_size}, trailers == end);
-  if (trailers == end || request->filter == NULL || !parse_headers(trailers, end, headers, &count)) return;
-  envoy_dynamic_module_callback_http_send_response_trailers(request->filter, headers, count);
+  envoy_dynamic_module_callback_http_send_response_data(request->filter, (Buffer){body, reply->body_size}, trailer_count == 0);
+  if (trailer_count == 0 || request->filter == NULL) return;
+  envoy_dynamic_module_callback_http_send_response_trailers(request->filter, trailers, trailer_count);
 }
 
 EXPORT void envoy_dynamic_module_on_http_filter_scheduled(void *stream, void *module, uint64_t event) {
@@ -314,6 +317,8 @@ EXPORT void envoy_dynamic_module_on_http_filter_scheduled(void *stream, void *mo
   if (event == EVENT_WHOLE_YET) {
     if (filter->request->state != ARRIVING) return;
     filter->request->state = PASSES;
+    free(filter->request->record);
+    filter->request->record = NULL;
     envoy_dynamic_module_callback_http_filter_continue_decoding(stream);
     return;
   }
@@ -332,15 +337,17 @@ EXPORT void envoy_dynamic_module_on_http_filter_scheduled(void *stream, void *mo
   }
 }
 
-/* Has Envoy call us for the replies that wait, by the scheduler of one whose stream lives. `worker->lock` is held. */
+/* Has Envoy call us for the replies that wait, by the scheduler of the first whose stream lives. `worker->lock` is held. */
 static void summon(Worker *worker) {
   if (worker->carrier != NULL) return;
-  for (Request *reply = worker->replies; reply != NULL; reply = reply->next) {
-    if (reply->scheduler == NULL || atomic_load(&reply->over)) continue;
-    worker->carrier = reply;
-    envoy_dynamic_module_callback_http_filter_scheduler_commit(reply->scheduler, EVENT_REPLIES);
-    return;
+  Request *reply;
+  while ((reply = worker->replies) != NULL && atomic_load(&reply->over)) {
+    worker->replies = reply->next;
+    release(reply);
   }
+  worker->carrier = reply;
+  if (reply == NULL) worker->replies_end = &worker->replies;
+  else envoy_dynamic_module_callback_http_filter_scheduler_commit(reply->scheduler, EVENT_REPLIES);
 }
 
 static void end_stream(Request *request) {
@@ -360,17 +367,19 @@ EXPORT void envoy_dynamic_module_on_http_filter_stream_complete(UNUSED void *str
   if (filter != NULL && filter->request != NULL) end_stream(filter->request);
 }
 
+/* Envoy answers by itself (an idle stream, for example), so the application's reply must not follow. */
+EXPORT int envoy_dynamic_module_on_http_filter_local_reply(void *stream, void *module, UNUSED uint32_t code, UNUSED Buffer text, UNUSED bool reset) {
+  envoy_dynamic_module_on_http_filter_stream_complete(stream, module);
+  return CONTINUE;
+}
+
 EXPORT void envoy_dynamic_module_on_http_filter_destroy(void *module) {
   Filter *filter = module;
   if (filter == NULL) return;
   Request *request = filter->request;
   if (request != NULL) {
     end_stream(request);
-    pthread_mutex_lock(&request->worker->lock);
-    void *scheduler = request->scheduler;
-    request->scheduler = NULL;
-    pthread_mutex_unlock(&request->worker->lock);
-    envoy_dynamic_module_callback_http_filter_scheduler_delete(scheduler);
+    envoy_dynamic_module_callback_http_filter_scheduler_delete(request->scheduler);
     release(request);
   }
   free(filter);
@@ -380,7 +389,6 @@ EXPORT void envoy_dynamic_module_on_http_filter_destroy(void *module) {
 EXPORT int envoy_dynamic_module_on_http_filter_response_headers(UNUSED void *s, UNUSED void *m, UNUSED bool end) { return CONTINUE; }
 EXPORT int envoy_dynamic_module_on_http_filter_response_body(UNUSED void *s, UNUSED void *m, UNUSED bool end) { return CONTINUE; }
 EXPORT int envoy_dynamic_module_on_http_filter_response_trailers(UNUSED void *s, UNUSED void *m) { return CONTINUE; }
-EXPORT int envoy_dynamic_module_on_http_filter_local_reply(UNUSED void *s, UNUSED void *m, UNUSED uint32_t c, UNUSED Buffer d, UNUSED bool r) { return CONTINUE; }
 EXPORT void *envoy_dynamic_module_on_http_filter_per_route_config_new(UNUSED void *c, UNUSED Buffer n, UNUSED Buffer t) { return &is_open; }
 EXPORT void envoy_dynamic_module_on_http_filter_per_route_config_destroy(UNUSED void *c) {}
 #define NOTHING(name) EXPORT void envoy_dynamic_module_on_http_filter_##name(void) {}
@@ -400,7 +408,7 @@ NOTHING(config_http_stream_trailers)
 NOTHING(config_http_stream_complete)
 NOTHING(config_http_stream_reset)
 
-/* ---- The application's side: called by `lane.py` on the thread of its event loop. */
+/* ---- The application's side: called by `server.py` on the thread of its event loop. */
 
 /* From now on requests take the lane. Returns a file descriptor that is readable when some wait; -1 if there is none. */
 EXPORT int lane_open(void) {
@@ -424,7 +432,8 @@ EXPORT size_t lane_take(char *out, size_t room) {
     Request *request = queue;
     queue = request->next;
     queued_bytes -= request->record_size;
-    if (!atomic_load(&request->over)) size += request->record_size;
+    if (atomic_load(&request->over)) request->record_size = 0;
+    size += request->record_size;
     request->next = NULL;
     *taken_end = request;
     taken_end = &request->next;
@@ -435,7 +444,7 @@ EXPORT size_t lane_take(char *out, size_t room) {
   while (taken != NULL) {
     Request *request = taken;
     taken = request->next;
-    if (atomic_load(&request->over) || (size_t)(out + room - at) < request->record_size) { release(request); continue; }
+    if (request->record_size == 0) { release(request); continue; }
     memcpy(at, request->record, request->record_size);
     at += request->record_size;
     free(request->record);

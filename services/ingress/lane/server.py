@@ -18,7 +18,9 @@ from services.ingress.protocols.asgi import Application
 _REQUEST = struct.Struct("=IIQd")
 _REPLY = struct.Struct("=IIIIQ")
 # Bytes of requests that are taken at once; at least one of the largest fits.
-_ROOM = 1024 * 1024
+_ROOM = 128 * 1024
+# Requests that are begun in one turn of the event loop.
+_AT_ONCE = 64
 # A flag of a reply: it was not computed, so its access log line is one of many alike.
 _SHED = 1
 Headers = list[tuple[bytes, bytes]]
@@ -43,6 +45,8 @@ class Lane:
         self._loop = asyncio.get_running_loop()
         self._buffer = ctypes.create_string_buffer(_ROOM)
         self._address = ctypes.addressof(self._buffer)
+        # What was taken and is not begun yet, from `_at` on; whether a further turn is asked for.
+        self._records, self._at, self._again = b"", 0, False
         self._replies: list[bytes] = []
         # The loop itself keeps no task alive.
         self._exchanges: set[_Exchange] = set()
@@ -75,21 +79,38 @@ class Lane:
         self._c.lane_send(records, len(records))
 
     def _take(self) -> None:
-        while size := self._c.lane_take(self._address, _ROOM):
-            records = ctypes.string_at(self._address, size)
-            at = 0
-            while at < size:
-                whole, head, request, received = _REQUEST.unpack_from(records, at)
-                start = at + _REQUEST.size
-                at += whole
-                scope = _scope(records[start : start + head - 1], records[start + head : at], received)
-                refusal = self._refusal(scope["headers"])
-                if refusal is not None:
-                    self.reply(_record(request, b":status\x00200\0" + _joined(refusal), b"", b"", _SHED))
-                    continue
-                exchange = _Exchange(self, request, scope["body"])
-                exchange.task = self._loop.create_task(self._serve(exchange, scope))
-                self._exchanges.add(exchange)
+        """Begins requests that wait. What is more than a turn's share waits for the next turn: then those of this turn have
+        been refused, if there is no room, and the others are refused at once."""
+        if self._at == len(self._records):
+            size = self._c.lane_take(self._address, _ROOM)
+            if not size:
+                return
+            self._records, self._at = ctypes.string_at(self._address, size), 0
+        begun = 0
+        while begun < _AT_ONCE and self._at < len(self._records):
+            begun += self._begin()
+        if not self._again:
+            self._again = True
+            self._loop.call_soon(self._take_again)
+
+    def _take_again(self) -> None:
+        self._again = False
+        self._take()
+
+    def _begin(self) -> bool:
+        """Begins the next request, or refuses it at once: then False."""
+        records, start = self._records, self._at + _REQUEST.size
+        whole, head, request, received = _REQUEST.unpack_from(records, self._at)
+        self._at += whole
+        scope = _scope(records[start : start + head - 1], records[start + head : self._at], received)
+        refusal = self._refusal(scope["headers"])
+        if refusal is not None:
+            self.reply(_record(request, b":status\x00200\0" + _joined(refusal), b"", b"", _SHED))
+            return False
+        exchange = _Exchange(self, request, scope["body"])
+        exchange.task = self._loop.create_task(self._serve(exchange, scope))
+        self._exchanges.add(exchange)
+        return True
 
     async def _serve(self, exchange: _Exchange, scope: MutableMapping[str, Any]) -> None:
         try:

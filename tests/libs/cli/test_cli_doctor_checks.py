@@ -3,6 +3,8 @@
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
+
 from headrace.cli.diagnosis import doctor_checks
 from headrace.cli.diagnosis.doctor_checks import Level
 from headrace.cli.diagnosis.quarantined_models import newly_held
@@ -12,7 +14,7 @@ from headrace.cli.installation import certificates, layout
 def test_this_machine_is_looked_at_without_a_home(tmp_path: Path) -> None:
     findings = list(doctor_checks.examine(layout.of(tmp_path / "none"), datetime.now(UTC)))
     assert ", ".join(f.what for f in findings) == (
-        "Python, packages, libpython, open files, disk, memory, ports, certificate, data, pipelines, "
+        "Python, packages, libpython, lane, open files, disk, memory, ports, certificate, data, pipelines, "
         "settings, tenants, encryption"
     )
     assert all(f.fix for f in findings if f.level is not Level.GOOD)
@@ -23,6 +25,17 @@ def test_an_old_python_is_refused_and_the_new_one_named() -> None:
     finding = doctor_checks.python((3, 10, 4))
     assert finding.level is Level.BAD
     assert "3.11" in finding.fix
+
+
+@pytest.mark.parametrize(("compiled", "level"), [(Path("lane.so"), Level.GOOD), (None, Level.WARN)])
+def test_it_says_whether_there_is_a_lane(
+    compiled: Path | None, level: Level, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.ingress.lane.library.compiled", lambda: compiled)
+    findings = doctor_checks.examine(layout.of(tmp_path), datetime.now(UTC))
+    [found] = [finding for finding in findings if finding.what == "lane"]
+    assert found.level is level
+    assert ("gcc" in found.fix) == (compiled is None)
 
 
 def test_a_certificate_that_the_door_refuses_is_told(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import importlib
 import importlib.util
 import resource
 import shutil
@@ -56,6 +57,7 @@ def examine(layout: Layout, now: datetime) -> Iterator[Finding]:
         _python,
         _packages,
         _libpython,
+        _lane,
         lambda: _files(resource.getrlimit(resource.RLIMIT_NOFILE)),
         lambda: _disk(shutil.disk_usage(_existing(layout.home)).free),
         lambda: _memory(Path("/proc/meminfo").read_text()),
@@ -104,6 +106,18 @@ def _libpython() -> Finding:
         Level.BAD,
         "none, so Envoy can't load this Python, and the ingress does not start",
         "use a Python built with --enable-shared (apt: libpython3-dev; uv: uv python install)",
+    )
+
+
+def _lane() -> Finding:
+    # By name: libraries do not import services.
+    if importlib.import_module("services.ingress.lane.library").compiled() is not None:
+        return Finding("lane", Level.GOOD, "compiled: small requests reach the ingress in batches")
+    return Finding(
+        "lane",
+        Level.WARN,
+        "not compiled for this version, Envoy and machine; a request costs the ingress about a third more CPU",
+        "apt: gcc libc6-dev, then: python -m services.ingress.lane.library, and headrace restart ingress",
     )
 
 

@@ -1,0 +1,204 @@
+"""A real Envoy says the same with the lane and without it."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import re
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from http.client import HTTPResponse
+from typing import Any
+
+import grpc
+import pytest
+import pytest_asyncio
+from google.protobuf.json_format import MessageToDict
+
+from headrace.api.inference.v1 import inference_pb2 as pb
+from headrace.hop import testing
+from headrace.oip import open_inference_pb2 as oip
+from services.ingress.lane import library
+from tests.services.ingress.ingress_calls import OIP, PREDICT, call, infer, infer_refused, refused
+from tests.services.ingress.ingress_door import (
+    ROOT,
+    DoorProcess,
+    FakeRouter,
+    Folder,
+    definition,
+    infer_request,
+    prepare,
+)
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+# Of each call another one, or of the clock.
+_OWN = re.compile(r"^(date|x-request-id|server-timing|traceparent|x-envoy-.*)$")
+_LIMITS = {"max_request_bytes": 1024 * 1024, "max_rows": 20_000, "max_values": 1_000_000}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def doors(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[list[Folder]]:
+    """The first has the lane, the second has not: its tree lacks the compiled file."""
+    library.compile_lane()
+    tree = tmp_path_factory.mktemp("tree")
+    shutil.copytree(
+        ROOT / "services", tree / "services", ignore=shutil.ignore_patterns("lane-*.so", "__pycache__")
+    )
+    async with AsyncExitStack() as stack:
+        router = await stack.enter_async_context(testing.served(definition(FakeRouter())))
+        folders = []
+        for root in (ROOT, tree):
+            folder = prepare(tmp_path_factory.mktemp("door"), router.target, limits=_LIMITS)
+            process = DoorProcess(folder, path=f"{root}:{ROOT / 'libs'}")
+            stack.callback(process.kill)
+            await process.ready(folder.grpc)
+            folders.append(folder)
+        yield folders
+
+
+async def http1(
+    door: Folder, path: str, headers: dict[str, str], *pieces: bytes
+) -> tuple[int, list[str], str]:
+    """(status, headers, body). Each piece of the body is sent some time after the one before."""
+    host, port = door.grpc.split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    size = sum(map(len, pieces)) if pieces else 100
+    fields = {"host": "x", "connection": "close", "content-length": str(size), **headers}
+    fields.setdefault("authorization", f"Bearer {door.keys.demo}")
+    writer.write(f"POST {path} HTTP/1.1\r\n".encode())
+    writer.write(b"".join(f"{name}: {value}\r\n".encode() for name, value in fields.items()) + b"\r\n")
+    for i, piece in enumerate(pieces):
+        if i:
+            await asyncio.sleep(0.1)
+        writer.write(piece)
+        await writer.drain()
+    async with asyncio.timeout(60):
+        answer = await reader.read()
+    writer.close()
+    response = HTTPResponse(_Received(answer))  # type: ignore[arg-type]  # it wants no more of a socket
+    response.begin()
+    shown = sorted(f"{k}: {v}" for k, v in response.getheaders() if not _OWN.match(k.lower()))
+    body = response.read()
+    if response.status == 200 and headers["content-type"] == PROTO["content-type"]:
+        body = json.dumps(MessageToDict(pb.PredictResponse.FromString(body))).encode()
+    return response.status, shown, json.dumps(json.loads(body), sort_keys=True)
+
+
+class _Received:
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def makefile(self, mode: str) -> io.BytesIO:
+        return io.BytesIO(self._data)
+
+
+def predict(rows: int = 1, n: int = 3) -> pb.PredictRequest:
+    request = pb.PredictRequest(pipeline="double", request_id="mine")
+    for _ in range(rows):
+        request.rows.add().update({"x": [1.5, 2], "n": n})
+    return request
+
+
+JSON = {"content-type": "application/json", "x-request-id": "mine"}
+PROTO = {"content-type": "application/proto", "x-request-id": "mine"}
+TEXT = json.dumps({"pipeline": "double", "rows": [{"x": [1.5, 2], "n": 3}]}).encode()
+
+
+async def _model_infer(door: Folder) -> object:
+    return await infer(door, infer_request([[1, 2], [3, 4]], [1, 5], id="a", word=[b"u", b"v"]))
+
+
+async def _predict(door: Folder) -> object:
+    return await call(door, PREDICT, predict(2), pb.PredictResponse)
+
+
+async def _bad_row(door: Folder) -> object:
+    return await refused(door, PREDICT, predict(1, n=7), pb.PredictResponse)
+
+
+async def _wrong_key(door: Folder) -> object:
+    return await infer_refused(door, infer_request([[1, 2]], [1]), key="wrong")
+
+
+async def _invalid(door: Folder) -> object:
+    return await infer_refused(door, oip.ModelInferRequest(model_name="double"))
+
+
+async def _no_message(door: Folder) -> object:
+    async with grpc.aio.insecure_channel(door.grpc) as channel:
+        method: Any = channel.unary_unary(OIP + "ModelInfer")
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await method(b"\xff\xff", timeout=60, metadata=(("authorization", f"Bearer {door.keys.demo}"),))
+    return caught.value.code(), caught.value.details()
+
+
+async def _large(door: Folder) -> object:
+    return await infer(door, infer_request([[1, 2]] * 9000, [1] * 9000, id="large"))
+
+
+async def _connect_json(door: Folder) -> object:
+    return await http1(door, PREDICT, JSON, TEXT)
+
+
+async def _connect_proto(door: Folder) -> object:
+    return await http1(door, PREDICT, PROTO, predict(2).SerializeToString())
+
+
+async def _broken_json(door: Folder) -> object:
+    return await http1(door, PREDICT, JSON, TEXT[:-3])
+
+
+async def _late(door: Folder) -> object:
+    slow = predict(1, n=8).SerializeToString()
+    return await http1(door, PREDICT, {**PROTO, "connect-timeout-ms": "100"}, slow)
+
+
+async def _large_connect(door: Folder) -> object:
+    return await http1(door, PREDICT, PROTO, predict(3000).SerializeToString())
+
+
+async def _in_pieces(door: Folder) -> object:
+    return await http1(door, PREDICT, JSON, TEXT[:7], TEXT[7:30], TEXT[30:])
+
+
+async def _wrong_key_before_the_body(door: Folder) -> object:
+    return await http1(door, PREDICT, {**JSON, "authorization": "Bearer wrong"})
+
+
+CASES: dict[Callable[[Folder], Awaitable[object]], str] = {
+    _model_infer: "store_down",
+    _predict: "store_down",
+    _bad_row: "FEATURE_UNAVAILABLE",
+    _wrong_key: "UNAUTHENTICATED",
+    _invalid: "INVALID_ARGUMENT",
+    _no_message: "INVALID_ARGUMENT",
+    _large: "large",
+    _connect_json: "(200",
+    _connect_proto: "(200",
+    _broken_json: "(400",
+    _late: "(504",
+    _large_connect: "(200",
+    _in_pieces: "(200",
+    _wrong_key_before_the_body: "(401",
+}
+
+
+@pytest.mark.parametrize("ask", CASES, ids=lambda ask: ask.__name__)
+async def test_the_answer_is_the_same(
+    doors: list[Folder], ask: Callable[[Folder], Awaitable[object]]
+) -> None:
+    first, second = [_without_ids(await ask(door)) for door in doors]
+    assert first == second
+    assert CASES[ask] in first
+
+
+async def test_one_has_the_lane_and_the_other_has_not(doors: list[Folder]) -> None:
+    lines = [(door.path / "ingress.log").read_text().splitlines() for door in doors]
+    serving = [json.loads(line) for door in lines for line in door if '"serving"' in line]
+    assert [line["lane"] for line in serving] == [True, False]
+
+
+def _without_ids(answer: object) -> str:
+    return re.sub(r"(request_?id|trace_?id)\W+[\w.-]+", r"\1", str(answer), flags=re.IGNORECASE)

@@ -1,0 +1,215 @@
+"""The lane's server, through the real lane.c and a fake Envoy."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.ingress.lane.server import Lane
+from services.ingress.protocols.asgi import Application, Receive, Scope, Send
+from tests.services.ingress.lane.fake_envoy import TAKEN, FakeEnvoy
+from tests.services.ingress.lane.lane_builds import shared
+
+Event = MutableMapping[str, Any]
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return shared(tmp_path_factory.mktemp("lane"))
+
+
+@asynccontextmanager
+async def serving(library: Path, application: Application) -> AsyncIterator[tuple[FakeEnvoy, Lane]]:
+    lane = Lane(library, application, lambda _: None)
+    lane.open()
+    try:
+        yield FakeEnvoy(library), lane
+    finally:
+        lane.close()
+        asyncio.get_running_loop().remove_reader(lane._c.lane_open())
+        lane.close()
+
+
+@contextmanager
+def loop_errors() -> Iterator[list[dict[str, Any]]]:
+    found: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, details: found.append(details))
+    yield found
+    asyncio.get_running_loop().set_exception_handler(None)
+
+
+async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+    event = await receive()
+    assert not event["more_body"]
+    headers = [(b"path", scope["path"].encode()), *scope["headers"]]
+    await send({"type": "http.response.start", "status": 200, "headers": headers, "trailers": True})
+    await send({"type": "http.response.body", "body": event["body"]})
+    await send({"type": "http.response.trailers", "headers": [(b"grpc-status", b"0")]})
+
+
+async def test_requests_of_one_moment_are_one_batch_and_their_replies_one_post(library: Path) -> None:
+    entered: list[bytes] = []
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        entered.append(scope["headers"][0][1])
+        await asyncio.sleep(0)
+        await echo(scope, receive, send)
+
+    async with serving(library, application) as (envoy, _):
+        numbers = [envoy.request(b"%d" % i, (b"i", b"%d" % i)) for i in range(64)]
+        assert envoy.run() == 64  # "whole yet?", which nothing follows
+        async with asyncio.timeout(60):
+            while not (posts := envoy.run()):
+                await asyncio.sleep(0)
+        assert posts == 1
+        assert entered == [b"%d" % i for i in range(64)]
+        for i, number in enumerate(numbers):
+            found = envoy.answer(number)
+            assert found is not None
+            assert (found.status, found.headers[b"i"], found.body) == (200, b"%d" % i, b"%d" % i)
+            assert found.trailers == {b"grpc-status": b"0"}
+            envoy.end(number)
+
+
+async def _raises(scope: Scope, receive: Receive, send: Send) -> None:
+    raise ValueError("on purpose")
+
+
+async def _raises_midway(scope: Scope, receive: Receive, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"half", "more_body": True})
+    raise ValueError("on purpose")
+
+
+async def _says_nothing(scope: Scope, receive: Receive, send: Send) -> None:
+    await receive()
+
+
+async def _promises_trailers(scope: Scope, receive: Receive, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": [], "trailers": True})
+    await send({"type": "http.response.body", "body": b"all"})
+
+
+async def _too_many_headers(scope: Scope, receive: Receive, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"a", b"b")] * 64})
+    await send({"type": "http.response.body", "body": b"all"})
+
+
+@pytest.mark.parametrize(
+    "application", [_raises, _raises_midway, _says_nothing, _promises_trailers, _too_many_headers]
+)
+async def test_an_application_without_a_whole_reply_is_a_500(library: Path, application: Application) -> None:
+    with loop_errors():
+        async with serving(library, application) as (envoy, _):
+            found = await envoy.answered(envoy.request(b"x"))
+            assert (found.status, found.body, found.trailers) == (500, b"", {})
+
+
+async def test_a_reply_in_parts_is_sent_once_and_whole(library: Path) -> None:
+    returned: list[bool] = []
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        for word in (b"first", b"second"):
+            await send({"type": "http.response.start", "status": 201, "headers": [(b"word", word)]})
+            await send({"type": "http.response.body", "body": word, "more_body": True})
+            await send({"type": "http.response.body", "body": b"-" + word})
+        returned.append(True)
+
+    async with serving(library, application) as (envoy, _):
+        found = await envoy.answered(envoy.request(b"x"))
+        assert (found.status, found.headers[b"word"], found.body) == (201, b"first", b"first-first")
+        await asyncio.sleep(0)
+        assert envoy.run() == 0
+        assert returned  # what is sent too often is no error
+
+
+async def test_receive_after_the_body_says_whether_the_caller_is_there(library: Path) -> None:
+    events: list[Event] = []
+    go_on = [asyncio.Event(), asyncio.Event()]
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        for wait in go_on:
+            events.append(await receive())
+            events.append(await receive())
+            await wait.wait()
+        events.append(await receive())
+
+    async with serving(library, application) as (envoy, _):
+        number = envoy.request(b"x")
+        await _until(lambda: len(events) == 2)
+        go_on[0].set()
+        await _until(lambda: len(events) == 4)
+        envoy.end(number)
+        go_on[1].set()
+        await _until(lambda: len(events) == 5)
+    assert [event["type"] for event in events] == ["http.request"] * 4 + ["http.disconnect"]
+    assert [event.get("body") for event in events] == [b"x", b"", b"", b"", None]
+
+
+async def test_what_was_taken_is_answered_after_the_close_and_new_ones_go_the_usual_way(
+    library: Path,
+) -> None:
+    answer = asyncio.Event()
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        await answer.wait()
+        await echo(scope, receive, send)
+
+    async with serving(library, application) as (envoy, lane):
+        before = envoy.request(b"taken")
+        await asyncio.sleep(0)
+        waits = envoy.request(b"not yet seen by the application")
+        lane.close()
+        after = envoy.begin([])
+        assert envoy.body(after, b"x") == 0
+        answer.set()
+        assert (await envoy.answered(before)).body == b"taken"
+        assert (await envoy.answered(waits)).body == b"not yet seen by the application"
+
+
+NAMES = st.binary(min_size=1, max_size=20).filter(lambda name: b"\0" not in name and name[0] != ord(":"))
+VALUES = st.binary(max_size=40).filter(lambda value: b"\0" not in value)
+
+
+@given(
+    headers=st.lists(st.tuples(NAMES, VALUES), max_size=20),
+    pieces=st.lists(st.binary(max_size=5000), min_size=1, max_size=16),
+)
+@settings(deadline=None)
+def test_the_application_sees_what_was_sent(
+    library: Path, headers: list[tuple[bytes, bytes]], pieces: list[bytes]
+) -> None:
+    async def ask() -> None:
+        scopes: list[Scope] = []
+
+        async def application(scope: Scope, receive: Receive, send: Send) -> None:
+            scopes.append(scope)
+            await echo(scope, receive, send)
+
+        async with serving(library, application) as (envoy, _):
+            number = envoy.begin(headers)
+            whole = b"".join(pieces)
+            fits = len(whole) <= 64 * 1024
+            assert (envoy.body(number, *pieces) == TAKEN) == fits
+            if fits:
+                found = await envoy.answered(number)
+                assert found.body == whole
+                assert found.headers[b":status"] == b"200"
+                assert [(s["type"], s["method"], s["path"], s["headers"]) for s in scopes] == [
+                    ("http", "POST", "/b/B", headers)
+                ]
+
+    asyncio.run(ask())
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not condition():
+            await asyncio.sleep(0.001)
