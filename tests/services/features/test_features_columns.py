@@ -22,7 +22,10 @@ from services.features.stores.online_store import KeyQuery, StoredRow
 from tests.services.features import reference
 
 pytest.importorskip("feast")
+from feast.protos.feast.serving.ServingService_pb2 import GetOnlineFeaturesResponse
 from feast.protos.feast.types.Value_pb2 import Value
+
+FeatureVector = GetOnlineFeaturesResponse.FeatureVector
 
 PLENTY = 1 << 30
 KEYS = (JoinKey("k", DType.INT64, "k"),)
@@ -78,6 +81,12 @@ def told(results: list[ViewResult]) -> str:
     )
 
 
+def messages(results: list[ViewResult], plan: ServicePlan, counts: list[int]) -> list[FeatureVector]:
+    """Feast's message of each feature, put together from those of several calls."""
+    parts = zip(*serving.vectors(results, plan, counts), strict=True)
+    return [FeatureVector.FromString(b"".join(of_one)) for of_one in parts]
+
+
 def known_of(one: ViewResult) -> tuple[Any, ...]:
     each = zip(one.values(), one.sources, one.ages_us.tolist(), one.event_times(), strict=True)
     return one.view, list(each), one.ahead_s
@@ -104,7 +113,12 @@ def test_rows_as_columns_are_assessed_counted_and_packed_as_one_by_one(given_row
     ]
     assert builder.ages(quick) == builder.ages(slow)
     assert builder.sources(quick) == builder.sources(slow)
-    assert [serving.vectors(one, 1) for one in quick] == [serving.vectors(one, 1) for one in slow]
+    rows = len(slow[0].sources)
+    of_one_call = messages(quick, plan, [rows])
+    # Of calls of one row or more, in one read, each gets its part.
+    assert messages(slow, plan, [rows]) == of_one_call
+    for counts in ([1] * rows, [rows // 2, rows - rows // 2]):
+        assert messages(quick, plan, counts) == messages(slow, plan, counts) == of_one_call
     assert told(quick) == told(slow)
 
 

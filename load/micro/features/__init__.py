@@ -1,0 +1,1 @@
+"""The features service by itself, beside Feast's own server."""
