@@ -28,6 +28,9 @@ def add(commands: Commands) -> None:
     served.add_argument("--seconds", type=float, default=2.0)
     served.add_argument("--runs", type=int, default=7)
     served.add_argument("--concurrency", type=int, default=16)
+    added = command(commands, "features-added", _of("features.added_time"))
+    added.add_argument("--shapes", type=names, default=["apart", "together"])
+    added.add_argument("--requests", type=int, default=2000)
 
 
 def _of(module: str) -> RunCommand:

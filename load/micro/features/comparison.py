@@ -68,9 +68,8 @@ def against_stock(
         repo = Path(name) / "repo"
         materialize(create(repo, home / "data", f"127.0.0.1:{redis.port}"), datetime.now(UTC))
         found = _keys(home / "data", rows, random.Random(3))
-        return uvloop.run(
-            _in_turns(repo, [next(found) for _ in range(_MESSAGES)], runs, seconds, concurrency)
-        )
+        keys = [next(found) for _ in range(_MESSAGES)]
+        return uvloop.run(_in_turns(repo, redis.pid, keys, runs, seconds, concurrency))
 
 
 def ratio(found: dict[str, list[Point]], name: str) -> float:
