@@ -9,10 +9,10 @@ from importlib import metadata
 
 from headrace.columns import Batch, Rows
 from headrace.hop.call import Call
+from services.features.call_groups import CallGroups
 from services.features.feast.messages import RepeatedValue
 from services.features.feast.messages import serving as pb
 from services.features.freshness.freshness import Source, ViewResult
-from services.features.grouping import Grouping
 from services.features.plan.catalog import Catalog
 from services.features.plan.plan import ServicePlan
 from services.features.reader import Reader, fallbacks_of
@@ -42,7 +42,7 @@ class ServingServicer:
         self._catalog = catalog
         self._reader = reader
         self._ample_s = 2 * store_timeout_s
-        self._grouping = Grouping(self._serve)
+        self._groups = CallGroups(self._serve)
 
     async def GetFeastServingInfo(
         self, _request: pb.GetFeastServingInfoRequest, _call: Call
@@ -60,7 +60,7 @@ class ServingServicer:
         alone = plan.fallback or plan.on_demand or call.remaining() < self._ample_s
         large = max([len(values.val) for values in given.values()], default=0) > _MANY_ROWS
         key = None if alone or large else (id(plan), frozenset(given))
-        return await self._grouping.submit(key, _Query(request, plan, given, call))
+        return await self._groups.submit(key, _Query(request, plan, given, call))
 
     async def _serve(self, queries: Sequence[_Query]) -> list[bytes]:
         plan = queries[0].plan

@@ -13,10 +13,10 @@ import pytest
 from headrace.hop.call import methods_of
 from headrace.hop.client.dial import UnaryCall
 from headrace.hop.errors import Fault
+from services.features.call_groups import CallGroups
 from services.features.feast.messages import RepeatedValue, Value
 from services.features.feast.messages import serving as pb
 from services.features.feast_servicer import DESCRIPTOR
-from services.features.grouping import Grouping
 from tests.services.features.calling import serving
 
 [GET] = [method for method in methods_of(DESCRIPTOR) if method.name == "GetOnlineFeatures"]
@@ -69,8 +69,8 @@ async def test_one_that_is_wrong_or_gone_leaves_the_others_their_replies() -> No
         await asyncio.sleep(0)
         return [12 // (item - 3) for item in items]
 
-    grouping = Grouping(serve)
-    tasks = [asyncio.create_task(grouping.submit("key", item)) for item in range(6)]
+    groups = CallGroups(serve)
+    tasks = [asyncio.create_task(groups.submit("key", item)) for item in range(6)]
     await asyncio.sleep(0)
     tasks[5].cancel()
     found = await asyncio.gather(*tasks, return_exceptions=True)

@@ -30,7 +30,7 @@ class _Group(Generic[Item, Reply]):
         self.seen = self.quiet = 0
 
 
-class Grouping(Generic[Item, Reply]):
+class CallGroups(Generic[Item, Reply]):
     """Serves items of one key together. Used on one event loop. A single caller waits seldom."""
 
     def __init__(self, serve: Callable[[Sequence[Item]], Awaitable[Sequence[Reply]]]) -> None:
