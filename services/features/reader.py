@@ -98,7 +98,7 @@ class Reader:
         ended = clock()
         reply = Batch(batch.rows, {}, batch.errors).with_errors(batch.expired(ended, "features"))
         reply.timings = [
-            replace(_timing("features", began, began, ended, len(batch)), attributes=_fallbacks(results)),
+            replace(_timing("features", began, began, ended, len(batch)), attributes=fallbacks_of(results)),
             _timing("features/store", began, read_began, read_ended, sum([len(k.keys) for k in keys])),
         ]
         return results, reply
@@ -138,7 +138,7 @@ def keys_of(plan: ServicePlan, columns: Mapping[str, Column], rows: int) -> list
     return keys
 
 
-def _fallbacks(judged: Sequence[ViewResult]) -> dict[str, str]:
+def fallbacks_of(judged: Sequence[ViewResult]) -> dict[str, str]:
     """Attributes for the span: per view, the number of rows by source, without present ones; only views that have such rows."""
     found = {}
     for one in judged:

@@ -70,7 +70,7 @@ async def build(config: FeaturesConfig, runtime: Runtime) -> AsyncIterator[Seque
     try:
         yield [
             Service(descriptor, FeaturesServicer(catalog, reader), takes_payload=True),
-            Service(DESCRIPTOR, ServingServicer(catalog, reader)),
+            Service(DESCRIPTOR, ServingServicer(catalog, reader, config.store_timeout_s)),
         ]
     finally:
         for task in tasks:

@@ -130,6 +130,11 @@ class ViewResult:
         """Per feature, the values of all rows."""
         return list(zip(*self.values(), strict=True)) or [()] * len(self.view.features)
 
+    @property
+    def in_table(self) -> bool:
+        """Whether the values come as an array already."""
+        return isinstance(self._rows, FoundRows) and isinstance(self._rows.rows, TableRows)
+
     def floats(self) -> Array | None:
         """The values as (rows, features), NaN = null; None if they are not all floats in the usual form."""
         if not isinstance(self._rows, FoundRows) or not isinstance(self._rows.rows, TableRows):
@@ -139,6 +144,10 @@ class ViewResult:
         if not self._hidden:
             return found
         return np.where(np.frombuffer(self._hidden, bool)[:, None], found.dtype.type(np.nan), found)
+
+    def part(self, start: int, stop: int) -> ViewResult:
+        """The sources of some of the rows, without values."""
+        return ViewResult(self.view, [], self.sources[start:stop], self.ages_us[start:stop])
 
     def event_times(self) -> list[float | None]:
         """Per row, seconds since 1970; None where no event time is known."""

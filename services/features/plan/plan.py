@@ -162,6 +162,12 @@ class ServicePlan:
         return (*self.shown, *[len(d.view.features) for d in self.on_demand])
 
     @cached_property
+    def feature_names(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The returned features, and the same as `view__feature`."""
+        pairs = [(view.name, f.name) for view, features in self.given for f in features]
+        return tuple(name for _, name in pairs), tuple(f"{view}__{name}" for view, name in pairs)
+
+    @cached_property
     def request(self) -> tuple[Feature, ...]:
         """The columns that the request must contain besides join keys."""
         found = {f.name: f for d in self.on_demand for f in d.derived.request}

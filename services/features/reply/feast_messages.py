@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from itertools import chain
 from operator import attrgetter
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from headrace.columns import Column, DType, Ragged
+from headrace.columns.column import Mask
 from services.features.errors import mixed_entity, uneven_entities
 from services.features.feast.messages import Null, RepeatedValue, Value
 from services.features.feast.messages import serving as pb
@@ -39,17 +41,24 @@ _RESULTS = b"\x12"
 _MICRO = 1_000_000
 
 
-def columns_of(given: Mapping[str, RepeatedValue], plan: ServicePlan) -> tuple[dict[str, Column], int]:
-    """Columns of the entities and of the request data that the plan takes, and the number of rows.
+def columns_of(
+    given: Sequence[Mapping[str, RepeatedValue]], plan: ServicePlan
+) -> tuple[dict[str, Column], list[int]]:
+    """Columns of the entities and of the request data that the plan takes, of several calls that give the same ones; and the
+    number of rows of each call.
 
     Raises Fault INVALID_ARGUMENT.
     """
     kinds = {key.name: _KEY_FIELDS[key.dtype] for key in plan.keys} | {f.name: f.field for f in plan.request}
-    lengths = {len(values.val) for name, values in given.items() if name in kinds}
-    if len(lengths) > 1:
-        raise uneven_entities()
-    columns = {n: _column(n, values.val, kinds[n]) for n, values in given.items() if n in kinds}
-    return columns, lengths.pop() if lengths else 0
+    names = [name for name in given[0] if name in kinds]
+    counts = []
+    for one in given:
+        lengths = {len(one[name].val) for name in names}
+        if len(lengths) > 1:
+            raise uneven_entities()
+        counts.append(lengths.pop() if lengths else 0)
+    values = [list(chain.from_iterable([one[name].val for one in given])) for name in names]
+    return {n: _column(n, v, kinds[n]) for n, v in zip(names, values, strict=True)}, counts
 
 
 _KEY_FIELDS = {DType.BYTES: "string_val", DType.INT64: "int64_val", DType.INT32: "int32_val"}
@@ -92,28 +101,69 @@ def echo(values: RepeatedValue) -> bytes:
     return values.SerializeToString() + _statuses(bytes([pb.PRESENT]) * count) + (_TIME + b"\0") * count
 
 
-def vectors(result: ViewResult, count: int) -> list[bytes]:
-    """One serialised FeatureVector for each of the first `count` features."""
-    times = b"".join(map(_stamped, result.event_times()))
-    statuses = result.sources.translate(_STATUS_OF)
-    return [_vector(raws, statuses, times) for raws in result.by_feature()[:count]]
+def vectors(results: Sequence[ViewResult], plan: ServicePlan, counts: Sequence[int]) -> list[list[bytes]]:
+    """Per call, a serialised FeatureVector for each returned feature. `counts`: the number of rows of each call."""
+    found: list[list[bytes]] = [[] for _ in counts]
+    for result, returned in zip(results, plan.given_counts, strict=True):
+        if returned <= 0:
+            continue
+        statuses = result.sources.translate(_STATUS_OF)
+        stamps = list(map(_stamped, result.event_times()))
+        packer, floats = result.view.floats, result.floats() if result.in_table else None
+        values, stop = result.values() if floats is None else [], 0
+        for its, count in zip(found, counts, strict=True):
+            start, stop = stop, stop + count
+            rows = slice(start, stop)
+            if packer is not None and floats is not None:
+                cells = packer.fields(_VALUE[0], floats[rows].T[:returned])
+                its += _of_cells(*cells, statuses[rows], b"".join(stamps[rows]))
+            elif count == 1:
+                its += _of_row(values[start][:returned], statuses[start], stamps[start])
+            else:
+                its += _of_rows(values[rows], returned, statuses[rows], b"".join(stamps[rows]))
+    return found
 
 
-def response(names: Sequence[str], results: Sequence[bytes]) -> bytes:
+def _of_row(raws: Sequence[bytes], status: int, stamp: bytes) -> list[bytes]:
+    tail = b"%b\1%c%b" % (_STATUS, status, stamp)
+    null = b"%b\1%c%b" % (_STATUS, pb.NULL_VALUE, stamp) if status == pb.PRESENT else tail
+    return [_VALUE + _varint(len(raw)) + raw + (null if raw in _NULLS else tail) for raw in raws]
+
+
+def _of_rows(values: Sequence[Sequence[bytes]], returned: int, statuses: bytes, times: bytes) -> list[bytes]:
+    # Where these are the only rows without values, no status changes.
+    empty = len(statuses) - statuses.count(pb.PRESENT) if pb.OUTSIDE_MAX_AGE not in statuses else -1
+    by_feature = list(zip(*values, strict=True)) or [()] * returned
+    return [_vector(raws, statuses, times, empty) for raws in by_feature[:returned]]
+
+
+def _of_cells(values: Sequence[bytes], nulls: Mask, statuses: bytes, times: bytes) -> list[bytes]:
+    known = np.frombuffer(statuses, np.uint8)
+    marked = np.where(nulls & (known == pb.PRESENT), np.uint8(pb.NULL_VALUE), known)
+    return [its + _statuses(one.tobytes()) + times for its, one in zip(values, marked, strict=True)]
+
+
+def response(names: tuple[str, ...], results: Sequence[bytes]) -> bytes:
     """The serialised reply with these serialised vectors, one per name."""
-    rest = pb.GetOnlineFeaturesResponse(status=True)
-    rest.metadata.feature_names.val.extend(names)
-    return rest.SerializeToString() + _framed(_RESULTS, results)
+    return _head(names) + _framed(_RESULTS, results)
 
 
-def _vector(raws: Sequence[bytes], statuses: bytes, times: bytes) -> bytes:
-    if b"" in raws or _NULL in raws:
+@lru_cache(256)
+def _head(names: tuple[str, ...]) -> bytes:
+    head = pb.GetOnlineFeaturesResponse(status=True)
+    head.metadata.feature_names.val.extend(names)
+    data: bytes = head.SerializeToString()
+    return data
+
+
+def _vector(raws: Sequence[bytes], statuses: bytes, times: bytes, empty: int) -> bytes:
+    """`empty`: the number of rows that have no value and whose status says so; −1: not known."""
+    if (b"" in raws or _NULL in raws) and raws.count(b"") + raws.count(_NULL) != empty:
         present = pb.PRESENT
-        if present in statuses:
-            statuses = bytes([
-                pb.NULL_VALUE if status == present and raw in _NULLS else status
-                for status, raw in zip(statuses, raws, strict=True)
-            ])  # fmt: skip
+        statuses = bytes([
+            pb.NULL_VALUE if status == present and raw in _NULLS else status
+            for status, raw in zip(statuses, raws, strict=True)
+        ])  # fmt: skip
     return _framed(_VALUE, raws) + _statuses(statuses) + times
 
 
@@ -141,7 +191,7 @@ def _varint(number: int) -> bytes:
     return bytes((number & 0x7F | 0x80,)) + _varint(number >> 7)
 
 
-@lru_cache(4096)
+@lru_cache(16_384)
 def _stamped(time: float | None) -> bytes:
     """The field of an event time in microseconds, as Feast returns it; 1970 if the time is not known."""
     if time is None:

@@ -22,6 +22,7 @@ from services.features.stores.online_store import KeyQuery, StoredRow
 from tests.services.features import reference
 
 pytest.importorskip("feast")
+from feast.protos.feast.serving.ServingService_pb2 import GetOnlineFeaturesResponse
 from feast.protos.feast.types.Value_pb2 import Value
 
 PLENTY = 1 << 30
@@ -78,6 +79,12 @@ def told(results: list[ViewResult]) -> str:
     )
 
 
+def messages(results: list[ViewResult], plan: ServicePlan, counts: list[int]) -> list[Any]:
+    """Feast's message of each feature, put together from those of several calls."""
+    decode = GetOnlineFeaturesResponse.FeatureVector.FromString
+    return [decode(b"".join(parts)) for parts in zip(*serving.vectors(results, plan, counts), strict=True)]
+
+
 def known_of(one: ViewResult) -> tuple[Any, ...]:
     each = zip(one.values(), one.sources, one.ages_us.tolist(), one.event_times(), strict=True)
     return one.view, list(each), one.ahead_s
@@ -104,7 +111,9 @@ def test_rows_as_columns_are_assessed_counted_and_packed_as_one_by_one(given_row
     ]
     assert builder.ages(quick) == builder.ages(slow)
     assert builder.sources(quick) == builder.sources(slow)
-    assert [serving.vectors(one, 1) for one in quick] == [serving.vectors(one, 1) for one in slow]
+    rows = len(slow[0].sources)
+    for counts in ([rows], [1] * rows, [rows // 2, rows - rows // 2]):
+        assert messages(quick, plan, counts) == messages(slow, plan, counts) == messages(slow, plan, [rows])
     assert told(quick) == told(slow)
 
 
