@@ -16,12 +16,14 @@ from headrace.hop.definition import Runtime
 from headrace.hop.process import grpc_core
 from headrace.hop.process.lifecycle import EXIT_CONFIG
 from headrace.start import collect_rarely
+from services.ingress.admission.admission_control import no_slot
 from services.ingress.admission.shedder import Shedder
 from services.ingress.config import IngressSettings
 from services.ingress.envoy.configuration import SETTINGS_VARIABLE
 from services.ingress.lane import library
 from services.ingress.lane.server import Lane
 from services.ingress.protocols.asgi import Application, Receive, Scope, Send
+from services.ingress.protocols.grpc.unary import refusal_headers
 from services.ingress.protocols.registry import routes
 from services.ingress.wiring import assembled, hosting
 
@@ -89,7 +91,7 @@ def _open_lane(stack: AsyncExitStack, application: Application, shedder: Shedder
     if module is None:
         return False
     try:
-        lane = Lane(module, application, shedder.refusal)
+        lane = Lane(module, application, shedder.refusal, refusal_headers(no_slot()))
         lane.open()
     except OSError as error:
         runtime.telemetry.log.warning("no lane", error=str(error))

@@ -74,8 +74,9 @@ class Shedder:
             if credential in self._refused:
                 self._tell(self._refused.pop(credential))
 
-    def refusal(self, headers: Headers) -> Headers | None:
-        """The headers of the answer to a call that is refused here; None: it passes. `headers`: the call's."""
+    def refusal(self, headers: Headers, before: int = 0) -> Headers | None:
+        """The headers of the answer to a call that is refused here; None: it passes. `headers`: the call's; `before`: how many
+        of its credential were refused before they came here."""
         if not self._refused:
             return None
         own = dict(headers)
@@ -91,8 +92,12 @@ class Shedder:
             refused.passed = now
             self._tell(refused)
             return None
-        refused.calls += 1
+        refused.calls += 1 + before
         return [*refused.reply, (_REQUEST_ID, own.get(_REQUEST_ID, b""))]
+
+    def refused_before(self, context: RequestContext, calls: int) -> None:
+        """A call passed before which others of its credential were refused, as too many waited."""
+        self._report(context, Shed(calls, Reason.REASON_OVERLOADED))
 
     def _has_room(self, refused: _Refused) -> bool:
         if refused.reason != Reason.REASON_OVERLOADED:

@@ -48,10 +48,10 @@ extern void envoy_dynamic_module_callback_http_filter_scheduler_commit(void *, u
 extern void envoy_dynamic_module_callback_http_filter_scheduler_delete(void *);
 
 /* ---- Limits. What is larger continues to pyvoy's filter. */
-enum { MAX_HEADERS = 64, MAX_HEAD = 16 * 1024, MAX_BODY = 64 * 1024, MAX_CHUNKS = 16, MAX_QUEUED = 64 * 1024 * 1024, MAX_WORKERS = 64 };
+enum { MAX_HEADERS = 64, MAX_HEAD = 16 * 1024, MAX_BODY = 64 * 1024, MAX_CHUNKS = 16, MAX_QUEUED = 64 * 1024 * 1024, MAX_WORKERS = 64, GROUPS = 256 };
 
 /* ---- Requests and replies as `server.py` sees them: these structs, and the bytes behind them. Byte order of the machine. */
-typedef struct { uint32_t size, head_size; uint64_t id; double received; } Request_Record;  /* behind: head, body. head: path, then names and values, each ended by 0 */
+typedef struct { uint32_t size, head_size; uint64_t id; double received; uint32_t refused, reserved; } Request_Record;  /* behind: head, body. head: path, then names and values, each ended by 0 */
 typedef struct { uint32_t size, head_size, body_size, flags; uint64_t id; } Reply_Record; /* behind: head, body, trailers */
 
 /* A flag of a reply: the application refused the request before it made anything for it. The access log is told by metadata. */
@@ -69,6 +69,7 @@ typedef struct Request {
   atomic_int owners;
   atomic_bool over;     /* its stream has ended */
   State state;
+  uint8_t group;        /* of its credential */
   char *record;         /* Request_Record and what is behind it; NULL once the application has it */
   size_t record_size;
   char *reply;          /* Reply_Record and what is behind it */
@@ -84,6 +85,13 @@ typedef struct Worker {
 static pthread_mutex_t queue_lock = PTHREAD_MUTEX_INITIALIZER;
 static Request *queue, **queue_end = &queue;
 static size_t queued_bytes;
+/* How many wait in the queue, in all and by group of credentials; how many of a group were refused since one of it was queued; how
+ * many groups wait. */
+static uint32_t waiting, waiting_of[GROUPS], refused_of[GROUPS], groups_waiting;
+/* From how many on some are refused, and the headers that say so. Set before the first request comes. */
+static uint32_t most_waiting;
+static char refusal[MAX_HEAD];
+static size_t refusal_size;
 static atomic_int event_fd = -1;
 static atomic_bool is_open;
 static Worker workers[MAX_WORKERS] = {[0 ... MAX_WORKERS - 1] = {.lock = PTHREAD_MUTEX_INITIALIZER}};
@@ -130,11 +138,11 @@ EXPORT void *envoy_dynamic_module_on_http_filter_config_new(UNUSED void *config,
 }
 EXPORT void envoy_dynamic_module_on_http_filter_config_destroy(void *paths) { free(paths); }
 
-typedef struct { const Paths *paths; Request *request; } Filter;
+typedef struct { const Paths *paths; Request *request; bool refused; } Filter;
 
 EXPORT void *envoy_dynamic_module_on_http_filter_new(void *paths, UNUSED void *stream) {
   Filter *filter = malloc(sizeof *filter);
-  if (filter != NULL) *filter = (Filter){paths, NULL};
+  if (filter != NULL) *filter = (Filter){paths, NULL, false};
   return filter;
 }
 
@@ -183,8 +191,62 @@ static char *record_of(const Paths *paths, const Header *headers, size_t count, 
   }
   *record_size = (size_t)(at - record);
   Request_Record *start = (Request_Record *)record;
-  *start = (Request_Record){0, (uint32_t)(at - head), 0, monotonic()};
+  *start = (Request_Record){0, (uint32_t)(at - head), 0, monotonic(), 0, 0};
   return record;
+}
+
+static const Header *named(const Header *headers, size_t count, const char *name) {
+  for (size_t i = 0; i < count; i++) if (is_named(&headers[i], name)) return &headers[i];
+  return NULL;
+}
+
+/* The group of a credential. Two that fall into one group share its part of the queue; which ones do differs between processes. */
+static uint8_t group_of(const Header *headers, size_t count) {
+  const Header *credential = named(headers, count, "authorization");
+  if (credential == NULL) credential = named(headers, count, "x-api-key");
+  uint32_t hash = 2166136261u ^ (uint32_t)getpid();
+  for (size_t i = 0; credential != NULL && i < credential->value_size; i++) hash = (hash ^ (uint8_t)credential->value[i]) * 16777619u;
+  return (uint8_t)(hash ^ hash >> 8 ^ hash >> 16 ^ hash >> 24);
+}
+
+/* Reads "name, 0, value, 0, …". False if there are more than MAX_HEADERS. */
+static bool parse_headers(const char *at, const char *end, Header *headers, size_t *count) {
+  *count = 0;
+  while (at < end) {
+    if (*count == MAX_HEADERS) return false;
+    Header *header = &headers[(*count)++];
+    const char *stop = memchr(at, 0, (size_t)(end - at));
+    if (stop == NULL) return false;
+    header->name = at; header->name_size = (size_t)(stop - at);
+    at = stop + 1;
+    stop = at < end ? memchr(at, 0, (size_t)(end - at)) : NULL;
+    if (stop == NULL) return false;
+    header->value = at; header->value_size = (size_t)(stop - at);
+    at = stop + 1;
+  }
+  return true;
+}
+
+/* Marks the stream for the access log: what was refused before anything was made for it is many lines alike. */
+static void mark_shed(void *stream) {
+  envoy_dynamic_module_callback_http_set_dynamic_metadata_string(stream, (Buffer){"headrace", 8}, (Buffer){"shed", 4}, (Buffer){"yes", 3});
+}
+
+/* Refuses a gRPC call if many wait and its group has its share of them: the application is behind, so all would be late. */
+static bool refuse(void *stream, const Header *headers, size_t count, uint8_t group) {
+  const Header *type = named(headers, count, "content-type"), *id = named(headers, count, "x-request-id");
+  if (type == NULL || type->value_size != 16 || memcmp(type->value, "application/grpc", 16) != 0) return false;
+  pthread_mutex_lock(&queue_lock);
+  bool too_many = waiting >= most_waiting && waiting_of[group] * groups_waiting >= most_waiting;
+  refused_of[group] += too_many;
+  pthread_mutex_unlock(&queue_lock);
+  Header answer[MAX_HEADERS];
+  size_t size;
+  if (!too_many || !parse_headers(refusal, refusal + refusal_size, answer, &size) || size == MAX_HEADERS) return false;
+  if (id != NULL) answer[size++] = *id;
+  mark_shed(stream);
+  envoy_dynamic_module_callback_http_send_response_headers(stream, answer, size, true);
+  return true;
 }
 
 EXPORT int envoy_dynamic_module_on_http_filter_request_headers(void *stream, void *module, bool end) {
@@ -195,6 +257,12 @@ EXPORT int envoy_dynamic_module_on_http_filter_request_headers(void *stream, voi
   if (count > MAX_HEADERS || !envoy_dynamic_module_callback_http_get_headers(stream, REQUEST_HEADERS, headers)) return CONTINUE;
   char *record = record_of(filter->paths, headers, count, &record_size);
   if (record == NULL) return CONTINUE;
+  uint8_t group = group_of(headers, count);
+  if (refuse(stream, headers, count, group)) {
+    free(record);
+    filter->refused = true;
+    return STOP;
+  }
   Worker *worker = own_worker();
   Request *request = worker == NULL ? NULL : calloc(1, sizeof *request);
   if (request == NULL) { free(record); return CONTINUE; }
@@ -203,6 +271,7 @@ EXPORT int envoy_dynamic_module_on_http_filter_request_headers(void *stream, voi
   request->record = record;
   request->record_size = record_size;
   request->state = ARRIVING;
+  request->group = group;
   atomic_init(&request->owners, 1);
   request->scheduler = envoy_dynamic_module_callback_http_filter_scheduler_new(stream);
   filter->request = request;
@@ -244,6 +313,10 @@ static bool enqueue(Request *request) {
     *queue_end = request;
     queue_end = &request->next;
     queued_bytes += request->record_size;
+    waiting++;
+    groups_waiting += waiting_of[request->group]++ == 0;
+    record->refused = refused_of[request->group];
+    refused_of[request->group] = 0;
   }
   pthread_mutex_unlock(&queue_lock);
   if (fits && first) {
@@ -256,6 +329,7 @@ static bool enqueue(Request *request) {
 EXPORT int envoy_dynamic_module_on_http_filter_request_body(void *stream, void *module, bool end) {
   Filter *filter = module;
   Request *request = filter == NULL ? NULL : filter->request;
+  if (filter != NULL && filter->refused) return STOP_NO_BUFFER;
   if (request == NULL || request->state == PASSES) return CONTINUE;
   if (request->state == TAKEN) return STOP_NO_BUFFER;
   if (end && append_body(stream, request, BUFFERED_REQUEST_BODY) && append_body(stream, request, RECEIVED_REQUEST_BODY) && enqueue(request)) {
@@ -268,25 +342,7 @@ EXPORT int envoy_dynamic_module_on_http_filter_request_body(void *stream, void *
 EXPORT int envoy_dynamic_module_on_http_filter_request_trailers(UNUSED void *stream, void *module) {
   Filter *filter = module;
   Request *request = filter == NULL ? NULL : filter->request;
-  return request != NULL && request->state == ARRIVING ? STOP : CONTINUE;
-}
-
-/* Reads "name, 0, value, 0, …". False if there are more than MAX_HEADERS. */
-static bool parse_headers(const char *at, const char *end, Header *headers, size_t *count) {
-  *count = 0;
-  while (at < end) {
-    if (*count == MAX_HEADERS) return false;
-    Header *header = &headers[(*count)++];
-    const char *stop = memchr(at, 0, (size_t)(end - at));
-    if (stop == NULL) return false;
-    header->name = at; header->name_size = (size_t)(stop - at);
-    at = stop + 1;
-    stop = at < end ? memchr(at, 0, (size_t)(end - at)) : NULL;
-    if (stop == NULL) return false;
-    header->value = at; header->value_size = (size_t)(stop - at);
-    at = stop + 1;
-  }
-  return true;
+  return filter != NULL && (filter->refused || (request != NULL && request->state == ARRIVING)) ? STOP : CONTINUE;
 }
 
 /* Sends a reply, or 500 if it is malformed. `request->filter` is looked at again after each call: Envoy may end the stream in it. */
@@ -302,9 +358,7 @@ static void send_reply(Request *request) {
     count = 1;
     only_headers = true;
   }
-  if (reply->flags & SHED) {
-    envoy_dynamic_module_callback_http_set_dynamic_metadata_string(request->filter, (Buffer){"headrace", 8}, (Buffer){"shed", 4}, (Buffer){"yes", 3});
-  }
+  if (reply->flags & SHED) mark_shed(request->filter);
   envoy_dynamic_module_callback_http_send_response_headers(request->filter, headers, count, only_headers);
   if (only_headers || request->filter == NULL) return;
   envoy_dynamic_module_callback_http_send_response_data(request->filter, (Buffer){body, reply->body_size}, trailer_count == 0);
@@ -410,9 +464,15 @@ NOTHING(config_http_stream_reset)
 
 /* ---- The application's side: called by `server.py` on the thread of its event loop. */
 
-/* From now on requests take the lane. Returns a file descriptor that is readable when some wait; -1 if there is none. */
-EXPORT int lane_open(void) {
-  if (atomic_load(&event_fd) < 0) atomic_store(&event_fd, eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
+/* From now on requests take the lane. Returns a file descriptor that is readable when some wait; -1 if there is none. While `most` wait,
+ * further gRPC calls of those of whom most wait are answered with `headers` (names and values, each ended by 0). */
+EXPORT int lane_open(uint32_t most, const char *headers, size_t size) {
+  if (atomic_load(&event_fd) < 0) {
+    most_waiting = most;
+    refusal_size = size <= sizeof refusal ? size : 0;
+    memcpy(refusal, headers, refusal_size);
+    atomic_store(&event_fd, eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
+  }
   atomic_store(&is_open, atomic_load(&event_fd) >= 0);
   return atomic_load(&event_fd);
 }
@@ -420,19 +480,22 @@ EXPORT int lane_open(void) {
 /* From now on requests continue to pyvoy's filter. Those that wait are still taken and answered. */
 EXPORT void lane_close(void) { atomic_store(&is_open, false); }
 
-/* Copies the records of requests that wait to `out`, as many as fit, and returns the bytes. 0: none wait.
+/* Copies the records of requests that wait to `out`, as many as fit and at most `most`, and returns the bytes. 0: none wait.
  * Each id must be given back once: by a reply to `lane_send`. Requests whose callers have gone are left out. */
-EXPORT size_t lane_take(char *out, size_t room) {
+EXPORT size_t lane_take(char *out, size_t room, size_t most) {
   uint64_t seen;
   if (read(atomic_load(&event_fd), &seen, sizeof seen) < 0) { /* it was not set */ }
   Request *taken = NULL, **taken_end = &taken;
   size_t size = 0;
   pthread_mutex_lock(&queue_lock);
-  while (queue != NULL && size + queue->record_size <= room) {
+  while (queue != NULL && most > 0 && size + queue->record_size <= room) {
     Request *request = queue;
     queue = request->next;
     queued_bytes -= request->record_size;
+    waiting--;
+    groups_waiting -= --waiting_of[request->group] == 0;
     if (atomic_load(&request->over)) request->record_size = 0;
+    else most--;
     size += request->record_size;
     request->next = NULL;
     *taken_end = request;

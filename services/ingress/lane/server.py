@@ -15,28 +15,37 @@ from typing import Any
 from services.ingress.protocols.asgi import Application
 
 # `Request_Record` and `Reply_Record` of lane.c.
-_REQUEST = struct.Struct("=IIQd")
+_REQUEST = struct.Struct("=IIQdII")
 _REPLY = struct.Struct("=IIIIQ")
 # Bytes of requests that are taken at once; at least one of the largest fits.
 _ROOM = 128 * 1024
 # Requests that are begun in one turn of the event loop.
 _AT_ONCE = 64
+# If so many wait, the application is behind by some turns: more would only wait longer.
+_MOST_WAITING = 256
 # A flag of a reply: it was not computed, so its access log line is one of many alike.
 _SHED = 1
+_STATUS, _BROKEN = b":status\x00200\x00", b":status\x00500\x00"
 Headers = list[tuple[bytes, bytes]]
 
 
 class Lane:
     """Serves `application` on the running event loop. `library`: the compiled lane.c, the file that Envoy has loaded too.
-    `refusal`: the headers that answer a request with these headers at once; None: the application answers it."""
+    `refusal`: the headers that answer a request with these headers at once; None: the application answers it. It is told how
+    many calls of the same credential were answered with `full` since, as too many wait."""
 
     def __init__(
-        self, library: Path, application: Application, refusal: Callable[[Headers], Headers | None]
+        self,
+        library: Path,
+        application: Application,
+        refusal: Callable[[Headers, int], Headers | None],
+        full: Headers,
     ) -> None:
         # PyDLL: a call takes microseconds, less than giving the interpreter's lock away and getting it again.
         self._c = ctypes.PyDLL(str(library))
         self._c.lane_take.restype = self._c.lane_send.restype = ctypes.c_size_t
-        self._c.lane_take.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+        self._c.lane_take.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t]
+        self._c.lane_open.argtypes = [ctypes.c_uint32, ctypes.c_char_p, ctypes.c_size_t]
         self._c.lane_send.argtypes = [ctypes.c_char_p, ctypes.c_size_t]
         self._c.lane_gone.restype = ctypes.c_bool
         self._c.lane_gone.argtypes = [ctypes.c_uint64]
@@ -45,15 +54,17 @@ class Lane:
         self._loop = asyncio.get_running_loop()
         self._buffer = ctypes.create_string_buffer(_ROOM)
         self._address = ctypes.addressof(self._buffer)
-        # What was taken and is not begun yet, from `_at` on; whether a further turn is asked for.
-        self._records, self._at, self._again = b"", 0, False
+        self._full = full
+        # Whether a further turn is asked for.
+        self._again = False
         self._replies: list[bytes] = []
         # The loop itself keeps no task alive.
         self._exchanges: set[_Exchange] = set()
 
     def open(self) -> None:
         """From now on requests take the lane. Raises OSError if the system has no file descriptor left."""
-        event: int = self._c.lane_open()
+        headers = _STATUS + _joined(self._full)
+        event: int = self._c.lane_open(_MOST_WAITING, headers, len(headers))
         if event < 0:
             raise OSError("no file descriptor for the lane")
         self._loop.add_reader(event, self._take)
@@ -79,17 +90,13 @@ class Lane:
         self._c.lane_send(records, len(records))
 
     def _take(self) -> None:
-        """Begins requests that wait. What is more than a turn's share waits for the next turn: then those of this turn have
-        been refused, if there is no room, and the others are refused at once."""
-        if self._at == len(self._records):
-            size = self._c.lane_take(self._address, _ROOM)
-            if not size:
-                return
-            self._records, self._at = ctypes.string_at(self._address, size), 0
-        begun = 0
-        while begun < _AT_ONCE and self._at < len(self._records):
-            begun += self._begin()
-        if not self._again:
+        """Begins requests that wait, as many as a turn of the loop may. When the others are taken, in the next turn, those have
+        been refused if there is no room, and the others are refused at once."""
+        size = self._c.lane_take(self._address, _ROOM, _AT_ONCE)
+        records, at = ctypes.string_at(self._address, size), 0
+        while at < size:
+            at = self._begin(records, at)
+        if size and not self._again:
             self._again = True
             self._loop.call_soon(self._take_again)
 
@@ -97,20 +104,20 @@ class Lane:
         self._again = False
         self._take()
 
-    def _begin(self) -> bool:
-        """Begins the next request, or refuses it at once: then False."""
-        records, start = self._records, self._at + _REQUEST.size
-        whole, head, request, received = _REQUEST.unpack_from(records, self._at)
-        self._at += whole
-        scope = _scope(records[start : start + head - 1], records[start + head : self._at], received)
-        refusal = self._refusal(scope["headers"])
+    def _begin(self, records: bytes, at: int) -> int:
+        """Begins the request whose record is there, or refuses it at once. Returns where the next one is."""
+        start = at + _REQUEST.size
+        whole, head, request, received, refused, _ = _REQUEST.unpack_from(records, at)
+        end: int = at + whole
+        scope = _scope(records[start : start + head - 1], records[start + head : end], received, refused)
+        refusal = self._refusal(scope["headers"], refused)
         if refusal is not None:
-            self.reply(_record(request, b":status\x00200\0" + _joined(refusal), b"", b"", _SHED))
-            return False
+            self.reply(_record(request, _STATUS + _joined(refusal), b"", b"", _SHED))
+            return end
         exchange = _Exchange(self, request, scope["body"])
         exchange.task = self._loop.create_task(self._serve(exchange, scope))
         self._exchanges.add(exchange)
-        return True
+        return end
 
     async def _serve(self, exchange: _Exchange, scope: MutableMapping[str, Any]) -> None:
         try:
@@ -120,8 +127,9 @@ class Lane:
             self._exchanges.discard(exchange)
 
 
-def _scope(head: bytes, body: bytes, received: float) -> MutableMapping[str, Any]:
-    """ASGI's, with the whole body, and when the headers came to Envoy, monotonic seconds."""
+def _scope(head: bytes, body: bytes, received: float, refused: int) -> MutableMapping[str, Any]:
+    """ASGI's, with the whole body, when the headers came to Envoy (monotonic seconds), and how many calls of its credential
+    were refused before it."""
     path, *rest = head.split(b"\0")
     return {
         "type": "http",
@@ -130,12 +138,12 @@ def _scope(head: bytes, body: bytes, received: float) -> MutableMapping[str, Any
         "headers": list(zip(rest[::2], rest[1::2], strict=True)),
         "body": body,
         "received": received,
+        "refused": refused,
     }
 
 
 _CONNECTED = {"type": "http.request", "body": b"", "more_body": False}
 _GONE = {"type": "http.disconnect"}
-_BROKEN = b":status\x00500\x00"
 
 
 class _Exchange:

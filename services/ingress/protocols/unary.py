@@ -103,6 +103,10 @@ class UnaryProtocol(ABC):
         timeout = self.timeout(context.headers)
         if timeout is not None:
             context.deadline = context.received + timeout
+        refused = scope.get("refused")
+        if refused:
+            self._door.prove(operation, context)
+            self._door.shedder.refused_before(context, refused)
         self._door.admit(operation, context)
         limit = self._intake.limit(operation)
         grouped = operation.grouped if codec.name == "proto" and not context.keyed else None

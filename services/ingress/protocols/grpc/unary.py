@@ -10,7 +10,7 @@ from services.ingress.protocols.asgi import Send
 from services.ingress.protocols.body.codecs import Codec
 from services.ingress.protocols.entry import UnaryEntry
 from services.ingress.protocols.grpc import frames
-from services.ingress.protocols.unary import FramedProtocol, Intake
+from services.ingress.protocols.unary import FramedProtocol, Headers, Intake
 from services.ingress.request_context import RequestContext
 
 _TYPE = b"application/grpc"
@@ -68,11 +68,16 @@ class UnaryGrpc(FramedProtocol):
 
     async def fail(self, send: Send, fault: Fault, context: RequestContext) -> None:
         """A response that has only headers (gRPC's "trailers-only")."""
-        status = [(b"content-type", _TYPE), _ENCODINGS, *frames.status_headers(fault)]
+        status = refusal_headers(fault)
         self._shedder.refused(context, fault, status)
         headers = [*status, (b"x-request-id", context.header_id.encode()), *context.replay_headers()]
         await send({"type": "http.response.start", "status": 200, "headers": headers, "trailers": False})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def refusal_headers(fault: Fault) -> Headers:
+    """The headers of an answer of headers alone, but the request's id."""
+    return [(b"content-type", _TYPE), _ENCODINGS, *frames.status_headers(fault)]
 
 
 ENTRY = UnaryEntry(

@@ -27,13 +27,13 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @asynccontextmanager
 async def serving(library: Path, application: Application) -> AsyncIterator[tuple[FakeEnvoy, Lane]]:
-    lane = Lane(library, application, lambda _: None)
+    lane = Lane(library, application, lambda *_: None, [])
     lane.open()
     try:
         yield FakeEnvoy(library), lane
     finally:
         lane.close()
-        asyncio.get_running_loop().remove_reader(lane._c.lane_open())
+        asyncio.get_running_loop().remove_reader(lane._c.lane_open(0, b"", 0))
         lane.close()
 
 

@@ -11,11 +11,11 @@
 #include <unistd.h>
 
 enum { LIVE = 64, MAX_HEADERS = 64, MAX_HEAD = 16 * 1024, MAX_BODY = 64 * 1024, MAX_QUEUED = 64 * 1024 * 1024, ROOM = 1024 * 1024, HELD = 64 * 1024 };
-typedef struct { uint32_t size, head_size; uint64_t id; double received; } Request_Record;
+typedef struct { uint32_t size, head_size; uint64_t id; double received; uint32_t refused, reserved; } Request_Record;
 typedef struct { uint32_t size, head_size, body_size, reserved; uint64_t id; } Reply_Record;
-extern int lane_open(void);
+extern int lane_open(uint32_t, const char *, size_t);
 extern void lane_close(void);
-extern size_t lane_take(char *, size_t);
+extern size_t lane_take(char *, size_t, size_t);
 extern bool lane_gone(uint64_t);
 extern size_t lane_send(const char *, size_t);
 
@@ -223,7 +223,7 @@ typedef struct { Held held[HELD]; size_t count; uint64_t random; Player *alone; 
 /* False if nothing was there. */
 static bool take(Application *app, size_t room) {
   ASAN_POISON_MEMORY_REGION(app->buffer + room, ROOM - room);
-  size_t size = lane_take(app->buffer, room), at = 0;
+  size_t size = lane_take(app->buffer, room, SIZE_MAX), at = 0;
   CHECK(size <= room, "took %zu bytes of %zu", size, room);
   while (at < size) {
     Request_Record record;
@@ -307,7 +307,7 @@ static void alone(Application *app, int event, uint64_t messages) {
     if (below(&app->random, 4) == 0) { take(app, below(&app->random, 4096)); drained = false; }
     else { while (take(app, ROOM)) {} drained = true; taken_since = 0; }
     for (size_t i = below(&app->random, 16); i > 0; i--) answer(app);
-    if (below(&app->random, 100) == 0) { opened = !opened; if (opened) lane_open(); else lane_close(); }
+    if (below(&app->random, 100) == 0) { opened = !opened; if (opened) lane_open(UINT32_MAX, "", 0); else lane_close(); }
     if (below(&app->random, 50) != 0 && player->begun < messages) continue;
     while (envoy_run(player->envoy)) {}
     while (take(app, ROOM)) {}
@@ -364,7 +364,7 @@ static void overfill(Envoy *envoy) {
   }
   CHECK(taken == MAX_QUEUED / record, "%zu were taken", taken);
   while (envoy_run(envoy)) {}
-  for (size_t size; (size = lane_take(room, ROOM)) != 0;)
+  for (size_t size; (size = lane_take(room, ROOM, SIZE_MAX)) != 0;)
     for (size_t at = 0; at < size; at += record, answered++) {
       Request_Record request;
       memcpy(&request, room + at, sizeof request);
@@ -386,7 +386,7 @@ int main(int argc, char **argv) {
   fprintf(stderr, "seed %lu\n", seed);
   uint64_t random = random_of(0);
   for (size_t i = 0; i < sizeof pool; i++) pool[i] = (char)below(&random, 256);
-  int event = lane_open();
+  int event = lane_open(UINT32_MAX, "", 0);
   CHECK(event >= 0 && strcmp(envoy_dynamic_module_on_program_init(), "v0.1.0") == 0, "no lane");
   opened = true;
   single = threads == 0;
