@@ -78,6 +78,41 @@ async def test_requests_of_one_moment_are_one_batch_and_their_replies_one_post(l
             envoy.end(number)
 
 
+async def test_while_many_wait_those_of_whom_most_wait_are_refused(tmp_path: Path) -> None:
+    grpc, refused_before = (b"content-type", b"application/grpc"), list[int]()
+
+    def passes(_: object, before: int) -> None:
+        refused_before.append(before)
+
+    library = shared(tmp_path)
+    lane, envoy = Lane(library, echo, passes, [grpc, (b"grpc-status", b"8")]), FakeEnvoy(library)
+    lane.open()
+    for _ in range(256):
+        envoy.request(b"x", grpc, (b"x-api-key", b"greedy"))
+    for name in (b"r1", b"r2"):
+        number = envoy.begin([grpc, (b"x-api-key", b"greedy"), (b"x-request-id", name)])
+        found = envoy.answer(number)
+        assert found is not None
+        assert found.headers == {
+            b":status": b"200",
+            grpc[0]: grpc[1],
+            b"grpc-status": b"8",
+            b"x-request-id": name,
+        }
+        assert envoy.body(number, b"x") == TAKEN
+    # Credentials that share its group are few.
+    others = [envoy.begin([grpc, (b"authorization", b"modest %d" % i)]) for i in range(12)]
+    passed = [number for number in others if envoy.answer(number) is None]
+    assert len(passed) >= 8
+    for number in passed:
+        assert envoy.body(number, b"y") == TAKEN
+    # Who speaks another protocol would not understand the answer.
+    last = envoy.request(b"z", (b"content-type", b"application/json"), (b"x-api-key", b"greedy"))
+    assert (await envoy.answered(last)).body == b"z"
+    assert sum(refused_before) >= 2
+    lane.close()
+
+
 async def _raises(scope: Scope, receive: Receive, send: Send) -> None:
     raise ValueError("on purpose")
 
