@@ -38,7 +38,7 @@ PARTS = {
     "canary": (2, "canary --home {home} --pairs {runs} --seconds {double}"),
     "overload": (5, "overload --home {home} --seconds {long}"),
     "features": (2, "features --home {home} --runs {runs} --seconds {seconds}"),
-    "features-added": (2, "features-added --home {home} --runs {runs} --seconds {seconds}"),
+    "features-added": (2, "features-added --home {home} --requests 1000"),
     "soak": (30, "soak --home {home} --minutes {minutes} --deadline-ms 1000 --disturb"),
 }
 # The bounds with the lane in C. What | before | part | `figure ≥ bound` or `figure ≤ bound`, or a figure without an aim; …

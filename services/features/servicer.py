@@ -32,8 +32,9 @@ class FeaturesServicer:
     async def GetFeatures(self, request: pb.GetFeaturesRequest, call: Call) -> pb.GetFeaturesResponse:
         plan = self._catalog.plan(request.feature_service)
         builder = self._builder(plan)
-        batch = wire.read_request(request, call, time.monotonic())
-        results, answered = await self._reader.read(plan, batch, call.remaining(), _rules(request, plan))
+        now = time.monotonic()
+        batch = wire.read_request(request, call, now)
+        results, answered = await self._reader.read(plan, batch, call.deadline - now, _rules(request, plan))
         call.notes = answered.timings[0].attributes
         reply = pb.GetFeaturesResponse(plan_revision=plan.revision)
         if call.payload is None:

@@ -76,9 +76,12 @@ def _bare() -> dict[str, Any]:
     return document
 
 
-def run(options: argparse.Namespace) -> None:
-    """`features-added`: measures and prints."""
+def run(options: argparse.Namespace) -> dict[str, float]:
+    """`features-added`: measures and prints. Returns milliseconds by shape, and `others`."""
+    figures = {"others": 0.0}
     print("| shape | added, ms | others' cores |\n|---|--:|--:|")
     for shape in options.shapes:
         added, others = added_ms(options.home, shape, options.requests)
         print(f"| {shape} | {added:.2f} | {others:.2f} |", flush=True)
+        figures |= {shape: added, "others": max(figures["others"], others)}
+    return figures
