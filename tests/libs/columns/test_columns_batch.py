@@ -213,15 +213,6 @@ def test_the_numbers_on_the_wire_are_those_of_the_contract() -> None:
     assert {dtype.name: dtype.value for dtype in DType} == contract
 
 
-def test_names_of_the_element_types() -> None:
-    assert (DType.FLOAT32.oip, DType.BOOL.oip, DType.BYTES.oip, DType.INT64.oip) == (
-        "FP32",
-        "BOOL",
-        "BYTES",
-        "INT64",
-    )
-
-
 def test_each_element_has_its_length_in_front() -> None:
     assert pack_bytes([b"ab", b""]) == b"\x02\0\0\0ab\0\0\0\0"
     assert pack_bytes([]) == b""

@@ -271,25 +271,28 @@ def frame(*requests: hop_pb2.CarriedRequest, cancelled: tuple[int, ...] = ()) ->
     return hop_pb2.ExchangeRequest(requests=requests, cancelled_ids=cancelled).SerializeToString()
 
 
-@pytest.mark.parametrize("method", ["/tests.Echo/None", "/tests.Echo/Both", "", "\x00/é" * 300])
-async def test_an_unknown_or_streaming_method_fails_its_own_call_only(
-    served: testing.Harness, method: str
+UNKNOWN = hop.Code.UNIMPLEMENTED, hop.Reason.REASON_METHOD_UNKNOWN
+MALFORMED = hop.Code.INVALID_ARGUMENT, hop.Reason.REASON_MALFORMED_REQUEST
+
+
+@pytest.mark.parametrize(
+    ("bad", "told"),
+    [
+        *(
+            (request(1, method=m), UNKNOWN)
+            for m in ("/tests.Echo/None", "/tests.Echo/Both", "", "\x00/é" * 300)
+        ),
+        (hop_pb2.CarriedRequest(id=1, method=ONE.path, message=b"\xff\xff"), MALFORMED),
+    ],
+)
+async def test_a_request_for_no_unary_method_or_of_garbage_fails_its_own_call_only(
+    served: testing.Harness, bad: hop_pb2.CarriedRequest, told: tuple[hop.Code, hop.Reason]
 ) -> None:
-    async with greeted(served.target) as peer:
-        peer.send(frame(request(1, method=method), request(2)))
-        answers = await peer.answers(2)
-    fault = fault_of_status(answers[1].status, answers[1].trailing)
-    assert (fault.code, fault.reason) == (hop.Code.UNIMPLEMENTED, hop.Reason.REASON_METHOD_UNKNOWN)
-    assert not answers[2].status
-
-
-async def test_a_request_that_is_garbage_fails_its_own_call_only(served: testing.Harness) -> None:
-    bad = hop_pb2.CarriedRequest(id=1, method=ONE.path, message=b"\xff\xff")
     async with greeted(served.target) as peer:
         peer.send(frame(bad, request(2)))
         answers = await peer.answers(2)
     fault = fault_of_status(answers[1].status, answers[1].trailing)
-    assert (fault.code, fault.reason) == (hop.Code.INVALID_ARGUMENT, hop.Reason.REASON_MALFORMED_REQUEST)
+    assert (fault.code, fault.reason) == told
     assert not answers[2].status
 
 

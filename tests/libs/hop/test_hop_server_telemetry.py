@@ -264,22 +264,24 @@ async def dialled():
 asyncio.run(dialled())"""
 
 
-@pytest.mark.parametrize("code", ["import headrace.hop", DIALLED, "import headrace.hop.transport.tls"])
-def test_the_dialling_core_is_light(code: str) -> None:
-    heavy = {"numpy", "opentelemetry", "pydantic", "prometheus_client", "structlog", "uvloop", "yaml"}
-    check = f"{code}; import sys; print(*sys.modules)"
-    loaded = subprocess.run(
-        [sys.executable, "-c", check], capture_output=True, text=True, check=True
-    ).stdout.split()
+HEAVY = {"numpy", "opentelemetry", "pydantic", "prometheus_client", "structlog", "uvloop", "yaml"}
+SERVED = "import headrace.hop.server.serve; from headrace import hop; hop.Telemetry('x')"
+
+
+@pytest.mark.parametrize(
+    ("code", "heavy"),
+    [
+        ("import headrace.hop", HEAVY),
+        (DIALLED, HEAVY),
+        ("import headrace.hop.transport.tls", HEAVY),
+        (SERVED, {"opentelemetry", "numpy"}),
+    ],
+    ids=["hop", "a client", "TLS", "a server without tracing"],
+)
+def test_the_dialling_core_and_an_untraced_server_are_light(code: str, heavy: set[str]) -> None:
+    command = [sys.executable, "-c", f"{code}; import sys; print(*sys.modules)"]
+    loaded = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     assert heavy.isdisjoint(loaded)
-
-
-def test_a_server_without_tracing_loads_no_opentelemetry() -> None:
-    check = "import headrace.hop.server.serve, sys; from headrace import hop; hop.Telemetry('x'); print(*sys.modules)"
-    loaded = subprocess.run(
-        [sys.executable, "-c", check], capture_output=True, text=True, check=True
-    ).stdout.split()
-    assert {"opentelemetry", "numpy"}.isdisjoint(loaded)
 
 
 def test_instruments_are_made_once_and_shared_between_names() -> None:
