@@ -6,6 +6,8 @@ import socket
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -26,24 +28,28 @@ while True:
 """
 
 
-@pytest.mark.parametrize("service", ["preprocessing", "ingress"])
-def test_a_stop_while_modules_are_imported_is_obeyed(tmp_path: Path, service: str) -> None:
-    mark = tmp_path / "importing"
-    (tmp_path / "pydantic.py").write_text(SLOW.format(mark=str(mark)))
-    path = os.pathsep.join(map(str, (tmp_path, ROOT, ROOT / "libs")))
-    process = subprocess.Popen(
-        ends_with_tests(sys.executable, "-m", f"services.{service}", "--config", "none.yaml"),
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": path},
-    )
+@contextmanager
+def ended_by_a_stop(folder: Path, *module: str, **settings: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A module that runs as a process; imports look into `folder` first. After the body a SIGTERM ends it with 0."""
+    path = os.pathsep.join(map(str, (folder, ROOT, ROOT / "libs")))
+    command = ends_with_tests(sys.executable, "-m", *module)
+    process = subprocess.Popen(command, cwd=folder, env={**os.environ, **settings, "PYTHONPATH": path})
     try:
-        poll("the slow import", mark.exists, 60)
+        yield process
         process.send_signal(signal.SIGTERM)
-        # Without a handler it would be -15, and nothing at all as process 1.
         assert process.wait(60) == 0
     finally:
         process.kill()
         process.wait()
+
+
+@pytest.mark.parametrize("service", ["preprocessing", "ingress"])
+def test_a_stop_while_modules_are_imported_is_obeyed(tmp_path: Path, service: str) -> None:
+    mark = tmp_path / "importing"
+    (tmp_path / "pydantic.py").write_text(SLOW.format(mark=str(mark)))
+    # Without a handler the exit code would be -15, and there would be no end at all as process 1.
+    with ended_by_a_stop(tmp_path, f"services.{service}", "--config", "none.yaml"):
+        poll("the slow import", mark.exists, 60)
 
 
 # What a process says of its collector when it ends with a wrong setting, long before it serves.
@@ -87,20 +93,9 @@ def test_a_service_runs_by_variables_alone(tmp_path: Path) -> None:
         "HEADRACE__SERVER__DRAIN_NOTICE_S": "0",
         "HEADRACE__TELEMETRY__METRICS": metrics,
     }
-    path = os.pathsep.join(map(str, (ROOT, ROOT / "libs")))
-    process = subprocess.Popen(
-        ends_with_tests(sys.executable, "-m", "services.preprocessing"),
-        cwd=tmp_path,
-        env={**os.environ, **settings, "PYTHONPATH": path},
-    )
-    try:
+    with ended_by_a_stop(tmp_path, "services.preprocessing", **settings) as process:
         poll("readiness", lambda: process.poll() is not None or probe(metrics, "/ready"), 60)
         assert probe(metrics, "/live")
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0
-    finally:
-        process.kill()
-        process.wait()
 
 
 def probe(address: str, path: str) -> bool:

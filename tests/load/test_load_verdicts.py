@@ -11,29 +11,26 @@ from load.scenarios.open_loop_profiles import soak_verdict
 from load.scenarios.releases.windows import Window, verdict
 
 
-def test_memory_that_moves_up_and_down_is_flat() -> None:
-    assert "flat, and no error" in soak_verdict(0, 1000, [580.0, 600, 598, 602, 599, 603, 597, 601, 600, 599])
-
-
-def test_caches_may_fill_in_the_beginning() -> None:
-    assert "flat" in soak_verdict(0, 1000, [400.0, 550, 600, 600, 600, 600, 600, 600, 600, 600])
-
-
-def test_a_leak_is_found_under_the_noise() -> None:
-    leaking = [600.0 + 3 * i + (5 if i % 2 else -5) for i in range(20)]
-    assert re.search(r"\+4[0-9]\.\d MB: FAILED, at most 2% is flat", soak_verdict(0, 1000, leaking))
-
-
-def test_one_peak_is_no_leak() -> None:
-    assert "flat" in soak_verdict(0, 1000, [600.0] * 9 + [900.0])
-
-
-def test_one_lost_request_fails_it() -> None:
-    assert re.match(r"1 of 1000 without an answer in time.*FAILED", soak_verdict(1, 1000, [600.0] * 10))
-
-
-def test_a_single_stretch_has_no_trend() -> None:
-    assert "+0.0 MB" in soak_verdict(0, 10, [600.0])
+@pytest.mark.parametrize(
+    ("lost", "memory", "said"),
+    [
+        (0, [580.0, 600, 598, 602, 599, 603, 597, 601, 600, 599], ": flat, and no error"),
+        # Caches may fill in the beginning.
+        (0, [400.0, 550, 600, 600, 600, 600, 600, 600, 600, 600], ": flat, and no error"),
+        # A leak under the noise; one peak is none.
+        (
+            0,
+            [600.0 + 3 * i + (5 if i % 2 else -5) for i in range(20)],
+            r"\+4\d\.\d MB: FAILED, at most 2% is flat",
+        ),
+        (0, [600.0] * 9 + [900.0], ": flat, and no error"),
+        (1, [600.0] * 10, "^1 of 1000 without an answer in time.*FAILED"),
+        # A single stretch has no trend.
+        (0, [600.0], r"\+0\.0 MB"),
+    ],
+)
+def test_a_soak_fails_for_a_leak_or_a_lost_request(lost: int, memory: list[float], said: str) -> None:
+    assert re.search(said, soak_verdict(lost, 1000, memory))
 
 
 def test_what_is_expected_passes_and_says_the_ratio() -> None:

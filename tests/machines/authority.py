@@ -1,6 +1,5 @@
 """A test CA, and certificates of services as cert-manager writes them: DNS and SPIFFE names, SKI and AKI, one folder each."""
 
-from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from headrace.state import atomic
+from tests.libs.hop.hop_certificates import certificate_builder, private_pem
 
 _LOOPBACK = IPv4Address("127.0.0.1")
 _SUBJECT = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "headrace test CA")])
@@ -23,7 +23,7 @@ class Authority:
         public = self._key.public_key()
         usage = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
         made = (
-            _builder(_SUBJECT, public)
+            certificate_builder(_SUBJECT, _SUBJECT, self._key)
             .add_extension(x509.BasicConstraints(True, 0), True)
             .add_extension(usage, True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), False)
@@ -47,32 +47,16 @@ class Authority:
         usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
         ours = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
         made = (
-            _builder(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, service)]), key.public_key())
+            certificate_builder(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, service)]), _SUBJECT, key)
             .add_extension(x509.SubjectAlternativeName(names), False)
             .add_extension(ours, False)
             .add_extension(usage, False)
             .sign(self._key, hashes.SHA256())
         )
-        pem = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        atomic.write(folder / "tls.key", pem, mode=0o640)
+        atomic.write(folder / "tls.key", private_pem(key), mode=0o640)
         atomic.write(folder / "tls.crt", made.public_bytes(serialization.Encoding.PEM))
 
 
 def trust(folder: Path, *authorities: Authority) -> None:
     """Writes `ca.crt`: whom the service believes."""
     atomic.write(folder / "ca.crt", b"".join(authority.pem for authority in authorities))
-
-
-def _builder(subject: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
-    now = datetime.now(UTC)
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(_SUBJECT)
-        .public_key(key)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(days=1))
-    )

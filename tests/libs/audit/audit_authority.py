@@ -3,7 +3,6 @@
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
@@ -11,6 +10,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from tests.libs.hop.hop_certificates import certificate_builder, private_pem
 from tests.web_server import Answer, Request, web_server
 
 _CONFIG = """
@@ -74,29 +74,12 @@ def _certificates(folder: Path) -> None:
     )
     stamps = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.TIME_STAMPING])
     signed = [
-        _builder(root, root, root_key).add_extension(x509.BasicConstraints(True, None), critical=True),
-        _builder(name, root, key).add_extension(stamps, critical=True),
+        certificate_builder(root, root, root_key, (-1, 2)).add_extension(
+            x509.BasicConstraints(True, None), critical=True
+        ),
+        certificate_builder(name, root, key, (-1, 2)).add_extension(stamps, critical=True),
     ]
     for file, builder in zip(("roots.pem", "tsa.pem"), signed, strict=True):
         made = builder.sign(root_key, hashes.SHA256())
         (folder / file).write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    (folder / "tsa.key").write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-    )
-
-
-def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey
-) -> x509.CertificateBuilder:
-    now = datetime.now(UTC)
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=2))
-    )
+    (folder / "tsa.key").write_bytes(private_pem(key))

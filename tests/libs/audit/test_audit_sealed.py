@@ -165,16 +165,6 @@ def test_a_key_that_is_not_here_is_told_as_locked(home: SealedHome, tmp_path: Pa
         assert [(e.line, "test/1" in e.locked) for e in entries] == [("", True)] * 2
 
 
-def test_keys_that_are_away_are_not_missing_lines(home: SealedHome) -> None:
-    home.refused("10.0.0.1")
-    home.collect()
-    home.keys.rename(home.keys.with_name("hidden"))
-    home.again()
-    report = home.verify()
-    assert report.holds, texts(report)
-    assert "key management" in report.locked[0].text
-
-
 def test_a_locked_journal_holds_up_no_other_and_goes_on_when_the_key_is_back(home: SealedHome) -> None:
     home.refused("10.0.0.1")
     home.open_with(None)

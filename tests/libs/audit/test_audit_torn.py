@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from headrace.audit.settings import Audit
 from headrace.cli.installation import layout
 from headrace.cli.installation.audit import audit_place
 from headrace.cli.main import app
@@ -17,6 +16,7 @@ from headrace.repository import AccessLog
 from headrace.state import chain, security, torn
 from tests.libs.audit.audit_logs import NOON, Home, texts
 from tests.libs.audit.test_audit_sealed import SealedHome
+from tests.libs.cli.test_cli_audit import collect
 
 Write = Callable[[Home, int], None]
 JOURNALS: dict[str, Write] = {
@@ -162,10 +162,7 @@ def test_the_commands_name_a_torn_line(tmp_path: Path) -> None:
     log = AccessLog(at.model_log, "executor")
     log.record("added", "light", "1")
     log.record("loaded", "light", "1")
-    writer, collector = Audit(audit_place.settings(at)).collecting()
-    collector.collect()
-    collector.publish()
-    writer.close()
+    collect(at.home)
     begin = at.model_log.read_bytes().index(b"\n") + 1
     cut(at.model_log, 30)
     for _ in range(2):

@@ -165,6 +165,7 @@ def test_apply_from_git(home: Path, tmp_path: Path) -> None:
     assert current(home).live.models["light"] == "2"
     # What is shown can be applied.
     shown = run(home, "release", "show", "small", "--desired").output
+    assert yaml.safe_load(shown).keys() == {"pipeline", "arms"}
     file.write_text(shown)
     assert "nothing to change" in ok(home, "release", "apply", "-f", file)
     for content, told in (

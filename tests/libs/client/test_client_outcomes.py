@@ -72,14 +72,6 @@ async def test_what_cannot_be_sent_is_refused_here(
     assert inference.outcomes == []
 
 
-async def test_without_asyncio_too(server: Harness) -> None:
-    def report() -> int:
-        with Headrace(server.target, key="k") as client:
-            return client.record_outcomes([Outcome("r", "late", True)])
-
-    assert await asyncio.to_thread(report) == 1
-
-
 async def test_a_key_goes_with_each_try_and_only_where_it_is_given(
     client: AsyncHeadrace, inference: Inference
 ) -> None:
@@ -88,26 +80,14 @@ async def test_a_key_goes_with_each_try_and_only_where_it_is_given(
     await client.predict_columns("flights", {"x": [1.0]}, idempotency_key="columns")
     await client.predict("flights", {"x": 1})
     assert inference.idempotency_keys == ["once", "once", "columns", None]
-
-
-async def test_a_blocking_client_sends_it_too(server: Harness, inference: Inference) -> None:
-    def call() -> None:
-        with Headrace(server.target) as client:
-            client.predict("flights", {"x": 1}, idempotency_key="once")
-
-    await asyncio.to_thread(call)
-    assert inference.idempotency_keys == ["once"]
+    # No span, no header.
+    assert inference.traces == [""] * 4
 
 
 def of(span: trace.Span) -> str:
     """The traceparent of a span."""
     context = span.get_span_context()
     return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
-
-
-async def test_no_span_no_header(client: AsyncHeadrace, inference: Inference) -> None:
-    await client.predict("flights", {"x": 1})
-    assert inference.traces == [""]
 
 
 async def test_the_current_span_goes_along(client: AsyncHeadrace, inference: Inference) -> None:
@@ -117,16 +97,18 @@ async def test_the_current_span_goes_along(client: AsyncHeadrace, inference: Inf
     assert inference.traces == [of(span)] * 2
 
 
-async def test_the_current_span_of_a_blocking_caller_goes_along(
+async def test_a_blocking_client_sends_outcomes_key_and_current_span_too(
     server: Harness, inference: Inference
 ) -> None:
     # The call is made on the client's own thread, where that span is not current.
     def call() -> str:
         with Headrace(server.target) as client, TRACER.start_as_current_span("checkout") as span:
-            client.predict("flights", {"x": 1})
+            client.predict("flights", {"x": 1}, idempotency_key="once")
+            assert client.record_outcomes([Outcome("r", "late", True)]) == 1
             return of(span)
 
     assert [await asyncio.to_thread(call)] == inference.traces
+    assert inference.idempotency_keys == ["once"]
 
 
 async def test_what_the_caller_says_goes_before_the_span(client: AsyncHeadrace, inference: Inference) -> None:

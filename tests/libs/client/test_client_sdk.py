@@ -199,13 +199,6 @@ async def test_every_call_has_a_deadline(server: Harness, inference: Inference) 
         assert dict(client.stats().codes) == {"DEADLINE_EXCEEDED": 2}
 
 
-async def test_an_absent_server_is_unavailable(tmp_path: Path) -> None:
-    async with AsyncHeadrace(f"unix:{tmp_path}/nobody") as client:
-        with pytest.raises(UnavailableError) as caught:
-            await client.predict("flights", {"x": 1}, timeout_s=2)
-        assert caught.value.request_id
-
-
 async def test_the_sync_client_serves_threads(server: Harness, inference: Inference) -> None:
     def work() -> list[float]:
         with Headrace(server.target, key="secret") as client:
@@ -320,14 +313,14 @@ with Headrace("unix:/nonexistent/socket", key="k") as client:
     try:
         client.predict("flights", {"x": 1}, timeout_s=2)
     except UnavailableError as error:
-        print("light", error.reason, client.stats().calls)
+        print("light", error.reason, len(error.request_id), client.stats().calls)
 """
 
 
 def test_grpc_and_protobuf_are_enough() -> None:
     done = subprocess.run([sys.executable, "-c", _LIGHT], capture_output=True, text=True, timeout=60)
 
-    assert done.stdout == "light UNREACHABLE 1\n", done.stderr
+    assert done.stdout == "light UNREACHABLE 32 1\n", done.stderr
 
 
 async def _predict(request: pb.PredictRequest, context: object) -> pb.PredictResponse:

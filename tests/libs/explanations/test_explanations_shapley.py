@@ -92,13 +92,6 @@ def test_a_player_without_influence_adds_nothing(players: int) -> None:
     assert found.errors[2] == 0
 
 
-def test_equal_players_add_the_same() -> None:
-    made = coalitions_of(4, b"")
-    outputs: NDArray[np.float64] = np.asarray(made.masks[:, 0] & made.masks[:, 3], np.float64)
-    found = contributions([(made, outputs + made.masks[:, 1])])
-    assert found.values == pytest.approx([0.5, 1, 0, 0.5])
-
-
 def test_a_sum_is_explained_without_error() -> None:
     made = coalitions_of(24, b"linear")
     found = contributions([(made, made.masks @ np.arange(24.0))])

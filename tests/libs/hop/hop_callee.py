@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -186,14 +186,13 @@ async def serve(path: str, *ways: str) -> None:
     await server.wait_for_termination()
 
 
-async def until(condition: Callable[[], Awaitable[object]], within: float = 60.0) -> float:
-    """Polls until the (async) condition holds; gives the seconds it took."""
-    began = time.monotonic()
-    while time.monotonic() - began < within:
-        if await condition():
-            return time.monotonic() - began
-        await asyncio.sleep(0.01)
-    raise AssertionError(f"not within {within} s")
+async def fault_of(call: Awaitable[object]) -> Fault:
+    """What it fails with; it must."""
+    try:
+        await call
+    except Fault as fault:
+        return fault
+    raise AssertionError("it did not fail")
 
 
 def soon(seconds: float = 60.0) -> float:

@@ -13,6 +13,27 @@ from headrace.hop import config
 _NOW = datetime.datetime.now(datetime.UTC)
 
 
+def certificate_builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, days: tuple[int, int] = (-1, 1)
+) -> x509.CertificateBuilder:
+    """Of a certificate that is valid between these `days` from now."""
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(_NOW + datetime.timedelta(days=days[0]))
+        .not_valid_after(_NOW + datetime.timedelta(days=days[1]))
+    )
+
+
+def private_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    """As files of keys hold it."""
+    form = serialization.PrivateFormat.PKCS8
+    return key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
+
+
 class Authority:
     """Signs certificates and writes them into a directory."""
 
@@ -20,7 +41,7 @@ class Authority:
         self._directory = directory
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        built = self._builder(self._name, self._key).add_extension(
+        built = certificate_builder(self._name, self._name, self._key).add_extension(
             x509.BasicConstraints(True, None), critical=True
         )
         self.ca = directory / f"{name}.pem"
@@ -34,29 +55,12 @@ class Authority:
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, file)])
         alternative = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
-        built = self._builder(subject, key, days).add_extension(alternative, critical=False)
+        built = certificate_builder(subject, self._name, key, days).add_extension(alternative, critical=False)
         certificate = built.sign(self._key, hashes.SHA256())
         paths = self._directory / f"{file}.crt", self._directory / f"{file}.key"
         paths[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-        paths[1].write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
-        )
+        paths[1].write_bytes(private_pem(key))
         return config.Tls(certificate=paths[0], key=paths[1], ca=self.ca, peers=peers)
-
-    def _builder(
-        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, days: tuple[int, int] = (-1, 1)
-    ) -> x509.CertificateBuilder:
-        return (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(self._name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(_NOW + datetime.timedelta(days=days[0]))
-            .not_valid_after(_NOW + datetime.timedelta(days=days[1]))
-        )
 
 
 class MountedSecret:

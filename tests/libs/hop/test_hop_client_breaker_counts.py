@@ -87,21 +87,13 @@ def test_news_from_an_earlier_state_is_ignored() -> None:
     breaker.release(permit)
 
 
-@pytest.mark.parametrize(("failures", "seconds"), [(1, 0.1), (2, 0.2), (3, 0.4)])
-def test_the_doubt_doubles_with_each_failure_in_a_row(failures: int, seconds: float) -> None:
-    breaker = Breaker(RULES, 0.0)
+@pytest.mark.parametrize(("failures", "seconds"), [(1, 0.1), (2, 0.2), (3, 0.4), (30, 1.0)])
+def test_the_doubt_doubles_with_each_failure_in_a_row_up_to_a_second(failures: int, seconds: float) -> None:
+    breaker = Breaker(Rules(window_s=10, min_calls=1000), 0.0)
     for _ in range(failures):
         breaker.record(breaker.admit(0.0), 0.0, 0.1, 1.0)
     assert breaker.doubted(seconds - 0.001)
     assert not breaker.doubted(seconds + 0.001)
-
-
-def test_the_doubt_ends_after_a_second_at_most() -> None:
-    breaker = Breaker(Rules(window_s=10, min_calls=1000), 0.0)
-    for _ in range(30):
-        breaker.record(breaker.admit(0.0), 0.0, 0.1, 1.0)
-    assert breaker.doubted(0.999)
-    assert not breaker.doubted(1.001)
 
 
 def test_a_short_failed_call_counts_unless_it_timed_out() -> None:

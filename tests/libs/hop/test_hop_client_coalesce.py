@@ -11,8 +11,9 @@ from google.protobuf.struct_pb2 import ListValue
 
 from headrace.hop.client import settings as rules
 from headrace.hop.client.dial import Client
-from headrace.hop.errors import Code, Fault, Reason
-from tests.libs.hop.hop_callee import DO, Callee, Item, WordCodec, soon, until, words
+from headrace.hop.errors import Code, Reason
+from tests.libs.hop.hop_callee import DO, Callee, Item, WordCodec, fault_of, soon, words
+from tests.services.waiting import until
 
 Dial: TypeAlias = Callable[..., Client]
 
@@ -42,7 +43,7 @@ async def test_idle_items_leave_at_once_and_busy_ones_gather(dial: Dial) -> None
     codec = WordCodec()
     do = dial(window=1).coalesced(DO, codec)
     first = asyncio.create_task(do(Item("sleep 0.2")))
-    await until(lambda: asyncio.sleep(0, bool(codec.merged)))
+    await until(lambda: bool(codec.merged))
     rest = [asyncio.create_task(do(Item(f"{n}"))) for n in range(10)]
     assert await first == "sleep 0.2"
     assert await asyncio.gather(*rest) == [f"{n}" for n in range(10)]
@@ -105,9 +106,7 @@ async def test_a_waiting_item_whose_time_ends_is_answered_and_never_sent(dial: D
     do = dial(window=1).coalesced(DO, codec)
     held = asyncio.create_task(do(Item("sleep 2")))
     await asyncio.sleep(0.05)
-    with pytest.raises(Fault) as caught:
-        await do(Item("late", within=0.05))
-    assert caught.value.code is Code.DEADLINE_EXCEEDED
+    assert (await fault_of(do(Item("late", within=0.05)))).code is Code.DEADLINE_EXCEEDED
     assert not held.done()
     await held
     assert await do(Item("next")) == "next"
@@ -116,12 +115,9 @@ async def test_a_waiting_item_whose_time_ends_is_answered_and_never_sent(dial: D
 
 async def test_without_time_nothing_is_sent(dial: Dial) -> None:
     client, codec = dial(), WordCodec()
-    with pytest.raises(Fault) as caught:
-        await client.coalesced(DO, codec)(Item("x", within=-1))
-    assert caught.value.reason == Reason.REASON_DEADLINE_PASSED
-    with pytest.raises(Fault) as caught:
-        await client.unary(DO)(words("x"), deadline=soon(0.001))  # less than the margin
-    assert caught.value.reason == Reason.REASON_DEADLINE_PASSED
+    less_than_the_margin = client.unary(DO)(words("x"), deadline=soon(0.001))
+    for call in (client.coalesced(DO, codec)(Item("x", within=-1)), less_than_the_margin):
+        assert (await fault_of(call)).reason == Reason.REASON_DEADLINE_PASSED
     assert codec.merged == []
 
 
@@ -131,9 +127,7 @@ async def test_without_a_deadline_the_default_holds(callee: Callee) -> None:
         client.unary(DO)(words("sleep 5"), deadline=math.inf),
         client.coalesced(DO, WordCodec())(Item("sleep 5", within=math.inf)),
     ):
-        with pytest.raises(Fault) as caught:
-            await call
-        assert caught.value.code is Code.DEADLINE_EXCEEDED
+        assert (await fault_of(call)).code is Code.DEADLINE_EXCEEDED
     await client.close()
 
 
@@ -167,10 +161,9 @@ async def test_a_bug_in_the_codec_is_a_fault_for_those_in_the_call_and_logged(
 
     do = dial().coalesced(DO, Broken())
     for _ in range(3):
-        with pytest.raises(Fault) as caught:
-            await do(Item("x"))
-        assert caught.value.code is Code.INTERNAL
-        assert "secret" not in caught.value.message
+        fault = await fault_of(do(Item("x")))
+        assert fault.code is Code.INTERNAL
+        assert "secret" not in fault.message
     assert "ZeroDivisionError" in caplog.text
 
 
@@ -184,9 +177,8 @@ async def test_closing_answers_what_waits_and_refuses_what_comes_later(callee: C
     await client.close()
     assert await asyncio.gather(*tasks) == ["sleep 0.1", "b", "c"]
     for call in (do(Item("x")), one(words("x"), deadline=soon())):
-        with pytest.raises(Fault) as caught:
-            await call
-        assert (caught.value.code, caught.value.reason) == (Code.UNAVAILABLE, Reason.REASON_DRAINING)
+        fault = await fault_of(call)
+        assert (fault.code, fault.reason) == (Code.UNAVAILABLE, Reason.REASON_DRAINING)
 
 
 async def test_a_retry_leaves_out_who_has_no_time_left(tmp_path: Path) -> None:
@@ -203,9 +195,7 @@ async def test_a_retry_leaves_out_who_has_no_time_left(tmp_path: Path) -> None:
         asyncio.create_task(do(Item("hasty", within=0.3))),
         asyncio.create_task(do(Item("patient", within=20))),
     ]
-    with pytest.raises(Fault) as caught:
-        await tasks[0]
-    assert caught.value.code is Code.DEADLINE_EXCEEDED
+    assert (await fault_of(tasks[0])).code is Code.DEADLINE_EXCEEDED
     async with Callee(tmp_path / "s"):
         assert await tasks[1] == "patient"
     assert codec.merged[0] == ["hasty", "patient"]
@@ -230,9 +220,8 @@ async def test_gathered_calls_wait_at_the_limiter_and_single_ones_are_refused(ca
     do, one = client.coalesced(DO, WordCodec()), client.unary(DO)
     gathered = [asyncio.create_task(do(Item("sleep 0.1", key=key))) for key in "abc"]
     await asyncio.sleep(0.05)
-    with pytest.raises(Fault) as caught:
-        await one(words("x"), deadline=soon())
-    assert (caught.value.code, caught.value.reason) == (Code.RESOURCE_EXHAUSTED, Reason.REASON_OVERLOADED)
+    fault = await fault_of(one(words("x"), deadline=soon()))
+    assert (fault.code, fault.reason) == (Code.RESOURCE_EXHAUSTED, Reason.REASON_OVERLOADED)
     gathered[1].cancel()
     assert await gathered[0] == await gathered[2] == "sleep 0.1"
     assert list(await one(words("x"), deadline=soon())) == ["x"]

@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,10 @@ import pytest
 from headrace.hop.client import settings as rules
 from headrace.hop.client.dial import Client
 from headrace.hop.client.observer import NullObserver
-from headrace.hop.errors import Code, Fault, Reason
+from headrace.hop.errors import Code, Reason
 from headrace.hop.resilience.breaker import State
-from tests.libs.hop.hop_callee import DO, DO_ONCE, Callee, Item, WordCodec, soon, until, words
+from tests.libs.hop.hop_callee import DO, DO_ONCE, Callee, Item, WordCodec, fault_of, soon, words
+from tests.services.waiting import until
 
 QUICK = rules.BreakerRules(window_s=2, min_calls=4, slow_s=0.3, open_s=0.3, max_open_s=1)
 # Opened by the fourth failure and by nothing that a busy machine does; open for as long as a test looks.
@@ -50,12 +51,6 @@ async def client_of(*callees: Callee, watch: Watch | None = None, **settings: An
         yield client
     finally:
         await client.close()
-
-
-async def fault_of(call: Awaitable[object]) -> Fault:
-    with pytest.raises(Fault) as caught:
-        await call
-    return caught.value
 
 
 def state_of(client: Client, index: int = 0) -> State:
@@ -166,7 +161,7 @@ async def test_garbage_counts_against_the_callee_and_a_closed_client_asks_no_mor
         alone = {
             asyncio.current_task()
         }  # soon: grpc.aio reads the end of a cancelled call in a task of its own
-        await until(lambda: asyncio.sleep(0, asyncio.all_tasks() == alone))
+        await until(lambda: asyncio.all_tasks() == alone)
 
 
 async def test_each_item_is_answered_at_its_own_deadline_while_the_call_goes_on(tmp_path: Path) -> None:

@@ -14,8 +14,9 @@ from headrace.hop.client import settings as rules
 from headrace.hop.client.dial import Client
 from headrace.hop.errors import Code, Fault
 from headrace.hop.resilience.breaker import Breaker, State
-from tests.libs.hop.hop_callee import DO, DO_ONCE, Callee, Item, WordCodec, soon, until, words
-from tests.libs.hop.test_hop_client_faults import Watch, client_of, fault_of, way  # noqa: F401 - a fixture
+from tests.libs.hop.hop_callee import DO, DO_ONCE, Callee, Item, WordCodec, fault_of, soon, words
+from tests.libs.hop.test_hop_client_faults import Watch, client_of, way  # noqa: F401 - a fixture
+from tests.services.waiting import until
 
 
 async def both_known(client: Client) -> None:
@@ -126,11 +127,11 @@ async def test_whoever_gives_up_ends_both_calls(tmp_path: Path) -> None:
         for callee in (one, other):
             callee.signal(signal.SIGSTOP)
         call = asyncio.ensure_future(client.unary(DO)(words("a"), deadline=soon(60)))
-        await until(lambda: asyncio.sleep(0, bool(watch.hedges)))
+        await until(lambda: bool(watch.hedges))
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
-        await until(lambda: asyncio.sleep(0, all(r.outstanding == 0 for r in client.replicas.all)))
+        await until(lambda: all(r.outstanding == 0 for r in client.replicas.all))
         for callee in (one, other):
             callee.signal(signal.SIGCONT)
 

@@ -22,9 +22,10 @@ from headrace.hop.client.stack import compose
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.resilience.replicas import Replica, ReplicaSet
 from headrace.hop.transport import stream_client
-from tests.libs.hop.hop_callee import DO, soon, until
+from tests.libs.hop.hop_callee import DO, fault_of, soon
 from tests.libs.hop.hop_echo import ONE
 from tests.libs.hop.hop_frames import Door, hello
+from tests.services.waiting import until
 
 FULL = rules.LimiterRules(initial=1, minimum=1, maximum=1)
 
@@ -106,9 +107,7 @@ async def turns() -> None:
 
 
 async def refusal(call: Awaitable[object]) -> int:
-    with pytest.raises(Fault) as caught:
-        await call
-    return caught.value.reason
+    return (await fault_of(call)).reason
 
 
 @pytest.mark.parametrize("first", ["a", "b"])
@@ -174,9 +173,7 @@ async def test_a_gathered_call_waits_for_the_trusted_one_and_not_for_ever(
     trusting = await two.begin()
     gathered = await two.begin(patient=True)
     assert two.out() == {"a": 0, "b": 1}
-    await until(
-        lambda: asyncio.sleep(0, two.out() == {"a": 1, "b": 1})
-    )  # nothing ends meanwhile but the doubt
+    await until(lambda: two.out() == {"a": 1, "b": 1})  # nothing ends meanwhile but the doubt
     await two.end("a")
     assert await gathered == "a"
     await two.end("b")
@@ -201,11 +198,11 @@ async def test_a_silent_replicas_call_goes_to_the_other_when_that_has_a_place_at
     two = Two(retry=rules.RetryRules(silent_s=0.02))
     call, other = await two.begin(), await two.begin()
     two.lines["a"].silent = True
-    await until(lambda: asyncio.sleep(0, two.lines["a"].unanswered >= 1))
+    await until(lambda: two.lines["a"].unanswered >= 1)
     assert two.out() == {"a": 1, "b": 1}
     await two.end("b")
     assert await other == "b"
-    await until(lambda: asyncio.sleep(0, two.out()["b"] == 1))
+    await until(lambda: two.out()["b"] == 1)
     await two.end("b")
     assert await call == "b"
 
@@ -226,7 +223,7 @@ async def client_of(door: Door, **settings: Any) -> AsyncIterator[Client]:
 
 async def seen(door: Door, connections: int) -> None:
     """Waits for that many; fails where there are more."""
-    await until(lambda: asyncio.sleep(0, door.begun >= connections))
+    await until(lambda: door.begun >= connections)
     assert door.begun == connections
 
 
@@ -237,9 +234,7 @@ async def say(client: Client, word: str) -> str:
 
 async def test_a_replica_that_comes_late_is_found_without_a_call(door: Door) -> None:
     async with client_of(door) as client:
-        with pytest.raises(hop.Fault) as caught:
-            await say(client, "nobody is there")
-        assert caught.value.reason is hop.Reason.REASON_UNREACHABLE
+        assert (await fault_of(say(client, "nobody is there"))).reason is hop.Reason.REASON_UNREACHABLE
         async with door.opened():
             await seen(door, 1)
             assert await say(client, "hello") == "hello"
@@ -267,7 +262,7 @@ async def test_tries_are_further_apart_each_time_and_calls_do_not_wait_for_them(
     monkeypatch.setattr(stream_client, "_FIRST_PAUSE_S", 0.02)
     monkeypatch.setattr(asyncio.get_running_loop().__class__, "create_unix_connection", connect)
     async with client_of(door) as client:
-        await until(lambda: asyncio.sleep(0, len(tries) >= 4))
+        await until(lambda: len(tries) >= 4)
         pauses = [later - sooner for sooner, later in pairwise(tries)]
         assert [p >= least for p, least in zip(pauses, (0.02, 0.04, 0.08), strict=False)] == [True] * 3
         count = len(tries)

@@ -1,5 +1,5 @@
 """The carrier of calls between processes of one machine, and what a peer may do on it: half frames, garbage, another version,
-another user, not reading; and its server's end."""
+another user, not reading."""
 
 import asyncio
 import os
@@ -20,7 +20,6 @@ from headrace import hop
 from headrace.hop import config, testing
 from headrace.hop.client import settings as rules
 from headrace.hop.client.dial import Client
-from headrace.hop.server.serve import serving
 from headrace.hop.transport import frames, stream_server
 from headrace.hop.transport.frames import FRAME_BYTES, HEALTH, SUFFIX, FrameProtocol
 from headrace.hop.transport.stream_server import StreamDemultiplexer
@@ -276,35 +275,3 @@ async def test_a_server_that_never_reads_costs_a_client_its_deadline_and_no_memo
         assert len(stream._waiting) <= 1
         release.set()
         await client.close()
-
-
-async def test_no_call_is_lost_while_servers_replace_each_other_under_load(servicer: EchoServicer) -> None:
-    telemetry, successors = config.Telemetry(log_level="error"), list[EchoServicer]()
-    async with testing.served(definition(servicer)) as first:
-        settings = config.ServiceSettings(server=first.settings.server, telemetry=telemetry)
-        client, stop, answered = first.client(retry=config.RetrySettings(attempts=1)), False, list[str]()
-
-        async def load() -> None:
-            while not stop:
-                answered.append(await say(client, "sleep 0.002", 30))
-
-        callers = [asyncio.create_task(load()) for _ in range(16)]
-        await until(lambda: len(answered) > 100)
-        leave: Any = first.stop
-        for _ in range(4):
-            successors.append(EchoServicer())
-            successor = serving(definition(successors[-1]), settings, replace=True)
-            await successor.__aenter__()
-            await leave()
-            await until(lambda: len(successors[-1].calls) > 100)
-            leave = lambda s=successor: s.__aexit__(None, None, None)  # noqa: E731 - the next one's turn
-        stop = True
-        await asyncio.gather(*callers)
-        await client.close()
-        await leave()
-    for each in (servicer, *successors):
-        assert each.cancelled == 0
-        assert carried(each) == [True] * len(each.calls)
-    assert sum(len(each.calls) for each in (servicer, *successors)) == len(answered)
-    path = Path(first.target.removeprefix("unix:"))
-    assert list(path.parent.glob("*")) == []

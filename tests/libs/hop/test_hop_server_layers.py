@@ -10,6 +10,7 @@ from google.protobuf.wrappers_pb2 import StringValue
 
 from headrace import hop
 from headrace.hop import testing
+from tests.libs.hop.hop_callee import fault_of
 from tests.libs.hop.hop_echo import ARITIES, Caller, EchoServicer, caller, definition
 from tests.services.waiting import until
 
@@ -65,10 +66,7 @@ async def test_the_handler_knows_its_call(call: Caller, servicer: EchoServicer, 
 
 @every_arity
 async def test_a_fault_crosses_whole(call: Caller, served: testing.Harness, arity: str) -> None:
-    with pytest.raises(hop.Fault) as caught:
-        await call(arity, "fault")
-
-    fault = caught.value
+    fault = await fault_of(call(arity, "fault"))
     assert (fault.code, fault.reason) == (hop.Code.NOT_FOUND, hop.Reason.REASON_MODEL_UNKNOWN)
     assert fault.message == "no model m"
     assert fault.metadata == {"model": "m"}
@@ -81,10 +79,7 @@ async def test_a_fault_crosses_whole(call: Caller, served: testing.Harness, arit
 async def test_a_defect_is_told_by_its_id_only(
     call: Caller, served: testing.Harness, arity: str, word: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(hop.Fault) as caught:
-        await call(arity, word, timeout=60)
-
-    fault = caught.value
+    fault = await fault_of(call(arity, word, timeout=60))
     assert (fault.code, fault.reason) == (hop.Code.INTERNAL, hop.Reason.REASON_INTERNAL)
     assert "hunter2" not in fault.message
     assert "secret" not in fault.message
@@ -96,10 +91,7 @@ async def test_a_defect_is_told_by_its_id_only(
 async def test_a_passed_deadline_stops_the_handler(
     call: Caller, servicer: EchoServicer, served: testing.Harness, arity: str
 ) -> None:
-    with pytest.raises(hop.Fault) as caught:
-        await call(arity, "hold", timeout=0.1)
-
-    assert caught.value.code == hop.Code.DEADLINE_EXCEEDED
+    assert (await fault_of(call(arity, "hold", timeout=0.1))).code == hop.Code.DEADLINE_EXCEEDED
     await until(lambda: servicer.cancelled == 1)
     # Whether our timer or the peer's cancellation was first is a race; both free the slot and are counted.
     await until(
@@ -126,13 +118,12 @@ async def test_calls_beyond_the_limit_are_refused_and_slots_come_back(
     held = [asyncio.create_task(call(arity, "hold")) for _ in range(2)]
     await until(lambda: len(servicer.calls) == 2)
 
-    with pytest.raises(hop.Fault) as caught:
-        await call(arity, "hello")
-    assert (caught.value.code, caught.value.reason) == (
+    fault = await fault_of(call(arity, "hello"))
+    assert (fault.code, fault.reason) == (
         hop.Code.RESOURCE_EXHAUSTED,
         hop.Reason.REASON_OVERLOADED,
     )
-    assert caught.value.retry_after_s
+    assert fault.retry_after_s
 
     servicer.release.set()
     await asyncio.gather(*held)
@@ -156,10 +147,9 @@ async def test_garbage_is_a_malformed_request(call: Caller, arity: str) -> None:
 async def test_a_call_too_late_to_begin_is_refused_before_the_handler(servicer: EchoServicer) -> None:
     settings = {"server": {"min_budget_s": 10.0}}
     async with testing.served(definition(servicer), settings) as harness, caller(harness.target) as call:
-        with pytest.raises(hop.Fault) as caught:
-            await call("One", "hello", timeout=5)
+        fault = await fault_of(call("One", "hello", timeout=5))
 
-    assert (caught.value.code, caught.value.reason) == (
+    assert (fault.code, fault.reason) == (
         hop.Code.DEADLINE_EXCEEDED,
         hop.Reason.REASON_DEADLINE_PASSED,
     )

@@ -14,7 +14,7 @@ from headrace.hop.call import LOCAL_PEER, methods_of
 from headrace.hop.server import hosting
 from headrace.hop.server.binding import bind
 from headrace.hop.transport.in_process import LocalServers
-from tests.libs.hop.hop_callee import soon
+from tests.libs.hop.hop_callee import fault_of, soon
 from tests.libs.hop.hop_echo import ECHO, ONE, EchoServicer, definition
 
 
@@ -49,10 +49,9 @@ async def test_a_local_call_runs_in_the_callers_task_and_leaves_its_call_alone(
     ],
 )
 async def test_failures_are_the_same_as_over_a_socket(local: LocalServers, word: str, code: hop.Code) -> None:
-    with pytest.raises(hop.Fault) as caught:
-        await local.call("echo", ONE, StringValue(value=word), soon())
-    assert caught.value.code == code
-    assert "hunter2" not in caught.value.message
+    fault = await fault_of(local.call("echo", ONE, StringValue(value=word), soon()))
+    assert fault.code == code
+    assert "hunter2" not in fault.message
 
 
 async def test_a_reply_may_be_given_as_its_bytes(local: LocalServers) -> None:
@@ -60,9 +59,8 @@ async def test_a_reply_may_be_given_as_its_bytes(local: LocalServers) -> None:
 
 
 async def test_the_deadline_ends_the_handler(local: LocalServers, servicer: EchoServicer) -> None:
-    with pytest.raises(hop.Fault) as caught:
-        await local.call("echo", ONE, StringValue(value="hold"), soon(0.05))
-    assert caught.value.reason == hop.Reason.REASON_DEADLINE_PASSED
+    fault = await fault_of(local.call("echo", ONE, StringValue(value="hold"), soon(0.05)))
+    assert fault.reason == hop.Reason.REASON_DEADLINE_PASSED
     assert servicer.cancelled == 1
 
 
@@ -76,16 +74,13 @@ async def test_a_cancelled_caller_cancels_the_handler(local: LocalServers, servi
 
 
 async def test_an_unknown_callee_is_unreachable(local: LocalServers) -> None:
-    with pytest.raises(hop.Fault) as caught:
-        await local.call("nobody", ONE, StringValue(), soon())
-    assert (caught.value.code, caught.value.reason) == (hop.Code.UNAVAILABLE, hop.Reason.REASON_UNREACHABLE)
+    fault = await fault_of(local.call("nobody", ONE, StringValue(), soon()))
+    assert (fault.code, fault.reason) == (hop.Code.UNAVAILABLE, hop.Reason.REASON_UNREACHABLE)
 
 
 async def test_a_stream_cannot_be_called_locally(local: LocalServers) -> None:
     out = next(m for m in methods_of(ECHO) if m.name == "Out")
-    with pytest.raises(hop.Fault) as caught:
-        await local.call("echo", out, StringValue(), soon())
-    assert caught.value.code == hop.Code.UNIMPLEMENTED
+    assert (await fault_of(local.call("echo", out, StringValue(), soon()))).code == hop.Code.UNIMPLEMENTED
 
 
 async def test_leaving_waits_for_calls_in_flight_and_refuses_new_ones(servicer: EchoServicer) -> None:
@@ -97,9 +92,8 @@ async def test_leaving_waits_for_calls_in_flight_and_refuses_new_ones(servicer: 
         leaving = asyncio.create_task(local.remove("echo", 5.0))
         await asyncio.sleep(0)
 
-        with pytest.raises(hop.Fault) as caught:
-            await local.call("echo", ONE, StringValue(value="hello"), soon())
-        assert caught.value.reason == hop.Reason.REASON_DRAINING
+        fault = await fault_of(local.call("echo", ONE, StringValue(value="hello"), soon()))
+        assert fault.reason == hop.Reason.REASON_DRAINING
         assert not leaving.done()
 
         servicer.release.set()

@@ -29,6 +29,7 @@ from headrace.hop.process import logs
 from headrace.hop.server.report import LineBudget
 from headrace.hop.server.serve import serving
 from tests.disks import fill, tiny_disk
+from tests.libs.hop.hop_callee import fault_of
 from tests.libs.hop.hop_echo import ONE, caller, definition
 
 SAMPLED = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -185,9 +186,8 @@ async def test_before_it_is_built_a_service_is_not_serving_and_says_so() -> None
             health = health_pb2_grpc.HealthStub(call.channel)
             seen.append((await health.Check(health_pb2.HealthCheckRequest())).status)
             for arity in ("One", "Both"):
-                with pytest.raises(hop.Fault) as caught:
-                    await call(arity, "hello", timeout=60)
-                seen.append((caught.value.code, caught.value.reason))
+                fault = await fault_of(call(arity, "hello", timeout=60))
+                seen.append((fault.code, fault.reason))
         yield []
 
     async with testing.served(hop.Definition("echo", config.ServiceSettings, build)):
@@ -224,9 +224,8 @@ async def test_a_sampled_caller_gets_a_span_over_grpc(
     async with testing.served(definition(), telemetry=telemetry) as harness, caller(harness.target) as call:
         await call(arity, "hello", metadata=(("traceparent", SAMPLED),))
         await call(arity, "hello", metadata=(("traceparent", UNSAMPLED),))
-        with pytest.raises(hop.Fault) as caught:
-            await call(arity, "fault", metadata=(("traceparent", SAMPLED),))
-        assert caught.value.reason == hop.Reason.REASON_MODEL_UNKNOWN
+        fault = await fault_of(call(arity, "fault", metadata=(("traceparent", SAMPLED),)))
+        assert fault.reason == hop.Reason.REASON_MODEL_UNKNOWN
         good, bad = await ended(telemetry, exporter, 2)
 
     for span in (good, bad):
@@ -257,24 +256,32 @@ async def test_a_local_call_has_the_same_span(
     assert not bad.events
 
 
+DIALLED = """
+import asyncio
+from headrace.hop.client import dial, settings
+async def dialled():
+    await dial.Client("x", settings.ClientRules("unix:/nowhere")).close()
+asyncio.run(dialled())"""
+
+
+HEAVY = {"numpy", "opentelemetry", "pydantic", "prometheus_client", "structlog", "uvloop", "yaml"}
+SERVED = "import headrace.hop.server.serve; from headrace import hop; hop.Telemetry('x')"
+
+
 @pytest.mark.parametrize(
-    "code", ["import headrace.hop", "import headrace.hop.client.dial", "import headrace.hop.transport.tls"]
+    ("code", "heavy"),
+    [
+        ("import headrace.hop", HEAVY),
+        (DIALLED, HEAVY),
+        ("import headrace.hop.transport.tls", HEAVY),
+        (SERVED, {"opentelemetry", "numpy"}),
+    ],
+    ids=["hop", "a client", "TLS", "a server without tracing"],
 )
-def test_the_dialling_core_is_light(code: str) -> None:
-    heavy = {"numpy", "opentelemetry", "pydantic", "prometheus_client", "structlog", "yaml"}
-    check = f"{code}; import sys; print(*sys.modules)"
-    loaded = subprocess.run(
-        [sys.executable, "-c", check], capture_output=True, text=True, check=True
-    ).stdout.split()
+def test_the_dialling_core_and_an_untraced_server_are_light(code: str, heavy: set[str]) -> None:
+    command = [sys.executable, "-c", f"{code}; import sys; print(*sys.modules)"]
+    loaded = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     assert heavy.isdisjoint(loaded)
-
-
-def test_a_server_without_tracing_loads_no_opentelemetry() -> None:
-    check = "import headrace.hop.server.serve, sys; from headrace import hop; hop.Telemetry('x'); print(*sys.modules)"
-    loaded = subprocess.run(
-        [sys.executable, "-c", check], capture_output=True, text=True, check=True
-    ).stdout.split()
-    assert {"opentelemetry", "numpy"}.isdisjoint(loaded)
 
 
 def test_instruments_are_made_once_and_shared_between_names() -> None:

@@ -18,6 +18,7 @@ from headrace.hop.client.dial import Client
 from headrace.hop.server.serve import serving
 from headrace.hop.transport import channels
 from headrace.hop.transport.tls import TlsError, WatchedTls, client_credentials
+from tests.libs.hop.hop_callee import fault_of
 from tests.libs.hop.hop_certificates import Authority
 from tests.libs.hop.hop_echo import ONE, Caller, EchoServicer, definition
 
@@ -72,14 +73,13 @@ async def test_a_peer_with_another_name_is_refused(authority: Authority, service
     tls = authority.issue("server", "echo.test", peers=("router.test",))
     mine = authority.issue("client", "intruder.test")
     async with served(servicer, tls) as address, secure(address, credentials_of(mine)) as call:
-        with pytest.raises(hop.Fault) as caught:
-            await call("One", "hello", timeout=60)
+        fault = await fault_of(call("One", "hello", timeout=60))
 
-    assert (caught.value.code, caught.value.reason) == (
+    assert (fault.code, fault.reason) == (
         hop.Code.PERMISSION_DENIED,
         hop.Reason.REASON_PEER_UNTRUSTED,
     )
-    assert "router.test" not in caught.value.message
+    assert "router.test" not in fault.message
     assert not servicer.calls
 
 
@@ -94,9 +94,7 @@ async def test_a_stranger_does_not_get_through_the_handshake(
     async with served(servicer, tls) as address:
         for credentials in (forged, without):
             async with secure(address, credentials) as call:
-                with pytest.raises(hop.Fault) as caught:
-                    await call("One", "hello", timeout=60)
-                assert caught.value.code == hop.Code.UNAVAILABLE
+                assert (await fault_of(call("One", "hello", timeout=60))).code == hop.Code.UNAVAILABLE
     assert not servicer.calls
 
 
@@ -224,9 +222,8 @@ async def test_a_callee_with_another_name_is_not_believed(tmp_path: Path) -> Non
         served(servicer, authority.issue("server", "echo.test")) as address,
         dialled(address, authority.issue("client", "router.test"), "bank.test") as call,
     ):
-        with pytest.raises(hop.Fault) as caught:
-            await call("a")
-    assert caught.value.reason == hop.Reason.REASON_UNREACHABLE
+        fault = await fault_of(call("a"))
+    assert fault.reason == hop.Reason.REASON_UNREACHABLE
     assert servicer.calls == []
 
 

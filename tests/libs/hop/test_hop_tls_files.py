@@ -13,6 +13,7 @@ from headrace.hop.process.certificates import CertificateInstruments
 from headrace.hop.transport import tls as module
 from headrace.hop.transport.tls import Side, TlsError, WatchedTls
 from tests.libs.hop.hop_certificates import Authority, MountedSecret
+from tests.services.clock import Clock
 
 SIDES: tuple[Side, ...] = ("server", "client")
 
@@ -26,14 +27,6 @@ def authority(tmp_path: Path) -> Authority:
 def stranger(tmp_path: Path) -> Authority:
     (tmp_path / "strange").mkdir()
     return Authority(tmp_path / "strange", "stranger")
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def unusable(authority: Authority, stranger: Authority) -> Iterator[tuple[config.Tls, str]]:
@@ -107,7 +100,7 @@ def test_what_was_refused_is_tried_again_without_a_change(
     tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mount = MountedSecret(tmp_path / "mounted", authority.issue("first", "echo.test"))
-    clock = Clock()
+    clock = Clock(0.0)
     watched = WatchedTls(mount.tls, "server", clock)
     early = authority.issue("early", "echo.test", days=(2, 9))
     mount.replace(early)

@@ -9,7 +9,7 @@ from headrace.columns import DType
 from headrace.columns.column import Column, Ragged
 from headrace.pipeline.document.durations import duration_text, parse_duration
 from headrace.pipeline.problems import Source, suggestion
-from headrace.pipeline.requests.validation import BytesCheck, ChoiceCheck, check_for
+from headrace.pipeline.requests.validation import check_for
 from headrace.pipeline.spec import InputField
 from headrace.pipeline.types import scalar
 
@@ -166,25 +166,3 @@ def test_byte_strings(
     field = InputField("f", DType.BYTES, text=text, max_bytes=max_bytes, choices=choices)
     found = check_for(field).wrong(column(items, around, around))
     assert list(found) == [i for i, item in enumerate(items) if is_wrong(item, field)]
-
-
-@pytest.mark.parametrize(
-    ("field", "checked"),
-    [
-        (InputField("f", DType.BYTES), False),
-        (InputField("f", DType.BYTES, text=True), True),
-        (InputField("f", DType.BYTES, max_bytes=1), True),
-        (InputField("f", DType.BYTES, choices=(b"a",)), True),
-    ],
-)
-def test_only_what_a_field_declares_is_checked(field: InputField, checked: bool) -> None:
-    assert isinstance(check_for(field), BytesCheck) is checked
-
-
-@pytest.mark.parametrize("count", [1, 12, 13, 40])
-def test_numbers_out_of_a_set_in_small_and_large_batches(count: int) -> None:
-    field = InputField("f", DType.INT32, choices=(1, 5, 3))
-    check = check_for(field)
-    assert isinstance(check, ChoiceCheck)
-    values = np.arange(count, dtype=np.int32)
-    assert list(check.wrong(Column.of("f", values))) == [i for i in range(count) if i not in (1, 3, 5)]

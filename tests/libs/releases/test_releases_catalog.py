@@ -184,38 +184,6 @@ def test_what_the_reader_does_not_accept_leaves_the_one_before(tmp_path: Path) -
     assert "no client" in str(catalog.quarantined["p"].problems[0])
 
 
-class Away(FileReleases):
-    """A store that can't be reached while `away`."""
-
-    away = False
-
-    def pipelines(self) -> list[str]:
-        if self.away:
-            raise ConnectionRefusedError(111, "Connection refused")
-        return super().pipelines()
-
-    def wait(self, seen: str, timeout_s: float) -> str:
-        return "" if self.away else super().wait(seen, timeout_s)
-
-
-def test_while_the_store_is_away_what_served_goes_on_also_over_a_restart(tmp_path: Path) -> None:
-    store, mirror = Away(tmp_path / "store"), FileReleases(tmp_path / "kept")
-    deploy(store)
-    catalog = ReleaseCatalog(store, mirror=mirror)
-    store.away = True
-    for reader in (catalog, ReleaseCatalog(store, mirror=mirror)):
-        reader.reload()
-        assert versions(reader) == ["1"]
-        assert "can't be reached: Connection refused" in str(reader.troubles[0])
-    nothing = ReleaseCatalog(store)
-    assert (nothing.released, len(nothing.troubles)) == ({}, 1)
-    store.away = False
-    deploy(store, version="2")
-    for reader in (catalog, nothing):
-        reader.reload()
-        assert (versions(reader), reader.troubles) == (["2"], ())
-
-
 def test_settings_of_stages_that_there_are_not_name_their_key(tmp_path: Path) -> None:
     store = FileReleases(tmp_path)
     release = deploy(store)

@@ -243,16 +243,6 @@ def test_nothing_can_be_changed_before_the_first_release(home: Home) -> None:
         switched(home.basis(), frozen=True)
 
 
-def test_a_freeze_of_one_pipeline(home: Home) -> None:
-    home.deploy()
-    frozen = home.commit(switched(home.basis("holidays"), frozen=True))
-    assert (frozen.frozen, frozen.reason) == (True, "holidays")
-    assert switched(home.basis(), frozen=True) == frozen
-    # People may still act.
-    assert home.deploy(models={"light": "2"}).frozen
-    assert not home.commit(switched(home.basis(), frozen=False)).frozen
-
-
 def test_a_broken_newest_release_is_followed(home: Home) -> None:
     home.deploy()
     home.deploy(models={"light": "2"})

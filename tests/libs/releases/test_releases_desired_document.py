@@ -1,6 +1,5 @@
 """A desired document from git: applied once, however often it is applied."""
 
-import json
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,7 +8,7 @@ import yaml
 
 from headrace.pipeline import Pipeline
 from headrace.releases import Release, ReleaseError, RolloutState
-from headrace.releases.changes import aborted, applied, desired, promoted, rolled_back_to, rollout_started
+from headrace.releases.changes import aborted, applied, desired, promoted, rollout_started
 from headrace.releases.changes.rollouts import Plan
 from tests.libs.releases.small_pipeline import KNOWN, TEXT, Home, changed
 
@@ -56,13 +55,6 @@ def test_a_label_becomes_a_version_and_must_exist(home: Home) -> None:
         apply(home, wanted("best"))
 
 
-def test_what_is_live_applied_as_a_document_is_no_change(home: Home) -> None:
-    home.deploy(models={"light": "2"})
-    found = desired(home.basis().current)
-    assert found.keys() == {"pipeline", "arms"}
-    assert apply(home, json.loads(json.dumps(found))) is None
-
-
 def test_another_document(home: Home) -> None:
     apply(home, wanted())
     other = wanted()
@@ -70,15 +62,6 @@ def test_another_document(home: Home) -> None:
     made = apply(home, other)
     assert made.number == 2
     assert made.live.revision != home.store.history("small")[1].live.revision
-
-
-def test_after_a_rollback_the_same_document_does_not_undo_it(home: Home) -> None:
-    apply(home, wanted("1"))
-    apply(home, wanted("2"))
-    home.commit(rolled_back_to(home.basis(), home.store.history("small")))
-    assert apply(home, wanted("2")) is None
-    made = apply(home, wanted("2"), again=True)
-    assert (made.number, made.live.models["light"]) == (4, "2")
 
 
 def test_a_rollout_in_the_document_is_started_once(home: Home) -> None:

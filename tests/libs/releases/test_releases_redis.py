@@ -281,14 +281,20 @@ def test_while_redis_hangs_or_holds_something_else_what_served_goes_on_also_over
         assert catalog.released["small"].number == 1
         again = ReleaseCatalog(place.open(), mirror=mirror)
         assert (again.released["small"].number, len(again.troubles)) == (1, 1)
+        nothing = ReleaseCatalog(place.open())
+        assert (nothing.released, len(nothing.troubles)) == ({}, 1)
     finally:
         shared_redis.signal(signal.SIGCONT)
+    store.commit(home.deploy(models={"light": "2"}))
+    for found in (catalog, again, nothing):
+        found.reload()
+        assert (found.released["small"].number, found.troubles) == (2, ())
     shared_redis.command("DEL", f"{prefix}:{{releases}}:releases:small")
     shared_redis.command("SET", f"{prefix}:{{releases}}:releases:small", "x")
     shared_redis.command("HINCRBY", f"{prefix}:{{releases}}:state", "count", "1")
     for found in (catalog, ReleaseCatalog(place.open(), mirror=mirror)):
         found.reload()
-        assert found.released["small"].number == 1
+        assert found.released["small"].number == 2
         assert "WRONGTYPE" in found.quarantined["small"].problems[0].message
     place.close()
 

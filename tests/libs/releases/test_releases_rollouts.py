@@ -140,8 +140,11 @@ def test_a_freeze_stops_what_goes_on_by_itself(live: Home) -> None:
         start(live)
     live.store.freeze(None)
     live.commit(switched(live.basis("week-end"), frozen=True))
+    assert switched(live.basis(), frozen=True) == live.basis().current
     with pytest.raises(FrozenError, match=r"frozen by me \(week-end\)"):
         start(live)
+    # People may still act.
+    assert live.deploy(name="next", models={"light": "10"}).frozen
     live.commit(switched(live.basis(), frozen=False))
     start(live)
     live.commit(paused(live.basis()))

@@ -118,6 +118,7 @@ def test_each_machine_knows_who_made_which_release(machines: Machines) -> None:
         ("refused", 4),
         ("frozen", 5),
     ]
+    assert (own[1]["author"], "look and try again" in own[2]["problem"]) == ("late", True)
 
 
 def test_what_was_recorded_before_the_chain_was_shared_still_counts(machines: Machines) -> None:

@@ -30,18 +30,6 @@ def numbers(store: ReleaseStore, pipeline: str = "flights") -> list[int]:
     return [r.number for r in store.history(pipeline)]
 
 
-def test_a_release_is_read_back_as_it_was_written_by_everybody(place: Place, store: ReleaseStore) -> None:
-    first = release(reason="größer\n„ja“", labels={"champion": {"m": "1"}})
-    store.commit(first)
-    second = first.next("me", "more", assign={"weights": {"live": 1.0}, "by": "tail"})
-    store.commit(second)
-    other = place.open()
-    assert other.current("flights") == (second, None)
-    assert other.history("flights") == [second, first]
-    assert other.pipelines() == ["flights"]
-    assert other.document("flights", REVISION) == TEXT
-
-
 @pytest.mark.parametrize(("number", "parent"), [(1, 0), (3, 1), (4, 3), (2, 2), (2, 0)])
 def test_a_stale_change_is_refused_and_changes_nothing(store: ReleaseStore, number: int, parent: int) -> None:
     store.commit(release(1))

@@ -47,7 +47,8 @@ class StoreMachine(RuleBasedStateMachine):
         if number < 1:
             return
         arms = {"live": {"version": 1, "revision": revision, "models": {"m": "1"}}}
-        made = release(number, pipeline, author=f"s{who}", arms=arms)
+        said = {"reason": "größer\n„ja“", "labels": {"champion": {"m": "1"}}}
+        made = release(number, pipeline, author=f"s{who}", arms=arms, **said)
         if off:
             with pytest.raises(StaleError) as stale:
                 self.stores[who].commit(made)

@@ -3,7 +3,6 @@
 import json
 import socket
 import threading
-from collections.abc import Callable
 from typing import Any
 
 from tests.web_server import Answer, Request, web_server
@@ -36,16 +35,6 @@ class Receiver:
 
     def close(self) -> None:
         self._serving.__exit__(None, None, None)
-
-
-def until(condition: Callable[[], bool]) -> bool:
-    """Waits for what a thread does by and by; False after a minute."""
-    waiting = threading.Event()
-    for _ in range(6000):
-        if condition():
-            return True
-        waiting.wait(0.01)
-    return False
 
 
 def silent() -> socket.socket:

@@ -141,19 +141,6 @@ def test_paths_are_refused_as_names(tmp_path: Path, name: str) -> None:
         publish(tmp_path, name, "1", CONTENT, inputs=[X], outputs=[Y])
 
 
-def test_links_out_of_the_repository_are_refused(tmp_path: Path) -> None:
-    root = tmp_path / "models"
-    put(root)
-    outside = tmp_path / "outside.onnx"
-    outside.write_bytes(CONTENT)
-    file = root / "light/1/model.onnx"
-    file.unlink()
-    file.symlink_to(outside)
-
-    with pytest.raises(RepositoryError, match="links out of the repository"):
-        Repository(root).read("light", "1")
-
-
 def test_missing_things_are_named_with_what_there_is(tmp_path: Path) -> None:
     put(tmp_path)
     repository = Repository(tmp_path)

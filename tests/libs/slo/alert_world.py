@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -16,15 +15,13 @@ from headrace.slo.files import write
 from headrace.slo.servers import PrometheusApi
 from tests.children import ends_with_tests
 from tests.ports import free_port
+from tests.system import poll
 from tests.web_server import Answer, Request, web_server
 
 
 def until(what: str, holds: Callable[[], Any], patience_s: float = 120.0) -> None:
     """Waits until it holds; fails if it never does."""
-    end = time.monotonic() + patience_s
-    while not holds():
-        assert time.monotonic() < end, what
-        time.sleep(0.2)
+    poll(what, holds, patience_s)
 
 
 @dataclass(frozen=True, slots=True)

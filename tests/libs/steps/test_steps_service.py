@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from headrace.columns import Batch, Column, DType, RowError, Rows
 from headrace.hop.errors import Code, Fault, Reason
-from headrace.steps import Frame, compile_steps, spec_json, spec_sha256
+from headrace.steps import Frame, compile_steps
 from headrace.steps.program.program import run_batch
 from headrace.steps.service import MAX_SPEC_BYTES, ProgramCache, StepMetrics, StepRunner
 
@@ -137,13 +137,6 @@ def test_each_row_gets_its_own_answer_or_its_own_error(
     for i in {*late, *failed}:
         if i < len(values):
             assert (outputs.columns["y"].array[i], outputs.columns["u"].text()[i]) == (0, "")
-
-
-def test_programs_are_found_by_the_hash_of_a_body_that_was_checked() -> None:
-    programs, digest = ProgramCache("preprocessing", 2), spec_sha256(MIXED_SPEC)
-    assert programs.find(digest) is None
-    programs.keep(digest, programs.compile(digest, spec_json(MIXED_SPEC)))
-    assert programs.find(digest) is not None
 
 
 def test_the_programs_unused_for_longest_are_forgotten() -> None:

@@ -123,18 +123,14 @@ def test_what_somebody_changed_meanwhile_stays(tmp_path: Path, file: Path) -> No
     assert "tenants.yaml.before-gameday" in said
 
 
-def test_a_stopped_process_goes_on(tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:
+def test_a_stopped_process_goes_on_and_another_with_its_pid_is_left_alone(
+    tmp_path: Path, sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
     undo = Undo(tmp_path)
     undo.stop("frozen", sleeper.pid)
     poll("it is stopped", lambda: state(sleeper.pid) == "T")
     undo.apply()
     poll("it goes on", lambda: state(sleeper.pid) == "S")
-
-
-def test_another_process_with_its_pid_is_left_alone(
-    tmp_path: Path, sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    undo = Undo(tmp_path)
     undo.stop("frozen", sleeper.pid)
     poll("it is stopped", lambda: state(sleeper.pid) == "T")
     monkeypatch.setattr("headrace.cli.gameday.undo.started", lambda _: "later")
