@@ -176,28 +176,6 @@ async def test_slots_at_two_doors_are_those_of_one(doors: list[Sharer]) -> None:
     assert len(two.held) == LIMIT
 
 
-async def test_slots_that_are_in_use_are_not_given_to_another_door(doors: list[Sharer]) -> None:
-    who, (one, two) = tenant(concurrency=LIMIT), doors
-    for _ in range(4):
-        while one.hold(who):
-            pass
-        one.now[0] += EVERY_S
-        await one.look()
-    assert len(one.held) == LIMIT
-    assert two.hold(who)  # it has no lease yet, so a part of its local part
-    for _ in range(5):
-        for door in doors:
-            door.now[0] += EVERY_S / 2
-            await door.look()
-            # It wants as many as the other one, so half of them would be its part.
-            if door is two:
-                for _ in range(LIMIT):
-                    two.hold(who)
-    assert len(one.held) == LIMIT
-    # What it began before its first exchange.
-    assert len(two.held) <= LIMIT / 4
-
-
 async def test_without_redis_each_door_has_its_part_and_it_heals(doors: list[Sharer], server: Valkey) -> None:
     who = tenant(rows_per_s=RATE, concurrency=LIMIT)
     await run(doors, who, 3, (1_800, 10))
