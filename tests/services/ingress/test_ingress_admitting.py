@@ -118,12 +118,6 @@ def test_a_tenant_that_holds_all_it_may_leaves_room_for_the_next(priority: int) 
     assert sum(admission.acquire("second", priority) for _ in range(100)) >= 0.1 * RULES.initial
 
 
-def test_alone_a_tenant_may_take_it_all() -> None:
-    system = Served(1000.0)
-    system.run({("only", 1): 3000.0}, 6.0)
-    assert system.in_time["only"] >= 0.85 * 1000 * 6
-
-
 def test_the_limit_grows_again_when_the_system_does() -> None:
     system = Served(100.0)
     system.run({("a", 1): 300.0}, 4.0)

@@ -117,8 +117,11 @@ async def test_an_id_comes_back_as_it_was_in_every_protocol(door: Folder, own: s
     assert (header, json.loads(content)["id"]) == (expected, own)
 
 
-@pytest.mark.parametrize("own", ["a b", "a,b", "order#12", "é"])
+@pytest.mark.parametrize(
+    "own", ["a b", "a,b", "order#12", "é", "0b6f3c1e-3d0f-7a52-9c31-2f1d5c7e9a44", "a" * 128]
+)
 async def test_a_header_brings_what_headers_can_carry(door: Folder, own: str) -> None:
+    """Also one of 36 characters, which Envoy takes for a UUID: outcomes and events are found by it."""
     header, content = await http_call(door, PREDICT, json.dumps(ROWS).encode(), JSON, f"x-request-id: {own}")
     assert (header, json.loads(content)["requestId"]) == (in_header(own), own)
 
