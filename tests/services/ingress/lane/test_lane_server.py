@@ -174,6 +174,19 @@ async def test_what_was_taken_is_answered_after_the_close_and_new_ones_go_the_us
         assert (await envoy.answered(waits)).body == b"not yet seen by the application"
 
 
+async def test_what_nobody_takes_goes_the_usual_way_once_64_mib_wait(library: Path) -> None:
+    body = bytes(64 * 1024)
+    async with serving(library, echo) as (envoy, _):
+        numbers = [envoy.begin([]) for _ in range(1034)]
+        waiting = [number for number in numbers if envoy.body(number, body) == TAKEN]
+        # Each has a head of 24 bytes, and its path with a 0.
+        assert waiting == numbers[: (64 << 20) // (24 + 5 + len(body))]
+        envoy.run()
+        assert [(await envoy.answered(number)).body == body for number in waiting] == [True] * len(waiting)
+        for number in numbers:
+            envoy.end(number)
+
+
 NAMES = st.binary(min_size=1, max_size=20).filter(lambda name: b"\0" not in name and name[0] != ord(":"))
 VALUES = st.binary(max_size=40).filter(lambda value: b"\0" not in value)
 
