@@ -29,6 +29,7 @@ class Traffic:
     allowed_s: float
     own_s: float = 0.0
     cost_s: float = 0.0
+    priority: int = 1
 
 
 @dataclass
@@ -59,7 +60,7 @@ class SharedServer:
         ]
         for at, tenant, traffic in sorted(arrivals, key=lambda a: a[0]):
             self._end_until(at)
-            if not self.admission.acquire(tenant, 1):
+            if not self.admission.acquire(tenant, traffic.priority):
                 self.refused[tenant] += 1
                 continue
             if traffic.cost_s:
