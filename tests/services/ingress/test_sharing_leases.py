@@ -20,18 +20,9 @@ from services.ingress.sharing.exchange import FORMAT, Exchange, FormatError
 from services.ingress.sharing.metrics import ShareMetrics
 from services.ingress.sharing.quotas import EVERY_S, LeasedQuotas
 from tests.libs.state.valkey import Valkey
+from tests.services.monitoring.monitoring_outcomes import Log
 
 RATE, LIMIT = 200.0, 40
-
-
-class Lines:
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-
-    def _add(self, event: str, **fields: Any) -> None:
-        self.texts.append(f"{event} {fields}")
-
-    info = warning = error = _add
 
 
 class Sharer:
@@ -40,7 +31,7 @@ class Sharer:
     def __init__(
         self, url: str, name: str, now: list[float], timeout_s: float = 5.0, calls: RedisCalls | None = None
     ) -> None:
-        self.registry, self.log = CollectorRegistry(), Lines()
+        self.registry, self.log = CollectorRegistry(), Log()
         self.now = now
         calls = calls or RedisCalls(url, timeout_s, lambda: now[0], pause_s=0.05)
         self.exchange = Exchange(calls, name)
@@ -195,8 +186,7 @@ async def test_without_redis_each_door_has_its_part_and_it_heals(doors: list[Sha
     assert all(door.metric("headrace_quota_alone") == 0 for door in doors)
     await run(doors, who, 2, (1_000, 1_000))
     assert await run(doors, who, 10, (1_000, 1_000)) == pytest.approx(RATE, rel=0.02)
-    said = [text.partition(" {")[0] for text in doors[0].log.texts]
-    assert said == [
+    assert doors[0].log.events == [
         "limits of tenants are not shared: each door has its part of them",
         "limits of tenants are shared by the doors again",
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping
+from collections.abc import AsyncIterator, Iterator, MutableMapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from services.ingress.lane.server import Lane
 from services.ingress.protocols.asgi import Application, Receive, Scope, Send
 from tests.services.ingress.lane.fake_envoy import TAKEN, FakeEnvoy
 from tests.services.ingress.lane.lane_builds import shared
+from tests.services.waiting import until
 
 Event = MutableMapping[str, Any]
 
@@ -143,12 +144,12 @@ async def test_receive_after_the_body_says_whether_the_caller_is_there(library: 
 
     async with serving(library, application) as (envoy, _):
         number = envoy.request(b"x")
-        await _until(lambda: len(events) == 2)
+        await until(lambda: len(events) == 2)
         go_on[0].set()
-        await _until(lambda: len(events) == 4)
+        await until(lambda: len(events) == 4)
         envoy.end(number)
         go_on[1].set()
-        await _until(lambda: len(events) == 5)
+        await until(lambda: len(events) == 5)
     assert [event["type"] for event in events] == ["http.request"] * 4 + ["http.disconnect"]
     assert [event.get("body") for event in events] == [b"x", b"", b"", b"", None]
 
@@ -220,9 +221,3 @@ def test_the_application_sees_what_was_sent(
                 ]
 
     asyncio.run(ask())
-
-
-async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
-        while not condition():
-            await asyncio.sleep(0.001)
