@@ -12,6 +12,7 @@ import yaml
 
 from headrace.api.inference.v1 import inference_pb2 as pb
 from headrace.cli.installation import layout, services
+from tests.faults.traffic import serves
 from tests.pipeline.collector import Collector, Span
 from tests.posting import post_json
 from tests.system import (
@@ -184,13 +185,7 @@ outputs: [high]
 @pytest.fixture
 def _failing(system: System) -> Iterator[None]:
     add_document("failing", FAILING)
-
-    def served() -> bool:
-        with suppress(grpc.RpcError):
-            return bool(system.predict(row_request({"x": 1.0}, pipeline="failing")).predictions)
-        return False
-
-    poll("the pipeline is served", served)
+    poll("the pipeline is served", lambda: serves(system, {"x": 1.0}, "failing"))
     yield
     remove_document("failing")
 
