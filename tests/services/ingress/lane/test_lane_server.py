@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.ingress.lane import server
 from services.ingress.lane.server import Lane
 from services.ingress.protocols.asgi import Application, Receive, Scope, Send
 from tests.services.ingress.lane.fake_envoy import TAKEN, FakeEnvoy
@@ -180,8 +181,8 @@ async def test_what_nobody_takes_goes_the_usual_way_once_64_mib_wait(library: Pa
     async with serving(library, echo) as (envoy, _):
         numbers = [envoy.begin([]) for _ in range(1034)]
         waiting = [number for number in numbers if envoy.body(number, body) == TAKEN]
-        # Each has a head of 24 bytes, and its path with a 0.
-        assert waiting == numbers[: (64 << 20) // (24 + 5 + len(body))]
+        # Each is a record, its path with a 0, and the body.
+        assert waiting == numbers[: (64 << 20) // (server._REQUEST.size + 5 + len(body))]
         envoy.run()
         assert [(await envoy.answered(number)).body == body for number in waiting] == [True] * len(waiting)
         for number in numbers:
