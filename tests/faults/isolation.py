@@ -20,7 +20,7 @@ import numpy as np
 from headrace.api.inference.v1 import inference_pb2 as pb
 from tests.children import ends_with_tests
 from tests.faults.hostile import THEIRS, Case, rpcs
-from tests.faults.traffic import add_hurried, knows
+from tests.faults.traffic import add_hurried, serves
 from tests.gauges import busy, samples
 from tests.system import PATIENT_MS, PREDICT, System, headrace, poll, row_request
 
@@ -104,7 +104,7 @@ class Scene:
         add_hurried(system, THEIRS, PATIENT_MS)
         self.keys = {name: _key(name) for name in ("good", "hostile", "generous")}
         self.good = Good(system, self.keys["good"])
-        poll("the keys open", lambda: all(knows(system, key) for key in self.keys.values()))
+        poll("the keys open", lambda: all(serves(system, key=key) for key in self.keys.values()))
         self.rpcs = rpcs(self._target)
         self.spans: list[Span] = []
 

@@ -9,9 +9,9 @@ from functools import partial
 import grpc
 import pytest
 
-from headrace.api.inference.v1 import inference_pb2 as pb
 from headrace.cli.installation import layout
 from headrace.pipeline import parse
+from tests.faults.traffic import serves
 from tests.gauges import samples
 from tests.pipeline.refusals import failure
 from tests.system import (
@@ -67,7 +67,7 @@ def test_a_broken_release_stops_no_pipeline_over_a_kill(system: System) -> None:
     (RELEASES / NEVER_GOOD / "1.json").write_text("{")
     for service in ("router", "ingress"):
         kill(system, service)
-        poll(f"{service} serves flights again", lambda: flights(system), within_s=RECOVERY_S)
+        poll(f"{service} serves flights again", lambda: serves(system), within_s=RECOVERY_S)
         poll("the last good release serves", lambda: version(system) == 2, within_s=RECOVERY_S)
         code, reason, _, _ = failure(system.predict, row_request({"level": 8.0}, pipeline=NEVER_GOOD))
         assert (code, reason) == (grpc.StatusCode.FAILED_PRECONDITION, "PIPELINE_QUARANTINED")
@@ -114,7 +114,7 @@ def test_of_a_damaged_newest_release_its_copy_serves_or_nothing_does(system: Sys
     assert (told["pipeline"], told["serves_version"], told["serves_release"]) == (NAME, 2, number)
     kept.write_bytes(one_byte)
     kill(system, "router")
-    poll("other pipelines serve", lambda: flights(system), within_s=RECOVERY_S)
+    poll("other pipelines serve", lambda: serves(system), within_s=RECOVERY_S)
     code, reason, _, _ = failure(system.predict, row_request({"level": 8.0}, pipeline=NAME))
     assert (code, reason) == (grpc.StatusCode.FAILED_PRECONDITION, "PIPELINE_QUARANTINED")
     [told] = system.status()["quarantined_pipelines"]
@@ -160,10 +160,4 @@ def version(system: System) -> int | None:
     """The version that answers; None: none does."""
     with suppress(grpc.RpcError):
         return int(system.predict(row_request({"level": 8.0}, pipeline=NAME)).version)
-    return None
-
-
-def flights(system: System) -> pb.PredictResponse | None:
-    with suppress(grpc.RpcError):
-        return system.predict(row_request(system.rows[0]))
     return None

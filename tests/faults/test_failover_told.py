@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from headrace.cli.installation import layout
 from headrace.client import Headrace
 from headrace.oip import open_inference_pb2 as oip
+from headrace.state import traces
 from tests.pipeline.refusals import oip_request
 from tests.services.executor.remote_servers import RemoteProcess, oip_server
 from tests.system import HOME, System, headrace, override, poll, row_request
@@ -55,8 +57,9 @@ def test_a_failover_reaches_the_caller(system: System, remote: RemoteProcess) ->
     assert "onnxruntime (standby)" in headrace("predict", "flights", *inputs)
     shown = json.loads(headrace("predict", "flights", "--json", *inputs))
     assert shown["models"][0]["standby"] is True
-    trace = next(s for s in spans(shown["trace_id"]) if s["name"] == "light")
-    assert trace["attributes"]["standby"] == "true"
+    trace = poll("the trace is written", lambda: traces.find(layout.of(HOME).traces, shown["trace_id"]))
+    light = next(span for span in trace["spans"] if span["name"] == "light")
+    assert light["attributes"]["standby"] == "true"
 
 
 def calm_row(system: System) -> dict[str, Any]:
@@ -77,18 +80,3 @@ def ran(system: System, row: dict[str, Any]) -> tuple[str, bool, list[str]]:
 def parameters(system: System, row: dict[str, Any]) -> dict[str, str]:
     answer: oip.ModelInferResponse = system.infer(oip_request(row))
     return {name: value.string_param for name, value in answer.parameters.items()}
-
-
-def spans(trace_id: str) -> list[dict[str, Any]]:
-    """Of the trace, once it was written."""
-
-    def look() -> list[dict[str, Any]]:
-        found = []
-        for segment in (HOME / "run" / "traces").glob("spans-*.jsonl"):
-            for line in segment.read_text().splitlines():
-                trace = json.loads(line)
-                if trace["trace_id"] == trace_id:
-                    found += trace["spans"]
-        return found
-
-    return poll("the trace is written", look)

@@ -13,6 +13,7 @@ from headrace.cli.installation import layout, log_files
 from headrace.oip import open_inference_pb2 as oip
 from tests.disks import fill
 from tests.faults.test_killed_services import RECOVERY_S, SERVICES
+from tests.faults.traffic import serves
 from tests.gauges import samples
 from tests.system import HOME, System, headrace, poll, refused, row_request
 
@@ -33,13 +34,6 @@ def filler(system: System) -> Iterator[Path]:
     yield filler
     filler.unlink(missing_ok=True)
     LONG.unlink()
-
-
-def serves(system: System) -> bool:
-    try:
-        return bool(system.predict(row_request(system.rows[0])).predictions)
-    except grpc.RpcError:
-        return False
 
 
 def events_failing(system: System) -> float:

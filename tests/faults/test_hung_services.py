@@ -13,7 +13,7 @@ import pytest
 
 from headrace.api.inference.v1 import inference_pb2 as pb
 from tests.faults.test_killed_services import RECOVERY_S, SERVICES
-from tests.faults.traffic import ENOUGH, HURRIED, Traffic, healthy
+from tests.faults.traffic import ENOUGH, HURRIED, Traffic, healthy, serves
 from tests.gauges import busy, cancelled
 from tests.stopped import stop, stopped_thread
 from tests.system import PREDICT, System, poll, row_request
@@ -29,14 +29,6 @@ WATCHED_S = 4
 HUNG_S = 5.5
 # A call that is to find out waits for as long as the pipeline gives a request: a second.
 SLOW_S = 0.5
-
-
-def serves(system: System) -> bool:
-    """Whether a prediction comes; callers of what hung give it a rest at first."""
-    try:
-        return len(system.predict(row_request(system.rows[0])).predictions) == 1
-    except grpc.RpcError:
-        return False
 
 
 def replaced(system: System, pids: dict[str, int]) -> bool:

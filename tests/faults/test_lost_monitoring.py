@@ -12,7 +12,7 @@ import pytest
 
 from headrace.client import Headrace, HeadraceError, Outcome, UnavailableError
 from tests.faults.test_hung_services import replaced
-from tests.faults.traffic import knows
+from tests.faults.traffic import serves
 from tests.gauges import samples
 from tests.stopped import send
 from tests.system import System, headrace, poll, row_request
@@ -103,7 +103,7 @@ def test_killed_under_load_it_costs_no_request_and_no_regulated_event(system: Sy
         keys[tenant] = headrace("keys", "create", tenant).strip()
     bank, shop = keys
     before = missing()
-    poll("the door knows the tenants", lambda: all(knows(system, key) for key in keys.values()))
+    poll("the door knows the tenants", lambda: all(serves(system, key=key) for key in keys.values()))
     with Load(system, keys, 400) as load:
         poll("there is load", lambda: all(len(a) > 100 for a in load.answered.values()), 60)
         pid = system.pid("monitoring")

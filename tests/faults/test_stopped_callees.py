@@ -4,12 +4,12 @@ import os
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 
 import grpc
 import pytest
 
 from headrace.cli.installation import layout
+from tests.faults.traffic import serves
 from tests.gauges import samples
 from tests.stopped import stop
 from tests.system import HOME, System, headrace, override, poll, row_request
@@ -35,7 +35,7 @@ def test_rows_whose_time_ended_in_the_socket_do_not_run(system: System, carried:
 
 
 def stopped(system: System) -> None:
-    poll("it serves", lambda: answered(system), within_s=60)
+    poll("it serves", lambda: serves(system), within_s=60)
     pid = system.pid("executor")
     assert pid is not None
     before = rows_run(system)
@@ -53,7 +53,7 @@ def stopped(system: System) -> None:
 
     def again() -> bool:
         nonlocal answers
-        answers += (found := answered(system))
+        answers += (found := serves(system))
         return found
 
     # A breaker may have opened; what it refuses does not reach the executor.
@@ -65,12 +65,6 @@ def rows_run(system: System) -> float:
     """Rows that the executor's models have run."""
     found = samples(system, "headrace_executor_batch_rows_sum", ["executor"])
     return sum(value for _, value in found)
-
-
-def answered(system: System) -> bool:
-    with suppress(grpc.RpcError):
-        return bool(system.predict(row_request(system.rows[0])).predictions)
-    return False
 
 
 def code(system: System) -> grpc.StatusCode:

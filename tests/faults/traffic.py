@@ -133,17 +133,14 @@ def add_hurried(system: System, name: str = HURRIED, milliseconds: int = HURRIED
     """Adds the pipeline flights under another name and with less time to the running system, and waits until it serves."""
     text = (DOCUMENTS / "flights" / "pipeline.yaml").read_text()
     add_document(name, deadline(text, milliseconds).replace("pipeline: flights", f"pipeline: {name}"))
-
-    def serves() -> bool:
-        with suppress(grpc.RpcError):
-            return bool(system.predict(row_request(system.rows[0], pipeline=name)).predictions)
-        return False
-
-    poll(f"the pipeline {name} serves", serves)
+    poll(f"the pipeline {name} serves", lambda: serves(system, pipeline=name))
 
 
-def knows(system: System, key: str) -> bool:
-    """Whether the door serves the caller with this key."""
+def serves(
+    system: System, row: dict[str, Any] | None = None, pipeline: str = "flights", key: str | None = None
+) -> bool:
+    """Whether a prediction comes, for the caller with this key."""
     with suppress(grpc.RpcError):
-        return bool(system.predict(row_request(system.rows[0]), key=key).predictions)
+        request = row_request(system.rows[0] if row is None else row, pipeline=pipeline)
+        return bool(system.predict(request, key=key).predictions)
     return False

@@ -35,6 +35,7 @@ def _nothing_unexpected(system: System) -> Iterator[None]:
         (b"\0\0\0\0\x03\xff\xff\xff", {}, "3"),
         (b"\x07\0\0\0\0", {}, "3"),
         (b"\0\0\0\0\0\0\0\0\0\0", {}, "3"),
+        (b"\x01\0\0\0\x02ab", {}, "3"),
         (b"\x01\0\0\0\x02ab", {"grpc-encoding": "gzip"}, "3"),
         (b"\x01\0\0\0\x02ab", {"grpc-encoding": "snappy"}, "12"),
         (b"\0\xff\xff\xff\xff", {}, "8"),

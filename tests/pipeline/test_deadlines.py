@@ -1,9 +1,6 @@
 """Requests with too little time: an answer at once, and no model runs for them."""
 
-import json
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +9,7 @@ import pytest
 
 from tests.gauges import busy, samples
 from tests.pipeline.refusals import failure, oip_request
+from tests.posting import post_json
 from tests.system import PREDICT, System, poll, row_request
 
 LATE = grpc.StatusCode.DEADLINE_EXCEEDED
@@ -39,16 +37,9 @@ def by_parameter(system: System) -> None:
 
 
 def over_http(system: System) -> None:
-    request = urllib.request.Request(
-        system.endpoints["http"] + PREDICT,
-        json.dumps({"pipeline": "flights", "rows": [system.rows[0]]}).encode(),
-        {"content-type": "application/json", "connect-timeout-ms": "0", "x-api-key": system.key},
-    )
-    with pytest.raises(urllib.error.HTTPError) as caught:
-        urllib.request.urlopen(request, timeout=30)
-    with caught.value as answer:
-        assert answer.status == 504
-        assert json.load(answer)["code"] == "deadline_exceeded"
+    body = {"pipeline": "flights", "rows": [system.rows[0]]}
+    status, reply = post_json(system, PREDICT, body, connect_timeout_ms="0")
+    assert (status, reply["code"]) == (504, "deadline_exceeded")
 
 
 @pytest.mark.parametrize("ask", [by_header, by_parameter, over_http])

@@ -1,7 +1,6 @@
 """Events of a running system: each protocol's reply names its prediction, and what is stored can be run again."""
 
 import json
-import urllib.request
 import uuid
 from typing import Any
 
@@ -12,6 +11,7 @@ from headrace.cli.commands.operations.event_calls import ask
 from headrace.cli.installation import layout
 from headrace.hop.request_ids import request_key
 from tests.pipeline.refusals import oip_request
+from tests.posting import post_whole
 from tests.system import HOME, System, headrace, poll, row_request
 
 PREDICT = "/headrace.api.inference.v1.InferenceService/Predict"
@@ -25,13 +25,9 @@ def apart(system: System) -> None:
 
 def posted(system: System, path: str, body: object, **headers: str) -> tuple[Any, str]:
     """The reply and its `x-request-id`."""
-    request = urllib.request.Request(
-        system.endpoints["http"] + path,
-        json.dumps(body).encode(),
-        {"content-type": "application/json", "authorization": f"Bearer {system.key}", **headers},
-    )
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return json.loads(answer.read()), answer.headers["x-request-id"]
+    fields = {"content-type": "application/json", **headers}
+    _, got, reply = post_whole(system, path, fields, json.dumps(body).encode(), 30)
+    return json.loads(reply), got["x-request-id"]
 
 
 def stored(prediction_id: str = "", request_id: str = "") -> int:

@@ -2,10 +2,10 @@
 
 import json
 import math
-import urllib.request
 
 import pytest
 
+from tests.posting import post_json
 from tests.system import System, headrace, poll, row_request
 
 PATH = "/headrace.api.inference.v1.InferenceService/Explain"
@@ -30,12 +30,11 @@ def test_a_prediction_is_explained_from_its_event(system: System) -> None:
 
 
 def test_rows_are_explained_at_the_door(system: System) -> None:
-    body = json.dumps({"pipeline": "flights", "rows": [dict(system.rows[0])]}).encode()
-    patient = {"connect-timeout-ms": "240000"}  # the pipeline runs hundreds of times, below every other call
-    headers = {"content-type": "application/json", "authorization": f"Bearer {system.key}", **patient}
-    request = urllib.request.Request(f"http://{system.endpoints['grpc']}{PATH}", body, headers)
-    with urllib.request.urlopen(request, timeout=250) as reply:
-        [row] = json.load(reply)["rows"]
+    body = {"pipeline": "flights", "rows": [dict(system.rows[0])]}
+    # The pipeline runs hundreds of times, below every other call.
+    status, reply = post_json(system, PATH, body, timeout_s=250, connect_timeout_ms="240000")
+    assert status == 200, reply
+    [row] = reply["rows"]
     assert {"month", "carrier", "temp", "tail_late_share"} <= {c["column"] for c in row["contributions"]}
     added = math.fsum(c.get("contribution", 0.0) for c in row["contributions"])
     assert added == row["value"] - row["base"]

@@ -1,16 +1,15 @@
 """A value that ages beyond what the pipeline's document allows: present, then stale, then a default or a refusal."""
 
 import json
-import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
 import grpc
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from headrace.api.errors.v1 import errors_pb2
 from headrace.api.inference.v1 import inference_pb2 as pb
+from tests.gauges import samples
 from tests.pipeline.flights_store import WEATHER, feast, recomputed, stored
 from tests.system import ROOT, System, add_document, headrace, poll, remove_document, row_request
 
@@ -67,15 +66,7 @@ def from_source(system: System, row: dict[str, Any], source: str) -> dict[str, p
 
 def counted(system: System, family: str, **labels: str) -> float:
     """A counter's value, of all processes together."""
-    total = 0.0
-    for url in {s["metrics"] for s in system.status()["services"].values()}:
-        with urllib.request.urlopen(url, timeout=30) as answer:
-            text = answer.read().decode()
-        for found in text_string_to_metric_families(text):
-            total += sum(
-                s.value for s in found.samples if s.name == family and labels.items() <= s.labels.items()
-            )
-    return total
+    return sum(value for found, value in samples(system, family) if labels.items() <= found.items())
 
 
 def test_values_are_present_then_stale_then_defaults_or_refused(

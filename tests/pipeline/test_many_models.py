@@ -126,6 +126,7 @@ async def test_a_cascade_without_its_heavy_model_answers_lightly(pair: Pair) -> 
 async def test_an_ensemble_does_without_an_optional_member_and_names_a_required_one(pair: Pair) -> None:
     reply = await pair.ask("ensemble", [1.0])
     assert reply.batch.columns["y"].array.tolist() == [(1 + 30) / 4]
+    assert used(reply) == [("times1", "1"), ("times10", "1")]
     await pair.unload("times10")
     reply = await pair.ask("ensemble", [1.0])
     assert not reply.batch.errors
@@ -133,5 +134,5 @@ async def test_an_ensemble_does_without_an_optional_member_and_names_a_required_
     assert list(reply.response.fallbacks) == ["ensemble/score:spare"]
     await pair.unload("times1")
     error = (await pair.ask("ensemble", [1.0])).batch.errors[0]
-    assert (error.code, error.reason) == (Code.UNAVAILABLE, Reason.REASON_MEMBER_FAILED)
+    assert (error.code, error.reason, error.stage) == (Code.UNAVAILABLE, Reason.REASON_MEMBER_FAILED, "score")
     assert (error.metadata["member"], error.metadata["cause"]) == ("needed", "MODEL_UNKNOWN")

@@ -5,11 +5,9 @@ import base64
 import json
 import math
 import struct
-import urllib.request
 from functools import cache
-from http.client import HTTPResponse
 from pathlib import Path
-from urllib.error import HTTPError
+from typing import Any
 
 import numpy as np
 import onnxruntime  # type: ignore[import-untyped]  # it ships no types
@@ -29,6 +27,7 @@ from headrace.repository import Repository, Trust
 from headrace.steps import compile_steps
 from tests.libs.steps.image_files import bomb
 from tests.pipeline.test_explanations import PATH
+from tests.posting import post_json
 from tests.system import ROOT, System
 
 DATA = Path(skimage.__file__).parent / "data"
@@ -150,20 +149,16 @@ def by_hand(file: bytes) -> tuple[float, float, NDArray[np.float64]]:
     return score(np.full_like(pixels, 128)), whole, heat
 
 
-def asked(system: System, file: bytes) -> HTTPResponse:
-    """The door's answer. Raises HTTPError."""
+def asked(system: System, file: bytes) -> tuple[int, Any]:
+    """The door's answer: status and reply."""
     row = {"image": base64.b64encode(file).decode()}
-    body = json.dumps({"pipeline": "moderation", "rows": [row]}).encode()
-    headers = {"content-type": "application/json", "authorization": f"Bearer {system.key}"}
-    request = urllib.request.Request(f"http://{system.endpoints['grpc']}{PATH}", body, headers)
-    reply: HTTPResponse = urllib.request.urlopen(request, timeout=60)
-    return reply
+    return post_json(system, PATH, {"pipeline": "moderation", "rows": [row]})
 
 
 def test_what_each_patch_adds_is_what_the_model_says(system: System) -> None:
     file = PICTURE.read_bytes()
-    with asked(system, file) as reply:
-        [found] = json.load(reply)["rows"]
+    _, reply = asked(system, file)
+    [found] = reply["rows"]
     added = {c["column"]: c.get("contribution", 0.0) for c in found["contributions"]}
     assert list(added)[:2] == ["input[0,0]", "input[0,1]"]
     assert len(added) == 7 * 7 + 1
@@ -180,8 +175,6 @@ def test_what_each_patch_adds_is_what_the_model_says(system: System) -> None:
 
 
 def test_what_is_no_picture_is_refused_as_in_a_prediction(system: System) -> None:
-    with pytest.raises(HTTPError) as caught:
-        asked(system, PICTURE.read_bytes()[:2000])
-    told = json.load(caught.value)
-    assert (caught.value.code, told["code"]) == (400, "invalid_argument")
+    status, told = asked(system, PICTURE.read_bytes()[:2000])
+    assert (status, told["code"]) == (400, "invalid_argument")
     assert "MALFORMED_REQUEST" in json.dumps(told)

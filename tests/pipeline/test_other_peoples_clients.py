@@ -5,14 +5,14 @@ import os
 import signal
 import subprocess
 import sys
-import urllib.request
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.pipeline.flights_store import recomputed, stored
-from tests.system import CLIENTS_PYTHON, ROOT, System, client_environment, row_request
+from tests.posting import post_json
+from tests.system import CLIENTS_PYTHON, PREDICT, ROOT, System, client_environment, row_request
 
 BUF = Path(sys.executable).parent / "buf"
 PERF_ANALYZER = CLIENTS_PYTHON.parent / "perf_analyzer"
@@ -105,17 +105,8 @@ def test_buf_curl_by_reflection(system: System) -> None:
     assert probabilities(json.loads(answer)) == pytest.approx(expected(system), abs=1e-6)
 
 
-def post(url: str, body: object, key: str) -> dict[str, Any]:
-    request = urllib.request.Request(
-        url, json.dumps(body).encode(), {"content-type": "application/json", "authorization": f"Bearer {key}"}
-    )
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return dict(json.load(answer))
-
-
 def test_json_predict(system: System) -> None:
-    url = f"{system.endpoints['http']}/headrace.api.inference.v1.InferenceService/Predict"
-    answer = post(url, {"pipeline": "flights", "rows": asked(system)}, system.key)
+    _, answer = post_json(system, PREDICT, {"pipeline": "flights", "rows": asked(system)})
     assert probabilities(answer) == pytest.approx(expected(system), abs=1e-6)
 
 
@@ -135,7 +126,7 @@ def test_open_inference_rest(system: System) -> None:
         }
         for name, value in system.rows[0].items()
     ]
-    answer = post(f"{system.endpoints['http']}/v2/models/flights/infer", {"inputs": inputs}, system.key)
+    _, answer = post_json(system, "/v2/models/flights/infer", {"inputs": inputs})
     outputs = {output["name"]: output["data"] for output in answer["outputs"]}
     assert set(outputs) == {"delayed", "probability"}
     assert outputs["probability"] == pytest.approx(expected(system), abs=1e-6)

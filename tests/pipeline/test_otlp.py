@@ -1,10 +1,7 @@
 """Spans reach an OpenTelemetry collector, and one that is away holds nobody up."""
 
-import json
 import secrets
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -15,7 +12,9 @@ import yaml
 
 from headrace.api.inference.v1 import inference_pb2 as pb
 from headrace.cli.installation import layout, services
+from tests.faults.traffic import serves
 from tests.pipeline.collector import Collector, Span
+from tests.posting import post_json
 from tests.system import (
     HOME,
     PREDICT,
@@ -151,13 +150,8 @@ def expected_attributes(span: Span) -> dict[str, Any]:
 def test_a_request_by_rest_has_a_span_of_http(system: System, told: Collector) -> None:
     trace, parent = secrets.token_hex(16), secrets.token_hex(8)
     bad = {"inputs": [{"name": "nothing", "shape": [1], "datatype": "FP64", "data": [1.0]}]}
-    headers = {"authorization": f"Bearer {system.key}", "traceparent": f"00-{trace}-{parent}-01"}
-    url = f"{system.endpoints['http']}/v2/models/flights/infer"
-    request = urllib.request.Request(url, json.dumps(bad).encode(), headers)
-    with pytest.raises(urllib.error.HTTPError) as refused:
-        urllib.request.urlopen(request, timeout=30)
-    with refused.value as answer:
-        assert answer.code == 400
+    path, header = "/v2/models/flights/infer", f"00-{trace}-{parent}-01"
+    assert post_json(system, path, bad, traceparent=header)[0] == 400
     [root] = poll("its span", lambda: told.of(trace))
     assert (root.kind, root.name, root.parent) == ("SERVER", "POST /v2/models/{model}/infer", parent)
     assert (
@@ -191,13 +185,7 @@ outputs: [high]
 @pytest.fixture
 def _failing(system: System) -> Iterator[None]:
     add_document("failing", FAILING)
-
-    def served() -> bool:
-        with suppress(grpc.RpcError):
-            return bool(system.predict(row_request({"x": 1.0}, pipeline="failing")).predictions)
-        return False
-
-    poll("the pipeline is served", served)
+    poll("the pipeline is served", lambda: serves(system, {"x": 1.0}, "failing"))
     yield
     remove_document("failing")
 

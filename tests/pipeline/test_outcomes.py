@@ -2,7 +2,6 @@
 
 import json
 import sqlite3
-import urllib.request
 import uuid
 from contextlib import closing
 from pathlib import Path
@@ -15,6 +14,7 @@ from headrace.api.inference.v1 import inference_pb2 as pb
 from headrace.cli.installation import layout
 from headrace.client import Headrace, Outcome
 from tests.gauges import samples
+from tests.posting import post_json
 from tests.system import (
     DOCUMENTS,
     HOME,
@@ -62,23 +62,13 @@ def test_outcomes_of_a_prediction_are_stored(system: System, tmp_path: Path) -> 
     with Headrace(system.endpoints["grpc"], key=system.key) as client:
         assert client.record_outcomes([Outcome(request, "cost", 3.0)]) == 1
     body = {"outcomes": [{"requestId": request, "row": 2, "name": "delayed", "label": False}]}
-    assert post(system, body) == {"acceptedCount": 1}  # the first one stays
+    assert post_json(system, PATH, body) == (200, {"acceptedCount": 1})  # the first one stays
     assert stored(request) == [
         ("demo", 0, "cost", 3.0, 0),
         ("demo", 0, "delayed", float(late), 1),
         ("demo", 1, "delay_minutes", 12.5, 0),
         ("demo", 2, "delayed", 1.0, 1),
     ]
-
-
-def post(system: System, body: object) -> Any:
-    request = urllib.request.Request(
-        f"http://{system.endpoints['grpc']}{PATH}",
-        json.dumps(body).encode(),
-        {"content-type": "application/json", "authorization": f"Bearer {system.key}"},
-    )
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return json.loads(answer.read())
 
 
 def test_accuracy_is_told_with_its_coverage(system: System) -> None:
@@ -123,9 +113,8 @@ def test_a_wrong_outcome_is_told_by_its_key(system: System) -> None:
 
 def test_an_unknown_prediction_is_not_told_apart(system: System) -> None:
     unknown = uuid.uuid4().hex
-    assert post(system, {"outcomes": [{"requestId": unknown, "name": "late", "label": True}]}) == {
-        "acceptedCount": 1
-    }
+    body = {"outcomes": [{"requestId": unknown, "name": "late", "label": True}]}
+    assert post_json(system, PATH, body) == (200, {"acceptedCount": 1})
     assert stored(unknown) == [("demo", 0, "late", 1.0, 1)]
 
 

@@ -2,13 +2,14 @@
 
 import json
 import subprocess
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import pytest
 
 from headrace.cli.installation import layout
+from tests.faults.traffic import Traffic, kinds
 from tests.system import HOME, System, headrace, poll, refused, row_request
 
 WITHIN_S = 60.0
@@ -33,41 +34,11 @@ def version(system: System) -> str:
     return str(system.predict(row_request(system.rows[0]), timeout=30).models[0].version)
 
 
-class Callers:
-    """Ask without a pause until `stop`; what failed is in `failed`."""
-
-    def __init__(self, system: System) -> None:
-        self.failed: list[str] = []
-        self.count = 0
-        self._system = system
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._ask, args=(i,)) for i in range(3)]
-        for thread in self._threads:
-            thread.start()
-
-    def _ask(self, first: int) -> None:
-        for i in range(first, 1 << 30):
-            if self._stop.is_set():
-                return
-            rows = self._system.rows
-            try:
-                self._system.predict(row_request(rows[i % len(rows)]), timeout=30)
-                self.count += 1
-            except Exception as error:  # noqa: BLE001 - whatever it is, the test shows it
-                self.failed.append(repr(error))
-
-    def stop(self) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-
 def test_a_deployment_and_the_way_back_fail_no_request(system: System, second: str) -> None:
     before = version(system)
     # That it was added changes nothing.
     assert before != second
-    callers = Callers(system)
-    try:
+    with Traffic(system, workers=3) as traffic:
         said = headrace("release", "deploy", "flights", "--models", f"flights_light={second}", "--yes")
         assert f"arms.live.models.flights_light  {before}" in said
         poll("the new version answers", lambda: version(system) == second, WITHIN_S)
@@ -78,10 +49,8 @@ def test_a_deployment_and_the_way_back_fail_no_request(system: System, second: s
         status, reply = post(system, "RollBackRelease", {"pipeline": "flights", "options": {"reason": "CI"}})
         assert (status, reply["change"]["changed"]) == (200, True)
         poll("the old version answers", lambda: version(system) == before, WITHIN_S)
-    finally:
-        callers.stop()
-    assert callers.failed == []
-    assert callers.count > 0
+    assert kinds(o for o in traffic.outcomes if o.code is not grpc.StatusCode.OK) == {}
+    assert traffic.outcomes
     listed = json.loads(headrace("release", "history", "flights", "--json"))
     assert listed["audit_problem"] is None
     newest, older = listed["releases"][:2]

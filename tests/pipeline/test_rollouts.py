@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any, Self
 
 import grpc
-import onnx
 import pytest
-from onnx import TensorProto, helper
 
 from headrace.api.inference.v1 import inference_pb2 as pb
+from tests.services.executor.executor_models import lookup
 from tests.system import PREDICT, System, headrace, poll, remove_document, row_request, write_document
 
 WITHIN_S = 120
@@ -31,21 +30,6 @@ stages:
   - {model: m, name: table, inputs: {x: x}, outputs: {y: {column: y, type: float32, shape: [2]}}}
 outputs: [y]
 """
-
-
-def lookup(entries: int) -> bytes:
-    """y = row `x` of a table: an index outside of it makes the engine raise."""
-    x = helper.make_tensor_value_info("x", TensorProto.INT64, ["rows"])
-    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["rows", 2])
-    table = helper.make_tensor(
-        "table", TensorProto.FLOAT, [entries, 2], [float(i) for i in range(2 * entries)]
-    )
-    node = helper.make_node("Gather", ["table", "x"], ["y"])
-    graph = helper.make_graph([node], "lookup", [x], [y], [table])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    onnx.checker.check_model(model)
-    content: bytes = model.SerializeToString()
-    return content
 
 
 @pytest.fixture

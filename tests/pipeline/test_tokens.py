@@ -96,9 +96,11 @@ BAD = {
     "unknown kid": token(kid="k2"),
     "algorithm not that of the key": token(algorithm="RS512"),
     "public key as HMAC secret": token_issuer.confused(KEY),
+    "a secret of nobody": token_issuer.token("a-secret-of-sufficient-length-000", "HS256"),
     "no algorithm": jwt.encode(token_issuer.claims(), "", "none", headers={"kid": "k1"}).encode(),
     "unknown tenant": token(tenant="nobody"),
     "no tenant": token(tenant=None),
+    "several tenants": token(tenant=["demo"]),
     "no token at all": b"a.b.c",
 }
 

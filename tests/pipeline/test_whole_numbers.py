@@ -4,8 +4,6 @@ infinities where the document does not allow them are refused, in every form in 
 import json
 import math
 import struct
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,6 +18,7 @@ from headrace.client.values import from_struct
 from headrace.columns import Column, decode_columns, encode_columns
 from headrace.oip import open_inference_pb2 as oip
 from tests.pipeline.refusals import failure
+from tests.posting import post_json
 from tests.served import deployed
 from tests.system import PREDICT, System, row_request
 
@@ -86,18 +85,6 @@ def exact(number: int) -> int | str:
     return number if abs(number) < 1 << 53 else str(number)
 
 
-def posted(system: System, path: str, body: str) -> tuple[int, Any]:
-    request = urllib.request.Request(system.endpoints["http"] + path, body.encode())
-    request.add_header("content-type", "application/json")
-    request.add_header("authorization", f"Bearer {system.key}")
-    try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return answer.status, json.load(answer)
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, json.load(error)
-
-
 def test_rows_as_text_in_a_struct_and_in_json(system: System) -> None:
     request = pb.PredictRequest(pipeline=NAME)
     rows = [{"account": exact(account), "branch": branch} for account, branch in ODD]
@@ -106,14 +93,14 @@ def test_rows_as_text_in_a_struct_and_in_json(system: System) -> None:
     expected = [[exact(n) for n in numbers] for numbers in ODD]
     found = [from_struct(p.outputs)["key"] for p in system.predict(request).predictions]
     assert found == expected
-    status, reply = posted(system, PREDICT, json.dumps({"pipeline": NAME, "rows": rows}))
+    status, reply = post_json(system, PREDICT, {"pipeline": NAME, "rows": rows})
     assert (status, [p["outputs"]["key"] for p in reply["predictions"]]) == (200, expected)
 
 
 @pytest.mark.parametrize("number", ["9007199254740993", "-9007199254740993", "9007199254740992", "1e18"])
 def test_a_number_that_may_have_been_rounded_is_refused(system: System, number: str) -> None:
     body = f'{{"pipeline": "{NAME}", "rows": [{{"account": {number}, "branch": 1}}]}}'
-    status, reply = posted(system, PREDICT, body)
+    status, reply = post_json(system, PREDICT, body)
     assert (status, reply["details"][0]["debug"]["reason"]) == (400, "INPUT_DTYPE")
     assert "as text" in reply["message"]
     request = pb.PredictRequest(pipeline=NAME)
@@ -129,7 +116,7 @@ def test_open_inference_json(system: System, form: Any) -> None:
         {"name": "account", "datatype": "INT64", "shape": [3], "data": [form(a) for a in accounts]},
         {"name": "branch", "datatype": "INT32", "shape": [3], "data": branches},
     ]
-    status, reply = posted(system, f"/v2/models/{NAME}/infer", json.dumps({"inputs": inputs}))
+    status, reply = post_json(system, f"/v2/models/{NAME}/infer", {"inputs": inputs})
     assert status == 200, reply
     assert reply["outputs"][0]["data"] == [exact(n) for numbers in ODD for n in numbers]
 
@@ -151,7 +138,7 @@ def test_open_inference_in_protobufs_json(system: System) -> None:
         },
     ]
     path = "/inference.GRPCInferenceService/ModelInfer"
-    status, reply = posted(system, path, json.dumps({"modelName": NAME, "inputs": inputs}))
+    status, reply = post_json(system, path, {"modelName": NAME, "inputs": inputs})
     assert status == 200, reply
     message = json_format.ParseDict(reply, oip.ModelInferResponse())
     assert np.frombuffer(message.raw_output_contents[0], "<i8").reshape(3, 2).tolist() == ODD
@@ -208,7 +195,7 @@ def test_where_it_is_allowed_it_is_let_through(system: System) -> None:
 @pytest.mark.parametrize("text", ["NaN", "Infinity", "1e999", '"NaN"'])
 def test_in_json(system: System, text: str) -> None:
     body = json.dumps({"pipeline": BOUNDED, "rows": [{"strict": 0, "bounded": "HERE", "lax": 0}]})
-    status, reply = posted(system, PREDICT, body.replace('"HERE"', text))
+    status, reply = post_json(system, PREDICT, body.replace('"HERE"', text))
     assert (status, reply["code"]) == (400, "invalid_argument")
 
 

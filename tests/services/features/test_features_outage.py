@@ -54,27 +54,6 @@ async def eventually(ask: Callable[[], Awaitable[Features]], sources: list[str])
         await asyncio.sleep(0.02)
 
 
-async def test_a_killed_store_leaves_last_known_values_then_defaults_and_recovers(
-    redis: RedisServer, redis_repo: Path, now: datetime
-) -> None:
-    async with serving(redis_repo, breaker=BREAKER) as harness:
-        before = await get(harness, KNOWN)
-        assert before.sources("planes") == ["PRESENT", "PRESENT"]
-        redis.kill()
-        for _ in range(10):
-            stale = await get(harness, KNOWN)
-            assert stale.sources("planes") == ["STALE", "STALE"]
-            assert stale.values["seats"] == before.values["seats"]
-            assert stale.sources("airports") == ["STALE", "STALE"]
-        nothing = await get(harness, UNSEEN)
-        assert nothing.sources("planes") == ["DEFAULT"]
-        assert nothing.values["seats"] == [None]
-        assert nothing.ages_s("planes")[0] < 0
-        redis.start()
-        await eventually(lambda: get(harness, KNOWN), ["PRESENT", "PRESENT"])
-        assert (await get(harness, UNSEEN)).values["seats"] == [103]
-
-
 def packed_request(entities: dict[str, Sequence[object]]) -> bytes:
     columns = [entity_column(name, values) for name, values in entities.items()]
     rows = Rows.one_request(len(columns[0]), "r", "t", time.monotonic() + 60)
@@ -130,21 +109,6 @@ async def test_the_span_of_a_call_says_what_was_not_the_stores(
 def server_spans(exporter: InMemorySpanExporter) -> list[ReadableSpan]:
     found = [span for span in exporter.get_finished_spans() if span.kind is SpanKind.SERVER]
     return sorted(found, key=lambda span: span.start_time or 0)
-
-
-async def test_a_hanging_store_is_given_up_within_its_time_and_recovers(
-    redis: RedisServer, redis_repo: Path, now: datetime
-) -> None:
-    # Without a cache: what was read just now would be served without asking.
-    async with serving(redis_repo, store_timeout_s=1.0, cache_s=0, breaker=BREAKER) as harness:
-        await get(harness, KNOWN)
-        redis.signal(signal.SIGSTOP)
-        try:
-            for _ in range(5):
-                assert (await get(harness, KNOWN)).sources("planes") == ["STALE", "STALE"]
-        finally:
-            redis.signal(signal.SIGCONT)
-        await eventually(lambda: get(harness, KNOWN), ["PRESENT", "PRESENT"])
 
 
 async def test_what_is_remembered_is_not_served_beyond_its_time_to_live(

@@ -1,10 +1,7 @@
 """Who may enter when there is more to do than can be done; how the limit follows what can be done."""
 
-import heapq
 import math
-import random
-from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 
 import pytest
 from hypothesis import given
@@ -12,78 +9,32 @@ from hypothesis import strategies as st
 
 from services.ingress.admission.admission_control import AdmissionControl, AdmissionRules
 from services.ingress.config import Admission as AdmissionSettings
-
-RULES = AdmissionRules(initial=64, minimum=8, maximum=4096, goal=0.4)
-
-
-@dataclass
-class Served:
-    """A system of so many requests per second, first come first served, behind an admission; time is made up."""
-
-    rate: float
-    rules: AdmissionRules = RULES
-    now: float = 0.0
-    free_at: float = 0.0
-    in_time: Counter[str] = field(default_factory=Counter)
-    refused: Counter[str] = field(default_factory=Counter)
-    latencies: dict[str, list[float]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.admission = AdmissionControl(self.rules, lambda: self.now)
-        self._ends: list[tuple[float, float, str]] = []
-
-    def run(
-        self, asked: dict[tuple[str, int], float], seconds: float, allowed: float = 0.25, seed: int = 1
-    ) -> None:
-        """`asked`: requests per second of each (tenant, priority)."""
-        random_ = random.Random(seed)
-        until = self.now + seconds
-        arrivals = [(self.now + t, who) for who, rate in asked.items() for t in times(random_, rate, seconds)]
-        for at, (tenant, priority) in sorted(arrivals):
-            self._until(at, allowed)
-            if self.admission.acquire(tenant, priority):
-                self.free_at = max(self.free_at, at) + 1 / self.rate
-                heapq.heappush(self._ends, (self.free_at, at, tenant))
-            else:
-                self.refused[tenant] += 1
-        self._until(until, allowed)
-
-    def _until(self, at: float, allowed: float) -> None:
-        while self._ends and self._ends[0][0] <= at:
-            end, began, tenant = heapq.heappop(self._ends)
-            self.now = end
-            took = end - began
-            self.in_time[tenant] += took <= allowed
-            self.latencies.setdefault(tenant, []).append(took)
-            self.admission.release(tenant, took, allowed, overloaded=took > allowed)
-        self.now = at
+from tests.services.ingress.test_ingress_admission_fairness import RULES, SharedServer, Traffic
 
 
-def times(random_: random.Random, rate: float, seconds: float) -> list[float]:
-    found, at = [], random_.expovariate(rate)
-    while at < seconds:
-        found.append(at)
-        at += random_.expovariate(rate)
-    return found
-
-
-def p99(values: list[float]) -> float:
-    return sorted(values)[int(len(values) * 0.99)]
+def asked(
+    capacity: float, rates: Mapping[tuple[str, int], float], allowed_s: float = 0.25
+) -> dict[str, list[Traffic]]:
+    """So many requests per second of each (tenant, priority), before a server that manages `capacity` per second."""
+    return {
+        tenant: [Traffic(rate, allowed_s, cost_s=1 / capacity, priority=priority)]
+        for (tenant, priority), rate in rates.items()
+    }
 
 
 @pytest.mark.parametrize("rate", [50.0, 500.0, 5000.0])
 def test_three_times_too_much_is_answered_in_time_as_far_as_it_can_be(rate: float) -> None:
-    system = Served(rate)
-    system.run({("a", 1): 3 * rate}, 4.0)  # to find the limit
-    before = system.in_time.total()
-    system.run({("a", 1): 3 * rate}, 4.0, seed=2)
-    assert system.in_time.total() - before >= 0.9 * rate * 4.0
-    assert p99(system.latencies["a"][len(system.latencies["a"]) // 2 :]) <= 0.25
+    system, flood = SharedServer(), asked(rate, {("a", 1): 3 * rate})
+    system.run(4.0, flood)  # to find the limit
+    system.forget()
+    system.run(4.0, flood)
+    assert system.answered.total() >= 0.9 * rate * 4.0
+    assert system.late.total() <= 0.01 * system.answered.total()
 
 
 def test_below_the_capacity_nobody_is_refused() -> None:
-    system = Served(1000.0)
-    system.run({("a", 1): 700.0}, 5.0)
+    system = SharedServer()
+    system.run(5.0, asked(1000.0, {("a", 1): 700.0}))
     assert not system.refused
 
 
@@ -93,20 +44,20 @@ def test_a_fresh_door_takes_over_from_a_busy_one() -> None:
 
 
 def test_high_priority_goes_first() -> None:
-    system = Served(1000.0)
-    system.run({("low", 1): 3000.0, ("high", 5): 500.0}, 2.0)
-    system.refused.clear()
-    system.run({("low", 1): 3000.0, ("high", 5): 500.0}, 4.0, seed=2)
+    system, flood = SharedServer(), asked(1000.0, {("low", 1): 3000.0, ("high", 5): 500.0})
+    system.run(2.0, flood)
+    system.forget()
+    system.run(4.0, flood)
     assert system.refused["high"] <= 0.01 * 500 * 4
     assert system.refused["low"] > 0.5 * 3000 * 4
 
 
 def test_a_greedy_tenant_does_not_take_the_places_of_modest_ones() -> None:
-    system = Served(1000.0)
-    asked = {("greedy", 1): 3000.0, **{(f"modest-{i}", 1): 100.0 for i in range(4)}}
-    system.run(asked, 2.0)
-    system.refused.clear()
-    system.run(asked, 4.0, seed=2)
+    system = SharedServer()
+    flood = asked(1000.0, {("greedy", 1): 3000.0, **{(f"modest-{i}", 1): 100.0 for i in range(4)}})
+    system.run(2.0, flood)
+    system.forget()
+    system.run(4.0, flood)
     assert sum(n for tenant, n in system.refused.items() if tenant != "greedy") <= 0.01 * 400 * 4
 
 
@@ -118,43 +69,36 @@ def test_a_tenant_that_holds_all_it_may_leaves_room_for_the_next(priority: int) 
     assert sum(admission.acquire("second", priority) for _ in range(100)) >= 0.1 * RULES.initial
 
 
-def test_alone_a_tenant_may_take_it_all() -> None:
-    system = Served(1000.0)
-    system.run({("only", 1): 3000.0}, 6.0)
-    assert system.in_time["only"] >= 0.85 * 1000 * 6
-
-
 def test_the_limit_grows_again_when_the_system_does() -> None:
-    system = Served(100.0)
-    system.run({("a", 1): 300.0}, 4.0)
-    system.rate = 2000.0
-    system.run({("a", 1): 3000.0}, 3.0)
-    before = system.in_time.total()
-    system.run({("a", 1): 3000.0}, 2.0, seed=2)
-    assert system.in_time.total() - before >= 0.9 * 2000 * 2
+    system = SharedServer()
+    system.run(4.0, asked(100.0, {("a", 1): 300.0}))
+    system.run(3.0, asked(2000.0, {("a", 1): 3000.0}))
+    system.forget()
+    system.run(2.0, asked(2000.0, {("a", 1): 3000.0}))
+    assert system.answered.total() >= 0.9 * 2000 * 2
 
 
 def test_after_an_outage_a_calm_system_takes_a_burst_again() -> None:
-    system = Served(1000.0, AdmissionRules(initial=512, minimum=8, maximum=4096, goal=0.4))
-    system.run({("a", 1): 200.0}, 1.0)
+    system = SharedServer(AdmissionRules(initial=512, minimum=8, maximum=4096, goal=0.4))
+    calm, outage = (asked(capacity, {("a", 1): 200.0}) for capacity in (1000.0, 20.0))
+    system.run(1.0, calm)
     assert system.admission.limit == 512
-    system.rate = 20.0  # next to nothing is in time
-    system.run({("a", 1): 200.0}, 90.0)
+    system.run(90.0, outage)  # next to nothing is in time
     assert system.admission.limit < 50
-    system.rate, system.free_at = 1000.0, 0.0
-    system.run({("a", 1): 200.0}, 4.0)
-    system.refused.clear()
-    system.run({("a", 1): 200.0}, 3.0)
+    system.free_at = 0.0
+    system.run(4.0, calm)
+    system.forget()
+    system.run(3.0, calm)
     assert system.admission.limit == 512
     assert not system.refused
 
 
 def test_callers_who_allow_hopelessly_little_time_press_nobody_else() -> None:
-    system = Served(1000.0)
-    system.run({("a", 1): 200.0}, 1.0)
+    system = SharedServer()
+    system.run(1.0, asked(1000.0, {("a", 1): 200.0}))
     before = system.admission.limit
     # A request takes a millisecond, whatever else is going on.
-    system.run({("hurried", 1): 100.0}, 2.0, allowed=0.0005)
+    system.run(2.0, asked(1000.0, {("hurried", 1): 100.0}, allowed_s=0.0005))
     assert system.admission.limit == before
 
 

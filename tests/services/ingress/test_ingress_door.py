@@ -1,9 +1,6 @@
 """The door as clients see it: a real Envoy with the ingress inside, every protocol."""
 
-import asyncio
 import json
-from pathlib import Path
-from typing import Any
 
 import grpc
 import numpy as np
@@ -145,17 +142,6 @@ async def test_gzip_is_understood(door: Folder) -> None:
     assert "grpc-message" not in headers
 
 
-@pytest.mark.parametrize(
-    "own", ["0b6f3c1e-3d0f-7a52-9c31-2f1d5c7e9a44", "own.d9bc1a1ba12d4376adcea65f19a3ed53", "a" * 128]
-)
-async def test_a_callers_own_id_comes_back_as_it_is(door: Folder, own: str) -> None:
-    """Also one of 36 characters, which Envoy takes for a UUID: outcomes and events are found by it."""
-    body = json.dumps({"pipeline": "double", "rows": [{"x": [1, 2], "n": 3, "word": "hi"}]}).encode()
-    sent = (JSON, f"x-request-id: {own}")
-    status, headers, content = await http(door, PREDICT, body, *sent)
-    assert (status, headers["x-request-id"], json.loads(content)["requestId"]) == (200, own, own)
-
-
 async def test_rest(door: Folder) -> None:
     status, headers, content = await http(door, "/v2/models/double/versions/3/infer", rest_body())
     reply = json.loads(content)
@@ -200,28 +186,6 @@ async def test_rest_binary_data(door: Folder) -> None:
     assert status == 200
     assert np.frombuffer(content[length:], "<f4").tolist() == [3, 4]
     assert json.loads(content[:length])["outputs"][1]["data"] == [False]
-
-
-async def test_a_sampled_request_leaves_its_trace(door: Folder) -> None:
-    trace_id = "0af7651916cd43dd8448eb211c80319c"
-    parent = f"00-{trace_id}-b7ad6b7169203331-01"
-    await infer(door, infer_request([[1, 2]], [1], id="traced-1"), traceparent=parent)
-    async with asyncio.timeout(60):
-        while not (found := [t for t in traces(door) if t["request_id"] == "traced-1"]):
-            await asyncio.sleep(0.05)
-    spans = {s["name"]: s for s in found[0]["spans"]}
-    assert found[0]["trace_id"] == trace_id
-    assert spans["ModelInfer"]["parent_id"] == "b7ad6b7169203331"
-    assert spans["Infer"]["parent_id"] == spans["ModelInfer"]["span_id"]
-    assert (spans["ModelInfer"]["service"], spans["Infer"]["service"]) == ("ingress", "router")
-    assert spans["m"]["parent_id"] == spans["Infer"]["span_id"]
-    assert spans["execute"]["parent_id"] == spans["m"]["span_id"]
-    assert spans["execute"]["service"] == "executor"
-
-
-def traces(door: Folder) -> list[dict[str, Any]]:
-    folder = Path(door.settings["traces"]["folder"])
-    return [json.loads(line) for p in folder.glob("*.jsonl") for line in p.read_text().splitlines()]
 
 
 async def test_the_log_tells_of_failures_without_secrets(door: Folder) -> None:

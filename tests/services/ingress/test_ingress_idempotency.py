@@ -118,16 +118,6 @@ class Door:
         return reply, context.original_request_id
 
 
-async def test_a_repeated_call_gets_the_bytes_of_the_first() -> None:
-    door = Door()
-    first, original = await door.predict("r1")
-    again, replayed = await door.predict("r2")
-    assert (door.ran, original, replayed) == (1, "", "r1")
-    assert again.SerializeToString() == first.SerializeToString()
-    assert again.request_id == "r1"
-    assert door.meter.counts == {"kept": 1, "replayed": 1}
-
-
 async def test_the_callers_own_failure_is_replayed() -> None:
     door = Door()
     door.fault = THEIRS

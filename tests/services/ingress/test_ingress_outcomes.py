@@ -2,7 +2,6 @@
 
 import math
 import sqlite3
-import uuid
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -121,24 +120,6 @@ def rows(door: Folder, request_id: str) -> list[tuple[Any, ...]]:
             "SELECT tenant, row, name, value, label FROM outcomes WHERE request_id = ? ORDER BY row",
             (request_id,),
         ).fetchall()
-
-
-async def grpc_record(door: Folder, *outcomes: pb.Outcome, **options: Any) -> int:
-    request = pb.RecordOutcomesRequest(outcomes=outcomes)
-    reply = await call(door, PATH, request, pb.RecordOutcomesResponse, **options)
-    return int(reply.accepted_count)
-
-
-@on_the_door
-async def test_grpc_and_json_arrive_in_the_store(door: Folder) -> None:
-    request = uuid.uuid4().hex
-    assert await grpc_record(door, good(request_id=request)) == 1
-    outcome = {"requestId": request, "row": 1, "name": "revenue", "number": 12.5}
-    outcome["time"] = "2026-01-02T03:04:05Z"
-    assert await post(door, PATH, {"outcomes": [outcome]}) == (200, {"acceptedCount": 1})
-    # Once more, and with another value: the first one stays.
-    assert await post(door, PATH, {"outcomes": [{**outcome, "number": 1}]}) == (200, {"acceptedCount": 1})
-    assert rows(door, request) == [("demo", 0, "late", 1.0, 1), ("demo", 1, "revenue", 12.5, 0)]
 
 
 @on_the_door

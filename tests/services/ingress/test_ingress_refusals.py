@@ -2,14 +2,11 @@
 what headers bring: any id of a caller comes back as it was, with a safe key in logs, traces and stores."""
 
 import asyncio
-import contextlib
 import json
-import socket
 import sqlite3
 import subprocess
 import urllib.request
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -17,8 +14,6 @@ import pytest
 
 from headrace.api.inference.v1 import inference_pb2 as pb
 from headrace.hop.request_ids import request_key
-from headrace.oip import open_inference_pb2 as oip
-from headrace.state import tenants as documents
 from headrace.state import traces
 from tests.services.ingress.ingress_calls import (
     JSON,
@@ -29,8 +24,6 @@ from tests.services.ingress.ingress_calls import (
     http,
     infer,
     infer_refused,
-    refused,
-    rest_body,
     stream,
     unary,
 )
@@ -48,13 +41,6 @@ TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 UNKNOWN = ["/no.such.Service/Do", OIP + "NoSuchMethod", "/grpc.health.v1.Health/Guess"]
 
 
-@pytest.mark.parametrize("key", ["", "hr_00000000_unknown", "eyJhbGciOiJub25lIn0.eyJzdWIiOiJ4In0."])
-async def test_bad_credentials_get_one_answer(door: Folder, key: str) -> None:
-    code, reason, message = await infer_refused(door, infer_request([[1, 2]], [1]), key=key)
-    assert (code, reason) == ("UNAUTHENTICATED", "CREDENTIAL_INVALID")
-    assert message == "no valid credential: send `authorization: Bearer KEY` or `x-api-key: KEY`"
-
-
 async def test_permissions(door: Folder) -> None:
     request = infer_request([[1, 2]], [1])
     code, _, message = await infer_refused(door, request, key=door.keys.other)
@@ -68,20 +54,6 @@ async def test_permissions(door: Folder) -> None:
     code, _, message = await infer_refused(door, request, key=door.keys.other)
     assert code == "NOT_FOUND"
     assert "double" not in message
-
-
-async def test_a_quota_has_a_retry_hint_and_spares_others(door: Folder) -> None:
-    request = infer_request([[1, 2]], [1])
-    await infer(door, request, key=door.keys.slow)
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await infer(door, request, key=door.keys.slow)
-    trailing = dict(caught.value.trailing_metadata() or ())
-    assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert 0 < int(trailing["grpc-retry-pushback-ms"]) <= 2000
-    await infer(door, request)
-    status, headers, _ = await http(door, "/v2/models/double/infer", rest_body(), key=door.keys.slow)
-    assert status == 429
-    assert int(headers["retry-after"]) >= 1
 
 
 async def test_a_short_deadline_runs_no_model(door: Folder, router: FakeRouter) -> None:
@@ -100,31 +72,6 @@ async def test_a_passed_deadline_is_answered_at_once(door: Folder) -> None:
     assert (await infer_refused(door, request))[0] == "DEADLINE_EXCEEDED"
 
 
-@pytest.mark.parametrize(
-    ("body", "headers", "code"),
-    [
-        (b"", [], "3"),
-        (b"\0\0\0", [], "3"),
-        (b"\0\0\0\0\x05abc", [], "3"),
-        (b"\0\0\0\0\x03\xff\xff\xff", [], "3"),
-        (b"\x07\0\0\0\0", [], "3"),
-        (b"\x01\0\0\0\x02ab", [], "3"),
-        (b"\x01\0\0\0\x02ab", ["grpc-encoding: gzip"], "3"),
-        (b"\x01\0\0\0\x02ab", ["grpc-encoding: snappy"], "12"),
-        (b"\0\xff\xff\xff\xff", [], "8"),
-        (b"\0\0\0\0\0", ["grpc-timeout: soon"], "3"),
-    ],
-)
-async def test_broken_frames(door: Folder, body: bytes, headers: list[str], code: str) -> None:
-    status, got, _ = await http(
-        door, OIP + "ModelInfer", body, "content-type: application/grpc", "te: trailers", *headers
-    )
-    assert status == 200
-    assert got["grpc-status"] == code
-    assert "grpc-message" in got
-    assert "x-request-id" in got
-
-
 async def test_too_large_and_too_many(door: Folder) -> None:
     rows = 101
     code, reason, message = await infer_refused(door, infer_request([[1, 2]] * rows, [1] * rows))
@@ -136,53 +83,6 @@ async def test_too_large_and_too_many(door: Folder) -> None:
     status, _, content = await http(door, "/v2/models/double/infer", b"[" * 70_000)
     assert status == 413
     assert json.loads(content)["reason"] == "TOO_LARGE"
-
-
-async def test_unknown_methods_and_huge_headers(door: Folder) -> None:
-    empty = oip.ServerLiveRequest()
-    assert (await refused(door, OIP + "NoSuch", empty, oip.ServerLiveResponse))[0] == "UNIMPLEMENTED"
-    assert (await http(door, "/nothing"))[0] == 404
-    assert (await http(door, "/v2", None, f"x-huge: {'x' * 60_000}"))[0] == 431
-    assert (await http(door, PREDICT, b"{", JSON))[0] == 400
-    assert (await http(door, PREDICT, b"{}", "content-type: text/html"))[0] == 415
-
-
-async def test_garbage_on_the_wire_leaves_the_door_open(door: Folder) -> None:
-    host, port = door.grpc.split(":")
-    for garbage in (
-        b"\xff" * 2000,
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\xee" * 500,
-        b"GET / HTTP/9.9\r\n\r\n",
-    ):
-        with socket.create_connection((host, int(port)), 5) as raw:
-            raw.sendall(garbage)
-            raw.settimeout(1)
-            with contextlib.suppress(OSError):
-                raw.recv(100)
-    await infer(door, infer_request([[1, 2]], [1]))
-
-
-async def test_a_revoked_key_dies_within_seconds(door: Folder) -> None:
-    path = Path(door.settings["tenants"])
-    before = path.read_bytes()
-    request = oip.ModelReadyRequest(name="double")
-    await call(door, OIP + "ModelReady", request, oip.ModelReadyResponse, key=door.keys.readonly)
-    file = documents.load(path)
-    try:
-        documents.save(path, file.without_key("readonly", file.tenants["readonly"].keys[0].id))
-        async with asyncio.timeout(60):
-            while True:
-                try:
-                    await call(
-                        door, OIP + "ModelReady", request, oip.ModelReadyResponse, key=door.keys.readonly
-                    )
-                except grpc.aio.AioRpcError as error:
-                    code = error.code()
-                    break
-                await asyncio.sleep(0.05)
-        assert code == grpc.StatusCode.UNAUTHENTICATED
-    finally:
-        path.write_bytes(before)
 
 
 def in_header(own: str) -> str:
@@ -217,8 +117,11 @@ async def test_an_id_comes_back_as_it_was_in_every_protocol(door: Folder, own: s
     assert (header, json.loads(content)["id"]) == (expected, own)
 
 
-@pytest.mark.parametrize("own", ["a b", "a,b", "order#12", "é"])
+@pytest.mark.parametrize(
+    "own", ["a b", "a,b", "order#12", "é", "0b6f3c1e-3d0f-7a52-9c31-2f1d5c7e9a44", "a" * 128]
+)
 async def test_a_header_brings_what_headers_can_carry(door: Folder, own: str) -> None:
+    """Also one of 36 characters, which Envoy takes for a UUID: outcomes and events are found by it."""
     header, content = await http_call(door, PREDICT, json.dumps(ROWS).encode(), JSON, f"x-request-id: {own}")
     assert (header, json.loads(content)["requestId"]) == (in_header(own), own)
 

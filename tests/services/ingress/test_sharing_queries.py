@@ -16,14 +16,14 @@ from services.ingress.sharing.metrics import ShareMetrics
 from services.ingress.sharing.queries import MergedQueries
 from tests.libs.state.valkey import Valkey
 from tests.services.ingress.test_ingress_guarding import NOON, PIPE, batch, call
-from tests.services.ingress.test_sharing_leases import Lines
+from tests.services.monitoring.monitoring_outcomes import Log
 
 BUDGET = 1000
 
 
 class Door:
     def __init__(self, url: str, name: str, folder: Path | None = None) -> None:
-        self.now, self.away, self.log = 0.0, False, Lines()
+        self.now, self.away, self.log = 0.0, False, Log()
         self.calls = RedisCalls(url, 5.0, lambda: self.now, pause_s=0.05)
         metrics = ShareMetrics(CollectorRegistry())
         exchange = Exchange(self.calls, name)
@@ -146,7 +146,7 @@ async def test_a_table_that_is_something_else_stops_that_table_alone(
     for _ in range(2):
         await one.look()
     assert one.passes([3])
-    assert len([text for text in one.log.texts if "different queries are not shared" in text]) == 1
+    assert len([event for event in one.log.events if "different queries are not shared" in event]) == 1
     redis.delete(key)
     for _ in range(3):
         await one.look()

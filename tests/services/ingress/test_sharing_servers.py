@@ -16,7 +16,7 @@ from services.ingress.sharing.exchange import Exchange
 from services.ingress.sharing.metrics import ShareMetrics
 from services.ingress.sharing.quotas import LeasedQuotas
 from tests.libs.state.redis_servers import client, cluster, watched
-from tests.services.ingress.test_sharing_leases import Lines
+from tests.services.monitoring.monitoring_outcomes import Log
 
 pytestmark = pytest.mark.slow
 WHO = [Tenant(f"t{i}", frozenset("*"), QuotaSpec(rows_per_s=10, concurrency=4), 1) for i in range(20)]
@@ -27,7 +27,7 @@ class Part:
 
     def __init__(self, url: str, name: str) -> None:
         self.calls = RedisCalls(url, 1.0, time.monotonic, pause_s=0.05)
-        self.registry, self.log = CollectorRegistry(), Lines()
+        self.registry, self.log = CollectorRegistry(), Log()
         exchange = Exchange(self.calls, name)
         self.leased = LeasedQuotas(exchange, time.monotonic, ShareMetrics(self.registry), self.log)
 

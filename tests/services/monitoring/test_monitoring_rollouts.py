@@ -98,16 +98,6 @@ def rollout() -> Rollout:
     return Rollout(arm=CANARY, ladder=(0.5, 1.0), stage_s=0.1)
 
 
-async def test_a_canary_that_fails_is_rolled_back_and_recorded(tmp_path: Path, rollout: Rollout) -> None:
-    store = deployed(tmp_path / "releases", rollout)
-    async with served(SERVICE, settings(tmp_path)) as harness:
-        await report(harness, 1, 1, {LIVE: figures(500, 0), CANARY: figures(500, 60)})
-        ended = await ended_as(store, RolloutState.ROLLED_BACK)
-    assert ended.assign.weights == {LIVE: 1.0, CANARY: 0.0}
-    assert "harm by errors" in ended.rollout.verdict
-    assert "harm by errors" in (tmp_path / "audit.jsonl").read_text()
-
-
 async def test_with_releases_in_redis_one_of_two_services_judges_and_the_record_names_it(
     tmp_path: Path, rollout: Rollout
 ) -> None:

@@ -21,7 +21,7 @@ PREFIX = b"p" * 32
 MODELS = (ModelUse("s", "m", "1", "ff", "onnxruntime"),)
 # Few values, so that equal rows and rows that look alike when put together are common.
 BYTES = st.none() | st.sampled_from(
-    [b"", b"\0", b"~", b"1:~", b"3:abc", b"abc", b"\0" * 300, b"\0" * 299 + b"\1"]
+    [b"", b"\0", b"~", b"0:", b"1:~", b"3:abc", b"abc", b"\0" * 300, b"\0" * 299 + b"\1"]
 )
 ROW = st.tuples(
     st.sampled_from(["t", "t1", "1:t"]),
@@ -136,25 +136,6 @@ def test_rows_share_a_key_if_and_only_if_they_are_the_same(one: list[Any], other
         for row2, key2 in found:
             assert (key == key2) == (repr(row) == repr(row2))
         assert len(key) < 320
-
-
-# Each differs from the first in one cell, by as little as can be.
-ALIKE = [
-    ("t", 0, b"", b"", 0.0),
-    ("t", None, b"", b"", 0.0),
-    ("t", 0, None, b"", 0.0),
-    ("t", 0, b"", None, 0.0),
-    ("t", 0, b"0:", b"", 0.0),
-    ("t", 0, b"", b"", -0.0),
-    ("t", 126, b"", b"", 0.0),
-    ("t1", 0, b"", b"", 0.0),
-]
-
-
-def test_a_row_has_the_same_key_in_every_batch_and_shares_it_with_no_row_that_is_like_it() -> None:
-    together, alone = keys(ALIKE), [keys([row])[0] for row in ALIKE]
-    assert together == alone
-    assert len(set(alone)) == len(ALIKE)
 
 
 def test_several_byte_strings_in_a_row_keep_their_ends() -> None:

@@ -8,13 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from prometheus_client import CollectorRegistry
 
 from headrace.columns import Batch, Column, RowError, Rows
 from headrace.hop.errors import Code, Reason
 from headrace.pipeline import parse
 from headrace.releases import Cap, Released
-from services.router.metrics import Metrics
 from services.router.pipelines import Compiler, Served
 from services.router.routes import caps as module
 from services.router.routes.caps import PipelineCaps
@@ -249,11 +247,3 @@ def test_all_routers_together_pass_no_more_than_the_cap_says(
         passed += found[router % count].admit(requests(rows))[1]
     burst = count * max(rate / count, 1.0)
     assert passed <= burst + rate * (clock.now - began) + 5 * count + 1e-6
-
-
-@pytest.mark.parametrize("count", [1, 3])
-def test_the_number_of_routers_is_a_metric(count: int) -> None:
-    registry = CollectorRegistry()
-    metrics = Metrics(registry)
-    metrics.routers(count)
-    assert registry.get_sample_value("headrace_router_shared_caps_routers") == count

@@ -122,18 +122,3 @@ async def test_a_model_that_never_helps_stops_no_row(
         assert reply.batch.columns["@fallbacks"].array.tolist() == bits
     assert running.sample("hop_breaker_state", callee="executor", replica="0") == 0
     assert sample(running, "fallback_rows_total", pipeline=pipeline, fallback=fallback) == CALLS
-
-
-async def test_a_required_member_that_fails_is_a_typed_error_that_names_it(running: Suite) -> None:
-    running.executor.models["small"] = failed_rows
-    reply = await running.ask("ensemble", batch_of(["a"], [4.0]))
-    error = reply.batch.errors[0]
-    assert (error.code, error.reason) == (Code.INTERNAL, Reason.REASON_MEMBER_FAILED)
-    assert error.metadata["member"] == "one"
-    assert error.stage == "score"
-
-
-async def test_an_ensemble_is_the_mean_of_its_members(running: Suite) -> None:
-    reply = await running.ask("ensemble", batch_of(["a", "b"], [4.0, 6.0]))
-    assert reply.batch.columns["y"].array.tolist() == [9.0, 11.0]
-    assert [m.model for m in reply.response.decisions[0].models] == ["small", "large"]

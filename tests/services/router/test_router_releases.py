@@ -161,17 +161,6 @@ async def test_a_caller_that_saw_the_new_document_elsewhere_gets_it_at_once(tmp_
         assert await ask(router, version=1) == 1
 
 
-async def test_a_broken_release_leaves_the_one_before_serving_and_is_said(tmp_path: Path) -> None:
-    store = FileReleases(tmp_path)
-    deploy(store, "1")
-    async with routing(store) as (router, _):
-        (store.folder / "p" / "2.json").write_text("{}")
-        read = router.runtime.telemetry.registry.get_sample_value
-        gauge = {"pipeline": "p", "serves": "last_good"}
-        await until(lambda: read("headrace_router_quarantined_documents", gauge) == 1)
-        assert await ask(router) == 1
-
-
 class Operator:
     """Asks the router."""
 

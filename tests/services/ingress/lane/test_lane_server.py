@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping
+from collections.abc import AsyncIterator, Iterator, MutableMapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.ingress.lane import server
 from services.ingress.lane.server import Lane
 from services.ingress.protocols.asgi import Application, Receive, Scope, Send
 from tests.services.ingress.lane.fake_envoy import TAKEN, FakeEnvoy
 from tests.services.ingress.lane.lane_builds import shared
+from tests.services.waiting import until
 
 Event = MutableMapping[str, Any]
 
@@ -178,12 +180,12 @@ async def test_receive_after_the_body_says_whether_the_caller_is_there(library: 
 
     async with serving(library, application) as (envoy, _):
         number = envoy.request(b"x")
-        await _until(lambda: len(events) == 2)
+        await until(lambda: len(events) == 2)
         go_on[0].set()
-        await _until(lambda: len(events) == 4)
+        await until(lambda: len(events) == 4)
         envoy.end(number)
         go_on[1].set()
-        await _until(lambda: len(events) == 5)
+        await until(lambda: len(events) == 5)
     assert [event["type"] for event in events] == ["http.request"] * 4 + ["http.disconnect"]
     assert [event.get("body") for event in events] == [b"x", b"", b"", b"", None]
 
@@ -207,6 +209,19 @@ async def test_what_was_taken_is_answered_after_the_close_and_new_ones_go_the_us
         answer.set()
         assert (await envoy.answered(before)).body == b"taken"
         assert (await envoy.answered(waits)).body == b"not yet seen by the application"
+
+
+async def test_what_nobody_takes_goes_the_usual_way_once_64_mib_wait(library: Path) -> None:
+    body = bytes(64 * 1024)
+    async with serving(library, echo) as (envoy, _):
+        numbers = [envoy.begin([]) for _ in range(1034)]
+        waiting = [number for number in numbers if envoy.body(number, body) == TAKEN]
+        # Each is a record, its path with a 0, and the body.
+        assert waiting == numbers[: (64 << 20) // (server._REQUEST.size + 5 + len(body))]
+        envoy.run()
+        assert [(await envoy.answered(number)).body == body for number in waiting] == [True] * len(waiting)
+        for number in numbers:
+            envoy.end(number)
 
 
 NAMES = st.binary(min_size=1, max_size=20).filter(lambda name: b"\0" not in name and name[0] != ord(":"))
@@ -242,9 +257,3 @@ def test_the_application_sees_what_was_sent(
                 ]
 
     asyncio.run(ask())
-
-
-async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
-        while not condition():
-            await asyncio.sleep(0.001)

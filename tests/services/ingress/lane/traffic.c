@@ -10,7 +10,7 @@
 #include <stdatomic.h>
 #include <unistd.h>
 
-enum { LIVE = 64, MAX_HEADERS = 64, MAX_HEAD = 16 * 1024, MAX_BODY = 64 * 1024, MAX_QUEUED = 64 * 1024 * 1024, ROOM = 1024 * 1024, HELD = 64 * 1024 };
+enum { LIVE = 64, MAX_HEADERS = 64, MAX_HEAD = 16 * 1024, MAX_BODY = 64 * 1024, ROOM = 1024 * 1024, HELD = 64 * 1024 };
 typedef struct { uint32_t size, head_size; uint64_t id; double received; uint32_t refused, reserved; } Request_Record;
 typedef struct { uint32_t size, head_size, body_size, reserved; uint64_t id; } Reply_Record;
 extern int lane_open(uint32_t, const char *, size_t);
@@ -128,6 +128,7 @@ static void make_reply(uint64_t number, Reply *reply) {
 /* ---- One Envoy's traffic. */
 typedef struct { struct Player *player; Stream *stream; Message message; size_t sent; bool taken; } Model;
 typedef struct Player { Envoy *envoy; uint64_t number, random, begun, answers; Model models[LIVE]; } Player;
+static Player players[16];
 static size_t taken_since;
 
 static void end(Model *model) {
@@ -219,18 +220,19 @@ static void play(Player *player) {
 /* ---- The application. */
 typedef struct { uint64_t id, number; } Held;
 typedef struct { Held held[HELD]; size_t count; uint64_t random; Player *alone; Message message; char *buffer; } Application;
+static Application app;
 
 /* False if nothing was there. */
-static bool take(Application *app, size_t room) {
-  ASAN_POISON_MEMORY_REGION(app->buffer + room, ROOM - room);
-  size_t size = lane_take(app->buffer, room, SIZE_MAX), at = 0;
+static bool take(size_t room) {
+  ASAN_POISON_MEMORY_REGION(app.buffer + room, ROOM - room);
+  size_t size = lane_take(app.buffer, room, SIZE_MAX), at = 0;
   CHECK(size <= room, "took %zu bytes of %zu", size, room);
   while (at < size) {
     Request_Record record;
-    memcpy(&record, app->buffer + at, sizeof record);
-    const char *head = app->buffer + at + sizeof record, *body = head + record.head_size, *value = (char *)memmem(head, record.head_size, "\0number", 8) + 8;
+    memcpy(&record, app.buffer + at, sizeof record);
+    const char *head = app.buffer + at + sizeof record, *body = head + record.head_size, *value = (char *)memmem(head, record.head_size, "\0number", 8) + 8;
     uint64_t number = strtoull(value, NULL, 10);
-    Message *message = &app->message;
+    Message *message = &app.message;
     make(number, message);
     CHECK(is_for_lane(message) && record.size - sizeof record - record.head_size == message->size && memcmp(body, message->body, message->size) == 0, "%lu: another body", number);
     CHECK(is(message->headers[0].value, message->headers[0].value_size, head), "%lu: another path", number);
@@ -243,23 +245,23 @@ static bool take(Application *app, size_t room) {
       CHECK(is(h.value, h.value_size, head), "%lu: another value", number);
       head += h.value_size + 1;
     }
-    CHECK(head == body && app->count < HELD, "%lu: more headers than were sent", number);
-    app->held[app->count++] = (Held){record.id, number};
+    CHECK(head == body && app.count < HELD, "%lu: more headers than were sent", number);
+    app.held[app.count++] = (Held){record.id, number};
     at += record.size;
   }
-  ASAN_UNPOISON_MEMORY_REGION(app->buffer, ROOM);
+  ASAN_UNPOISON_MEMORY_REGION(app.buffer, ROOM);
   return size != 0;
 }
-static void answer(Application *app) {
-  size_t count = app->count ? 1 + below(&app->random, app->count < 8 ? app->count : 8) : 0, size = 0, ends[8];
+static void answer(void) {
+  size_t count = app.count ? 1 + below(&app.random, app.count < 8 ? app.count : 8) : 0, size = 0, ends[8];
   char *batch = malloc(9 * sizeof(Reply) + 64);
   for (size_t i = 0; i < count; i++) { /* those that are answered go to the end of `held` */
-    size_t from = below(&app->random, app->count - i), to = app->count - 1 - i;
-    Held held = app->held[from];
-    app->held[from] = app->held[to];
-    app->held[to] = held;
-    if (app->alone) {
-      Stream *stream = envoy_stream(app->alone->envoy, held.number);
+    size_t from = below(&app.random, app.count - i), to = app.count - 1 - i;
+    Held held = app.held[from];
+    app.held[from] = app.held[to];
+    app.held[to] = held;
+    if (app.alone) {
+      Stream *stream = envoy_stream(app.alone->envoy, held.number);
       CHECK(lane_gone(held.id) == (stream == NULL || stream->sent == ANSWERED), "%lu: gone is %d", held.number, lane_gone(held.id));
     }
     Reply reply;
@@ -272,14 +274,14 @@ static void answer(Application *app) {
   }
   /* What is no record: nothing of it is looked at. */
   Reply_Record wrong[] = {{0}, {23, 0, 0, 0, 1}, {25, 0, 0, 0, 1}, {24, 1, 0, 0, 1}, {24, ~0U, 1, 0, 1}, {24, ~0U, ~0U, 0, 1}, {~0U, 0, 0, 0, 1}};
-  size_t more = below(&app->random, 4) ? 0 : below(&app->random, sizeof *wrong + 1);
-  memcpy(batch + size, &wrong[below(&app->random, 7)], more);
+  size_t more = below(&app.random, 4) ? 0 : below(&app.random, sizeof *wrong + 1);
+  memcpy(batch + size, &wrong[below(&app.random, 7)], more);
   batch = realloc(batch, size + more + !(size + more));
   uint64_t before = failures;
   size_t done = lane_send(batch, size + more), sent = 0;
   while (sent < count && ends[sent] <= done) sent++;
   CHECK(done == (sent ? ends[sent - 1] : 0) && (sent == count || failures > before), "sent %zu bytes of %zu", done, size);
-  app->count -= sent;
+  app.count -= sent;
   free(batch);
 }
 
@@ -297,21 +299,21 @@ static void settle(Player *player) {
 }
 static bool is_readable(int event, int timeout_ms) { return poll(&(struct pollfd){event, POLLIN, 0}, 1, timeout_ms) == 1; }
 
-static void alone(Application *app, int event, uint64_t messages) {
-  Player *player = app->alone;
+static void alone(int event, uint64_t messages) {
+  Player *player = app.alone;
   bool drained = false; /* the last take found nothing more, so the next request must make `event` readable */
   failing = 1;
   while (player->begun < messages) {
-    for (size_t i = below(&app->random, 200); i > 0; i--) play(player);
+    for (size_t i = below(&app.random, 200); i > 0; i--) play(player);
     CHECK(!drained || taken_since == 0 || is_readable(event, 0), "nobody is called for %zu requests", taken_since);
-    if (below(&app->random, 4) == 0) { take(app, below(&app->random, 4096)); drained = false; }
-    else { while (take(app, ROOM)) {} drained = true; taken_since = 0; }
-    for (size_t i = below(&app->random, 16); i > 0; i--) answer(app);
-    if (below(&app->random, 100) == 0) { opened = !opened; if (opened) lane_open(UINT32_MAX, "", 0); else lane_close(); }
-    if (below(&app->random, 50) != 0 && player->begun < messages) continue;
+    if (below(&app.random, 4) == 0) { take(below(&app.random, 4096)); drained = false; }
+    else { while (take(ROOM)) {} drained = true; taken_since = 0; }
+    for (size_t i = below(&app.random, 16); i > 0; i--) answer();
+    if (below(&app.random, 100) == 0) { opened = !opened; if (opened) lane_open(UINT32_MAX, "", 0); else lane_close(); }
+    if (below(&app.random, 50) != 0 && player->begun < messages) continue;
     while (envoy_run(player->envoy)) {}
-    while (take(app, ROOM)) {}
-    while (app->count) answer(app);
+    while (take(ROOM)) {}
+    while (app.count) answer();
     for (int i = 0; i < 8; i++) maybe_end(player, any(player), 2); /* one may carry the event for all replies */
     while (envoy_run(player->envoy)) {}
     drained = true; taken_since = 0;
@@ -339,45 +341,17 @@ static void *envoy_thread(void *argument) {
   playing--;
   return NULL;
 }
-static void apart(Application *app, int event, Player *players, int count) {
+static void apart(int event, int count) {
   pthread_t threads[16];
   playing = count;
   for (int i = 0; i < count; i++) pthread_create(&threads[i], NULL, envoy_thread, &players[i]);
   while (playing) {
-    if (is_readable(event, app->count ? 0 : 20)) while (take(app, ROOM)) {}
-    for (size_t i = below(&app->random, 8); i > 0 && app->count; i--) answer(app);
+    if (is_readable(event, app.count ? 0 : 20)) while (take(ROOM)) {}
+    for (size_t i = below(&app.random, 8); i > 0 && app.count; i--) answer();
   }
   for (int i = 0; i < count; i++) pthread_join(threads[i], NULL);
-  while (take(app, ROOM)) {}
-  while (app->count) answer(app);
-}
-
-/* When nobody takes them, requests continue to the next filter once MAX_QUEUED is reached. */
-static void overfill(Envoy *envoy) {
-  enum { COUNT = MAX_QUEUED / MAX_BODY + 10 };
-  static char room[ROOM];
-  const Header headers[] = {{":method", 7, "POST", 4}, {":path", 5, B, 4}};
-  size_t taken = 0, answered = 0, record = sizeof(Request_Record) + 5 + MAX_BODY;
-  for (uint64_t number = 1; number <= COUNT; number++) {
-    envoy_headers(envoy, number, headers, 2, false);
-    taken += envoy_body(envoy_stream(envoy, number), &(Buffer){pool, MAX_BODY}, 1, true) == STOP_NO_BUFFER;
-  }
-  CHECK(taken == MAX_QUEUED / record, "%zu were taken", taken);
-  while (envoy_run(envoy)) {}
-  for (size_t size; (size = lane_take(room, ROOM, SIZE_MAX)) != 0;)
-    for (size_t at = 0; at < size; at += record, answered++) {
-      Request_Record request;
-      memcpy(&request, room + at, sizeof request);
-      Reply_Record reply = {sizeof reply, 0, 0, 0, request.id};
-      lane_send((char *)&reply, sizeof reply);
-    }
-  while (envoy_run(envoy)) {}
-  for (uint64_t number = 1; number <= COUNT; number++) {
-    Stream *stream = envoy_stream(envoy, number);
-    CHECK(stream->continued != (stream->sent == SENT), "stream %lu waits", number);
-    envoy_end(stream, true);
-  }
-  CHECK(answered == taken, "%zu of %zu came", answered, taken);
+  while (take(ROOM)) {}
+  while (app.count) answer();
 }
 
 int main(int argc, char **argv) {
@@ -390,32 +364,25 @@ int main(int argc, char **argv) {
   CHECK(event >= 0 && strcmp(envoy_dynamic_module_on_program_init(), "v0.1.0") == 0, "no lane");
   opened = true;
   single = threads == 0;
-  Player *players = calloc(16, sizeof *players);
-  for (int i = 0; i < (single ? 1 : threads); i++) {
+  int count = single ? 1 : threads;
+  for (int i = 0; i < count; i++) {
     players[i] = (Player){.envoy = envoy_new(PATHS), .number = (uint64_t)i << 40, .random = random_of((uint64_t)i << 50)};
   }
-  if (single) overfill(players[0].envoy);
-  players[0].number += SLOTS;
   after_send = on_sent;
   after_continue = on_continue;
-  Application *app = calloc(1, sizeof *app);
-  app->random = random_of(~0UL >> 1);
-  app->buffer = malloc(ROOM);
-  if (single) app->alone = players;
-  share = strtoull(argv[2], NULL, 10) / (single ? 1 : (uint64_t)threads);
-  if (single) alone(app, event, share);
-  else apart(app, event, players, threads);
+  app = (Application){.random = random_of(~0UL >> 1), .buffer = malloc(ROOM), .alone = single ? players : NULL};
+  share = strtoull(argv[2], NULL, 10) / (uint64_t)count;
+  if (single) alone(event, share);
+  else apart(event, count);
   uint64_t answers = 0;
-  for (int i = 0; i < (single ? 1 : threads); i++) {
+  for (int i = 0; i < count; i++) {
     answers += players[i].answers;
     while (envoy_run(players[i].envoy)) {}
     envoy_dynamic_module_on_http_filter_config_destroy(players[i].envoy->config);
     free(players[i].envoy);
   }
   CHECK(allocated == 0, "%ld allocations are left", allocated);
-  free(players);
-  free(app->buffer);
-  free(app);
+  free(app.buffer);
   printf("%lu answers\n", answers);
   return 0;
 }

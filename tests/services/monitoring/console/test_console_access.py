@@ -83,6 +83,7 @@ async def test_other_keys_are_refused_and_logged(place: Place, key: str, status:
         by_header = await browser.get("/index.json", x_api_key=place.keys.get(key, key))
         assert by_header.status == status
     assert kinds(place) == [kind, kind]
+    assert {event["method"] for event in place.security_events()} == {"console"}
 
 
 async def test_an_expired_key_is_refused(place: Place) -> None:

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import stat
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,13 +18,11 @@ from services.monitoring.console.access import secret
 from services.monitoring.console.access.attempts import IN_ALL, PER_ADDRESS, Attempts
 from services.monitoring.console.access.ended_sessions import EndedSessions
 from services.monitoring.console.access.operators import Operator
-from services.monitoring.console.access.security_events import SecurityEvents
 from services.monitoring.console.access.sessions import EndedError, ForgedError, Sessions
 from services.monitoring.console.facts import words
 from services.monitoring.console.facts.live import Figures, Live, arm_row
 from services.monitoring.console.settings import ConsoleSettings
 from tests.services.clock import Clock
-from tests.services.monitoring.monitoring_outcomes import Log
 
 VENDORED = Path(__file__).parents[4] / "services/monitoring/console/static/vendored"
 OPERATOR = Operator("ops", "12345678")
@@ -288,19 +285,3 @@ def test_this_machine_alone_needs_no_certificate(listen: str) -> None:
         "::1",
         "localhost",
     )
-
-
-def test_every_address_of_a_flood_is_in_the_file(tmp_path: Path) -> None:
-    events = SecurityEvents(tmp_path / "security.jsonl", lambda: 1_800_000_000.0, Log())
-    for i in range(3_000):
-        events.add("unknown_key", f"10.0.{i % 500 >> 8}.{i % 500 & 255}", {"path": "/sign-in"})
-    events.flush(closing=True)
-    counted = Counter[str]()
-    for line in map(json.loads, (tmp_path / "security.jsonl").read_text().splitlines()):
-        assert line["method"] == "console"
-        if line["kind"] == "summary":
-            counted.update({client: kinds["unknown_key"] for client, kinds in line["clients"].items()})
-        else:
-            counted[line["client"]] += 1
-    assert len(counted) == 500
-    assert set(counted.values()) == {6}
