@@ -180,26 +180,14 @@ class Door:
         require(credential, operation.scope)
         return credential
 
-    async def call(
-        self,
-        operation: Operation,
-        request: Any,
-        context: RequestContext,
-        join: Callable[[], Awaitable[None]] | None = None,
-    ) -> Any:
+    async def call(self, operation: Operation, request: Any, context: RequestContext) -> Any:
         """Authenticates and runs one unary call, and reports it. Returns the reply: a message, or the bytes of one if the handler
         has written it. Raises only Fault and CancelledError.
-
-        `join`: awaited before the reply is sent, while other calls are in flight. It counts as part of the call's time.
         """
         context.whole = True
         try:
             self.admit(operation, context)
-            reply = await operation.handler(request, context)
-            # Those of a group are answered together without it.
-            if join is not None and self.in_flight > 1 and type(reply) is not bytes:
-                await join()
-            return reply
+            return await operation.handler(request, context)
         except Fault as fault:
             context.fault = fault.copy()
             raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from itertools import chain
 from typing import Any
 
@@ -62,8 +62,6 @@ class UnaryProtocol(ABC):
 
     # Bytes that the protocol puts in front of a message.
     framing_bytes = 0
-    # Awaited before a reply is sent.
-    join: Callable[[], Awaitable[None]] | None = None
 
     def __init__(self, intake: Intake) -> None:
         self._intake = intake
@@ -90,7 +88,7 @@ class UnaryProtocol(ABC):
             return
         try:
             with self._intake.departures.watch(receive):
-                reply = await self._door.call(operation, request, context, self.join)
+                reply = await self._door.call(operation, request, context)
                 data = reply if type(reply) is bytes else await codec.write(reply, steady=context.keyed)
                 await self.reply(send, data, codec, context)
         except Fault as fault:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable
-
 from headrace.hop.errors import Fault
 from services.ingress.protocols.asgi import Send
 from services.ingress.protocols.body.codecs import Codec
@@ -18,41 +15,12 @@ _OK = [(b"grpc-status", b"0")]
 _ENCODINGS = (b"grpc-accept-encoding", b"identity,gzip")
 
 
-class Convoy:
-    """Replies that become ready in the same turn of the event loop are sent together, at its end. One per event loop.
-
-    The rows of a batch are answered in one turn. If they were sent one by one, Envoy's thread would
-    finish each reply before the next one comes. Sending them together costs that thread 25 % less and the caller 20 % less
-    (load/RESULTS.md).
-    """
-
-    def __init__(self) -> None:
-        self._waiting: list[asyncio.Future[None]] = []
-
-    def join(self) -> Awaitable[None]:
-        """Waits until all replies that are ready in this turn have joined."""
-        loop = asyncio.get_running_loop()
-        if not self._waiting:
-            loop.call_soon(self._leave)
-        place = loop.create_future()
-        self._waiting.append(place)
-        return place
-
-    def _leave(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for place in waiting:
-            # A reply whose caller has disconnected is cancelled.
-            if not place.done():
-                place.set_result(None)
-
-
 class UnaryGrpc(FramedProtocol):
     """Serves `content-type: application/grpc`, `+proto` and `+json`."""
 
     def __init__(self, intake: Intake) -> None:
         super().__init__(intake)
         self._shedder = intake.door.shedder
-        self.join = Convoy().join
 
     async def reply(self, send: Send, data: bytes, codec: Codec, context: RequestContext) -> None:
         headers = [
