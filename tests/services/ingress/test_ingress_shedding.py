@@ -15,6 +15,7 @@ import pytest
 from headrace.oip import open_inference_pb2 as oip
 from tests.services.ingress.ingress_calls import OIP, call, http, infer, rest_body, unary
 from tests.services.ingress.ingress_door import FakeRouter, Folder, infer_request
+from tests.services.ingress.lane.lane_builds import need_lane
 from tests.services.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -51,6 +52,7 @@ def counted(door: Folder, pattern: re.Pattern[str]) -> Counter[str]:
 
 
 async def test_a_storm_is_refused_alike_and_counted(narrow: Folder, narrow_router: FakeRouter) -> None:
+    need_lane()
     before, refused_before = counted(narrow, _SHED)["demo"], counted(narrow, _REFUSED)["demo"]
     caller = Caller(narrow, narrow.keys.demo)
     try:
@@ -117,6 +119,7 @@ async def test_one_tenants_storm_costs_no_call_of_another(narrow: Folder, narrow
 
 
 async def test_calls_over_a_quota_are_refused_at_once_too(narrow: Folder) -> None:
+    need_lane()
     before = counted(narrow, _SHED)["slow"]
     caller = Caller(narrow, narrow.keys.slow)
     try:

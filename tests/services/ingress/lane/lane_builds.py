@@ -34,6 +34,14 @@ def shared(folder: Path) -> Path:
     return made
 
 
+def need_lane() -> None:
+    """Skips the test on a machine without a C compiler: there the installation has made no lane."""
+    try:
+        library.compile_lane()
+    except library.LaneError as error:
+        pytest.skip(f"no lane: {error}")
+
+
 def _compile(*arguments: str) -> None:
     try:
         done = subprocess.run(["gcc", *arguments], capture_output=True, text=True, check=False)

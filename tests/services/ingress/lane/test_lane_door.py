@@ -20,7 +20,6 @@ from google.protobuf.json_format import MessageToDict
 from headrace.api.inference.v1 import inference_pb2 as pb
 from headrace.hop import testing
 from headrace.oip import open_inference_pb2 as oip
-from services.ingress.lane import library
 from tests.services.ingress.ingress_calls import OIP, PREDICT, call, infer, infer_refused, refused
 from tests.services.ingress.ingress_door import (
     ROOT,
@@ -31,6 +30,7 @@ from tests.services.ingress.ingress_door import (
     infer_request,
     prepare,
 )
+from tests.services.ingress.lane.lane_builds import need_lane
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 # Of each call another one, or of the clock.
@@ -41,7 +41,7 @@ _LIMITS = {"max_request_bytes": 1024 * 1024, "max_rows": 20_000, "max_values": 1
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def doors(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[list[Folder]]:
     """The first has the lane, the second has not: its tree lacks the compiled file."""
-    library.compile_lane()
+    need_lane()
     tree = tmp_path_factory.mktemp("tree")
     shutil.copytree(
         ROOT / "services", tree / "services", ignore=shutil.ignore_patterns("lane-*.so", "__pycache__")
