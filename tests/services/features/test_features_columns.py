@@ -188,19 +188,6 @@ def test_what_was_found_twice_comes_from_a_table_until_it_changes() -> None:
     assert memory.current(view, others, 2, 4.9, many=True)[1] == list(range(9))
 
 
-def test_what_is_dropped_is_in_no_table_either() -> None:
-    view, memory = view_of("double_val", 0.0), RowCache(20, PLENTY)
-    keys = [bytes([n]) for n in range(20)]
-    row = (1.0, (raw("double_val", 1.5), b""))
-    memory.learn(KeyQuery(view, keys[:8]), [row] * 8, 1, 5.0)
-    for _ in range(2):
-        assert memory.current(view, keys[:8], 1, 0.0, many=True)[1] == []
-    for begin in (8, 10):
-        memory.learn(KeyQuery(view, keys[begin : 2 * begin]), [row] * len(keys[begin : 2 * begin]), 1, 5.0)
-    memory.learn(KeyQuery(view, [bytes([n]) for n in range(20, 30)]), [row] * 10, 1, 5.0)
-    assert memory.current(view, keys[:8], 1, 0.0, many=True)[1] == list(range(8))
-
-
 def test_what_expires_and_is_read_again_takes_no_more_room_than_what_is_there() -> None:
     memory, view = RowCache(PLENTY, PLENTY), view_of("double_val", 0.0)
     keys = [bytes([i]) for i in range(100)]

@@ -3,7 +3,7 @@ runs; a caller's own limit on ages; rows in memory are served without asking onl
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -34,11 +34,17 @@ RULES = [pb.ViewRule(view="planes", max_age_us=100_000_000, stale_us=500_000_000
 KEYS: dict[str, Sequence[object]] = {"tail": ["p1"], "airport": [1], "carrier": ["UA"]}
 
 
-async def test_values_are_typed_and_in_the_order_of_the_rows(sqlite_repo: Path, now: datetime) -> None:
-    async with serving(sqlite_repo) as harness:
-        found = await get(
-            harness, {"tail": ["p3", "p1", "p3"], "airport": [2, 3, 2], "carrier": ["UA", "DL", "UA"]}
-        )
+@pytest.fixture
+async def harness(sqlite_repo: Path, now: datetime) -> AsyncIterator[Harness]:
+    """The service before a store in a file."""
+    async with serving(sqlite_repo) as found:
+        yield found
+
+
+async def test_values_are_typed_and_in_the_order_of_the_rows(harness: Harness) -> None:
+    found = await get(
+        harness, {"tail": ["p3", "p1", "p3"], "airport": [2, 3, 2], "carrier": ["UA", "DL", "UA"]}
+    )
     assert found.values["seats"] == [103, 101, 103]
     assert found.values["rating"] == [3 / 7, 1 / 7, 3 / 7]
     assert found.values["model"] == ["model 3", "model 1", "model 3"]
@@ -51,12 +57,11 @@ async def test_values_are_typed_and_in_the_order_of_the_rows(sqlite_repo: Path, 
     assert found.batch.timings[1].row_count == 4, "an entity is read once, however many rows have it"
 
 
-async def test_absent_old_and_null_values_are_told_apart(sqlite_repo: Path, now: datetime) -> None:
+async def test_absent_old_and_null_values_are_told_apart(harness: Harness) -> None:
     tails = ["p1", "nobody", None, "p5", "p7"]
-    async with serving(sqlite_repo) as harness:
-        found = await get(
-            harness, {"tail": tails, "airport": [1, 1, None, 9, 1], "carrier": ["UA", "DL", "UA", "UA", None]}
-        )
+    found = await get(
+        harness, {"tail": tails, "airport": [1, 1, None, 9, 1], "carrier": ["UA", "DL", "UA", "UA", None]}
+    )
     assert found.sources("planes") == ["PRESENT", "NOT_FOUND", "NOT_FOUND", "OUTSIDE_MAX_AGE", "PRESENT"]
     assert found.values["seats"] == [101, None, None, None, 107]
     assert found.values["rating"] == [1 / 7, None, None, None, None], "p7 has no rating, but it has seats"
@@ -88,44 +93,35 @@ async def test_the_time_to_live_ends_after_its_last_second(
     ],
 )
 async def test_what_does_not_fit_the_registry_is_named(
-    sqlite_repo: Path,
-    now: datetime,
-    service: str,
-    entities: dict[str, list[object]],
-    code: Code,
-    named: dict[str, str],
+    harness: Harness, service: str, entities: dict[str, list[object]], code: Code, named: dict[str, str]
 ) -> None:
-    async with serving(sqlite_repo) as harness:
-        with pytest.raises(Fault) as refused:
-            await get(harness, entities, service)
+    with pytest.raises(Fault) as refused:
+        await get(harness, entities, service)
     assert refused.value.code == code
     assert named.items() <= dict(refused.value.metadata).items()
 
 
-async def test_a_renamed_view_has_its_keys_in_other_columns(sqlite_repo: Path, now: datetime) -> None:
-    async with serving(sqlite_repo) as harness:
-        found = await get(harness, {"other_tail": ["p1", "nobody"], "tail": ["p2", "p2"]}, "aliased")
+async def test_a_renamed_view_has_its_keys_in_other_columns(harness: Harness) -> None:
+    found = await get(harness, {"other_tail": ["p1", "nobody"], "tail": ["p2", "p2"]}, "aliased")
     assert found.values["seats"] == [101, None]
     assert found.sources("renamed") == ["PRESENT", "NOT_FOUND"]
 
 
-async def test_no_rows_are_no_rows(sqlite_repo: Path, now: datetime) -> None:
+async def test_no_rows_are_no_rows(harness: Harness) -> None:
     columns = [
         Column.of_text("tail", []),
         Column.of("airport", np.zeros(0, np.int64)),
         Column.of_text("carrier", []),
     ]
-    async with serving(sqlite_repo) as harness:
-        found = await ask_columns(harness, columns)
+    found = await ask_columns(harness, columns)
     features = {"rating", "seats", "model", "delay", "open"}
     assert set(found.values) >= features | {"@age_us/planes", "@source/airports"}
     assert all(values == [] for values in found.values.values())
 
 
-async def test_sources_and_ages_are_in_the_metrics(sqlite_repo: Path, now: datetime) -> None:
-    async with serving(sqlite_repo) as harness:
-        await get(harness, {"tail": ["p1", "p5", "nobody"], "airport": [1, 1, 1], "carrier": ["UA"] * 3})
-        text = metrics_of(harness)
+async def test_sources_and_ages_are_in_the_metrics(harness: Harness) -> None:
+    await get(harness, {"tail": ["p1", "p5", "nobody"], "airport": [1, 1, 1], "carrier": ["UA"] * 3})
+    text = metrics_of(harness)
     assert 'headrace_features_rows_total{source="outside_max_age",view="planes"} 1.0' in text
     assert 'headrace_features_rows_total{source="present",view="airports"} 3.0' in text
     assert 'headrace_features_age_seconds_count{view="planes"} 2.0' in text
@@ -172,9 +168,8 @@ async def test_a_folder_without_a_repository_is_a_wrong_setting(tmp_path: Path) 
             pass
 
 
-async def test_values_are_stale_for_a_time_and_then_none(sqlite_repo: Path, now: datetime) -> None:
-    async with serving(sqlite_repo) as harness:
-        found = await ask_columns(harness, COLUMNS, rules=RULES)
+async def test_values_are_stale_for_a_time_and_then_none(harness: Harness) -> None:
+    found = await ask_columns(harness, COLUMNS, rules=RULES)
     assert found.sources("planes") == ["PRESENT", "STALE", "OUTSIDE_MAX_AGE", "OUTSIDE_MAX_AGE"]
     assert found.values["seats"] == [101, 104, None, None]
     assert found.ages_s("planes")[:3] == [60.0, 240.0, 660.0]
@@ -192,11 +187,10 @@ async def test_an_outage_makes_no_value_younger(redis: RedisServer, redis_repo: 
 
 @pytest.mark.parametrize("rules", [[pb.ViewRule(view="nothing")], [*RULES, *RULES]])
 async def test_a_rule_for_nothing_or_a_second_one_is_refused(
-    sqlite_repo: Path, now: datetime, rules: list[pb.ViewRule]
+    harness: Harness, rules: list[pb.ViewRule]
 ) -> None:
-    async with serving(sqlite_repo) as harness:
-        with pytest.raises(Fault) as refused:
-            await ask_columns(harness, COLUMNS, rules=rules)
+    with pytest.raises(Fault) as refused:
+        await ask_columns(harness, COLUMNS, rules=rules)
     assert refused.value.code == Code.INVALID_ARGUMENT
 
 

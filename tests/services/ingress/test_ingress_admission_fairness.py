@@ -70,6 +70,12 @@ class SharedServer:
             heapq.heappush(self._ends, (end, next(self._serial), tenant, took, traffic))
         self._end_until(start + seconds)
 
+    def settle(self, seconds: float, tenants: Mapping[str, Sequence[Traffic]], counted_s: float) -> None:
+        """Runs until the limit is found, and then so long that what happens is counted."""
+        self.run(seconds, tenants)
+        self.forget()
+        self.run(counted_s, tenants)
+
     def forget(self) -> None:
         for counter in (self.answered, self.late, self.refused):
             counter.clear()
@@ -104,9 +110,7 @@ def test_two_tenants_that_allow_too_little_time_do_not_keep_another_out() -> Non
 def test_a_tenant_that_was_alone_in_being_late_leaves_slots_for_the_next() -> None:
     system = SharedServer()
     system.run(5.0, {"hostile": [HURRIED]})
-    system.run(2.0, {"good": [GOOD], "hostile": [HURRIED]})
-    system.forget()
-    system.run(5.0, {"good": [GOOD], "hostile": [HURRIED]})
+    system.settle(2.0, {"good": [GOOD], "hostile": [HURRIED]}, 5.0)
     assert not system.refused["good"]
 
 
@@ -181,19 +185,15 @@ def test_too_much_from_a_tenant_that_has_time_does_not_make_the_others_late() ->
     modest = {"modest": [Traffic(rate=50.0, allowed_s=0.1, cost_s=0.001)]}
     system.run(2.0, {**modest, "patient": [Traffic(rate=100.0, allowed_s=1.0, cost_s=0.001)]})
     flood = {**modest, "patient": [Traffic(rate=3000.0, allowed_s=1.0, cost_s=0.001)]}
-    system.run(5.0, flood)
-    system.forget()
-    system.run(10.0, flood)
+    system.settle(5.0, flood, 10.0)
     assert system.answered["modest"] >= 0.95 * 50.0 * 10.0
     assert system.answered["patient"] >= 0.8 * 950.0 * 10.0
 
 
 def test_a_late_tenant_does_not_keep_the_limit_from_growing_with_what_another_needs() -> None:
     system = SharedServer()
-    good = {"good": [Traffic(rate=1000.0, allowed_s=1.0, own_s=0.1)]}
-    system.run(5.0, {**good, "hostile": [HURRIED]})
-    system.forget()
-    system.run(2.0, {**good, "hostile": [HURRIED]})
+    good = Traffic(rate=1000.0, allowed_s=1.0, own_s=0.1)
+    system.settle(5.0, {"good": [good], "hostile": [HURRIED]}, 2.0)
     assert not system.refused["good"]
 
 

@@ -25,9 +25,7 @@ def asked(
 @pytest.mark.parametrize("rate", [50.0, 500.0, 5000.0])
 def test_three_times_too_much_is_answered_in_time_as_far_as_it_can_be(rate: float) -> None:
     system, flood = SharedServer(), asked(rate, {("a", 1): 3 * rate})
-    system.run(4.0, flood)  # to find the limit
-    system.forget()
-    system.run(4.0, flood)
+    system.settle(4.0, flood, 4.0)
     assert system.answered.total() >= 0.9 * rate * 4.0
     assert system.late.total() <= 0.01 * system.answered.total()
 
@@ -45,9 +43,7 @@ def test_a_fresh_door_takes_over_from_a_busy_one() -> None:
 
 def test_high_priority_goes_first() -> None:
     system, flood = SharedServer(), asked(1000.0, {("low", 1): 3000.0, ("high", 5): 500.0})
-    system.run(2.0, flood)
-    system.forget()
-    system.run(4.0, flood)
+    system.settle(2.0, flood, 4.0)
     assert system.refused["high"] <= 0.01 * 500 * 4
     assert system.refused["low"] > 0.5 * 3000 * 4
 
@@ -55,9 +51,7 @@ def test_high_priority_goes_first() -> None:
 def test_a_greedy_tenant_does_not_take_the_places_of_modest_ones() -> None:
     system = SharedServer()
     flood = asked(1000.0, {("greedy", 1): 3000.0, **{(f"modest-{i}", 1): 100.0 for i in range(4)}})
-    system.run(2.0, flood)
-    system.forget()
-    system.run(4.0, flood)
+    system.settle(2.0, flood, 4.0)
     assert sum(n for tenant, n in system.refused.items() if tenant != "greedy") <= 0.01 * 400 * 4
 
 
@@ -72,9 +66,7 @@ def test_a_tenant_that_holds_all_it_may_leaves_room_for_the_next(priority: int) 
 def test_the_limit_grows_again_when_the_system_does() -> None:
     system = SharedServer()
     system.run(4.0, asked(100.0, {("a", 1): 300.0}))
-    system.run(3.0, asked(2000.0, {("a", 1): 3000.0}))
-    system.forget()
-    system.run(2.0, asked(2000.0, {("a", 1): 3000.0}))
+    system.settle(3.0, asked(2000.0, {("a", 1): 3000.0}), 2.0)
     assert system.answered.total() >= 0.9 * 2000 * 2
 
 
@@ -86,9 +78,7 @@ def test_after_an_outage_a_calm_system_takes_a_burst_again() -> None:
     system.run(90.0, outage)  # next to nothing is in time
     assert system.admission.limit < 50
     system.free_at = 0.0
-    system.run(4.0, calm)
-    system.forget()
-    system.run(3.0, calm)
+    system.settle(4.0, calm, 3.0)
     assert system.admission.limit == 512
     assert not system.refused
 

@@ -67,14 +67,9 @@ def test_every_reason_is_decided() -> None:
     assert {Reason.Name(r).removeprefix("REASON_") for r in BLAME} == names
 
 
-@pytest.mark.parametrize("reason", sorted(OURS))
-def test_ours(reason: str) -> None:
-    assert fault_of(finished(reason)) == "ours"
-
-
-@pytest.mark.parametrize("reason", sorted(CALLERS))
-def test_callers(reason: str) -> None:
-    assert fault_of(finished(reason)) == "caller"
+@pytest.mark.parametrize("reason", sorted(OURS | CALLERS))
+def test_whose_fault_a_reason_is(reason: str) -> None:
+    assert fault_of(finished(reason)) == ("ours" if reason in OURS else "caller")
 
 
 def test_time_that_the_caller_set_is_its_own() -> None:

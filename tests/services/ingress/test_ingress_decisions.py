@@ -48,7 +48,10 @@ DECISIONS = [
         route="candidate",
         release=7,
         sticky=True,
-        models=[router_pb2.ModelUse(stage="m", model="doubler", version="2", sha256="ff")],
+        models=[
+            router_pb2.ModelUse(stage="m", model="doubler", version="2", sha256="ff"),
+            router_pb2.ModelUse(stage="m", model="trebler", version="5", sha256="ee"),
+        ],
     ),
 ]
 # As many messages of the router, the last without a decision.
@@ -121,7 +124,7 @@ async def test_oip_parameters_name_arm_release_and_rule() -> None:
     assert (alone["release"].int64_param, alone["sticky"].bool_param) == (7, False)
     assert "decisions" not in alone
     reply = write(await asked([2, 2]), ["y"], "b")
-    assert (reply.model_version, reply.parameters["models"].string_param) == ("4", "doubler:2")
+    assert (reply.model_version, reply.parameters["models"].string_param) == ("4", "doubler:2,trebler:5")
     assert (reply.parameters["arm"].string_param, reply.parameters["sticky"].bool_param) == (
         "candidate",
         True,
@@ -237,11 +240,16 @@ def routed_batch(count: int) -> Batch:
     )
 
 
-async def sent(attributes: Attributes | None, headers: dict[bytes, bytes], count: int = 3) -> Batch:
+async def sent(
+    attributes: Attributes | None, headers: dict[bytes, bytes], count: int = 3, tenant: str = "other"
+) -> Batch:
+    """What reaches the router of a request of this tenant."""
     router = Recorder()
     guard = cast("ExtractionGuard", NoGuard())
     runner = InferenceRunner(router, 100, 0.001, guard, time.monotonic, attributes)
     context = begin("ModelInfer", headers, time.monotonic(), 0.0)
+    directory = Directory.of(TenantsFile.model_validate(DOCUMENT))
+    context.credential = Credential(directory.tenants[tenant], "k", frozenset({"predict"}))
     await runner.infer(context, ENTRY, routed_batch(count), 0, whole=False)
     return router.got
 
@@ -324,21 +332,9 @@ def test_there_are_few(tmp_path: Path) -> None:
         load(IngressSettings, file, {})
 
 
-async def rows_of(tenant: str) -> Batch:
-    """What reaches the router of a request of this tenant."""
-    router = Recorder()
-    guard = cast("ExtractionGuard", NoGuard())
-    runner = InferenceRunner(router, 100, 0.001, guard, time.monotonic)
-    context = begin("ModelInfer", {}, time.monotonic(), 0.0)
-    directory = Directory.of(TenantsFile.model_validate(DOCUMENT))
-    context.credential = Credential(directory.tenants[tenant], "k", frozenset({"predict"}))
-    await runner.infer(context, ENTRY, routed_batch(3), 0, whole=False)
-    return router.got
-
-
 @pytest.mark.parametrize(("tenant", "marked"), [("bank", True), ("shop", False), ("other", False)])
 async def test_the_rows_of_a_regulated_tenant_are_marked(tenant: str, marked: bool) -> None:
-    got = await rows_of(tenant)
+    got = await sent(None, {}, tenant=tenant)
     assert (REGULATED in got.columns) is marked
     if marked:
         assert got.columns[REGULATED].array.tolist() == [True] * 3
@@ -348,6 +344,7 @@ async def test_regulated_rows_share_no_message_with_others() -> None:
     """So that a router decides for a whole message whether it must be on the disk first."""
     codec: ColumnCodec[str, Any, Any] = ColumnCodec(lambda _: None)
     bank, shop, other = [
-        codec.describe(BatchCall("double", await rows_of(tenant)))[0] for tenant in ("bank", "shop", "other")
+        codec.describe(BatchCall("double", await sent(None, {}, tenant=tenant)))[0]
+        for tenant in ("bank", "shop", "other")
     ]
     assert bank != shop == other

@@ -39,21 +39,9 @@ from services.ingress.protocols.registry import routes
 from services.ingress.request_context import RequestContext
 from tests.services.ingress.ingress_calls import OIP
 from tests.services.ingress.ingress_door import PIPELINE, FakeRouter, definition, infer_request, prepare
+from tests.services.ingress.test_ingress_decisions import DECISIONS
 
 CATALOG = Catalog({"double": parse(PIPELINE, "double.yaml")})
-DECISIONS = [
-    router_pb2.Decision(version=3, revision="aa", route="live", release=7, sticky=True),
-    router_pb2.Decision(version=3, revision="aa", route="live", release=7, rule="staff"),
-    router_pb2.Decision(
-        version=4,
-        revision="bb",
-        route="candidate",
-        models=[
-            router_pb2.ModelUse(stage="m", model="doubler", version="2"),
-            router_pb2.ModelUse(stage="m", model="trebler", version="5"),
-        ],
-    ),
-]
 # So many lines and traces of these are written in a second, and no more.
 _LIMITED = ("RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED")
 

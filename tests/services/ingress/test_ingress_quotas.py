@@ -8,13 +8,9 @@ from hypothesis import strategies as st
 
 from headrace.hop.errors import Code, Reason
 from headrace.hop.resilience.token_bucket import TokenBucket
-from headrace.state.tenants import QuotaSpec
 from services.ingress.admission.quotas import QuotaFault, Quotas
 from services.ingress.documents.catalog import Tenant
-
-
-def tenant(name: str, **limits: float) -> Tenant:
-    return Tenant(name, frozenset("*"), QuotaSpec.model_validate(limits), 1)
+from tests.services.ingress.test_ingress_sharing import tenant
 
 
 @given(

@@ -31,9 +31,14 @@ from tests.services.ingress.ingress_calls import (
     unary,
 )
 from tests.services.ingress.ingress_door import PIPELINE, Folder, infer_request, running
+from tests.services.ingress.test_ingress_security import counted
 
 FORGED = "6.6.6.6"
 pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+def lines_of(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 async def events(door: Folder, kind: str, **wanted: str) -> list[dict[str, Any]]:
@@ -41,7 +46,7 @@ async def events(door: Folder, kind: str, **wanted: str) -> list[dict[str, Any]]
     path = Path(door.settings["security"]["file"])
     end = time.monotonic() + 20
     while True:
-        found = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        found = lines_of(path)
         found = [e for e in found if e["kind"] == kind and wanted.items() <= e.items()]
         if found:
             return found
@@ -147,18 +152,10 @@ async def test_the_file_has_as_many_events_as_were_counted(door: Folder) -> None
         codes = [await one.code() for one in calls]
     assert set(codes) == {grpc.StatusCode.UNAUTHENTICATED}
     path, end = Path(door.settings["security"]["file"]), time.monotonic() + 20
-    while (told := in_file(path)) != (counted := await asyncio.to_thread(in_metrics, door)):
-        assert time.monotonic() < end, (told, counted)
+    while (told := counted(lines_of(path))) != (in_all := await asyncio.to_thread(in_metrics, door)):
+        assert time.monotonic() < end, (told, in_all)
         await asyncio.sleep(0.2)
     assert told["unknown_key"] >= 300
-
-
-def in_file(path: Path) -> Counter[str]:
-    found: Counter[str] = Counter()
-    for line in path.read_text().splitlines():
-        event = json.loads(line)
-        found.update(event["events"] if event["kind"] == "summary" else [event["kind"]])
-    return found
 
 
 def in_metrics(door: Folder) -> Counter[str]:

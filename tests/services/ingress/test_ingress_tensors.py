@@ -293,11 +293,6 @@ def test_what_no_text_is_is_refused(read: Any, body: bytes) -> None:
     assert caught.value.code is Code.INVALID_ARGUMENT
 
 
-@pytest.mark.parametrize("read", [lambda b: json_text.read(b, MOST), in_steps])
-def test_pairs_and_backslashes_are_text(read: Any) -> None:
-    assert read(b'"\\ud83d\\ude00 \\\\ud800 \\\\\\ud83d\\ude00"') == "\U0001f600 \\ud800 \\\U0001f600"
-
-
 def test_brackets_in_texts_are_not_depth() -> None:
     text = "[" * 1000 + '"' + "{" * 1000
     assert in_steps(json.dumps([text]).encode()) == [text]

@@ -14,12 +14,12 @@ from redis import Redis
 
 from headrace.hop.errors import Fault
 from headrace.state.redis import RedisCalls
-from headrace.state.tenants import QuotaSpec
 from services.ingress.documents.catalog import Tenant
 from services.ingress.sharing.exchange import FORMAT, Exchange, FormatError
 from services.ingress.sharing.metrics import ShareMetrics
 from services.ingress.sharing.quotas import EVERY_S, LeasedQuotas
 from tests.libs.state.valkey import Valkey
+from tests.services.ingress.test_ingress_sharing import tenant
 from tests.services.monitoring.monitoring_outcomes import Log
 
 RATE, LIMIT = 200.0, 40
@@ -69,10 +69,6 @@ class Sharer:
 
     def metric(self, name: str, **labels: str) -> float | None:
         return self.registry.get_sample_value(name, labels)
-
-
-def tenant(name: str = "a", **limits: float) -> Tenant:
-    return Tenant(name, frozenset("*"), QuotaSpec.model_validate(limits), 1)
 
 
 @pytest.fixture

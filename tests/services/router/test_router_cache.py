@@ -20,21 +20,6 @@ STALE = DOCUMENT.replace("ttl: 10s", "ttl: 10s, stale_on_failure: 60s")
 DOWN = Fault(Code.UNAVAILABLE, Reason.REASON_UNREACHABLE, "down")
 
 
-async def test_a_known_row_is_answered_without_the_stages_behind_its_features() -> None:
-    served = Served(World(factor=2.0, score=1.0))
-    first = await served.ask([1.0, -5.0], words=["a", "b"])
-    assert ages(first) == [-1, -1]
-    served.world.now += 3
-    second = await served.ask([1.0, -5.0], words=["a", "b"])
-    assert [values(second, n) for n in ("y", "said", "positive")] == [[3.0, -9.0], ["a", "b"], [True, False]]
-    assert ages(second) == [3_000_000, 3_000_000]
-    assert served.world.calls == {"store": 4, "times": 2, "finish": 2}
-    assert list(second.decisions[0].models) == list(first.decisions[0].models) != []
-    (span,) = [t for t in second.batch.timings if t.stage == "cache"]
-    assert span.attributes == {"saved": "times finish", "rows": "2"}
-    assert (served.counted("hit"), served.counted("miss")) == (2, 2)
-
-
 @pytest.mark.parametrize("what", ["score", "word", "null", "tenant"])
 async def test_another_value_or_tenant_is_another_key(what: str) -> None:
     served = Served(World())

@@ -263,6 +263,9 @@ async def test_a_repeated_row_is_answered_after_its_features_alone(tmp_path: Pat
         # What the features service says of ages is of now.
         assert again.batch.columns["@age_us/user"].array.tolist() == [1000, 1000, 1000]
         assert running.sample("router_cache_rows_total", pipeline="scored", outcome="hit") == 2
+        assert running.sample("router_cache_rows_total", pipeline="scored", outcome="miss") == 3
+        named = [[m.sha256 for d in r.response.decisions for m in d.models] for r in (first, again)]
+        assert named == [["ab" * 32]] * 2
         assert running.sample("router_rows_total", pipeline="scored", code="OK") == 5
         stages = {t.stage: t for t in again.batch.timings}
         assert stages["cache"].attributes == {"saved": "prepare sum finish", "rows": "2"}

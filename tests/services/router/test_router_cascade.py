@@ -132,20 +132,14 @@ def test_if_the_heavy_model_fails_the_light_answer_stands_and_says_so(fault: Cod
 
 
 def test_a_row_that_the_light_model_fails_is_answered_by_the_heavy_one() -> None:
-    light = Model("small", fails={0.25: Code.INTERNAL})
-    result = asked(light, Model("large", add=10), batch([0.25, 0.9]))
-    assert values(result) == [10.25, 0.9]
-    assert masks(result) == {"cascade/score:heavy": [True, False]}
-    assert answering_models(result) == [2, 1]
-    assert not result.errors
-
-
-def test_if_both_fail_the_row_has_the_light_models_error() -> None:
-    light = Model("small", fails={0.25: Code.INTERNAL})
-    heavy = Model("large", fails={0.25: Code.UNAVAILABLE})
-    result = asked(light, heavy, batch([0.25, 0.9]))
-    assert {row: e.code for row, e in result.errors.items()} == {0: Code.INTERNAL}
-    assert not result.fallbacks
+    light = Model("small", fails={0.25: Code.INTERNAL, 0.375: Code.INTERNAL})
+    heavy = Model("large", add=10, fails={0.375: Code.UNAVAILABLE})
+    result = asked(light, heavy, batch([0.25, 0.9, 0.375]))
+    assert values(result)[:2] == [10.25, 0.9]
+    assert masks(result) == {"cascade/score:heavy": [True, False, False]}
+    assert answering_models(result)[:2] == [2, 1]
+    # If both fail the row has the light model's error.
+    assert {row: e.code for row, e in result.errors.items()} == {2: Code.INTERNAL}
 
 
 @pytest.mark.parametrize("code", [Code.RESOURCE_EXHAUSTED, Code.DEADLINE_EXCEEDED, Code.INVALID_ARGUMENT])

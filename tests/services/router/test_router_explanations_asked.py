@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,15 +20,20 @@ from tests.services.waiting import until
 NOT_EXPLAINABLE = Code.FAILED_PRECONDITION, Reason.REASON_NOT_EXPLAINABLE
 
 
-async def test_rows_are_explained_on_request(tmp_path: Path) -> None:
-    async with running(tmp_path, DEMANDING) as (started, _):
-        [row] = await explain(started, batch_of(["abcd"], [3.0]))
-        assert [(c.column, c.contribution, c.value_json, c.base_json) for c in row.contributions] == [
-            ("x", 2.0, "3.0", "1.0"),
-            ("score", 2.0, "4.0", "2.0"),
-        ]
-        assert (row.base, row.value, row.output, row.coalition_count) == (3.0, 7.0, "y", 4)
-        assert math.fsum(c.contribution for c in row.contributions) == row.value - row.base
+@pytest.fixture
+async def started(tmp_path: Path) -> AsyncIterator[Suite]:
+    async with running(tmp_path, DEMANDING) as (found, _):
+        yield found
+
+
+async def test_rows_are_explained_on_request(started: Suite) -> None:
+    [row] = await explain(started, batch_of(["abcd"], [3.0]))
+    assert [(c.column, c.contribution, c.value_json, c.base_json) for c in row.contributions] == [
+        ("x", 2.0, "3.0", "1.0"),
+        ("score", 2.0, "4.0", "2.0"),
+    ]
+    assert (row.base, row.value, row.output, row.coalition_count) == (3.0, 7.0, "y", 4)
+    assert math.fsum(c.contribution for c in row.contributions) == row.value - row.base
 
 
 @pytest.mark.parametrize(
@@ -65,20 +70,18 @@ async def test_pieces_rest_longer_after_a_live_call(tmp_path: Path, monkeypatch:
         assert all(0 <= s < 60 for s in since)
 
 
-async def test_a_row_on_request_has_the_time_of_the_call(tmp_path: Path) -> None:
-    async with running(tmp_path, DEMANDING) as (started, _):
-        passed = batch_of(["abcd"], [3.0])
-        passed.rows.deadlines = [0.0]  # of one prediction, as older doors send it
-        [row] = await explain(started, passed)
-        assert [c.contribution for c in row.contributions] == [2.0, 2.0]
+async def test_a_row_on_request_has_the_time_of_the_call(started: Suite) -> None:
+    passed = batch_of(["abcd"], [3.0])
+    passed.rows.deadlines = [0.0]  # of one prediction, as older doors send it
+    [row] = await explain(started, passed)
+    assert [c.contribution for c in row.contributions] == [2.0, 2.0]
 
 
-async def test_given_features_are_used_on_request(tmp_path: Path) -> None:
-    async with running(tmp_path, DEMANDING) as (started, _):
-        batch = batch_of(["abcd"], [3.0]).with_columns([Column.of("score", np.array([10.0]))])
-        [row] = await explain(started, batch, output="y")
-        assert [c.contribution for c in row.contributions] == [2.0, 8.0]
-        assert not started.features.calls
+async def test_given_features_are_used_on_request(started: Suite) -> None:
+    batch = batch_of(["abcd"], [3.0]).with_columns([Column.of("score", np.array([10.0]))])
+    [row] = await explain(started, batch, output="y")
+    assert [c.contribution for c in row.contributions] == [2.0, 8.0]
+    assert not started.features.calls
 
 
 async def explain_json(started: Suite, *rows: str) -> Sequence[explain_pb2.RowExplanation]:
@@ -87,22 +90,21 @@ async def explain_json(started: Suite, *rows: str) -> Sequence[explain_pb2.RowEx
     return (await started.router.client().unary(EXPLAIN_ROWS)(request, deadline=deadline)).rows
 
 
-async def test_rows_may_come_as_objects(tmp_path: Path) -> None:
-    async with running(tmp_path, DEMANDING) as (started, _):
-        one, other = await explain_json(started, '{"x": 3, "score": 10.0}', '{"x": 0.5, "score": null}')
-        assert [c.contribution for c in one.contributions] == [2.0, 8.0]
-        # Without a score preprocessing takes −1.
-        assert [c.contribution for c in other.contributions] == [-0.5, -3.0]
-        [read] = await explain_json(started, '{"x": 3, "key": "abcd"}')
-        assert [c.contribution for c in read.contributions] == [2.0, 2.0]
-        for wrong, words in (
-            ('{"y": 1}', "row 0, column 'y'.*known: key, x, score"),
-            ('{"x": "three"}', "row 0, column 'x'.*a number"),
-            ("[1]", "row 0: is no object"),
-        ):
-            with pytest.raises(Fault, match=words) as caught:
-                await explain_json(started, wrong)
-            assert caught.value.code is Code.INVALID_ARGUMENT
+async def test_rows_may_come_as_objects(started: Suite) -> None:
+    one, other = await explain_json(started, '{"x": 3, "score": 10.0}', '{"x": 0.5, "score": null}')
+    assert [c.contribution for c in one.contributions] == [2.0, 8.0]
+    # Without a score preprocessing takes −1.
+    assert [c.contribution for c in other.contributions] == [-0.5, -3.0]
+    [read] = await explain_json(started, '{"x": 3, "key": "abcd"}')
+    assert [c.contribution for c in read.contributions] == [2.0, 2.0]
+    for wrong, words in (
+        ('{"y": 1}', "row 0, column 'y'.*known: key, x, score"),
+        ('{"x": "three"}', "row 0, column 'x'.*a number"),
+        ("[1]", "row 0: is no object"),
+    ):
+        with pytest.raises(Fault, match=words) as caught:
+            await explain_json(started, wrong)
+        assert caught.value.code is Code.INVALID_ARGUMENT
 
 
 async def test_a_truth_value_is_explained_as_zero_or_one(tmp_path: Path) -> None:
@@ -124,13 +126,12 @@ async def test_a_truth_value_is_explained_as_zero_or_one(tmp_path: Path) -> None
     ],
 )
 async def test_what_can_not_be_explained_is_said(
-    tmp_path: Path, fields: dict[str, str], refusal: tuple[Code, int], words: str
+    started: Suite, fields: dict[str, str], refusal: tuple[Code, int], words: str
 ) -> None:
-    async with running(tmp_path, DEMANDING) as (started, _):
-        with pytest.raises(Fault) as caught:
-            await explain(started, batch_of(["abcd"], [3.0]), **fields)
-        assert (caught.value.code, caught.value.reason) == refusal
-        assert words in caught.value.message
+    with pytest.raises(Fault) as caught:
+        await explain(started, batch_of(["abcd"], [3.0]), **fields)
+    assert (caught.value.code, caught.value.reason) == refusal
+    assert words in caught.value.message
 
 
 async def test_a_base_row_that_can_not_be_made_is_said(tmp_path: Path) -> None:
@@ -141,15 +142,14 @@ async def test_a_base_row_that_can_not_be_made_is_said(tmp_path: Path) -> None:
         assert caught.value.metadata["column"] == "x"
 
 
-async def test_too_many_rows_and_wrong_types_are_refused(tmp_path: Path) -> None:
-    async with running(tmp_path, DEMANDING) as (started, _):
-        with pytest.raises(Fault) as caught:
-            await explain(started, batch_of(["a"] * 9, [3.0] * 9))
-        assert caught.value.reason == Reason.REASON_TOO_LARGE
-        wrong = batch_of(["a"], [3.0]).with_columns([Column.of("x", np.array([1]))])
-        with pytest.raises(Fault) as caught:
-            await explain(started, wrong)
-        assert caught.value.code is Code.INVALID_ARGUMENT
+async def test_too_many_rows_and_wrong_types_are_refused(started: Suite) -> None:
+    with pytest.raises(Fault) as caught:
+        await explain(started, batch_of(["a"] * 9, [3.0] * 9))
+    assert caught.value.reason == Reason.REASON_TOO_LARGE
+    wrong = batch_of(["a"], [3.0]).with_columns([Column.of("x", np.array([1]))])
+    with pytest.raises(Fault) as caught:
+        await explain(started, wrong)
+    assert caught.value.code is Code.INVALID_ARGUMENT
 
 
 class Held:
@@ -163,6 +163,13 @@ class Held:
         await self.ended.wait()
 
 
+@pytest.fixture
+def hold(started: Suite) -> Held:
+    """The executor, answering nobody."""
+    started.executor.hook = made = Held()
+    return made
+
+
 def rows_of(tenant: str, count: int = 1) -> Batch:
     """Rows with their features."""
     batch = batch_of(["abcd"] * count, [3.0] * count, 30.0)
@@ -170,37 +177,29 @@ def rows_of(tenant: str, count: int = 1) -> Batch:
     return batch.with_columns([Column.of("score", np.full(count, 1.0))])
 
 
-async def test_a_single_row_waits_for_one_turn_of_a_tenant_with_many(tmp_path: Path) -> None:
-    hold = Held()
-    async with running(tmp_path, DEMANDING) as (started, _):
-        started.executor.hook = hold
-        many = [asyncio.create_task(explain(started, rows_of("many", 2))) for _ in range(8)]
-        await until(lambda: hold.tenants)
-        # Two rows take as many turns here.
-        single = asyncio.create_task(explain(started, rows_of("single", 2)))
-        await asyncio.sleep(0.2)  # it stands in line
-        hold.ended.set()
-        await asyncio.gather(single, *many)
-        assert hold.tenants[:4] == ["many", "single", "many", "single"]
+async def test_a_single_row_waits_for_one_turn_of_a_tenant_with_many(started: Suite, hold: Held) -> None:
+    many = [asyncio.create_task(explain(started, rows_of("many", 2))) for _ in range(8)]
+    await until(lambda: hold.tenants)
+    # Two rows take as many turns here.
+    single = asyncio.create_task(explain(started, rows_of("single", 2)))
+    await asyncio.sleep(0.2)  # it stands in line
+    hold.ended.set()
+    await asyncio.gather(single, *many)
+    assert hold.tenants[:4] == ["many", "single", "many", "single"]
 
 
-async def test_one_tenant_leaves_room_for_others_in_the_line(tmp_path: Path) -> None:
-    hold = Held()
-    async with running(tmp_path, DEMANDING) as (started, _):
-        started.executor.hook = hold
-        calls = [asyncio.create_task(explain(started, rows_of("many", 8))) for _ in range(8)]
-        await until(lambda: sum(call.done() for call in calls) == 4)
-        calls.append(asyncio.create_task(explain(started, rows_of("single"))))
-        await until(lambda: started.executor.calls)
-        hold.ended.set()
-        ended = await asyncio.gather(*calls, return_exceptions=True)
-        refused = [fault for fault in ended if isinstance(fault, Fault)]
-        assert {(f.code, f.metadata["limiter"]) for f in refused} == {
-            (Code.RESOURCE_EXHAUSTED, "explanations")
-        }
-        assert all(fault.retry_after_s for fault in refused)
-        assert len(refused) == 4
-        assert not isinstance(ended[-1], BaseException)
+async def test_one_tenant_leaves_room_for_others_in_the_line(started: Suite, hold: Held) -> None:
+    calls = [asyncio.create_task(explain(started, rows_of("many", 8))) for _ in range(8)]
+    await until(lambda: sum(call.done() for call in calls) == 4)
+    calls.append(asyncio.create_task(explain(started, rows_of("single"))))
+    await until(lambda: started.executor.calls)
+    hold.ended.set()
+    ended = await asyncio.gather(*calls, return_exceptions=True)
+    refused = [fault for fault in ended if isinstance(fault, Fault)]
+    assert {(f.code, f.metadata["limiter"]) for f in refused} == {(Code.RESOURCE_EXHAUSTED, "explanations")}
+    assert all(fault.retry_after_s for fault in refused)
+    assert len(refused) == 4
+    assert not isinstance(ended[-1], BaseException)
 
 
 async def test_who_waits_does_not_wait_for_the_rest_of_one_that_nobody_waits_for(
@@ -213,20 +212,17 @@ async def test_who_waits_does_not_wait_for_the_rest_of_one_that_nobody_waits_for
         await explain(started, rows_of("single"))
 
 
-async def test_rows_whose_caller_left_are_not_run(tmp_path: Path) -> None:
-    hold = Held()
-    async with running(tmp_path, DEMANDING) as (started, _):
-        started.executor.hook = hold
-        first = asyncio.create_task(explain(started, rows_of("first")))
-        await until(lambda: hold.tenants)
-        gone = asyncio.create_task(explain(started, rows_of("gone")))
-        await asyncio.sleep(0.2)
-        gone.cancel()
-        await asyncio.sleep(0.2)
-        hold.ended.set()
-        await first
-        await explain(started, rows_of("last"))
-        assert set(hold.tenants) == {"first", "last"}
+async def test_rows_whose_caller_left_are_not_run(started: Suite, hold: Held) -> None:
+    first = asyncio.create_task(explain(started, rows_of("first")))
+    await until(lambda: hold.tenants)
+    gone = asyncio.create_task(explain(started, rows_of("gone")))
+    await asyncio.sleep(0.2)
+    gone.cancel()
+    await asyncio.sleep(0.2)
+    hold.ended.set()
+    await first
+    await explain(started, rows_of("last"))
+    assert set(hold.tenants) == {"first", "last"}
 
 
 async def test_stages_at_the_same_time_share_a_turn(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from tests.services.router.router_leaves import (
     LIST,
     SCORED,
     TWO_MODELS,
+    Hook,
     Suite,
     batch_of,
     failing,
@@ -158,9 +159,16 @@ async def test_a_demanded_view_refuses_the_row(running: Suite) -> None:
     assert list(reply.response.fallbacks) == []
 
 
-@pytest.mark.parametrize("code", [Code.UNAVAILABLE, Code.INTERNAL, Code.RESOURCE_EXHAUSTED])
-async def test_features_down_means_defaults(running: Suite, code: Code) -> None:
-    running.features.hook = failing(code, Reason.REASON_UNREACHABLE)
+async def nonsense(sent: Batch) -> Batch:
+    return Batch(sent.rows, {})
+
+
+DOWN = [Code.UNAVAILABLE, Code.INTERNAL, Code.RESOURCE_EXHAUSTED]
+
+
+@pytest.mark.parametrize("hook", [nonsense, *(failing(code, Reason.REASON_UNREACHABLE) for code in DOWN)])
+async def test_features_down_means_defaults(running: Suite, hook: Hook) -> None:
+    running.features.hook = hook
     reply = await running.ask("scored", batch_of(["ab", "abc"], [1.0, 2.0]))
     assert not reply.batch.errors
     assert values(reply.batch, "y") == [0.0, 1.0]
@@ -204,15 +212,6 @@ async def test_rows_that_features_could_not_answer_fall_back_alone(running: Suit
     assert values(reply.batch, "y") == [0.0, 4.0]
     assert values(reply.batch, "@fallbacks") == [1, 0]
     assert values(reply.batch, "@source/user") == [5, 1]
-
-
-async def test_features_nonsense_means_defaults(running: Suite) -> None:
-    async def nonsense(sent: Batch) -> Batch:
-        return Batch(sent.rows, {})
-
-    running.features.hook = nonsense
-    reply = await running.ask("scored", batch_of(["ab"], [1.0]))
-    assert values(reply.batch, "@source/user") == [5]
 
 
 @pytest.mark.parametrize("what", ["no columns", "fewer rows", "another type"])

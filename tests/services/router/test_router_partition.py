@@ -42,6 +42,7 @@ stages:
   - {model: m, name: m, inputs: {numbers: x}, outputs: {total: {column: y, type: float32}}}
 outputs: [y]
 """
+KEYS: list[str | None] = [f"key-{i}" for i in range(60)]
 
 
 def batch_of(keys: list[str | None]) -> Batch:
@@ -87,7 +88,9 @@ async def running() -> AsyncIterator[Running]:
         steady = Partition(by="key", load_factor=4)
         by_key = RowPartition(steady, HopReplicas(client, time.monotonic), time.monotonic)
         found = Served(plain.pipeline, plain.routes, partition=by_key)
-        yield Running(executors, harnesses, inference(found))
+        made = Running(executors, harnesses, inference(found))
+        await ask(made, ["first"])  # before it, the replicas are not resolved
+        yield made
 
 
 async def ask(running: Running, keys: list[str | None]) -> Batch:
@@ -98,41 +101,35 @@ async def ask(running: Running, keys: list[str | None]) -> Batch:
 
 
 async def test_rows_with_one_key_go_to_one_replica(running: Running) -> None:
-    keys: list[str | None] = [f"key-{i}" for i in range(60)]
-    await ask(running, ["first"])  # before it, the replicas are not resolved
     for _ in range(3):
-        await asyncio.gather(*(ask(running, keys[start::3]) for start in range(3)), ask(running, keys))
+        await asyncio.gather(*(ask(running, KEYS[start::3]) for start in range(3)), ask(running, KEYS))
     homes = running.homes()
-    assert {len(homes[str(key)]) for key in keys} == {1}
-    assert {next(iter(homes[str(key)])) for key in keys} == {0, 1, 2}
+    assert {len(homes[str(key)]) for key in KEYS} == {1}
+    assert {next(iter(homes[str(key)])) for key in KEYS} == {0, 1, 2}
     assert len((await ask(running, [None, None])).columns) == 2
 
 
 async def test_only_the_keys_of_a_lost_replica_move(running: Running) -> None:
-    keys: list[str | None] = [f"key-{i}" for i in range(60)]
-    await ask(running, ["first"])
-    await ask(running, keys)
+    await ask(running, KEYS)
     before = running.homes()
     await running.harnesses[1].stop()
     for executor in running.executors:
         executor.seen.clear()
     for _ in range(3):
-        await ask(running, keys)
+        await ask(running, KEYS)
     after = running.homes()
-    for key in map(str, keys):
+    for key in map(str, KEYS):
         assert 1 not in after[key]
         assert before[key] == {1} or after[key] == before[key]
 
 
 async def test_a_replica_that_fails_fails_its_rows_alone(running: Running) -> None:
-    keys: list[str | None] = [f"key-{i}" for i in range(60)]
-    await ask(running, ["first"])
-    await ask(running, keys)
+    await ask(running, KEYS)
     homes = running.homes()
 
     running.executors[2].hook = failing(Code.INVALID_ARGUMENT, Reason.REASON_MODEL_FAILED)
-    result = (await running.inference.infer("keyed", 0, batch_of(keys))).batch
-    assert set(result.errors) == {i for i, key in enumerate(keys) if homes[str(key)] == {2}}
+    result = (await running.inference.infer("keyed", 0, batch_of(KEYS))).batch
+    assert set(result.errors) == {i for i, key in enumerate(KEYS) if homes[str(key)] == {2}}
     assert {e.stage for e in result.errors.values()} == {"m"}
     for row, y in enumerate(result.columns["y"].array.tolist()):
         assert row in result.errors or y == row

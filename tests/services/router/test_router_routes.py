@@ -212,8 +212,10 @@ async def answered(head: str, count: int = 6) -> PipelineResult:
     return await inference(Served(live.pipeline, (first, second), Thirds())).infer("chain", 0, batch)
 
 
-async def test_a_stage_that_both_arms_have_runs_once() -> None:
-    await answered("add100")
+async def test_a_stage_that_both_arms_have_runs_once_and_is_timed_for_all_rows() -> None:
+    timed = [(t.stage, t.row_count) for t in (await answered("add100")).batch.timings]
+    stages = ["head", "head/inside", "middle", "middle", "tail", "tail"]
+    assert sorted(timed) == list(zip(stages, [6, 6, 2, 3, 2, 3], strict=True))
     # Row 3 failed in the head, so it goes no further.
     assert sorted(Adder.ran) == [("head", 6), ("middle", 2), ("middle", 3), ("tail", 2), ("tail", 3)]
 
@@ -248,12 +250,6 @@ async def test_each_row_is_answered_as_if_its_arm_had_run_alone(monkeypatch: pyt
     assert summary(together)["fallbacks"] == [[], [], [], [], ["stale"], ["stale"]]
     # Of its own batch: rows of the head's one call.
     assert together.batch.columns["@age"].array.tolist() == [0, 1, 2, 3, 4, 5]
-
-
-async def test_the_shared_stage_is_timed_once_for_all_rows() -> None:
-    timed = [(t.stage, t.row_count) for t in (await answered("add100")).batch.timings]
-    stages = ["head", "head/inside", "middle", "middle", "tail", "tail"]
-    assert sorted(timed) == list(zip(stages, [6, 6, 2, 3, 2, 3], strict=True))
 
 
 def test_what_is_shared_ends_with_the_first_stage_that_differs() -> None:

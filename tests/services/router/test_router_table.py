@@ -226,11 +226,7 @@ def test_a_column_of_another_type_is_no_crash() -> None:
             assert told(compiled.choose(routes, part), count) == [("live", "", False)] * count
 
 
-def keys(count: int = COUNT) -> Batch:
-    return batch(single_requests(count), Column.of_text("carrier", [f"user-{i}" for i in range(count)]))
-
-
-KEYS = keys()
+KEYS = batch(single_requests(COUNT), Column.of_text("carrier", [f"user-{i}" for i in range(COUNT)]))
 
 
 def arms(assignment: Assignment, whole: Batch = KEYS) -> np.ndarray:

@@ -157,12 +157,11 @@ async def test_a_form_of_another_site_changes_nothing(
     assert kinds(place) == ["console_sign_in", "forged_form", "forged_form"]
 
 
-async def test_the_token_of_another_session_opens_no_form(place: Place) -> None:
-    async with place.operator() as browser:
-        other = browser.token
-        browser.cookies.clear()
-        await browser.sign_in(place.keys["operator"])
-        reply = await browser.post("/pipelines/flights/rollback", {"number": "2", "csrf": other})
+async def test_the_token_of_another_session_opens_no_form(browser: Browser, place: Place) -> None:
+    other = browser.token
+    browser.cookies.clear()
+    await browser.sign_in(place.keys["operator"])
+    reply = await browser.post("/pipelines/flights/rollback", {"number": "2", "csrf": other})
     assert reply.status == 403
 
 
@@ -231,19 +230,17 @@ async def test_a_name_that_was_made_to_point_here_gets_nothing(place: Place, hos
         assert (await browser.get("/sign-in", host=host)).status == 421
 
 
-async def test_a_large_or_odd_body_is_refused(place: Place) -> None:
-    async with place.operator() as browser:
-        large = await browser.post("/pipelines/flights/rollback", {"number": "1" * 20_000})
-        assert large.status == 400
-        odd = await browser.send(
-            "POST", "/pipelines/flights/rollback", b"\xff", {"content_type": "text/plain"}
-        )
-        assert odd.status == 400
-        many = await browser.post("/sign-out", {f"f{i}": "" for i in range(50)})
-        assert many.status == 400
+async def test_a_large_or_odd_body_is_refused(browser: Browser) -> None:
+    large = await browser.post("/pipelines/flights/rollback", {"number": "1" * 20_000})
+    assert large.status == 400
+    odd = await browser.send("POST", "/pipelines/flights/rollback", b"\xff", {"content_type": "text/plain"})
+    assert odd.status == 400
+    many = await browser.post("/sign-out", {f"f{i}": "" for i in range(50)})
+    assert many.status == 400
 
 
-async def test_a_broken_tenants_document_leaves_the_last_good_one_in_force(place: Place) -> None:
-    async with place.operator() as browser:
-        (place.folder / "tenants.yaml").write_text("tenants: [")
-        assert (await browser.get("/")).status == 200
+async def test_a_broken_tenants_document_leaves_the_last_good_one_in_force(
+    browser: Browser, place: Place
+) -> None:
+    (place.folder / "tenants.yaml").write_text("tenants: [")
+    assert (await browser.get("/")).status == 200

@@ -29,20 +29,19 @@ async def act(browser: Browser, place: Place, action: str, number: int, **fields
     )
 
 
-async def test_a_rollout_is_paused_and_resumed_from_its_page_with_the_operators_name(place: Place) -> None:
-    async with place.operator() as browser:
-        page = await browser.get("/pipelines/flights")
-        assert "/pipelines/flights/actions/pause" in page.text
-        assert "/pipelines/flights/actions/resume" not in page.text
-        question = await browser.get("/pipelines/flights/actions/pause")
-        assert "the rollout: running → paused" in question.text
-        assert place.store.history("flights")[0].number == 2
-        done = await browser.post(
-            "/pipelines/flights/actions/pause", {"number": "2", "reason": "wait <for> ann"}
-        )
-        assert (done.status, done.location) == (303, "/pipelines/flights?done=3")
-        values = (await browser.get("/pipelines/flights.json")).json
-        assert (await act(browser, place, "resume", 3)).status == 200
+async def test_a_rollout_is_paused_and_resumed_from_its_page_with_the_operators_name(
+    browser: Browser, place: Place
+) -> None:
+    page = await browser.get("/pipelines/flights")
+    assert "/pipelines/flights/actions/pause" in page.text
+    assert "/pipelines/flights/actions/resume" not in page.text
+    question = await browser.get("/pipelines/flights/actions/pause")
+    assert "the rollout: running → paused" in question.text
+    assert place.store.history("flights")[0].number == 2
+    done = await browser.post("/pipelines/flights/actions/pause", {"number": "2", "reason": "wait <for> ann"})
+    assert (done.status, done.location) == (303, "/pipelines/flights?done=3")
+    values = (await browser.get("/pipelines/flights.json")).json
+    assert (await act(browser, place, "resume", 3)).status == 200
     assert offers(values) == {"resume", "promote", "abort", "freeze"}
     resumed, made = place.store.history("flights")[:2]
     assert (made.reason, made.author) == ("wait <for> ann", resumed.author)
@@ -94,19 +93,18 @@ async def test_what_the_command_line_refuses_is_refused_with_the_same_sentence(p
     assert place.store.history("flights")[0].number == 3
 
 
-async def test_automation_is_frozen_for_one_pipeline_and_for_all(place: Place) -> None:
-    async with place.operator() as browser:
-        assert (await act(browser, place, "freeze", 2, reason="incident")).status == 200
-        again = await act(browser, place, "freeze", 3)
-        assert (again.status, again.json["error"]["message"]) == (409, "nothing to change (release 3)")
-        assert (await act(browser, place, "unfreeze", 3)).status == 200
-        await browser.get("/freeze")
-        done = await browser.post("/freeze", {"frozen": "yes", "reason": "holiday"})
-        assert (done.status, done.location) == (303, "/freeze")
-        assert "All automation is frozen" in (await browser.get("/")).text
-        freeze = (await browser.get("/freeze.json")).json["freeze"]
-        wrong = await browser.post("/freeze", {"frozen": "perhaps"})
-        await browser.post("/freeze", {"frozen": "no"})
+async def test_automation_is_frozen_for_one_pipeline_and_for_all(browser: Browser, place: Place) -> None:
+    assert (await act(browser, place, "freeze", 2, reason="incident")).status == 200
+    again = await act(browser, place, "freeze", 3)
+    assert (again.status, again.json["error"]["message"]) == (409, "nothing to change (release 3)")
+    assert (await act(browser, place, "unfreeze", 3)).status == 200
+    await browser.get("/freeze")
+    done = await browser.post("/freeze", {"frozen": "yes", "reason": "holiday"})
+    assert (done.status, done.location) == (303, "/freeze")
+    assert "All automation is frozen" in (await browser.get("/")).text
+    freeze = (await browser.get("/freeze.json")).json["freeze"]
+    wrong = await browser.post("/freeze", {"frozen": "perhaps"})
+    await browser.post("/freeze", {"frozen": "no"})
     assert (freeze["author"][:9], freeze["reason"]) == ("operator/", "holiday")
     assert wrong.status == 400
     assert place.store.frozen() is None

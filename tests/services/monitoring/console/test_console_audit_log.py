@@ -8,7 +8,7 @@ import pytest
 
 from headrace.audit import Verifier, tree
 from headrace.audit.notes import opened
-from tests.services.monitoring.console.console_place import Place
+from tests.services.monitoring.console.console_place import Browser, Place
 
 
 @pytest.fixture
@@ -23,11 +23,10 @@ def bundle(place: Place) -> Path:
     return found
 
 
-async def test_each_entry_is_shown_with_its_proof_and_the_checkpoint(place: Place) -> None:
-    async with place.operator() as browser:
-        page = await browser.get("/audit/log")
-        found = (await browser.get("/audit/log.json")).json
-        older = (await browser.get("/audit/log.json?before=1")).json
+async def test_each_entry_is_shown_with_its_proof_and_the_checkpoint(browser: Browser) -> None:
+    page = await browser.get("/audit/log")
+    found = (await browser.get("/audit/log.json")).json
+    older = (await browser.get("/audit/log.json?before=1")).json
     assert page.text.count("holds</span>") == 2
     assert [(row["index"], row["kind"], row["holds"]) for row in found["entries"]] == [
         (1, "changed", True), (0, "changed", True),
@@ -38,10 +37,11 @@ async def test_each_entry_is_shown_with_its_proof_and_the_checkpoint(place: Plac
     assert "ticket &lt;7&gt;" in page.text
 
 
-async def test_a_proof_that_was_downloaded_holds_by_the_log_s_key_alone(place: Place) -> None:
-    async with place.operator() as browser:
-        page = await browser.get("/audit/log/1")
-        told = (await browser.get("/audit/log/1.json")).json
+async def test_a_proof_that_was_downloaded_holds_by_the_log_s_key_alone(
+    browser: Browser, place: Place
+) -> None:
+    page = await browser.get("/audit/log/1")
+    told = (await browser.get("/audit/log/1.json")).json
     assert 'href="/audit/log/1.json" download' in page.text
     key = Verifier.parse((place.folder / "audit.pub").read_text())
     checkpoint, _ = opened(told["checkpoint"].encode(), key)
@@ -51,14 +51,15 @@ async def test_a_proof_that_was_downloaded_holds_by_the_log_s_key_alone(place: P
     assert "ticket <7>" in told["text"]
 
 
-async def test_who_reads_is_recorded_before_and_who_can_t_be_recorded_gets_nothing(place: Place) -> None:
-    async with place.operator() as browser:
-        for path in ("/audit", "/audit/log", "/audit/log/0"):
-            assert (await browser.get(path)).status == 200
-        acts = [json.loads(line) for line in place.log.access.path.read_text().splitlines()]
-        place.log.access.path.unlink()
-        place.log.access.path.mkdir()  # nothing can be appended any more
-        refused = [await browser.get(path) for path in ("/audit", "/audit/log", "/audit/log/0")]
+async def test_who_reads_is_recorded_before_and_who_can_t_be_recorded_gets_nothing(
+    browser: Browser, place: Place
+) -> None:
+    for path in ("/audit", "/audit/log", "/audit/log/0"):
+        assert (await browser.get(path)).status == 200
+    acts = [json.loads(line) for line in place.log.access.path.read_text().splitlines()]
+    place.log.access.path.unlink()
+    place.log.access.path.mkdir()  # nothing can be appended any more
+    refused = [await browser.get(path) for path in ("/audit", "/audit/log", "/audit/log/0")]
     assert [(a["event"], a["who"].partition("/")[0], a["who"][-9:]) for a in acts] == [
         ("read", "operator", "(console)"), ("read", "operator", "(console)"), ("proved", "operator", "(console)"),
     ]  # fmt: skip
@@ -66,22 +67,20 @@ async def test_who_reads_is_recorded_before_and_who_can_t_be_recorded_gets_nothi
     assert not any("ticket" in reply.text for reply in refused)
 
 
-async def test_what_was_altered_is_said_at_its_entry(place: Place) -> None:
+async def test_what_was_altered_is_said_at_its_entry(browser: Browser, place: Place) -> None:
     path = bundle(place)
     path.write_bytes(path.read_bytes().replace(b"the first", b"the worst"))
-    async with place.operator() as browser:
-        page = await browser.get("/audit/log")
-        found = (await browser.get("/audit/log.json")).json
-        proof = await browser.get("/audit/log/0.json")
+    page = await browser.get("/audit/log")
+    found = (await browser.get("/audit/log.json")).json
+    proof = await browser.get("/audit/log/0.json")
     assert [row["holds"] for row in found["entries"]] == [True, False]
     assert "Altered: entry 0" in page.text
     assert (proof.status, proof.json["error"]["code"]) == (500, "DATA_LOSS")
 
 
 @pytest.mark.parametrize(("path", "status"), [("2", 404), ("x", 400), ("-1", 400)])
-async def test_an_entry_that_is_not_there(place: Place, path: str, status: int) -> None:
-    async with place.operator() as browser:
-        assert (await browser.get(f"/audit/log/{path}.json")).status == status
+async def test_an_entry_that_is_not_there(browser: Browser, path: str, status: int) -> None:
+    assert (await browser.get(f"/audit/log/{path}.json")).status == status
 
 
 async def test_a_log_that_has_not_begun_is_said(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from services.monitoring.console.incidents.runbooks import Runbooks
 from tests.ports import free_port
 from tests.programs import needs_program
 from tests.services.monitoring.console.console_alertmanager import HOSTILE, alertmanager, fire
-from tests.services.monitoring.console.console_place import Place
+from tests.services.monitoring.console.console_place import Browser, Place
 from tests.services.waiting import until
 from tests.system import ROOT
 
@@ -56,10 +56,9 @@ async def test_what_fires_has_its_runbook_and_is_silenced_by_name(place: Place, 
 SILENCE = {"fingerprint": "f", "hours": "1", "reason": "r"}
 
 
-async def test_without_an_alertmanager_the_page_says_what_to_do(place: Place) -> None:
-    async with place.operator() as browser:
-        page = await browser.get("/incidents")
-        refused = await browser.post("/incidents/silence.json", SILENCE)
+async def test_without_an_alertmanager_the_page_says_what_to_do(browser: Browser) -> None:
+    page = await browser.get("/incidents")
+    refused = await browser.post("/incidents/silence.json", SILENCE)
     assert "headrace slo rules" in page.text
     assert "/incidents/runbooks/incident-checklist" in page.text
     assert refused.status == 409
@@ -75,11 +74,10 @@ async def test_an_alertmanager_that_does_not_answer_is_a_notice(place: Place) ->
     assert refused.status == 503
 
 
-async def test_runbooks_are_pages_and_nothing_else_is(place: Place) -> None:
-    async with place.operator() as browser:
-        page = await browser.get("/incidents/runbooks/auth-failures")
-        for name in ("none", "..%2fREADME", "README"):
-            assert (await browser.get(f"/incidents/runbooks/{name}")).status == 404
+async def test_runbooks_are_pages_and_nothing_else_is(browser: Browser) -> None:
+    page = await browser.get("/incidents/runbooks/auth-failures")
+    for name in ("none", "..%2fREADME", "README"):
+        assert (await browser.get(f"/incidents/runbooks/{name}")).status == 404
     assert "Auth failures" in page.text
     # A link to another runbook leads to its page here.
     assert 'href="/incidents/runbooks/security-events-anomaly"' in page.text

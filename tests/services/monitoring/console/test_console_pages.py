@@ -10,7 +10,7 @@ from headrace.releases import RolloutState
 from services.monitoring.console.ports import Panel
 from services.monitoring.outcomes.succession import Succession
 from services.monitoring.rollouts.verdicts import Verdict
-from tests.services.monitoring.console.console_place import PAGES, Place, decision, drift, minutes
+from tests.services.monitoring.console.console_place import PAGES, Browser, Place, decision, drift, minutes
 
 
 @pytest.fixture
@@ -24,23 +24,21 @@ def place(place: Place) -> Place:
 
 
 @pytest.mark.parametrize("path", PAGES)
-async def test_every_page_is_a_page_and_json(place: Place, path: str) -> None:
-    async with place.operator() as browser:
-        page = await browser.get(path)
-        assert (page.status, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
-        assert "<h1>" in page.text
-        accepted = await browser.get(path, accept="application/json")
-        named = await browser.get("/index.json" if path == "/" else f"{path}.json")
-        assert accepted.json == named.json
-        assert accepted.headers["content-type"] == "application/json"
+async def test_every_page_is_a_page_and_json(browser: Browser, path: str) -> None:
+    page = await browser.get(path)
+    assert (page.status, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert "<h1>" in page.text
+    accepted = await browser.get(path, accept="application/json")
+    named = await browser.get("/index.json" if path == "/" else f"{path}.json")
+    assert accepted.json == named.json
+    assert accepted.headers["content-type"] == "application/json"
 
 
 async def test_the_first_page_says_what_changed_whether_it_is_safe_and_offers_the_way_back(
-    place: Place,
+    browser: Browser,
 ) -> None:
-    async with place.operator() as browser:
-        [card] = (await browser.get("/index.json")).json["pipelines"]
-        page = (await browser.get("/")).text
+    [card] = (await browser.get("/index.json")).json["pipelines"]
+    page = (await browser.get("/")).text
     assert (card["release"]["number"], card["release"]["author"]) == (2, "ann")
     assert card["release"]["changes"] == ["arm live: model light 1 → 2"]
     assert (card["assessment"]["level"], card["assessment"]["title"]) == ("good", "no worse than before")
@@ -55,36 +53,35 @@ async def test_the_first_page_says_what_changed_whether_it_is_safe_and_offers_th
     assert "<7>" not in page
 
 
-async def test_more_wrong_predictions_than_before_are_named(place: Place) -> None:
-    async with place.operator() as browser:
-        place.succession = Succession(2, Count(400, 30), Count(4_000, 300))
-        [fine] = (await browser.get("/index.json")).json["pipelines"]
-        place.succession = Succession(2, Count(400, 120), Count(4_000, 300))
-        [bad] = (await browser.get("/index.json")).json["pipelines"]
-        place.succession = Succession(1, Count(400, 120), Count(4_000, 300))
-        [of_another] = (await browser.get("/index.json")).json["pipelines"]
+async def test_more_wrong_predictions_than_before_are_named(browser: Browser, place: Place) -> None:
+    place.succession = Succession(2, Count(400, 30), Count(4_000, 300))
+    [fine] = (await browser.get("/index.json")).json["pipelines"]
+    place.succession = Succession(2, Count(400, 120), Count(4_000, 300))
+    [bad] = (await browser.get("/index.json")).json["pipelines"]
+    place.succession = Succession(1, Count(400, 120), Count(4_000, 300))
+    [of_another] = (await browser.get("/index.json")).json["pipelines"]
     assert fine["assessment"]["level"] == of_another["assessment"]["level"] == "good"
     assert "30 of 400 predictions were wrong by their outcomes" in fine["assessment"]["sentence"]
     assert (bad["assessment"]["level"], bad["assessment"]["title"]) == ("bad", "worse than before")
     assert "120 of 400 predictions were wrong by their outcomes (30\u00a0%)" in bad["assessment"]["sentence"]
 
 
-async def test_more_failures_than_before_are_named(place: Place) -> None:
+async def test_more_failures_than_before_are_named(browser: Browser, place: Place) -> None:
     place.answer(2_000, 300)
     place.report()
-    async with place.operator() as browser:
-        found = (await browser.get("/index.json")).json
+    found = (await browser.get("/index.json")).json
     assert found["attention"] == ["flights"]
     assert found["pipelines"][0]["assessment"]["title"] == "worse than before"
 
 
-async def test_a_rollout_shows_its_ladder_what_it_waits_for_and_its_figures(place: Place) -> None:
+async def test_a_rollout_shows_its_ladder_what_it_waits_for_and_its_figures(
+    browser: Browser, place: Place
+) -> None:
     place.roll_out()
-    async with place.operator() as browser:
-        found = (await browser.get("/pipelines/flights.json")).json
-        part = (await browser.get("/pipelines/flights/now")).text
-        place.statuses["flights"] = type(place.statuses["flights"])(3, decision(Verdict.HARM, 90), 0.0)
-        harmed = (await browser.get("/pipelines/flights.json")).json
+    found = (await browser.get("/pipelines/flights.json")).json
+    part = (await browser.get("/pipelines/flights/now")).text
+    place.statuses["flights"] = type(place.statuses["flights"])(3, decision(Verdict.HARM, 90), 0.0)
+    harmed = (await browser.get("/pipelines/flights.json")).json
     rollout = found["rollout"]
     assert [step["state"] for step in rollout["ladder"]] == ["done", "now", "to come", "to come", "to come"]
     assert rollout["waits_for"].startswith("errors: an excess of at most 0.61%")
@@ -96,28 +93,26 @@ async def test_a_rollout_shows_its_ladder_what_it_waits_for_and_its_figures(plac
     assert harmed["way_back"]["label"] == "End the rollout"
 
 
-async def test_the_end_of_a_rollout_is_told_with_its_verdict(place: Place) -> None:
+async def test_the_end_of_a_rollout_is_told_with_its_verdict(browser: Browser, place: Place) -> None:
     place.roll_out()
     place.end_rollout("flights", "harm by errors at 5.00%", RolloutState.ROLLED_BACK)
-    async with place.operator() as browser:
-        [card] = (await browser.get("/index.json")).json["pipelines"]
-        history = (await browser.get("/pipelines/flights.json")).json["history"]
+    [card] = (await browser.get("/index.json")).json["pipelines"]
+    history = (await browser.get("/pipelines/flights.json")).json["history"]
     assert (card["assessment"]["level"], card["assessment"]["title"]) == ("undone", "rolled back")
     assert card["assessment"]["sentence"].startswith("harm by errors at 5.00%")
     assert [row["recorded"] for row in history] == [True] * 4
 
 
-async def test_a_rollback_tells_what_will_change_then_does_it_and_records_it(place: Place) -> None:
-    async with place.operator() as browser:
-        question = await browser.get("/pipelines/flights/rollback?to=1")
-        assert "arm live: model light 2 → 1" in question.text
-        assert place.store.history("flights")[0].number == 2
-        done = await browser.post(
-            "/pipelines/flights/rollback", {"number": "2", "to": "1", "reason": "it lies"}
-        )
-        assert (done.status, done.location) == (303, "/pipelines/flights?done=3")
-        assert "Done: release 3 is current" in (await browser.get(done.location)).text
-        audit = (await browser.get("/audit.json")).json["trails"][0]
+async def test_a_rollback_tells_what_will_change_then_does_it_and_records_it(
+    browser: Browser, place: Place
+) -> None:
+    question = await browser.get("/pipelines/flights/rollback?to=1")
+    assert "arm live: model light 2 → 1" in question.text
+    assert place.store.history("flights")[0].number == 2
+    done = await browser.post("/pipelines/flights/rollback", {"number": "2", "to": "1", "reason": "it lies"})
+    assert (done.status, done.location) == (303, "/pipelines/flights?done=3")
+    assert "Done: release 3 is current" in (await browser.get(done.location)).text
+    audit = (await browser.get("/audit.json")).json["trails"][0]
     release = place.store.history("flights")[0]
     assert (release.number, release.restores, release.live.models["light"]) == (3, 1, "1")
     assert release.author.startswith("operator/")
@@ -160,25 +155,23 @@ async def test_a_rollback_by_a_program_and_one_that_came_too_late(place: Place) 
         ("/static/../pages.py", 404),
     ],
 )
-async def test_what_there_is_not_is_a_clear_page(place: Place, path: str, status: int) -> None:
-    async with place.operator() as browser:
-        page = await browser.get(path)
-        assert page.status == status
-        assert "Traceback" not in page.text
+async def test_what_there_is_not_is_a_clear_page(browser: Browser, path: str, status: int) -> None:
+    page = await browser.get(path)
+    assert page.status == status
+    assert "Traceback" not in page.text
 
 
 async def test_a_dead_store_is_a_notice_beside_old_facts(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+    browser: Browser, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with place.operator() as browser:
 
-        def dead(*_: object) -> str:
-            raise OSError(5, "Input/output error")
+    def dead(*_: object) -> str:
+        raise OSError(5, "Input/output error")
 
-        monkeypatch.setattr(place.files, "wait", dead)
-        monkeypatch.setattr(place.files, "pipelines", dead)
-        page = await browser.get("/")
-        change = await browser.post("/pipelines/flights/rollback", {"number": "2"})
+    monkeypatch.setattr(place.files, "wait", dead)
+    monkeypatch.setattr(place.files, "pipelines", dead)
+    page = await browser.get("/")
+    change = await browser.post("/pipelines/flights/rollback", {"number": "2"})
     assert page.status == 200
     assert "The store of releases can&#39;t be reached" in page.text
     assert "flights" in page.text
@@ -186,13 +179,12 @@ async def test_a_dead_store_is_a_notice_beside_old_facts(
     assert "Input/output" not in change.text + page.text
 
 
-async def test_an_altered_audit_is_said(place: Place) -> None:
+async def test_an_altered_audit_is_said(browser: Browser, place: Place) -> None:
     path = place.audit.path
     path.write_text(path.read_text().replace("the first", "the last"))
-    async with place.operator() as browser:
-        [trail] = (await browser.get("/audit.json")).json["trails"]
-        page = await browser.get("/audit")
-        history = await browser.get("/pipelines/flights")
+    [trail] = (await browser.get("/audit.json")).json["trails"]
+    page = await browser.get("/audit")
+    history = await browser.get("/pipelines/flights")
     assert not trail["verified"]
     assert "line 2: the chain is broken" in trail["problem"]
     assert "It does not hold" in page.text
@@ -223,14 +215,15 @@ async def test_what_other_parts_bring_is_a_section_and_one_that_fails_takes_noth
     assert "secret detail" not in page.text
 
 
-async def test_models_say_who_signed_them_where_they_come_from_and_what_was_altered(place: Place) -> None:
-    async with place.operator() as browser:
-        two = (await browser.get("/models/light/2.json")).json
-        (place.models.root / "light" / "1" / "model.onnx").write_bytes(b"altered")
-        (place.models.root / "light" / "1" / "metadata.json").touch()
-        listed = (await browser.get("/models.json")).json["models"][0]
-        one = (await browser.get("/models/light/1.json")).json
-        page = await browser.get("/models/light/1")
+async def test_models_say_who_signed_them_where_they_come_from_and_what_was_altered(
+    browser: Browser, place: Place
+) -> None:
+    two = (await browser.get("/models/light/2.json")).json
+    (place.models.root / "light" / "1" / "model.onnx").write_bytes(b"altered")
+    (place.models.root / "light" / "1" / "metadata.json").touch()
+    listed = (await browser.get("/models.json")).json["models"][0]
+    one = (await browser.get("/models/light/1.json")).json
+    page = await browser.get("/models/light/1")
     assert (two["signature"]["state"], two["parents"]) == ("verified", [{"model": "light", "version": "1"}])
     assert two["used_by"] == ["flights · live"]
     assert one["children"] == [{"model": "light", "version": "2"}]
@@ -239,10 +232,9 @@ async def test_models_say_who_signed_them_where_they_come_from_and_what_was_alte
     assert "not trusted" in page.text
 
 
-async def test_a_way_back_to_a_version_that_is_gone_warns(place: Place) -> None:
+async def test_a_way_back_to_a_version_that_is_gone_warns(browser: Browser, place: Place) -> None:
     shutil.rmtree(place.models.root / "light" / "1")
-    async with place.operator() as browser:
-        page = await browser.get("/pipelines/flights/rollback")
+    page = await browser.get("/pipelines/flights/rollback")
     assert "there is no version 1 any more" in page.text
 
 

@@ -41,15 +41,14 @@ async def result(browser: Browser, text: str, more: str = "") -> dict[str, Any]:
     return dict(reply.json)
 
 
-async def test_a_request_is_found_by_each_of_its_ids(place: Place, known: Recorded) -> None:
-    async with place.operator() as browser:
-        by_request = (await result(browser, REQUEST))["found"]
-        prediction = by_request["predictions"][0]["prediction_id"]
-        found = [(await result(browser, text))["found"] for text in (TRACE, prediction)]
-        alone = (await result(browser, f"{REQUEST}/1"))["found"]
-        # Without its trace it is found by what the events say.
-        (place.folder / "traces" / "spans-00000000.jsonl").unlink()
-        untraced = (await result(browser, TRACE))["found"]
+async def test_a_request_is_found_by_each_of_its_ids(place: Place, known: Recorded, browser: Browser) -> None:
+    by_request = (await result(browser, REQUEST))["found"]
+    prediction = by_request["predictions"][0]["prediction_id"]
+    found = [(await result(browser, text))["found"] for text in (TRACE, prediction)]
+    alone = (await result(browser, f"{REQUEST}/1"))["found"]
+    # Without its trace it is found by what the events say.
+    (place.folder / "traces" / "spans-00000000.jsonl").unlink()
+    untraced = (await result(browser, TRACE))["found"]
     assert [p["row"] for p in by_request["predictions"]] == [0, 1]
     assert {one["request_id"] for one in (*found, untraced)} == {REQUEST}
     assert [p["row"] for p in alone["predictions"]] == [1]
@@ -57,10 +56,9 @@ async def test_a_request_is_found_by_each_of_its_ids(place: Place, known: Record
     assert "sampled, failed or slow" in untraced["no_trace"]
 
 
-async def test_it_says_what_it_was_made_of_and_what_became_of_it(place: Place, known: Recorded) -> None:
-    async with place.operator() as browser:
-        found = (await result(browser, REQUEST))["found"]
-        page = (await browser.get(f"/requests?id={REQUEST}")).text
+async def test_it_says_what_it_was_made_of_and_what_became_of_it(known: Recorded, browser: Browser) -> None:
+    found = (await result(browser, REQUEST))["found"]
+    page = (await browser.get(f"/requests?id={REQUEST}")).text
     first, second = found["predictions"]
     assert [(s["name"], s["depth"], s["ms"]) for s in found["trace"]["spans"]] == [
         ("Predict", 0, 26.808), ("Infer", 1, 18.085), ("store", 2, 3.134), ("m", 2, 1.877),
@@ -84,10 +82,9 @@ async def test_it_says_what_it_was_made_of_and_what_became_of_it(place: Place, k
     assert SHA in page
 
 
-async def test_personal_data_is_masked(place: Place, known: Recorded) -> None:
-    async with place.operator() as browser:
-        page = await browser.get(f"/requests?id={REQUEST}")
-        found = await browser.get(f"/requests.json?id={REQUEST}")
+async def test_personal_data_is_masked(known: Recorded, browser: Browser) -> None:
+    page = await browser.get(f"/requests?id={REQUEST}")
+    found = await browser.get(f"/requests.json?id={REQUEST}")
     assert MAIL not in page.text + found.text
     inputs = {row["name"]: row for row in found.json["found"]["predictions"][0]["inputs"]}
     assert inputs["email"]["masked"]
@@ -118,10 +115,9 @@ async def test_a_request_id_that_two_tenants_have_sent_shows_both(place: Place, 
     assert [len(found["predictions"][0]["outcomes"]) for found in pages] == [1, 0]
 
 
-async def test_without_an_id_the_newest_are_listed(place: Place, known: Recorded) -> None:
-    async with place.operator() as browser:
-        found = (await browser.get("/requests.json")).json
-        page = await browser.get("/requests")
+async def test_without_an_id_the_newest_are_listed(known: Recorded, browser: Browser) -> None:
+    found = (await browser.get("/requests.json")).json
+    page = await browser.get("/requests")
     assert len(found["newest"]) == 10
     assert found["newest"][0]["request_id"] == "request-7"
     assert f"/requests?id={REQUEST}" in page.text
@@ -140,17 +136,15 @@ async def test_only_the_last_day_is_searched_unless_all_is_wanted(place: Place, 
     assert "<b>" not in nothing.text.partition("Nothing is known of")[2][:60]
 
 
-async def test_what_is_no_id_is_refused(place: Place, known: Recorded) -> None:
-    async with place.operator() as browser:
-        reply = await browser.get(f"/requests.json?id={'x' * 1035}")
+async def test_what_is_no_id_is_refused(known: Recorded, browser: Browser) -> None:
+    reply = await browser.get(f"/requests.json?id={'x' * 1035}")
     assert (reply.status, reply.json["error"]["metadata"]["field"]) == (400, "id")
     assert known.asked == []
 
 
 @pytest.mark.parametrize("text", ["a%20b", "%C3%A4", "a%20b/7"])
-async def test_a_callers_own_id_is_looked_up_by_its_key(place: Place, known: Recorded, text: str) -> None:
-    async with place.operator() as browser:
-        assert (await browser.get(f"/requests?id={text}")).status == 200
+async def test_a_callers_own_id_is_looked_up_by_its_key(known: Recorded, browser: Browser, text: str) -> None:
+    assert (await browser.get(f"/requests?id={text}")).status == 200
     assert known.asked[0].request_id == request_key(unquote(text.removesuffix("/7")))
 
 
@@ -186,17 +180,17 @@ async def test_a_dead_store_of_events_is_a_notice(place: Place, known: Recorded)
     assert "Where its time went" in page.text
 
 
-async def test_without_events_the_page_says_what_to_set(place: Place) -> None:
-    async with place.operator() as browser:
-        page = await browser.get("/requests")
+async def test_without_events_the_page_says_what_to_set(browser: Browser) -> None:
+    page = await browser.get("/requests")
     assert "events.folder" in page.text
 
 
-async def test_ages_of_features_are_a_section_of_the_pipelines_page(place: Place, known: Recorded) -> None:
-    async with place.operator() as browser:
-        [panel] = (await browser.get("/pipelines/flights.json")).json["panels"]
-        place.wall += 600  # nothing came since: it is not known any more
-        assert (await browser.get("/pipelines/flights.json")).json["panels"] == []
+async def test_ages_of_features_are_a_section_of_the_pipelines_page(
+    place: Place, known: Recorded, browser: Browser
+) -> None:
+    [panel] = (await browser.get("/pipelines/flights.json")).json["panels"]
+    place.wall += 600  # nothing came since: it is not known any more
+    assert (await browser.get("/pipelines/flights.json")).json["panels"] == []
     planes, weather = panel["rows"]
     assert (panel["level"], weather["level"], planes["level"]) == ("bad", "bad", "good")
     assert weather["label"] == "weather"
