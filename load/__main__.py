@@ -5,7 +5,6 @@ open       open loop at given rates (Poisson arrivals; latency counted from when
 soak       open loop for minutes: memory flat, no error
 race       this build in both shapes beside Triton, KServe, MLServer, a naive chain and a hand-written server
 picture    throughput against latency of a race, as load/race.svg
-faults     at half the peak each service is killed, stopped, restarted: what is lost, and for how long
 overload   three times the capacity: goodput, priorities, a greedy tenant
 explanations  at half the peak each prediction is explained as far as it goes: what that costs the answers
 shadow     at half the peak the heavy model runs beside each request as a shadow: what that costs the answers

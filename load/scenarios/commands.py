@@ -11,7 +11,6 @@ from load.arguments import HOME, Commands, RunCommand, command, cores, names, nu
 from load.scenarios import (
     capacity,
     check,
-    faults,
     open_loop_profiles,
     overload,
     picture,
@@ -32,7 +31,7 @@ _CLIENTS = "cores of the client, such as 1"
 def add(commands: Commands) -> None:
     """Adds them all."""
     _add_loops(commands)
-    _add_faults(commands)
+    _add_beside(commands)
     _add_comparisons(commands)
     _add_scaling(commands)
 
@@ -71,14 +70,8 @@ def _open_loop(
     return made
 
 
-def _add_faults(commands: Commands) -> None:
-    """What is lost when a part fails, and what is paid for what runs beside the answers."""
-    broken = system_command(commands, "faults", faults.run)
-    broken.add_argument("--servers", type=cores, help=_SERVERS)
-    broken.add_argument("--part", type=float, default=0.5, help="of the peak")
-    broken.add_argument("--peak", type=float, help="requests a second; measured first if it is not said")
-    broken.add_argument("--faults", type=names, default=list(faults.FAULTS))
-    broken.add_argument("--services", type=names, default=[])
+def _add_beside(commands: Commands) -> None:
+    """What is paid for what runs beside the answers."""
     for name, run in (("shadow", shadow.run), ("explanations", explanations.run)):
         beside = command(commands, name, run)
         beside.add_argument("--servers", type=cores, help=_SERVERS)

@@ -47,18 +47,6 @@ async def test_somebody_elses_cancellation_goes_on() -> None:
         await task
 
 
-async def test_both_at_once_are_a_cancellation() -> None:
-    clock = Clock(100.0)
-    task = asyncio.create_task(Bodies(Limits(), clock).read(never, context(100.1), 1000))
-    await asyncio.sleep(0)
-    clock.now += 1
-    asyncio.get_running_loop().call_later(0.04, task.cancel)
-    # Our look comes at 0.05 s, after the other one.
-    with pytest.raises((asyncio.CancelledError, Fault)):
-        await task
-    assert task.done()
-
-
 async def test_nothing_stays_behind() -> None:
     clock, pieces = Clock(100.0), [b"ab", b"cd", b""]
     bodies = Bodies(Limits(), clock)
