@@ -27,10 +27,11 @@ from headrace.slo import SloSettings
 from headrace.slo.servers import PrometheusApi
 from tests.children import ends_with_tests
 from tests.libs.slo.alert_world import Receiver, until, watched
-from tests.pipeline.test_rollouts import DOCUMENT, lookup
+from tests.pipeline.test_rollouts import DOCUMENT
 from tests.ports import free_port
 from tests.redis_server import RedisServer
 from tests.sealed_home import new_keys, sealed_home
+from tests.services.executor.executor_models import lookup
 from tests.system import (
     DOCUMENTS,
     HOME,

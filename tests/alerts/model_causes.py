@@ -11,7 +11,7 @@ from tests.alerts.alarmed_system import PLACE, Alarmed, repeated
 from tests.alerts.causes import Causes, restarted
 from tests.libs.slo.alert_world import until
 from tests.pipeline.test_rollouts import DOCUMENT as TABLE
-from tests.pipeline.test_rollouts import lookup
+from tests.services.executor.executor_models import lookup
 from tests.services.executor.remote_servers import RemoteProcess, oip_server
 from tests.system import HEADRACE, HOME, ROOT, add_document, headrace, remove_document
 

@@ -8,7 +8,7 @@ from tests.alerts.causes import Causes
 from tests.alerts.model_causes import removed, table
 from tests.libs.slo.alert_world import until
 from tests.pipeline.test_rollouts import DOCUMENT as TABLE
-from tests.pipeline.test_rollouts import lookup
+from tests.services.executor.executor_models import lookup
 from tests.system import HOME, RELEASES, ROOT, add_document, headrace, remove_document
 
 CAUSES = Causes()

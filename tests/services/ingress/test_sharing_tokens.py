@@ -1,7 +1,8 @@
 """What one door was lent of a bucket no other door has, by a real Redis."""
 
 from services.ingress.documents.catalog import Tenant
-from tests.services.ingress.test_sharing_leases import LIMIT, Sharer, doors, tenant
+from tests.services.ingress.test_ingress_sharing import tenant
+from tests.services.ingress.test_sharing_leases import LIMIT, Sharer, doors
 
 __all__ = ["doors"]  # a fixture
 
