@@ -31,7 +31,7 @@ _CLIENTS = "cores of the client, such as 1"
 def add(commands: Commands) -> None:
     """Adds them all."""
     _add_loops(commands)
-    _add_beside(commands)
+    _add_live_studies(commands)
     _add_comparisons(commands)
     _add_scaling(commands)
 
@@ -70,7 +70,7 @@ def _open_loop(
     return made
 
 
-def _add_beside(commands: Commands) -> None:
+def _add_live_studies(commands: Commands) -> None:
     """What is paid for what runs beside the answers."""
     for name, run in (("shadow", shadow.run), ("explanations", explanations.run)):
         beside = command(commands, name, run)

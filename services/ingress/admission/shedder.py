@@ -13,10 +13,10 @@ from collections.abc import Callable, Mapping
 from headrace.hop.errors import Code, Fault, Reason
 from services.ingress.admission.admission_control import AdmissionControl
 from services.ingress.admission.quotas import QuotaFault
+from services.ingress.protocols.asgi import Headers
 from services.ingress.reporting.metrics import Shed
 from services.ingress.request_context import RequestContext
 
-Headers = list[tuple[bytes, bytes]]
 # A call passes at this interval, whatever was refused before.
 _PROBE_S = 0.02
 # A refusal that is older says nothing any more.
@@ -72,7 +72,7 @@ class Shedder:
         if self._refused:
             credential = _credential(context.headers)
             if credential in self._refused:
-                self._tell(self._refused.pop(credential))
+                self._report_refused(self._refused.pop(credential))
 
     def refusal(self, headers: Headers, before: int = 0) -> Headers | None:
         """The headers of the answer to a call that is refused here; None: it passes. `headers`: the call's; `before`: how many
@@ -86,11 +86,11 @@ class Shedder:
             return None
         now = self._clock()
         if now - refused.since > _FORGET_S:
-            self._tell(self._refused.pop(credential))
+            self._report_refused(self._refused.pop(credential))
             return None
         if now - refused.passed >= _PROBE_S or self._has_room(refused):
             refused.passed = now
-            self._tell(refused)
+            self._report_refused(refused)
             return None
         refused.calls += 1 + before
         return [*refused.reply, (_REQUEST_ID, own.get(_REQUEST_ID, b""))]
@@ -105,7 +105,7 @@ class Shedder:
         tenant = refused.context.caller.tenant
         return self._admission.headroom(tenant.name, tenant.priority) >= 1
 
-    def _tell(self, refused: _Refused) -> None:
+    def _report_refused(self, refused: _Refused) -> None:
         if refused.calls:
             calls, refused.calls = refused.calls, 0
             self._report(refused.context, Shed(calls, refused.reason))

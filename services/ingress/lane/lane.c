@@ -88,8 +88,8 @@ static size_t queued_bytes;
 /* How many wait in the queue, in all and by group of credentials; how many of a group were refused since one of it was queued; how
  * many groups wait. */
 static uint32_t waiting, waiting_of[GROUPS], refused_of[GROUPS], groups_waiting;
-/* From how many on some are refused, and the headers that say so. Set before the first request comes. */
-static uint32_t most_waiting;
+/* From how many on some are refused, and the headers that say so; where the hash of credentials begins. Set before the first request. */
+static uint32_t most_waiting, seed;
 static char refusal[MAX_HEAD];
 static size_t refusal_size;
 static atomic_int event_fd = -1;
@@ -167,19 +167,23 @@ static char *append(char *to, const char *data, size_t size) {
   return to + size + 1;
 }
 
-/* A record with its head, if these are the headers of a request for the lane; else NULL. */
-static char *record_of(const Paths *paths, const Header *headers, size_t count, size_t *record_size) {
+/* The path, if these are the headers of a request for the lane; else NULL. */
+static const Header *lane_path(const Paths *paths, const Header *headers, size_t count, size_t *head_size) {
   const Header *path = NULL, *method = NULL;
-  size_t head_size = 0;
+  *head_size = 0;
   for (size_t i = 0; i < count; i++) {
     const Header *header = &headers[i];
     if (memchr(header->name, 0, header->name_size) || memchr(header->value, 0, header->value_size)) return NULL;
     if (is_named(header, ":path")) path = header;
     else if (is_named(header, ":method")) method = header;
-    head_size += header->name_size + header->value_size + 2;
+    *head_size += header->name_size + header->value_size + 2;
   }
-  if (head_size > MAX_HEAD || path == NULL || method == NULL || method->value_size != 4 || memcmp(method->value, "POST", 4) != 0) return NULL;
-  if (!is_one_of(paths, path->value, path->value_size)) return NULL;
+  if (*head_size > MAX_HEAD || path == NULL || method == NULL || method->value_size != 4 || memcmp(method->value, "POST", 4) != 0) return NULL;
+  return is_one_of(paths, path->value, path->value_size) ? path : NULL;
+}
+
+/* A record with its head, of at most that size; NULL if there is no memory. */
+static char *record_of(const Header *path, const Header *headers, size_t count, size_t head_size, size_t *record_size) {
   char *record = malloc(sizeof(Request_Record) + head_size);
   if (record == NULL) return NULL;
   char *head = record + sizeof(Request_Record), *at = append(head, path->value, path->value_size);
@@ -204,7 +208,7 @@ static const Header *named(const Header *headers, size_t count, const char *name
 static uint8_t group_of(const Header *headers, size_t count) {
   const Header *credential = named(headers, count, "authorization");
   if (credential == NULL) credential = named(headers, count, "x-api-key");
-  uint32_t hash = 2166136261u ^ (uint32_t)getpid();
+  uint32_t hash = seed;
   for (size_t i = 0; credential != NULL && i < credential->value_size; i++) hash = (hash ^ (uint8_t)credential->value[i]) * 16777619u;
   return (uint8_t)(hash ^ hash >> 8 ^ hash >> 16 ^ hash >> 24);
 }
@@ -234,16 +238,19 @@ static void mark_shed(void *stream) {
 
 /* Refuses a gRPC call if many wait and its group has its share of them: the application is behind, so all would be late. */
 static bool refuse(void *stream, const Header *headers, size_t count, uint8_t group) {
-  const Header *type = named(headers, count, "content-type"), *id = named(headers, count, "x-request-id");
-  if (type == NULL || type->value_size != 16 || memcmp(type->value, "application/grpc", 16) != 0) return false;
   pthread_mutex_lock(&queue_lock);
   bool too_many = waiting >= most_waiting && waiting_of[group] * groups_waiting >= most_waiting;
-  refused_of[group] += too_many;
   pthread_mutex_unlock(&queue_lock);
+  if (!too_many) return false;
+  const Header *type = named(headers, count, "content-type"), *id = named(headers, count, "x-request-id");
+  if (type == NULL || type->value_size != 16 || memcmp(type->value, "application/grpc", 16) != 0) return false;
   Header answer[MAX_HEADERS];
   size_t size;
-  if (!too_many || !parse_headers(refusal, refusal + refusal_size, answer, &size) || size == MAX_HEADERS) return false;
+  if (!parse_headers(refusal, refusal + refusal_size, answer, &size) || size == MAX_HEADERS) return false;
   if (id != NULL) answer[size++] = *id;
+  pthread_mutex_lock(&queue_lock);
+  refused_of[group]++;
+  pthread_mutex_unlock(&queue_lock);
   mark_shed(stream);
   envoy_dynamic_module_callback_http_send_response_headers(stream, answer, size, true);
   return true;
@@ -252,19 +259,19 @@ static bool refuse(void *stream, const Header *headers, size_t count, uint8_t gr
 EXPORT int envoy_dynamic_module_on_http_filter_request_headers(void *stream, void *module, bool end) {
   Filter *filter = module;
   if (end || filter == NULL || !atomic_load(&is_open)) return CONTINUE;
-  size_t count = envoy_dynamic_module_callback_http_get_headers_size(stream, REQUEST_HEADERS), record_size;
+  size_t count = envoy_dynamic_module_callback_http_get_headers_size(stream, REQUEST_HEADERS), head_size, record_size;
   Header headers[MAX_HEADERS];
   if (count > MAX_HEADERS || !envoy_dynamic_module_callback_http_get_headers(stream, REQUEST_HEADERS, headers)) return CONTINUE;
-  char *record = record_of(filter->paths, headers, count, &record_size);
-  if (record == NULL) return CONTINUE;
+  const Header *path = lane_path(filter->paths, headers, count, &head_size);
+  if (path == NULL) return CONTINUE;
   uint8_t group = group_of(headers, count);
   if (refuse(stream, headers, count, group)) {
-    free(record);
     filter->refused = true;
     return STOP;
   }
   Worker *worker = own_worker();
-  Request *request = worker == NULL ? NULL : calloc(1, sizeof *request);
+  char *record = record_of(path, headers, count, head_size, &record_size);
+  Request *request = worker == NULL || record == NULL ? NULL : calloc(1, sizeof *request);
   if (request == NULL) { free(record); return CONTINUE; }
   request->filter = stream;
   request->worker = worker;
@@ -299,6 +306,12 @@ static bool append_body(void *stream, Request *request, int part) {
   return true;
 }
 
+/* Makes the file descriptor readable that the application's loop looks at. */
+static void call_application(void) {
+  uint64_t one = 1;
+  if (write(atomic_load(&event_fd), &one, sizeof one) < 0) { /* it is readable already */ }
+}
+
 /* Hands the whole request to the application. False if too much is waiting already. */
 static bool enqueue(Request *request) {
   Request_Record *record = (Request_Record *)request->record;
@@ -319,10 +332,7 @@ static bool enqueue(Request *request) {
     refused_of[request->group] = 0;
   }
   pthread_mutex_unlock(&queue_lock);
-  if (fits && first) {
-    uint64_t one = 1;
-    if (write(atomic_load(&event_fd), &one, sizeof one) < 0) { /* it is set already */ }
-  }
+  if (fits && first) call_application();
   return fits;
 }
 
@@ -469,6 +479,7 @@ NOTHING(config_http_stream_reset)
 EXPORT int lane_open(uint32_t most, const char *headers, size_t size) {
   if (atomic_load(&event_fd) < 0) {
     most_waiting = most;
+    seed = 2166136261u ^ (uint32_t)getpid();
     refusal_size = size <= sizeof refusal ? size : 0;
     memcpy(refusal, headers, refusal_size);
     atomic_store(&event_fd, eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
@@ -481,7 +492,8 @@ EXPORT int lane_open(uint32_t most, const char *headers, size_t size) {
 EXPORT void lane_close(void) { atomic_store(&is_open, false); }
 
 /* Copies the records of requests that wait to `out`, as many as fit and at most `most`, and returns the bytes. 0: none wait.
- * Each id must be given back once: by a reply to `lane_send`. Requests whose callers have gone are left out. */
+ * Each id must be given back once: by a reply to `lane_send`. Requests whose callers have gone are left out. While others wait, the
+ * file descriptor stays readable. */
 EXPORT size_t lane_take(char *out, size_t room, size_t most) {
   uint64_t seen;
   if (read(atomic_load(&event_fd), &seen, sizeof seen) < 0) { /* it was not set */ }
@@ -502,7 +514,9 @@ EXPORT size_t lane_take(char *out, size_t room, size_t most) {
     taken_end = &request->next;
   }
   if (queue == NULL) queue_end = &queue;
+  bool more = queue != NULL;
   pthread_mutex_unlock(&queue_lock);
+  if (more) call_application();
   char *at = out;
   while (taken != NULL) {
     Request *request = taken;

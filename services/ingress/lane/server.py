@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, MutableMapping
 from pathlib import Path
 from typing import Any
 
-from services.ingress.protocols.asgi import Application
+from services.ingress.protocols.asgi import Application, Headers
 
 # `Request_Record` and `Reply_Record` of lane.c.
 _REQUEST = struct.Struct("=IIQdII")
@@ -26,7 +26,6 @@ _MOST_WAITING = 256
 # A flag of a reply: it was not computed, so its access log line is one of many alike.
 _SHED = 1
 _STATUS, _BROKEN = b":status\x00200\x00", b":status\x00500\x00"
-Headers = list[tuple[bytes, bytes]]
 
 
 class Lane:
@@ -55,8 +54,6 @@ class Lane:
         self._buffer = ctypes.create_string_buffer(_ROOM)
         self._address = ctypes.addressof(self._buffer)
         self._full = full
-        # Whether a further turn is asked for.
-        self._again = False
         self._replies: list[bytes] = []
         # The loop itself keeps no task alive.
         self._exchanges: set[_Exchange] = set()
@@ -67,7 +64,7 @@ class Lane:
         event: int = self._c.lane_open(_MOST_WAITING, headers, len(headers))
         if event < 0:
             raise OSError("no file descriptor for the lane")
-        self._loop.add_reader(event, self._take)
+        self._loop.add_reader(event, self._begin_waiting)
 
     def close(self) -> None:
         """From now on requests go the usual way. Those that were taken are answered."""
@@ -87,22 +84,16 @@ class Lane:
     def _flush(self) -> None:
         records = b"".join(self._replies)
         self._replies.clear()
-        self._c.lane_send(records, len(records))
+        if self._c.lane_send(records, len(records)) < len(records):
+            raise MemoryError("some replies were not sent")
 
-    def _take(self) -> None:
-        """Begins requests that wait, as many as a turn of the loop may. When the others are taken, in the next turn, those have
-        been refused if there is no room, and the others are refused at once."""
+    def _begin_waiting(self) -> None:
+        """Begins requests that wait, as many as one turn of the loop may. Before the next turn they have been refused if there is
+        no room, so that the others are refused at once."""
         size = self._c.lane_take(self._address, _ROOM, _AT_ONCE)
         records, at = ctypes.string_at(self._address, size), 0
         while at < size:
             at = self._begin(records, at)
-        if size and not self._again:
-            self._again = True
-            self._loop.call_soon(self._take_again)
-
-    def _take_again(self) -> None:
-        self._again = False
-        self._take()
 
     def _begin(self, records: bytes, at: int) -> int:
         """Begins the request whose record is there, or refuses it at once. Returns where the next one is."""

@@ -19,8 +19,6 @@ from services.ingress.protocols.grpc import frames
 from services.ingress.protocols.refusals import headers_too_large
 from services.ingress.request_context import RequestContext
 
-Headers = list[tuple[bytes, bytes]]
-
 
 class Intake:
     """Receives requests. No part of a body is read before its caller is authenticated and the call is allowed."""

@@ -27,7 +27,7 @@ from headrace.events import (
 )
 from services.router.cache.run import CACHED as CACHED_US
 from services.router.events.busy import busy_columns
-from services.router.events.noted import Kept, Noted
+from services.router.events.noted import Noted, Stored
 from services.router.routes.run import FALLBACKS, MAX_FALLBACKS
 from services.router.ticks.exposures import places_in_requests
 
@@ -95,7 +95,7 @@ def _joined(parts: Sequence[Noted]) -> Batch:
     )
 
 
-def _joined_column(name: str, *parts: Kept) -> Column:
+def _joined_column(name: str, *parts: Stored) -> Column:
     arrays = [p for p in parts if not isinstance(p, Column)]
     if len(arrays) < len(parts):
         # Of most batches each row has a value, of this one not.

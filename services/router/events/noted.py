@@ -21,7 +21,7 @@ from services.router.pipelines import Served
 from services.router.routes.route import Route
 from services.router.routes.run import RouteResult
 
-Kept: TypeAlias = NDArray[Any] | Column
+Stored: TypeAlias = NDArray[Any] | Column
 # What a row takes besides its columns: ids and what Python keeps of them.
 _ROW_BYTES = 300
 
@@ -114,7 +114,7 @@ class Noted:
     why: Standing
     rows: Rows
     names: tuple[str, ...]
-    values: list[Kept]
+    values: list[Stored]
     omitted: tuple[str, ...]
     errors: Mapping[int, RowError]
     timings: Sequence[Timing]
@@ -135,14 +135,14 @@ class Noted:
 
 def chosen_columns(
     recorded: Recorded, result: RouteResult, count: int, max_value_bytes: int
-) -> tuple[dict[str, Kept], tuple[str, ...], int]:
+) -> tuple[dict[str, Stored], tuple[str, ...], int]:
     """What is kept of columns, the names of those that are too large, and bytes."""
     found, size, omitted = result.columns, recorded.row_bytes * count, recorded.omitted
-    chosen: dict[str, Kept] = {}
+    chosen: dict[str, Stored] = {}
     for name in recorded.fixed:
         column = found.get(name)
         if column is not None:
-            chosen[name] = _kept(column)
+            chosen[name] = _stored(column)
     for name in recorded.ragged:
         column = found.get(name)
         if column is None:
@@ -151,16 +151,16 @@ def chosen_columns(
         if taken > max_value_bytes * count:
             omitted = (*omitted, name)
         else:
-            chosen[name] = _kept(column)
+            chosen[name] = _stored(column)
             size += taken
     for name, column in result.batch.columns.items():
         if name[0] == ANNOTATION:
-            chosen[name] = _kept(column)
+            chosen[name] = _stored(column)
             size += 8 * count
     return chosen, omitted, size
 
 
-def _kept(column: Column) -> Kept:
+def _stored(column: Column) -> Stored:
     values = column.values
     return column if column.valid is not None or isinstance(values, Ragged) else values
 

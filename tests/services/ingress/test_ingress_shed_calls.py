@@ -9,8 +9,9 @@ from headrace.hop.limiters import ADMISSION, SESSION_ROWS, TENANT_ROWS
 from headrace.state.tenants import QuotaSpec
 from services.ingress.admission.admission_control import AdmissionControl, AdmissionRules
 from services.ingress.admission.quotas import QuotaFault
-from services.ingress.admission.shedder import Headers, Shedder
+from services.ingress.admission.shedder import Shedder
 from services.ingress.documents.catalog import Credential, Tenant
+from services.ingress.protocols.asgi import Headers
 from services.ingress.reporting.metrics import Shed
 from services.ingress.request_context import RequestContext, begin
 

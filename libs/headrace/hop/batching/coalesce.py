@@ -112,9 +112,12 @@ class Coalescer(Generic[Item, Result]):
         entry = QueuedItem(item, tenant, rows or 1, size, deadline, priority, answer, prefer)
         if prefer is not None:
             key = prefer, key
-        # Whether a call of this item alone may leave now. Then it counts as begun.
-        coming = self._upcoming is not None and self._upcoming(now)
-        if self._lone is not None and self._lone == key and not coming and self._queue.start(key):
+        if (
+            self._lone is not None
+            and self._lone == key
+            and (self._upcoming is None or not self._upcoming(now))
+            and self._queue.start(key)
+        ):
             return await self._send_alone(key, entry, now)
         self._due.add(deadline, answer)
         if deadline < self._timer_at:

@@ -9,11 +9,11 @@ import struct
 from headrace.hop import limiters
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.transport.wire_errors import DETAILS, PUSHBACK, cut, status_of
+from services.ingress.protocols.asgi import Headers
 from services.ingress.protocols.body.inflate import GZIP, inflate
 from services.ingress.protocols.refusals import malformed, too_large
 
 PREFIX = struct.Struct(">BI")
-Headers = list[tuple[bytes, bytes]]
 _UNITS = {ord("H"): 3600.0, ord("M"): 60.0, ord("S"): 1.0, ord("m"): 1e-3, ord("u"): 1e-6, ord("n"): 1e-9}
 _LIMITER_ALONE = {limiters.KEY}
 _PLAIN = frozenset(range(0x20, 0x7F)) - {ord("%")}

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from headrace.hop.errors import Fault
-from services.ingress.protocols.asgi import Send
+from services.ingress.protocols.asgi import Headers, Send
 from services.ingress.protocols.body.codecs import Codec
 from services.ingress.protocols.entry import UnaryEntry
 from services.ingress.protocols.grpc import frames
-from services.ingress.protocols.unary import FramedProtocol, Headers, Intake
+from services.ingress.protocols.unary import FramedProtocol, Intake
 from services.ingress.request_context import RequestContext
 
 _TYPE = b"application/grpc"

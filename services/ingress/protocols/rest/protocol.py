@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 from headrace.hop.errors import Code, Fault, Reason, reason_name
 from headrace.oip import open_inference_pb2 as pb
 from services.ingress.door import Operation
-from services.ingress.protocols.asgi import Disconnected, Receive, Scope, Send, respond
+from services.ingress.protocols.asgi import Disconnected, Headers, Receive, Scope, Send, respond
 from services.ingress.protocols.body.codecs import THREAD_BYTES, in_thread
 from services.ingress.protocols.body.inflate import GZIP_OR_ZLIB, inflate
 from services.ingress.protocols.entry import PathEntry
@@ -25,7 +25,6 @@ from services.ingress.protocols.rest.tensors import read_request, write_response
 from services.ingress.protocols.unary import Intake
 from services.ingress.request_context import RequestContext
 
-Headers = list[tuple[bytes, bytes]]
 _SERVICE = "/inference.GRPCInferenceService/"
 _MODEL = re.compile(
     r"/v2/models/(?P<model>[^/]+)(?:/versions/(?P<version>[^/]+))?(?:/(?P<action>infer|ready|config|stats))?\Z"
