@@ -98,5 +98,5 @@ if __name__ == "__main__":
     try:
         compile_lane()
     except (LaneError, OSError) as error:
-        text = f"no lane: {error}. All works without it; a request costs the ingress about a third more CPU."
+        text = f"no lane: {error}. All works without it, at more CPU; what is certain to be refused is refused in the usual way."
         print(text, file=sys.stderr)

@@ -1,8 +1,8 @@
 """What the request path keeps of an answered batch: references to values of columns, chosen so that nothing large stays.
 
 Columns are never changed after they are made, so a reference is as good as a copy, and takes a tenth of the time. Only arrays are
-kept of most of them: the garbage collector does not look at arrays, and 39 columns of each of 600 batches a second make it stop
-the loop for 8 ms each second.
+kept of most of them: the garbage collector does not look at arrays. With all 39 columns it stopped the loop for some 8 ms once
+in 300 to 500 requests of a single caller; now once in 2,400 to 5,000.
 """
 
 from __future__ import annotations

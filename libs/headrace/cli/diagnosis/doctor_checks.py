@@ -116,7 +116,7 @@ def _lane() -> Finding:
     return Finding(
         "lane",
         Level.WARN,
-        "not compiled for this version, Envoy and machine; a request costs the ingress about a third more CPU",
+        "not compiled for this version, Envoy and machine; requests cost more CPU, refusals in a crowd much more",
         "apt: gcc libc6-dev, then: python -m services.ingress.lane.library, and headrace restart ingress",
     )
 
