@@ -95,10 +95,11 @@ def shrink(folder: Path, room_mib: int) -> None:
 
 
 def fill(folder: Path, name: str) -> Path:
-    """A file that takes all the room that the disk of `folder` has, and goes on taking what others give back."""
+    """A file that takes all the room that the disk of `folder` has, and what others give back within a second. Called
+    again, it takes what others gave back since."""
     path = folder / name
     refused_since: float | None = None
-    with path.open("wb", buffering=0) as file:
+    with path.open("ab", buffering=0) as file:
         while refused_since is None or time.monotonic() - refused_since < _FULL_FOR_S:
             try:
                 file.write(b"\0" * 4096)

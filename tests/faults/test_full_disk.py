@@ -45,8 +45,7 @@ def states(system: System) -> list[dict[str, Any]]:
     return list(system.services().values())
 
 
-@pytest.mark.usefixtures("filler")
-def test_predictions_and_refusals_go_on(system: System) -> None:
+def test_predictions_and_refusals_go_on(system: System, filler: Path) -> None:
     key = system.key
     for index in range(50):
         assert system.predict(row_request(system.rows[index])).predictions
@@ -59,6 +58,8 @@ def test_predictions_and_refusals_go_on(system: System) -> None:
         assert caught.value.code() is grpc.StatusCode.NOT_FOUND
     # What the alarm for lost events watches.
     poll("events can't be stored", lambda: events_failing(system) == 1)
+    # A file of events that could not be finished gave its room back.
+    fill(HOME, filler.name)
     tenants = PLACE.tenants.read_bytes()
     said = refused("keys", "create", "demo")
     assert NO_ROOM in said.lower()
