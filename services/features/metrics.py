@@ -8,10 +8,11 @@ from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from headrace.hop.metrics import Counter, Histogram
 from services.features.cache.cache import RowCache
 from services.features.freshness.freshness import Source, ViewResult
 

@@ -17,7 +17,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Protocol
 
 from google.protobuf.descriptor import ServiceDescriptor
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Gauge
 from pydantic import NonNegativeInt, PositiveInt
 
 from headrace.columns import Batch, RowError, Timing
@@ -26,6 +26,7 @@ from headrace.hop import config
 from headrace.hop.call import Call
 from headrace.hop.definition import Definition, Runtime, Service
 from headrace.hop.errors import Code, Fault, Reason, reason_name
+from headrace.hop.metrics import Counter, Histogram
 from headrace.hop.process.logs import some
 from headrace.steps.errors import SpecError
 from headrace.steps.program.compilation import compile_steps

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Gauge
 
 from headrace.hop import limiters
 from headrace.hop.errors import OUR_CODES, Blame, Code, Fault, Reason
 from headrace.hop.errors import blame as blamed
 from headrace.hop.limiters import LIMITERS
+from headrace.hop.metrics import Counter, Histogram
 from services.ingress.reporting.security_metrics import SecurityMetrics
 from services.ingress.request_context import RequestContext
 

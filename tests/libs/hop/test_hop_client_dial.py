@@ -21,9 +21,9 @@ from headrace import hop
 from headrace.hop import config
 from headrace.hop.client import settings as client_settings
 from headrace.hop.client.dial import Client
-from headrace.hop.client.metrics import ClientInstruments, MetricsObserver
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.limiters import EXPLANATIONS, SERVER_CONCURRENCY, Limiter
+from headrace.hop.metrics import ClientInstruments, MetricsObserver
 from headrace.hop.process.telemetry import Telemetry
 from headrace.hop.resilience import resolve
 from headrace.hop.testing import served

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import prometheus_client
 import pytest
 import structlog
 from google.protobuf.wrappers_pb2 import StringValue
@@ -20,11 +21,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-un
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc  # type: ignore[import-untyped]  # has no stubs
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from headrace import hop
-from headrace.hop import config, testing
+from headrace.hop import config, metrics, testing
 from headrace.hop.process import logs
 from headrace.hop.server.report import LineBudget
 from headrace.hop.server.serve import serving
@@ -116,9 +117,7 @@ async def test_the_metrics_endpoint_scrapes() -> None:
         async with caller(running.address) as call:
             await call("One", "hello")
         with urllib.request.urlopen(f"http://{running.metrics_address}/metrics") as reply:
-            families = {
-                family.name: family for family in text_string_to_metric_families(reply.read().decode())
-            }
+            families = {f.name: f for f in text_string_to_metric_families(reply.read().decode())}
 
     assert families["headrace_ready"].samples[0].value == 1
     assert families["headrace_build_info"].samples[0].labels["service"] == "echo"
@@ -294,6 +293,19 @@ def test_instruments_are_made_once_and_shared_between_names() -> None:
     other = telemetry.named("router")
     assert other.once(Instruments) is telemetry.once(Instruments)
     assert other.registry is telemetry.registry
+
+
+def test_instruments_show_what_prometheus_clients_own_would() -> None:
+    shown = []
+    for kind in (metrics, prometheus_client):
+        registry = CollectorRegistry()
+        rows = kind.Counter("rows", "Rows.", ["code"], registry=registry).labels("OK")
+        seconds = kind.Histogram("seconds", "Time.", buckets=(1, 2.5), registry=registry)
+        for value in (0, 1, 1.5, 2.5, 7):
+            rows.inc(value)
+            seconds.observe(value)
+        shown.append(generate_latest(registry))
+    assert shown[0] == shown[1]
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])

@@ -5,7 +5,7 @@ import re
 from prometheus_client import CollectorRegistry
 
 from headrace.encryption import EncryptionMetrics
-from headrace.hop.client.metrics import ClientInstruments
+from headrace.hop.metrics import ClientInstruments
 from headrace.hop.process.certificates import CertificateInstruments
 from headrace.slo import ALERTS, alert_names
 from headrace.slo.catalogue import ANOMALIES

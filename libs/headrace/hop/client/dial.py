@@ -199,7 +199,7 @@ def _telemetry(
     """Metrics and traces of the process, if it has them; their libraries are imported only then."""
     if runtime is None:
         return observer or NullObserver(), None
-    from headrace.hop.client.metrics import ClientInstruments, MetricsObserver
+    from headrace.hop.metrics import ClientInstruments, MetricsObserver
 
     traces = None
     if runtime.telemetry.traces is not None:

@@ -12,10 +12,11 @@ import time
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry
 
 from headrace.hop.call import Call
 from headrace.hop.errors import Code, Fault, Reason, reason_name
+from headrace.hop.metrics import Counter, Histogram
 from headrace.hop.process.logs import some
 
 if TYPE_CHECKING:

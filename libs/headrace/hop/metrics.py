@@ -1,13 +1,15 @@
-"""Metrics of clients, for processes that have telemetry."""
+"""Counters and histograms that cost a request little, and what clients count with them."""
 
 from __future__ import annotations
 
 import math
 import time
 import weakref
+from bisect import bisect_left
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+import prometheus_client
+from prometheus_client import CollectorRegistry, Gauge
 
 from headrace.hop.errors import Code
 
@@ -19,6 +21,27 @@ _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 # Replicas past this many share one label value, so that a large deployment does not multiply series.
 _MAX_REPLICA_LABELS = 64
+
+
+class Counter(prometheus_client.Counter):
+    """prometheus_client's own without its lock and without exemplars, at a quarter of the work.
+
+    Any thread may count: CPython with a GIL, 3.11 to 3.14, gives way to another thread only where a function begins, after a call
+    and at a jump back, and there is none of these between reading a number here and writing it. Without a GIL, one thread may.
+    """
+
+    def inc(self, amount: float = 1) -> None:  # type: ignore[override]  # no exemplars
+        if amount < 0:
+            raise ValueError("a counter only grows")
+        self._value._value += amount
+
+
+class Histogram(prometheus_client.Histogram):
+    """The same of prometheus_client's histogram, which also tries one bound after the other."""
+
+    def observe(self, amount: float) -> None:  # type: ignore[override]  # no exemplars
+        self._buckets[bisect_left(self._upper_bounds, amount)]._value += 1
+        self._sum._value += amount
 
 
 class ClientInstruments:
