@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -143,15 +143,16 @@ class Batch:
 
     def with_columns(self, columns: Iterable[Column]) -> Batch:
         """This batch with columns added or replaced."""
-        return replace(self, columns={**self.columns, **{c.name: c for c in columns}})
+        added = {c.name: c for c in columns}
+        return Batch(self.rows, {**self.columns, **added}, self.errors, self.timings)
 
     def select(self, names: Iterable[str]) -> Batch:
         """This batch with only these columns. Raises KeyError for one that is not there."""
-        return replace(self, columns={n: self.columns[n] for n in names})
+        return Batch(self.rows, {n: self.columns[n] for n in names}, self.errors, self.timings)
 
     def with_errors(self, errors: Mapping[int, RowError]) -> Batch:
         """This batch with more failed rows; a row that failed before keeps its first error."""
-        return replace(self, errors={**errors, **self.errors}) if errors else self
+        return Batch(self.rows, self.columns, {**errors, **self.errors}, self.timings) if errors else self
 
     def expired(self, now: float, stage: str) -> dict[int, RowError]:
         """Errors for the rows whose deadline is at or before `now` (monotonic seconds)."""

@@ -60,17 +60,14 @@ class ColumnCodec(Generic[Header, Req, Resp]):
 
         Rows of several tenants come from a queue where these had equal shares already: they count as one more tenant.
         """
-        rows, columns = item.batch.rows, list(item.batch.columns.values())
-        count, tenants = len(rows.tenants), rows.tenants
-        one_tenant = count == 1 or (count > 1 and tenants.count(tenants[0]) == count)
-        return (
-            (item.header, *[(c.name, c.dtype, c.row_shape) for c in columns]),
-            tenants[0] if one_tenant else None,
-            count,
-            sum([c.values.nbytes for c in columns]),
-            max(rows.deadlines, default=-math.inf),
-            max(rows.priorities, default=0),
-        )
+        batch = item.batch
+        rows, columns, tenants = batch.rows, batch.columns.values(), batch.rows.tenants
+        key = (item.header, *[(c.name, c.dtype, c.row_shape) for c in columns])
+        size, count = sum([c.values.nbytes for c in columns]), len(tenants)
+        if not count:
+            return key, None, 0, size, -math.inf, 0
+        tenant = tenants[0] if tenants.count(tenants[0]) == count else None
+        return key, tenant, count, size, max(rows.deadlines), max(rows.priorities)
 
     def failed(self, results: Sequence[BatchReply[Resp]]) -> float:
         """Share of the rows (0 to 1) that the callee itself failed, for its circuit breaker."""
@@ -144,7 +141,8 @@ def _with_earlier_deadlines(items: Sequence[BatchCall[Header]], now: float) -> B
     """The rows of all items, with deadlines a little earlier than the senders' own."""
     batch = items[0].batch if len(items) == 1 else concat([i.batch for i in items])
     given = batch.rows
-    deadlines = [d - min(_KEPT_SHARE * (d - now), _MAX_KEPT_S) for d in given.deadlines]
+    far = now + _MAX_KEPT_S / _KEPT_SHARE
+    deadlines = [d - (_MAX_KEPT_S if d > far else _KEPT_SHARE * (d - now)) for d in given.deadlines]
     rows = Rows(given.request_ids, given.tenants, given.priorities, deadlines, given.traceparents)
     return Batch(rows, batch.columns, batch.errors, batch.timings)
 

@@ -84,7 +84,7 @@ def of_numpy(dtype: np.dtype[np.generic]) -> DType:
     """The DType of a NumPy type; text and byte strings are BYTES. Raises TypeError for any other kind."""
     if dtype.kind in "SU":
         return DType.BYTES
-    found = _BY_NUMPY.get(dtype.newbyteorder("<") if dtype.byteorder == ">" else dtype)
+    found = _BY_NUMPY.get(dtype) or _BY_NUMPY.get(dtype.newbyteorder("<"))
     if found is None:
         raise TypeError(f"no column type for NumPy's {dtype}")
     return found
@@ -122,18 +122,17 @@ class Ragged:
 
     def to_list(self) -> list[bytes]:
         """The elements, each a copy."""
-        bounds = self.offsets.tolist()
-        first, last = bounds[0], bounds[-1]
-        if last - first == len(self.data) or isinstance(self.data, bytes):
-            data, first = bytes(self.data), 0
-        else:
-            data = bytes(self.data[first:last])
-        return [data[a - first : b - first] for a, b in pairwise(bounds)]
+        data, bounds = self.data, self.offsets.tolist()
+        if not isinstance(data, bytes):
+            first = bounds[0]
+            data, bounds = bytes(data[first : bounds[-1]]), [b - first for b in bounds]
+        return [data[a:b] for a, b in pairwise(bounds)]
 
     @property
     def nbytes(self) -> int:
         """Bytes of all elements together."""
-        return int(self.offsets.item(-1)) - int(self.offsets.item(0))
+        size: int = self.offsets.item(-1) - self.offsets.item(0)
+        return size
 
     def slice(self, start: int, stop: int) -> Ragged:
         return Ragged(self.offsets[start : stop + 1], self.data)
@@ -169,9 +168,8 @@ class Column:
     @classmethod
     def of(cls, name: str, values: Array, valid: Mask | None = None) -> Column:
         """Column from a fixed-width array of shape (rows, …), C-contiguous little-endian (else copied)."""
-        dtype = of_numpy(values.dtype)
-        array = np.ascontiguousarray(values, dtype.numpy)
-        return cls(name, dtype, array, tuple(values.shape[1:]), valid)
+        dtype = _BY_NUMPY.get(values.dtype) or of_numpy(values.dtype)
+        return cls(name, dtype, np.ascontiguousarray(values, dtype.numpy), values.shape[1:], valid)
 
     @classmethod
     def of_bytes(cls, name: str, items: Sequence[bytes | None], row_shape: tuple[int, ...] = ()) -> Column:
@@ -231,9 +229,10 @@ class Column:
         if isinstance(values, Ragged):
             if self.row_shape:
                 start, stop = start * self.row_size, stop * self.row_size
-            part = Ragged(values.offsets[start : stop + 1], values.data)
-            return Column(self.name, self.dtype, part, self.row_shape, valid)
-        return Column(self.name, self.dtype, values[start:stop], self.row_shape, valid)
+            part: Array | Ragged = Ragged(values.offsets[start : stop + 1], values.data)
+        else:
+            part = values[start:stop]
+        return Column(self.name, self.dtype, part, self.row_shape, valid)
 
     def take(self, index: NDArray[np.intp]) -> Column:
         """The rows at the positions `index`, in that order (copied)."""

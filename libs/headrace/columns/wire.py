@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import repeat
 from typing import Any, Protocol
 
 import numpy as np
@@ -38,8 +39,9 @@ def read_request(request: Carrier, call: Call, now: float) -> Batch:
     The rows' time budgets count from when the request was sent, if that is known: it may have waited for a process that was
     stopped or busy. Raises Fault INVALID_ARGUMENT as `decode`.
     """
-    if call.payload is not None and isinstance(call.payload.brought, Batch):
-        batch = call.payload.brought
+    payload = call.payload
+    if payload is not None and isinstance(payload.brought, Batch):
+        batch = payload.brought
     else:
         batch = decode(request.batch, now if call.sent is None else min(call.sent, now))
     call.request_ids = batch.rows.request_ids
@@ -48,8 +50,9 @@ def read_request(request: Carrier, call: Call, now: float) -> Batch:
 
 def write_reply(reply: Carrier, batch: Batch, call: Call, now: float) -> None:
     """Writes the batch into the empty reply, or hands the object itself to a caller that handed over its own."""
-    if call.payload is not None and isinstance(call.payload.brought, Batch):
-        call.payload.returned = batch
+    payload = call.payload
+    if payload is not None and isinstance(payload.brought, Batch):
+        payload.returned = batch
     else:
         encode_into(reply.batch, batch, now)
 
@@ -249,7 +252,7 @@ def split_columns(whole: Column, names: Sequence[str], count: int) -> dict[str, 
     if len(names) == 1:
         return {names[0]: whole}
     dtype, shape, values, valid = whole.dtype, whole.row_shape, whole.values, whole.valid
-    masks: Sequence[Mask | None] = [None] * len(names)
+    masks: Iterable[Mask | None] = repeat(None)
     if valid is not None:
         by_column = valid.reshape(len(names), count)
         complete = np.logical_and.reduce(by_column, axis=1).tolist()
@@ -261,8 +264,8 @@ def split_columns(whole: Column, names: Sequence[str], count: int) -> dict[str, 
         parts: Any = [Ragged(values.offsets[at : at + size + 1], values.data) for at in starts]
     else:
         parts = values.reshape(len(names), count, *shape)
-    found = zip(names, parts, masks, strict=True)
-    return {name: Column(name, dtype, part, shape, mask) for name, part, mask in found}
+    columns = map(Column, names, repeat(dtype), parts, repeat(shape), masks)
+    return dict(zip(names, columns, strict=True))
 
 
 def _decode_part(message: pb.Column, name: str, count: int) -> Column:

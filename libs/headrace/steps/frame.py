@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
@@ -31,7 +31,7 @@ class Frame:
         self.rows = rows
         self.stage = stage
         self.errors: dict[int, RowError] = {}
-        self.unseen: Counter[tuple[str, str]] = Counter()
+        self.unseen: dict[tuple[str, str], int] = defaultdict(int)
         self._texts: dict[str, list[bytes]] = {}
 
     def numbers(self, name: str) -> tuple[Floats, Mask | None]:

@@ -159,14 +159,17 @@ class StepRunner:
         """
         program = self.programs.find(sha256) or await self._compiled(sha256, spec)
         start = self.clock()
-        if len(batch) * program.weight <= self.inline_work:
+        count = len(batch.rows.request_ids)
+        if count * program.weight <= self.inline_work:
             outputs, result = run_batch(program, batch, start)
         else:
             loop = asyncio.get_running_loop()
             outputs, result = await loop.run_in_executor(self.pool, run_batch, program, batch, start)
         end = self.clock()
-        self._report(outputs, result, end - start)
-        timing = Timing(self.stage, self.stage, _micros(start - received), _micros(end - start), len(batch))
+        self.metrics.ran(count, end - start, outputs.errors.values())
+        if result is not None:
+            self._report(outputs, result)
+        timing = Timing(self.stage, self.stage, _micros(start - received), _micros(end - start), count)
         return Batch(outputs.rows, outputs.columns, outputs.errors, (timing,))
 
     async def _compiled(self, sha256: str, spec: bytes) -> Program:
@@ -177,11 +180,10 @@ class StepRunner:
         self.metrics.compiled(len(self.programs))
         return program
 
-    def _report(self, outputs: Batch, result: Result | None, seconds: float) -> None:
-        self.metrics.ran(len(outputs), seconds, outputs.errors.values())
-        if result is None:
-            return
+    def _report(self, outputs: Batch, result: Result) -> None:
         self.metrics.unseen(result.unseen)
+        if not result.failures:
+            return
         ids = outputs.rows.request_ids
         broken = [ids[row] for row, e in outputs.errors.items() if e.reason == Reason.REASON_STEP_FAILED]
         for failure in result.failures[:_LOGGED_FAILURES]:

@@ -61,19 +61,22 @@ class NumberCheck:
         end = math.inf if field.allow_nan or not field.dtype.is_float else sys.float_info.max
         self._low = -end if low is None else low
         self._high = end if high is None else high
-        if field.dtype is DType.BOOL:
+        self._is_bool = field.dtype is DType.BOOL
+        if self._is_bool:
             self._low, self._high = 0, 1
         self._only_finite = field.dtype.is_float and field.range is None and not field.allow_nan
 
     def wrong(self, column: Column) -> Sequence[int]:
         elements = column.array.reshape(-1)
-        if self._field.dtype is DType.BOOL:
+        if self._is_bool:
             elements = elements.view(np.uint8)
         if len(elements) > _FEW:
             return self._wrong_of_many(elements)
-        low, high = self._low, self._high
-        # NaN fits no range: every comparison with it is false.
-        wrong = [i for i, v in enumerate(elements.tolist()) if not low <= v <= high]
+        low, high, wrong = self._low, self._high, []
+        for i, v in enumerate(elements.tolist()):
+            # NaN fits no range: every comparison with it is false.
+            if not low <= v <= high:
+                wrong.append(i)
         if wrong and self._field.allow_nan:
             return [i for i in wrong if elements[i] == elements[i]]
         return wrong
@@ -93,7 +96,7 @@ class NumberCheck:
         if isinstance(value, float) and math.isnan(value):
             return Reason.REASON_INPUT_RANGE, "is NaN, which is not allowed", {}
         allowed = span(*self._field.range) if self._field.range else "finite numbers"
-        if self._field.dtype is DType.BOOL:
+        if self._is_bool:
             allowed = "the bytes 0 and 1"
         return Reason.REASON_INPUT_RANGE, f"{_is(self._field, value)} outside {allowed}", {"allowed": allowed}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,7 +49,7 @@ class Assemble:
         return {self.into: self.dtype}
 
     def typed(self, known: Mapping[str, DType | None]) -> Mapping[str, DType | None]:
-        found = self.dtype or _common_integer([known.get(name) for name in self.columns])
+        found = self.dtype or _common_integer({known.get(name) for name in self.columns})
         # One column that is no integer decides it, whatever the types of the others are.
         if found is None and any(
             d is not None and d.numpy.kind not in "iu" for d in map(known.get, self.columns)
@@ -72,15 +72,16 @@ class Assemble:
         known.put(self.into, Values(dtype, bool(whole), low, high, known.step if narrowed else ""))
 
     def run(self, frame: Frame) -> None:
-        columns = [frame.columns[name] for name in self.columns]
-        for column in columns:
-            if column.valid is not None:
-                frame.require(column.name, column.valid)
-        dtype = self.dtype or _common_integer([c.dtype for c in columns]) or DType.FLOAT32
+        given = frame.columns
+        columns = [given[name] for name in self.columns]
+        for column in [c for c in columns if c.valid is not None]:
+            frame.require(column.name, column.valid)
+        kinds = {(c.dtype, c.row_shape) for c in columns}
+        dtype = self.dtype or _common_integer({dtype for dtype, _ in kinds}) or DType.FLOAT32
         if not dtype.is_float:
             frame.put(self.into, self._whole(frame, columns, dtype))
             return
-        if not [c for c in columns if c.row_shape or c.dtype is DType.BYTES]:
+        if not [1 for its_dtype, shape in kinds if shape or its_dtype is DType.BYTES]:
             # One NumPy call for all columns: for a few rows, a call per column takes ten times as long.
             matrix = np.concatenate([c.values for c in columns]).reshape(len(columns), frame.rows).T
             matrix = np.ascontiguousarray(matrix, dtype.numpy)
@@ -119,7 +120,7 @@ def _wider(values: Values, dtype: DType) -> str:
     )
 
 
-def _common_integer(dtypes: Sequence[DType | None]) -> DType | None:
+def _common_integer(dtypes: Set[DType | None]) -> DType | None:
     """The smallest integer type that holds all values of these integer types; None if there is none, or one is no integer."""
     if not dtypes or [d for d in dtypes if d is None or d.numpy.kind not in "iu"]:
         return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,7 +46,10 @@ def codes(frame: Frame, column: str, index: Index, kind: str, *, refuse: bool) -
     Counts the values outside the vocabulary; `refuse` fails their rows, and those without a value.
     """
     keys, valid = frame.keys(column)
-    found = np.array([index.get(k, -1) for k in keys], np.int64)
+    places = [*map(index.get, keys, repeat(-1))]
+    found = np.array(places, np.int64)
+    if valid is None and -1 not in places:
+        return found
     unseen = found < 0
     if valid is not None:
         found[~valid] = -1

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from headrace.columns import DType, Ragged
+from headrace.columns import Column, DType, Ragged
 from headrace.steps.frame import Frame, by_row
 from headrace.steps.options import Options, as_number
 from headrace.steps.step import OneColumn
 from headrace.steps.value_ranges import Known, Values
 
 Constant = float | int | bytes
+# An enum's member takes several times as long to read from its class.
+_FLOAT64 = DType.FLOAT64
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +26,13 @@ class Impute:
     """
 
     constants: Mapping[str, Constant]
+    numbers: Mapping[str, float]
 
     @classmethod
     def read(cls, options: Options) -> Impute:
         section = options.section("columns")
-        return cls({name: _constant(section, name) for name in section.values})
+        constants = {name: _constant(section, name) for name in section.values}
+        return cls(constants, {n: c for n, c in constants.items() if not isinstance(c, bytes)})
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -54,17 +58,17 @@ class Impute:
                 known.put(name, Values(given.dtype if keeps else DType.FLOAT64, True, low, high))
 
     def run(self, frame: Frame) -> None:
-        together: dict[str, float] = {}
-        for name, constant in self.constants.items():
-            column = frame.columns[name]
-            if isinstance(constant, bytes):
-                _fill_texts(frame, name, constant)
-            elif column.dtype is DType.FLOAT64 and not column.row_shape:
-                together[name] = constant
-            else:
-                _fill_number(frame, name, constant)
-        if together:
-            _fill_floats(frame, together)
+        columns, numbers = frame.columns, self.numbers
+        floats = [c for n in numbers if (c := columns[n]).dtype is _FLOAT64 and not c.row_shape]
+        if len(floats) < len(self.constants):
+            together = {c.name for c in floats}
+            for name, constant in self.constants.items():
+                if isinstance(constant, bytes):
+                    _fill_texts(frame, name, constant)
+                elif name not in together:
+                    _fill_number(frame, name, constant)
+        if floats:
+            _fill_floats(frame, floats, numbers)
 
 
 def _fill_texts(frame: Frame, name: str, constant: bytes) -> None:
@@ -90,21 +94,17 @@ def _fill_number(frame: Frame, name: str, constant: float) -> None:
         frame.put(name, values)
 
 
-def _fill_floats(frame: Frame, constants: Mapping[str, float]) -> None:
+def _fill_floats(frame: Frame, columns: Sequence[Column], constants: Mapping[str, float]) -> None:
     """`_fill_number` for all columns of one float64 per row at once: features have many of them, and the NumPy calls per
     column are what costs."""
-    columns = [frame.columns[name] for name in constants]
     values = np.concatenate([c.values for c in columns]).reshape(len(columns), frame.rows)
     missing = np.isnan(values)
-    for i, column in enumerate(columns):
-        if column.valid is not None:
-            missing[i] |= ~column.valid
-    incomplete = missing.any(axis=1).tolist()
-    for i, (name, constant) in enumerate(constants.items()):
-        if incomplete[i]:
-            frame.put(name, np.where(missing[i], constant, values[i]))
-        elif columns[i].valid is not None:
-            frame.put(name, values[i])
+    masks = {i: c.valid for i, c in enumerate(columns) if c.valid is not None}
+    for i, valid in masks.items():
+        missing[i] |= ~valid
+    for i in masks.keys() | np.flatnonzero(missing.any(axis=1)).tolist():
+        name = columns[i].name
+        frame.put(name, np.where(missing[i], constants[name], values[i]))
 
 
 def _constant(section: Options, name: str) -> Constant:

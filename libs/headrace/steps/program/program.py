@@ -127,7 +127,7 @@ class Result:
 
     columns: dict[str, Column]
     errors: dict[int, RowError] = field(default_factory=dict)
-    unseen: Counter[tuple[str, str]] = field(default_factory=Counter)
+    unseen: Mapping[tuple[str, str], int] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
 
 
@@ -162,17 +162,21 @@ class Program:
         Raises Fault INVALID_ARGUMENT if a column that the steps read is missing, or has a type or shape that a
         step can't use. What is wrong with single rows is in `Result.errors`.
         """
-        missing = [n for n in self.reads if n not in columns]
-        if missing:
-            message = f"the steps read {missing[0]!r}, which was not sent"
-            metadata = {"field": missing[0]}
-            raise Fault(Code.INVALID_ARGUMENT, Reason.REASON_INPUT_MISSING, message, metadata=metadata)
+        try:
+            read = {n: columns[n] for n in self.reads}
+        except KeyError as error:
+            (missing,) = error.args
+            message = f"the steps read {missing!r}, which was not sent"
+            metadata = {"field": missing}
+            raise Fault(
+                Code.INVALID_ARGUMENT, Reason.REASON_INPUT_MISSING, message, metadata=metadata
+            ) from None
         if rows == 0:
             return Result({o.name: o.blank(0) for o in self.outputs})
-        # The numbers in the place of missing values must not cause warnings.
-        with np.errstate(all="ignore"):
-            return self._run({n: columns[n] for n in self.reads}, rows, _Attempts())
+        return self._run(read, rows, _Attempts())
 
+    # The numbers in the place of missing values must not cause warnings.
+    @np.errstate(all="ignore")
     def _run(self, columns: Mapping[str, Column], rows: int, attempts: _Attempts) -> Result:
         attempts.left -= 1
         frame = Frame(columns, rows, self.kind)
@@ -202,7 +206,7 @@ class Program:
         return Result(
             {o.name: join([left.columns[o.name], right.columns[o.name]]) for o in self.outputs},
             {**left.errors, **{row + middle: e for row, e in right.errors.items()}},
-            left.unseen + right.unseen,
+            Counter(left.unseen) + Counter(right.unseen),
             left.failures + right.failures,
         )
 
@@ -228,7 +232,7 @@ def run_batch(program: Program, batch: Batch, now: float) -> tuple[Batch, Result
     """
     errors = {**batch.expired(now, program.kind), **batch.errors}
     if not errors:
-        result = program.run(batch.columns, len(batch))
+        result = program.run(batch.columns, len(batch.rows.request_ids))
         return Batch(batch.rows, result.columns, result.errors), result
     taking_part = np.ones(len(batch), bool)
     taking_part[list(errors)] = False
