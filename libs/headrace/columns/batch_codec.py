@@ -24,6 +24,7 @@ _NO_ERRORS: Mapping[int, RowError] = {}
 # hangs.
 _KEPT_SHARE = 0.05
 _MAX_KEPT_S = 0.05
+_FAR_S = _MAX_KEPT_S / _KEPT_SHARE
 
 
 @dataclass(slots=True, eq=False)
@@ -105,17 +106,12 @@ class ColumnCodec(Generic[Header, Req, Resp]):
             whole = decode(response.batch, self.clock())
         except Fault as fault:
             raise _bad_reply(f"the reply is malformed: {fault.message}") from fault
-        return self._split_rows(items, response, whole)
+        return self.unload(items, response, whole)
 
     def unload(
-        self, items: Sequence[BatchCall[Header]], response: Resp, returned: Batch
-    ) -> list[BatchReply[Resp]]:
-        """As `split`, of a batch that a callee in this process returned as an object."""
-        return self._split_rows(items, response, returned)
-
-    def _split_rows(
         self, items: Sequence[BatchCall[Header]], response: Resp, whole: Batch
     ) -> list[BatchReply[Resp]]:
+        """As `split`, of a batch that a callee in this process returned as an object."""
         given, own = len(whole.rows.request_ids), items[0].batch.rows
         if len(items) == 1 and given == len(own.request_ids):
             # The caller's own rows: the same order, and deadlines that were not rounded to microseconds.
@@ -141,7 +137,7 @@ def _with_earlier_deadlines(items: Sequence[BatchCall[Header]], now: float) -> B
     """The rows of all items, with deadlines a little earlier than the senders' own."""
     batch = items[0].batch if len(items) == 1 else concat([i.batch for i in items])
     given = batch.rows
-    far = now + _MAX_KEPT_S / _KEPT_SHARE
+    far = now + _FAR_S
     deadlines = [d - (_MAX_KEPT_S if d > far else _KEPT_SHARE * (d - now)) for d in given.deadlines]
     rows = Rows(given.request_ids, given.tenants, given.priorities, deadlines, given.traceparents)
     return Batch(rows, batch.columns, batch.errors, batch.timings)

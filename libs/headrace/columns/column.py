@@ -131,8 +131,8 @@ class Ragged:
     @property
     def nbytes(self) -> int:
         """Bytes of all elements together."""
-        size: int = self.offsets.item(-1) - self.offsets.item(0)
-        return size
+        offsets = self.offsets
+        return offsets.item(-1) - offsets.item(0)
 
     def slice(self, start: int, stop: int) -> Ragged:
         return Ragged(self.offsets[start : stop + 1], self.data)

@@ -91,8 +91,7 @@ class MetricsObserver:
         self._callee = callee
         self._instruments = instruments
         # A label lookup costs more than counting, and a callee has few methods, so the children are cached.
-        self._calls: dict[tuple[str, int], Counter] = {}
-        self._timed: dict[str, tuple[Histogram, Histogram]] = {}
+        self._finished: dict[tuple[str, Code], tuple[Counter, Histogram, Histogram]] = {}
         self._waiting: dict[str, weakref.WeakSet[WaitingRows]] = {}
 
     def replica_added(self, replica: Replica) -> None:
@@ -113,18 +112,15 @@ class MetricsObserver:
         )
 
     def finished(self, method: str, code: Code, seconds: float, rows: int) -> None:
-        calls = self._calls.get((method, code))
-        if calls is None:
-            calls = self._instruments.calls.labels(self._callee, method, code.name)
-            self._calls[method, code] = calls
-        timed = self._timed.get(method)
-        if timed is None:
-            labels = self._callee, method
-            timed = self._instruments.seconds.labels(*labels), self._instruments.rows.labels(*labels)
-            self._timed[method] = timed
-        calls.inc()
-        timed[0].observe(seconds)
-        timed[1].observe(rows)
+        found = self._finished.get((method, code))
+        if found is None:
+            made, labels = self._instruments, (self._callee, method)
+            calls = made.calls.labels(*labels, code.name)
+            found = calls, made.seconds.labels(*labels), made.rows.labels(*labels)
+            self._finished[method, code] = found
+        found[0].inc()
+        found[1].observe(seconds)
+        found[2].observe(rows)
 
     def retried(self, method: str) -> None:
         self._instruments.retries.labels(self._callee, method).inc()

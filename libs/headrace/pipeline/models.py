@@ -44,7 +44,8 @@ class _Repeated(Protocol):
     def add(self, **fields: Any) -> object: ...
 
 
-@dataclass(frozen=True, slots=True)
+# Neither is frozen, see `Column`.
+@dataclass(slots=True, unsafe_hash=True)
 class ModelUse:
     """A model that took part in a prediction. `sha256`: of its artifact, hexadecimal. `backend`: what ran it. `standby`: this
     was not the model's first choice of backend. `cold_start`: the rows waited until the model was loaded again."""
@@ -79,7 +80,7 @@ def write_model_uses(models: Iterable[ModelUse], field: _Repeated) -> None:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Decision:
     """One route through a pipeline that rows took, and why: the revision that served, and the models that ran.
 

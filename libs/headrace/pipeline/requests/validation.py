@@ -6,11 +6,11 @@ The checks of each input field are compiled from its declaration: which elements
 from __future__ import annotations
 
 import functools
-import itertools
 import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import sub
 from typing import Protocol, TypeAlias
 
 import numpy as np
@@ -129,12 +129,11 @@ class BytesCheck:
 
     def wrong(self, column: Column) -> Sequence[int]:
         ragged = column.ragged
-        ends = ragged.offsets.tolist()
-        limit = self._max_bytes
+        ends, limit = ragged.offsets.tolist(), self._max_bytes
         # One check of the whole text is enough for the usual batch of short ASCII values.
-        whole = ends[-1] - ends[0]
-        short = whole <= limit or all(b - a <= limit for a, b in itertools.pairwise(ends))
-        if short and self._choices is None and (not self._field.text or _is_ascii(ragged, ends[0], ends[-1])):
+        first, last = ends[0], ends[-1]
+        free = self._choices is None and (last - first <= limit or max(map(sub, ends[1:], ends)) <= limit)
+        if free and (not self._field.text or bytes(ragged.data[first:last]).isascii()):
             return ()
         return [i for i, item in enumerate(ragged.to_list()) if self._is_wrong(item)]
 
@@ -163,10 +162,6 @@ def check_for(field: InputField) -> ElementCheck:
         return ChoiceCheck(field, field.choices)
     anything = field.allow_nan if field.dtype.is_float else field.dtype is not DType.BOOL
     return NoCheck() if field.range is None and anything else NumberCheck(field)
-
-
-def _is_ascii(ragged: Ragged, start: int, stop: int) -> bool:
-    return bytes(ragged.data[start:stop]).isascii()
 
 
 def _is_utf8(item: bytes) -> bool:

@@ -230,10 +230,11 @@ def run_batch(program: Program, batch: Batch, now: float) -> tuple[Batch, Result
     `now`: monotonic seconds. The returned batch has only the program's outputs; rows that failed before keep their error.
     Raises Fault as `Program.run`.
     """
-    errors = {**batch.expired(now, program.kind), **batch.errors}
-    if not errors:
-        result = program.run(batch.columns, len(batch.rows.request_ids))
-        return Batch(batch.rows, result.columns, result.errors), result
+    late, rows = batch.expired(now, program.kind), batch.rows
+    if not late and not batch.errors:
+        result = program.run(batch.columns, len(rows.request_ids))
+        return Batch(rows, result.columns, result.errors), result
+    errors = {**late, **batch.errors}
     taking_part = np.ones(len(batch), bool)
     taking_part[list(errors)] = False
     index = np.flatnonzero(taking_part)
