@@ -62,7 +62,7 @@ class ColumnCodec(Generic[Header, Req, Resp]):
         Rows of several tenants come from a queue where these had equal shares already: they count as one more tenant.
         """
         batch = item.batch
-        rows, columns, tenants = batch.rows, batch.columns.values(), batch.rows.tenants
+        rows, columns, tenants = batch.rows, [*batch.columns.values()], batch.rows.tenants
         key = (item.header, *[(c.name, c.dtype, c.row_shape) for c in columns])
         size, count = sum([c.values.nbytes for c in columns]), len(tenants)
         if not count:
@@ -76,13 +76,8 @@ class ColumnCodec(Generic[Header, Req, Resp]):
 
     def failed_share(self, batches: Sequence[Batch]) -> float:
         """The same of the rows of several batches."""
-        for batch in batches:
-            if batch.errors:
-                break
-        else:
-            return 0.0
-        failed = sum(self._is_fault_of_callee(e) for b in batches for e in b.errors.values())
-        return failed / max(sum(len(b.rows) for b in batches), 1)
+        errors = [e for b in batches if b.errors for e in b.errors.values()]
+        return sum(map(self._is_fault_of_callee, errors)) / sum(map(len, batches)) if errors else 0.0
 
     def _is_fault_of_callee(self, error: RowError) -> bool:
         # Not a row's passed deadline: the sender chooses it. A callee that hangs is noticed by the calls that time out.

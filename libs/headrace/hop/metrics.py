@@ -6,6 +6,7 @@ import math
 import time
 import weakref
 from bisect import bisect_left
+from functools import partial
 from typing import TYPE_CHECKING
 
 import prometheus_client
@@ -49,6 +50,7 @@ class ClientInstruments:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         call = ["callee", "method"]
+        gauge = partial(Gauge, registry=registry)
         replica = ["callee", "replica"]
         self.calls = Counter(
             "headrace_hop_client_calls_total", "Calls by outcome.", [*call, "code"], registry=registry
@@ -70,18 +72,10 @@ class ClientInstruments:
             call,
             registry=registry,
         )
-        self.waiting = Gauge(
-            "headrace_hop_waiting_rows", "Rows that wait to be sent.", call, registry=registry
-        )
-        self.breaker = Gauge(
-            "headrace_hop_breaker_state",
-            "0 closed, 1 half open, 2 open; the worst.",
-            replica,
-            registry=registry,
-        )
-        self.limit = Gauge(
-            "headrace_hop_limit", "Calls of a method at once; the fewest.", replica, registry=registry
-        )
+        self.waiting = gauge("headrace_hop_waiting_rows", "Rows that wait to be sent.", call)
+        breaker = "0 closed, 1 half open, 2 open; the worst."
+        self.breaker = gauge("headrace_hop_breaker_state", breaker, replica)
+        self.limit = gauge("headrace_hop_limit", "Calls of a method at once; the fewest.", replica)
 
 
 class MetricsObserver:
@@ -91,7 +85,7 @@ class MetricsObserver:
         self._callee = callee
         self._instruments = instruments
         # A label lookup costs more than counting, and a callee has few methods, so the children are cached.
-        self._finished: dict[tuple[str, Code], tuple[Counter, Histogram, Histogram]] = {}
+        self._calls: dict[tuple[str, Code], tuple[Counter, Histogram, Histogram]] = {}
         self._waiting: dict[str, weakref.WeakSet[WaitingRows]] = {}
 
     def replica_added(self, replica: Replica) -> None:
@@ -112,15 +106,19 @@ class MetricsObserver:
         )
 
     def finished(self, method: str, code: Code, seconds: float, rows: int) -> None:
-        found = self._finished.get((method, code))
-        if found is None:
-            made, labels = self._instruments, (self._callee, method)
-            calls = made.calls.labels(*labels, code.name)
-            found = calls, made.seconds.labels(*labels), made.rows.labels(*labels)
-            self._finished[method, code] = found
-        found[0].inc()
-        found[1].observe(seconds)
-        found[2].observe(rows)
+        calls, timed, sized = self._calls.get((method, code)) or self._children(method, code)
+        calls.inc()
+        timed.observe(seconds)
+        sized.observe(rows)
+
+    def _children(self, method: str, code: Code) -> tuple[Counter, Histogram, Histogram]:
+        found, labels = self._instruments, (self._callee, method)
+        children = self._calls[method, code] = (
+            found.calls.labels(*labels, code.name),
+            found.seconds.labels(*labels),
+            found.rows.labels(*labels),
+        )
+        return children
 
     def retried(self, method: str) -> None:
         self._instruments.retries.labels(self._callee, method).inc()

@@ -69,15 +69,7 @@ def read_model_uses(messages: Iterable[_ModelUseFields]) -> list[ModelUse]:
 def write_model_uses(models: Iterable[ModelUse], field: _Repeated) -> None:
     """Adds the models to a repeated field."""
     for m in models:
-        field.add(
-            stage=m.stage,
-            model=m.model,
-            version=m.version,
-            sha256=m.sha256,
-            backend=m.backend,
-            standby=m.standby,
-            cold_start=m.cold_start,
-        )
+        field.add(**{name: getattr(m, name) for name in ModelUse.__slots__})
 
 
 @dataclass(slots=True)

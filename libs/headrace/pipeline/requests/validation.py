@@ -274,10 +274,8 @@ class _FieldCheck:
                 continue
             reason, text, metadata = self.elements.complaint(column, element)
             if size > 1:
-                text, metadata = (
-                    f"element {element % size} {text}",
-                    {**metadata, "element": str(element % size)},
-                )
+                place = str(element % size)
+                text, metadata = f"element {place} {text}", {**metadata, "element": place}
             errors[row] = row_error(column.name, row, reason, text, metadata)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -42,12 +43,9 @@ class Output:
 
     def blank(self, rows: int) -> Column:
         """Zeros, or empty byte strings, for rows that have no result."""
-        if self.dtype is DType.BYTES:
-            count = rows * int(np.prod(self.row_shape, dtype=np.int64))
-            return Column(self.name, self.dtype, Ragged(np.zeros(count + 1, np.uint32), b""), self.row_shape)
-        return Column(
-            self.name, self.dtype, np.zeros((rows, *self.row_shape), self.dtype.numpy), self.row_shape
-        )
+        shape, is_text = (rows, *self.row_shape), self.dtype is DType.BYTES
+        zeros = np.zeros(math.prod(shape) + 1, np.uint32) if is_text else np.zeros(shape, self.dtype.numpy)
+        return Column(self.name, self.dtype, Ragged(zeros, b"") if is_text else zeros, self.row_shape)
 
     def conformed(self, column: Column, rows: int) -> Column:
         """`column` in the declared type. Raises OutputError if its shape, type or values do not fit."""
@@ -165,12 +163,9 @@ class Program:
         try:
             read = {n: columns[n] for n in self.reads}
         except KeyError as error:
-            (missing,) = error.args
+            code, reason, missing = Code.INVALID_ARGUMENT, Reason.REASON_INPUT_MISSING, error.args[0]
             message = f"the steps read {missing!r}, which was not sent"
-            metadata = {"field": missing}
-            raise Fault(
-                Code.INVALID_ARGUMENT, Reason.REASON_INPUT_MISSING, message, metadata=metadata
-            ) from None
+            raise Fault(code, reason, message, metadata={"field": missing}) from None
         if rows == 0:
             return Result({o.name: o.blank(0) for o in self.outputs})
         return self._run(read, rows, _Attempts())
