@@ -136,9 +136,8 @@ class Batch:
         """The rows at `index`, in that order (copied)."""
         positions = index.tolist()
         columns = {n: c.take(index) for n, c in self.columns.items()}
-        errors = {}
-        if self.errors:
-            errors = {new: self.errors[old] for new, old in enumerate(positions) if old in self.errors}
+        failed = self.errors
+        errors = {i: failed[old] for i, old in enumerate(positions) if old in failed} if failed else {}
         return Batch(self.rows.take(positions), columns, errors, self.timings)
 
     def with_columns(self, columns: Iterable[Column]) -> Batch:

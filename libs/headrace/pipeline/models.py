@@ -13,29 +13,12 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any, Protocol
 
+from google.protobuf.message import Message
+
 from headrace.columns import Batch
 
 MODELS_USED = "@models/"
 """Prefix of the annotation (uint32) of a stage with several models: bit i of a row for the i-th of the stage's ModelUses."""
-
-
-class _ModelUseFields(Protocol):
-    """A message that names a model that took part."""
-
-    @property
-    def stage(self) -> str: ...
-    @property
-    def model(self) -> str: ...
-    @property
-    def version(self) -> str: ...
-    @property
-    def sha256(self) -> str: ...
-    @property
-    def backend(self) -> str: ...
-    @property
-    def standby(self) -> bool: ...
-    @property
-    def cold_start(self) -> bool: ...
 
 
 class _Repeated(Protocol):
@@ -59,17 +42,19 @@ class ModelUse:
     cold_start: bool = False
 
 
-def read_model_uses(messages: Iterable[_ModelUseFields]) -> list[ModelUse]:
+# A message names a model with the same fields.
+_fields = attrgetter(*ModelUse.__slots__)
+
+
+def read_model_uses(messages: Iterable[Message]) -> list[ModelUse]:
     """The models that a message names."""
-    return [
-        ModelUse(m.stage, m.model, m.version, m.sha256, m.backend, m.standby, m.cold_start) for m in messages
-    ]
+    return [ModelUse(*_fields(m)) for m in messages]
 
 
 def write_model_uses(models: Iterable[ModelUse], field: _Repeated) -> None:
     """Adds the models to a repeated field."""
     for m in models:
-        field.add(**{name: getattr(m, name) for name in ModelUse.__slots__})
+        field.add(**dict(zip(ModelUse.__slots__, _fields(m), strict=True)))
 
 
 @dataclass(slots=True)

@@ -136,12 +136,8 @@ async def test_health_reflection_and_channelz_answer_beside_the_service() -> Non
         watch.cancel()
 
         reflection = reflection_pb2_grpc.ServerReflectionStub(call.channel)
-        [listed] = [
-            r
-            async for r in reflection.ServerReflectionInfo(
-                iter([reflection_pb2.ServerReflectionRequest(list_services="")])
-            )
-        ]
+        asked = iter([reflection_pb2.ServerReflectionRequest(list_services="")])
+        [listed] = [r async for r in reflection.ServerReflectionInfo(asked)]
         assert "tests.Echo" in [s.name for s in listed.list_services_response.service]
 
         channelz = channelz_pb2_grpc.ChannelzStub(call.channel)
@@ -161,8 +157,7 @@ async def test_an_open_watch_does_not_hold_the_drain() -> None:
 
 
 def test_repeated_failures_are_told_a_few_times_a_second() -> None:
-    budget = LineBudget()
-    kind = ("/m", hop.Code.RESOURCE_EXHAUSTED)
+    budget, kind = LineBudget(), ("/m", hop.Code.RESOURCE_EXHAUSTED)
     assert [budget.take(kind, 0.5) for _ in range(15)] == [0] * 10 + [None] * 5
     assert budget.take(kind, 1.6) == 5
     assert budget.take(("/m", hop.Code.INTERNAL), 0.5) == 0
