@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from itertools import groupby
 from operator import attrgetter
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from google.protobuf.message import Message
 
@@ -27,9 +27,7 @@ class _Repeated(Protocol):
     def add(self, **fields: Any) -> object: ...
 
 
-# Neither is frozen, see `Column`.
-@dataclass(slots=True, unsafe_hash=True)
-class ModelUse:
+class ModelUse(NamedTuple):
     """A model that took part in a prediction. `sha256`: of its artifact, hexadecimal. `backend`: what ran it. `standby`: this
     was not the model's first choice of backend. `cold_start`: the rows waited until the model was loaded again."""
 
@@ -43,22 +41,21 @@ class ModelUse:
 
 
 # A message names a model with the same fields.
-_fields = attrgetter(*ModelUse.__slots__)
+_model_use = attrgetter(*ModelUse._fields)
 
 
 def read_model_uses(messages: Iterable[Message]) -> list[ModelUse]:
     """The models that a message names."""
-    return [ModelUse(*_fields(m)) for m in messages]
+    return [ModelUse(*_model_use(m)) for m in messages]
 
 
 def write_model_uses(models: Iterable[ModelUse], field: _Repeated) -> None:
     """Adds the models to a repeated field."""
     for m in models:
-        field.add(**dict(zip(ModelUse.__slots__, _fields(m), strict=True)))
+        field.add(**m._asdict())
 
 
-@dataclass(slots=True)
-class Decision:
+class Decision(NamedTuple):
     """One route through a pipeline that rows took, and why: the revision that served, and the models that ran.
 
     `route`: name of the release's arm. `release`: its number; 0: there is none. `rule`: what chose the arm; "": the weights.
