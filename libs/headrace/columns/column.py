@@ -53,7 +53,7 @@ class DType(enum.IntEnum):
 
     @property
     def is_float(self) -> bool:
-        return DType.FLOAT16 <= self <= DType.FLOAT64
+        return self.numpy.kind == "f"
 
 
 _NUMPY: dict[DType, np.dtype[np.generic]] = {

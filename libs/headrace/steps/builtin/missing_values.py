@@ -102,7 +102,7 @@ def _fill_floats(frame: Frame, columns: Sequence[Column], constants: Mapping[str
     masks = {i: c.valid for i, c in enumerate(columns) if c.valid is not None}
     for i, valid in masks.items():
         missing[i] |= ~valid
-    for i in masks.keys() | np.flatnonzero(missing.any(axis=1)).tolist():
+    for i in masks.keys() | missing.any(axis=1).nonzero()[0].tolist():
         name = columns[i].name
         frame.put(name, np.where(missing[i], constants[name], values[i]))
 
