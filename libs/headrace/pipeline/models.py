@@ -27,7 +27,9 @@ class _Repeated(Protocol):
     def add(self, **fields: Any) -> object: ...
 
 
-class ModelUse(NamedTuple):
+# Not frozen, see `Column`; no tuple either: the store of events writes its fields with their names.
+@dataclass(slots=True, unsafe_hash=True)
+class ModelUse:
     """A model that took part in a prediction. `sha256`: of its artifact, hexadecimal. `backend`: what ran it. `standby`: this
     was not the model's first choice of backend. `cold_start`: the rows waited until the model was loaded again."""
 
@@ -41,7 +43,7 @@ class ModelUse(NamedTuple):
 
 
 # A message names a model with the same fields.
-_model_use = attrgetter(*ModelUse._fields)
+_model_use = attrgetter(*ModelUse.__slots__)
 
 
 def read_model_uses(messages: Iterable[Message]) -> list[ModelUse]:
@@ -52,7 +54,7 @@ def read_model_uses(messages: Iterable[Message]) -> list[ModelUse]:
 def write_model_uses(models: Iterable[ModelUse], field: _Repeated) -> None:
     """Adds the models to a repeated field."""
     for m in models:
-        field.add(**m._asdict())
+        field.add(**dict(zip(ModelUse.__slots__, _model_use(m), strict=True)))
 
 
 class Decision(NamedTuple):
