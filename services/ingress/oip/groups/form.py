@@ -7,9 +7,11 @@ in the usual way, and the form is learned from it; later ones are recognized by 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import groupby
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -24,9 +26,11 @@ from services.ingress.request_context import RequestContext
 
 # Tags of fields of ModelInferRequest, all length-delimited: number << 3 | 2.
 _MODEL, _VERSION, _ID, _RAW = 0x0A, 0x12, 0x1A, 0x3A
-_PREFIX, _SIZE_OF = LENGTH.size, LENGTH.unpack_from
+_PREFIX = LENGTH.size
 # A length of one byte.
 _SHORT = 0x80
+# How raw contents of one short string begin, with their tag and length, and that length.
+_ONE_STRING = {bytes((_RAW, n)) + LENGTH.pack(n - _PREFIX): n for n in range(_PREFIX, _SHORT)}
 # A request of more rows costs little per row in the usual way, and its rows are read in pieces.
 _MOST_ROWS = 32
 # What is kept: bytes of one form, forms of one tenant, tenants. A tenant who sends more forms is served in the usual way.
@@ -68,17 +72,20 @@ def _strings(raws: Sequence[bytes], requests: Sequence[FormedRequest], row_size:
     return [item for raw in raws for item in unpack_bytes(raw)[0]]
 
 
+# Finds the raw contents of some inputs of fixed sizes, one after the other; None: those of one input of so many byte strings.
+Part: TypeAlias = tuple[Callable[[bytes, int], re.Match[bytes] | None] | None, int]
+
+
 @dataclass(slots=True, eq=False)
 class Form:
-    """One form. `rest`: the bytes between the id and the raw contents. `widths`: bytes of each input's raw contents; −1: those of
-    byte strings. `version` 0: the current one. `timeout_s`: inf if the request names none."""
+    """One form. `rest`: the bytes between the id and the raw contents, which `parts` cut. `version` 0: the current one.
+    `timeout_s`: inf if the request names none."""
 
     rest: bytes
     entry: Entry
     version: int
     rows: int
-    inputs: Sequence[Input]
-    widths: Sequence[int]
+    parts: Sequence[Part]
     outputs: list[str]
     priority: int
     timeout_s: float
@@ -90,25 +97,41 @@ class Form:
     def split(self, message: bytes, at: int) -> list[bytes] | None:
         """The raw contents, which begin at `at`; None if they do not fit, or anything follows them."""
         raws: list[bytes] = []
-        for width, wanted in zip(self.widths, self.inputs, strict=True):
-            if message[at] != _RAW:
-                return None
-            size = message[at + 1]
-            at += 2
-            if size >= _SHORT:
-                size, at = _long(message, at - 1)
-            raw = message[at : at + size]
-            at += size
-            if width >= 0:
-                if size != width or (wanted.field.dtype is DType.BOOL and raw.strip(b"\0\1")):
+        for match, elements in self.parts:
+            if match is not None:
+                found = match(message, at)
+                if found is None:
                     return None
-            elif (
-                # One string is the common case.
-                len(raw) < _PREFIX or size - _PREFIX != _SIZE_OF(raw)[0] or self.rows * wanted.row_size > 1
-            ) and not _fits(raw, self.rows * wanted.row_size):
-                return None
-            raws.append(raw)
+                raws += found.groups()
+                at = found.end()
+                continue
+            start = at + 2
+            size = _ONE_STRING.get(message[at : start + _PREFIX]) if elements == 1 else None
+            if size is None:
+                if message[at] != _RAW:
+                    return None
+                size, start = _long(message, at + 1)
+                if not _fits(message[start : start + size], elements):
+                    return None
+            at = start + size
+            raws.append(message[start:at])
         return raws if at == len(message) else None
+
+
+def _parts(inputs: Sequence[Input], rows: int) -> list[Part]:
+    parts: list[Part] = []
+    for strings, some in groupby(inputs, lambda one: one.field.dtype is DType.BYTES):
+        if strings:
+            parts += [(None, rows * one.row_size) for one in some]
+        else:
+            parts.append((re.compile(b"".join([_fixed(one, rows) for one in some]), re.DOTALL).match, 0))
+    return parts
+
+
+def _fixed(one: Input, rows: int) -> bytes:
+    """A regular expression of the raw contents of an input that has always the same size, with its tag and length."""
+    width, value = rows * one.row_bytes, b"[\0\1]" if one.field.dtype is DType.BOOL else b"."
+    return b"%b(%b{%d})" % (re.escape(bytes((_RAW,)) + varint(width)), value, width)
 
 
 def _fits(raw: bytes, elements: int) -> bool:
@@ -250,8 +273,7 @@ class Forms:
             entry,
             version,
             rows,
-            wanted,
-            [-1 if i.field.dtype is DType.BYTES else rows * i.row_bytes for i in wanted],
+            _parts(wanted, rows),
             wanted_outputs(request, entry),
             priority,
             timeout_s,
