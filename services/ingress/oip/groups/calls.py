@@ -11,7 +11,7 @@ from headrace.hop.errors import Fault, Reason
 from headrace.oip import open_inference_pb2 as pb
 from services.ingress.admission.quotas import charge
 from services.ingress.documents.catalog import Catalog
-from services.ingress.inference import InferenceRunner
+from services.ingress.inference import InferenceRunner, InferenceShare
 from services.ingress.oip.groups.codec import GroupReply
 from services.ingress.oip.groups.form import FormedRequest, Forms
 from services.ingress.oip.service import OpenInference
@@ -77,16 +77,12 @@ class GroupedInfer:
         now = request.sent = self._clock()
         if deadline - now < self._runner.min_budget_s:
             return await self._alone(request, context)
-        request.context, request.lane = context, form.lanes[tenant.regulated]
-        request.description = request.lane, tenant.name, form.rows, context.size_bytes, deadline, priority
-        return await self._grouped(request, context)
-
-    async def _grouped(
-        self, request: FormedRequest, context: RequestContext
-    ) -> pb.ModelInferResponse | bytes:
-        form = request.form
+        lane = request.lane = form.lanes[tenant.regulated]
+        request.context = context
+        request.description = lane, tenant.name, form.rows, context.size_bytes, deadline, priority
+        request.row = context.request_id, tenant.name, priority, deadline, context.trace.forwarded
         try:
-            answer, share = await self._submit(request)
+            answer, context.result = await self._submit(request)
         except Fault as fault:
             if request.fault is not None:
                 raise request.fault from None
@@ -94,12 +90,12 @@ class GroupedInfer:
                 raise
             # The router was restarted in between and has the newer version only.
             return await self._alone(request, context)
-        if not isinstance(answer, Fault):
-            context.result = share
-            self.arrivals.answered(self._clock())
-            return answer
-        context.result = None if share is None else share.result()
-        raise answer
+        if isinstance(answer, Fault):
+            if isinstance(context.result, InferenceShare):
+                context.result = context.result.result()
+            raise answer
+        self.arrivals.answered(self._clock())
+        return answer
 
     async def _alone(self, request: FormedRequest, context: RequestContext) -> pb.ModelInferResponse:
         """Serves a request that is charged already in the usual way."""

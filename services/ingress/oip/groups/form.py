@@ -7,6 +7,7 @@ in the usual way, and the form is learned from it; later ones are recognized by 
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from headrace.columns import Column, DType, Ragged
+from headrace.columns import Column, DType, Ragged, Rows
 from headrace.columns.oip_tensors import LENGTH, unpack_bytes
 from headrace.hop.errors import Fault
 from headrace.oip import open_inference_pb2 as pb
@@ -29,8 +30,9 @@ _MODEL, _VERSION, _ID, _RAW = 0x0A, 0x12, 0x1A, 0x3A
 _PREFIX = LENGTH.size
 # A length of one byte.
 _SHORT = 0x80
-# How raw contents of one short string begin, with their tag and length, and that length.
-_ONE_STRING = {bytes((_RAW, n)) + LENGTH.pack(n - _PREFIX): n for n in range(_PREFIX, _SHORT)}
+# How raw contents of one short string begin, with their tag and length, and the size of the string; the bytes of that beginning.
+_ONE_STRING = {bytes((_RAW, _PREFIX + n)) + LENGTH.pack(n): n for n in range(_SHORT - _PREFIX)}
+_BEFORE = 2 + _PREFIX
 # A request of more rows costs little per row in the usual way, and its rows are read in pieces.
 _MOST_ROWS = 32
 # What is kept: bytes of one form, forms of one tenant, tenants. A tenant who sends more forms is served in the usual way.
@@ -42,34 +44,41 @@ _ANEW_S = 30.0
 class Lane:
     """Requests that can be one batch: of one entry and version of a pipeline, with the same inputs in the same order."""
 
-    __slots__ = ("entry", "header", "inputs", "regulated")
+    __slots__ = ("_plan", "entry", "header", "regulated")
 
     def __init__(self, entry: Entry, version: int, inputs: Sequence[Input], *, regulated: bool) -> None:
         self.entry = entry
         self.header = entry.pipeline.name, version or entry.pipeline.version
-        self.inputs = inputs
         self.regulated = regulated
+        # Of each input: name, type, shape of a row, elements of a row, numpy's type (None: byte strings).
+        self._plan = [
+            (f.name, f.dtype, f.row_shape, i.row_size, None if f.dtype is DType.BYTES else f.dtype.numpy)
+            for i in inputs
+            for f in (i.field,)
+        ]
 
     def columns(self, requests: Sequence[FormedRequest]) -> dict[str, Column]:
         """The columns of the requests' rows, one request after the other."""
         found: dict[str, Column] = {}
-        for place, wanted in enumerate(self.inputs):
-            name, dtype, row_shape = wanted.field.name, wanted.field.dtype, wanted.field.row_shape
-            raws = [request.raws[place] for request in requests]
-            if dtype is DType.BYTES:
-                values: Any = Ragged.of(_strings(raws, requests, wanted.row_size))
+        raws_of = zip(*[request.raws for request in requests], strict=True)
+        for (name, dtype, row_shape, size, numpy), raws in zip(self._plan, raws_of, strict=True):
+            if numpy is None:
+                values: Any = Ragged.of(_strings(raws, requests, size))
             else:
-                values = np.frombuffer(b"".join(raws), dtype.numpy)
+                values = np.frombuffer(b"".join(raws), numpy)
                 if row_shape:
                     values = values.reshape(-1, *row_shape)
             found[name] = Column(name, dtype, values, row_shape)
         return found
 
 
-def _strings(raws: Sequence[bytes], requests: Sequence[FormedRequest], row_size: int) -> list[bytes]:
+def _strings(raws: Sequence[bytes], requests: Sequence[FormedRequest], row_size: int) -> Sequence[bytes]:
     if row_size == 1 and max([r.form.rows for r in requests]) == 1:
-        return [raw[_PREFIX:] for raw in raws]
-    return [item for raw in raws for item in unpack_bytes(raw)[0]]
+        return raws
+    found: list[bytes] = []
+    for raw, request in zip(raws, requests, strict=True):
+        found += [raw] if request.form.rows * row_size == 1 else unpack_bytes(raw)[0]
+    return found
 
 
 # Finds the raw contents of some inputs of fixed sizes, one after the other; None: those of one input of so many byte strings.
@@ -95,7 +104,8 @@ class Form:
     heads: dict[Hashable, bytes] = field(default_factory=dict)
 
     def split(self, message: bytes, at: int) -> list[bytes] | None:
-        """The raw contents, which begin at `at`; None if they do not fit, or anything follows them."""
+        """The raw contents, which begin at `at`, or the one string that is in them; None if they do not fit, or anything follows
+        them."""
         raws: list[bytes] = []
         for match, elements in self.parts:
             if match is not None:
@@ -105,14 +115,16 @@ class Form:
                 raws += found.groups()
                 at = found.end()
                 continue
-            start = at + 2
-            size = _ONE_STRING.get(message[at : start + _PREFIX]) if elements == 1 else None
+            start = at + _BEFORE
+            size = _ONE_STRING.get(message[at:start]) if elements == 1 else None
             if size is None:
                 if message[at] != _RAW:
                     return None
                 size, start = _long(message, at + 1)
                 if not _fits(message[start : start + size], elements):
                     return None
+                if elements == 1:
+                    size, start = size - _PREFIX, start + _PREFIX
             at = start + size
             raws.append(message[start:at])
         return raws if at == len(message) else None
@@ -151,6 +163,7 @@ def _long(message: bytes, at: int) -> tuple[int, int]:
     raise IndexError
 
 
+@functools.lru_cache(maxsize=1024)
 def varint(number: int) -> bytes:
     """A number as protobuf writes it, for example in front of a field's bytes."""
     if number < _SHORT:
@@ -164,9 +177,21 @@ def varint(number: int) -> bytes:
 
 
 class FormedRequest:
-    """A request of a known form: what the coalescer keeps waiting. `raws`: the raw contents of each input."""
+    """A request of a known form: what the coalescer keeps waiting. `raws`: as `Form.split` gives them."""
 
-    __slots__ = ("context", "description", "fault", "form", "id", "lane", "message", "raws", "sent")
+    __slots__ = (
+        "context",
+        "description",
+        "fault",
+        "form",
+        "id",
+        "lane",
+        "message",
+        "raws",
+        "row",
+        "sent",
+        "shared",
+    )
 
     def __init__(self, form: Form, request_id: str, raws: Sequence[bytes], message: bytes) -> None:
         self.form = form
@@ -177,6 +202,10 @@ class FormedRequest:
         self.lane: Lane
         # As `batching.codec.ItemDescription`, which has the deadline and the priority of its rows.
         self.description: tuple[Lane, str, int, int, float, int]
+        # As `Rows` has each of its rows.
+        self.row: tuple[str, str, int, float, str]
+        # Of the first in a group: how many are in it, and their rows. Only what was sent last counts.
+        self.shared: tuple[int, Rows] | None = None
         # When it was handed to the coalescer, monotonic seconds; why it is refused, if its values are not allowed.
         self.sent = 0.0
         self.fault: Fault | None = None
