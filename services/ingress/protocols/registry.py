@@ -96,7 +96,7 @@ def _unknown(intake: Intake, unary: Unary) -> Application:
         context = intake.begin("unknown", scope)
         text = f"nothing is served at {path[:120]}"
         fault = intake.door.refuse(context, Fault(Code.UNIMPLEMENTED, Reason.REASON_METHOD_UNKNOWN, text))
-        await protocol.fail(send, fault, context)
+        await respond(send, *protocol.fail(fault, context))
 
     return refuse
 

@@ -11,7 +11,7 @@ from typing import Any
 from headrace.hop.errors import Code, Fault, Reason
 from services.ingress.config import Limits
 from services.ingress.door import Door, Operation
-from services.ingress.protocols.asgi import Disconnected, Receive, Scope, Send
+from services.ingress.protocols.asgi import Disconnected, Receive, Response, Scope, Send, respond
 from services.ingress.protocols.body.bodies import SMALL_BYTES, Bodies, check_size
 from services.ingress.protocols.body.codecs import Codec
 from services.ingress.protocols.departures import Departures
@@ -74,7 +74,7 @@ class UnaryProtocol(ABC):
             request = await self._request(operation, codec, context, scope, receive)
         except Fault as fault:
             self._door.refuse(context, fault)
-            await self.fail(send, fault, context)
+            await respond(send, *self.fail(fault, context))
             return
         except (Disconnected, asyncio.CancelledError) as gone:
             self._intake.gone(context)
@@ -82,15 +82,19 @@ class UnaryProtocol(ABC):
                 raise
             return
         except Exception as error:  # noqa: BLE001 - the caller always gets an answer, and its slots are released
-            await self.fail(send, self._door.broken(context, error), context)
+            await respond(send, *self.fail(self._door.broken(context, error), context))
             return
         try:
             with self._intake.departures.watch(receive):
                 reply = await self._door.call(operation, request, context)
                 data = reply if type(reply) is bytes else await codec.write(reply, steady=context.keyed)
-                await self.reply(send, data, codec, context)
+                response = self.reply(data, codec, context)
+                if "respond" in scope:
+                    scope["respond"](*response)
+                else:
+                    await respond(send, *response)
         except Fault as fault:
-            await self.fail(send, fault, context)
+            await respond(send, *self.fail(fault, context))
 
     async def _request(
         self, operation: Operation, codec: Codec, context: RequestContext, scope: Scope, receive: Receive
@@ -135,12 +139,12 @@ class UnaryProtocol(ABC):
         """The message in a body, decompressed, of at most `limit` bytes. Raises Fault."""
 
     @abstractmethod
-    async def reply(self, send: Send, data: bytes, codec: Codec, context: RequestContext) -> None:
-        """Sends the answer, a message in the format of `codec`."""
+    def reply(self, data: bytes, codec: Codec, context: RequestContext) -> Response:
+        """The answer: `data` is a message in the format of `codec`."""
 
     @abstractmethod
-    async def fail(self, send: Send, fault: Fault, context: RequestContext) -> None:
-        """Sends a refusal or a failure."""
+    def fail(self, fault: Fault, context: RequestContext) -> Response:
+        """A refusal or a failure."""
 
 
 class FramedProtocol(UnaryProtocol):
