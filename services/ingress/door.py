@@ -229,16 +229,17 @@ class Door:
         if context.quota is not None:
             context.quota.release()
             context.quota = None
+        fault = context.fault
         if context.admission is not None:
             context.admission = None
-            took = self.clock() - context.received
-            # A message that was never complete is not a sign of overload.
-            overloaded = context.whole and _for_load(context.fault)
-            counts = overloaded or context.fault is None or context.fault.code is Code.CANCELLED
-            # How soon a request failed for another reason does not show how long an answer takes.
-            allowed = context.time_allowed if counts else math.inf
+            took, allowed, overloaded = self.clock() - context.received, context.time_allowed, False
+            if fault is not None:
+                # A message that was never complete is not a sign of overload.
+                overloaded = context.whole and _for_load(fault)
+                if not overloaded and fault.code is not Code.CANCELLED:
+                    # How soon a request failed for another reason does not show how long an answer takes.
+                    allowed = math.inf
             self.admission.release(context.tenant, took, allowed, overloaded, context.slots)
-        fault = context.fault
         if fault is not None and fault.code is Code.PERMISSION_DENIED:
             self._reporter.security("denied", context, fault.metadata)
         self._reporter.done(context)
@@ -264,10 +265,8 @@ class Door:
             yield reply
 
 
-def _for_load(fault: Fault | None) -> bool:
+def _for_load(fault: Fault) -> bool:
     """Whether a call failed because of overload or because of its deadline."""
-    if fault is None:
-        return False
     return fault.code is Code.DEADLINE_EXCEEDED or fault.reason == Reason.REASON_OVERLOADED
 
 
