@@ -139,10 +139,12 @@ class Door:
         reporter.metrics.in_flight.set_function(lambda: self.in_flight)
 
     def begin(
-        self, method: str, headers: Mapping[bytes, bytes], received: float | None = None
+        self, method: str, headers: Mapping[bytes, bytes], received: float | None = None, path: str = ""
     ) -> RequestContext:
         """The context of a request. `headers`: names in lower case; `received`: when they came (now, if nobody knows)."""
-        return begin(method, headers, self.clock() if received is None else received, self._trace_ratio)
+        context = begin(method, headers, self.clock() if received is None else received, self._trace_ratio)
+        context.path = path
+        return context
 
     def admit(self, operation: Operation, context: RequestContext) -> None:
         """Checks from the headers alone whether a call is allowed: credential, scope, the tenant's concurrency limit, and
@@ -177,7 +179,8 @@ class Door:
         credential = context.credential
         if credential is None:
             credential = context.credential = self._authenticator.authenticate(context)
-        require(credential, operation.scope)
+        if operation.scope not in credential.scopes:
+            require(credential, operation.scope)
         return credential
 
     async def call(self, operation: Operation, request: Any, context: RequestContext) -> Any:

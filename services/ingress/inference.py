@@ -177,12 +177,13 @@ class InferenceRunner:
     ) -> tuple[float, int]:
         """The deadline (monotonic seconds) and the priority of a request. `priority` 0: the tenant's. `timeout_s` inf: only the
         deadlines of the caller and of the pipeline apply."""
-        deadline = context.received + min(entry.deadline_s, timeout_s)
-        context.deadline_is_ours = deadline <= context.deadline and timeout_s >= entry.deadline_s
-        deadline = min(deadline, context.deadline)
-        context.time_allowed = deadline - context.received
-        allowed = tenant.priority
-        return deadline, min(priority, allowed) if priority else allowed
+        received, deadline, allowed = context.received, context.deadline, tenant.priority
+        ours = timeout_s >= entry.deadline_s
+        own = received + (entry.deadline_s if ours else timeout_s)
+        context.deadline_is_ours = ours and own <= deadline
+        deadline = own if own < deadline else deadline
+        context.time_allowed = deadline - received
+        return deadline, priority if priority and priority < allowed else allowed
 
     def checked(self, context: RequestContext, entry: Entry, batch: Batch) -> Batch:
         """Rows that are to be explained: validated, and counted by the extraction guard. Raises Fault, that of the first row

@@ -89,12 +89,8 @@ class Quota:
         """Counts a request that begins; `release` must follow. If it raises QuotaFault, nothing is counted."""
         counters, lease = self._counters, self._lease
         if self._concurrency is not None:
-            if lease is not None:
-                full = self.in_flight >= lease.slots
-            else:
-                elsewhere = counters.in_flight_elsewhere() if counters is not None else 0
-                full = self.in_flight + elsewhere >= self._concurrency
-            if full:
+            elsewhere = 0 if counters is None or lease is not None else counters.in_flight_elsewhere()
+            if self.in_flight + elsewhere >= (self._concurrency if lease is None else lease.slots):
                 if lease is not None:
                     lease.refuse()
                 limit = f"{self._concurrency} requests at once"

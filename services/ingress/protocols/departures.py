@@ -95,15 +95,13 @@ class Departures:
 class Watch:
     """One caller that is being served. `leave` is called once if it disconnects during that time."""
 
-    __slots__ = ("_departures", "_leave", "due", "gone", "over", "receive")
+    due = 0.0
+    gone = over = False
 
     def __init__(self, departures: Departures, receive: Receive, leave: Callable[[], object]) -> None:
         self._departures = departures
         self._leave = leave
         self.receive: Any = receive
-        self.due = 0.0
-        self.gone = False
-        self.over = False
 
     def answered(self, answer: asyncio.Future[Any]) -> None:
         """Handles the server's answer to a check."""

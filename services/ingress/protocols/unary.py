@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from itertools import chain
 from typing import Any
 
@@ -29,12 +29,6 @@ class Intake:
         self.bodies = Bodies(limits, door.clock)
         self.limits = limits
         self._max_header_bytes = limits.max_header_kb * 1024
-
-    def begin(self, method: str, scope: Scope) -> RequestContext:
-        """The context of a request whose headers have come."""
-        context = self.door.begin(method, dict(scope["headers"]), scope.get("received"))
-        context.path = scope["path"]
-        return context
 
     def check_headers(self, scope: Scope) -> None:
         """Raises Fault RESOURCE_EXHAUSTED if the headers are too many or too large."""
@@ -66,10 +60,16 @@ class UnaryProtocol(ABC):
         self._door = intake.door
 
     async def serve(
-        self, operation: Operation, codec: Codec, scope: Scope, receive: Receive, send: Send
+        self,
+        operation: Operation,
+        codec: Codec,
+        headers: Mapping[bytes, bytes],
+        scope: Scope,
+        receive: Receive,
+        send: Send,
     ) -> None:
-        """Serves one call. Errors of the caller never raise an exception here."""
-        context = self._intake.begin(operation.method.name, scope)
+        """Serves one call. Errors of the caller never raise an exception here. `headers`: those of the scope by name."""
+        context = self._door.begin(operation.method.name, headers, scope.get("received"), scope["path"])
         try:
             request = await self._request(operation, codec, context, scope, receive)
         except Fault as fault:
@@ -135,7 +135,7 @@ class UnaryProtocol(ABC):
         """Seconds that the caller allows; None: no limit. Raises Fault INVALID_ARGUMENT."""
 
     @abstractmethod
-    async def unpack(self, body: bytes, limit: int, headers: Mapping[bytes, bytes]) -> bytes:
+    def unpack(self, body: bytes, limit: int, headers: Mapping[bytes, bytes]) -> Awaitable[bytes]:
         """The message in a body, decompressed, of at most `limit` bytes. Raises Fault."""
 
     @abstractmethod
@@ -156,5 +156,5 @@ class FramedProtocol(UnaryProtocol):
         timeout = headers.get(b"grpc-timeout")
         return None if timeout is None else frames.read_timeout(timeout)
 
-    async def unpack(self, body: bytes, limit: int, headers: Mapping[bytes, bytes]) -> bytes:
-        return await frames.read_message(body, limit, headers.get(b"grpc-encoding", b""))
+    def unpack(self, body: bytes, limit: int, headers: Mapping[bytes, bytes]) -> Awaitable[bytes]:
+        return frames.read_message(body, limit, headers.get(b"grpc-encoding", b""))
