@@ -189,7 +189,8 @@ class Door:
         """
         context.whole = True
         try:
-            self.admit(operation, context)
+            if not context.entered:
+                self.admit(operation, context)
             return await operation.handler(request, context)
         except Fault as fault:
             context.fault = fault.copy()

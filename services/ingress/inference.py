@@ -83,22 +83,18 @@ class InferenceResult:
 class InferenceShare:
     """The part of an InferenceResult that belongs to one of the requests that shared it; cut out when somebody looks at it."""
 
-    __slots__ = ("router_s", "router_start_s", "start", "stop", "whole")
+    __slots__ = ("router_s", "router_start_s", "rows", "start", "stop", "whole")
 
     def __init__(
         self, whole: InferenceResult, start: int, stop: int, router_start_s: float, router_s: float
     ) -> None:
         self.whole = whole
-        self.start, self.stop = start, stop
+        self.start, self.stop, self.rows = start, stop, stop - start
         self.router_start_s, self.router_s = router_start_s, router_s
 
     @property
     def entry(self) -> Entry:
         return self.whole.entry
-
-    @property
-    def rows(self) -> int:
-        return self.stop - self.start
 
     @property
     def timings(self) -> Sequence[Timing]:

@@ -129,6 +129,9 @@ class RequestContext:
 
     def identify(self, asked: str) -> None:
         """Uses the identity that the caller asks for, if any. Raises Fault INVALID_ARGUMENT if it is too long."""
+        if TOKEN.match(asked):
+            self.request_id = asked
+            return
         if not asked:
             return
         if len(asked) > MAX_CHARACTERS:
@@ -138,10 +141,7 @@ class RequestContext:
                 f"a request id has at most {MAX_CHARACTERS} characters",
                 metadata={"field": "request_id"},
             )
-        if TOKEN.match(asked):
-            self.request_id = asked
-        else:
-            self.request_id, self.client_id = request_key(asked), asked
+        self.request_id, self.client_id = request_key(asked), asked
 
     @property
     def reply_id(self) -> str:

@@ -109,7 +109,7 @@ class UnaryProtocol(ABC):
             self._door.shedder.refused_before(context, refused)
         self._door.admit(operation, context)
         limit = self._intake.limit(operation)
-        grouped = operation.grouped if codec.name == "proto" and not context.keyed else None
+        grouped = operation.grouped if codec.name == "proto" and context.idempotency_key is None else None
         body = scope.get("body")
         if body is not None:
             if grouped is not None:

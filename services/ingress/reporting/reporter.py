@@ -164,7 +164,7 @@ class Reporter:
                 and self._overload_lines.take(self._clock()) > 0
             ):
                 return  # it is counted; a log line and a trace would cost more than the refusal
-        if fault is not None or chance(self._log_ratio):
+        if fault is not None or (self._log_ratio and chance(self._log_ratio)):
             self._line(context, code, seconds)
         wanted = (
             context.trace.sampled

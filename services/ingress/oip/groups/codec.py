@@ -79,9 +79,9 @@ class _Heads:
 
     def of(self, form: Form, share: InferenceShare) -> bytes | None:
         """None: it is to be written for this request alone."""
-        start, stop = share.start, share.stop
+        start, rows = share.start, share.rows
         own = self._own[start]
-        if self._each or (stop - start > 1 and self._own[start:stop].count(own) < stop - start):
+        if self._each or (rows > 1 and self._own[start : share.stop].count(own) < rows):
             return None
         key = form, own
         head = self._found.get(key)

@@ -60,10 +60,11 @@ class Lane:
     def columns(self, requests: Sequence[FormedRequest]) -> dict[str, Column]:
         """The columns of the requests' rows, one request after the other."""
         found: dict[str, Column] = {}
+        single = max([request.form.rows for request in requests]) == 1
         raws_of = zip(*[request.raws for request in requests], strict=True)
         for (name, dtype, row_shape, size, numpy), raws in zip(self._plan, raws_of, strict=True):
             if numpy is None:
-                values: Any = Ragged.of(_strings(raws, requests, size))
+                values: Any = Ragged.of(raws if single and size == 1 else _strings(raws, requests, size))
             else:
                 values = np.frombuffer(b"".join(raws), numpy)
                 if row_shape:
@@ -72,9 +73,7 @@ class Lane:
         return found
 
 
-def _strings(raws: Sequence[bytes], requests: Sequence[FormedRequest], row_size: int) -> Sequence[bytes]:
-    if row_size == 1 and max([r.form.rows for r in requests]) == 1:
-        return raws
+def _strings(raws: Sequence[bytes], requests: Sequence[FormedRequest], row_size: int) -> list[bytes]:
     found: list[bytes] = []
     for raw, request in zip(raws, requests, strict=True):
         found += [raw] if request.form.rows * row_size == 1 else unpack_bytes(raw)[0]
@@ -179,36 +178,23 @@ def varint(number: int) -> bytes:
 class FormedRequest:
     """A request of a known form: what the coalescer keeps waiting. `raws`: as `Form.split` gives them."""
 
-    __slots__ = (
-        "context",
-        "description",
-        "fault",
-        "form",
-        "id",
-        "lane",
-        "message",
-        "raws",
-        "row",
-        "sent",
-        "shared",
-    )
+    context: RequestContext
+    lane: Lane
+    # As `batching.codec.ItemDescription`, which has the deadline and the priority of its rows.
+    description: tuple[Lane, str, int, int, float, int]
+    # As `Rows` has each of its rows.
+    row: tuple[str, str, int, float, str]
+    # Of the first in a group: how many are in it, and their rows. Only what was sent last counts.
+    shared: tuple[int, Rows] | None = None
+    # When it was handed to the coalescer, monotonic seconds; why it is refused, if its values are not allowed.
+    sent = 0.0
+    fault: Fault | None = None
 
     def __init__(self, form: Form, request_id: str, raws: Sequence[bytes], message: bytes) -> None:
         self.form = form
         self.id = request_id
         self.raws = raws
         self.message = message
-        self.context: RequestContext
-        self.lane: Lane
-        # As `batching.codec.ItemDescription`, which has the deadline and the priority of its rows.
-        self.description: tuple[Lane, str, int, int, float, int]
-        # As `Rows` has each of its rows.
-        self.row: tuple[str, str, int, float, str]
-        # Of the first in a group: how many are in it, and their rows. Only what was sent last counts.
-        self.shared: tuple[int, Rows] | None = None
-        # When it was handed to the coalescer, monotonic seconds; why it is refused, if its values are not allowed.
-        self.sent = 0.0
-        self.fault: Fault | None = None
 
     def parsed(self) -> pb.ModelInferRequest:
         """The request as a message, for the usual way."""
