@@ -59,12 +59,11 @@ class RequestTrace:
         return self.traceparent if self.sampled or self.parent else ""
 
 
-def read_trace(headers: Mapping[bytes, bytes], ratio: float) -> RequestTrace:
-    """The caller's trace if it sent a `traceparent`, otherwise a new one.
+def read_trace(sent: bytes | None, ratio: float) -> RequestTrace:
+    """The caller's trace if it sent a `traceparent` that can be read, otherwise a new one.
 
     Sampled if the caller says so, and with probability `ratio` in any case.
     """
-    sent = headers.get(b"traceparent")
     found = _TRACEPARENT.match(sent) if sent else None
     if found is not None and found[1] != b"0" * 32:
         sampled = bool(int(found[3], 16) & 1) or chance(ratio)
@@ -83,7 +82,9 @@ class RequestContext:
     What is written in the class is so until it is known: setting it all for each request would take longer.
     """
 
-    # What the caller calls the request, if that is not `request_id`, which is safe in logs, headers and addresses.
+    deadline: float = math.inf
+    # Safe in logs, headers and addresses. What the caller calls the request is `client_id`; "": the same.
+    request_id: str = ""
     client_id: str = ""
     credential: Credential | None = None
     pipeline: str = ""
@@ -112,20 +113,12 @@ class RequestContext:
     original_request_id: str = ""
 
     def __init__(
-        self,
-        method: str,
-        headers: Mapping[bytes, bytes],
-        received: float,
-        trace: RequestTrace,
-        deadline: float = math.inf,
-        request_id: str = "",
+        self, method: str, headers: Mapping[bytes, bytes], received: float, trace: RequestTrace
     ) -> None:
         self.method = method
         self.headers = headers
         self.received = received
         self.trace = trace
-        self.deadline = deadline
-        self.request_id = request_id
 
     def identify(self, asked: str) -> None:
         """Uses the identity that the caller asks for, if any. Raises Fault INVALID_ARGUMENT if it is too long."""
@@ -156,7 +149,8 @@ class RequestContext:
 
     def of_message(self, now: float) -> RequestContext:
         """A context for one message of this stream: the same caller, deadline and trace, but its own identity."""
-        own = RequestContext(self.method, self.headers, now, self.trace, self.deadline, new_request_id())
+        own = RequestContext(self.method, self.headers, now, self.trace)
+        own.deadline, own.request_id = self.deadline, new_request_id()
         own.credential, own.path = self.credential, self.path
         return own
 
@@ -192,7 +186,7 @@ def begin(method: str, headers: Mapping[bytes, bytes], now: float, trace_ratio: 
     values = b"\n%b\n" % b"\n".join(headers.values())
     if b"\n " in values or b" \n" in values or b"\t" in values:
         headers = {name: value.strip() for name, value in headers.items()}
-    context = RequestContext(method, headers, now, read_trace(headers, trace_ratio))
+    context = RequestContext(method, headers, now, read_trace(headers.get(b"traceparent"), trace_ratio))
     key = headers.get(b"idempotency-key")
     if key is not None:
         context.idempotency_key = key

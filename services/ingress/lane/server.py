@@ -16,6 +16,7 @@ from typing import Any
 
 from services.ingress.protocols.asgi import Application, Headers
 
+Pairs = Iterable[tuple[bytes, bytes]]
 # `Request_Record` and `Reply_Record` of lane.c.
 _REQUEST = struct.Struct("=IIQdII")
 _REPLY = struct.Struct("=IIIIQ")
@@ -77,13 +78,7 @@ class Lane:
         return found
 
     def reply(
-        self,
-        request: int,
-        status: int,
-        headers: Iterable[tuple[bytes, bytes]],
-        body: bytes,
-        trailers: Iterable[tuple[bytes, bytes]],
-        flags: int = 0,
+        self, request: int, status: int, headers: Pairs, body: bytes, trailers: Pairs, flags: int = 0
     ) -> None:
         """Sends a reply, together with all others of this turn of the event loop."""
         if not self._replies:
@@ -142,7 +137,7 @@ class Lane:
 
 _CONNECTED = {"type": "http.request", "body": b"", "more_body": False}
 _GONE = {"type": "http.disconnect"}
-_NO_START: MutableMapping[str, Any] = {"status": 500, "headers": ()}
+_BROKEN: MutableMapping[str, Any] = {"status": 500, "headers": ()}
 
 
 class _Exchange:
@@ -150,7 +145,7 @@ class _Exchange:
 
     task: asyncio.Task[None] | None = None
     # What was sent of the reply so far.
-    _start = _NO_START
+    _start = _BROKEN
     _parts = b""
     _sent = False
 
@@ -182,18 +177,12 @@ class _Exchange:
             return
         self.respond(self._start["status"], self._start.get("headers", ()), self._parts, trailers)
 
-    def respond(
-        self,
-        status: int,
-        headers: Iterable[tuple[bytes, bytes]],
-        body: bytes,
-        trailers: Iterable[tuple[bytes, bytes]],
-    ) -> None:
+    def respond(self, status: int, headers: Pairs, body: bytes, trailers: Pairs) -> None:
         """Sends the whole reply, unless one is sent."""
         if not self._sent:
             self._sent = True
             self._lane.reply(self._request, status, headers, body, trailers)
 
 
-def _joined(status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+def _joined(status: int, headers: Pairs) -> bytes:
     return b":status\0%d\0%b" % (status, b"\0".join((*chain.from_iterable(headers), b"")))

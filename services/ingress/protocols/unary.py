@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable
 from itertools import chain
 from typing import Any
 
 from headrace.hop.errors import Code, Fault, Reason
 from services.ingress.config import Limits
 from services.ingress.door import Door, Operation
-from services.ingress.protocols.asgi import Disconnected, Receive, Response, Scope, Send, respond
+from services.ingress.protocols.asgi import Disconnected, Fields, Receive, Response, Scope, Send, respond
 from services.ingress.protocols.body.bodies import SMALL_BYTES, Bodies, check_size
 from services.ingress.protocols.body.codecs import Codec
 from services.ingress.protocols.departures import Departures
@@ -60,15 +60,9 @@ class UnaryProtocol(ABC):
         self._door = intake.door
 
     async def serve(
-        self,
-        operation: Operation,
-        codec: Codec,
-        headers: Mapping[bytes, bytes],
-        scope: Scope,
-        receive: Receive,
-        send: Send,
+        self, operation: Operation, codec: Codec, headers: Fields, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        """Serves one call. Errors of the caller never raise an exception here. `headers`: those of the scope by name."""
+        """Serves one call. Errors of the caller never raise an exception here. `headers`: those of the scope."""
         context = self._door.begin(operation.method.name, headers, scope.get("received"), scope["path"])
         try:
             request = await self._request(operation, codec, context, scope, receive)
@@ -131,11 +125,11 @@ class UnaryProtocol(ABC):
         return await codec.read(message, operation.method.request)
 
     @abstractmethod
-    def timeout(self, headers: Mapping[bytes, bytes]) -> float | None:
+    def timeout(self, headers: Fields) -> float | None:
         """Seconds that the caller allows; None: no limit. Raises Fault INVALID_ARGUMENT."""
 
     @abstractmethod
-    def unpack(self, body: bytes, limit: int, headers: Mapping[bytes, bytes]) -> Awaitable[bytes]:
+    def unpack(self, body: bytes, limit: int, headers: Fields) -> Awaitable[bytes]:
         """The message in a body, decompressed, of at most `limit` bytes. Raises Fault."""
 
     @abstractmethod
@@ -152,9 +146,9 @@ class FramedProtocol(UnaryProtocol):
 
     framing_bytes = frames.PREFIX.size
 
-    def timeout(self, headers: Mapping[bytes, bytes]) -> float | None:
+    def timeout(self, headers: Fields) -> float | None:
         timeout = headers.get(b"grpc-timeout")
         return None if timeout is None else frames.read_timeout(timeout)
 
-    def unpack(self, body: bytes, limit: int, headers: Mapping[bytes, bytes]) -> Awaitable[bytes]:
+    def unpack(self, body: bytes, limit: int, headers: Fields) -> Awaitable[bytes]:
         return frames.read_message(body, limit, headers.get(b"grpc-encoding", b""))

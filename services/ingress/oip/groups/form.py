@@ -80,8 +80,8 @@ def _strings(raws: Sequence[bytes], requests: Sequence[FormedRequest], row_size:
     return found
 
 
-# Finds the raw contents of some inputs of fixed sizes, one after the other; None: those of one input of so many byte strings.
-Part: TypeAlias = tuple[Callable[[bytes, int], re.Match[bytes] | None] | None, int]
+# Finds the raw contents of some inputs of fixed sizes, one after the other; or how many byte strings each of some inputs has.
+Part: TypeAlias = tuple[Callable[[bytes, int], re.Match[bytes] | None] | None, Sequence[int]]
 
 
 @dataclass(slots=True, eq=False)
@@ -94,6 +94,8 @@ class Form:
     version: int
     rows: int
     parts: Sequence[Part]
+    # `_ONE_STRING` if no input has several byte strings, else empty.
+    one_string: Mapping[bytes, int]
     outputs: list[str]
     priority: int
     timeout_s: float
@@ -106,26 +108,27 @@ class Form:
         """The raw contents, which begin at `at`, or the one string that is in them; None if they do not fit, or anything follows
         them."""
         raws: list[bytes] = []
-        for match, elements in self.parts:
+        size_of = self.one_string.get
+        for match, strings in self.parts:
             if match is not None:
                 found = match(message, at)
                 if found is None:
                     return None
                 raws += found.groups()
                 at = found.end()
-                continue
-            start = at + _BEFORE
-            size = _ONE_STRING.get(message[at:start]) if elements == 1 else None
-            if size is None:
-                if message[at] != _RAW:
-                    return None
-                size, start = _long(message, at + 1)
-                if not _fits(message[start : start + size], elements):
-                    return None
-                if elements == 1:
-                    size, start = size - _PREFIX, start + _PREFIX
-            at = start + size
-            raws.append(message[start:at])
+            for elements in strings:
+                start = at + _BEFORE
+                size = size_of(message[at:start])
+                if size is None:
+                    if message[at] != _RAW:
+                        return None
+                    size, start = _long(message, at + 1)
+                    if not _fits(message[start : start + size], elements):
+                        return None
+                    if elements == 1:
+                        size, start = size - _PREFIX, start + _PREFIX
+                at = start + size
+                raws.append(message[start:at])
         return raws if at == len(message) else None
 
 
@@ -133,9 +136,9 @@ def _parts(inputs: Sequence[Input], rows: int) -> list[Part]:
     parts: list[Part] = []
     for strings, some in groupby(inputs, lambda one: one.field.dtype is DType.BYTES):
         if strings:
-            parts += [(None, rows * one.row_size) for one in some]
+            parts.append((None, [rows * one.row_size for one in some]))
         else:
-            parts.append((re.compile(b"".join([_fixed(one, rows) for one in some]), re.DOTALL).match, 0))
+            parts.append((re.compile(b"".join([_fixed(one, rows) for one in some]), re.DOTALL).match, ()))
     return parts
 
 
@@ -283,12 +286,14 @@ class Forms:
             return None
         version = read_version(request.model_version)
         priority, timeout_s = parameters(request)
+        parts = _parts(wanted, rows)
         return Form(
             rest,
             entry,
             version,
             rows,
-            _parts(wanted, rows),
+            parts,
+            {} if any(elements != 1 for _, strings in parts for elements in strings) else _ONE_STRING,
             wanted_outputs(request, entry),
             priority,
             timeout_s,
