@@ -112,21 +112,6 @@ class AdmissionControl:
     Each `acquire` that returned True is followed by one `release`.
     """
 
-    __slots__ = (
-        "_clock",
-        "_due",
-        "_ended",
-        "_felt",
-        "_last",
-        "_limit",
-        "_of",
-        "_rules",
-        "_shared",
-        "_since",
-        "_votes",
-        "in_flight",
-    )
-
     def __init__(self, rules: AdmissionRules, clock: Callable[[], float]) -> None:
         self._rules = rules
         self._clock = clock

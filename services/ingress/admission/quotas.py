@@ -53,19 +53,6 @@ class Quota:
     """How much of its limits one tenant has used. `counters`: its use in other processes; `lease`: what this door may use, if
     doors of several machines share the limits."""
 
-    __slots__ = (
-        "_bytes",
-        "_clock",
-        "_concurrency",
-        "_counters",
-        "_lease",
-        "_rows",
-        "_tenant",
-        "_unlimited",
-        "in_flight",
-        "limits",
-    )
-
     def __init__(
         self,
         tenant: str,
@@ -311,7 +298,7 @@ def charge(rows: int, context: RequestContext, request: Message | None = None) -
 
     `request`: None if the protocol has measured the message.
     """
-    if context.admission is not None and rows > 1:
+    if rows > 1 and context.admission is not None:
         tenant = context.caller.tenant
         slots = context.admission.widen(tenant.name, tenant.priority, rows)
         if slots is None:

@@ -180,8 +180,8 @@ class _Exchange:
     def respond(self, status: int, headers: Pairs, body: bytes, trailers: Pairs) -> None:
         """Sends the whole reply, unless one is sent."""
         if not self._sent:
-            self._sent = True
             self._lane.reply(self._request, status, headers, body, trailers)
+            self._sent = True
 
 
 def _joined(status: int, headers: Pairs) -> bytes:

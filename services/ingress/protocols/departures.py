@@ -39,7 +39,9 @@ class Departures:
         """
         task = asyncio.current_task()
         assert task is not None, "requests are served in tasks"
-        return Watch(self, receive, task.cancel)
+        watch = Watch(self, receive, task.cancel)
+        self.add(watch)
+        return watch
 
     def patient(self, receive: Receive) -> Receive:
         """A `receive` that, after the end of the body, waits until the caller disconnects, even if the server's own does not."""
@@ -114,7 +116,6 @@ class Watch:
             self._departures.add(self)
 
     def __enter__(self) -> Watch:
-        self._departures.add(self)
         return self
 
     def __exit__(

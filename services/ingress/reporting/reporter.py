@@ -158,20 +158,13 @@ class Reporter:
                 self._over_quota(context, 1, {limiters.KEY: fault.metadata.get(limiters.KEY, "")})
             if context.inference and context.pipeline:
                 self._statistics.fail(context.pipeline, seconds)
-            if (
-                code in _OVERLOAD
-                and not context.trace.sampled
-                and self._overload_lines.take(self._clock()) > 0
-            ):
+            quiet = code in _OVERLOAD and not context.trace.sampled
+            if quiet and self._overload_lines.take(self._clock()) > 0:
                 return  # it is counted; a log line and a trace would cost more than the refusal
         if fault is not None or (self._log_ratio and chance(self._log_ratio)):
             self._line(context, code, seconds)
-        wanted = (
-            context.trace.sampled
-            or seconds >= self._slow_s
-            or fault is not None
-            or (answer is not None and bool(answer.errors))
-        )
+        broken = fault is not None or (answer is not None and bool(answer.errors))
+        wanted = context.trace.sampled or broken or seconds >= self._slow_s
         if wanted and context.inference and context.credential is not None and self._exporters:
             self._keep(context, seconds)
 

@@ -59,7 +59,7 @@ class GroupedInfer:
         """The handler of ModelInfer: a response, or its bytes. Raises Fault."""
         if not isinstance(request, FormedRequest):
             return await self._oip.ModelInfer(request, context)
-        form, credential = request.form, context.caller
+        form, rows, credential = request.form, request.form.rows, context.caller
         tenant = credential.tenant
         if request.id:
             context.identify(request.id)
@@ -68,18 +68,18 @@ class GroupedInfer:
         if (
             entry is not form.entry
             or tenant.limits.distinct_queries_per_day is not None
-            or form.rows > self._runner.max_rows(credential)
+            or rows > self._runner.max_rows(credential)
         ):
             return await self._oip.ModelInfer(request.parsed(), context)
         context.pipeline = name
-        charge(form.rows, context)
+        charge(rows, context)
         deadline, priority = self._runner.allow(context, entry, tenant, form.priority, form.timeout_s)
         now = request.sent = self._clock()
         if deadline - now < self._runner.min_budget_s:
             return await self._alone(request, context)
         lane = request.lane = form.lanes[tenant.regulated]
         request.context = context
-        request.description = lane, tenant.name, form.rows, context.size_bytes, deadline, priority
+        request.description = lane, tenant.name, rows, context.size_bytes, deadline, priority
         request.row = context.request_id, tenant.name, priority, deadline, context.trace.forwarded
         try:
             answer, context.result = await self._submit(request)

@@ -105,8 +105,7 @@ class Form:
     heads: dict[Hashable, bytes] = field(default_factory=dict)
 
     def split(self, message: bytes, at: int) -> list[bytes] | None:
-        """The raw contents, which begin at `at`, or the one string that is in them; None if they do not fit, or anything follows
-        them."""
+        """The raw contents at `at`, or the one string in each; None if they do not fit, or anything follows them."""
         raws: list[bytes] = []
         size_of = self.one_string.get
         for match, strings in self.parts:

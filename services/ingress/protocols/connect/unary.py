@@ -70,14 +70,7 @@ class UnaryConnect(UnaryProtocol):
         return http_status(fault), headers, error_body(fault), NONE
 
 
-ENTRY = UnaryEntry(
-    "connect",
-    {
-        b"application/proto": "proto",
-        b"application/json": "json",
-    },
-    UnaryConnect,
-)
+ENTRY = UnaryEntry("connect", {b"application/proto": "proto", b"application/json": "json"}, UnaryConnect)
 
 
 def error_body(fault: Fault) -> bytes:
