@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from headrace.api.monitoring.v1 import monitoring_pb2
+from headrace.api.monitoring.v1 import monitoring_pb2 as monitoring
 from headrace.api.router.v1 import explain_pb2, shadow_pb2
 from headrace.api.router.v1 import router_pb2 as pb
 from headrace.columns import Batch, encode
@@ -20,81 +20,47 @@ from services.ingress.attributes import Attributes
 from services.ingress.oip.groups.codec import GroupCodec
 from services.ingress.ports import MergedReports, Outcome, Routed, RowExplained
 
-INDEX = unary(
-    pb.DESCRIPTOR,
-    "RouterService",
-    "IndexModels",
-    pb.IndexModelsRequest,
-    pb.IndexModelsResponse,
-    idempotent=True,
-)
-LOAD = unary(
-    pb.DESCRIPTOR,
-    "RouterService",
-    "LoadModel",
-    pb.LoadModelRequest,
-    pb.LoadModelResponse,
-    idempotent=False,
-    lengthy=True,
-)
+_ROUTER = pb.DESCRIPTOR, "RouterService"
+_MONITORING = monitoring.DESCRIPTOR, "MonitoringService"
+_ANALYSIS = monitoring.DESCRIPTOR, "AnalysisService"
+INDEX = unary(*_ROUTER, "IndexModels", pb.IndexModelsRequest, pb.IndexModelsResponse, idempotent=True)
+LOAD = unary(*_ROUTER, "LoadModel", pb.LoadModelRequest, pb.LoadModelResponse, idempotent=False, lengthy=True)
 UNLOAD = unary(
-    pb.DESCRIPTOR,
-    "RouterService",
-    "UnloadModel",
-    pb.UnloadModelRequest,
-    pb.UnloadModelResponse,
-    idempotent=False,
-    lengthy=True,
+    *_ROUTER, "UnloadModel", pb.UnloadModelRequest, pb.UnloadModelResponse, idempotent=False, lengthy=True
 )
 SHADOWS = unary(
-    pb.DESCRIPTOR,
-    "RouterService",
+    *_ROUTER,
     "GetShadowReport",
     shadow_pb2.GetShadowReportRequest,
     shadow_pb2.GetShadowReportResponse,
     idempotent=True,
 )
+# How long it takes depends on what is asked; the router shares its time among tenants.
 EXPLAIN = unary(
-    pb.DESCRIPTOR,
-    "RouterService",
+    *_ROUTER,
     "Explain",
     explain_pb2.ExplainRequest,
     explain_pb2.ExplainResponse,
     idempotent=True,
-    # How long it takes depends on what is asked; the router shares its time among tenants.
     lengthy=True,
 )
-INFER = unary(pb.DESCRIPTOR, "RouterService", "Infer", pb.InferRequest, pb.InferResponse, idempotent=True)
-LIST = unary(
-    pb.DESCRIPTOR,
-    "RouterService",
-    "ListPipelines",
-    pb.ListPipelinesRequest,
-    pb.ListPipelinesResponse,
-    idempotent=True,
-)
+INFER = unary(*_ROUTER, "Infer", pb.InferRequest, pb.InferResponse, idempotent=True)
+LIST = unary(*_ROUTER, "ListPipelines", pb.ListPipelinesRequest, pb.ListPipelinesResponse, idempotent=True)
 RECORD = unary(
-    monitoring_pb2.DESCRIPTOR,
-    "MonitoringService",
+    *_MONITORING,
     "RecordOutcomes",
-    monitoring_pb2.RecordOutcomesRequest,
-    monitoring_pb2.RecordOutcomesResponse,
+    monitoring.RecordOutcomesRequest,
+    monitoring.RecordOutcomesResponse,
     idempotent=True,
 )
 ROLLOUT = unary(
-    monitoring_pb2.DESCRIPTOR,
-    "AnalysisService",
-    "GetRollout",
-    monitoring_pb2.GetRolloutRequest,
-    monitoring_pb2.GetRolloutResponse,
-    idempotent=True,
+    *_ANALYSIS, "GetRollout", monitoring.GetRolloutRequest, monitoring.GetRolloutResponse, idempotent=True
 )
 EXPERIMENT = unary(
-    monitoring_pb2.DESCRIPTOR,
-    "AnalysisService",
+    *_ANALYSIS,
     "ReadExperiment",
-    monitoring_pb2.ReadExperimentRequest,
-    monitoring_pb2.ReadExperimentResponse,
+    monitoring.ReadExperimentRequest,
+    monitoring.ReadExperimentResponse,
     idempotent=True,
 )
 Header = tuple[str, int]
@@ -226,15 +192,13 @@ class HopAnalysis:
     def __init__(self, client: Client) -> None:
         self._rollout, self._experiment = client.each(ROLLOUT), client.unary(EXPERIMENT)
 
-    async def rollout(self, pipeline: str, deadline: float) -> monitoring_pb2.GetRolloutResponse:
-        request = monitoring_pb2.GetRolloutRequest(pipeline=pipeline)
+    async def rollout(self, pipeline: str, deadline: float) -> monitoring.GetRolloutResponse:
+        request = monitoring.GetRolloutRequest(pipeline=pipeline)
         found = _good(await self._rollout(request, deadline=deadline))
         return max(found, key=lambda answer: (answer.leads, answer.release))
 
-    async def experiment(self, pipeline: str, deadline: float) -> monitoring_pb2.ReadExperimentResponse:
-        return await self._experiment(
-            monitoring_pb2.ReadExperimentRequest(pipeline=pipeline), deadline=deadline
-        )
+    async def experiment(self, pipeline: str, deadline: float) -> monitoring.ReadExperimentResponse:
+        return await self._experiment(monitoring.ReadExperimentRequest(pipeline=pipeline), deadline=deadline)
 
 
 class HopOutcomes:
@@ -244,7 +208,7 @@ class HopOutcomes:
         self._record = client.unary(RECORD)
 
     async def record(self, tenant: str, outcomes: Sequence[Outcome], deadline: float) -> int:
-        request = monitoring_pb2.RecordOutcomesRequest(tenant=tenant)
+        request = monitoring.RecordOutcomesRequest(tenant=tenant)
         for outcome in outcomes:
             added = request.outcomes.add(request_id=outcome.request_id, row=outcome.row, name=outcome.name)
             if isinstance(outcome.value, bool):

@@ -139,10 +139,12 @@ class Door:
         reporter.metrics.in_flight.set_function(lambda: self.in_flight)
 
     def begin(
-        self, method: str, headers: Mapping[bytes, bytes], received: float | None = None
+        self, method: str, headers: Mapping[bytes, bytes], received: float | None = None, path: str = ""
     ) -> RequestContext:
         """The context of a request. `headers`: names in lower case; `received`: when they came (now, if nobody knows)."""
-        return begin(method, headers, self.clock() if received is None else received, self._trace_ratio)
+        context = begin(method, headers, self.clock() if received is None else received, self._trace_ratio)
+        context.path = path
+        return context
 
     def admit(self, operation: Operation, context: RequestContext) -> None:
         """Checks from the headers alone whether a call is allowed: credential, scope, the tenant's concurrency limit, and
@@ -177,7 +179,8 @@ class Door:
         credential = context.credential
         if credential is None:
             credential = context.credential = self._authenticator.authenticate(context)
-        require(credential, operation.scope)
+        if operation.scope not in credential.scopes:
+            require(credential, operation.scope)
         return credential
 
     async def call(self, operation: Operation, request: Any, context: RequestContext) -> Any:
@@ -186,7 +189,8 @@ class Door:
         """
         context.whole = True
         try:
-            self.admit(operation, context)
+            if not context.entered:
+                self.admit(operation, context)
             return await operation.handler(request, context)
         except Fault as fault:
             context.fault = fault.copy()
@@ -229,16 +233,17 @@ class Door:
         if context.quota is not None:
             context.quota.release()
             context.quota = None
+        fault = context.fault
         if context.admission is not None:
             context.admission = None
-            took = self.clock() - context.received
-            # A message that was never complete is not a sign of overload.
-            overloaded = context.whole and _for_load(context.fault)
-            counts = overloaded or context.fault is None or context.fault.code is Code.CANCELLED
-            # How soon a request failed for another reason does not show how long an answer takes.
-            allowed = context.time_allowed if counts else math.inf
+            took, allowed, overloaded = self.clock() - context.received, context.time_allowed, False
+            if fault is not None:
+                # A message that was never complete is not a sign of overload.
+                overloaded = context.whole and _for_load(fault)
+                if not overloaded and fault.code is not Code.CANCELLED:
+                    # How soon a request failed for another reason does not show how long an answer takes.
+                    allowed = math.inf
             self.admission.release(context.tenant, took, allowed, overloaded, context.slots)
-        fault = context.fault
         if fault is not None and fault.code is Code.PERMISSION_DENIED:
             self._reporter.security("denied", context, fault.metadata)
         self._reporter.done(context)
@@ -264,10 +269,8 @@ class Door:
             yield reply
 
 
-def _for_load(fault: Fault | None) -> bool:
+def _for_load(fault: Fault) -> bool:
     """Whether a call failed because of overload or because of its deadline."""
-    if fault is None:
-        return False
     return fault.code is Code.DEADLINE_EXCEEDED or fault.reason == Reason.REASON_OVERLOADED
 
 

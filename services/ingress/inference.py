@@ -83,22 +83,18 @@ class InferenceResult:
 class InferenceShare:
     """The part of an InferenceResult that belongs to one of the requests that shared it; cut out when somebody looks at it."""
 
-    __slots__ = ("router_s", "router_start_s", "start", "stop", "whole")
+    __slots__ = ("router_s", "router_start_s", "rows", "start", "stop", "whole")
 
     def __init__(
         self, whole: InferenceResult, start: int, stop: int, router_start_s: float, router_s: float
     ) -> None:
         self.whole = whole
-        self.start, self.stop = start, stop
+        self.start, self.stop, self.rows = start, stop, stop - start
         self.router_start_s, self.router_s = router_start_s, router_s
 
     @property
     def entry(self) -> Entry:
         return self.whole.entry
-
-    @property
-    def rows(self) -> int:
-        return self.stop - self.start
 
     @property
     def timings(self) -> Sequence[Timing]:
@@ -177,12 +173,13 @@ class InferenceRunner:
     ) -> tuple[float, int]:
         """The deadline (monotonic seconds) and the priority of a request. `priority` 0: the tenant's. `timeout_s` inf: only the
         deadlines of the caller and of the pipeline apply."""
-        deadline = context.received + min(entry.deadline_s, timeout_s)
-        context.deadline_is_ours = deadline <= context.deadline and timeout_s >= entry.deadline_s
-        deadline = min(deadline, context.deadline)
-        context.time_allowed = deadline - context.received
-        allowed = tenant.priority
-        return deadline, min(priority, allowed) if priority else allowed
+        received, deadline, allowed = context.received, context.deadline, tenant.priority
+        ours = timeout_s >= entry.deadline_s
+        own = received + (entry.deadline_s if ours else timeout_s)
+        context.deadline_is_ours = ours and own <= deadline
+        deadline = own if own < deadline else deadline
+        context.time_allowed = deadline - received
+        return deadline, priority if priority and priority < allowed else allowed
 
     def checked(self, context: RequestContext, entry: Entry, batch: Batch) -> Batch:
         """Rows that are to be explained: validated, and counted by the extraction guard. Raises Fault, that of the first row

@@ -6,8 +6,6 @@ import math
 import random
 import re
 from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from headrace.hop.errors import Code, Fault, Reason
@@ -33,10 +31,10 @@ class RequestTrace:
     """The trace that a request belongs to. `parent`: the span of the caller, "" if it sent none. `trace_id` "": a new one, made
     when somebody asks for it, which is seldom."""
 
-    __slots__ = ("_span_id", "_trace_id", "parent", "sampled")
+    _span_id = ""
 
     def __init__(self, trace_id: str, parent: str, *, sampled: bool) -> None:
-        self._trace_id, self._span_id = trace_id, ""
+        self._trace_id = trace_id
         self.parent = parent
         self.sampled = sampled
 
@@ -61,12 +59,11 @@ class RequestTrace:
         return self.traceparent if self.sampled or self.parent else ""
 
 
-def read_trace(headers: Mapping[bytes, bytes], ratio: float) -> RequestTrace:
-    """The caller's trace if it sent a `traceparent`, otherwise a new one.
+def read_trace(sent: bytes | None, ratio: float) -> RequestTrace:
+    """The caller's trace if it sent a `traceparent` that can be read, otherwise a new one.
 
     Sampled if the caller says so, and with probability `ratio` in any case.
     """
-    sent = headers.get(b"traceparent")
     found = _TRACEPARENT.match(sent) if sent else None
     if found is not None and found[1] != b"0" * 32:
         sampled = bool(int(found[3], 16) & 1) or chance(ratio)
@@ -79,15 +76,12 @@ def chance(ratio: float) -> bool:
     return ratio > 0 and _random.random() < ratio
 
 
-@dataclass(slots=True)
 class RequestContext:
-    """What is known about one request. `received` and `deadline` are monotonic seconds."""
+    """What is known about one request. `received` and `deadline` are monotonic seconds. `headers`: names in lower case.
 
-    method: str
-    # Names in lower case.
-    headers: Mapping[bytes, bytes]
-    received: float
-    trace: RequestTrace
+    What is written in the class is so until it is known: setting it all for each request would take longer.
+    """
+
     deadline: float = math.inf
     # Safe in logs, headers and addresses. What the caller calls the request is `client_id`; "": the same.
     request_id: str = ""
@@ -107,7 +101,6 @@ class RequestContext:
     # Where it holds a slot, and how many.
     admission: AdmissionControl | None = None
     slots: int = 1
-    # Envoy's name for its credential (protocols/grpc/unary.py). Empty: there is none.
     # Seconds that it may take, once known: from the caller's deadline or the pipeline's.
     time_allowed: float = math.inf
     # Whether the deadline that passed was our own (the pipeline's) and not one that the caller set.
@@ -119,8 +112,19 @@ class RequestContext:
     # The request whose kept outcome this one got; "": it has its own.
     original_request_id: str = ""
 
+    def __init__(
+        self, method: str, headers: Mapping[bytes, bytes], received: float, trace: RequestTrace
+    ) -> None:
+        self.method = method
+        self.headers = headers
+        self.received = received
+        self.trace = trace
+
     def identify(self, asked: str) -> None:
         """Uses the identity that the caller asks for, if any. Raises Fault INVALID_ARGUMENT if it is too long."""
+        if TOKEN.match(asked):
+            self.request_id = asked
+            return
         if not asked:
             return
         if len(asked) > MAX_CHARACTERS:
@@ -130,10 +134,7 @@ class RequestContext:
                 f"a request id has at most {MAX_CHARACTERS} characters",
                 metadata={"field": "request_id"},
             )
-        if TOKEN.match(asked):
-            self.request_id = asked
-        else:
-            self.request_id, self.client_id = request_key(asked), asked
+        self.request_id, self.client_id = request_key(asked), asked
 
     @property
     def reply_id(self) -> str:
@@ -148,7 +149,8 @@ class RequestContext:
 
     def of_message(self, now: float) -> RequestContext:
         """A context for one message of this stream: the same caller, deadline and trace, but its own identity."""
-        own = RequestContext(self.method, self.headers, now, self.trace, self.deadline, new_request_id())
+        own = RequestContext(self.method, self.headers, now, self.trace)
+        own.deadline, own.request_id = self.deadline, new_request_id()
         own.credential, own.path = self.credential, self.path
         return own
 
@@ -181,15 +183,19 @@ def begin(method: str, headers: Mapping[bytes, bytes], now: float, trace_ratio: 
     """The context of a request that arrived at `now`, with the identity in `x-request-id` or a new one."""
     # White space around a value is no part of it, and no error, as gRPC's PROTOCOL-HTTP2 and RFC 9110 demand.
     # All are looked through at once, as almost none has any. A value has no line break.
-    values = b"\n".join((b"", *headers.values(), b""))
+    values = b"\n%b\n" % b"\n".join(headers.values())
     if b"\n " in values or b" \n" in values or b"\t" in values:
         headers = {name: value.strip() for name, value in headers.items()}
-    context = RequestContext(method, headers, now, read_trace(headers, trace_ratio))
-    context.idempotency_key = headers.get(b"idempotency-key")
+    context = RequestContext(method, headers, now, read_trace(headers.get(b"traceparent"), trace_ratio))
+    key = headers.get(b"idempotency-key")
+    if key is not None:
+        context.idempotency_key = key
     # One that is too long, or no text, is as good as none: nothing in the reply's body could be wrong by it.
     if sent := headers.get(b"x-request-id"):
-        with suppress(Fault, UnicodeDecodeError):
+        try:  # noqa: SIM105 - `suppress` takes longer
             context.identify(sent.decode())
+        except (Fault, UnicodeDecodeError):
+            pass
     if not context.request_id:
         context.request_id = new_request_id()
     return context

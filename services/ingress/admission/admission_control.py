@@ -60,6 +60,7 @@ _WEIGHT = 1 / 32
 _USUAL_S = 900.0
 # A tenant is slowed if its requests take this many times as long as usual.
 _SLOWED = math.log(3.0)
+_FOREVER = math.inf
 # Less time than this is no time: it has no logarithm.
 _INSTANT_S = 1e-6
 
@@ -88,10 +89,6 @@ class _Vote:
         self.recent = self.usual = -math.inf
         self.usual_s = 0.0
 
-    def succeeded(self, took: float) -> None:
-        log = math.log(took if took > _INSTANT_S else _INSTANT_S)
-        self.recent = log if self.recent == -math.inf else self.recent + (log - self.recent) * _WEIGHT
-
     def update(self, now: float) -> None:
         """Counts what has ended since the last update, if anything has."""
         if not self.ended:
@@ -114,21 +111,6 @@ class AdmissionControl:
 
     Each `acquire` that returned True is followed by one `release`.
     """
-
-    __slots__ = (
-        "_clock",
-        "_due",
-        "_ended",
-        "_felt",
-        "_last",
-        "_limit",
-        "_of",
-        "_rules",
-        "_shared",
-        "_since",
-        "_votes",
-        "in_flight",
-    )
 
     def __init__(self, rules: AdmissionRules, clock: Callable[[], float]) -> None:
         self._rules = rules
@@ -205,7 +187,7 @@ class AdmissionControl:
             self._of[tenant] = left
         else:
             del self._of[tenant]
-        if math.isinf(allowed):
+        if allowed == _FOREVER:
             return
         vote = self._votes.get(tenant)
         if vote is None:
@@ -215,7 +197,8 @@ class AdmissionControl:
                 return
             vote.taken += max(took / allowed, _FAILED)
         else:
-            vote.succeeded(took)
+            log = math.log(took if took > _INSTANT_S else _INSTANT_S)
+            vote.recent = log if vote.recent == -_FOREVER else vote.recent + (log - vote.recent) * _WEIGHT
             vote.taken += took / allowed
         vote.ended += 1
         self._ended += 1

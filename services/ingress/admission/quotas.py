@@ -53,19 +53,6 @@ class Quota:
     """How much of its limits one tenant has used. `counters`: its use in other processes; `lease`: what this door may use, if
     doors of several machines share the limits."""
 
-    __slots__ = (
-        "_bytes",
-        "_clock",
-        "_concurrency",
-        "_counters",
-        "_lease",
-        "_rows",
-        "_tenant",
-        "_unlimited",
-        "in_flight",
-        "limits",
-    )
-
     def __init__(
         self,
         tenant: str,
@@ -89,12 +76,8 @@ class Quota:
         """Counts a request that begins; `release` must follow. If it raises QuotaFault, nothing is counted."""
         counters, lease = self._counters, self._lease
         if self._concurrency is not None:
-            if lease is not None:
-                full = self.in_flight >= lease.slots
-            else:
-                elsewhere = counters.in_flight_elsewhere() if counters is not None else 0
-                full = self.in_flight + elsewhere >= self._concurrency
-            if full:
+            elsewhere = 0 if counters is None or lease is not None else counters.in_flight_elsewhere()
+            if self.in_flight + elsewhere >= (self._concurrency if lease is None else lease.slots):
                 if lease is not None:
                     lease.refuse()
                 limit = f"{self._concurrency} requests at once"
@@ -315,7 +298,7 @@ def charge(rows: int, context: RequestContext, request: Message | None = None) -
 
     `request`: None if the protocol has measured the message.
     """
-    if context.admission is not None and rows > 1:
+    if rows > 1 and context.admission is not None:
         tenant = context.caller.tenant
         slots = context.admission.widen(tenant.name, tenant.priority, rows)
         if slots is None:

@@ -64,11 +64,17 @@ class Authenticator:
             secret = secret[7:].strip()
         else:
             raise self._refused(context, "unknown_scheme")
+        found = self._known.get(secret) or self._found(secret, context)
+        if found.expires is not None and found.expires <= self._clock():
+            raise self._refused(context, "expired_credential", tenant=found.tenant.name, key=found.key_id)
+        return found
+
+    def _found(self, secret: bytes, context: RequestContext) -> Credential:
         if not secret:
             raise self._refused(context, "missing_credential")
         if len(secret) > _MAX_CREDENTIAL_BYTES:
             raise self._refused(context, "oversized_credential")
-        found = self._known.get(secret) or self._of_key(secret)
+        found = self._of_key(secret)
         if found is None and self._tokens is not None and secret.count(b".") == 2:
             found = self._tokens.verify(secret)
             if found is None:
@@ -77,8 +83,6 @@ class Authenticator:
             named = _KEY_ID.match(secret)
             # The id is no secret, and says whose key it was, or who is tried.
             raise self._refused(context, "unknown_key", **({"key": named[1].decode()} if named else {}))
-        if found.expires is not None and found.expires <= self._clock():
-            raise self._refused(context, "expired_credential", tenant=found.tenant.name, key=found.key_id)
         return found
 
     def _of_key(self, secret: bytes) -> Credential | None:

@@ -143,15 +143,15 @@ class Catalog:
         """
         entry = self._entries.get(name)
         tenant = credential.tenant
-        if entry is None and name in self._unusable and tenant.may_use(name):
-            require(credential, scope)
-            raise Fault(
-                Code.FAILED_PRECONDITION,
-                Reason.REASON_PIPELINE_QUARANTINED,
-                f"pipeline {name} can't be used until its document is mended; ask who runs this installation",
-                metadata={"pipeline": name},
-            )
         if entry is None:
+            if name in self._unusable and tenant.may_use(name):
+                require(credential, scope)
+                raise Fault(
+                    Code.FAILED_PRECONDITION,
+                    Reason.REASON_PIPELINE_QUARANTINED,
+                    f"pipeline {name} can't be used until its document is mended; ask who runs this installation",
+                    metadata={"pipeline": name},
+                )
             raise Fault(
                 Code.NOT_FOUND,
                 Reason.REASON_PIPELINE_UNKNOWN,
@@ -165,8 +165,9 @@ class Catalog:
                 f"tenant {tenant.name} may not use pipeline {name}; {self._usable(credential)}",
                 metadata={"pipeline": name, "tenant": tenant.name},
             )
-        require(credential, scope)
-        if version not in (0, entry.pipeline.version):
+        if scope not in credential.scopes:
+            require(credential, scope)
+        if version and version != entry.pipeline.version:
             raise Fault(
                 Code.NOT_FOUND,
                 Reason.REASON_VERSION_UNKNOWN,

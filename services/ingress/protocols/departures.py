@@ -39,7 +39,9 @@ class Departures:
         """
         task = asyncio.current_task()
         assert task is not None, "requests are served in tasks"
-        return Watch(self, receive, task.cancel)
+        watch = Watch(self, receive, task.cancel)
+        self.add(watch)
+        return watch
 
     def patient(self, receive: Receive) -> Receive:
         """A `receive` that, after the end of the body, waits until the caller disconnects, even if the server's own does not."""
@@ -95,15 +97,13 @@ class Departures:
 class Watch:
     """One caller that is being served. `leave` is called once if it disconnects during that time."""
 
-    __slots__ = ("_departures", "_leave", "due", "gone", "over", "receive")
+    due = 0.0
+    gone = over = False
 
     def __init__(self, departures: Departures, receive: Receive, leave: Callable[[], object]) -> None:
         self._departures = departures
         self._leave = leave
         self.receive: Any = receive
-        self.due = 0.0
-        self.gone = False
-        self.over = False
 
     def answered(self, answer: asyncio.Future[Any]) -> None:
         """Handles the server's answer to a check."""
@@ -116,7 +116,6 @@ class Watch:
             self._departures.add(self)
 
     def __enter__(self) -> Watch:
-        self._departures.add(self)
         return self
 
     def __exit__(

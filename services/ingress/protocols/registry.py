@@ -48,13 +48,14 @@ def routes(ingress: Ingress, limits: Limits, protocols: Sequence[Entry] = PROTOC
                 if not prefix or (path.startswith(prefix) and path[len(prefix) :][:1] in ("", "/")):
                     await application(scope, receive, send)
                     return
-        else:
-            found = unary.get(_content_type(scope))
-            if found is not None and scope["method"] == "POST":
-                protocol, codec = found
-                await protocol.serve(operation, codec, scope, receive, send)
-            else:
-                await _refuse(scope, send)
+            return
+        headers = dict(scope["headers"])
+        found = unary.get(_content_type(headers))
+        if found is None or scope["method"] != "POST":
+            await _refuse(scope, send)
+            return
+        protocol, codec = found
+        await protocol.serve(operation, codec, headers, scope, receive, send)
 
     return serve
 
@@ -83,8 +84,8 @@ def _unknown(intake: Intake, unary: Unary) -> Application:
     """Says in the protocol of a call that there is no such service or method; 404 to what is no call."""
 
     async def refuse(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - as ASGI has it
-        path = scope["path"]
-        protocol, _ = unary.get(_content_type(scope), (None, None))
+        path, headers = scope["path"], dict(scope["headers"])
+        protocol, _ = unary.get(_content_type(headers), (None, None))
         # JSON that is sent to any other path may be no call.
         if (
             protocol is None
@@ -93,21 +94,18 @@ def _unknown(intake: Intake, unary: Unary) -> Application:
         ):
             await respond(send, 404, [], b"")
             return
-        context = intake.begin("unknown", scope)
+        context = intake.door.begin("unknown", headers, scope.get("received"), path)
         text = f"nothing is served at {path[:120]}"
         fault = intake.door.refuse(context, Fault(Code.UNIMPLEMENTED, Reason.REASON_METHOD_UNKNOWN, text))
-        await protocol.fail(send, fault, context)
+        await respond(send, *protocol.fail(fault, context))
 
     return refuse
 
 
-def _content_type(scope: Scope) -> bytes:
-    for name, value in scope["headers"]:
-        if name == b"content-type":
-            found: bytes = value
-            # `application/json; charset=utf-8`: JSON has no other charset, so the parameter is ignored.
-            return found if b";" not in found else found.partition(b";")[0].strip()
-    return b""
+def _content_type(headers: Mapping[bytes, bytes]) -> bytes:
+    found = headers.get(b"content-type", b"")
+    # `application/json; charset=utf-8`: JSON has no other charset, so the parameter is ignored.
+    return found if b";" not in found else found.partition(b";")[0].strip()
 
 
 async def _refuse(scope: Scope, send: Send) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Awaitable
 from itertools import chain
 from typing import Any
 
 from headrace.hop.errors import Code, Fault, Reason
 from services.ingress.config import Limits
 from services.ingress.door import Door, Operation
-from services.ingress.protocols.asgi import Disconnected, Receive, Scope, Send
+from services.ingress.protocols.asgi import Disconnected, Fields, Receive, Response, Scope, Send, respond
 from services.ingress.protocols.body.bodies import SMALL_BYTES, Bodies, check_size
 from services.ingress.protocols.body.codecs import Codec
 from services.ingress.protocols.departures import Departures
@@ -29,12 +29,6 @@ class Intake:
         self.bodies = Bodies(limits, door.clock)
         self.limits = limits
         self._max_header_bytes = limits.max_header_kb * 1024
-
-    def begin(self, method: str, scope: Scope) -> RequestContext:
-        """The context of a request whose headers have come."""
-        context = self.door.begin(method, dict(scope["headers"]), scope.get("received"))
-        context.path = scope["path"]
-        return context
 
     def check_headers(self, scope: Scope) -> None:
         """Raises Fault RESOURCE_EXHAUSTED if the headers are too many or too large."""
@@ -66,15 +60,15 @@ class UnaryProtocol(ABC):
         self._door = intake.door
 
     async def serve(
-        self, operation: Operation, codec: Codec, scope: Scope, receive: Receive, send: Send
+        self, operation: Operation, codec: Codec, headers: Fields, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        """Serves one call. Errors of the caller never raise an exception here."""
-        context = self._intake.begin(operation.method.name, scope)
+        """Serves one call. Errors of the caller never raise an exception here. `headers`: those of the scope."""
+        context = self._door.begin(operation.method.name, headers, scope.get("received"), scope["path"])
         try:
             request = await self._request(operation, codec, context, scope, receive)
         except Fault as fault:
             self._door.refuse(context, fault)
-            await self.fail(send, fault, context)
+            await respond(send, *self.fail(fault, context))
             return
         except (Disconnected, asyncio.CancelledError) as gone:
             self._intake.gone(context)
@@ -82,15 +76,19 @@ class UnaryProtocol(ABC):
                 raise
             return
         except Exception as error:  # noqa: BLE001 - the caller always gets an answer, and its slots are released
-            await self.fail(send, self._door.broken(context, error), context)
+            await respond(send, *self.fail(self._door.broken(context, error), context))
             return
         try:
             with self._intake.departures.watch(receive):
                 reply = await self._door.call(operation, request, context)
                 data = reply if type(reply) is bytes else await codec.write(reply, steady=context.keyed)
-                await self.reply(send, data, codec, context)
+                response = self.reply(data, codec, context)
+                if "respond" in scope:
+                    scope["respond"](*response)
+                else:
+                    await respond(send, *response)
         except Fault as fault:
-            await self.fail(send, fault, context)
+            await respond(send, *self.fail(fault, context))
 
     async def _request(
         self, operation: Operation, codec: Codec, context: RequestContext, scope: Scope, receive: Receive
@@ -105,7 +103,7 @@ class UnaryProtocol(ABC):
             self._door.shedder.refused_before(context, refused)
         self._door.admit(operation, context)
         limit = self._intake.limit(operation)
-        grouped = operation.grouped if codec.name == "proto" and not context.keyed else None
+        grouped = operation.grouped if codec.name == "proto" and context.idempotency_key is None else None
         body = scope.get("body")
         if body is not None:
             if grouped is not None:
@@ -127,20 +125,20 @@ class UnaryProtocol(ABC):
         return await codec.read(message, operation.method.request)
 
     @abstractmethod
-    def timeout(self, headers: Mapping[bytes, bytes]) -> float | None:
+    def timeout(self, headers: Fields) -> float | None:
         """Seconds that the caller allows; None: no limit. Raises Fault INVALID_ARGUMENT."""
 
     @abstractmethod
-    async def unpack(self, body: bytes, limit: int, headers: Mapping[bytes, bytes]) -> bytes:
+    def unpack(self, body: bytes, limit: int, headers: Fields) -> Awaitable[bytes]:
         """The message in a body, decompressed, of at most `limit` bytes. Raises Fault."""
 
     @abstractmethod
-    async def reply(self, send: Send, data: bytes, codec: Codec, context: RequestContext) -> None:
-        """Sends the answer, a message in the format of `codec`."""
+    def reply(self, data: bytes, codec: Codec, context: RequestContext) -> Response:
+        """The answer: `data` is a message in the format of `codec`."""
 
     @abstractmethod
-    async def fail(self, send: Send, fault: Fault, context: RequestContext) -> None:
-        """Sends a refusal or a failure."""
+    def fail(self, fault: Fault, context: RequestContext) -> Response:
+        """A refusal or a failure."""
 
 
 class FramedProtocol(UnaryProtocol):
@@ -148,9 +146,9 @@ class FramedProtocol(UnaryProtocol):
 
     framing_bytes = frames.PREFIX.size
 
-    def timeout(self, headers: Mapping[bytes, bytes]) -> float | None:
+    def timeout(self, headers: Fields) -> float | None:
         timeout = headers.get(b"grpc-timeout")
         return None if timeout is None else frames.read_timeout(timeout)
 
-    async def unpack(self, body: bytes, limit: int, headers: Mapping[bytes, bytes]) -> bytes:
-        return await frames.read_message(body, limit, headers.get(b"grpc-encoding", b""))
+    def unpack(self, body: bytes, limit: int, headers: Fields) -> Awaitable[bytes]:
+        return frames.read_message(body, limit, headers.get(b"grpc-encoding", b""))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from prometheus_client import CollectorRegistry, Gauge
 
+from headrace.columns import RowError
 from headrace.hop import limiters
 from headrace.hop.errors import OUR_CODES, Blame, Code, Fault, Reason
 from headrace.hop.errors import blame as blamed
@@ -17,6 +20,8 @@ from services.ingress.request_context import RequestContext
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 # The caller stopped waiting: its own deadline passed, or it disconnected. Neither is our failure, but both indicate latency.
 _GAVE_UP = frozenset({Code.DEADLINE_EXCEEDED, Code.CANCELLED})
+# Of the requests that ended alike, and of inferences: their times, and the rows of those that were answered.
+_Children: TypeAlias = tuple[Counter, Histogram | None, Counter | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +77,7 @@ class Metrics:
             registry=registry,
         )
         # Looking up a child by its labels costs more than counting, so children are cached. There are few of them.
-        self._children: dict[tuple[str, str, Code, bool], Counter] = {}
-        self._timers: dict[tuple[str, str], Histogram] = {}
-        self._answered: dict[str, Counter] = {}
+        self._children: dict[tuple[str, str, Code, bool, bool], _Children] = {}
 
     def shed(self, tenant: str, shed: Shed) -> None:
         """Counts calls that Envoy refused, in the same way as calls refused by the application."""
@@ -84,32 +87,31 @@ class Metrics:
 
     def done(self, context: RequestContext, code: Code, seconds: float) -> None:
         """Counts one finished request. Its pipeline and tenant are names from our documents, or ""."""
-        fault = context.fault
-        ours = _failed_by_us(context) if fault is None else is_ours(fault, context)
-        key = (context.pipeline, context.tenant, code, ours)
-        child = self._children.get(key)
-        if child is None:
-            label = "ours" if ours else "none" if fault is None else "caller"
-            child = self._children[key] = self._requests.labels(*key[:2], code.name, label)
-        child.inc()
-        if fault is not None and (limiter := fault.metadata.get(limiters.KEY)) in LIMITERS:
-            self._refusals.labels(limiter).inc()
-        if context.inference:
-            self._timer(context.pipeline, _outcome(code, ours)).observe(seconds)
-            if fault is None and context.result is not None:
-                self._rows_of(context.pipeline).inc(context.result.rows)
+        fault, answer = context.fault, context.result
+        if fault is not None:
+            ours = is_ours(fault, context)
+            if (limiter := fault.metadata.get(limiters.KEY)) in LIMITERS:
+                self._refusals.labels(limiter).inc()
+        else:
+            ours = answer is not None and bool(answer.errors) and _failed_by_us(answer.errors, context)
+        key = context.pipeline, context.tenant, code, ours, context.inference
+        children = self._children.get(key)
+        if children is None:
+            children = self._children[key] = self._of(*key)
+        requests, timer, rows = children
+        requests.inc()
+        if timer is not None:
+            timer.observe(seconds)
+            if rows is not None and answer is not None:
+                rows.inc(answer.rows)
 
-    def _timer(self, pipeline: str, outcome: str) -> Histogram:
-        timer = self._timers.get((pipeline, outcome))
-        if timer is None:
-            timer = self._timers[pipeline, outcome] = self._seconds.labels(pipeline, outcome)
-        return timer
-
-    def _rows_of(self, pipeline: str) -> Counter:
-        answered = self._answered.get(pipeline)
-        if answered is None:
-            answered = self._answered[pipeline] = self._rows.labels(pipeline)
-        return answered
+    def _of(self, pipeline: str, tenant: str, code: Code, ours: bool, inference: bool) -> _Children:
+        label = "ours" if ours else "none" if code is Code.OK else "caller"
+        requests = self._requests.labels(pipeline, tenant, code.name, label)
+        if not inference:
+            return requests, None, None
+        timer = self._seconds.labels(pipeline, _outcome(code, ours))
+        return requests, timer, self._rows.labels(pipeline) if code is Code.OK else None
 
 
 def is_ours(fault: Fault, context: RequestContext) -> bool:
@@ -122,10 +124,9 @@ def is_ours(fault: Fault, context: RequestContext) -> bool:
     return blame is Blame.OURS or (blame is Blame.OURS_IN_PREDICTIONS and context.inference)
 
 
-def _failed_by_us(context: RequestContext) -> bool:
+def _failed_by_us(errors: Mapping[int, RowError], context: RequestContext) -> bool:
     """Whether a request that was answered has a row that failed by our fault: it did not get all that it asked for."""
-    errors = context.result.errors if context.result is not None else {}
-    return any(is_ours(error.fault(), context) for error in errors.values()) if errors else False
+    return any(is_ours(error.fault(), context) for error in errors.values())
 
 
 def _outcome(code: Code, ours: bool) -> str:

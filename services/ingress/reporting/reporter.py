@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+import numpy as np
 
 from headrace.columns import Timing
 from headrace.hop import limiters
@@ -20,6 +22,8 @@ from services.ingress.reporting.security_log import SecurityLog
 from services.ingress.request_context import RequestContext, chance
 
 _KEPT = 2000
+# So many successes are added to a pipeline's counts at once.
+_SUMMED = 256
 _SECURITY_LINES_PER_S = 20.0
 # Limit for requests that failed because of overload or a deadline. There may be thousands per second when CPU time is scarce.
 _OVERLOAD_LINES_PER_S = 50.0
@@ -43,6 +47,26 @@ class PipelineCounts:
     rows: int = 0
     executions: float = 0.0
     last_ms: int = 0
+    # Successes that are not in these sums yet: rows, rows of the largest batch, µs inside the router, seconds until the router,
+    # in it, and in all, and when it ended.
+    pending: list[tuple[float, ...]] = field(default_factory=list)
+
+    def add_pending(self) -> None:
+        if not self.pending:
+            return
+        rows, most, inside_us, start_s, router_s, total_s, ended = np.array(self.pending).T
+        inside_s = inside_us / 1e6
+        self.successes += len(self.pending)
+        self.success_s += float(total_s.sum())
+        # Time outside the router's stages was spent waiting for the previous batch and in transport.
+        self.queue_s += float(np.maximum(router_s - inside_s, 0.0).sum())
+        self.compute_input_s += float(start_s.sum())
+        self.compute_infer_s += float(np.minimum(inside_s, router_s).sum())
+        self.compute_output_s += float(np.maximum(total_s - start_s - router_s, 0.0).sum())
+        self.rows += int(rows.sum())
+        self.executions += float((rows / np.maximum(most, rows)).sum())
+        self.last_ms = int(ended[-1] * 1000)
+        self.pending.clear()
 
 
 class Statistics:
@@ -61,25 +85,18 @@ class Statistics:
         found = self._pipelines.get(pipeline)
         if found is None:
             found = self._pipelines[pipeline] = PipelineCounts()
+        found.add_pending()
         return found
 
     def success(self, answer: InferenceResult | InferenceShare, total_s: float) -> None:
         """A request that was answered after `total_s`."""
-        counts = self.of(answer.entry.pipeline.name)
-        rows = answer.rows
+        name = answer.entry.pipeline.name
+        counts = self._pipelines.get(name) or self.of(name)
         most, inside_us = self._look(answer.timings)
-        start_s, router_s, inside_s = answer.router_start_s, answer.router_s, inside_us / 1e6
-        # Time outside the router's stages was spent waiting for the previous batch and in transport.
-        queue_s, output_s = router_s - inside_s, total_s - start_s - router_s
-        counts.successes += 1
-        counts.success_s += total_s
-        counts.queue_s += queue_s if queue_s > 0.0 else 0.0
-        counts.compute_input_s += start_s
-        counts.compute_infer_s += inside_s if queue_s > 0.0 else router_s
-        counts.compute_output_s += output_s if output_s > 0.0 else 0.0
-        counts.rows += rows
-        counts.executions += rows / (most if most > rows else rows)
-        counts.last_ms = int(self._clock() * 1000)
+        start_s, router_s = answer.router_start_s, answer.router_s
+        counts.pending.append((answer.rows, most, inside_us, start_s, router_s, total_s, self._clock()))
+        if len(counts.pending) >= _SUMMED:
+            counts.add_pending()
 
     def _look(self, timings: Sequence[Timing]) -> tuple[int, int]:
         if timings is not self._timings:
@@ -130,21 +147,23 @@ class Reporter:
     def done(self, context: RequestContext) -> None:
         """One request has ended; its outcome is in `context.fault`."""
         seconds = self._clock() - context.received
-        fault = context.fault
+        fault, answer = context.fault, context.result
         code = Code.OK if fault is None else fault.code
         self.metrics.done(context, code, seconds)
-        if fault is not None and fault.reason == Reason.REASON_QUOTA_EXCEEDED:
-            self._over_quota(context, 1, {limiters.KEY: fault.metadata.get(limiters.KEY, "")})
-        if context.inference and context.pipeline:
-            if fault is None and context.result is not None:
-                self._statistics.success(context.result, seconds)
-            elif fault is not None:
+        if fault is None:
+            if answer is not None and context.inference and context.pipeline:
+                self._statistics.success(answer, seconds)
+        else:
+            if fault.reason == Reason.REASON_QUOTA_EXCEEDED:
+                self._over_quota(context, 1, {limiters.KEY: fault.metadata.get(limiters.KEY, "")})
+            if context.inference and context.pipeline:
                 self._statistics.fail(context.pipeline, seconds)
-        if code in _OVERLOAD and not context.trace.sampled and self._overload_lines.take(self._clock()) > 0:
-            return  # it is counted; a log line and a trace would cost more than the refusal
-        if fault is not None or chance(self._log_ratio):
+            quiet = code in _OVERLOAD and not context.trace.sampled
+            if quiet and self._overload_lines.take(self._clock()) > 0:
+                return  # it is counted; a log line and a trace would cost more than the refusal
+        if fault is not None or (self._log_ratio and chance(self._log_ratio)):
             self._line(context, code, seconds)
-        broken = fault is not None or (context.result is not None and bool(context.result.errors))
+        broken = fault is not None or (answer is not None and bool(answer.errors))
         wanted = context.trace.sampled or broken or seconds >= self._slow_s
         if wanted and context.inference and context.credential is not None and self._exporters:
             self._keep(context, seconds)

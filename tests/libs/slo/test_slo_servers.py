@@ -52,8 +52,8 @@ class Door:
 
     def answer(self, count: int, fault: Fault | None) -> None:
         for _ in range(count):
-            context = RequestContext("Predict", {}, 0.0, RequestTrace("", "", sampled=False), fault=fault)
-            context.pipeline, context.inference = "small", True
+            context = RequestContext("Predict", {}, 0.0, RequestTrace("", "", sampled=False))
+            context.pipeline, context.inference, context.fault = "small", True, fault
             self.metrics.done(context, fault.code if fault else Code.OK, 0.01)
 
     def _serve(self) -> None:

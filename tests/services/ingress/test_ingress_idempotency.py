@@ -81,9 +81,8 @@ class Door:
 
     def context(self, request_id: str, key: bytes = KEY, budget_s: float = 20.0) -> RequestContext:
         now = time.monotonic()
-        made = RequestContext(
-            "Predict", {}, now, RequestTrace("", "", sampled=False), now + budget_s, request_id
-        )
+        made = RequestContext("Predict", {}, now, RequestTrace("", "", sampled=False))
+        made.deadline, made.request_id = now + budget_s, request_id
         made.credential = SimpleNamespace(tenant=SimpleNamespace(name="t"))  # type: ignore[assignment]  # only its name is read
         made.idempotency_key = key
         return made

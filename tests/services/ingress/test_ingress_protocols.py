@@ -13,7 +13,7 @@ from headrace.hop import testing
 from headrace.hop.definition import Definition, Runtime, Service
 from headrace.hop.errors import Fault, reason_name
 from services.ingress.config import IngressSettings
-from services.ingress.protocols.asgi import Application, Scope, Send, respond
+from services.ingress.protocols.asgi import Application, Response, Scope, Send, respond
 from services.ingress.protocols.body.codecs import Codec
 from services.ingress.protocols.entry import Entry, Parts, PathEntry, UnaryEntry
 from services.ingress.protocols.registry import PROTOCOLS, routes
@@ -35,11 +35,11 @@ class Shouted(UnaryProtocol):
     async def unpack(self, body: bytes, limit: int, headers: Mapping[bytes, bytes]) -> bytes:
         return body.removesuffix(b"!")
 
-    async def reply(self, send: Send, data: bytes, codec: Codec, context: RequestContext) -> None:
-        await respond(send, 200, [(b"content-type", b"application/shouted")], data + b"!")
+    def reply(self, data: bytes, codec: Codec, context: RequestContext) -> Response:
+        return 200, [(b"content-type", b"application/shouted")], data + b"!", []
 
-    async def fail(self, send: Send, fault: Fault, context: RequestContext) -> None:
-        await respond(send, 418, [], reason_name(fault.reason).encode() + b"!")
+    def fail(self, fault: Fault, context: RequestContext) -> Response:
+        return 418, [], reason_name(fault.reason).encode() + b"!", []
 
 
 SHOUTED = UnaryEntry("shouted", {b"application/shouted": "proto"}, Shouted)

@@ -11,7 +11,7 @@ from headrace.hop.errors import Fault, Reason
 from headrace.oip import open_inference_pb2 as pb
 from services.ingress.admission.quotas import charge
 from services.ingress.documents.catalog import Catalog
-from services.ingress.inference import InferenceRunner
+from services.ingress.inference import InferenceRunner, InferenceShare
 from services.ingress.oip.groups.codec import GroupReply
 from services.ingress.oip.groups.form import FormedRequest, Forms
 from services.ingress.oip.service import OpenInference
@@ -59,7 +59,7 @@ class GroupedInfer:
         """The handler of ModelInfer: a response, or its bytes. Raises Fault."""
         if not isinstance(request, FormedRequest):
             return await self._oip.ModelInfer(request, context)
-        form, credential = request.form, context.caller
+        form, rows, credential = request.form, request.form.rows, context.caller
         tenant = credential.tenant
         if request.id:
             context.identify(request.id)
@@ -68,25 +68,21 @@ class GroupedInfer:
         if (
             entry is not form.entry
             or tenant.limits.distinct_queries_per_day is not None
-            or form.rows > self._runner.max_rows(credential)
+            or rows > self._runner.max_rows(credential)
         ):
             return await self._oip.ModelInfer(request.parsed(), context)
         context.pipeline = name
-        charge(form.rows, context)
+        charge(rows, context)
         deadline, priority = self._runner.allow(context, entry, tenant, form.priority, form.timeout_s)
         now = request.sent = self._clock()
         if deadline - now < self._runner.min_budget_s:
             return await self._alone(request, context)
-        request.context, request.lane = context, form.lanes[tenant.regulated]
-        request.description = request.lane, tenant.name, form.rows, context.size_bytes, deadline, priority
-        return await self._grouped(request, context)
-
-    async def _grouped(
-        self, request: FormedRequest, context: RequestContext
-    ) -> pb.ModelInferResponse | bytes:
-        form = request.form
+        lane = request.lane = form.lanes[tenant.regulated]
+        request.context = context
+        request.description = lane, tenant.name, rows, context.size_bytes, deadline, priority
+        request.row = context.request_id, tenant.name, priority, deadline, context.trace.forwarded
         try:
-            answer, share = await self._submit(request)
+            answer, context.result = await self._submit(request)
         except Fault as fault:
             if request.fault is not None:
                 raise request.fault from None
@@ -94,12 +90,12 @@ class GroupedInfer:
                 raise
             # The router was restarted in between and has the newer version only.
             return await self._alone(request, context)
-        if not isinstance(answer, Fault):
-            context.result = share
-            self.arrivals.answered(self._clock())
-            return answer
-        context.result = None if share is None else share.result()
-        raise answer
+        if isinstance(answer, Fault):
+            if isinstance(context.result, InferenceShare):
+                context.result = context.result.result()
+            raise answer
+        self.arrivals.answered(self._clock())
+        return answer
 
     async def _alone(self, request: FormedRequest, context: RequestContext) -> pb.ModelInferResponse:
         """Serves a request that is charged already in the usual way."""

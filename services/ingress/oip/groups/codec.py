@@ -5,6 +5,7 @@ A message that answers one of them is the values of its rows, behind a head that
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Hashable, Sequence
 from typing import Generic, TypeAlias, TypeVar
 
@@ -28,31 +29,36 @@ _ID, _VALUES = b"\x1a", b"\x32"
 # Heads of one form; there are more only while releases change.
 _MOST_HEADS = 64
 
+# The message that answers a request, or why there is none; what is known of its rows, if they were sent.
+GroupReply: TypeAlias = tuple[bytes | Fault, InferenceShare | None]
 
-def replies(
-    whole: InferenceResult, requests: Sequence[FormedRequest], shares: Sequence[InferenceShare]
-) -> list[bytes | Fault]:
-    """The message of each request, or its fault. `shares`: the rows of each in `whole`."""
+
+def replies(whole: InferenceResult, requests: Sequence[FormedRequest], now: float) -> list[GroupReply]:
+    """The message of each request, or its fault, and its rows in `whole`."""
     errors, heads = whole.batch.errors, _Heads(whole)
     outputs: dict[Form, Sequence[_Output] | Fault] = {}
-    found: list[bytes | Fault] = []
-    for request, share in zip(requests, shares, strict=True):
-        form = request.form
+    found: list[GroupReply] = []
+    stop = 0
+    for request in requests:
+        form, context, sent = request.form, request.context, request.sent
+        start, stop = stop, stop + form.rows
+        share = InferenceShare(whole, start, stop, sent - context.received, now - sent)
         values = outputs.get(form)
         if values is None:
             values = outputs[form] = _outputs(whole, form)
-        if errors and any(row in errors for row in range(share.start, share.stop)):
-            found.append(first_fault(share.batch))
+        if errors and any(row in errors for row in range(start, stop)):
+            found.append((first_fault(share.batch), share))
         elif isinstance(values, Fault):
-            found.append(values.copy())
+            found.append((values.copy(), share))
         elif (head := heads.of(form, share)) is None:
-            found.append(write(share.result(), form.outputs, request.context.reply_id).SerializeToString())
+            message = write(share.result(), form.outputs, context.reply_id)
+            found.append((message.SerializeToString(), share))
         else:
-            own = request.context.reply_id.encode()
+            own = context.reply_id.encode()
             parts = [head, _ID, varint(len(own)), own]
             for value in values:
-                parts += value(share.start, share.stop)
-            found.append(b"".join(parts))
+                parts += value(start, stop)
+            found.append((b"".join(parts), share))
     return found
 
 
@@ -64,20 +70,18 @@ class _Heads:
         columns = whole.batch.columns
         # Answers that were kept have an age, which is in the head.
         self._each = CACHED in columns
-        names = [name for name in columns if name.startswith(MODELS_USED)]
-        if whole.fallbacks:
-            names += ["@fallbacks", *[name for name in columns if name.startswith(SOURCE)]]
-        self._names = tuple(names)
-        self._marks = [columns[name].array.tolist() for name in names]
-        self._alike = not self._marks and not whole.decided
+        self._names = _marked(tuple(columns), fallbacks=bool(whole.fallbacks))
+        marks = [columns[name].array.tolist() for name in self._names]
+        decided = whole.decided or [0] * len(whole.batch.rows.request_ids)
+        # What each row has of its own: its place among the decisions, and its marks.
+        self._own = list(zip(decided, *marks, strict=True))
         self._found: dict[Hashable, bytes] = {}
 
     def of(self, form: Form, share: InferenceShare) -> bytes | None:
         """None: it is to be written for this request alone."""
-        if self._each:
-            return None
-        own = () if self._alike else self._own(share.start)
-        if not self._alike and any(self._own(row) != own for row in range(share.start + 1, share.stop)):
+        start, rows = share.start, share.rows
+        own = self._own[start]
+        if self._each or (rows > 1 and self._own[start : share.stop].count(own) < rows):
             return None
         key = form, own
         head = self._found.get(key)
@@ -85,15 +89,10 @@ class _Heads:
             head = self._found[key] = self._cached(form, own, share)
         return head
 
-    def _own(self, row: int) -> tuple[int, ...]:
-        """What a row has of its own: its place among the decisions, and its marks."""
-        decided = self._whole.decided
-        return (decided[row] if decided else 0, *[mark[row] for mark in self._marks])
-
     def _cached(self, form: Form, own: tuple[int, ...], share: InferenceShare) -> bytes:
         """The head that the form has kept from earlier groups, or a new one."""
         whole = self._whole
-        decision = _hashable(whole.decisions[own[0] if own else 0]) if whole.decisions else None
+        decision = _hashable(whole.decisions[own[0]]) if whole.decisions else None
         revision = whole.entry.pipeline.revision
         key = decision, revision, tuple(whole.fallbacks), self._names, own[1:]
         head = form.heads.get(key)
@@ -104,6 +103,15 @@ class _Heads:
             del message.raw_output_contents[:]
             head = form.heads[key] = message.SerializeToString()
         return head
+
+
+@functools.lru_cache(maxsize=256)
+def _marked(columns: tuple[str, ...], *, fallbacks: bool) -> tuple[str, ...]:
+    """Which of these columns say something that a head says, too."""
+    names = [name for name in columns if name.startswith(MODELS_USED)]
+    if fallbacks:
+        names += ["@fallbacks", *[name for name in columns if name.startswith(SOURCE)]]
+    return tuple(names)
 
 
 def _hashable(decision: Decision) -> Hashable:
@@ -139,8 +147,6 @@ def _output(column: Column, rows: int) -> _Output:
 
 Req = TypeVar("Req", bound=Carrier)
 Resp = TypeVar("Resp", bound=Carrier)
-# The message that answers a request, or why there is none; what is known of its rows, if they were sent.
-GroupReply: TypeAlias = tuple[bytes | Fault, InferenceShare | None]
 
 
 class GroupCodec(Generic[Req, Resp]):
@@ -169,15 +175,11 @@ class GroupCodec(Generic[Req, Resp]):
 
     def split(self, items: Sequence[FormedRequest], response: Resp) -> list[GroupReply]:
         sent = _allowed(items)
-        [reply] = self._codec.split([BatchCall(sent[0].lane.header, Batch(_rows(sent), {}))], response)
-        return self._answered(items, sent, reply)
+        return self._answered(items, sent, self._codec.split([_sent(sent)], response))
 
     def unload(self, items: Sequence[FormedRequest], response: Resp, returned: Batch) -> list[GroupReply]:
         sent = _allowed(items)
-        [reply] = self._codec.unload(
-            [BatchCall(sent[0].lane.header, Batch(_rows(sent), {}))], response, returned
-        )
-        return self._answered(items, sent, reply)
+        return self._answered(items, sent, self._codec.unload([_sent(sent)], response, returned))
 
     def failed(self, results: Sequence[GroupReply]) -> float:
         whole = next(share.whole for _, share in results if share is not None)
@@ -190,6 +192,7 @@ class GroupCodec(Generic[Req, Resp]):
         if batch.errors:
             items = _refuse(lane, items, batch)
             batch = validate_inputs(lane.entry.pipeline, _batch(lane, items))
+        items[0].shared = len(items), batch.rows
         if self._attributes is not None:
             headers = [i.context.headers for i in items for _ in range(i.form.rows)]
             batch = batch.with_columns(self._attributes.columns(headers))
@@ -198,17 +201,12 @@ class GroupCodec(Generic[Req, Resp]):
         return BatchCall(lane.header, batch)
 
     def _answered(
-        self, items: Sequence[FormedRequest], sent: Sequence[FormedRequest], reply: BatchReply[Resp]
+        self, items: Sequence[FormedRequest], sent: Sequence[FormedRequest], replied: list[BatchReply[Resp]]
     ) -> list[GroupReply]:
-        entry, routed, now = items[0].lane.entry, self._routed(reply), self._clock()
+        entry, routed, now = items[0].lane.entry, self._routed(replied[0]), self._clock()
         batch = rounded(entry.pipeline, routed.batch) if entry.rounds else routed.batch
         whole = InferenceResult(entry, batch, routed.fallbacks, routed.decisions, 0.0, 0.0, routed.decided)
-        shares, stop = [], 0
-        for item in sent:
-            start, stop = stop, stop + item.form.rows
-            waited = item.sent - item.context.received
-            shares.append(InferenceShare(whole, start, stop, waited, now - item.sent))
-        answered: list[GroupReply] = list(zip(replies(whole, sent, shares), shares, strict=True))
+        answered = replies(whole, sent, now)
         if len(sent) == len(items):
             return answered
         following = iter(answered)
@@ -238,14 +236,16 @@ def _batch(lane: Lane, items: Sequence[FormedRequest]) -> Batch:
     return Batch(_rows(items), lane.columns(items))
 
 
+def _sent(items: Sequence[FormedRequest]) -> BatchCall[tuple[str, int]]:
+    """The call that these were sent in, without its columns."""
+    count, rows = items[0].shared or (0, None)
+    if rows is None or count != len(items):
+        rows = _rows(items)
+    return BatchCall(items[0].lane.header, Batch(rows, {}))
+
+
 def _rows(items: Sequence[FormedRequest]) -> Rows:
     if any([i.form.rows > 1 for i in items]):  # noqa: C419 - a list is faster here than a generator
         items = [i for i in items for _ in range(i.form.rows)]
-    contexts = [i.context for i in items]
-    return Rows(
-        [c.request_id for c in contexts],
-        [i.description[1] for i in items],
-        [i.description[5] for i in items],
-        [i.description[4] for i in items],
-        [c.trace.forwarded for c in contexts],
-    )
+    ids, tenants, priorities, deadlines, traceparents = map(list, zip(*[i.row for i in items], strict=True))
+    return Rows(ids, tenants, priorities, deadlines, traceparents)

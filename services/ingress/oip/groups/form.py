@@ -7,13 +7,16 @@ in the usual way, and the form is learned from it; later ones are recognized by 
 
 from __future__ import annotations
 
+import functools
+import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import groupby
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from headrace.columns import Column, DType, Ragged
+from headrace.columns import Column, DType, Ragged, Rows
 from headrace.columns.oip_tensors import LENGTH, unpack_bytes
 from headrace.hop.errors import Fault
 from headrace.oip import open_inference_pb2 as pb
@@ -24,9 +27,12 @@ from services.ingress.request_context import RequestContext
 
 # Tags of fields of ModelInferRequest, all length-delimited: number << 3 | 2.
 _MODEL, _VERSION, _ID, _RAW = 0x0A, 0x12, 0x1A, 0x3A
-_PREFIX, _SIZE_OF = LENGTH.size, LENGTH.unpack_from
+_PREFIX = LENGTH.size
 # A length of one byte.
 _SHORT = 0x80
+# How raw contents of one short string begin, with their tag and length, and the size of the string; the bytes of that beginning.
+_ONE_STRING = {bytes((_RAW, _PREFIX + n)) + LENGTH.pack(n): n for n in range(_SHORT - _PREFIX)}
+_BEFORE = 2 + _PREFIX
 # A request of more rows costs little per row in the usual way, and its rows are read in pieces.
 _MOST_ROWS = 32
 # What is kept: bytes of one form, forms of one tenant, tenants. A tenant who sends more forms is served in the usual way.
@@ -38,24 +44,29 @@ _ANEW_S = 30.0
 class Lane:
     """Requests that can be one batch: of one entry and version of a pipeline, with the same inputs in the same order."""
 
-    __slots__ = ("entry", "header", "inputs", "regulated")
+    __slots__ = ("_plan", "entry", "header", "regulated")
 
     def __init__(self, entry: Entry, version: int, inputs: Sequence[Input], *, regulated: bool) -> None:
         self.entry = entry
         self.header = entry.pipeline.name, version or entry.pipeline.version
-        self.inputs = inputs
         self.regulated = regulated
+        # Of each input: name, type, shape of a row, elements of a row, numpy's type (None: byte strings).
+        self._plan = [
+            (f.name, f.dtype, f.row_shape, i.row_size, None if f.dtype is DType.BYTES else f.dtype.numpy)
+            for i in inputs
+            for f in (i.field,)
+        ]
 
     def columns(self, requests: Sequence[FormedRequest]) -> dict[str, Column]:
         """The columns of the requests' rows, one request after the other."""
         found: dict[str, Column] = {}
-        for place, wanted in enumerate(self.inputs):
-            name, dtype, row_shape = wanted.field.name, wanted.field.dtype, wanted.field.row_shape
-            raws = [request.raws[place] for request in requests]
-            if dtype is DType.BYTES:
-                values: Any = Ragged.of(_strings(raws, requests, wanted.row_size))
+        single = max([request.form.rows for request in requests]) == 1
+        raws_of = zip(*[request.raws for request in requests], strict=True)
+        for (name, dtype, row_shape, size, numpy), raws in zip(self._plan, raws_of, strict=True):
+            if numpy is None:
+                values: Any = Ragged.of(raws if single and size == 1 else _strings(raws, requests, size))
             else:
-                values = np.frombuffer(b"".join(raws), dtype.numpy)
+                values = np.frombuffer(b"".join(raws), numpy)
                 if row_shape:
                     values = values.reshape(-1, *row_shape)
             found[name] = Column(name, dtype, values, row_shape)
@@ -63,22 +74,28 @@ class Lane:
 
 
 def _strings(raws: Sequence[bytes], requests: Sequence[FormedRequest], row_size: int) -> list[bytes]:
-    if row_size == 1 and max([r.form.rows for r in requests]) == 1:
-        return [raw[_PREFIX:] for raw in raws]
-    return [item for raw in raws for item in unpack_bytes(raw)[0]]
+    found: list[bytes] = []
+    for raw, request in zip(raws, requests, strict=True):
+        found += [raw] if request.form.rows * row_size == 1 else unpack_bytes(raw)[0]
+    return found
+
+
+# Finds the raw contents of some inputs of fixed sizes, one after the other; or how many byte strings each of some inputs has.
+Part: TypeAlias = tuple[Callable[[bytes, int], re.Match[bytes] | None] | None, Sequence[int]]
 
 
 @dataclass(slots=True, eq=False)
 class Form:
-    """One form. `rest`: the bytes between the id and the raw contents. `widths`: bytes of each input's raw contents; −1: those of
-    byte strings. `version` 0: the current one. `timeout_s`: inf if the request names none."""
+    """One form. `rest`: the bytes between the id and the raw contents, which `parts` cut. `version` 0: the current one.
+    `timeout_s`: inf if the request names none."""
 
     rest: bytes
     entry: Entry
     version: int
     rows: int
-    inputs: Sequence[Input]
-    widths: Sequence[int]
+    parts: Sequence[Part]
+    # `_ONE_STRING` if no input has several byte strings, else empty.
+    one_string: Mapping[bytes, int]
     outputs: list[str]
     priority: int
     timeout_s: float
@@ -88,27 +105,46 @@ class Form:
     heads: dict[Hashable, bytes] = field(default_factory=dict)
 
     def split(self, message: bytes, at: int) -> list[bytes] | None:
-        """The raw contents, which begin at `at`; None if they do not fit, or anything follows them."""
+        """The raw contents at `at`, or the one string in each; None if they do not fit, or anything follows them."""
         raws: list[bytes] = []
-        for width, wanted in zip(self.widths, self.inputs, strict=True):
-            if message[at] != _RAW:
-                return None
-            size = message[at + 1]
-            at += 2
-            if size >= _SHORT:
-                size, at = _long(message, at - 1)
-            raw = message[at : at + size]
-            at += size
-            if width >= 0:
-                if size != width or (wanted.field.dtype is DType.BOOL and raw.strip(b"\0\1")):
+        size_of = self.one_string.get
+        for match, strings in self.parts:
+            if match is not None:
+                found = match(message, at)
+                if found is None:
                     return None
-            elif (
-                # One string is the common case.
-                len(raw) < _PREFIX or size - _PREFIX != _SIZE_OF(raw)[0] or self.rows * wanted.row_size > 1
-            ) and not _fits(raw, self.rows * wanted.row_size):
-                return None
-            raws.append(raw)
+                raws += found.groups()
+                at = found.end()
+            for elements in strings:
+                start = at + _BEFORE
+                size = size_of(message[at:start])
+                if size is None:
+                    if message[at] != _RAW:
+                        return None
+                    size, start = _long(message, at + 1)
+                    if not _fits(message[start : start + size], elements):
+                        return None
+                    if elements == 1:
+                        size, start = size - _PREFIX, start + _PREFIX
+                at = start + size
+                raws.append(message[start:at])
         return raws if at == len(message) else None
+
+
+def _parts(inputs: Sequence[Input], rows: int) -> list[Part]:
+    parts: list[Part] = []
+    for strings, some in groupby(inputs, lambda one: one.field.dtype is DType.BYTES):
+        if strings:
+            parts.append((None, [rows * one.row_size for one in some]))
+        else:
+            parts.append((re.compile(b"".join([_fixed(one, rows) for one in some]), re.DOTALL).match, ()))
+    return parts
+
+
+def _fixed(one: Input, rows: int) -> bytes:
+    """A regular expression of the raw contents of an input that has always the same size, with its tag and length."""
+    width, value = rows * one.row_bytes, b"[\0\1]" if one.field.dtype is DType.BOOL else b"."
+    return b"%b(%b{%d})" % (re.escape(bytes((_RAW,)) + varint(width)), value, width)
 
 
 def _fits(raw: bytes, elements: int) -> bool:
@@ -128,6 +164,7 @@ def _long(message: bytes, at: int) -> tuple[int, int]:
     raise IndexError
 
 
+@functools.lru_cache(maxsize=1024)
 def varint(number: int) -> bytes:
     """A number as protobuf writes it, for example in front of a field's bytes."""
     if number < _SHORT:
@@ -141,22 +178,25 @@ def varint(number: int) -> bytes:
 
 
 class FormedRequest:
-    """A request of a known form: what the coalescer keeps waiting. `raws`: the raw contents of each input."""
+    """A request of a known form: what the coalescer keeps waiting. `raws`: as `Form.split` gives them."""
 
-    __slots__ = ("context", "description", "fault", "form", "id", "lane", "message", "raws", "sent")
+    context: RequestContext
+    lane: Lane
+    # As `batching.codec.ItemDescription`, which has the deadline and the priority of its rows.
+    description: tuple[Lane, str, int, int, float, int]
+    # As `Rows` has each of its rows.
+    row: tuple[str, str, int, float, str]
+    # Of the first in a group: how many are in it, and their rows. Only what was sent last counts.
+    shared: tuple[int, Rows] | None = None
+    # When it was handed to the coalescer, monotonic seconds; why it is refused, if its values are not allowed.
+    sent = 0.0
+    fault: Fault | None = None
 
     def __init__(self, form: Form, request_id: str, raws: Sequence[bytes], message: bytes) -> None:
         self.form = form
         self.id = request_id
         self.raws = raws
         self.message = message
-        self.context: RequestContext
-        self.lane: Lane
-        # As `batching.codec.ItemDescription`, which has the deadline and the priority of its rows.
-        self.description: tuple[Lane, str, int, int, float, int]
-        # When it was handed to the coalescer, monotonic seconds; why it is refused, if its values are not allowed.
-        self.sent = 0.0
-        self.fault: Fault | None = None
 
     def parsed(self) -> pb.ModelInferRequest:
         """The request as a message, for the usual way."""
@@ -245,13 +285,14 @@ class Forms:
             return None
         version = read_version(request.model_version)
         priority, timeout_s = parameters(request)
+        parts = _parts(wanted, rows)
         return Form(
             rest,
             entry,
             version,
             rows,
-            wanted,
-            [-1 if i.field.dtype is DType.BYTES else rows * i.row_bytes for i in wanted],
+            parts,
+            {} if any(elements != 1 for _, strings in parts for elements in strings) else _ONE_STRING,
             wanted_outputs(request, entry),
             priority,
             timeout_s,

@@ -13,7 +13,7 @@ from typing import Any
 
 from headrace.hop.errors import DOMAIN, Code, Fault, Reason, reason_name
 from headrace.hop.transport.wire_errors import PUSHBACK, status_of
-from services.ingress.protocols.asgi import Send, respond
+from services.ingress.protocols.asgi import NONE, Response
 from services.ingress.protocols.body.codecs import Codec
 from services.ingress.protocols.body.inflate import GZIP, inflate
 from services.ingress.protocols.entry import UnaryEntry
@@ -49,15 +49,15 @@ class UnaryConnect(UnaryProtocol):
             )
         return await inflate(body, GZIP, limit)
 
-    async def reply(self, send: Send, data: bytes, codec: Codec, context: RequestContext) -> None:
+    def reply(self, data: bytes, codec: Codec, context: RequestContext) -> Response:
         headers = [
             (b"content-type", b"application/" + codec.name.encode()),
             (b"x-request-id", context.header_id.encode()),
             *context.replay_headers(),
         ]
-        await respond(send, 200, headers, data)
+        return 200, headers, data, NONE
 
-    async def fail(self, send: Send, fault: Fault, context: RequestContext) -> None:
+    def fail(self, fault: Fault, context: RequestContext) -> Response:
         """Errors are JSON with every codec. Trailers of a unary call are headers that begin with `trailer-`."""
         headers = [(b"content-type", b"application/json"), (b"x-request-id", context.header_id.encode())]
         if fault.retry_after_s is not None:
@@ -67,17 +67,10 @@ class UnaryConnect(UnaryProtocol):
         if fault.code is Code.UNAUTHENTICATED:
             headers.append((b"www-authenticate", b"Bearer"))
         headers += context.replay_headers()
-        await respond(send, http_status(fault), headers, error_body(fault))
+        return http_status(fault), headers, error_body(fault), NONE
 
 
-ENTRY = UnaryEntry(
-    "connect",
-    {
-        b"application/proto": "proto",
-        b"application/json": "json",
-    },
-    UnaryConnect,
-)
+ENTRY = UnaryEntry("connect", {b"application/proto": "proto", b"application/json": "json"}, UnaryConnect)
 
 
 def error_body(fault: Fault) -> bytes:

@@ -14,11 +14,13 @@ from services.ingress.protocols.body.inflate import GZIP, inflate
 from services.ingress.protocols.refusals import malformed, too_large
 
 PREFIX = struct.Struct(">BI")
+_SIZE = PREFIX.size
 _UNITS = {ord("H"): 3600.0, ord("M"): 60.0, ord("S"): 1.0, ord("m"): 1e-3, ord("u"): 1e-6, ord("n"): 1e-9}
 _LIMITER_ALONE = {limiters.KEY}
 _PLAIN = frozenset(range(0x20, 0x7F)) - {ord("%")}
 
 
+@functools.lru_cache(maxsize=256)
 def read_timeout(value: bytes) -> float:
     """Seconds of a `grpc-timeout` header: at most 8 digits and a unit. Raises Fault INVALID_ARGUMENT."""
     unit = _UNITS.get(value[-1]) if value else None
@@ -34,18 +36,18 @@ async def read_message(body: bytes, limit: int, encoding: bytes) -> bytes:
     `encoding`: the `grpc-encoding` header, b"" if absent. Raises Fault INVALID_ARGUMENT for anything but one complete
     frame, UNIMPLEMENTED for a compression other than gzip, RESOURCE_EXHAUSTED for a message over the limit.
     """
-    if len(body) < PREFIX.size:
+    if len(body) < _SIZE:
         raise malformed(f"the body has {len(body)} bytes; a gRPC frame begins with 5")
     compressed, length = PREFIX.unpack_from(body)
     if compressed > 1:
         raise malformed(f"the first byte of a gRPC frame is 0 or 1, not {compressed}")
     if length > limit:
         raise too_large(length, limit)
-    if length != len(body) - PREFIX.size:
+    if length != len(body) - _SIZE:
         raise malformed(
             f"the frame announces {length} bytes, {len(body) - PREFIX.size} came; a unary call sends one whole frame"
         )
-    message = body[PREFIX.size :]
+    message = body[_SIZE:]
     if not compressed:
         return message
     check_encoding(encoding)

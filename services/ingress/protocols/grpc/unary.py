@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from headrace.hop.errors import Fault
-from services.ingress.protocols.asgi import Headers, Send
+from services.ingress.protocols.asgi import NONE, Headers, Response
 from services.ingress.protocols.body.codecs import Codec
 from services.ingress.protocols.entry import UnaryEntry
 from services.ingress.protocols.grpc import frames
@@ -11,6 +11,7 @@ from services.ingress.protocols.unary import FramedProtocol, Intake
 from services.ingress.request_context import RequestContext
 
 _TYPE = b"application/grpc"
+_TYPES = {"proto": (b"content-type", _TYPE), "json": (b"content-type", b"%b+json" % _TYPE)}
 _OK = [(b"grpc-status", b"0")]
 _ENCODINGS = (b"grpc-accept-encoding", b"identity,gzip")
 
@@ -22,25 +23,19 @@ class UnaryGrpc(FramedProtocol):
         super().__init__(intake)
         self._shedder = intake.door.shedder
 
-    async def reply(self, send: Send, data: bytes, codec: Codec, context: RequestContext) -> None:
-        headers = [
-            (b"content-type", _TYPE if codec.name == "proto" else b"%b+%b" % (_TYPE, codec.name.encode())),
-            (b"x-request-id", context.header_id.encode()),
-            *context.replay_headers(),
-        ]
+    def reply(self, data: bytes, codec: Codec, context: RequestContext) -> Response:
+        headers = [_TYPES[codec.name], (b"x-request-id", context.header_id.encode())]
+        if context.original_request_id:
+            headers += context.replay_headers()
         self._shedder.answered(context)
-        await send({"type": "http.response.start", "status": 200, "headers": headers, "trailers": True})
-        body = frames.PREFIX.pack(0, len(data)) + data
-        await send({"type": "http.response.body", "body": body, "more_body": False})
-        await send({"type": "http.response.trailers", "headers": _OK, "more_trailers": False})
+        return 200, headers, frames.PREFIX.pack(0, len(data)) + data, _OK
 
-    async def fail(self, send: Send, fault: Fault, context: RequestContext) -> None:
+    def fail(self, fault: Fault, context: RequestContext) -> Response:
         """A response that has only headers (gRPC's "trailers-only")."""
         status = refusal_headers(fault)
         self._shedder.refused(context, fault, status)
         headers = [*status, (b"x-request-id", context.header_id.encode()), *context.replay_headers()]
-        await send({"type": "http.response.start", "status": 200, "headers": headers, "trailers": False})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        return 200, headers, b"", NONE
 
 
 def refusal_headers(fault: Fault) -> Headers:

@@ -6,7 +6,7 @@ https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-WEB.md
 from __future__ import annotations
 
 from headrace.hop.errors import Fault
-from services.ingress.protocols.asgi import Send, respond
+from services.ingress.protocols.asgi import NONE, Response
 from services.ingress.protocols.body.codecs import Codec
 from services.ingress.protocols.entry import UnaryEntry
 from services.ingress.protocols.grpc import frames
@@ -22,7 +22,7 @@ _OK = b"grpc-status:0\r\n"
 class UnaryGrpcWeb(FramedProtocol):
     """Serves `content-type: application/grpc-web`, `+proto` and `+json`."""
 
-    async def reply(self, send: Send, data: bytes, codec: Codec, context: RequestContext) -> None:
+    def reply(self, data: bytes, codec: Codec, context: RequestContext) -> Response:
         headers = [
             (b"content-type", b"%b+%b" % (_TYPE, codec.name.encode())),
             (b"x-request-id", context.header_id.encode()),
@@ -30,9 +30,9 @@ class UnaryGrpcWeb(FramedProtocol):
         ]
         pack = frames.PREFIX.pack
         body = b"".join((pack(0, len(data)), data, pack(_TRAILERS, len(_OK)), _OK))
-        await respond(send, 200, headers, body)
+        return 200, headers, body, NONE
 
-    async def fail(self, send: Send, fault: Fault, context: RequestContext) -> None:
+    def fail(self, fault: Fault, context: RequestContext) -> Response:
         """The status is in the headers, because the response has no body."""
         headers = [
             (b"content-type", _TYPE),
@@ -40,7 +40,7 @@ class UnaryGrpcWeb(FramedProtocol):
             *frames.status_headers(fault),
             *context.replay_headers(),
         ]
-        await respond(send, 200, headers, b"")
+        return 200, headers, b"", NONE
 
 
 ENTRY = UnaryEntry(

@@ -64,7 +64,7 @@ class Rest:
         """One request. Answers are JSON; errors are {"error": text, "code": …, "reason": …}. HEAD is GET without the body."""
         if scope["method"] == "HEAD":
             scope, send = {**scope, "method": "GET"}, _headers_only(send)
-        context = self._intake.begin("rest", scope)
+        context = self._door.begin("rest", dict(scope["headers"]), scope.get("received"), scope["path"])
         try:
             self._intake.check_headers(scope)
             context.deadline = context.received + _timeout(context.headers)
