@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import filterfalse, repeat
+from operator import attrgetter, is_not
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.columns import ANNOTATION, Batch, Column, DType, Ragged, RowError, Rows, Timing
+from headrace.columns import Batch, Column, DType, RowError, Rows, Timing
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.pipeline import REGULATED, ColumnType, ModelUse, Pipeline, kind_of
 from services.router.pipelines import Served
@@ -24,6 +26,7 @@ from services.router.routes.run import RouteResult
 Stored: TypeAlias = NDArray[Any] | Column
 # What a row takes besides its columns: ids and what Python keeps of them.
 _ROW_BYTES = 300
+_VALUES, _VALID = attrgetter("values"), attrgetter("valid")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,34 +138,27 @@ class Noted:
 
 def chosen_columns(
     recorded: Recorded, result: RouteResult, count: int, max_value_bytes: int
-) -> tuple[dict[str, Stored], tuple[str, ...], int]:
-    """What is kept of columns, the names of those that are too large, and bytes."""
-    found, size, omitted = result.columns, recorded.row_bytes * count, recorded.omitted
-    chosen: dict[str, Stored] = {}
-    for name in recorded.fixed:
-        column = found.get(name)
-        if column is not None:
-            chosen[name] = _stored(column)
-    for name in recorded.ragged:
-        column = found.get(name)
-        if column is None:
-            continue
+) -> tuple[list[str], list[Stored], tuple[str, ...], int]:
+    """What is kept of columns, by name; the names of those that are too large, and bytes."""
+    found, answered, omitted = result.columns, result.batch.columns, recorded.omitted
+    # Without loops in Python, as there are dozens. What an answer has besides outputs are annotations: numbers.
+    fixed = [*filter(found.__contains__, recorded.fixed)]
+    annotations = [*filterfalse(recorded.outputs.__contains__, answered)]
+    columns = [*map(found.__getitem__, fixed), *map(answered.__getitem__, annotations)]
+    names, values = fixed + annotations, [*map(_VALUES, columns)]
+    if any(map(is_not, map(_VALID, columns), repeat(None))):
+        values = [column.values if column.valid is None else column for column in columns]
+    size = (recorded.row_bytes + 8 * len(annotations)) * count
+    for name in filter(found.__contains__, recorded.ragged):
+        column = found[name]
         taken = column.values.nbytes
         if taken > max_value_bytes * count:
             omitted = (*omitted, name)
-        else:
-            chosen[name] = _stored(column)
-            size += taken
-    for name, column in result.batch.columns.items():
-        if name[0] == ANNOTATION:
-            chosen[name] = _stored(column)
-            size += 8 * count
-    return chosen, omitted, size
-
-
-def _stored(column: Column) -> Stored:
-    values = column.values
-    return column if column.valid is not None or isinstance(values, Ragged) else values
+            continue
+        names.append(name)
+        values.append(column if column.valid is not None or column.dtype is DType.BYTES else column.values)
+        size += taken
+    return names, values, omitted, size
 
 
 def raised(route: Route, batch: Batch, error: BaseException) -> RouteResult:

@@ -55,15 +55,15 @@ class Notes:
                 self._routes.clear()
             recorded = self._routes[route] = Recorded.of(route, self._max_value_bytes)
         batch = result.batch
-        chosen, omitted, size = chosen_columns(
+        names, values, omitted, size = chosen_columns(
             recorded, result, len(batch.rows.request_ids), self._max_value_bytes
         )
         return Noted(
             recorded,
             why,
             batch.rows,
-            tuple(chosen),
-            list(chosen.values()),
+            tuple(names),
+            values,
             omitted,
             batch.errors,
             batch.timings,
