@@ -216,15 +216,17 @@ class Inference:
 def _part(share: Share, whole: Batch, rows: NDArray[np.intp] | None = None) -> Part:
     """The rows that a route answers; `rows` None: all."""
     route, batch = share.route, whole if rows is None else whole.take(rows)
-    return Part(route.name, route.plan.pipeline, whole, batch, rows, _by_rule(share, len(batch)))
+    return Part(
+        route.name, route.plan.pipeline, whole, batch, rows, _by_rule(share, len(batch.rows.request_ids))
+    )
 
 
 def _by_rule(share: Share, count: int) -> Mask | None:
     """The rows of a share that a rule sent there; None: none."""
+    if share.chosen is None:
+        return np.ones(count, bool) if share.choices[0].rule else None
     if not any(choice.rule for choice in share.choices):
         return None
-    if share.chosen is None:
-        return np.ones(count, bool)
     return np.array([bool(choice.rule) for choice in share.choices])[share.chosen]
 
 
