@@ -15,8 +15,8 @@ from headrace.columns.column import Mask
 from headrace.hop.errors import Fault
 from headrace.pipeline import Decision
 from services.router.cache.run import CachedRun
-from services.router.events.noted import is_regulated, raised
 from services.router.events.regulated.journal import Journal
+from services.router.events.ring import is_regulated, raised
 from services.router.pipelines import Pipelines, Served
 from services.router.ports import Meter
 from services.router.routes.join import decision_column, join
