@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from itertools import groupby
 from operator import attrgetter
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from headrace.columns import Batch
 
@@ -44,8 +44,7 @@ class _Repeated(Protocol):
     def add(self, **fields: Any) -> object: ...
 
 
-@dataclass(frozen=True, slots=True)
-class ModelUse:
+class ModelUse(NamedTuple):
     """A model that took part in a prediction. `sha256`: of its artifact, hexadecimal. `backend`: what ran it. `standby`: this
     was not the model's first choice of backend. `cold_start`: the rows waited until the model was loaded again."""
 
@@ -79,8 +78,7 @@ def write_model_uses(models: Iterable[ModelUse], field: _Repeated) -> None:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """One route through a pipeline that rows took, and why: the revision that served, and the models that ran.
 
     `route`: name of the release's arm. `release`: its number; 0: there is none. `rule`: what chose the arm; "": the weights.

@@ -142,7 +142,10 @@ class RouteRun:
                 errors=dict.fromkeys(range(count), error), attributes={"error": reason_name(fault.reason)}
             )
         self._take(name, result, live)
-        self._time(name, runner.service, started, count, result)
+        seconds = self.clock() - started
+        self.meter.stage(self.route.plan.pipeline.name, name, seconds)
+        start_us, took_us = int((started - self.began) * 1e6), int(seconds * 1e6)
+        self.timings += result.times(name, runner.service, start_us, took_us, count)
 
     def _live(self) -> NDArray[np.intp]:
         """The rows without an error."""
@@ -165,22 +168,14 @@ class RouteRun:
             annotations = [scatter(c, live, count, absent(c.dtype)) for c in annotations]
             fallbacks = {name: _spread(used, live, count) for name, used in fallbacks.items()}
         self.columns.update(zip(map(_NAME, columns), columns, strict=True))
-        self.annotations.update(zip(map(_NAME, annotations), annotations, strict=True))
-        self.fallbacks.update(fallbacks)
-        self.refusals.update(result.refusals)
+        if annotations:
+            self.annotations.update(zip(map(_NAME, annotations), annotations, strict=True))
+        self.fallbacks |= fallbacks
+        self.refusals |= result.refusals
         if result.models:
             self.models[stage] = result.models
         for model, asked in result.asked.items():
             self.meter.asked(self.route.plan.pipeline.name, stage, model, asked)
-
-    def _time(self, stage: str, service: str, started: float, count: int, result: StageResult) -> None:
-        """Records how long a stage took, and the callee's own timings."""
-        seconds = self.clock() - started
-        self.meter.stage(self.route.plan.pipeline.name, stage, seconds)
-        start_us, took_us = int((started - self.began) * 1e6), int(seconds * 1e6)
-        self.timings.append(Timing(stage, service, start_us, took_us, count, result.attributes))
-        if result.timings:
-            self.timings += result.timings_within(stage, start_us, took_us)
 
     def result(self) -> RouteResult:
         """What the stages gave, and counts it."""

@@ -41,24 +41,22 @@ class StageResult(NamedTuple):
     asked: Mapping[str, int] = _NOTHING
     attributes: Mapping[str, str] = _NOTHING
 
-    def timings_within(self, stage: str, start_us: int, took_us: int) -> list[Timing]:
-        """The callee's timings as those of a stage that began at `start_us` and took `took_us`.
+    def times(self, stage: str, service: str, start_us: int, took_us: int, rows: int) -> list[Timing]:
+        """The timing of a stage that began at `start_us` and took `took_us`, and the callee's, each within it.
 
         The rows may have waited here for a call in flight before they were sent, but the reply came back at once: so the
         callee's timings end where the stage ends.
         """
-        end = 0
+        found, end = [Timing(stage, service, start_us, took_us, rows, self.attributes)], 0
         for t in self.timings:
             ended = t.start_us + t.duration_us
             if ended > end:
                 end = ended
         offset = start_us + took_us - end if took_us > end else start_us
-        return [
-            Timing(
-                f"{stage}/{t.stage}", t.service, offset + t.start_us, t.duration_us, t.row_count, t.attributes
-            )
-            for t in self.timings
-        ]
+        for t in self.timings:
+            name, start = f"{stage}/{t.stage}", offset + t.start_us
+            found.append(Timing(name, t.service, start, t.duration_us, t.row_count, t.attributes))
+        return found
 
 
 class StageRunner(Protocol):
