@@ -230,12 +230,13 @@ class Scheduler(Generic[T]):
 
     def _free(self) -> bool:
         """Whether an instance is free for the rows that come first."""
-        if self._running >= self.limits.instances:
+        limits = self.limits
+        if self._running >= limits.instances:
             return self._may_go_ahead()
-        if self.limits.in_lane(self._queue.first.priority):
-            return True
         # At least one instance is left to the others: else they would never run.
-        return self._ordinary < max(self.limits.instances - self.limits.lane_instances, 1)
+        if self._ordinary < max(limits.instances - limits.lane_instances, 1):
+            return True
+        return limits.in_lane(self._queue.first.priority)
 
     def _may_go_ahead(self) -> bool:
         """Whether one run may be started ahead, while every instance is busy."""
@@ -251,8 +252,10 @@ class Scheduler(Generic[T]):
     def _due(self) -> float:
         """When the waiting rows should run if an instance is idle; −inf: at once."""
         limits, queue = self.limits, self._queue
+        if not limits.max_delay:
+            return -math.inf
         enough = limits.preferred[0] if limits.preferred else limits.max_rows
-        if not limits.max_delay or self._queue.rows >= enough or limits.in_lane(queue.first.priority):
+        if queue.rows >= enough or limits.in_lane(queue.first.priority):
             return -math.inf
         # No row may become late while the batch grows: leave time for twice the run, and for waking up.
         oldest = min(segment.arrived for segment in queue)

@@ -123,7 +123,7 @@ class Standing(NamedTuple):
 @dataclass(slots=True, eq=False)
 class Noted:
     """An answered batch that waits to be told. `names`, `values`: of the columns that are recorded, and of annotations: an array
-    of fixed width of which each row has a value, else the column. `whole`: the rows of the message of which these are those at
+    of declared width of which each row has a value, else the column. `whole`: the rows of the message of which these are those at
     `positions` (None: all). `key`: what decides which arm a row gets; None: nothing does. `first`: number of its first row in
     the stream `epoch`. `time_us`: when it was answered, since 1970."""
 
@@ -170,7 +170,7 @@ def chosen_columns(
             omitted = (*omitted, name)
             continue
         names.append(name)
-        values.append(column if column.valid is not None or column.dtype is DType.BYTES else column.values)
+        values.append(column)
         size += taken
     return names, values, omitted, size
 
