@@ -46,7 +46,8 @@ class Choice:
 _PLAIN = (Choice(),)
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen: creating it would take three times as long, and without a release one is made for each batch.
+@dataclass(slots=True)
 class Share:
     """The rows that take one route. `rows`: their positions, ascending; None = all of the batch.
 
