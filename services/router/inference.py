@@ -15,8 +15,8 @@ from headrace.columns.column import Mask
 from headrace.hop.errors import Fault
 from headrace.pipeline import Decision
 from services.router.cache.run import CachedRun
-from services.router.events.noted import is_regulated, raised
 from services.router.events.regulated.journal import Journal
+from services.router.events.ring import is_regulated, raised
 from services.router.pipelines import Pipelines, Served
 from services.router.ports import Meter
 from services.router.routes.join import decision_column, join
@@ -216,15 +216,17 @@ class Inference:
 def _part(share: Share, whole: Batch, rows: NDArray[np.intp] | None = None) -> Part:
     """The rows that a route answers; `rows` None: all."""
     route, batch = share.route, whole if rows is None else whole.take(rows)
-    return Part(route.name, route.plan.pipeline, whole, batch, rows, _by_rule(share, len(batch)))
+    return Part(
+        route.name, route.plan.pipeline, whole, batch, rows, _by_rule(share, len(batch.rows.request_ids))
+    )
 
 
 def _by_rule(share: Share, count: int) -> Mask | None:
     """The rows of a share that a rule sent there; None: none."""
+    if share.chosen is None:
+        return np.ones(count, bool) if share.choices[0].rule else None
     if not any(choice.rule for choice in share.choices):
         return None
-    if share.chosen is None:
-        return np.ones(count, bool)
     return np.array([bool(choice.rule) for choice in share.choices])[share.chosen]
 
 

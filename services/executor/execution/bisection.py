@@ -42,7 +42,7 @@ class FurtherRuns:
         self._barren = 0 if ran is None or ran.any() else self._barren + rows
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class RunOutcome:
     """`outputs`: of the rows that succeeded, in order. `ran`: which rows did (bool (rows,)); None: all.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from headrace.columns import Batch, RowError, Timing
@@ -55,7 +54,7 @@ class PendingCall:
     @property
     def row_bytes(self) -> int:
         """Bytes of inputs per row, on average. For texts only their pointers are counted."""
-        return sum(array.nbytes for array in self.tensors.values()) // max(len(self.batch), 1)
+        return sum([array.nbytes for array in self.tensors.values()]) // max(len(self.batch), 1)
 
 
 # Not frozen, for the same reason; it is never changed.
@@ -71,7 +70,7 @@ class ExecuteResult:
     cold_start: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class RunResult:
     """The result of one run. `standby`: `member` is not the first choice. `seconds`: how long it took."""
 
@@ -104,6 +103,7 @@ class ResultDistributor:
     def distribute(self, run: ScheduledRun[PendingCall], result: RunResult, error: RowError | None) -> None:
         """Gives each call the outputs of its rows. `error`: for the rows that failed."""
         outcome, name = result.outcome, result.member.backend.name
+        attributes, took = self._attributes[name], round(result.seconds * _MICRO)
         start, taken = 0, 0
         for part in run.parts:
             call, rows = part.call, part.rows
@@ -111,7 +111,9 @@ class ResultDistributor:
             # Some rows of a call may have run before a failover: then the standby is the one to report.
             if result.standby or not call.standby:
                 call.backend, call.standby = name, result.standby
-            self._add_timings(call, run, result.seconds, self._attributes[name])
+            waited, row_count = max(round((run.started - call.received) * _MICRO), 0), run.row_count
+            call.timings.append(Timing("queue", errors.STAGE, 0, waited, row_count, attributes))
+            call.timings.append(Timing("run", errors.STAGE, waited, took, row_count, attributes))
             if outcome.ran is not None:
                 rows = [row for row, ok in zip(rows, outcome.ran[start:stop].tolist(), strict=True) if ok]
             if rows:
@@ -136,7 +138,7 @@ class ResultDistributor:
             self._count_errors(call)
         about = self._model.metadata
         columns = output_columns(about.outputs, call.outputs, count)
-        batch = Batch(call.batch.rows, {c.name: c for c in columns}, found, call.timings)
+        batch = Batch(call.batch.rows, columns, found, call.timings)
         backend = call.backend or self._model.group.active.backend.name
         return ExecuteResult(batch, about.version, about.sha256, backend, call.standby)
 
@@ -148,18 +150,6 @@ class ResultDistributor:
                 self._tally.answered(code, rows)
         if not codes["OK"] and all(e.reason == Reason.REASON_OVERLOADED for e in call.errors.values()):
             raise _as_call_fault(call.errors[0])
-
-    def _add_timings(
-        self,
-        call: PendingCall,
-        run: ScheduledRun[PendingCall],
-        seconds: float,
-        attributes: Mapping[str, str],
-    ) -> None:
-        waited = max(round((run.started - call.received) * _MICRO), 0)
-        took, rows = round(seconds * _MICRO), run.row_count
-        call.timings.append(Timing("queue", errors.STAGE, 0, waited, rows, attributes))
-        call.timings.append(Timing("run", errors.STAGE, waited, took, rows, attributes))
 
 
 def _as_call_fault(error: RowError) -> Fault:

@@ -84,16 +84,9 @@ def check_shapes(about: Metadata, outputs: Tensors, rows: int) -> None:
             raise BackendError(f"output {spec} of {rows} rows came back with shape {list(found)}")
 
 
-@dataclass(frozen=True, slots=True)
-class Inputs:
-    """The tensors of a call. `errors`: row position → why the row can't run."""
-
-    tensors: Tensors
-    errors: dict[int, RowError]
-
-
-def read_inputs(specs: Sequence[TensorSpec], batch: Batch) -> Inputs:
-    """The tensors of a batch, each of shape (rows, *row_shape). Fixed-width types share the batch's memory.
+def read_inputs(specs: Sequence[TensorSpec], batch: Batch) -> tuple[Tensors, dict[int, RowError]]:
+    """The tensors of a batch, each of shape (rows, *row_shape), and by row position why the row can't run. Fixed-width types
+    share the batch's memory.
 
     Raises Fault INVALID_ARGUMENT; it names an input that is missing, unknown, or of a wrong type or shape.
     """
@@ -112,7 +105,7 @@ def read_inputs(specs: Sequence[TensorSpec], batch: Batch) -> Inputs:
         for name in columns:
             if name not in tensors and not name.startswith(ANNOTATION):
                 raise errors.input_unknown(name, tensors)
-    return Inputs(tensors, found)
+    return tensors, found
 
 
 def _tensor(spec: TensorSpec, column: Column) -> Array:
@@ -146,11 +139,12 @@ def stack_rows(parts: Sequence[Tensors]) -> Tensors:
 
 def output_columns(
     specs: Sequence[TensorSpec], parts: Sequence[PartialOutput], row_count: int
-) -> list[Column]:
-    """The output columns of a call from the results of its runs; 0 or empty text for rows without a result."""
+) -> dict[str, Column]:
+    """By name, the output columns of a call from the results of its runs; 0 or empty text for rows without a result."""
     if len(parts) == 1 and len(parts[0][0]) == row_count:
-        return [_column(spec, parts[0][1][spec.name]) for spec in specs]
-    columns = []
+        tensors = parts[0][1]
+        return {spec.name: _column(spec, tensors[spec.name]) for spec in specs}
+    columns = {}
     for spec in specs:
         text = spec.dtype is DType.BYTES
         values = np.full(
@@ -158,7 +152,7 @@ def output_columns(
         )
         for rows, tensors in parts:
             values[rows] = tensors[spec.name]
-        columns.append(_column(spec, values))
+        columns[spec.name] = _column(spec, values)
     return columns
 
 

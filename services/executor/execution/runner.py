@@ -15,12 +15,7 @@ from headrace.columns import Batch, RowError
 from headrace.hop.process.logs import some
 from services.executor import errors
 from services.executor.backends.backend import Array, BackendLateError, BackendLostError, Tensors
-from services.executor.execution.bisection import (
-    FEW_FURTHER_RUNS,
-    FurtherRuns,
-    RunOutcome,
-    run_with_bisection,
-)
+from services.executor.execution.bisection import FEW_FURTHER_RUNS, FurtherRuns, run_with_bisection
 from services.executor.execution.calls import (
     ExecuteResult,
     PendingCall,
@@ -86,8 +81,7 @@ class VersionRunner:
         Errors of single rows are in the result. Raises Fault: INVALID_ARGUMENT for wrong inputs, RESOURCE_EXHAUSTED if
         every row was dropped because the queue is full.
         """
-        inputs = read_inputs(self.model.metadata.inputs, batch)
-        call = PendingCall(batch, inputs.tensors, inputs.errors, received, 0)
+        call = PendingCall(batch, *read_inputs(self.model.metadata.inputs, batch), received, 0)
         if not self._run_directly(call):
             self._offer(call)
         if call.pending:
@@ -232,18 +226,7 @@ class VersionRunner:
         """Makes a run on the calling thread. If it fails, at most `most` further ones, and none after `limit` seconds."""
         began = time.perf_counter()
         group = self.model.group
-        outcome, member = self._run_bisecting(inputs, rows, deadline, began + limit, most)
-        all_failed = outcome.ran is not None and not outcome.ran.any()
-        lost = isinstance(outcome.error, BackendLostError | BackendLateError)
-        # Every row failed: are all of them bad, or is the engine broken? If it is, another backend runs them.
-        if all_failed and not lost and group.replace_if_broken(member):
-            outcome, member = self._run_bisecting(inputs, rows, deadline, began + limit, most)
-        return RunResult(outcome, member, member is not group.members[0], time.perf_counter() - began)
-
-    def _run_bisecting(
-        self, inputs: Tensors, rows: int, deadline: float, until: float, most: int
-    ) -> tuple[RunOutcome, Member]:
-        member = self.model.group.active
+        member = group.active
 
         def run(tensors: Tensors) -> Tensors:
             nonlocal member
@@ -252,10 +235,15 @@ class VersionRunner:
 
         def over() -> bool:
             # When all deadlines have passed, nobody waits for what would be found.
-            return time.perf_counter() > until or self._context.clock() > deadline
+            return time.perf_counter() > began + limit or self._context.clock() > deadline
 
         outcome = run_with_bisection(run, inputs, rows, most, over)
-        return outcome, member
+        if outcome.ran is not None and not outcome.ran.any():
+            lost = isinstance(outcome.error, BackendLostError | BackendLateError)
+            # Every row failed: are all of them bad, or is the engine broken? If it is, another backend runs them.
+            if not lost and group.replace_if_broken(member):
+                outcome = run_with_bisection(run, inputs, rows, most, over)
+        return RunResult(outcome, member, member is not group.members[0], time.perf_counter() - began)
 
     def _run_on_thread(self, run: ScheduledRun[PendingCall], inputs: Tensors) -> None:
         member = self.model.group.active

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right, insort
-from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Generic, TypeVar
@@ -71,9 +71,6 @@ class RowQueue(Generic[T]):
     def __iter__(self) -> Iterator[Segment[T]]:
         return iter(self._segments)
 
-    def __bool__(self) -> bool:
-        return bool(self._segments)
-
     @property
     def first(self) -> Segment[T]:
         """The segment that runs first."""
@@ -135,9 +132,9 @@ class RowQueue(Generic[T]):
         of a priority fit, no tenant gets further ahead of the others than `FairShares` allows.
         """
         run = _RunBuilder[T](size, max_bytes)
-        while self._segments and run.open:
+        while self._segments and run.left:
             level = self._highest_priority()
-            if sum(len(s.rows) for s in level) <= run.left:
+            if sum([len(s.rows) for s in level]) <= run.left:
                 for segment in level:
                     run.add(segment, len(segment.rows))
             else:
@@ -162,7 +159,7 @@ class RowQueue(Generic[T]):
         shares.update({s.tenant for s in level})
         passed_over: list[Segment[T]] = []
         waiting = list(level)
-        while waiting and run.open:
+        while waiting and run.left:
             segment = waiting.pop(0)
             allowed = shares.allowance(segment.tenant)
             if allowed <= 0:
@@ -174,7 +171,7 @@ class RowQueue(Generic[T]):
                 insort(waiting, segment, key=_order)
         # If the others leave space in the run, tenants that are ahead use it.
         for segment in passed_over:
-            if run.open:
+            if run.left:
                 shares.charge(segment.tenant, run.add(segment, len(segment.rows)))
 
     def _recount(self) -> None:
@@ -190,10 +187,6 @@ class _RunBuilder(Generic[T]):
         self.taken = 0
         self.parts: dict[T, RunPart[T]] = {}
         self._bytes = max_bytes
-
-    @property
-    def open(self) -> bool:
-        return self.left > 0
 
     def add(self, segment: Segment[T], n: int) -> int:
         """Moves n rows of `segment` into the run, or as many as fit; returns how many. The first row always fits."""
@@ -222,27 +215,25 @@ def _before_next(segment: Segment[T], others: list[Segment[T]]) -> int:
 
 def group_rows(
     rows: Sequence[int], priorities: Sequence[int], tenants: Sequence[str], deadlines: Sequence[float]
-) -> Iterator[tuple[tuple[int, str], tuple[list[float], list[int]]]]:
-    """Groups rows by (priority, tenant); yields each group's deadlines and rows, ordered by deadline."""
+) -> list[tuple[int, str, list[float], list[int]]]:
+    """Groups rows by priority and tenant; gives these, and each group's deadlines and rows, ordered by deadline."""
     count = len(rows)
     if count and priorities.count(priorities[0]) == count and tenants.count(tenants[0]) == count:
         # The usual call has one group: this takes a tenth of the time.
-        first = priorities[0], tenants[0]
-        if deadlines.count(deadlines[0]) == count:
-            yield first, (list(deadlines), sorted(rows))
-        else:
-            yield first, _by_deadline(zip(deadlines, rows, strict=True))
-        return
-    groups: dict[tuple[int, str], list[tuple[float, int]]] = {}
+        return [(priorities[0], tenants[0], *_by_deadline(deadlines, rows))]
+    groups: dict[tuple[int, str], tuple[list[float], list[int]]] = {}
     for row, priority, tenant, deadline in zip(rows, priorities, tenants, deadlines, strict=True):
-        groups.setdefault((priority, tenant), []).append((deadline, row))
-    for key, pairs in groups.items():
-        yield key, _by_deadline(pairs)
+        group = groups.setdefault((priority, tenant), ([], []))
+        group[0].append(deadline)
+        group[1].append(row)
+    return [(*key, *_by_deadline(*group)) for key, group in groups.items()]
 
 
-def _by_deadline(pairs: Iterable[tuple[float, int]]) -> tuple[list[float], list[int]]:
-    ordered = sorted(pairs)
-    return [d for d, _ in ordered], [r for _, r in ordered]
+def _by_deadline(deadlines: Sequence[float], rows: Sequence[int]) -> tuple[list[float], list[int]]:
+    if deadlines.count(deadlines[0]) == len(deadlines):
+        return list(deadlines), sorted(rows)
+    ordered, positions = zip(*sorted(zip(deadlines, rows, strict=True)), strict=True)
+    return list(ordered), list(positions)
 
 
 class FairShares:

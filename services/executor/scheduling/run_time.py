@@ -24,11 +24,7 @@ class RunTimes:
 
     def learn(self, rows: int, seconds: float) -> None:
         """A run of `rows` ≥ 1 took `seconds`."""
-        known = self._classes.get(rows.bit_length())
-        if known is None:
-            self._classes[rows.bit_length()] = (seconds, float(rows))
-            return
-        average, size = known
+        average, size = self._classes.get(rows.bit_length(), (seconds, float(rows)))
         seconds = min(seconds, average * _MAX_RISE)
         self._classes[rows.bit_length()] = (
             average + _WEIGHT * (seconds - average),
@@ -37,13 +33,12 @@ class RunTimes:
 
     def estimate(self, rows: int) -> float:
         """Estimated seconds of a run of `rows` ≥ 1, from the nearest known size; 0 if none is known."""
-        exact = self._classes.get(rows.bit_length())
-        if exact is None and not self._classes:
-            return 0.0
-        if exact is None:
-            wanted = rows.bit_length()
-            exact = self._classes[min(self._classes, key=lambda c: (abs(c - wanted), c))]
-        seconds, size = exact
+        known, wanted = self._classes, rows.bit_length()
+        if wanted not in known:
+            if not known:
+                return 0.0
+            wanted = min(known, key=lambda c: (abs(c - wanted), c))
+        seconds, size = known[wanted]
         # More rows than known: in proportion. Fewer: not faster, because a run has a fixed cost.
         return seconds * rows / size if rows > size else seconds
 

@@ -132,7 +132,7 @@ class Scheduler(Generic[T]):
     @property
     def idle(self) -> bool:
         """Nothing waits and nothing runs."""
-        return not self._running and not self._queue
+        return not self._running and not self._queue.rows
 
     def offer(
         self,
@@ -148,13 +148,13 @@ class Scheduler(Generic[T]):
 
         `row_bytes`: bytes of inputs per row, on average. If the queue is full, rows are dropped; see `drops`.
         """
-        for (priority, tenant), (due, positions) in group_rows(rows, priorities, tenants, deadlines):
+        for priority, tenant, due, positions in group_rows(rows, priorities, tenants, deadlines):
             self._queue.add(
                 Segment(call, now, priority, tenant, due, positions, row_bytes, next(self._serial))
             )
-        if self.queued > self.limits.max_queue_rows:
+        if self._queue.rows > self.limits.max_queue_rows:
             self._drop_until(now, DropReason.EXPIRED)
-            excess = self.queued - self.limits.max_queue_rows
+            excess = self._queue.rows - self.limits.max_queue_rows
             if excess > 0:
                 hint = self._drain_time()
                 self._drops += [
@@ -168,7 +168,7 @@ class Scheduler(Generic[T]):
     def start(self, now: float) -> ScheduledRun[T] | None:
         """The run to begin now. None: nothing waits, no instance is free, or the batch should still grow."""
         self._drop_until(now, DropReason.EXPIRED)
-        if not self._queue or not self._free() or self._due() > now:
+        if not self._queue.rows or not self._free() or self._due() > now:
             return None
         size = self._fit(now)
         if not size:
@@ -214,7 +214,7 @@ class Scheduler(Generic[T]):
 
     def wake_at(self) -> float | None:
         """When to call `start` if nothing else happens: a batch stops growing then, or a deadline passes. None: never."""
-        if not self._queue:
+        if not self._queue.rows:
             return None
         earliest = self._queue.earliest
         return min(earliest, self._due()) if self._free() else earliest
@@ -230,17 +230,18 @@ class Scheduler(Generic[T]):
 
     def _free(self) -> bool:
         """Whether an instance is free for the rows that come first."""
-        if self._running >= self.limits.instances:
+        limits = self.limits
+        if self._running >= limits.instances:
             return self._may_go_ahead()
-        if self.limits.in_lane(self._queue.first.priority):
-            return True
         # At least one instance is left to the others: else they would never run.
-        return self._ordinary < max(self.limits.instances - self.limits.lane_instances, 1)
+        if self._ordinary < max(limits.instances - limits.lane_instances, 1):
+            return True
+        return limits.in_lane(self._queue.first.priority)
 
     def _may_go_ahead(self) -> bool:
         """Whether one run may be started ahead, while every instance is busy."""
         limits = self.limits
-        if not limits.ahead or self._running > limits.instances or self.queued < limits.max_rows:
+        if not limits.ahead or self._running > limits.instances or self._queue.rows < limits.max_rows:
             return False
         return self.estimate(limits.max_rows) < limits.ahead
 
@@ -251,20 +252,22 @@ class Scheduler(Generic[T]):
     def _due(self) -> float:
         """When the waiting rows should run if an instance is idle; −inf: at once."""
         limits, queue = self.limits, self._queue
+        if not limits.max_delay:
+            return -math.inf
         enough = limits.preferred[0] if limits.preferred else limits.max_rows
-        if not limits.max_delay or self.queued >= enough or limits.in_lane(queue.first.priority):
+        if queue.rows >= enough or limits.in_lane(queue.first.priority):
             return -math.inf
         # No row may become late while the batch grows: leave time for twice the run, and for waking up.
         oldest = min(segment.arrived for segment in queue)
-        return min(oldest + limits.max_delay, queue.earliest - 2 * self.estimate(self.queued) - 0.001)
+        return min(oldest + limits.max_delay, queue.earliest - 2 * self.estimate(self._queue.rows) - 0.001)
 
     def _planned(self) -> int:
         """Rows of the next run, without regard to deadlines."""
         limits = self.limits
         if limits.lane_priority is None or not limits.in_lane(self._queue.first.priority):
-            return limits.size(self.queued)
+            return limits.size(self._queue.rows)
         in_lane = self._queue.rows_from(limits.lane_priority)
-        return limits.size(max(in_lane, min(self.queued, limits.lane_rows)))
+        return limits.size(max(in_lane, min(self._queue.rows, limits.lane_rows)))
 
     def _fit(self, now: float) -> int:
         """Rows of the next run, 0 if none is left. Drops the rows that would be late.
@@ -275,14 +278,16 @@ class Scheduler(Generic[T]):
         if self._running >= self.limits.instances:
             # It is started ahead, and begins when the run before it ends.
             now += self.estimate(self.limits.max_rows)
-        while self._queue:
-            planned = self._planned()
-            first = self._queue.first.deadlines[0]
-            sizes = [max(planned >> halved, 1) for halved in range(3)]
-            in_time = next((n for n in sizes if now + self.estimate(n) < first), 0)
-            self._drop_until(now + self.estimate(in_time or sizes[-1]), DropReason.TOO_LATE)
-            if in_time:
-                return min(in_time, self.queued)
+        while self._queue.rows:
+            planned, first = self._planned(), self._queue.first.deadlines[0]
+            for halved in range(3):
+                size = max(planned >> halved, 1)
+                ends = now + self.estimate(size)
+                if ends < first:
+                    break
+            self._drop_until(ends, DropReason.TOO_LATE)
+            if ends < first:
+                return min(size, self._queue.rows)
         return 0
 
     def _drop_until(self, limit: float, reason: DropReason) -> None:

@@ -27,7 +27,7 @@ from headrace.events import (
 )
 from services.router.cache.run import CACHED as CACHED_US
 from services.router.events.busy import busy_columns
-from services.router.events.noted import Noted, Stored
+from services.router.events.ring import Noted, Stored
 from services.router.routes.run import FALLBACKS, MAX_FALLBACKS
 from services.router.ticks.exposures import places_in_requests
 

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from headrace.columns import Batch
-from services.router.events.noted import Standing
-from services.router.events.ring import Ring
+from services.router.events.ring import Ring, Standing
 from services.router.routes.run import RouteResult
 from services.router.shadow.run import Portion
 from services.router.ticks.counters import Part

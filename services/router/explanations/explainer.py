@@ -15,7 +15,7 @@ from headrace.columns import Column
 from headrace.events import event_ids
 from headrace.explanations import ExplanationError
 from headrace.hop.errors import Code, Fault
-from services.router.events.noted import Noted
+from services.router.events.ring import Noted
 from services.router.explanations.metrics import ExplanationMetrics
 from services.router.explanations.pieces import Explained, Pacing, PieceSize, Row, explain
 from services.router.explanations.pixels import explain_pixels

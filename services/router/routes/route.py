@@ -5,14 +5,14 @@ A route is an arm of the pipeline's release; `table.py` deals rows out as the re
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headrace.pipeline import Plan
-from services.router.stages.runner import StageRunner
+from services.router.stages.runner import Declared, StageRunner
 
 if TYPE_CHECKING:
     from services.router.cache.route import CachedRoute
@@ -27,6 +27,11 @@ class Route:
     runners: tuple[StageRunner, ...]
     # How its answers are kept; None: they are not.
     cached: CachedRoute | None = None
+    # What a batch must have.
+    inputs: Declared = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "inputs", Declared({f.name: f.type for f in self.plan.pipeline.inputs}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +46,8 @@ class Choice:
 _PLAIN = (Choice(),)
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen: creating it would take three times as long, and without a release one is made for each batch.
+@dataclass(slots=True)
 class Share:
     """The rows that take one route. `rows`: their positions, ascending; None = all of the batch.
 

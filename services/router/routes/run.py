@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from operator import attrgetter
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +28,7 @@ FALLBACKS = "@fallbacks"
 # One bit each. A pipeline has up to sixteen views with four fallbacks each, and models on standbys, but no batch is expected
 # to use more than 64 of them.
 MAX_FALLBACKS = 64
+_NAME = attrgetter("name")
 
 
 @dataclass(slots=True)
@@ -39,33 +43,34 @@ class RouteResult:
     columns: Mapping[str, Column] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
 class RouteRun:
-    """One batch on one route: what its stages have written so far, and which stages still wait."""
+    """One batch on one route: what its stages have written so far."""
 
-    route: Route
-    batch: Batch
-    clock: Callable[[], float]
-    meter: Meter
-    # Stages, by position in the plan, whose results for all rows of the batch are known already: they are not run.
-    known: Mapping[int, StageResult] = field(default_factory=dict)
-    began: float = field(init=False)
-    # Rows of the batch.
-    count: int = field(init=False)
-    columns: dict[str, Column] = field(init=False)
-    annotations: dict[str, Column] = field(default_factory=dict)
-    errors: dict[int, RowError] = field(init=False)
-    fallbacks: dict[str, Mask] = field(default_factory=dict)
-    refusals: dict[str, int] = field(default_factory=dict)
-    timings: list[Timing] = field(default_factory=list)
-    models: dict[str, Sequence[ModelUse]] = field(default_factory=dict)
-    waiting: list[int] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.began, self.count = self.clock(), len(self.batch)
-        self.columns = dict(self.batch.columns)
-        self.errors = dict(self.batch.errors)
-        self.waiting = [len(s.after) for s in self.route.plan.stages]
+    def __init__(
+        self,
+        route: Route,
+        batch: Batch,
+        clock: Callable[[], float],
+        meter: Meter,
+        known: Mapping[int, StageResult] = MappingProxyType({}),
+    ) -> None:
+        """`known`: stages, by position in the plan, whose results for all rows of the batch are known already: they are not
+        run."""
+        self.route = route
+        self.batch = batch
+        self.clock = clock
+        self.meter = meter
+        self.known = known
+        self.began = clock()
+        self.count = len(batch.rows.request_ids)
+        self.columns: dict[str, Column] = dict(batch.columns)
+        self.annotations: dict[str, Column] = {}
+        self.errors: dict[int, RowError] = dict(batch.errors)
+        self.fallbacks: dict[str, Mask] = {}
+        self.refusals: dict[str, int] = {}
+        self.timings: list[Timing] = []
+        self.models: dict[str, Sequence[ModelUse]] = {}
+        self._first_deadline = min(batch.rows.deadlines, default=math.inf)
 
     async def run(self) -> RouteResult:
         """Runs all stages. Raises Fault INVALID_ARGUMENT if the batch lacks an input."""
@@ -75,56 +80,58 @@ class RouteRun:
 
     def check_inputs(self) -> None:
         """Raises Fault INVALID_ARGUMENT if the batch lacks an input."""
-        pipeline = self.route.plan.pipeline
-        for declared in pipeline.inputs:
-            column = self.columns.get(declared.name)
-            if column is None or column.dtype is not declared.dtype or column.row_shape != declared.row_shape:
-                raise errors.input_missing(pipeline.name, declared.name)
+        declared = self.route.inputs
+        if declared.of(self.columns) is None:
+            raise errors.input_missing(self.route.plan.pipeline.name, declared.misfit(self.columns))
 
-    def run_stages(self) -> Coroutine[Any, Any, None]:
+    async def run_stages(self) -> None:
         """Runs all stages; what they give is in this object."""
-        first = self.route.plan.first
-        if self.route.plan.is_chain:
-            return self._follow(first[0], None)  # it needs no tasks
-        return self._run_branches(first)
+        plan = self.route.plan
+        if not plan.is_chain:
+            waiting = [len(stage.after) for stage in plan.stages]
+            async with asyncio.TaskGroup() as group:
+                for i in plan.first:
+                    group.create_task(self._follow(i, waiting, group))
+            return
+        following = plan.first
+        while following:
+            await self._run_stage(following[0])
+            following = plan.stages[following[0]].before
 
-    async def _run_branches(self, first: Sequence[int]) -> None:
-        async with asyncio.TaskGroup() as group:
-            for i in first:
-                group.create_task(self._follow(i, group))
-
-    async def _follow(self, i: int, group: asyncio.TaskGroup | None) -> None:
-        """Runs a stage, then the stages for which it was the last to wait for: one of them here, each other in a task."""
+    async def _follow(self, i: int, waiting: list[int], group: asyncio.TaskGroup) -> None:
+        """Runs a stage, then the stages for which it was the last to wait for: one of them here, each other in a task.
+        `waiting`: for how many each stage waits."""
         while True:
             await self._run_stage(i)
             ready = []
             for j in self.route.plan.stages[i].before:
-                self.waiting[j] -= 1
-                if self.waiting[j] == 0:
+                waiting[j] -= 1
+                if waiting[j] == 0:
                     ready.append(j)
             if not ready:
                 return
             for j in ready[1:]:
-                assert group is not None, "a chain has one successor"
-                group.create_task(self._follow(j, group))
+                group.create_task(self._follow(j, waiting, group))
             i = ready[0]
 
     async def _run_stage(self, i: int) -> None:
         planned = self.route.plan.stages[i]
+        name = planned.stage.name
         if i in self.known:
-            self._take(planned.stage.name, self.known[i], None)
+            self._take(name, self.known[i], None)
             return
-        runner, name, started = self.route.runners[i], planned.stage.name, self.clock()
-        for row, late in self.batch.expired(started, name).items():
-            self.errors.setdefault(row, late)
+        runner, started = self.route.runners[i], self.clock()
+        if started >= self._first_deadline:
+            for row, late in self.batch.expired(started, name).items():
+                self.errors.setdefault(row, late)
         live = self._live() if self.errors else None
         count = self.count if live is None else len(live)
         if count == 0:
             return
-        reads = [*planned.reads]
-        if REPLICA in self.columns and is_by_replica(runner):
-            reads.append(REPLICA)
-        sent = Batch(self.batch.rows, {n: self.columns[n] for n in reads})
+        reads, columns = planned.reads, self.columns
+        if REPLICA in columns and is_by_replica(runner):
+            reads = (*reads, REPLICA)
+        sent = Batch(self.batch.rows, dict(zip(reads, map(columns.__getitem__, reads), strict=True)))
         if live is not None:
             sent = sent.take(live)
         try:
@@ -135,7 +142,10 @@ class RouteRun:
                 errors=dict.fromkeys(range(count), error), attributes={"error": reason_name(fault.reason)}
             )
         self._take(name, result, live)
-        self._time(name, runner.service, started, count, result)
+        seconds = self.clock() - started
+        self.meter.stage(self.route.plan.pipeline.name, name, seconds)
+        start_us, took_us = int((started - self.began) * 1e6), int(seconds * 1e6)
+        self.timings += result.times(name, runner.service, start_us, took_us, count)
 
     def _live(self) -> NDArray[np.intp]:
         """The rows without an error."""
@@ -145,37 +155,27 @@ class RouteRun:
 
     def _take(self, stage: str, result: StageResult, live: NDArray[np.intp] | None) -> None:
         """Adds the result of a stage for the rows that it was sent; `live` None: all."""
-        count = self.count
-        rows = None if live is None else live.tolist()
-        for position, error in result.errors.items():
-            row = position if rows is None else rows[position]
-            if row not in self.errors:
-                self.errors[row] = error if error.stage == stage else replace(error, stage=stage)
-        for column in result.columns:
-            self.columns[column.name] = column if live is None else scatter(column, live, count)
-        for column in result.annotations:
-            filled = column if live is None else scatter(column, live, count, absent(column.dtype))
-            self.annotations[column.name] = filled
-        for name, used in result.fallbacks.items():
-            if live is not None:
-                mask = np.zeros(count, bool)
-                mask[live] = used
-                used = mask
-            self.fallbacks[name] = used
-        self.refusals.update(result.refusals)
+        columns, annotations, fallbacks = result.columns, result.annotations, result.fallbacks
+        if result.errors:
+            rows = range(self.count) if live is None else live.tolist()
+            for position, error in result.errors.items():
+                if rows[position] not in self.errors:
+                    error = error if error.stage == stage else replace(error, stage=stage)
+                    self.errors[rows[position]] = error
+        if live is not None:
+            count = self.count
+            columns = [scatter(c, live, count) for c in columns]
+            annotations = [scatter(c, live, count, absent(c.dtype)) for c in annotations]
+            fallbacks = {name: _spread(used, live, count) for name, used in fallbacks.items()}
+        self.columns.update(zip(map(_NAME, columns), columns, strict=True))
+        if annotations:
+            self.annotations.update(zip(map(_NAME, annotations), annotations, strict=True))
+        self.fallbacks |= fallbacks
+        self.refusals |= result.refusals
         if result.models:
             self.models[stage] = result.models
         for model, asked in result.asked.items():
             self.meter.asked(self.route.plan.pipeline.name, stage, model, asked)
-
-    def _time(self, stage: str, service: str, started: float, count: int, result: StageResult) -> None:
-        """Records how long a stage took, and the callee's own timings."""
-        seconds = self.clock() - started
-        self.meter.stage(self.route.plan.pipeline.name, stage, seconds)
-        start_us, took_us = int((started - self.began) * 1e6), int(seconds * 1e6)
-        self.timings.append(Timing(stage, service, start_us, took_us, count, result.attributes))
-        if result.timings:
-            self.timings += result.timings_within(stage, start_us, took_us)
 
     def result(self) -> RouteResult:
         """What the stages gave, and counts it."""
@@ -201,13 +201,11 @@ class RouteRun:
             self.meter.fallback(name, fallback, int(np.count_nonzero(used)))
         for cause, rows in self.refusals.items():
             self.meter.refusal(name, cause, rows)
-        codes: dict[str, int] = {}
-        for error in self.errors.values():
-            codes[error.code.name] = codes.get(error.code.name, 0) + 1
         if len(self.errors) < self.count:
-            codes["OK"] = self.count - len(self.errors)
-        for code, rows in codes.items():
-            self.meter.rows(name, code, rows)
+            self.meter.rows(name, "OK", self.count - len(self.errors))
+        if self.errors:
+            for code, rows in Counter(error.code.name for error in self.errors.values()).items():
+                self.meter.rows(name, code, rows)
 
 
 def absent(dtype: DType) -> int:
@@ -215,9 +213,15 @@ def absent(dtype: DType) -> int:
     return -1 if dtype.numpy.kind == "i" else 0
 
 
+def _spread(used: Mask, live: NDArray[np.intp], count: int) -> Mask:
+    mask = np.zeros(count, bool)
+    mask[live] = used
+    return mask
+
+
 def bits(fallbacks: Mapping[str, Mask], count: int) -> Column:
     """The column `@fallbacks`: uint64 (rows,), bit i for the i-th name."""
     values = np.zeros(count, np.uint64)
-    for i, used in enumerate(list(fallbacks.values())[:MAX_FALLBACKS]):
+    for i, used in zip(range(MAX_FALLBACKS), fallbacks.values(), strict=False):
         values |= used.astype(np.uint64) << np.uint64(i)
     return Column(FALLBACKS, DType.UINT64, values)

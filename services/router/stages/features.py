@@ -26,7 +26,7 @@ from services.router.stages.freshness import (
     Verdict,
     fallback_name,
 )
-from services.router.stages.runner import RunnerFactory, RunnerKind, StageResult, columns_of
+from services.router.stages.runner import Declared, RunnerFactory, RunnerKind, StageResult, columns_of
 
 GET_FEATURES = unary(
     pb.DESCRIPTOR,
@@ -84,13 +84,14 @@ class FeaturesRunner:
         for view in stage.views:
             self._annotations[AGE + view] = ColumnType(DType.INT64)
             self._annotations[SOURCE + view] = ColumnType(DType.UINT8)
+        self._wanted = Declared(self._types | self._annotations)
         self._policy = FreshnessPolicy(stage)
         self._may_default = not self._policy.refuses
 
     async def run(self, batch: Batch) -> StageResult:
         try:
             reply = await self._get(BatchCall(self._header, self._with_timeout(batch)))
-            return self._read(reply.batch, len(batch))
+            return self._read(reply.batch, len(batch.rows.request_ids))
         except Fault as fault:
             if fault.code in _OUTAGES and self._may_default:
                 return self._defaults(len(batch), fault)
@@ -102,20 +103,22 @@ class FeaturesRunner:
         rows = batch.rows
         if max(rows.deadlines) <= limit:
             return batch
-        deadlines = [min(d, limit) for d in rows.deadlines]
+        deadlines = [limit] * len(rows.deadlines)
+        if min(rows.deadlines) < limit:
+            deadlines = [min(d, limit) for d in rows.deadlines]
         # Not by dataclasses.replace, which looks at every field.
         limited = Rows(rows.request_ids, rows.tenants, rows.priorities, deadlines, rows.traceparents)
         return Batch(limited, batch.columns, batch.errors, batch.timings)
 
     def _read(self, reply: Batch, rows: int) -> StageResult:
-        failed = reply.errors
+        failed, lost = reply.errors, list[int]()
         if failed and self._may_default:
             failed = {row: e for row, e in failed.items() if e.code not in _OUTAGES}
-        lost = [row for row in reply.errors if row not in failed]
-        if len(lost) == rows:
-            return self._defaults(rows, reply.errors[lost[0]].fault())
-        columns = columns_of(self._stage.name, reply, self._types, rows)
-        annotations = columns_of(self._stage.name, reply, self._annotations, rows)
+            lost = [row for row in reply.errors if row not in failed]
+            if len(lost) == rows:
+                return self._defaults(rows, reply.errors[lost[0]].fault())
+        found = columns_of(self._stage.name, reply, self._wanted, rows)
+        columns, annotations = found[: len(self._types)], found[len(self._types) :]
         if lost:
             columns = [_without(c, lost) for c in columns]
             annotations = [_overwritten(c, lost, _default_of(c.dtype)) for c in annotations]

@@ -17,7 +17,7 @@ from headrace.hop.client.dial import Client, CoalescedMethod
 from headrace.hop.config import Settings
 from headrace.pipeline import ModelStage, ModelUse
 from services.router.stages.by_replica import REPLICA, run_by_replica
-from services.router.stages.runner import RunnerFactory, RunnerKind, StageResult, columns_of
+from services.router.stages.runner import Declared, RunnerFactory, RunnerKind, StageResult, columns_of
 
 EXECUTE = unary(
     pb.DESCRIPTOR, "ExecutorService", "Execute", pb.ExecuteRequest, pb.ExecuteResponse, idempotent=True
@@ -40,7 +40,7 @@ class ModelRunner:
         self._stage = stage
         self._execute = execute
         self._header = (stage.model, stage.version)
-        self._types = {name: output.type for name, output in stage.outputs.items()}
+        self._wanted = Declared({name: output.type for name, output in stage.outputs.items()})
 
     def run(self, batch: Batch) -> Coroutine[Any, Any, StageResult]:
         """As `StageRunner.run`."""
@@ -50,7 +50,7 @@ class ModelRunner:
         stage = self._stage
         inputs = {name: batch.columns[column].renamed(name) for name, column in stage.inputs.items()}
         reply = await self._execute(BatchCall(self._header, Batch(batch.rows, inputs)), replica)
-        columns = columns_of(stage.name, reply.batch, self._types, len(batch))
+        columns = columns_of(stage.name, reply.batch, self._wanted, len(batch.rows.request_ids))
         ran = reply.response
         used = ModelUse(
             stage.name, stage.model, ran.version, ran.sha256, ran.backend, ran.standby, ran.cold_start

@@ -87,8 +87,7 @@ class Part:
     def _timings(self, result: StageResult, count: int, start_s: float, took_s: float) -> list[Timing]:
         """The part's own, and its callee's, which end when the part ends."""
         start_us, took_us = int(start_s * 1e6), int(took_s * 1e6)
-        own = Timing(self.name, self.runner.service, start_us, took_us, count, result.attributes)
-        return [own, *result.timings_within(self.name, start_us, took_us)]
+        return result.times(self.name, self.runner.service, start_us, took_us, count)
 
 
 def _late(part: str) -> Fault:

@@ -15,7 +15,7 @@ from headrace.hop.client.dial import Client, UnaryCall
 from headrace.hop.config import Settings
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.pipeline import StepsStage
-from services.router.stages.runner import RunnerFactory, RunnerKind, StageResult, columns_of
+from services.router.stages.runner import Declared, RunnerFactory, RunnerKind, StageResult, columns_of
 
 TRANSFORM = unary(
     preprocessing_pb2.DESCRIPTOR,
@@ -50,6 +50,7 @@ class StepsRunner(Generic[Req, Resp]):
     ) -> None:
         self.service = stage.kind
         self._stage = stage
+        self._wanted = Declared(stage.outputs)
         self._request: type[Req] = request
         self._by_hash: Callable[[BatchCall[str]], Awaitable[BatchReply[Resp]]] = by_hash
         self._in_full: UnaryCall[Req, Resp] = in_full
@@ -62,7 +63,7 @@ class StepsRunner(Generic[Req, Resp]):
             if fault.code is not Code.FAILED_PRECONDITION or fault.reason != Reason.REASON_SPEC_UNKNOWN:
                 raise
             reply = await self._with_steps(batch)
-        columns = columns_of(stage.name, reply, stage.outputs, len(batch))
+        columns = columns_of(stage.name, reply, self._wanted, len(batch.rows.request_ids))
         return StageResult(columns, errors=reply.errors, timings=reply.timings)
 
     async def _with_steps(self, batch: Batch) -> Batch:

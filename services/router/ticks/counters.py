@@ -187,7 +187,8 @@ class Counted:
 NO_RELEASE = Counted()
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen: creating it would take three times as long.
+@dataclass(slots=True, eq=False)
 class Part:
     """The rows of a batch that one arm answers. `positions`: of its rows in `whole`; None: all of them.
 

@@ -18,12 +18,11 @@ from headrace.hop.errors import Code, Fault, Reason
 from headrace.recordings import read_records
 from services.router.events.groups import GroupBuilder
 from services.router.events.metrics import EventMetrics
-from services.router.events.noted import Noted
 from services.router.events.regulated import collection
 from services.router.events.regulated.collection import Collection
 from services.router.events.regulated.journal import Journal
 from services.router.events.regulated.journal_file import JournalFiles
-from services.router.events.ring import Notes, Ring
+from services.router.events.ring import Noted, Notes, Ring
 from services.router.events.sender import Message
 from services.router.events.settings import EventsSettings
 from services.router.pipelines import Served

@@ -72,10 +72,9 @@ async def test_a_row_is_stale_then_default_or_refused(tmp_path: Path, name: str,
         }
     assert {sources[row] for row in answer.errors} == set(refused)
     assert {source for source, count in refusals.items() if count == 1} == set(refused)
-    values = {PRESENT: 7.0, STALE: 7.0}
     for row, source in enumerate(sources):
         if source not in refused:
-            assert answer.columns["y"].array[row] == values.get(source, -1.0)
+            assert answer.columns["y"].array[row] == (7.0 if source in (PRESENT, STALE) else -1.0)
     assert answer.columns["@source/user"].array.tolist() == sources
     used = [row for row, bits in enumerate(answer.columns["@fallbacks"].array.tolist()) if bits]
     assert [sources[row] for row in used] == [s for s in sources[1:] if s not in refused]
@@ -87,6 +86,8 @@ async def test_a_row_is_stale_then_default_or_refused(tmp_path: Path, name: str,
 async def test_a_refusal_tells_the_view_and_the_ages(tmp_path: Path) -> None:
     async with suite(tmp_path, DOCUMENTS) as running:
         answer = await asked(running, "lenient", [PRESENT, PRESENT, STALE, PRESENT, OUTSIDE, DEFAULT])
+        nonsense = await asked(running, "lenient", [PRESENT, DEFAULT + 1])
+    assert nonsense.errors[0].code is Code.INTERNAL
     old, unknown = answer.errors[4], answer.errors[5]
     assert (old.code, old.reason) == (Code.FAILED_PRECONDITION, Reason.REASON_FEATURE_UNAVAILABLE)
     assert old.stage == "store"

@@ -24,7 +24,7 @@ from headrace.pipeline import STAGE_KINDS, ColumnType, DocumentError, StageKind,
 from headrace.pipeline.document.entries import Entry
 from headrace.pipeline.stages.kind import Finding, Signatures, Written
 from services.router.stages.registry import RUNNER_KINDS
-from services.router.stages.runner import RunnerFactory, RunnerKind, StageResult, columns_of
+from services.router.stages.runner import Declared, RunnerFactory, RunnerKind, StageResult, columns_of
 from services.router.wiring import definition
 from tests.libs.steps.step_calls import TRANSFORM
 from tests.services.router.router_leaves import INFER, Executor, _definition, batch_of, infer_codec
@@ -101,7 +101,7 @@ class DummyRunner:
 
     async def run(self, batch: Batch) -> StageResult:
         reply = await self._call(BatchCall(self._stage.table, batch))
-        wanted = {"found": ColumnType(DType.FLOAT32)}
+        wanted = Declared({"found": ColumnType(DType.FLOAT32)})
         [found] = columns_of(self._stage.name, reply.batch, wanted, len(batch))
         limited = np.minimum(found.array, self._limit).astype(np.float32)
         return StageResult([Column.of(self._stage.into, limited)])

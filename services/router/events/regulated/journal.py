@@ -12,9 +12,8 @@ from headrace.columns import Batch, RowError
 from services.router import errors
 from services.router.events.groups import GroupBuilder
 from services.router.events.metrics import EventMetrics
-from services.router.events.noted import Noted, Standing
 from services.router.events.regulated.journal_file import JournalFiles
-from services.router.events.ring import Answered, Notes
+from services.router.events.ring import Answered, Noted, Notes, Standing
 from services.router.events.sender import Message
 from services.router.pipelines import Served
 from services.router.routes.route import Route
