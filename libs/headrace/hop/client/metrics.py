@@ -68,8 +68,7 @@ class MetricsObserver:
         self._callee = callee
         self._instruments = instruments
         # A label lookup costs more than counting, and a callee has few methods, so the children are cached.
-        self._calls: dict[tuple[str, int], Counter] = {}
-        self._timed: dict[str, tuple[Histogram, Histogram]] = {}
+        self._calls: dict[tuple[str, Code], tuple[Counter, Histogram, Histogram]] = {}
         self._waiting: dict[str, weakref.WeakSet[WaitingRows]] = {}
 
     def replica_added(self, replica: Replica) -> None:
@@ -90,18 +89,19 @@ class MetricsObserver:
         )
 
     def finished(self, method: str, code: Code, seconds: float, rows: int) -> None:
-        calls = self._calls.get((method, code))
-        if calls is None:
-            calls = self._instruments.calls.labels(self._callee, method, code.name)
-            self._calls[method, code] = calls
-        timed = self._timed.get(method)
-        if timed is None:
-            labels = self._callee, method
-            timed = self._instruments.seconds.labels(*labels), self._instruments.rows.labels(*labels)
-            self._timed[method] = timed
+        calls, timed, sized = self._calls.get((method, code)) or self._children(method, code)
         calls.inc()
-        timed[0].observe(seconds)
-        timed[1].observe(rows)
+        timed.observe(seconds)
+        sized.observe(rows)
+
+    def _children(self, method: str, code: Code) -> tuple[Counter, Histogram, Histogram]:
+        found, labels = self._instruments, (self._callee, method)
+        children = self._calls[method, code] = (
+            found.calls.labels(*labels, code.name),
+            found.seconds.labels(*labels),
+            found.rows.labels(*labels),
+        )
+        return children
 
     def retried(self, method: str) -> None:
         self._instruments.retries.labels(self._callee, method).inc()
