@@ -65,7 +65,7 @@ class _Silent:
 
     def debug(self, *_: Any, **__: Any) -> None: ...
 
-    info = warning = error = critical = debug
+    info = warning = error = critical = is_enabled_for = debug
 
 
 # Documents do not change.

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 from google.protobuf.descriptor import FileDescriptor, MethodDescriptor, ServiceDescriptor
@@ -105,24 +106,32 @@ class InProcessPayload:
     returned: Any = None
 
 
-@dataclass(slots=True)
 class Call:
-    """One RPC as the server sees it. `deadline` is on the monotonic clock, in seconds."""
+    """One RPC as the server sees it. `deadline` is on the monotonic clock, in seconds; only a caller in this process gives a
+    `payload`. What few calls have is a default of the class: one is made for each call."""
 
-    method: str  # "/package.Service/Method"
-    peer: Peer
-    deadline: float = math.inf
-    metadata: Mapping[str, str] = field(default_factory=dict)
-    # Sent to the caller with the status, for example pushback.
-    trailing: list[tuple[str, str]] = field(default_factory=list)
-    # Only from a caller in this process.
-    payload: InProcessPayload | None = None
     # Set by the servicer for an unusual reply: attributes of the call's span.
     notes: Mapping[str, str] | None = None
     # Ids of the requests whose rows this call carries, for log lines; set when the servicer has read them.
     request_ids: Sequence[str] = ()
     # When the request was written, in monotonic seconds: time budgets in it count from then. None: from when it is read.
     sent: float | None = None
+
+    def __init__(
+        self,
+        method: str,  # "/package.Service/Method"
+        peer: Peer,
+        deadline: float = math.inf,
+        metadata: Mapping[str, str] = MappingProxyType({}),
+        payload: InProcessPayload | None = None,
+    ) -> None:
+        self.method = method
+        self.peer = peer
+        self.deadline = deadline
+        self.metadata = metadata
+        self.payload = payload
+        # Sent to the caller with the status, for example pushback.
+        self.trailing: list[tuple[str, str]] = []
 
     def remaining(self) -> float:
         """Seconds left; negative when the deadline has passed, inf when there is none."""

@@ -1,7 +1,7 @@
 """A service with all four RPC arities, for the tests of hop's server; also a program."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -12,6 +12,7 @@ from google.protobuf.wrappers_pb2 import StringValue
 
 from headrace import hop
 from headrace.hop import config
+from headrace.hop.client.outgoing import Outgoing
 from headrace.hop.transport import wire_errors
 
 ARITIES = ("One", "Out", "In", "Both")
@@ -27,12 +28,9 @@ def _descriptor() -> ServiceDescriptor:
     service = file.service.add(name="Echo")
     kind = ".google.protobuf.StringValue"
     for name in ARITIES:
+        into, out = name in ("In", "Both"), name in ("Out", "Both")
         service.method.add(
-            name=name,
-            input_type=kind,
-            output_type=kind,
-            client_streaming=name in ("In", "Both"),
-            server_streaming=name in ("Out", "Both"),
+            name=name, input_type=kind, output_type=kind, client_streaming=into, server_streaming=out
         )
     pool = descriptor_pool.Default()
     pool.Add(file)
@@ -41,6 +39,14 @@ def _descriptor() -> ServiceDescriptor:
 
 ECHO = _descriptor()
 ONE = hop.unary(ECHO.file, "Echo", "One", StringValue, StringValue, idempotent=True)
+
+
+def called(
+    local: hop.LocalServers, word: str, deadline: float, *metadata: tuple[str, str]
+) -> Coroutine[Any, Any, Any]:
+    out = Outgoing(ONE, StringValue(value=word), deadline, "", 1)
+    out.metadata = metadata
+    return local.call("echo", None, out)
 
 
 class EchoServicer:

@@ -33,8 +33,8 @@ def test_a_window_counts_what_comes_at_its_very_beginning() -> None:
 
 def tripped(now: float = 0.0) -> Breaker:
     breaker = Breaker(RULES, now)
-    for _ in range(RULES.min_calls):
-        breaker.record(breaker.admit(now), now, 0.1, 1.0)
+    for failed in (1.0, 1.0, 0.0, 0.0):  # the good ones make them enough to judge
+        breaker.record(breaker.admit(now), now, 0.1, failed)
     assert breaker.state(now) is State.OPEN
     return breaker
 

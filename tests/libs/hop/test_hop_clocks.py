@@ -37,8 +37,8 @@ def test_a_stamp_that_is_none_is_left_out(sent: str | None) -> None:
 def test_rows_have_the_time_that_they_had_when_they_were_sent() -> None:
     batch = Batch.of(Rows.one_request(1, "r", "t", NOW + 0.5), [])
     request = router_pb2.InferRequest(batch=encode(batch, NOW))
-    waited = Call("/m", LOCAL_PEER, sent=NOW)
+    waited, unknown = Call("/m", LOCAL_PEER), Call("/m", LOCAL_PEER)
+    waited.sent = NOW
     assert wire.read_request(request, waited, NOW + 2).rows.deadlines == pytest.approx([NOW + 0.5])
     assert list(waited.request_ids) == ["r"]
-    unknown = Call("/m", LOCAL_PEER)
     assert wire.read_request(request, unknown, NOW + 2).rows.deadlines == pytest.approx([NOW + 2.5])

@@ -11,11 +11,12 @@ from google.protobuf.wrappers_pb2 import StringValue
 from headrace import hop
 from headrace.hop import config, testing
 from headrace.hop.call import LOCAL_PEER, methods_of
+from headrace.hop.client.outgoing import Outgoing
 from headrace.hop.server import hosting
 from headrace.hop.server.binding import bind
 from headrace.hop.transport.in_process import LocalServers
 from tests.libs.hop.hop_callee import fault_of, soon
-from tests.libs.hop.hop_echo import ECHO, ONE, EchoServicer, definition
+from tests.libs.hop.hop_echo import ECHO, ONE, EchoServicer, called, definition
 
 
 @pytest.fixture
@@ -27,10 +28,7 @@ async def local(servicer: EchoServicer) -> AsyncIterator[LocalServers]:
 async def test_a_local_call_runs_in_the_callers_task_and_leaves_its_call_alone(
     local: LocalServers, servicer: EchoServicer
 ) -> None:
-    request = StringValue(value="hello")
-    reply = await local.call("echo", ONE, request, soon(), [("x-tenant", "t1")])
-
-    assert reply == request
+    assert (await called(local, "hello", soon(), ("x-tenant", "t1"))).value == "hello"
     [seen] = servicer.calls
     assert servicer.current == [seen]
     assert seen.peer is LOCAL_PEER
@@ -41,31 +39,26 @@ async def test_a_local_call_runs_in_the_callers_task_and_leaves_its_call_alone(
 
 @pytest.mark.parametrize(
     ("word", "code"),
-    [
-        ("fault", hop.Code.NOT_FOUND),
-        ("defect", hop.Code.INTERNAL),
-        ("leak", hop.Code.INTERNAL),
-        ("wrong", hop.Code.INTERNAL),
-    ],
+    [("fault", hop.Code.NOT_FOUND), *((word, hop.Code.INTERNAL) for word in ("defect", "leak", "wrong"))],
 )
 async def test_failures_are_the_same_as_over_a_socket(local: LocalServers, word: str, code: hop.Code) -> None:
-    fault = await fault_of(local.call("echo", ONE, StringValue(value=word), soon()))
+    fault = await fault_of(called(local, word, soon()))
     assert fault.code == code
     assert "hunter2" not in fault.message
 
 
 async def test_a_reply_may_be_given_as_its_bytes(local: LocalServers) -> None:
-    assert await local.call("echo", ONE, StringValue(value="bytes"), soon()) == StringValue(value="bytes")
+    assert await called(local, "bytes", soon()) == StringValue(value="bytes")
 
 
 async def test_the_deadline_ends_the_handler(local: LocalServers, servicer: EchoServicer) -> None:
-    fault = await fault_of(local.call("echo", ONE, StringValue(value="hold"), soon(0.05)))
+    fault = await fault_of(called(local, "hold", soon(0.05)))
     assert fault.reason == hop.Reason.REASON_DEADLINE_PASSED
     assert servicer.cancelled == 1
 
 
 async def test_a_cancelled_caller_cancels_the_handler(local: LocalServers, servicer: EchoServicer) -> None:
-    task = asyncio.create_task(local.call("echo", ONE, StringValue(value="hold"), soon()))
+    task = asyncio.create_task(called(local, "hold", soon()))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -74,25 +67,26 @@ async def test_a_cancelled_caller_cancels_the_handler(local: LocalServers, servi
 
 
 async def test_an_unknown_callee_is_unreachable(local: LocalServers) -> None:
-    fault = await fault_of(local.call("nobody", ONE, StringValue(), soon()))
+    fault = await fault_of(local.call("nobody", None, Outgoing(ONE, StringValue(), soon(), "", 1)))
     assert (fault.code, fault.reason) == (hop.Code.UNAVAILABLE, hop.Reason.REASON_UNREACHABLE)
 
 
 async def test_a_stream_cannot_be_called_locally(local: LocalServers) -> None:
     out = next(m for m in methods_of(ECHO) if m.name == "Out")
-    assert (await fault_of(local.call("echo", out, StringValue(), soon()))).code == hop.Code.UNIMPLEMENTED
+    call = local.call("echo", None, Outgoing(out, StringValue(), soon(), "", 1))
+    assert (await fault_of(call)).code == hop.Code.UNIMPLEMENTED
 
 
 async def test_leaving_waits_for_calls_in_flight_and_refuses_new_ones(servicer: EchoServicer) -> None:
     closed: list[str] = []
     async with testing.served(definition(servicer, closed), transport="local") as harness:
         local = harness.local
-        held = asyncio.create_task(local.call("echo", ONE, StringValue(value="hold"), soon()))
+        held = asyncio.create_task(called(local, "hold", soon()))
         await asyncio.sleep(0)
         leaving = asyncio.create_task(local.remove("echo", 5.0))
         await asyncio.sleep(0)
 
-        fault = await fault_of(local.call("echo", ONE, StringValue(value="hello"), soon()))
+        fault = await fault_of(called(local, "hello", soon()))
         assert fault.reason == hop.Reason.REASON_DRAINING
         assert not leaving.done()
 

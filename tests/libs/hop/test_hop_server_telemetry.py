@@ -15,7 +15,6 @@ from typing import Any
 import prometheus_client
 import pytest
 import structlog
-from google.protobuf.wrappers_pb2 import StringValue
 from grpc_channelz.v1 import channelz_pb2, channelz_pb2_grpc  # type: ignore[import-untyped]  # has no stubs
 from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]  # has no stubs
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc  # type: ignore[import-untyped]  # has no stubs
@@ -31,7 +30,7 @@ from headrace.hop.server.report import LineBudget
 from headrace.hop.server.serve import serving
 from tests.disks import fill, tiny_disk
 from tests.libs.hop.hop_callee import fault_of
-from tests.libs.hop.hop_echo import ONE, caller, definition
+from tests.libs.hop.hop_echo import called, caller, definition
 
 SAMPLED = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 UNSAMPLED = SAMPLED[:-2] + "00"
@@ -230,12 +229,10 @@ async def test_a_local_call_has_the_same_span(
     telemetry: hop.Telemetry, exporter: InMemorySpanExporter
 ) -> None:
     async with testing.served(definition(), transport="local", telemetry=telemetry) as harness:
-        deadline = time.monotonic() + 60
-        await harness.local.call("echo", ONE, StringValue(value="hello"), deadline, {"traceparent": SAMPLED})
+        deadline, parent = time.monotonic() + 60, ("traceparent", SAMPLED)
+        await called(harness.local, "hello", deadline, parent)
         with pytest.raises(hop.Fault):
-            await harness.local.call(
-                "echo", ONE, StringValue(value="fault"), deadline, {"traceparent": SAMPLED}
-            )
+            await called(harness.local, "fault", deadline, parent)
         await telemetry.flush()
         good, bad = exporter.get_finished_spans()
 

@@ -19,11 +19,11 @@ from headrace.hop.batching.codec import (
     failed_share_of,
     payload_codec_of,
 )
-from headrace.hop.batching.lane_times import CallInFlight, Outlasting, Returning
+from headrace.hop.batching.lane_times import Outlasting, Returning
 from headrace.hop.batching.queue import BatchQueue, DeadlineHeap, QueuedItem
 from headrace.hop.call import Method
 from headrace.hop.client import faults
-from headrace.hop.client.outgoing import CoalescedCall, Next
+from headrace.hop.client.outgoing import CoalescedCall, Next, Shared
 from headrace.hop.client.settings import ClientRules
 from headrace.hop.errors import Fault
 from headrace.hop.limiters import CLIENT_QUEUE
@@ -58,13 +58,10 @@ class Coalescer(Generic[Item, Result]):
     ) -> None:
         """`upcoming`: whether a further item will come in a moment (`now`: monotonic seconds)."""
         self._callee = callee
-        self._method = method
-        self._codec = codec
-        self._failed_share = failed_share_of(codec)
-        self._payload_codec = payload_codec_of(codec)
+        self._describe = codec.describe
+        self._form = Shared(callee, method, codec, failed_share_of(codec), payload_codec_of(codec), metadata)
         self._enabled = settings.coalesce.enabled
         self._default_timeout_s = settings.default_timeout_s
-        self._metadata = metadata
         self._call_next = call_next
         self._queue: BatchQueue[Item, asyncio.Future[Result]] = BatchQueue(settings.coalesce)
         self._due: DeadlineHeap[asyncio.Future[Result]] = DeadlineHeap()
@@ -80,7 +77,7 @@ class Coalescer(Generic[Item, Result]):
         # If several calls may be in flight, the next one is sent while others run: waiting has no use.
         self._holds = settings.coalesce.enabled and settings.coalesce.window == 1
         self._returning: dict[Hashable, Returning] = {}
-        self._most_long = settings.coalesce.long_calls
+        self._most_long, self._max_rows = settings.coalesce.long_calls, settings.coalesce.max_rows
         self._lasting: dict[Hashable, Outlasting] = {}
         # Lanes with items that wait, with the timer for a call that may last too long.
         self._watched: dict[Hashable, asyncio.TimerHandle] = {}
@@ -100,74 +97,28 @@ class Coalescer(Generic[Item, Result]):
         """
         if self._closed:
             raise faults.closed(self._callee)
-        key, tenant, rows, size, deadline, priority = self._codec.describe(item)
+        key, tenant, rows, size, deadline, priority = self._describe(item)
         now = time.monotonic()
         if deadline == math.inf:
             deadline = now + self._default_timeout_s
-        if deadline <= now:
+        elif deadline <= now:
             raise faults.deadline_passed(self._callee)
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Result] = loop.create_future()
-        # An item without rows still needs a call.
-        entry = QueuedItem(item, tenant, rows or 1, size, deadline, priority, answer, prefer)
         if prefer is not None:
             key = prefer, key
-        if (
-            self._lone is not None
-            and self._lone == key
-            and (self._upcoming is None or not self._upcoming(now))
-            and self._queue.start(key)
-        ):
-            return await self._send_alone(key, entry, now)
-        self._due.add(deadline, answer)
-        if deadline < self._timer_at:
-            self._arm(loop, deadline, now)
-        if self._enabled:
-            self._enqueue(loop, key, entry, now)
-        else:
-            self._start(loop, None, [entry])
+        answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        # An item without rows still needs a call.
+        entry = QueuedItem(item, tenant, rows or 1, size, deadline, priority, answer, prefer)
+        out = self._alone(key, entry, now) if self._lone is not None and self._lone == key else None
+        if out is None:
+            self._enqueue(key, entry, now)
+            try:
+                return await answer
+            except asyncio.CancelledError:
+                if not self._queue.withdraw(entry):
+                    self._abandon(entry)
+                raise
         try:
-            return await answer
-        except asyncio.CancelledError:
-            if not self._queue.withdraw(entry):
-                self._abandon(entry)
-            raise
-
-    def _enqueue(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        key: Hashable,
-        entry: QueuedItem[Item, asyncio.Future[Result]],
-        now: float,
-    ) -> None:
-        queue = self._queue
-        for refused in queue.offer(key, entry):
-            _fail(refused.handle, faults.overloaded(self._callee, CLIENT_QUEUE))
-        self._lone = None
-        returning = self._returning.get(key)
-        if returning is not None:
-            returning.came(now, entry.rows)
-        if queue.full(key):
-            self._flush(key)
-        elif key not in self._scheduled:
-            # At the end of this iteration of the event loop: items submitted in the same iteration are sent together.
-            self._scheduled.add(key)
-            loop.call_soon(self._flush, key)
-
-    async def _send_alone(
-        self, key: Hashable, entry: QueuedItem[Item, asyncio.Future[Result]], now: float
-    ) -> Result:
-        """Sends one item in its caller's own task. Others of the lane wait meanwhile, as during any call."""
-        self._lone = None
-        returning = self._returning.get(key)
-        if returning is not None:
-            returning.came(now, entry.rows)
-        lasting = self._outlasting(key)
-        call, place = lasting.began(now), entry.handle
-        self._calls[place] = [entry]
-        # Its deadline is kept by all that it may wait for.
-        out = self._call([entry], lasting)
-        try:
+            # Its deadline is kept by all that it may wait for.
             await self._call_next(out)
             result: Result = out.results[0]
             return result
@@ -176,8 +127,44 @@ class Coalescer(Generic[Item, Result]):
         except Exception as error:
             raise self._unexpected() from error
         finally:
-            place.cancel()
-            self._sent(key, call, place)
+            answer.cancel()
+            self._sent(key, out, answer)
+
+    def _alone(
+        self, key: Hashable, entry: QueuedItem[Item, asyncio.Future[Result]], now: float
+    ) -> CoalescedCall | None:
+        """The call of one item that its caller's own task sends; None: it must wait. Others of the lane wait meanwhile, as during
+        any call."""
+        if (self._upcoming is not None and self._upcoming(now)) or not self._queue.start(key):
+            return None
+        self._lone = None
+        returning = self._returning.get(key)
+        if returning is not None:
+            returning.came(now, entry.rows)
+        self._calls[entry.handle] = batch = [entry]
+        lasting = self._lasting.get(key) or self._new_lane(key)
+        return CoalescedCall(self._form, batch, lasting.began(now))
+
+    def _enqueue(self, key: Hashable, entry: QueuedItem[Item, asyncio.Future[Result]], now: float) -> None:
+        self._due.add(entry.deadline, entry.handle)
+        if entry.deadline < self._timer_at:
+            self._arm(entry.deadline, now)
+        if not self._enabled:
+            self._start(None, [entry])
+            return
+        queue = self._queue
+        for refused in queue.offer(key, entry):
+            _fail(refused.handle, faults.overloaded(self._callee, CLIENT_QUEUE))
+        self._lone = None
+        returning = self._returning.get(key)
+        if returning is not None:
+            returning.came(now, entry.rows)
+        if queue.waiting_rows >= self._max_rows and queue.full(key):
+            self._flush(key)
+        elif key not in self._scheduled:
+            # At the end of this iteration of the event loop: items submitted in the same iteration are sent together.
+            self._scheduled.add(key)
+            asyncio.get_running_loop().call_soon(self._flush, key)
 
     def _flush(self, key: Hashable) -> None:
         self._scheduled.discard(key)
@@ -189,7 +176,7 @@ class Coalescer(Generic[Item, Result]):
                 for entry in late:
                     _fail(entry.handle, faults.deadline_passed(self._callee))
                 if batch:
-                    self._start(asyncio.get_running_loop(), key, batch)
+                    self._start(key, batch)
             if not (self._queue.waits(key) and self._passes_over(key)):
                 return
 
@@ -249,42 +236,40 @@ class Coalescer(Generic[Item, Result]):
         self._held.pop(key).cancel()
         self._flush(key)
 
-    def _start(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        key: Hashable,
-        batch: Sequence[QueuedItem[Item, asyncio.Future[Result]]],
-    ) -> None:
+    def _start(self, key: Hashable, batch: Sequence[QueuedItem[Item, asyncio.Future[Result]]]) -> None:
+        loop = asyncio.get_running_loop()
         self._upcoming_until.pop(key, None)
         # An empty context: the call belongs to several items, so it must not run in the span of one.
-        lasting = self._outlasting(key)
-        task = loop.create_task(self._send(batch, lasting), context=Context())
+        lasting = self._lasting.get(key) or self._new_lane(key)
+        out = CoalescedCall(self._form, batch, lasting.began(time.monotonic()))
+        task = loop.create_task(self._send(out), context=Context())
         self._calls[task] = batch
-        task.add_done_callback(partial(self._sent, key, lasting.began(time.monotonic())))
+        task.add_done_callback(partial(self._sent, key, out))
 
-    def _outlasting(self, key: Hashable) -> Outlasting:
-        lasting = self._lasting.get(key)
-        if lasting is None:
-            lasting = _known(self._lasting)[key] = Outlasting(self._most_long)
+    def _new_lane(self, key: Hashable) -> Outlasting:
+        lasting = _known(self._lasting)[key] = Outlasting(self._most_long)
         return lasting
 
-    def _sent(self, key: Hashable, call: CallInFlight, task: asyncio.Future[Any]) -> None:
+    def _sent(self, key: Hashable, out: CoalescedCall, task: asyncio.Future[Any]) -> None:
         # A done callback, not the end of `_send`: a task that is cancelled before its first step runs no code.
-        batch = self._calls.pop(task)
+        batch, call = self._calls.pop(task), out.call
         now = time.monotonic()
         call.lane.ended(call, now)
-        if self._enabled:
-            self._lone = key if len(batch) == 1 and not self._calls else None
-            waits = self._queue.finished(key, call.outlasts)
-            if self._holds:
-                self._note(key, now, now - call.began, sum([e.rows for e in batch]))
-            if waits and self._upcoming is None:
-                self._flush(key)
-            elif waits and key not in self._scheduled:
-                # Items that came while the call kept the loop busy need two iterations to show that they are upcoming.
-                self._scheduled.add(key)
-                loop = asyncio.get_running_loop()
-                loop.call_soon(loop.call_soon, self._flush, key)
+        if not self._enabled:
+            return
+        self._lone = key if len(batch) == 1 and not self._calls else None
+        waits = self._queue.finished(key, call.outlasts)
+        if self._holds:
+            self._note(key, now, now - call.began, out.rows)
+        if not waits:
+            return
+        if self._upcoming is None:
+            self._flush(key)
+        elif key not in self._scheduled:
+            # Items that came while the call kept the loop busy need two iterations to show that they are upcoming.
+            self._scheduled.add(key)
+            loop = asyncio.get_running_loop()
+            loop.call_soon(loop.call_soon, self._flush, key)
 
     def _note(self, key: Hashable, now: float, took: float, rows: int) -> None:
         returning = self._returning.get(key)
@@ -292,8 +277,7 @@ class Coalescer(Generic[Item, Result]):
             returning = _known(self._returning)[key] = Returning()
         returning.ended(now, took, rows)
 
-    async def _send(self, batch: Sequence[QueuedItem[Item, asyncio.Future[Result]]], lane: Hashable) -> None:
-        out = self._call(batch, lane)
+    async def _send(self, out: CoalescedCall) -> None:
         try:
             await self._call_next(out)
             out.answer()
@@ -305,20 +289,9 @@ class Coalescer(Generic[Item, Result]):
         except Exception:  # noqa: BLE001 - waiting callers must get an answer, and only a Fault
             out.fail(self._unexpected())
 
-    def _call(
-        self, batch: Sequence[QueuedItem[Item, asyncio.Future[Result]]], lane: Hashable
-    ) -> CoalescedCall:
-        out = CoalescedCall(
-            self._callee, self._method, self._codec, self._failed_share, self._payload_codec, batch
-        )
-        out.metadata = self._metadata
-        # What some lanes ask takes longer than what others do. Their keys would take longer to hash.
-        out.kind = (lane, out.kind)
-        return out
-
     def _unexpected(self) -> Fault:
         """Logs the exception that is being handled."""
-        _log.exception("coalesced call to %s failed unexpectedly: %s", self._callee, self._method.path)
+        _log.exception("coalesced call to %s failed unexpectedly: %s", self._callee, self._form.method.path)
         return faults.unexpected(self._callee)
 
     def _abandon(self, entry: QueuedItem[Item, asyncio.Future[Result]]) -> None:
@@ -329,10 +302,11 @@ class Coalescer(Generic[Item, Result]):
                     task.cancel()
                 return
 
-    def _arm(self, loop: asyncio.AbstractEventLoop, at: float, now: float) -> None:
+    def _arm(self, at: float, now: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
         self._timer_at = at
+        loop = asyncio.get_running_loop()
         self._timer = loop.call_later(max(_TICK_S, at - now), self._expire, context=Context())
 
     def _expire(self) -> None:
@@ -343,7 +317,7 @@ class Coalescer(Generic[Item, Result]):
         self._timer, self._timer_at = None, math.inf
         following = self._due.earliest()
         if following is not None:
-            self._arm(asyncio.get_running_loop(), following, now)
+            self._arm(following, now)
 
     async def close(self) -> None:
         """Accepts no more items and waits for queued items and calls in flight (each has a deadline)."""

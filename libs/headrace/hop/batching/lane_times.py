@@ -12,12 +12,14 @@ where requests come whenever they like, only that part of them would.
 
 from __future__ import annotations
 
+import math
+
 # A call outlasts the others after so many times what is usual, but not before so many seconds.
 _TIMES = 4.0
 _LEAST_S = 0.005
-# What is usual is the shortest of late: with each call that took longer it rises by this part. So it follows a load under which
+# What is usual is the shortest of late: each call that took longer multiplies it by this. So it follows a load under which
 # all calls take longer, and stays low while even one in ten is quick.
-_RISE = 0.02
+_RISE = 1.02
 
 # A call waits for no longer than this part of what the last one took, and for no longer than this (seconds).
 _PART = 0.75
@@ -51,8 +53,8 @@ class Outlasting:
         # In the order in which they began.
         self._calls: dict[CallInFlight, None] = {}
         self._outlasting = 0
-        # Seconds; None: no call has ended yet.
-        self._usual: float | None = None
+        # Seconds; inf: no call has ended yet.
+        self._usual = math.inf
 
     def began(self, now: float) -> CallInFlight:
         """A call leaves."""
@@ -63,13 +65,14 @@ class Outlasting:
     def ended(self, call: CallInFlight, now: float) -> None:
         """It is over, however it ended."""
         del self._calls[call]
-        self._outlasting -= call.outlasts
-        took = now - call.began
-        self._usual = took if self._usual is None else min(took, self._usual * (1 + _RISE))
+        if call.outlasts:
+            self._outlasting -= 1
+        took, usual = now - call.began, self._usual * _RISE
+        self._usual = took if took < usual else usual
 
     def due(self) -> float | None:
         """When the next call outlasts the others; None: none will."""
-        if self._usual is None or self._outlasting >= self._most:
+        if self._usual == math.inf or self._outlasting >= self._most:
             return None
         limit = max(_TIMES * self._usual, _LEAST_S)
         return next((call.began + limit for call in self._calls if not call.outlasts), None)

@@ -11,8 +11,9 @@ waiting rows gives room (longest queue drop; Suter and others, 1998).
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Hashable
+from heapq import heapify, heappop, heappush
+from itertools import count
 from operator import itemgetter
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
@@ -36,6 +37,7 @@ class QueuedItem(Generic[Item, Handle]):
     """
 
     __slots__ = ("deadline", "flow", "handle", "item", "lane", "prefer", "priority", "rows", "size", "tenant")
+    flow: Flow[Item, Handle]  # once it was queued
 
     def __init__(
         self,
@@ -57,7 +59,6 @@ class QueuedItem(Generic[Item, Handle]):
         self.handle = handle
         self.prefer = prefer
         self.lane: Lane[Item, Handle] | None = None  # where it waits; None: it was sent or withdrawn
-        self.flow: Flow[Item, Handle] | None = None  # once it was queued
 
 
 class Flow(Generic[Item, Handle]):
@@ -84,7 +85,7 @@ class FairQueue(Generic[Item, Handle]):
         self._most = most
         self._now = self._last = 0
         self._finish: dict[Hashable, int] = {}
-        self._sequence = 0
+        self._sequence = count()  # entries need not be comparable
         self.heap: list[tuple[int, int, QueuedItem[Item, Handle]]] = []
 
     def push(self, entry: QueuedItem[Item, Handle], idle: bool) -> None:
@@ -94,17 +95,17 @@ class FairQueue(Generic[Item, Handle]):
         start, now = self._finish.get(entry.tenant), self._now
         if start is None:
             start = self._add_tenant()
-        elif not now <= start <= now + self._most:
-            start = now if start < now else now + self._most
+        elif start < now:
+            start = now
+        elif start > now + self._most:
+            start = now + self._most
         self._finish[entry.tenant] = finish = start + entry.rows
         if finish > self._last:
             self._last = finish
-        self._sequence += 1
-        heapq.heappush(self.heap, (start, self._sequence, entry))
+        heappush(self.heap, (start, next(self._sequence), entry))
 
-    def pop(self) -> None:
-        """Removes the first entry."""
-        start = heapq.heappop(self.heap)[0]
+    def sent(self, start: int) -> None:
+        """The entries up to this start time have left."""
         if start > self._now:
             self._now = start
 
@@ -117,7 +118,7 @@ class FairQueue(Generic[Item, Handle]):
     def sweep(self) -> None:
         """Forgets what was withdrawn."""
         self.heap = [timed for timed in self.heap if timed[2].lane is not None]
-        heapq.heapify(self.heap)
+        heapify(self.heap)
 
 
 class Lane(Generic[Item, Handle]):
@@ -154,10 +155,11 @@ class BatchQueue(Generic[Item, Handle]):
         if flow is None:
             flow = self._new_flow(entry)
         refused: list[QueuedItem[Item, Handle]] = []
-        excess = self.waiting_rows + entry.rows - self._rules.max_waiting_rows
+        rows = entry.rows
+        excess = self.waiting_rows + rows - self._rules.max_waiting_rows
         # If nothing waits before it and the window is open, it is sent at once, whatever its size.
         if excess > 0 and (lane.rows or self._is_closed(lane)):
-            refused = self._room(excess, entry.priority, flow.rows + entry.rows)
+            refused = self._room(excess, entry.priority, flow.rows + rows)
             if not refused:
                 return [entry]
             for other in refused:
@@ -165,17 +167,19 @@ class BatchQueue(Generic[Item, Handle]):
         queue = lane.queues.get(entry.priority)
         if queue is None:
             queue = lane.queues[entry.priority] = FairQueue(self._rules.max_waiting_rows)
-        queue.push(entry, idle=not (lane.rows or lane.in_flight))
+        queue.push(entry, not (lane.rows or lane.in_flight))
         entry.lane, entry.flow = lane, flow
         flow.entries[entry] = None
-        self._count(lane, flow, entry.rows)
+        lane.rows += rows
+        flow.rows += rows
+        self.waiting_rows += rows
         return refused
 
     def start(self, key: Hashable) -> bool:
         """Whether a call may leave without having waited: nothing of the lane does, and its window is open. Then `finished` must
         follow."""
         lane = self._lanes.get(key)
-        if lane is None or lane.rows or self._is_closed(lane):
+        if lane is None or lane.rows or lane.in_flight - lane.passed_over >= self._rules.window:
             return False
         lane.in_flight += 1
         return True
@@ -222,7 +226,8 @@ class BatchQueue(Generic[Item, Handle]):
         """A call of the lane has ended. `passed_over`: it was not counted any more. Returns whether items of the lane wait."""
         lane = self._lanes[key]
         lane.in_flight -= 1
-        lane.passed_over -= passed_over
+        if passed_over:
+            lane.passed_over -= 1
         return lane.rows > 0
 
     def withdraw(self, entry: QueuedItem[Item, Handle]) -> bool:
@@ -230,7 +235,11 @@ class BatchQueue(Generic[Item, Handle]):
         lane = entry.lane
         if lane is None:
             return False
-        self._remove(lane, entry)
+        entry.lane, flow = None, entry.flow
+        del flow.entries[entry]
+        lane.rows -= entry.rows
+        flow.rows -= entry.rows
+        self.waiting_rows -= entry.rows
         lane.withdrawn += 1
         if not lane.rows or (
             lane.withdrawn > _SWEEP and lane.withdrawn * 2 > sum([len(q.heap) for q in lane.queues.values()])
@@ -253,21 +262,31 @@ class BatchQueue(Generic[Item, Handle]):
     ) -> bool:
         """Moves entries that fit from the queue into the batch; False if some stayed in the queue."""
         rows, size = (sum([e.rows for e in batch]), sum([e.size for e in batch])) if batch else (0, 0)
-        while queue.heap:
-            entry = queue.heap[0][2]
+        heap, rules, left = queue.heap, self._rules, 0
+        last, fits = 0, True
+        while heap:
+            entry = heap[0][2]
             if entry.lane is None:
-                queue.pop()
                 lane.withdrawn -= 1
-                continue
-            expired = entry.deadline <= now
-            if not expired:
-                rows, size = rows + entry.rows, size + entry.size
-                if batch and (rows > self._rules.max_rows or size > self._rules.max_bytes):
-                    return False
-            queue.pop()
-            self._remove(lane, entry)
-            (late if expired else batch).append(entry)
-        return True
+            else:
+                if entry.deadline <= now:
+                    late.append(entry)
+                else:
+                    rows += entry.rows
+                    size += entry.size
+                    if batch and (rows > rules.max_rows or size > rules.max_bytes):
+                        fits = False
+                        break
+                    batch.append(entry)
+                entry.lane, flow = None, entry.flow
+                del flow.entries[entry]
+                flow.rows -= entry.rows
+                left += entry.rows
+            last = heappop(heap)[0]
+        queue.sent(last)
+        lane.rows -= left
+        self.waiting_rows -= left
+        return fits
 
     def _new_lane(self, key: Hashable) -> Lane[Item, Handle]:
         if len(self._lanes) >= _IDLE:
@@ -300,18 +319,6 @@ class BatchQueue(Generic[Item, Handle]):
                     return found
         return []
 
-    def _remove(self, lane: Lane[Item, Handle], entry: QueuedItem[Item, Handle]) -> None:
-        """It waits no longer; its place in the heap is left to who calls."""
-        flow, entry.lane = entry.flow, None
-        assert flow is not None, "it was queued"
-        del flow.entries[entry]
-        self._count(lane, flow, -entry.rows)
-
-    def _count(self, lane: Lane[Item, Handle], flow: Flow[Item, Handle], rows: int) -> None:
-        lane.rows += rows
-        flow.rows += rows
-        self.waiting_rows += rows
-
 
 class Answerable(Protocol):
     """An entry that is done once it is answered."""
@@ -330,30 +337,29 @@ class DeadlineHeap(Generic[E]):
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, E]] = []
-        self._sequence = 0  # entries need not be comparable
+        self._sequence = count()  # entries need not be comparable
         self._sweep_at = _HEAP_SWEEP
 
     def __len__(self) -> int:
         return len(self._heap)
 
     def add(self, deadline: float, entry: E) -> None:
-        self._sequence += 1
-        heapq.heappush(self._heap, (deadline, self._sequence, entry))
+        heappush(self._heap, (deadline, next(self._sequence), entry))
         if len(self._heap) > self._sweep_at:
             self._heap = [e for e in self._heap if not e[2].done()]
-            heapq.heapify(self._heap)
+            heapify(self._heap)
             self._sweep_at = 2 * len(self._heap) + _HEAP_SWEEP
 
     def earliest(self) -> float | None:
         """Deadline of the first entry that is not answered; None if there is none."""
         heap = self._heap
         while heap and heap[0][2].done():
-            heapq.heappop(heap)
+            heappop(heap)
         return heap[0][0] if heap else None
 
     def take(self, now: float) -> list[E]:
         """Removes and returns the unanswered entries whose deadline has passed."""
         taken = []
         while (first := self.earliest()) is not None and first <= now:
-            taken.append(heapq.heappop(self._heap)[2])
+            taken.append(heappop(self._heap)[2])
         return taken

@@ -30,7 +30,6 @@ from headrace.hop.client.settings import ClientRules
 from headrace.hop.errors import Code, Fault, reason_name
 from headrace.hop.resilience import breaker, hedge, limiter
 from headrace.hop.resilience.replicas import (
-    Replica,
     ReplicaSet,
     choose_replica,
     first_resolved,
@@ -118,61 +117,47 @@ def _attempt(callee: str, replicas: ReplicaSet, random: Callable[[], float]) -> 
     async def attempt(out: Outgoing) -> Any:
         if not replicas.all:
             await first_resolved(callee, replicas, out.deadline)
-        lengthy = out.method.lengthy
-        replica, guard = choose_replica(callee, replicas, out, random)
+        began, lengthy = time.monotonic(), out.method.lengthy
+        replica, guard = choose_replica(callee, replicas, out, random, began)
         if not (lengthy or guard.limiter.acquire()):
             replica, guard = await wait_for_slot(callee, replicas, out, random)
-        out.replica, out.guard = replica, guard
+            began = time.monotonic()
+        state, limit = guard.breaker, guard.limiter
+        out.replica, out.guard, out.sent = replica, guard, False
         replica.outstanding += 1
+        permit = state.admit(began)
         try:
-            return await _sent(callee, out, replica, guard.breaker, guard.limiter)
-        except Exception as error:
-            if isinstance(error, Fault) and not lengthy:
-                limiter.failed(guard.limiter, out, error)
-            out.tried.append(replica)
+            if not permit:
+                # Another call took the last probe since the replica was picked.
+                raise faults.breaker_open(callee)
+            reply = await replica.transport.call(out)
+            failed = out.accept(reply)
+            replica.liveness.answered = now = time.monotonic()
+            if lengthy:
+                state.release(permit)
+                return reply
+            state.record(permit, now, now - began, failed, out.kind, out.rows)
+            limit.sample(out.kind, now - began)
+            if not state.closed and state.tripped:
+                replica.health_check.begin()
+            return reply
+        except Fault as fault:
+            if permit:
+                breaker.failed(out, callee, permit, began, fault)
+            if not lengthy:
+                limiter.failed(limit, out, fault)
+            out.tried = (*out.tried, replica)
+            raise
+        except BaseException:
+            state.release(permit)
             raise
         finally:
             if not lengthy:
-                guard.limiter.release()
+                limit.release()
                 replicas.wake()
             replica.ended()
 
     return attempt
-
-
-async def _sent(
-    callee: str,
-    out: Outgoing,
-    replica: Replica,
-    state: breaker.Breaker,
-    limit: limiter.ConcurrencyLimiter,
-) -> Any:
-    """Asks the breaker of the method, records how the call ended, and checks that the reply fits the request."""
-    began = time.monotonic()
-    permit = state.admit(began)
-    if not permit:
-        # Another call took the last probe since the replica was picked.
-        raise faults.breaker_open(callee)
-    out.sent = False
-    try:
-        reply = await replica.transport.call(out)
-        failed = out.accept(reply)
-    except Fault as fault:
-        breaker.failed(out, callee, permit, began, fault)
-        raise
-    except BaseException:
-        state.release(permit)
-        raise
-    now = time.monotonic()
-    replica.liveness.answered = now
-    if out.method.lengthy:
-        state.release(permit)
-        return reply
-    state.record(permit, now, now - began, failed, out.kind, out.rows)
-    limit.sample(out.kind, now - began)
-    if not state.closed and state.tripped:
-        replica.health_check.begin()
-    return reply
 
 
 def _traced(traces: ClientTraces, call: Next) -> Next:

@@ -21,27 +21,25 @@ class Timeouts:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
 
-    def begin(self, seconds: float) -> Timeout:
-        """The running task begins something that may take so long; `end` must follow."""
-        loop = asyncio.get_running_loop()
-        task = asyncio.current_task(loop)
+    def begin(self, until: float) -> Timeout:
+        """The running task begins something that may last until then; `end` must follow."""
+        task = asyncio.current_task()
         assert task is not None, "calls are served in tasks"
-        now = self._clock()
-        timeout = Timeout(task, now + seconds)
+        timeout = Timeout(task, until)
         self._timeouts[timeout] = None
-        if timeout.until < self._timer_at:
-            self._arm(loop, timeout.until, now)
+        if until < self._timer_at:
+            self._arm(until, self._clock())
         return timeout
 
     def end(self, timeout: Timeout) -> None:
         """The task has ended it."""
         self._timeouts.pop(timeout, None)
 
-    def _arm(self, loop: asyncio.AbstractEventLoop, at: float, now: float) -> None:
+    def _arm(self, at: float, now: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
         self._timer_at = at
-        self._timer = loop.call_later(max(at - now, _TICK_S), self._expire)
+        self._timer = asyncio.get_running_loop().call_later(max(at - now, _TICK_S), self._expire)
 
     def _expire(self) -> None:
         now = self._clock()
@@ -51,7 +49,7 @@ class Timeouts:
             timeout.task.cancel()
         self._timer, self._timer_at = None, math.inf
         if self._timeouts:
-            self._arm(asyncio.get_running_loop(), min(t.until for t in self._timeouts), now)
+            self._arm(min(t.until for t in self._timeouts), now)
 
 
 class Timeout:

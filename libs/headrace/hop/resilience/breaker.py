@@ -61,39 +61,38 @@ _QUIET_S = 0.1
 class Window:
     """Counts of calls, failures and slow calls over the last `seconds`, in time buckets."""
 
-    __slots__ = ("_calls", "_failures", "_slow", "_stamps", "_width", "calls", "failures", "slow")
+    __slots__ = ("_before", "_buckets", "_newest", "_width", "calls", "failures", "slow", "until")
 
     def __init__(self, seconds: float) -> None:
         self._width = seconds / _BUCKETS
         self.clear()
 
     def clear(self) -> None:
-        self._stamps = [-1] * _BUCKETS
-        self._calls = [0] * _BUCKETS
-        self._failures = [0.0] * _BUCKETS
-        self._slow = [0] * _BUCKETS
-        self.calls, self.failures, self.slow = 0, 0.0, 0
+        # By number: [calls, failures, slow calls]. The newest one's calls, those since `_before`, are counted when it ends.
+        self._buckets: dict[int, list[float]] = {}
+        self._newest: list[float] = []
+        self._before, self.until = 0, -math.inf
+        self.calls, self.failures, self.slow = 0, 0.0, 0.0
 
     def add(self, now: float, failed: float, slow: bool) -> None:
-        stamp = int(now / self._width)
-        slot = stamp % _BUCKETS
-        if self._stamps[slot] != stamp:
-            self._stamps[slot] = stamp
-            self._calls[slot], self._failures[slot], self._slow[slot] = 0, 0.0, 0
-            self._sum(stamp)
-        self._calls[slot] += 1
-        self._failures[slot] += failed
-        self._slow[slot] += slow
+        if now >= self.until:
+            self._begin(int(now / self._width))
         self.calls += 1
-        self.failures += failed
-        self.slow += slow
+        if failed or slow:
+            self._newest[1] += failed
+            self._newest[2] += slow
+            self.failures += failed
+            self.slow += slow
 
-    def _sum(self, stamp: int) -> None:
-        """Computes the totals again at each new bucket, so that float errors cannot add up."""
-        live = [i for i in range(_BUCKETS) if stamp - _BUCKETS < self._stamps[i] <= stamp]
-        self.calls = sum(self._calls[i] for i in live)
-        self.failures = sum(self._failures[i] for i in live)
-        self.slow = sum(self._slow[i] for i in live)
+    def _begin(self, stamp: int) -> None:
+        """A new bucket. Computes the totals again, so that float errors cannot add up."""
+        if self._newest:
+            self._newest[0] += self.calls - self._before
+        live = {s: counts for s, counts in self._buckets.items() if s > stamp - _BUCKETS}
+        self._newest = live.setdefault(stamp, [0.0, 0.0, 0.0])
+        calls, self.failures, self.slow = [sum(column) for column in zip(*live.values(), strict=True)]
+        self._before = self.calls = int(calls)
+        self._buckets, self.until = live, (stamp + 1) * self._width
 
 
 class Breaker:
@@ -199,11 +198,23 @@ class Breaker:
         """
         slow = seconds >= self._rules.slow_s and seconds >= self._unusual(kind, rows)
         if failed < 1:
-            self._answered = now
-            self._streak = 0
-            self._learn(kind, seconds, slow)
-        if permit == self._epoch:  # else it began in another state, so its result is out of date
+            self._answered, self._streak = now, 0
+            usual = self._usual.get(kind)
+            if usual is not None:
+                self._usual[kind] = usual + (
+                    _SLOW_RISE * usual if slow else _USUAL_WEIGHT * (seconds - usual)
+                )
+            elif not slow:
+                if len(self._usual) >= _MAX_KINDS:
+                    self._usual.clear()
+                self._usual[kind] = seconds
+        window = self._window
+        if permit != self._epoch:
+            pass  # it began in another state, so its result is out of date
+        elif failed or slow or not self.closed or window.failures or window.slow or now >= window.until:
             self._count(now, failed, slow, failed < 1, lost)
+        else:
+            window.calls += 1  # nothing to judge, as after nearly every call
 
     def timed_out(
         self, permit: int, now: float, seconds: float, kind: Hashable = 1, rows: int = 1, lost: bool = False
@@ -239,15 +250,6 @@ class Breaker:
         if usual is not None:
             return _UNUSUAL * usual
         return self._rules.slow_s if rows == 1 else math.inf
-
-    def _learn(self, kind: Hashable, seconds: float, slow: bool) -> None:
-        usual = self._usual.get(kind)
-        if usual is not None:
-            self._usual[kind] = usual + (_SLOW_RISE * usual if slow else _USUAL_WEIGHT * (seconds - usual))
-        elif not slow:
-            if len(self._usual) >= _MAX_KINDS:
-                self._usual.clear()
-            self._usual[kind] = seconds
 
     def _count(self, now: float, failed: float, slow: bool, answered: bool, lost: bool) -> None:
         if failed or slow:

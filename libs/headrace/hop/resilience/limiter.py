@@ -60,11 +60,11 @@ class ConcurrencyLimiter:
         return int(self._limit)
 
     def has_room(self) -> bool:
-        return self.in_flight < int(self._limit)
+        return self.in_flight + 1 <= self._limit
 
     def acquire(self) -> bool:
         """Takes a slot for one call; False if there is none free."""
-        if self.in_flight >= int(self._limit):
+        if self.in_flight + 1 > self._limit:
             return False
         self.in_flight += 1
         return True
@@ -74,7 +74,8 @@ class ConcurrencyLimiter:
 
     def sample(self, kind: Hashable, seconds: float) -> None:
         """A call of this kind was answered after `seconds`."""
-        seconds = max(seconds, _TICK_S)
+        if seconds < _TICK_S:
+            seconds = _TICK_S
         best = self._noload.get(kind)
         if best is None:
             if len(self._noload) >= _MAX_KINDS:

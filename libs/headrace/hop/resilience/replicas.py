@@ -75,7 +75,7 @@ class Replica:
         if live.silent_at > live.answered:  # `silent`, without a call on each hop of each request
             return None
         if not guard.breaker.closed:
-            guard.breaker.reached(self.liveness.answered)
+            guard.breaker.reached(live.answered)
             if self.health_check.unsure or not guard.breaker.ready(now):
                 return None
         return guard
@@ -295,15 +295,17 @@ async def wait_for_slot(
             if left <= 0:
                 raise faults.deadline_passed(callee)
             await waiter.look(min(left, _LOOK_S))
-            replica, guard = choose_replica(callee, replicas, out, random)
+            replica, guard = choose_replica(callee, replicas, out, random, time.monotonic())
             if guard.limiter.acquire():
                 return replica, guard
 
 
-def choose_replica(callee: str, replicas: ReplicaSet, out: Outgoing, random: Callable[[], float]) -> Picked:
+def choose_replica(
+    callee: str, replicas: ReplicaSet, out: Outgoing, random: Callable[[], float], now: float
+) -> Picked:
     """The replica of an attempt. Raises Fault BREAKER_OPEN at once when the method's breakers are all open, or the replicas
     silent: no queue, no wait."""
-    now, method = time.monotonic(), out.method.name
+    method = out.method.name
     candidates = replicas.all if out.only is None else (out.only,)
     if len(candidates) == 1 and (guard := candidates[0].ready(method, now)):
         return candidates[0], guard

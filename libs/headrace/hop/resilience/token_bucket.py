@@ -30,13 +30,13 @@ class TokenBucket:
 
     def wait(self, now: float, amount: float) -> float:
         """Seconds until `amount` can be taken; 0.0: now."""
+        tokens, burst = self._tokens, self._burst
         # A clock that stands still or goes backwards must not create tokens.
-        passed = now - self._at
-        if passed > 0.0:
+        if now > self._at:
+            tokens += (now - self._at) * self._rate
+            self._tokens = tokens = tokens if tokens < burst else burst
             self._at = now
-            tokens = self._tokens + passed * self._rate
-            self._tokens = tokens if tokens < self._burst else self._burst
-        missing = (amount if amount < self._burst else self._burst) - self._tokens
+        missing = (amount if amount < burst else burst) - tokens
         return missing / self._rate if missing > 0.0 else 0.0
 
     def spend(self, amount: float) -> None:

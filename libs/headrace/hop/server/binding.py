@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError, Message
 from headrace.hop.call import CURRENT, Call, Method, Peer, methods_of
 from headrace.hop.definition import Service
 from headrace.hop.errors import Code, Fault, Reason
-from headrace.hop.server.stack import Serve
+from headrace.hop.server.stack import Handler, Serve
 from headrace.hop.transport import clocks, wire_errors
 
 PeerOf = Callable[[Any], Peer]
@@ -67,19 +67,18 @@ def answering(bound: Bound, serve: Serve) -> Answer:
     method, handler, read = bound.method, bound.serve, _reader(bound.method)
     response = method.response
 
-    def answer(raw: bytes, call: Call) -> Awaitable[bytes]:
-        async def handle(call: Call) -> bytes:
-            reply = await handler(read(raw), call)
-            if type(reply) is bytes:
-                return reply
-            if not isinstance(reply, response):
-                raise wrong_reply(method, reply)
-            data: bytes = reply.SerializeToString()
-            return data
+    def run(raw: bytes, call: Call) -> Awaitable[Any]:
+        found: Awaitable[Any] = handler(read(raw), call)
+        return found
 
-        return serve(call, handle)
+    def convert(reply: Any) -> bytes:
+        if not isinstance(reply, response):
+            raise wrong_reply(method, reply)
+        data: bytes = reply.SerializeToString()
+        return data
 
-    return answer
+    given = Handler(run, bytes, convert)
+    return lambda raw, call: serve(call, given, raw)
 
 
 def wrong_reply(method: Method[Any, Any], reply: object) -> TypeError:
@@ -126,7 +125,7 @@ def _streaming(bound: Bound, serve: Serve, peer_of: PeerOf) -> Callable[..., Any
     response = method.response
 
     async def behaviour(raw: Any, context: Any) -> AsyncIterator[bytes]:
-        async def handle(call: Call) -> None:
+        async def handle(raw: Any, call: Call) -> None:
             async with aclosing(handler(read(raw), call)) as replies:
                 async for reply in replies:
                     if not isinstance(reply, response):
@@ -135,7 +134,7 @@ def _streaming(bound: Bound, serve: Serve, peer_of: PeerOf) -> Callable[..., Any
 
         call = _call(method.path, context, peer_of)
         try:
-            await serve(call, handle)
+            await serve(call, Handler(handle, type(None), _written), raw)
         except Fault as fault:
             await _abort(context, call, fault)
         if call.trailing:
@@ -146,6 +145,10 @@ def _streaming(bound: Bound, serve: Serve, peer_of: PeerOf) -> Callable[..., Any
         yield b""
 
     return behaviour
+
+
+def _written(nothing: object) -> None:
+    """A stream's handler has written its replies."""
 
 
 def _reader(method: Method[Any, Any]) -> Callable[[Any], Any]:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import secrets
 import time
@@ -84,22 +85,21 @@ class Report:
     def __init__(self, service: str, instruments: ServerInstruments, log: Any) -> None:
         self._service = service
         self._instruments = instruments
-        self._log = log
+        self._log, self._debugs = log, log.is_enabled_for(logging.DEBUG)
         self._lines = LineBudget()
         # `labels()` takes a lock and builds a tuple of strings; there are few children, so they are kept.
-        self._seconds: dict[str, Histogram] = {}
-        self._calls: dict[tuple[str, Code], Counter] = {}
+        self._calls: dict[tuple[str, Code], tuple[Counter, Histogram]] = {}
 
     def record(self, call: Call, took_s: float, error: BaseException | None) -> None:
         """Records one finished call; `error` is a Fault, a cancellation or None."""
         code = Code.OK if error is None else error.code if isinstance(error, Fault) else Code.CANCELLED
-        counter, histogram = self._calls.get((call.method, code)), self._seconds.get(call.method)
-        if counter is None or histogram is None:
-            counter, histogram = self._children(call.method, code)
+        counter, histogram = self._calls.get((call.method, code)) or self._children(call.method, code)
         counter.inc()
         histogram.observe(took_s)
         if error is None:
-            self._log.debug("call", method=call.method, peer=call.peer.transport, took_us=round(took_s * 1e6))
+            if self._debugs:
+                took = round(took_s * 1e6)
+                self._log.debug("call", method=call.method, peer=call.peer.transport, took_us=took)
             return
         left_out = self._lines.take((call.method, code), time.monotonic())
         if left_out is None:
@@ -120,9 +120,9 @@ class Report:
 
     def _children(self, method: str, code: Code) -> tuple[Counter, Histogram]:
         labels = self._service, method.removeprefix("/")
-        counter = self._calls[method, code] = self._instruments.calls.labels(*labels, code.name)
-        histogram = self._seconds[method] = self._instruments.seconds.labels(*labels)
-        return counter, histogram
+        calls, seconds = self._instruments.calls, self._instruments.seconds
+        children = self._calls[method, code] = calls.labels(*labels, code.name), seconds.labels(*labels)
+        return children
 
 
 def named(call: Call) -> dict[str, list[str]]:
@@ -176,13 +176,13 @@ class Trace:
     def around(self, serve: Serve) -> Serve:
         """The same, in a span."""
 
-        async def traced(call: Call, handler: Handler) -> Any:
+        async def traced(call: Call, handler: Handler, request: Any) -> Any:
             span = self._traces.local_span(call) if call.peer.transport == "local" else None
             if span is not None:
                 span.__enter__()
             error: BaseException | None = None
             try:
-                return await serve(call, handler)
+                return await serve(call, handler, request)
             except BaseException as raised:
                 error = raised
                 raise

@@ -17,7 +17,7 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Container
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from headrace.hop import config
 from headrace.hop.call import Call, Peer
@@ -27,9 +27,18 @@ from headrace.hop.process.telemetry import Telemetry
 from headrace.hop.process.timeouts import Timeouts
 from headrace.hop.server.report import Errors, Report, ServerInstruments, Trace
 
-Handler = Callable[[Call], Awaitable[Any]]
-# Serves a call: runs the handler with all of the above, and raises nothing but Fault and CancelledError.
-Serve = Callable[[Call, Handler], Awaitable[Any]]
+
+class Handler(NamedTuple):
+    """How a method is served: `run` answers a request of a call; `convert` makes a `reply` of anything else that it gives, or
+    raises."""
+
+    run: Callable[[Any, Call], Awaitable[Any]]
+    reply: type
+    convert: Callable[[Any], Any]
+
+
+# Serves a call: runs the handler of the request with all of the above, and raises nothing but Fault and CancelledError.
+Serve = Callable[[Call, Handler, Any], Awaitable[Any]]
 
 # Long enough for some calls in flight to finish, short compared with any deadline.
 _RETRY_AFTER_S = 0.05
@@ -40,14 +49,13 @@ class Shed:
 
     def __init__(self, service: str, max_concurrent_calls: int) -> None:
         self._service = service
-        self._limit = max_concurrent_calls
-        self._closed = False
+        self.limit = max_concurrent_calls
         self._idle: asyncio.Event | None = None
         self.in_flight = 0
 
     def close(self) -> None:
         """From here on, every new call is answered UNAVAILABLE."""
-        self._closed = True
+        self.limit = 0
 
     async def idle(self) -> None:
         """Returns when no call is in flight. For one waiter, after `close`."""
@@ -55,24 +63,22 @@ class Shed:
             self._idle = asyncio.Event()
             await self._idle.wait()
 
-    def enter(self) -> None:
-        """A call begins; `leave` must follow. Raises Fault UNAVAILABLE, RESOURCE_EXHAUSTED; then it has not begun."""
-        if self._closed:
-            raise Fault(
+    def refusal(self) -> Fault:
+        """Of a call that comes while as many as the limit are in flight. The others add themselves; `leave` must follow."""
+        if not self.limit:
+            return Fault(
                 Code.UNAVAILABLE,
                 Reason.REASON_DRAINING,
                 f"{self._service} is shutting down; try another replica.",
                 metadata={"service": self._service},
                 retry_after_s=0.0,
             )
-        if self.in_flight >= self._limit:
-            raise SERVER_CONCURRENCY.refusal(
-                f"{self._service} serves {self._limit} calls already; try again later.",
-                retry_after_s=_RETRY_AFTER_S,
-                service=self._service,
-                limit=str(self._limit),
-            )
-        self.in_flight += 1
+        return SERVER_CONCURRENCY.refusal(
+            f"{self._service} serves {self.limit} calls already; try again later.",
+            retry_after_s=_RETRY_AFTER_S,
+            service=self._service,
+            limit=str(self.limit),
+        )
 
     def leave(self) -> None:
         """A call ends."""
@@ -118,14 +124,9 @@ class Deadline:
         self._minimum = min_budget_s
         self._streams = streams
 
-    def budget(self, call: Call, now: float) -> float:
-        """Seconds that the call may take; sets its deadline. `now`: monotonic seconds. Raises Fault DEADLINE_EXCEEDED if they are
-        too few."""
-        if call.deadline == math.inf:
-            if call.method in self._streams:
-                return math.inf
-            call.deadline = now + self._default
-            return self._default
+    def of(self, call: Call, now: float) -> float:
+        """The call's deadline; sets it if there was none. `now`: monotonic seconds. Raises Fault DEADLINE_EXCEEDED if too little
+        time is left."""
         remaining = call.deadline - now
         if remaining < self._minimum:
             raise Fault(
@@ -134,7 +135,9 @@ class Deadline:
                 f"{remaining * 1000:.2f} ms were left on arrival, too few to begin; allow a longer deadline.",
                 metadata={"remaining_us": str(round(remaining * 1e6))},
             )
-        return remaining
+        if remaining == math.inf and call.method not in self._streams:
+            call.deadline = now + self._default
+        return call.deadline
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,18 +166,21 @@ def server_stack(
 def _serve(report: Report, errors: Errors, shed: Shed, auth: Auth, deadline: Deadline) -> Serve:
     timeouts = Timeouts()
 
-    async def serve(call: Call, handler: Handler) -> Any:
+    async def serve(call: Call, handler: Handler, request: Any) -> Any:
         began, timeout = time.monotonic(), None
         failed: BaseException | None = None
         try:
-            shed.enter()
+            if shed.in_flight >= shed.limit:
+                raise shed.refusal()
+            shed.in_flight += 1
             try:
                 if not call.peer.trusted:
                     call.peer = auth.identify(call.peer)
-                budget = deadline.budget(call, began)
-                if budget != math.inf:
-                    timeout = timeouts.begin(budget)
-                return await handler(call)
+                until = deadline.of(call, began)
+                if until != math.inf:
+                    timeout = timeouts.begin(until)
+                reply = await handler.run(request, call)
+                return reply if type(reply) is handler.reply else handler.convert(reply)
             finally:
                 if timeout is not None:
                     timeouts.end(timeout)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError
 
-from headrace.hop.call import InProcessPayload
 from headrace.hop.client import faults
 from headrace.hop.client.outgoing import Outgoing
 from headrace.hop.errors import Code, Fault, Reason
@@ -159,27 +159,10 @@ class LocalTransport:
     """The callee's handlers in this process: same layers on both sides, no socket and no serialisation."""
 
     def __init__(self, callee: str, servers: LocalServers, traces: ClientTraces | None = None) -> None:
-        self._callee = callee
-        self._servers = servers
-        self._traces = traces
+        self.call = partial(servers.call, callee, traces)
 
     def open(self) -> None:
         """Nothing to connect."""
-
-    async def call(self, out: Outgoing) -> Any:
-        now = time.monotonic()
-        payload: InProcessPayload | None = None
-        if self._servers.takes_payload(self._callee, out.method.path):
-            request, payload = out.load(now)
-        else:
-            request = out.prepare(now)
-        if out.deadline <= now:
-            raise faults.deadline_passed(self._callee)
-        out.sent = True
-        metadata = out.metadata
-        if out.traced and self._traces is not None:
-            metadata = (*metadata, *self._traces.context())
-        return await self._servers.call(self._callee, out.method, request, out.deadline, metadata, payload)
 
     async def answers(self, within_s: float) -> bool:  # noqa: ARG002 - at once
         """It is this process."""

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeVar
-
-from google.protobuf.message import Message
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from headrace.hop import config
-from headrace.hop.call import CURRENT, LOCAL_PEER, Call, InProcessPayload, Method
+from headrace.hop.call import CURRENT, LOCAL_PEER, Call, Method
+from headrace.hop.client import faults
+from headrace.hop.client.outgoing import Outgoing
 from headrace.hop.definition import Service
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.process.telemetry import Telemetry
 from headrace.hop.server.binding import Bound, bind, streams, wrong_reply
-from headrace.hop.server.stack import ServerStack, server_stack
+from headrace.hop.server.stack import Handler, ServerStack, server_stack
 
-Resp = TypeVar("Resp", bound=Message)
+if TYPE_CHECKING:
+    from headrace.hop.client.spans import ClientTraces
+
+# What is found of a service that is not hosted here, and of a method that is not served.
+_NOWHERE: tuple[dict[str, tuple[bool, Handler]], None] = {}, None
+_NOTHING = False, None
 
 
 class LocalServers:
@@ -24,7 +30,8 @@ class LocalServers:
 
     def __init__(self, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
-        self._servers: dict[str, tuple[dict[str, Bound], ServerStack]] = {}
+        # With the unary methods by path, as (whether it reads `Call.payload`, its handler).
+        self._servers: dict[str, tuple[dict[str, tuple[bool, Handler]], ServerStack]] = {}
 
     def names(self) -> list[str]:
         """Names of the services hosted now."""
@@ -41,8 +48,10 @@ class LocalServers:
         if name in self._servers:
             raise ValueError(f"{name} is hosted in this process already")
         bound = bind(services)
-        stack = server_stack(name, settings, (telemetry or self._telemetry).named(name), streams(bound))
-        self._servers[name] = bound, stack
+        streaming = streams(bound)
+        stack = server_stack(name, settings, (telemetry or self._telemetry).named(name), streaming)
+        unary = {p: (b.takes_payload, _handler(b)) for p, b in bound.items() if p not in streaming}
+        self._servers[name] = unary, stack
 
     async def remove(self, name: str, drain_s: float) -> None:
         """Ends the hosting: later calls get UNAVAILABLE; waits up to `drain_s` for those in flight."""
@@ -60,48 +69,43 @@ class LocalServers:
         """Calls that a hosted service is serving."""
         return self._servers[name][1].shed.in_flight
 
-    def takes_payload(self, callee: str, path: str) -> bool:
-        """Whether the method at `path` of a hosted service reads `Call.payload`."""
-        found = self._servers.get(callee)
-        bound = found[0].get(path) if found else None
-        return bound is not None and bound.takes_payload
-
-    async def call(
-        self,
-        callee: str,
-        method: Method[Any, Resp],
-        request: Message,
-        deadline: float,
-        metadata: Mapping[str, str] | Iterable[tuple[str, str]] = (),
-        payload: InProcessPayload | None = None,
-    ) -> Resp:
-        """Serves one unary call in the caller's own task; `deadline` in monotonic seconds.
+    async def call(self, callee: str, traces: ClientTraces | None, out: Outgoing) -> Any:
+        """Serves one unary call in the caller's own task.
 
         Raises Fault; UNAVAILABLE / UNREACHABLE if the callee is not hosted here.
         """
-        found = self._servers.get(callee)
-        if found is None:
-            raise _not_here(callee)
-        bound, stack = found
-        target = bound.get(method.path)
-        if target is None or target.method.client_streaming or target.method.server_streaming:
-            raise _no_method(callee, method)
-
-        async def handle(call: Call) -> Resp:
-            reply = await target.serve(request, call)
-            if type(reply) is bytes:
-                return method.response.FromString(reply)
-            if not isinstance(reply, method.response):
-                raise wrong_reply(method, reply)
-            return reply
-
-        call = Call(method.path, LOCAL_PEER, deadline, dict(metadata), payload=payload)
+        now, path = time.monotonic(), out.method.path
+        unary, stack = self._servers.get(callee, _NOWHERE)
+        takes_payload, handler = unary.get(path, _NOTHING)
+        request, payload = out.load(now) if takes_payload else (out.prepare(now), None)
+        if out.deadline <= now:
+            raise faults.deadline_passed(callee)
+        out.sent = True
+        if handler is None or stack is None:
+            raise _not_here(callee) if stack is None else _no_method(callee, out.method)
+        metadata = dict(out.metadata)
+        if out.traced and traces is not None:
+            metadata.update(traces.context())
+        call = Call(path, LOCAL_PEER, out.deadline, metadata, payload)
         token = CURRENT.set(call)
         try:
-            reply: Resp = await stack.serve(call, handle)
-            return reply
+            return await stack.serve(call, handler, request)
         finally:
             CURRENT.reset(token)
+
+
+def _handler(bound: Bound) -> Handler:
+    """Serves a unary method, from message to message."""
+    method, response = bound.method, bound.method.response
+
+    def convert(reply: Any) -> Any:
+        if type(reply) is bytes:
+            return response.FromString(reply)
+        if not isinstance(reply, response):
+            raise wrong_reply(method, reply)
+        return reply
+
+    return Handler(bound.serve, response, convert)
 
 
 def _not_here(callee: str) -> Fault:

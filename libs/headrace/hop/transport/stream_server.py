@@ -134,8 +134,8 @@ class _ServedStream(FrameProtocol):
             self._streams.peer,
             began + left / 1e6 if left else math.inf,
             dict(carried.metadata),
-            sent=began - carried.waited_us / 1e6,
         )
+        call.sent = began - carried.waited_us / 1e6
         CURRENT.set(call)
         response = hop_pb2.CarriedResponse(id=carried.id)
         trailing: Iterable[tuple[str, str]] = call.trailing

@@ -48,7 +48,7 @@ class Bodies:
         if announced > most * _DRAINED:
             raise too_large(announced, limit)
         left = context.deadline - self._clock()
-        wait = self._timeouts.begin(min(left, self._max_seconds))
+        wait = self._timeouts.begin(min(context.deadline, self._clock() + self._max_seconds))
         try:
             if announced > most:
                 await _drain(receive)
