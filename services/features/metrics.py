@@ -55,10 +55,11 @@ class RowMetrics(Collector):
         self._lock = Lock()
         registry.register(self)
 
-    def add(self, view: str, sources: bytes, ages_us: NDArray[np.int64]) -> None:
-        """Adds rows of a view: per row a byte (a Source) and an age in microseconds; negative: the age is not known."""
-        self._uncounted.append((view, sources, ages_us))
-        self._uncounted_rows += 1 + len(sources)
+    def add(self, results: Sequence[ViewResult]) -> None:
+        """Adds the rows of a batch."""
+        for one in results:
+            self._uncounted.append((one.view.name, one.sources, one.ages_us))
+        self._uncounted_rows += len(results) * (1 + len(results[0].sources))
         if self._uncounted_rows > _COUNTED_AT_ONCE:
             self._uncounted_rows = 0
             self._count()
@@ -196,7 +197,9 @@ class FeaturesMetrics:
 
     def served(self, results: Sequence[ViewResult]) -> None:
         """See reader.ServeObserver."""
+        if not results:
+            return
+        self._rows.add(results)
         for result in results:
-            self._rows.add(result.view.name, result.sources, result.ages_us)
             if result.ahead_s:
                 self.ahead.labels(result.view.name).set(result.ahead_s)

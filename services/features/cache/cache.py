@@ -35,14 +35,11 @@ class _Validity:
         self.epoch = epoch
         self.until = until
 
-    def holds(self, epoch: int, now: float) -> bool:
-        return self.epoch == epoch and now < self.until
-
 
 # Row, mark, size in bytes. A plain tuple, because it is the fastest object to create.
 _CachedRow: TypeAlias = tuple[StoredRow, _Validity, int]
 _OUTDATED = _Validity(-2, -math.inf)
-_ROW, _MARK, _SIZE = map(itemgetter, range(3))
+_SIZE = itemgetter(2)
 
 
 class _Generation:
@@ -131,32 +128,25 @@ class RowCache:
         """
         if many and (block := self._tables.find(view, keys, epoch, now)) is not None:
             return block, []
-        age = self._ages
-        entries = self._entries_of(view.identity, keys)
-        if (
-            not many
-            and None not in entries
-            and not [
-                mark
-                for mark in set(map(_MARK, entries))  # type: ignore[arg-type]  # none is None
-                if not mark.holds(epoch, now)
-            ]
-        ):
-            return list(map(_ROW, entries)), []  # type: ignore[arg-type]  # as above
-        found: list[StoredRow | None] = []
-        marks: list[_Validity | None] = []
-        for key, entry in zip(keys, entries, strict=True):
-            mark = self._absent.get((view.identity, key)) if entry is None else entry[1]
-            good = mark is not None and mark.holds(epoch, now)
-            found.append(entry[0] if good and entry is not None else None)
-            marks.append(mark if good else None)
-        holes = [i for i, mark in enumerate(marks) if mark is None]
+        identity, age = view.identity, self._ages
+        rows: list[StoredRow | None] = []
+        until: list[float | None] = []
+        for key, entry in zip(keys, self._entries_of(identity, keys), strict=True):
+            row: StoredRow | None = None
+            if entry is None:
+                mark = self._absent.get((identity, key), _OUTDATED)
+            else:
+                row, mark, _ = entry
+            if mark.epoch == epoch and now < mark.until:
+                rows.append(row)
+                until.append(mark.until)
+            else:
+                rows.append(None)
+                until.append(None)
         if many and age == self._ages:
-            known = [
-                (key, row, mark.until) for key, row, mark in zip(keys, found, marks, strict=True) if mark
-            ]
+            known = [(k, row, its) for k, row, its in zip(keys, rows, until, strict=True) if its is not None]
             self._tables.put(view, *(map(list, zip(*known, strict=True)) if known else ([], [], [])))
-        return found, holes
+        return rows, [i for i, its in enumerate(until) if its is None] if None in until else []
 
     def recall(self, view: ViewPlan, keys: Sequence[bytes]) -> list[StoredRow | None]:
         """The last-known rows of any age; None where no row is cached."""
@@ -166,8 +156,8 @@ class RowCache:
         """The entry of each key, or None. Moves the entries to the young generation."""
         young = self._young.views.get(identity)
         entries: list[_CachedRow | None] = list(map(young.get, keys)) if young else [None] * len(keys)
-        old = self._old.views.get(identity)
-        if old and None in entries:
+        if self._old.count and None in entries:
+            old = self._old.views.get(identity, {})
             again = [key for key, entry in zip(keys, entries, strict=True) if entry is None and key in old]
             if again:
                 again = list(dict.fromkeys(again))
@@ -229,12 +219,13 @@ class RowCache:
             self._absent_bytes -= len(key) + _ABSENT_BYTES
 
     def _grow_old(self) -> None:
-        young = self._young
+        young, old = self._young, self._old
+        count, size_bytes = young.count, young.size_bytes
         if (
-            2 * young.count < self._entries
-            and 2 * young.size_bytes < self._size_bytes
-            and len(self) <= self._entries
-            and self.size_bytes <= self._size_bytes
+            2 * count < self._entries
+            and 2 * size_bytes < self._size_bytes
+            and count + old.count <= self._entries
+            and size_bytes + old.size_bytes <= self._size_bytes
         ):
             return
         self._old, self._young = young, _Generation()
