@@ -70,14 +70,15 @@ class Reader:
         clock, rows = self._clocks.monotonic, len(batch.rows.request_ids)
         began = clock()
         keys = keys_of(plan, batch.columns, rows)
+        count = sum([len(its.keys) for its in keys])
         read_began = clock()
         timeout_s = min(self._timeout_s, budget_s * _SHARE)
         if plan.fallback:
-            results = await self._by_feast(plan, batch, timeout_s)
+            results, count = await self._by_feast(plan, batch, timeout_s), rows * len(plan.views)
         else:
-            results = await self._fetcher.fetch(plan, keys, rows >= MANY_ROWS, timeout_s)
+            results = await self._fetcher.fetch(plan, keys, count, rows >= MANY_ROWS, timeout_s)
         read_ended = clock()
-        assess(results, self._clocks.wall())
+        usual = assess(results, self._clocks.wall()) and not plan.on_demand
         self._observer.served(results)
         if plan.on_demand:
             derived = await self._deriver.derive(plan, results, batch.columns, rows)
@@ -86,11 +87,10 @@ class Reader:
             results += held
         ended = clock()
         reply = Batch(batch.rows, {}, batch.errors).with_errors(batch.expired(ended, "features"))
-        counted = sum([len(one.keys.keys) for one in results[: len(plan.views)]])
         took_us, before_us = int((ended - began) * _MICRO), int((read_began - began) * _MICRO)
         reply.timings = [
-            Timing("features", "features", 0, took_us, rows, fallbacks_of(results)),
-            Timing("features/store", "features", before_us, int((read_ended - read_began) * _MICRO), counted),
+            Timing("features", "features", 0, took_us, rows, {} if usual else fallbacks_of(results)),
+            Timing("features/store", "features", before_us, int((read_ended - read_began) * _MICRO), count),
         ]
         return results, reply
 
@@ -115,8 +115,8 @@ def keys_of(plan: ServicePlan, columns: Mapping[str, Column], rows: int) -> list
     """Per view, the distinct keys of the rows."""
     parts = read_parts(columns, plan.keys)
     keys: list[EntityKeys] = []
-    for i, group in enumerate(plan.key_groups):
-        keys.append(distinct(plan.views[i], parts, rows) if group == i else keys[group])
+    for view, group in zip(plan.views, plan.key_groups, strict=True):
+        keys.append(distinct(view, parts, rows) if group == len(keys) else keys[group])
     return keys
 
 

@@ -48,7 +48,9 @@ class FeaturesServicer:
 
     def _planned(self, request: pb.GetFeaturesRequest) -> tuple[ServicePlan, ReplyBuilder]:
         plan = self._catalog.plan(request.feature_service)
-        key = plan.name, *[(rule.view, rule.max_age_us, rule.stale_us) for rule in request.rules]
+        key: object = plan.name
+        if request.rules:
+            key = plan.name, *[(rule.view, rule.max_age_us, rule.stale_us) for rule in request.rules]
         known = self._plans.get(key)
         if known is None or known[0] is not plan:
             if plan.unpackable:

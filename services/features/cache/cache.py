@@ -51,13 +51,14 @@ class _Generation:
         self.size_bytes = 0
 
     def put(self, identity: str, keys: Sequence[bytes], entries: Sequence[_CachedRow]) -> None:
-        """Adds entries; replaces entries with the same key."""
+        """Adds entries of different keys; replaces entries with the same key."""
         view = self.views.setdefault(identity, {})
-        before = len(view)
-        earlier = sum(map(_SIZE, filter(None, map(view.get, keys)))) if before else 0
+        earlier = list(filter(None, map(view.get, keys)))
         view.update(zip(keys, entries, strict=True))
-        self.count += len(view) - before
-        self.size_bytes += sum(map(_SIZE, entries)) - earlier
+        self.count += len(entries) - len(earlier)
+        self.size_bytes += sum(map(_SIZE, entries))
+        if earlier:
+            self.size_bytes -= sum(map(_SIZE, earlier))
 
     def take(self, identity: str, keys: Iterable[bytes]) -> list[_CachedRow]:
         """Removes the entries of these keys and returns them; ignores keys that it does not have."""
@@ -130,7 +131,8 @@ class RowCache:
             return block, []
         identity, age = view.identity, self._ages
         rows: list[StoredRow | None] = []
-        until: list[float | None] = []
+        holes: list[int] = []
+        until: list[float] = []
         for key, entry in zip(keys, self._entries_of(identity, keys), strict=True):
             row: StoredRow | None = None
             if entry is None:
@@ -139,14 +141,16 @@ class RowCache:
                 row, mark, _ = entry
             if mark.epoch == epoch and now < mark.until:
                 rows.append(row)
-                until.append(mark.until)
+                if many:
+                    until.append(mark.until)
             else:
+                holes.append(len(rows))
                 rows.append(None)
-                until.append(None)
-        if many and age == self._ages:
-            known = [(k, row, its) for k, row, its in zip(keys, rows, until, strict=True) if its is not None]
-            self._tables.put(view, *(map(list, zip(*known, strict=True)) if known else ([], [], [])))
-        return rows, [i for i, its in enumerate(until) if its is None] if None in until else []
+        if until and age == self._ages:
+            at = set(holes)
+            known = [i for i in range(len(rows)) if i not in at] if at else range(len(rows))
+            self._tables.put(view, [keys[i] for i in known], [rows[i] for i in known], until)
+        return rows, holes
 
     def recall(self, view: ViewPlan, keys: Sequence[bytes]) -> list[StoredRow | None]:
         """The last-known rows of any age; None where no row is cached."""

@@ -92,30 +92,30 @@ class Fetcher:
         store.watch(self._on_change)
 
     async def fetch(
-        self, plan: ServicePlan, keys: Sequence[EntityKeys], many: bool, timeout_s: float
+        self, plan: ServicePlan, keys: Sequence[EntityKeys], count: int, many: bool, timeout_s: float
     ) -> list[ViewResult]:
-        """The rows of each view's keys. `many`: the batch has many rows: returns TableRows where possible."""
+        """The rows of each view's keys. `count`: the number of all keys. `many`: the batch has many rows: returns TableRows where
+        possible."""
         epoch = self._store.epoch()
         lasts_s = self._cache.told_s if epoch >= 0 else self._cache.blind_s
         now = self._clock()
-        current = self._memory.current
-        found, missing, count = [], [], 0
+        many = many and lasts_s > 0
+        current, found, missing = self._memory.current, [], []
         for view, its, limits in zip(plan.views, keys, plan.limits, strict=True):
-            count += len(its.keys)
-            rows, holes = current(view, its.keys, epoch, now, many and lasts_s > 0)
-            found.append(one := ViewResult(view, its, rows, True, limits))
+            rows, holes = current(view, its.keys, epoch, now, many)
+            one = ViewResult(view, its, rows, True, limits)
+            found.append(one)
             if holes:
-                assert isinstance(rows, list), "a block has no holes"
-                missing.append(self._look_elsewhere(one, rows, holes))
+                missing.append(self._missing(one, its.keys, holes))
         if missing:
             await self._complete(missing, count, timeout_s, epoch, now, now + lasts_s)
         else:
             self._observer.found(count, 0, 0)
         return found
 
-    def _look_elsewhere(self, found: ViewResult, rows: list[StoredRow | None], holes: list[int]) -> _Missing:
-        """Of the rows that are not in memory, finds those that are being read for other calls."""
-        keys = found.keys.keys
+    def _missing(self, found: ViewResult, keys: list[bytes], holes: list[int]) -> _Missing:
+        """The rows that are not in memory, and which of them are being read for other calls."""
+        assert isinstance(found.rows, list), "a block has no holes"
         seats: list[tuple[int, PendingRow]] = []
         if self._single_flight.active:
             missing = keys if len(holes) == len(keys) else [keys[i] for i in holes]
@@ -130,7 +130,7 @@ class Fetcher:
                 ]
                 taken = {i for i, _ in seats}
                 holes = [i for i in holes if i not in taken]
-        return _Missing(found, rows, keys, holes, seats)
+        return _Missing(found, found.rows, keys, holes, seats)
 
     async def _complete(
         self,
@@ -142,22 +142,23 @@ class Fetcher:
         lasts_until: float,
     ) -> None:
         """Gets the missing rows of `count` in all, or the last-known rows of a view if one of its rows can't be got."""
-        to_read = [m for m in missing if m.holes]
+        joined = sum([len(m.seats) for m in missing]) if self._single_flight.active else 0
+        to_read = [m for m in missing if m.holes] if joined else missing
         asks = _asks(to_read)
-        holes = sum([len(keys) for _, keys in asks])
-        joined = sum([len(m.seats) for m in missing])
+        holes = sum([len(ask.keys) for ask in asks])
         self._observer.found(count - holes - joined, joined, holes)
         read = await self._read(asks, timeout_s, epoch, lasts_until) if asks else ()
         if read is not None:
             for m, rows in zip(to_read, read, strict=True):
-                if len(m.holes) == len(m.keys):
+                if len(rows) == len(m.keys):
                     m.rows[:] = rows
                     continue
                 for i, row in zip(m.holes, rows, strict=True):
                     m.rows[i] = row
-        until = now + timeout_s
+            if not joined:
+                return
         for m in missing:
-            if (m.holes and read is None) or (m.seats and not await self._join(m, until)):
+            if (m.holes and read is None) or (m.seats and not await self._join(m, now + timeout_s)):
                 m.found.rows, m.found.answered = self._memory.recall(m.found.view, m.keys), False
 
     async def _join(self, wanted: _Missing, until: float) -> bool:
@@ -244,12 +245,10 @@ def _asks(missing: Sequence[_Missing]) -> list[KeyQuery]:
     asks: list[KeyQuery] = []
     last: tuple[_Missing, list[bytes]] | None = None
     for m in missing:
-        if len(m.holes) == len(m.keys):
-            keys = m.keys
-        elif last is not None and last[0].keys is m.keys and last[0].holes == m.holes:
+        found, _, keys, holes, _ = m
+        if len(holes) != len(keys):
+            if last is None or last[0].keys is not keys or last[0].holes != holes:
+                last = m, [keys[i] for i in holes]
             keys = last[1]
-        else:
-            keys = [m.keys[i] for i in m.holes]
-            last = m, keys
-        asks.append(KeyQuery(m.found.view, keys))
+        asks.append(KeyQuery(found.view, keys))
     return asks

@@ -43,7 +43,6 @@ _SOURCES_OF_MEMORY = bytes([Source.STALE, Source.STALE, Source.DEFAULT, Source.D
 _HIDDEN = bytes([0, 0, 1, 0] + [0] * 252)
 _PRESENT = bytes([Source.PRESENT])
 _NAN = math.nan
-_NO_AGES = np.empty(0, np.int64)
 
 
 class ViewResult:
@@ -55,17 +54,10 @@ class ViewResult:
     where values must not be used; empty: use all.
     """
 
-    __slots__ = (
-        "ages_us",
-        "ahead_s",
-        "answered",
-        "hidden",
-        "keys",
-        "limits",
-        "rows",
-        "sources",
-        "view"
-    )  # fmt: skip
+    sources: bytes
+    ages_us: NDArray[np.int64]
+    ahead_s = 0.0
+    hidden = b""
 
     def __init__(
         self,
@@ -74,18 +66,12 @@ class ViewResult:
         rows: Rows | TableRows,
         answered: bool = True,
         limits: tuple[float, float] = (math.inf, math.inf),
-        sources: bytes = b"",
-        ages_us: NDArray[np.int64] = _NO_AGES,
     ) -> None:
         self.view = view
         self.keys = keys
         self.rows = rows
         self.answered = answered
         self.limits = limits
-        self.sources = sources
-        self.ages_us = ages_us
-        self.ahead_s = 0.0
-        self.hidden = b""
 
     def times(self) -> Sequence[float] | Times:
         """The event time (seconds since 1970) of each row of the batch; NaN: absent."""
@@ -129,9 +115,9 @@ class ViewResult:
 
     def part(self, start: int, stop: int) -> ViewResult:
         """The sources of some of the rows, without values."""
-        return ViewResult(
-            self.view, self.keys, [], sources=self.sources[start:stop], ages_us=self.ages_us[start:stop]
-        )
+        found = ViewResult(self.view, self.keys, [])
+        found.sources, found.ages_us = self.sources[start:stop], self.ages_us[start:stop]
+        return found
 
     def event_times(self) -> list[float | None]:
         """Per row, seconds since 1970; None where no event time is known."""
@@ -139,22 +125,23 @@ class ViewResult:
         return [None if age < 0 or time != time else time for age, time in pairs]
 
 
-def assess(found: Sequence[ViewResult], now: float) -> None:
-    """Decides per view which rows of a batch may be used at `now` (seconds since 1970).
+def assess(found: Sequence[ViewResult], now: float) -> bool:
+    """Decides per view which rows of a batch may be used at `now` (seconds since 1970). Returns whether all are present.
 
     A row that is older than the time to live or the rule allows has no values, but keeps its age. An event time in the
     future, which is caused by clocks that disagree, has age 0.
     """
     if not found:
-        return
+        return False
     ages_s = now - np.array([one.times() for one in found])
     if not _all_good(found, ages_s):
         _assess_each(found, ages_s)
-        return
+        return False
     sources = _PRESENT * ages_s.shape[1]
     for one, ages_us in zip(found, (ages_s * _MICRO).astype(np.int64), strict=True):
         one.sources = sources
         one.ages_us = ages_us
+    return True
 
 
 def _all_good(found: Sequence[ViewResult], ages_s: Array) -> bool:

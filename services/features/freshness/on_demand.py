@@ -76,7 +76,9 @@ class OnDemandRunner:
         # Computed values have no event times; there is one row for each of the batch.
         values = [(math.nan, nothing if row is None else row) for row in found]
         ages = _oldest([one.ages_us for one in made_of], rows)
-        return ViewResult(view, EntityKeys([], None), values, sources=bytes(sources), ages_us=ages)
+        result = ViewResult(view, EntityKeys([], None), values)
+        result.sources, result.ages_us = bytes(sources), ages
+        return result
 
 
 def _transform(

@@ -63,13 +63,15 @@ def distinct(view: ViewPlan, parts: Parts, rows: int) -> EntityKeys:
     """The distinct stored keys of `rows` rows. A row that lacks one of the join keys has no stored key."""
     prefix = view.key_prefix
     found: list[bytes | None]
-    columns = [parts[name] for name in view.key_names]
-    if len(columns) == 1:
-        found = [part and prefix + part for part in columns[0]]
-    elif [column for column in columns if None in column]:
-        found = [None if None in row else prefix + b"".join(row) for row in zip(*columns, strict=True)]
+    names = view.key_names
+    if len(names) == 1:
+        found = [part and prefix + part for part in parts[names[0]]]
     else:
-        found = list(map(b"".join, zip(repeat(prefix, rows), *columns, strict=True)))
+        columns = [parts[name] for name in names]
+        if [column for column in columns if None in column]:
+            found = [None if None in row else prefix + b"".join(row) for row in zip(*columns, strict=True)]
+        else:
+            found = list(map(b"".join, zip(repeat(prefix, rows), *columns, strict=True)))
     once = dict.fromkeys(found)
     if len(once) == rows and None not in once:
         return EntityKeys(found, None)  # type: ignore[arg-type]  # no None in it
@@ -83,13 +85,12 @@ def distinct(view: ViewPlan, parts: Parts, rows: int) -> EntityKeys:
 def _parts(column: Column | None, key: JoinKey) -> Sequence[bytes | None]:
     if column is None:
         raise missing_key(key.name)
-    values, text = column.values, key.dtype is DType.BYTES
-    fits = isinstance(values, Ragged) if text else column.dtype.numpy.kind in "iu"
-    if column.row_shape or not fits:
+    values, valid, text = column.values, column.valid, key.dtype is DType.BYTES
+    if column.row_shape or (column.dtype is not key.dtype and (text or column.dtype.numpy.kind not in "iu")):
         found = f"{column.dtype.name.lower()}{list(column.row_shape) or ''}"
         raise wrong_key(key.name, found, "text" if text else "an integer")
     if isinstance(values, Ragged):
-        heads, valid = _TEXT_HEADS, column.valid
+        heads = _TEXT_HEADS
         parts = [heads[len(value)] + value for value in values.to_list()]
     else:
         numbers, valid = _in_range(column, key)

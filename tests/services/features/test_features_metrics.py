@@ -26,8 +26,10 @@ def test_a_histogram_of_batches_is_that_of_their_rows(batches: list[list[tuple[S
     metrics = RowMetrics(registry)
     counts, total = [0] * (len(EDGES_S) + 1), 0.0
     for rows in batches:
-        sources, ages = bytes(s for s, _ in rows), np.array([age for _, age in rows], np.int64)
-        metrics.add([ViewResult(VIEW, EntityKeys([], None), [], sources=sources, ages_us=ages)])
+        result = ViewResult(VIEW, EntityKeys([], None), [])
+        result.sources = bytes(source for source, _ in rows)
+        result.ages_us = np.array([age for _, age in rows], np.int64)
+        metrics.add([result])
         for _, age in rows:
             if age >= 0:
                 counts[bisect_left(EDGES_S, age / 1_000_000)] += 1
