@@ -114,10 +114,8 @@ class Reader:
 def keys_of(plan: ServicePlan, columns: Mapping[str, Column], rows: int) -> list[EntityKeys]:
     """Per view, the distinct keys of the rows."""
     parts = read_parts(columns, plan.keys)
-    keys: list[EntityKeys] = []
-    for view, group in zip(plan.views, plan.key_groups, strict=True):
-        keys.append(distinct(view, parts, rows) if group == len(keys) else keys[group])
-    return keys
+    found = [distinct(view, parts, rows) for view in plan.key_views]
+    return [found[group] for group in plan.key_groups]
 
 
 def fallbacks_of(judged: Sequence[ViewResult]) -> dict[str, str]:

@@ -130,13 +130,13 @@ class RowCache:
         if many and (block := self._tables.find(view, keys, epoch, now)) is not None:
             return block, []
         identity, age = view.identity, self._ages
+        row: StoredRow | None
         rows: list[StoredRow | None] = []
         holes: list[int] = []
         until: list[float] = []
         for key, entry in zip(keys, self._entries_of(identity, keys), strict=True):
-            row: StoredRow | None = None
             if entry is None:
-                mark = self._absent.get((identity, key), _OUTDATED)
+                row, mark = None, self._absent.get((identity, key), _OUTDATED)
             else:
                 row, mark, _ = entry
             if mark.epoch == epoch and now < mark.until:

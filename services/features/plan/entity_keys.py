@@ -85,10 +85,10 @@ def distinct(view: ViewPlan, parts: Parts, rows: int) -> EntityKeys:
 def _parts(column: Column | None, key: JoinKey) -> Sequence[bytes | None]:
     if column is None:
         raise missing_key(key.name)
-    values, valid, text = column.values, column.valid, key.dtype is DType.BYTES
-    if column.row_shape or (column.dtype is not key.dtype and (text or column.dtype.numpy.kind not in "iu")):
+    values, valid = column.values, column.valid
+    if column.row_shape or (column.dtype is not key.dtype and not _is_read_as(column.dtype, key.dtype)):
         found = f"{column.dtype.name.lower()}{list(column.row_shape) or ''}"
-        raise wrong_key(key.name, found, "text" if text else "an integer")
+        raise wrong_key(key.name, found, "text" if key.dtype is DType.BYTES else "an integer")
     if isinstance(values, Ragged):
         heads = _TEXT_HEADS
         parts = [heads[len(value)] + value for value in values.to_list()]
@@ -98,6 +98,11 @@ def _parts(column: Column | None, key: JoinKey) -> Sequence[bytes | None]:
     if valid is None:
         return parts
     return [part if ok else None for part, ok in zip(parts, valid.tolist(), strict=True)]
+
+
+def _is_read_as(given: DType, wanted: DType) -> bool:
+    """Whether both are integers."""
+    return wanted is not DType.BYTES and given.numpy.kind in "iu"
 
 
 def _in_range(column: Column, key: JoinKey) -> tuple[list[int], NDArray[np.bool_] | None]:

@@ -160,10 +160,15 @@ class ServicePlan:
     rules: Mapping[str, FreshnessRule] = field(default_factory=dict)
 
     @cached_property
+    def key_views(self) -> tuple[ViewPlan, ...]:
+        """The first view with each set of join keys: the keys of rows are computed once for all views that share them."""
+        return tuple({view.keys: view for view in reversed(self.views)}.values())
+
+    @cached_property
     def key_groups(self) -> tuple[int, ...]:
-        """Per view, the position of the first view with the same join keys: the keys of their rows are computed only once."""
-        first: dict[tuple[JoinKey, ...], int] = {}
-        return tuple(first.setdefault(view.keys, i) for i, view in enumerate(self.views))
+        """Per view, the position in `key_views` of the one with its join keys."""
+        places = {view.keys: i for i, view in enumerate(self.key_views)}
+        return tuple(places[view.keys] for view in self.views)
 
     @cached_property
     def limits(self) -> tuple[tuple[float, float], ...]:
