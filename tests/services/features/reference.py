@@ -12,10 +12,8 @@ Assessed = tuple[tuple[bytes, ...], int, int, float | None]
 
 def limits(view: ViewPlan, rule: FreshnessRule) -> tuple[float, float]:
     """The maximum ages in seconds: of good values, and of usable values."""
-    ttl_s = view.ttl_s or math.inf
-    if not rule.max_age_s:
-        return ttl_s, ttl_s
-    return min(rule.max_age_s, ttl_s), min(rule.max_age_s + rule.stale_s, ttl_s)
+    ttl_s, good_s = view.ttl_s or math.inf, rule.max_age_s or math.inf
+    return min(good_s, ttl_s), min(good_s + rule.stale_s, ttl_s)
 
 
 def assessed(found: ViewResult, now: float) -> list[Assessed]:

@@ -27,13 +27,12 @@ def test_a_histogram_of_batches_is_that_of_their_rows(batches: list[list[tuple[S
     counts, total = [0] * (len(EDGES_S) + 1), 0.0
     for rows in batches:
         result = ViewResult(VIEW, EntityKeys([], None), [])
-        result.sources = bytes(source for source, _ in rows)
-        result.ages_us = np.array([age for _, age in rows], np.int64)
+        sources, ages = [source for source, _ in rows], [age for _, age in rows]
+        result.sources, result.ages_us = bytes(sources), np.array(ages, np.int64)
         metrics.add([result])
-        for _, age in rows:
-            if age >= 0:
-                counts[bisect_left(EDGES_S, age / 1_000_000)] += 1
-                total += age / 1_000_000
+        for age in filter((-1).__lt__, ages):
+            counts[bisect_left(EDGES_S, age / 1_000_000)] += 1
+            total += age / 1_000_000
 
     def read(name: str, **labels: str) -> float:
         return registry.get_sample_value(f"headrace_features_{name}", {"view": "v", **labels}) or 0
