@@ -54,12 +54,22 @@ class RowMetrics(Collector):
         self._uncounted_rows = 0
         # Results come from the event loop, and Prometheus may scrape from another thread.
         self._lock = Lock()
+        self._ahead = Gauge(
+            "headrace_features_ahead_seconds",
+            "How far in the future the last row with such an event time was: clocks disagree.",
+            ["view"],
+            registry=registry,
+        )
         registry.register(self)
 
-    def add(self, view: str, sources: bytes, ages_us: NDArray[np.int64]) -> None:
-        """Adds rows of a view: per row a byte (a Source) and an age in microseconds; negative: the age is not known."""
-        self._uncounted.append((view, sources, ages_us))
-        self._uncounted_rows += 1 + len(sources)
+    def add(self, results: Sequence[ViewResult]) -> None:
+        """Adds the rows of a batch."""
+        append = self._uncounted.append
+        for one in results:
+            append((one.view.name, one.sources, one.ages_us))
+            if one.ahead_s:
+                self._ahead.labels(one.view.name).set(one.ahead_s)
+        self._uncounted_rows += len(results) * (1 + len(results[0].sources))
         if self._uncounted_rows > _COUNTED_AT_ONCE:
             self._uncounted_rows = 0
             self._count()
@@ -135,12 +145,6 @@ class FeaturesMetrics:
             registry=registry,
         )
         self._current, self._joined, self._read = map(keys.labels, ("memory", "flight", "store"))
-        self.ahead = Gauge(
-            "headrace_features_ahead_seconds",
-            "How far in the future the last row with such an event time was: clocks disagree.",
-            ["view"],
-            registry=registry,
-        )
         self._stock = Counter(
             "headrace_features_stock_reads",
             "Batches that only Feast itself could read, several times slower.",
@@ -197,7 +201,5 @@ class FeaturesMetrics:
 
     def served(self, results: Sequence[ViewResult]) -> None:
         """See reader.ServeObserver."""
-        for result in results:
-            self._rows.add(result.view.name, result.sources, result.ages_us)
-            if result.ahead_s:
-                self.ahead.labels(result.view.name).set(result.ahead_s)
+        if results:
+            self._rows.add(results)

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from types import MappingProxyType
+from dataclasses import replace
 
 from headrace.api.batch.v1 import batch_pb2
 from headrace.api.features.v1 import features_pb2 as pb
 from headrace.columns import DType, encode_into, wire
 from headrace.hop.call import Call
 from services.features.errors import ambiguous, no_column, wrong_rule
-from services.features.freshness.freshness import FreshnessRule, ViewResult
+from services.features.freshness.freshness import ViewResult
 from services.features.plan.catalog import Catalog
-from services.features.plan.plan import ServicePlan
+from services.features.plan.plan import FreshnessRule, ServicePlan
 from services.features.reader import Reader
 from services.features.reply.columns import ReplyBuilder
 
-_NO_RULES: Mapping[str, FreshnessRule] = MappingProxyType({})
 _MICRO = 1_000_000
+# Feature services with rules whose plans are kept. With more different rules, all are served, but some are planned again.
+_MAX_PLANS = 256
 
 
 class FeaturesServicer:
@@ -27,33 +28,40 @@ class FeaturesServicer:
     def __init__(self, catalog: Catalog, reader: Reader) -> None:
         self._catalog = catalog
         self._reader = reader
-        self._builders: dict[str, tuple[ServicePlan, ReplyBuilder]] = {}
+        # By feature service and rules: the catalog's plan, the same with the rules, and what builds its replies.
+        self._plans: dict[object, tuple[ServicePlan, ServicePlan, ReplyBuilder]] = {}
 
     async def GetFeatures(self, request: pb.GetFeaturesRequest, call: Call) -> pb.GetFeaturesResponse:
-        plan = self._catalog.plan(request.feature_service)
-        builder = self._builder(plan)
+        plan, builder = self._planned(request)
         now = time.monotonic()
         batch = wire.read_request(request, call, now)
-        results, answered = await self._reader.read(plan, batch, call.deadline - now, _rules(request, plan))
+        results, answered = await self._reader.read(plan, batch, call.deadline - now)
         call.notes = answered.timings[0].attributes
         reply = pb.GetFeaturesResponse(plan_revision=plan.revision)
         if call.payload is None:
             encode_into(reply.batch, answered)
             _fill(reply.batch, builder, results)
         else:
-            answered.columns = builder.columns(results, len(batch))
+            answered.columns = builder.columns(results, len(batch.rows.request_ids))
             wire.write_reply(reply, answered, call, 0.0)
         return reply
 
-    def _builder(self, plan: ServicePlan) -> ReplyBuilder:
-        known = self._builders.get(plan.name)
+    def _planned(self, request: pb.GetFeaturesRequest) -> tuple[ServicePlan, ReplyBuilder]:
+        plan = self._catalog.plan(request.feature_service)
+        key: object = plan.name
+        if request.rules:
+            key = plan.name, *[(rule.view, rule.max_age_us, rule.stale_us) for rule in request.rules]
+        known = self._plans.get(key)
         if known is None or known[0] is not plan:
             if plan.unpackable:
                 raise no_column(plan.name, plan.unpackable)
             if plan.ambiguous:
                 raise ambiguous(plan.name, plan.ambiguous)
-            known = self._builders[plan.name] = (plan, ReplyBuilder(plan))
-        return known[1]
+            if len(self._plans) >= _MAX_PLANS:
+                self._plans.clear()
+            ruled = replace(plan, rules=_rules(request, plan))
+            known = self._plans[key] = (plan, ruled, ReplyBuilder(ruled))
+        return known[1:]
 
 
 def _fill(message: batch_pb2.Batch, builder: ReplyBuilder, results: list[ViewResult]) -> None:
@@ -66,8 +74,6 @@ def _fill(message: batch_pb2.Batch, builder: ReplyBuilder, results: list[ViewRes
 
 
 def _rules(request: pb.GetFeaturesRequest, plan: ServicePlan) -> Mapping[str, FreshnessRule]:
-    if not request.rules:
-        return _NO_RULES
     rules: dict[str, FreshnessRule] = {}
     known = {view.name for view in (*plan.views, *[d.view for d in plan.on_demand])}
     for rule in request.rules:

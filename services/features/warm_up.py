@@ -76,7 +76,5 @@ class WarmUp:
 
 def _asks(plan: ServicePlan, rows: int) -> list[KeyQuery]:
     """Queries for entities that no store has. Views with the same keys share one list, as in a real batch."""
-    keys: list[list[bytes]] = []
-    for i, (view, group) in enumerate(zip(plan.views, plan.key_groups, strict=True)):
-        keys.append([view.key_prefix + b"%d" % n for n in range(rows)] if group == i else keys[group])
-    return [KeyQuery(view, its) for view, its in zip(plan.views, keys, strict=True)]
+    keys = [[view.key_prefix + b"%d" % n for n in range(rows)] for view in plan.key_views]
+    return [KeyQuery(view, keys[group]) for view, group in zip(plan.views, plan.key_groups, strict=True)]

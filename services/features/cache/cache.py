@@ -35,14 +35,11 @@ class _Validity:
         self.epoch = epoch
         self.until = until
 
-    def holds(self, epoch: int, now: float) -> bool:
-        return self.epoch == epoch and now < self.until
-
 
 # Row, mark, size in bytes. A plain tuple, because it is the fastest object to create.
 _CachedRow: TypeAlias = tuple[StoredRow, _Validity, int]
 _OUTDATED = _Validity(-2, -math.inf)
-_ROW, _MARK, _SIZE = map(itemgetter, range(3))
+_SIZE = itemgetter(2)
 
 
 class _Generation:
@@ -54,13 +51,14 @@ class _Generation:
         self.size_bytes = 0
 
     def put(self, identity: str, keys: Sequence[bytes], entries: Sequence[_CachedRow]) -> None:
-        """Adds entries; replaces entries with the same key."""
+        """Adds entries of different keys; replaces entries with the same key."""
         view = self.views.setdefault(identity, {})
-        before = len(view)
-        earlier = sum(map(_SIZE, filter(None, map(view.get, keys)))) if before else 0
+        earlier = list(filter(None, map(view.get, keys)))
         view.update(zip(keys, entries, strict=True))
-        self.count += len(view) - before
-        self.size_bytes += sum(map(_SIZE, entries)) - earlier
+        self.count += len(entries) - len(earlier)
+        self.size_bytes += sum(map(_SIZE, entries))
+        if earlier:
+            self.size_bytes -= sum(map(_SIZE, earlier))
 
     def take(self, identity: str, keys: Iterable[bytes]) -> list[_CachedRow]:
         """Removes the entries of these keys and returns them; ignores keys that it does not have."""
@@ -131,32 +129,28 @@ class RowCache:
         """
         if many and (block := self._tables.find(view, keys, epoch, now)) is not None:
             return block, []
-        age = self._ages
-        entries = self._entries_of(view.identity, keys)
-        if (
-            not many
-            and None not in entries
-            and not [
-                mark
-                for mark in set(map(_MARK, entries))  # type: ignore[arg-type]  # none is None
-                if not mark.holds(epoch, now)
-            ]
-        ):
-            return list(map(_ROW, entries)), []  # type: ignore[arg-type]  # as above
-        found: list[StoredRow | None] = []
-        marks: list[_Validity | None] = []
-        for key, entry in zip(keys, entries, strict=True):
-            mark = self._absent.get((view.identity, key)) if entry is None else entry[1]
-            good = mark is not None and mark.holds(epoch, now)
-            found.append(entry[0] if good and entry is not None else None)
-            marks.append(mark if good else None)
-        holes = [i for i, mark in enumerate(marks) if mark is None]
-        if many and age == self._ages:
-            known = [
-                (key, row, mark.until) for key, row, mark in zip(keys, found, marks, strict=True) if mark
-            ]
-            self._tables.put(view, *(map(list, zip(*known, strict=True)) if known else ([], [], [])))
-        return found, holes
+        identity, age = view.identity, self._ages
+        row: StoredRow | None
+        rows: list[StoredRow | None] = []
+        holes: list[int] = []
+        until: list[float] = []
+        for key, entry in zip(keys, self._entries_of(identity, keys), strict=True):
+            if entry is None:
+                row, mark = None, self._absent.get((identity, key), _OUTDATED)
+            else:
+                row, mark, _ = entry
+            if mark.epoch == epoch and now < mark.until:
+                rows.append(row)
+                if many:
+                    until.append(mark.until)
+            else:
+                holes.append(len(rows))
+                rows.append(None)
+        if until and age == self._ages:
+            at = set(holes)
+            known = [i for i in range(len(rows)) if i not in at] if at else range(len(rows))
+            self._tables.put(view, [keys[i] for i in known], [rows[i] for i in known], until)
+        return rows, holes
 
     def recall(self, view: ViewPlan, keys: Sequence[bytes]) -> list[StoredRow | None]:
         """The last-known rows of any age; None where no row is cached."""
@@ -166,8 +160,8 @@ class RowCache:
         """The entry of each key, or None. Moves the entries to the young generation."""
         young = self._young.views.get(identity)
         entries: list[_CachedRow | None] = list(map(young.get, keys)) if young else [None] * len(keys)
-        old = self._old.views.get(identity)
-        if old and None in entries:
+        if self._old.count and None in entries:
+            old = self._old.views.get(identity, {})
             again = [key for key, entry in zip(keys, entries, strict=True) if entry is None and key in old]
             if again:
                 again = list(dict.fromkeys(again))
@@ -229,12 +223,13 @@ class RowCache:
             self._absent_bytes -= len(key) + _ABSENT_BYTES
 
     def _grow_old(self) -> None:
-        young = self._young
+        young, old = self._young, self._old
+        count, size_bytes = young.count, young.size_bytes
         if (
-            2 * young.count < self._entries
-            and 2 * young.size_bytes < self._size_bytes
-            and len(self) <= self._entries
-            and self.size_bytes <= self._size_bytes
+            2 * count < self._entries
+            and 2 * size_bytes < self._size_bytes
+            and count + old.count <= self._entries
+            and size_bytes + old.size_bytes <= self._size_bytes
         ):
             return
         self._old, self._young = young, _Generation()

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.columns.column import Array
-from services.features.plan.plan import ViewPlan, null_values
+from services.features.plan.plan import ViewPlan
 from services.features.reply.values import FloatPacker
 from services.features.stores.online_store import StoredRow
 
@@ -70,8 +70,7 @@ def table_rows_of(view: ViewPlan, rows: Sequence[StoredRow | None]) -> TableRows
     """These rows as a table of their own; None if not all values are floats in the usual form."""
     if view.floats is None or not rows:
         return None
-    nulls = null_values(view)
-    floats = view.floats.matrix([nulls if row is None else row[1] for row in rows])
+    floats = view.floats.matrix([view.nulls if row is None else row[1] for row in rows])
     if floats is None:
         return None
     times = np.array([np.nan if row is None else row[0] for row in rows])

@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple, Protocol
 
 from headrace.hop.resilience.breaker import Breaker
 from services.features.cache.cache import RowCache
-from services.features.cache.column_table import MANY_ROWS, TableRows
 from services.features.cache.single_flight import PendingRow, SingleFlight
+from services.features.freshness.freshness import ViewResult
 from services.features.plan.catalog import Log
 from services.features.plan.entity_keys import EntityKeys
-from services.features.plan.plan import ViewPlan
+from services.features.plan.plan import ServicePlan
 from services.features.stores.online_store import (
     KeyQuery,
     OnlineStore,
@@ -25,9 +25,6 @@ from services.features.stores.online_store import (
 
 # Of the event loop, from an answer that has arrived to the end of the call that asked for it.
 _ROUNDS = 3
-
-Fetched: TypeAlias = tuple[Rows | TableRows, bool]
-"""Rows, and whether the store vouches for them; else they are the last known."""
 
 
 class FetchObserver(Protocol):
@@ -53,15 +50,15 @@ class CacheTimes:
     blind_s: float
 
 
-class _Lookup(NamedTuple):
-    """One view's part of a fetch. `rows`: filled in place. `holes`: positions of the rows that this call must read.
+class _Missing(NamedTuple):
+    """Rows of a view that are not in memory. `holes`: positions of those that this call must read.
 
     `seats`: positions of the rows that another call already reads, and where each row will be.
     """
 
-    view: ViewPlan
+    found: ViewResult
+    rows: list[StoredRow | None]
     keys: list[bytes]
-    rows: list[StoredRow | None] | TableRows
     holes: list[int]
     seats: list[tuple[int, PendingRow]]
 
@@ -95,59 +92,76 @@ class Fetcher:
         store.watch(self._on_change)
 
     async def fetch(
-        self, views: Sequence[ViewPlan], keys: Sequence[EntityKeys], timeout_s: float
-    ) -> list[Fetched]:
-        """The rows of each view's keys."""
+        self, plan: ServicePlan, keys: Sequence[EntityKeys], count: int, many: bool, timeout_s: float
+    ) -> list[ViewResult]:
+        """The rows of each view's keys. `count`: the number of all keys. `many`: the batch has many rows: returns TableRows where
+        possible."""
         epoch = self._store.epoch()
         lasts_s = self._cache.told_s if epoch >= 0 else self._cache.blind_s
         now = self._clock()
-        wanted = [self._look(v, k, epoch, now if lasts_s else None) for v, k in zip(views, keys, strict=True)]
-        asks = _asks(wanted)
-        self._count(wanted)
-        read: Sequence[Rows] | None = ()
-        if asks:
-            read = await self._read(asks, timeout_s, epoch, now + lasts_s)
-        if read is not None:
-            for w, rows in zip([w for w in wanted if w.holes], read, strict=True):
-                assert isinstance(w.rows, list), "a block has no holes"
-                if len(w.holes) == len(w.keys):
-                    w.rows[:] = rows
-                    continue
-                for i, row in zip(w.holes, rows, strict=True):
-                    w.rows[i] = row
-        until = now + timeout_s
-        return [
-            (w.rows, True)
-            if (read is not None or not w.holes) and (not w.seats or await self._join(w, until))
-            else (self._memory.recall(w.view, w.keys), False)
-            for w in wanted
-        ]
-
-    def _look(self, view: ViewPlan, wanted: EntityKeys, epoch: int, now: float | None) -> _Lookup:
-        """The rows in memory, and the rows that are being read for other calls. `now`: None if no row in memory is current."""
-        keys = wanted.keys
-        rows: list[StoredRow | None] | TableRows
-        if now is None:
-            rows, holes = [None] * len(keys), list(range(len(keys)))
+        many = many and lasts_s > 0
+        current, found, missing = self._memory.current, [], []
+        for view, its, limits in zip(plan.views, keys, plan.limits, strict=True):
+            rows, holes = current(view, its.keys, epoch, now, many)
+            one = ViewResult(view, its, rows, True, limits)
+            found.append(one)
+            if holes:
+                missing.append(self._missing(one, its.keys, holes))
+        if missing:
+            await self._complete(missing, count, timeout_s, epoch, now, now + lasts_s)
         else:
-            rows, holes = self._memory.current(view, keys, epoch, now, wanted.rows >= MANY_ROWS)
+            self._observer.found(count, 0, 0)
+        return found
+
+    def _missing(self, found: ViewResult, keys: list[bytes], holes: list[int]) -> _Missing:
+        """The rows that are not in memory, and which of them are being read for other calls."""
+        assert isinstance(found.rows, list), "a block has no holes"
         seats: list[tuple[int, PendingRow]] = []
-        if holes and self._single_flight.active:
+        if self._single_flight.active:
             missing = keys if len(holes) == len(keys) else [keys[i] for i in holes]
-            found = self._single_flight.seats(view.identity, missing)
-            if found.count(None) != len(found):
+            sought = self._single_flight.seats(found.view.identity, missing)
+            if sought.count(None) != len(sought):
                 # An entity that changed after a read began may have been read before the change: read it again.
                 changed = self._changed
                 seats = [
                     (i, seat)
-                    for i, seat in zip(holes, found, strict=True)
+                    for i, seat in zip(holes, sought, strict=True)
                     if seat is not None and keys[i] not in changed
                 ]
                 taken = {i for i, _ in seats}
                 holes = [i for i in holes if i not in taken]
-        return _Lookup(view, keys, rows, holes, seats)
+        return _Missing(found, found.rows, keys, holes, seats)
 
-    async def _join(self, wanted: _Lookup, until: float) -> bool:
+    async def _complete(
+        self,
+        missing: list[_Missing],
+        count: int,
+        timeout_s: float,
+        epoch: int,
+        now: float,
+        lasts_until: float,
+    ) -> None:
+        """Gets the missing rows of `count` in all, or the last-known rows of a view if one of its rows can't be got."""
+        joined = sum([len(m.seats) for m in missing]) if self._single_flight.active else 0
+        to_read = [m for m in missing if m.holes] if joined else missing
+        asks = _asks(to_read)
+        holes = sum([len(ask.keys) for ask in asks])
+        self._observer.found(count - holes - joined, joined, holes)
+        read = await self._read(asks, timeout_s, epoch, lasts_until) if asks else ()
+        if read is not None:
+            for m, rows in zip(to_read, read, strict=True):
+                if len(rows) == len(m.keys):
+                    m.rows[:] = rows
+                    continue
+                for i, row in zip(m.holes, rows, strict=True):
+                    m.rows[i] = row
+            if not joined:
+                return
+        for m in missing:
+            if (m.holes and read is None) or (m.seats and not await self._join(m, now + timeout_s)):
+                m.found.rows, m.found.answered = self._memory.recall(m.found.view, m.keys), False
+
+    async def _join(self, wanted: _Missing, until: float) -> bool:
         """Takes rows from reads for other calls. Returns whether all of these reads succeeded in time."""
         for landing in {seat[0] for _, seat in wanted.seats}:
             if not landing.done():
@@ -161,7 +175,6 @@ class Fetcher:
         for i, (landing, view, place) in wanted.seats:
             found = landing.result()
             assert found is not None, "looked at above"
-            assert isinstance(wanted.rows, list), "a block has no holes"
             wanted.rows[i] = found[view][place]
         return True
 
@@ -226,25 +239,16 @@ class Fetcher:
         if self._single_flight.active:
             self._changed.add(key)
 
-    def _count(self, wanted: list[_Lookup]) -> None:
-        read = sum([len(w.holes) for w in wanted])
-        joined = sum([len(w.seats) for w in wanted])
-        self._observer.found(sum([len(w.rows) for w in wanted]) - read - joined, joined, read)
 
-
-def _asks(wanted: Sequence[_Lookup]) -> list[KeyQuery]:
+def _asks(missing: Sequence[_Missing]) -> list[KeyQuery]:
     """The queries for the store. Views with the same keys share one list object, so that stores read them together."""
     asks: list[KeyQuery] = []
-    last: tuple[_Lookup, list[bytes]] | None = None
-    for w in wanted:
-        if not w.holes:
-            continue
-        if len(w.holes) == len(w.keys):
-            keys = w.keys
-        elif last is not None and last[0].keys is w.keys and last[0].holes == w.holes:
+    last: tuple[_Missing, list[bytes]] | None = None
+    for m in missing:
+        found, _, keys, holes, _ = m
+        if len(holes) != len(keys):
+            if last is None or last[0].keys is not keys or last[0].holes != holes:
+                last = m, [keys[i] for i in holes]
             keys = last[1]
-        else:
-            keys = [w.keys[i] for i in w.holes]
-            last = w, keys
-        asks.append(KeyQuery(w.view, keys))
+        asks.append(KeyQuery(found.view, keys))
     return asks

@@ -25,11 +25,16 @@ class SingleFlight:
     def __init__(self) -> None:
         self._seats: dict[str, dict[bytes, PendingRow]] = {}
         self._taken = 0
+        # Reads whose rows are not yet in `_seats`: most reads end before another call looks for theirs.
+        self._new: list[tuple[PendingRead, Sequence[KeyQuery]]] = []
         # Number of reads in progress. A plain attribute, because it is read for every view of a request.
         self.active = 0
 
     def seats(self, identity: str, keys: Sequence[bytes]) -> list[PendingRow | None]:
         """Where the rows of these keys of a view will be; None for a key that is not being read."""
+        for landing, asks in self._new:
+            self._enter(landing, asks)
+        self._new.clear()
         known = self._seats.get(identity)
         if not known:
             return [None] * len(keys)
@@ -42,6 +47,10 @@ class SingleFlight:
         """Registers a read of these rows, which begins now."""
         landing: PendingRead = asyncio.get_running_loop().create_future()
         self.active += 1
+        self._new.append((landing, asks))
+        return landing
+
+    def _enter(self, landing: PendingRead, asks: Sequence[KeyQuery]) -> None:
         if self._taken > _SEATS:
             # This also removes entries of reads that are still in progress: later calls for those rows read them again.
             self._clear()
@@ -49,13 +58,13 @@ class SingleFlight:
             seats = self._seats.setdefault(view.identity, {})
             seats.update(zip(keys, zip(repeat(landing), repeat(i), count()), strict=False))
             self._taken += len(keys)
-        return landing
 
     def end(self, landing: PendingRead, found: Sequence[Rows] | None) -> None:
         """The read has ended: gives its result to all calls that wait for it."""
         landing.set_result(found)
         self.active -= 1
         if not self.active:
+            self._new.clear()
             self._clear()
 
     def _clear(self) -> None:

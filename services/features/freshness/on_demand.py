@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from headrace.columns import Column, DType
 from services.features.errors import missing_input, wrong_input
 from services.features.freshness.freshness import Source, ViewResult
+from services.features.plan.entity_keys import EntityKeys
 from services.features.plan.plan import Feature, OnDemandPart, ServicePlan
 
 # From the best to the worst: a feature computed from several rows gets the worst of their sources.
@@ -71,9 +73,12 @@ class OnDemandRunner:
             self._observer.underived(view.name, len(failed))
             for i in failed:
                 sources[i] = Source.DEFAULT
-        values = [nothing if row is None else row for row in found]
+        # Computed values have no event times; there is one row for each of the batch.
+        values = [(math.nan, nothing if row is None else row) for row in found]
         ages = _oldest([one.ages_us for one in made_of], rows)
-        return ViewResult(view, values, bytes(sources), ages)
+        result = ViewResult(view, EntityKeys([], None), values)
+        result.sources, result.ages_us = bytes(sources), ages
+        return result
 
 
 def _transform(

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from itertools import repeat
+from itertools import count, repeat
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,32 +24,25 @@ if TYPE_CHECKING:
 
 # Numbers of feast.types.ValueType.
 _STRING, _INT32, _INT64 = 2, 3, 4
-_TEXT_HEADS = [struct.pack("<II", _STRING, size) for size in range(256)]
 _INTEGERS = {DType.INT32: (_INT32, "<IIi"), DType.INT64: (_INT64, "<IIq")}
 
 Parts = Mapping[str, Sequence[bytes | None]]
 """By join key: each row's value as stored keys hold it; None where there is none."""
 
 
-@dataclass(frozen=True)
 class EntityKeys:
     """The distinct keys of a batch for one view.
 
     `index`: per row, the position of its key in `keys`; len(`keys`) for a row without a key. None: row i has key i.
+    `index_array`: the same as an array.
     """
 
-    keys: list[bytes]
-    index: list[int] | None
+    __slots__ = ("index", "index_array", "keys")
 
-    @cached_property
-    def index_array(self) -> NDArray[np.intp] | None:
-        """`index` as an array."""
-        return None if self.index is None else np.array(self.index, np.intp)
-
-    @property
-    def rows(self) -> int:
-        """The number of rows of the batch."""
-        return len(self.keys if self.index is None else self.index)
+    def __init__(self, keys: list[bytes], index: list[int] | None) -> None:
+        self.keys = keys
+        self.index = index
+        self.index_array = None if index is None else np.array(index, np.intp)
 
 
 def prefix(names: Sequence[str]) -> bytes:
@@ -72,11 +63,12 @@ def distinct(view: ViewPlan, parts: Parts, rows: int) -> EntityKeys:
     """The distinct stored keys of `rows` rows. A row that lacks one of the join keys has no stored key."""
     prefix = view.key_prefix
     found: list[bytes | None]
-    if len(view.key_names) == 1:
-        found = [part and prefix + part for part in parts[view.key_names[0]]]
+    names = view.key_names
+    if len(names) == 1:
+        found = [part and prefix + part for part in parts[names[0]]]
     else:
-        columns = [parts[name] for name in view.key_names]
-        if any(None in column for column in columns):
+        columns = [parts[name] for name in names]
+        if [column for column in columns if None in column]:
             found = [None if None in row else prefix + b"".join(row) for row in zip(*columns, strict=True)]
         else:
             found = list(map(b"".join, zip(repeat(prefix, rows), *columns, strict=True)))
@@ -85,26 +77,32 @@ def distinct(view: ViewPlan, parts: Parts, rows: int) -> EntityKeys:
         return EntityKeys(found, None)  # type: ignore[arg-type]  # no None in it
     once.pop(None, None)
     whole: list[bytes] = list(once)  # type: ignore[arg-type]  # None was taken out
-    index: dict[bytes | None, int] = {key: i for i, key in enumerate(whole)}
+    index: dict[bytes | None, int] = dict(zip(whole, count(), strict=False))
     index[None] = len(whole)
-    return EntityKeys(whole, [index[key] for key in found])
+    return EntityKeys(whole, list(map(index.__getitem__, found)))
 
 
 def _parts(column: Column | None, key: JoinKey) -> Sequence[bytes | None]:
     if column is None:
         raise missing_key(key.name)
-    fits = column.dtype is DType.BYTES if key.dtype is DType.BYTES else column.dtype.numpy.kind in "iu"
-    if column.row_shape or not fits:
+    values, valid = column.values, column.valid
+    if column.row_shape or (column.dtype is not key.dtype and not _is_read_as(column.dtype, key.dtype)):
         found = f"{column.dtype.name.lower()}{list(column.row_shape) or ''}"
         raise wrong_key(key.name, found, "text" if key.dtype is DType.BYTES else "an integer")
-    if isinstance(column.values, Ragged):
-        parts, valid = _text_parts(column.values.to_list()), column.valid
+    if isinstance(values, Ragged):
+        heads = _TEXT_HEADS
+        parts = [heads[len(value)] + value for value in values.to_list()]
     else:
         numbers, valid = _in_range(column, key)
         parts = _integer_parts(numbers, key.dtype)
     if valid is None:
         return parts
     return [part if ok else None for part, ok in zip(parts, valid.tolist(), strict=True)]
+
+
+def _is_read_as(given: DType, wanted: DType) -> bool:
+    """Whether both are integers."""
+    return wanted is not DType.BYTES and given.numpy.kind in "iu"
 
 
 def _in_range(column: Column, key: JoinKey) -> tuple[list[int], NDArray[np.bool_] | None]:
@@ -117,10 +115,14 @@ def _in_range(column: Column, key: JoinKey) -> tuple[list[int], NDArray[np.bool_
     return [n if low <= n <= high else 0 for n in numbers], fits & column.is_valid()
 
 
-def _text_parts(texts: Sequence[bytes]) -> list[bytes]:
-    """Values of a text join key (UTF-8), encoded as in entity keys."""
-    heads = {n: _TEXT_HEADS[n] if n < 256 else struct.pack("<II", _STRING, n) for n in set(map(len, texts))}
-    return [heads[len(t)] + t for t in texts]
+class _TextHeads(dict[int, bytes]):
+    """What stands before a text in stored keys, by the length of its UTF-8. Those of long texts are not kept."""
+
+    def __missing__(self, size: int) -> bytes:
+        return struct.pack("<II", _STRING, size)
+
+
+_TEXT_HEADS = _TextHeads({size: struct.pack("<II", _STRING, size) for size in range(256)})
 
 
 def _integer_parts(numbers: Sequence[int], dtype: DType) -> list[bytes]:

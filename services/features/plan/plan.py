@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -33,6 +34,18 @@ class Feature:
     def dtype(self) -> DType | None:
         """The type of its column; None for lists, maps and similar types, which columns can't hold."""
         return DTYPES.get(self.field)
+
+
+@dataclass(frozen=True, slots=True)
+class FreshnessRule:
+    """The ages that a caller allows, within the time to live. `max_age_s`: good values (0: any age); `stale_s`: this much
+    older, values are usable but stale."""
+
+    max_age_s: float
+    stale_s: float
+
+
+ANY_AGE = FreshnessRule(0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -86,10 +99,10 @@ class ViewPlan:
         """The columns of its join keys, in the order of stored keys."""
         return tuple(key.name for key in self.keys)
 
-
-def null_values(view: ViewPlan) -> tuple[bytes, ...]:
-    """The values of an entity that has no values."""
-    return (b"",) * len(view.features)
+    @cached_property
+    def nulls(self) -> tuple[bytes, ...]:
+        """The values of an entity that has no values."""
+        return (b"",) * len(self.features)
 
 
 @dataclass(frozen=True)
@@ -132,7 +145,8 @@ class ServicePlan:
 
     `keys`: all join keys of its views. `shown`: per view, how many of its first features are returned; the others are only
     inputs of `on_demand`. −1: nothing of the view is returned, not even its age. `fallback`: why only Feast itself can read
-    this service; "" if it is read directly. `fallback_inputs`: the request columns that Feast then gets.
+    this service; "" if it is read directly. `fallback_inputs`: the request columns that Feast then gets. `rules`: by view, how
+    old its values may be for a caller.
     """
 
     name: str
@@ -143,12 +157,28 @@ class ServicePlan:
     revision: str
     fallback: str = ""
     fallback_inputs: tuple[Feature, ...] = ()
+    rules: Mapping[str, FreshnessRule] = field(default_factory=dict)
+
+    @cached_property
+    def key_views(self) -> tuple[ViewPlan, ...]:
+        """The first view with each set of join keys: the keys of rows are computed once for all views that share them."""
+        return tuple({view.keys: view for view in reversed(self.views)}.values())
 
     @cached_property
     def key_groups(self) -> tuple[int, ...]:
-        """Per view, the position of the first view with the same join keys: the keys of their rows are computed only once."""
-        first: dict[tuple[JoinKey, ...], int] = {}
-        return tuple(first.setdefault(view.keys, i) for i, view in enumerate(self.views))
+        """Per view, the position in `key_views` of the one with its join keys."""
+        places = {view.keys: i for i, view in enumerate(self.key_views)}
+        return tuple(places[view.keys] for view in self.views)
+
+    @cached_property
+    def limits(self) -> tuple[tuple[float, float], ...]:
+        """Per view, the maximum ages in seconds: of good values, and of usable values."""
+        found = []
+        for view in self.views:
+            ttl, rule = view.ttl_s or math.inf, self.rules.get(view.name, ANY_AGE)
+            good = rule.max_age_s or math.inf
+            found.append((min(good, ttl), min(good + rule.stale_s, ttl)))
+        return tuple(found)
 
     @cached_property
     def given(self) -> tuple[tuple[ViewPlan, tuple[Feature, ...]], ...]:

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from headrace.columns import Column, DType
 from headrace.columns.wire import joined_column, split_columns
@@ -15,7 +21,8 @@ from services.features.reply.values import FloatPacker, Packed, Packer
 
 @dataclass(slots=True)
 class ColumnGroup:
-    """Columns of one stored type, one after the other. `given`: per view of the plan, which features they hold, in order.
+    """Columns of one stored type, one after the other. `given`: per view of the plan, which features they hold, in order;
+    `picks`: what takes these from a view's features.
 
     `whole`: whether these views have only features of this type, and the returned ones are the first of each view.
     """
@@ -24,6 +31,7 @@ class ColumnGroup:
     packer: Packer
     names: list[str]
     given: dict[int, list[int]]
+    picks: list[tuple[int, Callable[[Any], Any]]] = field(default_factory=list)
     whole: bool = False
 
 
@@ -44,6 +52,7 @@ class ReplyBuilder:
                 group.given.setdefault(i, []).append(k)
         self.groups = list(groups.values())
         for group in self.groups:
+            group.picks = [(i, _picker(features)) for i, features in group.given.items()]
             group.whole = all(
                 i < len(plan.views) and plan.views[i].floats is group.packer for i in group.given
             )
@@ -60,12 +69,15 @@ class ReplyBuilder:
     def columns(self, results: Sequence[ViewResult], rows: int) -> dict[str, Column]:
         """The whole reply as columns of `rows` rows, for a caller in the same process."""
         found: dict[str, Column] = {}
-        parts = [(group.names, group.dtype, packed) for group, packed in self.features(results)]
+        for group, packed in self.features(results):
+            whole = joined_column(group.names[0], group.dtype, packed, rows * len(group.names))
+            found |= split_columns(whole, group.names, rows)
         if self.age_names:
-            parts.append((self.age_names, DType.INT64, (self.ages(results), b"", b"")))
-            parts.append((self.source_names, DType.UINT8, (self.sources(results), b"", b"")))
-        for names, dtype, packed in parts:
-            found |= split_columns(joined_column(names[0], dtype, packed, rows * len(names)), names, rows)
+            ages, sources = self._ages(results), np.frombuffer(self.sources(results), np.uint8)
+            found |= split_columns(Column(self.age_names[0], DType.INT64, ages), self.age_names, rows)
+            found |= split_columns(
+                Column(self.source_names[0], DType.UINT8, sources), self.source_names, rows
+            )
         return found
 
     @staticmethod
@@ -81,16 +93,23 @@ class ReplyBuilder:
     @staticmethod
     def _one_by_one(group: ColumnGroup, results: Sequence[ViewResult]) -> Packed:
         raws: list[bytes] = []
-        for i, features in group.given.items():
-            by_feature = results[i].by_feature()
-            for k in features:
-                raws += by_feature[k]
+        for i, pick in group.picks:
+            raws += chain.from_iterable(pick(results[i].by_feature()))
         return group.packer(raws)
 
     def ages(self, results: Sequence[ViewResult]) -> bytes:
         """INT64 microseconds of all views, one after the other."""
-        return b"".join([results[i].ages_us.astype("<i8", copy=False).tobytes() for i in self.views])
+        return self._ages(results).tobytes()
+
+    def _ages(self, results: Sequence[ViewResult]) -> NDArray[np.int64]:
+        return np.concatenate([results[i].ages_us for i in self.views]).astype("<i8", copy=False)
 
     def sources(self, results: Sequence[ViewResult]) -> bytes:
         """UINT8 of all views, one after the other."""
         return b"".join([results[i].sources for i in self.views])
+
+
+def _picker(positions: Sequence[int]) -> Callable[[Any], Any]:
+    """Takes the elements at these ascending positions."""
+    start, stop = positions[0], positions[-1] + 1
+    return itemgetter(slice(start, stop)) if stop - start == len(positions) else itemgetter(*positions)

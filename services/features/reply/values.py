@@ -48,7 +48,7 @@ class FloatPacker:
 
     def __init__(self, tag: int, code: str, field: str) -> None:
         size = struct.calcsize(code)
-        self._tag, self._code, self._field = tag, code, field
+        self._tag, self._tag_byte, self._code, self._field = tag, bytes([tag]), code, field
         self._size, self._width = size, 1 + size
         self._record = np.dtype([("tag", "u1"), ("value", f"<f{size}")])
         self.dtype: np.dtype[Any] = self._record["value"]
@@ -101,14 +101,11 @@ class FloatPacker:
 
     def _cut(self, raws: Raws) -> tuple[Array, Mask | None] | None:
         """The values, and which of them exist (None: all); a missing one is 0. Returns None if a value has another form."""
-        lengths = list(map(len, raws))
+        lengths, data = list(map(len, raws)), b"".join(raws)
         found = set(lengths)
-        if not found <= {self._width, 0}:
+        if not found <= {self._width, 0} or data[:: self._width].strip(self._tag_byte):
             return None
-        records = np.frombuffer(b"".join(raws), self._record)
-        if (records["tag"] != self._tag).any():
-            return None
-        values, valid = records["value"], None
+        values, valid = np.frombuffer(data, self._record)["value"], None
         if 0 in found:
             valid = np.frombuffer(bytes(lengths), np.uint8) > 0
             whole = np.zeros(len(raws), values.dtype)

@@ -12,10 +12,11 @@ import asyncio
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from services.features.feast.layout import sqlite_path
 from services.features.feast.repository import Repository
@@ -129,22 +130,21 @@ class SqliteStore:
         try:
             if getattr(self._of_thread, "file", None) != file:
                 self._of_thread.connection, self._of_thread.file = _open(self._path, timeout_s), file
-            return self._query(self._of_thread.connection, asks)
+            return self._query_in_parts(self._of_thread.connection, asks)
         except sqlite3.Error as error:
             raise _failed(error) from error
 
     def _query(self, connection: sqlite3.Connection, asks: Sequence[KeyQuery]) -> Sequence[Rows]:
-        if sum([len(ask.keys) for ask in asks]) > _MAX_KEYS:
-            return self._query_in_parts(connection, asks)
         shapes: list[tuple[str, int]] = []
         parameters: list[bytes] = []
         for view, keys in asks:
             # Sizes are powers of two (a key may be repeated), so there are few different statements and all stay prepared.
-            size = 1 << max(len(keys) - 1, 0).bit_length()
+            count = len(keys)
+            size = 1 if count == 1 else 1 << max(count - 1, 0).bit_length()
             shapes.append((view.stored, size))
             parameters += keys
-            if size > len(keys):
-                parameters += [keys[0] if keys else b""] * (size - len(keys))
+            if size > count:
+                parameters += [keys[0] if keys else b""] * (size - count)
         shape = tuple(shapes)
         text = self._texts.get(shape)
         if text is None:
@@ -155,6 +155,8 @@ class SqliteStore:
             raise StoreError(f"SQLite holds rows that Feast did not write: {type(error).__name__}") from error
 
     def _query_in_parts(self, connection: sqlite3.Connection, asks: Sequence[KeyQuery]) -> Sequence[Rows]:
+        if sum([len(ask.keys) for ask in asks]) <= _MAX_KEYS:
+            return self._query(connection, asks)
         results: list[Rows] = []
         for view, keys in asks:
             rows: list[StoredRow | None] = []
@@ -179,32 +181,28 @@ class SqliteStore:
 
 def _rows(asks: Sequence[KeyQuery], found: Found) -> Sequence[Rows]:
     """Collects features into rows. An entity's event time is the time of its oldest feature; Feast writes them together."""
-    gathered: list[dict[bytes, tuple[list[int], list[bytes]]]] = [{} for _ in asks]
-    places = [ask.view.places for ask in asks]
+    gathered: list[dict[bytes, list[Any]]] = [{} for _ in asks]
+    # Of an entity: its event time, then its values. The features of an entity come one after the other.
+    at, of, row = -1, b"", list[Any]()
+    places: Mapping[str, int] = {}
     for i, key, name, value, event_time in found:
-        row = gathered[i].get(key)
-        if row is None:
-            row = gathered[i][key] = ([event_time], [b""] * len(places[i]))
-        place = places[i].get(name)
+        if key != of or i != at:
+            at, of, places = i, key, asks[i].view.places
+            row = gathered[i].setdefault(key, [event_time, *asks[i].view.nulls])
+        place = places.get(name)
         if place is not None:
-            row[1][place] = value
-            if event_time != row[0][0]:
-                row[0].append(event_time)
-    return [_in_order(ask.keys, rows) for ask, rows in zip(asks, gathered, strict=True)]
+            row[place + 1] = value
+            if event_time < row[0]:
+                row[0] = event_time
+    seconds = float if time.timezone == 0 and not time.daylight else _local_seconds
+    return [
+        [(seconds(its[0]), tuple(its[1:])) if (its := rows.get(key)) else None for key in ask.keys]
+        for ask, rows in zip(asks, gathered, strict=True)
+    ]
 
 
-def _in_order(keys: Sequence[bytes], rows: dict[bytes, tuple[list[int], list[bytes]]]) -> Rows:
-    ordered: list[StoredRow | None] = []
-    for key in keys:
-        row = rows.get(key)
-        ordered.append(row and (_seconds(min(row[0])), tuple(row[1])))
-    return ordered
-
-
-def _seconds(stored: int) -> float:
+def _local_seconds(stored: int) -> float:
     """Seconds since 1970. Feast treats its UTC times as local times both when it writes and when it reads them."""
-    if time.timezone == 0 and not time.daylight:
-        return float(stored)
     return datetime.fromtimestamp(stored).replace(tzinfo=UTC).timestamp()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TypeAlias
 
@@ -16,7 +16,7 @@ from headrace.hop.call import unary
 from headrace.hop.client.dial import Client
 from headrace.hop.config import Settings
 from headrace.hop.errors import Code, Fault, reason_name
-from headrace.pipeline import ColumnType, FeaturesStage, ViewSpec, null_column
+from headrace.pipeline import ColumnType, FeaturesStage, null_column
 from services.router.stages.freshness import (
     AGE,
     DEFAULT,
@@ -36,11 +36,8 @@ GET_FEATURES = unary(
     pb.GetFeaturesResponse,
     idempotent=True,
 )
-# How old values may be: view, age up to which they are present, and how much older they may be as stale ones (µs).
-Rules: TypeAlias = tuple[tuple[str, int, int], ...]
-# Feast's feature service, and the rules.
-Header: TypeAlias = tuple[str, Rules]
-GetFeatures: TypeAlias = Callable[[BatchCall[Header]], Awaitable[BatchReply[pb.GetFeaturesResponse]]]
+# The header of a call is its serialised message without the batch.
+GetFeatures: TypeAlias = Callable[[BatchCall[bytes]], Awaitable[BatchReply[pb.GetFeaturesResponse]]]
 # With these codes the service could not answer; any other code is an answer.
 _OUTAGES = frozenset(
     {
@@ -55,6 +52,7 @@ _OUTAGES = frozenset(
     }
 )
 _NO_FALLBACKS = Verdict({}, {}, {})
+_ALL_PRESENT = bytes([PRESENT])
 
 
 class FeaturesSettings(Settings):
@@ -74,7 +72,7 @@ class FeaturesRunner:
     ) -> None:
         self._stage = stage
         self._get = get
-        self._header = (stage.feature_service, rules_of(stage.views))
+        self._header = header_of(stage)
         self._timeout_s = timeout_s
         self._clock = clock
         self._types: dict[str, ColumnType | None] = {
@@ -103,9 +101,7 @@ class FeaturesRunner:
         rows = batch.rows
         if max(rows.deadlines) <= limit:
             return batch
-        deadlines = [limit] * len(rows.deadlines)
-        if min(rows.deadlines) < limit:
-            deadlines = [min(d, limit) for d in rows.deadlines]
+        deadlines = [d if d < limit else limit for d in rows.deadlines]
         # Not by dataclasses.replace, which looks at every field.
         limited = Rows(rows.request_ids, rows.tenants, rows.priorities, deadlines, rows.traceparents)
         return Batch(limited, batch.columns, batch.errors, batch.timings)
@@ -123,12 +119,10 @@ class FeaturesRunner:
             columns = [_without(c, lost) for c in columns]
             annotations = [_overwritten(c, lost, _default_of(c.dtype)) for c in annotations]
         verdict = _NO_FALLBACKS
-        # Annotations come in pairs, age and source of a view; there are none if every row failed.
-        for sources in annotations[1::2]:
-            # bytes.count takes a tenth of the time of a NumPy comparison of one row.
-            if sources.array.tobytes().count(PRESENT) != rows:
-                verdict = self._policy.judge({c.name: c.array for c in annotations}, failed)
-                break
+        # Annotations come in pairs, age and source of a view; there are none if every row failed. The bytes of a few rows take
+        # a tenth of the time of a NumPy comparison.
+        if b"".join([its.values.tobytes() for its in annotations[1::2]]).strip(_ALL_PRESENT):  # type: ignore[union-attr]  # UINT8
+            verdict = self._policy.judge({c.name: c.array for c in annotations}, failed)
         return StageResult(
             columns,
             annotations,
@@ -156,13 +150,13 @@ class FeaturesRunner:
         )
 
 
-def rules_of(views: Mapping[str, ViewSpec]) -> Rules:
-    """What the features service is told about ages."""
-    return tuple(
-        (view, rule.max_age_us, rule.stale_us)
-        for view, spec in views.items()
-        if (rule := spec.freshness) is not None
-    )
+def header_of(stage: FeaturesStage) -> bytes:
+    """Feast's feature service, and how old the values may be."""
+    request = pb.GetFeaturesRequest(feature_service=stage.feature_service)
+    for view, spec in stage.views.items():
+        if (rule := spec.freshness) is not None:
+            request.rules.add(view=view, max_age_us=rule.max_age_us, stale_us=rule.stale_us)
+    return request.SerializeToString()
 
 
 def _default_of(dtype: DType) -> int:
@@ -182,17 +176,10 @@ def _overwritten(column: Column, rows: list[int], value: int) -> Column:
     return replace(column, values=values)
 
 
-def _request(header: Header) -> pb.GetFeaturesRequest:
-    request = pb.GetFeaturesRequest(feature_service=header[0])
-    for view, max_age_us, stale_us in header[1]:
-        request.rules.add(view=view, max_age_us=max_age_us, stale_us=stale_us)
-    return request
-
-
 def get_features(client: Client) -> GetFeatures:
     """The call of the features service; batches that wait at the same time share a message."""
-    codec: ColumnCodec[Header, pb.GetFeaturesRequest, pb.GetFeaturesResponse]
-    codec = ColumnCodec(_request, callee=client.callee)
+    codec: ColumnCodec[bytes, pb.GetFeaturesRequest, pb.GetFeaturesResponse]
+    codec = ColumnCodec(pb.GetFeaturesRequest.FromString, callee=client.callee)
     return client.coalesced(GET_FEATURES, codec)
 
 

@@ -3,29 +3,31 @@
 import math
 from collections.abc import Sequence
 
-from services.features.freshness.freshness import FoundRows, Source
-from services.features.plan.plan import null_values
+from services.features.freshness.freshness import Source, ViewResult
+from services.features.plan.plan import FreshnessRule, ViewPlan
 
 Assessed = tuple[tuple[bytes, ...], int, int, float | None]
 """Values, source, age in microseconds and event time."""
 
 
-def assessed(found: FoundRows, now: float) -> list[Assessed]:
+def limits(view: ViewPlan, rule: FreshnessRule) -> tuple[float, float]:
+    """The maximum ages in seconds: of good values, and of usable values."""
+    ttl_s, good_s = view.ttl_s or math.inf, rule.max_age_s or math.inf
+    return min(good_s, ttl_s), min(good_s + rule.stale_s, ttl_s)
+
+
+def assessed(found: ViewResult, now: float) -> list[Assessed]:
     """Each row of the batch."""
     rows = list(found.rows)
     index: Sequence[int] = range(len(rows)) if found.keys.index is None else found.keys.index
     return [
-        (null_values(found.view), Source.NOT_FOUND, -1, None) if i == len(rows) else _one(found, rows[i], now)
+        (found.view.nulls, Source.NOT_FOUND, -1, None) if i == len(rows) else _one(found, rows[i], now)
         for i in index
     ]
 
 
-def _one(found: FoundRows, row: tuple[float, tuple[bytes, ...]] | None, now: float) -> Assessed:
-    nulls = null_values(found.view)
-    good_s = usable_s = found.view.ttl_s or math.inf
-    if found.rule.max_age_s:
-        good_s = min(found.rule.max_age_s, good_s)
-        usable_s = min(found.rule.max_age_s + found.rule.stale_s, usable_s)
+def _one(found: ViewResult, row: tuple[float, tuple[bytes, ...]] | None, now: float) -> Assessed:
+    nulls, (good_s, usable_s) = found.view.nulls, found.limits
     absent = Source.NOT_FOUND if found.answered else Source.DEFAULT
     if row is None or (not found.answered and now - row[0] > usable_s):
         return nulls, absent, -1, None
@@ -37,6 +39,6 @@ def _one(found: FoundRows, row: tuple[float, tuple[bytes, ...]] | None, now: flo
     return row[1], Source.PRESENT if good else Source.STALE, age_us, row[0]
 
 
-def ahead_s(found: FoundRows, now: float) -> float:
+def ahead_s(found: ViewResult, now: float) -> float:
     """How far in the future the newest event time is."""
     return max([row[0] - now for row in found.rows if row is not None], default=0.0)
