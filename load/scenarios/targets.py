@@ -28,7 +28,6 @@ PARTS = {
         f"{_RACE} --conc 1,8,16,64 --out {{race}} --systems"
         " 'headrace together;headrace apart;ref_chain;ref_mono;triton;kserve'",
     ),
-    "picture": (0, "picture --race {race} --out {picture}"),
     "model": (3, f"{_ONE_LINE} 'headrace together;triton_batch;kserve' --part model"),
     "workers": (2, f"{_ONE_LINE} 'headrace together;headrace together, 2 workers'"),
     "calls": (1, "calls --home {home}"),
@@ -40,6 +39,8 @@ PARTS = {
     "features": (2, "features --home {home} --runs {runs} --seconds {seconds}"),
     "features-added": (2, "features-added --home {home} --requests 1000"),
     "soak": (30, "soak --home {home} --minutes {minutes} --deadline-ms 1000 --disturb"),
+    # Last, as it changes a file, and the others name the revision.
+    "picture": (0, "picture --race {race} --out {picture}"),
 }
 # The bounds with the lane in C. What | before | part | `figure ≥ bound` or `figure ≤ bound`, or a figure without an aim; …
 _ROWS = """
