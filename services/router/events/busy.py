@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -45,11 +45,11 @@ def busy(timings: Iterable[Timing]) -> dict[str, tuple[float, int]]:
 
 
 def busy_columns(
-    batches: Sequence[Iterable[Timing]], counts: NDArray[np.int64], cached: NDArray[np.bool_]
+    batches: Sequence[Mapping[str, tuple[float, int]]], counts: NDArray[np.int64], cached: NDArray[np.bool_]
 ) -> list[Column]:
     """What the services worked for each row, in all and each by itself. For a kept answer, only those before the cache did.
 
-    `batches`: timings of each batch; `counts`: its rows; `cached`: rows of all batches with kept answers.
+    `batches`: what `busy` says of each batch; `counts`: its rows; `cached`: rows of all batches with kept answers.
     """
     lengths = counts.tolist()
     computed = lengths
@@ -57,8 +57,8 @@ def busy_columns(
         computed = np.add.reduceat((~cached).astype(np.int64), np.cumsum(counts) - counts).tolist()
     # By name and batch: of its rows with kept answers, and of the others.
     found: dict[str, tuple[list[float], list[float]]] = {}
-    for i, timings in enumerate(batches):
-        for name, (us, sent) in busy(timings).items():
+    for i, worked in enumerate(batches):
+        for name, (us, sent) in worked.items():
             kept, made = found.setdefault(name, ([0.0] * len(lengths), [0.0] * len(lengths)))
             if sent > computed[i]:
                 kept[i] = made[i] = us / lengths[i]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Generator, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,7 +26,7 @@ from headrace.events import (
     event_ids,
 )
 from services.router.cache.run import CACHED as CACHED_US
-from services.router.events.busy import busy_columns
+from services.router.events.busy import busy, busy_columns
 from services.router.events.ring import Noted, Stored
 from services.router.routes.run import FALLBACKS, MAX_FALLBACKS
 from services.router.ticks.exposures import places_in_requests
@@ -42,20 +42,28 @@ class GroupBuilder:
 
     def groups(self, noted: Iterable[Noted]) -> list[EventGroup]:
         """The events of all batches, in the order in which the first of each kind came."""
+        return [group for group in self.steps(noted) if group is not None]
+
+    def steps(self, noted: Iterable[Noted]) -> Iterator[EventGroup | None]:
+        """The same, and None after each step of the work, so that who has something else to do can do it between."""
         alike: dict[Hashable, list[Noted]] = {}
         for one in noted:
             if len(one):
                 alike.setdefault(_kind(one), []).append(one)
-        return [self._group(parts) for parts in alike.values()]
+        for parts in alike.values():
+            yield from self._group(parts)
 
-    def _group(self, parts: list[Noted]) -> EventGroup:
+    def _group(self, parts: list[Noted]) -> Iterator[EventGroup | None]:
         first = parts[0]
         recorded = first.recorded
-        joined = _joined(parts)
-        there = joined.columns
+        joined = yield from _joined(parts)
+        columns = there = dict(joined.columns)
         masked = tuple(n for n in there if n in recorded.private)
-        columns = {n: self.mask.column(c) if n in masked else c for n, c in there.items()}
-        columns |= {c.name: c for c in _facts(parts, joined)}
+        for name in masked:
+            columns[name] = self.mask.column(there[name])
+            yield None
+        facts = yield from _facts(parts, joined)
+        columns |= {c.name: c for c in facts}
         if FALLBACKS in columns:
             columns[FALLBACKS] = _common(parts, columns[FALLBACKS])
         if first.key is not None:
@@ -80,19 +88,21 @@ class GroupBuilder:
             first.omitted,
             shadow_of=first.why.shadow_of,
         )
-        return EventGroup(header, Batch(joined.rows, columns))
+        yield EventGroup(header, Batch(joined.rows, columns))
 
 
-def _joined(parts: Sequence[Noted]) -> Batch:
+def _joined(parts: Sequence[Noted]) -> Generator[None, None, Batch]:
     """The rows of all batches, which have the same columns in the same order. Times and priorities are of no use any more."""
     ids = [i for p in parts for i in p.rows.request_ids]
     tenants = [t for p in parts for t in p.rows.tenants]
     traces = [t for p in parts for t in p.rows.traceparents]
     rows = Rows(ids, tenants, [0] * len(ids), [0.0] * len(ids), traces)
-    names = parts[0].names
-    return Batch.of(
-        rows, [_joined_column(*of_name) for of_name in zip(names, *[p.values for p in parts], strict=True)]
-    )
+    yield
+    columns = []
+    for of_name in zip(parts[0].names, *[p.values for p in parts], strict=True):
+        columns.append(_joined_column(*of_name))
+        yield
+    return Batch.of(rows, columns)
 
 
 def _joined_column(name: str, *parts: Stored) -> Column:
@@ -147,7 +157,7 @@ def _common(parts: Sequence[Noted], column: Column) -> Column:
     return replace(column, values=values)
 
 
-def _facts(parts: Sequence[Noted], joined: Batch) -> list[Column]:
+def _facts(parts: Sequence[Noted], joined: Batch) -> Generator[None, None, list[Column]]:
     """The columns that every event has. Counts and times are those of the batch that a row was in."""
     counts = np.array([len(p) for p in parts])
 
@@ -160,6 +170,14 @@ def _facts(parts: Sequence[Noted], joined: Batch) -> list[Column]:
     codes, reasons = _errors(parts, len(joined))
     kept = joined.columns.get(CACHED_US)
     cached = np.zeros(len(joined), bool) if kept is None else kept.array >= 0
+    worked = []
+    for part in parts:
+        worked.append(busy(part.timings))
+        yield
+    worked_us = busy_columns(worked, counts, cached)
+    yield
+    stages = _stages(parts)
+    yield
     return [
         event_ids(times, spread([p.epoch for p in parts]), sequences),
         Column(SEQUENCE, DType.INT64, sequences),
@@ -168,9 +186,9 @@ def _facts(parts: Sequence[Noted], joined: Batch) -> list[Column]:
         Column(CODE, DType.UINT8, codes),
         Column(REASON, DType.UINT16, reasons),
         Column(LATENCY_US, DType.INT64, spread([p.latency_us for p in parts])),
-        *busy_columns([p.timings for p in parts], counts, cached),
+        *worked_us,
         Column(CACHED, DType.BOOL, cached),
-        *[Column(name, DType.INT64, spread(values)) for name, values in _stages(parts).items()],
+        *[Column(name, DType.INT64, spread(values)) for name, values in stages.items()],
     ]
 
 

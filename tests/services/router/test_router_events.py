@@ -1,7 +1,8 @@
 """Events over sockets: what the router answered is what the monitoring service stored, and neither waits for the other."""
 
+import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -302,13 +303,18 @@ class Waiting:
         self.notes = Notes(4096, time.time)
         self.notes.number(3)
         self.rows = 3
+        self.turns = 0
 
     def take(self, rows: int) -> list[int]:
         self.rows, taken = 0, self.rows
         return [1] * taken
 
-    def groups(self, noted: list[int]) -> list[list[int]]:
-        return [noted]
+    def steps(self, noted: list[int]) -> Iterator[list[int] | None]:
+        asyncio.get_running_loop().call_soon(setattr, self, "turns", 1)
+        begun = time.perf_counter()
+        while self.turns == 0 and time.perf_counter() - begun < 5:
+            yield None
+        yield noted
 
 
 class Failing:
@@ -325,6 +331,24 @@ class Failing:
         return 1
 
 
+def sender_of(ring: Waiting, receiver: Failing, registry: CollectorRegistry) -> sender.Sender:
+    parts: Any = ring, ring, receiver, EventMetrics(registry), EventsSettings(), time.monotonic, Log()
+    return sender.Sender(*parts)
+
+
+async def test_what_a_stop_interrupts_is_sent_at_the_end() -> None:
+    ring, receiver = Waiting(), Failing()
+    sending = sender_of(ring, receiver, CollectorRegistry())
+    making = asyncio.create_task(sending.send_next())
+    while not ring.turns:
+        await asyncio.sleep(0)
+    making.cancel()
+    await asyncio.gather(making, return_exceptions=True)
+    assert receiver.got == []
+    await sending.close()
+    assert list(map(len, receiver.got)) == [3]
+
+
 @pytest.mark.parametrize(
     ("code", "reason", "again"),
     [
@@ -338,10 +362,10 @@ class Failing:
 async def test_only_what_may_succeed_later_is_sent_again(code: Code, reason: Any, again: bool) -> None:
     fault = Fault(code, reason, "no")
     ring, receiver, registry = Waiting(), Failing(fault, fault), CollectorRegistry()
-    parts: Any = ring, ring, receiver, EventMetrics(registry), EventsSettings(), time.monotonic, Log()
-    sending = sender.Sender(*parts)
+    sending = sender_of(ring, receiver, registry)
     for _ in range(3):
         await sending.send_next()
+    assert ring.turns == 1, "the event loop stood still while events were made"
     assert receiver.got == [receiver.got[0]] * (3 if again else 1)
     lost = registry.get_sample_value("headrace_router_dropped_events_total", {"reason": "refused"})
     # What the receiver itself could not store is counted, too.

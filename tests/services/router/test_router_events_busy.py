@@ -53,7 +53,7 @@ def test_work_by_service(timings: list[Timing], expected: dict[str, tuple[float,
 
 def test_rows_of_batches_share_their_own_batch_s_time() -> None:
     batches = [executor(2, (40, 2)), executor(1, (70, 1))]
-    [total, model] = busy_columns(batches, np.array([2, 1]), np.zeros(3, bool))
+    [total, model] = busy_columns(list(map(busy, batches)), np.array([2, 1]), np.zeros(3, bool))
     assert model.name == "@busy_us/executor/m:2"
     assert model.array.tolist() == [20.0, 20.0, 70.0]
     assert total.array.tolist() == [20, 20, 70]
@@ -62,12 +62,14 @@ def test_rows_of_batches_share_their_own_batch_s_time() -> None:
 def test_kept_answers_cost_only_what_ran_before_the_cache() -> None:
     batches = [[*features(4, 80), *executor(1, (50, 1))], features(1, 10)]
     cached = np.array([True, False, True, True, True])
-    columns = {c.name: c.array.tolist() for c in busy_columns(batches, np.array([4, 1]), cached)}
+    columns = {
+        c.name: c.array.tolist() for c in busy_columns(list(map(busy, batches)), np.array([4, 1]), cached)
+    }
     assert columns["@busy_us/executor/m:2"] == [0.0, 50.0, 0.0, 0.0, 0.0]
     assert columns["@busy_us/features"] == [20.0, 20.0, 20.0, 20.0, 10.0]
     assert columns["@busy_us"] == [20, 70, 20, 20, 10]
 
 
 def test_without_timings_nothing_is_told() -> None:
-    [total] = busy_columns([[]], np.array([2]), np.zeros(2, bool))
+    [total] = busy_columns([{}], np.array([2]), np.zeros(2, bool))
     assert total.array.tolist() == [0, 0]
