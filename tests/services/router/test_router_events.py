@@ -302,8 +302,7 @@ class Waiting:
     def __init__(self) -> None:
         self.notes = Notes(4096, time.time)
         self.notes.number(3)
-        self.rows = 3
-        self.turns = 0
+        self.rows, self.turns = 3, 0
 
     def take(self, rows: int) -> list[int]:
         self.rows, taken = 0, self.rows
