@@ -37,7 +37,7 @@ def freeze() -> None:
     gc.collect()
     memory.give_back()
     gc.freeze()
-    # 2,000 new containers take 0.3 ms to look at, 20,000 up to 6, for the same in all. What was seen once is seldom part of a cycle.
+    # 2,000 new containers take 0.3 ms to look at, 20,000 up to 6, for the same in all. What outlives one look is seldom a cycle.
     gc.set_threshold(2_000, 200, 20)
 
 
