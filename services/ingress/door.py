@@ -179,8 +179,7 @@ class Door:
         credential = context.credential
         if credential is None:
             credential = context.credential = self._authenticator.authenticate(context)
-        if operation.scope not in credential.scopes:
-            require(credential, operation.scope)
+        require(credential, operation.scope)
         return credential
 
     async def call(self, operation: Operation, request: Any, context: RequestContext) -> Any:
@@ -189,8 +188,7 @@ class Door:
         """
         context.whole = True
         try:
-            if not context.entered:
-                self.admit(operation, context)
+            self.admit(operation, context)
             return await operation.handler(request, context)
         except Fault as fault:
             context.fault = fault.copy()

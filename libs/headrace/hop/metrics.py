@@ -27,8 +27,8 @@ _MAX_REPLICA_LABELS = 64
 class Counter(prometheus_client.Counter):
     """prometheus_client's own without its lock and without exemplars, at a quarter of the work.
 
-    Any thread may count: CPython with a GIL, 3.11 to 3.14, gives way to another thread only where a function begins, after a call
-    and at a jump back, and there is none of these between reading a number here and writing it. Without a GIL, one thread may.
+    Any thread may count: CPython with a GIL (tried: 3.11 to 3.13) gives way to another thread only where a function begins, after
+    a call and at a jump back, and none of these is between reading a number and writing it. Without a GIL, one thread may.
     """
 
     def inc(self, amount: float = 1) -> None:  # type: ignore[override]  # no exemplars

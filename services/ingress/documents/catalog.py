@@ -165,8 +165,7 @@ class Catalog:
                 f"tenant {tenant.name} may not use pipeline {name}; {self._usable(credential)}",
                 metadata={"pipeline": name, "tenant": tenant.name},
             )
-        if scope not in credential.scopes:
-            require(credential, scope)
+        require(credential, scope)
         if version and version != entry.pipeline.version:
             raise Fault(
                 Code.NOT_FOUND,
@@ -187,7 +186,7 @@ def require(credential: Credential, scope: str, pipeline: str | None = None) -> 
     `pipeline`: for which one, as a credential may have `operate:PIPELINE` alone; "": for all; None: for any, and whoever
     serves the call looks for which.
     """
-    if not has_scope(credential, scope, pipeline):
+    if scope not in credential.scopes and not has_scope(credential, scope, pipeline):
         needed = f"{scope}:{_shown(pipeline)}" if pipeline and has_scope(credential, scope) else scope
         raise Fault(
             Code.PERMISSION_DENIED,

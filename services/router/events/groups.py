@@ -1,4 +1,4 @@
-"""Noted batches → groups of events: joined where they are alike, with the columns that every event has, personal data masked."""
+"""Answered batches → groups of events: joined where they are alike, with what every event has, personal data masked."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from headrace.events import (
 )
 from services.router.cache.run import CACHED as CACHED_US
 from services.router.events.busy import busy, busy_columns
-from services.router.events.ring import Noted, Stored
+from services.router.events.ring import AnsweredBatch, Stored
 from services.router.routes.run import FALLBACKS, MAX_FALLBACKS
 from services.router.ticks.exposures import places_in_requests
 
@@ -40,27 +40,27 @@ class GroupBuilder:
 
     mask: Mask
 
-    def groups(self, noted: Iterable[Noted]) -> list[EventGroup]:
+    def groups(self, noted: Iterable[AnsweredBatch]) -> list[EventGroup]:
         """The events of all batches, in the order in which the first of each kind came."""
         return [group for group in self.steps(noted) if group is not None]
 
-    def steps(self, noted: Iterable[Noted]) -> Iterator[EventGroup | None]:
+    def steps(self, noted: Iterable[AnsweredBatch]) -> Iterator[EventGroup | None]:
         """The same, and None after each step of the work, so that who has something else to do can do it between."""
-        alike: dict[Hashable, list[Noted]] = {}
+        alike: dict[Hashable, list[AnsweredBatch]] = {}
         for one in noted:
             if len(one):
                 alike.setdefault(_kind(one), []).append(one)
         for parts in alike.values():
             yield from self._group(parts)
 
-    def _group(self, parts: list[Noted]) -> Iterator[EventGroup | None]:
+    def _group(self, parts: list[AnsweredBatch]) -> Iterator[EventGroup | None]:
         first = parts[0]
         recorded = first.recorded
         joined = yield from _joined(parts)
-        columns = there = dict(joined.columns)
-        masked = tuple(n for n in there if n in recorded.private)
+        columns = dict(joined.columns)
+        masked = tuple(n for n in columns if n in recorded.private)
         for name in masked:
-            columns[name] = self.mask.column(there[name])
+            columns[name] = self.mask.column(columns[name])
             yield None
         facts = yield from _facts(parts, joined)
         columns |= {c.name: c for c in facts}
@@ -81,9 +81,9 @@ class GroupBuilder:
             first.why.experiment,
             tuple(first.models),
             tuple(recorded.fallbacks),
-            _there(recorded.inputs, there),
-            _there(recorded.features, there),
-            _there(recorded.outputs, there),
+            _present(recorded.inputs, columns),
+            _present(recorded.features, columns),
+            _present(recorded.outputs, columns),
             masked,
             first.omitted,
             shadow_of=first.why.shadow_of,
@@ -91,7 +91,7 @@ class GroupBuilder:
         yield EventGroup(header, Batch(joined.rows, columns))
 
 
-def _joined(parts: Sequence[Noted]) -> Generator[None, None, Batch]:
+def _joined(parts: Sequence[AnsweredBatch]) -> Generator[None, None, Batch]:
     """The rows of all batches, which have the same columns in the same order. Times and priorities are of no use any more."""
     ids = [i for p in parts for i in p.rows.request_ids]
     tenants = [t for p in parts for t in p.rows.tenants]
@@ -116,12 +116,12 @@ def _joined_column(name: str, *parts: Stored) -> Column:
     return joined
 
 
-def _there(names: Iterable[str], columns: Iterable[str]) -> tuple[str, ...]:
+def _present(names: Iterable[str], columns: Iterable[str]) -> tuple[str, ...]:
     known = set(columns)
     return tuple(name for name in names if name in known)
 
 
-def _kind(noted: Noted) -> Hashable:
+def _kind(noted: AnsweredBatch) -> Hashable:
     """Equal for batches that fit into one group. The document or the model's version says which type a column has."""
     return (
         id(noted.recorded),
@@ -133,7 +133,7 @@ def _kind(noted: Noted) -> Hashable:
     )
 
 
-def _common(parts: Sequence[Noted], column: Column) -> Column:
+def _common(parts: Sequence[AnsweredBatch], column: Column) -> Column:
     """`@fallbacks` of all batches with the bits of `Recorded.fallbacks`, which gets the names that it lacks.
 
     Each batch has bits of its own, and few batches have the same fallbacks in the same order. A group for each order would be
@@ -157,7 +157,7 @@ def _common(parts: Sequence[Noted], column: Column) -> Column:
     return replace(column, values=values)
 
 
-def _facts(parts: Sequence[Noted], joined: Batch) -> Generator[None, None, list[Column]]:
+def _facts(parts: Sequence[AnsweredBatch], joined: Batch) -> Generator[None, None, list[Column]]:
     """The columns that every event has. Counts and times are those of the batch that a row was in."""
     counts = np.array([len(p) for p in parts])
 
@@ -192,13 +192,13 @@ def _facts(parts: Sequence[Noted], joined: Batch) -> Generator[None, None, list[
     ]
 
 
-def _places(noted: Noted) -> NDArray[np.uint32]:
+def _places(noted: AnsweredBatch) -> NDArray[np.uint32]:
     """Position of each row in its request, of which another arm may have got other rows."""
     places = np.array(places_in_requests(noted.whole), np.uint32)
     return places if noted.positions is None else places[noted.positions]
 
 
-def _errors(parts: Sequence[Noted], count: int) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
+def _errors(parts: Sequence[AnsweredBatch], count: int) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
     codes, reasons, start = np.zeros(count, np.uint8), np.zeros(count, np.uint16), 0
     for part in parts:
         for row, error in part.errors.items():
@@ -207,7 +207,7 @@ def _errors(parts: Sequence[Noted], count: int) -> tuple[NDArray[np.uint8], NDAr
     return codes, reasons
 
 
-def _stages(parts: Sequence[Noted]) -> dict[str, list[int]]:
+def _stages(parts: Sequence[AnsweredBatch]) -> dict[str, list[int]]:
     """By column, the time of each stage in each batch."""
     found: dict[str, list[int]] = {}
     for i, part in enumerate(parts):

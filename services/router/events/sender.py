@@ -12,7 +12,7 @@ from headrace.events import EventGroup
 from headrace.hop.errors import Code, Fault, Reason
 from services.router.events.groups import GroupBuilder
 from services.router.events.metrics import EventMetrics
-from services.router.events.ring import Noted, Ring
+from services.router.events.ring import AnsweredBatch, Ring
 from services.router.events.settings import EventsSettings
 
 # How long a message may take; and the pause before it is sent again.
@@ -75,7 +75,7 @@ class Sender:
         self._log = log
         self._failing = False
         # Left the ring, and are no message yet.
-        self._taken: Sequence[Noted] = ()
+        self._taken: Sequence[AnsweredBatch] = ()
         self._unsent: Message | None = None
 
     async def run(self) -> None:
@@ -118,7 +118,7 @@ class Sender:
         self._metrics.waiting.set(self._ring.rows + len(self._unsent))
         await self._send(self._unsent)
 
-    async def _groups(self, taken: Sequence[Noted]) -> list[EventGroup]:
+    async def _groups(self, taken: Sequence[AnsweredBatch]) -> list[EventGroup]:
         """Joined and masked in slices, between which live batches go on."""
         groups, begun = [], time.perf_counter()
         for group in self._builder.steps(taken):

@@ -15,7 +15,7 @@ from headrace.columns import Column
 from headrace.events import event_ids
 from headrace.explanations import ExplanationError
 from headrace.hop.errors import Code, Fault
-from services.router.events.ring import Noted
+from services.router.events.ring import AnsweredBatch
 from services.router.explanations.metrics import ExplanationMetrics
 from services.router.explanations.pieces import Explained, Pacing, PieceSize, Row, explain
 from services.router.explanations.pixels import explain_pixels
@@ -84,7 +84,7 @@ class Explainer:
         self._came = asyncio.Event()
         self._told: set[tuple[str, str]] = set()
 
-    def offer(self, route: Route, result: RouteResult, noted: Noted) -> None:
+    def offer(self, route: Route, result: RouteResult, noted: AnsweredBatch) -> None:
         """A batch was answered and noted. Quick; never raises."""
         rule = route.plan.pipeline.explanations
         if rule is None or not rule.demanded or not self._reports.wanted:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from services.router.events.ring import Noted
+from services.router.events.ring import AnsweredBatch
 from services.router.routes.route import Route
 from services.router.routes.run import RouteResult
 
@@ -17,7 +17,7 @@ class Demanded:
 
     route: Route
     result: RouteResult
-    noted: Noted
+    noted: AnsweredBatch
     rows: Sequence[int]
     size: int
 

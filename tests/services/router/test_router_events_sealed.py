@@ -22,7 +22,7 @@ from services.router.events.regulated import collection
 from services.router.events.regulated.collection import Collection
 from services.router.events.regulated.journal import Journal
 from services.router.events.regulated.journal_file import JournalFiles
-from services.router.events.ring import Noted, Notes, Ring
+from services.router.events.ring import AnsweredBatch, Notes, Ring
 from services.router.events.sender import Message
 from services.router.events.settings import EventsSettings
 from services.router.pipelines import Served
@@ -276,7 +276,7 @@ async def test_a_batch_that_does_not_fit_has_events_with_its_fault(tmp_path: Pat
 
 
 async def test_batches_with_other_fallbacks_are_one_group(tmp_path: Path) -> None:
-    world, kept = Observed(two_arms(counted=HOW), tmp_path), list[Noted]()
+    world, kept = Observed(two_arms(counted=HOW), tmp_path), list[AnsweredBatch]()
     names = [f"f{i}" for i in range(5)]
     drawn, told = np.random.default_rng(3), list[set[str]]()
     for size in (1, 3, 1, 2, 5, 1, 1, 4):

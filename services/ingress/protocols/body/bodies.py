@@ -47,8 +47,9 @@ class Bodies:
         announced = 0 if declared is None else _size(declared)
         if announced > most * _DRAINED:
             raise too_large(announced, limit)
-        left = context.deadline - self._clock()
-        wait = self._timeouts.begin(min(context.deadline, self._clock() + self._max_seconds))
+        now = self._clock()
+        left = context.deadline - now
+        wait = self._timeouts.begin(min(context.deadline, now + self._max_seconds))
         try:
             if announced > most:
                 await _drain(receive)

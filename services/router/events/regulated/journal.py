@@ -13,7 +13,7 @@ from services.router import errors
 from services.router.events.groups import GroupBuilder
 from services.router.events.metrics import EventMetrics
 from services.router.events.regulated.journal_file import JournalFiles
-from services.router.events.ring import Answered, Noted, Notes, Standing
+from services.router.events.ring import Answered, AnsweredBatch, Notes, Standing
 from services.router.events.sender import Message
 from services.router.pipelines import Served
 from services.router.routes.route import Route
@@ -36,7 +36,7 @@ class Codec(Protocol):
 class _Waiting:
     """A batch that waits for the disk. `done`: whether it is there."""
 
-    noted: Noted
+    noted: AnsweredBatch
     done: asyncio.Future[bool]
 
 
@@ -124,7 +124,7 @@ class Journal:
         finally:
             self._writing = None
 
-    async def _write(self, files: JournalFiles, batches: list[Noted]) -> bool:
+    async def _write(self, files: JournalFiles, batches: list[AnsweredBatch]) -> bool:
         for noted in batches:
             noted.epoch, noted.first = self._notes.epoch, self._notes.number(len(noted))
         epoch, numbered = self._notes.epoch, self._notes.noted
