@@ -23,12 +23,6 @@ def block(first: int) -> dict[int, list[str]]:
     return {seed: found for seed in range(first, first + _BLOCK) if (found := failures(seed))}
 
 
-def _rare_collections() -> None:
-    """A tenth of the time went into looking for garbage."""
-    gc.freeze()
-    gc.set_threshold(50_000, 50, 100)
-
-
 def main() -> int:
     """1 if a case fails."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
@@ -40,8 +34,9 @@ def main() -> int:
     state = json.loads(options.state.read_text()) if options.state.exists() else {}
     if state.get("wanted") != wanted or state["done"] >= options.cases:
         state = {"wanted": wanted, "done": 0, "failed": []}
+    gc.set_threshold(50_000, 50, 100)  # a tenth of the time went into looking for garbage
     began, before = time.monotonic(), state["done"]
-    with ProcessPoolExecutor(os.cpu_count(), initializer=_rare_collections) as pool:
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
         for found in pool.map(block, range(options.first + before, options.first + options.cases, _BLOCK)):
             for seed, wrong in found.items():
                 print(f"seed {seed}: {case_of(seed)}", *wrong[:5], sep="\n  ", flush=True)

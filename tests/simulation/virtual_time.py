@@ -73,7 +73,6 @@ class _Ready:
 
     def clear(self) -> None:
         self._queues.clear()
-        self._length = 0
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
