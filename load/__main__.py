@@ -11,7 +11,7 @@ shadow     at half the peak the heavy model runs beside each request as a shadow
 canary     a second version with a share of the rows: throughput and CPU with it and without
 rollouts   planted bad versions are rolled back by themselves, a good one promoted, at 300 requests a second; `--disturb`:
            while services are restarted and killed
-scaling    what a request costs as its rows or its payload grow
+scaling    what a request costs as its rows grow
 capacity   the processes and cores that usual loads need, and their price, from what `scaling` found
 check      a minute, for CI: does natural batching still save CPU as it should?
 ab         this version and the last landed one in turns: red if a request costs more; `--counts`: calls alone, for CI

@@ -1,6 +1,6 @@
 """`capacity`: the tables of load/CAPACITY.md: how many processes and cores usual loads need, what they cost, and whose CPU it is.
 
-The figures are load/capacity.json, which `python -m load scaling rows --rows 1,64 --conc 8,64 --runs 2 --keep FILE` made. For
+The figures are load/capacity.json, which `python -m load scaling --rows 1,64 --conc 8,64 --runs 2 --keep FILE` made. For
 a load of one's own: `headrace plan --measurement load/capacity.json`.
 """
 

@@ -15,12 +15,12 @@ from load.scenarios import (
     overload,
     picture,
     race,
+    scaling,
     targets,
 )
 from load.scenarios.releases import canary, explanations, shadow
 from load.scenarios.releases.rollouts import command as rollouts
 from load.scenarios.releases.rollouts.planted import PLANTED
-from load.scenarios.scaling import payload, rows
 from load.systems.processes import ROOT
 
 _PEERS = "folder of the peers' harness, prepared by its setup.sh"
@@ -136,19 +136,13 @@ def _add_comparisons(commands: Commands) -> None:
 
 def _add_scaling(commands: Commands) -> None:
     """One thing grows, the others stay; and what follows for a load."""
-    grows = commands.add_parser("scaling").add_subparsers(required=True)
-    for name, run, conc in (
-        ("rows", rows.run, [1, 8]),
-        ("payload", payload.run, [1, 8]),
-    ):
-        made = command(grows, name, run, HOME)
-        made.add_argument("--conc", type=numbers, default=conc)
-        made.add_argument("--runs", type=int, default=1)
-        made.add_argument("--seconds", type=float, default=2.0)
-        made.add_argument("--shapes", type=names, default=["together", "apart"])
-    grows.choices["rows"].add_argument("--rows", type=numbers, default=[1, 2, 4, 8, 16, 32, 64])
-    grows.choices["rows"].add_argument("--keep", type=Path, help="file of the figures, for `capacity`")
-    grows.choices["payload"].add_argument("--kib", type=numbers, default=[1, 4, 16, 64, 256, 1024])
+    grows = command(commands, "scaling", scaling.run, HOME)
+    grows.add_argument("--conc", type=numbers, default=[1, 8])
+    grows.add_argument("--runs", type=int, default=1)
+    grows.add_argument("--seconds", type=float, default=2.0)
+    grows.add_argument("--shapes", type=names, default=["together", "apart"])
+    grows.add_argument("--rows", type=numbers, default=[1, 2, 4, 8, 16, 32, 64])
+    grows.add_argument("--keep", type=Path, help="file of the figures, for `capacity`")
     needed = commands.add_parser("capacity")
     needed.set_defaults(run=capacity.run)
     needed.add_argument("--headroom", type=float, default=0.5, help="part of the peak to run at")

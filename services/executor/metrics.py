@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import accumulate
+from collections.abc import Callable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
-from prometheus_client.registry import Collector
+from prometheus_client import CollectorRegistry, Gauge
+
+from headrace.hop.metrics import Counter, Histogram
 
 _SECONDS = (
     50e-6,
@@ -29,111 +27,76 @@ _SECONDS = (
 )
 _ROWS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
 _LABELS = ("model", "version")
+# Versions that are in a scrape: the loaded ones, and those unloaded last.
+_MAX_VERSIONS = 256
 
 
-class Distribution:
-    """A histogram without locks, for one thread. A locked one takes a hundred times longer than this."""
+class VersionMetrics:
+    """The instruments of one version of a model. They count on the event loop only."""
 
-    __slots__ = ("_bounds", "counts", "sum")
+    def __init__(self, families: Metrics, labels: tuple[str, str]) -> None:
+        self._families, self._labels = families, labels
+        self.answered = families.rows.labels(*labels, "OK")
+        self._failed: dict[str, Counter] = {}
+        self.queue_rows = families.queue_rows.labels(*labels)
+        self.run_seconds = families.run_seconds.labels(*labels)
+        self.queue_seconds = families.queue_seconds.labels(*labels)
+        self.batch_rows = families.batch_rows.labels(*labels)
 
-    def __init__(self, bounds: Sequence[float]) -> None:
-        self._bounds = bounds
-        self.counts = [0] * (len(bounds) + 1)
-        self.sum = 0.0
+    def failed(self, code: str, rows: int) -> None:
+        """Rows were answered with a canonical code other than OK."""
+        if code not in self._failed:
+            self._failed[code] = self._families.rows.labels(*self._labels, code)
+        self._failed[code].inc(rows)
 
-    def observe(self, value: float) -> None:
-        self.counts[bisect_left(self._bounds, value)] += 1
-        self.sum += value
-
-    def clear(self) -> None:
-        self.counts = [0] * len(self.counts)
-        self.sum = 0.0
-
-    def buckets(self) -> list[tuple[str, float]]:
-        """Upper bounds and cumulative counts, in the form that Prometheus expects."""
-        names = [*map(str, self._bounds), "+Inf"]
-        return list(zip(names, accumulate(self.counts), strict=True))
-
-
-class Tally:
-    """The counts of one version of a model. Written on the event loop only; read by scrapes on other threads."""
-
-    __slots__ = ("batch_rows", "codes", "queue_rows", "queue_seconds", "run_seconds")
-
-    def __init__(self) -> None:
-        self.run_seconds = Distribution(_SECONDS)
-        self.queue_seconds = Distribution(_SECONDS)
-        self.batch_rows = Distribution(_ROWS)
-        # Canonical code → rows answered with it.
-        self.codes: dict[str, int] = {}
-        self.queue_rows = 0
-
-    def clear(self) -> None:
+    def reset(self) -> None:
         """Sets all counts to zero."""
-        for distribution in (self.run_seconds, self.queue_seconds, self.batch_rows):
-            distribution.clear()
-        self.codes.clear()
+        for instrument in (self.answered, self.run_seconds, self.queue_seconds, self.batch_rows):
+            instrument.reset()
+        for code in self._failed:
+            self._families.rows.remove(*self._labels, code)
+        self._failed.clear()
 
-    def answered(self, code: str, rows: int) -> None:
-        self.codes[code] = self.codes.get(code, 0) + rows
-
-
-class Tallies(Collector):
-    """The tallies of loaded versions, and of those unloaded last."""
-
-    _KEPT = 256
-
-    def __init__(self) -> None:
-        self._by_version: dict[tuple[str, str], Tally] = {}
-
-    def of(self, model: str, version: str) -> Tally:
-        """The tally of a version. A version that is loaded again continues its tally."""
-        tally = self._by_version.pop((model, version), None) or Tally()
-        self._by_version[model, version] = tally
-        if len(self._by_version) > self._KEPT:
-            del self._by_version[next(iter(self._by_version))]
-        return tally
-
-    def clear(self) -> None:
-        """Sets all counts to zero, after the warm-up calls."""
-        for tally in self._by_version.values():
-            tally.clear()
-
-    def collect(self) -> Iterable[Metric]:
-        items = list(self._by_version.items())
-        rows = CounterMetricFamily(
-            "headrace_executor_rows", "Rows answered, by canonical code.", labels=(*_LABELS, "code")
-        )
-        waiting = GaugeMetricFamily(
-            "headrace_executor_queue_rows", "Rows that wait for a run.", labels=_LABELS
-        )
-        for (model, version), tally in items:
-            for code, count in list(tally.codes.items()):
-                rows.add_metric((model, version, code), count)
-            waiting.add_metric((model, version), tally.queue_rows)
-        yield rows
-        yield waiting
-        yield from self._histograms(items)
-
-    def _histograms(self, items: Sequence[tuple[tuple[str, str], Tally]]) -> Iterator[Metric]:
-        for name, text in (
-            ("run_seconds", "Time of one run of a model."),
-            ("queue_seconds", "Time that the rows of one call waited for their run."),
-            ("batch_rows", "Rows in one run."),
-        ):
-            family = HistogramMetricFamily(f"headrace_executor_{name}", text, labels=_LABELS)
-            for labels, tally in items:
-                distribution: Distribution = getattr(tally, name)
-                family.add_metric(labels, distribution.buckets(), distribution.sum)
-            yield family
+    def remove(self) -> None:
+        """Takes the version out of all scrapes."""
+        self.reset()
+        found = self._families
+        found.rows.remove(*self._labels, "OK")
+        for family in (found.queue_rows, found.run_seconds, found.queue_seconds, found.batch_rows):
+            family.remove(*self._labels)
 
 
 class Metrics:
     """All instruments of the service, on one registry."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.tallies = Tallies()
-        registry.register(self.tallies)
+        self._versions: dict[tuple[str, str], VersionMetrics] = {}
+        self.rows = Counter(
+            "headrace_executor_rows",
+            "Rows answered, by canonical code.",
+            [*_LABELS, "code"],
+            registry=registry,
+        )
+        self.queue_rows = Gauge(
+            "headrace_executor_queue_rows", "Rows that wait for a run.", _LABELS, registry=registry
+        )
+        self.run_seconds = Histogram(
+            "headrace_executor_run_seconds",
+            "Time of one run of a model.",
+            _LABELS,
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.queue_seconds = Histogram(
+            "headrace_executor_queue_seconds",
+            "Time that the rows of one call waited for their run.",
+            _LABELS,
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.batch_rows = Histogram(
+            "headrace_executor_batch_rows", "Rows in one run.", _LABELS, buckets=_ROWS, registry=registry
+        )
         self.cold_starts = Counter(
             "headrace_executor_cold_starts_total",
             "Activations: versions made ready, at the start, by an operator (`load`), or because a call came (`call`).",
@@ -189,3 +152,17 @@ class Metrics:
             [*_LABELS, "backend"],
             registry=registry,
         )
+
+    def of(self, model: str, version: str, queued: Callable[[], int]) -> VersionMetrics:
+        """The instruments of a version; one that is loaded again goes on counting. `queued`: how many rows wait now."""
+        found = self._versions.pop((model, version), None) or VersionMetrics(self, (model, version))
+        found.queue_rows.set_function(queued)
+        self._versions[model, version] = found
+        if len(self._versions) > _MAX_VERSIONS:
+            self._versions.pop(next(iter(self._versions))).remove()
+        return found
+
+    def reset_versions(self) -> None:
+        """Sets the counts of all versions to zero, after the warm-up calls."""
+        for version in self._versions.values():
+            version.reset()

@@ -68,7 +68,7 @@ async def build(config: ExecutorConfig, runtime: Runtime) -> AsyncIterator[Seque
             raise ConfigError(f"models: {error}") from error
         descriptor = executor_pb2.DESCRIPTOR.services_by_name["ExecutorService"]
         servicer = ExecutorServicer(models)
-        warm = partial(warm_up_calls, servicer.call_serialized, models, metrics.tallies)
+        warm = partial(warm_up_calls, servicer.call_serialized, models, metrics)
         yield [Service(descriptor, servicer, takes_payload=True, warm_up=warm)]
     finally:
         await models.close()

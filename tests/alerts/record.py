@@ -6,10 +6,7 @@ from pathlib import Path
 
 from tests.alerts.walk import Typed
 
-_HEAD = (
-    "| alert | cause | told after s | typed, with exit codes | mended by | its end told |\n"
-    "|---|---|--:|---|---|---|\n"
-)
+_HEAD = "| alert | cause | told after s | typed, with exit codes | mended by | its end told |\n|---|---|--:|---|---|---|\n"
 
 
 @dataclass

@@ -14,8 +14,7 @@ from load.generator.flight_requests import rows_message
 from load.scenarios import capacity
 from load.scenarios.closed import Point
 from load.scenarios.picture import draw, joined
-from load.scenarios.scaling.rows import verdict
-from load.scenarios.scaling.table import shares
+from load.scenarios.scaling import shares, verdict
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -52,21 +52,24 @@ class _Ready:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._queues: dict[str, deque[asyncio.Handle]] = {}
         self.still: set[str] = set()
+        self._length = 0
         self._nothing = asyncio.Handle(lambda: None, (), loop)
         self._nothing.cancel()
 
     def append(self, handle: asyncio.Handle) -> None:
         process = handle._context.get(PROCESS, "")  # type: ignore[attr-defined] # where asyncio keeps it
         self._queues.setdefault(process, deque()).append(handle)
+        self._length += 1
 
     def popleft(self) -> asyncio.Handle:
         found = [q for name, q in self._queues.items() if q and name not in self.still]
         if not found:  # a process came to stand still in this very turn
             return self._nothing
+        self._length -= 1
         return (found[0] if len(found) == 1 else random.choice(found)).popleft()
 
     def __len__(self) -> int:
-        return sum(len(queue) for name, queue in self._queues.items() if name not in self.still)
+        return self._length - sum(len(self._queues.get(name, ())) for name in self.still)
 
     def clear(self) -> None:
         self._queues.clear()

@@ -151,7 +151,7 @@ def of_account(account: Account, pipeline: str, source: str) -> Measurement:
 
 
 def of_file(path: Path, shape: str) -> Measurement:
-    """From a recorded measurement, as `python -m load scaling rows --keep` writes it. Raises PlanError."""
+    """From a recorded measurement, as `python -m load scaling --keep` writes it. Raises PlanError."""
     try:
         figures = json.loads(path.read_text())
         few, many = (_cheapest(figures, shape, rows) for rows in (_FEW, _MANY))
@@ -166,7 +166,7 @@ def of_file(path: Path, shape: str) -> Measurement:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         told = f"{type(error).__name__} {error}"
         raise PlanError(
-            f"{path} is no measurement ({told}); make one by: python -m load scaling rows --rows 1,64 --keep FILE"
+            f"{path} is no measurement ({told}); make one by: python -m load scaling --rows 1,64 --keep FILE"
         ) from error
     return Measurement(str(path), when, shapes, memory)
 

@@ -81,11 +81,6 @@ class DataKeys:
         away = self._away
         return None if away is None else away[1]
 
-    def age_s(self) -> float:
-        """Age of the data key that is sealed with; 0: there is none yet."""
-        current = self._current
-        return 0.0 if current is None else max(self._clock() - current[0], 0.0)
-
     def reachable(self) -> bool:
         """Whether the key management can be reached now."""
         try:

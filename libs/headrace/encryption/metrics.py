@@ -52,11 +52,6 @@ class EncryptionMetrics:
         )
         for kind in KeysProblem:
             problem.labels(kind).set_function(partial(self._is, kind))
-        Gauge(
-            "headrace_encryption_data_key_age_seconds",
-            "Age of the data key that is sealed with; 0: there is none yet.",
-            registry=registry,
-        ).set_function(lambda: max((keys.age_s() for keys in self._followed), default=0.0))
 
     def logged(self, log: Any) -> EncryptionMetrics:
         """The same, which says in this log when the keys go and come."""

@@ -44,6 +44,10 @@ class Histogram(prometheus_client.Histogram):
         self._buckets[bisect_left(self._upper_bounds, amount)]._value += 1
         self._sum._value += amount
 
+    def reset(self) -> None:
+        """Sets all counts to zero, as `Counter.reset` does."""
+        self._metric_init()
+
 
 class ClientInstruments:
     """The instruments that all clients of a process share."""

@@ -13,7 +13,7 @@ from services.executor.backends.backend import Tensors
 from services.executor.execution.bisection import RunOutcome
 from services.executor.execution.model import Model, PartialOutput, output_columns
 from services.executor.failover.group import Member
-from services.executor.metrics import Tally
+from services.executor.metrics import VersionMetrics
 from services.executor.scheduling.scheduler import ScheduledRun
 
 _MICRO = 1e6
@@ -92,9 +92,9 @@ class ThreadRun:
 class ResultDistributor:
     """Distributes the results of one model's runs to its calls, and makes the replies."""
 
-    def __init__(self, model: Model, tally: Tally) -> None:
+    def __init__(self, model: Model, metrics: VersionMetrics) -> None:
         self._model = model
-        self._tally = tally
+        self._metrics = metrics
         self._attributes = {
             member.backend.name: {"model.version": model.metadata.version, "backend": member.backend.name}
             for member in model.group.members
@@ -132,8 +132,7 @@ class ResultDistributor:
         """The reply to a call without pending rows. Raises Fault if every row was dropped because the queue is full."""
         count, found = len(call.batch), call.errors
         if not found:
-            if count:
-                self._tally.answered("OK", count)
+            self._metrics.answered.inc(count)
         else:
             self._count_errors(call)
         about = self._model.metadata
@@ -143,12 +142,11 @@ class ResultDistributor:
         return ExecuteResult(batch, about.version, about.sha256, backend, call.standby)
 
     def _count_errors(self, call: PendingCall) -> None:
-        codes = Counter(error.code.name for error in call.errors.values())
-        codes["OK"] = len(call.batch) - len(call.errors)
-        for code, rows in codes.items():
-            if rows:
-                self._tally.answered(code, rows)
-        if not codes["OK"] and all(e.reason == Reason.REASON_OVERLOADED for e in call.errors.values()):
+        for code, rows in Counter(error.code.name for error in call.errors.values()).items():
+            self._metrics.failed(code, rows)
+        answered = len(call.batch) - len(call.errors)
+        self._metrics.answered.inc(answered)
+        if not answered and all(e.reason == Reason.REASON_OVERLOADED for e in call.errors.values()):
             raise _as_call_fault(call.errors[0])
 
 

@@ -60,9 +60,9 @@ class VersionRunner:
         self._context = context
         self._loop = asyncio.get_running_loop()
         about = model.metadata
-        self._tally = context.metrics.tallies.of(about.name, about.version)
-        self._results = ResultDistributor(model, self._tally)
         self._scheduler: Scheduler[PendingCall] = Scheduler(model.limits(), model.group.active.times)
+        self._metrics = context.metrics.of(about.name, about.version, lambda: self._scheduler.queued)
+        self._results = ResultDistributor(model, self._metrics)
         self._inline = self._inline_policy()
         self._further = FurtherRuns()
         self._dispatch_due = False
@@ -122,8 +122,8 @@ class VersionRunner:
         self._call_this_turn = True
         self._loop.call_soon(self._end_turn)
         call.pending = count
-        self._tally.batch_rows.observe(count)
-        self._tally.queue_seconds.observe(0.0)
+        self._metrics.batch_rows.observe(count)
+        self._metrics.queue_seconds.observe(0.0)
         self._run_inline(run, call.tensors)
         return True
 
@@ -137,7 +137,7 @@ class VersionRunner:
             await call.done
         except asyncio.CancelledError:
             self._scheduler.withdraw(call)
-            self._tally.answered("CANCELLED", len(call.batch))
+            self._metrics.failed("CANCELLED", len(call.batch))
             raise
         finally:
             self._calls.discard(call)
@@ -179,7 +179,6 @@ class VersionRunner:
             self._run_on_thread(run, inputs)
         for drop in self._scheduler.drops():
             drop.call.fail(drop.rows, self._drop_error(drop))
-        self._tally.queue_rows = self._scheduler.queued
         self._arm()
 
     def _arm(self) -> None:
@@ -191,10 +190,10 @@ class VersionRunner:
             self._timer = self._loop.call_later(max(at - self._context.clock(), 0.0), self._dispatch_soon)
 
     def _batch_inputs(self, run: ScheduledRun[PendingCall]) -> Tensors:
-        self._tally.batch_rows.observe(run.row_count)
+        self._metrics.batch_rows.observe(run.row_count)
         parts = []
         for part in run.parts:
-            self._tally.queue_seconds.observe(run.started - part.arrived)
+            self._metrics.queue_seconds.observe(run.started - part.arrived)
             # Ascending and contiguous rows are a view of the call's memory, not a copy.
             part.rows.sort()
             parts.append(select_rows(part.call.tensors, part.rows, len(part.call.batch)))
@@ -312,7 +311,7 @@ class VersionRunner:
     def _finish(self, run: ScheduledRun[PendingCall], result: RunResult) -> None:
         self._scheduler.finish(run, result.seconds if result.outcome.error is None else None)
         self._further.learn(run.row_count, result.outcome.ran)
-        self._tally.run_seconds.observe(result.seconds)
+        self._metrics.run_seconds.observe(result.seconds)
 
     def _distribute(self, run: ScheduledRun[PendingCall], result: RunResult) -> None:
         error, row_error = result.outcome.error, None

@@ -14,7 +14,7 @@ from headrace.hop.errors import Fault
 from headrace.repository import Metadata
 from services.executor.lifecycle.activation import blank_tensor
 from services.executor.lifecycle.models import Models
-from services.executor.metrics import Tallies
+from services.executor.metrics import Metrics
 
 # The time of a call falls over the first ones (443, 276, 106 … 62 µs: memory pages that were returned to the system, first
 # passes of Python and protobuf), and little after 20. A slow model gains little from more than one.
@@ -26,7 +26,7 @@ CallModel = Callable[[str, str, Batch], Awaitable[None]]
 """Calls a version of a model with a batch, as callers do."""
 
 
-async def warm_up_calls(call_serialized: CallModel, models: Models, tallies: Tallies) -> None:
+async def warm_up_calls(call_serialized: CallModel, models: Models, metrics: Metrics) -> None:
     """Calls each model that is in memory. These calls are in no metric."""
     for entry in models.all():
         if entry.runner is not None:
@@ -38,7 +38,7 @@ async def warm_up_calls(call_serialized: CallModel, models: Models, tallies: Tal
                     await call_serialized(about.name, about.version, batch)
                 if time.monotonic() > ends:
                     break
-    tallies.clear()
+    metrics.reset_versions()
 
 
 def _blank_row(about: Metadata) -> Batch:

@@ -53,40 +53,39 @@ class Shedder:
         self._report = report
         self._clock = clock
         # By the value of the header that brings the credential.
-        self._refused: dict[bytes, _Refused] = {}
+        self.refusals: dict[bytes, _Refused] = {}
 
     def refused(self, context: RequestContext, fault: Fault, reply: Headers) -> None:
         """A call was refused by an answer of headers alone. `reply`: these, without the request's id."""
         credential = _credential(context.headers)
         if context.credential is None or credential is None or not _wants_room(fault):
             return
-        known = self._refused.get(credential)
-        if known is None and len(self._refused) >= _MOST:
-            self._refused.clear()
-        found = self._refused[credential] = _Refused(context, fault.reason, reply, self._clock())
+        known = self.refusals.get(credential)
+        if known is None and len(self.refusals) >= _MOST:
+            self.refusals.clear()
+        found = self.refusals[credential] = _Refused(context, fault.reason, reply, self._clock())
         if known is not None:
             found.calls = known.calls
 
     def answered(self, context: RequestContext) -> None:
-        """A call was answered: there is room for its credential."""
-        if self._refused:
-            credential = _credential(context.headers)
-            if credential in self._refused:
-                self._report_refused(self._refused.pop(credential))
+        """A call was answered: there is room for its credential. Needed only while there are `refusals`."""
+        credential = _credential(context.headers)
+        if credential in self.refusals:
+            self._report_refused(self.refusals.pop(credential))
 
     def refusal(self, headers: Headers, before: int = 0) -> Headers | None:
         """The headers of the answer to a call that is refused here; None: it passes. `headers`: the call's; `before`: how many
         of its credential were refused before they came here."""
-        if not self._refused:
+        if not self.refusals:
             return None
         own = dict(headers)
         credential = _credential(own)
-        refused = None if credential is None else self._refused.get(credential)
+        refused = None if credential is None else self.refusals.get(credential)
         if credential is None or refused is None or own.get(b"content-type") != _TYPE:
             return None
         now = self._clock()
         if now - refused.since > _FORGET_S:
-            self._report_refused(self._refused.pop(credential))
+            self._report_refused(self.refusals.pop(credential))
             return None
         if now - refused.passed >= _PROBE_S or self._has_room(refused):
             refused.passed = now

@@ -191,7 +191,6 @@ class Explainer:
             finally:
                 self._reports.worked(row.tenant, subject.pipeline.name, pacing.took)
             self._metrics.seconds.observe(sum(worked))
-            self._metrics.piece_rows.set(size.rows)
             return explained
         raise AssertionError("the last attempt returns or raises")
 

@@ -31,11 +31,6 @@ class ExplanationMetrics:
             buckets=_BUCKETS,
             registry=registry,
         )
-        self.piece_rows = Gauge(
-            "headrace_router_explanation_piece_rows",
-            "Rows that run at once for an explanation.",
-            registry=registry,
-        )
         self.unsent = Counter(
             "headrace_router_explanations_lost",
             "Explanations that the monitoring service did not get.",

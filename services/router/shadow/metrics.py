@@ -21,9 +21,6 @@ class ShadowMetrics:
             ["pipeline", "reason"],
             registry=registry,
         )
-        self.waiting = Gauge(
-            "headrace_router_shadow_waiting_rows", "Rows that wait to run on a shadow.", registry=registry
-        )
         self.duty = Gauge(
             "headrace_router_shadow_duty",
             "Share of the time that shadows may run; it falls when live batches become slower.",

@@ -79,7 +79,6 @@ class Shadows:
                 await asyncio.sleep(0)
                 while len(self._queue):
                     copied = self._queue.take(self.pace.rows)
-                    self._metrics.waiting.set(self._queue.rows)
                     await self._run(copied)
         finally:
             self.discard()

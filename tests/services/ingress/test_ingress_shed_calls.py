@@ -126,5 +126,5 @@ def test_no_more_credentials_are_kept_than_there_may_be() -> None:
     door = Door()
     for i in range(20_001):
         door.refuses(QUOTA, b"%d" % i)
-    assert len(door.shedder._refused) <= 10_000
+    assert len(door.shedder.refusals) <= 10_000
     assert not door.passes(b"20000")

@@ -27,7 +27,8 @@ class UnaryGrpc(FramedProtocol):
         headers = [_TYPES[codec.name], (b"x-request-id", context.header_id.encode())]
         if context.original_request_id:
             headers += context.replay_headers()
-        self._shedder.answered(context)
+        if self._shedder.refusals:
+            self._shedder.answered(context)
         return 200, headers, frames.PREFIX.pack(0, len(data)) + data, _OK
 
     def fail(self, fault: Fault, context: RequestContext) -> Response:

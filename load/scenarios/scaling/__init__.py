@@ -1,1 +1,0 @@
-"""`scaling`: one thing grows, the others stay; a file for each thing."""
