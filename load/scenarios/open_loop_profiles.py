@@ -67,10 +67,12 @@ def soaked(options: argparse.Namespace) -> dict[str, float]:
             memory.append(pss_mib(running.pids))
             others.append(run.other_cores)
     _end(runs)
-    print(soak_verdict(failures, offered, memory))
+    # A service that was just restarted has less: compared is what is as long after the same one's restart.
+    cycle = 2 * (len(services.start_order()) - 1) if options.disturb else 1
+    print(soak_verdict(failures, offered, memory, cycle))
     return {
         "lost": failures,
-        "MiB an hour": growth(memory) * 3600 / _SOAK_STEP_S,
+        "MiB an hour": growth(memory, cycle) * 3600 / _SOAK_STEP_S,
         "minutes": options.minutes,
         "others": statistics.median(others),
     }
@@ -89,10 +91,10 @@ def _disturb(options: argparse.Namespace, number: int) -> None:
         command(options.home, "restart", restarted[number // 2 % len(restarted)], "--yes")
 
 
-def soak_verdict(failures: int, offered: int, memory: Sequence[float]) -> str:
-    """What a soak showed, in words. `memory`: MB after each stretch."""
+def soak_verdict(failures: int, offered: int, memory: Sequence[float], cycle: int = 1) -> str:
+    """What a soak showed, in words. `memory`: MB after each stretch; `cycle`: as of `growth`."""
     settled = memory[len(memory) // 5 :]
-    grew = growth(memory) * (len(settled) - 1)
+    grew = growth(memory, cycle) * (len(settled) - 1)
     told = (
         f"{failures} of {offered} without an answer in time; memory {memory[0]:.0f} to {memory[-1]:.0f} MB, "
         f"by its trend without the first fifth {grew:+.1f} MB"
@@ -104,11 +106,11 @@ def soak_verdict(failures: int, offered: int, memory: Sequence[float]) -> str:
     return f"{told}: flat, and no error"
 
 
-def growth(memory: Sequence[float]) -> float:
+def growth(memory: Sequence[float], cycle: int = 1) -> float:
     """From one stretch to the next without the first fifth, in which caches and pools are filled; by the median of all pairs'
-    (Theil and Sen): an outlier does not bend it."""
+    (Theil and Sen): an outlier does not bend it. `cycle`: pairs are a multiple of so many stretches apart."""
     pairs = itertools.combinations(enumerate(memory[len(memory) // 5 :]), 2)
-    return statistics.median([(b - a) / (j - i) for (i, a), (j, b) in pairs] or [0.0])
+    return statistics.median([(b - a) / (j - i) for (i, a), (j, b) in pairs if (j - i) % cycle == 0] or [0.0])
 
 
 def _setup(options: argparse.Namespace) -> Setup:

@@ -31,6 +31,7 @@ from load.scenarios.releases.windows import Window, verdict
 )
 def test_a_soak_fails_for_a_leak_or_a_lost_request(lost: int, memory: list[float], said: str) -> None:
     assert re.search(said, soak_verdict(lost, 1000, memory))
+    assert "+0.0 MB: flat" in soak_verdict(0, 1000, [500.0, 560, 600, 640, 680, 720] * 3, cycle=6)
 
 
 def test_what_is_expected_passes_and_says_the_ratio() -> None:
