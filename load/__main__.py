@@ -7,7 +7,6 @@ race       this build in both shapes beside Triton, KServe, MLServer, a naive ch
 picture    throughput against latency of a race, as load/race.svg
 overload   three times the capacity: goodput, priorities, a greedy tenant
 explanations  at half the peak each prediction is explained as far as it goes: what that costs the answers
-shadow     at half the peak the heavy model runs beside each request as a shadow: what that costs the answers
 canary     a second version with a share of the rows: throughput and CPU with it and without
 rollouts   planted bad versions are rolled back by themselves, a good one promoted, at 300 requests a second; `--disturb`:
            while services are restarted and killed

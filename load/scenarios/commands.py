@@ -18,7 +18,7 @@ from load.scenarios import (
     scaling,
     targets,
 )
-from load.scenarios.releases import canary, explanations, shadow
+from load.scenarios.releases import canary, explanations
 from load.scenarios.releases.rollouts import command as rollouts
 from load.scenarios.releases.rollouts.planted import PLANTED
 from load.systems.processes import ROOT
@@ -72,14 +72,13 @@ def _open_loop(
 
 def _add_live_studies(commands: Commands) -> None:
     """What is paid for what runs beside the answers."""
-    for name, run in (("shadow", shadow.run), ("explanations", explanations.run)):
-        beside = command(commands, name, run)
-        beside.add_argument("--servers", type=cores, help=_SERVERS)
-        beside.add_argument("--clients", type=cores, help=_CLIENTS)
-        beside.add_argument("--part", type=float, default=0.5, help="of the peak")
-        beside.add_argument("--peak", type=float, help="requests a second; measured first if it is not said")
-        beside.add_argument("--pairs", type=int, default=9)
-        beside.add_argument("--seconds", type=float, default=6.0, help="of a window")
+    beside = command(commands, "explanations", explanations.run)
+    beside.add_argument("--servers", type=cores, help=_SERVERS)
+    beside.add_argument("--clients", type=cores, help=_CLIENTS)
+    beside.add_argument("--part", type=float, default=0.5, help="of the peak")
+    beside.add_argument("--peak", type=float, help="requests a second; measured first if it is not said")
+    beside.add_argument("--pairs", type=int, default=9)
+    beside.add_argument("--seconds", type=float, default=6.0, help="of a window")
     second = system_command(commands, "canary", canary.run)
     second.add_argument("--pairs", type=int, default=7)
     second.add_argument("--seconds", type=float, default=4.0)
