@@ -26,7 +26,7 @@ ROUTER, INGRESS = "router", "ingress"
 class Shape:
     """CPU of a service for a request, in µs: `request` and, for each of its rows, `row`.
 
-    Measured at full batches (load/capacity.json, 2026-11-25). Their relation divides the measured CPU of door and router, which
+    Measured at full batches (load/capacity.json, 2026-11-30). Their relation divides the measured CPU of door and router, which
     report no busy time of their own; how much that is, is always measured.
     """
 
@@ -38,12 +38,12 @@ class Shape:
 
 
 SHAPES: Mapping[str, Shape] = {
-    INGRESS: Shape(204.8, 9.0),
-    ROUTER: Shape(76.8, 13.9),
-    FEATURES: Shape(39.8, 10.8),
-    PREPROCESSING: Shape(20.1, 3.4),
-    EXECUTOR: Shape(20.1, 3.4),
-    POSTPROCESSING: Shape(14.8, 2.4),
+    INGRESS: Shape(93.1, 11.5),
+    ROUTER: Shape(27.8, 12.5),
+    FEATURES: Shape(16.2, 12.1),
+    PREPROCESSING: Shape(7.9, 3.4),
+    EXECUTOR: Shape(8.9, 3.4),
+    POSTPROCESSING: Shape(5.2, 2.1),
 }
 # A request that the door refuses by its headers takes a part of what an answered one does.
 REFUSED_PART = 0.3

@@ -233,7 +233,8 @@ def _print_plan(found: Plan, measured: Measurement, prices: PricesFile, load: st
     currency = prices.prices.currency
     out.print(f"\n{found.per_month:.2f} {currency} a month; {found.per_million:.4g} a million requests")
     out.print(f"headroom: {found.why}", soft_wrap=True)
-    out.print("not in it: storage, GPUs, the features' store, the network, monitoring", style="dim")
+    beside = "" if "monitoring" in measured.shapes else ", monitoring"
+    out.print(f"not in it: storage, GPUs, the features' store, the network{beside}", style="dim")
     if measured.rows and not 1 / _FAR <= rows / measured.rows <= _FAR:
         told = f"measured with {measured.rows:.1f} rows a request; {rows} is far from it, so this is a guess"
         err.print(told, style="yellow")
