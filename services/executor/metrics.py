@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from prometheus_client import CollectorRegistry, Gauge
 
@@ -71,86 +72,65 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._versions: dict[tuple[str, str], VersionMetrics] = {}
-        self.rows = Counter(
-            "headrace_executor_rows",
-            "Rows answered, by canonical code.",
-            [*_LABELS, "code"],
-            registry=registry,
+        counter, gauge = partial(Counter, registry=registry), partial(Gauge, registry=registry)
+        histogram = partial(Histogram, registry=registry)
+        self.rows = counter("headrace_executor_rows", "Rows answered, by canonical code.", [*_LABELS, "code"])
+        self.queue_rows = gauge("headrace_executor_queue_rows", "Rows that wait for a run.", _LABELS)
+        self.run_seconds = histogram(
+            "headrace_executor_run_seconds", "Time of one run of a model.", _LABELS, buckets=_SECONDS
         )
-        self.queue_rows = Gauge(
-            "headrace_executor_queue_rows", "Rows that wait for a run.", _LABELS, registry=registry
-        )
-        self.run_seconds = Histogram(
-            "headrace_executor_run_seconds",
-            "Time of one run of a model.",
-            _LABELS,
-            buckets=_SECONDS,
-            registry=registry,
-        )
-        self.queue_seconds = Histogram(
+        self.queue_seconds = histogram(
             "headrace_executor_queue_seconds",
             "Time that the rows of one call waited for their run.",
             _LABELS,
             buckets=_SECONDS,
-            registry=registry,
         )
-        self.batch_rows = Histogram(
-            "headrace_executor_batch_rows", "Rows in one run.", _LABELS, buckets=_ROWS, registry=registry
+        self.batch_rows = histogram(
+            "headrace_executor_batch_rows", "Rows in one run.", _LABELS, buckets=_ROWS
         )
-        self.cold_starts = Counter(
+        self.cold_starts = counter(
             "headrace_executor_cold_starts_total",
             "Activations: versions made ready, at the start, by an operator (`load`), or because a call came (`call`).",
             [*_LABELS, "why"],
-            registry=registry,
         )
-        self.load_seconds = Gauge(
+        self.load_seconds = gauge(
             "headrace_executor_load_seconds",
             "Time that the last load of a version took, warm-up included.",
             _LABELS,
-            registry=registry,
         )
-        self.loaded_models = Gauge(
-            "headrace_executor_loaded_models", "Versions that are loaded.", registry=registry
-        )
-        self.memory_bytes = Gauge(
+        self.loaded_models = gauge("headrace_executor_loaded_models", "Versions that are loaded.")
+        self.memory_bytes = gauge(
             "headrace_executor_memory_bytes",
             "Memory of the versions that are active: by how much a process grew with each.",
-            registry=registry,
         )
-        self.quarantined = Gauge(
+        self.quarantined = gauge(
             "headrace_executor_quarantined",
             "1 for a version that should serve and can't be used; the log and `headrace status` say why.",
             _LABELS,
-            registry=registry,
         )
-        self.unsaved = Gauge(
+        self.unsaved = gauge(
             "headrace_executor_unsaved",
             "1 while what is served, or who loaded it, can't be written to the disk.",
-            registry=registry,
         )
-        self.evictions = Counter(
+        self.evictions = counter(
             "headrace_executor_evictions_total",
             "Versions put into the warm pool to stay within the memory budget.",
             _LABELS,
-            registry=registry,
         )
-        self.failovers = Counter(
+        self.failovers = counter(
             "headrace_executor_failovers_total",
             "Moves of a version from one backend to another.",
             [*_LABELS, "from", "to"],
-            registry=registry,
         )
-        self.probes = Counter(
+        self.probes = counter(
             "headrace_executor_probes_total",
             "Tries of a lost backend, and whether it was well.",
             [*_LABELS, "backend", "well"],
-            registry=registry,
         )
-        self.backend = Gauge(
+        self.backend = gauge(
             "headrace_executor_backend_active",
             "1 for the backend that runs the version, 0 for those that stand by.",
             [*_LABELS, "backend"],
-            registry=registry,
         )
 
     def of(self, model: str, version: str, queued: Callable[[], int]) -> VersionMetrics:

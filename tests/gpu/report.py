@@ -15,15 +15,7 @@ from tests.gpu.machine import no_cuda_provider, no_gpu, no_tensorrt
 
 ROOT = Path(__file__).parents[2]
 REPORT = Path(__file__).parent / "REPORT.md"
-PACKAGES = (
-    "tensorrt",
-    "tensorrt-rtx",
-    "pycuda",
-    "cuda-bindings",
-    "onnxruntime-gpu",
-    "onnxruntime",
-    "numpy",
-)
+PACKAGES = ("tensorrt", "tensorrt-rtx", "pycuda", "cuda-bindings", "onnxruntime-gpu", "onnxruntime", "numpy")
 TESTS = ("tests/gpu", "tests/services/executor/test_executor_backends.py")
 
 

@@ -1,4 +1,4 @@
-"""Verdicts on what was measured: soak (losses, memory), check (batching), shadow, ab (calls, CPU, latency)."""
+"""Verdicts on what was measured: soak (losses, memory), check (batching), explanations, ab (calls, CPU, latency)."""
 
 import random
 import re
@@ -63,8 +63,10 @@ def pair(*p99: float) -> list[Window]:
         ([pair(10, 13, 10)] * 5 + [pair(10, 10, 30)] * 4, "TOO MUCH"),
     ],
 )
-def test_the_shadow_may_cost_fifteen_percent_or_the_spread(pairs: list[list[Window]], said: str) -> None:
-    assert said in verdict(pairs, "the shadow")
+def test_explanations_may_cost_fifteen_percent_or_the_spread(
+    pairs: list[list[Window]], said: str
+) -> None:
+    assert said in verdict(pairs, "explanations")
 
 
 BASE = {"1 row": [2298, 1764], "64 requests": [19_922, 21_561]}

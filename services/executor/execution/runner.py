@@ -60,8 +60,9 @@ class VersionRunner:
         self._context = context
         self._loop = asyncio.get_running_loop()
         about = model.metadata
-        self._scheduler: Scheduler[PendingCall] = Scheduler(model.limits(), model.group.active.times)
-        self._metrics = context.metrics.of(about.name, about.version, lambda: self._scheduler.queued)
+        self._scheduler = scheduler = Scheduler[PendingCall](model.limits(), model.group.active.times)
+        # Not through `self`: metrics outlive the version, and would keep its model in memory.
+        self._metrics = context.metrics.of(about.name, about.version, lambda: scheduler.queued)
         self._results = ResultDistributor(model, self._metrics)
         self._inline = self._inline_policy()
         self._further = FurtherRuns()

@@ -1,6 +1,8 @@
 """Versions come and go while calls are served; memory has a bound; a run that hangs holds nobody else up."""
 
 import asyncio
+import gc
+import weakref
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from headrace.repository import TensorSpec, label
 from headrace.repository.access_log import entries
 from headrace.repository.signing import key_pair as keys
 from services.executor.config import ExecutorConfig
+from services.executor.execution.runner import VersionRunner
 from services.executor.lifecycle.memory import MemoryBudget
 from services.executor.lifecycle.released import ReleasedVersions
 from services.executor.wiring import SERVICE
@@ -154,11 +157,15 @@ async def test_without_a_version_the_newest_is_loaded_and_all_are_unloaded(model
         assert (await load(caller, "")).version == "10"
         assert ys(await caller(batch(1.0))) == [10.0]
         await load(caller, "9")
+        runners = weakref.WeakSet(r for r in gc.get_objects() if isinstance(r, VersionRunner))
+        assert {r.model.metadata.version for r in runners} >= {"9", "10"}
         gone = await caller.unload(pb.UnloadModelRequest(model="double", version="stable"))
         assert list(gone.versions) == ["1"]
         gone = await caller.unload(pb.UnloadModelRequest(model="double"))
         assert list(gone.versions) == ["9", "10"]
         assert set((await states(caller)).values()) == {"UNLOADED"}
+        # Nothing keeps what they take of memory, such as their metrics.
+        await until(lambda: gc.collect() >= 0 and not runners)
         for model, says in (("double", "is not loaded"), ("../double", "is not loaded")):
             with pytest.raises(Fault, match=says) as caught:
                 await caller.unload(pb.UnloadModelRequest(model=model))
