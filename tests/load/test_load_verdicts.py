@@ -63,9 +63,7 @@ def pair(*p99: float) -> list[Window]:
         ([pair(10, 13, 10)] * 5 + [pair(10, 10, 30)] * 4, "TOO MUCH"),
     ],
 )
-def test_explanations_may_cost_fifteen_percent_or_the_spread(
-    pairs: list[list[Window]], said: str
-) -> None:
+def test_explanations_may_cost_fifteen_percent_or_the_spread(pairs: list[list[Window]], said: str) -> None:
     assert said in verdict(pairs, "explanations")
 
 
