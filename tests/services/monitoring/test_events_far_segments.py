@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from headrace.api.monitoring.v1 import events_pb2 as pb
 from headrace.events import EventGroup, Mask, messages
+from headrace.hop.config import ConfigError
 from headrace.hop.testing import served
 from headrace.state.files import sealed_before
 from headrace.state.files.claims import claimed
@@ -305,3 +306,16 @@ def test_a_segment_that_was_sealed_before_stays_where_it_is(server: ObjectServer
     assert name in machine.store.closed.names()
     assert machine.requests == ["r1", "r2", "r3"]
     machine.close()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("place", ["events/open", "audit/persons"])
+async def test_it_does_not_start_where_an_earlier_version_sealed(place: str, tmp_path: Path) -> None:
+    sealed = tmp_path / place / "1-2"
+    sealed.parent.mkdir(parents=True)
+    sealed.write_bytes(sealed_before.MAGIC)
+    audit = {"folder": tmp_path / "audit", "key": tmp_path / "a.key", "public_key": tmp_path / "a.pub"}
+    with pytest.raises(ConfigError, match=f"{sealed} is of an earlier version"):
+        async with served(SERVICE, {"events": {"folder": tmp_path / "events"}, "audit": audit}):
+            pass
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == [sealed]

@@ -13,7 +13,7 @@ from headrace.state import plain_files
 
 MAGIC = b"HRSEALv1"
 # What a sealed line begins with; its other characters depend on what follows.
-_LINE = base64.b64encode(MAGIC[:6])
+LINE = base64.b64encode(MAGIC[:6])
 # Lines were sealed from some moment on, so the last ones are looked at too.
 _TAIL_BYTES = 1 << 16
 
@@ -44,9 +44,9 @@ def _files(place: Path) -> Iterator[Path]:
 
 def _is_sealed(path: Path) -> bool:
     with plain_files.opened(path) as file:
-        if (beginning := file.read(len(MAGIC))) == MAGIC or beginning.startswith(_LINE):
+        if (beginning := file.read(len(MAGIC))) == MAGIC or beginning.startswith(LINE):
             return True
         if ".jsonl" not in path.name:
             return False
         file.seek(max(file.seek(0, os.SEEK_END) - _TAIL_BYTES, 0))
-        return b"\n" + _LINE in file.read()
+        return b"\n" + LINE in file.read()
