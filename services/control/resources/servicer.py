@@ -22,6 +22,7 @@ from services.control.resources.followers import MAX_FOLLOWERS, Follower, Follow
 _PAGE_BYTES = 1 << 20
 # A cursor is a position's number and the count of its resources that were sent: so many bits are the count's.
 _COUNT_BITS = 20
+_COUNT = (1 << _COUNT_BITS) - 1
 _MAX_NAME = 200
 _MAX_REJECTED = 1000
 # One that has diverged asks again and again; it need not be answered sooner.
@@ -62,7 +63,7 @@ class ResourcesServicer:
         finally:
             self._followers.answered(request.service, request.watcher)
 
-    async def ListWatchers(self, request: pb.ListWatchersRequest, call: Call) -> pb.ListWatchersResponse:
+    async def ListWatchers(self, _request: pb.ListWatchersRequest, call: Call) -> pb.ListWatchersResponse:
         self._identities.check_change(call.peer)
         now, newest = self._clock(), self._feed.newest
         return pb.ListWatchersResponse(
@@ -103,7 +104,7 @@ class ResourcesServicer:
         """`have`: in the history; None: the whole part is needed."""
         service, whole = request.service, request.whole or have is None
         if (older := self._feed.at(request.page_after >> _COUNT_BITS)) is not None:
-            return self._page(request, older, have, whole)
+            return self._page(request, older, have, whole, request.page_after & _COUNT)
         while True:
             changed, acknowledged = self._feed.changed, self._acknowledged
             newest = self._feed.newest
@@ -124,11 +125,16 @@ class ResourcesServicer:
         return self._followers.may_apply(request.service, request.watcher, newest.position, urgent)
 
     def _page(
-        self, request: pb.WatchRequest, published: Published, have: Position | None, whole: bool
+        self,
+        request: pb.WatchRequest,
+        published: Published,
+        have: Position | None,
+        whole: bool,
+        first: int = 0,
     ) -> pb.WatchResponse:
+        """The page that begins with the resource `first`."""
         part = published.parts[request.service]
         resources = part.whole() if whole or have is None else part.since(have.number)
-        first = request.page_after & ((1 << _COUNT_BITS) - 1)
         page, after = _page_of(resources, first)
         signed = self._feed.signed(published, request.service, have)
         cursor = published.position.number << _COUNT_BITS | after
