@@ -11,8 +11,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from headrace.api.control.v1 import records_pb2, resources_pb2
-from headrace.catalog.errors import RecordsError
+from headrace.hop.config import ConfigError
 from headrace.hop.definition import Definition, Runtime, Service
+from headrace.repository.storage.store import Store, open_store
 from headrace.resources.snapshot import PARTS
 from services.control.config import ControlConfig
 from services.control.database import ControlDatabase
@@ -21,6 +22,7 @@ from services.control.health import FailureLog
 from services.control.identity import Identities
 from services.control.metrics import Metrics
 from services.control.records.servicer import RecordsServicer
+from services.control.resources.artifacts import Artifacts
 from services.control.resources.feed import SERVICES, Feed
 from services.control.resources.followers import Followers
 from services.control.resources.publication import Publication
@@ -29,6 +31,8 @@ from services.control.resources.signing import KeyFile
 
 # Changes and leases have threads of their own: a lease that is not prolonged for slow readers is lost.
 _READERS, _WRITERS = 6, 4
+# The artifact store is waited for so long after a start.
+_CHECK_S = 10.0
 
 
 @asynccontextmanager
@@ -46,7 +50,18 @@ async def build(settings: ControlConfig, runtime: Runtime) -> AsyncIterator[Sequ
         publication = Publication(head, feed, followers, metrics, log)
         identities = Identities(settings.may_change, settings.watchers, _kinds())
         settled = asyncio.Event()
-        for work in (head.follow(), publication.run(), _settle(head, settled, settings.settle_s)):
+        works = [head.follow(), publication.run()]
+        checked = asyncio.Event()
+        if settings.artifacts is None:
+            checked.set()
+        else:
+            failed = FailureLog("the artifact store", metrics.artifacts_failing, log)
+            store = _store(settings.artifacts)
+            artifacts = Artifacts(store, feed, followers, key, failed, time.monotonic)
+            works.append(artifacts.run())
+            checked = artifacts.checked
+        works.append(_settle(publication, checked, settled, settings.settle_s))
+        for work in works:
             await stack.enter_async_context(_meanwhile(work, log))
         # Before all else, as it ends what waits for the database.
         stack.push_async_callback(asyncio.to_thread, database.close)
@@ -62,15 +77,25 @@ async def build(settings: ControlConfig, runtime: Runtime) -> AsyncIterator[Sequ
         ]
 
 
-async def _settle(head: Head, settled: asyncio.Event, seconds: float) -> None:
-    """Sets `settled` so long after the database was read first."""
-    while head.seen is None:
-        try:
-            await head.wait(None, time.monotonic() + 60)
-        except RecordsError:
-            continue
-    await asyncio.sleep(seconds)
+async def _settle(
+    publication: Publication, checked: asyncio.Event, settled: asyncio.Event, seconds: float
+) -> None:
+    """Sets `settled` so long after the database was read first, and once the artifact store was looked at."""
+    await publication.loaded()
+    try:
+        async with asyncio.timeout(_CHECK_S):
+            await asyncio.gather(checked.wait(), asyncio.sleep(seconds))
+    except TimeoutError:
+        pass  # a store that hangs must not hold changes up
     settled.set()
+
+
+def _store(place: str) -> Store:
+    """Raises ConfigError."""
+    try:
+        return open_store(place)
+    except OSError as error:
+        raise ConfigError(f"artifacts: {error.strerror or error}") from None
 
 
 def _kinds() -> dict[str, list[str]]:

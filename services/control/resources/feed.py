@@ -195,6 +195,14 @@ class Feed:
         self._proven.add(have)
         return True
 
+    async def problem_of(self, have: Position) -> str:
+        """Why what somebody has does not belong to this history; "": it does, or people have begun a new one since. Raises
+        RecordsError."""
+        if await self.has(have) or (newest := self.newest) is None or have.epoch < newest.position.epoch:
+            return ""
+        own, at = f"{have.epoch}.{have.number}", newest.position
+        return f"{own} is not in the history of the database, whose newest is {at.epoch}.{at.number}"
+
     def _read(self, known: Published) -> Published:
         history = self._history()
         position, records = history.changes_since(known.position.number, PARTS.keys())

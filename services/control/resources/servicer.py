@@ -75,12 +75,8 @@ class ResourcesServicer:
         if (newest := await self._loaded(until)) is None:
             raise self._head.problem
         have = position_of(request.have) if request.HasField("have") else None
-        is_known = have is None or await self._feed.has(have)
+        problem = "" if have is None else await self._feed.problem_of(have)
         newest = self._feed.newest or newest
-        problem = ""
-        if have is not None and not is_known and have.epoch >= newest.position.epoch:
-            own, at = f"{have.epoch}.{have.number}", newest.position
-            problem = f"it has {own}, which is not in the history of the database, whose newest is {at.epoch}.{at.number}"
         follower = Follower(
             request.watcher, request.service, have, tuple(request.rejected), request.ready, diverged=problem
         )
@@ -96,6 +92,8 @@ class ResourcesServicer:
         if problem:
             await asyncio.sleep(min(_DIVERGED_S, max(0.0, until - self._clock())))
             return pb.WatchResponse(diverged=problem)
+        # Of an epoch that has ended nothing may be left, unless it is in the history too.
+        is_known = have is not None and await self._feed.has(have)
         return await self._changes(request, have if is_known else None, until)
 
     async def _changes(
@@ -116,7 +114,7 @@ class ResourcesServicer:
                 return self._page(request, newest, have, whole)
             held = self._followers.held_until(service, request.watcher) if wanted else None
             if self._clock() >= until:
-                return pb.WatchResponse()
+                return self._held(request, newest, have) if wanted else pb.WatchResponse()
             ends = until if held is None else min(until, held)
             await _first_of([changed, acknowledged] if wanted else [changed], ends)
 
@@ -146,6 +144,13 @@ class ResourcesServicer:
             page=cursor if after < len(resources) else 0,
             may_apply=True,
         )
+
+    def _held(
+        self, request: pb.WatchRequest, published: Published, have: Position | None
+    ) -> pb.WatchResponse:
+        """There is something new, and others go first."""
+        signed = self._feed.signed(published, request.service, have)
+        return pb.WatchResponse(manifest=signed.raw, signature=signed.signature)
 
     async def _loaded(self, until: float) -> Published | None:
         while (newest := self._feed.newest) is None and self._clock() < until:
