@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 from urllib.parse import parse_qsl, unquote
 
 from google.protobuf.message import Message
@@ -113,6 +113,13 @@ class RemoteRecords:
         self._calls: set[asyncio.Future[Any]] = set()
         self._closed = False
 
+    @classmethod
+    def over(cls, client: Client, loop: asyncio.AbstractEventLoop) -> Self:
+        """By a client of this process, which its opener closes. Not to be called on the thread of `loop`."""
+        made = cls(ControlTarget(""))
+        made._client, made._loop = client, loop
+        return made
+
     def read(self, kind: str, name: str, versions: int = 1) -> list[Record]:
         request = pb.ReadRecordRequest(kind=kind, name=name, version_count=versions)
         return [messages.record_of(message) for message in self._call(_READ, request).versions]
@@ -180,6 +187,9 @@ class RemoteRecords:
             self._closed = True
             loop, thread = self._loop, self._thread
         if loop is None or thread is None:
+            for call in list(self._calls):
+                # The loop and the client are its opener's.
+                call.get_loop().call_soon_threadsafe(call.cancel)
             return
         asyncio.run_coroutine_threadsafe(self._end(), loop).result()
         loop.call_soon_threadsafe(loop.stop)

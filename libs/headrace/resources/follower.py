@@ -80,6 +80,7 @@ class Follower:
         self._failures = 0
         self._closing = threading.Event()
         self._changed = threading.Condition()
+        self._heard: list[Callable[[], object]] = []
         self._thread = threading.Thread(target=self._run, name="headrace-follower", daemon=True)
 
     def start(self, part: VerifiedPart | None = None, problems: Sequence[str] = ()) -> None:
@@ -97,6 +98,12 @@ class Follower:
         with self._changed:
             self.view = view
             self._changed.notify_all()
+        for heard in self._heard:
+            heard()
+
+    def on_change(self, heard: Callable[[], object]) -> None:
+        """Calls it after each new view, on this follower's thread: it must be quick and raise nothing."""
+        self._heard.append(heard)
 
     def wait(self, seen: str, timeout_s: float) -> View | None:
         """The view as soon as its state differs from `seen`, at the latest after `timeout_s`. Blocks."""

@@ -16,7 +16,6 @@ from headrace.audit.settings import Audit
 from headrace.audit.witness import Asked, WitnessError
 from headrace.hop.definition import Runtime
 from services.monitoring.audit.metrics import AuditMetrics
-from services.monitoring.audit.shared_chain import copied
 from services.monitoring.ports import Log
 
 P = ParamSpec("P")
@@ -187,11 +186,8 @@ class AuditKeeper:
 
 
 @asynccontextmanager
-async def kept(audit: Audit | None, runtime: Runtime, releases: str | None = None) -> AsyncIterator[None]:
-    """Keeps the audit log meanwhile; None: there is none. `releases`: where they are; what machines share there joins the log.
-
-    Raises ConfigError.
-    """
+async def kept(audit: Audit | None, runtime: Runtime) -> AsyncIterator[None]:
+    """Keeps the audit log meanwhile; None: there is none. Raises ConfigError."""
     if audit is None:
         yield
         return
@@ -200,8 +196,7 @@ async def kept(audit: Audit | None, runtime: Runtime, releases: str | None = Non
     task = asyncio.create_task(keeper.run())
     task.add_done_callback(lambda ended: _tell_end(ended, log))
     try:
-        async with copied(audit.shared, releases, runtime):
-            yield
+        yield
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 
 from headrace.analysis import ReadOut
 from headrace.audit.settings import Audit
+from headrace.catalog.access import Records
 from headrace.hop.config import ConfigError
 from headrace.hop.definition import Runtime
 from headrace.releases import Experiment, Release, ReleaseStore
-from headrace.releases.records import open_recorded
+from headrace.releases.of_records import RecordReleases
+from headrace.releases.records import with_webhook
 from services.monitoring.config import MonitoringConfig
 from services.monitoring.console.settings import ConsoleSettings
 from services.monitoring.events.query import Found, Query
@@ -56,7 +58,7 @@ class Beside:
 @asynccontextmanager
 async def serving_console(
     settings: MonitoringConfig,
-    own: ConsoleSettings,
+    records: Records | None,
     runtime: Runtime,
     ticks: Ticks,
     analysis: Analysis | None,
@@ -68,21 +70,21 @@ async def serving_console(
     from services.monitoring.console.assembly import console
     from services.monitoring.console.facts.trails import ReleaseAudit
 
-    if settings.releases is None:
-        raise ConfigError("console: it shows releases, so it needs the setting releases")
+    own = settings.console
+    if records is None or own is None:
+        raise ConfigError("console: it shows releases, so it needs the setting control")
     log = runtime.telemetry.log
-    store = open_recorded(
-        settings.releases,
+    store = with_webhook(
+        RecordReleases(records),
         settings.release_records,
         lambda text: log.warning("a webhook was not told of a release", why=text),
-        "console",
     )
     sources = _sources(settings, own, store, ticks, analysis, beside, audit)
     try:
         async with console(own, sources, ReleaseAudit(store.audit), log, _WALL, time.monotonic):
             yield
     finally:
-        await asyncio.to_thread(store.close)
+        await asyncio.to_thread(store.leave)
 
 
 def _sources(

@@ -52,8 +52,11 @@ class Description(config.Settings):
     # Which TensorRT the image executor-gpu has: `tensorrt_rtx`, as `make images` builds it; `tensorrt`, if it was built of
     # wheels of the full one. See deploy/images.
     tensorrt: Literal["tensorrt_rtx", "tensorrt"] = "tensorrt_rtx"
-    # Where the releases are; no folder is shared by machines. By default each side shows a certificate of the issuer below.
-    releases: str = f"rediss://redis:6379/0?password_file={SECRETS}/redis-password&{OUR_FILES}"
+    # Where control keeps what is live and who may. By default the server shows a certificate of the issuer below.
+    database: str = (
+        f"postgresql://headrace@postgres:5432/control?password_file={SECRETS}/postgres-password&sslmode=verify-full"
+        f"&sslrootcert={TLS}/ca.crt"
+    )
     # The issuer of cert-manager that signs the certificates.
     issuer: str = "headrace"
     # Until this day its operator attests that every volume, database and bucket that has data of this deployment is encrypted;

@@ -45,7 +45,7 @@ def map_of(service: str) -> dict[str, Any]:
 def of(description: Description, service: str) -> dict[str, Any]:
     """Settings of a service in each of its containers."""
     made = _in_a_home(service, "apart")
-    made = _moved(made, {**_secrets(), str(_LAYOUT.releases): description.releases})
+    made = _moved(made, {**_secrets(), str(_LAYOUT.records): description.database})
     made |= {callee: _client(description, callee) for callee in services.callees(service)}
     made["telemetry"] = {"metrics": f"0.0.0.0:{mounted.METRICS_PORT}"}
     made["server"] = _server(description, service)
@@ -138,6 +138,8 @@ def _secrets() -> dict[str, str]:
         _LAYOUT.pepper: "pepper",
         _LAYOUT.events_salt: "events.salt",
         _LAYOUT.model_public_key: "models.pub",
+        _LAYOUT.control_key: "control.key",
+        _LAYOUT.control_public_key: "control.pub",
         _LAYOUT.audit_key: "audit.key",
         _LAYOUT.audit_public_key: "audit.pub",
         _LAYOUT.console_secret: "console.key",

@@ -14,7 +14,7 @@ from headrace.releases.records.settings import RecordSettings
 from headrace.releases.records.webhook import Webhook, WebhookSettings
 
 if TYPE_CHECKING:
-    from headrace.releases.records.recorded import RecordedReleases, open_recorded
+    from headrace.releases.records.recorded import RecordedReleases, open_recorded, with_webhook
 
 __all__ = [
     "Audit",
@@ -27,9 +27,10 @@ __all__ = [
     "Writer",
     "open_recorded",
     "verify",
+    "with_webhook",
 ]
 
-_LAZY = ("RecordedReleases", "open_recorded")
+_LAZY = ("RecordedReleases", "open_recorded", "with_webhook")
 
 
 def __getattr__(name: str) -> Any:

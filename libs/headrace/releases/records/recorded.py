@@ -39,6 +39,13 @@ def open_recorded(
     return RecordedReleases(store, audit, Webhook(settings.webhook, complain) if settings.webhook else None)
 
 
+def with_webhook(
+    store: ReleaseStore, settings: RecordSettings, complain: Callable[[str], None]
+) -> RecordedReleases:
+    """A store of control, which records changes by itself. Raises ConfigError."""
+    return RecordedReleases(store, None, Webhook(settings.webhook, complain) if settings.webhook else None)
+
+
 class RecordedReleases:
     """A `ReleaseStore` around another. Changes raise UnrecordedError if the audit can't be written; then nothing was changed."""
 
@@ -104,6 +111,10 @@ class RecordedReleases:
     def close(self) -> None:
         """Ends connections. What the webhook has not delivered is given up after a moment."""
         self._store.close()
+        self.leave()
+
+    def leave(self) -> None:
+        """Ends without the store, which others go on with."""
         if self.webhook is not None:
             self.webhook.close(_LEAVE_S)
 
