@@ -118,7 +118,8 @@ def fields(line: bytes) -> Mapping[str, Any] | None:
     try:
         found: Mapping[str, Any] = json.loads(line)
         written(found)
-        return found if isinstance(found["number"], int) and isinstance(found["previous"], str) else None
+        right = isinstance(found["number"], int) and isinstance(found["epoch"], int)
+        return found if right and isinstance(found["previous"], str) else None
     except (ValueError, TypeError, KeyError):
         return None
 
