@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -137,8 +136,10 @@ class SmallControl(resources_pb2_grpc.ResourcesServiceServicer):
         with self._changed:
             self.requests.append(request)
             self._changed.notify_all()
-            if self.misbehave is not None:
-                return self.misbehave(request)
+            misbehave = self.misbehave
+        if misbehave is not None:
+            return misbehave(request)
+        with self._changed:
             self._changed.wait_for(
                 lambda: self.history.response(request).ByteSize() or self.misbehave or not context.is_active(),
                 request.wait_ms / 1000,
@@ -179,6 +180,3 @@ def served(control: SmallControl, socket: Path) -> Iterator[str]:
         server.stop(0).wait()
         pool.shutdown()
 
-
-def resigned(manifest: Manifest, **changes: Any) -> Manifest:
-    return replace(manifest, **changes)

@@ -109,7 +109,7 @@ def test_after_each_prefix_of_the_writes_the_old_or_the_new_part_is_there(
         for i, (kind, path, _) in enumerate(operations[:cut]):
             synced = any(k == "sync" and p == path.parent for k, p, _ in operations[i:cut])
             loose += [i] if kind != "sync" and not synced else []
-        for lost in [(), *((i,) for i in loose), tuple(loose)]:
+        for lost in {(), *((i,) for i in loose), tuple(loose)}:
             folder = tmp_path / f"cut-{cut}-{'-'.join(map(str, lost))}"
             shutil.copytree(before, folder)
             for i, (kind, path, content) in enumerate(operations[:cut]):
