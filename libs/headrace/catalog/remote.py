@@ -145,8 +145,10 @@ class RemoteRecords:
             try:
                 position = messages.position_of(self._call(_WAIT, request, max(left, _CALL_S)).position)
             except RecordsUnavailableError:
-                if known is not None and self._closed:
-                    return known
+                if self._closed:
+                    if known is not None:
+                        return known
+                    raise
                 if time.monotonic() >= end:
                     raise
                 # As long as somebody waits, control may come back.
