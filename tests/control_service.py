@@ -1,21 +1,61 @@
 """A real process of control for the tests that need one."""
 
+import asyncio
 import shutil
 import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from queue import Queue
 from typing import Any, Self
 
 import yaml
 
 from headrace.catalog.errors import RecordsUnavailableError
 from headrace.catalog.remote import RemoteRecords
+from headrace.hop.testing import served
 from headrace.resources.manifest import new_keys
+from services.control.wiring import SERVICE
 from tests.children import ends_with_tests
 from tests.stopped import send
+
+
+# For the tests' own process: where nothing is killed or frozen.
+@contextmanager
+def control_here(folder: Path, **settings: Any) -> Iterator[str]:
+    """A control on a thread of this process, at a real socket; its target. Its database is in `folder`."""
+    private, _ = new_keys()
+    (folder / "key.pem").write_bytes(private)
+    values = {
+        "database": str(folder / "control.sqlite"),
+        "initialise": True,
+        "signing_key": folder / "key.pem",
+        "settle_s": 0,
+        **settings,
+    }
+    targets: Queue[str] = Queue()
+    ended = threading.Event()
+
+    async def serve() -> None:
+        async with served(SERVICE, values) as harness:
+            targets.put(harness.target)
+            await asyncio.to_thread(ended.wait)
+
+    with ThreadPoolExecutor(1) as thread:
+        serving = thread.submit(asyncio.run, serve())
+        serving.add_done_callback(lambda _: targets.put(""))
+        try:
+            yield targets.get() or serving.result()
+        finally:
+            ended.set()
+            serving.result()
+
 
 ROOT = Path(__file__).parents[1]
 
