@@ -56,11 +56,16 @@ class HopControl:
         self._call = client.unary(_WATCH)
         self._loop = loop
         self._asked: concurrent.futures.Future[pb.WatchResponse] | None = None
+        self._closed = False
 
     def watch(self, request: pb.WatchRequest, timeout_s: float) -> pb.WatchResponse:
         """Blocks; not on the loop's thread. Raises OSError."""
+        if self._closed:
+            raise OSError("it is closed")
         call = self._call(request, deadline=time.monotonic() + timeout_s)
         self._asked = asyncio.run_coroutine_threadsafe(call, self._loop)
+        if self._closed:  # since it was looked at first
+            self._asked.cancel()
         try:
             return self._asked.result()
         except Fault as fault:
@@ -72,7 +77,8 @@ class HopControl:
         """hop's client chooses among the processes of control, by their health."""
 
     def close(self) -> None:
-        """Ends a question in progress."""
+        """Ends a question in progress; there will be no other one."""
+        self._closed = True
         if self._asked is not None:
             self._asked.cancel()
 

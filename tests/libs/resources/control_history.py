@@ -81,7 +81,9 @@ class History:
     def part(self, service: str = "ingress", signer: Signer = SIGNER) -> VerifiedPart:
         return VerifiedPart.of(signer.sign(self.manifest(service)), self.snapshot)
 
-    def response(self, request: WatchRequest, page_size: int = 1000, signer: Signer = SIGNER) -> WatchResponse:
+    def response(
+        self, request: WatchRequest, page_size: int = 1000, signer: Signer = SIGNER
+    ) -> WatchResponse:
         """The honest answer of a control that does not wait."""
         have = None
         if request.HasField("have"):
@@ -141,7 +143,9 @@ class SmallControl(resources_pb2_grpc.ResourcesServiceServicer):
             return misbehave(request)
         with self._changed:
             self._changed.wait_for(
-                lambda: self.history.response(request).ByteSize() or self.misbehave or not context.is_active(),
+                lambda: (
+                    self.history.response(request).ByteSize() or self.misbehave or not context.is_active()
+                ),
                 request.wait_ms / 1000,
             )
             found = self.history.response(request, self.page_size)
@@ -179,4 +183,3 @@ def served(control: SmallControl, socket: Path) -> Iterator[str]:
         control.become(control.history, lambda _: WatchResponse())
         server.stop(0).wait()
         pool.shutdown()
-

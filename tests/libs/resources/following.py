@@ -10,7 +10,7 @@ from headrace.repository.storage.store import Store
 from headrace.resources.apply import Compile, Limits
 from headrace.resources.bootstrap import follow
 from headrace.resources.follower import Follower
-from headrace.resources.remote import RemoteControl
+from tests.hop_control import ThreadControl
 from tests.libs.resources.control_history import PUBLIC
 
 
@@ -25,7 +25,7 @@ def following(
     **compilers: Compile,
 ) -> Iterator[Follower]:
     """`target` "": no control."""
-    control = RemoteControl(target) if target else None
+    control = ThreadControl(target) if target else None
     follower = follow(service, watcher, [PUBLIC], control, root, store, compilers, limits)
     try:
         yield follower

@@ -137,7 +137,10 @@ def test_a_removed_pipeline_goes_and_comes_back(
         ([Resource.of("release", "small", b"{}")], "no release document"),
         (deployed(2, "pipeline: small\nnonsense"), "arms.live"),
         (deployed(2, named("small", ("deadline_ms: 250", "deadline_ms: 666"))), "not accepted here"),
-        (deployed(2, named("small", ("deadline_ms: 250", "deadline_ms: 9")))[:1], "its document is not stored"),
+        (
+            deployed(2, named("small", ("deadline_ms: 250", "deadline_ms: 9")))[:1],
+            "its document is not stored",
+        ),
         (
             [
                 Resource.of("release", "small", to_bytes(release(2, named("small", ("250", "9"))))),
@@ -148,9 +151,15 @@ def test_a_removed_pipeline_goes_and_comes_back(
     ],
 )
 def test_what_can_not_be_used_is_refused_and_the_one_before_serves(
-    resources: list[Resource], problem: str, catalog: ReleaseCatalog, control: SmallControl, follower: Follower
+    resources: list[Resource],
+    problem: str,
+    catalog: ReleaseCatalog,
+    control: SmallControl,
+    follower: Follower,
 ) -> None:
-    control.change(*resources, *deployed(5, named("other", ("deadline_ms: 250", "deadline_ms: 300")), "other"))
+    control.change(
+        *resources, *deployed(5, named("other", ("deadline_ms: 250", "deadline_ms: 300")), "other")
+    )
     follow(catalog, control)
     assert numbers(catalog) == {"small": 1, "other": 5}
     control.wait_for(lambda requests: requests[-1].rejected)

@@ -9,7 +9,7 @@ from headrace.pipeline import content_hash
 from headrace.releases.document import Release, to_bytes, validated
 from headrace.resources.follower_state import FollowerState, Next, Outcome
 from headrace.resources.manifest import Verifier
-from headrace.resources.remote import RemoteControl
+from tests.hop_control import ThreadControl
 
 TEXT = "pipeline: flights\n"
 REVISION = str(content_hash(TEXT))
@@ -49,7 +49,7 @@ class Process:
         self.name = name
         self.state = FollowerState(name, service, Verifier([public_key]))
         self.pages = 0
-        self._remote = RemoteControl(target)
+        self._remote = ThreadControl(target)
 
     @property
     def number(self) -> int:
