@@ -157,7 +157,7 @@ def test_what_hangs_is_rejected_and_stops_nothing(gate: threading.Event) -> None
     assert process.applier.due_s() == pytest.approx(5.0, abs=5)
 
 
-def test_what_takes_its_time_is_taken_over_when_it_is_done(gate: threading.Event) -> None:
+def test_a_slow_compile_is_used_when_it_is_done(gate: threading.Event) -> None:
     process, history = Process(key=hang(gate, "slow")), History()
     history.change(key("a", "1"))
     process.apply(history)

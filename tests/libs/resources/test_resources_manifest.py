@@ -225,7 +225,7 @@ steps = st.lists(
 
 
 @given(steps, st.integers(0, 1000), st.integers(0, 1000), st.booleans())
-def test_a_process_takes_only_descendants(
+def test_only_what_descends_may_be_taken_over(
     steps: list[tuple[str, int, int]], who: int, control: int, answered: bool
 ) -> None:
     histories = [History()]
