@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from dataclasses import replace
 
 from headrace.api.control.v1.resources_pb2 import WatchRequest, WatchResponse
 from headrace.hop.client.dial import Client
@@ -10,13 +11,14 @@ from headrace.resources.service import HopControl
 
 
 class ThreadControl:
-    """Control at `target`. Raises ValueError if that can't be read."""
+    """Control at a target, or by the rules of a client. Raises ValueError if the target can't be read."""
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, at: str | ClientRules) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
-        rules = ClientRules(target, breaker=BreakerRules(min_calls=1 << 30))
+        given = ClientRules(at) if isinstance(at, str) else at
+        rules = replace(given, breaker=BreakerRules(min_calls=1 << 30))
         self._client = asyncio.run_coroutine_threadsafe(self._dialled(rules), self._loop).result()
         self._control = HopControl(self._client, self._loop)
         self._closed = False
