@@ -122,8 +122,8 @@ class Disk:
             self.files[operation.name].pending.append(operation)
 
     def images(self, chance: random.Random) -> Iterator[Image]:
-        """What may be on the disk after a loss of power: everything; what was synced; names but not what was written; a torn write;
-        any sectors."""
+        """What may be on the disk after a loss of power: everything; what was synced; names but not contents; a torn write; any
+        sectors."""
         yield {name: file.current() for name, file in self.files.items()}
         yield {name: file.durable for name, file in self.durable.items()}
         yield {name: file.durable for name, file in self.files.items()}
