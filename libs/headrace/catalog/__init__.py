@@ -10,7 +10,7 @@
 | `verification.py` | whether the audit is whole and the records are what it says |
 | `tables.py`, `migrations/` | the schema |
 
-How a database fails: unreachable, full, read-only, damaged, emptied or not initialised, newer, or another process has it. Each is a
-kind of `RecordsUnavailableError`. Nothing was changed then; what is live is served on. A change whose answer was lost is sent again
-with its id. A restored database is at an older position, which its followers notice.
+How a database fails: unreachable, full, read-only, damaged, emptied or not initialised, newer, or another process has it. Each is
+a kind of `RecordsUnavailableError`. Nothing was changed then; what is live is served on. A change whose answer was lost is sent
+again with its id. A restored database is at an older position, which its followers notice.
 """
