@@ -235,7 +235,7 @@ class RecordsContract:
         with pytest.raises(LeaseLostError):
             records.change(change(lease=LeaseToken("ladder", "")))
 
-    def test_a_position_that_is_not_known_is_told_at_once(self, records: Records) -> None:
+    def test_a_position_that_is_not_known_comes_at_once(self, records: Records) -> None:
         old = records.position()
         new = records.change(change()).position
         assert records.wait(None, LONG_S) == new

@@ -178,7 +178,7 @@ def test_one_thread_polls_however_many_wait_and_none_when_nobody_does() -> None:
     assert len(pollers()) == 0
 
 
-def test_a_database_that_fails_is_said_to_who_waits_and_is_asked_again() -> None:
+def test_a_database_that_fails_is_said_to_who_waits_and_is_polled_again() -> None:
     answers: list[Position | RecordsUnavailableError] = [
         Position(1, 1, b""),
         RecordsUnavailableError(Unavailable.UNREACHABLE, "gone"),

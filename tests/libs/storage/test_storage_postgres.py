@@ -228,7 +228,7 @@ def test_a_conflict_that_the_server_ends_is_tried_again(records: CatalogRecords)
     assert records.database.write(conflict) == 3
 
 
-def test_a_standby_can_be_read_and_says_that_it_takes_no_changes(
+def test_a_standby_can_be_read_and_says_that_it_is_no_more(
     own_records: CatalogRecords, own_server: PostgresServer
 ) -> None:
     made = own_records.change(change(write("flights", b"1"))).position
@@ -249,7 +249,7 @@ def test_a_standby_can_be_read_and_says_that_it_takes_no_changes(
         records.close()
 
 
-def test_several_hosts_lead_to_the_one_that_takes_changes(
+def test_several_hosts_lead_to_the_one_that_can_be_written(
     own_records: CatalogRecords, own_server: PostgresServer
 ) -> None:
     with postgres(standby_of=own_server) as standby:
