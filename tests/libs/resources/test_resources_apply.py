@@ -345,6 +345,30 @@ def test_thirty_poisons_at_once_end_a_process_once_each(where: str) -> None:
     assert crashes == (30 if where == "compile" else 31)
 
 
+def test_who_kills_a_new_process_holds_nothing_back() -> None:
+    process, history = Process(), History()
+    history.change(key("a"), key("b"))
+    process.apply(history)
+    again = Process(process.memory.crashed())
+    again.apply(history)
+    assert (again.keys(), again.problems()) == ({"a": "x", "b": "x"}, {})
+    again.after(6)
+    history.change(key("b", "2"))
+    again.apply(history)
+    third = Process(again.memory.crashed())
+    third.apply(history)
+    assert third.problems() == {"b": CRASHED}
+
+
+def test_a_poison_in_a_new_process_is_found_after_one_more_crash() -> None:
+    history = History()
+    history.change(*(key(f"k{i}", "poison" if i == 3 else "good") for i in range(6)))
+    process, crashes = crash_loop(Memory(), history, set(), {"poison"}, 3)
+    assert process.problems() == {"k3": CRASHED}
+    assert crashes == 3
+    assert crash_loop(Memory(), history, {"poison"}, set(), 1)[1] == 1
+
+
 def test_one_poison_among_a_thousand_is_found_in_few_crashes() -> None:
     memory, history = poisoned(1000, ["k500"])
     process, _ = crash_loop(memory, history, set(), {"poison 500"}, 4)
@@ -373,7 +397,7 @@ def test_poisons_are_found_and_everything_else_serves(
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"[]", b"{}", b'{"marked":[],"groups":3,"quarantined":{},"proven":[]}']
+    "content", [b"", b"[]", b"{}", b'{"marked":[],"groups":3,"quarantined":{},"proven":[],"retried":false}']
 )
 def test_damaged_trials_are_said(content: bytes) -> None:
     with pytest.raises(ValueError, match="can't be read"):
@@ -381,6 +405,8 @@ def test_damaged_trials_are_said(content: bytes) -> None:
 
 
 def test_trials_are_read_as_they_were_written() -> None:
-    trials = Trials({"a"}, [["a", "b"], ["c"]], {"d": "why"}, {("key", "k"): ("e", (("key", "k", "f", 3),))})
+    trials = Trials(
+        {"a"}, [["a", "b"], ["c"]], {"d": "why"}, {("key", "k"): ("e", (("key", "k", "f", 3),))}, retried=True
+    )
     assert Trials.from_bytes(trials.to_bytes()) == trials
     assert trials.used() == {"f"}
