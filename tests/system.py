@@ -304,8 +304,9 @@ def remove_document(name: str) -> None:
     releases().remove(name)
 
 
-def add_unusable(name: str, text: str = "pipeline: [\n") -> int:
+def add_unusable(name: str) -> int:
     """A release that this version can't use, as one of a newer version may be; returns its number."""
+    text = f"pipeline: {name}\nversion: 99\nof_a_newer_version: true\n"
     store, revision = releases(), str(content_hash(text))
     store.keep_document(name, revision, text)
     arm = Arm(version=99, revision=revision, models={})

@@ -59,7 +59,7 @@ def test_an_unusable_release_stops_no_pipeline_over_a_kill(system: System) -> No
     poll("the new version serves", lambda: version(system) == 2)
     # That a document is there changes nothing, broken or not.
     write_document(NAME, BROKEN)
-    number = add_unusable(NAME, BROKEN)
+    number = add_unusable(NAME)
     add_unusable(NEVER_GOOD)
     for service in ("router", "ingress", "control"):
         kill(system, service)
