@@ -115,6 +115,7 @@ BLAME: Mapping[errors_pb2.Reason, Blame] = MappingProxyType(
         Reason.REASON_STORAGE_UNAVAILABLE: Blame.OURS,
         Reason.REASON_ERASURE_NAMES_NOBODY: Blame.CALLER,
         Reason.REASON_JOURNAL_UNAVAILABLE: Blame.OURS,
+        Reason.REASON_ENCRYPTION_REQUIRED: Blame.OURS,
         Reason.REASON_RELEASE_INVALID: Blame.CALLER,
         Reason.REASON_RELEASE_STALE: Blame.CALLER,
         Reason.REASON_RELEASE_FROZEN: Blame.CALLER,

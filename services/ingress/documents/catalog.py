@@ -23,6 +23,7 @@ class Tenant:
     priority: int
     # Whether its rows are marked, so that their events are on the disk before the answer.
     regulated: bool = False
+    requires_encryption: bool = False
 
     def may_use(self, pipeline: str) -> bool:
         return pipeline in self.pipelines or ANY in self.pipelines
@@ -54,7 +55,12 @@ class Directory:
         keys: dict[bytes, Credential] = {}
         for name, spec in file.tenants.items():
             tenant = tenants[name] = Tenant(
-                name, frozenset(spec.pipelines), spec.limits, spec.priority, spec.regulated
+                name,
+                frozenset(spec.pipelines),
+                spec.limits,
+                spec.priority,
+                spec.regulated,
+                spec.requires_encryption,
             )
             scopes[name] = frozenset(spec.scopes)
             for key in spec.keys:

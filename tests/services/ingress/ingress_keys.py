@@ -24,6 +24,7 @@ class Keys:
     repeating: str
     budgeted: str
     regulated: str
+    encrypted: str
 
 
 def write_tenants(path: Path) -> Keys:
@@ -47,6 +48,7 @@ def write_tenants(path: Path) -> Keys:
             ),
             "repeating": spec("repeating", pipelines=("*",), limits={"rows_per_s": 0.5, "rows_burst": 2}),
             "regulated": spec("regulated", pipelines=("*",), regulated=True),
+            "encrypted": spec("encrypted", pipelines=("*",), scopes=tenants.SCOPES, requires_encryption=True),
             "budgeted": spec("budgeted", pipelines=("*",), limits={"distinct_queries_per_day": 5}),
         }
     )
