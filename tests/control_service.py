@@ -99,7 +99,7 @@ class ControlService:
         self.socket = self.folder / "control.sock"
         self.target = f"unix:{self.socket}"
         self.database = database or str(self.folder / "control.sqlite")
-        self._settings = {
+        self.settings = {
             "server": {"listen": self.target, "drain_notice_s": 0.0},
             "telemetry": {"log_level": "info"},
             "database": self.database,
@@ -122,7 +122,7 @@ class ControlService:
     def start(self, *, ready: bool = True) -> None:
         """`ready`: returns once it answers."""
         config = self.folder / "control.yaml"
-        config.write_text(yaml.safe_dump(self._settings))
+        config.write_text(yaml.safe_dump(self.settings))
         command = ends_with_tests(sys.executable, "-m", "services.control", "--config", str(config))
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
@@ -130,8 +130,8 @@ class ControlService:
             self._until_ready()
 
     def records(self) -> RemoteRecords:
-        """A client; the caller closes it."""
-        return RemoteRecords(self.target)
+        """A client, which waits for a control that starts; the caller closes it."""
+        return RemoteRecords(self.target, patience_s=60.0)
 
     def kill(self) -> None:
         if self._process is not None:
@@ -146,6 +146,11 @@ class ControlService:
         code = self._process.wait()
         self._process = None
         return code
+
+    def wait(self) -> int:
+        """Its exit code, once it has ended by itself."""
+        assert self._process is not None
+        return self._process.wait()
 
     def signal(self, number: int) -> None:
         send(self.pid, number)
@@ -166,7 +171,7 @@ class ControlService:
         self.close()
 
     def _until_ready(self) -> None:
-        records = self.records()
+        records = RemoteRecords(self.target, patience_s=0.0)
         deadline = time.monotonic() + 60
         try:
             while True:

@@ -68,6 +68,10 @@ class RecordsServicer:
     async def ChangeRecords(self, request: pb.ChangeRecordsRequest, call: Call) -> pb.ChangeRecordsResponse:
         self._identities.check_change(call.peer)
         change = messages.change_of(request)
+        try:
+            self._records()
+        except RecordsError as error:
+            raise fault_of(error) from None
         await self._settled.wait()
         if why := self._refusal():
             self._metrics.refused.labels("diverged").inc()
