@@ -147,11 +147,6 @@ class ControlService:
         self._process = None
         return code
 
-    def wait(self) -> int:
-        """Its exit code, once it has ended by itself."""
-        assert self._process is not None
-        return self._process.wait()
-
     def signal(self, number: int) -> None:
         send(self.pid, number)
 

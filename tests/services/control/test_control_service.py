@@ -21,8 +21,11 @@ from headrace.catalog.access import Change, LeaseToken, Write
 from headrace.catalog.errors import LeaseLostError, RecordsError, RecordsUnavailableError, Unavailable
 from headrace.catalog.records import CatalogRecords
 from headrace.catalog.remote import RemoteRecords
+from headrace.hop.config import ConfigError
+from headrace.hop.testing import served
 from headrace.resources.follower_state import Next
 from headrace.resources.manifest import new_keys
+from services.control.wiring import SERVICE
 from tests.children import ends_with_tests
 from tests.control_service import ROOT, ControlService, control_here
 from tests.services.control.following import LONG_S, Process, deploy, first_release
@@ -102,19 +105,18 @@ def test_a_database_that_another_process_has_is_taken_once_it_is_free(control: C
         ({"database": "mysql://host/db"}, "database: "),
         ({"database": "postgresql://me:geheim@host/db"}, "database: "),
         ({"artifacts": "nowhere://bucket"}, "artifacts: "),
-        ({"may_change": 3}, "may_change"),
     ],
 )
-def test_unusable_settings_end_it_before_it_serves(
-    control: ControlService, changes: dict[str, object], words: str
+async def test_unusable_settings_are_refused_before_it_serves(
+    tmp_path: Path, changes: dict[str, object], words: str
 ) -> None:
-    control.settings.update(changes)
-    control.start(ready=False)
-    assert control.wait() == 2
-    last = control.log.splitlines()[-1]
-    assert last.startswith("control: ")
-    assert words in last
-    assert "geheim" not in control.log
+    (tmp_path / "key.pem").write_bytes(new_keys()[0])
+    values = {"database": str(tmp_path / "c.sqlite"), "signing_key": tmp_path / "key.pem", **changes}
+    with pytest.raises(ConfigError) as error:
+        async with served(SERVICE, values):
+            pass
+    assert words in str(error.value)
+    assert "geheim" not in str(error.value)
 
 
 def test_what_it_acknowledged_is_there_after_a_kill(control: ControlService) -> None:
