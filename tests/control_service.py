@@ -52,7 +52,7 @@ def execute(database: str, statement: str, *parameters: object) -> None:
 # For the tests' own process: where nothing is killed or frozen.
 @contextmanager
 def control_here(folder: Path, *, keys: tuple[bytes, bytes] | None = None, **settings: Any) -> Iterator[Here]:
-    """A control on a thread of this process, at a real socket. Its database is in `folder`."""
+    """A control on a thread of this process, at a real socket; it is ready. Its database is in `folder`."""
     private, _ = keys or new_keys()
     (folder / "key.pem").write_bytes(private)
     values = {
@@ -67,6 +67,8 @@ def control_here(folder: Path, *, keys: tuple[bytes, bytes] | None = None, **set
 
     async def serve() -> None:
         async with served(SERVICE, values) as harness:
+            while not (harness.running and harness.running.health.serving):
+                await asyncio.sleep(0.005)
             started.put(Here(harness.target, values["database"], harness.runtime.telemetry))
             await asyncio.to_thread(ended.wait)
 

@@ -16,6 +16,7 @@ from headrace.resources.snapshot import Key, Resource
 from services.control import errors
 from services.control.head import ANSWER_S, MAX_WAIT_S, Head
 from services.control.identity import Identities
+from services.control.records.limits import MAX_NUMBER
 from services.control.resources.feed import Feed, Part, Published
 from services.control.resources.followers import MAX_FOLLOWERS, Follower, Followers
 
@@ -23,7 +24,7 @@ _PAGE_BYTES = 1 << 20
 # A cursor is a position's number and the count of its resources that were sent: so many bits are the count's.
 _COUNT_BITS = 20
 _COUNT = (1 << _COUNT_BITS) - 1
-_MAX_NAME = 200
+_MAX_NAME, _HEAD_BYTES = 200, 32
 _MAX_REJECTED, _MAX_PASSED_ON = 1000, 100
 # One that has diverged asks again and again; it need not be answered sooner.
 _DIVERGED_S = 0.5
@@ -182,6 +183,11 @@ def _check(request: pb.WatchRequest) -> None:
     """Raises Fault."""
     if not 0 < len(request.watcher) <= _MAX_NAME or not request.watcher.isprintable():
         raise errors.malformed("watcher", f"1 to {_MAX_NAME} printable characters")
+    have = request.have
+    if request.HasField("have") and (
+        max(have.epoch, have.number) > MAX_NUMBER or len(have.head) != _HEAD_BYTES
+    ):
+        raise errors.malformed("have", f"a position, with a head of {_HEAD_BYTES} bytes")
     if len(request.rejected) > _MAX_REJECTED:
         raise errors.too_large("rejected", len(request.rejected), _MAX_REJECTED)
 
