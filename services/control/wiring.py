@@ -40,6 +40,7 @@ async def build(settings: ControlConfig, runtime: Runtime) -> AsyncIterator[Sequ
     """The service. Raises ConfigError."""
     log, metrics = runtime.telemetry.log, runtime.telemetry.once(Metrics)
     key = KeyFile(settings.signing_key)
+    store = None if settings.artifacts is None else _store(settings.artifacts)
     database = ControlDatabase(settings.database, initialise=settings.initialise)
     async with AsyncExitStack() as stack:
         reads = await stack.enter_async_context(_threads(_READERS, "reads"))
@@ -52,11 +53,10 @@ async def build(settings: ControlConfig, runtime: Runtime) -> AsyncIterator[Sequ
         settled = asyncio.Event()
         works = [head.follow(), publication.run()]
         checked = asyncio.Event()
-        if settings.artifacts is None:
+        if store is None:
             checked.set()
         else:
             failed = FailureLog("the artifact store", metrics.artifacts_failing, log)
-            store = _store(settings.artifacts)
             artifacts = Artifacts(store, feed, followers, key, failed, time.monotonic)
             works.append(artifacts.run())
             checked = artifacts.checked
