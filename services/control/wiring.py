@@ -67,7 +67,15 @@ async def build(settings: ControlConfig, runtime: Runtime) -> AsyncIterator[Sequ
         stack.push_async_callback(asyncio.to_thread, database.close)
         stack.callback(head.stop)
         records = RecordsServicer(
-            database.records, head, identities, followers.refusal, settled, metrics, reads, changes
+            database.records,
+            head,
+            identities,
+            followers.refusal,
+            followers.newest_epoch,
+            settled,
+            metrics,
+            reads,
+            changes,
         )
         resources = ResourcesServicer(head, feed, followers, identities, settled)
         names = {**records_pb2.DESCRIPTOR.services_by_name, **resources_pb2.DESCRIPTOR.services_by_name}

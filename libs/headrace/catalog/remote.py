@@ -39,6 +39,7 @@ def _method(name: str, request: type[Req], reply: type[Resp], *, lengthy: bool =
 _READ = _method("ReadRecord", pb.ReadRecordRequest, pb.ReadRecordResponse)
 _LIST = _method("ListRecords", pb.ListRecordsRequest, pb.ListRecordsResponse)
 _CHANGE = _method("ChangeRecords", pb.ChangeRecordsRequest, pb.ChangeRecordsResponse)
+_BEGIN = _method("BeginEpoch", pb.BeginEpochRequest, pb.BeginEpochResponse)
 _TAKE = _method("TakeLease", pb.TakeLeaseRequest, pb.TakeLeaseResponse)
 _GIVE_BACK = _method("GiveBackLease", pb.GiveBackLeaseRequest, pb.GiveBackLeaseResponse)
 _LINES = _method("ListAuditLines", pb.ListAuditLinesRequest, pb.ListAuditLinesResponse)
@@ -143,6 +144,11 @@ class RemoteRecords:
             problem = "its texts must be Unicode, without halves of surrogates"
             raise RecordInvalidError("change", change.id, problem) from None
         return messages.made_of(self._call(_CHANGE, request))
+
+    def begin_epoch(self, change: Change) -> Position:
+        """Begins the history anew with this change, whatever processes of the data plane have."""
+        request = pb.BeginEpochRequest(change=messages.change_message(change))
+        return messages.position_of(self._call(_BEGIN, request).position)
 
     def position(self) -> Position:
         return messages.position_of(self._call(_POSITION, pb.ReadPositionRequest()).position)

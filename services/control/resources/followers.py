@@ -120,6 +120,10 @@ class Followers:
         """How many."""
         return sum(bool(f.diverged) and self._alive(f) for f in self._known.values())
 
+    def newest_epoch(self) -> int:
+        """That any of them has; 0: none has anything."""
+        return max((f.have.epoch for f in self._known.values() if f.have is not None), default=0)
+
     def counts(self) -> dict[str, int]:
         """Service → how many follow."""
         found: dict[str, int] = {}
