@@ -150,8 +150,9 @@ class Applier:
         for key in self._serving.keys() - self._desired.keys():
             del self._serving[key]
             self._since.pop(key, None)
-        for key in self.trials.proven.keys() - self._desired.keys():
-            del self.trials.proven[key]
+        for units in (self.trials.proven, self.trials.served):
+            for key in units.keys() - self._desired.keys():
+                del units[key]
         self.tick()
 
     def answered(self, kind: str, name: str) -> None:
@@ -211,7 +212,9 @@ class Applier:
             self._serving[unit.key] = unit
             if self.trials.is_proven(unit.key, unit.sha256):
                 self._since.pop(unit.key, None)
+                self.trials.served.pop(unit.key, None)
             else:
+                self.trials.served[unit.key] = unit.sha256, unit.entries
                 self._since[unit.key] = self._clock()
 
     def _refuse(self, unit: Unit, problem: str) -> None:
@@ -252,12 +255,17 @@ class Applier:
         return self._stand_in(key) if serving is None else None
 
     def _stand_in(self, key: Key) -> Unit | None:
-        sha256, entries = self.trials.proven.get(key, ("", ()))
-        if not entries or self._memory is None or sha256 in self._refused or sha256 in self._jobs:
-            return None
-        found = [self._memory.resource(*entry) for entry in entries]
-        whole = [resource for resource in found if resource is not None]
-        return Unit.of(*whole) if len(whole) == len(entries) else None
+        """What served last, else what proved itself last."""
+        for sha256, entries in filter(None, (self.trials.served.get(key), self.trials.proven.get(key))):
+            if sha256 in self._refused or not self.trials.may_try(key, sha256):
+                continue
+            if self._memory is None or sha256 in self._jobs:
+                return None
+            found = [self._memory.resource(*entry) for entry in entries]
+            whole = [resource for resource in found if resource is not None]
+            if len(whole) == len(entries):
+                return Unit.of(*whole)
+        return None
 
     def _compile(self, unit: Unit, until: float) -> bool:
         """Returns whether it is done."""

@@ -26,14 +26,16 @@ Entry = tuple[str, str, str, int]
 @dataclass
 class Trials:
     """`marked`: hashes of units that are in use and not proven. `groups`: hashes that wait until the first group is proven.
-    `quarantined`: hash → why. `proven`: what proved itself last, by unit: its hash and its resources. `retried`:
-    hashes that were marked when a process ended without a known cause, and have not proven themselves since."""
+    `quarantined`: hash → why. `proven`: what proved itself last, by unit: its hash and its resources. `served`: the same of what
+    serves and has not proven itself yet. `retried`: hashes that were marked when a process ended without a known cause, and have
+    not proven themselves since."""
 
     marked: set[str] = field(default_factory=set)
     groups: list[list[str]] = field(default_factory=list)
     quarantined: dict[str, str] = field(default_factory=dict)
     proven: dict[Key, tuple[str, tuple[Entry, ...]]] = field(default_factory=dict)
     retried: set[str] = field(default_factory=set)
+    served: dict[Key, tuple[str, tuple[Entry, ...]]] = field(default_factory=dict)
 
     @classmethod
     def recovered(cls, before: Trials, compiled: Collection[str] = ()) -> Trials:
@@ -57,7 +59,8 @@ class Trials:
             groups = first + [g for g in ([h for h in g if h not in before.marked] for g in groups) if g]
         while len(quarantined) > _MAX_QUARANTINED:
             quarantined.pop(next(iter(quarantined)))
-        return cls(set(), groups, quarantined, dict(before.proven), retried - quarantined.keys())
+        kept = retried - quarantined.keys()
+        return cls(set(), groups, quarantined, dict(before.proven), kept, dict(before.served))
 
     def may_try(self, unit: Key, sha256: str) -> bool:
         """Whether a unit may be used now."""
@@ -82,6 +85,7 @@ class Trials:
         self.proven[unit] = sha256, tuple(entries)
         self.marked.discard(sha256)
         self.retried.discard(sha256)
+        self.served.pop(unit, None)
 
     def copy(self) -> Trials:
         return replace(
@@ -91,11 +95,13 @@ class Trials:
             quarantined=dict(self.quarantined),
             proven=dict(self.proven),
             retried=set(self.retried),
+            served=dict(self.served),
         )
 
     def used(self) -> set[str]:
         """Hashes of the contents that are needed again."""
-        return {entry[2] for _, entries in self.proven.values() for entry in entries}
+        units = (*self.proven.values(), *self.served.values())
+        return {entry[2] for _, entries in units for entry in entries}
 
     def to_bytes(self) -> bytes:
         values = {
@@ -103,7 +109,8 @@ class Trials:
             "groups": self.groups,
             "quarantined": self.quarantined,
             "retried": sorted(self.retried),
-            "proven": [[*unit, sha256, entries] for unit, (sha256, entries) in self.proven.items()],
+            "proven": _listed(self.proven),
+            "served": _listed(self.served),
         }
         return json.dumps(values, separators=(",", ":")).encode()
 
@@ -112,16 +119,22 @@ class Trials:
         """Raises ValueError: it is damaged."""
         try:
             values: Mapping[str, Any] = json.loads(content)
-            proven = {
-                (str(kind), str(name)): (
-                    str(sha256),
-                    tuple((str(k), str(n), str(h), int(v)) for k, n, h, v in e),
-                )
-                for kind, name, sha256, e in values["proven"]
-            }
+            proven, served = _units(values["proven"]), _units(values["served"])
             groups = [[str(h) for h in group] for group in values["groups"]]
             quarantined = {str(h): str(why) for h, why in values["quarantined"].items()}
             marked = {str(h) for h in values["marked"]}
-            return cls(marked, groups, quarantined, proven, {str(h) for h in values["retried"]})
+            return cls(marked, groups, quarantined, proven, {str(h) for h in values["retried"]}, served)
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise ValueError(f"what was tried can't be read: {type(error).__name__}") from None
+
+
+def _listed(units: Mapping[Key, tuple[str, tuple[Entry, ...]]]) -> list[Any]:
+    return [[*unit, sha256, entries] for unit, (sha256, entries) in units.items()]
+
+
+def _units(listed: Any) -> dict[Key, tuple[str, tuple[Entry, ...]]]:
+    """Raises TypeError, ValueError."""
+    return {
+        (str(kind), str(name)): (str(sha256), tuple((str(k), str(n), str(h), int(v)) for k, n, h, v in e))
+        for kind, name, sha256, e in listed
+    }

@@ -226,3 +226,18 @@ def test_a_full_disk_does_not_hold_up_a_revocation() -> None:
     process.memory.full = False
     process.after(5)
     assert process.applier.problem == ""
+
+
+def test_what_served_last_stands_in_also_before_it_has_proven_itself() -> None:
+    history = History()
+    process = Process(key=refuse("bad"))
+    history.change(key("a", "proven"))
+    process.apply(history)
+    process.after(6)
+    history.change(key("a", "newer"))
+    process.apply(history)
+    process.after(1)
+    history.change(key("a", "bad"))
+    assert process.apply(history).snapshot.content("key", "a") == b"newer"
+    again = Process(process.memory.crashed(), key=refuse("bad"))
+    assert again.apply(history).snapshot.content("key", "a") == b"newer"
