@@ -32,6 +32,7 @@ BUDGET_MB: Mapping[str, float] = {
     "executor": 315,
     "postprocessing": 200,
     "monitoring": 370,
+    "control": 220,
     # CUDA's libraries are 1,200 of it, cuDNN 900, ONNX Runtime for CUDA 330, TensorRT 230.
     "executor-gpu": 3060,
     "edge": 745,

@@ -21,6 +21,7 @@ from headrace.cli.installation import services
 from headrace.columns.batch import Batch, Rows
 from headrace.columns.column import Column
 from headrace.columns.wire import decode, encode
+from headrace.resources.manifest import new_keys
 from headrace.steps import spec_json, spec_sha256
 from tests import system
 from tests.images.containers import HARDENED, METRICS, SOCKET, STATE, Container, found, inside, running
@@ -33,6 +34,11 @@ EXECUTOR = {
     "trust": {"keys": [f"{STATE}/models.pub"], "memory": f"{STATE}/models.seen.json"},
 }
 FEATURES = {"repo": f"{STATE}/feast"}
+CONTROL = {
+    "database": f"{STATE}/control/records.sqlite",
+    "initialise": True,
+    "signing_key": f"{STATE}/control.key",
+}
 MONITORING = {"outcomes": f"{STATE}/outcomes.sqlite", "events": {"folder": f"{STATE}/events"}}
 DOOR = {
     "http": {"plaintext": "127.0.0.1:8080"},
@@ -53,6 +59,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     | {"defaults": {"device": "auto"}, "tensorrt": {"module": "tensorrt_rtx", "cache": f"{STATE}/engines"}},
     "features": FEATURES,
     "monitoring": MONITORING,
+    "control": CONTROL,
     "router": {"pipelines": f"{STATE}/pipelines"},
     "ingress": DOOR | {"router": {"target": "unix:/run/headrace/router.sock"}},
     "edge": DOOR
@@ -99,6 +106,7 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("home")
     for name in ("models", "models.pub", "feast", "tenants.yaml", "pepper"):
         subprocess.run(["cp", "-r", system.HOME / name, folder / name], check=True)
+    (folder / "control.key").write_bytes(new_keys()[0])
     for path in (system.ROOT / "deploy" / "pipelines").glob("*/pipeline.yaml"):
         target = folder / "pipelines" / path.parent.name / "pipeline.yaml"
         target.parent.mkdir(parents=True)
