@@ -106,11 +106,18 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("home")
     for name in ("models", "models.pub", "feast", "tenants.yaml", "pepper"):
         subprocess.run(["cp", "-r", system.HOME / name, folder / name], check=True)
-    (folder / "control.key").write_bytes(new_keys()[0])
     for path in (system.ROOT / "deploy" / "pipelines").glob("*/pipeline.yaml"):
         target = folder / "pipelines" / path.parent.name / "pipeline.yaml"
         target.parent.mkdir(parents=True)
         target.write_text(path.read_text())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What control finds there."""
+    folder = tmp_path_factory.mktemp("key")
+    (folder / "control.key").write_bytes(new_keys()[0])
     return folder
 
 
@@ -121,8 +128,8 @@ def container(
     """Each image, running and ready; says how long that took."""
     image = request.param
     found(image)
-    # Preparing a home takes a minute, which a leaf does not need.
-    state = None if image in STEPS else request.getfixturevalue("state")
+    # Preparing a home takes a minute, which these do not need.
+    state = request.getfixturevalue("key" if image in {*STEPS, "control"} else "state")
     settings = {"server": {"listen": SOCKET}, "telemetry": {"metrics": METRICS}} | SETTINGS[image]
     with running(image, settings, tmp_path, state=state, memory=MEMORY.get(image, "256m")) as one:
         took_s = one.ready_s()

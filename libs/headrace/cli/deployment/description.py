@@ -18,8 +18,6 @@ STATE = Path("/var/lib/headrace")
 RUN = Path("/run/headrace")
 MODELS = STATE / "models"
 FEATURES = STATE / "feast"
-# What an address ends with, so that it is believed by our CA and shown our certificate.
-OUR_FILES = f"ca={TLS}/ca.crt&certificate={TLS}/tls.crt&key={TLS}/tls.key"
 METRICS_PORT = 7190
 DOOR_PORT = 8443
 ADMIN_PORT = 9901
