@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ from headrace.cli.deployment import description as mounted
 from headrace.cli.deployment import service_settings
 from headrace.cli.deployment.description import Description
 from headrace.cli.installation import first_releases, layout, services
+from headrace.cli.installation import secrets as home_secrets
 from headrace.releases import open_store
-from headrace.resources.manifest import new_keys
 from tests.machines import database
 from tests.machines.authority import Authority, trust
 from tests.machines.containers import USER, Containers
@@ -266,11 +267,13 @@ class Cluster:
             home.model_public_key,
             home.audit_key,
             home.audit_public_key,
+            home.control_key,
+            home.control_public_key,
         )
+        # A home that was copied from another lane's has none yet.
+        home_secrets.ensure(home, datetime.now(UTC))
         for path in given:
             shutil.copy(path, secrets / path.name)
-        for path, key in zip((home.control_key, home.control_public_key), new_keys(), strict=True):
-            (secrets / path.name).write_bytes(key)
         (secrets / "console.key").write_bytes(os.urandom(32))
         self.store.secrets(secrets)
         self.database.secrets(secrets)
