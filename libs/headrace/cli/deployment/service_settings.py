@@ -52,7 +52,7 @@ def of(description: Description, service: str) -> dict[str, Any]:
     if service == services.INGRESS:
         return _door(description, made)
     if service == services.CONTROL:
-        return made | _identities(description)
+        return overlaid(made, _identities(description))
     if "cost" in made:
         made = overlaid(made, {"cost": {"services": metrics(description)}})
     # Not reachable from outside: `kubectl port-forward`.
