@@ -42,7 +42,10 @@ def number(folder: Path, service: str = "router") -> int:
 @contextmanager
 def control(folder: Path, artifacts: Path) -> Iterator[tuple[Here, RemoteRecords]]:
     folder.mkdir(exist_ok=True)
-    with control_here(folder, keys=KEYS, artifacts=str(artifacts)) as here, closing(RemoteRecords(here.target)) as records:
+    with (
+        control_here(folder, keys=KEYS, artifacts=str(artifacts)) as here,
+        closing(RemoteRecords(here.target)) as records,
+    ):
         yield here, records
 
 
