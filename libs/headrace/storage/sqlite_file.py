@@ -45,6 +45,9 @@ class SqliteEngine:
             )
         if not path.exists() and not create:
             raise unavailable(Unavailable.NOT_INITIALISED)
+        if create:
+            with suppress(OSError):
+                path.parent.mkdir(mode=0o700, exist_ok=True)
         self._lock = _locked(path.with_name(path.name + ".lock"))
         try:
             if create:

@@ -125,10 +125,19 @@ def test_a_store_alone_is_followed(history: History, tmp_path: Path, monkeypatch
         writer.write(history.part())
         until(lambda: keys(follower)["a"] == "2")
         assert follower.status().problem == ""
-        writer.write(history.restored(2).part())
         other = history.restored(2)
         other.change(key("a", "old"))
+        reads: list[str] = []
+        read = store.read
+
+        def counted(path: str, limit: int | None = None) -> bytes:
+            reads.append(path)
+            return read(path, limit)
+
+        monkeypatch.setattr(store, "read", counted)
         writer.write(other.part())
+        until(lambda: reads.count("resources/ingress/manifest") > 2)
+        assert keys(follower)["a"] == "2"
         (tmp_path / "resources" / "ingress" / "manifest").write_bytes(b"{}")
         until(lambda: follower.status().problem)
         assert keys(follower)["a"] == "2"

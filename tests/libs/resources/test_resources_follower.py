@@ -254,8 +254,8 @@ def test_a_control_that_never_waits_is_not_flooded(
         assert time.monotonic() - began >= 4 * follower_module._LEAST_S
 
 
-def test_a_closed_follower_ends_its_waits_and_may_be_closed_again(target: str) -> None:
-    with following(target) as follower:
+def test_a_closed_follower_ends_its_waits_and_may_be_closed_again(target: str, tmp_path: Path) -> None:
+    with following(target, tmp_path / "process") as follower:
         until(lambda: follower.view)
         waiting = threading.Thread(target=follower.wait, args=(follower.view.state, 600))
         waiting.start()

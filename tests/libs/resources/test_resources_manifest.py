@@ -102,7 +102,7 @@ def test_any_value_of_a_key_is_read_as_it_is_or_malformed(manifest: Manifest, na
         b"",
         b"[]",
         b"\xff",
-        b'{"service":"a","service":"b"}',
+        b'{"number":1,' + History().manifest().to_bytes()[1:],
         b"[" * 100_000,
         b" " * MAX_MANIFEST_BYTES + b"{}",
     ],

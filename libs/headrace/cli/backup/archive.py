@@ -124,7 +124,7 @@ def _add_all(tar: tarfile.TarFile, layout: Layout, told: Told) -> dict[str, Kept
 
 def _refuse_sealed(layout: Layout) -> None:
     try:
-        earlier_homes.refuse_sealed(layout)
+        earlier_homes.refuse(layout)
     except ConfigError as error:
         raise BackupError(str(error)) from error
 

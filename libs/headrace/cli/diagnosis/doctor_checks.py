@@ -215,7 +215,7 @@ def _tenants(layout: Layout) -> Finding:
 def _encryption(layout: Layout, today: date) -> Finding:
     what = "encryption at rest"
     try:
-        earlier_homes.refuse_sealed(layout)
+        earlier_homes.refuse(layout)
         said = readiness_attestations.read(layout)
     except config.ConfigError as error:
         return Finding(what, Level.BAD, str(error), "use another home, or mend the file")

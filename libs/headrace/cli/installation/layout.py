@@ -346,7 +346,6 @@ class Layout:
     def make(self) -> None:
         """Makes the folders, private where they must be. Raises LayoutError if a socket folder is another's."""
         self.make_home()
-        self.records.parent.mkdir(mode=0o700, exist_ok=True)
         for folder in (self.run, self.logs, self.traces, self.run / "config"):
             folder.mkdir(parents=True, exist_ok=True)
         for folder in (

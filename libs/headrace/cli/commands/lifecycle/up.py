@@ -61,7 +61,7 @@ def up(
         _already(layout, shape, counts, pid)
         return
     try:
-        earlier_homes.refuse_sealed(layout)
+        earlier_homes.refuse(layout)
     except ConfigError as error:
         fail(str(error))
     _examine(layout)
