@@ -40,6 +40,7 @@ async def build(settings: ControlConfig, runtime: Runtime) -> AsyncIterator[Sequ
     """The service. Raises ConfigError."""
     log, metrics = runtime.telemetry.log, runtime.telemetry.once(Metrics)
     key = KeyFile(settings.signing_key)
+    store = None if settings.artifacts is None else _store(settings.artifacts)
     database = ControlDatabase(settings.database, initialise=settings.initialise)
     async with AsyncExitStack() as stack:
         reads = await stack.enter_async_context(_threads(_READERS, "reads"))
@@ -52,11 +53,10 @@ async def build(settings: ControlConfig, runtime: Runtime) -> AsyncIterator[Sequ
         settled = asyncio.Event()
         works = [head.follow(), publication.run()]
         checked = asyncio.Event()
-        if settings.artifacts is None:
+        if store is None:
             checked.set()
         else:
             failed = FailureLog("the artifact store", metrics.artifacts_failing, log)
-            store = _store(settings.artifacts)
             artifacts = Artifacts(store, feed, followers, key, failed, time.monotonic)
             works.append(artifacts.run())
             checked = artifacts.checked
@@ -67,7 +67,15 @@ async def build(settings: ControlConfig, runtime: Runtime) -> AsyncIterator[Sequ
         stack.push_async_callback(asyncio.to_thread, database.close)
         stack.callback(head.stop)
         records = RecordsServicer(
-            database.records, head, identities, followers.refusal, settled, metrics, reads, changes
+            database.records,
+            head,
+            identities,
+            followers.refusal,
+            followers.newest_epoch,
+            settled,
+            metrics,
+            reads,
+            changes,
         )
         resources = ResourcesServicer(head, feed, followers, identities, settled)
         names = {**records_pb2.DESCRIPTOR.services_by_name, **resources_pb2.DESCRIPTOR.services_by_name}

@@ -39,14 +39,15 @@ def _method(name: str, request: type[Req], reply: type[Resp], *, lengthy: bool =
 _READ = _method("ReadRecord", pb.ReadRecordRequest, pb.ReadRecordResponse)
 _LIST = _method("ListRecords", pb.ListRecordsRequest, pb.ListRecordsResponse)
 _CHANGE = _method("ChangeRecords", pb.ChangeRecordsRequest, pb.ChangeRecordsResponse)
+_BEGIN = _method("BeginEpoch", pb.BeginEpochRequest, pb.BeginEpochResponse)
 _TAKE = _method("TakeLease", pb.TakeLeaseRequest, pb.TakeLeaseResponse)
 _GIVE_BACK = _method("GiveBackLease", pb.GiveBackLeaseRequest, pb.GiveBackLeaseResponse)
 _LINES = _method("ListAuditLines", pb.ListAuditLinesRequest, pb.ListAuditLinesResponse)
 _POSITION = _method("ReadPosition", pb.ReadPositionRequest, pb.ReadPositionResponse)
 _WAIT = _method("ReadPosition", pb.ReadPositionRequest, pb.ReadPositionResponse, lengthy=True)
 
-# A call takes so long at most; so long control may be away (it is restarted) before a call fails; so long until the next try.
-_CALL_S, _PATIENCE_S, _AGAIN_S = 10.0, 2.0, 0.1
+# A call takes so long at most, and a lease is asked for so long at least; so long until the next try.
+_CALL_S, _LEASE_S, _AGAIN_S = 10.0, 2.0, 0.1
 _NEVER = 1 << 30
 # A wait is several calls, as a proxy or the server may end longer ones.
 _POLL_S = 10.0
@@ -103,8 +104,9 @@ class RemoteRecords:
     Create it after forking, not before. All methods raise RecordsUnavailableError.
     """
 
-    def __init__(self, target: ControlTarget | str) -> None:
-        """Raises TargetError."""
+    def __init__(self, target: ControlTarget | str, patience_s: float = 2.0) -> None:
+        """`patience_s`: so long control may be away (it is restarted) before a call fails. Raises TargetError."""
+        self._patience_s = patience_s
         self._target = ControlTarget.parse(target) if isinstance(target, str) else target
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -143,6 +145,11 @@ class RemoteRecords:
             raise RecordInvalidError("change", change.id, problem) from None
         return messages.made_of(self._call(_CHANGE, request))
 
+    def begin_epoch(self, change: Change) -> Position:
+        """Begins the history anew with this change, whatever processes of the data plane have."""
+        request = pb.BeginEpochRequest(change=messages.change_message(change))
+        return messages.position_of(self._call(_BEGIN, request).position)
+
     def position(self) -> Position:
         return messages.position_of(self._call(_POSITION, pb.ReadPositionRequest()).position)
 
@@ -178,7 +185,7 @@ class RemoteRecords:
             name=name, holder=holder, token=token, duration_ms=max(1, round(duration_s * 1000))
         )
         # Its holder must know soon that it has it no more.
-        return self._call(_TAKE, request, min(_CALL_S, max(duration_s, _PATIENCE_S))).token
+        return self._call(_TAKE, request, min(_CALL_S, max(duration_s, _LEASE_S))).token
 
     def give_back(self, lease: LeaseToken) -> None:
         self._call(_GIVE_BACK, pb.GiveBackLeaseRequest(lease=messages.lease_message(lease)))
@@ -202,9 +209,9 @@ class RemoteRecords:
     def _call(self, method: Method[Req, Resp], request: Req, within_s: float = _CALL_S) -> Resp:
         """The reply. Raises what `error_of` makes of the fault."""
         began = time.monotonic()
-        patient = began + min(_PATIENCE_S, within_s)
+        patient, deadline = began + self._patience_s, began + max(within_s, self._patience_s)
         try:
-            return self._on_loop(lambda: self._until(method, request, began + within_s, patient))
+            return self._on_loop(lambda: self._until(method, request, deadline, patient))
         except Fault as fault:
             raise error_of(fault) from None
 

@@ -313,7 +313,11 @@ def deploy(store: ReleaseStore, *arms: str) -> None:
         for name, version in zip(("live", "other"), arms, strict=False)
     }
     before, _ = store.current("p")
-    store.commit(before.next("me", "", arms=made) if before else Release(pipeline="p", number=1, author="me", arms=made))
+    store.commit(
+        before.next("me", "", arms=made)
+        if before
+        else Release(pipeline="p", number=1, author="me", arms=made)
+    )
 
 
 async def test_the_versions_that_releases_name_are_loaded_and_no_others(models: Path) -> None:
