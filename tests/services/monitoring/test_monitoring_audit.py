@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,16 +12,11 @@ from prometheus_client import CollectorRegistry
 from headrace.audit import verify
 from headrace.audit.notes import WITNESS, ensure_keys
 from headrace.audit.settings import Audit, AuditSettings, WitnessSettings
-from headrace.hop.testing import served
-from headrace.releases.records.shared import SharedChain
-from headrace.releases.redis import RedisPlace, RedisReleases
 from headrace.state import chain
 from services.monitoring.audit.keeper import AuditKeeper
 from services.monitoring.audit.metrics import AuditMetrics
-from services.monitoring.wiring import SERVICE
 from tests.disks import fill, tiny_disk
 from tests.libs.audit.audit_authority import authority
-from tests.redis_server import RedisServer
 from tests.services.monitoring.monitoring_outcomes import Log
 from tests.services.waiting import until
 
@@ -188,38 +183,3 @@ async def test_an_authority_that_is_away_or_wrong_is_said_and_asked_again(tmp_pa
             [client] = keeper.audit.witnesses()
             await until(lambda: not keeper.metric("witness_unreachable", witness="tsa"))
             await until(lambda: (last := client.last()) and last.size == 2)
-
-
-async def test_what_machines_share_in_redis_joins_the_log(tmp_path: Path) -> None:
-    of = settings(tmp_path / "audit", tmp_path)
-    with (
-        RedisServer(tmp_path) as redis,
-        closing(RedisReleases(RedisPlace("127.0.0.1", redis.port))) as store,
-    ):
-        shared = SharedChain(store)
-        for number in (1, 2):
-            shared.append({"event": "changed", "number": number})
-        asked = {
-            "audit": of.model_dump(mode="json", exclude_none=True),
-            "releases": f"redis://127.0.0.1:{redis.port}",
-        }
-        async with served(SERVICE, asked) as harness:
-            value = harness.runtime.telemetry.registry.get_sample_value
-            await until(lambda: value("headrace_audit_entries") == 2)
-            redis.kill()
-            await until(lambda: value("headrace_audit_shared_failing"))
-            assert not value("headrace_audit_failing")
-            redis.start()
-            shared.append({"event": "changed", "number": 3})
-            await until(lambda: value("headrace_audit_entries") == 3)
-            assert not value("headrace_audit_shared_failing")
-            redis.command("DEL", "headrace:{releases}:audit", "headrace:{releases}:audit:head")
-            shared.append({"event": "changed", "number": 4})
-            await until(lambda: value("headrace_audit_entries") >= 5)
-            assert value("headrace_audit_shared_gaps")
-    assert holds(Audit(of))
-    # What the log has of it shows what is done to the copy.
-    lines = Audit(of).shared.read_bytes().splitlines(keepends=True)
-    Audit(of).shared.write_bytes(b"".join(lines[:-1]))
-    report = verify(Audit(of).log, Audit(of).verifier(), journals=Audit(of).journals)
-    assert [f.where for f in report.findings] == ["journal shared"]

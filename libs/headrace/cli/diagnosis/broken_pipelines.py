@@ -1,4 +1,4 @@
-"""Which releases can't be served, read as the router reads them; the router need not run."""
+"""Which releases can't be served, read as the router reads them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import yaml
 
 from headrace.cli.installation import release_place
 from headrace.cli.installation.layout import Layout
-from headrace.pipeline import Problem, Quarantined
+from headrace.pipeline import Problem
 from headrace.releases import ReleaseCatalog
 from headrace.state import plain_files
 
@@ -33,32 +33,22 @@ def documents(layout: Layout) -> Path:
 
 def told(catalog: ReleaseCatalog) -> list[dict[str, Any]]:
     """For `--json`: each broken release, and what is wrong with the store."""
-    found = [
-        {
-            "pipeline": q.name,
-            "serves_version": q.serves.version if q.serves else None,
-            "serves_release": catalog.released[q.name].number if q.serves else None,
-            "problems": [str(p) for p in q.problems],
-        }
-        for q in catalog.quarantined.values()
+    found: list[dict[str, Any]] = [
+        {"pipeline": q.name, "problems": [str(p) for p in q.problems]} for q in catalog.quarantined.values()
     ]
-    folder = [str(p) for p in catalog.troubles]
-    return found + ([{"pipeline": None, "serves_version": None, "problems": folder}] if folder else [])
+    store = [str(p) for p in catalog.troubles]
+    return found + ([{"pipeline": None, "problems": store}] if store else [])
 
 
 def lines(catalog: ReleaseCatalog) -> list[str]:
     """For people: a sentence for each broken release, then its problems."""
     found: list[str] = []
     for q in catalog.quarantined.values():
-        found += [_sentence(q, catalog), *_first(q.problems)]
+        found += [
+            f"pipeline {q.name}: its newest release can't be used as it is stored; what served before it goes on",
+            *_first(q.problems),
+        ]
     return found + [str(p) for p in catalog.troubles]
-
-
-def _sentence(q: Quarantined, catalog: ReleaseCatalog) -> str:
-    if q.serves is None:
-        return f"pipeline {q.name} is in quarantine: its newest release can't be used, and there is no copy of it"
-    serves = f"release {catalog.released[q.name].number} (version {q.serves.version})"
-    return f"pipeline {q.name} serves {serves}, which was good last: the newest can't be used as it is stored"
 
 
 def _first(problems: tuple[Problem, ...], count: int = 3) -> list[str]:

@@ -9,7 +9,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from headrace.releases.records.audit import Audit, Finding, Writer, verify
-from headrace.releases.records.copied import SharedCopy
 from headrace.releases.records.settings import RecordSettings
 from headrace.releases.records.webhook import Webhook, WebhookSettings
 
@@ -21,7 +20,6 @@ __all__ = [
     "Finding",
     "RecordSettings",
     "RecordedReleases",
-    "SharedCopy",
     "Webhook",
     "WebhookSettings",
     "Writer",

@@ -1,7 +1,6 @@
 """The audit of releases: a hash chain with a line for each change, written before the change is made.
 
-A change that was refused afterwards (somebody else was first) has a second line that says so. Releases in Redis have a chain
-beside them, which all machines share; each machine keeps its own lines in a file, too.
+A change that was refused afterwards (somebody else was first) has a second line that says so.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ import json
 import os
 import socket
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +16,6 @@ from typing import Any, Literal
 
 from headrace.releases.document import Release, to_bytes
 from headrace.releases.errors import ReleaseError
-from headrace.releases.records.shared import Place, SharedChain
 from headrace.state import chain
 
 Event = Literal["changed", "refused", "frozen", "unfrozen", "removed"]
@@ -50,18 +47,16 @@ class Writer:
 
 
 class Audit:
-    """Appends to the chain that machines share, if there is one, and to the file `path`. Threads and processes may share both."""
+    """Appends to the file `path`, which threads and processes may share."""
 
     def __init__(
         self,
-        path: Path | None,
+        path: Path,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         *,
         writer: Writer | None = None,
-        shared: SharedChain | None = None,
     ) -> None:
         self.path = path
-        self.shared = shared
         self.writer = writer or Writer.here("headrace")
         self._clock = clock
 
@@ -73,22 +68,9 @@ class Audit:
         by = {"machine": self.writer.machine, "process": self.writer.process}
         entry = {"at": at, "event": event, "pipeline": pipeline, **texts, **by}
         try:
-            place = self.shared.append(entry) if self.shared else None
+            chain.append(self.path, entry)
         except OSError as error:
             raise UnrecordedError(pipeline, error) from None
-        if self.path is None:
-            return
-        try:
-            chain.append(self.path, {**entry, **_named(place)})
-        except OSError as error:
-            self._take_back(entry)
-            raise UnrecordedError(pipeline, error) from None
-
-    def _take_back(self, entry: Mapping[str, object]) -> None:
-        """Says to the other machines that what was just recorded is not done."""
-        if self.shared is not None:
-            with suppress(OSError):
-                self.shared.append({**entry, "event": "refused", "problem": "its machine can't record it"})
 
     def release(self, event: Event, release: Release, **about: str | int) -> None:
         """A line about a release. Raises UnrecordedError."""
@@ -114,10 +96,6 @@ def sha256_of(release: Release) -> str:
     return str(json.loads(to_bytes(release))["sha256"])
 
 
-def _named(place: Place | None) -> dict[str, object]:
-    return {} if place is None else {"shared_number": place.number, "shared_sha256": place.sha256}
-
-
 @dataclass(frozen=True, slots=True)
 class Finding:
     """What the audit says of one kept release. `recorded` False: nothing here says who made it. `machine`, `process`: who made
@@ -130,14 +108,8 @@ class Finding:
 
 
 def verify(audit: Audit, releases: Iterable[Release]) -> list[Finding]:
-    """Compares releases with the audit, in their order. Raises ValueError: a chain is broken, or what this machine wrote into the
-    shared one is not there any more; OSError: it can't be read."""
-    own = list(chain.entries(audit.path)) if audit.path is not None and audit.path.exists() else []
-    made = _made(own)
-    if audit.shared is not None:
-        lines = list(audit.shared.lines())
-        _compare(audit.path, own, [line.place for line in lines])
-        made |= _made(line.entry for line in lines)
+    """Compares releases with the audit, in their order. Raises ValueError: the chain is broken; OSError: it can't be read."""
+    made = _made(chain.entries(audit.path)) if audit.path.exists() else {}
     return [_finding(release, made) for release in releases]
 
 
@@ -151,21 +123,6 @@ def _made(entries: Iterable[Mapping[str, Any]]) -> dict[tuple[str, int, str], Ma
         elif entry.get("event") == "refused":
             made.pop(key, None)
     return made
-
-
-def _compare(path: Path | None, own: Iterable[Mapping[str, Any]], places: list[Place]) -> None:
-    """Raises ValueError for a line of ours that the shared chain should have and has not."""
-    there = set(places)
-    oldest = places[0].number if places else 1
-    for line, entry in enumerate(own, 1):
-        number = entry.get("shared_number")
-        if not isinstance(number, int) or number < oldest:
-            continue
-        if Place(number, str(entry.get("shared_sha256"))) not in there:
-            raise ValueError(
-                f"the audit in Redis, line {number}: it is not what this machine wrote ({path}, line {line}): Redis lost "
-                "or somebody altered it; find out why, then put that file aside"
-            )
 
 
 def _finding(release: Release, made: Mapping[tuple[str, int, str], Mapping[str, Any]]) -> Finding:

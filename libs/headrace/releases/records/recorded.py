@@ -10,22 +10,17 @@ from headrace.hop import config
 from headrace.releases.document import LIVE, Release
 from headrace.releases.errors import ReleaseError
 from headrace.releases.place import PlaceError, open_store
-from headrace.releases.records.audit import Audit, UnrecordedError, Writer, facts
+from headrace.releases.records.audit import Audit, UnrecordedError, facts
 from headrace.releases.records.settings import RecordSettings
-from headrace.releases.records.shared import SharedChain
 from headrace.releases.records.webhook import Webhook
-from headrace.releases.redis import RedisReleases
 from headrace.releases.store import Broken, Freeze, ReleaseStore
 
 # A process that ends waits so long for a receiver of the webhook.
 _LEAVE_S = 2.0
 
 
-def open_recorded(
-    place: str, settings: RecordSettings, complain: Callable[[str], None], program: str = "headrace"
-) -> RecordedReleases:
+def open_recorded(place: str, settings: RecordSettings, complain: Callable[[str], None]) -> RecordedReleases:
     """The store at `place`, for whoever changes releases. `complain`: told of what the webhook gave up; from its thread.
-    `program`: named in the audit.
 
     Raises ConfigError.
     """
@@ -33,10 +28,7 @@ def open_recorded(
         store = open_store(place)
     except PlaceError as error:
         raise config.ConfigError(f"releases: {error}") from None
-    writer = Writer.here(program, settings.machine)
-    shared = SharedChain(store) if isinstance(store, RedisReleases) else None
-    audit = Audit(settings.audit, writer=writer, shared=shared) if settings.audit or shared else None
-    return RecordedReleases(store, audit, Webhook(settings.webhook, complain) if settings.webhook else None)
+    return with_webhook(store, settings, complain)
 
 
 def with_webhook(

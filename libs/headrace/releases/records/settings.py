@@ -13,8 +13,7 @@ from headrace.releases.records.webhook import WebhookSettings
 class RecordSettings(config.Settings):
     """How changes of what is live are recorded."""
 
-    # The audit, a hash chain: file of this machine. Absent: changes of releases in files are not recorded. Those of releases in
-    # Redis also have a chain there, which all machines share.
+    # An audit beside that of control, a hash chain: file of this machine.
     audit: Path | None = None
     # Name of this machine in the audit. Empty: its host name.
     machine: str = Field(default="", max_length=200)

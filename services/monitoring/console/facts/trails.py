@@ -66,11 +66,10 @@ class ReleaseAudit:
         audit = self._audit
         if audit is None or not history:
             return {}, ""
-        own = audit.path if audit.path is not None and audit.path.exists() else None
-        if own is None and audit.shared is None:
+        if not audit.path.exists():
             return {}, ""
         numbers = tuple(r.number for r in history)
-        stamp = (own and _stamp(own), audit.shared and audit.shared.head(), numbers)
+        stamp = (_stamp(audit.path), numbers)
         pipeline = history[0].pipeline
         seen = self._seen.get(pipeline)
         if seen is not None and seen[0] == stamp:

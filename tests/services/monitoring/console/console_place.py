@@ -20,8 +20,9 @@ from headrace.audit.notes import ensure_keys
 from headrace.audit.settings import Audit as AuditLogParts
 from headrace.audit.settings import AuditSettings
 from headrace.pipeline import parse
-from headrace.releases import Arm, Experiment, FileReleases, Release, Rollout, RolloutState
+from headrace.releases import Arm, Experiment, Release, Rollout, RolloutState
 from headrace.releases.first import first_release
+from headrace.releases.of_records import RecordReleases
 from headrace.releases.records import Audit, RecordedReleases
 from headrace.state import tenants
 from headrace.ticks import LATENCY_BUCKETS, ArmFigures, ArmName, Tick
@@ -71,9 +72,10 @@ SLOW_S = 0.05
 
 @dataclass
 class Place:
-    """The clocks are set by the test: `wall` seconds since 1970, `monotonic` seconds."""
+    """The clocks are set by the test: `wall` seconds since 1970, `monotonic` seconds. Who opens `releases` closes them."""
 
     folder: Path
+    releases: RecordReleases
     wall: float = START.timestamp()
     monotonic: float = 100.0
     statuses: dict[str, Status] = field(default_factory=dict)
@@ -85,11 +87,12 @@ class Place:
     alertmanager: str | None = None
     opened: list[World] = field(default_factory=list)
     succession: Succession | None = None
+    # Setting of a service that has the same releases.
+    control: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.audit = Audit(self.folder / "audit" / "releases.jsonl", self.now)
-        self.files = FileReleases(self.folder / "releases")
-        self.store = RecordedReleases(self.files, self.audit)
+        self.store = RecordedReleases(self.releases, self.audit)
         self.ticks = Ticks(lambda: self.monotonic)
         self.sequence = 0
         self.arms: dict[ArmName, ArmFigures] = {}

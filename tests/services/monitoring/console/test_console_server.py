@@ -6,7 +6,7 @@ import http.client
 import json
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +24,25 @@ from headrace.ticks.messages import write
 from services.monitoring.console.web.streams import Streams
 from services.monitoring.wiring import SERVICE
 from tests.ports import free_port
+from tests.released import released
 from tests.services.monitoring.console.console_place import Place
 from tests.services.monitoring.console.console_requests import DOCUMENT, REQUEST, answered
 from tests.services.monitoring.monitoring_calls import call
 
 
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    """Its releases are at a control, which the service asks."""
+    with released(tmp_path / "control") as releases:
+        made = Place(tmp_path, releases.store, control=releases.client)
+        made.deploy()
+        yield made
+
+
 def settings(place: Place, port: int, **more: object) -> dict[str, Any]:
     own = place.settings(f"127.0.0.1:{port}").model_copy(update=more).model_dump(mode="json")
     return {
-        "releases": str(place.files.folder),
+        "control": place.control,
         "rollouts": str(place.folder / "rollouts"),
         "release_records": {"audit": str(place.audit.path)},
         "console": own,
@@ -158,7 +168,7 @@ NONE = Path("none.pem")
 @pytest.mark.parametrize(
     ("more", "without", "problem"),
     [
-        ({}, "releases", "console: it shows releases, so it needs the setting releases"),
+        ({}, "control", "console: it shows releases, so it needs the setting control"),
         ({"certificate": NONE, "key": NONE}, "", "console.certificate: there is no file"),
     ],
 )

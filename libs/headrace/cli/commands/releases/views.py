@@ -79,7 +79,7 @@ def history(pipeline: PipelineName, home: Home = DEFAULT_HOME, as_json: AsJson =
         else:
             _say_broken([broken])
             out.print(_history_table(releases, recorded, at.audit, back))
-            _say_unrecorded(recorded, at.audit)
+            _say_unrecorded(recorded)
         if problem:
             err.print(problem, style="bold red", markup=False, soft_wrap=True)
             raise typer.Exit(1)
@@ -134,17 +134,11 @@ def _record_json(found: Finding | None) -> dict[str, Any]:
     return {"recorded": found.recorded, "recorded_by": by}
 
 
-def _say_unrecorded(recorded: dict[int, Finding], audit: Audit | None) -> None:
+def _say_unrecorded(recorded: dict[int, Finding]) -> None:
     unknown = ", ".join(str(number) for number, found in recorded.items() if not found.recorded)
     if unknown:
-        # All machines share one audit in Redis, so there is one explanation less.
-        shared = audit is not None and audit.shared is not None
-        why = (
-            "the audit: {} (made past it)"
-            if shared
-            else "this machine's audit: {} (made on another machine, or past it)"
-        )
-        err.print("not in " + why.format(unknown), style="yellow", markup=False, soft_wrap=True)
+        why = f"not in this machine's audit: {unknown} (made on another machine, or past it)"
+        err.print(why, style="yellow", markup=False, soft_wrap=True)
 
 
 def _record_text(found: Finding | None, audit: Audit | None) -> Text:
