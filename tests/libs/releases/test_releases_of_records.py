@@ -1,7 +1,7 @@
 """Releases among records, beyond what all stores do: the audit's lines, old documents, leases."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -162,11 +162,12 @@ def test_a_database_that_has_less_than_the_data_plane_can_t_be_changed(
         raise RecordsDivergedError("decide first: headrace recover")
 
     monkeypatch.setattr(records, "change", refuse)
-    for change in (
+    changes: list[Callable[[], None]] = [
         lambda: store.commit(release(1)),
         lambda: store.freeze(Freeze("me", "", datetime.now(UTC))),
         lambda: store.keep_document("flights", "0" * 64, "x"),
-    ):
+    ]
+    for change in changes:
         with pytest.raises(RecordsUnavailableError, match="headrace recover"):
             change()
 
