@@ -43,8 +43,8 @@ def typed(*arguments: str | Path) -> Result:
 
 
 def made(folder: Path, control: str) -> Path:
-    """A home in `folder` with two versions of the model `times`, and a release for each at the control with this target; the newer
-    one refuses rows without values."""
+    """A home in `folder` with two versions of the model `times`, and a release for each at the control with this target; the
+    newer one refuses rows without values."""
     home = folder / "home"
     assert typed("models", "keys", "--home", home).exit_code == 0
     write_settings(home, store=f"control:{control}")

@@ -73,31 +73,32 @@ def test_a_lease_that_ended_is_not_taken_again_at_once_and_has_another_token_the
     end_lease(tmp_path)
     assert (lease.hold(), lease.fence) == (False, None)
     assert lease.hold()
-    assert (lease.fence.name, lease.fence.token != first.token) == (first.name, True)
+    assert lease.fence not in (None, first)
 
 
 def test_who_lost_the_lease_commits_nothing_though_its_number_is_right(
     ways: Callable[[], Records], tmp_path: Path
 ) -> None:
-    stores, leases = [], []
-    for name in ("one", "other"):
-        lease, store = ControlLease(ways(), name, LONG_S), RecordReleases(ways())
-        store.fence_by(lambda lease=lease: lease.fence)
-        stores.append(store)
-        leases.append(lease)
-    stores[0].keep_document("flights", REVISION, TEXT)
-    assert leases[0].hold()
-    stores[0].commit(release(1))
-    before = stores[0].wait("", 0)
+    (lease, store), (next_lease, next_store) = (_fenced(ways, name) for name in ("one", "next"))
+    store.keep_document("flights", REVISION, TEXT)
+    assert lease.hold()
+    store.commit(release(1))
+    before = store.wait("", 0)
     end_lease(tmp_path)
     with pytest.raises(FencedError):
-        stores[0].commit(release(2))
-    assert leases[1].hold()
+        store.commit(release(2))
+    assert next_lease.hold()
     with pytest.raises(FencedError):
-        stores[0].commit(release(2))
-    assert stores[1].wait(before, 0) == before
-    stores[1].commit(release(2, author="other"))
-    assert stores[0].current("flights")[0].author == "other"
+        store.commit(release(2))
+    assert next_store.wait(before, 0) == before
+    next_store.commit(release(2, author="other"))
+    assert store.current("flights")[0].author == "other"
+
+
+def _fenced(ways: Callable[[], Records], name: str) -> tuple[ControlLease, RecordReleases]:
+    lease, store = ControlLease(ways(), name, LONG_S), RecordReleases(ways())
+    store.fence_by(lambda: lease.fence)
+    return lease, store
 
 
 def test_a_control_that_is_away_is_an_error(tmp_path: Path) -> None:
