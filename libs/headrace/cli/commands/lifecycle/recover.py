@@ -12,11 +12,11 @@ from headrace.catalog.remote import RemoteRecords
 from headrace.cli.commands.models.options import user
 from headrace.cli.consent import agree
 from headrace.cli.console import DEFAULT_HOME, Home, fail, out, place
+from headrace.cli.diagnosis import recovery
+from headrace.cli.diagnosis.recovery import Difference
 from headrace.cli.installation import release_place
 from headrace.hop.config import ConfigError
-from headrace.resources import recovery
 from headrace.resources.manifest import Verifier
-from headrace.resources.recovery import Difference
 from headrace.resources.snapshot import part_of
 
 _SHOWN = 40
