@@ -9,11 +9,11 @@ import typer
 from headrace.catalog.access import Change
 from headrace.catalog.errors import RecordsError
 from headrace.catalog.remote import RemoteRecords
+from headrace.cli.backup import recovery
+from headrace.cli.backup.recovery import Difference
 from headrace.cli.commands.models.options import user
 from headrace.cli.consent import agree
 from headrace.cli.console import DEFAULT_HOME, Home, fail, out, place
-from headrace.cli.diagnosis import recovery
-from headrace.cli.diagnosis.recovery import Difference
 from headrace.cli.installation import release_place
 from headrace.hop.config import ConfigError
 from headrace.resources.manifest import Verifier
