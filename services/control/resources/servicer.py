@@ -18,14 +18,14 @@ from services.control.head import ANSWER_S, MAX_WAIT_S, Head
 from services.control.identity import Identities
 from services.control.records.limits import MAX_NUMBER
 from services.control.resources.feed import Feed, Part, Published
-from services.control.resources.followers import MAX_FOLLOWERS, Follower, Followers
+from services.control.resources.followers import MAX_FOLLOWERS, Follower, Followers, Rejected
 
 _PAGE_BYTES = 1 << 20
 # A cursor is a position's number and the count of its resources that were sent: so many bits are the count's.
 _COUNT_BITS = 20
 _COUNT = (1 << _COUNT_BITS) - 1
 _MAX_NAME, _HEAD_BYTES = 200, 32
-_MAX_REJECTED, _MAX_PASSED_ON = 1000, 100
+_MAX_REJECTED, _MAX_PASSED_ON, _MAX_PROBLEM = 1000, 100, 500
 # One that has diverged asks again and again; it need not be answered sooner.
 _DIVERGED_S = 0.5
 
@@ -83,7 +83,12 @@ class ResourcesServicer:
         problem = "" if have is None else await self._feed.problem_of(have)
         newest = self._feed.newest or newest
         follower = Follower(
-            request.watcher, request.service, have, tuple(request.rejected), request.ready, diverged=problem
+            request.watcher,
+            request.service,
+            have,
+            tuple(Rejected(r.kind, r.name, r.sha256, r.problem) for r in request.rejected),
+            request.ready,
+            diverged=problem,
         )
         if not self._followers.heard(follower):
             raise errors.too_large("watcher", MAX_FOLLOWERS + 1, MAX_FOLLOWERS)
@@ -164,7 +169,7 @@ class ResourcesServicer:
             for rejected in self._followers.rejected(request.service, request.watcher)
             if (known := there.get((rejected.kind, rejected.name))) and known.sha256 == rejected.sha256
         }
-        return list(found.values())[:_MAX_PASSED_ON]
+        return [_rejected(one) for one in found.values()][:_MAX_PASSED_ON]
 
     def _held(
         self, request: pb.WatchRequest, published: Published, have: Position | None
@@ -207,13 +212,19 @@ def _page_of(resources: Sequence[tuple[Key, Resource | None]], first: int) -> tu
     return page, first + len(page)
 
 
+def _rejected(found: Rejected) -> pb.RejectedResource:
+    return pb.RejectedResource(
+        kind=found.kind, name=found.name, sha256=found.sha256, problem=found.problem[:_MAX_PROBLEM]
+    )
+
+
 def _watcher(found: Follower, now: float) -> pb.Watcher:
     return pb.Watcher(
         watcher=found.name,
         service=found.service,
         have=None if found.have is None else position_message(found.have),
         age_s=max(0.0, now - found.asked),
-        rejected=found.rejected,
+        rejected=map(_rejected, found.rejected),
         ready=found.ready,
         diverged=bool(found.diverged),
     )

@@ -62,7 +62,7 @@ class OwnPlace(Place):
         super().__init__("", spoil or partial(released.spoil, address))
         self._records = CatalogRecords.open(address, initialise=True)
         # All stores have the same.
-        self._records.close = cache(self._records.close)  # type: ignore[method-assign]  # a store closes its own
+        self._records.close = cache(self._records.close)  # type: ignore[method-assign]  # closed once
 
     def _opened(self) -> ReleaseStore:
         return RecordReleases(self._records)

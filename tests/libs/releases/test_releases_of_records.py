@@ -162,12 +162,12 @@ def test_a_database_that_has_less_than_the_data_plane_can_t_be_changed(
         raise RecordsDivergedError("decide first: headrace recover")
 
     monkeypatch.setattr(records, "change", refuse)
-    changes: list[Callable[[], None]] = [
+    attempts: list[Callable[[], None]] = [
         lambda: store.commit(release(1)),
         lambda: store.freeze(Freeze("me", "", datetime.now(UTC))),
         lambda: store.keep_document("flights", "0" * 64, "x"),
     ]
-    for change in changes:
+    for change in attempts:
         with pytest.raises(RecordsUnavailableError, match="headrace recover"):
             change()
 

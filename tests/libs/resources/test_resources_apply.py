@@ -192,14 +192,16 @@ def test_a_process_that_ends_as_it_should_suspects_nothing() -> None:
     assert (after.keys(), after.problems()) == ({"a": "x"}, {})
 
 
-def test_after_a_crash_the_proven_one_serves_and_other_content_is_tried() -> None:
+def test_after_two_crashes_the_proven_one_serves_and_other_content_is_tried() -> None:
     process, history = Process(), History()
     history.change(key("a", "good"), key("b", "good"))
     process.apply(history)
     process.after(5)
     history.change(key("a", "poison"))
     process.apply(history)
-    again = Process(process.memory.crashed())
+    once = Process(process.memory.crashed())
+    once.apply(history)
+    again = Process(once.memory.crashed())
     again.apply(history)
     assert (again.keys(), again.problems()) == ({"a": "good", "b": "good"}, {"a": CRASHED})
     # The process after it knows it still.
@@ -224,3 +226,20 @@ def test_a_full_disk_does_not_hold_up_a_revocation() -> None:
     process.memory.full = False
     process.after(5)
     assert process.applier.problem == ""
+
+
+def test_what_served_last_stands_in_also_before_it_has_proven_itself() -> None:
+    history = History()
+    process = Process(key=refuse("bad"))
+    history.change(key("a", "proven"))
+    process.apply(history)
+    process.after(6)
+    history.change(key("a", "newer"))
+    process.apply(history)
+    process.after(1)
+    history.change(key("a", "bad"))
+    assert process.apply(history).snapshot.content("key", "a") == b"newer"
+    again = Process(process.memory.crashed(), key=refuse("bad"))
+    again.apply(history)
+    again.after(0.1)
+    assert again.keys() == {"a": "newer"}

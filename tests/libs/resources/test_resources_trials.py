@@ -51,15 +51,16 @@ def poisoned(count: int, names: list[str]) -> tuple[Memory, History]:
 
 
 @pytest.mark.parametrize("where", ["compile", "service"])
-def test_thirty_poisons_at_once_end_a_process_once_each(where: str) -> None:
+def test_thirty_poisons_at_once_are_found_one_by_one(where: str) -> None:
     names = [f"k{i:03}" for i in range(30)]
     memory, history = poisoned(30, names)
     texts = {f"poison {i}" for i in range(30)}
     in_compile, in_service = (texts, set[str]()) if where == "compile" else (set[str](), texts)
-    process, crashes = crash_loop(memory, history, in_compile, in_service, 31)
+    process, crashes = crash_loop(memory, history, in_compile, in_service, 32)
     assert process.keys() == dict.fromkeys(names, "good")
     assert set(process.problems().values()) == {CRASHED}
-    assert crashes == (30 if where == "compile" else 31)
+    # While they serve: all are tried again, then begin the groups of one, each of which ends a process.
+    assert crashes == (30 if where == "compile" else 32)
 
 
 def test_who_kills_a_new_process_holds_nothing_back() -> None:
@@ -69,12 +70,71 @@ def test_who_kills_a_new_process_holds_nothing_back() -> None:
     again = Process(process.memory.crashed())
     again.apply(history)
     assert (again.keys(), again.problems()) == ({"a": "x", "b": "x"}, {})
+
+
+def test_one_end_holds_nothing_back_and_the_second_what_has_not_proven_itself() -> None:
+    process, history = Process(), History()
+    history.change(key("a", "proven"))
+    process.apply(history)
+    process.after(6)
+    history.change(key("a", "newer"))
+    process.apply(history)
+    once = Process(process.memory.crashed())
+    once.apply(history)
+    assert (once.keys(), once.problems()) == ({"a": "newer"}, {})
+    twice = Process(once.memory.crashed())
+    twice.apply(history)
+    assert (twice.keys(), twice.problems()) == ({"a": "proven"}, {"a": CRASHED})
+
+
+def test_what_proved_itself_after_an_end_is_not_suspected_for_it() -> None:
+    process, history = Process(), History()
+    history.change(key("a"))
+    process.apply(history)
+    again = Process(process.memory.crashed())
+    again.apply(history)
     again.after(6)
-    history.change(key("b", "2"))
+    assert again.applier.trials.retried == set()
+    history.change(key("a", "2"))
     again.apply(history)
     third = Process(again.memory.crashed())
     third.apply(history)
-    assert third.problems() == {"b": CRASHED}
+    assert (third.keys(), third.problems()) == ({"a": "2"}, {})
+
+
+@pytest.mark.parametrize(("proves", "ends"), [(True, 2), (False, 3)])
+def test_a_poison_is_found_though_something_else_is_new_at_each_end(proves: bool, ends: int) -> None:
+    history, memory = History(), Memory()
+    history.change(key("poison"))
+    for end in range(ends):
+        process = Process(memory)
+        process.apply(history)
+        history.change(key(f"new {end}"))
+        process.apply(history)
+        if proves:
+            process.applier.answered("key", f"new {end}")
+            process.after(0.1)
+        assert process.keys()["poison"] == "x"
+        memory = process.memory.crashed()
+    process = Process(memory)
+    process.apply(history)
+    while set(process.problems().values()) - {CRASHED}:
+        process.after(6)
+    assert process.problems() == {"poison": CRASHED}
+    assert process.keys() == {f"new {end}": "x" for end in range(ends)}
+
+
+def test_who_was_killed_once_is_not_held_for_a_later_poison() -> None:
+    process, history = Process(), History()
+    history.change(key("good"))
+    process.apply(history)
+    again = Process(process.memory.crashed())
+    again.apply(history)
+    history.change(key("bad", "poison"))
+    again.apply(history)
+    last, crashes = crash_loop(again.memory.crashed(), history, set(), {"poison"}, 1)
+    assert (last.keys(), last.problems()) == ({"good": "x"}, {"bad": CRASHED})
+    assert crashes == 1
 
 
 def test_a_poison_in_a_new_process_is_found_after_one_more_crash() -> None:
@@ -88,7 +148,9 @@ def test_a_poison_in_a_new_process_is_found_after_one_more_crash() -> None:
 
 def test_one_poison_among_a_thousand_is_found_in_few_crashes() -> None:
     memory, history = poisoned(1000, ["k500"])
-    process, _ = crash_loop(memory, history, set(), {"poison 500"}, 4)
+    process, crashes = crash_loop(memory, history, set(), {"poison 500"}, 5)
+    # All again, groups of 62, of 3, of 1, and that one.
+    assert crashes == 5
     assert process.problems() == {"k500": CRASHED}
     assert process.keys()["k499"] == "new"
     memory, history = poisoned(1000, ["k500"])
@@ -114,7 +176,7 @@ def test_poisons_are_found_and_everything_else_serves(
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"[]", b"{}", b'{"marked":[],"groups":3,"quarantined":{},"proven":[],"retried":false}']
+    "content", [b"", b"[]", b"{}", b'{"marked":[],"groups":3,"quarantined":{},"proven":[],"retried":[]}']
 )
 def test_damaged_trials_are_said(content: bytes) -> None:
     with pytest.raises(ValueError, match="can't be read"):
@@ -123,7 +185,11 @@ def test_damaged_trials_are_said(content: bytes) -> None:
 
 def test_trials_are_read_as_they_were_written() -> None:
     trials = Trials(
-        {"a"}, [["a", "b"], ["c"]], {"d": "why"}, {("key", "k"): ("e", (("key", "k", "f", 3),))}, retried=True
+        {"a"},
+        [["a", "b"], ["c"]],
+        {"d": "why"},
+        {("key", "k"): ("e", (("key", "k", "f", 3),))},
+        retried={"a"},
     )
     assert Trials.from_bytes(trials.to_bytes()) == trials
     assert trials.used() == {"f"}

@@ -41,6 +41,15 @@ def test_a_file_that_is_not_there_is_not_made_by_accident(path: Path) -> None:
     assert not path.exists()
 
 
+def test_its_folder_is_made_with_it_and_private(tmp_path: Path) -> None:
+    path = tmp_path / "control" / "records.sqlite"
+    assert why(lambda: opened(path, initialise=False)) is Unavailable.NOT_INITIALISED
+    assert not path.parent.exists()
+    opened(path).close()
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+    assert why(lambda: opened(tmp_path / "a" / "b" / "records.sqlite")) is Unavailable.UNREACHABLE
+
+
 def test_an_empty_file_is_not_initialised(path: Path) -> None:
     path.touch()
     assert why(lambda: opened(path, initialise=False)) is Unavailable.NOT_INITIALISED

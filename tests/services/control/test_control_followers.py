@@ -2,7 +2,6 @@
 
 import pytest
 
-from headrace.api.control.v1.resources_pb2 import RejectedResource
 from headrace.catalog.access import Position
 from services.control.resources.followers import (
     FIRST_S,
@@ -11,6 +10,7 @@ from services.control.resources.followers import (
     SHOWN_S,
     Follower,
     Followers,
+    Rejected,
 )
 
 
@@ -117,7 +117,7 @@ def test_another_one_may_go_first_when_the_first_is_done(followers: Followers) -
 
 
 def test_what_others_rejected_is_passed_on(followers: Followers, clock: Clock) -> None:
-    rejected = RejectedResource(kind="release", name="flights", sha256=bytes(32), problem="it crashed")
+    rejected = Rejected("release", "flights", bytes(32), "it crashed")
     followers.heard(Follower("a", "router", at(5), (rejected,)))
     assert followers.rejected("router", "b") == [rejected]
     assert followers.rejected("router", "a") == []

@@ -101,7 +101,7 @@ def test_a_frozen_holder_of_a_lease_is_fenced_by_the_other(controls: list[Contro
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with (
         client(controls[1]) as records,
-        subprocess.Popen(command, cwd=ROOT, text=True, **pipes) as old,  # type: ignore[call-overload]
+        subprocess.Popen(command, cwd=ROOT, text=True, **pipes) as old,  # type: ignore[call-overload]  # by ** mypy finds no overload
     ):
         assert old.stdout.readline() == "taken\n"
         # The process of control that it asks stands still with it, and goes on with it.

@@ -215,7 +215,7 @@ def test_a_holder_of_a_lease_that_was_frozen_is_fenced(control: ControlService) 
     records = control.records()
     command = ends_with_tests(sys.executable, "-c", HOLDER, control.target, "1.0")
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen(command, cwd=ROOT, text=True, **pipes) as old:  # type: ignore[call-overload]
+    with subprocess.Popen(command, cwd=ROOT, text=True, **pipes) as old:  # type: ignore[call-overload]  # by ** mypy finds no overload
         assert old.stdout.readline() == "taken\n"
         os.kill(old.pid, signal.SIGSTOP)
         old.stdin.write("\n")

@@ -18,8 +18,6 @@ STATE = Path("/var/lib/headrace")
 RUN = Path("/run/headrace")
 MODELS = STATE / "models"
 FEATURES = STATE / "feast"
-# What an address of a Redis ends with, so that it is believed by our CA and shown our certificate.
-OUR_FILES = f"ca={TLS}/ca.crt&certificate={TLS}/tls.crt&key={TLS}/tls.key"
 METRICS_PORT = 7190
 DOOR_PORT = 8443
 ADMIN_PORT = 9901
@@ -57,6 +55,8 @@ class Description(config.Settings):
         f"postgresql://headrace@postgres:5432/control?password_file={SECRETS}/postgres-password&sslmode=verify-full"
         f"&sslrootcert={TLS}/ca.crt"
     )
+    # Names in the certificates of people and pipelines that may change what is live at control itself, beside the doors.
+    operators: tuple[str, ...] = ()
     # The issuer of cert-manager that signs the certificates.
     issuer: str = "headrace"
     # Until this day its operator attests that every volume, database and bucket that has data of this deployment is encrypted;

@@ -51,6 +51,8 @@ def of(description: Description, service: str) -> dict[str, Any]:
     made["server"] = _server(description, service)
     if service == services.INGRESS:
         return _door(description, made)
+    if service == services.CONTROL:
+        return overlaid(made, _identities(description))
     if "cost" in made:
         made = overlaid(made, {"cost": {"services": metrics(description)}})
     # Not reachable from outside: `kubectl port-forward`.
@@ -84,7 +86,16 @@ def _server(description: Description, service: str) -> dict[str, Any]:
     if service == services.INGRESS:
         return {"listen": f"unix:{mounted.RUN}/door/ingress.sock", **stop}
     names = [name_of(description, caller) for caller in callers(service)]
+    names += description.operators if service == services.CONTROL else ()
     return {"listen": f"0.0.0.0:{service_port(service)}", "tls": {**_tls(), "peers": names}, **stop}
+
+
+def _identities(description: Description) -> dict[str, Any]:
+    """Whom control believes what: the door brings operators' changes, monitoring moves rollouts, the others follow."""
+    names = {caller: name_of(description, caller) for caller in callers(services.CONTROL)}
+    changing = [name for caller, name in names.items() if caller in (services.INGRESS, *services.ASIDE)]
+    following = {name: caller for caller, name in names.items() if "resources" in _in_a_home(caller, "apart")}
+    return {"may_change": [*changing, *description.operators], "watchers": following}
 
 
 def _client(description: Description, callee: str) -> dict[str, Any]:

@@ -31,24 +31,34 @@ def documents(layout: Layout) -> Path:
     return Path(_setting(layout, "pipelines") or layout.pipelines)
 
 
-def told(catalog: ReleaseCatalog) -> list[dict[str, Any]]:
-    """For `--json`: each broken release, and what is wrong with the store."""
-    found: list[dict[str, Any]] = [
-        {"pipeline": q.name, "problems": [str(p) for p in q.problems]} for q in catalog.quarantined.values()
+def told(catalog: ReleaseCatalog, serving: Mapping[str, Mapping[str, int]]) -> list[dict[str, Any]]:
+    """For `--json`: each broken release, and what is wrong with the store. `serving`: pipeline → version and release."""
+    found = [
+        {
+            "pipeline": q.name,
+            "serves_version": serving.get(q.name, {}).get("version"),
+            "serves_release": serving.get(q.name, {}).get("release"),
+            "problems": [str(p) for p in q.problems],
+        }
+        for q in catalog.quarantined.values()
     ]
-    store = [str(p) for p in catalog.troubles]
-    return found + ([{"pipeline": None, "problems": store}] if store else [])
+    folder = [str(p) for p in catalog.troubles]
+    return found + ([{"pipeline": None, "serves_version": None, "problems": folder}] if folder else [])
 
 
-def lines(catalog: ReleaseCatalog) -> list[str]:
-    """For people: a sentence for each broken release, then its problems."""
+def lines(catalog: ReleaseCatalog, serving: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """For people: a sentence for each broken release, then its problems. `serving`: as of `told`."""
     found: list[str] = []
     for q in catalog.quarantined.values():
-        found += [
-            f"pipeline {q.name}: its newest release can't be used as it is stored; what served before it goes on",
-            *_first(q.problems),
-        ]
+        found += [_sentence(q.name, serving.get(q.name, {})), *_first(q.problems)]
     return found + [str(p) for p in catalog.troubles]
+
+
+def _sentence(name: str, serves: Mapping[str, int]) -> str:
+    if not serves:
+        return f"pipeline {name} is in quarantine: its newest release can't be used, and no router serves another one"
+    serving = f"release {serves.get('release', 0)} (version {serves.get('version', 0)})"
+    return f"pipeline {name} serves {serving}, which was good last: the newest can't be used"
 
 
 def _first(problems: tuple[Problem, ...], count: int = 3) -> list[str]:
