@@ -328,7 +328,7 @@ def _changing(settings: IngressSettings, log: Log) -> RecordedReleases | None:
     def complain(text: str) -> None:
         log.warning("the webhook of releases was not told", problem=text)
 
-    return open_recorded(settings.releases, settings.release_records, complain, "ingress")
+    return open_recorded(settings.releases, settings.release_records, complain)
 
 
 @asynccontextmanager

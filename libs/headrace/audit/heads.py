@@ -54,6 +54,11 @@ def read(folder: Path) -> Iterator[tuple[Head, int, bytes, bytes]]:
                     head = Head(
                         int(said["number"]), bytes.fromhex(said["head"]), f"{path.name} line {number}"
                     )
-                    yield head, int(said["epoch"]), about["signed"].encode(), bytes.fromhex(about["signature"])
+                    yield (
+                        head,
+                        int(said["epoch"]),
+                        about["signed"].encode(),
+                        bytes.fromhex(about["signature"]),
+                    )
                 except (ValueError, KeyError, TypeError, AttributeError):
                     continue

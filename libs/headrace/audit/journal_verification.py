@@ -23,9 +23,7 @@ RECORD = "journal"
 class _Chained:
     """What the chain has of one journal. `batches`: by file, with the number and epoch of their line."""
 
-    batches: defaultdict[str, list[tuple[int, int, Batch]]] = field(
-        default_factory=lambda: defaultdict(list)
-    )
+    batches: defaultdict[str, list[tuple[int, int, Batch]]] = field(default_factory=lambda: defaultdict(list))
     expired: set[str] = field(default_factory=set)
 
 
@@ -134,4 +132,5 @@ def torn_lines(journals: Sequence[Journal]) -> Iterator[str]:
         for path in journal.paths():
             with suppress(OSError):
                 for line in torn.lines(path):
-                    yield f"journal {journal.name}: {path}, line {line.line} (byte {line.at}): a write was cut off; it goes on after it"
+                    place = f"journal {journal.name}: {path}, line {line.line} (byte {line.at})"
+                    yield f"{place}: a write was cut off; the journal goes on after it"

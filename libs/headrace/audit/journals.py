@@ -42,7 +42,8 @@ class JournalPosition:
     @classmethod
     def from_bytes(cls, content: bytes) -> JournalPosition:
         """Inverse of `to_bytes`."""
-        return cls(**json.loads(content))
+        found = json.loads(content)
+        return cls(found["file"], found["line"], found["sha256"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +70,8 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What there is after a position. `batch` None: nothing. `position`: after it. `torn`: numbers of lines that a power loss or a
-    full disk cut off. `problem`: what happened to the journal; then nothing was read, and it is read again from its start."""
+    """What there is after a position. `batch` None: nothing. `position`: after it. `torn`: numbers of lines that a power loss or
+    a full disk cut off. `problem`: what happened to the journal; then nothing was read, and it is read again from its start."""
 
     position: JournalPosition
     batch: Batch | None = None
@@ -103,7 +104,9 @@ class Journal:
             else:
                 names = [identity for _, identity in files]
                 if after.file not in names:
-                    problem = "the file that was read last is not there any more, or its first line was altered"
+                    problem = (
+                        "the file that was read last is not there any more, or its first line was altered"
+                    )
                     return Reading(JournalPosition(), problem=problem)
                 start = names.index(after.file)
             for path, identity in files[start:]:

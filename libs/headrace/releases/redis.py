@@ -5,7 +5,6 @@
     PREFIX:{releases}:documents:PIPELINE  hash: revision → text of a pipeline document
     PREFIX:{releases}:frozen              automation is stopped
     PREFIX:{releases}:state               hash: epoch, count; the count rises with each change
-    PREFIX:{releases}:audit               list: lines of the audit (records/shared.py); :audit:head, hash: count, last
     PREFIX:{releases}:rollouts:…          lease and evidence of the analyser (services/monitoring)
 
 A Lua script compares and sets in one step. Changes are published, but a message may be lost (a connection that breaks, a

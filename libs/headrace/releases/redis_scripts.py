@@ -67,17 +67,3 @@ redis.call('HSETNX', KEYS[#KEYS], 'epoch', ARGV[2])
 redis.call('PUBLISH', ARGV[3], redis.call('HINCRBY', KEYS[#KEYS], 'count', 1))
 return 1
 """
-
-# KEYS: lines of the audit, its head (hash: count of all lines ever, hash of the last). ARGV: hash of the line before ("" for the
-# first), line, its hash, how many are kept.
-# Returns the number of the line; 0: another one was first. A line that is the last already was appended by a call whose answer
-# was lost.
-RECORD = """
-local last = redis.call('HGET', KEYS[2], 'last') or ''
-if last == ARGV[3] then return tonumber(redis.call('HGET', KEYS[2], 'count')) end
-if last ~= ARGV[1] then return 0 end
-redis.call('RPUSH', KEYS[1], ARGV[2])
-redis.call('LTRIM', KEYS[1], -tonumber(ARGV[4]), -1)
-redis.call('HSET', KEYS[2], 'last', ARGV[3])
-return redis.call('HINCRBY', KEYS[2], 'count', 1)
-"""

@@ -40,22 +40,22 @@ class JournalFollower:
         self._retention_s = retention_s
         self._retention_bytes = retention_bytes
 
-    def follow(self) -> int:
-        """One batch of each journal at most; returns how many lines. Blocks.
+    def follow(self) -> bool:
+        """One batch of each journal at most; returns whether one was full, so that there may be more. Blocks.
 
         Raises RecordsError; OSError: a journal can't be read. What the others have was written, where that works.
         """
-        count, failed = 0, None
+        more, failed = False, None
         for journal in self._journals:
             try:
-                count += self._follow(journal)
+                more = self._follow(journal) or more
             except RecordChangedError:
                 continue  # another process of control follows it, too
             except OSError as error:
                 failed = failed or error
         if failed is not None:
             raise failed
-        return count
+        return more
 
     def expire(self) -> None:
         """Deletes files of journals that were renamed, read and are old, or too many. Raises RecordsError, OSError."""
@@ -80,21 +80,23 @@ class JournalFollower:
                 self._remove(journal, path, identity)
                 size -= about.st_size
 
-    def _follow(self, journal: Journal) -> int:
+    def _follow(self, journal: Journal) -> bool:
         position, version = self._position(journal)
         found = journal.read(position, MAX_LINES)
         if found.problem:
             self._change(journal, GAP, found.position, version, {}, found.problem)
             self._gap(journal.name, found.problem)
         if (batch := found.batch) is None:
-            return 0
+            return False
         self._change(journal, BATCH, found.position, version, batch.details())
         if found.torn:
             lines = ", ".join(map(str, found.torn[:20]))
-            problem = f"a power loss or a full disk cut off line {lines} of the file that begins with {batch.file}"
+            problem = (
+                f"a power loss or a full disk cut off line {lines} of the file that begins with {batch.file}"
+            )
             self._change(journal, GAP, found.position, version + 1, {}, problem)
             self._gap(journal.name, problem)
-        return batch.last - batch.first + 1
+        return batch.last - batch.first + 1 == MAX_LINES
 
     def _position(self, journal: Journal) -> tuple[JournalPosition, int]:
         """How far it was read, and the version of the record that says so."""

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from prometheus_client import CollectorRegistry, Gauge
 
@@ -19,6 +19,7 @@ from services.control.audit.follower import JournalFollower
 from services.control.audit.settings import AuditSettings
 from services.control.health import FailureLog
 
+T = TypeVar("T")
 _EXPIRE_S = 60.0
 _WALL = time.time  # noqa: TID251 - files have dates
 
@@ -66,6 +67,8 @@ class AuditTasks:
         self._log = log
         journals = [Journal(name, path) for name, path in sorted(settings.journals.items())]
         age_s, size = settings.retention_days * 86_400, settings.retention_bytes
+        # A folder of another machine may hang, and nothing else may wait for it.
+        self._journals, self._heads = ThreadPoolExecutor(1, "journals"), ThreadPoolExecutor(1, "heads")
         self._follower = JournalFollower(records, journals, self._gap, _WALL, age_s, size)
 
     def all(self) -> Sequence[Coroutine[Any, Any, None]]:
@@ -77,35 +80,36 @@ class AuditTasks:
             wanted.append(self._export())
         return wanted
 
+    def close(self) -> None:
+        """Waits for nothing: what is under way is done as a whole, or not at all."""
+        for thread in (self._journals, self._heads):
+            thread.shutdown(wait=False)
+
     async def _follow(self) -> None:
-        failed, expired = FailureLog("a journal", self._metrics.failing, self._log), -_EXPIRE_S
-        loop = asyncio.get_running_loop()
-        with ThreadPoolExecutor(1, "journals") as thread:
-            while True:
-                count = 0
-                if self._may_change():
-                    try:
-                        count = await loop.run_in_executor(thread, self._follower.follow)
-                        if time.monotonic() - expired >= _EXPIRE_S:
-                            await loop.run_in_executor(thread, self._follower.expire)
-                            expired = time.monotonic()
-                        failed(None)
-                    except (RecordsError, OSError, ValueError) as error:
-                        failed(error)
-                if not count:
-                    await asyncio.sleep(self._settings.poll_s)
+        failed, expired = FailureLog("a journal of the audit", self._metrics.failing, self._log), -_EXPIRE_S
+        while True:
+            more = False
+            if self._may_change():
+                try:
+                    more = await _on(self._journals, self._follower.follow)
+                    if time.monotonic() - expired >= _EXPIRE_S:
+                        await _on(self._journals, self._follower.expire)
+                        expired = time.monotonic()
+                    failed(None)
+                except (RecordsError, OSError, ValueError) as error:
+                    failed(error)
+            if not more:
+                await asyncio.sleep(self._settings.poll_s)
 
     async def _export(self) -> None:
         failed = FailureLog("the folder for signed heads", self._metrics.export_failing, self._log)
-        loop = asyncio.get_running_loop()
-        with ThreadPoolExecutor(1, "heads") as thread:
-            while True:
-                try:
-                    await loop.run_in_executor(thread, self._export_once)
-                    failed(None)
-                except (OSError, ValueError) as error:
-                    failed(error)
-                await asyncio.sleep(self._settings.export_s)
+        while True:
+            try:
+                await _on(self._heads, self._export_once)
+                failed(None)
+            except (OSError, ValueError) as error:
+                failed(error)
+            await asyncio.sleep(self._settings.export_s)
 
     def _export_once(self) -> None:
         at, folder = self._position(), self._settings.exported
@@ -115,3 +119,7 @@ class AuditTasks:
     def _gap(self, journal: str, problem: str) -> None:
         self._metrics.gaps.inc()
         self._log.error("a journal of the audit is not as it was", journal=journal, why=problem)
+
+
+async def _on(thread: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+    return await asyncio.get_running_loop().run_in_executor(thread, work)

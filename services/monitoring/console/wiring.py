@@ -11,11 +11,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from headrace.analysis import ReadOut
-from headrace.audit.settings import Audit
 from headrace.hop.config import ConfigError
 from headrace.hop.definition import Runtime
-from headrace.releases import Experiment, Release, ReleaseStore
-from headrace.releases.records import open_recorded
+from headrace.releases import Experiment, Release
+from headrace.releases.of_records import RecordReleases
+from headrace.releases.records import RecordedReleases, open_recorded
 from services.monitoring.config import MonitoringConfig
 from services.monitoring.console.settings import ConsoleSettings
 from services.monitoring.events.query import Found, Query
@@ -61,12 +61,10 @@ async def serving_console(
     ticks: Ticks,
     analysis: Analysis | None,
     beside: Beside,
-    audit: Audit | None = None,
 ) -> AsyncIterator[None]:
     """Serves the console meanwhile. `beside`: what other parts of monitoring bring. Raises ConfigError."""
     # Its packages take memory and time that a service without a console does not spend.
     from services.monitoring.console.assembly import console
-    from services.monitoring.console.facts.trails import ReleaseAudit
 
     if settings.releases is None:
         raise ConfigError("console: it shows releases, so it needs the setting releases")
@@ -75,24 +73,21 @@ async def serving_console(
         settings.releases,
         settings.release_records,
         lambda text: log.warning("a webhook was not told of a release", why=text),
-        "console",
     )
-    sources = _sources(settings, own, store, ticks, analysis, beside, audit)
+    sources = _sources(own, store, ticks, analysis, beside)
     try:
-        async with console(own, sources, ReleaseAudit(store.audit), log, _WALL, time.monotonic):
+        async with console(own, sources, log, _WALL, time.monotonic):
             yield
     finally:
         await asyncio.to_thread(store.close)
 
 
 def _sources(
-    settings: MonitoringConfig,
     own: ConsoleSettings,
-    store: ReleaseStore,
+    store: RecordedReleases,
     ticks: Ticks,
     analysis: Analysis | None,
     beside: Beside,
-    audit: Audit | None,
 ) -> Sources:
     from services.monitoring.console.facts.models import ModelFacts
     from services.monitoring.console.facts.trails import ChainTrail
@@ -102,11 +97,9 @@ def _sources(
     models = None
     if own.models is not None:
         models = ModelFacts(own.models, own.model_keys, own.executor_state, store)
-    files = (
-        ("releases", "Changes of what is live", settings.release_records.audit),
-        ("models", "Models: added, loaded, refused", own.model_audit),
-    )
-    own_trails = [ChainTrail(name, title, path) for name, title, path in files if path is not None]
+    title = "Models: added, loaded, refused"
+    own_trails = [ChainTrail("models", title, own.model_audit)] if own.model_audit else []
+    records = store.store.records if isinstance(store.store, RecordReleases) else None
 
     def slow_s(release: Release) -> float | None:
         guard = release.rollout.guards.get("slow") if release.rollout else None
@@ -129,7 +122,7 @@ def _sources(
         models,
         beside.succession,
         _requests(own, beside),
-        audit,
+        records,
         beside.freshness,
     )
 

@@ -15,8 +15,6 @@ from headrace.cli.installation.layout import Layout
 KEPT = frozenset(
     {
         "audit",
-        "audit.key",
-        "audit.pub",
         "data",
         "demo.key",
         "events.salt",

@@ -231,7 +231,6 @@ def _settings(layout: Layout) -> Finding:
         *services.start_order(),
         "supervisor",
         "releases",
-        "audit",
         "slo",
         "readiness",
         "gameday",

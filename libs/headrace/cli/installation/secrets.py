@@ -7,7 +7,6 @@ from datetime import datetime
 from pathlib import Path
 
 from headrace.cli.installation import certificates
-from headrace.cli.installation.audit import audit_place
 from headrace.cli.installation.layout import Layout
 from headrace.state import atomic, tenants
 
@@ -41,8 +40,6 @@ def ensure(layout: Layout, now: datetime) -> list[str]:
         layout, layout.demo_key, DEMO, tenants.TenantSpec(pipelines=(tenants.ANY,), limits=DEMO_LIMITS), now
     ):
         made.append("demo key")
-    if audit_place.ensure(layout):
-        made.append("audit key")
     if ensure_operator(layout, now):
         made.append("operator key")
     return made

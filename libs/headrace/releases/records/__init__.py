@@ -1,4 +1,4 @@
-"""Who changed what is live, why and when: the audit, the webhook that tells of it, and the store that sees to both.
+"""The webhook that hears of changes of what is live, and the store that sees to it. The audit is control's.
 
 The store is loaded on first use, as in the package above: it needs the pipeline document.
 """
@@ -8,26 +8,13 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from headrace.releases.records.audit import Audit, Finding, Writer, verify
-from headrace.releases.records.copied import SharedCopy
 from headrace.releases.records.settings import RecordSettings
 from headrace.releases.records.webhook import Webhook, WebhookSettings
 
 if TYPE_CHECKING:
     from headrace.releases.records.recorded import RecordedReleases, open_recorded
 
-__all__ = [
-    "Audit",
-    "Finding",
-    "RecordSettings",
-    "RecordedReleases",
-    "SharedCopy",
-    "Webhook",
-    "WebhookSettings",
-    "Writer",
-    "open_recorded",
-    "verify",
-]
+__all__ = ["RecordSettings", "RecordedReleases", "Webhook", "WebhookSettings", "open_recorded"]
 
 _LAZY = ("RecordedReleases", "open_recorded")
 
