@@ -82,7 +82,9 @@ class History:
     def part(self, service: str = "ingress", signer: Signer = SIGNER) -> VerifiedPart:
         return VerifiedPart.of(signer.sign(self.manifest(service)), self.snapshot)
 
-    def response(self, request: WatchRequest, page_size: int = 1000, signer: Signer = SIGNER) -> WatchResponse:
+    def response(
+        self, request: WatchRequest, page_size: int = 1000, signer: Signer = SIGNER
+    ) -> WatchResponse:
         """The honest answer of a control that does not wait."""
         have = None
         if request.HasField("have"):
@@ -140,7 +142,9 @@ class SmallControl(resources_pb2_grpc.ResourcesServiceServicer):
             if self.misbehave is not None:
                 return self.misbehave(request)
             self._changed.wait_for(
-                lambda: self.history.response(request).ByteSize() or self.misbehave or not context.is_active(),
+                lambda: (
+                    self.history.response(request).ByteSize() or self.misbehave or not context.is_active()
+                ),
                 request.wait_ms / 1000,
             )
             found = self.history.response(request, self.page_size)

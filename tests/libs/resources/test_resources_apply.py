@@ -228,7 +228,9 @@ def test_a_mark_is_on_the_disk_before_anything_new_is_compiled() -> None:
     memory, marks = Memory(), []
 
     def compile_key(unit: Unit) -> object:
-        marks.append(unit.sha256 in Trials.from_bytes(memory.trials).marked and memory.compiled == [unit.sha256])
+        marks.append(
+            unit.sha256 in Trials.from_bytes(memory.trials).marked and memory.compiled == [unit.sha256]
+        )
         return None
 
     process, history = Process(memory, key=compile_key), History()
@@ -355,18 +357,26 @@ def test_one_poison_among_a_thousand_is_found_in_few_crashes() -> None:
 
 
 @given(st.integers(1, 40), st.sets(st.integers(0, 39), max_size=6), st.sets(st.integers(0, 39), max_size=6))
-def test_poisons_are_found_and_everything_else_serves(count: int, compiled: set[int], served: set[int]) -> None:
+def test_poisons_are_found_and_everything_else_serves(
+    count: int, compiled: set[int], served: set[int]
+) -> None:
     names = {i for i in compiled | served if i < count}
     memory, history = poisoned(count, [f"k{i:03}" for i in names])
     process, crashes = crash_loop(
-        memory, history, {f"poison {i}" for i in compiled}, {f"poison {i}" for i in served - compiled}, 4 * len(names) + 1
+        memory,
+        history,
+        {f"poison {i}" for i in compiled},
+        {f"poison {i}" for i in served - compiled},
+        4 * len(names) + 1,
     )
     wanted = {f"k{i:03}": "good" if i in names else "new" for i in range(count)}
     assert process.keys() == wanted
     assert crashes >= len(names)
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"marked":[],"groups":3,"quarantined":{},"proven":[]}'])
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"{}", b'{"marked":[],"groups":3,"quarantined":{},"proven":[]}']
+)
 def test_damaged_trials_are_said(content: bytes) -> None:
     with pytest.raises(ValueError, match="can't be read"):
         Trials.from_bytes(content)

@@ -60,7 +60,9 @@ def test_an_empty_folder_is_no_problem(tmp_path: Path) -> None:
     assert read(tmp_path / "new" / "one") == (None, [])
 
 
-def recorded(monkeypatch: pytest.MonkeyPatch, action: Callable[[], None], root: Path) -> list[tuple[str, Path, bytes]]:
+def recorded(
+    monkeypatch: pytest.MonkeyPatch, action: Callable[[], None], root: Path
+) -> list[tuple[str, Path, bytes]]:
     """The renames and removals below `root` that an action makes, in order, with the synced contents."""
     done: list[tuple[str, Path, bytes]] = []
     replace, unlink, sync = Path.replace, Path.unlink, os.fsync
@@ -208,10 +210,14 @@ def test_two_processes_do_not_share_a_folder(tmp_path: Path) -> None:
         "import sys; from pathlib import Path; from headrace.resources.disk import Disk, DiskBusyError\n"
         "try: Disk(Path(sys.argv[1]))\nexcept DiskBusyError as error: print(error)"
     )
-    found = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=True)
+    found = subprocess.run(
+        [sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=True
+    )
     assert "another process" in found.stdout
     disk.close()
-    found = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=True)
+    found = subprocess.run(
+        [sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=True
+    )
     assert found.stdout == ""
 
 
