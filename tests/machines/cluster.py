@@ -221,8 +221,6 @@ class Cluster:
             home.pepper,
             home.events_salt,
             home.model_public_key,
-            home.audit_key,
-            home.audit_public_key,
         )
         for path in given:
             shutil.copy(path, secrets / path.name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import takewhile
 from typing import Any
@@ -39,7 +39,13 @@ class AuditLog:
     async def page(self, who: str, before: int | None = None) -> dict[str, Any]:
         """The newest lines, or those below `before`. Raises Fault: that `who` reads can't be recorded, or control is away."""
         await self.record_reading(who, LOG)
-        page: dict[str, Any] = {"at": self._now(), "notices": [], "position": None, "lines": [], "older": None}
+        page: dict[str, Any] = {
+            "at": self._now(),
+            "notices": [],
+            "position": None,
+            "lines": [],
+            "older": None,
+        }
         if self._records is None:
             return {**page, "notices": [notice("watch", _UNSET)]}
         try:
@@ -76,13 +82,13 @@ def _newest(records: Records, before: int | None) -> tuple[Position, list[AuditL
 
 def _row(line: AuditLine, after: AuditLine | None, position: Position) -> dict[str, Any]:
     """`after`: the line that continues it, if it is there too."""
-    said = chain.fields(line.line)
-    holds = said is not None and chain.digest(line.line) == line.sha256
-    if after is not None and (following := chain.fields(after.line)) is not None:
+    said = _said(line)
+    holds = said is not None
+    if after is not None and (following := _said(after)) is not None:
         holds = holds and following["previous"] == line.sha256.hex()
     if line.number == position.number:
         holds = holds and line.sha256 == position.head
-    found = said or {}
+    found = said or chain.fields(line.line) or {}
     about = {
         **found.get("details", {}),
         **{f"{w['kind']} {w['name']}": f"version {w['version']}" for w in found.get("writes", ())},
@@ -94,3 +100,9 @@ def _row(line: AuditLine, after: AuditLine | None, position: Position) -> dict[s
         "about": [{"key": key, "value": value} for key, value in about.items()],
         "sha256": line.sha256.hex(),
     }
+
+
+def _said(line: AuditLine) -> Mapping[str, Any] | None:
+    """What a line says that has its hash and its number; None: it has not."""
+    found = chain.fields(line.line) if chain.digest(line.line) == line.sha256 else None
+    return found if found is not None and found["number"] == line.number else None

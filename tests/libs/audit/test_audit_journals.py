@@ -184,7 +184,7 @@ def test_each_line_is_in_one_batch_in_its_order(
             position = reading.position
             if reading.batch is not None:
                 found.setdefault(reading.batch.file, []).append(reading.batch)
-    digests = []
+    seen = []
     for old, identity in journal.files():
         lines_of = [line_digest(line) for line in old.read_bytes().splitlines()]
         batches = found.pop(identity)
@@ -192,6 +192,6 @@ def test_each_line_is_in_one_batch_in_its_order(
         assert [first for first, _ in ends] == [1, *(last + 1 for _, last in ends[:-1])]
         assert ends[-1][1] == len(lines_of)
         assert [b.sha256 for b in batches] == [batch_digest(lines_of[a - 1 : z]) for a, z in ends]
-        digests += lines_of
+        seen += lines_of
     assert not found
-    assert digests == written
+    assert seen == written

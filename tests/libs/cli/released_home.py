@@ -1,7 +1,6 @@
 """A home on whose files `headrace release`, `rollout` and `experiment` are typed."""
 
 from pathlib import Path
-from typing import Any
 
 import yaml
 from typer.testing import CliRunner, Result
@@ -10,7 +9,6 @@ from headrace.cli.main import app
 from headrace.columns import DType
 from headrace.releases import FileReleases, Release
 from headrace.repository import TensorSpec, label, publish
-from headrace.state import chain
 from tests.agreed import with_yes
 from tests.libs.releases.small_pipeline import TEXT
 
@@ -57,7 +55,3 @@ def refused(home: Path, *arguments: object, code: int = 1) -> str:
 
 def current(home: Path) -> Release | None:
     return FileReleases(home / "releases").current("small")[0]
-
-
-def audit(home: Path) -> list[dict[str, Any]]:
-    return list(chain.entries(home / "audit" / "releases.jsonl"))

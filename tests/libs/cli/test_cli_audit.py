@@ -176,7 +176,7 @@ CONTENT = "UPDATE records SET content = CAST('evil' AS BLOB) WHERE kind = 'freez
             "truncated: ",
         ),
         (
-            ["UPDATE records SET content = 'evil' WHERE kind = 'freeze' AND version = 3"],
+            [CONTENT],
             "altered: freeze all version 3 is not what line ",
         ),
         (
@@ -278,10 +278,9 @@ def test_a_database_that_went_back_is_named_by_the_data_plane(audited: Audited) 
     request.have.epoch, request.have.number, request.have.head = 1, newest.number + 5, bytes(32)
     records._call(_WATCH, request)
     records.close()
-    problems = audited.verify(code=1)["problems"]
-    assert problems == [
-        f"rolled back: router router-1 holds line {newest.number + 5}, the newest is {newest.number}: rolled back"
-    ]
+    # Verifying is recorded, too, so there may be more lines by then.
+    [problem] = audited.verify(code=1)["problems"]
+    assert problem.startswith(f"rolled back: router router-1 holds line {newest.number + 5}, the newest is ")
 
 
 def test_a_journal_that_was_altered_is_named(audited: Audited) -> None:

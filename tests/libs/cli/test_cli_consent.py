@@ -3,14 +3,12 @@ release` on two machines with one Redis; what `headrace up` makes live where not
 
 import hashlib
 import json
-import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from typer.main import get_command
 from typer.testing import CliRunner, Result
 
@@ -19,9 +17,8 @@ from headrace.cli.installation import first_releases, layout, preparation, secre
 from headrace.cli.main import app
 from headrace.cli.supervision import daemon
 from headrace.releases import FileReleases
-from headrace.releases.place import open_store
 from headrace.repository import publish
-from tests.libs.cli.released_home import ROLLOUT, X, Y, current, made, ok, refused, run, write_document
+from tests.libs.cli.released_home import ROLLOUT, X, Y, current, made, ok, run, write_document
 from tests.libs.releases.small_pipeline import changed
 from tests.redis_server import RedisServer
 
@@ -148,36 +145,6 @@ def test_nothing_is_changed_before_somebody_agrees(
 def server(tmp_path: Path) -> Iterator[RedisServer]:
     with RedisServer(tmp_path) as found:
         yield found
-
-
-def machine_home(folder: Path, machine: str, store: str) -> Path:
-    found = made(folder / machine)
-    settings = {"store": store, "machine": machine}
-    (found / "settings" / "releases.yaml").write_text(yaml.safe_dump(settings))
-    return found
-
-
-def test_the_history_says_which_machine_made_a_release(tmp_path: Path, server: RedisServer) -> None:
-    setting = f"redis://127.0.0.1:{server.port}/0"
-    north, south = (machine_home(tmp_path, name, setting) for name in ("north", "south"))
-    ok(north, "release", "deploy", "small", "--models", "light=1")
-    ok(south, "release", "deploy", "small", "--models", "light=2")
-    store = open_store(setting)
-    store.commit(store.current("small")[0].next("mallory", "", 2))
-    store.close()
-    found = json.loads(
-        CliRunner().invoke(app, ["release", "history", "small", "--home", str(north), "--json"]).stdout
-    )
-    assert [(r["recorded"], (r["recorded_by"] or {}).get("machine")) for r in found["releases"]] == [
-        (False, None),
-        (True, "south"),
-        (True, "north"),
-    ]
-    assert re.fullmatch(r"headrace:\d+", found["releases"][1]["recorded_by"]["process"])
-    assert "not in the audit: 3 (made past it)" in ok(north, "release", "history", "small")
-    server.command("LPOP", "headrace:{releases}:audit")
-    told = refused(south, "release", "history", "small")
-    assert "the audit in Redis: it has 1 lines, and 2 were written" in told
 
 
 def outcomes(home: Path) -> list[tuple[str, str]]:

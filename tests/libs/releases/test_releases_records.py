@@ -1,4 +1,4 @@
-"""Every change is recorded before it is made, and told of afterwards by a webhook that delays nothing."""
+"""A webhook hears of every change, and delays nothing."""
 
 import hmac
 import json
@@ -11,25 +11,17 @@ import pytest
 from pydantic import ValidationError
 
 from headrace.hop.config import ConfigError
-from headrace.releases import FileReleases, Freeze, ReleaseError, StaleError
+from headrace.releases import FileReleases, Freeze, ReleaseError
 from headrace.releases.changes import promoted, rollout_started
 from headrace.releases.changes.rollouts import Plan
-from headrace.releases.document import to_bytes
 from headrace.releases.records import (
-    Audit,
-    Finding,
     RecordedReleases,
     RecordSettings,
     Webhook,
     WebhookSettings,
-    Writer,
     open_recorded,
-    verify,
 )
-from headrace.releases.records.audit import UnrecordedError
 from headrace.releases.records.webhook import signature
-from headrace.state import chain
-from tests.disks import fill, tiny_disk
 from tests.libs.releases.release_stores import REVISION, TEXT, release
 from tests.libs.releases.small_pipeline import Home
 from tests.libs.releases.webhook_receiver import Receiver, silent
@@ -39,98 +31,10 @@ NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
 SECRET = "0123456789abcdef0123456789abcdef"
 
 
-def audit_of(folder: Path) -> Audit:
-    return Audit(folder / "audit" / "releases.jsonl", lambda: NOON, writer=Writer("north", "test:7"))
-
-
 def recorded(folder: Path, webhook: Webhook | None = None) -> RecordedReleases:
     store = FileReleases(folder / "releases")
     store.keep_document("flights", REVISION, TEXT)
-    return RecordedReleases(store, audit_of(folder), webhook)
-
-
-def lines(store: RecordedReleases) -> list[dict[str, Any]]:
-    assert store.audit is not None
-    assert store.audit.path is not None
-    return list(chain.entries(store.audit.path))
-
-
-def test_each_change_has_a_line(tmp_path: Path) -> None:
-    store = recorded(tmp_path)
-    store.commit(release(1, author="ann", reason="begin"))
-    store.commit(release(2, author="bob", restores=1, reason="x" * 2000))
-    store.freeze(Freeze("ann", "holidays", NOON))
-    store.freeze(None)
-    store.remove("flights")
-    found = [{k: v for k, v in line.items() if k not in ("previous", "sha256")} for line in lines(store)]
-    at = "2026-11-01T12:00:00.000+00:00"
-    assert {(line.pop("machine"), line.pop("process")) for line in found} == {("north", "test:7")}
-    first = {"pipeline": "flights", "number": 1, "parent": 0, "author": "ann", "reason": "begin"}
-    second = {
-        "pipeline": "flights",
-        "number": 2,
-        "parent": 1,
-        "author": "bob",
-        "reason": "x" * 2000,
-        "restores": 1,
-    }
-    assert found == [
-        {"at": at, "event": "changed", **first},
-        {"at": at, "event": "changed", **second},
-        {"at": at, "event": "frozen", "pipeline": "", "author": "ann", "reason": "holidays"},
-        {"at": at, "event": "unfrozen", "pipeline": ""},
-        {"at": at, "event": "removed", "pipeline": "flights"},
-    ]
-
-
-def test_what_cannot_be_recorded_is_not_done(tmp_path: Path) -> None:
-    with tiny_disk(tmp_path):
-        store = recorded(tmp_path)
-        # More than half a page, so that the next line needs another.
-        store.commit(release(1, reason="x" * 2000))
-        filler = fill(tmp_path, "filler")
-        full = release(2, reason="x" * 2000)
-        with pytest.raises(UnrecordedError, match="No space left"):
-            store.commit(full)
-        with pytest.raises(UnrecordedError, match="what can't be recorded is not done"):
-            store.freeze(Freeze("ann", "x" * 2000, NOON))
-        assert store.current("flights")[0].number == 1
-        assert store.frozen() is None
-        filler.unlink()
-        store.commit(full)
-        assert [line["number"] for line in lines(store)] == [1, 2]
-
-
-def test_releases_are_compared_with_the_audit(tmp_path: Path) -> None:
-    store = recorded(tmp_path)
-    assert store.audit is not None
-    path = store.audit.path
-    assert path is not None
-    assert verify(store.audit, []) == []
-    store.commit(release(1))
-    late = release(1, author="late")
-    with pytest.raises(StaleError):
-        store.commit(late)
-    # Past the audit.
-    FileReleases(tmp_path / "releases").commit(release(2))
-    store.commit(release(3))
-    assert [(f.number, f.recorded) for f in verify(store.audit, store.history("flights"))] == [
-        (3, True),
-        (2, False),
-        (1, True),
-    ]
-    assert verify(store.audit, store.history("flights"))[0] == Finding(3, True, "north", "test:7")
-    # Replaced by one with another content, whose own hash is right.
-    other = release(3, author="mallory")
-    (tmp_path / "releases" / "flights" / "3.json").write_bytes(to_bytes(other))
-    assert not verify(store.audit, store.history("flights"))[0].recorded
-    # The one that was refused, put in place of the first.
-    (tmp_path / "releases" / "flights" / "1.json").write_bytes(to_bytes(late))
-    assert not verify(store.audit, store.history("flights"))[-1].recorded
-    altered = path.read_bytes().replace(b'"late"', b'"fate"')
-    path.write_bytes(altered)
-    with pytest.raises(ValueError, match="the chain is broken"):
-        verify(store.audit, store.history("flights"))
+    return RecordedReleases(store, webhook)
 
 
 @pytest.fixture
@@ -174,7 +78,7 @@ def test_a_change_is_told_with_a_signature(tmp_path: Path, receiver: Receiver) -
 
 
 def test_a_verdict_is_told_as_one(home: Home, receiver: Receiver) -> None:
-    store = RecordedReleases(home.store, None, webhook(receiver.url, []))
+    store = RecordedReleases(home.store, webhook(receiver.url, []))
     home.deploy(models={"light": "1"})
     arm = home.arm(name="candidate", models={"light": "2"})
     store.commit(rollout_started(home.basis(), arm, Plan(), NOON, None))
@@ -276,7 +180,7 @@ def test_a_secret_that_cannot_be_used(tmp_path: Path, content: str | None) -> No
 
 
 def test_the_wrapped_store_does_all_that_a_store_does(tmp_path: Path) -> None:
-    store = open_recorded(str(tmp_path / "releases"), RecordSettings(audit=tmp_path / "a.jsonl"), print)
+    store = open_recorded(str(tmp_path / "releases"), RecordSettings(), print)
     state = store.wait("", 0)
     store.keep_document("flights", REVISION, TEXT)
     with pytest.raises(ReleaseError):

@@ -32,7 +32,7 @@ AUDIT = (
         TICKET,
         "max by (instance) (headrace_audit_export_failing) == 1",
         15 * MINUTE_S,
-        "the audit's signed head can't be written to the folder outside: what the database's owner changes now, nobody sees there",
+        "the audit's signed head can't be written to the folder outside, so nobody sees there what the database's owner changes",
         "headrace logs control",
     ),
 )

@@ -21,7 +21,6 @@ from headrace.analysis.experiment import Lift
 from headrace.analysis.mean_difference import Difference
 from headrace.releases import Experiment
 from services.monitoring.console.assembly import Console, console
-from services.monitoring.console.facts.trails import ReleaseAudit
 from services.monitoring.console.ports import Panel
 from tests.services.monitoring.console.console_alertmanager import alertmanager, fire
 from tests.services.monitoring.console.console_place import Place, drift, minutes
@@ -57,7 +56,6 @@ def scene(folder: Path) -> Place:
     place.panels.append(drifted)
     place.wall = now
     recorded(place, Explained())
-    place.collect()
     return place
 
 
@@ -87,10 +85,9 @@ def traffic(place: Place, second: float) -> None:
 async def shown(place: Place, port: int) -> AsyncIterator[Console]:
     """The console with 15 minutes behind it and traffic that goes on."""
     log = structlog.get_logger()
-    own = ReleaseAudit(place.audit)
     settings = place.settings(f"127.0.0.1:{port}")
     # The real clock: pages are looked at while time goes by.
-    async with console(settings, place.sources(), own, log, time.time, time.monotonic) as made:
+    async with console(settings, place.sources(), log, time.time, time.monotonic) as made:
         now = time.time()
         for i in range(180, 0, -1):
             traffic(place, i * _SAMPLE_S)
