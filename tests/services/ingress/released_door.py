@@ -46,7 +46,7 @@ async def running(path: Path) -> AsyncIterator[ReleasedDoor]:
     """The door, in the folder `path`."""
     router, receiver = Router(), Receiver()
     begin_anew(path)
-    records = {"audit": str(path / "audit" / "releases.jsonl"), "webhook": {"url": receiver.url}}
+    records = {"webhook": {"url": receiver.url}}
     options: dict[str, Any] = {"releases": str(path / "releases"), "release_records": records}
     try:
         async with ingress_door.running(path, router, **options) as process:
