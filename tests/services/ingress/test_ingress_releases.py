@@ -3,7 +3,6 @@
 
 import asyncio
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -250,29 +249,6 @@ async def test_a_large_document_is_taken_and_a_too_large_one_not(door: Folder) -
     spec.pipeline_document += comment
     code, reason, _ = await refusal(door, "DeployPipeline", DEPLOY(pipeline="double", spec=spec))
     assert (code, reason) == ("RESOURCE_EXHAUSTED", "TOO_LARGE")
-
-
-async def test_a_store_that_cannot_be_written(door: Folder) -> None:
-    if os.geteuid() == 0:
-        # Root may write anywhere: a file where the folder should be is refused to everybody.
-        audit = door.path / "audit"
-        audit.rename(door.path / "audit.away")
-        audit.write_text("")
-    else:
-        (door.path / "audit").chmod(0o500)
-    try:
-        request = live(models={"doubler": "2"})
-        code, reason, message = await refusal(door, "DeployPipeline", request)
-        assert (code, reason) == ("UNAVAILABLE", "RELEASES_UNAVAILABLE")
-        assert "what can't be recorded is not done" in message
-        assert str(door.path) not in message
-    finally:
-        if os.geteuid() == 0:
-            audit.unlink()
-            (door.path / "audit.away").rename(audit)
-        else:
-            (door.path / "audit").chmod(0o700)
-    assert (await made(door, "DeployPipeline", request)).change.changed
 
 
 def headrace(door: Folder, *arguments: str, code: int = 0, key: str = "") -> str:

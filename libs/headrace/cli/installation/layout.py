@@ -135,6 +135,16 @@ class Layout:
         return self.audit / "readings.jsonl"
 
     @property
+    def journals(self) -> dict[str, Path]:
+        """What control takes into the audit, by name."""
+        return {
+            "deployments": self.deployment_log,
+            "models": self.model_log,
+            "readings": self.readings,
+            "security": self.security_log,
+        }
+
+    @property
     def control_public_key(self) -> Path:
         """Public half of the key that control signs with."""
         return self.home / "control.pub"

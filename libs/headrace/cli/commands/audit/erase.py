@@ -8,9 +8,8 @@ import typer
 
 from headrace.audit.erasure import erase as erase_lines
 from headrace.audit.journals import Journal
-from headrace.cli.commands.audit.place import failures, reader, record
+from headrace.cli.commands.audit.place import SECURITY, failures, reader, record
 from headrace.cli.console import DEFAULT_HOME, Home, command, fail, out, place
-from headrace.cli.installation.journals import SECURITY
 
 
 def erase(

@@ -9,9 +9,8 @@ from typing import Annotated
 import typer
 
 from headrace.audit.journals import Journal
-from headrace.cli.commands.audit.place import failures, record, records_of
+from headrace.cli.commands.audit.place import SECURITY, failures, journals, record, records_of
 from headrace.cli.console import DEFAULT_HOME, Home, command, err, fail, place
-from headrace.cli.installation.journals import SECURITY, journals
 
 
 def export(

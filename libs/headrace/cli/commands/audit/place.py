@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from headrace.audit.access import SCOPE, Access, AccessError, Act
+from headrace.audit.journals import Journal
 from headrace.catalog.errors import RecordsError
 from headrace.catalog.remote import RemoteRecords, TargetError
 from headrace.cli.commands.models.options import user
@@ -18,6 +19,8 @@ from headrace.cli.installation.layout import Layout
 from headrace.hop.config import ConfigError
 from headrace.hop.errors import Fault
 
+# The journal whose lines tell of persons.
+SECURITY = "security"
 _CONTROL = "control:"
 
 
@@ -27,6 +30,11 @@ def record(layout: Layout, act: Act, by: str = "headrace audit", **about: str) -
     with failures():
         access.allow(act, reader(by), [SCOPE], **about)
     return access
+
+
+def journals(layout: Layout) -> list[Journal]:
+    """Those of the home."""
+    return [Journal(name, path) for name, path in layout.journals.items()]
 
 
 def reader(by: str = "headrace audit") -> str:

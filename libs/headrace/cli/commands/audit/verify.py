@@ -17,9 +17,8 @@ from headrace.audit.chain import Head, Problem
 from headrace.audit.journal_verification import JournalVerification, torn_lines
 from headrace.audit.journals import Journal
 from headrace.catalog.remote import RemoteRecords
-from headrace.cli.commands.audit.place import failures, record, records_of
+from headrace.cli.commands.audit.place import failures, journals, record, records_of
 from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out, place
-from headrace.cli.installation.journals import journals
 from headrace.resources.manifest import Verifier
 
 _SHOWN = 20

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from headrace.audit.journal_verification import torn_lines
+from headrace.cli.commands.audit.place import journals
 from headrace.cli.console import DEFAULT_HOME, Home, again, err, fail, out, place
 from headrace.cli.diagnosis import (
     broken_pipelines,
@@ -20,7 +21,6 @@ from headrace.cli.diagnosis import (
     shared_limits,
 )
 from headrace.cli.installation import ports, secrets
-from headrace.cli.installation.journals import journals
 from headrace.cli.installation.layout import Layout
 from headrace.cli.installation.settings import Installation
 from headrace.cli.supervision import daemon
