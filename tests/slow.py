@@ -37,6 +37,7 @@ PROGRAMS = {
     "kustomize": "kustomize",
     "mmdebstrap": "mmdebstrap",
     "nft": "nftables",
+    "pg_ctlcluster": "postgresql",
     "podman": "podman",
     "prometheus": "prometheus",
     "prometheus-alertmanager": "prometheus-alertmanager",

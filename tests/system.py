@@ -10,7 +10,7 @@ import time
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -23,7 +23,7 @@ from headrace.cli.diagnosis import broken_pipelines
 from headrace.cli.installation import layout, ports
 from headrace.cli.supervision import daemon
 from headrace.oip import open_inference_pb2 as oip
-from headrace.pipeline import parse
+from headrace.pipeline import content_hash, parse
 from headrace.releases import LIVE, Arm, ReleaseStore, open_store
 from headrace.releases.changes import Basis
 from headrace.releases.changes.models import models_run
@@ -37,8 +37,7 @@ PREPARED = Path(shared).absolute() if (shared := os.environ.get("HEADRACE_TESTS_
 # Data, models and the key that signs them, and the stamps by which `headrace up` finds them up to date; nothing of a run.
 _PARTS = ("data", "feast", "models", "models.key", "models.pub", "flights.json", "moderation.json")
 DOCUMENTS = HOME / "pipelines"
-RELEASES = layout.of(HOME).releases
-# Names another store of releases than the home's, for a system that shares none of its folders.
+# Names another control than the home's (`control:TARGET`), for a system that shares none of its folders.
 RELEASES_VARIABLE = "HEADRACE_TESTS_RELEASES"
 HEADRACE = Path(sys.executable).parent / "headrace"
 CLIENTS_PYTHON = ROOT / ".venv" / "clients" / "bin" / "python"
@@ -240,7 +239,10 @@ def _own_settings(
 ) -> None:
     """Has the system read the checkout's documents from a folder of its own, to which a test may add."""
     shutil.rmtree(DOCUMENTS, ignore_errors=True)
-    shutil.rmtree(RELEASES, ignore_errors=True)
+    # Nothing is live, and no process remembers what was.
+    place = layout.of(HOME)
+    for folder in (place.records.parent, *map(place.resources, ("ingress", "router", "executor"))):
+        shutil.rmtree(folder, ignore_errors=True)
     for document in (ROOT / "deploy" / "pipelines").glob("*/pipeline.yaml"):
         text = document.read_text()
         write_document(document.parent.name, deadline(text, PATIENT_MS) if patient else text)
@@ -282,7 +284,7 @@ def write_document(name: str, text: str) -> None:
 def add_document(name: str, text: str, models: Mapping[str, str] | None = None) -> int:
     """A pipeline that is served within seconds; returns the number of its release. `models`: versions, else the newest."""
     write_document(name, text)
-    store, pipeline = _releases(), parse(text, name)
+    store, pipeline = releases(), parse(text, name)
     repository = Repository(HOME / "models")
 
     versions = {
@@ -299,11 +301,25 @@ def add_document(name: str, text: str, models: Mapping[str, str] | None = None) 
 def remove_document(name: str) -> None:
     """The pipeline is served no longer, and its models may be unloaded."""
     shutil.rmtree(DOCUMENTS / name, ignore_errors=True)
-    _releases().remove(name)
+    releases().remove(name)
 
 
-def _releases() -> ReleaseStore:
-    return open_store(os.environ.get(RELEASES_VARIABLE) or str(RELEASES))
+def add_unusable(name: str) -> int:
+    """A release that this version can't use, as one of a newer version may be; returns its number."""
+    text = f"pipeline: {name}\nversion: 99\nof_a_newer_version: true\n"
+    store, revision = releases(), str(content_hash(text))
+    store.keep_document(name, revision, text)
+    arm = Arm(version=99, revision=revision, models={})
+    release = Basis.of(store, name, "tests").next(arms={LIVE: arm})
+    store.commit(release)
+    return release.number
+
+
+@cache
+def releases() -> ReleaseStore:
+    """What is live, at control."""
+    control = f"control:unix-dir:{layout.of(HOME).listed('control')}"
+    return open_store(os.environ.get(RELEASES_VARIABLE) or control)
 
 
 def override(service: str, settings: dict[str, Any]) -> None:

@@ -24,13 +24,12 @@ MACHINES = ("x86_64", "aarch64")
 EXTRAS: Mapping[str, tuple[str, ...]] = {
     # It verifies the models whose baselines explain an answer.
     "router": ("router", "redis", "signing"),
-    "executor": ("executor", "redis"),
     "ingress": ("ingress", "redis"),
     "monitoring": ("monitoring", "redis"),
     # All services in the door's process.
     "edge": (
-        *("ingress", "router", "features", "preprocessing", "executor", "postprocessing", "monitoring"),
-        "redis",
+        *("ingress", "router", "features", "preprocessing", "executor", "postprocessing", "control"),
+        *("monitoring", "redis"),
     ),
 }
 # What a package requires but no service imports. A container of the image must get ready without it (tests/images).

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from headrace.api.router.v1 import router_pb2 as pb
-from headrace.cli.installation import layout
+from headrace.cli.installation import layout, release_place
 from headrace.hop.call import unary
 from headrace.hop.client.dial import Client
 from headrace.hop.client.settings import ClientRules
 from headrace.hop.errors import Fault
 from headrace.pipeline import parse
-from headrace.releases import LIVE, Arm, FileReleases, Release
+from headrace.releases import LIVE, Arm, Release
 
 _SERVED_S = 30.0
 _LIST = unary(
@@ -33,7 +33,7 @@ class ReleaseSwitch:
 
     def __init__(self, home: Path, pipeline: str) -> None:
         place = layout.of(home)
-        self._store = FileReleases(place.releases)
+        self._store = release_place.reading(place)
         self._pipeline = pipeline
         self._target = f"unix-dir:{place.listed('router')}"
 

@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
+from pathlib import Path
 
+from headrace.catalog.access import Change
 from headrace.catalog.errors import RecordsUnavailableError, Unavailable
 from headrace.catalog.records import CatalogRecords
 from headrace.hop.config import ConfigError
 from headrace.storage import address as addresses
+
+# Beside the file of a database that `headrace restore` has put there; it says of which backup.
+RESTORED = "restored"
+
+
+def _begin_if_restored(address: str, records: CatalogRecords) -> None:
+    """A restored database begins a new epoch, so that what went further before is known to be no descendant. Raises
+    RecordsUnavailableError."""
+    mark = Path(address).with_name(RESTORED)
+    if "://" in address or not mark.exists():
+        return
+    content = mark.read_bytes()
+    identity = hashlib.sha256(content).hexdigest()[:32]
+    reason = content.decode(errors="replace")[:1000]
+    records.begin_epoch(Change("headrace restore", "records.restore", "records", (), reason, id=identity))
+    mark.unlink()
 
 
 class ControlDatabase:
@@ -35,7 +54,9 @@ class ControlDatabase:
                 raise self._problem
             if self._records is None:
                 try:
-                    self._records = CatalogRecords.open(self._address, initialise=self._initialise)
+                    found = CatalogRecords.open(self._address, initialise=self._initialise)
+                    _begin_if_restored(self._address, found)
+                    self._records = found
                 except RecordsUnavailableError as error:
                     self._problem = error
                     raise

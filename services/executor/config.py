@@ -9,6 +9,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_va
 
 from headrace.hop import config as hop
 from headrace.hop.config import ServiceSettings, Settings
+from headrace.resources.service import ResourceSettings
 
 
 class LaneSettings(Settings):
@@ -110,10 +111,10 @@ class ExecutorConfig(ServiceSettings):
     # quarantine. None: this is lost when the process ends, and files are not checked in a process of their own first.
     state: Path | None = None
     check: CheckSettings = CheckSettings()
-    # Where the releases are, as the router has it. The versions that any of them names are loaded, for as long as it does.
-    releases: str | None = None
-    # Folder for copies of releases, as the router has it.
-    kept: Path | None = None
+    # What is live, as control says it. The versions that any release names are loaded, for as long as it does.
+    resources: ResourceSettings | None = None
+    # Client of control. Absent: what the artifacts of `resources` have is followed.
+    control: hop.ClientSettings | None = None
     # What is loaded besides: "all": the versions of each model that served last; the newest of a new model. "released": only
     # what operators loaded. Or entries "name" (all its versions), "name:version" and "name:label", in addition to those.
     load: Literal["all", "released"] | tuple[str, ...] = "all"

@@ -6,16 +6,19 @@ import asyncio
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
 from headrace.api.executor.v1 import executor_pb2
 from headrace.hop.config import ConfigError
 from headrace.hop.definition import Definition, Runtime, Service
-from headrace.releases import open_catalog
+from headrace.releases import ReleaseCatalog
 from headrace.repository import AccessLog, Repository, RepositoryError, Trust
 from headrace.repository.records import Records
+from headrace.resources.follower import Follower
+from headrace.resources.releases import SnapshotReleases, release_compiler
+from headrace.resources.service import control_client, followed, has_view
 from services.executor.backends.backend import Environment
 from services.executor.backends.registry import factories
 from services.executor.backends.servers import Servers
@@ -56,11 +59,19 @@ async def build(config: ExecutorConfig, runtime: Runtime) -> AsyncIterator[Seque
         metrics, log, watchdog, config.inline_us / 1e6, config.run_timeout_s, config.patience_s
     )
     records = Records(config.state, log.error)
-    catalog = await asyncio.to_thread(open_catalog, config.releases, config.kept) if config.releases else None
+    stack = AsyncExitStack()
+    control = await stack.enter_async_context(control_client(config.control, runtime))
+    follower = await stack.enter_async_context(
+        followed("executor", config.resources, control, runtime, {"release": release_compiler()})
+    )
+    catalog = await asyncio.to_thread(ReleaseCatalog, SnapshotReleases(follower)) if follower else None
     released = ReleasedVersions(catalog, time.monotonic)
     loader = Loader(activator(config, servers, metrics, log), records, config, log, released)
     budget = config.memory_budget_mib
     models = Models(loader, records, context, None if budget is None else budget << 20, config.start_s)
+    if follower is not None:
+        loop = asyncio.get_running_loop()
+        follower.on_change(lambda: loop.call_soon_threadsafe(models.look))
     try:
         try:
             await models.open()
@@ -69,13 +80,19 @@ async def build(config: ExecutorConfig, runtime: Runtime) -> AsyncIterator[Seque
         descriptor = executor_pb2.DESCRIPTOR.services_by_name["ExecutorService"]
         servicer = ExecutorServicer(models)
         warm = partial(warm_up_calls, servicer.call_serialized, models, metrics)
-        yield [Service(descriptor, servicer, takes_payload=True, warm_up=warm)]
+        ready = partial(_ready, follower, models) if follower else None
+        yield [Service(descriptor, servicer, takes_payload=True, warm_up=warm, ready=ready)]
     finally:
         await models.close()
-        released.close()
+        await stack.aclose()
         await servers.close()
         await asyncio.to_thread(watchdog.close)
         sys.setswitchinterval(interval)
+
+
+async def _ready(follower: Follower, models: Models) -> None:
+    await has_view(follower)()
+    await models.settled()
 
 
 def activator(

@@ -11,6 +11,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from headrace.hop import config
 from headrace.releases.records import RecordSettings
+from headrace.resources.service import ResourceSettings
 from services.ingress.idempotency.settings import Idempotency
 from services.ingress.sharing.settings import Sharing
 
@@ -140,13 +141,16 @@ class IngressSettings(config.ServiceSettings):
     access_log: str = "/dev/stdout"
     # Number of Envoy's worker threads. The Python application has a separate thread.
     envoy_threads: PositiveInt = 1
-    # Where the releases are, as the router has it: they say which pipelines are live. Absent: the documents in `pipelines` are.
-    releases: str | None = None
+    # What is live and who may call, as control says it. Absent: the documents in `pipelines` are live.
+    resources: ResourceSettings | None = None
+    # Client of control, which operators' changes go to, too. Absent: what the artifacts of `resources` have is followed, and
+    # operators can change nothing here.
+    control: config.ClientSettings | None = None
     pipelines: Path | None = None
     # How changes of releases by operators at this door are recorded, and who is told of them.
     release_records: RecordSettings = RecordSettings()
-    # Folder in which the router keeps the last good text of each document, or copies of releases. The door reads it, so that
-    # both serve the same when a document is broken. Absent: a document that is broken at the start is not served at all.
+    # Folder in which the router keeps the last good text of each document of `pipelines`. The door reads it, so that both serve
+    # the same when a document is broken. Absent: a document that is broken at the start is not served at all.
     kept: Path | None = None
     # Set if the folder `kept` does not belong to the router: then the door keeps its own copies in it.
     keeps: bool = False
@@ -189,8 +193,8 @@ class IngressSettings(config.ServiceSettings):
 
     @model_validator(mode="after")
     def _has_pipelines(self) -> IngressSettings:
-        if self.releases is None and self.pipelines is None:
-            raise ValueError("needs releases or pipelines")
+        if self.resources is None and self.pipelines is None:
+            raise ValueError("needs resources or pipelines")
         return self
 
     @model_validator(mode="after")

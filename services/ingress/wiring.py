@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from headrace.api.inference.v1 import inference_pb2
 from headrace.api.operations.v1 import operations_pb2
 from headrace.api.releases.v1 import releases_pb2
+from headrace.catalog.remote import RemoteRecords
 from headrace.hop import config
 from headrace.hop.client.dial import Client
 from headrace.hop.definition import Runtime
@@ -22,8 +23,12 @@ from headrace.hop.transport.in_process import LocalServers
 from headrace.oip import open_inference_pb2
 from headrace.pipeline import Catalog as Documents
 from headrace.pipeline import Kept
-from headrace.releases import open_catalog
-from headrace.releases.records import RecordedReleases, open_recorded
+from headrace.releases import ReleaseCatalog
+from headrace.releases.of_records import RecordReleases
+from headrace.releases.records import RecordedReleases, with_webhook
+from headrace.resources.follower import Follower
+from headrace.resources.releases import SnapshotReleases, release_compiler
+from headrace.resources.service import control_client, followed
 from headrace.state.files import sealed_before
 from headrace.state.tenants import read_pepper
 from services.ingress.admission.admission_control import AdmissionControl, AdmissionRules
@@ -117,13 +122,17 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
     security = _security(settings, metrics, told, wall)
     reporter = _reporter(settings, telemetry, metrics, statistics, security, wall)
     tenants = _tenants(settings, telemetry, metrics, reporter, told, wall)
-    documents = _documents(settings)
-    catalog = Catalog(documents.pipelines, documents.unusable)
     async with AsyncExitStack() as stack:
+        control = await stack.enter_async_context(control_client(settings.control, runtime))
+        follower = await stack.enter_async_context(
+            followed("ingress", settings.resources, control, runtime, {"release": release_compiler()})
+        )
+        documents = await asyncio.to_thread(_documents, settings, follower)
+        catalog = Catalog(documents.pipelines, documents.unusable)
         _close_sharing(stack, tenants.sharing)
         client = runtime.dial("router", settings.router)
         stack.push_async_callback(client.close)
-        serving = HopServing(client, time.monotonic) if settings.releases else None
+        serving = HopServing(client, time.monotonic) if follower else None
         reloads = DocumentReloads(documents, catalog, telemetry.log, telemetry.once(DocumentMetrics), serving)
         arrivals = Arrivals()
         attributes = Attributes(settings.attributes) if settings.attributes else None
@@ -132,10 +141,12 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
         keys = settings.idempotency.store(time.monotonic, wall)
         stack.push_async_callback(keys.close)
         keyed = _keyed(settings, telemetry, keys)
-        readiness = Readiness(AdminPort(settings.admin).ask, time.monotonic)
+        readiness = Readiness(
+            AdminPort(settings.admin).ask, time.monotonic, lambda: follower is None or bool(follower.view)
+        )
         oip = OpenInference(catalog, runner, statistics, readiness.ready, keyed)
         own = InferenceServicer(catalog, runner, keyed)
-        served = _operations(settings, runtime, stack, client, oip, own, wall)
+        served = _operations(settings, runtime, stack, client, control, oip, own, wall)
         grouped = GroupedInfer(oip, catalog, runner, router.grouped, arrivals, time.monotonic)
         served[MODEL_INFER] = replace(served[MODEL_INFER], handler=grouped, grouped=grouped)
         admission = AdmissionControl(AdmissionRules(**dict(settings.admission)), time.monotonic)
@@ -155,6 +166,9 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
         periodic = PeriodicTasks(telemetry.log, asyncio.sleep)
         stack.push_async_callback(periodic.close)
         periodic.every(settings.reload_s, reloads.check)
+        if follower is not None:
+            loop = asyncio.get_running_loop()
+            follower.on_change(lambda: loop.call_soon_threadsafe(periodic.soon, reloads.check))
         periodic.every(_FLUSH_EVERY_S, reporter.flush)
         periodic.every(_COLLECT_EVERY_S, lambda: grpc_core.collect(lambda: door.in_flight))
         periodic.every(_COLLECT_EVERY_S, keys.purge)
@@ -284,6 +298,7 @@ def _operations(
     runtime: Runtime,
     stack: AsyncExitStack,
     client: Client,
+    control: Client | None,
     oip: OpenInference,
     own: InferenceServicer,
     wall: Clock,
@@ -298,7 +313,7 @@ def _operations(
     monitoring = _monitoring(settings, runtime, stack)
     outcomes = OutcomesServicer(HopOutcomes(monitoring) if monitoring else None, time.monotonic, wall)
     explained = ExplainServicer(own, HopExplanations(client, time.monotonic), time.monotonic)
-    desk = Desk(_changing(settings, log), HopModelOperations(client), log, time.monotonic)
+    desk = Desk(_changing(settings, control, log), HopModelOperations(client), log, time.monotonic)
     stack.push_async_callback(desk.close)
     analysis = HopAnalysis(monitoring) if monitoring else None
     operators = OperationsServicer(HopShadowReports(client), analysis, time.monotonic)
@@ -310,25 +325,26 @@ def _operations(
     }
 
 
-def _documents(settings: IngressSettings) -> Source:
-    """What is live, as the settings say. Raises ConfigError."""
-    if settings.releases is not None:
-        return open_catalog(settings.releases, settings.kept)
+def _documents(settings: IngressSettings, follower: Follower | None) -> Source:
+    """What is live, as the settings say."""
+    if follower is not None:
+        return ReleaseCatalog(SnapshotReleases(follower))
     assert settings.pipelines is not None, "the settings have one of them"
     return Documents(
         settings.pipelines, kept=Kept(settings.kept, writes=settings.keeps) if settings.kept else None
     )
 
 
-def _changing(settings: IngressSettings, log: Log) -> RecordedReleases | None:
-    """The store for operators, who change what is live. Raises ConfigError."""
-    if settings.releases is None:
+def _changing(settings: IngressSettings, control: Client | None, log: Log) -> RecordedReleases | None:
+    """The store for operators, who change what is live; None: there is no control to change it at."""
+    if control is None:
         return None
+    records = RemoteRecords.over(control, asyncio.get_running_loop())
 
     def complain(text: str) -> None:
         log.warning("the webhook of releases was not told", problem=text)
 
-    return open_recorded(settings.releases, settings.release_records, complain)
+    return with_webhook(RecordReleases(records), settings.release_records, complain)
 
 
 @asynccontextmanager

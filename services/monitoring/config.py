@@ -29,12 +29,11 @@ class Retention(config.Settings):
 class MonitoringConfig(config.ServiceSettings):
     """All settings of the monitoring service."""
 
-    # Where the releases are, as the router has it: a folder, or the URL of a Redis. Absent: no rollout is judged.
-    releases: str | None = None
+    # Client of control, which has the releases. Absent: no rollout is judged.
+    control: config.ClientSettings | None = None
     # Who hears of the analyser's changes of releases.
     release_records: RecordSettings = RecordSettings()
-    # Folder for the lease of the analyser that acts and for its evidence, where releases are in a folder. Absent: a restart
-    # begins with new evidence, and there must be one process of this service only.
+    # Folder for the evidence of the analyser that acts. Absent: a restart begins with new evidence.
     rollouts: Path | None = None
 
     # SQLite file of outcomes and exposures; several processes of one machine may share it. Absent: they are kept in memory,

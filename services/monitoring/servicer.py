@@ -20,7 +20,7 @@ from services.monitoring.ticks import Ticks
 _LIVE_S = 5.0
 # Of an interval that is shown: it misses the true rate at any look, on either side.
 _ALPHA = 0.05
-_NOT_HERE = "rollouts are not judged here: the setting `releases` is absent"
+_NOT_HERE = "rollouts are not judged here: the setting `control` is absent"
 
 
 class MonitoringServicer:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -14,9 +16,12 @@ from typing import Any
 
 from headrace.analysis import ReadOut
 from headrace.api.monitoring.v1 import monitoring_pb2
+from headrace.catalog.remote import RemoteRecords
 from headrace.hop.definition import Definition, Runtime, Service
-from headrace.releases import Experiment, FileReleases, Release, ReleaseStore
-from headrace.releases.records import open_recorded
+from headrace.releases import Experiment, Release
+from headrace.releases.of_records import RecordReleases
+from headrace.releases.records import with_webhook
+from headrace.resources.service import control_client
 from headrace.state.files import sealed_before
 from headrace.ticks import LATENCY_EDGES_S
 from services.monitoring.accuracy.store import AccuracyStore
@@ -44,10 +49,9 @@ from services.monitoring.outcomes.succession_watch import SuccessionMetrics, Suc
 from services.monitoring.rollout_counts import RolloutCounts
 from services.monitoring.rollouts.analyser import Analyser, Analysis, Settings
 from services.monitoring.rollouts.evidence import Objectives
-from services.monitoring.rollouts.handover_files import FileEvidence, FileLease
+from services.monitoring.rollouts.handover import ControlLease, FileEvidence
 from services.monitoring.rollouts.metrics import RolloutMetrics
 from services.monitoring.rollouts.notices import Notices
-from services.monitoring.rollouts.ports import EvidenceStore, Lease
 from services.monitoring.servicer import AnalysisServicer, MonitoringServicer
 from services.monitoring.ticks import Ticks
 
@@ -71,16 +75,17 @@ async def build(settings: MonitoringConfig, runtime: Runtime) -> AsyncIterator[S
     analysers = AsyncExitStack()
     services = monitoring_pb2.DESCRIPTOR.services_by_name
     try:
+        records = await analysers.enter_async_context(_records(settings, runtime))
         tell_deployments(settings.deployments, runtime)
-        eyes = await _eyes(analysers, settings, runtime, recorder, store, judged)
+        eyes = await _eyes(analysers, settings, records, runtime, recorder, store, judged)
         analysis = None
-        if settings.releases is not None:
+        if records is not None:
             analysis = await analysers.enter_async_context(
-                _analysing(settings, settings.releases, runtime, ticks, recorder, store)
+                _analysing(settings, records, runtime, ticks, recorder, store)
             )
         if settings.console is not None:
             await analysers.enter_async_context(
-                serving_console(settings, settings.console, runtime, ticks, analysis, eyes.shown)
+                serving_console(settings, records, runtime, ticks, analysis, eyes.shown)
             )
         servicer = MonitoringServicer(ticks, recorder, metrics, _WALL)
         yield [
@@ -106,6 +111,7 @@ class _Eyes:
 async def _eyes(
     stack: AsyncExitStack,
     settings: MonitoringConfig,
+    records: RemoteRecords | None,
     runtime: Runtime,
     recorder: Recorder,
     outcomes: OutcomeStore,
@@ -114,7 +120,11 @@ async def _eyes(
     """They look until the stack is closed. Raises ConfigError."""
     log = runtime.telemetry.log
     successions = SuccessionWatch(runtime.telemetry.once(SuccessionMetrics), log)
-    drift = await stack.enter_async_context(watching_drift(settings, runtime, recorder, judged, successions))
+    drift = await stack.enter_async_context(
+        watching_drift(
+            settings, RecordReleases(records) if records else None, runtime, recorder, judged, successions
+        )
+    )
     accuracy = await stack.enter_async_context(
         telling_accuracy(settings.accuracy, judged, recorder, drift.monitor.calibrated, runtime)
     )
@@ -161,16 +171,19 @@ async def _eyes(
 @asynccontextmanager
 async def _analysing(
     settings: MonitoringConfig,
-    place: str,
+    records: RemoteRecords,
     runtime: Runtime,
     ticks: Ticks,
     recorder: Recorder,
     outcomes: OutcomeStore,
 ) -> AsyncIterator[Analysis]:
-    """Judges the rollouts of the releases at `place` meanwhile. Raises ConfigError."""
+    """Judges the rollouts of these releases meanwhile. Raises ConfigError."""
     log, metrics = runtime.telemetry.log, runtime.telemetry.once(RolloutMetrics)
     loop = asyncio.get_running_loop()
-    releases = open_recorded(place, settings.release_records, lambda text: _complain(log, text))
+    lease = ControlLease(records, f"{socket.gethostname()}/{os.getpid()}")
+    store = RecordReleases(records)
+    store.fence_by(lambda: lease.fence)
+    releases = with_webhook(store, settings.release_records, lambda text: _complain(log, text))
     keys = JudgedKeys(outcomes.judgements)
     promises = ReleaseObjectives(releases, ticks, time.monotonic)
     async with _threads(_THREADS) as threads:
@@ -188,12 +201,12 @@ async def _analysing(
             return await loop.run_in_executor(threads, promises, release)
 
         counts = RolloutCounts(ticks.by_epoch, judged, objectives, lambda _: metrics.failed("outcomes"))
-        lease, evidence = _handover(settings, releases.store)
+        folder = settings.rollouts or Path(tempfile.mkdtemp(prefix="headrace-rollouts-"))
         analyser = Analyser(
             releases,
             counts,
             lease,
-            evidence,
+            FileEvidence(folder),
             Settings(LATENCY_EDGES_S),
             # The store itself records and tells of each change.
             Notices({}, threads, log, metrics.failed),
@@ -209,7 +222,21 @@ async def _analysing(
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-            await asyncio.to_thread(releases.close)
+            await asyncio.to_thread(releases.leave)
+
+
+@asynccontextmanager
+async def _records(settings: MonitoringConfig, runtime: Runtime) -> AsyncIterator[RemoteRecords | None]:
+    """The records of control; None: the settings name none. Raises ConfigError."""
+    async with control_client(settings.control, runtime) as control:
+        if control is None:
+            yield None
+            return
+        records = RemoteRecords.over(control, asyncio.get_running_loop())
+        try:
+            yield records
+        finally:
+            records.close()
 
 
 @asynccontextmanager
@@ -220,22 +247,6 @@ async def _threads(count: int) -> AsyncIterator[ThreadPoolExecutor]:
         yield threads
     finally:
         await asyncio.to_thread(threads.shutdown)
-
-
-def _handover(settings: MonitoringConfig, store: ReleaseStore) -> tuple[Lease, EvidenceStore]:
-    """The lease and the place of the evidence, where all analysers of these releases find them."""
-    if isinstance(store, FileReleases):
-        folder = settings.rollouts or Path(tempfile.mkdtemp(prefix="headrace-rollouts-"))
-        return FileLease(folder / "lease"), FileEvidence(folder)
-    # Redis is an optional package, so it is imported only where it is used.
-    from headrace.releases.redis import RedisReleases
-    from services.monitoring.rollouts.handover_redis import TIMEOUT_S, RedisEvidence, RedisLease
-
-    assert isinstance(store, RedisReleases), "there are two kinds of stores"
-    client, keys = store.connect(TIMEOUT_S), f"{store.tag}:rollouts:"
-    lease = RedisLease(client, f"{keys}lease")
-    store.fence_by(lambda: lease.fence)
-    return lease, RedisEvidence(client, f"{keys}evidence:", lease)
 
 
 def _tell_end(task: asyncio.Task[None], log: Any) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Self
 from pydantic import PositiveFloat, create_model, model_validator
 
 from headrace.hop import config
+from headrace.resources.service import ResourceSettings
 from services.router.cache.shared import CacheSettings
 from services.router.events.settings import EventsSettings
 from services.router.explanations.settings import ExplanationSettings
@@ -21,13 +22,14 @@ _DOC = "Settings of the router."
 class RouterSettings(config.Settings):
     """The router's own settings. Its settings class has those of every service and of the kinds of stages, too."""
 
-    # Where the releases are: a folder, or the URL of a Redis. They say which pipelines are live. Absent: the documents in
-    # `pipelines` are.
-    releases: str | None = None
-    # Folder with one subfolder, holding a pipeline.yaml, per pipeline; not read if there are `releases`.
+    # What is live, as control says it: releases and their documents. Absent: the documents in `pipelines` are live.
+    resources: ResourceSettings | None = None
+    # Client of control. Absent: what the artifacts of `resources` have is followed.
+    control: config.ClientSettings | None = None
+    # Folder with one subfolder, holding a pipeline.yaml, per pipeline; not read if there are `resources`.
     pipelines: Path | None = None
-    # Folder for the last good text of each document, which serves while the document is broken, over restarts too; and for
-    # copies of releases, which serve at a start while their store is away. Replicas may share it. Absent: no copies.
+    # Folder for the last good text of each document of `pipelines`, which serves while the document is broken, over restarts too.
+    # Replicas may share it. Absent: no copies.
     kept: Path | None = None
     # How often changed documents are looked for.
     reload_every_s: PositiveFloat = 1.0
@@ -46,8 +48,8 @@ class RouterSettings(config.Settings):
 
     @model_validator(mode="after")
     def _has_pipelines(self) -> Self:
-        if self.releases is None and self.pipelines is None:
-            raise ValueError("needs releases or pipelines")
+        if self.resources is None and self.pipelines is None:
+            raise ValueError("needs resources or pipelines")
         return self
 
     def client(self, callee: str) -> config.ClientSettings | None:

@@ -17,7 +17,10 @@ from headrace.hop.client.observer import NullObserver
 from headrace.hop.definition import Definition, Runtime, Service
 from headrace.hop.process.telemetry import build_version
 from headrace.pipeline import Catalog, Kept
-from headrace.releases import open_catalog
+from headrace.releases import ReleaseCatalog
+from headrace.resources.follower import Follower
+from headrace.resources.releases import SnapshotReleases, release_compiler
+from headrace.resources.service import control_client, followed, has_view
 from headrace.state.files import sealed_before
 from services.router.background import running
 from services.router.cache.meter import CacheMetrics
@@ -67,7 +70,12 @@ async def build(settings: RouterSettings, runtime: Runtime) -> AsyncIterator[Seq
             HopReplicas(executor, time.monotonic) if executor else None,
             time.monotonic,
         )
-        source = await asyncio.to_thread(_source, settings, compiler)
+        compilers = {"release": release_compiler(compiler.accept)}
+        control = await stack.enter_async_context(control_client(settings.control, runtime))
+        follower = await stack.enter_async_context(
+            followed("router", settings.resources, control, runtime, compilers)
+        )
+        source = await asyncio.to_thread(_source, settings, compiler, follower)
         pipelines = Pipelines(compiler, time.monotonic)
         models = ModelOperations(HopExecutorReplicas(executor) if executor else None, caches.forget)
         readiness = ModelReadiness(models, time.monotonic) if executor else None
@@ -99,7 +107,8 @@ async def build(settings: RouterSettings, runtime: Runtime) -> AsyncIterator[Seq
         inference = Inference(pipelines, refresh, metrics, time.monotonic, observers, counters, told.journal)
         descriptor = router_pb2.DESCRIPTOR.services_by_name["RouterService"]
         servicer = RouterServicer(inference, pipelines, models, shadows.reports, explained.servicer)
-        yield [Service(descriptor, servicer, takes_payload=True)]
+        ready = has_view(follower) if follower else None
+        yield [Service(descriptor, servicer, takes_payload=True, ready=ready)]
 
 
 @asynccontextmanager
@@ -131,10 +140,10 @@ async def _ticks(
         await client.close()
 
 
-def _source(settings: RouterSettings, compiler: Compiler) -> Source:
+def _source(settings: RouterSettings, compiler: Compiler, follower: Follower | None) -> Source:
     """What is live, as the settings say. Reads it once."""
-    if settings.releases is not None:
-        return open_catalog(settings.releases, settings.kept, compiler.accept)
+    if follower is not None:
+        return ReleaseCatalog(SnapshotReleases(follower), accept=compiler.accept)
     assert settings.pipelines is not None, "the settings have one of them"
     kept = Kept(settings.kept, writes=True) if settings.kept else None
     return FolderSource(Catalog(settings.pipelines, accept=compiler.accept, kept=kept))

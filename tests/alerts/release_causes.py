@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator
 
-from headrace.cli.installation import layout
 from tests.alerts.alarmed_system import Alarmed, fill, repeated
 from tests.alerts.causes import Causes
 from tests.alerts.model_causes import removed, table
 from tests.libs.slo.alert_world import until
 from tests.pipeline.test_rollouts import DOCUMENT as TABLE
 from tests.services.executor.executor_models import lookup
-from tests.system import HOME, RELEASES, ROOT, add_document, headrace, remove_document
+from tests.system import HOME, ROOT, add_document, add_unusable, headrace, remove_document
 
 CAUSES = Causes()
 
@@ -43,8 +42,7 @@ def missing_version(alarmed: Alarmed) -> Iterator[None]:
     "the pipeline is removed",
 )
 def broken_release(_: Alarmed) -> Iterator[None]:
-    (RELEASES / "never_good").mkdir()
-    (RELEASES / "never_good" / "1.json").write_text("{")
+    add_unusable("never_good")
     try:
         yield
     finally:
@@ -53,20 +51,13 @@ def broken_release(_: Alarmed) -> Iterator[None]:
 
 @CAUSES.add(
     {"HeadraceDocumentQuarantined": {"pipeline": "judged"}},
-    "the newest release of a pipeline is altered by hand",
+    "the newest release of a pipeline can't be used by this version",
     "the pipeline is removed",
 )
 def altered_release(alarmed: Alarmed) -> Iterator[None]:
-    """The newest release of a pipeline was altered by hand; its copy serves."""
+    """The newest release of a pipeline can't be used; the one before serves."""
     add_document("judged", _JUDGE)
-    number = add_document("judged", _JUDGE.replace("at: 5", "at: 7"))
-    name = f"judged/{number}.json"
-    # Without its copy nothing would serve.
-    until("the router has a copy", (layout.of(HOME).kept_releases / name).exists)
-    path = RELEASES / name
-    path.write_text(path.read_text().replace('"tests"', '"stranger"'))
-    alarmed.kill("router")
-    alarmed.ready("router")
+    add_unusable("judged")
     try:
         yield
     finally:

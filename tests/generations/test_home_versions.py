@@ -74,7 +74,7 @@ class HomeSystem(System):
 
     def released(self) -> tuple[Any, ...]:
         """The number and the content of what is live, and the models' files."""
-        store = open_store(str(layout.of(self.home).releases))
+        store = open_store(f"control:unix-dir:{layout.of(self.home).listed('control')}")
         live, _ = store.current("flights")
         return live, tree(self.home / "models")
 
@@ -114,6 +114,9 @@ def home(tmp_path_factory: pytest.TempPathFactory, old: Version) -> Iterator[Hom
 
 
 def test_a_home_goes_on_with_this_version_and_back(home: HomeSystem, old: Version) -> None:
+    if (home.home / "releases").exists():
+        _refused(home, old)
+        return
     place = layout.of(home.home)
     released, answers = home.released(), home.answers()
     assert len(answers) == FLIGHTS
@@ -138,6 +141,17 @@ def test_a_home_goes_on_with_this_version_and_back(home: HomeSystem, old: Versio
     assert (home.released(), home.answers()) == (released, answers)
     home.done(NEW, "down")
     _back(home, old, released, answers)
+
+
+def _refused(home: HomeSystem, old: Version) -> None:
+    """The home of a version before `control` is refused with a sentence, and nothing in it is changed."""
+    home.done(old, "down")
+    before = tree(home.home, OF_A_RUN)
+    started = home.command(NEW, "up")
+    assert (started.returncode, tree(home.home, OF_A_RUN)) == (1, before), started.stderr
+    assert "was made by an earlier version" in started.stderr
+    home.done(old, "up")
+    home.done(old, "down")
 
 
 def _back(home: HomeSystem, old: Version, released: tuple[Any, ...], answers: list[tuple[Any, ...]]) -> None:

@@ -21,6 +21,7 @@ from headrace.cli.installation import services
 from headrace.columns.batch import Batch, Rows
 from headrace.columns.column import Column
 from headrace.columns.wire import decode, encode
+from headrace.resources.manifest import new_keys
 from headrace.steps import spec_json, spec_sha256
 from tests import system
 from tests.images.containers import HARDENED, METRICS, SOCKET, STATE, Container, found, inside, running
@@ -33,6 +34,11 @@ EXECUTOR = {
     "trust": {"keys": [f"{STATE}/models.pub"], "memory": f"{STATE}/models.seen.json"},
 }
 FEATURES = {"repo": f"{STATE}/feast"}
+CONTROL = {
+    "database": f"{STATE}/control/records.sqlite",
+    "initialise": True,
+    "signing_key": f"{STATE}/control.key",
+}
 MONITORING = {"outcomes": f"{STATE}/outcomes.sqlite", "events": {"folder": f"{STATE}/events"}}
 DOOR = {
     "http": {"plaintext": "127.0.0.1:8080"},
@@ -53,6 +59,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     | {"defaults": {"device": "auto"}, "tensorrt": {"module": "tensorrt_rtx", "cache": f"{STATE}/engines"}},
     "features": FEATURES,
     "monitoring": MONITORING,
+    "control": CONTROL,
     "router": {"pipelines": f"{STATE}/pipelines"},
     "ingress": DOOR | {"router": {"target": "unix:/run/headrace/router.sock"}},
     "edge": DOOR
@@ -106,6 +113,14 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What control finds there."""
+    folder = tmp_path_factory.mktemp("key")
+    (folder / "control.key").write_bytes(new_keys()[0])
+    return folder
+
+
 @pytest.fixture(params=IMAGES)
 def container(
     request: pytest.FixtureRequest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -113,8 +128,8 @@ def container(
     """Each image, running and ready; says how long that took."""
     image = request.param
     found(image)
-    # Preparing a home takes a minute, which a leaf does not need.
-    state = None if image in STEPS else request.getfixturevalue("state")
+    # Preparing a home takes a minute, which these do not need.
+    state = request.getfixturevalue("key" if image in {*STEPS, "control"} else "state")
     settings = {"server": {"listen": SOCKET}, "telemetry": {"metrics": METRICS}} | SETTINGS[image]
     with running(image, settings, tmp_path, state=state, memory=MEMORY.get(image, "256m")) as one:
         took_s = one.ready_s()

@@ -56,8 +56,14 @@ def test_who_verifies_models_can() -> None:
 
 
 def test_what_a_cluster_shares_by_redis_can_be_reached() -> None:
-    for image in ("router", "executor", "ingress", "monitoring", "features", "edge"):
+    for image in ("router", "ingress", "monitoring", "features", "edge"):
         assert "redis" in {package.name for package in committed(image)}
+
+
+def test_control_alone_opens_its_database() -> None:
+    databases = {"sqlalchemy", "psycopg-binary"}
+    found = {image for image in IMAGES if databases <= {package.name for package in committed(image)}}
+    assert found == {"control", "edge"}
 
 
 def test_the_edge_image_has_what_each_service_has() -> None:

@@ -1,13 +1,15 @@
-"""All seven services on several machines: two pods of each on different ones, mTLS between them, found by DNS."""
+"""All eight services on several machines: two pods of each on different ones, mTLS between them, found by DNS."""
 
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +18,27 @@ import yaml
 from headrace.cli.deployment import description as mounted
 from headrace.cli.deployment import service_settings
 from headrace.cli.deployment.description import Description
-from headrace.cli.installation import layout, services
+from headrace.cli.installation import first_releases, layout, services
+from headrace.cli.installation import secrets as home_secrets
+from headrace.releases import open_store
+from tests.machines import database
 from tests.machines.authority import Authority, trust
 from tests.machines.containers import USER, Containers
+from tests.machines.database import Database
+from tests.machines.forwarding import Forwarded
 from tests.machines.names import Names
 from tests.machines.network import Network, choose_of, connect
 from tests.machines.processes import Launcher, Mounts, Processes, Running
 from tests.machines.store import Store
-from tests.system import HEADRACE, HOME, poll
+from tests.system import HEADRACE, HOME, ROOT, poll
 
 MACHINES = 3
 # The door's Service; its name resolves to this one address, whatever doors there are.
 DOOR = "10.78.0.1"
 # Keeps what must not be lost with a pod: one pod, that ends before the next begins.
 ALONE = "monitoring"
+# Whoever changes what is live from outside, by a certificate of this name.
+OPERATOR = "operator"
 _STOP = ("services.ingress.stop", "--drain-only")
 # As long as the startup probe of the manifests gives a pod.
 _START_S = 300.0
@@ -68,7 +77,9 @@ class Cluster:
         """`settings`: of services, over those of `headrace render`."""
         self._settings = settings or {}
         self.folder = Path(tempfile.mkdtemp(prefix="hm-"))
-        self.description = Description(dns_ttl_s=1.0, version=VERSION)
+        self.description = Description(
+            dns_ttl_s=1.0, version=VERSION, operators=(f"{OPERATOR}.headrace.svc",)
+        )
         self.pods: list[Pod] = []
         # Also those of which no caller knows.
         self._started: list[Pod] = []
@@ -81,7 +92,11 @@ class Cluster:
             made.callback(self.names.close)
             self.store = Store(self.folder, self.network, self.authority)
             made.callback(self.store.close)
+            self.database = Database(self.network, self.authority)
+            made.callback(self.database.close)
             self.outside, _ = self.network.pod(0)
+            self._control = Forwarded(self._to_control)
+            made.callback(self._control.close)
             made.callback(self._kill)
             pods = self.folder / "pods"
             self._launcher: Launcher = Containers(pods, self.description) if CONTAINERS else Processes(pods)
@@ -93,14 +108,24 @@ class Cluster:
         self._made.close()
 
     def up(self) -> None:
-        """Two pods of each service, spread; returns once all are ready and known."""
-        for number, service in enumerate(services.start_order()):
-            for replica in range(1 if service == ALONE else 2):
-                self.pods.append(self._start(service, 1 + (number + replica) % MACHINES))
-        for pod in self.pods:
-            self._await(pod)
-        for service in services.start_order():
-            self.tell(service)
+        """Two pods of each service, spread; returns once all are ready and known, with the checkout's pipelines live."""
+        first, *others = services.start_order()
+        assert first == services.CONTROL
+        self._begin(first)
+        with closing(open_store(self.control)) as store:
+            made = list(first_releases.make(layout.of(HOME), store, ROOT / "deploy" / "pipelines"))
+        problems = [outcome.problem for outcome in made if outcome.problem]
+        assert made, "control has releases already"
+        assert not problems, problems
+        self._begin(*others)
+
+    @property
+    def control(self) -> str:
+        """Where control is asked from here, as whoever deploys to the cluster asks."""
+        files = {"ca": "ca.crt", "certificate": "tls.crt", "key": "tls.key"}
+        own = "&".join(f"{name}={self.folder / 'tls' / OPERATOR / file}" for name, file in files.items())
+        name = service_settings.name_of(self.description, services.CONTROL)
+        return f"control:{self._control.address}?{own}&server_name={name}"
 
     def of(self, service: str) -> list[Pod]:
         """The pods of a service that serve."""
@@ -159,17 +184,35 @@ class Cluster:
 
     def trust(self, *authorities: Authority) -> None:
         """Whom all services believe from now on."""
-        for service in services.start_order():
+        for service in (*services.start_order(), OPERATOR):
             trust(self.folder / "tls" / service, *authorities)
         self.store.trust(*authorities)
 
     def certify(self, authority: Authority) -> None:
         """New certificates for all services, and for whatever starts later."""
         self.authority = authority
-        for service in services.start_order():
+        for service in (*services.start_order(), OPERATOR):
             folder = self.folder / "tls" / service
             authority.issue(folder, service_settings.name_of(self.description, service))
         self.store.certify(authority)
+        self.database.certify(authority)
+
+    def _begin(self, *names: str) -> None:
+        order = services.start_order()
+        made = [
+            self._start(service, 1 + (order.index(service) + replica) % MACHINES)
+            for service in names
+            for replica in range(1 if service == ALONE else 2)
+        ]
+        for pod in made:
+            self._await(pod)
+        self.join(*made)
+
+    def _to_control(self) -> socket.socket:
+        """To one of its pods; OSError while there is none."""
+        for pod in self.of(services.CONTROL):
+            return connect(self.outside, pod.address, mounted.PORT)
+        raise ConnectionRefusedError
 
     def _ready(self, service: str, machine: int) -> Pod:
         pod = self._start(service, machine)
@@ -209,7 +252,8 @@ class Cluster:
         """What an operator gives a cluster: rendered settings, secrets, certificates, stores."""
         (self.folder / "pods").mkdir()
         described = self.folder / "description.yaml"
-        described.write_text(yaml.safe_dump({"dns_ttl_s": self.description.dns_ttl_s}))
+        said = {"dns_ttl_s": self.description.dns_ttl_s, "operators": [*self.description.operators]}
+        described.write_text(yaml.safe_dump(said))
         _render(self.folder / "rendered", described)
         for service, own in self._settings.items():
             rendered = self.folder / "rendered" / "settings" / f"{service}.yaml"
@@ -221,18 +265,24 @@ class Cluster:
             home.pepper,
             home.events_salt,
             home.model_public_key,
+            home.control_key,
+            home.control_public_key,
         )
+        # A home that was copied from another lane's has none yet.
+        home_secrets.ensure(home, datetime.now(UTC))
         for path in given:
             shutil.copy(path, secrets / path.name)
         (secrets / "console.key").write_bytes(os.urandom(32))
         self.store.secrets(secrets)
+        self.database.secrets(secrets)
         for path in secrets.iterdir():
             # A process of this checkout is root, who reads no key that a group may read.
             path.chmod(0o440 if CONTAINERS else 0o400)
             os.chown(path, -1, USER)
         _of_the_user(secrets)
         self.names.put("redis", [self.store.address])
-        for service in services.start_order():
+        self.names.put(database.NAME, [self.database.address])
+        for service in (*services.start_order(), OPERATOR):
             (self.folder / "tls" / service).mkdir(parents=True)
             _of_the_user(self.folder / "tls" / service)
         self.certify(self.authority)

@@ -29,7 +29,7 @@ class MachinesSystem(System):
         self._plain = Forwarded(self._next_door)
         self._tls = Forwarded(lambda: connect(cluster.outside, DOOR, mounted.DOOR_PORT))
         self._forwarded: dict[tuple[Pod, int], Forwarded] = {}
-        os.environ[RELEASES_VARIABLE] = cluster.store.place
+        os.environ[RELEASES_VARIABLE] = cluster.control
 
     def patient(self) -> None:
         """From now on all pipelines allow requests the time that those of a home do in tests; see PATIENT_MS."""

@@ -1,4 +1,4 @@
-"""The Redis of the machines: releases, keys of calls and online features. It speaks TLS alone and asks for certificates."""
+"""The Redis of the machines: limits, keys of calls and online features. It speaks TLS alone and asks for certificates."""
 
 import hashlib
 import shutil
@@ -10,8 +10,6 @@ from pathlib import Path
 import redis
 
 from headrace.cli.deployment import description as mounted
-from headrace.cli.installation import first_releases, layout
-from headrace.releases import open_store
 from tests.children import ends_with_tests
 from tests.machines.authority import Authority, trust
 from tests.machines.forwarding import Forwarded
@@ -22,6 +20,10 @@ PASSWORD = "of-the-machines"
 _PORT = 6379
 _DUMP = "machines.rdb"
 _NAME = "redis"
+_OUR_FILES = "&".join(
+    f"{name}={mounted.TLS}/{file}"
+    for name, file in {"ca": "ca.crt", "certificate": "tls.crt", "key": "tls.key"}.items()
+)
 
 
 class Store:
@@ -71,18 +73,14 @@ class Store:
 
     def secrets(self, folder: Path) -> None:
         """Writes what services need to reach it."""
-        own = mounted.OUR_FILES.replace(f"{mounted.TLS}/", f"{self._tls}/")
-        self.place = f"rediss://{self.near.address}/0?password_file={folder / 'redis-password'}&{own}"
-        (folder / "redis-password").write_text(PASSWORD)
-        (folder / "redis-url").write_text(f"rediss://:{PASSWORD}@{_NAME}:{_PORT}/0?{mounted.OUR_FILES}")
+        (folder / "redis-url").write_text(f"rediss://:{PASSWORD}@{_NAME}:{_PORT}/0?{_OUR_FILES}")
 
     def fill(self, features: Path) -> None:
-        """First releases of the checkout's pipelines, and the flights features in a repository that reads them here.
+        """The flights features, in a repository that reads them here.
 
-        Both are kept in the home, as Feast takes a minute; what was prepared anew is filled in anew.
+        They are kept in the home, as Feast takes a minute; what was prepared anew is filled in anew.
         """
         if not self._kept.exists():
-            self._release()
             part = self._kept.with_suffix(".part")
             shutil.rmtree(part, ignore_errors=True)
             places = [_connection(self.near.address, self._tls), _connection(f"{_NAME}:{_PORT}", mounted.TLS)]
@@ -94,13 +92,6 @@ class Store:
             shutil.copy(self._dumped, part)
             part.rename(self._kept)
         shutil.copytree(self._kept / "feast", features)
-
-    def _release(self) -> None:
-        store = open_store(self.place)
-        made = first_releases.make(layout.of(HOME), store, ROOT / "deploy" / "pipelines")
-        problems = [outcome.problem for outcome in made if outcome.problem]
-        assert not problems, problems
-        store.close()
 
     def _issue(self, authority: Authority) -> None:
         authority.issue(self._tls, f"{_NAME}.headrace.svc", _NAME)

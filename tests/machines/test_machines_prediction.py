@@ -1,4 +1,4 @@
-"""All seven services on three machines answer as one machine does, and only who shows a certificate gets an answer at all."""
+"""All eight services on three machines answer as one machine does, and only who shows a certificate gets an answer at all."""
 
 from collections.abc import Iterator
 from importlib import import_module
@@ -20,7 +20,7 @@ COPY = "patient"
 ROWS = 64
 # On a busy machine features may come too late, so that a prediction is made without them and says so.
 ATTEMPTS = 20
-# On the way of a prediction; monitoring is beside it.
+# On the way of a prediction; monitoring and control are beside it.
 CALLED = ("router", "features", "preprocessing", "executor", "postprocessing")
 
 
@@ -62,7 +62,7 @@ def test_a_caller_without_the_right_certificate_gets_no_answer(cluster: Cluster,
     assert asked(cluster, pod, shown=cluster.authority) is grpc.StatusCode.OK
 
 
-@pytest.mark.parametrize("service", CALLED)
+@pytest.mark.parametrize("service", [*CALLED, services.CONTROL])
 def test_only_its_callers_may_call_a_service(cluster: Cluster, service: str) -> None:
     pod, method = cluster.of(service)[0], _method(service)
     callers = service_settings.callers(service)
@@ -75,9 +75,8 @@ def test_only_its_callers_may_call_a_service(cluster: Cluster, service: str) -> 
 
 def _method(service: str) -> str:
     """The path of a method that the service has."""
-    [contract] = import_module(
-        f"headrace.api.{service}.v1.{service}_pb2"
-    ).DESCRIPTOR.services_by_name.values()
+    file = "records" if service == services.CONTROL else service
+    [contract] = import_module(f"headrace.api.{service}.v1.{file}_pb2").DESCRIPTOR.services_by_name.values()
     return f"/{contract.full_name}/{contract.methods[0].name}"
 
 

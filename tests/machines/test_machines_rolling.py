@@ -2,18 +2,21 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import grpc
 import pytest
 
 from headrace.cli.installation import services
+from headrace.releases import Freeze, ReleaseStore, open_store
 from tests.machines.authority import Authority
 from tests.machines.caller import KEEPALIVE_S, KEEPALIVE_TIMEOUT_S
 from tests.machines.cluster import ALONE, MACHINES, Cluster
 from tests.machines.stranger import asked
 from tests.machines.traffic import CHANNELS, TIMEOUT_S, Traffic, reasons
+from tests.system import poll
 
 RATE = 100.0
 # New certificates are in use after this: clients look every 5 s, a server at its next handshake.
@@ -25,6 +28,9 @@ MOST_LOST, RECOVERED_S = 5, 5.0
 TOLD_S = 5.0
 # When callers whose connection stands at the lost door know it is gone.
 DETECTED_S = KEEPALIVE_S + KEEPALIVE_TIMEOUT_S
+# When changes are accepted again, once the database is.
+BACK_S = 5.0
+_FREEZE = Freeze("tests", "the database is lost", datetime(2026, 12, 1, tzinfo=UTC))
 SCALED = ("preprocessing", "executor", "router", services.INGRESS)
 
 
@@ -138,6 +144,29 @@ def test_a_lost_redis_loses_nothing(cluster: Cluster) -> None:
         cluster.store.start()
         time.sleep(10)
         _nothing_lost(traffic)
+
+
+def test_a_lost_database_loses_nothing_and_changes_go_on_when_it_is_back(cluster: Cluster) -> None:
+    with closing(open_store(cluster.control)) as store, _traffic(cluster) as traffic:
+        traffic.mark("PostgreSQL killed")
+        cluster.database.kill()
+        with pytest.raises(OSError):
+            store.freeze(_FREEZE)
+        time.sleep(10)
+        traffic.mark("PostgreSQL back")
+        cluster.database.start()
+        poll("a change is accepted", lambda: _accepted(store, _FREEZE), BACK_S)
+        store.freeze(None)
+        assert store.frozen() is None
+        _nothing_lost(traffic)
+
+
+def _accepted(store: ReleaseStore, freeze: Freeze) -> bool:
+    try:
+        store.freeze(freeze)
+    except OSError:
+        return False
+    return store.frozen() == freeze
 
 
 def _all_lost(calls: list[dict[str, Any]], channel: int, begin: float, end: float) -> bool:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from headrace.pipeline import parse
-from headrace.releases import LIVE, Arm, FileReleases, Shadow
-from tests.system import DOCUMENTS, RELEASES, System, headrace, poll, row_request
+from headrace.releases import LIVE, Arm, Shadow
+from tests.system import DOCUMENTS, System, headrace, poll, releases, row_request
 
 # Another threshold: some flights are late for the shadow alone.
 CHANGED = "at: 0.3", "at: 0.2"
@@ -17,7 +17,7 @@ CHANGED = "at: 0.3", "at: 0.2"
 @pytest.fixture
 def shadowed() -> Iterator[int]:
     """A release with a shadow; returns its number."""
-    store = FileReleases(RELEASES)
+    store = releases()
     before, _ = store.current("flights")
     assert before is not None
     text = (DOCUMENTS / "flights" / "pipeline.yaml").read_text()

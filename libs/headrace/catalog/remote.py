@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 from urllib.parse import parse_qsl, unquote
 
 from google.protobuf.message import Message
@@ -42,6 +42,7 @@ def _method(name: str, request: type[Req], reply: type[Resp], *, lengthy: bool =
 _READ = _method("ReadRecord", pb.ReadRecordRequest, pb.ReadRecordResponse)
 _LIST = _method("ListRecords", pb.ListRecordsRequest, pb.ListRecordsResponse)
 _CHANGE = _method("ChangeRecords", pb.ChangeRecordsRequest, pb.ChangeRecordsResponse)
+_BEGIN = _method("BeginEpoch", pb.BeginEpochRequest, pb.BeginEpochResponse)
 _TAKE = _method("TakeLease", pb.TakeLeaseRequest, pb.TakeLeaseResponse)
 _GIVE_BACK = _method("GiveBackLease", pb.GiveBackLeaseRequest, pb.GiveBackLeaseResponse)
 _LINES = _method("ListAuditLines", pb.ListAuditLinesRequest, pb.ListAuditLinesResponse)
@@ -57,8 +58,8 @@ _WATCHERS = unary(
 )
 _WAIT = _method("ReadPosition", pb.ReadPositionRequest, pb.ReadPositionResponse, lengthy=True)
 
-# A call takes so long at most; so long control may be away (it is restarted) before a call fails; so long until the next try.
-_CALL_S, _PATIENCE_S, _AGAIN_S = 10.0, 2.0, 0.1
+# A call takes so long at most, and a lease is asked for so long at least; so long until the next try.
+_CALL_S, _LEASE_S, _AGAIN_S = 10.0, 2.0, 0.1
 # A million lines take half a minute.
 _VERIFY_S = 600.0
 _NEVER = 1 << 30
@@ -117,8 +118,9 @@ class RemoteRecords:
     Create it after forking, not before. All methods raise RecordsUnavailableError.
     """
 
-    def __init__(self, target: ControlTarget | str) -> None:
-        """Raises TargetError."""
+    def __init__(self, target: ControlTarget | str, patience_s: float = 2.0) -> None:
+        """`patience_s`: so long control may be away (it is restarted) before a call fails. Raises TargetError."""
+        self._patience_s = patience_s
         self._target = ControlTarget.parse(target) if isinstance(target, str) else target
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -126,6 +128,13 @@ class RemoteRecords:
         self._client: Client | None = None
         self._calls: set[asyncio.Future[Any]] = set()
         self._closed = False
+
+    @classmethod
+    def over(cls, client: Client, loop: asyncio.AbstractEventLoop) -> Self:
+        """By a client of this process, which its opener closes. Not to be called on the thread of `loop`."""
+        made = cls(ControlTarget(""))
+        made._client, made._loop = client, loop
+        return made
 
     def read(self, kind: str, name: str, versions: int = 1) -> list[Record]:
         request = pb.ReadRecordRequest(kind=kind, name=name, version_count=versions)
@@ -149,6 +158,11 @@ class RemoteRecords:
             problem = "its texts must be Unicode, without halves of surrogates"
             raise RecordInvalidError("change", change.id, problem) from None
         return messages.made_of(self._call(_CHANGE, request))
+
+    def begin_epoch(self, change: Change) -> Position:
+        """Begins the history anew with this change, whatever processes of the data plane have."""
+        request = pb.BeginEpochRequest(change=messages.change_message(change))
+        return messages.position_of(self._call(_BEGIN, request).position)
 
     def position(self) -> Position:
         return messages.position_of(self._call(_POSITION, pb.ReadPositionRequest()).position)
@@ -194,7 +208,7 @@ class RemoteRecords:
             name=name, holder=holder, token=token, duration_ms=max(1, round(duration_s * 1000))
         )
         # Its holder must know soon that it has it no more.
-        return self._call(_TAKE, request, min(_CALL_S, max(duration_s, _PATIENCE_S))).token
+        return self._call(_TAKE, request, min(_CALL_S, max(duration_s, _LEASE_S))).token
 
     def give_back(self, lease: LeaseToken) -> None:
         self._call(_GIVE_BACK, pb.GiveBackLeaseRequest(lease=messages.lease_message(lease)))
@@ -206,6 +220,9 @@ class RemoteRecords:
             self._closed = True
             loop, thread = self._loop, self._thread
         if loop is None or thread is None:
+            for call in list(self._calls):
+                # The loop and the client are its opener's.
+                call.get_loop().call_soon_threadsafe(call.cancel)
             return
         asyncio.run_coroutine_threadsafe(self._end(), loop).result()
         loop.call_soon_threadsafe(loop.stop)
@@ -215,9 +232,9 @@ class RemoteRecords:
     def _call(self, method: Method[Req, Resp], request: Req, within_s: float = _CALL_S) -> Resp:
         """The reply. Raises what `error_of` makes of the fault."""
         began = time.monotonic()
-        patient = began + min(_PATIENCE_S, within_s)
+        patient, deadline = began + self._patience_s, began + max(within_s, self._patience_s)
         try:
-            return self._on_loop(lambda: self._until(method, request, began + within_s, patient))
+            return self._on_loop(lambda: self._until(method, request, deadline, patient))
         except Fault as fault:
             raise error_of(fault) from None
 

@@ -33,6 +33,7 @@ COMMANDS = {
     "logs": "lifecycle.logs",
     "backup": "lifecycle.backup",
     "restore": "lifecycle.backup",
+    "recover": "lifecycle.recover",
     "security": "access.security",
     "pipeline": "pipeline",
     "tenants": "access.tenants",

@@ -43,7 +43,7 @@ class Code(enum.IntEnum):
 _CALLEE_FAULTS = frozenset(
     {Code.UNKNOWN, Code.DEADLINE_EXCEEDED, Code.INTERNAL, Code.UNAVAILABLE, Code.DATA_LOSS}
 )
-# One step, one model (it failed, or is still being loaded), the journal of one kind of predictions or the database of control failed.
+# One step, one model (it failed, or is being loaded), the journal of one kind of predictions or the database of control failed.
 # Other calls of the same callee are well, and another replica would fail these ones too. A model that no engine can run now is
 # UNAVAILABLE, and another replica may have an engine.
 _OF_WHAT_IS_ASKED = frozenset(

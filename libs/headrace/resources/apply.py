@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Protocol
 
+from headrace.api.control.v1.resources_pb2 import RejectedResource
 from headrace.catalog.access import Position
 from headrace.resources.manifest import VerifiedPart
 from headrace.resources.snapshot import Key, Resource, Snapshot
@@ -54,22 +55,13 @@ Compile = Callable[[Unit], object]
 
 
 @dataclass(frozen=True, slots=True)
-class Rejected:
-    """A resource that is not in use as control has it, and why. It may yet be, if it is only being compiled or waits."""
-
-    kind: str
-    name: str
-    sha256: bytes
-    problem: str
-
-
-@dataclass(frozen=True, slots=True)
 class View:
-    """What serves: the resources in use, and those that are not, by key. `position`: of what control has."""
+    """What serves: the resources in use and, by key, those that are not as control has them, with the reason: it may be only that
+    they are being compiled or wait. `position`: of what control has."""
 
     position: Position
     snapshot: Snapshot
-    rejected: Mapping[Key, Rejected] = field(default_factory=dict)
+    rejected: Mapping[Key, RejectedResource] = field(default_factory=dict)
     # Another text for every other content of the view.
     state: str = ""
 
@@ -96,7 +88,6 @@ class Memory(Protocol):
 class _Job:
     unit: Unit
     since: float
-    thread: threading.Thread | None = None
     problem: str | None = None
     done: threading.Event = field(default_factory=threading.Event)
 
@@ -159,8 +150,9 @@ class Applier:
         for key in self._serving.keys() - self._desired.keys():
             del self._serving[key]
             self._since.pop(key, None)
-        for key in self.trials.proven.keys() - self._desired.keys():
-            del self.trials.proven[key]
+        for units in (self.trials.proven, self.trials.served):
+            for key in units.keys() - self._desired.keys():
+                del units[key]
         self.tick()
 
     def answered(self, kind: str, name: str) -> None:
@@ -211,7 +203,7 @@ class Applier:
             finished = True
             del self._jobs[sha256]
         if finished:
-            self._note_compiled()
+            self._write_compiled()
 
     def _use(self, unit: Unit) -> None:
         # Only what is wanted still, or stands in for it: compiles may end in another order.
@@ -220,7 +212,9 @@ class Applier:
             self._serving[unit.key] = unit
             if self.trials.is_proven(unit.key, unit.sha256):
                 self._since.pop(unit.key, None)
+                self.trials.served.pop(unit.key, None)
             else:
+                self.trials.served[unit.key] = unit.sha256, unit.entries
                 self._since[unit.key] = self._clock()
 
     def _refuse(self, unit: Unit, problem: str) -> None:
@@ -261,12 +255,17 @@ class Applier:
         return self._stand_in(key) if serving is None else None
 
     def _stand_in(self, key: Key) -> Unit | None:
-        sha256, entries = self.trials.proven.get(key, ("", ()))
-        if not entries or self._memory is None or sha256 in self._refused or sha256 in self._jobs:
-            return None
-        found = [self._memory.resource(*entry) for entry in entries]
-        whole = [resource for resource in found if resource is not None]
-        return Unit.of(*whole) if len(whole) == len(entries) else None
+        """What served last, else what proved itself last."""
+        for sha256, entries in filter(None, (self.trials.served.get(key), self.trials.proven.get(key))):
+            if sha256 in self._refused or not self.trials.may_try(key, sha256):
+                continue
+            if self._memory is None or sha256 in self._jobs:
+                return None
+            found = [self._memory.resource(*entry) for entry in entries]
+            whole = [resource for resource in found if resource is not None]
+            if len(whole) == len(entries):
+                return Unit.of(*whole)
+        return None
 
     def _compile(self, unit: Unit, until: float) -> bool:
         """Returns whether it is done."""
@@ -283,12 +282,11 @@ class Applier:
                 job.problem = f"{error}" or type(error).__name__
             job.done.set()
 
-        self._note_compiled()
-        job.thread = threading.Thread(target=run, name="headrace-compile", daemon=True)
-        job.thread.start()
+        self._write_compiled()
+        threading.Thread(target=run, name="headrace-compile", daemon=True).start()
         return job.done.wait(min(self._limits.patience_s, max(0.0, until - self._clock())))
 
-    def _note_compiled(self) -> None:
+    def _write_compiled(self) -> None:
         if self._memory is not None:
             self._memory.write_compiled([h for h, job in self._jobs.items() if not job.done.is_set()])
 
@@ -306,7 +304,9 @@ class Applier:
     def _publish_view(self) -> None:
         assert self._part is not None, "something was applied"
         rejected = {
-            key: Rejected(*key, unit.resources[0].sha256, self._why(unit))
+            key: RejectedResource(
+                kind=key[0], name=key[1], sha256=unit.resources[0].sha256, problem=self._why(unit)
+            )
             for key, unit in self._desired.items()
             if (serving := self._serving.get(key)) is None or serving.sha256 != unit.sha256
         }
@@ -320,12 +320,5 @@ class Applier:
             self._publish(View(at, snapshot, MappingProxyType(rejected), state))
 
     def _why(self, unit: Unit) -> str:
-        if unit.sha256 in self.trials.quarantined:
-            return self.trials.quarantined[unit.sha256]
-        if unit.sha256 in self._refused:
-            return self._refused[unit.sha256]
-        return (
-            "it is being compiled"
-            if unit.sha256 in self._jobs
-            else "it waits until others have proven themselves"
-        )
+        known = self.trials.quarantined.get(unit.sha256) or self._refused.get(unit.sha256)
+        return known or ("it is being compiled" if unit.sha256 in self._jobs else "it waits for others")

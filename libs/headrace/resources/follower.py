@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from headrace.api.control.v1.resources_pb2 import RejectedResource, WatchRequest, WatchResponse
+from headrace.api.control.v1.resources_pb2 import WatchRequest, WatchResponse
 from headrace.catalog.access import Position
 from headrace.resources.apply import Applier, View
 from headrace.resources.disk import Disk
@@ -82,6 +82,7 @@ class Follower:
         self._failures = 0
         self._closing = threading.Event()
         self._changed = threading.Condition()
+        self._heard: list[Callable[[], object]] = []
         self._thread = threading.Thread(target=self._run, name="headrace-follower", daemon=True)
 
     def start(self, part: VerifiedPart | None = None, problems: Sequence[str] = ()) -> None:
@@ -101,6 +102,12 @@ class Follower:
         with self._changed:
             self.view = view
             self._changed.notify_all()
+        for heard in self._heard:
+            heard()
+
+    def on_change(self, heard: Callable[[], object]) -> None:
+        """Calls it after each new view, on this follower's thread: it must be quick and raise nothing."""
+        self._heard.append(heard)
 
     def wait(self, seen: str, timeout_s: float) -> View | None:
         """The view as soon as its state differs from `seen`, at the latest after `timeout_s`. Blocks."""
@@ -152,19 +159,13 @@ class Follower:
         self._applier.tick()
         due = self._applier.due_s()
         wait = min(WAIT_S, WAIT_S if due is None else due) if self.first.is_set() else 0.0
-        view = self.view
-        rejected = [
-            RejectedResource(kind=r.kind, name=r.name, sha256=r.sha256, problem=r.problem)
-            for r in (view.rejected.values() if view else ())
-        ]
         self._follow_artifacts()
         if self._control is None:
             return min(1.0, wait) if wait else _LEAST_S
-        began = self._clock()
+        began, view = self._clock(), self.view
+        request = self._state.request(wait, view.rejected.values() if view else (), ready=view is not None)
         try:
-            response = self._control.watch(
-                self._state.request(wait, rejected, ready=view is not None), wait + GRACE_S
-            )
+            response = self._control.watch(request, wait + GRACE_S)
         except OSError as error:
             self._state.failed()
             return self._failed(f"control can't be reached: {error}")
@@ -231,15 +232,23 @@ class Follower:
             self._begin_read()
 
     def _use(self, part: VerifiedPart) -> None:
-        """It is written after it is in use: a process that ends in between starts with what it had, and gets it again."""
+        """Writes it first: a process that it ends must start with it again, else it would forget what it suspects. A process that
+        serves nothing yet does not wait for a thousand files."""
+        first = self.view is None
+        if not first:
+            self._write(part)
         self._applier.apply(part)
         if self._thread.is_alive():
             self.first.set()
+        if first:
+            self._write(part)
+
+    def _write(self, part: VerifiedPart) -> None:
         if self._disk is None:
             return
-        self._disk_problem = ""
         try:
             self._disk.write(part, self._applier.trials.used())
+            self._disk_problem = ""
         except OSError as error:
             self._disk_problem = (
                 f"what is live can't be written to {self._disk.folder}: {error.strerror or error}"

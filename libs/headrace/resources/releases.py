@@ -95,7 +95,7 @@ class SnapshotReleases:
         return view.state
 
     def close(self) -> None:
-        self._follower.close()
+        """Nothing: the follower is its opener's, and ends a `wait` in progress when that closes it."""
 
     def commit(self, release: Release) -> None:
         raise io.UnsupportedOperation(f"{_READ_ONLY}: release {release.number} of {release.pipeline}")

@@ -67,12 +67,7 @@ class PostgresEngine:
         return _WHY.get(state) or _WHY.get(state[:2], Unavailable.UNREACHABLE)
 
     def again(self, error: DBAPIError) -> bool:
-        state = getattr(error.orig, "sqlstate", None)
-        if self.why(error) is Unavailable.READ_ONLY:
-            # After a failover: of several hosts in the address, another one may take writes now.
-            self.pool.dispose()
-            return True
-        return error.connection_invalidated or state in _AGAIN
+        return error.connection_invalidated or getattr(error.orig, "sqlstate", None) in _AGAIN
 
     def close(self) -> None:
         self.pool.dispose()
@@ -92,9 +87,9 @@ class PostgresEngine:
 
 
 class _Connection(psycopg.Connection[Any]):
-    def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = ANSWER_S) -> RV:
+    def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
         try:
-            return super().wait(gen, interval, timeout)
+            return super().wait(gen, interval, ANSWER_S if timeout is None else timeout)
         except psycopg.errors.OperationalError:
             if not self.pgconn.transaction_status == psycopg.pq.TransactionStatus.ACTIVE:
                 raise

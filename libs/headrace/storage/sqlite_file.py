@@ -12,7 +12,7 @@ from typing import BinaryIO
 from urllib.parse import quote
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from headrace.catalog.errors import Unavailable
@@ -45,15 +45,20 @@ class SqliteEngine:
             )
         if not path.exists() and not create:
             raise unavailable(Unavailable.NOT_INITIALISED)
+        if create:
+            with suppress(OSError):
+                path.parent.mkdir(mode=0o700, exist_ok=True)
         self._lock = _locked(path.with_name(path.name + ".lock"))
         try:
             if create:
-                _create(path)
+                # SQLite gives its other files the same mode. It syncs the folder with its first commit.
+                os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
             path.chmod(0o600)
         except OSError as error:
             self.close()
             raise unavailable(Unavailable.UNREACHABLE) from error
         self._writing = threading.Lock()
+        self._log_inode: int | None = None
         self.pool = sa.create_engine(
             "sqlite://", creator=self._connect, poolclass=sa.QueuePool, pool_size=8, hide_parameters=True
         )
@@ -95,9 +100,15 @@ class SqliteEngine:
 
     def _checked(self, _: sqlite3.Connection, entry: ConnectionPoolEntry, __: PoolProxiedConnection) -> None:
         """A file that was removed or replaced would go on without a name: what is written to it is lost."""
-        found = self._path.stat().st_ino if self._path.exists() else None
-        if entry.info.setdefault("inode", found) != found:
-            raise DisconnectionError
+        found, log = _inode(self._path), self._path.with_name(self._path.name + "-wal")
+        if entry.info.setdefault("inode", found) == found:
+            self._log_inode = _inode(log)
+            return
+        # Its log would be taken for the log of the file that has its name now.
+        if self._log_inode is not None and _inode(log) == self._log_inode:
+            log.unlink()
+            log.with_name(self._path.name + "-shm").unlink(missing_ok=True)
+        raise InvalidatePoolError
 
 
 def _locked(path: Path) -> BinaryIO:
@@ -119,13 +130,8 @@ def _locked(path: Path) -> BinaryIO:
     return lock
 
 
-def _create(path: Path) -> None:
-    if path.exists():
-        return
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+def _inode(path: Path) -> int | None:
     try:
-        # SQLite syncs its folder for its logs, not for a file that it finds.
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+        return path.stat().st_ino
+    except OSError:
+        return None

@@ -30,7 +30,8 @@ class RecordsServicer:
     """Serves headrace.api.control.v1.RecordsService.
 
     `records`: raises RecordsUnavailableError while the database is not open;
-    `refusal`: why no change is accepted now; "": changes are accepted. `settled`: set once changes may be made after a start.
+    `refusal`: why no change is accepted now; "": changes are accepted. `newest_epoch`: that any follower has. `settled`: set once
+    changes may be made after a start.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class RecordsServicer:
         head: Head,
         identities: Identities,
         refusal: Callable[[], str],
+        newest_epoch: Callable[[], int],
         settled: asyncio.Event,
         metrics: Metrics,
         reads: ThreadPoolExecutor,
@@ -48,6 +50,7 @@ class RecordsServicer:
         self._head = head
         self._identities = identities
         self._refusal = refusal
+        self._newest_epoch = newest_epoch
         self._settled = settled
         self._metrics = metrics
         self._reads = reads
@@ -69,6 +72,10 @@ class RecordsServicer:
     async def ChangeRecords(self, request: pb.ChangeRecordsRequest, call: Call) -> pb.ChangeRecordsResponse:
         self._identities.check_change(call.peer)
         change = messages.change_of(request)
+        try:
+            self._records()
+        except RecordsError as error:
+            raise fault_of(error) from None
         await self._settled.wait()
         if why := self._refusal():
             self._metrics.refused.labels("diverged").inc()
@@ -76,6 +83,16 @@ class RecordsServicer:
         made = await _on(self._changes, lambda: self._change(change))
         self._metrics.changes.inc()
         return messages.made_message(made)
+
+    async def BeginEpoch(self, request: pb.BeginEpochRequest, call: Call) -> pb.BeginEpochResponse:
+        self._identities.check_change(call.peer)
+        change = messages.change_of(request.change)
+        limits.check_change(change)
+        # Also after an epoch that only processes of the data plane have.
+        above = self._newest_epoch()
+        made = await _on(self._changes, lambda: self._records().begin_epoch(change, above))
+        self._metrics.changes.inc()
+        return pb.BeginEpochResponse(position=messages.position_message(made.position))
 
     async def TakeLease(self, request: pb.TakeLeaseRequest, call: Call) -> pb.TakeLeaseResponse:
         self._identities.check_change(call.peer)
@@ -97,7 +114,8 @@ class RecordsServicer:
         self, request: pb.ListAuditLinesRequest, call: Call
     ) -> pb.ListAuditLinesResponse:
         self._identities.check_change(call.peer)
-        lines, more = await _on(self._reads, lambda: self._lines(request.after_number))
+        after = min(request.after_number, limits.MAX_NUMBER)
+        lines, more = await _on(self._reads, lambda: self._lines(after))
         return pb.ListAuditLinesResponse(lines=lines, more=more)
 
     async def VerifyRecords(self, _request: pb.VerifyRecordsRequest, call: Call) -> pb.VerifyRecordsResponse:

@@ -64,6 +64,7 @@ class Models(LoadedVersions):
         # One at a time: at the same time they would find each other's use of processors and memory.
         self._start_slots = asyncio.Semaphore(1)
         self._serves = asyncio.Event()  # one version at least
+        self._due = asyncio.Event()  # maintenance before its time
         self._starting: asyncio.Task[None] | None = None
         self._maintenance: asyncio.Task[None] | None = None
 
@@ -100,6 +101,19 @@ class Models(LoadedVersions):
         held = [*self._loading, *(key for key, _ in self._quarantine.all())]
         for stale in before.keys() - {":".join(key) for key in held}:
             await asyncio.to_thread(self._records.release, stale)
+
+    def look(self) -> None:
+        """What releases name has changed: maintenance takes its turn now."""
+        self._due.set()
+
+    async def settled(self) -> None:
+        """Returns once each version that releases name serves or is in quarantine."""
+        while True:
+            await self._follow_releases()
+            loading = [task for task, _ in self._loading.values()]
+            if not loading:
+                return
+            await asyncio.wait(loading)
 
     async def close(self) -> None:
         for background in (self._starting, self._maintenance):
@@ -303,7 +317,10 @@ class Models(LoadedVersions):
     async def _maintain_forever(self) -> None:
         """Retries versions in quarantine, writes records that could not be written, follows changes of other processes."""
         while True:
-            await asyncio.sleep(_MAINTAIN_EVERY_S)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_MAINTAIN_EVERY_S):
+                    await self._due.wait()
+            self._due.clear()
             try:
                 await self._maintain()
             except Exception:  # whatever fails, the next round must come

@@ -72,8 +72,3 @@ class ReleasedVersions:
         self._until |= dict.fromkeys(self._named.keys() - named.keys(), now + _GRACE_S)
         self._until = {pair: end for pair, end in self._until.items() if end > now and pair not in named}
         self._named = named
-
-    def close(self) -> None:
-        """Ends the connection to the store."""
-        if self._catalog is not None:
-            self._catalog.close()

@@ -29,6 +29,12 @@ class PeriodicTasks:
 
         self._tasks.append(asyncio.create_task(repeat()))
 
+    def soon(self, action: Callable[[], Awaitable[None]]) -> None:
+        """Runs `action` without waiting for it. On the event loop's thread."""
+        task = asyncio.create_task(self.once(action))
+        self._tasks.append(task)
+        task.add_done_callback(self._tasks.remove)
+
     async def once(self, action: Callable[[], Awaitable[None]]) -> None:
         """Runs `action`; its failure is logged, not raised."""
         try:

@@ -19,16 +19,22 @@ FRESH_S = 0.1
 
 
 class Readiness:
-    """Asks Envoy with `ask`, at most every FRESH_S seconds of `clock` (monotonic)."""
+    """Asks Envoy with `ask`, at most every FRESH_S seconds of `clock` (monotonic). `has_resources`: whether there is anything to
+    serve by."""
 
-    def __init__(self, ask: Ask, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, ask: Ask, clock: Callable[[], float], has_resources: Callable[[], bool] = lambda: True
+    ) -> None:
+        self._has_resources = has_resources
         self._ask = ask
         self._clock = clock
         self._lock = asyncio.Lock()
         self._known: tuple[float, bool] | None = None
 
     async def ready(self) -> bool:
-        """False once a stop has begun, or if Envoy does not answer. Never raises."""
+        """False once a stop has begun, if Envoy does not answer, or with nothing to serve by. Never raises."""
+        if not self._has_resources():
+            return False
         async with self._lock:
             if self._known is None or self._clock() - self._known[0] >= FRESH_S:
                 answer = await self._ask("GET", "/ready")

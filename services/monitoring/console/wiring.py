@@ -11,11 +11,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from headrace.analysis import ReadOut
+from headrace.catalog.access import Records
 from headrace.hop.config import ConfigError
 from headrace.hop.definition import Runtime
-from headrace.releases import Experiment, Release
+from headrace.releases import Experiment, Release, ReleaseStore
 from headrace.releases.of_records import RecordReleases
-from headrace.releases.records import RecordedReleases, open_recorded
+from headrace.releases.records import with_webhook
 from services.monitoring.config import MonitoringConfig
 from services.monitoring.console.settings import ConsoleSettings
 from services.monitoring.events.query import Found, Query
@@ -56,7 +57,7 @@ class Beside:
 @asynccontextmanager
 async def serving_console(
     settings: MonitoringConfig,
-    own: ConsoleSettings,
+    records: Records | None,
     runtime: Runtime,
     ticks: Ticks,
     analysis: Analysis | None,
@@ -66,25 +67,27 @@ async def serving_console(
     # Its packages take memory and time that a service without a console does not spend.
     from services.monitoring.console.assembly import console
 
-    if settings.releases is None:
-        raise ConfigError("console: it shows releases, so it needs the setting releases")
+    own = settings.console
+    if records is None or own is None:
+        raise ConfigError("console: it shows releases, so it needs the setting control")
     log = runtime.telemetry.log
-    store = open_recorded(
-        settings.releases,
+    store = with_webhook(
+        RecordReleases(records),
         settings.release_records,
         lambda text: log.warning("a webhook was not told of a release", why=text),
     )
-    sources = _sources(own, store, ticks, analysis, beside)
+    sources = _sources(own, store, records, ticks, analysis, beside)
     try:
         async with console(own, sources, log, _WALL, time.monotonic):
             yield
     finally:
-        await asyncio.to_thread(store.close)
+        await asyncio.to_thread(store.leave)
 
 
 def _sources(
     own: ConsoleSettings,
-    store: RecordedReleases,
+    store: ReleaseStore,
+    records: Records,
     ticks: Ticks,
     analysis: Analysis | None,
     beside: Beside,
@@ -99,7 +102,6 @@ def _sources(
         models = ModelFacts(own.models, own.model_keys, own.executor_state, store)
     title = "Models: added, loaded, refused"
     own_trails = [ChainTrail("models", title, own.model_audit)] if own.model_audit else []
-    records = store.store.records if isinstance(store.store, RecordReleases) else None
 
     def slow_s(release: Release) -> float | None:
         guard = release.rollout.guards.get("slow") if release.rollout else None

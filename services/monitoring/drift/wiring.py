@@ -6,16 +6,14 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from headrace.analysis import Count
-from headrace.hop.config import ConfigError
 from headrace.hop.definition import Runtime
 from headrace.releases import ReleaseStore
-from headrace.releases.place import PlaceError, open_store
 from headrace.releases.records import Webhook
 from headrace.repository import Repository
 from services.monitoring.accuracy.store import AccuracyStore
@@ -51,6 +49,7 @@ class Drift:
 @asynccontextmanager
 async def watching_drift(
     settings: MonitoringConfig,
+    releases: ReleaseStore | None,
     runtime: Runtime,
     recorder: Recorder,
     accuracy: AccuracyStore,
@@ -58,7 +57,6 @@ async def watching_drift(
 ) -> AsyncIterator[Drift]:
     """Judges meanwhile; whoever has prediction events calls the monitor's `observe`. Raises ConfigError."""
     log, metrics = runtime.telemetry.log, runtime.telemetry.once(DriftMetrics)
-    releases = _releases(settings.releases)
     hook = settings.drift.retrain.webhook
     webhook = Webhook(hook, lambda text: _complain(log, text)) if hook is not None else None
     retraining = Retraining(settings.drift.retrain, webhook, runtime.telemetry.once(RetrainMetrics), log)
@@ -98,21 +96,8 @@ async def watching_drift(
             await watch.close()
             if memory is not None:
                 memory.close()
-            if releases is not None:
-                with suppress(OSError):
-                    await asyncio.to_thread(releases.close)
             if webhook is not None:
                 await asyncio.to_thread(webhook.close, _LEAVE_S)
-
-
-def _releases(place: str | None) -> ReleaseStore | None:
-    """For reading alone: nothing here changes a release."""
-    if place is None:
-        return None
-    try:
-        return open_store(place)
-    except PlaceError as error:
-        raise ConfigError(f"releases: {error}") from None
 
 
 def _memory(folder: Path | None, metrics: DriftMetrics, log: Any) -> Memory | None:

@@ -4,11 +4,13 @@ import time
 from datetime import date
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 import yaml
 from typer.testing import CliRunner
 
+from headrace.api.control.v1 import records_pb2, resources_pb2
 from headrace.api.preprocessing.v1 import preprocessing_pb2 as pb
 from headrace.cli.commands.operations.render import written
 from headrace.cli.deployment import compose, service_settings
@@ -17,10 +19,12 @@ from headrace.cli.deployment.kubernetes import tree
 from headrace.cli.installation import services
 from headrace.cli.main import app
 from headrace.hop import config
+from headrace.hop.call import Method, unary
 from headrace.hop.client.dial import Client
 from headrace.hop.errors import Fault, Reason
 from headrace.hop.server.hosting import definition_named
 from headrace.hop.server.serve import serving
+from headrace.resources.manifest import new_keys
 from tests.libs.hop.hop_certificates import Authority
 from tests.libs.steps.step_calls import TRANSFORM
 
@@ -78,8 +82,9 @@ def paths(value: Any) -> list[str]:
         return [path for inner in value.values() for path in paths(inner)]
     if isinstance(value, list):
         return [path for inner in value for path in paths(inner)]
-    text = str(value).rpartition("password_file=")[2].removeprefix("unix:")
-    return [text] if text.startswith("/") and not text.startswith("/dev/") else []
+    address, _, options = str(value).partition("?")
+    named = [address.removeprefix("unix:"), *(given for _, given in parse_qsl(options))]
+    return [path for path in named if path.startswith("/") and not path.startswith("/dev/")]
 
 
 def test_both_targets_have_the_same_settings_and_compose_mounts_what_they_name(tmp_path: Path) -> None:
@@ -137,27 +142,73 @@ def test_the_description_changes_what_is_rendered_and_a_wrong_one_is_named(tmp_p
 async def test_callers_with_rendered_settings_are_believed_and_others_are_not(tmp_path: Path) -> None:
     """mTLS with real certificates of the names that the base asks for; only where it listens differs."""
     authority = Authority(tmp_path)
-    certificates = {
-        name: authority.issue(name, *objects(name)["Certificate"]["spec"]["dnsNames"])
-        for name in ("preprocessing", "router", "features")
-    }
-
-    def mounted(values: dict[str, Any], name: str) -> dict[str, Any]:
-        return {**values, **certificates[name].model_dump(exclude={"peers"})}
-
-    server = read_settings("preprocessing")["server"]
-    server |= {"tls": mounted(server["tls"], "preprocessing"), "listen": "127.0.0.1:0", "drain_notice_s": 0}
     definition = definition_named("preprocessing")
+    server = listening(read_settings("preprocessing"), "preprocessing", authority)["server"]
     async with serving(definition, definition.config(server=server)) as running:
         for caller in ("router", "features"):
-            settings = read_settings("router")["preprocessing"]
-            settings |= {"tls": mounted(settings["tls"], caller), "target": running.address}
-            client = Client("preprocessing", config.ClientSettings(**settings))
-            try:
-                with pytest.raises(Fault) as caught:
-                    await client.unary(TRANSFORM)(pb.TransformRequest(), deadline=time.monotonic() + 30)
-            finally:
-                await client.close()
-            believed = caught.value.reason is not Reason.REASON_PEER_UNTRUSTED
-            assert caught.value.reason is not Reason.REASON_UNREACHABLE
+            settings = read_settings("router")["preprocessing"] | {"target": running.address}
+            reason = await told(TRANSFORM, pb.TransformRequest(), settings, certified(authority, caller))
+            believed = reason is not Reason.REASON_PEER_UNTRUSTED
+            assert reason is not Reason.REASON_UNREACHABLE
             assert believed == (caller == "router")
+
+
+async def test_a_rendered_control_believes_each_caller_what_it_is(tmp_path: Path) -> None:
+    """Who changes what is live, and who follows it as which service, by the names in real certificates."""
+    authority = Authority(tmp_path)
+    definition = definition_named("control")
+    (tmp_path / "signing.key").write_bytes(new_keys()[0])
+    described = Description(operators=("deployer.example",))
+    values = listening(service_settings.of(described, "control"), "control", authority)
+    values |= {"database": str(tmp_path / "records.sqlite"), "signing_key": str(tmp_path / "signing.key")}
+    change = method_of(records_pb2, "RecordsService", "ChangeRecords")
+    watch = method_of(resources_pb2, "ResourcesService", "Watch")
+    asked = resources_pb2.WatchRequest(service="router", watcher="one")
+    changing, following = set(), set()
+    async with serving(definition, definition.config(**values, settle_s=0)) as running:
+        settings = read_settings("router")["control"] | {"target": running.address}
+        for caller in (*SERVICES, "deployer.example", "stranger.example"):
+            shown = certified(authority, caller)
+            # There is no empty change, so whoever may make changes hears something else.
+            reason = await told(change, records_pb2.ChangeRecordsRequest(), settings, shown)
+            believed = caller in (*service_settings.callers("control"), "deployer.example")
+            assert (reason is not Reason.REASON_PEER_UNTRUSTED) == believed, caller
+            if reason not in (Reason.REASON_PEER_UNTRUSTED, Reason.REASON_NOT_ALLOWED):
+                changing.add(caller)
+            if await told(watch, asked, settings, shown) is None:
+                following.add(caller)
+    assert changing == {"ingress", "monitoring", "deployer.example"}
+    assert following == {"router"}
+
+
+def certified(authority: Authority, name: str) -> dict[str, Any]:
+    """Files of the names that the base asks for; of a name that is no service, of this one."""
+    names = objects(name)["Certificate"]["spec"]["dnsNames"] if name in SERVICES else [name]
+    return authority.issue(name, *names).model_dump(exclude={"peers"})
+
+
+def listening(settings: dict[str, Any], service: str, authority: Authority) -> dict[str, Any]:
+    """The settings with a server of the same peers, here."""
+    server = dict(settings["server"])
+    server |= {"tls": {**server["tls"], **certified(authority, service)}, "listen": "127.0.0.1:0"}
+    return {**settings, "server": {**server, "drain_notice_s": 0}, "telemetry": {}}
+
+
+def method_of(contract: Any, service: str, name: str) -> Method[Any, Any]:
+    messages = getattr(contract, f"{name}Request"), getattr(contract, f"{name}Response")
+    return unary(contract.DESCRIPTOR, service, name, *messages, idempotent=True)
+
+
+async def told(
+    method: Method[Any, Any], request: Any, settings: dict[str, Any], shown: dict[str, Any]
+) -> Reason | None:
+    """Why a call by the rendered settings of a client fails; None: it is answered. `shown`: the caller's certificate."""
+    files = {**settings, "tls": {**settings["tls"], **shown}}
+    client = Client(settings["server_name"], config.ClientSettings(**files))
+    try:
+        await client.unary(method)(request, deadline=time.monotonic() + 30)
+    except Fault as fault:
+        return fault.reason
+    finally:
+        await client.close()
+    return None

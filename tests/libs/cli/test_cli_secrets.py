@@ -30,7 +30,13 @@ NAMES = sorted(ports.wanted())
 
 def test_all_is_made_once_and_kept(tmp_path: Path) -> None:
     place = layout.of(tmp_path)
-    assert secrets.ensure(place, NOW) == ["certificates", "pepper", "demo key", "operator key"]
+    assert secrets.ensure(place, NOW) == [
+        "certificates",
+        "pepper",
+        "demo key",
+        "control key",
+        "operator key",
+    ]
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
 
     assert secrets.ensure(place, NOW) == []

@@ -56,11 +56,12 @@ def test_the_group_is_hops() -> None:
 
 def test_the_order_of_today() -> None:
     leaves = ("monitoring", "features", "preprocessing", "executor", "postprocessing")
-    assert services.start_order() == (*leaves, "router", "ingress")
-    assert services.stop_groups() == (("ingress",), ("router",), leaves)
-    assert services.callees("ingress") == ("router", "monitoring")
-    assert services.callees("router") == leaves
-    assert services.callees("executor") == ()
+    assert services.start_order() == ("control", *leaves, "router", "ingress")
+    assert services.stop_groups() == (("ingress",), ("router",), leaves, ("control",))
+    assert services.callees("ingress") == ("control", "router", "monitoring")
+    assert services.callees("router") == ("control", *leaves)
+    assert services.callees("executor") == services.callees("monitoring") == ("control",)
+    assert services.callees("control") == ()
 
 
 @pytest.mark.usefixtures("one_more")

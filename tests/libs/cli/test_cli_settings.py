@@ -57,19 +57,20 @@ def test_callers_follow_the_directories_where_sockets_are_listed(tmp_path: Path)
 
 def test_together_all_that_requests_pass_is_in_the_ingress(tmp_path: Path) -> None:
     installation = made(tmp_path, "together")
-    assert installation.services == ("monitoring", "ingress")
+    assert installation.services == ("control", "monitoring", "ingress")
     ingress = of(installation, "ingress")
     assert isinstance(ingress, IngressSettings)
     assert ingress.router.target == "local"
     assert ingress.router.coalesce.window == 1, "one thread works on them"
-    assert set(ingress.together) == {*services.hosted()} - {"monitoring"}
+    assert set(ingress.together) == {*services.hosted()} - {"control", "monitoring"}
     for name, values in ingress.together.items():
         definition_named(name).config.model_validate(values)
-    aside = f"unix-dir:{installation.layout.listed('monitoring')}"
+    aside = {name: f"unix-dir:{installation.layout.listed(name)}" for name in services.ASIDE}
     targets = {name: ingress.together["router"][name]["target"] for name in services.callees("router")}
-    assert targets == dict.fromkeys(services.callees("router"), "local") | {"monitoring": aside}
+    assert targets == dict.fromkeys(services.callees("router"), "local") | aside
     assert ingress.monitoring is not None
-    assert ingress.monitoring.target == aside
+    assert ingress.control is not None
+    assert {"monitoring": ingress.monitoring.target, "control": ingress.control.target} == aside
 
 
 def test_no_two_processes_share_a_port(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def children(pid: int) -> set[int]:
 
 
 async def ready(place: layout.Layout, service: str) -> bool:
-    if not place.control.exists():
+    if not place.supervisor.exists():
         return False
     told = await asyncio.to_thread(daemon.status, place)
     return bool(told["services"][service]["state"] == "ready")
@@ -73,7 +73,7 @@ async def test_down_ends_the_one_supervisor_and_all_it_started(
     second = await asyncio.to_thread(subprocess.run, command, capture_output=True, timeout=60, check=False)
     assert second.returncode == 1
     assert b"another supervisor" in second.stderr
-    assert place.control.exists()
+    assert place.supervisor.exists()
     assert await asyncio.to_thread(daemon.stop, place)
     assert supervisor.wait(60) == 0
     assert all(gone(pid) for pid in started)
@@ -284,7 +284,7 @@ class Told:
         return {"services": {name: {"state": state, "trouble": None} for name, state in states.items()}}
 
     async def waited(self, place: layout.Layout, supervisor: subprocess.Popen[bytes]) -> None:
-        async with control.serving(place.control, self.answer):
+        async with control.serving(place.supervisor, self.answer):
             await asyncio.to_thread(
                 daemon.wait_ready, place, supervisor, lambda _: None, 120.0, clock=self.clock
             )

@@ -6,22 +6,36 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import grpc
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from headrace.api.control.v1 import resources_pb2_grpc
 from headrace.api.control.v1.resources_pb2 import Resource as ResourceMessage
 from headrace.api.control.v1.resources_pb2 import WatchRequest, WatchResponse
 from headrace.catalog.access import Position
-from headrace.resources.manifest import ANCESTORS, Manifest, Signer, VerifiedPart, Verifier, new_keys
+from headrace.hop.config import Tls
+from headrace.hop.transport.tls import WatchedTls, server_credentials
+from headrace.resources.manifest import ANCESTORS, Manifest, Signer, VerifiedPart, Verifier
 from headrace.resources.snapshot import Key, Resource, Snapshot
 
-PRIVATE, PUBLIC = new_keys()
-OTHER_PRIVATE, OTHER_PUBLIC = new_keys()
+
+def keys_of(seed: int) -> tuple[bytes, bytes]:
+    """A private and its public key (PEM), the same in each process."""
+    made = Ed25519PrivateKey.from_private_bytes(bytes([seed]) * 32)
+    private = made.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    return private, made.public_key().public_bytes(serialization.Encoding.PEM, form)
+
+
+PRIVATE, PUBLIC = keys_of(1)
+OTHER_PRIVATE, OTHER_PUBLIC = keys_of(2)
 SIGNER, VERIFIER = Signer(PRIVATE), Verifier([PUBLIC])
 _salt = itertools.count()
 
@@ -139,8 +153,10 @@ class SmallControl(resources_pb2_grpc.ResourcesServiceServicer):
         with self._changed:
             self.requests.append(request)
             self._changed.notify_all()
-            if self.misbehave is not None:
-                return self.misbehave(request)
+            misbehave = self.misbehave
+        if misbehave is not None:
+            return misbehave(request)
+        with self._changed:
             self._changed.wait_for(
                 lambda: (
                     self.history.response(request).ByteSize() or self.misbehave or not context.is_active()
@@ -169,20 +185,21 @@ class SmallControl(resources_pb2_grpc.ResourcesServiceServicer):
 
 
 @contextmanager
-def served(control: SmallControl, socket: Path) -> Iterator[str]:
-    """Its address while it runs."""
+def served(control: SmallControl, socket: Path, tls: Tls | None = None) -> Iterator[str]:
+    """Its address while it runs. `tls`: on a port instead of the socket."""
     pool = futures.ThreadPoolExecutor(8)
     server = grpc.server(pool)
-    resources_pb2_grpc.add_ResourcesServiceServicer_to_server(control, server)  # type: ignore[no-untyped-call]
-    server.add_insecure_port(f"unix:{socket}")
+    resources_pb2_grpc.add_ResourcesServiceServicer_to_server(control, server)  # type: ignore[no-untyped-call]  # generated
+    address = f"unix:{socket}"
+    if tls is None:
+        server.add_insecure_port(address)
+    else:
+        credentials = server_credentials(WatchedTls(tls, "server"))
+        address = f"localhost:{server.add_secure_port('127.0.0.1:0', credentials)}"
     server.start()
     try:
-        yield f"unix:{socket}"
+        yield address
     finally:
         control.become(control.history, lambda _: WatchResponse())
         server.stop(0).wait()
         pool.shutdown()
-
-
-def resigned(manifest: Manifest, **changes: Any) -> Manifest:
-    return replace(manifest, **changes)

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from headrace.resources import disk as disk_module
 from headrace.resources.bootstrap import open_disk
 from headrace.resources.disk import COMPILED_SLOTS, Disk, DiskBusyError, read_folder
 from headrace.resources.manifest import PartError, SignatureError, Signer, VerifiedPart
@@ -80,8 +79,9 @@ def recorded(
 
     def fsynced(descriptor: int) -> None:
         synced.add(os.fstat(descriptor).st_ino)
-        if os.path.isdir(f"/proc/self/fd/{descriptor}"):
-            done.append(("sync", Path(os.readlink(f"/proc/self/fd/{descriptor}")).relative_to(root), b""))
+        path = Path(f"/proc/self/fd/{descriptor}")
+        if path.is_dir():
+            done.append(("sync", path.readlink().relative_to(root), b""))
         sync(descriptor)
 
     with monkeypatch.context() as patch:
@@ -111,7 +111,7 @@ def test_after_each_prefix_of_the_writes_the_old_or_the_new_part_is_there(
         for i, (kind, path, _) in enumerate(operations[:cut]):
             synced = any(k == "sync" and p == path.parent for k, p, _ in operations[i:cut])
             loose += [i] if kind != "sync" and not synced else []
-        for lost in [(), *((i,) for i in loose), tuple(loose)]:
+        for lost in {(), *((i,) for i in loose), tuple(loose)}:
             folder = tmp_path / f"cut-{cut}-{'-'.join(map(str, lost))}"
             shutil.copytree(before, folder)
             for i, (kind, path, content) in enumerate(operations[:cut]):
@@ -197,7 +197,6 @@ def test_a_full_disk_leaves_what_there_was(tmp_path: Path, monkeypatch: pytest.M
         raise OSError(28, "No space left on device", str(path))
 
     monkeypatch.setattr(atomic, "write", full)
-    assert disk_module.atomic.write is full
     with pytest.raises(OSError, match="No space"):
         disk.write(history.part())
     disk.close()
@@ -243,6 +242,21 @@ def test_contents_of_what_proved_itself_stay(tmp_path: Path) -> None:
     assert disk.resource("key", "a", proven.sha256.hex(), 1) is None
     disk.write(history.part())
     assert not (tmp_path / "objects" / proven.sha256.hex()).exists()
+    disk.close()
+
+
+def test_a_process_starts_also_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = Disk(tmp_path)
+    disk.write_trials(Trials({"1" * 64}, proven={("key", "a"): ("2" * 64, ())}))
+    disk.close()
+
+    def full(path: Path, content: bytes, *, mode: int = 0o644) -> None:
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(atomic, "write", full)
+    disk = Disk(tmp_path)
+    assert disk.read_trials().quarantined == {"1" * 64: CRASHED}
+    assert "No space" in disk.problems[0]
     disk.close()
 
 

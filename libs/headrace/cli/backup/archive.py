@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import os
+import secrets
 import tarfile
 import tempfile
 from collections.abc import Callable, Mapping
@@ -98,6 +99,10 @@ def restore(source: Path, home: Path, told: Told) -> Manifest:
                 reason = error.strerror
             raise BackupError(f"{source} can't be restored: {reason}") from error
         _refuse_sealed(layouts.of(whole))
+        records = layouts.of(whole).records
+        if records.exists():
+            # Control begins a new epoch with it: processes may have gone further since the backup.
+            (records.parent / "restored").write_text(f"backup of {manifest.made}; {secrets.token_hex(8)}")
         if home.exists():
             home.rmdir()
         whole.replace(home)
@@ -124,7 +129,7 @@ def _add_all(tar: tarfile.TarFile, layout: Layout, told: Told) -> dict[str, Kept
 
 def _refuse_sealed(layout: Layout) -> None:
     try:
-        earlier_homes.refuse_sealed(layout)
+        earlier_homes.refuse(layout)
     except ConfigError as error:
         raise BackupError(str(error)) from error
 

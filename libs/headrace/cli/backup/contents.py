@@ -15,6 +15,9 @@ from headrace.cli.installation.layout import Layout
 KEPT = frozenset(
     {
         "audit",
+        "control",
+        "control.key",
+        "control.pub",
         "data",
         "demo.key",
         "events.salt",
@@ -34,7 +37,6 @@ KEPT = frozenset(
         "pepper",
         "pipelines",
         "queries",
-        "releases",
         "rollouts",
         "settings",
         "tenants.yaml",

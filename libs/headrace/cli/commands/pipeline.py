@@ -11,6 +11,7 @@ from headrace import slo
 from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out, place
 from headrace.cli.diagnosis import inventory, released_versions
 from headrace.cli.installation.layout import Layout
+from headrace.cli.installation.release_place import NotRunningError
 from headrace.hop.config import ConfigError
 from headrace.pipeline import DocumentError, Objectives, Pipeline, Problem, duration_text, load, load_folder
 from headrace.pipeline import check as check_pipeline
@@ -52,7 +53,8 @@ def check(
             out.print(f"   objectives: {objectives_text(found.objectives)}")
     if skipped:
         err.print(
-            f"not compared with {' and '.join(skipped)}: none prepared in {layout.home}", style="yellow"
+            f"not compared with {' and '.join(skipped)}: not there, or not running, in {layout.home}",
+            style="yellow",
         )
 
 
@@ -86,5 +88,8 @@ def _problems(documents: dict[str, Pipeline], layout: Layout) -> tuple[list[Prob
     ]
     found += [problem for document in documents.values() for problem in slo.problems(document)]
     if models is not None:
-        found += released_versions.unknown(layout, documents.values())
+        try:
+            found += released_versions.unknown(layout, documents.values())
+        except NotRunningError:
+            skipped.append("labels of releases")
     return found, skipped

@@ -54,7 +54,7 @@ class Home:
                 version = Version(root, image.version, image.digest)
             deployed.put(self._layout, service, version)
             for name in (n for n in self._status()["services"] if service_of(n) == service):
-                control.ask(self._layout.control, {"do": "restart", "service": name}, _RESTART_S)
+                control.ask(self._layout.supervisor, {"do": "restart", "service": name}, _RESTART_S)
         except OSError as error:
             raise DeliveryError(f"{error.filename or self._layout.home}: {error.strerror or error}") from None
         except control.ControlError as error:

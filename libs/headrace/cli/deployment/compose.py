@@ -12,7 +12,7 @@ from headrace.cli.installation import services
 
 def files(description: Description) -> dict[str, Any]:
     """The content of each file, by its name. Beside them have to be the certificates (`tls/SERVICE`), `secrets`, `models` and the
-    feature repository (`feast`)."""
+    feature repository (`feast`). PostgreSQL and Redis are the user's own, on the same network."""
     made: dict[str, Any] = {}
     containers: dict[str, Any] = {}
     for service in services.start_order():

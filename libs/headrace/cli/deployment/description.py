@@ -18,8 +18,6 @@ STATE = Path("/var/lib/headrace")
 RUN = Path("/run/headrace")
 MODELS = STATE / "models"
 FEATURES = STATE / "feast"
-# What an address of a Redis ends with, so that it is believed by our CA and shown our certificate.
-OUR_FILES = f"ca={TLS}/ca.crt&certificate={TLS}/tls.crt&key={TLS}/tls.key"
 METRICS_PORT = 7190
 DOOR_PORT = 8443
 ADMIN_PORT = 9901
@@ -52,8 +50,13 @@ class Description(config.Settings):
     # Which TensorRT the image executor-gpu has: `tensorrt_rtx`, as `make images` builds it; `tensorrt`, if it was built of
     # wheels of the full one. See deploy/images.
     tensorrt: Literal["tensorrt_rtx", "tensorrt"] = "tensorrt_rtx"
-    # Where the releases are; no folder is shared by machines. By default each side shows a certificate of the issuer below.
-    releases: str = f"rediss://redis:6379/0?password_file={SECRETS}/redis-password&{OUR_FILES}"
+    # Where control keeps what is live and who may. By default the server shows a certificate of the issuer below.
+    database: str = (
+        f"postgresql://headrace@postgres:5432/control?password_file={SECRETS}/postgres-password&sslmode=verify-full"
+        f"&sslrootcert={TLS}/ca.crt"
+    )
+    # Names in the certificates of people and pipelines that may change what is live at control itself, beside the doors.
+    operators: tuple[str, ...] = ()
     # The issuer of cert-manager that signs the certificates.
     issuer: str = "headrace"
     # Until this day its operator attests that every volume, database and bucket that has data of this deployment is encrypted;

@@ -45,12 +45,14 @@ def map_of(service: str) -> dict[str, Any]:
 def of(description: Description, service: str) -> dict[str, Any]:
     """Settings of a service in each of its containers."""
     made = _in_a_home(service, "apart")
-    made = _moved(made, {**_secrets(), str(_LAYOUT.releases): description.releases})
+    made = _moved(made, {**_secrets(), str(_LAYOUT.records): description.database})
     made |= {callee: _client(description, callee) for callee in services.callees(service)}
     made["telemetry"] = {"metrics": f"0.0.0.0:{mounted.METRICS_PORT}"}
     made["server"] = _server(description, service)
     if service == services.INGRESS:
         return _door(description, made)
+    if service == services.CONTROL:
+        return overlaid(made, _identities(description))
     if "cost" in made:
         made = overlaid(made, {"cost": {"services": metrics(description)}})
     # Not reachable from outside: `kubectl port-forward`.
@@ -84,7 +86,16 @@ def _server(description: Description, service: str) -> dict[str, Any]:
     if service == services.INGRESS:
         return {"listen": f"unix:{mounted.RUN}/door/ingress.sock", **stop}
     names = [name_of(description, caller) for caller in callers(service)]
+    names += description.operators if service == services.CONTROL else ()
     return {"listen": f"0.0.0.0:{service_port(service)}", "tls": {**_tls(), "peers": names}, **stop}
+
+
+def _identities(description: Description) -> dict[str, Any]:
+    """Whom control believes what: the door brings operators' changes, monitoring moves rollouts, the others follow."""
+    names = {caller: name_of(description, caller) for caller in callers(services.CONTROL)}
+    changing = [name for caller, name in names.items() if caller in (services.INGRESS, *services.ASIDE)]
+    following = {name: caller for caller, name in names.items() if "resources" in _in_a_home(caller, "apart")}
+    return {"may_change": [*changing, *description.operators], "watchers": following}
 
 
 def _client(description: Description, callee: str) -> dict[str, Any]:
@@ -138,6 +149,8 @@ def _secrets() -> dict[str, str]:
         _LAYOUT.pepper: "pepper",
         _LAYOUT.events_salt: "events.salt",
         _LAYOUT.model_public_key: "models.pub",
+        _LAYOUT.control_key: "control.key",
+        _LAYOUT.control_public_key: "control.pub",
         _LAYOUT.console_secret: "console.key",
     }
     return {str(path): str(mounted.SECRETS / name) for path, name in secrets.items()}

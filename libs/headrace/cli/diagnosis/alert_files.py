@@ -5,6 +5,7 @@ from __future__ import annotations
 from headrace import slo
 from headrace.cli.diagnosis import broken_pipelines
 from headrace.cli.installation.layout import Layout
+from headrace.cli.installation.release_place import NotRunningError
 from headrace.hop import config
 from headrace.pipeline import Pipeline, load_folder
 
@@ -16,10 +17,13 @@ def settings(layout: Layout) -> slo.SloSettings:
 
 
 def promised(layout: Layout) -> list[Pipeline]:
-    """The documents of the live arms; before the first release, those that can be released.
+    """The documents of the live arms; before the first release, and while control does not run, those that can be released.
 
     Raises ConfigError, DocumentError, OSError."""
-    live = list(broken_pipelines.look(layout).pipelines.values())
+    try:
+        live = list(broken_pipelines.look(layout).pipelines.values())
+    except NotRunningError:
+        live = []
     return live or list(load_folder(broken_pipelines.documents(layout)).values())
 
 

@@ -11,16 +11,19 @@ import yaml
 from headrace.cli.installation import release_place
 from headrace.cli.installation.layout import Layout
 from headrace.pipeline import Problem, Quarantined
-from headrace.releases import FileReleases, ReleaseCatalog
+from headrace.releases import ReleaseCatalog
 from headrace.state import plain_files
 
 FIX = "headrace release history PIPELINE shows them; release what is right anew: headrace release deploy PIPELINE"
 
 
 def look(layout: Layout) -> ReleaseCatalog:
-    """What is live, as the router would read it now. Raises ConfigError: `settings/releases.yaml` can't be used."""
-    kept = FileReleases(layout.kept_releases, writes=False)
-    return ReleaseCatalog(release_place.reading(layout), mirror=kept)
+    """What is live, as the router would read it now. Raises ConfigError: control does not run here, or its address is wrong."""
+    store = release_place.reading(layout)
+    try:
+        return ReleaseCatalog(store)
+    finally:
+        store.close()
 
 
 def documents(layout: Layout) -> Path:

@@ -12,8 +12,13 @@ from headrace.state.files import sealed_before
 KEYS = "encryption.keys"
 
 
-def refuse_sealed(layout: Layout) -> None:
-    """Raises ConfigError if anything in the home was sealed, or would have been."""
+def refuse(layout: Layout) -> None:
+    """Raises ConfigError for the home of a version before `control`, or one in which anything was sealed."""
+    if (layout.home / "releases").exists() and not layout.records.exists():
+        raise config.ConfigError(
+            f"{layout.home} was made by an earlier version, whose releases this one does not read; nothing was changed. "
+            "Begin in another folder (--home), or go on with the version that made it"
+        )
     for mark in (layout.override("encryption"), layout.home / KEYS):
         if mark.exists():
             raise sealed_before.refused(mark)

@@ -14,11 +14,9 @@ from headrace.cli.installation.layout import Layout
 from headrace.pipeline import DocumentError, Pipeline, parse
 from headrace.pipeline.document.files import FILE_NAME, read
 from headrace.releases import LIVE, ReleaseError, ReleaseStore, StaleError
-from headrace.releases.changes import Basis, KnownModels, deployed
+from headrace.releases.changes import Basis, deployed
 from headrace.releases.changes.deployment import arm_of
-from headrace.releases.changes.models import models_run
 from headrace.repository import RepositoryError
-from headrace.repository.records import Records
 
 AUTHOR = "headrace up"
 
@@ -52,7 +50,7 @@ def _release(layout: Layout, store: ReleaseStore, pipeline: Pipeline, text: str)
     try:
         known = known_models(layout)
         basis = Basis.of(store, pipeline.name, AUTHOR, "the first release")
-        arm = arm_of(basis, pipeline, known, name=LIVE, models=_served(layout, pipeline, known))
+        arm = arm_of(basis, pipeline, known, name=LIVE, models={})
         store.keep_document(pipeline.name, pipeline.revision, text)
         store.commit(deployed(basis, arm))
     except StaleError:
@@ -62,14 +60,3 @@ def _release(layout: Layout, store: ReleaseStore, pipeline: Pipeline, text: str)
     except RepositoryError as error:
         return Outcome(pipeline.name, pipeline.version, str(error))
     return Outcome(pipeline.name, pipeline.version)
-
-
-def _served(layout: Layout, pipeline: Pipeline, known: KnownModels) -> dict[str, str]:
-    """Of models that served before there were releases, the version that did, where the document leaves it open."""
-    served = Records(layout.executor_state).serving()
-    found = {}
-    for model, named in models_run(pipeline).items():
-        there = [v for v in served.get(model, ()) if not known.problem(model, v)]
-        if there and not named:
-            found[model] = there[-1]
-    return found

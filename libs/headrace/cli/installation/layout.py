@@ -55,8 +55,9 @@ class Layout:
         return self.run / "traces"
 
     @property
-    def control(self) -> Path:
-        return self.sockets / "control.sock"
+    def supervisor(self) -> Path:
+        """Where commands ask the supervisor."""
+        return self.sockets / "supervisor.sock"
 
     @property
     def lock(self) -> Path:
@@ -145,11 +146,6 @@ class Layout:
         }
 
     @property
-    def control_public_key(self) -> Path:
-        """Public half of the key that control signs with."""
-        return self.home / "control.pub"
-
-    @property
     def executor_state(self) -> Path:
         """What the executors share: which versions serve, which files are known to load, which are in quarantine."""
         return self.home / "executor"
@@ -183,18 +179,27 @@ class Layout:
         return self.home / "kept" / "tenants.yaml"
 
     @property
-    def releases(self) -> Path:
-        """What is live: the release documents of the pipelines."""
-        return self.home / "releases"
+    def records(self) -> Path:
+        """What is live and who may: the database of control."""
+        return self.home / "control" / "records.sqlite"
 
     @property
-    def kept_releases(self) -> Path:
-        """Copies of the releases that served last; the services write them."""
-        return self.home / "kept" / "releases"
+    def control_key(self) -> Path:
+        """Private key that control signs with what the data plane follows."""
+        return self.home / "control.key"
+
+    @property
+    def control_public_key(self) -> Path:
+        """Its public half."""
+        return self.home / "control.pub"
+
+    def resources(self, service: str) -> Path:
+        """Where the processes of a service keep what they serve by."""
+        return self.home / "kept" / service
 
     @property
     def rollouts(self) -> Path:
-        """What the analyser of rollouts knows: lease and evidence."""
+        """What the analyser of rollouts knows: its evidence."""
         return self.home / "rollouts"
 
     @property
@@ -331,6 +336,7 @@ class Layout:
             self.events_salt,
             self.demo_key,
             self.model_key,
+            self.control_key,
             self.tenants,
             self.console_secret,
         )

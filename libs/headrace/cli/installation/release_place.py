@@ -1,6 +1,6 @@
 """Where the releases of an installation are and who hears of changes: `HOME/settings/releases.yaml`, or the defaults.
 
-store: redis://releases.internal:6379/0?password_file=/run/secrets/redis
+store: control:control.internal:7100?ca=/tls/ca.crt&certificate=/tls/tls.crt&key=/tls/tls.key
 webhook: {url: "https://ci.example/headrace", secret_file: /run/secrets/webhook}
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from headrace.cli.installation import pid_lock
 from headrace.cli.installation.layout import Layout
 from headrace.hop import config
 from headrace.releases import PlaceError, open_store
@@ -15,10 +16,14 @@ from headrace.releases.records import RecordedReleases, RecordSettings, WebhookS
 from headrace.releases.store import ReleaseStore
 
 
+class NotRunningError(config.ConfigError):
+    """Control, which says what is live, does not run here."""
+
+
 class ReleaseSettings(config.Settings):
     """The file's keys; all may be absent."""
 
-    # A folder, or redis://… for several machines. Empty: the folder `releases` of the home.
+    # `control:TARGET` of another machine. Empty: the control of this home.
     store: str = ""
     webhook: WebhookSettings | None = None
 
@@ -30,8 +35,14 @@ def settings(layout: Layout) -> ReleaseSettings:
 
 
 def place(layout: Layout) -> str:
-    """What the services' setting `releases` is. Raises ConfigError."""
-    return settings(layout).store or str(layout.releases)
+    """Where control is. Raises ConfigError: it does not run here."""
+    if store := settings(layout).store:
+        return store
+    if pid_lock.holder(layout.lock) is None:
+        raise NotRunningError(
+            f"headrace does not run in {layout.home}, and control says what is live: headrace up --home {layout.home}"
+        )
+    return f"control:unix-dir:{layout.listed('control')}"
 
 
 def records(layout: Layout) -> RecordSettings:

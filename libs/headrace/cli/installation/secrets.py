@@ -8,6 +8,7 @@ from pathlib import Path
 
 from headrace.cli.installation import certificates
 from headrace.cli.installation.layout import Layout
+from headrace.resources.manifest import new_keys
 from headrace.state import atomic, tenants
 
 DEMO = "demo"
@@ -40,6 +41,12 @@ def ensure(layout: Layout, now: datetime) -> list[str]:
         layout, layout.demo_key, DEMO, tenants.TenantSpec(pipelines=(tenants.ANY,), limits=DEMO_LIMITS), now
     ):
         made.append("demo key")
+    if not layout.control_key.exists():
+        private, public = new_keys()
+        # The public key first: with only the private key, nobody could verify what is signed.
+        atomic.write(layout.control_public_key, public)
+        atomic.write(layout.control_key, private, mode=0o600)
+        made.append("control key")
     if ensure_operator(layout, now):
         made.append("operator key")
     return made

@@ -18,9 +18,11 @@ if TYPE_CHECKING:
 
 # As hop's `server/hosting.py` has it, whose import takes longer than most commands.
 GROUP = "headrace.services"
-# They are told what follows a request, which none waits for: in a home they have processes of their own in every shape, so that
-# their work delays no request.
-ASIDE = ("monitoring",)
+# No request waits for them: in a home they have processes of their own in every shape, so that their work delays no request.
+CONTROL = "control"
+ASIDE = (CONTROL, "monitoring")
+# Two processes of it can't run at the same time: what they work on has one user. Nobody waits for it meanwhile.
+ALONE = (CONTROL,)
 # Not in the group: it hosts the others in the together shape, and nobody hosts it.
 INGRESS = "ingress"
 _INGRESS_PACKAGE = "services.ingress"

@@ -120,9 +120,14 @@ def _alertmanager(layout: Layout) -> dict[str, str]:
 def files(layout: Layout) -> dict[str, dict[str, Any]]:
     """By service, the settings that say where its files are; a service that is not here has none. Raises ConfigError."""
     return {
+        "control": {
+            "database": str(layout.records),
+            "initialise": True,
+            "signing_key": str(layout.control_key),
+            "audit": {"journals": {name: str(path) for name, path in layout.journals.items()}},
+        },
         "router": {
-            "releases": release_place.place(layout),
-            "kept": str(layout.kept_releases),
+            "resources": _resources(layout, "router"),
             "events": {"salt": str(layout.events_salt), "journal": {"folder": str(layout.journal)}},
             "explanations": {"models": str(layout.models), "model_keys": [str(layout.model_public_key)]},
         },
@@ -132,15 +137,13 @@ def files(layout: Layout) -> dict[str, dict[str, Any]]:
             "trust": {"keys": [str(layout.model_public_key)], "memory": str(layout.model_memory)},
             "access_log": str(layout.model_log),
             "state": str(layout.executor_state),
-            "releases": release_place.place(layout),
-            "kept": str(layout.kept_releases),
+            "resources": _resources(layout, "executor"),
             "load": "released",
         },
         "monitoring": {
             "outcomes": str(layout.outcomes),
             "events": {"folder": str(layout.events), "salt": str(layout.events_salt)},
             "explanations": {"file": str(layout.explanations)},
-            "releases": release_place.place(layout),
             "release_records": release_place.records(layout).model_dump(mode="json", exclude_none=True),
             "rollouts": str(layout.rollouts),
             "drift": {
@@ -161,6 +164,11 @@ def files(layout: Layout) -> dict[str, dict[str, Any]]:
     }
 
 
+def _resources(layout: Layout, service: str) -> dict[str, Any]:
+    """What a service follows, and where it keeps it."""
+    return {"keys": [str(layout.control_public_key)], "folder": str(layout.resources(service))}
+
+
 def _ingress(installation: Installation, instance: str, slot: int, run_dir: Path) -> dict[str, Any]:
     layout = installation.layout
     return {
@@ -173,9 +181,8 @@ def _ingress(installation: Installation, instance: str, slot: int, run_dir: Path
         "admin": installation.admin(instance, slot),
         "run_dir": str(run_dir),
         "access_log": str(layout.log("access")),
-        "releases": release_place.place(layout),
+        "resources": _resources(layout, services.INGRESS),
         "release_records": release_place.records(layout).model_dump(mode="json", exclude_none=True),
-        "kept": str(layout.kept_releases),
         "tenants": str(layout.tenants),
         "tenants_kept": str(layout.kept_tenants),
         "pepper": str(layout.pepper),

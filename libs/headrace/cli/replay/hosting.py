@@ -24,7 +24,9 @@ from headrace.hop.definition import Runtime
 from headrace.hop.process.telemetry import Telemetry
 from headrace.hop.server import hosting
 from headrace.hop.transport.in_process import LocalServers
-from headrace.releases import FileReleases
+from headrace.releases.document import to_bytes
+from headrace.resources.offline import OfflineResources
+from headrace.resources.snapshot import Resource
 
 INFER = unary(pb.DESCRIPTOR, "RouterService", "Infer", pb.InferRequest, pb.InferResponse, idempotent=True)
 Infer: TypeAlias = Callable[[Batch], Awaitable[BatchReply[pb.InferResponse]]]
@@ -50,10 +52,10 @@ async def hosted(layout: Layout, candidate: Candidate, features: RecordedFeature
     local = LocalServers(telemetry)
     try:
         with tempfile.TemporaryDirectory(prefix="headrace-replay-") as name:
-            folder = Path(name)
-            parts = [_part(layout, service, folder) for service in _callees() if service != "features"]
+            live = _live(candidate, Path(name))
+            parts = [_part(layout, service, live) for service in _callees() if service != "features"]
             parts.append((features.definition(), config.ServiceSettings.model_validate(_LISTEN)))
-            parts.append(_router(candidate, folder))
+            parts.append(_router(live))
             async with hosting.hosted(parts, telemetry, local):
                 client = Runtime("replay", telemetry, local).dial("router", config.ClientSettings(**_CLIENT))
                 codec: ColumnCodec[str, pb.InferRequest, pb.InferResponse]
@@ -72,14 +74,24 @@ def _callees() -> tuple[str, ...]:
     return tuple(name for name in services.callees("router") if name != "monitoring")
 
 
-def _router(candidate: Candidate, folder: Path) -> hosting.Part:
-    store = FileReleases(folder / "releases")
-    store.keep_document(candidate.pipeline.name, candidate.pipeline.revision, candidate.text)
-    store.commit(candidate.release)
+def _live(candidate: Candidate, folder: Path) -> dict[str, Any]:
+    """The candidate as what is live; returns the setting `resources`."""
+    name, revision = candidate.pipeline.name, candidate.pipeline.revision
+    resources = OfflineResources(folder)
+    resources.write(
+        [
+            Resource.of("release", name, to_bytes(candidate.release)),
+            Resource.of("document", f"{name}/{revision}", candidate.text.encode()),
+        ]
+    )
+    return resources.settings
+
+
+def _router(live: Mapping[str, Any]) -> hosting.Part:
     definition = hosting.definition_named("router")
     values = {
         **_LISTEN,
-        "releases": str(store.folder),
+        "resources": live,
         "features_timeout_s": PATIENCE_S,
         "events": {"nothing_regulated": True},
         **dict.fromkeys(_callees(), _CLIENT),
@@ -87,17 +99,17 @@ def _router(candidate: Candidate, folder: Path) -> hosting.Part:
     return definition, definition.config.model_validate(values)
 
 
-def _part(layout: Layout, service: str, folder: Path) -> hosting.Part:
+def _part(layout: Layout, service: str, live: Mapping[str, Any]) -> hosting.Part:
     """A service with the settings of the home, but with no state of what serves there."""
     definition = hosting.definition_named(service)
     values: dict[str, Any] = {**files(layout).get(service, {}), **_added(layout, service)}
     if service == "executor":
         values |= {
-            "releases": str(folder / "releases"),
+            "resources": live,
             "state": str(layout.replay_state),
             "start_s": PATIENCE_S,
         }
-        values |= {"kept": None, "access_log": None, "load": "released"}
+        values |= {"access_log": None, "load": "released"}
     values.pop("server", None)
     values.pop("telemetry", None)
     return definition, definition.config.model_validate({**values, **_LISTEN})

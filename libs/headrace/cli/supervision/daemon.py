@@ -39,7 +39,7 @@ def start_supervisor(
     `counts`: number of processes by service; `tie`: it dies with this process.
     """
     # A supervisor that was killed leaves its socket, on which nobody answers; the new one makes it again.
-    layout.control.unlink(missing_ok=True)
+    layout.supervisor.unlink(missing_ok=True)
     own = ["-m", "headrace.cli.supervision.supervisor", "--home", str(layout.home), "--shape", shape]
     each = [f"--count={service}={count}" for service, count in (counts or {}).items()]
     command = [sys.executable, *own, *each]
@@ -77,7 +77,7 @@ def wait_ready(
     while clock() < deadline:
         if supervisor.poll() is not None:
             raise StartError(f"the supervisor ended at once:\n{_last(layout, 'supervisor')}")
-        if layout.control.exists():
+        if layout.supervisor.exists():
             # A supervisor that does not answer may be held up, as all may on a busy machine: it is asked again.
             with contextlib.suppress(control.ControlError):
                 services = status(layout)["services"]
@@ -112,7 +112,7 @@ def running(layout: Layout) -> bool:
 
 def status(layout: Layout) -> dict[str, Any]:
     """Shape and services, from the supervisor. Raises ControlError."""
-    return control.ask(layout.control, {"do": "status"}, _ANSWER_S)
+    return control.ask(layout.supervisor, {"do": "status"}, _ANSWER_S)
 
 
 def stop(layout: Layout) -> bool:
@@ -122,9 +122,9 @@ def stop(layout: Layout) -> bool:
         return False
     deadline = time.monotonic() + _STOP_S
     try:
-        while not layout.control.exists() and time.monotonic() < deadline and pid_lock.holder(layout.lock):
+        while not layout.supervisor.exists() and time.monotonic() < deadline and pid_lock.holder(layout.lock):
             time.sleep(0.05)  # it has just been started
-        control.ask(layout.control, {"do": "stop"}, _CONTROL_S)
+        control.ask(layout.supervisor, {"do": "stop"}, _CONTROL_S)
     except control.ControlError:
         if pid_lock.holder(layout.lock) is not None:
             _kill(pid)

@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from headrace.cli.diagnosis import quarantined_models
-from headrace.cli.installation import log_files
-from headrace.cli.installation.layout import LayoutError
+from headrace.cli.installation import log_files, services
+from headrace.cli.installation.layout import LayoutError, service_of
 from headrace.cli.installation.settings import Installation
 from headrace.cli.supervision import probes, process
 from headrace.cli.supervision.process import Process
@@ -116,6 +116,9 @@ class ManagedProcess:
     async def replace(self) -> None:
         """Starts a new process, waits until it is ready, then lets the old one finish. Raises ReplaceError."""
         async with self._replacing:
+            if service_of(self.instance) in services.ALONE:
+                await self._begin_anew()
+                return
             async with self._changing:
                 old = self.current
                 if old is not None and old.alive:
@@ -128,6 +131,17 @@ class ManagedProcess:
             failures = self._failures
             self._hurry.set()
             await self._until_ready(failures)
+
+    async def _begin_anew(self) -> None:
+        """Its next process needs what the one that runs has for itself. Raises ReplaceError."""
+        failures, old = self._failures, self.current
+        self._hurry.set()
+        if old is not None:
+            await old.retire()
+            failures += 1  # its end
+            while self.current is old:  # noqa: ASYNC110 - as `_until_ready`
+                await asyncio.sleep(_PROBE_STARTING_S)
+        await self._until_ready(failures)
 
     async def _hand_over(self, old: Process) -> None:
         try:

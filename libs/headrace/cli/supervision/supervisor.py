@@ -47,7 +47,7 @@ class Supervisor:
     async def run(self, stop: asyncio.Event) -> None:
         """Keeps them running until `stop` is set, then stops them in order."""
         self._stop = stop
-        async with control.serving(self._installation.layout.control, self._answer):
+        async with control.serving(self._installation.layout.supervisor, self._answer):
             keeping = asyncio.create_task(self._keep_files())
             for managed in self._managed.values():
                 managed.begin()

@@ -12,11 +12,18 @@ from headrace.releases.records.settings import RecordSettings
 from headrace.releases.records.webhook import Webhook, WebhookSettings
 
 if TYPE_CHECKING:
-    from headrace.releases.records.recorded import RecordedReleases, open_recorded
+    from headrace.releases.records.recorded import RecordedReleases, open_recorded, with_webhook
 
-__all__ = ["RecordSettings", "RecordedReleases", "Webhook", "WebhookSettings", "open_recorded"]
+__all__ = [
+    "RecordSettings",
+    "RecordedReleases",
+    "Webhook",
+    "WebhookSettings",
+    "open_recorded",
+    "with_webhook",
+]
 
-_LAZY = ("RecordedReleases", "open_recorded")
+_LAZY = ("RecordedReleases", "open_recorded", "with_webhook")
 
 
 def __getattr__(name: str) -> Any:

@@ -26,6 +26,13 @@ def open_recorded(place: str, settings: RecordSettings, complain: Callable[[str]
         store = open_store(place)
     except PlaceError as error:
         raise config.ConfigError(f"releases: {error}") from None
+    return with_webhook(store, settings, complain)
+
+
+def with_webhook(
+    store: ReleaseStore, settings: RecordSettings, complain: Callable[[str], None]
+) -> RecordedReleases:
+    """The store, of whose changes the webhook hears, if one is set. Raises ConfigError."""
     return RecordedReleases(store, Webhook(settings.webhook, complain) if settings.webhook else None)
 
 
@@ -80,6 +87,10 @@ class RecordedReleases:
     def close(self) -> None:
         """Ends connections. What the webhook has not delivered is given up after a moment."""
         self._store.close()
+        self.leave()
+
+    def leave(self) -> None:
+        """Ends without the store, which others go on with."""
         if self.webhook is not None:
             self.webhook.close(_LEAVE_S)
 

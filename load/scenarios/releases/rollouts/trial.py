@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import yaml
 
-from headrace.cli.installation import layout
-from headrace.releases import FileReleases, RolloutState
+from headrace.cli.installation import layout, release_place
+from headrace.releases import RolloutState
 from load.scenarios.releases.rollouts.planted import PIPELINE, WAITING, Planted, document
 from load.scenarios.releases.rollouts.traffic import Answered, Traffic
 from load.systems.headrace import HEADRACE, Running, status
@@ -56,7 +56,7 @@ class Trial:
     def __init__(self, running: Running, planted: Planted, rate: float, seed: int, disturbed: bool) -> None:
         self._running, self._planted, self._disturbed = running, planted, disturbed
         self._home = running.setup.home
-        self._store = FileReleases(layout.of(self._home).releases)
+        self._store = release_place.reading(layout.of(self._home))
         good = planted.target_s is None
         self._traffic = Traffic(
             running.target,

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%headrace/api/control/v1/records.proto\x12\x17headrace.api.control.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"7\n\x08Position\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x0e\n\x06number\x18\x02 \x01(\x04\x12\x0c\n\x04head\x18\x03 \x01(\x0c\"g\n\x06Record\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x04\x12\x0e\n\x06number\x18\x04 \x01(\x04\x12\x14\n\x07\x63ontent\x18\x05 \x01(\x0cH\x00\x88\x01\x01\x42\n\n\x08_content\"F\n\x11ReadRecordRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x15\n\rversion_count\x18\x03 \x01(\r\"G\n\x12ReadRecordResponse\x12\x31\n\x08versions\x18\x01 \x03(\x0b\x32\x1f.headrace.api.control.v1.Record\"_\n\x12ListRecordsRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x13\n\x0bname_prefix\x18\x02 \x01(\t\x12\x12\n\nafter_name\x18\x03 \x01(\t\x12\x12\n\nnames_only\x18\x04 \x01(\x08\"U\n\x13ListRecordsResponse\x12\x30\n\x07records\x18\x01 \x03(\x0b\x32\x1f.headrace.api.control.v1.Record\x12\x0c\n\x04more\x18\x02 \x01(\x08\"\x7f\n\x0bRecordWrite\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x14\n\x07\x63ontent\x18\x03 \x01(\x0cH\x00\x88\x01\x01\x12\x1d\n\x10\x65xpected_version\x18\x04 \x01(\x04H\x01\x88\x01\x01\x42\n\n\x08_contentB\x13\n\x11_expected_version\")\n\nLeaseToken\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05token\x18\x02 \x01(\t\"\xd0\x02\n\x14\x43hangeRecordsRequest\x12\x11\n\tchange_id\x18\x01 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x03 \x01(\t\x12\x0f\n\x07subject\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12K\n\x07\x64\x65tails\x18\x06 \x03(\x0b\x32:.headrace.api.control.v1.ChangeRecordsRequest.DetailsEntry\x12\x34\n\x06writes\x18\x07 \x03(\x0b\x32$.headrace.api.control.v1.RecordWrite\x12\x32\n\x05lease\x18\x08 \x01(\x0b\x32#.headrace.api.control.v1.LeaseToken\x1a.\n\x0c\x44\x65tailsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"~\n\x15\x43hangeRecordsResponse\x12\x33\n\x08position\x18\x01 \x01(\x0b\x32!.headrace.api.control.v1.Position\x12\x30\n\x07records\x18\x02 \x03(\x0b\x32\x1f.headrace.api.control.v1.Record\"T\n\x10TakeLeaseRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06holder\x18\x02 \x01(\t\x12\r\n\x05token\x18\x03 \x01(\t\x12\x13\n\x0b\x64uration_ms\x18\x04 \x01(\r\"2\n\x11TakeLeaseResponse\x12\r\n\x05token\x18\x01 \x01(\t\x12\x0e\n\x06holder\x18\x02 \x01(\t\"J\n\x14GiveBackLeaseRequest\x12\x32\n\x05lease\x18\x01 \x01(\x0b\x32#.headrace.api.control.v1.LeaseToken\"\x17\n\x15GiveBackLeaseResponse\"-\n\x15ListAuditLinesRequest\x12\x14\n\x0c\x61\x66ter_number\x18\x01 \x01(\x04\"9\n\tAuditLine\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x0c\n\x04line\x18\x02 \x01(\x0c\x12\x0e\n\x06sha256\x18\x03 \x01(\x0c\"Y\n\x16ListAuditLinesResponse\x12\x31\n\x05lines\x18\x01 \x03(\x0b\x32\".headrace.api.control.v1.AuditLine\x12\x0c\n\x04more\x18\x02 \x01(\x08\"\x16\n\x14VerifyRecordsRequest\";\n\x0c\x41uditProblem\x12\r\n\x05\x66\x61ult\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\x04\x12\x0c\n\x04text\x18\x03 \x01(\t\"P\n\x15VerifyRecordsResponse\x12\x37\n\x08problems\x18\x01 \x03(\x0b\x32%.headrace.api.control.v1.AuditProblem\"X\n\x13ReadPositionRequest\x12\x30\n\x05known\x18\x01 \x01(\x0b\x32!.headrace.api.control.v1.Position\x12\x0f\n\x07wait_ms\x18\x02 \x01(\r\"\x94\x01\n\x14ReadPositionResponse\x12\x33\n\x08position\x18\x01 \x01(\x0b\x32!.headrace.api.control.v1.Position\x12.\n\nchanged_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0frefuses_changes\x18\x03 \x01(\t2\xf5\x06\n\x0eRecordsService\x12\x65\n\nReadRecord\x12*.headrace.api.control.v1.ReadRecordRequest\x1a+.headrace.api.control.v1.ReadRecordResponse\x12h\n\x0bListRecords\x12+.headrace.api.control.v1.ListRecordsRequest\x1a,.headrace.api.control.v1.ListRecordsResponse\x12n\n\rChangeRecords\x12-.headrace.api.control.v1.ChangeRecordsRequest\x1a..headrace.api.control.v1.ChangeRecordsResponse\x12\x62\n\tTakeLease\x12).headrace.api.control.v1.TakeLeaseRequest\x1a*.headrace.api.control.v1.TakeLeaseResponse\x12n\n\rGiveBackLease\x12-.headrace.api.control.v1.GiveBackLeaseRequest\x1a..headrace.api.control.v1.GiveBackLeaseResponse\x12q\n\x0eListAuditLines\x12..headrace.api.control.v1.ListAuditLinesRequest\x1a/.headrace.api.control.v1.ListAuditLinesResponse\x12n\n\rVerifyRecords\x12-.headrace.api.control.v1.VerifyRecordsRequest\x1a..headrace.api.control.v1.VerifyRecordsResponse\x12k\n\x0cReadPosition\x12,.headrace.api.control.v1.ReadPositionRequest\x1a-.headrace.api.control.v1.ReadPositionResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%headrace/api/control/v1/records.proto\x12\x17headrace.api.control.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"7\n\x08Position\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x0e\n\x06number\x18\x02 \x01(\x04\x12\x0c\n\x04head\x18\x03 \x01(\x0c\"g\n\x06Record\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x04\x12\x0e\n\x06number\x18\x04 \x01(\x04\x12\x14\n\x07\x63ontent\x18\x05 \x01(\x0cH\x00\x88\x01\x01\x42\n\n\x08_content\"F\n\x11ReadRecordRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x15\n\rversion_count\x18\x03 \x01(\r\"G\n\x12ReadRecordResponse\x12\x31\n\x08versions\x18\x01 \x03(\x0b\x32\x1f.headrace.api.control.v1.Record\"_\n\x12ListRecordsRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x13\n\x0bname_prefix\x18\x02 \x01(\t\x12\x12\n\nafter_name\x18\x03 \x01(\t\x12\x12\n\nnames_only\x18\x04 \x01(\x08\"U\n\x13ListRecordsResponse\x12\x30\n\x07records\x18\x01 \x03(\x0b\x32\x1f.headrace.api.control.v1.Record\x12\x0c\n\x04more\x18\x02 \x01(\x08\"\x7f\n\x0bRecordWrite\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x14\n\x07\x63ontent\x18\x03 \x01(\x0cH\x00\x88\x01\x01\x12\x1d\n\x10\x65xpected_version\x18\x04 \x01(\x04H\x01\x88\x01\x01\x42\n\n\x08_contentB\x13\n\x11_expected_version\")\n\nLeaseToken\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05token\x18\x02 \x01(\t\"\xd0\x02\n\x14\x43hangeRecordsRequest\x12\x11\n\tchange_id\x18\x01 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x03 \x01(\t\x12\x0f\n\x07subject\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12K\n\x07\x64\x65tails\x18\x06 \x03(\x0b\x32:.headrace.api.control.v1.ChangeRecordsRequest.DetailsEntry\x12\x34\n\x06writes\x18\x07 \x03(\x0b\x32$.headrace.api.control.v1.RecordWrite\x12\x32\n\x05lease\x18\x08 \x01(\x0b\x32#.headrace.api.control.v1.LeaseToken\x1a.\n\x0c\x44\x65tailsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"~\n\x15\x43hangeRecordsResponse\x12\x33\n\x08position\x18\x01 \x01(\x0b\x32!.headrace.api.control.v1.Position\x12\x30\n\x07records\x18\x02 \x03(\x0b\x32\x1f.headrace.api.control.v1.Record\"R\n\x11\x42\x65ginEpochRequest\x12=\n\x06\x63hange\x18\x01 \x01(\x0b\x32-.headrace.api.control.v1.ChangeRecordsRequest\"I\n\x12\x42\x65ginEpochResponse\x12\x33\n\x08position\x18\x01 \x01(\x0b\x32!.headrace.api.control.v1.Position\"T\n\x10TakeLeaseRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06holder\x18\x02 \x01(\t\x12\r\n\x05token\x18\x03 \x01(\t\x12\x13\n\x0b\x64uration_ms\x18\x04 \x01(\r\"2\n\x11TakeLeaseResponse\x12\r\n\x05token\x18\x01 \x01(\t\x12\x0e\n\x06holder\x18\x02 \x01(\t\"J\n\x14GiveBackLeaseRequest\x12\x32\n\x05lease\x18\x01 \x01(\x0b\x32#.headrace.api.control.v1.LeaseToken\"\x17\n\x15GiveBackLeaseResponse\"-\n\x15ListAuditLinesRequest\x12\x14\n\x0c\x61\x66ter_number\x18\x01 \x01(\x04\"9\n\tAuditLine\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x0c\n\x04line\x18\x02 \x01(\x0c\x12\x0e\n\x06sha256\x18\x03 \x01(\x0c\"Y\n\x16ListAuditLinesResponse\x12\x31\n\x05lines\x18\x01 \x03(\x0b\x32\".headrace.api.control.v1.AuditLine\x12\x0c\n\x04more\x18\x02 \x01(\x08\"\x16\n\x14VerifyRecordsRequest\";\n\x0c\x41uditProblem\x12\r\n\x05\x66\x61ult\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\x04\x12\x0c\n\x04text\x18\x03 \x01(\t\"P\n\x15VerifyRecordsResponse\x12\x37\n\x08problems\x18\x01 \x03(\x0b\x32%.headrace.api.control.v1.AuditProblem\"X\n\x13ReadPositionRequest\x12\x30\n\x05known\x18\x01 \x01(\x0b\x32!.headrace.api.control.v1.Position\x12\x0f\n\x07wait_ms\x18\x02 \x01(\r\"\x94\x01\n\x14ReadPositionResponse\x12\x33\n\x08position\x18\x01 \x01(\x0b\x32!.headrace.api.control.v1.Position\x12.\n\nchanged_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0frefuses_changes\x18\x03 \x01(\t2\xdc\x07\n\x0eRecordsService\x12\x65\n\nReadRecord\x12*.headrace.api.control.v1.ReadRecordRequest\x1a+.headrace.api.control.v1.ReadRecordResponse\x12h\n\x0bListRecords\x12+.headrace.api.control.v1.ListRecordsRequest\x1a,.headrace.api.control.v1.ListRecordsResponse\x12n\n\rChangeRecords\x12-.headrace.api.control.v1.ChangeRecordsRequest\x1a..headrace.api.control.v1.ChangeRecordsResponse\x12\x65\n\nBeginEpoch\x12*.headrace.api.control.v1.BeginEpochRequest\x1a+.headrace.api.control.v1.BeginEpochResponse\x12\x62\n\tTakeLease\x12).headrace.api.control.v1.TakeLeaseRequest\x1a*.headrace.api.control.v1.TakeLeaseResponse\x12n\n\rGiveBackLease\x12-.headrace.api.control.v1.GiveBackLeaseRequest\x1a..headrace.api.control.v1.GiveBackLeaseResponse\x12q\n\x0eListAuditLines\x12..headrace.api.control.v1.ListAuditLinesRequest\x1a/.headrace.api.control.v1.ListAuditLinesResponse\x12n\n\rVerifyRecords\x12-.headrace.api.control.v1.VerifyRecordsRequest\x1a..headrace.api.control.v1.VerifyRecordsResponse\x12k\n\x0cReadPosition\x12,.headrace.api.control.v1.ReadPositionRequest\x1a-.headrace.api.control.v1.ReadPositionResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -56,30 +56,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CHANGERECORDSREQUEST_DETAILSENTRY']._serialized_end=1099
   _globals['_CHANGERECORDSRESPONSE']._serialized_start=1101
   _globals['_CHANGERECORDSRESPONSE']._serialized_end=1227
-  _globals['_TAKELEASEREQUEST']._serialized_start=1229
-  _globals['_TAKELEASEREQUEST']._serialized_end=1313
-  _globals['_TAKELEASERESPONSE']._serialized_start=1315
-  _globals['_TAKELEASERESPONSE']._serialized_end=1365
-  _globals['_GIVEBACKLEASEREQUEST']._serialized_start=1367
-  _globals['_GIVEBACKLEASEREQUEST']._serialized_end=1441
-  _globals['_GIVEBACKLEASERESPONSE']._serialized_start=1443
-  _globals['_GIVEBACKLEASERESPONSE']._serialized_end=1466
-  _globals['_LISTAUDITLINESREQUEST']._serialized_start=1468
-  _globals['_LISTAUDITLINESREQUEST']._serialized_end=1513
-  _globals['_AUDITLINE']._serialized_start=1515
-  _globals['_AUDITLINE']._serialized_end=1572
-  _globals['_LISTAUDITLINESRESPONSE']._serialized_start=1574
-  _globals['_LISTAUDITLINESRESPONSE']._serialized_end=1663
-  _globals['_VERIFYRECORDSREQUEST']._serialized_start=1665
-  _globals['_VERIFYRECORDSREQUEST']._serialized_end=1687
-  _globals['_AUDITPROBLEM']._serialized_start=1689
-  _globals['_AUDITPROBLEM']._serialized_end=1748
-  _globals['_VERIFYRECORDSRESPONSE']._serialized_start=1750
-  _globals['_VERIFYRECORDSRESPONSE']._serialized_end=1830
-  _globals['_READPOSITIONREQUEST']._serialized_start=1832
-  _globals['_READPOSITIONREQUEST']._serialized_end=1920
-  _globals['_READPOSITIONRESPONSE']._serialized_start=1923
-  _globals['_READPOSITIONRESPONSE']._serialized_end=2071
-  _globals['_RECORDSSERVICE']._serialized_start=2074
-  _globals['_RECORDSSERVICE']._serialized_end=2959
+  _globals['_BEGINEPOCHREQUEST']._serialized_start=1229
+  _globals['_BEGINEPOCHREQUEST']._serialized_end=1311
+  _globals['_BEGINEPOCHRESPONSE']._serialized_start=1313
+  _globals['_BEGINEPOCHRESPONSE']._serialized_end=1386
+  _globals['_TAKELEASEREQUEST']._serialized_start=1388
+  _globals['_TAKELEASEREQUEST']._serialized_end=1472
+  _globals['_TAKELEASERESPONSE']._serialized_start=1474
+  _globals['_TAKELEASERESPONSE']._serialized_end=1524
+  _globals['_GIVEBACKLEASEREQUEST']._serialized_start=1526
+  _globals['_GIVEBACKLEASEREQUEST']._serialized_end=1600
+  _globals['_GIVEBACKLEASERESPONSE']._serialized_start=1602
+  _globals['_GIVEBACKLEASERESPONSE']._serialized_end=1625
+  _globals['_LISTAUDITLINESREQUEST']._serialized_start=1627
+  _globals['_LISTAUDITLINESREQUEST']._serialized_end=1672
+  _globals['_AUDITLINE']._serialized_start=1674
+  _globals['_AUDITLINE']._serialized_end=1731
+  _globals['_LISTAUDITLINESRESPONSE']._serialized_start=1733
+  _globals['_LISTAUDITLINESRESPONSE']._serialized_end=1822
+  _globals['_VERIFYRECORDSREQUEST']._serialized_start=1824
+  _globals['_VERIFYRECORDSREQUEST']._serialized_end=1846
+  _globals['_AUDITPROBLEM']._serialized_start=1848
+  _globals['_AUDITPROBLEM']._serialized_end=1907
+  _globals['_VERIFYRECORDSRESPONSE']._serialized_start=1909
+  _globals['_VERIFYRECORDSRESPONSE']._serialized_end=1989
+  _globals['_READPOSITIONREQUEST']._serialized_start=1991
+  _globals['_READPOSITIONREQUEST']._serialized_end=2079
+  _globals['_READPOSITIONRESPONSE']._serialized_start=2082
+  _globals['_READPOSITIONRESPONSE']._serialized_end=2230
+  _globals['_RECORDSSERVICE']._serialized_start=2233
+  _globals['_RECORDSSERVICE']._serialized_end=3221
 # @@protoc_insertion_point(module_scope)

@@ -124,6 +124,18 @@ class ChangeRecordsResponse(_message.Message):
     records: _containers.RepeatedCompositeFieldContainer[Record]
     def __init__(self, position: _Optional[_Union[Position, _Mapping]] = ..., records: _Optional[_Iterable[_Union[Record, _Mapping]]] = ...) -> None: ...
 
+class BeginEpochRequest(_message.Message):
+    __slots__ = ("change",)
+    CHANGE_FIELD_NUMBER: _ClassVar[int]
+    change: ChangeRecordsRequest
+    def __init__(self, change: _Optional[_Union[ChangeRecordsRequest, _Mapping]] = ...) -> None: ...
+
+class BeginEpochResponse(_message.Message):
+    __slots__ = ("position",)
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    position: Position
+    def __init__(self, position: _Optional[_Union[Position, _Mapping]] = ...) -> None: ...
+
 class TakeLeaseRequest(_message.Message):
     __slots__ = ("name", "holder", "token", "duration_ms")
     NAME_FIELD_NUMBER: _ClassVar[int]

@@ -51,6 +51,11 @@ class RecordsServiceStub:
                 request_serializer=headrace_dot_api_dot_control_dot_v1_dot_records__pb2.ChangeRecordsRequest.SerializeToString,
                 response_deserializer=headrace_dot_api_dot_control_dot_v1_dot_records__pb2.ChangeRecordsResponse.FromString,
                 _registered_method=True)
+        self.BeginEpoch = channel.unary_unary(
+                '/headrace.api.control.v1.RecordsService/BeginEpoch',
+                request_serializer=headrace_dot_api_dot_control_dot_v1_dot_records__pb2.BeginEpochRequest.SerializeToString,
+                response_deserializer=headrace_dot_api_dot_control_dot_v1_dot_records__pb2.BeginEpochResponse.FromString,
+                _registered_method=True)
         self.TakeLease = channel.unary_unary(
                 '/headrace.api.control.v1.RecordsService/TakeLease',
                 request_serializer=headrace_dot_api_dot_control_dot_v1_dot_records__pb2.TakeLeaseRequest.SerializeToString,
@@ -100,6 +105,14 @@ class RecordsServiceServicer:
     def ChangeRecords(self, request, context):
         """ChangeRecords writes records if they still have the versions that the caller has seen (RECORD_CHANGED otherwise). A change that
         is sent again with the same id is made once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BeginEpoch(self, request, context):
+        """BeginEpoch makes a change that begins the history anew, whatever processes of the data plane have: a person has decided what is
+        right (`headrace recover`). It is made also while other changes are refused.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -157,6 +170,11 @@ def add_RecordsServiceServicer_to_server(servicer, server):
                     servicer.ChangeRecords,
                     request_deserializer=headrace_dot_api_dot_control_dot_v1_dot_records__pb2.ChangeRecordsRequest.FromString,
                     response_serializer=headrace_dot_api_dot_control_dot_v1_dot_records__pb2.ChangeRecordsResponse.SerializeToString,
+            ),
+            'BeginEpoch': grpc.unary_unary_rpc_method_handler(
+                    servicer.BeginEpoch,
+                    request_deserializer=headrace_dot_api_dot_control_dot_v1_dot_records__pb2.BeginEpochRequest.FromString,
+                    response_serializer=headrace_dot_api_dot_control_dot_v1_dot_records__pb2.BeginEpochResponse.SerializeToString,
             ),
             'TakeLease': grpc.unary_unary_rpc_method_handler(
                     servicer.TakeLease,
@@ -267,6 +285,33 @@ class RecordsService:
             '/headrace.api.control.v1.RecordsService/ChangeRecords',
             headrace_dot_api_dot_control_dot_v1_dot_records__pb2.ChangeRecordsRequest.SerializeToString,
             headrace_dot_api_dot_control_dot_v1_dot_records__pb2.ChangeRecordsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BeginEpoch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.api.control.v1.RecordsService/BeginEpoch',
+            headrace_dot_api_dot_control_dot_v1_dot_records__pb2.BeginEpochRequest.SerializeToString,
+            headrace_dot_api_dot_control_dot_v1_dot_records__pb2.BeginEpochResponse.FromString,
             options,
             channel_credentials,
             insecure,

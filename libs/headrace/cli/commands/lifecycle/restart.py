@@ -28,7 +28,7 @@ def restart(
         names = [n for n in running if service_of(n) == service] or [service.removesuffix(".1")]
         for name in names:
             before = running.get(name, {}).get("pid")
-            after = control.ask(layout.control, {"do": "restart", "service": name}, _TIMEOUT_S)
+            after = control.ask(layout.supervisor, {"do": "restart", "service": name}, _TIMEOUT_S)
             out.print(f"{name} restarted: pid {before} → {after['pid']}")
     except control.ControlError as error:
         fail(str(error))

@@ -39,13 +39,13 @@ def status(
     layout = place(home)
     try:
         found = read(layout) if daemon.running(layout) else None
-        documents = broken_pipelines.look(layout)
+        documents = broken_pipelines.look(layout) if found else None
     except (ControlError, ConfigError) as error:
         fail(str(error))
     if as_json:
-        told = {**(found or _nothing(layout)), "quarantined_pipelines": broken_pipelines.told(documents)}
-        print(json.dumps(told, indent=2))
-    elif found is not None:
+        broken = broken_pipelines.told(documents) if documents else []
+        print(json.dumps({**(found or _nothing(layout)), "quarantined_pipelines": broken}, indent=2))
+    elif found is not None and documents is not None:
         _print(found)
         for line in broken_pipelines.lines(documents):
             out.print(Text(line, style="red"), soft_wrap=True)

@@ -35,7 +35,7 @@ from headrace.hop.errors import Code
 
 PIPELINE = "flights"
 _READY_S = 120.0
-_SEEN_S = 5.0
+_SEEN_S = 30.0
 
 
 def up(
@@ -61,7 +61,7 @@ def up(
         _already(layout, shape, counts, pid)
         return
     try:
-        earlier_homes.refuse_sealed(layout)
+        earlier_homes.refuse(layout)
     except ConfigError as error:
         fail(str(error))
     _examine(layout)
@@ -69,11 +69,7 @@ def up(
     try:
         with _progress() as progress:
             _secrets(layout, progress)
-            if layout.models.is_dir() and not layout.releases.exists():
-                # What served before there were releases goes on: other code may train another version below.
-                _release(layout, progress)
             _prepare(layout, progress)
-            _release(layout, progress)
             supervisor = _start(layout, shape, counts, progress, tie=foreground)
     except (preparation.PrepareError, daemon.StartError, ConfigError, LayoutError) as error:
         fail(str(error))
@@ -165,8 +161,8 @@ def _secrets(layout: Layout, progress: Progress) -> None:
     progress.update(task, completed=1, note=", ".join(made))
 
 
-def _release(layout: Layout, progress: Progress) -> None:
-    task = _task(progress, "releases")
+def _release(layout: Layout) -> str:
+    """Makes live what was never released; returns what that was."""
     folder = broken_pipelines.documents(layout)
     store = release_place.opened(layout, lambda text: err.print(text, style="yellow", markup=False))
     made = list(first_releases.make(layout, store, folder))
@@ -177,7 +173,7 @@ def _release(layout: Layout, progress: Progress) -> None:
                 f"pipeline {outcome.pipeline} is not live: {outcome.problem}", style="yellow", markup=False
             )
     live = [f"{o.pipeline} version {o.version}" for o in made if not o.problem]
-    progress.update(task, completed=1, note=f"now live: {', '.join(live)}" if live else "as before")
+    return f"now live: {', '.join(live)}" if live else "as before"
 
 
 def _start(
@@ -187,7 +183,14 @@ def _start(
     tasks = {name: _task(progress, name) for name in names}
     supervisor = daemon.start_supervisor(layout, shape, counts, tie=tie)
 
+    released = _task(progress, "releases")
+    done = False
+
     def seen(services: Mapping[str, Any]) -> None:
+        nonlocal done
+        if not done and services.get("control", {}).get("state") == "ready":
+            done = True
+            progress.update(released, completed=1, note=_release(layout))
         for name, service in services.items():
             ready = service["state"] == "ready"
             note = f"pid {service['pid']}" if ready else service["state"]
@@ -195,7 +198,7 @@ def _start(
 
     try:
         daemon.wait_ready(layout, supervisor, seen, _READY_S)
-    except (daemon.StartError, KeyboardInterrupt) as error:
+    except (daemon.StartError, ConfigError, OSError, KeyboardInterrupt) as error:
         daemon.abandon(supervisor)
         raise daemon.StartError(str(error) or "interrupted; everything is stopped again") from error
     return supervisor
@@ -232,13 +235,13 @@ def _first_prediction(layout: Layout, installation: Installation, took_s: float)
 
 
 def _predicted(address: str, key: str, row: Mapping[str, Any]) -> PredictResult:
-    """A prediction, tried again for some seconds: callers may not have seen a new service yet."""
+    """A prediction, tried again for a while: services may not have seen each other yet, or load the models of a first release."""
     deadline = time.monotonic() + _SEEN_S
     while True:
         try:
             return prediction.predict(address, key, PIPELINE, [row])
         except HeadraceError as error:
-            if error.code is not Code.UNAVAILABLE or time.monotonic() > deadline:
+            if error.code not in (Code.UNAVAILABLE, Code.NOT_FOUND) or time.monotonic() > deadline:
                 raise
         time.sleep(0.1)
 

@@ -8,7 +8,8 @@ from headrace.cli.deployment import description as mounted
 from headrace.cli.deployment.description import Description
 from headrace.cli.deployment.kubernetes.manifest import Object, labels, manifest, part
 
-_REDIS_PORT = 6379
+# Not ours, so their pods have not the label of our parts.
+_STORES = {"postgres": 5432, "redis": 6379}
 _DNS = [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]
 
 
@@ -62,10 +63,10 @@ def policy(
 def stores(settings: Object) -> dict[str, int]:
     """The stores that a service's settings name. Feast says in a file of its own that it is on Redis."""
     named = str(settings)
-    return {"redis": _REDIS_PORT} if "redis" in named or "'repo'" in named else {}
+    found = {"postgres": "postgresql://" in named, "redis": "redis" in named or "'repo'" in named}
+    return {store: port for store, port in _STORES.items() if found[store]}
 
 
 def _pods(name: str) -> Object:
-    # Redis is not ours, so it has not the label of our parts.
-    wanted = {"app.kubernetes.io/name": name} if name == "redis" else labels(name)
+    wanted = {"app.kubernetes.io/name": name} if name in _STORES else labels(name)
     return {"podSelector": {"matchLabels": wanted}}

@@ -46,8 +46,8 @@ PLACEHOLDER = "placeholder"
 
 
 def scaled() -> tuple[str, ...]:
-    """The services that scale: all but the one that keeps what must not be lost."""
-    return tuple(service for service in services.start_order() if service != "monitoring")
+    """The services that scale: those that requests wait for."""
+    return tuple(service for service in services.start_order() if service not in services.ASIDE)
 
 
 def scale_of(description: Description, service: str) -> Scale:

@@ -1,52 +1,47 @@
-"""Lease and evidence in files, for the analysers of one machine.
+"""Lease at control, and evidence in files.
 
 Evidence that is lost costs time, never safety: the rollout stays at its weight until there is new evidence.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from headrace.catalog.access import LeaseToken, Records
 from headrace.state import atomic, plain_files
 
 _MAX_BYTES = 8 << 20
+_NAME = "rollouts"
+# Long enough for a slow round, short enough that a rollout is not long without an analyser.
+LEASE_S = 5.0
 
 
-class FileLease:
-    """A lock on a file. The kernel gives it back when the process ends, however it ends."""
+class ControlLease:
+    """A lease of control's, by its database's clock. What its holder commits after it has ended, control refuses."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._descriptor: int | None = None
+    def __init__(self, records: Records, holder: str) -> None:
+        self._records = records
+        self._holder = holder
+        self._token = ""
+
+    @property
+    def fence(self) -> LeaseToken | None:
+        """What a change of the holder needs; None: it is not held."""
+        return LeaseToken(_NAME, self._token) if self._token else None
 
     def hold(self) -> bool:
-        """See ports.Lease."""
-        if self._descriptor is not None:
-            return True
-        # Here and not at the start: a folder that can't be made stops rollouts alone, until it can.
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            return False
-        except BaseException:
-            os.close(descriptor)
-            raise
-        self._descriptor = descriptor
-        return True
+        """See ports.Lease. A lease that has ended is not taken again at once: its holder must first forget what it knew."""
+        self._token = self._records.take_lease(_NAME, self._holder, LEASE_S, self._token)
+        return bool(self._token)
 
     def release(self) -> None:
         """See ports.Lease."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        if (held := self.fence) is not None:
+            self._token = ""
+            self._records.give_back(held)
 
 
 class FileEvidence:
