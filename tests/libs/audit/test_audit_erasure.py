@@ -1,5 +1,6 @@
 """What the security events hold of somebody is erased, and the batches of their lines still hold."""
 
+import fcntl
 import json
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from headrace.audit.access import AccessError
 from headrace.audit.erasure import erase
 from headrace.audit.journals import Journal, batch_digest, line_digest
-from headrace.state import chain, security
+from headrace.state import atomic, chain, security
 from tests.libs.audit.audit_home import Home
 
 WHO, WHY = "ann", "they asked"
@@ -96,3 +97,20 @@ def test_the_hash_of_a_line_does_not_say_what_it_was(home: Home) -> None:
     assert events[0] == events[1]
     assert len(salts) == 2
     assert {len(bytes.fromhex(salt)) for salt in salts} == {16}
+
+
+def test_nobody_writes_while_lines_are_replaced(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    replaced = []
+
+    def write(path: Path, content: bytes, *, mode: int) -> None:
+        with (
+            home.security.with_name(".security.jsonl.lock").open("rb") as lock,
+            pytest.raises(BlockingIOError),
+        ):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        replaced.append(path.name)
+        path.write_bytes(content)
+
+    monkeypatch.setattr(atomic, "write", write)
+    erase(journal(home), home.access, WHO, {"client": "10.0.0.1"}, WHY)
+    assert replaced == ["security.jsonl.2", "security.jsonl.1"]

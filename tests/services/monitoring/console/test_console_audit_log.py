@@ -7,7 +7,7 @@ import pytest
 
 from headrace.catalog.access import Change, Write
 from headrace.catalog.records import CatalogRecords
-from headrace.catalog.tables import AUDIT
+from headrace.catalog.tables import AUDIT, HEAD
 from headrace.state import chain
 from tests.services.monitoring.console.console_place import Browser, Place
 
@@ -60,6 +60,15 @@ async def test_an_altered_line_is_marked(browser: Browser, records: CatalogRecor
     found = (await browser.get("/audit/log.json")).json
     assert [line["number"] for line in found["lines"] if not line["holds"]] == [number]
     assert f"Altered: line {number}." in page.text
+
+
+async def test_a_newest_line_that_is_not_the_head_is_marked(
+    browser: Browser, records: CatalogRecords
+) -> None:
+    other = HEAD.update().values(sha256=bytes(32))
+    records.database.write(lambda connection: connection.execute(other))
+    found = (await browser.get("/audit/log.json")).json
+    assert [line["number"] for line in found["lines"] if not line["holds"]] == [CHANGES + 1]
 
 
 async def test_a_line_in_place_of_another_is_marked(browser: Browser, records: CatalogRecords) -> None:
