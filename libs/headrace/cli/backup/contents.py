@@ -15,8 +15,6 @@ from headrace.cli.installation.layout import Layout
 KEPT = frozenset(
     {
         "audit",
-        "audit.key",
-        "audit.pub",
         "control.key",
         "control.pub",
         "data",

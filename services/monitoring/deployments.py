@@ -10,7 +10,6 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from headrace.audit.settings import AuditSettings
 from headrace.delivery.errors import DeliveryError
 from headrace.delivery.figures import figures
 from headrace.delivery.records import Deployment, Result, read
@@ -73,13 +72,11 @@ class DeploymentMetrics(Collector):
             self._damaged = True
 
 
-def tell_deployments(settings: AuditSettings | None, runtime: Runtime) -> None:
+def tell_deployments(path: Path | None, runtime: Runtime) -> None:
     """Has this process's metrics tell of deployments, if their record is here."""
-    if settings is not None and settings.deployments is not None:
+    if path is not None:
         telemetry = runtime.telemetry
-        telemetry.registry.register(
-            DeploymentMetrics(settings.deployments, telemetry.log, lambda: datetime.now(UTC))
-        )
+        telemetry.registry.register(DeploymentMetrics(path, telemetry.log, lambda: datetime.now(UTC)))
 
 
 def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
