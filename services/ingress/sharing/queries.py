@@ -31,10 +31,9 @@ class TableShare:
 
     def __init__(self, table: QueryTable) -> None:
         self.table = table
-        # Rows that Redis must have: let through here, and, once all is read, those that were counted before this door began, or
-        # while Redis was away or before it lost them. A row leaves when it is read from there.
-        self._unsent: dict[int, None] = {}
-        self._before = dict.fromkeys(table.hashes())
+        # Rows that Redis must have: let through here, and those that were counted before this door began, or while Redis was
+        # away, or before it lost them. A row leaves when it is read from there, so all is read before any is told.
+        self._unsent = dict.fromkeys(table.hashes())
         self._first, self.last = "", "0"
         self._whole = False
         # Rows of all doors at the last exchange.
@@ -73,17 +72,13 @@ class TableShare:
         from the beginning."""
         if self._first and rows.first != self._first:
             self._first, self.last, self._whole = "", "0", False
-            self._before = dict.fromkeys(self.table.hashes())
+            self._unsent = dict.fromkeys(self.table.hashes())
             return False
         self._first, self.last = rows.first, rows.last
         for row in rows.rows:
             self._unsent.pop(row, None)
-            self._before.pop(row, None)
         self.table.add(rows.rows)
         self._whole = rows.whole
-        if self._whole:
-            self._unsent |= self._before
-            self._before = {}
         return self._whole
 
     @property
@@ -103,19 +98,22 @@ class TableShare:
         except (KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError("not a book of a budget") from error
         others = {name: record for name, record in doors.items() if name != door and record[0] > now}
-        self.count = self.table.count if self._whole else max(known + len(self._unsent), self.table.count)
+        self.count = self.table.count if self._whole else max(known + self._fresh, self.table.count)
         left = max(self._budget - self.count, 0)
         demands = sum(demand + 1 for _, demand, _ in others.values())
         free = left - sum(granted for _, _, granted in others.values())
         part = max(min(math.ceil(left * (self._asked + 1) / (self._asked + 1 + demands)), free), 0)
         # The others hear of rows that are not told now only later.
-        others[door] = now + LEASE_MS, self._asked, part + len(self._unsent) - len(self.unsent)
+        untold = len(self._unsent) - len(self.unsent) if self._whole else self._fresh
+        others[door] = now + LEASE_MS, self._asked, part + untold
         return json.dumps({"count": self.count, "doors": others}).encode(), ROWS_KEPT_MS, part
 
     def granted(self, part: int, now: float) -> None:
         """What `divide` gave is this door's."""
         self.grant, self.granted_at = part, now
-        self._fresh = self._asked = 0
+        self._asked = 0
+        if self._whole:
+            self._fresh = 0
 
     @property
     def due(self) -> bool:

@@ -12,7 +12,7 @@ from headrace.state.tenants import QuotaSpec
 from services.ingress.admission.quotas import Quotas
 from services.ingress.documents.catalog import Tenant
 from services.ingress.idempotency.redis import RedisKeys
-from services.ingress.idempotency.store import Claim, State, StoreRules
+from services.ingress.idempotency.store import Call, Claim, State, StoreRules
 from services.ingress.sharing.books import Books
 from services.ingress.sharing.leases import LeaseSource
 from services.ingress.sharing.metrics import ShareMetrics
@@ -59,15 +59,15 @@ async def test_a_new_master_is_followed(tmp_path: Path) -> None:
             await part.leased.start()
         assert await one.leases() == await two.leases() == len(WHO)
         assert one.leased.doors == 2
-        keys = RedisKeys(one.calls, StoreRules(1000.0, 50.0, 100, 10_000))
-        assert await keys.claim("t", "k", b"f", "token") == Claim(State.CLAIMED)
+        keys = RedisKeys(one.calls, StoreRules(1000.0, 50.0, 100, 10_000), time.time)
+        assert await keys.claim(Call("t", "k", b"f", "token")) == Claim(State.CLAIMED)
         servers.kill(master)
         with pytest.raises(RedisDownError):
             await one.calls.ask([("PING",)], insist=True)
         for part in (one, two):
             await healed(part)
         # The replica had it.
-        assert (await keys.claim("t", "k", b"f", "other")).state is State.BUSY
+        assert (await keys.claim(Call("t", "k", b"f", "other"))).state is State.BUSY
         for part in (one, two):
             await part.calls.close()
 
@@ -80,7 +80,7 @@ async def test_a_cluster_has_tenants_on_all_its_servers(tmp_path: Path) -> None:
         assert one.leased.doors == 2
         assert await one.leases() == await two.leases() == len(WHO)
         assert all(client(port).dbsize() > 1 for port in ports)
-        keys = RedisKeys(one.calls, StoreRules(1000.0, 50.0, 100, 10_000))
-        assert await keys.claim("t", "k", b"f", "token") == Claim(State.CLAIMED)
+        keys = RedisKeys(one.calls, StoreRules(1000.0, 50.0, 100, 10_000), time.time)
+        assert await keys.claim(Call("t", "k", b"f", "token")) == Claim(State.CLAIMED)
         for part in (one, two):
             await part.calls.close()
