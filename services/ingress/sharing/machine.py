@@ -13,11 +13,12 @@ import os
 import secrets
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from pathlib import Path
 
 from headrace.state.tenants import QuotaSpec
 from services.ingress.ports import Log
-from services.ingress.sharing.share import Buckets, Share
+from services.ingress.sharing.share import Buckets
 
 # A record: the tenant's name, then numbers of eight bytes: rows and bytes taken since the process began, the most that one
 # request took of each, its requests in flight. A record is never reused for another tenant. Tenants for which there is
@@ -67,15 +68,13 @@ class _PeerFile:
         os.close(self._descriptor)
 
 
+@dataclass(slots=True)
 class _PeerRecord:
     """A tenant's record in the file of another process, and how much of its rows and bytes is already accounted for."""
 
-    __slots__ = ("at", "numbers", "seen")
-
-    def __init__(self, file: _PeerFile, tenant: str, *, late: bool) -> None:
-        """`late`: this process begins to count the tenant now, so that what was taken before is no concern of its buckets."""
-        self.numbers, self.at = file.numbers, file.places[tenant]
-        self.seen = list(self.numbers[self.at : self.at + 2]) if late else [0.0, 0.0]
+    numbers: memoryview[float]
+    at: int
+    seen: list[float]
 
 
 class MachineShare:
@@ -83,13 +82,11 @@ class MachineShare:
 
     __slots__ = ("_at", "_buckets", "_numbers", "peers")
 
-    def __init__(
-        self, numbers: memoryview[float], at: int, peers: dict[int, _PeerRecord], buckets: Buckets
-    ) -> None:
+    def __init__(self, numbers: memoryview[float], at: int, buckets: Buckets) -> None:
         self._numbers, self._at = numbers, at
         self._buckets = buckets
         # By the inode of the other process's file.
-        self.peers = peers
+        self.peers: dict[int, _PeerRecord] = {}
 
     def slots(self, limit: int) -> int:
         return limit - int(sum([peer.numbers[peer.at + _IN_FLIGHT] for peer in self.peers.values()]))
@@ -102,10 +99,6 @@ class MachineShare:
 
     def end(self) -> None:
         self._numbers[self._at + _IN_FLIGHT] -= 1.0
-
-    def update(self, now: float) -> None:
-        if self.peers:
-            self.look(now)
 
     def lack(self, rows: int, size_bytes: int) -> None:
         """Only what is taken matters to the others."""
@@ -120,8 +113,10 @@ class MachineShare:
         numbers[at] += rows
         numbers[at + 1] += size_bytes
 
-    def look(self, now: float) -> None:
+    def update(self, now: float) -> None:
         """Takes out of the buckets what others took since the last call."""
+        if not self.peers:
+            return
         for what, bucket in enumerate(self._buckets):
             if bucket is None:
                 continue
@@ -136,58 +131,90 @@ class MachineShare:
                 bucket.spent_elsewhere(now, taken, largest)
 
 
-class MachineFiles:
-    """This process's file, and the files of the other processes in `folder`."""
+class MachineSource:
+    """A `Source`: the files of all processes in `folder`, as soon as that can be used. `clock`: monotonic seconds."""
 
-    def __init__(self, folder: Path) -> None:
-        """Raises OSError if the folder can't be used."""
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    def __init__(self, folder: Path, clock: Callable[[], float], log: Log) -> None:
+        self._folder = folder
+        self._clock = clock
+        self._log = log
         self._path = folder / f"{secrets.token_hex(8)}{_SUFFIX}"
+        self._complained = False
+        self._descriptor: int | None = None
+        self._map: mmap.mmap | None = None
+        self._numbers = memoryview(b"").cast("d")
+        # Where the numbers of each tenant begin; what of it this process counts now; the files of the others by inode.
         self._places: dict[str, int] = {}
         self._shares: dict[str, MachineShare] = {}
         self._files: dict[int, _PeerFile] = {}
-        # Locked before it gets its name, so that no other process takes it for the file of a dead process.
-        partial = self._path.with_suffix(".new")
-        self._descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
-        try:
-            # Allocate all of it now: if the disk had no room for a page written later, the kernel would kill the process.
-            os.posix_fallocate(self._descriptor, 0, _FILE_BYTES)
-        except OSError:
-            partial.unlink(missing_ok=True)
-            os.close(self._descriptor)
-            raise
-        self._map = mmap.mmap(self._descriptor, _FILE_BYTES)
-        self._numbers = memoryview(self._map).cast("d")
-        partial.replace(self._path)
-        self._find()
 
-    def share(self, tenant: str, buckets: Buckets) -> MachineShare | None:
-        """None: there is no room for one more tenant."""
+    def share(self, tenant: str, limits: QuotaSpec, buckets: Buckets) -> MachineShare | None:  # noqa: ARG002 - buckets have them
         at = self._places.get(tenant)
         if at is None:
-            if (count := len(self._places)) >= _RECORDS:
+            count = len(self._places)
+            if self._map is None or count >= _RECORDS:
                 return None
             start = _HEAD_BYTES + count * _RECORD_BYTES
             name = tenant.encode()
             self._map[start : start + len(name)] = name
             at = self._places[tenant] = (start + _NAME_BYTES) // 8
             self._numbers[0] = count + 1.0
-        peers = {i: _PeerRecord(f, tenant, late=True) for i, f in self._files.items() if tenant in f.places}
-        made = self._shares[tenant] = MachineShare(self._numbers, at, peers, buckets)
+        made = self._shares[tenant] = MachineShare(self._numbers, at, buckets)
+        for inode, file in self._files.items():
+            if (there := file.places.get(tenant)) is not None:
+                # What was taken before is no concern of buckets that begin now.
+                made.peers[inode] = _PeerRecord(file.numbers, there, list(file.numbers[there : there + 2]))
         return made
 
-    def look(self, now: float) -> None:
-        """Finds processes that have started or ended, and what they took."""
-        self._find()
-        for share in self._shares.values():
-            share.look(now)
+    async def start(self) -> None:
+        await self.look()
+
+    async def look(self) -> bool:
+        opened = self._map is None and self._opened()
+        if self._map is not None:
+            self._find()
+            for share in self._shares.values():
+                share.update(self._clock())
+        return opened
 
     def keep_only(self, names: AbstractSet[str]) -> None:
         self._shares = {name: share for name, share in self._shares.items() if name in names}
 
+    def _opened(self) -> bool:
+        try:
+            self._open()
+        except OSError as error:
+            if not self._complained:
+                self._complained = True
+                self._log.error("quotas are counted by each process alone", error=str(error))
+            return False
+        if self._complained:
+            self._log.info("quotas are counted together again")
+        return True
+
+    def _open(self) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # Locked before it gets its name, so that no other process takes it for the file of a dead process.
+        partial = self._path.with_suffix(".new")
+        descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        try:
+            # Allocate all of it now: if the disk had no room for a page written later, the kernel would kill the process.
+            os.posix_fallocate(descriptor, 0, _FILE_BYTES)
+        except OSError:
+            partial.unlink(missing_ok=True)
+            os.close(descriptor)
+            raise
+        self._descriptor, self._map = descriptor, mmap.mmap(descriptor, _FILE_BYTES)
+        self._numbers = memoryview(self._map).cast("d")
+        partial.replace(self._path)
+
     def _find(self) -> None:
-        present = {e.inode(): e.path for e in os.scandir(self._path.parent) if self._is_anothers(e)}
+        """Finds processes that have started or ended, and tenants that they count now."""
+        entries = [
+            e for e in os.scandir(self._folder) if e.name.endswith(_SUFFIX) and e.name != self._path.name
+        ]
+        present = {e.inode(): e.path for e in entries}
         for inode in [i for i, file in self._files.items() if i not in present or file.orphaned]:
             self._files.pop(inode).close()
             for share in self._shares.values():
@@ -197,10 +224,8 @@ class MachineFiles:
         for inode, file in self._files.items():
             for tenant in file.read():
                 if tenant in self._shares:
-                    self._shares[tenant].peers[inode] = _PeerRecord(file, tenant, late=False)
-
-    def _is_anothers(self, entry: os.DirEntry[str]) -> bool:
-        return entry.name.endswith(_SUFFIX) and entry.name != self._path.name
+                    record = _PeerRecord(file.numbers, file.places[tenant], [0.0, 0.0])
+                    self._shares[tenant].peers[inode] = record
 
     def _add_peer(self, inode: int, path: str) -> None:
         try:
@@ -213,49 +238,9 @@ class MachineFiles:
         else:
             self._files[inode] = file
 
-    def close(self) -> None:
-        """Removes this process's counts."""
-        self._path.unlink(missing_ok=True)
+    async def close(self) -> None:
+        if self._descriptor is not None:
+            self._path.unlink(missing_ok=True)
+            os.close(self._descriptor)
         for file in self._files.values():
             file.close()
-        os.close(self._descriptor)
-
-
-class MachineSource:
-    """A `Source`: the other processes of the machine, as soon as the folder can be used. `clock`: monotonic seconds."""
-
-    def __init__(self, folder: Path, clock: Callable[[], float], log: Log) -> None:
-        self._folder = folder
-        self._clock = clock
-        self._log = log
-        self._files: MachineFiles | None = None
-        self._complained = False
-
-    def share(self, tenant: str, limits: QuotaSpec, buckets: Buckets) -> Share | None:  # noqa: ARG002 - buckets have them
-        return None if self._files is None else self._files.share(tenant, buckets)
-
-    async def start(self) -> None:
-        await self.look()
-
-    async def look(self) -> bool:
-        if self._files is not None:
-            self._files.look(self._clock())
-            return False
-        try:
-            self._files = MachineFiles(self._folder)
-        except OSError as error:
-            if not self._complained:
-                self._complained = True
-                self._log.error("quotas are counted by each process alone", error=str(error))
-            return False
-        if self._complained:
-            self._log.info("quotas are counted together again")
-        return True
-
-    def keep_only(self, names: AbstractSet[str]) -> None:
-        if self._files is not None:
-            self._files.keep_only(names)
-
-    async def close(self) -> None:
-        if self._files is not None:
-            self._files.close()

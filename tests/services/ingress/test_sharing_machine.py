@@ -9,7 +9,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headrace.hop.errors import Fault
-from services.ingress.sharing.machine import MachineFiles
 from tests.services.ingress.sharing_doors import Sharer, introduce, tenant
 
 _KILLED = """
@@ -100,7 +99,8 @@ async def test_a_killed_process_holds_no_places_and_leaves_no_file(tmp_path: Pat
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_a_disk_without_room_is_an_error_at_once_and_kills_nobody_later(small_disk: Path) -> None:
-    with pytest.raises(OSError, match="No space left"):
-        MachineFiles(small_disk / "quotas")
+async def test_a_disk_without_room_is_said_at_once_and_kills_nobody_later(small_disk: Path) -> None:
+    [door] = await workers(small_disk / "quotas", 1, [0.0])
+    assert door.log.events == ["quotas are counted by each process alone"]
     assert list((small_disk / "quotas").iterdir()) == []
+    assert door.passes(tenant(rows_per_s=1))
