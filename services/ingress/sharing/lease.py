@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from headrace.state.tenants import QuotaSpec
-from services.ingress.sharing.division import Amount, Grant, Limits, Rate, Use
+from services.ingress.sharing.division import Grant, Limits, Use
 from services.ingress.sharing.share import Buckets
 
 # How much of a changed demand is believed at once: one exchange is a tenth of a second, in which few requests may come.
@@ -23,7 +23,10 @@ class Lease:
     def __init__(self, limits: QuotaSpec, buckets: Buckets) -> None:
         self._limits = limits
         self._buckets = buckets
-        self._rates = rates_of(limits)
+        self._rates = limits.rows_per_s or 0.0, limits.bytes_per_s or 0.0
+        # One second's worth is the burst that nobody gave.
+        bursts = limits.rows_burst or self._rates[0], limits.bytes_burst or self._rates[1]
+        self._bursts = max(bursts[0], 1.0), max(bursts[1], 1.0)
         # When it last told, and last got something; None: that is over.
         self.told_at = -_NEVER
         self.granted_at: float | None = None
@@ -77,22 +80,22 @@ class Lease:
         self._demands = rows, size
         # Beyond the limit there is nothing to want.
         wanted = min(max(self._peak, self._in_flight) + self._refused, self._limits.concurrency or 0)
-        told = Use((Amount(self._rows, rows), Amount(self._bytes, size)), self._in_flight, wanted)
+        told = Use((self._rows, self._bytes), (rows, size), self._in_flight, wanted)
         self._rows = self._bytes = self._lacked_rows = self._lacked_bytes = 0.0
         self._refused = self._peak = 0
         return told
 
     def untold(self, use: Use) -> None:
         """Nobody has heard what was told last, so that it is told again."""
-        self._rows += use.amounts[0].taken
-        self._bytes += use.amounts[1].taken
+        self._rows += use.taken[0]
+        self._bytes += use.taken[1]
 
     def limits(self, doors: int) -> Limits:
         """For the exchange, at one of `doors`."""
         # One that has heard of no other door may be the first that greets a Redis that lost its data. Alone it gets its slots by
         # what it wants; all of them would leave the next door without any until this one asks again.
         slots = self._limits.concurrency or 0
-        return Limits(self._rates, slots, unleased_slots(slots, max(doors, 2)))
+        return Limits(self._rates, self._bursts, slots, unleased_slots(slots, max(doors, 2)))
 
     def granted(self, grant: Grant, doors: int, now: float) -> None:
         """This door has a part of the limits until its next exchange, for what it told last."""
@@ -100,9 +103,10 @@ class Lease:
         self._until = self.told_at + GRANTED_S
         # What was taken since it was told is not in the tokens yet.
         untold = self._rows, self._bytes
-        for bucket, rate, part, taken in zip(self._buckets, self._rates, grant.parts, untold, strict=True):
+        for i, bucket in enumerate(self._buckets):
             if bucket is not None:
-                bucket.lease(rate.per_s, rate.burst, part.tokens - taken, part.share, now)
+                tokens = grant.tokens[i] - untold[i]
+                bucket.lease(self._rates[i], self._bursts[i], tokens, grant.shares[i], now)
 
     def alone(self, doors: int, now: float, *, away: bool) -> None:
         """This door has no lease. `away`: nor can it get one, so it has its part of what `doors` may do; else it is the first
@@ -115,18 +119,9 @@ class Lease:
     def _take_part(self, doors: int, now: float) -> None:
         """This door has no tokens of its own, but its part of what `doors` may take."""
         self._until = _NEVER
-        for bucket, rate in zip(self._buckets, self._rates, strict=True):
+        for bucket, rate, burst in zip(self._buckets, self._rates, self._bursts, strict=True):
             if bucket is not None:
-                bucket.resize(rate.per_s / doors, rate.burst / doors, now)
-
-
-def rates_of(limits: QuotaSpec) -> tuple[Rate, Rate]:
-    """The limits of rows and of bytes; one second's worth is the burst that nobody gave."""
-    return _rate(limits.rows_per_s, limits.rows_burst), _rate(limits.bytes_per_s, limits.bytes_burst)
-
-
-def _rate(per_s: float | None, burst: float | None) -> Rate:
-    return Rate(per_s or 0.0, max(burst or per_s or 0.0, 1.0))
+                bucket.resize(rate / doors, burst / doors, now)
 
 
 def local_slots(limit: int, doors: int) -> int:

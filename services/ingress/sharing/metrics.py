@@ -46,7 +46,7 @@ class ShareMetrics:
 
     def share(self, tenant: str, grant: Grant) -> None:
         """Tells of a lease."""
-        self._shares.labels(tenant).set(grant.parts[0].share)
+        self._shares.labels(tenant).set(grant.shares[0])
         self._slots.labels(tenant).set(grant.slots)
 
     def unleased(self, tenant: str, doors: int) -> None:

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from services.ingress.sharing.division import LEASE_MS, Amount, Book, Limits, Rate, Use
+from services.ingress.sharing.division import LEASE_MS, Book, Limits, Use
 
 LIMIT, DOORS = 12, 3
-NONE, NOTHING = Rate(0.0, 1.0), Amount(0.0, 0.0)
+NONE = (0.0, 0.0)
 Step = tuple[int, int, float, int]
 """Door; what it wants; the part of its slots that is in flight when it asks; milliseconds since the step before."""
 
@@ -27,8 +27,8 @@ class Slots:
         self.now_ms += passed_ms
         slots, ends = self.held[door]
         leased, in_flight = ends > self.now_ms, round(busy * slots)
-        use = Use((NOTHING, NOTHING), in_flight, max(min(wanted, LIMIT), in_flight))
-        limits = Limits((NONE, NONE), LIMIT, LIMIT // max(knows, 2) // 2)
+        use = Use(NONE, NONE, in_flight, max(min(wanted, LIMIT), in_flight))
+        limits = Limits(NONE, NONE, LIMIT, LIMIT // max(knows, 2) // 2)
         grant, _ = self.book.exchange(f"door{door}", self.now_ms, limits, use)
         self.book = Book.of_bytes(self.book.to_bytes())
         self.held[door] = (max(grant.slots, in_flight), self.now_ms + LEASE_MS)
@@ -99,12 +99,12 @@ def test_tokens_are_lent_to_one_door_at_a_time(
         tokens, until = lent.get(door, (0.0, 0))
         taken = max(tokens, 0.0) * part if now <= until else 0.0
         took += taken
-        limits = Limits((Rate(rate, burst), NONE), 0, 0)
-        use = Use((Amount(taken, demand), NOTHING), 0, 0)
+        limits = Limits((rate, 0.0), (burst, 1.0), 0, 0)
+        use = Use((taken, 0.0), (demand, 0.0), 0, 0)
         grant, _ = book.exchange(f"door{door}", now, limits, use)
         book = Book.of_bytes(book.to_bytes())
-        lent[door] = grant.parts[0].tokens, now + 250
-        assert 0 <= grant.parts[0].share <= 1
+        lent[door] = grant.tokens[0], now + 250
+        assert 0 <= grant.shares[0] <= 1
         outstanding = sum(max(tokens, 0.0) for tokens, until in lent.values() if until > now)
         # A tenth of a second that a full bucket goes on to fill.
         assert took + outstanding <= burst + rate * (now / 1000 + 0.1) + 1e-6
