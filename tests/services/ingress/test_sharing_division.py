@@ -110,6 +110,18 @@ def test_tokens_are_lent_to_one_door_at_a_time(
         assert took + outstanding <= burst + rate * (now / 1000 + 0.1) + 1e-6
 
 
+def test_what_a_door_may_still_take_before_it_hears_of_its_grant_is_nobody_elses() -> None:
+    book, limits = Book(), Limits((0.001, 0.0), (10.0, 1.0), 0, 0)
+    busy, quiet = Use(NONE, (1e6, 0.0), 0, 0), Use(NONE, NONE, 0, 0)
+    assert book.exchange("one", 0, limits, busy)[0].tokens[0] == 10
+    assert book.exchange("two", 0, limits, busy)[0].tokens[0] == 0
+    assert book.exchange("one", 1, limits, quiet)[0].tokens[0] < 0.1
+    assert book.exchange("two", 1, limits, busy)[0].tokens[0] < 0.1
+    # It has heard, and told that it took none of them.
+    book.exchange("one", 101, limits, quiet)
+    assert book.exchange("two", 101, limits, busy)[0].tokens[0] > 9
+
+
 @pytest.mark.parametrize(
     "rubbish",
     [b"rubbish", b"[]", b'{"doors": 1, "levels": []}', b'{"doors": {"x": [1]}, "levels": [null, null]}', b"\xff",

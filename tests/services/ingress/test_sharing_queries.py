@@ -121,6 +121,7 @@ async def test_what_was_counted_without_redis_is_told_later_and_what_redis_lost_
     one, two, server = doors
     assert one.passes(range(60))
     await one.look()
+    await one.look()
     server.kill()
     one.away = True
     passed = sum(one.passes([n]) for n in range(1_000, 3_000))

@@ -198,20 +198,6 @@ async def all_rows(door: Sharer, who: Tenant) -> int:
     return let
 
 
-async def test_tokens_are_lent_to_one_door_at_a_time(doors: list[Sharer]) -> None:
-    who, (one, two) = tenant(rows_per_s=0.001, rows_burst=LIMIT), doors
-    assert one.passes(who) == 1
-    await one.look()  # it has all that is left
-    assert two.passes(who) == 1  # before its first exchange it may
-    await two.look()
-    assert await all_rows(two, who) == 0
-    assert await all_rows(one, who) == LIMIT - 1
-    # A debt of all.
-    for _ in range(3):
-        one.now[0] += 0.5
-        assert await all_rows(two, who) + await all_rows(one, who) == 0
-
-
 async def test_tokens_that_a_door_does_not_use_go_to_the_others(doors: list[Sharer]) -> None:
     who, (one, two) = tenant(rows_per_s=0.001, rows_burst=LIMIT), doors
     for door in doors:
