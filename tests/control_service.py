@@ -30,10 +30,11 @@ from tests.stopped import send
 
 @dataclass(frozen=True, slots=True)
 class Here:
-    """A control in this process."""
+    """A control in this process. `public_key`: file with that of what it signs."""
 
     target: str
     database: str
+    public_key: Path
     telemetry: Telemetry
 
     def metric(self, name: str, **labels: str) -> float | None:
@@ -52,9 +53,11 @@ def execute(database: str, statement: str, *parameters: object) -> None:
 # For the tests' own process: where nothing is killed or frozen.
 @contextmanager
 def control_here(folder: Path, *, keys: tuple[bytes, bytes] | None = None, **settings: Any) -> Iterator[Here]:
-    """A control on a thread of this process, at a real socket; it is ready. Its database is in `folder`."""
-    private, _ = keys or new_keys()
+    """A control on a thread of this process, at a real socket; it is ready. Its database is in `folder`, which is made."""
+    private, public = keys or new_keys()
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "key.pem").write_bytes(private)
+    (folder / "key.pub").write_bytes(public)
     values = {
         "database": str(folder / "control.sqlite"),
         "initialise": True,
@@ -69,7 +72,9 @@ def control_here(folder: Path, *, keys: tuple[bytes, bytes] | None = None, **set
         async with served(SERVICE, values) as harness:
             while not (harness.running and harness.running.health.serving):
                 await asyncio.sleep(0.005)
-            started.put(Here(harness.target, values["database"], harness.runtime.telemetry))
+            started.put(
+                Here(harness.target, values["database"], folder / "key.pub", harness.runtime.telemetry)
+            )
             await asyncio.to_thread(ended.wait)
 
     with ThreadPoolExecutor(1) as thread:

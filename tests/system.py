@@ -19,7 +19,7 @@ import yaml
 
 from headrace.api.inference.v1 import inference_pb2 as pb
 from headrace.cli.commands.lifecycle import status
-from headrace.cli.diagnosis import broken_pipelines
+from headrace.cli.diagnosis import broken_pipelines, live_state
 from headrace.cli.installation import layout, ports
 from headrace.cli.supervision import daemon
 from headrace.oip import open_inference_pb2 as oip
@@ -107,8 +107,10 @@ class System:
     def status(self) -> dict[str, Any]:
         """What `headrace status --json` prints, without the command: starting Python takes a second, and tests ask 200 times."""
         place = layout.of(HOME)
-        told = broken_pipelines.told(broken_pipelines.look(place))
-        return {**status.read(place), "quarantined_pipelines": told}
+        found = status.read(place)
+        live = live_state.read(found["services"])
+        told = broken_pipelines.told(broken_pipelines.look(place), live.serving)
+        return {**found, "what_is_live": live.told(), "quarantined_pipelines": told}
 
     def pid(self, service: str) -> int | None:
         """Of the service's process now, None between two; from the supervisor itself, as `status` has it.

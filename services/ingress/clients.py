@@ -119,15 +119,17 @@ class HopRouter:
 
 
 class HopServing:
-    """Which revision of each pipeline the router serves. `clock`: monotonic seconds."""
+    """Which revision of each pipeline all routers serve: control lets one replica go first. `clock`: monotonic seconds."""
 
     def __init__(self, client: Client, clock: Callable[[], float]) -> None:
-        self._list = client.unary(LIST)
+        self._list = client.each(LIST)
         self._clock = clock
 
     async def __call__(self) -> dict[str, str]:
-        reply = await self._list(pb.ListPipelinesRequest(), deadline=self._clock() + _LIST_S)
-        return {p.name: p.revision for p in reply.pipelines}
+        answers = await self._list(pb.ListPipelinesRequest(), deadline=self._clock() + _LIST_S)
+        # A router that does not answer gets no requests either.
+        replies = [{(p.name, p.revision) for p in a.pipelines} for a in answers if not isinstance(a, Fault)]
+        return dict(set.intersection(*replies)) if replies else {}
 
 
 class HopModelOperations:

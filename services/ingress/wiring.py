@@ -328,7 +328,8 @@ def _operations(
 def _documents(settings: IngressSettings, follower: Follower | None) -> Source:
     """What is live, as the settings say."""
     if follower is not None:
-        return ReleaseCatalog(SnapshotReleases(follower))
+        store = SnapshotReleases(follower)
+        return ReleaseCatalog(store, refused=store.refused)
     assert settings.pipelines is not None, "the settings have one of them"
     return Documents(
         settings.pipelines, kept=Kept(settings.kept, writes=settings.keeps) if settings.kept else None

@@ -70,7 +70,7 @@ class Inference:
         try:
             served = self._pipelines.find(pipeline, version)
         except Fault:
-            # The ingress may have seen that another replica serves a new release before this one did.
+            # The ingress saw the new release at other replicas, and this one may have it, but wait for its models.
             await self._refresh()
             served = self._pipelines.find(pipeline, version)
         caps, admitted = served.caps, 0

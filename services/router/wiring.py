@@ -143,7 +143,8 @@ async def _ticks(
 def _source(settings: RouterSettings, compiler: Compiler, follower: Follower | None) -> Source:
     """What is live, as the settings say. Reads it once."""
     if follower is not None:
-        return ReleaseCatalog(SnapshotReleases(follower), accept=compiler.accept)
+        store = SnapshotReleases(follower)
+        return ReleaseCatalog(store, accept=compiler.accept, refused=store.refused)
     assert settings.pipelines is not None, "the settings have one of them"
     kept = Kept(settings.kept, writes=True) if settings.kept else None
     return FolderSource(Catalog(settings.pipelines, accept=compiler.accept, kept=kept))

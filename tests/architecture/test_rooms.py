@@ -231,8 +231,8 @@ def test_no_list_of_the_services_is_written_down_again() -> None:
     assert lists == [], "take it from headrace.cli.installation.services"
 
 
-# Imported only by functions, where the store is in Redis; features has redis-py by its own group.
-LATE = ("services.monitoring.rollouts.handover_redis", "services.features.", "headrace.state.redis_tls")
+# Imported only by functions, where the settings name a Redis; features has redis-py by its own group.
+LATE = ("headrace.state.redis_tls", "services.features.")
 
 
 def sources() -> Iterator[tuple[str, ast.Module]]:
@@ -272,7 +272,7 @@ def test_the_extra_that_the_errors_name_is_declared_and_in_what_make_up_installs
         for path in (ROOT / folder).rglob("*.py")
         if named in path.read_text()
     }
-    assert tell == {"libs/headrace/releases/place.py", "libs/headrace/state/redis.py"}
+    assert tell == {"libs/headrace/state/redis.py"}
     assert [one.partition(">")[0] for one in extras["redis"]] == ["redis"]
     assert "redis" in extras["all"][0].partition("[")[2].rstrip("]").split(",")
     # One version for all: features has it by Feast.

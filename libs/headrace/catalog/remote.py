@@ -21,11 +21,11 @@ from headrace.audit.chain import Problem
 from headrace.catalog import messages
 from headrace.catalog.access import AuditLine, Change, LeaseToken, Made, Position, Record
 from headrace.catalog.errors import RecordInvalidError, RecordsUnavailableError, Unavailable
-from headrace.catalog.faults import error_of
+from headrace.catalog.faults import error_of, fault_of
 from headrace.hop.call import Method, unary
 from headrace.hop.client.dial import Client
 from headrace.hop.client.settings import BreakerRules, ClientRules, TlsFiles
-from headrace.hop.errors import Code, Fault, Reason
+from headrace.hop.errors import Code, Fault
 from headrace.hop.resilience import resolve
 
 _SERVICE = "RecordsService"
@@ -307,7 +307,8 @@ def _dialled(rules: ClientRules) -> Client:
     try:
         return Client("control", rules)
     except TlsError as error:
-        raise Fault(Code.UNAVAILABLE, Reason.REASON_UNREACHABLE, f"certificates: {error}") from None
+        unusable = RecordsUnavailableError(Unavailable.UNREACHABLE, f"certificates: {error}")
+        raise fault_of(unusable) from None
 
 
 def _closed() -> RecordsUnavailableError:

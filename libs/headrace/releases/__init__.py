@@ -28,13 +28,13 @@ from headrace.releases.document import (
     Shadow,
 )
 from headrace.releases.errors import FrozenError, ReleaseError, StaleError
-from headrace.releases.files import FileReleases
 from headrace.releases.spans import LIVE
 from headrace.releases.store import Broken, Freeze, ReleaseStore
 
 if TYPE_CHECKING:
     from headrace.releases.catalog import ReleaseCatalog, Released, released
-    from headrace.releases.place import PlaceError, open_catalog, open_store
+    from headrace.releases.of_records import RecordReleases
+    from headrace.releases.place import PlaceError, open_store
 
 __all__ = [
     "LIVE",
@@ -44,13 +44,13 @@ __all__ = [
     "Broken",
     "Cap",
     "Experiment",
-    "FileReleases",
     "Freeze",
     "FrozenError",
     "Guard",
     "OneOf",
     "Partition",
     "PlaceError",
+    "RecordReleases",
     "Release",
     "ReleaseCatalog",
     "ReleaseError",
@@ -61,16 +61,15 @@ __all__ = [
     "Rule",
     "Shadow",
     "StaleError",
-    "open_catalog",
     "open_store",
     "released",
 ]
 
 _LAZY = {
     "PlaceError": "place",
+    "RecordReleases": "of_records",
     "ReleaseCatalog": "catalog",
     "Released": "catalog",
-    "open_catalog": "place",
     "open_store": "place",
     "released": "catalog",
 }

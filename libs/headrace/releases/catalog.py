@@ -5,8 +5,7 @@ The same face as `headrace.pipeline.Catalog`, which reads a folder of documents.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
@@ -18,14 +17,12 @@ from headrace.pipeline import (
     Quarantined,
     Reload,
     SettingError,
-    content_hash,
     kind_of,
     parse,
 )
 from headrace.pipeline.problems import suggestion
 from headrace.releases.document import Arm, Release
 from headrace.releases.errors import ReleaseError
-from headrace.releases.files import FileReleases
 from headrace.releases.inputs import check_inputs
 from headrace.releases.spans import LIVE
 from headrace.releases.store import Broken, ReleaseStore
@@ -100,9 +97,9 @@ def pinned(pipeline: Pipeline, arm: Arm, key: str) -> Pipeline:
 class ReleaseCatalog:
     """Reads the store when it is made, and again at each `reload`. Raises nothing: what is broken is in `quarantined`.
 
-    Of each pipeline the newest release serves. If it is damaged, its copy does, or what served last; without either, nothing.
-    If the store can't be reached, what served goes on. `mirror`: a folder for copies of what served last, for starts. Processes
-    of one machine may share it. `accept` may refuse a pipeline by raising DocumentError.
+    Of each pipeline the newest release serves; if it can't be used, what this object served of it, else nothing. If the store
+    can't be reached, what served goes on. `accept` may refuse a pipeline by raising DocumentError. `refused`: why a newer
+    release of a pipeline is not the one that the store has; "": there is none.
     """
 
     def __init__(
@@ -110,18 +107,18 @@ class ReleaseCatalog:
         store: ReleaseStore,
         *,
         accept: Callable[[Pipeline], None] = lambda _: None,
-        mirror: FileReleases | None = None,
+        refused: Callable[[str], str] = lambda _: "",
     ) -> None:
         self._store = store
+        self._refused = refused
         self._accept = accept
-        self._mirror = mirror
         # State of the store at the last look; None: it was never read.
         self._seen: str | None = None
         # Problems of the store as a whole.
         self.troubles: tuple[Problem, ...] = ()
         self.released: Mapping[str, Released] = MappingProxyType({})
         self.quarantined: Mapping[str, Quarantined] = MappingProxyType({})
-        self.first = self._first()
+        self.first = self.reload()
 
     @property
     def pipelines(self) -> Mapping[str, Pipeline]:
@@ -141,19 +138,6 @@ class ReleaseCatalog:
         """Ends a `wait` in progress."""
         self._store.close()
 
-    def _first(self) -> Reload:
-        found = self.reload()
-        if not self.troubles or self._mirror is None:
-            return found
-        troubles, store, mirror = self.troubles, self._store, self._mirror
-        try:
-            self._store, self._mirror, self._seen = mirror, None, None
-            found = self.reload()
-        finally:
-            self._store, self._mirror, self._seen = store, mirror, None
-        self.troubles = troubles
-        return replace(found, problems=(*troubles, *found.problems))
-
     def reload(self) -> Reload:
         """Reads what changed. A problem is reported once while it stays the same."""
         before, quarantined_before, troubles_before = self.released, self.quarantined, self.troubles
@@ -168,9 +152,6 @@ class ReleaseCatalog:
             self.troubles = (Problem("releases", 1, "(store)", problem),)
             new = tuple(p for p in self.troubles if p not in troubles_before)
             return Reload(problems=new)
-        if self._mirror is not None:
-            for name in before.keys() - after.keys() - quarantined.keys():
-                self._mirror.remove(name)
         self.released, self.quarantined = MappingProxyType(after), MappingProxyType(quarantined)
         known = {p for q in quarantined_before.values() for p in q.problems} | {*troubles_before}
         return Reload(
@@ -194,63 +175,25 @@ class ReleaseCatalog:
         return after, quarantined
 
     def _newest(self, name: str) -> tuple[Released | None, Broken | None]:
-        """The newest release, else what may serve in its place; and what is wrong with the newest one."""
-        readable, broken = self._store.current(name)
-        newest = readable if broken is None else None
-        old = self.released.get(name)
-        if newest is not None:
-            if old is not None and old.release == newest and name not in self.quarantined:
-                return old, None
-            try:
-                found = self._usable(newest, self._store.document)
-            except (ReleaseError, DocumentError) as error:
-                broken = Broken(name, newest.number, "; ".join(map(str, error.problems)))
-            else:
-                self._copy(newest)
-                return found, None
-        for candidate in self._candidates(name, newest):
-            if old is not None and old.release == candidate:
-                return old, broken
-            with suppress(ReleaseError, DocumentError):
-                return self._usable(candidate, self._intact_document), broken
-        return None, broken
+        """The newest release, else what served; and what is wrong with the newest one."""
+        release, broken = self._store.current(name)
+        served = self.released.get(name)
+        # An older one may have been left for a reason, so it never serves in place of one that can't be read.
+        if release is None or broken is not None:
+            return served, broken
+        refused = self._refused(name)
+        newer = Broken(name, release.number, refused) if refused else None
+        if served is not None and served.release == release and (newer or name not in self.quarantined):
+            return served, newer
+        try:
+            return self._usable(release), newer
+        except (ReleaseError, DocumentError) as error:
+            return served, Broken(name, release.number, "; ".join(map(str, error.problems)))
 
-    def _usable(self, release: Release, document: Callable[[str, str], str | None]) -> Released:
+    def _usable(self, release: Release) -> Released:
         """Raises ReleaseError, DocumentError."""
-        found = released(release, partial(document, release.pipeline))
+        found = released(release, partial(self._store.document, release.pipeline))
         check_inputs(release, found.arms)
         for pipeline in found.arms.values():
             self._accept(pipeline)
         return found
-
-    def _candidates(self, name: str, newest: Release | None) -> Iterator[Release]:
-        """The releases to try in place of the newest one. `newest` None: it can't be read. If it or a document of it is damaged:
-        its copy, or what served last, but no other one, which may have been left for a reason."""
-        if newest is not None:
-            yield newest
-        copy = self._mirror.current(name)[0] if self._mirror is not None else None
-        old = self.released.get(name)
-        last = [release for release in (copy, old.release if old else None) if release is not None]
-        yield from sorted(last, key=lambda release: release.number, reverse=True)
-        if newest is not None and all(self._intact_document(name, r) for r in newest.revisions()):
-            # It is whole, and this reader refuses it.
-            yield from (r for r in self._store.history(name) if r.number < newest.number)
-
-    def _intact_document(self, name: str, revision: str) -> str | None:
-        """The text that has this hash, of the store or the copy."""
-        for place in (self._store, self._mirror):
-            text = place.document(name, revision) if place is not None else None
-            if text is not None and content_hash(text) == revision:
-                return text
-        return None
-
-    def _copy(self, release: Release) -> None:
-        """Keeps a copy of what serves. If it can't be written, the next change tries again."""
-        if self._mirror is None:
-            return
-        with suppress(OSError):
-            for revision in release.revisions():
-                text = self._store.document(release.pipeline, revision)
-                if text is not None and self._mirror.document(release.pipeline, revision) != text:
-                    self._mirror.keep_document(release.pipeline, revision, text)
-            self._mirror.put(release)

@@ -1,4 +1,4 @@
-"""What a store of releases does. `files.py` keeps them on one machine, `redis.py` for several; both pass the same tests."""
+"""What a store of releases does. `of_records.py` keeps them among the records of control; others ask it, or only read."""
 
 from __future__ import annotations
 

@@ -22,6 +22,8 @@ from headrace.resources.trials import Entry, Trials
 
 # Compiles at once, and those that hang: each holds a thread. With so many, nothing new is begun.
 _MAX_COMPILING = 8
+# Why something does not serve yet.
+COMPILING, WAITING = "it is being compiled", "it waits for others"
 _MAX_HUNG = 24
 
 
@@ -321,4 +323,4 @@ class Applier:
 
     def _why(self, unit: Unit) -> str:
         known = self.trials.quarantined.get(unit.sha256) or self._refused.get(unit.sha256)
-        return known or ("it is being compiled" if unit.sha256 in self._jobs else "it waits for others")
+        return known or (COMPILING if unit.sha256 in self._jobs else WAITING)

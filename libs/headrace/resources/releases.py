@@ -13,7 +13,7 @@ from headrace.releases.document import Release, from_bytes
 from headrace.releases.errors import ReleaseError
 from headrace.releases.inputs import check_inputs
 from headrace.releases.store import REMOVED, Broken, Freeze
-from headrace.resources.apply import Compile, Unit, View
+from headrace.resources.apply import COMPILING, WAITING, Compile, Unit, View
 from headrace.resources.follower import Follower
 
 FREEZE = "all"
@@ -67,6 +67,11 @@ class SnapshotReleases:
         if rejected := view.rejected.get(("release", pipeline)):
             return None, Broken(pipeline, number, rejected.problem)
         return None, Broken(pipeline, number, REMOVED) if number else None
+
+    def refused(self, pipeline: str) -> str:
+        """Why the newest release does not serve here, but the current one in its place; "": it does."""
+        found = self._view().rejected.get(("release", pipeline))
+        return "" if found is None or found.problem in (COMPILING, WAITING) else found.problem
 
     def history(self, pipeline: str) -> list[Release]:
         release, _ = self.current(pipeline)

@@ -110,10 +110,17 @@ class Database:
                     raise self._unavailable(error) from error
         raise AssertionError("the last attempt returns or raises")
 
-    def _connection(self, *, writes: bool) -> sa.Connection:
+    @contextmanager
+    def _connection(self, *, writes: bool) -> Iterator[sa.Connection]:
         if self._closed:
             raise unavailable(Unavailable.UNREACHABLE, ": it was closed")
-        return self._engine.pool.connect().execution_options(headrace_writes=writes)
+        with self._engine.pool.connect() as connection:
+            try:
+                yield connection.execution_options(headrace_writes=writes)
+            finally:
+                if self._closed and not connection.invalidated:
+                    # Meanwhile: no pool takes it back.
+                    connection.detach()
 
     def _unavailable(self, error: SQLAlchemyError) -> RecordsUnavailableError:
         why = self._engine.why(error) if isinstance(error, DBAPIError) else Unavailable.UNREACHABLE

@@ -242,7 +242,7 @@ def _needs_a_look(card: Mapping[str, Any]) -> bool:
 
 def _broken(broken: Broken | None) -> str | None:
     return (
-        f"Release {broken.number} can't be used, so its copy or what was good last serves: {broken.problem}"
+        f"Release {broken.number} can't be used, so what proved itself before it serves: {broken.problem}"
         if broken
         else None
     )

@@ -22,9 +22,10 @@ LEASE_S = 5.0
 class ControlLease:
     """A lease of control's, by its database's clock. What its holder commits after it has ended, control refuses."""
 
-    def __init__(self, records: Records, holder: str) -> None:
+    def __init__(self, records: Records, holder: str, lease_s: float = LEASE_S) -> None:
         self._records = records
         self._holder = holder
+        self._lease_s = lease_s
         self._token = ""
 
     @property
@@ -34,7 +35,7 @@ class ControlLease:
 
     def hold(self) -> bool:
         """See ports.Lease. A lease that has ended is not taken again at once: its holder must first forget what it knew."""
-        self._token = self._records.take_lease(_NAME, self._holder, LEASE_S, self._token)
+        self._token = self._records.take_lease(_NAME, self._holder, self._lease_s, self._token)
         return bool(self._token)
 
     def release(self) -> None:

@@ -1,13 +1,16 @@
-"""A home on whose files `headrace release`, `rollout` and `experiment` are typed."""
+"""A home whose releases are at a control, for `headrace release`, `rollout` and `experiment` as they are typed."""
 
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import yaml
 from typer.testing import CliRunner, Result
 
+from headrace.cli.installation import layout, release_place
 from headrace.cli.main import app
 from headrace.columns import DType
-from headrace.releases import FileReleases, Release
+from headrace.releases import Release
 from headrace.repository import TensorSpec, label, publish
 from tests.agreed import with_yes
 from tests.libs.releases.small_pipeline import TEXT
@@ -16,16 +19,24 @@ X, Y = TensorSpec("x", DType.FLOAT32, ()), TensorSpec("y", DType.FLOAT32, ())
 ROLLOUT = ("rollout", "start", "small", "--models", "light=2", "--by", "name")
 
 
-def made(home: Path) -> Path:
-    """The home, with models in two versions each and a document; nothing is live yet."""
+def made(home: Path, control: str) -> Path:
+    """The home, with models in two versions each and a document; nothing is live yet. `control`: target."""
     for model in ("light", "heavy"):
         for version in ("1", "7", "10") if model == "heavy" else ("1", "2", "10"):
             publish(home / "models", model, version, b"no model", inputs=[X], outputs=[Y])
     label(home / "models", "light", "1", "old")
     write_document(home, TEXT)
-    (home / "settings").mkdir()
+    write_settings(home, store=f"control:{control}")
     (home / "settings" / "router.yaml").write_text(yaml.safe_dump({"pipelines": str(home / "pipelines")}))
     return home
+
+
+def write_settings(home: Path, **settings: Any) -> None:
+    """Of `releases.yaml`: these, and those that are there."""
+    path = home / "settings" / "releases.yaml"
+    path.parent.mkdir(exist_ok=True)
+    before = yaml.safe_load(path.read_text()) if path.exists() else {}
+    path.write_text(yaml.safe_dump({**before, **settings}))
 
 
 def write_document(home: Path, text: str) -> None:
@@ -54,4 +65,5 @@ def refused(home: Path, *arguments: object, code: int = 1) -> str:
 
 
 def current(home: Path) -> Release | None:
-    return FileReleases(home / "releases").current("small")[0]
+    with closing(release_place.reading(layout.of(home))) as store:
+        return store.current("small")[0]

@@ -1,14 +1,16 @@
 """A home on which recorded requests and stored events are run again."""
 
+from contextlib import closing
 from pathlib import Path
 
 from typer.testing import CliRunner, Result
 
-from headrace.cli.installation import layout
+from headrace.cli.installation import layout, release_place
 from headrace.cli.main import app
 from headrace.pipeline import parse
-from headrace.releases import LIVE, Arm, FileReleases, Release
+from headrace.releases import LIVE, Arm, Release, ReleaseStore
 from tests.agreed import with_yes
+from tests.libs.cli.released_home import write_settings
 from tests.libs.cli.test_cli_models import model
 
 DOCUMENT = """\
@@ -40,12 +42,18 @@ def typed(*arguments: str | Path) -> Result:
     return CliRunner().invoke(app, with_yes(*arguments))
 
 
-def made(folder: Path) -> Path:
-    """A home in `folder` with two versions of the model `times`, and a release for each; the newer one refuses rows without
-    values."""
+def made(folder: Path, control: str) -> Path:
+    """A home in `folder` with two versions of the model `times`, and a release for each at the control with this target; the
+    newer one refuses rows without values."""
     home = folder / "home"
     assert typed("models", "keys", "--home", home).exit_code == 0
-    store = FileReleases(layout.of(home).releases)
+    write_settings(home, store=f"control:{control}")
+    with closing(release_place.reading(layout.of(home))) as store:
+        _release(folder, home, store)
+    return home
+
+
+def _release(folder: Path, home: Path, store: ReleaseStore) -> None:
     for number, factor in (1, 2.0), (2, 3.0):
         file = model(folder / f"{number}.onnx", width=2, factor=factor)
         added = typed("models", "add", "times", file, "--home", home)
@@ -54,6 +62,7 @@ def made(folder: Path) -> Path:
         document = parse(text, "scored.yaml")
         store.keep_document("scored", document.revision, text)
         arm = Arm(version=3, revision=document.revision, models={"times": str(number)})
-        release = Release(pipeline="scored", number=number, parent=number - 1, arms={LIVE: arm})
+        release = Release(
+            pipeline="scored", number=number, parent=number - 1, author="test", arms={LIVE: arm}
+        )
         store.commit(release)
-    return home

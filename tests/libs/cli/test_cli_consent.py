@@ -1,9 +1,10 @@
-"""Every command that changes what serves or is kept asks, or needs `--yes`; and changes nothing until then. `headrace
-release` on two machines with one Redis; what `headrace up` makes live where nothing was released before."""
+"""Every command that changes what serves or is kept asks, or needs `--yes`; and changes nothing until then. What `headrace up`
+makes live where nothing was released before."""
 
 import hashlib
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,10 @@ from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from headrace.cli.consent import ASKS_ITSELF, UNASKED
-from headrace.cli.installation import first_releases, layout, preparation, secrets
+from headrace.cli.installation import first_releases, layout, release_place, secrets
 from headrace.cli.main import app
-from headrace.cli.supervision import daemon
-from headrace.releases import FileReleases
-from headrace.repository import publish
-from tests.libs.cli.released_home import ROLLOUT, X, Y, current, made, ok, run, write_document
+from tests.libs.cli.released_home import ROLLOUT, current, ok, write_document
 from tests.libs.releases.small_pipeline import changed
-from tests.redis_server import RedisServer
 
 EXEMPT = [command for commands in UNASKED.values() for command in commands]
 EXPERIMENT = "experiment start small e --weight live=0.5 --weight b=0.5 --outcome late --by name"
@@ -63,14 +60,13 @@ ASKED_FIRST = sorted(COMMANDS.keys() - {*EXEMPT} - ASKS_ITSELF)
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Path:
-    found = made(tmp_path / "home")
-    secrets.ensure(layout.of(found), datetime.now(UTC))
+def live_home(home: Path) -> Path:
+    secrets.ensure(layout.of(home), datetime.now(UTC))
     for version in (1, 2):
-        ok(found, "release", "deploy", "small", "--models", f"light={version}")
+        ok(home, "release", "deploy", "small", "--models", f"light={version}")
     arm = {"document": "pipelines/small/pipeline.yaml", "models": {"light": "1", "heavy": "10"}}
-    (found / "release.json").write_text(json.dumps({"pipeline": "small", "arms": {"live": arm}}))
-    return found
+    (home / "release.json").write_text(json.dumps({"pipeline": "small", "arms": {"live": arm}}))
+    return home
 
 
 @pytest.fixture
@@ -89,14 +85,20 @@ def content(home: Path) -> dict[str, str]:
     return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
+def state(home: Path) -> tuple[dict[str, str], str]:
+    """Of its files and its control."""
+    with closing(release_place.reading(layout.of(home))) as store:
+        return content(home), store.wait("", 0)
+
+
 def test_every_command_asks_unless_there_is_a_reason_not_to() -> None:
     asking = {path for path, command in COMMANDS.items() if "--yes" in options(command)}
     assert asking == {path for path, command in COMMANDS.items() if "--dry-run" in options(command)}
     assert sorted(asking) == sorted(COMMANDS.keys() - {*EXEMPT})
     assert len(EXEMPT) == len({*EXEMPT})
     assert asking >= ASKS_ITSELF
-    # Each of the others stands here, or where its faults and keys are (test_gameday_command.py).
-    assert SCENES.keys() == ASKS_ITSELF - {"gameday"}
+    # Each of the others stands here, or where its faults and keys are (test_gameday_command.py), or its control.
+    assert SCENES.keys() == ASKS_ITSELF - {"gameday", "recover"}
 
 
 def options(command: Any) -> set[str]:
@@ -119,12 +121,13 @@ def test_it_does_not_begin_unasked(path: str, monkeypatch: pytest.MonkeyPatch, t
 
 @pytest.mark.parametrize("path", sorted(SCENES))
 def test_nothing_is_changed_before_somebody_agrees(
-    home: Path, path: str, request: pytest.FixtureRequest
+    live_home: Path, path: str, request: pytest.FixtureRequest
 ) -> None:
+    home = live_home
     before, behind = SCENES[path]
     for command in before:
         ok(home, *command.split())
-    words, known = [*path.split(), *behind.format(home=home).split()], content(home)
+    words, known = [*path.split(), *behind.format(home=home).split()], state(home)
     refused = typed(home, *words)
     assert (refused.exit_code, f"if {path} shall be done: add --yes" in refused.stderr) == (2, True), (
         refused.output
@@ -134,27 +137,20 @@ def test_nothing_is_changed_before_somebody_agrees(
     request.getfixturevalue("terminal")
     no = typed(home, *words, said="n\n")
     assert (no.exit_code, "nothing was changed" in no.stderr) == (1, True), no.output
-    assert content(home) == known
+    assert state(home) == known
     if path != "events erase":  # asks a service, which does not run
         yes = typed(home, *words, said="y\n")
         assert yes.exit_code == 0, yes.output
-        assert content(home) != known
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[RedisServer]:
-    with RedisServer(tmp_path) as found:
-        yield found
+        assert state(home) != known
 
 
 def outcomes(home: Path) -> list[tuple[str, str]]:
-    store = FileReleases(home / "releases")
-    found = first_releases.make(layout.of(home), store, home / "pipelines")
-    return [(outcome.pipeline, outcome.problem) for outcome in found]
+    with closing(release_place.reading(layout.of(home))) as store:
+        found = first_releases.make(layout.of(home), store, home / "pipelines")
+        return [(outcome.pipeline, outcome.problem) for outcome in found]
 
 
-def test_each_document_gets_the_versions_that_it_names_or_the_newest(tmp_path: Path) -> None:
-    home = made(tmp_path / "home")
+def test_each_document_gets_the_versions_that_it_names_or_the_newest(home: Path) -> None:
     assert outcomes(home) == [("small", "")]
     release = current(home)
     assert release is not None
@@ -166,42 +162,10 @@ def test_each_document_gets_the_versions_that_it_names_or_the_newest(tmp_path: P
     assert current(home) == release
 
 
-def test_the_version_that_served_before_there_were_releases_goes_on(tmp_path: Path) -> None:
-    home = made(tmp_path / "home")
-    state = layout.of(home).executor_state
-    state.mkdir(parents=True)
-    (state / "serving.json").write_text(json.dumps({"light": ["1", "2"], "heavy": ["1"]}))
-    assert outcomes(home) == [("small", "")]
-    release = current(home)
-    assert release is not None
-    assert release.live.models == {"light": "2", "heavy": "7"}
-
-
-def test_a_document_whose_model_is_not_there_is_named(tmp_path: Path) -> None:
-    home = made(tmp_path / "home")
+def test_a_document_whose_model_is_not_there_is_named(home: Path) -> None:
     write_document(home, changed(("name: light", "name: lihgt")))
     [(pipeline, problem)] = outcomes(home)
     assert pipeline == "small"
     assert "arms.live.models.lihgt: there is no model 'lihgt'" in problem
     assert "headrace models add lihgt FILE" in problem
     assert current(home) is None
-
-
-def test_up_releases_what_served_and_not_what_it_trains(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A home of a version that had no releases: other code trains other models, which must not go live by a start."""
-    home = made(tmp_path / "home")
-
-    def trained(place: layout.Layout, _: object) -> None:
-        publish(place.models, "light", "11", b"trained by other code", inputs=[X], outputs=[Y])
-
-    def not_started(*_: object, **__: object) -> None:
-        raise daemon.StartError("no further")
-
-    monkeypatch.setattr(preparation, "prepare", trained)
-    monkeypatch.setattr(daemon, "start_supervisor", not_started)
-    assert "no further" in run(home, "up").output
-    release = current(home)
-    assert release is not None
-    assert release.live.models == {"light": "10", "heavy": "7"}

@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,14 @@ import numpy as np
 import pytest
 
 from headrace.api.monitoring.v1 import events_pb2 as pb
-from headrace.cli.installation import layout
+from headrace.cli.installation import layout, release_place
 from headrace.columns import Batch, Column
 from headrace.events import EventGroup, GroupHeader, Mask, event_ids, messages
 from headrace.hop.call import methods_of
 from headrace.hop.errors import Code, Reason
 from headrace.hop.testing import served
 from headrace.pipeline import ModelUse
-from headrace.releases import LIVE, FileReleases
+from headrace.releases import LIVE
 from headrace.repository import Repository
 from services.monitoring.wiring import SERVICE
 from tests.libs.cli.replay_home import typed
@@ -36,8 +37,8 @@ class Events:
 
     def __init__(self, home: Path) -> None:
         place = layout.of(home)
-        store = FileReleases(place.releases)
-        self.arm = store.history("scored")[-1].arms[LIVE]
+        with closing(release_place.reading(place)) as store:
+            self.arm = store.history("scored")[-1].arms[LIVE]
         about = Repository(place.models).metadata("times", "1")
         self.models = (ModelUse("sum", "times", "1", about.sha256),)
         self.made = 0

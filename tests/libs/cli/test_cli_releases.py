@@ -1,5 +1,6 @@
-"""`headrace release`, `rollout` and `experiment`, as a person or a script types them, on the files of a home."""
+"""`headrace release`, `rollout` and `experiment`, as a person or a script types them, at a control."""
 
+import fcntl
 import json
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,24 @@ import yaml
 from typer.testing import Result
 
 from headrace.cli.installation import layout, release_place
+from headrace.releases.document import to_bytes
 from headrace.repository import label, publish
 from headrace.repository.records import Records
-from tests.libs.cli.released_home import ROLLOUT, X, Y, current, ok, refused, run, write_document
+from tests.control_service import Here
+from tests.libs.cli.released_home import (
+    ROLLOUT,
+    X,
+    Y,
+    current,
+    ok,
+    refused,
+    run,
+    write_document,
+    write_settings,
+)
 from tests.libs.releases.small_pipeline import TEXT, changed
 from tests.libs.releases.webhook_receiver import Receiver
+from tests.released import spoil
 
 
 def test_a_release_lives_its_life(home: Path) -> None:
@@ -34,8 +48,7 @@ def test_a_release_lives_its_life(home: Path) -> None:
     assert ok(home, "release", "show").split()[7:11] == ["small", "3", "1", "heavy"]
 
     history = json.loads(ok(home, "release", "history", "small", "--json"))
-    assert [r["number"] for r in history["releases"]] == [3, 2, 1]
-    assert [r["rolled_back_by"] for r in history["releases"]] == [None, 3, None]
+    assert [(r["number"], r["rolled_back_by"]) for r in history["releases"]] == [(3, None), (2, 3), (1, None)]
     said = ok(home, "release", "history", "small")
     assert "begin" in said
     assert "rolled back by 3" in said
@@ -203,19 +216,21 @@ def test_the_way_back_is_open_without_the_repository(home: Path) -> None:
     ok(home, "release", "freeze", "small")
 
 
-def test_tampering_shows(home: Path) -> None:
+def test_a_release_that_was_altered_shows_and_the_next_change_follows_it(home: Path, control: Here) -> None:
     ok(home, "release", "deploy", "small", "--models", "light=1")
     ok(home, "release", "deploy", "small", "--models", "light=2")
-    path = home / "releases" / "small" / "2.json"
-    path.write_bytes(path.read_bytes().replace(b'"light": "2"', b'"light": "10"'))
+    made = current(home)
+    assert made is not None
+    spoil(control.database, "small", 2, to_bytes(made).replace(b'"light": "2"', b'"light": "10"'))
     said = ok(home, "release", "show", "small")
     assert "release 2 can't be used (headrace status: what serves): sha256: the document was altered" in said
+    ok(home, "release", "deploy", "small", "--models", "light=10")
+    assert current(home).number == 3
 
 
 def test_a_webhook_is_told_before_the_command_ends(home: Path) -> None:
     receiver = Receiver()
-    settings = home / "settings" / "releases.yaml"
-    settings.write_text(yaml.safe_dump({"webhook": {"url": receiver.url}}))
+    write_settings(home, webhook={"url": receiver.url})
     try:
         ok(home, "release", "deploy", "small", "--reason", "begin")
         assert [(e["event"], e["number"], e["reason"]) for e in receiver.events] == [("changed", 1, "begin")]
@@ -230,20 +245,32 @@ def test_a_webhook_is_told_before_the_command_ends(home: Path) -> None:
     ("settings", "told"),
     [
         ({"webhook": {"url": "ftp://x/"}}, "releases.yaml, line 2, webhook.url: "),
-        ({"store": "ftp://x"}, "releases: they are not kept at ftp://"),
+        ({"store": "redis://x"}, "releases: name where control is"),
         ({"store": 3}, "releases.yaml, line 1, store: "),
     ],
 )
 def test_settings_that_cannot_be_used(home: Path, settings: dict[str, Any], told: str) -> None:
     (home / "settings" / "releases.yaml").write_text(yaml.safe_dump(settings))
-    assert told in refused(home, "release", "show")
+    result = run(home, "release", "show")
+    assert (result.exit_code, told in " ".join(result.output.split())) == (1, True)
 
 
-def test_where_the_releases_are(home: Path) -> None:
+def test_where_control_is(home: Path, control: Here) -> None:
     at = layout.of(home)
-    assert release_place.place(at) == str(home / "releases")
-    (home / "settings" / "releases.yaml").write_text("store: redis://host\n")
-    assert release_place.place(at) == "redis://host"
+    assert release_place.place(at) == f"control:{control.target}"
+    (home / "settings" / "releases.yaml").unlink()
+    result = run(home, "release", "show")
+    assert result.exit_code == 1
+    assert f"headrace does not run in {home}, and control says what is live" in " ".join(
+        result.output.split()
+    )
+    # Its lock is held while a home runs.
+    at.lock.parent.mkdir(parents=True, exist_ok=True)
+    with at.lock.open("w") as lock:
+        lock.write("7")
+        lock.flush()
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert release_place.place(at) == f"control:unix-dir:{at.listed('control')}"
 
 
 def test_a_shadow_is_started_with_a_share(home: Path) -> None:

@@ -163,7 +163,6 @@ async def test_a_rendered_control_believes_each_caller_what_it_is(tmp_path: Path
     values |= {"database": str(tmp_path / "records.sqlite"), "signing_key": str(tmp_path / "signing.key")}
     change = method_of(records_pb2, "RecordsService", "ChangeRecords")
     watch = method_of(resources_pb2, "ResourcesService", "Watch")
-    asked = resources_pb2.WatchRequest(service="router", watcher="one")
     changing, following = set(), set()
     async with serving(definition, definition.config(**values, settle_s=0)) as running:
         settings = read_settings("router")["control"] | {"target": running.address}
@@ -175,10 +174,12 @@ async def test_a_rendered_control_believes_each_caller_what_it_is(tmp_path: Path
             assert (reason is not Reason.REASON_PEER_UNTRUSTED) == believed, caller
             if reason not in (Reason.REASON_PEER_UNTRUSTED, Reason.REASON_NOT_ALLOWED):
                 changing.add(caller)
-            if await told(watch, asked, settings, shown) is None:
-                following.add(caller)
+            for service in ("ingress", "router", "executor"):
+                asked = resources_pb2.WatchRequest(service=service, watcher="one")
+                if await told(watch, asked, settings, shown) is None:
+                    following.add((caller, service))
     assert changing == {"ingress", "monitoring", "deployer.example"}
-    assert following == {"router"}
+    assert following == {(service, service) for service in ("ingress", "router", "executor")}
 
 
 def certified(authority: Authority, name: str) -> dict[str, Any]:

@@ -1,10 +1,8 @@
 """Stores of releases to test, and releases to put into them."""
 
-import sqlite3
+import secrets
 from collections.abc import Callable
-from contextlib import closing
 from functools import cache, partial
-from pathlib import Path
 from typing import Any
 
 from headrace.catalog.records import CatalogRecords
@@ -14,7 +12,9 @@ from headrace.releases.document import validated
 from headrace.releases.of_records import RecordReleases
 from headrace.releases.place import open_store
 from headrace.releases.store import ReleaseStore
+from tests import released
 from tests.control_service import ControlService
+from tests.postgres_server import PostgresServer
 
 TEXT = "pipeline: flights\n"
 REVISION = str(content_hash(TEXT))
@@ -56,11 +56,11 @@ class Place:
 
 
 class OwnPlace(Place):
-    """In a database that this process alone can open."""
+    """In a database of this process. `address`: a new file, or of an empty database of PostgreSQL."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__("", partial(_spoil, path))
-        self._records = CatalogRecords.open(str(path), initialise=True)
+    def __init__(self, address: str, spoil: Callable[[str, int, bytes], None] | None = None) -> None:
+        super().__init__("", spoil or partial(released.spoil, address))
+        self._records = CatalogRecords.open(address, initialise=True)
         # All stores have the same.
         self._records.close = cache(self._records.close)  # type: ignore[method-assign]  # closed once
 
@@ -68,33 +68,19 @@ class OwnPlace(Place):
         return RecordReleases(self._records)
 
 
-def _spoil(path: str | Path, pipeline: str, number: int, content: bytes) -> None:
-    """Nothing was removed, so versions are numbers."""
-    with closing(sqlite3.connect(path, timeout=60)) as connection, connection:
-        connection.execute(
-            "UPDATE records SET content = ? WHERE kind = 'release' AND name = ? AND version = ?",
-            (content, pipeline, number),
-        )
+def in_postgres(server: PostgresServer) -> Place:
+    """In a new database."""
+    name = f"d{secrets.token_hex(4)}"
+
+    def spoil(pipeline: str, number: int, content: bytes) -> None:
+        with server.connect(name) as connection:
+            where = "kind = 'release' AND name = %s AND version = %s"
+            connection.execute(f"UPDATE records SET content = %s WHERE {where}", (content, pipeline, number))
+
+    return OwnPlace(server.create(name), spoil)
 
 
 def of_control(service: ControlService) -> Place:
     """Empties its database, as the service starts once for all tests."""
     service.execute("DELETE FROM records")
-    return Place(f"control:{service.target}", partial(_spoil, service.database))
-
-
-def files(folder: Path) -> Place:
-    def spoil(pipeline: str, number: int, content: bytes) -> None:
-        (folder / pipeline / f"{number}.json").write_bytes(content)
-
-    return Place(str(folder), spoil)
-
-
-def in_redis(port: int, prefix: str = "test") -> Place:
-    import redis
-
-    def spoil(pipeline: str, number: int, content: bytes) -> None:
-        with redis.Redis(port=port) as client:
-            client.hset(f"{prefix}:{{releases}}:releases:{pipeline}", str(number), content)
-
-    return Place(f"redis://127.0.0.1:{port}/0?prefix={prefix}", spoil)
+    return Place(f"control:{service.target}", partial(released.spoil, service.database))

@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from headrace.pipeline import parse
-from headrace.releases import FileReleases, Release
+from headrace.releases import Release, ReleaseStore
 from headrace.releases.changes import Basis, Documents, KnownModels, checked, deployed
 from headrace.releases.changes.deployment import arm_of
+from tests.released import database, spoil
 
 TEXT = """\
 pipeline: small
@@ -45,11 +46,17 @@ def changed(*pairs: tuple[str, str]) -> str:
 
 
 class Home:
-    """A store with the pipeline's releases. `by`: who changes them."""
+    """A store with the pipeline's releases, whose database is in `folder`."""
 
-    def __init__(self, folder: Path) -> None:
-        self.store = FileReleases(folder)
+    def __init__(self, store: ReleaseStore, folder: Path) -> None:
+        self.store = store
+        self._folder = folder
         self.documents = Documents(self.store, "small")
+
+    def spoil(self, *numbers: int) -> None:
+        """These can't be read any more."""
+        for number in numbers:
+            spoil(database(self._folder), "small", number, b"{")
 
     def basis(self, reason: str = "") -> Basis:
         return Basis.of(self.store, "small", "me", reason)

@@ -1,14 +1,18 @@
 """What serves of each pipeline: the newest release that can be used, the last good one while that is broken."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from headrace.pipeline import DocumentError, ModelStage, Pipeline, Reload, parse
-from headrace.releases import Arm, FileReleases, Release, ReleaseCatalog
+from headrace.releases import Arm, Release, ReleaseCatalog
+from headrace.releases.document import to_bytes
 from headrace.releases.first import first_release
+from headrace.releases.of_records import RecordReleases
 from headrace.releases.store import ReleaseStore
+from tests.control_service import execute
+from tests.released import database, releases_in, spoil
 
 DOCUMENT = """
 pipeline: p
@@ -45,20 +49,19 @@ def versions(catalog: ReleaseCatalog) -> list[str]:
     return [s.version for s in stages if isinstance(s, ModelStage)]
 
 
-def alter(store: FileReleases, number: int) -> None:
-    path = store.folder / "p" / f"{number}.json"
-    path.write_text(path.read_text().replace('"me"', '"you"'))
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[RecordReleases]:
+    with releases_in(tmp_path) as found:
+        yield found
 
 
-def flip(path: Path) -> None:
+def flipped(content: bytes) -> bytes:
     """One byte is another one."""
-    content = bytearray(path.read_bytes())
-    content[content.index(b"version") + 9] ^= 1
-    path.write_bytes(content)
+    at = content.index(b"version") + 9
+    return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
 
 
-def test_the_newest_release_serves_with_its_models_pinned(tmp_path: Path) -> None:
-    store = FileReleases(tmp_path)
+def test_the_newest_release_serves_with_its_models_pinned(store: RecordReleases) -> None:
     catalog = ReleaseCatalog(store)
     assert catalog.released == {}
     deploy(store)
@@ -74,8 +77,7 @@ def test_the_newest_release_serves_with_its_models_pinned(tmp_path: Path) -> Non
     assert catalog.reload() == Reload(removed=("p",))
 
 
-def test_each_arm_has_its_document_and_its_models(tmp_path: Path) -> None:
-    store = FileReleases(tmp_path)
+def test_each_arm_has_its_document_and_its_models(store: RecordReleases) -> None:
     deploy(store)
     newer = DOCUMENT.replace("version: 1", "version: 2")
     store.keep_document("p", parse(newer, "p").revision, newer)
@@ -87,21 +89,20 @@ def test_each_arm_has_its_document_and_its_models(tmp_path: Path) -> None:
     assert stage.version == "3"
 
 
-@pytest.mark.parametrize("mirrored", [True, False])
-def test_of_an_altered_release_the_last_good_one_serves_and_a_new_one_mends_it(
-    tmp_path: Path, mirrored: bool
+def test_of_an_altered_release_what_served_goes_on_and_a_new_one_mends_it(
+    store: RecordReleases, tmp_path: Path
 ) -> None:
-    store = FileReleases(tmp_path / "store")
-    mirror = FileReleases(tmp_path / "kept") if mirrored else None
     deploy(store)
-    deploy(store, version="2")
-    catalog = ReleaseCatalog(store, mirror=mirror)
-    assert versions(catalog) == ["2"]
-    alter(store, 2)
-    for reader in (catalog, ReleaseCatalog(store, mirror=mirror)):
+    catalog = ReleaseCatalog(store)
+    good = deploy(store, version="2")
+    catalog.reload()
+    spoil(database(tmp_path), "p", 2, to_bytes(good).replace(b'"me"', b'"you"'))
+    starting = ReleaseCatalog(store)
+    deploy_elsewhere(store)
+    for reader in (catalog, starting):
         reader.reload()
         # Not the one before, which may have been left for a reason.
-        assert versions(reader) == (["2"] if mirrored or reader is catalog else [])
+        assert versions(reader) == (["2"] if reader is catalog else [])
         [problem] = reader.quarantined["p"].problems
         assert (problem.file, problem.message) == (
             "releases/p/2",
@@ -114,46 +115,53 @@ def test_of_an_altered_release_the_last_good_one_serves_and_a_new_one_mends_it(
     assert (versions(catalog), catalog.released["p"].number) == (["3"], 3)
 
 
-@pytest.mark.parametrize(("part", "harm"), [("2.json", flip), ("document", flip), ("document", Path.unlink)])
-@pytest.mark.parametrize("copied", [True, False])
-def test_a_damaged_newest_release_is_served_by_its_copy_or_not_at_all(
-    tmp_path: Path, part: str, harm: Callable[[Path], None], copied: bool
+def deploy_elsewhere(store: ReleaseStore) -> None:
+    """Another pipeline's document: what is stored is looked at anew."""
+    store.keep_document("other", "0" * 64, "x")
+
+
+@pytest.mark.parametrize("harm", [flipped, lambda _: None])
+def test_a_damaged_document_stops_starts_alone(
+    store: RecordReleases, tmp_path: Path, harm: Callable[[bytes], bytes | None]
 ) -> None:
-    store, mirror = FileReleases(tmp_path / "store"), FileReleases(tmp_path / "kept")
     deploy(store)
     newer = DOCUMENT.replace("version: 1", "version: 2")
     deploy(store, newer)
-    name = f"p/documents/{parse(newer, 'p').revision}.yaml" if part == "document" else f"p/{part}"
-    running = ReleaseCatalog(store, mirror=mirror)
-    good = (store.folder / name).read_bytes()
-    harm(store.folder / name)
-    if not copied:
-        harm(mirror.folder / name)
-    for _ in range(2):  # a start must not harm the copy for the next one
-        catalog = ReleaseCatalog(store, mirror=mirror)
-        assert [p.version for p in catalog.pipelines.values()] == ([2] if copied else [])
-        assert catalog.unusable == (frozenset() if copied else {"p"})
-        assert "releases/p/2" in str(catalog.quarantined["p"].problems[0])
-    # What runs goes on, whatever is left on the disk.
-    running.reload()
+    running = ReleaseCatalog(store)
+
+    def put(content: bytes | None) -> None:
+        statement = "UPDATE records SET content = ? WHERE kind = 'document' AND name = ?"
+        execute(str(database(tmp_path)), statement, content, f"p/{parse(newer, 'p').revision}")
+
+    put(harm(newer.encode()))
+    starting = ReleaseCatalog(store)
+    assert (dict(starting.pipelines), starting.unusable) == ({}, {"p"})
+    assert "releases/p/2" in str(starting.quarantined["p"].problems[0])
+    deploy_elsewhere(store)
+    assert running.reload() == Reload()
     assert running.pipelines["p"].version == 2
-    (store.folder / name).write_bytes(good)
-    assert catalog.reload().cleared == ("p",)
-    assert (catalog.pipelines["p"].version, catalog.quarantined) == (2, {})
+    put(newer.encode())
+    assert starting.reload().cleared == ("p",)
+    assert (starting.pipelines["p"].version, starting.quarantined) == (2, {})
 
 
-def test_without_the_newest_one_a_start_goes_on_with_what_served_last_and_says_so(tmp_path: Path) -> None:
-    store, mirror = FileReleases(tmp_path / "store"), FileReleases(tmp_path / "kept")
+def test_while_the_store_is_away_what_served_goes_on(store: RecordReleases, tmp_path: Path) -> None:
     deploy(store)
-    ReleaseCatalog(store, mirror=mirror)
+    catalog = ReleaseCatalog(store)
     deploy(store, version="2")
-    flip(store.folder / "p" / "2.json")
-    catalog = ReleaseCatalog(store, mirror=mirror)
-    assert (versions(catalog), "releases/p/2" in str(catalog.quarantined["p"].problems[0])) == (["1"], True)
+    execute(str(database(tmp_path)), "ALTER TABLE records RENAME TO away")
+    [problem] = catalog.reload().problems
+    assert "can't be reached" in problem.message
+    assert (versions(catalog), catalog.reload().problems) == (["1"], ())
+    starting = ReleaseCatalog(store)
+    assert (starting.released, len(starting.troubles)) == ({}, 1)
+    execute(str(database(tmp_path)), "ALTER TABLE away RENAME TO records")
+    for reader in (catalog, starting):
+        reader.reload()
+        assert (versions(reader), reader.troubles) == (["2"], ())
 
 
-def test_a_document_that_is_another_one_is_refused(tmp_path: Path) -> None:
-    store = FileReleases(tmp_path)
+def test_a_document_that_is_another_one_is_refused(store: RecordReleases) -> None:
     deploy(store)
     store.keep_document("p", parse(DOCUMENT, "p").revision, DOCUMENT.replace("1000", "2000"))
     catalog = ReleaseCatalog(store)
@@ -161,34 +169,34 @@ def test_a_document_that_is_another_one_is_refused(tmp_path: Path) -> None:
     assert "another one" in str(catalog.quarantined["p"].problems[0])
 
 
-def test_one_broken_release_stops_no_other_pipeline(tmp_path: Path) -> None:
-    store = FileReleases(tmp_path)
-    deploy(store)
-    (tmp_path / "q").mkdir()
-    (tmp_path / "q" / "1.json").write_text("{")
+def test_one_broken_release_stops_no_other_pipeline(store: RecordReleases, tmp_path: Path) -> None:
+    other = deploy(store)
+    store.keep_document("q", other.live.revision, DOCUMENT)
+    store.commit(other.model_copy(update={"pipeline": "q"}))
+    spoil(database(tmp_path), "q", 1, b"{")
     catalog = ReleaseCatalog(store)
     assert versions(catalog) == ["1"]
     assert catalog.unusable == {"q"}
 
 
-def test_what_the_reader_does_not_accept_leaves_the_one_before(tmp_path: Path) -> None:
+def test_what_the_reader_does_not_accept_leaves_the_one_before(store: RecordReleases) -> None:
     def accept(pipeline: Pipeline) -> None:
         if pipeline.version == 2:
             raise DocumentError([pipeline.source.problem("stages[0]", "no client")])
 
-    store = FileReleases(tmp_path)
     deploy(store)
-    deploy(store, DOCUMENT.replace("version: 1", "version: 2"))
     catalog = ReleaseCatalog(store, accept=accept)
+    deploy(store, DOCUMENT.replace("version: 1", "version: 2"))
+    catalog.reload()
     assert catalog.pipelines["p"].version == 1
     assert "no client" in str(catalog.quarantined["p"].problems[0])
 
 
-def test_settings_of_stages_that_there_are_not_name_their_key(tmp_path: Path) -> None:
-    store = FileReleases(tmp_path)
+def test_settings_of_stages_that_there_are_not_name_their_key(store: RecordReleases) -> None:
     release = deploy(store)
     live = release.live.model_copy(update={"settings": {"n": {"threshold": 0.5}}})
-    store.commit(release.next("me", "", arms={"live": live}))
     catalog = ReleaseCatalog(store)
+    store.commit(release.next("me", "", arms={"live": live}))
+    catalog.reload()
     assert "arms.live.settings.n: there is no such stage" in str(catalog.quarantined["p"].problems[0])
     assert versions(catalog) == ["1"]

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from headrace.releases.changes.basis import ACTIVE
 from headrace.releases.changes.rollouts import Plan
 from headrace.releases.document import Arm, from_bytes, to_bytes
 from tests.libs.releases.small_pipeline import KNOWN, TEXT, Home, changed
+from tests.released import releases_in
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 VERSIONS = st.sampled_from(["1", "2", "10"])
@@ -39,12 +41,13 @@ TEXTS = st.sampled_from([TEXT, changed(("version: 1\n", "version: 2\n"))])
 
 
 class ChangesMachine(RuleBasedStateMachine):
-    """Changes as people and automation make them, on real files."""
+    """Changes as people and automation make them, in a real database."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._folder = tempfile.TemporaryDirectory()
-        self.home = Home(Path(self._folder.name) / "releases")
+        self._open = ExitStack()
+        folder = Path(self._open.enter_context(tempfile.TemporaryDirectory()))
+        self.home = Home(self._open.enter_context(releases_in(folder)), folder)
         self.home.deploy(models={"light": "1"})
         self.made = 1
         # What made the live arm another one; nothing else may.
@@ -154,7 +157,7 @@ class ChangesMachine(RuleBasedStateMachine):
             assert release.rollout.step == len(release.rollout.ladder) - 1
 
     def teardown(self) -> None:
-        self._folder.cleanup()
+        self._open.close()
 
 
 def _no_document(key: str, value: object) -> Pipeline:

@@ -246,9 +246,8 @@ def test_nothing_can_be_changed_before_the_first_release(home: Home) -> None:
 def test_a_broken_newest_release_is_followed(home: Home) -> None:
     home.deploy()
     home.deploy(models={"light": "2"})
-    (home.store.folder / "small" / "2.json").write_text("{}")
+    home.spoil(2)
     made = home.deploy(models={"light": "1"})
     assert (made.number, made.parent) == (3, 2)
-    (home.store.folder / "small" / "1.json").write_text("{}")
-    (home.store.folder / "small" / "3.json").write_text("{}")
+    home.spoil(1, 3)
     assert home.deploy().number == 4

@@ -11,30 +11,34 @@ import pytest
 from pydantic import ValidationError
 
 from headrace.hop.config import ConfigError
-from headrace.releases import FileReleases, Freeze, ReleaseError
+from headrace.releases import Freeze, ReleaseError
 from headrace.releases.changes import promoted, rollout_started
 from headrace.releases.changes.rollouts import Plan
+from headrace.releases.of_records import RecordReleases
 from headrace.releases.records import (
     RecordedReleases,
     RecordSettings,
     Webhook,
     WebhookSettings,
     open_recorded,
+    with_webhook,
 )
 from headrace.releases.records.webhook import signature
-from tests.libs.releases.release_stores import REVISION, TEXT, release
+from tests.libs.releases.release_stores import OTHER, REVISION, TEXT, release
 from tests.libs.releases.small_pipeline import Home
 from tests.libs.releases.webhook_receiver import Receiver, silent
+from tests.released import releases_in
 from tests.system import poll
 
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
 SECRET = "0123456789abcdef0123456789abcdef"
 
 
-def recorded(folder: Path, webhook: Webhook | None = None) -> RecordedReleases:
-    store = FileReleases(folder / "releases")
-    store.keep_document("flights", REVISION, TEXT)
-    return RecordedReleases(store, webhook)
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[RecordReleases]:
+    with releases_in(tmp_path / "control") as found:
+        found.keep_document("flights", REVISION, TEXT)
+        yield found
 
 
 @pytest.fixture
@@ -52,11 +56,12 @@ def webhook(url: str, complaints: list[str], folder: Path | None = None, **more:
     return Webhook(WebhookSettings.model_validate(settings), complaints.append, lambda: 1_800_000_000.0)
 
 
-def test_a_change_is_told_with_a_signature(tmp_path: Path, receiver: Receiver) -> None:
+def test_a_change_is_told_with_a_signature(store: RecordReleases, tmp_path: Path, receiver: Receiver) -> None:
     complaints: list[str] = []
-    store = recorded(tmp_path, webhook(receiver.url, complaints, tmp_path))
-    store.commit(release(1, author="ann", reason="größer"))
-    store.freeze(Freeze("ann", "holidays", NOON))
+    hook = webhook(receiver.url, complaints, tmp_path)
+    recorded = RecordedReleases(store, hook)
+    recorded.commit(release(1, author="ann", reason="größer"))
+    recorded.freeze(Freeze("ann", "holidays", NOON))
     assert receiver.arrived(2)
     headers, body = receiver.deliveries[0]
     expected = "sha256=" + signature(SECRET.encode(), headers["x-headrace-timestamp"], body)
@@ -73,7 +78,7 @@ def test_a_change_is_told_with_a_signature(tmp_path: Path, receiver: Receiver) -
     }
     assert first["live"]["models"] == {"m": "1"}
     assert (second["event"], second["reason"]) == ("frozen", "holidays")
-    assert store.webhook.close(60)
+    assert hook.close(60)
     assert complaints == []
 
 
@@ -122,14 +127,14 @@ def test_what_is_given_up_is_said_and_the_next_is_delivered(
     assert told in complaints[0]
 
 
-def test_a_receiver_that_hangs_delays_no_change_and_bounds_the_queue(tmp_path: Path) -> None:
+def test_a_receiver_that_hangs_delays_no_change_and_bounds_the_queue(store: RecordReleases) -> None:
     with silent() as listener:
         complaints: list[str] = []
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
         hook = webhook(url, complaints, queue=2, timeout_s=60)
-        store = recorded(tmp_path, hook)
+        recorded = RecordedReleases(store, hook)
         for number in range(1, 7):
-            store.commit(release(number))
+            recorded.commit(release(number))
         # One is on its way, two wait.
         poll("three are dropped", lambda: hook.lost >= 3)
         assert store.current("flights")[0].number == 6
@@ -175,18 +180,26 @@ def test_a_secret_that_cannot_be_used(tmp_path: Path, content: str | None) -> No
         path.write_text(content)
     settings = RecordSettings.model_validate({"webhook": {"url": "https://host/", "secret_file": path}})
     with pytest.raises(ConfigError, match=r"webhook\.secret_file") as error:
-        open_recorded(str(tmp_path / "releases"), settings, print)
+        open_recorded("control:unix:/nowhere", settings, print)
     assert content is None or content not in str(error.value)
 
 
-def test_the_wrapped_store_does_all_that_a_store_does(tmp_path: Path) -> None:
-    store = open_recorded(str(tmp_path / "releases"), RecordSettings(), print)
-    state = store.wait("", 0)
-    store.keep_document("flights", REVISION, TEXT)
+def test_the_wrapped_store_does_all_that_a_store_does(store: RecordReleases) -> None:
+    wrapped = with_webhook(store, RecordSettings(), print)
+    state = wrapped.wait("", 0)
+    wrapped.keep_document("flights", OTHER, "other")
     with pytest.raises(ReleaseError):
-        store.commit(release(arms={"live": {"version": 1, "revision": "0" * 64}}))
-    store.commit(release())
-    assert store.pipelines() == ["flights"]
-    assert store.document("flights", REVISION) == TEXT
-    assert store.wait(state, 0) != state
-    store.close()
+        wrapped.commit(release(arms={"live": {"version": 1, "revision": "1" * 64}}))
+    wrapped.commit(release())
+    assert wrapped.pipelines() == ["flights"]
+    assert [wrapped.document("flights", name) for name in (REVISION, OTHER)] == [TEXT, "other"]
+    assert wrapped.wait(state, 0) != state
+    wrapped.close()
+
+
+@pytest.mark.parametrize(
+    "place", ["", "/var/lib/releases", "redis://host:6379/0", "control:", "control:host"]
+)
+def test_a_place_that_is_none_is_refused(place: str) -> None:
+    with pytest.raises(ConfigError, match="control"):
+        open_recorded(place, RecordSettings(), print)

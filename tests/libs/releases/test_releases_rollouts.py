@@ -214,9 +214,9 @@ def test_what_a_rollout_was_judged_harmful_for_is_no_way_back(live: Home) -> Non
 def test_from_a_release_that_cant_be_read_the_way_goes_to_the_newest_that_can(live: Home) -> None:
     live.deploy(models={"light": "2"})
     live.deploy(models={"light": "10"})
-    (live.store.folder / "small" / "3.json").write_text("{")
+    live.spoil(3)
     assert not live.deploy(models={"light": "2"}).restores
-    (live.store.folder / "small" / "4.json").write_text("{")
+    live.spoil(4)
     made = back(live)
     assert (made.restores, made.live.models["light"]) == (2, "2")
     assert [str(one) for one in differences(live.store.history("small")[1], made)] == [

@@ -1,10 +1,7 @@
 """Any sequence of commits, documents and freezes, compared with a model of what a store does."""
 
-import secrets
-import shutil
 import tempfile
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -16,7 +13,6 @@ from headrace.releases import Freeze, Release, ReleaseError, StaleError
 from headrace.releases.store import KEPT
 from tests.libs.releases import release_stores
 from tests.libs.releases.release_stores import Place, release
-from tests.redis_server import RedisServer
 
 PIPELINES = st.sampled_from(["flights", "a.b-c_d"])
 TEXTS = {str(content_hash(text)): text for text in ("pipeline: a\n", "pipeline: b\n")}
@@ -91,22 +87,10 @@ class StoreMachine(RuleBasedStateMachine):
         self.place.close()
 
 
-def in_new_files() -> StoreMachine:
-    folder = Path(tempfile.mkdtemp())
-    machine = StoreMachine(release_stores.files(folder / "releases"))
-    machine.place.close = lambda: shutil.rmtree(folder)  # type: ignore[method-assign]  # files have nothing to close
-    return machine
+def in_new_database() -> StoreMachine:
+    return StoreMachine(release_stores.OwnPlace(f"{tempfile.mkdtemp()}/control.sqlite"))
 
 
-def in_new_records() -> StoreMachine:
-    return StoreMachine(release_stores.OwnPlace(Path(tempfile.mkdtemp()) / "control.sqlite"))
-
-
-@pytest.mark.parametrize("kind", ["files", "redis", "records"])
-def test_a_store_does_what_the_model_does(kind: str, shared_redis: RedisServer) -> None:
-    def in_new_redis() -> StoreMachine:
-        return StoreMachine(release_stores.in_redis(shared_redis.port, secrets.token_hex(4)))
-
-    make = {"files": in_new_files, "redis": in_new_redis, "records": in_new_records}[kind]
+def test_a_store_does_what_the_model_does() -> None:
     few = settings(max_examples=20, stateful_step_count=25)
-    run_state_machine_as_test(make, settings=few)  # type: ignore[arg-type]  # it takes any factory
+    run_state_machine_as_test(in_new_database, settings=few)  # type: ignore[arg-type]  # it takes any factory

@@ -10,12 +10,9 @@ import pytest
 from headrace.hop.config import ConfigError
 from headrace.pipeline import DocumentError
 from headrace.pipeline.document.files import read as read_document
-from headrace.releases import FileReleases, ReleaseCatalog
 from headrace.repository.records import Records
 from headrace.state import plain_files, tenants, traces
-from services.monitoring.rollouts.handover_files import FileEvidence
-
-SHA = "0" * 64
+from services.monitoring.rollouts.handover import FileEvidence
 
 
 def within(call: Callable[[], object]) -> list[object]:
@@ -46,14 +43,6 @@ def test_only_a_plain_file_is_opened(tmp_path: Path, make: Callable[[Path], None
 
 
 READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
-    "release": ("p/1.json", lambda at: FileReleases(at).current("p")),
-    "copy of a release": (
-        "p/1.json",
-        lambda at: ReleaseCatalog(FileReleases(at / "x"), mirror=FileReleases(at)),
-    ),
-    "document": (f"p/documents/{SHA}.yaml", lambda at: FileReleases(at).document("p", SHA)),
-    "removed": ("p/removed", lambda at: FileReleases(at).current("p")),
-    "freeze": ("frozen.json", lambda at: FileReleases(at).frozen()),
     "pipeline document": ("p/pipeline.yaml", lambda at: read_document(at / "p" / "pipeline.yaml")),
     "tenants": ("tenants.yaml", lambda at: tenants.load(at / "tenants.yaml")),
     "pepper": ("pepper", lambda at: tenants.read_pepper(at / "pepper")),

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from redis import asyncio as redis
 
-from headrace.releases import open_store
 from headrace.state.redis import RedisCalls, RedisDownError, connecting
 from headrace.state.redis_address import many_servers
 from tests.machines.authority import Authority, trust
@@ -64,19 +63,14 @@ async def test_certificates_and_the_authority_are_replaced_under_a_client(
     server: RedisServer, tmp_path: Path
 ) -> None:
     client = tmp_path / "client"
-    place = f"rediss://127.0.0.1:{server.tls_port}/0?{FILES.format(client)}"
     async with calls(server, FILES.format(client)) as asking:
         assert await asking.ask([("PING",)]) == [True]
-        store = open_store(place)
-        assert store.pipelines() == []
         after = Authority()
         server.kill()
         for folder in (tmp_path / "redis", client):
             certified(folder, after)
         await asyncio.to_thread(server.start)
         assert await _at_last(asking) == [True]
-        assert store.pipelines() == []
-        store.close()
 
 
 async def _at_last(asking: RedisCalls) -> object:
@@ -87,13 +81,6 @@ async def _at_last(asking: RedisCalls) -> object:
         except RedisDownError as error:
             told = error
     raise told
-
-
-def test_releases_are_not_read_without_a_certificate(server: RedisServer, tmp_path: Path) -> None:
-    store = open_store(f"rediss://127.0.0.1:{server.tls_port}/0?ca={tmp_path}/client/ca.crt")
-    with pytest.raises(OSError, match="be reached"):
-        store.pipelines()
-    store.close()
 
 
 async def test_a_client_by_the_same_options(server: RedisServer, tmp_path: Path) -> None:

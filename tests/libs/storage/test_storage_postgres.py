@@ -13,8 +13,10 @@ from headrace.catalog.access import Position
 from headrace.catalog.errors import RecordsUnavailableError, Unavailable
 from headrace.catalog.records import CatalogRecords
 from headrace.storage import postgres as product
+from headrace.storage.database import Database
 from tests.libs.catalog.records_contract import LONG_S, change, contents, verified, write
 from tests.postgres_server import PostgresServer, postgres
+from tests.system import poll
 
 
 def why(work: Callable[[], object]) -> Unavailable:
@@ -290,3 +292,21 @@ def test_the_pool_is_enough_for_many_threads(records: CatalogRecords) -> None:
     for thread in threads:
         thread.join()
     assert found == [records.position()] * 40
+
+
+def test_a_connection_that_reads_while_it_is_closed_is_closed_too(
+    postgres_address: str, postgres_server: PostgresServer
+) -> None:
+    database = Database.open(postgres_address)
+    with database.read() as connection:
+        connection.execute(sa.text("SELECT 1"))
+        database.close()
+    with postgres_server.connect() as other:
+        name = postgres_address.partition("@/")[2].partition("?")[0]
+        poll(
+            "nobody is connected",
+            lambda: (
+                other.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = %s", (name,)).fetchone()
+                == (0,)
+            ),
+        )

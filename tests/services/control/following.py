@@ -69,12 +69,13 @@ class Process:
             if outcome.next is not Next.CONTINUE:
                 return outcome
 
-    def until(self, number: int) -> None:
+    def until(self, number: int, *, acknowledge: bool = True) -> None:
         """Follows until it has the position of that number, and says so."""
         while self.number < number:
             outcome = self.step(LONG_S)
             assert outcome.next in (Next.APPLY, Next.HOLD, Next.NOTHING), outcome
-        self.ask()
+        if acknowledge:
+            self.ask()
 
     def close(self) -> None:
         self._remote.close()

@@ -16,6 +16,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]  # has no stubs
 
+from headrace.api.control.v1.resources_pb2 import WatchResponse
 from headrace.audit import chain
 from headrace.catalog.access import Change, LeaseToken, Write
 from headrace.catalog.errors import LeaseLostError, RecordsError, RecordsUnavailableError, Unavailable
@@ -228,6 +229,15 @@ def test_a_holder_of_a_lease_that_was_frozen_is_fenced(control: ControlService) 
         assert old.stdout.readline() == f"{LeaseLostError.__name__}\n"
     assert records.position() == before.position
     records.close()
+
+
+def test_after_a_start_nobody_begins_before_the_data_plane_was_heard(tmp_path: Path) -> None:
+    keys = new_keys()
+    with (
+        control_here(tmp_path, keys=keys, settle_s=3600) as here,
+        Process(here.target, keys[1], "new") as new,
+    ):
+        assert new.ask() == WatchResponse()
 
 
 def test_after_a_start_changes_wait_until_the_data_plane_was_heard(tmp_path: Path) -> None:

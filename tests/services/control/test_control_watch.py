@@ -155,7 +155,8 @@ def test_a_rollback_and_a_removal_go_to_all_at_once(records: RemoteRecords, proc
     assert a.ask(LONG_S).may_apply
     assert not b.ask().may_apply
     deploy(records, 3, "release.rollback")
-    b.until(5)  # a never acknowledges
+    a.until(5, acknowledge=False)
+    assert b.ask().may_apply
 
 
 def test_what_does_not_change_a_part_waits_for_nobody(

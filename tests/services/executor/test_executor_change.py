@@ -15,7 +15,7 @@ from headrace.hop.config import ClientSettings
 from headrace.hop.errors import Code, Fault, Reason, reason_name
 from headrace.hop.server.serve import serving
 from headrace.pipeline import parse
-from headrace.releases import Arm, FileReleases, Release, ReleaseCatalog
+from headrace.releases import Arm, Release, ReleaseCatalog, ReleaseStore
 from headrace.repository import TensorSpec, label
 from headrace.repository.access_log import entries
 from headrace.repository.signing import key_pair as keys
@@ -24,6 +24,7 @@ from services.executor.execution.runner import VersionRunner
 from services.executor.lifecycle.memory import MemoryBudget
 from services.executor.lifecycle.released import ReleasedVersions
 from services.executor.wiring import SERVICE
+from tests.released import Released, database, released, releases_in, spoil
 from tests.services.executor.executor_caller import Caller, batch, calling, codes, numbers, ys
 from tests.services.executor.executor_models import counting, expanding, put, scaling, slow
 from tests.services.waiting import until
@@ -303,7 +304,7 @@ def test_the_memory_budget_holds(steps: list[tuple[str, int, int]], budget: int)
         assert memory.used == sum(held.values())
 
 
-def deploy(store: FileReleases, *arms: str) -> None:
+def deploy(store: ReleaseStore, *arms: str) -> None:
     """A release whose arms name these versions of `double`; the first is live."""
     pipeline = parse(PIPELINE, "p")
     store.keep_document("p", pipeline.revision, PIPELINE)
@@ -312,15 +313,24 @@ def deploy(store: FileReleases, *arms: str) -> None:
         for name, version in zip(("live", "other"), arms, strict=False)
     }
     before, _ = store.current("p")
-    store.commit(before.next("me", "", arms=made) if before else Release(pipeline="p", number=1, arms=made))
+    store.commit(
+        before.next("me", "", arms=made)
+        if before
+        else Release(pipeline="p", number=1, author="me", arms=made)
+    )
 
 
 async def test_the_versions_that_releases_name_are_loaded_and_no_others(models: Path) -> None:
     for version in ("1", "2", "3"):
         put(models, version=version, content=scaling(float(version)))
-    store = FileReleases(models.parent / "releases")
+    with released(models.parent / "control") as releases:
+        await _follows(models, releases)
+
+
+async def _follows(models: Path, releases: Released) -> None:
+    store = releases.store
     deploy(store, "1")
-    async with calling(models, load="released", releases=str(store.folder)) as caller:
+    async with calling(models, load="released", **releases.settings) as caller:
         assert await states(caller) == {"double:1": "ACTIVE", "double:2": "UNLOADED", "double:3": "UNLOADED"}
         deploy(store, "1", "2")
         async with asyncio.timeout(30):
@@ -337,15 +347,16 @@ async def test_the_versions_that_releases_name_are_loaded_and_no_others(models: 
 
 def test_a_version_stays_a_while_after_the_last_release_that_names_it(tmp_path: Path) -> None:
     now = [0.0]
-    store = FileReleases(tmp_path)
-    deploy(store, "1")
-    released = ReleasedVersions(ReleaseCatalog(store), lambda: now[0])
-    assert (released.versions, released.by("double", "1")) == ({"double": ["1"]}, ["p"])
-    deploy(store, "2")
-    assert released.look() == {"double": ["1", "2"]}
-    assert released.by("double", "1") == []
-    now[0] = 31.0
-    assert released.look() == {"double": ["2"]}
-    (tmp_path / "p" / "3.json").write_text("{")
-    assert released.look() == {"double": ["2"]}
-    assert "releases/p/3" in released.problems[0]
+    with releases_in(tmp_path) as store:
+        deploy(store, "1")
+        versions = ReleasedVersions(ReleaseCatalog(store), lambda: now[0])
+        assert (versions.versions, versions.by("double", "1")) == ({"double": ["1"]}, ["p"])
+        deploy(store, "2")
+        assert versions.look() == {"double": ["1", "2"]}
+        assert versions.by("double", "1") == []
+        now[0] = 31.0
+        assert versions.look() == {"double": ["2"]}
+        deploy(store, "3")
+        spoil(database(tmp_path), "p", 3, b"{")
+        assert versions.look() == {"double": ["2"]}
+        assert "releases/p/3" in versions.problems[0]

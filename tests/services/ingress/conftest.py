@@ -48,7 +48,7 @@ async def narrow(
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def releases_door(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[releases.ReleasedDoor]:
-    """A door with a store of releases."""
+    """A door with a control."""
     async with releases.running(tmp_path_factory.mktemp("releases")) as found:
         yield found
 

@@ -1,6 +1,5 @@
-"""A real door with a store of releases, for operators: one release of `double`, an audit, a webhook."""
+"""A real door with a control, for operators: one release of `double`, a webhook."""
 
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -11,9 +10,10 @@ from headrace.api.router.v1 import router_pb2
 from headrace.hop.call import Call
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.pipeline import parse
-from headrace.releases import FileReleases
 from headrace.releases.first import first_release
+from headrace.releases.of_records import RecordReleases
 from tests.libs.releases.webhook_receiver import Receiver
+from tests.released import Released, released
 from tests.services.ingress import ingress_door
 from tests.services.ingress.ingress_door import PIPELINE, FakeRouter, Folder
 
@@ -33,10 +33,27 @@ class Router(FakeRouter):
 
 
 @dataclass
+class ReleasedFolder(Folder):
+    """The folder of a door, and what its control has."""
+
+    releases: Released
+
+    @property
+    def store(self) -> RecordReleases:
+        return self.releases.store
+
+    def begin_anew(self) -> None:
+        """Release 1 alone."""
+        # Not `remove`, after which the numbers go on.
+        self.releases.control.execute("DELETE FROM records")
+        first_of_double(self.store)
+
+
+@dataclass
 class ReleasedDoor:
     """The door's folder, the router behind it, and who is told of changes."""
 
-    folder: Folder
+    folder: ReleasedFolder
     router: Router
     receiver: Receiver
 
@@ -45,25 +62,21 @@ class ReleasedDoor:
 async def running(path: Path) -> AsyncIterator[ReleasedDoor]:
     """The door, in the folder `path`."""
     router, receiver = Router(), Receiver()
-    begin_anew(path)
-    records = {"webhook": {"url": receiver.url}}
-    options: dict[str, Any] = {"releases": str(path / "releases"), "release_records": records}
     try:
-        async with ingress_door.running(path, router, **options) as process:
-            yield ReleasedDoor(process.folder, router, receiver)
+        with released(path / "control") as releases:
+            first_of_double(releases.store)
+            records = {"webhook": {"url": receiver.url}}
+            options: dict[str, Any] = {**releases.settings, "release_records": records}
+            async with ingress_door.running(path, router, **options) as process:
+                door = process.folder
+                folder = ReleasedFolder(door.path, door.settings, door.keys, releases)
+                yield ReleasedDoor(folder, router, receiver)
     finally:
         receiver.close()
 
 
-def begin_anew(path: Path) -> None:
-    """Release 1, with version 1 of the model, and no other; no freeze."""
-    # Not `remove`, after which the numbers go on.
-    shutil.rmtree(path / "releases", ignore_errors=True)
-    at = store(path)
+def first_of_double(store: RecordReleases) -> None:
+    """Release 1, with version 1 of the model."""
     pipeline = parse(PIPELINE, "double")
-    at.keep_document("double", pipeline.revision, PIPELINE)
-    at.commit(first_release(pipeline, {"doubler": "1"}, "test", ""))
-
-
-def store(path: Path) -> FileReleases:
-    return FileReleases(path / "releases")
+    store.keep_document("double", pipeline.revision, PIPELINE)
+    store.commit(first_release(pipeline, {"doubler": "1"}, "test", ""))

@@ -2,7 +2,7 @@
 `operate:PIPELINE` changes and sees what is live of that pipeline alone."""
 
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from headrace.comparison import ComparisonReport
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.oip import open_inference_pb2 as oip
 from headrace.pipeline import IndexedModel, ModelState
+from headrace.releases.of_records import RecordReleases
 from headrace.state.tenants import QuotaSpec, TenantsFile, TenantSpec, new_key
 from services.ingress.auth.authenticator import Authenticator
 from services.ingress.auth.tokens import fetch_jwks
@@ -28,7 +29,8 @@ from services.ingress.releases.desk import Desk
 from services.ingress.releases.service import ReleaseServicer
 from services.ingress.request_context import RequestContext, begin
 from tests import token_issuer
-from tests.services.ingress.released_door import begin_anew, store
+from tests.released import releases_in
+from tests.services.ingress.released_door import first_of_double
 from tests.token_issuer import Publisher, jwks
 
 MINE, ALL = frozenset({"operate:double"}), frozenset({"operate"})
@@ -54,21 +56,29 @@ class Models:
 
 
 @pytest.fixture
-async def servicer(tmp_path: Path) -> AsyncIterator[ReleaseServicer]:
+def store(tmp_path: Path) -> Iterator[RecordReleases]:
     """With release 1 of `double`."""
-    begin_anew(tmp_path)
-    desk = Desk(store(tmp_path), Models(), structlog.get_logger(), time.monotonic)  # type: ignore[arg-type]  # the part that is used
+    with releases_in(tmp_path) as found:
+        first_of_double(found)
+        yield found
+
+
+@pytest.fixture
+async def servicer(store: RecordReleases) -> AsyncIterator[ReleaseServicer]:
+    desk = Desk(store, Models(), structlog.get_logger(), time.monotonic)  # type: ignore[arg-type]  # the part that is used
     yield ReleaseServicer(desk)
     await desk.close()
 
 
-async def test_an_operator_of_one_pipeline_changes_it(servicer: ReleaseServicer, tmp_path: Path) -> None:
+async def test_an_operator_of_one_pipeline_changes_it(
+    servicer: ReleaseServicer, store: RecordReleases
+) -> None:
     request = pb.DeployPipelineRequest(pipeline="double", spec=NEW)
     assert (await servicer.DeployPipeline(request, context(MINE))).change.changed
-    assert store(tmp_path).current("double")[0].live.models == {"doubler": "2"}
+    assert store.current("double")[0].live.models == {"doubler": "2"}
     frozen = pb.SetFreezeRequest(pipeline="double", frozen=True)
     await servicer.SetFreeze(frozen, context(MINE))
-    assert store(tmp_path).current("double")[0].frozen
+    assert store.current("double")[0].frozen
 
 
 @pytest.mark.parametrize(
@@ -88,16 +98,16 @@ async def test_an_operator_of_one_pipeline_changes_it(servicer: ReleaseServicer,
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 async def test_an_operator_of_another_pipeline_does_nothing(
-    servicer: ReleaseServicer, tmp_path: Path, request_: Any, scope: str
+    servicer: ReleaseServicer, store: RecordReleases, request_: Any, scope: str
 ) -> None:
-    before = store(tmp_path).current("double")
+    before = store.current("double")
     method = getattr(servicer, type(request_).__name__.removesuffix("Request"))
     with pytest.raises(Fault) as error:
         await method(request_, context(frozenset({"operate:other"})))
     fault = error.value
     assert (fault.code, fault.reason) == (Code.PERMISSION_DENIED, Reason.REASON_NOT_ALLOWED)
     assert fault.metadata == {"scope": scope}
-    assert (store(tmp_path).current("double"), store(tmp_path).frozen()) == (before, None)
+    assert (store.current("double"), store.frozen()) == (before, None)
 
 
 async def test_each_sees_the_pipelines_that_are_his(servicer: ReleaseServicer) -> None:

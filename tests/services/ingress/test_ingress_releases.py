@@ -14,8 +14,8 @@ from headrace.cli.main import app
 from tests.agreed import with_yes
 from tests.libs.releases.webhook_receiver import silent
 from tests.services.ingress.ingress_calls import call, post, refused
-from tests.services.ingress.ingress_door import PIPELINE, Folder
-from tests.services.ingress.released_door import ReleasedDoor, begin_anew, store
+from tests.services.ingress.ingress_door import PIPELINE
+from tests.services.ingress.released_door import ReleasedDoor, ReleasedFolder
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 SERVICE = "/headrace.api.releases.v1.ReleaseService/"
@@ -33,35 +33,35 @@ RPCS: dict[str, Any] = {
 
 
 @pytest.fixture
-def door(releases_door: ReleasedDoor) -> Folder:
+def door(releases_door: ReleasedDoor) -> ReleasedFolder:
     """The door with release 1 alone: doubler 1."""
-    begin_anew(releases_door.folder.path)
+    releases_door.folder.begin_anew()
     return releases_door.folder
 
 
-def number(door: Folder) -> int:
-    return store(door.path).history("double")[0].number
+def number(door: ReleasedFolder) -> int:
+    return door.store.history("double")[0].number
 
 
-async def made(door: Folder, name: str, request: Any, **options: Any) -> Any:
+async def made(door: ReleasedFolder, name: str, request: Any, **options: Any) -> Any:
     reply = getattr(pb, f"{name}Response")
     return await call(door, SERVICE + name, request, reply, key=door.keys.operator, timeout=60, **options)
 
 
-async def refusal(door: Folder, name: str, request: Any, key: str = "") -> tuple[str, str, str]:
+async def refusal(door: ReleasedFolder, name: str, request: Any, key: str = "") -> tuple[str, str, str]:
     """(code, reason, message); nothing has changed."""
-    before = store(door.path).history("double")
+    before = door.store.history("double")
     reply = getattr(pb, f"{name}Response")
     told = await refused(door, SERVICE + name, request, reply, key=key or door.keys.operator, timeout=60)
-    assert store(door.path).history("double") == before
+    assert door.store.history("double") == before
     return told
 
 
-async def apply(door: Folder, body: object, key: str = "") -> tuple[int, Any]:
+async def apply(door: ReleasedFolder, body: object, key: str = "") -> tuple[int, Any]:
     return await post(door, SERVICE + "ApplyRelease", body, key or door.keys.operator)
 
 
-async def test_a_deployment_and_back(door: Folder, releases_door: ReleasedDoor) -> None:
+async def test_a_deployment_and_back(door: ReleasedFolder, releases_door: ReleasedDoor) -> None:
     spec = pb.ArmSpec(pipeline_document=PIPELINE, models={"doubler": "2"})
     request = pb.DeployPipelineRequest(pipeline="double", spec=spec)
     request.options.dry_run = True
@@ -92,11 +92,12 @@ async def test_a_deployment_and_back(door: Folder, releases_door: ReleasedDoor) 
     assert "rolled back: 2" in refused["message"]
     everything = await made(door, "ListReleases", pb.ListReleasesRequest())
     assert [(r.pipeline, r.number) for r in everything.releases] == [("double", 3)]
-    authors = [json.loads(release.document)["author"].split("/")[0] for release in listed.releases[:2]]
-    assert authors == ["operator", "operator"]
+    lines = [json.loads(line.line) for line in door.store.records.lines()]
+    changes = [(line["action"], line["actor"].split("/")[0]) for line in lines[-2:]]
+    assert changes == [("release.change", "operator"), ("release.rollback", "operator")]
 
 
-async def test_json_as_ci_sends_it(door: Folder) -> None:
+async def test_json_as_ci_sends_it(door: ReleasedFolder) -> None:
     arm = {"document": "pipeline.yaml", "models": {"doubler": "3"}}
     wanted = {"pipeline": "double", "arms": {"live": arm}, "caps": {"rows_per_s": 100}}
     body: dict[str, Any] = {
@@ -117,7 +118,7 @@ async def test_json_as_ci_sends_it(door: Folder) -> None:
     assert (status, told["code"]) == (403, "permission_denied")
 
 
-async def test_a_rollout_is_steered(door: Folder) -> None:
+async def test_a_rollout_is_steered(door: ReleasedFolder) -> None:
     request = pb.StartRolloutRequest(
         pipeline="double", spec=pb.ArmSpec(models={"doubler": "2"}), by="n", ladder=[0.2, 1.0], deadline_s=60
     )
@@ -134,7 +135,7 @@ async def test_a_rollout_is_steered(door: Folder) -> None:
         told = json.loads((await made(door, "SteerRollout", steer)).change.release.document)
         states.append(told["rollout"]["state"])
     assert states == ["paused", "running", "promoted"]
-    assert store(door.path).current("double")[0].live.models == {"doubler": "2"}
+    assert door.store.current("double")[0].live.models == {"doubler": "2"}
     code, reason, message = await refusal(
         door, "SteerRollout", pb.SteerRolloutRequest(pipeline="double", action=pb.ROLLOUT_ACTION_ABORT)
     )
@@ -142,7 +143,7 @@ async def test_a_rollout_is_steered(door: Folder) -> None:
     assert "none is running" in message
 
 
-async def test_a_freeze(door: Folder) -> None:
+async def test_a_freeze(door: ReleasedFolder) -> None:
     told = await made(door, "SetFreeze", pb.SetFreezeRequest(frozen=True, reason="holidays"))
     assert (told.freeze.reason, told.freeze.author.split("/")[0]) == ("holidays", "operator")
     request = pb.StartRolloutRequest(pipeline="double", spec=pb.ArmSpec(models={"doubler": "2"}))
@@ -151,18 +152,18 @@ async def test_a_freeze(door: Folder) -> None:
     assert "(holidays)" in message
     assert not (await made(door, "SetFreeze", pb.SetFreezeRequest())).HasField("freeze")
     await made(door, "SetFreeze", pb.SetFreezeRequest(pipeline="double", frozen=True))
-    assert store(door.path).current("double")[0].frozen
+    assert door.store.current("double")[0].frozen
     assert (await refusal(door, "StartRollout", request))[1] == "RELEASE_FROZEN"
 
 
 @pytest.mark.parametrize("who", ["demo", "other", "readonly"])
-async def test_nobody_but_an_operator_is_let_through(door: Folder, who: str) -> None:
+async def test_nobody_but_an_operator_is_let_through(door: ReleasedFolder, who: str) -> None:
     for name, request in RPCS.items():
         code, reason, message = await refusal(door, name, request, getattr(door.keys, who))
         assert (code, reason) == ("PERMISSION_DENIED", "NOT_ALLOWED"), name
         assert "`operate`" in message
         assert (await refusal(door, name, request, "nonsense"))[0] == "UNAUTHENTICATED"
-    assert store(door.path).frozen() is None
+    assert door.store.frozen() is None
 
 
 DEPLOY = pb.DeployPipelineRequest
@@ -211,7 +212,7 @@ WRONG: list[tuple[Any, tuple[str, str], str]] = [
 
 @pytest.mark.parametrize(("request_", "refused", "message"), WRONG, ids=range(len(WRONG)))
 async def test_what_is_wrong_is_named_and_changes_nothing(
-    door: Folder, request_: Any, refused: tuple[str, str], message: str
+    door: ReleasedFolder, request_: Any, refused: tuple[str, str], message: str
 ) -> None:
     found = await refusal(door, type(request_).__name__.removesuffix("Request"), request_)
     assert found[:2] == refused
@@ -219,7 +220,7 @@ async def test_what_is_wrong_is_named_and_changes_nothing(
 
 
 async def test_the_way_back_is_open_while_the_models_cannot_be_listed(
-    door: Folder, releases_door: ReleasedDoor, monkeypatch: pytest.MonkeyPatch
+    door: ReleasedFolder, releases_door: ReleasedDoor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deploy = live(models={"doubler": "2"})
     await made(door, "DeployPipeline", deploy)
@@ -227,11 +228,11 @@ async def test_the_way_back_is_open_while_the_models_cannot_be_listed(
     deploy.spec.models["doubler"] = "3"
     assert (await refusal(door, "DeployPipeline", deploy))[0] == "UNAVAILABLE"
     await made(door, "RollBackRelease", pb.RollBackReleaseRequest(pipeline="double"))
-    assert store(door.path).current("double")[0].live.models == {"doubler": "1"}
+    assert door.store.current("double")[0].live.models == {"doubler": "1"}
     await made(door, "SetFreeze", pb.SetFreezeRequest(pipeline="double", frozen=True))
 
 
-async def test_of_concurrent_changes_one_is_made(door: Folder) -> None:
+async def test_of_concurrent_changes_one_is_made(door: ReleasedFolder) -> None:
     def deploy(version: str) -> Any:
         request = live(models={"doubler": version})
         request.options.expected_number = 1
@@ -242,7 +243,7 @@ async def test_of_concurrent_changes_one_is_made(door: Folder) -> None:
     assert number(door) == 2
 
 
-async def test_a_large_document_is_taken_and_a_too_large_one_not(door: Folder) -> None:
+async def test_a_large_document_is_taken_and_a_too_large_one_not(door: ReleasedFolder) -> None:
     comment = "# " + "x" * 40_000 + "\n"
     spec = pb.ArmSpec(pipeline_document=PIPELINE + comment, models={"doubler": "2"})
     assert (await made(door, "DeployPipeline", DEPLOY(pipeline="double", spec=spec))).change.changed
@@ -251,7 +252,19 @@ async def test_a_large_document_is_taken_and_a_too_large_one_not(door: Folder) -
     assert (code, reason) == ("RESOURCE_EXHAUSTED", "TOO_LARGE")
 
 
-def headrace(door: Folder, *arguments: str, code: int = 0, key: str = "") -> str:
+async def test_what_cannot_be_recorded_is_not_done(door: ReleasedFolder) -> None:
+    control, request = door.releases.control, live(models={"doubler": "2"})
+    control.execute("ALTER TABLE audit RENAME TO away")
+    try:
+        code, reason, message = await refusal(door, "DeployPipeline", request)
+        assert (code, reason) == ("UNAVAILABLE", "RELEASES_UNAVAILABLE")
+        assert str(door.path) not in message
+    finally:
+        control.execute("ALTER TABLE away RENAME TO audit")
+    assert (await made(door, "DeployPipeline", request)).change.changed
+
+
+def headrace(door: ReleasedFolder, *arguments: str, code: int = 0, key: str = "") -> str:
     """The command line of another machine: its home is empty."""
     (door.path / "ops.key").write_text(key or door.keys.operator)
     group, *rest = arguments
@@ -261,13 +274,13 @@ def headrace(door: Folder, *arguments: str, code: int = 0, key: str = "") -> str
     return " ".join(result.output.split())
 
 
-async def test_the_command_line_through_the_door(door: Folder, tmp_path: Path) -> None:
+async def test_the_command_line_through_the_door(door: ReleasedFolder, tmp_path: Path) -> None:
     def work() -> None:
         document = tmp_path / "pipeline.yaml"
         document.write_text(PIPELINE.replace("deadline_ms: 2000", "deadline_ms: 1500"))
         deploy = ("release", "deploy", "double", "--document", str(document), "--models", "doubler=2")
         assert "arms.live.models.doubler 1 2" in headrace(door, *deploy, "--reason", "by hand")
-        found = store(door.path).current("double")[0]
+        found = door.store.current("double")[0]
         assert (found.number, found.reason, found.author.split("/")[0]) == (2, "by hand", "operator")
         assert "nothing to change (release 2)" in headrace(door, *deploy)
         assert "double" in headrace(door, "release", "show")
@@ -281,13 +294,13 @@ async def test_the_command_line_through_the_door(door: Folder, tmp_path: Path) -
         assert "running" in status
         assert "monitoring does not answer (this installation has no monitoring service" in status
         headrace(door, "rollout", "promote", "double")
-        assert store(door.path).current("double")[0].live.models == {"doubler": "3"}
+        assert door.store.current("double")[0].live.models == {"doubler": "3"}
         headrace(door, "release", "rollback", "double")
-        assert store(door.path).current("double")[0].live.models == {"doubler": "2"}
+        assert door.store.current("double")[0].live.models == {"doubler": "2"}
         headrace(door, "release", "freeze", "--reason", "night")
         assert "(night)" in headrace(door, "rollout", "start", "double", "--models", "doubler=4", code=1)
         headrace(door, "release", "freeze", "--off")
-        assert store(door.path).frozen() is None
+        assert door.store.frozen() is None
 
         told = headrace(door, "release", "deploy", "double", "--models", "doubler=9", code=1)
         assert "arms.live.models.doubler: there is no version or label '9'" in told

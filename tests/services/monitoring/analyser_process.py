@@ -1,4 +1,6 @@
-"""A process with an analyser over Redis: `python -m tests.services.monitoring.analyser_process PORT PREFIX TICKS LEASE_MS`.
+"""A process with an analyser: `python -m tests.services.monitoring.analyser_process TARGET FOLDER TICKS LEASE_S`.
+
+It asks the control at TARGET, and has its evidence in FOLDER.
 
 What the routers count, and the time, are in the file TICKS. It prints a line for each thing that it does.
 """
@@ -11,13 +13,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from headrace.catalog.remote import RemoteRecords
 from headrace.releases import Release
-from headrace.releases.place import open_store
-from headrace.releases.redis import RedisReleases
+from headrace.releases.of_records import RecordReleases
 from services.monitoring.rollouts.analyser import Analyser, Settings
 from services.monitoring.rollouts.counts import Tick
 from services.monitoring.rollouts.evidence import Objectives
-from services.monitoring.rollouts.handover_redis import TIMEOUT_S, RedisEvidence, RedisLease
+from services.monitoring.rollouts.handover import ControlLease, FileEvidence
 from services.monitoring.rollouts.notices import Notices
 from services.monitoring.rollouts.policy import Decision
 from tests.services.monitoring.rollout_analyser import Observed
@@ -53,31 +55,33 @@ class FileCounts:
         return Objectives()
 
 
-def analyser_in_redis(
-    store: RedisReleases,
+def analyser_at(
+    records: RemoteRecords,
+    folder: Path,
     counts: Any,
     clock: Any,
     observed: Observed,
     threads: ThreadPoolExecutor,
-    lease_ms: int,
-) -> tuple[Analyser, RedisLease]:
+    lease_s: float,
+) -> tuple[Analyser, RecordReleases]:
     """As the service makes it."""
-    client = store.connect(TIMEOUT_S)
-    lease = RedisLease(client, f"{store.tag}:rollouts:lease", lease_ms)
+    lease, store = ControlLease(records, "test", lease_s), RecordReleases(records)
     store.fence_by(lambda: lease.fence)
-    evidence = RedisEvidence(client, f"{store.tag}:rollouts:evidence:", lease)
     notices = Notices({}, threads, observed, observed.failed)
     settings = Settings(EDGES, 0.05)
+    evidence = FileEvidence(folder)
     made = Analyser(store, counts, lease, evidence, settings, notices, observed, observed, clock, threads)
-    return made, lease
+    return made, store
 
 
-def main(port: str, prefix: str, ticks: str, lease_ms: str) -> None:
-    store = open_store(f"redis://127.0.0.1:{port}/0?prefix={prefix}")
-    assert isinstance(store, RedisReleases)
-    counts = FileCounts(Path(ticks))
+def main(target: str, folder: str, ticks: str, lease_s: str) -> None:
+    records, counts = RemoteRecords(target), FileCounts(Path(ticks))
+
+    def now() -> float:
+        return counts.read()[0]
+
     with ThreadPoolExecutor(4) as threads:
-        made, _ = analyser_in_redis(store, counts, lambda: counts.read()[0], Said(), threads, int(lease_ms))
+        made, _ = analyser_at(records, Path(folder), counts, now, Said(), threads, float(lease_s))
         asyncio.run(made.run())
 
 

@@ -1,4 +1,4 @@
-"""An analyser over a real store of releases in files, with a simulated router and an injected clock."""
+"""An analyser over a real store of releases, with a simulated router and an injected clock."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -6,21 +6,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from headrace.catalog.access import Records
+from headrace.catalog.records import CatalogRecords
 from headrace.releases import Release
-from headrace.releases.files import FileReleases
+from headrace.releases.of_records import RecordReleases
 from services.monitoring.rollouts.analyser import Analyser, Settings
 from services.monitoring.rollouts.counts import Tick
 from services.monitoring.rollouts.evidence import Objectives
-from services.monitoring.rollouts.handover_files import FileEvidence, FileLease
+from services.monitoring.rollouts.handover import ControlLease, FileEvidence
 from services.monitoring.rollouts.notices import Notices
 from services.monitoring.rollouts.policy import Decision
 from services.monitoring.rollouts.ports import RolloutEvent
+from tests.released import database
 from tests.services.monitoring.monitoring_outcomes import Log
-from tests.services.monitoring.rollout_simulation import EDGES, START, Router, Traffic
+from tests.services.monitoring.rollout_simulation import EDGES, START, Router, Traffic, keep_documents
+
+# No test lasts so long.
+LONG_S = 3600.0
 
 
-class FaultyStore(FileReleases):
-    """Files that can't be reached while `fault` is set, and with `before_commit` somebody else is faster."""
+class FaultyStore(RecordReleases):
+    """It can't be reached while `fault` is set, and with `before_commit` somebody else is faster."""
 
     fault: Exception | None = None
     before_commit: Any = None
@@ -72,9 +78,10 @@ class Observed(Log):
 class World:
     """The store, the routers and the time, which analysers share."""
 
-    def __init__(self, folder: Path, traffic: Traffic | None = None) -> None:
+    def __init__(self, folder: Path, traffic: Traffic | None = None, records: Records | None = None) -> None:
         self.folder = folder
-        self.store = FaultyStore(folder / "releases")
+        self.records = records or CatalogRecords.open(str(database(folder)), initialise=True)
+        self.store = FaultyStore(self.records)
         self.router = Router(traffic or Traffic(), seed=1)
         self.threads = ThreadPoolExecutor(4)
         self.now = START
@@ -84,8 +91,7 @@ class World:
 
     def deploy(self, release: Release) -> None:
         """Stores a release whose number is 7, and what is needed before it."""
-        for arm in release.arms.values():
-            self.store.keep_document(release.pipeline, arm.revision, "text")
+        keep_documents(self.store, release.pipeline)
         for number in range(1, 7):
             earlier = {"number": number, "parent": number - 1, "rollout": None}
             self.store.commit(release.model_copy(update=earlier))
@@ -93,7 +99,7 @@ class World:
 
     @property
     def release(self) -> Release:
-        found, _ = FileReleases(self.folder / "releases").current("p")
+        found, _ = RecordReleases(self.records).current("p")
         assert found is not None
         return found
 
@@ -102,6 +108,10 @@ class World:
 
     async def objectives(self, release: Release) -> Objectives:
         return Objectives()
+
+    def close(self) -> None:
+        self.threads.shutdown()
+        self.records.close()
 
     def pass_second(self) -> None:
         """A second of traffic."""
@@ -115,7 +125,7 @@ class World:
             self.pass_second()
 
     def analyser(self, observed: Observed) -> Analyser:
-        lease = FileLease(self.folder / "lease")
+        lease = ControlLease(self.records, "test", LONG_S)
         notices = Notices({"audit": self.told.append}, self.threads, observed, observed.failed)
         return Analyser(
             self.store,

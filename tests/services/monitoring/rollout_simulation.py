@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from headrace.releases import Arm, Assignment, Release, Rollout
+from headrace.pipeline import content_hash
+from headrace.releases import Arm, Assignment, Release, ReleaseStore, Rollout
 from headrace.releases.document import LIVE
 from services.monitoring.rollouts.changes import next_release
 from services.monitoring.rollouts.counts import ArmCounts, Tick
@@ -18,6 +19,8 @@ EDGES = tuple(0.001 * 1.12**i for i in range(81))
 CANARY = "candidate"
 START = datetime(2026, 11, 26, tzinfo=UTC).timestamp()
 LIVE_ERRORS = 0.001
+# Of the live arm and the canary, by revision; nobody reads them.
+DOCUMENTS = {str(content_hash(text)): text for text in ("pipeline: p\n", "pipeline: p\nversion: 2\n")}
 
 
 @dataclass
@@ -41,10 +44,15 @@ class Traffic:
     failing: int = 0
 
 
+def keep_documents(store: ReleaseStore, pipeline: str) -> None:
+    for revision, text in DOCUMENTS.items():
+        store.keep_document(pipeline, revision, text)
+
+
 def release_of(rollout: Rollout, *, sticky: bool = False) -> Release:
-    arms = {name: Arm(version=1, revision=digit * 64) for name, digit in ((LIVE, "a"), (CANARY, "b"))}
+    arms = {name: Arm(version=1, revision=r) for name, r in zip((LIVE, CANARY), DOCUMENTS, strict=True)}
     assign = Assignment(weights={LIVE: 1.0, CANARY: 0.0}, by="key" if sticky else None, salt="s")
-    return Release(pipeline="p", number=7, arms=arms, assign=assign, rollout=rollout)
+    return Release(pipeline="p", number=7, author="test", arms=arms, assign=assign, rollout=rollout)
 
 
 @dataclass

@@ -2,8 +2,9 @@
 release in the store."""
 
 import asyncio
+import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,48 +18,40 @@ from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.testing import Harness, served
 from headrace.releases import Experiment, Guard, Release, ReleaseStore, Rollout, RolloutState
 from headrace.releases.document import LIVE
-from headrace.releases.files import FileReleases
-from headrace.releases.place import open_store
-from headrace.releases.redis import RedisReleases
 from headrace.ticks import LATENCY_BUCKETS, ArmFigures, ArmName, AssignedFigures, Tick
 from headrace.ticks.messages import write
 from services.monitoring.outcomes.records import Judged
 from services.monitoring.servicer import MonitoringServicer
 from services.monitoring.wiring import SERVICE
 from tests.disks import fill, tiny_disk
-from tests.redis_server import RedisServer
+from tests.released import Released, released
 from tests.services.monitoring.monitoring_calls import call
 from tests.services.monitoring.monitoring_outcomes import exposure, store_at
-from tests.services.monitoring.rollout_simulation import CANARY, release_of
+from tests.services.monitoring.rollout_simulation import CANARY, keep_documents, release_of
 from tests.services.waiting import until
 
 FAST = 10
 
 
-def deployed(folder: Path, rollout: Rollout, pipeline: str = "p") -> FileReleases:
-    """A store whose first release has this rollout, already at its first step."""
-    store = FileReleases(folder)
-    begin(store, rollout, pipeline)
-    return store
+@pytest.fixture
+def releases(tmp_path: Path) -> Iterator[Released]:
+    with released(tmp_path / "control") as found:
+        yield found
 
 
 def begin(store: ReleaseStore, rollout: Rollout, pipeline: str = "p") -> None:
+    """The first release has this rollout, already at its first step."""
     about = {"since": 1, "started": datetime.now(UTC)}
     release = release_of(rollout.model_copy(update=about))
     share = rollout.ladder[0]
     assign = release.assign.model_copy(update={"weights": {LIVE: 1 - share, CANARY: share}})
     first = {"pipeline": pipeline, "number": 1, "parent": 0, "assign": assign}
-    for arm in release.arms.values():
-        store.keep_document(pipeline, arm.revision, "text")
+    keep_documents(store, pipeline)
     store.commit(release.model_copy(update=first))
 
 
-def settings(tmp_path: Path) -> dict[str, Any]:
-    return {
-        "outcomes": tmp_path / "o",
-        "releases": str(tmp_path / "releases"),
-        "rollouts": str(tmp_path / "rollouts"),
-    }
+def settings(tmp_path: Path, releases: Released) -> dict[str, Any]:
+    return {"outcomes": tmp_path / "o", "rollouts": str(tmp_path / "rollouts"), "control": releases.client}
 
 
 def figures(requests: int, bad: int) -> ArmFigures:
@@ -95,33 +88,37 @@ def rollout() -> Rollout:
     return Rollout(arm=CANARY, ladder=(0.5, 1.0), stage_s=0.1)
 
 
-async def test_with_releases_in_redis_one_of_two_services_judges(tmp_path: Path, rollout: Rollout) -> None:
-    with RedisServer(tmp_path) as server:
-        store = open_store(f"redis://127.0.0.1:{server.port}/0")
-        assert isinstance(store, RedisReleases)
-        begin(store, rollout)
-        common = {**settings(tmp_path), "releases": f"redis://127.0.0.1:{server.port}/0"}
-        second = {**common, "outcomes": tmp_path / "o2"}
-        async with served(SERVICE, common) as one:
-            while not (await rollout_of(one)).leads:
+async def test_one_of_two_services_judges_and_the_audit_says_so(
+    tmp_path: Path, releases: Released, rollout: Rollout
+) -> None:
+    store = releases.store
+    begin(store, rollout)
+    first = settings(tmp_path, releases)
+    async with served(SERVICE, first) as one:
+        while not (await rollout_of(one)).leads:
+            await asyncio.sleep(0.02)
+        async with served(SERVICE, {**first, "outcomes": tmp_path / "o2"}) as other:
+            while "another analyser" not in (await rollout_of(other)).problem:
                 await asyncio.sleep(0.02)
-            async with served(SERVICE, second) as other:
-                while "another analyser" not in (await rollout_of(other)).problem:
-                    await asyncio.sleep(0.02)
-                for harness in (one, other):
-                    await report(harness, 1, 1, {LIVE: figures(500, 0), CANARY: figures(500, 60)})
-                ended = await ended_as(store, RolloutState.ROLLED_BACK)
-        store.close()
+            for harness in (one, other):
+                await report(harness, 1, 1, {LIVE: figures(500, 0), CANARY: figures(500, 60)})
+            ended = await ended_as(store, RolloutState.ROLLED_BACK)
     assert ended.number == 2
     assert "harm by errors" in ended.rollout.verdict
+    line = json.loads(list(store.records.lines())[-1].line)
+    assert (line["actor"], line["subject"], line["details"]["number"]) == ("analyser", "p", "2")
+    assert "harm by errors" in line["details"]["verdict"]
 
 
-async def test_a_good_canary_is_promoted_across_a_restart(tmp_path: Path, rollout: Rollout) -> None:
-    store = deployed(tmp_path / "releases", rollout)
+async def test_a_good_canary_is_promoted_across_a_restart(
+    tmp_path: Path, releases: Released, rollout: Rollout
+) -> None:
+    store = releases.store
+    begin(store, rollout)
     candidate = store.current("p")[0].arms[CANARY]
     sequence = 0
     for number in (1, 2):  # another service takes over when the canary has all rows
-        async with served(SERVICE, settings(tmp_path)) as harness:
+        async with served(SERVICE, settings(tmp_path, releases)) as harness:
             while (release := store.current("p")[0]).number == number:
                 sequence += 1
                 # Rows go on coming, else the rollout would wait for them.
@@ -136,9 +133,12 @@ async def test_a_good_canary_is_promoted_across_a_restart(tmp_path: Path, rollou
     assert ended.live == candidate
 
 
-async def test_wrong_predictions_are_judged_by_their_outcomes(tmp_path: Path, rollout: Rollout) -> None:
+async def test_wrong_predictions_are_judged_by_their_outcomes(
+    tmp_path: Path, releases: Released, rollout: Rollout
+) -> None:
     guards = {"wrong": Guard()}
-    store = deployed(tmp_path / "releases", rollout.model_copy(update={"guards": guards}), "flights")
+    store = releases.store
+    begin(store, rollout.model_copy(update={"guards": guards}), "flights")
     requests = [f"r{i}" for i in range(400)]
     exposures = [
         exposure(r, arm=LIVE if i % 2 else CANARY, release=1, late=1.0) for i, r in enumerate(requests)
@@ -148,16 +148,18 @@ async def test_wrong_predictions_are_judged_by_their_outcomes(tmp_path: Path, ro
         pb.Outcome(request_id=r, name="late", label=i % 20 == 1 or (i % 2 == 0 and i % 20 == 0) or i % 2 == 1)
         for i, r in enumerate(requests)
     ]
-    async with served(SERVICE, settings(tmp_path)) as harness:
+    async with served(SERVICE, settings(tmp_path, releases)) as harness:
         await call(harness, "ReportTicks", write(Tick(7, 1, 0, {}, exposures)))
         await call(harness, "RecordOutcomes", pb.RecordOutcomesRequest(tenant="acme", outcomes=outcomes))
         ended = await ended_as(store, RolloutState.ROLLED_BACK, "flights")
     assert "harm by wrong" in ended.rollout.verdict
 
 
-async def test_it_says_how_a_rollout_stands_while_it_waits(tmp_path: Path, rollout: Rollout) -> None:
-    deployed(tmp_path / "releases", rollout)
-    async with served(SERVICE, settings(tmp_path)) as harness:
+async def test_it_says_how_a_rollout_stands_while_it_waits(
+    tmp_path: Path, releases: Released, rollout: Rollout
+) -> None:
+    begin(releases.store, rollout)
+    async with served(SERVICE, settings(tmp_path, releases)) as harness:
         while not (status := await rollout_of(harness)).release:
             await asyncio.sleep(0.02)
         assert (status.leads, status.problem, status.action) == (True, "", "hold")
@@ -180,14 +182,15 @@ async def test_it_says_how_a_rollout_stands_while_it_waits(tmp_path: Path, rollo
         assert "not judged here" in (await rollout_of(harness)).problem
 
 
-async def test_an_experiment_is_read_out(tmp_path: Path, rollout: Rollout) -> None:
-    store = deployed(tmp_path / "releases", rollout, "flights")
+async def test_an_experiment_is_read_out(tmp_path: Path, releases: Released, rollout: Rollout) -> None:
+    store = releases.store
+    begin(store, rollout, "flights")
     experiment = Experiment(name="price", arms=(LIVE, CANARY), outcome="revenue")
     release = store.current("flights")[0]
     store.commit(release.next("me", "test", rollout=None, experiment=experiment))
     exposures = [exposure(f"r{i}", arm=CANARY if i % 2 else LIVE, key=i + 1, release=2) for i in range(400)]
     outcomes = [pb.Outcome(request_id=f"r{i}", name="revenue", number=i % 2 + i % 3) for i in range(400)]
-    async with served(SERVICE, settings(tmp_path)) as harness:
+    async with served(SERVICE, settings(tmp_path, releases)) as harness:
         await call(harness, "ReportTicks", write(Tick(7, 1, 0, {}, exposures)))
         await call(harness, "RecordOutcomes", pb.RecordOutcomesRequest(tenant="acme", outcomes=outcomes))
         found = await call(harness, "ReadExperiment", pb.ReadExperimentRequest(pipeline="flights"))

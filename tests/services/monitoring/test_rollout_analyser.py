@@ -1,4 +1,4 @@
-"""The loop over a real store in files: it acts, gives way, waits, and hands over."""
+"""The loop over a real store: it acts, gives way, waits, and hands over."""
 
 import asyncio
 import threading
@@ -12,8 +12,9 @@ from headrace.releases.document import LIVE, Release
 from headrace.releases.store import Freeze
 from services.monitoring.rollouts.analyser import Analyser
 from services.monitoring.rollouts.counts import Tick
-from services.monitoring.rollouts.handover_files import FileLease
+from services.monitoring.rollouts.handover import ControlLease
 from services.monitoring.rollouts.policy import Action
+from tests.released import database, spoil
 from tests.services.monitoring.rollout_analyser import Observed, World
 from tests.services.monitoring.rollout_simulation import CANARY, Traffic, release_of
 
@@ -25,7 +26,7 @@ def world(tmp_path: Path) -> Iterator[World]:
     found = World(tmp_path)
     found.deploy(release_of(QUICK))
     yield found
-    found.threads.shutdown()
+    found.close()
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def broken(tmp_path: Path) -> Iterator[World]:
     found = World(tmp_path, Traffic(canary_errors=0.5))
     found.deploy(release_of(QUICK))
     yield found
-    found.threads.shutdown()
+    found.close()
 
 
 @pytest.fixture
@@ -195,7 +196,7 @@ async def test_who_is_cancelled_while_it_takes_the_lease_gives_it_back(
     go_on.set()
     with pytest.raises(asyncio.CancelledError):
         await running
-    assert FileLease(world.folder / "lease").hold()
+    assert ControlLease(world.records, "other").hold()
 
 
 async def test_after_a_crash_the_next_one_counts_what_came_since_the_last_save_once(
@@ -236,7 +237,8 @@ async def test_evidence_that_cannot_be_saved_blocks_nothing(broken: World, obser
 
 def break_newest(world: World) -> Release:
     before = world.release
-    (world.folder / "releases" / "p" / f"{before.number + 1}.json").write_text("{")
+    world.store.commit(before.next("person", "by hand"))
+    spoil(database(world.folder), "p", before.number + 1, b"{")
     return before
 
 

@@ -1,4 +1,4 @@
-"""Two analysers of one rollout with a real Redis: one decides, the other takes over, and nothing is decided twice."""
+"""Two analysers of one rollout at a real control: one decides, the other takes over, and nothing is decided twice."""
 
 import asyncio
 import pickle
@@ -10,79 +10,60 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 
-from headrace.releases import ReleaseStore, Rollout, RolloutState
+from headrace.catalog.remote import RemoteRecords
+from headrace.releases import Rollout, RolloutState
 from headrace.releases.document import LIVE, Release
-from headrace.releases.redis import RedisReleases
+from headrace.releases.of_records import RecordReleases
 from headrace.state import atomic
 from services.monitoring.rollouts.analyser import Analyser
 from tests.children import ends_with_tests
-from tests.libs.releases.release_stores import Place, in_redis
-from tests.redis_server import RedisServer
-from tests.services.monitoring.analyser_process import analyser_in_redis
-from tests.services.monitoring.rollout_analyser import Observed, World
+from tests.control_service import ControlService, Here, control_here
+from tests.services.monitoring.analyser_process import analyser_at
+from tests.services.monitoring.rollout_analyser import LONG_S, Observed, World
 from tests.services.monitoring.rollout_simulation import CANARY, Traffic, release_of
 from tests.stopped import stop
 
 LADDER = Rollout(arm=CANARY, ladder=(0.05, 0.5, 1.0), stage_s=5)
-# No test waits so long unless it fails.
-LONG_S, LONG_MS = 120.0, 120_000
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    found = RedisServer(tmp_path_factory.mktemp("redis"))
-    found.start()
-    yield found
-    found.signal(signal.SIGCONT)
-    found.kill()
+class ControlWorld(World):
+    """Several analysers, each with a way to control of its own."""
 
-
-class RedisWorld(World):
-    """Several analysers, each with connections of its own."""
-
-    def __init__(self, folder: Path, server: RedisServer, traffic: Traffic | None = None) -> None:
-        super().__init__(folder, traffic)
-        self.prefix = secrets.token_hex(4)
-        self.place: Place = in_redis(server.port, self.prefix)
-        self.reader: ReleaseStore = self.place.open()
-        self.store = self.reader  # type: ignore[assignment]  # what World does with files works with any store
+    def __init__(self, folder: Path, control: Here | ControlService, traffic: Traffic | None = None) -> None:
+        self._open = ExitStack()
+        self.control = control
+        super().__init__(folder, traffic, self._way())
         self.deploy(release_of(LADDER))
 
-    @property
-    def release(self) -> Release:
-        found, _ = self.reader.current("p")
-        assert found is not None
-        return found
+    def _way(self) -> RemoteRecords:
+        return self._open.enter_context(closing(RemoteRecords(self.control.target)))
 
-    def another(self, observed: Observed, lease_ms: int = LONG_MS) -> tuple[Analyser, RedisReleases]:
-        store = self.place.open()
-        assert isinstance(store, RedisReleases)
-        made, _ = analyser_in_redis(store, self, lambda: self.now, observed, self.threads, lease_ms)
-        return made, store
+    def another(self, observed: Observed) -> tuple[Analyser, RecordReleases]:
+        folder = self.folder / "evidence"
+        return analyser_at(self._way(), folder, self, lambda: self.now, observed, self.threads, LONG_S)
+
+    def end_lease(self) -> None:
+        """As if it had run out."""
+        self.control.execute("UPDATE leases SET until = 0")
 
     def close(self) -> None:
-        self.place.close()
-        self.threads.shutdown()
+        super().close()
+        self._open.close()
 
 
 @pytest.fixture
-def world(tmp_path: Path, server: RedisServer) -> Iterator[RedisWorld]:
-    found = RedisWorld(tmp_path, server)
-    yield found
-    found.close()
-
-
-def end_lease(server: RedisServer, world: RedisWorld) -> None:
-    """As if it had run out."""
-    assert server.command("DEL", f"{world.prefix}:{{releases}}:rollouts:lease") == ":1\r\n"
+def world(tmp_path: Path) -> Iterator[ControlWorld]:
+    with control_here(tmp_path / "control") as control, closing(ControlWorld(tmp_path, control)) as found:
+        yield found
 
 
 async def test_what_a_stopped_analyser_writes_after_its_lease_is_refused(
-    server: RedisServer, world: RedisWorld, monkeypatch: pytest.MonkeyPatch
+    world: ControlWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is stopped between its decision and the write, while the next one has the lease and has changed nothing yet, so that
     the number of its release is still right."""
@@ -103,7 +84,7 @@ async def test_what_a_stopped_analyser_writes_after_its_lease_is_refused(
     looking = asyncio.create_task(world.look(one, 60))
     try:
         assert await asyncio.to_thread(reached.wait, LONG_S)
-        end_lease(server, world)
+        world.end_lease()
         assert other._lease.hold()
     finally:
         go_on.set()
@@ -117,68 +98,49 @@ async def test_what_a_stopped_analyser_writes_after_its_lease_is_refused(
     assert len(one_saw.changes) + len(other_saw.changes) == 4
 
 
-async def test_evidence_of_an_ended_lease_is_not_saved(server: RedisServer, world: RedisWorld) -> None:
-    observed = Observed()
-    one, _ = world.another(observed)
-    other, _ = world.another(Observed())
-    await world.look(one, 3)
-    end_lease(server, world)
-    await world.look(other, 3)
-    key = f"{world.prefix}:{{releases}}:rollouts:evidence:p"
-    newer = server.command("GET", key)
-    evidence = one._evidence["p"]
-    await one._save("p", evidence, world.now)
-    assert server.command("GET", key) == newer
-    assert observed.failures == ["evidence"]
-
-
-async def test_a_lease_that_returned_has_no_old_evidence(server: RedisServer, world: RedisWorld) -> None:
+async def test_a_lease_that_returned_has_no_old_evidence(world: ControlWorld) -> None:
     """It lost the lease and nobody has it now: what it knew may be older than what another saved meanwhile."""
     observed = Observed()
     one, _ = world.another(observed)
     await world.look(one, 3)
-    end_lease(server, world)
+    world.end_lease()
     await world.look(one, 1)
     assert (observed.leads, one._evidence) == (False, {})
     await world.look(one, 1)
     assert observed.leads
 
 
-async def test_while_redis_hangs_nothing_is_decided_and_the_loop_runs(
-    tmp_path: Path, server: RedisServer
-) -> None:
-    world = RedisWorld(tmp_path, server, Traffic(canary_errors=0.5))
+async def test_while_control_is_away_nothing_is_decided_and_the_loop_runs(tmp_path: Path) -> None:
     observed = Observed()
-    analyser, _ = world.another(observed)
-    await world.look(analyser, 1)
-    world.pass_time(10)
-    server.signal(signal.SIGSTOP)
-    try:
-        hanging = asyncio.create_task(analyser.round())
+    with (
+        ControlService() as control,
+        closing(ControlWorld(tmp_path, control, Traffic(canary_errors=0.5))) as world,
+    ):
+        analyser, _ = world.another(observed)
+        await world.look(analyser, 1)
+        world.pass_time(10)
+        control.kill()
+        away = asyncio.create_task(analyser.round())
         turns = 0
-        while not hanging.done():
+        while not away.done():
             turns += 1
             await asyncio.sleep(0)
-    finally:
-        server.signal(signal.SIGCONT)
-    assert turns > 100
-    assert (observed.leads, observed.failures) == (False, ["lease"])
-    assert "the lease can't be reached: Redis" in analyser.problem
-    await world.look(analyser, 5)
-    assert world.release.rollout.state == RolloutState.ROLLED_BACK
-    assert world.release.assign.weights == {LIVE: 1.0, CANARY: 0.0}
-    world.close()
+        assert turns > 100
+        assert (observed.leads, observed.failures) == (False, ["lease"])
+        assert "the lease can't be reached" in analyser.problem
+        control.start()
+        await world.look(analyser, 5)
+        assert world.release.rollout.state == RolloutState.ROLLED_BACK
+        assert world.release.assign.weights == {LIVE: 1.0, CANARY: 0.0}
 
 
 class Child:
     """An analyser in a process of its own."""
 
-    def __init__(
-        self, folder: Path, server: RedisServer, world: RedisWorld, ticks: Path, lease_ms: int
-    ) -> None:
+    def __init__(self, folder: Path, world: ControlWorld, ticks: Path) -> None:
         self._said = folder / f"{secrets.token_hex(4)}.log"
         command = [sys.executable, "-m", "tests.services.monitoring.analyser_process"]
-        arguments = [str(server.port), world.prefix, str(ticks), str(lease_ms)]
+        arguments = [world.control.target, str(folder / "evidence"), str(ticks), "0.5"]
         with self._said.open("wb") as file:
             self.process = subprocess.Popen(ends_with_tests(*command, *arguments), stdout=file)
 
@@ -195,9 +157,7 @@ class Child:
         return [line.removeprefix("changed ") for line in self.lines if line.startswith("changed ")]
 
 
-def test_of_two_processes_one_decides_and_the_other_takes_over(
-    tmp_path: Path, server: RedisServer, world: RedisWorld
-) -> None:
+def test_of_two_processes_one_decides_and_the_other_takes_over(tmp_path: Path, world: ControlWorld) -> None:
     """The leader is stopped, then goes on as the second; then its successor is killed."""
     ticks = tmp_path / "ticks"
 
@@ -211,7 +171,7 @@ def test_of_two_processes_one_decides_and_the_other_takes_over(
             time.sleep(0.025)
 
     atomic.write(ticks, pickle.dumps((world.now, ())))
-    children = [Child(tmp_path, server, world, ticks, 500) for _ in range(2)]
+    children = [Child(tmp_path, world, ticks) for _ in range(2)]
     try:
         until(lambda: world.release.rollout.since > 0 and any(child.leads for child in children))
         first, second = sorted(children, key=lambda child: not child.leads)
@@ -227,8 +187,8 @@ def test_of_two_processes_one_decides_and_the_other_takes_over(
             child.process.kill()
             child.process.wait()
     # START, two steps, a promotion: each once, by one of both.
-    assert [r.number for r in world.reader.history("p")[:4]] == [11, 10, 9, 8]
-    weights = [r.assign.weights.get(CANARY, 0.0) for r in reversed(world.reader.history("p")[1:4])]
+    assert [r.number for r in world.store.history("p")[:4]] == [11, 10, 9, 8]
+    weights = [r.assign.weights.get(CANARY, 0.0) for r in reversed(world.store.history("p")[1:4])]
     assert weights == [0.05, 0.5, 1.0]
     # A line may be missing: of who was stopped or killed after a change, before it said so.
     assert Counter(first.changes + second.changes) <= Counter(["start", "step up", "step up", "promote"])

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,8 +19,8 @@ from headrace.api.router.v1 import router_pb2
 from headrace.columns import Batch, Column, RowError, Rows, Timing, decode, encode
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.testing import Harness, served
-from headrace.pipeline import ModelUse, parse
-from headrace.releases import FileReleases, Partition, Released
+from headrace.pipeline import ModelUse, Pipeline, parse
+from headrace.releases import Partition, Released, ReleaseStore
 from headrace.releases.first import first_release
 from services.router.clients import HopReplicas
 from services.router.config import RouterConfig
@@ -30,6 +31,7 @@ from services.router.stages.by_replica import REPLICA, run_by_replica
 from services.router.stages.registry import connected
 from services.router.stages.runner import StageResult
 from services.router.wiring import SERVICE
+from tests.released import released
 from tests.services.router.one_pipeline import inference
 from tests.services.router.router_leaves import INFER, Executor, _definition, failing
 
@@ -136,7 +138,12 @@ async def test_a_replica_that_fails_fails_its_rows_alone(running: Running) -> No
 
 
 async def test_the_router_partitions_what_a_release_says(tmp_path: Path) -> None:
-    store, pipeline = FileReleases(tmp_path), parse(DOCUMENT, "keyed")
+    pipeline = parse(DOCUMENT, "keyed")
+    with released(tmp_path) as releases:
+        await _partitioned(releases.store, releases.settings, pipeline)
+
+
+async def _partitioned(store: ReleaseStore, settings: Mapping[str, Any], pipeline: Pipeline) -> None:
     store.keep_document("keyed", pipeline.revision, DOCUMENT)
     first = first_release(pipeline, {"m": "1"}, "me", "")
     store.commit(first)
@@ -147,7 +154,7 @@ async def test_the_router_partitions_what_a_release_says(tmp_path: Path) -> None
     leaf = partial(_definition, "executor", executor_pb2.DESCRIPTOR, "ExecutorService")
     async with served(leaf(executors[0])) as one, served(leaf(executors[1])) as other:
         target = {"target": f"{one.target},{other.target}"}
-        async with served(SERVICE, {"releases": str(tmp_path), "executor": target}) as router:
+        async with served(SERVICE, {**settings, "executor": target}) as router:
             infer = router.client().unary(INFER)
             keys: list[str | None] = [f"key-{i}" for i in range(40)]
             for _ in range(4):

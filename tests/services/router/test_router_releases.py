@@ -3,7 +3,7 @@ replica of the executor; what one replica refuses is the answer."""
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -22,10 +22,11 @@ from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.server.serve import serving
 from headrace.hop.testing import Harness, served
 from headrace.pipeline import parse
-from headrace.releases import Arm, FileReleases, Release
+from headrace.releases import Arm, Release, ReleaseStore
 from headrace.releases.first import first_release
 from services.router.config import RouterConfig
 from services.router.wiring import SERVICE
+from tests.released import Released, released
 from tests.services.router.router_leaves import INFER, LIST, Executor, _definition, router_method
 from tests.services.waiting import until
 
@@ -64,7 +65,7 @@ def arm(text: str, version: str) -> Arm:
     return Arm(version=pipeline.version, revision=pipeline.revision, models={"m": version})
 
 
-def deploy(store: FileReleases, version: str, text: str = DOCUMENT) -> Release:
+def deploy(store: ReleaseStore, version: str, text: str = DOCUMENT) -> Release:
     pipeline = parse(text, "p")
     store.keep_document("p", pipeline.revision, text)
     before, _ = store.current("p")
@@ -77,12 +78,18 @@ def deploy(store: FileReleases, version: str, text: str = DOCUMENT) -> Release:
     return release
 
 
+@pytest.fixture
+def releases(tmp_path: Path) -> Iterator[Released]:
+    with released(tmp_path) as found:
+        yield found
+
+
 @asynccontextmanager
-async def routing(store: FileReleases) -> AsyncIterator[tuple[Harness, Asked]]:
+async def routing(releases: Released) -> AsyncIterator[tuple[Harness, Asked]]:
     executor = Asked()
     leaf = _definition("executor", executor_pb2.DESCRIPTOR, "ExecutorService", executor)
     async with served(leaf) as harness:
-        settings = {"releases": str(store.folder), "executor": {"target": harness.target}}
+        settings = {**releases.settings, "executor": {"target": harness.target}}
         async with served(SERVICE, settings) as router:
             yield router, executor
 
@@ -113,18 +120,18 @@ def waiting(router: Harness) -> float | None:
     return read("headrace_router_waiting_releases", {"pipeline": "p"})
 
 
-async def test_the_models_are_the_ones_that_the_release_names(tmp_path: Path) -> None:
-    store = FileReleases(tmp_path)
+async def test_the_models_are_the_ones_that_the_release_names(releases: Released) -> None:
+    store = releases.store
     deploy(store, "7")
-    async with routing(store) as (router, executor):
+    async with routing(releases) as (router, executor):
         assert await ask(router) == 1
         assert executor.versions == ["7"]
 
 
-async def test_a_release_waits_until_the_executor_has_its_model(tmp_path: Path) -> None:
-    store = FileReleases(tmp_path)
+async def test_a_release_waits_until_the_executor_has_its_model(releases: Released) -> None:
+    store = releases.store
     deploy(store, "1")
-    async with routing(store) as (router, executor):
+    async with routing(releases) as (router, executor):
         executor.loaded["2"] = LOADING
         deploy(store, "2")
         await until(lambda: waiting(router))
@@ -136,10 +143,10 @@ async def test_a_release_waits_until_the_executor_has_its_model(tmp_path: Path) 
         assert (executor.versions[-1], waiting(router)) == ("2", None)
 
 
-async def test_a_rollback_needs_no_answer_of_the_executor(tmp_path: Path) -> None:
-    store = FileReleases(tmp_path)
+async def test_a_rollback_needs_no_answer_of_the_executor(releases: Released) -> None:
+    store = releases.store
     first = deploy(store, "1")
-    async with routing(store) as (router, executor):
+    async with routing(releases) as (router, executor):
         executor.loaded["2"] = ACTIVE
         both = {"live": arm(DOCUMENT, "2"), "previous": first.live}
         store.commit(first.next("me", "", arms=both))
@@ -151,11 +158,12 @@ async def test_a_rollback_needs_no_answer_of_the_executor(tmp_path: Path) -> Non
         assert executor.versions[-1] == "1"
 
 
-async def test_a_caller_that_saw_the_new_document_elsewhere_gets_it_at_once(tmp_path: Path) -> None:
-    store = FileReleases(tmp_path)
+async def test_a_caller_that_saw_the_new_document_elsewhere_gets_it_at_once(releases: Released) -> None:
+    store = releases.store
     deploy(store, "1")
-    async with routing(store) as (router, _):
+    async with routing(releases) as (router, _):
         deploy(store, "2", DOCUMENT.replace("version: 1", "version: 2"))
+        await until(lambda: waiting(router))
         assert await ask(router, version=2) == 2
         # And one that has not seen it goes on with the document that it knows.
         assert await ask(router, version=1) == 1

@@ -15,7 +15,6 @@ from headrace.cli.installation.layout import Layout
 KEPT = frozenset(
     {
         "audit",
-        "control",
         "control.key",
         "control.pub",
         "data",
@@ -37,6 +36,7 @@ KEPT = frozenset(
         "pepper",
         "pipelines",
         "queries",
+        "records",
         "rollouts",
         "settings",
         "tenants.yaml",

@@ -1,4 +1,4 @@
-"""Which releases can't be served, read as the router reads them; the router need not run."""
+"""Which releases can't be served, read as the router reads them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import yaml
 
 from headrace.cli.installation import release_place
 from headrace.cli.installation.layout import Layout
-from headrace.pipeline import Problem, Quarantined
+from headrace.pipeline import Problem
 from headrace.releases import ReleaseCatalog
 from headrace.state import plain_files
 
@@ -31,13 +31,13 @@ def documents(layout: Layout) -> Path:
     return Path(_setting(layout, "pipelines") or layout.pipelines)
 
 
-def told(catalog: ReleaseCatalog) -> list[dict[str, Any]]:
-    """For `--json`: each broken release, and what is wrong with the store."""
+def told(catalog: ReleaseCatalog, serving: Mapping[str, Mapping[str, int]]) -> list[dict[str, Any]]:
+    """For `--json`: each broken release, and what is wrong with the store. `serving`: pipeline → version and release."""
     found = [
         {
             "pipeline": q.name,
-            "serves_version": q.serves.version if q.serves else None,
-            "serves_release": catalog.released[q.name].number if q.serves else None,
+            "serves_version": serving.get(q.name, {}).get("version"),
+            "serves_release": serving.get(q.name, {}).get("release"),
             "problems": [str(p) for p in q.problems],
         }
         for q in catalog.quarantined.values()
@@ -46,19 +46,19 @@ def told(catalog: ReleaseCatalog) -> list[dict[str, Any]]:
     return found + ([{"pipeline": None, "serves_version": None, "problems": folder}] if folder else [])
 
 
-def lines(catalog: ReleaseCatalog) -> list[str]:
-    """For people: a sentence for each broken release, then its problems."""
+def lines(catalog: ReleaseCatalog, serving: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """For people: a sentence for each broken release, then its problems. `serving`: as of `told`."""
     found: list[str] = []
     for q in catalog.quarantined.values():
-        found += [_sentence(q, catalog), *_first(q.problems)]
+        found += [_sentence(q.name, serving.get(q.name, {})), *_first(q.problems)]
     return found + [str(p) for p in catalog.troubles]
 
 
-def _sentence(q: Quarantined, catalog: ReleaseCatalog) -> str:
-    if q.serves is None:
-        return f"pipeline {q.name} is in quarantine: its newest release can't be used, and there is no copy of it"
-    serves = f"release {catalog.released[q.name].number} (version {q.serves.version})"
-    return f"pipeline {q.name} serves {serves}, which was good last: the newest can't be used as it is stored"
+def _sentence(name: str, serves: Mapping[str, int]) -> str:
+    if not serves:
+        return f"pipeline {name} is in quarantine: its newest release can't be used, and no router serves another one"
+    serving = f"release {serves.get('release', 0)} (version {serves.get('version', 0)})"
+    return f"pipeline {name} serves {serving}, which was good last: the newest can't be used"
 
 
 def _first(problems: tuple[Problem, ...], count: int = 3) -> list[str]:

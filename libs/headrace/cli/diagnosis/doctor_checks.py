@@ -193,7 +193,7 @@ def _pipelines(layout: Layout) -> Finding:
         return Finding("pipelines", Level.GOOD, "not looked at: control, which knows them, does not run")
     except config.ConfigError as error:
         return Finding("pipelines", Level.BAD, str(error), "mend the file, or remove it")
-    lines = broken_pipelines.lines(catalog)
+    lines = broken_pipelines.lines(catalog, {})
     if not lines:
         return Finding("pipelines", Level.GOOD, f"{len(catalog.pipelines)} documents, all good")
     # A warning only: the other documents are served all the same.

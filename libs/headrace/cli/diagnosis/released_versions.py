@@ -18,8 +18,6 @@ def naming(layout: Layout, model: str, version: str) -> list[str]:
     store = release_place.reading(layout)
     try:
         found = [store.current(pipeline)[0] for pipeline in store.pipelines()]
-        # And those that serve from a copy, as their file is damaged.
-        found += [served.release for served in broken_pipelines.look(layout).released.values()]
         texts = (text for release in found if release for text in _naming(release, model, version))
         return list(dict.fromkeys(texts))
     finally:

@@ -181,7 +181,7 @@ class Layout:
     @property
     def records(self) -> Path:
         """What is live and who may: the database of control."""
-        return self.home / "control" / "records.sqlite"
+        return self.home / "records" / "control.sqlite"
 
     @property
     def control_key(self) -> Path:

@@ -1,18 +1,25 @@
 """A home with one release."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.released import releases_in
 from tests.services.monitoring.console.console_place import Browser, Place
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
-    made = Place(tmp_path)
-    made.deploy()
-    return made
+def empty_place(tmp_path: Path) -> Iterator[Place]:
+    """Without a release."""
+    with releases_in(tmp_path / "control") as releases:
+        yield Place(tmp_path, releases)
+
+
+@pytest.fixture
+def place(empty_place: Place) -> Place:
+    empty_place.deploy()
+    return empty_place
 
 
 @pytest.fixture

@@ -16,10 +16,10 @@ import structlog
 from starlette.types import ASGIApp, Message
 
 from headrace.analysis import Count, ReadOut
-from headrace.catalog.access import Records
 from headrace.pipeline import parse
-from headrace.releases import Arm, Experiment, FileReleases, Release, Rollout, RolloutState
+from headrace.releases import Arm, Experiment, Release, Rollout, RolloutState
 from headrace.releases.first import first_release
+from headrace.releases.of_records import RecordReleases
 from headrace.releases.records import RecordedReleases
 from headrace.repository.access_log import AccessLog
 from headrace.state import tenants
@@ -70,9 +70,10 @@ SLOW_S = 0.05
 
 @dataclass
 class Place:
-    """The clocks are set by the test: `wall` seconds since 1970, `monotonic` seconds."""
+    """The clocks are set by the test: `wall` seconds since 1970, `monotonic` seconds. Who opens `releases` closes them."""
 
     folder: Path
+    releases: RecordReleases
     wall: float = START.timestamp()
     monotonic: float = 100.0
     statuses: dict[str, Status] = field(default_factory=dict)
@@ -84,12 +85,12 @@ class Place:
     alertmanager: str | None = None
     opened: list[World] = field(default_factory=list)
     succession: Succession | None = None
-    records: Records | None = None
+    # Setting of a service that has the same releases.
+    control: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.model_log = self.folder / "audit" / "models.jsonl"
-        self.files = FileReleases(self.folder / "releases")
-        self.store = RecordedReleases(self.files)
+        self.store = RecordedReleases(self.releases)
         self.ticks = Ticks(lambda: self.monotonic)
         self.sequence = 0
         self.arms: dict[ArmName, ArmFigures] = {}
@@ -186,6 +187,7 @@ class Place:
         trail = ChainTrail("models", "Models: added, loaded, refused", self.model_log)
         return Sources(
             self.store,
+            self.releases.records,
             self.ticks.by_router,
             lambda name: self.ticks.snapshot(name).arms,
             self.ticks.routers,
@@ -197,7 +199,6 @@ class Place:
             repository,
             lambda _: self.succession,
             self.requests,
-            self.records,
             self.freshness,
         )
 

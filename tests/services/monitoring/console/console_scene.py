@@ -20,8 +20,10 @@ from headrace.analysis import ArmReadOut, ReadOut
 from headrace.analysis.experiment import Lift
 from headrace.analysis.mean_difference import Difference
 from headrace.releases import Experiment
+from headrace.releases.of_records import RecordReleases
 from services.monitoring.console.assembly import Console, console
 from services.monitoring.console.ports import Panel
+from tests.released import releases_in
 from tests.services.monitoring.console.console_alertmanager import alertmanager, fire
 from tests.services.monitoring.console.console_place import Place, drift, minutes
 from tests.services.monitoring.console.console_requests import Explained, recorded
@@ -29,9 +31,9 @@ from tests.services.monitoring.console.console_requests import Explained, record
 _SAMPLE_S = 5.0
 
 
-def scene(folder: Path) -> Place:
+def scene(folder: Path, releases: RecordReleases) -> Place:
     """The home, with its releases some minutes to days old."""
-    place = Place(folder)
+    place = Place(folder, releases)
     now = time.time()  # a person looks at "4 minutes ago"
     place.wall = now - minutes(60 * 50)
     for name in ("fares", "moderation", "flights"):
@@ -108,7 +110,7 @@ async def _go_on(place: Place) -> None:
 
 async def main(port: int) -> None:
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        place = scene(Path(folder))
+        place = scene(Path(folder), stack.enter_context(releases_in(Path(folder) / "control")))
         if shutil.which("prometheus-alertmanager"):
             place.alertmanager = stack.enter_context(alertmanager(Path(folder)))
             fire(place.alertmanager)

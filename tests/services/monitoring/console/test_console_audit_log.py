@@ -8,6 +8,7 @@ import pytest
 from headrace.catalog.access import Change, Write
 from headrace.catalog.records import CatalogRecords
 from headrace.catalog.tables import AUDIT, HEAD
+from headrace.releases.of_records import RecordReleases
 from headrace.state import chain
 from tests.services.monitoring.console.console_place import Browser, Place
 
@@ -26,7 +27,7 @@ def records(tmp_path: Path) -> Iterator[CatalogRecords]:
 
 @pytest.fixture
 def place(tmp_path: Path, records: CatalogRecords) -> Place:
-    return Place(tmp_path, records=records)
+    return Place(tmp_path, RecordReleases(records))
 
 
 @pytest.fixture
@@ -96,9 +97,3 @@ async def test_a_reading_is_recorded_first_or_nothing_is_shown(browser: Browser,
 async def test_a_control_that_is_away_is_said(browser: Browser, records: CatalogRecords) -> None:
     records.close()
     assert (await browser.get("/audit/log")).status == 503
-
-
-async def test_without_control_that_is_said(tmp_path: Path) -> None:
-    (tmp_path / "other").mkdir()
-    async with Place(tmp_path / "other").operator() as browser:
-        assert "No control is set here" in (await browser.get("/audit/log")).text

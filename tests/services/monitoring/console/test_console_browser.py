@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.ports import free_port
+from tests.released import releases_in
 from tests.services.monitoring.console.console_alertmanager import alertmanager, fire
 from tests.services.monitoring.console.console_place import Place
 from tests.services.monitoring.console.console_scene import scene, shown
@@ -40,8 +41,8 @@ async def visited(place: Place, folder: Path) -> dict[str, Any]:
     reason="needs Debian's chromium and chromium-driver, and .venv/browser (make test-slow)",
 )
 async def test_every_page_in_a_real_browser(tmp_path: Path) -> None:
-    place = scene(tmp_path)
     with ExitStack() as stack:
+        place = scene(tmp_path, stack.enter_context(releases_in(tmp_path / "control")))
         stack.callback(place.close)
         if shutil.which("prometheus-alertmanager"):
             place.alertmanager = stack.enter_context(alertmanager(tmp_path))

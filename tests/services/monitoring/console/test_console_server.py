@@ -6,7 +6,7 @@ import http.client
 import json
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +24,25 @@ from headrace.ticks.messages import write
 from services.monitoring.console.web.streams import Streams
 from services.monitoring.wiring import SERVICE
 from tests.ports import free_port
+from tests.released import released
 from tests.services.monitoring.console.console_place import Place
 from tests.services.monitoring.console.console_requests import DOCUMENT, REQUEST, answered
 from tests.services.monitoring.monitoring_calls import call
 
 
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    """Its releases are at a control, which the service asks."""
+    with released(tmp_path / "control") as releases:
+        made = Place(tmp_path, releases.store, control=releases.client)
+        made.deploy()
+        yield made
+
+
 def settings(place: Place, port: int, **more: object) -> dict[str, Any]:
     own = place.settings(f"127.0.0.1:{port}").model_copy(update=more).model_dump(mode="json")
     return {
-        "releases": str(place.files.folder),
+        "control": place.control,
         "rollouts": str(place.folder / "rollouts"),
         "console": own,
     }
@@ -77,7 +87,7 @@ async def test_the_service_serves_it_from_its_settings_alone(place: Place) -> No
         assert trails == []
 
 
-async def test_the_service_s_own_events_and_outcomes_are_on_its_pages(place: Place) -> None:
+async def test_the_service_s_own_events_outcomes_and_audit_are_on_its_pages(place: Place) -> None:
     port, key = free_port(), {"x-api-key": place.keys["operator"]}
     given = settings(place, port)
     given["events"] = {"folder": str(place.folder / "events")}
@@ -96,7 +106,8 @@ async def test_the_service_s_own_events_and_outcomes_are_on_its_pages(place: Pla
     assert [(o["name"], o["value"]) for o in found["predictions"][0]["outcomes"]] == [("late", True)]
     assert "headrace trace" in found["no_trace"]
     assert "Freshness of features" in [panel["title"] for panel in panels]
-    assert log["notices"][0]["text"].startswith("No control is set here")
+    assert all(line["holds"] for line in log["lines"])
+    assert log["lines"][0]["action"] == "document.store"
 
 
 async def test_a_stream_sends_parts_over_a_socket_and_does_not_hold_up_the_end(place: Place) -> None:
@@ -150,7 +161,7 @@ NONE = Path("none.pem")
 @pytest.mark.parametrize(
     ("more", "without", "problem"),
     [
-        ({}, "releases", "console: it shows releases, so it needs the setting releases"),
+        ({}, "control", "console: it shows releases, so it needs the setting control"),
         ({"certificate": NONE, "key": NONE}, "", "console.certificate: there is no file"),
     ],
 )

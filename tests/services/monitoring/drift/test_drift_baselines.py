@@ -21,6 +21,7 @@ from services.monitoring.drift.release_baselines import ReleaseBaselines
 from services.monitoring.drift.watch import Watch
 from services.monitoring.wiring import SERVICE
 from tests.libs.drift.training import draw
+from tests.released import released
 from tests.services.clock import Clock
 from tests.services.monitoring.drift.drift_monitor import BEGIN, LIVE, REVISION, Watched
 from tests.services.monitoring.monitoring_outcomes import Log
@@ -152,13 +153,11 @@ async def test_errors_of_a_store_end_nothing() -> None:
 async def test_the_service_runs_it(tmp_path: Path) -> None:
     models = Models(tmp_path)
     models.add("m", "1", AGE)
-    settings = {
-        "releases": str(tmp_path / "releases"),
-        "drift": {"models": str(models.root), "trust": {"keys": [str(tmp_path / "pub")]}},
-    }
-    async with served(SERVICE, settings) as harness:
-        value = harness.runtime.telemetry.registry.get_sample_value
-        assert value("headrace_drift_series") == 0
+    drift = {"models": str(models.root), "trust": {"keys": [str(tmp_path / "pub")]}}
+    with released(tmp_path / "control") as releases:
+        async with served(SERVICE, {"control": releases.client, "drift": drift}) as harness:
+            value = harness.runtime.telemetry.registry.get_sample_value
+            assert value("headrace_drift_series") == 0
 
 
 async def shown(watched: Watched) -> Panel:

@@ -16,10 +16,12 @@ from headrace.cli.console import DEFAULT_HOME, Home, again, err, fail, out, plac
 from headrace.cli.diagnosis import (
     broken_pipelines,
     encryption_at_rest,
+    live_state,
     quarantined_models,
     readiness_attestations,
     shared_limits,
 )
+from headrace.cli.diagnosis.live_state import LiveState
 from headrace.cli.installation import ports, secrets
 from headrace.cli.installation.layout import Layout
 from headrace.cli.installation.settings import Installation
@@ -43,11 +45,16 @@ def status(
     except (ControlError, ConfigError) as error:
         fail(str(error))
     if as_json:
-        broken = broken_pipelines.told(documents) if documents else []
-        print(json.dumps({**(found or _nothing(layout)), "quarantined_pipelines": broken}, indent=2))
+        live = live_state.read(found["services"]) if found else LiveState()
+        broken = broken_pipelines.told(documents, live.serving) if documents else []
+        told = {**(found or _nothing(layout)), "what_is_live": live.told(), "quarantined_pipelines": broken}
+        print(json.dumps(told, indent=2))
     elif found is not None and documents is not None:
         _print(found)
-        for line in broken_pipelines.lines(documents):
+        live = live_state.read(found["services"])
+        for problem in live.problems:
+            out.print(f"\n{problem}", style="yellow", markup=False, soft_wrap=True)
+        for line in broken_pipelines.lines(documents, live.serving):
             out.print(Text(line, style="red"), soft_wrap=True)
     else:
         err.print(f"headrace is not running here; start it: {again('up', layout.home)}", soft_wrap=True)
