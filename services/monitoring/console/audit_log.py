@@ -16,15 +16,14 @@ from services.monitoring.console.threads import Threads
 
 LOG = "the audit"
 _LINES = 50
-_UNSET = "No control is set here, and the audit is there."
 
 
 class AuditLog:
-    """`records` None: there is no control; `readings` None: readings are not recorded. `now`: the time as ISO 8601 text."""
+    """`readings` None: readings are not recorded. `now`: the time as ISO 8601 text."""
 
     def __init__(
         self,
-        records: Records | None,
+        records: Records,
         readings: Access | None,
         threads: Threads,
         reach: Reach,
@@ -46,8 +45,6 @@ class AuditLog:
             "lines": [],
             "older": None,
         }
-        if self._records is None:
-            return {**page, "notices": [notice("watch", _UNSET)]}
         try:
             position, lines = await self._threads.run(partial(_newest, self._records, before))
         except OSError as error:

@@ -145,6 +145,8 @@ class Sources:
     """
 
     store: ReleaseStore
+    # Of control, with the audit.
+    records: Records
     counts: Callable[[], Counts]
     arms: Callable[[str], Mapping[tuple[int, str], ArmFigures]]
     routers: Callable[[], int]
@@ -157,6 +159,4 @@ class Sources:
     # Pipeline → what outcomes say of what is live, and of what was live before it; None: nobody looked.
     succession: Callable[[str], Succession | None] = lambda _: None
     requests: RequestSources | None = None
-    # Control's, with the audit; None: there is none.
-    records: Records | None = None
     freshness: Freshness | None = None

@@ -113,6 +113,7 @@ def _sources(
 
     return Sources(
         store,
+        records,
         ticks.by_router,
         lambda pipeline: ticks.snapshot(pipeline).arms,
         ticks.routers,
@@ -124,7 +125,6 @@ def _sources(
         models,
         beside.succession,
         _requests(own, beside),
-        records,
         beside.freshness,
     )
 

@@ -16,7 +16,6 @@ import structlog
 from starlette.types import ASGIApp, Message
 
 from headrace.analysis import Count, ReadOut
-from headrace.catalog.access import Records
 from headrace.pipeline import parse
 from headrace.releases import Arm, Experiment, Release, Rollout, RolloutState
 from headrace.releases.first import first_release
@@ -88,7 +87,6 @@ class Place:
     succession: Succession | None = None
     # Setting of a service that has the same releases.
     control: Mapping[str, Any] = field(default_factory=dict)
-    records: Records | None = None
 
     def __post_init__(self) -> None:
         self.model_log = self.folder / "audit" / "models.jsonl"
@@ -189,6 +187,7 @@ class Place:
         trail = ChainTrail("models", "Models: added, loaded, refused", self.model_log)
         return Sources(
             self.store,
+            self.releases.records,
             self.ticks.by_router,
             lambda name: self.ticks.snapshot(name).arms,
             self.ticks.routers,
@@ -200,7 +199,6 @@ class Place:
             repository,
             lambda _: self.succession,
             self.requests,
-            self.records,
             self.freshness,
         )
 

@@ -27,7 +27,7 @@ def records(tmp_path: Path) -> Iterator[CatalogRecords]:
 
 @pytest.fixture
 def place(tmp_path: Path, records: CatalogRecords) -> Place:
-    return Place(tmp_path, RecordReleases(records), records=records)
+    return Place(tmp_path, RecordReleases(records))
 
 
 @pytest.fixture

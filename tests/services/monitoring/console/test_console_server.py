@@ -87,7 +87,7 @@ async def test_the_service_serves_it_from_its_settings_alone(place: Place) -> No
         assert trails == []
 
 
-async def test_the_service_s_own_events_and_outcomes_are_on_its_pages(place: Place) -> None:
+async def test_the_service_s_own_events_outcomes_and_audit_are_on_its_pages(place: Place) -> None:
     port, key = free_port(), {"x-api-key": place.keys["operator"]}
     given = settings(place, port)
     given["events"] = {"folder": str(place.folder / "events")}
@@ -106,7 +106,8 @@ async def test_the_service_s_own_events_and_outcomes_are_on_its_pages(place: Pla
     assert [(o["name"], o["value"]) for o in found["predictions"][0]["outcomes"]] == [("late", True)]
     assert "headrace trace" in found["no_trace"]
     assert "Freshness of features" in [panel["title"] for panel in panels]
-    assert log["notices"][0]["text"].startswith("No control is set here")
+    assert all(line["holds"] for line in log["lines"])
+    assert log["lines"][0]["action"] == "document.store"
 
 
 async def test_a_stream_sends_parts_over_a_socket_and_does_not_hold_up_the_end(place: Place) -> None:
