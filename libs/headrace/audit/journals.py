@@ -156,19 +156,21 @@ class Journal:
 
     def _seek(self, file: IO[bytes], after: JournalPosition) -> int | None:
         """Puts the file behind a line, and returns where that begins; None: it does not have the line any more."""
+        here = os.fstat(file.fileno()).st_ino
         inode, position, begin = self._offsets.get(after.file, (0, after, 0))
-        if (inode, position) == (os.fstat(file.fileno()).st_ino, after):
+        if (inode, position) == (here, after):
             file.seek(begin)
+            if _is_at(file.readline(), after):
+                return begin
+            # Another file may have got the number of the one that was replaced: offsets are others there.
+            file.seek(0)
+        begin, line = 0, b""
+        for _ in range(after.line):
+            begin += len(line)
             line = file.readline()
-        else:
-            begin, line = 0, b""
-            for _ in range(after.line):
-                begin += len(line)
-                line = file.readline()
-        whole = not after.line or (line.endswith(b"\n") and line_digest(line).hex() == after.sha256)
-        if not whole:
+        if not _is_at(line, after):
             return None
-        self._offsets[after.file] = (os.fstat(file.fileno()).st_ino, after, begin)
+        self._offsets[after.file] = (here, after, begin)
         return begin
 
     @contextmanager
@@ -191,6 +193,11 @@ class Journal:
             yield True
         finally:
             os.close(lock)
+
+
+def _is_at(line: bytes, position: JournalPosition) -> bool:
+    """Whether a line is the one after which to read on."""
+    return not position.line or (line.endswith(b"\n") and line_digest(line).hex() == position.sha256)
 
 
 def line_digest(line: bytes) -> bytes:

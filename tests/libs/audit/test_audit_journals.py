@@ -146,6 +146,17 @@ def test_an_erased_line_counts_as_what_it_was(journal: Journal) -> None:
     assert (on.batch.first, on.problem) == (4, "")
 
 
+def test_a_file_that_got_the_number_of_the_one_that_was_replaced_is_read_on(journal: Journal) -> None:
+    position = journal.read(START, 10).position
+    gone = "".join(f'{{"erased": "{line_digest(text).hex()}"}}\n' for text in (b"one", b"two"))
+    # In place, so that the inode is the same.
+    journal.path.write_bytes(gone.encode() + lines("three", "four"))
+    found = journal.read(position, 10)
+    assert found.problem == ""
+    assert found.batch is not None
+    assert (found.batch.first, found.batch.sha256) == (4, batch_digest([line_digest(b"four")]))
+
+
 _STEPS = st.lists(st.sampled_from(["line", "rotate", "read", "read one", "restart", "erase"]), max_size=40)
 
 
