@@ -20,9 +20,9 @@ from headrace.pipeline import Catalog, Kept
 from headrace.releases import open_catalog
 from headrace.state.files import sealed_before
 from services.router.background import running
+from services.router.cache.clients import shared_answers
 from services.router.cache.meter import CacheMetrics
 from services.router.cache.route import AnswerCaches
-from services.router.cache.shared import shared_answers
 from services.router.clients import HopExecutorReplicas, HopReplicas
 from services.router.config import RouterSettings, router_config
 from services.router.events.wiring import events
