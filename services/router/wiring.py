@@ -23,9 +23,9 @@ from headrace.resources.releases import SnapshotReleases, release_compiler
 from headrace.resources.service import control_client, followed, has_view
 from headrace.state.files import sealed_before
 from services.router.background import running
+from services.router.cache.clients import shared_answers
 from services.router.cache.meter import CacheMetrics
 from services.router.cache.route import AnswerCaches
-from services.router.cache.shared import shared_answers
 from services.router.clients import HopExecutorReplicas, HopReplicas
 from services.router.config import RouterSettings, router_config
 from services.router.events.wiring import events

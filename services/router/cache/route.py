@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 from weakref import WeakValueDictionary
 
 from headrace.pipeline import CacheRule, Cut, ModelUse, Plan, cut
+from services.router.cache.clients import SharedAnswers
 from services.router.cache.entries import Entries, Evictions
 from services.router.cache.flights import Flights
 from services.router.cache.identity import identity_of
 from services.router.cache.meter import CacheMeter
 from services.router.cache.rows import Answer, Field
-from services.router.cache.shared import SharedAnswers
 from services.router.routes.route import Route
 
 _MICRO = 1e-6

@@ -1,6 +1,8 @@
 """Calls with an idempotency key: what runs, what is replayed, what is refused."""
 
 import asyncio
+import json
+import struct
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -9,6 +11,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from headrace.api.inference.v1 import inference_pb2 as pb
@@ -17,13 +21,18 @@ from headrace.hop.config import ConfigError
 from headrace.hop.errors import Code, Fault, Reason
 from services.ingress.idempotency.calls import IdempotentCalls
 from services.ingress.idempotency.meter import Ending
-from services.ingress.idempotency.outcome import fingerprint_of, read_key
+from services.ingress.idempotency.outcome import Outcome, fingerprint_of, read_key
 from services.ingress.idempotency.settings import Idempotency
 from services.ingress.idempotency.sqlite import SqliteKeys
 from services.ingress.idempotency.store import StoreRules, StoreUnreachableError
 from services.ingress.request_context import RequestContext, RequestTrace
 from tests.services.monitoring.monitoring_outcomes import Log
 
+# JSON of anything but a text at `request_id`.
+_VALUES = st.none() | st.integers() | st.lists(st.text(max_size=3), max_size=2)
+JUNK = (_VALUES | st.dictionaries(st.sampled_from(["code", "reason", "request_id"]), _VALUES)).map(
+    lambda value: json.dumps(value).encode()
+)
 KEY = b"key-1"
 OURS = Fault(Code.UNAVAILABLE, Reason.REASON_UNREACHABLE, "down")
 THEIRS = Fault(Code.INVALID_ARGUMENT, Reason.REASON_INPUT_RANGE, "x is wrong", metadata={"input": "x"})
@@ -332,3 +341,28 @@ def test_keys_have_one_store() -> None:
         Idempotency(file=Path("keys"), redis="redis://here")
     with pytest.raises(ConfigError, match="redis"):
         Idempotency(redis="http://nowhere").store(time.monotonic, time.time)
+
+
+@given(st.binary(max_size=60) | st.builds(lambda t: struct.pack("<I", len(t)) + t, JUNK))
+@example(b"")
+@example(b"\x05\0\0\0{}")
+@example(b"\x02\0\0\0{}")
+def test_what_is_no_outcome_is_a_value_error(data: bytes) -> None:
+    with pytest.raises(ValueError):
+        Outcome.of_bytes(data)
+
+
+async def test_an_outcome_that_cannot_be_read_is_refused_and_never_run_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    door = Door()
+    monkeypatch.setattr(Outcome, "to_bytes", lambda _: b"of a later version")
+    await door.predict("first")
+    for _ in range(2):
+        with pytest.raises(Fault, match="can't be read, so nothing was done") as refused:
+            await door.predict("again")
+        assert (refused.value.code, refused.value.reason) == (
+            Code.UNAVAILABLE,
+            Reason.REASON_IDEMPOTENCY_UNAVAILABLE,
+        )
+    assert (door.ran, door.meter.counts["unreadable"]) == (1, 2)

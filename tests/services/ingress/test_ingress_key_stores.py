@@ -2,39 +2,29 @@
 
 import asyncio
 import itertools
-import json
 import signal
 import sqlite3
 import stat
-import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 from redis import Redis
 
-from headrace.hop.errors import Code, Fault, Reason
 from headrace.state.redis import RedisCalls
-from services.ingress.idempotency.outcome import Outcome
 from services.ingress.idempotency.redis import RedisKeys
 from services.ingress.idempotency.sqlite import SqliteKeys
 from services.ingress.idempotency.store import Call, Claim, KeyStore, State, StoreRules, StoreUnreachableError
 from tests.libs.state.valkey import Valkey
 from tests.services.clock import Clock
-from tests.services.ingress.test_ingress_idempotency import Door
 
 RULES = StoreRules(kept_s=1000.0, lease_s=50.0, max_keys=5, max_bytes=1000)
 F, G = b"f" * 32, b"g" * 32
-# JSON of anything but a text at `request_id`.
-_VALUES = st.none() | st.integers() | st.lists(st.text(max_size=3), max_size=2)
-JUNK = (_VALUES | st.dictionaries(st.sampled_from(["code", "reason", "request_id"]), _VALUES)).map(
-    lambda value: json.dumps(value).encode()
-)
 CLAIMED, BUSY, OTHER, FULL = Claim(State.CLAIMED), Claim(State.BUSY), Claim(State.OTHER), Claim(State.FULL)
 
 
@@ -384,28 +374,3 @@ async def test_a_redis_that_hangs_or_holds_something_else_refuses_these_keys_and
     assert await hurried.claim(Call("t", "new", F, "one")) in (CLAIMED, BUSY)
     for one in (store, hurried):
         await one.close()
-
-
-@given(st.binary(max_size=60) | st.builds(lambda t: struct.pack("<I", len(t)) + t, JUNK))
-@example(b"")
-@example(b"\x05\0\0\0{}")
-@example(b"\x02\0\0\0{}")
-def test_what_is_no_outcome_is_a_value_error(data: bytes) -> None:
-    with pytest.raises(ValueError):
-        Outcome.of_bytes(data)
-
-
-async def test_an_outcome_that_cannot_be_read_is_refused_and_never_run_again(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    door = Door()
-    monkeypatch.setattr(Outcome, "to_bytes", lambda _: b"of a later version")
-    await door.predict("first")
-    for _ in range(2):
-        with pytest.raises(Fault, match="can't be read, so nothing was done") as refused:
-            await door.predict("again")
-        assert (refused.value.code, refused.value.reason) == (
-            Code.UNAVAILABLE,
-            Reason.REASON_IDEMPOTENCY_UNAVAILABLE,
-        )
-    assert (door.ran, door.meter.counts["unreadable"]) == (1, 2)

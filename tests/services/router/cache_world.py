@@ -12,9 +12,9 @@ from headrace.columns import Batch, Column, Rows
 from headrace.hop.errors import Fault
 from headrace.pipeline import ModelUse, Pipeline, Stage, parse
 from headrace.releases import Released
+from services.router.cache.clients import SharedAnswers
 from services.router.cache.meter import CacheMetrics
 from services.router.cache.route import AnswerCaches
-from services.router.cache.shared import SharedAnswers
 from services.router.inference import Inference, PipelineResult
 from services.router.metrics import Metrics
 from services.router.pipelines import Compiler, Pipelines

@@ -21,9 +21,9 @@ from headrace.hop.config import ConfigError
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.pipeline import ModelUse
 from headrace.state.redis import RedisCalls, RedisDownError
+from services.router.cache.clients import CacheSettings, SharedAnswers, dump, load, shared_answers
 from services.router.cache.meter import CacheMetrics
 from services.router.cache.rows import Answer, Field
-from services.router.cache.shared import CacheSettings, SharedAnswers, dump, load, shared_answers
 from tests.libs.state.valkey import Valkey
 from tests.services.router.cache_world import DOCUMENT, Served, World, ages, loaded, values
 from tests.services.router.router_leaves import SCORED, batch_of, router_method, suite
