@@ -22,7 +22,7 @@ from headrace.catalog.faults import error_of, fault_of
 from headrace.hop.call import Method, unary
 from headrace.hop.client.dial import Client
 from headrace.hop.client.settings import BreakerRules, ClientRules, TlsFiles
-from headrace.hop.errors import Code, Fault, Reason
+from headrace.hop.errors import Code, Fault
 from headrace.hop.resilience import resolve
 
 _SERVICE = "RecordsService"
