@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import Field, NonNegativeFloat
 
 from headrace.hop import config
+from services.control.audit.settings import AuditSettings
 
 
 class ControlConfig(config.ServiceSettings):
@@ -25,5 +26,6 @@ class ControlConfig(config.ServiceSettings):
     may_change: tuple[str, ...] = ()
     # Name in a client certificate → the service that it is; without it, the name of the service itself must be in it.
     watchers: Mapping[str, str] = Field(default_factory=dict)
+    audit: AuditSettings = AuditSettings()
     # After a start changes wait so long, so that processes of the data plane which have more than the database are heard first.
     settle_s: NonNegativeFloat = 1.0

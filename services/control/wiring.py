@@ -15,6 +15,7 @@ from headrace.hop.config import ConfigError
 from headrace.hop.definition import Definition, Runtime, Service
 from headrace.repository.storage.store import Store, open_store
 from headrace.resources.snapshot import PARTS
+from services.control.audit.tasks import AuditMetrics, AuditTasks
 from services.control.config import ControlConfig
 from services.control.database import ControlDatabase
 from services.control.head import Head
@@ -61,6 +62,17 @@ async def build(settings: ControlConfig, runtime: Runtime) -> AsyncIterator[Sequ
             works.append(artifacts.run())
             checked = artifacts.checked
         works.append(_settle(publication, checked, settled, settings.settle_s))
+        audit = AuditTasks(
+            settings.audit,
+            database.records,
+            lambda: feed.newest.position if feed.newest else None,
+            lambda: settled.is_set() and not followers.refusal(),
+            key.sign_bytes,
+            runtime.telemetry.once(AuditMetrics),
+            log,
+        )
+        stack.callback(audit.close)
+        works += audit.all()
         for work in works:
             await stack.enter_async_context(_meanwhile(work, log))
         # Before all else, as it ends what waits for the database.

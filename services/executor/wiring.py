@@ -71,7 +71,7 @@ async def build(config: ExecutorConfig, runtime: Runtime) -> AsyncIterator[Seque
     models = Models(loader, records, context, None if budget is None else budget << 20, config.start_s)
     if follower is not None:
         loop = asyncio.get_running_loop()
-        follower.on_change(lambda: loop.call_soon_threadsafe(models.look))
+        follower.on_change(lambda: loop.call_soon_threadsafe(released.changed.set))
     try:
         try:
             await models.open()

@@ -108,9 +108,10 @@ class Security(config.Settings):
 
     # One file of JSON lines for all ingresses on the machine. Absent: no file; events are only counted in the metrics.
     file: Path | None = None
-    # A file that reaches this size is renamed to FILE.1, and `kept` renamed files are kept.
+    # A file that reaches this size is renamed to FILE.1, and `kept` renamed files are kept. Control deletes them earlier, and
+    # records it; a file that goes without that is missing in the audit.
     max_bytes: PositiveInt = 64 * 1024 * 1024
-    kept: PositiveInt = 8
+    kept: PositiveInt = 32
 
 
 class Admission(config.Settings):

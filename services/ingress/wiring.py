@@ -33,7 +33,7 @@ from headrace.state.files import sealed_before
 from headrace.state.tenants import read_pepper
 from services.ingress.admission.admission_control import AdmissionControl, AdmissionRules
 from services.ingress.admission.extraction_guard import ExtractionGuard
-from services.ingress.admission.quotas import Quotas, SharedQuotas
+from services.ingress.admission.quotas import Quotas
 from services.ingress.attributes import Attributes
 from services.ingress.auth.authenticator import Authenticator
 from services.ingress.auth.encryption_guard import EncryptionGuard
@@ -75,9 +75,10 @@ from services.ingress.reporting.otlp import OtlpExporter
 from services.ingress.reporting.reporter import Exporter, Reporter, Statistics
 from services.ingress.reporting.security_log import SecurityLog
 from services.ingress.reporting.span_store import SpanStore
-from services.ingress.sharing.assembly import Shared
+from services.ingress.sharing.leases import EVERY_S, lease_source
+from services.ingress.sharing.machine import MachineSource
 from services.ingress.sharing.metrics import ShareMetrics
-from services.ingress.sharing.quotas import EVERY_S
+from services.ingress.sharing.share import Source as LimitSource
 
 Clock = Callable[[], float]
 _FLUSH_EVERY_S = 0.5
@@ -107,7 +108,8 @@ class _Tenants:
     reloads: TenantReloads
     tokens: TokenVerifier | None
     authenticator: Authenticator
-    sharing: SharedQuotas | Shared
+    quotas: Quotas
+    source: LimitSource | None
     guard: ExtractionGuard
 
 
@@ -129,7 +131,8 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
         )
         documents = await asyncio.to_thread(_documents, settings, follower)
         catalog = Catalog(documents.pipelines, documents.unusable)
-        _close_sharing(stack, tenants.sharing)
+        if tenants.source is not None:
+            stack.push_async_callback(tenants.source.close)
         client = runtime.dial("router", settings.router)
         stack.push_async_callback(client.close)
         serving = HopServing(client, time.monotonic) if follower else None
@@ -156,7 +159,7 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
             tenants.authenticator,
             EncryptionGuard(settings.encrypted_until, wall),
             reporter,
-            tenants.sharing.quotas,
+            tenants.quotas,
             admission,
             telemetry.settings.trace_ratio,
             time.monotonic,
@@ -177,13 +180,6 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
         await _renew_certificates(settings, telemetry, metrics, periodic, wall)
         await _renew_tenants(settings, tenants, periodic)
         yield Ingress(door, oip, own, readiness)
-
-
-def _close_sharing(stack: AsyncExitStack, sharing: SharedQuotas | Shared) -> None:
-    if isinstance(sharing, Shared):
-        stack.push_async_callback(sharing.close)
-    else:
-        stack.callback(sharing.close)
 
 
 async def _tell_ready(telemetry: Telemetry, readiness: Readiness) -> None:
@@ -234,30 +230,28 @@ def _tenants(
     tokens = TokenVerifier(settings.jwt, lambda: reloads.directory, wall) if settings.jwt else None
     pepper = read_pepper(settings.pepper)
     authenticator = Authenticator(reloads.directory, pepper, wall, reporter.security, tokens)
-    sharing: SharedQuotas | Shared
+    source: LimitSource | None = None
+    merged = None
     if settings.sharing.redis:
-        sharing = Shared(settings.sharing, time.monotonic, telemetry.once(ShareMetrics), telemetry.log)
-    else:
-        sharing = SharedQuotas(settings.quotas, Quotas(time.monotonic), telemetry.log)
-    quotas = sharing.quotas
-    merged = sharing.queries if isinstance(sharing, Shared) else None
+        source = lease_source(settings.sharing, time.monotonic, telemetry.once(ShareMetrics), telemetry.log)
+        merged = source.queries
+    elif settings.quotas is not None:
+        source = MachineSource(settings.quotas, time.monotonic, telemetry.log)
+    quotas = Quotas(time.monotonic, source)
     guard = ExtractionGuard(settings.queries, pepper, wall, reporter.security, told.guard, merged)
     reloads.subscribe(
         authenticator.replace,
         lambda d: quotas.keep_only(set(d.tenants)),
         lambda d: guard.keep_only(set(d.tenants)),
     )
-    return _Tenants(reloads, tokens, authenticator, sharing, guard)
+    return _Tenants(reloads, tokens, authenticator, quotas, source, guard)
 
 
 async def _renew_tenants(settings: IngressSettings, tenants: _Tenants, periodic: PeriodicTasks) -> None:
     periodic.every(settings.reload_s, tenants.reloads.check)
-    if isinstance(tenants.sharing, Shared):
-        await tenants.sharing.start()
-        periodic.every(EVERY_S, tenants.sharing.look)
-    elif settings.quotas is not None:
-        await tenants.sharing.look()
-        periodic.every(_LOOK_EVERY_S, tenants.sharing.look)
+    if tenants.source is not None:
+        await tenants.source.start()
+        periodic.every(EVERY_S if settings.sharing.redis else _LOOK_EVERY_S, tenants.quotas.look)
     if settings.jwt is not None and tenants.tokens is not None:
         await periodic.once(tenants.tokens.refresh)
         periodic.every(settings.jwt.refresh_s, tenants.tokens.refresh)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from pydantic import Field, PositiveFloat
 
-from headrace.audit.settings import AuditSettings
 from headrace.hop import config
 from headrace.releases.records import RecordSettings
 from services.monitoring.accuracy.settings import AccuracySettings
@@ -32,7 +31,7 @@ class MonitoringConfig(config.ServiceSettings):
 
     # Client of control, which has the releases. Absent: no rollout is judged.
     control: config.CalleeSettings | None = None
-    # How the analyser's changes of releases are recorded.
+    # Who hears of the analyser's changes of releases.
     release_records: RecordSettings = RecordSettings()
     # Folder for the evidence of the analyser that acts. Absent: a restart begins with new evidence.
     rollouts: Path | None = None
@@ -40,8 +39,8 @@ class MonitoringConfig(config.ServiceSettings):
     # SQLite file of outcomes and exposures; several processes of one machine may share it. Absent: they are kept in memory,
     # and a restart forgets them.
     outcomes: Path | None = None
-    # The audit log that this service keeps, one process of the home at a time. Absent: none is kept here.
-    audit: AuditSettings | None = None
+    # The record of deployments, whose figures are metrics. Absent: none is here.
+    deployments: Path | None = None
     retention: Retention = Retention()
     # How accuracy is told from outcomes.
     accuracy: AccuracySettings = AccuracySettings()

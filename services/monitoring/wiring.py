@@ -16,7 +16,6 @@ from typing import Any
 
 from headrace.analysis import ReadOut
 from headrace.api.monitoring.v1 import monitoring_pb2
-from headrace.audit.settings import Audit
 from headrace.catalog.remote import RemoteRecords
 from headrace.hop.definition import Definition, Runtime, Service
 from headrace.releases import Experiment, Release
@@ -27,13 +26,12 @@ from headrace.state.files import sealed_before
 from headrace.ticks import LATENCY_EDGES_S
 from services.monitoring.accuracy.store import AccuracyStore
 from services.monitoring.accuracy.wiring import telling_accuracy
-from services.monitoring.audit.deployments import tell_deployments
-from services.monitoring.audit.keeper import kept
 from services.monitoring.config import MonitoringConfig
 from services.monitoring.console.panels.freshness import Freshness
 from services.monitoring.console.requests.kept_explanations import KeptExplanations
 from services.monitoring.console.wiring import Beside, serving_console
 from services.monitoring.cost.wiring import counting_cost
+from services.monitoring.deployments import tell_deployments
 from services.monitoring.drift.from_events import DriftObserver
 from services.monitoring.drift.wiring import watching_drift
 from services.monitoring.events.allowance import Allowance
@@ -65,8 +63,7 @@ _WALL = time.time  # noqa: TID251 - outcomes are kept by date
 @asynccontextmanager
 async def build(settings: MonitoringConfig, runtime: Runtime) -> AsyncIterator[Sequence[Service]]:
     """The service. Raises ConfigError."""
-    audited = () if settings.audit is None else (settings.audit.folder / "persons", settings.audit.security)
-    sealed_before.refuse_sealed(settings.events.folder, *audited)
+    sealed_before.refuse_sealed(settings.events.folder)
     metrics, log = runtime.telemetry.once(Metrics), runtime.telemetry.log
     ticks = Ticks(time.monotonic, settings.silent_s)
     metrics.routers.set_function(ticks.routers)
@@ -77,11 +74,9 @@ async def build(settings: MonitoringConfig, runtime: Runtime) -> AsyncIterator[S
     sweeps = asyncio.create_task(recorder.sweep_every(settings.sweep_s, retention.days, retention.max_bytes))
     analysers = AsyncExitStack()
     services = monitoring_pb2.DESCRIPTOR.services_by_name
-    audit = None if settings.audit is None else Audit(settings.audit)
     try:
         records = await analysers.enter_async_context(_records(settings, runtime))
-        await analysers.enter_async_context(kept(audit, runtime))
-        tell_deployments(settings.audit, runtime)
+        tell_deployments(settings.deployments, runtime)
         eyes = await _eyes(analysers, settings, records, runtime, recorder, store, judged)
         analysis = None
         if records is not None:
@@ -90,7 +85,7 @@ async def build(settings: MonitoringConfig, runtime: Runtime) -> AsyncIterator[S
             )
         if settings.console is not None:
             await analysers.enter_async_context(
-                serving_console(settings, records, runtime, ticks, analysis, eyes.shown, audit)
+                serving_console(settings, records, runtime, ticks, analysis, eyes.shown)
             )
         servicer = MonitoringServicer(ticks, recorder, metrics, _WALL)
         yield [

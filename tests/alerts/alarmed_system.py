@@ -24,10 +24,8 @@ from headrace.cli.diagnosis import alert_files
 from headrace.cli.installation import layout
 from headrace.slo import SloSettings
 from headrace.slo.servers import PrometheusApi
-from tests.children import ends_with_tests
 from tests.libs.slo.alert_world import Receiver, until, watched
 from tests.pipeline.test_rollouts import DOCUMENT
-from tests.ports import free_port
 from tests.redis_server import RedisServer
 from tests.services.executor.executor_models import lookup
 from tests.system import (
@@ -147,7 +145,7 @@ def dice(lower: float = 0.5) -> Rows:
 @dataclass(frozen=True, slots=True)
 class Alarmed:
     """`traffic`: real flights; `dice`: a pipeline whose rows are as its model's baseline says. `real`: in real time; `fast`: at a
-    sixtieth of all times. `witness`: its process; `stores`: the Redis of features and of answers; `folder`: of this run."""
+    sixtieth of all times. `stores`: the Redis of features and of answers; `folder`: of this run."""
 
     system: System
     traffic: Traffic
@@ -155,7 +153,6 @@ class Alarmed:
     real: Watch
     fast: Watch
     stores: RedisServer
-    witness: Witness
     folder: Path
 
     @classmethod
@@ -171,10 +168,7 @@ class Alarmed:
             stores = RedisServer(folder)
             stores.start()
             stack.callback(stores.kill)
-            witness = Witness(folder)
-            witness.start()
-            stack.callback(witness.stop)
-            features = _settings(folder, stores, witness)
+            features = _settings(folder, stores)
             stack.callback(_unset)
             # A blocked loop has to stay for as long as Prometheus needs to see it.
             override("supervisor", {"probes_silent": 6})
@@ -200,7 +194,7 @@ class Alarmed:
             # For `headrace slo status` and `silence`, as an operator has it.
             told = {"prometheus": fast.settings.prometheus, "alertmanager": fast.settings.alertmanager}
             override("slo", {**told, "pace": PACE})
-            yield cls(system, traffic, throws, real, fast, stores, witness, folder)
+            yield cls(system, traffic, throws, real, fast, stores, folder)
 
     def pid(self, service: str) -> int:
         """Of a service's process; waits until there is one."""
@@ -233,29 +227,6 @@ class Alarmed:
             except grpc.RpcError:
                 failed += 1
         return failed
-
-
-class Witness:
-    """A witness of the audit log, in a process of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder / "witness"
-        self.listen = f"127.0.0.1:{free_port()}"
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        command = [str(ROOT / ".venv/bin/headrace"), "audit", "witness", str(self.folder)]
-        options = ["--log", str(PLACE.audit_public_key), "--listen", self.listen]
-        log = (self.folder.parent / "witness.log").open("ab")
-        self._process = subprocess.Popen(ends_with_tests(*command, *options), stdout=log, stderr=log)
-        log.close()
-        until("the witness has its key", lambda: (self.folder / "witness.pub").exists())
-
-    def stop(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
 
 
 @contextmanager
@@ -315,21 +286,20 @@ def _serve_dice(folder: Path) -> None:
     add_document("dice", DOCUMENT.replace("table", "dice"))
 
 
-def _settings(folder: Path, stores: RedisServer, witness: Witness) -> dict[str, Any]:
+def _settings(folder: Path, stores: RedisServer) -> dict[str, Any]:
     """Writes the others' settings; returns those of the features service."""
     repo = folder / "repo"
     at = f"127.0.0.1:{stores.port}"
     fill(folder, stores)
     stream = {"url": f"redis://{at}/0"}
     override("monitoring", monitoring_settings())
-    key = str(witness.folder / "witness.pub")
-    override("audit", {"witnesses": {"second": {"url": f"http://{witness.listen}", "key": key}}})
+    override("control", {"audit": {"exported": str(folder / "heads")}})
     return {"repo": str(repo), "stream": stream}
 
 
 def _unset() -> None:
-    for name in ("features", "monitoring", "executor", "ingress"):
+    for name in ("features", "monitoring", "executor", "ingress", "control"):
         override(name, {})
-    for name in ("audit", "slo", "supervisor"):
+    for name in ("slo", "supervisor"):
         with suppress(FileNotFoundError):
             PLACE.override(name).unlink()

@@ -1,19 +1,15 @@
-"""Causes in what monitoring keeps: events, the journal, drift, the audit log."""
+"""Causes in what monitoring keeps: events, the journal, drift, the audit."""
 
-import fcntl
-import shutil
 from collections.abc import Iterator
 
 from tests.alerts.alarmed_system import PLACE, Alarmed, dice, monitoring_settings, repeated
-from tests.alerts.causes import Causes, moved, restarted, restored
+from tests.alerts.causes import Causes, moved, restarted
 from tests.alerts.release_causes import _JUDGE
 from tests.libs.slo.alert_world import until
 from tests.ports import free_port
 from tests.system import add_document, headrace, remove_document
 
 CAUSES = Causes()
-
-_LOG = PLACE.audit / "log"
 
 
 @CAUSES.add(
@@ -114,34 +110,15 @@ def damaged_baseline(alarmed: Alarmed) -> Iterator[None]:
 
 @CAUSES.add(
     {"HeadraceAuditFailing": {}},
-    "hash tiles of the audit log overwritten with zeros, monitoring killed",
-    "the good files are put back",
+    "the deployments' journal replaced by a folder",
+    "the folder is removed",
 )
-def changed_log(alarmed: Alarmed) -> Iterator[None]:
-    """A tile of the audit log loses its end behind the service's back, which is killed."""
-    tiles = sorted(
-        (path for path in (_LOG / "tile").rglob("*") if path.is_file()), key=lambda path: path.stat().st_mtime
-    )
-    with restored(*tiles):
-        for path in tiles:
-            path.write_bytes(b"\0" * path.stat().st_size)
-        alarmed.kill("monitoring")
-        alarmed.ready("monitoring")
+def unreadable_journal(_: Alarmed) -> Iterator[None]:
+    PLACE.deployment_log.mkdir()
+    try:
         yield
-
-
-@CAUSES.add(
-    {"HeadraceAuditNotKept": {}},
-    "another process holds the audit log's lock, monitoring killed",
-    "it gives the lock back",
-)
-def locked_log(alarmed: Alarmed) -> Iterator[None]:
-    """Another process holds the audit log's lock when the service starts."""
-    with (_LOG / ".lock").open("rb+") as file:
-        alarmed.kill("monitoring")
-        fcntl.flock(file, fcntl.LOCK_EX)
-        alarmed.ready("monitoring")
-        yield
+    finally:
+        PLACE.deployment_log.rmdir()
 
 
 @CAUSES.add({"HeadraceAuditGap": {}}, "the chain of the models moved away", "it is put back")
@@ -150,48 +127,16 @@ def removed_journal(_: Alarmed) -> Iterator[None]:
         yield
 
 
-@CAUSES.add({"HeadraceAuditWitnessUnreachable": {}}, "the witness killed", "it is started again")
-def silent_witness(alarmed: Alarmed) -> Iterator[None]:
-    alarmed.witness.stop()
-    try:
-        yield
-    finally:
-        alarmed.witness.start()
-
-
-def _witnessed(alarmed: Alarmed) -> int:
-    """Entries that the witness has signed for."""
-    files = [
-        path
-        for path in alarmed.witness.folder.rglob("*")
-        if path.is_file() and path.name not in ("witness.key", "witness.pub")
-    ]
-    sizes = [int(line) for path in files for line in path.read_text().splitlines()[1:2] if line.isdecimal()]
-    return max(sizes, default=0)
-
-
 @CAUSES.add(
-    {"HeadraceAuditWitnessRefused": {}},
-    "an older copy of HOME/audit put back, monitoring killed",
-    "the newest is put back",
+    {"HeadraceAuditNotExported": {}},
+    "the folder for signed heads replaced by a file",
+    "the folder is put back",
 )
-def older_log(alarmed: Alarmed) -> Iterator[None]:
-    """An older copy of the audit log, with its places, is put back; the service goes on from there."""
-    copy, newest = PLACE.audit.with_name("audit.older"), PLACE.audit.with_name("audit.newest")
-    shutil.copytree(PLACE.audit, copy)
-    size = _witnessed(alarmed)
-    headrace("keys", "create", "demo")
-    headrace("release", "freeze", "--reason", "for the audit")
-    headrace("release", "freeze", "--off")
-    until("the witness has signed more", lambda: _witnessed(alarmed) > size)
-    PLACE.audit.rename(newest)
-    copy.rename(PLACE.audit)
-    alarmed.kill("monitoring")
-    alarmed.ready("monitoring")
-    try:
-        yield
-    finally:
-        shutil.rmtree(PLACE.audit)
-        newest.rename(PLACE.audit)
-        alarmed.kill("monitoring")
-        alarmed.ready("monitoring")
+def unwritable_export(alarmed: Alarmed) -> Iterator[None]:
+    exported = alarmed.folder / "heads"
+    with moved(exported, "away"):
+        exported.touch()
+        try:
+            yield
+        finally:
+            exported.unlink()

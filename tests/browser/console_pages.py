@@ -31,7 +31,6 @@ PAGES = {
     "model": "/models/light/2",
     "audit": "/audit",
     "audit-log": "/audit/log",
-    "audit-proof": "/audit/log/1",
 }
 WAIT_S = 60
 SERIOUS = ("serious", "critical")

@@ -118,8 +118,7 @@ def _recorded(system: System, before: dict[str, float]) -> None:
     assert told["figures"]["lead_s"] > 0
     new = {result: value - before[result] for result, value in _counted(system).items()}
     assert new == {"succeeded": 1.0, "rolled_back": 2.0, "failed": 0.0}
-    # They are there once a checkpoint covers them.
-    poll("the audit log has all", lambda: _logged()[-6:] == ["deployment_began", "deployment_ended"] * 3, 120)
+    poll("the journal has all", lambda: _logged()[-6:] == ["deployment_began", "deployment_ended"] * 3, 120)
     headrace("audit", "verify")
 
 
@@ -130,4 +129,4 @@ def _counted(system: System) -> dict[str, float]:
 
 def _logged() -> list[Any]:
     exported = headrace("audit", "export", "--source", "deployments").splitlines()
-    return [json.loads(line).get("kind") for line in exported if line.startswith("{")]
+    return [json.loads(json.loads(line)["text"])["event"] for line in exported if line.startswith("{")]

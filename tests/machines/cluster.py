@@ -265,8 +265,6 @@ class Cluster:
             home.pepper,
             home.events_salt,
             home.model_public_key,
-            home.audit_key,
-            home.audit_public_key,
             home.control_key,
             home.control_public_key,
         )

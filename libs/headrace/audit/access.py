@@ -1,23 +1,17 @@
-"""Who may read the audit, and the journal in which each reading, proof, export and erasure is written before it is done."""
+"""Who may read the audit, and the journal in which each reading, export and erasure is written before it is done."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
 from headrace.state import chain
 
-Act = Literal[
-    "read",
-    "verified",
-    "proved",
-    "exported",
-    "erased",
-    "expired",
-    "refused",
-]
+# The name of this journal.
+READINGS = "readings"
+Act = Literal["read", "verified", "exported", "erased", "refused"]
 # The scope of a key that may read (state/tenants.py).
 SCOPE = "operate"
 _TEXT = 2000
@@ -28,9 +22,9 @@ class AccessError(Exception):
 
 
 class Access:
-    """Appends to the journal `path`, a hash chain, which the log takes up as all others. `clock`: the time in UTC."""
+    """Appends to the journal `path`, a hash chain. `clock`: the time in UTC."""
 
-    def __init__(self, path: Path, clock: Callable[[], datetime]) -> None:
+    def __init__(self, path: Path, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self.path = path
         self._clock = clock
 
@@ -45,12 +39,9 @@ class Access:
         """Records it; it is on the disk once this returns. Raises AccessError: it can't be."""
         self._append(act, who, {key: value[:_TEXT] for key, value in about.items() if value})
 
-    def record_erased(
-        self, act: Act, who: str, segment: str, commitments: Sequence[str], reason: str
-    ) -> None:
-        """Records that payloads are erased; no commitments: the whole segment. Raises AccessError."""
-        about = {"segment": segment, "commitments": list(commitments), "reason": reason[:_TEXT]}
-        self._append(act, who, about)
+    def record_erased(self, who: str, journal: str, lines: Sequence[str], reason: str) -> None:
+        """Records that lines are erased, by their SHA-256. Raises AccessError."""
+        self._append("erased", who, {"journal": journal, "lines": list(lines), "reason": reason[:_TEXT]})
 
     def _append(self, act: Act, who: str, about: Mapping[str, object]) -> None:
         at = self._clock().isoformat(timespec="milliseconds")

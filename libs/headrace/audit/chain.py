@@ -129,13 +129,15 @@ def verify(
     end: Head,
     known: Iterable[Head] = (),
     each: Callable[[int, Mapping[str, Any]], None] = lambda *_: None,
+    believed: Callable[[Head], bool] = lambda _: True,
 ) -> list[Problem]:
     """What is wrong with a log, by number; empty: nothing.
 
     `lines`: all, as they are stored, in the order of their numbers. `end`: the newest line as the database says. `known`: heads
     that others hold: processes of the data plane, exports. `each` gets number and fields of each line that fits its hash.
+    `believed`: whether a head that contradicts the log is to be believed; asked after `each` had the lines so far.
     """
-    chain = _Chain()
+    chain = _Chain(believed)
     heads: dict[int, list[Head]] = {}
     for head in known:
         heads.setdefault(head.number, []).append(head)
@@ -151,6 +153,7 @@ def verify(
 
 @dataclass(slots=True)
 class _Chain:
+    believed: Callable[[Head], bool]
     problems: list[Problem] = field(default_factory=list)
     _last: Line | None = None
     # The number that the last line names, and of all so far: the next one, and ranges that no line has named.
@@ -175,7 +178,7 @@ class _Chain:
         return found
 
     def compare(self, head: Head, line: Line) -> None:
-        if head.sha256 != line.sha256:
+        if head.sha256 != line.sha256 and self.believed(head):
             text = f"line {head.number} is not the one that {head.where or 'somebody'} holds: rolled back or rewritten"
             self._found(Fault.ROLLED_BACK, head.number, text)
 
@@ -195,7 +198,7 @@ class _Chain:
         if self._moved is not None and not self.problems:
             self._found(Fault.REORDERED, self._moved.number, f"line {self._moved.number} says another number")
         for head in later:
-            if head.number > last:
+            if head.number > last and self.believed(head):
                 text = (
                     f"{head.where or 'somebody'} holds line {head.number}, the newest is {last}: rolled back"
                 )

@@ -1,142 +1,188 @@
-"""Journals: files to which services append lines, and from which the collector takes them into the log.
+"""Journals: files to which services append lines, and whose batches control writes into the audit's chain.
 
-A journal is written before what it tells of is done, by whoever does it; so it is complete also while nobody collects. Files
-that grow too large may be renamed to FILE.1, FILE.2 and so on: a file is known by its first line, not by its name.
+A journal is written before what it says is done, by whoever does it; so it is complete also while nobody follows. Files that grow
+too large may be renamed to FILE.1, FILE.2 and so on: a file is identified by its first line, not by its name. A line that told of
+a person may be replaced by its hash (`erasure.py`), so the hash of a batch still is that of its lines.
 """
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO
 
-from headrace.audit.records import Place
 from headrace.state import torn
-from headrace.state.torn import Torn
 
 _IDENTITY = 16
+_ERASED = re.compile(rb'\{"erased": "([0-9a-f]{64})"\}')
 
 
-class _Cursor(NamedTuple):
-    """Where a place lies in a file: `at` bytes into it, while it is the file with this inode."""
+@dataclass(frozen=True, slots=True)
+class JournalPosition:
+    """A position in a journal: after line `line` (from 1; 0: at the start) of `file`, whose first line's hash begins so.
 
-    inode: int
-    place: Place
-    at: int
+    `sha256`: of that line.
+    """
+
+    file: str = ""
+    line: int = 0
+    sha256: str = ""
+
+    def to_bytes(self) -> bytes:
+        """Canonical JSON."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":")).encode()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> JournalPosition:
+        """Inverse of `to_bytes`."""
+        found = json.loads(content)
+        return cls(found["file"], found["line"], found["sha256"])
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Lines `first` to `last` of a file; they end `end` bytes into it. `sha256`: over the SHA-256s of the lines, hexadecimal."""
+
+    file: str
+    first: int
+    last: int
+    end: int
+    sha256: str
+
+    def details(self) -> dict[str, str]:
+        """As the audit's line has them."""
+        found = {name: str(value) for name, value in asdict(self).items()}
+        return {**found, "count": str(self.last - self.first + 1)}
+
+    @classmethod
+    def of(cls, details: Mapping[str, str]) -> Batch:
+        """Inverse of `details`. Raises KeyError, ValueError."""
+        first, last, end = (int(details[name]) for name in ("first", "last", "end"))
+        return cls(details["file"], first, last, end, details["sha256"])
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What there is after a position. `batch` None: nothing. `position`: after it. `torn`: numbers of lines that a power loss or
+    a full disk cut off. `problem`: what happened to the journal; then nothing was read, and it is read again from its start."""
+
+    position: JournalPosition
+    batch: Batch | None = None
+    torn: tuple[int, ...] = ()
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Journal:
-    """`personal`: its lines tell of persons, so the log gets commitments. `chained`: it is a hash chain (state/chain.py).
-
-    `lock`: the file that its writers lock; absent: the journal itself.
-    """
+    """One journal. Not for several threads at a time."""
 
     name: str
     path: Path
-    personal: bool = False
-    chained: bool = False
-    lock: Path | None = None
-    # By what a file is known by. It saves time: lines need not be counted again.
-    _cursors: dict[str, _Cursor] = field(default_factory=dict, repr=False, compare=False)
+    # File → its inode, the position that was read last, and where its line begins. Lines need not be counted again.
+    _offsets: dict[str, tuple[int, JournalPosition, int]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
-    def read(self, after: Place | None, limit: int) -> tuple[list[tuple[Place, str]], str]:
-        """Up to `limit` lines after a place, each with its own place; and what happened to the journal, if anything did.
+    def read(self, after: JournalPosition, limit: int) -> Reading:
+        """Up to `limit` lines of one file after a position; nothing while somebody writes. What is returned is durable. Raises
+        OSError."""
+        with self._locked(fcntl.LOCK_SH | fcntl.LOCK_NB) as quiet:
+            if not quiet:
+                return Reading(after)
+            files = self.files()
+            if not after.file:
+                start = 0
+            elif not files:
+                return Reading(JournalPosition(), problem="its file is not there any more")
+            else:
+                names = [identity for _, identity in files]
+                if after.file not in names:
+                    problem = (
+                        "the file that was read last is not there any more, or its first line was altered"
+                    )
+                    return Reading(JournalPosition(), problem=problem)
+                start = names.index(after.file)
+            for path, identity in files[start:]:
+                position = after if identity == after.file else JournalPosition(identity)
+                found = self._read(path, position, limit)
+                if found.batch is not None or found.problem:
+                    return found
+        return Reading(after)
 
-        If lines are missing, what is there now follows. `after` None: from the start. Nothing while somebody writes. Raises
-        OSError.
-        """
-        with self._shared() as quiet:
-            files = self._files() if quiet else []
-            if not files:
-                gone = "its file is not there any more" if quiet and after is not None and after.end else ""
-                return [], gone
-            first, why = self._start(files, after)
-            lines: list[tuple[Place, str]] = []
-            for path, identity in files[first:]:
-                here = after if after is not None and not why and after.file == identity else Place(identity)
-                lines += self._lines(path, here, limit - len(lines))
-                if len(lines) == limit:
-                    break
-            return lines, why
+    def files(self) -> list[tuple[Path, str]]:
+        """Files with at least one line, oldest first, each with what identifies it. Raises OSError."""
+        found = [(path, _identity(path)) for path in self.paths()]
+        return [(path, identity) for path, identity in found if identity]
 
-    def torn(self) -> list[tuple[Path, Torn]]:
-        """The torn lines of its files. Raises OSError."""
-        return [(path, line) for path in self._paths() if path.exists() for line in torn.lines(path)]
-
-    def _paths(self) -> list[Path]:
+    def paths(self) -> list[Path]:
         """Its files, oldest first; the last may not be there."""
         numbered = (p for p in self.path.parent.glob(f"{self.path.name}.*") if p.suffix[1:].isdecimal())
         return [*sorted(numbered, key=lambda p: -int(p.suffix[1:])), self.path]
 
-    def _files(self) -> list[tuple[Path, str]]:
-        """Files with at least one line, oldest first, with what they are known by."""
-        found = [(path, identity_of(path)) for path in self._paths()]
-        return [(path, identity) for path, identity in found if identity]
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Nobody writes or reads it meanwhile. Blocks."""
+        with self._locked(fcntl.LOCK_EX):
+            yield
 
-    def _start(self, files: list[tuple[Path, str]], after: Place | None) -> tuple[int, str]:
-        """The file to begin with, and what happened if it is not the one that it should be."""
-        if after is None or not after.file:
-            return 0, ""
-        for number, (path, identity) in enumerate(files):
-            if identity == after.file:
-                if not self._reaches(path, after):
-                    return (
-                        number,
-                        "its file is shorter than it was; lines may have been removed or come again",
-                    )
-                return number, ""
-        return 0, "the file that was read last is not there any more; lines may be missing"
-
-    def _reaches(self, path: Path, after: Place) -> bool:
+    def _read(self, path: Path, after: JournalPosition, limit: int) -> Reading:
         with path.open("rb") as file:
-            return self._seek(file, after)
+            begin = self._seek(file, after)
+            if begin is None:
+                problem = f"{path.name} is shorter than it was, or line {after.line} of it was altered"
+                return Reading(JournalPosition(), problem=problem)
+            digests: list[bytes] = []
+            cut_off = []
+            while len(digests) < limit and (line := file.readline()).endswith(b"\n"):
+                digests.append(line_digest(line))
+                begin, end = file.tell() - len(line), file.tell()
+                if torn.marked(line) is not None:
+                    cut_off.append(after.line + len(digests))
+            if not digests:
+                return Reading(after)
+            # Its writer may have been killed before it did so.
+            os.fsync(file.fileno())
+            position = JournalPosition(after.file, after.line + len(digests), digests[-1].hex())
+            self._offsets[after.file] = (os.fstat(file.fileno()).st_ino, position, begin)
+        batch = Batch(after.file, after.line + 1, position.line, end, batch_digest(digests))
+        return Reading(position, batch, tuple(cut_off))
 
-    def _seek(self, file: IO[bytes], after: Place) -> bool:
-        """Puts the file at a place; False: it does not reach that far.
-
-        If the last of the lines before is torn now, that is the end of the file, and nothing is to be read until it is ended.
-        """
-        about = os.fstat(file.fileno())
-        known = self._cursors.pop(after.file, None)
-        if known and (known.inode, known.place) == (about.st_ino, after) and known.at <= about.st_size:
-            file.seek(known.at)
+    def _seek(self, file: IO[bytes], after: JournalPosition) -> int | None:
+        """Puts the file behind a line, and returns where that begins; None: it does not have the line any more."""
+        inode, position, begin = self._offsets.get(after.file, (0, after, 0))
+        if (inode, position) == (os.fstat(file.fileno()).st_ino, after):
+            file.seek(begin)
+            line = file.readline()
         else:
-            for number in range(1, after.line + 1):
+            begin, line = 0, b""
+            for _ in range(after.line):
+                begin += len(line)
                 line = file.readline()
-                if not line.endswith(b"\n"):
-                    return bool(line) and number == after.line
-        self._cursors[after.file] = _Cursor(about.st_ino, after, file.tell())
-        return True
-
-    def _lines(self, path: Path, after: Place, limit: int) -> list[tuple[Place, str]]:
-        found: list[tuple[Place, str]] = []
-        with path.open("rb") as file:
-            # A file that became shorter is read from its end on, and `_start` tells it.
-            self._seek(file, after)
-            here, inode = after, os.fstat(file.fileno()).st_ino
-            while len(found) < limit and (content := file.readline()).endswith(b"\n"):
-                here = Place(after.file, here.line + 1, file.tell())
-                found.append((here, content[:-1].decode("utf-8", "surrogateescape")))
-                self._cursors[after.file] = _Cursor(inode, here, file.tell())
-        return found
+        whole = not after.line or (line.endswith(b"\n") and line_digest(line).hex() == after.sha256)
+        if not whole:
+            return None
+        self._offsets[after.file] = (os.fstat(file.fileno()).st_ino, after, begin)
+        return begin
 
     @contextmanager
-    def _shared(self) -> Iterator[bool]:
-        """No line is half written, or taken back, meanwhile. False: somebody writes now."""
+    def _locked(self, how: int) -> Iterator[bool]:
+        """False: somebody writes now; a writer may have been stopped with the lock in its hand."""
+        beside = self.path.with_name(f".{self.path.name}.lock")
         try:
-            lock = os.open(self.lock or self.path, os.O_RDONLY | os.O_CLOEXEC)
+            # Writers of a file that is renamed lock another one (`state/security.py`).
+            lock = os.open(beside if beside.exists() else self.path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             yield True  # nobody has written yet
             return
         try:
-            # Not waited for: a writer may have been stopped with the lock in its hand.
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            fcntl.flock(lock, how)
         except BlockingIOError:
             os.close(lock)
             yield False
@@ -147,15 +193,29 @@ class Journal:
             os.close(lock)
 
 
-def identity_of(path: Path) -> str:
-    """What a file is known by; empty: it has no line yet. Raises OSError."""
-    line = _first_line(path)
-    return hashlib.sha256(line).hexdigest()[:_IDENTITY] if line.endswith(b"\n") else ""
+def line_digest(line: bytes) -> bytes:
+    """SHA-256 of a line without its end, or of the line that was erased there."""
+    line = line.removesuffix(b"\n")
+    erased = erased_digest(line)
+    return hashlib.sha256(line).digest() if erased is None else bytes.fromhex(erased)
 
 
-def _first_line(path: Path) -> bytes:
+def erased_digest(line: bytes) -> str | None:
+    """SHA-256 of the line that was erased here, hexadecimal; None: none was."""
+    found = _ERASED.fullmatch(line.removesuffix(b"\n"))
+    return None if found is None else found[1].decode()
+
+
+def batch_digest(digests: list[bytes]) -> str:
+    """What a batch says of the hashes of its lines."""
+    return hashlib.sha256(b"".join(digests)).hexdigest()
+
+
+def _identity(path: Path) -> str:
+    """What identifies a file; empty: it has no line yet."""
     try:
         with path.open("rb") as file:
-            return file.readline()
+            line = file.readline()
     except FileNotFoundError:
-        return b""
+        return ""
+    return line_digest(line).hex()[:_IDENTITY] if line.endswith(b"\n") else ""

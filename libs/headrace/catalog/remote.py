@@ -6,7 +6,7 @@ import asyncio
 import concurrent.futures
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -15,14 +15,17 @@ from urllib.parse import parse_qsl, unquote
 from google.protobuf.message import Message
 
 from headrace.api.control.v1 import records_pb2 as pb
+from headrace.api.control.v1 import resources_pb2
+from headrace.audit.chain import Fault as AuditFault
+from headrace.audit.chain import Problem
 from headrace.catalog import messages
 from headrace.catalog.access import AuditLine, Change, LeaseToken, Made, Position, Record
 from headrace.catalog.errors import RecordInvalidError, RecordsUnavailableError, Unavailable
-from headrace.catalog.faults import error_of
+from headrace.catalog.faults import error_of, fault_of
 from headrace.hop.call import Method, unary
 from headrace.hop.client.dial import Client
 from headrace.hop.client.settings import BreakerRules, ClientRules, TlsFiles
-from headrace.hop.errors import Code, Fault, Reason
+from headrace.hop.errors import Code, Fault
 from headrace.hop.resilience import resolve
 
 _SERVICE = "RecordsService"
@@ -44,10 +47,21 @@ _TAKE = _method("TakeLease", pb.TakeLeaseRequest, pb.TakeLeaseResponse)
 _GIVE_BACK = _method("GiveBackLease", pb.GiveBackLeaseRequest, pb.GiveBackLeaseResponse)
 _LINES = _method("ListAuditLines", pb.ListAuditLinesRequest, pb.ListAuditLinesResponse)
 _POSITION = _method("ReadPosition", pb.ReadPositionRequest, pb.ReadPositionResponse)
+_VERIFY = _method("VerifyRecords", pb.VerifyRecordsRequest, pb.VerifyRecordsResponse, lengthy=True)
+_WATCHERS = unary(
+    resources_pb2.DESCRIPTOR,
+    "ResourcesService",
+    "ListWatchers",
+    resources_pb2.ListWatchersRequest,
+    resources_pb2.ListWatchersResponse,
+    idempotent=True,
+)
 _WAIT = _method("ReadPosition", pb.ReadPositionRequest, pb.ReadPositionResponse, lengthy=True)
 
 # A call takes so long at most, and a lease is asked for so long at least; so long until the next try.
 _CALL_S, _LEASE_S, _AGAIN_S = 10.0, 2.0, 0.1
+# A million lines take half a minute.
+_VERIFY_S = 600.0
 _NEVER = 1 << 30
 # A wait is several calls, as a proxy or the server may end longer ones.
 _POLL_S = 10.0
@@ -180,6 +194,15 @@ class RemoteRecords:
             more = page.more and bool(page.lines)
             after = page.lines[-1].number if page.lines else after
 
+    def problems(self) -> Sequence[Problem]:
+        """What control finds wrong with the audit, and with the records by the audit. Takes a while."""
+        found = self._call(_VERIFY, pb.VerifyRecordsRequest(), _VERIFY_S).problems
+        return [Problem(AuditFault(p.fault), p.number, p.text) for p in found]
+
+    def watchers(self) -> resources_pb2.ListWatchersResponse:
+        """What each process of the data plane has."""
+        return self._call(_WATCHERS, resources_pb2.ListWatchersRequest())
+
     def take_lease(self, name: str, holder: str, duration_s: float, token: str = "") -> str:
         request = pb.TakeLeaseRequest(
             name=name, holder=holder, token=token, duration_ms=max(1, round(duration_s * 1000))
@@ -284,7 +307,8 @@ def _dialled(rules: ClientRules) -> Client:
     try:
         return Client("control", rules)
     except TlsError as error:
-        raise Fault(Code.UNAVAILABLE, Reason.REASON_UNREACHABLE, f"certificates: {error}") from None
+        unusable = RecordsUnavailableError(Unavailable.UNREACHABLE, f"certificates: {error}")
+        raise fault_of(unusable) from None
 
 
 def _closed() -> RecordsUnavailableError:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.releases.errors import FrozenError, ReleaseError, StaleError, UnreleasedError
-from headrace.releases.records.audit import UnrecordedError
 
 # Headers that carry errors are bounded.
 _MAX_TEXT = 1500
@@ -22,8 +21,6 @@ def refused(error: ReleaseError) -> Fault:
         return Fault(Code.FAILED_PRECONDITION, Reason.REASON_RELEASE_FROZEN, problems, metadata=metadata)
     if isinstance(error, UnreleasedError):
         return unreleased(error.pipeline)
-    if isinstance(error, UnrecordedError):
-        return Fault(Code.UNAVAILABLE, Reason.REASON_RELEASES_UNAVAILABLE, problems, metadata=metadata)
     return Fault(Code.INVALID_ARGUMENT, Reason.REASON_RELEASE_INVALID, problems, metadata=metadata)
 
 

@@ -26,7 +26,7 @@ from headrace.catalog.errors import (
 )
 from headrace.releases.document import Release, from_bytes, to_bytes
 from headrace.releases.errors import FencedError, ReleaseError, StaleError
-from headrace.releases.records.audit import facts
+from headrace.releases.records.facts import facts
 from headrace.releases.store import KEPT, REMOVED, Broken, Freeze
 
 RELEASE, DOCUMENT, REMOVAL, FREEZE = "release", "document", "removal", "freeze"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -165,18 +166,22 @@ class Verifier:
 
     def open(self, raw: bytes, signature: bytes, service: str) -> SignedManifest:
         """The manifest of a service. Raises SignatureError, MalformedError."""
+        if not self.signed(raw, signature):
+            raise SignatureError("no trusted key signed the manifest")
+        manifest = parse(raw)
+        if manifest.service != service:
+            raise MalformedError(f"the manifest is of {manifest.service}, not of {service}")
+        return SignedManifest(manifest, raw, signature)
+
+    def signed(self, content: bytes, signature: bytes) -> bool:
+        """Whether a trusted key signed it."""
         from cryptography.exceptions import InvalidSignature
 
         for key in self._keys:
-            try:
-                key.verify(signature, raw)
-            except InvalidSignature:
-                continue
-            manifest = parse(raw)
-            if manifest.service != service:
-                raise MalformedError(f"the manifest is of {manifest.service}, not of {service}")
-            return SignedManifest(manifest, raw, signature)
-        raise SignatureError("no trusted key signed the manifest")
+            with suppress(InvalidSignature):
+                key.verify(signature, content)
+                return True
+        return False
 
 
 class Signer:
@@ -193,7 +198,11 @@ class Signer:
 
     def sign(self, manifest: Manifest) -> SignedManifest:
         raw = manifest.to_bytes()
-        return SignedManifest(manifest, raw, self._key.sign(raw))
+        return SignedManifest(manifest, raw, self.sign_bytes(raw))
+
+    def sign_bytes(self, content: bytes) -> bytes:
+        """The signature, 64 bytes."""
+        return self._key.sign(content)
 
 
 def new_keys() -> tuple[bytes, bytes]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 from headrace.hop.config import ConfigError
 from headrace.state.redis_address import ManyServers, many_servers, tls_options
@@ -16,6 +16,16 @@ from headrace.state.redis_address import ManyServers, many_servers, tls_options
 # After a failure nobody asks for so long: otherwise each request would wait for the timeout.
 _PAUSE_S = 1.0
 _CONNECTIONS = 16
+# The only script: WATCH would hold a connection for two round trips, and no pipeline over a cluster has it. It also tells Redis'
+# clock, as TIME has no key by which a cluster could choose the server.
+# ARGV: what must be there ("": nothing), what is written ("": it is removed), for how many ms. Without ARGV it is only read.
+_COMPARE_AND_SET = """
+local time = redis.call('TIME')
+local now, found = time[1] * 1000 + math.floor(time[2] / 1000), redis.call('GET', KEYS[1])
+if not ARGV[1] or (found or '') ~= ARGV[1] then return {now, 0, found} end
+if ARGV[2] == '' then redis.call('DEL', KEYS[1]) else redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
+return {now, 1, found}
+"""
 
 
 class RedisDownError(Exception):
@@ -24,6 +34,32 @@ class RedisDownError(Exception):
     def __init__(self, message: str, *, asked: bool) -> None:
         super().__init__(message)
         self.asked = asked
+
+
+class Found(NamedTuple):
+    """The reply to `look` and `replace`: milliseconds of Redis' clock, whether the value was replaced, what was there before."""
+
+    now_ms: int
+    replaced: bool
+    value: bytes | None
+
+
+def look(key: str) -> tuple[Any, ...]:
+    """The command that reads a value; its reply is for `Found`."""
+    return "EVAL", _COMPARE_AND_SET, 1, key
+
+
+def replace(key: str, expected: bytes | None, value: bytes | None, kept_ms: int) -> tuple[Any, ...]:
+    """The command that replaces a value if it is `expected`, in one step; None: nothing is there. Its reply is for `Found`."""
+    return "EVAL", _COMPARE_AND_SET, 1, key, expected or b"", value or b"", kept_ms
+
+
+def may_pass(refusal: Exception) -> bool:
+    """Whether a server refused for what it is now (full, loading, a replica …), not for what it was asked."""
+    from redis import exceptions
+
+    passing = (exceptions.OutOfMemoryError, exceptions.ReadOnlyError, exceptions.TryAgainError)
+    return isinstance(refusal, (*passing, exceptions.ClusterDownError, exceptions.ConnectionError))
 
 
 class RedisCalls:

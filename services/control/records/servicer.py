@@ -14,6 +14,7 @@ from headrace.catalog.access import KEPT_VERSIONS, Change, Made, Record
 from headrace.catalog.errors import RecordsDivergedError, RecordsError
 from headrace.catalog.faults import fault_of
 from headrace.catalog.records import CatalogRecords
+from headrace.catalog.verification import verify
 from headrace.hop.call import Call
 from services.control.head import ANSWER_S, MAX_WAIT_S, Head, Seen, seen_of
 from services.control.identity import Identities
@@ -116,6 +117,13 @@ class RecordsServicer:
         after = min(request.after_number, limits.MAX_NUMBER)
         lines, more = await _on(self._reads, lambda: self._lines(after))
         return pb.ListAuditLinesResponse(lines=lines, more=more)
+
+    async def VerifyRecords(self, _request: pb.VerifyRecordsRequest, call: Call) -> pb.VerifyRecordsResponse:
+        self._identities.check_change(call.peer)
+        problems = await _on(self._reads, lambda: verify(self._records()))
+        return pb.VerifyRecordsResponse(
+            problems=[pb.AuditProblem(fault=p.fault, number=p.number, text=p.text) for p in problems]
+        )
 
     async def ReadPosition(self, request: pb.ReadPositionRequest, call: Call) -> pb.ReadPositionResponse:
         self._identities.check_known(call.peer)

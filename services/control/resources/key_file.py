@@ -25,13 +25,11 @@ class KeyFile:
 
     def sign(self, manifest: Manifest) -> SignedManifest:
         """By the key that is in the file now."""
-        with self._lock:
-            try:
-                if self._changed():
-                    self._signer = self._read()
-            except (OSError, ValueError):
-                pass  # half of a rotation, or gone
-            return self._signer.sign(manifest)
+        return self._current().sign(manifest)
+
+    def sign_bytes(self, content: bytes) -> bytes:
+        """As `sign`; the signature alone."""
+        return self._current().sign_bytes(content)
 
     def public(self) -> bytes:
         """The public key, PEM."""
@@ -39,6 +37,15 @@ class KeyFile:
 
         key = s.load_pem_private_key(self._path.read_bytes(), None).public_key()
         return key.public_bytes(s.Encoding.PEM, s.PublicFormat.SubjectPublicKeyInfo)
+
+    def _current(self) -> Signer:
+        with self._lock:
+            try:
+                if self._changed():
+                    self._signer = self._read()
+            except (OSError, ValueError):
+                pass  # half of a rotation, or gone
+            return self._signer
 
     def _changed(self) -> bool:
         status = self._path.stat()

@@ -35,8 +35,6 @@ _FIRST_RETRY_S = 5.0
 _PARALLEL_LOADS = 4
 # A load waits at most this long (seconds) for retiring versions: memory that they free would falsify the measured growth.
 _RETIRING_S = 1.0
-# The metric of the quarantine has at most this many series.
-_MAX_SERIES = 256
 
 
 class Models(LoadedVersions):
@@ -64,7 +62,6 @@ class Models(LoadedVersions):
         # One at a time: at the same time they would find each other's use of processors and memory.
         self._start_slots = asyncio.Semaphore(1)
         self._serves = asyncio.Event()  # one version at least
-        self._due = asyncio.Event()  # maintenance before its time
         self._starting: asyncio.Task[None] | None = None
         self._maintenance: asyncio.Task[None] | None = None
 
@@ -102,18 +99,12 @@ class Models(LoadedVersions):
         for stale in before.keys() - {":".join(key) for key in held}:
             await asyncio.to_thread(self._records.release, stale)
 
-    def look(self) -> None:
-        """What releases name has changed: maintenance takes its turn now."""
-        self._due.set()
-
     async def settled(self) -> None:
         """Returns once each version that releases name serves or is in quarantine."""
-        while True:
-            await self._follow_releases()
-            loading = [task for task, _ in self._loading.values()]
-            if not loading:
-                return
+        await self._follow_releases()
+        while loading := [task for task, _ in self._loading.values()]:
             await asyncio.wait(loading)
+            await self._follow_releases()
 
     async def close(self) -> None:
         for background in (self._starting, self._maintenance):
@@ -305,22 +296,19 @@ class Models(LoadedVersions):
                 "since": datetime.now(UTC).isoformat(timespec="seconds"),
             }
             await asyncio.to_thread(self._records.quarantine, ":".join(key), about)
-        self._show_quarantine()
+        self._quarantine.show(self._context.metrics.quarantined)
 
     async def _end_quarantine(self, key: Key) -> None:
         """Takes a version out of quarantine: it was loaded, or it should not serve any more."""
         if self._quarantine.release(key):
             self._context.log.info("model out of quarantine", model=key[0], version=key[1])
             await asyncio.to_thread(self._records.release, ":".join(key))
-            self._show_quarantine()
+            self._quarantine.show(self._context.metrics.quarantined)
 
     async def _maintain_forever(self) -> None:
         """Retries versions in quarantine, writes records that could not be written, follows changes of other processes."""
         while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_MAINTAIN_EVERY_S):
-                    await self._due.wait()
-            self._due.clear()
+            await self._loader.released.wait(_MAINTAIN_EVERY_S)
             try:
                 await self._maintain()
             except Exception:  # whatever fails, the next round must come
@@ -408,9 +396,3 @@ class Models(LoadedVersions):
         for name, loading in self._loading:
             if name == model and loading in self._order.get(model, ()) and version in ("", loading):
                 raise errors.loading(model, loading)
-
-    def _show_quarantine(self) -> None:
-        gauge = self._context.metrics.quarantined
-        gauge.clear()
-        for (model, version), _ in list(self._quarantine.all())[:_MAX_SERIES]:
-            gauge.labels(model, version).set(1)

@@ -9,8 +9,12 @@ import enum
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from prometheus_client import Gauge
+
 from headrace.repository import RepositoryError
 
+# The metric of the quarantine has at most this many series.
+_MAX_SERIES = 256
 Key = tuple[str, str]
 """Model and version."""
 
@@ -65,6 +69,12 @@ class Quarantine:
         again = before is not None and before.kind is kind and before.stamp == stamp
         wait = min(before.wait * 2, most) if before is not None and again else first
         self._held[key] = QuarantinedVersion(error, kind, stamp, now + wait, wait)
+
+    def show(self, gauge: Gauge) -> None:
+        """Says in a metric which they are."""
+        gauge.clear()
+        for model, version in list(self._held)[:_MAX_SERIES]:
+            gauge.labels(model, version).set(1)
 
     def sooner(self, key: Key, due: float) -> None:
         """Moves the next try of a version to `due`, if that is earlier."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from headrace.releases import ReleaseCatalog
@@ -24,6 +26,8 @@ class ReleasedVersions:
         self._named: dict[tuple[str, str], frozenset[str]] = {}
         self._until: dict[tuple[str, str], float] = {}
         self._told: list[str] = []
+        # Set when there is something new to look at.
+        self.changed = asyncio.Event()
         self._count()
 
     @property
@@ -54,6 +58,13 @@ class ReleasedVersions:
             log.error("releases can't be read; the last good ones stay loaded", problems=problems)
         elif before and not problems:
             log.info("the releases can be read again")
+
+    async def wait(self, seconds: float) -> None:
+        """Until something has changed, at the longest so many seconds."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.changed.wait()
+        self.changed.clear()
 
     def look(self) -> dict[str, list[str]]:
         """Reads the releases now, and returns `versions`. Blocks."""

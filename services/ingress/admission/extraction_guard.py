@@ -107,7 +107,7 @@ class ExtractionGuard:
                     f"{budget} different rows per day (UTC) of pipeline {pipeline.name}, all doors together"
                 )
                 raise QuotaFault(tenant, TENANT_QUERIES, limit, wait=_RETRY_SHARE_S, empty=False)
-            share.passed(list(new))
+            share.passed(new)
         table.add(new)
         if before < budget * _WARNED <= before + len(new):
             told = {"pipeline": pipeline.name, "budget": str(budget), "asked": str(before + len(new))}
@@ -118,7 +118,7 @@ class ExtractionGuard:
         for key in [k for k in self._todays if k[0] not in names]:
             del self._todays[key]
         if self._merged is not None:
-            self._merged.forget(names)
+            self._merged.keep_only(names)
 
     def _today(self, tenant: str, pipeline: str, budget: int, now: float) -> _Today:
         key, day, places = (tenant, pipeline), int(now // _DAY_S), slots_for(budget)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from pathlib import Path
 
 from google.protobuf.message import Message
 
@@ -13,11 +12,9 @@ from headrace.hop.limiters import TENANT_BYTES, TENANT_CONCURRENCY, TENANT_ROWS,
 from headrace.hop.resilience.token_bucket import TokenBucket
 from headrace.state.tenants import QuotaSpec
 from services.ingress.admission.admission_control import no_slot
-from services.ingress.admission.shared_counters import BYTES, ROWS, SharedCounters, TenantCounters
 from services.ingress.documents.catalog import Tenant
-from services.ingress.ports import Log
 from services.ingress.request_context import RequestContext
-from services.ingress.sharing.lease import GRANTED_S, Grant, Lease, Use, local_slots, unleased_slots
+from services.ingress.sharing.share import Source
 
 _RETRY_CONCURRENCY_S = 0.05
 
@@ -50,45 +47,34 @@ class QuotaFault(Fault):
 
 
 class Quota:
-    """How much of its limits one tenant has used. `counters`: its use in other processes; `lease`: what this door may use, if
-    doors of several machines share the limits."""
+    """How much of its limits one tenant has used. `share`: what other doors leave of them to this one; None: it counts alone."""
 
     def __init__(
-        self,
-        tenant: str,
-        limits: QuotaSpec,
-        clock: Callable[[], float],
-        counters: TenantCounters | None = None,
-        lease: Lease | None = None,
+        self, tenant: str, limits: QuotaSpec, clock: Callable[[], float], source: Source | None = None
     ) -> None:
         self.limits = limits
         self.in_flight = 0
         self._tenant = tenant
         self._clock = clock
         self._concurrency = limits.concurrency
-        self._rows = _bucket(limits.rows_per_s, limits.rows_burst, clock())
-        self._bytes = _bucket(limits.bytes_per_s, limits.bytes_burst, clock())
+        now = clock()
+        self._rows = _bucket(limits.rows_per_s, limits.rows_burst, now)
+        self._bytes = _bucket(limits.bytes_per_s, limits.bytes_burst, now)
         self._unlimited = self._rows is None and self._bytes is None
-        self._counters = counters
-        self._lease = lease
+        buckets = self._rows, self._bytes
+        self._share = None if source is None else source.share(tenant, limits, buckets)
 
     def acquire(self) -> None:
         """Counts a request that begins; `release` must follow. If it raises QuotaFault, nothing is counted."""
-        counters, lease = self._counters, self._lease
-        if self._concurrency is not None:
-            elsewhere = 0 if counters is None or lease is not None else counters.in_flight_elsewhere()
-            if self.in_flight + elsewhere >= (self._concurrency if lease is None else lease.slots):
-                if lease is not None:
-                    lease.refuse()
-                limit = f"{self._concurrency} requests at once"
-                raise QuotaFault(
-                    self._tenant, TENANT_CONCURRENCY, limit, wait=_RETRY_CONCURRENCY_S, empty=True
-                )
+        share, most = self._share, self._concurrency
+        if most is not None and self.in_flight >= (most if share is None else share.slots(most)):
+            if share is not None:
+                share.refuse()
+            limit = f"{most} requests at once"
+            raise QuotaFault(self._tenant, TENANT_CONCURRENCY, limit, wait=_RETRY_CONCURRENCY_S, empty=True)
         self.in_flight += 1
-        if counters is not None:
-            counters.begin()
-        if lease is not None:
-            lease.begin(self.in_flight)
+        if share is not None:
+            share.begin(self.in_flight)
 
     def charge(self, rows: int, size_bytes: int) -> None:
         """Takes what a request costs. If it raises QuotaFault, nothing is taken.
@@ -97,109 +83,43 @@ class Quota:
         """
         if self._unlimited:
             return
-        now, counters, lease = self._clock(), self._counters, self._lease
-        if counters is not None and counters.others:
-            self._look(now, counters)
-        if lease is not None:
-            lease.asked_rows += rows
-            lease.asked_bytes += size_bytes
-            if now >= lease.until:
-                self._take_part(lease.doors)
+        now, share = self._clock(), self._share
+        if share is not None:
+            share.update(now)
         by_rows, by_bytes = self._rows, self._bytes
         if by_rows is not None and (wait := by_rows.wait(now, rows)) > 0.0:
             limit = f"{_number(self.limits.rows_per_s)} rows per second"
-            raise QuotaFault(self._tenant, TENANT_ROWS, limit, wait=wait, empty=by_rows.empty)
+            raise self._lacked(rows, size_bytes, TENANT_ROWS, limit, wait, empty=by_rows.empty)
         if by_bytes is not None and (wait := by_bytes.wait(now, size_bytes)) > 0.0:
             limit = f"{_number(self.limits.bytes_per_s)} bytes per second"
-            raise QuotaFault(self._tenant, TENANT_BYTES, limit, wait=wait, empty=by_bytes.empty)
+            raise self._lacked(rows, size_bytes, TENANT_BYTES, limit, wait, empty=by_bytes.empty)
         if by_rows is not None:
             by_rows.spend(rows)
-            if counters is not None:
-                counters.take(ROWS, rows)
         if by_bytes is not None:
             by_bytes.spend(size_bytes)
-            if counters is not None:
-                counters.take(BYTES, size_bytes)
-        if lease is not None:
-            lease.rows += rows
-            lease.bytes += size_bytes
+        if share is not None:
+            share.take(rows, size_bytes)
 
     def release(self) -> None:
         """Ends a request that `acquire` counted."""
         self.in_flight -= 1
-        if self._counters is not None:
-            self._counters.end()
+        if self._share is not None:
+            self._share.end()
 
-    def look(self) -> None:
-        """Accounts for what was taken in other processes."""
-        if self._counters is not None:
-            self._look(self._clock(), self._counters)
-
-    @property
-    def leasing(self) -> bool:
-        """Whether there is something to tell to the other doors."""
-        return self._lease is not None and (self._lease.used or self.in_flight > 0)
-
-    def tell(self, passed_s: float) -> Use:
-        """What this door used since it told it last, `passed_s` ago."""
-        assert self._lease is not None, "only quotas that doors share are told"
-        return self._lease.tell(self.in_flight, passed_s, self._concurrency or 0)
-
-    def granted(self, grant: Grant, told_at: float, doors: int) -> None:
-        """This door has a part of the limits until its next exchange, for what it told at `told_at`; `doors` share them."""
-        lease, limits, now = self._lease, self.limits, self._clock()
-        assert lease is not None, "only quotas that doors share are granted"
-        lease.slots, lease.doors, lease.until = grant.slots, doors, told_at + GRANTED_S
-        # What was taken since it was told is not in the tokens yet.
-        if self._rows is not None and limits.rows_per_s is not None:
-            rate, burst = limits.rows_per_s, limits.rows_burst or limits.rows_per_s
-            self._rows.lease(rate, burst, grant.rows_tokens - lease.rows, grant.rows_share, now)
-        if self._bytes is not None and limits.bytes_per_s is not None:
-            rate, burst = limits.bytes_per_s, limits.bytes_burst or limits.bytes_per_s
-            self._bytes.lease(rate, burst, grant.bytes_tokens - lease.bytes, grant.bytes_share, now)
-
-    def alone(self, doors: int, *, away: bool) -> None:
-        """This door has no lease. `away`: nor can it get one, so it has its part of what `doors` may do; else it is the first
-        time that the tenant comes, or the first time in a while."""
-        assert self._lease is not None, "only quotas that doors share are granted"
-        if self._concurrency is not None:
-            self._lease.slots = (local_slots if away else unleased_slots)(self._concurrency, doors)
-        self._take_part(doors)
-
-    def _take_part(self, doors: int) -> None:
-        """This door has no tokens of its own, but its part of what `doors` may take."""
-        limits, now = self.limits, self._clock()
-        if self._lease is not None:
-            self._lease.until = float("inf")
-        if self._rows is not None and limits.rows_per_s is not None:
-            self._rows.resize(
-                limits.rows_per_s / doors, (limits.rows_burst or limits.rows_per_s) / doors, now
-            )
-        if self._bytes is not None and limits.bytes_per_s is not None:
-            burst = limits.bytes_burst or limits.bytes_per_s
-            self._bytes.resize(limits.bytes_per_s / doors, burst / doors, now)
-
-    def _look(self, now: float, counters: TenantCounters) -> None:
-        for place, bucket in ((ROWS, self._rows), (BYTES, self._bytes)):
-            if bucket is not None:
-                taken, largest = counters.taken_elsewhere(place)
-                if taken:
-                    bucket.spent_elsewhere(now, taken, largest)
+    def _lacked(
+        self, rows: int, size_bytes: int, limiter: Limiter, limit: str, wait: float, *, empty: bool
+    ) -> QuotaFault:
+        if self._share is not None:
+            self._share.lack(rows, size_bytes)
+        return QuotaFault(self._tenant, limiter, limit, wait=wait, empty=empty)
 
 
 class Quotas:
-    """The quotas of all tenants. `clock`: monotonic seconds; `shared`: counters shared with other processes; `began`: told each
-    quota that begins, if doors of several machines lease parts of it."""
+    """The quotas of all tenants. `clock`: monotonic seconds; `source`: where doors share them; None: this one counts alone."""
 
-    def __init__(
-        self,
-        clock: Callable[[], float],
-        shared: SharedCounters | None = None,
-        began: Callable[[str, Quota], None] | None = None,
-    ) -> None:
+    def __init__(self, clock: Callable[[], float], source: Source | None = None) -> None:
         self._clock = clock
-        self._shared = shared
-        self._began = began
+        self._source = source
         self._quotas: dict[str, Quota] = {}
 
     @property
@@ -218,67 +138,26 @@ class Quotas:
         quota.acquire()
         return quota
 
-    def share(self, shared: SharedCounters) -> None:
-        """Counts together with other processes from now on. Earlier use is forgotten, so a tenant may get one more burst."""
-        self._shared = shared
-        self._quotas.clear()
-
-    def look(self) -> None:
-        """Finds out which processes started or ended, and what they took. Called periodically, not in a request."""
-        if self._shared is not None:
-            self._shared.refresh()
-            for quota in self._quotas.values():
-                quota.look()
+    async def look(self) -> None:
+        """Shares with the other doors. Called again and again, not in a request."""
+        # Earlier use is forgotten if all begin anew, so a tenant may get one more burst.
+        if self._source is not None and await self._source.look():
+            self._quotas.clear()
 
     def _renewed(self, old: Quota | None, tenant: Tenant) -> Quota:
         if old is not None and old.limits == tenant.limits:
             old.limits = tenant.limits
             return old
         # Requests that began under the old quota are released on the old object. A changed limit begins with an empty count.
-        counters = self._shared.counters(tenant.name) if self._shared is not None else None
-        if counters is not None:
-            for place in (ROWS, BYTES):
-                counters.taken_elsewhere(place)  # before these buckets began
-        lease = Lease() if self._began is not None else None
-        quota = Quota(tenant.name, tenant.limits, self._clock, counters, lease)
-        self._quotas[tenant.name] = quota
-        if self._began is not None:
-            self._began(tenant.name, quota)
+        quota = self._quotas[tenant.name] = Quota(tenant.name, tenant.limits, self._clock, self._source)
         return quota
 
     def keep_only(self, names: set[str]) -> None:
         """Forgets tenants that no longer exist."""
         for name in self._quotas.keys() - names:
             del self._quotas[name]
-
-
-class SharedQuotas:
-    """Quotas that count with the other processes of the machine, as soon as their folder can be used."""
-
-    def __init__(self, folder: Path | None, quotas: Quotas, log: Log) -> None:
-        self.quotas = quotas
-        self._folder = folder
-        self._log = log
-        self._shared: SharedCounters | None = None
-        self._complained = False
-
-    async def look(self) -> None:
-        if self._shared is None and self._folder is not None:
-            try:
-                self._shared = SharedCounters(self._folder)
-            except OSError as error:
-                if not self._complained:
-                    self._complained = True
-                    self._log.error("quotas are counted by each process alone", error=str(error))
-                return
-            self.quotas.share(self._shared)
-            if self._complained:
-                self._log.info("quotas are counted together again")
-        self.quotas.look()
-
-    def close(self) -> None:
-        if self._shared is not None:
-            self._shared.close()
+        if self._source is not None:
+            self._source.keep_only(names)
 
 
 def _bucket(rate: float | None, burst: float | None, now: float) -> TokenBucket | None:

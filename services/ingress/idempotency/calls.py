@@ -26,7 +26,7 @@ from services.ingress.idempotency.outcome import (
     is_whole,
     read_key,
 )
-from services.ingress.idempotency.store import Claim, KeyStore, State, StoreUnreachableError
+from services.ingress.idempotency.store import Call, Claim, KeyStore, State, StoreUnreachableError
 from services.ingress.ports import Log
 from services.ingress.request_context import RequestContext
 
@@ -68,27 +68,25 @@ class IdempotentCalls:
         Raises Fault: what `run` raises or raised; INVALID_ARGUMENT for a key that belongs to another call; ABORTED if the
         other call with the key did not end in time; RESOURCE_EXHAUSTED; UNAVAILABLE if the store can't be asked.
         """
-        tenant, key = context.tenant, read_key(context.idempotency_key or b"")
-        fingerprint, token = fingerprint_of(context.method, request), secrets.token_hex(16)
+        key = read_key(context.idempotency_key or b"")
+        call = Call(context.tenant, key, fingerprint_of(context.method, request), secrets.token_hex(16))
         deadline = min(context.deadline, context.received + limit_s)
         while True:
-            kept = await self._claimed(tenant, key, fingerprint, token, deadline)
+            kept = await self._claimed(call, deadline)
             if kept is not None:
                 return self._replay(kept, context, reply)
-            done = await self._run(tenant, key, token, context, run)
+            done = await self._run(call, context, run)
             if done is not None:
                 return done
             # Our lease ended before we did, so somebody else may have answered. That answer counts; ours is forgotten.
 
-    async def _claimed(
-        self, tenant: str, key: str, fingerprint: bytes, token: str, deadline: float
-    ) -> bytes | None:
+    async def _claimed(self, call: Call, deadline: float) -> bytes | None:
         """The outcome that is kept; None: the key is claimed."""
-        name, pause = (tenant, key), _LOOK_S
+        name, pause = (call.tenant, call.key), _LOOK_S
         looking: asyncio.Future[None] | None = None
         try:
             while True:
-                claim = await self._claim(tenant, key, fingerprint, token)
+                claim = await self._claim(call)
                 if claim.state is State.CLAIMED:
                     return None
                 if claim.state is State.KEPT:
@@ -110,9 +108,9 @@ class IdempotentCalls:
                 del self._looking[name]
                 looking.set_result(None)
 
-    async def _claim(self, tenant: str, key: str, fingerprint: bytes, token: str) -> Claim:
+    async def _claim(self, call: Call) -> Claim:
         try:
-            claim = await self._store.claim(tenant, key, fingerprint, token)
+            claim = await self._store.claim(call)
         except StoreUnreachableError as error:
             self._meter.ended(Ending.UNREACHABLE)
             self._tell(error)
@@ -156,13 +154,11 @@ class IdempotentCalls:
             raise outcome.fault
         return message
 
-    async def _run(
-        self, tenant: str, key: str, token: str, context: RequestContext, run: Callable[[], Awaitable[M]]
-    ) -> M | None:
+    async def _run(self, call: Call, context: RequestContext, run: Callable[[], Awaitable[M]]) -> M | None:
         """Runs the call under the lease. None: the lease has ended, so that the outcome is nobody's."""
-        name = tenant, key
+        name = call.tenant, call.key
         running = self._running[name] = asyncio.get_running_loop().create_future()
-        renewal = _Renewal(self._renew_s, lambda: self._store.renew(tenant, key, token))
+        renewal = _Renewal(self._renew_s, lambda: self._store.renew(call))
         settled = False
         try:
             try:
@@ -172,7 +168,7 @@ class IdempotentCalls:
                     self._meter.ended(Ending.NOT_KEPT)
                     raise
                 settled = True
-                if await self._commit(name, token, context, Outcome(context.request_id, fault=fault)):
+                if await self._commit(call, context, Outcome(context.request_id, fault=fault)):
                     raise
                 return None
             if not is_whole(context):
@@ -180,18 +176,16 @@ class IdempotentCalls:
                 return done
             settled = True
             outcome = Outcome(context.request_id, done.SerializeToString())
-            return done if await self._commit(name, token, context, outcome) else None
+            return done if await self._commit(call, context, outcome) else None
         finally:
             renewal.end()
             if not settled:
-                await self._abandon(tenant, key, token)
+                await self._abandon(call)
             if self._running.get(name) is running:
                 del self._running[name]
             running.set_result(None)
 
-    async def _commit(
-        self, name: tuple[str, str], token: str, context: RequestContext, outcome: Outcome
-    ) -> bool:
+    async def _commit(self, call: Call, context: RequestContext, outcome: Outcome) -> bool:
         """False: the lease has ended. If the store does not answer, the caller still gets what was computed for it."""
         said = {
             "request_id": context.request_id,
@@ -202,9 +196,7 @@ class IdempotentCalls:
         for attempt in range(_COMMIT_ATTEMPTS):
             try:
                 # Not to be given up half-way: who disconnects now comes back with the key.
-                kept = await asyncio.shield(
-                    self._store.commit(*name, token, outcome.to_bytes(), json.dumps(said))
-                )
+                kept = await asyncio.shield(self._store.commit(call, outcome.to_bytes(), json.dumps(said)))
                 break
             except StoreUnreachableError as error:
                 if attempt + 1 == _COMMIT_ATTEMPTS:
@@ -216,9 +208,9 @@ class IdempotentCalls:
             self._meter.ended(Ending.KEPT)
         return kept
 
-    async def _abandon(self, tenant: str, key: str, token: str) -> None:
+    async def _abandon(self, call: Call) -> None:
         try:
-            await asyncio.shield(self._store.abandon(tenant, key, token))
+            await asyncio.shield(self._store.abandon(call))
         except StoreUnreachableError as error:
             self._log.warning("an idempotency key is free only after its lease", error=str(error))
 
@@ -253,39 +245,39 @@ class _Renewal:
 
 
 def _reused() -> Fault:
-    return Fault(
+    return _fault(
         Code.INVALID_ARGUMENT,
         Reason.REASON_IDEMPOTENCY_KEY_REUSED,
         f"this {HEADER} was used for a call with other parameters; use a new key for a new call",
-        metadata={"field": HEADER},
     )
 
 
 def _in_use() -> Fault:
-    return Fault(
+    return _fault(
         Code.ABORTED,
         Reason.REASON_IDEMPOTENCY_KEY_IN_USE,
         f"a call with this {HEADER} is still being served; ask again with the same key",
-        metadata={"field": HEADER},
-        retry_after_s=_RETRY_AFTER_S,
+        _RETRY_AFTER_S,
     )
 
 
 def _unavailable() -> Fault:
-    return Fault(
+    return _fault(
         Code.UNAVAILABLE,
         Reason.REASON_IDEMPOTENCY_UNAVAILABLE,
         f"whether this {HEADER} was used can't be found out now, so nothing was done; ask again with the same key",
-        metadata={"field": HEADER},
-        retry_after_s=_RETRY_AFTER_S,
+        _RETRY_AFTER_S,
     )
 
 
 def _unreadable() -> Fault:
-    return Fault(
+    return _fault(
         Code.UNAVAILABLE,
         Reason.REASON_IDEMPOTENCY_UNAVAILABLE,
         f"a call with this {HEADER} was answered, but its kept outcome can't be read, so nothing was done; use a new key if "
         "the call may run again",
-        metadata={"field": HEADER},
     )
+
+
+def _fault(code: Code, reason: Reason, message: str, retry_after_s: float | None = None) -> Fault:
+    return Fault(code, reason, message, metadata={"field": HEADER}, retry_after_s=retry_after_s)

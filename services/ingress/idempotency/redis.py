@@ -1,99 +1,85 @@
-"""Keys in a Redis that the doors of several machines share. Each step is one script, which Redis runs as a whole.
+"""Keys in a Redis that the doors of several machines share.
 
-Three entries of a tenant, all in one slot of a cluster: the record of a key (it goes by itself when its time is over), the times
-at which records end (to count them), and the sizes of outcomes. Redis' own clock decides. What a Redis acknowledges and then
+Each key is one value that goes by itself when its time is over: a line of JSON (fingerprint, token of the lease or note), then
+the outcome. It is replaced only where it is what was expected, in one step. Beside it, for each tenant, are the times at which
+its keys end, and the bytes of outcomes by the part of the day in which they end, to count them: nothing is subtracted, so
+no door that is killed leaves a wrong sum. All of a tenant are in one slot of a cluster. What a Redis acknowledges and then
 loses (no append-only file, a failover to a replica that lagged) is as if it had never been.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from headrace.state.redis import RedisCalls, RedisDownError
-from services.ingress.idempotency.store import Claim, State, StoreRules, StoreUnreachableError
+from headrace.state.redis import Found, RedisCalls, RedisDownError, replace
+from services.ingress.idempotency.store import Call, Claim, State, StoreRules, StoreUnreachableError, found
 
 _NAME = "headrace:idempotency:"
-_NOW = """
-local t = redis.call('TIME')
-local now = t[1] * 1000 + math.floor(t[2] / 1000)
-"""
-# KEYS: record, ends, sizes. The member of a key in `ends` and `sizes` is the name of its record; '#' is the sum of the sizes.
-_PURGE = """
-for _, gone in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now, 'LIMIT', 0, 500)) do
-  local size = redis.call('HGET', KEYS[3], gone)
-  if size then
-    redis.call('HINCRBY', KEYS[3], '#', -size)
-    redis.call('HDEL', KEYS[3], gone)
-  end
-  redis.call('ZREM', KEYS[2], gone)
-end
-"""
-# ARGV: fingerprint, token, lease in ms, most keys, most bytes.
-_CLAIM = f"""{_NOW}
-local found = redis.call('HMGET', KEYS[1], 'fingerprint', 'outcome')
-if found[1] then
-  if found[1] ~= ARGV[1] then return {{'other', ''}} end
-  if found[2] then return {{'kept', found[2]}} end
-  return {{'busy', ''}}
-end
-{_PURGE}
-if redis.call('ZCARD', KEYS[2]) >= tonumber(ARGV[4]) then return {{'full', ''}} end
-if tonumber(redis.call('HGET', KEYS[3], '#') or '0') >= tonumber(ARGV[5]) then return {{'full', ''}} end
-redis.call('HSET', KEYS[1], 'fingerprint', ARGV[1], 'token', ARGV[2])
-redis.call('PEXPIRE', KEYS[1], ARGV[3])
-redis.call('ZADD', KEYS[2], now + ARGV[3], KEYS[1])
-return {{'claimed', ''}}
-"""
-# ARGV: token, then what each needs.
-_OWNED = """
-local mine = redis.call('HMGET', KEYS[1], 'token', 'outcome')
-if mine[1] ~= ARGV[1] or mine[2] then return 0 end
-"""
-_RENEW = f"""{_OWNED}{_NOW}
-redis.call('PEXPIRE', KEYS[1], ARGV[2])
-redis.call('ZADD', KEYS[2], now + ARGV[2], KEYS[1])
-return 1
-"""
-_COMMIT = f"""{_OWNED}{_NOW}
-redis.call('HSET', KEYS[1], 'outcome', ARGV[3], 'note', ARGV[4])
-redis.call('PEXPIRE', KEYS[1], ARGV[2])
-redis.call('ZADD', KEYS[2], now + ARGV[2], KEYS[1])
-local before = redis.call('HGET', KEYS[3], KEYS[1]) or 0
-redis.call('HSET', KEYS[3], KEYS[1], #ARGV[3])
-redis.call('HINCRBY', KEYS[3], '#', #ARGV[3] - before)
-redis.call('PEXPIRE', KEYS[2], 2 * ARGV[2])
-redis.call('PEXPIRE', KEYS[3], 2 * ARGV[2])
-return 1
-"""
-_ABANDON = f"""{_OWNED}
-redis.call('DEL', KEYS[1])
-redis.call('ZREM', KEYS[2], KEYS[1])
-return 1
-"""
+# Bytes are counted in so many parts of the time for which outcomes are kept; those that end in this part are counted no more.
+_PARTS = 50
 
 
 class RedisKeys:
-    """A `KeyStore`."""
+    """A `KeyStore`. `wall`: seconds since the epoch, by which keys and bytes are counted; Redis' own clock ends them."""
 
-    def __init__(self, calls: RedisCalls, rules: StoreRules) -> None:
+    def __init__(self, calls: RedisCalls, rules: StoreRules, wall: Callable[[], float]) -> None:
         self._calls = calls
         self._rules = rules
+        self._wall = wall
 
-    async def claim(self, tenant: str, key: str, fingerprint: bytes, token: str) -> Claim:
-        rules = self._rules
-        limits = rules.max_keys, rules.max_bytes
-        state, outcome = await self._run(_CLAIM, tenant, key, fingerprint, token, _ms(rules.lease_s), *limits)
-        return Claim(State(state.decode()), outcome)
+    async def claim(self, call: Call) -> Claim:
+        rules, now = self._rules, self._wall()
+        name, ends, sizes = _names(call)
+        lease = replace(name, None, _leased(call), _ms(rules.lease_s))
+        # Only a new call can be refused at once; what has run must not be lost for a failure a moment ago.
+        reply, *counts = await self._ask(
+            [
+                lease,
+                ("ZREMRANGEBYSCORE", ends, "-inf", now),
+                ("ZADD", ends, "GT", now + rules.lease_s, name),
+                ("ZCARD", ends),
+                ("HGETALL", sizes),
+            ],
+            insist=False,
+        )
+        there = Found(*reply)
+        if not there.replaced:
+            return found(call, *_read(there.value))
+        *_, keys, by_part = _checked(counts)
+        part = self._part(now)
+        over = [field for field in by_part if int(field) <= part]
+        used = sum(int(size) for field, size in by_part.items() if int(field) > part)
+        if over:
+            await self._ask([("HDEL", sizes, *over)])
+        if keys > rules.max_keys or used >= rules.max_bytes:
+            await self.abandon(call)
+            return Claim(State.FULL)
+        return Claim(State.CLAIMED)
 
-    async def renew(self, tenant: str, key: str, token: str) -> bool:
-        return bool(await self._run(_RENEW, tenant, key, token, _ms(self._rules.lease_s)))
+    async def renew(self, call: Call) -> bool:
+        name, ends, _ = _names(call)
+        lease, kept_s = _leased(call), self._rules.lease_s
+        count = ("ZADD", ends, "XX", "GT", self._wall() + kept_s, name)
+        return Found(*(await self._ask([replace(name, lease, lease, _ms(kept_s)), count]))[0]).replaced
 
-    async def commit(self, tenant: str, key: str, token: str, outcome: bytes, note: str) -> bool:
-        return bool(await self._run(_COMMIT, tenant, key, token, _ms(self._rules.kept_s), outcome, note))
+    async def commit(self, call: Call, outcome: bytes, note: str) -> bool:
+        kept_s = self._rules.kept_s
+        name, ends, sizes = _names(call)
+        value = _line(fingerprint=call.fingerprint.hex(), note=json.loads(note)) + outcome
+        if not Found(*(await self._ask([replace(name, _leased(call), value, _ms(kept_s))]))[0]).replaced:
+            return False
+        end = self._wall() + kept_s
+        count = [("ZADD", ends, "GT", end, name), ("HINCRBY", sizes, self._part(end), len(outcome))]
+        await self._ask([*count, *(("PEXPIRE", key, 2 * _ms(kept_s)) for key in (ends, sizes))])
+        return True
 
-    async def abandon(self, tenant: str, key: str, token: str) -> None:
-        await self._run(_ABANDON, tenant, key, token)
+    async def abandon(self, call: Call) -> None:
+        name, ends, _ = _names(call)
+        if Found(*(await self._ask([replace(name, _leased(call), None, 1)]))[0]).replaced:
+            await self._ask([("ZREM", ends, name)])
 
     async def purge(self) -> None:
         """Records go by themselves, and each claim cleans up behind its tenant."""
@@ -101,23 +87,49 @@ class RedisKeys:
     async def close(self) -> None:
         await self._calls.close()
 
-    async def _run(self, script: str, tenant: str, key: str, *values: Any) -> Any:
+    def _part(self, time: float) -> int:
+        return int(time * _PARTS / self._rules.kept_s)
+
+    async def _ask(self, commands: Sequence[tuple[Any, ...]], *, insist: bool = True) -> Sequence[Any]:
+        """The replies, of which the first is none that Redis refused."""
         try:
-            command = ("EVAL", script, 3, *_names(tenant, key), *values)
-            # Only a new call can be refused at once; what has run must not be lost for a failure a moment ago.
-            (reply,) = await self._calls.ask([command], insist=script is not _CLAIM)
+            replies = await self._calls.ask(commands, insist=insist)
         except RedisDownError as error:
             raise StoreUnreachableError(str(error)) from error
+        _checked(replies[:1])
+        return replies
+
+
+def _checked(replies: Sequence[Any]) -> Sequence[Any]:
+    for reply in replies:
         if isinstance(reply, Exception):
             raise StoreUnreachableError(f"Redis refuses: {reply}")
-        return reply
+    return replies
 
 
-def _names(tenant: str, key: str) -> tuple[str, str, str]:
-    """Record, ends, sizes. What stands in braces decides the slot."""
-    owner = "{" + hashlib.sha256(tenant.encode()).hexdigest()[:32] + "}:"
-    record = hashlib.sha256(key.encode()).hexdigest()
-    return f"{_NAME}{owner}key:{record}", f"{_NAME}{owner}ends", f"{_NAME}{owner}sizes"
+def _names(call: Call) -> tuple[str, str, str]:
+    """Of the key, of the times at which the tenant's keys end, and of its bytes. What stands in braces decides the slot."""
+    owner = f"{_NAME}{{{hashlib.sha256(call.tenant.encode()).hexdigest()[:32]}}}:"
+    return f"{owner}key:{hashlib.sha256(call.key.encode()).hexdigest()}", f"{owner}ends", f"{owner}bytes"
+
+
+def _leased(call: Call) -> bytes:
+    return _line(fingerprint=call.fingerprint.hex(), token=call.token)
+
+
+def _line(**values: object) -> bytes:
+    return json.dumps(values).encode() + b"\n"
+
+
+def _read(value: bytes | None) -> tuple[bytes, bytes | None]:
+    """The fingerprint of what is at a key, and its outcome, if it is kept."""
+    head, line, outcome = (value or b"").partition(b"\n")
+    try:
+        read = json.loads(head)
+        fingerprint = bytes.fromhex(read["fingerprint"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise StoreUnreachableError("Redis holds something else at the key") from error
+    return fingerprint, None if "token" in read or not line else outcome
 
 
 def _ms(seconds: float) -> int:

@@ -9,7 +9,6 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from headrace.hop.config import Settings
 from headrace.state.redis import RedisCalls
-from services.ingress.idempotency.memory import MemoryKeys
 from services.ingress.idempotency.redis import RedisKeys
 from services.ingress.idempotency.sqlite import SqliteKeys
 from services.ingress.idempotency.store import KeyStore, StoreRules
@@ -42,7 +41,5 @@ class Idempotency(Settings):
         """The store. `clock`: monotonic seconds; `wall`: since the epoch. Raises ConfigError."""
         rules = StoreRules(self.kept_s, self.lease_s, self.max_keys, self.max_bytes)
         if self.redis:
-            return RedisKeys(RedisCalls(self.redis, self.timeout_s, clock), rules)
-        if self.file is not None:
-            return SqliteKeys(self.file, rules, wall)
-        return MemoryKeys(rules, clock)
+            return RedisKeys(RedisCalls(self.redis, self.timeout_s, clock), rules, wall)
+        return SqliteKeys(self.file, rules, wall)

@@ -1,8 +1,8 @@
-"""Keys in a file that all doors of one machine share: SQLite with a write-ahead log.
+"""Keys in a file that all doors of one machine share: SQLite with a write-ahead log. Or, without a file, of one process.
 
 Each step is one transaction, so a door that is killed leaves a lease or an outcome, nothing in between. A commit is in the file
 system's hands when it returns: it survives the end of any process, but the last ones may be lost when the machine loses power
-(`synchronous=NORMAL`; a flush for each call would cost milliseconds). Reads and writes block, so they run on one thread.
+(`synchronous=NORMAL`; a flush for each call would cost milliseconds). Reads and writes of a file block, so one thread does them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-from services.ingress.idempotency.store import Claim, State, StoreRules, StoreUnreachableError
+from services.ingress.idempotency.store import Call, Claim, State, StoreRules, StoreUnreachableError, found
 
 T = TypeVar("T")
 # Another door holds the lock for one transaction, far below a millisecond.
@@ -24,6 +24,9 @@ _LOCK_WAIT_S = 1.0
 _PURGED_AT_ONCE = 500
 # `uses` always says what `keys` holds, as the triggers run in the same transaction.
 _SCHEMA = """
+PRAGMA journal_mode = WAL;
+PRAGMA synchronous = NORMAL;
+PRAGMA journal_size_limit = 33554432;
 CREATE TABLE IF NOT EXISTS keys (
   tenant TEXT NOT NULL, key TEXT NOT NULL, fingerprint BLOB NOT NULL, token TEXT NOT NULL, until REAL NOT NULL,
   claimed REAL NOT NULL, outcome BLOB, size INTEGER NOT NULL DEFAULT 0, note TEXT,
@@ -43,82 +46,59 @@ CREATE TRIGGER IF NOT EXISTS keys_gone AFTER DELETE ON keys BEGIN
   DELETE FROM uses WHERE tenant = old.tenant AND keys = 0;
 END;
 """
-_OWNED = "tenant = ? AND key = ? AND token = ? AND outcome IS NULL AND until > ?"
+_OWNED = " WHERE (tenant, key, fingerprint, token) = (?3, ?4, ?5, ?6) AND outcome IS NULL AND until > ?1"
 
 
 class SqliteKeys:
-    """A `KeyStore`. `wall`: seconds since the epoch, the one clock that all doors and their successors share.
+    """A `KeyStore`. `path`: None: the memory of this process. `wall`: seconds since the epoch, the one clock that all doors and
+    their successors share.
 
     The file is opened when it is first needed, and again after a failure, so that a mended disk needs no restart.
     """
 
-    def __init__(self, path: Path, rules: StoreRules, wall: Callable[[], float]) -> None:
+    def __init__(self, path: Path | None, rules: StoreRules, wall: Callable[[], float]) -> None:
         self._path = path
         self._rules = rules
         self._wall = wall
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="idempotency")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="idempotency") if path is not None else None
         self._connection: sqlite3.Connection | None = None
 
-    async def claim(self, tenant: str, key: str, fingerprint: bytes, token: str) -> Claim:
-        def found(db: sqlite3.Connection, now: float) -> Claim | None:
+    async def claim(self, call: Call) -> Claim:
+        def taken(db: sqlite3.Connection, now: float) -> Claim | None:
             """What the key is if it is not free."""
             row = db.execute(
-                "SELECT fingerprint, until, outcome FROM keys WHERE tenant = ? AND key = ?", (tenant, key)
+                "SELECT fingerprint, until, outcome FROM keys WHERE tenant = ? AND key = ?", call[:2]
             ).fetchone()
-            if row is None or row[1] <= now:
-                return None
-            if row[0] != fingerprint:
-                return Claim(State.OTHER)
-            return Claim(State.BUSY) if row[2] is None else Claim(State.KEPT, row[2])
+            return None if row is None or row[1] <= now else found(call, row[0], row[2])
 
         def claim(db: sqlite3.Connection, now: float) -> Claim:
-            taken = found(db, now)
-            if taken is not None:
-                return taken
+            if (other := taken(db, now)) is not None:
+                return other
             self._purge(db, now)
-            db.execute("DELETE FROM keys WHERE tenant = ? AND key = ?", (tenant, key))
-            if self._is_full(db, tenant):
+            db.execute("DELETE FROM keys WHERE tenant = ? AND key = ?", call[:2])
+            if self._is_full(db, call.tenant):
                 return Claim(State.FULL)
-            values = tenant, key, fingerprint, token, now + self._rules.lease_s, now
             db.execute(
                 "INSERT INTO keys (tenant, key, fingerprint, token, until, claimed) VALUES (?, ?, ?, ?, ?, ?)",
-                values,
+                (*call, now + self._rules.lease_s, now),
             )
             return Claim(State.CLAIMED)
 
-        def step(db: sqlite3.Connection) -> Claim:
-            # A read needs no lock, and most who come here with a known key need nothing else.
-            return found(db, self._wall()) or self._in_transaction(db, claim)
+        # A read needs no lock, and most who come here with a known key need nothing else.
+        return await self._do(lambda db: taken(db, self._wall()) or self._in_transaction(db, claim))
 
-        return await self._do(step)
+    async def renew(self, call: Call) -> bool:
+        return await self._changed(call, "UPDATE keys SET until = ?2", self._rules.lease_s)
 
-    async def renew(self, tenant: str, key: str, token: str) -> bool:
-        def renew(db: sqlite3.Connection, now: float) -> bool:
-            until = now + self._rules.lease_s
-            done = db.execute(f"UPDATE keys SET until = ? WHERE {_OWNED}", (until, tenant, key, token, now))  # noqa: S608 - no value is in the text
-            return done.rowcount == 1
+    async def commit(self, call: Call, outcome: bytes, note: str) -> bool:
+        change = "UPDATE keys SET until = ?2, outcome = ?7, size = length(?7), note = ?8"
+        return await self._changed(call, change, self._rules.kept_s, outcome, note)
 
-        return await self._write(renew)
-
-    async def commit(self, tenant: str, key: str, token: str, outcome: bytes, note: str) -> bool:
-        def commit(db: sqlite3.Connection, now: float) -> bool:
-            until = now + self._rules.kept_s
-            done = db.execute(
-                f"UPDATE keys SET outcome = ?, size = ?, note = ?, until = ? WHERE {_OWNED}",  # noqa: S608 - no value is in the text
-                (outcome, len(outcome), note, until, tenant, key, token, now),
-            )
-            return done.rowcount == 1
-
-        return await self._write(commit)
-
-    async def abandon(self, tenant: str, key: str, token: str) -> None:
-        def abandon(db: sqlite3.Connection, now: float) -> None:
-            db.execute(f"DELETE FROM keys WHERE {_OWNED}", (tenant, key, token, now))  # noqa: S608 - no value is in the text
-
-        await self._write(abandon)
+    async def abandon(self, call: Call) -> None:
+        await self._changed(call, "DELETE FROM keys", 0.0)
 
     async def purge(self) -> None:
-        await self._write(self._purge)
+        await self._do(lambda db: self._in_transaction(db, self._purge))
 
     async def close(self) -> None:
         def close() -> None:
@@ -126,11 +106,17 @@ class SqliteKeys:
                 self._connection.close()
                 self._connection = None
 
-        await asyncio.get_running_loop().run_in_executor(self._thread, close)
-        self._thread.shutdown()
+        await self._run(close)
+        if self._thread is not None:
+            self._thread.shutdown()
 
-    async def _write(self, what: Callable[[sqlite3.Connection, float], T]) -> T:
-        return await self._do(lambda db: self._in_transaction(db, what))
+    async def _changed(self, call: Call, change: str, kept_s: float, *values: bytes | str) -> bool:
+        """Whether the call's lease was there. ?1: the time, ?2: until when it is kept, ?3 … ?6: the call."""
+
+        def changed(db: sqlite3.Connection, now: float) -> bool:
+            return db.execute(change + _OWNED, (now, now + kept_s, *call, *values)).rowcount == 1
+
+        return await self._do(lambda db: self._in_transaction(db, changed))
 
     async def _do(self, what: Callable[[sqlite3.Connection], T]) -> T:
         def done() -> T:
@@ -138,9 +124,15 @@ class SqliteKeys:
                 return what(self._opened())
             except (sqlite3.Error, OSError) as error:
                 self._reopen_next()
-                raise StoreUnreachableError(f"{self._path.name}: {error}") from error
+                name = "memory" if self._path is None else self._path.name
+                raise StoreUnreachableError(f"{name}: {error}") from error
 
-        return await asyncio.get_running_loop().run_in_executor(self._thread, done)
+        return await self._run(done)
+
+    async def _run(self, what: Callable[[], T]) -> T:
+        if self._thread is None:
+            return what()
+        return await asyncio.get_running_loop().run_in_executor(self._thread, what)
 
     def _in_transaction(self, db: sqlite3.Connection, what: Callable[[sqlite3.Connection, float], T]) -> T:
         db.execute("BEGIN IMMEDIATE")
@@ -156,14 +148,12 @@ class SqliteKeys:
 
     def _opened(self) -> sqlite3.Connection:
         if self._connection is None:
-            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            # Answers are nobody else's business; SQLite gives its other files the same mode.
-            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            db = sqlite3.connect(self._path, timeout=_LOCK_WAIT_S, isolation_level=None)
+            if self._path is not None:
+                self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                # Answers are nobody else's business; SQLite gives its other files the same mode.
+                os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            db = sqlite3.connect(self._path or ":memory:", timeout=_LOCK_WAIT_S, isolation_level=None)
             try:
-                db.execute("PRAGMA journal_mode = WAL")
-                db.execute("PRAGMA synchronous = NORMAL")
-                db.execute(f"PRAGMA journal_size_limit = {32 * 1024 * 1024}")
                 db.executescript(_SCHEMA)
             except BaseException:
                 db.close()

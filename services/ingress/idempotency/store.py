@@ -1,4 +1,4 @@
-"""What a store of idempotency keys does. One for a process, one for a machine, one for several; all pass the same tests.
+"""What a store of idempotency keys does. One for the doors of a machine, one for those of several; both pass the same tests.
 
 A key is free, claimed or kept. Who claims a free key gets a *lease* under a token that nobody else has, and must renew it. A
 lease that has ended is as if it had never been: a dead owner blocks nobody. Its late commit fails, as the token is no longer
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 
 class StoreUnreachableError(Exception):
@@ -37,6 +37,22 @@ class Claim:
     outcome: bytes = b""
 
 
+class Call(NamedTuple):
+    """A call that wants a key. `fingerprint`: of its parameters; `token`: nobody else has it."""
+
+    tenant: str
+    key: str
+    fingerprint: bytes
+    token: str
+
+
+def found(call: Call, fingerprint: bytes, outcome: bytes | None) -> Claim:
+    """What a claim finds at a key that is not free. `outcome`: None: it is not kept yet."""
+    if fingerprint != call.fingerprint:
+        return Claim(State.OTHER)
+    return Claim(State.BUSY) if outcome is None else Claim(State.KEPT, outcome)
+
+
 @dataclass(frozen=True, slots=True)
 class StoreRules:
     """`kept_s`: how long an outcome is kept. `max_keys`, `max_bytes`: of one tenant, both claimed and kept."""
@@ -50,20 +66,20 @@ class StoreRules:
 class KeyStore(Protocol):
     """All methods raise StoreUnreachableError."""
 
-    async def claim(self, tenant: str, key: str, fingerprint: bytes, token: str) -> Claim:
-        """Claims the key for a call with these parameters, if it is free."""
+    async def claim(self, call: Call) -> Claim:
+        """Claims the key, if it is free."""
         ...
 
-    async def renew(self, tenant: str, key: str, token: str) -> bool:
+    async def renew(self, call: Call) -> bool:
         """The lease begins anew. False: it has ended, and somebody else may have the key."""
         ...
 
-    async def commit(self, tenant: str, key: str, token: str, outcome: bytes, note: str) -> bool:
+    async def commit(self, call: Call, outcome: bytes, note: str) -> bool:
         """Keeps the outcome. `note`: JSON for people who look into the store. False: the lease has ended; nothing is kept."""
         ...
 
-    async def abandon(self, tenant: str, key: str, token: str) -> None:
-        """Frees a key that this token has claimed."""
+    async def abandon(self, call: Call) -> None:
+        """Frees the key, if this call has claimed it."""
         ...
 
     async def purge(self) -> None:

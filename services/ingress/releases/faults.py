@@ -25,7 +25,7 @@ def late(pipeline: str) -> Fault:
 
 def no_store() -> Fault:
     """This door serves documents, not releases."""
-    message = "this installation has no store of releases; set `releases`"
+    message = "this installation has no store of releases; set `control`"
     return Fault(Code.FAILED_PRECONDITION, Reason.REASON_RELEASES_UNAVAILABLE, message)
 
 

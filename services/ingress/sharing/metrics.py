@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from services.ingress.sharing.lease import Grant
+from services.ingress.sharing.division import Grant
 
 
 class ShareMetrics:
@@ -46,7 +46,7 @@ class ShareMetrics:
 
     def share(self, tenant: str, grant: Grant) -> None:
         """Tells of a lease."""
-        self._shares.labels(tenant).set(grant.rows_share)
+        self._shares.labels(tenant).set(grant.shares[0])
         self._slots.labels(tenant).set(grant.slots)
 
     def unleased(self, tenant: str, doors: int) -> None:

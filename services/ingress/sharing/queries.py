@@ -4,20 +4,23 @@ through, ten times a second, and learns those of the others. Until then it lets 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+import math
+from collections.abc import Callable, Collection
+from collections.abc import Set as AbstractSet
+from itertools import islice
 
 from headrace.state.queries import QueryTable
 from headrace.state.redis import RedisDownError
 from services.ingress.ports import Log
-from services.ingress.sharing.exchange import Exchange, Merged
+from services.ingress.sharing.books import ROWS_KEPT_MS, Books, BusyError, RefusedError, Rows, Table
+from services.ingress.sharing.division import LEASE_MS
 from services.ingress.sharing.metrics import ShareMetrics
 
-Table = tuple[str, str, int]
-"""Tenant, pipeline, day since 1970."""
-
-# Rows in one exchange: some milliseconds of Redis' time.
-_AT_ONCE = 1000
-# For so long what was granted may be used. Redis keeps it for longer (LEASE_MS).
+# Rows of one entry in Redis, so that one reading is not too much for the loop; readings in one exchange, which are enough but for
+# a door that starts when there is very much.
+_AT_ONCE, _READS = 250, 16
+# For so long what was granted may be used. In the book it is kept for longer (LEASE_MS).
 _GRANT_S = 1.0
 # What a door that has not asked yet may let through: an ordinary batch, or this part of the budget divided by the doors.
 _FIRST_ROWS, _FIRST_PART = 64, 0.02
@@ -28,56 +31,94 @@ class TableShare:
 
     def __init__(self, table: QueryTable) -> None:
         self.table = table
-        # Those that were counted before: after a restart, or while Redis was away.
-        self.unsent = list(table.hashes())
-        # Rows of all doors, and how many of them are in `table`.
-        self.count = self.known = 0
-        self.budget = 0
+        # Rows that Redis must have: let through here, and those that were counted before this door began, or while Redis was
+        # away, or before it lost them. A row leaves when it is read from there, so all is read before any is told.
+        self._unsent = dict.fromkeys(table.hashes())
+        self._first, self.last = "", "0"
+        self._whole = False
+        # Rows of all doors at the last exchange.
+        self.count = 0
+        self._budget = 0
         # New rows that may pass until the next exchange; None: nothing was granted, or that was long ago.
         self.grant: int | None = None
-        self.epoch = b""
-        # Since the last exchange: rows let through, and asked for.
-        self.fresh = self.asked = 0
+        self.granted_at = -math.inf
+        # Since the last grant: rows let through, and asked for.
+        self._fresh = self._asked = 0
 
     @property
     def total(self) -> int:
         """Different rows of all doors, as far as this one knows."""
-        return max(self.table.count, self.count + self.fresh)
+        return max(self.table.count, self.count + self._fresh)
 
     def allows(self, new: int, budget: int, doors: int, *, away: bool) -> bool:
         """Whether so many new rows are in this door's part of what is left. `away`: Redis can't be asked."""
-        self.asked += new
-        self.budget = budget
+        self._asked += new
+        self._budget = budget
         if away:
             most = max((budget - self.count) // doors, 1)
         elif self.grant is not None:
             most = self.grant
         else:
             most = budget if doors == 1 else max(_FIRST_ROWS, int(budget * _FIRST_PART / doors))
-        return self.fresh + new <= most
+        return self._fresh + new <= most
 
-    def passed(self, rows: list[int]) -> None:
+    def passed(self, rows: Collection[int]) -> None:
         """These were let through."""
-        self.unsent += rows
-        self.fresh += len(rows)
+        self._unsent |= dict.fromkeys(rows)
+        self._fresh += len(rows)
 
-    def merged(self, sent: int, merged: Merged) -> None:
-        """The first `sent` of the unsent rows are told, and what Redis said."""
-        del self.unsent[:sent]
-        self.fresh, self.asked = min(self.fresh, len(self.unsent)), 0
-        self.count, self.grant = merged.count, merged.grant
-        lost = merged.count < self.known or (self.epoch and merged.epoch != self.epoch)
-        self.epoch = merged.epoch
-        if lost:
-            self.known, self.unsent = 0, list(self.table.hashes())
-        else:
-            self.table.add(merged.unknown)
-            self.known += len(merged.unknown)
+    def read(self, rows: Rows) -> bool:
+        """What Redis has after what was read before. False: there is more, or it has lost what was read, so that all must be read
+        from the beginning."""
+        if self._first and rows.first != self._first:
+            self._first, self.last, self._whole = "", "0", False
+            self._unsent = dict.fromkeys(self.table.hashes())
+            return False
+        self._first, self.last = rows.first, rows.last
+        for row in rows.rows:
+            self._unsent.pop(row, None)
+        self.table.add(rows.rows)
+        self._whole = rows.whole
+        return self._whole
+
+    @property
+    def unsent(self) -> list[int]:
+        """The next rows that Redis must hear of. It may have them where this door has not read yet."""
+        return list(islice(self._unsent, _AT_ONCE)) if self._whole else []
+
+    def divide(self, door: str, value: bytes | None, now: float) -> tuple[bytes, int, int]:
+        """This door's part of what is left, by demand, and no more than the others have not got: the book, for how many ms it is
+        kept, and the part. Raises ValueError if the book can't be read."""
+        try:
+            book = json.loads(value or b'{"count": 0, "doors": {}}')
+            known, doors = (
+                int(book["count"]),
+                {n: (float(u), int(d), int(g)) for n, (u, d, g) in book["doors"].items()},
+            )
+        except (KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise ValueError("not a book of a budget") from error
+        others = {name: record for name, record in doors.items() if name != door and record[0] > now}
+        self.count = self.table.count if self._whole else max(known + self._fresh, self.table.count)
+        left = max(self._budget - self.count, 0)
+        demands = sum(demand + 1 for _, demand, _ in others.values())
+        free = left - sum(granted for _, _, granted in others.values())
+        part = max(min(math.ceil(left * (self._asked + 1) / (self._asked + 1 + demands)), free), 0)
+        # The others hear of rows that are not told now only later.
+        untold = len(self._unsent) - len(self.unsent) if self._whole else self._fresh
+        others[door] = now + LEASE_MS, self._asked, part + untold
+        return json.dumps({"count": self.count, "doors": others}).encode(), ROWS_KEPT_MS, part
+
+    def granted(self, part: int, now: float) -> None:
+        """What `divide` gave is this door's."""
+        self.grant, self.granted_at = part, now
+        self._asked = 0
+        if self._whole:
+            self._fresh = 0
 
     @property
     def due(self) -> bool:
         """Whether there is something to tell, or to learn."""
-        return bool(self.unsent or self.asked) or self.known < self.count
+        return bool(self._unsent or self._asked) or not self._whole
 
 
 class MergedQueries:
@@ -86,16 +127,15 @@ class MergedQueries:
 
     def __init__(
         self,
-        exchange: Exchange,
+        books: Books,
         clock: Callable[[], float],
         doors: Callable[[], int],
         away: Callable[[], bool],
         metrics: ShareMetrics,
         log: Log,
     ) -> None:
-        self._exchange = exchange
+        self._books = books
         self._clock = clock
-        self._granted: dict[Table, float] = {}
         self._doors = doors
         self._away = away
         self._metrics = metrics
@@ -117,8 +157,8 @@ class MergedQueries:
         """Whether so many new rows may pass now; if not, they may after the next exchange."""
         return share.allows(new, budget, self._doors(), away=self._away())
 
-    def forget(self, names: set[str]) -> None:
-        """Keeps only the tables of these tenants."""
+    def keep_only(self, names: AbstractSet[str]) -> None:
+        """Forgets the tables of other tenants."""
         self._tables = {table: share for table, share in self._tables.items() if table[0] in names}
 
     async def look(self) -> None:
@@ -127,24 +167,30 @@ class MergedQueries:
             return
         for name, share in list(self._tables.items()):
             if share.due:
-                await self._exchanged(name, share)
-            elif self._clock() - self._granted.get(name, float("-inf")) >= _GRANT_S:
+                await self._exchange(name, share)
+            elif self._clock() - share.granted_at >= _GRANT_S:
                 share.grant = None
-        self._granted = {name: at for name, at in self._granted.items() if name in self._tables}
 
-    async def _exchanged(self, name: Table, share: TableShare) -> None:
-        rows = share.unsent[:_AT_ONCE]
+    async def _exchange(self, name: Table, share: TableShare) -> None:
         try:
-            merged = await self._exchange.merge(name, share.budget, share.asked, share.known, _AT_ONCE, rows)
-        except RedisDownError as error:
-            merged = str(error)
-        if isinstance(merged, Merged):
-            share.merged(len(rows), merged)
-            self._granted[name] = self._clock()
-            self._said = ""
+            share.granted(await self._exchanged(name, share), self._clock())
+        except BusyError:
             return
-        self._metrics.failures.inc()
-        share.grant = None
-        if merged != self._said:
-            self._said = merged
-            self._log.error("different queries are not shared by the doors", tenant=name[0], error=merged)
+        except (RedisDownError, RefusedError) as error:
+            self._metrics.failures.inc()
+            share.grant = None
+            if (why := str(error)) != self._said:
+                self._said = why
+                self._log.error("different queries are not shared by the doors", tenant=name[0], error=why)
+        else:
+            self._said = ""
+
+    async def _exchanged(self, name: Table, share: TableShare) -> int:
+        rows = await self._books.rows(name, share.last)
+        for _ in range(_READS):
+            if share.read(rows):
+                break
+            rows = await self._books.rows(name, share.last)
+        return await self._books.divide(
+            name, rows.book, lambda value, now: share.divide(self._books.door, value, now), share.unsent
+        )

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from headrace.audit.access import Access
 from headrace.hop.config import ConfigError
 from headrace.slo.servers import AlertmanagerApi
 from services.monitoring.console.access import secret
@@ -19,7 +20,6 @@ from services.monitoring.console.access.sessions import Sessions
 from services.monitoring.console.actions import Actions
 from services.monitoring.console.audit_log import AuditLog
 from services.monitoring.console.facts.live import SAMPLE_S, Live
-from services.monitoring.console.facts.trails import ReleaseAudit
 from services.monitoring.console.incidents.page import Incidents
 from services.monitoring.console.incidents.runbooks import Runbooks
 from services.monitoring.console.known import KnownReleases, Reach
@@ -55,7 +55,6 @@ class Console:
 async def console(
     settings: ConsoleSettings,
     sources: Sources,
-    audit: ReleaseAudit,
     log: Log,
     wall: Callable[[], float],
     monotonic: Callable[[], float],
@@ -75,7 +74,7 @@ async def console(
     def now() -> datetime:
         return datetime.fromtimestamp(wall(), UTC)
 
-    parts = _parts(settings, sources, live, audit, threads, log, wall)
+    parts = _parts(settings, sources, live, threads, log, wall)
     connections, port = Connections(), settings.address[1]
     guard = Guard(operators, sessions, Attempts(monotonic), events, port, connections, tls=tls)
     assets, streams = await asyncio.to_thread(Assets), Streams(monotonic)
@@ -106,7 +105,6 @@ def _parts(
     settings: ConsoleSettings,
     sources: Sources,
     live: Live,
-    audit: ReleaseAudit,
     threads: Threads,
     log: Log,
     wall: Callable[[], float],
@@ -125,11 +123,17 @@ def _parts(
     actions = Actions(known, now, log)
     alertmanager = AlertmanagerApi(settings.alertmanager) if settings.alertmanager else None
     return Parts(
-        Pages(sources, known, actions, live, audit, threads, reach, log, text),
+        Pages(sources, known, actions, live, threads, reach, log, text),
         actions,
         Requests(sources.requests, views, threads, reach, log, wall, text),
         Incidents(alertmanager, Runbooks(settings.runbooks), threads, reach, now, log),
-        AuditLog(sources.audit, threads, reach, text),
+        AuditLog(
+            sources.records,
+            Access(settings.readings) if settings.readings else None,
+            threads,
+            reach,
+            text,
+        ),
     )
 
 

@@ -82,27 +82,10 @@ def no_alertmanager(message: str) -> Fault:
     return Fault(Code.FAILED_PRECONDITION, Reason.REASON_NOT_ALLOWED, message)
 
 
-def no_audit() -> Fault:
-    """No audit log is kept here."""
-    message = "no audit log is kept here; set `audit` of the monitoring service (headrace up does)"
-    return Fault(Code.FAILED_PRECONDITION, Reason.REASON_NOT_ALLOWED, message)
-
-
 def unrecorded(what: str = "that the audit is read can't be recorded now, so it is not shown") -> Fault:
     """What can't be recorded is not done."""
     message = f"{what}; mend disk or rights of HOME/audit"
     return Fault(Code.UNAVAILABLE, Reason.REASON_STORAGE_UNAVAILABLE, message)
-
-
-def no_entry(message: str) -> Fault:
-    """There is no entry with that number."""
-    return Fault(Code.NOT_FOUND, Reason.REASON_METHOD_UNKNOWN, message, metadata={"field": "index"})
-
-
-def damaged(why: str) -> Fault:
-    """The audit log does not hold."""
-    message = f"the audit log does not hold: {why}; `headrace audit verify` says where"
-    return Fault(Code.DATA_LOSS, Reason.REASON_STORAGE_UNAVAILABLE, message)
 
 
 def nothing_to_change(number: int) -> str:

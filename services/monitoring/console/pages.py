@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from headrace.releases import Broken, Release
+from headrace.releases import Broken
 from headrace.releases.changes import rolled_back_to
 from services.monitoring.console import faults
 from services.monitoring.console.actions import Actions
 from services.monitoring.console.facts import live, releases, words
 from services.monitoring.console.facts.assessment import assess
-from services.monitoring.console.facts.trails import ReleaseAudit
 from services.monitoring.console.known import KnownReleases, PipelineFacts, Reach, notice
 from services.monitoring.console.ports import Panel, PanelSource, Sources
 from services.monitoring.console.threads import Threads
@@ -33,7 +32,6 @@ class Pages:
         known: KnownReleases,
         actions: Actions,
         counts: live.Live,
-        audit: ReleaseAudit,
         threads: Threads,
         reach: Reach,
         log: Log,
@@ -43,7 +41,6 @@ class Pages:
         self._releases = known
         self._actions = actions
         self._live = counts
-        self._audit = audit
         self._threads = threads
         self._reach = reach
         self._log = log
@@ -55,7 +52,7 @@ class Pages:
         cards = [self._card(facts) for facts in known.pipelines]
         # What needs a look first, then the newest.
         cards.sort(key=lambda card: (_needs_a_look(card), str(card["release"]["at"])), reverse=True)
-        rows = [row for facts in known.pipelines for row in releases.history_rows(facts.history, {})]
+        rows = [row for facts in known.pipelines for row in releases.history_rows(facts.history)]
         rows.sort(key=lambda row: str(row["at"]), reverse=True)
         attention = [card["pipeline"] for card in cards if _needs_a_look(card)]
         return {
@@ -71,15 +68,14 @@ class Pages:
         """Everything about one pipeline."""
         values = await self.pipeline_now(name)
         facts = self._releases.find(name)
-        recorded, problem = await self._recorded(facts.history)
         basis = facts.basis()
         back = releases.ways_back(basis, facts.history)
-        rows = releases.history_rows(facts.history, recorded)
+        rows = releases.history_rows(facts.history)
         for row in rows:
             row["can_go_back"] = back.get(row["number"], False)
         panels, failed = await self._panels(name)
         experiment, unread = await self._experiment(name)
-        notices = [*values["notices"], *_audit_notice(problem), *failed, *unread]
+        notices = [*values["notices"], *failed, *unread]
         return {**values, "notices": notices, "history": rows, "panels": panels, "experiment": experiment}
 
     async def pipeline_now(self, name: str) -> dict[str, Any]:
@@ -219,13 +215,6 @@ class Pages:
             ]
         return [notice("bad", problem) for problem in problems]
 
-    async def _recorded(self, history: Sequence[Release]) -> tuple[Mapping[int, bool], str]:
-        try:
-            return await self._threads.run(partial(self._audit.recorded, history))
-        except OSError as error:
-            self._reach.away("the audit of releases", error)
-            return {}, "it can't be read"
-
     async def _panels(self, name: str) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
         panels, notices = [], []
         for source in self._sources.panels:
@@ -257,10 +246,6 @@ def _broken(broken: Broken | None) -> str | None:
         if broken
         else None
     )
-
-
-def _audit_notice(problem: str) -> list[dict[str, str]]:
-    return [notice("bad", f"The audit of releases does not hold: {problem}")] if problem else []
 
 
 def _panel(panel: Panel) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from headrace.analysis import ReadOut
-from headrace.audit.settings import Audit
+from headrace.catalog.access import Records
 from headrace.releases import Experiment, Release, ReleaseStore
 from headrace.releases.changes import KnownModels
 from headrace.ticks import ArmFigures
@@ -145,6 +145,8 @@ class Sources:
     """
 
     store: ReleaseStore
+    # Of control, with the audit.
+    records: Records
     counts: Callable[[], Counts]
     arms: Callable[[str], Mapping[tuple[int, str], ArmFigures]]
     routers: Callable[[], int]
@@ -157,6 +159,4 @@ class Sources:
     # Pipeline → what outcomes say of what is live, and of what was live before it; None: nobody looked.
     succession: Callable[[str], Succession | None] = lambda _: None
     requests: RequestSources | None = None
-    # Whoever reads the log there is recorded in it.
-    audit: Audit | None = None
     freshness: Freshness | None = None

@@ -32,6 +32,8 @@ class ConsoleSettings(config.Settings):
     model_keys: tuple[Path, ...] = ()
     model_audit: Path | None = None
     executor_state: Path | None = None
+    # The journal of who read the audit. Absent: readings are not recorded.
+    readings: Path | None = None
 
     # The folder in which the ingress keeps traces of requests. Absent: the console names the command that shows them.
     traces: Path | None = None

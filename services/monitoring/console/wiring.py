@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from headrace.analysis import ReadOut
-from headrace.audit.settings import Audit
 from headrace.catalog.access import Records
 from headrace.hop.config import ConfigError
 from headrace.hop.definition import Runtime
@@ -63,12 +62,10 @@ async def serving_console(
     ticks: Ticks,
     analysis: Analysis | None,
     beside: Beside,
-    audit: Audit | None = None,
 ) -> AsyncIterator[None]:
     """Serves the console meanwhile. `beside`: what other parts of monitoring bring. Raises ConfigError."""
     # Its packages take memory and time that a service without a console does not spend.
     from services.monitoring.console.assembly import console
-    from services.monitoring.console.facts.trails import ReleaseAudit
 
     own = settings.console
     if records is None or own is None:
@@ -79,22 +76,21 @@ async def serving_console(
         settings.release_records,
         lambda text: log.warning("a webhook was not told of a release", why=text),
     )
-    sources = _sources(settings, own, store, ticks, analysis, beside, audit)
+    sources = _sources(own, store, records, ticks, analysis, beside)
     try:
-        async with console(own, sources, ReleaseAudit(store.audit), log, _WALL, time.monotonic):
+        async with console(own, sources, log, _WALL, time.monotonic):
             yield
     finally:
         await asyncio.to_thread(store.leave)
 
 
 def _sources(
-    settings: MonitoringConfig,
     own: ConsoleSettings,
     store: ReleaseStore,
+    records: Records,
     ticks: Ticks,
     analysis: Analysis | None,
     beside: Beside,
-    audit: Audit | None,
 ) -> Sources:
     from services.monitoring.console.facts.models import ModelFacts
     from services.monitoring.console.facts.trails import ChainTrail
@@ -104,11 +100,8 @@ def _sources(
     models = None
     if own.models is not None:
         models = ModelFacts(own.models, own.model_keys, own.executor_state, store)
-    files = (
-        ("releases", "Changes of what is live", settings.release_records.audit),
-        ("models", "Models: added, loaded, refused", own.model_audit),
-    )
-    own_trails = [ChainTrail(name, title, path) for name, title, path in files if path is not None]
+    title = "Models: added, loaded, refused"
+    own_trails = [ChainTrail("models", title, own.model_audit)] if own.model_audit else []
 
     def slow_s(release: Release) -> float | None:
         guard = release.rollout.guards.get("slow") if release.rollout else None
@@ -120,6 +113,7 @@ def _sources(
 
     return Sources(
         store,
+        records,
         ticks.by_router,
         lambda pipeline: ticks.snapshot(pipeline).arms,
         ticks.routers,
@@ -131,7 +125,6 @@ def _sources(
         models,
         beside.succession,
         _requests(own, beside),
-        audit,
         beside.freshness,
     )
 

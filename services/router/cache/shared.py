@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import struct
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from google.protobuf.message import DecodeError
 from pydantic import PositiveFloat
 
-from headrace.columns import DType
+from headrace.api.router.v1 import router_pb2
+from headrace.columns import decode_columns, encode_columns
 from headrace.hop.config import Settings
+from headrace.hop.errors import Fault
 from headrace.pipeline import ModelUse
 from headrace.state.redis import RedisCalls, RedisDownError
 from services.router.cache.meter import CacheMeter
-from services.router.cache.rows import Answer, Field, Value
+from services.router.cache.rows import Answer, answers_of, columns_of, fields_of
 
-_MAGIC = b"hra1"
-_HEAD = struct.Struct("<4sI")
+_MAGIC = b"hra2"
 _NAME = b"headrace:answer:"
 
 
@@ -76,66 +76,31 @@ def _name(key: bytes) -> bytes:
 
 
 def dump(answer: Answer) -> bytes:
-    """Magic number, length of the head, the head as JSON, then the values one after another."""
-    flat: list[bytes] = []
-    sizes: list[Any] = []
-    for value in answer.values:
-        if value is None:
-            sizes.append(None)
-        elif isinstance(value, bytes):
-            sizes.append(len(value))
-            flat.append(value)
-        else:
-            sizes.append([len(part) for part in value])
-            flat.extend(value)
-    fields = [[f.name, int(f.dtype), f.row_shape] for f in answer.fields]
-    models = [[m.stage, m.model, m.version, m.sha256, m.backend] for m in answer.models]
-    head = json.dumps([fields, models, sizes], separators=(",", ":")).encode()
-    return _HEAD.pack(_MAGIC, len(head)) + head + b"".join(flat)
+    """A magic number, then the reply of a router for one row."""
+    models = [
+        router_pb2.ModelUse(
+            stage=m.stage, model=m.model, version=m.version, sha256=m.sha256, backend=m.backend
+        )
+        for m in answer.models
+    ]
+    reply = router_pb2.InferResponse(decisions=[router_pb2.Decision(models=models)])
+    reply.batch.columns.extend(encode_columns(columns_of([answer])))
+    return _MAGIC + reply.SerializeToString()
 
 
 def load(data: bytes) -> Answer | None:
     """The inverse; None for anything else: whoever writes there, the router only ever takes what fits."""
-    try:
-        magic, length = _HEAD.unpack_from(data)
-        if magic != _MAGIC:
-            return None
-        fields, models, sizes = json.loads(data[_HEAD.size : _HEAD.size + length])
-        made = tuple(Field(str(n), DType(d), tuple(int(x) for x in shape)) for n, d, shape in fields)
-        values = _values(data, _HEAD.size + length, sizes)
-        if len(values) != len(made) or not all(map(_fits, made, values)):
-            return None
-        used = [ModelUse(str(s), str(m), str(v), str(sha), str(b)) for s, m, v, sha, b in models]
-        return Answer(made, values, tuple(used))
-    except (ValueError, TypeError, AttributeError, RecursionError, OverflowError, struct.error):
+    if not data.startswith(_MAGIC):
         return None
-
-
-def _values(data: bytes, place: int, sizes: Any) -> tuple[Value, ...]:
-    values: list[Value] = []
-
-    def piece(size: int) -> bytes:
-        nonlocal place
-        place += size
-        if size < 0 or place > len(data):
-            raise ValueError("a value ends after the data")
-        return data[place - size : place]
-
-    for size in sizes:
-        if size is None:
-            values.append(None)
-        else:
-            values.append(tuple(map(piece, size)) if isinstance(size, list) else piece(int(size)))
-    return tuple(values)
-
-
-def _fits(field: Field, value: Value) -> bool:
-    if value is None:
-        return True
-    if field.dtype is DType.BYTES:
-        one = field.row_size == 1
-        return isinstance(value, bytes) if one else isinstance(value, tuple) and len(value) == field.row_size
-    return isinstance(value, bytes) and len(value) == field.row_size * field.dtype.numpy.itemsize
+    try:
+        reply = router_pb2.InferResponse.FromString(data[len(_MAGIC) :])
+        columns = list(decode_columns(reply.batch.columns, 1).values())
+        (decision,) = reply.decisions
+    except (Fault, DecodeError, ValueError):
+        return None
+    models = [ModelUse(m.stage, m.model, m.version, m.sha256, m.backend) for m in decision.models]
+    (answer,) = answers_of(columns, tuple(models), fields_of(columns)) or (None,)
+    return answer
 
 
 def shared_answers(

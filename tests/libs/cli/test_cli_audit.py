@@ -1,249 +1,340 @@
-"""`headrace audit`, as a person or a script types it, on the files of a home."""
+"""`headrace audit`, as a person or a script types it, with a real control and the journals of a home."""
 
-import base64
 import json
-import threading
+import sqlite3
+import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
-from typer.testing import CliRunner, Result
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from typer.testing import Result
 
-from headrace.audit import tree
-from headrace.audit.notes import WITNESS, Checkpoint, Note, Verifier, ensure_keys, opened, read_signer
-from headrace.audit.settings import Audit
-from headrace.audit.tiles import encode_bundle
-from headrace.audit.witness import Witness
-from headrace.audit.witness.server import server
+from headrace.api.control.v1 import resources_pb2
+from headrace.audit import heads
+from headrace.audit.chain import Head
+from headrace.catalog.access import Change, Write
+from headrace.catalog.records import CatalogRecords
 from headrace.cli.installation import layout
-from headrace.cli.installation.audit import audit_place
-from headrace.cli.main import app
-from headrace.repository import AccessLog
-from headrace.state import chain
-from tests.libs.audit.audit_authority import authority
+from headrace.hop.call import unary
+from headrace.releases.of_records import FREEZE
+from headrace.state import chain, security
+from tests.control_service import ControlService
 from tests.libs.cli import released_home
 
+LONG_S = 60.0
+_WATCH = unary(
+    resources_pb2.DESCRIPTOR,
+    "ResourcesService",
+    "Watch",
+    resources_pb2.WatchRequest,
+    resources_pb2.WatchResponse,
+    idempotent=True,
+)
 
-def run(home: Path, *arguments: object) -> Result:
-    return released_home.run(home, "audit", *arguments)
 
+class Audited:
+    """A home with a control of its own that follows its journals and exports its head."""
 
-def ok(home: Path, *arguments: object) -> str:
-    return released_home.ok(home, "audit", *arguments)
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.outside = home / "outside"
+        self.layout = at = layout.of(home)
+        at.audit.mkdir(parents=True)
+        at.readings.touch()
+        paths = {
+            "models": at.model_log,
+            "security": at.security_log,
+            "readings": at.readings,
+            "deployments": at.deployment_log,
+        }
+        audit = {
+            "journals": {name: str(path) for name, path in paths.items()},
+            "poll_s": 0.01,
+            "exported": str(self.outside),
+            "export_s": 0.01,
+        }
+        self.control = ControlService(audit=audit)
+        (home / "settings").mkdir()
+        setting = {"store": f"control:{self.control.target}"}
+        (home / "settings" / "releases.yaml").write_text(yaml.safe_dump(setting))
+        at.control_public_key.write_bytes(self.control.public_key)
 
+    def run(self, *arguments: object) -> Result:
+        return released_home.run(self.home, "audit", *arguments)
 
-def collect(home: Path) -> None:
-    """What the monitoring service does."""
-    writer, collector = Audit(audit_place.settings(layout.of(home))).collecting()
-    while collector.collect():
-        pass
-    collector.publish()
-    writer.close()
+    def ok(self, *arguments: object) -> str:
+        return released_home.ok(self.home, "audit", *arguments)
+
+    def verify(self, *arguments: object, code: int = 0) -> dict[str, Any]:
+        result = self.run("verify", "--json", *arguments)
+        assert result.exit_code == code, result.output
+        found: dict[str, Any] = json.loads(result.stdout)
+        assert found["holds"] == (code == 0)
+        return found
+
+    def fill(self) -> None:
+        """Changes, and lines of two journals that are in the chain."""
+        records = self.control.records()
+        for number in range(3):
+            about = {"author": "ann", "reason": f"{number}", "at": "2026-12-01T12:00:00+00:00"}
+            content = json.dumps(about).encode()
+            records.change(Change("ann", "automation.freeze", "all", [Write(FREEZE, "all", content)], "why"))
+        for version in ("1", "2"):
+            chain.append(self.layout.model_log, {"event": "loaded", "version": version})
+        events = security.SecurityEvents(lambda: 1.0)
+        for client in ("10.0.0.1", "10.0.0.2"):
+            events.add("denied", client, {"tenant": "acme"})
+        security.append(self.layout.security_log, b"".join(events.take()))
+        records.close()
+        self.followed(models=2, security=2)
+
+    def followed(self, **lines: int) -> None:
+        """The chain has so many lines of journals."""
+        deadline = time.monotonic() + LONG_S
+        while True:
+            counts = self.verify()["journals"]
+            if all(counts.get(name) == count for name, count in lines.items()):
+                return
+            assert time.monotonic() < deadline, counts
+
+    def watch(self) -> None:
+        """As a router: it has what is there."""
+        records = self.control.records()
+        at = records.position()
+        request = resources_pb2.WatchRequest(watcher="router-1", service="router", ready=True)
+        request.have.epoch, request.have.number, request.have.head = at.epoch, at.number, at.head
+        records._call(_WATCH, request)
+        records.close()
+
+    def rewritten(self, *statements: str) -> None:
+        """SQL behind the back of a control that is stopped meanwhile."""
+        self.control.stop()
+        connection = sqlite3.connect(self.control.database)
+        with connection:
+            for statement in statements:
+                assert connection.execute(statement).rowcount != 0
+        connection.close()
+        self.control.start()
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Path:
-    """A home with two models' events, a security event and a log of them."""
-    at = layout.of(tmp_path / "home")
-    at.make_home()
-    audit_place.ensure(at)
-    log = AccessLog(at.model_log, "executor")
-    log.record("added", "light", "1")
-    log.record("loaded", "light", "1")
-    at.security_log.write_text('{"time":"t","kind":"denied","client":"10.0.0.1","tenant":"acme"}\n')
-    collect(at.home)
-    return at.home
+def audited(tmp_path: Path) -> Iterator[Audited]:
+    found = Audited(tmp_path)
+    try:
+        found.control.start()
+        yield found
+    finally:
+        found.control.close()
 
 
-def test_a_log_that_holds_is_said_to(home: Path) -> None:
-    said = ok(home, "verify")
-    assert "the audit log holds: 3 entries (2 of models, 1 of security)" in said
-    assert "no witness was asked" in said
-    collect(home)
-    told = json.loads(run(home, "verify", "--json").stdout)
-    assert (told["holds"], told["entries"], told["sources"]) == (
-        True,
-        4,
-        {"models": 2, "security": 1, "audit": 1},
-    )
+def test_an_audit_that_holds(audited: Audited) -> None:
+    audited.fill()
+    audited.watch()
+    said = audited.ok("verify", "--heads", audited.outside)
+    assert "the audit holds:" in said
+    assert "2 of models" in said
+    assert "2 of security" in said
+    found = audited.verify("--heads", audited.outside)
+    assert (found["problems"], found["torn"]) == ([], [])
+    assert found["heads"] > 1
+    # Each reading was recorded before.
+    said_by = [entry["who"] for entry in chain.entries(audited.layout.readings)]
+    assert said_by
+    assert all("(headrace audit)" in who for who in said_by)
 
 
-def test_each_reading_is_in_the_log(home: Path) -> None:
-    ok(home, "verify")
-    ok(home, "prove", 1)
-    ok(home, "export", "--persons")
-    found = list(chain.entries(home / "audit" / "audit.jsonl"))
-    assert [e["event"] for e in found] == ["verified", "proved", "exported"]
-    assert all("(headrace audit)" in e["who"] for e in found)
+def test_without_heads_outside_that_is_said(audited: Audited) -> None:
+    assert "nobody outside holds a head" in audited.verify()["notes"][0]
+    audited.watch()
+    assert audited.verify()["notes"] == []
 
 
-def test_reading_security_events_is_in_the_log_too(home: Path) -> None:
-    def security() -> Result:
-        return CliRunner().invoke(app, ["security", "--home", str(home)], catch_exceptions=False)
-
-    assert "10.0.0.1" in security().output
-    [found] = chain.entries(home / "audit" / "audit.jsonl")
-    assert (found["event"], found["source"]) == ("read", "security")
-    (home / "audit" / "audit.jsonl").unlink()
-    (home / "audit" / "audit.jsonl").mkdir()
-    result = security()
-    assert result.exit_code == 1
-    assert "10.0.0.1" not in result.output
-
-
-def test_a_reading_that_can_not_be_recorded_is_refused(home: Path) -> None:
-    (home / "audit" / "audit.jsonl").mkdir()
-    result = run(home, "export")
-    assert result.exit_code == 1
-    assert "what can't be recorded is not done" in " ".join(result.output.split())
-    assert "loaded" not in result.output
-
-
-def test_an_altered_log_is_named_with_a_next_step(home: Path) -> None:
-    bundle = home / "audit/log/tile/entries/000.p/3"
-    bundle.write_bytes(encode_bundle([b"{}"] * 3))
-    result = run(home, "verify")
-    said = " ".join(result.output.split())
-    assert result.exit_code == 1
-    assert "entry 0 (tile/entries/000.p/3): it is not the one whose hash is in the tile" in said
-    assert "keep" in said
-    assert "as evidence" in said
-    assert "was altered" in run(home, "prove", 0).output
-
-
-def test_a_proof_convinces_somebody_with_the_key_alone(home: Path) -> None:
-    told = json.loads(ok(home, "prove", 2))
-    checkpoint, _ = opened(told["checkpoint"].encode(), Verifier.parse((home / "audit.pub").read_text()))
-    entry, proof = base64.b64decode(told["entry"]), [base64.b64decode(p) for p in told["proof"]]
-    assert tree.includes(tree.leaf_hash(entry), 2, checkpoint.size, proof, checkpoint.root)
-    assert "there is no entry 3; the checkpoint has entries 0 to 2" in " ".join(
-        run(home, "prove", 3).output.split()
-    )
-
-
-def test_the_export_has_persons_only_if_asked(home: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out.jsonl"
-    ok(home, "export", "--out", out)
-    lines = [json.loads(line) for line in out.read_text().splitlines()]
-    assert [(e["index"], e["source"], e["kind"]) for e in lines] == [
-        (0, "models", "added"),
-        (1, "models", "loaded"),
-        (2, "security", "denied"),
-    ]
-    assert "10.0.0.1" not in out.read_text()
-    ok(home, "export", "--out", out, "--persons", "--source", "security", "--from", 1)
-    assert [json.loads(json.loads(line)["line"])["client"] for line in out.read_text().splitlines()] == [
-        "10.0.0.1"
-    ]
-
-
-def test_a_person_is_erased_and_the_log_holds(home: Path, tmp_path: Path) -> None:
-    assert "name a --tenant or a --client" in run(home, "erase", "--reason", "x").output
-    assert "1 lines are erased" in ok(home, "erase", "--tenant", "acme", "--reason", "asked to")
-    collect(home)
-    assert "the audit log holds" in ok(home, "verify")
-    out = tmp_path / "out.jsonl"
-    ok(home, "export", "--out", out, "--persons", "--source", "security")
-    assert "commitment" in out.read_text()
-
-
-def test_a_witness_elsewhere_is_asked(home: Path, tmp_path: Path) -> None:
-    private, public = tmp_path / "w.key", tmp_path / "w.pub"
-    ensure_keys(private, public, "headrace.test/second", WITNESS)
-    witness = Witness(
-        tmp_path / "second",
-        read_signer(private),
-        [Verifier.parse((home / "audit.pub").read_text())],
-        lambda: 0,
-    )
-    with server(("127.0.0.1", 0), witness, lambda text: None) as listening:
-        thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        (home / "settings").mkdir()
-        url = f"http://127.0.0.1:{listening.server_port}"
-        (home / "settings/audit.yaml").write_text(
-            yaml.safe_dump({"witnesses": {"second": {"url": url, "key": str(public)}}})
-        )
-        try:
-            assert "has seen no checkpoint of this log yet" in ok(home, "verify")
-            [client] = Audit(audit_place.settings(layout.of(home))).witnesses()
-            client.submit()
-            assert "seen by second" in ok(home, "verify")
-            (home / "audit/log").rename(tmp_path / "hidden")  # and a new, shorter history
-            (home / "audit/places.json").unlink()
-            (home / "audit/audit.jsonl").unlink()
-            (home / "audit/security.jsonl").unlink()
-            collect(home)
-            result = run(home, "verify")
-        finally:
-            listening.shutdown()
-            thread.join()
-    assert result.exit_code == 1
-    assert "witness second: it saw 3 entries; the log has 2: it was truncated" in " ".join(
-        result.output.split()
-    )
-
-
-def test_a_timestamp_says_since_when_entries_were_there(home: Path, tmp_path: Path) -> None:
-    with authority(tmp_path / "tsa") as tsa:
-        (home / "settings").mkdir()
-        (home / "settings/audit.yaml").write_text(
-            yaml.safe_dump({"witnesses": {"tsa": {"timestamp_url": tsa.url, "key": str(tsa.roots)}}})
-        )
-        assert "witness tsa has seen no checkpoint" in ok(home, "verify")
-        [client] = Audit(audit_place.settings(layout.of(home))).witnesses()
-        assert client.submit()
-    said = ok(home, "verify")  # the authority itself is not needed for it
-    assert f"tsa stamped 3 entries at {datetime.now(UTC):%Y}" in said
-    assert "seen by tsa" in said
-    [token] = (home / "audit/log/timestamps/tsa").glob("*.tsr")
-    token.write_bytes(token.read_bytes()[:-1])
-    result = run(home, "verify")
-    assert result.exit_code == 1
-    assert "put it aside as evidence" in " ".join(result.output.split())
+LINE = "UPDATE audit SET line = CAST(replace(CAST(line AS TEXT), 'why', 'wky') AS BLOB) WHERE number = 3"
+CONTENT = "UPDATE records SET content = CAST('evil' AS BLOB) WHERE kind = 'freeze' AND version = 3"
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("statements", "found"),
     [
-        ("witnesses: {second: {key: a, url: http://x, timestamp_url: http://x}}", "it takes url, or"),
-        ("witnesses: {second: {key: a, timestamp_url: x}}", "timestamp_url must begin with"),
-        ("witnesses: {second: {key: a}}", "it takes url, or folder and signer"),
-        ("witnesses: {second: {key: a, url: ftp://x}}", "url must begin with"),
-        ("witnesses: {Big One: {key: a, url: http://x}}", "small letters"),
-        ("persons_days: 0", "persons_days"),
-        ("nothing: 1", "nothing"),
+        ([LINE], "altered: line 3 was altered"),
+        (["DELETE FROM audit WHERE number = 3"], "removed: line 3 was removed"),
+        (
+            [
+                "UPDATE audit SET number = -3 WHERE number = 3",
+                "UPDATE audit SET number = 3 WHERE number = 2",
+                "UPDATE audit SET number = 2 WHERE number = -3",
+            ],
+            "reordered: ",
+        ),
+        (
+            ["DELETE FROM audit WHERE number = (SELECT max(number) FROM audit)"],
+            "truncated: ",
+        ),
+        (
+            [CONTENT],
+            "altered: freeze all version 3 is not what line ",
+        ),
+        (
+            ["DELETE FROM records WHERE kind = 'freeze' AND version = 3"],
+            "removed: of freeze all, versions 1 to 3",
+        ),
     ],
+    ids=["flipped", "removed", "reordered", "truncated", "a record", "a record that is gone"],
 )
-def test_wrong_settings_are_named(home: Path, text: str, says: str) -> None:
-    (home / "settings").mkdir()
-    (home / "settings/audit.yaml").write_text(text)
-    result = run(home, "verify")
+def test_what_was_done_to_the_database_is_named(audited: Audited, statements: list[str], found: str) -> None:
+    audited.fill()
+    audited.rewritten(*statements)
+    problems = audited.verify(code=1)["problems"]
+    assert any(problem.startswith(found) for problem in problems), problems
+    said = audited.run("verify")
+    assert said.exit_code == 1
+    assert "the audit does not hold" in " ".join(said.output.split())
+
+
+def rolled_back(audited: Audited) -> None:
+    """The database as it was before the last freeze, with its own head, and changed since until its number is higher."""
+    copy = audited.home / "yesterday"
+    audited.control.stop()
+    copy.write_bytes(Path(audited.control.database).read_bytes())
+    audited.control.start()
+    audited.fill()
+    at_the_end = audited.verify()["lines"]
+    audited.watch()
+    wait_for_head(audited, at_the_end)
+    audited.control.stop()
+    Path(audited.control.database).write_bytes(copy.read_bytes())
+    # The journals' lines are there still: they are read again.
+    audited.control.start()
+    records = audited.control.records()
+    while records.position().number <= at_the_end:
+        records.change(Change("eve", "note.write", "x"))
+    records.close()
+
+
+def wait_for_head(audited: Audited, number: int) -> None:
+    deadline = time.monotonic() + LONG_S
+    while not any(head.number >= number for head, *_ in heads.read(audited.outside)):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_database_that_went_back_with_its_head_is_named_by_exported_heads(audited: Audited) -> None:
+    rolled_back(audited)
+    # By itself it is whole.
+    assert audited.verify()["problems"] == []
+    problems = audited.verify("--heads", audited.outside, code=1)["problems"]
+    assert problems
+    assert all("rolled back" in problem and "heads-" in problem for problem in problems)
+    # Heads that another key signed say nothing.
+    other = ControlService()
+    key = audited.home / "other.pub"
+    key.write_bytes(other.public_key)
+    other.close()
+    found = audited.verify("--heads", audited.outside, "--trusted", key)
+    assert "is not signed by control's key" in found["notes"][0]
+
+
+def test_what_people_gave_up_is_a_note(audited: Audited) -> None:
+    rolled_back(audited)
+    begin = audited.verify()["lines"]
+    audited.control.stop()
+    records = CatalogRecords.open(audited.control.database, initialise=False)
+    records.begin_epoch(Change("ann", "records.recover", "records", reason="yesterday's backup"))
+    records.close()
+    # What is exported now is of the new epoch, whose heads are beyond the lost ones.
+    for path in audited.outside.iterdir():
+        lines = path.read_text().splitlines(keepends=True)
+        path.write_text("".join(line for line in lines if number_of(line) > begin))
+    audited.control.start()
+    at = audited.control.records()
+    lost = Head(at.position().number + 50, bytes(32))
+    at.close()
+    private = serialization.load_pem_private_key(
+        audited.control.folder.joinpath("key.pem").read_bytes(), None
+    )
+    assert isinstance(private, Ed25519PrivateKey)
+    heads.export(audited.outside, 1, lost.number, lost.sha256, datetime.now(UTC), private.sign)
+    found = audited.verify("--heads", audited.outside)
+    assert any("was given up by line" in note and "yesterday's backup" in note for note in found["notes"])
+    # Of the same epoch it is a rollback.
+    heads.export(audited.outside, 2, lost.number, lost.sha256, datetime.now(UTC), private.sign)
+    assert "rolled back" in audited.verify("--heads", audited.outside, code=1)["problems"][0]
+
+
+def number_of(line: str) -> int:
+    return int(json.loads(json.loads(line)["signed"])["number"])
+
+
+def test_a_database_that_went_back_is_named_by_the_data_plane(audited: Audited) -> None:
+    audited.fill()
+    records = audited.control.records()
+    newest = records.position()
+    request = resources_pb2.WatchRequest(watcher="router-1", service="router")
+    request.have.epoch, request.have.number, request.have.head = 1, newest.number + 5, bytes(32)
+    records._call(_WATCH, request)
+    records.close()
+    # Verifying is recorded, too, so there may be more lines by then.
+    [problem] = audited.verify(code=1)["problems"]
+    assert problem.startswith(f"rolled back: router router-1 holds line {newest.number + 5}, the newest is ")
+
+
+def test_a_journal_that_was_altered_is_named(audited: Audited) -> None:
+    audited.fill()
+    content = audited.layout.model_log.read_bytes()
+    audited.layout.model_log.write_bytes(content.replace(b'"2"', b'"3"'))
+    problems = audited.verify(code=1)["problems"]
+    assert any(p.startswith("journal models: models.jsonl lines ") for p in problems)
+
+
+def test_lines_are_exported_those_of_persons_only_on_demand(audited: Audited) -> None:
+    audited.fill()
+    plain = audited.run("export").stdout.splitlines()
+    assert [json.loads(line)["number"] for line in plain] == list(range(1, len(plain) + 1))
+    assert not any("10.0.0" in line for line in plain)
+    out = audited.home / "all.jsonl"
+    audited.ok("export", "--persons", "--from", "3", "--out", out)
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    assert next(line["number"] for line in lines if "number" in line) == 3
+    assert {line["journal"] for line in lines if "journal" in line} >= {"models", "security", "readings"}
+    assert sum("10.0.0" in line.get("text", "") for line in lines) == 2
+    models = audited.run("export", "--source", "models").stdout.splitlines()
+    assert [json.loads(json.loads(line)["text"])["version"] for line in models] == ["1", "2"]
+    assert "add --persons" in audited.run("export", "--source", "security").output
+    assert "the journals are" in audited.run("export", "--source", "nothing").output
+    said = [entry["event"] for entry in chain.entries(audited.layout.readings)]
+    assert said.count("exported") == 3
+
+
+def test_a_client_is_erased_and_the_audit_holds(audited: Audited) -> None:
+    audited.fill()
+    assert "1 lines are erased" in audited.ok("erase", "--client", "10.0.0.1", "--reason", "they asked")
+    assert "10.0.0.1" not in audited.layout.security_log.read_text()
+    assert audited.verify()["problems"] == []
+    assert "name a --tenant" in audited.run("erase", "--reason", "x").output
+
+
+@pytest.mark.parametrize("command", [("verify",), ("export",), ("erase", "--client", "a", "--reason", "b")])
+def test_what_can_not_be_recorded_is_not_read(audited: Audited, command: tuple[str, ...]) -> None:
+    audited.layout.readings.unlink()
+    audited.layout.readings.mkdir()
+    result = audited.run(*command)
     assert result.exit_code == 1
-    assert says in " ".join(result.output.split())
-    assert "audit.yaml" in result.output.replace("\n", "")
+    assert "what can't be recorded is not done" in " ".join(result.output.split())
 
 
-def test_without_a_log_the_next_step_is_said(tmp_path: Path) -> None:
-    assert "headrace up" in run(tmp_path, "verify").output
+def test_a_control_that_is_away_is_said(audited: Audited) -> None:
+    audited.control.kill()
+    result = audited.run("verify")
+    assert result.exit_code == 1
+    assert "control" in result.output
 
 
-def test_the_key_is_made_once_and_is_a_secret(tmp_path: Path) -> None:
-    at = layout.of(tmp_path)
-    assert audit_place.ensure(at)
-    assert not audit_place.ensure(at)
-    assert at.audit_key.stat().st_mode & 0o077 == 0
-    first = at.audit_public_key.read_text()
-    at.audit_public_key.unlink()
-    audit_place.ensure(at)
-    assert at.audit_public_key.read_text() == first
-    assert first.startswith("headrace.local/audit/")
-
-
-def test_no_other_key_is_believed(home: Path, tmp_path: Path) -> None:
-    ensure_keys(tmp_path / "k", tmp_path / "p", "elsewhere")
-    assert run(home, "verify", "--trusted", tmp_path / "p").exit_code == 1
-    (tmp_path / "p").write_text("nonsense")
-    assert "no public key" in " ".join(run(home, "verify", "--trusted", tmp_path / "p").output.split())
-    assert Checkpoint.parse(Note.parse((home / "audit/log/checkpoint").read_bytes()).text).size == 3
+def test_a_key_that_is_none_is_said(audited: Audited) -> None:
+    audited.layout.control_public_key.write_text("no key")
+    result = audited.run("verify", "--heads", audited.outside)
+    assert (result.exit_code, "is no public key of control" in " ".join(result.output.split())) == (1, True)

@@ -35,7 +35,6 @@ def test_all_is_made_once_and_kept(tmp_path: Path) -> None:
         "pepper",
         "demo key",
         "control key",
-        "audit key",
         "operator key",
     ]
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}

@@ -11,7 +11,6 @@ from headrace.releases.document import validated
 from headrace.releases.errors import UnreleasedError
 from headrace.releases.faults import refused
 from headrace.releases.inputs import attributes, check_inputs
-from headrace.releases.records.audit import UnrecordedError
 
 DOCUMENT = """\
 pipeline: flights
@@ -143,11 +142,6 @@ def test_a_bound_is_a_finite_number() -> None:
         (ReleaseError("p", ["a", "b"]), Code.INVALID_ARGUMENT, Reason.REASON_RELEASE_INVALID),
         (StaleError("p", 3, 4), Code.ABORTED, Reason.REASON_RELEASE_STALE),
         (UnreleasedError("p"), Code.NOT_FOUND, Reason.REASON_PIPELINE_UNKNOWN),
-        (
-            UnrecordedError("p", OSError(28, "No space left on device")),
-            Code.UNAVAILABLE,
-            Reason.REASON_RELEASES_UNAVAILABLE,
-        ),
     ],
 )
 def test_each_error_has_its_code_and_names_the_pipeline(error: ReleaseError, code: Code, reason: int) -> None:

@@ -16,7 +16,7 @@ from headrace.releases import Freeze, ReleaseError, StaleError
 from headrace.releases.errors import FencedError
 from headrace.releases.of_records import RecordReleases
 from headrace.releases.place import PlaceError, open_store
-from headrace.releases.records.audit import sha256_of
+from headrace.releases.records.facts import facts
 from headrace.releases.store import KEPT
 from tests.libs.releases.release_stores import REVISION, TEXT, release
 
@@ -76,7 +76,7 @@ def test_each_change_has_one_line_that_says_who_did_what(
         ("ann", "automation.unfreeze", "all", ""),
         ("ann", "release.remove", "flights", ""),
     ]
-    assert lines(records)[1]["details"] == {"number": "1", "parent": "0", "sha256": sha256_of(first)}
+    assert lines(records)[1]["details"] == {"number": "1", "parent": "0", "sha256": facts(first)["sha256"]}
 
 
 def test_going_back_is_named_so(store: RecordReleases, records: CatalogRecords) -> None:

@@ -59,7 +59,7 @@ def webhook(url: str, complaints: list[str], folder: Path | None = None, **more:
 def test_a_change_is_told_with_a_signature(store: RecordReleases, tmp_path: Path, receiver: Receiver) -> None:
     complaints: list[str] = []
     hook = webhook(receiver.url, complaints, tmp_path)
-    recorded = RecordedReleases(store, None, hook)
+    recorded = RecordedReleases(store, hook)
     recorded.commit(release(1, author="ann", reason="größer"))
     recorded.freeze(Freeze("ann", "holidays", NOON))
     assert receiver.arrived(2)
@@ -83,7 +83,7 @@ def test_a_change_is_told_with_a_signature(store: RecordReleases, tmp_path: Path
 
 
 def test_a_verdict_is_told_as_one(home: Home, receiver: Receiver) -> None:
-    store = RecordedReleases(home.store, None, webhook(receiver.url, []))
+    store = RecordedReleases(home.store, webhook(receiver.url, []))
     home.deploy(models={"light": "1"})
     arm = home.arm(name="candidate", models={"light": "2"})
     store.commit(rollout_started(home.basis(), arm, Plan(), NOON, None))
@@ -132,7 +132,7 @@ def test_a_receiver_that_hangs_delays_no_change_and_bounds_the_queue(store: Reco
         complaints: list[str] = []
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
         hook = webhook(url, complaints, queue=2, timeout_s=60)
-        recorded = RecordedReleases(store, None, hook)
+        recorded = RecordedReleases(store, hook)
         for number in range(1, 7):
             recorded.commit(release(number))
         # One is on its way, two wait.

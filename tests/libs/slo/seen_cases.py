@@ -94,20 +94,16 @@ SEEN = [
         },
     ),
     case(
-        "an audit log that is not written, one that nobody keeps, one with a gap, witnesses that refuse and are silent",
+        "a journal that can't be followed, one with a gap, a head that is not exported",
         {
-            'headrace_audit_failing{instance="monitoring"}': "0x9 1x9 0x30",
-            'headrace_audit_leads{instance="monitoring"}': "1x9 0x9 1x30",
-            'headrace_audit_gaps{instance="monitoring"}': "0x9 1x40",
-            'headrace_audit_witness_refused{witness="a"}': "0x9 1x9 0x30",
-            'headrace_audit_witness_unreachable{witness="a"}': "0x9 1x20 0x20",
+            'headrace_audit_failing{instance="control"}': "0x9 1x9 0x30",
+            'headrace_audit_gaps{instance="control"}': "0x9 1x40",
+            'headrace_audit_export_failing{instance="control"}': "0x9 1x20 0x20",
         },
         {
             "HeadraceAuditFailing": {"10m": [], "14m": [""], "25m": []},
-            "HeadraceAuditNotKept": {"12m": [], "17m": [""], "25m": []},
             "HeadraceAuditGap": {"8m": [], "12m": [""], "30m": []},
-            "HeadraceAuditWitnessRefused": {"8m": [], "12m": [""], "25m": []},
-            "HeadraceAuditWitnessUnreachable": {"20m": [], "28m": [""], "35m": []},
+            "HeadraceAuditNotExported": {"20m": [], "28m": [""], "35m": []},
         },
     ),
 ]

@@ -9,12 +9,12 @@ from headrace.hop.process.certificates import CertificateInstruments
 from headrace.slo import ALERTS, alert_names
 from headrace.slo.catalogue import ANOMALIES
 from headrace.slo.catalogue.anomalies import records
+from services.control.audit.tasks import AuditMetrics
 from services.executor.metrics import Metrics as ExecutorMetrics
 from services.features.metrics import FeaturesMetrics
 from services.ingress.documents.reloads import DocumentMetrics
 from services.ingress.reporting.metrics import Metrics as IngressMetrics
 from services.ingress.sharing.metrics import ShareMetrics
-from services.monitoring.audit.metrics import AuditMetrics
 from services.monitoring.cost.metrics import CostMetrics
 from services.monitoring.drift.metrics import DriftMetrics
 from services.monitoring.drift.retrain.metrics import RetrainMetrics

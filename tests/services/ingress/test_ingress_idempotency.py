@@ -16,10 +16,10 @@ from headrace.columns import RowError
 from headrace.hop.config import ConfigError
 from headrace.hop.errors import Code, Fault, Reason
 from services.ingress.idempotency.calls import IdempotentCalls
-from services.ingress.idempotency.memory import MemoryKeys
 from services.ingress.idempotency.meter import Ending
 from services.ingress.idempotency.outcome import fingerprint_of, read_key
 from services.ingress.idempotency.settings import Idempotency
+from services.ingress.idempotency.sqlite import SqliteKeys
 from services.ingress.idempotency.store import StoreRules, StoreUnreachableError
 from services.ingress.request_context import RequestContext, RequestTrace
 from tests.services.monitoring.monitoring_outcomes import Log
@@ -37,12 +37,12 @@ class Meter:
         self.counts[ending.value] += 1
 
 
-class Store(MemoryKeys):
-    """That can fail. `wall` may be set on by a test."""
+class Store(SqliteKeys):
+    """That can fail. Its clock may be set on by a test."""
 
     def __init__(self, rules: StoreRules) -> None:
         self.ahead = 0.0
-        super().__init__(rules, lambda: time.monotonic() + self.ahead)
+        super().__init__(None, rules, lambda: time.monotonic() + self.ahead)
         self.down: frozenset[str] = frozenset()
         self.renewals = self.failures = 0
 

@@ -1,12 +1,12 @@
 """The stores of idempotency keys: one contract, and each of them passes it."""
 
 import asyncio
+import itertools
 import json
 import signal
 import sqlite3
 import stat
 import struct
-import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +16,14 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
+from redis import Redis
 
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.state.redis import RedisCalls
-from services.ingress.idempotency.memory import KeyTable, MemoryKeys
 from services.ingress.idempotency.outcome import Outcome
 from services.ingress.idempotency.redis import RedisKeys
 from services.ingress.idempotency.sqlite import SqliteKeys
-from services.ingress.idempotency.store import Claim, KeyStore, State, StoreRules, StoreUnreachableError
+from services.ingress.idempotency.store import Call, Claim, KeyStore, State, StoreRules, StoreUnreachableError
 from tests.libs.state.valkey import Valkey
 from tests.services.clock import Clock
 from tests.services.ingress.test_ingress_idempotency import Door
@@ -52,23 +52,38 @@ def redis(tmp_path: Path) -> Iterator[Valkey]:
         yield made
 
 
-@pytest.fixture(params=["memory", "sqlite", "redis"])
+@pytest.fixture(params=["memory", "file", "redis"])
 async def kind(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Kind]:
     clock = Clock()
+    if request.param == "redis":
+        made = redis_kind(request.getfixturevalue("redis").url, clock)
+    else:
+        path = tmp_path / "keys" / "keys.sqlite" if request.param == "file" else None
+        made = sqlite_kind(path, clock)
+    yield made
+    await made.store.close()
 
-    async def later(seconds: float) -> None:
+
+def sqlite_kind(path: Path | None, clock: Clock) -> Kind:
+    async def age(seconds: float) -> None:
         clock.now += seconds
 
-    if request.param != "redis":
-        store: KeyStore = MemoryKeys(RULES, clock)
-        if request.param == "sqlite":
-            store = SqliteKeys(tmp_path / "keys" / "keys.sqlite", RULES, clock)
-        yield Kind(store, later)
-        await store.close()
-        return
-    calls = RedisCalls(request.getfixturevalue("redis").url, 10.0, clock)
-    yield Kind(RedisKeys(calls, RULES), lambda seconds: _aged(calls, seconds))
-    await calls.close()
+    return Kind(SqliteKeys(path, RULES, clock), age)
+
+
+def redis_kind(url: str, clock: Clock) -> Kind:
+    calls = RedisCalls(url, 10.0, clock)
+
+    async def age(seconds: float) -> None:
+        """Redis has a clock of its own, so what is to come there is brought nearer instead."""
+        clock.now += seconds
+        ms = int(seconds * 1000)
+        (names,) = await calls.ask([("KEYS", "*:key:*")])
+        for name in names:
+            (left,) = await calls.ask([("PTTL", name)])
+            await calls.ask([("DEL", name) if left <= ms else ("PEXPIRE", name, left - ms)])
+
+    return Kind(RedisKeys(calls, RULES, clock), age)
 
 
 @pytest.fixture
@@ -76,178 +91,216 @@ def store(kind: Kind) -> KeyStore:
     return kind.store
 
 
-async def _aged(calls: RedisCalls, seconds: float) -> None:
-    """Redis has a clock of its own, so what is to come there is brought nearer instead."""
-    ms = int(seconds * 1000)
-    (names,) = await calls.ask([("KEYS", "*")])
-    for name in names:
-        (left, kind) = await calls.ask([("PTTL", name), ("TYPE", name)])
-        if kind == b"zset":
-            (members,) = await calls.ask([("ZRANGE", name, 0, -1)])
-            await calls.ask([("ZINCRBY", name, -ms, member) for member in members])
-        elif left >= 0 and b":key:" in name:
-            await calls.ask([("DEL", name) if left <= ms else ("PEXPIRE", name, left - ms)])
-
-
 async def test_a_key_is_claimed_by_one_and_answers_all(store: KeyStore, kind: Kind) -> None:
-    assert await store.claim("t", "k", F, "one") == CLAIMED
-    assert await store.claim("t", "k", F, "two") == BUSY
-    assert await store.commit("t", "k", "one", b"\0out\xff", "{}")
-    assert await store.claim("t", "k", F, "two") == Claim(State.KEPT, b"\0out\xff")
+    assert await store.claim(Call("t", "k", F, "one")) == CLAIMED
+    assert await store.claim(Call("t", "k", F, "two")) == BUSY
+    assert await store.commit(Call("t", "k", F, "one"), b"\0out\xff", "{}")
+    assert await store.claim(Call("t", "k", F, "two")) == Claim(State.KEPT, b"\0out\xff")
     await kind.age(999)
-    assert await store.claim("t", "k", F, "two") == Claim(State.KEPT, b"\0out\xff")
+    assert await store.claim(Call("t", "k", F, "two")) == Claim(State.KEPT, b"\0out\xff")
     await kind.age(2)
-    assert await store.claim("t", "k", F, "two") == CLAIMED
+    assert await store.claim(Call("t", "k", F, "two")) == CLAIMED
 
 
 async def test_other_parameters_are_told_whether_the_first_call_has_ended_or_not(store: KeyStore) -> None:
-    await store.claim("t", "k", F, "one")
-    assert await store.claim("t", "k", G, "two") == OTHER
-    await store.commit("t", "k", "one", b"", "{}")
-    assert await store.claim("t", "k", G, "two") == OTHER
-    assert await store.claim("t", "k", F, "two") == Claim(State.KEPT, b"")
+    await store.claim(Call("t", "k", F, "one"))
+    assert await store.claim(Call("t", "k", G, "two")) == OTHER
+    await store.commit(Call("t", "k", F, "one"), b"", "{}")
+    assert await store.claim(Call("t", "k", G, "two")) == OTHER
+    assert await store.claim(Call("t", "k", F, "two")) == Claim(State.KEPT, b"")
 
 
 async def test_tenants_and_keys_have_nothing_in_common(store: KeyStore) -> None:
     for tenant, key in (("t", "k"), ("t", "k2"), ("u", "k"), ("t:k", "")):
-        assert await store.claim(tenant, key, F, "one") == CLAIMED
+        assert await store.claim(Call(tenant, key, F, "one")) == CLAIMED
 
 
 async def test_an_abandoned_key_is_free_for_any_call(store: KeyStore) -> None:
-    await store.claim("t", "k", F, "one")
-    await store.abandon("t", "k", "two")
-    assert await store.claim("t", "k", F, "two") == BUSY
-    await store.abandon("t", "k", "one")
-    assert await store.claim("t", "k", G, "two") == CLAIMED
+    await store.claim(Call("t", "k", F, "one"))
+    await store.abandon(Call("t", "k", F, "two"))
+    assert await store.claim(Call("t", "k", F, "two")) == BUSY
+    await store.abandon(Call("t", "k", F, "one"))
+    assert await store.claim(Call("t", "k", G, "two")) == CLAIMED
 
 
 async def test_what_is_kept_cannot_be_abandoned_or_committed_again(store: KeyStore) -> None:
-    await store.claim("t", "k", F, "one")
-    await store.commit("t", "k", "one", b"first", "{}")
-    await store.abandon("t", "k", "one")
-    assert not await store.commit("t", "k", "one", b"second", "{}")
-    assert not await store.renew("t", "k", "one")
-    assert await store.claim("t", "k", F, "two") == Claim(State.KEPT, b"first")
+    await store.claim(Call("t", "k", F, "one"))
+    await store.commit(Call("t", "k", F, "one"), b"first", "{}")
+    await store.abandon(Call("t", "k", F, "one"))
+    assert not await store.commit(Call("t", "k", F, "one"), b"second", "{}")
+    assert not await store.renew(Call("t", "k", F, "one"))
+    assert await store.claim(Call("t", "k", F, "two")) == Claim(State.KEPT, b"first")
 
 
 async def test_a_dead_owner_blocks_nobody_and_a_late_one_changes_nothing(store: KeyStore, kind: Kind) -> None:
-    await store.claim("t", "k", F, "dead")
+    await store.claim(Call("t", "k", F, "dead"))
     await kind.age(51)
-    assert not await store.renew("t", "k", "dead")
-    assert not await store.commit("t", "k", "dead", b"late", "{}")
-    assert await store.claim("t", "k", F, "next") == CLAIMED
-    assert not await store.commit("t", "k", "dead", b"late", "{}")
-    await store.abandon("t", "k", "dead")
-    assert await store.commit("t", "k", "next", b"good", "{}")
-    assert await store.claim("t", "k", F, "two") == Claim(State.KEPT, b"good")
+    assert not await store.renew(Call("t", "k", F, "dead"))
+    assert not await store.commit(Call("t", "k", F, "dead"), b"late", "{}")
+    assert await store.claim(Call("t", "k", F, "next")) == CLAIMED
+    assert not await store.commit(Call("t", "k", F, "dead"), b"late", "{}")
+    await store.abandon(Call("t", "k", F, "dead"))
+    assert await store.commit(Call("t", "k", F, "next"), b"good", "{}")
+    assert await store.claim(Call("t", "k", F, "two")) == Claim(State.KEPT, b"good")
 
 
 async def test_a_renewed_lease_goes_on(store: KeyStore, kind: Kind) -> None:
-    await store.claim("t", "k", F, "one")
+    await store.claim(Call("t", "k", F, "one"))
     for _ in range(3):
         await kind.age(40)
-        assert await store.renew("t", "k", "one")
-    assert await store.claim("t", "k", F, "two") == BUSY
-    assert not await store.renew("t", "k", "two")
-    assert await store.commit("t", "k", "one", b"", "{}")
+        assert await store.renew(Call("t", "k", F, "one"))
+    assert await store.claim(Call("t", "k", F, "two")) == BUSY
+    assert not await store.renew(Call("t", "k", F, "two"))
+    assert await store.commit(Call("t", "k", F, "one"), b"", "{}")
 
 
 async def test_a_tenant_has_only_so_many_keys_and_no_other_feels_it(store: KeyStore, kind: Kind) -> None:
     for i in range(5):
-        assert await store.claim("t", f"k{i}", F, "one") == CLAIMED
-    assert await store.claim("t", "more", F, "one") == FULL
-    assert await store.claim("u", "more", F, "one") == CLAIMED
-    assert await store.claim("t", "k1", F, "two") == BUSY
-    await store.abandon("t", "k1", "one")
-    assert await store.claim("t", "more", F, "one") == CLAIMED
+        assert await store.claim(Call("t", f"k{i}", F, "one")) == CLAIMED
+    assert await store.claim(Call("t", "more", F, "one")) == FULL
+    assert await store.claim(Call("u", "more", F, "one")) == CLAIMED
+    assert await store.claim(Call("t", "k1", F, "two")) == BUSY
+    await store.abandon(Call("t", "k1", F, "one"))
+    assert await store.claim(Call("t", "more", F, "one")) == CLAIMED
     await kind.age(51)
     await store.purge()
-    assert await store.claim("t", "again", F, "one") == CLAIMED
+    assert await store.claim(Call("t", "again", F, "one")) == CLAIMED
 
 
 async def test_a_tenant_has_only_so_many_bytes_until_their_time_is_over(store: KeyStore, kind: Kind) -> None:
     for key, size in (("a", 600), ("b", 400)):
-        assert await store.claim("t", key, F, "one") == CLAIMED
-        assert await store.commit("t", key, "one", b"x" * size, "{}")
+        assert await store.claim(Call("t", key, F, "one")) == CLAIMED
+        assert await store.commit(Call("t", key, F, "one"), b"x" * size, "{}")
         await kind.age(500)
     # The time of the first is over, that of the second is not.
     await kind.age(1)
-    assert await store.claim("t", "c", F, "one") == CLAIMED
-    assert await store.commit("t", "c", "one", b"x" * 599, "{}")
-    assert await store.claim("t", "d", F, "one") == CLAIMED
-    assert await store.commit("t", "d", "one", b"x", "{}")
-    assert await store.claim("t", "e", F, "one") == FULL
-    assert await store.claim("u", "e", F, "one") == CLAIMED
+    assert await store.claim(Call("t", "c", F, "one")) == CLAIMED
+    assert await store.commit(Call("t", "c", F, "one"), b"x" * 599, "{}")
+    assert await store.claim(Call("t", "d", F, "one")) == CLAIMED
+    assert await store.commit(Call("t", "d", F, "one"), b"x", "{}")
+    assert await store.claim(Call("t", "e", F, "one")) == FULL
+    assert await store.claim(Call("u", "e", F, "one")) == CLAIMED
 
 
 async def test_of_many_that_claim_at_once_one_gets_it(kind: Kind) -> None:
-    claims = await asyncio.gather(*(kind.store.claim("t", "k", F, f"token {i}") for i in range(30)))
+    claims = await asyncio.gather(*(kind.store.claim(Call("t", "k", F, f"token {i}")) for i in range(30)))
     assert [claim.state for claim in claims].count(State.CLAIMED) == 1
 
 
-class Compared(RuleBasedStateMachine):
-    """SQLite does exactly what the plain table does, whatever comes."""
+class Model:
+    """The rules in their plainest form."""
 
-    KEYS, TENANTS = st.sampled_from("abcdefg"), st.sampled_from("tu")
-    TOKENS, PRINTS = st.sampled_from(["1", "2"]), st.sampled_from([F, G])
+    def __init__(self) -> None:
+        # Fingerprint, token, until when, outcome.
+        self.keys: dict[tuple[str, str], tuple[bytes, str, float, bytes | None]] = {}
+
+    def claim(self, call: Call, now: float) -> Claim:
+        self.keys = {name: record for name, record in self.keys.items() if record[2] > now}
+        if (there := self.keys.get(call[:2])) is not None:
+            if there[0] != call.fingerprint:
+                return OTHER
+            return BUSY if there[3] is None else Claim(State.KEPT, there[3])
+        own = [record for (tenant, _), record in self.keys.items() if tenant == call.tenant]
+        if len(own) >= RULES.max_keys or sum(len(outcome or b"") for *_, outcome in own) >= RULES.max_bytes:
+            return FULL
+        self.keys[call[:2]] = call.fingerprint, call.token, now + RULES.lease_s, None
+        return CLAIMED
+
+    def change(self, call: Call, now: float, kept_s: float, outcome: bytes | None = None) -> bool:
+        """Renews a lease, or commits an outcome; `kept_s` 0: frees the key."""
+        there = self.keys.get(call[:2])
+        if there is None or there[:2] != call[2:] or there[2] <= now or there[3] is not None:
+            return False
+        self.keys[call[:2]] = call.fingerprint, call.token, now + kept_s, outcome
+        return True
+
+
+_CALLS = st.builds(
+    Call,
+    st.sampled_from("tu"),
+    st.sampled_from("abcdefg"),
+    st.sampled_from([F, G]),
+    st.sampled_from(["1", "2"]),
+)
+
+
+class Compared(RuleBasedStateMachine):
+    """A store does exactly what the plain rules do, whatever comes."""
+
+    make: Callable[[Clock], Kind]
+    loop: asyncio.AbstractEventLoop
 
     def __init__(self) -> None:
         super().__init__()
-        self.folder = tempfile.TemporaryDirectory()
-        self.loop, self.clock = asyncio.new_event_loop(), Clock()
-        self.table = KeyTable(RULES)
-        self.path = Path(self.folder.name) / "keys.sqlite"
-        self.file = SqliteKeys(self.path, RULES, self.clock)
+        self.clock, self.model = Clock(), Model()
+        self.kind = type(self).make(self.clock)
 
     def run(self, result: Awaitable[Any]) -> Any:
         return self.loop.run_until_complete(result)
 
-    @rule(tenant=TENANTS, key=KEYS, fingerprint=PRINTS, token=TOKENS)
-    def claim(self, tenant: str, key: str, fingerprint: bytes, token: str) -> None:
-        expected = self.table.claim(tenant, key, fingerprint, token, self.clock.now)
-        assert self.run(self.file.claim(tenant, key, fingerprint, token)) == expected
+    @rule(call=_CALLS)
+    def claim(self, call: Call) -> None:
+        assert self.run(self.kind.store.claim(call)) == self.model.claim(call, self.clock.now)
 
-    @rule(tenant=TENANTS, key=KEYS, token=TOKENS, size=st.sampled_from([0, 10, 700]))
-    def commit(self, tenant: str, key: str, token: str, size: int) -> None:
-        expected = self.table.commit(tenant, key, token, b"x" * size, self.clock.now)
-        assert self.run(self.file.commit(tenant, key, token, b"x" * size, "{}")) == expected
+    @rule(call=_CALLS, size=st.sampled_from([0, 10, 700]))
+    def commit(self, call: Call, size: int) -> None:
+        expected = self.model.change(call, self.clock.now, RULES.kept_s, b"x" * size)
+        assert self.run(self.kind.store.commit(call, b"x" * size, "{}")) == expected
 
-    @rule(tenant=TENANTS, key=KEYS, token=TOKENS)
-    def abandon(self, tenant: str, key: str, token: str) -> None:
-        self.table.abandon(tenant, key, token, self.clock.now)
-        self.run(self.file.abandon(tenant, key, token))
+    @rule(call=_CALLS)
+    def abandon(self, call: Call) -> None:
+        self.model.change(call, self.clock.now, 0.0)
+        self.run(self.kind.store.abandon(call))
 
-    @rule(tenant=TENANTS, key=KEYS, token=TOKENS)
-    def renew(self, tenant: str, key: str, token: str) -> None:
-        expected = self.table.renew(tenant, key, token, self.clock.now)
-        assert self.run(self.file.renew(tenant, key, token)) == expected
+    @rule(call=_CALLS)
+    def renew(self, call: Call) -> None:
+        expected = self.model.change(call, self.clock.now, RULES.lease_s)
+        assert self.run(self.kind.store.renew(call)) == expected
 
-    @rule(seconds=st.sampled_from([1.0, 30.0, 60.0, 600.0]))
-    def wait(self, seconds: float) -> None:
-        self.clock.now += seconds
+    # Whole parts of the time in which Redis counts bytes.
+    @rule(parts=st.sampled_from([1, 2, 3, 30]))
+    def wait(self, parts: int) -> None:
+        self.run(self.kind.age(parts * RULES.kept_s / 50))
 
     @rule()
     def restart(self) -> None:
-        """Another process goes on with the file."""
-        self.run(self.file.close())
-        self.file = SqliteKeys(self.path, RULES, self.clock)
+        """Another process goes on with the file, or the Redis."""
+        self.run(self.kind.store.close())
+        self.kind = type(self).make(self.clock)
 
     def teardown(self) -> None:
-        self.run(self.file.close())
-        self.loop.close()
-        self.folder.cleanup()
+        self.run(self.kind.store.close())
 
 
-def test_the_file_does_what_the_table_does() -> None:
-    rules = settings(max_examples=40, stateful_step_count=30, deadline=None)
-    run_state_machine_as_test(Compared, settings=rules)
+@pytest.mark.parametrize("name", ["file", "redis"])
+def test_a_store_does_what_the_rules_say(name: str, redis: Valkey, tmp_path: Path) -> None:
+    numbers = itertools.count()
+
+    class Tried(Compared):
+        def __init__(self) -> None:
+            with Redis.from_url(redis.url) as client:
+                client.flushall()
+            path = tmp_path / f"{next(numbers)}.sqlite"
+            Tried.make = lambda clock: (
+                sqlite_kind(path, clock) if name == "file" else redis_kind(redis.url, clock)
+            )
+            super().__init__()
+
+    Tried.loop = asyncio.new_event_loop()
+    try:
+        # A Redis that flushes each write is slow.
+        examples = 40 if name == "file" else 10
+        rules = settings(max_examples=examples, stateful_step_count=30, deadline=None)
+        run_state_machine_as_test(Tried, settings=rules)
+    finally:
+        Tried.loop.close()
 
 
 async def test_the_record_of_a_key_can_be_read_by_people_and_the_file_by_nobody_else(tmp_path: Path) -> None:
     path = tmp_path / "new" / "keys.sqlite"
     store = SqliteKeys(path, RULES, Clock())
-    await store.claim("t", "k", F, "one")
-    await store.commit("t", "k", "one", b"", '{"request_id": "r-1"}')
+    await store.claim(Call("t", "k", F, "one"))
+    await store.commit(Call("t", "k", F, "one"), b"", '{"request_id": "r-1"}')
     with sqlite3.connect(path) as db:
         found = db.execute("SELECT tenant, key, json_extract(note, '$.request_id') FROM keys").fetchall()
     db.close()
@@ -262,24 +315,43 @@ async def test_a_file_that_cannot_be_used_is_said_and_tried_again(tmp_path: Path
     path.write_bytes(b"this is no database" * 100)
     store = SqliteKeys(path, RULES, Clock())
     with pytest.raises(StoreUnreachableError, match=r"keys\.sqlite"):
-        await store.claim("t", "k", F, "one")
+        await store.claim(Call("t", "k", F, "one"))
     path.unlink()
-    assert await store.claim("t", "k", F, "one") == CLAIMED
+    assert await store.claim(Call("t", "k", F, "one")) == CLAIMED
     await store.close()
 
 
 async def test_a_redis_that_is_gone_is_said(redis: Valkey) -> None:
     clock = Clock()
-    store = RedisKeys(RedisCalls(redis.url, 10.0, clock), RULES)
-    await store.claim("t", "k", F, "one")
+    store = RedisKeys(RedisCalls(redis.url, 10.0, clock), RULES, clock)
+    await store.claim(Call("t", "k", F, "one"))
     redis.kill()
-    for method in (store.claim("t", "k", F, "one"), store.commit("t", "k", "one", b"", "{}")):
+    for method in (store.claim(Call("t", "k", F, "one")), store.commit(Call("t", "k", F, "one"), b"", "{}")):
         with pytest.raises(StoreUnreachableError):
             await method
     redis.start()
     clock.now += 2
     # What Redis acknowledged is still there: it was told to keep it.
-    assert await store.commit("t", "k", "one", b"done", "{}")
+    assert await store.commit(Call("t", "k", F, "one"), b"done", "{}")
+    await store.close()
+
+
+async def test_a_full_redis_refuses_new_keys_and_answers_known_ones(redis: Valkey) -> None:
+    clock = Clock()
+    store = redis_kind(redis.url, clock).store
+    await store.claim(Call("t", "k", F, "one"))
+    await store.commit(Call("t", "k", F, "one"), b"done", "{}")
+    await store.claim(Call("t", "running", F, "one"))
+    with Redis.from_url(redis.url) as client:
+        client.config_set("maxmemory", 1)
+        with pytest.raises(StoreUnreachableError, match="Redis refuses"):
+            await store.claim(Call("t", "new", F, "one"))
+        with pytest.raises(StoreUnreachableError, match="Redis refuses"):
+            await store.commit(Call("t", "running", F, "one"), b"", "{}")
+        assert await store.claim(Call("t", "k", F, "two")) == Claim(State.KEPT, b"done")
+        client.config_set("maxmemory", 0)
+    assert await store.commit(Call("t", "running", F, "one"), b"", "{}")
+    assert await store.claim(Call("t", "new", F, "one")) == CLAIMED
     await store.close()
 
 
@@ -289,27 +361,27 @@ async def test_a_redis_that_hangs_or_holds_something_else_refuses_these_keys_and
     """To run the call without the store could run it twice: whoever sends a key wants to be refused rather."""
     clock = Clock()
     calls = RedisCalls(redis.url, 10.0, clock, pause_s=1.0)
-    store = RedisKeys(calls, RULES)
-    await store.claim("t", "k", F, "one")
+    store = RedisKeys(calls, RULES, clock)
+    await store.claim(Call("t", "k", F, "one"))
     (names,) = await calls.ask([("KEYS", "*:key:*")])
     await calls.ask([("DEL", names[0]), ("RPUSH", names[0], "somebody else's")])
     for method in (
-        store.claim("t", "k", F, "two"),
-        store.renew("t", "k", "one"),
-        store.commit("t", "k", "one", b"", "{}"),
+        store.claim(Call("t", "k", F, "two")),
+        store.renew(Call("t", "k", F, "one")),
+        store.commit(Call("t", "k", F, "one"), b"", "{}"),
     ):
         with pytest.raises(StoreUnreachableError, match="Redis refuses: WRONGTYPE"):
             await method
     assert await calls.ask([("LRANGE", names[0], 0, -1)]) == [[b"somebody else's"]]
-    assert await store.claim("t", "another", F, "one") == CLAIMED
-    hurried = RedisKeys(RedisCalls(redis.url, 1.0, clock), RULES)
+    assert await store.claim(Call("t", "another", F, "one")) == CLAIMED
+    hurried = RedisKeys(RedisCalls(redis.url, 1.0, clock), RULES, clock)
     redis.signal(signal.SIGSTOP)
     for told in ("TimeoutError", "failed a moment ago"):
         with pytest.raises(StoreUnreachableError, match=told):
-            await hurried.claim("t", "new", F, "one")
+            await hurried.claim(Call("t", "new", F, "one"))
     redis.signal(signal.SIGCONT)
     clock.now += 2
-    assert await hurried.claim("t", "new", F, "one") in (CLAIMED, BUSY)
+    assert await hurried.claim(Call("t", "new", F, "one")) in (CLAIMED, BUSY)
     for one in (store, hurried):
         await one.close()
 

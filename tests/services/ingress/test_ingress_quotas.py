@@ -10,7 +10,7 @@ from headrace.hop.errors import Code, Reason
 from headrace.hop.resilience.token_bucket import TokenBucket
 from services.ingress.admission.quotas import QuotaFault, Quotas
 from services.ingress.documents.catalog import Tenant
-from tests.services.ingress.test_ingress_sharing import tenant
+from tests.services.ingress.sharing_doors import tenant
 
 
 @given(

@@ -184,37 +184,34 @@ def check_records(found: dict[str, str], answers: list[Answer]) -> None:
     assert recorded == {answer.own.partition("-")[0]: answer.original for answer in answers}
 
 
-@pytest.mark.parametrize("count", [40, pytest.param(1000, marks=pytest.mark.slow)])
-async def test_each_key_has_one_answer_and_one_record_in_the_file(tmp_path: Path, count: int) -> None:
-    file = tmp_path / "keys" / "keys.sqlite"
-    router, answers = await run(tmp_path, count, {"file": str(file)})
-    check(router, count, answers)
+def in_file(file: Path) -> dict[str, str]:
+    """The request ids of the records of keys, by key."""
     with contextlib.closing(sqlite3.connect(file)) as db:
-        rows = db.execute(
-            "SELECT key, outcome IS NOT NULL, json_extract(note, '$.request_id') FROM keys"
-        ).fetchall()
-    assert len(rows) == count
-    assert all(kept for _, kept, _ in rows)
-    check_records({key: request_id for key, _, request_id in rows}, answers)
+        rows = db.execute("SELECT key, outcome, json_extract(note, '$.request_id') FROM keys").fetchall()
+    assert all(outcome is not None for _, outcome, _ in rows)
+    return {key: request_id for key, _, request_id in rows}
+
+
+def in_redis(url: str, keys: list[str]) -> dict[str, str]:
+    """The same. The name of a record is the hash of its key."""
+    by_hash = {hashlib.sha256(key.encode()).hexdigest(): key for key in keys}
+    with Redis.from_url(url) as client:
+        names = [name.decode() for name in client.scan_iter("headrace:idempotency:*:key:*", 1000)]
+        heads = {name.rpartition(":")[2]: client.get(name).partition(b"\n")[0] for name in names}
+    return {by_hash[name]: json.loads(head)["note"]["request_id"] for name, head in heads.items()}
 
 
 @pytest.mark.parametrize("count", [40, pytest.param(1000, marks=pytest.mark.slow)])
-async def test_each_key_has_one_answer_and_one_record_in_redis(tmp_path: Path, count: int) -> None:
+@pytest.mark.parametrize("store", ["file", "redis"])
+async def test_each_key_has_one_answer_and_one_record(tmp_path: Path, store: str, count: int) -> None:
+    file = tmp_path / "keys" / "keys.sqlite"
     (tmp_path / "redis").mkdir()
     with Valkey(tmp_path / "redis") as server:
-        router, answers = await run(tmp_path, count, {"redis": server.url, "timeout_s": 20.0})
+        kept = {"file": str(file)} if store == "file" else {"redis": server.url, "timeout_s": 20.0}
+        router, answers = await run(tmp_path, count, kept)
         check(router, count, answers)
-        with Redis.from_url(server.url) as client:
-            names = [name.decode() for name in client.scan_iter("headrace:idempotency:*:key:*", 1000)]
-            assert len(names) == count
-            found = {name.rpartition(":")[2]: client.hgetall(name) for name in names}
-    assert all(b"outcome" in record for record in found.values())
-    # The name of a record is the hash of its key.
-    by_hash = {
-        hashlib.sha256(key.encode()).hexdigest(): key for key in (f"the key of k{i}" for i in range(count))
-    }
-    notes = {by_hash[name]: json.loads(record[b"note"]) for name, record in found.items()}
-    check_records({key: note["request_id"] for key, note in notes.items()}, answers)
+        names = [f"the key of k{i}" for i in range(count)]
+        check_records(in_file(file) if store == "file" else in_redis(server.url, names), answers)
 
 
 async def until_metric(folder: Folder, line: str) -> None:
@@ -224,15 +221,15 @@ async def until_metric(folder: Folder, line: str) -> None:
     await until(is_there)
 
 
-async def passed(folder: Folder, calls: int) -> int:
-    """How many of so many calls were let through."""
+async def passed(folder: Folder, calls: int, *metadata: tuple[str, str]) -> int:
+    """How many of so many calls were let through, by default of the demo tenant."""
     request = pb.PredictRequest(pipeline="double")
     request.rows.add().update({"x": [1.0, 2.0], "n": 1, "word": "w"})
     async with grpc.aio.insecure_channel(folder.grpc) as channel:
         method, count = unary(channel, PREDICT, pb.PredictResponse), 0
         for _ in range(calls):
             try:
-                await method(request, metadata=(bearer(folder),), timeout=60)
+                await method(request, metadata=metadata or (bearer(folder),), timeout=60)
                 count += 1
             except grpc.aio.AioRpcError as error:
                 if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
@@ -245,7 +242,8 @@ async def test_two_doors_have_one_burst_and_go_on_without_redis(tmp_path: Path) 
         server = stack.enter_context(Valkey(tmp_path))
         here = tmp_path / "here"
         here.mkdir(mode=0o700)
-        folder = prepare(here, harness.target, sharing={"redis": server.url, "timeout_s": 5.0})
+        place = {"redis": server.url, "timeout_s": 5.0}
+        folder = prepare(here, harness.target, sharing=place, idempotency=place)
         tenants = yaml.safe_load((here / "tenants.yaml").read_text())
         # A burst, and then nothing for as long as a test lasts.
         tenants["tenants"]["demo"]["limits"] = {"rows_per_s": 0.001, "rows_burst": _BURST}
@@ -276,6 +274,12 @@ async def test_two_doors_have_one_burst_and_go_on_without_redis(tmp_path: Path) 
         for f in (folder, other):
             await until_metric(f, "headrace_quota_alone 1.0")
         await passed(folder, 3)
+        # Only who sends a key is refused, and told why.
+        other_tenant = bearer(folder, folder.keys.repeating)
+        with pytest.raises(grpc.aio.AioRpcError, match="can't be found out now") as refused:
+            await passed(folder, 1, other_tenant, ("idempotency-key", "k"))
+        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert await passed(other, 1, other_tenant) == 1
         assert all(door.process.poll() is None for door in doors)
         server.start()
         for f in (folder, other):

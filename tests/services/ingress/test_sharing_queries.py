@@ -11,9 +11,10 @@ from redis import Redis
 from headrace.state.redis import RedisCalls
 from services.ingress.admission.extraction_guard import ExtractionGuard
 from services.ingress.admission.quotas import QuotaFault
-from services.ingress.sharing.exchange import Exchange
+from services.ingress.sharing import books, queries
+from services.ingress.sharing.books import Books
 from services.ingress.sharing.metrics import ShareMetrics
-from services.ingress.sharing.queries import MergedQueries
+from services.ingress.sharing.queries import MergedQueries, TableShare
 from tests.libs.state.valkey import Valkey
 from tests.services.ingress.test_ingress_guarding import NOON, PIPE, batch, call
 from tests.services.monitoring.monitoring_outcomes import Log
@@ -26,9 +27,9 @@ class Door:
         self.now, self.away, self.log = 0.0, False, Log()
         self.calls = RedisCalls(url, 5.0, lambda: self.now, pause_s=0.05)
         metrics = ShareMetrics(CollectorRegistry())
-        exchange = Exchange(self.calls, name)
+        self.books = Books(self.calls, name)
         self.merged = MergedQueries(
-            exchange, lambda: self.now, lambda: 2, lambda: self.away, metrics, self.log
+            self.books, lambda: self.now, lambda: 2, lambda: self.away, metrics, self.log
         )
         self.events: list[str] = []
         self.guard = ExtractionGuard(
@@ -40,13 +41,19 @@ class Door:
             self.merged,
         )
 
-    def passes(self, rows: Sequence[int]) -> bool:
+    def passes(self, rows: Sequence[int], budget: int = BUDGET) -> bool:
         try:
-            self.guard.check(call(BUDGET), PIPE, batch(rows))
+            self.guard.check(call(budget), PIPE, batch(rows))
         except QuotaFault as fault:
             self.wait = fault.retry_after_s
             return False
         return True
+
+    @property
+    def share(self) -> TableShare:
+        """Of the only table."""
+        [share] = self.merged._tables.values()
+        return share
 
     async def look(self) -> None:
         self.now += 0.1
@@ -105,7 +112,7 @@ async def test_a_row_that_was_sent_to_one_door_is_free_at_the_other(doors: tuple
     assert two.passes(rows)
     await two.look()
     assert one.merged._tables.keys() == two.merged._tables.keys()
-    assert [share.count for share in two.merged._tables.values()] == [50]
+    assert two.share.count == 50
 
 
 async def test_what_was_counted_without_redis_is_told_later_and_what_redis_lost_again(
@@ -113,6 +120,7 @@ async def test_what_was_counted_without_redis_is_told_later_and_what_redis_lost_
 ) -> None:
     one, two, server = doors
     assert one.passes(range(60))
+    await one.look()
     await one.look()
     server.kill()
     one.away = True
@@ -127,9 +135,9 @@ async def test_what_was_counted_without_redis_is_told_later_and_what_redis_lost_
     assert two.passes([1])
     for _ in range(5):
         await two.look()
-    assert [share.count for share in two.merged._tables.values()] == [60 + passed]
+    assert two.share.count == 60 + passed
     assert all(two.passes([n]) for n in range(60))
-    assert [share.count for share in two.merged._tables.values()] == [60 + passed]
+    assert two.share.count == 60 + passed
 
 
 async def test_a_table_that_is_something_else_stops_that_table_alone(
@@ -150,4 +158,65 @@ async def test_a_table_that_is_something_else_stops_that_table_alone(
     redis.delete(key)
     for _ in range(3):
         await one.look()
-    assert redis.zcard(key) == 3
+    assert len(rows_in(redis)) == 3
+    [book] = redis.keys("headrace:quotas:*budget")
+    redis.set(book, "rubbish")
+    assert one.passes([4])
+    await one.look()
+    assert len([event for event in one.log.events if "different queries are not shared" in event]) == 2
+    redis.delete(book)
+    await one.look()
+    await one.look()
+    assert len(rows_in(redis)) == 4
+
+
+async def test_a_door_that_has_not_read_all_counts_with_what_the_others_know(
+    doors: tuple[Door, Door, Valkey], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two, server = doors
+    for number in range(0, 600, 10):
+        while not one.passes(range(number, number + 10)):
+            await one.look()
+        await one.look()
+    monkeypatch.setattr(books, "_ENTRIES", 2)
+    monkeypatch.setattr(queries, "_READS", 3)
+    assert two.passes([5_000])
+    await two.look()
+    assert two.share.count == 601
+    assert two.share.table.count < 100
+    assert two.share.grant <= BUDGET - 601
+    while two.share.due:
+        await two.look()
+    assert two.share.count == two.share.table.count == len(rows_in(Redis.from_url(server.url))) == 601
+
+
+def rows_in(redis: Any) -> list[bytes]:
+    """The rows of the only table, as they were told."""
+    [key] = redis.keys("headrace:quotas:*rows")
+    packed = b"".join(fields[b"rows"] for _, fields in redis.xrange(key))
+    return [packed[at : at + 8] for at in range(0, len(packed), 8)]
+
+
+async def test_a_door_that_starts_again_reads_all_first_and_tells_nothing_twice(
+    doors: tuple[Door, Door, Valkey], tmp_path: Path
+) -> None:
+    one, _, server = doors
+    redis: Any = Redis.from_url(server.url)
+    folder, budget = tmp_path / "queries", 20_000
+    first = Door(server.url, "first", folder)
+    assert one.passes(range(100_000, 100_100), budget)
+    await one.look()
+    for number in range(0, 12_000, 100):
+        while not first.passes(range(number, number + 100), budget):
+            await first.look()
+        await first.look()
+    assert len(rows_in(redis)) == 12_100
+    again = Door(server.url, "again", folder)
+    assert again.passes([50_000], budget)
+    await again.look()
+    assert again.share.count == 12_101
+    await again.look()
+    assert len(rows_in(redis)) == len(set(rows_in(redis))) == 12_101
+    assert again.share.total == 12_101
+    for door in (first, again):
+        await door.calls.close()

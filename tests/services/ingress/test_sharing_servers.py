@@ -9,12 +9,13 @@ from prometheus_client import CollectorRegistry
 
 from headrace.state.redis import RedisCalls, RedisDownError
 from headrace.state.tenants import QuotaSpec
+from services.ingress.admission.quotas import Quotas
 from services.ingress.documents.catalog import Tenant
 from services.ingress.idempotency.redis import RedisKeys
-from services.ingress.idempotency.store import Claim, State, StoreRules
-from services.ingress.sharing.exchange import Exchange
+from services.ingress.idempotency.store import Call, Claim, State, StoreRules
+from services.ingress.sharing.books import Books
+from services.ingress.sharing.leases import LeaseSource
 from services.ingress.sharing.metrics import ShareMetrics
-from services.ingress.sharing.quotas import LeasedQuotas
 from tests.libs.state.redis_servers import client, cluster, watched
 from tests.services.monitoring.monitoring_outcomes import Log
 
@@ -28,15 +29,16 @@ class Part:
     def __init__(self, url: str, name: str) -> None:
         self.calls = RedisCalls(url, 1.0, time.monotonic, pause_s=0.05)
         self.registry, self.log = CollectorRegistry(), Log()
-        exchange = Exchange(self.calls, name)
-        self.leased = LeasedQuotas(exchange, time.monotonic, ShareMetrics(self.registry), self.log)
+        books = Books(self.calls, name)
+        self.leased = LeaseSource(books, time.monotonic, ShareMetrics(self.registry), self.log)
+        self.quotas = Quotas(time.monotonic, self.leased)
 
     def value(self, name: str) -> float | None:
         return self.registry.get_sample_value(name)
 
     async def leases(self) -> int:
         """Asks for all tenants; how many got a lease."""
-        held = [self.leased.quotas.acquire(who) for who in WHO]
+        held = [self.quotas.acquire(who) for who in WHO]
         await self.leased.look()
         for quota in held:
             quota.release()
@@ -57,15 +59,15 @@ async def test_a_new_master_is_followed(tmp_path: Path) -> None:
             await part.leased.start()
         assert await one.leases() == await two.leases() == len(WHO)
         assert one.leased.doors == 2
-        keys = RedisKeys(one.calls, StoreRules(1000.0, 50.0, 100, 10_000))
-        assert await keys.claim("t", "k", b"f", "token") == Claim(State.CLAIMED)
+        keys = RedisKeys(one.calls, StoreRules(1000.0, 50.0, 100, 10_000), time.time)
+        assert await keys.claim(Call("t", "k", b"f", "token")) == Claim(State.CLAIMED)
         servers.kill(master)
         with pytest.raises(RedisDownError):
             await one.calls.ask([("PING",)], insist=True)
         for part in (one, two):
             await healed(part)
         # The replica had it.
-        assert (await keys.claim("t", "k", b"f", "other")).state is State.BUSY
+        assert (await keys.claim(Call("t", "k", b"f", "other"))).state is State.BUSY
         for part in (one, two):
             await part.calls.close()
 
@@ -78,7 +80,7 @@ async def test_a_cluster_has_tenants_on_all_its_servers(tmp_path: Path) -> None:
         assert one.leased.doors == 2
         assert await one.leases() == await two.leases() == len(WHO)
         assert all(client(port).dbsize() > 1 for port in ports)
-        keys = RedisKeys(one.calls, StoreRules(1000.0, 50.0, 100, 10_000))
-        assert await keys.claim("t", "k", b"f", "token") == Claim(State.CLAIMED)
+        keys = RedisKeys(one.calls, StoreRules(1000.0, 50.0, 100, 10_000), time.time)
+        assert await keys.claim(Call("t", "k", b"f", "token")) == Claim(State.CLAIMED)
         for part in (one, two):
             await part.calls.close()

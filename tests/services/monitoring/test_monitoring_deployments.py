@@ -7,7 +7,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from headrace.delivery.records import Result
-from services.monitoring.audit.deployments import DeploymentMetrics
+from services.monitoring.deployments import DeploymentMetrics
 from tests.libs.delivery.delivery_world import BEGIN, Clock, Machine, deployer, version
 
 

@@ -20,45 +20,10 @@ STALE = DOCUMENT.replace("ttl: 10s", "ttl: 10s, stale_on_failure: 60s")
 DOWN = Fault(Code.UNAVAILABLE, Reason.REASON_UNREACHABLE, "down")
 
 
-@pytest.mark.parametrize("what", ["score", "word", "null", "tenant"])
-async def test_another_value_or_tenant_is_another_key(what: str) -> None:
-    served = Served(World())
-    await served.ask([1.0])
-    if what == "score":
-        served.world.score = 5.0
-    word = {"word": "W", "null": None}.get(what, "w")
-    again = await served.ask([1.0], words=[word], tenant="u" if what == "tenant" else "t")
-    assert ages(again) == [-1]
-    assert values(again) == [6.0 if what == "score" else 1.0]
-
-
 async def test_an_input_that_no_cached_stage_reads_is_no_part_of_the_key() -> None:
     served = Served(World(), NO_FEATURES)
     await served.ask([1.0], keys=["k"])
     assert ages(await served.ask([1.0], keys=["other"])) == [0]
-
-
-async def test_failures_are_not_kept() -> None:
-    served = Served(World())
-    await served.ask([0.0])
-    served.world.fault = DOWN
-    failed = await served.ask([1.0])
-    assert failed.batch.errors[0].code is Code.UNAVAILABLE
-    served.world.fault = None
-    again = await served.ask([1.0])
-    assert (ages(again), values(again), again.batch.errors) == ([-1], [1.0], {})
-
-
-async def test_fallbacks_are_not_kept() -> None:
-    served = Served(World(standby=True))
-    await served.ask([1.0, 2.0], keys=["?", "k"])
-    served.world.standby = False
-    again = await served.ask([1.0, 2.0], keys=["?", "k"])
-    assert ages(again) == [-1, -1]
-    assert list(again.fallbacks) == ["features/user:not_found"]
-    third = await served.ask([1.0, 2.0], keys=["?", "k"])
-    assert [age >= 0 for age in ages(third)] == [False, True]
-    assert served.counted("bypass") == 3
 
 
 async def test_nothing_is_kept_while_nobody_knows_for_sure_which_version_answers() -> None:
@@ -115,22 +80,6 @@ async def test_a_row_does_not_wait_beyond_its_deadline() -> None:
         await asyncio.sleep(0.005)
     served.world.gate.set()
     assert values(await late) == values(await first) == [1.0]
-
-
-async def test_an_old_answer_takes_the_place_of_one_that_cannot_be_computed() -> None:
-    served = Served(World(), STALE)
-    await served.ask([1.0])
-    served.world.now += 50
-    served.world.fault = DOWN
-    answer = await served.ask([1.0, 2.0])
-    assert values(answer)[0] == 1.0
-    assert set(answer.batch.errors) == {1}
-    assert list(answer.fallbacks) == ["cache:stale"]
-    assert values(answer, "@fallbacks") == [1, 0]
-    assert ages(answer) == [50_000_000, -1]
-    assert served.counted("stale") == 1
-    served.world.now += 11
-    assert set((await served.ask([1.0])).batch.errors) == {0}
 
 
 @pytest.mark.parametrize(

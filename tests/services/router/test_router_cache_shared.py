@@ -2,13 +2,12 @@
 ask while versions are exchanged, and no answer is that of another version than the one that it names."""
 
 import asyncio
-import json
 import random
 import signal
-import struct
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -17,21 +16,19 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from headrace.api.router.v1 import router_pb2
+from headrace.columns import DType
 from headrace.hop.config import ConfigError
 from headrace.hop.errors import Code, Fault, Reason
+from headrace.pipeline import ModelUse
 from headrace.state.redis import RedisCalls, RedisDownError
 from services.router.cache.meter import CacheMetrics
+from services.router.cache.rows import Answer, Field
 from services.router.cache.shared import CacheSettings, SharedAnswers, dump, load, shared_answers
 from tests.libs.state.valkey import Valkey
 from tests.services.router.cache_world import DOCUMENT, Served, World, ages, loaded, values
 from tests.services.router.router_leaves import SCORED, batch_of, router_method, suite
 
-# JSON that is almost the head of an answer: fields, models, sizes.
-_SOME = st.none() | st.integers(-3, 14) | st.text(max_size=2)
-_LISTS = st.lists(_SOME | st.lists(_SOME | st.lists(_SOME, max_size=2), max_size=5), max_size=2)
-JUNK = (st.lists(_LISTS, min_size=3, max_size=3) | _LISTS | st.dictionaries(st.text(max_size=2), _SOME)).map(
-    lambda value: json.dumps(value).encode()
-)
+DOWN = Fault(Code.UNAVAILABLE, Reason.REASON_UNREACHABLE, "down")
 STALE = DOCUMENT.replace("ttl: 10s", "ttl: 10s, stale_on_failure: 60s")
 _ROWS = 24
 _CLIENTS = 8
@@ -41,55 +38,143 @@ CACHED = SCORED.replace("deadline_ms: 5000", "deadline_ms: 5000\ncache: {ttl: 1h
 
 
 @pytest.fixture
-async def redis(tmp_path: Path) -> AsyncIterator[Valkey]:
+def redis(tmp_path: Path) -> Iterator[Valkey]:
     with Valkey(tmp_path) as server:
         yield server
 
 
-class Routers:
-    """Two routers, each with a connection of its own."""
+@dataclass
+class Pair:
+    """What `one` computed, `other` may answer. `age`: lets time pass for what is kept."""
 
-    def __init__(self, redis: Valkey) -> None:
-        self.world = World()
-        self.both: list[Served] = []
-        self.calls = []
-        for _ in range(2):
-            calls = RedisCalls(redis.url, 5.0, self.world.clock)
-            self.calls.append(calls)
-            shared = SharedAnswers(calls, CacheMetrics(CollectorRegistry()))
-            self.both.append(Served(self.world, shared=shared))
+    world: World
+    one: Served
+    other: Served
+    age: Callable[[float], Awaitable[None]]
+    calls: list[RedisCalls] = field(default_factory=list)
+
+    async def meet(self) -> None:
+        """Each has asked, so that it knows which model runs."""
+        for served in (self.one, self.other):
+            await served.ask([-1.0])
+
+
+def redis_pair(redis: Valkey, document: str = DOCUMENT) -> Pair:
+    """Two routers, each with a connection of its own."""
+    world, both, calls = World(), list[Served](), list[RedisCalls]()
+    for _ in range(2):
+        calls.append(RedisCalls(redis.url, 5.0, world.clock))
+        shared = SharedAnswers(calls[-1], CacheMetrics(CollectorRegistry()))
+        both.append(Served(world, document, shared))
+
+    async def age(seconds: float) -> None:
+        """Redis' own clock tells the age: what is left is shortened."""
+        world.now += seconds
+        for key in (await calls[0].ask([("KEYS", "headrace:answer:*")]))[0]:
+            (left,) = await calls[0].ask([("PTTL", key)])
+            await calls[0].ask([("PEXPIRE", key, left - int(seconds * 1000))])
+
+    return Pair(world, both[0], both[1], age, calls)
+
+
+def memory_pair(document: str = DOCUMENT) -> Pair:
+    """One router with itself."""
+    served = Served(World(), document)
+
+    async def age(seconds: float) -> None:
+        served.world.now += seconds
+
+    return Pair(served.world, served, served, age)
 
 
 @pytest.fixture
-async def routers(redis: Valkey) -> AsyncIterator[Routers]:
-    found = Routers(redis)
+async def routers(redis: Valkey) -> AsyncIterator[Pair]:
+    found = redis_pair(redis)
     yield found
     for calls in found.calls:
         await calls.close()
 
 
-async def test_one_router_answers_with_what_the_other_computed(routers: Routers) -> None:
-    one, other = routers.both
-    await one.ask([1.0, 2.0], words=["a", None])
-    await other.ask([0.0])  # so that it knows which model runs
-    ran = routers.world.calls["times"]
-    there = await other.ask([1.0, 2.0, 3.0], words=["a", None, "c"])
+@pytest.fixture(params=["memory", "redis"])
+async def pair(request: pytest.FixtureRequest) -> AsyncIterator[Pair]:
+    found = (
+        memory_pair(STALE)
+        if request.param == "memory"
+        else redis_pair(request.getfixturevalue("redis"), STALE)
+    )
+    await found.meet()
+    yield found
+    for calls in found.calls:
+        await calls.close()
+
+
+async def test_an_answer_is_kept_as_it_was(pair: Pair) -> None:
+    await pair.one.ask([1.0, 2.0], words=["a", None])
+    ran = pair.world.calls["times"]
+    there = await pair.other.ask([1.0, 2.0, 3.0], words=["a", None, "c"])
     assert (values(there), values(there, "said")) == ([1.0, 2.0, 3.0], ["a", "", "c"])
     assert [age >= 0 for age in ages(there)] == [True, True, False]
-    assert routers.world.calls["times"] == ran + 1
+    assert pair.world.calls["times"] == ran + 1
     assert there.decisions[0].models[0].sha256 == "a"
 
 
-async def test_another_model_answers_itself(routers: Routers) -> None:
-    one, other = routers.both
-    await one.ask([1.0])
-    loaded(routers.world, 5.0, "b")
-    await other.ask([0.0])
-    assert values(await other.ask([1.0])) == [5.0]
+async def test_another_model_answers_itself(pair: Pair) -> None:
+    await pair.one.ask([1.0])
+    loaded(pair.world, 5.0, "b")
+    await pair.other.ask([0.0])
+    assert values(await pair.other.ask([1.0])) == [5.0]
 
 
-async def test_while_redis_is_gone_the_models_answer(routers: Routers, redis: Valkey) -> None:
-    one, _ = routers.both
+@pytest.mark.parametrize("what", ["score", "word", "null", "tenant"])
+async def test_another_value_or_tenant_is_another_key(pair: Pair, what: str) -> None:
+    await pair.one.ask([1.0])
+    if what == "score":
+        pair.world.score = 5.0
+    word = {"word": "W", "null": None}.get(what, "w")
+    again = await pair.other.ask([1.0], words=[word], tenant="u" if what == "tenant" else "t")
+    assert ages(again) == [-1]
+    assert values(again) == [6.0 if what == "score" else 1.0]
+
+
+async def test_failures_are_not_kept(pair: Pair) -> None:
+    pair.world.fault = DOWN
+    failed = await pair.one.ask([1.0])
+    assert failed.batch.errors[0].code is Code.UNAVAILABLE
+    pair.world.fault = None
+    again = await pair.other.ask([1.0])
+    assert (ages(again), values(again), again.batch.errors) == ([-1], [1.0], {})
+
+
+async def test_fallbacks_are_not_kept(pair: Pair) -> None:
+    pair.world.standby = True
+    await pair.one.ask([1.0, 2.0], keys=["?", "k"])
+    pair.world.standby = False
+    again = await pair.other.ask([1.0, 2.0], keys=["?", "k"])
+    assert ages(again) == [-1, -1]
+    assert list(again.fallbacks) == ["features/user:not_found"]
+    third = await pair.one.ask([1.0, 2.0], keys=["?", "k"])
+    assert [age >= 0 for age in ages(third)] == [False, True]
+    assert pair.one.counted("bypass") >= 2
+
+
+async def test_an_old_answer_takes_the_place_of_one_that_cannot_be_computed(pair: Pair) -> None:
+    await pair.one.ask([1.0])
+    await pair.age(50)
+    pair.world.fault = DOWN
+    answer = await pair.other.ask([1.0, 2.0])
+    assert values(answer)[0] == 1.0
+    assert set(answer.batch.errors) == {1}
+    assert list(answer.fallbacks) == ["cache:stale"]
+    assert values(answer, "@fallbacks") == [1, 0]
+    assert 50_000_000 <= ages(answer)[0] < 60_000_000
+    assert ages(answer)[1] == -1
+    assert pair.other.counted("stale") == 1
+    await pair.age(11)
+    assert set((await pair.other.ask([1.0])).batch.errors) == {0}
+
+
+async def test_while_redis_is_gone_the_models_answer(routers: Pair, redis: Valkey) -> None:
+    one = routers.one
     await one.ask([1.0])
     redis.kill()
     assert values(await one.ask([2.0])) == [2.0]
@@ -119,32 +204,17 @@ async def test_many_that_ask_at_once_wait_for_a_connection(redis: Valkey) -> Non
     await calls.close()
 
 
-async def test_garbage_in_redis_is_not_served(routers: Routers) -> None:
-    one, other = routers.both
+async def test_garbage_in_redis_is_not_served(routers: Pair) -> None:
+    one, other = routers.one, routers.other
     await one.ask([1.0])
     (name,) = await routers.calls[0].ask([("KEYS", "headrace:answer:*")])
-    await routers.calls[0].ask([("SET", name[0], b"hra1garbage", "PX", 60_000)])
+    await routers.calls[0].ask([("SET", name[0], b"hra2garbage", "PX", 60_000)])
     await other.ask([0.0])
     assert ages(await other.ask([1.0])) == [-1]
 
 
-async def test_an_old_answer_of_another_router_takes_the_place_of_a_failure(routers: Routers) -> None:
-    for router in routers.both:
-        router.deploy(STALE)
-    one, other = routers.both
-    await one.ask([1.0])
-    await other.ask([0.0])
-    # Redis' own clock tells the age, so it is young there; the ttl is shown to have passed by shortening what is left.
-    for key in (await routers.calls[0].ask([("KEYS", "headrace:answer:*")]))[0]:
-        await routers.calls[0].ask([("PEXPIRE", key, 30_000)])
-    routers.world.fault = Fault(Code.UNAVAILABLE, Reason.REASON_UNREACHABLE, "down")
-    answer = await other.ask([1.0])
-    assert list(answer.fallbacks) == ["cache:stale"]
-    assert 29_000_000 < ages(answer)[0] < 60_000_000
-
-
-async def test_while_redis_hangs_or_has_something_else_models_answer(routers: Routers, redis: Valkey) -> None:
-    one, other = routers.both
+async def test_while_redis_hangs_or_has_something_else_models_answer(routers: Pair, redis: Valkey) -> None:
+    one, other = routers.one, routers.other
     await one.ask([1.0])
     await other.ask([0.0])
     ask = routers.calls[0].ask
@@ -162,13 +232,36 @@ async def test_while_redis_hangs_or_has_something_else_models_answer(routers: Ro
     redis.signal(signal.SIGCONT)
 
 
+def mutilated(start: int, stop: int, by: bytes) -> bytes:
+    """An answer in which some bytes are others."""
+    fields = (
+        Field("y", DType.FLOAT32, ()),
+        Field("said", DType.BYTES, (2,)),
+        Field("@age_us", DType.INT64, ()),
+    )
+    whole = dump(Answer(fields, (b"1234", (b"a", b"bc"), None), (ModelUse("s", "m", "7", "ab", "onnx"),)))
+    start, stop = sorted((start % len(whole), stop % len(whole)))
+    return whole[:start] + by + whole[stop:]
+
+
 @given(
     st.binary(max_size=80)
-    | st.builds(lambda t, rest: struct.pack("<4sI", b"hra1", len(t)) + t + rest, JUNK, st.binary(max_size=9))
+    | st.binary(max_size=80).map(lambda rest: b"hra2" + rest)
+    | st.builds(mutilated, st.integers(0, 10_000), st.integers(0, 10_000), st.binary(max_size=3))
 )
 def test_whatever_is_there_is_an_answer_or_none(data: bytes) -> None:
     found = load(data)
     assert found is None or load(dump(found)) == found
+
+
+def test_what_is_kept_is_what_was_answered() -> None:
+    whole = mutilated(0, 0, b"")
+    answer = load(whole)
+    assert answer is not None
+    assert answer.values == (b"1234", (b"a", b"bc"), None)
+    assert answer.models == (ModelUse("s", "m", "7", "ab", "onnx"),)
+    assert dump(answer) == whole
+    assert load(b"hra1" + whole[4:]) is None  # what another version wrote
 
 
 def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,9 +15,6 @@ from headrace.cli.installation.layout import Layout
 KEPT = frozenset(
     {
         "audit",
-        "audit.key",
-        "audit.pub",
-        "control",
         "control.key",
         "control.pub",
         "data",
@@ -39,6 +36,7 @@ KEPT = frozenset(
         "pepper",
         "pipelines",
         "queries",
+        "records",
         "rollouts",
         "settings",
         "tenants.yaml",

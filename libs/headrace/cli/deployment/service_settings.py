@@ -151,8 +151,6 @@ def _secrets() -> dict[str, str]:
         _LAYOUT.model_public_key: "models.pub",
         _LAYOUT.control_key: "control.key",
         _LAYOUT.control_public_key: "control.pub",
-        _LAYOUT.audit_key: "audit.key",
-        _LAYOUT.audit_public_key: "audit.pub",
         _LAYOUT.console_secret: "console.key",
     }
     return {str(path): str(mounted.SECRETS / name) for path, name in secrets.items()}

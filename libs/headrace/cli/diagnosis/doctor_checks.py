@@ -233,7 +233,6 @@ def _settings(layout: Layout) -> Finding:
         *services.start_order(),
         "supervisor",
         "releases",
-        "audit",
         "slo",
         "readiness",
         "gameday",

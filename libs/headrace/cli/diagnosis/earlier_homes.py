@@ -22,9 +22,7 @@ def refuse(layout: Layout) -> None:
     for mark in (layout.override("encryption"), layout.home / KEYS):
         if mark.exists():
             raise sealed_before.refused(mark)
-    sealed_before.refuse_sealed(
-        layout.events, layout.journal, layout.audit / "persons", layout.security_log, _recordings(layout)
-    )
+    sealed_before.refuse_sealed(layout.events, layout.journal, layout.security_log, _recordings(layout))
 
 
 def _recordings(layout: Layout) -> Path | None:

@@ -126,24 +126,24 @@ class Layout:
         return self.home / "audit" / "models.jsonl"
 
     @property
-    def release_log(self) -> Path:
-        """The audit of releases: who changed what is live, and why."""
-        return self.home / "audit" / "releases.jsonl"
-
-    @property
     def audit(self) -> Path:
-        """The audit log, the chains and security events that join it, and what in them tells of persons."""
+        """The journals that join the audit, which is in control's database."""
         return self.home / "audit"
 
     @property
-    def audit_key(self) -> Path:
-        """Private key that the audit log's checkpoints are signed with."""
-        return self.home / "audit.key"
+    def readings(self) -> Path:
+        """Who read the audit; a hash chain."""
+        return self.audit / "readings.jsonl"
 
     @property
-    def audit_public_key(self) -> Path:
-        """Its public half, for whoever verifies the log: keep a copy elsewhere."""
-        return self.home / "audit.pub"
+    def journals(self) -> dict[str, Path]:
+        """What control takes into the audit, by name."""
+        return {
+            "deployments": self.deployment_log,
+            "models": self.model_log,
+            "readings": self.readings,
+            "security": self.security_log,
+        }
 
     @property
     def executor_state(self) -> Path:
@@ -181,7 +181,7 @@ class Layout:
     @property
     def records(self) -> Path:
         """What is live and who may: the database of control."""
-        return self.home / "control" / "records.sqlite"
+        return self.home / "records" / "control.sqlite"
 
     @property
     def control_key(self) -> Path:
@@ -336,7 +336,6 @@ class Layout:
             self.events_salt,
             self.demo_key,
             self.model_key,
-            self.audit_key,
             self.control_key,
             self.tenants,
             self.console_secret,

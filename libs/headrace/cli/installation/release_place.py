@@ -1,8 +1,7 @@
-"""Where the releases of an installation are and how changes of them are recorded: `HOME/settings/releases.yaml`, or the defaults.
+"""Where the releases of an installation are and who hears of changes: `HOME/settings/releases.yaml`, or the defaults.
 
 store: control:control.internal:7100?ca=/tls/ca.crt&certificate=/tls/tls.crt&key=/tls/tls.key
 webhook: {url: "https://ci.example/headrace", secret_file: /run/secrets/webhook}
-machine: north-1
 """
 
 from __future__ import annotations
@@ -27,8 +26,6 @@ class ReleaseSettings(config.Settings):
     # `control:TARGET` of another machine. Empty: the control of this home.
     store: str = ""
     webhook: WebhookSettings | None = None
-    # Name of this machine in the audit. Empty: its host name.
-    machine: str = ""
 
 
 def settings(layout: Layout) -> ReleaseSettings:
@@ -49,9 +46,8 @@ def place(layout: Layout) -> str:
 
 
 def records(layout: Layout) -> RecordSettings:
-    """How whoever changes releases records it. Raises ConfigError."""
-    said = settings(layout)
-    return RecordSettings(webhook=said.webhook, machine=said.machine)
+    """Who hears of changes of releases. Raises ConfigError."""
+    return RecordSettings(webhook=settings(layout).webhook)
 
 
 def opened(layout: Layout, complain: Callable[[str], None]) -> RecordedReleases:

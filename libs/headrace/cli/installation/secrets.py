@@ -7,7 +7,6 @@ from datetime import datetime
 from pathlib import Path
 
 from headrace.cli.installation import certificates
-from headrace.cli.installation.audit import audit_place
 from headrace.cli.installation.layout import Layout
 from headrace.resources.manifest import new_keys
 from headrace.state import atomic, tenants
@@ -48,8 +47,6 @@ def ensure(layout: Layout, now: datetime) -> list[str]:
         atomic.write(layout.control_public_key, public)
         atomic.write(layout.control_key, private, mode=0o600)
         made.append("control key")
-    if audit_place.ensure(layout):
-        made.append("audit key")
     if ensure_operator(layout, now):
         made.append("operator key")
     return made

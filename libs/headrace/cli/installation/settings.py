@@ -11,7 +11,6 @@ from typing import Any, Literal
 from headrace.cli.diagnosis import readiness_attestations
 from headrace.cli.installation import ports as port_names
 from headrace.cli.installation import release_place, services
-from headrace.cli.installation.audit import audit_place
 from headrace.cli.installation.layout import Layout, instance, service_of
 from headrace.hop import config
 from headrace.hop.client.settings import CoalesceRules
@@ -103,6 +102,7 @@ def _console(installation: Installation) -> dict[str, Any]:
         "models": str(layout.models),
         "model_keys": [str(layout.model_public_key)],
         "model_audit": str(layout.model_log),
+        "readings": str(layout.readings),
         "executor_state": str(layout.executor_state),
         "traces": str(layout.traces),
         "runbooks": str(layout.runbooks),
@@ -124,6 +124,7 @@ def files(layout: Layout) -> dict[str, dict[str, Any]]:
             "database": str(layout.records),
             "initialise": True,
             "signing_key": str(layout.control_key),
+            "audit": {"journals": {name: str(path) for name, path in layout.journals.items()}},
         },
         "router": {
             "resources": _resources(layout, "router"),
@@ -151,7 +152,7 @@ def files(layout: Layout) -> dict[str, dict[str, Any]]:
                 "folder": str(layout.drift),
                 "retrain": {"memory": str(layout.retrainings)},
             },
-            "audit": audit_place.settings(layout).model_dump(mode="json", exclude_none=True),
+            "deployments": str(layout.deployment_log),
             "cost": {
                 "targets": str(layout.targets),
                 "ledger": str(layout.cost_ledger),

@@ -72,7 +72,7 @@ async def hosted(layout: Layout, candidate: Candidate, features: RecordedFeature
 def _callees() -> tuple[str, ...]:
     """The services that stages call. Not monitoring: what a replay answers must not be counted among what callers got. Not
     control: the candidate is what is live."""
-    return tuple(name for name in services.callees("router") if name not in ("monitoring", "control"))
+    return tuple(name for name in services.callees("router") if name not in services.ASIDE)
 
 
 def _live(candidate: Candidate, folder: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Who changed what is live, why and when: the audit, the webhook that tells of it, and the store that sees to both.
+"""The webhook that hears of changes of what is live, and the store that sees to it. The audit is control's.
 
 The store is loaded on first use, as in the package above: it needs the pipeline document.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from headrace.releases.records.audit import Audit, Finding, Writer, verify
 from headrace.releases.records.settings import RecordSettings
 from headrace.releases.records.webhook import Webhook, WebhookSettings
 
@@ -16,15 +15,11 @@ if TYPE_CHECKING:
     from headrace.releases.records.recorded import RecordedReleases, open_recorded, with_webhook
 
 __all__ = [
-    "Audit",
-    "Finding",
     "RecordSettings",
     "RecordedReleases",
     "Webhook",
     "WebhookSettings",
-    "Writer",
     "open_recorded",
-    "verify",
     "with_webhook",
 ]
 

@@ -1,16 +1,14 @@
-"""A store whose changes are recorded before they are made, and told of afterwards. Everything that changes releases uses it."""
+"""A store whose changes a webhook hears of. Everything that changes releases uses it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 from headrace.hop import config
 from headrace.releases.document import LIVE, Release
-from headrace.releases.errors import ReleaseError
 from headrace.releases.place import PlaceError, open_store
-from headrace.releases.records.audit import Audit, UnrecordedError, facts
+from headrace.releases.records.facts import facts
 from headrace.releases.records.settings import RecordSettings
 from headrace.releases.records.webhook import Webhook
 from headrace.releases.store import Broken, Freeze, ReleaseStore
@@ -34,21 +32,20 @@ def open_recorded(place: str, settings: RecordSettings, complain: Callable[[str]
 def with_webhook(
     store: ReleaseStore, settings: RecordSettings, complain: Callable[[str], None]
 ) -> RecordedReleases:
-    """A store of control, which records changes by itself. Raises ConfigError."""
-    return RecordedReleases(store, None, Webhook(settings.webhook, complain) if settings.webhook else None)
+    """The store, of whose changes the webhook hears, if one is set. Raises ConfigError."""
+    return RecordedReleases(store, Webhook(settings.webhook, complain) if settings.webhook else None)
 
 
 class RecordedReleases:
-    """A `ReleaseStore` around another. Changes raise UnrecordedError if the audit can't be written; then nothing was changed."""
+    """A `ReleaseStore` around another."""
 
-    def __init__(self, store: ReleaseStore, audit: Audit | None, webhook: Webhook | None = None) -> None:
+    def __init__(self, store: ReleaseStore, webhook: Webhook | None = None) -> None:
         self._store = store
-        self.audit = audit
         self.webhook = webhook
 
     @property
     def store(self) -> ReleaseStore:
-        """The store itself, whose changes nobody records."""
+        """The store itself, of whose changes nobody hears."""
         return self._store
 
     def pipelines(self) -> list[str]:
@@ -75,28 +72,15 @@ class RecordedReleases:
 
     def commit(self, release: Release) -> None:
         before, _ = self._store.current(release.pipeline)
-        if self.audit is not None:
-            self.audit.release("changed", release)
-        try:
-            self._store.commit(release)
-        except (ReleaseError, OSError) as error:
-            if self.audit is not None:
-                # The caller hears the reason of the refusal, not the audit's.
-                with suppress(UnrecordedError):
-                    self.audit.release("refused", release, problem=str(error))
-            raise
+        self._store.commit(release)
         self._tell({"event": _kind(before, release), "pipeline": release.pipeline, **_about(release)})
 
     def remove(self, pipeline: str) -> None:
-        if self.audit is not None:
-            self.audit.record("removed", pipeline)
         self._store.remove(pipeline)
         self._tell({"event": "removed", "pipeline": pipeline})
 
     def freeze(self, freeze: Freeze | None) -> None:
         about = {"author": freeze.author, "reason": freeze.reason} if freeze else {}
-        if self.audit is not None:
-            self.audit.record("frozen" if freeze else "unfrozen", "", **about)
         self._store.freeze(freeze)
         self._tell({"event": "frozen" if freeze else "unfrozen", **about})
 

@@ -1,9 +1,8 @@
-"""Alerts of the audit log: it is not kept, or somebody changed what it holds."""
+"""Alerts of the audit: a journal can't be followed or is not as it was, or the head does not leave the machine."""
 
 from __future__ import annotations
 
 from headrace.slo.alert import MINUTE_S, PAGE, TICKET, Alert
-from headrace.slo.catalogue.processes import TARGET_DOWN
 
 AUDIT_FAILING = "HeadraceAuditFailing"
 
@@ -13,18 +12,10 @@ AUDIT = (
         PAGE,
         "max by (instance) (headrace_audit_failing) == 1",
         2 * MINUTE_S,
-        "the audit log is not kept: it can't be written, or it does not hold; journals keep what comes",
+        "a journal can't be followed into the audit: it can't be read, or control's database not be written; journals hold what"
+        " comes",
         "headrace audit verify",
         follows=("HeadraceDiskWritesFailing",),
-    ),
-    Alert(
-        "HeadraceAuditNotKept",
-        TICKET,
-        "max(headrace_audit_leads) == 0",
-        5 * MINUTE_S,
-        "no process keeps the audit log",
-        "headrace status",
-        follows=(TARGET_DOWN, AUDIT_FAILING),
     ),
     Alert(
         "HeadraceAuditGap",
@@ -33,23 +24,15 @@ AUDIT = (
         "max by (instance) (headrace_audit_gaps) "
         "> max by (instance) (headrace_audit_gaps offset 15m or 0 * headrace_audit_gaps)",
         0,
-        "a journal of the audit was not there or not whole: lines may have been removed before they were in the log",
+        "a journal of the audit was not there, not whole or altered: lines may have been removed before they were in the audit",
         "headrace audit verify",
     ),
     Alert(
-        "HeadraceAuditWitnessRefused",
-        PAGE,
-        "max by (witness) (headrace_audit_witness_refused) == 1",
-        0,
-        "witness {{ $labels.witness }} refused the checkpoint: the audit log was truncated or written anew",
-        "headrace audit verify",
-    ),
-    Alert(
-        "HeadraceAuditWitnessUnreachable",
+        "HeadraceAuditNotExported",
         TICKET,
-        "max by (witness) (headrace_audit_witness_unreachable) == 1",
+        "max by (instance) (headrace_audit_export_failing) == 1",
         15 * MINUTE_S,
-        "witness {{ $labels.witness }} does not answer: what the log's owner changes now, nobody sees",
-        "headrace logs monitoring",
+        "the audit's signed head can't be written to the folder outside, so nobody sees there what the database's owner changes",
+        "headrace logs control",
     ),
 )

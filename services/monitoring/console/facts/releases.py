@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from headrace.analysis import ReadOut
@@ -17,8 +17,8 @@ _ACTIVE = (RolloutState.RUNNING, RolloutState.PAUSED)
 _WAYS_BACK = 10
 
 
-def release_row(release: Release, before: Release | None, recorded: bool | None = None) -> dict[str, Any]:
-    """One line of the history. `before`: the release that it followed; None: not kept. `recorded`: whether the audit has it."""
+def release_row(release: Release, before: Release | None) -> dict[str, Any]:
+    """One line of the history. `before`: the release that it followed; None: not kept."""
     rollout = release.rollout
     changed = (
         ["the first release that is kept"]
@@ -34,16 +34,15 @@ def release_row(release: Release, before: Release | None, recorded: bool | None 
         "restores": release.restores or None,
         "changes": changed,
         "verdict": rollout.verdict if rollout and rollout.verdict else None,
-        "recorded": recorded,
     }
 
 
-def history_rows(history: Sequence[Release], recorded: Mapping[int, bool]) -> list[dict[str, Any]]:
+def history_rows(history: Sequence[Release]) -> list[dict[str, Any]]:
     """All kept releases, newest first."""
     older: list[Release | None] = [*history[1:], None]
     back = rolled_back_by(history)
     return [
-        release_row(r, b, recorded.get(r.number)) | {"rolled_back_by": back.get(r.number)}
+        release_row(r, b) | {"rolled_back_by": back.get(r.number)}
         for r, b in zip(history, older, strict=True)
     ]
 

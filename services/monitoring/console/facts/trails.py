@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from headrace.releases import Release
-from headrace.releases.records import Audit, verify
 from headrace.state import chain
 from services.monitoring.console.ports import TrailView
 
@@ -52,34 +49,6 @@ class ChainTrail:
             # The text begins with the path, which is nobody's business on a page.
             problem = str(error).removeprefix(f"{self._path}, ")
         return TrailView(self._title, tuple(reversed(last)), count, problem)
-
-
-class ReleaseAudit:
-    """Whether the audit of releases has the releases that are kept. Blocks. Raises OSError."""
-
-    def __init__(self, audit: Audit | None) -> None:
-        self._audit = audit
-        self._seen: dict[str, tuple[object, dict[int, bool]]] = {}
-
-    def recorded(self, history: Sequence[Release]) -> tuple[dict[int, bool], str]:
-        """Number → whether it is in the audit; and what is wrong with the audit. Nothing is known without an audit."""
-        audit = self._audit
-        if audit is None or not history:
-            return {}, ""
-        if not audit.path.exists():
-            return {}, ""
-        numbers = tuple(r.number for r in history)
-        stamp = (_stamp(audit.path), numbers)
-        pipeline = history[0].pipeline
-        seen = self._seen.get(pipeline)
-        if seen is not None and seen[0] == stamp:
-            return seen[1], ""
-        try:
-            found = {f.number: f.recorded for f in verify(audit, history)}
-        except ValueError as error:
-            return {}, str(error).removeprefix(f"{audit.path}, ")
-        self._seen[pipeline] = (stamp, found)
-        return found, ""
 
 
 def _stamp(path: Path) -> tuple[int, ...]:

@@ -8,7 +8,6 @@ from typing import Any, TypeAlias
 
 from starlette.requests import Request
 
-from services.monitoring.console import faults
 from services.monitoring.console.web.forms import number
 from services.monitoring.console.web.guard import Access
 from services.monitoring.console.web.parts import Parts
@@ -33,7 +32,7 @@ def views(parts: Parts) -> Mapping[str, View]:
     pages, actions, log = parts.pages, parts.actions, parts.audit_log
 
     async def audit(_: Request, access: Access) -> Values:
-        await log.note_reading(access.operator.name, "journals")
+        await log.record_reading(access.operator.name, "journals")
         return await pages.audit()
 
     async def request(request: Request, _: Access) -> Values:
@@ -68,20 +67,10 @@ def views(parts: Parts) -> Mapping[str, View]:
         "/audit/log": View(
             lambda r, a: log.page(a.operator.name, number(r.query_params, "before")),
             "audit_log.html",
-            "Audit log",
-        ),
-        "/audit/log/{index}": View(
-            lambda r, a: log.proof(a.operator.name, _index(r)), "audit_proof.html", "Proof"
+            "Changes",
         ),
     }
 
 
 def _name(request: Request) -> str:
     return str(request.path_params["pipeline"])
-
-
-def _index(request: Request) -> int:
-    found = number(request.path_params, "index")
-    if found is None:
-        raise faults.malformed("index", "is missing")
-    return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,20 +16,18 @@ import structlog
 from starlette.types import ASGIApp, Message
 
 from headrace.analysis import Count, ReadOut
-from headrace.audit.notes import ensure_keys
-from headrace.audit.settings import Audit as AuditLogParts
-from headrace.audit.settings import AuditSettings
 from headrace.pipeline import parse
 from headrace.releases import Arm, Experiment, Release, Rollout, RolloutState
 from headrace.releases.first import first_release
 from headrace.releases.of_records import RecordReleases
-from headrace.releases.records import Audit, RecordedReleases
+from headrace.releases.records import RecordedReleases
+from headrace.repository.access_log import AccessLog
 from headrace.state import tenants
 from headrace.ticks import LATENCY_BUCKETS, ArmFigures, ArmName, Tick
 from headrace.ticks.bins import latency_bucket
 from services.monitoring.console.assembly import console
 from services.monitoring.console.facts.models import ModelFacts
-from services.monitoring.console.facts.trails import ChainTrail, ReleaseAudit
+from services.monitoring.console.facts.trails import ChainTrail
 from services.monitoring.console.panels.freshness import Freshness
 from services.monitoring.console.ports import Panel, PanelRow, PanelSource, RequestSources, Sources
 from services.monitoring.console.settings import ConsoleSettings
@@ -91,15 +89,17 @@ class Place:
     control: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.audit = Audit(self.folder / "audit" / "releases.jsonl", self.now)
-        self.store = RecordedReleases(self.releases, self.audit)
+        self.model_log = self.folder / "audit" / "models.jsonl"
+        self.store = RecordedReleases(self.releases)
         self.ticks = Ticks(lambda: self.monotonic)
         self.sequence = 0
         self.arms: dict[ArmName, ArmFigures] = {}
         (self.folder / "pepper").write_bytes(PEPPER)
         for name, scopes in (("operator", ("operate",)), ("reader", ("read",))):
             self.add_key(name, scopes)
-        self.log = audit_log(self.folder, self.now)
+        log = AccessLog(self.model_log, "executor", self.now)
+        for version in ("1", "2"):
+            log.record("loaded", "light", version)
         self.models = signed(self.folder)
         for version in ("1", "2"):
             parents = [] if version == "1" else ["light:1"]
@@ -184,9 +184,10 @@ class Place:
             return self.experiment
 
         repository = ModelFacts(self.models.root, (self.models.public,), None, self.store)
-        trail = ChainTrail("releases", "Changes of what is live", self.folder / "audit" / "releases.jsonl")
+        trail = ChainTrail("models", "Models: added, loaded, refused", self.model_log)
         return Sources(
             self.store,
+            self.releases.records,
             self.ticks.by_router,
             lambda name: self.ticks.snapshot(name).arms,
             self.ticks.routers,
@@ -198,7 +199,6 @@ class Place:
             repository,
             lambda _: self.succession,
             self.requests,
-            self.log,
             self.freshness,
         )
 
@@ -209,26 +209,17 @@ class Place:
             pepper=self.folder / "pepper",
             secret=self.folder / "console.key",
             security=self.folder / "audit" / "security.jsonl",
+            readings=self.folder / "audit" / "readings.jsonl",
             runbooks=ROOT / "deploy" / "runbooks",
             alertmanager=self.alertmanager,
         )
 
-    def collect(self) -> None:
-        """As the monitoring service does it: the journals into the log, and a checkpoint."""
-        writer, collector = self.log.collecting()
-        try:
-            collector.collect()
-            collector.publish()
-        finally:
-            writer.close()
-
     @asynccontextmanager
     async def browser(self) -> AsyncIterator[Browser]:
         """A browser of this console, with a network that is not there."""
-        own = ReleaseAudit(self.audit)
         log = structlog.get_logger()
         async with console(
-            self.settings(), self.sources(), own, log, lambda: self.wall, lambda: self.monotonic
+            self.settings(), self.sources(), log, lambda: self.wall, lambda: self.monotonic
         ) as made:
             yield Browser(made.application.asgi(tls=False))
 
@@ -248,21 +239,6 @@ class Place:
         """What is in the security log; only after the console has ended."""
         path = self.folder / "audit" / "security.jsonl"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
-def audit_log(folder: Path, clock: Callable[[], datetime]) -> AuditLogParts:
-    """The audit log of the home, with keys of its own."""
-    key, public = folder / "audit.key", folder / "audit.pub"
-    ensure_keys(key, public, "headrace.test/audit")
-    journals = folder / "audit"
-    settings = AuditSettings(
-        folder=journals,
-        key=key,
-        public_key=public,
-        releases=journals / "releases.jsonl",
-        security=journals / "security.jsonl",
-    )
-    return AuditLogParts(settings, clock)
 
 
 def decision(verdict: Verdict, bad: int = 1) -> Decision:

@@ -22,7 +22,6 @@ from headrace.analysis.mean_difference import Difference
 from headrace.releases import Experiment
 from headrace.releases.of_records import RecordReleases
 from services.monitoring.console.assembly import Console, console
-from services.monitoring.console.facts.trails import ReleaseAudit
 from services.monitoring.console.ports import Panel
 from tests.released import releases_in
 from tests.services.monitoring.console.console_alertmanager import alertmanager, fire
@@ -59,7 +58,6 @@ def scene(folder: Path, releases: RecordReleases) -> Place:
     place.panels.append(drifted)
     place.wall = now
     recorded(place, Explained())
-    place.collect()
     return place
 
 
@@ -89,10 +87,9 @@ def traffic(place: Place, second: float) -> None:
 async def shown(place: Place, port: int) -> AsyncIterator[Console]:
     """The console with 15 minutes behind it and traffic that goes on."""
     log = structlog.get_logger()
-    own = ReleaseAudit(place.audit)
     settings = place.settings(f"127.0.0.1:{port}")
     # The real clock: pages are looked at while time goes by.
-    async with console(settings, place.sources(), own, log, time.time, time.monotonic) as made:
+    async with console(settings, place.sources(), log, time.time, time.monotonic) as made:
         now = time.time()
         for i in range(180, 0, -1):
             traffic(place, i * _SAMPLE_S)

@@ -9,16 +9,15 @@ from urllib.parse import urlencode
 import structlog
 
 from services.monitoring.console.assembly import console
-from services.monitoring.console.facts.trails import ReleaseAudit
 from tests.services.monitoring.console.console_place import Place
 
 
 @asynccontextmanager
 async def serving(place: Place, port: int) -> AsyncIterator[None]:
     """The console on a socket; it listens."""
-    settings, own = place.settings(f"127.0.0.1:{port}"), ReleaseAudit(place.audit)
+    settings = place.settings(f"127.0.0.1:{port}")
     clocks = (lambda: place.wall), (lambda: place.monotonic)
-    async with console(settings, place.sources(), own, structlog.get_logger(), *clocks):
+    async with console(settings, place.sources(), structlog.get_logger(), *clocks):
         async with asyncio.timeout(60):
             while True:
                 try:

@@ -48,8 +48,6 @@ async def test_a_rollout_is_paused_and_resumed_from_its_page_with_the_operators_
     assert made.author.startswith("operator/")
     assert resumed.rollout is not None
     assert resumed.rollout.state is RolloutState.RUNNING
-    lines = place.audit.path.read_text().splitlines()
-    assert sum(made.author in line for line in lines) == 2
 
 
 @pytest.mark.parametrize(
@@ -109,8 +107,6 @@ async def test_automation_is_frozen_for_one_pipeline_and_for_all(browser: Browse
     assert wrong.status == 400
     assert place.store.frozen() is None
     assert [r.frozen for r in place.store.history("flights")[:3]] == [False, True, False]
-    events = [line for line in place.audit.path.read_text().splitlines() if "frozen" in line]
-    assert any(freeze["author"] in line and "holiday" in line for line in events)
 
 
 @pytest.mark.parametrize(

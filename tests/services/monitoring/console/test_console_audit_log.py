@@ -1,102 +1,99 @@
-"""The audit log on the console: each entry with a proof that holds elsewhere too; who reads is recorded, or gets nothing."""
+"""The audit on the console: each line verified here; who reads is recorded, or gets nothing."""
 
-import base64
-import json
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
-from headrace.audit import Verifier, tree
-from headrace.audit.notes import opened
+from headrace.catalog.access import Change, Write
+from headrace.catalog.records import CatalogRecords
+from headrace.catalog.tables import AUDIT, HEAD
+from headrace.releases.of_records import RecordReleases
+from headrace.state import chain
 from tests.services.monitoring.console.console_place import Browser, Place
+
+CHANGES = 60
 
 
 @pytest.fixture
-def place(place: Place) -> Place:
-    place.deploy(version="2", reason="ticket <7>")
-    place.collect()
-    return place
+def records(tmp_path: Path) -> Iterator[CatalogRecords]:
+    found = CatalogRecords.open(str(tmp_path / "control.sqlite"), initialise=True)
+    for number in range(CHANGES):
+        write = Write("release", "flights", b"%d" % number)
+        found.change(Change("ann", "release.change", "flights", [write], "too slow", {"number": str(number)}))
+    yield found
+    found.close()
 
 
-def bundle(place: Place) -> Path:
-    [found] = [p for p in (place.log.log / "tile" / "entries").rglob("*") if p.is_file()]
-    return found
+@pytest.fixture
+def place(tmp_path: Path, records: CatalogRecords) -> Place:
+    return Place(tmp_path, RecordReleases(records))
 
 
-async def test_each_entry_is_shown_with_its_proof_and_the_checkpoint(browser: Browser) -> None:
+@pytest.fixture
+async def browser(place: Place) -> AsyncIterator[Browser]:
+    async with place.operator() as found:
+        yield found
+
+
+async def test_the_newest_lines_are_shown_and_hold(browser: Browser, records: CatalogRecords) -> None:
     page = await browser.get("/audit/log")
     found = (await browser.get("/audit/log.json")).json
-    older = (await browser.get("/audit/log.json?before=1")).json
-    assert page.text.count("holds</span>") == 2
-    assert [(row["index"], row["kind"], row["holds"]) for row in found["entries"]] == [
-        (1, "changed", True), (0, "changed", True),
-    ]  # fmt: skip
-    assert (found["checkpoint"]["size"], found["older"]) == (2, None)
-    assert found["checkpoint"]["origin"] == "headrace.test/audit"
-    assert [row["index"] for row in older["entries"]] == [0]
-    assert "ticket &lt;7&gt;" in page.text
+    head = records.position()
+    assert found["position"] == {"epoch": 1, "number": CHANGES + 1, "head": head.head.hex()}
+    assert [line["number"] for line in found["lines"]] == list(range(CHANGES + 1, CHANGES - 49, -1))
+    assert all(line["holds"] for line in found["lines"])
+    newest = found["lines"][0]
+    assert (newest["action"], newest["actor"], newest["reason"]) == ("release.change", "ann", "too slow")
+    assert {"key": "release flights", "value": f"version {CHANGES}"} in newest["about"]
+    assert "too slow" in page.text
+    assert f'href="/audit/log?before={found["older"]}"' in page.text
+    older = (await browser.get(f"/audit/log.json?before={found['older']}")).json
+    assert [line["number"] for line in older["lines"]] == list(range(found["older"] - 1, 0, -1))
+    assert older["older"] is None
 
 
-async def test_a_proof_that_was_downloaded_holds_by_the_log_s_key_alone(
-    browser: Browser, place: Place
+@pytest.mark.parametrize("number", [CHANGES + 1, CHANGES - 5])
+async def test_an_altered_line_is_marked(browser: Browser, records: CatalogRecords, number: int) -> None:
+    altered = AUDIT.update().where(AUDIT.c.number == number).values(line=b"{}")
+    records.database.write(lambda connection: connection.execute(altered))
+    page = await browser.get("/audit/log")
+    found = (await browser.get("/audit/log.json")).json
+    assert [line["number"] for line in found["lines"] if not line["holds"]] == [number]
+    assert f"Altered: line {number}." in page.text
+
+
+async def test_a_newest_line_that_is_not_the_head_is_marked(
+    browser: Browser, records: CatalogRecords
 ) -> None:
-    page = await browser.get("/audit/log/1")
-    told = (await browser.get("/audit/log/1.json")).json
-    assert 'href="/audit/log/1.json" download' in page.text
-    key = Verifier.parse((place.folder / "audit.pub").read_text())
-    checkpoint, _ = opened(told["checkpoint"].encode(), key)
-    entry, hashes = base64.b64decode(told["entry"]), [base64.b64decode(h) for h in told["proof"]]
-    assert tree.includes(tree.leaf_hash(entry), 1, checkpoint.size, hashes, checkpoint.root)
-    assert not tree.includes(tree.leaf_hash(entry + b" "), 1, checkpoint.size, hashes, checkpoint.root)
-    assert "ticket <7>" in told["text"]
+    other = HEAD.update().values(sha256=bytes(32))
+    records.database.write(lambda connection: connection.execute(other))
+    found = (await browser.get("/audit/log.json")).json
+    assert [line["number"] for line in found["lines"] if not line["holds"]] == [CHANGES + 1]
 
 
-async def test_who_reads_is_recorded_before_and_who_can_t_be_recorded_gets_nothing(
-    browser: Browser, place: Place
-) -> None:
-    for path in ("/audit", "/audit/log", "/audit/log/0"):
+async def test_a_line_in_place_of_another_is_marked(browser: Browser, records: CatalogRecords) -> None:
+    other = next(iter(records.lines(CHANGES - 9)))
+    altered = AUDIT.update().where(AUDIT.c.number == CHANGES - 5).values(line=other.line, sha256=other.sha256)
+    records.database.write(lambda connection: connection.execute(altered))
+    found = (await browser.get("/audit/log.json")).json
+    assert [line["number"] for line in found["lines"] if not line["holds"]] == [CHANGES - 5]
+
+
+async def test_a_reading_is_recorded_first_or_nothing_is_shown(browser: Browser, place: Place) -> None:
+    readings = place.folder / "audit" / "readings.jsonl"
+    for path in ("/audit", "/audit/log"):
         assert (await browser.get(path)).status == 200
-    acts = [json.loads(line) for line in place.log.access.path.read_text().splitlines()]
-    place.log.access.path.unlink()
-    place.log.access.path.mkdir()  # nothing can be appended any more
-    refused = [await browser.get(path) for path in ("/audit", "/audit/log", "/audit/log/0")]
-    assert [(a["event"], a["who"].partition("/")[0], a["who"][-9:]) for a in acts] == [
-        ("read", "operator", "(console)"), ("read", "operator", "(console)"), ("proved", "operator", "(console)"),
-    ]  # fmt: skip
-    assert [reply.status for reply in refused] == [503] * 3
-    assert not any("ticket" in reply.text for reply in refused)
+    found = [(entry["event"], entry["who"].split("/")[0], entry["what"]) for entry in chain.entries(readings)]
+    assert found == [("read", "operator", "journals"), ("read", "operator", "the audit")]
+    assert all(entry["who"].endswith(" (console)") for entry in chain.entries(readings))
+    readings.unlink()
+    readings.mkdir()
+    refused = [await browser.get(path) for path in ("/audit", "/audit/log")]
+    assert [page.status for page in refused] == [503, 503]
+    assert "too slow" not in refused[1].text
 
 
-async def test_what_was_altered_is_said_at_its_entry(browser: Browser, place: Place) -> None:
-    path = bundle(place)
-    path.write_bytes(path.read_bytes().replace(b"the first", b"the worst"))
-    page = await browser.get("/audit/log")
-    found = (await browser.get("/audit/log.json")).json
-    proof = await browser.get("/audit/log/0.json")
-    assert [row["holds"] for row in found["entries"]] == [True, False]
-    assert "Altered: entry 0" in page.text
-    assert (proof.status, proof.json["error"]["code"]) == (500, "DATA_LOSS")
-
-
-@pytest.mark.parametrize(("path", "status"), [("2", 404), ("x", 400), ("-1", 400)])
-async def test_an_entry_that_is_not_there(browser: Browser, path: str, status: int) -> None:
-    assert (await browser.get(f"/audit/log/{path}.json")).status == status
-
-
-async def test_a_log_that_has_not_begun_is_said(empty_place: Place) -> None:
-    async with empty_place.operator() as browser:
-        page = await browser.get("/audit/log")
-        proof = await browser.get("/audit/log/0.json")
-    assert "no checkpoint yet" in page.text
-    assert proof.status == 404
-
-
-async def test_security_events_with_personal_data_are_commitments(place: Place) -> None:
-    async with place.operator():
-        pass
-    place.collect()
-    async with place.operator() as browser:
-        rows = (await browser.get("/audit/log.json")).json["entries"]
-    [event] = [row for row in rows if row["source"] == "security"]
-    assert (event["kind"], event["line"], event["holds"]) == ("console_sign_in", "", True)
-    assert "headrace audit export --persons" in event["withheld"]
+async def test_a_control_that_is_away_is_said(browser: Browser, records: CatalogRecords) -> None:
+    records.close()
+    assert (await browser.get("/audit/log")).status == 503

@@ -190,6 +190,26 @@ class ListAuditLinesResponse(_message.Message):
     more: bool
     def __init__(self, lines: _Optional[_Iterable[_Union[AuditLine, _Mapping]]] = ..., more: _Optional[bool] = ...) -> None: ...
 
+class VerifyRecordsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class AuditProblem(_message.Message):
+    __slots__ = ("fault", "number", "text")
+    FAULT_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    fault: str
+    number: int
+    text: str
+    def __init__(self, fault: _Optional[str] = ..., number: _Optional[int] = ..., text: _Optional[str] = ...) -> None: ...
+
+class VerifyRecordsResponse(_message.Message):
+    __slots__ = ("problems",)
+    PROBLEMS_FIELD_NUMBER: _ClassVar[int]
+    problems: _containers.RepeatedCompositeFieldContainer[AuditProblem]
+    def __init__(self, problems: _Optional[_Iterable[_Union[AuditProblem, _Mapping]]] = ...) -> None: ...
+
 class ReadPositionRequest(_message.Message):
     __slots__ = ("known", "wait_ms")
     KNOWN_FIELD_NUMBER: _ClassVar[int]

@@ -71,6 +71,11 @@ class RecordsServiceStub:
                 request_serializer=headrace_dot_api_dot_control_dot_v1_dot_records__pb2.ListAuditLinesRequest.SerializeToString,
                 response_deserializer=headrace_dot_api_dot_control_dot_v1_dot_records__pb2.ListAuditLinesResponse.FromString,
                 _registered_method=True)
+        self.VerifyRecords = channel.unary_unary(
+                '/headrace.api.control.v1.RecordsService/VerifyRecords',
+                request_serializer=headrace_dot_api_dot_control_dot_v1_dot_records__pb2.VerifyRecordsRequest.SerializeToString,
+                response_deserializer=headrace_dot_api_dot_control_dot_v1_dot_records__pb2.VerifyRecordsResponse.FromString,
+                _registered_method=True)
         self.ReadPosition = channel.unary_unary(
                 '/headrace.api.control.v1.RecordsService/ReadPosition',
                 request_serializer=headrace_dot_api_dot_control_dot_v1_dot_records__pb2.ReadPositionRequest.SerializeToString,
@@ -134,6 +139,13 @@ class RecordsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def VerifyRecords(self, request, context):
+        """VerifyRecords compares the records with the audit, and the audit with itself.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ReadPosition(self, request, context):
         """ReadPosition answers as soon as the position differs from the one that the caller has, at the latest after a while.
         """
@@ -178,6 +190,11 @@ def add_RecordsServiceServicer_to_server(servicer, server):
                     servicer.ListAuditLines,
                     request_deserializer=headrace_dot_api_dot_control_dot_v1_dot_records__pb2.ListAuditLinesRequest.FromString,
                     response_serializer=headrace_dot_api_dot_control_dot_v1_dot_records__pb2.ListAuditLinesResponse.SerializeToString,
+            ),
+            'VerifyRecords': grpc.unary_unary_rpc_method_handler(
+                    servicer.VerifyRecords,
+                    request_deserializer=headrace_dot_api_dot_control_dot_v1_dot_records__pb2.VerifyRecordsRequest.FromString,
+                    response_serializer=headrace_dot_api_dot_control_dot_v1_dot_records__pb2.VerifyRecordsResponse.SerializeToString,
             ),
             'ReadPosition': grpc.unary_unary_rpc_method_handler(
                     servicer.ReadPosition,
@@ -376,6 +393,33 @@ class RecordsService:
             '/headrace.api.control.v1.RecordsService/ListAuditLines',
             headrace_dot_api_dot_control_dot_v1_dot_records__pb2.ListAuditLinesRequest.SerializeToString,
             headrace_dot_api_dot_control_dot_v1_dot_records__pb2.ListAuditLinesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyRecords(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.api.control.v1.RecordsService/VerifyRecords',
+            headrace_dot_api_dot_control_dot_v1_dot_records__pb2.VerifyRecordsRequest.SerializeToString,
+            headrace_dot_api_dot_control_dot_v1_dot_records__pb2.VerifyRecordsResponse.FromString,
             options,
             channel_credentials,
             insecure,

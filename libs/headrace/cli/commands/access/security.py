@@ -12,16 +12,12 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from headrace.audit.access import SCOPE, Access, AccessError
-from headrace.audit.contents import ACTS
-from headrace.audit.settings import utc_now
-from headrace.cli.commands.audit.place import reads_as
-from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out, place
-from headrace.cli.installation.layout import Layout
+from headrace.cli.commands.audit.place import record
+from headrace.cli.console import DEFAULT_HOME, Home, err, out, place
 
 _SHOWN = ("time", "kind", "client", "tenant", "key", "method", "request_id")
 # All addresses of a summary, up to a thousand: --json has them.
-_HIDDEN = (*_SHOWN, "clients")
+_HIDDEN = (*_SHOWN, "clients", "salt")
 
 
 def security(
@@ -36,7 +32,9 @@ def security(
     A `summary` tells of the events of a second that were too many for a line each.
     """
     path = place(home).security_log
-    _record(place(home))
+    if path.parent.is_dir():
+        # These events are a part of the audit, so that they are read is recorded.
+        record(place(home), "read", "headrace security", source="security")
     found: deque[dict[str, Any]] = deque()
     for file in _newest_first(path):
         wanted = (event for event in _events(file) if _wanted(event, kind, tenant))
@@ -57,18 +55,6 @@ def security(
         more = ", ".join(f"{k}={_text(v)}" for k, v in event.items() if k not in _HIDDEN)
         table.add_row(*(_plain(event.get(column, "")) for column in _SHOWN), _plain(more))
     out.print(table)
-
-
-def _record(layout: Layout) -> None:
-    """These events are a part of the audit, so that they are read is recorded there. Ends the command if it can't be."""
-    if not layout.audit_key.exists():
-        return
-    try:
-        Access(layout.audit / f"{ACTS}.jsonl", utc_now).allow(
-            "read", reads_as("headrace security"), [SCOPE], source="security"
-        )
-    except AccessError as error:
-        fail(str(error))
 
 
 def _newest_first(path: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""`headrace audit erase`: what the audit holds of one client or tenant, so that the log stays valid."""
+"""`headrace audit erase`: what the security events hold of one client or tenant, so that the audit still holds."""
 
 from __future__ import annotations
 
@@ -6,27 +6,24 @@ from typing import Annotated
 
 import typer
 
-from headrace.audit.access import SCOPE
-from headrace.audit.persons.erasure import erase as erase_lines
-from headrace.cli.commands.audit.place import audit_of, damage_told, reads_as
-from headrace.cli.console import DEFAULT_HOME, Home, command, fail, out
+from headrace.audit.erasure import erase as erase_lines
+from headrace.audit.journals import Journal
+from headrace.cli.commands.audit.place import SECURITY, failures, reader, record
+from headrace.cli.console import DEFAULT_HOME, Home, command, fail, out, place
 
 
 def erase(
-    reason: Annotated[str, typer.Option("--reason", help="Why; kept in the log.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why; recorded.")],
     home: Home = DEFAULT_HOME,
     tenant: Annotated[str, typer.Option(help="Lines of this tenant.")] = "",
     client: Annotated[str, typer.Option(help="Lines of this client's address.")] = "",
 ) -> None:
-    """Erase the lines of a client or tenant. The log keeps that there was something, when and of what kind.
-
-    Lines in the security log itself (audit/security.jsonl and its older files) go as that is rotated.
-    """
-    audit = audit_of(home)
-    wanted = {key: value for key, value in (("tenant", tenant), ("client", client)) if value}
-    if not wanted:
+    """Erase the security events of a client or tenant. Of each line its hash remains, from which nothing can be told."""
+    layout = place(home)
+    if not (tenant or client):
         fail("name a --tenant or a --client")
-    with damage_told():
-        audit.access.allow("read", reads_as(), [SCOPE], purpose="erasure")
-        count = erase_lines(audit.payloads, audit.access, reads_as(), wanted, reason)
-    out.print(f"{count} lines are erased; that the log holds says: {command()} audit verify", markup=False)
+    access = record(layout, "read", purpose="erasure")
+    with failures():
+        journal = Journal(SECURITY, layout.security_log)
+        count = erase_lines(journal, access, reader(), {"tenant": tenant, "client": client}, reason)
+    out.print(f"{count} lines are erased; that the audit holds says: {command()} audit verify", markup=False)

@@ -9,14 +9,14 @@ import typer
 from headrace.catalog.access import Change
 from headrace.catalog.errors import RecordsError
 from headrace.catalog.remote import RemoteRecords
+from headrace.cli.backup import recovery
+from headrace.cli.backup.recovery import Difference
 from headrace.cli.commands.models.options import user
 from headrace.cli.consent import agree
 from headrace.cli.console import DEFAULT_HOME, Home, fail, out, place
 from headrace.cli.installation import release_place
 from headrace.hop.config import ConfigError
-from headrace.resources import recovery
 from headrace.resources.manifest import Verifier
-from headrace.resources.recovery import Difference
 from headrace.resources.snapshot import part_of
 
 _SHOWN = 40

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -11,8 +10,8 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from headrace.audit.contents import Contents
-from headrace.audit.settings import Audit
+from headrace.audit.journal_verification import torn_lines
+from headrace.cli.commands.audit.place import journals
 from headrace.cli.console import DEFAULT_HOME, Home, again, err, fail, out, place
 from headrace.cli.diagnosis import (
     broken_pipelines,
@@ -24,7 +23,6 @@ from headrace.cli.diagnosis import (
 )
 from headrace.cli.diagnosis.live_state import LiveState
 from headrace.cli.installation import ports, secrets
-from headrace.cli.installation.audit import audit_place
 from headrace.cli.installation.layout import Layout
 from headrace.cli.installation.settings import Installation
 from headrace.cli.supervision import daemon
@@ -83,7 +81,7 @@ def read(layout: Layout) -> dict[str, Any]:
         "models_in_quarantine": quarantined_models.models(layout),
         "encryption_at_rest": _at_rest(layout),
         "tenants_problem": _tenants_problem(layout),
-        "torn_lines": _torn_lines(layout),
+        "torn_lines": [f"torn: {line}" for line in torn_lines(journals(layout))],
         "limits_problem": shared_limits.problem(told["services"]),
     }
 
@@ -99,7 +97,7 @@ def _nothing(layout: Layout) -> dict[str, Any]:
         "models_in_quarantine": [],
         "encryption_at_rest": _at_rest(layout),
         "tenants_problem": _tenants_problem(layout),
-        "torn_lines": _torn_lines(layout),
+        "torn_lines": [f"torn: {line}" for line in torn_lines(journals(layout))],
         "limits_problem": None,
     }
 
@@ -118,14 +116,6 @@ def _tenants_problem(layout: Layout) -> str | None:
     except ConfigError as error:
         return str(error) if layout.tenants.exists() else None
     return None
-
-
-def _torn_lines(layout: Layout) -> list[str]:
-    """Of the journals, as far as they can be read; `headrace audit verify` says why they can't be."""
-    with suppress(ConfigError):
-        audit = Audit(audit_place.settings(layout))
-        return [f"torn: {found.where}: {found.text}" for found in Contents(audit.journals, None).torn]
-    return []
 
 
 def _print(found: dict[str, Any]) -> None:

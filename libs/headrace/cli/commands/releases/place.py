@@ -23,7 +23,7 @@ from headrace.pipeline.document.files import FILE_NAME, read
 from headrace.pipeline.problems import suggestion
 from headrace.releases import ReleaseError, ReleaseStore, StaleError
 from headrace.releases.changes import Basis, Documents, KnownModels
-from headrace.releases.records import Audit, RecordedReleases
+from headrace.releases.records import RecordedReleases
 from headrace.repository import RepositoryError
 
 # Exit codes: refused, and somebody else was first.
@@ -56,11 +56,6 @@ class ReleasePlace:
             opened = release_place.opened
             self._store = DoorReleases(self._door) if self._door else opened(self.layout, _complain)
         return self._store
-
-    @property
-    def audit(self) -> Audit | None:
-        """The audit, if it is on this machine."""
-        return self.store.audit if isinstance(self.store, RecordedReleases) else None
 
     def basis(self, pipeline: str, reason: str = "", number: int | None = None) -> Basis:
         """What is live now. `number`: what must be. Raises ReleaseError, OSError."""

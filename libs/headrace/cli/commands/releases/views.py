@@ -16,7 +16,6 @@ from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out
 from headrace.releases import LIVE, Broken, Release, RolloutState
 from headrace.releases.changes import desired, rolled_back_by
 from headrace.releases.document import to_bytes
-from headrace.releases.records import Audit, Finding, verify
 
 STATES = {
     RolloutState.RUNNING: "cyan",
@@ -60,29 +59,17 @@ def show(
 
 
 def history(pipeline: PipelineName, home: Home = DEFAULT_HOME, as_json: AsJson = False) -> None:
-    """List the kept releases, newest first, and compare them with the audit. Exit code 1 if the audit was altered."""
+    """List the kept releases, newest first."""
     with opened(home) as at:
         releases = at.store.history(pipeline)
         broken = at.store.current(pipeline)[1]
-        recorded, problem = _recorded(at, releases)
         back = rolled_back_by(releases)
         if as_json:
-            told = [
-                {
-                    **json.loads(to_bytes(r)),
-                    **_record_json(recorded.get(r.number)),
-                    "rolled_back_by": back.get(r.number),
-                }
-                for r in releases
-            ]
-            print(json.dumps({"releases": told, "audit_problem": problem or None}, indent=2))
+            told = [{**json.loads(to_bytes(r)), "rolled_back_by": back.get(r.number)} for r in releases]
+            print(json.dumps({"releases": told}, indent=2))
         else:
             _say_broken([broken])
-            out.print(_history_table(releases, recorded, at.audit, back))
-            _say_unrecorded(recorded)
-        if problem:
-            err.print(problem, style="bold red", markup=False, soft_wrap=True)
-            raise typer.Exit(1)
+            out.print(_history_table(releases, back))
 
 
 def _show_one(release: Release) -> None:
@@ -127,36 +114,10 @@ def _show_all(releases: Sequence[Release]) -> None:
     out.print(table)
 
 
-def _record_json(found: Finding | None) -> dict[str, Any]:
-    if found is None:
-        return {"recorded": None}
-    by = {"machine": found.machine, "process": found.process} if found.machine else None
-    return {"recorded": found.recorded, "recorded_by": by}
-
-
-def _say_unrecorded(recorded: dict[int, Finding]) -> None:
-    unknown = ", ".join(str(number) for number, found in recorded.items() if not found.recorded)
-    if unknown:
-        why = f"not in this machine's audit: {unknown} (made on another machine, or past it)"
-        err.print(why, style="yellow", markup=False, soft_wrap=True)
-
-
-def _record_text(found: Finding | None, audit: Audit | None) -> Text:
-    if found is None:
-        return Text("")
-    if not found.recorded:
-        return Text("not here", style="yellow")
-    elsewhere = found.machine and audit is not None and found.machine != audit.writer.machine
-    return Text(f"yes, by {found.machine}" if elsewhere else "yes", style="green")
-
-
-def _history_table(
-    releases: Sequence[Release], recorded: dict[int, Finding], audit: Audit | None, back: dict[int, int]
-) -> Table:
-    table = headed_table("release", "at", "by", "version", "models", "weights", "recorded", "reason")
+def _history_table(releases: Sequence[Release], back: dict[int, int]) -> Table:
+    table = headed_table("release", "at", "by", "version", "models", "weights", "reason")
     for release in releases:
         models = ", ".join(f"{model} {version}" for model, version in release.live.models.items())
-        said = _record_text(recorded.get(release.number), audit)
         reason = release.reason
         if release.rollout and release.rollout.verdict:
             reason += f" ({release.rollout.verdict})"
@@ -169,20 +130,9 @@ def _history_table(
             str(release.live.version),
             models,
             weights(release),
-            said,
             Text(reason),
         )
     return table
-
-
-def _recorded(at: ReleasePlace, releases: Sequence[Release]) -> tuple[dict[int, Finding], str]:
-    """Whether each release is in the audit, by number; and what is wrong with the audit."""
-    if at.audit is None:
-        return {}, ""
-    try:
-        return {found.number: found for found in verify(at.audit, releases)}, ""
-    except ValueError as error:
-        return {}, str(error)
 
 
 def _say_broken(found: Sequence[Broken | None]) -> None:

@@ -1,1 +1,0 @@
-"""What tells of persons: segments that can be deleted, and who deletes what of them."""

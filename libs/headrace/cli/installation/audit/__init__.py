@@ -1,1 +1,0 @@
-"""The audit of an installation: its keys, its settings, who witnesses it."""

@@ -1,0 +1,81 @@
+"""A line that a power loss cut off is torn, not altered: it is named, and the file goes on after it."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from headrace.cli.installation import layout
+from headrace.cli.main import app
+from headrace.delivery.records import Records
+from headrace.delivery.records import read as deployments
+from headrace.repository import AccessLog
+from headrace.state import chain, security, torn
+
+NOON = datetime(2026, 12, 1, 12, tzinfo=UTC)
+
+
+def cut(path: Path, left: int) -> int:
+    """Leaves so many bytes of the last line; returns how many it has, without a newline."""
+    content = path.read_bytes()
+    begin = content.rfind(b"\n", 0, -1) + 1
+    path.write_bytes(content[: begin + left])
+    return len(content) - begin - 1
+
+
+def test_a_chain_goes_on_after_a_line_that_was_cut_off_anywhere(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    for number in (1, 2):
+        chain.append(path, {"event": "loaded", "number": number})
+    length = cut(path, 20)
+    # The last line, at every byte; then the line that goes on after a torn one, with its mark.
+    for _ in range(2):
+        for left in range(1, length + 1):
+            before = path.read_bytes()
+            begin = before.rfind(b"\n") + 1
+            chain.append(path, {"event": "loaded", "number": 3})
+            [*_, line] = chain.entries(path)
+            assert line["number"] == 3
+            assert (torn.lines(path)[-1].at, torn.lines(path)[-1].content) == (begin, before[begin:])
+            after = path.read_bytes()
+            path.write_bytes(before[:begin] + after[begin : begin + left + 1])
+            if not path.read_bytes().endswith(b"\n"):
+                assert [e["number"] for e in chain.entries(path)] == [1]
+        length = len(after) - begin - 1
+
+
+def test_security_events_go_on_after_a_line_that_was_cut_off(tmp_path: Path) -> None:
+    path = tmp_path / "security.jsonl"
+    for number in range(3):
+        security.append(path, b'{"kind":"denied","n":%d}\n' % number)
+        if number == 1:
+            cut(path, 5)
+    assert [line.content for line in torn.lines(path)] == [b'{"kin']
+    assert path.read_bytes().splitlines()[-1] == b'{"kind":"denied","n":2}'
+
+
+def test_deployments_go_on_after_a_line_that_was_cut_off(tmp_path: Path) -> None:
+    path = tmp_path / "deployments.jsonl"
+    records = Records(path, lambda: NOON)
+    for version in ("1", "2"):
+        records.began(version, "home", {}, committed_at="", author="ann", restored=False)
+    cut(path, 50)
+    assert [d.version for d in deployments(path)] == ["1"]
+    records.began("3", "home", {}, committed_at="", author="ann", restored=False)
+    assert [d.version for d in deployments(path)] == ["1", "3"]
+
+
+def test_status_names_a_torn_line(tmp_path: Path) -> None:
+    at = layout.of(tmp_path / "home")
+    at.make_home()
+    log = AccessLog(at.model_log, "executor")
+    log.record("added", "light", "1")
+    log.record("loaded", "light", "1")
+    begin = at.model_log.read_bytes().index(b"\n") + 1
+    cut(at.model_log, 30)
+    for _ in range(2):
+        result = CliRunner().invoke(app, ["status", "--json", "--home", str(at.home)], catch_exceptions=False)
+        [line] = json.loads(result.stdout)["torn_lines"]
+        assert f"torn: journal models: {at.model_log}, line 2 (byte {begin})" in line
+        log.record("loaded", "light", "2")
