@@ -157,7 +157,8 @@ def settings(setup: Setup) -> dict[str, dict[str, Any]]:
 
 def _uncoalesced(setup: Setup, caller: str) -> dict[str, Any]:
     """A service's clients without coalescing, if that is what is measured."""
-    return {} if setup.coalescing else dict.fromkeys(services.callees(caller), _OFF)
+    callees = [] if setup.coalescing else [c for c in services.callees(caller) if c not in services.ASIDE]
+    return dict.fromkeys(callees, _OFF)
 
 
 def _write_settings(setup: Setup) -> None:

@@ -114,7 +114,7 @@ class ExecutorConfig(ServiceSettings):
     # What is live, as control says it. The versions that any release names are loaded, for as long as it does.
     resources: ResourceSettings | None = None
     # Client of control. Absent: what the artifacts of `resources` have is followed.
-    control: hop.ClientSettings | None = None
+    control: hop.CalleeSettings | None = None
     # What is loaded besides: "all": the versions of each model that served last; the newest of a new model. "released": only
     # what operators loaded. Or entries "name" (all its versions), "name:version" and "name:label", in addition to those.
     load: Literal["all", "released"] | tuple[str, ...] = "all"

@@ -145,7 +145,7 @@ class IngressSettings(config.ServiceSettings):
     resources: ResourceSettings | None = None
     # Client of control, which operators' changes go to, too. Absent: what the artifacts of `resources` have is followed, and
     # operators can change nothing here.
-    control: config.ClientSettings | None = None
+    control: config.CalleeSettings | None = None
     pipelines: Path | None = None
     # How changes of releases by operators at this door are recorded, and who is told of them.
     release_records: RecordSettings = RecordSettings()
@@ -177,7 +177,7 @@ class IngressSettings(config.ServiceSettings):
     reload_s: PositiveFloat = 1.0
     router: config.ClientSettings
     # Client of the service that stores outcomes. Absent: none are taken.
-    monitoring: config.ClientSettings | None = None
+    monitoring: config.CalleeSettings | None = None
     limits: Limits = Limits()
     admission: Admission = Admission()
     traces: Traces = Traces()

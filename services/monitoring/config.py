@@ -30,7 +30,7 @@ class MonitoringConfig(config.ServiceSettings):
     """All settings of the monitoring service."""
 
     # Client of control, which has the releases. Absent: no rollout is judged.
-    control: config.ClientSettings | None = None
+    control: config.CalleeSettings | None = None
     # Who hears of the analyser's changes of releases.
     release_records: RecordSettings = RecordSettings()
     # Folder for the evidence of the analyser that acts. Absent: a restart begins with new evidence.

@@ -26,7 +26,7 @@ class RouterSettings(config.Settings):
     # What is live, as control says it: releases and their documents. Absent: the documents in `pipelines` are live.
     resources: ResourceSettings | None = None
     # Client of control. Absent: what the artifacts of `resources` have is followed.
-    control: config.ClientSettings | None = None
+    control: config.CalleeSettings | None = None
     # Folder with one subfolder, holding a pipeline.yaml, per pipeline; not read if there are `resources`.
     pipelines: Path | None = None
     # Folder for the last good text of each document of `pipelines`, which serves while the document is broken, over restarts too.
@@ -39,7 +39,7 @@ class RouterSettings(config.Settings):
     # Absent: nothing is recorded.
     recording: RecordingSettings | None = None
     # Client of the service that gathers what each arm answered. Absent: it is counted, but nobody is told.
-    monitoring: config.ClientSettings | None = None
+    monitoring: config.CalleeSettings | None = None
     # How often it is told.
     tick_s: PositiveFloat = 1.0
     # What it is told of each prediction, and the journal of regulated ones.

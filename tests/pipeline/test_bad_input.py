@@ -20,25 +20,29 @@ def test_bad_credentials(system: System, key: str) -> None:
     assert message == "no valid credential: send `authorization: Bearer KEY` or `x-api-key: KEY`"
 
 
-def test_unknown_pipeline_names_the_ones_there_are(system: System) -> None:
-    for code, reason, message, metadata in (
-        failure(system.predict, row_request(system.rows[0], pipeline="flihgts")),
-        failure(system.infer, oip_request(system.rows[0], model_name="flihgts")),
+@pytest.mark.parametrize(
+    ("own", "oip_own", "reason", "said", "known"),
+    [
+        (
+            {"pipeline": "flihgts"},
+            {"model_name": "flihgts"},
+            "PIPELINE_UNKNOWN",
+            "may use: flights",
+            "flihgts",
+        ),
+        ({"version": 99}, {"model_version": "99"}, "VERSION_UNKNOWN", "99", "1"),
+    ],
+)
+def test_unknown_pipeline_or_version_names_the_ones_there_are(
+    system: System, own: dict[str, Any], oip_own: dict[str, Any], reason: str, said: str, known: str
+) -> None:
+    for code, got, message, metadata in (
+        failure(system.predict, row_request(system.rows[0], **own)),
+        failure(system.infer, oip_request(system.rows[0], **oip_own)),
     ):
-        assert (code, reason) == (grpc.StatusCode.NOT_FOUND, "PIPELINE_UNKNOWN")
-        assert "flihgts" in message
-        assert "this tenant may use: flights" in message
-        assert metadata["pipeline"] == "flihgts"
-
-
-def test_unknown_version_names_the_one_there_is(system: System) -> None:
-    for code, reason, message, metadata in (
-        failure(system.predict, row_request(system.rows[0], version=99)),
-        failure(system.infer, oip_request(system.rows[0], model_version="99")),
-    ):
-        assert (code, reason) == (grpc.StatusCode.NOT_FOUND, "VERSION_UNKNOWN")
-        assert "99" in message
-        assert metadata["versions"] == "1"
+        assert (code, got) == (grpc.StatusCode.NOT_FOUND, reason)
+        assert said in message
+        assert metadata["versions" if "version" in own else "pipeline"] == known
 
 
 def test_unknown_input_names_the_ones_there_are(system: System) -> None:

@@ -6,7 +6,6 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-import onnx
 import pytest
 from onnx import TensorProto, helper
 
@@ -20,6 +19,7 @@ from headrace.hop.testing import Harness, served
 from headrace.repository import TensorSpec, publish
 from services.executor.wiring import SERVICE as EXECUTOR
 from services.router.wiring import SERVICE as ROUTER
+from tests.services.executor.executor_models import onnx_bytes
 from tests.services.router.router_leaves import HEAD, INFER, batch_of
 
 UNLOAD = unary(
@@ -64,10 +64,7 @@ def times(factor: float) -> bytes:
     graph = helper.make_graph(
         [helper.make_node("Mul", ["x", "factor"], ["y"])], "times", [x], [y], [constant]
     )
-    made: onnx.ModelProto = helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8
-    )
-    return bytes(made.SerializeToString())
+    return onnx_bytes(graph)
 
 
 @dataclass(frozen=True)

@@ -243,7 +243,7 @@ class _Runtime(Runtime):
         super().__init__(name, telemetry, local)
         object.__setattr__(self, "_host", host)
 
-    def dial(self, callee: str, settings: config.ClientSettings) -> dial.Client:
+    def dial(self, callee: str, settings: config.ClientSettings | config.CalleeSettings) -> dial.Client:
         client = super().dial(callee, settings)
         self._host.clients.append(client)  # type: ignore[attr-defined] # set above
         return client

@@ -121,6 +121,19 @@ class ClientSettings(Settings, ClientRules):
     coalesce: CoalesceSettings = CoalesceSettings()
 
 
+class CalleeSettings(Settings):
+    """A callee that no request waits for: where it is. Its client is not tuned. Fields as in ClientSettings."""
+
+    target: str
+    tls: ClientTls | None = None
+    server_name: str = ""
+    resolve_every_s: PositiveFloat = 5.0
+
+    def client(self, **rules: Any) -> ClientSettings:
+        """The settings of its client; `rules`: what is not by default."""
+        return ClientSettings(**{name: getattr(self, name) for name in type(self).model_fields}, **rules)
+
+
 class ConfigError(Exception):
     """The settings are unusable; the text says where and why. Raised before anything binds."""
 

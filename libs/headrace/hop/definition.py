@@ -55,10 +55,12 @@ class Runtime:
     # The services hosted in this process; empty if each service has its own process.
     local: LocalServers
 
-    def dial(self, callee: str, settings: config.ClientSettings) -> Client:
+    def dial(self, callee: str, settings: config.ClientSettings | config.CalleeSettings) -> Client:
         """A client of another service. The caller closes it. Raises config.ConfigError for unusable TLS files."""
         from headrace.hop.client.dial import Client
 
+        if isinstance(settings, config.CalleeSettings):
+            settings = settings.client()
         if settings.tls is None:
             return Client(callee, settings, self)
         from headrace.hop.transport.tls import TlsError

@@ -112,15 +112,15 @@ class ResourceMetrics(Collector):
 
 @asynccontextmanager
 async def control_client(
-    settings: config.ClientSettings | None, runtime: Runtime
+    settings: config.CalleeSettings | None, runtime: Runtime
 ) -> AsyncIterator[Client | None]:
     """The process's client of control; None: the settings name none. Raises ConfigError."""
     if settings is None:
         yield None
         return
     # Nothing is spared by not asking a control that is away, and one that is back is found at once.
-    never = settings.breaker.model_copy(update={"min_calls": 1 << 30})
-    client = runtime.dial("control", settings.model_copy(update={"breaker": never}))
+    never = config.BreakerSettings(min_calls=1 << 30)
+    client = runtime.dial("control", settings.client(breaker=never))
     try:
         yield client
     finally:

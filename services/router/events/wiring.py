@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from headrace.events import Mask, read_salt
-from headrace.hop.config import ClientSettings
+from headrace.hop.config import CalleeSettings
 from headrace.hop.definition import Runtime
 from headrace.state.redis import RedisCalls
 from services.router.background import running
@@ -42,7 +42,7 @@ class Events:
 @asynccontextmanager
 async def events(
     settings: EventsSettings,
-    monitoring: ClientSettings | None,
+    monitoring: CalleeSettings | None,
     runtime: Runtime,
     answered: Answered,
 ) -> AsyncIterator[Events]:

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from headrace.hop.config import ClientSettings
+from headrace.hop.config import CalleeSettings
 from headrace.hop.definition import Runtime
 from headrace.repository import Repository
 from services.router.background import running
@@ -36,7 +36,7 @@ class Explanations:
 @asynccontextmanager
 async def explanations(
     settings: ExplanationSettings,
-    monitoring: ClientSettings | None,
+    monitoring: CalleeSettings | None,
     runtime: Runtime,
     compiler: Compiler,
     pipelines: Pipelines,

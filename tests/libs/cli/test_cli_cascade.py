@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 from onnx import TensorProto, helper
 from typer.testing import CliRunner, Result
@@ -16,6 +15,7 @@ from headrace.cli.tuning.offline_run import Models, OfflineError, columns_for, c
 from headrace.columns import DType
 from headrace.pipeline import CascadeStage, parse
 from headrace.repository import Repository, TensorSpec, publish
+from tests.services.executor.executor_models import onnx_bytes
 
 DOCUMENT = """\
 pipeline: demo
@@ -54,9 +54,7 @@ def model(weights: tuple[float, float]) -> bytes:
         [helper.make_tensor_value_info("p", TensorProto.FLOAT, ["N"])],
         [helper.make_tensor("w", TensorProto.FLOAT, [2], weights)],
     )
-    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    onnx.checker.check_model(made)
-    return bytes(made.SerializeToString())
+    return onnx_bytes(graph)
 
 
 @pytest.fixture

@@ -54,8 +54,6 @@ def leaves(command: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 COMMANDS = dict(leaves(get_command(app)))
-
-
 ASKED_FIRST = sorted(COMMANDS.keys() - {*EXEMPT} - ASKS_ITSELF)
 
 

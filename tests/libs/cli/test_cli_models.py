@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 from onnx import TensorProto, helper
 from typer.testing import CliRunner, Result
@@ -17,7 +16,7 @@ from headrace.drift import baseline_of_version
 from headrace.repository import Repository, Trust
 from headrace.repository.access_log import entries
 from tests.agreed import with_yes
-from tests.services.executor.executor_models import doubling, endless, expanding
+from tests.services.executor.executor_models import doubling, endless, expanding, onnx_bytes
 
 
 def run(*arguments: str | Path, home: Path) -> Result:
@@ -30,8 +29,7 @@ def model(path: Path, *, width: int | str = 3, rows: int | str = "rows", factor:
     node = helper.make_node("Mul", ["x", "factor"], ["y"])
     constant = helper.make_tensor("factor", TensorProto.FLOAT, [], [factor])
     graph = helper.make_graph([node], "times", [x], [y], [constant])
-    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    onnx.save(made, str(path))
+    path.write_bytes(onnx_bytes(graph))
     return path
 
 

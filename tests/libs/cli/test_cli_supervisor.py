@@ -169,20 +169,20 @@ async def replaced(folder: Path, rules: RestartRules) -> AsyncIterator[tuple[Man
         assert process.reason == ""
 
 
-async def test_a_process_that_hangs_is_replaced(tmp_path: Path) -> None:
-    async with replaced(tmp_path, RestartRules(every=0.2, timeout=2, silent=2)) as (hanging, pid):
+@pytest.mark.parametrize(
+    ("rules", "why"),
+    [
+        (RestartRules(every=0.2, timeout=2, silent=2), "it hung"),
+        # It needs no probe: the next one would come after an hour.
+        (RestartRules(every=3600.0, stopped=2.0), "stopped (SIGSTOP)"),
+    ],
+    ids=["hangs", "stopped"],
+)
+async def test_a_process_that_does_nothing_is_replaced(tmp_path: Path, rules: RestartRules, why: str) -> None:
+    async with replaced(tmp_path, rules) as (hanging, pid):
         stop(pid)
         await until("unready", lambda: hanging.policy.state is State.UNREADY)
-        await until("killed", lambda: "it hung" in hanging.reason)
-        assert gone(pid)
-
-
-async def test_a_stopped_process_needs_no_probe_to_be_replaced(tmp_path: Path) -> None:
-    # The next probe would come after an hour.
-    async with replaced(tmp_path, RestartRules(every=3600.0, stopped=2.0)) as (hanging, pid):
-        stop(pid)
-        await until("unready", lambda: hanging.policy.state is State.UNREADY)
-        await until("killed", lambda: "stopped (SIGSTOP)" in hanging.reason)
+        await until("killed", lambda: why in hanging.reason and gone(pid))
 
 
 async def test_a_blocked_loop_is_seen_by_its_heartbeat_long_before_probes_are_missed(tmp_path: Path) -> None:

@@ -115,8 +115,6 @@ COLUMN = st.builds(
     | st.binary(max_size=9),
     validity=st.binary(max_size=2),
 )
-
-
 MESSAGE = st.builds(
     pb.Batch,
     rows=st.builds(

@@ -174,21 +174,15 @@ async def test_each_item_is_answered_at_its_own_deadline_while_the_call_goes_on(
         assert await patient == "sleep 2"
 
 
-async def test_a_reply_that_does_not_fit_fails_its_items_and_counts_against_the_callee(
-    tmp_path: Path,
+@pytest.mark.parametrize(("word", "ends"), [("short", Code.INTERNAL), ("broken", "broken")])
+async def test_a_reply_that_does_not_fit_and_rows_that_the_callee_failed_open_the_breaker(
+    tmp_path: Path, word: str, ends: Code | str
 ) -> None:
     async with Callee(tmp_path / "s") as callee, client_of(callee, breaker=COUNTING) as client:
         do = client.coalesced(DO, WordCodec())
         for _ in range(4):
-            assert (await fault_of(do(Item("short")))).code is Code.INTERNAL
-        assert state_of(client) is State.OPEN
-
-
-async def test_rows_that_the_callee_failed_open_the_breaker_though_the_calls_succeed(tmp_path: Path) -> None:
-    async with Callee(tmp_path / "s") as callee, client_of(callee, breaker=COUNTING) as client:
-        do = client.coalesced(DO, WordCodec())
-        for _ in range(4):
-            assert await do(Item("broken")) == "broken"
+            [end] = await asyncio.gather(do(Item(word)), return_exceptions=True)
+            assert getattr(end, "code", end) == ends
         assert state_of(client) is State.OPEN
 
 

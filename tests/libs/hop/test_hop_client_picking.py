@@ -69,7 +69,7 @@ events = st.lists(st.sampled_from(["call", "retry"]) | st.floats(0, 30), max_siz
 
 
 @given(st.floats(0, 1), st.integers(0, 20), events)
-def test_retries_never_exceed_reserve_ratio_and_refill(
+def test_retries_never_exceed_reserve_ratio_and_refill_and_a_pause_gives_the_whole_reserve(
     ratio: float, reserve: int, happened: list[str | float]
 ) -> None:
     budget = RetryBudget(ratio, reserve)
@@ -84,21 +84,6 @@ def test_retries_never_exceed_reserve_ratio_and_refill(
             now += float(event)
         assert retries <= reserve + ratio * calls + reserve * now / REFILL_S + 1e-6
         assert 0 <= budget.balance <= max(reserve, 10 * reserve)
-
-
-@given(st.floats(0, 1), st.integers(1, 20), events)
-def test_a_client_that_was_quiet_has_its_whole_reserve_again(
-    ratio: float, reserve: int, happened: list[str | float]
-) -> None:
-    budget = RetryBudget(ratio, reserve)
-    now = 1000.0
-    for event in happened:
-        if event == "call":
-            budget.attempts += 1
-        elif event == "retry":
-            budget.withdraw(now)
-        else:
-            now += float(event)
     now += REFILL_S * 1.001
     assert all(budget.withdraw(now) for _ in range(reserve))
 

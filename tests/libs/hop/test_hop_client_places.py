@@ -136,21 +136,21 @@ async def test_those_who_wait_are_served_in_their_order() -> None:
         assert [call.done() for call in waiting] == [n < number for n in range(5)]
 
 
-def doubt(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    """How long a replica is doubted after a failure: longer than a busy machine stops for."""
+async def doubting(monkeypatch: pytest.MonkeyPatch, seconds: float) -> Two:
+    """After a failure of the first, which is doubted for so long: longer than a busy machine stops for."""
     for name in ("_DOUBT_S", "_MAX_DOUBT_S"):
         monkeypatch.setattr(f"headrace.hop.resilience.breaker.{name}", seconds)
+    two = Two(retry=rules.RetryRules(attempts=1))
+    failing = await two.begin()
+    await two.end("a", Fault(Code.UNAVAILABLE, Reason.REASON_UNREACHABLE, "away"))
+    assert await refusal(failing) == Reason.REASON_UNREACHABLE
+    return two
 
 
 async def test_a_single_call_takes_a_doubted_replicas_place_rather_than_none(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    doubt(monkeypatch, 60)
-    two = Two(retry=rules.RetryRules(attempts=1))
-    failing = await two.begin()
-    away = Fault(Code.UNAVAILABLE, Reason.REASON_UNREACHABLE, "away")
-    await two.end("a", away)
-    assert await refusal(failing) == Reason.REASON_UNREACHABLE
+    two = await doubting(monkeypatch, 60)
     assert two.replica("a").guard(DO.name).breaker.doubted(time.monotonic())
     trusting = await two.begin()
     assert two.out() == {"a": 0, "b": 1}
@@ -165,11 +165,7 @@ async def test_a_single_call_takes_a_doubted_replicas_place_rather_than_none(
 async def test_a_gathered_call_waits_for_the_trusted_one_and_not_for_ever(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    doubt(monkeypatch, 2)
-    two = Two(retry=rules.RetryRules(attempts=1))
-    failing = await two.begin()
-    await two.end("a", Fault(Code.UNAVAILABLE, Reason.REASON_UNREACHABLE, "away"))
-    await refusal(failing)
+    two = await doubting(monkeypatch, 2)
     trusting = await two.begin()
     gathered = await two.begin(patient=True)
     assert two.out() == {"a": 0, "b": 1}

@@ -6,7 +6,6 @@ import sys
 import pytest
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, and is about glibc")
-
 _OWN_MIB = """
 def own_mib():
     lines = open("/proc/self/smaps_rollup").read().splitlines()

@@ -248,8 +248,6 @@ from headrace.hop.client import dial, settings
 async def dialled():
     await dial.Client("x", settings.ClientRules("unix:/nowhere")).close()
 asyncio.run(dialled())"""
-
-
 HEAVY = {"numpy", "opentelemetry", "pydantic", "prometheus_client", "structlog", "uvloop", "yaml"}
 SERVED = "import headrace.hop.server.serve; from headrace import hop; hop.Telemetry('x')"
 

@@ -65,34 +65,56 @@ def loop_body(operator: str, dtype: int, shape: list[int]) -> onnx.GraphProto:
     return helper.make_graph(nodes, "body", [round_, go_on, info("state", dtype, shape)], outputs)
 
 
+def later(name: str, nodes: list[onnx.NodeProto], *constants: onnx.TensorProto, dtype: int = 0) -> bytes:
+    """y = x + `added`, once these nodes have made that; of a row of whole numbers if `dtype` says so."""
+    shape = ["rows"] if dtype else ["rows", 3]
+    x, y = (helper.make_tensor_value_info(n, dtype or TensorProto.FLOAT, shape) for n in "xy")
+    nodes = [*nodes, helper.make_node("Add", ["x", "added"], ["y"])]
+    return onnx_bytes(helper.make_graph(nodes, name, [x], [y], constants))
+
+
 def slow(loops: int) -> bytes:
     """y = x after `loops` rounds of a multiplication of two 64 × 64 matrices: about 20 µs a round."""
-    x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, ["rows", 3]) for n in "xy")
-    state = [0.0] * (64 * 64)
     body = loop_body("MatMul", TensorProto.FLOAT, [64, 64])
     nodes = [
         helper.make_node("Loop", ["loops", "", "start"], ["end"], body=body),
-        helper.make_node("ReduceSum", ["end"], ["zero"], keepdims=0),
-        helper.make_node("Add", ["x", "zero"], ["y"]),
+        helper.make_node("ReduceSum", ["end"], ["added"], keepdims=0),
     ]
-    constants = [
-        helper.make_tensor("loops", TensorProto.INT64, [], [loops]),
-        helper.make_tensor("start", TensorProto.FLOAT, [64, 64], state),
-    ]
-    return onnx_bytes(helper.make_graph(nodes, "slow", [x], [y], constants))
+    rounds = helper.make_tensor("loops", TensorProto.INT64, [], [loops])
+    return later(
+        "slow", nodes, rounds, helper.make_tensor("start", TensorProto.FLOAT, [64, 64], [0.0] * 64**2)
+    )
 
 
 def counting() -> bytes:
     """y = x, after as many rounds of a loop as the greatest x says."""
-    x, y = (helper.make_tensor_value_info(n, TensorProto.INT64, ["rows"]) for n in "xy")
     body = loop_body("Add", TensorProto.INT64, [])
     nodes = [
         helper.make_node("ReduceMax", ["x"], ["rounds"], keepdims=0),
-        helper.make_node("Loop", ["rounds", "", "start"], ["end"], body=body),
-        helper.make_node("Add", ["x", "end"], ["y"]),
+        helper.make_node("Loop", ["rounds", "", "start"], ["added"], body=body),
     ]
     start = helper.make_tensor("start", TensorProto.INT64, [], [0])
-    return onnx_bytes(helper.make_graph(nodes, "counting", [x], [y], [start]))
+    return later("counting", nodes, start, dtype=TensorProto.INT64)
+
+
+def endless() -> bytes:
+    """y = x, after a loop that never ends."""
+    body = loop_body("Mul", TensorProto.FLOAT, [])
+    nodes = [
+        helper.make_node("ReduceMax", ["x"], ["start"], keepdims=0),
+        helper.make_node("Loop", ["", "true", "start"], ["added"], body=body),
+    ]
+    return later("endless", nodes, helper.make_tensor("true", TensorProto.BOOL, [], [True]))
+
+
+def expanding(exponent: int = 38) -> bytes:
+    """y = x plus a sum of 2 ** exponent numbers, of four bytes each."""
+    nodes = [
+        helper.make_node("ReduceMax", ["x"], ["one"], keepdims=0),
+        helper.make_node("Expand", ["one", "shape"], ["many"]),
+        helper.make_node("ReduceSum", ["many"], ["added"], keepdims=0),
+    ]
+    return later("expanding", nodes, helper.make_tensor("shape", TensorProto.INT64, [1], [1 << exponent]))
 
 
 def put(
@@ -107,29 +129,3 @@ def put_lookup(root: Path, name: str = "lookup") -> None:
     """Publishes `lookup`."""
     inputs, outputs = [TensorSpec("x", DType.INT64)], [TensorSpec("y", DType.FLOAT32, (2,))]
     put(root, name, content=lookup(), inputs=inputs, outputs=outputs)
-
-
-def endless() -> bytes:
-    """y = x, after a loop that never ends."""
-    x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, ["rows", 3]) for n in "xy")
-    body = loop_body("Mul", TensorProto.FLOAT, [])
-    nodes = [
-        helper.make_node("ReduceMax", ["x"], ["start"], keepdims=0),
-        helper.make_node("Loop", ["", "true", "start"], ["end"], body=body),
-        helper.make_node("Add", ["x", "end"], ["y"]),
-    ]
-    true = helper.make_tensor("true", TensorProto.BOOL, [], [True])
-    return onnx_bytes(helper.make_graph(nodes, "endless", [x], [y], [true]))
-
-
-def expanding(exponent: int = 38) -> bytes:
-    """y = x plus a sum of 2 ** exponent numbers, of four bytes each."""
-    x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, ["rows", 3]) for n in "xy")
-    nodes = [
-        helper.make_node("ReduceMax", ["x"], ["one"], keepdims=0),
-        helper.make_node("Expand", ["one", "shape"], ["many"]),
-        helper.make_node("ReduceSum", ["many"], ["sum"], keepdims=0),
-        helper.make_node("Add", ["x", "sum"], ["y"]),
-    ]
-    shape = helper.make_tensor("shape", TensorProto.INT64, [1], [1 << exponent])
-    return onnx_bytes(helper.make_graph(nodes, "expanding", [x], [y], [shape]))

@@ -20,7 +20,6 @@ from services.features.feast_servicer import DESCRIPTOR
 from tests.services.features.calling import serving
 
 [GET] = [method for method in methods_of(DESCRIPTOR) if method.name == "GetOnlineFeatures"]
-
 READS = "headrace_features_read_seconds_count"
 
 

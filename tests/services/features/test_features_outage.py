@@ -289,19 +289,11 @@ def _distinct(asks: Sequence[KeyQuery]) -> set[bytes]:
 
 
 KEY = JoinKey("k", DType.INT64, "k")
-
-
 VIEWS: Mapping[str, ViewPlan] = {
     name: ViewPlan(name, name, (KEY,), (Feature(f"f{name}", "double_val"),), 0.0) for name in "ab"
 }
-
-
 PLAN = assemble("both", [ViewSelection("a", ("fa",)), ViewSelection("b", ("fb",))], VIEWS, {})
-
-
 STOCK = ServicePlan("odd", (VIEWS["a"],), (), (1,), (), "r", "odd", (Feature("k", "int64_val"),))
-
-
 ALL = [("a+b", 1), ("a+b", 16), ("a+b", 300), ("stock odd", 1), ("stock odd", 16), ("stock odd", 300)]
 
 

@@ -257,11 +257,7 @@ async def test_groups_of_another_generation_are_refused_by_name_and_the_others_s
 
 
 NOBODY = pb.EventSubject(column="key")
-
-
 TWO_IDS = pb.ListEventsRequest(prediction_id="r7/0", request_id="r8")
-
-
 WRONG_GROUP = pb.RecordEventsRequest(epoch=1, groups=[pb.EventGroup(pipeline="p")])
 
 

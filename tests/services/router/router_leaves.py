@@ -85,7 +85,6 @@ stages:
     outputs: {{c: float64}}
 outputs: [a, b, c, key]
 """
-
 Hook = Callable[[Batch], Awaitable[Batch | None]]
 
 

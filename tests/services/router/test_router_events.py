@@ -159,19 +159,22 @@ async def test_without_a_salt_personal_data_is_left_out(tmp_path: Path) -> None:
     assert group.batch.columns["key"].text() == [None]
 
 
-async def test_a_message_that_fails_comes_later_and_nothing_is_missing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("text", [SCORED, REGULATED], ids=["message", "journal"])
+async def test_what_fails_comes_later_and_nothing_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
     monkeypatch.setattr(sender, "_AGAIN_S", 0.01)
-    async with running(tmp_path) as world:
+    folder = tmp_path / "journal"
+    async with running(tmp_path, text, journal={"folder": folder, "collect_s": 0.01}) as world:
         world.receiver.fault = Fault(Code.UNAVAILABLE, Reason.REASON_STORAGE_UNAVAILABLE, "full")
         for i in range(5):
-            assert not (
-                await world.started.ask("scored", batch_of(["ab"], [1.0], request_id=f"r{i}"))
-            ).batch.errors
+            batch = batch_of(["ab"], [1.0], request_id=f"r{i}")
+            assert not (await world.started.ask("scored", batch)).batch.errors
         await until(lambda: world.receiver.refused > 0)
+        assert bool(list(folder.glob("*.journal"))) == (text == REGULATED)
         world.receiver.fault = None
         await until(lambda: len(world.receiver.numbers) == 5)
+        await until(lambda: not list(folder.glob("*")))
     assert sorted(world.receiver.numbers) == [1, 2, 3, 4, 5]
 
 
@@ -216,20 +219,6 @@ async def test_a_regulated_event_is_on_the_disk_before_the_answer_and_collected_
         await until(lambda: not list((tmp_path / "journal").iterdir()))
     assert again.receiver.numbers == [1, 2, 3]
     assert all(request.durable for request in again.receiver.requests)
-
-
-async def test_what_could_not_be_collected_stays(tmp_path: Path) -> None:
-    journal = {"folder": tmp_path / "journal", "collect_s": 0.01}
-    async with running(tmp_path, REGULATED, journal=journal) as world:
-        world.receiver.fault = Fault(Code.UNAVAILABLE, Reason.REASON_STORAGE_UNAVAILABLE, "full")
-        for i in range(3):
-            await world.started.ask("scored", batch_of(["ab"], [1.0], request_id=f"r{i}"))
-        await until(lambda: world.receiver.refused > 0)
-        assert list((tmp_path / "journal").glob("*.journal"))
-        world.receiver.fault = None
-        await until(lambda: len(world.receiver.numbers) == 3)
-        await until(lambda: not list((tmp_path / "journal").iterdir()))
-    assert sorted(world.receiver.numbers) == [1, 2, 3]
 
 
 async def test_a_journal_that_cannot_be_written_refuses_the_regulated_alone_and_heals(

@@ -221,6 +221,8 @@ def _clients(installation: Installation, caller: str) -> dict[str, Any]:
 def _client(installation: Installation, caller: str, callee: str) -> dict[str, Any]:
     local = callee not in installation.services
     target = {"target": "local" if local else f"unix-dir:{installation.layout.listed(callee)}"}
+    if callee in services.ASIDE:
+        return target
     if caller == services.INGRESS:
         return {**target, "coalesce": {"window": _window(installation, callee)}}
     if local:

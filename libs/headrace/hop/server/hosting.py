@@ -55,7 +55,7 @@ def leaves_first(parts: Iterable[Part]) -> list[Part]:
 def dials_locally(settings: config.Settings) -> bool:
     """Whether the settings hold a client of a service in the same process."""
     for _, value in settings:
-        if isinstance(value, config.ClientSettings) and value.target == "local":
+        if isinstance(value, config.ClientSettings | config.CalleeSettings) and value.target == "local":
             return True
         if isinstance(value, config.Settings) and dials_locally(value):
             return True

@@ -36,28 +36,24 @@ def test_without_a_fault_it_shows_them(home: Path) -> None:
         assert fault.expected.alert in said
 
 
-def test_an_unknown_fault_is_refused(home: Path) -> None:
-    code, said = ran(home, "flood")
-    assert code == 2
-    assert "flood" in said
-    assert "killed" in said
-
-
-def test_where_people_depend_on_it_it_must_be_told_twice(home: Path) -> None:
-    (home / "settings" / "gameday.yaml").write_text("production: true\n")
-    code, said = ran(home, "killed", "--yes")
-    assert code == 1
-    assert "--production" in said
-    code, said = ran(home, "killed", "--yes", "--production")
-    assert code == 1
-    assert "not running" in said
-
-
-def test_a_mark_that_cant_be_read_is_none(home: Path) -> None:
-    (home / "settings" / "gameday.yaml").write_text("produktion: false\n")
-    code, said = ran(home, "killed", "--yes")
-    assert code == 1
-    assert "produktion" in said
+@pytest.mark.parametrize(
+    ("settings", "arguments", "code", "words"),
+    [
+        ("", ("flood",), 2, ("flood", "killed")),
+        # Where people depend on it, it must be told twice.
+        ("production: true", ("killed", "--yes"), 1, ("--production",)),
+        ("production: true", ("killed", "--yes", "--production"), 1, ("not running",)),
+        # A mark that can't be read is none.
+        ("produktion: false", ("killed", "--yes"), 1, ("produktion",)),
+    ],
+)
+def test_what_is_refused(
+    home: Path, settings: str, arguments: tuple[str, ...], code: int, words: tuple[str, ...]
+) -> None:
+    (home / "settings" / "gameday.yaml").write_text(settings)
+    ended, said = ran(home, *arguments)
+    assert ended == code
+    assert [word for word in words if word not in said] == []
 
 
 def test_what_an_earlier_one_left_can_be_undone(home: Path) -> None:
