@@ -10,7 +10,6 @@ from pydantic import PositiveFloat, create_model, model_validator
 from headrace.hop import config
 from headrace.resources.service import ResourceSettings
 from services.router.cache.clients import CacheSettings
-from services.router.cache.shared import CacheSettings
 from services.router.events.settings import EventsSettings
 from services.router.explanations.settings import ExplanationSettings
 from services.router.recording.settings import RecordingSettings
