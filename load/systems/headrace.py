@@ -70,13 +70,13 @@ def headrace(setup: Setup) -> Iterator[Running]:
     """Starts it; everything is stopped and the settings are as before at the end."""
     home = setup.home
     command(home, "down")
-    prepared = (home / "pepper").exists()
+    prepared = (home / "tenants.yaml").exists()
     keys = _write_tenants(setup) if prepared else {}
     _write_settings(setup)
     try:
         _up(setup)
         if not prepared:
-            # A first start makes the secrets that keys are hashed with; the ingress reads tenants again within a second.
+            # A first start makes the demo tenant, which stays; the ingress reads tenants again within a second.
             keys = _write_tenants(setup)
             command(home, "down")
             _up(setup)
@@ -103,7 +103,7 @@ def status(home: Path) -> dict[str, Any]:
 
 def prepare(home: Path) -> None:
     """Makes data, features and models of a home that has none, by a first start."""
-    if not (home / "pepper").exists():
+    if not (home / "tenants.yaml").exists():
         command(home, "up")
         command(home, "down")
 
@@ -174,9 +174,9 @@ def _write_tenants(setup: Setup) -> dict[str, str]:
     file = tenants_file.load(path)
     kept = {"demo": file.tenants["demo"]} if "demo" in file.tenants else {}
     file = tenants_file.TenantsFile(tenants={**kept, **setup.tenants})
-    pepper, keys = tenants_file.read_pepper(setup.home / "pepper"), {}
+    keys = {}
     for name in setup.tenants:
-        keys[name], entry = tenants_file.new_key(pepper, created=datetime.now(UTC))
+        keys[name], entry = tenants_file.new_key(created=datetime.now(UTC))
         file = file.with_key(name, entry)
     tenants_file.save(path, file)
     return keys

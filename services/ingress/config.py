@@ -152,12 +152,10 @@ class IngressSettings(config.ServiceSettings):
     tenants: Path
     # Where a copy of the last good tenants document is kept. The copy applies while the document is broken, also after a start.
     tenants_kept: Path | None = None
-    # Secret with which keys are hashed: without it a stolen tenants file is worthless.
-    pepper: Path
     # Folder in which the ingresses of one machine count each tenant's use together. Absent: each counts separately.
     quotas: Path | None = None
-    # Folder in which they count the different queries of today, for tenants that have a budget of them. The counts survive
-    # restarts. Absent: each ingress counts separately, from its start on.
+    # Folder in which they count the different queries of today, for tenants that have a budget of them, and keep the key that
+    # those are hashed with. The counts survive restarts. Absent: each ingress counts separately, from its start on.
     queries: Path | None = None
     # Where doors of several machines share both; then the folder `quotas` is not used.
     sharing: Sharing = Sharing()

@@ -25,10 +25,10 @@ from headrace.pipeline import Catalog as Documents
 from headrace.pipeline import Kept
 from headrace.releases import open_catalog
 from headrace.releases.records import RecordedReleases, open_recorded
-from headrace.state.tenants import read_pepper
 from services.ingress.admission.admission_control import AdmissionControl, AdmissionRules
 from services.ingress.admission.extraction_guard import ExtractionGuard
 from services.ingress.admission.quotas import Quotas, SharedQuotas
+from services.ingress.admission.row_key import RowKey
 from services.ingress.attributes import Attributes
 from services.ingress.auth.authenticator import Authenticator
 from services.ingress.auth.tokens import TokenVerifier
@@ -219,16 +219,17 @@ def _tenants(
         settings.tenants, settings.tenants_kept, telemetry.log, metrics.tenants_broken.set
     )
     tokens = TokenVerifier(settings.jwt, lambda: reloads.directory, wall) if settings.jwt else None
-    pepper = read_pepper(settings.pepper)
-    authenticator = Authenticator(reloads.directory, pepper, wall, reporter.security, tokens)
+    authenticator = Authenticator(reloads.directory, wall, reporter.security, tokens)
+    row_key = RowKey(settings.queries, told.guard)
     sharing: SharedQuotas | Shared
     if settings.sharing.redis:
-        sharing = Shared(settings.sharing, time.monotonic, telemetry.once(ShareMetrics), telemetry.log)
+        share_metrics = telemetry.once(ShareMetrics)
+        sharing = Shared(settings.sharing, row_key, time.monotonic, share_metrics, telemetry.log)
     else:
         sharing = SharedQuotas(settings.quotas, Quotas(time.monotonic), telemetry.log)
     quotas = sharing.quotas
     merged = sharing.queries if isinstance(sharing, Shared) else None
-    guard = ExtractionGuard(settings.queries, pepper, wall, reporter.security, told.guard, merged)
+    guard = ExtractionGuard(settings.queries, row_key, wall, reporter.security, told.guard, merged)
     reloads.subscribe(
         authenticator.replace,
         lambda d: quotas.keep_only(set(d.tenants)),

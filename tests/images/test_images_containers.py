@@ -41,7 +41,6 @@ DOOR = {
     "access_log": "/dev/stdout",
     "pipelines": f"{STATE}/pipelines",
     "tenants": f"{STATE}/tenants.yaml",
-    "pepper": f"{STATE}/pepper",
 }
 LOCAL = {"target": "local"}
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -97,7 +96,7 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What services find in /var/lib/headrace: the prepared home's models, features and tenants, and the checkout's pipelines."""
     system.prepared()
     folder = tmp_path_factory.mktemp("home")
-    for name in ("models", "models.pub", "feast", "tenants.yaml", "pepper"):
+    for name in ("models", "models.pub", "feast", "tenants.yaml"):
         subprocess.run(["cp", "-r", system.HOME / name, folder / name], check=True)
     for path in (system.ROOT / "deploy" / "pipelines").glob("*/pipeline.yaml"):
         target = folder / "pipelines" / path.parent.name / "pipeline.yaml"

@@ -218,7 +218,6 @@ class Cluster:
         secrets.mkdir(mode=0o700)
         given = (
             home.tenants,
-            home.pepper,
             home.events_salt,
             home.model_public_key,
             home.audit_key,

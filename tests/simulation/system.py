@@ -39,7 +39,6 @@ from tests.services.router.router_leaves import SCORED, Executor, Features, Step
 from tests.simulation.network import Network, Server, context_of
 from tests.simulation.virtual_time import PROCESS, Blocking, VirtualLoop
 
-_PEPPER = b"0123456789abcdef0123456789abcdef"
 _DRAIN_S = 20.0
 _QUIET = config.Telemetry(log_level="error", trace_ratio=0)
 _FILES = {
@@ -82,17 +81,16 @@ class _AdminPort:
 
 @cache
 def _folder() -> tuple[tempfile.TemporaryDirectory[str], Path, dict[str, str]]:
-    """Documents, tenants and pepper, and the key of each tenant; removed when the tests end."""
+    """Documents and tenants, and the key of each tenant; removed when the tests end."""
     folder = tempfile.TemporaryDirectory(prefix="simulation-")
     path = Path(folder.name)
     path.chmod(0o700)
     for name, text in PIPELINES.items():
         (path / "pipelines" / name).mkdir(parents=True)
         (path / "pipelines" / name / "pipeline.yaml").write_text(text)
-    (path / "pepper").write_bytes(_PEPPER)
     keys, specs = {}, {}
     for name in TENANTS:
-        keys[name], key = tenants.new_key(_PEPPER, created=datetime(2023, 1, 1, tzinfo=UTC))
+        keys[name], key = tenants.new_key(created=datetime(2023, 1, 1, tzinfo=UTC))
         limits = LIMITED if name == "limited" else tenants.QuotaSpec()
         specs[name] = tenants.TenantSpec(keys=(key,), pipelines=("*",), limits=limits)
     tenants.save(path / "tenants.yaml", tenants.TenantsFile(tenants=specs))
@@ -265,7 +263,6 @@ def _ingress_settings(router_target: str) -> IngressSettings:
         run_dir=path,
         pipelines=path / "pipelines",
         tenants=path / "tenants.yaml",
-        pepper=path / "pepper",
         router=config.ClientSettings(target=router_target),
         telemetry=_QUIET,
         access_log="",

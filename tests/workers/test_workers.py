@@ -91,7 +91,7 @@ def answered(system: System) -> Counter[str]:
 def limited(tenant: str, **limits: float) -> str:
     """A key of a new tenant with such limits, written at once: no worker ever knows the key without them."""
     place, now = layout.of(HOME), datetime.now(UTC)
-    key, kept = tenants.new_key(tenants.read_pepper(place.pepper), created=now)
+    key, kept = tenants.new_key(created=now)
     spec = tenants.TenantSpec(
         keys=(kept,), pipelines=("flights",), limits=tenants.QuotaSpec.model_validate(limits)
     )

@@ -36,7 +36,7 @@ def place(home: Path) -> layout.Layout:
 def prepared(home: Path) -> layout.Layout:
     """The layout of a home that has tenants; ends the command if it has none yet."""
     found = place(home)
-    if not (found.pepper.exists() and found.tenants.exists()):
+    if not found.tenants.exists():
         fail(f"there are no tenants in {home} yet; make them by: {again('up', found.home)}")
     return found
 

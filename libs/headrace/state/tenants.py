@@ -1,21 +1,20 @@
 """The tenants document: who may call which pipelines, how much, and with which keys.
 
-One YAML file, written by `headrace keys` and `headrace tenants`, read and watched by the ingress. It has no key, only
-HMAC-SHA-256(pepper, key). The pepper is in a file of its own, so that a leaked document alone gives no way to test guesses.
+One YAML file, written by `headrace keys` and `headrace tenants`, read and watched by the ingress. It has no key, only the
+SHA-256 of it: a key is 256 random bits, which nobody can guess.
 
     tenants:
       demo:
         pipelines: ["*"]
         limits: {rows_per_s: 1000, rows_burst: 5000, concurrency: 64}
         keys:
-          - {id: 4f0c81aa, hash: "hmac-sha256:9b1d…", created: 2026-01-01T00:00:00Z}
+          - {id: 4f0c81aa, hash: "sha256:9b1d…", created: 2026-01-01T00:00:00Z}
 """
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
-import hmac
 import os
 import re
 import secrets
@@ -58,9 +57,8 @@ Scope: TypeAlias = Annotated[str, AfterValidator(check_scope)]
 # The scopes of a tenant that names none. `operate` is never a default.
 DEFAULT_SCOPES: tuple[Scope, ...] = ("predict", "read", "outcomes")
 ANY = "*"
-_SCHEME = "hmac-sha256:"
+_SCHEME = "sha256:"
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
-_MIN_PEPPER_BYTES = 16
 # A command holds the lock for milliseconds; if it holds it for much longer, it hangs.
 _LOCK_WAIT_S = 30.0
 _LOCK_POLL_S = 0.02
@@ -114,7 +112,7 @@ NEW_LIMITS = QuotaSpec(
 
 
 class KeySpec(Settings):
-    """One API key, stored as its keyed hash only."""
+    """One API key, stored as its hash only."""
 
     id: str = Field(min_length=1, max_length=64)
     hash: str = Field(pattern=rf"^{_SCHEME}[0-9a-f]{{64}}$")
@@ -190,32 +188,30 @@ class TenantsFile(Settings):
         return self.with_tenant(name, tenant.model_copy(update={"keys": kept}))
 
 
-def hash_key(key: str, pepper: bytes) -> str:
-    """What the file stores of an API key: "hmac-sha256:" and 64 hexadecimal digits."""
-    return _SCHEME + hmac.new(pepper, key.encode(), hashlib.sha256).hexdigest()
+def hash_key(key: str) -> str:
+    """What the file stores of an API key: "sha256:" and 64 hexadecimal digits."""
+    return _SCHEME + key_digest(key.encode()).hex()
+
+
+def key_digest(key: bytes) -> bytes:
+    """The 32 bytes that a key is looked up by.
+
+    A plain hash and a dictionary are enough: who does not know a key can choose no digest, so the time that a look-up takes says
+    nothing about the digests that are there, and 256 random bits can't be found from their hash.
+    """
+    return hashlib.sha256(key).digest()
 
 
 def digest_of(key: KeySpec) -> bytes:
-    """The 32 bytes of a key's keyed hash: what `hmac.digest(pepper, key, "sha256")` gives."""
+    """What `key_digest` gives of the key."""
     return bytes.fromhex(key.hash.removeprefix(_SCHEME))
 
 
-def new_key(pepper: bytes, *, created: datetime, expires: datetime | None = None) -> tuple[str, KeySpec]:
+def new_key(*, created: datetime, expires: datetime | None = None) -> tuple[str, KeySpec]:
     """A new key of 256 random bits: its text, to be shown once, and what the file stores of it."""
     identity, secret = secrets.token_hex(4), secrets.token_urlsafe(32)
     text = f"hr_{identity}_{secret}"
-    return text, KeySpec(id=identity, hash=hash_key(text, pepper), created=created, expires=expires)
-
-
-def read_pepper(path: Path) -> bytes:
-    """The secret that keys are hashed with. Raises ConfigError if it can't be read or is too short."""
-    try:
-        pepper = plain_files.read(path).strip()
-    except OSError as error:
-        raise ConfigError(f"cannot read the pepper: {error}") from error
-    if len(pepper) < _MIN_PEPPER_BYTES:
-        raise ConfigError(f"the pepper in {path} has {len(pepper)} bytes; {_MIN_PEPPER_BYTES} are needed")
-    return pepper
+    return text, KeySpec(id=identity, hash=hash_key(text), created=created, expires=expires)
 
 
 def load(path: Path) -> TenantsFile:

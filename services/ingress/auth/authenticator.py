@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hmac
 import re
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from headrace.hop.errors import Code, Fault, Reason
+from headrace.state.tenants import key_digest
 from services.ingress.documents.catalog import Credential, Directory
 from services.ingress.request_context import RequestContext
 
@@ -33,13 +33,11 @@ class Authenticator:
     def __init__(
         self,
         directory: Directory,
-        pepper: bytes,
         clock: Callable[[], float],
         on_event: SecurityEvent,
         tokens: Tokens | None = None,
     ) -> None:
         self._directory = directory
-        self._pepper = pepper
         self._clock = clock
         self._on_event = on_event
         self._tokens = tokens
@@ -86,7 +84,7 @@ class Authenticator:
         return found
 
     def _of_key(self, secret: bytes) -> Credential | None:
-        found = self._directory.keys.get(hmac.digest(self._pepper, secret, "sha256"))
+        found = self._directory.keys.get(key_digest(secret))
         if found is not None:
             # As many as there are keys: what is no key is not kept.
             self._known[secret] = found

@@ -40,7 +40,7 @@ class Credential:
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """All tenants, and the API keys by `hmac.digest(pepper, key, "sha256")`."""
+    """All tenants, and the API keys by `key_digest(key)`."""
 
     tenants: Mapping[str, Tenant]
     scopes: Mapping[str, frozenset[str]]

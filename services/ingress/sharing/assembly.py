@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from headrace.hop.config import ConfigError
 from headrace.state.redis import RedisCalls
+from services.ingress.admission.row_key import RowKey
 from services.ingress.ports import Log
 from services.ingress.sharing.exchange import Exchange, FormatError
 from services.ingress.sharing.metrics import ShareMetrics
@@ -22,14 +23,19 @@ class Shared:
     """Leases of quotas, and merged queries. `clock`: monotonic seconds."""
 
     def __init__(
-        self, settings: Sharing, clock: Callable[[], float], metrics: ShareMetrics, log: Log
+        self,
+        settings: Sharing,
+        row_key: RowKey,
+        clock: Callable[[], float],
+        metrics: ShareMetrics,
+        log: Log,
     ) -> None:
         """Raises ConfigError if the address can't be read."""
         try:
             calls = RedisCalls(settings.redis, settings.timeout_s, clock, pause_s=_PAUSE_S)
         except ConfigError as error:
             raise ConfigError(f"sharing.{error}") from None
-        self._exchange = Exchange(calls, secrets.token_hex(8))
+        self._exchange = Exchange(calls, secrets.token_hex(8), row_key)
         self._leased = LeasedQuotas(self._exchange, clock, metrics, log)
         self.quotas = self._leased.quotas
         self.queries = MergedQueries(

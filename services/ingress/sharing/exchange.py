@@ -10,13 +10,14 @@ from typing import Any
 
 from headrace.state.redis import RedisCalls, RedisDownError
 from headrace.state.tenants import QuotaSpec
+from services.ingress.admission.row_key import RowKey
 from services.ingress.sharing.lease import Grant, Use, unleased_slots
 from services.ingress.sharing.scripts import EXCHANGE, HELLO, MERGE
 
 # What this version writes. Doors of another format can't share limits with it.
 FORMAT = "headrace quotas 1"
 _NAME = "headrace:quotas:"
-_DOORS = f"{_NAME}{{doors}}:known", f"{_NAME}{{doors}}:format"
+_DOORS = f"{_NAME}{{doors}}:known", f"{_NAME}{{doors}}:format", f"{_NAME}{{doors}}:row_key"
 # For how long a door is known that does not say that it is there; for how long its part of a limit is kept for it.
 KNOWN_MS = 3000
 LEASE_MS = 1500
@@ -42,28 +43,34 @@ class Merged:
 
 
 class Exchange:
-    """This door's. `now_ms`: "" for Redis' own clock."""
+    """This door's. `row_key`: what rows are hashed with; `now_ms`: "" for Redis' own clock."""
 
-    def __init__(self, calls: RedisCalls, door: str, now_ms: str | int = "") -> None:
+    def __init__(self, calls: RedisCalls, door: str, row_key: RowKey, now_ms: str | int = "") -> None:
         self._calls = calls
         self._door = door
+        self._row_key = row_key
         self.now_ms = now_ms
 
     async def hello(self) -> int:
-        """Says that this door is there. Returns how many doors there are. Raises RedisDownError, FormatError."""
-        command = ("EVAL", HELLO, 2, *_DOORS, self.now_ms, self._door, KNOWN_MS, FORMAT)
+        """Says that this door is there, and agrees on the key of rows. Returns how many doors there are.
+
+        Raises RedisDownError, FormatError.
+        """
+        own = self._row_key.value
+        command = ("EVAL", HELLO, len(_DOORS), *_DOORS, self.now_ms, self._door, KNOWN_MS, FORMAT, own)
         (reply,) = await self._calls.ask([command])
         if isinstance(reply, Exception):
             raise FormatError(
                 f"what is at {_NAME}{{doors}} can't be used ({_said(reply)}): another program uses this Redis, or it is no "
                 "Redis that runs scripts; name another database"
             )
-        state, found = reply
+        state, found, *row_key = reply
         if _text(state) != "ok":
             raise FormatError(
                 f"{_DOORS[1]} says {_text(found)!r} where this version writes {FORMAT!r}: another version of headrace or another "
                 "program, uses this database; name another one, or stop the other doors and delete the key"
             )
+        self._row_key.agree(*row_key)
         return int(found)
 
     async def exchange(self, told: Mapping[str, tuple[QuotaSpec, Use]], doors: int) -> dict[str, Grant | str]:

@@ -13,9 +13,9 @@ if not now then
 end
 """
 
-# KEYS: the doors (sorted set: when each is forgotten), the format. ARGV: time in ms (""), door, for how long it is known in ms,
-# the format.
-# Returns {"ok", number of doors} or {"other", what is there instead of the format}.
+# KEYS: the doors (sorted set: when each is forgotten), the format, the key that rows are hashed with. ARGV: time in ms (""),
+# door, for how long it is known in ms, the format, this door's key of rows; the first door's is that of all.
+# Returns {"ok", number of doors, the key of rows} or {"other", what is there instead of the format}.
 HELLO = f"""{_NOW}
 local kind = redis.call('TYPE', KEYS[2]).ok
 if kind == 'none' then
@@ -28,7 +28,8 @@ end
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
 redis.call('ZADD', KEYS[1], now + ARGV[3], ARGV[2])
 redis.call('PEXPIRE', KEYS[1], 2 * ARGV[3])
-return {{'ok', redis.call('ZCARD', KEYS[1])}}
+redis.call('SET', KEYS[3], ARGV[5], 'NX')
+return {{'ok', redis.call('ZCARD', KEYS[1]), redis.call('GET', KEYS[3])}}
 """
 
 # The doors that hold a lease of this key, without those whose lease is over, by name. What can't be read is removed.

@@ -64,7 +64,7 @@ async def console(
     _check_certificate(settings)
     signing = await asyncio.to_thread(secret.ensure, settings.secret)
     threads, live = Threads(settings.patience_s), Live()
-    operators = Operators(settings.tenants, settings.pepper, wall)
+    operators = Operators(settings.tenants, wall)
     events = SecurityEvents(settings.security, wall, log, sources.audit.sealer if sources.audit else None)
     await asyncio.to_thread(operators.refresh)
     ended = EndedSessions((settings.security or settings.secret).with_name("console.ended"), wall)

@@ -56,12 +56,11 @@ def crowd(commands: list[list[str]], outputs: Path) -> list[int]:
 def test_fifty_commands_at_once_lose_nothing(tmp_path: Path) -> None:
     place = layout.of(tmp_path / "home")
     secrets.ensure(place, datetime.now(UTC))
-    pepper = tenants.read_pepper(place.pepper)
     half = PROCESSES // 2
     old = []
     file = tenants.load(place.tenants).with_tenant("acme", tenants.TenantSpec(pipelines=("flights",)))
     for _ in range(half):
-        _, kept = tenants.new_key(pepper, created=datetime.now(UTC))
+        _, kept = tenants.new_key(created=datetime.now(UTC))
         old.append(kept.id)
         file = file.with_key("acme", kept)
     tenants.save(place.tenants, file)
@@ -73,7 +72,7 @@ def test_fifty_commands_at_once_lose_nothing(tmp_path: Path) -> None:
     crowd(mixed, tmp_path / "outputs")
 
     printed = {
-        tenants.hash_key((tmp_path / "outputs" / str(n)).read_text().strip(), pepper)
+        tenants.hash_key((tmp_path / "outputs" / str(n)).read_text().strip())
         for n, command in enumerate(mixed)
         if command[1] == "create"
     }

@@ -61,7 +61,7 @@ def home(tmp_path: Path, keys: Path) -> Layout:
     at = layouts.of(tmp_path / "home")
     at.make_home()
     audit_place.ensure(at)
-    at.pepper.write_text("secret")
+    at.events_salt.write_text("secret")
     at.tenants.write_text("tenants: {}\n")
     assert encryption_place.switch_on(at, keys) == (keys, True)
     collect(at)
@@ -254,7 +254,7 @@ def test_keys_in_a_backup_go_where_they_were(home: Layout, keys: Path, tmp_path:
 def test_a_backup_of_a_plain_home_has_no_keys(tmp_path: Path) -> None:
     at = layouts.of(tmp_path / "home")
     at.make_home()
-    at.pepper.write_text("secret")
+    at.events_salt.write_text("secret")
     with pytest.raises(BackupError, match="there are no keys"):
         _saved(at, "b.tar", with_keys=True)
     source = _saved(at, "b.tar")

@@ -30,13 +30,19 @@ NAMES = sorted(ports.wanted())
 
 def test_all_is_made_once_and_kept(tmp_path: Path) -> None:
     place = layout.of(tmp_path)
-    assert secrets.ensure(place, NOW) == ["certificates", "pepper", "demo key", "audit key", "operator key"]
+    assert secrets.ensure(place, NOW) == ["certificates", "demo key", "audit key", "operator key"]
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
 
     assert secrets.ensure(place, NOW) == []
 
     assert {path: path.read_bytes() for path in before} == before
-    keys = (place.demo_key, place.operator_key, place.pepper, place.tls / "server.key", place.tls / "ca.key")
+    keys = (
+        place.demo_key,
+        place.operator_key,
+        place.events_salt,
+        place.tls / "server.key",
+        place.tls / "ca.key",
+    )
     for path in (*keys, place.tenants):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
@@ -48,7 +54,7 @@ def test_the_demo_key_opens_every_pipeline_and_is_not_in_the_file(tmp_path: Path
     assert key is not None
     tenant = tenants.load(place.tenants).tenant("demo")
     assert tenant.pipelines == ("*",)
-    assert [k.hash for k in tenant.keys] == [tenants.hash_key(key, tenants.read_pepper(place.pepper))]
+    assert [k.hash for k in tenant.keys] == [tenants.hash_key(key)]
     assert key not in place.tenants.read_text()
 
 
@@ -146,7 +152,7 @@ def test_a_home_is_closed_to_others_whoever_made_it(
         fresh, there = layout.of(tmp_path / "deep" / "fresh"), layout.of(tmp_path / "there")
         there.tls.mkdir(parents=True)
         for secret in (
-            there.pepper,
+            there.events_salt,
             there.demo_key,
             there.model_key,
             there.tenants,

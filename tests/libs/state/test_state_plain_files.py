@@ -56,7 +56,6 @@ READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "freeze": ("frozen.json", lambda at: FileReleases(at).frozen()),
     "pipeline document": ("p/pipeline.yaml", lambda at: read_document(at / "p" / "pipeline.yaml")),
     "tenants": ("tenants.yaml", lambda at: tenants.load(at / "tenants.yaml")),
-    "pepper": ("pepper", lambda at: tenants.read_pepper(at / "pepper")),
     "record of models": ("serving.json", lambda at: Records(at).serving()),
     "evidence": ("p.json", lambda at: FileEvidence(at).load("p")),
     "traces": ("t.jsonl", lambda at: traces.find(at, "r")),

@@ -31,7 +31,7 @@ from headrace.oip import open_inference_pb2 as oip
 from tests.children import ends_with_tests
 from tests.definitions import definition_of
 from tests.ports import free_ports
-from tests.services.ingress.ingress_keys import PEPPER, Keys, write_tenants
+from tests.services.ingress.ingress_keys import Keys, write_tenants
 
 T = TypeVar("T")
 ROOT = Path(__file__).parents[3]
@@ -264,12 +264,11 @@ def prepare(
     deadline_ms: int = 2000,
     **overrides: Any,
 ) -> Folder:
-    """Writes settings, pipeline, tenants, pepper and certificate under `path`. `router`: its target, or its client's settings."""
+    """Writes settings, pipeline, tenants and certificate under `path`. `router`: its target, or its client's settings."""
     (path / "pipelines" / "double").mkdir(parents=True)
     path.chmod(0o700)
     document = PIPELINE.replace("deadline_ms: 2000", f"deadline_ms: {deadline_ms}")
     (path / "pipelines" / "double" / "pipeline.yaml").write_text(document)
-    (path / "pepper").write_bytes(PEPPER)
     keys = write_tenants(path / "tenants.yaml")
     certificate(path)
     plaintext, tls, admin, metrics = free_ports(4)
@@ -286,7 +285,6 @@ def prepare(
         "access_log": str(path / "access.log"),
         "pipelines": str(path / "pipelines"),
         "tenants": str(path / "tenants.yaml"),
-        "pepper": str(path / "pepper"),
         "router": {"target": router} if isinstance(router, str) else dict(router),
         "traces": {"folder": str(path / "traces")},
         "queries": str(path / "queries"),

@@ -7,8 +7,6 @@ from typing import Any
 
 from headrace.state import tenants
 
-PEPPER = b"0123456789abcdef0123456789abcdef"
-
 
 @dataclass
 class Keys:
@@ -30,7 +28,7 @@ def write_tenants(path: Path) -> Keys:
     texts: dict[str, str] = {}
 
     def spec(name: str, **fields: Any) -> tenants.TenantSpec:
-        texts[name], key = tenants.new_key(PEPPER, created=datetime(2026, 1, 1, tzinfo=UTC))
+        texts[name], key = tenants.new_key(created=datetime(2026, 1, 1, tzinfo=UTC))
         return tenants.TenantSpec(keys=(key,), **fields)
 
     file = tenants.TenantsFile(

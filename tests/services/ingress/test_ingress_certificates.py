@@ -33,7 +33,6 @@ from tests.services.ingress.ingress_door import (
     prepare,
     started,
 )
-from tests.services.ingress.ingress_keys import PEPPER
 from tests.services.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -187,7 +186,7 @@ def authority(folder: Path) -> Authority:
 
 def write_tenants(path: Path) -> dict[str, str]:
     """The tenants document; each tenant's key in clear text."""
-    made = {name: tenants.new_key(PEPPER, created=datetime(2026, 1, 1, tzinfo=UTC)) for name in SPECS}
+    made = {name: tenants.new_key(created=datetime(2026, 1, 1, tzinfo=UTC)) for name in SPECS}
     specs = {
         name: tenants.TenantSpec(keys=(key,), pipelines=("*",), **SPECS[name])
         for name, (_, key) in made.items()

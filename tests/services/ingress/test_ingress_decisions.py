@@ -309,7 +309,6 @@ def settings(tmp_path: Path, attributes: Any) -> IngressSettings:
         run_dir=tmp_path,
         pipelines=tmp_path,
         tenants=tmp_path,
-        pepper=tmp_path,
         router=ClientSettings(target="unix:/none"),
         attributes=attributes,
     )

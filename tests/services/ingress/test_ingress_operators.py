@@ -33,7 +33,6 @@ from tests.token_issuer import Publisher, jwks
 
 MINE, ALL = frozenset({"operate:double"}), frozenset({"operate"})
 NEW = pb.ArmSpec(models={"doubler": "2"})
-PEPPER = b"0123456789abcdef"
 NOW = time.time()
 KEY = token_issuer.new_key()
 
@@ -167,14 +166,12 @@ async def test_a_key_set_is_read_from_a_file_or_by_https(tmp_path: Path) -> None
 
 
 def test_keys() -> None:
-    text, key = new_key(PEPPER, created=datetime.fromtimestamp(NOW, UTC))
+    text, key = new_key(created=datetime.fromtimestamp(NOW, UTC))
     late_text, late = new_key(
-        PEPPER, created=datetime.fromtimestamp(NOW, UTC), expires=datetime.fromtimestamp(NOW - 1, UTC)
+        created=datetime.fromtimestamp(NOW, UTC), expires=datetime.fromtimestamp(NOW - 1, UTC)
     )
     events: list[str] = []
-    door = Authenticator(
-        directory(keys=(key, late)), PEPPER, lambda: NOW, lambda kind, *_: events.append(kind)
-    )
+    door = Authenticator(directory(keys=(key, late)), lambda: NOW, lambda kind, *_: events.append(kind))
     assert door.authenticate(call({b"authorization": b"Bearer " + text.encode()})).tenant.name == "demo"
     assert door.authenticate(call({b"x-api-key": text.encode()})).key_id == key.id
     refused = [{}, {b"authorization": b"Basic eA=="}]

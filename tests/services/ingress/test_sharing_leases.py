@@ -14,6 +14,7 @@ from redis import Redis
 
 from headrace.hop.errors import Fault
 from headrace.state.redis import RedisCalls
+from services.ingress.admission.row_key import RowKey
 from services.ingress.documents.catalog import Tenant
 from services.ingress.sharing.exchange import FORMAT, Exchange, FormatError
 from services.ingress.sharing.metrics import ShareMetrics
@@ -34,7 +35,7 @@ class Sharer:
         self.registry, self.log = CollectorRegistry(), Log()
         self.now = now
         calls = calls or RedisCalls(url, timeout_s, lambda: now[0], pause_s=0.05)
-        self.exchange = Exchange(calls, name)
+        self.exchange = Exchange(calls, name, RowKey(None, print))
         self.leased = LeasedQuotas(self.exchange, lambda: now[0], ShareMetrics(self.registry), self.log)
         self.held: list[Any] = []
 

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from headrace.state.redis import RedisCalls, RedisDownError
 from headrace.state.tenants import QuotaSpec
+from services.ingress.admission.row_key import RowKey
 from services.ingress.documents.catalog import Tenant
 from services.ingress.idempotency.redis import RedisKeys
 from services.ingress.idempotency.store import Claim, State, StoreRules
@@ -28,7 +29,7 @@ class Part:
     def __init__(self, url: str, name: str) -> None:
         self.calls = RedisCalls(url, 1.0, time.monotonic, pause_s=0.05)
         self.registry, self.log = CollectorRegistry(), Log()
-        exchange = Exchange(self.calls, name)
+        exchange = Exchange(self.calls, name, RowKey(None, print))
         self.leased = LeasedQuotas(exchange, time.monotonic, ShareMetrics(self.registry), self.log)
 
     def value(self, name: str) -> float | None:

@@ -10,6 +10,7 @@ from redis import Redis
 
 from headrace.state.redis import RedisCalls
 from headrace.state.tenants import QuotaSpec
+from services.ingress.admission.row_key import RowKey
 from services.ingress.sharing.exchange import LEASE_MS, Exchange
 from services.ingress.sharing.lease import Grant, Use
 from tests.libs.state.valkey import Valkey
@@ -26,7 +27,7 @@ class Slots:
         Redis.from_url(server.url).flushall()
         self.now_ms = 1_000_000
         self.calls = RedisCalls(server.url, 5.0, lambda: 0.0)
-        self.doors = [Exchange(self.calls, f"door{i}") for i in range(DOORS)]
+        self.doors = [Exchange(self.calls, f"door{i}", RowKey(None, print)) for i in range(DOORS)]
         # Slots, and when the lease of them ends.
         self.held = [(0, 0)] * DOORS
 

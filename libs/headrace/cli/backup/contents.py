@@ -33,7 +33,6 @@ KEPT = frozenset(
         "moderation.json",
         "monitoring",
         "operator.key",
-        "pepper",
         "pipelines",
         "queries",
         "releases",

@@ -147,7 +147,6 @@ def _secrets() -> dict[str, str]:
     """What a home has as a file is mounted as one of a folder of secrets."""
     secrets: dict[Path, str] = {
         _LAYOUT.tenants: "tenants.yaml",
-        _LAYOUT.pepper: "pepper",
         _LAYOUT.events_salt: "events.salt",
         _LAYOUT.model_public_key: "models.pub",
         _LAYOUT.audit_key: "audit.key",

@@ -76,10 +76,6 @@ class Layout:
         return self.home / "tenants.yaml"
 
     @property
-    def pepper(self) -> Path:
-        return self.home / "pepper"
-
-    @property
     def events_salt(self) -> Path:
         """The secret that personal data in events is hashed with."""
         return self.home / "events.salt"
@@ -322,7 +318,6 @@ class Layout:
 
     def _secrets(self) -> tuple[Path, ...]:
         keys = (
-            self.pepper,
             self.events_salt,
             self.demo_key,
             self.model_key,

@@ -1,4 +1,4 @@
-"""The secrets of an installation: certificates, the pepper that keys are hashed with, the demo's and the operator's key."""
+"""The secrets of an installation: certificates, the salt of events, the demo's and the operator's key."""
 
 from __future__ import annotations
 
@@ -30,11 +30,8 @@ def ensure(layout: Layout, now: datetime) -> list[str]:
     made = []
     if certificates.ensure(layout.tls, now):
         made.append("certificates")
-    # Two commands at the same time must not make two peppers.
+    # Two commands at the same time must not make two salts.
     with tenants.locked(layout.tenants):
-        if not layout.pepper.exists():
-            atomic.write(layout.pepper, secrets.token_hex(32).encode() + b"\n", mode=0o600)
-            made.append("pepper")
         if not layout.events_salt.exists():
             atomic.write(layout.events_salt, secrets.token_hex(32).encode() + b"\n", mode=0o600)
     if _ensure_key(
@@ -58,13 +55,12 @@ def ensure_operator(layout: Layout, now: datetime) -> bool:
 
 def _ensure_key(layout: Layout, path: Path, name: str, spec: tenants.TenantSpec, now: datetime) -> bool:
     """Makes a tenant (`spec` if it is new) and its key, in a file that only this user can read. Returns whether it did."""
-    pepper = tenants.read_pepper(layout.pepper)
     key = _key(path)
     if key is not None and layout.tenants.exists():
         known = tenants.load(layout.tenants).tenants.get(name, spec).keys
-        if tenants.hash_key(key, pepper) in {k.hash for k in known}:
+        if tenants.hash_key(key) in {k.hash for k in known}:
             return False
-    text, kept = tenants.new_key(pepper, created=now)
+    text, kept = tenants.new_key(created=now)
     # The tenants document, which the ingress reads, comes last: we have every key that it knows.
     atomic.write(path, text.encode() + b"\n", mode=0o600)
 

@@ -97,7 +97,6 @@ def _console(installation: Installation) -> dict[str, Any]:
     return {
         "listen": installation.console,
         "tenants": str(layout.tenants),
-        "pepper": str(layout.pepper),
         "secret": str(layout.console_secret),
         "security": str(layout.security_log),
         "models": str(layout.models),
@@ -181,7 +180,6 @@ def _ingress(installation: Installation, instance: str, slot: int, run_dir: Path
         "kept": str(layout.kept_releases),
         "tenants": str(layout.tenants),
         "tenants_kept": str(layout.kept_tenants),
-        "pepper": str(layout.pepper),
         "quotas": str(layout.quotas),
         "queries": str(layout.queries),
         "idempotency": {"file": str(layout.idempotency)},

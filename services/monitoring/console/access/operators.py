@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hmac
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from headrace.hop.config import ConfigError
-from headrace.state.tenants import TenantsFile, digest_of, load, read_pepper
+from headrace.state.tenants import TenantsFile, digest_of, key_digest, load
 
 SCOPE = "operate"
 _MAX_KEY_BYTES = 8192
@@ -50,11 +49,9 @@ class Operators:
     """Keeps the keys of the tenants document in memory; `refresh` reads them again if the file changed. `wall`: seconds since
     1970. A document that can't be read any more leaves the last good one in force, and `problem` says so."""
 
-    def __init__(self, tenants: Path, pepper: Path, wall: Callable[[], float]) -> None:
+    def __init__(self, tenants: Path, wall: Callable[[], float]) -> None:
         self._tenants = tenants
-        self._pepper_path = pepper
         self._wall = wall
-        self._pepper = b""
         self._stamp: tuple[int, ...] | None = None
         self._keys: Mapping[bytes, _Key] = {}
         self._by_id: Mapping[Operator, _Key] = {}
@@ -63,15 +60,16 @@ class Operators:
     def refresh(self) -> None:
         """Reads what changed. Blocks; raises nothing."""
         try:
-            stamp = _stamp(self._tenants, self._pepper_path)
+            status = self._tenants.stat()
+            stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
             if stamp == self._stamp and not self.problem:
                 return
-            pepper, keys = read_pepper(self._pepper_path), _keys(load(self._tenants))
+            keys = _keys(load(self._tenants))
         except (OSError, ConfigError) as error:
             why = error.strerror or type(error).__name__ if isinstance(error, OSError) else str(error)
             self.problem = f"the tenants document can't be read: {why}"
             return
-        self._pepper, self._keys = pepper, keys
+        self._keys = keys
         self._by_id = {key.operator: key for key in keys.values()}
         self._stamp, self.problem = stamp, ""
 
@@ -82,8 +80,8 @@ class Operators:
         hint = {"key": named[1]} if named else {}
         secret = text.encode()
         key = None
-        if self._pepper and 0 < len(secret) <= _MAX_KEY_BYTES:
-            key = self._keys.get(hmac.digest(self._pepper, secret, "sha256"))
+        if len(secret) <= _MAX_KEY_BYTES:
+            key = self._keys.get(key_digest(secret))
         if key is None:
             raise KeyRefusedError("unknown_key", hint, known=False)
         who = {"tenant": key.operator.tenant, "key": key.operator.key_id}
@@ -107,11 +105,3 @@ def _keys(file: TenantsFile) -> dict[bytes, _Key]:
             expires = None if key.expires is None else key.expires.timestamp()
             found[digest_of(key)] = _Key(Operator(name, key.id), SCOPE in scopes, expires)
     return found
-
-
-def _stamp(*paths: Path) -> tuple[int, ...]:
-    found: list[int] = []
-    for path in paths:
-        status = path.stat()
-        found += (status.st_mtime_ns, status.st_size, status.st_ino)
-    return tuple(found)

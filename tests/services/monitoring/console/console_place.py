@@ -50,7 +50,6 @@ stages:
   - {{model: m, name: {model}, inputs: {{x: x}}, outputs: {{y: {{column: y, type: float32}}}}}}
 outputs: [y]
 """
-PEPPER = b"a pepper of more than sixteen bytes"
 # Of an operator, for people and programs.
 PAGES = [
     "/",
@@ -93,7 +92,6 @@ class Place:
         self.ticks = Ticks(lambda: self.monotonic)
         self.sequence = 0
         self.arms: dict[ArmName, ArmFigures] = {}
-        (self.folder / "pepper").write_bytes(PEPPER)
         for name, scopes in (("operator", ("operate",)), ("reader", ("read",))):
             self.add_key(name, scopes)
         self.log = audit_log(self.folder, self.now)
@@ -106,7 +104,7 @@ class Place:
         return datetime.fromtimestamp(self.wall, UTC)
 
     def add_key(self, tenant: str, scopes: tuple[Any, ...]) -> None:
-        text, kept = tenants.new_key(PEPPER, created=START)
+        text, kept = tenants.new_key(created=START)
         self.keys[tenant] = text
         spec = tenants.TenantSpec(scopes=scopes)
         path = self.folder / "tenants.yaml"
@@ -203,7 +201,6 @@ class Place:
         return ConsoleSettings(
             listen=listen,
             tenants=self.folder / "tenants.yaml",
-            pepper=self.folder / "pepper",
             secret=self.folder / "console.key",
             security=self.folder / "audit" / "security.jsonl",
             runbooks=ROOT / "deploy" / "runbooks",

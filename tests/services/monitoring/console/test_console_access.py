@@ -3,7 +3,7 @@
 import pytest
 
 from headrace.state import tenants
-from tests.services.monitoring.console.console_place import PAGES, PEPPER, Browser, Place, minutes
+from tests.services.monitoring.console.console_place import PAGES, Browser, Place, minutes
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def session(browser: Browser) -> str:
 
 
 def add_expired_key(place: Place) -> str:
-    text, key = tenants.new_key(PEPPER, created=place.now(), expires=place.now())
+    text, key = tenants.new_key(created=place.now(), expires=place.now())
     tenants.change(place.folder / "tenants.yaml", lambda file: file.with_key("operator", key))
     return text
 

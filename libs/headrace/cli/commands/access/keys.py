@@ -35,7 +35,7 @@ def create(
         int | None, typer.Option("--days", min=1, help="Until it expires; never if absent.")
     ] = None,
 ) -> None:
-    """Make a key and print it: this once, for only its keyed hash is kept. Makes the tenant if need be.
+    """Make a key and print it: this once, for only its hash is kept. Makes the tenant if need be.
 
     A new tenant may do what `--scope` says; without it, predict and read. Only `operate` loads and unloads models.
     """
@@ -44,7 +44,7 @@ def create(
     now = datetime.now(UTC)
     expires = None if days is None else now + timedelta(days=days)
     try:
-        text, kept = tenants.new_key(tenants.read_pepper(layout.pepper), created=now, expires=expires)
+        text, kept = tenants.new_key(created=now, expires=expires)
         if wanted:
             kept = kept.model_copy(update={"scopes": wanted})
         file = tenants.change(
