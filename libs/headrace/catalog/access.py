@@ -116,8 +116,8 @@ class Records(Protocol):
         ...
 
     def take_lease(self, name: str, holder: str, duration_s: float, token: str = "") -> str:
-        """Takes a lease, or with its `token` prolongs it. Returns the token; "": somebody else holds it, or it has ended and must
-        be taken anew."""
+        """Takes a lease, or with its `token` prolongs it. Returns the token; "": somebody else holds it, or it has ended and
+        must be taken anew."""
         ...
 
     def give_back(self, lease: LeaseToken) -> None:

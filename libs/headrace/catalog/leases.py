@@ -1,0 +1,59 @@
+"""Leases: rows on the database's clock. All that is done here is done with the head locked."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from headrace.catalog.access import LeaseToken
+from headrace.catalog.errors import LeaseLostError
+from headrace.catalog.tables import LEASES
+from headrace.storage.database import clock
+
+
+def require(connection: sa.Connection, lease: LeaseToken) -> None:
+    """Raises LeaseLostError unless the lease is held, and will be until the transaction ends."""
+    row = _row(connection, lease.name)
+    if row is None or row.token != lease.token or not lease.token or row.until <= row.now:
+        raise LeaseLostError(lease.name)
+
+
+def acquire(
+    connection: sa.Connection, name: str, holder: str, duration_s: float, token: str, fresh: str
+) -> str:
+    """The token of the lease; empty: somebody else holds it, or `token` is not its token any more. `fresh`: the token of a lease that
+    was free; the same one when the transaction is run again."""
+    row = _row(connection, name)
+    held = row is not None and row.until > row.now
+    if token:
+        if row is None or not held or row.token != token:
+            return ""
+        given = token
+    elif row is not None and held and row.token != fresh:
+        return ""
+    else:
+        given = fresh
+    values = {"holder": holder, "token": given, "until": clock() + duration_s}
+    if row is None:
+        connection.execute(LEASES.insert().values(name=name, **values))
+    else:
+        connection.execute(LEASES.update().where(LEASES.c.name == name).values(**values))
+    return given
+
+
+def release(connection: sa.Connection, lease: LeaseToken) -> None:
+    connection.execute(
+        LEASES.update()
+        .where(LEASES.c.name == lease.name, LEASES.c.token == lease.token)
+        .values(token="", until=0.0)
+    )
+
+
+def holder(connection: sa.Connection, name: str) -> str:
+    """Who holds the lease; empty: nobody."""
+    row = _row(connection, name)
+    return row.holder if row is not None and row.until > row.now else ""
+
+
+def _row(connection: sa.Connection, name: str) -> sa.Row[tuple[str, str, float, float]] | None:
+    found = sa.select(LEASES.c.holder, LEASES.c.token, LEASES.c.until, clock().label("now"))
+    return connection.execute(found.where(LEASES.c.name == name)).one_or_none()

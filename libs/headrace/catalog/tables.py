@@ -1,0 +1,56 @@
+"""The tables of records, as this version of the code sees them; migrations make them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import sqlalchemy as sa
+
+MIGRATIONS = Path(__file__).with_name("migrations")
+# Of the newest migration.
+VERSION = 1
+
+_TABLES = sa.MetaData()
+# One row. Each transaction that writes locks it first, so all of them come one after the other.
+HEAD = sa.Table(
+    "head",
+    _TABLES,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("epoch", sa.BigInteger),
+    sa.Column("number", sa.BigInteger),
+    sa.Column("sha256", sa.LargeBinary),
+    sa.Column("changed_at", sa.Double),  # seconds since 1970
+)
+AUDIT = sa.Table(
+    "audit",
+    _TABLES,
+    sa.Column("number", sa.BigInteger, primary_key=True),
+    sa.Column("change_id", sa.Text),
+    sa.Column("line", sa.LargeBinary),
+    sa.Column("sha256", sa.LargeBinary),
+)
+# With which number each epoch began.
+EPOCHS = sa.Table(
+    "epochs",
+    _TABLES,
+    sa.Column("epoch", sa.BigInteger, primary_key=True),
+    sa.Column("number", sa.BigInteger),
+)
+# `content` NULL: deleted.
+RECORDS = sa.Table(
+    "records",
+    _TABLES,
+    sa.Column("kind", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("version", sa.BigInteger, primary_key=True),
+    sa.Column("number", sa.BigInteger),
+    sa.Column("content", sa.LargeBinary),
+)
+LEASES = sa.Table(
+    "leases",
+    _TABLES,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("holder", sa.Text),
+    sa.Column("token", sa.Text),
+    sa.Column("until", sa.Double),  # seconds since 1970, by the database's clock
+)
