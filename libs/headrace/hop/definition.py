@@ -34,6 +34,9 @@ class Service:
     # Warm-up: runs the code that a call runs, so that the first caller does not pay for it. Awaited after the process's
     # memory is set up and before health says SERVING.
     warm_up: Callable[[], Coroutine[Any, Any, None]] | None = None
+    # Awaited while calls are answered already; health says SERVING once it has ended. For what may take for ever, such as a
+    # database that is away: callers hear why from the answers.
+    ready: Callable[[], Coroutine[Any, Any, None]] | None = None
 
 
 async def warm_up(services: Iterable[Service]) -> None:

@@ -1,4 +1,5 @@
-"""The store that a setting names: a folder (`/var/lib/headrace/releases`) or a Redis (`redis://HOST:6379/0`, or by Sentinels)."""
+"""The store that a setting names: a folder (`/var/lib/headrace/releases`), a Redis (`redis://HOST:6379/0`, or by Sentinels) or a
+control (`control:unix-dir:/run/headrace/control`)."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ from headrace.releases.redis import RedisPlace, RedisReleases
 from headrace.releases.store import ReleaseStore
 from headrace.state.redis_address import ManyServers, many_servers
 
-FORMS = "a folder, redis://HOST:PORT/DATABASE, redis+sentinel://HOST:PORT,HOST:PORT/NAME, or rediss… (TLS)"
+FORMS = "a folder, control:TARGET, redis://HOST:PORT/DATABASE, redis+sentinel://HOST:PORT,HOST:PORT/NAME, or rediss… (TLS)"
+_CONTROL = "control:"
 _OPTIONS = frozenset({"password_file", "ca", "certificate", "key", "prefix"})
 
 
@@ -25,6 +27,8 @@ class PlaceError(ValueError):
 
 def open_store(place: str) -> ReleaseStore:
     """The store that a setting names; it connects at the first call. Raises PlaceError."""
+    if place.startswith(_CONTROL):
+        return _of_control(place.removeprefix(_CONTROL))
     if "://" not in place:
         if not place:
             raise PlaceError(f"the setting is empty; name {FORMS}")
@@ -33,6 +37,17 @@ def open_store(place: str) -> ReleaseStore:
         return RedisReleases(redis_place(place))
     except ImportError:
         raise PlaceError("Redis needs the package redis: pip install 'headrace[redis]'") from None
+
+
+def _of_control(target: str) -> ReleaseStore:
+    # Imported here: a folder needs no gRPC.
+    from headrace.catalog.remote import RemoteRecords, TargetError
+    from headrace.releases.of_records import RecordReleases
+
+    try:
+        return RecordReleases(RemoteRecords(target))
+    except TargetError as error:
+        raise PlaceError(f"control: {error}") from None
 
 
 def open_catalog(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,6 +90,7 @@ class _Server:
         self._streams: StreamDemultiplexer | None = None
         self._unix: UnixListener | None = None
         self._frames: FrameListener | None = None
+        self._becoming: asyncio.Future[None] | None = None
         self.address = settings.listen
         self.health = Health(telemetry)
         self._grpc = grpc.aio.server(  # noqa: TID251 - this is where servers are made
@@ -130,13 +131,23 @@ class _Server:
         self._routes.open({path: rpc_handler(b, self._stack.serve, peer_of) for path, b in bound.items()})
         await self._open_frames(bound, self._stack)
         await self.health.know(names)
-        await self.health.set(serving=True)
+        waits = [service.ready for service in services if service.ready is not None]
+        if waits:
+            self._becoming = asyncio.ensure_future(self._serve_after(waits))
+        else:
+            await self.health.set(serving=True)
         if self._unix is not None and self._replace:
             self._unix.publish()
         self._telemetry.log.info("serving", address=self.address, metrics=self._telemetry.metrics_address)
 
+    async def _serve_after(self, waits: Sequence[Callable[[], Coroutine[Any, Any, None]]]) -> None:
+        await asyncio.gather(*(wait() for wait in waits))
+        await self.health.set(serving=True)
+
     async def drain(self) -> None:
         """Says NOT_SERVING, waits for that to be noticed, and lets the calls in flight finish."""
+        if self._becoming is not None:
+            self._becoming.cancel()
         await self.health.set(serving=False)
         await asyncio.sleep(self._settings.drain_notice_s)
         self.health.end()

@@ -40,14 +40,14 @@ def rolled_back_by(history: Sequence[Release]) -> dict[int, int]:
     """
     found: dict[int, int] = {}
     for before, after in pairwise(reversed(history)):
-        arm = _rolled_back(before, after)
+        arm = arm_rolled_back(before, after)
         for release in history:
             if release.number < after.number and release.live == arm:
                 found.setdefault(release.number, after.number)
     return found
 
 
-def _rolled_back(before: Release, after: Release) -> Arm | None:
+def arm_rolled_back(before: Release, after: Release) -> Arm | None:
     """The arm that `after` took rows from by going back: the live one, or that of a rollout that was ended for it."""
     if after.restores and after.live != before.live:
         return before.live

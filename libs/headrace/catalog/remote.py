@@ -1,0 +1,270 @@
+"""The records as control has them, for programs and threads that block: a client of its RecordsService."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import threading
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl, unquote
+
+from google.protobuf.message import Message
+
+from headrace.api.control.v1 import records_pb2 as pb
+from headrace.catalog import messages
+from headrace.catalog.access import AuditLine, Change, LeaseToken, Made, Position, Record
+from headrace.catalog.errors import RecordsUnavailableError, Unavailable
+from headrace.catalog.faults import error_of
+from headrace.hop.call import Method, unary
+from headrace.hop.client.dial import Client
+from headrace.hop.client.settings import BreakerRules, ClientRules, TlsFiles
+from headrace.hop.errors import Code, Fault, Reason
+from headrace.hop.resilience import resolve
+
+_SERVICE = "RecordsService"
+Req = TypeVar("Req", bound=Message)
+Resp = TypeVar("Resp", bound=Message)
+T = TypeVar("T")
+
+
+def _method(name: str, request: type[Req], reply: type[Resp], *, lengthy: bool = False) -> Method[Req, Resp]:
+    # All may be sent again: a change is made once for its id, and who takes a lease twice waits at worst until it ends.
+    return unary(pb.DESCRIPTOR, _SERVICE, name, request, reply, idempotent=True, lengthy=lengthy)
+
+
+_READ = _method("ReadRecord", pb.ReadRecordRequest, pb.ReadRecordResponse)
+_LIST = _method("ListRecords", pb.ListRecordsRequest, pb.ListRecordsResponse)
+_CHANGE = _method("ChangeRecords", pb.ChangeRecordsRequest, pb.ChangeRecordsResponse)
+_TAKE = _method("TakeLease", pb.TakeLeaseRequest, pb.TakeLeaseResponse)
+_GIVE_BACK = _method("GiveBackLease", pb.GiveBackLeaseRequest, pb.GiveBackLeaseResponse)
+_LINES = _method("ListAuditLines", pb.ListAuditLinesRequest, pb.ListAuditLinesResponse)
+_POSITION = _method("ReadPosition", pb.ReadPositionRequest, pb.ReadPositionResponse)
+_WAIT = _method("ReadPosition", pb.ReadPositionRequest, pb.ReadPositionResponse, lengthy=True)
+
+# A call takes so long at most; so long control may be away (it is restarted) before a call fails; so long until the next try.
+_CALL_S, _PATIENCE_S, _AGAIN_S = 10.0, 2.0, 0.1
+# A wait is several calls, as a proxy or the server may end longer ones.
+_POLL_S = 10.0
+# The database is what is wrong, and its control says so: another try would say the same.
+_ANSWERED = frozenset({Reason.REASON_RECORDS_UNAVAILABLE})
+
+
+class TargetError(ValueError):
+    """A text names no control; it says what is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class ControlTarget:
+    """Where control is: `target` as hop's clients have it (unix:/path, unix-dir:/folder, HOST:PORT, dns:///HOST:PORT)."""
+
+    target: str
+    tls: TlsFiles | None = None
+    server_name: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> ControlTarget:
+        """Of `TARGET[?ca=FILE&certificate=FILE&key=FILE&server_name=NAME]`; dns:HOST:PORT is dns:///HOST:PORT.
+
+        Raises TargetError.
+        """
+        target, _, given = text.partition("?")
+        try:
+            options = dict(parse_qsl(given, keep_blank_values=True, strict_parsing=bool(given)))
+        except ValueError:
+            raise TargetError("the options behind '?' can't be read; write NAME=VALUE&NAME=VALUE") from None
+        if not target:
+            raise TargetError("name where control is: unix:/PATH, unix-dir:/FOLDER or HOST:PORT")
+        if target.startswith("dns:") and not target.startswith("dns:///"):
+            target = f"dns:///{target.removeprefix('dns:')}"
+        server_name = options.pop("server_name", "")
+        files = {name: Path(unquote(options.pop(name, ""))) for name in ("certificate", "key", "ca")}
+        if options:
+            raise TargetError(
+                f"{min(options)[:40]} is no option; there are: ca, certificate, key, server_name"
+            )
+        try:
+            resolve.parse(target)
+        except ValueError as error:
+            raise TargetError(str(error)) from None
+        named = [name for name, path in files.items() if path != Path()]
+        if named and len(named) < len(files):
+            raise TargetError("ca, certificate and key belong together; name all or none")
+        return cls(target, TlsFiles(**files) if named else None, server_name)
+
+
+class RemoteRecords:
+    """`Records` of a control. Threads may share it; it connects at the first call, on an event loop in a thread of its own.
+
+    Create it after forking, not before. All methods raise RecordsUnavailableError.
+    """
+
+    def __init__(self, target: ControlTarget | str) -> None:
+        """Raises TargetError."""
+        self._target = ControlTarget.parse(target) if isinstance(target, str) else target
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._client: Client | None = None
+        self._calls: set[asyncio.Future[Any]] = set()
+        self._closed = False
+
+    def read(self, kind: str, name: str, versions: int = 1) -> list[Record]:
+        request = pb.ReadRecordRequest(kind=kind, name=name, version_count=versions)
+        return [messages.record_of(message) for message in self._call(_READ, request).versions]
+
+    def list(self, kind: str, prefix: str = "", *, names_only: bool = False) -> list[Record]:
+        request = pb.ListRecordsRequest(kind=kind, name_prefix=prefix, names_only=names_only)
+        found: list[Record] = []
+        more = True
+        while more:
+            page = self._call(_LIST, request)
+            found += map(messages.record_of, page.records)
+            more = page.more and bool(page.records)
+            request.after_name = found[-1].name if found else ""
+        return found
+
+    def change(self, change: Change) -> Made:
+        return messages.made_of(self._call(_CHANGE, messages.change_message(change)))
+
+    def position(self) -> Position:
+        return messages.position_of(self._call(_POSITION, pb.ReadPositionRequest()).position)
+
+    def wait(self, known: Position | None, timeout_s: float) -> Position:
+        end = time.monotonic() + timeout_s
+        request = pb.ReadPositionRequest()
+        if known is not None:
+            request.known.CopyFrom(messages.position_message(known))
+        while True:
+            left = end - time.monotonic()
+            request.wait_ms = max(0, round(min(left, _POLL_S) * 1000))
+            try:
+                position = messages.position_of(self._call(_WAIT, request, max(left, _CALL_S)).position)
+            except RecordsUnavailableError:
+                if known is not None and self._closed:
+                    return known
+                if time.monotonic() >= end:
+                    raise
+                # As long as somebody waits, control may come back.
+                time.sleep(_AGAIN_S)
+                continue
+            if position != known or time.monotonic() >= end:
+                return position
+
+    def lines(self, after: int = 0) -> Iterator[AuditLine]:
+        more = True
+        while more:
+            page = self._call(_LINES, pb.ListAuditLinesRequest(after_number=after))
+            yield from map(messages.line_of, page.lines)
+            more = page.more and bool(page.lines)
+            after = page.lines[-1].number if page.lines else after
+
+    def take_lease(self, name: str, holder: str, duration_s: float, token: str = "") -> str:
+        request = pb.TakeLeaseRequest(
+            name=name, holder=holder, token=token, duration_ms=max(1, round(duration_s * 1000))
+        )
+        # Its holder must know soon that it has it no more.
+        return self._call(_TAKE, request, min(_CALL_S, duration_s)).token
+
+    def give_back(self, lease: LeaseToken) -> None:
+        self._call(_GIVE_BACK, pb.GiveBackLeaseRequest(lease=messages.lease_message(lease)))
+
+    def close(self) -> None:
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            loop, thread = self._loop, self._thread
+        if loop is None or thread is None:
+            return
+        asyncio.run_coroutine_threadsafe(self._end(), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+    def _call(self, method: Method[Req, Resp], request: Req, within_s: float = _CALL_S) -> Resp:
+        """The reply. Raises what `error_of` makes of the fault."""
+        began = time.monotonic()
+        patient = began + min(_PATIENCE_S, within_s)
+        try:
+            return self._on_loop(lambda: self._until(method, request, began + within_s, patient))
+        except Fault as fault:
+            raise error_of(fault) from None
+
+    async def _until(self, method: Method[Req, Resp], request: Req, deadline: float, patient: float) -> Resp:
+        """The reply, also of a control that is started again meanwhile. Raises Fault."""
+        call = self._connected().unary(method)
+        while True:
+            try:
+                return await call(request, deadline=deadline)
+            except Fault as fault:
+                again = fault.code is Code.UNAVAILABLE and fault.reason not in _ANSWERED
+                if self._closed or not again or time.monotonic() + _AGAIN_S >= patient:
+                    raise
+            await asyncio.sleep(_AGAIN_S)
+
+    def _connected(self) -> Client:
+        if self._client is None:
+            rules = ClientRules(
+                target=self._target.target,
+                tls=self._target.tls,
+                server_name=self._target.server_name,
+                deadline_margin_s=0.0,
+                # A control that is back is found at once.
+                breaker=BreakerRules(open_s=0.2, max_open_s=1.0),
+            )
+            self._client = _dialled(rules)
+        return self._client
+
+    def _on_loop(self, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        with self._lock:
+            if self._closed:
+                raise _closed()
+            loop = self._running()
+        future = asyncio.run_coroutine_threadsafe(self._tracked(call()), loop)
+        try:
+            return future.result()
+        except concurrent.futures.CancelledError:
+            raise _closed() from None
+        except BaseException:
+            future.cancel()  # Ctrl-C must not leave the call running
+            raise
+
+    async def _tracked(self, call: Coroutine[Any, Any, T]) -> T:
+        task = asyncio.ensure_future(call)
+        self._calls.add(task)
+        task.add_done_callback(self._calls.discard)
+        return await task
+
+    def _running(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            self._thread = threading.Thread(target=self._loop.run_forever, name="records", daemon=True)
+            self._thread.start()
+        return self._loop
+
+    async def _end(self) -> None:
+        for call in self._calls:
+            call.cancel()
+        await asyncio.gather(*self._calls, return_exceptions=True)
+        if self._client is not None:
+            await self._client.close()
+
+
+def _dialled(rules: ClientRules) -> Client:
+    """Raises Fault: the certificates can't be used."""
+    if rules.tls is None:
+        return Client("control", rules)
+    from headrace.hop.transport.tls import TlsError
+
+    try:
+        return Client("control", rules)
+    except TlsError as error:
+        raise Fault(Code.UNAVAILABLE, Reason.REASON_UNREACHABLE, f"certificates: {error}") from None
+
+
+def _closed() -> RecordsUnavailableError:
+    return RecordsUnavailableError(Unavailable.UNREACHABLE, "the client of control is closed")

@@ -1,0 +1,282 @@
+"""Releases among the records of control: what several machines share, and what the data plane follows.
+
+    release   PIPELINE            the release's document; its versions are its history
+    document  PIPELINE/REVISION   text of a pipeline document
+    removal   PIPELINE            the last number before the pipeline was taken out of service, and the version that took it out
+    freeze    all                 automation is stopped
+
+A release's number is the version of its record, apart from removals: they take a version, and no number.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from headrace.catalog.access import Change, LeaseToken, Position, Record, Records, Write
+from headrace.catalog.errors import (
+    LeaseLostError,
+    RecordChangedError,
+    RecordInvalidError,
+    RecordsDivergedError,
+    RecordsUnavailableError,
+    Unavailable,
+)
+from headrace.releases.document import Release, from_bytes, to_bytes
+from headrace.releases.errors import FencedError, ReleaseError, StaleError
+from headrace.releases.records.audit import facts
+from headrace.releases.store import KEPT, REMOVED, Broken, Freeze
+
+RELEASE, DOCUMENT, REMOVAL, FREEZE = "release", "document", "removal", "freeze"
+# The one record of its kind.
+ALL = "all"
+# A younger document may belong to a release that another process is about to commit.
+_YOUNG = timedelta(hours=1)
+# What the line of the audit says by itself.
+_IN_THE_LINE = ("author", "reason")
+
+
+@dataclass(frozen=True, slots=True)
+class _Removal:
+    """A pipeline was taken out of service: its last number, and the version of the record that says so."""
+
+    number: int = 0
+    version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _History:
+    """What is stored of a pipeline. `versions`: (number, record) since it was removed last, newest first."""
+
+    removal: _Removal
+    versions: tuple[tuple[int, Record], ...]
+
+    @property
+    def newest(self) -> int:
+        """The last number that was given; 0: none was."""
+        return self.versions[0][0] if self.versions else self.removal.number
+
+    @property
+    def version(self) -> int:
+        """Of the record now; 0: it was never written."""
+        return self.versions[0][1].version if self.versions else self.removal.version
+
+    def readable(self) -> list[Release]:
+        """Newest first."""
+        found = []
+        for number, record in self.versions:
+            try:
+                found.append(_release(number, record))
+            except ReleaseError:
+                continue
+        return found
+
+
+class RecordReleases:
+    """A `ReleaseStore` over records. Threads may share it. `actor`: who stores documents and removes pipelines, for the audit."""
+
+    def __init__(
+        self,
+        records: Records,
+        actor: str = "headrace",
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.records = records
+        self._actor = actor
+        self._clock = clock
+        self._fence: Callable[[], LeaseToken | None] = lambda: None
+
+    def fence_by(self, fence: Callable[[], LeaseToken | None]) -> None:
+        """From now on `commit` needs the lease of `fence` (None: none): it raises FencedError where that has ended."""
+        self._fence = fence
+
+    def pipelines(self) -> list[str]:
+        return [record.name for record in self.records.list(RELEASE, names_only=True)]
+
+    def current(self, pipeline: str) -> tuple[Release | None, Broken | None]:
+        history = self._history(pipeline)
+        broken: Broken | None = None
+        for number, record in history.versions:
+            try:
+                return _release(number, record), broken
+            except ReleaseError as error:
+                broken = broken or Broken(pipeline, number, "; ".join(error.problems))
+        if broken is None and history.removal.number:
+            broken = Broken(pipeline, history.removal.number, REMOVED)
+        return None, broken
+
+    def history(self, pipeline: str) -> list[Release]:
+        return self._history(pipeline).readable()
+
+    def commit(self, release: Release) -> None:
+        while True:
+            change = self._change(release)
+            try:
+                self.records.change(change)
+                return
+            except RecordChangedError:
+                # Look again: either the release is stale now, or an old document has just been removed by another process.
+                continue
+            except LeaseLostError:
+                raise FencedError(release.pipeline) from None
+            except RecordInvalidError as error:
+                raise ReleaseError(release.pipeline, [f"({error.kind}): {error.problem}"]) from None
+            except RecordsDivergedError as error:
+                raise _refused(error) from None
+
+    def remove(self, pipeline: str) -> None:
+        while (history := self._history(pipeline)).versions:
+            last = json.dumps({"number": history.newest, "version": history.version + 1}).encode()
+            documents = self.records.list(DOCUMENT, f"{pipeline}/", names_only=True)
+            writes = [
+                Write(RELEASE, pipeline, None, history.version),
+                Write(REMOVAL, pipeline, last),
+                *(Write(DOCUMENT, record.name, None) for record in documents),
+            ]
+            details = {"number": str(history.newest)}
+            try:
+                self._make(Change(self._actor, "release.remove", pipeline, writes, details=details))
+            except RecordChangedError:
+                continue
+            return
+
+    def keep_document(self, pipeline: str, revision: str, text: str) -> None:
+        name, content = f"{pipeline}/{revision}", text.encode()
+        if _content(self.records.read(DOCUMENT, name)) != content:
+            self._make(Change(self._actor, "document.store", name, [Write(DOCUMENT, name, content)]))
+
+    def document(self, pipeline: str, revision: str) -> str | None:
+        content = _content(self.records.read(DOCUMENT, f"{pipeline}/{revision}"))
+        try:
+            return None if content is None else content.decode()
+        except UnicodeDecodeError:
+            return None
+
+    def freeze(self, freeze: Freeze | None) -> None:
+        if freeze is None:
+            if _content(self.records.read(FREEZE, ALL)) is not None:
+                self._make(Change(self._actor, "automation.unfreeze", ALL, [Write(FREEZE, ALL, None)]))
+            return
+        about = {"author": freeze.author, "reason": freeze.reason, "at": freeze.at.isoformat()}
+        writes = [Write(FREEZE, ALL, json.dumps(about).encode())]
+        self._make(Change(freeze.author, "automation.freeze", ALL, writes, freeze.reason))
+
+    def frozen(self) -> Freeze | None:
+        content = _content(self.records.read(FREEZE, ALL))
+        return None if content is None else freeze_of(content)
+
+    def wait(self, seen: str, timeout_s: float) -> str:
+        return _text(self.records.wait(_position(seen), timeout_s))
+
+    def close(self) -> None:
+        self.records.close()
+
+    def _change(self, release: Release) -> Change:
+        """Raises StaleError, ReleaseError."""
+        name, history = release.pipeline, self._history(release.pipeline)
+        if release.parent != history.newest or release.number != history.newest + 1:
+            raise StaleError(name, history.newest, release.number)
+        # Read after the release: what another process removes meanwhile, it removes with a newer release.
+        stored = {record.name: record for record in self.records.list(DOCUMENT, f"{name}/", names_only=True)}
+        for key, arm in release.arms.items():
+            if f"{name}/{arm.revision}" not in stored:
+                what = f"no document of revision {arm.revision[:12]}… is stored; deploy it first"
+                raise ReleaseError(name, [f"arms.{key}.revision: {what}"])
+        earlier = history.readable()
+        named = {r for found in (release, *earlier[: KEPT - 1]) for r in found.revisions()}
+        unnamed = [record for key, record in stored.items() if key.removeprefix(f"{name}/") not in named]
+        return Change(
+            release.author,
+            f"release.{'rollback' if _goes_back(earlier, release) else 'change'}",
+            name,
+            [
+                Write(RELEASE, name, to_bytes(release), history.version),
+                *(Write(DOCUMENT, record.name, None, record.version) for record in self._old(unnamed)),
+            ],
+            release.reason,
+            {k: str(v) for k, v in facts(release).items() if v != "" and k not in _IN_THE_LINE},
+            self._fence(),
+        )
+
+    def _old(self, documents: list[Record]) -> list[Record]:
+        """Those that may go. Documents of a greater number are younger, so one young one is seen at most."""
+        found = []
+        for record in sorted(documents, key=lambda record: record.number):
+            line = next(iter(self.records.lines(record.number - 1)), None)
+            if line is None or self._clock() - _made_at(line.line) < _YOUNG:
+                break
+            found.append(record)
+        return found
+
+    def _history(self, pipeline: str) -> _History:
+        while True:
+            versions = self.records.read(RELEASE, pipeline, KEPT)
+            removal = _removal(self.records.read(REMOVAL, pipeline))
+            if removal.version <= (versions[0].version if versions else 0):
+                break  # else it was removed between the two
+        since = [record for record in versions if record.version > removal.version]
+        numbered = ((removal.number + record.version - removal.version, record) for record in since)
+        return _History(removal, tuple(numbered))
+
+    def _make(self, change: Change) -> None:
+        try:
+            self.records.change(change)
+        except RecordsDivergedError as error:
+            raise _refused(error) from None
+
+
+def freeze_of(content: bytes) -> Freeze:
+    """Who stopped automation, as the record says."""
+    try:
+        about = json.loads(content)
+        return Freeze(str(about["author"]), str(about["reason"]), datetime.fromisoformat(about["at"]))
+    except (ValueError, KeyError, TypeError):
+        # Somebody wanted automation to stop; that this can't be read is no reason to go on.
+        return Freeze("unknown", "the freeze can't be read", datetime.fromtimestamp(0).astimezone())
+
+
+def _release(number: int, record: Record) -> Release:
+    """Raises ReleaseError."""
+    release = from_bytes(record.name, record.content or b"")
+    if release.number != number:
+        problem = f"number: the document of release {number} says {release.number}"
+        raise ReleaseError(record.name, [problem])
+    return release
+
+
+def _goes_back(earlier: list[Release], release: Release) -> bool:
+    # Imported here, as it needs the pipeline document, and NumPy with it; a commit is rare.
+    from headrace.releases.changes.rollback import arm_rolled_back
+
+    return bool(earlier) and arm_rolled_back(earlier[0], release) is not None
+
+
+def _removal(versions: list[Record]) -> _Removal:
+    content = _content(versions)
+    return _Removal() if content is None else _Removal(**json.loads(content))
+
+
+def _content(versions: list[Record]) -> bytes | None:
+    return versions[0].content if versions else None
+
+
+def _made_at(line: bytes) -> datetime:
+    return datetime.fromisoformat(json.loads(line)["at"])
+
+
+def _text(position: Position) -> str:
+    return f"{position.epoch}:{position.number}:{position.head.hex()}"
+
+
+def _position(text: str) -> Position | None:
+    if not text:
+        return None
+    epoch, number, head = text.split(":")
+    return Position(int(epoch), int(number), bytes.fromhex(head))
+
+
+def _refused(error: RecordsDivergedError) -> RecordsUnavailableError:
+    """As callers of a store expect it: it can't be changed now."""
+    return RecordsUnavailableError(Unavailable.READ_ONLY, str(error))

@@ -1,0 +1,1 @@
+"""RecordsService: reads and changes of records, with what each kind of them must be."""

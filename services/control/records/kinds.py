@@ -1,0 +1,111 @@
+"""What a record of each kind must be before it is written. To add a kind: a function here, and its line in `KINDS`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from types import MappingProxyType
+
+from headrace.catalog.access import Change, Records, Write
+from headrace.catalog.errors import RecordInvalidError
+from headrace.pipeline import content_hash
+from headrace.releases.document import Release, from_bytes
+from headrace.releases.errors import ReleaseError
+from headrace.releases.of_records import ALL, DOCUMENT, FREEZE, RELEASE, REMOVAL
+
+# Says what is wrong with a write; "": nothing.
+Check = Callable[[Write, Change, Records], str]
+
+
+def check_writes(change: Change, records: Records) -> None:
+    """Blocks. Raises RecordInvalidError."""
+    for write in change.writes:
+        check = KINDS.get(write.kind)
+        known = ", ".join(sorted(KINDS))
+        problem = check(write, change, records) if check else f"there is no such kind (there are: {known})"
+        if problem:
+            raise RecordInvalidError(write.kind, write.name, problem)
+
+
+def _release(write: Write, change: Change, records: Records) -> str:
+    if write.expected is None:
+        return "say which version it replaces, so that nobody's change is lost"
+    if write.content is None:
+        return ""
+    try:
+        release = from_bytes(write.name, write.content)
+    except ReleaseError as error:
+        return "; ".join(error.problems)
+    for key, arm in release.arms.items():
+        if not _is_there(DOCUMENT, f"{write.name}/{arm.revision}", change, records):
+            return f"arms.{key}.revision: no document of revision {arm.revision[:12]}… is stored; store it first"
+    return ""
+
+
+def _document(write: Write, change: Change, records: Records) -> str:
+    pipeline, _, revision = write.name.partition("/")
+    if write.content is None:
+        named = _revisions(_after(RELEASE, pipeline, change, records), pipeline)
+        return "the release that is live names it" if revision in named else ""
+    try:
+        text = write.content.decode()
+    except UnicodeDecodeError:
+        return "it is not UTF-8"
+    found = content_hash(text)
+    if not pipeline or found != revision:
+        return f"it is named PIPELINE/REVISION, and its revision is {found or 'none: it is no document'}"
+    return ""
+
+
+def _removal(write: Write, _change: Change, _records: Records) -> str:
+    about = _json(write)
+    whole = all(isinstance(about.get(key), int) for key in ("number", "version"))
+    return "" if about.keys() == {"number", "version"} and whole else "needs `number` and `version`, and no more"
+
+
+def _freeze(write: Write, _change: Change, _records: Records) -> str:
+    if write.name != ALL:
+        return f"the one freeze is named {ALL}"
+    if write.content is None:
+        return ""
+    about = _json(write)
+    try:
+        datetime.fromisoformat(about["at"])
+        return "" if about.keys() == {"author", "reason", "at"} else "needs `author`, `reason`, `at`, and no more"
+    except (KeyError, TypeError, ValueError):
+        return "needs `author`, `reason` and `at`, a time"
+
+
+KINDS: Mapping[str, Check] = MappingProxyType(
+    {RELEASE: _release, DOCUMENT: _document, REMOVAL: _removal, FREEZE: _freeze}
+)
+
+
+def _is_there(kind: str, name: str, change: Change, records: Records) -> bool:
+    return _after(kind, name, change, records) is not None
+
+
+def _after(kind: str, name: str, change: Change, records: Records) -> bytes | None:
+    """What the record says once the change is made."""
+    for write in change.writes:
+        if (write.kind, write.name) == (kind, name):
+            return write.content
+    versions = records.read(kind, name)
+    return versions[0].content if versions else None
+
+
+def _revisions(content: bytes | None, pipeline: str) -> set[str]:
+    try:
+        release: Release | None = None if content is None else from_bytes(pipeline, content)
+    except ReleaseError:
+        release = None
+    return release.revisions() if release else set()
+
+
+def _json(write: Write) -> dict[str, object]:
+    try:
+        found = json.loads(write.content or b"")
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}

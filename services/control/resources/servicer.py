@@ -1,0 +1,195 @@
+"""ResourcesService: messages → feed and followers → messages."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+
+from headrace.api.control.v1 import resources_pb2 as pb
+from headrace.catalog.access import Position
+from headrace.catalog.errors import RecordsError, RecordsUnavailableError, Unavailable
+from headrace.catalog.faults import fault_of
+from headrace.catalog.messages import position_message, position_of
+from headrace.hop.call import Call
+from headrace.resources.snapshot import Key, Resource
+from services.control import errors
+from services.control.head import ANSWER_S, MAX_WAIT_S, Head
+from services.control.identity import Identities
+from services.control.resources.feed import Feed, Published
+from services.control.resources.followers import MAX_FOLLOWERS, Follower, Followers
+
+_PAGE_BYTES = 1 << 20
+# A cursor is a position's number and the count of its resources that were sent: so many bits are the count's.
+_COUNT_BITS = 20
+_MAX_NAME = 200
+_MAX_REJECTED = 1000
+# One that has diverged asks again and again; it need not be answered sooner.
+_DIVERGED_S = 0.5
+
+
+class ResourcesServicer:
+    """Serves headrace.api.control.v1.ResourcesService. `settled`: see RecordsServicer; `clock`: monotonic seconds."""
+
+    def __init__(
+        self,
+        head: Head,
+        feed: Feed,
+        followers: Followers,
+        identities: Identities,
+        settled: asyncio.Event,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._head = head
+        self._feed = feed
+        self._followers = followers
+        self._identities = identities
+        self._settled = settled
+        self._clock = clock
+        self._acknowledged = asyncio.Event()
+
+    async def Watch(self, request: pb.WatchRequest, call: Call) -> pb.WatchResponse:
+        self._identities.check_watch(call.peer, request.service)
+        _check(request)
+        until = min(self._clock() + min(request.wait_ms / 1000, MAX_WAIT_S), call.deadline - ANSWER_S)
+        try:
+            return await self._answer(request, until)
+        except RecordsError as error:
+            raise fault_of(error) from None
+        except (OSError, ValueError) as error:
+            why = f"what is live can't be signed now ({type(error).__name__})"
+            raise fault_of(RecordsUnavailableError(Unavailable.UNREACHABLE, why)) from None
+        finally:
+            self._followers.answered(request.service, request.watcher)
+
+    async def ListWatchers(self, request: pb.ListWatchersRequest, call: Call) -> pb.ListWatchersResponse:
+        self._identities.check_change(call.peer)
+        now, newest = self._clock(), self._feed.newest
+        return pb.ListWatchersResponse(
+            watchers=[_watcher(found, now) for found in self._followers.all()],
+            position=position_message(newest.position) if newest else None,
+        )
+
+    async def _answer(self, request: pb.WatchRequest, until: float) -> pb.WatchResponse:
+        if (newest := await self._loaded(until)) is None:
+            raise self._head.problem
+        have = position_of(request.have) if request.HasField("have") else None
+        is_known = have is None or await self._feed.has(have)
+        newest = self._feed.newest or newest
+        problem = ""
+        if have is not None and not is_known and have.epoch >= newest.position.epoch:
+            own, at = f"{have.epoch}.{have.number}", newest.position
+            problem = f"it has {own}, which is not in the history of the database, whose newest is {at.epoch}.{at.number}"
+        follower = Follower(
+            request.watcher, request.service, have, tuple(request.rejected), request.ready, diverged=problem
+        )
+        if not self._followers.heard(follower):
+            raise errors.too_large("watcher", MAX_FOLLOWERS + 1, MAX_FOLLOWERS)
+        if have == newest.position and self._followers.acknowledge(request.service, newest.position):
+            self._acknowledged.set()
+            self._acknowledged = asyncio.Event()
+        if have is None:
+            await _first_of([self._settled], until)
+            # What a new process would get may be older than what the others serve by.
+            problem = self._followers.refusal()
+        if problem:
+            await asyncio.sleep(min(_DIVERGED_S, max(0.0, until - self._clock())))
+            return pb.WatchResponse(diverged=problem)
+        return await self._changes(request, have if is_known else None, until)
+
+    async def _changes(
+        self, request: pb.WatchRequest, have: Position | None, until: float
+    ) -> pb.WatchResponse:
+        """`have`: in the history; None: the whole part is needed."""
+        service, whole = request.service, request.whole or have is None
+        if (older := self._feed.at(request.page_after >> _COUNT_BITS)) is not None:
+            return self._page(request, older, have, whole)
+        while True:
+            changed, acknowledged = self._feed.changed, self._acknowledged
+            newest = self._feed.newest
+            assert newest is not None, "it was loaded"
+            wanted = whole or have != newest.position
+            # What does not change its part needs nobody to go first.
+            same = not whole and have is not None and newest.parts[service].number <= have.number
+            if wanted and (same or self._may_apply(request, newest)):
+                return self._page(request, newest, have, whole)
+            held = self._followers.held_until(service, request.watcher) if wanted else None
+            if self._clock() >= until:
+                return pb.WatchResponse()
+            ends = until if held is None else min(until, held)
+            await _first_of([changed, acknowledged] if wanted else [changed], ends)
+
+    def _may_apply(self, request: pb.WatchRequest, newest: Published) -> bool:
+        urgent = self._head.seen.urgent if self._head.seen else 0
+        return self._followers.may_apply(request.service, request.watcher, newest.position, urgent)
+
+    def _page(
+        self, request: pb.WatchRequest, published: Published, have: Position | None, whole: bool
+    ) -> pb.WatchResponse:
+        part = published.parts[request.service]
+        resources = part.whole() if whole or have is None else part.since(have.number)
+        first = request.page_after & ((1 << _COUNT_BITS) - 1)
+        page, after = _page_of(resources, first)
+        signed = self._feed.signed(published, request.service, have)
+        cursor = published.position.number << _COUNT_BITS | after
+        return pb.WatchResponse(
+            manifest=signed.raw,
+            signature=signed.signature,
+            resources=page,
+            whole=whole,
+            page=cursor if after < len(resources) else 0,
+            may_apply=True,
+        )
+
+    async def _loaded(self, until: float) -> Published | None:
+        while (newest := self._feed.newest) is None and self._clock() < until:
+            await _first_of([self._feed.changed], until)
+        return newest
+
+
+def _check(request: pb.WatchRequest) -> None:
+    """Raises Fault."""
+    if not 0 < len(request.watcher) <= _MAX_NAME or not request.watcher.isprintable():
+        raise errors.malformed("watcher", f"1 to {_MAX_NAME} printable characters")
+    if len(request.rejected) > _MAX_REJECTED:
+        raise errors.too_large("rejected", len(request.rejected), _MAX_REJECTED)
+
+
+def _page_of(resources: Sequence[tuple[Key, Resource | None]], first: int) -> tuple[list[pb.Resource], int]:
+    """As many as fit into a page from `first` on, at least one, and the count of those before the next page."""
+    page: list[pb.Resource] = []
+    left = _PAGE_BYTES
+    for (kind, name), found in resources[first:]:
+        message = pb.Resource(kind=kind, name=name)
+        if found is not None:
+            message.sha256, message.version, message.content = found.sha256, found.version, found.content
+        left -= len(message.content) + len(name) + 100
+        if page and left < 0:
+            break
+        page.append(message)
+    return page, first + len(page)
+
+
+def _watcher(found: Follower, now: float) -> pb.Watcher:
+    return pb.Watcher(
+        watcher=found.name,
+        service=found.service,
+        have=None if found.have is None else position_message(found.have),
+        age_s=max(0.0, now - found.asked),
+        rejected=found.rejected,
+        ready=found.ready,
+        diverged=bool(found.diverged),
+    )
+
+
+async def _first_of(events: Sequence[asyncio.Event], until: float) -> None:
+    """Returns when one of them is set, at the latest at `until`."""
+    left = until - time.monotonic()
+    if left <= 0:
+        return
+    waits = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waits, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
