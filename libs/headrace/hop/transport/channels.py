@@ -96,25 +96,39 @@ class Channels:
         task.add_done_callback(self._draining.discard)
 
     def _open(self) -> grpc.aio.Channel:
-        security = self._security
-        options = [
-            *_FIXED_OPTIONS,
-            ("grpc.min_reconnect_backoff_ms", CONNECT_MS),
-            ("grpc.max_send_message_length", self._max_message_bytes),
-            ("grpc.max_receive_message_length", self._max_message_bytes),
-        ]
-        if security.server_name:
-            options.append(("grpc.ssl_target_name_override", security.server_name))
-        credentials = security.credentials
-        if security.tls is not None:
-            # Imported here, because a client without TLS files needs no `ssl`.
-            from headrace.hop.transport.tls import client_credentials
-
-            self._pem = security.tls.look()
-            credentials = client_credentials(self._pem)
+        options, credentials, self._pem = _secured(self._security, self._max_message_bytes)
         if credentials is None:
             return grpc.aio.insecure_channel(self._address, options)  # noqa: TID251 - made here, nowhere else
         return grpc.aio.secure_channel(self._address, credentials, options)  # noqa: TID251 - as above
+
+
+def blocking_channel(address: str, security: Security, max_message_bytes: int) -> grpc.Channel:
+    """A channel for threads. It shows the certificate of now: make another one when the files change."""
+    options, credentials, _ = _secured(security, max_message_bytes)
+    if credentials is None:
+        return grpc.insecure_channel(address, options)
+    return grpc.secure_channel(address, credentials, options)
+
+
+def _secured(
+    security: Security, max_message_bytes: int
+) -> tuple[list[tuple[str, str | int]], grpc.ChannelCredentials | None, Pem | None]:
+    """Options and credentials of a new channel, and the certificate files behind them."""
+    options = [
+        *_FIXED_OPTIONS,
+        ("grpc.min_reconnect_backoff_ms", CONNECT_MS),
+        ("grpc.max_send_message_length", max_message_bytes),
+        ("grpc.max_receive_message_length", max_message_bytes),
+    ]
+    if security.server_name:
+        options.append(("grpc.ssl_target_name_override", security.server_name))
+    if security.tls is None:
+        return options, security.credentials, None
+    # Imported here, because a client without TLS files needs no `ssl`.
+    from headrace.hop.transport.tls import client_credentials
+
+    pem = security.tls.look()
+    return options, client_credentials(pem), pem
 
 
 async def _drain(channel: grpc.aio.Channel) -> None:

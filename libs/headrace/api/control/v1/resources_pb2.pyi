@@ -8,7 +8,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class WatchRequest(_message.Message):
-    __slots__ = ("watcher", "service", "have", "page_after", "rejected", "wait_ms", "supports", "ready")
+    __slots__ = ("watcher", "service", "have", "page_after", "rejected", "wait_ms", "supports", "ready", "whole")
     WATCHER_FIELD_NUMBER: _ClassVar[int]
     SERVICE_FIELD_NUMBER: _ClassVar[int]
     HAVE_FIELD_NUMBER: _ClassVar[int]
@@ -17,6 +17,7 @@ class WatchRequest(_message.Message):
     WAIT_MS_FIELD_NUMBER: _ClassVar[int]
     SUPPORTS_FIELD_NUMBER: _ClassVar[int]
     READY_FIELD_NUMBER: _ClassVar[int]
+    WHOLE_FIELD_NUMBER: _ClassVar[int]
     watcher: str
     service: str
     have: _records_pb2.Position
@@ -25,7 +26,8 @@ class WatchRequest(_message.Message):
     wait_ms: int
     supports: _containers.RepeatedScalarFieldContainer[str]
     ready: bool
-    def __init__(self, watcher: _Optional[str] = ..., service: _Optional[str] = ..., have: _Optional[_Union[_records_pb2.Position, _Mapping]] = ..., page_after: _Optional[int] = ..., rejected: _Optional[_Iterable[_Union[RejectedResource, _Mapping]]] = ..., wait_ms: _Optional[int] = ..., supports: _Optional[_Iterable[str]] = ..., ready: _Optional[bool] = ...) -> None: ...
+    whole: bool
+    def __init__(self, watcher: _Optional[str] = ..., service: _Optional[str] = ..., have: _Optional[_Union[_records_pb2.Position, _Mapping]] = ..., page_after: _Optional[int] = ..., rejected: _Optional[_Iterable[_Union[RejectedResource, _Mapping]]] = ..., wait_ms: _Optional[int] = ..., supports: _Optional[_Iterable[str]] = ..., ready: _Optional[bool] = ..., whole: _Optional[bool] = ...) -> None: ...
 
 class RejectedResource(_message.Message):
     __slots__ = ("kind", "name", "sha256", "problem")

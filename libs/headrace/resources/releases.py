@@ -1,0 +1,125 @@
+"""The releases among the resources, as a store that is only read: what serves them needs to know no other one."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from headrace.pipeline import DocumentError, Pipeline
+from headrace.releases.catalog import released
+from headrace.releases.document import Release, from_bytes
+from headrace.releases.errors import ReleaseError
+from headrace.releases.inputs import check_inputs
+from headrace.releases.store import REMOVED, Broken, Freeze
+from headrace.resources.apply import Compile, Unit, View
+from headrace.resources.follower import Follower
+
+FREEZE = "all"
+_READ_ONLY = "changes go to control"
+_UNREADABLE = Freeze("unknown", "the freeze can't be read", datetime.fromtimestamp(0, UTC))
+
+
+def release_compiler(accept: Callable[[Pipeline], None] = lambda _: None) -> Compile:
+    """Tries a release with its documents as `ReleaseCatalog` reads them. `accept`: as there."""
+
+    def compile_release(unit: Unit) -> object:
+        name = unit.key[1]
+        release = from_bytes(name, unit.resources[0].content)
+        found = released(release, lambda revision: _text(unit.content("document", f"{name}/{revision}")))
+        check_inputs(release, found.arms)
+        for pipeline in found.arms.values():
+            try:
+                accept(pipeline)
+            except DocumentError as error:
+                raise ReleaseError(name, map(str, error.problems)) from None
+        return found
+
+    return compile_release
+
+
+class SnapshotReleases:
+    """A `ReleaseStore` of what a follower has. Only the newest release of a pipeline is there. Changes go to control."""
+
+    def __init__(self, follower: Follower) -> None:
+        self._follower = follower
+        # Number of the last release of each pipeline that was seen.
+        self._numbers: dict[str, int] = {}
+
+    def pipelines(self) -> list[str]:
+        view = self._view()
+        rejected = {name for kind, name in view.rejected if kind == "release"}
+        return sorted({*view.snapshot.names("release")} | rejected)
+
+    def current(self, pipeline: str) -> tuple[Release | None, Broken | None]:
+        """If the newest release can't be used, what stands in for it; without that, what is wrong."""
+        view = self._view()
+        content = view.snapshot.content("release", pipeline)
+        if content is not None:
+            try:
+                release = from_bytes(pipeline, content)
+            except ReleaseError as error:
+                return None, Broken(pipeline, self._numbers.get(pipeline, 0), "; ".join(error.problems))
+            self._numbers[pipeline] = release.number
+            return release, None
+        if rejected := view.rejected.get(("release", pipeline)):
+            return None, Broken(pipeline, self._numbers.get(pipeline, 0), rejected.problem)
+        number = self._numbers.get(pipeline, 0)
+        return None, Broken(pipeline, number, REMOVED) if number else None
+
+    def history(self, pipeline: str) -> list[Release]:
+        release, _ = self.current(pipeline)
+        return [release] if release else []
+
+    def document(self, pipeline: str, revision: str) -> str | None:
+        return _text(self._view().snapshot.content("document", f"{pipeline}/{revision}"))
+
+    def frozen(self) -> Freeze | None:
+        content = self._view().snapshot.content("freeze", FREEZE)
+        if content is None:
+            return None
+        try:
+            about = json.loads(content)
+            return Freeze(str(about["author"]), str(about["reason"]), datetime.fromisoformat(about["at"]))
+        except (ValueError, KeyError, TypeError, RecursionError):
+            # Somebody wanted automation to stop; that it can't be read is no reason to go on.
+            return _UNREADABLE
+
+    def wait(self, seen: str, timeout_s: float) -> str:
+        view = self._follower.wait(seen, timeout_s)
+        if view is None:
+            raise OSError(
+                "nothing to serve by has come yet: neither control, the disk nor the artifact store has it"
+            )
+        return view.state
+
+    def close(self) -> None:
+        self._follower.close()
+
+    def commit(self, release: Release) -> None:
+        raise io.UnsupportedOperation(f"{_READ_ONLY}: release {release.number} of {release.pipeline}")
+
+    def remove(self, pipeline: str) -> None:
+        raise io.UnsupportedOperation(f"{_READ_ONLY}: removal of {pipeline}")
+
+    def keep_document(self, pipeline: str, revision: str, text: str) -> None:
+        raise io.UnsupportedOperation(
+            f"{_READ_ONLY}: document {pipeline}/{revision} ({len(text)} characters)"
+        )
+
+    def freeze(self, freeze: Freeze | None) -> None:
+        raise io.UnsupportedOperation(f"{_READ_ONLY}: freeze {freeze is not None}")
+
+    def _view(self) -> View:
+        view = self._follower.view
+        if view is None:
+            raise OSError("nothing to serve by has come yet")
+        return view
+
+
+def _text(content: bytes | None) -> str | None:
+    try:
+        return None if content is None else content.decode()
+    except UnicodeDecodeError:
+        return None
