@@ -11,6 +11,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from headrace.encryption import EncryptionSettings
 from headrace.hop import config
 from headrace.releases.records import RecordSettings
+from headrace.resources.settings import ControlSettings, ResourceSettings
 from services.ingress.idempotency.settings import Idempotency
 from services.ingress.sharing.settings import Sharing
 
@@ -149,9 +150,9 @@ class IngressSettings(config.ServiceSettings):
     kept: Path | None = None
     # Set if the folder `kept` does not belong to the router: then the door keeps its own copies in it.
     keeps: bool = False
-    tenants: Path
-    # Where a copy of the last good tenants document is kept. The copy applies while the document is broken, also after a start.
-    tenants_kept: Path | None = None
+    # Control, which says who may call, and where what it said is kept. Absent: a start needs what was kept.
+    control: ControlSettings | None = None
+    resources: ResourceSettings
     # Folder in which the ingresses of one machine count each tenant's use together. Absent: each counts separately.
     quotas: Path | None = None
     # Folder in which they count the different queries of today, for tenants that have a budget of them, and keep the key that
@@ -165,7 +166,7 @@ class IngressSettings(config.ServiceSettings):
     # Where the outcomes of calls with an idempotency key are kept.
     idempotency: Idempotency = Idempotency()
     jwt: Jwt | None = None
-    # Interval at which files are checked for changes. A revoked key stops working within this time.
+    # Interval at which files are checked for changes.
     reload_s: PositiveFloat = 1.0
     router: config.ClientSettings
     # Client of the service that stores outcomes. Absent: none are taken.

@@ -25,12 +25,15 @@ from headrace.pipeline import Catalog as Documents
 from headrace.pipeline import Kept
 from headrace.releases import open_catalog
 from headrace.releases.records import RecordedReleases, open_recorded
+from headrace.resources.follower import Follower
+from headrace.resources.settings import open_follower
 from services.ingress.admission.admission_control import AdmissionControl, AdmissionRules
 from services.ingress.admission.extraction_guard import ExtractionGuard
 from services.ingress.admission.quotas import Quotas, SharedQuotas
 from services.ingress.admission.row_key import RowKey
 from services.ingress.attributes import Attributes
 from services.ingress.auth.authenticator import Authenticator
+from services.ingress.auth.directory import LiveDirectory
 from services.ingress.auth.tokens import TokenVerifier
 from services.ingress.clients import (
     HopAnalysis,
@@ -43,7 +46,7 @@ from services.ingress.clients import (
 )
 from services.ingress.config import IngressSettings
 from services.ingress.documents.catalog import Catalog
-from services.ingress.documents.reloads import DocumentMetrics, DocumentReloads, Source, TenantReloads
+from services.ingress.documents.reloads import DocumentMetrics, DocumentReloads, Source
 from services.ingress.documents.watch import PeriodicTasks
 from services.ingress.door import Door, Operation, operations
 from services.ingress.envoy.certificates import CertificateReloads, secrets
@@ -98,7 +101,7 @@ class Ingress:
 class _Tenants:
     """Who may call, and how much."""
 
-    reloads: TenantReloads
+    live: LiveDirectory
     tokens: TokenVerifier | None
     authenticator: Authenticator
     sharing: SharedQuotas | Shared
@@ -119,6 +122,7 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
     catalog = Catalog(documents.pipelines, documents.unusable)
     async with AsyncExitStack() as stack:
         _close_sharing(stack, tenants.sharing)
+        follower = await _follow(settings, tenants.live, stack)
         client = runtime.dial("router", settings.router)
         stack.push_async_callback(client.close)
         serving = HopServing(client, time.monotonic) if settings.releases else None
@@ -130,7 +134,9 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
         keys = settings.idempotency.store(time.monotonic, wall)
         stack.push_async_callback(keys.close)
         keyed = _keyed(settings, telemetry, keys)
-        readiness = Readiness(AdminPort(settings.admin).ask, time.monotonic)
+        readiness = Readiness(
+            AdminPort(settings.admin).ask, time.monotonic, lambda: tenants.live.directory is not None
+        )
         oip = OpenInference(catalog, runner, statistics, readiness.ready, keyed)
         own = InferenceServicer(catalog, runner, keyed)
         served = _operations(settings, runtime, stack, client, oip, own, wall)
@@ -158,6 +164,7 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
         periodic.every(_FLUSH_EVERY_S, security.flush)
         periodic.every(_READY_EVERY_S, lambda: _tell_ready(telemetry, readiness))
         await _renew_certificates(settings, telemetry, metrics, periodic, wall)
+        periodic.every(0, lambda: tenants.live.follow(follower))
         await _renew_tenants(settings, tenants, periodic)
         yield Ingress(door, oip, own, readiness)
 
@@ -215,11 +222,9 @@ def _tenants(
     wall: Clock,
 ) -> _Tenants:
     """Raises ConfigError."""
-    reloads = TenantReloads(
-        settings.tenants, settings.tenants_kept, telemetry.log, metrics.tenants_broken.set
-    )
-    tokens = TokenVerifier(settings.jwt, lambda: reloads.directory, wall) if settings.jwt else None
-    authenticator = Authenticator(reloads.directory, wall, reporter.security, tokens)
+    live = LiveDirectory(telemetry.log, metrics.tenants_broken.set)
+    tokens = TokenVerifier(settings.jwt, lambda: live.directory, wall) if settings.jwt else None
+    authenticator = Authenticator(None, wall, reporter.security, tokens)
     row_key = RowKey(settings.queries, told.guard)
     sharing: SharedQuotas | Shared
     if settings.sharing.redis:
@@ -230,16 +235,26 @@ def _tenants(
     quotas = sharing.quotas
     merged = sharing.queries if isinstance(sharing, Shared) else None
     guard = ExtractionGuard(settings.queries, row_key, wall, reporter.security, told.guard, merged)
-    reloads.subscribe(
+    live.subscribe(
         authenticator.replace,
         lambda d: quotas.keep_only(set(d.tenants)),
         lambda d: guard.keep_only(set(d.tenants)),
     )
-    return _Tenants(reloads, tokens, authenticator, sharing, guard)
+    return _Tenants(live, tokens, authenticator, sharing, guard)
+
+
+async def _follow(settings: IngressSettings, live: LiveDirectory, stack: AsyncExitStack) -> Follower:
+    """Takes up what is there already. `stack` closes the follower. Raises ConfigError."""
+    follower = await asyncio.to_thread(
+        open_follower, "ingress", settings.control, settings.resources, live.compilers
+    )
+    stack.push_async_callback(asyncio.to_thread, follower.close)
+    if follower.view is not None:
+        live.take(follower.view)
+    return follower
 
 
 async def _renew_tenants(settings: IngressSettings, tenants: _Tenants, periodic: PeriodicTasks) -> None:
-    periodic.every(settings.reload_s, tenants.reloads.check)
     if isinstance(tenants.sharing, Shared):
         await tenants.sharing.start()
         periodic.every(EVERY_S, tenants.sharing.look)

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from headrace.access.specs import QuotaSpec
 from headrace.state.redis import RedisCalls, RedisDownError
-from headrace.state.tenants import QuotaSpec
 from services.ingress.admission.row_key import RowKey
 from services.ingress.sharing.lease import Grant, Use, unleased_slots
 from services.ingress.sharing.scripts import EXCHANGE, HELLO, MERGE

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from headrace.access.specs import QuotaSpec
 from headrace.state.redis import RedisDownError
-from headrace.state.tenants import QuotaSpec
 from services.ingress.admission.quotas import Quota, Quotas
 from services.ingress.ports import Log
 from services.ingress.sharing.exchange import Exchange, FormatError
