@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 
-from pydantic import NonNegativeFloat
+from pydantic import Field, NonNegativeFloat
 
 from headrace.hop import config
 
@@ -22,9 +21,9 @@ class ControlConfig(config.ServiceSettings):
     signing_key: Path
     # Folder, or URL of a bucket, that gets what the data plane follows after each change, for starts without control.
     artifacts: str | None = None
-    # Names in client certificates whose owners may change records, take leases and read the audit. A caller on the unix socket may.
+    # Names in client certificates whose owners may change records, take leases and read the audit. On the unix socket all may.
     may_change: tuple[str, ...] = ()
     # Name in a client certificate → the service that it is; without it, the name of the service itself must be in it.
-    watchers: Mapping[str, str] = MappingProxyType({})
+    watchers: Mapping[str, str] = Field(default_factory=dict)
     # After a start changes wait so long, so that processes of the data plane which have more than the database are heard first.
     settle_s: NonNegativeFloat = 1.0

@@ -39,9 +39,11 @@ class Seen:
 class Head:
     """Used on one event loop. `failed`: hears what is wrong with the database, None once it is well."""
 
-    def __init__(self, records: Records, failed: Callable[[RecordsError | None], None]) -> None:
+    def __init__(self, records: Callable[[], Records], failed: Callable[[RecordsError | None], None]) -> None:
+        """`records`: opens the database if that has not been done; blocks, raises RecordsUnavailableError."""
         self._records = records
         self._failed = failed
+        self._stopped = False
         self._changed = asyncio.Event()
         self.seen: Seen | None = None
         self.problem: RecordsError = RecordsUnavailableError(
@@ -50,12 +52,15 @@ class Head:
 
     async def follow(self) -> None:
         """Until it is cancelled."""
-        with ThreadPoolExecutor(1, "head") as thread:
-            loop = asyncio.get_running_loop()
+        thread = ThreadPoolExecutor(1, "head")
+        loop = asyncio.get_running_loop()
+        try:
             while True:
                 try:
                     found = await loop.run_in_executor(thread, self._look, self.seen)
                 except RecordsError as error:
+                    if self._stopped:
+                        return
                     self.problem = error
                     self._failed(error)
                     await asyncio.sleep(_AGAIN_S)
@@ -65,6 +70,12 @@ class Head:
                     self.seen = found
                     self._changed.set()
                     self._changed = asyncio.Event()
+        finally:
+            await asyncio.to_thread(thread.shutdown)
+
+    def stop(self) -> None:
+        """The database is closed next."""
+        self._stopped = True
 
     async def wait(self, known: Position | None, until: float) -> Seen:
         """As soon as it differs from `known`; at the latest at `until`, in monotonic seconds. Raises RecordsError: the database
@@ -86,10 +97,11 @@ class Head:
         return self.seen
 
     def _look(self, known: Seen | None) -> Seen:
+        records = self._records()
         if known is None:
-            return seen_of(self._records, self._records.position())
-        position = self._records.wait(known.position, _LOOK_S)
-        return known if position == known.position else seen_of(self._records, position, known)
+            return seen_of(records, records.position())
+        position = records.wait(known.position, _LOOK_S)
+        return known if position == known.position else seen_of(records, position, known)
 
 
 def seen_of(records: Records, position: Position, known: Seen | None = None) -> Seen:

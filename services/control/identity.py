@@ -9,8 +9,8 @@ from services.control import errors
 
 
 class Identities:
-    """`may_change`: names whose owners may change records. `services`: name → the service that it is; `parts`: the kinds of records
-    that each service follows."""
+    """`may_change`: names whose owners may change records. `services`: name → the service that it is. `parts`: the kinds of
+    records that each service follows."""
 
     def __init__(
         self,

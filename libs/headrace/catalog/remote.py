@@ -47,10 +47,11 @@ _WAIT = _method("ReadPosition", pb.ReadPositionRequest, pb.ReadPositionResponse,
 
 # A call takes so long at most; so long control may be away (it is restarted) before a call fails; so long until the next try.
 _CALL_S, _PATIENCE_S, _AGAIN_S = 10.0, 2.0, 0.1
+_NEVER = 1 << 30
 # A wait is several calls, as a proxy or the server may end longer ones.
 _POLL_S = 10.0
-# The database is what is wrong, and its control says so: another try would say the same.
-_ANSWERED = frozenset({Reason.REASON_RECORDS_UNAVAILABLE})
+# Control says that its database can't be used, and that will be so for a while.
+_LASTING = frozenset({*Unavailable} - {Unavailable.UNREACHABLE, Unavailable.IN_USE})
 
 
 class TargetError(ValueError):
@@ -201,7 +202,7 @@ class RemoteRecords:
             try:
                 return await call(request, deadline=deadline)
             except Fault as fault:
-                again = fault.code is Code.UNAVAILABLE and fault.reason not in _ANSWERED
+                again = fault.code is Code.UNAVAILABLE and fault.metadata.get("why") not in _LASTING
                 if self._closed or not again or time.monotonic() + _AGAIN_S >= patient:
                     raise
             await asyncio.sleep(_AGAIN_S)
@@ -213,8 +214,8 @@ class RemoteRecords:
                 tls=self._target.tls,
                 server_name=self._target.server_name,
                 deadline_margin_s=0.0,
-                # A control that is back is found at once.
-                breaker=BreakerRules(open_s=0.2, max_open_s=1.0),
+                # Nothing is spared by not asking a control that is away, and one that is back is found at once.
+                breaker=BreakerRules(min_calls=_NEVER),
             )
             self._client = _dialled(rules)
         return self._client

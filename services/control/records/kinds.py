@@ -39,7 +39,9 @@ def _release(write: Write, change: Change, records: Records) -> str:
         return "; ".join(error.problems)
     for key, arm in release.arms.items():
         if not _is_there(DOCUMENT, f"{write.name}/{arm.revision}", change, records):
-            return f"arms.{key}.revision: no document of revision {arm.revision[:12]}… is stored; store it first"
+            return (
+                f"arms.{key}.revision: no document of revision {arm.revision[:12]}… is stored; store it first"
+            )
     return ""
 
 
@@ -61,7 +63,9 @@ def _document(write: Write, change: Change, records: Records) -> str:
 def _removal(write: Write, _change: Change, _records: Records) -> str:
     about = _json(write)
     whole = all(isinstance(about.get(key), int) for key in ("number", "version"))
-    return "" if about.keys() == {"number", "version"} and whole else "needs `number` and `version`, and no more"
+    return (
+        "" if about.keys() == {"number", "version"} and whole else "needs `number` and `version`, and no more"
+    )
 
 
 def _freeze(write: Write, _change: Change, _records: Records) -> str:
@@ -71,8 +75,12 @@ def _freeze(write: Write, _change: Change, _records: Records) -> str:
         return ""
     about = _json(write)
     try:
-        datetime.fromisoformat(about["at"])
-        return "" if about.keys() == {"author", "reason", "at"} else "needs `author`, `reason`, `at`, and no more"
+        datetime.fromisoformat(str(about["at"]))
+        return (
+            ""
+            if about.keys() == {"author", "reason", "at"}
+            else "needs `author`, `reason`, `at`, and no more"
+        )
     except (KeyError, TypeError, ValueError):
         return "needs `author`, `reason` and `at`, a time"
 

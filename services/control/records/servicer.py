@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
-from typing import ParamSpec, TypeVar
+from typing import TypeVar
 
 from headrace.api.control.v1 import records_pb2 as pb
 from headrace.catalog import messages
-from headrace.catalog.access import KEPT_VERSIONS, Change, Made, Record, Records
+from headrace.catalog.access import KEPT_VERSIONS, Change, Made, Record
 from headrace.catalog.errors import RecordsDivergedError, RecordsError
 from headrace.catalog.faults import fault_of
+from headrace.catalog.records import CatalogRecords
 from headrace.hop.call import Call
-from services.control.head import ANSWER_S, MAX_WAIT_S, Head, seen_of
+from services.control.head import ANSWER_S, MAX_WAIT_S, Head, Seen, seen_of
 from services.control.identity import Identities
 from services.control.metrics import Metrics
 from services.control.records import kinds, limits
 
-P = ParamSpec("P")
 R = TypeVar("R")
 _PAGE_BYTES = 1 << 20
 _PAGE_COUNT = 1000
@@ -29,12 +28,13 @@ _PAGE_COUNT = 1000
 class RecordsServicer:
     """Serves headrace.api.control.v1.RecordsService.
 
+    `records`: raises RecordsUnavailableError while the database is not open;
     `refusal`: why no change is accepted now; "": changes are accepted. `settled`: set once changes may be made after a start.
     """
 
     def __init__(
         self,
-        records: Records,
+        records: Callable[[], CatalogRecords],
         head: Head,
         identities: Identities,
         refusal: Callable[[], str],
@@ -56,13 +56,13 @@ class RecordsServicer:
         limits.check_record(request.kind, request.name)
         self._identities.check_read(call.peer, request.kind)
         count = min(max(request.version_count, 1), KEPT_VERSIONS)
-        found = await _on(self._reads, self._records.read, request.kind, request.name, count)
+        found = await _on(self._reads, lambda: self._records().read(request.kind, request.name, count))
         return pb.ReadRecordResponse(versions=map(messages.record_message, found))
 
     async def ListRecords(self, request: pb.ListRecordsRequest, call: Call) -> pb.ListRecordsResponse:
         limits.check_kind(request.kind)
         self._identities.check_read(call.peer, request.kind)
-        found, more = await _on(self._reads, self._list, request)
+        found, more = await _on(self._reads, lambda: self._list(request))
         return pb.ListRecordsResponse(records=map(messages.record_message, found), more=more)
 
     async def ChangeRecords(self, request: pb.ChangeRecordsRequest, call: Call) -> pb.ChangeRecordsResponse:
@@ -73,7 +73,7 @@ class RecordsServicer:
         if why := self._refusal():
             self._metrics.refused.labels("diverged").inc()
             raise fault_of(RecordsDivergedError(why))
-        made = await _on(self._changes, self._change, change)
+        made = await _on(self._changes, lambda: self._change(change))
         self._metrics.changes.inc()
         return messages.made_message(made)
 
@@ -82,21 +82,22 @@ class RecordsServicer:
         limits.check_lease(request.name, request.holder, request.token, request.duration_ms)
         duration_s = request.duration_ms / 1000
         token = await _on(
-            self._changes, self._records.take_lease, request.name, request.holder, duration_s, request.token
+            self._changes,
+            lambda: self._records().take_lease(request.name, request.holder, duration_s, request.token),
         )
         return pb.TakeLeaseResponse(token=token, holder=request.holder if token else "")
 
     async def GiveBackLease(self, request: pb.GiveBackLeaseRequest, call: Call) -> pb.GiveBackLeaseResponse:
         self._identities.check_change(call.peer)
         limits.check_lease(request.lease.name, "", request.lease.token, 1)
-        await _on(self._changes, self._records.give_back, messages.lease_of(request.lease))
+        await _on(self._changes, lambda: self._records().give_back(messages.lease_of(request.lease)))
         return pb.GiveBackLeaseResponse()
 
     async def ListAuditLines(
         self, request: pb.ListAuditLinesRequest, call: Call
     ) -> pb.ListAuditLinesResponse:
         self._identities.check_change(call.peer)
-        lines, more = await _on(self._reads, self._lines, request.after_number)
+        lines, more = await _on(self._reads, lambda: self._lines(request.after_number))
         return pb.ListAuditLinesResponse(lines=lines, more=more)
 
     async def ReadPosition(self, request: pb.ReadPositionRequest, call: Call) -> pb.ReadPositionResponse:
@@ -109,7 +110,7 @@ class RecordsServicer:
                 raise fault_of(error) from None
         else:
             # What was just changed, by whichever process of control.
-            seen = await _on(self._reads, lambda: seen_of(self._records, self._records.position()))
+            seen = await _on(self._reads, self._seen)
         reply = pb.ReadPositionResponse(
             position=messages.position_message(seen.position), refuses_changes=self._refusal()
         )
@@ -118,35 +119,42 @@ class RecordsServicer:
         return reply
 
     def _change(self, change: Change) -> Made:
-        kinds.check_writes(change, self._records)
-        return self._records.change(change)
+        records = self._records()
+        kinds.check_writes(change, records)
+        return records.change(change)
 
-    def _list(self, request: pb.ListRecordsRequest) -> tuple[list[Record], bool]:
-        found = self._records.list(request.kind, request.name_prefix, names_only=request.names_only)
-        after = (record for record in found if record.name > request.after_name)
-        return _page(after, lambda record: len(record.content or b""))
+    def _seen(self) -> Seen:
+        records = self._records()
+        return seen_of(records, records.position())
 
-    def _lines(self, after: int) -> tuple[list[pb.AuditLine], bool]:
-        lines = map(messages.line_message, self._records.lines(after))
-        return _page(lines, lambda line: len(line.line))
+    def _list(self, request: pb.ListRecordsRequest) -> tuple[Sequence[Record], bool]:
+        found = self._records().list(
+            request.kind,
+            request.name_prefix,
+            names_only=request.names_only,
+            after=request.after_name,
+            limit=_PAGE_COUNT + 1,
+        )
+        return _page(found, lambda record: len(record.content or b""))
+
+    def _lines(self, after: int) -> tuple[Sequence[pb.AuditLine], bool]:
+        lines = self._records().lines_page(after, _PAGE_COUNT + 1)
+        return _page(list(map(messages.line_message, lines)), lambda line: len(line.line))
 
 
-def _page(items: Iterator[R], size: Callable[[R], int]) -> tuple[list[R], bool]:
+def _page(items: Sequence[R], size: Callable[[R], int]) -> tuple[Sequence[R], bool]:
     """As many as fit into a page, at least one, and whether there are more."""
-    page: list[R] = []
     left = _PAGE_BYTES
-    for item in islice(items, _PAGE_COUNT + 1):
+    for count, item in enumerate(items):
         left -= size(item)
-        if page and (left < 0 or len(page) == _PAGE_COUNT):
-            return page, True
-        page.append(item)
-    return page, False
+        if count and (left < 0 or count == _PAGE_COUNT):
+            return items[:count], True
+    return items, False
 
 
-async def _on(threads: ThreadPoolExecutor, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+async def _on(threads: ThreadPoolExecutor, function: Callable[[], R]) -> R:
     """On a thread, as it blocks. Raises Fault."""
-    loop = asyncio.get_running_loop()
     try:
-        return await loop.run_in_executor(threads, lambda: function(*args, **kwargs))
+        return await asyncio.get_running_loop().run_in_executor(threads, function)
     except RecordsError as error:
         raise fault_of(error) from None

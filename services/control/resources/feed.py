@@ -20,7 +20,9 @@ SERVICES = tuple(sorted({service for services in PARTS.values() for service in s
 class History(Protocol):
     """What is read of the database, on threads. All raise RecordsError."""
 
-    def changes_since(self, number: int, kinds: Collection[str] = ()) -> tuple[Position, Sequence[Record]]: ...
+    def changes_since(
+        self, number: int, kinds: Collection[str] = ()
+    ) -> tuple[Position, Sequence[Record]]: ...
 
     def head_at(self, number: int) -> bytes | None: ...
 
@@ -29,7 +31,7 @@ class History(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A service's part at a position. `changed`: number of the change that wrote, or deleted, each resource that there ever was."""
+    """A service's part at a position. `changed`: number of the change that wrote or deleted each resource that ever was."""
 
     service: str
     snapshot: Snapshot
@@ -74,7 +76,9 @@ class Published:
     parts: Mapping[str, Part]
     ancestors: tuple[Position, ...]
 
-    def after(self, position: Position, records: Sequence[Record], ancestors: Sequence[Position]) -> Published:
+    def after(
+        self, position: Position, records: Sequence[Record], ancestors: Sequence[Position]
+    ) -> Published:
         """At another position."""
         parts = {service: part.after(records) for service, part in self.parts.items()}
         return Published(position, MappingProxyType(parts), tuple(ancestors))
@@ -110,11 +114,14 @@ _MAX_SIGNED, _MAX_PROVEN = 1000, 10_000
 
 
 class Feed:
-    """Follows the records; used on one event loop. `now`: for manifests. `sign`: raises ValueError or OSError."""
+    """Follows the records; used on one event loop.
+
+    `history`: raises RecordsError while there is none. `now`: for manifests. `sign`: raises ValueError or OSError.
+    """
 
     def __init__(
         self,
-        history: History,
+        history: Callable[[], History],
         threads: ThreadPoolExecutor,
         sign: Callable[[Manifest], SignedManifest],
         now: Callable[[], datetime],
@@ -180,7 +187,7 @@ class Feed:
         if have == newest.position or have in newest.ancestors or have in self._proven:
             return True
         loop = asyncio.get_running_loop()
-        head = await loop.run_in_executor(self._threads, self._history.head_at, have.number)
+        head = await loop.run_in_executor(self._threads, lambda: self._history().head_at(have.number))
         if head != have.head:
             return False
         if len(self._proven) >= _MAX_PROVEN:
@@ -188,13 +195,22 @@ class Feed:
         self._proven.add(have)
         return True
 
+    async def problem_of(self, have: Position) -> str:
+        """Why what somebody has does not belong to this history; "": it does, or people have begun a new one since. Raises
+        RecordsError."""
+        if await self.has(have) or (newest := self.newest) is None or have.epoch < newest.position.epoch:
+            return ""
+        own, at = f"{have.epoch}.{have.number}", newest.position
+        return f"{own} is not in the history of the database, whose newest is {at.epoch}.{at.number}"
+
     def _read(self, known: Published) -> Published:
-        position, records = self._history.changes_since(known.position.number, PARTS.keys())
+        history = self._history()
+        position, records = history.changes_since(known.position.number, PARTS.keys())
         if position == known.position:
             return known
-        if known.position.number and self._history.head_at(known.position.number) != known.position.head:
+        if known.position.number and history.head_at(known.position.number) != known.position.head:
             # It is another history than before: nothing of what is known counts.
             known = EMPTY
-            position, records = self._history.changes_since(0, PARTS.keys())
-        ancestors = self._history.ancestors(ANCESTORS + 1)
+            position, records = history.changes_since(0, PARTS.keys())
+        ancestors = history.ancestors(ANCESTORS + 1)
         return known.after(position, records, [p for p in ancestors if p.number <= position.number])

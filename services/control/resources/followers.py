@@ -18,8 +18,8 @@ _MAX_REJECTED = 100
 
 @dataclass(frozen=True, slots=True)
 class Follower:
-    """A process of the data plane. `asked`: when it asked last, or was answered; `held`: since when it waits for another one to go
-    first; None: it does not. `diverged`: why what it has does not belong to the history; "": it does."""
+    """A process of the data plane. `asked`: when it asked last, or was answered; `held`: since when it waits for another one to
+    go first; None: it does not. `diverged`: why what it has does not belong to the history; "": it does."""
 
     name: str
     service: str
@@ -108,8 +108,8 @@ class Followers:
             return ""
         names = ", ".join(sorted(f.name for f in found)[:5]) + (" …" if len(found) > 5 else "")
         return (
-            f"{len(found)} processes of the data plane ({names}) have what the database has not: {found[0].diverged}; they serve on,"
-            " and nothing is changed until somebody decides what is right: headrace recover"
+            f"{len(found)} processes of the data plane ({names}) have what the database has not: {found[0].diverged};"
+            " they serve on, and nothing is changed until somebody decides what is right: headrace recover"
         )
 
     def diverged(self) -> int:

@@ -22,6 +22,7 @@ from services.control.resources.followers import MAX_FOLLOWERS, Follower, Follow
 _PAGE_BYTES = 1 << 20
 # A cursor is a position's number and the count of its resources that were sent: so many bits are the count's.
 _COUNT_BITS = 20
+_COUNT = (1 << _COUNT_BITS) - 1
 _MAX_NAME = 200
 _MAX_REJECTED = 1000
 # One that has diverged asks again and again; it need not be answered sooner.
@@ -62,7 +63,7 @@ class ResourcesServicer:
         finally:
             self._followers.answered(request.service, request.watcher)
 
-    async def ListWatchers(self, request: pb.ListWatchersRequest, call: Call) -> pb.ListWatchersResponse:
+    async def ListWatchers(self, _request: pb.ListWatchersRequest, call: Call) -> pb.ListWatchersResponse:
         self._identities.check_change(call.peer)
         now, newest = self._clock(), self._feed.newest
         return pb.ListWatchersResponse(
@@ -74,12 +75,8 @@ class ResourcesServicer:
         if (newest := await self._loaded(until)) is None:
             raise self._head.problem
         have = position_of(request.have) if request.HasField("have") else None
-        is_known = have is None or await self._feed.has(have)
+        problem = "" if have is None else await self._feed.problem_of(have)
         newest = self._feed.newest or newest
-        problem = ""
-        if have is not None and not is_known and have.epoch >= newest.position.epoch:
-            own, at = f"{have.epoch}.{have.number}", newest.position
-            problem = f"it has {own}, which is not in the history of the database, whose newest is {at.epoch}.{at.number}"
         follower = Follower(
             request.watcher, request.service, have, tuple(request.rejected), request.ready, diverged=problem
         )
@@ -95,6 +92,8 @@ class ResourcesServicer:
         if problem:
             await asyncio.sleep(min(_DIVERGED_S, max(0.0, until - self._clock())))
             return pb.WatchResponse(diverged=problem)
+        # Of an epoch that has ended nothing may be left, unless it is in the history too.
+        is_known = have is not None and await self._feed.has(have)
         return await self._changes(request, have if is_known else None, until)
 
     async def _changes(
@@ -103,7 +102,7 @@ class ResourcesServicer:
         """`have`: in the history; None: the whole part is needed."""
         service, whole = request.service, request.whole or have is None
         if (older := self._feed.at(request.page_after >> _COUNT_BITS)) is not None:
-            return self._page(request, older, have, whole)
+            return self._page(request, older, have, whole, request.page_after & _COUNT)
         while True:
             changed, acknowledged = self._feed.changed, self._acknowledged
             newest = self._feed.newest
@@ -115,7 +114,7 @@ class ResourcesServicer:
                 return self._page(request, newest, have, whole)
             held = self._followers.held_until(service, request.watcher) if wanted else None
             if self._clock() >= until:
-                return pb.WatchResponse()
+                return self._held(request, newest, have) if wanted else pb.WatchResponse()
             ends = until if held is None else min(until, held)
             await _first_of([changed, acknowledged] if wanted else [changed], ends)
 
@@ -124,11 +123,16 @@ class ResourcesServicer:
         return self._followers.may_apply(request.service, request.watcher, newest.position, urgent)
 
     def _page(
-        self, request: pb.WatchRequest, published: Published, have: Position | None, whole: bool
+        self,
+        request: pb.WatchRequest,
+        published: Published,
+        have: Position | None,
+        whole: bool,
+        first: int = 0,
     ) -> pb.WatchResponse:
+        """The page that begins with the resource `first`."""
         part = published.parts[request.service]
         resources = part.whole() if whole or have is None else part.since(have.number)
-        first = request.page_after & ((1 << _COUNT_BITS) - 1)
         page, after = _page_of(resources, first)
         signed = self._feed.signed(published, request.service, have)
         cursor = published.position.number << _COUNT_BITS | after
@@ -140,6 +144,13 @@ class ResourcesServicer:
             page=cursor if after < len(resources) else 0,
             may_apply=True,
         )
+
+    def _held(
+        self, request: pb.WatchRequest, published: Published, have: Position | None
+    ) -> pb.WatchResponse:
+        """There is something new, and others go first."""
+        signed = self._feed.signed(published, request.service, have)
+        return pb.WatchResponse(manifest=signed.raw, signature=signed.signature)
 
     async def _loaded(self, until: float) -> Published | None:
         while (newest := self._feed.newest) is None and self._clock() < until:

@@ -33,6 +33,13 @@ class KeyFile:
                 pass  # half of a rotation, or gone
             return self._signer.sign(manifest)
 
+    def public(self) -> bytes:
+        """The public key, PEM."""
+        from cryptography.hazmat.primitives import serialization as s
+
+        key = s.load_pem_private_key(self._path.read_bytes(), None).public_key()
+        return key.public_bytes(s.Encoding.PEM, s.PublicFormat.SubjectPublicKeyInfo)
+
     def _changed(self) -> bool:
         status = self._path.stat()
         return (status.st_mtime_ns, status.st_ino) != self._stamp

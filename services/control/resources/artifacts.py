@@ -1,0 +1,93 @@
+"""Writes what the data plane follows into the artifact store, for starts without control. What is there is a witness as well: a
+database that has less was emptied, or is yesterday's."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from headrace.catalog.access import Position
+from headrace.catalog.errors import RecordsError
+from headrace.repository.storage.store import Store
+from headrace.resources.artifacts import ArtifactWriter
+from headrace.resources.manifest import MAX_LISTING_BYTES, ManifestError, VerifiedPart, Verifier
+from services.control.health import FailureLog
+from services.control.resources.feed import SERVICES, Feed, Published
+from services.control.resources.followers import Follower, Followers
+from services.control.resources.signing import KeyFile
+
+NAME = "the artifact store"
+# After a failure, and how often it is looked at without a change: another control may have written something older.
+_AGAIN_S, _LOOK_S = 2.0, 20.0
+
+
+class Artifacts:
+    """Used on one event loop. `clock`: monotonic seconds. `checked`: set once it was looked at, or could not be."""
+
+    def __init__(
+        self,
+        store: Store,
+        feed: Feed,
+        followers: Followers,
+        key: KeyFile,
+        failed: FailureLog,
+        clock: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._writer = ArtifactWriter(store, clock)
+        self._feed = feed
+        self._followers = followers
+        self._key = key
+        self._failed = failed
+        self.checked = asyncio.Event()
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        with ThreadPoolExecutor(1, "artifacts") as thread:
+            while True:
+                changed = self._feed.changed
+                pause_s = _LOOK_S
+                if (newest := self._feed.newest) is not None:
+                    try:
+                        await self._write(newest, thread)
+                        self._failed(None)
+                    except (OSError, ValueError, RecordsError) as error:
+                        self._failed(error)
+                        pause_s = _AGAIN_S
+                    self.checked.set()
+                try:
+                    async with asyncio.timeout(pause_s):
+                        await changed.wait()
+                except TimeoutError:
+                    continue
+
+    async def _write(self, newest: Published, thread: ThreadPoolExecutor) -> None:
+        """Raises OSError, ValueError, RecordsError."""
+        loop = asyncio.get_running_loop()
+        verifier = Verifier([self._key.public()])
+        for service in SERVICES:
+            there = await loop.run_in_executor(thread, self._position, verifier, service)
+            problem = "" if there is None else await self._feed.problem_of(there)
+            self._followers.heard(Follower(NAME, f"artifacts/{service}", there, diverged=problem))
+            older = there is None or (there.epoch, there.number) < (
+                newest.position.epoch,
+                newest.position.number,
+            )
+            if not problem and older:
+                signed = self._feed.signed(newest, service, None)
+                part = VerifiedPart.of(signed, newest.parts[service].snapshot)
+                await loop.run_in_executor(thread, self._writer.write, part)
+        await loop.run_in_executor(thread, self._writer.sweep, SERVICES)
+
+    def _position(self, verifier: Verifier, service: str) -> Position | None:
+        """Of what is there; None: nothing that this key signed. Raises OSError."""
+        try:
+            listing = json.loads(self._store.read(f"resources/{service}/manifest", MAX_LISTING_BYTES))
+            raw, signature = listing["manifest"].encode(), bytes.fromhex(listing["signature"])
+            return verifier.open(raw, signature, service).manifest.position
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError, AttributeError, ManifestError):
+            return None

@@ -1,0 +1,60 @@
+"""Publishes each new position: to those who follow, and to the artifact store for starts without control."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+from headrace.catalog.errors import RecordsError
+from services.control.head import Head
+from services.control.metrics import Metrics
+from services.control.resources.feed import SERVICES, Feed
+from services.control.resources.followers import Followers
+
+_WAIT_S = 5.0
+_AGAIN_S = 0.2
+
+
+class Publication:
+    """Used on one event loop."""
+
+    def __init__(self, head: Head, feed: Feed, followers: Followers, metrics: Metrics, log: Any) -> None:
+        self._head = head
+        self._feed = feed
+        self._followers = followers
+        self._metrics = metrics
+        self._log = log
+        self._refusal = ""
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        while True:
+            known = self._feed.newest
+            try:
+                seen = await self._head.wait(known.position if known else None, time.monotonic() + _WAIT_S)
+                if known is None or seen.position != known.position:
+                    await self._feed.read()
+            except RecordsError:
+                await asyncio.sleep(_AGAIN_S)  # the head says it
+            self._report()
+
+    async def loaded(self) -> None:
+        """Returns once something is published."""
+        while self._feed.newest is None:
+            await self._feed.changed.wait()
+
+    def _report(self) -> None:
+        if (newest := self._feed.newest) is not None:
+            self._metrics.number.set(newest.position.number)
+            self._metrics.epoch.set(newest.position.epoch)
+        counts = self._followers.counts()
+        for service in SERVICES:
+            self._metrics.followers.labels(service).set(counts.get(service, 0))
+        self._metrics.diverged.set(self._followers.diverged())
+        if (refusal := self._followers.refusal()) != self._refusal:
+            self._refusal = refusal
+            if refusal:
+                self._log.error("no change is accepted", why=refusal)
+            else:
+                self._log.info("changes are accepted again")

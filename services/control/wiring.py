@@ -1,0 +1,133 @@
+"""What control is made of."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from headrace.api.control.v1 import records_pb2, resources_pb2
+from headrace.hop.config import ConfigError
+from headrace.hop.definition import Definition, Runtime, Service
+from headrace.repository.storage.store import Store, open_store
+from headrace.resources.snapshot import PARTS
+from services.control.config import ControlConfig
+from services.control.database import ControlDatabase
+from services.control.head import Head
+from services.control.health import FailureLog
+from services.control.identity import Identities
+from services.control.metrics import Metrics
+from services.control.records.servicer import RecordsServicer
+from services.control.resources.artifacts import Artifacts
+from services.control.resources.feed import SERVICES, Feed
+from services.control.resources.followers import Followers
+from services.control.resources.publication import Publication
+from services.control.resources.servicer import ResourcesServicer
+from services.control.resources.signing import KeyFile
+
+# Changes and leases have threads of their own: a lease that is not prolonged for slow readers is lost.
+_READERS, _WRITERS = 6, 4
+# The artifact store is waited for so long after a start.
+_CHECK_S = 10.0
+
+
+@asynccontextmanager
+async def build(settings: ControlConfig, runtime: Runtime) -> AsyncIterator[Sequence[Service]]:
+    """The service. Raises ConfigError."""
+    log, metrics = runtime.telemetry.log, runtime.telemetry.once(Metrics)
+    key = KeyFile(settings.signing_key)
+    database = ControlDatabase(settings.database, initialise=settings.initialise)
+    async with AsyncExitStack() as stack:
+        reads = await stack.enter_async_context(_threads(_READERS, "reads"))
+        changes = await stack.enter_async_context(_threads(_WRITERS, "changes"))
+        head = Head(database.open, FailureLog("the database", metrics.failing, log))
+        feed = Feed(database.records, reads, key.sign, lambda: datetime.now(UTC))
+        followers = Followers(time.monotonic)
+        publication = Publication(head, feed, followers, metrics, log)
+        identities = Identities(settings.may_change, settings.watchers, _kinds())
+        settled = asyncio.Event()
+        works = [head.follow(), publication.run()]
+        checked = asyncio.Event()
+        if settings.artifacts is None:
+            checked.set()
+        else:
+            failed = FailureLog("the artifact store", metrics.artifacts_failing, log)
+            store = _store(settings.artifacts)
+            artifacts = Artifacts(store, feed, followers, key, failed, time.monotonic)
+            works.append(artifacts.run())
+            checked = artifacts.checked
+        works.append(_settle(publication, checked, settled, settings.settle_s))
+        for work in works:
+            await stack.enter_async_context(_meanwhile(work, log))
+        # Before all else, as it ends what waits for the database.
+        stack.push_async_callback(asyncio.to_thread, database.close)
+        stack.callback(head.stop)
+        records = RecordsServicer(
+            database.records, head, identities, followers.refusal, settled, metrics, reads, changes
+        )
+        resources = ResourcesServicer(head, feed, followers, identities, settled)
+        names = {**records_pb2.DESCRIPTOR.services_by_name, **resources_pb2.DESCRIPTOR.services_by_name}
+        yield [
+            Service(names["RecordsService"], records, ready=publication.loaded),
+            Service(names["ResourcesService"], resources),
+        ]
+
+
+async def _settle(
+    publication: Publication, checked: asyncio.Event, settled: asyncio.Event, seconds: float
+) -> None:
+    """Sets `settled` so long after the database was read first, and once the artifact store was looked at."""
+    await publication.loaded()
+    try:
+        async with asyncio.timeout(_CHECK_S):
+            await asyncio.gather(checked.wait(), asyncio.sleep(seconds))
+    except TimeoutError:
+        pass  # a store that hangs must not hold changes up
+    settled.set()
+
+
+def _store(place: str) -> Store:
+    """Raises ConfigError."""
+    try:
+        return open_store(place)
+    except OSError as error:
+        raise ConfigError(f"artifacts: {error.strerror or error}") from None
+
+
+def _kinds() -> dict[str, list[str]]:
+    """Service → the kinds of records that it follows."""
+    return {service: [kind for kind, found in PARTS.items() if service in found] for service in SERVICES}
+
+
+@asynccontextmanager
+async def _meanwhile(work: Coroutine[Any, Any, None], log: Any) -> AsyncIterator[None]:
+    task = asyncio.create_task(work)
+    task.add_done_callback(lambda ended: _log_end(ended, log))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def _log_end(task: asyncio.Task[None], log: Any) -> None:
+    """A bug ended it: nothing new is published until this process is restarted, and somebody must hear of it."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("a part of control stopped", error=f"{type(error).__name__}: {error}")
+
+
+@asynccontextmanager
+async def _threads(count: int, name: str) -> AsyncIterator[ThreadPoolExecutor]:
+    """They are waited for without stopping the event loop."""
+    threads = ThreadPoolExecutor(count, name)
+    try:
+        yield threads
+    finally:
+        await asyncio.to_thread(threads.shutdown)
+
+
+SERVICE = Definition("control", ControlConfig, build)
