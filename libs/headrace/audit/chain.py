@@ -117,8 +117,8 @@ def fields(line: bytes) -> Mapping[str, Any] | None:
     """None: it is not a line."""
     try:
         found: Mapping[str, Any] = json.loads(line)
-        right = isinstance(found["number"], int) and isinstance(found["previous"], str)
-        return found if right and isinstance(found["writes"], list) else None
+        written(found)
+        return found if isinstance(found["number"], int) and isinstance(found["previous"], str) else None
     except (ValueError, TypeError, KeyError):
         return None
 

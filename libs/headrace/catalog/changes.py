@@ -27,6 +27,19 @@ def check(change: Change) -> None:
     check_text("change", change.id, change.id)
     if change.lease is not None:
         check_text("lease", change.lease.name, change.lease.name)
+    try:
+        "".join(
+            (
+                change.actor,
+                change.action,
+                change.subject,
+                change.reason,
+                *change.details,
+                *change.details.values(),
+            )
+        ).encode()
+    except UnicodeEncodeError:
+        raise RecordInvalidError("change", change.id, "it has text that is not Unicode") from None
     seen: set[_Names] = set()
     for write in change.writes:
         check_text(write.kind, write.name, write.kind)

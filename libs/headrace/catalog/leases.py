@@ -20,8 +20,8 @@ def require(connection: sa.Connection, lease: LeaseToken) -> None:
 def acquire(
     connection: sa.Connection, name: str, holder: str, duration_s: float, token: str, fresh: str
 ) -> str:
-    """The token of the lease; empty: somebody else holds it, or `token` is not its token any more. `fresh`: the token of a lease that
-    was free; the same one when the transaction is run again."""
+    """The token of the lease; empty: somebody else holds it, or `token` is not its token any more. `fresh`: for a lease that is
+    free; the same one when the transaction is run again."""
     row = _row(connection, name)
     held = row is not None and row.until > row.now
     if token:

@@ -59,6 +59,7 @@ class Database:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._closed = False
 
     @classmethod
     def open(cls, address: str, *, create: bool = False) -> Database:
@@ -93,7 +94,10 @@ class Database:
             return self._run(work, writes=True)
 
     def close(self) -> None:
-        self._engine.close()
+        """After what is being written. What is called later raises."""
+        with self._engine.writing():
+            self._closed = True
+            self._engine.close()
 
     def _run(self, work: Callable[[sa.Connection], T], *, writes: bool) -> T:
         for attempt in range(1, ATTEMPTS + 1):
@@ -107,6 +111,8 @@ class Database:
         raise AssertionError("the last attempt returns or raises")
 
     def _connection(self, *, writes: bool) -> sa.Connection:
+        if self._closed:
+            raise unavailable(Unavailable.UNREACHABLE, ": it was closed")
         return self._engine.pool.connect().execution_options(headrace_writes=writes)
 
     def _unavailable(self, error: SQLAlchemyError) -> RecordsUnavailableError:

@@ -25,8 +25,8 @@ INFO = sa.Table(
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """`migrations`: Alembic's folder; each migration ends with a row of `schema_info`. `version`: of the newest. `first` writes what
-    an empty database begins with."""
+    """`migrations`: Alembic's folder; each ends with a row of `schema_info`. `version`: of the newest. `first` writes what an
+    empty database begins with."""
 
     migrations: Path
     version: int

@@ -6,7 +6,9 @@ import fcntl
 import os
 import sqlite3
 import threading
+from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import quote
 
 import sqlalchemy as sa
@@ -75,7 +77,7 @@ class SqliteEngine:
     def close(self) -> None:
         if hasattr(self, "pool"):
             self.pool.dispose()
-        os.close(self._lock)
+        self._lock.close()
 
     def _connect(self) -> sqlite3.Connection:
         # `mode=rw`: never makes a file.
@@ -98,24 +100,22 @@ class SqliteEngine:
             raise DisconnectionError
 
 
-def _locked(path: Path) -> int:
-    """The descriptor of a file that this process alone has locked; the kernel unlocks it when the process ends."""
+def _locked(path: Path) -> BinaryIO:
+    """A file that this process alone has locked, and that says its number; the kernel unlocks it when the process ends."""
     try:
-        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        lock = open(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b", buffering=0)  # noqa: PTH123, SIM115  # its mode; stays open
     except OSError as error:
         raise unavailable(Unavailable.UNREACHABLE) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        holder = os.read(lock, 20).decode(errors="replace").strip()
-        os.close(lock)
+        with lock:
+            holder = lock.read(20).decode(errors="replace")
         raise unavailable(Unavailable.IN_USE, f" (process {holder})" if holder else "") from None
-    try:
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, str(os.getpid()).encode(), 0)
-    except OSError:
-        # A full disk: the lock holds without the number.
-        pass
+    # A full disk: the lock holds without the number.
+    with suppress(OSError):
+        lock.truncate(0)
+        lock.write(str(os.getpid()).encode())
     return lock
 
 

