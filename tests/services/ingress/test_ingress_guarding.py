@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from headrace.access.specs import QuotaSpec
 from headrace.columns import Batch, Column, RowError, Rows
 from headrace.hop.errors import Code, Reason
 from headrace.pipeline import Pipeline, parse
 from headrace.state.queries import QueryTable, slots_for, used
-from headrace.state.tenants import QuotaSpec
 from services.ingress.admission.extraction_guard import ExtractionGuard
 from services.ingress.admission.quotas import QuotaFault
 from services.ingress.admission.row_key import RowKey

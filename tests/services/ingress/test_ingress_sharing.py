@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from headrace.access.specs import QuotaSpec
 from headrace.hop.errors import Fault
-from headrace.state.tenants import QuotaSpec
 from services.ingress.admission.quotas import Quotas
 from services.ingress.admission.shared_counters import SharedCounters
 from services.ingress.documents.catalog import Tenant

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
+from headrace.access.specs import QuotaSpec
 from headrace.state.redis import RedisCalls, RedisDownError
-from headrace.state.tenants import QuotaSpec
 from services.ingress.admission.row_key import RowKey
 from services.ingress.documents.catalog import Tenant
 from services.ingress.idempotency.redis import RedisKeys

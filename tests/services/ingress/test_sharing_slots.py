@@ -8,8 +8,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
+from headrace.access.specs import QuotaSpec
 from headrace.state.redis import RedisCalls
-from headrace.state.tenants import QuotaSpec
 from services.ingress.admission.row_key import RowKey
 from services.ingress.sharing.exchange import LEASE_MS, Exchange
 from services.ingress.sharing.lease import Grant, Use

@@ -1,0 +1,119 @@
+"""How a door makes its directory of what is live, and what a change costs those whom it does not concern."""
+
+import json
+from collections.abc import Iterable
+
+import pytest
+
+from headrace.access.records import KEY, TENANT, key_content, tenant_content
+from headrace.access.specs import KeySpec, QuotaSpec, TenantSpec, key_digest, new_key
+from headrace.catalog.access import Position
+from headrace.catalog.errors import RecordInvalidError
+from headrace.hop.errors import Code, Fault
+from headrace.resources.apply import Rejected, Unit, View
+from headrace.resources.snapshot import Resource, Snapshot
+from services.ingress.auth.authenticator import Authenticator
+from services.ingress.auth.directory import Directory, DirectoryBuilder, LiveDirectory
+from services.ingress.request_context import begin
+from tests.live_access import CREATED
+from tests.services.monitoring.monitoring_outcomes import Log
+
+ANYTHING = TenantSpec(pipelines=("*",))
+
+
+def tenant(name: str, spec: TenantSpec = ANYTHING) -> Resource:
+    return Resource.of(TENANT, name, tenant_content(spec))
+
+
+def key(name: str, spec: KeySpec) -> Resource:
+    return Resource.of(KEY, f"{name}/{spec.id}", key_content(spec))
+
+
+def view(*resources: Resource, rejected: Iterable[Resource] = ()) -> View:
+    refused = {r.key: Rejected(*r.key, r.sha256, "no") for r in rejected}
+    snapshot = Snapshot.of(resources)
+    return View(Position(1, 1, bytes(32)), snapshot, refused, snapshot.digest().hex())
+
+
+def built(*resources: Resource) -> Directory:
+    return DirectoryBuilder().build(view(*resources).snapshot.resources)
+
+
+def test_a_key_may_do_what_it_and_its_tenant_may() -> None:
+    text, mine = new_key(created=CREATED, expires=CREATED)
+    narrow = mine.model_copy(update={"scopes": ("read", "operate:a")})
+    spec = TenantSpec(pipelines=("flights",), scopes=("read", "predict"), priority=7, regulated=True)
+    found = built(tenant("acme", spec), key("acme", narrow))
+    credential = found.keys[key_digest(text.encode())]
+    assert (credential.key_id, credential.scopes) == (mine.id, frozenset({"read"}))
+    assert credential.expires == CREATED.timestamp()
+    assert credential.tenant == found.tenants["acme"]
+    assert (credential.tenant.priority, credential.tenant.regulated) == (7, True)
+    assert not credential.tenant.may_use("other")
+    assert found.scopes == {"acme": frozenset({"read", "predict"})}
+
+
+def test_keys_of_nobody_and_the_second_of_two_equal_ones_open_nothing() -> None:
+    (text, mine), (lost_text, lost) = new_key(created=CREATED), new_key(created=CREATED)
+    twin = Resource.of(KEY, "zeta/twin", json.dumps({"hash": mine.hash}).encode())
+    found = built(tenant("acme"), tenant("zeta"), twin, key("acme", mine), key("gone", lost))
+    assert found.keys[key_digest(text.encode())].tenant.name == "acme"
+    assert key_digest(lost_text.encode()) not in found.keys
+    assert len(found.keys) == 1
+
+
+def test_what_can_not_be_read_is_left_out() -> None:
+    _, mine = new_key(created=CREATED)
+    found = built(
+        tenant("acme"), Resource.of(TENANT, "bad", b"{"), key("bad", mine), Resource.of(KEY, "acme/1", b"[]")
+    )
+    assert (set(found.tenants), found.keys) == ({"acme"}, {})
+
+
+def test_a_change_leaves_the_others_as_they_are() -> None:
+    builder, (_, one), (_, two) = DirectoryBuilder(), new_key(created=CREATED), new_key(created=CREATED)
+    others = (tenant("b"), key("b", two))
+    before = builder.build(view(tenant("a"), key("a", one), *others).snapshot.resources)
+    faster = tenant("a", TenantSpec(limits=QuotaSpec(rows_per_s=1)))
+    after = builder.build(view(faster, key("a", one), *others).snapshot.resources)
+    assert after.tenants["b"] is before.tenants["b"]
+    mine, theirs = ({c.key_id: c for c in d.keys.values()} for d in (after, before))
+    assert mine[two.id] is theirs[two.id]
+    assert mine[one.id].tenant is after.tenants["a"]
+    assert after.tenants["a"].limits.rows_per_s == 1
+
+
+def test_nobody_is_refused_before_anything_is_known() -> None:
+    events: list[str] = []
+    door = Authenticator(None, lambda: 0.0, lambda kind, *_: events.append(kind))
+    live = LiveDirectory(Log(), lambda _: None)
+    live.subscribe(door.replace)
+    text, mine = new_key(created=CREATED)
+    context = begin("ModelInfer", {b"x-api-key": text.encode()}, 0.0, 0.0)
+    with pytest.raises(Fault) as caught:
+        door.authenticate(context)
+    assert (caught.value.code, events) == (Code.UNAVAILABLE, [])
+    live.take(view(tenant("acme"), key("acme", mine)))
+    assert door.authenticate(context).tenant.name == "acme"
+    live.take(view(tenant("acme")))
+    with pytest.raises(Fault) as caught:
+        door.authenticate(context)
+    assert (caught.value.code, events) == (Code.UNAUTHENTICATED, ["unknown_key"])
+
+
+def test_what_is_broken_is_refused_logged_and_counted() -> None:
+    log, gauge = Log(), list[float]()
+    live = LiveDirectory(log, gauge.append)
+    bad = Resource.of(TENANT, "acme", b'{"priority": 99}')
+    with pytest.raises(RecordInvalidError, match="priority"):
+        live.compilers[TENANT](Unit.of(bad))
+    assert "tenant acme: priority" in str(log.lines)
+    _, mine = new_key(created=CREATED)
+    live.compilers[KEY](Unit.of(key("acme", mine)))
+    with pytest.raises(RecordInvalidError):
+        live.compilers[KEY](Unit.of(Resource.of(KEY, "acme/1", b"{}")))
+    release = Resource.of("release", "flights", b"?")
+    live.take(view(tenant("acme"), rejected=[release]))
+    live.take(view(tenant("acme"), rejected=[bad]))
+    live.take(view(tenant("acme")))
+    assert gauge == [0.0, 1.0, 0.0]
