@@ -241,13 +241,14 @@ class Applier:
         found = [unit for key in self._desired if (unit := self._next(key)) is not None]
         self.trials.marked |= {u.sha256 for u in found if not self.trials.is_proven(u.key, u.sha256)}
         self._remember()
-        until = self._clock() + self._limits.patience_s
+        # The first time nothing serves yet, so all that compile are waited for.
+        limits = self._limits
+        until = self._clock() + (limits.compile_s if self._published is None else limits.patience_s)
+        running = sum(not job.done.is_set() for job in self._jobs.values())
         for unit in found:
-            running = (
-                sum(not job.done.is_set() for job in self._jobs.values()) if self._clock() >= until else 0
-            )
-            if running < _MAX_COMPILING and len(self._hung) < _MAX_HUNG:
-                self._compile(unit, until)
+            free = running < _MAX_COMPILING and len(self._hung) < _MAX_HUNG
+            if free or unit.key[0] not in self._compilers:
+                running += not self._compile(unit, until)
         self._collect()
 
     def _next(self, key: Key) -> Unit | None:
@@ -267,12 +268,13 @@ class Applier:
         whole = [resource for resource in found if resource is not None]
         return Unit.of(*whole) if len(whole) == len(entries) else None
 
-    def _compile(self, unit: Unit, until: float) -> None:
+    def _compile(self, unit: Unit, until: float) -> bool:
+        """Returns whether it is done."""
         compiler = self._compilers.get(unit.key[0])
         job = self._jobs[unit.sha256] = _Job(unit, self._clock())
         if compiler is None:
             job.done.set()
-            return
+            return True
 
         def run() -> None:
             try:
@@ -284,7 +286,7 @@ class Applier:
         self._note_compiled()
         job.thread = threading.Thread(target=run, name="headrace-compile", daemon=True)
         job.thread.start()
-        job.done.wait(max(0.0, until - self._clock()))
+        return job.done.wait(min(self._limits.patience_s, max(0.0, until - self._clock())))
 
     def _note_compiled(self) -> None:
         if self._memory is not None:

@@ -54,6 +54,8 @@ class Disk:
                 f"another process keeps its resources in {folder}; give each its own"
             ) from None
         self._compiled = os.open(folder / "compiled", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        for draft in (*folder.glob(".*"), *(folder / "objects").glob(".*")):
+            draft.unlink()
         # Contents that this process has verified or written; another file of such a name may be damaged.
         self._sound: set[str] = set()
 

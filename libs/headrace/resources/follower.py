@@ -24,6 +24,8 @@ _FIRST_PAUSE_S, _MAX_PAUSE_S = 0.1, 2.0
 _HOLD_S, _LEAST_S = 0.2, 0.1
 # While control is not followed.
 STORE_EVERY_S = 5.0
+# A process that has nothing waits for the store so long before it asks control, which may hang.
+_STORE_FIRST_S = 0.4
 _log = logging.getLogger(__name__)
 
 
@@ -90,6 +92,8 @@ class Follower:
         self._begin_read()
         if part is not None:
             self._use(part)
+        elif self._reading is not None:
+            self._reading.join(_STORE_FIRST_S)
         self._thread.start()
 
     def publish(self, view: View) -> None:
@@ -122,6 +126,8 @@ class Follower:
 
     def close(self) -> None:
         """Ends the thread and a `wait` in progress."""
+        if self._closing.is_set():
+            return
         self._closing.set()
         with self._changed:
             self._changed.notify_all()

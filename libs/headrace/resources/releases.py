@@ -44,8 +44,8 @@ class SnapshotReleases:
 
     def __init__(self, follower: Follower) -> None:
         self._follower = follower
-        # Number of the last release of each pipeline that was seen.
-        self._numbers: dict[str, int] = {}
+        # The last release of each pipeline that was seen, and the hash of its content.
+        self._seen: dict[str, tuple[bytes, Release]] = {}
 
     def pipelines(self) -> list[str]:
         view = self._view()
@@ -55,17 +55,17 @@ class SnapshotReleases:
     def current(self, pipeline: str) -> tuple[Release | None, Broken | None]:
         """If the newest release can't be used, what stands in for it; without that, what is wrong."""
         view = self._view()
-        content = view.snapshot.content("release", pipeline)
-        if content is not None:
-            try:
-                release = from_bytes(pipeline, content)
-            except ReleaseError as error:
-                return None, Broken(pipeline, self._numbers.get(pipeline, 0), "; ".join(error.problems))
-            self._numbers[pipeline] = release.number
-            return release, None
+        seen = self._seen.get(pipeline)
+        number = seen[1].number if seen else 0
+        if found := view.snapshot.resources.get(("release", pipeline)):
+            if seen is None or seen[0] != found.sha256:
+                try:
+                    seen = self._seen[pipeline] = found.sha256, from_bytes(pipeline, found.content)
+                except ReleaseError as error:
+                    return None, Broken(pipeline, number, "; ".join(error.problems))
+            return seen[1], None
         if rejected := view.rejected.get(("release", pipeline)):
-            return None, Broken(pipeline, self._numbers.get(pipeline, 0), rejected.problem)
-        number = self._numbers.get(pipeline, 0)
+            return None, Broken(pipeline, number, rejected.problem)
         return None, Broken(pipeline, number, REMOVED) if number else None
 
     def history(self, pipeline: str) -> list[Release]:

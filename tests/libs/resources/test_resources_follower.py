@@ -1,0 +1,372 @@
+"""A process that follows control over real sockets, and what it does while control misbehaves."""
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from headrace.api.control.v1.resources_pb2 import Resource as ResourceMessage
+from headrace.api.control.v1.resources_pb2 import WatchRequest, WatchResponse
+from headrace.repository.storage.store import open_store
+from headrace.resources import follower as follower_module
+from headrace.resources.apply import Limits
+from headrace.resources.artifacts import ArtifactWriter
+from headrace.resources.bootstrap import newest
+from headrace.resources.disk import Disk
+from headrace.resources.manifest import Signer
+from headrace.resources.remote import RemoteControl
+from tests.libs.resources.control_history import (
+    OTHER_PRIVATE,
+    History,
+    Misbehaviour,
+    SmallControl,
+    key,
+    served,
+)
+from tests.libs.resources.following import following, keys, until
+
+
+@pytest.fixture
+def history() -> History:
+    history = History()
+    history.change(key("a", "1"), key("b", "1"))
+    return history
+
+
+@pytest.fixture
+def control(history: History) -> SmallControl:
+    return SmallControl(history)
+
+
+@pytest.fixture
+def target(control: SmallControl, tmp_path: Path) -> Iterator[str]:
+    with served(control, tmp_path / "control.sock") as address:
+        yield address
+
+
+@pytest.fixture
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A control that hangs is given up early."""
+    monkeypatch.setattr(follower_module, "WAIT_S", 0.2)
+    monkeypatch.setattr(follower_module, "GRACE_S", 0.2)
+    monkeypatch.setattr(follower_module, "_MAX_PAUSE_S", 0.2)
+
+
+def test_a_change_is_live_and_reported(control: SmallControl, target: str) -> None:
+    with following(target) as follower:
+        until(lambda: follower.view)
+        assert keys(follower) == {"a": "1", "b": "1"}
+        position = control.change(key("a", "2"), deleted=(("key", "b"),))
+        seen = follower.view.state
+        assert follower.wait(seen, 60).position == position
+        assert keys(follower) == {"a": "2"}
+        control.wait_for(lambda requests: requests[-1].have.number == position.number)
+        assert control.requests[-1].ready
+        status = follower.status()
+        assert (status.position, status.problem, status.diverged) == (position, "", False)
+
+
+def test_what_is_rejected_is_reported_with_the_next_question(control: SmallControl, target: str) -> None:
+    def refuse(unit: object) -> None:
+        raise ValueError("it is bad")
+
+    with following(target, key=refuse):
+        control.wait_for(lambda requests: len(requests[-1].rejected) == 2)
+        found = control.requests[-1].rejected[0]
+        assert (found.kind, found.name, found.sha256, found.problem) == ("key", "a", key("a", "1").sha256, "it is bad")
+
+
+def test_pages_come_one_after_another(control: SmallControl, target: str, history: History) -> None:
+    control.page_size = 7
+    history.change(*(key(f"k{i}") for i in range(30)))
+    with following(target) as follower:
+        until(lambda: follower.view)
+        assert follower.view.snapshot == history.snapshot
+    assert [r.page_after for r in control.requests[:5]] == [0, 7, 14, 21, 28]
+
+
+ENDLESS = History()
+ENDLESS.begin_epoch()
+
+
+def endless_pages(request: WatchRequest) -> WatchResponse:
+    signed = ENDLESS.part().signed
+    return WatchResponse(
+        manifest=signed.raw,
+        signature=signed.signature,
+        whole=True,
+        may_apply=True,
+        page=request.page_after + 1,
+        resources=[ResourceMessage(kind="key", name=f"gone{request.page_after}")],
+    )
+
+
+def never(request: WatchRequest) -> WatchResponse:
+    time.sleep(1)  # longer than the question waits
+    return WatchResponse()
+
+
+def by_another_key(request: WatchRequest) -> WatchResponse:
+    history = History()
+    for i in range(9):
+        history.change(key("a", f"forged {i}"))
+    request.ClearField("have")
+    return history.response(request, signer=Signer(OTHER_PRIVATE))
+
+
+def garbage(request: WatchRequest) -> WatchResponse:
+    return WatchResponse(manifest=b"\xff{", signature=b"x", whole=True, may_apply=True)
+
+
+def crash(request: WatchRequest) -> WatchResponse:
+    raise RuntimeError("control is broken")
+
+
+MISBEHAVIOURS: dict[str, Misbehaviour] = {
+    f.__name__: f for f in (endless_pages, never, by_another_key, garbage, crash)
+}
+
+
+@pytest.mark.parametrize("name", MISBEHAVIOURS)
+def test_what_control_does_hurts_nobody_and_it_is_followed_when_it_is_well(
+    name: str, control: SmallControl, target: str, history: History, short_waits: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headrace.resources.follower_state.MAX_RESOURCES", 20)
+    with following(target) as follower:
+        until(lambda: follower.view)
+        control.become(history, MISBEHAVIOURS[name])
+        until(lambda: follower.status().problem)
+        assert keys(follower) == {"a": "1", "b": "1"}
+        before = len(control.requests)
+        control.wait_for(lambda requests: len(requests) > before + (25 if name == "endless_pages" else 1))
+        assert keys(follower) == {"a": "1", "b": "1"}
+        control.become(history)
+        control.change(key("a", "2"))
+        until(lambda: keys(follower) == {"a": "2", "b": "1"})
+        assert follower.status().problem == ""
+
+
+@pytest.mark.parametrize("what", ["yesterday", "emptied", "another branch"])
+def test_a_database_that_lost_something_is_not_followed_until_a_new_epoch(
+    what: str, control: SmallControl, target: str, history: History, short_waits: None
+) -> None:
+    revoked = control.change(deleted=(("key", "a"),))
+    with following(target) as follower:
+        until(lambda: follower.view)
+        other = History() if what == "emptied" else history.restored(2)
+        for i in range(5 if what == "another branch" else 0):
+            other.change(key("c", str(i)))
+
+        def deny(request: WatchRequest) -> WatchResponse:
+            request.ClearField("have")
+            return other.response(request)
+
+        for misbehave in (None, deny):  # a control that sees it, and one that does not
+            control.become(other, misbehave)
+            until(lambda: follower.status().diverged)
+            assert keys(follower) == {"b": "1"}
+            assert follower.status().position == revoked
+            control.become(history)
+            until(lambda: not follower.status().diverged)
+        other.begin_epoch()
+        control.become(other)
+        until(lambda: follower.status().position == other.position)
+
+
+def test_a_partition_ends_well(history: History, tmp_path: Path) -> None:
+    socket = tmp_path / "control.sock"
+    with following(f"unix:{socket}", tmp_path / "process") as follower:
+        until(lambda: follower.status().problem)
+        assert follower.view is None
+        with served(SmallControl(history), socket):
+            until(lambda: follower.view)
+            until(lambda: not follower.status().problem)
+        until(lambda: follower.status().problem)
+        age = follower.status().age_s
+        until(lambda: follower.status().age_s > age)
+        history.change(key("a", "2"))
+        with served(SmallControl(history), socket):
+            until(lambda: keys(follower)["a"] == "2")
+            until(lambda: follower.status().problem == "")
+
+
+def test_another_control_is_asked_when_one_hangs(
+    control: SmallControl, target: str, history: History, tmp_path: Path, short_waits: None
+) -> None:
+    hung = SmallControl(history)
+    with served(hung, tmp_path / "hung.sock") as other:
+        hung.become(history, never)
+        with following(f"{other},{target}") as follower:
+            until(lambda: follower.view)
+            control.change(key("a", "2"))
+            until(lambda: keys(follower)["a"] == "2")
+    assert hung.requests
+    assert control.requests
+
+
+def test_controls_in_a_folder_are_found(control: SmallControl, target: str, tmp_path: Path) -> None:
+    with following(f"unix-dir:{tmp_path}") as follower:
+        until(lambda: follower.view)
+    with following(f"unix-dir:{tmp_path}/none") as follower:
+        until(lambda: follower.status().problem)
+        assert "no process of control" in follower.status().problem
+
+
+def test_who_may_not_go_first_waits(control: SmallControl, target: str, history: History) -> None:
+    allowed = threading.Event()
+
+    def others_first(request: WatchRequest) -> WatchResponse:
+        response = history.response(request)
+        response.may_apply = allowed.is_set()
+        return response
+
+    with following(target) as follower:
+        until(lambda: follower.view)
+        history.change(key("a", "2"))
+        control.become(history, others_first)
+        before = len(control.requests)
+        control.wait_for(lambda requests: len(requests) > before + 3)
+        assert keys(follower)["a"] == "1"
+        assert follower.status().problem == ""
+        allowed.set()
+        until(lambda: keys(follower)["a"] == "2")
+
+
+def test_a_control_that_never_waits_is_not_flooded(control: SmallControl, target: str, history: History) -> None:
+    with following(target, limits=Limits(proof_s=0.0)) as follower:
+        until(lambda: follower.view)
+        control.become(history, lambda _: WatchResponse())
+        control.wait_for(lambda requests: requests[-1].wait_ms == int(follower_module.WAIT_S * 1000))
+        began, before = time.monotonic(), len(control.requests)
+        control.wait_for(lambda requests: len(requests) >= before + 5)
+        assert time.monotonic() - began >= 4 * follower_module._LEAST_S
+
+
+def test_a_process_without_anything_is_never_ready(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "store")
+    with following(f"unix:{tmp_path}/none.sock", tmp_path / "disk", store) as follower:
+        assert follower.view is None
+        assert follower.wait("", 0.05) is None
+        assert follower.status().position is None
+        assert "control can't be reached" in follower.status().problem
+
+
+def test_each_of_disk_store_and_control_is_enough(
+    control: SmallControl, target: str, history: History, tmp_path: Path
+) -> None:
+    none = f"unix:{tmp_path}/none.sock"
+    with following(target, tmp_path / "disk") as follower:
+        until(lambda: follower.view)
+        until(lambda: (tmp_path / "disk" / "0" / "manifest").exists())
+    store = open_store(tmp_path / "store")
+    ArtifactWriter(store, time.monotonic).write(history.part())
+    for root, place in ((tmp_path / "disk", None), (tmp_path / "other", store), (None, store)):
+        with following(none, root, place) as follower:
+            assert follower.view.snapshot == history.snapshot
+            assert follower.status().position == history.position
+
+
+def test_the_age_of_what_was_stored_goes_on(history: History, tmp_path: Path) -> None:
+    disk = Disk(tmp_path / "0")
+    part = history.part()
+    disk.write(part)
+    disk.close()
+    with following(f"unix:{tmp_path}/none.sock", tmp_path) as follower:
+        assert 0 <= follower.status().age_s < 300
+
+
+def test_the_newest_is_taken_and_only_what_descends_from_the_own(history: History) -> None:
+    old = history.part()
+    history.change(key("c"))
+    new = history.part()
+    other = history.restored(2)
+    other.change()
+    other.change()
+    assert newest(None, [old, new]) is new
+    assert newest(None, []) is None
+    assert newest(old, [new]) is new
+    assert newest(new, [old]) is new
+    assert newest(new, [other.part()]) is new
+    other.begin_epoch()
+    assert newest(new, [other.part()]).position == other.position
+
+
+def test_what_another_process_of_the_machine_stored_is_used(history: History, tmp_path: Path) -> None:
+    old = history.part()
+    history.change(key("c"))
+    neighbour = Disk(tmp_path / "0")
+    neighbour.write(history.part())
+    own = Disk(tmp_path / "1")
+    own.write(old)
+    own.close()
+    with following(f"unix:{tmp_path}/none.sock", tmp_path) as follower:
+        assert follower.status().position == history.position
+    neighbour.close()
+
+
+def test_a_damaged_disk_is_said_and_mended(control: SmallControl, target: str, history: History, tmp_path: Path) -> None:
+    with following(target, tmp_path / "disk") as follower:
+        until(lambda: follower.view)
+    manifest = tmp_path / "disk" / "0" / "manifest"
+    manifest.write_bytes(manifest.read_bytes()[:-20])
+    with following(f"unix:{tmp_path}/none.sock", tmp_path / "disk") as follower:
+        assert follower.view is None
+        assert "manifest" in follower.status().problem or "JSON" in follower.status().problem
+    with following(target, tmp_path / "disk") as follower:
+        until(lambda: follower.view)
+        until(lambda: not follower.status().problem)
+    with following(f"unix:{tmp_path}/none.sock", tmp_path / "disk") as follower:
+        assert follower.view.snapshot == history.snapshot
+
+
+def test_a_store_alone_is_followed(history: History, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(follower_module, "STORE_EVERY_S", 0.05)
+    store = open_store(tmp_path)
+    writer = ArtifactWriter(store, time.monotonic)
+    writer.write(history.part())
+    with following("", store=store) as follower:
+        assert follower.view.snapshot == history.snapshot
+        history.change(key("a", "2"))
+        writer.write(history.part())
+        until(lambda: keys(follower)["a"] == "2")
+        assert follower.status().problem == ""
+        writer.write(history.restored(2).part())
+        other = history.restored(2)
+        other.change(key("a", "old"))
+        writer.write(other.part())
+        (tmp_path / "resources" / "ingress" / "manifest").write_bytes(b"{}")
+        until(lambda: follower.status().problem)
+        assert keys(follower)["a"] == "2"
+
+
+def test_a_closed_follower_ends_its_waits_and_may_be_closed_again(target: str) -> None:
+    with following(target) as follower:
+        until(lambda: follower.view)
+        waiting = threading.Thread(target=follower.wait, args=(follower.view.state, 600))
+        waiting.start()
+        follower.close()
+        waiting.join(60)
+        assert not waiting.is_alive()
+
+
+def test_a_closed_client_asks_nobody(target: str) -> None:
+    remote = RemoteControl(target)
+    remote.close()
+    with pytest.raises(OSError, match="closed"):
+        remote.watch(WatchRequest(), 1)
+
+
+def test_one_change_among_a_thousand_tenants_is_small(control: SmallControl, target: str, history: History) -> None:
+    history.change(*(key(f"tenant-{i}", f"{i}" * 100) for i in range(1000)))
+    for _ in range(70):
+        history.change(key("a", "other"))
+    with following(target) as follower:
+        until(lambda: follower.view)
+        control.sizes.clear()
+        position = control.change(key("tenant-7", "x" * 2000))
+        control.wait_for(lambda requests: requests[-1].have.number == position.number)
+        assert keys(follower)["tenant-7"] == "x" * 2000
+        requests = sum(r.ByteSize() for r in control.requests[-2:])
+        assert 2000 < sum(control.sizes) + requests <= 64 * 1024

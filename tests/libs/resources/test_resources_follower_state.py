@@ -1,0 +1,305 @@
+"""What a follower makes of answers: pages, refusals, divergence; and that no control can make it take what does not descend."""
+
+import hashlib
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace.api.control.v1.resources_pb2 import RejectedResource, WatchRequest, WatchResponse
+from headrace.api.control.v1.resources_pb2 import Resource as ResourceMessage
+from headrace.resources import follower_state
+from headrace.resources.follower_state import FollowerState, Next
+from headrace.resources.manifest import Signer
+from tests.libs.resources.control_history import OTHER_PRIVATE, SIGNER, VERIFIER, History, key
+
+
+def state(history: History | None = None) -> FollowerState:
+    return FollowerState("door-1", "ingress", VERIFIER, history.part() if history else None)
+
+
+def ask(follower: FollowerState, wait_s: float = 0) -> WatchRequest:
+    return follower.request(wait_s, [], ready=True)
+
+
+def with_keys(count: int) -> History:
+    history = History()
+    history.change(*(key(f"k{i}") for i in range(count)))
+    return history
+
+
+def follow(follower: FollowerState, history: History, page_size: int = 3) -> Next:
+    """Until the answers have an end."""
+    while True:
+        outcome = follower.receive(history.response(ask(follower), page_size))
+        if outcome.next is not Next.CONTINUE:
+            return outcome.next
+
+
+def test_the_first_question_says_who_asks_and_what_it_understands() -> None:
+    rejected = [RejectedResource(kind="key", name="a", sha256=b"1", problem="no")]
+    request = state().request(1.5, rejected, ready=False)
+    assert not request.HasField("have")
+    assert (request.watcher, request.service, request.wait_ms, request.ready) == ("door-1", "ingress", 1500, False)
+    assert list(request.supports) == ["document", "freeze", "key", "release", "tenant"]
+    assert list(request.rejected) == rejected
+
+
+def test_pages_become_a_part_and_then_changes_do() -> None:
+    follower, history = state(), with_keys(10)
+    assert follow(follower, history) is Next.APPLY
+    assert follower.part.snapshot == history.snapshot
+    assert follow(follower, history) is Next.NOTHING
+    history.change(key("k3", "new"), deleted=(("key", "k4"),))
+    request = ask(follower)
+    assert request.have.number == 2
+    response = history.response(request)
+    assert (len(response.resources), response.whole) == (2, False)
+    assert follower.receive(response).next is Next.APPLY
+    assert follower.part.snapshot == history.snapshot
+    assert len(follower.part.snapshot.resources) == 9
+
+
+def test_pages_are_asked_for_at_once() -> None:
+    follower, history = state(), with_keys(5)
+    assert follower.receive(history.response(ask(follower), 3)).next is Next.CONTINUE
+    request = ask(follower, wait_s=5)
+    assert (request.page_after, request.wait_ms) == (3, 0)
+    assert not request.HasField("have")
+
+
+def test_a_position_that_changes_between_pages_begins_anew() -> None:
+    follower, history = state(), with_keys(5)
+    assert follower.receive(history.response(ask(follower), 3)).next is Next.CONTINUE
+    history.change(key("k0", "other"))
+    assert follower.receive(history.response(ask(follower), 3)).next is Next.REFUSE
+    assert ask(follower).page_after == 0
+    assert follow(follower, history) is Next.APPLY
+
+
+def test_pages_are_dropped_when_an_answer_fails() -> None:
+    follower, history = state(), with_keys(5)
+    follower.receive(history.response(ask(follower), 3))
+    follower.failed()
+    assert ask(follower).page_after == 0
+
+
+Change = Callable[[WatchResponse], None]
+
+
+def _forge(response: WatchResponse) -> None:
+    response.signature = bytes(64)
+
+
+def _other_key(response: WatchResponse) -> None:
+    response.signature = Signer(OTHER_PRIVATE)._key.sign(response.manifest)
+
+
+def _other_content(response: WatchResponse) -> None:
+    response.resources[0].content = b"other"
+
+
+def _other_content_and_hash(response: WatchResponse) -> None:
+    response.resources[0].content = b"other"
+    response.resources[0].sha256 = hashlib.sha256(b"other").digest()
+
+
+def _twice(response: WatchResponse) -> None:
+    response.resources.append(response.resources[0])
+
+
+def _one_less(response: WatchResponse) -> None:
+    del response.resources[0]
+
+
+def _changes_alone(response: WatchResponse) -> None:
+    response.whole = False
+
+
+def _no_name(response: WatchResponse) -> None:
+    response.resources[0].name = "a\tb"
+
+
+def _deletes(response: WatchResponse) -> None:
+    response.resources.append(ResourceMessage(kind="key", name="gone"))
+
+
+def _no_progress(response: WatchResponse) -> None:
+    response.page = 9
+    del response.resources[:]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _forge,
+        _other_key,
+        _other_content,
+        _other_content_and_hash,
+        _twice,
+        _one_less,
+        _changes_alone,
+        _no_name,
+        _deletes,
+        _no_progress,
+    ],
+)
+def test_what_is_not_as_signed_is_refused_and_nothing_changes(change: Change) -> None:
+    follower, history = state(), with_keys(3)
+    response = history.response(ask(follower))
+    change(response)
+    outcome = follower.receive(response)
+    assert outcome.next is Next.REFUSE
+    assert outcome.problem
+    assert follower.part is None
+    assert follow(follower, history) is Next.APPLY
+
+
+def test_cursors_must_rise_and_pages_must_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    follower, history = state(), with_keys(9)
+    first = history.response(ask(follower), 3)
+    assert follower.receive(first).next is Next.CONTINUE
+    again = history.response(ask(follower), 3)
+    again.page = first.page
+    assert follower.receive(again).next is Next.REFUSE
+
+    monkeypatch.setattr(follower_state, "MAX_RESOURCES", 5)
+    assert follow(follower, history) is Next.REFUSE
+    monkeypatch.setattr(follower_state, "MAX_RESOURCES", 50)
+    monkeypatch.setattr(follower_state, "MAX_BYTES", 5)
+    assert follow(follower, history) is Next.REFUSE
+    monkeypatch.setattr(follower_state, "MAX_BYTES", 50)
+    assert follow(follower, history) is Next.APPLY
+
+
+def test_pages_that_break_off_are_refused() -> None:
+    follower, history = state(), with_keys(5)
+    follower.receive(history.response(ask(follower), 3))
+    assert follower.receive(WatchResponse()).next is Next.REFUSE
+    assert follower.receive(WatchResponse()).next is Next.NOTHING
+
+
+def test_a_part_that_changes_do_not_give_is_asked_for_as_a_whole() -> None:
+    history = with_keys(3)
+    follower = state(history)
+    history.change(key("k9"))
+    response = history.response(ask(follower))
+    del response.resources[:]
+    assert follower.receive(response).next is Next.REFUSE
+    request = ask(follower)
+    assert request.whole
+    assert request.have.number == 2
+    assert follower.receive(history.response(request)).next is Next.APPLY
+    assert follower.part.snapshot == history.snapshot
+    assert not ask(follower).whole
+
+
+def test_a_control_that_sends_more_kinds_at_the_same_position_is_followed() -> None:
+    history = with_keys(3)
+    follower = state(history)
+    position, snapshot = history.steps[-1]
+    history.steps[-1] = position, snapshot.changed([key("more")])
+    request = ask(follower)
+    request.whole = True
+    assert follower.receive(history.response(request)).next is Next.APPLY
+    assert follower.part.snapshot.content("key", "more") == b"x"
+
+
+def test_who_must_not_go_first_holds() -> None:
+    follower, history = state(), with_keys(3)
+    response = history.response(ask(follower))
+    response.may_apply = False
+    assert follower.receive(response).next is Next.HOLD
+    assert follower.part is None
+    assert ask(follower).page_after == 0
+
+
+@pytest.mark.parametrize("what", ["yesterday", "emptied", "branch", "said"])
+def test_what_does_not_descend_is_never_taken(what: str) -> None:
+    history = with_keys(3)
+    history.change(key("k1", "revoked"))
+    follower = state(history)
+    if what == "yesterday":
+        other = history.restored(2)
+    elif what == "branch":
+        other = history.restored(2)
+        for _ in range(5):
+            other.change(key("k1", "back"))
+    else:
+        other = History()
+    # A control that does not know what the process has, or does not say so.
+    request = ask(follower)
+    request.ClearField("have")
+    response = other.response(request) if what != "said" else WatchResponse(diverged="restored")
+    outcome = follower.receive(response)
+    assert outcome.next is Next.DIVERGED
+    assert outcome.problem
+    assert follower.part.snapshot.content("key", "k1") == b"revoked"
+    assert not follower.offer(other.part())
+    other.begin_epoch()
+    assert follow(follower, other) is Next.APPLY
+
+
+def test_a_part_of_elsewhere_is_had_only_if_it_is_newer() -> None:
+    history = with_keys(3)
+    follower = state(history)
+    assert not follower.offer(history.part())
+    history.change(key("a"))
+    assert follower.offer(history.part())
+    assert not follower.offer(history.restored(2).part())
+    assert state().offer(history.part())
+
+
+actions = st.lists(
+    st.tuples(
+        st.sampled_from(["change", "change", "delete", "restore", "epoch", "ask", "ask", "ask", "lie", "drop", "hold"]),
+        st.integers(0, 5),
+        st.integers(0, 50),
+    ),
+    max_size=60,
+)
+
+
+@given(actions)
+def test_whatever_controls_do_a_process_has_a_signed_part_and_goes_on_from_it(
+    actions: list[tuple[str, int, int]],
+) -> None:
+    histories, follower = [History()], state()
+    for what, which, number in actions:
+        history = histories[which % len(histories)]
+        if what == "change":
+            history.change(key(f"k{number % 7}", str(number)))
+        elif what == "delete":
+            history.change(deleted=(("key", f"k{number % 7}"),))
+        elif what == "restore":
+            histories.append(history.restored(1 + number % len(history.steps)))
+        elif what == "epoch":
+            history.begin_epoch()
+        elif what == "drop":
+            follower.failed()
+        else:
+            before, request = follower.part, ask(follower)
+            if what == "lie":  # as if the process had nothing; or the manifest of one part with contents of another
+                request.ClearField("have")
+            response = history.response(request, 1 + number % 3)
+            if what == "lie" and number % 2:
+                other = histories[number % len(histories)]
+                manifest = SIGNER.sign(other.manifest(have=None))
+                response.manifest, response.signature = manifest.raw, manifest.signature
+            response.may_apply = what != "hold"
+            follower.receive(response)
+            after = follower.part
+            if after is not before:
+                have, new = before.position if before else None, after.position
+                assert what != "hold"
+                source = next(h for h in histories if h.has(new))
+                assert after.snapshot == next(s for p, s in source.steps if p == new)
+                assert have is None or source.has(have) or new.epoch > have.epoch
+
+
+def test_manifests_of_another_service_are_refused() -> None:
+    follower, history = state(), with_keys(1)
+    request = ask(follower)
+    request.service = "router"
+    assert follower.receive(history.response(request)).next is Next.REFUSE

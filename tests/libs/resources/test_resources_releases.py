@@ -1,0 +1,232 @@
+"""The data plane's readers on what a follower has: `ReleaseCatalog` serves, and goes on serving, by it."""
+
+import hashlib
+import io
+import json
+import logging
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headrace.pipeline import DocumentError, Pipeline, Problem
+from headrace.releases import Release, ReleaseCatalog
+from headrace.releases.document import to_bytes, validated
+from headrace.releases.store import REMOVED, Freeze, ReleaseStore
+from headrace.resources.apply import Limits
+from headrace.resources.follower import Follower
+from headrace.resources.releases import SnapshotReleases, release_compiler
+from headrace.resources.snapshot import Resource
+from tests.libs.releases.small_pipeline import changed
+from tests.libs.resources.control_history import History, SmallControl, served
+from tests.libs.resources.following import following, until
+
+LIMITS = Limits(proof_s=0.2, patience_s=10)
+
+
+def revision_of(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def release(number: int, text: str, pipeline: str = "small", **changes: Any) -> Release:
+    arm = {"version": 1, "revision": revision_of(text), "models": {"light": "1", "heavy": "7"}}
+    values = {"pipeline": pipeline, "number": number, "parent": number - 1, "arms": {"live": arm}}
+    return validated(pipeline, {**values, **changes})
+
+
+def deployed(number: int, text: str, pipeline: str = "small", **changes: Any) -> list[Resource]:
+    """The resources of a release."""
+    found = release(number, text, pipeline, **changes)
+    return [
+        Resource.of("release", pipeline, to_bytes(found), version=number + 100),
+        Resource.of("document", f"{pipeline}/{revision_of(text)}", text.encode()),
+    ]
+
+
+def named(pipeline: str, *pairs: tuple[str, str]) -> str:
+    return changed(("pipeline: small", f"pipeline: {pipeline}"), *pairs)
+
+
+@pytest.fixture
+def history() -> History:
+    history = History()
+    history.change(*deployed(1, named("small")), *deployed(4, named("other"), "other"))
+    return history
+
+
+@pytest.fixture
+def control(history: History) -> SmallControl:
+    return SmallControl(history)
+
+
+def accept(pipeline: Pipeline) -> None:
+    if pipeline.deadline_ms == 666:
+        raise DocumentError([Problem("x", 1, "deadline_ms", "not accepted here")])
+
+
+@pytest.fixture
+def target(control: SmallControl, tmp_path: Path) -> Iterator[str]:
+    with served(control, tmp_path / "control.sock") as address:
+        yield address
+
+
+@pytest.fixture
+def follower(target: str, tmp_path: Path) -> Iterator[Follower]:
+    with following(
+        target, tmp_path / "disk", service="router", limits=LIMITS, release=release_compiler(accept)
+    ) as follower:
+        until(lambda: follower.view)
+        yield follower
+
+
+@pytest.fixture
+def catalog(follower: Follower) -> ReleaseCatalog:
+    return ReleaseCatalog(SnapshotReleases(follower), accept=accept)
+
+
+def numbers(catalog: ReleaseCatalog) -> dict[str, int]:
+    return {name: found.number for name, found in catalog.released.items()}
+
+
+def follow(catalog: ReleaseCatalog, control: SmallControl) -> None:
+    """Until what control has is taken over, as far as it can be."""
+    position = control.history.position
+    control.wait_for(lambda requests: requests[-1].have.number == position.number)
+    catalog.reload()
+
+
+def test_a_catalog_serves_what_a_follower_has(catalog: ReleaseCatalog, control: SmallControl) -> None:
+    assert numbers(catalog) == {"small": 1, "other": 4}
+    before = catalog.released["other"]
+    control.change(*deployed(2, named("small", ("deadline_ms: 250", "deadline_ms: 300"))))
+    follow(catalog, control)
+    assert numbers(catalog) == {"small": 2, "other": 4}
+    assert catalog.pipelines["small"].deadline_ms == 300
+    assert catalog.released["other"] is before
+    assert dict(catalog.quarantined) == {}
+
+
+def test_a_wait_ends_when_something_changes(catalog: ReleaseCatalog, control: SmallControl) -> None:
+    seen = catalog.wait("", 0)
+    assert catalog.wait(seen, 0.01) == seen
+    control.change(*deployed(2, named("small", ("deadline_ms: 250", "deadline_ms: 300"))))
+    assert catalog.wait(seen, 60) != seen
+
+
+def test_a_removed_pipeline_goes_and_comes_back(
+    catalog: ReleaseCatalog, control: SmallControl, follower: Follower
+) -> None:
+    store = SnapshotReleases(follower)
+    assert store.current("small")[0].number == 1
+    control.change(deleted=(("release", "small"), ("document", f"small/{revision_of(named('small'))}")))
+    follow(catalog, control)
+    assert numbers(catalog) == {"other": 4}
+    _, broken = store.current("small")
+    assert (broken.number, broken.problem) == (1, REMOVED)
+    assert store.current("never") == (None, None)
+    control.change(*deployed(2, named("small")))
+    follow(catalog, control)
+    assert numbers(catalog) == {"small": 2, "other": 4}
+
+
+@pytest.mark.parametrize(
+    ("resources", "problem"),
+    [
+        ([Resource.of("release", "small", b"{}")], "no release document"),
+        (deployed(2, "pipeline: small\nnonsense"), "arms.live"),
+        (deployed(2, named("small", ("deadline_ms: 250", "deadline_ms: 666"))), "not accepted here"),
+        (deployed(2, named("small", ("deadline_ms: 250", "deadline_ms: 9")))[:1], "its document is not stored"),
+        (
+            [
+                Resource.of("release", "small", to_bytes(release(2, named("small", ("250", "9"))))),
+                Resource.of("document", f"small/{revision_of(named('small', ('250', '9')))}", b"other"),
+            ],
+            "arms.live",
+        ),
+    ],
+)
+def test_what_can_not_be_used_is_refused_and_the_one_before_serves(
+    resources: list[Resource], problem: str, catalog: ReleaseCatalog, control: SmallControl, follower: Follower
+) -> None:
+    control.change(*resources, *deployed(5, named("other", ("deadline_ms: 250", "deadline_ms: 300")), "other"))
+    follow(catalog, control)
+    assert numbers(catalog) == {"small": 1, "other": 5}
+    control.wait_for(lambda requests: requests[-1].rejected)
+    [rejected] = control.requests[-1].rejected
+    assert (rejected.kind, rejected.name, rejected.sha256) == ("release", "small", resources[0].sha256)
+    assert problem in rejected.problem
+    assert follower.status().problem == ""
+
+
+def test_what_never_was_good_is_quarantined_and_not_unknown(control: SmallControl, target: str) -> None:
+    control.change(*deployed(1, "pipeline: bad\n", "bad"))
+    with following(target, service="router", limits=LIMITS, release=release_compiler(accept)) as follower:
+        until(lambda: follower.view)
+        catalog = ReleaseCatalog(SnapshotReleases(follower), accept=accept)
+        assert catalog.unusable == {"bad"}
+        assert numbers(catalog) == {"small": 1, "other": 4}
+
+
+def test_a_release_that_nobody_compiled_is_said_to_be_broken(control: SmallControl, target: str) -> None:
+    control.change(Resource.of("release", "small", b"{}"))
+    with following(target, service="router") as follower:
+        until(lambda: follower.view)
+        release, broken = SnapshotReleases(follower).current("small")
+        assert release is None
+        assert "no release document" in broken.problem
+
+
+def test_without_anything_the_store_can_not_be_reached(tmp_path: Path) -> None:
+    with following(f"unix:{tmp_path}/none.sock", service="router") as follower:
+        store = SnapshotReleases(follower)
+        with pytest.raises(OSError, match="nothing to serve"):
+            store.wait("", 0)
+        with pytest.raises(OSError, match="nothing to serve"):
+            store.pipelines()
+        catalog = ReleaseCatalog(store)
+        assert catalog.troubles
+
+
+def test_a_restart_without_control_serves_the_same(follower: Follower, tmp_path: Path) -> None:
+    follower.close()
+    with following(
+        f"unix:{tmp_path}/none.sock", tmp_path / "disk", service="router", release=release_compiler(accept)
+    ) as again:
+        assert numbers(ReleaseCatalog(SnapshotReleases(again))) == {"small": 1, "other": 4}
+
+
+def test_the_freeze_and_the_history_are_there(
+    catalog: ReleaseCatalog, control: SmallControl, follower: Follower
+) -> None:
+    store: ReleaseStore = SnapshotReleases(follower)
+    assert store.frozen() is None
+    assert [r.number for r in store.history("small")] == [1]
+    assert store.history("never") == []
+    assert store.document("small", revision_of(named("small"))) == named("small")
+    assert store.document("small", "0" * 64) is None
+    at = datetime(2026, 12, 1, tzinfo=UTC)
+    about = {"author": "me", "reason": "ticket 7", "at": at.isoformat()}
+    control.change(Resource.of("freeze", "all", json.dumps(about).encode()))
+    follow(catalog, control)
+    assert store.frozen() == Freeze("me", "ticket 7", at)
+    control.change(Resource.of("freeze", "all", b"nonsense"))
+    follow(catalog, control)
+    assert store.frozen().author == "unknown"
+    control.change(deleted=(("freeze", "all"),))
+    follow(catalog, control)
+    assert store.frozen() is None
+
+
+def test_changes_go_to_control(follower: Follower) -> None:
+    store: ReleaseStore = SnapshotReleases(follower)
+    for change in (
+        lambda: store.commit(release(2, named("small"))),
+        lambda: store.remove("small"),
+        lambda: store.keep_document("small", "0" * 64, "x"),
+        lambda: store.freeze(None),
+    ):
+        with pytest.raises(io.UnsupportedOperation, match="control"):
+            change()
+    logging.getLogger(__name__).debug("nothing was changed")

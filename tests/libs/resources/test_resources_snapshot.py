@@ -1,0 +1,58 @@
+"""Parts and their hash."""
+
+import hashlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace.resources.snapshot import MAX_NAME, PARTS, Resource, Snapshot, is_name, part_of
+
+names = st.text(min_size=1, max_size=8).filter(is_name)
+resources = st.builds(Resource.of, names, names, st.binary(max_size=8))
+
+
+def test_the_digest_is_of_the_sorted_lines() -> None:
+    one, two = Resource.of("release", "b", b"1"), Resource.of("document", "a", b"2")
+    lines = "".join(f"{r.kind}\t{r.name}\t{hashlib.sha256(r.content).hexdigest()}\n" for r in (two, one))
+    assert Snapshot.of([one, two]).digest() == hashlib.sha256(lines.encode()).digest()
+
+
+@given(st.lists(resources), st.lists(resources), st.lists(st.tuples(names, names)))
+def test_changes_give_what_all_of_it_gives(
+    before: list[Resource], written: list[Resource], deleted: list[tuple[str, str]]
+) -> None:
+    model = {r.key: r for r in (*before, *written)}
+    for key in deleted:
+        model.pop(key, None)
+    changed = Snapshot.of(before).changed(written, deleted)
+    assert changed.resources == model
+    assert changed.digest() == Snapshot.of(reversed(list(model.values()))).digest()
+
+
+@given(st.lists(resources, unique_by=lambda r: r.key), st.lists(resources, unique_by=lambda r: r.key))
+def test_other_resources_have_another_digest(one: list[Resource], two: list[Resource]) -> None:
+    same = {(r.key, r.sha256) for r in one} == {(r.key, r.sha256) for r in two}
+    assert (Snapshot.of(one).digest() == Snapshot.of(two).digest()) == same
+
+
+def test_a_snapshot_is_not_changed_by_its_changes() -> None:
+    first = Snapshot.of([Resource.of("key", "a", b"1")])
+    first.changed([Resource.of("key", "a", b"2")], [("key", "a")])
+    assert first.content("key", "a") == b"1"
+    assert first.names("key") == ["a"]
+    assert first.content("key", "b") is None
+
+
+@pytest.mark.parametrize("text", ["", "a\tb", "a\nb", "\0", "a" * (MAX_NAME + 1), "\ud800"])
+def test_what_would_make_two_parts_alike_is_no_name(text: str) -> None:
+    assert not is_name(text)
+
+
+def test_only_the_door_gets_tenants_and_keys() -> None:
+    assert part_of("ingress") == {"release", "document", "freeze", "tenant", "key"}
+    assert part_of("router") == {"release", "document", "freeze"}
+    assert part_of("executor") == {"release", "document", "model"}
+    assert {s for services in PARTS.values() for s in services} == {"ingress", "router", "executor"}
+    with pytest.raises(ValueError, match="features"):
+        part_of("features")
