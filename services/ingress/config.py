@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
+from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from headrace.encryption import EncryptionSettings
 from headrace.hop import config
 from headrace.releases.records import RecordSettings
 from headrace.resources.settings import ControlSettings, ResourceSettings
@@ -160,9 +160,10 @@ class IngressSettings(config.ServiceSettings):
     queries: Path | None = None
     # Where doors of several machines share both; then the folder `quotas` is not used.
     sharing: Sharing = Sharing()
+    # The last day (UTC) for which its operators attest that every volume, database and bucket with data of this installation is
+    # encrypted. Absent, or past: tenants that require encryption are refused.
+    encrypted_until: date | None = None
     security: Security = Security()
-    # Keys that the security log is sealed with. Absent: it is a plain file.
-    encryption: EncryptionSettings | None = None
     # Where the outcomes of calls with an idempotency key are kept.
     idempotency: Idempotency = Idempotency()
     jwt: Jwt | None = None

@@ -17,6 +17,7 @@ from services.ingress.admission.admission_control import AdmissionControl, no_sl
 from services.ingress.admission.quotas import Quotas
 from services.ingress.admission.shedder import Shedder
 from services.ingress.auth.authenticator import Authenticator
+from services.ingress.auth.encryption_guard import EncryptionGuard
 from services.ingress.documents.catalog import Credential, require
 from services.ingress.reporting.reporter import Reporter
 from services.ingress.request_context import RequestContext, begin
@@ -121,6 +122,7 @@ class Door:
         self,
         operations: Mapping[str, Operation],
         authenticator: Authenticator,
+        encryption: EncryptionGuard,
         reporter: Reporter,
         quotas: Quotas,
         admission: AdmissionControl,
@@ -131,6 +133,7 @@ class Door:
         self.clock = clock
         self.in_flight = 0
         self._authenticator = authenticator
+        self._encryption = encryption
         self._reporter = reporter
         self._quotas = quotas
         self.admission = admission
@@ -147,11 +150,11 @@ class Door:
         return context
 
     def admit(self, operation: Operation, context: RequestContext) -> None:
-        """Checks from the headers alone whether a call is allowed: credential, scope, the tenant's concurrency limit, and
-        whether there is a slot for an inference. Protocols call this before they read the body; `call` does it for the others.
-        `call` or `refuse` must follow.
+        """Checks from the headers alone whether a call is allowed: credential, scope, encryption at rest, the tenant's
+        concurrency limit, and whether there is a slot for an inference. Protocols call this before they read the body; `call`
+        does it for the others. `call` or `refuse` must follow.
 
-        Raises Fault UNAUTHENTICATED, PERMISSION_DENIED; RESOURCE_EXHAUSTED if a limiter refuses.
+        Raises Fault UNAUTHENTICATED, PERMISSION_DENIED, FAILED_PRECONDITION; RESOURCE_EXHAUSTED if a limiter refuses.
         """
         if context.entered:
             return
@@ -174,12 +177,13 @@ class Door:
     def prove(self, operation: Operation, context: RequestContext) -> Credential:
         """Returns the caller's credential, if it allows the operation. Acquires nothing that must be released.
 
-        Raises Fault UNAUTHENTICATED, PERMISSION_DENIED.
+        Raises Fault UNAUTHENTICATED, PERMISSION_DENIED, FAILED_PRECONDITION.
         """
         credential = context.credential
         if credential is None:
             credential = context.credential = self._authenticator.authenticate(context)
         require(credential, operation.scope)
+        self._encryption.check(credential.tenant)
         return credential
 
     async def call(self, operation: Operation, request: Any, context: RequestContext) -> Any:

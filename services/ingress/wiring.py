@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from headrace.api.inference.v1 import inference_pb2
 from headrace.api.operations.v1 import operations_pb2
 from headrace.api.releases.v1 import releases_pb2
-from headrace.encryption import EncryptionMetrics, sealer_of
 from headrace.hop import config
 from headrace.hop.client.dial import Client
 from headrace.hop.definition import Runtime
@@ -27,6 +26,7 @@ from headrace.releases import open_catalog
 from headrace.releases.records import RecordedReleases, open_recorded
 from headrace.resources.follower import Follower
 from headrace.resources.settings import open_follower
+from headrace.state.files import sealed_before
 from services.ingress.admission.admission_control import AdmissionControl, AdmissionRules
 from services.ingress.admission.extraction_guard import ExtractionGuard
 from services.ingress.admission.quotas import Quotas, SharedQuotas
@@ -34,6 +34,7 @@ from services.ingress.admission.row_key import RowKey
 from services.ingress.attributes import Attributes
 from services.ingress.auth.authenticator import Authenticator
 from services.ingress.auth.directory import LiveDirectory
+from services.ingress.auth.encryption_guard import EncryptionGuard
 from services.ingress.auth.tokens import TokenVerifier
 from services.ingress.clients import (
     HopAnalysis,
@@ -111,11 +112,12 @@ class _Tenants:
 @asynccontextmanager
 async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterator[Ingress]:
     """Opens everything that the door needs, and closes it at the end. Raises ConfigError."""
+    sealed_before.refuse_sealed(settings.security.file)
     telemetry = runtime.telemetry
     wall = time.time  # noqa: TID251 - the real clock is chosen here and passed to all parts
     metrics, statistics = telemetry.once(Metrics), Statistics(wall)
     told = _Told(telemetry.log, metrics)
-    security = _security(settings, telemetry, metrics, told, wall)
+    security = _security(settings, metrics, told, wall)
     reporter = _reporter(settings, telemetry, metrics, statistics, security, wall)
     tenants = _tenants(settings, telemetry, metrics, reporter, told, wall)
     documents = _documents(settings)
@@ -147,6 +149,7 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
         door = Door(
             served,
             tenants.authenticator,
+            EncryptionGuard(settings.encrypted_until, wall),
             reporter,
             tenants.sharing.quotas,
             admission,
@@ -181,13 +184,9 @@ async def _tell_ready(telemetry: Telemetry, readiness: Readiness) -> None:
     telemetry.ready(await readiness.ready())
 
 
-def _security(
-    settings: IngressSettings, telemetry: Telemetry, metrics: Metrics, told: _Told, wall: Clock
-) -> SecurityLog:
-    """Raises ConfigError."""
+def _security(settings: IngressSettings, metrics: Metrics, told: _Told, wall: Clock) -> SecurityLog:
     rules = settings.security
-    sealer = sealer_of(settings.encryption, telemetry.once(EncryptionMetrics).logged(telemetry.log))
-    security = SecurityLog(rules.file, rules.max_bytes, rules.kept, wall, told.security_log, sealer)
+    security = SecurityLog(rules.file, rules.max_bytes, rules.kept, wall, told.security_log)
     metrics.security.waiting.set_function(lambda: security.waiting)
     return security
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Self
 
-from pydantic import Field, PositiveFloat, model_validator
+from pydantic import Field, PositiveFloat
 
 from headrace.audit.settings import AuditSettings
-from headrace.encryption import EncryptionSettings
 from headrace.hop import config
 from headrace.releases.records import RecordSettings
 from services.monitoring.accuracy.settings import AccuracySettings
@@ -19,8 +17,6 @@ from services.monitoring.events.settings import EventStorage
 from services.monitoring.explanations.settings import ExplanationStorage
 
 _MIB = 1 << 20
-# A segment is sealed as a whole, in memory; what AES-GCM takes at once is 2 GiB.
-_MOST_SEALED_BYTES = 1024 * _MIB
 
 
 class Retention(config.Settings):
@@ -47,8 +43,6 @@ class MonitoringConfig(config.ServiceSettings):
     outcomes: Path | None = None
     # The audit log that this service keeps, one process of the home at a time. Absent: none is kept here.
     audit: AuditSettings | None = None
-    # Keys that segments of events, and what the audit holds of persons, are sealed with. Absent: they are plain files.
-    encryption: EncryptionSettings | None = None
     retention: Retention = Retention()
     # How accuracy is told from outcomes.
     accuracy: AccuracySettings = AccuracySettings()
@@ -65,9 +59,3 @@ class MonitoringConfig(config.ServiceSettings):
 
     # The operator console: pages about what changed and whether it is safe. Absent: there is none.
     console: ConsoleSettings | None = None
-
-    @model_validator(mode="after")
-    def _can_be_sealed(self) -> Self:
-        if self.encryption is not None and self.events.segment_bytes > _MOST_SEALED_BYTES:
-            raise ValueError(f"events.segment_bytes: with `encryption` at most {_MOST_SEALED_BYTES}")
-        return self

@@ -15,16 +15,15 @@ from typing import Any
 from headrace.analysis import ReadOut
 from headrace.api.monitoring.v1 import monitoring_pb2
 from headrace.audit.settings import Audit
-from headrace.encryption import EncryptionMetrics, Store, sealer_of
 from headrace.hop.definition import Definition, Runtime, Service
 from headrace.releases import Experiment, FileReleases, Release, ReleaseStore
 from headrace.releases.records import open_recorded
+from headrace.state.files import sealed_before
 from headrace.ticks import LATENCY_EDGES_S
 from services.monitoring.accuracy.store import AccuracyStore
 from services.monitoring.accuracy.wiring import telling_accuracy
 from services.monitoring.audit.deployments import tell_deployments
 from services.monitoring.audit.keeper import kept
-from services.monitoring.audit.sealed_files import counted
 from services.monitoring.config import MonitoringConfig
 from services.monitoring.console.panels.freshness import Freshness
 from services.monitoring.console.requests.kept_explanations import KeptExplanations
@@ -34,7 +33,6 @@ from services.monitoring.drift.from_events import DriftObserver
 from services.monitoring.drift.wiring import watching_drift
 from services.monitoring.events.allowance import Allowance
 from services.monitoring.events.ports import EventObserver, GroupObserver
-from services.monitoring.events.storage.files import sealed_files
 from services.monitoring.events.wiring import events
 from services.monitoring.experiments import experiment_read_out
 from services.monitoring.explanations.wiring import explanation_store, explanations
@@ -62,7 +60,9 @@ _WALL = time.time  # noqa: TID251 - outcomes are kept by date
 
 @asynccontextmanager
 async def build(settings: MonitoringConfig, runtime: Runtime) -> AsyncIterator[Sequence[Service]]:
-    """The service."""
+    """The service. Raises ConfigError."""
+    audited = () if settings.audit is None else (settings.audit.folder / "persons", settings.audit.security)
+    sealed_before.refuse_sealed(settings.events.folder, *audited)
     metrics, log = runtime.telemetry.once(Metrics), runtime.telemetry.log
     ticks = Ticks(time.monotonic, settings.silent_s)
     metrics.routers.set_function(ticks.routers)
@@ -73,11 +73,9 @@ async def build(settings: MonitoringConfig, runtime: Runtime) -> AsyncIterator[S
     sweeps = asyncio.create_task(recorder.sweep_every(settings.sweep_s, retention.days, retention.max_bytes))
     analysers = AsyncExitStack()
     services = monitoring_pb2.DESCRIPTOR.services_by_name
-    sealer = sealer_of(settings.encryption, runtime.telemetry.once(EncryptionMetrics).logged(log))
-    audit = None if settings.audit is None else Audit(settings.audit, sealer=sealer)
+    audit = None if settings.audit is None else Audit(settings.audit)
     try:
         await analysers.enter_async_context(kept(audit, runtime, settings.releases))
-        await analysers.enter_async_context(counted(_stores(settings, audit), sealer, runtime))
         tell_deployments(settings.audit, runtime)
         eyes = await _eyes(analysers, settings, runtime, recorder, store, judged)
         analysis = None
@@ -100,14 +98,6 @@ async def build(settings: MonitoringConfig, runtime: Runtime) -> AsyncIterator[S
         sweeps.cancel()
         await asyncio.gather(sweeps, return_exceptions=True)
         await recorder.close()
-
-
-def _stores(settings: MonitoringConfig, audit: Audit | None) -> list[Store]:
-    """What this service writes that may be sealed."""
-    found = [] if audit is None else [*audit.stores]
-    if (folder := settings.events.folder) is not None:
-        found.append(sealed_files(folder))
-    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +138,6 @@ async def _eyes(
             observers,
             runtime,
             lambda ids: kept_explanations.forget(ids, _WALL()),
-            sealer_of(settings.encryption, runtime.telemetry.once(EncryptionMetrics)),
         )
     )
     explanation_service, explained = await stack.enter_async_context(

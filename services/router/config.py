@@ -7,7 +7,6 @@ from typing import Any, Self
 
 from pydantic import PositiveFloat, create_model, model_validator
 
-from headrace.encryption import EncryptionSettings
 from headrace.hop import config
 from services.router.cache.shared import CacheSettings
 from services.router.events.settings import EventsSettings
@@ -34,8 +33,6 @@ class RouterSettings(config.Settings):
     reload_every_s: PositiveFloat = 1.0
     shadow: ShadowSettings = ShadowSettings()
     explanations: ExplanationSettings = ExplanationSettings()
-    # Keys that the journal of regulated predictions and recordings are sealed with. Absent: they are plain files.
-    encryption: EncryptionSettings | None = None
     # Absent: nothing is recorded.
     recording: RecordingSettings | None = None
     # Client of the service that gathers what each arm answered. Absent: it is counted, but nobody is told.

@@ -12,13 +12,13 @@ from functools import cache, partial
 from typing import Any
 
 from headrace.api.router.v1 import router_pb2
-from headrace.encryption import EncryptionMetrics, Sealer, sealer_of
 from headrace.hop.client.dial import Client
 from headrace.hop.client.observer import NullObserver
 from headrace.hop.definition import Definition, Runtime, Service
 from headrace.hop.process.telemetry import build_version
 from headrace.pipeline import Catalog, Kept
 from headrace.releases import open_catalog
+from headrace.state.files import sealed_before
 from services.router.background import running
 from services.router.cache.meter import CacheMetrics
 from services.router.cache.route import AnswerCaches
@@ -50,7 +50,9 @@ from services.router.ticks.reporter import Reporter
 
 @asynccontextmanager
 async def build(settings: RouterSettings, runtime: Runtime) -> AsyncIterator[Sequence[Service]]:
-    """The service."""
+    """The service. Raises ConfigError."""
+    places = (settings.events.journal, settings.recording)
+    sealed_before.refuse_sealed(*(place.folder for place in places if place is not None))
     async with AsyncExitStack() as stack:
         metrics = runtime.telemetry.once(Metrics)
         clients = _dialled(settings, runtime, stack)
@@ -76,14 +78,12 @@ async def build(settings: RouterSettings, runtime: Runtime) -> AsyncIterator[Seq
         await stack.enter_async_context(running(reloader.run(), "releases", log))
         stack.callback(source.close)
         # What was answered is offered for an explanation; nothing is answered before all parts are there.
-        sealer = sealer_of(settings.encryption, runtime.telemetry.once(EncryptionMetrics).logged(log))
         told = await stack.enter_async_context(
             events(
                 settings.events,
                 settings.monitoring,
                 runtime,
                 lambda *of: explained.explainer.offer(*of),
-                sealer,
             )
         )
         shadows = await stack.enter_async_context(_shadows(settings, runtime, told.shadows))
@@ -93,7 +93,7 @@ async def build(settings: RouterSettings, runtime: Runtime) -> AsyncIterator[Seq
         observers: list[RunObserver] = [
             shadows,
             *told.observers,
-            *await stack.enter_async_context(_recorders(settings, runtime, sealer)),
+            *await stack.enter_async_context(_recorders(settings, runtime)),
         ]
         refresh = partial(reloader.refresh, must_wait=False)
         inference = Inference(pipelines, refresh, metrics, time.monotonic, observers, counters, told.journal)
@@ -196,15 +196,13 @@ async def _shadows(
 
 
 @asynccontextmanager
-async def _recorders(
-    settings: RouterSettings, runtime: Runtime, sealer: Sealer | None
-) -> AsyncIterator[Sequence[Recorder]]:
+async def _recorders(settings: RouterSettings, runtime: Runtime) -> AsyncIterator[Sequence[Recorder]]:
     """The recording, if there is one, which is written meanwhile."""
     if settings.recording is None:
         yield ()
         return
     log, metrics = runtime.telemetry.log, runtime.telemetry.once(RecordingMetrics)
-    recorder = Recorder(settings.recording, metrics, time.monotonic, lambda: datetime.now(UTC), log, sealer)
+    recorder = Recorder(settings.recording, metrics, time.monotonic, lambda: datetime.now(UTC), log)
     try:
         async with running(recorder.run(), "recording", log):
             yield (recorder,)

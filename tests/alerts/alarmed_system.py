@@ -22,7 +22,6 @@ import grpc
 
 from headrace.cli.diagnosis import alert_files
 from headrace.cli.installation import layout
-from headrace.cli.installation.audit import audit_place
 from headrace.slo import SloSettings
 from headrace.slo.servers import PrometheusApi
 from tests.children import ends_with_tests
@@ -30,7 +29,6 @@ from tests.libs.slo.alert_world import Receiver, until, watched
 from tests.pipeline.test_rollouts import DOCUMENT
 from tests.ports import free_port
 from tests.redis_server import RedisServer
-from tests.sealed_home import new_keys, sealed_home
 from tests.services.executor.executor_models import lookup
 from tests.system import (
     DOCUMENTS,
@@ -47,8 +45,6 @@ from tests.system import (
 PACE = 60.0
 PLACE = layout.of(HOME)
 _BATCH, _EVERY_S = 8, 0.05
-# A rotation of the keys is met by new files so soon.
-_RENEW_S = 5.0
 Rows = Callable[[], list[dict[str, Any]]]
 
 
@@ -151,8 +147,7 @@ def dice(lower: float = 0.5) -> Rows:
 @dataclass(frozen=True, slots=True)
 class Alarmed:
     """`traffic`: real flights; `dice`: a pipeline whose rows are as its model's baseline says. `real`: in real time; `fast`: at a
-    sixtieth of all times. `witness`: its process; `stores`: the Redis of features and of answers; `folder`: of this run; `keys`:
-    the file of keys that events and audit payloads are sealed with."""
+    sixtieth of all times. `witness`: its process; `stores`: the Redis of features and of answers; `folder`: of this run."""
 
     system: System
     traffic: Traffic
@@ -162,24 +157,17 @@ class Alarmed:
     stores: RedisServer
     witness: Witness
     folder: Path
-    keys: Path
 
     @classmethod
     @contextmanager
     def running(
-        cls, folder: Path, environment: Mapping[str, str] = MappingProxyType({}), *, sealed: bool = False
+        cls, folder: Path, environment: Mapping[str, str] = MappingProxyType({})
     ) -> Iterator[Alarmed]:
-        """In HOME, which is left as it was found but for what was recorded. `environment`: more of the processes'; `sealed`:
-        events and audit payloads are, else `keys` are nobody's."""
+        """In HOME, which is left as it was found but for what was recorded. `environment`: more of the processes'."""
         prepared()
         # What earlier runs lost is no news.
         shutil.rmtree(PLACE.events, ignore_errors=True)
-        keys = new_keys(folder, renew_s=_RENEW_S)
-        assert keys.file is not None
         with ExitStack() as stack:
-            if sealed:
-                stack.enter_context(sealed_home(keys))
-                audit_place.ensure(PLACE)  # for the witness, which comes first
             stores = RedisServer(folder)
             stores.start()
             stack.callback(stores.kill)
@@ -212,7 +200,7 @@ class Alarmed:
             # For `headrace slo status` and `silence`, as an operator has it.
             told = {"prometheus": fast.settings.prometheus, "alertmanager": fast.settings.alertmanager}
             override("slo", {**told, "pace": PACE})
-            yield cls(system, traffic, throws, real, fast, stores, witness, folder, keys.file)
+            yield cls(system, traffic, throws, real, fast, stores, witness, folder)
 
     def pid(self, service: str) -> int:
         """Of a service's process; waits until there is one."""

@@ -13,7 +13,7 @@ from tests.alerts.record import Record
 @pytest.fixture(scope="session")
 def alarmed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alarmed]:
     """In HOME; ended after the last test."""
-    with Alarmed.running(tmp_path_factory.mktemp("alarmed"), sealed=True) as running:
+    with Alarmed.running(tmp_path_factory.mktemp("alarmed")) as running:
         yield running
 
 

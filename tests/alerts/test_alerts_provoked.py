@@ -14,7 +14,7 @@ import pytest
 
 from headrace.slo import ALERTS, PAGE
 from headrace.slo.burn_rules import NAMES
-from tests.alerts import door_causes, model_causes, process_causes, release_causes, sealed_causes, seen_causes
+from tests.alerts import door_causes, model_causes, process_causes, release_causes, seen_causes
 from tests.alerts.alarmed_system import Alarmed, Watch
 from tests.alerts.causes import Cause
 from tests.alerts.record import Record, Seen
@@ -35,7 +35,6 @@ CAUSES = (
     *release_causes.CAUSES,
     *model_causes.CAUSES,
     *door_causes.CAUSES,
-    *sealed_causes.CAUSES,
 )
 # Why no cause of these is provoked; `promtool test rules` has a case of each.
 NOT_PROVOKED = {
@@ -49,9 +48,7 @@ NOT_PROVOKED = {
 _PAGES = {alert.name for alert in ALERTS if alert.severity == PAGE} | set(NAMES.values())
 # Tickets that count what comes about once a second: a window of a sixtieth would never have enough, and a real one soon has.
 _COUNTED = {"HeadraceTelemetryLost", "HeadraceRolloutFailing", "HeadraceAnswerStoreFailing"}
-# A page that waits for longer than a test does: what runs has a key in memory for a day.
-_SLOW_PAGES = {"HeadraceEncryptionKeysAway"}
-_REAL = (_PAGES - _SLOW_PAGES) | _COUNTED
+_REAL = _PAGES | _COUNTED
 _OF_DRIFT = re.compile("HeadraceDrift|HeadraceRetrain")
 _TOLD_S, _ENDED_S = 180.0, 1500.0
 

@@ -124,6 +124,8 @@ class TenantSpec(Settings):
     priority: int = Field(default=1, ge=1, le=10)
     # Whether the event of each of its predictions must be on the disk before the answer, whatever the pipeline.
     regulated: bool = False
+    # Whether it is refused where nobody attests that all storage is encrypted (`encrypted_until` of the ingress).
+    requires_encryption: bool = False
 
 
 def hash_key(key: str) -> str:

@@ -17,10 +17,6 @@ Act = Literal[
     "erased",
     "expired",
     "refused",
-    # Of the keys that it is sealed with.
-    "rotated",
-    "rewrapped",
-    "retired",
 ]
 # The scope of a key that may read (state/tenants.py).
 SCOPE = "operate"

@@ -15,7 +15,6 @@ from headrace.audit.records import GAP, SALT_BYTES, Place, Record, commitment, d
 from headrace.audit.tiles import MAX_ENTRY, TileFiles
 from headrace.audit.tree import WIDTH
 from headrace.audit.writer import Writer
-from headrace.encryption import LockedError
 from headrace.state import atomic
 
 # Lines that are taken from one journal before it is the next one's turn.
@@ -50,15 +49,15 @@ class Collector:
     def collect(self) -> int:
         """Takes up to a batch of each journal, and returns how many entries that made.
 
-        Raises OSError, LockedError if a journal can't be read or the log not be written; what the others have was taken, where
+        Raises OSError if a journal can't be read or the log not be written; what the others have was taken, where
         that works.
         """
         first = self._log.size
-        failed: OSError | LockedError | None = None
+        failed: OSError | None = None
         for journal in self._journals:
             try:
                 self._collect(journal)
-            except (OSError, LockedError) as error:
+            except OSError as error:
                 failed = failed or error
         if self._log.uncovered >= MOST_UNCOVERED:
             self.publish()

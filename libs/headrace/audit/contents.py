@@ -10,9 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from headrace.audit.journals import Journal, identity_of
-from headrace.audit.persons.payloads import Payload, Payloads, Segment
+from headrace.audit.persons.payloads import Payload, Payloads
 from headrace.audit.records import GAP, Place, Record, decode
-from headrace.encryption import KeysAwayError
 from headrace.state import chain
 
 # The journal of readings and erasures.
@@ -45,15 +44,12 @@ class Contents:
         self._journals = {journal.name: journal for journal in journals}
         self._payloads = payloads
         self._sources: dict[str, _Source] = {}
-        self._segment: tuple[str, Segment] = ("", Segment({}))
+        self._segment: tuple[str, dict[str, Payload]] = ("", {})
         self._segment_gone = False
         self._whole = True
         # Of segments that are not there: the last entry that names it, and how many do.
         self._gone: dict[str, tuple[int, int]] = {}
         self._missing: dict[tuple[str, str], int] = {}
-        self._damaged: set[str] = set()
-        # Of segments of which something can't be opened here: why, the last entry that names such a line, and how many do.
-        self._locked: dict[str, tuple[str, int, int]] = {}
         self._erased: set[str] = set()
         self._erased_but_named: dict[str, int] = {}
         self._expired: set[str] = set()
@@ -86,13 +82,6 @@ class Contents:
         """Entries can't be read here: what follows is checked, but the journals can't be compared as a whole."""
         self._sources.clear()
         self._whole = False
-
-    def locked(self) -> list[Finding]:
-        """Lines that can't be checked here, as what they are sealed with is not here. That is no sign of tampering."""
-        return [
-            Finding(f"entries to {number}", f"{count} lines of segment {segment} are locked: {why}")
-            for segment, (why, number, count) in self._locked.items()
-        ]
 
     def findings(self) -> list[Finding]:
         """What is wrong, once all entries were taken."""
@@ -155,9 +144,6 @@ class Contents:
         if payload is None and self._segment_gone:
             _, count = self._gone.get(record.segment, (number, 0))
             self._gone[record.segment] = number, count + 1
-        elif payload is None and (why := self._segment[1].locked):
-            _, _, count = self._locked.get(record.segment, (why, number, 0))
-            self._locked[record.segment] = why, number, count + 1
         elif payload is None:
             self._missing[record.segment, record.commitment] = number
         elif payload.erased:
@@ -169,17 +155,14 @@ class Contents:
     def _payload(self, record: Record) -> Payload | None:
         assert self._payloads is not None
         if self._segment[0] != record.segment:
-            segment, self._segment_gone = Segment({}), False
+            payloads: dict[str, Payload] = {}
+            self._segment_gone = False
             try:
-                segment = self._payloads.opened(record.segment)
-            except KeysAwayError as error:
-                segment = Segment({}, str(error))
+                payloads = self._payloads.read(record.segment)
             except OSError:
                 self._segment_gone = True
-            self._segment = record.segment, segment
-            if segment.damaged:
-                self._damaged.add(record.segment)
-        return self._segment[1].payloads.get(record.commitment)
+            self._segment = record.segment, payloads
+        return self._segment[1].get(record.commitment)
 
     def _note_erasure(self, text: str) -> None:
         try:
@@ -199,8 +182,6 @@ class Contents:
         for (segment, commitment), number in self._missing.items():
             if commitment not in self._erased:
                 text = f"its line is missing from segment {segment}, and no erasure was recorded"
-                if segment in self._damaged:
-                    text = f"its line is missing from segment {segment}, of which a sealed part was altered or cut off"
                 self._found.append(Finding(f"entry {number}", text))
         for segment, (number, count) in self._gone.items():
             if segment not in self._expired:

@@ -2,9 +2,6 @@
 
 A journal is written before what it tells of is done, by whoever does it; so it is complete also while nobody collects. Files
 that grow too large may be renamed to FILE.1, FILE.2 and so on: a file is known by its first line, not by its name.
-
-Lines of a journal that tells of persons may be sealed one by one (setting `encryption`). Places in it are those of what was
-sealed, so that a file may be rewrapped while it is read.
 """
 
 from __future__ import annotations
@@ -12,21 +9,17 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, NamedTuple
 
 from headrace.audit.records import Place
-from headrace.encryption import DamagedError, Sealer
-from headrace.encryption import lines as sealing
 from headrace.state import torn
 from headrace.state.torn import Torn
 
 _IDENTITY = 16
-# What a sealed line of a journal is bound to; its file has other names later.
-_SEALED_AS = "audit/journal"
 
 
 class _Cursor(NamedTuple):
@@ -41,7 +34,7 @@ class _Cursor(NamedTuple):
 class Journal:
     """`personal`: its lines tell of persons, so the log gets commitments. `chained`: it is a hash chain (state/chain.py).
 
-    `lock`: the file that its writers lock; absent: the journal itself. `sealer`: opens sealed lines.
+    `lock`: the file that its writers lock; absent: the journal itself.
     """
 
     name: str
@@ -49,7 +42,6 @@ class Journal:
     personal: bool = False
     chained: bool = False
     lock: Path | None = None
-    sealer: Sealer | None = None
     # By what a file is known by. It saves time: lines need not be counted again.
     _cursors: dict[str, _Cursor] = field(default_factory=dict, repr=False, compare=False)
 
@@ -57,7 +49,7 @@ class Journal:
         """Up to `limit` lines after a place, each with its own place; and what happened to the journal, if anything did.
 
         If lines are missing, what is there now follows. `after` None: from the start. Nothing while somebody writes. Raises
-        OSError; KeysAwayError, LockedError: sealed lines can't be opened here.
+        OSError.
         """
         with self._shared() as quiet:
             files = self._files() if quiet else []
@@ -84,12 +76,8 @@ class Journal:
 
     def _files(self) -> list[tuple[Path, str]]:
         """Files with at least one line, oldest first, with what they are known by."""
-        found = [(path, self._identity(path)) for path in self._paths()]
+        found = [(path, identity_of(path)) for path in self._paths()]
         return [(path, identity) for path, identity in found if identity]
-
-    def _identity(self, path: Path) -> str:
-        line = _first_line(path)
-        return _identity_by(opened_line(line, self.sealer) if self.personal else line)
 
     def _start(self, files: list[tuple[Path, str]], after: Place | None) -> tuple[int, str]:
         """The file to begin with, and what happened if it is not the one that it should be."""
@@ -133,10 +121,8 @@ class Journal:
             self._seek(file, after)
             here, inode = after, os.fstat(file.fileno()).st_ino
             while len(found) < limit and (content := file.readline()).endswith(b"\n"):
-                plain = opened_line(content, self.sealer) if self.personal else content
-                end = here.end + len(plain) if self.personal else file.tell()
-                here = Place(after.file, here.line + 1, end)
-                found.append((here, plain[:-1].decode("utf-8", "surrogateescape")))
+                here = Place(after.file, here.line + 1, file.tell())
+                found.append((here, content[:-1].decode("utf-8", "surrogateescape")))
                 self._cursors[after.file] = _Cursor(inode, here, file.tell())
         return found
 
@@ -162,28 +148,9 @@ class Journal:
 
 
 def identity_of(path: Path) -> str:
-    """What a file of plain lines is known by; empty: it has no line yet. Raises OSError."""
-    return _identity_by(_first_line(path))
-
-
-def sealed_lines(lines: Sequence[bytes], sealer: Sealer | None) -> bytes:
-    """The lines as they stand in a journal that tells of persons; each has a newline at its end. Raises KeysAwayError."""
-    if sealer is None:
-        return b"".join(lines)
-    return b"".join(sealing.seal_line(sealer, line.rstrip(b"\n"), _SEALED_AS) for line in lines)
-
-
-def opened_line(line: bytes, sealer: Sealer | None) -> bytes:
-    """A line of such a journal as it was sealed; as it stands there if it is plain, or damaged: then it still counts as a line.
-
-    Raises KeysAwayError, LockedError.
-    """
-    if not sealing.is_sealed_line(line) or not line.endswith(b"\n"):
-        return line
-    try:
-        return sealing.open_line(sealer, line, _SEALED_AS) + b"\n"
-    except DamagedError:
-        return line
+    """What a file is known by; empty: it has no line yet. Raises OSError."""
+    line = _first_line(path)
+    return hashlib.sha256(line).hexdigest()[:_IDENTITY] if line.endswith(b"\n") else ""
 
 
 def _first_line(path: Path) -> bytes:
@@ -192,7 +159,3 @@ def _first_line(path: Path) -> bytes:
             return file.readline()
     except FileNotFoundError:
         return b""
-
-
-def _identity_by(line: bytes) -> str:
-    return hashlib.sha256(line).hexdigest()[:_IDENTITY] if line.endswith(b"\n") else ""

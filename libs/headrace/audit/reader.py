@@ -10,22 +10,19 @@ from pathlib import Path
 from headrace.audit import tree
 from headrace.audit.access import Access
 from headrace.audit.notes import Checkpoint, NoteError, Verifier, opened
-from headrace.audit.persons.payloads import Payloads, Segment
+from headrace.audit.persons.payloads import Payload, Payloads
 from headrace.audit.records import Place, Record, decode
 from headrace.audit.tiles import CHECKPOINT, TileFiles
 from headrace.audit.tree import WIDTH
-from headrace.encryption import KeysAwayError
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry. `line`: what the journal said; empty: it tells of persons and was not asked for, or was erased, or is `locked`:
-    then that says why it can't be opened."""
+    """One entry. `line`: what the journal said; empty: it tells of persons and was not asked for, or was erased."""
 
     index: int
     record: Record
     line: str
-    locked: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +139,7 @@ class Reader:
                 except ValueError as error:
                     record = Record("", "", "", Place(""), why=f"not made by this log's writer: {error}")
                 if number >= first and source in ("", record.source):
-                    line, locked = (record.text, "") if record.text else lines.line(record)
-                    yield Entry(number, record, line, locked)
+                    yield Entry(number, record, record.text or lines.line(record))
 
 
 def _proof(tiles: TileFiles, checkpoint: Checkpoint, note: bytes, index: int) -> tuple[Proof, bool]:
@@ -159,21 +155,17 @@ class _Lines:
     def __init__(self, payloads: Payloads | None) -> None:
         self._payloads = payloads
         self._segment = ""
-        self._known = Segment({})
+        self._known: dict[str, Payload] = {}
 
-    def line(self, record: Record) -> tuple[str, str]:
-        """The line, and why it can't be opened; both empty: there is none any more."""
+    def line(self, record: Record) -> str:
+        """The line; empty: there is none any more."""
         if self._payloads is None or not record.commitment:
-            return "", ""
+            return ""
         if record.segment != self._segment:
             self._segment = record.segment
             try:
-                self._known = self._payloads.opened(record.segment)
-            except KeysAwayError as error:
-                self._known = Segment({}, str(error))
+                self._known = self._payloads.read(record.segment)
             except OSError:
-                self._known = Segment({})
-        found = self._known.payloads.get(record.commitment)
-        if found is None:
-            return "", self._known.locked
-        return found.text if found.holds else "", ""
+                self._known = {}
+        found = self._known.get(record.commitment)
+        return found.text if found is not None and found.holds else ""

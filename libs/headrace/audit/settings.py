@@ -16,12 +16,10 @@ from headrace.audit.contents import ACTS
 from headrace.audit.journals import Journal
 from headrace.audit.notes import NoteError, Verifier, read_signer, read_verifier
 from headrace.audit.persons.payloads import Payloads
-from headrace.audit.persons.stores import PersonsStore, SecurityStore
 from headrace.audit.reader import Reader
 from headrace.audit.witness import Asked, HttpTransport, TimestampClient, Witness, WitnessClient
 from headrace.audit.witness.client import Transport, UnusableWitness
 from headrace.audit.writer import Writer
-from headrace.encryption import Sealer, Store
 from headrace.hop import config
 
 _WALL = time.time  # noqa: TID251 - witnesses say when they signed
@@ -95,22 +93,20 @@ def utc_now() -> datetime:
 
 
 class Audit:
-    """The parts of an installation's audit. `sealer`: of what tells of persons; None: that is plain."""
+    """The parts of an installation's audit."""
 
     def __init__(
         self,
         settings: AuditSettings,
         clock: Callable[[], datetime] = utc_now,
-        sealer: Sealer | None = None,
     ) -> None:
         self.settings = settings
-        self.sealer = sealer
         self.clock = clock
         self.log = settings.folder / "log"
         self.access = Access(settings.folder / f"{ACTS}.jsonl", clock)
         # What machines share in Redis of the audit of releases, as the monitoring service copies it.
         self.shared = settings.folder / "shared.jsonl"
-        self.payloads = Payloads(settings.folder / "persons", clock, sealer=sealer)
+        self.payloads = Payloads(settings.folder / "persons", clock)
 
     @property
     def journals(self) -> tuple[Journal, ...]:
@@ -124,15 +120,7 @@ class Audit:
         )
         found = [Journal(name, path, chained=True) for name, path in chains if path is not None]
         if (path := self.settings.security) is not None:
-            found.append(Journal("security", path, personal=True, lock=_lock_of(path), sealer=self.sealer))
-        return tuple(found)
-
-    @property
-    def stores(self) -> tuple[Store, ...]:
-        """What of it may be sealed."""
-        found: list[Store] = [PersonsStore(self.payloads)]
-        if (path := self.settings.security) is not None:
-            found.append(SecurityStore(path, _lock_of(path)))
+            found.append(Journal("security", path, personal=True, lock=_lock_of(path)))
         return tuple(found)
 
     def verifier(self) -> Verifier:

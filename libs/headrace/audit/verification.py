@@ -27,8 +27,8 @@ _TOLD = 1_000
 class Report:
     """What was found. `size` and `root`: of the checkpoint; `uncovered`: entries on the disk after it.
 
-    `notes`: what a reader should know, and what is no sign of tampering. `locked`: lines that can't be checked, as their key is
-    not here. `torn`: lines of which a power loss left a part.
+    `notes`: what a reader should know, and what is no sign of tampering. `torn`: lines of which a power loss
+    left a part.
     """
 
     size: int = 0
@@ -36,7 +36,6 @@ class Report:
     uncovered: int = 0
     findings: list[Finding] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    locked: list[Finding] = field(default_factory=list)
     torn: list[Finding] = field(default_factory=list)
     records: Mapping[str, int] = field(default_factory=dict)
 
@@ -68,7 +67,6 @@ def verify(
     contents = Contents(journals, payloads)
     _Pass(folder, checkpoint, witnessed, contents, report, progress).run()
     report.findings += contents.findings()
-    report.locked = contents.locked()
     report.torn = contents.torn
     report.records = contents.counts
     report.notes += contents.notes

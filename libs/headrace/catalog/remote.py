@@ -17,7 +17,7 @@ from google.protobuf.message import Message
 from headrace.api.control.v1 import records_pb2 as pb
 from headrace.catalog import messages
 from headrace.catalog.access import AuditLine, Change, LeaseToken, Made, Position, Record
-from headrace.catalog.errors import RecordsUnavailableError, Unavailable
+from headrace.catalog.errors import RecordInvalidError, RecordsUnavailableError, Unavailable
 from headrace.catalog.faults import error_of
 from headrace.hop.call import Method, unary
 from headrace.hop.client.dial import Client
@@ -129,7 +129,12 @@ class RemoteRecords:
         return found
 
     def change(self, change: Change) -> Made:
-        return messages.made_of(self._call(_CHANGE, messages.change_message(change)))
+        try:
+            request = messages.change_message(change)
+        except UnicodeEncodeError:
+            problem = "its texts must be Unicode, without halves of surrogates"
+            raise RecordInvalidError("change", change.id, problem) from None
+        return messages.made_of(self._call(_CHANGE, request))
 
     def position(self) -> Position:
         return messages.position_of(self._call(_POSITION, pb.ReadPositionRequest()).position)
@@ -145,9 +150,7 @@ class RemoteRecords:
             try:
                 position = messages.position_of(self._call(_WAIT, request, max(left, _CALL_S)).position)
             except RecordsUnavailableError:
-                if known is not None and self._closed:
-                    return known
-                if time.monotonic() >= end:
+                if self._closed or time.monotonic() >= end:
                     raise
                 # As long as somebody waits, control may come back.
                 time.sleep(_AGAIN_S)
@@ -168,7 +171,7 @@ class RemoteRecords:
             name=name, holder=holder, token=token, duration_ms=max(1, round(duration_s * 1000))
         )
         # Its holder must know soon that it has it no more.
-        return self._call(_TAKE, request, min(_CALL_S, duration_s)).token
+        return self._call(_TAKE, request, min(_CALL_S, max(duration_s, _PATIENCE_S))).token
 
     def give_back(self, lease: LeaseToken) -> None:
         self._call(_GIVE_BACK, pb.GiveBackLeaseRequest(lease=messages.lease_message(lease)))

@@ -23,7 +23,7 @@ UNASKED: Mapping[str, tuple[str, ...]] = {
         *("tenants list", "tenants show", "keys list", "features check", "models list", "models show"),
         *("models verify", "release show", "release history", "rollout status", "experiment status"),
         *("shadow report", "events list", "events show", "events gaps", "outcomes show", "audit verify"),
-        *("explain prediction", "explain coverage", "explain bias", "audit prove", "encryption status"),
+        *("explain prediction", "explain coverage", "explain bias", "audit prove"),
         *("slo check", "slo status", "deliver history", "deliver scan"),
     ),
     "it runs models in its own process": ("replay", "events replay", "cascade tune"),
@@ -31,15 +31,7 @@ UNASKED: Mapping[str, tuple[str, ...]] = {
     "it starts what is absent, or ends it until the next `up`; service managers call it": ("up", "down"),
     "it serves until it is stopped, and keeps what it signed": ("audit witness",),
     "it makes a file that nothing reads until somebody says so": (
-        *(
-            "backup",
-            "render",
-            "slo rules",
-            "models baseline",
-            "models keys",
-            "audit export",
-            "encryption new",
-        ),
+        *("backup", "render", "slo rules", "models baseline", "models keys", "audit export"),
     ),
 }
 # Commands that call `agree` themselves, once they know what will change.
@@ -48,7 +40,7 @@ ASKS_ITSELF = frozenset(
         *("release deploy", "release apply", "release rollback", "release label", "release freeze"),
         *("release remove", "rollout start", "rollout pause", "rollout resume", "rollout promote"),
         *("rollout abort", "experiment start", "experiment stop", "shadow start", "shadow stop"),
-        *("tenants remove", "events erase", "encryption retire", "gameday"),
+        *("tenants remove", "events erase", "gameday"),
     )
 )
 

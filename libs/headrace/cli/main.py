@@ -48,7 +48,6 @@ COMMANDS = {
     "events": "operations.events",
     "explain": "operations.explain",
     "audit": "audit.group",
-    "encryption": "encryption.group",
     "slo": "operations.slo",
     "cost": "operations.cost",
     "plan": "operations.cost",

@@ -43,15 +43,16 @@ class Code(enum.IntEnum):
 _CALLEE_FAULTS = frozenset(
     {Code.UNKNOWN, Code.DEADLINE_EXCEEDED, Code.INTERNAL, Code.UNAVAILABLE, Code.DATA_LOSS}
 )
-# One step, one model (it failed, or is still being loaded) or the journal of one kind of predictions failed. Other calls of the
-# same callee are well, and another replica would fail these ones too. A model that no engine can run now is UNAVAILABLE, and
-# another replica may have an engine.
+# One step, one model (it failed, or is still being loaded), the journal of one kind of predictions or the database of control failed.
+# Other calls of the same callee are well, and another replica would fail these ones too. A model that no engine can run now is
+# UNAVAILABLE, and another replica may have an engine.
 _OF_WHAT_IS_ASKED = frozenset(
     {
         (Code.INTERNAL, Reason.REASON_STEP_FAILED),
         (Code.INTERNAL, Reason.REASON_MODEL_FAILED),
         (Code.UNAVAILABLE, Reason.REASON_JOURNAL_UNAVAILABLE),
         (Code.UNAVAILABLE, Reason.REASON_MODEL_LOADING),
+        (Code.UNAVAILABLE, Reason.REASON_RECORDS_UNAVAILABLE),
     }
 )
 
@@ -115,6 +116,7 @@ BLAME: Mapping[errors_pb2.Reason, Blame] = MappingProxyType(
         Reason.REASON_STORAGE_UNAVAILABLE: Blame.OURS,
         Reason.REASON_ERASURE_NAMES_NOBODY: Blame.CALLER,
         Reason.REASON_JOURNAL_UNAVAILABLE: Blame.OURS,
+        Reason.REASON_ENCRYPTION_REQUIRED: Blame.OURS,
         Reason.REASON_RELEASE_INVALID: Blame.CALLER,
         Reason.REASON_RELEASE_STALE: Blame.CALLER,
         Reason.REASON_RELEASE_FROZEN: Blame.CALLER,
@@ -125,6 +127,11 @@ BLAME: Mapping[errors_pb2.Reason, Blame] = MappingProxyType(
         Reason.REASON_IDEMPOTENCY_KEYS_FULL: Blame.CALLER,
         Reason.REASON_NOT_EXPLAINABLE: Blame.CALLER,
         Reason.REASON_PREDICTION_UNKNOWN: Blame.CALLER,
+        Reason.REASON_RECORD_CHANGED: Blame.CALLER,
+        Reason.REASON_LEASE_LOST: Blame.CALLER,
+        Reason.REASON_RECORD_INVALID: Blame.CALLER,
+        Reason.REASON_RECORDS_UNAVAILABLE: Blame.OURS,
+        Reason.REASON_RECORDS_DIVERGED: Blame.OURS,
     }
 )
 # Codes that mean a failure of ours, whatever the reason.

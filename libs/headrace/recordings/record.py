@@ -11,11 +11,9 @@ from google.protobuf.message import DecodeError
 
 from headrace.api.router.v1 import recording_pb2 as pb
 from headrace.columns import Batch, Column, Rows, decode, decode_columns, encode_columns, encode_into
-from headrace.encryption import Sealer
 from headrace.hop.errors import Fault
 from headrace.pipeline import Decision, read_model_uses, write_model_uses
 from headrace.recordings.frames import RecordingError, read_frames
-from headrace.recordings.writer import KIND
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,11 +75,10 @@ def decode_record(content: bytes) -> Record:
     )
 
 
-def read_records(paths: Iterable[Path], sealer: Sealer | None = None) -> Iterator[Record]:
-    """The records of some files, one after another. `sealer`: opens those that are sealed. Raises RecordingError that names the
-    file; LockedError, OSError."""
+def read_records(paths: Iterable[Path]) -> Iterator[Record]:
+    """The records of some files, one after another. Raises RecordingError that names the file; OSError."""
     for path in paths:
-        for number, content in enumerate(read_frames(path, sealer, KIND), 1):
+        for number, content in enumerate(read_frames(path), 1):
             try:
                 yield decode_record(content)
             except RecordingError as error:

@@ -10,13 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from headrace.encryption import Sealer
-from headrace.encryption.files import SealedFiles
-from headrace.recordings.frames import Frames
+from headrace.recordings.frames import MAGIC, OVERHEAD, frame
 
 SUFFIX = ".recording"
-# What such a file is, where it is sealed.
-KIND = "recording"
 
 
 def _now() -> datetime:
@@ -25,8 +21,7 @@ def _now() -> datetime:
 
 class SegmentWriter:
     """Appends frames. `max_bytes`: of all files of the folder, whoever wrote them; `max_file_bytes`: of one. Methods block, are
-    called by one thread at a time, and raise OSError (also KeysAwayError); after that the next call begins a new file. `sealer`:
-    seals the files; with another data key another file begins.
+    called by one thread at a time, and raise OSError; after that the next call begins a new file.
 
     Files can be read by their owner alone: they hold what people asked. The one that is written is locked.
     """
@@ -37,14 +32,11 @@ class SegmentWriter:
         max_bytes: int,
         max_file_bytes: int,
         now: Callable[[], datetime] = _now,
-        sealer: Sealer | None = None,
     ) -> None:
         self._folder = folder
         self._max_bytes = max_bytes
         self._max_file_bytes = max_file_bytes
         self._now = now
-        self._sealer = sealer
-        self._frames = Frames(None, KIND)
         self._file: BinaryIO | None = None
         self._size = 0
         self._serial = 0
@@ -65,21 +57,19 @@ class SegmentWriter:
             file.close()
 
     def _write(self, content: bytes) -> None:
-        coming = len(content) + self._frames.overhead
-        if self._file is not None and (self._size + coming > self._max_file_bytes or self._frames.is_old()):
+        coming = len(content) + OVERHEAD
+        if self._file is not None and self._size + coming > self._max_file_bytes:
             self.close()
         if self._file is None:
             self._file = self._open(coming)
-        whole = self._frames.frame(content)
+        whole = frame(content)
         # Unbuffered, so that a frame is either written here or an error is raised here.
         view = memoryview(whole)
         while view:
             view = view[self._file.write(view) :]
-        self._frames.kept(whole)
         self._size += len(whole)
 
     def _open(self, coming: int) -> BinaryIO:
-        frames = Frames(self._sealer, KIND)
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._make_room(max(self._max_bytes - coming, 0))
         self._serial += 1
@@ -90,11 +80,11 @@ class SegmentWriter:
         try:
             # Nobody else replaces it meanwhile.
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            file.write(frames.beginning)
+            file.write(MAGIC)
         except OSError:
             file.close()
             raise
-        self._frames, self._size = frames, len(frames.beginning)
+        self._size = len(MAGIC)
         return file
 
     def _make_room(self, left: int) -> None:
@@ -114,8 +104,3 @@ class SegmentWriter:
         """Closes a file that may end with a part of a frame, which readers leave out."""
         with suppress(OSError):
             self.close()
-
-
-def sealed_files(folder: Path) -> SealedFiles:
-    """The files of a folder of recordings."""
-    return SealedFiles("recordings", folder, (f"*{SUFFIX}",))

@@ -34,6 +34,8 @@ RELEASE, DOCUMENT, REMOVAL, FREEZE = "release", "document", "removal", "freeze"
 ALL = "all"
 # A younger document may belong to a release that another process is about to commit.
 _YOUNG = timedelta(hours=1)
+# Reads of two records that belong together.
+_LOOKS = 5
 # What the line of the audit says by itself.
 _IN_THE_LINE = ("author", "reason")
 
@@ -87,6 +89,7 @@ class RecordReleases:
         self._actor = actor
         self._clock = clock
         self._fence: Callable[[], LeaseToken | None] = lambda: None
+        self._closed = False
 
     def fence_by(self, fence: Callable[[], LeaseToken | None]) -> None:
         """From now on `commit` needs the lease of `fence` (None: none): it raises FencedError where that has ended."""
@@ -168,9 +171,15 @@ class RecordReleases:
         return None if content is None else freeze_of(content)
 
     def wait(self, seen: str, timeout_s: float) -> str:
-        return _text(self.records.wait(_position(seen), timeout_s))
+        try:
+            return _text(self.records.wait(_position(seen), timeout_s))
+        except RecordsUnavailableError:
+            if self._closed:
+                return seen
+            raise
 
     def close(self) -> None:
+        self._closed = True
         self.records.close()
 
     def _change(self, release: Release) -> Change:
@@ -211,7 +220,7 @@ class RecordReleases:
         return found
 
     def _history(self, pipeline: str) -> _History:
-        while True:
+        for _ in range(_LOOKS):
             versions = self.records.read(RELEASE, pipeline, KEPT)
             removal = _removal(self.records.read(REMOVAL, pipeline))
             if removal.version <= (versions[0].version if versions else 0):

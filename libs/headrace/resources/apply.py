@@ -122,7 +122,8 @@ def units_of(snapshot: Snapshot) -> dict[Key, Unit]:
 
 
 class Applier:
-    """`compilers`: by kind of the main resource; a kind without one is used as it is. `publish`: gets every new view."""
+    """`compilers`: by kind of the main resource. What has none is data, which ends no process: it is used at once as it is, and
+    never suspected. `publish`: gets every new view."""
 
     def __init__(
         self,
@@ -153,7 +154,8 @@ class Applier:
 
     def apply(self, part: VerifiedPart) -> None:
         """Takes over what is new in it, as far as that is done at once."""
-        self._part, self._desired = part, units_of(part.snapshot)
+        units = units_of(part.snapshot)
+        self._part, self._desired = part, {k: u for k, u in units.items() if k[0] in self._compilers}
         hashes = {unit.sha256 for unit in self._desired.values()}
         self._refused = {h: why for h, why in self._refused.items() if h in hashes}
         for key in self._serving.keys() - self._desired.keys():

@@ -53,14 +53,14 @@ class RecordsServicer:
         self._changes = changes
 
     async def ReadRecord(self, request: pb.ReadRecordRequest, call: Call) -> pb.ReadRecordResponse:
-        limits.check_record(request.kind, request.name)
+        limits.check_names(request.kind, request.name)
         self._identities.check_read(call.peer, request.kind)
         count = min(max(request.version_count, 1), KEPT_VERSIONS)
         found = await _on(self._reads, lambda: self._records().read(request.kind, request.name, count))
         return pb.ReadRecordResponse(versions=map(messages.record_message, found))
 
     async def ListRecords(self, request: pb.ListRecordsRequest, call: Call) -> pb.ListRecordsResponse:
-        limits.check_kind(request.kind)
+        limits.check_names(request.kind, *filter(None, (request.name_prefix, request.after_name)))
         self._identities.check_read(call.peer, request.kind)
         found, more = await _on(self._reads, lambda: self._list(request))
         return pb.ListRecordsResponse(records=map(messages.record_message, found), more=more)
@@ -68,7 +68,6 @@ class RecordsServicer:
     async def ChangeRecords(self, request: pb.ChangeRecordsRequest, call: Call) -> pb.ChangeRecordsResponse:
         self._identities.check_change(call.peer)
         change = messages.change_of(request)
-        limits.check_change(change)
         await self._settled.wait()
         if why := self._refusal():
             self._metrics.refused.labels("diverged").inc()
@@ -119,6 +118,7 @@ class RecordsServicer:
         return reply
 
     def _change(self, change: Change) -> Made:
+        limits.check_change(change)
         records = self._records()
         kinds.check_writes(change, records)
         return records.change(change)

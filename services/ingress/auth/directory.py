@@ -65,7 +65,14 @@ class DirectoryBuilder:
             spec = tenant_of(name, resource.content)
         except RecordInvalidError:
             return None
-        tenant = Tenant(name, frozenset(spec.pipelines), spec.limits, spec.priority, spec.regulated)
+        tenant = Tenant(
+            name,
+            frozenset(spec.pipelines),
+            spec.limits,
+            spec.priority,
+            spec.regulated,
+            spec.requires_encryption,
+        )
         return resource.sha256, tenant, frozenset(spec.scopes)
 
     def _key(self, name: str, resource: Resource) -> tuple[bytes, Tenant, bytes, Credential] | None:

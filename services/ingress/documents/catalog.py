@@ -22,6 +22,7 @@ class Tenant:
     priority: int
     # Whether its rows are marked, so that their events are on the disk before the answer.
     regulated: bool = False
+    requires_encryption: bool = False
 
     def may_use(self, pipeline: str) -> bool:
         return pipeline in self.pipelines or ANY in self.pipelines

@@ -7,11 +7,9 @@ next batch. A crash of the machine loses the events after the last batch: half a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from headrace.audit.journals import sealed_lines
-from headrace.encryption import Sealer
 from headrace.state import security
 from services.ingress.request_context import RequestContext
 
@@ -20,7 +18,7 @@ class SecurityLog:
     """Takes events on the event loop and writes them in a thread. `wall`: seconds since the epoch.
 
     `path` None: there is no file, and nothing is written. `complain` is called with the error when writing fails, and with
-    None when writing works again. `sealer`: seals each line; while its keys are away for too long, nothing can be written.
+    None when writing works again.
     """
 
     def __init__(
@@ -30,13 +28,11 @@ class SecurityLog:
         kept: int,
         wall: Callable[[], float],
         complain: Callable[[BaseException | None], None],
-        sealer: Sealer | None = None,
     ) -> None:
         self._path = path
         self._max_bytes = max_bytes
         self._kept = kept
         self._complain = complain
-        self._sealer = sealer
         self._failing = False
         self._events = security.SecurityEvents(wall)
         self._writing = asyncio.Lock()
@@ -76,7 +72,9 @@ class SecurityLog:
     async def _write(self, *, closing: bool = False) -> None:
         if self._path is None or not (lines := self._events.take(closing=closing)):
             return
-        writing = asyncio.ensure_future(asyncio.to_thread(self._append, self._path, lines))
+        writing = asyncio.ensure_future(
+            asyncio.to_thread(security.append, self._path, b"".join(lines), self._max_bytes, self._kept)
+        )
         cancelled = False
         while not writing.done():
             try:
@@ -90,10 +88,6 @@ class SecurityLog:
             self._complain(error)
         if cancelled:
             raise asyncio.CancelledError
-
-    def _append(self, path: Path, lines: Sequence[bytes]) -> None:
-        """On a thread: the keys may be on a token that answers slowly."""
-        security.append(path, sealed_lines(lines, self._sealer), self._max_bytes, self._kept)
 
 
 def client_address(context: RequestContext) -> str:

@@ -14,7 +14,6 @@ from headrace.audit import AccessError, Collector, LogBusyError, Writer
 from headrace.audit.persons.erasure import expire
 from headrace.audit.settings import Audit
 from headrace.audit.witness import Asked, WitnessError
-from headrace.encryption import LockedError
 from headrace.hop.definition import Runtime
 from services.monitoring.audit.metrics import AuditMetrics
 from services.monitoring.audit.shared_chain import copied
@@ -112,7 +111,7 @@ class AuditKeeper:
         """What went wrong, of that which may go well the next time."""
         try:
             await self._on(what)
-        except (OSError, AccessError, LockedError) as error:
+        except (OSError, AccessError) as error:
             return error
         return None
 

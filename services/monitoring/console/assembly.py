@@ -65,7 +65,7 @@ async def console(
     signing = await asyncio.to_thread(secret.ensure, settings.secret)
     threads, live = Threads(settings.patience_s), Live()
     operators = Operators(settings.tenants, wall)
-    events = SecurityEvents(settings.security, wall, log, sources.audit.sealer if sources.audit else None)
+    events = SecurityEvents(settings.security, wall, log)
     await asyncio.to_thread(operators.refresh)
     ended = EndedSessions((settings.security or settings.secret).with_name("console.ended"), wall)
     await asyncio.to_thread(ended.load)

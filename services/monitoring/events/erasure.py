@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from headrace.encryption import LockedError
 from headrace.events import EVENT_ID, Mask
 from services.monitoring.events.storage.arrow import REQUEST_ID, TENANT, header_of
 from services.monitoring.events.storage.segments import UnreadableError
@@ -75,10 +74,6 @@ def erase(
                 erased.unreadable.append(segment.name)
                 store.set_aside(segment.name, str(error))
                 continue
-            except LockedError as error:
-                store.locked.add(segment.name, str(error))
-                erased.unreadable.append(segment.name)
-                continue
             concerned = _concerned(table, who, mask)
             left = table.filter(pc.invert(concerned))
             gone = table.num_rows - left.num_rows
@@ -93,18 +88,16 @@ def erase(
             store.closed.remove(segment.name)
             erased.events += gone
             erased.segments += 1
-        # Of these not even the tenants are known.
-        erased.unreadable.extend(sorted(store.locked.names - store.index.names()))
     except OSError as error:
         raise failed(error) from error
     return erased
 
 
 def _check_findable(store: EventStore, who: Erasure) -> None:
-    """Raises MaskedError. Damaged and locked segments are left to the erasure itself."""
+    """Raises MaskedError. Damaged segments are left to the erasure itself."""
     columns = {subject.column for subject in who.subjects}
     for segment in store.index.segments(tenant=who.tenant) if columns else ():
-        with suppress(FileNotFoundError, UnreadableError, LockedError):
+        with suppress(FileNotFoundError, UnreadableError):
             masked = store.closed.header(segment.name).masked
             if hidden := columns.intersection(masked):
                 raise MaskedError(min(hidden))

@@ -86,17 +86,9 @@ class SegmentMetrics:
             "Segments that could not be read and were set aside.",
             registry=registry,
         )
-        self._locked = Gauge(
-            "headrace_monitoring_locked_segments",
-            "Segments that stay where they are, as the key that they are sealed with is not here.",
-            registry=registry,
-        )
 
     def closed(self, rows: int) -> None:  # noqa: ARG002 - the events themselves were counted when they were stored
         self._segments.inc()
 
     def unreadable(self) -> None:
         self._unreadable.inc()
-
-    def locked(self, count: int) -> None:
-        self._locked.set(count)

@@ -11,7 +11,6 @@ from typing import Any, cast
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from headrace.encryption import KeysAwayError, LockedError
 from headrace.events import (
     BUSY_US,
     CACHED,
@@ -38,8 +37,8 @@ from services.monitoring.events.storage.arrow import (
     group_of,
     header_of,
 )
-from services.monitoring.events.storage.segments import UnreadableError
-from services.monitoring.events.storage.store import EventStore, failed
+from services.monitoring.events.storage.segments import UnreadableError, read_open
+from services.monitoring.events.storage.store import EventStore
 
 _FALLBACKS = "@fallbacks"
 _SHOWN = {
@@ -78,7 +77,7 @@ class Query:
 
 @dataclass(slots=True)
 class Found:
-    """Events, the newest first; and names of segments that could not be read, or whose key is not here."""
+    """Events, the newest first; and names of segments that could not be read."""
 
     events: list[dict[str, Any]] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
@@ -134,9 +133,8 @@ def _newest(store: EventStore, query: Query, unreadable: list[str]) -> tuple[lis
 def possible_tables(
     store: EventStore, query: Query, unreadable: list[str], oldest_ms: Callable[[], int] = lambda: 0
 ) -> Iterator[pa.Table]:
-    """Tables that may hold such events; names of what can't be read, or whose key is not here, are added to
-    `unreadable`. `oldest_ms`: what is older than
-    this is not wanted any more. Raises StorageError, OSError."""
+    """Tables that may hold such events; names of what can't be read are added to `unreadable`. `oldest_ms`:
+    what is older than this is not wanted any more. Raises StorageError, OSError."""
     first, last = query.first_ms, query.last_ms
     if query.event_id:
         first = last = int.from_bytes(query.event_id[:6], "big")
@@ -144,15 +142,10 @@ def possible_tables(
         last = min(last, query.before.time_us // 1000)
     for path in store.open_paths():
         try:
-            table = store.read_open(path)
+            table = read_open(path)
         except UnreadableError as error:
             unreadable.append(path.name)
             store.set_aside(path.name, str(error))
-        except LockedError as error:
-            unreadable.append(path.name)
-            store.locked.add(path.name, str(error))
-        except KeysAwayError as error:
-            raise failed(error) from error
         else:
             if query.pipeline in ("", header_of(table.schema).pipeline):
                 yield table
@@ -171,11 +164,6 @@ def possible_tables(
         except UnreadableError as error:
             unreadable.append(segment.name)
             store.set_aside(segment.name, str(error))
-        except LockedError as error:
-            unreadable.append(segment.name)
-            store.locked.add(segment.name, str(error))
-        except KeysAwayError as error:
-            raise failed(error) from error
         else:
             yield table
 

@@ -11,7 +11,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from headrace.api.monitoring.v1 import events_pb2
-from headrace.encryption import Sealer
 from headrace.events import Mask, read_salt
 from headrace.hop.definition import Runtime, Service
 from headrace.state.redis import RedisCalls
@@ -36,14 +35,13 @@ async def events(
     observers: Sequence[EventObserver | GroupObserver],
     runtime: Runtime,
     forget: Callable[[Sequence[bytes]], object] = lambda _: None,
-    sealer: Sealer | None = None,
 ) -> AsyncIterator[tuple[Service, Reception]]:
-    """The service, and what has the events; `observers` see each event, `forget` gets the ids of those that are erased;
-    `sealer`: of segments; None: new ones are plain. Raises ConfigError for an unusable salt."""
+    """The service, and what has the events; `observers` see each event, `forget` gets the ids of those that are erased.
+    Raises ConfigError for an unusable salt."""
     log, metrics = runtime.telemetry.log, runtime.telemetry.once(EventMetrics)
     mask = Mask(read_salt(settings.salt))
-    far = far_segments(settings, time.monotonic, sealer)
-    store = _store(settings, far, metrics, log, sealer)
+    far = far_segments(settings, time.monotonic)
+    store = _store(settings, far, metrics, log)
     reception = Reception(store, mask, observers, metrics, _WALL, log, forget)
     await reception.start()
     shipment = Shipment(far, reception, metrics.segments, log)
@@ -70,13 +68,13 @@ async def events(
 
 
 def _store(
-    settings: EventStorage, far: FarSegments | None, metrics: EventMetrics, log: Any, sealer: Sealer | None
+    settings: EventStorage, far: FarSegments | None, metrics: EventMetrics, log: Any
 ) -> EventStore | None:
     folder = settings.folder
     if folder is None:
         return None
     index = EventIndex(Database(folder / "index.sqlite", log, schema=SCHEMA, holds="the index of events"))
-    return EventStore(folder, index, settings, metrics.segments, time.monotonic, _WALL, log, far, sealer)
+    return EventStore(folder, index, settings, metrics.segments, time.monotonic, _WALL, log, far)
 
 
 def _tell_end(task: asyncio.Task[None], log: Any) -> None:

@@ -44,11 +44,6 @@ class EventMetrics:
             "Size of the journal that the monitoring service has not collected yet.",
             registry=registry,
         )
-        self.locked = Gauge(
-            "headrace_router_locked_journal_files",
-            "Files of the journal that stay where they are, as the key that they are sealed with is not here.",
-            registry=registry,
-        )
 
     def dropped(self, reason: str, rows: int) -> None:
         self._dropped.labels(reason).inc(rows)

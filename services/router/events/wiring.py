@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-from headrace.encryption import Sealer
 from headrace.events import Mask, read_salt
 from headrace.hop.config import ClientSettings
 from headrace.hop.definition import Runtime
@@ -46,10 +45,9 @@ async def events(
     monitoring: ClientSettings | None,
     runtime: Runtime,
     answered: Answered,
-    sealer: Sealer | None = None,
 ) -> AsyncIterator[Events]:
     """Tells the monitoring service of predictions meanwhile, if there is one. The journal is written in any case. `answered`:
-    told of each batch that was noted. `sealer`: for the journal; None: it is plain.
+    told of each batch that was noted.
 
     Raises ConfigError for an unusable salt or stream.
     """
@@ -57,7 +55,7 @@ async def events(
     codec = EventMessages(f"{socket.gethostname()}-{os.getpid()}")
     builder = GroupBuilder(Mask(read_salt(settings.salt)))
     place = settings.journal
-    files = JournalFiles(place.folder, place.max_bytes, place.max_file_bytes, sealer) if place else None
+    files = JournalFiles(place.folder, place.max_bytes, place.max_file_bytes) if place else None
     notes = Notes(settings.max_value_bytes, _WALL)
     journal = Journal(files, notes, builder, codec, metrics, time.monotonic, log, answered)
     async with AsyncExitStack() as stack:

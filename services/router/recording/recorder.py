@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.columns import ANNOTATION, Batch
-from headrace.encryption import Sealer
 from headrace.pipeline import Decision
 from headrace.recordings import Record, SegmentWriter, encode_record
 from services.router.pipelines import Served
@@ -59,17 +58,13 @@ class Recorder:
         clock: Callable[[], float],
         now: Callable[[], datetime],
         log: Any,
-        sealer: Sealer | None = None,
     ) -> None:
-        """`sealer`: of the files; None: they are plain."""
         self._settings = settings
         self._metrics = metrics
         self._clock = clock
         self._now = now
         self._log = log
-        self._writer = SegmentWriter(
-            settings.folder, settings.max_bytes, settings.max_file_bytes, now, sealer
-        )
+        self._writer = SegmentWriter(settings.folder, settings.max_bytes, settings.max_file_bytes, now)
         self.waiting: deque[_Answered] = deque()
         self._bytes = 0
         self._came = asyncio.Event()

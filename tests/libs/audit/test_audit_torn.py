@@ -15,7 +15,6 @@ from headrace.delivery.records import read as deployments
 from headrace.repository import AccessLog
 from headrace.state import chain, security, torn
 from tests.libs.audit.audit_logs import NOON, Home, texts
-from tests.libs.audit.test_audit_sealed import SealedHome
 from tests.libs.cli.test_cli_audit import collect
 
 Write = Callable[[Home, int], None]
@@ -96,18 +95,6 @@ def test_the_log_of_a_torn_journal_holds_and_names_the_line(
     length = cut(next(j.path for j in home.journals if j.name == name), 1)
     for left in {1, 2, length // 2, length - 1, length}:
         cut_and_go_on(Home(tmp_path / str(left)), name, left, collected=collected)
-
-
-def test_a_sealed_line_that_was_cut_off_spoils_no_other(tmp_path: Path) -> None:
-    home = SealedHome(tmp_path)
-    home.refused("10.0.0.1", "10.0.0.2")
-    cut(home.security, 90)
-    home.refused("10.0.0.3")
-    home.collect()
-    assert [": a write was cut off" in text for text in named(home)] == [True]
-    segments = [home.payloads.read(s) for s in home.payloads.segments()]
-    told = [payload.text for segment in segments for payload in segment.values()]
-    assert [json.loads(text)["client"] for text in told if text.startswith("{")] == ["10.0.0.1", "10.0.0.3"]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ _numbers = itertools.count()
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
-    with postgres() as server:
+    # What a loss of power leaves behind is PostgreSQL's own matter.
+    with postgres("fsync=off") as server:
         yield server
 
 

@@ -19,7 +19,6 @@ from headrace.audit.witness.server import server
 from headrace.cli.installation import layout
 from headrace.cli.installation.audit import audit_place
 from headrace.cli.main import app
-from headrace.encryption import Sealer
 from headrace.repository import AccessLog
 from headrace.state import chain
 from tests.libs.audit.audit_authority import authority
@@ -34,9 +33,9 @@ def ok(home: Path, *arguments: object) -> str:
     return released_home.ok(home, "audit", *arguments)
 
 
-def collect(home: Path, sealer: Sealer | None = None) -> None:
+def collect(home: Path) -> None:
     """What the monitoring service does."""
-    writer, collector = Audit(audit_place.settings(layout.of(home)), sealer=sealer).collecting()
+    writer, collector = Audit(audit_place.settings(layout.of(home))).collecting()
     while collector.collect():
         pass
     collector.publish()

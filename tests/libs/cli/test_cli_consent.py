@@ -98,8 +98,8 @@ def test_every_command_asks_unless_there_is_a_reason_not_to() -> None:
     assert sorted(asking) == sorted(COMMANDS.keys() - {*EXEMPT})
     assert len(EXEMPT) == len({*EXEMPT})
     assert asking >= ASKS_ITSELF
-    # Each of the others stands here, or where its faults and keys are (test_gameday_command.py, test_cli_encryption.py).
-    assert SCENES.keys() == ASKS_ITSELF - {"gameday", "encryption retire"}
+    # Each of the others stands here, or where its faults and keys are (test_gameday_command.py).
+    assert SCENES.keys() == ASKS_ITSELF - {"gameday"}
 
 
 def options(command: Any) -> set[str]:

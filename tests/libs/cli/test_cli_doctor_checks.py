@@ -15,7 +15,7 @@ def test_this_machine_is_looked_at_without_a_home(tmp_path: Path) -> None:
     findings = list(doctor_checks.examine(layout.of(tmp_path / "none"), datetime.now(UTC)))
     assert ", ".join(f.what for f in findings) == (
         "Python, packages, libpython, lane, open files, disk, memory, ports, certificate, data, pipelines, "
-        "settings, tenants, encryption"
+        "settings, tenants, encryption at rest"
     )
     assert all(f.fix for f in findings if f.level is not Level.GOOD)
     assert not (tmp_path / "none").exists()

@@ -43,7 +43,7 @@ def test_both_checklists_have_all_their_lines(home: Path) -> None:
     assert ", ".join(found(home)) == (
         "metrics of the promises, models signed and versioned, online features as offline, canary and rollback, "
         "security scans, promises and alerts, runbooks, on call, cost and capacity plan, retention of telemetry, "
-        "access control, audit"
+        "encryption at rest, access control, audit"
     )
 
 

@@ -1,6 +1,7 @@
 """Rendered deployments: the committed base is what is rendered, each service takes its settings, and the objects fit together."""
 
 import time
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,6 @@ from headrace.hop.client.dial import Client
 from headrace.hop.errors import Fault, Reason
 from headrace.hop.server.hosting import definition_named
 from headrace.hop.server.serve import serving
-from services.ingress.config import IngressSettings
 from tests.libs.hop.hop_certificates import Authority
 from tests.libs.steps.step_calls import TRANSFORM
 
@@ -100,17 +100,13 @@ def test_both_targets_have_the_same_settings_and_compose_mounts_what_they_name(t
         assert container["networks"]["default"]["aliases"] == [f"{name}.headrace.svc" for name in names]
 
 
-def test_keys_of_a_secret_are_rendered_where_files_are_sealed() -> None:
-    described = Description(encryption=True)
+def test_the_day_until_which_encryption_is_attested_is_the_door_s_alone() -> None:
+    described = Description(encrypted_until=date(2027, 6, 30))
     made = tree.files(described)
-    for service in SERVICES:
-        kind = IngressSettings if service == "ingress" else definition_named(service).config
-        found = made[f"base/settings/{service}.yaml"].get("encryption")
-        assert ("encryption" in kind.model_fields) == (found is not None), service
-        assert found in (None, {"file": "/secrets/encryption.keys"})
-    together = service_settings.together(described)
-    inside = together["together"]["router"]["encryption"], together["together"]["monitoring"]["encryption"]
-    assert {found["file"] for found in (together["encryption"], *inside)} == {"/secrets/encryption.keys"}
+    said = {service: made[f"base/settings/{service}.yaml"].get("encrypted_until") for service in SERVICES}
+    assert {service: found for service, found in said.items() if found} == {"ingress": "2027-06-30"}
+    assert service_settings.together(described)["encrypted_until"] == "2027-06-30"
+    assert "encrypted_until" not in service_settings.of(Description(), "ingress")
 
 
 def test_the_description_changes_what_is_rendered_and_a_wrong_one_is_named(tmp_path: Path) -> None:

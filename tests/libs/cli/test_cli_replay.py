@@ -12,7 +12,6 @@ from headrace.columns import Batch, Column, RowError, Rows
 from headrace.hop.errors import Code, Reason
 from headrace.pipeline import Decision, ModelUse
 from headrace.recordings import Record, SegmentWriter, encode_record
-from tests.encryption_keys import Keys
 from tests.libs.cli.replay_home import DOCUMENT, typed
 
 REFUSED = RowError(Code.FAILED_PRECONDITION, Reason.REASON_FEATURE_UNAVAILABLE, "none", "store")
@@ -88,27 +87,6 @@ def test_the_same_version_answers_the_same_bit_for_bit(home: Path, recorded: Cal
         "candidate scored, release 1, arm live, version 3 model times 1 requests 3 in 3 batches, 6 rows "
         "verdict all answers are the same bit for bit",
     )
-
-
-def test_sealed_recordings_are_opened_with_the_keys_of_the_home(home: Path, tmp_path: Path) -> None:
-    keys, folder = Keys(tmp_path), tmp_path / "recordings"
-    writer = SegmentWriter(folder, 1 << 30, 1 << 20, sealer=keys.sealer())
-    writer.append([encode_record(record("a", [1.0], [0.3]))])
-    writer.close()
-    code, told = replayed(home, folder, "--release", "1")
-    assert code == 1
-    assert "no keys are set" in told
-    settings = home / "settings" / "encryption.yaml"
-    settings.parent.mkdir(exist_ok=True)
-    settings.write_text(f"file: {keys.file}\n")
-    try:
-        code, told = replayed(home, folder, "--release", "1")
-        assert (code, "all answers are the same bit for bit" in told) == (0, True)
-        keys.replace()
-        code, told = replayed(home, folder, "--release", "1")
-        assert (code, "a recording can't be opened" in told) == (1, True)
-    finally:
-        settings.unlink()
 
 
 def test_planted_differences_are_named(home: Path, recorded: Callable[..., Path]) -> None:

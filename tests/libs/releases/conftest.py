@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.control_service import ControlService
 from tests.libs.releases import release_stores
 from tests.libs.releases.small_pipeline import Home
 from tests.redis_server import RedisServer
@@ -24,16 +25,26 @@ def redis(tmp_path: Path) -> Iterator[RedisServer]:
         yield server
 
 
-@pytest.fixture(params=["files", "redis"])
+@pytest.fixture(params=["files", "redis", "records", "control"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[release_stores.Place]:
     """Each kind of store, empty."""
     if request.param == "files":
         made = release_stores.files(tmp_path / "releases")
+    elif request.param == "records":
+        made = release_stores.OwnPlace(tmp_path / "control.sqlite")
+    elif request.param == "control":
+        made = release_stores.of_control(request.getfixturevalue("shared_control"))
     else:
         server: RedisServer = request.getfixturevalue("shared_redis")
         made = release_stores.in_redis(server.port, secrets.token_hex(4))
     yield made
     made.close()
+
+
+@pytest.fixture(scope="session")
+def shared_control() -> Iterator[ControlService]:
+    with ControlService() as service:
+        yield service
 
 
 @pytest.fixture

@@ -1,17 +1,23 @@
 """Stores of releases to test, and releases to put into them."""
 
-import hashlib
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+from headrace.catalog.records import CatalogRecords
+from headrace.pipeline import content_hash
 from headrace.releases import Release
 from headrace.releases.document import validated
+from headrace.releases.of_records import RecordReleases
 from headrace.releases.place import open_store
 from headrace.releases.store import ReleaseStore
+from tests.control_service import ControlService
 
 TEXT = "pipeline: flights\n"
-REVISION = hashlib.sha256(TEXT.encode()).hexdigest()
+REVISION = str(content_hash(TEXT))
 OTHER = "0" * 64
 
 
@@ -37,13 +43,44 @@ class Place:
         self._open: list[ReleaseStore] = []
 
     def open(self) -> ReleaseStore:
-        store = open_store(self.setting)
+        store = self._opened()
         self._open.append(store)
         return store
 
     def close(self) -> None:
         for store in self._open:
             store.close()
+
+    def _opened(self) -> ReleaseStore:
+        return open_store(self.setting)
+
+
+class OwnPlace(Place):
+    """In a database that this process alone can open."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("", partial(_spoil, path))
+        self._records = CatalogRecords.open(str(path), initialise=True)
+        # All stores have the same.
+        self._records.close = cache(self._records.close)  # type: ignore[method-assign]
+
+    def _opened(self) -> ReleaseStore:
+        return RecordReleases(self._records)
+
+
+def _spoil(path: str | Path, pipeline: str, number: int, content: bytes) -> None:
+    """Nothing was removed, so versions are numbers."""
+    with closing(sqlite3.connect(path, timeout=60)) as connection, connection:
+        connection.execute(
+            "UPDATE records SET content = ? WHERE kind = 'release' AND name = ? AND version = ?",
+            (content, pipeline, number),
+        )
+
+
+def of_control(service: ControlService) -> Place:
+    """Empties its database, as the service starts once for all tests."""
+    service.execute("DELETE FROM records")
+    return Place(f"control:{service.target}", partial(_spoil, service.database))
 
 
 def files(folder: Path) -> Place:

@@ -1,4 +1,4 @@
-"""What every store of releases does, in files and in a real Redis alike."""
+"""What every store of releases does: in files, in a real Redis, in a database and through a real control."""
 
 import multiprocessing
 import threading
@@ -88,6 +88,8 @@ def test_exactly_one_of_many_threads_wins_a_number(place: Place, store: ReleaseS
     assert current.number == 1
 
 
+# A database of SQLite is one process'.
+@pytest.mark.parametrize("place", ["files", "redis", "control"], indirect=True)
 def test_exactly_one_of_many_processes_wins_each_number(place: Place, store: ReleaseStore) -> None:
     store.commit(release(1))
     context = multiprocessing.get_context("spawn")

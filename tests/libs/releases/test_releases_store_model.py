@@ -11,6 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
+from headrace.pipeline import content_hash
 from headrace.releases import Freeze, Release, ReleaseError, StaleError
 from headrace.releases.store import KEPT
 from tests.libs.releases import release_stores
@@ -18,7 +19,8 @@ from tests.libs.releases.release_stores import Place, release
 from tests.redis_server import RedisServer
 
 PIPELINES = st.sampled_from(["flights", "a.b-c_d"])
-REVISIONS = st.sampled_from(["a" * 64, "b" * 64])
+TEXTS = {str(content_hash(text)): text for text in ("pipeline: a\n", "pipeline: b\n")}
+REVISIONS = st.sampled_from(sorted(TEXTS))
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -35,7 +37,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(pipeline=PIPELINES, revision=REVISIONS, who=st.integers(0, 1))
     def keep(self, pipeline: str, revision: str, who: int) -> None:
-        self.stores[who].keep_document(pipeline, revision, f"text of {revision}")
+        self.stores[who].keep_document(pipeline, revision, TEXTS[revision])
         self.documents.add((pipeline, revision))
 
     @rule(
@@ -83,7 +85,7 @@ class StoreMachine(RuleBasedStateMachine):
                 assert store.history(name) == known[::-1][:KEPT]
                 assert store.current(name) == (known[-1] if known else None, None)
             for name, revision in self.documents:
-                assert store.document(name, revision) == f"text of {revision}"
+                assert store.document(name, revision) == TEXTS[revision]
 
     def teardown(self) -> None:
         self.place.close()
@@ -96,11 +98,15 @@ def in_new_files() -> StoreMachine:
     return machine
 
 
-@pytest.mark.parametrize("kind", ["files", "redis"])
+def in_new_records() -> StoreMachine:
+    return StoreMachine(release_stores.OwnPlace(Path(tempfile.mkdtemp()) / "control.sqlite"))
+
+
+@pytest.mark.parametrize("kind", ["files", "redis", "records"])
 def test_a_store_does_what_the_model_does(kind: str, shared_redis: RedisServer) -> None:
     def in_new_redis() -> StoreMachine:
         return StoreMachine(release_stores.in_redis(shared_redis.port, secrets.token_hex(4)))
 
-    make = in_new_files if kind == "files" else in_new_redis
+    make = {"files": in_new_files, "redis": in_new_redis, "records": in_new_records}[kind]
     few = settings(max_examples=20, stateful_step_count=25)
     run_state_machine_as_test(make, settings=few)  # type: ignore[arg-type]  # it takes any factory

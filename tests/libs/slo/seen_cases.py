@@ -110,16 +110,4 @@ SEEN = [
             "HeadraceAuditWitnessUnreachable": {"20m": [], "28m": [""], "35m": []},
         },
     ),
-    case(
-        "keys that can't be reached for a while, and files that need one that is not here",
-        {
-            'headrace_encryption_keys_away_seconds{instance="router"}': "0x9 0+60x20 0x20",
-            'headrace_encryption_files{store="events",state="locked"}': "0x9 3x20 0x20",
-            'headrace_encryption_files{store="events",state="plain"}': "7x60",
-        },
-        {
-            "HeadraceEncryptionKeysAway": {"8m": [], "20m": [""], "40m": []},
-            "HeadraceEncryptionLocked": {"8m": [], "14m": [""], "40m": []},
-        },
-    ),
 ]

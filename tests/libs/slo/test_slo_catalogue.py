@@ -4,7 +4,6 @@ import re
 
 from prometheus_client import CollectorRegistry
 
-from headrace.encryption import EncryptionMetrics
 from headrace.hop.metrics import ClientInstruments
 from headrace.hop.process.certificates import CertificateInstruments
 from headrace.slo import ALERTS, alert_names
@@ -16,7 +15,6 @@ from services.ingress.documents.reloads import DocumentMetrics
 from services.ingress.reporting.metrics import Metrics as IngressMetrics
 from services.ingress.sharing.metrics import ShareMetrics
 from services.monitoring.audit.metrics import AuditMetrics
-from services.monitoring.audit.sealed_files import SealedFileMetrics
 from services.monitoring.cost.metrics import CostMetrics
 from services.monitoring.drift.metrics import DriftMetrics
 from services.monitoring.drift.retrain.metrics import RetrainMetrics
@@ -42,8 +40,6 @@ def existing() -> set[str]:
         CertificateInstruments,
         ClientInstruments,
         DriftMetrics,
-        EncryptionMetrics,
-        SealedFileMetrics,
         RetrainMetrics,
         EventMetrics,
         StoredEventMetrics,

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from headrace.access.specs import TenantSpec
+from headrace.access.specs import SCOPES, TenantSpec
 
 
 @dataclass
@@ -21,6 +21,7 @@ class Keys:
     repeating: str
     budgeted: str
     regulated: str
+    encrypted: str
 
 
 TENANTS: Mapping[str, Mapping[str, Any]] = {
@@ -34,6 +35,7 @@ TENANTS: Mapping[str, Mapping[str, Any]] = {
     "reporting": {"pipelines": ["double"], "limits": {"rows_per_s": 0.5, "rows_burst": 1}},
     "repeating": {"pipelines": ["*"], "limits": {"rows_per_s": 0.5, "rows_burst": 2}},
     "regulated": {"pipelines": ["*"], "regulated": True},
+    "encrypted": {"pipelines": ["*"], "scopes": SCOPES, "requires_encryption": True},
     "budgeted": {"pipelines": ["*"], "limits": {"distinct_queries_per_day": 5}},
 }
 

@@ -238,7 +238,7 @@ def test_a_request_that_failed_for_another_reason_does_not_show_how_long_answers
 ) -> None:
     admission = _Releases()
     unused: Any = MagicMock()
-    door = Door({}, unused, unused, unused, admission, 0.0, lambda: 0.0)
+    door = Door({}, unused, unused, unused, unused, admission, 0.0, lambda: 0.0)
     context = door.begin("ModelInfer", {})
     assert admission.acquire("", 1)
     context.admission, context.whole, context.time_allowed = admission, True, 0.5

@@ -1,7 +1,7 @@
 """Groups of events and stores of them for tests."""
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,6 @@ import numpy as np
 from prometheus_client import CollectorRegistry
 
 from headrace.columns import Batch, Column, DType, Rows
-from headrace.encryption import Sealer
 from headrace.events import EventGroup, GroupHeader, Mask, event_ids
 from headrace.pipeline import ModelUse
 from services.monitoring.events.metrics import EventMetrics
@@ -80,13 +79,10 @@ def group(
 
 
 class World:
-    """A store in a folder with clocks. `again`: another process on the same folder, with another `sealer`."""
+    """A store in a folder with clocks. `again`: another process on the same folder."""
 
-    def __init__(
-        self, folder: Path, sealer: Callable[[], Sealer | None] = lambda: None, **settings: Any
-    ) -> None:
+    def __init__(self, folder: Path, **settings: Any) -> None:
         self.folder = folder
-        self.sealer = sealer
         self.settings = EventStorage(folder=folder, **settings)
         self.clock, self.wall, self.log = Clock(0.0), Clock(NOW), Log()
         self.metrics = EventMetrics(CollectorRegistry())
@@ -97,8 +93,7 @@ class World:
         index = EventIndex(
             Database(self.folder / "index.sqlite", self.log, schema=SCHEMA, holds="the index of events")
         )
-        sealer = self.sealer()
-        self.far = far_segments(self.settings, self.clock, sealer)
+        self.far = far_segments(self.settings, self.clock)
         self.store = EventStore(
             self.folder,
             index,
@@ -108,7 +103,6 @@ class World:
             self.wall,
             self.log,
             self.far,
-            sealer,
         )
         self._stores.append(self.store)
         self.store.start()

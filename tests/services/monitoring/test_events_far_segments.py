@@ -3,7 +3,7 @@
 import asyncio
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,11 @@ import pytest
 from pydantic import ValidationError
 
 from headrace.api.monitoring.v1 import events_pb2 as pb
-from headrace.encryption import Sealer, is_sealed
-from headrace.encryption.files import claimed
 from headrace.events import EventGroup, Mask, messages
+from headrace.hop.config import ConfigError
 from headrace.hop.testing import served
+from headrace.state.files import sealed_before
+from headrace.state.files.claims import claimed
 from services.monitoring.events.erasure import Erasure, erase
 from services.monitoring.events.query import Query, find
 from services.monitoring.events.reception import Reception
@@ -24,7 +25,6 @@ from services.monitoring.events.shipment import Shipment
 from services.monitoring.events.storage.closed import AwayError
 from services.monitoring.outcomes.records import StorageError
 from services.monitoring.wiring import SERVICE
-from tests.encryption_keys import Keys
 from tests.object_server import BUCKET, SECRET, ObjectServer, Relay
 from tests.services.monitoring.monitoring_calls import call
 from tests.services.monitoring.monitoring_events import World, group
@@ -63,9 +63,8 @@ class Machine(World):
         server: ObjectServer | None,
         prefix: str,
         port: int = 0,
-        sealer: Callable[[], Sealer | None] = lambda: None,
     ) -> None:
-        super().__init__(folder, sealer, **({} if server is None else {"segments": server.url(prefix, port)}))
+        super().__init__(folder, **({} if server is None else {"segments": server.url(prefix, port)}))
         self._files = pyarrow.fs.LocalFileSystem() if server is None else server.files()
         self._root = str(folder / "segments") if server is None else f"{BUCKET}/{prefix}"
 
@@ -295,27 +294,28 @@ def test_far_segments_need_a_folder() -> None:
         EventStorage(segments="s3://bucket/prefix")
 
 
-def test_what_is_far_is_sealed_and_waits_for_its_key(server: ObjectServer, tmp_path: Path) -> None:
-    keys = Keys(tmp_path)
+def test_a_segment_that_was_sealed_before_stays_where_it_is(server: ObjectServer, tmp_path: Path) -> None:
     prefix = uuid.uuid4().hex
-    plain = Machine(tmp_path / "a", server, prefix)
-    plain.ships(group(1, 3))
-    sealed = Machine(tmp_path / "b", server, prefix, sealer=keys.sealer)
-    sealed.ships(group(4, 3, now=NOW + 1))
-    assert [is_sealed(sealed.content(name)) for name in sealed.names] == [False, True]
-    sealed.store.refresh()
-    assert sealed.requests == [f"r{n}" for n in range(1, 7)]
-    assert [e["request_id"] for e in find(sealed.store, Query(request_id="r5")).events] == ["r5"]
-    # A machine without keys serves the others, and leaves it where it is.
-    plain.store.refresh()
-    assert plain.requests == ["r1", "r2", "r3"]
-    assert plain.store.locked.names == {sealed.names[1]}
-    plain.sealer = keys.sealer
-    plain.again()
-    plain.store.refresh()
-    assert plain.requests == [f"r{n}" for n in range(1, 7)]
-    assert erase(plain.store, Erasure("acme", request_ids=("r1", "r5")), Mask(None)).events == 2
-    assert [is_sealed(plain.content(name)) for name in plain.names] == [True, True]
-    assert plain.requests == ["r2", "r3", "r4", "r6"]
-    plain.close()
-    sealed.close()
+    machine = Machine(tmp_path / "a", server, prefix)
+    machine.ships(group(1, 3))
+    name = "0000000000001-0000000000002-" + "0" * 64 + ".parquet"
+    with server.files().open_output_stream(f"{BUCKET}/{prefix}/{name}") as stream:
+        stream.write(sealed_before.MAGIC + b"\x0bheadrace/1")
+    with pytest.raises(StorageError, match="sealed by an earlier version"):
+        machine.store.refresh()
+    assert name in machine.store.closed.names()
+    assert machine.requests == ["r1", "r2", "r3"]
+    machine.close()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("place", ["events/open", "audit/persons"])
+async def test_it_does_not_start_where_an_earlier_version_sealed(place: str, tmp_path: Path) -> None:
+    sealed = tmp_path / place / "1-2"
+    sealed.parent.mkdir(parents=True)
+    sealed.write_bytes(sealed_before.MAGIC)
+    audit = {"folder": tmp_path / "audit", "key": tmp_path / "a.key", "public_key": tmp_path / "a.pub"}
+    with pytest.raises(ConfigError, match=f"{sealed} is of an earlier version"):
+        async with served(SERVICE, {"events": {"folder": tmp_path / "events"}, "audit": audit}):
+            pass
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == [sealed]

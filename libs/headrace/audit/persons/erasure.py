@@ -11,7 +11,6 @@ from datetime import date
 
 from headrace.audit.access import Access
 from headrace.audit.persons.payloads import Payload, Payloads
-from headrace.encryption import LockedError
 
 # Commitments in one line of the journal: 64 characters each, and an entry of the log has 64 KiB at most.
 _AT_ONCE = 500
@@ -22,26 +21,17 @@ def erase(payloads: Payloads, access: Access, who: str, wanted: Mapping[str, str
 
     Summaries tell of many clients and name no tenant; they stay until their segment expires, but counts of an erased client
     in them go with the line. Raises ValueError: it names nobody; AccessError: it can't be recorded, and what was not erased
-    before stays; LockedError: some segments are sealed with a key that is not here, all others are done; OSError.
+    before stays; OSError.
     """
     if not any(wanted.values()):
         raise ValueError("an erasure must name a tenant or a client")
-    erased, locked = 0, list[str]()
+    erased = 0
     for segment in payloads.segments():
-        try:
-            held = payloads.read(segment)
-        except LockedError as error:
-            locked.append(str(error))
-            continue
-        found = [p.commitment for p in held.values() if _is_of(p, wanted)]
+        found = [p.commitment for p in payloads.read(segment).values() if _is_of(p, wanted)]
         for start in range(0, len(found), _AT_ONCE):
             named = found[start : start + _AT_ONCE]
             access.record_erased("erased", who, segment, named, reason)
             erased += payloads.erase(segment, named)
-    if locked:
-        raise LockedError(
-            f"{erased} lines are erased, and {len(locked)} segments are locked, so what they hold is not; {locked[0]}"
-        )
     return erased
 
 

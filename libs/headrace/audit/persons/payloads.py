@@ -2,9 +2,6 @@
 
 A segment is a file of JSON lines, named by day and number: `20261126-0001.jsonl`. An erased line keeps its commitment, so that
 what was erased can be told from what is missing. All processes of the machine share the folder by a lock.
-
-With keys (setting `encryption`) the lines of one `append` are one sealed line (encryption/lines.py), bound to the name of the
-segment. Commitments are to what was sealed, so the log is the same with and without, and after a rotation.
 """
 
 from __future__ import annotations
@@ -21,8 +18,6 @@ from datetime import date, datetime
 from pathlib import Path
 
 from headrace.audit.records import commitment
-from headrace.encryption import DamagedError, LockedError, Sealer, Seen
-from headrace.encryption import lines as sealing
 from headrace.state import atomic, torn
 
 _SUFFIX = ".jsonl"
@@ -56,28 +51,16 @@ class Payload:
         return json.dumps(about if self.salt else {"commitment": self.commitment}).encode() + b"\n"
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """What of a segment can be read. `locked`: why some of it can't be opened here; empty: all can. `damaged`: some was altered
-    after it was sealed, or cut off."""
-
-    payloads: dict[str, Payload]
-    locked: str = ""
-    damaged: bool = False
-
-
 class Payloads:
-    """The segments in `folder`. `clock`: the time in UTC. `sealer` None: new lines are plain."""
+    """The segments in `folder`. `clock`: the time in UTC."""
 
     def __init__(
         self,
         folder: Path,
         clock: Callable[[], datetime],
         max_bytes: int = MAX_SEGMENT,
-        sealer: Sealer | None = None,
     ) -> None:
         self.folder = folder
-        self.sealer = sealer
         self._clock = clock
         self._max_bytes = max_bytes
 
@@ -90,8 +73,6 @@ class Payloads:
         data = b"".join(p.encode() for p in payloads)
         with self._locked():
             segment = self._current()
-            if self.sealer is not None:
-                data = sealing.seal_line(self.sealer, data, _identity(segment))
             path = self.path(segment)
             new = not path.exists()
             descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -112,52 +93,22 @@ class Payloads:
         return segment
 
     def read(self, segment: str) -> dict[str, Payload]:
-        """The payloads of a segment, by commitment; what is not readable is left out. Raises LockedError, OSError."""
-        found = self.opened(segment)
-        if found.locked:
-            raise LockedError(f"segment {segment}: {found.locked}")
-        return found.payloads
-
-    def opened(self, segment: str) -> Segment:
-        """As `read`, with what can be opened here. Raises OSError; KeysAwayError: the keys can't be reached now."""
-        payloads: dict[str, Payload] = {}
-        locked, damaged = "", False
-        for line in self._lines(segment):
-            try:
-                parts = self._parts(segment, line)
-            except LockedError as error:
-                locked = str(error)
-                continue
-            except DamagedError:
-                damaged = True
-                continue
-            payloads |= {p.commitment: p for part in parts if (p := _decoded(part)) is not None}
-        return Segment(payloads, locked, damaged)
+        """The payloads of a segment, by commitment; what is not readable is left out. Raises OSError."""
+        return {p.commitment: p for line in self._lines(segment) if (p := _decoded(line)) is not None}
 
     def erase(self, segment: str, commitments: Iterable[str]) -> int:
-        """Erases these lines with their salts. Returns how many there were.
-
-        Raises LockedError, OSError: none of the segment was erased.
-        """
+        """Erases these lines with their salts. Returns how many there were. Raises OSError: none of the segment was erased."""
         named, found = set(commitments), 0
         with self._locked():
             kept = []
             for line in self._lines(segment):
-                erased, count = self._erased(segment, line, named)
-                kept.append(erased)
-                found += count
+                payload = _decoded(line)
+                if payload is not None and payload.commitment in named and not payload.erased:
+                    line, found = Payload(payload.commitment, b"", "").encode(), found + 1
+                kept.append(line)
             if found:
                 atomic.write(self.path(segment), b"".join(kept), mode=0o600)
         return found
-
-    def look(self, segment: str) -> Seen:
-        """Which keys a segment needs. Raises OSError."""
-        return sealing.look(self.path(segment))
-
-    def rewrap(self, segment: str, sealer: Sealer) -> bool:
-        """See encryption.stores.Store. Raises KeysAwayError, LockedError, OSError."""
-        with self._locked():
-            return sealing.rewrap(self.path(segment), sealer)
 
     def older(self, first_kept: date) -> list[str]:
         """Segments of the days before."""
@@ -184,32 +135,6 @@ class Payloads:
     def _lines(self, segment: str) -> list[bytes]:
         return self.path(segment).read_bytes().splitlines(keepends=True)
 
-    def _parts(self, segment: str, line: bytes) -> list[bytes]:
-        """The lines that a line of the file holds. Raises KeysAwayError, LockedError, DamagedError."""
-        if not sealing.is_sealed_line(line):
-            return [line]
-        return sealing.open_line(self.sealer, line, _identity(segment)).splitlines(keepends=True)
-
-    def _erased(self, segment: str, line: bytes, named: set[str]) -> tuple[bytes, int]:
-        """A line of the file without the named ones, and how many it had of them. Raises KeysAwayError, LockedError."""
-        try:
-            parts = self._parts(segment, line)
-        except DamagedError:
-            return line, 0
-        kept, count = [], 0
-        for part in parts:
-            payload = _decoded(part)
-            if payload is not None and payload.commitment in named and not payload.erased:
-                part, count = Payload(payload.commitment, b"", "").encode(), count + 1
-            kept.append(part)
-        if not count:
-            return line, 0
-        content = b"".join(kept)
-        if not sealing.is_sealed_line(line):
-            return content, count
-        assert self.sealer is not None, "it has opened the line"
-        return sealing.seal_line(self.sealer, content, _identity(segment)), count
-
     def path(self, segment: str) -> Path:
         """The file of a segment."""
         return self.folder / f"{segment}{_SUFFIX}"
@@ -232,10 +157,6 @@ class Payloads:
             yield
         finally:
             os.close(lock)
-
-
-def _identity(segment: str) -> str:
-    return f"audit/persons/{segment}"
 
 
 def _decoded(line: bytes) -> Payload | None:

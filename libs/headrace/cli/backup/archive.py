@@ -16,8 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple, cast
 
-from headrace.cli.backup import contents, sealing_keys
+from headrace.cli.backup import contents
+from headrace.cli.diagnosis import earlier_homes
+from headrace.cli.installation import layout as layouts
 from headrace.cli.installation.layout import Layout
+from headrace.hop.config import ConfigError
 
 FORMAT = 1
 LIST = "BACKUP.json"
@@ -54,27 +57,22 @@ class Manifest:
         return sum(kept.size for kept in self.files.values())
 
 
-def write(
-    layout: Layout, target: Path, *, made: str, version: str, told: Told, with_keys: bool = False
-) -> Manifest:
-    """Writes a backup; readable for its owner alone, as it holds keys. `told`: files done, files in all. `with_keys`: also those
-    that files are sealed with (sealing_keys.py).
+def write(layout: Layout, target: Path, *, made: str, version: str, told: Told) -> Manifest:
+    """Writes a backup; readable for its owner alone, as it holds keys. It is not encrypted: the place that it lies in is, or the
+    file that somebody makes of it. `told`: files done, files in all.
 
     The system may run. Every file is one that was there at some moment: documents are replaced whole, databases are copied by
     SQLite, logs are cut behind their last whole line. Raises BackupError; then there is no new file.
     """
     if target.exists():
         raise BackupError(f"{target} exists; name another file, or remove it")
-    try:
-        keys = sealing_keys.to_add(layout, wanted=with_keys)
-    except sealing_keys.KeysError as error:
-        raise BackupError(str(error)) from error
+    _refuse_sealed(layout)
     with tempfile.TemporaryDirectory(prefix=".headrace-backup-", dir=_folder(target)) as folder:
         whole = Path(folder) / "backup.tar"
         try:
             with os.fdopen(os.open(whole, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
                 with tarfile.open(fileobj=file, mode="w") as tar:
-                    manifest = Manifest(made, version, _add_all(tar, layout, told) | _add_keys(tar, keys))
+                    manifest = Manifest(made, version, _add_all(tar, layout, told))
                     _add(tar, LIST, 0o600, io.BytesIO(text := _text(manifest)), len(text))
                 file.flush()
                 os.fsync(file.fileno())
@@ -84,17 +82,8 @@ def write(
     return manifest
 
 
-def restore(
-    source: Path,
-    home: Path,
-    told: Told,
-    keys: Path | None = None,
-    say: Callable[[str], None] = lambda _: None,
-) -> Manifest:
-    """Makes a home of a backup. `told`: as of `write`. `keys`: file of the keys that it is sealed with; None: where they were.
-
-    `say`: gets where the keys are, if anything is sealed. Raises BackupError; then the home is as it was: absent or empty.
-    """
+def restore(source: Path, home: Path, told: Told) -> Manifest:
+    """Makes a home of a backup. `told`: as of `write`. Raises BackupError; then the home is as it was: absent or empty."""
     if home.exists() and (not home.is_dir() or any(home.iterdir())):
         raise BackupError(f"{home} is not empty; restore into a folder that does not exist yet (--home)")
     with tempfile.TemporaryDirectory(prefix=f".{home.name}-", dir=_folder(home)) as folder:
@@ -108,11 +97,7 @@ def restore(
             if isinstance(error, OSError) and error.strerror:
                 reason = error.strerror
             raise BackupError(f"{source} can't be restored: {reason}") from error
-        try:
-            if text := sealing_keys.settle(whole, home, keys):
-                say(text)
-        except sealing_keys.KeysError as error:
-            raise BackupError(f"{source} can't be restored: {error}") from error
+        _refuse_sealed(layouts.of(whole))
         if home.exists():
             home.rmdir()
         whole.replace(home)
@@ -137,12 +122,11 @@ def _add_all(tar: tarfile.TarFile, layout: Layout, told: Told) -> dict[str, Kept
     return found
 
 
-def _add_keys(tar: tarfile.TarFile, keys: Path | None) -> dict[str, Kept]:
-    if keys is None:
-        return {}
-    content = keys.read_bytes()
-    digest = _add(tar, sealing_keys.NAME, 0o600, io.BytesIO(content), len(content))
-    return {sealing_keys.NAME: Kept(len(content), digest, 0o600)}
+def _refuse_sealed(layout: Layout) -> None:
+    try:
+        earlier_homes.refuse_sealed(layout)
+    except ConfigError as error:
+        raise BackupError(str(error)) from error
 
 
 class _Hashed:
@@ -242,12 +226,8 @@ def _kept(found: Any) -> Kept:
 def _safe(name: str) -> bool:
     """Whether it lies within a home, in one of the places that backups hold."""
     path = PurePosixPath(name)
-    return (
-        not path.is_absolute()
-        and ".." not in path.parts
-        and path.parts[:1] != ()
-        and (path.parts[0] in contents.KEPT or name == sealing_keys.NAME)
-    )
+    inside = not path.is_absolute() and ".." not in path.parts and path.parts[:1] != ()
+    return inside and (path.parts[0] in contents.KEPT or name == earlier_homes.KEYS)
 
 
 def _folder(path: Path) -> Path:

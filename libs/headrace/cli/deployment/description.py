@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -55,8 +56,9 @@ class Description(config.Settings):
     releases: str = f"rediss://redis:6379/0?password_file={SECRETS}/redis-password&{OUR_FILES}"
     # The issuer of cert-manager that signs the certificates.
     issuer: str = "headrace"
-    # Events and audit payloads are sealed with the keys in `encryption.keys` of the Secrets of ingress, router and monitoring.
-    encryption: bool = False
+    # Until this day its operator attests that every volume, database and bucket that has data of this deployment is encrypted;
+    # absent: nobody does, and tenants that require it are refused.
+    encrypted_until: date | None = None
     replicas: dict[str, PositiveInt] = Field(default_factory=dict)
     # How often callers ask DNS for replicas, and how long what it says may be old.
     resolve_every_s: PositiveFloat = 1.0

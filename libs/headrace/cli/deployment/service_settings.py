@@ -16,8 +16,6 @@ EACH_DOOR = "ingress-each"
 _TLS = {"certificate": "tls.crt", "key": "tls.key", "ca": "ca.crt"}
 # Counts that the doors of one machine share; containers share no folder, but a Redis.
 _ONE_MACHINE = ("quotas", "queries")
-# Those that write files which may be sealed.
-_SEALING = (services.INGRESS, "router", "monitoring")
 _LAYOUT = Layout(mounted.STATE, mounted.STATE, mounted.RUN)
 
 
@@ -48,7 +46,6 @@ def of(description: Description, service: str) -> dict[str, Any]:
     """Settings of a service in each of its containers."""
     made = _in_a_home(service, "apart")
     made = _moved(made, {**_secrets(), str(_LAYOUT.releases): description.releases})
-    made |= _encryption(description, service)
     made |= {callee: _client(description, callee) for callee in services.callees(service)}
     made["telemetry"] = {"metrics": f"0.0.0.0:{mounted.METRICS_PORT}"}
     made["server"] = _server(description, service)
@@ -63,20 +60,9 @@ def of(description: Description, service: str) -> dict[str, Any]:
 def together(description: Description) -> dict[str, Any]:
     """Settings of a door that hosts all services, in one pod whose state is a home: no store and no other pod is asked."""
     made: dict[str, Any] = _moved(_in_a_home(services.INGRESS, "together"), _secrets())
-    made |= _encryption(description, services.INGRESS)
-    made["together"] = {
-        name: {**own, **_encryption(description, name)} for name, own in made["together"].items()
-    }
     made["telemetry"] = {"metrics": f"0.0.0.0:{mounted.METRICS_PORT}"}
     made["server"] = _server(description, services.INGRESS)
-    return made | _listening()
-
-
-def _encryption(description: Description, service: str) -> dict[str, Any]:
-    """The keys are in the service's own Secret, which it may only read: they are rotated where the Secret is made."""
-    if not description.encryption or service not in _SEALING:
-        return {}
-    return {"encryption": {"file": str(mounted.SECRETS / "encryption.keys")}}
+    return made | _listening(description)
 
 
 def _in_a_home(service: str, shape: Shape) -> dict[str, Any]:
@@ -127,11 +113,13 @@ def _door(description: Description, made: dict[str, Any]) -> dict[str, Any]:
     own["sharing"] = {"redis_file": str(mounted.SECRETS / "redis-url")}
     # It refuses requests before the kernel ends it for its memory.
     own["limits"] = {"max_heap_bytes": description.memory(services.INGRESS) * 1024 * 1024 * 3 // 4}
-    return own | _listening()
+    return own | _listening(description)
 
 
-def _listening() -> dict[str, Any]:
+def _listening(description: Description) -> dict[str, Any]:
+    until = description.encrypted_until
     return {
+        **({} if until is None else {"encrypted_until": f"{until}"}),
         "http": {
             "plaintext": "127.0.0.1:8080",
             "tls": f"0.0.0.0:{mounted.DOOR_PORT}",

@@ -10,14 +10,19 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import find_libpython
 
-from headrace.cli.diagnosis import broken_pipelines, quarantined_models
+from headrace.cli.diagnosis import (
+    broken_pipelines,
+    earlier_homes,
+    encryption_at_rest,
+    quarantined_models,
+    readiness_attestations,
+)
 from headrace.cli.installation import certificates, pid_lock, ports, services
-from headrace.cli.installation.encryption import encryption_place
 from headrace.cli.installation.layout import Layout
 from headrace.hop import config
 from headrace.state import tenants
@@ -67,7 +72,7 @@ def examine(layout: Layout, now: datetime) -> Iterator[Finding]:
         lambda: _pipelines(layout),
         lambda: _settings(layout),
         lambda: _tenants(layout),
-        lambda: _encryption(layout),
+        lambda: _encryption(layout, now.date()),
     )
     for check in checks:
         yield check()
@@ -205,18 +210,14 @@ def _tenants(layout: Layout) -> Finding:
     return Finding("tenants", Level.GOOD, f"{len(found)} in {layout.tenants.name}")
 
 
-def _encryption(layout: Layout) -> Finding:
-    what, file = "encryption", layout.override("encryption")
-    if not file.exists():
-        return Finding(what, Level.GOOD, "none: events and audit payloads are plain files (up --encrypt)")
+def _encryption(layout: Layout, today: date) -> Finding:
+    what = "encryption at rest"
     try:
-        problem = encryption_place.problem(layout)
+        earlier_homes.refuse_sealed(layout)
+        said = readiness_attestations.read(layout)
     except config.ConfigError as error:
-        return Finding(what, Level.BAD, str(error), "mend the file")
-    if problem:
-        fix = f"{problem.problem.remedy} (where: {file})"
-        return Finding(what, Level.BAD, str(problem), fix)
-    return Finding(what, Level.GOOD, "the keys are here")
+        return Finding(what, Level.BAD, str(error), "use another home, or mend the file")
+    return Finding(what, Level.GOOD, encryption_at_rest.summary(layout, said, today))
 
 
 def _settings(layout: Layout) -> Finding:
@@ -231,7 +232,6 @@ def _settings(layout: Layout) -> Finding:
         "supervisor",
         "releases",
         "audit",
-        "encryption",
         "slo",
         "readiness",
         "gameday",

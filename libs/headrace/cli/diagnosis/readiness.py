@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from datetime import date, timedelta
+from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
 
 from headrace import slo
-from headrace.cli.diagnosis import alert_files
+from headrace.cli.diagnosis import alert_files, encryption_at_rest
 from headrace.cli.diagnosis.doctor_checks import Finding, Level
 from headrace.cli.diagnosis.readiness_attestations import Attestation, ReadinessSettings
 from headrace.cli.installation import certificates, release_place
@@ -72,6 +72,7 @@ def examine(layout: Layout, evidence: Evidence) -> Iterator[Item]:
         _told("on call", said.on_call, "on_call", evidence),
         _told("cost and capacity plan", said.capacity_plan, "capacity_plan", evidence),
         _told("retention of telemetry", said.retention, "retention", evidence),
+        _encryption(layout, evidence),
         _access(layout, evidence.today),
         _audit(layout),
     ):
@@ -216,6 +217,11 @@ def _audit(layout: Layout) -> Finding:
     return Finding(what, Level.GOOD, f"written in {_short(layout.model_log.parent)}")
 
 
+def _encryption(layout: Layout, evidence: Evidence) -> Finding:
+    attested = _told("encryption at rest", evidence.said.encryption, "encryption", evidence)
+    return replace(attested, found=encryption_at_rest.summary(layout, evidence.said, evidence.today))
+
+
 def _told(what: str, said: Attestation | None, key: str, evidence: Evidence) -> Finding:
     fix = f"when it is done, say so in settings/readiness.yaml: {key}: {{by: NAME, date: {evidence.today}}}"
     if said is None:
@@ -223,7 +229,7 @@ def _told(what: str, said: Attestation | None, key: str, evidence: Evidence) -> 
     text = f"{said.by}, {said.date}" + (f": {said.note}" if said.note else "")
     if said.date > evidence.today:
         return Finding(what, Level.BAD, f"{text}: in the future", fix)
-    if evidence.today - said.date > timedelta(days=evidence.said.valid_days):
+    if evidence.today > evidence.said.end(said):
         return Finding(what, Level.BAD, f"{text}: longer than {evidence.said.valid_days} days ago", fix)
     return Finding(what, Level.GOOD, text)
 

@@ -6,7 +6,7 @@ on_call: {by: "Ada", date: 2026-11-01, note: "rota in the paging service, escala
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 
 from pydantic import Field
 
@@ -32,6 +32,12 @@ class ReadinessSettings(config.Settings):
     on_call: Attestation | None = None
     capacity_plan: Attestation | None = None
     retention: Attestation | None = None
+    # Every volume, database and bucket with data of this installation is encrypted. The door takes it over when it starts.
+    encryption: Attestation | None = None
+
+    def end(self, said: Attestation) -> date:
+        """The last day on which it counts."""
+        return said.date + timedelta(days=self.valid_days)
 
 
 def read(layout: Layout) -> ReadinessSettings:

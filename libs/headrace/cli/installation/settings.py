@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from headrace.cli.diagnosis import readiness_attestations
 from headrace.cli.installation import ports as port_names
 from headrace.cli.installation import release_place, services
 from headrace.cli.installation.audit import audit_place
-from headrace.cli.installation.encryption import encryption_place
 from headrace.cli.installation.layout import Layout, instance, service_of
 from headrace.hop import config
 from headrace.hop.client.settings import CoalesceRules
@@ -118,10 +118,8 @@ def _alertmanager(layout: Layout) -> dict[str, str]:
 
 def files(layout: Layout) -> dict[str, dict[str, Any]]:
     """By service, the settings that say where its files are; a service that is not here has none. Raises ConfigError."""
-    sealed = encryption_place.of_services(layout)
     return {
         "router": {
-            **sealed,
             "releases": release_place.place(layout),
             "kept": str(layout.kept_releases),
             "events": {"salt": str(layout.events_salt), "journal": {"folder": str(layout.journal)}},
@@ -138,7 +136,6 @@ def files(layout: Layout) -> dict[str, dict[str, Any]]:
             "load": "released",
         },
         "monitoring": {
-            **sealed,
             "outcomes": str(layout.outcomes),
             "events": {"folder": str(layout.events), "salt": str(layout.events_salt)},
             "explanations": {"file": str(layout.explanations)},
@@ -184,12 +181,18 @@ def _ingress(installation: Installation, instance: str, slot: int, run_dir: Path
         "queries": str(layout.queries),
         "idempotency": {"file": str(layout.idempotency)},
         "security": {"file": str(layout.security_log)},
-        **encryption_place.of_services(layout),
+        **_attested(layout),
         "workers": installation.count(services.INGRESS),
         **_clients(installation, services.INGRESS),
         "traces": {"folder": str(layout.traces)},
         "together": _together(installation) if installation.shape == "together" else {},
     }
+
+
+def _attested(layout: Layout) -> dict[str, str]:
+    """Until when somebody attests that all data here is on encrypted storage; empty: nobody does. Raises ConfigError."""
+    said = readiness_attestations.read(layout)
+    return {} if said.encryption is None else {"encrypted_until": f"{said.end(said.encryption)}"}
 
 
 def _together(installation: Installation) -> dict[str, Any]:

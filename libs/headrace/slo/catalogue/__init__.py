@@ -9,7 +9,6 @@ from headrace.slo.catalogue.anomalies import ANOMALIES
 from headrace.slo.catalogue.audit import AUDIT
 from headrace.slo.catalogue.cost import COST
 from headrace.slo.catalogue.drift import DRIFT
-from headrace.slo.catalogue.encryption import ENCRYPTION
 from headrace.slo.catalogue.events import EVENTS
 from headrace.slo.catalogue.features import FEATURES
 from headrace.slo.catalogue.models import MODELS
@@ -19,7 +18,7 @@ from headrace.slo.catalogue.releases import RELEASES
 
 __all__ = ["ALERTS", "ANOMALIES", "alert_names"]
 
-ALERTS = (*PROCESSES, *REFUSALS, *FEATURES, *MODELS, *RELEASES, *DRIFT, *EVENTS, *AUDIT, *ENCRYPTION, *COST)
+ALERTS = (*PROCESSES, *REFUSALS, *FEATURES, *MODELS, *RELEASES, *DRIFT, *EVENTS, *AUDIT, *COST)
 
 
 def alert_names() -> list[str]:

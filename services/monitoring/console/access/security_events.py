@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from headrace.audit.journals import sealed_lines
-from headrace.encryption import Sealer
 from headrace.hop.resilience.token_bucket import TokenBucket
 from headrace.state import security
 from services.monitoring.ports import Log
@@ -19,16 +17,11 @@ _LOGGED_PER_S = 10.0
 
 
 class SecurityEvents:
-    """Takes events at once and writes them at `flush`. `path` None: they are only in the service's log.
+    """Takes events at once and writes them at `flush`. `path` None: they are only in the service's log. `wall`: seconds since
+    1970."""
 
-    `wall`: seconds since 1970. `sealer`: seals each line; None: they are plain.
-    """
-
-    def __init__(
-        self, path: Path | None, wall: Callable[[], float], log: Log, sealer: Sealer | None = None
-    ) -> None:
+    def __init__(self, path: Path | None, wall: Callable[[], float], log: Log) -> None:
         self._path = path
-        self._sealer = sealer
         self._wall = wall
         self._log = log
         self._logged = TokenBucket(_LOGGED_PER_S, _LOGGED_PER_S, wall())
@@ -48,7 +41,7 @@ class SecurityEvents:
         if self._path is None or not (lines := self._events.take(closing=closing)):
             return
         try:
-            security.append(self._path, sealed_lines(lines, self._sealer))
+            security.append(self._path, b"".join(lines))
         except OSError as error:
             self._events.put_back(lines)
             if not self._failing:

@@ -10,12 +10,10 @@ from typing import TypeVar
 
 import pyarrow as pa
 
-from headrace.encryption import LockedError, Sealer, is_sealed
-from headrace.encryption.files import claimed
 from headrace.events import GroupHeader
 from headrace.state import plain_files
+from headrace.state.files.claims import claimed
 from services.monitoring.events.storage.files import ASIDE_SUFFIX, SUFFIX
-from services.monitoring.events.storage.sealed import BEGINNING_BYTES, check_key, unsealed
 from services.monitoring.events.storage.segments import (
     Segment,
     UnreadableError,
@@ -40,17 +38,15 @@ class AwayError(OSError):
 
 
 class ClosedSegments:
-    """Closed segments by name. Methods block; they raise OSError (also KeysAwayError), what reads also FileNotFoundError,
-    UnreadableError and LockedError. `sealer`: seals what is written, opens what is sealed; None: what is written is plain.
+    """Closed segments by name. Methods block; they raise OSError, what reads also FileNotFoundError and UnreadableError.
 
     Who removes or replaces one holds its lock, so that what was removed does not come back."""
 
     # Whether the folder has all of them.
     all_local = True
 
-    def __init__(self, folder: Path, aside: Path, sealer: Sealer | None = None) -> None:
+    def __init__(self, folder: Path, aside: Path) -> None:
         self.folder = folder
-        self._sealer = sealer
         self._aside = aside
 
     def prepare(self) -> None:
@@ -68,7 +64,7 @@ class ClosedSegments:
 
     def write(self, table: pa.Table) -> Segment:
         """Makes a segment of a table of at least one event."""
-        return write_closed(self.folder, table, self._sealer)
+        return write_closed(self.folder, table)
 
     def settle(self, name: str) -> None:
         """When this returns, a segment that was just written is where it will be kept."""
@@ -101,23 +97,17 @@ class ClosedSegments:
 
     def _from(self, name: str, read: Callable[[Path | pa.NativeFile], T]) -> T:
         path = self.folder / name
-        with plain_files.opened(path) as file:
-            beginning = file.read(BEGINNING_BYTES)
-            if not is_sealed(beginning):
-                return read(path)
-            check_key(beginning, self._sealer)
-            content = beginning + file.read()
-        return read(unsealed(content, name, self._sealer))
+        with plain_files.opened(path):
+            return read(path)
 
 
 @dataclass(slots=True)
 class Survey:
-    """How closed segments differ from the index. `unreadable`, `locked`: names, and why."""
+    """How closed segments differ from the index. `unreadable`: names, and why."""
 
     gone: set[str] = field(default_factory=set)
     new: list[tuple[Segment, str]] = field(default_factory=list)
     unreadable: list[tuple[str, str]] = field(default_factory=list)
-    locked: list[tuple[str, str]] = field(default_factory=list)
 
 
 def survey(closed: ClosedSegments, known: set[str], there: set[str], *, everything: bool) -> Survey:
@@ -130,6 +120,4 @@ def survey(closed: ClosedSegments, known: set[str], there: set[str], *, everythi
             continue  # erased or swept meanwhile
         except UnreadableError as error:
             found.unreadable.append((name, str(error)))
-        except LockedError as error:
-            found.locked.append((name, str(error)))
     return found

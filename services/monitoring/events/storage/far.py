@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,13 +12,12 @@ from typing import TypeVar
 import pyarrow as pa
 from pyarrow import fs
 
-from headrace.encryption import KeysAwayError, LockedError, Sealer, is_sealed
-from headrace.encryption.files import claimed
+from headrace.state.files import sealed_before
+from headrace.state.files.claims import claimed
 from services.monitoring.events.settings import EventStorage
 from services.monitoring.events.storage.closed import AwayError, ClosedSegments
 from services.monitoring.events.storage.files import ASIDE, ASIDE_SUFFIX, SEGMENTS, SUFFIX
 from services.monitoring.events.storage.place import Place, place_of
-from services.monitoring.events.storage.sealed import BEGINNING_BYTES, check_key, unsealed
 from services.monitoring.events.storage.segments import holds_request
 
 T = TypeVar("T")
@@ -40,14 +40,11 @@ class FarSegments(ClosedSegments):
         aside: Path,
         place: Place,
         clock: Callable[[], float],
-        sealer: Sealer | None = None,
     ) -> None:
-        super().__init__(folder, aside, sealer)
+        super().__init__(folder, aside)
         self._root = place.path
         self._clock = clock
         self._resting = (0.0, "")
-        # Those whose key was not here when they were fetched.
-        self._locked: set[str] = set()
         self._far = fs.S3FileSystem(
             endpoint_override=place.endpoint or None,
             scheme=place.scheme,
@@ -93,23 +90,14 @@ class FarSegments(ClosedSegments):
         with suppress(FileNotFoundError):
             return super()._from(name, read)
         # Fetched as a whole: what fails behind it is damage, and not the network's fault.
-        try:
-            content = self._reach(lambda: self._fetched(name))
-            if not is_sealed(_bytes_of(content)):
-                return read(pa.BufferReader(content))
-            opened = unsealed(_bytes_of(content), name, self._sealer)
-        except LockedError:
-            self._locked.add(name)
-            raise
-        self._locked.discard(name)
-        return read(opened)
+        content = self._reach(lambda: self._fetched(name))
+        if content.slice(0, len(sealed_before.MAGIC)).to_pybytes() == sealed_before.MAGIC:
+            # Not damaged, so it is not set aside.
+            raise OSError(errno.EINVAL, "a segment was sealed by an earlier version of headrace")
+        return read(pa.BufferReader(content))
 
     def _fetched(self, name: str) -> pa.Buffer:
-        """All of a segment. One that was locked is fetched only if its key is here now; raises LockedError, UnreadableError."""
         with self._far.open_input_file(self._at(name)) as file:
-            if name in self._locked:
-                check_key(_bytes_of(file.read_buffer(BEGINNING_BYTES)), self._sealer)
-                file.seek(0)
             return file.read_buffer()
 
     def _far_names(self) -> set[str]:
@@ -145,7 +133,7 @@ class FarSegments(ClosedSegments):
             raise AwayError(why)
         try:
             return what()
-        except (FileNotFoundError, KeysAwayError):
+        except FileNotFoundError:
             raise
         except OSError as error:
             kind = _KIND.search(str(error))
@@ -157,15 +145,9 @@ class FarSegments(ClosedSegments):
         return f"{self._root}/{name}"
 
 
-def _bytes_of(content: pa.Buffer) -> memoryview:
-    return memoryview(content).cast("B")
-
-
-def far_segments(
-    settings: EventStorage, clock: Callable[[], float], sealer: Sealer | None = None
-) -> FarSegments | None:
+def far_segments(settings: EventStorage, clock: Callable[[], float]) -> FarSegments | None:
     """Those that the settings name; None: segments stay in their folder."""
     if settings.folder is None or settings.segments is None:
         return None
     folders = settings.folder / SEGMENTS, settings.folder / ASIDE
-    return FarSegments(*folders, place_of(settings.segments), clock, sealer)
+    return FarSegments(*folders, place_of(settings.segments), clock)

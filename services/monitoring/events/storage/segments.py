@@ -1,8 +1,4 @@
-"""Segments: a stream of Arrow batches while it grows; when it is closed, a Parquet file, named by its times and its SHA-256.
-
-Either may be sealed: frame by frame while it grows (`headrace.recordings.frames`), then as a whole. The SHA-256 is that of the
-Parquet file in it.
-"""
+"""Segments: a stream of Arrow batches while it grows; when it is closed, a Parquet file, named by its times and its SHA-256."""
 
 from __future__ import annotations
 
@@ -19,12 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from headrace.encryption import Sealer, is_sealed
-from headrace.encryption.envelope import MAGIC
-from headrace.encryption.files import claimed, new_claimed
 from headrace.events import EVENT_ID, SEQUENCE, TIME_US, GroupHeader
-from headrace.recordings.frames import Frames, RecordingError, read_frames
 from headrace.state import plain_files
+from headrace.state.files.claims import claimed, new_claimed
 from services.monitoring.events.storage.arrow import (
     EPOCH,
     REPLICA,
@@ -39,10 +32,6 @@ from services.monitoring.events.storage.files import OPEN_SUFFIX, SUFFIX
 from services.monitoring.events.storage.ranges import Ranges
 
 _FORMER_ID = "@prediction_id"
-
-
-# What an open segment is, where it is sealed.
-_OPEN_KIND = "open segment"
 
 
 class UnreadableError(Exception):
@@ -67,11 +56,9 @@ class Segment:
 
 
 class OpenSegment:
-    """A file that grows. `began`: when it was opened, in the clock of its owner; `sealer` None: it is plain. Methods block
-    and raise OSError (also KeysAwayError)."""
+    """A file that grows. `began`: when it was opened, in the clock of its owner. Methods block and raise OSError."""
 
-    def __init__(self, folder: Path, schema: pa.Schema, began: float, sealer: Sealer | None = None) -> None:
-        self._frames = None if sealer is None else Frames(sealer, _OPEN_KIND)
+    def __init__(self, folder: Path, schema: pa.Schema, began: float) -> None:
         self.began = began
         self.rows = 0
         # Who starts and finds it without a lock knows that its writer has ended.
@@ -79,8 +66,6 @@ class OpenSegment:
         self._file: BinaryIO = os.fdopen(descriptor, "wb", buffering=0)
         self.size = 0
         try:
-            if self._frames is not None:
-                self._write(self._frames.beginning)
             self._add(schema.serialize(), sync=False)
         except OSError:
             self.discard()
@@ -106,18 +91,12 @@ class OpenSegment:
         self.path.unlink(missing_ok=True)
 
     def _add(self, content: pa.Buffer, *, sync: bool) -> None:
-        written = content if self._frames is None else self._frames.frame(content.to_pybytes())
-        self._write(written)
-        if sync:
-            os.fdatasync(self._file.fileno())
-        if self._frames is not None:
-            self._frames.kept(written)
-        self.size = os.fstat(self._file.fileno()).st_size
-
-    def _write(self, content: pa.Buffer | bytes) -> None:
         view = memoryview(content)
         while view:
             view = view[self._file.write(view) :]
+        if sync:
+            os.fdatasync(self._file.fileno())
+        self.size = os.fstat(self._file.fileno()).st_size
 
 
 def orphans(folder: Path) -> Iterator[Path]:
@@ -128,23 +107,10 @@ def orphans(folder: Path) -> Iterator[Path]:
                 yield path
 
 
-def read_open(path: Path, sealer: Sealer | None = None) -> tuple[pa.Table, str]:
-    """The events of a segment that is not closed, without what was not written as a whole; and what is wrong with those that
-    follow, "": nothing. Raises UnreadableError, LockedError, OSError (also KeysAwayError)."""
-    with plain_files.opened(path) as file:
-        sealed = is_sealed(file.read(len(MAGIC)))
-    if not sealed:
-        with pa.memory_map(str(path)) as mapped:
-            return _read_stream(mapped), ""
-    parts, damage = list[bytes](), ""
-    try:
-        for part in read_frames(path, sealer, _OPEN_KIND):
-            parts.append(part)
-    except RecordingError:
-        damage = "a part of it is damaged"
-    if damage and not parts:
-        raise UnreadableError(damage)
-    return _read_stream(pa.BufferReader(b"".join(parts))), damage
+def read_open(path: Path) -> pa.Table:
+    """The events of a segment that is not closed, without what was not written as a whole. Raises UnreadableError, OSError."""
+    with plain_files.opened(path), pa.memory_map(str(path)) as mapped:
+        return _read_stream(mapped)
 
 
 def _read_stream(source: pa.NativeFile) -> pa.Table:
@@ -209,27 +175,19 @@ def _reading() -> Iterator[None]:
         raise
 
 
-def write_closed(folder: Path, table: pa.Table, sealer: Sealer | None = None) -> Segment:
+def write_closed(folder: Path, table: pa.Table) -> Segment:
     """Writes a table of at least one event as a closed segment: with its name it is complete. The same table gives the same name.
 
-    Raises OSError (also KeysAwayError).
+    Raises OSError.
     """
     part = folder / f".{os.urandom(8).hex()}.part"
     try:
-        if sealer is None:
-            _write_parquet(table, part)
-            with part.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-                os.fsync(file.fileno())
-            part.chmod(0o600)
-            segment = described(table, digest, part.stat().st_size)
-        else:
-            # Nothing plain touches the disk.
-            sink = pa.BufferOutputStream()
-            _write_parquet(table, sink)
-            content = memoryview(sink.getvalue()).cast("B")
-            segment = described(table, hashlib.sha256(content).hexdigest(), len(content))
-            _write_whole(part, sealer.seal(content, identity(segment.name)))
+        _write_parquet(table, part)
+        with part.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            os.fsync(file.fileno())
+        part.chmod(0o600)
+        segment = described(table, digest, part.stat().st_size)
         part.rename(folder / segment.name)
         _sync_folder(folder)
     finally:
@@ -237,7 +195,7 @@ def write_closed(folder: Path, table: pa.Table, sealer: Sealer | None = None) ->
     return segment
 
 
-def _write_parquet(table: pa.Table, where: Path | pa.NativeFile) -> None:
+def _write_parquet(table: pa.Table, where: Path) -> None:
     whole = with_header_columns(table)
     pq.write_table(
         whole,
@@ -247,19 +205,6 @@ def _write_parquet(table: pa.Table, where: Path | pa.NativeFile) -> None:
         write_statistics=False,
         write_page_checksum=True,
     )
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def identity(name: str) -> str:
-    """What a closed segment is sealed as, so that it opens by no other name."""
-    return f"segment {name}"
 
 
 def described(table: pa.Table, digest: str, size: int) -> Segment:
@@ -295,12 +240,6 @@ def received_of(table: pa.Table) -> dict[int, Ranges]:
 def digest_in(name: str) -> str:
     """The SHA-256 in the name of a segment."""
     return name.removesuffix(SUFFIX).rpartition("-")[2]
-
-
-def last_ms_in(name: str) -> int:
-    """When the newest event of a closed segment was, in milliseconds since 1970, by its name; far ahead if it does not say so."""
-    parts = name.split("-")
-    return int(parts[1]) if len(parts) == 3 and parts[1].isdecimal() else 1 << 62
 
 
 def _renamed(table: pa.Table) -> pa.Table:

@@ -9,22 +9,18 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import pyarrow as pa
 
-from headrace.encryption import KeysAwayError, LockedError, Sealer
 from headrace.events import SEQUENCE, EventGroup
 from services.monitoring.events.settings import EventStorage
 from services.monitoring.events.storage.arrow import REPLICA, record_batch
 from services.monitoring.events.storage.closed import AwayError, ClosedSegments, Survey, survey
 from services.monitoring.events.storage.files import ASIDE, ASIDE_SUFFIX, OPEN, SEGMENTS, SUFFIX
 from services.monitoring.events.storage.index import EventIndex, Stream
-from services.monitoring.events.storage.locked import LockedSegments
 from services.monitoring.events.storage.ranges import Ranges
 from services.monitoring.events.storage.segments import (
     OpenSegment,
     Segment,
     UnreadableError,
-    last_ms_in,
     orphans,
     read_open,
 )
@@ -41,7 +37,6 @@ class StoreMeter(Protocol):
 
     def closed(self, rows: int) -> None: ...
     def unreadable(self) -> None: ...
-    def locked(self, count: int) -> None: ...
 
 
 @dataclass(slots=True)
@@ -68,20 +63,17 @@ class EventStore:
         wall: Callable[[], float],
         log: Log,
         closed: ClosedSegments | None = None,
-        sealer: Sealer | None = None,
     ) -> None:
-        """`closed`: where closed segments are kept, if not in the folder. `sealer`: of segments; None: new ones are plain."""
+        """`closed`: where closed segments are kept, if not in the folder."""
         self._settings = settings
         self.index = index
         self._meter = meter
         self._clock = clock
         self._wall = wall
         self._log = log
-        self._sealer = sealer
         self._open_folder = folder / OPEN
         self._aside = folder / ASIDE
-        self.closed = closed or ClosedSegments(folder / SEGMENTS, self._aside, sealer)
-        self.locked = LockedSegments(meter, clock, log)
+        self.closed = closed or ClosedSegments(folder / SEGMENTS, self._aside)
         self._open: dict[Any, OpenSegment] = {}
         # Full or old, and could not be closed yet.
         self._closing: list[OpenSegment] = []
@@ -148,7 +140,6 @@ class EventStore:
                 self._close_file(segment.path)
                 segment.release()
                 del self._closing[0]
-            self._try_locked()
         except OSError as error:
             raise failed(error) from error
 
@@ -192,13 +183,9 @@ class EventStore:
                 with suppress(AwayError):
                     self.closed.remove(segment.name)
                     done.append(segment)
-            with suppress(AwayError):
-                self._sweep_locked(oldest * 1000)
         except OSError as error:
             raise failed(error) from error
         finally:
-            for name in [s.name for s in done]:
-                self.locked.gone(name)
             self.index.remove(s.name for s in done)
         return sum(s.rows for s in done)
 
@@ -214,7 +201,6 @@ class EventStore:
                 (self._open_folder / name).rename(self._aside / (name + ASIDE_SUFFIX))
         except OSError as error:
             self._log.error("it can't be moved", segment=name, error=str(error.strerror))
-        self.locked.gone(name)
         if is_closed:
             self.index.remove([name])
 
@@ -223,8 +209,6 @@ class EventStore:
         self.index.remove(found.gone)
         for name, why in found.unreadable:
             self.set_aside(name, why)
-        for name, why in found.locked:
-            self.locked.add(name, why)
         for segment, replica in found.new:
             self._add(segment, replica)
 
@@ -255,70 +239,25 @@ class EventStore:
         if segment is None:
             if len(self._open) >= _MAX_OPEN:
                 self._closing.append(self._open.pop(next(iter(self._open))))
-            segment = self._open[key] = OpenSegment(
-                self._open_folder, batch.schema, self._clock(), self._sealer
-            )
+            segment = self._open[key] = OpenSegment(self._open_folder, batch.schema, self._clock())
         segment.append(batch, sync=sync)
-
-    def read_open(self, path: Path) -> pa.Table:
-        """The events of a segment that is not closed, those before a damaged one. Raises as `segments.read_open`."""
-        return read_open(path, self._sealer)[0]
 
     def _close_file(self, path: Path) -> None:
         """Makes a closed segment of an open one's file, which goes. Twice is as good as once. Raises OSError, StorageError."""
         try:
-            table, damage = read_open(path, self._sealer)
+            table = read_open(path)
         except UnreadableError as error:
             self.set_aside(path.name, str(error))
-            return
-        except LockedError as error:
-            self.locked.add(path.name, str(error))
             return
         if table.num_rows:
             segment = self.closed.write(table)
             self._add(segment, table[REPLICA][0].as_py())
             self._meter.closed(segment.rows)
-        if damage:
-            self.set_aside(path.name, damage)
-            return
-        self.locked.opened(path.name)
         path.unlink(missing_ok=True)
 
     def _close_orphans(self) -> None:
         for path in orphans(self._open_folder):
             self._close_file(path)
-
-    def _try_locked(self) -> None:
-        """Whether keys are here again. Raises OSError, StorageError."""
-        names = self.locked.due()
-        if not names:
-            return
-        known = self.index.names()
-        # Nothing of what comes in waits for these.
-        with suppress(AwayError, KeysAwayError):
-            for name in names:
-                if name.endswith(SUFFIX):
-                    self._try_closed(name, known)
-                elif not (self._open_folder / name).exists():
-                    self.locked.gone(name)  # another process closed it
-            self._close_orphans()
-
-    def _try_closed(self, name: str, known: set[str]) -> None:
-        found = survey(self.closed, set(), {name}, everything=False)
-        if found.new:
-            self.locked.opened(name)
-        elif not found.locked:
-            self.locked.gone(name)
-        if name in known:
-            found.new.clear()
-        self.adopt(found)
-
-    def _sweep_locked(self, oldest_ms: float) -> None:
-        """What the index lacks as it can't be opened goes by the times in its name. Raises OSError, StorageError."""
-        for name in self.locked.names - self.index.names():
-            if name.endswith(SUFFIX) and last_ms_in(name) < oldest_ms:
-                self.closed.remove(name)
-                self.locked.gone(name)
 
     def _add(self, segment: Segment, replica: str) -> None:
         for epoch, ranges in segment.received.items():
@@ -345,6 +284,4 @@ def _without(group: EventGroup, received: Ranges) -> EventGroup:
 
 def failed(error: OSError) -> StorageError:
     """What callers are told, without paths."""
-    if isinstance(error, KeysAwayError):
-        return StorageError("the keys that events are sealed with can't be reached")
     return StorageError((error.strerror or type(error).__name__).lower())

@@ -7,18 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-from headrace.encryption import KeysAwayError, LockedError
-from headrace.encryption.files import claimed
 from headrace.hop.errors import Fault
 from headrace.recordings import RecordingError
+from headrace.state.files.claims import claimed
 from services.router.events.metrics import EventMetrics
 from services.router.events.regulated.journal_file import ASIDE_SUFFIX, JournalFiles
 from services.router.events.sender import is_final
 
 _CALL_S = 10.0
 _MESSAGE_BYTES = 1 << 20
-# How often files are tried again whose key is not here.
-_LOCKED_S = 10.0
 
 
 class Collector(Protocol):
@@ -48,9 +45,6 @@ class Collection:
         self._clock = clock
         self._log = log
         self._failing = False
-        # Files whose key is not here; and when they are tried again.
-        self._locked: set[str] = set()
-        self._again = 0.0
 
     async def run(self) -> None:
         """Runs until cancelled."""
@@ -64,43 +58,18 @@ class Collection:
     async def collect(self) -> None:
         """Once: closes the file that is written, and brings all that are complete."""
         await asyncio.to_thread(self._files.rotate)
-        paths = await asyncio.to_thread(self._files.complete)
-        # Another process may have brought or moved them.
-        self._locked &= {path.name for path in paths}
-        now = self._clock()
-        tries_locked = now >= self._again
-        if tries_locked:
-            self._again = now + _LOCKED_S
-        for path in paths:
-            if path.name in self._locked and not tries_locked:
-                continue
+        for path in await asyncio.to_thread(self._files.complete):
             with claimed(path) as ours:
+                # Another process may have brought or moved it.
                 if not ours:
                     continue
                 if not await self._bring(path):
                     break
-        self._metrics.locked.set(len(self._locked))
         self._metrics.uncollected.set(await asyncio.to_thread(self._files.size_bytes))
 
     async def _bring(self, path: Path) -> bool:
         """Whether it makes sense to go on with the next file."""
-        try:
-            frames, damage = await asyncio.to_thread(_readable, self._files, path)
-        except LockedError as error:
-            if path.name not in self._locked:
-                self._locked.add(path.name)
-                self._log.error(
-                    "a file of the journal stays where it is until its key is here",
-                    file=path.name,
-                    error=str(error),
-                )
-            return True
-        except KeysAwayError as error:
-            self._fails(str(error))
-            return False
-        if path.name in self._locked:
-            self._locked.discard(path.name)
-            self._log.info("the key of a file of the journal is here again", file=path.name)
+        frames, damage = await asyncio.to_thread(_readable, self._files, path)
         for content in _joined(frames):
             try:
                 await self._collector.record_encoded(content, self._clock() + _CALL_S)
@@ -128,8 +97,7 @@ class Collection:
 
 
 def _readable(files: JournalFiles, path: Path) -> tuple[list[bytes], str]:
-    """The frames of a file up to the first that is damaged, and what is wrong with it; "": nothing. Raises LockedError,
-    KeysAwayError."""
+    """The frames of a file up to the first that is damaged, and what is wrong with it; "": nothing."""
     frames: list[bytes] = []
     try:
         for content in files.frames(path):

@@ -13,28 +13,20 @@ from pathlib import Path
 from threading import Lock
 from typing import BinaryIO
 
-from headrace.encryption import Sealer
-from headrace.encryption.files import SealedFiles, new_claimed
-from headrace.recordings.frames import Frames, read_frames
+from headrace.recordings.frames import MAGIC, OVERHEAD, frame, read_frames
+from headrace.state.files.claims import new_claimed
 
 SUFFIX, ASIDE_SUFFIX = ".journal", ".unreadable"
-# What such a file is, where it is sealed.
-KIND = "journal"
 
 
 class JournalFiles:
     """Appends frames. `max_bytes`: of all files of the folder; `max_file_bytes`: of one. Methods block, may be called by several
-    threads, and raise OSError (also KeysAwayError); after that the next call begins a new file. `sealer`: seals the files, with
-    another data key another file begins, and opens them."""
+    threads, and raise OSError; after that the next call begins a new file."""
 
-    def __init__(
-        self, folder: Path, max_bytes: int, max_file_bytes: int, sealer: Sealer | None = None
-    ) -> None:
+    def __init__(self, folder: Path, max_bytes: int, max_file_bytes: int) -> None:
         self._folder = folder
         self._max_bytes = max_bytes
         self._max_file_bytes = max_file_bytes
-        self._sealer = sealer
-        self._frames = Frames(None, KIND)
         self._lock = Lock()
         self._file: BinaryIO | None = None
         self._path: Path | None = None
@@ -44,15 +36,13 @@ class JournalFiles:
         """Writes one frame of the stream of that number; it is on the disk when this returns. What fails leaves nothing behind if
         the file can still be cut."""
         with self._lock:
-            coming = len(content) + self._frames.overhead
-            if self._file is not None and (
-                self._size + coming > self._max_file_bytes or self._frames.is_old()
-            ):
+            coming = len(content) + OVERHEAD
+            if self._file is not None and self._size + coming > self._max_file_bytes:
                 self._close()
             if self._file is None:
                 self._open(stream, coming)
             assert self._file is not None, "it was just opened"
-            whole = self._frames.frame(content)
+            whole = frame(content)
             try:
                 view = memoryview(whole)
                 while view:
@@ -63,7 +53,6 @@ class JournalFiles:
                     os.ftruncate(self._file.fileno(), self._size)
                 self._close()
                 raise
-            self._frames.kept(whole)
             self._size += len(whole)
 
     def rotate(self) -> None:
@@ -82,7 +71,7 @@ class JournalFiles:
 
     def frames(self, path: Path) -> Iterator[bytes]:
         """The content of each frame of a file. Raises as `headrace.recordings.read_frames`."""
-        return read_frames(path, self._sealer, KIND)
+        return read_frames(path)
 
     def size_bytes(self) -> int:
         """Size of all files."""
@@ -93,7 +82,6 @@ class JournalFiles:
         return size
 
     def _open(self, stream: int, coming: int) -> None:
-        frames = Frames(self._sealer, KIND)
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if self.size_bytes() + coming > self._max_bytes:
             raise OSError(errno.ENOSPC, "the journal is full, as the monitoring service does not collect it")
@@ -101,7 +89,7 @@ class JournalFiles:
         descriptor, path = new_claimed(lambda: self._folder / f"{stream:016x}-{os.urandom(4).hex()}{SUFFIX}")
         file = os.fdopen(descriptor, "wb", buffering=0)
         try:
-            file.write(frames.beginning)
+            file.write(MAGIC)
             folder = os.open(self._folder, os.O_RDONLY)
             try:
                 os.fsync(folder)
@@ -110,16 +98,10 @@ class JournalFiles:
         except OSError:
             file.close()
             raise
-        self._file, self._path, self._frames = file, path, frames
-        self._size = len(frames.beginning)
+        self._file, self._path, self._size = file, path, len(MAGIC)
 
     def _close(self) -> None:
         file, self._file, self._path = self._file, None, None
         if file is not None:
             with suppress(OSError):  # it was synced by `append`
                 file.close()
-
-
-def sealed_files(folder: Path) -> SealedFiles:
-    """The files of a journal's folder, those set aside too."""
-    return SealedFiles("journal", folder, (f"*{SUFFIX}", f"*{SUFFIX}{ASIDE_SUFFIX}"))

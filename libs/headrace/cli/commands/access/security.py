@@ -14,14 +14,10 @@ from rich.text import Text
 
 from headrace.audit.access import SCOPE, Access, AccessError
 from headrace.audit.contents import ACTS
-from headrace.audit.journals import opened_line
 from headrace.audit.settings import utc_now
 from headrace.cli.commands.audit.place import reads_as
 from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out, place
-from headrace.cli.installation.encryption import encryption_place
 from headrace.cli.installation.layout import Layout
-from headrace.encryption import KeysAwayError, LockedError, Sealer
-from headrace.hop.config import ConfigError
 
 _SHOWN = ("time", "kind", "client", "tenant", "key", "method", "request_id")
 # All addresses of a summary, up to a thousand: --json has them.
@@ -42,12 +38,8 @@ def security(
     path = place(home).security_log
     _record(place(home))
     found: deque[dict[str, Any]] = deque()
-    try:
-        sealer = encryption_place.sealer(place(home))
-    except ConfigError as error:
-        fail(str(error))
     for file in _newest_first(path):
-        wanted = (event for event in _events(file, sealer) if _wanted(event, kind, tenant))
+        wanted = (event for event in _events(file) if _wanted(event, kind, tenant))
         found.extendleft(reversed(deque(wanted, maxlen=lines - len(found))))
         if len(found) == lines:
             break
@@ -85,8 +77,8 @@ def _newest_first(path: Path) -> list[Path]:
     return [path, *sorted(older, key=lambda p: int(p.suffix[1:]))]
 
 
-def _events(file: Path, sealer: Sealer | None) -> Iterator[dict[str, Any]]:
-    """The events of a file, oldest first; lines that are not events are skipped. Ends the command if its keys are not here."""
+def _events(file: Path) -> Iterator[dict[str, Any]]:
+    """The events of a file, oldest first; lines that are not events are skipped."""
     try:
         lines = file.open("rb")
     except FileNotFoundError:
@@ -94,9 +86,7 @@ def _events(file: Path, sealer: Sealer | None) -> Iterator[dict[str, Any]]:
     with lines:
         for line in lines:
             try:
-                event = json.loads(opened_line(line, sealer).decode("utf-8", "replace"))
-            except (LockedError, KeysAwayError) as error:
-                fail(f"{file}: {error}")
+                event = json.loads(line.decode("utf-8", "replace"))
             except ValueError:
                 continue
             if isinstance(event, dict):

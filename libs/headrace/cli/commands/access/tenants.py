@@ -53,6 +53,7 @@ _LIMITS = {
         "Different rows that it may ask of each pipeline in a day (UTC), against the copying of models; or `none`.",
     ),
 }
+_OTHERS = ("priority", "regulated", "requires_encryption")
 # Bursts and their rates. One that nobody gave stands to its rate as in the limits of a new tenant, or of the demo.
 _BURSTS = {"rows_burst": "rows_per_s", "bytes_burst": "bytes_per_s"}
 _DEFAULTS = (documents.NEW_LIMITS.model_dump(), DEMO_LIMITS.model_dump())
@@ -77,6 +78,13 @@ _OPTIONS: dict[str, Any] = {
             help="Whether the event of each prediction must be on the disk before the answer.",
         ),
     ],
+    "requires_encryption": Annotated[
+        bool | None,
+        typer.Option(
+            "--requires-encryption/--plain-storage",
+            help="Whether it is refused where nobody attests that all storage is encrypted.",
+        ),
+    ],
     **{field: Annotated[str | None, typer.Option(help=limit.help)] for field, limit in _LIMITS.items()},
 }
 
@@ -87,19 +95,14 @@ class _Change:
 
     pipelines: list[str] | None
     scopes: list[str] | None
-    priority: int | None
-    regulated: bool | None
+    # By field of the document.
+    others: Mapping[str, int | bool]
     # By field; None: no limit.
     limits: Mapping[str, str | None]
 
     @property
     def empty(self) -> bool:
-        return not self.limits and (self.pipelines, self.scopes, self.priority, self.regulated) == (
-            None,
-            None,
-            None,
-            None,
-        )
+        return not (self.limits or self.others) and self.pipelines is None and self.scopes is None
 
 
 def _with_options(command: Callable[[str, Path, _Change], None]) -> Callable[..., None]:
@@ -111,11 +114,8 @@ def _with_options(command: Callable[[str, Path, _Change], None]) -> Callable[...
             for field in _LIMITS
             if said[field] is not None
         }
-        command(
-            tenant,
-            home,
-            _Change(said["pipelines"], said["scopes"], said["priority"], said["regulated"], limits),
-        )
+        others = {field: said[field] for field in _OTHERS if said[field] is not None}
+        command(tenant, home, _Change(said["pipelines"], said["scopes"], others, limits))
 
     parameters = [
         Parameter("tenant", Parameter.KEYWORD_ONLY, annotation=Name),
@@ -182,6 +182,7 @@ def show(tenant: Name, home: Home = DEFAULT_HOME, as_json: AsJson = False) -> No
         ("may", ", ".join(spec.scopes)),
         ("priority", str(spec.priority)),
         ("regulated", "yes" if spec.regulated else "no"),
+        ("requires encryption", "yes" if spec.requires_encryption else "no"),
         ("keys", ", ".join(key.id for key in spec.keys) or "none"),
     ]
     for field, limit in _LIMITS.items():
@@ -240,6 +241,7 @@ def _told(spec: documents.TenantSpec) -> dict[str, Any]:
         "scopes": spec.scopes,
         "priority": spec.priority,
         "regulated": spec.regulated,
+        "requires_encryption": spec.requires_encryption,
         "keys": [key.id for key in spec.keys],
         "limits": spec.limits.model_dump(),
     }
@@ -247,15 +249,11 @@ def _told(spec: documents.TenantSpec) -> dict[str, Any]:
 
 def _changed(spec: documents.TenantSpec, change: _Change) -> documents.TenantSpec:
     """The tenant with what was said in place of what it had. Raises ConfigError, naming what is wrong."""
-    changed: dict[str, Any] = {}
+    changed: dict[str, Any] = dict(change.others)
     if change.pipelines is not None:
         changed["pipelines"] = tuple(change.pipelines)
     if change.scopes is not None:
         changed["scopes"] = read_scopes(change.scopes)
-    if change.regulated is not None:
-        changed["regulated"] = change.regulated
-    if change.priority is not None:
-        changed["priority"] = change.priority
     if change.limits:
         limits = {**spec.limits.model_dump(), **change.limits}
         try:

@@ -31,19 +31,12 @@ def export(
 ) -> None:
     """Write the entries that the checkpoint covers as JSON lines, one each."""
     audit = audit_of(home)
-    reader, count, locked = reader_of(audit, key_of(audit, trusted)), 0, 0
+    reader, count = reader_of(audit, key_of(audit, trusted)), 0
     with damage_told():
         for entry in reader.entries(reads_as(), [SCOPE], first=first, source=source, persons=persons):
             out.write(json.dumps(_told(entry), separators=(",", ":")) + "\n")
             count += 1
-            locked += bool(entry.locked)
     err.print(f"{count} entries; check them by: {command()} audit verify", style="dim", markup=False)
-    if locked:
-        err.print(
-            f"{locked} lines are locked, their key is not here: {command()} encryption status",
-            style="yellow",
-            markup=False,
-        )
 
 
 def _told(entry: Entry) -> dict[str, str | int]:
@@ -54,7 +47,6 @@ def _told(entry: Entry) -> dict[str, str | int]:
         "kind": record.kind,
         "line": entry.line,
         "commitment": "" if entry.line else record.commitment,
-        "locked": entry.locked,
         "why": record.why,
     }
     return {"index": entry.index, **{key: value for key, value in told.items() if value}}

@@ -16,8 +16,6 @@ from headrace.audit.tiles import TileError
 from headrace.cli.commands.models.options import user
 from headrace.cli.console import command, fail, place
 from headrace.cli.installation.audit import audit_place
-from headrace.cli.installation.encryption import encryption_place
-from headrace.encryption import LockedError
 from headrace.hop.config import ConfigError
 
 
@@ -27,7 +25,7 @@ def audit_of(home: Path) -> Audit:
     if not layout.audit_key.exists():
         fail(f"there is no audit log in {home} yet; `headrace up` begins one")
     try:
-        return Audit(audit_place.settings(layout), sealer=encryption_place.sealer(layout))
+        return Audit(audit_place.settings(layout))
     except ConfigError as error:
         fail(str(error))
 
@@ -56,7 +54,7 @@ def damage_told() -> Iterator[None]:
     """Ends the command with a sentence if the log is damaged, or that it is read can't be recorded."""
     try:
         yield
-    except (AccessError, LockedError) as error:
+    except AccessError as error:
         fail(str(error))
     except (NoteError, TileError) as error:
         fail(f"the audit log is damaged: {error}; `{command()} audit verify` says where")

@@ -34,10 +34,7 @@ def verify(
     trusted: Trusted = None,
     as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
 ) -> None:
-    """Check every entry, the checkpoint, the journals and the witnesses.
-
-    Exit code 1 if something was changed; 3 if nothing was, but lines can't be checked, as their key is not here.
-    """
+    """Check every entry, the checkpoint, the journals and the witnesses. Exit code 1 if something was changed."""
     audit = audit_of(home)
     key = key_of(audit, trusted)
     with damage_told():
@@ -58,8 +55,6 @@ def verify(
     (_print_json if as_json else _print)(report, list(witnessed), home)
     if not report.holds:
         raise typer.Exit(1)
-    if report.locked:
-        raise typer.Exit(3)
 
 
 def _progress() -> Progress:
@@ -98,20 +93,14 @@ def _print(report: Report, witnesses: list[str], home: Path) -> None:
     for note in report.notes:
         out.print("note:", style="yellow", end=" ")
         out.print(note, markup=False)
-    for word, finding in [*(("locked", f) for f in report.locked), *(("torn", f) for f in report.torn)]:
-        out.print(f"{word}:", style="yellow", end=" ")
+    for finding in report.torn:
+        out.print("torn:", style="yellow", end=" ")
         out.print(f"{finding.where}: {finding.text}", markup=False, soft_wrap=True)
     if report.holds:
         by = f", seen by {', '.join(witnesses)}" if witnesses else ""
         of = ", ".join(f"{count} of {source}" for source, count in sorted(report.records.items()))
         out.print("the audit log holds:", style="bold green", end=" ")
         out.print(f"{report.size} entries{by}" + (f" ({of})" if of else ""), markup=False)
-        if report.locked:
-            err.print(
-                f"what is locked was not checked. Next: {command()} encryption status",
-                style="yellow",
-                markup=False,
-            )
         if report.uncovered:
             out.print(f"{report.uncovered} newer entries get their checkpoint within seconds", style="dim")
         return
@@ -136,7 +125,6 @@ def _print_json(report: Report, witnesses: list[str], _: Path) -> None:
         "witnesses": witnesses,
         "sources": dict(report.records),
         "findings": [{"where": f.where, "text": f.text} for f in report.findings],
-        "locked": [{"where": f.where, "text": f.text} for f in report.locked],
         "torn": [{"where": f.where, "text": f.text} for f in report.torn],
         "notes": report.notes,
     }

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from headrace.cli.backup import archive, sealing_keys
+from headrace.cli.backup import archive
 from headrace.cli.console import DEFAULT_HOME, Home, command, err, fail, out, place, prepared
 from headrace.hop.process.telemetry import build_version
 
@@ -19,58 +19,34 @@ _MIB = 1 << 20
 File = Annotated[Path, typer.Argument(help="File of the backup.", dir_okay=False)]
 
 
-def backup(
-    file: File,
-    home: Home = DEFAULT_HOME,
-    with_keys: Annotated[
-        bool,
-        typer.Option("--with-keys", help="Also the keys that events and audit payloads are sealed with."),
-    ] = False,
-) -> None:
+def backup(file: File, home: Home = DEFAULT_HOME) -> None:
     """Write all that can't be made again into one file: releases, models, keys, tenants, features, audit, events, settings.
 
     The system may run. The file holds keys of callers and of signing, and is readable for its owner alone: keep it as you keep
-    them. What is sealed stays sealed in it; the keys to that are left out unless you ask for them.
+    them. It is not encrypted: write it to an encrypted volume, or encrypt it before it leaves this machine.
     """
     layout = prepared(home)
     try:
         with _progress("backing up") as told:
             made = datetime.now(UTC).isoformat(timespec="seconds")
-            manifest = archive.write(
-                layout, file, made=made, version=build_version(), told=told, with_keys=with_keys
-            )
-        keys = sealing_keys.said(layout, inside=with_keys)
-    except (archive.BackupError, sealing_keys.KeysError) as error:
+            manifest = archive.write(layout, file, made=made, version=build_version(), told=told)
+    except archive.BackupError as error:
         fail(str(error))
     out.print(f"[green]{file}[/]: {len(manifest.files)} files, {manifest.total / _MIB:.1f} MiB")
-    if keys:
-        out.print(keys, style="yellow", markup=False, soft_wrap=True)
     out.print(f"→ {command()} restore {file} --home NEW_HOME", style="bold", soft_wrap=True)
 
 
-def restore(
-    file: File,
-    home: Home = DEFAULT_HOME,
-    keys: Annotated[
-        Path | None,
-        typer.Option(
-            "--keys", help="File of the keys that it is sealed with; where it was if absent.", dir_okay=False
-        ),
-    ] = None,
-) -> None:
+def restore(file: File, home: Home = DEFAULT_HOME) -> None:
     """Make an installation of a backup, in a home that is absent or empty. Every file is checked against the backup's list."""
-    said: list[str] = []
     layout = place(home)
     try:
         with _progress("restoring") as told:
-            manifest = archive.restore(file, layout.home, told, keys, said.append)
+            manifest = archive.restore(file, layout.home, told)
     except archive.BackupError as error:
         fail(str(error))
     out.print(
         f"[green]{home}[/]: {len(manifest.files)} files of {manifest.made}, made by headrace {manifest.version}"
     )
-    for text in said:
-        out.print(text, markup=False, soft_wrap=True)
     out.print(f"→ {command()} up --home {home}", style="bold", soft_wrap=True)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -12,11 +13,16 @@ from rich.text import Text
 
 from headrace.audit.contents import Contents
 from headrace.audit.settings import Audit
-from headrace.cli.console import DEFAULT_HOME, Home, again, command, err, fail, out, place
-from headrace.cli.diagnosis import broken_pipelines, keys_problem, quarantined_models, shared_limits
+from headrace.cli.console import DEFAULT_HOME, Home, again, err, fail, out, place
+from headrace.cli.diagnosis import (
+    broken_pipelines,
+    encryption_at_rest,
+    quarantined_models,
+    readiness_attestations,
+    shared_limits,
+)
 from headrace.cli.installation import ports, secrets
 from headrace.cli.installation.audit import audit_place
-from headrace.cli.installation.encryption import encryption_place
 from headrace.cli.installation.layout import Layout
 from headrace.cli.installation.settings import Installation
 from headrace.cli.supervision import daemon
@@ -46,8 +52,6 @@ def status(
         for line in broken_pipelines.lines(documents):
             out.print(Text(line, style="red"), soft_wrap=True)
     else:
-        if problem := keys_problem.look(layout, {}):
-            _print_keys(problem)
         err.print(f"headrace is not running here; start it: {again('up', layout.home)}", soft_wrap=True)
     if found is None:
         raise typer.Exit(1)
@@ -70,8 +74,7 @@ def read(layout: Layout) -> dict[str, Any]:
         "prometheus_targets": str(layout.targets),
         "services": told["services"],
         "models_in_quarantine": quarantined_models.models(layout),
-        "sealed_with": _sealed_with(layout),
-        "keys_problem": keys_problem.look(layout, told["services"]),
+        "encryption_at_rest": _at_rest(layout),
         "tenants_problem": _tenants_problem(layout),
         "torn_lines": _torn_lines(layout),
         "limits_problem": shared_limits.problem(told["services"]),
@@ -87,23 +90,19 @@ def _nothing(layout: Layout) -> dict[str, Any]:
         "prometheus_targets": str(layout.targets),
         "services": {},
         "models_in_quarantine": [],
-        "sealed_with": _sealed_with(layout),
-        "keys_problem": keys_problem.look(layout, {}),
+        "encryption_at_rest": _at_rest(layout),
         "tenants_problem": _tenants_problem(layout),
         "torn_lines": _torn_lines(layout),
         "limits_problem": None,
     }
 
 
-def _sealed_with(layout: Layout) -> str | None:
-    """Where the keys are that events and audit payloads are sealed with; None: they are plain files."""
+def _at_rest(layout: Layout) -> str:
     try:
-        found = encryption_place.settings(layout)
+        said = readiness_attestations.read(layout)
     except ConfigError as error:
         return str(error)
-    if found is None:
-        return None
-    return str(found.file) if found.pkcs11 is None else f"token {found.pkcs11.token}"
+    return encryption_at_rest.summary(layout, said, datetime.now(UTC).date())
 
 
 def _tenants_problem(layout: Layout) -> str | None:
@@ -138,20 +137,11 @@ def _print(found: dict[str, Any]) -> None:
         out.print(f"{name:9} {address}")
     out.print(f"{'CA':9} {found['ca_file']}", soft_wrap=True)
     out.print(f"{'metrics':9} {found['prometheus_targets']} (file_sd_configs of Prometheus)", soft_wrap=True)
-    sealed = found["sealed_with"]
-    text = (
-        f"sealed, keys in {sealed} ({command()} encryption status)"
-        if sealed
-        else "plain files (up --encrypt)"
-    )
-    out.print(f"{'events':9} and audit payloads: {text}\n", markup=False, soft_wrap=True)
+    out.print(f"{'at rest':9} {found['encryption_at_rest']}\n", markup=False, soft_wrap=True)
     out.print(table)
     for name, service in found["services"].items():
         if why := service["trouble"] or service["reason"]:
             out.print(f"\n{name}: {why}", markup=False, soft_wrap=True)
-    if problem := found["keys_problem"]:
-        _print_keys(problem)
-        err.print("restart nothing until then: what runs still has a key in memory", style="red")
     if problem := found["tenants_problem"]:
         text = f"\n{problem}\n→ mend the file; the last good tenants are in force until then"
         out.print(text, style="red", markup=False, soft_wrap=True)
@@ -163,8 +153,3 @@ def _print(found: dict[str, Any]) -> None:
     for model in found["models_in_quarantine"]:
         text = f"\n{quarantined_models.sentence(model)}\n→ {model['remedy']}"
         out.print(text, style="yellow", markup=False, soft_wrap=True)
-
-
-def _print_keys(problem: dict[str, Any]) -> None:
-    text = f"\nthe keys of what is sealed here can't be used: {problem['error']}\n→ {problem['remedy']}"
-    err.print(text, style="red", markup=False, soft_wrap=True)

@@ -7,7 +7,6 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -16,7 +15,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from headrace.cli.commands.lifecycle.doctor import show
 from headrace.cli.commands.requests import prediction
 from headrace.cli.console import DEFAULT_HOME, Home, again, command, err, fail, out, place
-from headrace.cli.diagnosis import broken_pipelines, doctor_checks
+from headrace.cli.diagnosis import broken_pipelines, doctor_checks, earlier_homes
 from headrace.cli.installation import (
     first_releases,
     pid_lock,
@@ -26,7 +25,6 @@ from headrace.cli.installation import (
     secrets,
     services,
 )
-from headrace.cli.installation.encryption import encryption_place
 from headrace.cli.installation.layout import MAX_INSTANCES, Layout, LayoutError
 from headrace.cli.installation.settings import Installation, Shape
 from headrace.cli.supervision import daemon
@@ -54,27 +52,18 @@ def up(
         list[str] | None,
         typer.Option("--replicas", metavar="SERVICE=N", help="Processes of another service; repeatable."),
     ] = None,
-    encrypt: Annotated[
-        bool,
-        typer.Option(
-            "--encrypt", help="Seal events and audit payloads, from now on; makes keys outside the home."
-        ),
-    ] = False,
-    keys: Annotated[
-        Path | None, typer.Option("--keys", help="With --encrypt: the file of keys.", dir_okay=False)
-    ] = None,
 ) -> None:
     """Prepare everything that is due, start the services, make a prediction, and leave them running."""
     layout, shape = place(home), _shape(together)
     counts = _counts(workers, replicas or [], shape)
     pid = pid_lock.holder(layout.lock)
     if pid is not None:
-        if encrypt and not layout.override("encryption").exists():
-            fail("headrace runs here already, and seals nothing; first: headrace down")
         _already(layout, shape, counts, pid)
         return
-    if encrypt or keys is not None:
-        _encrypt(layout, keys)
+    try:
+        earlier_homes.refuse_sealed(layout)
+    except ConfigError as error:
+        fail(str(error))
     _examine(layout)
     began = time.monotonic()
     try:
@@ -92,18 +81,6 @@ def up(
     _first_prediction(layout, installation, time.monotonic() - began)
     if foreground:
         _stay(layout, supervisor)
-
-
-def _encrypt(layout: Layout, keys: Path | None) -> None:
-    try:
-        layout.make_home()
-        file, made = encryption_place.switch_on(layout, keys)
-    except (ConfigError, LayoutError) as error:
-        fail(str(error))
-    if made:
-        out.print(
-            f"keys in {file}: keep a copy elsewhere, without it nobody reads what is sealed", markup=False
-        )
 
 
 def _shape(together: bool) -> Shape:

@@ -14,14 +14,12 @@ from rich.table import Table
 from rich.text import Text
 
 from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out, place
-from headrace.cli.installation.encryption import encryption_place
 from headrace.cli.installation.layout import Layout
 from headrace.cli.replay.candidate import Candidate, Choice, ReplayError, candidate
 from headrace.cli.replay.verdict import Verdict
-from headrace.encryption import KeysAwayError, LockedError
 from headrace.hop.config import ConfigError
 from headrace.recordings import RecordingError, read_frames, read_records
-from headrace.recordings.writer import KIND, SUFFIX
+from headrace.recordings.writer import SUFFIX
 
 Files = Annotated[list[Path], typer.Argument(help="Recording files, or folders of them.")]
 PipelineName = Annotated[str, typer.Option("--pipeline", "-p", help="Its name.")]
@@ -51,17 +49,14 @@ def replay(
     show: Annotated[int, typer.Option("--show", min=0, help="How many differences to name.")] = 20,
 ) -> None:
     """Run recorded requests, with the feature values that were read then, against a candidate, and name what it answers
-    differently. Nothing that serves is touched. Sealed recordings are opened with the keys of the home. Exit code 1 if anything
-    differs."""
+    differently. Nothing that serves is touched. Exit code 1 if anything differs."""
     layout, paths = place(home), _files(recordings)
     try:
         chosen = candidate(layout, Choice(pipeline, release, arm, versions(models or []), document))
         verdict = Verdict(tolerance, show)
         _run(layout, chosen, paths, verdict)
-    except (ReplayError, RecordingError, ConfigError, KeysAwayError) as error:
+    except (ReplayError, RecordingError, ConfigError) as error:
         fail(str(error))
-    except LockedError as error:
-        fail(f"a recording can't be opened: {error}")
     if not verdict.rows:
         fail(f"there is no request of pipeline {pipeline} in these files")
     out.print(draw(chosen, verdict))
@@ -91,12 +86,11 @@ def _run(layout: Layout, chosen: Candidate, paths: Sequence[Path], verdict: Verd
     # Not with the command's other imports: the services take seconds.
     from headrace.cli.replay.run import replay as run
 
-    sealer = encryption_place.sealer(layout)
-    total = sum(1 for path in paths for _ in read_frames(path, sealer, KIND))
+    total = sum(1 for path in paths for _ in read_frames(path))
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=err, transient=True) as progress:
         task = progress.add_task("replaying", total=total)
-        asyncio.run(run(layout, chosen, read_records(paths, sealer), verdict, lambda: progress.advance(task)))
+        asyncio.run(run(layout, chosen, read_records(paths), verdict, lambda: progress.advance(task)))
 
 
 def draw(chosen: Candidate, verdict: Verdict) -> RenderableType:

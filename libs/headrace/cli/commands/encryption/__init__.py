@@ -1,1 +1,0 @@
-"""`headrace encryption`: the keys that a home's files are sealed with."""

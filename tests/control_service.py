@@ -1,0 +1,161 @@
+"""A real process of control for the tests that need one."""
+
+import asyncio
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from queue import Queue
+from typing import Any, Self
+
+import yaml
+
+from headrace.catalog.errors import RecordsUnavailableError
+from headrace.catalog.remote import RemoteRecords
+from headrace.hop.testing import served
+from headrace.resources.manifest import new_keys
+from services.control.wiring import SERVICE
+from tests.children import ends_with_tests
+from tests.stopped import send
+
+
+# For the tests' own process: where nothing is killed or frozen.
+@contextmanager
+def control_here(folder: Path, **settings: Any) -> Iterator[str]:
+    """A control on a thread of this process, at a real socket; its target. Its database is in `folder`."""
+    private, _ = new_keys()
+    (folder / "key.pem").write_bytes(private)
+    values = {
+        "database": str(folder / "control.sqlite"),
+        "initialise": True,
+        "signing_key": folder / "key.pem",
+        "settle_s": 0,
+        **settings,
+    }
+    targets: Queue[str] = Queue()
+    ended = threading.Event()
+
+    async def serve() -> None:
+        async with served(SERVICE, values) as harness:
+            targets.put(harness.target)
+            await asyncio.to_thread(ended.wait)
+
+    with ThreadPoolExecutor(1) as thread:
+        serving = thread.submit(asyncio.run, serve())
+        serving.add_done_callback(lambda _: targets.put(""))
+        try:
+            yield targets.get() or serving.result()
+        finally:
+            ended.set()
+            serving.result()
+
+
+ROOT = Path(__file__).parents[1]
+
+
+class ControlService:
+    """It can be stopped, killed, frozen and started again with the same database. `target`: its socket. `public_key`: PEM of what
+    it signs. `database`: a new file of SQLite, or an address. `settings`: further ones."""
+
+    def __init__(
+        self, database: str = "", *, keys: tuple[bytes, bytes] | None = None, **settings: Any
+    ) -> None:
+        # Short, as the names of sockets are bounded; nobody else may look into it.
+        self.folder = Path(tempfile.mkdtemp(prefix="control-"))
+        private, self.public_key = keys or new_keys()
+        (self.folder / "key.pem").write_bytes(private)
+        self.socket = self.folder / "control.sock"
+        self.target = f"unix:{self.socket}"
+        self.database = database or str(self.folder / "control.sqlite")
+        self._settings = {
+            "server": {"listen": self.target, "drain_notice_s": 0.0},
+            "telemetry": {"log_level": "info"},
+            "database": self.database,
+            "initialise": True,
+            "signing_key": str(self.folder / "key.pem"),
+            "settle_s": 0,
+            **settings,
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "log").read_text()
+
+    def start(self, *, ready: bool = True) -> None:
+        """`ready`: returns once it answers."""
+        config = self.folder / "control.yaml"
+        config.write_text(yaml.safe_dump(self._settings))
+        command = ends_with_tests(sys.executable, "-m", "services.control", "--config", str(config))
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
+        if ready:
+            self._until_ready()
+
+    def records(self) -> RemoteRecords:
+        """A client; the caller closes it."""
+        return RemoteRecords(self.target)
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def stop(self) -> int:
+        """As a supervisor does. Returns its exit code."""
+        assert self._process is not None
+        self._process.terminate()
+        code = self._process.wait()
+        self._process = None
+        return code
+
+    def signal(self, number: int) -> None:
+        send(self.pid, number)
+
+    def execute(self, statement: str, *parameters: object) -> None:
+        """SQL on the file of SQLite, behind its back."""
+        connection = sqlite3.connect(self.database, timeout=60)
+        with connection:
+            connection.execute(statement, parameters)
+        connection.close()
+
+    def close(self) -> None:
+        self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _until_ready(self) -> None:
+        records = self.records()
+        deadline = time.monotonic() + 60
+        try:
+            while True:
+                try:
+                    records.position()
+                    return
+                except RecordsUnavailableError as error:
+                    assert self._process is not None
+                    if self._process.poll() is not None:
+                        raise RuntimeError(f"control ends: {self.log[-2000:]}") from None
+                    if time.monotonic() > deadline:
+                        raise TimeoutError(str(error)) from None
+        finally:
+            records.close()

@@ -1,0 +1,202 @@
+"""Two transactions on PostgreSQL, stopped before each of their statements: what comes of them is what it would be in turn."""
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import psycopg
+import pytest
+
+from headrace.catalog import verification
+from headrace.catalog.access import LeaseToken, Made, Write
+from headrace.catalog.errors import LeaseLostError, RecordChangedError
+from headrace.catalog.records import CatalogRecords
+from tests.libs.catalog.records_contract import LONG_S, change, contents, write
+from tests.libs.catalog.stepped import Stepped
+from tests.postgres_server import PostgresServer
+
+# More than the statements of any of these transactions, with its begin and its commit.
+MOST_STEPS = 12
+Work = Callable[[CatalogRecords], Any]
+
+
+@dataclass
+class Pair:
+    """Two processes' connections, a third one for the test, and one that looks on."""
+
+    both: tuple[CatalogRecords, CatalogRecords]
+    records: CatalogRecords
+    observer: psycopg.Connection[Any]
+
+    def run(
+        self, first: Work, second: Work, schedule: list[int], before_second: Work | None = None
+    ) -> list[Any]:
+        """The results. `schedule`: whose next statement it is, 0 or 1. `before_second`: done before its first statement."""
+        works = zip(self.both, (first, second), strict=True)
+        both = [Stepped(records, self.observer, work) for records, work in works]
+        for index in schedule:
+            if index == 1 and before_second is not None:
+                before_second(self.records)
+                before_second = None
+            both[index].step()
+        for one in both:
+            one.free()
+        return [one.finish() for one in both]
+
+
+@pytest.fixture(scope="module")
+def address(postgres_server: PostgresServer) -> str:
+    return postgres_server.create("interleavings")
+
+
+@pytest.fixture(scope="module")
+def pair(address: str, postgres_server: PostgresServer) -> Iterator[Pair]:
+    records = CatalogRecords.open(address, initialise=True)
+    both = (
+        CatalogRecords.open(address, initialise=False),
+        CatalogRecords.open(address, initialise=False),
+    )
+    with postgres_server.connect("interleavings") as observer:
+        yield Pair(both, records, observer)
+    assert verification.verify(records) == []
+    for opened in (*both, records):
+        opened.close()
+
+
+def schedules() -> list[list[int]]:
+    """The first gets so many statements, then the second so many; the rest of the first; and some by chance."""
+    by_turns = [[0] * a + [1] * b for a in range(MOST_STEPS) for b in (1, 2, 3, 5, MOST_STEPS)]
+    chance = random.Random(23)
+    return by_turns + [[chance.randrange(2) for _ in range(2 * MOST_STEPS)] for _ in range(30)]
+
+
+def changing(*writes: Write, **more: Any) -> Work:
+    sent = change(*writes, **more)
+    return lambda records: records.change(sent)
+
+
+def acquiring(name: str, holder: str) -> Work:
+    return lambda records: records.take_lease(name, holder, LONG_S)
+
+
+@contextmanager
+def one_after_the_other(pair: Pair, changes: int) -> Iterator[None]:
+    """So many changes are made within."""
+    before = pair.records.position().number
+    yield
+    assert pair.records.position().number == before + changes
+
+
+def test_changes_of_different_records_are_both_made(pair: Pair) -> None:
+    for number, schedule in enumerate(schedules()):
+        a, b = f"a{number}", f"b{number}"
+        with one_after_the_other(pair, 2):
+            made = pair.run(
+                changing(write(a, b"1", 0)),
+                changing(write(b, b"2", 0)),
+                schedule,
+            )
+        assert [one.records[0].version for one in made] == [1, 1], schedule
+        assert made[0].position.number != made[1].position.number
+
+
+def test_of_changes_of_one_record_one_is_made_and_the_other_hears_it(pair: Pair) -> None:
+    winners = set()
+    for number, schedule in enumerate(schedules()):
+        name = f"c{number}"
+        with one_after_the_other(pair, 1):
+            made = pair.run(
+                changing(write(name, b"0", 0)),
+                changing(write(name, b"1", 0)),
+                schedule,
+            )
+        [winner] = [index for index, one in enumerate(made) if isinstance(one, Made)]
+        assert isinstance(made[1 - winner], RecordChangedError), (schedule, made)
+        assert contents(pair.records, name) == [(1, b"%d" % winner)]
+        winners.add(winner)
+    assert winners == {0, 1}
+
+
+def test_changes_of_one_record_that_expect_nothing_are_both_made(pair: Pair) -> None:
+    for number, schedule in enumerate(schedules()):
+        name = f"d{number}"
+        with one_after_the_other(pair, 2):
+            made = pair.run(
+                changing(write(name, b"0")),
+                changing(write(name, b"1")),
+                schedule,
+            )
+        versions = {one.records[0].version: b"%d" % index for index, one in enumerate(made)}
+        assert contents(pair.records, name) == [(2, versions[2]), (1, versions[1])], schedule
+
+
+def test_a_change_that_is_sent_twice_at_once_is_made_once(pair: Pair) -> None:
+    for number, schedule in enumerate(schedules()):
+        send = changing(write(f"e{number}", b"1", 0), id=f"e{number}")
+        with one_after_the_other(pair, 1):
+            made = pair.run(send, send, schedule)
+        assert isinstance(made[0], Made), (schedule, made)
+        assert made[0] == made[1]
+
+
+def test_nobody_commits_with_a_lease_that_somebody_else_has_taken_over(pair: Pair) -> None:
+    """The lease ends just before the second process takes it, wherever the first one is by then."""
+    outcomes = set()
+    for number, schedule in enumerate(schedules()):
+        name = f"lease{number}"
+        token = pair.records.take_lease(name, "a", LONG_S)
+        fenced = changing(write(f"f{number}", b"1"), lease=LeaseToken(name, token))
+
+        def end(_: CatalogRecords, name: str = name) -> None:
+            pair.observer.execute("UPDATE leases SET until = 0 WHERE name = %s", (name,))
+
+        def take_over(records: CatalogRecords, name: str = name) -> int:
+            assert records.take_lease(name, "b", LONG_S) != ""
+            return records.position().number
+
+        made, after = pair.run(fenced, take_over, schedule, end)
+        if isinstance(made, Made):
+            assert made.position.number <= after, schedule
+        else:
+            assert isinstance(made, LeaseLostError), (schedule, made)
+        outcomes.add(type(made))
+    assert outcomes == {Made, LeaseLostError}
+
+
+def test_of_two_who_take_a_lease_one_has_it(pair: Pair) -> None:
+    for number, schedule in enumerate(schedules()):
+        name = f"race{number}"
+        tokens = pair.run(
+            acquiring(name, "a"),
+            acquiring(name, "b"),
+            schedule,
+        )
+        assert sorted(map(bool, tokens)) == [False, True], (schedule, tokens)
+
+
+def test_a_reader_sees_one_moment(pair: Pair) -> None:
+    """What changed since a position fits the position that is said with it."""
+    for number, schedule in enumerate(schedules()):
+        since = pair.records.position().number
+        made, (position, changed) = pair.run(
+            changing(write(f"g{number}", b"1"), write(f"h{number}", b"1")),
+            partial(CatalogRecords.changes_since, number=since),
+            schedule,
+        )
+        expected = [] if position.number == since else [f"g{number}", f"h{number}"]
+        assert [r.name for r in changed] == expected, schedule
+        assert isinstance(made, Made)
+
+
+def test_one_that_is_frozen_in_its_change_does_not_hold_the_others_up(pair: Pair) -> None:
+    frozen = Stepped(pair.both[0], pair.observer, changing())
+    for _ in range(4):
+        frozen.step()
+    made = pair.records.change(change())
+    # It goes on when the database has ended its transaction, and makes its change in another one.
+    again = frozen.finish()
+    assert isinstance(again, Made)
+    assert again.position.number == made.position.number + 1

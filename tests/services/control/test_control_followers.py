@@ -1,0 +1,135 @@
+"""Who applies a change first, and when nothing may be changed."""
+
+import pytest
+
+from headrace.catalog.access import Position
+from services.control.resources.followers import (
+    FIRST_S,
+    GONE_S,
+    MAX_FOLLOWERS,
+    SHOWN_S,
+    Follower,
+    Followers,
+)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def at(number: int, epoch: int = 1) -> Position:
+    return Position(epoch, number, bytes([number]) * 32)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def followers(clock: Clock) -> Followers:
+    """Three routers at 5."""
+    found = Followers(clock)
+    for name in "abc":
+        found.heard(Follower(name, "router", at(5)))
+    return found
+
+
+def test_one_goes_first_and_the_others_once_it_has_acknowledged(followers: Followers) -> None:
+    assert followers.may_apply("router", "a", at(6), 0)
+    assert not followers.may_apply("router", "b", at(6), 0)
+    assert followers.may_apply("router", "a", at(6), 0), "it may ask again"
+    followers.heard(Follower("a", "router", at(6)))
+    assert followers.acknowledge("router", at(6))
+    assert not followers.acknowledge("router", at(6)), "it is not the first any more"
+    assert followers.may_apply("router", "b", at(6), 0)
+    assert followers.may_apply("router", "c", at(6), 0)
+
+
+def test_services_do_not_wait_for_each_other(followers: Followers) -> None:
+    for name in "xy":
+        followers.heard(Follower(name, "executor", at(5)))
+    assert followers.may_apply("router", "a", at(6), 0)
+    assert followers.may_apply("executor", "x", at(6), 0)
+    assert not followers.may_apply("executor", "y", at(6), 0)
+
+
+def test_who_has_nothing_or_is_alone_waits_for_nobody(followers: Followers) -> None:
+    followers.may_apply("router", "a", at(6), 0)
+    followers.heard(Follower("new", "router", None))
+    assert followers.may_apply("router", "new", at(6), 0)
+    followers.heard(Follower("alone", "ingress", at(5)))
+    followers.heard(Follower("starting", "ingress", None))
+    assert followers.may_apply("ingress", "alone", at(6), 0)
+
+
+def test_what_is_taken_back_waits_for_nobody(followers: Followers) -> None:
+    assert followers.may_apply("router", "a", at(7), 0)
+    assert not followers.may_apply("router", "b", at(7), 5), "the urgent one is applied already"
+    assert followers.may_apply("router", "b", at(7), 6)
+
+
+def test_a_new_epoch_waits_for_nobody(followers: Followers) -> None:
+    assert followers.may_apply("router", "a", at(7, 2), 0)
+    assert followers.may_apply("router", "b", at(7, 2), 0)
+
+
+def test_the_others_wait_so_long_for_the_first_and_no_longer(followers: Followers, clock: Clock) -> None:
+    followers.may_apply("router", "a", at(6), 0)
+    followers.may_apply("router", "b", at(6), 0)
+    assert followers.held_until("router", "b") == clock.now + FIRST_S
+    clock.now += FIRST_S - 1
+    # Newer changes do not begin the wait anew, and asking again does not either.
+    followers.heard(Follower("b", "router", at(5)))
+    assert not followers.may_apply("router", "b", at(7), 0)
+    clock.now += 1
+    assert followers.may_apply("router", "b", at(7), 0)
+    assert followers.held_until("router", "b") is None
+
+
+def test_another_one_goes_first_when_the_first_is_gone_or_done(followers: Followers, clock: Clock) -> None:
+    followers.may_apply("router", "a", at(6), 0)
+    followers.heard(Follower("a", "router", at(6)))
+    assert followers.may_apply("router", "b", at(7), 0), "a has done its part"
+    assert not followers.may_apply("router", "c", at(7), 0)
+    clock.now += GONE_S
+    for name in "ac":
+        followers.heard(Follower(name, "router", at(5)))
+    assert followers.may_apply("router", "c", at(7), 0), "b is gone"
+    assert not followers.may_apply("router", "a", at(7), 0)
+
+
+def test_no_change_while_one_has_something_else(followers: Followers, clock: Clock) -> None:
+    assert followers.refusal() == ""
+    followers.heard(Follower("b", "router", at(9), diverged="1.9 is not there"))
+    assert "1 processes of the data plane (b)" in followers.refusal()
+    assert "1.9 is not there" in followers.refusal()
+    assert followers.diverged() == 1
+    assert followers.may_apply("router", "a", at(6), 0)
+    followers.heard(Follower("b", "router", at(6)))
+    assert (followers.refusal(), followers.diverged()) == ("", 0)
+    followers.heard(Follower("b", "router", at(9), diverged="1.9 is not there"))
+    clock.now += GONE_S
+    assert followers.refusal() == "", "it is gone"
+
+
+def test_who_is_answered_late_is_not_gone(followers: Followers, clock: Clock) -> None:
+    clock.now += GONE_S - 1
+    followers.answered("router", "a")
+    clock.now += 2
+    assert followers.counts() == {"router": 1}
+
+
+def test_those_that_are_long_gone_are_forgotten_and_there_are_only_so_many(clock: Clock) -> None:
+    followers = Followers(clock)
+    for number in range(MAX_FOLLOWERS):
+        assert followers.heard(Follower(f"r{number}", "router"))
+    assert not followers.heard(Follower("one more", "router"))
+    assert followers.heard(Follower("r0", "router", at(1))), "it is known"
+    clock.now += SHOWN_S
+    assert followers.heard(Follower("one more", "router"))
+    assert [f.name for f in followers.all()] == ["one more"]

@@ -1,0 +1,95 @@
+"""A tenant that requires encryption at rest is refused before its body is read, unless the operators attest it for today."""
+
+import asyncio
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from headrace.hop.errors import Code, Fault, Reason
+from headrace.state.files import sealed_before
+from headrace.state.tenants import QuotaSpec
+from services.ingress.auth.encryption_guard import EncryptionGuard
+from services.ingress.documents.catalog import Tenant
+from tests.services.ingress.ingress_calls import OIP, bearer, infer, infer_refused
+from tests.services.ingress.ingress_door import DoorProcess, Folder, infer_request, prepare, running
+from tests.services.ingress.test_ingress_intake import ENTRANCES, half_sent, refusal
+
+REFUSED = ("FAILED_PRECONDITION", "ENCRYPTION_REQUIRED")
+DAY = date(2027, 3, 1)
+
+
+@pytest.mark.asyncio(loop_scope="session")
+@pytest.mark.parametrize("entrance", ENTRANCES)
+async def test_where_nobody_attests_no_body_is_waited_for(door: Folder, entrance: str) -> None:
+    got = await asyncio.to_thread(half_sent, door, *ENTRANCES[entrance], door.keys.encrypted)
+    assert refusal(got) == "FAILED_PRECONDITION"
+
+
+@pytest.mark.asyncio(loop_scope="session")
+@pytest.mark.parametrize("method", ["ModelInfer", "ModelStreamInfer"])
+async def test_over_grpc_neither(door: Folder, method: str) -> None:
+    """A call whose message never comes."""
+    async with grpc.aio.insecure_channel(door.grpc) as channel:
+        call: Any = channel.stream_stream(OIP + method)(metadata=(bearer(door, door.keys.encrypted),))
+        async with asyncio.timeout(60):
+            assert (await call.code()).name == "FAILED_PRECONDITION"
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_an_attestation_counts_until_its_day(door: Folder, tmp_path: Path) -> None:
+    request = infer_request([[1, 2]], [3])
+    code, reason, message = await infer_refused(door, request, key=door.keys.encrypted)
+    assert (code, reason) == REFUSED
+    assert "tenant encrypted requires encryption at rest" in message
+    today = datetime.now(UTC).date()
+    # Two days, so that midnight may pass meanwhile.
+    for until, serves in ((today + timedelta(days=2), True), (today - timedelta(days=2), False)):
+        async with running(tmp_path / str(serves), encrypted_until=until) as process:
+            folder = process.folder
+            # Who does not ask for it is served in any case.
+            assert (await infer(folder, request)).model_name == "double"
+            if serves:
+                assert (await infer(folder, request, key=folder.keys.encrypted)).model_name == "double"
+            else:
+                assert (await infer_refused(folder, request, key=folder.keys.encrypted))[:2] == REFUSED
+
+
+@pytest.mark.parametrize(
+    ("until", "at", "refused"),
+    [
+        (DAY, datetime(2027, 3, 1, 23, 59, 59, tzinfo=UTC), False),
+        (DAY, datetime(2027, 3, 2, tzinfo=UTC), True),
+        (date.max, datetime(2027, 3, 2, tzinfo=UTC), False),
+        (None, datetime(2027, 3, 1, tzinfo=UTC), True),
+    ],
+)
+def test_the_day_ends_at_midnight_utc(until: date | None, at: datetime, refused: bool) -> None:
+    guard = EncryptionGuard(until, at.timestamp)
+    guard.check(Tenant("acme", frozenset(), QuotaSpec(), 1))
+    requiring = Tenant("acme", frozenset(), QuotaSpec(), 1, requires_encryption=True)
+    if not refused:
+        return guard.check(requiring)
+    with pytest.raises(Fault) as caught:
+        guard.check(requiring)
+    told = caught.value
+    assert (told.code, told.reason) == (Code.FAILED_PRECONDITION, Reason.REASON_ENCRYPTION_REQUIRED)
+    assert told.metadata == {"tenant": "acme"}
+    return None
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_a_door_does_not_start_where_an_earlier_version_sealed(tmp_path: Path) -> None:
+    folder = prepare(tmp_path / "door", "unix:/nowhere")
+    events = Path(folder.settings["security"]["file"])
+    events.parent.mkdir()
+    events.write_bytes(sealed_before.LINE + b"djEL\n")
+    process = DoorProcess(folder)
+    try:
+        assert await asyncio.to_thread(process.process.wait, 60) != 0
+        assert f"{events} is of an earlier version of headrace that sealed its files" in process.log()
+        assert events.read_bytes() == sealed_before.LINE + b"djEL\n"
+    finally:
+        process.kill()
