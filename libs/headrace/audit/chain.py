@@ -118,7 +118,8 @@ def fields(line: bytes) -> Mapping[str, Any] | None:
     try:
         found: Mapping[str, Any] = json.loads(line)
         written(found)
-        return found if isinstance(found["number"], int) and isinstance(found["previous"], str) else None
+        right = isinstance(found["number"], int) and isinstance(found["epoch"], int)
+        return found if right and isinstance(found["previous"], str) else None
     except (ValueError, TypeError, KeyError):
         return None
 
@@ -156,6 +157,8 @@ class _Chain:
     _named: int = 0
     _due: int = 1
     _missing: list[range] = field(default_factory=list)
+    # The line with the highest number, the first one in another one's place.
+    _newest: Line | None = None
     _moved: Line | None = None
 
     def add(self, line: Line) -> Mapping[str, Any] | None:
@@ -186,7 +189,7 @@ class _Chain:
         elif last < end.number:
             gap = range(last + 1, end.number + 1)
             self._found(Fault.TRUNCATED, gap[0], f"{_lines(gap)} removed from the end")
-        elif self._last is not None and self._last.sha256 != end.sha256:
+        elif self._newest is not None and self._newest.sha256 != end.sha256:
             text = f"line {last} or its hash was altered: the newest change has another one"
             self._found(Fault.ALTERED, last, text)
         if self._moved is not None and not self.problems:
@@ -205,6 +208,7 @@ class _Chain:
         if named > due:
             self._missing.append(range(due, named))
         if named >= due:
+            self._newest = line
             return
         for gap in self._missing:
             if named in gap:

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from headrace.audit import chain
 from headrace.audit.chain import Fault, Problem
 from headrace.catalog import changes
-from headrace.catalog.access import KEPT_VERSIONS, AuditLine
+from headrace.catalog.access import KEPT_VERSIONS, AuditLine, Position
 from headrace.catalog.records import PAGE, CatalogRecords
 from headrace.catalog.tables import RECORDS
 
@@ -26,7 +26,7 @@ def verify(records: CatalogRecords, known: Iterable[chain.Head] = ()) -> list[Pr
         end = chain.Head(position.number, position.head)
         problems = chain.verify(_lines(connection), end, known, comparison.add)
     # Without its lines nothing can be said of the records.
-    return problems or comparison.problems()
+    return problems or comparison.problems(position)
 
 
 def _lines(connection: sa.Connection) -> Iterator[AuditLine]:
@@ -50,10 +50,12 @@ class _Comparison:
     # Of each record: the versions that must be there, and how many of them were as their lines say.
     _due: dict[tuple[str, str], range] = field(default_factory=dict)
     _right: dict[tuple[str, str], int] = field(default_factory=dict)
+    _epoch: int = 0
     _problems: list[Problem] = field(default_factory=list)
 
     def add(self, number: int, fields: Mapping[str, Any]) -> None:
         """A line of the audit."""
+        self._epoch = fields["epoch"]
         for written in chain.written(fields):
             record = (written.kind, written.name)
             oldest = self._due.get(record, range(1, 1)).start
@@ -70,8 +72,11 @@ class _Comparison:
                 )
                 self._problems.append(Problem(Fault.ALTERED, number, text))
 
-    def problems(self) -> list[Problem]:
+    def problems(self, end: Position) -> list[Problem]:
         found = self._problems
+        if end.epoch != self._epoch:
+            text = f"the database says epoch {end.epoch}, its newest line {self._epoch}"
+            found.append(Problem(Fault.ALTERED, end.number, text))
         for (kind, name, version), (number, _) in self.stored.items():
             found.append(Problem(Fault.ADDED, number, f"no line says {kind} {name} version {version}"))
         if not found:
