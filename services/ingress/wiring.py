@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 
+from headrace.access.records import KEY, TENANT
 from headrace.api.inference.v1 import inference_pb2
 from headrace.api.operations.v1 import operations_pb2
 from headrace.api.releases.v1 import releases_pb2
@@ -245,7 +246,7 @@ def _tenants(
 async def _follow(settings: IngressSettings, live: LiveDirectory, stack: AsyncExitStack) -> Follower:
     """Takes up what is there already. `stack` closes the follower. Raises ConfigError."""
     follower = await asyncio.to_thread(
-        open_follower, "ingress", settings.control, settings.resources, live.compilers
+        open_follower, "ingress", settings.control, settings.resources, {}, (TENANT, KEY)
     )
     stack.push_async_callback(asyncio.to_thread, follower.close)
     if follower.view is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from pydantic import Field
@@ -54,13 +54,17 @@ def open_follower(
     control: ControlSettings | None,
     resources: ResourceSettings,
     compilers: Mapping[str, Compile],
+    data: Collection[str] = (),
 ) -> Follower:
-    """Follows for this process. Blocks until control has answered, half a second at most. Raises ConfigError."""
+    """Follows for this process. Blocks until control has answered, half a second at most. `compilers`, `data`: see `Applier`.
+
+    Raises ConfigError.
+    """
     watcher = f"{service} {socket.gethostname()} {os.getpid()}"
     try:
         keys = [path.read_bytes() for path in resources.keys]
         store = None if resources.artifacts is None else open_store(resources.artifacts)
         connected = None if control is None else control.connect()
-        return follow(service, watcher, keys, connected, resources.folder, store, compilers)
+        return follow(service, watcher, keys, connected, resources.folder, store, compilers, data=data)
     except (OSError, ValueError) as error:
         raise config.ConfigError(f"resources: {error}") from None

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from headrace.access.records import KEY, TENANT, key_of, tenant_of
 from headrace.access.specs import KeySpec, digest_of, narrowed
 from headrace.catalog.errors import RecordInvalidError
-from headrace.resources.apply import Compile, Unit, View
+from headrace.resources.apply import View
 from headrace.resources.follower import Follower
 from headrace.resources.snapshot import Key, Resource
 from services.ingress.documents.catalog import Credential, Tenant
@@ -29,42 +29,43 @@ class Directory:
 
 
 class DirectoryBuilder:
-    """Makes directories of resources. What has not changed since the one before is not read again, and stays the same object:
-    of a thousand tenants few change at a time."""
+    """Makes directories of resources. What has not changed since the one before is not read again, and stays the same object: of
+    a thousand tenants few change at a time. What can't be read stays as it was. `refuse`: told what is wrong with it, once."""
 
-    def __init__(self) -> None:
-        self._tenants: dict[str, tuple[bytes, Tenant, frozenset[str]]] = {}
-        self._keys: dict[str, tuple[bytes, Tenant, bytes, Credential]] = {}
+    def __init__(self, refuse: Callable[[str], None]) -> None:
+        self._refuse = refuse
+        self._tenants: dict[str, tuple[Tenant, frozenset[str]]] = {}
+        self._keys: dict[str, tuple[KeySpec, Credential]] = {}
+        # Hash of the resource that each was last looked at with.
+        self._seen: dict[Key, bytes] = {}
+        self.problems: dict[Key, str] = {}
 
     def build(self, resources: Mapping[Key, Resource]) -> Directory:
-        """Resources that can't be read, keys of no tenant and the second of two equal keys are left out."""
-        self._tenants = {
-            name: tenant
-            for (kind, name), resource in resources.items()
-            if kind == TENANT and (tenant := self._tenant(name, resource))
-        }
-        self._keys = {
-            name: key
-            for (kind, name), resource in sorted(resources.items())
-            if kind == KEY and (key := self._key(name, resource))
-        }
+        """Keys of no tenant and the second of two equal keys open nothing."""
+        ours = {key: resource for key, resource in sorted(resources.items()) if key[0] in (TENANT, KEY)}
+        self.problems = {key: said for key, said in self.problems.items() if key in ours}
+        self._tenants = {n: t for (k, n), r in ours.items() if k == TENANT and (t := self._tenant(n, r))}
+        self._keys = {n: c for (k, n), r in ours.items() if k == KEY and (c := self._key(n, r))}
+        self._seen = {key: resource.sha256 for key, resource in ours.items()}
         keys: dict[bytes, Credential] = {}
-        for _, _, digest, credential in self._keys.values():
-            keys.setdefault(digest, credential)
+        for spec, credential in self._keys.values():
+            keys.setdefault(digest_of(spec), credential)
         return Directory(
-            {name: tenant for name, (_, tenant, _) in self._tenants.items()},
-            {name: scopes for name, (_, _, scopes) in self._tenants.items()},
+            {name: tenant for name, (tenant, _) in self._tenants.items()},
+            {name: scopes for name, (_, scopes) in self._tenants.items()},
             keys,
         )
 
-    def _tenant(self, name: str, resource: Resource) -> tuple[bytes, Tenant, frozenset[str]] | None:
+    def _tenant(self, name: str, resource: Resource) -> tuple[Tenant, frozenset[str]] | None:
         known = self._tenants.get(name)
-        if known is not None and known[0] == resource.sha256:
+        if self._seen.get(resource.key) == resource.sha256:
             return known
         try:
             spec = tenant_of(name, resource.content)
-        except RecordInvalidError:
-            return None
+        except RecordInvalidError as error:
+            self._broken(resource, error)
+            return known
+        self.problems.pop(resource.key, None)
         tenant = Tenant(
             name,
             frozenset(spec.pipelines),
@@ -73,20 +74,27 @@ class DirectoryBuilder:
             spec.regulated,
             spec.requires_encryption,
         )
-        return resource.sha256, tenant, frozenset(spec.scopes)
+        return tenant, frozenset(spec.scopes)
 
-    def _key(self, name: str, resource: Resource) -> tuple[bytes, Tenant, bytes, Credential] | None:
+    def _key(self, name: str, resource: Resource) -> tuple[KeySpec, Credential] | None:
         if (of_tenant := self._tenants.get(name.partition("/")[0])) is None:
             return None
-        _, tenant, scopes = of_tenant
         known = self._keys.get(name)
-        if known is not None and known[:2] == (resource.sha256, tenant):
+        spec = known[0] if known is not None else None
+        if self._seen.get(resource.key) != resource.sha256 or spec is None:
+            try:
+                spec = key_of(name, resource.content)[1]
+                self.problems.pop(resource.key, None)
+            except RecordInvalidError as error:
+                self._broken(resource, error)
+        if spec is None or (known is not None and known[0] is spec and known[1].tenant is of_tenant[0]):
             return known
-        try:
-            _, key = key_of(name, resource.content)
-        except RecordInvalidError:
-            return None
-        return resource.sha256, tenant, digest_of(key), _credential(key, tenant, scopes)
+        return spec, _credential(spec, *of_tenant)
+
+    def _broken(self, resource: Resource, error: RecordInvalidError) -> None:
+        if self.problems.get(resource.key) != error.problem:
+            self.problems[resource.key] = error.problem
+            self._refuse(str(error))
 
 
 def _credential(key: KeySpec, tenant: Tenant, scopes: frozenset[str]) -> Credential:
@@ -100,16 +108,12 @@ class LiveDirectory:
 
     def __init__(self, log: Log, broken: Callable[[float], None]) -> None:
         self.directory: Directory | None = None
-        self._log = log
         self._broken = broken
-        self._builder = DirectoryBuilder()
+        self._builder = DirectoryBuilder(
+            lambda problem: log.error("not taken over; the last good one is in force", error=problem)
+        )
         self._subscribers: tuple[Callable[[Directory], None], ...] = ()
         self._state = ""
-
-    @property
-    def compilers(self) -> Mapping[str, Compile]:
-        """For the follower: what they refuse is not used, and the last good one stays."""
-        return {TENANT: self._check, KEY: self._check}
 
     def subscribe(self, *subscribers: Callable[[Directory], None]) -> None:
         """Each is called with every new directory."""
@@ -124,16 +128,7 @@ class LiveDirectory:
     def take(self, view: View) -> None:
         """From now on it counts."""
         self._state = view.state
-        self._broken(float(any(kind in (TENANT, KEY) for kind, _ in view.rejected)))
         self.directory = self._builder.build(view.snapshot.resources)
+        self._broken(float(bool(self._builder.problems)))
         for subscriber in self._subscribers:
             subscriber(self.directory)
-
-    def _check(self, unit: Unit) -> None:
-        """Raises RecordInvalidError. On a thread."""
-        resource = unit.resources[0]
-        try:
-            (tenant_of if resource.kind == TENANT else key_of)(resource.name, resource.content)
-        except RecordInvalidError as error:
-            self._log.error("not taken over; the last good one is in force", error=str(error))
-            raise

@@ -8,9 +8,8 @@ import pytest
 from headrace.access.records import KEY, TENANT, key_content, tenant_content
 from headrace.access.specs import KeySpec, QuotaSpec, TenantSpec, key_digest, new_key
 from headrace.catalog.access import Position
-from headrace.catalog.errors import RecordInvalidError
 from headrace.hop.errors import Code, Fault
-from headrace.resources.apply import Rejected, Unit, View
+from headrace.resources.apply import Rejected, View
 from headrace.resources.snapshot import Resource, Snapshot
 from services.ingress.auth.authenticator import Authenticator
 from services.ingress.auth.directory import Directory, DirectoryBuilder, LiveDirectory
@@ -36,7 +35,7 @@ def view(*resources: Resource, rejected: Iterable[Resource] = ()) -> View:
 
 
 def built(*resources: Resource) -> Directory:
-    return DirectoryBuilder().build(view(*resources).snapshot.resources)
+    return DirectoryBuilder(lambda _: None).build(view(*resources).snapshot.resources)
 
 
 def test_a_key_may_do_what_it_and_its_tenant_may() -> None:
@@ -71,7 +70,7 @@ def test_what_can_not_be_read_is_left_out() -> None:
 
 
 def test_a_change_leaves_the_others_as_they_are() -> None:
-    builder, (_, one), (_, two) = DirectoryBuilder(), new_key(created=CREATED), new_key(created=CREATED)
+    builder, (_, one), (_, two) = DirectoryBuilder(print), new_key(created=CREATED), new_key(created=CREATED)
     others = (tenant("b"), key("b", two))
     before = builder.build(view(tenant("a"), key("a", one), *others).snapshot.resources)
     faster = tenant("a", TenantSpec(limits=QuotaSpec(rows_per_s=1)))
@@ -101,19 +100,26 @@ def test_nobody_is_refused_before_anything_is_known() -> None:
     assert (caught.value.code, events) == (Code.UNAUTHENTICATED, ["unknown_key"])
 
 
-def test_what_is_broken_is_refused_logged_and_counted() -> None:
+def test_what_is_broken_stays_as_it_was_is_logged_once_and_counted() -> None:
     log, gauge = Log(), list[float]()
     live = LiveDirectory(log, gauge.append)
-    bad = Resource.of(TENANT, "acme", b'{"priority": 99}')
-    with pytest.raises(RecordInvalidError, match="priority"):
-        live.compilers[TENANT](Unit.of(bad))
-    assert "tenant acme: priority" in str(log.lines)
-    _, mine = new_key(created=CREATED)
-    live.compilers[KEY](Unit.of(key("acme", mine)))
-    with pytest.raises(RecordInvalidError):
-        live.compilers[KEY](Unit.of(Resource.of(KEY, "acme/1", b"{}")))
-    release = Resource.of("release", "flights", b"?")
-    live.take(view(tenant("acme"), rejected=[release]))
-    live.take(view(tenant("acme"), rejected=[bad]))
+    (text, mine), (_, other) = new_key(created=CREATED), new_key(created=CREATED)
+    live.take(view(tenant("acme"), tenant("b"), key("acme", mine)))
+    bad = (Resource.of(TENANT, "acme", b'{"priority": 99}'), Resource.of(KEY, f"acme/{mine.id}", b"{}"))
+    for priority in (2, 3):
+        live.take(view(*bad, tenant("b", TenantSpec(priority=priority)), key("b", other)))
+        directory = live.directory
+        assert directory.tenants["acme"].may_use("flights")
+        assert directory.keys[key_digest(text.encode())].tenant is directory.tenants["acme"]
+        assert directory.tenants["b"].priority == priority
+    assert [about["error"].partition(":")[0] for _, about in log.lines] == [
+        "tenant acme",
+        f"key acme/{mine.id}",
+    ]
+    live.take(view(tenant("acme", TenantSpec(priority=5)), bad[1]))
+    directory = live.directory
+    # What the tenant may changes for the key, too.
+    assert directory.keys[key_digest(text.encode())].tenant.priority == 5
     live.take(view(tenant("acme")))
-    assert gauge == [0.0, 1.0, 0.0]
+    assert live.directory.keys == {}
+    assert gauge == [0.0, 1.0, 1.0, 1.0, 0.0]

@@ -147,7 +147,7 @@ def call(headers: dict[bytes, bytes]) -> RequestContext:
 def directory(*keys: KeySpec, **spec: Any) -> Directory:
     demo = Resource.of("tenant", "demo", tenant_content(TenantSpec(pipelines=("*",), **spec)))
     found = (demo, *(Resource.of("key", f"demo/{key.id}", key_content(key)) for key in keys))
-    return DirectoryBuilder().build({resource.key: resource for resource in found})
+    return DirectoryBuilder(print).build({resource.key: resource for resource in found})
 
 
 async def test_a_key_set_is_read_from_a_file_or_by_https(tmp_path: Path) -> None:
