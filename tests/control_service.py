@@ -10,7 +10,8 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from queue import Queue
 from typing import Any, Self
@@ -19,6 +20,7 @@ import yaml
 
 from headrace.catalog.errors import RecordsUnavailableError
 from headrace.catalog.remote import RemoteRecords
+from headrace.hop.process.telemetry import Telemetry
 from headrace.hop.testing import served
 from headrace.resources.manifest import new_keys
 from services.control.wiring import SERVICE
@@ -26,11 +28,32 @@ from tests.children import ends_with_tests
 from tests.stopped import send
 
 
+@dataclass(frozen=True, slots=True)
+class Here:
+    """A control in this process."""
+
+    target: str
+    database: str
+    telemetry: Telemetry
+
+    def metric(self, name: str, **labels: str) -> float | None:
+        return self.telemetry.registry.get_sample_value(name, labels)
+
+    def execute(self, statement: str, *parameters: object) -> None:
+        """SQL on the file of SQLite, behind its back."""
+        execute(self.database, statement, *parameters)
+
+
+def execute(database: str, statement: str, *parameters: object) -> None:
+    with closing(sqlite3.connect(database, timeout=60)) as connection, connection:
+        connection.execute(statement, parameters)
+
+
 # For the tests' own process: where nothing is killed or frozen.
 @contextmanager
-def control_here(folder: Path, **settings: Any) -> Iterator[str]:
-    """A control on a thread of this process, at a real socket; its target. Its database is in `folder`."""
-    private, _ = new_keys()
+def control_here(folder: Path, *, keys: tuple[bytes, bytes] | None = None, **settings: Any) -> Iterator[Here]:
+    """A control on a thread of this process, at a real socket. Its database is in `folder`."""
+    private, _ = keys or new_keys()
     (folder / "key.pem").write_bytes(private)
     values = {
         "database": str(folder / "control.sqlite"),
@@ -39,19 +62,21 @@ def control_here(folder: Path, **settings: Any) -> Iterator[str]:
         "settle_s": 0,
         **settings,
     }
-    targets: Queue[str] = Queue()
+    started: Queue[Here | None] = Queue()
     ended = threading.Event()
 
     async def serve() -> None:
         async with served(SERVICE, values) as harness:
-            targets.put(harness.target)
+            started.put(Here(harness.target, values["database"], harness.runtime.telemetry))
             await asyncio.to_thread(ended.wait)
 
     with ThreadPoolExecutor(1) as thread:
         serving = thread.submit(asyncio.run, serve())
-        serving.add_done_callback(lambda _: targets.put(""))
+        serving.add_done_callback(lambda _: started.put(None))
         try:
-            yield targets.get() or serving.result()
+            found = started.get()
+            assert found is not None, serving.result()
+            yield found
         finally:
             ended.set()
             serving.result()
@@ -127,10 +152,7 @@ class ControlService:
 
     def execute(self, statement: str, *parameters: object) -> None:
         """SQL on the file of SQLite, behind its back."""
-        connection = sqlite3.connect(self.database, timeout=60)
-        with connection:
-            connection.execute(statement, parameters)
-        connection.close()
+        execute(self.database, statement, *parameters)
 
     def close(self) -> None:
         self.kill()

@@ -132,6 +132,8 @@ class Feed:
         self._now = now
         self._changed = asyncio.Event()
         self._reading = asyncio.Lock()
+        # Rises when the database has another history than before.
+        self.history = 0
         # The newest is the last.
         self._published: dict[int, Published] = {}
         self._signed: dict[tuple[Position, str, Position | None], SignedManifest] = {}
@@ -157,11 +159,13 @@ class Feed:
         async with self._reading:
             known = self.newest or EMPTY
             loop = asyncio.get_running_loop()
-            found = await loop.run_in_executor(self._threads, self._read, known)
+            found, continued = await loop.run_in_executor(self._threads, self._read, known)
+            if not continued:
+                self.history += 1
+                self._published.clear()
+                self._proven.clear()
+                self._signed.clear()
             if found is not known:
-                if not found.position.number > known.position.number:
-                    self._published.clear()  # the database went back: what it was is no more
-                    self._proven.clear()
                 self._published[found.position.number] = found
                 while len(self._published) > _OLDER:
                     del self._published[next(iter(self._published))]
@@ -203,14 +207,17 @@ class Feed:
         own, at = f"{have.epoch}.{have.number}", newest.position
         return f"{own} is not in the history of the database, whose newest is {at.epoch}.{at.number}"
 
-    def _read(self, known: Published) -> Published:
+    def _read(self, known: Published) -> tuple[Published, bool]:
+        """What is published now, and whether what is known belongs to its history."""
         history = self._history()
         position, records = history.changes_since(known.position.number, PARTS.keys())
         if position == known.position:
-            return known
+            return known, True
+        continued = True
         if known.position.number and history.head_at(known.position.number) != known.position.head:
-            # It is another history than before: nothing of what is known counts.
-            known = EMPTY
+            # The database was emptied or went back: nothing of what is known counts.
+            known, continued = EMPTY, False
             position, records = history.changes_since(0, PARTS.keys())
         ancestors = history.ancestors(ANCESTORS + 1)
-        return known.after(position, records, [p for p in ancestors if p.number <= position.number])
+        before = [p for p in ancestors if p.number <= position.number]
+        return known.after(position, records, before), continued

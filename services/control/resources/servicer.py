@@ -54,7 +54,9 @@ class ResourcesServicer:
         _check(request)
         until = min(self._clock() + min(request.wait_ms / 1000, MAX_WAIT_S), call.deadline - ANSWER_S)
         try:
-            return await self._answer(request, until)
+            while (found := await self._answer(request, until)) is None:
+                continue
+            return found
         except RecordsError as error:
             raise fault_of(error) from None
         except (OSError, ValueError) as error:
@@ -71,7 +73,9 @@ class ResourcesServicer:
             position=position_message(newest.position) if newest else None,
         )
 
-    async def _answer(self, request: pb.WatchRequest, until: float) -> pb.WatchResponse:
+    async def _answer(self, request: pb.WatchRequest, until: float) -> pb.WatchResponse | None:
+        """None: all that was found out does not count any more."""
+        history = self._feed.history
         if (newest := await self._loaded(until)) is None:
             raise self._head.problem
         have = position_of(request.have) if request.HasField("have") else None
@@ -87,6 +91,8 @@ class ResourcesServicer:
             self._acknowledged = asyncio.Event()
         if have is None:
             await _first_of([self._settled], until)
+            if not self._settled.is_set():
+                return pb.WatchResponse()
             # What a new process would get may be older than what the others serve by.
             problem = self._followers.refusal()
         if problem:
@@ -94,16 +100,16 @@ class ResourcesServicer:
             return pb.WatchResponse(diverged=problem)
         # Of an epoch that has ended nothing may be left, unless it is in the history too.
         is_known = have is not None and await self._feed.has(have)
-        return await self._changes(request, have if is_known else None, until)
+        return await self._changes(request, have if is_known else None, until, history)
 
     async def _changes(
-        self, request: pb.WatchRequest, have: Position | None, until: float
-    ) -> pb.WatchResponse:
-        """`have`: in the history; None: the whole part is needed."""
+        self, request: pb.WatchRequest, have: Position | None, until: float, history: int
+    ) -> pb.WatchResponse | None:
+        """`have`: in the feed's `history`; None: the whole part is needed. Returns None when the database has another history now."""
         service, whole = request.service, request.whole or have is None
         if (older := self._feed.at(request.page_after >> _COUNT_BITS)) is not None:
             return self._page(request, older, have, whole, request.page_after & _COUNT)
-        while True:
+        while history == self._feed.history:
             changed, acknowledged = self._feed.changed, self._acknowledged
             newest = self._feed.newest
             assert newest is not None, "it was loaded"
@@ -117,6 +123,7 @@ class ResourcesServicer:
                 return self._held(request, newest, have) if wanted else pb.WatchResponse()
             ends = until if held is None else min(until, held)
             await _first_of([changed, acknowledged] if wanted else [changed], ends)
+        return None
 
     def _may_apply(self, request: pb.WatchRequest, newest: Published) -> bool:
         urgent = self._head.seen.urgent if self._head.seen else 0

@@ -15,8 +15,8 @@ from tests.libs.catalog.records_contract import RecordsContract
 def records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RemoteRecords]:
     # The contract is of records as such; what each kind must be is tested with control.
     monkeypatch.setattr(kinds, "check_writes", lambda change, records: None)
-    with control_here(tmp_path) as target:
-        found = RemoteRecords(target)
+    with control_here(tmp_path) as control:
+        found = RemoteRecords(control.target)
         yield found
         found.close()
 

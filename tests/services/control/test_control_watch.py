@@ -1,0 +1,284 @@
+"""What processes of the data plane are told, through a real socket."""
+
+import hashlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import grpc
+import pytest
+
+from headrace.api.control.v1 import resources_pb2 as pb
+from headrace.catalog.access import Change, Position, Write
+from headrace.catalog.errors import RecordsDivergedError
+from headrace.catalog.remote import RemoteRecords
+from headrace.resources.follower_state import Next
+from services.control.records import kinds
+from tests.control_service import Here
+from tests.services.control.following import LONG_S, REVISION, Process, deploy, first_release
+
+MakeProcess = Callable[..., Process]
+
+
+@pytest.fixture
+def any_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tenants and keys are not validated yet."""
+    monkeypatch.setattr(kinds, "check_writes", lambda change, records: None)
+
+
+def write(records: RemoteRecords, *writes: Write, action: str = "tenant.change") -> int:
+    return records.change(Change("me", action, "t", writes)).position.number
+
+
+def test_a_new_process_gets_the_whole_part_of_its_service(
+    records: RemoteRecords, process: MakeProcess, any_kind: None
+) -> None:
+    first_release(records)
+    newest = write(records, Write("tenant", "acme", b"1"), Write("key", "k", b"2"))
+    router, door = process("r"), process("d", "ingress")
+    router.until(newest)
+    door.until(newest)
+    assert sorted(router.state.part.snapshot.resources) == [
+        ("document", f"flights/{REVISION}"),
+        ("release", "flights"),
+    ]
+    assert door.state.part.snapshot.content("key", "k") == b"2"
+
+
+def test_an_empty_database_that_is_initialised_is_published(process: MakeProcess) -> None:
+    router = process("r")
+    router.until(1)
+    assert router.state.part.position.epoch == 1
+    assert dict(router.state.part.snapshot.resources) == {}
+
+
+def test_only_what_changed_travels(records: RemoteRecords, process: MakeProcess, any_kind: None) -> None:
+    tenants = [Write("tenant", f"t{number:04}", b"x" * 500) for number in range(1000)]
+    write(records, *tenants)
+    door = process("d", "ingress")
+    door.until(2)
+    write(records, Write("tenant", "t0007", b"new"), Write("tenant", "t0008", None))
+    answer = door.ask(LONG_S)
+    assert {(r.name, r.HasField("content")) for r in answer.resources} == {("t0007", True), ("t0008", False)}
+    assert answer.ByteSize() < 64 << 10
+    assert door.state.receive(answer).next is Next.APPLY
+    assert len(door.state.part.snapshot.resources) == 999
+
+
+def test_a_large_part_comes_in_pages(records: RemoteRecords, process: MakeProcess, any_kind: None) -> None:
+    contents = {f"t{number}": bytes([number]) * (300 << 10) for number in range(12)}
+    for name, content in contents.items():
+        write(records, Write("tenant", name, content))
+    write(records, Write("tenant", "large", b"l" * (3 << 19)))
+    door = process("d", "ingress")
+    door.until(14)
+    assert door.pages == 5  # the large one alone, the others by three
+    found = {name: door.state.part.snapshot.content("tenant", name) for name in contents}
+    assert found == contents
+
+
+def test_a_page_is_not_larger_than_a_mebibyte(
+    records: RemoteRecords, process: MakeProcess, any_kind: None
+) -> None:
+    for number in range(5):
+        write(records, *(Write("tenant", f"t{number}.{i}", b"x" * 1000) for i in range(500)))
+    door = process("d", "ingress")
+    sizes = []
+    while True:
+        answer = door.ask()
+        sizes.append(answer.ByteSize())
+        if door.state.receive(answer).next is not Next.CONTINUE:
+            break
+    assert max(sizes) < (1 << 20) + (32 << 10)
+    assert len(sizes) == 3
+
+
+def test_pages_of_a_position_go_on_while_others_are_written(
+    records: RemoteRecords, process: MakeProcess, any_kind: None
+) -> None:
+    for number in range(4):
+        write(records, Write("tenant", f"t{number}", bytes([number]) * (900 << 10)))
+    process("other", "ingress").until(5)
+    door = process("d", "ingress")
+    assert door.state.receive(door.ask()).next is Next.CONTINUE
+    newest = write(records, Write("tenant", "t0", None))
+    assert door.state.receive(door.ask()).next is Next.CONTINUE
+    while door.number == 0:
+        assert door.step().next is Next.APPLY
+    assert door.number == 5
+    door.until(newest)
+    assert door.state.part.snapshot.names("tenant") == ["t1", "t2", "t3"]
+
+
+def test_who_has_the_newest_waits_for_a_change(records: RemoteRecords, process: MakeProcess) -> None:
+    first_release(records)
+    router = process("r")
+    router.until(3)
+    assert router.ask() == pb.WatchResponse()
+    with ThreadPoolExecutor(1) as thread:
+        waiting = thread.submit(router.step, LONG_S)
+        deploy(records, 2)
+        assert waiting.result().next is Next.APPLY
+    assert router.number == 4
+
+
+def test_one_replica_applies_first(records: RemoteRecords, process: MakeProcess) -> None:
+    first_release(records)
+    a, b, c = (process(name) for name in "abc")
+    for one in (a, b, c):
+        one.until(3)
+    deploy(records, 2)
+    held = b.ask() if (answer := a.ask(LONG_S)).may_apply else answer
+    assert answer.resources
+    assert (held.may_apply, list(held.resources), bool(held.manifest)) == (False, [], True)
+    assert b.state.receive(held).next is Next.HOLD
+    with ThreadPoolExecutor(2) as threads:
+        waiting = [threads.submit(one.step, LONG_S) for one in (b, c)]
+        assert a.state.receive(answer).next is Next.APPLY
+        assert not any(one.done() for one in waiting)
+        a.ask()  # acknowledges
+        assert [one.result().next for one in waiting] == [Next.APPLY] * 2
+
+
+def test_a_rollback_and_a_removal_go_to_all_at_once(records: RemoteRecords, process: MakeProcess) -> None:
+    first_release(records)
+    a, b = process("a"), process("b")
+    for one in (a, b):
+        one.until(3)
+    deploy(records, 2)
+    assert a.ask(LONG_S).may_apply
+    assert not b.ask().may_apply
+    deploy(records, 3, "release.rollback")
+    b.until(5)  # a never acknowledges
+
+
+def test_what_does_not_change_a_part_waits_for_nobody(
+    records: RemoteRecords, process: MakeProcess, any_kind: None
+) -> None:
+    a, b = process("a"), process("b")
+    for one in (a, b):
+        one.until(1)
+    write(records, Write("tenant", "acme", b"1"))
+    for one in (a, b):
+        assert one.step(LONG_S).next is Next.APPLY
+        assert one.number == 2
+
+
+def test_thirty_follow_and_one_that_does_not_read_delays_nobody(
+    control: Here, records: RemoteRecords, process: MakeProcess, any_kind: None
+) -> None:
+    """It asks for a part of 60 MiB, reads nothing of the answers, and keeps its connection."""
+    for number in range(60):
+        write(records, Write("model", f"m{number}", bytes([number]) * (1 << 20)))
+    stuck = grpc.insecure_channel(
+        control.target,
+        [("grpc.max_receive_message_length", 1 << 26), ("grpc.use_local_subchannel_pool", 1)],
+    )
+    watch: Any = stuck.stream_unary("/headrace.api.control.v1.ResourcesService/Watch")
+    ended = threading.Event()
+
+    def silent() -> Iterator[bytes]:
+        ended.wait()
+        yield b""
+
+    # Requests that never end, and answers that nobody reads.
+    unread = [watch.future(silent()) for _ in range(50)]
+    followers = [process(f"r{number}") for number in range(30)]
+    with ThreadPoolExecutor(30) as threads:
+        newest = first_release(records).position.number
+        began = time.monotonic()
+        list(threads.map(lambda one: one.until(newest), followers))
+        for number in range(2, 7):
+            newest = deploy(records, number).position.number
+        list(threads.map(lambda one: one.until(newest), followers))
+    assert time.monotonic() - began < LONG_S
+    assert {one.state.part.snapshot.digest() for one in followers} == {
+        followers[0].state.part.snapshot.digest()
+    }
+    ended.set()
+    for one in unread:
+        one.cancel()
+    stuck.close()
+
+
+def test_one_that_has_more_than_the_database_stops_all_changes(
+    control: Here, records: RemoteRecords, process: MakeProcess
+) -> None:
+    first_release(records)
+    router, other = process("r"), process("other")
+    for one in (router, other):
+        one.until(3)
+    deploy(records, 2)
+    for one in (router, other):
+        one.until(4)
+    # Yesterday's database.
+    control.execute("DELETE FROM audit WHERE number = 4")
+    control.execute("DELETE FROM records WHERE number = 4")
+    control.execute("UPDATE head SET number = 3, sha256 = (SELECT sha256 FROM audit WHERE number = 3)")
+    while (outcome := router.step(LONG_S)).next is Next.NOTHING:
+        pass
+    assert outcome.next is Next.DIVERGED
+    assert "1.4 is not in the history" in outcome.problem
+    with pytest.raises(RecordsDivergedError, match=r"\(r\).*headrace recover"):
+        deploy(records, 2)
+    with pytest.raises(RecordsDivergedError):
+        records.change(Change("me", "x", "y"))
+    assert records.position().number == 3
+    assert control.metric("headrace_control_refused_changes_total", reason="diverged") == 2
+    # Nobody begins with what is older than what the others serve by.
+    assert process("new").step().next is Next.DIVERGED
+    assert router.number == 4
+
+
+def test_what_has_the_same_number_and_is_another_one_is_seen(
+    control: Here, records: RemoteRecords, process: MakeProcess
+) -> None:
+    """The database was restored from yesterday, and then changed until its number was higher."""
+    first_release(records)
+    router = process("r")
+    router.until(3)
+    control.execute("UPDATE audit SET sha256 = ? WHERE number = 3", bytes(32))
+    control.execute("UPDATE audit SET sha256 = ? WHERE number = 2", bytes(32))
+    made = deploy(records, 2)
+    control.execute("UPDATE audit SET sha256 = ? WHERE number = 3", b"\1" * 32)
+    late = process("late")
+    assert made.position.number == 4
+    assert late.step(LONG_S).next is Next.APPLY
+    request = router.state.request(0, (), ready=True)
+    assert request.have.number == 3
+    answer = router.ask()
+    assert "1.3 is not in the history" in answer.diverged
+
+
+def test_processes_say_what_they_have(control: Here, records: RemoteRecords, process: MakeProcess) -> None:
+    first_release(records)
+    router = process("r")
+    router.until(3)
+    rejected = pb.RejectedResource(
+        kind="release", name="flights", sha256=hashlib.sha256(b"x").digest(), problem="no such model"
+    )
+    router.ask(rejected=[rejected])
+    process("d", "ingress").ask()
+    found = watchers(control.target)
+    assert [(w.service, w.watcher, w.ready, w.diverged) for w in found.watchers] == [
+        ("ingress", "d", True, False),
+        ("router", "r", True, False),
+    ]
+    assert not found.watchers[0].HasField("have")
+    assert list(found.watchers[1].rejected) == [rejected]
+    newest = records.position()
+    assert Position(found.position.epoch, found.position.number, found.position.head) == newest
+    assert found.watchers[1].have == found.position
+
+
+def watchers(target: str) -> pb.ListWatchersResponse:
+    with grpc.insecure_channel(target) as channel:
+        call = channel.unary_unary(
+            "/headrace.api.control.v1.ResourcesService/ListWatchers",
+            pb.ListWatchersRequest.SerializeToString,
+            pb.ListWatchersResponse.FromString,
+        )
+        found: pb.ListWatchersResponse = call(pb.ListWatchersRequest(), timeout=LONG_S)
+        return found
