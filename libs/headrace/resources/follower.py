@@ -231,15 +231,23 @@ class Follower:
             self._begin_read()
 
     def _use(self, part: VerifiedPart) -> None:
-        """It is written after it is in use: a process that ends in between starts with what it had, and gets it again."""
+        """Writes it first: a process that it ends must start with it again, else it would forget what it suspects. A process that
+        serves nothing yet does not wait for a thousand files."""
+        first = self.view is None
+        if not first:
+            self._write(part)
         self._applier.apply(part)
         if self._thread.is_alive():
             self.first.set()
+        if first:
+            self._write(part)
+
+    def _write(self, part: VerifiedPart) -> None:
         if self._disk is None:
             return
-        self._disk_problem = ""
         try:
             self._disk.write(part, self._applier.trials.used())
+            self._disk_problem = ""
         except OSError as error:
             self._disk_problem = (
                 f"what is live can't be written to {self._disk.folder}: {error.strerror or error}"

@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import TYPE_CHECKING
 
 import grpc
 
 from headrace.api.control.v1.resources_pb2 import WatchRequest, WatchResponse
+from headrace.hop.client.settings import ClientRules
 from headrace.hop.resilience import resolve
 from headrace.hop.transport.channels import Security, blocking_channel
-
-if TYPE_CHECKING:
-    from headrace.hop.transport.tls import Pem
+from headrace.hop.transport.tls import Pem, WatchedTls
 
 _PATH = "/headrace.api.control.v1.ResourcesService/Watch"
 _MAX_BYTES = 1 << 26
 
 
 class RemoteControl:
-    """`target`: as of `hop.config.ClientSettings`. Raises ValueError if it can't be read."""
+    """Of the settings, `target`, `tls` and `server_name` count. Raises ValueError: the target can't be read; tls.TlsError: the
+    certificates can't be used."""
 
-    def __init__(self, target: str, security: Security | None = None) -> None:
-        self._target = resolve.parse(target)
-        self._security = security or Security()
+    def __init__(self, settings: ClientRules) -> None:
+        self._target = resolve.parse(settings.target)
+        self._tls = WatchedTls(settings.tls, "client") if settings.tls else None
+        self._security = Security(self._tls, None, settings.server_name or self._target.host)
         self._index = 0
         self._lock = threading.Lock()
         # The channel in use, its address, and the certificate that it shows.
@@ -61,7 +61,7 @@ class RemoteControl:
         if not addresses:
             raise OSError("no process of control is there")
         address = addresses[self._index % len(addresses)]
-        pem = self._security.tls.look() if self._security.tls else None
+        pem = self._tls.look() if self._tls else None
         with self._lock:
             if self._closed:
                 raise OSError("it is closed")

@@ -11,16 +11,31 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from headrace.api.control.v1 import resources_pb2_grpc
 from headrace.api.control.v1.resources_pb2 import Resource as ResourceMessage
 from headrace.api.control.v1.resources_pb2 import WatchRequest, WatchResponse
 from headrace.catalog.access import Position
-from headrace.resources.manifest import ANCESTORS, Manifest, Signer, VerifiedPart, Verifier, new_keys
+from headrace.hop.config import Tls
+from headrace.hop.transport.tls import WatchedTls, server_credentials
+from headrace.resources.manifest import ANCESTORS, Manifest, Signer, VerifiedPart, Verifier
 from headrace.resources.snapshot import Key, Resource, Snapshot
 
-PRIVATE, PUBLIC = new_keys()
-OTHER_PRIVATE, OTHER_PUBLIC = new_keys()
+
+def keys_of(seed: int) -> tuple[bytes, bytes]:
+    """A private and its public key (PEM), the same in each process."""
+    made = Ed25519PrivateKey.from_private_bytes(bytes([seed]) * 32)
+    private = made.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    return private, made.public_key().public_bytes(serialization.Encoding.PEM, form)
+
+
+PRIVATE, PUBLIC = keys_of(1)
+OTHER_PRIVATE, OTHER_PUBLIC = keys_of(2)
 SIGNER, VERIFIER = Signer(PRIVATE), Verifier([PUBLIC])
 _salt = itertools.count()
 
@@ -81,7 +96,9 @@ class History:
     def part(self, service: str = "ingress", signer: Signer = SIGNER) -> VerifiedPart:
         return VerifiedPart.of(signer.sign(self.manifest(service)), self.snapshot)
 
-    def response(self, request: WatchRequest, page_size: int = 1000, signer: Signer = SIGNER) -> WatchResponse:
+    def response(
+        self, request: WatchRequest, page_size: int = 1000, signer: Signer = SIGNER
+    ) -> WatchResponse:
         """The honest answer of a control that does not wait."""
         have = None
         if request.HasField("have"):
@@ -141,7 +158,9 @@ class SmallControl(resources_pb2_grpc.ResourcesServiceServicer):
             return misbehave(request)
         with self._changed:
             self._changed.wait_for(
-                lambda: self.history.response(request).ByteSize() or self.misbehave or not context.is_active(),
+                lambda: (
+                    self.history.response(request).ByteSize() or self.misbehave or not context.is_active()
+                ),
                 request.wait_ms / 1000,
             )
             found = self.history.response(request, self.page_size)
@@ -166,17 +185,21 @@ class SmallControl(resources_pb2_grpc.ResourcesServiceServicer):
 
 
 @contextmanager
-def served(control: SmallControl, socket: Path) -> Iterator[str]:
-    """Its address while it runs."""
+def served(control: SmallControl, socket: Path, tls: Tls | None = None) -> Iterator[str]:
+    """Its address while it runs. `tls`: on a port instead of the socket."""
     pool = futures.ThreadPoolExecutor(8)
     server = grpc.server(pool)
     resources_pb2_grpc.add_ResourcesServiceServicer_to_server(control, server)  # type: ignore[no-untyped-call]
-    server.add_insecure_port(f"unix:{socket}")
+    address = f"unix:{socket}"
+    if tls is None:
+        server.add_insecure_port(address)
+    else:
+        credentials = server_credentials(WatchedTls(tls, "server"))
+        address = f"localhost:{server.add_secure_port('127.0.0.1:0', credentials)}"
     server.start()
     try:
-        yield f"unix:{socket}"
+        yield address
     finally:
         control.become(control.history, lambda _: WatchResponse())
         server.stop(0).wait()
         pool.shutdown()
-

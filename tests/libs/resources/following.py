@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from headrace.hop.client.settings import ClientRules
 from headrace.repository.storage.store import Store
 from headrace.resources.apply import Compile, Limits
 from headrace.resources.bootstrap import follow
@@ -25,7 +26,7 @@ def following(
     **compilers: Compile,
 ) -> Iterator[Follower]:
     """`target` "": no control."""
-    control = RemoteControl(target) if target else None
+    control = RemoteControl(ClientRules(target)) if target else None
     follower = follow(service, watcher, [PUBLIC], control, root, store, compilers, limits)
     try:
         yield follower

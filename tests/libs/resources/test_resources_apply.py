@@ -146,9 +146,7 @@ def test_what_hangs_is_rejected_and_stops_nothing(gate: threading.Event) -> None
     while len(done) < 27:  # the machine may be slow: what takes longer is taken over when it is done
         process.after(0)
         done = [name for name, text in process.keys().items() if text == "2"]
-    assert {n: p for n, p in process.problems().items()} == dict.fromkeys(
-        ["k00", "k01", "k02"], "it is being compiled"
-    )
+    assert process.problems() == dict.fromkeys(["k00", "k01", "k02"], "it is being compiled")
     process.after(10)
     assert process.problems()["k00"] == "it was not compiled within 10 s"
     assert process.keys()["k00"] == "1"
@@ -228,7 +226,9 @@ def test_a_mark_is_on_the_disk_before_anything_new_is_compiled() -> None:
     memory, marks = Memory(), []
 
     def compile_key(unit: Unit) -> object:
-        marks.append(unit.sha256 in Trials.from_bytes(memory.trials).marked and memory.compiled == [unit.sha256])
+        marks.append(
+            unit.sha256 in Trials.from_bytes(memory.trials).marked and memory.compiled == [unit.sha256]
+        )
         return None
 
     process, history = Process(memory, key=compile_key), History()
@@ -301,9 +301,9 @@ def crash_loop(
     while True:
         left: list[Memory] = []
 
-        def compile_key(unit: Unit, left: list[Memory] = left) -> object:
+        def compile_key(unit: Unit, left: list[Memory] = left, memory: Memory = memory) -> object:
             if unit.resources[0].content.decode() in in_compile:
-                left.append(process.memory.crashed())
+                left.append(memory.crashed())
             return None
 
         process = Process(memory, key=compile_key)
@@ -347,7 +347,7 @@ def test_thirty_poisons_at_once_end_a_process_once_each(where: str) -> None:
 
 def test_one_poison_among_a_thousand_is_found_in_few_crashes() -> None:
     memory, history = poisoned(1000, ["k500"])
-    process, crashes = crash_loop(memory, history, set(), {"poison 500"}, 4)
+    process, _ = crash_loop(memory, history, set(), {"poison 500"}, 4)
     assert process.problems() == {"k500": CRASHED}
     assert process.keys()["k499"] == "new"
     memory, history = poisoned(1000, ["k500"])
@@ -355,18 +355,26 @@ def test_one_poison_among_a_thousand_is_found_in_few_crashes() -> None:
 
 
 @given(st.integers(1, 40), st.sets(st.integers(0, 39), max_size=6), st.sets(st.integers(0, 39), max_size=6))
-def test_poisons_are_found_and_everything_else_serves(count: int, compiled: set[int], served: set[int]) -> None:
+def test_poisons_are_found_and_everything_else_serves(
+    count: int, compiled: set[int], served: set[int]
+) -> None:
     names = {i for i in compiled | served if i < count}
     memory, history = poisoned(count, [f"k{i:03}" for i in names])
     process, crashes = crash_loop(
-        memory, history, {f"poison {i}" for i in compiled}, {f"poison {i}" for i in served - compiled}, 4 * len(names) + 1
+        memory,
+        history,
+        {f"poison {i}" for i in compiled},
+        {f"poison {i}" for i in served - compiled},
+        4 * len(names) + 1,
     )
     wanted = {f"k{i:03}": "good" if i in names else "new" for i in range(count)}
     assert process.keys() == wanted
     assert crashes >= len(names)
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"marked":[],"groups":3,"quarantined":{},"proven":[]}'])
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"{}", b'{"marked":[],"groups":3,"quarantined":{},"proven":[]}']
+)
 def test_damaged_trials_are_said(content: bytes) -> None:
     with pytest.raises(ValueError, match="can't be read"):
         Trials.from_bytes(content)

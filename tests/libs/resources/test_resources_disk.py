@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from headrace.resources import disk as disk_module
 from headrace.resources.bootstrap import open_disk
 from headrace.resources.disk import COMPILED_SLOTS, Disk, DiskBusyError, read_folder
 from headrace.resources.manifest import PartError, SignatureError, Signer, VerifiedPart
@@ -60,7 +59,9 @@ def test_an_empty_folder_is_no_problem(tmp_path: Path) -> None:
     assert read(tmp_path / "new" / "one") == (None, [])
 
 
-def recorded(monkeypatch: pytest.MonkeyPatch, action: Callable[[], None], root: Path) -> list[tuple[str, Path, bytes]]:
+def recorded(
+    monkeypatch: pytest.MonkeyPatch, action: Callable[[], None], root: Path
+) -> list[tuple[str, Path, bytes]]:
     """The renames and removals below `root` that an action makes, in order, with the synced contents."""
     done: list[tuple[str, Path, bytes]] = []
     replace, unlink, sync = Path.replace, Path.unlink, os.fsync
@@ -78,8 +79,9 @@ def recorded(monkeypatch: pytest.MonkeyPatch, action: Callable[[], None], root: 
 
     def fsynced(descriptor: int) -> None:
         synced.add(os.fstat(descriptor).st_ino)
-        if os.path.isdir(f"/proc/self/fd/{descriptor}"):
-            done.append(("sync", Path(os.readlink(f"/proc/self/fd/{descriptor}")).relative_to(root), b""))
+        path = Path(f"/proc/self/fd/{descriptor}")
+        if path.is_dir():
+            done.append(("sync", path.readlink().relative_to(root), b""))
         sync(descriptor)
 
     with monkeypatch.context() as patch:
@@ -195,7 +197,6 @@ def test_a_full_disk_leaves_what_there_was(tmp_path: Path, monkeypatch: pytest.M
         raise OSError(28, "No space left on device", str(path))
 
     monkeypatch.setattr(atomic, "write", full)
-    assert disk_module.atomic.write is full
     with pytest.raises(OSError, match="No space"):
         disk.write(history.part())
     disk.close()
@@ -208,10 +209,14 @@ def test_two_processes_do_not_share_a_folder(tmp_path: Path) -> None:
         "import sys; from pathlib import Path; from headrace.resources.disk import Disk, DiskBusyError\n"
         "try: Disk(Path(sys.argv[1]))\nexcept DiskBusyError as error: print(error)"
     )
-    found = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=True)
+    found = subprocess.run(
+        [sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=True
+    )
     assert "another process" in found.stdout
     disk.close()
-    found = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=True)
+    found = subprocess.run(
+        [sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=True
+    )
     assert found.stdout == ""
 
 

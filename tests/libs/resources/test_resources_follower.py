@@ -9,6 +9,7 @@ import pytest
 
 from headrace.api.control.v1.resources_pb2 import Resource as ResourceMessage
 from headrace.api.control.v1.resources_pb2 import WatchRequest, WatchResponse
+from headrace.hop.client.settings import ClientRules
 from headrace.repository.storage.store import open_store
 from headrace.resources import follower as follower_module
 from headrace.resources.apply import Limits
@@ -17,6 +18,7 @@ from headrace.resources.bootstrap import newest
 from headrace.resources.disk import Disk
 from headrace.resources.manifest import Signer
 from headrace.resources.remote import RemoteControl
+from tests.libs.hop.hop_certificates import Authority
 from tests.libs.resources.control_history import (
     OTHER_PRIVATE,
     History,
@@ -75,7 +77,12 @@ def test_what_is_rejected_is_reported_with_the_next_question(control: SmallContr
     with following(target, key=refuse):
         control.wait_for(lambda requests: len(requests[-1].rejected) == 2)
         found = control.requests[-1].rejected[0]
-        assert (found.kind, found.name, found.sha256, found.problem) == ("key", "a", key("a", "1").sha256, "it is bad")
+        assert (found.kind, found.name, found.sha256, found.problem) == (
+            "key",
+            "a",
+            key("a", "1").sha256,
+            "it is bad",
+        )
 
 
 def test_pages_come_one_after_another(control: SmallControl, target: str, history: History) -> None:
@@ -131,7 +138,12 @@ MISBEHAVIOURS: dict[str, Misbehaviour] = {
 
 @pytest.mark.parametrize("name", MISBEHAVIOURS)
 def test_what_control_does_hurts_nobody_and_it_is_followed_when_it_is_well(
-    name: str, control: SmallControl, target: str, history: History, short_waits: None, monkeypatch: pytest.MonkeyPatch
+    name: str,
+    control: SmallControl,
+    target: str,
+    history: History,
+    short_waits: None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("headrace.resources.follower_state.MAX_RESOURCES", 20)
     with following(target) as follower:
@@ -234,7 +246,9 @@ def test_who_may_not_go_first_waits(control: SmallControl, target: str, history:
         until(lambda: keys(follower)["a"] == "2")
 
 
-def test_a_control_that_never_waits_is_not_flooded(control: SmallControl, target: str, history: History) -> None:
+def test_a_control_that_never_waits_is_not_flooded(
+    control: SmallControl, target: str, history: History
+) -> None:
     with following(target, limits=Limits(proof_s=0.0)) as follower:
         until(lambda: follower.view)
         control.become(history, lambda _: WatchResponse())
@@ -306,7 +320,9 @@ def test_what_another_process_of_the_machine_stored_is_used(history: History, tm
     neighbour.close()
 
 
-def test_a_damaged_disk_is_said_and_mended(control: SmallControl, target: str, history: History, tmp_path: Path) -> None:
+def test_a_damaged_disk_is_said_and_mended(
+    control: SmallControl, target: str, history: History, tmp_path: Path
+) -> None:
     with following(target, tmp_path / "disk") as follower:
         until(lambda: follower.view)
     manifest = tmp_path / "disk" / "0" / "manifest"
@@ -351,14 +367,33 @@ def test_a_closed_follower_ends_its_waits_and_may_be_closed_again(target: str) -
         assert not waiting.is_alive()
 
 
+def test_control_is_reached_by_mtls_and_new_certificates_are_shown(
+    control: SmallControl, tmp_path: Path
+) -> None:
+    authority = Authority(tmp_path)
+    with served(control, tmp_path, authority.issue("control", "localhost")) as address:
+        remote = RemoteControl(ClientRules(address, authority.issue("door", "door")))
+        assert remote.watch(WatchRequest(service="ingress"), 30).manifest
+        authority.issue("door", "door")
+        assert remote.watch(WatchRequest(service="ingress"), 30).manifest
+        remote.close()
+        foreign = Authority(tmp_path, "foreign").issue("stranger", "door")
+        other = RemoteControl(ClientRules(address, foreign))
+        with pytest.raises(OSError, match="UNAVAILABLE"):
+            other.watch(WatchRequest(service="ingress"), 5)
+        other.close()
+
+
 def test_a_closed_client_asks_nobody(target: str) -> None:
-    remote = RemoteControl(target)
+    remote = RemoteControl(ClientRules(target))
     remote.close()
     with pytest.raises(OSError, match="closed"):
         remote.watch(WatchRequest(), 1)
 
 
-def test_one_change_among_a_thousand_tenants_is_small(control: SmallControl, target: str, history: History) -> None:
+def test_one_change_among_a_thousand_tenants_is_small(
+    control: SmallControl, target: str, history: History
+) -> None:
     history.change(*(key(f"tenant-{i}", f"{i}" * 100) for i in range(1000)))
     for _ in range(70):
         history.change(key("a", "other"))

@@ -41,7 +41,12 @@ def test_the_first_question_says_who_asks_and_what_it_understands() -> None:
     rejected = [RejectedResource(kind="key", name="a", sha256=b"1", problem="no")]
     request = state().request(1.5, rejected, ready=False)
     assert not request.HasField("have")
-    assert (request.watcher, request.service, request.wait_ms, request.ready) == ("door-1", "ingress", 1500, False)
+    assert (request.watcher, request.service, request.wait_ms, request.ready) == (
+        "door-1",
+        "ingress",
+        1500,
+        False,
+    )
     assert list(request.supports) == ["document", "freeze", "key", "release", "tenant"]
     assert list(request.rejected) == rejected
 
@@ -253,7 +258,9 @@ def test_a_part_of_elsewhere_is_had_only_if_it_is_newer() -> None:
 
 actions = st.lists(
     st.tuples(
-        st.sampled_from(["change", "change", "delete", "restore", "epoch", "ask", "ask", "ask", "lie", "drop", "hold"]),
+        st.sampled_from(
+            ["change", "change", "delete", "restore", "epoch", "ask", "ask", "ask", "lie", "drop", "hold"]
+        ),
         st.integers(0, 5),
         st.integers(0, 50),
     ),
@@ -280,7 +287,9 @@ def test_whatever_controls_do_a_process_has_a_signed_part_and_goes_on_from_it(
             follower.failed()
         else:
             before, request = follower.part, ask(follower)
-            if what == "lie":  # as if the process had nothing; or the manifest of one part with contents of another
+            if (
+                what == "lie"
+            ):  # as if the process had nothing; or the manifest of one part with contents of another
                 request.ClearField("have")
             response = history.response(request, 1 + number % 3)
             if what == "lie" and number % 2:

@@ -1,6 +1,7 @@
 """Manifests: what is read, what is believed, and what a process may take over."""
 
 import json
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -28,7 +29,15 @@ from headrace.resources.manifest import (
     to_listing,
 )
 from headrace.resources.snapshot import Snapshot
-from tests.libs.resources.control_history import OTHER_PRIVATE, OTHER_PUBLIC, PUBLIC, SIGNER, VERIFIER, History, key
+from tests.libs.resources.control_history import (
+    OTHER_PRIVATE,
+    OTHER_PUBLIC,
+    PUBLIC,
+    SIGNER,
+    VERIFIER,
+    History,
+    key,
+)
 
 hashes = st.binary(min_size=32, max_size=32)
 numbers = st.integers(0, 1 << 62)
@@ -62,10 +71,8 @@ def test_whatever_is_done_to_the_bytes_it_is_a_manifest_or_malformed(manifest: M
     for _ in range(data.draw(st.integers(1, 3))):
         at = data.draw(st.integers(0, len(content)))
         content[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
-    try:
+    with suppress(MalformedError):
         assert isinstance(parse(bytes(content)), Manifest)
-    except MalformedError:
-        pass
 
 
 json_values = st.recursive(
@@ -75,14 +82,18 @@ json_values = st.recursive(
 )
 
 
-@given(manifests, st.sampled_from(sorted(json.loads(History().manifest().to_bytes())) + ["after"]), json_values)
+@given(
+    manifests, st.sampled_from([*sorted(json.loads(History().manifest().to_bytes())), "after"]), json_values
+)
 def test_any_value_of_a_key_is_read_as_it_is_or_malformed(manifest: Manifest, name: str, value: Any) -> None:
     values = {**json.loads(manifest.to_bytes()), name: value}
     try:
         found = parse(json.dumps(values).encode())
     except MalformedError:
         return
-    assert json.loads(found.to_bytes()).get(name) == (value if name != "at" else found.at.isoformat(timespec="milliseconds"))
+    assert json.loads(found.to_bytes()).get(name) == (
+        value if name != "at" else found.at.isoformat(timespec="milliseconds")
+    )
 
 
 @pytest.mark.parametrize(
@@ -126,7 +137,9 @@ def test_each_key_has_its_form(name: str, value: object) -> None:
 
 def test_a_newer_control_may_write_more() -> None:
     manifest = History().manifest()
-    assert parse(json.dumps({**json.loads(manifest.to_bytes()), "new": [1]}).encode()) == parse(manifest.to_bytes())
+    assert parse(json.dumps({**json.loads(manifest.to_bytes()), "new": [1]}).encode()) == parse(
+        manifest.to_bytes()
+    )
 
 
 def test_only_what_a_trusted_key_signed_for_the_service_is_believed() -> None:
@@ -167,7 +180,11 @@ def test_a_part_is_what_its_manifest_says() -> None:
     history.change(key("a"), key("b"))
     signed = SIGNER.sign(history.manifest())
     assert VerifiedPart.of(signed, history.snapshot).position == history.position
-    for other in (Snapshot(), history.snapshot.changed([key("a", "other")]), history.snapshot.changed([key("c")])):
+    for other in (
+        Snapshot(),
+        history.snapshot.changed([key("a", "other")]),
+        history.snapshot.changed([key("c")]),
+    ):
         with pytest.raises(PartError):
             VerifiedPart.of(signed, other)
 
@@ -178,11 +195,18 @@ def test_a_listing_gives_the_part_again_and_nothing_else() -> None:
     part = history.part()
     contents = {r.sha256: r.content for r in part.snapshot.resources.values()}
     listing = to_listing(part)
-    assert from_listing(listing, VERIFIER, "ingress", lambda hs: [contents[h] for h in hs]).snapshot == part.snapshot
+    assert (
+        from_listing(listing, VERIFIER, "ingress", lambda hs: [contents[h] for h in hs]).snapshot
+        == part.snapshot
+    )
     with pytest.raises(PartError, match="damaged"):
         from_listing(listing, VERIFIER, "ingress", lambda hs: [b"other" for _ in hs])
     values = json.loads(listing)
-    for damaged in ({**values, "entries": values["entries"][:1]}, {**values, "signature": "00"}, {**values, "manifest": 3}):
+    for damaged in (
+        {**values, "entries": values["entries"][:1]},
+        {**values, "signature": "00"},
+        {**values, "manifest": 3},
+    ):
         with pytest.raises(ManifestError):
             from_listing(
                 json.dumps(damaged).encode(), VERIFIER, "ingress", lambda hs: [contents[h] for h in hs]
@@ -191,7 +215,11 @@ def test_a_listing_gives_the_part_again_and_nothing_else() -> None:
 
 # A database may be restored from an older state (another branch begins there) or begun anew (an epoch), any number of times.
 steps = st.lists(
-    st.tuples(st.sampled_from(["change", "change", "change", "restore", "epoch"]), st.integers(0, 10), st.integers(0, 100)),
+    st.tuples(
+        st.sampled_from(["change", "change", "change", "restore", "epoch"]),
+        st.integers(0, 10),
+        st.integers(0, 100),
+    ),
     max_size=40,
 )
 

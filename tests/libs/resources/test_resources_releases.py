@@ -3,7 +3,6 @@
 import hashlib
 import io
 import json
-import logging
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from headrace.pipeline import DocumentError, Pipeline, Problem
+from headrace.pipeline import DocumentError, Pipeline, Problem, content_hash
 from headrace.releases import Release, ReleaseCatalog
 from headrace.releases.document import to_bytes, validated
 from headrace.releases.store import REMOVED, Freeze, ReleaseStore
@@ -27,7 +26,7 @@ LIMITS = Limits(proof_s=0.2, patience_s=10)
 
 
 def revision_of(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+    return content_hash(text) or hashlib.sha256(text.encode()).hexdigest()
 
 
 def release(number: int, text: str, pipeline: str = "small", **changes: Any) -> Release:
@@ -137,7 +136,10 @@ def test_a_removed_pipeline_goes_and_comes_back(
         ([Resource.of("release", "small", b"{}")], "no release document"),
         (deployed(2, "pipeline: small\nnonsense"), "arms.live"),
         (deployed(2, named("small", ("deadline_ms: 250", "deadline_ms: 666"))), "not accepted here"),
-        (deployed(2, named("small", ("deadline_ms: 250", "deadline_ms: 9")))[:1], "its document is not stored"),
+        (
+            deployed(2, named("small", ("deadline_ms: 250", "deadline_ms: 9")))[:1],
+            "its document is not stored",
+        ),
         (
             [
                 Resource.of("release", "small", to_bytes(release(2, named("small", ("250", "9"))))),
@@ -148,9 +150,15 @@ def test_a_removed_pipeline_goes_and_comes_back(
     ],
 )
 def test_what_can_not_be_used_is_refused_and_the_one_before_serves(
-    resources: list[Resource], problem: str, catalog: ReleaseCatalog, control: SmallControl, follower: Follower
+    resources: list[Resource],
+    problem: str,
+    catalog: ReleaseCatalog,
+    control: SmallControl,
+    follower: Follower,
 ) -> None:
-    control.change(*resources, *deployed(5, named("other", ("deadline_ms: 250", "deadline_ms: 300")), "other"))
+    control.change(
+        *resources, *deployed(5, named("other", ("deadline_ms: 250", "deadline_ms: 300")), "other")
+    )
     follow(catalog, control)
     assert numbers(catalog) == {"small": 1, "other": 5}
     control.wait_for(lambda requests: requests[-1].rejected)
@@ -221,12 +229,11 @@ def test_the_freeze_and_the_history_are_there(
 
 def test_changes_go_to_control(follower: Follower) -> None:
     store: ReleaseStore = SnapshotReleases(follower)
-    for change in (
-        lambda: store.commit(release(2, named("small"))),
-        lambda: store.remove("small"),
-        lambda: store.keep_document("small", "0" * 64, "x"),
-        lambda: store.freeze(None),
-    ):
-        with pytest.raises(io.UnsupportedOperation, match="control"):
-            change()
-    logging.getLogger(__name__).debug("nothing was changed")
+    with pytest.raises(io.UnsupportedOperation, match="control"):
+        store.commit(release(2, named("small")))
+    with pytest.raises(io.UnsupportedOperation, match="control"):
+        store.remove("small")
+    with pytest.raises(io.UnsupportedOperation, match="control"):
+        store.keep_document("small", "0" * 64, "x")
+    with pytest.raises(io.UnsupportedOperation, match="control"):
+        store.freeze(None)
