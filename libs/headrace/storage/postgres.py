@@ -92,9 +92,9 @@ class PostgresEngine:
 
 
 class _Connection(psycopg.Connection[Any]):
-    def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = ANSWER_S) -> RV:
+    def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
         try:
-            return super().wait(gen, interval, timeout)
+            return super().wait(gen, interval, ANSWER_S if timeout is None else timeout)
         except psycopg.errors.OperationalError:
             if not self.pgconn.transaction_status == psycopg.pq.TransactionStatus.ACTIVE:
                 raise

@@ -3,6 +3,7 @@ one process after the other, and rolled back."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,9 @@ INFO = sa.Table(
     sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("minimum", sa.Integer, nullable=False),
 )
+
+# Its `op` and `context` are one for the whole process.
+_ALEMBIC = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,7 @@ def _upgrade(connection: sa.Connection, schema: Schema, *, empty: bool) -> None:
     config = Config()
     config.set_main_option("script_location", str(schema.migrations).replace("%", "%%"))
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    with _ALEMBIC:
+        command.upgrade(config, "head")
     if empty:
         schema.first(connection)

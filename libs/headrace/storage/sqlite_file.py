@@ -12,7 +12,7 @@ from typing import BinaryIO
 from urllib.parse import quote
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from headrace.catalog.errors import Unavailable
@@ -54,6 +54,7 @@ class SqliteEngine:
             self.close()
             raise unavailable(Unavailable.UNREACHABLE) from error
         self._writing = threading.Lock()
+        self._log_inode: int | None = None
         self.pool = sa.create_engine(
             "sqlite://", creator=self._connect, poolclass=sa.QueuePool, pool_size=8, hide_parameters=True
         )
@@ -95,9 +96,15 @@ class SqliteEngine:
 
     def _checked(self, _: sqlite3.Connection, entry: ConnectionPoolEntry, __: PoolProxiedConnection) -> None:
         """A file that was removed or replaced would go on without a name: what is written to it is lost."""
-        found = self._path.stat().st_ino if self._path.exists() else None
-        if entry.info.setdefault("inode", found) != found:
-            raise DisconnectionError
+        found, log = _inode(self._path), self._path.with_name(self._path.name + "-wal")
+        if entry.info.setdefault("inode", found) == found:
+            self._log_inode = _inode(log)
+            return
+        # Its log would be taken for the log of the file that has its name now.
+        if self._log_inode is not None and _inode(log) == self._log_inode:
+            log.unlink()
+            log.with_name(self._path.name + "-shm").unlink(missing_ok=True)
+        raise InvalidatePoolError
 
 
 def _locked(path: Path) -> BinaryIO:
@@ -117,6 +124,13 @@ def _locked(path: Path) -> BinaryIO:
         lock.truncate(0)
         lock.write(str(os.getpid()).encode())
     return lock
+
+
+def _inode(path: Path) -> int | None:
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return None
 
 
 def _create(path: Path) -> None:

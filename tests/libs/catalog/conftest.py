@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from headrace.catalog.records import CatalogRecords
-from tests.postgres_server import PostgresServer, postgres
+from tests.postgres_server import PostgresServer, pooler, postgres
 
 _numbers = itertools.count()
 
@@ -22,6 +22,18 @@ def postgres_server() -> Iterator[PostgresServer]:
 @pytest.fixture
 def postgres_address(postgres_server: PostgresServer) -> str:
     return postgres_server.create(f"test{next(_numbers)}")
+
+
+@pytest.fixture(scope="session")
+def pooler_folder(postgres_server: PostgresServer) -> Iterator[Path]:
+    with pooler(postgres_server) as folder:
+        yield folder
+
+
+@pytest.fixture
+def pooled_address(postgres_address: str, postgres_server: PostgresServer, pooler_folder: Path) -> str:
+    """Of an empty database, through a pooler that lends a connection for one transaction."""
+    return postgres_address.replace(str(postgres_server.folder), str(pooler_folder))
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -1,0 +1,317 @@
+"""A file of SQLite: exclusive, private, durable; what is wrong with it is said by its kind."""
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from headrace.catalog.access import Position
+from headrace.catalog.errors import RecordsUnavailableError, Unavailable
+from headrace.catalog.records import CatalogRecords
+from headrace.storage.mounts import remote_file_system
+from tests.disks import fill, make_read_only, small_ext4, tiny_disk
+from tests.libs.catalog.records_contract import LONG_S, change, contents, verified, write
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "control.db"
+
+
+def opened(path: Path, *, initialise: bool = True) -> CatalogRecords:
+    return CatalogRecords.open(str(path), initialise=initialise)
+
+
+def why(work: Callable[[], object]) -> Unavailable:
+    with pytest.raises(RecordsUnavailableError) as failed:
+        work()
+    assert "/" not in str(failed.value), "a path is said"
+    return failed.value.why
+
+
+def test_a_file_that_is_not_there_is_not_made_by_accident(path: Path) -> None:
+    assert why(lambda: opened(path, initialise=False)) is Unavailable.NOT_INITIALISED
+    assert not path.exists()
+
+
+def test_an_empty_file_is_not_initialised(path: Path) -> None:
+    path.touch()
+    assert why(lambda: opened(path, initialise=False)) is Unavailable.NOT_INITIALISED
+    opened(path).close()
+    records = opened(path, initialise=False)
+    assert records.position().number == 1
+    records.close()
+
+
+def test_opening_again_changes_nothing(path: Path) -> None:
+    records = opened(path)
+    made = records.change(change(write("flights", b"1"))).position
+    records.close()
+    records = opened(path)
+    assert records.position() == made
+    records.close()
+
+
+def test_only_its_owner_may_read_it(path: Path) -> None:
+    old = os.umask(0)
+    try:
+        records = opened(path)
+        records.change(change(write("flights", b"1")))
+        modes = {file.name: file.stat().st_mode & 0o777 for file in path.parent.iterdir()}
+        records.close()
+    finally:
+        os.umask(old)
+    assert modes == {f"control.db{end}": 0o600 for end in ("", "-wal", "-shm", ".lock")}
+
+
+def test_a_file_that_others_may_read_is_made_private(path: Path) -> None:
+    opened(path).close()
+    path.chmod(0o644)
+    records = opened(path)
+    assert path.stat().st_mode & 0o777 == 0o600
+    records.close()
+
+
+def test_a_commit_is_on_the_disk(path: Path) -> None:
+    records = opened(path)
+    with records.database.read() as connection:
+        found = {
+            n: connection.exec_driver_sql(f"PRAGMA {n}").scalar() for n in ("journal_mode", "synchronous")
+        }
+    assert found == {"journal_mode": "wal", "synchronous": 2}
+    records.close()
+
+
+HOLDER = """
+import sys
+from headrace.catalog.records import CatalogRecords
+records = CatalogRecords.open(sys.argv[1], initialise=True)
+print("open", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_second_process_is_refused_and_hears_who_has_it(path: Path) -> None:
+    command = [sys.executable, "-c", HOLDER, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout.readline() == b"open\n"
+        with pytest.raises(RecordsUnavailableError, match=rf"\(process {holder.pid}\)") as failed:
+            opened(path)
+        assert failed.value.why is Unavailable.IN_USE
+        holder.kill()
+    # The kernel unlocks it.
+    opened(path).close()
+
+
+def test_this_process_opens_it_once(path: Path) -> None:
+    records = opened(path)
+    assert why(lambda: opened(path)) is Unavailable.IN_USE
+    records.close()
+    records.close()
+    opened(path).close()
+
+
+def test_an_open_read_holds_no_writer_up_and_sees_one_moment(path: Path) -> None:
+    records = opened(path)
+    with records.database.read() as connection:
+        first = connection.exec_driver_sql("SELECT number FROM head").scalar()
+        made = records.change(change(write("flights", b"1"))).position
+        assert records.position() == made
+        assert connection.exec_driver_sql("SELECT number FROM head").scalar() == first == made.number - 1
+    records.close()
+
+
+def test_a_reading_transaction_takes_no_lock_of_writers(path: Path) -> None:
+    records = opened(path)
+    release = threading.Event()
+    reading = threading.Thread(target=read_until, args=(records, release))
+    reading.start()
+    for number in range(20):
+        records.change(change(write("flights", b"%d" % number, number)))
+    release.set()
+    reading.join()
+    records.close()
+
+
+def read_until(records: CatalogRecords, release: threading.Event) -> None:
+    with records.database.read() as connection:
+        connection.exec_driver_sql("SELECT number FROM head").scalar()
+        release.wait(LONG_S)
+
+
+# What can happen to the file.
+
+
+@pytest.mark.parametrize("where", [0, 4096], ids=["its head", "a page"])
+def test_a_damaged_file_is_said(path: Path, where: int) -> None:
+    records = opened(path)
+    for number in range(30):
+        records.change(change(write(f"n{number}", bytes(5000))))
+    records.close()
+    with path.open("r+b") as file:
+        file.seek(where)
+        file.write(os.urandom(path.stat().st_size - where))
+
+    def use() -> None:
+        damaged = opened(path, initialise=False)
+        try:
+            damaged.read("release", "n3")
+        finally:
+            damaged.close()
+
+    assert why(use) is Unavailable.DAMAGED
+    # And it lets go of the file.
+    assert why(use) is Unavailable.DAMAGED
+
+
+def test_a_file_that_is_no_database_is_said(path: Path) -> None:
+    path.write_bytes(b"something else, and not short either" * 100)
+    before = path.read_bytes()
+    assert why(lambda: opened(path)) is Unavailable.DAMAGED
+    assert path.read_bytes() == before
+
+
+def test_a_removed_file_is_said_and_nothing_is_written_to_what_has_no_name(path: Path) -> None:
+    records = opened(path)
+    records.change(change(write("flights", b"1")))
+    for file in path.parent.glob("control.db*"):
+        file.unlink()
+    assert why(lambda: records.change(change(write("flights", b"2")))) is Unavailable.NOT_INITIALISED
+    assert why(records.position) is Unavailable.NOT_INITIALISED
+    assert not path.exists()
+    records.close()
+
+
+def test_an_emptied_file_is_said(path: Path) -> None:
+    records = opened(path)
+    path.with_name("empty").touch()
+    path.with_name("empty").replace(path)
+    assert why(lambda: records.change(change())) is Unavailable.NOT_INITIALISED
+    records.close()
+
+
+def test_yesterdays_file_in_its_place_is_what_is_read(path: Path) -> None:
+    """Whoever follows sees that it went back."""
+    records = opened(path)
+    yesterday = records.change(change(write("flights", b"1"))).position
+    backup = path.with_name("backup.db")
+    with sqlite3.connect(path) as source, sqlite3.connect(backup) as target:
+        source.backup(target)
+    source.close()
+    target.close()
+    known = records.change(change(write("flights", b"2"))).position
+    waited: list[Position] = []
+    waiting = threading.Thread(target=lambda: waited.append(records.wait(known, LONG_S)))
+    waiting.start()
+    backup.replace(path)
+    waiting.join()
+    assert waited == [yesterday]
+    assert contents(records, "flights") == [(1, b"1")]
+    assert records.head_at(known.number) != known.head
+    made = records.change(change(write("flights", b"3"))).position
+    assert (made.number, verified(records)) == (known.number, [])
+    assert made.head != known.head
+    records.close()
+
+
+def test_a_full_disk_is_said_and_changes_nothing(tmp_path: Path) -> None:
+    with tiny_disk(tmp_path) as folder:
+        records = opened(folder / "control.db")
+        made = records.change(change(write("flights", b"1"))).position
+        rest = fill(folder, "rest")
+        assert why(lambda: records.change(change(write("flights", bytes(300_000))))) is Unavailable.FULL
+        # It can be read, and goes on when there is room.
+        assert records.position() == made
+        assert contents(records, "flights") == [(1, b"1")]
+        rest.unlink()
+        records.change(change(write("flights", b"2", 1)))
+        assert verified(records) == []
+        records.close()
+
+
+def test_a_limit_of_a_files_size_is_said_as_a_full_disk(path: Path) -> None:
+    """SQLite calls it an error of the device, for the system's error is another one."""
+    program = (
+        "import resource, sys\n"
+        "from headrace.catalog.records import CatalogRecords\n"
+        "from headrace.catalog.access import Change, Write\n"
+        "records = CatalogRecords.open(sys.argv[1], initialise=True)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))\n"
+        "try:\n"
+        "    records.change(Change('a', 'b', 'c', [Write('k', 'n', bytes(300_000))]))\n"
+        "except OSError as error:\n"
+        "    print(error.why)\n"
+        "print(records.position().number)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["full", "1"]
+
+
+def test_a_disk_that_is_read_only_is_said(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    with small_ext4(disk, tmp_path / "image"):
+        records = opened(disk / "control.db")
+        records.change(change(write("flights", b"1")))
+        make_read_only(disk)
+        assert why(lambda: records.change(change(write("flights", b"2")))) in (
+            Unavailable.READ_ONLY,
+            Unavailable.FULL,
+            Unavailable.UNREACHABLE,
+        )
+        records.close()
+
+
+MOUNTS = """\
+22 27 0:21 / /proc rw,relatime - proc proc rw
+27 1 254:0 / / rw,relatime - ext4 /dev/vda rw
+40 27 0:50 / /mnt/nfs\\040share rw,relatime shared:1 - nfs4 server:/export rw
+41 27 0:51 / /mnt/nfs\\040share/local rw,relatime - xfs /dev/vdb rw
+42 27 0:52 / /mnt/sshfs rw,relatime - fuse.sshfs host: rw
+43 27 0:53 / /mnt/over rw,relatime - fuse.fuse-overlayfs over rw
+44 27 0:54 / /mnt/twice rw,relatime - ext4 /dev/vdc rw
+45 44 0:55 / /mnt/twice rw,relatime - cifs //server/share rw
+"""
+
+
+@pytest.mark.parametrize(
+    ("folder", "expected"),
+    [
+        ("/mnt", ""),
+        ("/mnt/nfs share/home", "nfs4"),
+        ("/mnt/nfs share/local/home", ""),
+        ("/mnt/nfs sharer", ""),
+        ("/mnt/sshfs", "fuse.sshfs"),
+        ("/mnt/over", ""),
+        ("/mnt/twice", "cifs"),
+    ],
+)
+def test_a_network_s_file_system_is_known(tmp_path: Path, folder: str, expected: str) -> None:
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(MOUNTS)
+    assert remote_file_system(Path(folder), mounts) == expected
+
+
+def test_a_network_s_file_system_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headrace.storage.sqlite_file.remote_file_system", lambda folder: "nfs4")
+    with pytest.raises(RecordsUnavailableError, match="nfs4"):
+        opened(path)
+    assert [*path.parent.iterdir()] == []
+
+
+def test_a_copy_of_a_closed_file_is_whole(path: Path, tmp_path: Path) -> None:
+    records = opened(path)
+    records.change(change(write("flights", b"1")))
+    records.close()
+    shutil.copy(path, tmp_path / "copy.db")
+    copy = opened(tmp_path / "copy.db", initialise=False)
+    assert contents(copy, "flights") == [(1, b"1")]
+    copy.close()
