@@ -23,6 +23,12 @@ def read(records: Records) -> Access:
     return Access.of(_contents(tenants), _contents(keys))
 
 
+def keys_of(records: Records, tenant: str) -> list[KeySpec]:
+    """The keys of a tenant; none if there is no such tenant. Raises RecordsError."""
+    found = _contents(records.list(KEY, f"{tenant}/"))
+    return [contents.key_of(name, content)[1] for name, content in found]
+
+
 def edit_tenant(records: Records, name: str, edit: Edit, by: By) -> TenantSpec:
     """Makes a tenant, or changes it. Returns it. Raises AccessError, RecordsError."""
 

@@ -6,7 +6,7 @@ import asyncio
 import concurrent.futures
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +15,8 @@ from urllib.parse import parse_qsl, unquote
 from google.protobuf.message import Message
 
 from headrace.api.control.v1 import records_pb2 as pb
+from headrace.api.control.v1 import resources_pb2
+from headrace.api.control.v1.resources_pb2 import ListWatchersRequest, ListWatchersResponse, Watcher
 from headrace.catalog import messages
 from headrace.catalog.access import AuditLine, Change, LeaseToken, Made, Position, Record
 from headrace.catalog.errors import RecordInvalidError, RecordsUnavailableError, Unavailable
@@ -44,6 +46,15 @@ _GIVE_BACK = _method("GiveBackLease", pb.GiveBackLeaseRequest, pb.GiveBackLeaseR
 _LINES = _method("ListAuditLines", pb.ListAuditLinesRequest, pb.ListAuditLinesResponse)
 _POSITION = _method("ReadPosition", pb.ReadPositionRequest, pb.ReadPositionResponse)
 _WAIT = _method("ReadPosition", pb.ReadPositionRequest, pb.ReadPositionResponse, lengthy=True)
+
+_WATCHERS = unary(
+    resources_pb2.DESCRIPTOR,
+    "ResourcesService",
+    "ListWatchers",
+    ListWatchersRequest,
+    ListWatchersResponse,
+    idempotent=True,
+)
 
 # A call takes so long at most; so long control may be away (it is restarted) before a call fails; so long until the next try.
 _CALL_S, _PATIENCE_S, _AGAIN_S = 10.0, 2.0, 0.1
@@ -175,6 +186,23 @@ class RemoteRecords:
 
     def give_back(self, lease: LeaseToken) -> None:
         self._call(_GIVE_BACK, pb.GiveBackLeaseRequest(lease=messages.lease_message(lease)))
+
+    def watchers(self) -> Sequence[Watcher]:
+        """The processes of the data plane that any process of control has heard of within the last minutes."""
+
+        async def ask() -> Sequence[ListWatchersResponse | Fault]:
+            each = self._connected().each(_WATCHERS)
+            return await each(ListWatchersRequest(), deadline=time.monotonic() + _CALL_S)
+
+        found: dict[tuple[str, str], Watcher] = {}
+        for reply in self._on_loop(ask):
+            if isinstance(reply, Fault):
+                raise error_of(reply)
+            for watcher in reply.watchers:
+                known = found.setdefault((watcher.service, watcher.watcher), watcher)
+                if watcher.age_s < known.age_s:
+                    found[watcher.service, watcher.watcher] = watcher
+        return [found[key] for key in sorted(found)]
 
     def close(self) -> None:
         with self._lock:

@@ -10,7 +10,8 @@ from pathlib import Path
 from pydantic import Field
 
 from headrace.hop import config
-from headrace.hop.transport.channels import Security
+from headrace.hop.client.settings import ClientRules
+from headrace.hop.transport.tls import TlsError
 from headrace.repository.storage.store import open_store
 from headrace.resources.apply import Compile
 from headrace.resources.bootstrap import follow
@@ -29,11 +30,8 @@ class ControlSettings(config.Settings):
 
     def connect(self) -> RemoteControl:
         """Raises ConfigError."""
-        from headrace.hop.transport.tls import TlsError, WatchedTls
-
         try:
-            files = None if self.tls is None else WatchedTls(self.tls, "client")
-            return RemoteControl(self.target, Security(files, server_name=self.server_name))
+            return RemoteControl(ClientRules(self.target, self.tls, self.server_name))
         except (TlsError, ValueError) as error:
             raise config.ConfigError(f"control: {error}") from None
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 from headrace.state import atomic, plain_files
@@ -26,7 +24,9 @@ class RowKey:
         self._complain = complain
         if self._file is not None:
             try:
-                self.value = _first(self._file, self.value)
+                self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                atomic.write_first(self._file, self.value, mode=0o600)
+                self.value = plain_files.read(self._file)
             except OSError as error:
                 complain(error)
 
@@ -40,17 +40,3 @@ class RowKey:
                 atomic.write(self._file, value, mode=0o600)
             except OSError as error:
                 self._complain(error)
-
-
-def _first(path: Path, content: bytes) -> bytes:
-    """What the file has; `content`, if it was not there: of several processes, one makes it. Raises OSError."""
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-        atomic.write(fresh, content, mode=0o600)
-        try:
-            with suppress(FileExistsError):
-                os.link(fresh, path)
-        finally:
-            fresh.unlink()
-    return plain_files.read(path)

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from headrace.catalog.remote import RemoteRecords, TargetError
 from headrace.hop.config import ConfigError
 from headrace.slo.servers import AlertmanagerApi
 from services.monitoring.console.access import secret
@@ -64,7 +65,8 @@ async def console(
     _check_certificate(settings)
     signing = await asyncio.to_thread(secret.ensure, settings.secret)
     threads, live = Threads(settings.patience_s), Live()
-    operators = Operators(settings.tenants, wall)
+    records = _records(settings)
+    operators = Operators(records, wall)
     events = SecurityEvents(settings.security, wall, log)
     await asyncio.to_thread(operators.refresh)
     ended = EndedSessions((settings.security or settings.secret).with_name("console.ended"), wall)
@@ -98,8 +100,17 @@ async def console(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.to_thread(records.close)
         threads.close()
         await asyncio.to_thread(events.flush, closing=True)
+
+
+def _records(settings: ConsoleSettings) -> RemoteRecords:
+    """Raises ConfigError."""
+    try:
+        return RemoteRecords(settings.control)
+    except TargetError as error:
+        raise ConfigError(f"console.control: {error}") from None
 
 
 def _parts(

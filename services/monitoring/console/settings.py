@@ -19,8 +19,8 @@ class ConsoleSettings(config.Settings):
     certificate: Path | None = None
     key: Path | None = None
 
-    # The tenants document, as the ingress has it; it is only read.
-    tenants: Path
+    # Control, whose keys are asked for: a client's target, `?ca=FILE&certificate=FILE&key=FILE` behind it past one machine.
+    control: str
     # File of the secret that sessions are signed with; made if it is absent. Who can read it can forge a session.
     secret: Path
     # The security log, shared with the ingress. Absent: security events are in the service's log only.

@@ -17,6 +17,8 @@ KEPT = frozenset(
         "audit",
         "audit.key",
         "audit.pub",
+        "control.key",
+        "control.pub",
         "data",
         "demo.key",
         "events.salt",
@@ -38,12 +40,11 @@ KEPT = frozenset(
         "releases",
         "rollouts",
         "settings",
-        "tenants.yaml",
         "tls",
     }
 )
 # Of a run (sockets, logs, traces, ports), or made again by `headrace up`; deployed versions come from their registry.
-LEFT_OUT = frozenset({"deployed", "prepare.lock", "replay", "run"})
+LEFT_OUT = frozenset({"deployed", "prepare.lock", "replay", "resources", "run"})
 _SQLITE = b"SQLite format 3\0"
 _SQLITE_WAIT_S = 30.0
 

@@ -134,7 +134,7 @@ def _listening(description: Description) -> dict[str, Any]:
 def _secrets() -> dict[str, str]:
     """What a home has as a file is mounted as one of a folder of secrets."""
     secrets: dict[Path, str] = {
-        _LAYOUT.tenants: "tenants.yaml",
+        _LAYOUT.control_public_key: "control.pub",
         _LAYOUT.events_salt: "events.salt",
         _LAYOUT.model_public_key: "models.pub",
         _LAYOUT.audit_key: "audit.key",

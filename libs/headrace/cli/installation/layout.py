@@ -72,8 +72,19 @@ class Layout:
         return self.run / "prometheus.json"
 
     @property
-    def tenants(self) -> Path:
-        return self.home / "tenants.yaml"
+    def control_key(self) -> Path:
+        """Private key that control signs with what the data plane follows."""
+        return self.home / "control.key"
+
+    @property
+    def control_public_key(self) -> Path:
+        """Its public half: what the data plane believes."""
+        return self.home / "control.pub"
+
+    @property
+    def resources(self) -> Path:
+        """What the processes of the data plane serve by, a folder for each service."""
+        return self.home / "resources"
 
     @property
     def events_salt(self) -> Path:
@@ -168,10 +179,6 @@ class Layout:
     def runbooks(self) -> Path:
         """What to do about alerts."""
         return self.root / "deploy" / "runbooks"
-
-    @property
-    def kept_tenants(self) -> Path:
-        return self.home / "kept" / "tenants.yaml"
 
     @property
     def releases(self) -> Path:
@@ -322,7 +329,7 @@ class Layout:
             self.demo_key,
             self.model_key,
             self.audit_key,
-            self.tenants,
+            self.control_key,
             self.console_secret,
         )
         return (*keys, *self.tls.glob("*.key"))

@@ -96,7 +96,7 @@ def _console(installation: Installation) -> dict[str, Any]:
     layout = installation.layout
     return {
         "listen": installation.console,
-        "tenants": str(layout.tenants),
+        "control": f"unix-dir:{layout.listed(services.CONTROL)}",
         "secret": str(layout.console_secret),
         "security": str(layout.security_log),
         "models": str(layout.models),
@@ -175,8 +175,7 @@ def _ingress(installation: Installation, instance: str, slot: int, run_dir: Path
         "releases": release_place.place(layout),
         "release_records": release_place.records(layout).model_dump(mode="json", exclude_none=True),
         "kept": str(layout.kept_releases),
-        "tenants": str(layout.tenants),
-        "tenants_kept": str(layout.kept_tenants),
+        "resources": _resources(layout, services.INGRESS),
         "quotas": str(layout.quotas),
         "queries": str(layout.queries),
         "idempotency": {"file": str(layout.idempotency)},
@@ -193,6 +192,10 @@ def _attested(layout: Layout) -> dict[str, str]:
     """Until when somebody attests that all data here is on encrypted storage; empty: nobody does. Raises ConfigError."""
     said = readiness_attestations.read(layout)
     return {} if said.encryption is None else {"encrypted_until": f"{said.end(said.encryption)}"}
+
+
+def _resources(layout: Layout, service: str) -> dict[str, Any]:
+    return {"keys": [str(layout.control_public_key)], "folder": str(layout.resources / service)}
 
 
 def _together(installation: Installation) -> dict[str, Any]:
@@ -212,6 +215,8 @@ def _clients(installation: Installation, caller: str) -> dict[str, Any]:
 def _client(installation: Installation, caller: str, callee: str) -> dict[str, Any]:
     local = callee not in installation.services
     target = {"target": "local" if local else f"unix-dir:{installation.layout.listed(callee)}"}
+    if callee == services.CONTROL:
+        return target
     if caller == services.INGRESS:
         return {**target, "coalesce": {"window": _window(installation, callee)}}
     if local:
