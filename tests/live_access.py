@@ -17,6 +17,8 @@ from headrace.access.records import KEY, TENANT, By, key_content, tenant_content
 from headrace.access.specs import KeySpec, TenantSpec, new_key
 from headrace.catalog.access import Position
 from headrace.catalog.remote import RemoteRecords
+from headrace.cli.installation import secrets
+from headrace.cli.installation.layout import Layout
 from headrace.hop.config import Server, Telemetry
 from headrace.hop.server.serve import serving
 from headrace.resources.disk import Disk
@@ -121,6 +123,16 @@ class Control:
         if self._end is not None:
             self._end()
             self._end = None
+
+
+@contextmanager
+def home_control(home: Layout) -> Iterator[Control]:
+    """Runs the control of a home meanwhile, which has the tenants that every home begins with."""
+    home.make_home()
+    with control(home.home, home.listed("control") / "control.sock") as found:
+        secrets.ensure(home, datetime.now(UTC))
+        secrets.ensure_keys(home, found.records)
+        yield found
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from headrace.catalog.remote import RemoteRecords, TargetError
+from headrace.catalog.access import Records
 from headrace.hop.config import ConfigError
 from headrace.slo.servers import AlertmanagerApi
 from services.monitoring.console.access import secret
@@ -56,16 +56,16 @@ class Console:
 async def console(
     settings: ConsoleSettings,
     sources: Sources,
+    records: Records,
     audit: ReleaseAudit,
     log: Log,
     wall: Callable[[], float],
     monotonic: Callable[[], float],
 ) -> AsyncIterator[Console]:
-    """Serves the console meanwhile. Raises ConfigError: the secret or the certificate can't be used."""
+    """Serves the console meanwhile. `records`: who may operate. Raises ConfigError: secret or certificate can't be used."""
     _check_certificate(settings)
     signing = await asyncio.to_thread(secret.ensure, settings.secret)
     threads, live = Threads(settings.patience_s), Live()
-    records = _records(settings)
     operators = Operators(records, wall)
     events = SecurityEvents(settings.security, wall, log)
     await asyncio.to_thread(operators.refresh)
@@ -100,17 +100,8 @@ async def console(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.to_thread(records.close)
         threads.close()
         await asyncio.to_thread(events.flush, closing=True)
-
-
-def _records(settings: ConsoleSettings) -> RemoteRecords:
-    """Raises ConfigError."""
-    try:
-        return RemoteRecords(settings.control)
-    except TargetError as error:
-        raise ConfigError(f"console.control: {error}") from None
 
 
 def _parts(

@@ -65,12 +65,17 @@ async def serving_console(
 ) -> AsyncIterator[None]:
     """Serves the console meanwhile. `beside`: what other parts of monitoring bring. Raises ConfigError."""
     # Its packages take memory and time that a service without a console does not spend.
+    from headrace.catalog.remote import RemoteRecords, TargetError
     from services.monitoring.console.assembly import console
     from services.monitoring.console.facts.trails import ReleaseAudit
 
     if settings.releases is None:
         raise ConfigError("console: it shows releases, so it needs the setting releases")
     log = runtime.telemetry.log
+    try:
+        records = RemoteRecords(own.control)
+    except TargetError as error:
+        raise ConfigError(f"console.control: {error}") from None
     store = open_recorded(
         settings.releases,
         settings.release_records,
@@ -79,9 +84,10 @@ async def serving_console(
     )
     sources = _sources(settings, own, store, ticks, analysis, beside, audit)
     try:
-        async with console(own, sources, ReleaseAudit(store.audit), log, _WALL, time.monotonic):
+        async with console(own, sources, records, ReleaseAudit(store.audit), log, _WALL, time.monotonic):
             yield
     finally:
+        await asyncio.to_thread(records.close)
         await asyncio.to_thread(store.close)
 
 

@@ -12,7 +12,7 @@ from headrace.pipeline import DocumentError
 from headrace.pipeline.document.files import read as read_document
 from headrace.releases import FileReleases, ReleaseCatalog
 from headrace.repository.records import Records
-from headrace.state import plain_files, tenants, traces
+from headrace.state import plain_files, traces
 from services.monitoring.rollouts.handover_files import FileEvidence
 
 SHA = "0" * 64
@@ -55,7 +55,6 @@ READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "removed": ("p/removed", lambda at: FileReleases(at).current("p")),
     "freeze": ("frozen.json", lambda at: FileReleases(at).frozen()),
     "pipeline document": ("p/pipeline.yaml", lambda at: read_document(at / "p" / "pipeline.yaml")),
-    "tenants": ("tenants.yaml", lambda at: tenants.load(at / "tenants.yaml")),
     "record of models": ("serving.json", lambda at: Records(at).serving()),
     "evidence": ("p.json", lambda at: FileEvidence(at).load("p")),
     "traces": ("t.jsonl", lambda at: traces.find(at, "r")),

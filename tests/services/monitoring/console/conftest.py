@@ -1,6 +1,7 @@
 """A home with one release."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,17 @@ from tests.services.monitoring.console.console_place import Browser, Place
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
+def empty_place(tmp_path: Path) -> Iterator[Place]:
+    """Without a release."""
     made = Place(tmp_path)
-    made.deploy()
-    return made
+    with closing(made):
+        yield made
+
+
+@pytest.fixture
+def place(empty_place: Place) -> Place:
+    empty_place.deploy()
+    return empty_place
 
 
 @pytest.fixture

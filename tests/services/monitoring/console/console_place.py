@@ -15,15 +15,18 @@ from urllib.parse import urlencode, urlsplit
 import structlog
 from starlette.types import ASGIApp, Message
 
+from headrace.access import changes
+from headrace.access.records import By
+from headrace.access.specs import TenantSpec, new_key
 from headrace.analysis import Count, ReadOut
 from headrace.audit.notes import ensure_keys
 from headrace.audit.settings import Audit as AuditLogParts
 from headrace.audit.settings import AuditSettings
+from headrace.catalog.records import CatalogRecords
 from headrace.pipeline import parse
 from headrace.releases import Arm, Experiment, FileReleases, Release, Rollout, RolloutState
 from headrace.releases.first import first_release
 from headrace.releases.records import Audit, RecordedReleases
-from headrace.state import tenants
 from headrace.ticks import LATENCY_BUCKETS, ArmFigures, ArmName, Tick
 from headrace.ticks.bins import latency_bucket
 from services.monitoring.console.assembly import console
@@ -79,6 +82,8 @@ class Place:
     experiment: tuple[Experiment, ReadOut] | None = None
     panels: list[PanelSource] = field(default_factory=list)
     keys: dict[str, str] = field(default_factory=dict)
+    # Target of a control, for a service that is started from its settings.
+    control: str = "unix:/none"
     requests: RequestSources | None = None
     freshness: Freshness = field(default_factory=Freshness)
     alertmanager: str | None = None
@@ -92,6 +97,7 @@ class Place:
         self.ticks = Ticks(lambda: self.monotonic)
         self.sequence = 0
         self.arms: dict[ArmName, ArmFigures] = {}
+        self.records = CatalogRecords.open(str(self.folder / "control.sqlite"), initialise=True)
         for name, scopes in (("operator", ("operate",)), ("reader", ("read",))):
             self.add_key(name, scopes)
         self.log = audit_log(self.folder, self.now)
@@ -104,11 +110,8 @@ class Place:
         return datetime.fromtimestamp(self.wall, UTC)
 
     def add_key(self, tenant: str, scopes: tuple[Any, ...]) -> None:
-        text, kept = tenants.new_key(created=START)
-        self.keys[tenant] = text
-        spec = tenants.TenantSpec(scopes=scopes)
-        path = self.folder / "tenants.yaml"
-        tenants.change(path, lambda file: file.with_tenant(tenant, spec).with_key(tenant, kept))
+        self.keys[tenant], key = new_key(created=START)
+        changes.add_key(self.records, tenant, key, lambda _: TenantSpec(scopes=scopes), By("tests"))
 
     def deploy(self, name: str = "flights", version: str = "1", reason: str = "", **changes: Any) -> Release:
         """The next release, with this version of the model `light`."""
@@ -200,7 +203,7 @@ class Place:
     def settings(self, listen: str = "127.0.0.1:0") -> ConsoleSettings:
         return ConsoleSettings(
             listen=listen,
-            tenants=self.folder / "tenants.yaml",
+            control=self.control,
             secret=self.folder / "console.key",
             security=self.folder / "audit" / "security.jsonl",
             runbooks=ROOT / "deploy" / "runbooks",
@@ -222,7 +225,7 @@ class Place:
         own = ReleaseAudit(self.audit)
         log = structlog.get_logger()
         async with console(
-            self.settings(), self.sources(), own, log, lambda: self.wall, lambda: self.monotonic
+            self.settings(), self.sources(), self.records, own, log, lambda: self.wall, lambda: self.monotonic
         ) as made:
             yield Browser(made.application.asgi(tls=False))
 
@@ -234,7 +237,8 @@ class Place:
             yield browser
 
     def close(self) -> None:
-        """Lets go of the events' files."""
+        """Lets go of the records and the events' files."""
+        self.records.close()
         for world in self.opened:
             world.close()
 

@@ -90,7 +90,7 @@ async def shown(place: Place, port: int) -> AsyncIterator[Console]:
     own = ReleaseAudit(place.audit)
     settings = place.settings(f"127.0.0.1:{port}")
     # The real clock: pages are looked at while time goes by.
-    async with console(settings, place.sources(), own, log, time.time, time.monotonic) as made:
+    async with console(settings, place.sources(), place.records, own, log, time.time, time.monotonic) as made:
         now = time.time()
         for i in range(180, 0, -1):
             traffic(place, i * _SAMPLE_S)

@@ -18,7 +18,7 @@ async def serving(place: Place, port: int) -> AsyncIterator[None]:
     """The console on a socket; it listens."""
     settings, own = place.settings(f"127.0.0.1:{port}"), ReleaseAudit(place.audit)
     clocks = (lambda: place.wall), (lambda: place.monotonic)
-    async with console(settings, place.sources(), own, structlog.get_logger(), *clocks):
+    async with console(settings, place.sources(), place.records, own, structlog.get_logger(), *clocks):
         async with asyncio.timeout(60):
             while True:
                 try:

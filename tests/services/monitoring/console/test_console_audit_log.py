@@ -83,9 +83,8 @@ async def test_an_entry_that_is_not_there(browser: Browser, path: str, status: i
     assert (await browser.get(f"/audit/log/{path}.json")).status == status
 
 
-async def test_a_log_that_has_not_begun_is_said(tmp_path: Path) -> None:
-    place = Place(tmp_path)
-    async with place.operator() as browser:
+async def test_a_log_that_has_not_begun_is_said(empty_place: Place) -> None:
+    async with empty_place.operator() as browser:
         page = await browser.get("/audit/log")
         proof = await browser.get("/audit/log/0.json")
     assert "no checkpoint yet" in page.text

@@ -1,7 +1,6 @@
 """The console's pages: what changed, is it safe, roll back; each for people and for programs."""
 
 import shutil
-from pathlib import Path
 
 import pytest
 
@@ -239,9 +238,9 @@ async def test_a_way_back_to_a_version_that_is_gone_warns(browser: Browser, plac
 
 
 async def test_without_a_release_or_an_older_one_there_is_no_button_and_the_reason_is_said(
-    tmp_path: Path,
+    empty_place: Place,
 ) -> None:
-    place = Place(tmp_path)
+    place = empty_place
     async with place.operator() as browser:
         assert "No pipeline has a release yet" in (await browser.get("/")).text
     place.deploy()

@@ -6,13 +6,15 @@ import http.client
 import json
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from starlette.responses import Response, StreamingResponse
 
+from headrace.access import changes
+from headrace.access.specs import TenantSpec
 from headrace.api.monitoring.v1 import monitoring_pb2
 from headrace.events import messages
 from headrace.hop.config import ConfigError
@@ -23,10 +25,22 @@ from headrace.ticks import Tick
 from headrace.ticks.messages import write
 from services.monitoring.console.web.streams import Streams
 from services.monitoring.wiring import SERVICE
+from tests.live_access import BY, control
 from tests.ports import free_port
 from tests.services.monitoring.console.console_place import Place
 from tests.services.monitoring.console.console_requests import DOCUMENT, REQUEST, answered
 from tests.services.monitoring.monitoring_calls import call
+
+
+@pytest.fixture
+def place(place: Place) -> Iterator[Place]:
+    """With a control that runs."""
+    (folder := place.folder / "control").mkdir(mode=0o700)
+    with control(folder) as live:
+        place.control = live.target
+        [key] = changes.keys_of(place.records, "operator")
+        changes.add_key(live.records, "operator", key, lambda _: TenantSpec(scopes=("operate",)), BY)
+        yield place
 
 
 def settings(place: Place, port: int, **more: object) -> dict[str, Any]:
