@@ -17,7 +17,7 @@ from headrace.access.records import KEY, TENANT, By, key_content, tenant_content
 from headrace.access.specs import KeySpec, TenantSpec, new_key
 from headrace.catalog.access import Position
 from headrace.catalog.remote import RemoteRecords
-from headrace.cli.installation import secrets
+from headrace.cli.installation import control_place, secrets
 from headrace.cli.installation.layout import Layout
 from headrace.hop.config import Server, Telemetry
 from headrace.hop.server.serve import serving
@@ -123,6 +123,21 @@ class Control:
         if self._end is not None:
             self._end()
             self._end = None
+
+
+@contextmanager
+def same_tenants_after(home: Layout) -> Iterator[RemoteRecords]:
+    """What the control of a running home has. Tenants are as before afterwards, and keys that were made are revoked."""
+    with control_place.records(home) as records:
+        before = changes.read(records)
+        yield records
+        now = changes.read(records)
+        for name in now.tenants.keys() - before.tenants.keys():
+            changes.remove_tenant(records, name, BY)
+        for name, spec in before.tenants.items():
+            changes.edit_tenant(records, name, lambda _, spec=spec: spec, BY)  # type: ignore[misc]
+            for identity in now.keys.get(name, {}).keys() - before.keys[name].keys():
+                changes.revoke_key(records, name, identity, BY)
 
 
 @contextmanager

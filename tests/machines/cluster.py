@@ -217,7 +217,7 @@ class Cluster:
         home, secrets = layout.of(HOME), self.folder / "secrets"
         secrets.mkdir(mode=0o700)
         given = (
-            home.tenants,
+            home.control_public_key,
             home.events_salt,
             home.model_public_key,
             home.audit_key,

@@ -54,7 +54,8 @@ def of(description: Description, service: str) -> dict[str, Any]:
     if "cost" in made:
         made = overlaid(made, {"cost": {"services": metrics(description)}})
     # Not reachable from outside: `kubectl port-forward`.
-    return overlaid(made, {"console": {"listen": "127.0.0.1:8490"}}) if "console" in made else made
+    own = {"listen": "127.0.0.1:8490", "control": _control(description)}
+    return overlaid(made, {"console": own}) if "console" in made else made
 
 
 def together(description: Description) -> dict[str, Any]:
@@ -89,12 +90,15 @@ def _server(description: Description, service: str) -> dict[str, Any]:
 
 def _client(description: Description, callee: str) -> dict[str, Any]:
     name = name_of(description, callee)
-    return {
-        "target": f"dns:///{name}:{service_port(callee)}",
-        "server_name": name,
-        "tls": _tls(),
-        "resolve_every_s": description.resolve_every_s,
-    }
+    found = {"target": f"dns:///{name}:{service_port(callee)}", "server_name": name, "tls": _tls()}
+    # Who follows control looks its name up for each connection.
+    return found if callee == services.CONTROL else {**found, "resolve_every_s": description.resolve_every_s}
+
+
+def _control(description: Description) -> str:
+    """The target of control for programs that ask it, which names the certificates too."""
+    files = "&".join(f"{key}={path}" for key, path in _tls().items())
+    return f"dns:///{name_of(description, services.CONTROL)}:{service_port(services.CONTROL)}?{files}"
 
 
 def name_of(description: Description, service: str) -> str:
