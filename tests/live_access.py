@@ -87,7 +87,7 @@ class Control:
         """Makes or replaces tenants, and makes a key for each."""
         texts, keys = with_keys(tenants)
         for name, spec in tenants.items():
-            changes.add_key(self.records, name, keys[name], lambda _, spec=spec: spec, BY)  # type: ignore[misc]
+            changes.add_key(self.records, name, keys[name], lambda _, spec=spec: spec, BY)  # type: ignore[misc] # mypy knows no lambdas with defaults
         return texts
 
     def start(self) -> None:
@@ -135,7 +135,7 @@ def same_tenants_after(home: Layout) -> Iterator[RemoteRecords]:
         for name in now.tenants.keys() - before.tenants.keys():
             changes.remove_tenant(records, name, BY)
         for name, spec in before.tenants.items():
-            changes.edit_tenant(records, name, lambda _, spec=spec: spec, BY)  # type: ignore[misc]
+            changes.edit_tenant(records, name, lambda _, spec=spec: spec, BY)  # type: ignore[misc] # as above
             for identity in now.keys.get(name, {}).keys() - before.keys[name].keys():
                 changes.revoke_key(records, name, identity, BY)
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 from headrace.access.records import KEY, TENANT
 from headrace.api.inference.v1 import inference_pb2
@@ -25,7 +26,6 @@ from headrace.pipeline import Catalog as Documents
 from headrace.pipeline import Kept
 from headrace.releases import open_catalog
 from headrace.releases.records import RecordedReleases, open_recorded
-from headrace.resources.follower import Follower
 from headrace.resources.settings import open_follower
 from headrace.state.files import sealed_before
 from services.ingress.admission.admission_control import AdmissionControl, AdmissionRules
@@ -125,7 +125,8 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
     catalog = Catalog(documents.pipelines, documents.unusable)
     async with AsyncExitStack() as stack:
         _close_sharing(stack, tenants.sharing)
-        follower = await _follow(settings, tenants.live, stack)
+        begin = partial(open_follower, "ingress", settings.control, settings.resources, {}, (TENANT, KEY))
+        follower = await tenants.live.begin(begin, stack)
         client = runtime.dial("router", settings.router)
         stack.push_async_callback(client.close)
         serving = HopServing(client, time.monotonic) if settings.releases else None
@@ -241,17 +242,6 @@ def _tenants(
         lambda d: guard.keep_only(set(d.tenants)),
     )
     return _Tenants(live, tokens, authenticator, sharing, guard)
-
-
-async def _follow(settings: IngressSettings, live: LiveDirectory, stack: AsyncExitStack) -> Follower:
-    """Takes up what is there already. `stack` closes the follower. Raises ConfigError."""
-    follower = await asyncio.to_thread(
-        open_follower, "ingress", settings.control, settings.resources, {}, (TENANT, KEY)
-    )
-    stack.push_async_callback(asyncio.to_thread, follower.close)
-    if follower.view is not None:
-        live.take(follower.view)
-    return follower
 
 
 async def _renew_tenants(settings: IngressSettings, tenants: _Tenants, periodic: PeriodicTasks) -> None:

@@ -18,7 +18,7 @@ Act = Literal[
     "expired",
     "refused",
 ]
-# The scope of a key that may read (state/tenants.py).
+# The scope of a key that may read (access/specs.py).
 SCOPE = "operate"
 _TEXT = 2000
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
 from headrace.access.records import KEY, TENANT, key_of, tenant_of
@@ -118,6 +119,14 @@ class LiveDirectory:
     def subscribe(self, *subscribers: Callable[[Directory], None]) -> None:
         """Each is called with every new directory."""
         self._subscribers += subscribers
+
+    async def begin(self, open_follower: Callable[[], Follower], stack: AsyncExitStack) -> Follower:
+        """Takes up what is there already. `stack` closes the follower. Raises ConfigError."""
+        follower = await asyncio.to_thread(open_follower)
+        stack.push_async_callback(asyncio.to_thread, follower.close)
+        if follower.view is not None:
+            self.take(follower.view)
+        return follower
 
     async def follow(self, follower: Follower) -> None:
         """Takes up the next change, or waits for it for a while. Called again and again."""
