@@ -183,7 +183,8 @@ class Door:
         if credential is None:
             credential = context.credential = self._authenticator.authenticate(context)
         require(credential, operation.scope)
-        self._encryption.check(credential.tenant)
+        if credential.tenant.requires_encryption:
+            self._encryption.check(credential.tenant)
         return credential
 
     async def call(self, operation: Operation, request: Any, context: RequestContext) -> Any:

@@ -17,9 +17,7 @@ class EncryptionGuard:
         self._wall = wall
 
     def check(self, tenant: Tenant) -> None:
-        """Raises Fault FAILED_PRECONDITION: what the tenant sends may not be stored here."""
-        if not tenant.requires_encryption:
-            return
+        """For a tenant that requires it. Raises Fault FAILED_PRECONDITION: what it sends may not be stored here."""
         if self._until is None or datetime.fromtimestamp(self._wall(), UTC).date() > self._until:
             raise Fault(
                 Code.FAILED_PRECONDITION,

@@ -21,6 +21,8 @@ OURS = {
     *["MODEL_UNKNOWN", "MODEL_UNTRUSTED", "MODEL_UNUSABLE", "MODEL_LOADING", "PIPELINE_QUARANTINED"],
     # Stores that keep events, outcomes, releases and idempotency keys.
     *["JOURNAL_UNAVAILABLE", "STORAGE_UNAVAILABLE", "RELEASES_UNAVAILABLE", "IDEMPOTENCY_UNAVAILABLE"],
+    # The operators attest no encryption at rest.
+    "ENCRYPTION_REQUIRED",
     # Of the pipeline's time.
     "DEADLINE_PASSED",
 }
