@@ -51,7 +51,7 @@ class Waiters:
                 while not self._closed:
                     newest, fresh = self._newest, self._ended >= due
                     if fresh and isinstance(newest, RecordsUnavailableError):
-                        raise newest
+                        raise RecordsUnavailableError(newest.why, str(newest)) from newest
                     if fresh and isinstance(newest, Position):
                         left_s = end - time.monotonic()
                         if newest != known or left_s <= 0:
@@ -95,3 +95,6 @@ class Waiters:
             return self._read()
         except RecordsUnavailableError as error:
             return error
+        except Exception as error:  # noqa: BLE001  # or they would wait for ever
+            text = f"the records can't be read: {type(error).__name__}"
+            return RecordsUnavailableError(Unavailable.UNREACHABLE, text)

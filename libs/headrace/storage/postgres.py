@@ -67,12 +67,7 @@ class PostgresEngine:
         return _WHY.get(state) or _WHY.get(state[:2], Unavailable.UNREACHABLE)
 
     def again(self, error: DBAPIError) -> bool:
-        state = getattr(error.orig, "sqlstate", None)
-        if self.why(error) is Unavailable.READ_ONLY:
-            # After a failover: of several hosts in the address, another one may take writes now.
-            self.pool.dispose()
-            return True
-        return error.connection_invalidated or state in _AGAIN
+        return error.connection_invalidated or getattr(error.orig, "sqlstate", None) in _AGAIN
 
     def close(self) -> None:
         self.pool.dispose()

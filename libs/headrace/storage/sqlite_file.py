@@ -48,7 +48,8 @@ class SqliteEngine:
         self._lock = _locked(path.with_name(path.name + ".lock"))
         try:
             if create:
-                _create(path)
+                # SQLite gives its other files the same mode. It syncs the folder with its first commit.
+                os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
             path.chmod(0o600)
         except OSError as error:
             self.close()
@@ -131,15 +132,3 @@ def _inode(path: Path) -> int | None:
         return path.stat().st_ino
     except OSError:
         return None
-
-
-def _create(path: Path) -> None:
-    if path.exists():
-        return
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        # SQLite syncs its folder for its logs, not for a file that it finds.
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -1,8 +1,7 @@
 """The chain of the audit's lines names what was done to it."""
 
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import pytest
@@ -196,24 +195,3 @@ def test_whatever_was_done_is_seen(
     if closed:
         found = renumbered(found)
     assert (faults(found) == []) == (found == rows())
-
-
-def million() -> Iterator[Row]:
-    """Lines as `build` makes them, but quickly: one is made, and the others differ in number and hash."""
-    begin, end = row(1, chain.BEFORE_FIRST).line.split(b'"number":1')
-    previous = chain.BEFORE_FIRST.hex().encode()
-    for number in range(1, 1_000_001):
-        line = (begin + b'"number":%d' % number + end).replace(b"0" * 64, previous)
-        sha256 = chain.digest(line)
-        previous = sha256.hex().encode()
-        yield Row(number, line, sha256)
-
-
-@pytest.mark.slow
-def test_a_million_lines_are_verified_within_a_minute() -> None:
-    last = Head(1_000_000, bytes(32))
-    begin = time.process_time()
-    # The end is not known before the lines were made: that alone may be wrong.
-    [problem] = chain.verify(million(), last)
-    assert problem.number == 1_000_000
-    assert time.process_time() - begin < 60

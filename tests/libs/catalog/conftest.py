@@ -1,6 +1,5 @@
 """Databases of both kinds, each test with its own."""
 
-import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,8 +7,6 @@ import pytest
 
 from headrace.catalog.records import CatalogRecords
 from tests.postgres_server import PostgresServer, pooler, postgres
-
-_numbers = itertools.count()
 
 
 @pytest.fixture(scope="session")
@@ -19,9 +16,22 @@ def postgres_server() -> Iterator[PostgresServer]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def one_database(postgres_server: PostgresServer) -> str:
+    return postgres_server.create("test")
+
+
 @pytest.fixture
-def postgres_address(postgres_server: PostgresServer) -> str:
-    return postgres_server.create(f"test{next(_numbers)}")
+def postgres_address(postgres_server: PostgresServer, one_database: str) -> str:
+    """Of an empty database: the one of the test before, emptied, as to make one takes longer than most tests."""
+    with postgres_server.connect("test") as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity"
+            " WHERE datname = 'test' AND pid <> pg_backend_pid()"
+        )
+        connection.execute("DROP SCHEMA public CASCADE")
+        connection.execute("CREATE SCHEMA public")
+    return one_database
 
 
 @pytest.fixture(scope="session")

@@ -153,11 +153,11 @@ def test_nobody_commits_with_a_lease_that_somebody_else_has_taken_over(pair: Pai
         def end(_: CatalogRecords, name: str = name) -> None:
             pair.observer.execute("UPDATE leases SET until = 0 WHERE name = %s", (name,))
 
-        def take_over(records: CatalogRecords, name: str = name) -> int:
+        def succeed(records: CatalogRecords, name: str = name) -> int:
             assert records.take_lease(name, "b", LONG_S) != ""
             return records.position().number
 
-        made, after = pair.run(fenced, take_over, schedule, end)
+        made, after = pair.run(fenced, succeed, schedule, end)
         if isinstance(made, Made):
             assert made.position.number <= after, schedule
         else:
@@ -166,7 +166,7 @@ def test_nobody_commits_with_a_lease_that_somebody_else_has_taken_over(pair: Pai
     assert outcomes == {Made, LeaseLostError}
 
 
-def test_of_two_who_take_a_lease_one_has_it(pair: Pair) -> None:
+def test_of_two_who_want_a_lease_one_has_it(pair: Pair) -> None:
     for number, schedule in enumerate(schedules()):
         name = f"race{number}"
         tokens = pair.run(

@@ -150,8 +150,8 @@ def test_a_change_of_another_process_wakes_who_waits(postgres_address: str) -> N
         one.close()
 
 
-def pollers() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == "records-poll"]
+def pollers() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name == "records-poll"}
 
 
 def test_one_thread_polls_however_many_wait_and_none_when_nobody_does() -> None:
@@ -162,23 +162,23 @@ def test_one_thread_polls_however_many_wait_and_none_when_nobody_does() -> None:
         return Position(1, 1, b"")
 
     waiters = Waiters(read, interval_s=0.001)
-    before = len(pollers())
+    # Of other tests, which are about to end.
+    others = pollers()
     known = waiters.wait(None, LONG_S)
     waiting = [threading.Thread(target=waiters.wait, args=(known, LONG_S)) for _ in range(5)]
     for one in waiting:
         one.start()
     for _ in range(20):
         polled.acquire()
-    assert len(pollers()) == before + 1
+    [poller] = pollers() - others
     waiters.publish(Position(1, 2, b""))
     for one in waiting:
         one.join()
-    for poller in pollers():
-        poller.join(LONG_S)
-    assert len(pollers()) == 0
+    poller.join(LONG_S)
+    assert not pollers() - others
 
 
-def test_a_database_that_fails_is_said_to_who_waits_and_is_asked_again() -> None:
+def test_a_database_that_fails_is_said_to_who_waits_and_is_polled_again() -> None:
     answers: list[Position | RecordsUnavailableError] = [
         Position(1, 1, b""),
         RecordsUnavailableError(Unavailable.UNREACHABLE, "gone"),
@@ -196,6 +196,28 @@ def test_a_database_that_fails_is_said_to_who_waits_and_is_asked_again() -> None
     with pytest.raises(RecordsUnavailableError):
         waiters.wait(known, LONG_S)
     assert waiters.wait(known, LONG_S) == Position(1, 2, b"")
+    waiters.close()
+
+
+def test_a_poll_that_was_under_way_during_a_change_says_nothing() -> None:
+    """It may have read before the change, and be answered after it: who knows the change would see the position go back."""
+    answers = [Position(1, 1, b""), Position(1, 3, b"")]
+
+    def read() -> Position:
+        if len(answers) > 1:
+            waiters.publish(Position(1, 2, b""))
+            return answers.pop(0)
+        return answers[0]
+
+    waiters = Waiters(read, interval_s=LONG_S)
+    assert waiters.wait(Position(1, 2, b""), LONG_S) == Position(1, 3, b"")
+    waiters.close()
+
+
+def test_who_waits_hears_of_an_error_that_nobody_thought_of() -> None:
+    waiters = Waiters(lambda: Position(1, 1 // 0, b""))
+    with pytest.raises(RecordsUnavailableError, match="ZeroDivisionError"):
+        waiters.wait(None, LONG_S)
     waiters.close()
 
 

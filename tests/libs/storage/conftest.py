@@ -1,5 +1,5 @@
 """Databases of both kinds."""
 
-from tests.libs.catalog.conftest import address, postgres_address, postgres_server, records
+from tests.libs.catalog.conftest import address, one_database, postgres_address, postgres_server, records
 
-__all__ = ["address", "postgres_address", "postgres_server", "records"]
+__all__ = ["address", "one_database", "postgres_address", "postgres_server", "records"]

@@ -122,11 +122,9 @@ class Disk:
             self.files[operation.name].pending.append(operation)
 
     def images(self, chance: random.Random) -> Iterator[Image]:
-        """What may be on the disk after a loss of power: everything; what was synced; names but not what was written; a torn write;
-        any sectors."""
+        """What may be on the disk after a loss of power: everything; what was synced; a torn write; any sectors."""
         yield {name: file.current() for name, file in self.files.items()}
         yield {name: file.durable for name, file in self.durable.items()}
-        yield {name: file.durable for name, file in self.files.items()}
         yield {name: file.torn() for name, file in self.files.items()}
-        yield {name: file.by_chance(chance) for name, file in self.files.items()}
-        yield {name: file.by_chance(chance) for name, file in self.durable.items()}
+        names = chance.choice((self.files, self.durable))
+        yield {name: file.by_chance(chance) for name, file in names.items()}

@@ -59,7 +59,7 @@ def test_a_database_that_is_not_initialised_is_not_written(
     postgres_address: str, postgres_server: PostgresServer
 ) -> None:
     assert why(lambda: CatalogRecords.open(postgres_address, initialise=False)) is Unavailable.NOT_INITIALISED
-    with postgres_server.connect(postgres_address.split("/")[3].split("?")[0]) as connection:
+    with postgres_server.connect("test") as connection:
         assert connection.execute(
             "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"
         ).fetchone() == (0,)
@@ -111,12 +111,12 @@ def test_limits_hold_for_each_transaction_and_leave_nothing_behind(records: Cata
 
 
 def test_a_server_that_may_lose_its_last_commits_does_not_lose_these(
-    postgres_address: str, postgres_server: PostgresServer
+    postgres_server: PostgresServer,
 ) -> None:
+    address = postgres_server.create("forgetful")
     with postgres_server.connect() as connection:
-        name = postgres_address.split("/")[3].split("?")[0]
-        connection.execute(f"ALTER DATABASE {name} SET synchronous_commit = off".encode())
-    records = CatalogRecords.open(postgres_address, initialise=True)
+        connection.execute("ALTER DATABASE forgetful SET synchronous_commit = off")
+    records = CatalogRecords.open(address, initialise=True)
     show = "SHOW synchronous_commit"
     assert records.database.write(lambda c: c.exec_driver_sql(show).scalar()) == "on"
     records.close()
@@ -228,7 +228,7 @@ def test_a_conflict_that_the_server_ends_is_tried_again(records: CatalogRecords)
     assert records.database.write(conflict) == 3
 
 
-def test_a_standby_can_be_read_and_says_that_it_takes_no_changes(
+def test_a_standby_can_be_read_and_says_that_it_is_no_more(
     own_records: CatalogRecords, own_server: PostgresServer
 ) -> None:
     made = own_records.change(change(write("flights", b"1"))).position
@@ -249,7 +249,7 @@ def test_a_standby_can_be_read_and_says_that_it_takes_no_changes(
         records.close()
 
 
-def test_several_hosts_lead_to_the_one_that_takes_changes(
+def test_several_hosts_lead_to_the_one_that_can_be_written(
     own_records: CatalogRecords, own_server: PostgresServer
 ) -> None:
     with postgres(standby_of=own_server) as standby:

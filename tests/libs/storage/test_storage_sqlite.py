@@ -15,6 +15,7 @@ from headrace.catalog.access import Position
 from headrace.catalog.errors import RecordsUnavailableError, Unavailable
 from headrace.catalog.records import CatalogRecords
 from headrace.storage.mounts import remote_file_system
+from tests.children import ends_with_tests
 from tests.disks import fill, make_read_only, small_ext4, tiny_disk
 from tests.libs.catalog.records_contract import LONG_S, change, contents, verified, write
 
@@ -98,7 +99,7 @@ sys.stdin.read()
 
 
 def test_a_second_process_is_refused_and_hears_who_has_it(path: Path) -> None:
-    command = [sys.executable, "-c", HOLDER, str(path)]
+    command = ends_with_tests(sys.executable, "-c", HOLDER, str(path))
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         assert holder.stdout.readline() == b"open\n"
         with pytest.raises(RecordsUnavailableError, match=rf"\(process {holder.pid}\)") as failed:
@@ -127,7 +128,7 @@ def test_an_open_read_holds_no_writer_up_and_sees_one_moment(path: Path) -> None
     records.close()
 
 
-def test_a_reading_transaction_takes_no_lock_of_writers(path: Path) -> None:
+def test_a_reading_transaction_has_no_lock_of_writers(path: Path) -> None:
     records = opened(path)
     release = threading.Event()
     reading = threading.Thread(target=read_until, args=(records, release))
