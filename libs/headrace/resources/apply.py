@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Protocol
 
+from headrace.api.control.v1.resources_pb2 import RejectedResource
 from headrace.catalog.access import Position
 from headrace.resources.manifest import VerifiedPart
 from headrace.resources.snapshot import Key, Resource, Snapshot
@@ -54,22 +55,13 @@ Compile = Callable[[Unit], object]
 
 
 @dataclass(frozen=True, slots=True)
-class Rejected:
-    """A resource that is not in use as control has it, and why. It may yet be, if it is only being compiled or waits."""
-
-    kind: str
-    name: str
-    sha256: bytes
-    problem: str
-
-
-@dataclass(frozen=True, slots=True)
 class View:
-    """What serves: the resources in use, and those that are not, by key. `position`: of what control has."""
+    """What serves: the resources in use and, by key, those that are not as control has them, with the reason: it may be only that
+    they are being compiled or wait. `position`: of what control has."""
 
     position: Position
     snapshot: Snapshot
-    rejected: Mapping[Key, Rejected] = field(default_factory=dict)
+    rejected: Mapping[Key, RejectedResource] = field(default_factory=dict)
     # Another text for every other content of the view.
     state: str = ""
 
@@ -96,7 +88,6 @@ class Memory(Protocol):
 class _Job:
     unit: Unit
     since: float
-    thread: threading.Thread | None = None
     problem: str | None = None
     done: threading.Event = field(default_factory=threading.Event)
 
@@ -215,7 +206,7 @@ class Applier:
             finished = True
             del self._jobs[sha256]
         if finished:
-            self._note_compiled()
+            self._write_compiled()
 
     def _use(self, unit: Unit) -> None:
         # Only what is wanted still, or stands in for it: compiles may end in another order.
@@ -287,12 +278,11 @@ class Applier:
                 job.problem = f"{error}" or type(error).__name__
             job.done.set()
 
-        self._note_compiled()
-        job.thread = threading.Thread(target=run, name="headrace-compile", daemon=True)
-        job.thread.start()
+        self._write_compiled()
+        threading.Thread(target=run, name="headrace-compile", daemon=True).start()
         return job.done.wait(min(self._limits.patience_s, max(0.0, until - self._clock())))
 
-    def _note_compiled(self) -> None:
+    def _write_compiled(self) -> None:
         if self._memory is not None:
             self._memory.write_compiled([h for h, job in self._jobs.items() if not job.done.is_set()])
 
@@ -310,7 +300,9 @@ class Applier:
     def _publish_view(self) -> None:
         assert self._part is not None, "something was applied"
         rejected = {
-            key: Rejected(*key, unit.resources[0].sha256, self._why(unit))
+            key: RejectedResource(
+                kind=key[0], name=key[1], sha256=unit.resources[0].sha256, problem=self._why(unit)
+            )
             for key, unit in self._desired.items()
             if (serving := self._serving.get(key)) is None or serving.sha256 != unit.sha256
         }
@@ -324,12 +316,5 @@ class Applier:
             self._publish(View(at, snapshot, MappingProxyType(rejected), state))
 
     def _why(self, unit: Unit) -> str:
-        if unit.sha256 in self.trials.quarantined:
-            return self.trials.quarantined[unit.sha256]
-        if unit.sha256 in self._refused:
-            return self._refused[unit.sha256]
-        return (
-            "it is being compiled"
-            if unit.sha256 in self._jobs
-            else "it waits until others have proven themselves"
-        )
+        known = self.trials.quarantined.get(unit.sha256) or self._refused.get(unit.sha256)
+        return known or ("it is being compiled" if unit.sha256 in self._jobs else "it waits for others")

@@ -101,7 +101,7 @@ class Disk:
         return None
 
     def read_trials(self) -> Trials:
-        """What the process before this one left, as it counts for this one. Raises OSError: it can't be written."""
+        """What the process before this one left, as it counts for this one."""
         try:
             before = Trials.from_bytes(plain_files.read(self.folder / "trials.json"))
         except FileNotFoundError:
@@ -112,8 +112,11 @@ class Disk:
         found = os.pread(self._compiled, 32 * COMPILED_SLOTS, 0)
         slots = {found[i : i + 32].hex() for i in range(0, len(found), 32)}
         trials = Trials.recovered(before, slots)
-        self.write_trials(trials)
-        self.write_compiled(())
+        try:
+            self.write_trials(trials)
+            self.write_compiled(())
+        except OSError as error:
+            self.problems.append(f"{self.folder}: {error}")
         return trials
 
     def write_trials(self, trials: Trials) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from headrace.api.control.v1.resources_pb2 import RejectedResource, WatchRequest, WatchResponse
+from headrace.api.control.v1.resources_pb2 import WatchRequest, WatchResponse
 from headrace.catalog.access import Position
 from headrace.resources.apply import Applier, View
 from headrace.resources.disk import Disk
@@ -152,19 +152,13 @@ class Follower:
         self._applier.tick()
         due = self._applier.due_s()
         wait = min(WAIT_S, WAIT_S if due is None else due) if self.first.is_set() else 0.0
-        view = self.view
-        rejected = [
-            RejectedResource(kind=r.kind, name=r.name, sha256=r.sha256, problem=r.problem)
-            for r in (view.rejected.values() if view else ())
-        ]
         self._follow_artifacts()
         if self._control is None:
             return min(1.0, wait) if wait else _LEAST_S
-        began = self._clock()
+        began, view = self._clock(), self.view
+        request = self._state.request(wait, view.rejected.values() if view else (), ready=view is not None)
         try:
-            response = self._control.watch(
-                self._state.request(wait, rejected, ready=view is not None), wait + GRACE_S
-            )
+            response = self._control.watch(request, wait + GRACE_S)
         except OSError as error:
             self._state.failed()
             return self._failed(f"control can't be reached: {error}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from headrace.resources.snapshot import Key
@@ -24,12 +24,14 @@ Entry = tuple[str, str, str, int]
 @dataclass
 class Trials:
     """`marked`: hashes of units that are in use and not proven. `groups`: hashes that wait until the first group is proven.
-    `quarantined`: hash → why. `proven`: what proved itself last, by unit: its hash and its resources."""
+    `quarantined`: hash → why. `proven`: what proved itself last, by unit: its hash and its resources. `retried`: all is
+    tried again once, as nothing had proven itself when the process ended."""
 
     marked: set[str] = field(default_factory=set)
     groups: list[list[str]] = field(default_factory=list)
     quarantined: dict[str, str] = field(default_factory=dict)
     proven: dict[Key, tuple[str, tuple[Entry, ...]]] = field(default_factory=dict)
+    retried: bool = False
 
     @classmethod
     def recovered(cls, before: Trials, compiled: Collection[str] = ()) -> Trials:
@@ -37,6 +39,9 @@ class Trials:
         suspects = sorted(before.marked)
         quarantined, groups = dict(before.quarantined), [list(g) for g in before.groups]
         named = sorted(set(compiled) & before.marked)
+        if suspects and not (named or before.proven or before.retried):
+            # Somebody may have killed a new process; to hold back what nothing stands in for would cost more than one more end.
+            return cls(set(), groups, quarantined, {}, retried=True)
         culprits = named if len(named) == 1 else suspects if len(suspects) == 1 else []
         quarantined |= dict.fromkeys(culprits, CRASHED)
         if not culprits:
@@ -48,7 +53,7 @@ class Trials:
             groups = first + [g for g in ([h for h in g if h not in before.marked] for g in groups) if g]
         while len(quarantined) > _MAX_QUARANTINED:
             quarantined.pop(next(iter(quarantined)))
-        return cls(set(), groups, quarantined, dict(before.proven))
+        return cls(set(), groups, quarantined, dict(before.proven), before.retried)
 
     def may_try(self, unit: Key, sha256: str) -> bool:
         """Whether a unit may be used now."""
@@ -72,9 +77,16 @@ class Trials:
         """It has served well."""
         self.proven[unit] = sha256, tuple(entries)
         self.marked.discard(sha256)
+        self.retried = False
 
     def copy(self) -> Trials:
-        return Trials(set(self.marked), list(self.groups), dict(self.quarantined), dict(self.proven))
+        return replace(
+            self,
+            marked=set(self.marked),
+            groups=list(self.groups),
+            quarantined=dict(self.quarantined),
+            proven=dict(self.proven),
+        )
 
     def used(self) -> set[str]:
         """Hashes of the contents that are needed again."""
@@ -85,6 +97,7 @@ class Trials:
             "marked": sorted(self.marked),
             "groups": self.groups,
             "quarantined": self.quarantined,
+            "retried": self.retried,
             "proven": [[*unit, sha256, entries] for unit, (sha256, entries) in self.proven.items()],
         }
         return json.dumps(values, separators=(",", ":")).encode()
@@ -103,6 +116,7 @@ class Trials:
             }
             groups = [[str(h) for h in group] for group in values["groups"]]
             quarantined = {str(h): str(why) for h, why in values["quarantined"].items()}
-            return cls({str(h) for h in values["marked"]}, groups, quarantined, proven)
+            marked = {str(h) for h in values["marked"]}
+            return cls(marked, groups, quarantined, proven, bool(values["retried"]))
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise ValueError(f"what was tried can't be read: {type(error).__name__}") from None

@@ -189,7 +189,7 @@ def served(control: SmallControl, socket: Path, tls: Tls | None = None) -> Itera
     """Its address while it runs. `tls`: on a port instead of the socket."""
     pool = futures.ThreadPoolExecutor(8)
     server = grpc.server(pool)
-    resources_pb2_grpc.add_ResourcesServiceServicer_to_server(control, server)  # type: ignore[no-untyped-call]
+    resources_pb2_grpc.add_ResourcesServiceServicer_to_server(control, server)  # type: ignore[no-untyped-call]  # generated
     address = f"unix:{socket}"
     if tls is None:
         server.add_insecure_port(address)

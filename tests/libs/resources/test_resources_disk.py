@@ -245,6 +245,21 @@ def test_contents_of_what_proved_itself_stay(tmp_path: Path) -> None:
     disk.close()
 
 
+def test_a_process_starts_also_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = Disk(tmp_path)
+    disk.write_trials(Trials({"1" * 64}, proven={("key", "a"): ("2" * 64, ())}))
+    disk.close()
+
+    def full(path: Path, content: bytes, *, mode: int = 0o644) -> None:
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(atomic, "write", full)
+    disk = Disk(tmp_path)
+    assert disk.read_trials().quarantined == {"1" * 64: CRASHED}
+    assert "No space" in disk.problems[0]
+    disk.close()
+
+
 def test_the_trials_of_an_ended_process_count_once(tmp_path: Path) -> None:
     one, two = "1" * 64, "2" * 64
     disk = Disk(tmp_path)

@@ -10,12 +10,8 @@ import pytest
 from headrace.api.control.v1.resources_pb2 import Resource as ResourceMessage
 from headrace.api.control.v1.resources_pb2 import WatchRequest, WatchResponse
 from headrace.hop.client.settings import ClientRules
-from headrace.repository.storage.store import open_store
 from headrace.resources import follower as follower_module
 from headrace.resources.apply import Limits
-from headrace.resources.artifacts import ArtifactWriter
-from headrace.resources.bootstrap import newest
-from headrace.resources.disk import Disk
 from headrace.resources.manifest import Signer
 from headrace.resources.remote import RemoteControl
 from tests.libs.hop.hop_certificates import Authority
@@ -204,7 +200,7 @@ def test_a_partition_ends_well(history: History, tmp_path: Path) -> None:
             until(lambda: follower.status().problem == "")
 
 
-def test_another_control_is_asked_when_one_hangs(
+def test_another_control_is_followed_when_one_hangs(
     control: SmallControl, target: str, history: History, tmp_path: Path, short_waits: None
 ) -> None:
     hung = SmallControl(history)
@@ -258,107 +254,8 @@ def test_a_control_that_never_waits_is_not_flooded(
         assert time.monotonic() - began >= 4 * follower_module._LEAST_S
 
 
-def test_a_process_without_anything_is_never_ready(tmp_path: Path) -> None:
-    store = open_store(tmp_path / "store")
-    with following(f"unix:{tmp_path}/none.sock", tmp_path / "disk", store) as follower:
-        assert follower.view is None
-        assert follower.wait("", 0.05) is None
-        assert follower.status().position is None
-        assert "control can't be reached" in follower.status().problem
-
-
-def test_each_of_disk_store_and_control_is_enough(
-    control: SmallControl, target: str, history: History, tmp_path: Path
-) -> None:
-    none = f"unix:{tmp_path}/none.sock"
-    with following(target, tmp_path / "disk") as follower:
-        until(lambda: follower.view)
-        until(lambda: (tmp_path / "disk" / "0" / "manifest").exists())
-    store = open_store(tmp_path / "store")
-    ArtifactWriter(store, time.monotonic).write(history.part())
-    for root, place in ((tmp_path / "disk", None), (tmp_path / "other", store), (None, store)):
-        with following(none, root, place) as follower:
-            assert follower.view.snapshot == history.snapshot
-            assert follower.status().position == history.position
-
-
-def test_the_age_of_what_was_stored_goes_on(history: History, tmp_path: Path) -> None:
-    disk = Disk(tmp_path / "0")
-    part = history.part()
-    disk.write(part)
-    disk.close()
-    with following(f"unix:{tmp_path}/none.sock", tmp_path) as follower:
-        assert 0 <= follower.status().age_s < 300
-
-
-def test_the_newest_is_taken_and_only_what_descends_from_the_own(history: History) -> None:
-    old = history.part()
-    history.change(key("c"))
-    new = history.part()
-    other = history.restored(2)
-    other.change()
-    other.change()
-    assert newest(None, [old, new]) is new
-    assert newest(None, []) is None
-    assert newest(old, [new]) is new
-    assert newest(new, [old]) is new
-    assert newest(new, [other.part()]) is new
-    other.begin_epoch()
-    assert newest(new, [other.part()]).position == other.position
-
-
-def test_what_another_process_of_the_machine_stored_is_used(history: History, tmp_path: Path) -> None:
-    old = history.part()
-    history.change(key("c"))
-    neighbour = Disk(tmp_path / "0")
-    neighbour.write(history.part())
-    own = Disk(tmp_path / "1")
-    own.write(old)
-    own.close()
-    with following(f"unix:{tmp_path}/none.sock", tmp_path) as follower:
-        assert follower.status().position == history.position
-    neighbour.close()
-
-
-def test_a_damaged_disk_is_said_and_mended(
-    control: SmallControl, target: str, history: History, tmp_path: Path
-) -> None:
-    with following(target, tmp_path / "disk") as follower:
-        until(lambda: follower.view)
-    manifest = tmp_path / "disk" / "0" / "manifest"
-    manifest.write_bytes(manifest.read_bytes()[:-20])
-    with following(f"unix:{tmp_path}/none.sock", tmp_path / "disk") as follower:
-        assert follower.view is None
-        assert "manifest" in follower.status().problem or "JSON" in follower.status().problem
-    with following(target, tmp_path / "disk") as follower:
-        until(lambda: follower.view)
-        until(lambda: not follower.status().problem)
-    with following(f"unix:{tmp_path}/none.sock", tmp_path / "disk") as follower:
-        assert follower.view.snapshot == history.snapshot
-
-
-def test_a_store_alone_is_followed(history: History, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(follower_module, "STORE_EVERY_S", 0.05)
-    store = open_store(tmp_path)
-    writer = ArtifactWriter(store, time.monotonic)
-    writer.write(history.part())
-    with following("", store=store) as follower:
-        assert follower.view.snapshot == history.snapshot
-        history.change(key("a", "2"))
-        writer.write(history.part())
-        until(lambda: keys(follower)["a"] == "2")
-        assert follower.status().problem == ""
-        writer.write(history.restored(2).part())
-        other = history.restored(2)
-        other.change(key("a", "old"))
-        writer.write(other.part())
-        (tmp_path / "resources" / "ingress" / "manifest").write_bytes(b"{}")
-        until(lambda: follower.status().problem)
-        assert keys(follower)["a"] == "2"
-
-
-def test_a_closed_follower_ends_its_waits_and_may_be_closed_again(target: str) -> None:
-    with following(target) as follower:
+def test_a_closed_follower_ends_its_waits_and_may_be_closed_again(target: str, tmp_path: Path) -> None:
+    with following(target, tmp_path / "process") as follower:
         until(lambda: follower.view)
         waiting = threading.Thread(target=follower.wait, args=(follower.view.state, 600))
         waiting.start()
@@ -367,9 +264,7 @@ def test_a_closed_follower_ends_its_waits_and_may_be_closed_again(target: str) -
         assert not waiting.is_alive()
 
 
-def test_control_is_reached_by_mtls_and_new_certificates_are_shown(
-    control: SmallControl, tmp_path: Path
-) -> None:
+def test_control_is_reached_by_mtls_also_with_new_certificates(control: SmallControl, tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     with served(control, tmp_path, authority.issue("control", "localhost")) as address:
         remote = RemoteControl(ClientRules(address, authority.issue("door", "door")))
@@ -384,7 +279,7 @@ def test_control_is_reached_by_mtls_and_new_certificates_are_shown(
         other.close()
 
 
-def test_a_closed_client_asks_nobody(target: str) -> None:
+def test_a_closed_client_calls_nobody(target: str) -> None:
     remote = RemoteControl(ClientRules(target))
     remote.close()
     with pytest.raises(OSError, match="closed"):

@@ -19,7 +19,7 @@ def state(history: History | None = None) -> FollowerState:
     return FollowerState("door-1", "ingress", VERIFIER, history.part() if history else None)
 
 
-def ask(follower: FollowerState, wait_s: float = 0) -> WatchRequest:
+def question(follower: FollowerState, wait_s: float = 0) -> WatchRequest:
     return follower.request(wait_s, [], ready=True)
 
 
@@ -32,12 +32,12 @@ def with_keys(count: int) -> History:
 def follow(follower: FollowerState, history: History, page_size: int = 3) -> Next:
     """Until the answers have an end."""
     while True:
-        outcome = follower.receive(history.response(ask(follower), page_size))
+        outcome = follower.receive(history.response(question(follower), page_size))
         if outcome.next is not Next.CONTINUE:
             return outcome.next
 
 
-def test_the_first_question_says_who_asks_and_what_it_understands() -> None:
+def test_the_first_question_names_the_process_and_what_it_understands() -> None:
     rejected = [RejectedResource(kind="key", name="a", sha256=b"1", problem="no")]
     request = state().request(1.5, rejected, ready=False)
     assert not request.HasField("have")
@@ -57,7 +57,7 @@ def test_pages_become_a_part_and_then_changes_do() -> None:
     assert follower.part.snapshot == history.snapshot
     assert follow(follower, history) is Next.NOTHING
     history.change(key("k3", "new"), deleted=(("key", "k4"),))
-    request = ask(follower)
+    request = question(follower)
     assert request.have.number == 2
     response = history.response(request)
     assert (len(response.resources), response.whole) == (2, False)
@@ -66,28 +66,28 @@ def test_pages_become_a_part_and_then_changes_do() -> None:
     assert len(follower.part.snapshot.resources) == 9
 
 
-def test_pages_are_asked_for_at_once() -> None:
+def test_pages_are_requested_at_once() -> None:
     follower, history = state(), with_keys(5)
-    assert follower.receive(history.response(ask(follower), 3)).next is Next.CONTINUE
-    request = ask(follower, wait_s=5)
+    assert follower.receive(history.response(question(follower), 3)).next is Next.CONTINUE
+    request = question(follower, wait_s=5)
     assert (request.page_after, request.wait_ms) == (3, 0)
     assert not request.HasField("have")
 
 
 def test_a_position_that_changes_between_pages_begins_anew() -> None:
     follower, history = state(), with_keys(5)
-    assert follower.receive(history.response(ask(follower), 3)).next is Next.CONTINUE
+    assert follower.receive(history.response(question(follower), 3)).next is Next.CONTINUE
     history.change(key("k0", "other"))
-    assert follower.receive(history.response(ask(follower), 3)).next is Next.REFUSE
-    assert ask(follower).page_after == 0
+    assert follower.receive(history.response(question(follower), 3)).next is Next.REFUSE
+    assert question(follower).page_after == 0
     assert follow(follower, history) is Next.APPLY
 
 
 def test_pages_are_dropped_when_an_answer_fails() -> None:
     follower, history = state(), with_keys(5)
-    follower.receive(history.response(ask(follower), 3))
+    follower.receive(history.response(question(follower), 3))
     follower.failed()
-    assert ask(follower).page_after == 0
+    assert question(follower).page_after == 0
 
 
 Change = Callable[[WatchResponse], None]
@@ -152,7 +152,7 @@ def _no_progress(response: WatchResponse) -> None:
 )
 def test_what_is_not_as_signed_is_refused_and_nothing_changes(change: Change) -> None:
     follower, history = state(), with_keys(3)
-    response = history.response(ask(follower))
+    response = history.response(question(follower))
     change(response)
     outcome = follower.receive(response)
     assert outcome.next is Next.REFUSE
@@ -163,9 +163,9 @@ def test_what_is_not_as_signed_is_refused_and_nothing_changes(change: Change) ->
 
 def test_cursors_must_rise_and_pages_must_end(monkeypatch: pytest.MonkeyPatch) -> None:
     follower, history = state(), with_keys(9)
-    first = history.response(ask(follower), 3)
+    first = history.response(question(follower), 3)
     assert follower.receive(first).next is Next.CONTINUE
-    again = history.response(ask(follower), 3)
+    again = history.response(question(follower), 3)
     again.page = first.page
     assert follower.receive(again).next is Next.REFUSE
 
@@ -180,24 +180,24 @@ def test_cursors_must_rise_and_pages_must_end(monkeypatch: pytest.MonkeyPatch) -
 
 def test_pages_that_break_off_are_refused() -> None:
     follower, history = state(), with_keys(5)
-    follower.receive(history.response(ask(follower), 3))
+    follower.receive(history.response(question(follower), 3))
     assert follower.receive(WatchResponse()).next is Next.REFUSE
     assert follower.receive(WatchResponse()).next is Next.NOTHING
 
 
-def test_a_part_that_changes_do_not_give_is_asked_for_as_a_whole() -> None:
+def test_a_part_that_changes_do_not_give_is_requested_as_a_whole() -> None:
     history = with_keys(3)
     follower = state(history)
     history.change(key("k9"))
-    response = history.response(ask(follower))
+    response = history.response(question(follower))
     del response.resources[:]
     assert follower.receive(response).next is Next.REFUSE
-    request = ask(follower)
+    request = question(follower)
     assert request.whole
     assert request.have.number == 2
     assert follower.receive(history.response(request)).next is Next.APPLY
     assert follower.part.snapshot == history.snapshot
-    assert not ask(follower).whole
+    assert not question(follower).whole
 
 
 def test_a_control_that_sends_more_kinds_at_the_same_position_is_followed() -> None:
@@ -205,7 +205,7 @@ def test_a_control_that_sends_more_kinds_at_the_same_position_is_followed() -> N
     follower = state(history)
     position, snapshot = history.steps[-1]
     history.steps[-1] = position, snapshot.changed([key("more")])
-    request = ask(follower)
+    request = question(follower)
     request.whole = True
     assert follower.receive(history.response(request)).next is Next.APPLY
     assert follower.part.snapshot.content("key", "more") == b"x"
@@ -213,11 +213,11 @@ def test_a_control_that_sends_more_kinds_at_the_same_position_is_followed() -> N
 
 def test_who_must_not_go_first_holds() -> None:
     follower, history = state(), with_keys(3)
-    response = history.response(ask(follower))
+    response = history.response(question(follower))
     response.may_apply = False
     assert follower.receive(response).next is Next.HOLD
     assert follower.part is None
-    assert ask(follower).page_after == 0
+    assert question(follower).page_after == 0
 
 
 @pytest.mark.parametrize("what", ["yesterday", "emptied", "branch", "said"])
@@ -234,7 +234,7 @@ def test_what_does_not_descend_is_never_taken(what: str) -> None:
     else:
         other = History()
     # A control that does not know what the process has, or does not say so.
-    request = ask(follower)
+    request = question(follower)
     request.ClearField("have")
     response = other.response(request) if what != "said" else WatchResponse(diverged="restored")
     outcome = follower.receive(response)
@@ -286,7 +286,7 @@ def test_whatever_controls_do_a_process_has_a_signed_part_and_goes_on_from_it(
         elif what == "drop":
             follower.failed()
         else:
-            before, request = follower.part, ask(follower)
+            before, request = follower.part, question(follower)
             if (
                 what == "lie"
             ):  # as if the process had nothing; or the manifest of one part with contents of another
@@ -309,6 +309,6 @@ def test_whatever_controls_do_a_process_has_a_signed_part_and_goes_on_from_it(
 
 def test_manifests_of_another_service_are_refused() -> None:
     follower, history = state(), with_keys(1)
-    request = ask(follower)
+    request = question(follower)
     request.service = "router"
     assert follower.receive(history.response(request)).next is Next.REFUSE

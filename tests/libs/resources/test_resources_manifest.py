@@ -102,7 +102,7 @@ def test_any_value_of_a_key_is_read_as_it_is_or_malformed(manifest: Manifest, na
         b"",
         b"[]",
         b"\xff",
-        b'{"service":"a","service":"b"}',
+        b'{"number":1,' + History().manifest().to_bytes()[1:],
         b"[" * 100_000,
         b" " * MAX_MANIFEST_BYTES + b"{}",
     ],
@@ -225,7 +225,7 @@ steps = st.lists(
 
 
 @given(steps, st.integers(0, 1000), st.integers(0, 1000), st.booleans())
-def test_a_process_takes_only_descendants(
+def test_only_what_descends_may_be_taken_over(
     steps: list[tuple[str, int, int]], who: int, control: int, answered: bool
 ) -> None:
     histories = [History()]

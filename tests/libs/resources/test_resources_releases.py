@@ -137,6 +137,12 @@ def test_a_removed_pipeline_goes_and_comes_back(
         (deployed(2, "pipeline: small\nnonsense"), "arms.live"),
         (deployed(2, named("small", ("deadline_ms: 250", "deadline_ms: 666"))), "not accepted here"),
         (
+            deployed(
+                2, named("small"), rules=[{"name": "r", "when": {"nope": {"any": ["x"]}}, "arm": "live"}]
+            ),
+            "nope",
+        ),
+        (
             deployed(2, named("small", ("deadline_ms: 250", "deadline_ms: 9")))[:1],
             "its document is not stored",
         ),

@@ -1,0 +1,151 @@
+"""How a process starts: by the newest of its own disk, control and the artifact store, and never by nothing."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from headrace.repository.storage.store import open_store
+from headrace.resources import follower as follower_module
+from headrace.resources.artifacts import ArtifactWriter
+from headrace.resources.bootstrap import newest
+from headrace.resources.disk import Disk
+from tests.libs.resources.control_history import History, SmallControl, key, served
+from tests.libs.resources.following import following, keys, until
+
+
+@pytest.fixture
+def history() -> History:
+    history = History()
+    history.change(key("a", "1"), key("b", "1"))
+    return history
+
+
+@pytest.fixture
+def control(history: History) -> SmallControl:
+    return SmallControl(history)
+
+
+@pytest.fixture
+def target(control: SmallControl, tmp_path: Path) -> Iterator[str]:
+    with served(control, tmp_path / "control.sock") as address:
+        yield address
+
+
+def test_a_process_without_anything_is_never_ready(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "store")
+    with following(f"unix:{tmp_path}/none.sock", tmp_path / "disk", store) as follower:
+        assert follower.view is None
+        assert follower.wait("", 0.05) is None
+        assert follower.status().position is None
+        assert "control can't be reached" in follower.status().problem
+
+
+def test_each_of_disk_store_and_control_is_enough(
+    control: SmallControl, target: str, history: History, tmp_path: Path
+) -> None:
+    none = f"unix:{tmp_path}/none.sock"
+    with following(target, tmp_path / "disk") as follower:
+        until(lambda: follower.view)
+        until(lambda: (tmp_path / "disk" / "0" / "manifest").exists())
+    store = open_store(tmp_path / "store")
+    ArtifactWriter(store, time.monotonic).write(history.part())
+    for root, place in ((tmp_path / "disk", None), (tmp_path / "other", store), (None, store)):
+        with following(none, root, place) as follower:
+            assert follower.view.snapshot == history.snapshot
+            assert follower.status().position == history.position
+
+
+def test_the_age_of_what_was_stored_goes_on(history: History, tmp_path: Path) -> None:
+    disk = Disk(tmp_path / "0")
+    part = history.part()
+    disk.write(part)
+    disk.close()
+    with following(f"unix:{tmp_path}/none.sock", tmp_path) as follower:
+        assert 0 <= follower.status().age_s < 300
+
+
+def test_the_newest_is_taken_and_only_what_descends_from_the_own(history: History) -> None:
+    old = history.part()
+    history.change(key("c"))
+    new = history.part()
+    other = history.restored(2)
+    other.change()
+    other.change()
+    assert newest(None, [old, new]) is new
+    assert newest(None, []) is None
+    assert newest(old, [new]) is new
+    assert newest(new, [old]) is new
+    assert newest(new, [other.part()]) is new
+    other.begin_epoch()
+    assert newest(new, [other.part()]).position == other.position
+
+
+def test_what_another_process_of_the_machine_stored_is_used(history: History, tmp_path: Path) -> None:
+    old = history.part()
+    history.change(key("c"))
+    neighbour = Disk(tmp_path / "0")
+    neighbour.write(history.part())
+    own = Disk(tmp_path / "1")
+    own.write(old)
+    own.close()
+    with following(f"unix:{tmp_path}/none.sock", tmp_path) as follower:
+        assert follower.status().position == history.position
+    neighbour.close()
+
+
+def test_a_damaged_disk_is_said_and_mended(
+    control: SmallControl, target: str, history: History, tmp_path: Path
+) -> None:
+    with following(target, tmp_path / "disk") as follower:
+        until(lambda: follower.view)
+    manifest = tmp_path / "disk" / "0" / "manifest"
+    manifest.write_bytes(manifest.read_bytes()[:-20])
+    with following(f"unix:{tmp_path}/none.sock", tmp_path / "disk") as follower:
+        assert follower.view is None
+        assert "manifest" in follower.status().problem or "JSON" in follower.status().problem
+    with following(target, tmp_path / "disk") as follower:
+        until(lambda: follower.view)
+        until(lambda: not follower.status().problem)
+    with following(f"unix:{tmp_path}/none.sock", tmp_path / "disk") as follower:
+        assert follower.view.snapshot == history.snapshot
+
+
+def test_a_store_alone_is_followed(history: History, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(follower_module, "STORE_EVERY_S", 0.05)
+    store = open_store(tmp_path)
+    writer = ArtifactWriter(store, time.monotonic)
+    writer.write(history.part())
+    with following("", store=store) as follower:
+        assert follower.view.snapshot == history.snapshot
+        history.change(key("a", "2"))
+        writer.write(history.part())
+        until(lambda: keys(follower)["a"] == "2")
+        assert follower.status().problem == ""
+        other = history.restored(2)
+        other.change(key("a", "old"))
+        reads: list[str] = []
+        read = store.read
+
+        def counted(path: str, limit: int | None = None) -> bytes:
+            reads.append(path)
+            return read(path, limit)
+
+        monkeypatch.setattr(store, "read", counted)
+        writer.write(other.part())
+        until(lambda: reads.count("resources/ingress/manifest") > 2)
+        assert keys(follower)["a"] == "2"
+        (tmp_path / "resources" / "ingress" / "manifest").write_bytes(b"{}")
+        until(lambda: follower.status().problem)
+        assert keys(follower)["a"] == "2"
+
+
+def test_only_the_client_of_control_needs_grpc_and_only_a_key_needs_cryptography() -> None:
+    script = (
+        "import sys, headrace.resources.bootstrap; print({'grpc', 'cryptography', 'fsspec'} & {*sys.modules})"
+    )
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "set()"
