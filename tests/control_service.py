@@ -52,7 +52,7 @@ def execute(database: str, statement: str, *parameters: object) -> None:
 # For the tests' own process: where nothing is killed or frozen.
 @contextmanager
 def control_here(folder: Path, *, keys: tuple[bytes, bytes] | None = None, **settings: Any) -> Iterator[Here]:
-    """A control on a thread of this process, at a real socket. Its database is in `folder`."""
+    """A control on a thread of this process, at a real socket; it is ready. Its database is in `folder`."""
     private, _ = keys or new_keys()
     (folder / "key.pem").write_bytes(private)
     values = {
@@ -67,6 +67,8 @@ def control_here(folder: Path, *, keys: tuple[bytes, bytes] | None = None, **set
 
     async def serve() -> None:
         async with served(SERVICE, values) as harness:
+            while not (harness.running and harness.running.health.serving):
+                await asyncio.sleep(0.005)
             started.put(Here(harness.target, values["database"], harness.runtime.telemetry))
             await asyncio.to_thread(ended.wait)
 
@@ -99,7 +101,7 @@ class ControlService:
         self.socket = self.folder / "control.sock"
         self.target = f"unix:{self.socket}"
         self.database = database or str(self.folder / "control.sqlite")
-        self._settings = {
+        self.settings = {
             "server": {"listen": self.target, "drain_notice_s": 0.0},
             "telemetry": {"log_level": "info"},
             "database": self.database,
@@ -122,7 +124,7 @@ class ControlService:
     def start(self, *, ready: bool = True) -> None:
         """`ready`: returns once it answers."""
         config = self.folder / "control.yaml"
-        config.write_text(yaml.safe_dump(self._settings))
+        config.write_text(yaml.safe_dump(self.settings))
         command = ends_with_tests(sys.executable, "-m", "services.control", "--config", str(config))
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
@@ -130,8 +132,8 @@ class ControlService:
             self._until_ready()
 
     def records(self) -> RemoteRecords:
-        """A client; the caller closes it."""
-        return RemoteRecords(self.target)
+        """A client, which waits for a control that starts; the caller closes it."""
+        return RemoteRecords(self.target, patience_s=60.0)
 
     def kill(self) -> None:
         if self._process is not None:
@@ -166,7 +168,7 @@ class ControlService:
         self.close()
 
     def _until_ready(self) -> None:
-        records = self.records()
+        records = RemoteRecords(self.target, patience_s=0.0)
         deadline = time.monotonic() + 60
         try:
             while True:

@@ -19,9 +19,6 @@ class Metrics:
         self.number = Gauge(
             "headrace_control_position", "Number of the newest change that is published.", registry=registry
         )
-        self.epoch = Gauge(
-            "headrace_control_epoch", "Epoch of what is published; 0: nothing is.", registry=registry
-        )
         self.followers = Gauge(
             "headrace_control_followers",
             "Processes of the data plane that follow this process.",

@@ -25,9 +25,9 @@ from services.control.records.servicer import RecordsServicer
 from services.control.resources.artifacts import Artifacts
 from services.control.resources.feed import SERVICES, Feed
 from services.control.resources.followers import Followers
+from services.control.resources.key_file import KeyFile
 from services.control.resources.publication import Publication
 from services.control.resources.servicer import ResourcesServicer
-from services.control.resources.signing import KeyFile
 
 # Changes and leases have threads of their own: a lease that is not prolonged for slow readers is lost.
 _READERS, _WRITERS = 6, 4
@@ -40,6 +40,7 @@ async def build(settings: ControlConfig, runtime: Runtime) -> AsyncIterator[Sequ
     """The service. Raises ConfigError."""
     log, metrics = runtime.telemetry.log, runtime.telemetry.once(Metrics)
     key = KeyFile(settings.signing_key)
+    store = None if settings.artifacts is None else _store(settings.artifacts)
     database = ControlDatabase(settings.database, initialise=settings.initialise)
     async with AsyncExitStack() as stack:
         reads = await stack.enter_async_context(_threads(_READERS, "reads"))
@@ -52,11 +53,10 @@ async def build(settings: ControlConfig, runtime: Runtime) -> AsyncIterator[Sequ
         settled = asyncio.Event()
         works = [head.follow(), publication.run()]
         checked = asyncio.Event()
-        if settings.artifacts is None:
+        if store is None:
             checked.set()
         else:
             failed = FailureLog("the artifact store", metrics.artifacts_failing, log)
-            store = _store(settings.artifacts)
             artifacts = Artifacts(store, feed, followers, key, failed, time.monotonic)
             works.append(artifacts.run())
             checked = artifacts.checked

@@ -66,6 +66,9 @@ def error_of(fault: Fault) -> RecordsError:
             return RecordsDivergedError(fault.message)
         case Reason.REASON_RECORDS_UNAVAILABLE if about.get("why") in {*Unavailable}:
             return RecordsUnavailableError(Unavailable(about["why"]), fault.message)
+        case Reason.REASON_BREAKER_OPEN | Reason.REASON_UNREACHABLE:
+            text = "control can't be reached; check that it runs, then try again"
+            return RecordsUnavailableError(Unavailable.UNREACHABLE, text)
         case _:
             return RecordsUnavailableError(Unavailable.UNREACHABLE, f"control: {fault.message}")
 

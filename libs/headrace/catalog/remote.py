@@ -56,8 +56,8 @@ _WATCHERS = unary(
     idempotent=True,
 )
 
-# A call takes so long at most; so long control may be away (it is restarted) before a call fails; so long until the next try.
-_CALL_S, _PATIENCE_S, _AGAIN_S = 10.0, 2.0, 0.1
+# A call takes so long at most, and a lease is asked for so long at least; so long until the next try.
+_CALL_S, _LEASE_S, _AGAIN_S = 10.0, 2.0, 0.1
 _NEVER = 1 << 30
 # A wait is several calls, as a proxy or the server may end longer ones.
 _POLL_S = 10.0
@@ -114,8 +114,9 @@ class RemoteRecords:
     Create it after forking, not before. All methods raise RecordsUnavailableError.
     """
 
-    def __init__(self, target: ControlTarget | str) -> None:
-        """Raises TargetError."""
+    def __init__(self, target: ControlTarget | str, patience_s: float = 2.0) -> None:
+        """`patience_s`: so long control may be away (it is restarted) before a call fails. Raises TargetError."""
+        self._patience_s = patience_s
         self._target = ControlTarget.parse(target) if isinstance(target, str) else target
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -182,7 +183,7 @@ class RemoteRecords:
             name=name, holder=holder, token=token, duration_ms=max(1, round(duration_s * 1000))
         )
         # Its holder must know soon that it has it no more.
-        return self._call(_TAKE, request, min(_CALL_S, max(duration_s, _PATIENCE_S))).token
+        return self._call(_TAKE, request, min(_CALL_S, max(duration_s, _LEASE_S))).token
 
     def give_back(self, lease: LeaseToken) -> None:
         self._call(_GIVE_BACK, pb.GiveBackLeaseRequest(lease=messages.lease_message(lease)))
@@ -220,9 +221,9 @@ class RemoteRecords:
     def _call(self, method: Method[Req, Resp], request: Req, within_s: float = _CALL_S) -> Resp:
         """The reply. Raises what `error_of` makes of the fault."""
         began = time.monotonic()
-        patient = began + min(_PATIENCE_S, within_s)
+        patient, deadline = began + self._patience_s, began + max(within_s, self._patience_s)
         try:
-            return self._on_loop(lambda: self._until(method, request, began + within_s, patient))
+            return self._on_loop(lambda: self._until(method, request, deadline, patient))
         except Fault as fault:
             raise error_of(fault) from None
 

@@ -117,17 +117,11 @@ class RecordReleases:
         while True:
             change = self._change(release)
             try:
-                self.records.change(change)
+                self._make(release.pipeline, change)
                 return
             except RecordChangedError:
                 # Look again: either the release is stale now, or an old document has just been removed by another process.
                 continue
-            except LeaseLostError:
-                raise FencedError(release.pipeline) from None
-            except RecordInvalidError as error:
-                raise ReleaseError(release.pipeline, [f"({error.kind}): {error.problem}"]) from None
-            except RecordsDivergedError as error:
-                raise _refused(error) from None
 
     def remove(self, pipeline: str) -> None:
         while (history := self._history(pipeline)).versions:
@@ -140,7 +134,7 @@ class RecordReleases:
             ]
             details = {"number": str(history.newest)}
             try:
-                self._make(Change(self._actor, "release.remove", pipeline, writes, details=details))
+                self._make(pipeline, Change(self._actor, "release.remove", pipeline, writes, details=details))
             except RecordChangedError:
                 continue
             return
@@ -148,7 +142,8 @@ class RecordReleases:
     def keep_document(self, pipeline: str, revision: str, text: str) -> None:
         name, content = f"{pipeline}/{revision}", text.encode()
         if _content(self.records.read(DOCUMENT, name)) != content:
-            self._make(Change(self._actor, "document.store", name, [Write(DOCUMENT, name, content)]))
+            writes = [Write(DOCUMENT, name, content)]
+            self._make(pipeline, Change(self._actor, "document.store", name, writes))
 
     def document(self, pipeline: str, revision: str) -> str | None:
         content = _content(self.records.read(DOCUMENT, f"{pipeline}/{revision}"))
@@ -160,11 +155,11 @@ class RecordReleases:
     def freeze(self, freeze: Freeze | None) -> None:
         if freeze is None:
             if _content(self.records.read(FREEZE, ALL)) is not None:
-                self._make(Change(self._actor, "automation.unfreeze", ALL, [Write(FREEZE, ALL, None)]))
+                self._make(ALL, Change(self._actor, "automation.unfreeze", ALL, [Write(FREEZE, ALL, None)]))
             return
         about = {"author": freeze.author, "reason": freeze.reason, "at": freeze.at.isoformat()}
         writes = [Write(FREEZE, ALL, json.dumps(about).encode())]
-        self._make(Change(freeze.author, "automation.freeze", ALL, writes, freeze.reason))
+        self._make(ALL, Change(freeze.author, "automation.freeze", ALL, writes, freeze.reason))
 
     def frozen(self) -> Freeze | None:
         content = _content(self.records.read(FREEZE, ALL))
@@ -229,11 +224,16 @@ class RecordReleases:
         numbered = ((removal.number + record.version - removal.version, record) for record in since)
         return _History(removal, tuple(numbered))
 
-    def _make(self, change: Change) -> None:
+    def _make(self, pipeline: str, change: Change) -> None:
+        """Raises RecordChangedError, and what callers of a store expect."""
         try:
             self.records.change(change)
+        except LeaseLostError:
+            raise FencedError(pipeline) from None
+        except RecordInvalidError as error:
+            raise ReleaseError(pipeline, [f"({error.kind}): {error.problem}"]) from None
         except RecordsDivergedError as error:
-            raise _refused(error) from None
+            raise RecordsUnavailableError(Unavailable.READ_ONLY, str(error)) from None
 
 
 def freeze_of(content: bytes) -> Freeze:
@@ -284,8 +284,3 @@ def _position(text: str) -> Position | None:
         return None
     epoch, number, head = text.split(":")
     return Position(int(epoch), int(number), bytes.fromhex(head))
-
-
-def _refused(error: RecordsDivergedError) -> RecordsUnavailableError:
-    """As callers of a store expect it: it can't be changed now."""
-    return RecordsUnavailableError(Unavailable.READ_ONLY, str(error))

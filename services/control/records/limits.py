@@ -12,6 +12,8 @@ from services.control import errors
 _ACTION = re.compile(r"[a-z_]+(\.[a-z_]+)*")
 _MAX_ACTOR, _MAX_SUBJECT, _MAX_REASON = 200, 600, 4000
 _MAX_WRITES, _MAX_BYTES = 2000, 16 << 20
+# What databases can hold.
+MAX_NUMBER = (1 << 63) - 1
 # A lease that is held for longer is none: its holder may have died long ago.
 _MAX_LEASE_MS = 3_600_000
 

@@ -68,6 +68,10 @@ class RecordsServicer:
     async def ChangeRecords(self, request: pb.ChangeRecordsRequest, call: Call) -> pb.ChangeRecordsResponse:
         self._identities.check_change(call.peer)
         change = messages.change_of(request)
+        try:
+            self._records()
+        except RecordsError as error:
+            raise fault_of(error) from None
         await self._settled.wait()
         if why := self._refusal():
             self._metrics.refused.labels("diverged").inc()
@@ -96,7 +100,8 @@ class RecordsServicer:
         self, request: pb.ListAuditLinesRequest, call: Call
     ) -> pb.ListAuditLinesResponse:
         self._identities.check_change(call.peer)
-        lines, more = await _on(self._reads, lambda: self._lines(request.after_number))
+        after = min(request.after_number, limits.MAX_NUMBER)
+        lines, more = await _on(self._reads, lambda: self._lines(after))
         return pb.ListAuditLinesResponse(lines=lines, more=more)
 
     async def ReadPosition(self, request: pb.ReadPositionRequest, call: Call) -> pb.ReadPositionResponse:

@@ -16,7 +16,7 @@ from headrace.resources.manifest import MAX_LISTING_BYTES, ManifestError, Verifi
 from services.control.health import FailureLog
 from services.control.resources.feed import SERVICES, Feed, Published
 from services.control.resources.followers import Follower, Followers
-from services.control.resources.signing import KeyFile
+from services.control.resources.key_file import KeyFile
 
 NAME = "the artifact store"
 # After a failure, and how often it is looked at without a change: another control may have written something older.

@@ -5,38 +5,48 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from headrace.api.control.v1.resources_pb2 import RejectedResource
 from headrace.catalog.access import Position
 
 # Who has not asked for so long is gone; it is shown for as long as SHOWN_S.
 GONE_S, SHOWN_S = 60.0, 300.0
-# Others wait so long at most for the one that goes first: it may have died with the change.
-FIRST_S = 30.0
+# The others wait so long for the one that goes first, then another one does: it may be frozen, or have died with the change. One
+# that is well says within a second or two what became of it.
+FIRST_S = 3.0
 MAX_FOLLOWERS = 10_000
 _MAX_REJECTED = 100
 
 
 @dataclass(frozen=True, slots=True)
+class Rejected:
+    """A resource that could not be taken over. `sha256`: of its content; `problem`: why."""
+
+    kind: str
+    name: str
+    sha256: bytes
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
 class Follower:
-    """A process of the data plane. `asked`: when it asked last, or was answered; `held`: since when it waits for another one to
-    go first; None: it does not. `diverged`: why what it has does not belong to the history; "": it does."""
+    """A process of the data plane. `asked`: when it asked last, or was answered. `diverged`: why what it has does not belong to
+    the history; "": it does."""
 
     name: str
     service: str
     have: Position | None = None
-    rejected: tuple[RejectedResource, ...] = ()
+    rejected: tuple[Rejected, ...] = ()
     ready: bool = False
     asked: float = 0.0
-    held: float | None = None
     diverged: str = ""
 
 
 @dataclass(slots=True)
 class _First:
-    """Who may apply the changes up to a number before the others do."""
+    """Who may apply the changes up to a number before the others do, and since when."""
 
     name: str
     number: int
+    since: float
 
 
 @dataclass(slots=True)
@@ -57,11 +67,7 @@ class Followers:
             self.sweep()
             if len(self._known) >= MAX_FOLLOWERS:
                 return False
-        before = self._known.get(key)
-        held = before.held if before is not None and before.have == found.have else None
-        self._known[key] = replace(
-            found, asked=self.clock(), held=held, rejected=found.rejected[:_MAX_REJECTED]
-        )
+        self._known[key] = replace(found, asked=self.clock(), rejected=found.rejected[:_MAX_REJECTED])
         return True
 
     def answered(self, service: str, name: str) -> None:
@@ -76,18 +82,16 @@ class Followers:
             return True
         if own.have.epoch != position.epoch:
             return True  # people have begun anew, and know what goes live
-        now = self.clock()
-        first = self._first.get(service)
         if self._acknowledged.get(service) == position or self._is_alone(service, name):
-            allowed = True
-        elif first is None or first.name == name or not self._is_busy(service, first):
-            self._first[service] = _First(name, position.number)
-            allowed = True
-        else:
-            allowed = own.held is not None and now - own.held >= self.first_s
-        held = None if allowed else own.held if own.held is not None else now
-        self._known[service, name] = replace(own, held=held)
-        return allowed
+            return True
+        first = self._first.get(service)
+        if first is not None and self._is_busy(service, first):
+            if (first.name, first.number) == (name, position.number):
+                return True
+            if first.name != name:
+                return False
+        self._first[service] = _First(name, position.number, self.clock())
+        return True
 
     def acknowledge(self, service: str, position: Position) -> bool:
         """One of the service serves by `position`, the newest one. Whether it is the first that does."""
@@ -96,10 +100,19 @@ class Followers:
         self._acknowledged[service] = position
         return True
 
-    def held_until(self, service: str, name: str) -> float | None:
-        """When it need not wait any longer for others to go first; None: it does not wait."""
-        own = self._known.get((service, name))
-        return None if own is None or own.held is None else own.held + self.first_s
+    def first_until(self, service: str) -> float:
+        """When another one goes first."""
+        first = self._first.get(service)
+        return (first.since if first else self.clock()) + self.first_s
+
+    def rejected(self, service: str, name: str) -> list[Rejected]:
+        """What other processes of the service could not take over."""
+        return [
+            rejected
+            for (s, n), found in self._known.items()
+            if s == service and n != name and self._alive(found)
+            for rejected in found.rejected
+        ]
 
     def refusal(self) -> str:
         """Why no change may be made: some have more than the database, or something else. "": none has."""
@@ -141,9 +154,9 @@ class Followers:
         )
 
     def _is_busy(self, service: str, first: _First) -> bool:
-        """Whether it has not acknowledged yet what it was the first to get."""
+        """Whether it has still time to acknowledge what it was the first to get."""
         found = self._known.get((service, first.name))
-        if found is None or not self._alive(found) or found.have is None:
+        if found is None or found.have is None or self.clock() - first.since >= self.first_s:
             return False
         return found.have.number < first.number
 

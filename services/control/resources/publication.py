@@ -47,7 +47,6 @@ class Publication:
     def _report(self) -> None:
         if (newest := self._feed.newest) is not None:
             self._metrics.number.set(newest.position.number)
-            self._metrics.epoch.set(newest.position.epoch)
         counts = self._followers.counts()
         for service in SERVICES:
             self._metrics.followers.labels(service).set(counts.get(service, 0))

@@ -16,15 +16,16 @@ from headrace.resources.snapshot import Key, Resource
 from services.control import errors
 from services.control.head import ANSWER_S, MAX_WAIT_S, Head
 from services.control.identity import Identities
-from services.control.resources.feed import Feed, Published
-from services.control.resources.followers import MAX_FOLLOWERS, Follower, Followers
+from services.control.records.limits import MAX_NUMBER
+from services.control.resources.feed import Feed, Part, Published
+from services.control.resources.followers import MAX_FOLLOWERS, Follower, Followers, Rejected
 
 _PAGE_BYTES = 1 << 20
 # A cursor is a position's number and the count of its resources that were sent: so many bits are the count's.
 _COUNT_BITS = 20
 _COUNT = (1 << _COUNT_BITS) - 1
-_MAX_NAME = 200
-_MAX_REJECTED = 1000
+_MAX_NAME, _HEAD_BYTES = 200, 32
+_MAX_REJECTED, _MAX_PASSED_ON, _MAX_PROBLEM = 1000, 100, 500
 # One that has diverged asks again and again; it need not be answered sooner.
 _DIVERGED_S = 0.5
 
@@ -82,7 +83,12 @@ class ResourcesServicer:
         problem = "" if have is None else await self._feed.problem_of(have)
         newest = self._feed.newest or newest
         follower = Follower(
-            request.watcher, request.service, have, tuple(request.rejected), request.ready, diverged=problem
+            request.watcher,
+            request.service,
+            have,
+            tuple(Rejected(r.kind, r.name, r.sha256, r.problem) for r in request.rejected),
+            request.ready,
+            diverged=problem,
         )
         if not self._followers.heard(follower):
             raise errors.too_large("watcher", MAX_FOLLOWERS + 1, MAX_FOLLOWERS)
@@ -105,7 +111,7 @@ class ResourcesServicer:
     async def _changes(
         self, request: pb.WatchRequest, have: Position | None, until: float, history: int
     ) -> pb.WatchResponse | None:
-        """`have`: in the feed's `history`; None: the whole part is needed. Returns None when the database has another history now."""
+        """`have`: in the feed's `history`; None: the whole part is needed. Returns None once the database has another history."""
         service, whole = request.service, request.whole or have is None
         if (older := self._feed.at(request.page_after >> _COUNT_BITS)) is not None:
             return self._page(request, older, have, whole, request.page_after & _COUNT)
@@ -118,11 +124,13 @@ class ResourcesServicer:
             same = not whole and have is not None and newest.parts[service].number <= have.number
             if wanted and (same or self._may_apply(request, newest)):
                 return self._page(request, newest, have, whole)
-            held = self._followers.held_until(service, request.watcher) if wanted else None
             if self._clock() >= until:
                 return self._held(request, newest, have) if wanted else pb.WatchResponse()
-            ends = until if held is None else min(until, held)
-            await _first_of([changed, acknowledged] if wanted else [changed], ends)
+            if wanted:
+                ends = min(until, self._followers.first_until(service))
+                await _first_of([changed, acknowledged], ends)
+            else:
+                await _first_of([changed], until)
         return None
 
     def _may_apply(self, request: pb.WatchRequest, newest: Published) -> bool:
@@ -150,7 +158,18 @@ class ResourcesServicer:
             whole=whole,
             page=cursor if after < len(resources) else 0,
             may_apply=True,
+            rejected=self._rejected(request, part),
         )
+
+    def _rejected(self, request: pb.WatchRequest, part: Part) -> list[pb.RejectedResource]:
+        """What others rejected of what is in the part now, each once."""
+        there = part.snapshot.resources
+        found = {
+            (rejected.kind, rejected.name): rejected
+            for rejected in self._followers.rejected(request.service, request.watcher)
+            if (known := there.get((rejected.kind, rejected.name))) and known.sha256 == rejected.sha256
+        }
+        return [_rejected(one) for one in found.values()][:_MAX_PASSED_ON]
 
     def _held(
         self, request: pb.WatchRequest, published: Published, have: Position | None
@@ -169,6 +188,11 @@ def _check(request: pb.WatchRequest) -> None:
     """Raises Fault."""
     if not 0 < len(request.watcher) <= _MAX_NAME or not request.watcher.isprintable():
         raise errors.malformed("watcher", f"1 to {_MAX_NAME} printable characters")
+    have = request.have
+    if request.HasField("have") and (
+        max(have.epoch, have.number) > MAX_NUMBER or len(have.head) != _HEAD_BYTES
+    ):
+        raise errors.malformed("have", f"a position, with a head of {_HEAD_BYTES} bytes")
     if len(request.rejected) > _MAX_REJECTED:
         raise errors.too_large("rejected", len(request.rejected), _MAX_REJECTED)
 
@@ -188,13 +212,19 @@ def _page_of(resources: Sequence[tuple[Key, Resource | None]], first: int) -> tu
     return page, first + len(page)
 
 
+def _rejected(found: Rejected) -> pb.RejectedResource:
+    return pb.RejectedResource(
+        kind=found.kind, name=found.name, sha256=found.sha256, problem=found.problem[:_MAX_PROBLEM]
+    )
+
+
 def _watcher(found: Follower, now: float) -> pb.Watcher:
     return pb.Watcher(
         watcher=found.name,
         service=found.service,
         have=None if found.have is None else position_message(found.have),
         age_s=max(0.0, now - found.asked),
-        rejected=found.rejected,
+        rejected=map(_rejected, found.rejected),
         ready=found.ready,
         diverged=bool(found.diverged),
     )

@@ -309,3 +309,32 @@ async def test_a_hosted_service_is_warm_before_it_is_found(warmed: Warmed) -> No
     assert local.names() == ["echo"]
     await hosted.__aexit__(None, None, None)
     await telemetry.close()
+
+
+async def test_a_service_that_is_not_ready_answers_and_says_so(tmp_path: Path) -> None:
+    becomes_ready = asyncio.Event()
+
+    async def ready() -> None:
+        await becomes_ready.wait()
+
+    @asynccontextmanager
+    async def build(
+        _settings: config.ServiceSettings, _runtime: hop.Runtime
+    ) -> AsyncIterator[Sequence[hop.Service]]:
+        yield [hop.Service(ECHO, EchoServicer(), ready=ready)]
+
+    address = f"unix:{tmp_path}/echo"
+    settings = config.ServiceSettings(server=config.Server(listen=address, drain_notice_s=0))
+    definition = hop.Definition("echo", config.ServiceSettings, build)
+    client = Client("echo", rules.ClientRules(address))
+    async with serving(definition, settings) as running:
+        reply = await client.unary(ONE)(StringValue(value="hello"), deadline=time.monotonic() + 60)
+        assert (reply.value, running.health.serving) == ("hello", False)
+        becomes_ready.set()
+        await until(lambda: running.health.serving)
+    await client.close()
+    # It may also end without ever having been ready.
+    becomes_ready.clear()
+    async with serving(definition, settings) as running:
+        pass
+    assert not running.health.serving

@@ -62,7 +62,7 @@ class OwnPlace(Place):
         super().__init__("", partial(_spoil, path))
         self._records = CatalogRecords.open(str(path), initialise=True)
         # All stores have the same.
-        self._records.close = cache(self._records.close)  # type: ignore[method-assign]
+        self._records.close = cache(self._records.close)  # type: ignore[method-assign]  # closed once
 
     def _opened(self) -> ReleaseStore:
         return RecordReleases(self._records)

@@ -5,6 +5,7 @@ from typing import Self
 
 from headrace.api.control.v1.resources_pb2 import RejectedResource, WatchResponse
 from headrace.catalog.access import Change, Made, Records, Write
+from headrace.hop.client.settings import ClientRules
 from headrace.pipeline import content_hash
 from headrace.releases.document import Release, to_bytes, validated
 from headrace.resources.follower_state import FollowerState, Next, Outcome
@@ -49,7 +50,7 @@ class Process:
         self.name = name
         self.state = FollowerState(name, service, Verifier([public_key]))
         self.pages = 0
-        self._remote = RemoteControl(target)
+        self._remote = RemoteControl(ClientRules(target))
 
     @property
     def number(self) -> int:

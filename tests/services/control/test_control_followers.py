@@ -10,6 +10,7 @@ from services.control.resources.followers import (
     SHOWN_S,
     Follower,
     Followers,
+    Rejected,
 )
 
 
@@ -78,29 +79,51 @@ def test_a_new_epoch_waits_for_nobody(followers: Followers) -> None:
     assert followers.may_apply("router", "b", at(7, 2), 0)
 
 
-def test_the_others_wait_so_long_for_the_first_and_no_longer(followers: Followers, clock: Clock) -> None:
+def test_when_the_first_says_nothing_another_one_goes_first(followers: Followers, clock: Clock) -> None:
+    """It may be frozen, or have died by the change, which must not kill all the others at once."""
     followers.may_apply("router", "a", at(6), 0)
-    followers.may_apply("router", "b", at(6), 0)
-    assert followers.held_until("router", "b") == clock.now + FIRST_S
+    assert not followers.may_apply("router", "b", at(6), 0)
+    assert followers.first_until("router") == clock.now + FIRST_S
     clock.now += FIRST_S - 1
-    # Newer changes do not begin the wait anew, and asking again does not either.
-    followers.heard(Follower("b", "router", at(5)))
-    assert not followers.may_apply("router", "b", at(7), 0)
+    assert followers.may_apply("router", "a", at(6), 0), "it asks again, and has no more time for that"
+    assert not followers.may_apply("router", "b", at(7), 0), "nor does a newer change give it more"
     clock.now += 1
     assert followers.may_apply("router", "b", at(7), 0)
-    assert followers.held_until("router", "b") is None
+    assert not followers.may_apply("router", "c", at(7), 0)
+    assert not followers.may_apply("router", "a", at(7), 0)
+    clock.now += FIRST_S
+    assert followers.may_apply("router", "c", at(7), 0)
+    assert not followers.may_apply("router", "b", at(7), 0)
 
 
-def test_another_one_goes_first_when_the_first_is_gone_or_done(followers: Followers, clock: Clock) -> None:
+def test_one_that_is_frozen_delays_the_first_change_alone(followers: Followers, clock: Clock) -> None:
+    followers.may_apply("router", "a", at(6), 0)
+    clock.now += FIRST_S
+    for number in (6, 7, 8):
+        assert followers.may_apply("router", "b", at(number), 0)
+        followers.heard(Follower("b", "router", at(number)))
+        followers.acknowledge("router", at(number))
+        assert followers.may_apply("router", "c", at(number), 0)
+
+
+def test_another_one_may_go_first_when_the_first_is_done(followers: Followers) -> None:
     followers.may_apply("router", "a", at(6), 0)
     followers.heard(Follower("a", "router", at(6)))
     assert followers.may_apply("router", "b", at(7), 0), "a has done its part"
     assert not followers.may_apply("router", "c", at(7), 0)
+    followers.heard(Follower("b", "router", at(7)))
+    assert followers.may_apply("router", "b", at(8), 0)
+    assert not followers.may_apply("router", "c", at(8), 0)
+
+
+def test_what_others_rejected_is_passed_on(followers: Followers, clock: Clock) -> None:
+    rejected = Rejected("release", "flights", bytes(32), "it crashed")
+    followers.heard(Follower("a", "router", at(5), (rejected,)))
+    assert followers.rejected("router", "b") == [rejected]
+    assert followers.rejected("router", "a") == []
+    assert followers.rejected("executor", "b") == []
     clock.now += GONE_S
-    for name in "ac":
-        followers.heard(Follower(name, "router", at(5)))
-    assert followers.may_apply("router", "c", at(7), 0), "b is gone"
-    assert not followers.may_apply("router", "a", at(7), 0)
+    assert followers.rejected("router", "b") == []
 
 
 def test_no_change_while_one_has_something_else(followers: Followers, clock: Clock) -> None:

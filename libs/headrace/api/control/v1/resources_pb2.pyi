@@ -56,7 +56,7 @@ class Resource(_message.Message):
     def __init__(self, kind: _Optional[str] = ..., name: _Optional[str] = ..., sha256: _Optional[bytes] = ..., version: _Optional[int] = ..., content: _Optional[bytes] = ...) -> None: ...
 
 class WatchResponse(_message.Message):
-    __slots__ = ("manifest", "signature", "resources", "whole", "page", "diverged", "may_apply")
+    __slots__ = ("manifest", "signature", "resources", "whole", "page", "diverged", "may_apply", "rejected")
     MANIFEST_FIELD_NUMBER: _ClassVar[int]
     SIGNATURE_FIELD_NUMBER: _ClassVar[int]
     RESOURCES_FIELD_NUMBER: _ClassVar[int]
@@ -64,6 +64,7 @@ class WatchResponse(_message.Message):
     PAGE_FIELD_NUMBER: _ClassVar[int]
     DIVERGED_FIELD_NUMBER: _ClassVar[int]
     MAY_APPLY_FIELD_NUMBER: _ClassVar[int]
+    REJECTED_FIELD_NUMBER: _ClassVar[int]
     manifest: bytes
     signature: bytes
     resources: _containers.RepeatedCompositeFieldContainer[Resource]
@@ -71,7 +72,8 @@ class WatchResponse(_message.Message):
     page: int
     diverged: str
     may_apply: bool
-    def __init__(self, manifest: _Optional[bytes] = ..., signature: _Optional[bytes] = ..., resources: _Optional[_Iterable[_Union[Resource, _Mapping]]] = ..., whole: _Optional[bool] = ..., page: _Optional[int] = ..., diverged: _Optional[str] = ..., may_apply: _Optional[bool] = ...) -> None: ...
+    rejected: _containers.RepeatedCompositeFieldContainer[RejectedResource]
+    def __init__(self, manifest: _Optional[bytes] = ..., signature: _Optional[bytes] = ..., resources: _Optional[_Iterable[_Union[Resource, _Mapping]]] = ..., whole: _Optional[bool] = ..., page: _Optional[int] = ..., diverged: _Optional[str] = ..., may_apply: _Optional[bool] = ..., rejected: _Optional[_Iterable[_Union[RejectedResource, _Mapping]]] = ...) -> None: ...
 
 class ListWatchersRequest(_message.Message):
     __slots__ = ()

@@ -1,0 +1,98 @@
+"""What a record of each kind must be, as callers are told it."""
+
+import json
+
+import pytest
+
+from headrace.catalog.access import Change, LeaseToken, Write
+from headrace.catalog.errors import RecordInvalidError
+from headrace.catalog.remote import RemoteRecords
+from headrace.releases.document import to_bytes
+from headrace.releases.errors import FencedError, ReleaseError
+from headrace.releases.of_records import RecordReleases
+from headrace.releases.store import REMOVED
+from tests.services.control.following import REVISION, TEXT, deploy, first_release, release
+
+DOCUMENT = f"flights/{REVISION}"
+FROZEN = {"author": "ann", "reason": "", "at": "2026-12-01T00:00:00+00:00"}
+
+
+def refused(records: RemoteRecords, *writes: Write, action: str = "x", actor: str = "me") -> str:
+    """Why; nothing was changed."""
+    before = records.position()
+    with pytest.raises(RecordInvalidError) as error:
+        records.change(Change(actor, action, "s", writes))
+    assert records.position() == before
+    return error.value.problem
+
+
+@pytest.mark.parametrize(
+    ("write", "problem"),
+    [
+        (Write("nobody", "x", b""), "there is no such kind"),
+        (Write("release", "flights", to_bytes(release(1))), "say which version"),
+        (Write("release", "flights", b"{}", 0), "can't be read"),
+        (Write("release", "other", to_bytes(release(1)), 0), "the document is that of 'flights'"),
+        (
+            Write("release", "flights", to_bytes(release(1)).replace(b'"m": "1"', b'"m": "2"'), 0),
+            "was altered",
+        ),
+        (Write("release", "flights", to_bytes(release(1)), 0), r"arms.live.revision: no document"),
+        (Write("document", f"flights/{'0' * 64}", TEXT.encode()), f"its revision is {REVISION}"),
+        (Write("document", REVISION, TEXT.encode()), "PIPELINE/REVISION"),
+        (Write("document", DOCUMENT, b"\xff"), "not UTF-8"),
+        (Write("document", DOCUMENT, b"["), "none: it is no document"),
+        (Write("freeze", "flights", json.dumps(FROZEN).encode()), "named all"),
+        (Write("freeze", "all", b"[]"), "needs"),
+        (Write("freeze", "all", json.dumps({**FROZEN, "at": "now"}).encode()), "a time"),
+        (Write("freeze", "all", json.dumps({**FROZEN, "more": 1}).encode()), "no more"),
+        (Write("removal", "flights", b'{"number": "1", "version": 2}'), "needs `number`"),
+        (Write("removal", "flights", None), "needs `number`"),
+        (Write("removal", "flights", b"[" * 100_000), "needs `number`"),
+    ],
+)
+def test_what_is_wrong_is_refused(records: RemoteRecords, write: Write, problem: str) -> None:
+    assert problem in refused(records, write)
+
+
+def test_a_release_may_bring_its_document(records: RemoteRecords) -> None:
+    writes = [
+        Write("release", "flights", to_bytes(release(1)), 0),
+        Write("document", DOCUMENT, TEXT.encode(), 0),
+    ]
+    assert records.change(Change("me", "release.change", "flights", writes)).position.number == 2
+
+
+def test_a_document_stays_while_the_live_release_names_it(records: RemoteRecords) -> None:
+    first_release(records)
+    gone = Write("document", DOCUMENT, None)
+    assert "the release that is live names it" in refused(records, gone)
+    records.change(Change("me", "release.remove", "flights", [gone, Write("release", "flights", None, 1)]))
+    assert records.read("document", DOCUMENT)[0].content is None
+
+
+def test_a_change_that_says_too_little_or_too_much_is_refused(records: RemoteRecords) -> None:
+    assert "actor" in refused(records, actor="")
+    assert "actor" in refused(records, actor="x" * 201)
+    assert "action" in refused(records, action="Do it")
+    assert "writes" in refused(records, *(Write("document", str(n), None) for n in range(2001)))
+    assert "writes" in refused(records, *(Write("document", str(n), bytes(2 << 20)) for n in range(9)))
+
+
+def test_a_store_of_releases_hears_what_is_wrong(records: RemoteRecords) -> None:
+    releases = RecordReleases(records)
+    first_release(records)
+    deploy(records, 2)
+    releases.remove("flights")
+    current, broken = releases.current("flights")
+    assert (current, broken.number, broken.problem) == (None, 2, REMOVED)
+    deploy_again = release(3)
+    with pytest.raises(ReleaseError, match="no document"):
+        releases.commit(deploy_again)
+    releases.keep_document("flights", REVISION, TEXT)
+    assert records.take_lease("ladder", "another", 60)
+    releases.fence_by(lambda: LeaseToken("ladder", "mine"))
+    with pytest.raises(FencedError):
+        releases.commit(deploy_again)
+    with pytest.raises(ReleaseError, match=r"\(document\): .* its revision is"):
+        releases.keep_document("flights", "0" * 64, TEXT)
