@@ -5,7 +5,6 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from headrace.cli.consent import ASKS_ITSELF, UNASKED
-from headrace.cli.installation import first_releases, layout, preparation, secrets
+from headrace.cli.installation import first_releases, layout, preparation
 from headrace.cli.main import app
 from headrace.cli.supervision import daemon
 from headrace.releases import FileReleases
@@ -23,6 +22,7 @@ from headrace.releases.place import open_store
 from headrace.repository import publish
 from tests.libs.cli.released_home import ROLLOUT, X, Y, current, made, ok, refused, run, write_document
 from tests.libs.releases.small_pipeline import changed
+from tests.live_access import home_control
 from tests.redis_server import RedisServer
 
 EXEMPT = [command for commands in UNASKED.values() for command in commands]
@@ -66,14 +66,14 @@ ASKED_FIRST = sorted(COMMANDS.keys() - {*EXEMPT} - ASKS_ITSELF)
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Path:
+def home(tmp_path: Path) -> Iterator[Path]:
     found = made(tmp_path / "home")
-    secrets.ensure(layout.of(found), datetime.now(UTC))
     for version in (1, 2):
         ok(found, "release", "deploy", "small", "--models", f"light={version}")
     arm = {"document": "pipelines/small/pipeline.yaml", "models": {"light": "1", "heavy": "10"}}
     (found / "release.json").write_text(json.dumps({"pipeline": "small", "arms": {"live": arm}}))
-    return found
+    with home_control(layout.of(found)):
+        yield found
 
 
 @pytest.fixture

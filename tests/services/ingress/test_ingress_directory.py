@@ -1,7 +1,6 @@
 """How a door makes its directory of what is live, and what a change costs those whom it does not concern."""
 
 import json
-from collections.abc import Iterable
 
 import pytest
 
@@ -9,7 +8,7 @@ from headrace.access.records import KEY, TENANT, key_content, tenant_content
 from headrace.access.specs import KeySpec, QuotaSpec, TenantSpec, key_digest, new_key
 from headrace.catalog.access import Position
 from headrace.hop.errors import Code, Fault
-from headrace.resources.apply import Rejected, View
+from headrace.resources.apply import View
 from headrace.resources.snapshot import Resource, Snapshot
 from services.ingress.auth.authenticator import Authenticator
 from services.ingress.auth.directory import Directory, DirectoryBuilder, LiveDirectory
@@ -28,10 +27,9 @@ def key(name: str, spec: KeySpec) -> Resource:
     return Resource.of(KEY, f"{name}/{spec.id}", key_content(spec))
 
 
-def view(*resources: Resource, rejected: Iterable[Resource] = ()) -> View:
-    refused = {r.key: Rejected(*r.key, r.sha256, "no") for r in rejected}
+def view(*resources: Resource) -> View:
     snapshot = Snapshot.of(resources)
-    return View(Position(1, 1, bytes(32)), snapshot, refused, snapshot.digest().hex())
+    return View(Position(1, 1, bytes(32)), snapshot, state=snapshot.digest().hex())
 
 
 def built(*resources: Resource) -> Directory:
