@@ -248,13 +248,12 @@ def _own_settings(
     for document in (ROOT / "deploy" / "pipelines").glob("*/pipeline.yaml"):
         text = document.read_text()
         write_document(document.parent.name, deadline(text, PATIENT_MS) if patient else text)
-    own = {"pipelines": str(DOCUMENTS)}
-    routing = {**own, **(PATIENT_ROUTER if patient else {}), **router}
+    routing = {"pipelines": str(DOCUMENTS), **(PATIENT_ROUTER if patient else {}), **router}
     override("router", routing)
     reading = {**(PATIENT if patient else {}), **features}
     override("features", reading)
     hosted = {"together": {"router": routing, "features": reading}} if shape == "together" else {}
-    override("ingress", {**own, **hosted, **ingress})
+    override("ingress", {**hosted, **ingress})
 
 
 def _own_ports() -> None:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from headrace.state.tenants import TenantSpec
+from headrace.access.specs import TenantSpec
 from load.generator.arrivals import steady
 from load.generator.load_generator import Caller
 from load.generator.open_loop import OpenLoopRun, Outcome, RequestStream, run_open_loop

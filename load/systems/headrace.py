@@ -16,9 +16,11 @@ from typing import Any, Literal
 
 import yaml
 
-from headrace.cli.installation import services
-from headrace.state import tenants as tenants_file
-from headrace.state.tenants import QuotaSpec, TenantSpec
+from headrace.access import changes
+from headrace.access.records import By
+from headrace.access.specs import QuotaSpec, TenantSpec, new_key
+from headrace.cli.commands.access.control import late_doors
+from headrace.cli.installation import control_place, layout, secrets, services
 from load.systems.processes import ROOT, children_of
 
 HEADRACE = Path(sys.executable).parent / "headrace"
@@ -70,16 +72,10 @@ def headrace(setup: Setup) -> Iterator[Running]:
     """Starts it; everything is stopped and the settings are as before at the end."""
     home = setup.home
     command(home, "down")
-    prepared = (home / "pepper").exists()
-    keys = _write_tenants(setup) if prepared else {}
     _write_settings(setup)
     try:
         _up(setup)
-        if not prepared:
-            # A first start makes the secrets that keys are hashed with; the ingress reads tenants again within a second.
-            keys = _write_tenants(setup)
-            command(home, "down")
-            _up(setup)
+        keys = _put_tenants(setup)
         yield found_running(setup, keys)
     finally:
         command(home, "down")
@@ -103,7 +99,7 @@ def status(home: Path) -> dict[str, Any]:
 
 def prepare(home: Path) -> None:
     """Makes data, features and models of a home that has none, by a first start."""
-    if not (home / "pepper").exists():
+    if not (home / "control.key").exists():
         command(home, "up")
         command(home, "down")
 
@@ -142,13 +138,12 @@ def pipelines(home: Path, more: Sequence[Mapping[str, Any]] = ()) -> Path:
 
 def settings(setup: Setup) -> dict[str, dict[str, Any]]:
     """What is laid over the generated settings, by service."""
-    documents = {"pipelines": str(pipelines(setup.home, setup.documents))}
     own = {name: _uncoalesced(setup, name) for name in services.start_order()}
-    own["router"] |= {**documents, **setup.router}
+    own["router"] |= {"pipelines": str(pipelines(setup.home, setup.documents)), **setup.router}
     own["executor"] |= setup.executor
     if setup.feast:
         own["features"]["repo"] = str(setup.feast)
-    door = own.pop(services.INGRESS) | documents
+    door = own.pop(services.INGRESS)
     own = {name: values for name, values in own.items() if values}
     if setup.shape == "together":
         return {services.INGRESS: door | {"together": own}}
@@ -169,17 +164,19 @@ def _write_settings(setup: Setup) -> None:
         (folder / f"{service}.yaml").write_text(yaml.safe_dump(values))
 
 
-def _write_tenants(setup: Setup) -> dict[str, str]:
-    """Replaces the home's tenants by those of the setup. The demo tenant stays, as `up` makes a prediction with its key."""
-    path = setup.home / "tenants.yaml"
-    file = tenants_file.load(path)
-    kept = {"demo": file.tenants["demo"]} if "demo" in file.tenants else {}
-    file = tenants_file.TenantsFile(tenants={**kept, **setup.tenants})
-    pepper, keys = tenants_file.read_pepper(setup.home / "pepper"), {}
-    for name in setup.tenants:
-        keys[name], entry = tenants_file.new_key(pepper, created=datetime.now(UTC))
-        file = file.with_key(name, entry)
-    tenants_file.save(path, file)
+def _put_tenants(setup: Setup) -> dict[str, str]:
+    """Replaces the home's tenants by those of the setup, with a new key each. Those that every home has stay."""
+    keys, by = {}, By("load")
+    with control_place.records(layout.of(setup.home)) as records:
+        for name in changes.read(records).tenants.keys() - {secrets.DEMO, secrets.OPERATOR, *setup.tenants}:
+            changes.remove_tenant(records, name, by)
+        for name, spec in setup.tenants.items():
+            keys[name], key = new_key(created=datetime.now(UTC))
+            changes.add_key(records, name, key, lambda _, spec=spec: spec, by)  # type: ignore[misc] # mypy knows no lambdas with defaults
+        # Nothing is measured before every door has them.
+        position = records.position()
+        while late := late_doors(records, position):
+            print(f"waiting for {'; '.join(late)}", file=sys.stderr)
     return keys
 
 

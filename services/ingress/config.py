@@ -141,11 +141,12 @@ class IngressSettings(config.ServiceSettings):
     access_log: str = "/dev/stdout"
     # Number of Envoy's worker threads. The Python application has a separate thread.
     envoy_threads: PositiveInt = 1
-    # What is live and who may call, as control says it. Absent: the documents in `pipelines` are live.
-    resources: ResourceSettings | None = None
-    # Client of control, which operators' changes go to, too. Absent: what the artifacts of `resources` have is followed, and
-    # operators can change nothing here.
+    # Who may call and what is live, as control says it.
+    resources: ResourceSettings
+    # Client of control, which operators' changes go to, too. Absent: what the folder or the artifacts of `resources` have is
+    # followed, and operators can change nothing here.
     control: config.CalleeSettings | None = None
+    # Folder of documents that are live, in the place of the releases of control.
     pipelines: Path | None = None
     # How changes of releases by operators at this door are recorded, and who is told of them.
     release_records: RecordSettings = RecordSettings()
@@ -154,15 +155,10 @@ class IngressSettings(config.ServiceSettings):
     kept: Path | None = None
     # Set if the folder `kept` does not belong to the router: then the door keeps its own copies in it.
     keeps: bool = False
-    tenants: Path
-    # Where a copy of the last good tenants document is kept. The copy applies while the document is broken, also after a start.
-    tenants_kept: Path | None = None
-    # Secret with which keys are hashed: without it a stolen tenants file is worthless.
-    pepper: Path
     # Folder in which the ingresses of one machine count each tenant's use together. Absent: each counts separately.
     quotas: Path | None = None
-    # Folder in which they count the different queries of today, for tenants that have a budget of them. The counts survive
-    # restarts. Absent: each ingress counts separately, from its start on.
+    # Folder in which they count the different queries of today, for tenants that have a budget of them, and keep the key that
+    # those are hashed with. The counts survive restarts. Absent: each ingress counts separately, from its start on.
     queries: Path | None = None
     # Where doors of several machines share both; then the folder `quotas` is not used.
     sharing: Sharing = Sharing()
@@ -173,7 +169,7 @@ class IngressSettings(config.ServiceSettings):
     # Where the outcomes of calls with an idempotency key are kept.
     idempotency: Idempotency = Idempotency()
     jwt: Jwt | None = None
-    # Interval at which files are checked for changes. A revoked key stops working within this time.
+    # Interval at which files are checked for changes.
     reload_s: PositiveFloat = 1.0
     router: config.ClientSettings
     # Client of the service that stores outcomes. Absent: none are taken.
@@ -190,12 +186,6 @@ class IngressSettings(config.ServiceSettings):
     attributes: dict[str, str] = Field(default_factory=dict, max_length=8)
     # The together shape: services hosted in this process, by name, with their settings.
     together: dict[str, dict[str, Any]] = Field(default_factory=dict)
-
-    @model_validator(mode="after")
-    def _has_pipelines(self) -> IngressSettings:
-        if self.resources is None and self.pipelines is None:
-            raise ValueError("needs resources or pipelines")
-        return self
 
     @model_validator(mode="after")
     def _admin_is_loopback(self) -> IngressSettings:

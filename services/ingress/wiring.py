@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 
+from headrace.access.records import KEY, TENANT
 from headrace.api.inference.v1 import inference_pb2
 from headrace.api.operations.v1 import operations_pb2
 from headrace.api.releases.v1 import releases_pb2
@@ -30,12 +31,13 @@ from headrace.resources.follower import Follower
 from headrace.resources.releases import SnapshotReleases, release_compiler
 from headrace.resources.service import control_client, followed
 from headrace.state.files import sealed_before
-from headrace.state.tenants import read_pepper
 from services.ingress.admission.admission_control import AdmissionControl, AdmissionRules
 from services.ingress.admission.extraction_guard import ExtractionGuard
 from services.ingress.admission.quotas import Quotas
+from services.ingress.admission.row_key import RowKey
 from services.ingress.attributes import Attributes
 from services.ingress.auth.authenticator import Authenticator
+from services.ingress.auth.directory import LiveDirectory
 from services.ingress.auth.encryption_guard import EncryptionGuard
 from services.ingress.auth.tokens import TokenVerifier
 from services.ingress.clients import (
@@ -49,7 +51,7 @@ from services.ingress.clients import (
 )
 from services.ingress.config import IngressSettings
 from services.ingress.documents.catalog import Catalog
-from services.ingress.documents.reloads import DocumentMetrics, DocumentReloads, Source, TenantReloads
+from services.ingress.documents.reloads import DocumentMetrics, DocumentReloads, Source
 from services.ingress.documents.watch import PeriodicTasks
 from services.ingress.door import Door, Operation, operations
 from services.ingress.envoy.certificates import CertificateReloads, secrets
@@ -105,7 +107,7 @@ class Ingress:
 class _Tenants:
     """Who may call, and how much."""
 
-    reloads: TenantReloads
+    live: LiveDirectory
     tokens: TokenVerifier | None
     authenticator: Authenticator
     quotas: Quotas
@@ -126,16 +128,18 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
     tenants = _tenants(settings, telemetry, metrics, reporter, told, wall)
     async with AsyncExitStack() as stack:
         control = await stack.enter_async_context(control_client(settings.control, runtime))
-        follower = await stack.enter_async_context(
-            followed("ingress", settings.resources, control, runtime, {"release": release_compiler()})
-        )
+        compilers = {} if settings.pipelines else {"release": release_compiler()}
+        following = followed("ingress", settings.resources, control, runtime, compilers, (TENANT, KEY))
+        follower = await stack.enter_async_context(following)
+        assert follower is not None, "the settings say what is followed"
+        tenants.live.follow(follower)
         documents = await asyncio.to_thread(_documents, settings, follower)
         catalog = Catalog(documents.pipelines, documents.unusable)
         if tenants.source is not None:
             stack.push_async_callback(tenants.source.close)
         client = runtime.dial("router", settings.router)
         stack.push_async_callback(client.close)
-        serving = HopServing(client, time.monotonic) if follower else None
+        serving = None if settings.pipelines else HopServing(client, time.monotonic)
         reloads = DocumentReloads(documents, catalog, telemetry.log, telemetry.once(DocumentMetrics), serving)
         arrivals = Arrivals()
         attributes = Attributes(settings.attributes) if settings.attributes else None
@@ -145,7 +149,7 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
         stack.push_async_callback(keys.close)
         keyed = _keyed(settings, telemetry, keys)
         readiness = Readiness(
-            AdminPort(settings.admin).ask, time.monotonic, lambda: follower is None or bool(follower.view)
+            AdminPort(settings.admin).ask, time.monotonic, lambda: tenants.live.directory is not None
         )
         oip = OpenInference(catalog, runner, statistics, readiness.ready, keyed)
         own = InferenceServicer(catalog, runner, keyed)
@@ -169,9 +173,8 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
         periodic = PeriodicTasks(telemetry.log, asyncio.sleep)
         stack.push_async_callback(periodic.close)
         periodic.every(settings.reload_s, reloads.check)
-        if follower is not None:
-            loop = asyncio.get_running_loop()
-            follower.on_change(lambda: loop.call_soon_threadsafe(periodic.soon, reloads.check))
+        loop = asyncio.get_running_loop()
+        follower.on_change(lambda: loop.call_soon_threadsafe(periodic.soon, reloads.check))
         periodic.every(_FLUSH_EVERY_S, reporter.flush)
         periodic.every(_COLLECT_EVERY_S, lambda: grpc_core.collect(lambda: door.in_flight))
         periodic.every(_COLLECT_EVERY_S, keys.purge)
@@ -224,31 +227,29 @@ def _tenants(
     wall: Clock,
 ) -> _Tenants:
     """Raises ConfigError."""
-    reloads = TenantReloads(
-        settings.tenants, settings.tenants_kept, telemetry.log, metrics.tenants_broken.set
-    )
-    tokens = TokenVerifier(settings.jwt, lambda: reloads.directory, wall) if settings.jwt else None
-    pepper = read_pepper(settings.pepper)
-    authenticator = Authenticator(reloads.directory, pepper, wall, reporter.security, tokens)
+    live = LiveDirectory(telemetry.log, metrics.tenants_broken.set)
+    tokens = TokenVerifier(settings.jwt, lambda: live.directory, wall) if settings.jwt else None
+    authenticator = Authenticator(None, wall, reporter.security, tokens)
+    row_key = RowKey(settings.queries, told.guard)
     source: LimitSource | None = None
     merged = None
     if settings.sharing.redis:
-        source = lease_source(settings.sharing, time.monotonic, telemetry.once(ShareMetrics), telemetry.log)
+        share_metrics = telemetry.once(ShareMetrics)
+        source = lease_source(settings.sharing, row_key, time.monotonic, share_metrics, telemetry.log)
         merged = source.queries
     elif settings.quotas is not None:
         source = MachineSource(settings.quotas, time.monotonic, telemetry.log)
     quotas = Quotas(time.monotonic, source)
-    guard = ExtractionGuard(settings.queries, pepper, wall, reporter.security, told.guard, merged)
-    reloads.subscribe(
+    guard = ExtractionGuard(settings.queries, row_key, wall, reporter.security, told.guard, merged)
+    live.subscribe(
         authenticator.replace,
         lambda d: quotas.keep_only(set(d.tenants)),
         lambda d: guard.keep_only(set(d.tenants)),
     )
-    return _Tenants(reloads, tokens, authenticator, quotas, source, guard)
+    return _Tenants(live, tokens, authenticator, quotas, source, guard)
 
 
 async def _renew_tenants(settings: IngressSettings, tenants: _Tenants, periodic: PeriodicTasks) -> None:
-    periodic.every(settings.reload_s, tenants.reloads.check)
     if tenants.source is not None:
         await tenants.source.start()
         periodic.every(EVERY_S if settings.sharing.redis else _LOOK_EVERY_S, tenants.quotas.look)
@@ -278,13 +279,8 @@ def _runner(settings: IngressSettings, router: HopRouter, guard: ExtractionGuard
 
 
 def _keyed(settings: IngressSettings, telemetry: Telemetry, keys: KeyStore) -> IdempotentCalls:
-    return IdempotentCalls(
-        keys,
-        telemetry.once(KeyMetrics),
-        telemetry.log,
-        settings.idempotency.lease_s,
-        time.monotonic,
-    )
+    metrics, lease_s = telemetry.once(KeyMetrics), settings.idempotency.lease_s
+    return IdempotentCalls(keys, metrics, telemetry.log, lease_s, time.monotonic)
 
 
 def _operations(
@@ -319,12 +315,11 @@ def _operations(
     }
 
 
-def _documents(settings: IngressSettings, follower: Follower | None) -> Source:
+def _documents(settings: IngressSettings, follower: Follower) -> Source:
     """What is live, as the settings say."""
-    if follower is not None:
+    if settings.pipelines is None:
         store = SnapshotReleases(follower)
         return ReleaseCatalog(store, refused=store.refused)
-    assert settings.pipelines is not None, "the settings have one of them"
     return Documents(
         settings.pipelines, kept=Kept(settings.kept, writes=settings.keeps) if settings.kept else None
     )

@@ -5,8 +5,8 @@ from contextlib import suppress
 
 import grpc
 
-from tests.alerts.alarmed_system import PLACE, Alarmed, ingress_settings, repeated
-from tests.alerts.causes import Causes, restarted, restored
+from tests.alerts.alarmed_system import Alarmed, ingress_settings, repeated
+from tests.alerts.causes import Causes, restarted
 from tests.faults.traffic import Traffic as Crowd
 from tests.system import headrace, row_request
 
@@ -76,15 +76,4 @@ def small_door(alarmed: Alarmed) -> Iterator[None]:
     usual = ingress_settings(alarmed.stores)
     small = {**usual, "admission": {"initial": 8, "minimum": 8, "maximum": 8}}
     with restarted("ingress", small, usual), Crowd(alarmed.system):
-        yield
-
-
-@CAUSES.add(
-    {"HeadraceTenantsBroken": {}},
-    "tenants.yaml is overwritten with what is no YAML",
-    "the good file is put back",
-)
-def broken_tenants(_: Alarmed) -> Iterator[None]:
-    with restored(PLACE.tenants):
-        PLACE.tenants.write_text("tenants: [")
         yield

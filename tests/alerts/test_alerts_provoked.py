@@ -102,8 +102,8 @@ def test_a_silenced_alert_is_not_told(alarmed: Alarmed) -> None:
     watch.mark()
     with door_causes.unknown_keys(alarmed):
         until("it fires", lambda: _fires(watch, name))
-        with door_causes.broken_tenants(alarmed):
-            until("another is told", lambda: watch.tells("HeadraceTenantsBroken", {}))
+        with process_causes.broken_prices(alarmed):
+            until("another is told", lambda: watch.tells("HeadraceCostUntold", {}))
     assert not watch.tells(name, {})
 
 

@@ -27,7 +27,7 @@ def _command(*arguments: str) -> list[str]:
     return [str(HEADRACE), "gameday", *arguments, "--home", str(HOME)]
 
 
-@pytest.mark.parametrize("fault", ["tenants", "certificate", "killed", "frozen"])
+@pytest.mark.parametrize("fault", ["certificate", "killed", "frozen"])
 def test_a_fault_is_played_reported_and_undone(alarmed: Alarmed, fault: str) -> None:
     before = _content()
     until("it answers", lambda: not alarmed.asks("flights", alarmed.system.rows[0], 10))
@@ -64,4 +64,4 @@ def _begun(fault: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def _content() -> list[bytes]:
-    return [path.read_bytes() for path in (PLACE.tenants, PLACE.tls / "server.pem", PLACE.tls / "server.key")]
+    return [path.read_bytes() for path in (PLACE.tls / "server.pem", PLACE.tls / "server.key")]

@@ -46,8 +46,7 @@ DOOR = {
     "run_dir": "/run/headrace/envoy",
     "access_log": "/dev/stdout",
     "pipelines": f"{STATE}/pipelines",
-    "tenants": f"{STATE}/tenants.yaml",
-    "pepper": f"{STATE}/pepper",
+    "resources": {"keys": [f"{STATE}/control.pub"], "folder": f"{STATE}/resources/ingress"},
 }
 LOCAL = {"target": "local"}
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -101,10 +100,10 @@ _HTTP = "import sys, urllib.request as u; print(u.urlopen(sys.argv[1], timeout=3
 
 @pytest.fixture(scope="module")
 def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What services find in /var/lib/headrace: the prepared home's models, features and tenants, and the checkout's pipelines."""
+    """What services find in /var/lib/headrace: models, features and resources of the prepared home, the checkout's pipelines."""
     system.prepared()
     folder = tmp_path_factory.mktemp("home")
-    for name in ("models", "models.pub", "feast", "tenants.yaml", "pepper"):
+    for name in ("models", "models.pub", "feast", "control.pub", "resources"):
         subprocess.run(["cp", "-r", system.HOME / name, folder / name], check=True)
     for path in (system.ROOT / "deploy" / "pipelines").glob("*/pipeline.yaml"):
         target = folder / "pipelines" / path.parent.name / "pipeline.yaml"

@@ -261,8 +261,7 @@ class Cluster:
         home, secrets = layout.of(HOME), self.folder / "secrets"
         secrets.mkdir(mode=0o700)
         given = (
-            home.tenants,
-            home.pepper,
+            home.control_public_key,
             home.events_salt,
             home.model_public_key,
             home.control_key,

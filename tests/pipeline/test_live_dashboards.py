@@ -52,15 +52,15 @@ def traffic(system: System, row: dict[str, Any]) -> Iterator[None]:
 
 
 @contextmanager
-def broken_tenants() -> Iterator[None]:
-    """A tenants document that can't be read: the alert that the panel of alerts shows."""
-    path = layout.of(HOME).tenants
-    good = path.read_bytes()
-    path.write_text("tenants: [")
+def broken_prices() -> Iterator[None]:
+    """Prices that can't be read: the alert that the panel of alerts shows."""
+    path = layout.of(HOME).prices
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("core_hour: cheap\n")
     try:
         yield
     finally:
-        path.write_bytes(good)
+        path.unlink()
 
 
 def shows(prometheus: PrometheusApi, expression: str) -> bool:
@@ -85,7 +85,7 @@ def test_every_panel_shows_something(system: System, tmp_path: Path) -> None:
     ]
     # The metrics of a GPU, which always are the same.
     gpu_page = 200, {"Content-Type": "text/plain; version=0.0.4"}, DCGM
-    with web_server(lambda _: gpu_page) as gpu, traffic(system, requests()[0]), broken_tenants():
+    with web_server(lambda _: gpu_page) as gpu, traffic(system, requests()[0]), broken_prices():
         targets = {**services, "gpu": gpu.removeprefix("http://")}
         with watched(tmp_path, alert_files.promised(at), targets, pace=60.0) as (_, settings):
             prometheus = PrometheusApi(settings.prometheus)

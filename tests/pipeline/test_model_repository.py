@@ -10,7 +10,7 @@ import pytest
 
 from headrace.cli.installation import layout
 from headrace.repository.access_log import entries
-from headrace.state import atomic
+from tests.live_access import same_tenants_after
 from tests.pipeline.test_other_peoples_clients import run
 from tests.system import CLIENTS_PYTHON, HOME, ROOT, System, headrace, poll, row_request
 
@@ -22,13 +22,8 @@ Ask = Callable[..., list[Any]]
 @pytest.fixture(scope="module")
 def operator(system: System) -> Iterator[str]:
     """A key that may load and unload, and nothing else. The tenants are as before afterwards."""
-    path = layout.of(HOME).tenants
-    before = path.read_bytes()
-    key = headrace("keys", "create", "ops", "--scope", "operate").strip()
-    try:
-        yield key
-    finally:
-        atomic.write(path, before, mode=0o600)
+    with same_tenants_after(layout.of(HOME)):
+        yield headrace("keys", "create", "ops", "--scope", "operate").strip()
 
 
 @pytest.fixture(params=["grpc", "http"])

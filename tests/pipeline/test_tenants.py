@@ -14,23 +14,22 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]  # has no stubs
 
+from headrace.access import changes
+from headrace.access.specs import TenantSpec, new_key
 from headrace.api.inference.v1 import inference_pb2 as pb
-from headrace.cli.installation import layout
-from headrace.state import atomic, tenants
+from headrace.cli.installation import control_place, layout
+from tests.live_access import BY, same_tenants_after
 from tests.pipeline.security import security_events
 from tests.system import HOME, PREDICT, System, headrace, poll, row_request
 
 OK, REFUSED = grpc.StatusCode.OK, grpc.StatusCode.UNAUTHENTICATED
-# The door reads the tenants again every second.
 SEEN_S = 60.0
 
 
 @pytest.fixture(autouse=True)
 def _same_tenants_after(system: System) -> Iterator[None]:
-    path = layout.of(HOME).tenants
-    before = path.read_bytes()
-    yield
-    atomic.write(path, before, mode=0o600)
+    with same_tenants_after(layout.of(HOME)):
+        yield
 
 
 def create(tenant: str, *options: str) -> str:
@@ -90,10 +89,11 @@ def test_a_revoked_key_is_refused_within_seconds(system: System) -> None:
 
 def test_an_expired_key_is_refused_within_seconds(system: System) -> None:
     create("guest", "--pipeline", "flights")
-    place, now = layout.of(HOME), datetime.now(UTC)
+    now = datetime.now(UTC)
     ends = now + timedelta(seconds=15)
-    key, kept = tenants.new_key(tenants.read_pepper(place.pepper), created=now, expires=ends)
-    tenants.save(place.tenants, tenants.load(place.tenants).with_key("guest", kept))
+    key, stored = new_key(created=now, expires=ends)
+    with control_place.records(layout.of(HOME)) as records:
+        changes.add_key(records, "guest", stored, lambda spec: spec or TenantSpec(), BY)
     until(system, key, OK)
     before = security_events(system)
     poll("the key expires", lambda: code(system, key) is REFUSED, within_s=15 + SEEN_S)

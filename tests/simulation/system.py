@@ -13,10 +13,13 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from headrace.access.records import KEY, TENANT, key_content, tenant_content
+from headrace.access.specs import QuotaSpec, TenantSpec, new_key
 from headrace.api.executor.v1 import executor_pb2
 from headrace.api.features.v1 import features_pb2
 from headrace.api.postprocessing.v1 import postprocessing_pb2
 from headrace.api.preprocessing.v1 import preprocessing_pb2
+from headrace.catalog.access import Position
 from headrace.hop import Service, config
 from headrace.hop.client import dial
 from headrace.hop.definition import Definition, Runtime
@@ -27,7 +30,9 @@ from headrace.hop.transport import stream_client
 from headrace.hop.transport.in_process import LocalServers
 from headrace.pipeline.document import catalog
 from headrace.pipeline.document.parse import parse
-from headrace.state import tenants
+from headrace.resources.apply import View
+from headrace.resources.service import ResourceSettings
+from headrace.resources.snapshot import Resource, Snapshot
 from services.ingress import wiring as ingress
 from services.ingress.config import IngressSettings
 from services.ingress.protocols.asgi import Application
@@ -39,7 +44,6 @@ from tests.services.router.router_leaves import SCORED, Executor, Features, Step
 from tests.simulation.network import Network, Server, context_of
 from tests.simulation.virtual_time import PROCESS, Blocking, VirtualLoop
 
-_PEPPER = b"0123456789abcdef0123456789abcdef"
 _DRAIN_S = 20.0
 _QUIET = config.Telemetry(log_level="error", trace_ratio=0)
 _FILES = {
@@ -53,7 +57,7 @@ PIPELINES = {
     "scored": SCORED,
     "theirs": SCORED.replace("pipeline: scored", "pipeline: theirs").replace("name: adder", "name: slow"),
 }
-LIMITED = tenants.QuotaSpec(rows_per_s=200.0, rows_burst=50, concurrency=4)
+LIMITED = QuotaSpec(rows_per_s=200.0, rows_burst=50, concurrency=4)
 TENANTS = ("good", "hostile", "limited")
 
 
@@ -81,26 +85,48 @@ class _AdminPort:
 
 
 @cache
-def _folder() -> tuple[tempfile.TemporaryDirectory[str], Path, dict[str, str]]:
-    """Documents, tenants and pepper, and the key of each tenant; removed when the tests end."""
+def _folder() -> tuple[tempfile.TemporaryDirectory[str], Path]:
+    """Documents; removed when the tests end."""
     folder = tempfile.TemporaryDirectory(prefix="simulation-")
     path = Path(folder.name)
     path.chmod(0o700)
     for name, text in PIPELINES.items():
         (path / "pipelines" / name).mkdir(parents=True)
         (path / "pipelines" / name / "pipeline.yaml").write_text(text)
-    (path / "pepper").write_bytes(_PEPPER)
-    keys, specs = {}, {}
+    return folder, path
+
+
+@cache
+def _live() -> tuple[dict[str, str], View]:
+    """The key of each tenant, and what a door follows."""
+    texts, found = {}, []
     for name in TENANTS:
-        keys[name], key = tenants.new_key(_PEPPER, created=datetime(2023, 1, 1, tzinfo=UTC))
-        limits = LIMITED if name == "limited" else tenants.QuotaSpec()
-        specs[name] = tenants.TenantSpec(keys=(key,), pipelines=("*",), limits=limits)
-    tenants.save(path / "tenants.yaml", tenants.TenantsFile(tenants=specs))
-    return folder, path, keys
+        texts[name], key = new_key(created=datetime(2023, 1, 1, tzinfo=UTC))
+        limits = LIMITED if name == "limited" else QuotaSpec()
+        found += [
+            Resource.of(TENANT, name, tenant_content(TenantSpec(pipelines=("*",), limits=limits))),
+            Resource.of(KEY, f"{name}/{key.id}", key_content(key)),
+        ]
+    return texts, View(Position(1, 1, bytes(32)), Snapshot.of(found), state="simulated")
+
+
+class _Follower:
+    """In place of a thread that follows control."""
+
+    def __init__(self) -> None:
+        self.view = _live()[1]
+
+    def on_change(self, heard: object) -> None:
+        """Nothing changes."""
+
+
+@asynccontextmanager
+async def _followed(*_: Any) -> AsyncIterator[_Follower]:
+    yield _Follower()
 
 
 def key_of(tenant: str) -> str:
-    return _folder()[2][tenant]
+    return _live()[0][tenant]
 
 
 class Leaves:
@@ -264,8 +290,7 @@ def _ingress_settings(router_target: str) -> IngressSettings:
     return IngressSettings(
         run_dir=path,
         pipelines=path / "pipelines",
-        tenants=path / "tenants.yaml",
-        pepper=path / "pepper",
+        resources=ResourceSettings(keys=(path,)),
         router=config.ClientSettings(target=router_target),
         telemetry=_QUIET,
         access_log="",
@@ -289,6 +314,7 @@ def simulated(network: Network) -> Iterator[None]:
             (VirtualLoop, "create_unix_connection", network.connect),
             (stream_client, "Context", lambda: context_of(PROCESS.get())),
             (ingress, "AdminPort", _AdminPort),
+            (ingress, "followed", _followed),
             (FolderSource, "wait", wait),
             (grpc_core, "collect", collect),
             (catalog, "parse", _parse),

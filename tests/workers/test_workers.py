@@ -13,11 +13,13 @@ from typing import Self
 import grpc
 import pytest
 
+from headrace.access import changes
+from headrace.access.specs import QuotaSpec, TenantSpec, new_key
 from headrace.api.inference.v1 import inference_pb2 as pb
-from headrace.cli.installation import layout
+from headrace.cli.installation import control_place, layout
 from headrace.oip import open_inference_pb2 as oip
-from headrace.state import atomic, tenants
 from tests.gauges import samples
+from tests.live_access import BY, same_tenants_after
 from tests.system import HOME, OIP, PREDICT, System, headrace, poll, row_request
 
 # The kernel deals connections out by a hash of their ports: with so many, each process gets some (all to one: 2⁻³⁹).
@@ -76,10 +78,8 @@ def callers(system: System) -> Iterator[Callers]:
 
 @pytest.fixture(autouse=True)
 def _same_tenants_after(system: System) -> Iterator[None]:
-    path = layout.of(HOME).tenants
-    before = path.read_bytes()
-    yield
-    atomic.write(path, before, mode=0o600)
+    with same_tenants_after(layout.of(HOME)):
+        yield
 
 
 def answered(system: System) -> Counter[str]:
@@ -90,12 +90,10 @@ def answered(system: System) -> Counter[str]:
 
 def limited(tenant: str, **limits: float) -> str:
     """A key of a new tenant with such limits, written at once: no worker ever knows the key without them."""
-    place, now = layout.of(HOME), datetime.now(UTC)
-    key, kept = tenants.new_key(tenants.read_pepper(place.pepper), created=now)
-    spec = tenants.TenantSpec(
-        keys=(kept,), pipelines=("flights",), limits=tenants.QuotaSpec.model_validate(limits)
-    )
-    tenants.save(place.tenants, tenants.load(place.tenants).with_tenant(tenant, spec))
+    key, stored = new_key(created=datetime.now(UTC))
+    spec = TenantSpec(pipelines=("flights",), limits=QuotaSpec.model_validate(limits))
+    with control_place.records(layout.of(HOME)) as records:
+        changes.add_key(records, tenant, stored, lambda _: spec, BY)
     return key
 
 

@@ -12,7 +12,7 @@ from headrace.state import chain
 # The name of this journal.
 READINGS = "readings"
 Act = Literal["read", "verified", "exported", "erased", "refused"]
-# The scope of a key that may read (state/tenants.py).
+# The scope of a key that may read (access/specs.py).
 SCOPE = "operate"
 _TEXT = 2000
 

@@ -16,6 +16,7 @@ from google.protobuf.message import Message
 
 from headrace.api.control.v1 import records_pb2 as pb
 from headrace.api.control.v1 import resources_pb2
+from headrace.api.control.v1.resources_pb2 import ListWatchersRequest, ListWatchersResponse, Watcher
 from headrace.audit.chain import Fault as AuditFault
 from headrace.audit.chain import Problem
 from headrace.catalog import messages
@@ -48,15 +49,16 @@ _GIVE_BACK = _method("GiveBackLease", pb.GiveBackLeaseRequest, pb.GiveBackLeaseR
 _LINES = _method("ListAuditLines", pb.ListAuditLinesRequest, pb.ListAuditLinesResponse)
 _POSITION = _method("ReadPosition", pb.ReadPositionRequest, pb.ReadPositionResponse)
 _VERIFY = _method("VerifyRecords", pb.VerifyRecordsRequest, pb.VerifyRecordsResponse, lengthy=True)
+_WAIT = _method("ReadPosition", pb.ReadPositionRequest, pb.ReadPositionResponse, lengthy=True)
+
 _WATCHERS = unary(
     resources_pb2.DESCRIPTOR,
     "ResourcesService",
     "ListWatchers",
-    resources_pb2.ListWatchersRequest,
-    resources_pb2.ListWatchersResponse,
+    ListWatchersRequest,
+    ListWatchersResponse,
     idempotent=True,
 )
-_WAIT = _method("ReadPosition", pb.ReadPositionRequest, pb.ReadPositionResponse, lengthy=True)
 
 # A call takes so long at most, and a lease is asked for so long at least; so long until the next try.
 _CALL_S, _LEASE_S, _AGAIN_S = 10.0, 2.0, 0.1
@@ -199,10 +201,6 @@ class RemoteRecords:
         found = self._call(_VERIFY, pb.VerifyRecordsRequest(), _VERIFY_S).problems
         return [Problem(AuditFault(p.fault), p.number, p.text) for p in found]
 
-    def watchers(self) -> resources_pb2.ListWatchersResponse:
-        """What each process of the data plane has."""
-        return self._call(_WATCHERS, resources_pb2.ListWatchersRequest())
-
     def take_lease(self, name: str, holder: str, duration_s: float, token: str = "") -> str:
         request = pb.TakeLeaseRequest(
             name=name, holder=holder, token=token, duration_ms=max(1, round(duration_s * 1000))
@@ -212,6 +210,23 @@ class RemoteRecords:
 
     def give_back(self, lease: LeaseToken) -> None:
         self._call(_GIVE_BACK, pb.GiveBackLeaseRequest(lease=messages.lease_message(lease)))
+
+    def watchers(self) -> Sequence[Watcher]:
+        """The processes of the data plane that any process of control has heard of within the last minutes."""
+
+        async def ask() -> Sequence[ListWatchersResponse | Fault]:
+            each = self._connected().each(_WATCHERS)
+            return await each(ListWatchersRequest(), deadline=time.monotonic() + _CALL_S)
+
+        found: dict[tuple[str, str], Watcher] = {}
+        for reply in self._on_loop(ask):
+            if isinstance(reply, Fault):
+                raise error_of(reply)
+            for watcher in reply.watchers:
+                known = found.setdefault((watcher.service, watcher.watcher), watcher)
+                if watcher.age_s < known.age_s:
+                    found[watcher.service, watcher.watcher] = watcher
+        return [found[key] for key in sorted(found)]
 
     def close(self) -> None:
         with self._lock:

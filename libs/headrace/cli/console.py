@@ -34,10 +34,10 @@ def place(home: Path) -> layout.Layout:
 
 
 def prepared(home: Path) -> layout.Layout:
-    """The layout of a home that has tenants; ends the command if it has none yet."""
+    """The layout of a home that was made; ends the command if there is none yet."""
     found = place(home)
-    if not (found.pepper.exists() and found.tenants.exists()):
-        fail(f"there are no tenants in {home} yet; make them by: {again('up', found.home)}")
+    if not found.control_key.exists():
+        fail(f"there is nothing in {home} yet; make it by: {again('up', found.home)}")
     return found
 
 

@@ -93,7 +93,7 @@ OPEN_CALLS = Limiter(
 TENANT_CONCURRENCY = Limiter(
     "tenant_concurrency",
     "requests of a tenant in flight",
-    "tenants document `limits.concurrency`",
+    "tenant's record `limits.concurrency`",
     "services/ingress/admission/quotas.py",
     _FULL,
     _QUOTA,
@@ -102,7 +102,7 @@ TENANT_CONCURRENCY = Limiter(
 ADMISSION = Limiter(
     "admission",
     "inferences in flight in one ingress; beside other tenants one of many rows counts as several",
-    "ingress `admission`; tenants document `priority`",
+    "ingress `admission`; tenant's record `priority`",
     "services/ingress/admission/admission_control.py",
     _FULL,
     _OVERLOADED,
@@ -120,7 +120,7 @@ ARRIVING_BYTES = Limiter(
 TENANT_ROWS = Limiter(
     "tenant_rows",
     "rows per second of a tenant",
-    "tenants document `limits.rows_per_s`, `rows_burst`",
+    "tenant's record `limits.rows_per_s`, `rows_burst`",
     "services/ingress/admission/quotas.py",
     _FULL,
     _QUOTA,
@@ -129,7 +129,7 @@ TENANT_ROWS = Limiter(
 TENANT_BYTES = Limiter(
     "tenant_bytes",
     "bytes per second of a tenant",
-    "tenants document `limits.bytes_per_s`, `bytes_burst`",
+    "tenant's record `limits.bytes_per_s`, `bytes_burst`",
     "services/ingress/admission/quotas.py",
     _FULL,
     _QUOTA,
@@ -148,7 +148,7 @@ IDEMPOTENCY_KEYS = Limiter(
 TENANT_QUERIES = Limiter(
     "tenant_queries",
     "different rows of a tenant per pipeline and UTC day (extraction guard)",
-    "tenants document `limits.distinct_queries_per_day`",
+    "tenant's record `limits.distinct_queries_per_day`",
     "services/ingress/admission/extraction_guard.py",
     _FULL,
     Reason.REASON_QUERY_BUDGET_EXCEEDED,

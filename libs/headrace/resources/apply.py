@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Protocol
@@ -115,7 +115,8 @@ def units_of(snapshot: Snapshot) -> dict[Key, Unit]:
 
 
 class Applier:
-    """`compilers`: by kind of the main resource; a kind without one is used as it is. `publish`: gets every new view."""
+    """`compilers`: by kind of the main resource; a kind without one is used as it is. `publish`: gets every new view. `data`:
+    kinds that end no process, so they are used at once and never suspected: a crash must not keep out whose key is new."""
 
     def __init__(
         self,
@@ -125,6 +126,7 @@ class Applier:
         trials: Trials,
         clock: Callable[[], float],
         limits: Limits = Limits(),
+        data: Collection[str] = (),
     ) -> None:
         self.problem = ""
         self.trials = trials
@@ -133,6 +135,7 @@ class Applier:
         self._memory = memory
         self._clock = clock
         self._limits = limits
+        self._data = frozenset(data)
         self._part: VerifiedPart | None = None
         self._desired: dict[Key, Unit] = {}
         self._serving: dict[Key, Unit] = {}
@@ -146,15 +149,16 @@ class Applier:
 
     def apply(self, part: VerifiedPart) -> None:
         """Takes over what is new in it, as far as that is done at once."""
-        self._part, self._desired = part, units_of(part.snapshot)
+        units = units_of(part.snapshot)
+        self._part, self._desired = part, {k: u for k, u in units.items() if k[0] not in self._data}
         hashes = {unit.sha256 for unit in self._desired.values()}
         self._refused = {h: why for h, why in self._refused.items() if h in hashes}
         for key in self._serving.keys() - self._desired.keys():
             del self._serving[key]
             self._since.pop(key, None)
-        for units in (self.trials.proven, self.trials.served):
-            for key in units.keys() - self._desired.keys():
-                del units[key]
+        for tried in (self.trials.proven, self.trials.served):
+            for key in tried.keys() - self._desired.keys():
+                del tried[key]
         self.tick()
 
     def answered(self, kind: str, name: str) -> None:

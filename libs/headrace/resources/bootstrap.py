@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -52,11 +52,12 @@ def follow(
     compilers: Mapping[str, Compile] | None = None,
     limits: Limits | None = None,
     clock: Callable[[], float] = time.monotonic,
+    data: Collection[str] = (),
 ) -> Follower:
     """Follows the part of `service`, and returns once control has answered, or half a second later.
 
     `watcher`: name of the process, unique in the installation. `keys`: public keys of control (PEM). `root`: folder of the
-    service's processes on this machine. Without a `view` there was nothing, and the process is not
+    service's processes on this machine. `data`: see `Applier`. Without a `view` there was nothing, and the process is not
     ready. Blocks. Raises ValueError: a key is none.
     """
     verifier = Verifier(keys)
@@ -66,7 +67,7 @@ def follow(
     state = FollowerState(watcher, service, verifier, found)
     views: list[Follower] = []
     applier = Applier(
-        compilers or {}, lambda view: views[0].publish(view), disk, trials, clock, limits or Limits()
+        compilers or {}, lambda view: views[0].publish(view), disk, trials, clock, limits or Limits(), data
     )
     age = (datetime.now(UTC) - found.signed.manifest.at).total_seconds() if found else 0.0
     read = (lambda: read_artifacts(store, verifier, service)) if store else None

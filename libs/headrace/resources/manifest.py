@@ -215,6 +215,14 @@ def new_keys() -> tuple[bytes, bytes]:
     return private, key.public_key().public_bytes(s.Encoding.PEM, s.PublicFormat.SubjectPublicKeyInfo)
 
 
+def public_of(private_key: bytes) -> bytes:
+    """The public key (PEM) of a private one. Raises ValueError if it is no such key."""
+    from cryptography.hazmat.primitives import serialization as s
+
+    public = Signer(private_key)._key.public_key()
+    return public.public_bytes(s.Encoding.PEM, s.PublicFormat.SubjectPublicKeyInfo)
+
+
 def to_listing(part: VerifiedPart) -> bytes:
     """The manifest with the names and hashes of its resources, as one file: for disk and artifact store."""
     entries = [[r.kind, r.name, r.sha256.hex(), r.version] for r in part.snapshot.resources.values()]

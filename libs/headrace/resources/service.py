@@ -7,7 +7,7 @@ import concurrent.futures
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -134,8 +134,10 @@ async def followed(
     control: Client | None,
     runtime: Runtime,
     compilers: Mapping[str, Compile] | None = None,
+    data: Collection[str] = (),
 ) -> AsyncIterator[Follower | None]:
-    """Follows the part of `service` meanwhile; None: the settings say that nothing is followed. Raises ConfigError."""
+    """Follows the part of `service` meanwhile; None: the settings say that nothing is followed. `compilers`, `data`: see
+    `Applier`. Raises ConfigError."""
     if settings is None:
         yield None
         return
@@ -148,7 +150,7 @@ async def followed(
     watcher = f"{service}/{socket.gethostname()}/{os.getpid()}"
     try:
         follower = await asyncio.to_thread(
-            follow, service, watcher, keys, asked, settings.folder, store, compilers
+            follow, service, watcher, keys, asked, settings.folder, store, compilers, data=data
         )
     except ValueError as error:
         raise config.ConfigError(f"resources.keys: {error}") from None

@@ -20,6 +20,22 @@ def write(path: Path, content: bytes, *, mode: int = 0o644) -> None:
         raise
 
 
+def write_first(path: Path, content: bytes, *, mode: int = 0o644) -> bool:
+    """As `write`, but a file that is there stays as it is: of several processes, one writes it. Returns whether we did."""
+    if path.exists():
+        return False
+    fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    write(fresh, content, mode=mode)
+    try:
+        os.link(fresh, path)
+    except FileExistsError:
+        return False
+    finally:
+        fresh.unlink()
+    sync_folder(path.parent)
+    return True
+
+
 def _write(path: Path, content: bytes, mode: int) -> None:
     fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)

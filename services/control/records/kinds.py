@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from types import MappingProxyType
 
+from headrace.access.records import KEY, TENANT, key_of, tenant_of
+from headrace.access.specs import narrowed
 from headrace.catalog.access import Change, Records, Write
 from headrace.catalog.errors import RecordInvalidError
 from headrace.pipeline import content_hash
@@ -85,8 +87,44 @@ def _freeze(write: Write, _change: Change, _records: Records) -> str:
         return "needs `author`, `reason` and `at`, a time"
 
 
+def _tenant(write: Write, change: Change, records: Records) -> str:
+    if write.expected is None:
+        return "say which version it replaces, so that nobody's change is lost"
+    if write.content is not None:
+        try:
+            tenant_of(write.name, write.content)
+        except RecordInvalidError as error:
+            return error.problem
+        return ""
+    deleted = {w.name for w in change.writes if w.kind == KEY and w.content is None}
+    left = [r.name for r in records.list(KEY, f"{write.name}/", names_only=True) if r.name not in deleted]
+    return f"it has the key {left[0]}; remove a tenant with all its keys" if left else ""
+
+
+def _key(write: Write, change: Change, records: Records) -> str:
+    if write.content is None:
+        return ""
+    try:
+        name, key = key_of(write.name, write.content)
+        content = _after(TENANT, name, change, records)
+        if content is None:
+            return f"there is no tenant {name}"
+        own = tenant_of(name, content).scopes
+    except RecordInvalidError as error:
+        return error.problem
+    beyond = [scope for scope in key.scopes or () if scope not in narrowed(own, key.scopes or ())]
+    return f"the tenant itself may not {', '.join(beyond)}" if beyond else ""
+
+
 KINDS: Mapping[str, Check] = MappingProxyType(
-    {RELEASE: _release, DOCUMENT: _document, REMOVAL: _removal, FREEZE: _freeze}
+    {
+        RELEASE: _release,
+        DOCUMENT: _document,
+        REMOVAL: _removal,
+        FREEZE: _freeze,
+        TENANT: _tenant,
+        KEY: _key,
+    }
 )
 
 

@@ -20,6 +20,7 @@ from headrace.hop.limiters import TENANT_QUERIES
 from headrace.pipeline import Pipeline
 from headrace.state.queries import QueryTable, file_of, files_of, remove_others, slots_for
 from services.ingress.admission.quotas import QuotaFault
+from services.ingress.admission.row_key import RowKey
 from services.ingress.request_context import RequestContext
 from services.ingress.sharing.queries import MergedQueries, TableShare
 
@@ -53,21 +54,21 @@ class _Today:
 
 class ExtractionGuard:
     """Counts different rows. `folder`: where the processes of one machine count together, also across restarts; None: each
-    counts separately. `secret`: keeps callers from finding out which rows have the same hash. `wall`: seconds since the epoch."""
+    counts separately. `wall`: seconds since the epoch."""
 
     def __init__(
         self,
         folder: Path | None,
-        secret: bytes,
+        key: RowKey,
         wall: Callable[[], float],
         tell: Tell,
         complain: Callable[[OSError], None],
         merged: MergedQueries | None = None,
     ) -> None:
-        """`merged`: counts with the doors of other machines, whose secret must be the same."""
+        """`merged`: counts with the doors of other machines, whose key must be the same."""
         self._merged = merged
         self._folder = folder
-        self._key = blake2b(secret, digest_size=32, person=b"extraction guard").digest()
+        self._key = key
         self._wall = wall
         self._tell = tell
         self._complain = complain
@@ -164,7 +165,7 @@ class ExtractionGuard:
 
     def _hash(self, row: Iterable[bytes | memoryview]) -> int:
         # The key is put before the data, not passed as BLAKE2's key: that would cost an extra block and be no better here.
-        digest = blake2b(self._key + b"".join(row), digest_size=8).digest()
+        digest = blake2b(self._key.value + b"".join(row), digest_size=8).digest()
         return int.from_bytes(digest, "little") or 1
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import hmac
 import re
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+from headrace.access.specs import key_digest
 from headrace.hop.errors import Code, Fault, Reason
-from services.ingress.documents.catalog import Credential, Directory
+from services.ingress.auth.directory import Directory
+from services.ingress.documents.catalog import Credential
 from services.ingress.request_context import RequestContext
 
 SecurityEvent = Callable[[str, RequestContext, Mapping[str, str]], None]
@@ -28,18 +29,16 @@ class Tokens(Protocol):
 
 
 class Authenticator:
-    """Finds the credential of a request. `clock`: seconds since the epoch."""
+    """Finds the credential of a request. `directory` None: nothing is known yet. `clock`: seconds since the epoch."""
 
     def __init__(
         self,
-        directory: Directory,
-        pepper: bytes,
+        directory: Directory | None,
         clock: Callable[[], float],
         on_event: SecurityEvent,
         tokens: Tokens | None = None,
     ) -> None:
         self._directory = directory
-        self._pepper = pepper
         self._clock = clock
         self._on_event = on_event
         self._tokens = tokens
@@ -52,7 +51,8 @@ class Authenticator:
         self._known = {}
 
     def authenticate(self, context: RequestContext) -> Credential:
-        """The credential in the context's `authorization: Bearer …` or `x-api-key`. Raises Fault UNAUTHENTICATED.
+        """The credential in the context's `authorization: Bearer …` or `x-api-key`. Raises Fault UNAUTHENTICATED,
+        UNAVAILABLE while nobody's keys are known.
 
         A key's hash is worked out once, until the directory is replaced: revocation does that.
         """
@@ -70,6 +70,12 @@ class Authenticator:
         return found
 
     def _found(self, secret: bytes, context: RequestContext) -> Credential:
+        if self._directory is None:
+            raise Fault(
+                Code.UNAVAILABLE,
+                Reason.REASON_UNREACHABLE,
+                "this door does not know yet who may call; try again",
+            )
         if not secret:
             raise self._refused(context, "missing_credential")
         if len(secret) > _MAX_CREDENTIAL_BYTES:
@@ -86,7 +92,7 @@ class Authenticator:
         return found
 
     def _of_key(self, secret: bytes) -> Credential | None:
-        found = self._directory.keys.get(hmac.digest(self._pepper, secret, "sha256"))
+        found = None if self._directory is None else self._directory.keys.get(key_digest(secret))
         if found is not None:
             # As many as there are keys: what is no key is not kept.
             self._known[secret] = found

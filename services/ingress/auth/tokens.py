@@ -12,9 +12,10 @@ from typing import Any
 
 import jwt
 
-from headrace.state.tenants import narrowed
+from headrace.access.specs import narrowed
+from services.ingress.auth.directory import Directory
 from services.ingress.config import Jwt
-from services.ingress.documents.catalog import Credential, Directory
+from services.ingress.documents.catalog import Credential
 
 _REMEMBERED = 4096
 _MAX_JWKS_BYTES = 1 << 20
@@ -45,7 +46,7 @@ class TokenVerifier:
     def __init__(
         self,
         settings: Jwt,
-        directory: Callable[[], Directory],
+        directory: Callable[[], Directory | None],
         clock: Callable[[], float],
         fetch: Callable[[str], str] = fetch_jwks,
     ) -> None:
@@ -82,8 +83,8 @@ class TokenVerifier:
             self._remembered[token] = known
         name, scopes, expires = known
         directory = self._directory()
-        tenant = directory.tenants.get(name)
-        if tenant is None:
+        tenant = None if directory is None else directory.tenants.get(name)
+        if directory is None or tenant is None:
             return None
         return Credential(tenant, "jwt", narrowed(directory.scopes[name], scopes), expires)
 

@@ -1,4 +1,4 @@
-"""The pipelines that there are and the tenants who may use them, as requests need them: by name, keys by their hash."""
+"""The pipelines that there are and who may use them, as requests need them: by name."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from headrace.access.specs import ANY, QuotaSpec
 from headrace.columns import DType
-from headrace.hop.config import ConfigError
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.pipeline import InputField, OutputField, Pipeline, rounds
-from headrace.state.tenants import ANY, QuotaSpec, TenantsFile, digest_of, narrowed
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,40 +36,6 @@ class Credential:
     key_id: str
     scopes: frozenset[str]
     expires: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Directory:
-    """All tenants, and the API keys by `hmac.digest(pepper, key, "sha256")`."""
-
-    tenants: Mapping[str, Tenant]
-    scopes: Mapping[str, frozenset[str]]
-    keys: Mapping[bytes, Credential]
-
-    @classmethod
-    def of(cls, file: TenantsFile) -> Directory:
-        """Raises ConfigError if two keys are one."""
-        tenants: dict[str, Tenant] = {}
-        scopes: dict[str, frozenset[str]] = {}
-        keys: dict[bytes, Credential] = {}
-        for name, spec in file.tenants.items():
-            tenant = tenants[name] = Tenant(
-                name,
-                frozenset(spec.pipelines),
-                spec.limits,
-                spec.priority,
-                spec.regulated,
-                spec.requires_encryption,
-            )
-            scopes[name] = frozenset(spec.scopes)
-            for key in spec.keys:
-                digest = digest_of(key)
-                if digest in keys:
-                    raise ConfigError(f"key {key.id} of tenant {name} is in the document twice")
-                allowed = scopes[name] if key.scopes is None else narrowed(scopes[name], key.scopes)
-                expires = None if key.expires is None else key.expires.timestamp()
-                keys[digest] = Credential(tenant, key.id, allowed, expires)
-        return cls(tenants, scopes, keys)
 
 
 @dataclass(frozen=True, slots=True)

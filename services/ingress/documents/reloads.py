@@ -1,83 +1,20 @@
-"""Reloads of the tenants document and the pipelines' documents while the ingress serves."""
+"""Reloads of the pipelines' documents while the ingress serves."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from prometheus_client import CollectorRegistry, Gauge
 
-from headrace.hop.config import ConfigError
 from headrace.hop.errors import Fault
 from headrace.pipeline import Pipeline, Quarantined, Reload
-from headrace.state.tenants import load, save
-from services.ingress.documents.catalog import Catalog, Directory
-from services.ingress.documents.watch import stamp_of
+from services.ingress.documents.catalog import Catalog
 from services.ingress.ports import Log
 
 # Names of folders, which anybody who may write there chooses.
 _MAX_QUARANTINED = 100
-
-
-class TenantReloads:
-    """The tenants document, read again when the file changes. A broken file is logged; the last good one stays.
-
-    `kept`: where a copy of the last good one outlives the process; `broken`: told 1 while the file is broken, 0 otherwise.
-    """
-
-    def __init__(self, path: Path, kept: Path | None, log: Log, broken: Callable[[float], None]) -> None:
-        """Raises ConfigError if there is neither a good document nor a copy of one."""
-        self._path = path
-        self._kept = kept
-        self._log = log
-        self._broken = broken
-        self._stamp = stamp_of(path)
-        self._subscribers: tuple[Callable[[Directory], None], ...] = ()
-        try:
-            self.directory = self._load()
-        except ConfigError as error:
-            if kept is None or not kept.exists():
-                raise
-            self.directory = Directory.of(load(kept))
-            self._refused(error)
-
-    def subscribe(self, *subscribers: Callable[[Directory], None]) -> None:
-        """Each is called with every new directory."""
-        self._subscribers += subscribers
-
-    async def check(self) -> None:
-        """Looks once."""
-        stamp = await asyncio.to_thread(stamp_of, self._path)
-        if stamp == self._stamp:
-            return
-        self._stamp = stamp
-        try:
-            self.directory = await asyncio.to_thread(self._load)
-        except ConfigError as error:
-            self._refused(error)
-            return
-        for subscriber in self._subscribers:
-            subscriber(self.directory)
-        self._log.info("tenants reloaded", tenants=len(self.directory.tenants), keys=len(self.directory.keys))
-
-    def _load(self) -> Directory:
-        """What the file says, once it is good; a copy of it is kept then."""
-        file = load(self._path)
-        directory = Directory.of(file)
-        self._broken(0.0)
-        if self._kept is not None:
-            try:
-                self._kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                save(self._kept, file)
-            except OSError as error:
-                self._log.warning("the last good tenants are not kept", error=type(error).__name__)
-        return directory
-
-    def _refused(self, error: ConfigError) -> None:
-        self._broken(1.0)
-        self._log.error("tenants not loaded; the last good ones are in force", error=str(error))
 
 
 class DocumentMetrics:

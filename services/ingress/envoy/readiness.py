@@ -19,21 +19,19 @@ FRESH_S = 0.1
 
 
 class Readiness:
-    """Asks Envoy with `ask`, at most every FRESH_S seconds of `clock` (monotonic). `has_resources`: whether there is anything to
-    serve by."""
+    """Asks Envoy with `ask`, at most every FRESH_S seconds of `clock` (monotonic). `can_serve`: whether the door has what it
+    serves by; as long as it has not, it is not ready."""
 
-    def __init__(
-        self, ask: Ask, clock: Callable[[], float], has_resources: Callable[[], bool] = lambda: True
-    ) -> None:
-        self._has_resources = has_resources
+    def __init__(self, ask: Ask, clock: Callable[[], float], can_serve: Callable[[], bool]) -> None:
+        self._can_serve = can_serve
         self._ask = ask
         self._clock = clock
         self._lock = asyncio.Lock()
         self._known: tuple[float, bool] | None = None
 
     async def ready(self) -> bool:
-        """False once a stop has begun, if Envoy does not answer, or with nothing to serve by. Never raises."""
-        if not self._has_resources():
+        """False once a stop has begun, if Envoy does not answer, or before the door can serve. Never raises."""
+        if not self._can_serve():
             return False
         async with self._lock:
             if self._known is None or self._clock() - self._known[0] >= FRESH_S:

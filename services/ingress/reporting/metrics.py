@@ -61,7 +61,7 @@ class Metrics:
         )
         self.tenants_broken = Gauge(
             "headrace_ingress_tenants_broken",
-            "1 while the tenants document can't be used and the last good one is in force.",
+            "1 while a tenant or key can't be used as control has it and the last good one is in force.",
             registry=registry,
         )
         self._shed = Counter(

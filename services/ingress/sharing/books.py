@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from headrace.state.redis import Found, RedisCalls, RedisDownError, look, may_pass, replace
+from services.ingress.admission.row_key import RowKey
 from services.ingress.sharing.division import Book, Grant, Limits, Use
 
 T = TypeVar("T")
 # What this version writes. Doors of another format can't share limits with it.
 FORMAT = "headrace quotas 2"
 _NAME = "headrace:quotas:"
-_DOORS = f"{_NAME}{{doors}}:format"
+_DOORS, _ROW_KEY = f"{_NAME}{{doors}}:format", f"{_NAME}{{doors}}:row_key"
 # For how long a door is known that does not say that it is there.
 KNOWN_MS = 3000
 # Others may write between reading and writing, which takes a millisecond; then it is done again with what they wrote.
@@ -57,27 +58,27 @@ class Rows:
 
 
 class Books:
-    """This door's. `now_ms`: None for Redis' own clock."""
+    """This door's. `row_key`: what rows are hashed with; `now_ms`: None for Redis' own clock."""
 
-    def __init__(self, calls: RedisCalls, door: str, now_ms: int | None = None) -> None:
+    def __init__(self, calls: RedisCalls, door: str, row_key: RowKey, now_ms: int | None = None) -> None:
         self.door = door
+        self._row_key = row_key
         self.now_ms = now_ms
         self._calls = calls
 
     async def hello(self) -> int | None:
-        """Says that this door is there. Returns how many doors there are; None: others were quicker. Raises RedisDownError,
-        FormatError."""
-        reply = (await self._changed({_DOORS: self._greet}))[_DOORS]
-        if isinstance(reply, int):
-            return reply
-        if isinstance(reply, BusyError):
+        """Says that this door is there, and agrees on the key of rows, which is the first door's. Returns how many doors there
+        are; None: others were quicker. Raises RedisDownError, FormatError."""
+        doors = (await self._changed({_DOORS: self._greet}))[_DOORS]
+        if isinstance(doors, BusyError):
             return None
-        if may_pass(reply):
-            raise RedisDownError(said(reply), asked=True)
-        raise FormatError(
-            f"what is at {_DOORS} can't be used ({said(reply)}): another program uses this Redis, or it is no "
-            "Redis that runs scripts; name another database"
-        )
+        found = _usable(_DOORS, doors)
+        own = ("SET", _ROW_KEY, self._row_key.value, "NX"), ("GET", _ROW_KEY)
+        for reply in await self._calls.ask(own):
+            row_key = _usable(_ROW_KEY, reply)
+        if row_key:
+            self._row_key.agree(row_key)
+        return found
 
     async def exchange(self, told: Mapping[str, tuple[Limits, Use]]) -> dict[str, Grant | Exception]:
         """Tells what tenants used, and gets what they may use next; BusyError: nobody has heard it; another error: what is at the
@@ -182,6 +183,18 @@ class Books:
 def said(reply: Exception) -> str:
     """What is logged of a refusal."""
     return str(reply).partition("\n")[0][:120]
+
+
+def _usable(key: str, reply: T | Exception) -> T:
+    """Raises RedisDownError, FormatError."""
+    if not isinstance(reply, Exception):
+        return reply
+    if may_pass(reply):
+        raise RedisDownError(said(reply), asked=True)
+    raise FormatError(
+        f"what is at {key} can't be used ({said(reply)}): another program uses this Redis, or it is no "
+        "Redis that runs scripts; name another database"
+    )
 
 
 def _taken(replies: Sequence[Any]) -> Sequence[Any]:

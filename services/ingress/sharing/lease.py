@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headrace.state.tenants import QuotaSpec
+from headrace.access.specs import QuotaSpec
 from services.ingress.sharing.division import Grant, Limits, Use
 from services.ingress.sharing.share import Buckets
 

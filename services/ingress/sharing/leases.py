@@ -9,9 +9,10 @@ import secrets
 from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
 
+from headrace.access.specs import QuotaSpec
 from headrace.hop.config import ConfigError
 from headrace.state.redis import RedisCalls, RedisDownError
-from headrace.state.tenants import QuotaSpec
+from services.ingress.admission.row_key import RowKey
 from services.ingress.ports import Log
 from services.ingress.sharing.books import Books, BusyError, FormatError, said
 from services.ingress.sharing.division import Grant, Use
@@ -143,11 +144,11 @@ class LeaseSource:
 
 
 def lease_source(
-    settings: Sharing, clock: Callable[[], float], metrics: ShareMetrics, log: Log
+    settings: Sharing, row_key: RowKey, clock: Callable[[], float], metrics: ShareMetrics, log: Log
 ) -> LeaseSource:
     """`clock`: monotonic seconds. Raises ConfigError if the address can't be read."""
     try:
         calls = RedisCalls(settings.redis, settings.timeout_s, clock, pause_s=_PAUSE_S)
     except ConfigError as error:
         raise ConfigError(f"sharing.{error}") from None
-    return LeaseSource(Books(calls, secrets.token_hex(8)), clock, metrics, log)
+    return LeaseSource(Books(calls, secrets.token_hex(8), row_key), clock, metrics, log)

@@ -16,7 +16,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 
-from headrace.state.tenants import QuotaSpec
+from headrace.access.specs import QuotaSpec
 from services.ingress.ports import Log
 from services.ingress.sharing.share import Buckets
 

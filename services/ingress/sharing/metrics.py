@@ -1,4 +1,4 @@
-"""What is told of limits that doors share. Tenants are those of the tenants document."""
+"""What is told of limits that doors share. Tenants are those of control."""
 
 from __future__ import annotations
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Set as AbstractSet
 from typing import Protocol
 
+from headrace.access.specs import QuotaSpec
 from headrace.hop.resilience.token_bucket import TokenBucket
-from headrace.state.tenants import QuotaSpec
 
 Buckets = tuple[TokenBucket | None, TokenBucket | None]
 """Of rows and of bytes, at this door; None: there is no limit."""

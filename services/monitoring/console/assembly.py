@@ -59,11 +59,11 @@ async def console(
     wall: Callable[[], float],
     monotonic: Callable[[], float],
 ) -> AsyncIterator[Console]:
-    """Serves the console meanwhile. Raises ConfigError: the secret or the certificate can't be used."""
+    """Serves the console meanwhile. Raises ConfigError: secret or certificate can't be used."""
     _check_certificate(settings)
     signing = await asyncio.to_thread(secret.ensure, settings.secret)
     threads, live = Threads(settings.patience_s), Live()
-    operators = Operators(settings.tenants, settings.pepper, wall)
+    operators = Operators(sources.records, wall)
     events = SecurityEvents(settings.security, wall, log)
     await asyncio.to_thread(operators.refresh)
     ended = EndedSessions((settings.security or settings.secret).with_name("console.ended"), wall)

@@ -19,9 +19,6 @@ class ConsoleSettings(config.Settings):
     certificate: Path | None = None
     key: Path | None = None
 
-    # The tenants document and the pepper of its keys, as the ingress has them; both are only read.
-    tenants: Path
-    pepper: Path
     # File of the secret that sessions are signed with; made if it is absent. Who can read it can forge a session.
     secret: Path
     # The security log, shared with the ingress. Absent: security events are in the service's log only.

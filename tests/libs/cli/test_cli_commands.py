@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,15 @@ import pytest
 from typer.main import get_command
 from typer.testing import CliRunner, Result
 
+from headrace.access import changes
+from headrace.access.records import Access
+from headrace.access.specs import NEW_LIMITS, hash_key
+from headrace.catalog.access import Change, Write
+from headrace.catalog.records import CatalogRecords
 from headrace.cli.installation import layout, secrets
 from headrace.cli.main import COMMANDS, app
-from headrace.state import tenants
 from tests.agreed import with_yes
+from tests.live_access import Control, home_control
 
 PIPELINES = Path(__file__).parents[3] / "deploy" / "pipelines"
 # Each takes longer to import than `headrace down` takes.
@@ -36,6 +42,23 @@ def refused(*arguments: str, home: Path) -> str:
 def home(tmp_path: Path) -> Path:
     secrets.ensure(layout.of(tmp_path), datetime.now(UTC))
     return tmp_path
+
+
+class Live:
+    """A home whose control runs, and what that has."""
+
+    def __init__(self, home: Path, control: Control) -> None:
+        self.home = home
+        self.control = control
+
+    def access(self) -> Access:
+        return changes.read(self.control.records)
+
+
+@pytest.fixture
+def live(tmp_path: Path) -> Iterator[Live]:
+    with home_control(layout.of(tmp_path)) as control:
+        yield Live(tmp_path, control)
 
 
 def test_down_with_nothing_running_is_no_error(tmp_path: Path) -> None:
@@ -60,44 +83,80 @@ def test_status_for_programs_has_the_same_keys_when_nothing_runs(home: Path) -> 
     assert told["services"] == {}
 
 
-def test_a_key_is_shown_once_listed_by_id_and_revoked(home: Path) -> None:
+def test_a_key_is_shown_once_listed_by_id_and_revoked(live: Live) -> None:
+    home = live.home
     created = run("keys", "create", "acme", "--pipeline", "flights", "--days", "30", home=home)
     assert created.exit_code == 0
     key = created.stdout.strip()
-    place = layout.of(home)
-    [kept] = tenants.load(place.tenants).tenant("acme").keys
-    assert kept.hash == tenants.hash_key(key, tenants.read_pepper(place.pepper))
-    assert kept.expires is not None
-    assert key not in place.tenants.read_text()
+    [stored] = live.access().keys["acme"].values()
+    assert stored.hash == hash_key(key)
+    assert stored.expires is not None
 
     listed = run("keys", "list", home=home)
-    assert kept.id in listed.stdout
+    assert stored.id in listed.stdout
     assert key not in listed.stdout
 
-    assert run("keys", "revoke", "acme", kept.id, home=home).exit_code == 0
-    assert tenants.load(place.tenants).tenant("acme").keys == ()
-    assert "no key" in refused("keys", "revoke", "acme", kept.id, home=home)
+    assert run("keys", "revoke", "acme", stored.id, "--wait", home=home).exit_code == 0
+    assert live.access().keys["acme"] == {}
+    assert "no key" in refused("keys", "revoke", "acme", stored.id, home=home)
+    assert "no tenant 'nobody'; there are: acme, demo, operator" in refused(
+        "keys", "list", "nobody", home=home
+    )
 
 
-def test_a_key_for_operators_alone(home: Path) -> None:
-    assert run("keys", "create", "ops", "--scope", "operate", home=home).exit_code == 0
-    place = layout.of(home)
-    tenant = tenants.load(place.tenants).tenant("ops")
-    assert (tenant.scopes, tenant.keys[0].scopes) == (("operate",), ("operate",))
-    [line] = [li for li in run("keys", "list", "ops", home=home).stdout.splitlines() if li.startswith("ops")]
+def test_a_key_for_operators_alone(live: Live) -> None:
+    assert run("keys", "create", "ops", "--scope", "operate", home=live.home).exit_code == 0
+    [key] = live.access().keys["ops"].values()
+    assert (live.access().tenants["ops"].scopes, key.scopes) == (("operate",), ("operate",))
+    shown = run("keys", "list", "ops", home=live.home).stdout.splitlines()
+    [line] = [line for line in shown if line.startswith("ops")]
     assert "operate" in line
     assert "predict" not in line
 
 
-def test_a_key_can_not_do_more_than_its_tenant(home: Path) -> None:
+def test_a_key_can_not_do_more_than_its_tenant(live: Live) -> None:
+    home = live.home
     assert run("keys", "create", "acme", "--pipeline", "flights", home=home).exit_code == 0
     said = refused("keys", "create", "acme", "--scope", "operate", home=home)
     assert "'acme' itself may not operate" in said
     assert run("keys", "create", "acme", "--scope", "read", home=home).exit_code == 0
     said = refused("keys", "create", "acme", "--scope", "everything", home=home)
     assert "there are: predict, read, outcomes, operate" in said
-    keys = tenants.load(layout.of(home).tenants).tenant("acme").keys
-    assert [k.scopes for k in keys] == [None, ("read",)]
+    assert {k.scopes for k in live.access().keys["acme"].values()} == {None, ("read",)}
+
+
+@pytest.mark.parametrize(
+    "command", ["keys list", "keys create x", "keys revoke x y", "tenants", "tenants add x"]
+)
+def test_without_control_a_sentence_says_how_to_start_it(home: Path, command: str) -> None:
+    assert "control does not run here; start it: headrace up" in refused(*command.split(), home=home)
+
+
+def test_a_control_is_named_instead_of_the_homes(tmp_path: Path) -> None:
+    away = tmp_path / "away"
+    away.mkdir()
+    with home_control(layout.of(tmp_path / "home")) as control:
+        made = run("tenants", "add", "acme", "--control", control.target, home=away)
+        assert made.exit_code == 0, made.output
+        assert "acme" in run("tenants", "list", "--control", control.target, home=away).stdout
+        said = refused("tenants", "list", "--control", "host:1?key=x", home=away)
+        assert "--control: ca, certificate and key belong together" in said
+
+
+def test_a_broken_record_is_shown_and_hides_no_other(live: Live, tmp_path: Path) -> None:
+    broken = Write("tenant", "acme", b"{")
+    control = live.control
+    control.stop()
+    records = CatalogRecords.open(str(live.home / "control.sqlite"), initialise=False)
+    records.change(Change("tests", "tenant.set", "acme", [broken]))
+    records.close()
+    control.start()
+    listed = run("tenants", "list", home=live.home)
+    assert "tenant acme: it is no JSON" in listed.stderr
+    assert "demo" in listed.stdout
+    assert "tenant acme: it is no JSON" in run("doctor", home=live.home).stdout
+    assert "it is no JSON" in refused("tenants", "set", "acme", "--max-rows", "1", home=live.home)
+    assert "there are: demo, operator" in refused("tenants", "show", "acme", home=live.home)
 
 
 def test_keys_before_the_first_up_say_so(tmp_path: Path) -> None:
@@ -170,19 +229,19 @@ def test_numbers_of_processes_that_cannot_be_are_refused_before_anything_starts(
     assert not layout.of(home).ports.exists()
 
 
-def test_tenants_are_made_shown_changed_and_removed(home: Path) -> None:
-    file = layout.of(home).tenants
+def test_tenants_are_made_shown_changed_and_removed(live: Live) -> None:
+    home = live.home
     made = run("tenants", "add", "acme", "--pipeline", "flights", "--max-rows", "7", home=home)
     assert made.exit_code == 0, made.output
-    acme = tenants.load(file).tenant("acme")
-    assert acme.limits == tenants.NEW_LIMITS.model_copy(update={"max_rows": 7})
+    acme = live.access().tenants["acme"]
+    assert acme.limits == NEW_LIMITS.model_copy(update={"max_rows": 7})
     again = run("tenants", "add", "acme", home=home)
     assert (again.exit_code, "exists" in again.stderr) == (1, True)
 
     options = ("--rows-per-s", "2.5", "--concurrency", "none", "--distinct-queries-per-day", "1000")
     changed = run("tenants", "set", "acme", *options, "--scope", "read", home=home)
     assert changed.exit_code == 0, changed.output
-    acme = tenants.load(file).tenant("acme")
+    acme = live.access().tenants["acme"]
     limits = acme.limits
     assert (limits.rows_per_s, limits.concurrency, limits.max_rows) == (2.5, None, 7)
     assert (limits.distinct_queries_per_day, acme.scopes, acme.pipelines) == (1000, ("read",), ("flights",))
@@ -200,7 +259,7 @@ def test_tenants_are_made_shown_changed_and_removed(home: Path) -> None:
     assert (misplaced.exit_code, "behind `list`" in misplaced.stderr) == (1, True)
 
     assert run("tenants", "remove", "acme", "--yes", home=home).exit_code == 0
-    assert "acme" not in tenants.load(file).tenants
+    assert "acme" not in live.access().tenants
 
 
 @pytest.mark.parametrize(
@@ -217,8 +276,9 @@ def test_tenants_are_made_shown_changed_and_removed(home: Path) -> None:
     ],
 )
 def test_a_burst_that_nobody_gave_follows_the_rate(
-    home: Path, tenant: str, steps: list[str], rows: str, at_once: str
+    live: Live, tenant: str, steps: list[str], rows: str, at_once: str
 ) -> None:
+    home = live.home
     run("tenants", "add", "acme", home=home)
     for options in steps:
         changed = run("tenants", "set", tenant, *options.split(), home=home)
@@ -241,17 +301,16 @@ def test_a_burst_that_nobody_gave_follows_the_rate(
         ((), "say what to change"),
     ],
 )
-def test_a_limit_that_is_none_changes_nothing(home: Path, options: tuple[str, ...], said: str) -> None:
-    before = layout.of(home).tenants.read_bytes()
-    assert said in refused("tenants", "set", "demo", *options, home=home)
-    assert layout.of(home).tenants.read_bytes() == before
+def test_a_limit_that_is_none_changes_nothing(live: Live, options: tuple[str, ...], said: str) -> None:
+    before = live.access()
+    assert said in refused("tenants", "set", "demo", *options, home=live.home)
+    assert live.access() == before
 
 
-def test_new_tenants_and_the_demo_have_limits(home: Path) -> None:
-    assert run("keys", "create", "acme", "--pipeline", "flights", home=home).exit_code == 0
-    file = tenants.load(layout.of(home).tenants)
-    assert file.tenant("acme").limits == tenants.NEW_LIMITS
-    demo = file.tenant("demo").limits
+def test_new_tenants_and_the_demo_have_limits(live: Live) -> None:
+    assert run("keys", "create", "acme", "--pipeline", "flights", home=live.home).exit_code == 0
+    assert live.access().tenants["acme"].limits == NEW_LIMITS
+    demo = live.access().tenants["demo"].limits
     # Load tests and perf_analyzer (512 callers) run as the demo tenant.
     assert (demo.rows_per_s or 0) > 15_000
     assert (demo.concurrency or 0) > 512

@@ -5,7 +5,6 @@ import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,11 @@ from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from headrace.cli.consent import ASKS_ITSELF, UNASKED
-from headrace.cli.installation import first_releases, layout, release_place, secrets
+from headrace.cli.installation import first_releases, layout, release_place
 from headrace.cli.main import app
 from tests.libs.cli.released_home import ROLLOUT, current, ok, write_document
 from tests.libs.releases.small_pipeline import changed
+from tests.live_access import home_control
 
 EXEMPT = [command for commands in UNASKED.values() for command in commands]
 EXPERIMENT = "experiment start small e --weight live=0.5 --weight b=0.5 --outcome late --by name"
@@ -58,13 +58,13 @@ ASKED_FIRST = sorted(COMMANDS.keys() - {*EXEMPT} - ASKS_ITSELF)
 
 
 @pytest.fixture
-def live_home(home: Path) -> Path:
-    secrets.ensure(layout.of(home), datetime.now(UTC))
+def live_home(home: Path) -> Iterator[Path]:
     for version in (1, 2):
         ok(home, "release", "deploy", "small", "--models", f"light={version}")
     arm = {"document": "pipelines/small/pipeline.yaml", "models": {"light": "1", "heavy": "10"}}
     (home / "release.json").write_text(json.dumps({"pipeline": "small", "arms": {"live": arm}}))
-    return home
+    with home_control(layout.of(home)):
+        yield home
 
 
 @pytest.fixture

@@ -20,8 +20,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headrace.access import changes
+from headrace.access.specs import TenantSpec, hash_key
 from headrace.cli.installation import certificates, layout, ports, secrets
-from headrace.state import tenants
+from headrace.hop.config import ConfigError
+from headrace.resources.manifest import public_of
+from tests.live_access import BY, home_control
 from tests.system import COMMAND_S, HEADRACE, PREPARED, ROOT
 
 NOW = datetime.now(UTC)
@@ -30,52 +34,53 @@ NAMES = sorted(ports.wanted())
 
 def test_all_is_made_once_and_kept(tmp_path: Path) -> None:
     place = layout.of(tmp_path)
-    assert secrets.ensure(place, NOW) == [
-        "certificates",
-        "pepper",
-        "demo key",
-        "control key",
-        "operator key",
-    ]
+    assert secrets.ensure(place, NOW) == ["certificates", "control key"]
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
 
     assert secrets.ensure(place, NOW) == []
 
     assert {path: path.read_bytes() for path in before} == before
-    keys = (place.demo_key, place.operator_key, place.pepper, place.tls / "server.key", place.tls / "ca.key")
-    for path in (*keys, place.tenants):
+    for path in (place.control_key, place.events_salt, place.tls / "server.key", place.tls / "ca.key"):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_the_demo_key_opens_every_pipeline_and_is_not_in_the_file(tmp_path: Path) -> None:
+def test_the_public_half_is_of_the_key_whatever_was_there(tmp_path: Path) -> None:
     place = layout.of(tmp_path)
     secrets.ensure(place, NOW)
-    key = secrets.demo_key(place)
-    assert key is not None
-    tenant = tenants.load(place.tenants).tenant("demo")
-    assert tenant.pipelines == ("*",)
-    assert [k.hash for k in tenant.keys] == [tenants.hash_key(key, tenants.read_pepper(place.pepper))]
-    assert key not in place.tenants.read_text()
-
-
-def test_the_operators_key_may_operate_and_nothing_else(tmp_path: Path) -> None:
-    place = layout.of(tmp_path)
+    good = place.control_public_key.read_bytes()
+    place.control_public_key.write_text("another")
     secrets.ensure(place, NOW)
-    tenant = tenants.load(place.tenants).tenant("operator")
-    assert (tenant.scopes, tenant.pipelines) == (("operate",), ())
-    place.operator_key.unlink()
-    assert secrets.ensure_operator(place, NOW)
-    assert not secrets.ensure_operator(place, NOW)
+    assert place.control_public_key.read_bytes() == good == public_of(place.control_key.read_bytes())
+    place.control_key.write_text("no key")
+    with pytest.raises(ConfigError, match=r"control\.key"):
+        secrets.ensure(place, NOW)
 
 
-def test_a_lost_demo_key_is_made_anew_beside_other_tenants(tmp_path: Path) -> None:
+def test_the_demo_key_opens_every_pipeline_and_operators_may_operate_alone(tmp_path: Path) -> None:
     place = layout.of(tmp_path)
-    secrets.ensure(place, NOW)
-    file = tenants.load(place.tenants).with_tenant("acme", tenants.TenantSpec(pipelines=("flights",)))
-    tenants.save(place.tenants, file)
-    place.demo_key.unlink()
-    assert secrets.ensure(place, NOW) == ["demo key"]
-    assert set(tenants.load(place.tenants).tenants) == {"demo", "acme", "operator"}
+    with home_control(place) as control:
+        assert secrets.ensure_keys(place, control.records) == []
+        access = changes.read(control.records)
+        for path, name in ((place.demo_key, "demo"), (place.operator_key, "operator")):
+            assert [k.hash for k in access.keys[name].values()] == [hash_key(path.read_text().strip())]
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert access.tenants["demo"].pipelines == ("*",)
+        operator = access.tenants["operator"]
+        assert (operator.scopes, operator.pipelines) == (("operate",), ())
+
+
+def test_a_lost_key_is_made_anew_beside_other_tenants(tmp_path: Path) -> None:
+    place = layout.of(tmp_path)
+    with home_control(place) as control:
+        control.put({"acme": TenantSpec(pipelines=("flights",))})
+        changes.edit_tenant(control.records, "demo", lambda spec: TenantSpec(priority=3), BY)
+        place.demo_key.unlink()
+        assert secrets.ensure_keys(place, control.records) == ["demo key"]
+        access = changes.read(control.records)
+        assert set(access.tenants) == {"demo", "acme", "operator"}
+        # What it may stays as somebody has set it.
+        assert access.tenants["demo"] == TenantSpec(priority=3)
+        assert len(access.keys["demo"]) == 2
 
 
 def test_a_server_certificate_is_renewed_in_time_and_the_authority_stays(tmp_path: Path) -> None:
@@ -152,10 +157,10 @@ def test_a_home_is_closed_to_others_whoever_made_it(
         fresh, there = layout.of(tmp_path / "deep" / "fresh"), layout.of(tmp_path / "there")
         there.tls.mkdir(parents=True)
         for secret in (
-            there.pepper,
+            there.events_salt,
             there.demo_key,
             there.model_key,
-            there.tenants,
+            there.control_key,
             there.tls / "server.key",
         ):
             secret.write_text("secret")

@@ -186,7 +186,7 @@ CAUSES = [
         {"HeadraceModelErrors": {"15m": [""]}},
     ),
     case(
-        "half of the callers have no valid key; a tenants document that is broken",
+        "half of the callers have no valid key; a tenant that a door can't read",
         {
             'headrace_ingress_requests_total{code="OK",fault="none"}': "0+50x30",
             'headrace_ingress_requests_total{code="UNAUTHENTICATED",fault="caller"}': "0+50x30",

@@ -11,7 +11,7 @@ from headrace.hop.config import ConfigError
 from headrace.pipeline import DocumentError
 from headrace.pipeline.document.files import read as read_document
 from headrace.repository.records import Records
-from headrace.state import plain_files, tenants, traces
+from headrace.state import plain_files, traces
 from services.monitoring.rollouts.handover import FileEvidence
 
 
@@ -44,8 +44,6 @@ def test_only_a_plain_file_is_opened(tmp_path: Path, make: Callable[[Path], None
 
 READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "pipeline document": ("p/pipeline.yaml", lambda at: read_document(at / "p" / "pipeline.yaml")),
-    "tenants": ("tenants.yaml", lambda at: tenants.load(at / "tenants.yaml")),
-    "pepper": ("pepper", lambda at: tenants.read_pepper(at / "pepper")),
     "record of models": ("serving.json", lambda at: Records(at).serving()),
     "evidence": ("p.json", lambda at: FileEvidence(at).load("p")),
     "traces": ("t.jsonl", lambda at: traces.find(at, "r")),

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -30,8 +31,9 @@ from headrace.hop.errors import Code, Fault, Reason
 from headrace.oip import open_inference_pb2 as oip
 from tests.children import ends_with_tests
 from tests.definitions import definition_of
+from tests.live_access import signed_folder
 from tests.ports import free_ports
-from tests.services.ingress.ingress_keys import PEPPER, Keys, write_tenants
+from tests.services.ingress.ingress_keys import Keys, specs
 
 T = TypeVar("T")
 ROOT = Path(__file__).parents[3]
@@ -262,15 +264,16 @@ def prepare(
     router: str | Mapping[str, Any],
     *,
     deadline_ms: int = 2000,
+    changed: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     **overrides: Any,
 ) -> Folder:
-    """Writes settings, pipeline, tenants, pepper and certificate under `path`. `router`: its target, or its client's settings."""
+    """Writes settings, pipeline, tenants and certificate under `path`. `router`: its target, or its client's settings.
+    `changed`: other values of tenants, by name."""
     (path / "pipelines" / "double").mkdir(parents=True)
     path.chmod(0o700)
     document = PIPELINE.replace("deadline_ms: 2000", f"deadline_ms: {deadline_ms}")
     (path / "pipelines" / "double" / "pipeline.yaml").write_text(document)
-    (path / "pepper").write_bytes(PEPPER)
-    keys = write_tenants(path / "tenants.yaml")
+    keys, resources = signed_folder(path, specs(changed))
     certificate(path)
     plaintext, tls, admin, metrics = free_ports(4)
     settings: dict[str, Any] = {
@@ -285,8 +288,7 @@ def prepare(
         "run_dir": str(path / "run"),
         "access_log": str(path / "access.log"),
         "pipelines": str(path / "pipelines"),
-        "tenants": str(path / "tenants.yaml"),
-        "pepper": str(path / "pepper"),
+        "resources": resources,
         "router": {"target": router} if isinstance(router, str) else dict(router),
         "traces": {"folder": str(path / "traces")},
         "queries": str(path / "queries"),
@@ -297,7 +299,7 @@ def prepare(
         **overrides,
     }
     (path / "ingress.yaml").write_text(yaml.safe_dump(settings))
-    return Folder(path, settings, keys)
+    return Folder(path, settings, Keys(**keys))
 
 
 def certificate(path: Path) -> None:

@@ -1,18 +1,15 @@
 """The tenants of the tests' door, and their keys."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-from headrace.state import tenants
-
-PEPPER = b"0123456789abcdef0123456789abcdef"
+from headrace.access.specs import SCOPES, TenantSpec
 
 
 @dataclass
 class Keys:
-    """Clear text of the keys in the tenants document."""
+    """A key of each tenant."""
 
     demo: str
     other: str
@@ -27,30 +24,22 @@ class Keys:
     encrypted: str
 
 
-def write_tenants(path: Path) -> Keys:
-    texts: dict[str, str] = {}
+TENANTS: Mapping[str, Mapping[str, Any]] = {
+    "demo": {"pipelines": ["*"], "priority": 5},
+    "other": {"pipelines": ["elsewhere"]},
+    "slow": {"pipelines": ["double"], "limits": {"rows_per_s": 0.5, "rows_burst": 1}},
+    "readonly": {"pipelines": ["*"], "scopes": ["read"]},
+    "operator": {"scopes": ["operate"]},
+    "rowwise": {"pipelines": ["*"], "limits": {"rows_per_s": 0.01, "rows_burst": 10}},
+    # For tests of their own, as a quota that one test used up is missing in another.
+    "reporting": {"pipelines": ["double"], "limits": {"rows_per_s": 0.5, "rows_burst": 1}},
+    "repeating": {"pipelines": ["*"], "limits": {"rows_per_s": 0.5, "rows_burst": 2}},
+    "regulated": {"pipelines": ["*"], "regulated": True},
+    "encrypted": {"pipelines": ["*"], "scopes": SCOPES, "requires_encryption": True},
+    "budgeted": {"pipelines": ["*"], "limits": {"distinct_queries_per_day": 5}},
+}
 
-    def spec(name: str, **fields: Any) -> tenants.TenantSpec:
-        texts[name], key = tenants.new_key(PEPPER, created=datetime(2026, 1, 1, tzinfo=UTC))
-        return tenants.TenantSpec(keys=(key,), **fields)
 
-    file = tenants.TenantsFile(
-        tenants={
-            "demo": spec("demo", pipelines=("*",), priority=5),
-            "other": spec("other", pipelines=("elsewhere",)),
-            "slow": spec("slow", pipelines=("double",), limits={"rows_per_s": 0.5, "rows_burst": 1}),
-            "readonly": spec("readonly", pipelines=("*",), scopes=("read",)),
-            "operator": spec("operator", scopes=("operate",)),
-            "rowwise": spec("rowwise", pipelines=("*",), limits={"rows_per_s": 0.01, "rows_burst": 10}),
-            # For tests of their own, as a quota that one test used up is missing in another.
-            "reporting": spec(
-                "reporting", pipelines=("double",), limits={"rows_per_s": 0.5, "rows_burst": 1}
-            ),
-            "repeating": spec("repeating", pipelines=("*",), limits={"rows_per_s": 0.5, "rows_burst": 2}),
-            "regulated": spec("regulated", pipelines=("*",), regulated=True),
-            "encrypted": spec("encrypted", pipelines=("*",), scopes=tenants.SCOPES, requires_encryption=True),
-            "budgeted": spec("budgeted", pipelines=("*",), limits={"distinct_queries_per_day": 5}),
-        }
-    )
-    tenants.save(path, file)
-    return Keys(**texts)
+def specs(changed: Mapping[str, Mapping[str, Any]]) -> dict[str, TenantSpec]:
+    """The tenants, with other values of some."""
+    return {name: TenantSpec(**{**values, **changed.get(name, {})}) for name, values in TENANTS.items()}

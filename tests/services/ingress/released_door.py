@@ -13,9 +13,11 @@ from headrace.pipeline import parse
 from headrace.releases.first import first_release
 from headrace.releases.of_records import RecordReleases
 from tests.libs.releases.webhook_receiver import Receiver
+from tests.live_access import put
 from tests.released import Released, released
 from tests.services.ingress import ingress_door
 from tests.services.ingress.ingress_door import PIPELINE, FakeRouter, Folder
+from tests.services.ingress.ingress_keys import Keys, specs
 
 
 @dataclass
@@ -45,7 +47,7 @@ class ReleasedFolder(Folder):
     def begin_anew(self) -> None:
         """Release 1 alone."""
         # Not `remove`, after which the numbers go on.
-        self.releases.control.execute("DELETE FROM records")
+        self.releases.control.execute("DELETE FROM records WHERE kind NOT IN ('tenant', 'key')")
         first_of_double(self.store)
 
 
@@ -65,11 +67,12 @@ async def running(path: Path) -> AsyncIterator[ReleasedDoor]:
     try:
         with released(path / "control") as releases:
             first_of_double(releases.store)
-            records = {"webhook": {"url": receiver.url}}
-            options: dict[str, Any] = {**releases.settings, "release_records": records}
+            keys = put(releases.store.records, specs({}))
+            webhook = {"webhook": {"url": receiver.url}}
+            options: dict[str, Any] = {**releases.settings, "pipelines": None, "release_records": webhook}
             async with ingress_door.running(path, router, **options) as process:
                 door = process.folder
-                folder = ReleasedFolder(door.path, door.settings, door.keys, releases)
+                folder = ReleasedFolder(door.path, door.settings, Keys(**keys), releases)
                 yield ReleasedDoor(folder, router, receiver)
     finally:
         receiver.close()

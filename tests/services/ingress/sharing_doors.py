@@ -6,10 +6,11 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
+from headrace.access.specs import QuotaSpec
 from headrace.hop.errors import Fault
 from headrace.state.redis import RedisCalls
-from headrace.state.tenants import QuotaSpec
 from services.ingress.admission.quotas import Quotas
+from services.ingress.admission.row_key import RowKey
 from services.ingress.documents.catalog import Tenant
 from services.ingress.sharing.books import Books
 from services.ingress.sharing.leases import EVERY_S, LeaseSource
@@ -28,12 +29,12 @@ class Sharer:
 
     def __init__(self, place: Path | RedisCalls, now: list[float], name: str = "door") -> None:
         self.registry, self.log, self.now = CollectorRegistry(), Log(), now
-        self.books = None if isinstance(place, Path) else Books(place, name, round(now[0] * 1000))
+        self.books = None
         self.source: Source
         if isinstance(place, Path):
             self.source = MachineSource(place, lambda: now[0], self.log)
         else:
-            assert self.books is not None
+            self.books = Books(place, name, RowKey(None, print), round(now[0] * 1000))
             self.source = LeaseSource(self.books, lambda: now[0], ShareMetrics(self.registry), self.log)
         self.quotas = Quotas(lambda: now[0], self.source)
         self.held: list[Any] = []

@@ -1,5 +1,5 @@
 """Doors with settings of their own, over real sockets. A renewed certificate is served without a restart; a bad one is not,
-and stops nothing else; nor does a tenants document. More calls than slots: which tenant is refused, by what, who is answered."""
+and stops nothing else. More calls than slots: which tenant is refused, by what, who is answered."""
 
 import asyncio
 import socket
@@ -7,7 +7,6 @@ import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,11 +17,12 @@ import yaml
 from cryptography import x509
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]  # has no stubs
 
+from headrace.access.specs import TenantSpec
 from headrace.hop import config, testing
-from headrace.state import tenants
 from services.ingress.admission.admission_control import AdmissionControl, AdmissionRules
 from tests.libs.hop.hop_certificates import Authority, MountedSecret
-from tests.services.ingress.ingress_calls import infer, infer_refused
+from tests.live_access import signed_folder
+from tests.services.ingress.ingress_calls import infer
 from tests.services.ingress.ingress_door import (
     DoorProcess,
     FakeRouter,
@@ -33,7 +33,6 @@ from tests.services.ingress.ingress_door import (
     prepare,
     started,
 )
-from tests.services.ingress.ingress_keys import PEPPER
 from tests.services.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -185,17 +184,6 @@ def authority(folder: Path) -> Authority:
     return Authority(folder)
 
 
-def write_tenants(path: Path) -> dict[str, str]:
-    """The tenants document; each tenant's key in clear text."""
-    made = {name: tenants.new_key(PEPPER, created=datetime(2026, 1, 1, tzinfo=UTC)) for name in SPECS}
-    specs = {
-        name: tenants.TenantSpec(keys=(key,), pipelines=("*",), **SPECS[name])
-        for name, (_, key) in made.items()
-    }
-    tenants.save(path, tenants.TenantsFile(tenants=specs))
-    return {name: text for name, (text, _) in made.items()}
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def crowded(
     tmp_path_factory: pytest.TempPathFactory,
@@ -205,8 +193,10 @@ async def crowded(
     slots = {"initial": SLOTS, "minimum": SLOTS, "maximum": SLOTS}
     async with testing.served(definition(router)) as harness:
         # Held calls must not run into the pipeline's deadline, however slow this machine is.
-        folder = prepare(path, harness.target, deadline_ms=60_000, admission=slots)
-        keys = write_tenants(path / "tenants.yaml")
+        (path / "few").mkdir()
+        specs = {name: TenantSpec(pipelines=("*",), **spec) for name, spec in SPECS.items()}
+        keys, few = signed_folder(path / "few", specs)
+        folder = prepare(path, harness.target, deadline_ms=60_000, admission=slots, resources=few)
         async with started(folder):
             yield folder, router, keys
 
@@ -293,23 +283,3 @@ async def test_a_tenants_own_limit_refuses_while_there_are_slots(
     again = Crowd(door, keys)
     await again.send("greedy", 4, refused=0)
     assert await again.outcomes() == {"greedy": Counter({ANSWERED: 4})}
-
-
-@pytest.mark.parametrize("text", ["tenants: {demo: [", "tenants: {demo: {limits: {rows_per_s: -1}}}", "\0"])
-async def test_the_last_good_one_is_in_force_over_a_kill(tmp_path: Path, text: str) -> None:
-    async with testing.served(definition(FakeRouter())) as harness:
-        door = prepare(tmp_path, harness.target, tenants_kept=str(tmp_path / "kept" / "tenants.yaml"))
-        document = tmp_path / "tenants.yaml"
-        good = document.read_bytes()
-        for content in (good, text.encode()):
-            document.write_bytes(content)
-            async with started(door) as process:
-                assert (await infer(door, REQUEST)).model_name == "double"
-                assert (await infer_refused(door, REQUEST, key="hr_made_up"))[0] == "UNAUTHENTICATED"
-                if content != good:
-                    assert "tenants not loaded; the last good ones are in force" in process.log()
-                    assert door.sample("headrace_ingress_tenants_broken") == 1
-                    document.write_bytes(good)
-                    await until(lambda: door.sample("headrace_ingress_tenants_broken") == 0)
-                    await infer(door, REQUEST)
-    assert (tmp_path / "kept" / "tenants.yaml").stat().st_mode & 0o777 == 0o600

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from google.protobuf.message import Message
 
+from headrace.access.specs import QuotaSpec
 from headrace.api.inference.v1 import inference_pb2
 from headrace.api.inference.v1 import inference_pb2 as pb
 from headrace.api.router.v1 import router_pb2
@@ -22,12 +23,12 @@ from headrace.hop.client.dial import Client
 from headrace.hop.config import ClientSettings, ConfigError, load
 from headrace.hop.errors import Fault
 from headrace.pipeline import REGULATED, Decision, ModelUse, parse
-from headrace.state.tenants import QuotaSpec, TenantsFile
+from headrace.resources.service import ResourceSettings
 from services.ingress.admission.extraction_guard import ExtractionGuard
 from services.ingress.attributes import Attributes
 from services.ingress.clients import HopRouter
 from services.ingress.config import IngressSettings
-from services.ingress.documents.catalog import Catalog, Credential, Directory, Entry, Tenant
+from services.ingress.documents.catalog import Catalog, Credential, Entry, Tenant
 from services.ingress.idempotency.calls import IdempotentCalls
 from services.ingress.inference import InferenceResult, InferenceRunner
 from services.ingress.oip.response import write
@@ -61,7 +62,6 @@ MESSAGES: list[list[Decision]] = [
     [Decision(4, "def", "default", [])],
     [],
 ]
-DOCUMENT = {"tenants": {"bank": {"regulated": True}, "shop": {"regulated": False}, "other": {}}}
 
 
 class SharedMessage:
@@ -248,8 +248,8 @@ async def sent(
     guard = cast("ExtractionGuard", NoGuard())
     runner = InferenceRunner(router, 100, 0.001, guard, time.monotonic, attributes)
     context = begin("ModelInfer", headers, time.monotonic(), 0.0)
-    directory = Directory.of(TenantsFile.model_validate(DOCUMENT))
-    context.credential = Credential(directory.tenants[tenant], "k", frozenset({"predict"}))
+    who = Tenant(tenant, frozenset({"*"}), QuotaSpec(), 1, regulated=tenant == "bank")
+    context.credential = Credential(who, "k", frozenset({"predict"}))
     await runner.infer(context, ENTRY, routed_batch(count), 0, whole=False)
     return router.got
 
@@ -308,8 +308,7 @@ def settings(tmp_path: Path, attributes: Any) -> IngressSettings:
     return IngressSettings(
         run_dir=tmp_path,
         pipelines=tmp_path,
-        tenants=tmp_path,
-        pepper=tmp_path,
+        resources=ResourceSettings(keys=(tmp_path,)),
         router=ClientSettings(target="unix:/none"),
         attributes=attributes,
     )

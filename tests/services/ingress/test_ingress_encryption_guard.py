@@ -8,9 +8,9 @@ from typing import Any
 import grpc
 import pytest
 
+from headrace.access.specs import QuotaSpec
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.state.files import sealed_before
-from headrace.state.tenants import QuotaSpec
 from services.ingress.auth.encryption_guard import EncryptionGuard
 from services.ingress.documents.catalog import Tenant
 from tests.services.ingress.ingress_calls import OIP, bearer, infer, infer_refused

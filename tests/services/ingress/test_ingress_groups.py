@@ -214,7 +214,7 @@ async def opened(path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[D
         path.mkdir()
         # No trace because a request took long.
         traces = {"folder": str(path / "traces"), "slow_s": 600.0}
-        options = {
+        options: dict[str, Any] = {
             "traces": traces,
             "attributes": {"plan": "x-plan"},
             "log_ratio": 1.0,

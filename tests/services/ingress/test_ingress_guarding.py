@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from headrace.access.specs import QuotaSpec
 from headrace.columns import Batch, Column, RowError, Rows
 from headrace.hop.errors import Code, Reason
 from headrace.pipeline import Pipeline, parse
 from headrace.state.queries import QueryTable, slots_for, used
-from headrace.state.tenants import QuotaSpec
 from services.ingress.admission.extraction_guard import ExtractionGuard
 from services.ingress.admission.quotas import QuotaFault
+from services.ingress.admission.row_key import RowKey
 from services.ingress.documents.catalog import Credential, Tenant
 from services.ingress.request_context import RequestContext, begin
 from tests.services.ingress.ingress_door import PIPELINE
@@ -48,13 +49,13 @@ def batch(numbers: Sequence[int], word: bytes | None = b"w", failed: Sequence[in
 
 
 class Guard:
-    def __init__(self, folder: Path | None, secret: bytes = b"secret") -> None:
+    def __init__(self, folder: Path | None) -> None:
         self.now = NOON
         self.events: list[tuple[str, dict[str, str]]] = []
         self.complaints: list[OSError] = []
         self.guard = ExtractionGuard(
             folder,
-            secret,
+            RowKey(folder, self.complaints.append),
             lambda: self.now,
             lambda kind, _, details: self.events.append((kind, dict(details))),
             self.complaints.append,
@@ -119,13 +120,13 @@ def test_pipelines_tenants_and_days_have_sets_of_their_own(tmp_path: Path) -> No
     guard.refusal([50])
     guard.now += 43_200
     guard.asks(range(50, 60))
-    assert {path.name[:8] for path in tmp_path.iterdir()} == {"20270116"}
+    assert {path.name[:8] for path in tmp_path.glob("*.seen")} == {"20270116"}
 
 
 def test_without_a_budget_nothing_is_kept(tmp_path: Path) -> None:
     guard = Guard(tmp_path)
     guard.asks(range(100), budget=None)
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.glob("*.seen")) == []
 
 
 def test_processes_and_restarts_count_in_one_set(tmp_path: Path) -> None:
@@ -167,7 +168,7 @@ def test_a_budget_that_is_changed_keeps_what_was_asked(tmp_path: Path) -> None:
 
 def test_a_file_that_was_cut_off_is_begun_anew(tmp_path: Path) -> None:
     Guard(tmp_path).asks([1])
-    [path] = tmp_path.iterdir()
+    [path] = tmp_path.glob("*.seen")
     os.truncate(path, 100)
     guard = Guard(tmp_path)
     guard.asks(range(10))
@@ -197,10 +198,10 @@ def test_a_full_disk_is_counted_in_memory_and_made_up_for(small_disk: Path) -> N
     Guard(small_disk / "queries").refusal([10])
 
 
-def test_the_hash_depends_on_the_secret(tmp_path: Path) -> None:
-    Guard(tmp_path, b"one").asks(range(10))
-    other = Guard(tmp_path, b"another")
-    other.refusal([3])
+def test_the_hash_depends_on_the_key(tmp_path: Path) -> None:
+    Guard(tmp_path).asks(range(10))
+    (tmp_path / "rows.key").unlink()
+    Guard(tmp_path).refusal([3])
 
 
 @pytest.mark.parametrize("rows", [1, 256])

@@ -14,7 +14,6 @@ from typing import Any
 import grpc
 import pytest
 import pytest_asyncio
-import yaml
 
 from headrace.api.inference.v1 import inference_pb2
 from headrace.hop import testing
@@ -238,11 +237,8 @@ async def narrow(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tupl
     async with testing.served(definition(FakeRouter())) as harness:
         limits = {"max_request_bytes": 5_000_000, "max_rows": 100, "max_values": 5000, "max_body_s": 1.0}
         limits["max_arriving_bytes"] = 9_000_000
-        folder = prepare(tmp_path_factory.mktemp("narrow"), harness.target, limits=limits)
-        tenants = Path(folder.settings["tenants"])
-        document = yaml.safe_load(tenants.read_text())
-        document["tenants"]["slow"]["limits"] = {"concurrency": 1}
-        tenants.write_text(yaml.safe_dump(document))
+        one = {"slow": {"limits": {"concurrency": 1}}}
+        folder = prepare(tmp_path_factory.mktemp("narrow"), harness.target, changed=one, limits=limits)
         async with started(folder) as process:
             yield folder, process
 

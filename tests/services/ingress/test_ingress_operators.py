@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import structlog
 
+from headrace.access.records import key_content, tenant_content
+from headrace.access.specs import KeySpec, QuotaSpec, TenantSpec, new_key
 from headrace.api.monitoring.v1 import monitoring_pb2
 from headrace.api.operations.v1 import operations_pb2
 from headrace.api.releases.v1 import releases_pb2 as pb
@@ -18,10 +20,11 @@ from headrace.hop.errors import Code, Fault, Reason
 from headrace.oip import open_inference_pb2 as oip
 from headrace.pipeline import IndexedModel, ModelState
 from headrace.releases.of_records import RecordReleases
-from headrace.state.tenants import QuotaSpec, TenantsFile, TenantSpec, new_key
+from headrace.resources.snapshot import Resource
 from services.ingress.auth.authenticator import Authenticator
+from services.ingress.auth.directory import Directory, DirectoryBuilder
 from services.ingress.auth.tokens import fetch_jwks
-from services.ingress.documents.catalog import Credential, Directory, Tenant
+from services.ingress.documents.catalog import Credential, Tenant
 from services.ingress.oip.repository import ModelRepository
 from services.ingress.operations.servicer import OperationsServicer
 from services.ingress.ports import MergedReports
@@ -35,7 +38,6 @@ from tests.token_issuer import Publisher, jwks
 
 MINE, ALL = frozenset({"operate:double"}), frozenset({"operate"})
 NEW = pb.ArmSpec(models={"doubler": "2"})
-PEPPER = b"0123456789abcdef"
 NOW = time.time()
 KEY = token_issuer.new_key()
 
@@ -152,8 +154,10 @@ def call(headers: dict[bytes, bytes]) -> RequestContext:
     return begin("ModelInfer", headers, 0.0, 0.0)
 
 
-def directory(**spec: Any) -> Directory:
-    return Directory.of(TenantsFile(tenants={"demo": TenantSpec(pipelines=("*",), **spec)}))
+def directory(*keys: KeySpec, **spec: Any) -> Directory:
+    demo = Resource.of("tenant", "demo", tenant_content(TenantSpec(pipelines=("*",), **spec)))
+    found = (demo, *(Resource.of("key", f"demo/{key.id}", key_content(key)) for key in keys))
+    return DirectoryBuilder(print).build({resource.key: resource for resource in found})
 
 
 async def test_a_key_set_is_read_from_a_file_or_by_https(tmp_path: Path) -> None:
@@ -177,14 +181,12 @@ async def test_a_key_set_is_read_from_a_file_or_by_https(tmp_path: Path) -> None
 
 
 def test_keys() -> None:
-    text, key = new_key(PEPPER, created=datetime.fromtimestamp(NOW, UTC))
+    text, key = new_key(created=datetime.fromtimestamp(NOW, UTC))
     late_text, late = new_key(
-        PEPPER, created=datetime.fromtimestamp(NOW, UTC), expires=datetime.fromtimestamp(NOW - 1, UTC)
+        created=datetime.fromtimestamp(NOW, UTC), expires=datetime.fromtimestamp(NOW - 1, UTC)
     )
     events: list[str] = []
-    door = Authenticator(
-        directory(keys=(key, late)), PEPPER, lambda: NOW, lambda kind, *_: events.append(kind)
-    )
+    door = Authenticator(directory(key, late), lambda: NOW, lambda kind, *_: events.append(kind))
     assert door.authenticate(call({b"authorization": b"Bearer " + text.encode()})).tenant.name == "demo"
     assert door.authenticate(call({b"x-api-key": text.encode()})).key_id == key.id
     refused = [{}, {b"authorization": b"Basic eA=="}]

@@ -11,9 +11,9 @@ import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from headrace.access.specs import QuotaSpec
 from headrace.api.inference.v1 import inference_pb2 as pb
 from headrace.hop.errors import Code, Fault, Reason
-from headrace.state.tenants import QuotaSpec
 from services.ingress.documents.catalog import Credential, Tenant
 from services.ingress.ports import Outcome
 from services.ingress.predict.outcomes import OutcomesServicer

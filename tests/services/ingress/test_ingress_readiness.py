@@ -115,7 +115,7 @@ async def test_a_stop_does_not_wait_for_those_who_watch(leaving: tuple[Folder, D
 
 
 async def test_a_storm_of_probes_is_a_few_questions() -> None:
-    now, asked = 0.0, 0
+    now, asked, can_serve = 0.0, 0, False
     answers = [b"HTTP/1.1 200 OK\r\n\r\nLIVE", b"HTTP/1.1 503 Service Unavailable\r\n\r\nDRAINING", None]
 
     async def admin(method: str, path: str) -> bytes | None:
@@ -125,7 +125,10 @@ async def test_a_storm_of_probes_is_a_few_questions() -> None:
         assert (method, path) == ("GET", "/ready")
         return answers[asked - 1]
 
-    readiness = Readiness(admin, lambda: now)
+    readiness = Readiness(admin, lambda: now, lambda: can_serve)
+    assert not await readiness.ready()
+    assert asked == 0
+    can_serve = True
     assert await asyncio.gather(*(readiness.ready() for _ in range(50))) == [True] * 50
     assert asked == 1
     now = FRESH_S

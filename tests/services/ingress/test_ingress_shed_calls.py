@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from headrace.access.specs import QuotaSpec
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.limiters import ADMISSION, SESSION_ROWS, TENANT_ROWS
-from headrace.state.tenants import QuotaSpec
 from services.ingress.admission.admission_control import AdmissionControl, AdmissionRules
 from services.ingress.admission.quotas import QuotaFault
 from services.ingress.admission.shedder import Shedder

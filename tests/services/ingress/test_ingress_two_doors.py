@@ -242,13 +242,10 @@ async def test_two_doors_have_one_burst_and_go_on_without_redis(tmp_path: Path) 
         server = stack.enter_context(Valkey(tmp_path))
         here = tmp_path / "here"
         here.mkdir(mode=0o700)
-        place = {"redis": server.url, "timeout_s": 5.0}
-        folder = prepare(here, harness.target, sharing=place, idempotency=place)
-        tenants = yaml.safe_load((here / "tenants.yaml").read_text())
         # A burst, and then nothing for as long as a test lasts.
-        tenants["tenants"]["demo"]["limits"] = {"rows_per_s": 0.001, "rows_burst": _BURST}
-        (here / "tenants.yaml").write_text(yaml.safe_dump(tenants))
-        (here / "tenants.yaml").chmod(0o600)
+        burst = {"demo": {"limits": {"rows_per_s": 0.001, "rows_burst": _BURST}}}
+        place = {"redis": server.url, "timeout_s": 5.0}
+        folder = prepare(here, harness.target, changed=burst, sharing=place, idempotency=place)
         other = second(folder, here / "second")
         doors = [DoorProcess(f) for f in (folder, other)]
         for door in doors:

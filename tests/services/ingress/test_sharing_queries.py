@@ -11,6 +11,7 @@ from redis import Redis
 from headrace.state.redis import RedisCalls
 from services.ingress.admission.extraction_guard import ExtractionGuard
 from services.ingress.admission.quotas import QuotaFault
+from services.ingress.admission.row_key import RowKey
 from services.ingress.sharing import books, queries
 from services.ingress.sharing.books import Books
 from services.ingress.sharing.metrics import ShareMetrics
@@ -27,14 +28,15 @@ class Door:
         self.now, self.away, self.log = 0.0, False, Log()
         self.calls = RedisCalls(url, 5.0, lambda: self.now, pause_s=0.05)
         metrics = ShareMetrics(CollectorRegistry())
-        self.books = Books(self.calls, name)
+        key = RowKey(folder, print)
+        self.books = Books(self.calls, name, key)
         self.merged = MergedQueries(
             self.books, lambda: self.now, lambda: 2, lambda: self.away, metrics, self.log
         )
         self.events: list[str] = []
         self.guard = ExtractionGuard(
             folder,
-            b"secret",
+            key,
             lambda: NOON + self.now,
             lambda kind, *_: self.events.append(kind),
             lambda _: None,
@@ -64,6 +66,8 @@ class Door:
 async def doors(tmp_path: Path) -> AsyncIterator[tuple[Door, Door, Valkey]]:
     with Valkey(tmp_path) as server:
         made = Door(server.url, "one"), Door(server.url, "two")
+        for door in made:
+            await door.books.hello()
         yield *made, server
         for door in made:
             await door.calls.close()

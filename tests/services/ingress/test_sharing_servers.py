@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
+from headrace.access.specs import QuotaSpec
 from headrace.state.redis import RedisCalls, RedisDownError
-from headrace.state.tenants import QuotaSpec
 from services.ingress.admission.quotas import Quotas
+from services.ingress.admission.row_key import RowKey
 from services.ingress.documents.catalog import Tenant
 from services.ingress.idempotency.redis import RedisKeys
 from services.ingress.idempotency.store import Call, Claim, State, StoreRules
@@ -29,7 +30,7 @@ class Part:
     def __init__(self, url: str, name: str) -> None:
         self.calls = RedisCalls(url, 1.0, time.monotonic, pause_s=0.05)
         self.registry, self.log = CollectorRegistry(), Log()
-        books = Books(self.calls, name)
+        books = Books(self.calls, name, RowKey(None, print))
         self.leased = LeaseSource(books, time.monotonic, ShareMetrics(self.registry), self.log)
         self.quotas = Quotas(time.monotonic, self.leased)
 

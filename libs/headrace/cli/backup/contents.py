@@ -33,13 +33,11 @@ KEPT = frozenset(
         "moderation.json",
         "monitoring",
         "operator.key",
-        "pepper",
         "pipelines",
         "queries",
         "records",
         "rollouts",
         "settings",
-        "tenants.yaml",
         "tls",
     }
 )

@@ -100,12 +100,9 @@ def _identities(description: Description) -> dict[str, Any]:
 
 def _client(description: Description, callee: str) -> dict[str, Any]:
     name = name_of(description, callee)
-    return {
-        "target": f"dns:///{name}:{service_port(callee)}",
-        "server_name": name,
-        "tls": _tls(),
-        "resolve_every_s": description.resolve_every_s,
-    }
+    found = {"target": f"dns:///{name}:{service_port(callee)}", "server_name": name, "tls": _tls()}
+    # Who follows control looks its name up for each connection.
+    return found if callee == services.CONTROL else {**found, "resolve_every_s": description.resolve_every_s}
 
 
 def name_of(description: Description, service: str) -> str:
@@ -145,8 +142,6 @@ def _listening(description: Description) -> dict[str, Any]:
 def _secrets() -> dict[str, str]:
     """What a home has as a file is mounted as one of a folder of secrets."""
     secrets: dict[Path, str] = {
-        _LAYOUT.tenants: "tenants.yaml",
-        _LAYOUT.pepper: "pepper",
         _LAYOUT.events_salt: "events.salt",
         _LAYOUT.model_public_key: "models.pub",
         _LAYOUT.control_key: "control.key",

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import find_libpython
 
+from headrace.access import changes
+from headrace.catalog.errors import RecordsError
 from headrace.cli.diagnosis import (
     broken_pipelines,
     earlier_homes,
@@ -22,10 +24,9 @@ from headrace.cli.diagnosis import (
     quarantined_models,
     readiness_attestations,
 )
-from headrace.cli.installation import certificates, pid_lock, ports, release_place, services
+from headrace.cli.installation import certificates, control_place, pid_lock, ports, release_place, services
 from headrace.cli.installation.layout import Layout
 from headrace.hop import config
-from headrace.state import tenants
 from headrace.state.certificates import pair_end
 
 _GIB = 1024**3
@@ -201,15 +202,16 @@ def _pipelines(layout: Layout) -> Finding:
 
 
 def _tenants(layout: Layout) -> Finding:
-    if not layout.tenants.exists():
-        return Finding("tenants", Level.GOOD, "none yet; headrace up makes the first")
     try:
-        found = tenants.load(layout.tenants).tenants
-    except config.ConfigError as error:
-        return Finding(
-            "tenants", Level.BAD, str(error), "mend the file; the last good one is in force until then"
-        )
-    return Finding("tenants", Level.GOOD, f"{len(found)} in {layout.tenants.name}")
+        with control_place.records(layout) as records:
+            found = changes.read(records)
+    except RecordsError as error:
+        # Before `up` nothing runs; what is live goes on without control.
+        return Finding("tenants", Level.GOOD, str(error))
+    if found.problems:
+        fix = "headrace tenants set NAME, or keys revoke; the last good ones are in force until then"
+        return Finding("tenants", Level.BAD, "\n".join(found.problems), fix)
+    return Finding("tenants", Level.GOOD, f"{len(found.tenants)}")
 
 
 def _encryption(layout: Layout, today: date) -> Finding:

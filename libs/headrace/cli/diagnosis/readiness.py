@@ -13,17 +13,18 @@ from datetime import date
 from pathlib import Path
 
 from headrace import slo
+from headrace.access import changes
+from headrace.catalog.errors import RecordsError
 from headrace.cli.diagnosis import alert_files, encryption_at_rest
 from headrace.cli.diagnosis.doctor_checks import Finding, Level
 from headrace.cli.diagnosis.readiness_attestations import Attestation, ReadinessSettings
-from headrace.cli.installation import certificates, release_place
+from headrace.cli.installation import certificates, control_place, release_place
 from headrace.cli.installation.layout import Layout
 from headrace.hop.config import ConfigError
 from headrace.pipeline import DocumentError
 from headrace.repository import Repository, RepositoryError, Trust
 from headrace.slo.alert import runbook
 from headrace.slo.files import differing
-from headrace.state import tenants
 
 PRE_PRODUCTION, PRODUCTION = "before production", "in production"
 # Series without which a promise can't be watched, by the service that has them.
@@ -187,9 +188,10 @@ def _access(layout: Layout, today: date) -> Finding:
     if not layout.home.is_dir() or layout.home.stat().st_mode & 0o077:
         return Finding(what, Level.BAD, f"{layout.home} is open to other users", "headrace up closes it")
     try:
-        found = tenants.load(layout.tenants).tenants
-    except ConfigError as error:
-        return Finding(what, Level.BAD, str(error), "headrace tenants list")
+        with control_place.records(layout) as records:
+            found = changes.read(records).tenants
+    except RecordsError as error:
+        return Finding(what, Level.BAD, str(error), "headrace status")
     ends = certificates.expires(layout.tls / "server.pem")
     if ends is None or ends.date() <= today:
         return Finding(what, Level.BAD, "the door has no valid certificate", "headrace doctor")

@@ -77,10 +77,6 @@ def _freeze(stage: Stage) -> None:
     stage.mend()
 
 
-def _break_tenants(stage: Stage) -> None:
-    stage.undo.write("tenants", {stage.layout.tenants: b"tenants: [\n"})
-
-
 def _end_certificate(stage: Stage) -> None:
     certificate, key = certificates.ended(stage.layout.tls, datetime.now(UTC), timedelta(days=1))
     folder = stage.layout.tls
@@ -121,16 +117,6 @@ FAULTS = {
             by_itself=True,
             service=_FROZEN,
             pace=_FASTER_THAN_ITS_ALERT,
-        ),
-        Fault(
-            Expectation.harmless(
-                "tenants",
-                "tenants.yaml overwritten with what is no YAML",
-                "the good file is put back",
-                "HeadraceTenantsBroken",
-            ),
-            "nothing: the last good one is in force; no tenant can be changed meanwhile",
-            _break_tenants,
         ),
         Fault(
             Expectation.harmless(

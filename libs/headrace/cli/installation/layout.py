@@ -73,14 +73,6 @@ class Layout:
         return self.run / "prometheus.json"
 
     @property
-    def tenants(self) -> Path:
-        return self.home / "tenants.yaml"
-
-    @property
-    def pepper(self) -> Path:
-        return self.home / "pepper"
-
-    @property
     def events_salt(self) -> Path:
         """The secret that personal data in events is hashed with."""
         return self.home / "events.salt"
@@ -173,10 +165,6 @@ class Layout:
     def runbooks(self) -> Path:
         """What to do about alerts."""
         return self.root / "deploy" / "runbooks"
-
-    @property
-    def kept_tenants(self) -> Path:
-        return self.home / "kept" / "tenants.yaml"
 
     @property
     def records(self) -> Path:
@@ -332,12 +320,10 @@ class Layout:
 
     def _secrets(self) -> tuple[Path, ...]:
         keys = (
-            self.pepper,
             self.events_salt,
             self.demo_key,
             self.model_key,
             self.control_key,
-            self.tenants,
             self.console_secret,
         )
         return (*keys, *self.tls.glob("*.key"))

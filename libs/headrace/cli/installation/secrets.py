@@ -1,19 +1,25 @@
-"""The secrets of an installation: certificates, the pepper that keys are hashed with, the demo's and the operator's key."""
+"""The secrets of an installation: certificates, the salt of events, keys of control and audit; keys of demo and operator."""
 
 from __future__ import annotations
 
+import getpass
 import secrets
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
+from headrace.access import changes
+from headrace.access.records import By
+from headrace.access.specs import ANY, QuotaSpec, TenantSpec, hash_key, new_key
+from headrace.catalog.access import Records
 from headrace.cli.installation import certificates
 from headrace.cli.installation.layout import Layout
-from headrace.resources.manifest import new_keys
-from headrace.state import atomic, tenants
+from headrace.hop.config import ConfigError
+from headrace.resources.manifest import new_keys, public_of
+from headrace.state import atomic
 
 DEMO = "demo"
 # Finite, but more than one machine can do: load tests use the demo tenant.
-DEMO_LIMITS = tenants.QuotaSpec(
+DEMO_LIMITS = QuotaSpec(
     rows_per_s=200_000,
     rows_burst=400_000,
     bytes_per_s=1024**3,
@@ -25,57 +31,55 @@ OPERATOR = "operator"
 
 
 def ensure(layout: Layout, now: datetime) -> list[str]:
-    """Makes what is missing. Returns the names of what was made. Raises ConfigError for unusable files."""
+    """Makes the files that are missing. Returns the names of what was made. Raises ConfigError for unusable files."""
     layout.make_home()
     made = []
     if certificates.ensure(layout.tls, now):
         made.append("certificates")
-    # Two commands at the same time must not make two peppers.
-    with tenants.locked(layout.tenants):
-        if not layout.pepper.exists():
-            atomic.write(layout.pepper, secrets.token_hex(32).encode() + b"\n", mode=0o600)
-            made.append("pepper")
-        if not layout.events_salt.exists():
-            atomic.write(layout.events_salt, secrets.token_hex(32).encode() + b"\n", mode=0o600)
-    if _ensure_key(
-        layout, layout.demo_key, DEMO, tenants.TenantSpec(pipelines=(tenants.ANY,), limits=DEMO_LIMITS), now
-    ):
-        made.append("demo key")
-    if not layout.control_key.exists():
-        private, public = new_keys()
-        # The public key first: with only the private key, nobody could verify what is signed.
-        atomic.write(layout.control_public_key, public)
-        atomic.write(layout.control_key, private, mode=0o600)
+    atomic.write_first(layout.events_salt, secrets.token_hex(32).encode() + b"\n", mode=0o600)
+    if atomic.write_first(layout.control_key, new_keys()[0], mode=0o600):
         made.append("control key")
-    if ensure_operator(layout, now):
-        made.append("operator key")
+    _publish(layout)
     return made
 
 
-def ensure_operator(layout: Layout, now: datetime) -> bool:
-    """Makes a tenant that may only load and unload models, and its key. Returns whether it made the key.
+def _publish(layout: Layout) -> None:
+    """Puts the public half of control's key where the data plane reads it. Raises ConfigError."""
+    try:
+        public = public_of(layout.control_key.read_bytes())
+    except ValueError as error:
+        raise ConfigError(f"{layout.control_key}: {error}") from None
+    if not layout.control_public_key.exists() or layout.control_public_key.read_bytes() != public:
+        atomic.write(layout.control_public_key, public)
 
-    Raises OSError, ConfigError.
+
+def ensure_keys(layout: Layout, records: Records) -> list[str]:
+    """Makes the tenants of the demo and of operators with a key each, if they are missing. Returns the names of what was made.
+
+    Raises OSError, AccessError, RecordsError.
     """
-    return _ensure_key(layout, layout.operator_key, OPERATOR, tenants.TenantSpec(scopes=("operate",)), now)
+    demo = TenantSpec(pipelines=(ANY,), limits=DEMO_LIMITS)
+    made = ["demo key"] if _ensure_key(records, layout.demo_key, DEMO, demo) else []
+    return [*made, "operator key"] if ensure_operator(layout, records) else made
 
 
-def _ensure_key(layout: Layout, path: Path, name: str, spec: tenants.TenantSpec, now: datetime) -> bool:
+def ensure_operator(layout: Layout, records: Records) -> bool:
+    """Makes a tenant that may only operate, and its key. Returns whether it made the key.
+
+    Raises OSError, AccessError, RecordsError.
+    """
+    return _ensure_key(records, layout.operator_key, OPERATOR, TenantSpec(scopes=("operate",)))
+
+
+def _ensure_key(records: Records, path: Path, name: str, spec: TenantSpec) -> bool:
     """Makes a tenant (`spec` if it is new) and its key, in a file that only this user can read. Returns whether it did."""
-    pepper = tenants.read_pepper(layout.pepper)
     key = _key(path)
-    if key is not None and layout.tenants.exists():
-        known = tenants.load(layout.tenants).tenants.get(name, spec).keys
-        if tenants.hash_key(key, pepper) in {k.hash for k in known}:
-            return False
-    text, kept = tenants.new_key(pepper, created=now)
-    # The tenants document, which the ingress reads, comes last: we have every key that it knows.
+    if key is not None and hash_key(key) in {k.hash for k in changes.keys_of(records, name)}:
+        return False
+    text, made = new_key(created=datetime.now(UTC))
+    # The record comes last: we have every key that it knows.
     atomic.write(path, text.encode() + b"\n", mode=0o600)
-
-    def with_tenant(file: tenants.TenantsFile) -> tenants.TenantsFile:
-        return file.with_tenant(name, file.tenants.get(name, spec)).with_key(name, kept)
-
-    tenants.change(layout.tenants, with_tenant)
+    changes.add_key(records, name, made, lambda found: found or spec, By(getpass.getuser(), "headrace up"))
     return True
 
 

@@ -95,8 +95,6 @@ def _console(installation: Installation) -> dict[str, Any]:
     layout = installation.layout
     return {
         "listen": installation.console,
-        "tenants": str(layout.tenants),
-        "pepper": str(layout.pepper),
         "secret": str(layout.console_secret),
         "security": str(layout.security_log),
         "models": str(layout.models),
@@ -183,9 +181,6 @@ def _ingress(installation: Installation, instance: str, slot: int, run_dir: Path
         "access_log": str(layout.log("access")),
         "resources": _resources(layout, services.INGRESS),
         "release_records": release_place.records(layout).model_dump(mode="json", exclude_none=True),
-        "tenants": str(layout.tenants),
-        "tenants_kept": str(layout.kept_tenants),
-        "pepper": str(layout.pepper),
         "quotas": str(layout.quotas),
         "queries": str(layout.queries),
         "idempotency": {"file": str(layout.idempotency)},

@@ -54,7 +54,7 @@ REFUSALS = (
         TICKET,
         "max(headrace_ingress_tenants_broken) == 1",
         MINUTE_S,
-        "tenants.yaml can't be used; the last good one is in force, so that changes of keys and limits do not happen",
+        "a tenant or key can't be used as control has it; the last good one is in force, so its changes do not happen",
         "headrace tenants list",
         failure="F6",
     ),

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from headrace.state.tenants import Scope, TenantSpec
+from headrace.access.specs import Scope, TenantSpec
 from load.scenarios.releases.rollouts.planted import EXECUTOR, PLANTED, Planted, add_all, document
 from load.scenarios.releases.rollouts.trial import Trial, TrialResult
 from load.systems.headrace import AMPLE, Setup, configuration, headrace, prepare

@@ -1,15 +1,16 @@
-"""Operators: who has an API key with the scope `operate`, by the same tenants document as the ingress."""
+"""Operators: who has an API key with the scope `operate`, by the same records as the ingress."""
 
 from __future__ import annotations
 
-import hmac
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-from headrace.hop.config import ConfigError
-from headrace.state.tenants import TenantsFile, digest_of, load, read_pepper
+from headrace.access.changes import read
+from headrace.access.records import Access
+from headrace.access.specs import digest_of, key_digest, narrowed
+from headrace.catalog.access import Position, Records
+from headrace.catalog.errors import RecordsError
 
 SCOPE = "operate"
 _MAX_KEY_BYTES = 8192
@@ -47,15 +48,13 @@ class KeyRefusedError(Exception):
 
 
 class Operators:
-    """Keeps the keys of the tenants document in memory; `refresh` reads them again if the file changed. `wall`: seconds since
-    1970. A document that can't be read any more leaves the last good one in force, and `problem` says so."""
+    """Keeps the keys of the records in memory; `refresh` reads them again if anything changed. `wall`: seconds since 1970. While
+    control is away, or a record can't be read, the last good ones are in force, and `problem` says so."""
 
-    def __init__(self, tenants: Path, pepper: Path, wall: Callable[[], float]) -> None:
-        self._tenants = tenants
-        self._pepper_path = pepper
+    def __init__(self, records: Records, wall: Callable[[], float]) -> None:
+        self._records = records
         self._wall = wall
-        self._pepper = b""
-        self._stamp: tuple[int, ...] | None = None
+        self._position: Position | None = None
         self._keys: Mapping[bytes, _Key] = {}
         self._by_id: Mapping[Operator, _Key] = {}
         self.problem = ""
@@ -63,17 +62,15 @@ class Operators:
     def refresh(self) -> None:
         """Reads what changed. Blocks; raises nothing."""
         try:
-            stamp = _stamp(self._tenants, self._pepper_path)
-            if stamp == self._stamp and not self.problem:
-                return
-            pepper, keys = read_pepper(self._pepper_path), _keys(load(self._tenants))
-        except (OSError, ConfigError) as error:
-            why = error.strerror or type(error).__name__ if isinstance(error, OSError) else str(error)
-            self.problem = f"the tenants document can't be read: {why}"
-            return
-        self._pepper, self._keys = pepper, keys
-        self._by_id = {key.operator: key for key in keys.values()}
-        self._stamp, self.problem = stamp, ""
+            position = self._records.position()
+            if position != self._position:
+                access = read(self._records)
+                self._keys = _keys(access)
+                self._by_id = {key.operator: key for key in self._keys.values()}
+                self._position = position
+            self.problem = ""
+        except RecordsError as error:
+            self.problem = f"who may operate can't be read: {error}"
 
     def of_key(self, text: str) -> Operator:
         """The operator whose key it is. Raises KeyRefusedError."""
@@ -82,8 +79,8 @@ class Operators:
         hint = {"key": named[1]} if named else {}
         secret = text.encode()
         key = None
-        if self._pepper and 0 < len(secret) <= _MAX_KEY_BYTES:
-            key = self._keys.get(hmac.digest(self._pepper, secret, "sha256"))
+        if len(secret) <= _MAX_KEY_BYTES:
+            key = self._keys.get(key_digest(secret))
         if key is None:
             raise KeyRefusedError("unknown_key", hint, known=False)
         who = {"tenant": key.operator.tenant, "key": key.operator.key_id}
@@ -99,19 +96,11 @@ class Operators:
         return key is not None and key.may and (key.expires is None or key.expires > self._wall())
 
 
-def _keys(file: TenantsFile) -> dict[bytes, _Key]:
+def _keys(access: Access) -> dict[bytes, _Key]:
     found: dict[bytes, _Key] = {}
-    for name, tenant in file.tenants.items():
-        for key in tenant.keys:
-            scopes = tenant.scopes if key.scopes is None else set(tenant.scopes) & set(key.scopes)
+    for name, tenant in access.tenants.items():
+        for key in access.keys[name].values():
+            scopes = set(tenant.scopes) if key.scopes is None else narrowed(tenant.scopes, key.scopes)
             expires = None if key.expires is None else key.expires.timestamp()
             found[digest_of(key)] = _Key(Operator(name, key.id), SCOPE in scopes, expires)
     return found
-
-
-def _stamp(*paths: Path) -> tuple[int, ...]:
-    found: list[int] = []
-    for path in paths:
-        status = path.stat()
-        found += (status.st_mtime_ns, status.st_size, status.st_ino)
-    return tuple(found)

@@ -28,8 +28,8 @@ def home(tmp_path: Path) -> Iterator[Layout]:
     found.home.mkdir(mode=0o700)
     (found.home / "models" / "light" / "1").mkdir(parents=True)
     (found.home / "models" / "light" / "1" / "model.onnx").write_bytes(b"m" * 3_000_000)
-    found.pepper.write_text("secret")
-    found.pepper.chmod(0o600)
+    found.events_salt.write_text("secret")
+    found.events_salt.chmod(0o600)
     found.model_log.parent.mkdir()
     found.model_log.write_text('{"n": 1}\n{"n": 2}\n{"n": ')
     found.run.mkdir()
@@ -57,8 +57,8 @@ def test_what_is_restored_is_what_was_there(home: Layout, tmp_path: Path) -> Non
     new = layout.of(tmp_path / "new")
     assert (manifest.made, manifest.version, seen) == (MADE, "1.2.3", [1, 2, 3, 4])
     assert new.home.stat().st_mode & 0o777 == 0o700
-    assert new.pepper.read_text() == "secret"
-    assert new.pepper.stat().st_mode & 0o777 == 0o600
+    assert new.events_salt.read_text() == "secret"
+    assert new.events_salt.stat().st_mode & 0o777 == 0o600
     assert (new.models / "light/1/model.onnx").read_bytes() == b"m" * 3_000_000
     assert not new.run.exists()
     # A line that was being written is not half there, and what the database had in its side file is not lost.
@@ -74,9 +74,9 @@ def test_links_are_not_followed(home: Layout, tmp_path: Path) -> None:
     manifest = restore(saved(home), tmp_path / "new", nobody)
     assert sorted(manifest.files) == [
         "audit/models.jsonl",
+        "events.salt",
         "models/light/1/model.onnx",
         "monitoring/outcomes.sqlite",
-        "pepper",
     ]
 
 
@@ -127,7 +127,7 @@ def _drop(members: list[tuple[tarfile.TarInfo, bytes]]) -> None:
 def _add(name: str, place: int = 0, kind: bytes = tarfile.REGTYPE) -> Callable[..., None]:
     def add(members: list[tuple[tarfile.TarInfo, bytes]]) -> None:
         member = tarfile.TarInfo(name)
-        member.type, member.linkname = kind, "pepper"
+        member.type, member.linkname = kind, "events.salt"
         members.insert(place, (member, b""))
 
     return add
@@ -166,7 +166,7 @@ def _without_list(members: list[tuple[tarfile.TarInfo, bytes]]) -> None:
         (_without_list, "cut off"),
         (_listed(format=FORMAT + 1), "restore it with headrace 1.2.3"),
         (_listed(files=7), "can't be read"),
-        (_listed(files={"pepper": 3}), "can't be read"),
+        (_listed(files={"events.salt": 3}), "can't be read"),
     ],
 )
 def test_what_was_altered_is_refused_and_leaves_nothing(

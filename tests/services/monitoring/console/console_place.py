@@ -15,6 +15,9 @@ from urllib.parse import urlencode, urlsplit
 import structlog
 from starlette.types import ASGIApp, Message
 
+from headrace.access import changes
+from headrace.access.records import By
+from headrace.access.specs import TenantSpec, new_key
 from headrace.analysis import Count, ReadOut
 from headrace.pipeline import parse
 from headrace.releases import Arm, Experiment, Release, Rollout, RolloutState
@@ -22,7 +25,6 @@ from headrace.releases.first import first_release
 from headrace.releases.of_records import RecordReleases
 from headrace.releases.records import RecordedReleases
 from headrace.repository.access_log import AccessLog
-from headrace.state import tenants
 from headrace.ticks import LATENCY_BUCKETS, ArmFigures, ArmName, Tick
 from headrace.ticks.bins import latency_bucket
 from services.monitoring.console.assembly import console
@@ -49,7 +51,6 @@ stages:
   - {{model: m, name: {model}, inputs: {{x: x}}, outputs: {{y: {{column: y, type: float32}}}}}}
 outputs: [y]
 """
-PEPPER = b"a pepper of more than sixteen bytes"
 # Of an operator, for people and programs.
 PAGES = [
     "/",
@@ -94,7 +95,6 @@ class Place:
         self.ticks = Ticks(lambda: self.monotonic)
         self.sequence = 0
         self.arms: dict[ArmName, ArmFigures] = {}
-        (self.folder / "pepper").write_bytes(PEPPER)
         for name, scopes in (("operator", ("operate",)), ("reader", ("read",))):
             self.add_key(name, scopes)
         log = AccessLog(self.model_log, "executor", self.now)
@@ -109,11 +109,8 @@ class Place:
         return datetime.fromtimestamp(self.wall, UTC)
 
     def add_key(self, tenant: str, scopes: tuple[Any, ...]) -> None:
-        text, kept = tenants.new_key(PEPPER, created=START)
-        self.keys[tenant] = text
-        spec = tenants.TenantSpec(scopes=scopes)
-        path = self.folder / "tenants.yaml"
-        tenants.change(path, lambda file: file.with_tenant(tenant, spec).with_key(tenant, kept))
+        self.keys[tenant], key = new_key(created=START)
+        changes.add_key(self.releases.records, tenant, key, lambda _: TenantSpec(scopes=scopes), By("tests"))
 
     def deploy(self, name: str = "flights", version: str = "1", reason: str = "", **changes: Any) -> Release:
         """The next release, with this version of the model `light`."""
@@ -205,8 +202,6 @@ class Place:
     def settings(self, listen: str = "127.0.0.1:0") -> ConsoleSettings:
         return ConsoleSettings(
             listen=listen,
-            tenants=self.folder / "tenants.yaml",
-            pepper=self.folder / "pepper",
             secret=self.folder / "console.key",
             security=self.folder / "audit" / "security.jsonl",
             readings=self.folder / "audit" / "readings.jsonl",

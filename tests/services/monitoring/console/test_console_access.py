@@ -2,8 +2,11 @@
 
 import pytest
 
-from headrace.state import tenants
-from tests.services.monitoring.console.console_place import PAGES, PEPPER, Browser, Place, minutes
+from headrace.access import changes
+from headrace.access.records import By
+from headrace.access.specs import TenantSpec, new_key
+from services.monitoring.console.access.operators import KeyRefusedError, Operators
+from tests.services.monitoring.console.console_place import PAGES, Browser, Place, minutes
 
 
 @pytest.fixture
@@ -18,8 +21,8 @@ def session(browser: Browser) -> str:
 
 
 def add_expired_key(place: Place) -> str:
-    text, key = tenants.new_key(PEPPER, created=place.now(), expires=place.now())
-    tenants.change(place.folder / "tenants.yaml", lambda file: file.with_key("operator", key))
+    text, key = new_key(created=place.now(), expires=place.now())
+    changes.add_key(place.releases.records, "operator", key, lambda spec: spec or TenantSpec(), By("tests"))
     return text
 
 
@@ -176,10 +179,9 @@ async def test_a_sign_in_that_another_site_begins_is_refused(place: Place) -> No
 
 async def test_a_revoked_key_ends_its_sessions(place: Place) -> None:
     async with place.operator() as browser:
-        path = place.folder / "tenants.yaml"
-        [key] = tenants.load(path).tenants["operator"].keys
-        tenants.change(path, lambda file: file.without_key("operator", key.id))
-        # The document is looked at each second; here the test waits for the next look, whenever it comes.
+        [key] = changes.keys_of(place.releases.records, "operator")
+        changes.revoke_key(place.releases.records, "operator", key.id, By("tests"))
+        # Control is asked each second; here the test waits for the next time, whenever it comes.
         while (await browser.get("/")).status == 200:
             pass
     assert kinds(place) == ["console_sign_in", "revoked_session"]
@@ -239,8 +241,14 @@ async def test_a_large_or_odd_body_is_refused(browser: Browser) -> None:
     assert many.status == 400
 
 
-async def test_a_broken_tenants_document_leaves_the_last_good_one_in_force(
-    browser: Browser, place: Place
-) -> None:
-    (place.folder / "tenants.yaml").write_text("tenants: [")
-    assert (await browser.get("/")).status == 200
+async def test_while_control_is_away_the_last_keys_are_in_force(place: Place) -> None:
+    operators = Operators(place.releases.records, lambda: place.wall)
+    key = place.keys["operator"]
+    with pytest.raises(KeyRefusedError):
+        operators.of_key(key)
+    operators.refresh()
+    assert operators.problem == ""
+    place.releases.records.close()
+    operators.refresh()
+    assert "can't be read" in operators.problem
+    assert operators.still(operators.of_key(key))

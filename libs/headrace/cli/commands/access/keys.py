@@ -1,4 +1,4 @@
-"""`headrace keys`: API keys of tenants. The ingress sees a change within a second."""
+"""`headrace keys`: API keys of tenants. The doors have a change at once."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from headrace.access import changes
+from headrace.access.records import AccessError
+from headrace.access.specs import DEFAULT_SCOPES, NEW_LIMITS, Scope, TenantSpec, narrowed, new_key
+from headrace.cli.commands.access.control import Control, by, late_doors, records
 from headrace.cli.commands.access.scopes import read_scopes
-from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out, place, prepared
-from headrace.hop.config import ConfigError
-from headrace.state import tenants
+from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out
 
 keys = typer.Typer(help="API keys of tenants.", no_args_is_help=True)
 Tenant = Annotated[str, typer.Argument(help="Name of the tenant.")]
@@ -21,6 +23,7 @@ Tenant = Annotated[str, typer.Argument(help="Name of the tenant.")]
 def create(
     tenant: Tenant,
     home: Home = DEFAULT_HOME,
+    control: Control = None,
     pipelines: Annotated[
         list[str] | None, typer.Option("--pipeline", help="What a new tenant may use; `*` is all.")
     ] = None,
@@ -35,31 +38,28 @@ def create(
         int | None, typer.Option("--days", min=1, help="Until it expires; never if absent.")
     ] = None,
 ) -> None:
-    """Make a key and print it: this once, for only its keyed hash is kept. Makes the tenant if need be.
+    """Make a key and print it: this once, for only its hash is kept. Makes the tenant if need be.
 
     A new tenant may do what `--scope` says; without it, predict and read. Only `operate` loads and unloads models.
     """
-    layout = prepared(home)
     wanted = read_scopes(scopes or [])
     now = datetime.now(UTC)
     expires = None if days is None else now + timedelta(days=days)
-    try:
-        text, kept = tenants.new_key(tenants.read_pepper(layout.pepper), created=now, expires=expires)
-        if wanted:
-            kept = kept.model_copy(update={"scopes": wanted})
-        file = tenants.change(
-            layout.tenants, lambda file: _with_key(file, tenant, kept, tuple(pipelines or ()), wanted)
+    text, key = new_key(created=now, expires=expires)
+    if wanted:
+        key = key.model_copy(update={"scopes": wanted})
+    with records(home, control) as asked:
+        spec = changes.add_key(
+            asked, tenant, key, lambda found: _tenant(tenant, found, tuple(pipelines or ()), wanted), by()
         )
-    except ConfigError as error:
-        fail(str(error))
-    spec = file.tenant(tenant)
+        count = len(changes.keys_of(asked, tenant))
     if not spec.pipelines and "predict" in spec.scopes:
         err.print(
             f"tenant {tenant} may use no pipeline yet; see: headrace tenants set --help", style="yellow"
         )
-    if len(spec.keys) == 1 and spec.limits == tenants.NEW_LIMITS:
+    if count == 1 and spec.limits == NEW_LIMITS:
         err.print(f"its limits are those of new tenants; see: headrace tenants show {tenant}", style="dim")
-    err.print(f"key {kept.id} of {tenant}; keep it, it is shown only now:", style="dim")
+    err.print(f"key {key.id} of {tenant}; keep it, it is shown only now:", style="dim")
     print(text)
 
 
@@ -67,25 +67,22 @@ def create(
 def list_keys(
     tenant: Annotated[str | None, typer.Argument(help="Name of the tenant; all if absent.")] = None,
     home: Home = DEFAULT_HOME,
+    control: Control = None,
 ) -> None:
     """List tenants and their keys, by id."""
-    try:
-        file = tenants.load(place(home).tenants)
-        names = sorted(file.tenants) if tenant is None else [tenant]
-        found = [(name, file.tenant(name)) for name in names]
-    except ConfigError as error:
-        fail(str(error))
+    with records(home, control) as asked:
+        access = changes.read(asked)
+        names = sorted(access.tenants) if tenant is None else [tenant]
+        found = [(name, access.tenant(name)) for name in names]
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for column in ("tenant", "pipelines", "key", "may", "created", "expires"):
         table.add_column(column)
     for name, spec in found:
-        for key in spec.keys:
-            may = ", ".join(
-                spec.scopes if key.scopes is None else sorted(tenants.narrowed(spec.scopes, key.scopes))
-            )
+        for key in access.keys[name].values():
+            may = ", ".join(spec.scopes if key.scopes is None else sorted(narrowed(spec.scopes, key.scopes)))
             created, expires = _day(key.created), _day(key.expires) or "never"
             table.add_row(name, ", ".join(spec.pipelines), key.id, may, created, expires)
-        if not spec.keys:
+        if not access.keys[name]:
             table.add_row(name, ", ".join(spec.pipelines), "none", "", "", "")
     out.print(table)
 
@@ -95,38 +92,33 @@ def revoke(
     tenant: Tenant,
     key: Annotated[str, typer.Argument(help="Id of the key, as `headrace keys list` shows it.")],
     home: Home = DEFAULT_HOME,
+    control: Control = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Return once every door refuses it; name those that may not.")
+    ] = False,
 ) -> None:
-    """Take a key away; requests with it are refused from the next second on."""
-    layout = place(home)
-    try:
-        tenants.change(layout.tenants, lambda file: file.without_key(tenant, key))
-    except ConfigError as error:
-        fail(str(error))
-    out.print(f"key {key} of {tenant} is revoked")
+    """Take a key away; every door that hears of control refuses it within a second."""
+    with records(home, control) as asked:
+        made = changes.revoke_key(asked, tenant, key, by())
+        out.print(f"key {key} of {tenant} is revoked")
+        if wait and (late := late_doors(asked, made.position)):
+            fail("not known to have it yet: " + "; ".join(late))
 
 
-def _with_key(
-    file: tenants.TenantsFile,
-    name: str,
-    key: tenants.KeySpec,
-    pipelines: tuple[str, ...],
-    scopes: tuple[tenants.Scope, ...],
-) -> tenants.TenantsFile:
-    """The file with one more key for a tenant, which is made if it is new. Raises ConfigError if the key may do more than it."""
-    if name not in file.tenants:
-        made = tenants.TenantSpec(
-            pipelines=pipelines, scopes=scopes or tenants.DEFAULT_SCOPES, limits=tenants.NEW_LIMITS
-        )
-        return file.with_tenant(name, made).with_key(name, key)
+def _tenant(
+    name: str, found: TenantSpec | None, pipelines: tuple[str, ...], scopes: tuple[Scope, ...]
+) -> TenantSpec:
+    """The tenant of a new key, made if there is none. Raises AccessError if the key may do more than it."""
+    if found is None:
+        return TenantSpec(pipelines=pipelines, scopes=scopes or DEFAULT_SCOPES, limits=NEW_LIMITS)
     if pipelines:
-        raise ConfigError(f"tenant {name!r} exists; change its pipelines by: headrace tenants set")
-    own = file.tenant(name).scopes
-    if beyond := [s for s in scopes if s not in tenants.narrowed(own, scopes)]:
-        raise ConfigError(
+        raise AccessError(f"tenant {name!r} exists; change its pipelines by: headrace tenants set")
+    if beyond := [s for s in scopes if s not in narrowed(found.scopes, scopes)]:
+        raise AccessError(
             f"tenant {name!r} itself may not {', '.join(beyond)}; allow it by: headrace tenants set --scope, "
             "or make another tenant"
         )
-    return file.with_key(name, key)
+    return found
 
 
 def _day(value: datetime | None) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from headrace.access.specs import SCOPES, Scope, check_scope
 from headrace.cli.console import fail
-from headrace.state.tenants import SCOPES, Scope, check_scope
 
 
 def read_scopes(words: list[str]) -> tuple[Scope, ...]:

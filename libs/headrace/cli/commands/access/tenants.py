@@ -1,4 +1,4 @@
-"""`headrace tenants`: who may use what, and how much. The ingress sees a change within a second."""
+"""`headrace tenants`: who may use what, and how much. The doors have a change at once."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ import typer
 from pydantic import ValidationError
 from rich.table import Table
 
+from headrace.access import changes
+from headrace.access.records import Access, AccessError
+from headrace.access.specs import NEW_LIMITS, QuotaSpec, TenantSpec
+from headrace.cli.commands.access.control import Control, by, records
 from headrace.cli.commands.access.scopes import read_scopes
 from headrace.cli.consent import agree
-from headrace.cli.console import DEFAULT_HOME, Home, fail, out, prepared
-from headrace.cli.installation.layout import Layout
+from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out, place
 from headrace.cli.installation.secrets import DEMO_LIMITS
-from headrace.hop.config import ConfigError
 from headrace.state import queries
-from headrace.state import tenants as documents
 
 tenants = typer.Typer(help="Tenants: what each may use, and how much.")
 Name = Annotated[str, typer.Argument(help="Name of the tenant.")]
@@ -56,7 +57,7 @@ _LIMITS = {
 _OTHERS = ("priority", "regulated", "requires_encryption")
 # Bursts and their rates. One that nobody gave stands to its rate as in the limits of a new tenant, or of the demo.
 _BURSTS = {"rows_burst": "rows_per_s", "bytes_burst": "bytes_per_s"}
-_DEFAULTS = (documents.NEW_LIMITS.model_dump(), DEMO_LIMITS.model_dump())
+_DEFAULTS = (NEW_LIMITS.model_dump(), DEMO_LIMITS.model_dump())
 # What `add` and `set` take, besides the tenant and the home. Absent: as it was.
 _OPTIONS: dict[str, Any] = {
     "pipelines": Annotated[
@@ -105,21 +106,22 @@ class _Change:
         return not (self.limits or self.others) and self.pipelines is None and self.scopes is None
 
 
-def _with_options(command: Callable[[str, Path, _Change], None]) -> Callable[..., None]:
+def _with_options(command: Callable[[str, Path, str | None, _Change], None]) -> Callable[..., None]:
     """The command with an option for each thing that can be changed in a tenant."""
 
-    def called(tenant: str, home: Path, **said: Any) -> None:
+    def called(tenant: str, home: Path, control: str | None, **said: Any) -> None:
         limits = {
             field: None if said[field] == _NO_LIMIT else said[field]
             for field in _LIMITS
             if said[field] is not None
         }
         others = {field: said[field] for field in _OTHERS if said[field] is not None}
-        command(tenant, home, _Change(said["pipelines"], said["scopes"], others, limits))
+        command(tenant, home, control, _Change(said["pipelines"], said["scopes"], others, limits))
 
     parameters = [
         Parameter("tenant", Parameter.KEYWORD_ONLY, annotation=Name),
         Parameter("home", Parameter.KEYWORD_ONLY, default=DEFAULT_HOME, annotation=Home),
+        Parameter("control", Parameter.KEYWORD_ONLY, default=None, annotation=Control),
         *(Parameter(n, Parameter.KEYWORD_ONLY, default=None, annotation=a) for n, a in _OPTIONS.items()),
     ]
     # Typer reads the signature and the annotations.
@@ -130,26 +132,28 @@ def _with_options(command: Callable[[str, Path, _Change], None]) -> Callable[...
 
 
 @tenants.callback(invoke_without_command=True)
-def tenants_or_list(context: typer.Context, home: Home = DEFAULT_HOME, as_json: AsJson = False) -> None:
+def tenants_or_list(
+    context: typer.Context, home: Home = DEFAULT_HOME, control: Control = None, as_json: AsJson = False
+) -> None:
     """Without a command: the list."""
     if context.invoked_subcommand is None:
-        list_tenants(home, as_json)
+        list_tenants(home, control, as_json)
     elif (source := context.get_parameter_source("home")) is not None and source.name == "COMMANDLINE":
         # The command has its own, which would be another home.
         fail(f"write --home behind `{context.invoked_subcommand}`")
 
 
 @tenants.command(name="list")
-def list_tenants(home: Home = DEFAULT_HOME, as_json: AsJson = False) -> None:
+def list_tenants(home: Home = DEFAULT_HOME, control: Control = None, as_json: AsJson = False) -> None:
     """List the tenants with their limits; `-` is none."""
-    file = _load(prepared(home))
+    access = _read(home, control)
     if as_json:
-        print(json.dumps({name: _told(spec) for name, spec in sorted(file.tenants.items())}, indent=2))
+        print(json.dumps({name: _told(access, name) for name in sorted(access.tenants)}, indent=2))
         return
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for column in ("tenant", "pipelines", "keys", "rows/s", "bytes/s", "in flight", "rows", "different/day"):
         table.add_column(column)
-    for name, spec in sorted(file.tenants.items()):
+    for name, spec in sorted(access.tenants.items()):
         limits = spec.limits
         shown = (
             limits.rows_per_s,
@@ -159,22 +163,19 @@ def list_tenants(home: Home = DEFAULT_HOME, as_json: AsJson = False) -> None:
             limits.distinct_queries_per_day,
         )
         numbers = ("-" if value is None else _number(value) for value in shown)
-        table.add_row(name, ", ".join(spec.pipelines) or "-", str(len(spec.keys)), *numbers)
+        table.add_row(name, ", ".join(spec.pipelines) or "-", str(len(access.keys[name])), *numbers)
     out.print(table)
 
 
 @tenants.command()
-def show(tenant: Name, home: Home = DEFAULT_HOME, as_json: AsJson = False) -> None:
+def show(tenant: Name, home: Home = DEFAULT_HOME, control: Control = None, as_json: AsJson = False) -> None:
     """Show what one tenant may use, and what it has asked today."""
-    layout = prepared(home)
-    try:
-        spec = _load(layout).tenant(tenant)
-    except ConfigError as error:
-        fail(str(error))
-    today = queries.used(layout.queries, f"{datetime.now(UTC):%Y%m%d}")
+    access = _read(home, control, tenant)
+    spec = access.tenant(tenant)
+    today = queries.used(place(home).queries, f"{datetime.now(UTC):%Y%m%d}")
     asked = {use.pipeline: use.count for use in today if use.tenant == tenant}
     if as_json:
-        print(json.dumps({**_told(spec), "distinct_queries_today": asked}, indent=2))
+        print(json.dumps({**_told(access, tenant), "distinct_queries_today": asked}, indent=2))
         return
     lines = [
         ("tenant", tenant),
@@ -183,7 +184,7 @@ def show(tenant: Name, home: Home = DEFAULT_HOME, as_json: AsJson = False) -> No
         ("priority", str(spec.priority)),
         ("regulated", "yes" if spec.regulated else "no"),
         ("requires encryption", "yes" if spec.requires_encryption else "no"),
-        ("keys", ", ".join(key.id for key in spec.keys) or "none"),
+        ("keys", ", ".join(access.keys[tenant]) or "none"),
     ]
     for field, limit in _LIMITS.items():
         value = getattr(spec.limits, field)
@@ -199,56 +200,60 @@ def show(tenant: Name, home: Home = DEFAULT_HOME, as_json: AsJson = False) -> No
 
 @tenants.command()
 @_with_options
-def add(tenant: str, home: Path, change: _Change) -> None:
+def add(tenant: str, home: Path, control: str | None, change: _Change) -> None:
     """Make a tenant. What is not said of its limits is as for every new one; `headrace tenants show` has it."""
 
-    def added(file: documents.TenantsFile) -> documents.TenantsFile:
-        if tenant in file.tenants:
-            raise ConfigError(f"tenant {tenant!r} exists; change it by: headrace tenants set")
-        spec = documents.TenantSpec(limits=documents.NEW_LIMITS)
-        return file.with_tenant(tenant, _changed(spec, change))
+    def added(found: TenantSpec | None) -> TenantSpec:
+        if found is not None:
+            raise AccessError(f"tenant {tenant!r} exists; change it by: headrace tenants set")
+        return _changed(TenantSpec(limits=NEW_LIMITS), change)
 
-    _change(home, added)
+    with records(home, control) as asked:
+        changes.edit_tenant(asked, tenant, added, by())
     out.print(f"tenant {tenant} is made; make a key for it by: headrace keys create {tenant}")
 
 
 @tenants.command(name="set")
 @_with_options
-def set_tenant(tenant: str, home: Path, change: _Change) -> None:
+def set_tenant(tenant: str, home: Path, control: str | None, change: _Change) -> None:
     """Change what a tenant may use. What is not said stays."""
     if change.empty:
         fail("say what to change; see: headrace tenants set --help")
-    _change(home, lambda file: file.with_tenant(tenant, _changed(file.tenant(tenant), change)))
-    show(tenant, home)
+    with records(home, control) as asked:
+
+        def edited(found: TenantSpec | None) -> TenantSpec:
+            return _changed(changes.read(asked).tenant(tenant) if found is None else found, change)
+
+        changes.edit_tenant(asked, tenant, edited, by())
+    show(tenant, home, control)
 
 
 @tenants.command()
-def remove(tenant: Name, home: Home = DEFAULT_HOME) -> None:
-    """Take a tenant away with all its keys; requests with them are refused from the next second on."""
-    try:
-        keys = len(_load(prepared(home)).tenant(tenant).keys)
-    except ConfigError as error:
-        fail(str(error))
+def remove(tenant: Name, home: Home = DEFAULT_HOME, control: Control = None) -> None:
+    """Take a tenant away with all its keys; requests with them are refused within a second."""
+    keys = len(_read(home, control, tenant).keys[tenant])
     agree(f"tenant {tenant} and its keys ({keys}) are removed")
-    _change(home, lambda file: file.without_tenant(tenant))
+    with records(home, control) as asked:
+        changes.remove_tenant(asked, tenant, by())
     out.print(f"tenant {tenant} is removed")
 
 
-def _told(spec: documents.TenantSpec) -> dict[str, Any]:
+def _told(access: Access, name: str) -> dict[str, Any]:
     """A tenant for programs: no hashes of keys."""
+    spec = access.tenants[name]
     return {
         "pipelines": spec.pipelines,
         "scopes": spec.scopes,
         "priority": spec.priority,
         "regulated": spec.regulated,
         "requires_encryption": spec.requires_encryption,
-        "keys": [key.id for key in spec.keys],
+        "keys": list(access.keys[name]),
         "limits": spec.limits.model_dump(),
     }
 
 
-def _changed(spec: documents.TenantSpec, change: _Change) -> documents.TenantSpec:
-    """The tenant with what was said in place of what it had. Raises ConfigError, naming what is wrong."""
+def _changed(spec: TenantSpec, change: _Change) -> TenantSpec:
+    """The tenant with what was said in place of what it had. Raises AccessError, naming what is wrong."""
     changed: dict[str, Any] = dict(change.others)
     if change.pipelines is not None:
         changed["pipelines"] = tuple(change.pipelines)
@@ -257,18 +262,16 @@ def _changed(spec: documents.TenantSpec, change: _Change) -> documents.TenantSpe
     if change.limits:
         limits = {**spec.limits.model_dump(), **change.limits}
         try:
-            valid = documents.QuotaSpec.model_validate(limits)
+            valid = QuotaSpec.model_validate(limits)
             changed["limits"] = valid.model_copy(update=_following(spec.limits, valid, change.limits))
         except ValidationError as error:
             wrong = error.errors()[0]
             option = str(wrong["loc"][0]).replace("_", "-")
-            raise ConfigError(f"--{option}: {wrong['msg']}, or `{_NO_LIMIT}`") from error
+            raise AccessError(f"--{option}: {wrong['msg']}, or `{_NO_LIMIT}`") from error
     return spec.model_copy(update=changed)
 
 
-def _following(
-    before: documents.QuotaSpec, after: documents.QuotaSpec, said: Mapping[str, str | None]
-) -> dict[str, float]:
+def _following(before: QuotaSpec, after: QuotaSpec, said: Mapping[str, str | None]) -> dict[str, float]:
     """The bursts that nobody gave, for the rates that were said."""
     found: dict[str, float] = {}
     old, new = before.model_dump(), after.model_dump()
@@ -282,18 +285,15 @@ def _following(
     return found
 
 
-def _change(home: Path, how: Callable[[documents.TenantsFile], documents.TenantsFile]) -> None:
-    try:
-        documents.change(prepared(home).tenants, how)
-    except ConfigError as error:
-        fail(str(error))
-
-
-def _load(layout: Layout) -> documents.TenantsFile:
-    try:
-        return documents.load(layout.tenants)
-    except ConfigError as error:
-        fail(str(error))
+def _read(home: Path, control: str | None, needed: str | None = None) -> Access:
+    """All tenants; ends the command if `needed` is not one of them."""
+    with records(home, control) as asked:
+        access = changes.read(asked)
+        if needed is not None:
+            access.tenant(needed)
+    for problem in access.problems:
+        err.print(problem, style="yellow", markup=False, soft_wrap=True)
+    return access
 
 
 def _number(value: float) -> str:

@@ -90,7 +90,7 @@ class KnownHeads:
 
     def add_watchers(self, records: RemoteRecords) -> None:
         """What the processes of the data plane have. Raises RecordsError."""
-        for watcher in records.watchers().watchers:
+        for watcher in records.watchers():
             if watcher.HasField("have"):
                 at = watcher.have
                 self._add(Head(at.number, at.head, f"{watcher.service} {watcher.watcher}"), at.epoch)

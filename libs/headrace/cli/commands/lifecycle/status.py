@@ -10,7 +10,9 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from headrace.access import changes
 from headrace.audit.journal_verification import torn_lines
+from headrace.catalog.errors import RecordsError
 from headrace.cli.commands.audit.place import journals
 from headrace.cli.console import DEFAULT_HOME, Home, again, err, fail, out, place
 from headrace.cli.diagnosis import (
@@ -22,13 +24,12 @@ from headrace.cli.diagnosis import (
     shared_limits,
 )
 from headrace.cli.diagnosis.live_state import LiveState
-from headrace.cli.installation import ports, secrets
+from headrace.cli.installation import control_place, ports, secrets
 from headrace.cli.installation.layout import Layout
 from headrace.cli.installation.settings import Installation
 from headrace.cli.supervision import daemon
 from headrace.cli.supervision.control import ControlError
 from headrace.hop.config import ConfigError
-from headrace.state import tenants
 
 _STYLES = {"ready": "green", "starting": "yellow", "waiting": "red", "unready": "red"}
 
@@ -96,7 +97,7 @@ def _nothing(layout: Layout) -> dict[str, Any]:
         "services": {},
         "models_in_quarantine": [],
         "encryption_at_rest": _at_rest(layout),
-        "tenants_problem": _tenants_problem(layout),
+        "tenants_problem": None,
         "torn_lines": [f"torn: {line}" for line in torn_lines(journals(layout))],
         "limits_problem": None,
     }
@@ -112,10 +113,10 @@ def _at_rest(layout: Layout) -> str:
 
 def _tenants_problem(layout: Layout) -> str | None:
     try:
-        tenants.load(layout.tenants)
-    except ConfigError as error:
-        return str(error) if layout.tenants.exists() else None
-    return None
+        with control_place.records(layout) as records:
+            return "\n".join(changes.read(records).problems) or None
+    except RecordsError as error:
+        return str(error)
 
 
 def _print(found: dict[str, Any]) -> None:
@@ -140,7 +141,7 @@ def _print(found: dict[str, Any]) -> None:
         if why := service["trouble"] or service["reason"]:
             out.print(f"\n{name}: {why}", markup=False, soft_wrap=True)
     if problem := found["tenants_problem"]:
-        text = f"\n{problem}\n→ mend the file; the last good tenants are in force until then"
+        text = f"\n{problem}\n→ the last good tenants and keys are in force until then"
         out.print(text, style="red", markup=False, soft_wrap=True)
     if problem := found["limits_problem"]:
         text = f"\n{problem}\n→ headrace logs ingress says why; they share again by themselves"

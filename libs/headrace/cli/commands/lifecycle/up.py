@@ -12,11 +12,14 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
+from headrace.access.records import AccessError
+from headrace.catalog.errors import RecordsError
 from headrace.cli.commands.lifecycle.doctor import show
 from headrace.cli.commands.requests import prediction
 from headrace.cli.console import DEFAULT_HOME, Home, again, command, err, fail, out, place
 from headrace.cli.diagnosis import broken_pipelines, doctor_checks, earlier_homes
 from headrace.cli.installation import (
+    control_place,
     first_releases,
     pid_lock,
     ports,
@@ -161,6 +164,12 @@ def _secrets(layout: Layout, progress: Progress) -> None:
     progress.update(task, completed=1, note=", ".join(made))
 
 
+def _keys(layout: Layout) -> str:
+    """Makes the keys of the demo and of operators where they are missing; returns what it made."""
+    with control_place.records(layout) as records:
+        return ", ".join(secrets.ensure_keys(layout, records))
+
+
 def _release(layout: Layout) -> str:
     """Makes live what was never released; returns what that was."""
     folder = broken_pipelines.documents(layout)
@@ -183,13 +192,14 @@ def _start(
     tasks = {name: _task(progress, name) for name in names}
     supervisor = daemon.start_supervisor(layout, shape, counts, tie=tie)
 
-    released = _task(progress, "releases")
+    keys, released = _task(progress, "keys"), _task(progress, "releases")
     done = False
 
     def seen(services: Mapping[str, Any]) -> None:
         nonlocal done
         if not done and services.get("control", {}).get("state") == "ready":
             done = True
+            progress.update(keys, completed=1, note=_keys(layout))
             progress.update(released, completed=1, note=_release(layout))
         for name, service in services.items():
             ready = service["state"] == "ready"
@@ -198,7 +208,14 @@ def _start(
 
     try:
         daemon.wait_ready(layout, supervisor, seen, _READY_S)
-    except (daemon.StartError, ConfigError, OSError, KeyboardInterrupt) as error:
+    except (
+        daemon.StartError,
+        ConfigError,
+        AccessError,
+        RecordsError,
+        OSError,
+        KeyboardInterrupt,
+    ) as error:
         daemon.abandon(supervisor)
         raise daemon.StartError(str(error) or "interrupted; everything is stopped again") from error
     return supervisor

@@ -5,20 +5,20 @@ from __future__ import annotations
 import http.client
 import json
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
 from google.protobuf.message import DecodeError, Message
 
+from headrace.access.records import AccessError
+from headrace.catalog.errors import RecordsError, RecordsUnavailableError
 from headrace.cli.commands.lifecycle import status
 from headrace.cli.console import again, fail
-from headrace.cli.installation import secrets
+from headrace.cli.installation import control_place, secrets
 from headrace.cli.installation.layout import Layout
 from headrace.cli.supervision import daemon
 from headrace.cli.supervision.control import ControlError
-from headrace.hop.config import ConfigError
 
 OperatorKey = Annotated[
     Path | None,
@@ -77,14 +77,25 @@ def operator_key(layout: Layout, file: Path | None) -> tuple[str, bool]:
     try:
         if file is not None:
             return file.read_text().strip(), False
-        made = secrets.ensure_operator(layout, datetime.now(UTC))
+        made = _ensure_operator(layout)
         return layout.operator_key.read_text().strip(), made
+    except (AccessError, RecordsError, UnicodeDecodeError) as error:
+        raise NoAnswerError(f"there is no usable key for operators: {error}") from None
     except OSError as error:
         raise NoAnswerError(
             f"the key {file or layout.operator_key} can't be read or made ({error.strerror})"
         ) from None
-    except (ConfigError, UnicodeDecodeError) as error:
-        raise NoAnswerError(f"there is no usable key for operators: {error}") from None
+
+
+def _ensure_operator(layout: Layout) -> bool:
+    """Whether the operator's key was made just now. While control is away, the key that there is does."""
+    try:
+        with control_place.records(layout) as records:
+            return secrets.ensure_operator(layout, records)
+    except RecordsUnavailableError:
+        if not layout.operator_key.exists():
+            raise
+        return False
 
 
 def _post(address: str, path: str, body: bytes, key: str) -> tuple[int, bytes]:

@@ -1,0 +1,75 @@
+"""What the commands of tenants and keys ask: the control of this home, or one that is named."""
+
+from __future__ import annotations
+
+import getpass
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from headrace.access.records import AccessError, By
+from headrace.api.control.v1.resources_pb2 import Watcher
+from headrace.catalog.access import Position
+from headrace.catalog.errors import RecordsError
+from headrace.catalog.remote import RemoteRecords, TargetError
+from headrace.cli.console import fail, place
+from headrace.cli.installation import control_place, services
+
+# Doors that follow have a change within a second; one that ended is forgotten after some minutes.
+_PATIENCE_S, _AGAIN_S = 10.0, 0.05
+Control = Annotated[
+    str | None,
+    typer.Option(
+        "--control",
+        envvar="HEADRACE_CONTROL",
+        metavar="HOST:PORT[?ca=FILE&certificate=FILE&key=FILE]",
+        help="The control to ask; that of the home if absent.",
+    ),
+]
+
+
+@contextmanager
+def records(home: Path, control: str | None) -> Iterator[RemoteRecords]:
+    """What control has. Ends the command with a sentence for what it refuses, or if it can't be asked."""
+    try:
+        if control is None:
+            with control_place.records(place(home)) as found:
+                yield found
+            return
+        remote = RemoteRecords(control)
+        try:
+            yield remote
+        finally:
+            remote.close()
+    except TargetError as error:
+        fail(f"--control: {error}")
+    except (AccessError, RecordsError) as error:
+        fail(str(error))
+
+
+def by() -> By:
+    """Whoever typed the command."""
+    return By(getpass.getuser())
+
+
+def late_doors(asked: RemoteRecords, position: Position) -> list[str]:
+    """Waits until every door has what was live at `position`. Returns those that may not, and why. Raises RecordsError."""
+    until = time.monotonic() + _PATIENCE_S
+    while (late := _late(asked.watchers(), position)) and time.monotonic() < until:
+        time.sleep(_AGAIN_S)
+    return late
+
+
+def _late(watchers: Iterable[Watcher], position: Position) -> list[str]:
+    return [
+        f"{door.watcher} ({'it follows another history' if door.diverged else f'last heard of {door.age_s:.0f} s ago'})"
+        for door in watchers
+        if door.service == services.INGRESS
+        # One that has nothing yet lets nobody in.
+        and door.HasField("have")
+        and (door.diverged or (door.have.epoch, door.have.number) < (position.epoch, position.number))
+    ]
