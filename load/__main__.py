@@ -16,8 +16,7 @@ check      a minute, for CI: does natural batching still save CPU as it should?
 ab         this version and the last landed one in turns: red if a request costs more; `--counts`: calls alone, for CI
 calls      calls of Python and C that a request needs in one process, and the loop's CPU within it
 
-executor   the executor in one process: overhead, latency, batching, a version swap
-features   the features service beside `feast serve`, on one Redis, in turns; `features-added`: its stage in a request, c = 1
+executor   the executor in one process: overhead, a version swap
 moderation pictures through the ingress of a running headrace: rate, latency and memory
 memory     what each process of a running headrace holds
 

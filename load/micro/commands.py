@@ -7,7 +7,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
-from load.arguments import Commands, RunCommand, command, names, numbers
+from load.arguments import Commands, RunCommand, command, names
 from load.systems.processes import ROOT
 
 _DEFAULT_HOME = ROOT / ".headrace"
@@ -23,15 +23,7 @@ def add(commands: Commands) -> None:
     executor.set_defaults(run=_of("executor.command"))
     executor.add_argument("--models", type=Path, default=_DEFAULT_HOME / "models")
     executor.add_argument("--seconds", type=float, default=3)
-    executor.add_argument("--only", type=names, help="of overhead, latency, batching, swap")
-    served = command(commands, "features", _of("features.comparison"))
-    served.add_argument("--rows", type=numbers, default=[1, 100])
-    served.add_argument("--seconds", type=float, default=2.0)
-    served.add_argument("--runs", type=int, default=7)
-    served.add_argument("--concurrency", type=int, default=16)
-    added = command(commands, "features-added", _of("features.added_time"))
-    added.add_argument("--shapes", type=names, default=["apart", "together"])
-    added.add_argument("--requests", type=int, default=2000)
+    executor.add_argument("--only", type=names, help="of overhead, swap")
 
 
 def _of(module: str) -> RunCommand:

@@ -36,8 +36,6 @@ PARTS = {
     "executor": (2, "executor --models {home}/models --only overhead,swap --seconds {seconds}"),
     "canary": (2, "canary --home {home} --pairs {runs} --seconds {double}"),
     "overload": (5, "overload --home {home} --seconds {long}"),
-    "features": (2, "features --home {home} --runs {runs} --seconds {seconds}"),
-    "features-added": (2, "features-added --home {home} --requests 1000"),
     "soak": (30, "soak --home {home} --minutes {minutes} --deadline-ms 1000 --disturb"),
     # Last, as it changes a file, and the others name the revision.
     "picture": (0, "picture --race {race} --out {picture}"),
@@ -57,8 +55,6 @@ the same, one request alone | 2566, 2125 | calls | 1 row Python ≤ 1400; 1 row 
 loop's CPU in a request, c = 1: p99 ÷ median, longest ms | 6.5 ms, 13–24 | calls | loop p99 ÷ p50 ≤ 1.5; loop longest ≤ 3
 overload 3 ×: goodput, part of the peak; late | 0.54–0.58, – | overload | goodput ≥ 0.9; late ≤ 0
 overload 3 ×: a modest tenant's p99 × alone; refused p99 ms | 5.4, – | overload | modest_ratio ≤ 1.5; refused_p99_ms ≤ 10
-features, c = 16, × `feast serve`: 1 row, 100 rows | 2.2, 8.5 | features | rows 1 ≥ 3.5; rows 100 ≥ 15
-features stage in a request, c = 1, apart, together: ms | 1.87, 0.68 | features-added | apart ≤ 0.8; together ≤ 0.25
 memory after `up`, together: data plane, monitoring, MiB | 428 | memory-together | data plane ≤ 400; monitoring ≤ 130
 the same, apart | 586 | memory-apart | data plane ≤ 540; monitoring ≤ 130
 executor at saturation, flights_heavy, 16 rows a call, of a bare loop | 0.80 | executor | flights_heavy 16 ≥ 0.9

@@ -1,4 +1,4 @@
-"""The executor within one process: what it costs over a bare session, what batching brings, what a swap disturbs.
+"""The executor within one process: what it costs over a bare session, and what a swap disturbs.
 
 Needs a model repository with flights_light and flights_heavy (`make up` prepares one). No sockets: the other services
 and gRPC have their own figures. Prints Markdown tables; each figure is the median of three runs.
@@ -12,12 +12,12 @@ from pathlib import Path
 
 import uvloop
 
-from load.micro.executor.throughput import batching, latency, overhead
+from load.micro.executor.throughput import overhead
 from load.micro.executor.version_swap import swap
 from load.systems.processes import OtherWork
 
 Part = Callable[[Path, float], Coroutine[None, None, dict[str, float]]]
-_PARTS: dict[str, Part] = {"overhead": overhead, "latency": latency, "batching": batching, "swap": swap}
+_PARTS: dict[str, Part] = {"overhead": overhead, "swap": swap}
 
 
 def run(options: argparse.Namespace) -> dict[str, float]:
