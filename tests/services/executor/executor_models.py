@@ -67,7 +67,7 @@ def loop_body(operator: str, dtype: int, shape: list[int]) -> onnx.GraphProto:
 
 def later(name: str, nodes: list[onnx.NodeProto], *constants: onnx.TensorProto, dtype: int = 0) -> bytes:
     """y = x + `added`, once these nodes have made that; of a row of whole numbers if `dtype` says so."""
-    shape = ["rows"] if dtype else ["rows", 3]
+    shape: list[str | int] = ["rows"] if dtype else ["rows", 3]
     x, y = (helper.make_tensor_value_info(n, dtype or TensorProto.FLOAT, shape) for n in "xy")
     nodes = [*nodes, helper.make_node("Add", ["x", "added"], ["y"])]
     return onnx_bytes(helper.make_graph(nodes, name, [x], [y], constants))
