@@ -284,7 +284,7 @@ def _dialled(rules: ClientRules) -> Client:
     try:
         return Client("control", rules)
     except TlsError as error:
-        raise Fault(Code.UNAVAILABLE, Reason.REASON_UNREACHABLE, f"certificates: {error}") from None
+        raise Fault(Code.UNAVAILABLE, Reason.REASON_PEER_UNTRUSTED, f"certificates: {error}") from None
 
 
 def _closed() -> RecordsUnavailableError:
