@@ -63,7 +63,7 @@ def test_a_rollout_begins_with_the_first_weight(live: Home) -> None:
     with pytest.raises(ReleaseError, match="running already"):
         resumed(live.basis(), None)
     gone = live.commit(rolled_back_to(live.basis(), live.store.history("small")))
-    assert (gone.live.models["light"], gone.rollout.state) == ("1", RolloutState.ABORTED)
+    assert (gone.live, gone.rollout.state) == (made.live, RolloutState.ABORTED)
 
 
 def test_promoting_makes_the_arm_live(live: Home) -> None:

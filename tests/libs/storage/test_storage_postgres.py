@@ -27,9 +27,8 @@ def why(work: Callable[[], object]) -> Unavailable:
 
 @pytest.fixture
 def records(postgres_address: str) -> Iterator[CatalogRecords]:
-    opened = CatalogRecords.open(postgres_address, initialise=True)
-    yield opened
-    opened.close()
+    with closing(CatalogRecords.open(postgres_address, initialise=True)) as opened:
+        yield opened
 
 
 @pytest.fixture
@@ -41,9 +40,8 @@ def own_server() -> Iterator[PostgresServer]:
 
 @pytest.fixture
 def own_records(own_server: PostgresServer) -> Iterator[CatalogRecords]:
-    opened = CatalogRecords.open(own_server.create("control"), initialise=True)
-    yield opened
-    opened.close()
+    with closing(CatalogRecords.open(own_server.create("control"), initialise=True)) as opened:
+        yield opened
 
 
 def test_nothing_is_written(postgres_address: str, postgres_server: PostgresServer) -> None:

@@ -94,9 +94,6 @@ def test_an_open_read_holds_no_writer_up_and_sees_one_moment(path: Path) -> None
     records.close()
 
 
-# What can happen to the file.
-
-
 @pytest.mark.parametrize("where", [0, 4096], ids=["its head", "a page"])
 def test_a_damaged_file_is_said(path: Path, where: int) -> None:
     records = opened(path)

@@ -79,7 +79,8 @@ def test_a_large_part_comes_in_pages(records: RemoteRecords, process: MakeProces
     for name, content in contents.items():
         write(records, Write("tenant", name, content))
     write(records, Write("tenant", "large", b"l" * (3 << 19)))
-    write(records, *(Write("tenant", f"small{i}", b"x" * 500) for i in range(2000)))
+    newest = write(records, *(Write("tenant", f"small{i}", b"x" * 500) for i in range(2000)))
+    process("other", "ingress").until(newest)
     door, sizes = process("d", "ingress"), []
     while door.number == 0:
         answer = door.ask()
