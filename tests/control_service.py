@@ -7,7 +7,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -25,7 +24,6 @@ from headrace.hop.testing import served
 from headrace.resources.manifest import new_keys
 from services.control.wiring import SERVICE
 from tests.children import ends_with_tests
-from tests.stopped import send
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,9 +152,6 @@ class ControlService:
         self._process = None
         return code
 
-    def signal(self, number: int) -> None:
-        send(self.pid, number)
-
     def execute(self, statement: str, *parameters: object) -> None:
         """SQL on the file of SQLite, behind its back."""
         execute(self.database, statement, *parameters)
@@ -173,18 +168,8 @@ class ControlService:
         self.close()
 
     def _until_ready(self) -> None:
-        records = RemoteRecords(self.target, patience_s=0.0)
-        deadline = time.monotonic() + 60
-        try:
-            while True:
-                try:
-                    records.position()
-                    return
-                except RecordsUnavailableError as error:
-                    assert self._process is not None
-                    if self._process.poll() is not None:
-                        raise RuntimeError(f"control ends: {self.log[-2000:]}") from None
-                    if time.monotonic() > deadline:
-                        raise TimeoutError(str(error)) from None
-        finally:
-            records.close()
+        with closing(self.records()) as records:
+            try:
+                records.position()
+            except RecordsUnavailableError as error:
+                raise RuntimeError(f"control is not ready: {self.log[-2000:]}") from error

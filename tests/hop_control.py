@@ -11,13 +11,12 @@ from headrace.resources.service import HopControl
 
 
 class ThreadControl:
-    """Control at a target, or by the rules of a client. Raises ValueError if the target can't be read."""
+    """Raises ValueError if the target can't be read."""
 
-    def __init__(self, at: str | ClientRules) -> None:
+    def __init__(self, given: ClientRules) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
-        given = ClientRules(at) if isinstance(at, str) else at
         rules = replace(given, breaker=BreakerRules(min_calls=1 << 30))
         self._client = asyncio.run_coroutine_threadsafe(self._dialled(rules), self._loop).result()
         self._control = HopControl(self._client, self._loop)

@@ -146,19 +146,13 @@ def pooler(server: PostgresServer) -> Iterator[Path]:
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(_not_root(program, str(settings)), cwd="/", stdout=log, stderr=log)
         try:
-            until_exists(folder / ".s.PGSQL.5432", process)
+            while not (folder / ".s.PGSQL.5432").exists():
+                assert process.poll() is None, (folder / "log").read_text()[-2000:]
+                time.sleep(0.02)
             yield folder
         finally:
             process.kill()
             process.wait()
-
-
-def until_exists(path: Path, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 60
-    while not path.exists():
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError((path.parent / "log").read_text()[-2000:])
-        time.sleep(0.02)
 
 
 @contextmanager

@@ -48,12 +48,6 @@ def release(connection: sa.Connection, lease: LeaseToken) -> None:
     )
 
 
-def holder(connection: sa.Connection, name: str) -> str:
-    """Who holds the lease; empty: nobody."""
-    row = _row(connection, name)
-    return row.holder if row is not None and row.until > row.now else ""
-
-
 def _row(connection: sa.Connection, name: str) -> sa.Row[tuple[str, str, float, float]] | None:
     found = sa.select(LEASES.c.holder, LEASES.c.token, LEASES.c.until, clock().label("now"))
     return connection.execute(found.where(LEASES.c.name == name)).one_or_none()

@@ -142,10 +142,6 @@ class CatalogRecords(Records):
 
         self.database.write(release)
 
-    def lease_holder(self, name: str) -> str:
-        """Who holds a lease; empty: nobody."""
-        return self.database.query(lambda connection: leases.holder(connection, name))
-
     def close(self) -> None:
         self._waiters.close()
         self.database.close()

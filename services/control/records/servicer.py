@@ -87,12 +87,15 @@ class RecordsServicer:
     async def BeginEpoch(self, request: pb.BeginEpochRequest, call: Call) -> pb.BeginEpochResponse:
         self._identities.check_change(call.peer)
         change = messages.change_of(request.change)
-        limits.check_change(change)
         # Also after an epoch that only processes of the data plane have.
         above = self._newest_epoch()
-        made = await _on(self._changes, lambda: self._records().begin_epoch(change, above))
+        made = await _on(self._changes, lambda: self._begin(change, above))
         self._metrics.changes.inc()
         return pb.BeginEpochResponse(position=messages.position_message(made.position))
+
+    def _begin(self, change: Change, above: int) -> Made:
+        limits.check_change(change)
+        return self._records().begin_epoch(change, above)
 
     async def TakeLease(self, request: pb.TakeLeaseRequest, call: Call) -> pb.TakeLeaseResponse:
         self._identities.check_change(call.peer)

@@ -1,6 +1,7 @@
 """Databases of both kinds, each test with its own."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,5 @@ def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def records(address: str) -> Iterator[CatalogRecords]:
-    opened = CatalogRecords.open(address, initialise=True)
-    yield opened
-    opened.close()
+    with closing(CatalogRecords.open(address, initialise=True)) as opened:
+        yield opened

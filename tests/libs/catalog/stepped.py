@@ -33,10 +33,7 @@ class Stepped(Generic[T]):
         self._result: T | BaseException | None = None
         self._ended = False
         pool = records.database._engine.pool
-        self._listening = (
-            (pool, "before_cursor_execute", self._statement),
-            (pool, "commit", self._stop),
-        )
+        self._listening = ((pool, "before_cursor_execute", self._statement), (pool, "commit", self._stop))
         for listening in self._listening:
             sa.event.listen(*listening)
         self._thread = threading.Thread(target=self._run, args=(work,), daemon=True)

@@ -1,10 +1,15 @@
-"""`CatalogRecords` does what `Records` must, on both databases, and through a pooler."""
+"""All that `Records` must do, on both databases, through a pooler and through a real control."""
 
 from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from headrace.catalog.records import CatalogRecords
+from headrace.catalog.remote import RemoteRecords
+from services.control.records import kinds
+from tests.control_service import control_here
 from tests.libs.catalog.records_contract import RecordsContract
 
 
@@ -15,6 +20,14 @@ class TestCatalogRecords(RecordsContract):
 class TestBehindAPooler(RecordsContract):
     @pytest.fixture
     def records(self, pooled_address: str) -> Iterator[CatalogRecords]:
-        opened = CatalogRecords.open(pooled_address, initialise=True)
-        yield opened
-        opened.close()
+        with closing(CatalogRecords.open(pooled_address, initialise=True)) as opened:
+            yield opened
+
+
+class TestRemoteRecords(RecordsContract):
+    @pytest.fixture
+    def records(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RemoteRecords]:
+        # The contract is of records as such; what each kind must be is tested with control.
+        monkeypatch.setattr(kinds, "check_writes", lambda change, records: None)
+        with control_here(tmp_path) as control, closing(RemoteRecords(control.target)) as found:
+            yield found

@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -55,10 +54,7 @@ def address(postgres_server: PostgresServer) -> str:
 @pytest.fixture(scope="module")
 def pair(address: str, postgres_server: PostgresServer) -> Iterator[Pair]:
     records = CatalogRecords.open(address, initialise=True)
-    both = (
-        CatalogRecords.open(address, initialise=False),
-        CatalogRecords.open(address, initialise=False),
-    )
+    both = (CatalogRecords.open(address, initialise=False), CatalogRecords.open(address, initialise=False))
     with postgres_server.connect("interleavings") as observer:
         yield Pair(both, records, observer)
     assert verification.verify(records) == []
@@ -78,68 +74,45 @@ def changing(*writes: Write, **more: Any) -> Work:
     return lambda records: records.change(sent)
 
 
-def acquiring(name: str, holder: str) -> Work:
-    return lambda records: records.take_lease(name, holder, LONG_S)
-
-
-@contextmanager
-def one_after_the_other(pair: Pair, changes: int) -> Iterator[None]:
-    """So many changes are made within."""
-    before = pair.records.position().number
-    yield
-    assert pair.records.position().number == before + changes
-
-
-def test_changes_of_different_records_are_both_made(pair: Pair) -> None:
+def each(
+    pair: Pair, changes: int, first: Callable[[int], Work], second: Callable[[int], Work] | None = None
+) -> Iterator[tuple[int, list[Any]]]:
+    """Number and results of each schedule, within which so many changes are made. `second` None: what `first` gives, the same."""
     for number, schedule in enumerate(schedules()):
-        a, b = f"a{number}", f"b{number}"
-        with one_after_the_other(pair, 2):
-            made = pair.run(
-                changing(write(a, b"1", 0)),
-                changing(write(b, b"2", 0)),
-                schedule,
-            )
-        assert [one.records[0].version for one in made] == [1, 1], schedule
-        assert made[0].position.number != made[1].position.number
+        before, one = pair.records.position().number, first(number)
+        found = pair.run(one, second(number) if second else one, schedule)
+        assert pair.records.position().number == before + changes, schedule
+        yield number, found
 
 
 def test_of_changes_of_one_record_one_is_made_and_the_other_hears_it(pair: Pair) -> None:
     winners = set()
-    for number, schedule in enumerate(schedules()):
-        name = f"c{number}"
-        with one_after_the_other(pair, 1):
-            made = pair.run(
-                changing(write(name, b"0", 0)),
-                changing(write(name, b"1", 0)),
-                schedule,
-            )
+    works = [lambda n, i=i: changing(write(f"c{n}", b"%d" % i, 0)) for i in (0, 1)]
+    for number, made in each(pair, 1, *works):
         [winner] = [index for index, one in enumerate(made) if isinstance(one, Made)]
-        assert isinstance(made[1 - winner], RecordChangedError), (schedule, made)
-        assert contents(pair.records, name) == [(1, b"%d" % winner)]
+        assert isinstance(made[1 - winner], RecordChangedError), made
+        assert contents(pair.records, f"c{number}") == [(1, b"%d" % winner)]
         winners.add(winner)
     assert winners == {0, 1}
 
 
 def test_changes_of_one_record_that_expect_nothing_are_both_made(pair: Pair) -> None:
-    for number, schedule in enumerate(schedules()):
-        name = f"d{number}"
-        with one_after_the_other(pair, 2):
-            made = pair.run(
-                changing(write(name, b"0")),
-                changing(write(name, b"1")),
-                schedule,
-            )
+    works = [lambda n, i=i: changing(write(f"d{n}", b"%d" % i)) for i in (0, 1)]
+    for number, made in each(pair, 2, *works):
         versions = {one.records[0].version: b"%d" % index for index, one in enumerate(made)}
-        assert contents(pair.records, name) == [(2, versions[2]), (1, versions[1])], schedule
+        assert contents(pair.records, f"d{number}") == [(2, versions[2]), (1, versions[1])]
 
 
 def test_a_change_that_is_sent_twice_at_once_is_made_once(pair: Pair) -> None:
-    for number, schedule in enumerate(schedules()):
-        send = changing(write(f"e{number}", b"1", 0), id=f"e{number}")
-        with one_after_the_other(pair, 1):
-            made = pair.run(send, send, schedule)
-        assert isinstance(made[0], Made), (schedule, made)
+    for _, made in each(pair, 1, lambda n: changing(write(f"e{n}", b"1", 0), id=f"e{n}")):
+        assert isinstance(made[0], Made), made
         assert made[0] == made[1]
+
+
+def test_of_two_who_want_a_lease_one_has_it(pair: Pair) -> None:
+    works = [lambda n, who=who: lambda r: r.take_lease(f"race{n}", who, LONG_S) for who in "ab"]
+    for _, tokens in each(pair, 0, *works):
+        assert sorted(map(bool, tokens)) == [False, True]
 
 
 def test_nobody_commits_with_a_lease_that_somebody_else_has_taken_over(pair: Pair) -> None:
@@ -164,17 +137,6 @@ def test_nobody_commits_with_a_lease_that_somebody_else_has_taken_over(pair: Pai
             assert isinstance(made, LeaseLostError), (schedule, made)
         outcomes.add(type(made))
     assert outcomes == {Made, LeaseLostError}
-
-
-def test_of_two_who_want_a_lease_one_has_it(pair: Pair) -> None:
-    for number, schedule in enumerate(schedules()):
-        name = f"race{number}"
-        tokens = pair.run(
-            acquiring(name, "a"),
-            acquiring(name, "b"),
-            schedule,
-        )
-        assert sorted(map(bool, tokens)) == [False, True], (schedule, tokens)
 
 
 def test_a_reader_sees_one_moment(pair: Pair) -> None:

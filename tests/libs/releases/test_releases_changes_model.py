@@ -165,5 +165,5 @@ def _no_document(key: str, value: object) -> Pipeline:
 
 
 def test_any_sequence_of_changes() -> None:
-    few = settings(max_examples=30, stateful_step_count=20)
+    few = settings(max_examples=10, stateful_step_count=20)
     run_state_machine_as_test(ChangesMachine, settings=few)

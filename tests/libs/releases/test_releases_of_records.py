@@ -1,7 +1,9 @@
 """Releases among records, beyond what all stores do: the audit's lines, old documents, leases."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,27 +13,22 @@ import pytest
 from headrace.catalog.access import Change, LeaseToken, Write
 from headrace.catalog.errors import RecordsDivergedError, RecordsUnavailableError
 from headrace.catalog.records import CatalogRecords
+from headrace.hop.config import ConfigError
 from headrace.pipeline import content_hash
 from headrace.releases import Freeze, ReleaseError, StaleError
+from headrace.releases.document import MAX_BYTES, to_bytes
 from headrace.releases.errors import FencedError
 from headrace.releases.of_records import RecordReleases
-from headrace.releases.place import PlaceError, open_store
+from headrace.releases.place import open_store
+from headrace.releases.records import RecordSettings, open_recorded
 from headrace.releases.records.facts import facts
-from headrace.releases.store import KEPT
+from headrace.releases.store import KEPT, REMOVED, Broken
 from tests.libs.releases.release_stores import REVISION, TEXT, release
+from tests.released import database, spoil
 
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = datetime.now(UTC)
-
-    def __call__(self) -> datetime:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
+# Longer than any test may take: a `wait` that is not woken fails by it, and never passes.
+LONG_S = 50.0
+UNREADABLE = Change("me", "x", "all", [Write("freeze", "all", b"{}")])
 
 
 @pytest.fixture
@@ -42,8 +39,8 @@ def records(tmp_path: Path) -> Iterator[CatalogRecords]:
 
 
 @pytest.fixture
-def store(records: CatalogRecords, clock: Clock) -> RecordReleases:
-    found = RecordReleases(records, "ann", clock)
+def store(records: CatalogRecords) -> RecordReleases:
+    found = RecordReleases(records, "ann")
     found.keep_document("flights", REVISION, TEXT)
     return found
 
@@ -57,9 +54,7 @@ def of_document(number: int, text: str) -> dict[str, Any]:
     return {"arms": {"live": {"version": 1, "revision": revision, "models": {"m": str(number)}}}}
 
 
-def test_each_change_has_one_line_that_says_who_did_what(
-    store: RecordReleases, records: CatalogRecords
-) -> None:
+def test_each_change_has_one_line(store: RecordReleases, records: CatalogRecords) -> None:
     first = release(1, author="bob", reason="new model")
     store.commit(first)
     store.freeze(Freeze("carol", "incident", datetime.now(UTC)))
@@ -90,9 +85,7 @@ def test_going_back_is_named_so(store: RecordReleases, records: CatalogRecords) 
     assert actions == ["release.change"] * 2 + ["release.rollback"] + ["release.change"] * 2
 
 
-def test_old_documents_that_nobody_names_go_with_a_release(
-    store: RecordReleases, records: CatalogRecords, clock: Clock
-) -> None:
+def test_old_documents_go(store: RecordReleases, records: CatalogRecords) -> None:
     texts = [f"pipeline: flights\nversion: {number}\n" for number in range(KEPT + 3)]
     for number, text in enumerate(texts, 1):
         store.keep_document("flights", str(content_hash(text)), text)
@@ -100,8 +93,8 @@ def test_old_documents_that_nobody_names_go_with_a_release(
     store.keep_document("other", REVISION, TEXT)
     stored = records.list("document", "flights/")
     assert len(stored) == KEPT + 4, "they are young"
-    clock.now += timedelta(hours=2)
-    store.commit(release(KEPT + 4, **of_document(0, texts[-1])))
+    later = datetime.now(UTC) + timedelta(hours=2)
+    RecordReleases(records, "ann", lambda: later).commit(release(KEPT + 4, **of_document(0, texts[-1])))
     named = {str(content_hash(text)) for text in texts[-KEPT + 1 :]}
     assert {record.name for record in records.list("document", "flights/")} == {f"flights/{n}" for n in named}
     assert store.document("other", REVISION) == TEXT
@@ -137,25 +130,7 @@ def test_numbers_go_on_after_several_removals(store: RecordReleases) -> None:
     assert stale.value.number == 6
 
 
-def test_what_was_changed_by_another_one_meanwhile_is_looked_at_again(
-    store: RecordReleases, records: CatalogRecords, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Between the look and the change another process releases."""
-    change = records.change
-
-    def slow(made: Any) -> Any:
-        monkeypatch.setattr(records, "change", change)
-        RecordReleases(records).commit(release(1, author="another"))
-        return change(made)
-
-    monkeypatch.setattr(records, "change", slow)
-    with pytest.raises(StaleError) as stale:
-        store.commit(release(1))
-    assert stale.value.number == 1
-    assert store.current("flights")[0].author == "another"
-
-
-def test_a_database_that_has_less_than_the_data_plane_can_t_be_changed(
+def test_less_than_the_data_plane(
     store: RecordReleases, records: CatalogRecords, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(_: object) -> None:
@@ -172,15 +147,10 @@ def test_a_database_that_has_less_than_the_data_plane_can_t_be_changed(
             change()
 
 
-def test_an_unreadable_freeze_is_one(store: RecordReleases, records: CatalogRecords) -> None:
-    store.freeze(Freeze("me", "", datetime.now(UTC)))
-    records.change(Change("me", "x", "all", [Write("freeze", "all", b"{}")]))
-    assert store.frozen().author == "unknown"
-
-
 @pytest.mark.parametrize(
     ("place", "problem"),
     [
+        ("/var/lib/releases", "name where control is"),
         ("control:", "name where control is"),
         ("control:nowhere", "is not host:port"),
         ("control:unix-dir:relative", "absolute path"),
@@ -190,8 +160,8 @@ def test_an_unreadable_freeze_is_one(store: RecordReleases, records: CatalogReco
     ],
 )
 def test_a_place_that_is_none_is_refused_with_what_is_wrong(place: str, problem: str) -> None:
-    with pytest.raises(PlaceError, match=problem.replace("?", r"\?")):
-        open_store(place)
+    with pytest.raises(ConfigError, match=re.escape(problem)):
+        open_recorded(place, RecordSettings(), print)
 
 
 def test_a_place_names_certificates() -> None:
@@ -204,6 +174,79 @@ def test_a_place_names_certificates() -> None:
     store.close()
 
 
-def test_a_release_without_its_document_is_refused(store: RecordReleases) -> None:
+@pytest.mark.parametrize(("number", "parent"), [(3, 1), (4, 3), (2, 2), (2, 0)])
+def test_a_stale_change_changes_nothing(store: RecordReleases, number: int, parent: int) -> None:
+    for made in range(1, 4 if number == 2 else 3):
+        store.commit(release(made))
+    kept, before = store.history("flights"), store.wait("", 0)
+    with pytest.raises(StaleError, match=r"^release of flights: number: .* look and try again$") as stale:
+        store.commit(release(number, parent=parent))
+    assert stale.value.number == kept[0].number
     with pytest.raises(ReleaseError, match=r"arms\.live\.revision"):
-        store.commit(release(1, **of_document(1, "pipeline: other\n")))
+        store.commit(release(len(kept) + 1, **of_document(1, "pipeline: other\n")))
+    assert (store.history("flights"), store.wait(before, 0)) == (kept, before)
+
+
+@pytest.mark.parametrize(
+    ("spoiled", "key"),
+    [
+        (lambda content: content.replace(b'"m": "1"', b'"m": "2"'), "sha256: the document was altered"),
+        (lambda content: content[: len(content) // 2], "can't be read"),
+        (lambda content: b"", "can't be read"),
+        (lambda content: b"[" * 100_000, "can't be read"),
+        (lambda content: b'{"sha256": 3}', "sha256"),
+        (lambda content: content + b" " * MAX_BYTES, "larger than"),
+        (lambda content: to_bytes(release(1)), "number: the "),
+        (lambda content: to_bytes(release(2, "other")), "pipeline: the document is that of 'other'"),
+    ],
+)
+def test_a_broken_newest_release(
+    tmp_path: Path, store: RecordReleases, spoiled: Callable[[bytes], bytes], key: str
+) -> None:
+    store.commit(release(1))
+    store.commit(release(2))
+    spoil(database(tmp_path), "flights", 2, spoiled(to_bytes(release(2))))
+    current, broken = store.current("flights")
+    assert (current.number, broken.pipeline, broken.number) == (1, "flights", 2)
+    assert key in broken.problem
+    assert [r.number for r in store.history("flights")] == [1]
+    # Its number stays taken: what follows must say that it follows it.
+    with pytest.raises(StaleError):
+        store.commit(current.next("me", "mend"))
+    store.commit(current.next("me", "mend", after=broken.number))
+    assert store.current("flights")[0].number == 3
+    for number in (1, 3):
+        spoil(database(tmp_path), "flights", number, b"{}")
+    current, broken = store.current("flights")
+    assert (current, broken.number) == (None, 3)
+
+
+def test_what_one_changes_another_hears_of(records: CatalogRecords, store: RecordReleases) -> None:
+    def removed() -> None:
+        store.remove("flights")
+        store.remove("flights")
+
+    reader, frozen = RecordReleases(records), Freeze("me", "größer", datetime.now(UTC))
+    store.keep_document("other", REVISION, TEXT)
+    store.commit(release(1, "other"))
+    state = reader.wait("", LONG_S)
+    assert reader.wait(state, 0) == state
+    changes: list[tuple[Callable[[], object], Callable[[], bool]]] = [
+        (lambda: store.commit(release(1)), lambda: reader.pipelines() == ["flights", "other"]),
+        (lambda: store.freeze(frozen), lambda: reader.frozen() == frozen),
+        (lambda: store.freeze(None), lambda: reader.frozen() is None),
+        (removed, lambda: reader.current("flights") == (None, Broken("flights", 1, REMOVED))),
+        (lambda: records.change(UNREADABLE), lambda: reader.frozen().author == "unknown"),
+    ]
+    for change, seen in changes:
+        with ThreadPoolExecutor(1) as thread:
+            waiting = thread.submit(reader.wait, state, LONG_S)
+            change()
+            assert waiting.result() != state
+        assert seen()
+        state = reader.wait("", 0)
+    assert (reader.pipelines(), reader.document("flights", REVISION)) == (["other"], None)
+    with ThreadPoolExecutor(3) as threads:
+        ended = [threads.submit(reader.wait, state, LONG_S) for _ in range(3)]
+        reader.close()
+        assert [one.result() for one in ended] == [state] * 3

@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from headrace.hop.config import ConfigError
-from headrace.releases import Freeze, ReleaseError
+from headrace.releases import Freeze
 from headrace.releases.changes import promoted, rollout_started
 from headrace.releases.changes.rollouts import Plan
 from headrace.releases.of_records import RecordReleases
@@ -21,10 +21,9 @@ from headrace.releases.records import (
     Webhook,
     WebhookSettings,
     open_recorded,
-    with_webhook,
 )
 from headrace.releases.records.webhook import signature
-from tests.libs.releases.release_stores import OTHER, REVISION, TEXT, release
+from tests.libs.releases.release_stores import REVISION, TEXT, release
 from tests.libs.releases.small_pipeline import Home
 from tests.libs.releases.webhook_receiver import Receiver, silent
 from tests.released import releases_in
@@ -113,9 +112,7 @@ def test_what_fails_is_sent_again_as_the_same_event(receiver: Receiver) -> None:
     ("answers", "attempts", "told"),
     [([400], 1, "answers 400"), ([301], 1, "answers 301"), ([500] * 3, 3, "answers 500")],
 )
-def test_what_is_given_up_is_said_and_the_next_is_delivered(
-    receiver: Receiver, answers: list[int], attempts: int, told: str
-) -> None:
+def test_what_is_given_up_is_said(receiver: Receiver, answers: list[int], attempts: int, told: str) -> None:
     receiver.answers += answers
     complaints: list[str] = []
     hook = webhook(receiver.url, complaints, attempts=3)
@@ -128,9 +125,9 @@ def test_what_is_given_up_is_said_and_the_next_is_delivered(
 
 
 def test_a_receiver_that_hangs_delays_no_change_and_bounds_the_queue(store: RecordReleases) -> None:
+    complaints: list[str] = []
     with silent() as listener:
-        complaints: list[str] = []
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/token-in-path"
         hook = webhook(url, complaints, queue=2, timeout_s=60)
         recorded = RecordedReleases(store, hook)
         for number in range(1, 7):
@@ -140,17 +137,12 @@ def test_a_receiver_that_hangs_delays_no_change_and_bounds_the_queue(store: Reco
         assert store.current("flights")[0].number == 6
         assert all("one is dropped" in text for text in complaints)
         assert not hook.close(0)
-
-
-def test_nobody_listens(tmp_path: Path) -> None:
-    with silent() as listener:
-        port = listener.getsockname()[1]
-    complaints: list[str] = []
-    hook = webhook(f"http://127.0.0.1:{port}/token-in-path", complaints, attempts=2)
+    # Nobody listens there any more.
+    hook = webhook(url, complaints, attempts=2)
     hook.tell({"event": "changed"})
     assert not hook.close(60)
-    assert "ConnectionRefusedError" in complaints[0]
-    assert "token" not in complaints[0]
+    assert "ConnectionRefusedError" in complaints[-1]
+    assert "token" not in str(complaints)
 
 
 @pytest.mark.parametrize(
@@ -182,24 +174,3 @@ def test_a_secret_that_cannot_be_used(tmp_path: Path, content: str | None) -> No
     with pytest.raises(ConfigError, match=r"webhook\.secret_file") as error:
         open_recorded("control:unix:/nowhere", settings, print)
     assert content is None or content not in str(error.value)
-
-
-def test_the_wrapped_store_does_all_that_a_store_does(store: RecordReleases) -> None:
-    wrapped = with_webhook(store, RecordSettings(), print)
-    state = wrapped.wait("", 0)
-    wrapped.keep_document("flights", OTHER, "other")
-    with pytest.raises(ReleaseError):
-        wrapped.commit(release(arms={"live": {"version": 1, "revision": "1" * 64}}))
-    wrapped.commit(release())
-    assert wrapped.pipelines() == ["flights"]
-    assert [wrapped.document("flights", name) for name in (REVISION, OTHER)] == [TEXT, "other"]
-    assert wrapped.wait(state, 0) != state
-    wrapped.close()
-
-
-@pytest.mark.parametrize(
-    "place", ["", "/var/lib/releases", "redis://host:6379/0", "control:", "control:host"]
-)
-def test_a_place_that_is_none_is_refused(place: str) -> None:
-    with pytest.raises(ConfigError, match="control"):
-        open_recorded(place, RecordSettings(), print)

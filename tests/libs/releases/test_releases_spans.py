@@ -55,9 +55,7 @@ def test_each_arm_holds_its_weight_wherever_it_starts(parts: list[int], starts: 
 
 
 @given(st.integers(0, 100), st.integers(0, 100), st.integers(0, 100), st.floats(0, 0.999999))
-def test_with_two_arms_a_change_of_one_moves_only_rows_of_live(
-    a: int, b: int, more: int, point: float
-) -> None:
+def test_with_two_arms_only_rows_of_live_move(a: int, b: int, more: int, point: float) -> None:
     """Whatever the weights are: the arms grow towards each other and never meet."""
     if a + b > 100:
         a, b = 100 - a, 100 - b

@@ -11,8 +11,8 @@ from tests.web_server import Answer, Request, web_server
 class Receiver:
     """`answers`: the statuses of the next deliveries, then 204. `arrived(count)` waits for so many."""
 
-    def __init__(self, *answers: int) -> None:
-        self.answers = list(answers)
+    def __init__(self) -> None:
+        self.answers: list[int] = []
         self.deliveries: list[tuple[dict[str, str], bytes]] = []
         self._changed = threading.Condition()
         self._serving = web_server(self._answer)

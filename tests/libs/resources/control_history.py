@@ -18,8 +18,6 @@ from headrace.api.control.v1 import resources_pb2_grpc
 from headrace.api.control.v1.resources_pb2 import Resource as ResourceMessage
 from headrace.api.control.v1.resources_pb2 import WatchRequest, WatchResponse
 from headrace.catalog.access import Position
-from headrace.hop.config import Tls
-from headrace.hop.transport.tls import WatchedTls, server_credentials
 from headrace.resources.manifest import ANCESTORS, Manifest, Signer, VerifiedPart, Verifier
 from headrace.resources.snapshot import Key, Resource, Snapshot
 
@@ -139,14 +137,12 @@ Misbehaviour = Callable[[WatchRequest], WatchResponse]
 
 
 class SmallControl(resources_pb2_grpc.ResourcesServiceServicer):
-    """Serves the history by `Watch`. `misbehave`: answers instead. `requests`: all that came; `sizes`: bytes of each answer."""
+    """Serves the history by `Watch`. `misbehave`: answers instead. `requests`: all that came."""
 
     def __init__(self, history: History) -> None:
         self.history = history
         self.misbehave: Misbehaviour | None = None
-        self.page_size = 1000
         self.requests: list[WatchRequest] = []
-        self.sizes: list[int] = []
         self._changed = threading.Condition()
 
     def Watch(self, request: WatchRequest, context: Any) -> WatchResponse:
@@ -163,9 +159,7 @@ class SmallControl(resources_pb2_grpc.ResourcesServiceServicer):
                 ),
                 request.wait_ms / 1000,
             )
-            found = self.history.response(request, self.page_size)
-            self.sizes.append(found.ByteSize())
-            return found
+            return self.history.response(request)
 
     def change(self, *written: Resource, deleted: tuple[Key, ...] = ()) -> Position:
         with self._changed:
@@ -185,17 +179,13 @@ class SmallControl(resources_pb2_grpc.ResourcesServiceServicer):
 
 
 @contextmanager
-def served(control: SmallControl, socket: Path, tls: Tls | None = None) -> Iterator[str]:
-    """Its address while it runs. `tls`: on a port instead of the socket."""
+def served(control: SmallControl, socket: Path) -> Iterator[str]:
+    """Its address while it runs."""
     pool = futures.ThreadPoolExecutor(8)
     server = grpc.server(pool)
     resources_pb2_grpc.add_ResourcesServiceServicer_to_server(control, server)  # type: ignore[no-untyped-call]  # generated
     address = f"unix:{socket}"
-    if tls is None:
-        server.add_insecure_port(address)
-    else:
-        credentials = server_credentials(WatchedTls(tls, "server"))
-        address = f"localhost:{server.add_secure_port('127.0.0.1:0', credentials)}"
+    server.add_insecure_port(address)
     server.start()
     try:
         yield address

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from headrace.resources.apply import Applier, Compile, Limits, View
-from headrace.resources.snapshot import Resource
+from headrace.resources.snapshot import Key, Resource
 from headrace.resources.trials import Trials
 from tests.libs.resources.control_history import History
 
@@ -56,6 +56,17 @@ class Process:
         self.memory.contents |= {r.sha256.hex(): r.content for r in history.snapshot.resources.values()}
         return self.view
 
+    def take(self, history: History, *written: Resource, deleted: tuple[Key, ...] = ()) -> View:
+        """Changes the history, and applies it."""
+        history.change(*written, deleted=deleted)
+        return self.apply(history)
+
+    def crashed(self, history: History) -> "Process":
+        """The process after this one."""
+        after = Process(self.memory.crashed())
+        after.apply(history)
+        return after
+
     @property
     def view(self) -> View:
         return self.views[-1]
@@ -71,3 +82,10 @@ class Process:
 
     def problems(self) -> dict[str, str]:
         return {name: r.problem for (_, name), r in self.view.rejected.items()}
+
+
+def began(*written: Resource, **compilers: Compile) -> tuple[Process, History]:
+    """A process that has taken these over."""
+    process, history = Process(None, **compilers), History()
+    process.take(history, *written)
+    return process, history

@@ -7,74 +7,45 @@ import pytest
 
 from headrace.resources.apply import Compile, Unit, units_of
 from headrace.resources.snapshot import Resource, Snapshot
-from headrace.resources.trials import CRASHED, Trials
+from headrace.resources.trials import Trials
 from tests.libs.resources.control_history import History, key
-from tests.libs.resources.one_process import Memory, Process
+from tests.libs.resources.one_process import Memory, Process, began
 
 
-def refuse(*texts: str) -> Compile:
+def refuse(*texts: str, gate: threading.Event | None = None) -> Compile:
+    """Refuses these, or hangs by them until the gate is open."""
+
     def compile_key(unit: Unit) -> object:
-        if unit.resources[0].content.decode() in texts:
+        if unit.resources[0].content.decode() not in texts:
+            return None
+        if gate is None:
             raise ValueError("it is bad")
-        return None
+        return gate.wait(60)
 
     return compile_key
 
 
 def test_what_is_refused_stops_only_itself() -> None:
-    process, history = Process(key=refuse("bad")), History()
-    history.change(key("a", "1"), key("b", "1"))
-    process.apply(history)
-    history.change(key("a", "bad"), key("b", "2"))
+    process, history = began(key("a", "1"), key("b", "1"), key=refuse("bad"))
+    history.change(key("a", "bad"), key("b", "2"), key("never good", "bad"))
     view = process.apply(history)
     assert process.keys() == {"a": "1", "b": "2"}
-    assert process.problems() == {"a": "it is bad"}
+    assert process.problems() == {"a": "it is bad", "never good": "it is bad"}
     assert view.rejected["key", "a"].sha256 == key("a", "bad").sha256
     assert view.position == history.position
-    history.change(key("a", "3"))
-    process.apply(history)
-    assert (process.keys(), process.problems()) == ({"a": "3", "b": "2"}, {})
-
-
-def test_what_is_deleted_goes_at_once() -> None:
-    process, history = Process(), History()
-    history.change(key("a"), key("b"))
-    process.apply(history)
-    history.change(deleted=(("key", "a"),))
-    process.apply(history)
-    assert process.keys() == {"b": "x"}
-
-
-def test_what_never_was_good_does_not_serve() -> None:
-    process, history = Process(key=refuse("bad")), History()
-    history.change(key("a", "bad"))
-    process.apply(history)
-    assert process.keys() == {}
-    assert process.problems() == {"a": "it is bad"}
+    process.take(history, key("a", "3"), deleted=(("key", "b"), ("key", "never good")))
+    assert (process.keys(), process.problems()) == ({"a": "3"}, {})
 
 
 @pytest.fixture
 def gate() -> Iterator[threading.Event]:
-    event = threading.Event()
-    yield event
+    yield (event := threading.Event())
     event.set()
 
 
-def hang(gate: threading.Event, *texts: str) -> Compile:
-    def compile_key(unit: Unit) -> object:
-        if unit.resources[0].content.decode() in texts:
-            gate.wait(60)
-        return None
-
-    return compile_key
-
-
 def test_what_hangs_is_rejected_and_stops_nothing(gate: threading.Event) -> None:
-    process, history = Process(key=hang(gate, "hang")), History()
-    history.change(*(key(f"k{i:02}", "1") for i in range(30)))
-    process.apply(history)
-    history.change(*(key(f"k{i:02}", "hang" if i < 3 else "2") for i in range(30)))
-    process.apply(history)
+    process, history = began(*(key(f"k{i:02}", "1") for i in range(30)), key=refuse("hang", gate=gate))
+    process.take(history, *(key(f"k{i:02}", "hang" if i < 3 else "2") for i in range(30)))
     done = [name for name, text in process.keys().items() if text == "2"]
     while len(done) < 27:  # the machine may be slow: what takes longer is taken over when it is done
         process.after(0)
@@ -83,19 +54,15 @@ def test_what_hangs_is_rejected_and_stops_nothing(gate: threading.Event) -> None
     process.after(10)
     assert process.problems()["k00"] == "it was not compiled within 10 s"
     assert process.keys()["k00"] == "1"
-    history.change(key("k01", "3"))
-    process.apply(history)
+    process.take(history, key("k01", "3"))
     while process.keys()["k01"] != "3":
         process.after(0)
     assert process.applier.due_s() == pytest.approx(5.0, abs=5)
 
 
 def test_a_slow_compile_is_used_when_it_is_done(gate: threading.Event) -> None:
-    process, history = Process(key=hang(gate, "slow")), History()
-    history.change(key("a", "1"))
-    process.apply(history)
-    history.change(key("a", "slow"))
-    process.apply(history)
+    process, history = began(key("a", "1"), key=refuse("slow", gate=gate))
+    process.take(history, key("a", "slow"))
     assert process.keys() == {"a": "1"}
     assert process.applier.due_s() == 0.1
     gate.set()
@@ -105,11 +72,8 @@ def test_a_slow_compile_is_used_when_it_is_done(gate: threading.Event) -> None:
 
 
 def test_a_late_compile_does_not_bring_the_older_one_back(gate: threading.Event) -> None:
-    process, history = Process(key=hang(gate, "slow")), History()
-    history.change(key("a", "slow"))
-    process.apply(history)
-    history.change(key("a", "2"))
-    process.apply(history)
+    process, history = began(key("a", "slow"), key=refuse("slow", gate=gate))
+    process.take(history, key("a", "2"))
     while process.keys() != {"a": "2"}:
         process.after(0)
     gate.set()
@@ -120,9 +84,7 @@ def test_a_late_compile_does_not_bring_the_older_one_back(gate: threading.Event)
 
 
 def test_many_hanging_compiles_hold_a_bounded_number_of_threads(gate: threading.Event) -> None:
-    process, history = Process(key=hang(gate, "hang")), History()
-    history.change(*(key(f"k{i}", "1") for i in range(100)))
-    process.apply(history)
+    process, history = began(*(key(f"k{i}", "1") for i in range(100)), key=refuse("hang", gate=gate))
     history.change(*(key(f"k{i}", "hang") for i in range(100)))
     before = threading.active_count()
     process.apply(history)
@@ -165,62 +127,21 @@ def test_a_mark_is_on_the_disk_before_anything_new_is_compiled() -> None:
         return None
 
     process, history = Process(memory, key=compile_key), History()
-    history.change(key("a"), key("b"))
-    process.apply(history)
+    process.take(history, key("a"), key("b"))
     assert marks == [True, True]
+    # An answer proves before the time.
+    process.applier.answered("key", "a")
+    process.after(0.1)
+    assert process.applier.trials.proven.keys() == {("key", "a")}
     process.after(5)
     assert Trials.from_bytes(memory.trials).marked == set()
     assert Trials.from_bytes(memory.trials).proven.keys() == {("key", "a"), ("key", "b")}
 
 
-def test_an_answer_proves_before_the_time() -> None:
-    process, history = Process(), History()
-    history.change(key("a"), key("b"))
-    process.apply(history)
-    process.applier.answered("key", "a")
-    process.after(0.1)
-    assert process.applier.trials.proven.keys() == {("key", "a")}
-
-
-def test_a_process_that_ends_as_it_should_suspects_nothing() -> None:
-    process, history = Process(), History()
-    history.change(key("a"))
-    process.apply(history)
-    process.applier.close()
-    after = Process(process.memory.crashed())
-    after.apply(history)
-    assert (after.keys(), after.problems()) == ({"a": "x"}, {})
-
-
-def test_after_two_crashes_the_proven_one_serves_and_other_content_is_tried() -> None:
-    process, history = Process(), History()
-    history.change(key("a", "good"), key("b", "good"))
-    process.apply(history)
-    process.after(5)
-    history.change(key("a", "poison"))
-    process.apply(history)
-    once = Process(process.memory.crashed())
-    once.apply(history)
-    again = Process(once.memory.crashed())
-    again.apply(history)
-    assert (again.keys(), again.problems()) == ({"a": "good", "b": "good"}, {"a": CRASHED})
-    # The process after it knows it still.
-    again.applier.close()
-    third = Process(again.memory.crashed())
-    third.apply(history)
-    assert third.keys()["a"] == "good"
-    history.change(key("a", "mended"))
-    third.apply(history)
-    assert (third.keys()["a"], third.problems()) == ("mended", {})
-
-
 def test_a_full_disk_does_not_hold_up_a_revocation() -> None:
-    process, history = Process(), History()
-    history.change(key("a"), key("b"))
-    process.apply(history)
+    process, history = began(key("a"), key("b"))
     process.memory.full = True
-    history.change(key("b", "2"), deleted=(("key", "a"),))
-    process.apply(history)
+    process.take(history, key("b", "2"), deleted=(("key", "a"),))
     assert process.keys() == {"b": "2"}
     assert "No space" in process.applier.problem
     process.memory.full = False
@@ -229,13 +150,9 @@ def test_a_full_disk_does_not_hold_up_a_revocation() -> None:
 
 
 def test_what_served_last_stands_in_also_before_it_has_proven_itself() -> None:
-    history = History()
-    process = Process(key=refuse("bad"))
-    history.change(key("a", "proven"))
-    process.apply(history)
+    process, history = began(key("a", "proven"), key=refuse("bad"))
     process.after(6)
-    history.change(key("a", "newer"))
-    process.apply(history)
+    process.take(history, key("a", "newer"))
     process.after(1)
     history.change(key("a", "bad"))
     assert process.apply(history).snapshot.content("key", "a") == b"newer"

@@ -35,9 +35,7 @@ def test_what_control_writes_a_process_reads(store: Store) -> None:
         read_artifacts(store, VERIFIER, "executor")
 
 
-def test_contents_come_before_the_manifest_that_names_them(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_contents_come_before_their_manifest(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     history, paths = History(), []
     history.change(key("a"), key("b", "2"))
     replace = store.replace

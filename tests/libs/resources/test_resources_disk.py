@@ -1,18 +1,19 @@
 """What a process stores: whatever is cut off, torn or altered, it is read as it was or as absent."""
 
-import json
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
 from headrace.resources.bootstrap import open_disk
 from headrace.resources.disk import COMPILED_SLOTS, Disk, DiskBusyError, read_folder
-from headrace.resources.manifest import PartError, SignatureError, Signer, VerifiedPart
+from headrace.resources.manifest import SignatureError, Signer, VerifiedPart
 from headrace.resources.trials import CRASHED, Trials
 from headrace.state import atomic
 from tests.libs.resources.control_history import OTHER_PRIVATE, VERIFIER, History, key
@@ -26,18 +27,21 @@ def histories() -> History:
 
 
 def read(folder: Path) -> tuple[VerifiedPart | None, list[str]]:
-    disk = Disk(folder)
-    try:
+    with closing(Disk(folder)) as disk:
         return disk.read(VERIFIER, "ingress"), disk.problems
-    finally:
-        disk.close()
+
+
+def absent(folder: Path) -> str:
+    """Why nothing is read."""
+    found, [problem] = read(folder)
+    assert found is None
+    return problem
 
 
 def write(folder: Path, *parts: VerifiedPart) -> None:
-    disk = Disk(folder)
-    for part in parts:
-        disk.write(part)
-    disk.close()
+    with closing(Disk(folder)) as disk:
+        for part in parts:
+            disk.write(part)
 
 
 def contents(folder: Path) -> set[str]:
@@ -45,6 +49,7 @@ def contents(folder: Path) -> set[str]:
 
 
 def test_what_is_written_is_read_by_the_next_process(tmp_path: Path) -> None:
+    assert read(tmp_path) == (None, [])
     history = histories()
     write(tmp_path, history.restored(2).part(), history.part())
     part, problems = read(tmp_path)
@@ -53,10 +58,6 @@ def test_what_is_written_is_read_by_the_next_process(tmp_path: Path) -> None:
     assert contents(tmp_path) == {r.sha256.hex() for r in history.snapshot.resources.values()}
     modes = {p.stat().st_mode & 0o077 for p in tmp_path.rglob("*")}
     assert modes == {0}
-
-
-def test_an_empty_folder_is_no_problem(tmp_path: Path) -> None:
-    assert read(tmp_path / "new" / "one") == (None, [])
 
 
 def recorded(
@@ -92,9 +93,7 @@ def recorded(
     return done
 
 
-def test_after_each_prefix_of_the_writes_the_old_or_the_new_part_is_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_prefix_of_the_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     history, before, live = histories(), tmp_path / "before", tmp_path / "live"
     old, new = history.restored(2).part(), history.part()
     write(before, old)
@@ -143,17 +142,13 @@ def test_torn_and_altered_files_are_as_absent_and_said(tmp_path: Path) -> None:
     manifest = (tmp_path / "manifest").read_bytes()
     for end in range(0, len(manifest), 97):
         (tmp_path / "manifest").write_bytes(manifest[:end])
-        found, problems = read(tmp_path)
-        assert found is None
-        assert len(problems) == 1
+        assert absent(tmp_path)
     (tmp_path / "manifest").write_bytes(manifest)
     for path in (tmp_path / "objects").iterdir():
         content = path.read_bytes()
         for damage in (content[:-1], content + b"x", b"y" + content[1:], None):
             path.write_bytes(damage) if damage is not None else path.unlink()
-            found, problems = read(tmp_path)
-            assert found is None
-            assert len(problems) == 1
+            assert absent(tmp_path)
             # What comes from control then mends it.
             write(tmp_path, part)
             assert read(tmp_path)[0].snapshot == part.snapshot
@@ -163,73 +158,15 @@ def test_a_foreign_folder_is_as_absent(tmp_path: Path) -> None:
     write(tmp_path / "key", histories().part(signer=Signer(OTHER_PRIVATE)))
     write(tmp_path / "service", histories().part("router"))
     for name, problem in (("key", "no trusted key"), ("service", "router")):
-        found, problems = read(tmp_path / name)
-        assert found is None
-        assert problem in problems[0]
+        assert problem in absent(tmp_path / name)
     with pytest.raises(SignatureError):
         read_folder(tmp_path / "key", VERIFIER, "ingress")
-
-
-def test_entries_of_another_part_do_not_fit_the_manifest(tmp_path: Path) -> None:
-    history = histories()
-    write(tmp_path, history.part())
-    values = json.loads((tmp_path / "manifest").read_bytes())
-    values["entries"][0][1] = "other"
-    (tmp_path / "manifest").write_text(json.dumps(values))
-    with pytest.raises(PartError):
-        read_folder(tmp_path, VERIFIER, "ingress")
 
 
 def test_a_pipe_in_the_folder_blocks_nobody(tmp_path: Path) -> None:
     Disk(tmp_path).close()
     os.mkfifo(tmp_path / "manifest")
-    found, problems = read(tmp_path)
-    assert found is None
-    assert "plain file" in problems[0]
-
-
-def test_a_full_disk_leaves_what_there_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    history = histories()
-    write(tmp_path, history.restored(2).part())
-    disk = Disk(tmp_path)
-
-    def full(path: Path, content: bytes, *, mode: int = 0o644) -> None:
-        raise OSError(28, "No space left on device", str(path))
-
-    monkeypatch.setattr(atomic, "write", full)
-    with pytest.raises(OSError, match="No space"):
-        disk.write(history.part())
-    disk.close()
-    assert read(tmp_path)[0].position.number == 2
-
-
-def test_two_processes_do_not_share_a_folder(tmp_path: Path) -> None:
-    disk = Disk(tmp_path)
-    script = (
-        "import sys; from pathlib import Path; from headrace.resources.disk import Disk, DiskBusyError\n"
-        "try: Disk(Path(sys.argv[1]))\nexcept DiskBusyError as error: print(error)"
-    )
-    found = subprocess.run(
-        [sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=True
-    )
-    assert "another process" in found.stdout
-    disk.close()
-    found = subprocess.run(
-        [sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=True
-    )
-    assert found.stdout == ""
-
-
-def test_each_process_gets_a_folder_of_its_own(tmp_path: Path) -> None:
-    first, second = open_disk(tmp_path), open_disk(tmp_path)
-    assert (first.folder, second.folder) == (tmp_path / "0", tmp_path / "1")
-    with pytest.raises(DiskBusyError):
-        Disk(first.folder)
-    first.close()
-    again = open_disk(tmp_path)
-    assert again.folder == tmp_path / "0"
-    again.close()
-    second.close()
+    assert "plain file" in absent(tmp_path)
 
 
 def test_contents_of_what_proved_itself_stay(tmp_path: Path) -> None:
@@ -245,37 +182,49 @@ def test_contents_of_what_proved_itself_stay(tmp_path: Path) -> None:
     disk.close()
 
 
-def test_a_process_starts_also_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    disk = Disk(tmp_path)
-    disk.write_trials(Trials({"1" * 64}, proven={("key", "a"): ("2" * 64, ())}))
-    disk.close()
-
-    def full(path: Path, content: bytes, *, mode: int = 0o644) -> None:
-        raise OSError(28, "No space left on device", str(path))
-
-    monkeypatch.setattr(atomic, "write", full)
-    disk = Disk(tmp_path)
-    assert disk.read_trials().quarantined == {"1" * 64: CRASHED}
-    assert "No space" in disk.problems[0]
-    disk.close()
-
-
 def test_the_trials_of_an_ended_process_count_once(tmp_path: Path) -> None:
     one, two = "1" * 64, "2" * 64
-    disk = Disk(tmp_path)
-    assert disk.read_trials() == Trials()
-    disk.write_trials(Trials({one, two}))
-    disk.write_compiled([one])
-    disk.close()
-    disk = Disk(tmp_path)
-    assert disk.read_trials().quarantined == {one: CRASHED}
-    assert (tmp_path / "compiled").read_bytes() == bytes(32 * COMPILED_SLOTS)
-    disk.close()
-    disk = Disk(tmp_path)
-    assert disk.read_trials() == Trials(quarantined={one: CRASHED})
-    disk.close()
+    with closing(Disk(tmp_path)) as disk:
+        assert disk.read_trials() == Trials()
+        disk.write_trials(Trials({one, two}))
+        disk.write_compiled([one])
+    for _ in range(2):
+        with closing(Disk(tmp_path)) as disk:
+            assert disk.read_trials() == Trials(quarantined={one: CRASHED})
+            assert (tmp_path / "compiled").read_bytes() == bytes(32 * COMPILED_SLOTS)
     (tmp_path / "trials.json").write_bytes(b"torn")
-    disk = Disk(tmp_path)
-    assert disk.read_trials() == Trials()
-    assert "can't be read" in disk.problems[0]
-    disk.close()
+    with closing(Disk(tmp_path)) as disk:
+        assert disk.read_trials() == Trials()
+        assert "can't be read" in disk.problems[0]
+
+
+def test_a_full_disk_leaves_what_there_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    history = histories()
+    write(tmp_path, history.restored(2).part())
+    with closing(Disk(tmp_path)) as disk:
+        disk.write_trials(Trials({"1" * 64}, proven={("key", "a"): ("2" * 64, ())}))
+        full = OSError(28, "No space left on device")
+        monkeypatch.setattr(atomic, "write", Mock(side_effect=full))
+        with pytest.raises(OSError, match="No space"):
+            disk.write(history.part())
+    with closing(Disk(tmp_path)) as disk:
+        assert disk.read(VERIFIER, "ingress").position.number == 2
+        assert disk.read_trials().quarantined == {"1" * 64: CRASHED}
+        assert "No space" in disk.problems[0]
+
+
+def test_each_process_gets_a_folder_of_its_own(tmp_path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from headrace.resources.bootstrap import open_disk\n"
+        "print(open_disk(Path(sys.argv[1])).folder.name)"
+    )
+
+    def another() -> str:
+        command = [sys.executable, "-c", script, str(tmp_path)]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    with closing(open_disk(tmp_path)) as disk:
+        assert (disk.folder, another()) == (tmp_path / "0", "1")
+        with pytest.raises(DiskBusyError, match="another process"):
+            Disk(disk.folder)
+    assert another() == "0"

@@ -9,12 +9,10 @@ import pytest
 
 from headrace.api.control.v1.resources_pb2 import Resource as ResourceMessage
 from headrace.api.control.v1.resources_pb2 import WatchRequest, WatchResponse
-from headrace.hop.client.settings import ClientRules
 from headrace.resources import follower as follower_module
 from headrace.resources.apply import Limits
+from headrace.resources.follower import Follower
 from headrace.resources.manifest import Signer
-from tests.hop_control import ThreadControl
-from tests.libs.hop.hop_certificates import Authority
 from tests.libs.resources.control_history import (
     OTHER_PRIVATE,
     History,
@@ -26,25 +24,7 @@ from tests.libs.resources.control_history import (
 from tests.libs.resources.following import following, keys, until
 
 
-@pytest.fixture
-def history() -> History:
-    history = History()
-    history.change(key("a", "1"), key("b", "1"))
-    return history
-
-
-@pytest.fixture
-def control(history: History) -> SmallControl:
-    return SmallControl(history)
-
-
-@pytest.fixture
-def target(control: SmallControl, tmp_path: Path) -> Iterator[str]:
-    with served(control, tmp_path / "control.sock") as address:
-        yield address
-
-
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """A control that hangs is given up early."""
     monkeypatch.setattr(follower_module, "WAIT_S", 0.2)
@@ -52,42 +32,23 @@ def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(follower_module, "_MAX_PAUSE_S", 0.2)
 
 
-def test_a_change_is_live_and_reported(control: SmallControl, target: str) -> None:
+@pytest.fixture
+def follower(target: str, short_waits: None) -> Iterator[Follower]:
     with following(target) as follower:
         until(lambda: follower.view)
-        assert keys(follower) == {"a": "1", "b": "1"}
-        position = control.change(key("a", "2"), deleted=(("key", "b"),))
-        seen = follower.view.state
-        assert follower.wait(seen, 60).position == position
-        assert keys(follower) == {"a": "2"}
-        control.wait_for(lambda requests: requests[-1].have.number == position.number)
-        assert control.requests[-1].ready
-        status = follower.status()
-        assert (status.position, status.problem, status.diverged) == (position, "", False)
+        yield follower
 
 
-def test_what_is_rejected_is_reported_with_the_next_question(control: SmallControl, target: str) -> None:
-    def refuse(unit: object) -> None:
-        raise ValueError("it is bad")
-
-    with following(target, key=refuse):
-        control.wait_for(lambda requests: len(requests[-1].rejected) == 2)
-        found = control.requests[-1].rejected[0]
-        assert (found.kind, found.name, found.sha256, found.problem) == (
-            "key",
-            "a",
-            key("a", "1").sha256,
-            "it is bad",
-        )
-
-
-def test_pages_come_one_after_another(control: SmallControl, target: str, history: History) -> None:
-    control.page_size = 7
-    history.change(*(key(f"k{i}") for i in range(30)))
-    with following(target) as follower:
-        until(lambda: follower.view)
-        assert follower.view.snapshot == history.snapshot
-    assert [r.page_after for r in control.requests[:5]] == [0, 7, 14, 21, 28]
+def test_a_change_is_live_and_reported(control: SmallControl, follower: Follower) -> None:
+    assert keys(follower) == {"a": "1", "b": "1"}
+    position = control.change(key("a", "2"), deleted=(("key", "b"),))
+    seen = follower.view.state
+    assert follower.wait(seen, 60).position == position
+    assert keys(follower) == {"a": "2"}
+    control.wait_for(lambda requests: requests[-1].have.number == position.number)
+    assert control.requests[-1].ready
+    status = follower.status()
+    assert (status.position, status.problem, status.diverged) == (position, "", False)
 
 
 ENDLESS = History()
@@ -133,54 +94,43 @@ MISBEHAVIOURS: dict[str, Misbehaviour] = {
 
 
 @pytest.mark.parametrize("name", MISBEHAVIOURS)
-def test_what_control_does_hurts_nobody_and_it_is_followed_when_it_is_well(
-    name: str,
-    control: SmallControl,
-    target: str,
-    history: History,
-    short_waits: None,
-    monkeypatch: pytest.MonkeyPatch,
+def test_control_misbehaves(
+    name: str, control: SmallControl, follower: Follower, history: History, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("headrace.resources.follower_state.MAX_RESOURCES", 20)
-    with following(target) as follower:
-        until(lambda: follower.view)
-        control.become(history, MISBEHAVIOURS[name])
-        until(lambda: follower.status().problem)
-        assert keys(follower) == {"a": "1", "b": "1"}
-        before = len(control.requests)
-        control.wait_for(lambda requests: len(requests) > before + (25 if name == "endless_pages" else 1))
-        assert keys(follower) == {"a": "1", "b": "1"}
-        control.become(history)
-        control.change(key("a", "2"))
-        until(lambda: keys(follower) == {"a": "2", "b": "1"})
-        assert follower.status().problem == ""
+    control.become(history, MISBEHAVIOURS[name])
+    until(lambda: follower.status().problem)
+    assert keys(follower) == {"a": "1", "b": "1"}
+    before = len(control.requests)
+    control.wait_for(lambda requests: len(requests) > before + (25 if name == "endless_pages" else 1))
+    assert keys(follower) == {"a": "1", "b": "1"}
+    control.become(history)
+    control.change(key("a", "2"))
+    until(lambda: keys(follower) == {"a": "2", "b": "1"})
+    assert follower.status().problem == ""
 
 
-@pytest.mark.parametrize("what", ["yesterday", "emptied", "another branch"])
-def test_a_database_that_lost_something_is_not_followed_until_a_new_epoch(
-    what: str, control: SmallControl, target: str, history: History, short_waits: None
-) -> None:
+def test_a_new_epoch_ends_a_divergence(control: SmallControl, follower: Follower, history: History) -> None:
     revoked = control.change(deleted=(("key", "a"),))
-    with following(target) as follower:
-        until(lambda: follower.view)
-        other = History() if what == "emptied" else history.restored(2)
-        for i in range(5 if what == "another branch" else 0):
-            other.change(key("c", str(i)))
+    until(lambda: keys(follower) == {"b": "1"})
+    other = history.restored(2)
+    for i in range(5):
+        other.change(key("c", str(i)))
 
-        def deny(request: WatchRequest) -> WatchResponse:
-            request.ClearField("have")
-            return other.response(request)
+    def deny(request: WatchRequest) -> WatchResponse:
+        request.ClearField("have")
+        return other.response(request)
 
-        for misbehave in (None, deny):  # a control that sees it, and one that does not
-            control.become(other, misbehave)
-            until(lambda: follower.status().diverged)
-            assert keys(follower) == {"b": "1"}
-            assert follower.status().position == revoked
-            control.become(history)
-            until(lambda: not follower.status().diverged)
-        other.begin_epoch()
-        control.become(other)
-        until(lambda: follower.status().position == other.position)
+    for misbehave in (None, deny):  # a control that sees it, and one that does not
+        control.become(other, misbehave)
+        until(lambda: follower.status().diverged)
+        assert keys(follower) == {"b": "1"}
+        assert follower.status().position == revoked
+        control.become(history)
+        until(lambda: not follower.status().diverged)
+    other.begin_epoch()
+    control.become(other)
+    until(lambda: follower.status().position == other.position)
 
 
 def test_a_partition_ends_well(history: History, tmp_path: Path) -> None:
@@ -200,9 +150,7 @@ def test_a_partition_ends_well(history: History, tmp_path: Path) -> None:
             until(lambda: follower.status().problem == "")
 
 
-def test_another_control_is_followed_when_one_hangs(
-    control: SmallControl, target: str, history: History, tmp_path: Path, short_waits: None
-) -> None:
+def test_one_control_hangs(control: SmallControl, target: str, history: History, tmp_path: Path) -> None:
     hung = SmallControl(history)
     with served(hung, tmp_path / "hung.sock") as other:
         hung.become(history, never)
@@ -214,15 +162,7 @@ def test_another_control_is_followed_when_one_hangs(
     assert control.requests
 
 
-def test_controls_in_a_folder_are_found(control: SmallControl, target: str, tmp_path: Path) -> None:
-    with following(f"unix-dir:{tmp_path}") as follower:
-        until(lambda: follower.view)
-    with following(f"unix-dir:{tmp_path}/none") as follower:
-        until(lambda: follower.status().problem)
-        assert "can't be reached" in follower.status().problem
-
-
-def test_who_may_not_go_first_waits(control: SmallControl, target: str, history: History) -> None:
+def test_who_may_not_go_first_waits(control: SmallControl, follower: Follower, history: History) -> None:
     allowed = threading.Event()
 
     def others_first(request: WatchRequest) -> WatchResponse:
@@ -230,21 +170,17 @@ def test_who_may_not_go_first_waits(control: SmallControl, target: str, history:
         response.may_apply = allowed.is_set()
         return response
 
-    with following(target) as follower:
-        until(lambda: follower.view)
-        history.change(key("a", "2"))
-        control.become(history, others_first)
-        before = len(control.requests)
-        control.wait_for(lambda requests: len(requests) > before + 3)
-        assert keys(follower)["a"] == "1"
-        assert follower.status().problem == ""
-        allowed.set()
-        until(lambda: keys(follower)["a"] == "2")
+    history.change(key("a", "2"))
+    control.become(history, others_first)
+    before = len(control.requests)
+    control.wait_for(lambda requests: len(requests) > before + 3)
+    assert keys(follower)["a"] == "1"
+    assert follower.status().problem == ""
+    allowed.set()
+    until(lambda: keys(follower)["a"] == "2")
 
 
-def test_a_control_that_never_waits_is_not_flooded(
-    control: SmallControl, target: str, history: History
-) -> None:
+def test_control_is_not_flooded(control: SmallControl, target: str, history: History) -> None:
     with following(target, limits=Limits(proof_s=0.0)) as follower:
         until(lambda: follower.view)
         control.become(history, lambda _: WatchResponse())
@@ -262,41 +198,3 @@ def test_a_closed_follower_ends_its_waits_and_may_be_closed_again(target: str, t
         follower.close()
         waiting.join(60)
         assert not waiting.is_alive()
-
-
-def test_control_is_reached_by_mtls_also_with_new_certificates(control: SmallControl, tmp_path: Path) -> None:
-    authority = Authority(tmp_path)
-    with served(control, tmp_path, authority.issue("control", "localhost")) as address:
-        remote = ThreadControl(ClientRules(address, authority.issue("door", "door")))
-        assert remote.watch(WatchRequest(service="ingress"), 30).manifest
-        authority.issue("door", "door")
-        assert remote.watch(WatchRequest(service="ingress"), 30).manifest
-        remote.close()
-        foreign = Authority(tmp_path, "foreign").issue("stranger", "door")
-        other = ThreadControl(ClientRules(address, foreign))
-        with pytest.raises(OSError, match="UNAVAILABLE"):
-            other.watch(WatchRequest(service="ingress"), 5)
-        other.close()
-
-
-def test_a_closed_client_calls_nobody(target: str) -> None:
-    remote = ThreadControl(ClientRules(target))
-    remote.close()
-    with pytest.raises(OSError, match="closed"):
-        remote.watch(WatchRequest(), 1)
-
-
-def test_one_change_among_a_thousand_tenants_is_small(
-    control: SmallControl, target: str, history: History
-) -> None:
-    history.change(*(key(f"tenant-{i}", f"{i}" * 100) for i in range(1000)))
-    for _ in range(70):
-        history.change(key("a", "other"))
-    with following(target) as follower:
-        until(lambda: follower.view)
-        control.sizes.clear()
-        position = control.change(key("tenant-7", "x" * 2000))
-        control.wait_for(lambda requests: requests[-1].have.number == position.number)
-        assert keys(follower)["tenant-7"] == "x" * 2000
-        requests = sum(r.ByteSize() for r in control.requests[-2:])
-        assert 2000 < sum(control.sizes) + requests <= 64 * 1024

@@ -2,13 +2,14 @@
 
 import hashlib
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.api.control.v1.resources_pb2 import RejectedResource, WatchRequest, WatchResponse
-from headrace.api.control.v1.resources_pb2 import Resource as ResourceMessage
+from headrace.api.control.v1.resources_pb2 import Resource as Message
 from headrace.resources import follower_state
 from headrace.resources.follower_state import FollowerState, Next
 from headrace.resources.manifest import Signer
@@ -37,20 +38,6 @@ def follow(follower: FollowerState, history: History, page_size: int = 3) -> Nex
             return outcome.next
 
 
-def test_the_first_question_names_the_process_and_what_it_understands() -> None:
-    rejected = [RejectedResource(kind="key", name="a", sha256=b"1", problem="no")]
-    request = state().request(1.5, rejected, ready=False)
-    assert not request.HasField("have")
-    assert (request.watcher, request.service, request.wait_ms, request.ready) == (
-        "door-1",
-        "ingress",
-        1500,
-        False,
-    )
-    assert list(request.supports) == ["document", "freeze", "key", "release", "tenant"]
-    assert list(request.rejected) == rejected
-
-
 def test_pages_become_a_part_and_then_changes_do() -> None:
     follower, history = state(), with_keys(10)
     assert follow(follower, history) is Next.APPLY
@@ -66,98 +53,12 @@ def test_pages_become_a_part_and_then_changes_do() -> None:
     assert len(follower.part.snapshot.resources) == 9
 
 
-def test_pages_are_requested_at_once() -> None:
-    follower, history = state(), with_keys(5)
-    assert follower.receive(history.response(question(follower), 3)).next is Next.CONTINUE
-    request = question(follower, wait_s=5)
-    assert (request.page_after, request.wait_ms) == (3, 0)
-    assert not request.HasField("have")
-
-
 def test_a_position_that_changes_between_pages_begins_anew() -> None:
     follower, history = state(), with_keys(5)
     assert follower.receive(history.response(question(follower), 3)).next is Next.CONTINUE
     history.change(key("k0", "other"))
     assert follower.receive(history.response(question(follower), 3)).next is Next.REFUSE
     assert question(follower).page_after == 0
-    assert follow(follower, history) is Next.APPLY
-
-
-def test_pages_are_dropped_when_an_answer_fails() -> None:
-    follower, history = state(), with_keys(5)
-    follower.receive(history.response(question(follower), 3))
-    follower.failed()
-    assert question(follower).page_after == 0
-
-
-Change = Callable[[WatchResponse], None]
-
-
-def _forge(response: WatchResponse) -> None:
-    response.signature = bytes(64)
-
-
-def _other_key(response: WatchResponse) -> None:
-    response.signature = Signer(OTHER_PRIVATE)._key.sign(response.manifest)
-
-
-def _other_content(response: WatchResponse) -> None:
-    response.resources[0].content = b"other"
-
-
-def _other_content_and_hash(response: WatchResponse) -> None:
-    response.resources[0].content = b"other"
-    response.resources[0].sha256 = hashlib.sha256(b"other").digest()
-
-
-def _twice(response: WatchResponse) -> None:
-    response.resources.append(response.resources[0])
-
-
-def _one_less(response: WatchResponse) -> None:
-    del response.resources[0]
-
-
-def _changes_alone(response: WatchResponse) -> None:
-    response.whole = False
-
-
-def _no_name(response: WatchResponse) -> None:
-    response.resources[0].name = "a\tb"
-
-
-def _deletes(response: WatchResponse) -> None:
-    response.resources.append(ResourceMessage(kind="key", name="gone"))
-
-
-def _no_progress(response: WatchResponse) -> None:
-    response.page = 9
-    del response.resources[:]
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        _forge,
-        _other_key,
-        _other_content,
-        _other_content_and_hash,
-        _twice,
-        _one_less,
-        _changes_alone,
-        _no_name,
-        _deletes,
-        _no_progress,
-    ],
-)
-def test_what_is_not_as_signed_is_refused_and_nothing_changes(change: Change) -> None:
-    follower, history = state(), with_keys(3)
-    response = history.response(question(follower))
-    change(response)
-    outcome = follower.receive(response)
-    assert outcome.next is Next.REFUSE
-    assert outcome.problem
-    assert follower.part is None
     assert follow(follower, history) is Next.APPLY
 
 
@@ -176,13 +77,6 @@ def test_cursors_must_rise_and_pages_must_end(monkeypatch: pytest.MonkeyPatch) -
     assert follow(follower, history) is Next.REFUSE
     monkeypatch.setattr(follower_state, "MAX_BYTES", 50)
     assert follow(follower, history) is Next.APPLY
-
-
-def test_pages_that_break_off_are_refused() -> None:
-    follower, history = state(), with_keys(5)
-    follower.receive(history.response(question(follower), 3))
-    assert follower.receive(WatchResponse()).next is Next.REFUSE
-    assert follower.receive(WatchResponse()).next is Next.NOTHING
 
 
 def test_a_part_that_changes_do_not_give_is_requested_as_a_whole() -> None:
@@ -269,9 +163,7 @@ actions = st.lists(
 
 
 @given(actions)
-def test_whatever_controls_do_a_process_has_a_signed_part_and_goes_on_from_it(
-    actions: list[tuple[str, int, int]],
-) -> None:
+def test_whatever_controls_do_what_is_had_is_signed_and_descends(actions: list[tuple[str, int, int]]) -> None:
     histories, follower = [History()], state()
     for what, which, number in actions:
         history = histories[which % len(histories)]
@@ -307,8 +199,50 @@ def test_whatever_controls_do_a_process_has_a_signed_part_and_goes_on_from_it(
                 assert have is None or source.has(have) or new.epoch > have.epoch
 
 
-def test_manifests_of_another_service_are_refused() -> None:
-    follower, history = state(), with_keys(1)
-    request = question(follower)
-    request.service = "router"
-    assert follower.receive(history.response(request)).next is Next.REFUSE
+def test_the_first_question_says_who_asks_and_the_next_pages_are_asked_for_at_once() -> None:
+    rejected = [RejectedResource(kind="key", name="a", sha256=b"1", problem="no")]
+    follower, history = state(), with_keys(5)
+    request = follower.request(1.5, rejected, ready=False)
+    said: dict[str, Any] = {"watcher": "door-1", "service": "ingress", "wait_ms": 1500, "rejected": rejected}
+    assert request == WatchRequest(**said, supports=["document", "freeze", "key", "release", "tenant"])
+    for broken_off in (follower.failed, lambda: follower.receive(WatchResponse())):
+        assert follower.receive(history.response(request, 3)).next is Next.CONTINUE
+        following = question(follower, wait_s=5)
+        assert (following.page_after, following.wait_ms, following.HasField("have")) == (3, 0, False)
+        broken_off()
+        assert question(follower).page_after == 0
+    follower.receive(history.response(request, 3))
+    assert follower.receive(WatchResponse()).next is Next.REFUSE
+    assert follower.receive(WatchResponse()).next is Next.NOTHING
+
+
+def no_progress(response: WatchResponse) -> None:
+    response.page = 9
+    del response.resources[:]
+
+
+OTHER = hashlib.sha256(b"other").digest()
+DAMAGE: dict[str, Callable[[WatchResponse], object]] = {
+    "forged": lambda r: setattr(r, "signature", bytes(64)),
+    "another key": lambda r: setattr(r, "signature", Signer(OTHER_PRIVATE)._key.sign(r.manifest)),
+    "another content": lambda r: setattr(r.resources[0], "content", b"other"),
+    "another content and hash": lambda r: r.resources[0].MergeFrom(Message(content=b"other", sha256=OTHER)),
+    "twice": lambda r: r.resources.append(r.resources[0]),
+    "one less": lambda r: r.resources.pop(),
+    "changes alone": lambda r: setattr(r, "whole", False),
+    "no name": lambda r: setattr(r.resources[0], "name", "a\tb"),
+    "a deletion": lambda r: r.resources.append(Message(kind="key", name="gone")),
+    "no progress": no_progress,
+}
+
+
+@pytest.mark.parametrize("what", DAMAGE)
+def test_what_is_not_as_signed_is_refused_and_nothing_changes(what: str) -> None:
+    follower, history = state(), with_keys(3)
+    response = history.response(question(follower))
+    DAMAGE[what](response)
+    outcome = follower.receive(response)
+    assert outcome.next is Next.REFUSE
+    assert outcome.problem
+    assert follower.part is None
+    assert follow(follower, history) is Next.APPLY

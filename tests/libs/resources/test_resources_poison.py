@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from headrace.resources.trials import CRASHED
-from tests.libs.resources.control_history import History, SmallControl, key, served
+from tests.libs.resources.control_history import History, SmallControl, key
 
 SCRIPT = Path(__file__).with_name("crashing_process.py")
 
@@ -53,12 +53,6 @@ def control() -> SmallControl:
 
 
 @pytest.fixture
-def target(control: SmallControl, tmp_path: Path) -> Iterator[str]:
-    with served(control, tmp_path / "control.sock") as address:
-        yield address
-
-
-@pytest.fixture
 def supervisor(target: str, tmp_path: Path) -> Iterator[Supervisor]:
     supervisor = Supervisor(target, tmp_path / "process", 1.0)
     supervisor.until({"keys": good(), "problems": {}})
@@ -75,9 +69,7 @@ def good(**others: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(("poison", "ends"), [("abort", 1), ("exit", 2)])
-def test_a_poison_ends_a_process_once_while_compiled_and_twice_while_it_serves(
-    poison: str, ends: int, control: SmallControl, supervisor: Supervisor
-) -> None:
+def test_ends_by_a_poison(poison: str, ends: int, control: SmallControl, supervisor: Supervisor) -> None:
     control.change(key("k1", poison))
     supervisor.until({"keys": good(), "problems": {"k1": CRASHED}})
     assert supervisor.ends == ends

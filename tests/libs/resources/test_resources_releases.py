@@ -3,7 +3,7 @@
 import hashlib
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from headrace.resources.follower import Follower
 from headrace.resources.releases import SnapshotReleases, release_compiler
 from headrace.resources.snapshot import Resource
 from tests.libs.releases.small_pipeline import changed
-from tests.libs.resources.control_history import History, SmallControl, served
+from tests.libs.resources.control_history import History, SmallControl
 from tests.libs.resources.following import following, until
 
 LIMITS = Limits(proof_s=0.2, patience_s=10)
@@ -44,8 +44,8 @@ def deployed(number: int, text: str, pipeline: str = "small", **changes: Any) ->
     ]
 
 
-def named(pipeline: str, *pairs: tuple[str, str]) -> str:
-    return changed(("pipeline: small", f"pipeline: {pipeline}"), *pairs)
+def named(pipeline: str, deadline: int = 250) -> str:
+    return changed(("pipeline: small", f"pipeline: {pipeline}"), ("ms: 250", f"ms: {deadline}"))
 
 
 @pytest.fixture
@@ -55,20 +55,9 @@ def history() -> History:
     return history
 
 
-@pytest.fixture
-def control(history: History) -> SmallControl:
-    return SmallControl(history)
-
-
 def accept(pipeline: Pipeline) -> None:
     if pipeline.deadline_ms == 666:
         raise DocumentError([Problem("x", 1, "deadline_ms", "not accepted here")])
-
-
-@pytest.fixture
-def target(control: SmallControl, tmp_path: Path) -> Iterator[str]:
-    with served(control, tmp_path / "control.sock") as address:
-        yield address
 
 
 @pytest.fixture
@@ -98,8 +87,10 @@ def follow(catalog: ReleaseCatalog, control: SmallControl) -> None:
 
 def test_a_catalog_serves_what_a_follower_has(catalog: ReleaseCatalog, control: SmallControl) -> None:
     assert numbers(catalog) == {"small": 1, "other": 4}
-    before = catalog.released["other"]
-    control.change(*deployed(2, named("small", ("deadline_ms: 250", "deadline_ms: 300"))))
+    before, seen = catalog.released["other"], catalog.wait("", 0)
+    assert catalog.wait(seen, 0.01) == seen
+    control.change(*deployed(2, named("small", 300)))
+    assert catalog.wait(seen, 60) != seen
     follow(catalog, control)
     assert numbers(catalog) == {"small": 2, "other": 4}
     assert catalog.pipelines["small"].deadline_ms == 300
@@ -107,16 +98,7 @@ def test_a_catalog_serves_what_a_follower_has(catalog: ReleaseCatalog, control: 
     assert dict(catalog.quarantined) == {}
 
 
-def test_a_wait_ends_when_something_changes(catalog: ReleaseCatalog, control: SmallControl) -> None:
-    seen = catalog.wait("", 0)
-    assert catalog.wait(seen, 0.01) == seen
-    control.change(*deployed(2, named("small", ("deadline_ms: 250", "deadline_ms: 300"))))
-    assert catalog.wait(seen, 60) != seen
-
-
-def test_a_removed_pipeline_goes_and_comes_back(
-    catalog: ReleaseCatalog, control: SmallControl, follower: Follower
-) -> None:
+def test_a_removed_pipeline(catalog: ReleaseCatalog, control: SmallControl, follower: Follower) -> None:
     store = SnapshotReleases(follower)
     assert store.current("small")[0].number == 1
     control.change(deleted=(("release", "small"), ("document", f"small/{revision_of(named('small'))}")))
@@ -130,41 +112,29 @@ def test_a_removed_pipeline_goes_and_comes_back(
     assert numbers(catalog) == {"small": 2, "other": 4}
 
 
+RULE = {"name": "r", "when": {"nope": {"any": ["x"]}}, "arm": "live"}
+OTHER_DOCUMENT = Resource.of("document", f"small/{revision_of(named('small', 9))}", b"other")
+
+
 @pytest.mark.parametrize(
     ("resources", "problem"),
     [
         ([Resource.of("release", "small", b"{}")], "no release document"),
         (deployed(2, "pipeline: small\nnonsense"), "arms.live"),
-        (deployed(2, named("small", ("deadline_ms: 250", "deadline_ms: 666"))), "not accepted here"),
-        (
-            deployed(
-                2, named("small"), rules=[{"name": "r", "when": {"nope": {"any": ["x"]}}, "arm": "live"}]
-            ),
-            "nope",
-        ),
-        (
-            deployed(2, named("small", ("deadline_ms: 250", "deadline_ms: 9")))[:1],
-            "its document is not stored",
-        ),
-        (
-            [
-                Resource.of("release", "small", to_bytes(release(2, named("small", ("250", "9"))))),
-                Resource.of("document", f"small/{revision_of(named('small', ('250', '9')))}", b"other"),
-            ],
-            "arms.live",
-        ),
+        (deployed(2, named("small", 666)), "not accepted here"),
+        (deployed(2, named("small"), rules=[RULE]), "nope"),
+        (deployed(2, named("small", 9))[:1], "its document is not stored"),
+        ([deployed(2, named("small", 9))[0], OTHER_DOCUMENT], "arms.live"),
     ],
 )
-def test_what_can_not_be_used_is_refused_and_the_one_before_serves(
+def test_what_is_refused(
     resources: list[Resource],
     problem: str,
     catalog: ReleaseCatalog,
     control: SmallControl,
     follower: Follower,
 ) -> None:
-    control.change(
-        *resources, *deployed(5, named("other", ("deadline_ms: 250", "deadline_ms: 300")), "other")
-    )
+    control.change(*resources, *deployed(5, named("other", 300), "other"))
     follow(catalog, control)
     assert numbers(catalog) == {"small": 1, "other": 5}
     control.wait_for(lambda requests: requests[-1].rejected)
@@ -172,24 +142,6 @@ def test_what_can_not_be_used_is_refused_and_the_one_before_serves(
     assert (rejected.kind, rejected.name, rejected.sha256) == ("release", "small", resources[0].sha256)
     assert problem in rejected.problem
     assert follower.status().problem == ""
-
-
-def test_what_never_was_good_is_quarantined_and_not_unknown(control: SmallControl, target: str) -> None:
-    control.change(*deployed(1, "pipeline: bad\n", "bad"))
-    with following(target, service="router", limits=LIMITS, release=release_compiler(accept)) as follower:
-        until(lambda: follower.view)
-        catalog = ReleaseCatalog(SnapshotReleases(follower), accept=accept)
-        assert catalog.unusable == {"bad"}
-        assert numbers(catalog) == {"small": 1, "other": 4}
-
-
-def test_a_release_that_nobody_compiled_is_said_to_be_broken(control: SmallControl, target: str) -> None:
-    control.change(Resource.of("release", "small", b"{}"))
-    with following(target, service="router") as follower:
-        until(lambda: follower.view)
-        release, broken = SnapshotReleases(follower).current("small")
-        assert release is None
-        assert "no release document" in broken.problem
 
 
 def test_without_anything_the_store_can_not_be_reached(tmp_path: Path) -> None:
@@ -203,17 +155,23 @@ def test_without_anything_the_store_can_not_be_reached(tmp_path: Path) -> None:
         assert catalog.troubles
 
 
-def test_a_restart_without_control_serves_the_same(follower: Follower, tmp_path: Path) -> None:
-    follower.close()
-    with following(
-        f"unix:{tmp_path}/none.sock", tmp_path / "disk", service="router", release=release_compiler(accept)
-    ) as again:
-        assert numbers(ReleaseCatalog(SnapshotReleases(again))) == {"small": 1, "other": 4}
+def test_never_good(catalog: ReleaseCatalog, control: SmallControl, follower: Follower) -> None:
+    control.change(*deployed(1, "pipeline: bad\n", "bad"))
+    follow(catalog, control)
+    assert (catalog.unusable, numbers(catalog)) == ({"bad"}, {"small": 1, "other": 4})
+    store: ReleaseStore = SnapshotReleases(follower)
+    changes: list[Callable[[], object]] = [
+        lambda: store.commit(release(2, named("small"))),
+        lambda: store.remove("small"),
+        lambda: store.keep_document("small", "0" * 64, "x"),
+        lambda: store.freeze(None),
+    ]
+    for change in changes:
+        with pytest.raises(io.UnsupportedOperation, match="control"):
+            change()
 
 
-def test_the_freeze_and_the_history_are_there(
-    catalog: ReleaseCatalog, control: SmallControl, follower: Follower
-) -> None:
+def test_freeze_and_history(catalog: ReleaseCatalog, control: SmallControl, follower: Follower) -> None:
     store: ReleaseStore = SnapshotReleases(follower)
     assert store.frozen() is None
     assert [r.number for r in store.history("small")] == [1]
@@ -231,15 +189,3 @@ def test_the_freeze_and_the_history_are_there(
     control.change(deleted=(("freeze", "all"),))
     follow(catalog, control)
     assert store.frozen() is None
-
-
-def test_changes_go_to_control(follower: Follower) -> None:
-    store: ReleaseStore = SnapshotReleases(follower)
-    with pytest.raises(io.UnsupportedOperation, match="control"):
-        store.commit(release(2, named("small")))
-    with pytest.raises(io.UnsupportedOperation, match="control"):
-        store.remove("small")
-    with pytest.raises(io.UnsupportedOperation, match="control"):
-        store.keep_document("small", "0" * 64, "x")
-    with pytest.raises(io.UnsupportedOperation, match="control"):
-        store.freeze(None)

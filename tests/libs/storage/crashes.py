@@ -78,16 +78,6 @@ class File:
             content = applied(content, operation)
         return content
 
-    def torn(self) -> bytes:
-        """Half of the last write is done."""
-        content = self.durable
-        for number, operation in enumerate(self.pending, 1):
-            if number == len(self.pending) and operation.code == "W":
-                half = operation.data[: len(operation.data) // 2]
-                operation = Operation("W", operation.name, operation.offset, half)
-            content = applied(content, operation)
-        return content
-
     def by_chance(self, chance: random.Random) -> bytes:
         """Any of the sectors that were written are done, in any order."""
         content = self.durable
@@ -122,9 +112,8 @@ class Disk:
             self.files[operation.name].pending.append(operation)
 
     def images(self, chance: random.Random) -> Iterator[Image]:
-        """What may be on the disk after a loss of power: everything; what was synced; a torn write; any sectors."""
+        """What may be on the disk after a loss of power: everything; what was synced; any sectors."""
         yield {name: file.current() for name, file in self.files.items()}
         yield {name: file.durable for name, file in self.durable.items()}
-        yield {name: file.torn() for name, file in self.files.items()}
         names = chance.choice((self.files, self.durable))
         yield {name: file.by_chance(chance) for name, file in names.items()}

@@ -2,14 +2,13 @@
 
 import logging
 import signal
-import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
-from headrace.catalog.access import Position
 from headrace.catalog.errors import RecordsUnavailableError, Unavailable
 from headrace.catalog.records import CatalogRecords
 from headrace.storage import postgres as product
@@ -28,9 +27,8 @@ def why(work: Callable[[], object]) -> Unavailable:
 
 @pytest.fixture
 def records(postgres_address: str) -> Iterator[CatalogRecords]:
-    opened = CatalogRecords.open(postgres_address, initialise=True)
-    yield opened
-    opened.close()
+    with closing(CatalogRecords.open(postgres_address, initialise=True)) as opened:
+        yield opened
 
 
 @pytest.fixture
@@ -42,44 +40,16 @@ def own_server() -> Iterator[PostgresServer]:
 
 @pytest.fixture
 def own_records(own_server: PostgresServer) -> Iterator[CatalogRecords]:
-    opened = CatalogRecords.open(own_server.create("control"), initialise=True)
-    yield opened
-    opened.close()
+    with closing(CatalogRecords.open(own_server.create("control"), initialise=True)) as opened:
+        yield opened
 
 
-def test_nobody_is_there(tmp_path: Path) -> None:
-    address = f"postgresql://ann@/control?host={tmp_path}"
-    assert why(lambda: CatalogRecords.open(address, initialise=True)) is Unavailable.UNREACHABLE
-
-
-def test_a_database_that_is_not_there(postgres_server: PostgresServer) -> None:
-    address = postgres_server.address("nothing")
-    assert why(lambda: CatalogRecords.open(address, initialise=True)) is Unavailable.UNREACHABLE
-
-
-def test_a_database_that_is_not_initialised_is_not_written(
-    postgres_address: str, postgres_server: PostgresServer
-) -> None:
+def test_nothing_is_written(postgres_address: str, postgres_server: PostgresServer) -> None:
     assert why(lambda: CatalogRecords.open(postgres_address, initialise=False)) is Unavailable.NOT_INITIALISED
     with postgres_server.connect("test") as connection:
         assert connection.execute(
             "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"
         ).fetchone() == (0,)
-
-
-def test_a_file_of_the_password_is_read_and_not_said(postgres_address: str, tmp_path: Path) -> None:
-    address = f"{postgres_address}&password_file={tmp_path}/password"
-    with pytest.raises(RecordsUnavailableError) as failed:
-        CatalogRecords.open(address, initialise=True)
-    assert failed.value.why is Unavailable.UNREACHABLE
-    (tmp_path / "password").write_text("s3cret\n")
-    seen: list[str] = []
-    records = CatalogRecords.open(address, initialise=True)
-    with records.database.read() as connection:
-        info = connection.connection.dbapi_connection.info
-        seen.append(info.password)
-    records.close()
-    assert seen == ["s3cret"]
 
 
 def test_a_server_that_is_too_old_is_refused(postgres_address: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,9 +82,7 @@ def test_limits_hold_for_each_transaction_and_leave_nothing_behind(records: Cata
     raw.close()
 
 
-def test_a_server_that_may_lose_its_last_commits_does_not_lose_these(
-    postgres_server: PostgresServer,
-) -> None:
+def test_a_server_that_may_lose_its_last_commits(postgres_server: PostgresServer) -> None:
     address = postgres_server.create("forgetful")
     with postgres_server.connect() as connection:
         connection.execute("ALTER DATABASE forgetful SET synchronous_commit = off")
@@ -124,9 +92,7 @@ def test_a_server_that_may_lose_its_last_commits_does_not_lose_these(
     records.close()
 
 
-def test_connections_that_died_are_not_noticed_by_callers(
-    records: CatalogRecords, postgres_server: PostgresServer
-) -> None:
+def test_connections_that_died(records: CatalogRecords, postgres_server: PostgresServer) -> None:
     kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'headrace'"
     for number in range(3):
         with postgres_server.connect() as connection:
@@ -138,9 +104,7 @@ def test_connections_that_died_are_not_noticed_by_callers(
     assert verified(records) == []
 
 
-def test_a_commit_whose_answer_is_lost_is_made_once(
-    records: CatalogRecords, postgres_server: PostgresServer
-) -> None:
+def test_the_answer_of_a_commit_is_lost(records: CatalogRecords, postgres_server: PostgresServer) -> None:
     """The connection dies after the commit, before its answer: the change is sent again, and found."""
     lost: list[int] = []
 
@@ -160,9 +124,7 @@ def test_a_commit_whose_answer_is_lost_is_made_once(
     assert contents(records, "flights") == [(1, b"1")]
 
 
-def test_a_server_that_ends_is_said_and_all_goes_on_when_it_is_back(
-    own_records: CatalogRecords, own_server: PostgresServer
-) -> None:
+def test_a_server_ends_and_is_back(own_records: CatalogRecords, own_server: PostgresServer) -> None:
     made = own_records.change(change(write("flights", b"1"))).position
     own_server.stop(signal.SIGQUIT)
     assert why(own_records.position) is Unavailable.UNREACHABLE
@@ -174,7 +136,7 @@ def test_a_server_that_ends_is_said_and_all_goes_on_when_it_is_back(
     assert verified(own_records) == []
 
 
-def test_a_frozen_server_is_said(
+def test_a_frozen_server(
     own_records: CatalogRecords, own_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(product, "ANSWER_S", 0.5)
@@ -184,21 +146,6 @@ def test_a_frozen_server_is_said(
     finally:
         own_server.signal(signal.SIGCONT)
     assert own_records.change(change()).position.number == 2
-
-
-def test_an_emptied_database_is_said(records: CatalogRecords) -> None:
-    known = records.position()
-    records.database.write(lambda c: c.exec_driver_sql("DROP SCHEMA public CASCADE; CREATE SCHEMA public"))
-    assert why(records.position) is Unavailable.NOT_INITIALISED
-    assert why(lambda: records.change(change())) is Unavailable.NOT_INITIALISED
-    assert why(lambda: records.wait(known, LONG_S)) is Unavailable.NOT_INITIALISED
-
-
-def test_a_table_that_was_emptied_is_said(records: CatalogRecords) -> None:
-    records.database.write(lambda c: c.exec_driver_sql("DELETE FROM head"))
-    assert why(records.position) is Unavailable.NOT_INITIALISED
-    assert why(lambda: records.change(change())) is Unavailable.NOT_INITIALISED
-    assert why(lambda: records.take_lease("ladder", "a", LONG_S)) is Unavailable.NOT_INITIALISED
 
 
 @pytest.mark.parametrize(
@@ -211,9 +158,7 @@ def test_a_table_that_was_emptied_is_said(records: CatalogRecords) -> None:
         ("57014", Unavailable.UNREACHABLE),
     ],
 )
-def test_what_the_server_says_is_said_by_its_kind(
-    records: CatalogRecords, state: str, expected: Unavailable
-) -> None:
+def test_what_the_server_says(records: CatalogRecords, state: str, expected: Unavailable) -> None:
     fail = f"DO $$ BEGIN RAISE EXCEPTION 'secret' USING ERRCODE = '{state}'; END $$"
     assert why(lambda: records.database.write(lambda c: c.exec_driver_sql(fail))) is expected
 
@@ -230,73 +175,7 @@ def test_a_conflict_that_the_server_ends_is_tried_again(records: CatalogRecords)
     assert records.database.write(conflict) == 3
 
 
-def test_a_standby_can_be_read_and_says_that_it_is_no_more(
-    own_records: CatalogRecords, own_server: PostgresServer
-) -> None:
-    made = own_records.change(change(write("flights", b"1"))).position
-    with postgres(standby_of=own_server) as standby:
-        records = CatalogRecords.open(standby.address("control"), initialise=False)
-        assert records.position() == made
-        assert contents(records, "flights") == [(1, b"1")]
-        assert why(lambda: records.change(change())) is Unavailable.READ_ONLY
-        assert why(lambda: records.take_lease("ladder", "a", LONG_S)) is Unavailable.READ_ONLY
-        # It follows.
-        known = own_records.change(change()).position
-        found = made
-        while found != known:
-            found = records.wait(found, LONG_S)
-        # After a failover it takes changes: the same process goes on with it.
-        standby.promote()
-        assert records.change(change()).position.number == known.number + 1
-        records.close()
-
-
-def test_several_hosts_lead_to_the_one_that_can_be_written(
-    own_records: CatalogRecords, own_server: PostgresServer
-) -> None:
-    with postgres(standby_of=own_server) as standby:
-        both = f"postgresql://control@/control?host={standby.folder},{own_server.folder}&target_session_attrs=read-write"
-        records = CatalogRecords.open(both, initialise=False)
-        assert records.change(change()).position.number == 2
-        own_server.stop(signal.SIGQUIT)
-        assert why(records.position) is Unavailable.UNREACHABLE
-        standby.promote()
-        assert records.change(change()).position.number == 3
-        records.close()
-
-
-def test_no_log_has_contents_or_passwords(
-    postgres_address: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    (tmp_path / "password").write_text("s3cret")
-    with caplog.at_level(logging.DEBUG):
-        records = CatalogRecords.open(
-            f"{postgres_address}&password_file={tmp_path}/password", initialise=True
-        )
-        records.change(change(write("flights", b"c0ntent")))
-        with pytest.raises(RecordsUnavailableError) as failed:
-            records.database.write(
-                lambda c: c.execute(sa.text("SELECT * FROM nothing WHERE a = :a"), {"a": "c0ntent"})
-            )
-        records.close()
-    said = f"{caplog.text} {failed.value} {failed.value.__cause__}"
-    assert "s3cret" not in said
-    assert "c0ntent" not in said
-
-
-def test_the_pool_is_enough_for_many_threads(records: CatalogRecords) -> None:
-    found: list[Position] = []
-    threads = [threading.Thread(target=lambda: found.append(records.position())) for _ in range(40)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert found == [records.position()] * 40
-
-
-def test_a_connection_that_reads_while_it_is_closed_is_closed_too(
-    postgres_address: str, postgres_server: PostgresServer
-) -> None:
+def test_closed_while_it_reads(postgres_address: str, postgres_server: PostgresServer) -> None:
     database = Database.open(postgres_address)
     with database.read() as connection:
         connection.execute(sa.text("SELECT 1"))
@@ -310,3 +189,61 @@ def test_a_connection_that_reads_while_it_is_closed_is_closed_too(
                 == (0,)
             ),
         )
+
+
+def test_nobody_is_there_or_the_database_is_not(postgres_server: PostgresServer, tmp_path: Path) -> None:
+    for address in (f"postgresql://ann@/control?host={tmp_path}", postgres_server.address("nothing")):
+        assert why(lambda: CatalogRecords.open(address, initialise=True)) is Unavailable.UNREACHABLE  # noqa: B023  # it is called at once
+
+
+def test_a_password_is_read_from_its_file_and_neither_it_nor_contents_are_said(
+    postgres_address: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    address = f"{postgres_address}&password_file={tmp_path}/password"
+    assert why(lambda: CatalogRecords.open(address, initialise=True)) is Unavailable.UNREACHABLE
+    (tmp_path / "password").write_text("s3cret\n")
+    wrong = sa.text("SELECT * FROM nothing WHERE a = :a")
+    with caplog.at_level(logging.DEBUG), closing(CatalogRecords.open(address, initialise=True)) as records:
+        with records.database.read() as connection:
+            assert connection.connection.dbapi_connection.info.password == "s3cret"
+        records.change(change(write("flights", b"c0ntent")))
+        with pytest.raises(RecordsUnavailableError) as failed:
+            records.database.write(lambda c: c.execute(wrong, {"a": "c0ntent"}))
+    said = f"{caplog.text} {failed.value} {failed.value.__cause__}"
+    assert "s3cret" not in said
+    assert "c0ntent" not in said
+
+
+@pytest.mark.parametrize("harm", ["DROP SCHEMA public CASCADE; CREATE SCHEMA public", "DELETE FROM head"])
+def test_an_emptied_database_is_said(records: CatalogRecords, harm: str) -> None:
+    known = records.position()
+    records.database.write(lambda c: c.exec_driver_sql(harm))
+    for use in (
+        records.position,
+        lambda: records.change(change()),
+        lambda: records.wait(known, LONG_S),
+        lambda: records.take_lease("ladder", "a", LONG_S),
+    ):
+        assert why(use) is Unavailable.NOT_INITIALISED
+
+
+def test_a_standby_takes_over(own_records: CatalogRecords, own_server: PostgresServer) -> None:
+    known = own_records.change(change(write("flights", b"1"))).position
+    with postgres(standby_of=own_server) as standby, ExitStack() as stack:
+        hosts = f"{standby.folder},{own_server.folder}&target_session_attrs=read-write"
+        addresses = standby.address("control"), f"postgresql://control@/control?host={hosts}"
+        opened = [CatalogRecords.open(address, initialise=False) for address in addresses]
+        for each in opened:
+            stack.callback(each.close)
+        records, both = opened
+        assert contents(records, "flights") == [(1, b"1")]
+        assert why(lambda: records.change(change())) is Unavailable.READ_ONLY
+        assert why(lambda: records.take_lease("ladder", "a", LONG_S)) is Unavailable.READ_ONLY
+        found, newest = known, both.change(change()).position
+        while found != newest:
+            found = records.wait(found, LONG_S)
+        own_server.stop(signal.SIGQUIT)
+        assert why(both.position) is Unavailable.UNREACHABLE
+        standby.promote()
+        for number, each in enumerate(opened, newest.number + 1):
+            assert each.change(change()).position.number == number

@@ -1,6 +1,5 @@
 """Schemas: made, upgraded, and newer than the code."""
 
-import multiprocessing
 import shutil
 from pathlib import Path
 
@@ -87,14 +86,6 @@ def test_a_schema_that_this_version_can_t_follow_is_refused(written: str, tmp_pa
     assert failed.value.why is Unavailable.NEWER
 
 
-def test_a_new_database_gets_all_migrations(address: str, tmp_path: Path) -> None:
-    upgrade(address, schema(tmp_path), initialise=True)
-    records = CatalogRecords.open(address, initialise=False)
-    assert records.position().number == 1
-    assert records.database.query(lambda c: c.exec_driver_sql("SELECT count(*) FROM prices").scalar()) == 0
-    records.close()
-
-
 def test_a_migration_that_fails_leaves_what_was(written: str, tmp_path: Path) -> None:
     broken = schema(tmp_path, more='op.execute("INSERT INTO nothing VALUES (1)")')
     with pytest.raises(RecordsUnavailableError):
@@ -104,27 +95,3 @@ def test_a_migration_that_fails_leaves_what_was(written: str, tmp_path: Path) ->
     found = records.database.query(lambda c: set(sa.inspect(c).get_table_names()))
     assert "prices" not in found
     records.close()
-
-
-def test_an_initialisation_that_fails_leaves_nothing(address: str) -> None:
-    def fail(_: sa.Connection) -> None:
-        raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        upgrade(address, Schema(tables.MIGRATIONS, tables.VERSION, fail), initialise=True)
-    with pytest.raises(RecordsUnavailableError) as failed:
-        CatalogRecords.open(address, initialise=False)
-    assert failed.value.why is Unavailable.NOT_INITIALISED
-    CatalogRecords.open(address, initialise=True).close()
-
-
-def test_processes_that_begin_at_the_same_time_upgrade_once(postgres_address: str, tmp_path: Path) -> None:
-    CatalogRecords.open(postgres_address, initialise=True).close()
-    target = schema(tmp_path)
-    spawn = multiprocessing.get_context("spawn")
-    others = [spawn.Process(target=upgrade, args=(postgres_address, target)) for _ in range(3)]
-    for other in others:
-        other.start()
-    for other in others:
-        other.join()
-    assert [other.exitcode for other in others] == [0] * 3

@@ -1,22 +1,20 @@
 """A file of SQLite: exclusive, private, durable; what is wrong with it is said by its kind."""
 
 import os
-import shutil
-import sqlite3
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from headrace.catalog.access import Position
 from headrace.catalog.errors import RecordsUnavailableError, Unavailable
 from headrace.catalog.records import CatalogRecords
 from headrace.storage.mounts import remote_file_system
 from tests.children import ends_with_tests
-from tests.disks import fill, make_read_only, small_ext4, tiny_disk
+from tests.control_service import execute
+from tests.disks import fill, tiny_disk
 from tests.libs.catalog.records_contract import LONG_S, change, contents, verified, write
 
 
@@ -36,39 +34,20 @@ def why(work: Callable[[], object]) -> Unavailable:
     return failed.value.why
 
 
-def test_a_file_that_is_not_there_is_not_made_by_accident(path: Path) -> None:
-    assert why(lambda: opened(path, initialise=False)) is Unavailable.NOT_INITIALISED
-    assert not path.exists()
-
-
 def test_its_folder_is_made_with_it_and_private(tmp_path: Path) -> None:
     path = tmp_path / "control" / "records.sqlite"
-    assert why(lambda: opened(path, initialise=False)) is Unavailable.NOT_INITIALISED
-    assert not path.parent.exists()
+    for missing in (path, tmp_path / "records.sqlite"):
+        assert why(lambda: opened(missing, initialise=False)) is Unavailable.NOT_INITIALISED  # noqa: B023  # it is called at once
+    assert not [*tmp_path.iterdir()]
     opened(path).close()
     assert path.parent.stat().st_mode & 0o777 == 0o700
     assert why(lambda: opened(tmp_path / "a" / "b" / "records.sqlite")) is Unavailable.UNREACHABLE
 
 
-def test_an_empty_file_is_not_initialised(path: Path) -> None:
-    path.touch()
-    assert why(lambda: opened(path, initialise=False)) is Unavailable.NOT_INITIALISED
-    opened(path).close()
-    records = opened(path, initialise=False)
-    assert records.position().number == 1
-    records.close()
-
-
-def test_opening_again_changes_nothing(path: Path) -> None:
-    records = opened(path)
-    made = records.change(change(write("flights", b"1"))).position
-    records.close()
-    records = opened(path)
-    assert records.position() == made
-    records.close()
-
-
 def test_only_its_owner_may_read_it(path: Path) -> None:
+    path.touch()
+    path.chmod(0o644)
+    assert why(lambda: opened(path, initialise=False)) is Unavailable.NOT_INITIALISED
     old = os.umask(0)
     try:
         records = opened(path)
@@ -78,24 +57,6 @@ def test_only_its_owner_may_read_it(path: Path) -> None:
     finally:
         os.umask(old)
     assert modes == {f"control.db{end}": 0o600 for end in ("", "-wal", "-shm", ".lock")}
-
-
-def test_a_file_that_others_may_read_is_made_private(path: Path) -> None:
-    opened(path).close()
-    path.chmod(0o644)
-    records = opened(path)
-    assert path.stat().st_mode & 0o777 == 0o600
-    records.close()
-
-
-def test_a_commit_is_on_the_disk(path: Path) -> None:
-    records = opened(path)
-    with records.database.read() as connection:
-        found = {
-            n: connection.exec_driver_sql(f"PRAGMA {n}").scalar() for n in ("journal_mode", "synchronous")
-        }
-    assert found == {"journal_mode": "wal", "synchronous": 2}
-    records.close()
 
 
 HOLDER = """
@@ -115,11 +76,7 @@ def test_a_second_process_is_refused_and_hears_who_has_it(path: Path) -> None:
             opened(path)
         assert failed.value.why is Unavailable.IN_USE
         holder.kill()
-    # The kernel unlocks it.
-    opened(path).close()
-
-
-def test_this_process_opens_it_once(path: Path) -> None:
+    # The kernel unlocks it. This process opens it once, too.
     records = opened(path)
     assert why(lambda: opened(path)) is Unavailable.IN_USE
     records.close()
@@ -135,27 +92,6 @@ def test_an_open_read_holds_no_writer_up_and_sees_one_moment(path: Path) -> None
         assert records.position() == made
         assert connection.exec_driver_sql("SELECT number FROM head").scalar() == first == made.number - 1
     records.close()
-
-
-def test_a_reading_transaction_has_no_lock_of_writers(path: Path) -> None:
-    records = opened(path)
-    release = threading.Event()
-    reading = threading.Thread(target=read_until, args=(records, release))
-    reading.start()
-    for number in range(20):
-        records.change(change(write("flights", b"%d" % number, number)))
-    release.set()
-    reading.join()
-    records.close()
-
-
-def read_until(records: CatalogRecords, release: threading.Event) -> None:
-    with records.database.read() as connection:
-        connection.exec_driver_sql("SELECT number FROM head").scalar()
-        release.wait(LONG_S)
-
-
-# What can happen to the file.
 
 
 @pytest.mark.parametrize("where", [0, 4096], ids=["its head", "a page"])
@@ -178,32 +114,9 @@ def test_a_damaged_file_is_said(path: Path, where: int) -> None:
     assert why(use) is Unavailable.DAMAGED
     # And it lets go of the file.
     assert why(use) is Unavailable.DAMAGED
-
-
-def test_a_file_that_is_no_database_is_said(path: Path) -> None:
     path.write_bytes(b"something else, and not short either" * 100)
-    before = path.read_bytes()
     assert why(lambda: opened(path)) is Unavailable.DAMAGED
-    assert path.read_bytes() == before
-
-
-def test_a_removed_file_is_said_and_nothing_is_written_to_what_has_no_name(path: Path) -> None:
-    records = opened(path)
-    records.change(change(write("flights", b"1")))
-    for file in path.parent.glob("control.db*"):
-        file.unlink()
-    assert why(lambda: records.change(change(write("flights", b"2")))) is Unavailable.NOT_INITIALISED
-    assert why(records.position) is Unavailable.NOT_INITIALISED
-    assert not path.exists()
-    records.close()
-
-
-def test_an_emptied_file_is_said(path: Path) -> None:
-    records = opened(path)
-    path.with_name("empty").touch()
-    path.with_name("empty").replace(path)
-    assert why(lambda: records.change(change())) is Unavailable.NOT_INITIALISED
-    records.close()
+    assert path.read_bytes() == b"something else, and not short either" * 100
 
 
 def test_yesterdays_file_in_its_place_is_what_is_read(path: Path) -> None:
@@ -211,17 +124,12 @@ def test_yesterdays_file_in_its_place_is_what_is_read(path: Path) -> None:
     records = opened(path)
     yesterday = records.change(change(write("flights", b"1"))).position
     backup = path.with_name("backup.db")
-    with sqlite3.connect(path) as source, sqlite3.connect(backup) as target:
-        source.backup(target)
-    source.close()
-    target.close()
+    execute(str(path), "VACUUM INTO ?", str(backup))
     known = records.change(change(write("flights", b"2"))).position
-    waited: list[Position] = []
-    waiting = threading.Thread(target=lambda: waited.append(records.wait(known, LONG_S)))
-    waiting.start()
-    backup.replace(path)
-    waiting.join()
-    assert waited == [yesterday]
+    with ThreadPoolExecutor(1) as thread:
+        waiting = thread.submit(records.wait, known, LONG_S)
+        backup.replace(path)
+        assert waiting.result() == yesterday
     assert contents(records, "flights") == [(1, b"1")]
     assert records.head_at(known.number) != known.head
     made = records.change(change(write("flights", b"3"))).position
@@ -265,21 +173,6 @@ def test_a_limit_of_a_files_size_is_said_as_a_full_disk(path: Path) -> None:
     assert done.stdout.split() == ["full", "1"]
 
 
-def test_a_disk_that_is_read_only_is_said(tmp_path: Path) -> None:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    with small_ext4(disk, tmp_path / "image"):
-        records = opened(disk / "control.db")
-        records.change(change(write("flights", b"1")))
-        make_read_only(disk)
-        assert why(lambda: records.change(change(write("flights", b"2")))) in (
-            Unavailable.READ_ONLY,
-            Unavailable.FULL,
-            Unavailable.UNREACHABLE,
-        )
-        records.close()
-
-
 MOUNTS = """\
 22 27 0:21 / /proc rw,relatime - proc proc rw
 27 1 254:0 / / rw,relatime - ext4 /dev/vda rw
@@ -317,11 +210,21 @@ def test_a_network_s_file_system_is_refused(path: Path, monkeypatch: pytest.Monk
     assert [*path.parent.iterdir()] == []
 
 
-def test_a_copy_of_a_closed_file_is_whole(path: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_file_that_is_gone_or_empty_is_said_and_nothing_is_written(path: Path, replaced: bool) -> None:
     records = opened(path)
-    records.change(change(write("flights", b"1")))
+    made = records.change(change(write("flights", b"1")))
+    if replaced:
+        path.with_name("empty").touch()
+        path.with_name("empty").replace(path)
+    else:
+        for file in path.parent.glob("control.db*"):
+            file.unlink()
+    for use in (
+        lambda: records.change(change()),
+        records.position,
+        lambda: records.wait(made.position, LONG_S),
+    ):
+        assert why(use) is Unavailable.NOT_INITIALISED
+    assert path.exists() == replaced
     records.close()
-    shutil.copy(path, tmp_path / "copy.db")
-    copy = opened(tmp_path / "copy.db", initialise=False)
-    assert contents(copy, "flights") == [(1, b"1")]
-    copy.close()

@@ -1,7 +1,7 @@
 """A control on a thread of the tests' process, at a real socket, with a real database."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -22,9 +22,8 @@ def control(tmp_path: Path) -> Iterator[Here]:
 
 @pytest.fixture
 def records(control: Here) -> Iterator[RemoteRecords]:
-    found = RemoteRecords(control.target)
-    yield found
-    found.close()
+    with closing(RemoteRecords(control.target)) as found:
+        yield found
 
 
 @pytest.fixture

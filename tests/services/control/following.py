@@ -6,28 +6,14 @@ from typing import Self
 from headrace.api.control.v1.resources_pb2 import RejectedResource, WatchResponse
 from headrace.catalog.access import Change, Made, Records, Write
 from headrace.hop.client.settings import ClientRules
-from headrace.pipeline import content_hash
-from headrace.releases.document import Release, to_bytes, validated
+from headrace.releases.document import to_bytes
 from headrace.resources.follower_state import FollowerState, Next, Outcome
 from headrace.resources.manifest import Verifier
 from tests.hop_control import ThreadControl
+from tests.libs.releases.release_stores import REVISION, TEXT, release
 
-TEXT = "pipeline: flights\n"
-REVISION = str(content_hash(TEXT))
 # An upper limit where something is waited for that must come.
 LONG_S = 25.0
-
-
-def release(number: int, **changes: object) -> Release:
-    values = {
-        "pipeline": "flights",
-        "number": number,
-        "parent": number - 1,
-        "author": "test",
-        "arms": {"live": {"version": 1, "revision": REVISION, "models": {"m": "1"}}},
-        **changes,
-    }
-    return validated("flights", values)
 
 
 def first_release(records: Records) -> Made:
@@ -49,7 +35,6 @@ class Process:
     def __init__(self, target: str, public_key: bytes, name: str, service: str = "router") -> None:
         self.name = name
         self.state = FollowerState(name, service, Verifier([public_key]))
-        self.pages = 0
         self._remote = ThreadControl(ClientRules(target))
 
     @property
@@ -65,7 +50,6 @@ class Process:
         """Asks, and takes over what comes, with all its pages."""
         while True:
             outcome = self.state.receive(self.ask(wait_s))
-            self.pages += 1
             if outcome.next is not Next.CONTINUE:
                 return outcome
 

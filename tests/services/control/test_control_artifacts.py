@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,12 +12,12 @@ from headrace.catalog.records import CatalogRecords
 from headrace.catalog.remote import RemoteRecords
 from headrace.repository.storage.store import open_store
 from headrace.resources.artifacts import read_artifacts
-from headrace.resources.manifest import VerifiedPart, Verifier, new_keys
+from headrace.resources.manifest import SignatureError, VerifiedPart, Verifier, new_keys
 from headrace.resources.snapshot import PARTS
 from services.control.resources.feed import SERVICES
 from tests.control_service import Here, control_here
+from tests.libs.resources.following import until
 from tests.services.control.following import deploy, first_release
-from tests.services.control.test_control_service import until
 
 KEYS = new_keys()
 
@@ -26,12 +25,8 @@ KEYS = new_keys()
 def part(folder: Path, service: str = "router") -> VerifiedPart | None:
     try:
         return read_artifacts(open_store(folder), Verifier([KEYS[1]]), service)
-    except OSError:
+    except (OSError, SignatureError):
         return None
-
-
-def is_at(folder: Path, service: str, wanted: int) -> bool:
-    return number(folder, service) == wanted
 
 
 def number(folder: Path, service: str = "router") -> int:
@@ -41,7 +36,6 @@ def number(folder: Path, service: str = "router") -> int:
 
 @contextmanager
 def control(folder: Path, artifacts: Path) -> Iterator[tuple[Here, RemoteRecords]]:
-    folder.mkdir(exist_ok=True)
     with (
         control_here(folder, keys=KEYS, artifacts=str(artifacts)) as here,
         closing(RemoteRecords(here.target)) as records,
@@ -56,7 +50,7 @@ def test_each_change_is_written_for_every_service(tmp_path: Path) -> None:
         first_release(records)
         newest = deploy(records, 2).position
         for service in SERVICES:
-            until(partial(is_at, store, service, newest.number))
+            until(lambda: number(store, service) == newest.number)  # noqa: B023  # it is called at once
             found = part(store, service)
             assert found.position == newest
             assert set(found.snapshot.names("release")) == {"flights"}
@@ -95,18 +89,8 @@ def test_an_emptied_database_neither_overwrites_the_store_nor_is_changed(tmp_pat
 
 def test_what_another_key_signed_is_written_over(tmp_path: Path) -> None:
     store = tmp_path / "store"
-    (tmp_path / "one").mkdir()
-    with control_here(tmp_path / "one", artifacts=str(store)) as here:
-        with closing(RemoteRecords(here.target)) as records:
-            first_release(records)
-        until(lambda: (store / "resources/router/manifest").exists())
+    with control_here(tmp_path / "one", artifacts=str(store)):
+        until((store / "resources/router/manifest").exists)
     with control(tmp_path / "two", store) as (_, records):
-        until(lambda: written(store))
+        until(lambda: number(store) == 1)
         assert part(store).position == records.position()
-
-
-def written(store: Path) -> bool:
-    try:
-        return number(store) == 1
-    except Exception:  # noqa: BLE001  # of another key as yet
-        return False

@@ -15,8 +15,7 @@ from services.control.resources.followers import (
 
 
 class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
+    now = 1000.0
 
     def __call__(self) -> float:
         return self.now
@@ -49,34 +48,23 @@ def test_one_goes_first_and_the_others_once_it_has_acknowledged(followers: Follo
     assert not followers.acknowledge("router", at(6)), "it is not the first any more"
     assert followers.may_apply("router", "b", at(6), 0)
     assert followers.may_apply("router", "c", at(6), 0)
-
-
-def test_services_do_not_wait_for_each_other(followers: Followers) -> None:
-    for name in "xy":
-        followers.heard(Follower(name, "executor", at(5)))
-    assert followers.may_apply("router", "a", at(6), 0)
-    assert followers.may_apply("executor", "x", at(6), 0)
-    assert not followers.may_apply("executor", "y", at(6), 0)
+    assert followers.may_apply("router", "b", at(7), 0), "a has done its part"
+    assert not followers.may_apply("router", "c", at(7), 0)
+    assert not followers.may_apply("router", "c", at(7), 5), "the urgent one is applied already"
+    assert followers.may_apply("router", "c", at(7), 6), "what is taken back waits for nobody"
+    assert followers.may_apply("router", "c", at(7, 2), 0), "nor does a new epoch"
 
 
 def test_who_has_nothing_or_is_alone_waits_for_nobody(followers: Followers) -> None:
     followers.may_apply("router", "a", at(6), 0)
     followers.heard(Follower("new", "router", None))
     assert followers.may_apply("router", "new", at(6), 0)
-    followers.heard(Follower("alone", "ingress", at(5)))
-    followers.heard(Follower("starting", "ingress", None))
-    assert followers.may_apply("ingress", "alone", at(6), 0)
-
-
-def test_what_is_taken_back_waits_for_nobody(followers: Followers) -> None:
-    assert followers.may_apply("router", "a", at(7), 0)
-    assert not followers.may_apply("router", "b", at(7), 5), "the urgent one is applied already"
-    assert followers.may_apply("router", "b", at(7), 6)
-
-
-def test_a_new_epoch_waits_for_nobody(followers: Followers) -> None:
-    assert followers.may_apply("router", "a", at(7, 2), 0)
-    assert followers.may_apply("router", "b", at(7, 2), 0)
+    for name, have in (("alone", at(5)), ("starting", None)):
+        followers.heard(Follower(name, "ingress", have))
+    assert followers.may_apply("ingress", "alone", at(6), 0), "nor do services wait for each other"
+    followers.heard(Follower("other", "ingress", at(5)))
+    assert followers.may_apply("ingress", "other", at(6), 0)
+    assert not followers.may_apply("ingress", "alone", at(6), 0)
 
 
 def test_when_the_first_says_nothing_another_one_goes_first(followers: Followers, clock: Clock) -> None:
@@ -106,24 +94,17 @@ def test_one_that_is_frozen_delays_the_first_change_alone(followers: Followers, 
         assert followers.may_apply("router", "c", at(number), 0)
 
 
-def test_another_one_may_go_first_when_the_first_is_done(followers: Followers) -> None:
-    followers.may_apply("router", "a", at(6), 0)
-    followers.heard(Follower("a", "router", at(6)))
-    assert followers.may_apply("router", "b", at(7), 0), "a has done its part"
-    assert not followers.may_apply("router", "c", at(7), 0)
-    followers.heard(Follower("b", "router", at(7)))
-    assert followers.may_apply("router", "b", at(8), 0)
-    assert not followers.may_apply("router", "c", at(8), 0)
-
-
 def test_what_others_rejected_is_passed_on(followers: Followers, clock: Clock) -> None:
     rejected = Rejected("release", "flights", bytes(32), "it crashed")
     followers.heard(Follower("a", "router", at(5), (rejected,)))
     assert followers.rejected("router", "b") == [rejected]
     assert followers.rejected("router", "a") == []
     assert followers.rejected("executor", "b") == []
-    clock.now += GONE_S
+    clock.now += GONE_S - 1
+    followers.answered("router", "b")
+    clock.now += 2
     assert followers.rejected("router", "b") == []
+    assert followers.counts() == {"router": 1}, "who is answered late is not gone"
 
 
 def test_no_change_while_one_has_something_else(followers: Followers, clock: Clock) -> None:
@@ -138,13 +119,6 @@ def test_no_change_while_one_has_something_else(followers: Followers, clock: Clo
     followers.heard(Follower("b", "router", at(9), diverged="1.9 is not there"))
     clock.now += GONE_S
     assert followers.refusal() == "", "it is gone"
-
-
-def test_who_is_answered_late_is_not_gone(followers: Followers, clock: Clock) -> None:
-    clock.now += GONE_S - 1
-    followers.answered("router", "a")
-    clock.now += 2
-    assert followers.counts() == {"router": 1}
 
 
 def test_those_that_are_long_gone_are_forgotten_and_there_are_only_so_many(clock: Clock) -> None:

@@ -30,13 +30,7 @@ CODES = {
 }
 TEXTS = [
     "",
-    "release",
-    "document",
-    "freeze",
-    "removal",
-    "flights",
-    "all",
-    "router",
+    *["release", "document", "freeze", "removal", "flights", "all", "router"],
     "a\x00b",
     "é😀",
     "x" * 600,

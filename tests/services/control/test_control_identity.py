@@ -72,9 +72,7 @@ def control(authority: Authority) -> Iterator[ControlService]:
     own = authority.issue("control", "control.headrace.svc")
     files = {name: str(getattr(own, name)) for name in ("certificate", "key", "ca")}
     service = ControlService(
-        keys=KEYS,
-        may_change=["cli.headrace.svc"],
-        watchers={"router.headrace.svc": "router"},
+        keys=KEYS, may_change=["cli.headrace.svc"], watchers={"router.headrace.svc": "router"}
     )
     service.target = f"127.0.0.1:{free_port()}"
     service.settings["server"] = {"listen": service.target, "tls": files, "drain_notice_s": 0.0}

@@ -4,14 +4,11 @@ import json
 
 import pytest
 
-from headrace.catalog.access import Change, LeaseToken, Write
+from headrace.catalog.access import Change, Write
 from headrace.catalog.errors import RecordInvalidError
 from headrace.catalog.remote import RemoteRecords
 from headrace.releases.document import to_bytes
-from headrace.releases.errors import FencedError, ReleaseError
-from headrace.releases.of_records import RecordReleases
-from headrace.releases.store import REMOVED
-from tests.services.control.following import REVISION, TEXT, deploy, first_release, release
+from tests.libs.releases.release_stores import REVISION, TEXT, release
 
 DOCUMENT = f"flights/{REVISION}"
 FROZEN = {"author": "ann", "reason": "", "at": "2026-12-01T00:00:00+00:00"}
@@ -55,16 +52,12 @@ def test_what_is_wrong_is_refused(records: RemoteRecords, write: Write, problem:
     assert problem in refused(records, write)
 
 
-def test_a_release_may_bring_its_document(records: RemoteRecords) -> None:
+def test_a_document_stays_while_the_live_release_names_it(records: RemoteRecords) -> None:
     writes = [
         Write("release", "flights", to_bytes(release(1)), 0),
         Write("document", DOCUMENT, TEXT.encode(), 0),
     ]
-    assert records.change(Change("me", "release.change", "flights", writes)).position.number == 2
-
-
-def test_a_document_stays_while_the_live_release_names_it(records: RemoteRecords) -> None:
-    first_release(records)
+    records.change(Change("me", "release.change", "flights", writes))
     gone = Write("document", DOCUMENT, None)
     assert "the release that is live names it" in refused(records, gone)
     records.change(Change("me", "release.remove", "flights", [gone, Write("release", "flights", None, 1)]))
@@ -77,22 +70,3 @@ def test_a_change_that_says_too_little_or_too_much_is_refused(records: RemoteRec
     assert "action" in refused(records, action="Do it")
     assert "writes" in refused(records, *(Write("document", str(n), None) for n in range(2001)))
     assert "writes" in refused(records, *(Write("document", str(n), bytes(2 << 20)) for n in range(9)))
-
-
-def test_a_store_of_releases_hears_what_is_wrong(records: RemoteRecords) -> None:
-    releases = RecordReleases(records)
-    first_release(records)
-    deploy(records, 2)
-    releases.remove("flights")
-    current, broken = releases.current("flights")
-    assert (current, broken.number, broken.problem) == (None, 2, REMOVED)
-    deploy_again = release(3)
-    with pytest.raises(ReleaseError, match="no document"):
-        releases.commit(deploy_again)
-    releases.keep_document("flights", REVISION, TEXT)
-    assert records.take_lease("ladder", "another", 60)
-    releases.fence_by(lambda: LeaseToken("ladder", "mine"))
-    with pytest.raises(FencedError):
-        releases.commit(deploy_again)
-    with pytest.raises(ReleaseError, match=r"\(document\): .* its revision is"):
-        releases.keep_document("flights", "0" * 64, TEXT)

@@ -11,7 +11,6 @@ from contextlib import ExitStack, closing
 
 import pytest
 
-from headrace.audit import chain
 from headrace.catalog.access import Change, LeaseToken
 from headrace.catalog.errors import LeaseLostError, RecordsUnavailableError
 from headrace.catalog.remote import RemoteRecords
@@ -20,9 +19,12 @@ from headrace.releases.of_records import RecordReleases
 from headrace.resources.manifest import new_keys
 from tests.children import ends_with_tests
 from tests.control_service import ROOT, ControlService
+from tests.libs.catalog.records_contract import verified
+from tests.libs.releases.release_stores import REVISION, TEXT, release
+from tests.libs.resources.following import until
 from tests.postgres_server import PostgresServer, postgres
-from tests.services.control.following import LONG_S, REVISION, TEXT, Process, first_release, release
-from tests.services.control.test_control_service import HOLDER, until
+from tests.services.control.following import LONG_S, Process, first_release
+from tests.stopped import send
 
 DEPLOYS = 20
 KEYS = new_keys()
@@ -73,12 +75,7 @@ def test_of_twenty_deploys_at_once_one_wins(controls: list[ControlService]) -> N
             assert found.pop(f"stale {number}") == DEPLOYS - 1
             [won] = found
             assert [store.current("flights")[0].author for store in stores] == [won] * 2
-        assert chain.verify(one.lines(), head(one)) == []
-
-
-def head(records: RemoteRecords) -> chain.Head:
-    position = records.position()
-    return chain.Head(position.number, position.head)
+        assert verified(one) == []
 
 
 def test_what_one_changes_the_other_publishes(controls: list[ControlService]) -> None:
@@ -96,6 +93,23 @@ def test_what_one_changes_the_other_publishes(controls: list[ControlService]) ->
             assert not same.ask().diverged
 
 
+HOLDER = """
+import sys
+from headrace.catalog.access import Change, LeaseToken
+from headrace.catalog.errors import RecordsError
+from headrace.catalog.remote import RemoteRecords
+records = RemoteRecords(sys.argv[1])
+token = records.take_lease("ladder", "old", float(sys.argv[2]))
+print("taken" if token else "refused", flush=True)
+sys.stdin.readline()
+try:
+    records.change(Change("old", "rollout.step", "flights", lease=LeaseToken("ladder", token)))
+    print("changed", flush=True)
+except RecordsError as error:
+    print(type(error).__name__, flush=True)
+"""
+
+
 def test_a_frozen_holder_of_a_lease_is_fenced_by_the_other(controls: list[ControlService]) -> None:
     command = ends_with_tests(sys.executable, "-c", HOLDER, controls[0].target, "1.0")
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
@@ -105,22 +119,22 @@ def test_a_frozen_holder_of_a_lease_is_fenced_by_the_other(controls: list[Contro
     ):
         assert old.stdout.readline() == "taken\n"
         # The process of control that it asks stands still with it, and goes on with it.
-        controls[0].signal(signal.SIGSTOP)
+        for frozen in (controls[0].pid, old.pid):
+            send(frozen, signal.SIGSTOP)
         old.stdin.write("\n")
         old.stdin.flush()
         token = ""
         while not token:
             token = records.take_lease("ladder", "new", LONG_S)
         made = records.change(Change("new", "rollout.step", "flights", lease=LeaseToken("ladder", token)))
-        controls[0].signal(signal.SIGCONT)
+        for frozen in (controls[0].pid, old.pid):
+            send(frozen, signal.SIGCONT)
         assert old.stdout.readline() == f"{LeaseLostError.__name__}\n"
         assert records.position() == made.position
         records.give_back(LeaseToken("ladder", token))
 
 
-def test_a_database_that_is_away_is_said_and_comes_back_by_itself(
-    server: PostgresServer, controls: list[ControlService]
-) -> None:
+def test_the_database_is_away(server: PostgresServer, controls: list[ControlService]) -> None:
     with client(controls[0]) as records, Process(controls[0].target, KEYS[1], "r") as router:
         router.until(1)
         records.change(Change("me", "x", "y"))
