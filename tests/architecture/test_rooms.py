@@ -220,11 +220,11 @@ def test_each_service_can_be_installed_by_itself() -> None:
 
 
 def test_no_list_of_the_services_is_written_down_again() -> None:
-    sources = [p for room in ("libs/headrace/cli", "load") for p in (ROOT / room).rglob("*.py")]
     lists = [
-        f"{path.relative_to(ROOT)}:{node.lineno}"
-        for path in sources
-        for node in ast.walk(ast.parse(path.read_text()))
+        f"{path}:{node.lineno}"
+        for path, text in ours().items()
+        if path.startswith(("libs/headrace/cli/", "load/"))
+        for node in ast.walk(ast.parse(text))
         if isinstance(node, ast.List | ast.Tuple | ast.Set)
         if len({e.value for e in node.elts if isinstance(e, ast.Constant)} & FOLDERS) > 2
     ]
@@ -236,11 +236,10 @@ LATE = ("headrace.state.redis_tls", "services.features.")
 
 
 def sources() -> Iterator[tuple[str, ast.Module]]:
-    for folder, base in ((ROOT / "libs" / "headrace", ROOT / "libs"), (ROOT / "services", ROOT)):
-        for path in folder.rglob("*.py"):
-            if not {"api", "oip"} & set(path.relative_to(base).parts):
-                name = ".".join(path.relative_to(base).with_suffix("").parts)
-                yield name, ast.parse(path.read_text())
+    """Of services and libs, by the names of their modules."""
+    for path, text in ours().items():
+        if path.startswith(("libs/", "services/")):
+            yield path.removeprefix("libs/").removesuffix(".py").replace("/", "."), ast.parse(text)
 
 
 def imported(nodes: list[ast.stmt]) -> set[str]:
@@ -266,34 +265,24 @@ def test_redis_is_imported_only_where_the_settings_name_one() -> None:
 def test_the_extra_that_the_errors_name_is_declared_and_in_what_make_up_installs() -> None:
     extras = PROJECT["project"]["optional-dependencies"]
     named = "pip install 'headrace[redis]'"
-    tell = {
-        path.relative_to(ROOT).as_posix()
-        for folder in ("libs/headrace", "services")
-        for path in (ROOT / folder).rglob("*.py")
-        if named in path.read_text()
-    }
-    assert tell == {"libs/headrace/state/redis.py"}
+    telling = [path for path, text in ours().items() if named in text and not path.startswith("tests/")]
+    assert telling == ["libs/headrace/state/redis.py"]
     assert [one.partition(">")[0] for one in extras["redis"]] == ["redis"]
     assert "redis" in extras["all"][0].partition("[")[2].rstrip("]").split(",")
     # One version for all: features has it by Feast.
     assert any(one.startswith("feast[redis]") for one in extras["features"])
 
 
-OUTSIDE = [
-    path
-    for folder in ("services/router", "libs/headrace/pipeline")
-    for path in sorted((ROOT / folder).rglob("*.py"))
-    # The public names of the library are listed in its __init__.
-    if path.parent.name != "stages" and path != ROOT / "libs/headrace/pipeline/__init__.py"
-]
-
-
 def test_no_other_module_names_a_kind() -> None:
     types = {f"{name.capitalize()}{what}" for name in (*STAGE_KINDS, "steps") for what in ("Stage", "Runner")}
     named = [
-        f"{path.relative_to(ROOT)}:{number}: {kind}"
-        for path in OUTSIDE
-        for number, line in enumerate(path.read_text().splitlines(), 1)
+        f"{path}:{number}: {kind}"
+        for path, text in ours().items()
+        if path.startswith(("services/router/", "libs/headrace/pipeline/"))
+        and Path(path).parent.name != "stages"
+        # The public names of the library are listed there.
+        if path != "libs/headrace/pipeline/__init__.py"
+        for number, line in enumerate(text.splitlines(), 1)
         for kind in STAGE_KINDS.keys() & set(re.findall(r'"(\w+)"', line))
         | types & set(re.findall(r"\w+", line))
     ]

@@ -10,16 +10,10 @@ from typing import Any
 import pytest
 
 from tests.alerts.alarmed_system import PLACE, Alarmed
+from tests.chaos.test_chaos import pytestmark  # noqa: F401 - of these tests too
 from tests.libs.slo.alert_world import until
-from tests.programs import needs_program
 from tests.system import HEADRACE, HOME, ROOT
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(900),
-    needs_program("prometheus"),
-    needs_program("prometheus-alertmanager"),
-]
 _LIMIT_S = 600
 
 

@@ -102,14 +102,16 @@ class Audited:
                 return
             assert time.monotonic() < deadline, counts
 
-    def watch(self) -> None:
-        """As a router: it has what is there."""
+    def watch(self, beyond: int = 0) -> int:
+        """As a router: it has what is there, or a head so many lines `beyond`; returns the number of its line."""
         records = self.control.records()
         at = records.position()
         request = resources_pb2.WatchRequest(watcher="router-1", service="router", ready=True)
-        request.have.epoch, request.have.number, request.have.head = at.epoch, at.number, at.head
+        request.have.epoch, request.have.number = at.epoch, at.number + beyond
+        request.have.head = bytes(32) if beyond else at.head
         records._call(_WATCH, request)
         records.close()
+        return at.number + beyond
 
     def rewritten(self, *statements: str) -> None:
         """SQL behind the back of a control that is stopped meanwhile."""
@@ -272,15 +274,10 @@ def number_of(line: str) -> int:
 
 def test_a_database_that_went_back_is_named_by_the_data_plane(audited: Audited) -> None:
     audited.fill()
-    records = audited.control.records()
-    newest = records.position()
-    request = resources_pb2.WatchRequest(watcher="router-1", service="router")
-    request.have.epoch, request.have.number, request.have.head = 1, newest.number + 5, bytes(32)
-    records._call(_WATCH, request)
-    records.close()
+    number = audited.watch(beyond=5)
     # Verifying is recorded, too, so there may be more lines by then.
     [problem] = audited.verify(code=1)["problems"]
-    assert problem.startswith(f"rolled back: router router-1 holds line {newest.number + 5}, the newest is ")
+    assert problem.startswith(f"rolled back: router router-1 holds line {number}, the newest is ")
 
 
 def test_a_journal_that_was_altered_is_named(audited: Audited) -> None:

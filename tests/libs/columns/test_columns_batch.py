@@ -185,13 +185,9 @@ def test_the_elements_do_not_depend_on_what_lies_around_them(view: bool, before:
     assert found.take(np.array([5, 0, 2], np.intp)).to_list() == [b"ghij", b"", b"bc"]
 
 
-def test_what_is_compact_is_not_copied() -> None:
+def test_neither_what_is_compact_nor_a_slice_is_copied() -> None:
     whole = Ragged.of(WORDS)
     assert whole.compact() is whole
-
-
-def test_a_slice_shares_the_buffer() -> None:
-    whole = Ragged.of(WORDS)
     assert whole.slice(1, 4).data is whole.data
 
 

@@ -31,6 +31,12 @@ def published(tmp_path: Path, keys: Keys) -> tuple[Registry, Manifest]:
     return target, made
 
 
+def refused(target: Registry, version: str, public: Path, says: str) -> None:
+    """Its manifest is, with these words."""
+    with pytest.raises(DeliveryError, match=says):
+        manifest.verified(target, version, [public])
+
+
 def test_an_image_without_digest_is_refused(published: tuple[Registry, Manifest], keys: Keys) -> None:
     target, made = published
     for name in ("", "latest", "router:1.0", "sha256:abc"):
@@ -42,8 +48,7 @@ def test_an_image_without_digest_is_refused(published: tuple[Registry, Manifest]
 def test_a_signature_of_another_key_is_refused(published: tuple[Registry, Manifest], tmp_path: Path) -> None:
     target, _ = published
     other = Keys.made(tmp_path, "other")
-    with pytest.raises(DeliveryError, match=r"no signature of .* verifies with"):
-        manifest.verified(target, "1.0", [other.public])
+    refused(target, "1.0", other.public, r"no signature of .* verifies with")
 
 
 def test_an_unsigned_image_and_a_moved_signature_are_refused(
@@ -79,12 +84,10 @@ def test_one_image_of_two_services_signed_by_two_keys(tmp_path: Path, keys: Keys
 def test_a_manifest_of_another_version_is_refused(published: tuple[Registry, Manifest], keys: Keys) -> None:
     target, _ = published
     target.tag("2.0", target.resolve("1.0"))
-    with pytest.raises(DeliveryError, match="valid for something else"):
-        manifest.verified(target, "2.0", [keys.public])
+    refused(target, "2.0", keys.public, "valid for something else")
     # Even one that its publisher signed as that.
     signatures.sign(target, target.resolve("1.0"), "version 2.0", keys.private)
-    with pytest.raises(DeliveryError, match=r"that of version 1\.0"):
-        manifest.verified(target, "2.0", [keys.public])
+    refused(target, "2.0", keys.public, r"that of version 1\.0")
 
 
 def test_a_manifest_of_another_format_is_refused(
@@ -94,8 +97,7 @@ def test_a_manifest_of_another_format_is_refused(
     monkeypatch.setattr(manifest, "FORMAT", 2)
     manifest.publish(target, replace(made, version="2.0"), keys.private)
     monkeypatch.setattr(manifest, "FORMAT", 1)
-    with pytest.raises(DeliveryError, match="format 2, this headrace knows 1"):
-        manifest.verified(target, "2.0", [keys.public])
+    refused(target, "2.0", keys.public, "format 2, this headrace knows 1")
 
 
 def test_a_version_never_changes(published: tuple[Registry, Manifest], keys: Keys) -> None:
@@ -110,24 +112,20 @@ def test_altered_bytes_are_refused(published: tuple[Registry, Manifest], keys: K
     target, made = published
     path = target.folder / "blobs" / "sha256" / made.images[SERVICE].removeprefix("sha256:")
     path.write_bytes(path.read_bytes() + b" ")
-    with pytest.raises(DeliveryError, match="other bytes than its digest names"):
-        manifest.verified(target, "1.0", [keys.public])
+    refused(target, "1.0", keys.public, "other bytes than its digest names")
     path.unlink()
-    with pytest.raises(DeliveryError, match="has no blob"):
-        manifest.verified(target, "1.0", [keys.public])
+    refused(target, "1.0", keys.public, "has no blob")
 
 
 @pytest.mark.parametrize("name", ["", "-x", "a/b", "../x", "sha256-ab.sig", "x" * 129])
 def test_a_name_that_is_no_tag_is_refused(
     published: tuple[Registry, Manifest], keys: Keys, name: str
 ) -> None:
-    with pytest.raises(DeliveryError, match="can't name a version"):
-        manifest.verified(published[0], name, [keys.public])
+    refused(published[0], name, keys.public, "can't name a version")
 
 
 def test_a_folder_that_is_no_registry_is_refused(tmp_path: Path, keys: Keys) -> None:
-    with pytest.raises(DeliveryError, match="no index of an OCI layout"):
-        manifest.verified(Registry(tmp_path), "1.0", [keys.public])
+    refused(Registry(tmp_path), "1.0", keys.public, "no index of an OCI layout")
 
 
 def test_images_are_taken_with_all_their_parts(published: tuple[Registry, Manifest], tmp_path: Path) -> None:

@@ -33,14 +33,14 @@ def alarms(baseline: Baseline, data: dict[str, Any]) -> list[Verdict]:
     return [v for v in judge(baseline, sketch, LIMITS) if v.level is not Level.FINE]
 
 
-@pytest.mark.parametrize(
-    ("change", "column", "check"),
-    [
-        ({"shift": 0.5}, "n3", Check.DISTRIBUTION),
-        ({"new_category": 0.01}, "carrier", Check.UNSEEN),
-        ({"nulls": 0.05}, "m", Check.NULLS),
-    ],
-)
+CHANGES = [
+    ({"shift": 0.5}, "n3", Check.DISTRIBUTION),
+    ({"new_category": 0.01}, "carrier", Check.UNSEEN),
+    ({"nulls": 0.05}, "m", Check.NULLS),
+]
+
+
+@pytest.mark.parametrize(("change", "column", "check"), CHANGES)
 @pytest.mark.parametrize("rows", [2000, 5000])
 def test_a_change_is_named_and_nothing_else(
     baseline: Baseline, change: dict[str, float], column: str, check: Check, rows: int
@@ -67,11 +67,7 @@ def test_a_thousand_windows_of_the_same_distribution(baseline: Baseline, rows: i
 @pytest.mark.slow
 def test_each_of_a_hundred_changes_is_named(baseline: Baseline) -> None:
     rng = np.random.default_rng(5)
-    for change, column in (
-        ({"shift": 0.5}, "n3"),
-        ({"new_category": 0.01}, "carrier"),
-        ({"nulls": 0.05}, "m"),
-    ):
+    for change, column, _ in CHANGES:
         for _ in range(100):
             assert [v.column for v in alarms(baseline, draw(2000, rng, **change))] == [column]
 

@@ -14,11 +14,11 @@ from headrace.hop import config
 from headrace.hop.batching.lane_times import Outlasting
 from headrace.hop.call import Method, unary
 from headrace.hop.client import settings as rules
-from headrace.hop.client.dial import Client
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.testing import Harness, served
 from tests.definitions import definition_of
 from tests.libs.hop.hop_callee import DO, WORK, Callee, Item, WordCodec, fault_of, words
+from tests.libs.hop.test_hop_client_faults import client_of
 from tests.services.waiting import until
 
 LENGTHY: Method[ListValue, ListValue] = unary(
@@ -69,14 +69,12 @@ def told(answers: Sequence[ListValue | Fault]) -> list[str]:
 
 async def test_every_replica_answers_for_itself(pair: tuple[Harness, str]) -> None:
     harness, target = pair
-    client = harness.runtime.dial("work", config.ClientSettings(target=target))
-    try:
-        each = client.each(LENGTHY)
-        within = time.monotonic() + 60
-        assert told(await each(words("hello"), deadline=within)) == ["a", "b"]
-        assert told(await each(words("refuse b"), deadline=within)) == ["a", "b refuses"]
-    finally:
-        await client.close()
+    client = harness.client(target=target)
+    each = client.each(LENGTHY)
+    within = time.monotonic() + 60
+    assert told(await each(words("hello"), deadline=within)) == ["a", "b"]
+    assert told(await each(words("refuse b"), deadline=within)) == ["a", "b refuses"]
+    await client.close()
     with pytest.raises(Fault) as closed:
         await each(words("hello"), deadline=within)
     assert closed.value.reason == Reason.REASON_DRAINING
@@ -84,12 +82,9 @@ async def test_every_replica_answers_for_itself(pair: tuple[Harness, str]) -> No
 
 async def test_no_replica_at_all_is_unavailable(pair: tuple[Harness, str]) -> None:
     harness, _ = pair
-    client = harness.runtime.dial("work", config.ClientSettings(target="unix-dir:/nowhere/at/all"))
-    try:
-        fault = await fault_of(client.each(LENGTHY)(words("hello"), deadline=time.monotonic() + 1))
-        assert fault.code is Code.UNAVAILABLE
-    finally:
-        await client.close()
+    client = harness.client(target="unix-dir:/nowhere/at/all")
+    fault = await fault_of(client.each(LENGTHY)(words("hello"), deadline=time.monotonic() + 1))
+    assert fault.code is Code.UNAVAILABLE
 
 
 @pytest.mark.parametrize("word", ["sleep", "fail"])
@@ -144,20 +139,19 @@ def test_without_an_ended_call_nothing_is_unusual() -> None:
     assert new.pass_over(100.0) == 0
 
 
-def test_a_call_outlasts_four_times_the_usual() -> None:
-    usual = lane(0.01)
+@pytest.mark.parametrize(
+    ("took", "due"),
+    [([0.01], 1.04), ([0.0001], 1.005), ([0.002, *[0.05] * 200], 1.2)],
+    ids=["four times the usual", "a few milliseconds", "what is usual soon"],
+)
+def test_when_a_call_outlasts_the_others(took: list[float], due: float) -> None:
+    usual = lane(*took)
     call = usual.began(1.0)
-    assert usual.due() == pytest.approx(1.04)
-    assert usual.pass_over(1.039) == 0
-    assert usual.pass_over(1.041) == 1
+    assert usual.due() == pytest.approx(due)
+    assert usual.pass_over(due - 0.001) == 0
+    assert usual.pass_over(due + 0.001) == 1
     assert call.outlasts
     assert usual.due() is None
-
-
-def test_quick_calls_are_given_a_few_milliseconds() -> None:
-    usual = lane(0.0001)
-    usual.began(1.0)
-    assert usual.due() == pytest.approx(1.005)
 
 
 def test_one_quick_call_in_ten_keeps_the_usual_low() -> None:
@@ -166,12 +160,6 @@ def test_one_quick_call_in_ten_keeps_the_usual_low() -> None:
     due = mixed.due()
     assert due is not None
     assert due < 1.012
-
-
-def test_where_all_calls_take_longer_that_is_usual_soon() -> None:
-    loaded = lane(0.002, *[0.05] * 200)
-    loaded.began(1.0)
-    assert loaded.due() == pytest.approx(1.2)
 
 
 def test_so_many_and_no_more_are_passed_over_and_each_gives_its_place_back() -> None:
@@ -185,19 +173,16 @@ def test_so_many_and_no_more_are_passed_over_and_each_gives_its_place_back() -> 
 
 
 async def test_items_behind_a_call_that_hangs_leave_after_a_while(tmp_path: Path) -> None:
-    async with Callee(tmp_path / "s") as callee:
-        client = Client("work", rules.ClientRules(callee.target, coalesce=rules.CoalesceRules(window=1)))
-        try:
-            codec = WordCodec()
-            do = client.coalesced(DO, codec)
-            assert await do(Item("usual")) == "usual"
-            hangs = asyncio.create_task(do(Item("sleep 30")))
-            await until(lambda: ["sleep 30"] in codec.merged)
-            assert await asyncio.gather(*(do(Item(f"{n}")) for n in range(5))) == [f"{n}" for n in range(5)]
-            # While it hangs, later ones leave one call after the other as ever.
-            assert await do(Item("later")) == "later"
-            assert not hangs.done()
-            assert codec.merged == [["usual"], ["sleep 30"], [f"{n}" for n in range(5)], ["later"]]
-            hangs.cancel()
-        finally:
-            await client.close()
+    window = rules.CoalesceRules(window=1)
+    async with Callee(tmp_path / "s") as callee, client_of(callee, coalesce=window) as client:
+        codec = WordCodec()
+        do = client.coalesced(DO, codec)
+        assert await do(Item("usual")) == "usual"
+        hangs = asyncio.create_task(do(Item("sleep 30")))
+        await until(lambda: ["sleep 30"] in codec.merged)
+        assert await asyncio.gather(*(do(Item(f"{n}")) for n in range(5))) == [f"{n}" for n in range(5)]
+        # While it hangs, later ones leave one call after the other as ever.
+        assert await do(Item("later")) == "later"
+        assert not hangs.done()
+        assert codec.merged == [["usual"], ["sleep 30"], [f"{n}" for n in range(5)], ["later"]]
+        hangs.cancel()

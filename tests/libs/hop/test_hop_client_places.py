@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 from google.protobuf.struct_pb2 import ListValue
-from google.protobuf.wrappers_pb2 import StringValue
 
 from headrace import hop
 from headrace.hop.client import settings as rules
@@ -23,8 +22,8 @@ from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.resilience.replicas import Replica, ReplicaSet
 from headrace.hop.transport import stream_client
 from tests.libs.hop.hop_callee import DO, fault_of, soon
-from tests.libs.hop.hop_echo import ONE
 from tests.libs.hop.hop_frames import Door, hello
+from tests.libs.hop.test_hop_exchange import say
 from tests.services.waiting import until
 
 FULL = rules.LimiterRules(initial=1, minimum=1, maximum=1)
@@ -221,11 +220,6 @@ async def seen(door: Door, connections: int) -> None:
     """Waits for that many; fails where there are more."""
     await until(lambda: door.begun >= connections)
     assert door.begun == connections
-
-
-async def say(client: Client, word: str) -> str:
-    reply = await client.unary(ONE)(StringValue(value=word), deadline=time.monotonic() + 60)
-    return reply.value
 
 
 async def test_a_replica_that_comes_late_is_found_without_a_call(door: Door) -> None:

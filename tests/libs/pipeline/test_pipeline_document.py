@@ -21,8 +21,6 @@ from headrace.pipeline import (
 )
 from tests.libs.pipeline.pipeline_documents import SMALL, changed, complaints, line_of, parsed, problems
 
-DEPLOYED = Path(__file__).parents[3] / "deploy" / "pipelines"
-
 
 def test_a_document_says_what_it_says() -> None:
     pipeline = parsed()

@@ -6,9 +6,8 @@ import pytest
 from typer.testing import CliRunner
 
 from headrace.cli.main import app
-from headrace.pipeline import check, load_folder, parse
+from headrace.pipeline import check, parse
 from tests.libs.pipeline.pipeline_documents import complaints
-from tests.libs.pipeline.test_pipeline_document import DEPLOYED
 
 
 def document(inputs: str, steps: str, output: str) -> str:
@@ -98,12 +97,6 @@ def test_what_steps_cannot_make_is_refused_at_once() -> None:
     text = document("int32", PAIR, "{type: int32, shape: [2]}")
     expected = ["11: stages[0].outputs.t: the steps make it float32, not int32; add a `cast` step"]
     assert complaints(text) == expected
-
-
-def test_deployed_pipelines_lose_nothing() -> None:
-    found = load_folder(DEPLOYED)
-    assert "flights" in found
-    assert [p for d in found.values() for p in check(d, None, None)] == []
 
 
 def test_the_command_refuses_and_says_what_to_write(tmp_path: Path) -> None:

@@ -23,6 +23,12 @@ def models(tmp_path: Path) -> Signed:
     return signed(tmp_path)
 
 
+def refused(models: Signed, name: str, version: str, says: str) -> None:
+    """Reading it is, with these words."""
+    with pytest.raises(RepositoryError, match=says):
+        models.reader().read(name, version)
+
+
 def edit(path: Path, change: Callable[[dict[str, object]], object]) -> None:
     document = json.loads(path.read_text())
     change(document)
@@ -78,8 +84,7 @@ def test_a_model_and_digest_altered_together_are_refused(models: Signed) -> None
         shutil.copy(other.root / "light" / "1" / file, models.root / "light" / "1" / file)
     Repository(models.root).read("light", "1")
 
-    with pytest.raises(RepositoryError, match=r"not the one that releases.json lists"):
-        models.reader().read("light", "1")
+    refused(models, "light", "1", r"not the one that releases.json lists")
 
 
 def test_bytes_verified_are_bytes_loaded(models: Signed, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,15 +101,13 @@ def test_bytes_verified_are_bytes_loaded(models: Signed, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(Folder, "read", then_replace)
     assert models.reader().read("light", "1").content == CONTENT
-    with pytest.raises(RepositoryError, match=r"model\.onnx is not what was signed"):
-        models.reader().read("light", "1")
+    refused(models, "light", "1", r"model\.onnx is not what was signed")
 
 
 def test_unsigned_models_are_refused_unless_the_reader_says_so(models: Signed) -> None:
     publish(models.root, "light", "1", CONTENT, inputs=[X], outputs=[Y])
 
-    with pytest.raises(RepositoryError, match=r"releases.json is not signed; .*headrace models add"):
-        models.reader().read("light", "1")
+    refused(models, "light", "1", r"releases.json is not signed; .*headrace models add")
     assert models.reader(accept_unsigned=True).read("light", "1").signer == ""
     assert Repository(models.root).read("light", "1").signer == ""
 
@@ -121,8 +124,7 @@ def test_another_key_is_refused_and_a_second_trusted_one_is_not(models: Signed, 
     models.put()
     models.put(name="heavy", key=private)
 
-    with pytest.raises(RepositoryError, match="which is not trusted here"):
-        models.reader().read("heavy", "1")
+    refused(models, "heavy", "1", "which is not trusted here")
     both = Repository(models.root, trust=Trust((models.public, public)))
     assert both.read("heavy", "1").signer != both.read("light", "1").signer
 
@@ -147,8 +149,7 @@ def test_a_signature_that_holds_for_another_version_is_refused(models: Signed) -
     models.put("2", content=b"newer")
     shutil.copy(models.root / "light/1/model.sig", models.root / "light/2/model.sig")
 
-    with pytest.raises(RepositoryError, match="is not what was signed"):
-        models.reader().read("light", "2")
+    refused(models, "light", "2", "is not what was signed")
 
 
 def test_an_old_version_in_the_place_of_a_new_one_is_refused(models: Signed) -> None:
@@ -158,11 +159,9 @@ def test_an_old_version_in_the_place_of_a_new_one_is_refused(models: Signed) -> 
     shutil.rmtree(newer)
     shutil.copytree(models.root / "light" / "1", newer)
 
-    with pytest.raises(RepositoryError, match="version is '1', the folder says '2'"):
-        models.reader().read("light", "2")
+    refused(models, "light", "2", "version is '1', the folder says '2'")
     edit(newer / "metadata.json", lambda d: d.update(version="2"))
-    with pytest.raises(RepositoryError, match=r"not the one that releases.json lists"):
-        models.reader().read("light", "2")
+    refused(models, "light", "2", r"not the one that releases.json lists")
 
 
 def test_a_newer_version_taken_away_is_missed(models: Signed) -> None:
@@ -172,8 +171,7 @@ def test_a_newer_version_taken_away_is_missed(models: Signed) -> None:
     shutil.rmtree(models.root / "light" / "2")
 
     assert models.reader().versions("light") == ["1", "2"]
-    with pytest.raises(RepositoryError, match=r"can't read metadata.json .*there are: 1"):
-        models.reader().read("light", "2")
+    refused(models, "light", "2", r"can't read metadata.json .*there are: 1")
 
 
 def test_a_whole_folder_put_back_is_refused_by_a_reader_that_remembers(
@@ -223,8 +221,7 @@ def test_the_first_signed_version_leaves_unsigned_ones_behind(models: Signed) ->
     models.put("2")
 
     assert models.reader().versions("light") == ["2"]
-    with pytest.raises(RepositoryError, match=r"releases.json does not list it \(it lists: 2\)"):
-        models.reader().read("light", "1")
+    refused(models, "light", "1", r"releases.json does not list it \(it lists: 2\)")
     assert Repository(models.root).versions("light") == ["1", "2"]
 
 
@@ -235,8 +232,7 @@ def test_a_removed_version_is_refused_though_its_files_come_back(models: Signed,
     remove(models.root, "light", "1", key=models.private)
     shutil.copytree(tmp_path / "copy", models.root / "light" / "1")
 
-    with pytest.raises(RepositoryError, match="does not list it"):
-        models.reader().read("light", "1")
+    refused(models, "light", "1", "does not list it")
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -268,12 +264,10 @@ HOSTILE = [b"", b"{}", b"[1]", b"\xff", b'{"verificationMaterial":{"publicKey":{
 def test_a_hostile_signature_is_refused(models: Signed, signature: bytes) -> None:
     models.put()
     (models.root / "light/1/model.sig").write_bytes(signature)
-    with pytest.raises(RepositoryError, match="the signature of it does not hold"):
-        models.reader().read("light", "1")
+    refused(models, "light", "1", "the signature of it does not hold")
 
 
 def test_what_can_not_be_recorded_is_not_handed_out(models: Signed) -> None:
     models.put()
     models.log.mkdir()
-    with pytest.raises(RepositoryError, match=r"the access log .* can't be written"):
-        models.reader().read("light", "1")
+    refused(models, "light", "1", r"the access log .* can't be written")

@@ -38,11 +38,21 @@ def test_pick_past_the_end_fails_the_call() -> None:
     assert caught.value.reason == Reason.REASON_INPUT_SHAPE
 
 
-def test_threshold_holds_at_its_bound() -> None:
-    result = run(
-        {"threshold": {"column": "x", "at": 0.3, "into": "y"}}, {"y": "bool"}, numbers("x", 0.29, 0.3, np.nan)
-    )
-    assert result.columns["y"].array.tolist() == [False, True, False]
+@pytest.mark.parametrize(
+    ("name", "options", "values", "dtype", "wanted"),
+    [
+        ("threshold", {"at": 0.3, "into": "x"}, (0.29, 0.3, np.nan), "bool", [False, True, False]),
+        ("sigmoid", {}, (-1000, 0, 1000), "float64", [0, 0.5, 1]),
+        ("calibrate", {"method": "platt", "a": 2, "b": 1}, (-0.5, 1e6), "float64", [0.5, 1]),
+        ("calibrate", {"method": "isotonic", "x": [0, 1], "y": [0.2, 0.6]}, (-1, 0.5, 2), "float64", [0.2, 0.4, 0.6]),
+        ("calibrate", {"method": "temperature", "t": 2}, (0.5, 0.9, 0, 1), "float64", [0.5, 0.75, 0, 1]),
+    ],
+)  # fmt: skip
+def test_one_number_to_another(
+    name: str, options: dict[str, Any], values: tuple[float, ...], dtype: str, wanted: list[float]
+) -> None:
+    result = run({name: {"column": "x", **options}}, {"x": dtype}, numbers("x", *values))
+    np.testing.assert_allclose(result.columns["x"].array, wanted, atol=1e-5)
 
 
 def test_labels_of_the_largest_and_of_bands() -> None:
@@ -66,35 +76,16 @@ def test_top_k_as_labels_and_as_positions() -> None:
     assert result.columns["i"].array.tolist() == [[1], [2]]
 
 
-def temperature(column: str, t: float) -> dict[str, Any]:
-    return {"calibrate": {"column": column, "method": "temperature", "t": t}}
-
-
-def test_calibration() -> None:
-    platt = run(
-        {"calibrate": {"column": "x", "method": "platt", "a": 2, "b": 1}},
-        {"x": "float64"},
-        numbers("x", -0.5, 1e6),
-    )
-    assert platt.columns["x"].array.tolist() == [0.5, 1]
-    step = {"calibrate": {"column": "x", "method": "isotonic", "x": [0, 1], "y": [0.2, 0.6]}}
-    np.testing.assert_allclose(
-        run(step, {"x": "float64"}, numbers("x", -1, 0.5, 2)).columns["x"].array, [0.2, 0.4, 0.6]
-    )
-    step = temperature("p", 1)
+def test_a_temperature_of_one_changes_nothing() -> None:
+    step = {"calibrate": {"column": "p", "method": "temperature", "t": 1}}
     result = run(step, {"p": {"type": "float32", "shape": [3]}}, SCORES)
     np.testing.assert_allclose(result.columns["p"].array, SCORES.array, rtol=1e-6)
-    step = temperature("x", 2)
-    result = run(step, {"x": "float64"}, numbers("x", 0.5, 0.9, 0, 1))
-    np.testing.assert_allclose(result.columns["x"].array, [0.5, 0.75, 0, 1], atol=1e-5)
 
 
-def test_softmax_and_sigmoid_do_not_overflow() -> None:
+def test_softmax_does_not_overflow() -> None:
     logits = Column.of("z", np.array([[1000.0, 0.0], [-1000.0, -1000.0]]))
     result = run({"softmax": {"column": "z"}}, {"z": {"type": "float64", "shape": [2]}}, logits)
     assert result.columns["z"].array.tolist() == [[1, 0], [0.5, 0.5]]
-    result = run({"sigmoid": {"column": "x"}}, {"x": "float64"}, numbers("x", -1000, 0, 1000))
-    assert result.columns["x"].array.tolist() == [0, 0.5, 1]
 
 
 def test_vote_counts_only_scores_that_are_there() -> None:

@@ -56,16 +56,30 @@ def test_the_type_of_what_is_imputed_does_not_depend_on_the_rows() -> None:
         assert program.run({"n": column}, 1).errors == {}
 
 
-def test_numbers_one_by_one() -> None:
-    assert run(
-        {"clip": {"column": "x", "low": 0, "high": 2, "into": "y"}}, {"y": "float32"}, floats("x", -1, 1, 9)
-    ).columns["y"].array.tolist() == [0, 1, 2]
-    assert run(
-        {"rescale": {"columns": ["x"], "factor": 2, "offset": 1}}, {"x": "float64"}, floats("x", 3)
-    ).columns["x"].array.tolist() == [7]
-    assert run({"round": {"column": "x", "decimals": 1}}, {"x": "float64"}, floats("x", 0.26)).columns[
-        "x"
-    ].array.tolist() == [0.3]
+CARRIERS, CHARACTERS = text("x", "UA", "DL", "UA"), text("x", "éa", "")
+
+
+@pytest.mark.parametrize(
+    ("step", "options", "column", "dtype", "wanted"),
+    [
+        ("clip", {"column": "x", "low": 0, "high": 2}, floats("x", -1, 1, 9), "float32", [0, 1, 2]),
+        ("rescale", {"columns": ["x"], "factor": 2, "offset": 1}, floats("x", 3), "float64", [7]),
+        ("round", {"column": "x", "decimals": 1}, floats("x", 0.26), "float64", [0.3]),
+        ("bucketize", {"column": "x", "edges": [0, 10]}, floats("x", -1, 0, 9.9, 10), "int64", [0, 1, 1, 2]),
+        ("hash", {"column": "x", "buckets": 1000}, CARRIERS, "int64", [803, 5, 803]),
+        ("ordinal", {"column": "x", "vocabulary": ["DL"], "unknown": 9}, CARRIERS, "int64", [9, 0, 9]),
+        ("ordinal", {"column": "x", "vocabulary": ["a", "b"], "unknown": 9}, text("x", "b", None), "int64", [1, 9]),
+        ("length", {"column": "x", "into": "x", "unit": "characters"}, CHARACTERS, "int32", [2, 0]),
+        ("length", {"column": "x", "into": "x", "unit": "bytes"}, CHARACTERS, "int32", [3, 0]),
+        ("const", {"into": "x", "value": True}, ints("other", 1), "bool", [True]),
+        ("const", {"into": "x", "value": 3}, ints("other", 1), "int32", [3]),
+        ("const", {"into": "x", "value": 0.5}, ints("other", 1), "float32", [0.5]),
+    ],
+)  # fmt: skip
+def test_one_column_to_another(
+    step: str, options: Mapping[str, Any], column: Column, dtype: str, wanted: list[float]
+) -> None:
+    assert run({step: options}, {"x": dtype}, column).columns["x"].array.tolist() == wanted
 
 
 def test_scale_by_column_or_by_vector() -> None:
@@ -108,21 +122,6 @@ def test_unknown_and_absent_categories_fail_their_rows_if_asked() -> None:
     assert reasons == {1: Reason.REASON_INPUT_RANGE, 2: Reason.REASON_INPUT_MISSING}
 
 
-def test_ordinal_gives_the_unknown_a_code() -> None:
-    step = {"ordinal": {"column": "c", "vocabulary": ["a", "b"], "unknown": 9}}
-    assert run(step, {"c": "int64"}, text("c", "b", "x", "a", None)).columns["c"].array.tolist() == [
-        1,
-        9,
-        0,
-        9,
-    ]
-
-
-def test_hash_is_the_same_everywhere() -> None:
-    step = {"hash": {"column": "c", "buckets": 1000}}
-    assert run(step, {"c": "int64"}, text("c", "UA", "DL", "UA")).columns["c"].array.tolist() == [803, 5, 803]
-
-
 def test_date_parts_of_text_and_of_seconds() -> None:
     parts = ["year", "month", "day", "hour", "minute", "day_of_week", "day_of_year", "weekend"]
     outputs = {f"t_{p}": "int64" for p in parts}
@@ -151,11 +150,6 @@ def test_cyclic_closes_the_circle() -> None:
     np.testing.assert_allclose(result.columns["hour_cos"].array, [1, 0, 1], atol=1e-7)
 
 
-def test_bucketize_counts_edges_at_or_below() -> None:
-    step = {"bucketize": {"column": "x", "edges": [0, 10]}}
-    assert run(step, {"x": "int64"}, floats("x", -1, 0, 9.9, 10)).columns["x"].array.tolist() == [0, 1, 1, 2]
-
-
 @pytest.mark.parametrize(
     ("dtype", "values", "wanted", "failed"),
     [
@@ -173,15 +167,12 @@ def test_cast(dtype: str, values: list[float], wanted: list[float], failed: list
     assert list(result.errors) == failed
 
 
-def test_texts_joined_and_measured() -> None:
-    step = {"join_text": {"columns": ["a", "b"], "separator": "|", "into": "key"}}
-    assert run(step, {"key": "string"}, text("a", "x", None), text("b", "y", "z")).columns["key"].text() == [
-        "x|y",
-        None,
-    ]
-    for unit, wanted in (("characters", [2, 0]), ("bytes", [3, 0])):
-        step = {"length": {"column": "a", "into": "n", "unit": unit}}
-        assert run(step, {"n": "int32"}, text("a", "éa", "")).columns["n"].array.tolist() == wanted
+def test_texts_are_joined_or_constant() -> None:
+    step: dict[str, Any] = {"join_text": {"columns": ["a", "b"], "separator": "|", "into": "key"}}
+    joined = run(step, {"key": "string"}, text("a", "x", None), text("b", "y", "z"))
+    assert joined.columns["key"].text() == ["x|y", None]
+    step = {"const": {"into": "c", "value": "a"}}
+    assert run(step, {"c": "string"}, ints("x", 1)).columns["c"].text() == ["a"]
 
 
 def test_assemble_lays_columns_flat_in_order() -> None:
@@ -221,18 +212,6 @@ def test_absence_is_carried_through_and_can_be_a_feature() -> None:
     assert result.columns["x"].is_valid().tolist() == [True, False]
     result = run({"is_missing": {"column": "x", "into": "m"}}, {"m": "bool"}, floats("x", 0, None, np.nan))
     assert result.columns["m"].array.tolist() == [False, True, True]
-
-
-def test_constants_of_each_kind() -> None:
-    for value, dtype, wanted in (
-        ("a", "string", ["a"]),
-        (True, "bool", [True]),
-        (3, "int32", [3]),
-        (0.5, "float32", [0.5]),
-    ):
-        result = run({"const": {"into": "c", "value": value}}, {"c": dtype}, ints("x", 1))
-        column = result.columns["c"]
-        assert (column.text() if dtype == "string" else column.array.tolist()) == wanted
 
 
 @pytest.mark.parametrize(
