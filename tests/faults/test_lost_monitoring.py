@@ -94,7 +94,7 @@ def of_tenant(tenant: str) -> list[str]:
     return [event["request_id"] for event in found]
 
 
-@pytest.mark.slow  # also in short, without a door: tests/services/monitoring/test_monitoring_killed.py
+@pytest.mark.slow  # in short: test_monitoring_events.py, test_router_events.py
 def test_killed_under_load_it_costs_no_request_and_no_regulated_event(system: System) -> None:
     suffix = uuid.uuid4().hex[:8]
     keys = {}
@@ -119,3 +119,5 @@ def test_killed_under_load_it_costs_no_request_and_no_regulated_event(system: Sy
         lambda: len({*load.answered[shop]} - {*of_tenant(shop)}) == missing() - before,
         60,
     )
+    for tenant in keys:
+        assert len(found := of_tenant(tenant)) == len({*found})
