@@ -10,7 +10,7 @@ import time
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -169,14 +169,15 @@ class System:
         return (("authorization", f"Bearer {self.key if key is None else key}"),)
 
     def predict(
-        self, request: pb.PredictRequest, *, timeout: float = 30.0, key: str | None = None
+        self, request: pb.PredictRequest, *, timeout: float = 30.0, key: str | None = None, **headers: str
     ) -> pb.PredictResponse:
         """`Predict` over gRPC; raises grpc.RpcError as any client would see it."""
         with self.channel() as channel:
             call = channel.unary_unary(
                 PREDICT, pb.PredictRequest.SerializeToString, pb.PredictResponse.FromString
             )
-            answer: pb.PredictResponse = call(request, timeout=timeout, metadata=self.auth(key))
+            metadata = (*self.auth(key), *headers.items())
+            answer: pb.PredictResponse = call(request, timeout=timeout, metadata=metadata)
             return answer
 
     def infer(self, request: oip.ModelInferRequest, *, timeout: float = 30.0) -> oip.ModelInferResponse:
@@ -333,14 +334,15 @@ def override(service: str, settings: dict[str, Any]) -> None:
 
 def refused(*arguments: str, timeout: float = COMMAND_S) -> str:
     """What the command says when it fails, as it must, with a sentence and no traceback."""
-    done = _run(*arguments, timeout=timeout)
+    done = tried(*arguments, timeout=timeout)
     assert done.returncode == 1, f"{done.args}: exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
     assert done.stderr.startswith("error: "), done.stderr
     assert "Traceback" not in done.stderr
     return done.stderr
 
 
-def _run(*arguments: str, timeout: float) -> subprocess.CompletedProcess[str]:
+def tried(*arguments: str, timeout: float = COMMAND_S) -> subprocess.CompletedProcess[str]:
+    """The command, however it ends."""
     command = [str(HEADRACE), *with_yes(*arguments), "--home", str(HOME)]
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=timeout, cwd=ROOT, check=False)
@@ -361,10 +363,21 @@ def _last_lines(lines: int = 12) -> str:
 
 def headrace(*arguments: str, timeout: float = COMMAND_S) -> str:
     """Output of the command; AssertionError with what it printed if it fails."""
-    done = _run(*arguments, timeout=timeout)
+    done = tried(*arguments, timeout=timeout)
     command = done.args
     assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
     return done.stdout
+
+
+def remove_models(name: str, *versions: str, within_s: float = 120.0) -> None:
+    """Takes versions out of the repository, each once no release keeps it loaded."""
+
+    def gone(version: str) -> bool:
+        tried("models", "unload", name)
+        return tried("models", "remove", name, version).returncode == 0
+
+    for version in versions:
+        poll(f"{name}:{version} is removed", partial(gone, version), within_s)
 
 
 def requests() -> list[dict[str, Any]]:

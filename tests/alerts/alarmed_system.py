@@ -229,30 +229,6 @@ class Alarmed:
         return failed
 
 
-@contextmanager
-def repeated(act: Any, every_s: float = 0.2) -> Iterator[None]:
-    """Does something again and again meanwhile, in a thread of its own."""
-    ended = threading.Event()
-    raised: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            while not ended.wait(every_s):
-                act()
-        except BaseException as error:  # noqa: BLE001 - told below, in the test's own thread
-            raised.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
-    if raised:
-        raise raised[0]
-
-
 def router_settings(stores: RedisServer) -> dict[str, Any]:
     """The router's settings without a fault: this checkout's documents, kept answers in Redis."""
     return {"pipelines": str(DOCUMENTS), "cache": {"redis": f"redis://127.0.0.1:{stores.port}/1"}}

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 
-from tests.alerts.alarmed_system import Alarmed, fill, repeated
+from tests.alerts.alarmed_system import Alarmed, fill
 from tests.alerts.causes import Causes
-from tests.alerts.model_causes import removed, table
+from tests.alerts.model_causes import table
 from tests.libs.slo.alert_world import until
 from tests.pipeline.test_rollouts import DOCUMENT as TABLE
+from tests.repeated import repeated
 from tests.services.executor.executor_models import lookup
-from tests.system import HOME, ROOT, add_document, add_unusable, headrace, remove_document
+from tests.system import HOME, ROOT, add_document, add_unusable, headrace, remove_document, remove_models
 
 CAUSES = Causes()
 
@@ -84,7 +85,7 @@ def bad_rollout(alarmed: Alarmed) -> Iterator[None]:
         finally:
             headrace("release", "freeze", "--off")
             remove_document("table")
-            removed("table", "2")
+            remove_models("table", "2")
 
 
 @CAUSES.add(

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 
-from tests.alerts.alarmed_system import PLACE, Alarmed, dice, monitoring_settings, repeated
+from tests.alerts.alarmed_system import PLACE, Alarmed, dice, monitoring_settings
 from tests.alerts.causes import Causes, moved, restarted
 from tests.alerts.release_causes import _JUDGE
 from tests.libs.slo.alert_world import until
 from tests.ports import free_port
+from tests.repeated import repeated
 from tests.system import add_document, headrace, remove_document
 
 CAUSES = Causes()

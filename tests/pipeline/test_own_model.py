@@ -11,7 +11,7 @@ import pytest
 
 from headrace.cli.installation import layout
 from tests.services.executor.executor_models import scaling
-from tests.system import HOME, System, headrace, poll, refused, remove_document, write_document
+from tests.system import HOME, System, headrace, poll, refused, remove_document, remove_models, write_document
 
 WITHIN_S = 120
 DOCUMENT = """\
@@ -37,17 +37,7 @@ def mine(system: System, tmp_path: Path) -> Iterator[Path]:
         yield tmp_path
     finally:
         remove_document("mine")
-        poll("no release keeps it loaded", unloaded, WITHIN_S)
-        for version in "12":
-            headrace("models", "remove", "mine", version)
-
-
-def unloaded() -> bool:
-    try:
-        headrace("models", "unload", "mine")
-    except AssertionError:
-        return False
-    return True
+        remove_models("mine", "1", "2")
 
 
 def predicted() -> tuple[str, list[float]] | None:
