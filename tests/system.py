@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -120,6 +121,18 @@ class System:
         found = self.services()[service]["pid"]
         return None if found is None else int(found)
 
+    def running(self, service: str) -> int:
+        """The process of a service that has one."""
+        pid = self.pid(service)
+        assert pid is not None
+        return pid
+
+    def kill(self, service: str, within_s: float = 60.0) -> None:
+        """kill -9, until another process is there."""
+        pid = self.running(service)
+        os.kill(pid, signal.SIGKILL)
+        poll("a new process", lambda: self.pid(service) not in (pid, None), within_s)
+
     def services(self) -> dict[str, dict[str, Any]]:
         """What the supervisor knows of each process; without a command, as `pid`."""
         return dict(daemon.status(layout.of(HOME))["services"])
@@ -173,11 +186,8 @@ class System:
     ) -> pb.PredictResponse:
         """`Predict` over gRPC; raises grpc.RpcError as any client would see it."""
         with self.channel() as channel:
-            call = channel.unary_unary(
-                PREDICT, pb.PredictRequest.SerializeToString, pb.PredictResponse.FromString
-            )
             metadata = (*self.auth(key), *headers.items())
-            answer: pb.PredictResponse = call(request, timeout=timeout, metadata=metadata)
+            answer: pb.PredictResponse = predicting(channel)(request, timeout=timeout, metadata=metadata)
             return answer
 
     def infer(self, request: oip.ModelInferRequest, *, timeout: float = 30.0) -> oip.ModelInferResponse:
@@ -188,6 +198,11 @@ class System:
             )
             answer: oip.ModelInferResponse = call(request, timeout=timeout, metadata=self.auth())
             return answer
+
+
+def predicting(channel: grpc.Channel | grpc.aio.Channel) -> Any:
+    """`Predict`, to be called by this channel."""
+    return channel.unary_unary(PREDICT, pb.PredictRequest.SerializeToString, pb.PredictResponse.FromString)
 
 
 def prepared() -> None:

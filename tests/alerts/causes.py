@@ -48,6 +48,17 @@ def moved(path: Path, name: str) -> Iterator[None]:
 
 
 @contextmanager
+def file_instead(folder: Path) -> Iterator[None]:
+    """A file stands where the folder should be."""
+    with moved(folder, f"{folder.name}.away"):
+        folder.touch()
+        try:
+            yield
+        finally:
+            folder.unlink()
+
+
+@contextmanager
 def restored(*paths: Path) -> Iterator[None]:
     """Afterwards the files have the content that they have now."""
     contents = {path: path.read_bytes() for path in paths}

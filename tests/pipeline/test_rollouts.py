@@ -13,13 +13,12 @@ from typing import Any, Self
 import grpc
 import pytest
 
-from headrace.api.inference.v1 import inference_pb2 as pb
 from tests.services.executor.executor_models import lookup
 from tests.system import (
-    PREDICT,
     System,
     headrace,
     poll,
+    predicting,
     remove_document,
     remove_models,
     row_request,
@@ -95,9 +94,7 @@ class Traffic:
 
     async def _run(self) -> None:
         async with grpc.aio.insecure_channel(self.system.endpoints["grpc"]) as channel:
-            call = channel.unary_unary(
-                PREDICT, pb.PredictRequest.SerializeToString, pb.PredictResponse.FromString
-            )
+            call = predicting(channel)
             await asyncio.gather(*(self._ask(call, caller) for caller in range(self.callers)))
 
     async def _ask(self, call: Any, caller: int) -> None:
