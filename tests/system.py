@@ -9,7 +9,8 @@ import subprocess
 import sys
 import time
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
 from pathlib import Path
@@ -345,6 +346,18 @@ def override(service: str, settings: dict[str, Any]) -> None:
     path = layout.of(HOME).override(service)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(yaml.safe_dump(settings))
+
+
+@contextmanager
+def restarted(service: str, settings: dict[str, Any], usual: dict[str, Any]) -> Iterator[None]:
+    """The service runs with these settings, and with its usual ones afterwards."""
+    override(service, settings)
+    try:
+        headrace("restart", service)
+        yield
+    finally:
+        override(service, usual)
+        headrace("restart", service)
 
 
 def refused(*arguments: str, timeout: float = COMMAND_S) -> str:

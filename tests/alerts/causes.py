@@ -5,10 +5,8 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 from tests.alerts.alarmed_system import Alarmed
-from tests.system import headrace, override
 
 Provoke = Callable[[Alarmed], AbstractContextManager[None]]
 
@@ -23,18 +21,6 @@ class Cause:
     mended: str
     provoke: Provoke
     afterwards: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-
-
-@contextmanager
-def restarted(service: str, settings: dict[str, Any], usual: dict[str, Any]) -> Iterator[None]:
-    """The service runs with these settings, and with its usual ones afterwards."""
-    override(service, settings)
-    headrace("restart", service)
-    try:
-        yield
-    finally:
-        override(service, usual)
-        headrace("restart", service)
 
 
 @contextmanager

@@ -6,10 +6,10 @@ from contextlib import suppress
 import grpc
 
 from tests.alerts.alarmed_system import PLACE, Alarmed, ingress_settings
-from tests.alerts.causes import Causes, restarted, restored
+from tests.alerts.causes import Causes, restored
 from tests.faults.traffic import Traffic as Crowd
 from tests.repeated import repeated
-from tests.system import headrace, row_request
+from tests.system import headrace, restarted, row_request
 
 CAUSES = Causes()
 

@@ -6,13 +6,13 @@ from contextlib import contextmanager
 from headrace.columns import DType
 from headrace.repository import TensorSpec, publish
 from tests.alerts.alarmed_system import PLACE, Alarmed
-from tests.alerts.causes import Causes, restarted
+from tests.alerts.causes import Causes
 from tests.libs.slo.alert_world import until
 from tests.pipeline.test_rollouts import DOCUMENT as TABLE
 from tests.repeated import repeated
 from tests.services.executor.executor_models import lookup
 from tests.services.executor.remote_servers import RemoteProcess, oip_server
-from tests.system import HOME, add_document, headrace, remove_document, remove_models, tried
+from tests.system import HOME, add_document, headrace, remove_document, remove_models, restarted, tried
 
 CAUSES = Causes()
 

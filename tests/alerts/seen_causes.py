@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 
 from tests.alerts.alarmed_system import PLACE, Alarmed, dice, monitoring_settings
-from tests.alerts.causes import Causes, file_instead, moved, restarted, restored
+from tests.alerts.causes import Causes, file_instead, moved, restored
 from tests.alerts.release_causes import _JUDGE
 from tests.libs.slo.alert_world import until
 from tests.ports import free_port
 from tests.repeated import repeated
-from tests.system import add_document, headrace, remove_document
+from tests.system import add_document, headrace, remove_document, restarted
 
 CAUSES = Causes()
 

@@ -11,6 +11,7 @@ import pytest
 
 from headrace.cli.installation import layout
 from headrace.columns import DType
+from headrace.hop.errors import Code
 from headrace.repository import TensorSpec, publish
 from headrace.state import atomic
 from tests.services.executor.executor_models import doubling
@@ -73,12 +74,8 @@ def broken(system: System) -> tuple[str, str]:
         return failed.code().name, failed.details()
     [prediction] = answer.predictions
     if prediction.HasField("error"):
-        return grpc_name(prediction.error.code), prediction.error.message
+        return Code(prediction.error.code).name, prediction.error.message
     return "OK", str(list(prediction.outputs["y"]))
-
-
-def grpc_name(code: int) -> str:
-    return next(c.name for c in grpc.StatusCode if c.value[0] == code)
 
 
 def flights_model(system: System) -> str:

@@ -5,12 +5,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
+import yaml
 
 from headrace.cli.installation import layout
 from tests.faults.traffic import serves
 from tests.gauges import samples
 from tests.stopped import stopped
-from tests.system import HOME, System, headrace, override, poll, row_request
+from tests.system import HOME, System, poll, restarted, row_request
 
 CALLS = 24
 DEADLINE_S = 0.6
@@ -19,15 +20,10 @@ DEADLINE_S = 0.6
 @pytest.mark.parametrize("carried", ["exchange", "rpc"])
 def test_rows_whose_time_ended_in_the_socket_do_not_run(system: System, carried: str) -> None:
     if carried == "rpc":
-        router = layout.of(HOME).override("router")
-        own = router.read_text()
-        override("router", {"pipelines": str(HOME / "pipelines"), "executor": {"exchange": False}})
-        headrace("restart", "router", timeout=120)
-        try:
+        own = yaml.safe_load(layout.of(HOME).override("router").read_text())
+        settings = {"pipelines": str(HOME / "pipelines"), "executor": {"exchange": False}}
+        with restarted("router", settings, own):
             ran_in_time(system)
-        finally:
-            router.write_text(own)
-            headrace("restart", "router", timeout=120)
     else:
         ran_in_time(system)
 
