@@ -109,7 +109,7 @@ def test_a_database_that_fails_is_said_to_who_waits_and_is_polled_again() -> Non
             raise found
         return found
 
-    waiters = Waiters(read, interval_s=0.001)
+    waiters = Waiters(read, interval_s=LONG_S)  # one poll for each wait
     known = waiters.wait(None, LONG_S)
     for problem in ("gone", "ZeroDivisionError"):
         with pytest.raises(RecordsUnavailableError, match=problem):

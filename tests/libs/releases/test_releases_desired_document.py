@@ -62,7 +62,7 @@ def test_a_rollout_in_the_document_is_started_once(home: Home) -> None:
     assert made is not None
     assert made.assign.weights == {"live": 0.8, "candidate": 0.2}
     assert (made.assign.by, made.assign.salt, made.rollout.state) == ("name", "small-2", RolloutState.RUNNING)
-    shown = desired(made)
+    shown = desired(home.basis().current)
     assert shown["assign"] == {"weights": {"live": 1.0}, "by": "name"}
     assert not {"step", "state", "started", "verdict"} & shown["rollout"].keys()
     assert apply(home, rolling) is None

@@ -123,7 +123,7 @@ def test_one_poison_among_a_thousand_is_found_in_few_crashes() -> None:
     assert crash_loop(memory, history, {"poison 500"}, set(), 1)[1] == 1
 
 
-@given(st.integers(1, 40), st.sets(st.integers(0, 39), max_size=20), st.sets(st.integers(0, 39), max_size=20))
+@given(st.integers(1, 40), st.sets(st.integers(0, 39), max_size=10), st.sets(st.integers(0, 39), max_size=10))
 def test_poisons_are_found(count: int, compiled: set[int], served: set[int]) -> None:
     names = {i for i in compiled | served if i < count}
     memory, history = poisoned(count, [f"k{i:03}" for i in names])
