@@ -17,7 +17,8 @@ from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-unty
 from headrace.access import changes
 from headrace.access.specs import TenantSpec, new_key
 from headrace.api.inference.v1 import inference_pb2 as pb
-from headrace.cli.installation import control_place, layout
+from headrace.cli.installation import layout
+from headrace.cli.supervision import control_place
 from tests.live_access import BY, same_tenants_after
 from tests.pipeline.security import security_events
 from tests.system import HOME, PREDICT, System, headrace, poll, row_request
