@@ -15,6 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-un
 from packaging.utils import canonicalize_name
 
 from deploy.images import locks, podman
+from headrace.access.specs import TenantSpec
 from headrace.api.postprocessing.v1 import postprocessing_pb2, postprocessing_pb2_grpc
 from headrace.api.preprocessing.v1 import preprocessing_pb2, preprocessing_pb2_grpc
 from headrace.cli.installation import services
@@ -25,6 +26,7 @@ from headrace.resources.manifest import new_keys
 from headrace.steps import spec_json, spec_sha256
 from tests import system
 from tests.images.containers import HARDENED, METRICS, SOCKET, STATE, Container, found, inside, running
+from tests.live_access import signed_folder
 
 pytestmark = pytest.mark.slow
 IMAGES = locks.names(services.start_order())
@@ -46,7 +48,7 @@ DOOR = {
     "run_dir": "/run/headrace/envoy",
     "access_log": "/dev/stdout",
     "pipelines": f"{STATE}/pipelines",
-    "resources": {"keys": [f"{STATE}/control.pub"], "folder": f"{STATE}/resources/ingress"},
+    "resources": {"keys": [f"{STATE}/resources/control.pub"], "artifacts": f"{STATE}/resources"},
 }
 LOCAL = {"target": "local"}
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -92,7 +94,7 @@ STEPS: dict[str, Any] = {
 _PREDICT = """
 import sys, urllib.request as u
 url = "http://127.0.0.1:8080/headrace.api.inference.v1.InferenceService/Predict"
-headers = {"authorization": "Bearer " + sys.argv[1], "content-type": "application/json"}
+headers = {"authorization": "Bearer " + open(sys.argv[1]).read(), "content-type": "application/json"}
 print(u.urlopen(u.Request(url, sys.argv[2].encode(), headers), timeout=30).read().decode())
 """
 _HTTP = "import sys, urllib.request as u; print(u.urlopen(sys.argv[1], timeout=30).status)"
@@ -100,11 +102,13 @@ _HTTP = "import sys, urllib.request as u; print(u.urlopen(sys.argv[1], timeout=3
 
 @pytest.fixture(scope="module")
 def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What services find in /var/lib/headrace: models, features and resources of the prepared home, the checkout's pipelines."""
+    """What services find in /var/lib/headrace: models and features of the prepared home, a tenant, the checkout's pipelines."""
     system.prepared()
     folder = tmp_path_factory.mktemp("home")
-    for name in ("models", "models.pub", "feast", "control.pub", "resources"):
+    for name in ("models", "models.pub", "feast"):
         subprocess.run(["cp", "-r", system.HOME / name, folder / name], check=True)
+    keys, _ = signed_folder(folder, {"demo": TenantSpec(pipelines=("*",))})
+    (folder / "demo.key").write_text(keys["demo"])
     for path in (system.ROOT / "deploy" / "pipelines").glob("*/pipeline.yaml"):
         target = folder / "pipelines" / path.parent.name / "pipeline.yaml"
         target.parent.mkdir(parents=True)
@@ -174,10 +178,8 @@ def test_edge_predicts_flights_in_256_mb_without_a_network(
 def predicted(edge: Container) -> dict[str, Any]:
     """What the pipeline of flights answers for one flight of the demo, through all services."""
     row = json.loads((system.HOME / "data" / "requests.jsonl").read_text().splitlines()[0])
-    key = (system.HOME / "demo.key").read_text().strip()
-    answer: dict[str, Any] = json.loads(
-        edge.python(_PREDICT, key, json.dumps({"pipeline": "flights", "rows": [row]}))
-    )
+    request = json.dumps({"pipeline": "flights", "rows": [row]})
+    answer: dict[str, Any] = json.loads(edge.python(_PREDICT, f"{STATE}/demo.key", request))
     return answer
 
 

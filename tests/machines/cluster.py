@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from headrace.catalog.remote import RemoteRecords
 from headrace.cli.deployment import description as mounted
 from headrace.cli.deployment import service_settings
 from headrace.cli.deployment.description import Description
@@ -108,10 +109,13 @@ class Cluster:
         self._made.close()
 
     def up(self) -> None:
-        """Two pods of each service, spread; returns once all are ready and known, with the checkout's pipelines live."""
+        """Two pods of each service, spread; returns once all are ready and known, with the checkout's pipelines live.
+        HOME's keys are made here."""
         first, *others = services.start_order()
         assert first == services.CONTROL
         self._begin(first)
+        with closing(RemoteRecords(self.control.removeprefix("control:"))) as records:
+            home_secrets.ensure_keys(layout.of(HOME), records)
         with closing(open_store(self.control)) as store:
             made = list(first_releases.make(layout.of(HOME), store, ROOT / "deploy" / "pipelines"))
         problems = [outcome.problem for outcome in made if outcome.problem]
@@ -265,7 +269,6 @@ class Cluster:
             home.events_salt,
             home.model_public_key,
             home.control_key,
-            home.control_public_key,
         )
         # A home that was copied from another lane's has none yet.
         home_secrets.ensure(home, datetime.now(UTC))

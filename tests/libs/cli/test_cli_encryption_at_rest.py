@@ -19,6 +19,7 @@ from headrace.cli.installation import layout, ports, secrets, services, settings
 from headrace.cli.installation.layout import Layout
 from headrace.cli.main import app
 from headrace.state.files.sealed_before import MAGIC
+from tests.live_access import home_control
 
 TODAY = date(2026, 11, 26)
 ATTESTED = "encrypted storage attested by Ada, 2026-11-01, until 2027-04-30"
@@ -198,9 +199,10 @@ def test_a_tenant_is_made_to_require_it_and_not(home: Layout) -> None:
     def requires() -> object:
         return json.loads(run("show", "acme", "--json"))["requires_encryption"]
 
-    run("add", "acme", "--yes", "--requires-encryption")
-    assert requires() is True
-    run("set", "acme", "--yes", "--priority", "3", "--not-regulated")
-    assert requires() is True
-    assert "requires encryption" in run("set", "acme", "--yes", "--plain-storage")
-    assert requires() is False
+    with home_control(home):
+        run("add", "acme", "--yes", "--requires-encryption")
+        assert requires() is True
+        run("set", "acme", "--yes", "--priority", "3", "--not-regulated")
+        assert requires() is True
+        assert "requires encryption" in run("set", "acme", "--yes", "--plain-storage")
+        assert requires() is False

@@ -24,8 +24,9 @@ from headrace.cli.diagnosis import (
     quarantined_models,
     readiness_attestations,
 )
-from headrace.cli.installation import certificates, control_place, pid_lock, ports, release_place, services
+from headrace.cli.installation import certificates, pid_lock, ports, release_place, services
 from headrace.cli.installation.layout import Layout
+from headrace.cli.supervision import control_place
 from headrace.hop import config
 from headrace.state.certificates import pair_end
 

@@ -18,8 +18,9 @@ from headrace.catalog.errors import RecordsError
 from headrace.cli.diagnosis import alert_files, encryption_at_rest
 from headrace.cli.diagnosis.doctor_checks import Finding, Level
 from headrace.cli.diagnosis.readiness_attestations import Attestation, ReadinessSettings
-from headrace.cli.installation import certificates, control_place, release_place
+from headrace.cli.installation import certificates, release_place
 from headrace.cli.installation.layout import Layout
+from headrace.cli.supervision import control_place
 from headrace.hop.config import ConfigError
 from headrace.pipeline import DocumentError
 from headrace.repository import Repository, RepositoryError, Trust

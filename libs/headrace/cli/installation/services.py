@@ -25,8 +25,6 @@ ASIDE = (CONTROL, "monitoring")
 ALONE = (CONTROL,)
 # Not in the group: it hosts the others in the together shape, and nobody hosts it.
 INGRESS = "ingress"
-# What says what is live and who may; all others go on without it.
-CONTROL = "control"
 _INGRESS_PACKAGE = "services.ingress"
 
 

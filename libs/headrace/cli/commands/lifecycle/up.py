@@ -20,7 +20,6 @@ from headrace.cli.commands.requests import prediction
 from headrace.cli.console import DEFAULT_HOME, Home, again, command, err, fail, out, place
 from headrace.cli.diagnosis import broken_pipelines, doctor_checks, earlier_homes
 from headrace.cli.installation import (
-    control_place,
     first_releases,
     pid_lock,
     ports,
@@ -31,7 +30,7 @@ from headrace.cli.installation import (
 )
 from headrace.cli.installation.layout import MAX_INSTANCES, Layout, LayoutError
 from headrace.cli.installation.settings import Installation, Shape
-from headrace.cli.supervision import daemon
+from headrace.cli.supervision import control_place, daemon
 from headrace.cli.supervision.control import ControlError
 from headrace.client import HeadraceError, PredictResult
 from headrace.hop.config import ConfigError
