@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -28,6 +28,17 @@ def stop(pid: int) -> None:
     """Returns when it stands still. Raises ProcessLookupError."""
     os.kill(pid, signal.SIGSTOP)
     until_stopped(pid)
+
+
+@contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """Meanwhile it stands still; it goes on then, unless it was replaced. Raises ProcessLookupError."""
+    stop(pid)
+    try:
+        yield
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
 
 
 def send(pid: int, number: int) -> None:

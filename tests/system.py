@@ -4,13 +4,15 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -120,6 +122,18 @@ class System:
         found = self.services()[service]["pid"]
         return None if found is None else int(found)
 
+    def running(self, service: str) -> int:
+        """The process of a service that has one."""
+        pid = self.pid(service)
+        assert pid is not None
+        return pid
+
+    def kill(self, service: str, within_s: float = 60.0) -> None:
+        """kill -9, until another process is there."""
+        pid = self.running(service)
+        os.kill(pid, signal.SIGKILL)
+        poll("a new process", lambda: self.pid(service) not in (pid, None), within_s)
+
     def services(self) -> dict[str, dict[str, Any]]:
         """What the supervisor knows of each process; without a command, as `pid`."""
         return dict(daemon.status(layout.of(HOME))["services"])
@@ -169,14 +183,12 @@ class System:
         return (("authorization", f"Bearer {self.key if key is None else key}"),)
 
     def predict(
-        self, request: pb.PredictRequest, *, timeout: float = 30.0, key: str | None = None
+        self, request: pb.PredictRequest, *, timeout: float = 30.0, key: str | None = None, **headers: str
     ) -> pb.PredictResponse:
         """`Predict` over gRPC; raises grpc.RpcError as any client would see it."""
         with self.channel() as channel:
-            call = channel.unary_unary(
-                PREDICT, pb.PredictRequest.SerializeToString, pb.PredictResponse.FromString
-            )
-            answer: pb.PredictResponse = call(request, timeout=timeout, metadata=self.auth(key))
+            metadata = (*self.auth(key), *headers.items())
+            answer: pb.PredictResponse = predicting(channel)(request, timeout=timeout, metadata=metadata)
             return answer
 
     def infer(self, request: oip.ModelInferRequest, *, timeout: float = 30.0) -> oip.ModelInferResponse:
@@ -187,6 +199,11 @@ class System:
             )
             answer: oip.ModelInferResponse = call(request, timeout=timeout, metadata=self.auth())
             return answer
+
+
+def predicting(channel: grpc.Channel | grpc.aio.Channel) -> Any:
+    """`Predict`, to be called by this channel."""
+    return channel.unary_unary(PREDICT, pb.PredictRequest.SerializeToString, pb.PredictResponse.FromString)
 
 
 def prepared() -> None:
@@ -330,16 +347,29 @@ def override(service: str, settings: dict[str, Any]) -> None:
     path.write_text(yaml.safe_dump(settings))
 
 
+@contextmanager
+def restarted(service: str, settings: dict[str, Any], usual: dict[str, Any]) -> Iterator[None]:
+    """The service runs with these settings, and with its usual ones afterwards."""
+    override(service, settings)
+    try:
+        headrace("restart", service)
+        yield
+    finally:
+        override(service, usual)
+        headrace("restart", service)
+
+
 def refused(*arguments: str, timeout: float = COMMAND_S) -> str:
     """What the command says when it fails, as it must, with a sentence and no traceback."""
-    done = _run(*arguments, timeout=timeout)
+    done = tried(*arguments, timeout=timeout)
     assert done.returncode == 1, f"{done.args}: exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
     assert done.stderr.startswith("error: "), done.stderr
     assert "Traceback" not in done.stderr
     return done.stderr
 
 
-def _run(*arguments: str, timeout: float) -> subprocess.CompletedProcess[str]:
+def tried(*arguments: str, timeout: float = COMMAND_S) -> subprocess.CompletedProcess[str]:
+    """The command, however it ends."""
     command = [str(HEADRACE), *with_yes(*arguments), "--home", str(HOME)]
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=timeout, cwd=ROOT, check=False)
@@ -360,10 +390,21 @@ def _last_lines(lines: int = 12) -> str:
 
 def headrace(*arguments: str, timeout: float = COMMAND_S) -> str:
     """Output of the command; AssertionError with what it printed if it fails."""
-    done = _run(*arguments, timeout=timeout)
+    done = tried(*arguments, timeout=timeout)
     command = done.args
     assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
     return done.stdout
+
+
+def remove_models(name: str, *versions: str, within_s: float = 120.0) -> None:
+    """Takes versions out of the repository, each once no release keeps it loaded."""
+
+    def gone(version: str) -> bool:
+        tried("models", "unload", name)
+        return tried("models", "remove", name, version).returncode == 0
+
+    for version in versions:
+        poll(f"{name}:{version} is removed", partial(gone, version), within_s)
 
 
 def requests() -> list[dict[str, Any]]:

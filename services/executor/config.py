@@ -9,7 +9,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_va
 
 from headrace.hop import config as hop
 from headrace.hop.config import ServiceSettings, Settings
-from headrace.resources.service import ResourceSettings
+from headrace.resources import ResourceSettings
 
 
 class LaneSettings(Settings):

@@ -11,7 +11,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from headrace.hop import config
 from headrace.releases.records import RecordSettings
-from headrace.resources.service import ResourceSettings
+from headrace.resources import ResourceSettings
 from services.ingress.idempotency.settings import Idempotency
 from services.ingress.sharing.settings import Sharing
 

@@ -8,7 +8,7 @@ from typing import Any, Self
 from pydantic import PositiveFloat, create_model, model_validator
 
 from headrace.hop import config
-from headrace.resources.service import ResourceSettings
+from headrace.resources import ResourceSettings
 from services.router.cache.clients import CacheSettings
 from services.router.events.settings import EventsSettings
 from services.router.explanations.settings import ExplanationSettings

@@ -27,6 +27,7 @@ from headrace.slo.servers import PrometheusApi
 from tests.libs.slo.alert_world import Receiver, until, watched
 from tests.pipeline.test_rollouts import DOCUMENT
 from tests.redis_server import RedisServer
+from tests.repeated import repeated
 from tests.services.executor.executor_models import lookup
 from tests.system import (
     DOCUMENTS,
@@ -83,18 +84,13 @@ class Traffic:
         self._system = system
         self._pipeline = pipeline
         self.rows = rows
-        self._end = threading.Event()
         self._pause = threading.Event()
-        self._thread = threading.Thread(target=self._send)
         self.failed = self.answered = 0
 
-    def __enter__(self) -> Traffic:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._end.set()
-        self._thread.join()
+    @contextmanager
+    def sent(self) -> Iterator[Traffic]:
+        with repeated(self._send, _EVERY_S):
+            yield self
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -115,14 +111,13 @@ class Traffic:
             self.rows = usual
 
     def _send(self) -> None:
-        while not self._end.wait(_EVERY_S):
-            if self._pause.is_set():
-                continue
-            try:
-                self._system.predict(row_request(*self.rows(), pipeline=self._pipeline))
-                self.answered += 1
-            except grpc.RpcError:
-                self.failed += 1
+        if self._pause.is_set():
+            return
+        try:
+            self._system.predict(row_request(*self.rows(), pipeline=self._pipeline))
+            self.answered += 1
+        except grpc.RpcError:
+            self.failed += 1
 
 
 def in_turn(rows: list[dict[str, Any]]) -> Rows:
@@ -180,8 +175,8 @@ class Alarmed:
             headrace("restart", "router")
             headrace("restart", "ingress")
             _serve_dice(folder)
-            traffic = stack.enter_context(Traffic(system, "flights", in_turn(system.rows)))
-            throws = stack.enter_context(Traffic(system, "dice", dice()))
+            traffic = stack.enter_context(Traffic(system, "flights", in_turn(system.rows)).sent())
+            throws = stack.enter_context(Traffic(system, "dice", dice()).sent())
             watches = []
             for pace in (1.0, PACE):
                 own = folder / f"pace-{pace:g}"
@@ -227,30 +222,6 @@ class Alarmed:
             except grpc.RpcError:
                 failed += 1
         return failed
-
-
-@contextmanager
-def repeated(act: Any, every_s: float = 0.2) -> Iterator[None]:
-    """Does something again and again meanwhile, in a thread of its own."""
-    ended = threading.Event()
-    raised: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            while not ended.wait(every_s):
-                act()
-        except BaseException as error:  # noqa: BLE001 - told below, in the test's own thread
-            raised.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
-    if raised:
-        raise raised[0]
 
 
 def router_settings(stores: RedisServer) -> dict[str, Any]:

@@ -5,10 +5,8 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 from tests.alerts.alarmed_system import Alarmed
-from tests.system import headrace, override
 
 Provoke = Callable[[Alarmed], AbstractContextManager[None]]
 
@@ -26,18 +24,6 @@ class Cause:
 
 
 @contextmanager
-def restarted(service: str, settings: dict[str, Any], usual: dict[str, Any]) -> Iterator[None]:
-    """The service runs with these settings, and with its usual ones afterwards."""
-    override(service, settings)
-    headrace("restart", service)
-    try:
-        yield
-    finally:
-        override(service, usual)
-        headrace("restart", service)
-
-
-@contextmanager
 def moved(path: Path, name: str) -> Iterator[None]:
     """It has another name, and its own again afterwards."""
     away = path.rename(path.with_name(name))
@@ -45,6 +31,17 @@ def moved(path: Path, name: str) -> Iterator[None]:
         yield
     finally:
         away.rename(path)
+
+
+@contextmanager
+def file_instead(folder: Path) -> Iterator[None]:
+    """A file stands where the folder should be."""
+    with moved(folder, f"{folder.name}.away"):
+        folder.touch()
+        try:
+            yield
+        finally:
+            folder.unlink()
 
 
 @contextmanager

@@ -5,10 +5,11 @@ from contextlib import suppress
 
 import grpc
 
-from tests.alerts.alarmed_system import Alarmed, ingress_settings, repeated
-from tests.alerts.causes import Causes, restarted
+from tests.alerts.alarmed_system import Alarmed, ingress_settings
+from tests.alerts.causes import Causes
 from tests.faults.traffic import Traffic as Crowd
-from tests.system import headrace, row_request
+from tests.repeated import repeated
+from tests.system import headrace, restarted, row_request
 
 CAUSES = Causes()
 

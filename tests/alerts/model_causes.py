@@ -1,19 +1,18 @@
 """Causes in models: errors, quarantine, lost backends, cold starts, queues."""
 
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from headrace.columns import DType
 from headrace.repository import TensorSpec, publish
-from tests.agreed import with_yes
-from tests.alerts.alarmed_system import PLACE, Alarmed, repeated
-from tests.alerts.causes import Causes, restarted
+from tests.alerts.alarmed_system import PLACE, Alarmed
+from tests.alerts.causes import Causes
 from tests.libs.slo.alert_world import until
 from tests.pipeline.test_rollouts import DOCUMENT as TABLE
+from tests.repeated import repeated
 from tests.services.executor.executor_models import lookup
 from tests.services.executor.remote_servers import RemoteProcess, oip_server
-from tests.system import HEADRACE, HOME, ROOT, add_document, headrace, remove_document
+from tests.system import HOME, add_document, headrace, remove_document, remove_models, restarted, tried
 
 CAUSES = Causes()
 
@@ -29,21 +28,6 @@ outputs: [y]
 _X, _Y = TensorSpec("x", DType.FLOAT32, (3,)), TensorSpec("y", DType.FLOAT32, (3,))
 
 
-def removed(name: str, version: str) -> None:
-    """Takes a version out of the repository, once nothing keeps it."""
-    command = [str(HEADRACE), *with_yes("models", "remove", name, version), "--home", str(HOME)]
-
-    def gone() -> bool:
-        subprocess.run(
-            [str(HEADRACE), *with_yes("models", "unload", name), "--home", str(HOME)],
-            cwd=ROOT,
-            capture_output=True,
-        )
-        return subprocess.run(command, cwd=ROOT, capture_output=True).returncode == 0
-
-    until(f"{name}:{version} is removed", gone)
-
-
 @contextmanager
 def table(entries: int) -> Iterator[None]:
     """A pipeline of its own, whose model knows this many of its eight inputs."""
@@ -55,7 +39,7 @@ def table(entries: int) -> Iterator[None]:
         yield
     finally:
         remove_document("table")
-        removed("table", "1")
+        remove_models("table", "1")
 
 
 @CAUSES.add(
@@ -78,16 +62,12 @@ def not_a_model(_: Alarmed) -> Iterator[None]:
     """A file that is no model is signed, published and released, past `headrace models add`, which would refuse it."""
     publish(PLACE.models, "broken", "1", b"no model", inputs=[_X], outputs=[_Y], key=PLACE.model_key)
     add_document("broken", _BROKEN)
-    headrace_fails("models", "load", "broken")
+    tried("models", "load", "broken")
     try:
         yield
     finally:
         remove_document("broken")
-        removed("broken", "1")
-
-
-def headrace_fails(*arguments: str) -> None:
-    subprocess.run([str(HEADRACE), *with_yes(*arguments), "--home", str(HOME)], cwd=ROOT, capture_output=True)
+        remove_models("broken", "1")
 
 
 @contextmanager

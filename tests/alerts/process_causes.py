@@ -8,12 +8,13 @@ from unittest import mock
 
 from headrace.cli.installation import certificates
 from headrace.slo.servers import PrometheusApi
-from tests.alerts.alarmed_system import PLACE, Alarmed, repeated, router_settings
-from tests.alerts.causes import Cause, Causes, restarted, restored
+from tests.alerts.alarmed_system import PLACE, Alarmed, router_settings
+from tests.alerts.causes import Cause, Causes, restored
 from tests.disks import fill, tiny_disk
 from tests.libs.slo.alert_world import until
+from tests.repeated import repeated
 from tests.stopped import stopped_thread
-from tests.system import override
+from tests.system import override, restarted
 
 CAUSES = Causes()
 

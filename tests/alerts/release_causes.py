@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 
-from tests.alerts.alarmed_system import Alarmed, fill, repeated
-from tests.alerts.causes import Causes
-from tests.alerts.model_causes import removed, table
+from tests.alerts.alarmed_system import Alarmed, fill
+from tests.alerts.causes import Causes, file_instead
+from tests.alerts.model_causes import table
 from tests.libs.slo.alert_world import until
 from tests.pipeline.test_rollouts import DOCUMENT as TABLE
+from tests.repeated import repeated
 from tests.services.executor.executor_models import lookup
-from tests.system import HOME, ROOT, add_document, add_unusable, headrace, remove_document
+from tests.system import HOME, ROOT, add_document, add_unusable, headrace, remove_document, remove_models
 
 CAUSES = Causes()
 
@@ -84,7 +85,7 @@ def bad_rollout(alarmed: Alarmed) -> Iterator[None]:
         finally:
             headrace("release", "freeze", "--off")
             remove_document("table")
-            removed("table", "2")
+            remove_models("table", "2")
 
 
 @CAUSES.add(
@@ -141,16 +142,11 @@ def nonsense_events(alarmed: Alarmed) -> Iterator[None]:
 )
 def no_lease(alarmed: Alarmed) -> Iterator[None]:
     """A file stands where the analyser's lease and evidence should be, and the service starts anew."""
-    folder = HOME / "rollouts"
-    away = folder.with_name("rollouts.away")
-    folder.rename(away)
-    folder.write_text("")
-    alarmed.kill("monitoring")
     try:
-        yield
+        with file_instead(HOME / "rollouts"):
+            alarmed.kill("monitoring")
+            yield
     finally:
-        folder.unlink()
-        away.rename(folder)
         alarmed.ready("monitoring")
 
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 
-from tests.alerts.alarmed_system import PLACE, Alarmed, dice, monitoring_settings, repeated
-from tests.alerts.causes import Causes, moved, restarted
+from tests.alerts.alarmed_system import PLACE, Alarmed, dice, monitoring_settings
+from tests.alerts.causes import Causes, file_instead, moved, restored
 from tests.alerts.release_causes import _JUDGE
 from tests.libs.slo.alert_world import until
 from tests.ports import free_port
-from tests.system import add_document, headrace, remove_document
+from tests.repeated import repeated
+from tests.system import add_document, headrace, remove_document, restarted
 
 CAUSES = Causes()
 
@@ -34,15 +35,11 @@ def no_journal(alarmed: Alarmed) -> Iterator[None]:
     """A file stands where the router's journal of regulated predictions should be."""
     add_document("judged", _JUDGE.replace("deadline_ms: 1000", "deadline_ms: 1000\nregulated: true"))
     until("it answers", lambda: not alarmed.asks("judged", {"level": 1.0}))
-    away = PLACE.journal.with_name("journal.away")
-    PLACE.journal.rename(away)
-    PLACE.journal.write_text("")
+    ask = repeated(lambda: alarmed.asks("judged", {"level": 1.0}), 0.1)
     try:
-        with repeated(lambda: alarmed.asks("judged", {"level": 1.0}), 0.1):
+        with file_instead(PLACE.journal), ask:
             yield
     finally:
-        PLACE.journal.unlink()
-        away.rename(PLACE.journal)
         until("it answers again", lambda: not alarmed.asks("judged", {"level": 1.0}))
         remove_document("judged")
 
@@ -98,13 +95,13 @@ def one_side(alarmed: Alarmed) -> Iterator[None]:
 def damaged_baseline(alarmed: Alarmed) -> Iterator[None]:
     """A byte of the model's baseline is changed, and the service reads it anew."""
     [file] = [f for f in (PLACE.models / "flights_light" / "1").iterdir() if "baseline" in f.name]
-    good = file.read_bytes()
-    file.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
-    headrace("restart", "monitoring")
     try:
-        yield
+        with restored(file):
+            good = file.read_bytes()
+            file.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+            headrace("restart", "monitoring")
+            yield
     finally:
-        file.write_bytes(good)
         headrace("restart", "monitoring")
 
 
@@ -133,10 +130,5 @@ def removed_journal(_: Alarmed) -> Iterator[None]:
     "the folder is put back",
 )
 def unwritable_export(alarmed: Alarmed) -> Iterator[None]:
-    exported = alarmed.folder / "heads"
-    with moved(exported, "away"):
-        exported.touch()
-        try:
-            yield
-        finally:
-            exported.unlink()
+    with file_instead(alarmed.folder / "heads"):
+        yield

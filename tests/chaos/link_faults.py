@@ -5,10 +5,10 @@ from contextlib import contextmanager
 
 from headrace.cli.gameday.expectation import AWAY, USUAL, Expectation
 from tests.alerts.alarmed_system import PLACE, Alarmed, router_settings
-from tests.alerts.causes import restarted
 from tests.chaos.chaos import Chaos, Moments, Way
 from tests.chaos.link import Link, Quality
 from tests.libs.slo.alert_world import until
+from tests.system import restarted
 
 _CALLEE = "postprocessing"
 

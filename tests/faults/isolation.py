@@ -17,12 +17,11 @@ from typing import Any
 import grpc
 import numpy as np
 
-from headrace.api.inference.v1 import inference_pb2 as pb
 from tests.children import ends_with_tests
 from tests.faults.hostile import THEIRS, Case, rpcs
 from tests.faults.traffic import add_hurried, serves
 from tests.gauges import busy, samples
-from tests.system import PATIENT_MS, PREDICT, System, headrace, poll, row_request
+from tests.system import PATIENT_MS, PREDICT, System, headrace, poll, predicting, row_request
 
 RATE, DEADLINE_S = 100, 2.0
 _LIMITS = ("rows-per-s", "bytes-per-s", "concurrency", "max-rows")
@@ -62,12 +61,7 @@ class Good:
     @asynccontextmanager
     async def asking(self) -> AsyncIterator[None]:
         async with grpc.aio.insecure_channel(self._target) as channel:
-            method = channel.unary_unary(
-                PREDICT,
-                request_serializer=pb.PredictRequest.SerializeToString,
-                response_deserializer=pb.PredictResponse.FromString,
-            )
-            task = asyncio.create_task(self._ask(method))
+            task = asyncio.create_task(self._ask(predicting(channel)))
             try:
                 yield
             finally:

@@ -1,9 +1,6 @@
 """A bad model at the executor's start is in quarantine and stops nobody else; mended, it serves by itself."""
 
 import json
-import os
-import signal
-import subprocess
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,20 +11,19 @@ import pytest
 
 from headrace.cli.installation import layout
 from headrace.columns import DType
+from headrace.hop.errors import Code
 from headrace.repository import TensorSpec, publish
 from headrace.state import atomic
-from tests.agreed import with_yes
 from tests.services.executor.executor_models import doubling
 from tests.system import (
-    HEADRACE,
     HOME,
-    ROOT,
     System,
     add_document,
     headrace,
     poll,
     remove_document,
     row_request,
+    tried,
 )
 
 PLACE = layout.of(HOME)
@@ -50,14 +46,6 @@ def behind_the_back(name: str, version: str, content: bytes) -> None:
     publish(PLACE.models, name, version, content, inputs=[X], outputs=[Y], key=PLACE.model_key)
 
 
-def remove(name: str, version: str) -> None:
-    subprocess.run(
-        [str(HEADRACE), *with_yes("models", "remove", name, version), "--home", str(HOME)],
-        cwd=ROOT,
-        capture_output=True,
-    )
-
-
 @pytest.fixture
 def bad(system: System) -> Iterator[None]:
     """A model that no engine can load, and a bad second version of one that serves, recorded as if an operator had loaded it."""
@@ -73,7 +61,7 @@ def bad(system: System) -> Iterator[None]:
     finally:
         remove_document("broken")
         for name, version in (("broken", "1"), ("broken", "2"), ("flights_light", "2")):
-            remove(name, version)
+            tried("models", "remove", name, version)
         atomic.write(record, before)
 
 
@@ -86,12 +74,8 @@ def broken(system: System) -> tuple[str, str]:
         return failed.code().name, failed.details()
     [prediction] = answer.predictions
     if prediction.HasField("error"):
-        return grpc_name(prediction.error.code), prediction.error.message
+        return Code(prediction.error.code).name, prediction.error.message
     return "OK", str(list(prediction.outputs["y"]))
-
-
-def grpc_name(code: int) -> str:
-    return next(c.name for c in grpc.StatusCode if c.value[0] == code)
 
 
 def flights_model(system: System) -> str:
@@ -114,10 +98,8 @@ def metric(system: System) -> list[str]:
 
 
 def test_a_bad_model_is_in_quarantine_and_the_others_serve(system: System, bad: None, tmp_path: Path) -> None:
-    pid = system.pid("executor")
-    assert pid is not None
-    os.kill(pid, signal.SIGKILL)
-    poll("a new executor", lambda: system.pid("executor") not in (pid, None), WITHIN_S)
+    pid = system.running("executor")
+    system.kill("executor", WITHIN_S)
     poll("flights go on with the last good version", lambda: flights_model(system) == "1", WITHIN_S)
 
     code, text = poll("its own pipeline alone is refused", lambda: _refused(system), WITHIN_S)
@@ -136,9 +118,7 @@ def test_a_bad_model_is_in_quarantine_and_the_others_serve(system: System, bad: 
         'headrace_executor_quarantined{model="flights_light",version="2"} 1.0',
     ]
     for command in ("status", "doctor"):
-        told = subprocess.run(
-            [str(HEADRACE), command, "--home", str(HOME)], cwd=ROOT, capture_output=True, text=True
-        )
+        told = tried(command)
         assert "model broken version 1 is in quarantine" in told.stdout, told.stdout + told.stderr
     # Calls to the bad one are no reason to shut the good ones out.
     for _ in range(50):
@@ -150,7 +130,7 @@ def test_a_bad_model_is_in_quarantine_and_the_others_serve(system: System, bad: 
     good.write_bytes(doubling())
     headrace("models", "add", "broken", str(good))
     add_document("broken", DOCUMENT)
-    remove("flights_light", "2")
+    tried("models", "remove", "flights_light", "2")
     poll("it heals by itself", lambda: broken(system) == ("OK", "[2.0, 4.0, 6.0]"), WITHIN_S)
     poll("nothing is in quarantine", lambda: not quarantined(system), WITHIN_S)
     assert metric(system) == []

@@ -1,7 +1,5 @@
 """An unusable release, a lost database, and kill -9 of who follows: what was good last serves."""
 
-import os
-import signal
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -62,7 +60,7 @@ def test_an_unusable_release_stops_no_pipeline_over_a_kill(system: System) -> No
     number = add_unusable(NAME)
     add_unusable(NEVER_GOOD)
     for service in ("router", "ingress", "control"):
-        kill(system, service)
+        system.kill(service)
         poll(f"{service} serves flights again", lambda: serves(system), within_s=RECOVERY_S)
         poll("the last good release serves", lambda: version(system) == 2, within_s=RECOVERY_S)
         code, reason, _, _ = failure(system.predict, row_request({"level": 8.0}, pipeline=NEVER_GOOD))
@@ -80,7 +78,7 @@ def test_an_unusable_release_stops_no_pipeline_over_a_kill(system: System) -> No
         assert "pipeline document quarantined" in layout.of(HOME).log(service).read_text()
     add_document(NAME, document(3, at=9))
     poll("what was mended serves", lambda: version(system) == 3)
-    kill(system, "router")
+    system.kill("router")
     poll("it still does", lambda: version(system) == 3, within_s=RECOVERY_S)
 
 
@@ -93,9 +91,9 @@ def test_without_control_and_its_database_what_serves_goes_on_over_a_kill(system
     place.records.parent.rename(away)
     place.records.parent.write_text("no folder, so no database can be made")
     try:
-        kill(system, "control")
+        system.kill("control")
         for service in ("router", "ingress", "executor"):
-            kill(system, service)
+            system.kill(service)
             poll("the release serves", lambda: version(system) == 2, within_s=RECOVERY_S)
             poll("so do others", lambda: serves(system), within_s=RECOVERY_S)
     finally:
@@ -104,14 +102,6 @@ def test_without_control_and_its_database_what_serves_goes_on_over_a_kill(system
     poll("control is well again", lambda: system.services()["control"]["state"] == "ready", RECOVERY_S)
     add_document(NAME, document(3, at=9))
     poll("what comes next serves", lambda: version(system) == 3)
-
-
-def kill(system: System, service: str) -> None:
-    """kill -9, until another process is there."""
-    pid = system.pid(service)
-    assert pid is not None
-    os.kill(pid, signal.SIGKILL)
-    poll("a new process", lambda: system.pid(service) not in (pid, None), within_s=RECOVERY_S)
 
 
 def version(system: System) -> int | None:

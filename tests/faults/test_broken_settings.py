@@ -29,8 +29,7 @@ def _mended() -> Iterator[None]:
     ],
 )
 def test_a_killed_service_waits_for_its_settings_and_comes_back(system: System, text: str, says: str) -> None:
-    before = system.pid(SERVICE)
-    assert before is not None
+    before = system.running(SERVICE)
     FILE.write_text(text)
     # What runs is not touched.
     said = refused("restart", SERVICE)
@@ -52,8 +51,7 @@ def test_a_killed_service_waits_for_its_settings_and_comes_back(system: System, 
 @pytest.mark.parametrize("system", ["together"], indirect=True)
 def test_settings_of_a_service_inside_the_door_are_told_the_same_way(system: System) -> None:
     file = layout.of(HOME).override("ingress")
-    text, before = file.read_text(), system.pid("ingress")
-    assert before is not None
+    text, before = file.read_text(), system.running("ingress")
     try:
         broken = yaml.safe_load(text)
         broken["together"]["executor"] = {"no_such_setting": 1}

@@ -13,7 +13,7 @@ from headrace.oip import open_inference_pb2 as oip
 from headrace.state import traces
 from tests.pipeline.refusals import oip_request
 from tests.services.executor.remote_servers import RemoteProcess, oip_server
-from tests.system import HOME, System, headrace, override, poll, row_request
+from tests.system import HOME, System, headrace, poll, restarted, row_request
 
 MODEL = HOME / "models" / "flights_light" / "1" / "model.onnx"
 FALLBACK = "model/light:standby"
@@ -23,21 +23,13 @@ FALLBACK = "model/light:standby"
 def remote(system: System) -> Iterator[RemoteProcess]:
     """Another server, on which the light model runs first."""
     with oip_server("flights_light", MODEL) as server:
-        backends = {"backends": ["remote:edge", "onnxruntime"]}
-        override(
-            "executor",
-            {
-                "overrides": {"flights_light": backends},
-                "servers": {"edge": {"client": {"target": server.target, "retry": {"attempts": 1}}}},
-                "patience_s": 0.5,
-            },
-        )
-        headrace("restart", "executor", timeout=120)
-        try:
+        settings = {
+            "overrides": {"flights_light": {"backends": ["remote:edge", "onnxruntime"]}},
+            "servers": {"edge": {"client": {"target": server.target, "retry": {"attempts": 1}}}},
+            "patience_s": 0.5,
+        }
+        with restarted("executor", settings, {}):
             yield server
-        finally:
-            override("executor", {})
-            headrace("restart", "executor", timeout=120)
 
 
 def test_a_failover_reaches_the_caller(system: System, remote: RemoteProcess) -> None:

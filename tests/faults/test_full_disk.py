@@ -67,9 +67,7 @@ def test_predictions_and_refusals_go_on(system: System, filler: Path) -> None:
 
 
 def test_what_was_killed_comes_back_when_there_is_room_again(system: System, filler: Path) -> None:
-    pids = {service: system.pid(service) for service in SERVICES}
-    for pid in pids.values():
-        assert pid is not None
+    for pid in [system.running(service) for service in SERVICES]:
         os.kill(pid, signal.SIGKILL)
     poll("no service has a process", lambda: not any(s["pid"] for s in states(system)))
     poll("the reasons are told", lambda: all(NO_ROOM in (s["reason"] or "") for s in states(system)))

@@ -1,22 +1,17 @@
 """Processes that hang: who is not helped is replaced; callers that hang up leave every queue; finding out costs no request."""
 
 import asyncio
-import os
-import signal
 import time
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import grpc
 import pytest
 
-from headrace.api.inference.v1 import inference_pb2 as pb
 from tests.faults.test_killed_services import RECOVERY_S, SERVICES
 from tests.faults.traffic import ENOUGH, HURRIED, Traffic, healthy, serves
 from tests.gauges import busy, cancelled
-from tests.stopped import stop, stopped_thread
-from tests.system import PREDICT, System, poll, row_request
+from tests.stopped import stop, stopped, stopped_thread
+from tests.system import System, poll, predicting, row_request
 
 # The supervisor's patience with its ordinary rules, and the start of the next process.
 REPLACED_S = 60 + RECOVERY_S
@@ -39,9 +34,7 @@ def replaced(system: System, pids: dict[str, int]) -> bool:
 
 
 def running(system: System, services: list[str]) -> dict[str, int]:
-    found = {service: system.pid(service) for service in services}
-    assert all(found.values())
-    return {service: pid for service, pid in found.items() if pid is not None}
+    return {service: system.running(service) for service in services}
 
 
 def test_processes_that_are_stopped_for_good_are_replaced(system: System) -> None:
@@ -76,9 +69,7 @@ async def hang_up(system: System, after_s: float) -> None:
     async with grpc.aio.insecure_channel(
         system.endpoints["grpc"], options=[("grpc.enable_retries", 0)]
     ) as channel:
-        method: Any = channel.unary_unary(
-            PREDICT, pb.PredictRequest.SerializeToString, pb.PredictResponse.FromString
-        )
+        method = predicting(channel)
         calls = [method(row_request(system.rows[i]), metadata=system.auth()) for i in range(CALLS)]
         await asyncio.sleep(after_s)
         await channel.close(None)
@@ -86,17 +77,12 @@ async def hang_up(system: System, after_s: float) -> None:
 
 
 def test_callers_of_a_service_that_hangs(system: System) -> None:
-    pid = system.pid("executor")
-    assert pid is not None
     poll("nobody is served", lambda: not busy(system))
     before = cancelled(system)
-    stop(pid)
-    try:
+    with stopped(system.running("executor")):
         # Less than the second that a request of the pipeline is given.
         asyncio.run(hang_up(system, 0.4))
         poll("all are counted", lambda: cancelled(system) - before == CALLS)
-    finally:
-        os.kill(pid, signal.SIGCONT)
     poll("nobody is served any more", lambda: not busy(system))
     poll("predictions come", lambda: serves(system))
 
@@ -110,23 +96,18 @@ def refused(traffic: Traffic) -> bool:
 
 
 def test_who_asks_while_a_service_hangs_does_not_wait_to_find_out(system: System) -> None:
-    pid = system.pid("executor")
-    assert pid is not None
+    pid = system.running("executor")
     with Traffic(system, HURRIED) as traffic:
         poll("traffic flows", lambda: healthy(traffic))
         calm = traffic.since(0)
         held = sum(o.took > SLOW_S for o in calm) / len(calm)  # by the machine itself
-        stop(pid)
-        stopped = time.monotonic()
-        try:
+        # It is replaced meanwhile, if it takes long until the breaker opens.
+        with stopped(pid):
+            since = time.monotonic()
             poll("the breaker opens", lambda: refused(traffic), within_s=10)
             opened = time.monotonic()
-            time.sleep(max(min(WATCHED_S, stopped + HUNG_S - opened), 2))
+            time.sleep(max(min(WATCHED_S, since + HUNG_S - opened), 2))
             ended = time.monotonic()
-        finally:
-            # It is replaced already, if it took so long until the breaker opened.
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGCONT)
         poll("errors end", lambda: healthy(traffic), within_s=RECOVERY_S)
     during = [o for o in traffic.since(opened) if o.began < ended - SLOW_S]
     assert len(during) > 50

@@ -1,7 +1,5 @@
 """kill -9 and SIGSTOP of real processes under load: fast failure or fallback, recovery without help."""
 
-import os
-import signal
 import statistics
 import time
 
@@ -10,7 +8,7 @@ import pytest
 
 from headrace.cli.installation import services
 from tests.faults.traffic import HURRIED, Outcome, Traffic, healthy, kinds
-from tests.stopped import stop
+from tests.stopped import stopped
 from tests.system import System, headrace, poll
 
 SERVICES = list(services.start_order())
@@ -40,15 +38,12 @@ def test_a_killed_door_is_restarted_and_errors_end(system: System) -> None:
 
 def killed(system: System, service: str) -> None:
     """kill -9 under load, and what has to become of it."""
-    pid = system.pid(service)
-    assert pid is not None
     # With a second for a request, a busy machine would be too late by itself.
     with Traffic(system) as traffic:
         poll("traffic flows", lambda: healthy(traffic))
         calm = traffic.calm()
         killed = time.monotonic()
-        os.kill(pid, signal.SIGKILL)
-        poll("a new process", lambda: system.pid(service) not in (pid, None))
+        system.kill(service)
         poll("the fault shows", lambda: not healthy(traffic))
         poll("errors end", lambda: healthy(traffic), within_s=RECOVERY_S)
     hit = [o for o in traffic.since(killed) if o.code is not OK or o.fallbacks]
@@ -62,25 +57,21 @@ def killed(system: System, service: str) -> None:
 
 @pytest.mark.parametrize("service", [s for s in services.hosted() if s != ASIDE])
 def test_a_stopped_service_costs_no_more_than_its_deadline(system: System, service: str) -> None:
-    pid = system.pid(service)
-    assert pid is not None
+    pid = system.running(service)
     with Traffic(system, HURRIED) as traffic:
         poll("traffic flows", lambda: healthy(traffic))
         calm = traffic.calm()
-        stopped = time.monotonic()
-        stop(pid)
-        try:
+        began = time.monotonic()
+        with stopped(pid):
             time.sleep(STOPPED_S)
-        finally:
-            os.kill(pid, signal.SIGCONT)
         poll("errors end", lambda: healthy(traffic), within_s=RECOVERY_S)
     assert system.pid(service) == pid
-    during = [o for o in traffic.since(stopped) if o.began < stopped + STOPPED_S]
+    during = [o for o in traffic.since(began) if o.began < began + STOPPED_S]
     hit = [o for o in during if o.code is not OK or o.fallbacks]
     # The pipeline gives a request a second; whatever happens, the caller hears about it then.
     assert all(o.took < 1.5 + calm.slowest for o in hit)
     # With the breaker open, the answer (a fallback, or a refusal) comes at once.
-    late = [o for o in hit if o.began > stopped + 3]
+    late = [o for o in hit if o.began > began + 3]
     assert seconds(late) < 0.5 + calm.median
     if service == "features":
         assert {o.code for o in hit} == {OK}

@@ -36,8 +36,7 @@ def recorded(system: System) -> bool:
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "stopped"])
 def test_predictions_go_on_without_it_and_it_comes_back(system: System, how: signal.Signals) -> None:
-    pid = system.pid("monitoring")
-    assert pid is not None
+    pid = system.running("monitoring")
     send(pid, how)
     try:
         for row in system.rows[:40]:
@@ -94,7 +93,7 @@ def of_tenant(tenant: str) -> list[str]:
     return [event["request_id"] for event in found]
 
 
-@pytest.mark.slow  # also in short, without a door: tests/services/monitoring/test_monitoring_killed.py
+@pytest.mark.slow  # in short: test_monitoring_events.py, test_router_events.py
 def test_killed_under_load_it_costs_no_request_and_no_regulated_event(system: System) -> None:
     suffix = uuid.uuid4().hex[:8]
     keys = {}
@@ -106,8 +105,7 @@ def test_killed_under_load_it_costs_no_request_and_no_regulated_event(system: Sy
     poll("the door knows the tenants", lambda: all(serves(system, key=key) for key in keys.values()))
     with Load(system, keys, 400) as load:
         poll("there is load", lambda: all(len(a) > 100 for a in load.answered.values()), 60)
-        pid = system.pid("monitoring")
-        assert pid is not None
+        pid = system.running("monitoring")
         os.kill(pid, signal.SIGKILL)
     assert load.failed == []
     assert [len(a) for a in load.answered.values()] == [800, 800]
@@ -119,3 +117,5 @@ def test_killed_under_load_it_costs_no_request_and_no_regulated_event(system: Sy
         lambda: len({*load.answered[shop]} - {*of_tenant(shop)}) == missing() - before,
         60,
     )
+    for tenant in keys:
+        assert len(found := of_tenant(tenant)) == len({*found})

@@ -1,18 +1,17 @@
 """SIGSTOP of the executor with calls on their way to it: rows whose time ended meanwhile do not run when it goes on."""
 
-import os
-import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
+import yaml
 
 from headrace.cli.installation import layout
 from tests.faults.traffic import serves
 from tests.gauges import samples
-from tests.stopped import stop
-from tests.system import HOME, System, headrace, override, poll, row_request
+from tests.stopped import stopped
+from tests.system import HOME, System, poll, restarted, row_request
 
 CALLS = 24
 DEADLINE_S = 0.6
@@ -21,32 +20,22 @@ DEADLINE_S = 0.6
 @pytest.mark.parametrize("carried", ["exchange", "rpc"])
 def test_rows_whose_time_ended_in_the_socket_do_not_run(system: System, carried: str) -> None:
     if carried == "rpc":
-        router = layout.of(HOME).override("router")
-        own = router.read_text()
-        override("router", {"pipelines": str(HOME / "pipelines"), "executor": {"exchange": False}})
-        headrace("restart", "router", timeout=120)
-        try:
-            stopped(system)
-        finally:
-            router.write_text(own)
-            headrace("restart", "router", timeout=120)
+        own = yaml.safe_load(layout.of(HOME).override("router").read_text())
+        settings = {"pipelines": str(HOME / "pipelines"), "executor": {"exchange": False}}
+        with restarted("router", settings, own):
+            ran_in_time(system)
     else:
-        stopped(system)
+        ran_in_time(system)
 
 
-def stopped(system: System) -> None:
+def ran_in_time(system: System) -> None:
     poll("it serves", lambda: serves(system), within_s=60)
-    pid = system.pid("executor")
-    assert pid is not None
     before = rows_run(system)
-    stop(pid)
-    try:
+    with stopped(system.running("executor")):
         with ThreadPoolExecutor(CALLS) as pool:
             codes = list(pool.map(lambda _: code(system), range(CALLS)))
         # Their callers were told; some more time passes, as the router's own deadlines do.
         time.sleep(DEADLINE_S)
-    finally:
-        os.kill(pid, signal.SIGCONT)
     assert grpc.StatusCode.OK not in codes
     assert grpc.StatusCode.DEADLINE_EXCEEDED in codes
     answers = 0

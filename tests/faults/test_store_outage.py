@@ -27,10 +27,9 @@ from tests.system import (
     ROOT,
     System,
     add_document,
-    headrace,
-    override,
     poll,
     remove_document,
+    restarted,
     row_request,
 )
 
@@ -99,15 +98,11 @@ def store(system: System, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         )  # fmt: skip
         assert filled.returncode == 0, filled.stderr[-2000:]
         # Without a cache every batch needs the store: rows that are still current would hide the fault for a while.
-        override("features", {"repo": str(folder / "repo"), "cache_s": 0, "store_timeout_s": DEADLINE_S / 20})
-        try:
-            headrace("restart", "features")
+        settings = {"repo": str(folder / "repo"), "cache_s": 0, "store_timeout_s": DEADLINE_S / 20}
+        with restarted("features", settings, PATIENT):
             add_hurried(system, STEADY, int(DEADLINE_S * 1000))
             yield store
             remove_document(STEADY)
-        finally:
-            override("features", PATIENT)
-            headrace("restart", "features")
 
 
 FAULTS: dict[str, tuple[Callable[[Store], None], Callable[[Store], None]]] = {

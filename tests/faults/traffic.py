@@ -13,7 +13,7 @@ from typing import Any, Self
 import grpc
 
 from headrace.api.inference.v1 import inference_pb2 as pb
-from tests.system import DOCUMENTS, PREDICT, System, add_document, deadline, poll, row_request
+from tests.system import DOCUMENTS, System, add_document, deadline, poll, predicting, row_request
 
 # The pipeline flights with its second for a request, which the systems of tests give it more of.
 HURRIED = "hurried"
@@ -91,9 +91,7 @@ class Traffic:
         # gRPC's defaults, as callers have them: only a request that never left this process is sent again. Without that, one that
         # is about to leave when a server that stops says GOAWAY fails here, and no server has seen it.
         async with grpc.aio.insecure_channel(self._system.endpoints["grpc"]) as channel:
-            call = channel.unary_unary(
-                PREDICT, pb.PredictRequest.SerializeToString, pb.PredictResponse.FromString
-            )
+            call = predicting(channel)
             await asyncio.gather(*(self._loop(call, i) for i in range(self._workers)))
 
     async def _loop(self, call: grpc.aio.UnaryUnaryMultiCallable, first: int) -> None:

@@ -1,7 +1,6 @@
 """A real Prometheus that scrapes what it is told."""
 
 import json
-import socket
 import subprocess
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -13,6 +12,7 @@ from typing import Any, Self
 import yaml
 
 from tests.children import ends_with_tests
+from tests.ports import free_port
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +25,7 @@ class Prometheus:
     @contextmanager
     def running(cls, folder: Path, targets: Sequence[str] | Path) -> Iterator[Self]:
         """`targets`: host:port of each, or the file that says them."""
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            address = f"127.0.0.1:{probe.getsockname()[1]}"
+        address = f"127.0.0.1:{free_port()}"
         job: dict[str, Any] = {"job_name": "headrace"}
         if isinstance(targets, Path):
             job["file_sd_configs"] = [{"files": [str(targets)]}]
@@ -51,21 +49,11 @@ class Prometheus:
             process.terminate()
             process.wait()
 
-    def _get(self, path: str) -> Any:
-        with urllib.request.urlopen(f"http://{self.address}{path}", timeout=30) as answer:
-            return json.load(answer)["data"]
-
-    def up(self) -> int:
-        """Targets whose last scrape succeeded; 0 while Prometheus itself is starting."""
-        try:
-            return sum(t["health"] == "up" for t in self._get("/api/v1/targets")["activeTargets"])
-        except OSError:
-            return 0
-
     def addresses(self) -> dict[str, str]:
-        """host:port by `instance`, of the targets whose last scrape succeeded."""
+        """host:port by `instance`, of the targets whose last scrape succeeded; none while Prometheus itself is starting."""
         try:
-            active = self._get("/api/v1/targets")["activeTargets"]
+            with urllib.request.urlopen(f"http://{self.address}/api/v1/targets", timeout=30) as answer:
+                active = json.load(answer)["data"]["activeTargets"]
         except OSError:
             return {}
         return {
@@ -73,7 +61,3 @@ class Prometheus:
             for t in active
             if t["health"] == "up"
         }
-
-    def dropped(self) -> list[str]:
-        """Errors of the last scrapes."""
-        return [t["lastError"] for t in self._get("/api/v1/targets")["activeTargets"] if t["lastError"]]

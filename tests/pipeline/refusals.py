@@ -18,14 +18,33 @@ def failure(call: Any, *arguments: Any, **named: Any) -> tuple[grpc.StatusCode, 
     with pytest.raises(grpc.RpcError) as caught:
         call(*arguments, **named)
     error: Any = caught.value
-    message = error.details() or ""
+    message, info = error.details() or "", error_info(error)
     assert not any(leak in message for leak in FORBIDDEN_IN_MESSAGES), message
-    details = dict(error.trailing_metadata() or ()).get("grpc-status-details-bin")
-    assert details is not None, f"no ErrorInfo with {error.code()}: {message}"
-    info = error_details_pb2.ErrorInfo()
-    assert any(d.Unpack(info) for d in status_pb2.Status.FromString(details).details)
     assert info.domain == "headrace"
     return error.code(), info.reason, message, dict(info.metadata)
+
+
+def error_info(error: Any) -> error_details_pb2.ErrorInfo:
+    """Of a gRPC error, which has one."""
+    details = dict(error.trailing_metadata() or ()).get("grpc-status-details-bin")
+    assert details is not None, f"no ErrorInfo with {error.code()}: {error.details()}"
+    info = error_details_pb2.ErrorInfo()
+    assert any(d.Unpack(info) for d in status_pb2.Status.FromString(details).details)
+    return info
+
+
+def rest_inputs(*rows: dict[str, Any]) -> dict[str, Any]:
+    """The rows as the REST form of the Open Inference Protocol has them."""
+    inputs = [
+        {
+            "name": name,
+            "datatype": "BYTES" if isinstance(value, str) else "INT32",
+            "shape": [len(rows), 1],
+            "data": [row[name] for row in rows],
+        }
+        for name, value in rows[0].items()
+    ]
+    return {"inputs": inputs}
 
 
 def oip_request(row: dict[str, Any], **changes: Any) -> oip.ModelInferRequest:

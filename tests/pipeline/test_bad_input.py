@@ -1,7 +1,8 @@
 """Each row of the issue's table of bad input, through the real door: a canonical code, a typed reason, what to do."""
 
 import struct
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import grpc
 import numpy as np
@@ -85,50 +86,31 @@ def test_one_bad_row_leaves_the_others(system: System) -> None:
     assert "hour" in answer.predictions[1].error.message
 
 
-def spoil_dtype(request: oip.ModelInferRequest) -> None:
-    request.inputs[4].datatype = "FP32"
-
-
-def spoil_shape(request: oip.ModelInferRequest) -> None:
-    request.inputs[4].shape[:] = [2, 1]
-
-
-def spoil_length(request: oip.ModelInferRequest) -> None:
-    request.raw_input_contents[4] += b"\x00"
-
-
-def spoil_text_length(request: oip.ModelInferRequest) -> None:
-    request.raw_input_contents[0] = struct.pack("<I", 1 << 31) + b"UA"
-
-
-def spoil_both(request: oip.ModelInferRequest) -> None:
-    request.inputs[4].contents.int_contents.append(1)
-
-
-def spoil_count(request: oip.ModelInferRequest) -> None:
-    del request.raw_input_contents[-1]
-
-
-def spoil_rank(request: oip.ModelInferRequest) -> None:
-    request.inputs[4].shape[:] = [-1, 1]
+Raw: TypeAlias = Callable[[list[bytes]], list[bytes]]
 
 
 @pytest.mark.parametrize(
-    ("spoil", "reason", "tensor"),
+    ("change", "raw", "reason", "tensor"),
     [
-        (spoil_dtype, "INPUT_DTYPE", 4),
-        (spoil_shape, "INPUT_SHAPE", 4),
-        (spoil_length, "INPUT_SHAPE", 4),
-        (spoil_text_length, "INPUT_SHAPE", 0),
-        (spoil_both, "MALFORMED_REQUEST", 4),
-        (spoil_count, "MALFORMED_REQUEST", None),
-        (spoil_rank, "INPUT_SHAPE", 4),
+        ({"datatype": "FP32"}, list, "INPUT_DTYPE", 4),
+        ({"shape": [2, 1]}, list, "INPUT_SHAPE", 4),
+        ({}, lambda raw: [*raw[:4], raw[4] + b"\x00", *raw[5:]], "INPUT_SHAPE", 4),
+        ({}, lambda raw: [struct.pack("<I", 1 << 31) + b"UA", *raw[1:]], "INPUT_SHAPE", 0),
+        ({"contents": {"int_contents": [1]}}, list, "MALFORMED_REQUEST", 4),
+        ({}, lambda raw: raw[:-1], "MALFORMED_REQUEST", None),
+        ({"shape": [-1, 1]}, list, "INPUT_SHAPE", 4),
     ],
+    ids=["dtype", "shape", "length", "length of a text", "both", "count", "rank"],
 )
-def test_wrong_tensor(system: System, spoil: Any, reason: str, tensor: int | None) -> None:
+def test_wrong_tensor(
+    system: System, change: dict[str, Any], raw: Raw, reason: str, tensor: int | None
+) -> None:
     request = oip_request(ordered(system.rows[0]))
     name = "raw_input_contents" if tensor is None else request.inputs[tensor].name
-    spoil(request)
+    for field in change:
+        request.inputs[4].ClearField(field)
+    request.inputs[4].MergeFrom(oip.ModelInferRequest.InferInputTensor(**change))
+    request.raw_input_contents[:] = raw(list(request.raw_input_contents))
     code, got, message, metadata = failure(system.infer, request)
     assert (code, got) == (grpc.StatusCode.INVALID_ARGUMENT, reason)
     assert name in message

@@ -2,13 +2,11 @@
 
 import asyncio
 import random
-from typing import Any
 
 import grpc
 
-from headrace.api.inference.v1 import inference_pb2 as pb
 from tests.gauges import busy
-from tests.system import PREDICT, System, poll, row_request
+from tests.system import System, poll, predicting, row_request
 
 CALLS = 400
 
@@ -19,9 +17,7 @@ async def burst(system: System) -> tuple[int, int]:
     async with grpc.aio.insecure_channel(
         system.endpoints["grpc"], options=[("grpc.enable_retries", 0)]
     ) as channel:
-        method: Any = channel.unary_unary(
-            PREDICT, pb.PredictRequest.SerializeToString, pb.PredictResponse.FromString
-        )
+        method = predicting(channel)
 
         async def one(number: int) -> bool:
             rows = [system.rows[(number + i) % len(system.rows)] for i in range(8)]

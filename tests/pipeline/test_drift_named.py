@@ -11,7 +11,7 @@ from headrace.client import Headrace
 from headrace.drift import Choices, baseline_of
 from tests.gauges import samples
 from tests.services.executor.executor_models import scaling
-from tests.system import System, add_document, headrace, poll, remove_document, write_document
+from tests.system import System, add_document, headrace, poll, remove_document, remove_models, write_document
 
 pytestmark = pytest.mark.slow
 NUMBERS = [f"n{i}" for i in range(22)]
@@ -67,16 +67,7 @@ def drifting(system: System, tmp_path: Path) -> Iterator[System]:
         yield system
     finally:
         remove_document(PIPELINE)
-        poll("no release keeps its model", _removed, 120)
-
-
-def _removed() -> bool:
-    try:
-        headrace("models", "unload", MODEL)
-        headrace("models", "remove", MODEL, "1")
-    except AssertionError:
-        return False
-    return True
+        remove_models(MODEL, "1")
 
 
 def send(system: System, columns: dict[str, Any]) -> None:

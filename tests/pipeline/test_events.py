@@ -10,7 +10,7 @@ from headrace.api.monitoring.v1 import events_pb2 as pb
 from headrace.cli.commands.operations.event_calls import ask
 from headrace.cli.installation import layout
 from headrace.hop.request_ids import request_key
-from tests.pipeline.refusals import oip_request
+from tests.pipeline.refusals import oip_request, rest_inputs
 from tests.posting import post_whole
 from tests.system import HOME, System, headrace, poll, row_request
 
@@ -36,20 +36,11 @@ def stored(prediction_id: str = "", request_id: str = "") -> int:
     return len(ask(layout.of(HOME), "ListEvents", wanted, pb.ListEventsResponse).events)
 
 
-def rest(row: dict[str, Any]) -> dict[str, Any]:
-    """A row as the REST form of the Open Inference Protocol has it."""
-    inputs = [
-        {"name": n, "datatype": "BYTES" if isinstance(v, str) else "INT32", "shape": [1, 1], "data": [v]}
-        for n, v in row.items()
-    ]
-    return {"inputs": inputs}
-
-
 def test_a_reply_of_each_protocol_names_the_prediction_of_its_event(system: System) -> None:
     row, own = system.rows[0], f"own.{uuid.uuid4().hex}"
     ids = [f"{system.predict(row_request(row, row)).request_id}/{i}" for i in (0, 1)]
     ids.append(f"{system.infer(oip_request(row)).id}/0")
-    over_rest, header = posted(system, "/v2/models/flights/infer", rest(row))
+    over_rest, header = posted(system, "/v2/models/flights/infer", rest_inputs(row))
     assert over_rest["id"] == header
     ids.append(f"{header}/0")
     over_json, header = posted(

@@ -3,15 +3,12 @@
 GPUs are not here: their panels are asked of a page in the format of NVIDIA's dcgm-exporter, written by hand.
 """
 
-import concurrent.futures
 import json
 import math
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import grpc
 import pytest
@@ -22,33 +19,13 @@ from headrace.dashboards import DASHBOARDS
 from headrace.slo.servers import PrometheusApi
 from tests.libs.slo.alert_world import watched
 from tests.programs import needs_program
+from tests.repeated import repeated
 from tests.system import HOME, System, requests, row_request
 from tests.web_server import web_server
 
 DCGM = (Path(__file__).parent / "dcgm_exporter.txt").read_bytes()
 _VARIABLES = {"$__rate_interval": "10s", "$__range": "1m", "$price_per_core_hour": "0.04"}
 _PATIENCE_S = 120.0
-
-
-@contextmanager
-def traffic(system: System, row: dict[str, Any]) -> Iterator[None]:
-    """Requests without end, a few of them wrong."""
-    ended = threading.Event()
-
-    def send() -> None:
-        while not ended.wait(0.05):
-            system.predict(row_request(row))
-            with suppress(grpc.RpcError):
-                system.predict(row_request({**row, "month": 13}))
-
-    with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        senders = [pool.submit(send) for _ in range(2)]
-        try:
-            yield
-        finally:
-            ended.set()
-    for sender in senders:
-        sender.result()
 
 
 @contextmanager
@@ -83,9 +60,15 @@ def test_every_panel_shows_something(system: System, tmp_path: Path) -> None:
         if not panel.pending
         for expression, _ in panel.queries
     ]
+
+    def ask() -> None:
+        system.predict(row_request(requests()[0]))
+        with suppress(grpc.RpcError):
+            system.predict(row_request({**requests()[0], "month": 13}))
+
     # The metrics of a GPU, which always are the same.
     gpu_page = 200, {"Content-Type": "text/plain; version=0.0.4"}, DCGM
-    with web_server(lambda _: gpu_page) as gpu, traffic(system, requests()[0]), broken_prices():
+    with web_server(lambda _: gpu_page) as gpu, repeated(ask, 0.05, 2), broken_prices():
         targets = {**services, "gpu": gpu.removeprefix("http://")}
         with watched(tmp_path, alert_files.promised(at), targets, pace=60.0) as (_, settings):
             prometheus = PrometheusApi(settings.prometheus)

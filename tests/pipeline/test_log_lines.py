@@ -8,9 +8,8 @@ from typing import Any
 import grpc
 import pytest
 
-from headrace.api.inference.v1 import inference_pb2 as pb
 from headrace.cli.installation import layout
-from tests.system import HOME, PREDICT, System, add_document, poll, remove_document, row_request
+from tests.system import HOME, System, add_document, poll, remove_document, row_request
 
 # A number where the step needs text: the service behind refuses the call.
 DOCUMENT = """
@@ -34,17 +33,13 @@ def _document(system: System) -> Iterator[None]:
     remove_document("unfit")
 
 
-def code(system: System, request_id: str, trace: str = "0" * 31 + "1", rows: int = 1) -> Any:
+def code(system: System, request_id: str, trace: str = "0" * 31 + "1") -> Any:
     """How the call ends."""
-    request = row_request(*[{"x": 1.0}] * rows, pipeline="unfit", request_id=request_id)
-    header = ("traceparent", f"00-{trace}-{secrets.token_hex(8)}-01")
-    with system.channel() as channel:
-        call: Any = channel.unary_unary(PREDICT, request_serializer=pb.PredictRequest.SerializeToString)
-        try:
-            call(request, timeout=30, metadata=(*system.auth(), header))
-        except grpc.RpcError as error:
-            found: Any = error
-            return found.code()
+    request = row_request({"x": 1.0}, pipeline="unfit", request_id=request_id)
+    try:
+        system.predict(request, traceparent=f"00-{trace}-{secrets.token_hex(8)}-01")
+    except grpc.RpcError as error:
+        return error.code()
     return grpc.StatusCode.OK
 
 

@@ -13,24 +13,15 @@ from headrace.api.executor.v1 import executor_pb2
 from headrace.api.router.v1 import router_pb2
 from headrace.columns import DType
 from headrace.columns.batch_codec import BatchCall, BatchReply, ColumnCodec
-from headrace.hop.call import unary
 from headrace.hop.errors import Code, Reason
 from headrace.hop.testing import Harness, served
 from headrace.repository import TensorSpec, publish
 from services.executor.wiring import SERVICE as EXECUTOR
+from services.router.clients import UNLOAD
 from services.router.wiring import SERVICE as ROUTER
 from tests.services.executor.executor_models import onnx_bytes
 from tests.services.router.router_leaves import HEAD, INFER, batch_of
 
-UNLOAD = unary(
-    executor_pb2.DESCRIPTOR,
-    "ExecutorService",
-    "UnloadModel",
-    executor_pb2.UnloadModelRequest,
-    executor_pb2.UnloadModelResponse,
-    idempotent=False,
-    lengthy=True,
-)
 DOCUMENTS = {
     "cascade": f"""pipeline: cascade
 {HEAD}

@@ -1,15 +1,12 @@
 """A model's file is exchanged in a running home: nothing that is served changes, and nothing new is served from it."""
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from headrace.api.inference.v1 import inference_pb2 as pb
 from headrace.repository.access_log import entries
-from tests.agreed import with_yes
-from tests.system import HEADRACE, HOME, System
+from tests.system import HOME, System, row_request, tried
 
 MODEL = HOME / "models" / "flights_light"
 
@@ -27,15 +24,8 @@ def exchanged() -> Iterator[Path]:
         file.write_bytes(kept)
 
 
-def headrace(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [str(HEADRACE), *with_yes(*arguments), "--home", str(HOME)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-
-
 def flights(system: System) -> str:
-    request = pb.PredictRequest(pipeline="flights")
-    request.rows.add().update(system.rows[0])
-    [answer] = system.predict(request).predictions
+    [answer] = system.predict(row_request(system.rows[0])).predictions
     assert not answer.HasField("error"), answer.error
     return str(answer.outputs["probability"])
 
@@ -44,8 +34,8 @@ def test_an_exchanged_model_is_refused_and_the_old_one_goes_on(system: System, e
     before = flights(system)
     service = "executor" if system.shape == "apart" else "ingress"
 
-    restarted = headrace("restart", service)
-    verified = headrace("models", "verify", "flights_light")
+    restarted = tried("restart", service)
+    verified = tried("models", "verify", "flights_light")
 
     assert restarted.returncode == 1
     assert "the old one goes on" in restarted.stderr

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.pipeline.flights_store import recomputed, stored
+from tests.pipeline.refusals import rest_inputs
 from tests.posting import post_json
 from tests.system import CLIENTS_PYTHON, PREDICT, ROOT, System, client_environment, row_request
 
@@ -117,16 +118,7 @@ def probabilities(answer: dict[str, Any]) -> list[float]:
 
 
 def test_open_inference_rest(system: System) -> None:
-    inputs = [
-        {
-            "name": name,
-            "datatype": "BYTES" if isinstance(value, str) else "INT32",
-            "shape": [ROWS, 1],
-            "data": [row[name] for row in asked(system)],
-        }
-        for name, value in system.rows[0].items()
-    ]
-    _, answer = post_json(system, "/v2/models/flights/infer", {"inputs": inputs})
+    _, answer = post_json(system, "/v2/models/flights/infer", rest_inputs(*asked(system)))
     outputs = {output["name"]: output["data"] for output in answer["outputs"]}
     assert set(outputs) == {"delayed", "probability"}
     assert outputs["probability"] == pytest.approx(expected(system), abs=1e-6)

@@ -17,7 +17,6 @@ from tests.pipeline.collector import Collector, Span
 from tests.posting import post_json
 from tests.system import (
     HOME,
-    PREDICT,
     System,
     add_document,
     headrace,
@@ -57,15 +56,8 @@ def told(system: System) -> Iterator[Collector]:
 
 def sampled(system: System, trace: str, parent: str, request_id: str) -> pb.PredictResponse:
     """A prediction whose caller traces it."""
-    with system.channel() as channel:
-        call: Any = channel.unary_unary(
-            PREDICT, pb.PredictRequest.SerializeToString, pb.PredictResponse.FromString
-        )
-        metadata = (*system.auth(), ("traceparent", f"00-{trace}-{parent}-01"))
-        answer: pb.PredictResponse = call(
-            row_request(system.rows[0], request_id=request_id), timeout=30, metadata=metadata
-        )
-        return answer
+    request = row_request(system.rows[0], request_id=request_id)
+    return system.predict(request, traceparent=f"00-{trace}-{parent}-01")
 
 
 def test_a_sampled_request_arrives_as_one_tree(system: System, told: Collector) -> None:
@@ -195,10 +187,8 @@ def _failing(system: System) -> Iterator[None]:
 def test_a_failed_stage_arrives_as_failed(system: System, told: Collector, values: list[float]) -> None:
     request = row_request(*[{"x": x} for x in values], pipeline="failing", request_id=f"otlp-{len(values)}")
     trace = secrets.token_hex(16)
-    metadata = (*system.auth(), ("traceparent", f"00-{trace}-{secrets.token_hex(8)}-01"))
-    with system.channel() as channel, suppress(grpc.RpcError):
-        call: Any = channel.unary_unary(PREDICT, request_serializer=pb.PredictRequest.SerializeToString)
-        call(request, timeout=30, metadata=metadata)
+    with suppress(grpc.RpcError):
+        system.predict(request, traceparent=f"00-{trace}-{secrets.token_hex(8)}-01")
 
     def spans_of_door() -> dict[str, Span] | None:
         found = {
@@ -222,10 +212,7 @@ def test_a_failed_stage_arrives_as_failed(system: System, told: Collector, value
 
 def test_a_request_that_nobody_samples_is_not_told_of(system: System, told: Collector) -> None:
     trace = secrets.token_hex(16)
-    with system.channel() as channel:
-        call: Any = channel.unary_unary(PREDICT, request_serializer=pb.PredictRequest.SerializeToString)
-        header = ("traceparent", f"00-{trace}-{secrets.token_hex(8)}-00")
-        call(row_request(system.rows[0]), timeout=30, metadata=(*system.auth(), header))
+    system.predict(row_request(system.rows[0]), traceparent=f"00-{trace}-{secrets.token_hex(8)}-00")
     other = secrets.token_hex(16)
     sampled(system, other, secrets.token_hex(8), "otlp-2")
     poll("the next one's spans", lambda: {s.service for s in told.of(other)} >= SERVICES)

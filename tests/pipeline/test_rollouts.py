@@ -13,9 +13,17 @@ from typing import Any, Self
 import grpc
 import pytest
 
-from headrace.api.inference.v1 import inference_pb2 as pb
 from tests.services.executor.executor_models import lookup
-from tests.system import PREDICT, System, headrace, poll, remove_document, row_request, write_document
+from tests.system import (
+    System,
+    headrace,
+    poll,
+    predicting,
+    remove_document,
+    remove_models,
+    row_request,
+    write_document,
+)
 
 WITHIN_S = 120
 NAME = "table"
@@ -48,21 +56,12 @@ def table(system: System, tmp_path: Path) -> Iterator[None]:
     finally:
         headrace("release", "freeze", "--off")
         remove_document(NAME)
-        poll("no release keeps it loaded", unloaded, WITHIN_S)
-        for version in "12":
-            headrace("models", "remove", NAME, version)
+        remove_models(NAME, "1", "2")
 
 
 def answered(system: System) -> bool:
     with suppress(grpc.RpcError):
         return not system.predict(row_request({"x": 7}, pipeline=NAME)).predictions[0].HasField("error")
-    return False
-
-
-def unloaded() -> bool:
-    with suppress(AssertionError):
-        headrace("models", "unload", NAME)
-        return True
     return False
 
 
@@ -95,9 +94,7 @@ class Traffic:
 
     async def _run(self) -> None:
         async with grpc.aio.insecure_channel(self.system.endpoints["grpc"]) as channel:
-            call = channel.unary_unary(
-                PREDICT, pb.PredictRequest.SerializeToString, pb.PredictResponse.FromString
-            )
+            call = predicting(channel)
             await asyncio.gather(*(self._ask(call, caller) for caller in range(self.callers)))
 
     async def _ask(self, call: Any, caller: int) -> None:

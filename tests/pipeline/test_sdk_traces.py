@@ -1,6 +1,5 @@
 """The SDK through the real door: a call's spans hang under the span that the caller was in."""
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +9,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from headrace.cli.installation import layout
 from headrace.client import Headrace, PredictResult
 from headrace.state import traces
-from tests.system import HOME, System, headrace, poll
+from tests.system import HOME, System, poll
 
 TRACER = TracerProvider().get_tracer("an app backend")
 
@@ -44,10 +43,3 @@ def test_a_traceparent_of_the_callers_own(system: System, client: Headrace) -> N
     assert result.trace_id == "4bf92f3577b34da6a3ce929d0e0e4736"
     without = client.predict_columns("flights", columns)
     assert without.trace_id not in ("", result.trace_id)
-
-
-def test_a_prediction_of_the_command_can_be_traced(system: System) -> None:
-    answer = json.loads(headrace("predict", "flights", "--json"))
-    drawn = poll("the trace is stored", lambda: headrace("trace", answer["request_id"]))
-    assert answer["trace_id"] in drawn
-    assert "executor" in drawn

@@ -12,13 +12,13 @@ from typing import Any
 
 import grpc
 import pytest
-from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]  # has no stubs
 
 from headrace.access import changes
 from headrace.access.specs import TenantSpec, new_key
 from headrace.api.inference.v1 import inference_pb2 as pb
 from headrace.cli.installation import control_place, layout
 from tests.live_access import BY, same_tenants_after
+from tests.pipeline.refusals import error_info
 from tests.pipeline.security import security_events
 from tests.system import HOME, PREDICT, System, headrace, poll, row_request
 
@@ -198,13 +198,5 @@ def limited(system: System, request: pb.PredictRequest, key: str) -> str:
         error: Any = raised
         if error.code() is REFUSED:
             return ""  # the key is not known yet
-        return reason(error)
+        return str(error_info(error).reason)
     return ""
-
-
-def reason(error: Any) -> str:
-    """Of the ErrorInfo of a gRPC error."""
-    status = status_pb2.Status.FromString(dict(error.trailing_metadata())["grpc-status-details-bin"])
-    info = error_details_pb2.ErrorInfo()
-    status.details[0].Unpack(info)
-    return str(info.reason)

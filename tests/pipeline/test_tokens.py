@@ -16,7 +16,7 @@ import yaml
 from headrace.cli.installation import layout
 from tests import token_issuer
 from tests.pipeline.security import security_events
-from tests.system import HOME, PREDICT, System, headrace, override, poll, row_request
+from tests.system import HOME, PREDICT, System, poll, restarted, row_request
 from tests.token_issuer import AUDIENCE, ISSUER, Publisher, jwks
 
 OK, REFUSED = grpc.StatusCode.OK, grpc.StatusCode.UNAUTHENTICATED
@@ -41,13 +41,8 @@ def issuer(system: System) -> Iterator[Publisher]:
             "refresh_s": REFRESH_S,
             "leeway_s": LEEWAY_S,
         }
-        override("ingress", {**before, "jwt": believed})
-        try:
-            headrace("restart", "ingress")
+        with restarted("ingress", {**before, "jwt": believed}, before):
             yield publisher
-        finally:
-            override("ingress", before)
-            headrace("restart", "ingress")
 
 
 def outcome(system: System, credential: bytes) -> tuple[grpc.StatusCode, str]:

@@ -30,8 +30,8 @@ from headrace.hop.transport import stream_client
 from headrace.hop.transport.in_process import LocalServers
 from headrace.pipeline.document import catalog
 from headrace.pipeline.document.parse import parse
+from headrace.resources import ResourceSettings
 from headrace.resources.apply import View
-from headrace.resources.service import ResourceSettings
 from headrace.resources.snapshot import Resource, Snapshot
 from services.ingress import wiring as ingress
 from services.ingress.config import IngressSettings

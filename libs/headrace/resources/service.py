@@ -9,7 +9,6 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 from prometheus_client.core import GaugeMetricFamily
@@ -23,6 +22,7 @@ from headrace.hop.client.dial import Client
 from headrace.hop.definition import Runtime
 from headrace.hop.errors import Fault
 from headrace.repository.storage.store import open_store
+from headrace.resources import ResourceSettings
 from headrace.resources.apply import Compile
 from headrace.resources.bootstrap import follow
 from headrace.resources.follower import Follower
@@ -36,17 +36,6 @@ _WATCH = unary(
     idempotent=True,
     lengthy=True,
 )
-
-
-class ResourceSettings(config.Settings):
-    """Where a process finds what is live, beside control."""
-
-    # Public keys of control (PEM files): what none of them signed is not taken over.
-    keys: tuple[Path, ...]
-    # Folder in which the processes of this service on this machine keep what they serve by, for starts without control.
-    folder: Path | None = None
-    # Folder, or URL of a bucket, in which control keeps what is live, for starts with neither.
-    artifacts: str | None = None
 
 
 class HopControl:

@@ -59,6 +59,7 @@ def test_a_rollout_in_the_document_is_started_once(home: Home) -> None:
     rolling = wanted(assign={"weights": {"live": 1.0}, "by": "name"}, rollout={"ladder": [0.2, 1.0]})
     rolling["arms"]["candidate"] = {"document": "small", "models": {"light": "2", "heavy": "7"}}
     made = apply(home, rolling)
+    assert made is not None
     assert made.assign.weights == {"live": 0.8, "candidate": 0.2}
     assert (made.assign.by, made.assign.salt, made.rollout.state) == ("name", "small-2", RolloutState.RUNNING)
     shown = desired(made)

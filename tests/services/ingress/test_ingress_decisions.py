@@ -23,7 +23,7 @@ from headrace.hop.client.dial import Client
 from headrace.hop.config import ClientSettings, ConfigError, load
 from headrace.hop.errors import Fault
 from headrace.pipeline import REGULATED, Decision, ModelUse, parse
-from headrace.resources.service import ResourceSettings
+from headrace.resources import ResourceSettings
 from services.ingress.admission.extraction_guard import ExtractionGuard
 from services.ingress.attributes import Attributes
 from services.ingress.clients import HopRouter

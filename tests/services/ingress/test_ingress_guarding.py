@@ -149,7 +149,9 @@ def test_a_killed_process_forgets_nothing(tmp_path: Path) -> None:
     )
     root = Path(__file__).parents[3]
     done = subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path)], cwd=root, env={**os.environ, "PYTHONPATH": str(root)}
+        [sys.executable, "-c", script, str(tmp_path)],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": f"{root}:{root / 'libs'}"},
     )
     assert done.returncode == -9
     Guard(tmp_path).refusal([10])

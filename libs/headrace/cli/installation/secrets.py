@@ -11,6 +11,7 @@ from headrace.access import changes
 from headrace.access.records import By
 from headrace.access.specs import ANY, QuotaSpec, TenantSpec, hash_key, new_key
 from headrace.catalog.access import Records
+from headrace.catalog.errors import RecordsDivergedError
 from headrace.cli.installation import certificates
 from headrace.cli.installation.layout import Layout
 from headrace.hop.config import ConfigError
@@ -79,7 +80,14 @@ def _ensure_key(records: Records, path: Path, name: str, spec: TenantSpec) -> bo
     text, made = new_key(created=datetime.now(UTC))
     # The record comes last: we have every key that it knows.
     atomic.write(path, text.encode() + b"\n", mode=0o600)
-    changes.add_key(records, name, made, lambda found: found or spec, By(getpass.getuser(), "headrace up"))
+    try:
+        changes.add_key(
+            records, name, made, lambda found: found or spec, By(getpass.getuser(), "headrace up")
+        )
+    except RecordsDivergedError:
+        if key is not None:  # which doors may know still
+            atomic.write(path, key.encode() + b"\n", mode=0o600)
+        raise
     return True
 
 

@@ -1,7 +1,6 @@
 """A real Alertmanager in which two alerts fire."""
 
 import json
-import socket
 import subprocess
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from headrace.slo.servers import AlertmanagerApi, ServerError
 from tests.children import ends_with_tests
+from tests.ports import free_port
 from tests.system import poll
 
 ALERTS = (
@@ -37,9 +37,7 @@ HOSTILE = (
 @contextmanager
 def alertmanager(folder: Path) -> Iterator[str]:
     """Its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     config = folder / "alertmanager.yml"
     config.write_text("route: {receiver: none}\nreceivers: [{name: none}]\n")
     command = (

@@ -76,9 +76,15 @@ async def test_a_sign_in_leads_nowhere_else(place: Place, after: str) -> None:
 
 @pytest.mark.parametrize(
     ("key", "status", "kind"),
-    [("reader", 403, "forbidden"), ("hr_12345678_wrong", 401, "unknown_key"), ("", 401, "unknown_key")],
+    [
+        ("reader", 403, "forbidden"),
+        ("expired", 401, "expired_credential"),
+        ("hr_12345678_wrong", 401, "unknown_key"),
+        ("", 401, "unknown_key"),
+    ],
 )
 async def test_other_keys_are_refused_and_logged(place: Place, key: str, status: int, kind: str) -> None:
+    place.keys["expired"] = add_expired_key(place)
     async with place.browser() as browser:
         reply = await browser.sign_in(place.keys.get(key, key))
         assert reply.status == status
@@ -87,13 +93,6 @@ async def test_other_keys_are_refused_and_logged(place: Place, key: str, status:
         assert by_header.status == status
     assert kinds(place) == [kind, kind]
     assert {event["method"] for event in place.security_events()} == {"console"}
-
-
-async def test_an_expired_key_is_refused(place: Place) -> None:
-    expired = add_expired_key(place)
-    async with place.browser() as browser:
-        assert (await browser.sign_in(expired)).status == 401
-    assert kinds(place) == ["expired_credential"]
 
 
 async def test_guessing_is_bounded_and_locks_out_no_right_key(place: Place) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -164,6 +165,19 @@ def _secrets(layout: Layout, progress: Progress) -> None:
     progress.update(task, completed=1, note=", ".join(made))
 
 
+def _warn(text: str) -> None:
+    err.print(text, style="yellow", markup=False, soft_wrap=True)
+
+
+def _made(make: Callable[[Layout], str], layout: Layout) -> str:
+    """What was made. What control refuses is said and stops nothing: all serve as before, and `recover` needs control to run."""
+    try:
+        return make(layout)
+    except (AccessError, RecordsError) as error:
+        _warn(str(error))
+        return "as before"
+
+
 def _keys(layout: Layout) -> str:
     """Makes the keys of the demo and of operators where they are missing; returns what it made."""
     with control_place.records(layout) as records:
@@ -173,14 +187,11 @@ def _keys(layout: Layout) -> str:
 def _release(layout: Layout) -> str:
     """Makes live what was never released; returns what that was."""
     folder = broken_pipelines.documents(layout)
-    store = release_place.opened(layout, lambda text: err.print(text, style="yellow", markup=False))
-    made = list(first_releases.make(layout, store, folder))
-    store.close()
+    with closing(release_place.opened(layout, _warn)) as store:
+        made = list(first_releases.make(layout, store, folder))
     for outcome in made:
         if outcome.problem:
-            err.print(
-                f"pipeline {outcome.pipeline} is not live: {outcome.problem}", style="yellow", markup=False
-            )
+            _warn(f"pipeline {outcome.pipeline} is not live: {outcome.problem}")
     live = [f"{o.pipeline} version {o.version}" for o in made if not o.problem]
     return f"now live: {', '.join(live)}" if live else "as before"
 
@@ -199,8 +210,8 @@ def _start(
         nonlocal done
         if not done and services.get("control", {}).get("state") == "ready":
             done = True
-            progress.update(keys, completed=1, note=_keys(layout))
-            progress.update(released, completed=1, note=_release(layout))
+            progress.update(keys, completed=1, note=_made(_keys, layout))
+            progress.update(released, completed=1, note=_made(_release, layout))
         for name, service in services.items():
             ready = service["state"] == "ready"
             note = f"pid {service['pid']}" if ready else service["state"]
@@ -208,14 +219,7 @@ def _start(
 
     try:
         daemon.wait_ready(layout, supervisor, seen, _READY_S)
-    except (
-        daemon.StartError,
-        ConfigError,
-        AccessError,
-        RecordsError,
-        OSError,
-        KeyboardInterrupt,
-    ) as error:
+    except (daemon.StartError, ConfigError, OSError, KeyboardInterrupt) as error:
         daemon.abandon(supervisor)
         raise daemon.StartError(str(error) or "interrupted; everything is stopped again") from error
     return supervisor
