@@ -16,6 +16,8 @@ from headrace.drift import baseline_of_version
 from headrace.repository import Repository, Trust
 from headrace.repository.access_log import entries
 from tests.agreed import with_yes
+from tests.control_service import Here
+from tests.libs.cli.released_home import write_settings
 from tests.services.executor.executor_models import doubling, endless, expanding, onnx_bytes
 
 
@@ -52,7 +54,7 @@ def refused(*arguments: str | Path, home: Path) -> str:
     return " ".join((result.stdout + result.stderr).split())
 
 
-def test_a_model_is_added_in_one_line_and_lives_its_life(home: Path, tmp_path: Path) -> None:
+def test_a_model_is_added_in_one_line_and_lives_its_life(home: Path, tmp_path: Path, control: Here) -> None:
     (tmp_path / "m.json").write_text('{"auc": 0.9}')
     np.savez(tmp_path / "b.npz", x=np.arange(30.0).reshape(10, 3))
     file = model(tmp_path / "m.onnx")
@@ -74,6 +76,10 @@ def test_a_model_is_added_in_one_line_and_lives_its_life(home: Path, tmp_path: P
         ["mine", "1", "champion"],
         ["mine", "2", "onnxruntime"],
     ]
+    assert "what is live may name it, and can't be read: headrace does not run" in refused(
+        "remove", "mine", "1", home=home
+    )
+    write_settings(home, store=f"control:{control.target}")
     assert "the label 'champion' points at it" in refused("remove", "mine", "1", home=home)
     ok("label", "mine", "champion", "--delete", home=home)
     ok("remove", "mine", "1", home=home)

@@ -110,6 +110,26 @@ async def test_one_of_two_services_judges_and_the_audit_says_so(
     assert "harm by errors" in line["details"]["verdict"]
 
 
+async def test_a_change_needs_the_lease_that_its_service_holds(
+    tmp_path: Path, releases: Released, rollout: Rollout
+) -> None:
+    begin(releases.store, rollout)
+    # The lease ends as soon as it is taken or prolonged: between a decision and its change, that is.
+    for event in ("INSERT", "UPDATE"):
+        releases.control.execute(
+            f"CREATE TRIGGER ends_{event} AFTER {event} ON leases WHEN NEW.until > 0 "
+            "BEGIN UPDATE leases SET until = 0; END"
+        )
+    async with served(SERVICE, settings(tmp_path, releases)) as harness:
+        await report(harness, 1, 1, {LIVE: figures(500, 0), CANARY: figures(500, 60)})
+        while "ended before the change was made" not in (await rollout_of(harness)).problem:
+            await asyncio.sleep(0.02)
+        assert releases.store.current("p")[0].number == 1
+        for event in ("INSERT", "UPDATE"):
+            releases.control.execute(f"DROP TRIGGER ends_{event}")
+        await ended_as(releases.store, RolloutState.ROLLED_BACK)
+
+
 async def test_a_good_canary_is_promoted_across_a_restart(
     tmp_path: Path, releases: Released, rollout: Rollout
 ) -> None:

@@ -22,6 +22,7 @@ from headrace.cli.commands.models.options import (
 )
 from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out, place
 from headrace.cli.diagnosis import released_versions
+from headrace.hop.config import ConfigError
 from headrace.repository import Repository, RepositoryError, label, remove, resign, unlabel
 from headrace.repository.access_log import entries
 from headrace.repository.records import Records
@@ -115,7 +116,11 @@ def remove_(
 ) -> None:
     """Remove a version for good. Those who run it keep it until they let go."""
     at = RepositoryPlace(place(home), root)
-    if naming := released_versions.naming(at.layout, name, version):
+    try:
+        naming = released_versions.naming(at.layout, name, version)
+    except (ConfigError, OSError) as error:
+        fail(f"what is live may name it, and can't be read: {error}")
+    if naming:
         fail(f"{naming[0]} names {name} version {version}; change it first")
     with refusals_told():
         remove(at.root, name, version, key=at.signing_key(key, unsigned), log=at.log)
