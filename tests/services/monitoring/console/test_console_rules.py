@@ -26,7 +26,7 @@ from tests.services.clock import Clock
 
 VENDORED = Path(__file__).parents[4] / "services/monitoring/console/static/vendored"
 OPERATOR = Operator("ops", "12345678")
-GIVEN = {"listen": "127.0.0.1:9900", "control": "unix:/c", "secret": "s"}
+GIVEN = {"listen": "127.0.0.1:9900", "secret": "s"}
 
 
 def sessions(clock: Clock, key: bytes = b"k" * 32) -> Sessions:
