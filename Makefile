@@ -18,7 +18,7 @@ UV := $(BIN)/uv
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  \033[36mmake %-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-up: $(STAMP) ## Prepare everything, start the seven processes, show a real prediction
+up: $(STAMP) ## Prepare everything, start the eight processes, show a real prediction
 	@$(BIN)/headrace up
 
 down: $(STAMP) ## Stop them; nothing is left running
