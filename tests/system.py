@@ -112,7 +112,7 @@ class System:
         found = status.read(place)
         live = live_state.read(found["services"])
         told = broken_pipelines.told(broken_pipelines.look(place), live.serving)
-        return {**found, "what_is_live": live.told(), "quarantined_pipelines": told}
+        return {**found, "what_is_live": live.to_json(), "quarantined_pipelines": told}
 
     def pid(self, service: str) -> int | None:
         """Of the service's process now, None between two; from the supervisor itself, as `status` has it.

@@ -76,7 +76,7 @@ def headrace(setup: Setup) -> Iterator[Running]:
     _write_settings(setup)
     try:
         _up(setup)
-        keys = _put_tenants(setup)
+        keys = _set_tenants(setup)
         yield found_running(setup, keys)
     finally:
         command(home, "down")
@@ -165,7 +165,7 @@ def _write_settings(setup: Setup) -> None:
         (folder / f"{service}.yaml").write_text(yaml.safe_dump(values))
 
 
-def _put_tenants(setup: Setup) -> dict[str, str]:
+def _set_tenants(setup: Setup) -> dict[str, str]:
     """Replaces the home's tenants by those of the setup, with a new key each. Those that every home has stay."""
     keys, by = {}, By("load")
     with control_place.records(layout.of(setup.home)) as records:

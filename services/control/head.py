@@ -57,7 +57,7 @@ class Head:
         try:
             while True:
                 try:
-                    found = await loop.run_in_executor(thread, self._look, self.seen)
+                    found = await loop.run_in_executor(thread, self._newest, self.seen)
                 except RecordsError as error:
                     if self._stopped:
                         return
@@ -96,7 +96,7 @@ class Head:
             raise self.problem
         return self.seen
 
-    def _look(self, known: Seen | None) -> Seen:
+    def _newest(self, known: Seen | None) -> Seen:
         records = self._records()
         if known is None:
             return seen_of(records, records.position())

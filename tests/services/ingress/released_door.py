@@ -10,8 +10,8 @@ from headrace.api.router.v1 import router_pb2
 from headrace.hop.call import Call
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.pipeline import parse
-from headrace.releases.first import first_release
 from headrace.releases.of_records import RecordReleases
+from tests.first_release import first_release
 from tests.libs.releases.webhook_receiver import Receiver
 from tests.live_access import put
 from tests.released import Released, released

@@ -21,7 +21,6 @@ from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.testing import Harness, served
 from headrace.pipeline import ModelUse, Pipeline, parse
 from headrace.releases import Partition, Released, ReleaseStore
-from headrace.releases.first import first_release
 from services.router.clients import HopReplicas
 from services.router.config import RouterConfig
 from services.router.inference import Inference
@@ -31,6 +30,7 @@ from services.router.stages.by_replica import REPLICA, run_by_replica
 from services.router.stages.registry import connected
 from services.router.stages.runner import StageResult
 from services.router.wiring import SERVICE
+from tests.first_release import first_release
 from tests.released import released
 from tests.services.router.one_pipeline import inference
 from tests.services.router.router_leaves import INFER, Executor, _definition, failing

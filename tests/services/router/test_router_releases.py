@@ -23,9 +23,9 @@ from headrace.hop.server.serve import serving
 from headrace.hop.testing import Harness, served
 from headrace.pipeline import parse
 from headrace.releases import Arm, Release, ReleaseStore
-from headrace.releases.first import first_release
 from services.router.config import RouterConfig
 from services.router.wiring import SERVICE
+from tests.first_release import first_release
 from tests.released import Released, released
 from tests.services.router.router_leaves import INFER, LIST, Executor, _definition, router_method
 from tests.services.waiting import until

@@ -33,7 +33,7 @@ class LiveState:
     position: int | None = None
     problems: list[str] = field(default_factory=list)
 
-    def told(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """For `--json`."""
         return {"position": self.position, "followers": self.followers, "problems": self.problems}
 

@@ -21,7 +21,6 @@ from headrace.access.specs import TenantSpec, new_key
 from headrace.analysis import Count, ReadOut
 from headrace.pipeline import parse
 from headrace.releases import Arm, Experiment, Release, Rollout, RolloutState
-from headrace.releases.first import first_release
 from headrace.releases.of_records import RecordReleases
 from headrace.releases.records import RecordedReleases
 from headrace.repository.access_log import AccessLog
@@ -38,6 +37,7 @@ from services.monitoring.rollouts.analyser import Status
 from services.monitoring.rollouts.policy import Action, Decision
 from services.monitoring.rollouts.verdicts import GuardVerdict, Verdict
 from services.monitoring.ticks import Ticks
+from tests.first_release import first_release
 from tests.libs.repository.signed_models import signed
 from tests.services.monitoring.monitoring_events import World
 from tests.system import ROOT

@@ -52,7 +52,7 @@ def recover(
         kinds = {kind for service in parts for kind in part_of(service)}
         there = recovery.resources_of(parts.values())
         found = recovery.differences(records, kinds, there)
-        _show(found, keep=keep_database)
+        _print_differences(found, keep=keep_database)
         agree("", "Begin anew with this?")
         made = () if keep_database else recovery.writes(records, found)
         action = "records.keep_database" if keep_database else "records.from_data_planes"
@@ -64,7 +64,7 @@ def recover(
     out.print(f"epoch {position.epoch} begins with change {position.number}; services follow within seconds")
 
 
-def _show(found: list[Difference], *, keep: bool) -> None:
+def _print_differences(found: list[Difference], *, keep: bool) -> None:
     if not found:
         out.print("both sides have the same; the history begins anew all the same")
     for one in found[:_SHOWN]:

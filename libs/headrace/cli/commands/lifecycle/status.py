@@ -48,7 +48,11 @@ def status(
     if as_json:
         live = live_state.read(found["services"]) if found else LiveState()
         broken = broken_pipelines.told(documents, live.serving) if documents else []
-        told = {**(found or _nothing(layout)), "what_is_live": live.told(), "quarantined_pipelines": broken}
+        told = {
+            **(found or _nothing(layout)),
+            "what_is_live": live.to_json(),
+            "quarantined_pipelines": broken,
+        }
         print(json.dumps(told, indent=2))
     elif found is not None and documents is not None:
         _print(found)
