@@ -10,7 +10,7 @@ from pathlib import Path
 
 # Below those that the kernel gives to outgoing connections (32768 and up by default): one of these may take a port between the
 # moment at which it was found free and the moment at which a server binds it, or while a server is away. Above those of homes
-# (`system._own_ports`).
+# (`prepared.own_ports`).
 FIRST, LAST = 31_800, 32_700
 # Of one process; the one that was asked for first is given up.
 _KEPT = 150

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ import yaml
 from headrace.api.inference.v1 import inference_pb2 as pb
 from headrace.cli.commands.lifecycle import status
 from headrace.cli.diagnosis import broken_pipelines, live_state
-from headrace.cli.installation import layout, ports
+from headrace.cli.installation import layout
 from headrace.cli.supervision import daemon
 from headrace.oip import open_inference_pb2 as oip
 from headrace.pipeline import content_hash, parse
@@ -31,13 +30,8 @@ from headrace.releases.changes import Basis
 from headrace.releases.changes.models import models_run
 from headrace.repository import Repository
 from tests.agreed import with_yes
+from tests.prepared import HOME, PREPARED, ROOT, copied_from, copy_to, is_prepared, own_ports
 
-ROOT = Path(__file__).parents[1]
-HOME = Path(os.environ.get("HEADRACE_TESTS_HOME", ROOT / ".headrace" / "tests")).absolute()
-# Where homes of several lanes share what `headrace up` prepares in a minute; else each home is prepared by itself.
-PREPARED = Path(shared).absolute() if (shared := os.environ.get("HEADRACE_TESTS_PREPARED")) else None
-# Data, models and the key that signs them, and the stamps by which `headrace up` finds them up to date; nothing of a run.
-_PARTS = ("data", "feast", "models", "models.key", "models.pub", "flights.json", "moderation.json")
 DOCUMENTS = HOME / "pipelines"
 # Names another control than the home's (`control:TARGET`), for a system that shares none of its folders.
 RELEASES_VARIABLE = "HEADRACE_TESTS_RELEASES"
@@ -89,13 +83,13 @@ class System:
         PATIENT_MS says, else all times are those of the checkout."""
         HOME.mkdir(parents=True, exist_ok=True)
         daemon.stop(layout.of(HOME))  # what a run left that was cut off
-        new = not _prepared() and not _copied_from(PREPARED)
+        new = not is_prepared() and not copied_from(PREPARED)
         _own_settings(shape, ingress or {}, router or {}, features or {}, patient=patient)
-        _own_ports()
+        own_ports()
         together = ("--together",) if shape == "together" else ()
         headrace("up", *together, *options, timeout=COMMAND_S)
         if new:
-            _copy_to(PREPARED)
+            copy_to(PREPARED)
         running = cls(shape)
         _ = (
             running.endpoints,
@@ -144,7 +138,7 @@ class System:
 
     def metrics(self) -> list[tuple[str, str]]:
         """Of each process: its service, and the address of its metrics."""
-        return [(name, state["metrics"]) for name, state in self.status()["services"].items()]
+        return [(name, state["metrics"]) for name, state in self.services().items()]
 
     def logs(self, service: str) -> list[Path]:
         """Of the service's processes."""
@@ -208,44 +202,9 @@ def predicting(channel: grpc.Channel | grpc.aio.Channel) -> Any:
 
 def prepared() -> None:
     """The home is prepared, and nothing runs in it."""
-    if not _prepared() and not _copied_from(PREPARED):
+    if not is_prepared() and not copied_from(PREPARED):
         System.up("apart")
     daemon.stop(layout.of(HOME))
-
-
-def _prepared() -> bool:
-    return (HOME / "data" / "requests.jsonl").exists()
-
-
-def _copied_from(shared: Path | None) -> bool:
-    """Copies what another lane has prepared into HOME; False if none has."""
-    if shared is None or not shared.exists():
-        return False
-    copy_prepared(shared, HOME)
-    return True
-
-
-def _copy_to(shared: Path | None) -> None:
-    """Copies what HOME has before any test has changed it to `shared`, which is there as a whole or not at all."""
-    if shared is None or shared.exists():
-        return
-    part = shared.with_name(f"{shared.name}.{os.getpid()}")
-    copy_prepared(HOME, part)
-    try:
-        part.rename(shared)
-    except OSError:  # another lane was faster
-        shutil.rmtree(part)
-
-
-def copy_prepared(source: Path, target: Path) -> None:
-    """Copies what `headrace up` prepares, and nothing of a run."""
-    target.mkdir(parents=True, exist_ok=True)
-    for name in _PARTS:
-        path = source / name
-        if path.is_dir():
-            shutil.copytree(path, target / name, dirs_exist_ok=True)
-        elif path.exists():
-            shutil.copy2(path, target / name)
 
 
 def _own_settings(
@@ -271,18 +230,6 @@ def _own_settings(
     override("features", reading)
     hosted = {"together": {"router": routing, "features": reading}} if shape == "together" else {}
     override("ingress", {**hosted, **ingress})
-
-
-def _own_ports() -> None:
-    """Ports at which no other home begins to search: two homes that search at the same time may find the same one free.
-
-    From 10,080 to 31,800: beyond are those of `ports`, and those that the kernel gives to outgoing connections.
-    """
-    place = layout.of(HOME)
-    if not place.ports.exists():
-        block = 2_000 + zlib.crc32(bytes(HOME)) % 100 * 200
-        place.run.mkdir(mode=0o700, parents=True, exist_ok=True)
-        ports.save(place.ports, {name: first + block for name, first in ports.wanted().items()})
 
 
 def deadline(text: str, milliseconds: int) -> str:

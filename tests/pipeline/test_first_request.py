@@ -11,10 +11,11 @@ from tests.pipeline.flights_store import WEATHER, feast, recomputed, stored
 from tests.system import System, headrace, poll, row_request
 
 
-def test_seven_processes_or_two(system: System) -> None:
+def test_eight_processes_or_three(system: System) -> None:
     services = system.status()["services"]
-    expected = {"ingress", "router", "features", "preprocessing", "executor", "postprocessing", "monitoring"}
-    assert set(services) == (expected if system.shape == "apart" else {"ingress", "monitoring"})
+    together = {"ingress", "control", "monitoring"}
+    apart = {*together, "router", "features", "preprocessing", "executor", "postprocessing"}
+    assert set(services) == (apart if system.shape == "apart" else together)
     assert {s["state"] for s in services.values()} == {"ready"}
     assert len({s["pid"] for s in services.values()}) == len(services)
 

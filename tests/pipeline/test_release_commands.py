@@ -53,8 +53,8 @@ def test_a_deployment_and_the_way_back_fail_no_request(system: System, second: s
     assert traffic.outcomes
     listed = json.loads(headrace("release", "history", "flights", "--json"))
     newest, older = listed["releases"][:2]
-    assert (newest["reason"], newest["author"].split("/")[0], newest["recorded"]) == ("CI", "operator", True)
-    assert (older["arms"]["live"]["models"]["flights_light"], older["recorded"]) == (second, True)
+    assert (newest["reason"], newest["author"].split("/")[0]) == ("CI", "operator")
+    assert older["arms"]["live"]["models"]["flights_light"] == second
     assert newest["restores"] < older["number"]
 
 

@@ -134,8 +134,6 @@ def test_a_bad_version_is_taken_back_and_nobody_else_notices(system: System, tab
     assert shown["assign"]["weights"]["live"] == 1.0
     assert shown["author"] == "analyser"
     assert "harm" in shown["rollout"]["verdict"]
-    kept = json.loads(headrace("release", "history", NAME, "--json"))
-    assert [r["number"] for r in kept["releases"] if not r["recorded"]] == []
 
 
 def calm(asked: list[Asked]) -> bool:

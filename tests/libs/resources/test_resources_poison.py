@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from headrace.resources.trials import CRASHED
+from tests.children import ends_with_tests
 from tests.libs.resources.control_history import History, SmallControl, key
 
 SCRIPT = Path(__file__).with_name("crashing_process.py")
@@ -19,7 +20,7 @@ class Supervisor:
     """Starts the process again when it ends. `ends`: how often it did."""
 
     def __init__(self, target: str, root: Path, proof_s: float) -> None:
-        self._command = [sys.executable, str(SCRIPT), target, str(root), str(proof_s)]
+        self._command = ends_with_tests(sys.executable, str(SCRIPT), target, str(root), str(proof_s))
         self.ends = 0
         self._process = self._start()
 
