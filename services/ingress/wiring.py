@@ -22,12 +22,9 @@ from headrace.hop.process.telemetry import Telemetry
 from headrace.hop.server.hosting import Part, definition_named, hosted
 from headrace.hop.transport.in_process import LocalServers
 from headrace.oip import open_inference_pb2
-from headrace.pipeline import Catalog as Documents
-from headrace.pipeline import Kept
 from headrace.releases import ReleaseCatalog
 from headrace.releases.of_records import RecordReleases
 from headrace.releases.records import RecordedReleases, with_webhook
-from headrace.resources.follower import Follower
 from headrace.resources.releases import SnapshotReleases, release_compiler
 from headrace.resources.service import control_client, followed
 from headrace.state.files import sealed_before
@@ -51,7 +48,7 @@ from services.ingress.clients import (
 )
 from services.ingress.config import IngressSettings
 from services.ingress.documents.catalog import Catalog
-from services.ingress.documents.reloads import DocumentMetrics, DocumentReloads, Source
+from services.ingress.documents.reloads import DocumentMetrics, DocumentReloads
 from services.ingress.documents.watch import PeriodicTasks
 from services.ingress.door import Door, Operation, operations
 from services.ingress.envoy.certificates import CertificateReloads, secrets
@@ -128,18 +125,19 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
     tenants = _tenants(settings, telemetry, metrics, reporter, told, wall)
     async with AsyncExitStack() as stack:
         control = await stack.enter_async_context(control_client(settings.control, runtime))
-        compilers = {} if settings.pipelines else {"release": release_compiler()}
+        compilers = {"release": release_compiler()}
         following = followed("ingress", settings.resources, control, runtime, compilers, (TENANT, KEY))
         follower = await stack.enter_async_context(following)
         assert follower is not None, "the settings say what is followed"
         tenants.live.follow(follower)
-        documents = await asyncio.to_thread(_documents, settings, follower)
+        store = SnapshotReleases(follower)
+        documents = await asyncio.to_thread(ReleaseCatalog, store, refused=store.refused)
         catalog = Catalog(documents.pipelines, documents.unusable)
         if tenants.source is not None:
             stack.push_async_callback(tenants.source.close)
         client = runtime.dial("router", settings.router)
         stack.push_async_callback(client.close)
-        serving = None if settings.pipelines else HopServing(client, time.monotonic)
+        serving = HopServing(client, time.monotonic)
         reloads = DocumentReloads(documents, catalog, telemetry.log, telemetry.once(DocumentMetrics), serving)
         arrivals = Arrivals()
         attributes = Attributes(settings.attributes) if settings.attributes else None
@@ -313,16 +311,6 @@ def _operations(
         **operations(RELEASE_SERVICE, ReleaseServicer(desk)),
         **operations(OPERATIONS_SERVICE, operators),
     }
-
-
-def _documents(settings: IngressSettings, follower: Follower) -> Source:
-    """What is live, as the settings say."""
-    if settings.pipelines is None:
-        store = SnapshotReleases(follower)
-        return ReleaseCatalog(store, refused=store.refused)
-    return Documents(
-        settings.pipelines, kept=Kept(settings.kept, writes=settings.keeps) if settings.kept else None
-    )
 
 
 def _changing(settings: IngressSettings, control: Client | None, log: Log) -> RecordedReleases | None:

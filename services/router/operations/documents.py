@@ -6,14 +6,15 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from headrace.pipeline import Reload
-from headrace.releases import Released
+from headrace.releases import ReleaseCatalog, Released, Reload
 from services.router.operations.readiness import ModelReadiness
-from services.router.operations.sources import Source
 from services.router.pipelines import Pipelines
 
 # While a release waits for its models: they are ready within seconds, and its author waits too.
 _WAITING_S = 0.25
+# Else a change ends the wait: the time only bounds how long one that was missed stays so.
+_UNCHANGED_S = 60.0
+_AFTER_FAILURE_S = 1.0
 
 
 class ReloadMetrics(Protocol):
@@ -27,26 +28,23 @@ class ReloadMetrics(Protocol):
 
 
 class DocumentReloader:
-    """Follows the source. What is broken is reported, and the last good one goes on serving.
+    """Follows the releases. What is broken is reported, and the last good one goes on serving.
 
-    A release whose models the executor does not have yet waits, and the one before serves on. `every_s`: the longest time
-    between two looks. `log`: a structlog logger.
+    A release whose models the executor does not have yet waits, and the one before serves on. `log`: a structlog logger.
     """
 
     def __init__(
         self,
-        source: Source,
+        source: ReleaseCatalog,
         pipelines: Pipelines,
         metrics: ReloadMetrics,
         log: Any,
-        every_s: float,
         readiness: ModelReadiness | None = None,
     ) -> None:
         self._source = source
         self._pipelines = pipelines
         self._metrics = metrics
         self._log = log
-        self._every_s = every_s
         self._readiness = readiness
         self._lock = asyncio.Lock()
         # Pipeline → what its newest release waits for.
@@ -59,12 +57,12 @@ class DocumentReloader:
         seen = ""
         while True:
             try:
-                pause = _WAITING_S if self._waiting else self._every_s
+                pause = _WAITING_S if self._waiting else _UNCHANGED_S
                 seen = await asyncio.to_thread(self._source.wait, seen, pause)
                 await self.refresh()
             except Exception as error:  # noqa: BLE001 - the loop must go on: the next time may succeed
                 self._log.error("what is live was not read", error=f"{type(error).__name__}: {error}")
-                await asyncio.sleep(self._every_s)
+                await asyncio.sleep(_AFTER_FAILURE_S)
 
     async def refresh(self, *, must_wait: bool = True) -> None:
         """Reads changes now. `must_wait` False: a caller knows already that the models of the newest release are ready."""
