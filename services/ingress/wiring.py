@@ -147,7 +147,9 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
         stack.push_async_callback(keys.close)
         keyed = _keyed(settings, telemetry, keys)
         readiness = Readiness(
-            AdminPort(settings.admin).ask, time.monotonic, lambda: tenants.live.directory is not None
+            AdminPort(settings.admin).ask,
+            time.monotonic,
+            lambda: tenants.live.directory is not None and reloads.known,
         )
         oip = OpenInference(catalog, runner, statistics, readiness.ready, keyed)
         own = InferenceServicer(catalog, runner, keyed)

@@ -18,7 +18,7 @@ from headrace.hop.definition import Definition, Runtime, Service
 from headrace.hop.process.telemetry import build_version
 from headrace.releases import ReleaseCatalog
 from headrace.resources.releases import SnapshotReleases, release_compiler
-from headrace.resources.service import control_client, followed, has_view
+from headrace.resources.service import control_client, followed
 from headrace.state.files import sealed_before
 from services.router.background import running
 from services.router.cache.clients import shared_answers
@@ -105,7 +105,7 @@ async def build(settings: RouterSettings, runtime: Runtime) -> AsyncIterator[Seq
         inference = Inference(pipelines, refresh, metrics, time.monotonic, observers, counters, told.journal)
         descriptor = router_pb2.DESCRIPTOR.services_by_name["RouterService"]
         servicer = RouterServicer(inference, pipelines, models, shadows.reports, explained.servicer)
-        yield [Service(descriptor, servicer, takes_payload=True, ready=has_view(follower))]
+        yield [Service(descriptor, servicer, takes_payload=True, ready=reloader.ready)]
 
 
 @asynccontextmanager

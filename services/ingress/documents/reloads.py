@@ -57,12 +57,15 @@ class DocumentReloads:
         self._log = log
         self._metrics = metrics
         self._serving = serving
+        # Whether it was ever known what is live.
+        self.known = not documents.troubles
         self._used: Mapping[str, Pipeline] = dict(documents.pipelines)
         self._tell(documents.first)
 
     async def check(self) -> None:
         """Looks once."""
         found = await asyncio.to_thread(self._documents.reload)
+        self.known |= not self._documents.troubles
         pipelines = self._documents.pipelines
         if found == Reload() and pipelines == self._used:
             return

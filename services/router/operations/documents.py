@@ -49,8 +49,14 @@ class DocumentReloader:
         self._lock = asyncio.Lock()
         # Pipeline → what its newest release waits for.
         self._waiting: dict[str, str] = {}
+        # Set once it is known what is live.
+        self._known = asyncio.Event()
         self._report(source.first)
         self._serve(source.released)
+
+    async def ready(self) -> None:
+        """Returns once what is live serves: a router that knows nothing is not ready."""
+        await self._known.wait()
 
     async def run(self) -> None:
         """Runs until cancelled."""
@@ -69,7 +75,7 @@ class DocumentReloader:
         async with self._lock:
             # In a thread: reading blocks, and parsing takes milliseconds for which calls in flight would wait.
             found = await asyncio.to_thread(self._source.reload)
-            if found == Reload() and not self._waiting:
+            if found == Reload() and not self._waiting and self._known.is_set():
                 return
             self._report(found)
             self._serve(await self._ready(self._source.released, must_wait=must_wait))
@@ -106,6 +112,8 @@ class DocumentReloader:
     def _serve(self, wanted: Mapping[str, Released]) -> None:
         before = dict(self._pipelines.current())
         self._pipelines.replace(wanted, self._source.unusable)
+        if not self._source.troubles:
+            self._known.set()
         for name, served in self._pipelines.current().items():
             if served is before.get(name):
                 continue

@@ -20,7 +20,7 @@ from headrace.columns import Batch, Column, RowError, Rows, Timing, decode, enco
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.testing import Harness, served
 from headrace.pipeline import ModelUse, Pipeline, parse
-from headrace.releases import Partition, Released, ReleaseStore
+from headrace.releases import Partition, ReleaseStore
 from services.router.clients import HopReplicas
 from services.router.config import RouterConfig
 from services.router.inference import Inference
@@ -30,7 +30,7 @@ from services.router.stages.by_replica import REPLICA, run_by_replica
 from services.router.stages.registry import connected
 from services.router.stages.runner import StageResult
 from services.router.wiring import SERVICE
-from tests.first_release import first_release
+from tests.first_release import first_release, first_released
 from tests.released import released
 from tests.services.router.one_pipeline import inference
 from tests.services.router.router_leaves import INFER, Executor, _definition, failing
@@ -85,7 +85,7 @@ async def running() -> AsyncIterator[Running]:
         target = ",".join(harness.target for harness in harnesses)
         client = harnesses[0].client(target=target)
         runners = connected({"executor": client}, RouterConfig.model_construct(), time.monotonic)
-        plain = Compiler(runners).compile(Released.of(parse(DOCUMENT, "keyed.yaml")))
+        plain = Compiler(runners).compile(first_released(parse(DOCUMENT, "keyed.yaml")))
         # Three replicas never have four times their mean, so nothing is passed on.
         steady = Partition(by="key", load_factor=4)
         by_key = RowPartition(steady, HopReplicas(client, time.monotonic), time.monotonic)
