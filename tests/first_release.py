@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from headrace.pipeline import Pipeline, parse
-from headrace.releases import LIVE, Released
+from headrace.releases import LIVE, Released, ReleaseStore
 from headrace.releases.changes import Basis, deployed
 from headrace.releases.document import Arm, Release, to_bytes
 from headrace.resources.offline import OfflineResources
@@ -26,6 +26,13 @@ def first_release(pipeline: Pipeline, models: Mapping[str, str], author: str, re
 def first_released(pipeline: Pipeline) -> Released:
     """What serves by it, with the versions of models that the document names."""
     return Released({LIVE: pipeline}, first_release(pipeline, NO_MODELS, "tests", ""))
+
+
+def release_first(store: ReleaseStore, text: str, models: Mapping[str, str] = NO_MODELS) -> None:
+    """Makes a document live that never was."""
+    pipeline = parse(text, "tests")
+    store.keep_document(pipeline.name, pipeline.revision, text)
+    store.commit(first_release(pipeline, models, "test", ""))
 
 
 def resources_of(text: str) -> tuple[Resource, Resource]:
