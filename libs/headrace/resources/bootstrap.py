@@ -56,8 +56,8 @@ def follow(
     clock: Callable[[], float] = time.monotonic,
     data: Collection[str] = (),
 ) -> Follower:
-    """Follows the part of `service`, and returns once control has answered, or half a second later; without control, once the store
-    has been read, or 10 s later.
+    """Follows the part of `service`, and returns once control has answered, or half a second later; without control once the
+    store has been read, or 10 s later.
 
     `watcher`: name of the process, unique in the installation. `keys`: public keys of control (PEM). `root`: folder of the
     service's processes on this machine. `data`: see `Applier`. Without a `view` there was nothing, and the process is not
