@@ -146,7 +146,7 @@ def test_nobody_notices_and_it_is_said(system: System, fault: Callable[[System],
     log = PLACE.log("control")
     said_before = log.stat().st_size
     problems: set[str] = set()
-    with Traffic(system) as traffic:
+    with Traffic(system, workers=3) as traffic:
         began = time.monotonic()
         with fault(system):  # type: ignore[attr-defined]  # a context manager
             while time.monotonic() - began < LASTS_S:
