@@ -2,7 +2,7 @@
 
 Each is compiled aside (on a thread, for a limited time) and used once that worked; until then, and if not, the one before serves.
 What is new is marked on the disk before, and proven after it has served for a while: see `trials.py`. Only the follower's thread
-calls this, but for `answered`.
+calls this.
 """
 
 from __future__ import annotations
@@ -143,7 +143,6 @@ class Applier:
         self._jobs: dict[str, _Job] = {}
         self._hung: list[_Job] = []
         self._refused: dict[str, str] = {}  # hash of a unit → why
-        self._answered: set[Key] = set()
         self._published: tuple[Position, str] | None = None
         self._remembered = trials.copy()
 
@@ -160,11 +159,6 @@ class Applier:
             for key in tried.keys() - self._desired.keys():
                 del tried[key]
         self.tick()
-
-    def answered(self, kind: str, name: str) -> None:
-        """A unit has served: it is proven. Any thread may call it."""
-        if (kind, name) in self._since:
-            self._answered.add((kind, name))
 
     def tick(self) -> None:
         """Goes on with what is being compiled, waits or proves itself."""
@@ -228,10 +222,9 @@ class Applier:
         self.trials.marked.discard(unit.sha256)
 
     def _prove(self) -> None:
-        now, answered = self._clock(), self._answered
-        self._answered = set()
+        now = self._clock()
         for key, since in list(self._since.items()):
-            if key in answered or now - since >= self._limits.proof_s:
+            if now - since >= self._limits.proof_s:
                 unit = self._serving[key]
                 self.trials.prove(key, unit.sha256, unit.entries)
                 del self._since[key]

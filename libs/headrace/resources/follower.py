@@ -118,10 +118,6 @@ class Follower:
             )
             return self.view
 
-    def answered(self, kind: str, name: str) -> None:
-        """The resource has served, so it is proven. Cheap; any thread may call it."""
-        self._applier.answered(kind, name)
-
     def status(self) -> Status:
         """How it is now."""
         part = self._state.part
