@@ -82,7 +82,7 @@ from services.ingress.sharing.share import Source as LimitSource
 Clock = Callable[[], float]
 _FLUSH_EVERY_S = 0.5
 _COLLECT_EVERY_S = 10.0
-_LOOK_EVERY_S = 0.25
+_REFRESH_EVERY_S = 0.25
 _READY_EVERY_S = 0.5
 OIP_SERVICE = open_inference_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"]
 RELEASE_SERVICE = releases_pb2.DESCRIPTOR.services_by_name["ReleaseService"]
@@ -252,7 +252,7 @@ def _tenants(
 async def _renew_tenants(settings: IngressSettings, tenants: _Tenants, periodic: PeriodicTasks) -> None:
     if tenants.source is not None:
         await tenants.source.start()
-        periodic.every(EVERY_S if settings.sharing.redis else _LOOK_EVERY_S, tenants.quotas.look)
+        periodic.every(EVERY_S if settings.sharing.redis else _REFRESH_EVERY_S, tenants.quotas.refresh)
     if settings.jwt is not None and tenants.tokens is not None:
         await periodic.once(tenants.tokens.refresh)
         periodic.every(settings.jwt.refresh_s, tenants.tokens.refresh)
