@@ -28,11 +28,13 @@ def first_released(pipeline: Pipeline) -> Released:
     return Released({LIVE: pipeline}, first_release(pipeline, NO_MODELS, "tests", ""))
 
 
-def release_first(store: ReleaseStore, text: str, models: Mapping[str, str] = NO_MODELS) -> None:
+def release_first(store: ReleaseStore, text: str, models: Mapping[str, str] = NO_MODELS) -> Release:
     """Makes a document live that never was."""
     pipeline = parse(text, "tests")
+    release = first_release(pipeline, models, "test", "")
     store.keep_document(pipeline.name, pipeline.revision, text)
-    store.commit(first_release(pipeline, models, "test", ""))
+    store.commit(release)
+    return release
 
 
 def resources_of(text: str) -> tuple[Resource, Resource]:

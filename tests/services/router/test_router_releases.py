@@ -23,9 +23,11 @@ from headrace.hop.server.serve import serving
 from headrace.hop.testing import Harness, served
 from headrace.pipeline import parse
 from headrace.releases import Arm, Release, ReleaseStore
+from headrace.resources import follower
+from headrace.resources.offline import OfflineResources
 from services.router.config import RouterConfig
 from services.router.wiring import SERVICE
-from tests.first_release import first_release, live
+from tests.first_release import first_release, live, resources_of
 from tests.released import Released, released
 from tests.services.router.router_leaves import INFER, LIST, Executor, _definition, router_method
 from tests.services.waiting import until
@@ -203,6 +205,21 @@ async def test_while_the_newest_release_can_not_be_served_the_one_before_does_al
         deploy(store, "1", DOCUMENT.replace("version: 1", "version: 3"))
         await until(lambda: metric(router, "pipeline_version", pipeline="p") == 3)
         assert not metric(router, "quarantined_documents", pipeline="p", serves="last_good")
+
+
+async def test_a_router_that_knows_nothing_is_not_ready_until_it_serves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follower, "STORE_EVERY_S", 0.05)
+    offline = OfflineResources(tmp_path)
+    executor = {"target": f"unix:{tmp_path}/nobody"}
+    async with served(SERVICE, {"resources": offline.settings, "executor": executor}) as router:
+        assert router.running is not None
+        health = router.running.health
+        assert not health.serving
+        offline.write(resources_of(DOCUMENT))
+        await until(lambda: health.serving)
+        assert await release_of(router) == 1
 
 
 class Operator:
