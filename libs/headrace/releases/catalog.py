@@ -20,7 +20,7 @@ from headrace.releases.document import Arm, Release
 from headrace.releases.errors import ReleaseError
 from headrace.releases.inputs import check_inputs
 from headrace.releases.spans import LIVE
-from headrace.releases.store import Broken, ReleaseStore
+from headrace.releases.store import Broken, ReleaseReader
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,7 +114,7 @@ class ReleaseCatalog:
 
     def __init__(
         self,
-        store: ReleaseStore,
+        store: ReleaseReader,
         *,
         accept: Callable[[Pipeline], None] = lambda _: None,
         refused: Callable[[str], str] = lambda _: "",
@@ -141,7 +141,7 @@ class ReleaseCatalog:
         return frozenset(name for name, q in self.quarantined.items() if q.serves is None)
 
     def wait(self, seen: str, timeout_s: float) -> str:
-        """Blocks until the store changed, or for `timeout_s`; see `ReleaseStore.wait`. Raises OSError."""
+        """Blocks until the store changed, or for `timeout_s`; see `ReleaseReader.wait`. Raises OSError."""
         return self._store.wait(seen, timeout_s)
 
     def reload(self) -> Reload:
