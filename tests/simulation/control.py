@@ -43,10 +43,10 @@ from services.control.resources.servicer import ResourcesServicer
 
 PRIVATE, PUBLIC = new_keys()
 SIGNER = Signer(PRIVATE)
-PROCESSES, CONTROLS, STEPS = 3, 2, 30
+PROCESSES, CONTROLS, STEPS = 3, 2, 24
 SERVICE, KIND = "ingress", "tenant"
 # Rounds within which all serve the newest position once nothing is in the way: each waits for others and their proofs.
-SOON = 18
+SOON = 14
 CALL: Any = SimpleNamespace(peer=LOCAL_PEER, deadline=float("inf"))
 
 
@@ -84,7 +84,7 @@ class Control:
     def __init__(self, world: "World") -> None:
         self._world = world
         self.frozen = False
-        self.followers = Followers(world.clock)
+        self.followers = Followers(world.clock, first_s=3.0)
         self._head = Head(lambda: world.records, lambda _: None)
         self._feed = Feed(lambda: world.records, Inline(), SIGNER.sign, lambda: datetime.now(UTC))
         metrics, log = Metrics(CollectorRegistry()), structlog.wrap_logger(structlog.ReturnLogger())
@@ -216,7 +216,7 @@ class World:
 
     def passing(self) -> float:
         """The clock of those who wait."""
-        self.now += 0.02
+        self.now += 0.1
         return self.now
 
     def run(self, work: Any) -> Any:
