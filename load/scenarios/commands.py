@@ -10,6 +10,7 @@ from load.ab.versions import last_landed
 from load.arguments import HOME, Commands, RunCommand, command, cores, names, numbers, system_command
 from load.scenarios import (
     capacity,
+    changes,
     check,
     open_loop_profiles,
     overload,
@@ -54,6 +55,11 @@ def _add_loops(commands: Commands) -> None:
     soak.add_argument("--rate", type=float, default=300.0)
     soak.add_argument("--minutes", type=float, default=10.0)
     soak.add_argument("--disturb", action="store_true", help="restarts, swaps and cancels meanwhile (apart)")
+    live = command(commands, "changes", changes.run)
+    live.add_argument("--processes", type=int, default=20)
+    live.add_argument("--tenants", type=int, default=10)
+    live.add_argument("--pipelines", type=int, default=3)
+    live.add_argument("--changes", type=int, default=100)
     three = _open_loop(commands, "overload", overload.run, model="flights_heavy")
     three.add_argument("--seconds", type=float, default=10.0)
     three.add_argument("--runs", type=int, default=3)
