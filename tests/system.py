@@ -32,6 +32,7 @@ from headrace.repository import Repository
 from tests.agreed import with_yes
 from tests.prepared import HOME, PREPARED, ROOT, copied_from, copy_to, is_prepared, own_ports
 
+__all__ = ["HOME", "ROOT"]  # of `prepared`; many tests take them from here
 DOCUMENTS = HOME / "pipelines"
 # Names another control than the home's (`control:TARGET`), for a system that shares none of its folders.
 RELEASES_VARIABLE = "HEADRACE_TESTS_RELEASES"
