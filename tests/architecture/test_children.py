@@ -37,7 +37,6 @@ SHORT = {
     "machines/containers.py",  # a container does not end with `podman run`
     "machines/traffic.py",
     "pipeline/test_other_peoples_clients.py",
-    "services/features/test_features_feast_clients.py",
     "services/ingress/test_ingress_security.py",
     "services/ingress/test_sharing_machine.py",
     "services/monitoring/console/test_console_browser.py",
