@@ -200,6 +200,13 @@ def test_a_lock_that_another_took_meanwhile_is_left_to_that_one() -> None:
     assert files.cat_file(path) == b"another's"
 
 
+def test_models_from_before_there_were_lists_are_put_on_the_first(tmp_path: Path) -> None:
+    put(tmp_path, version="1")
+    (tmp_path / "light" / "releases.json").unlink()
+    put(tmp_path, version="2")
+    assert Repository(tmp_path, trust=Trust(accept_unsigned=True)).versions("light") == ["1", "2"]
+
+
 @pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"releases": {"model": "heavy"}}', b"[" * 90_000])
 def test_a_broken_list_is_named(tmp_path: Path, content: bytes) -> None:
     put(tmp_path)
