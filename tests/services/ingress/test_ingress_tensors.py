@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pytest
-from google.rpc import status_pb2  # type: ignore[import-untyped]  # has no stubs
 from google.protobuf.struct_pb2 import Struct
+from google.rpc import status_pb2  # type: ignore[import-untyped]  # has no stubs
 from hypothesis import example, given
 from hypothesis import strategies as st
 
