@@ -19,7 +19,7 @@ from services.control.audit.tasks import AuditMetrics, AuditTasks
 from services.control.config import ControlConfig
 from services.control.database import ControlDatabase
 from services.control.head import Head
-from services.control.health import FailureLog
+from services.control.health import Failures
 from services.control.identity import Identities
 from services.control.metrics import Metrics
 from services.control.records.servicer import RecordsServicer
@@ -46,7 +46,8 @@ async def build(settings: ControlConfig, runtime: Runtime) -> AsyncIterator[Sequ
     async with AsyncExitStack() as stack:
         reads = await stack.enter_async_context(_threads(_READERS, "reads"))
         changes = await stack.enter_async_context(_threads(_WRITERS, "changes"))
-        head = Head(database.open, FailureLog("the database", metrics.failing, log))
+        failures = Failures(metrics.failing, log)
+        head = Head(database.open, failures.of("the database"))
         feed = Feed(database.records, reads, key.sign, lambda: datetime.now(UTC))
         followers = Followers(time.monotonic)
         publication = Publication(head, feed, followers, metrics, log)
@@ -57,7 +58,7 @@ async def build(settings: ControlConfig, runtime: Runtime) -> AsyncIterator[Sequ
         if store is None:
             checked.set()
         else:
-            failed = FailureLog("the artifact store", metrics.artifacts_failing, log)
+            failed = Failures(metrics.artifacts_failing, log).of("the artifact store")
             artifacts = Artifacts(store, feed, followers, key, failed, time.monotonic)
             works.append(artifacts.run())
             checked = artifacts.checked
@@ -86,6 +87,7 @@ async def build(settings: ControlConfig, runtime: Runtime) -> AsyncIterator[Sequ
             followers.newest_epoch,
             settled,
             metrics,
+            failures.of("the database, to be changed,"),
             reads,
             changes,
         )
