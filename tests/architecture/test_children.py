@@ -32,7 +32,6 @@ SHORT = {
     "descendants.py",
     "lanes.py",
     "libs/cli/test_cli_supervisor.py",
-    "libs/cli/test_cli_secrets.py",
     "libs/hop/test_hop_server_telemetry.py",
     "machines/containers.py",  # a container does not end with `podman run`
     "machines/traffic.py",
