@@ -99,9 +99,9 @@ def prepare(home: Path) -> None:
         command(home, "down")
 
 
-def pipelines(home: Path) -> Path:
-    """Folder of the documents that are measured: the demo's, the same with the heavy model, a model alone."""
-    folder = home / "load-pipelines"
+def write_documents(home: Path) -> None:
+    """Makes the documents that are measured those of the home: the demo's, the same with the heavy model, a model alone."""
+    folder = home / "pipelines"
     flights = yaml.safe_load((PIPELINES / "flights" / "pipeline.yaml").read_text())
     heavy = json.loads(json.dumps(flights)) | {"pipeline": "flights_heavy"}
     for stage in heavy["stages"]:
@@ -128,13 +128,11 @@ def pipelines(home: Path) -> Path:
         made = folder / document["pipeline"] / "pipeline.yaml"
         made.parent.mkdir(parents=True, exist_ok=True)
         made.write_text(yaml.safe_dump(dict(document), sort_keys=False))
-    return folder
 
 
 def settings(setup: Setup) -> dict[str, dict[str, Any]]:
     """What is laid over the generated settings, by service."""
     own = {name: _uncoalesced(setup, name) for name in services.start_order()}
-    own["router"] |= {"pipelines": str(pipelines(setup.home))}
     if setup.feast:
         own["features"]["repo"] = str(setup.feast)
     door = own.pop(services.INGRESS)
@@ -151,6 +149,7 @@ def _uncoalesced(setup: Setup, caller: str) -> dict[str, Any]:
 
 
 def _write_settings(setup: Setup) -> None:
+    write_documents(setup.home)
     folder = setup.home / "settings"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
