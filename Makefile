@@ -5,9 +5,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 UV_LOCK := .venv/uv.lock.txt
 CLIENTS := .venv/clients
-BROWSER := .venv/browser
 MANIFESTS := .venv/manifests
-MLFLOW := .venv/mlflow
 MUTATION := .venv/mutation
 TRITON := .venv/triton
 CONTRACTS := protos/contracts.binpb
@@ -30,7 +28,7 @@ test-fast: $(STAMP) ## In a minute: the tests that need no socket and no process
 test: $(STAMP) $(CLIENTS)/.installed ## What CI runs: all tests but the slow ones, in three lanes (tests/lanes.py)
 	@$(BIN)/python -m tests.lanes
 
-test-slow: $(STAMP) $(CLIENTS)/.installed $(BROWSER)/.installed $(MANIFESTS)/.installed ## What takes longer: statistics of many runs, images, clusters (marker `slow`); goes on where it stopped (OPTIONS="--list")
+test-slow: $(STAMP) $(CLIENTS)/.installed $(MANIFESTS)/.installed ## What takes longer: statistics of many runs, images, clusters (marker `slow`); goes on where it stopped (OPTIONS="--list")
 	@$(BIN)/python -m tests.slow $(OPTIONS)
 
 mutants: $(MUTATION)/.installed ## Whether the tests notice changed code: 420 random mutants (a quarter of an hour); tests/mutation/README.md
@@ -38,7 +36,7 @@ mutants: $(MUTATION)/.installed ## Whether the tests notice changed code: 420 ra
 
 gpu-tests: $(GPU_TESTS) ## What tests/gpu runs on without a GPU (a download of 106 MB); CI has it
 
-peers: $(MLFLOW)/.installed $(TRITON)/.installed ## Real servers for the tests: MLflow and Triton (1 GB on disk); CI has them
+peers: $(TRITON)/.installed ## A real server for the tests: Triton; CI has it
 
 # Each step writes to a file of its own, so that they can run at once; the slowest is mypy, whose cache makes the second run short.
 check: $(STAMP) ## Contracts, lint, types and import rules, all at once, with each one's time
@@ -63,12 +61,11 @@ lock: ## Resolve the dependencies anew, with hashes and without index addresses
 	@test -x $(UV) || $(MAKE) $(STAMP)
 	$(UV) pip compile -q --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header --extra all --group dev pyproject.toml -o requirements.lock
 	$(UV) pip compile -q --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header tests/clients/requirements.in -o tests/clients/requirements.lock
-	$(UV) pip compile -q --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header tests/browser/requirements.in -o tests/browser/requirements.lock
 	$(UV) pip compile -q --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header tests/manifests/requirements.in -o tests/manifests/requirements.lock
 	$(UV) pip compile -q --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header -c requirements.lock tests/gpu/requirements.in -o tests/gpu/requirements.lock
 	for name in requirements compile; do $(UV) pip compile -q --python-version 3.13 --universal --generate-hashes --no-emit-index-url --no-header -c requirements.lock deploy/images/gpu/$$name.in -o deploy/images/gpu/$$name.lock; done
 	$(UV) pip compile -q --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header tests/mutation/requirements.in -o tests/mutation/requirements.lock
-	for name in mlflow triton; do $(UV) pip compile -q --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header tests/servers/$$name.in -o tests/servers/$$name.lock; done
+	$(UV) pip compile -q --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header tests/servers/triton.in -o tests/servers/triton.lock
 
 $(STAMP): requirements.lock pyproject.toml
 	@echo "installing into .venv (once, about a minute) …"
@@ -85,14 +82,9 @@ $(CLIENTS)/.installed: tests/clients/requirements.lock | $(STAMP)
 	@$(UV) pip sync -q --python $(CLIENTS)/bin/python --require-hashes tests/clients/requirements.lock
 	@touch $@
 
-$(MLFLOW)/.installed $(TRITON)/.installed: .venv/%/.installed: tests/servers/%.lock | $(STAMP)
-	@$(UV) venv -q --allow-existing --python $(BIN)/python .venv/$*
-	@$(UV) pip sync -q --python .venv/$*/bin/python --require-hashes tests/servers/$*.lock
-	@touch $@
-
-$(BROWSER)/.installed: tests/browser/requirements.lock | $(STAMP)
-	@$(UV) venv -q --allow-existing --python $(BIN)/python $(BROWSER)
-	@$(UV) pip sync -q --python $(BROWSER)/bin/python --require-hashes tests/browser/requirements.lock
+$(TRITON)/.installed: tests/servers/triton.lock | $(STAMP)
+	@$(UV) venv -q --allow-existing --python $(BIN)/python $(TRITON)
+	@$(UV) pip sync -q --python $(TRITON)/bin/python --require-hashes tests/servers/triton.lock
 	@touch $@
 
 $(MANIFESTS)/.installed: tests/manifests/requirements.lock | $(STAMP)
