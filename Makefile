@@ -5,6 +5,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 UV_LOCK := .venv/uv.lock.txt
 CLIENTS := .venv/clients
+BROWSER := .venv/browser
 MANIFESTS := .venv/manifests
 MUTATION := .venv/mutation
 TRITON := .venv/triton
@@ -28,7 +29,7 @@ test-fast: $(STAMP) ## In a minute: the tests that need no socket and no process
 test: $(STAMP) $(CLIENTS)/.installed ## What CI runs: all tests but the slow ones, in three lanes (tests/lanes.py)
 	@$(BIN)/python -m tests.lanes
 
-test-slow: $(STAMP) $(CLIENTS)/.installed $(MANIFESTS)/.installed ## What takes longer: statistics of many runs, images, clusters (marker `slow`); goes on where it stopped (OPTIONS="--list")
+test-slow: $(STAMP) $(CLIENTS)/.installed $(BROWSER)/.installed $(MANIFESTS)/.installed ## What takes longer: statistics of many runs, images, clusters (marker `slow`); goes on where it stopped (OPTIONS="--list")
 	@$(BIN)/python -m tests.slow $(OPTIONS)
 
 mutants: $(MUTATION)/.installed ## Whether the tests notice changed code: 420 random mutants (a quarter of an hour); tests/mutation/README.md
@@ -61,6 +62,7 @@ lock: ## Resolve the dependencies anew, with hashes and without index addresses
 	@test -x $(UV) || $(MAKE) $(STAMP)
 	$(UV) pip compile -q --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header --extra all --group dev pyproject.toml -o requirements.lock
 	$(UV) pip compile -q --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header tests/clients/requirements.in -o tests/clients/requirements.lock
+	$(UV) pip compile -q --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header tests/browser/requirements.in -o tests/browser/requirements.lock
 	$(UV) pip compile -q --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header tests/manifests/requirements.in -o tests/manifests/requirements.lock
 	$(UV) pip compile -q --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header -c requirements.lock tests/gpu/requirements.in -o tests/gpu/requirements.lock
 	for name in requirements compile; do $(UV) pip compile -q --python-version 3.13 --universal --generate-hashes --no-emit-index-url --no-header -c requirements.lock deploy/images/gpu/$$name.in -o deploy/images/gpu/$$name.lock; done
@@ -85,6 +87,11 @@ $(CLIENTS)/.installed: tests/clients/requirements.lock | $(STAMP)
 $(TRITON)/.installed: tests/servers/triton.lock | $(STAMP)
 	@$(UV) venv -q --allow-existing --python $(BIN)/python $(TRITON)
 	@$(UV) pip sync -q --python $(TRITON)/bin/python --require-hashes tests/servers/triton.lock
+	@touch $@
+
+$(BROWSER)/.installed: tests/browser/requirements.lock | $(STAMP)
+	@$(UV) venv -q --allow-existing --python $(BIN)/python $(BROWSER)
+	@$(UV) pip sync -q --python $(BROWSER)/bin/python --require-hashes tests/browser/requirements.lock
 	@touch $@
 
 $(MANIFESTS)/.installed: tests/manifests/requirements.lock | $(STAMP)

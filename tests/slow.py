@@ -28,6 +28,8 @@ LAST_TEST_BEGINS_S = 20 * 60
 ENDED_S = 30 * 60
 # Program → its package of Debian. What else a test lacks, it says when it is skipped.
 PROGRAMS = {
+    "chromium": "chromium",
+    "chromedriver": "chromium-driver",
     "dnsmasq": "dnsmasq-base",
     "faketime": "faketime",
     "ip": "iproute2",

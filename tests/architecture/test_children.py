@@ -38,6 +38,7 @@ SHORT = {
     "pipeline/test_other_peoples_clients.py",
     "services/ingress/test_ingress_security.py",
     "services/ingress/test_sharing_machine.py",
+    "services/monitoring/console/test_console_browser.py",
     "services/monitoring/drift/test_drift_retrain.py",
     "services/monitoring/test_monitoring_disk.py",
     "skips.py",
