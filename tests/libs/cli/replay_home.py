@@ -1,4 +1,4 @@
-"""A home on which recorded requests and stored events are run again."""
+"""A home on which stored events are run again."""
 
 from contextlib import closing
 from pathlib import Path

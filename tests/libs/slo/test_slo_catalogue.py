@@ -25,7 +25,6 @@ from services.monitoring.rollouts.metrics import RolloutMetrics
 from services.router.cache.meter import CacheMetrics
 from services.router.events.metrics import EventMetrics
 from services.router.metrics import Metrics as RouterMetrics
-from services.router.recording.metrics import RecordingMetrics
 
 # Made by hop's process (telemetry, heartbeat) and by Prometheus itself.
 OF_EVERY_PROCESS = {"headrace_ready", "headrace_loop_heartbeat_age_seconds"}
@@ -52,7 +51,6 @@ def existing() -> set[str]:
         CacheMetrics,
         CostMetrics,
         RouterMetrics,
-        RecordingMetrics,
         ShareMetrics,
         SuccessionMetrics,
     ):
