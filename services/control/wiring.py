@@ -94,8 +94,8 @@ async def build(settings: ControlConfig, runtime: Runtime) -> AsyncIterator[Sequ
         resources = ResourcesServicer(head, feed, followers, identities, settled)
         names = {**records_pb2.DESCRIPTOR.services_by_name, **resources_pb2.DESCRIPTOR.services_by_name}
         yield [
-            Service(names["RecordsService"], records, ready=publication.loaded),
-            Service(names["ResourcesService"], resources),
+            Service(names["RecordsService"], records, ready=publication.loaded, end_waits=head.end_waits),
+            Service(names["ResourcesService"], resources, end_waits=resources.end_waits),
         ]
 
 

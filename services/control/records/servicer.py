@@ -135,7 +135,7 @@ class RecordsServicer:
         if request.HasField("known") and request.wait_ms:
             until = min(time.monotonic() + min(request.wait_ms / 1000, MAX_WAIT_S), call.deadline - ANSWER_S)
             try:
-                seen = await self._head.wait(messages.position_of(request.known), until)
+                seen = await self._head.wait(messages.position_of(request.known), until, caller=True)
             except RecordsError as error:
                 raise fault_of(error) from None
         else:
