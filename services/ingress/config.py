@@ -10,7 +10,6 @@ from typing import Any, Literal
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from headrace.hop import config
-from headrace.releases.records import RecordSettings
 from headrace.resources import ResourceSettings
 from services.ingress.idempotency.settings import Idempotency
 from services.ingress.sharing.settings import Sharing
@@ -148,8 +147,6 @@ class IngressSettings(config.ServiceSettings):
     control: config.CalleeSettings | None = None
     # Folder of documents that are live, in the place of the releases of control.
     pipelines: Path | None = None
-    # How changes of releases by operators at this door are recorded, and who is told of them.
-    release_records: RecordSettings = RecordSettings()
     # Folder in which the router keeps the last good text of each document of `pipelines`. The door reads it, so that both serve
     # the same when a document is broken. Absent: a document that is broken at the start is not served at all.
     kept: Path | None = None

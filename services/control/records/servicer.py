@@ -72,6 +72,13 @@ class RecordsServicer:
     async def ChangeRecords(self, request: pb.ChangeRecordsRequest, call: Call) -> pb.ChangeRecordsResponse:
         self._identities.check_change(call.peer)
         change = messages.change_of(request)
+        await self.accepting()
+        made = await _on(self._changes, lambda: self._change(change))
+        self._metrics.changes.inc()
+        return messages.made_message(made)
+
+    async def accepting(self) -> None:
+        """Returns once changes are accepted. Raises Fault: the database can't be used, or has not what processes have."""
         try:
             self._records()
         except RecordsError as error:
@@ -80,9 +87,6 @@ class RecordsServicer:
         if why := self._refusal():
             self._metrics.refused.labels("diverged").inc()
             raise fault_of(RecordsDivergedError(why))
-        made = await _on(self._changes, lambda: self._change(change))
-        self._metrics.changes.inc()
-        return messages.made_message(made)
 
     async def BeginEpoch(self, request: pb.BeginEpochRequest, call: Call) -> pb.BeginEpochResponse:
         self._identities.check_change(call.peer)
@@ -98,7 +102,7 @@ class RecordsServicer:
         return self._records().begin_epoch(change, above)
 
     async def TakeLease(self, request: pb.TakeLeaseRequest, call: Call) -> pb.TakeLeaseResponse:
-        self._identities.check_change(call.peer)
+        self._identities.check_lease(call.peer, request.name)
         limits.check_lease(request.name, request.holder, request.token, request.duration_ms)
         duration_s = request.duration_ms / 1000
         token = await _on(
@@ -108,7 +112,7 @@ class RecordsServicer:
         return pb.TakeLeaseResponse(token=token, holder=request.holder if token else "")
 
     async def GiveBackLease(self, request: pb.GiveBackLeaseRequest, call: Call) -> pb.GiveBackLeaseResponse:
-        self._identities.check_change(call.peer)
+        self._identities.check_lease(call.peer, request.lease.name)
         limits.check_lease(request.lease.name, "", request.lease.token, 1)
         await _on(self._changes, lambda: self._records().give_back(messages.lease_of(request.lease)))
         return pb.GiveBackLeaseResponse()

@@ -14,7 +14,7 @@ from typing import Any
 from headrace.analysis import Count
 from headrace.hop.definition import Runtime
 from headrace.releases import ReleaseStore
-from headrace.releases.records import Webhook
+from headrace.releases.webhook import Webhook
 from headrace.repository import Repository
 from services.monitoring.accuracy.store import AccuracyStore
 from services.monitoring.config import MonitoringConfig
