@@ -107,7 +107,7 @@ def _stage(release: Release) -> tuple[int, float] | None:
 
 
 def _paused_at(history: Sequence[Release], end: float) -> bool:
-    """Whether `otherwise` was done already: a person has decided since that the rollout goes on."""
+    """Whether `otherwise` was done already, as far as releases are kept: a person has decided since that it goes on."""
     since = history[0].rollout and history[0].rollout.since
     return any(
         release.author == AUTHOR

@@ -15,13 +15,13 @@ from typing import Any
 
 from headrace.catalog.remote import RemoteRecords
 from headrace.releases import Release
+from headrace.releases.ladder import Action, Answer
 from headrace.releases.of_records import RecordReleases
 from services.monitoring.rollouts.analyser import Analyser, Settings
 from services.monitoring.rollouts.counts import Tick
 from services.monitoring.rollouts.evidence import Objectives
-from services.monitoring.rollouts.handover import ControlLease, FileEvidence
-from services.monitoring.rollouts.notices import Notices
-from services.monitoring.rollouts.policy import Decision
+from services.monitoring.rollouts.handover import ControlLadder, ControlLease, FileEvidence
+from services.monitoring.rollouts.judgement import Judgement
 from tests.services.monitoring.rollout_analyser import Observed
 from tests.services.monitoring.rollout_simulation import EDGES
 
@@ -29,8 +29,9 @@ from tests.services.monitoring.rollout_simulation import EDGES
 class Said(Observed):
     """Prints what changes."""
 
-    def changed(self, pipeline: str, decision: Decision) -> None:
-        print(f"changed {decision.action}", flush=True)
+    def looked(self, pipeline: str, judgement: Judgement, answer: Answer) -> None:
+        if answer.action is not Action.HOLD:
+            print(f"changed {answer.action}", flush=True)
 
     def leading(self, leads: bool) -> None:
         if leads != self.leads:
@@ -63,15 +64,11 @@ def analyser_at(
     observed: Observed,
     threads: ThreadPoolExecutor,
     lease_s: float,
-) -> tuple[Analyser, RecordReleases]:
+) -> Analyser:
     """As the service makes it."""
-    lease, store = ControlLease(records, "test", lease_s), RecordReleases(records)
-    store.fence_by(lambda: lease.fence)
-    notices = Notices({}, threads, observed, observed.failed)
-    settings = Settings(EDGES, 0.05)
-    evidence = FileEvidence(folder)
-    made = Analyser(store, counts, lease, evidence, settings, notices, observed, observed, clock, threads)
-    return made, store
+    lease, ladder = ControlLease(records, "test", lease_s), ControlLadder(records)
+    store, evidence, settings = RecordReleases(records), FileEvidence(folder), Settings(EDGES, 0.05)
+    return Analyser(store, counts, lease, evidence, ladder, settings, observed, observed, clock, threads)
 
 
 def main(target: str, folder: str, ticks: str, lease_s: str) -> None:
@@ -81,7 +78,7 @@ def main(target: str, folder: str, ticks: str, lease_s: str) -> None:
         return counts.read()[0]
 
     with ThreadPoolExecutor(4) as threads:
-        made, _ = analyser_at(records, Path(folder), counts, now, Said(), threads, float(lease_s))
+        made = analyser_at(records, Path(folder), counts, now, Said(), threads, float(lease_s))
         asyncio.run(made.run())
 
 

@@ -1,4 +1,4 @@
-"""Seeded rollouts without sockets and without waiting: routers are simulated; evidence, judgement and ladder are the real ones."""
+"""Seeded rollouts without sockets and without waiting: routers are simulated; evidence, judgement and ladder are real."""
 
 import math
 from collections.abc import Sequence
