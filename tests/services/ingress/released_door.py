@@ -1,4 +1,4 @@
-"""A real door with a control, for operators: one release of `double`, a webhook."""
+"""A real door with a control, for operators: one release of `double`."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,7 +12,6 @@ from headrace.hop.errors import Code, Fault, Reason
 from headrace.pipeline import parse
 from headrace.releases.of_records import RecordReleases
 from tests.first_release import first_release
-from tests.libs.releases.webhook_receiver import Receiver
 from tests.live_access import put
 from tests.released import Released, released
 from tests.services.ingress import ingress_door
@@ -53,29 +52,24 @@ class ReleasedFolder(Folder):
 
 @dataclass
 class ReleasedDoor:
-    """The door's folder, the router behind it, and who is told of changes."""
+    """The door's folder, and the router behind it."""
 
     folder: ReleasedFolder
     router: Router
-    receiver: Receiver
 
 
 @asynccontextmanager
 async def running(path: Path) -> AsyncIterator[ReleasedDoor]:
     """The door, in the folder `path`."""
-    router, receiver = Router(), Receiver()
-    try:
-        with released(path / "control") as releases:
-            first_of_double(releases.store)
-            keys = put(releases.store.records, specs({}))
-            webhook = {"webhook": {"url": receiver.url}}
-            options: dict[str, Any] = {**releases.settings, "pipelines": None, "release_records": webhook}
-            async with ingress_door.running(path, router, **options) as process:
-                door = process.folder
-                folder = ReleasedFolder(door.path, door.settings, Keys(**keys), releases)
-                yield ReleasedDoor(folder, router, receiver)
-    finally:
-        receiver.close()
+    router = Router()
+    with released(path / "control") as releases:
+        first_of_double(releases.store)
+        keys = put(releases.store.records, specs({}))
+        options: dict[str, Any] = {**releases.settings, "pipelines": None}
+        async with ingress_door.running(path, router, **options) as process:
+            door = process.folder
+            folder = ReleasedFolder(door.path, door.settings, Keys(**keys), releases)
+            yield ReleasedDoor(folder, router)
 
 
 def first_of_double(store: RecordReleases) -> None:

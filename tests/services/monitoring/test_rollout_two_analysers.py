@@ -88,7 +88,7 @@ async def test_of_what_a_stopped_analyser_says_after_its_lease_nothing_is_made(
         return report(said)
 
     monkeypatch.setattr(one._ladder, "report", stopped)
-    looking = asyncio.create_task(world.look(one, 60))
+    looking = asyncio.create_task(world.look(one, 240))
     try:
         assert await asyncio.to_thread(reached.wait, LONG_S)
         world.end_lease()
