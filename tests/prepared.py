@@ -7,32 +7,28 @@ from pathlib import Path
 
 from headrace.cli.installation import layout, ports
 
-ROOT = Path(__file__).parents[1]
-HOME = Path(os.environ.get("HEADRACE_TESTS_HOME", ROOT / ".headrace" / "tests")).absolute()
-# Where homes of several lanes share what `headrace up` prepares in a minute; else each home is prepared by itself.
-PREPARED = Path(shared).absolute() if (shared := os.environ.get("HEADRACE_TESTS_PREPARED")) else None
 # Data, models and the key that signs them, and the stamps by which `headrace up` finds them up to date; nothing of a run.
 _PARTS = ("data", "feast", "models", "models.key", "models.pub", "flights.json", "moderation.json")
 
 
-def is_prepared() -> bool:
-    return (HOME / "data" / "requests.jsonl").exists()
+def is_prepared(home: Path) -> bool:
+    return (home / "data" / "requests.jsonl").exists()
 
 
-def copied_from(shared: Path | None) -> bool:
-    """Copies what another lane has prepared into HOME; False if none has."""
+def copied_from(shared: Path | None, home: Path) -> bool:
+    """Copies what another lane has prepared into `home`; False if none has."""
     if shared is None or not shared.exists():
         return False
-    copy_prepared(shared, HOME)
+    copy_prepared(shared, home)
     return True
 
 
-def copy_to(shared: Path | None) -> None:
-    """Copies what HOME has before any test has changed it to `shared`, which is there as a whole or not at all."""
+def copy_to(shared: Path | None, home: Path) -> None:
+    """Copies what `home` has before any test has changed it to `shared`, which is there as a whole or not at all."""
     if shared is None or shared.exists():
         return
     part = shared.with_name(f"{shared.name}.{os.getpid()}")
-    copy_prepared(HOME, part)
+    copy_prepared(home, part)
     try:
         part.rename(shared)
     except OSError:  # another lane was faster
@@ -50,13 +46,13 @@ def copy_prepared(source: Path, target: Path) -> None:
             shutil.copy2(path, target / name)
 
 
-def own_ports() -> None:
+def own_ports(home: Path) -> None:
     """Ports at which no other home begins to search: two homes that search at the same time may find the same one free.
 
     From 10,080 to 31,800: beyond are those of `ports`, and those that the kernel gives to outgoing connections.
     """
-    place = layout.of(HOME)
+    place = layout.of(home)
     if not place.ports.exists():
-        block = 2_000 + zlib.crc32(bytes(HOME)) % 100 * 200
+        block = 2_000 + zlib.crc32(bytes(home)) % 100 * 200
         place.run.mkdir(mode=0o700, parents=True, exist_ok=True)
         ports.save(place.ports, {name: first + block for name, first in ports.wanted().items()})

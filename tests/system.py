@@ -30,8 +30,12 @@ from headrace.releases.changes import Basis
 from headrace.releases.changes.models import models_run
 from headrace.repository import Repository
 from tests.agreed import with_yes
-from tests.prepared import HOME, PREPARED, ROOT, copied_from, copy_to, is_prepared, own_ports
+from tests.prepared import copied_from, copy_to, is_prepared, own_ports
 
+ROOT = Path(__file__).parents[1]
+HOME = Path(os.environ.get("HEADRACE_TESTS_HOME", ROOT / ".headrace" / "tests")).absolute()
+# Where homes of several lanes share what `headrace up` prepares in a minute; else each home is prepared by itself.
+PREPARED = Path(shared).absolute() if (shared := os.environ.get("HEADRACE_TESTS_PREPARED")) else None
 DOCUMENTS = HOME / "pipelines"
 # Names another control than the home's (`control:TARGET`), for a system that shares none of its folders.
 RELEASES_VARIABLE = "HEADRACE_TESTS_RELEASES"
@@ -83,13 +87,13 @@ class System:
         PATIENT_MS says, else all times are those of the checkout."""
         HOME.mkdir(parents=True, exist_ok=True)
         daemon.stop(layout.of(HOME))  # what a run left that was cut off
-        new = not is_prepared() and not copied_from(PREPARED)
+        new = not is_prepared(HOME) and not copied_from(PREPARED, HOME)
         _own_settings(shape, ingress or {}, router or {}, features or {}, patient=patient)
-        own_ports()
+        own_ports(HOME)
         together = ("--together",) if shape == "together" else ()
         headrace("up", *together, *options, timeout=COMMAND_S)
         if new:
-            copy_to(PREPARED)
+            copy_to(PREPARED, HOME)
         running = cls(shape)
         _ = (
             running.endpoints,
@@ -202,7 +206,7 @@ def predicting(channel: grpc.Channel | grpc.aio.Channel) -> Any:
 
 def prepared() -> None:
     """The home is prepared, and nothing runs in it."""
-    if not is_prepared() and not copied_from(PREPARED):
+    if not is_prepared(HOME) and not copied_from(PREPARED, HOME):
         System.up("apart")
     daemon.stop(layout.of(HOME))
 

@@ -20,7 +20,7 @@ from services.control.audit.tasks import AuditMetrics, AuditTasks
 from services.control.config import ControlConfig
 from services.control.database import ControlDatabase
 from services.control.head import Head
-from services.control.health import FailureLog
+from services.control.health import Failures
 from services.control.identity import Identities
 from services.control.ladder.ladder import Ladder
 from services.control.ladder.servicer import LadderServicer
@@ -54,7 +54,8 @@ async def build(settings: ControlConfig, runtime: Runtime) -> AsyncIterator[Sequ
         database = ControlDatabase(settings.database, initialise=settings.initialise, on_change=told)
         reads = await stack.enter_async_context(_threads(_READERS, "reads"))
         changes = await stack.enter_async_context(_threads(_WRITERS, "changes"))
-        head = Head(database.open, FailureLog("the database", metrics.failing, log))
+        failures = Failures(metrics.failing, log)
+        head = Head(database.open, failures.of("the database"))
         feed = Feed(database.records, reads, key.sign, lambda: datetime.now(UTC))
         followers = Followers(time.monotonic)
         publication = Publication(head, feed, followers, metrics, log)
@@ -65,7 +66,7 @@ async def build(settings: ControlConfig, runtime: Runtime) -> AsyncIterator[Sequ
         if store is None:
             checked.set()
         else:
-            failed = FailureLog("the artifact store", metrics.artifacts_failing, log)
+            failed = Failures(metrics.artifacts_failing, log).of("the artifact store")
             artifacts = Artifacts(store, feed, followers, key, failed, time.monotonic)
             works.append(artifacts.run())
             checked = artifacts.checked
@@ -93,12 +94,12 @@ async def build(settings: ControlConfig, runtime: Runtime) -> AsyncIterator[Sequ
             followers.newest_epoch,
             settled,
             metrics,
+            failures.of("the database, to be changed,"),
             reads,
             changes,
         )
-        ladder = LadderServicer(
-            Ladder(database.records, _WALL, metrics, log), identities, records.accepting, may_change, changes
-        )
+        moving = Ladder(database.records, _WALL, metrics, log)
+        ladder = LadderServicer(moving, identities, records.once_accepted, may_change)
         works.append(ladder.run())
         for work in works:
             await stack.enter_async_context(_meanwhile(work, log))

@@ -18,11 +18,11 @@ from headrace.cli.installation import layout, services
 from headrace.cli.supervision import deployed
 from headrace.cli.supervision.deployed import Version
 from headrace.releases import open_store
-from tests import prepared
 from tests import system as systems
 from tests.faults.traffic import Traffic, kinds
 from tests.generations import older
 from tests.generations.landed import landed
+from tests.prepared import copy_prepared
 from tests.system import System, row_request
 
 # Four starts and fourteen restarts.
@@ -102,8 +102,8 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> Version:
 def home(tmp_path_factory: pytest.TempPathFactory, old: Version) -> Iterator[HomeSystem]:
     """A home that the old version made, stopped."""
     system = HomeSystem(tmp_path_factory.mktemp("home"))
-    if prepared.PREPARED is not None and prepared.PREPARED.exists():
-        prepared.copy_prepared(prepared.PREPARED, system.home)
+    if systems.PREPARED is not None and systems.PREPARED.exists():
+        copy_prepared(systems.PREPARED, system.home)
     (system.home / "settings").mkdir()
     for service, values in (("features", systems.PATIENT), ("router", systems.PATIENT_ROUTER)):
         (system.home / "settings" / f"{service}.yaml").write_text(yaml.safe_dump(values))

@@ -17,7 +17,7 @@ from headrace.catalog.access import Position, Records
 from headrace.catalog.errors import RecordsError
 from services.control.audit.follower import JournalFollower
 from services.control.audit.settings import AuditSettings
-from services.control.health import FailureLog
+from services.control.health import Failures
 
 T = TypeVar("T")
 _EXPIRE_S = 60.0
@@ -86,7 +86,8 @@ class AuditTasks:
             thread.shutdown(wait=False)
 
     async def _follow(self) -> None:
-        failed, expired = FailureLog("a journal of the audit", self._metrics.failing, self._log), -_EXPIRE_S
+        failed = Failures(self._metrics.failing, self._log).of("a journal of the audit")
+        expired = -_EXPIRE_S
         while True:
             more = False
             if self._may_change():
@@ -102,7 +103,7 @@ class AuditTasks:
                 await asyncio.sleep(self._settings.poll_s)
 
     async def _export(self) -> None:
-        failed = FailureLog("the folder for signed heads", self._metrics.export_failing, self._log)
+        failed = Failures(self._metrics.export_failing, self._log).of("the folder for signed heads")
         while True:
             try:
                 await _on(self._heads, self._export_once)

@@ -11,12 +11,13 @@ from typing import TypeVar
 from headrace.api.control.v1 import records_pb2 as pb
 from headrace.catalog import messages
 from headrace.catalog.access import KEPT_VERSIONS, Change, Made, Record
-from headrace.catalog.errors import RecordsDivergedError, RecordsError
+from headrace.catalog.errors import RecordsDivergedError, RecordsError, RecordsUnavailableError
 from headrace.catalog.faults import fault_of
 from headrace.catalog.records import CatalogRecords
 from headrace.catalog.verification import verify
 from headrace.hop.call import Call
 from services.control.head import ANSWER_S, MAX_WAIT_S, Head, Seen, seen_of
+from services.control.health import Failed
 from services.control.identity import Identities
 from services.control.metrics import Metrics
 from services.control.records import kinds, limits
@@ -31,7 +32,7 @@ class RecordsServicer:
 
     `records`: raises RecordsUnavailableError while the database is not open;
     `refusal`: why no change is accepted now; "": changes are accepted. `newest_epoch`: that any follower has. `settled`: set once
-    changes may be made after a start.
+    changes may be made after a start. `failed`: hears whether the database can be written.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class RecordsServicer:
         newest_epoch: Callable[[], int],
         settled: asyncio.Event,
         metrics: Metrics,
+        failed: Failed,
         reads: ThreadPoolExecutor,
         changes: ThreadPoolExecutor,
     ) -> None:
@@ -53,6 +55,7 @@ class RecordsServicer:
         self._newest_epoch = newest_epoch
         self._settled = settled
         self._metrics = metrics
+        self._failed = failed
         self._reads = reads
         self._changes = changes
 
@@ -72,13 +75,12 @@ class RecordsServicer:
     async def ChangeRecords(self, request: pb.ChangeRecordsRequest, call: Call) -> pb.ChangeRecordsResponse:
         self._identities.check_change(call.peer)
         change = messages.change_of(request)
-        await self.accepting()
-        made = await _on(self._changes, lambda: self._change(change))
+        made = await self.once_accepted(lambda: self._change(change))
         self._metrics.changes.inc()
         return messages.made_message(made)
 
-    async def accepting(self) -> None:
-        """Returns once changes are accepted. Raises Fault: the database can't be used, or has not what processes have."""
+    async def once_accepted(self, function: Callable[[], R]) -> R:
+        """On a thread, once changes are accepted. Raises Fault: the database can't be used, or has not what processes have."""
         try:
             self._records()
         except RecordsError as error:
@@ -87,13 +89,14 @@ class RecordsServicer:
         if why := self._refusal():
             self._metrics.refused.labels("diverged").inc()
             raise fault_of(RecordsDivergedError(why))
+        return await self._write(function)
 
     async def BeginEpoch(self, request: pb.BeginEpochRequest, call: Call) -> pb.BeginEpochResponse:
         self._identities.check_change(call.peer)
         change = messages.change_of(request.change)
         # Also after an epoch that only processes of the data plane have.
         above = self._newest_epoch()
-        made = await _on(self._changes, lambda: self._begin(change, above))
+        made = await self._write(lambda: self._begin(change, above))
         self._metrics.changes.inc()
         return pb.BeginEpochResponse(position=messages.position_message(made.position))
 
@@ -105,8 +108,7 @@ class RecordsServicer:
         self._identities.check_lease(call.peer, request.name)
         limits.check_lease(request.name, request.holder, request.token, request.duration_ms)
         duration_s = request.duration_ms / 1000
-        token = await _on(
-            self._changes,
+        token = await self._write(
             lambda: self._records().take_lease(request.name, request.holder, duration_s, request.token),
         )
         return pb.TakeLeaseResponse(token=token, holder=request.holder if token else "")
@@ -114,7 +116,7 @@ class RecordsServicer:
     async def GiveBackLease(self, request: pb.GiveBackLeaseRequest, call: Call) -> pb.GiveBackLeaseResponse:
         self._identities.check_lease(call.peer, request.lease.name)
         limits.check_lease(request.lease.name, "", request.lease.token, 1)
-        await _on(self._changes, lambda: self._records().give_back(messages.lease_of(request.lease)))
+        await self._write(lambda: self._records().give_back(messages.lease_of(request.lease)))
         return pb.GiveBackLeaseResponse()
 
     async def ListAuditLines(
@@ -155,6 +157,17 @@ class RecordsServicer:
         records = self._records()
         kinds.check_writes(change, records)
         return records.change(change)
+
+    async def _write(self, function: Callable[[], R]) -> R:
+        """On a thread. Raises Fault."""
+        try:
+            found = await asyncio.get_running_loop().run_in_executor(self._changes, function)
+        except RecordsError as error:
+            if isinstance(error, RecordsUnavailableError):
+                self._failed(error)
+            raise fault_of(error) from None
+        self._failed(None)
+        return found
 
     def _seen(self) -> Seen:
         records = self._records()

@@ -13,7 +13,7 @@ from headrace.catalog.errors import RecordsError
 from headrace.repository.storage.store import Store
 from headrace.resources.artifacts import ArtifactWriter
 from headrace.resources.manifest import MAX_LISTING_BYTES, ManifestError, VerifiedPart, Verifier
-from services.control.health import FailureLog
+from services.control.health import Failed
 from services.control.resources.feed import SERVICES, Feed, Published
 from services.control.resources.followers import Follower, Followers
 from services.control.resources.key_file import KeyFile
@@ -32,7 +32,7 @@ class Artifacts:
         feed: Feed,
         followers: Followers,
         key: KeyFile,
-        failed: FailureLog,
+        failed: Failed,
         clock: Callable[[], float],
     ) -> None:
         self._store = store

@@ -59,6 +59,8 @@ class Followers:
     _first: dict[str, _First] = field(default_factory=dict)
     # Service → the position that one of its processes has acknowledged last.
     _acknowledged: dict[str, Position] = field(default_factory=dict)
+    # Of the database's history, by which was judged who has diverged.
+    _history: tuple[int, int] = (0, 0)
 
     def heard(self, found: Follower) -> bool:
         """One asks. False: there are too many to know another one."""
@@ -69,6 +71,13 @@ class Followers:
                 return False
         self._known[key] = replace(found, asked=self.clock(), rejected=found.rejected[:_MAX_REJECTED])
         return True
+
+    def judge_by(self, history: int, epoch: int) -> None:
+        """The database has another history than before, or a new epoch: who had diverged from the old one is judged anew when it
+        asks next. It may ask another process of control, and this one would go on refusing changes because of it."""
+        if (history, epoch) != self._history:
+            self._history = history, epoch
+            self._known = {key: replace(f, diverged="") for key, f in self._known.items()}
 
     def answered(self, service: str, name: str) -> None:
         """A call of its ends: it may take its time now until it asks again."""

@@ -37,16 +37,18 @@ class Publication:
                     await self._feed.read()
             except RecordsError:
                 await asyncio.sleep(_AGAIN_S)  # the head says it
-            self._report()
+            self.report()
 
     async def loaded(self) -> None:
         """Returns once something is published."""
         while self._feed.newest is None:
             await self._feed.changed.wait()
 
-    def _report(self) -> None:
+    def report(self) -> None:
+        """Says what is published, and who follows."""
         if (newest := self._feed.newest) is not None:
             self._metrics.number.set(newest.position.number)
+            self._followers.judge_by(self._feed.history, newest.position.epoch)
         counts = self._followers.counts()
         for service in SERVICES:
             self._metrics.followers.labels(service).set(counts.get(service, 0))

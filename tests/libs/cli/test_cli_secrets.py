@@ -26,8 +26,7 @@ from headrace.cli.installation import certificates, layout, ports, secrets
 from headrace.hop.config import ConfigError
 from headrace.resources.manifest import public_of
 from tests.live_access import BY, home_control
-from tests.prepared import PREPARED, ROOT
-from tests.system import COMMAND_S, HEADRACE
+from tests.system import COMMAND_S, HEADRACE, PREPARED, ROOT
 
 NOW = datetime.now(UTC)
 NAMES = sorted(ports.wanted())

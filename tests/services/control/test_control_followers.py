@@ -119,6 +119,11 @@ def test_no_change_while_one_has_something_else(followers: Followers, clock: Clo
     followers.heard(Follower("b", "router", at(9), diverged="1.9 is not there"))
     clock.now += GONE_S
     assert followers.refusal() == "", "it is gone"
+    for history in ((0, 2), (1, 2)):
+        followers.heard(Follower("b", "router", at(9), diverged="1.9 is not there"))
+        followers.judge_by(*history)
+        assert followers.refusal() == "", "of a history that is not any more"
+        followers.judge_by(*history)
 
 
 def test_those_that_are_long_gone_are_forgotten_and_there_are_only_so_many(clock: Clock) -> None:

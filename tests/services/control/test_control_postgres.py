@@ -130,6 +130,14 @@ def rollout(store: RecordReleases) -> Rollout:
     return current.rollout
 
 
+def until_rolled_back(store: RecordReleases) -> None:
+    until(lambda: rollout(store).state is RolloutState.ROLLED_BACK)
+
+
+def ladder_of(records: CatalogRecords) -> Ladder:
+    return Ladder(lambda: records, time.time, Metrics(CollectorRegistry()), Log())
+
+
 def test_without_verdicts_the_clock_acts_once_whichever_control_lives(
     controls: list[ControlService],
 ) -> None:
@@ -139,7 +147,7 @@ def test_without_verdicts_the_clock_acts_once_whichever_control_lives(
             with stopped(frozen.pid) if frozen else nullcontext():
                 began = time.monotonic()
                 rolled_out(store, deadline_s=0.5, otherwise="roll_back")
-                until(lambda store=store: rollout(store).state is RolloutState.ROLLED_BACK)
+                until_rolled_back(store)
                 assert time.monotonic() - began < TAKEOVER_S + 0.5 + PATIENCE_S
         # Neither who was awake all the time nor who woke did anything more.
         assert [r.author for r in store.history("p")] == ["ladder", "ladder", "test"] * 3
@@ -225,10 +233,7 @@ def test_who_stops_between_decision_and_commit_has_lost(
         closing(CatalogRecords.open(address, initialise=False)) as other,
         ThreadPoolExecutor(1) as thread,
     ):
-        slow, fast = (
-            Ladder(lambda records=records: records, time.time, Metrics(CollectorRegistry()), Log())
-            for records in (one, other)
-        )
+        slow, fast = ladder_of(one), ladder_of(other)
         store = RecordReleases(other)
         rolled_out(store)
         fast.tick()

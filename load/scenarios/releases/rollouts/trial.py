@@ -56,7 +56,7 @@ class Trial:
     def __init__(self, running: Running, planted: Planted, rate: float, seed: int, disturbed: bool) -> None:
         self._running, self._planted, self._disturbed = running, planted, disturbed
         self._home = running.setup.home
-        self._store = release_place.reading(layout.of(self._home))
+        self._store = release_place.opened(layout.of(self._home))
         good = planted.target_s is None
         self._traffic = Traffic(
             running.target,
