@@ -8,6 +8,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
+from headrace.catalog.access import Records
 from headrace.catalog.records import CatalogRecords
 from headrace.catalog.remote import RemoteRecords
 from headrace.releases import Release
@@ -15,10 +16,11 @@ from headrace.releases.ladder import Action, Answer
 from headrace.releases.of_records import RecordReleases
 from services.control.ladder.ladder import Ladder
 from services.control.metrics import Metrics
+from services.monitoring.rollouts import ports
 from services.monitoring.rollouts.analyser import Analyser, Settings
 from services.monitoring.rollouts.counts import Tick
 from services.monitoring.rollouts.evidence import Objectives
-from services.monitoring.rollouts.handover import ControlLease, FileEvidence
+from services.monitoring.rollouts.handover import ControlLadder, ControlLease, FileEvidence
 from services.monitoring.rollouts.judgement import Judgement
 from tests.released import database
 from tests.services.monitoring.monitoring_outcomes import Log
@@ -76,10 +78,14 @@ class World:
         self, folder: Path, traffic: Traffic | None = None, records: RemoteRecords | None = None
     ) -> None:
         self.folder = folder
-        # Without records at a control, the ladder of one works here, by the world's clock.
-        own = CatalogRecords.open(str(database(folder)), initialise=True) if records is None else None
-        self.records = records or own
-        self.ladder = own and Ladder(lambda: own, lambda: self.now, Metrics(CollectorRegistry()), Log())
+        self.records: Records
+        self.ladder: ports.Ladder
+        if records is not None:
+            self.records, self.ladder = records, ControlLadder(records)
+        else:
+            # The ladder of a control works here, by the world's clock.
+            self.records = own = CatalogRecords.open(str(database(folder)), initialise=True)
+            self.ladder = Ladder(lambda: own, lambda: self.now, Metrics(CollectorRegistry()), Log())
         self.store = FaultyStore(self.records)
         self.router = Router(traffic or Traffic(), seed=1)
         self.threads = ThreadPoolExecutor(4)
@@ -141,6 +147,6 @@ class World:
         """So many seconds, with a look after each."""
         for _ in range(seconds):
             self.pass_second()
-            if self.ladder:
+            if isinstance(self.ladder, Ladder):
                 self.ladder.tick()
             await analyser.round()
