@@ -13,7 +13,7 @@ from typing import Any
 from headrace.api.control.v1 import ladder_pb2, records_pb2, resources_pb2
 from headrace.hop.config import ConfigError
 from headrace.hop.definition import Definition, Runtime, Service
-from headrace.releases.webhook import Webhook, WebhookSettings
+from headrace.releases.webhook import Webhook
 from headrace.repository.storage.store import Store, open_store
 from headrace.resources.snapshot import PARTS
 from services.control.audit.tasks import AuditMetrics, AuditTasks
@@ -50,7 +50,11 @@ async def build(settings: ControlConfig, runtime: Runtime) -> AsyncIterator[Sequ
     key = KeyFile(settings.signing_key)
     store = None if settings.artifacts is None else _store(settings.artifacts)
     async with AsyncExitStack() as stack:
-        told = await stack.enter_async_context(_webhook(settings.webhook, metrics, log))
+        told = None
+        if settings.webhook is not None:
+            webhook = Webhook(settings.webhook, lambda text: _untold(text, metrics, log))
+            stack.push_async_callback(asyncio.to_thread, webhook.close, _LEAVE_S)
+            told = ChangeWebhook(webhook)
         database = ControlDatabase(settings.database, initialise=settings.initialise, on_change=told)
         reads = await stack.enter_async_context(_threads(_READERS, "reads"))
         changes = await stack.enter_async_context(_threads(_WRITERS, "changes"))
@@ -144,22 +148,9 @@ def _kinds() -> dict[str, list[str]]:
     return {service: [kind for kind, found in PARTS.items() if service in found] for service in SERVICES}
 
 
-@asynccontextmanager
-async def _webhook(
-    settings: WebhookSettings | None, metrics: Metrics, log: Any
-) -> AsyncIterator[ChangeWebhook | None]:
-    """What hears of changes; at the end it delivers what waits, for a moment. Raises ConfigError."""
-
-    def lost(text: str) -> None:
-        metrics.untold.inc()
-        log.warning("the webhook was not told of a change", why=text)
-
-    webhook = Webhook(settings, lost) if settings else None
-    try:
-        yield ChangeWebhook(webhook) if webhook else None
-    finally:
-        if webhook:
-            await asyncio.to_thread(webhook.close, _LEAVE_S)
+def _untold(text: str, metrics: Metrics, log: Any) -> None:
+    metrics.untold.inc()
+    log.warning("the webhook was not told of a change", why=text)
 
 
 @asynccontextmanager
