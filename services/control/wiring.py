@@ -103,7 +103,7 @@ async def build(settings: ControlConfig, runtime: Runtime) -> AsyncIterator[Sequ
             changes,
         )
         moving = Ladder(database.records, _WALL, metrics, log)
-        ladder = LadderServicer(moving, identities, records.once_accepted, may_change)
+        ladder = LadderServicer(moving, identities, records, may_change)
         works.append(ladder.run())
         for work in works:
             await stack.enter_async_context(_meanwhile(work, log))

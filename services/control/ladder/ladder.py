@@ -18,7 +18,8 @@ from services.control.ladder import machine
 from services.control.ladder.changes import next_release
 from services.control.metrics import Metrics
 
-_ATTEMPTS = 3
+# What could not be done by itself is tried again, and said again, after so long.
+_AGAIN_S = 60.0
 
 
 class Ladder:
@@ -40,12 +41,11 @@ class Ladder:
         """Does what follows from a verdict. Raises RecordsError."""
         store = RecordReleases(self._records())
         try:
-            for _ in range(_ATTEMPTS):
-                try:
-                    return self._act(store, report.pipeline, report)
-                except StaleError:
-                    continue  # somebody was faster: what is newest then decides
-            return self._act(store, report.pipeline, report)
+            try:
+                return self._act(store, report.pipeline, report)
+            except StaleError:
+                # Somebody was faster, so the verdict is on an older release now.
+                return self._act(store, report.pipeline, report)
         except ReleaseError as error:
             return Answer(Action.HOLD, report.number, 0.0, "; ".join(error.problems))
 
@@ -61,6 +61,7 @@ class Ladder:
             except StaleError:
                 continue  # it is followed next time
             except Exception as error:  # noqa: BLE001 - one pipeline's problem must not stop the others
+                self._due[pipeline] = now + _AGAIN_S
                 self._log.error(
                     "a rollout stays where it is", pipeline=pipeline, why=str(error) or repr(error)
                 )

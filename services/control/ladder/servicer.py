@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Protocol, TypeVar
 
 from headrace.api.control.v1 import ladder_pb2 as pb
 from headrace.hop.call import Call
@@ -15,27 +14,21 @@ from services.control import errors
 from services.control.identity import Identities
 from services.control.ladder.ladder import Ladder
 from services.control.records.limits import check_names
+from services.control.records.servicer import RecordsServicer
 
-T = TypeVar("T")
 # So often what is due without a verdict is looked for.
 _TICK_S = 0.5
-
-
-class Writing(Protocol):
-    """On a thread, once changes are accepted. Raises Fault."""
-
-    def __call__(self, function: Callable[[], T], /) -> Awaitable[T]: ...
 
 
 class LadderServicer:
     """Serves headrace.api.control.v1.LadderService. `may_change`: whether changes are accepted."""
 
     def __init__(
-        self, ladder: Ladder, identities: Identities, write: Writing, may_change: Callable[[], bool]
+        self, ladder: Ladder, identities: Identities, records: RecordsServicer, may_change: Callable[[], bool]
     ) -> None:
         self._ladder = ladder
         self._identities = identities
-        self._write = write
+        self._write = records.once_accepted
         self._may_change = may_change
 
     async def ReportVerdict(self, request: pb.ReportVerdictRequest, call: Call) -> pb.ReportVerdictResponse:

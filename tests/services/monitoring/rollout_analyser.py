@@ -128,14 +128,14 @@ class World:
         for _ in range(seconds):
             self.pass_second()
 
-    def analyser(self, observed: Observed) -> Analyser:
-        lease = ControlLease(self.records, "test", LONG_S)
+    def analyser(self, observed: Observed, own: RemoteRecords | None = None) -> Analyser:
+        """`own`: its way to control."""
         return Analyser(
-            self.store,
+            RecordReleases(own) if own else self.store,
             self,
-            lease,
+            ControlLease(own or self.records, "test", LONG_S),
             FileEvidence(self.folder / "evidence"),
-            self.ladder,
+            ControlLadder(own) if own else self.ladder,
             Settings(EDGES),
             observed,
             observed,

@@ -168,14 +168,12 @@ def decided(
     evidence: Evidence,
     now: float,
     objectives: Objectives | None = None,
-    *,
-    frozen: bool = False,
 ) -> Decided:
     """`history`: newest first."""
     newest = history[0]
     found = judge(newest, evidence, objectives or Objectives())
     report = Report("p", newest.number, found.verdict, found.reason, found.figures, found.weight)
-    decision = decide(history, now, report, frozen=frozen)
+    decision = decide(history, now, report)
     following = next_release(newest, decision, datetime.fromtimestamp(now, UTC), found.figures)
     reason = f"{decision.reason}. {found.figures}"
     return Decided(decision.action, found.guards_say, decision.weight, reason, found.guards, following)

@@ -39,15 +39,13 @@ def decided(
     arms: Mapping[str, ArmCounts] | Sequence[Tick],
     seconds: float = 31,
     objectives: Objectives | None = None,
-    *,
-    frozen: bool = False,
 ) -> Decided:
     """The decision on a rollout whose evidence began at START, after these counts."""
     evidence = Evidence(release, EDGES, objectives or Objectives(), START)
     evidence.look(release, [], START)
     ticks = [Tick("r", release.number, arms)] if isinstance(arms, Mapping) else arms
     evidence.look(release, ticks, START + seconds)
-    return rollout_simulation.decided([release], evidence, START + seconds, objectives, frozen=frozen)
+    return rollout_simulation.decided([release], evidence, START + seconds, objectives)
 
 
 def changed(release: Release, decision: Decided) -> Release:
@@ -64,11 +62,6 @@ def test_it_begins_at_the_first_step_of_the_ladder() -> None:
     assert release.assign.weights == {LIVE: 0.95, CANARY: 0.05}
     assert (release.rollout.since, release.rollout.started, release.rollout.step) == (8, AT, 0)
     assert rollout_simulation.begun(release) is None
-
-
-@pytest.mark.parametrize("values", [{"frozen": True}, {"rollout": rollout_of(state="paused")}])
-def test_what_must_not_change_does_not_begin(values: dict[str, Any]) -> None:
-    assert rollout_simulation.begun(release_of(rollout_of()).model_copy(update=values)) is None
 
 
 def test_a_harmless_canary_steps_up_and_the_reason_has_the_figures() -> None:
@@ -206,19 +199,6 @@ def test_at_the_deadline_otherwise_is_done(otherwise: str, action: Action, state
 def test_harm_comes_before_the_deadline() -> None:
     release = begun(rollout_of(otherwise="promote", deadline_s=600))
     assert decided(release, {LIVE: ArmCounts(285), CANARY: ArmCounts(15, 7)}, 700).action == Action.ROLL_BACK
-
-
-@pytest.mark.parametrize("counts", [FINE, {LIVE: ArmCounts(285), CANARY: ArmCounts(15, 7)}])
-def test_paused_and_frozen_rollouts_change_nothing(counts: dict[str, ArmCounts]) -> None:
-    release = begun()
-    paused = release.model_copy(update={"rollout": release.rollout.model_copy(update={"state": "paused"})})
-    for decision in (
-        decided(paused, counts, 99_999),
-        decided(release.model_copy(update={"frozen": True}), counts, 99_999),
-        decided(release, counts, 99_999, frozen=True),
-    ):
-        assert decision.action == Action.HOLD
-        assert "nothing changes by itself" in decision.reason
 
 
 def test_wrong_shares_pause() -> None:

@@ -1,15 +1,8 @@
 """Two analysers of one rollout at a real control: one decides, the other takes over, and nothing is decided twice."""
 
 import asyncio
-import pickle
-import secrets
-import signal
-import subprocess
-import sys
 import threading
-import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -19,14 +12,10 @@ from headrace.catalog.remote import RemoteRecords
 from headrace.releases import Rollout, RolloutState
 from headrace.releases.document import LIVE
 from headrace.releases.ladder import Answer, Report, RolloutVerdict
-from headrace.state import atomic
 from services.monitoring.rollouts.analyser import Analyser
-from tests.children import ends_with_tests
 from tests.control_service import ControlService, Here, control_here
-from tests.services.monitoring.analyser_process import analyser_at
 from tests.services.monitoring.rollout_analyser import LONG_S, Observed, World
 from tests.services.monitoring.rollout_simulation import CANARY, Traffic, release_of
-from tests.stopped import stop
 
 # Stages pass by control's clock, and the routers count many seconds in one of its.
 LADDER = Rollout(arm=CANARY, ladder=(0.05, 0.5, 1.0), stage_s=0.05)
@@ -50,8 +39,7 @@ class ControlWorld(World):
             await asyncio.sleep(0.01)
 
     def another(self, observed: Observed) -> Analyser:
-        folder = self.folder / "evidence"
-        return analyser_at(self._way(), folder, self, lambda: self.now, observed, self.threads, LONG_S)
+        return self.analyser(observed, self._way())
 
     def end_lease(self) -> None:
         """As if it had run out."""
@@ -143,65 +131,3 @@ async def test_while_control_is_away_nothing_is_decided_and_the_loop_runs(tmp_pa
             await world.look(analyser, 1)
         assert world.release.rollout.state == RolloutState.ROLLED_BACK
         assert world.release.assign.weights == {LIVE: 1.0, CANARY: 0.0}
-
-
-class Child:
-    """An analyser in a process of its own."""
-
-    def __init__(self, folder: Path, world: ControlWorld, ticks: Path) -> None:
-        self._said = folder / f"{secrets.token_hex(4)}.log"
-        command = [sys.executable, "-m", "tests.services.monitoring.analyser_process"]
-        arguments = [world.control.target, str(folder / "evidence"), str(ticks), "0.5"]
-        with self._said.open("wb") as file:
-            self.process = subprocess.Popen(ends_with_tests(*command, *arguments), stdout=file)
-
-    @property
-    def lines(self) -> list[str]:
-        return self._said.read_text().splitlines()
-
-    @property
-    def leads(self) -> bool:
-        return [line for line in self.lines if line in ("leads", "stands by")][-1:] == ["leads"]
-
-    @property
-    def changes(self) -> list[str]:
-        return [line.removeprefix("changed ") for line in self.lines if line.startswith("changed ")]
-
-
-def test_of_two_processes_one_decides_and_the_other_takes_over(tmp_path: Path, world: ControlWorld) -> None:
-    """The leader is stopped, then goes on as the second; then its successor is killed."""
-    ticks = tmp_path / "ticks"
-
-    def until(condition: Callable[[], bool]) -> None:
-        """The routers count on meanwhile, forty seconds in one."""
-        end = time.monotonic() + LONG_S
-        while not condition():
-            assert time.monotonic() < end, [child.lines for child in children]
-            world.pass_second()
-            atomic.write(ticks, pickle.dumps((world.now, world.newest)))
-            time.sleep(0.025)
-
-    atomic.write(ticks, pickle.dumps((world.now, ())))
-    children = [Child(tmp_path, world, ticks) for _ in range(2)]
-    try:
-        until(lambda: world.release.rollout.since > 0 and any(child.leads for child in children))
-        first, second = sorted(children, key=lambda child: not child.leads)
-        stop(first.process.pid)
-        until(lambda: second.leads)
-        until(lambda: bool(second.changes))
-        first.process.send_signal(signal.SIGCONT)
-        until(lambda: "stands by" in first.lines[1:])
-        second.process.kill()
-        until(lambda: world.release.rollout.state == RolloutState.PROMOTED)
-    finally:
-        for child in children:
-            child.process.kill()
-            child.process.wait()
-    # START, two steps, a promotion: each once, by one of both.
-    assert [r.number for r in world.store.history("p")[:4]] == [11, 10, 9, 8]
-    weights = [r.assign.weights.get(CANARY, 0.0) for r in reversed(world.store.history("p")[1:4])]
-    assert weights == [0.05, 0.5, 1.0]
-    # A line may be missing: of who was stopped or killed after a change, before it said so.
-    assert Counter(first.changes + second.changes) <= Counter(["step up", "step up", "promote"])
-    assert first.changes
-    assert second.changes
