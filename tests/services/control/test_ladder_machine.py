@@ -17,6 +17,7 @@ from services.control.ladder.machine import PATIENCE_S, decide, due
 from tests.services.monitoring.rollout_simulation import CANARY, START, release_of
 
 STAGE_S, DEADLINE_S = 20.0, 300.0
+VERDICTS = st.sampled_from([*RolloutVerdict, *[RolloutVerdict.MAY_STEP_UP] * 5])
 WEIGHTS = st.sampled_from([0.0, 0.05, 0.3, 1.0])
 
 
@@ -26,8 +27,9 @@ class LadderMachine(RuleBasedStateMachine):
     @initialize(
         ladder=st.sampled_from([(0.01, 0.05, 0.25, 1.0), (0.5, 1.0), (1.0,)]),
         otherwise=st.sampled_from(["pause", "promote", "roll_back"]),
+        begun=st.sampled_from([True, True, False]),
     )
-    def start(self, ladder: tuple[float, ...], otherwise: Any) -> None:
+    def start(self, ladder: tuple[float, ...], otherwise: Any, begun: bool) -> None:
         rollout = Rollout(
             arm=CANARY, ladder=ladder, otherwise=otherwise, stage_s=STAGE_S, deadline_s=DEADLINE_S
         )
@@ -36,6 +38,8 @@ class LadderMachine(RuleBasedStateMachine):
         self.now = self.weight_since = START
         self.frozen = False
         self.back = self.otherwise = self.changes = 0
+        if begun:
+            assert self.act(None) is Action.START
 
     @property
     def release(self) -> Release:
@@ -63,8 +67,9 @@ class LadderMachine(RuleBasedStateMachine):
         self.history.insert(0, changed.model_copy(update={"at": datetime.fromtimestamp(self.now, UTC)}))
 
     @precondition(lambda self: self.active)
-    @rule(verdict=st.sampled_from(RolloutVerdict), weight=WEIGHTS)
-    def a_verdict_comes(self, verdict: RolloutVerdict, weight: float) -> None:
+    @rule(verdict=VERDICTS, weight=WEIGHTS, seconds=st.sampled_from([0.0, 25.0]))
+    def a_verdict_comes(self, verdict: RolloutVerdict, weight: float, seconds: float) -> None:
+        self.now += seconds
         before = self.release
         action = self.act(Report("p", before.number, verdict, "says so", weight=weight))
         if action is Action.STEP:
@@ -132,3 +137,14 @@ class LadderMachine(RuleBasedStateMachine):
 
 TestLadder = LadderMachine.TestCase
 TestLadder.settings = settings(stateful_step_count=40, deadline=None)
+
+
+def test_who_resumes_after_the_deadline_is_not_paused_again() -> None:
+    machine = LadderMachine()
+    machine.start((0.5, 1.0), "pause", begun=True)
+    machine.now += DEADLINE_S + PATIENCE_S
+    assert machine.act(None) is Action.PAUSE
+    machine.a_person_changes_the_release("running", frozen=False)
+    assert machine.act(None) is Action.HOLD
+    machine.a_verdict_comes(RolloutVerdict.HARM, 0.0, 0.0)
+    assert machine.release.rollout.state is RolloutState.ROLLED_BACK
