@@ -43,10 +43,10 @@ from services.control.resources.servicer import ResourcesServicer
 
 PRIVATE, PUBLIC = new_keys()
 SIGNER = Signer(PRIVATE)
-PROCESSES, CONTROLS, STEPS = 3, 2, 30
+PROCESSES, CONTROLS, STEPS = 3, 2, 24
 SERVICE, KIND = "ingress", "tenant"
 # Rounds within which all serve the newest position once nothing is in the way: each waits for others and their proofs.
-SOON = 40
+SOON = 14
 CALL: Any = SimpleNamespace(peer=LOCAL_PEER, deadline=float("inf"))
 
 
@@ -84,7 +84,7 @@ class Control:
     def __init__(self, world: "World") -> None:
         self._world = world
         self.frozen = False
-        self.followers = Followers(world.clock)
+        self.followers = Followers(world.clock, first_s=3.0)
         self._head = Head(lambda: world.records, lambda _: None)
         self._feed = Feed(lambda: world.records, Inline(), SIGNER.sign, lambda: datetime.now(UTC))
         metrics, log = Metrics(CollectorRegistry()), structlog.wrap_logger(structlog.ReturnLogger())
@@ -92,7 +92,7 @@ class Control:
         self._settled = asyncio.Event()
         identities = Identities((), {}, {SERVICE: PARTS})
         self._servicer = ResourcesServicer(
-            self._head, self._feed, self.followers, identities, self._settled, world.clock
+            self._head, self._feed, self.followers, identities, self._settled, world.passing
         )
 
     def follow(self) -> None:
@@ -155,7 +155,7 @@ class Process:
         control = self._world.controls[self._turn % CONTROLS]
         if not self.reaches or control is None or control.frozen:
             raise OSError("nobody answers")
-        request.wait_ms = 0
+        request.wait_ms = 300
         return control.watch(request)
 
     def turn(self) -> None:
@@ -191,7 +191,8 @@ class World:
     def __init__(self, seed: int, folder: Path) -> None:
         self.folder = folder
         self.draw = random.Random(seed)
-        self.now = 1000.0
+        # Before all that is waited for by the machine's own clock, so nothing waits.
+        self.now = -1e9
         self.wrong: list[str] = []
         self._loop = asyncio.new_event_loop()
         self.store = Folder(folder / "store") if self.draw.random() < 0.5 else None
@@ -211,6 +212,11 @@ class World:
         self.processes = [Process(self, number) for number in range(PROCESSES)]
 
     def clock(self) -> float:
+        return self.now
+
+    def passing(self) -> float:
+        """The clock of those who wait."""
+        self.now += 0.1
         return self.now
 
     def run(self, work: Any) -> Any:

@@ -6,7 +6,6 @@ import pytest
 
 from headrace.resources import follower_state
 from headrace.resources.disk import Disk
-from services.control.resources.followers import Followers
 from tests.simulation.control import failures
 
 CASES, BLOCK, FOUND_WITHIN = 60, 20, 60
@@ -21,10 +20,6 @@ def whatever_is_signed_is_taken(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(follower_state, "descends", lambda *_: True)
 
 
-def who_was_diverged_stays_so(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Followers, "judge_by", lambda *_: None)
-
-
 def the_disk_is_not_read(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Disk, "read", lambda *_: None)
 
@@ -33,7 +28,6 @@ def the_disk_is_not_read(patch: pytest.MonkeyPatch) -> None:
     ("plant", "means"),
     [
         (whatever_is_signed_is_taken, "is no descendant"),
-        (who_was_diverged_stays_so, "it stays at"),
         (the_disk_is_not_read, "what was on the disk is not used"),
     ],
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Protocol
@@ -18,12 +18,13 @@ from headrace.api.control.v1.resources_pb2 import RejectedResource
 from headrace.catalog.access import Position
 from headrace.resources.manifest import VerifiedPart
 from headrace.resources.snapshot import Key, Resource, Snapshot
-from headrace.resources.trials import Entry, Trials
+from headrace.resources.trials import CRASHED, Entry, Trials
 
 # Compiles at once, and those that hang: each holds a thread. With so many, nothing new is begun.
 _MAX_COMPILING = 8
 # Why something does not serve yet.
 COMPILING, WAITING = "it is being compiled", "it waits for others"
+AVOIDED = "it ended another process of the service, so it is not tried here"
 _MAX_HUNG = 24
 
 
@@ -143,6 +144,7 @@ class Applier:
         self._jobs: dict[str, _Job] = {}
         self._hung: list[_Job] = []
         self._refused: dict[str, str] = {}  # hash of a unit → why
+        self._avoided: set[tuple[Key, bytes]] = set()
         self._answered: set[Key] = set()
         self._published: tuple[Position, str] | None = None
         self._remembered = trials.copy()
@@ -151,6 +153,12 @@ class Applier:
         """Takes over what is new in it, as far as that is done at once."""
         units = units_of(part.snapshot)
         self._part, self._desired = part, {k: u for k, u in units.items() if k[0] not in self._data}
+        for key, unit in self._desired.items():
+            if (key, unit.resources[0].sha256) in self._avoided and not self.trials.is_proven(
+                key, unit.sha256
+            ):
+                self.trials.quarantined.setdefault(unit.sha256, AVOIDED)
+        self._avoided.clear()
         hashes = {unit.sha256 for unit in self._desired.values()}
         self._refused = {h: why for h, why in self._refused.items() if h in hashes}
         for key in self._serving.keys() - self._desired.keys():
@@ -160,6 +168,10 @@ class Applier:
             for key in tried.keys() - self._desired.keys():
                 del tried[key]
         self.tick()
+
+    def avoid(self, resources: Iterable[RejectedResource]) -> None:
+        """What ended other processes of the service is not tried here. Told before the part that has it."""
+        self._avoided |= {((r.kind, r.name), r.sha256) for r in resources if r.crashed}
 
     def answered(self, kind: str, name: str) -> None:
         """A unit has served: it is proven. Any thread may call it."""
@@ -311,7 +323,11 @@ class Applier:
         assert self._part is not None, "something was applied"
         rejected = {
             key: RejectedResource(
-                kind=key[0], name=key[1], sha256=unit.resources[0].sha256, problem=self._why(unit)
+                kind=key[0],
+                name=key[1],
+                sha256=unit.resources[0].sha256,
+                problem=self._why(unit),
+                crashed=self.trials.quarantined.get(unit.sha256) == CRASHED,
             )
             for key, unit in self._desired.items()
             if (serving := self._serving.get(key)) is None or serving.sha256 != unit.sha256

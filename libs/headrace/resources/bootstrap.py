@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -56,12 +57,13 @@ def follow(
 ) -> Follower:
     """Follows the part of `service`, and returns once control has answered, or half a second later.
 
-    `watcher`: name of the process, unique in the installation. `keys`: public keys of control (PEM). `root`: folder of the
-    service's processes on this machine. `data`: see `Applier`. Without a `view` there was nothing, and the process is not
-    ready. Blocks. Raises ValueError: a key is none.
+    `watcher`: names the machine, or its container; with the number of its folder it names the process, over restarts too. `keys`:
+    public keys of control (PEM). `root`: folder of the service's processes on this machine. `data`: see `Applier`. Without a
+    `view` there was nothing, and the process is not ready. Blocks. Raises ValueError: a key is none.
     """
     verifier = Verifier(keys)
     disk, problems = _opened(root)
+    watcher = f"{watcher}/{disk.folder.name if disk else os.getpid()}"
     own, trials = (disk.read(verifier, service), disk.read_trials()) if disk else (None, Trials())
     found = newest(own, _neighbours(disk, verifier, service))
     state = FollowerState(watcher, service, verifier, found)

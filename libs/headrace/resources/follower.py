@@ -170,6 +170,8 @@ class Follower:
             self._state.failed()
             return self._failed(f"control can't be reached: {error}")
         outcome = self._state.receive(response)
+        if response.may_apply:
+            self._applier.avoid(response.rejected)
         if outcome.next in (Next.REFUSE, Next.DIVERGED):
             return self._failed(outcome.problem, diverged=outcome.next is Next.DIVERGED)
         if outcome.next is Next.CONTINUE:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import os
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
@@ -136,7 +135,7 @@ async def followed(
     except OSError as error:
         raise config.ConfigError(f"resources: {error}") from None
     asked = HopControl(control, asyncio.get_running_loop()) if control else None
-    watcher = f"{service}/{socket.gethostname()}/{os.getpid()}"
+    watcher = f"{service}/{socket.gethostname()}"
     try:
         follower = await asyncio.to_thread(
             follow, service, watcher, keys, asked, settings.folder, store, compilers, data=data

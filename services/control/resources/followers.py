@@ -9,21 +9,22 @@ from headrace.catalog.access import Position
 
 # Who has not asked for so long is gone; it is shown for as long as SHOWN_S.
 GONE_S, SHOWN_S = 60.0, 300.0
-# The others wait so long for the one that goes first, then another one does: it may be frozen, or have died with the change. One
-# that is well says within a second or two what became of it.
-FIRST_S = 3.0
+# The others wait so long for the one that goes first, then another one does: it may be frozen. One that is well says within a
+# second or two what became of the change; one that ends by it twice is back in that time, and says so.
+FIRST_S = 15.0
 MAX_FOLLOWERS = 10_000
 _MAX_REJECTED = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A resource that could not be taken over. `sha256`: of its content; `problem`: why."""
+    """A resource that could not be taken over. `sha256`: of its content; `problem`: why; `crashed`: it ended the process."""
 
     kind: str
     name: str
     sha256: bytes
     problem: str
+    crashed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +96,18 @@ class Followers:
             return True
         first = self._first.get(service)
         if first is not None and self._is_busy(service, first):
-            if (first.name, first.number) == (name, position.number):
-                return True
             if first.name != name:
                 return False
+            if first.number == position.number:
+                return True
+        if self._is_behind(service, own):
+            return False
         self._first[service] = _First(name, position.number, self.clock())
         return True
+
+    def is_acknowledged(self, service: str, position: Position) -> bool:
+        """Whether one of the service serves by `position`."""
+        return self._acknowledged.get(service) == position
 
     def acknowledge(self, service: str, position: Position) -> bool:
         """One of the service serves by `position`, the newest one. Whether it is the first that does."""
@@ -114,13 +121,14 @@ class Followers:
         first = self._first.get(service)
         return (first.since if first else self.clock()) + self.first_s
 
-    def rejected(self, service: str, name: str) -> list[Rejected]:
-        """What other processes of the service could not take over."""
+    def crashed(self, service: str, name: str) -> list[Rejected]:
+        """What ended other processes of the service."""
         return [
             rejected
             for (s, n), found in self._known.items()
             if s == service and n != name and self._alive(found)
             for rejected in found.rejected
+            if rejected.crashed
         ]
 
     def refusal(self) -> str:
@@ -166,12 +174,20 @@ class Followers:
             for (s, n), f in self._known.items()
         )
 
+    def _is_behind(self, service: str, own: Follower) -> bool:
+        """Whether others have what was acknowledged last and this one has not: it may not read any more."""
+        newest, recent = self._acknowledged.get(service), self.clock() - self.first_s
+        if newest is None or own.have is None or own.have.number >= newest.number:
+            return False
+        return any(
+            s == service and f.have == newest and f.asked >= recent for (s, _), f in self._known.items()
+        )
+
     def _is_busy(self, service: str, first: _First) -> bool:
         """Whether it has still time to acknowledge what it was the first to get."""
-        found = self._known.get((service, first.name))
-        if found is None or found.have is None or self.clock() - first.since >= self.first_s:
-            return False
-        return found.have.number < first.number
+        acknowledged = self._acknowledged.get(service)
+        done = acknowledged is not None and acknowledged.number >= first.number
+        return not done and self.clock() - first.since < self.first_s
 
     def _alive(self, follower: Follower) -> bool:
         return self.clock() - follower.asked < GONE_S

@@ -26,6 +26,8 @@ _COUNT_BITS = 20
 _COUNT = (1 << _COUNT_BITS) - 1
 _MAX_NAME, _HEAD_BYTES = 200, 32
 _MAX_REJECTED, _MAX_PASSED_ON, _MAX_PROBLEM = 1000, 100, 500
+# Who was first with a change must still be there so long after it began to serve by it: by then a poison has ended it.
+_SOAK_S = 0.2
 # One that has diverged asks again and again; it need not be answered sooner.
 _DIVERGED_S = 0.5
 
@@ -86,15 +88,23 @@ class ResourcesServicer:
             request.watcher,
             request.service,
             have,
-            tuple(Rejected(r.kind, r.name, r.sha256, r.problem) for r in request.rejected),
+            tuple(Rejected(r.kind, r.name, r.sha256, r.problem, r.crashed) for r in request.rejected),
             request.ready,
             diverged=problem,
         )
         if not self._followers.heard(follower):
             raise errors.too_large("watcher", MAX_FOLLOWERS + 1, MAX_FOLLOWERS)
-        if have == newest.position and self._followers.acknowledge(request.service, newest.position):
-            self._acknowledged.set()
-            self._acknowledged = asyncio.Event()
+        soaked = self._clock() + _SOAK_S
+        if (
+            have == newest.position
+            and soaked <= until
+            and not self._followers.is_acknowledged(request.service, have)
+        ):
+            # Ended by its caller's end, this acknowledges nothing.
+            await asyncio.sleep(_SOAK_S)
+            if self._followers.acknowledge(request.service, have):
+                self._acknowledged.set()
+                self._acknowledged = asyncio.Event()
         if have is None:
             await _first_of([self._settled], until)
             if not self._settled.is_set():
@@ -162,11 +172,11 @@ class ResourcesServicer:
         )
 
     def _rejected(self, request: pb.WatchRequest, part: Part) -> list[pb.RejectedResource]:
-        """What others rejected of what is in the part now, each once."""
+        """What ended others, of what is in the part now, each once."""
         there = part.snapshot.resources
         found = {
             (rejected.kind, rejected.name): rejected
-            for rejected in self._followers.rejected(request.service, request.watcher)
+            for rejected in self._followers.crashed(request.service, request.watcher)
             if (known := there.get((rejected.kind, rejected.name))) and known.sha256 == rejected.sha256
         }
         return [_rejected(one) for one in found.values()][:_MAX_PASSED_ON]
@@ -214,7 +224,11 @@ def _page_of(resources: Sequence[tuple[Key, Resource | None]], first: int) -> tu
 
 def _rejected(found: Rejected) -> pb.RejectedResource:
     return pb.RejectedResource(
-        kind=found.kind, name=found.name, sha256=found.sha256, problem=found.problem[:_MAX_PROBLEM]
+        kind=found.kind,
+        name=found.name,
+        sha256=found.sha256,
+        problem=found.problem[:_MAX_PROBLEM],
+        crashed=found.crashed,
     )
 
 

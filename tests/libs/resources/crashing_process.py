@@ -1,9 +1,10 @@
 """A process that follows control and may be ended by what it takes over: `abort` in a key ends it while it compiles it, `exit`
-when it serves it. Prints what serves as JSON, line by line."""
+when it serves it; `refuse` and `hang` end nothing. Prints what serves as JSON, line by line."""
 
 import json
 import os
 import sys
+import time
 from pathlib import Path
 
 from headrace.resources.apply import Limits, Unit
@@ -12,8 +13,13 @@ from tests.libs.resources.following import following, keys
 
 
 def compile_key(unit: Unit) -> object:
-    if b"abort" in unit.resources[0].content:
+    content = unit.resources[0].content
+    if b"abort" in content:
         os._exit(3)
+    if b"refuse" in content:
+        raise ValueError("it is refused")
+    if b"hang" in content:
+        time.sleep(3600)
     return None
 
 
@@ -32,5 +38,7 @@ def serve(follower: Follower) -> None:
 
 if __name__ == "__main__":
     target, root, proof_s = sys.argv[1:]
-    with following(target, Path(root), limits=Limits(proof_s=float(proof_s)), key=compile_key) as follower:
+    with following(
+        target, Path(root), limits=Limits(proof_s=float(proof_s), compile_s=2.0), key=compile_key
+    ) as follower:
         serve(follower)

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from headrace.resources.apply import Compile, Unit, units_of
+from headrace.api.control.v1.resources_pb2 import RejectedResource
+from headrace.resources.apply import AVOIDED, Compile, Unit, units_of
 from headrace.resources.snapshot import Resource, Snapshot
 from headrace.resources.trials import Trials
 from tests.libs.resources.control_history import History, key
@@ -160,3 +161,24 @@ def test_what_served_last_stands_in_also_before_it_has_proven_itself() -> None:
     again.apply(history)
     again.after(0.1)
     assert again.keys() == {"a": "newer"}
+
+
+def test_what_ended_another_process_is_not_tried_unless_it_is_proven() -> None:
+    tried: list[bytes | None] = []
+    process, history = began(key("a", "good"), key=lambda unit: tried.append(unit.content("key", "a")))
+    process.after(10)
+    bad, good = key("a", "bad"), key("a", "good")
+    process.applier.avoid([rejected(bad), rejected(good)])
+    process.take(history, bad)
+    assert (process.keys(), process.problems()) == ({"a": "good"}, {"a": AVOIDED})
+    assert not process.view.rejected["key", "a"].crashed, (
+        "it did not end this one, so nobody else hears of it"
+    )
+    after = process.crashed(history)
+    assert (after.keys(), after.problems()) == ({"a": "good"}, {"a": AVOIDED}), "nor after a restart"
+    process.take(history, key("a", "mended"))
+    assert (process.keys(), tried) == ({"a": "mended"}, [b"good", b"mended"])
+
+
+def rejected(resource: Resource) -> RejectedResource:
+    return RejectedResource(kind="key", name=resource.name, sha256=resource.sha256, crashed=True)

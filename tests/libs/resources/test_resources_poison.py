@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +29,13 @@ class Supervisor:
 
     def until(self, wanted: dict[str, Any]) -> None:
         """Until the process serves so."""
+        self.until_so(lambda found: found == wanted)
+
+    def until_so(self, wanted: Callable[[dict[str, Any]], bool]) -> None:
+        """Until it is so, over the ends of processes."""
         while True:
             line = self._process.stdout.readline()
-            if line and json.loads(line) == wanted:
+            if line and wanted(json.loads(line)):
                 return
             if not line:
                 self._process.stdout.close()

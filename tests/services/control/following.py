@@ -14,6 +14,8 @@ from tests.libs.releases.release_stores import REVISION, TEXT, release
 
 # An upper limit where something is waited for that must come.
 LONG_S = 25.0
+# Control takes an answer for an acknowledgement once its caller has stayed so long.
+ACKNOWLEDGED_S = 0.25
 
 
 def first_release(records: Records) -> Made:
@@ -59,7 +61,7 @@ class Process:
             outcome = self.step(LONG_S)
             assert outcome.next in (Next.APPLY, Next.HOLD, Next.NOTHING), outcome
         if acknowledge:
-            self.ask()
+            self.ask(ACKNOWLEDGED_S)
 
     def close(self) -> None:
         self._remote.close()

@@ -48,6 +48,7 @@ def test_one_goes_first_and_the_others_once_it_has_acknowledged(followers: Follo
     assert not followers.acknowledge("router", at(6)), "it is not the first any more"
     assert followers.may_apply("router", "b", at(6), 0)
     assert followers.may_apply("router", "c", at(6), 0)
+    followers.heard(Follower("b", "router", at(6)))
     assert followers.may_apply("router", "b", at(7), 0), "a has done its part"
     assert not followers.may_apply("router", "c", at(7), 0)
     assert not followers.may_apply("router", "c", at(7), 5), "the urgent one is applied already"
@@ -84,6 +85,19 @@ def test_when_the_first_says_nothing_another_one_goes_first(followers: Followers
     assert not followers.may_apply("router", "b", at(7), 0)
 
 
+def test_one_that_is_behind_does_not_go_first_while_others_are_not(
+    followers: Followers, clock: Clock
+) -> None:
+    followers.heard(Follower("b", "router", at(6)))
+    followers.acknowledge("router", at(6))
+    assert not followers.may_apply("router", "a", at(7), 0)
+    assert followers.may_apply("router", "b", at(7), 0)
+    clock.now += FIRST_S
+    assert not followers.may_apply("router", "a", at(8), 0)
+    clock.now += 1
+    assert followers.may_apply("router", "a", at(8), 0), "b has not been heard for long"
+
+
 def test_one_that_is_frozen_delays_the_first_change_alone(followers: Followers, clock: Clock) -> None:
     followers.may_apply("router", "a", at(6), 0)
     clock.now += FIRST_S
@@ -94,16 +108,17 @@ def test_one_that_is_frozen_delays_the_first_change_alone(followers: Followers, 
         assert followers.may_apply("router", "c", at(number), 0)
 
 
-def test_what_others_rejected_is_passed_on(followers: Followers, clock: Clock) -> None:
-    rejected = Rejected("release", "flights", bytes(32), "it crashed")
-    followers.heard(Follower("a", "router", at(5), (rejected,)))
-    assert followers.rejected("router", "b") == [rejected]
-    assert followers.rejected("router", "a") == []
-    assert followers.rejected("executor", "b") == []
+def test_what_ended_others_is_passed_on(followers: Followers, clock: Clock) -> None:
+    rejected = Rejected("release", "flights", bytes(32), "it crashed", crashed=True)
+    refused = Rejected("release", "other", bytes(32), "it is wrong")
+    followers.heard(Follower("a", "router", at(5), (rejected, refused)))
+    assert followers.crashed("router", "b") == [rejected]
+    assert followers.crashed("router", "a") == []
+    assert followers.crashed("executor", "b") == []
     clock.now += GONE_S - 1
     followers.answered("router", "b")
     clock.now += 2
-    assert followers.rejected("router", "b") == []
+    assert followers.crashed("router", "b") == []
     assert followers.counts() == {"router": 1}, "who is answered late is not gone"
 
 

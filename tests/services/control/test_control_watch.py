@@ -22,7 +22,7 @@ from tests.children import ends_with_tests
 from tests.control_service import Here
 from tests.libs.releases.release_stores import REVISION
 from tests.services.control import silent_client
-from tests.services.control.following import LONG_S, Process, deploy, first_release
+from tests.services.control.following import ACKNOWLEDGED_S, LONG_S, Process, deploy, first_release
 from tests.stopped import stop
 
 MakeProcess = Callable[..., Process]
@@ -119,7 +119,7 @@ def test_one_replica_applies_first(records: RemoteRecords, process: MakeProcess)
         waiting = [threads.submit(one.step, LONG_S) for one in (b, c)]
         assert a.state.receive(answer).next is Next.APPLY
         assert not any(one.done() for one in waiting)
-        a.ask()  # acknowledges
+        a.ask(ACKNOWLEDGED_S)
         assert [one.result().next for one in waiting] == [Next.APPLY] * 2
 
 
@@ -167,7 +167,7 @@ def test_thirty_follow_and_one_does_not_read(
         digests = {one.state.part.snapshot.digest() for one in followers}
         client.kill()
         # It may have been the one that should go first, once; no change waits for it until a time limit of its calls.
-        assert time.monotonic() - began < 20 * FIRST_S
+        assert time.monotonic() - began < 2 * FIRST_S
     assert len(digests) == 1
 
 
@@ -201,7 +201,9 @@ def test_processes_say_what_they_have(control: Here, records: RemoteRecords, pro
         kind="release", name="flights", sha256=hashlib.sha256(b"x").digest(), problem="no such model"
     )
     own = router.state.part.snapshot.resources["release", "flights"].sha256
-    crashed = pb.RejectedResource(kind="release", name="flights", sha256=own, problem="it crashed")
+    crashed = pb.RejectedResource(
+        kind="release", name="flights", sha256=own, problem="it crashed", crashed=True
+    )
     router.ask(rejected=[rejected, crashed])
     assert list(process("other").ask().rejected) == [crashed], "of what is live, the others hear"
     process("d", "ingress").ask()
