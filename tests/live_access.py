@@ -26,6 +26,7 @@ from headrace.resources.offline import OfflineResources
 from headrace.resources.snapshot import Resource
 from services.control.config import ControlConfig
 from services.control.wiring import SERVICE
+from tests.first_release import resources_of
 
 BY = By("tests")
 CREATED = datetime(2026, 1, 1, tzinfo=UTC)
@@ -38,12 +39,14 @@ def with_keys(tenants: Tenants) -> tuple[dict[str, str], dict[str, KeySpec]]:
     return {name: text for name, (text, _) in made.items()}, {name: key for name, (_, key) in made.items()}
 
 
-def signed_folder(path: Path, tenants: Tenants) -> tuple[dict[str, str], dict[str, Any]]:
-    """Writes what a door without control starts by. Returns a key of each tenant, and the door's setting `resources`."""
+def signed_folder(path: Path, tenants: Tenants, *documents: str) -> tuple[dict[str, str], dict[str, Any]]:
+    """Writes what a door without control starts by: these tenants, the first releases of these documents. Returns a key of each
+    tenant, and the door's setting `resources`."""
     texts, keys = with_keys(tenants)
     resources = [
         *(Resource.of(TENANT, name, tenant_content(spec)) for name, spec in tenants.items()),
         *(Resource.of(KEY, f"{name}/{key.id}", key_content(key)) for name, key in keys.items()),
+        *(resource for text in documents for resource in resources_of(text)),
     ]
     offline = OfflineResources(path / "resources")
     offline.write(resources)

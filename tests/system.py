@@ -219,7 +219,7 @@ def _own_settings(
     *,
     patient: bool,
 ) -> None:
-    """Has the system read the checkout's documents from a folder of its own, to which a test may add."""
+    """Gives the home the checkout's documents, to which a test may add."""
     shutil.rmtree(DOCUMENTS, ignore_errors=True)
     # Nothing is live, and no process remembers what was.
     place = layout.of(HOME)
@@ -228,7 +228,7 @@ def _own_settings(
     for document in (ROOT / "deploy" / "pipelines").glob("*/pipeline.yaml"):
         text = document.read_text()
         write_document(document.parent.name, deadline(text, PATIENT_MS) if patient else text)
-    routing = {"pipelines": str(DOCUMENTS), **(PATIENT_ROUTER if patient else {}), **router}
+    routing = {**(PATIENT_ROUTER if patient else {}), **router}
     override("router", routing)
     reading = {**(PATIENT if patient else {}), **features}
     override("features", reading)

@@ -105,9 +105,10 @@ def prepare(home: Path) -> None:
         command(home, "down")
 
 
-def pipelines(home: Path, more: Sequence[Mapping[str, Any]] = ()) -> Path:
-    """Folder of the documents that are measured: the demo's, the same with the heavy model, a model alone, and `more`."""
-    folder = home / "load-pipelines"
+def write_documents(home: Path, more: Sequence[Mapping[str, Any]] = ()) -> None:
+    """Makes the documents that are measured those of the home: the demo's, the same with the heavy model, a model alone, and
+    `more`."""
+    folder = home / "pipelines"
     flights = yaml.safe_load((PIPELINES / "flights" / "pipeline.yaml").read_text())
     heavy = json.loads(json.dumps(flights)) | {"pipeline": "flights_heavy"}
     for stage in heavy["stages"]:
@@ -134,13 +135,12 @@ def pipelines(home: Path, more: Sequence[Mapping[str, Any]] = ()) -> Path:
         made = folder / document["pipeline"] / "pipeline.yaml"
         made.parent.mkdir(parents=True, exist_ok=True)
         made.write_text(yaml.safe_dump(dict(document), sort_keys=False))
-    return folder
 
 
 def settings(setup: Setup) -> dict[str, dict[str, Any]]:
     """What is laid over the generated settings, by service."""
     own = {name: _uncoalesced(setup, name) for name in services.start_order()}
-    own["router"] |= {"pipelines": str(pipelines(setup.home, setup.documents)), **setup.router}
+    own["router"] |= setup.router
     own["executor"] |= setup.executor
     if setup.feast:
         own["features"]["repo"] = str(setup.feast)
@@ -158,6 +158,7 @@ def _uncoalesced(setup: Setup, caller: str) -> dict[str, Any]:
 
 
 def _write_settings(setup: Setup) -> None:
+    write_documents(setup.home, setup.documents)
     folder = setup.home / "settings"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)

@@ -145,13 +145,6 @@ class IngressSettings(config.ServiceSettings):
     # Client of control, which operators' changes go to, too. Absent: what the folder or the artifacts of `resources` have is
     # followed, and operators can change nothing here.
     control: config.CalleeSettings | None = None
-    # Folder of documents that are live, in the place of the releases of control.
-    pipelines: Path | None = None
-    # Folder in which the router keeps the last good text of each document of `pipelines`. The door reads it, so that both serve
-    # the same when a document is broken. Absent: a document that is broken at the start is not served at all.
-    kept: Path | None = None
-    # Set if the folder `kept` does not belong to the router: then the door keeps its own copies in it.
-    keeps: bool = False
     # Folder in which the ingresses of one machine count each tenant's use together. Absent: each counts separately.
     quotas: Path | None = None
     # Folder in which they count the different queries of today, for tenants that have a budget of them, and keep the key that

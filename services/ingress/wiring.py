@@ -22,11 +22,8 @@ from headrace.hop.process.telemetry import Telemetry
 from headrace.hop.server.hosting import Part, definition_named, hosted
 from headrace.hop.transport.in_process import LocalServers
 from headrace.oip import open_inference_pb2
-from headrace.pipeline import Catalog as Documents
-from headrace.pipeline import Kept
 from headrace.releases import ReleaseCatalog
 from headrace.releases.of_records import RecordReleases
-from headrace.resources.follower import Follower
 from headrace.resources.releases import SnapshotReleases, release_compiler
 from headrace.resources.service import control_client, followed
 from headrace.state.files import sealed_before
@@ -50,7 +47,7 @@ from services.ingress.clients import (
 )
 from services.ingress.config import IngressSettings
 from services.ingress.documents.catalog import Catalog
-from services.ingress.documents.reloads import DocumentMetrics, DocumentReloads, Source
+from services.ingress.documents.reloads import DocumentMetrics, DocumentReloads
 from services.ingress.documents.watch import PeriodicTasks
 from services.ingress.door import Door, Operation, operations
 from services.ingress.envoy.certificates import CertificateReloads, secrets
@@ -84,7 +81,7 @@ from services.ingress.sharing.share import Source as LimitSource
 Clock = Callable[[], float]
 _FLUSH_EVERY_S = 0.5
 _COLLECT_EVERY_S = 10.0
-_LOOK_EVERY_S = 0.25
+_REFRESH_EVERY_S = 0.25
 _READY_EVERY_S = 0.5
 OIP_SERVICE = open_inference_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"]
 RELEASE_SERVICE = releases_pb2.DESCRIPTOR.services_by_name["ReleaseService"]
@@ -127,18 +124,19 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
     tenants = _tenants(settings, telemetry, metrics, reporter, told, wall)
     async with AsyncExitStack() as stack:
         control = await stack.enter_async_context(control_client(settings.control, runtime))
-        compilers = {} if settings.pipelines else {"release": release_compiler()}
+        compilers = {"release": release_compiler()}
         following = followed("ingress", settings.resources, control, runtime, compilers, (TENANT, KEY))
         follower = await stack.enter_async_context(following)
         assert follower is not None, "the settings say what is followed"
         tenants.live.follow(follower)
-        documents = await asyncio.to_thread(_documents, settings, follower)
+        store = SnapshotReleases(follower)
+        documents = await asyncio.to_thread(ReleaseCatalog, store, refused=store.refused)
         catalog = Catalog(documents.pipelines, documents.unusable)
         if tenants.source is not None:
             stack.push_async_callback(tenants.source.close)
         client = runtime.dial("router", settings.router)
         stack.push_async_callback(client.close)
-        serving = None if settings.pipelines else HopServing(client, time.monotonic)
+        serving = HopServing(client, time.monotonic)
         reloads = DocumentReloads(documents, catalog, telemetry.log, telemetry.once(DocumentMetrics), serving)
         arrivals = Arrivals()
         attributes = Attributes(settings.attributes) if settings.attributes else None
@@ -148,7 +146,9 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
         stack.push_async_callback(keys.close)
         keyed = _keyed(settings, telemetry, keys)
         readiness = Readiness(
-            AdminPort(settings.admin).ask, time.monotonic, lambda: tenants.live.directory is not None
+            AdminPort(settings.admin).ask,
+            time.monotonic,
+            lambda: tenants.live.directory is not None and reloads.known,
         )
         oip = OpenInference(catalog, runner, statistics, readiness.ready, keyed)
         own = InferenceServicer(catalog, runner, keyed)
@@ -251,7 +251,7 @@ def _tenants(
 async def _renew_tenants(settings: IngressSettings, tenants: _Tenants, periodic: PeriodicTasks) -> None:
     if tenants.source is not None:
         await tenants.source.start()
-        periodic.every(EVERY_S if settings.sharing.redis else _LOOK_EVERY_S, tenants.quotas.look)
+        periodic.every(EVERY_S if settings.sharing.redis else _REFRESH_EVERY_S, tenants.quotas.refresh)
     if settings.jwt is not None and tenants.tokens is not None:
         await periodic.once(tenants.tokens.refresh)
         periodic.every(settings.jwt.refresh_s, tenants.tokens.refresh)
@@ -312,16 +312,6 @@ def _operations(
         **operations(RELEASE_SERVICE, ReleaseServicer(desk)),
         **operations(OPERATIONS_SERVICE, operators),
     }
-
-
-def _documents(settings: IngressSettings, follower: Follower) -> Source:
-    """What is live, as the settings say."""
-    if settings.pipelines is None:
-        store = SnapshotReleases(follower)
-        return ReleaseCatalog(store, refused=store.refused)
-    return Documents(
-        settings.pipelines, kept=Kept(settings.kept, writes=settings.keeps) if settings.kept else None
-    )
 
 
 def _changing(control: Client | None) -> RecordReleases | None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-from pydantic import PositiveFloat, create_model, model_validator
+from pydantic import PositiveFloat, create_model
 
 from headrace.hop import config
 from headrace.resources import ResourceSettings
@@ -22,17 +21,10 @@ _DOC = "Settings of the router."
 class RouterSettings(config.Settings):
     """The router's own settings. Its settings class has those of every service and of the kinds of stages, too."""
 
-    # What is live, as control says it: releases and their documents. Absent: the documents in `pipelines` are live.
-    resources: ResourceSettings | None = None
+    # What is live, as control says it: releases and their documents.
+    resources: ResourceSettings
     # Client of control. Absent: what the artifacts of `resources` have is followed.
     control: config.CalleeSettings | None = None
-    # Folder with one subfolder, holding a pipeline.yaml, per pipeline; not read if there are `resources`.
-    pipelines: Path | None = None
-    # Folder for the last good text of each document of `pipelines`, which serves while the document is broken, over restarts too.
-    # Replicas may share it. Absent: no copies.
-    kept: Path | None = None
-    # How often changed documents are looked for.
-    reload_every_s: PositiveFloat = 1.0
     shadow: ShadowSettings = ShadowSettings()
     explanations: ExplanationSettings = ExplanationSettings()
     # Absent: nothing is recorded.
@@ -45,12 +37,6 @@ class RouterSettings(config.Settings):
     events: EventsSettings = EventsSettings()
     # Where several routers keep answers together; each pipeline's document says whether its answers are kept at all.
     cache: CacheSettings = CacheSettings()
-
-    @model_validator(mode="after")
-    def _has_pipelines(self) -> Self:
-        if self.resources is None and self.pipelines is None:
-            raise ValueError("needs resources or pipelines")
-        return self
 
     def client(self, callee: str) -> config.ClientSettings | None:
         """Settings of the client of a service that stages call; None: no pipeline here needs it."""

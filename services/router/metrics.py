@@ -61,7 +61,7 @@ class Metrics:
         )
         self._release = Gauge(
             "headrace_router_release",
-            "Number of the release that serves now; 0: there is no release store.",
+            "Number of the release that serves now.",
             ["pipeline"],
             registry=registry,
         )

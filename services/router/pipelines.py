@@ -34,7 +34,7 @@ class Served:
     caps: PipelineCaps | None = None
     partition: RowPartition | None = None
     source: Released | None = None
-    # Number of the release; 0: there is no release store.
+    # Number of the release.
     release: int = 0
     # Where a copy of some requests runs after they were answered.
     shadow: ShadowRoute | None = None
@@ -83,13 +83,13 @@ class Compiler:
             runners = tuple(self._runners[stage.kind](stage) for stage in pipeline.stages)
             route = Route(name, plan(pipeline), runners)
             routes.append(route if self._caches is None else self._caches.add(route))
-        table = RouteTable.compile(found.release, found.arms) if found.release else None
+        table = RouteTable.compile(found.release, found.arms)
         shadow, counted = self._shadow(found), Counted.of(found.release)
         partition = self._partition(found.release)
         return Served(
             found.live,
             tuple(routes),
-            table if table is not None and table.decides else None,
+            table if table.decides else None,
             partition=partition,
             source=found,
             release=found.number,
@@ -97,13 +97,13 @@ class Compiler:
             counted=counted,
         )
 
-    def _partition(self, release: Release | None) -> RowPartition | None:
-        if release is None or release.partition is None or self._replicas is None:
+    def _partition(self, release: Release) -> RowPartition | None:
+        if release.partition is None or self._replicas is None:
             return None
         return RowPartition(release.partition, self._replicas, self._clock)
 
     def _shadow(self, found: Released) -> ShadowRoute | None:
-        shadow = found.release.shadow if found.release else None
+        shadow = found.release.shadow
         if shadow is None:
             return None
         route = self.shadow_route(shadow.arm, found.arms[shadow.arm])
@@ -151,7 +151,7 @@ class Pipelines:
 
     def _compiled(self, name: str, found: Released) -> Served:
         served = self._compiler.compile(found)
-        cap = found.release.caps if found.release else None
+        cap = found.release.caps
         if cap is None and name not in self._caps:
             return served
         caps = self._caps.setdefault(name, PipelineCaps(name, self._clock, self._routers))

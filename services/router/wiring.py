@@ -16,11 +16,9 @@ from headrace.hop.client.dial import Client
 from headrace.hop.client.observer import NullObserver
 from headrace.hop.definition import Definition, Runtime, Service
 from headrace.hop.process.telemetry import build_version
-from headrace.pipeline import Catalog, Kept
 from headrace.releases import ReleaseCatalog
-from headrace.resources.follower import Follower
 from headrace.resources.releases import SnapshotReleases, release_compiler
-from headrace.resources.service import control_client, followed, has_view
+from headrace.resources.service import control_client, followed
 from headrace.state.files import sealed_before
 from services.router.background import running
 from services.router.cache.clients import shared_answers
@@ -35,7 +33,6 @@ from services.router.metrics import Metrics
 from services.router.operations.documents import DocumentReloader
 from services.router.operations.models import ModelOperations
 from services.router.operations.readiness import ModelReadiness
-from services.router.operations.sources import FolderSource, Source
 from services.router.pipelines import Compiler, Pipelines
 from services.router.recording.metrics import RecordingMetrics
 from services.router.recording.recorder import Recorder
@@ -75,16 +72,17 @@ async def build(settings: RouterSettings, runtime: Runtime) -> AsyncIterator[Seq
         follower = await stack.enter_async_context(
             followed("router", settings.resources, control, runtime, compilers)
         )
-        source = await asyncio.to_thread(_source, settings, compiler, follower)
+        assert follower is not None, "the settings say what is followed"
+        store = SnapshotReleases(follower)
+        source = await asyncio.to_thread(ReleaseCatalog, store, accept=compiler.accept, refused=store.refused)
         pipelines = Pipelines(compiler, time.monotonic)
         models = ModelOperations(HopExecutorReplicas(executor) if executor else None, caches.forget)
         readiness = ModelReadiness(models, time.monotonic) if executor else None
         log = runtime.telemetry.log
-        reloader = DocumentReloader(source, pipelines, metrics, log, settings.reload_every_s, readiness)
+        reloader = DocumentReloader(source, pipelines, metrics, log, readiness)
         counters = Counters()
         await stack.enter_async_context(_ticks(settings, runtime, counters, metrics, pipelines.share))
         await stack.enter_async_context(running(reloader.run(), "releases", log))
-        stack.callback(source.close)
         # What was answered is offered for an explanation; nothing is answered before all parts are there.
         told = await stack.enter_async_context(
             events(
@@ -107,8 +105,7 @@ async def build(settings: RouterSettings, runtime: Runtime) -> AsyncIterator[Seq
         inference = Inference(pipelines, refresh, metrics, time.monotonic, observers, counters, told.journal)
         descriptor = router_pb2.DESCRIPTOR.services_by_name["RouterService"]
         servicer = RouterServicer(inference, pipelines, models, shadows.reports, explained.servicer)
-        ready = has_view(follower) if follower else None
-        yield [Service(descriptor, servicer, takes_payload=True, ready=ready)]
+        yield [Service(descriptor, servicer, takes_payload=True, ready=reloader.ready)]
 
 
 @asynccontextmanager
@@ -138,16 +135,6 @@ async def _ticks(
         await reporter.close()
     finally:
         await client.close()
-
-
-def _source(settings: RouterSettings, compiler: Compiler, follower: Follower | None) -> Source:
-    """What is live, as the settings say. Reads it once."""
-    if follower is not None:
-        store = SnapshotReleases(follower)
-        return ReleaseCatalog(store, accept=compiler.accept, refused=store.refused)
-    assert settings.pipelines is not None, "the settings have one of them"
-    kept = Kept(settings.kept, writes=True) if settings.kept else None
-    return FolderSource(Catalog(settings.pipelines, accept=compiler.accept, kept=kept))
 
 
 def _caches(settings: RouterSettings, runtime: Runtime, stack: AsyncExitStack) -> AnswerCaches:

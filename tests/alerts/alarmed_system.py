@@ -30,7 +30,6 @@ from tests.redis_server import RedisServer
 from tests.repeated import repeated
 from tests.services.executor.executor_models import lookup
 from tests.system import (
-    DOCUMENTS,
     HOME,
     ROOT,
     System,
@@ -225,13 +224,13 @@ class Alarmed:
 
 
 def router_settings(stores: RedisServer) -> dict[str, Any]:
-    """The router's settings without a fault: this checkout's documents, kept answers in Redis."""
-    return {"pipelines": str(DOCUMENTS), "cache": {"redis": f"redis://127.0.0.1:{stores.port}/1"}}
+    """The router's settings without a fault: kept answers in Redis."""
+    return {"cache": {"redis": f"redis://127.0.0.1:{stores.port}/1"}}
 
 
 def ingress_settings(stores: RedisServer) -> dict[str, Any]:
-    """The door's settings without a fault: this checkout's documents, limits shared by Redis."""
-    return {"pipelines": str(DOCUMENTS), "sharing": {"redis": f"redis://127.0.0.1:{stores.port}/2"}}
+    """The door's settings without a fault: limits shared by Redis."""
+    return {"sharing": {"redis": f"redis://127.0.0.1:{stores.port}/2"}}
 
 
 def monitoring_settings() -> dict[str, Any]:

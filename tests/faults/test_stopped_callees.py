@@ -21,7 +21,7 @@ DEADLINE_S = 0.6
 def test_rows_whose_time_ended_in_the_socket_do_not_run(system: System, carried: str) -> None:
     if carried == "rpc":
         own = yaml.safe_load(layout.of(HOME).override("router").read_text())
-        settings = {"pipelines": str(HOME / "pipelines"), "executor": {"exchange": False}}
+        settings = {"executor": {"exchange": False}}
         with restarted("router", settings, own):
             ran_in_time(system)
     else:

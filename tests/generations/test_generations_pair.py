@@ -28,6 +28,7 @@ from services.router import wiring as router
 from services.router.stages.steps import TRANSFORM
 from services.router.ticks.counters import ours
 from tests.children import ends_with_tests
+from tests.first_release import live
 from tests.generations import older
 from tests.services.router.router_leaves import INFER, batch_of
 
@@ -73,6 +74,7 @@ async def process(old: Version, service: str, folder: Path, **settings: Any) -> 
 
 
 def documents(folder: Path) -> Path:
+    """What an old router serves."""
     (folder / "pipelines" / "prepared").mkdir(parents=True)
     (folder / "pipelines" / "prepared" / "pipeline.yaml").write_text(PREPARED)
     return folder / "pipelines"
@@ -102,7 +104,9 @@ async def test_a_new_router_works_with_old_preprocessing_which_refuses_what_it_d
 ) -> None:
     async with process(old, "preprocessing", tmp_path) as leaf:
         target = {"target": f"unix:{tmp_path}/preprocessing.sock"}
-        async with served(router.SERVICE, {"pipelines": documents(tmp_path), "preprocessing": target}) as new:
+        async with served(
+            router.SERVICE, {"resources": live(tmp_path, PREPARED), "preprocessing": target}
+        ) as new:
             answer = await prepared(new.client())
         np.testing.assert_array_equal(answer.columns["input"].array, [[1.5], [2.5]])
         await _refusals(leaf)

@@ -29,6 +29,7 @@ from tests.images.containers import HARDENED, METRICS, SOCKET, STATE, Container,
 from tests.live_access import signed_folder
 
 pytestmark = pytest.mark.slow
+RESOURCES = {"keys": [f"{STATE}/resources/control.pub"], "artifacts": f"{STATE}/resources"}
 IMAGES = locks.names(services.start_order())
 SPEC: dict[str, Any] = {"steps": [{"round": {"column": "x", "decimals": 0}}], "outputs": {"x": "float64"}}
 EXECUTOR = {
@@ -47,8 +48,7 @@ DOOR = {
     "admin": "127.0.0.1:9901",
     "run_dir": "/run/headrace/envoy",
     "access_log": "/dev/stdout",
-    "pipelines": f"{STATE}/pipelines",
-    "resources": {"keys": [f"{STATE}/resources/control.pub"], "artifacts": f"{STATE}/resources"},
+    "resources": RESOURCES,
 }
 LOCAL = {"target": "local"}
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -61,7 +61,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "features": FEATURES,
     "monitoring": MONITORING,
     "control": CONTROL,
-    "router": {"pipelines": f"{STATE}/pipelines"},
+    "router": {"resources": RESOURCES},
     "ingress": DOOR | {"router": {"target": "unix:/run/headrace/router.sock"}},
     "edge": DOOR
     | {
@@ -71,7 +71,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
             "executor": {"server": {"listen": "local"}} | EXECUTOR,
             "preprocessing": {"server": {"listen": "local"}},
             "postprocessing": {"server": {"listen": "local"}},
-            "router": {"server": {"listen": "local"}, "pipelines": f"{STATE}/pipelines"}
+            "router": {"server": {"listen": "local"}, "resources": RESOURCES}
             | dict.fromkeys(("features", "executor", "preprocessing", "postprocessing"), LOCAL),
         },
     },
@@ -107,12 +107,9 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("home")
     for name in ("models", "models.pub", "feast"):
         subprocess.run(["cp", "-r", system.HOME / name, folder / name], check=True)
-    keys, _ = signed_folder(folder, {"demo": TenantSpec(pipelines=("*",))})
+    documents = [path.read_text() for path in (system.ROOT / "deploy" / "pipelines").glob("*/pipeline.yaml")]
+    keys, _ = signed_folder(folder, {"demo": TenantSpec(pipelines=("*",))}, *documents)
     (folder / "demo.key").write_text(keys["demo"])
-    for path in (system.ROOT / "deploy" / "pipelines").glob("*/pipeline.yaml"):
-        target = folder / "pipelines" / path.parent.name / "pipeline.yaml"
-        target.parent.mkdir(parents=True)
-        target.write_text(path.read_text())
     return folder
 
 

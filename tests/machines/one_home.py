@@ -17,7 +17,7 @@ BOUND = {
     "test_events.py": _FILES,
     "test_explanations.py::test_a_prediction_is_explained_from_its_event": _COMMANDS,
     "test_first_request.py::test_a_changed_feature_changes_the_prediction": "changes features in the home's SQLite",
-    "test_first_request.py::test_seven_processes_or_two": "asks the supervisor",
+    "test_first_request.py::test_eight_processes_or_three": "asks the supervisor",
     "test_first_request.py::test_the_command_prints_what_the_tests_go_by": "asks the supervisor",
     "test_flights_cascade.py": _ALONE,
     "test_flights_features.py": _ALONE,

@@ -13,14 +13,11 @@ from headrace.client import Headrace
 from tests.agreed import with_yes
 from tests.system import COMMAND_S, HEADRACE, HOME, ROOT, System, headrace, row_request
 
-# What tests put into the home, and folders of older runs that were cut off.
-_OF_TESTS = {"load-pipelines"}
-
 
 def test_a_home_has_nothing_that_a_backup_does_not_know(system: System) -> None:
     system.predict(row_request(system.rows[0]))
     names = {path.name for path in HOME.iterdir() if not path.name.startswith(".")}
-    assert names - KEPT - LEFT_OUT - _OF_TESTS == set()
+    assert names - KEPT - LEFT_OUT == set()
 
 
 @dataclass

@@ -19,11 +19,12 @@ from headrace.repository import TensorSpec, publish
 from services.executor.wiring import SERVICE as EXECUTOR
 from services.router.clients import UNLOAD
 from services.router.wiring import SERVICE as ROUTER
+from tests.first_release import live
 from tests.services.executor.executor_models import onnx_bytes
 from tests.services.router.router_leaves import HEAD, INFER, batch_of
 
-DOCUMENTS = {
-    "cascade": f"""pipeline: cascade
+DOCUMENTS = (
+    f"""pipeline: cascade
 {HEAD}
 stages:
   - cascade: score
@@ -34,7 +35,7 @@ stages:
     threshold: 0.2
 outputs: [y]
 """,
-    "ensemble": f"""pipeline: ensemble
+    f"""pipeline: ensemble
 {HEAD}
 stages:
   - ensemble: score
@@ -45,7 +46,7 @@ stages:
     into: {{column: y, type: float32}}
 outputs: [y]
 """,
-}
+)
 
 
 def times(factor: float) -> bytes:
@@ -83,12 +84,10 @@ async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
     for factor in (1, 10):
         name = f"times{factor}"
         publish(tmp_path / "models", name, "1", times(factor), inputs=tensor[0], outputs=tensor[1])
-    for name, text in DOCUMENTS.items():
-        (tmp_path / "pipelines" / name).mkdir(parents=True)
-        (tmp_path / "pipelines" / name / "pipeline.yaml").write_text(text)
     async with AsyncExitStack() as stack:
         executor = await stack.enter_async_context(served(EXECUTOR, {"models": tmp_path / "models"}))
-        settings = {"pipelines": tmp_path / "pipelines", "executor": {"target": executor.target}}
+        resources = live(tmp_path / "live", *DOCUMENTS)
+        settings = {"resources": resources, "executor": {"target": executor.target}}
         router = await stack.enter_async_context(served(ROUTER, settings))
         yield Pair(router, executor)
 

@@ -28,8 +28,8 @@ from headrace.hop.process.telemetry import Telemetry
 from headrace.hop.server.hosting import hosted
 from headrace.hop.transport import stream_client
 from headrace.hop.transport.in_process import LocalServers
-from headrace.pipeline.document import catalog
 from headrace.pipeline.document.parse import parse
+from headrace.releases import catalog
 from headrace.resources import ResourceSettings
 from headrace.resources.apply import View
 from headrace.resources.snapshot import Resource, Snapshot
@@ -38,13 +38,15 @@ from services.ingress.config import IngressSettings
 from services.ingress.protocols.asgi import Application
 from services.ingress.protocols.registry import routes
 from services.router import wiring as router
-from services.router.operations.sources import FolderSource
 from tests.definitions import definition_of
+from tests.first_release import resources_of
 from tests.services.router.router_leaves import SCORED, Executor, Features, Steps
 from tests.simulation.network import Network, Server, context_of
 from tests.simulation.virtual_time import PROCESS, Blocking, VirtualLoop
 
 _DRAIN_S = 20.0
+# What is followed instead, `_live` says.
+_RESOURCES = ResourceSettings(keys=())
 _QUIET = config.Telemetry(log_level="error", trace_ratio=0)
 _FILES = {
     "features": (features_pb2.DESCRIPTOR, "FeaturesService"),
@@ -53,10 +55,10 @@ _FILES = {
     "postprocessing": (postprocessing_pb2.DESCRIPTOR, "PostprocessingService"),
 }
 # The pipeline that all tenants share, and that of the hostile one, whose model is slow.
-PIPELINES = {
-    "scored": SCORED,
-    "theirs": SCORED.replace("pipeline: scored", "pipeline: theirs").replace("name: adder", "name: slow"),
-}
+PIPELINES = (
+    SCORED,
+    SCORED.replace("pipeline: scored", "pipeline: theirs").replace("name: adder", "name: slow"),
+)
 LIMITED = QuotaSpec(rows_per_s=200.0, rows_burst=50, concurrency=4)
 TENANTS = ("good", "hostile", "limited")
 
@@ -86,20 +88,17 @@ class _AdminPort:
 
 @cache
 def _folder() -> tuple[tempfile.TemporaryDirectory[str], Path]:
-    """Documents; removed when the tests end."""
+    """Removed when the tests end."""
     folder = tempfile.TemporaryDirectory(prefix="simulation-")
     path = Path(folder.name)
     path.chmod(0o700)
-    for name, text in PIPELINES.items():
-        (path / "pipelines" / name).mkdir(parents=True)
-        (path / "pipelines" / name / "pipeline.yaml").write_text(text)
     return folder, path
 
 
 @cache
 def _live() -> tuple[dict[str, str], View]:
-    """The key of each tenant, and what a door follows."""
-    texts, found = {}, []
+    """The key of each tenant, and what door and routers follow."""
+    texts, found = {}, [resource for text in PIPELINES for resource in resources_of(text)]
     for name in TENANTS:
         texts[name], key = new_key(created=datetime(2023, 1, 1, tzinfo=UTC))
         limits = LIMITED if name == "limited" else QuotaSpec()
@@ -118,6 +117,11 @@ class _Follower:
 
     def on_change(self, heard: object) -> None:
         """Nothing changes."""
+
+    def wait(self, seen: str, timeout_s: float) -> View:
+        if timeout_s and seen == self.view.state:
+            raise Blocking(timeout_s, seen)
+        return self.view
 
 
 @asynccontextmanager
@@ -248,10 +252,7 @@ class System:
         if name != "router":
             return self.leaves.definition(name), config.ServiceSettings(server=_server(name))
         values = {callee: {"target": self._target(callee)} for callee in _FILES}
-        pipelines = _folder()[1] / "pipelines"
-        return router.SERVICE, router.SERVICE.config(
-            server=_server("router"), pipelines=pipelines, reload_every_s=3600.0, **values
-        )
+        return router.SERVICE, router.SERVICE.config(server=_server("router"), resources=_RESOURCES, **values)
 
     def _target(self, callee: str) -> str:
         if self.together:
@@ -289,8 +290,7 @@ def _ingress_settings(router_target: str) -> IngressSettings:
     path = _folder()[1]
     return IngressSettings(
         run_dir=path,
-        pipelines=path / "pipelines",
-        resources=ResourceSettings(keys=(path,)),
+        resources=_RESOURCES,
         router=config.ClientSettings(target=router_target),
         telemetry=_QUIET,
         access_log="",
@@ -303,9 +303,6 @@ def _ingress_settings(router_target: str) -> IngressSettings:
 def simulated(network: Network) -> Iterator[None]:
     """What the machine does is done by the simulation."""
 
-    def wait(_: FolderSource, seen: str, timeout_s: float) -> str:
-        raise Blocking(timeout_s, seen)
-
     async def collect(_: object) -> None: ...
 
     with ExitStack() as stack:
@@ -315,7 +312,7 @@ def simulated(network: Network) -> Iterator[None]:
             (stream_client, "Context", lambda: context_of(PROCESS.get())),
             (ingress, "AdminPort", _AdminPort),
             (ingress, "followed", _followed),
-            (FolderSource, "wait", wait),
+            (router, "followed", _followed),
             (grpc_core, "collect", collect),
             (catalog, "parse", _parse),
         ):

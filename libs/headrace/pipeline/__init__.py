@@ -1,17 +1,14 @@
 """The pipeline document: one YAML file parsed into an immutable `Pipeline`, its plan, its input checks.
 
-`load` and `load_folder` read documents, `Catalog` keeps them current; `plan` orders the stages; `check`
-compares with models and features offline; `validate_inputs`, `batch_from_rows`, `rounded` and
-`rows_from_batch` serve the door.
+`load` and `load_folder` read documents; `plan` orders the stages; `check` compares with models and features offline;
+`validate_inputs`, `batch_from_rows`, `rounded` and `rows_from_batch` serve the door.
 """
 
 from headrace.pipeline.checks.offline import check
 from headrace.pipeline.document.cache_rule import CacheRule
-from headrace.pipeline.document.catalog import Catalog, Quarantined, Reload
 from headrace.pipeline.document.durations import duration_text
 from headrace.pipeline.document.explanations import default_output, is_explainable
 from headrace.pipeline.document.files import load, load_folder
-from headrace.pipeline.document.last_good import Kept
 from headrace.pipeline.document.parse import content_hash, parse
 from headrace.pipeline.models import (
     MODELS_USED,
@@ -69,7 +66,6 @@ __all__ = [
     "STAGE_KINDS",
     "CacheRule",
     "CascadeStage",
-    "Catalog",
     "ColumnType",
     "Cut",
     "Decision",
@@ -80,7 +76,6 @@ __all__ = [
     "Freshness",
     "IndexedModel",
     "InputField",
-    "Kept",
     "LatencyObjective",
     "Member",
     "ModelOutput",
@@ -94,8 +89,6 @@ __all__ = [
     "Plan",
     "PlannedStage",
     "Problem",
-    "Quarantined",
-    "Reload",
     "Setting",
     "SettingError",
     "Stage",

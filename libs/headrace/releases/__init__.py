@@ -32,7 +32,7 @@ from headrace.releases.spans import LIVE
 from headrace.releases.store import Broken, Freeze, ReleaseStore
 
 if TYPE_CHECKING:
-    from headrace.releases.catalog import ReleaseCatalog, Released, released
+    from headrace.releases.catalog import Quarantined, ReleaseCatalog, Released, Reload, released
     from headrace.releases.of_records import RecordReleases
     from headrace.releases.place import PlaceError, open_store
 
@@ -50,12 +50,14 @@ __all__ = [
     "OneOf",
     "Partition",
     "PlaceError",
+    "Quarantined",
     "RecordReleases",
     "Release",
     "ReleaseCatalog",
     "ReleaseError",
     "ReleaseStore",
     "Released",
+    "Reload",
     "Rollout",
     "RolloutState",
     "Rule",
@@ -67,9 +69,11 @@ __all__ = [
 
 _LAZY = {
     "PlaceError": "place",
+    "Quarantined": "catalog",
     "RecordReleases": "of_records",
     "ReleaseCatalog": "catalog",
     "Released": "catalog",
+    "Reload": "catalog",
     "open_store": "place",
     "released": "catalog",
 }

@@ -1,7 +1,4 @@
-"""The pipelines that releases name, ready to serve: each arm's document with its models pinned.
-
-The same face as `headrace.pipeline.Catalog`, which reads a folder of documents.
-"""
+"""The pipelines that releases name, ready to serve: each arm's document with its models pinned."""
 
 from __future__ import annotations
 
@@ -14,8 +11,6 @@ from headrace.pipeline import (
     DocumentError,
     Pipeline,
     Problem,
-    Quarantined,
-    Reload,
     SettingError,
     kind_of,
     parse,
@@ -25,23 +20,15 @@ from headrace.releases.document import Arm, Release
 from headrace.releases.errors import ReleaseError
 from headrace.releases.inputs import check_inputs
 from headrace.releases.spans import LIVE
-from headrace.releases.store import Broken, ReleaseStore
+from headrace.releases.store import Broken, ReleaseReader
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Released:
-    """What serves of one pipeline: the document of each arm. Compared by identity.
-
-    `release` None: there is no release store, and the document itself is what serves, as the arm `live`.
-    """
+    """What serves of one pipeline: the document of each arm. Compared by identity."""
 
     arms: Mapping[str, Pipeline]
-    release: Release | None = None
-
-    @classmethod
-    def of(cls, pipeline: Pipeline) -> Released:
-        """A document that serves without a release."""
-        return cls({LIVE: pipeline})
+    release: Release
 
     @property
     def live(self) -> Pipeline:
@@ -50,8 +37,31 @@ class Released:
 
     @property
     def number(self) -> int:
-        """Number of the release; 0: none."""
-        return self.release.number if self.release else 0
+        """Number of the release."""
+        return self.release.number
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """A release that can't be served.
+
+    `name`: of its pipeline. `serves`: the last good document, which goes on serving; None: there is none, so the pipeline can't
+    be used.
+    """
+
+    name: str
+    problems: tuple[Problem, ...]
+    serves: Pipeline | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reload:
+    """What one reload changed. `problems`: the new ones. `cleared`: names of pipelines that left quarantine."""
+
+    changed: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    cleared: tuple[str, ...] = ()
 
 
 def released(release: Release, document: Callable[[str], str | None]) -> Released:
@@ -104,7 +114,7 @@ class ReleaseCatalog:
 
     def __init__(
         self,
-        store: ReleaseStore,
+        store: ReleaseReader,
         *,
         accept: Callable[[Pipeline], None] = lambda _: None,
         refused: Callable[[str], str] = lambda _: "",
@@ -131,12 +141,8 @@ class ReleaseCatalog:
         return frozenset(name for name, q in self.quarantined.items() if q.serves is None)
 
     def wait(self, seen: str, timeout_s: float) -> str:
-        """Blocks until the store changed, or for `timeout_s`; see `ReleaseStore.wait`. Raises OSError."""
+        """Blocks until the store changed, or for `timeout_s`; see `ReleaseReader.wait`. Raises OSError."""
         return self._store.wait(seen, timeout_s)
-
-    def close(self) -> None:
-        """Ends a `wait` in progress."""
-        self._store.close()
 
     def reload(self) -> Reload:
         """Reads what changed. A problem is reported once while it stays the same."""

@@ -34,9 +34,8 @@ class Broken:
     problem: str
 
 
-class ReleaseStore(Protocol):
-    """Releases and the pipeline documents that they name. Methods block: call them on threads. They raise OSError if the
-    store can't be reached."""
+class ReleaseReader(Protocol):
+    """What is live. Methods block: call them on threads. They raise OSError if it can't be reached."""
 
     def pipelines(self) -> list[str]:
         """Names of the pipelines that have a release."""
@@ -45,6 +44,18 @@ class ReleaseStore(Protocol):
     def current(self, pipeline: str) -> tuple[Release | None, Broken | None]:
         """The newest release that can be read, and what is wrong with newer ones."""
         ...
+
+    def document(self, pipeline: str, revision: str) -> str | None:
+        """The text of a pipeline document; None: it is not stored."""
+        ...
+
+    def wait(self, seen: str, timeout_s: float) -> str:
+        """Returns the state as soon as it differs from `seen` ("": unknown), at the latest after `timeout_s`."""
+        ...
+
+
+class ReleaseStore(ReleaseReader, Protocol):
+    """Releases and the pipeline documents that they name."""
 
     def history(self, pipeline: str) -> list[Release]:
         """The releases that are kept and can be read, newest first."""
@@ -65,20 +76,12 @@ class ReleaseStore(Protocol):
         """Stores the text of a pipeline document under its content hash."""
         ...
 
-    def document(self, pipeline: str, revision: str) -> str | None:
-        """The text of a pipeline document; None: it is not stored."""
-        ...
-
     def freeze(self, freeze: Freeze | None) -> None:
         """Stops all automation, or lets it go on."""
         ...
 
     def frozen(self) -> Freeze | None:
         """Who stopped all automation; None: nobody."""
-        ...
-
-    def wait(self, seen: str, timeout_s: float) -> str:
-        """Returns the state as soon as it differs from `seen` ("": unknown), at the latest after `timeout_s`."""
         ...
 
     def close(self) -> None:

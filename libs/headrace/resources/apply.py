@@ -2,7 +2,7 @@
 
 Each is compiled aside (on a thread, for a limited time) and used once that worked; until then, and if not, the one before serves.
 What is new is marked on the disk before, and proven after it has served for a while: see `trials.py`. Only the follower's thread
-calls this, but for `answered`.
+calls this.
 """
 
 from __future__ import annotations
@@ -145,7 +145,6 @@ class Applier:
         self._hung: list[_Job] = []
         self._refused: dict[str, str] = {}  # hash of a unit → why
         self._avoided: set[tuple[Key, bytes]] = set()
-        self._answered: set[Key] = set()
         self._published: tuple[Position, str] | None = None
         self._remembered = trials.copy()
 
@@ -172,11 +171,6 @@ class Applier:
     def avoid(self, resources: Iterable[RejectedResource]) -> None:
         """What ended other processes of the service is not tried here. Told before the part that has it."""
         self._avoided |= {((r.kind, r.name), r.sha256) for r in resources if r.crashed}
-
-    def answered(self, kind: str, name: str) -> None:
-        """A unit has served: it is proven. Any thread may call it."""
-        if (kind, name) in self._since:
-            self._answered.add((kind, name))
 
     def tick(self) -> None:
         """Goes on with what is being compiled, waits or proves itself."""
@@ -240,10 +234,9 @@ class Applier:
         self.trials.marked.discard(unit.sha256)
 
     def _prove(self) -> None:
-        now, answered = self._clock(), self._answered
-        self._answered = set()
+        now = self._clock()
         for key, since in list(self._since.items()):
-            if key in answered or now - since >= self._limits.proof_s:
+            if now - since >= self._limits.proof_s:
                 unit = self._serving[key]
                 self.trials.prove(key, unit.sha256, unit.entries)
                 del self._since[key]

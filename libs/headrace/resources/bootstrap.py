@@ -23,6 +23,8 @@ from headrace.resources.trials import Trials
 _MAX_FOLDERS = 64
 # What a start waits for the first answer of control, so that a process that was away does not serve what is old for a moment.
 _FIRST_S = 0.5
+# The same where the store alone is followed: there is nobody else to ask meanwhile.
+_FIRST_OF_STORE_S = 10.0
 
 
 def newest(own: VerifiedPart | None, others: Iterable[VerifiedPart]) -> VerifiedPart | None:
@@ -55,7 +57,8 @@ def follow(
     clock: Callable[[], float] = time.monotonic,
     data: Collection[str] = (),
 ) -> Follower:
-    """Follows the part of `service`, and returns once control has answered, or half a second later.
+    """Follows the part of `service`, and returns once control has answered, or half a second later; without control once the
+    store has been read, or 10 s later.
 
     `watcher`: names the machine, or its container; with the number of its folder it names the process, over restarts too. `keys`:
     public keys of control (PEM). `root`: folder of the service's processes on this machine. `data`: see `Applier`. Without a
@@ -76,7 +79,7 @@ def follow(
     follower = Follower(control, state, applier, disk, clock, random.random, read, max(0.0, age))
     views.append(follower)
     follower.start(found, [*problems, *(disk.problems if disk else ())])
-    follower.first.wait(_FIRST_S)
+    follower.first.wait(_FIRST_S if control else _FIRST_OF_STORE_S)
     return follower
 
 

@@ -63,7 +63,7 @@ class Follower:
         read_artifacts: Callable[[], VerifiedPart] | None = None,
         age_s: float = 0.0,
     ) -> None:
-        # Set once control has answered or could not be reached for the first time.
+        # Set once control, or the store if that alone is followed, has answered or could not be reached for the first time.
         self.first = threading.Event()
         self.view: View | None = None
         self._control = control
@@ -118,10 +118,6 @@ class Follower:
             )
             return self.view
 
-    def answered(self, kind: str, name: str) -> None:
-        """The resource has served, so it is proven. Cheap; any thread may call it."""
-        self._applier.answered(kind, name)
-
     def status(self) -> Status:
         """How it is now."""
         part = self._state.part
@@ -161,6 +157,8 @@ class Follower:
         wait = min(WAIT_S, WAIT_S if due is None else due) if self.first.is_set() else 0.0
         self._follow_artifacts()
         if self._control is None:
+            if self._reading is None and not self._read:
+                self.first.set()
             return min(1.0, wait) if wait else _LEAST_S
         began, view = self._clock(), self.view
         request = self._state.request(wait, view.rejected.values() if view else (), ready=view is not None)

@@ -1,24 +1,17 @@
-"""The releases among the resources, as a store that is only read: what serves them needs to know no other one."""
+"""The releases among the resources, as a `ReleaseReader`."""
 
 from __future__ import annotations
 
-import io
-import json
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 from headrace.pipeline import DocumentError, Pipeline
 from headrace.releases.catalog import released
 from headrace.releases.document import Release, from_bytes
 from headrace.releases.errors import ReleaseError
 from headrace.releases.inputs import check_inputs
-from headrace.releases.store import REMOVED, Broken, Freeze
+from headrace.releases.store import REMOVED, Broken
 from headrace.resources.apply import COMPILING, WAITING, Compile, Unit, View
 from headrace.resources.follower import Follower
-
-FREEZE = "all"
-_READ_ONLY = "changes go to control"
-_UNREADABLE = Freeze("unknown", "the freeze can't be read", datetime.fromtimestamp(0, UTC))
 
 
 def release_compiler(accept: Callable[[Pipeline], None] = lambda _: None) -> Compile:
@@ -40,7 +33,7 @@ def release_compiler(accept: Callable[[Pipeline], None] = lambda _: None) -> Com
 
 
 class SnapshotReleases:
-    """A `ReleaseStore` of what a follower has. Only the newest release of a pipeline is there. Changes go to control."""
+    """A `ReleaseReader` of what a follower has. Only the newest release of a pipeline is there."""
 
     def __init__(self, follower: Follower) -> None:
         self._follower = follower
@@ -73,23 +66,8 @@ class SnapshotReleases:
         found = self._view().rejected.get(("release", pipeline))
         return "" if found is None or found.problem in (COMPILING, WAITING) else found.problem
 
-    def history(self, pipeline: str) -> list[Release]:
-        release, _ = self.current(pipeline)
-        return [release] if release else []
-
     def document(self, pipeline: str, revision: str) -> str | None:
         return _text(self._view().snapshot.content("document", f"{pipeline}/{revision}"))
-
-    def frozen(self) -> Freeze | None:
-        content = self._view().snapshot.content("freeze", FREEZE)
-        if content is None:
-            return None
-        try:
-            about = json.loads(content)
-            return Freeze(str(about["author"]), str(about["reason"]), datetime.fromisoformat(about["at"]))
-        except (ValueError, KeyError, TypeError, RecursionError):
-            # Somebody wanted automation to stop; that it can't be read is no reason to go on.
-            return _UNREADABLE
 
     def wait(self, seen: str, timeout_s: float) -> str:
         view = self._follower.wait(seen, timeout_s)
@@ -98,23 +76,6 @@ class SnapshotReleases:
                 "nothing to serve by has come yet: neither control, the disk nor the artifact store has it"
             )
         return view.state
-
-    def close(self) -> None:
-        """Nothing: the follower is its opener's, and ends a `wait` in progress when that closes it."""
-
-    def commit(self, release: Release) -> None:
-        raise io.UnsupportedOperation(f"{_READ_ONLY}: release {release.number} of {release.pipeline}")
-
-    def remove(self, pipeline: str) -> None:
-        raise io.UnsupportedOperation(f"{_READ_ONLY}: removal of {pipeline}")
-
-    def keep_document(self, pipeline: str, revision: str, text: str) -> None:
-        raise io.UnsupportedOperation(
-            f"{_READ_ONLY}: document {pipeline}/{revision} ({len(text)} characters)"
-        )
-
-    def freeze(self, freeze: Freeze | None) -> None:
-        raise io.UnsupportedOperation(f"{_READ_ONLY}: freeze {freeze is not None}")
 
     def _view(self) -> View:
         view = self._follower.view

@@ -12,6 +12,7 @@ PARTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "release": ("ingress", "router", "executor"),
         "document": ("ingress", "router", "executor"),
+        # Nobody there reads it: it is held for `recover --from-data-planes`.
         "freeze": ("ingress", "router"),
         "tenant": ("ingress",),
         "key": ("ingress",),

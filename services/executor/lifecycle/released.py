@@ -76,7 +76,7 @@ class ReleasedVersions:
     def _count(self) -> None:
         named: dict[tuple[str, str], frozenset[str]] = {}
         for pipeline, found in (self._catalog.released if self._catalog else {}).items():
-            for arm in found.release.arms.values() if found.release else ():
+            for arm in found.release.arms.values():
                 for pair in arm.models.items():
                     named[pair] = named.get(pair, frozenset()) | {pipeline}
         now = self._clock()

@@ -138,10 +138,10 @@ class Quotas:
         quota.acquire()
         return quota
 
-    async def look(self) -> None:
+    async def refresh(self) -> None:
         """Shares with the other doors. Called again and again, not in a request."""
         # Earlier use is forgotten if all begin anew, so a tenant may get one more burst.
-        if self._source is not None and await self._source.look():
+        if self._source is not None and await self._source.refresh():
             self._quotas.clear()
 
     def _renewed(self, old: Quota | None, tenant: Tenant) -> Quota:

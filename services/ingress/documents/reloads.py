@@ -1,24 +1,24 @@
-"""Reloads of the pipelines' documents while the ingress serves."""
+"""What is live, taken over when it changes while the ingress serves."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 from prometheus_client import CollectorRegistry, Gauge
 
 from headrace.hop.errors import Fault
-from headrace.pipeline import Pipeline, Quarantined, Reload
+from headrace.pipeline import Pipeline
+from headrace.releases import Quarantined, ReleaseCatalog, Reload
 from services.ingress.documents.catalog import Catalog
 from services.ingress.ports import Log
 
-# Names of folders, which anybody who may write there chooses.
 _MAX_QUARANTINED = 100
 
 
 class DocumentMetrics:
-    """What the door could not read. Labels hold names of pipelines and, of those never good, of their folders."""
+    """What the door could not read. Labels hold names of pipelines."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._quarantined = Gauge(
@@ -35,53 +35,37 @@ class DocumentMetrics:
             self._quarantined.labels(entry.name, "last_good" if entry.serves else "nothing").set(1)
 
 
-class Source(Protocol):
-    """What is live: `headrace.pipeline.Catalog` (a folder of documents) or `headrace.releases.ReleaseCatalog`."""
-
-    @property
-    def first(self) -> Reload: ...
-    @property
-    def pipelines(self) -> Mapping[str, Pipeline]: ...
-    @property
-    def quarantined(self) -> Mapping[str, Quarantined]: ...
-    @property
-    def unusable(self) -> frozenset[str]: ...
-    def reload(self) -> Reload:
-        """Looks for changes. Blocks."""
-        ...
-
-
 Serving: TypeAlias = Callable[[], Awaitable[Mapping[str, str]]]
 """Asks the router which revision of each pipeline it serves. Raises Fault."""
 
 
 class DocumentReloads:
-    """The pipeline documents, read again when they change. A broken one stops no pipeline but its own, and that only if
-    no good revision of it is known.
-
-    `serving`: with releases, a changed document is taken over when the router serves it, which may wait for models. None: at
-    once.
+    """The documents of the live arms, read again when they change. A broken release stops no pipeline but its own, and that only
+    if no good one is known. A changed document is taken over when the router serves it (`serving`), which may wait for models.
     """
 
     def __init__(
         self,
-        documents: Source,
+        documents: ReleaseCatalog,
         catalog: Catalog,
         log: Log,
         metrics: DocumentMetrics,
-        serving: Serving | None = None,
+        serving: Serving,
     ) -> None:
         self._documents = documents
         self._catalog = catalog
         self._log = log
         self._metrics = metrics
         self._serving = serving
+        # Whether it was ever known what is live.
+        self.known = not documents.troubles
         self._used: Mapping[str, Pipeline] = dict(documents.pipelines)
         self._tell(documents.first)
 
     async def check(self) -> None:
         """Looks once."""
         found = await asyncio.to_thread(self._documents.reload)
+        self.known |= not self._documents.troubles
         pipelines = self._documents.pipelines
         if found == Reload() and pipelines == self._used:
             return
@@ -104,7 +88,7 @@ class DocumentReloads:
         olds = {
             n: old for n, p in pipelines.items() if (old := self._used.get(n)) and old.revision != p.revision
         }
-        if olds and self._serving is not None:
+        if olds:
             try:
                 serving = await self._serving()
             except Fault:

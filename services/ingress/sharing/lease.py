@@ -52,7 +52,7 @@ class Lease:
 
     def update(self, now: float) -> None:
         if now >= self._until:
-            self._take_part(self._doors, now)
+            self._use_local_part(self._doors, now)
 
     def lack(self, rows: int, size_bytes: int) -> None:
         self._lacked_rows += rows
@@ -67,7 +67,7 @@ class Lease:
         """Whether there is something to tell to the other doors."""
         return bool(self._peak or self._refused or self._rows or self._bytes) or self._in_flight > 0
 
-    def tell(self, now: float, every_s: float) -> Use:
+    def report_usage(self, now: float, every_s: float) -> Use:
         """What to tell Redis; counting begins anew. `every_s`: how long ago the last time was, if it was the first.
 
         If the answer gets lost, what was taken is forgotten: it would be taken twice if Redis had heard of it.
@@ -85,7 +85,7 @@ class Lease:
         self._refused = self._peak = 0
         return told
 
-    def untold(self, use: Use) -> None:
+    def restore_usage(self, use: Use) -> None:
         """Nobody has heard what was told last, so that it is told again."""
         self._rows += use.taken[0]
         self._bytes += use.taken[1]
@@ -97,7 +97,7 @@ class Lease:
         slots = self._limits.concurrency or 0
         return Limits(self._rates, self._bursts, slots, unleased_slots(slots, max(doors, 2)))
 
-    def granted(self, grant: Grant, doors: int, now: float) -> None:
+    def apply_grant(self, grant: Grant, doors: int, now: float) -> None:
         """This door has a part of the limits until its next exchange, for what it told last."""
         self._slots, self._doors, self.granted_at = grant.slots, doors, now
         self._until = self.told_at + GRANTED_S
@@ -108,15 +108,15 @@ class Lease:
                 tokens = grant.tokens[i] - untold[i]
                 bucket.lease(self._rates[i], self._bursts[i], tokens, grant.shares[i], now)
 
-    def alone(self, doors: int, now: float, *, away: bool) -> None:
-        """This door has no lease. `away`: nor can it get one, so it has its part of what `doors` may do; else it is the first
-        time that the tenant comes, or the first time in a while."""
+    def fall_back_to_local(self, doors: int, now: float, *, disconnected: bool) -> None:
+        """This door has no lease. `disconnected`: nor can it get one, so it has its part of what `doors` may do; else it is the
+        first time that the tenant comes, or the first time in a while."""
         self.granted_at = None
         if (limit := self._limits.concurrency) is not None:
-            self._slots = (local_slots if away else unleased_slots)(limit, doors)
-        self._take_part(doors, now)
+            self._slots = (local_slots if disconnected else unleased_slots)(limit, doors)
+        self._use_local_part(doors, now)
 
-    def _take_part(self, doors: int, now: float) -> None:
+    def _use_local_part(self, doors: int, now: float) -> None:
         """This door has no tokens of its own, but its part of what `doors` may take."""
         self._until = _NEVER
         for bucket, rate, burst in zip(self._buckets, self._rates, self._bursts, strict=True):

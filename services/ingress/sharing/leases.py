@@ -36,7 +36,9 @@ class LeaseSource:
 
     def __init__(self, books: Books, clock: Callable[[], float], metrics: ShareMetrics, log: Log) -> None:
         self.doors = 1
-        self.queries = MergedQueries(books, clock, lambda: self.doors, lambda: self.away, metrics, log)
+        self.queries = MergedQueries(
+            books, clock, lambda: self.doors, lambda: self.disconnected, metrics, log
+        )
         self._books = books
         self._clock = clock
         self._metrics = metrics
@@ -49,13 +51,13 @@ class LeaseSource:
         metrics.doors.set(1)
 
     @property
-    def away(self) -> bool:
+    def disconnected(self) -> bool:
         """Whether this door can't ask Redis, so that it has its part of each limit."""
         return bool(self._problem)
 
     def share(self, tenant: str, limits: QuotaSpec, buckets: Buckets) -> Lease:
         lease = self._leases[tenant] = Lease(limits, buckets)
-        lease.alone(self.doors, self._clock(), away=self.away)
+        lease.fall_back_to_local(self.doors, self._clock(), disconnected=self.disconnected)
         return lease
 
     async def start(self) -> None:
@@ -66,7 +68,7 @@ class LeaseSource:
         except FormatError as error:
             raise ConfigError(f"sharing.redis: {error}") from None
 
-    async def look(self) -> bool:
+    async def refresh(self) -> bool:
         try:
             if self._problem or self._clock() - self._greeted >= _HELLO_S:
                 await self._hello()
@@ -74,7 +76,7 @@ class LeaseSource:
         except (RedisDownError, FormatError) as error:
             self._failed(str(error))
         self._end_leases()
-        await self.queries.look()
+        await self.queries.refresh()
         return False
 
     def keep_only(self, names: AbstractSet[str]) -> None:
@@ -94,7 +96,7 @@ class LeaseSource:
         if self._problem:
             self._log.info("limits of tenants are shared by the doors again", doors=doors)
             # What was taken meanwhile was this door's own part: told now, it would be a debt of all.
-            self._tell(self._leases)
+            self._report_usage(self._leases)
         self._problem = ""
         self._metrics.alone.set(0)
         self.doors = doors
@@ -104,31 +106,33 @@ class LeaseSource:
         due = {name: lease for name, lease in self._leases.items() if lease.due}
         if not due:
             return
-        told = {name: (due[name].limits(self.doors), use) for name, use in self._tell(due).items()}
+        told = {name: (due[name].limits(self.doors), use) for name, use in self._report_usage(due).items()}
         for name, grant in (await self._books.exchange(told)).items():
             lease = due[name]
             if isinstance(grant, BusyError):
-                lease.untold(told[name][1])
+                lease.restore_usage(told[name][1])
             elif isinstance(grant, Grant):
                 self._refused.pop(name, None)
                 # A tenant's limits may have changed meanwhile, and with them its lease.
                 if self._leases.get(name) is lease:
-                    lease.granted(grant, self.doors, self._clock())
+                    lease.apply_grant(grant, self.doors, self._clock())
                     self._metrics.share(name, grant)
             elif self._refused.get(name) != (why := said(grant)):
                 self._refused[name] = why
                 self._log.error("a tenant's limits are not shared by the doors", tenant=name, error=why)
         self._metrics.refused.set(len(self._refused))
 
-    def _tell(self, names: Iterable[str]) -> dict[str, Use]:
+    def _report_usage(self, names: Iterable[str]) -> dict[str, Use]:
         now = self._clock()
-        return {name: self._leases[name].tell(now, EVERY_S) for name in names}
+        return {name: self._leases[name].report_usage(now, EVERY_S) for name in names}
 
     def _end_leases(self) -> None:
         now = self._clock()
         for name, lease in self._leases.items():
             if lease.granted_at is not None and now - lease.granted_at >= _LEASE_S:
-                lease.alone(self.doors, now, away=self.away or name in self._refused)
+                lease.fall_back_to_local(
+                    self.doors, now, disconnected=self.disconnected or name in self._refused
+                )
                 self._metrics.unleased(name, self.doors)
 
     def _failed(self, problem: str) -> None:
@@ -137,7 +141,7 @@ class LeaseSource:
             self._log.error(told, doors=self.doors, error=problem)
             for lease in self._leases.values():
                 if lease.granted_at is None:
-                    lease.alone(self.doors, self._clock(), away=True)
+                    lease.fall_back_to_local(self.doors, self._clock(), disconnected=True)
         self._problem = problem or "it failed"
         self._metrics.alone.set(1)
         self._metrics.failures.inc()

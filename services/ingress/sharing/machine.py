@@ -167,9 +167,9 @@ class MachineSource:
         return made
 
     async def start(self) -> None:
-        await self.look()
+        await self.refresh()
 
-    async def look(self) -> bool:
+    async def refresh(self) -> bool:
         opened = self._map is None and self._opened()
         if self._map is not None:
             self._find()

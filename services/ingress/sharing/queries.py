@@ -50,11 +50,11 @@ class TableShare:
         """Different rows of all doors, as far as this one knows."""
         return max(self.table.count, self.count + self._fresh)
 
-    def allows(self, new: int, budget: int, doors: int, *, away: bool) -> bool:
-        """Whether so many new rows are in this door's part of what is left. `away`: Redis can't be asked."""
+    def allows(self, new: int, budget: int, doors: int, *, disconnected: bool) -> bool:
+        """Whether so many new rows are in this door's part of what is left. `disconnected`: Redis can't be asked."""
         self._asked += new
         self._budget = budget
-        if away:
+        if disconnected:
             most = max((budget - self.count) // doors, 1)
         elif self.grant is not None:
             most = self.grant
@@ -108,7 +108,7 @@ class TableShare:
         others[door] = now + LEASE_MS, self._asked, part + untold
         return json.dumps({"count": self.count, "doors": others}).encode(), ROWS_KEPT_MS, part
 
-    def granted(self, part: int, now: float) -> None:
+    def apply_grant(self, part: int, now: float) -> None:
         """What `divide` gave is this door's."""
         self.grant, self.granted_at = part, now
         self._asked = 0
@@ -122,22 +122,22 @@ class TableShare:
 
 
 class MergedQueries:
-    """All tables of this door. `clock`: monotonic seconds; `doors`: how many share; `away`: whether Redis can't be asked, as the
-    leases of limits know."""
+    """All tables of this door. `clock`: monotonic seconds; `doors`: how many share; `disconnected`: whether Redis can't be asked,
+    as the leases of limits know."""
 
     def __init__(
         self,
         books: Books,
         clock: Callable[[], float],
         doors: Callable[[], int],
-        away: Callable[[], bool],
+        disconnected: Callable[[], bool],
         metrics: ShareMetrics,
         log: Log,
     ) -> None:
         self._books = books
         self._clock = clock
         self._doors = doors
-        self._away = away
+        self._disconnected = disconnected
         self._metrics = metrics
         self._log = log
         self._tables: dict[Table, TableShare] = {}
@@ -155,15 +155,15 @@ class MergedQueries:
 
     def allows(self, share: TableShare, new: int, budget: int) -> bool:
         """Whether so many new rows may pass now; if not, they may after the next exchange."""
-        return share.allows(new, budget, self._doors(), away=self._away())
+        return share.allows(new, budget, self._doors(), disconnected=self._disconnected())
 
     def keep_only(self, names: AbstractSet[str]) -> None:
         """Forgets the tables of other tenants."""
         self._tables = {table: share for table, share in self._tables.items() if table[0] in names}
 
-    async def look(self) -> None:
+    async def refresh(self) -> None:
         """Exchanges what is due. Called again and again."""
-        if self._away():
+        if self._disconnected():
             return
         for name, share in list(self._tables.items()):
             if share.due:
@@ -173,7 +173,7 @@ class MergedQueries:
 
     async def _exchange(self, name: Table, share: TableShare) -> None:
         try:
-            share.granted(await self._exchanged(name, share), self._clock())
+            share.apply_grant(await self._exchanged(name, share), self._clock())
         except BusyError:
             return
         except (RedisDownError, RefusedError) as error:

@@ -55,7 +55,7 @@ class Source(Protocol):
         """Raises ConfigError if it can't be shared with what is there."""
         ...
 
-    async def look(self) -> bool:
+    async def refresh(self) -> bool:
         """Tells the other doors, and hears of them; called again and again, by no request. True: all shares must begin anew."""
         ...
 

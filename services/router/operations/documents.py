@@ -6,14 +6,15 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from headrace.pipeline import Reload
-from headrace.releases import Released
+from headrace.releases import ReleaseCatalog, Released, Reload
 from services.router.operations.readiness import ModelReadiness
-from services.router.operations.sources import Source
 from services.router.pipelines import Pipelines
 
 # While a release waits for its models: they are ready within seconds, and its author waits too.
 _WAITING_S = 0.25
+# Else a change ends the wait: the time only bounds how long one that was missed stays so.
+_UNCHANGED_S = 60.0
+_AFTER_FAILURE_S = 1.0
 
 
 class ReloadMetrics(Protocol):
@@ -27,51 +28,54 @@ class ReloadMetrics(Protocol):
 
 
 class DocumentReloader:
-    """Follows the source. What is broken is reported, and the last good one goes on serving.
+    """Follows the releases. What is broken is reported, and the last good one goes on serving.
 
-    A release whose models the executor does not have yet waits, and the one before serves on. `every_s`: the longest time
-    between two looks. `log`: a structlog logger.
+    A release whose models the executor does not have yet waits, and the one before serves on. `log`: a structlog logger.
     """
 
     def __init__(
         self,
-        source: Source,
+        source: ReleaseCatalog,
         pipelines: Pipelines,
         metrics: ReloadMetrics,
         log: Any,
-        every_s: float,
         readiness: ModelReadiness | None = None,
     ) -> None:
         self._source = source
         self._pipelines = pipelines
         self._metrics = metrics
         self._log = log
-        self._every_s = every_s
         self._readiness = readiness
         self._lock = asyncio.Lock()
         # Pipeline → what its newest release waits for.
         self._waiting: dict[str, str] = {}
+        # Set once it is known what is live.
+        self._known = asyncio.Event()
         self._report(source.first)
         self._serve(source.released)
+
+    async def ready(self) -> None:
+        """Returns once what is live serves: a router that knows nothing is not ready."""
+        await self._known.wait()
 
     async def run(self) -> None:
         """Runs until cancelled."""
         seen = ""
         while True:
             try:
-                pause = _WAITING_S if self._waiting else self._every_s
+                pause = _WAITING_S if self._waiting else _UNCHANGED_S
                 seen = await asyncio.to_thread(self._source.wait, seen, pause)
                 await self.refresh()
             except Exception as error:  # noqa: BLE001 - the loop must go on: the next time may succeed
                 self._log.error("what is live was not read", error=f"{type(error).__name__}: {error}")
-                await asyncio.sleep(self._every_s)
+                await asyncio.sleep(_AFTER_FAILURE_S)
 
     async def refresh(self, *, must_wait: bool = True) -> None:
         """Reads changes now. `must_wait` False: a caller knows already that the models of the newest release are ready."""
         async with self._lock:
             # In a thread: reading blocks, and parsing takes milliseconds for which calls in flight would wait.
             found = await asyncio.to_thread(self._source.reload)
-            if found == Reload() and not self._waiting:
+            if found == Reload() and not self._waiting and self._known.is_set():
                 return
             self._report(found)
             self._serve(await self._ready(self._source.released, must_wait=must_wait))
@@ -108,6 +112,8 @@ class DocumentReloader:
     def _serve(self, wanted: Mapping[str, Released]) -> None:
         before = dict(self._pipelines.current())
         self._pipelines.replace(wanted, self._source.unusable)
+        if not self._source.troubles:
+            self._known.set()
         for name, served in self._pipelines.current().items():
             if served is before.get(name):
                 continue

@@ -45,5 +45,4 @@ class ModelReadiness:
 
 def _models(found: Released) -> set[tuple[str, str]]:
     """The models of all arms; labels load nothing."""
-    release = found.release
-    return {pair for arm in release.arms.values() for pair in arm.models.items()} if release else set()
+    return {pair for arm in found.release.arms.values() for pair in arm.models.items()}

@@ -171,10 +171,8 @@ class Counted:
     exposes: bool = False
 
     @classmethod
-    def of(cls, release: Release | None) -> Counted:
-        """How a release wants it; None: there is none."""
-        if release is None:
-            return NO_RELEASE
+    def of(cls, release: Release) -> Counted:
+        """How a release wants it."""
         assign, rollout = release.assign, release.rollout
         judged = rollout is not None and rollout.state in _JUDGED
         exposes = release.experiment is not None or (

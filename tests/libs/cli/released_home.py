@@ -27,7 +27,6 @@ def made(home: Path, control: str) -> Path:
     label(home / "models", "light", "1", "old")
     write_document(home, TEXT)
     write_settings(home, store=f"control:{control}")
-    (home / "settings" / "router.yaml").write_text(yaml.safe_dump({"pipelines": str(home / "pipelines")}))
     return home
 
 

@@ -117,4 +117,4 @@ def test_a_further_service_has_replicas_and_settings_of_a_persons_own(tmp_path: 
 def test_the_load_generator_can_switch_off_its_coalescing(tmp_path: Path) -> None:
     laid_over = load_settings(Setup(tmp_path, coalescing=False))
     assert laid_over["caller"]["dummy"] == laid_over["router"]["features"] == {"coalesce": {"enabled": False}}
-    assert load_settings(Setup(tmp_path)).keys() == {"ingress", "router"}
+    assert load_settings(Setup(tmp_path)).keys() == {"ingress"}

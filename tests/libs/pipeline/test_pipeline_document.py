@@ -1,6 +1,7 @@
 """Documents: what they mean, and that every mistake is named with its line."""
 
 import contextlib
+import os
 from pathlib import Path
 
 import pytest
@@ -221,6 +222,33 @@ def test_a_document_with_a_piece_replaced_never_crashes_the_parser(data: st.Data
 def test_a_file_that_is_not_there_is_a_problem(tmp_path: Path) -> None:
     with pytest.raises(DocumentError, match="can't be read"):
         load(tmp_path / "pipeline.yaml")
+
+
+@pytest.mark.parametrize("kind", ["fifo", "device", "folder", "circle", "huge", "binary", "bomb", "wide"])
+def test_nothing_in_the_place_of_a_document_holds_the_reader_up(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "pipeline.yaml"
+    match kind:
+        case "fifo":
+            os.mkfifo(path)
+        case "device":
+            path.symlink_to("/dev/zero")
+        case "folder":
+            path.mkdir()
+        case "circle":
+            path.symlink_to(path)
+        case "huge":
+            with path.open("wb") as file:
+                file.truncate(100 << 20)
+        case "binary":
+            path.write_bytes(b"pipeline: \xff\xfe")
+        case "bomb":
+            levels = [f"l{i}: &l{i} [{', '.join([f'*l{i - 1}'] * 9)}]" for i in range(1, 30)]
+            path.write_text("l0: &l0 [x]\n" + "\n".join(levels))
+        case "wide":
+            path.write_text("pipeline: [" + "1," * 500_000 + "1]")
+    with pytest.raises(DocumentError) as refused:
+        load(path)
+    assert all(len(str(p)) < 2000 for p in refused.value.problems)
 
 
 def test_two_pipelines_of_one_name_are_refused(tmp_path: Path) -> None:

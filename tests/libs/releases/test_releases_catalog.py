@@ -3,8 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from headrace.pipeline import Reload
-from headrace.releases import ReleaseCatalog
+from headrace.releases import ReleaseCatalog, Reload
 from headrace.releases.document import to_bytes
 from tests.control_service import execute
 from tests.libs.releases.release_stores import OTHER

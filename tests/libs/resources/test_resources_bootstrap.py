@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from headrace.repository.storage.store import open_store
+from headrace.resources import bootstrap
 from headrace.resources import follower as follower_module
 from headrace.resources.artifacts import ArtifactWriter
 from headrace.resources.bootstrap import newest
@@ -16,13 +17,18 @@ from tests.libs.resources.control_history import History, SmallControl, key
 from tests.libs.resources.following import following, keys, until
 
 
-def test_a_process_without_anything_is_never_ready(tmp_path: Path) -> None:
+def test_a_process_without_anything_is_never_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = open_store(tmp_path / "store")
     with following(f"unix:{tmp_path}/none.sock", tmp_path / "disk", store) as follower:
         assert follower.view is None
         assert follower.wait("", 0.05) is None
         assert follower.status().position is None
         assert "control can't be reached" in follower.status().problem
+    # Without control, too, its start ends.
+    monkeypatch.setattr(bootstrap, "_FIRST_OF_STORE_S", 3600.0)
+    for alone in (store, None):
+        with following("", store=alone) as follower:
+            assert follower.view is None
 
 
 def test_each_is_enough(control: SmallControl, target: str, history: History, tmp_path: Path) -> None:

@@ -1,10 +1,7 @@
 """The data plane's readers on what a follower has: `ReleaseCatalog` serves, and goes on serving, by it."""
 
 import hashlib
-import io
-import json
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +10,7 @@ import pytest
 from headrace.pipeline import DocumentError, Pipeline, Problem, content_hash
 from headrace.releases import Release, ReleaseCatalog
 from headrace.releases.document import to_bytes, validated
-from headrace.releases.store import REMOVED, Freeze, ReleaseStore
+from headrace.releases.store import REMOVED
 from headrace.resources.apply import Limits
 from headrace.resources.follower import Follower
 from headrace.resources.releases import SnapshotReleases, release_compiler
@@ -159,33 +156,3 @@ def test_never_good(catalog: ReleaseCatalog, control: SmallControl, follower: Fo
     control.change(*deployed(1, "pipeline: bad\n", "bad"))
     follow(catalog, control)
     assert (catalog.unusable, numbers(catalog)) == ({"bad"}, {"small": 1, "other": 4})
-    store: ReleaseStore = SnapshotReleases(follower)
-    changes: list[Callable[[], object]] = [
-        lambda: store.commit(release(2, named("small"))),
-        lambda: store.remove("small"),
-        lambda: store.keep_document("small", "0" * 64, "x"),
-        lambda: store.freeze(None),
-    ]
-    for change in changes:
-        with pytest.raises(io.UnsupportedOperation, match="control"):
-            change()
-
-
-def test_freeze_and_history(catalog: ReleaseCatalog, control: SmallControl, follower: Follower) -> None:
-    store: ReleaseStore = SnapshotReleases(follower)
-    assert store.frozen() is None
-    assert [r.number for r in store.history("small")] == [1]
-    assert store.history("never") == []
-    assert store.document("small", revision_of(named("small"))) == named("small")
-    assert store.document("small", "0" * 64) is None
-    at = datetime(2026, 12, 1, tzinfo=UTC)
-    about = {"author": "me", "reason": "ticket 7", "at": at.isoformat()}
-    control.change(Resource.of("freeze", "all", json.dumps(about).encode()))
-    follow(catalog, control)
-    assert store.frozen() == Freeze("me", "ticket 7", at)
-    control.change(Resource.of("freeze", "all", b"nonsense"))
-    follow(catalog, control)
-    assert store.frozen().author == "unknown"
-    control.change(deleted=(("freeze", "all"),))
-    follow(catalog, control)
-    assert store.frozen() is None

@@ -14,7 +14,7 @@ from services.monitoring.wiring import SERVICE as MONITORING
 from tests.libs.state.valkey import Valkey
 from tests.services.ingress import ingress_door
 from tests.services.ingress import released_door as releases
-from tests.services.ingress.ingress_door import OUTCOMES, FakeRouter, Folder, running
+from tests.services.ingress.ingress_door import COARSE, OUTCOMES, FakeRouter, Folder, running
 
 
 @pytest.fixture(scope="session")
@@ -28,7 +28,7 @@ async def door(router: FakeRouter, tmp_path_factory: pytest.TempPathFactory) -> 
     path = tmp_path_factory.mktemp("door")
     async with testing.served(MONITORING, {"outcomes": path / OUTCOMES}) as monitoring:
         analysis = {"target": monitoring.target}
-        async with running(path, router, monitoring=analysis) as process:
+        async with running(path, router, monitoring=analysis, further=[COARSE]) as process:
             yield process.folder
 
 

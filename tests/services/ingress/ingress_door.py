@@ -58,6 +58,10 @@ stages:
       said: {column: said, type: string}
 outputs: [y, big, said]
 """
+# Its numbers leave with one digit.
+COARSE = PIPELINE.replace("pipeline: double", "pipeline: coarse").replace(
+    "outputs: [y,", "outputs: [{column: y, round: 1},"
+)
 
 
 @dataclass
@@ -265,15 +269,14 @@ def prepare(
     *,
     deadline_ms: int = 2000,
     changed: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    further: Sequence[str] = (),
     **overrides: Any,
 ) -> Folder:
-    """Writes settings, pipeline, tenants and certificate under `path`. `router`: its target, or its client's settings.
-    `changed`: other values of tenants, by name."""
-    (path / "pipelines" / "double").mkdir(parents=True)
+    """Writes settings, what is live and certificate under `path`. `router`: its target, or its client's settings.
+    `changed`: other values of tenants, by name. `further`: documents beside `double`."""
+    path.mkdir(exist_ok=True)
     path.chmod(0o700)
-    document = PIPELINE.replace("deadline_ms: 2000", f"deadline_ms: {deadline_ms}")
-    (path / "pipelines" / "double" / "pipeline.yaml").write_text(document)
-    keys, resources = signed_folder(path, specs(changed))
+    keys, resources = signed_folder(path, specs(changed), double(deadline_ms), *further)
     certificate(path)
     plaintext, tls, admin, metrics = free_ports(4)
     settings: dict[str, Any] = {
@@ -287,7 +290,6 @@ def prepare(
         "admin": f"127.0.0.1:{admin}",
         "run_dir": str(path / "run"),
         "access_log": str(path / "access.log"),
-        "pipelines": str(path / "pipelines"),
         "resources": resources,
         "router": {"target": router} if isinstance(router, str) else dict(router),
         "traces": {"folder": str(path / "traces")},
@@ -300,6 +302,11 @@ def prepare(
     }
     (path / "ingress.yaml").write_text(yaml.safe_dump(settings))
     return Folder(path, settings, Keys(**keys))
+
+
+def double(deadline_ms: int) -> str:
+    """The document of `double` with this time for a request."""
+    return PIPELINE.replace("deadline_ms: 2000", f"deadline_ms: {deadline_ms}")
 
 
 def certificate(path: Path) -> None:

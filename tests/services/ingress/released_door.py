@@ -9,9 +9,8 @@ from typing import Any
 from headrace.api.router.v1 import router_pb2
 from headrace.hop.call import Call
 from headrace.hop.errors import Code, Fault, Reason
-from headrace.pipeline import parse
 from headrace.releases.of_records import RecordReleases
-from tests.first_release import first_release
+from tests.first_release import release_first
 from tests.live_access import put
 from tests.released import Released, released
 from tests.services.ingress import ingress_door
@@ -65,7 +64,7 @@ async def running(path: Path) -> AsyncIterator[ReleasedDoor]:
     with released(path / "control") as releases:
         first_of_double(releases.store)
         keys = put(releases.store.records, specs({}))
-        options: dict[str, Any] = {**releases.settings, "pipelines": None}
+        options: dict[str, Any] = {**releases.settings}
         async with ingress_door.running(path, router, **options) as process:
             door = process.folder
             folder = ReleasedFolder(door.path, door.settings, Keys(**keys), releases)
@@ -74,6 +73,4 @@ async def running(path: Path) -> AsyncIterator[ReleasedDoor]:
 
 def first_of_double(store: RecordReleases) -> None:
     """Release 1, with version 1 of the model."""
-    pipeline = parse(PIPELINE, "double")
-    store.keep_document("double", pipeline.revision, PIPELINE)
-    store.commit(first_release(pipeline, {"doubler": "1"}, "test", ""))
+    release_first(store, PIPELINE, {"doubler": "1"})

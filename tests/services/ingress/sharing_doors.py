@@ -39,10 +39,10 @@ class Sharer:
         self.quotas = Quotas(lambda: now[0], self.source)
         self.held: list[Any] = []
 
-    async def look(self) -> None:
+    async def refresh(self) -> None:
         if self.books is not None:
             self.books.now_ms = round(self.now[0] * 1000)
-        await self.quotas.look()
+        await self.quotas.refresh()
 
     def passes(self, who: Tenant, rows: int = 1, size_bytes: int = 1) -> int:
         """The rows that were let through."""
@@ -80,7 +80,7 @@ async def introduce(doors: Sequence[Sharer]) -> None:
             if door.books is not None:
                 door.books.now_ms = round(door.now[0] * 1000)
             await door.source.start()
-            await door.look()
+            await door.refresh()
 
 
 async def run(
@@ -98,5 +98,5 @@ async def run(
                 let += door.passes(who, rows)
             # The doors do not look at the same moments.
             if (step + 3 * i) % round(EVERY_S / 0.01) == 0:
-                await door.look()
+                await door.refresh()
     return let / seconds

@@ -29,6 +29,7 @@ from tests.services.ingress.ingress_door import (
     Folder,
     certificate,
     definition,
+    double,
     infer_request,
     prepare,
     started,
@@ -195,8 +196,8 @@ async def crowded(
         # Held calls must not run into the pipeline's deadline, however slow this machine is.
         (path / "few").mkdir()
         specs = {name: TenantSpec(pipelines=("*",), **spec) for name, spec in SPECS.items()}
-        keys, few = signed_folder(path / "few", specs)
-        folder = prepare(path, harness.target, deadline_ms=60_000, admission=slots, resources=few)
+        keys, few = signed_folder(path / "few", specs, double(60_000))
+        folder = prepare(path, harness.target, admission=slots, resources=few)
         async with started(folder):
             yield folder, router, keys
 

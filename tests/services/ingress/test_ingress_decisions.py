@@ -307,7 +307,6 @@ async def test_without_settings_there_are_none_and_what_is_long_is_absent() -> N
 def settings(tmp_path: Path, attributes: Any) -> IngressSettings:
     return IngressSettings(
         run_dir=tmp_path,
-        pipelines=tmp_path,
         resources=ResourceSettings(keys=(tmp_path,)),
         router=ClientSettings(target="unix:/none"),
         attributes=attributes,

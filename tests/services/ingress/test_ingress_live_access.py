@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
 import grpc
@@ -14,6 +14,8 @@ from headrace.access.specs import QuotaSpec, TenantSpec, new_key
 from headrace.catalog.access import Change, Write
 from headrace.catalog.records import CatalogRecords
 from headrace.hop import testing
+from headrace.releases.of_records import RecordReleases
+from tests.first_release import release_first
 from tests.live_access import BY, CREATED, Control, control
 from tests.services.ingress.ingress_calls import http, infer
 from tests.services.ingress.ingress_door import (
@@ -21,6 +23,7 @@ from tests.services.ingress.ingress_door import (
     FakeRouter,
     Folder,
     definition,
+    double,
     infer_request,
     prepare,
     started,
@@ -34,8 +37,16 @@ ALL = TenantSpec(pipelines=("*",))
 
 @pytest.fixture
 def live(tmp_path: Path) -> Iterator[Control]:
-    tmp_path.chmod(0o700)
-    with control(tmp_path) as found:
+    with released(tmp_path) as found:
+        yield found
+
+
+@contextmanager
+def released(folder: Path) -> Iterator[Control]:
+    """A control at which `double` is live."""
+    folder.chmod(0o700)
+    with control(folder) as found:
+        release_first(RecordReleases(found.records), double(60_000))
         yield found
 
 
@@ -46,7 +57,7 @@ async def doors(live: Control, count: int, router: FakeRouter | None = None) -> 
         for number in range(count):
             path = live.folder / f"door{number}"
             path.mkdir()
-            found.append(prepare(path, harness.target, deadline_ms=60_000, **live.door()))
+            found.append(prepare(path, harness.target, **live.door()))
         await asyncio.gather(*(stack.enter_async_context(started(folder)) for folder in found))
         yield found
 
@@ -124,8 +135,7 @@ async def test_a_quota_outlives_what_did_not_touch_it(live: Control) -> None:
 
 
 async def test_a_broken_record_stops_its_tenants_changes_alone(tmp_path: Path) -> None:
-    tmp_path.chmod(0o700)
-    with control(tmp_path) as live:
+    with released(tmp_path) as live:
         text = live.put({"acme": ALL, "other": ALL})
         async with doors(live, 1) as [door]:
             assert await answer(door, text["acme"]) == "OK"
@@ -150,8 +160,7 @@ async def test_a_broken_record_stops_its_tenants_changes_alone(tmp_path: Path) -
 
 
 async def test_a_door_that_has_nothing_is_not_ready_and_becomes_so(tmp_path: Path) -> None:
-    tmp_path.chmod(0o700)
-    with control(tmp_path) as live:
+    with released(tmp_path) as live:
         text = live.put({"acme": ALL})
         live.stop()
         async with testing.served(definition(FakeRouter())) as harness:

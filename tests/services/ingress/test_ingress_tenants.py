@@ -5,7 +5,6 @@ import json
 import re
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-import pytest_asyncio
 
 from headrace.api.inference.v1 import inference_pb2 as pb
 from headrace.oip import open_inference_pb2 as oip
@@ -30,7 +28,7 @@ from tests.services.ingress.ingress_calls import (
     refused,
     unary,
 )
-from tests.services.ingress.ingress_door import PIPELINE, Folder, infer_request, running
+from tests.services.ingress.ingress_door import Folder, infer_request, running
 from tests.services.ingress.test_ingress_security import counted
 
 FORGED = "6.6.6.6"
@@ -163,32 +161,12 @@ def in_metrics(door: Folder) -> Counter[str]:
     return Counter({kind: int(float(number)) for kind, number in re.findall(pattern, door.metrics(), re.M)})
 
 
-@pytest_asyncio.fixture(loop_scope="session")
-async def coarse(door: Folder) -> AsyncIterator[str]:
-    """A pipeline whose numbers leave with one digit."""
-    folder = Path(door.settings["pipelines"]) / "coarse"
-    folder.mkdir()
-    document = PIPELINE.replace("pipeline: double", "pipeline: coarse")
-    document = document.replace("outputs: [y,", "outputs: [{column: y, round: 1},")
-    (folder / "pipeline.yaml").write_text(document)
-    yield "coarse"
-    (folder / "pipeline.yaml").unlink()
-    folder.rmdir()
-
-
-async def test_numbers_leave_with_the_digits_of_the_document(door: Folder, coarse: str) -> None:
+async def test_numbers_leave_with_the_digits_of_the_document(door: Folder) -> None:
     request = infer_request([[0.123, 5]], [1])
-    request.model_name = coarse
-    end = time.monotonic() + 20
-    while True:
-        try:
-            reply = await call(door, OIP + "ModelInfer", request, oip.ModelInferResponse)
-            break
-        except grpc.aio.AioRpcError:
-            assert time.monotonic() < end
-            await asyncio.sleep(0.1)
+    request.model_name = "coarse"
+    reply = await call(door, OIP + "ModelInfer", request, oip.ModelInferResponse)
     assert np.frombuffer(reply.raw_output_contents[0], np.float32).tolist() == [np.float32(0.2), 10]
-    rows = pb.PredictRequest(pipeline=coarse)
+    rows = pb.PredictRequest(pipeline="coarse")
     rows.rows.add().update({"x": [0.123, 5], "n": 1})
     predicted = await call(door, PREDICT, rows, pb.PredictResponse)
     assert predicted.predictions[0].outputs["y"][0] == 0.2

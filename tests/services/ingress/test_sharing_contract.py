@@ -107,7 +107,7 @@ async def test_slots_at_two_doors_are_those_of_one(doors: list[Sharer]) -> None:
                 for _ in range(1 + step % 7):
                     door.let_go()
             if (step + 3 * i) % 10 == 0:
-                await door.look()
+                await door.refresh()
         if step > 100:
             seen.append(len(one.held) + len(two.held))
     assert max(seen) <= LIMIT
@@ -120,7 +120,7 @@ async def test_slots_at_two_doors_are_those_of_one(doors: list[Sharer]) -> None:
         two.now[0] += EVERY_S
         while two.hold(who):
             pass
-        await two.look()
+        await two.refresh()
     assert len(two.held) == LIMIT
 
 
@@ -129,7 +129,7 @@ async def test_a_door_that_ends_leaves_its_share(doors: list[Sharer]) -> None:
     await run(doors, who, 3, (1_000, 1_000))
     while doors[1].hold(who):
         pass
-    await doors[1].look()
+    await doors[1].refresh()
     await doors[1].source.close()
     await run(doors[:1], who, 4, (1_000,))
     assert await run(doors[:1], who, 10, (1_000,)) == pytest.approx(RATE, rel=0.02)
@@ -137,7 +137,7 @@ async def test_a_door_that_ends_leaves_its_share(doors: list[Sharer]) -> None:
         while doors[0].hold(who):
             pass
         doors[0].now[0] += EVERY_S
-        await doors[0].look()
+        await doors[0].refresh()
     assert len(doors[0].held) == LIMIT
 
 
@@ -147,16 +147,16 @@ async def test_a_limit_that_was_lowered_is_no_endless_debt(doors: list[Sharer], 
     assert one.passes(before)
     assert other.passes(after)
     for door in doors:
-        await door.look()
+        await door.refresh()
     for _ in range(900):
         one.passes(before)  # it has not read the new document yet
     for door in doors:
-        await door.look()
+        await door.refresh()
     assert not other.passes(after)
     # By files each door bounds it by its own burst; the bucket of all owes what was taken, and no more.
     for _ in range(12 if place.exact else 1000):
         one.now[0] += EVERY_S
-        await other.look()
+        await other.refresh()
     assert other.passes(after)
 
 
@@ -185,7 +185,7 @@ async def test_bytes_are_counted_together(doors: list[Sharer]) -> None:
         for i, door in enumerate(doors):
             let[i] += 50 * door.passes(who, 1, 50)
             if step % 10 == 0:
-                await door.look()
+                await door.refresh()
     # In two seconds; and before its first lease a door may take its part of the burst.
     assert 1000 <= sum(let) <= 1000 + 200 + 500
     assert not doors[0].passes(who, 1, 200)
@@ -195,13 +195,13 @@ async def test_a_new_tenant_has_its_burst_and_no_more(doors: list[Sharer], place
     who = tenant(rows_per_s=0.001, rows_burst=LIMIT)
     for door in doors:
         assert door.passes(who)
-        await door.look()
+        await door.refresh()
     let = 2
     for _ in range(20):
         doors[0].now[0] += EVERY_S
         for door in doors:
             let += sum(door.passes(who) for _ in range(2 * LIMIT))
-            await door.look()
+            await door.refresh()
     # What a door was lent in an earlier second, the other may take, too: once.
     assert LIMIT <= let <= (LIMIT + 1 if place.exact else LIMIT * 1.5)
 
@@ -226,7 +226,7 @@ async def known(doors: list[Sharer], who: Tenant) -> None:
     for _ in range(2):
         for door in doors:
             door.passes(who)
-            await door.look()
+            await door.refresh()
 
 
 class Doors(RuleBasedStateMachine):
@@ -270,7 +270,7 @@ class Doors(RuleBasedStateMachine):
             for i, door in enumerate(self.doors):
                 if self.now[0] - self.looked[i] >= EVERY_S:
                     self.looked[i] = self.now[0]
-                    self.loop.run_until_complete(door.look())
+                    self.loop.run_until_complete(door.refresh())
 
     @invariant()
     def within_the_limits(self) -> None:

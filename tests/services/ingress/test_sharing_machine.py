@@ -42,13 +42,13 @@ async def test_all_pass_at_most_what_one_would(
     for worker in made:
         passed += worker.passes(who)  # each knows the tenant from now on
         for other in made:
-            await other.look()
+            await other.refresh()
     assert passed == len(made)
     for step, index in steps:
         now[0] += step
         passed += made[index].passes(who)
         for worker in made:
-            await worker.look()
+            await worker.refresh()
         # Each may have let one through before it heard of the others.
         assert passed <= burst + rate * now[0] + len(made) + 1e-6
     for worker in made:
@@ -61,8 +61,8 @@ async def test_a_tenant_gets_its_whole_rate_from_one_of_them(tmp_path: Path) -> 
     assert sum(one.passes(who) for _ in range(50)) == 10
     for _ in range(20):
         now[0] += 0.125
-        await one.look()
-        await other.look()
+        await one.refresh()
+        await other.refresh()
         assert sum(one.passes(who) for _ in range(50)) == 10
 
 
@@ -71,15 +71,15 @@ async def test_what_is_in_flight_elsewhere_counts_at_once(tmp_path: Path) -> Non
     one, other = await workers(tmp_path, 2, [0.0])
     assert one.hold(who)
     assert one.hold(who)
-    await other.look()
+    await other.refresh()
     with pytest.raises(Fault, match="2 requests at once"):
         other.quotas.acquire(who)
     one.let_go()
     assert other.hold(who)
-    await one.look()
+    await one.refresh()
     assert not one.hold(who)
     await one.source.close()
-    await other.look()
+    await other.refresh()
     assert other.hold(who)
 
 
@@ -93,7 +93,7 @@ async def test_a_killed_process_holds_no_places_and_leaves_no_file(tmp_path: Pat
         assert not one.hold(tenant(concurrency=2))
         dying.kill()
         dying.wait()
-    await one.look()
+    await one.refresh()
     assert one.hold(tenant(concurrency=2))
     await workers(tmp_path, 1, [0.0])
     assert len(list(tmp_path.iterdir())) == 2

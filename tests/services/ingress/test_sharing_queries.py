@@ -25,13 +25,13 @@ BUDGET = 1000
 
 class Door:
     def __init__(self, url: str, name: str, folder: Path | None = None) -> None:
-        self.now, self.away, self.log = 0.0, False, Log()
+        self.now, self.disconnected, self.log = 0.0, False, Log()
         self.calls = RedisCalls(url, 5.0, lambda: self.now, pause_s=0.05)
         metrics = ShareMetrics(CollectorRegistry())
         key = RowKey(folder, print)
         self.books = Books(self.calls, name, key)
         self.merged = MergedQueries(
-            self.books, lambda: self.now, lambda: 2, lambda: self.away, metrics, self.log
+            self.books, lambda: self.now, lambda: 2, lambda: self.disconnected, metrics, self.log
         )
         self.events: list[str] = []
         self.guard = ExtractionGuard(
@@ -57,9 +57,9 @@ class Door:
         [share] = self.merged._tables.values()
         return share
 
-    async def look(self) -> None:
+    async def refresh(self) -> None:
         self.now += 0.1
-        await self.merged.look()
+        await self.merged.refresh()
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ async def spend(doors: Sequence[Door], size: int, rounds: int) -> int:
             for _ in range(300 // size + 1):
                 passed += size * door.passes([next(source) for _ in range(size)])
         for door in doors:
-            await door.look()
+            await door.refresh()
     return passed
 
 
@@ -110,11 +110,11 @@ async def test_a_row_that_was_sent_to_one_door_is_free_at_the_other(doors: tuple
     one, two, _ = doors
     rows = list(range(50))
     assert one.passes(rows)
-    await one.look()
+    await one.refresh()
     assert two.passes([0])
-    await two.look()
+    await two.refresh()
     assert two.passes(rows)
-    await two.look()
+    await two.refresh()
     assert one.merged._tables.keys() == two.merged._tables.keys()
     assert two.share.count == 50
 
@@ -124,21 +124,21 @@ async def test_what_was_counted_without_redis_is_told_later_and_what_redis_lost_
 ) -> None:
     one, two, server = doors
     assert one.passes(range(60))
-    await one.look()
-    await one.look()
+    await one.refresh()
+    await one.refresh()
     server.kill()
-    one.away = True
+    one.disconnected = True
     passed = sum(one.passes([n]) for n in range(1_000, 3_000))
     assert passed == (BUDGET - 60) // 2  # its part of what is left; nothing fails before
-    await one.look()
+    await one.refresh()
     server.start()
     Redis.from_url(server.url).flushall()
-    one.away = False
+    one.disconnected = False
     for _ in range(5):
-        await one.look()
+        await one.refresh()
     assert two.passes([1])
     for _ in range(5):
-        await two.look()
+        await two.refresh()
     assert two.share.count == 60 + passed
     assert all(two.passes([n]) for n in range(60))
     assert two.share.count == 60 + passed
@@ -149,28 +149,28 @@ async def test_a_table_that_is_something_else_stops_that_table_alone(
 ) -> None:
     one, _, server = doors
     assert one.passes([1])
-    await one.look()
+    await one.refresh()
     redis: Any = Redis.from_url(server.url)
     [key] = redis.keys("headrace:quotas:*rows")
     redis.delete(key)
     redis.set(key, "rubbish")
     assert one.passes([2])
     for _ in range(2):
-        await one.look()
+        await one.refresh()
     assert one.passes([3])
     assert len([event for event in one.log.events if "different queries are not shared" in event]) == 1
     redis.delete(key)
     for _ in range(3):
-        await one.look()
+        await one.refresh()
     assert len(rows_in(redis)) == 3
     [book] = redis.keys("headrace:quotas:*budget")
     redis.set(book, "rubbish")
     assert one.passes([4])
-    await one.look()
+    await one.refresh()
     assert len([event for event in one.log.events if "different queries are not shared" in event]) == 2
     redis.delete(book)
-    await one.look()
-    await one.look()
+    await one.refresh()
+    await one.refresh()
     assert len(rows_in(redis)) == 4
 
 
@@ -180,17 +180,17 @@ async def test_a_door_that_has_not_read_all_counts_with_what_the_others_know(
     one, two, server = doors
     for number in range(0, 600, 10):
         while not one.passes(range(number, number + 10)):
-            await one.look()
-        await one.look()
+            await one.refresh()
+        await one.refresh()
     monkeypatch.setattr(books, "_ENTRIES", 2)
     monkeypatch.setattr(queries, "_READS", 3)
     assert two.passes([5_000])
-    await two.look()
+    await two.refresh()
     assert two.share.count == 601
     assert two.share.table.count < 100
     assert two.share.grant <= BUDGET - 601
     while two.share.due:
-        await two.look()
+        await two.refresh()
     assert two.share.count == two.share.table.count == len(rows_in(Redis.from_url(server.url))) == 601
 
 
@@ -209,17 +209,17 @@ async def test_a_door_that_starts_again_reads_all_first_and_tells_nothing_twice(
     folder, budget = tmp_path / "queries", 20_000
     first = Door(server.url, "first", folder)
     assert one.passes(range(100_000, 100_100), budget)
-    await one.look()
+    await one.refresh()
     for number in range(0, 12_000, 100):
         while not first.passes(range(number, number + 100), budget):
-            await first.look()
-        await first.look()
+            await first.refresh()
+        await first.refresh()
     assert len(rows_in(redis)) == 12_100
     again = Door(server.url, "again", folder)
     assert again.passes([50_000], budget)
-    await again.look()
+    await again.refresh()
     assert again.share.count == 12_101
-    await again.look()
+    await again.refresh()
     assert len(rows_in(redis)) == len(set(rows_in(redis))) == 12_101
     assert again.share.total == 12_101
     for door in (first, again):

@@ -40,7 +40,7 @@ class Part:
     async def leases(self) -> int:
         """Asks for all tenants; how many got a lease."""
         held = [self.quotas.acquire(who) for who in WHO]
-        await self.leased.look()
+        await self.leased.refresh()
         for quota in held:
             quota.release()
         slots = (self.registry.get_sample_value("headrace_quota_slots", {"tenant": w.name}) for w in WHO)

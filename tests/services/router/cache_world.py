@@ -11,7 +11,6 @@ from prometheus_client import CollectorRegistry
 from headrace.columns import Batch, Column, Rows
 from headrace.hop.errors import Fault
 from headrace.pipeline import ModelUse, Pipeline, Stage, parse
-from headrace.releases import Released
 from services.router.cache.clients import SharedAnswers
 from services.router.cache.meter import CacheMetrics
 from services.router.cache.route import AnswerCaches
@@ -19,6 +18,7 @@ from services.router.inference import Inference, PipelineResult
 from services.router.metrics import Metrics
 from services.router.pipelines import Compiler, Pipelines
 from services.router.stages.runner import StageResult
+from tests.first_release import first_released
 
 DOCUMENT = """\
 pipeline: scored
@@ -146,7 +146,7 @@ class Served:
 
     def deploy(self, document: str, version: int = 1) -> Pipeline:
         pipeline = parse(document.replace("VERSION", str(version)), "scored.yaml")
-        self.pipelines.replace({"scored": Released.of(pipeline)})
+        self.pipelines.replace({"scored": first_released(pipeline)})
         return pipeline
 
     async def ask(

@@ -25,6 +25,7 @@ from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.testing import Harness, served
 from services.router.wiring import SERVICE
 from tests.definitions import definition_of
+from tests.first_release import live
 
 Codec = ColumnCodec[tuple[str, int], router_pb2.InferRequest, router_pb2.InferResponse]
 
@@ -246,7 +247,6 @@ class Suite:
     """The router and its leaves, each behind its own socket."""
 
     router: Harness
-    folder: Path
     features: Features
     preprocessing: Steps
     executor: Executor
@@ -300,10 +300,7 @@ def _definition(
 
 @asynccontextmanager
 async def suite(folder: Path, documents: dict[str, str], **settings: Any) -> AsyncIterator[Suite]:
-    """Starts everything; `documents`: name → text of the pipelines that the router reads."""
-    for name, text in documents.items():
-        (folder / name).mkdir(parents=True)
-        (folder / name / "pipeline.yaml").write_text(text)
+    """Starts everything; `documents`: name → text of the pipelines that are live."""
     features, preprocessing, executor, postprocessing = Features(), Steps(), Executor(), Steps()
     leaves = {
         "features": (features_pb2.DESCRIPTOR, "FeaturesService", features),
@@ -318,7 +315,7 @@ async def suite(folder: Path, documents: dict[str, str], **settings: Any) -> Asy
         }
         clients = {name: {"target": harness.target} for name, harness in harnesses.items()}
         # Features that a busy machine makes late would be missing from the answers.
-        patient = {"reload_every_s": 60.0, "features_timeout_s": 60.0}
-        values = {"pipelines": folder, **patient, **clients, **settings}
+        patient = {"features_timeout_s": 60.0}
+        values = {"resources": live(folder / "live", *documents.values()), **patient, **clients, **settings}
         router = await stack.enter_async_context(served(SERVICE, values))
-        yield Suite(router, folder, features, preprocessing, executor, postprocessing, harnesses)
+        yield Suite(router, features, preprocessing, executor, postprocessing, harnesses)

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from headrace.columns import Batch, Column, RowError, Rows
 from headrace.hop.errors import Code, Reason
 from headrace.pipeline import parse
-from headrace.releases import Cap, Released
+from headrace.releases import Cap
 from services.router.pipelines import Compiler, Served
 from services.router.routes import caps as module
 from services.router.routes.caps import PipelineCaps
 from services.router.stages.runner import StageResult
+from tests.first_release import first_released
 from tests.services.clock import Clock
 from tests.services.router.one_pipeline import inference
 from tests.services.router.router_releases import batch
@@ -168,7 +169,7 @@ async def test_what_is_refused_is_not_computed_and_what_ended_is_not_in_flight(
     found, _ = caps(rows_in_flight=3)
     monkeypatch.setattr(Counting, "ran", 0)
     document = parse(DOCUMENT.replace("NAME", "times2"), "double.yaml")
-    compiled = Compiler({"model": Counting}).compile(Released.of(document))
+    compiled = Compiler({"model": Counting}).compile(first_released(document))
     capped = inference(Served(compiled.pipeline, compiled.routes, caps=found))
     rows = Rows(["a", "a", "b", "c"], ["t"] * 4, [1] * 4, [time.monotonic() + 60] * 4, [""] * 4)
     name = "z" if broken else "x"

@@ -17,7 +17,6 @@ from headrace.hop.errors import Code, Fault, Reason
 from tests.services.router.router_leaves import (
     DEMANDING,
     INFER,
-    LIST,
     SCORED,
     TWO_MODELS,
     Hook,
@@ -264,19 +263,6 @@ async def test_a_batch_without_rows_has_an_answer_without_rows(running: Suite) -
     assert [c.name for c in reply.batch.columns] == ["y", "positive", "@fallbacks"]
 
 
-async def test_a_changed_document_is_served_when_its_version_is_asked_for(running: Suite) -> None:
-    document = running.folder / "scored" / "pipeline.yaml"
-    document.write_text(SCORED.replace("version: 3", "version: 4"))
-    reply = await running.ask("scored", batch_of(["ab"], [1.0]), version=4)
-    assert reply.response.decisions[0].version == 4
-    # A door that has not read the change yet goes on with the old one.
-    old = await running.ask("scored", batch_of(["ab"], [1.0]), version=3)
-    assert old.response.decisions[0].version == 3
-    call = running.router.client().unary(LIST)
-    listed = await call(router_pb2.ListPipelinesRequest(), deadline=asyncio.get_running_loop().time() + 5)
-    assert [(p.name, p.version) for p in listed.pipelines] == [("demanding", 3), ("scored", 4), ("two", 3)]
-
-
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.integers(1, 7), min_size=1, max_size=12))
 async def test_rows_keep_their_identity_in_shared_batches(running: Suite, sizes: list[int]) -> None:
@@ -311,16 +297,6 @@ async def test_metrics_count_rows_stages_and_fallbacks(running: Suite) -> None:
     assert read("router_fallback_rows_total", pipeline="scored", fallback="features/user:not_found") == 1
     assert read("router_stage_seconds_count", pipeline="scored", stage="sum") == 1
     assert read("router_pipeline_version", pipeline="scored") == 3
-
-
-async def test_a_document_that_became_wrong_leaves_the_old_one_serving(running: Suite) -> None:
-    document = running.folder / "scored" / "pipeline.yaml"
-    document.write_text(SCORED.replace("version: 3", "version: 4").replace("name: adder", "nmae: adder"))
-    with pytest.raises(Fault) as error:
-        await running.ask("scored", batch_of(["ab"], [1.0]), version=4)
-    assert error.value.metadata["known"] == "3"
-    assert not (await running.ask("scored", batch_of(["ab"], [1.0]))).batch.errors
-    assert running.sample("router_refused_documents_total") == 1
 
 
 async def reasons(running: Suite, code: Code, reason: Reason) -> list[Reason]:

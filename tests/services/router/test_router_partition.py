@@ -19,8 +19,8 @@ from headrace.api.router.v1 import router_pb2
 from headrace.columns import Batch, Column, RowError, Rows, Timing, decode, encode
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.testing import Harness, served
-from headrace.pipeline import ModelUse, Pipeline, parse
-from headrace.releases import Partition, Released, ReleaseStore
+from headrace.pipeline import ModelUse, parse
+from headrace.releases import Partition, ReleaseStore
 from services.router.clients import HopReplicas
 from services.router.config import RouterConfig
 from services.router.inference import Inference
@@ -30,7 +30,7 @@ from services.router.stages.by_replica import REPLICA, run_by_replica
 from services.router.stages.registry import connected
 from services.router.stages.runner import StageResult
 from services.router.wiring import SERVICE
-from tests.first_release import first_release
+from tests.first_release import first_released, release_first
 from tests.released import released
 from tests.services.router.one_pipeline import inference
 from tests.services.router.router_leaves import INFER, Executor, _definition, failing
@@ -85,7 +85,7 @@ async def running() -> AsyncIterator[Running]:
         target = ",".join(harness.target for harness in harnesses)
         client = harnesses[0].client(target=target)
         runners = connected({"executor": client}, RouterConfig.model_construct(), time.monotonic)
-        plain = Compiler(runners).compile(Released.of(parse(DOCUMENT, "keyed.yaml")))
+        plain = Compiler(runners).compile(first_released(parse(DOCUMENT, "keyed.yaml")))
         # Three replicas never have four times their mean, so nothing is passed on.
         steady = Partition(by="key", load_factor=4)
         by_key = RowPartition(steady, HopReplicas(client, time.monotonic), time.monotonic)
@@ -138,15 +138,12 @@ async def test_a_replica_that_fails_fails_its_rows_alone(running: Running) -> No
 
 
 async def test_the_router_partitions_what_a_release_says(tmp_path: Path) -> None:
-    pipeline = parse(DOCUMENT, "keyed")
     with released(tmp_path) as releases:
-        await _partitioned(releases.store, releases.settings, pipeline)
+        await _partitioned(releases.store, releases.settings)
 
 
-async def _partitioned(store: ReleaseStore, settings: Mapping[str, Any], pipeline: Pipeline) -> None:
-    store.keep_document("keyed", pipeline.revision, DOCUMENT)
-    first = first_release(pipeline, {"m": "1"}, "me", "")
-    store.commit(first)
+async def _partitioned(store: ReleaseStore, settings: Mapping[str, Any]) -> None:
+    first = release_first(store, DOCUMENT, {"m": "1"})
     store.commit(first.next("me", "", partition={"by": "key", "load_factor": 4}))
     executors = [Executor(), Executor()]
     for executor in executors:

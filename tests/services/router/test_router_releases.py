@@ -23,9 +23,11 @@ from headrace.hop.server.serve import serving
 from headrace.hop.testing import Harness, served
 from headrace.pipeline import parse
 from headrace.releases import Arm, Release, ReleaseStore
+from headrace.resources import follower
+from headrace.resources.offline import OfflineResources
 from services.router.config import RouterConfig
 from services.router.wiring import SERVICE
-from tests.first_release import first_release
+from tests.first_release import first_release, live, resources_of
 from tests.released import Released, released
 from tests.services.router.router_leaves import INFER, LIST, Executor, _definition, router_method
 from tests.services.waiting import until
@@ -85,12 +87,13 @@ def releases(tmp_path: Path) -> Iterator[Released]:
 
 
 @asynccontextmanager
-async def routing(releases: Released) -> AsyncIterator[tuple[Harness, Asked]]:
+async def routing(releases: Released, **resources: Any) -> AsyncIterator[tuple[Harness, Asked]]:
+    """`resources`: further settings of what it follows."""
     executor = Asked()
     leaf = _definition("executor", executor_pb2.DESCRIPTOR, "ExecutorService", executor)
     async with served(leaf) as harness:
-        settings = {**releases.settings, "executor": {"target": harness.target}}
-        async with served(SERVICE, settings) as router:
+        follows = {**releases.settings, "resources": {**releases.settings["resources"], **resources}}
+        async with served(SERVICE, {**follows, "executor": {"target": harness.target}}) as router:
             yield router, executor
 
 
@@ -115,9 +118,12 @@ async def until_served(router: Harness, number: int) -> None:
             await asyncio.sleep(0.01)
 
 
+def metric(router: Harness, name: str, **labels: str) -> float | None:
+    return router.runtime.telemetry.registry.get_sample_value(f"headrace_router_{name}", labels)
+
+
 def waiting(router: Harness) -> float | None:
-    read = router.runtime.telemetry.registry.get_sample_value
-    return read("headrace_router_waiting_releases", {"pipeline": "p"})
+    return metric(router, "waiting_releases", pipeline="p")
 
 
 async def test_the_models_are_the_ones_that_the_release_names(releases: Released) -> None:
@@ -169,6 +175,53 @@ async def test_a_caller_that_saw_the_new_document_elsewhere_gets_it_at_once(rele
         assert await ask(router, version=1) == 1
 
 
+# For a service that the router has no client of.
+UNSERVABLE = DOCUMENT.replace("version: 1", "version: 2").replace(
+    "stages:",
+    """stages:
+  - preprocessing: prepare
+    steps: [assemble: {columns: [x], into: prepared}]
+    outputs: {prepared: {type: float32, shape: [1]}}""",
+)
+
+
+async def test_while_the_newest_release_can_not_be_served_the_one_before_does_also_after_a_restart(
+    releases: Released, tmp_path: Path
+) -> None:
+    store, folder = releases.store, tmp_path / "disk"
+    deploy(store, "1")
+    async with routing(releases, folder=folder) as (router, _):
+        assert await ask(router) == 1
+        deploy(store, "1", UNSERVABLE)
+        await until(lambda: metric(router, "quarantined_documents", pipeline="p", serves="last_good"))
+        assert await ask(router) == 1
+        with pytest.raises(Fault) as unknown:
+            await ask(router, version=2)
+        assert unknown.value.metadata["known"] == "1"
+        assert metric(router, "refused_documents_total") == 1
+    async with routing(releases, folder=folder) as (router, _):
+        assert await ask(router) == 1
+        assert metric(router, "quarantined_documents", pipeline="p", serves="last_good") == 1
+        deploy(store, "1", DOCUMENT.replace("version: 1", "version: 3"))
+        await until(lambda: metric(router, "pipeline_version", pipeline="p") == 3)
+        assert not metric(router, "quarantined_documents", pipeline="p", serves="last_good")
+
+
+async def test_a_router_that_knows_nothing_is_not_ready_until_it_serves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follower, "STORE_EVERY_S", 0.05)
+    offline = OfflineResources(tmp_path)
+    executor = {"target": f"unix:{tmp_path}/nobody"}
+    async with served(SERVICE, {"resources": offline.settings, "executor": executor}) as router:
+        assert router.running is not None
+        health = router.running.health
+        assert not health.serving
+        offline.write(resources_of(DOCUMENT))
+        await until(lambda: health.serving)
+        assert await release_of(router) == 1
+
+
 class Operator:
     """Asks the router."""
 
@@ -190,7 +243,7 @@ async def replicas(folder: Path, count: int) -> AsyncIterator[tuple[Operator, li
     async with AsyncExitStack() as stack:
         leaves = [await stack.enter_async_context(served(leaf(executor))) for executor in executors]
         target = {"target": ",".join(harness.target for harness in leaves)}
-        settings = {"pipelines": folder, **({"executor": target} if leaves else {})}
+        settings = {"resources": live(folder), **({"executor": target} if leaves else {})}
         router = await stack.enter_async_context(served(SERVICE, settings))
         yield Operator(router.client()), executors
 
@@ -252,7 +305,7 @@ async def test_a_router_without_an_executor_says_so(tmp_path: Path) -> None:
 
 async def test_only_this_installation_changes_what_is_loaded(tmp_path: Path) -> None:
     server = {"listen": "127.0.0.1:0", "allow_plaintext": True}
-    settings = RouterConfig.model_validate({"server": server, "pipelines": tmp_path})
+    settings = RouterConfig.model_validate({"server": server, "resources": live(tmp_path)})
     async with serving(SERVICE, settings) as running:
         client = running.runtime.dial("router", config.ClientSettings(target=running.address))
         try:

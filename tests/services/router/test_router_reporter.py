@@ -152,7 +152,7 @@ async def test_answers_of_a_running_router_are_reported(
         await until(lambda: leaf.figures() and shared)
     assert set(shared) == {3}
     [(name, figures)] = leaf.figures().items()
-    assert name == ArmName("scored", 0, "live")
+    assert name == ArmName("scored", 1, "live")
     assert (figures.rows, figures.errors, sum(figures.latency)) == (3, 0, 3)
     assert figures.outputs["positive"].counts == (1, 2)
     assert sum(figures.outputs["y"].counts) == 3

@@ -13,7 +13,6 @@ from headrace.columns import Batch, Column, RowError, Rows, Timing
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.testing import served
 from headrace.pipeline import DocumentError, ModelStage, ModelUse, parse
-from headrace.releases import Released
 from headrace.releases.document import validated
 from headrace.ticks import ArmFigures, ArmName
 from services.router.inference import PipelineResult
@@ -25,6 +24,7 @@ from services.router.routes.table import RouteTable
 from services.router.stages.runner import StageResult
 from services.router.ticks.counters import NO_RELEASE, Counted, Counters
 from services.router.wiring import SERVICE
+from tests.first_release import first_released, live
 from tests.services.router.one_pipeline import inference
 from tests.services.router.router_leaves import SCORED
 
@@ -82,7 +82,9 @@ def two_arms(runner: type[Multiplier] = Multiplier, counted: Counted = NO_RELEAS
     compiler = Compiler({"model": runner})
     texts = {"live": DOCUMENT.replace("NAME", "times2"), "candidate": DOCUMENT.replace("NAME", "times10")}
     texts["candidate"] = texts["candidate"].replace("version: 1", "version: 2")
-    compiled = {arm: compiler.compile(Released.of(parse(text, f"{arm}.yaml"))) for arm, text in texts.items()}
+    compiled = {
+        arm: compiler.compile(first_released(parse(text, f"{arm}.yaml"))) for arm, text in texts.items()
+    }
     arm = {"version": 1, "revision": "ab" * 32}
     values = {"pipeline": "double", "number": 4, "arms": dict.fromkeys(texts, arm), **changes}
     found, arms = validated("double", values), {a: c.pipeline for a, c in compiled.items()}
@@ -127,15 +129,14 @@ async def test_a_batch_without_rows_takes_some_route() -> None:
 def test_a_pipeline_whose_service_is_not_configured_is_refused() -> None:
     compiler = Compiler({"model": Multiplier})
     with pytest.raises(DocumentError) as error:
-        compiler.compile(Released.of(parse(SCORED, "scored.yaml")))
+        compiler.compile(first_released(parse(SCORED, "scored.yaml")))
     assert [p.key for p in error.value.problems] == ["stages[0]", "stages[1]", "stages[3]"]
     assert "no client for the service of a features stage" in error.value.problems[0].message
 
 
 async def test_only_the_services_that_are_needed_are_dialled(tmp_path: Path) -> None:
-    (tmp_path / "double").mkdir()
-    (tmp_path / "double" / "pipeline.yaml").write_text(DOCUMENT.replace("NAME", "m"))
-    settings = {"pipelines": tmp_path, "executor": {"target": f"unix:{tmp_path}/nobody"}}
+    resources = live(tmp_path, DOCUMENT.replace("NAME", "m"))
+    settings = {"resources": resources, "executor": {"target": f"unix:{tmp_path}/nobody"}}
     async with served(SERVICE, settings) as harness:
         assert harness.running is not None
 
@@ -144,7 +145,7 @@ async def test_a_version_goes_on_for_those_who_know_no_newer() -> None:
     pipelines = Pipelines(Compiler({"model": Multiplier}))
     texts = [DOCUMENT.replace("version: 1", f"version: {v}") for v in (1, 2, 3)]
     for text in texts:
-        pipelines.replace({"double": Released.of(parse(text, "double.yaml"))})
+        pipelines.replace({"double": first_released(parse(text, "double.yaml"))})
     assert pipelines.find("double", 0).pipeline.version == 3
     assert pipelines.find("double", 2).pipeline.version == 2
     with pytest.raises(Fault) as error:
@@ -199,7 +200,7 @@ class Thirds(RouteTable):
 
 def route(arm: str, head: str, middle: str) -> tuple[Served, Route]:
     text = SHARED.replace("HEAD", head).replace("MIDDLE", middle)
-    made = Compiler({"model": Adder}).compile(Released.of(parse(text, "chain.yaml")))
+    made = Compiler({"model": Adder}).compile(first_released(parse(text, "chain.yaml")))
     return made, Route(arm, made.routes[0].plan, made.routes[0].runners)
 
 

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from headrace.columns import Batch, Column, Rows
 from headrace.pipeline import parse
-from headrace.releases import Released
 from services.router.pipelines import Compiler
 from services.router.routes.observer import chosen_rows, size_of
 from services.router.routes.run import RouteResult
@@ -21,6 +20,7 @@ from services.router.shadow.reports import KEPT, Reports
 from services.router.shadow.route import ShadowRoute
 from services.router.shadow.run import portions
 from services.router.ticks.counters import Part
+from tests.first_release import first_released
 from tests.services.router.test_router_routes import DOCUMENT, Multiplier
 
 
@@ -142,7 +142,7 @@ def test_the_share_is_kept_and_salts_are_independent() -> None:
 def copied(rows: int, size: int) -> Copied:
     compiler = Compiler({"model": Multiplier})
     document = parse(DOCUMENT.replace("NAME", "times2"), "d.yaml")
-    live_route = compiler.compile(Released.of(document)).routes[0]
+    live_route = compiler.compile(first_released(document)).routes[0]
     context = Rows.one_request(rows, "r", "t", time.monotonic() + 9)
     batch = Batch.of(context, [Column.of("x", np.zeros(rows, np.float32))])
     shadow = ShadowRoute(compiler.shadow_route("next", document))

@@ -26,6 +26,7 @@ from headrace.pipeline.stages.kind import Finding, Signatures, Written
 from services.router.stages.registry import RUNNER_KINDS
 from services.router.stages.runner import Declared, RunnerFactory, RunnerKind, StageResult, columns_of
 from services.router.wiring import definition
+from tests.first_release import live
 from tests.libs.steps.step_calls import TRANSFORM
 from tests.services.router.router_leaves import INFER, Executor, _definition, batch_of, infer_codec
 
@@ -141,9 +142,7 @@ async def ask(
     folder: Path, settings: Mapping[str, Any], batch: Batch
 ) -> BatchReply[router_pb2.InferResponse]:
     """One call of a router that is started for it."""
-    (folder / "translated").mkdir()
-    (folder / "translated" / "pipeline.yaml").write_text(DOCUMENT)
-    async with served(definition(), {"pipelines": folder, **settings}) as router:
+    async with served(definition(), {"resources": live(folder, DOCUMENT), **settings}) as router:
         infer = router.client().coalesced(INFER, infer_codec())
         reply: BatchReply[router_pb2.InferResponse] = await infer(BatchCall(("translated", 0), batch))
         return reply

@@ -11,7 +11,7 @@ from headrace.columns import Batch, Column
 from headrace.releases import Arm, Assignment, Experiment, Guard, Release, Rollout, RolloutState
 from headrace.ticks import ArmName, AssignedFigures, latency_bucket
 from services.router.ticks import sticky_keys
-from services.router.ticks.counters import NO_RELEASE, Counted, Counters, Part
+from services.router.ticks.counters import Counted, Counters, Part
 from tests.services.router.tick_rows import CALLERS, OURS, answer, count, part
 
 RELEASE = Counted(1, compares=True)
@@ -142,7 +142,6 @@ SPLIT = Assignment(weights={"live": 0.9, "candidate": 0.1}, by="tailnum", salt="
 @pytest.mark.parametrize(
     ("found", "expected"),
     [
-        (None, NO_RELEASE),
         (release(), Counted(5)),
         (release(assign=SPLIT), Counted(5, True, "tailnum", "s")),
         (
@@ -163,9 +162,9 @@ SPLIT = Assignment(weights={"live": 0.9, "candidate": 0.1}, by="tailnum", salt="
             Counted(5),
         ),
     ],
-    ids=["none", "plain", "weights", "all live", "experiment", "rollout", "wrong", "ended"],
+    ids=["plain", "weights", "all live", "experiment", "rollout", "wrong", "ended"],
 )
-def test_a_release_says_what_is_counted(found: Release | None, expected: Counted) -> None:
+def test_a_release_says_what_is_counted(found: Release, expected: Counted) -> None:
     assert Counted.of(found) == expected
 
 

@@ -116,9 +116,9 @@ def _measured(
 def _document(layout: Layout, name: str) -> Pipeline:
     path = Path(name)
     if not path.is_file():
-        path = layout.pipelines / name / "pipeline.yaml"
+        path = layout.documents / name / "pipeline.yaml"
     if not path.is_file():
-        fail(f"there is no pipeline {name!r} in {layout.pipelines}, and no such file")
+        fail(f"there is no pipeline {name!r} in {layout.documents}, and no such file")
     try:
         return load(path)
     except DocumentError as error:

@@ -29,14 +29,16 @@ def _group() -> None:
 def check(
     path: Annotated[
         Path | None,
-        typer.Argument(help="A document or a folder of pipelines; those of the checkout if absent."),
+        typer.Argument(
+            help="A document or a folder of pipelines; if absent, those of the home or the checkout."
+        ),
     ] = None,
     home: Home = DEFAULT_HOME,
 ) -> None:
     """Check documents offline. Prints each problem as FILE:LINE: KEY: what is wrong; exit code 1 if there is any."""
     layout = place(home)
     try:
-        documents = _load(path or layout.pipelines)
+        documents = _load(path or layout.documents)
         problems, skipped = _problems(documents, layout)
     except DocumentError as error:
         problems, skipped, documents = list(error.problems), [], {}

@@ -24,7 +24,7 @@ def promised(layout: Layout) -> list[Pipeline]:
         live = list(broken_pipelines.look(layout).pipelines.values())
     except NotRunningError:
         live = []
-    return live or list(load_folder(broken_pipelines.documents(layout)).values())
+    return live or list(load_folder(layout.documents).values())
 
 
 def made(layout: Layout, chosen: slo.SloSettings) -> dict[str, str]:

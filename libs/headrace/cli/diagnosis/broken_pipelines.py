@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
-
-import yaml
 
 from headrace.cli.installation import release_place
 from headrace.cli.installation.layout import Layout
 from headrace.pipeline import Problem
 from headrace.releases import ReleaseCatalog
-from headrace.state import plain_files
 
 FIX = "headrace release history PIPELINE shows them; release what is right anew: headrace release deploy PIPELINE"
 
@@ -24,11 +20,6 @@ def look(layout: Layout) -> ReleaseCatalog:
         return ReleaseCatalog(store)
     finally:
         store.close()
-
-
-def documents(layout: Layout) -> Path:
-    """The folder of the documents that can be released."""
-    return Path(_setting(layout, "pipelines") or layout.pipelines)
 
 
 def told(catalog: ReleaseCatalog, serving: Mapping[str, Mapping[str, int]]) -> list[dict[str, Any]]:
@@ -64,21 +55,3 @@ def _sentence(name: str, serves: Mapping[str, int]) -> str:
 def _first(problems: tuple[Problem, ...], count: int = 3) -> list[str]:
     more = [f"  and {len(problems) - count} more"] if len(problems) > count else []
     return [f"  {p}" for p in problems[:count]] + more
-
-
-def _setting(layout: Layout, key: str) -> str | None:
-    """A setting that a person laid over the router's generated ones, in either shape; None if there is none."""
-    own = _read(layout.override("router")).get(key)
-    together = _read(layout.override("ingress")).get("together")
-    hosted = together.get("router") if isinstance(together, Mapping) else None
-    found = own or (hosted.get(key) if isinstance(hosted, Mapping) else None)
-    return found if isinstance(found, str) else None
-
-
-def _read(path: Path) -> Mapping[str, Any]:
-    # Another check reports a broken settings file.
-    try:
-        found = yaml.safe_load(plain_files.read(path))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        return {}
-    return found if isinstance(found, Mapping) else {}

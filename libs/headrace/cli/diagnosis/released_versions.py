@@ -31,7 +31,7 @@ def running(layout: Layout) -> dict[tuple[str, str], list[tuple[str, str]]]:
     """
     found: dict[tuple[str, str], list[tuple[str, str]]] = {}
     for pipeline, served in sorted(broken_pipelines.look(layout).released.items()):
-        arms = served.release.arms if served.release else {}
+        arms = served.release.arms
         for name, arm in sorted(arms.items(), key=lambda one: one[0] != LIVE):
             for pair in arm.models.items():
                 found.setdefault(pair, []).append((pipeline, "" if name == LIVE else f" (arm {name})"))

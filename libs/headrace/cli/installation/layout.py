@@ -162,6 +162,12 @@ class Layout:
         return self.root / "deploy" / "pipelines"
 
     @property
+    def documents(self) -> Path:
+        """Folder of the documents that can be released: the home's own, or else those of the checkout."""
+        own = self.home / "pipelines"
+        return own if own.is_dir() else self.pipelines
+
+    @property
     def runbooks(self) -> Path:
         """What to do about alerts."""
         return self.root / "deploy" / "runbooks"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TypeAlias
 
 from headrace.pipeline.document.entries import MAX_DOCUMENT_BYTES
 from headrace.pipeline.document.parse import parse
@@ -13,8 +12,6 @@ from headrace.pipeline.spec import Pipeline
 from headrace.state import plain_files
 
 FILE_NAME = "pipeline.yaml"
-# Time of change, size and inode: differs when the content of a file does, without reading it.
-Stamp: TypeAlias = tuple[int, int, int]
 
 
 def load(path: Path) -> Pipeline:
@@ -40,12 +37,6 @@ def read(path: Path) -> str:
         raise _unreadable(path, "is not UTF-8", content.count(b"\n", 0, error.start) + 1) from None
 
 
-def stamp_of(path: Path) -> Stamp:
-    """The stamp of a file. Raises OSError."""
-    status = path.stat()
-    return status.st_mtime_ns, status.st_size, status.st_ino
-
-
 def _unreadable(path: Path, message: str, line: int = 1) -> DocumentError:
     return DocumentError([Problem(shown(path), line, "(file)", message)])
 
@@ -69,13 +60,10 @@ def load_folder(path: Path) -> dict[str, Pipeline]:
             problems.extend(error.problems)
             continue
         if pipeline.name in found:
-            problems.append(name_taken(pipeline, found[pipeline.name].source.file))
+            other = found[pipeline.name].source.file
+            problem = f"{pipeline.name!r} is the name of {other} too"
+            problems.append(pipeline.source.problem("pipeline", problem))
         found[pipeline.name] = pipeline
     if problems:
         raise DocumentError(problems)
     return found
-
-
-def name_taken(pipeline: Pipeline, other_file: str) -> Problem:
-    """The problem of a document whose pipeline has the name of another's."""
-    return pipeline.source.problem("pipeline", f"{pipeline.name!r} is the name of {other_file} too")

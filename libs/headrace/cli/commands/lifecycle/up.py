@@ -18,7 +18,7 @@ from headrace.catalog.errors import RecordsError
 from headrace.cli.commands.lifecycle.doctor import show
 from headrace.cli.commands.requests import prediction
 from headrace.cli.console import DEFAULT_HOME, Home, again, command, err, fail, out, place
-from headrace.cli.diagnosis import broken_pipelines, doctor_checks, earlier_homes
+from headrace.cli.diagnosis import doctor_checks, earlier_homes
 from headrace.cli.installation import (
     first_releases,
     pid_lock,
@@ -185,9 +185,8 @@ def _keys(layout: Layout) -> str:
 
 def _release(layout: Layout) -> str:
     """Makes live what was never released; returns what that was."""
-    folder = broken_pipelines.documents(layout)
     with closing(release_place.opened(layout)) as store:
-        made = list(first_releases.make(layout, store, folder))
+        made = list(first_releases.make(layout, store, layout.documents))
     for outcome in made:
         if outcome.problem:
             _warn(f"pipeline {outcome.pipeline} is not live: {outcome.problem}")

@@ -13,7 +13,6 @@ from headrace.cli.commands.models.options import user
 from headrace.cli.commands.releases.door import CHOSEN, Address, DoorReleases
 from headrace.cli.console import err, fail
 from headrace.cli.console import place as home_place
-from headrace.cli.diagnosis import broken_pipelines
 from headrace.cli.installation import release_place
 from headrace.cli.installation.known_models import known_models
 from headrace.cli.installation.layout import Layout
@@ -73,7 +72,7 @@ class ReleasePlace:
     def newest_document(self, basis: Basis, documents: Documents) -> Pipeline:
         """The document of that name in the folder of documents; if there is none, the one that is live. Raises ReleaseError."""
         pipeline = basis.pipeline
-        folder = broken_pipelines.documents(self.layout)
+        folder = self.layout.documents
         names = []
         for path in sorted(folder.glob(f"*/{FILE_NAME}")):
             try:
