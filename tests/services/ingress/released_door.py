@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from headrace.api.router.v1 import router_pb2
 from headrace.hop.call import Call
@@ -64,8 +63,7 @@ async def running(path: Path) -> AsyncIterator[ReleasedDoor]:
     with released(path / "control") as releases:
         first_of_double(releases.store)
         keys = put(releases.store.records, specs({}))
-        options: dict[str, Any] = {**releases.settings}
-        async with ingress_door.running(path, router, **options) as process:
+        async with ingress_door.running(path, router, **releases.settings) as process:
             door = process.folder
             folder = ReleasedFolder(door.path, door.settings, Keys(**keys), releases)
             yield ReleasedDoor(folder, router)
