@@ -70,12 +70,13 @@ class LadderMachine(RuleBasedStateMachine):
     @rule(verdict=VERDICTS, weight=WEIGHTS, seconds=st.sampled_from([0.0, 25.0]))
     def a_verdict_comes(self, verdict: RolloutVerdict, weight: float, seconds: float) -> None:
         self.now += seconds
-        before = self.release
+        before, otherwise = self.release, self.otherwise
         action = self.act(Report("p", before.number, verdict, "says so", weight=weight))
         if action is Action.STEP:
             assert verdict is RolloutVerdict.MAY_STEP_UP
             assert weight >= before.rollout.ladder[before.rollout.step + 1]
-        if action in (Action.STEP, Action.PROMOTE) and verdict is RolloutVerdict.PROVEN_FINE:
+        if action is Action.PROMOTE and self.otherwise == otherwise:
+            assert verdict is RolloutVerdict.PROVEN_FINE
             assert before.assign.weights[CANARY] == 1
 
     @precondition(lambda self: self.active)
