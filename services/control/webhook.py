@@ -56,12 +56,10 @@ def _verdict_before(records: Records, record: Record) -> str:
 
 
 def _about(release: Release) -> dict[str, Any]:
-    rollout = release.rollout
+    rollout, live = release.rollout, release.arms[LIVE]
     about: dict[str, Any] = {key: value for key, value in facts(release).items() if value != ""}
-    about |= {"at": release.at.isoformat(), "frozen": release.frozen}
-    live = release.arms[LIVE]
+    about |= {"at": release.at.isoformat(), "frozen": release.frozen, "weights": dict(release.assign.weights)}
     about["live"] = {"version": live.version, "revision": live.revision, "models": dict(live.models)}
-    about["weights"] = dict(release.assign.weights)
     if rollout is not None:
         about["rollout"] = {"arm": rollout.arm, "state": rollout.state.value, "step": rollout.step}
     return about

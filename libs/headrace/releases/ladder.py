@@ -84,23 +84,14 @@ def report_of(message: pb.ReportVerdictRequest) -> Report:
     name = pb.RolloutVerdict.Name(message.verdict).removeprefix("ROLLOUT_VERDICT_")
     if name not in RolloutVerdict.__members__:
         raise ValueError("no verdict is named")
-    return Report(
-        message.pipeline,
-        message.number,
-        RolloutVerdict[name],
-        message.reason,
-        message.figures,
-        message.allowed_weight,
-        message.lease_token,
-    )
+    verdict, weight, token = RolloutVerdict[name], message.allowed_weight, message.lease_token
+    return Report(message.pipeline, message.number, verdict, message.reason, message.figures, weight, token)
 
 
 def answer_message(answer: Answer) -> pb.ReportVerdictResponse:
     """The whole answer."""
-    action = f"LADDER_ACTION_{answer.action.name}"
-    message = pb.ReportVerdictResponse(
-        action=action, number=answer.number, weight=answer.weight, reason=answer.reason
-    )
+    action, weight, reason = f"LADDER_ACTION_{answer.action.name}", answer.weight, answer.reason
+    message = pb.ReportVerdictResponse(action=action, number=answer.number, weight=weight, reason=reason)
     if answer.ends is not None:
         message.deadline_time.FromMilliseconds(round(answer.ends * 1000))
     return message

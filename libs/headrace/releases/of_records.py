@@ -110,11 +110,8 @@ class RecordReleases:
         """See ReleaseStore. `automatic`: no person decided it, so it raises FrozenError if automation is stopped then. `lease`:
         must be held then; raises LeaseLostError."""
         while True:
-            change = replace(
-                self._change(release),
-                lease=lease,
-                requires=self._unfrozen(release.pipeline) if automatic else {},
-            )
+            requires = self._unfrozen(release.pipeline) if automatic else {}
+            change = replace(self._change(release), lease=lease, requires=requires)
             try:
                 self._make(release.pipeline, change)
                 return

@@ -104,26 +104,13 @@ class Ladder:
         if broken is not None and decision.action is not Action.ROLL_BACK:
             # Whoever wrote it wanted something else than what goes on here; only harm is still ended.
             return held(f"the newest release can't be read: {broken.problem}")
-        made = next_release(
-            release,
-            decision,
-            datetime.fromtimestamp(now, UTC),
-            report.figures if report else "",
-            broken.number if broken else None,
-        )
+        at, figures = datetime.fromtimestamp(now, UTC), report.figures if report else ""
+        made = next_release(release, decision, at, figures, broken.number if broken else None)
         if made is None:
             return held(decision.reason)
-        lease = LeaseToken(LEASE, report.lease) if report else None
-        store.commit(made, automatic=True, lease=lease)
-        verdict = str(report.verdict) if report else ""
-        self._metrics.rollouts.labels(pipeline, str(decision.action), verdict).inc()
-        self._log.info(
-            "rollout changed",
-            pipeline=pipeline,
-            number=made.number,
-            action=str(decision.action),
-            verdict=verdict,
-            weight=decision.weight,
-            reason=made.reason,
-        )
+        store.commit(made, automatic=True, lease=LeaseToken(LEASE, report.lease) if report else None)
+        action, verdict = str(decision.action), str(report.verdict) if report else ""
+        self._metrics.rollouts.labels(pipeline, action, verdict).inc()
+        about = {"pipeline": pipeline, "number": made.number, "action": action, "verdict": verdict}
+        self._log.info("rollout changed", **about, reason=made.reason)
         return Answer(decision.action, made.number, decision.weight, decision.reason, machine.ends(rollout))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from headrace.analysis import SRM_ALARM, highest_weight
-from headrace.releases.document import GuardName, Release, Rollout
+from headrace.releases.document import Release, Rollout
 from headrace.releases.ladder import RolloutVerdict, canary_share
 from services.monitoring.rollouts.evidence import Evidence, Objectives
 from services.monitoring.rollouts.verdicts import GuardVerdict, Verdict, guard_verdicts
@@ -38,22 +37,23 @@ def judge(release: Release, evidence: Evidence, objectives: Objectives) -> Judge
     guards = guard_verdicts(evidence)
     ratio = evidence.sample_ratio
     figures = _figures(evidence, guards)
-    full = canary_share(release.assign.weights, rollout.arm) >= 1
+    harmful = [guard.name for guard in guards if guard.verdict == Verdict.HARM]
+    required = [guard for guard in guards if rollout.guards[guard.name].required]
+    unproven = [guard.name for guard in required if guard.verdict != Verdict.PROVEN_FINE]
+    fine = Verdict.PROVEN_FINE if required and not unproven else Verdict.NOT_ENOUGH_DATA
 
     def judgement(verdict: RolloutVerdict, reason: str, weight: float = 0.0) -> Judgement:
-        overall = _overall(rollout, guards)
+        overall = Verdict.HARM if harmful else fine
         return Judgement(verdict, reason, figures, overall, guards, weight, ratio.e, ratio.units)
 
-    if harmful := [guard.name for guard in guards if guard.verdict == Verdict.HARM]:
+    if harmful:
         return judgement(RolloutVerdict.HARM, f"harm by {', '.join(harmful)}")
     if ratio.e >= SRM_ALARM:
         why = "the arms do not get the shares that the weights say, so they can't be compared"
         return judgement(RolloutVerdict.SAMPLE_RATIO_BROKEN, f"{why}; find out why before a new rollout")
     if evidence.heard is None or evidence.looked - evidence.heard > SILENT_S:
         return judgement(RolloutVerdict.NOT_KNOWN, "no counts arrive")
-    required = [guard for guard in guards if rollout.guards[guard.name].required]
-    if full:
-        unproven = [guard.name for guard in required if guard.verdict != Verdict.PROVEN_FINE]
+    if canary_share(release.assign.weights, rollout.arm) >= 1:
         if unproven:
             return judgement(RolloutVerdict.NOT_KNOWN, f"not yet proven fine: {', '.join(unproven)}")
         return judgement(RolloutVerdict.PROVEN_FINE, "proven fine at full weight", 1.0)
@@ -83,15 +83,6 @@ def _allowed(
         if budget < margin:
             allowed, why = budget, f"the error budget (left: {left:.0f} rows)"
     return allowed, f"{guard.name}: {why} allows {allowed:.2%}"
-
-
-def _overall(rollout: Rollout, guards: tuple[GuardVerdict, ...]) -> Verdict:
-    found: Mapping[GuardName, Verdict] = {guard.name: guard.verdict for guard in guards}
-    if Verdict.HARM in found.values():
-        return Verdict.HARM
-    required = [v for name, v in found.items() if rollout.guards[name].required]
-    fine = required and all(v == Verdict.PROVEN_FINE for v in required)
-    return Verdict.PROVEN_FINE if fine else Verdict.NOT_ENOUGH_DATA
 
 
 def _figures(evidence: Evidence, guards: tuple[GuardVerdict, ...]) -> str:
