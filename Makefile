@@ -7,7 +7,6 @@ UV_LOCK := .venv/uv.lock.txt
 CLIENTS := .venv/clients
 BROWSER := .venv/browser
 MANIFESTS := .venv/manifests
-MLFLOW := .venv/mlflow
 MUTATION := .venv/mutation
 TRITON := .venv/triton
 CONTRACTS := protos/contracts.binpb
@@ -38,7 +37,7 @@ mutants: $(MUTATION)/.installed ## Whether the tests notice changed code: 420 ra
 
 gpu-tests: $(GPU_TESTS) ## What tests/gpu runs on without a GPU (a download of 106 MB); CI has it
 
-peers: $(MLFLOW)/.installed $(TRITON)/.installed ## Real servers for the tests: MLflow and Triton (1 GB on disk); CI has them
+peers: $(TRITON)/.installed ## A real server for the tests: Triton; CI has it
 
 # Each step writes to a file of its own, so that they can run at once; the slowest is mypy, whose cache makes the second run short.
 check: $(STAMP) ## Contracts, lint, types and import rules, all at once, with each one's time
@@ -68,7 +67,7 @@ lock: ## Resolve the dependencies anew, with hashes and without index addresses
 	$(UV) pip compile -q --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header -c requirements.lock tests/gpu/requirements.in -o tests/gpu/requirements.lock
 	for name in requirements compile; do $(UV) pip compile -q --python-version 3.13 --universal --generate-hashes --no-emit-index-url --no-header -c requirements.lock deploy/images/gpu/$$name.in -o deploy/images/gpu/$$name.lock; done
 	$(UV) pip compile -q --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header tests/mutation/requirements.in -o tests/mutation/requirements.lock
-	for name in mlflow triton; do $(UV) pip compile -q --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header tests/servers/$$name.in -o tests/servers/$$name.lock; done
+	$(UV) pip compile -q --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header tests/servers/triton.in -o tests/servers/triton.lock
 
 $(STAMP): requirements.lock pyproject.toml
 	@echo "installing into .venv (once, about a minute) …"
@@ -85,9 +84,9 @@ $(CLIENTS)/.installed: tests/clients/requirements.lock | $(STAMP)
 	@$(UV) pip sync -q --python $(CLIENTS)/bin/python --require-hashes tests/clients/requirements.lock
 	@touch $@
 
-$(MLFLOW)/.installed $(TRITON)/.installed: .venv/%/.installed: tests/servers/%.lock | $(STAMP)
-	@$(UV) venv -q --allow-existing --python $(BIN)/python .venv/$*
-	@$(UV) pip sync -q --python .venv/$*/bin/python --require-hashes tests/servers/$*.lock
+$(TRITON)/.installed: tests/servers/triton.lock | $(STAMP)
+	@$(UV) venv -q --allow-existing --python $(BIN)/python $(TRITON)
+	@$(UV) pip sync -q --python $(TRITON)/bin/python --require-hashes tests/servers/triton.lock
 	@touch $@
 
 $(BROWSER)/.installed: tests/browser/requirements.lock | $(STAMP)

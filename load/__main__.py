@@ -6,18 +6,12 @@ soak       open loop for minutes: memory flat, no error
 race       this build in both shapes beside Triton, KServe, MLServer, a naive chain and a hand-written server
 picture    throughput against latency of a race, as load/race.svg
 overload   three times the capacity: goodput, priorities, a greedy tenant
-explanations  at half the peak each prediction is explained as far as it goes: what that costs the answers
 canary     a second version with a share of the rows: throughput and CPU with it and without
-rollouts   planted bad versions are rolled back by themselves, a good one promoted, at 300 requests a second; `--disturb`:
-           while services are restarted and killed
 scaling    what a request costs as its rows grow
 capacity   the processes and cores that usual loads need, and their price, from what `scaling` found
 check      a minute, for CI: does natural batching still save CPU as it should?
 ab         this version and the last landed one in turns: red if a request costs more; `--counts`: calls alone, for CI
 calls      calls of Python and C that a request needs in one process, and the loop's CPU within it
-
-executor   the executor in one process: overhead, a version swap
-moderation pictures through the ingress of a running headrace: rate, latency and memory
 memory     what each process of a running headrace holds
 
 Several on one machine take turns if LOAD_LOCK names a file. `--clients 1 --servers 0` pins the client to a core of its own.
@@ -29,7 +23,6 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from load.micro import commands as micro
 from load.scenarios import commands as scenarios
 
 
@@ -40,7 +33,6 @@ def main(arguments: Sequence[str] | None = None) -> Any:
     )
     commands = parser.add_subparsers(required=True)
     scenarios.add(commands)
-    micro.add(commands)
     options = parser.parse_args(arguments)
     return options.run(options)
 

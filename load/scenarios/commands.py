@@ -8,8 +8,11 @@ from pathlib import Path
 from load.ab import command as ab
 from load.ab.versions import last_landed
 from load.arguments import HOME, Commands, RunCommand, command, cores, names, numbers, system_command
+from load.micro import memory
 from load.scenarios import (
+    canary,
     capacity,
+    changes,
     check,
     open_loop_profiles,
     overload,
@@ -18,9 +21,6 @@ from load.scenarios import (
     scaling,
     targets,
 )
-from load.scenarios.releases import canary, explanations
-from load.scenarios.releases.rollouts import command as rollouts
-from load.scenarios.releases.rollouts.planted import PLANTED
 from load.systems.processes import ROOT
 
 _PEERS = "folder of the peers' harness, prepared by its setup.sh"
@@ -54,6 +54,11 @@ def _add_loops(commands: Commands) -> None:
     soak.add_argument("--rate", type=float, default=300.0)
     soak.add_argument("--minutes", type=float, default=10.0)
     soak.add_argument("--disturb", action="store_true", help="restarts, swaps and cancels meanwhile (apart)")
+    live = command(commands, "changes", changes.run)
+    live.add_argument("--processes", type=int, default=20)
+    live.add_argument("--tenants", type=int, default=10)
+    live.add_argument("--pipelines", type=int, default=3)
+    live.add_argument("--changes", type=int, default=100)
     three = _open_loop(commands, "overload", overload.run, model="flights_heavy")
     three.add_argument("--seconds", type=float, default=10.0)
     three.add_argument("--runs", type=int, default=3)
@@ -71,29 +76,14 @@ def _open_loop(
 
 
 def _add_live_studies(commands: Commands) -> None:
-    """What is paid for what runs beside the answers."""
-    beside = command(commands, "explanations", explanations.run)
-    beside.add_argument("--servers", type=cores, help=_SERVERS)
-    beside.add_argument("--clients", type=cores, help=_CLIENTS)
-    beside.add_argument("--part", type=float, default=0.5, help="of the peak")
-    beside.add_argument("--peak", type=float, help="requests a second; measured first if it is not said")
-    beside.add_argument("--pairs", type=int, default=9)
-    beside.add_argument("--seconds", type=float, default=6.0, help="of a window")
+    """What a second version costs, and what the processes hold."""
     second = system_command(commands, "canary", canary.run)
     second.add_argument("--pairs", type=int, default=7)
     second.add_argument("--seconds", type=float, default=4.0)
     second.add_argument("--share", type=float, default=0.05)
     second.add_argument("--at-once", type=int, default=64)
-    judged = system_command(commands, "rollouts", rollouts.run)
-    judged.add_argument("--versions", type=names, default=list(PLANTED), help="such as half-fail,identical")
-    judged.add_argument("--runs", type=int, default=20, help="of each bad version")
-    judged.add_argument("--identical-runs", type=int, default=5)
-    judged.add_argument("--rate", type=float, default=300.0)
-    judged.add_argument(
-        "--disturb",
-        action="store_true",
-        help="restart and kill services and freeze meanwhile (identical only)",
-    )
+    held = command(commands, "memory", memory.run, ROOT / ".headrace")
+    held.add_argument("--shape", choices=["apart", "together"], help="start this one, else of what is up")
 
 
 def _add_comparisons(commands: Commands) -> None:

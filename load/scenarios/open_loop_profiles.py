@@ -13,7 +13,7 @@ from headrace.releases import LIVE
 from load.generator.arrivals import Stretch, steady
 from load.generator.load_generator import Caller
 from load.generator.open_loop import OpenLoopRun, RequestStream, run_open_loop
-from load.scenarios.releases.canary import COPY, MODEL, copy_model
+from load.scenarios.canary import COPY, MODEL, copy_model
 from load.systems.headrace import Running, Setup, command, configuration, found_running, headrace, prepare
 from load.systems.processes import pss_mib
 from load.systems.releases import ReleaseSwitch

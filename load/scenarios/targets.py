@@ -33,7 +33,6 @@ PARTS = {
     "calls": (1, "calls --home {home}"),
     "memory-together": (1, "memory --home {home} --shape together"),
     "memory-apart": (1, "memory --home {home} --shape apart"),
-    "executor": (2, "executor --models {home}/models --only overhead,swap --seconds {seconds}"),
     "canary": (2, "canary --home {home} --pairs {runs} --seconds {double}"),
     "overload": (5, "overload --home {home} --seconds {long}"),
     "soak": (30, "soak --home {home} --minutes {minutes} --deadline-ms 1000 --disturb"),
@@ -57,8 +56,6 @@ overload 3 ×: goodput, part of the peak; late | 0.54–0.58, – | overload | g
 overload 3 ×: a modest tenant's p99 × alone; refused p99 ms | 5.4, – | overload | modest_ratio ≤ 1.5; refused_p99_ms ≤ 10
 memory after `up`, together: data plane, monitoring, MiB | 428 | memory-together | data plane ≤ 400; monitoring ≤ 130
 the same, apart | 586 | memory-apart | data plane ≤ 540; monitoring ≤ 130
-executor at saturation, flights_heavy, 16 rows a call, of a bare loop | 0.80 | executor | flights_heavy 16 ≥ 0.9
-version swap under load: calls lost | – | executor | swap failed ≤ 0
 soak with cancels, restarts, swaps: minutes, lost, MiB an hour | 10, –, – | soak | minutes ≥ 30; lost ≤ 0; MiB an hour ≤ 1
 5 % canary, c = 64: of the throughput without | 0.89 | canary | ratio ≥ 0.95
 two workers, together, c = 64: × one | 0.68 | workers | together, 2 workers 64 × headrace together

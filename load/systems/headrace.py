@@ -43,12 +43,6 @@ class Setup:
     coalescing: bool = True
     # Processes of the ingress (together: of everything).
     workers: int = 1
-    # Pipeline documents beside the usual ones.
-    documents: Sequence[Mapping[str, Any]] = ()
-    # Settings of the executor, laid over the generated ones.
-    executor: Mapping[str, Any] = field(default_factory=dict)
-    # And of the router.
-    router: Mapping[str, Any] = field(default_factory=dict)
     # Folder of Feast's feature_store.yaml, if not the home's own (SQLite).
     feast: Path | None = None
     tenants: Mapping[str, TenantSpec] = field(
@@ -105,9 +99,8 @@ def prepare(home: Path) -> None:
         command(home, "down")
 
 
-def write_documents(home: Path, more: Sequence[Mapping[str, Any]] = ()) -> None:
-    """Makes the documents that are measured those of the home: the demo's, the same with the heavy model, a model alone, and
-    `more`."""
+def write_documents(home: Path) -> None:
+    """Makes the documents that are measured those of the home: the demo's, the same with the heavy model, a model alone."""
     folder = home / "pipelines"
     flights = yaml.safe_load((PIPELINES / "flights" / "pipeline.yaml").read_text())
     heavy = json.loads(json.dumps(flights)) | {"pipeline": "flights_heavy"}
@@ -131,7 +124,7 @@ def write_documents(home: Path, more: Sequence[Mapping[str, Any]] = ()) -> None:
         "outputs": ["probabilities"],
     }
     shutil.rmtree(folder, ignore_errors=True)
-    for document in (flights, heavy, bare, *more):
+    for document in (flights, heavy, bare):
         made = folder / document["pipeline"] / "pipeline.yaml"
         made.parent.mkdir(parents=True, exist_ok=True)
         made.write_text(yaml.safe_dump(dict(document), sort_keys=False))
@@ -140,8 +133,6 @@ def write_documents(home: Path, more: Sequence[Mapping[str, Any]] = ()) -> None:
 def settings(setup: Setup) -> dict[str, dict[str, Any]]:
     """What is laid over the generated settings, by service."""
     own = {name: _uncoalesced(setup, name) for name in services.start_order()}
-    own["router"] |= setup.router
-    own["executor"] |= setup.executor
     if setup.feast:
         own["features"]["repo"] = str(setup.feast)
     door = own.pop(services.INGRESS)
@@ -158,7 +149,7 @@ def _uncoalesced(setup: Setup, caller: str) -> dict[str, Any]:
 
 
 def _write_settings(setup: Setup) -> None:
-    write_documents(setup.home, setup.documents)
+    write_documents(setup.home)
     folder = setup.home / "settings"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -208,15 +199,9 @@ def configuration(setup: Setup) -> str:
     workers = "" if setup.workers == 1 else f", {setup.workers} workers"
     return (
         f"headrace {revision()}, {setup.shape}{workers}{coalescing}, on {on} of {_processor()}; API keys; quotas {quotas}; "
-        f"metrics and JSON logs on; 1 % of requests traced and logged; {_kept(setup.documents)}; features in {store} by Feast; "
+        f"metrics and JSON logs on; 1 % of requests traced and logged; no answers kept; features in {store} by Feast; "
         f"Python {sys.version.split()[0]}"
     )
-
-
-def _kept(documents: Sequence[Mapping[str, Any]]) -> str:
-    """Which pipelines answer from the response cache: those whose document has the key `cache`."""
-    names = [str(document["pipeline"]) for document in documents if document.get("cache")]
-    return f"answers of {', '.join(names)} kept" if names else "no answers kept"
 
 
 def _quota(limits: QuotaSpec) -> str:

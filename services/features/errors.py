@@ -28,7 +28,7 @@ def wrong_key(name: str, found: str, wanted: str) -> Fault:
 
 def no_column(service: str, feature: str) -> Fault:
     """The type of a feature can't be held by a column."""
-    message = f"feature {feature} of {service!r} is no scalar, and columns hold scalars; ask Feast's ServingService for it"
+    message = f"feature {feature} of {service!r} is no scalar, and columns hold scalars"
     metadata = {"feature_service": service, "feature": feature}
     return Fault(Code.FAILED_PRECONDITION, Reason.REASON_FEATURE_UNAVAILABLE, message, metadata=metadata)
 
@@ -58,24 +58,6 @@ def ambiguous(service: str, why: str) -> Fault:
     )
     metadata = {"feature_service": service}
     return Fault(Code.FAILED_PRECONDITION, Reason.REASON_FEATURE_UNAVAILABLE, message, metadata=metadata)
-
-
-def unknown_references(why: str) -> Fault:
-    """A list of `view:feature` that can't be served."""
-    message = f"the references can't be served: {why}; each is `view:feature`"
-    return Fault(Code.INVALID_ARGUMENT, Reason.REASON_FEATURE_UNAVAILABLE, message, metadata={})
-
-
-def uneven_entities() -> Fault:
-    """The lists of entities and request data differ in length."""
-    message = "the lists of entities and of request data differ in length; each row needs a value in each"
-    return Fault(Code.INVALID_ARGUMENT, Reason.REASON_MALFORMED_REQUEST, message, metadata={})
-
-
-def mixed_entity(name: str) -> Fault:
-    """A list of entities or request data has a value of another type."""
-    message = f"{name!r} has a value of another type than the registry says"
-    return Fault(Code.INVALID_ARGUMENT, Reason.REASON_INPUT_DTYPE, message, metadata={"field": name})
 
 
 def wrong_rule(view: str) -> Fault:

@@ -15,7 +15,6 @@ from headrace.hop.resilience.breaker import Breaker
 from services.features.cache.cache import RowCache
 from services.features.cache.fetcher import CacheTimes, Fetcher
 from services.features.config import FeaturesConfig, Stream
-from services.features.feast_servicer import DESCRIPTOR, ServingServicer
 from services.features.freshness.on_demand import OnDemandRunner
 from services.features.metrics import FeaturesMetrics
 from services.features.plan.catalog import Catalog
@@ -68,10 +67,7 @@ async def build(config: FeaturesConfig, runtime: Runtime) -> AsyncIterator[Seque
         tasks.append(asyncio.create_task(consumer.follow()))
     descriptor = features_pb2.DESCRIPTOR.services_by_name["FeaturesService"]
     try:
-        yield [
-            Service(descriptor, FeaturesServicer(catalog, reader), takes_payload=True),
-            Service(DESCRIPTOR, ServingServicer(catalog, reader, config.store_timeout_s)),
-        ]
+        yield [Service(descriptor, FeaturesServicer(catalog, reader), takes_payload=True)]
     finally:
         for task in tasks:
             task.cancel()

@@ -212,11 +212,10 @@ class HopOutcomes:
     async def record(self, tenant: str, outcomes: Sequence[Outcome], deadline: float) -> int:
         request = monitoring.RecordOutcomesRequest(tenant=tenant)
         for outcome in outcomes:
-            added = request.outcomes.add(request_id=outcome.request_id, row=outcome.row, name=outcome.name)
-            if isinstance(outcome.value, bool):
-                added.label = outcome.value
-            else:
-                added.number = outcome.value
+            value = {"label" if isinstance(outcome.value, bool) else "number": outcome.value}
+            added = request.outcomes.add(
+                request_id=outcome.request_id, row=outcome.row, name=outcome.name, **value
+            )
             if outcome.time is not None:
                 added.time.FromMicroseconds(round(outcome.time * 1e6))
         return (await self._record(request, deadline=deadline)).accepted_count

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from headrace.hop.config import ConfigError, load
 from services.ingress.config import IngressSettings
-from services.ingress.envoy.drain import AdminPort, drain, stop
+from services.ingress.envoy.drain import AdminPort, stop
 
 
 def main() -> None:
@@ -40,9 +40,14 @@ def main() -> None:
             print(f"ingress: {error}", file=sys.stderr)
             sys.exit(2)
         admin, notice_s, drain_s = settings.admin, settings.server.drain_notice_s, settings.server.drain_s
-    end = drain if options.drain_only else stop
     left = asyncio.run(
-        end(AdminPort(admin).ask, notice_s=notice_s, drain_s=drain_s, successor=options.successor)
+        stop(
+            AdminPort(admin).ask,
+            notice_s=notice_s,
+            drain_s=drain_s,
+            successor=options.successor,
+            drain_only=options.drain_only,
+        )
     )
     if left:
         print(f"ingress: {left} calls were not answered within {drain_s:g} s", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Causes at the door: quotas, credentials, promises that break."""
+"""Causes at the door: quotas, credentials, overload."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -12,24 +12,6 @@ from tests.repeated import repeated
 from tests.system import headrace, restarted, row_request
 
 CAUSES = Causes()
-
-
-@CAUSES.add(
-    {"HeadraceLatencyBurn": {"pipeline": "flights", "level": "14.4x"}},
-    "callers that give up after 2 ms: no answer came in their time",
-    "they wait longer",
-)
-def impatient(alarmed: Alarmed) -> Iterator[None]:
-    """Callers that wait for 2 ms; their answers would come later."""
-    request = row_request(*alarmed.system.rows[:256])
-
-    def ask() -> None:
-        for _ in range(4):
-            with suppress(grpc.RpcError):
-                alarmed.system.predict(request, timeout=0.002)
-
-    with alarmed.traffic.paused(), repeated(ask, 0.02):
-        yield
 
 
 @CAUSES.add(

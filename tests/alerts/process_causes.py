@@ -7,11 +7,9 @@ from functools import partial
 from unittest import mock
 
 from headrace.cli.installation import certificates
-from headrace.slo.servers import PrometheusApi
 from tests.alerts.alarmed_system import PLACE, Alarmed, router_settings
 from tests.alerts.causes import Cause, Causes, restored
 from tests.disks import fill, tiny_disk
-from tests.libs.slo.alert_world import until
 from tests.repeated import repeated
 from tests.stopped import stopped_thread
 from tests.system import override, restarted
@@ -40,25 +38,6 @@ def wrong_settings(alarmed: Alarmed) -> Iterator[None]:
     finally:
         override("postprocessing", {})
         alarmed.ready("postprocessing")
-
-
-def _at_least(prometheus: PrometheusApi, expression: str, least: float) -> bool:
-    return any(sample.value >= least for sample in prometheus.query(expression))
-
-
-@CAUSES.add(
-    {"HeadraceCrashLoop": {"instance": "preprocessing"}},
-    "preprocessing killed (SIGKILL) three times",
-    "nothing more kills it",
-)
-def killed_thrice(alarmed: Alarmed) -> Iterator[None]:
-    """Preprocessing is killed three times, as soon as Prometheus has seen its new process."""
-    changes = 'changes(process_start_time_seconds{instance="preprocessing"}[15m])'
-    for count in (1, 2, 3):
-        alarmed.kill("preprocessing")
-        alarmed.ready("preprocessing")
-        until("its new process is seen", partial(_at_least, alarmed.real.prometheus, changes, count))
-    yield
 
 
 @CAUSES.add(

@@ -5,11 +5,9 @@ from collections.abc import Iterator
 from tests.alerts.alarmed_system import Alarmed, fill
 from tests.alerts.causes import Causes, file_instead
 from tests.alerts.model_causes import table
-from tests.libs.slo.alert_world import until
-from tests.pipeline.test_rollouts import DOCUMENT as TABLE
 from tests.repeated import repeated
 from tests.services.executor.executor_models import lookup
-from tests.system import HOME, ROOT, add_document, add_unusable, headrace, remove_document, remove_models
+from tests.system import HOME, add_document, add_unusable, headrace, remove_document, remove_models
 
 CAUSES = Causes()
 
@@ -23,18 +21,6 @@ stages:
 outputs: [high]
 """
 _KEPT = _JUDGE.replace("judged", "kept").replace("deadline_ms: 1000", "deadline_ms: 1000\ncache: {ttl: 30s}")
-
-
-@CAUSES.add(
-    {"HeadraceModelQuarantined": {"model": "table", "version": "9"}},
-    "a release names a version of a model that is not there",
-    "the pipeline is removed",
-)
-def missing_version(alarmed: Alarmed) -> Iterator[None]:
-    with table(8):
-        until("it answers", lambda: not alarmed.asks("table", {"x": 7}))
-        add_document("table", TABLE.replace("version: 1", "version: 2"), {"table": "9"})
-        yield
 
 
 @CAUSES.add(
@@ -104,23 +90,6 @@ def no_store(alarmed: Alarmed) -> Iterator[None]:
     finally:
         alarmed.stores.start()
         remove_document("kept")
-
-
-@CAUSES.add(
-    {"HeadraceFeaturesStale": {"view": "weather"}},
-    "a pipeline wants weather of the last 6 s, and nobody brings any",
-    "the pipeline is removed",
-)
-def no_feed(alarmed: Alarmed) -> Iterator[None]:
-    """Nobody brings new weather, and a pipeline wants it to be six seconds old at most."""
-    text = (ROOT / "deploy/pipelines/flights/pipeline.yaml").read_text()
-    text = text.replace("{max_age: 1d, stale: 1d}", "{max_age: 6s, stale: 5s}")
-    add_document("aging", text.replace("pipeline: flights", "pipeline: aging"))
-    try:
-        with repeated(lambda: alarmed.asks("aging", alarmed.system.rows[3], 5), 0.05):
-            yield
-    finally:
-        remove_document("aging")
 
 
 @CAUSES.add(

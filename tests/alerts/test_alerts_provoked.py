@@ -36,12 +36,15 @@ CAUSES = (
     *model_causes.CAUSES,
     *door_causes.CAUSES,
 )
-# Why no cause of these is provoked; `promtool test rules` has a case of each.
+# Why no cause of these is provoked here; `promtool test rules` has a case of each.
 NOT_PROVOKED = {
     "HeadraceWorseThanBefore": "it takes outcomes of two releases for minutes; on a game day of a wrong model people see it",
     "HeadraceNotReady": "a process that runs and is not ready for two minutes is replaced or held back before that",
     "HeadraceReleaseWaiting": "what keeps a release waiting for minutes is a model in quarantine, which is told in its place",
     "HeadraceQueueLong": "deadlines and the breaker empty a queue that does not move within a second; overload is refused before",
+    "HeadraceCrashLoop": "tests/chaos kills a service three times",
+    "HeadraceFeaturesStale": "tests/chaos sets the clocks two days ahead",
+    "HeadraceLatencyBurn": "tests/chaos slows a link down",
     "HeadraceCostOverBudget": "it takes ten thousand rows in the window",
     "HeadraceConceptDrift": "it takes the outcomes of thousands of predictions, first good, then bad",
 }

@@ -85,9 +85,11 @@ def identical_runs() -> list[str]:
 
 def _code(text: str) -> Iterator[tuple[int, str]]:
     """(line number, line) without what says nothing: blank lines, comments, imports, punctuation."""
+    imported = False
     for number, line in enumerate(text.splitlines(), 1):
         bare = line.strip()
-        if re.search(r"\w", bare) and not re.match(r"#|import |from \S+ import", bare):
+        imported = bare != ")" and (imported or re.match(r"from \S+ import \($", bare) is not None)
+        if not imported and re.search(r"\w", bare) and not re.match(r"#|import |from \S+ import", bare):
             yield number, bare
 
 

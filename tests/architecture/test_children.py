@@ -32,12 +32,10 @@ SHORT = {
     "descendants.py",
     "lanes.py",
     "libs/cli/test_cli_supervisor.py",
-    "libs/cli/test_cli_secrets.py",
     "libs/hop/test_hop_server_telemetry.py",
     "machines/containers.py",  # a container does not end with `podman run`
     "machines/traffic.py",
     "pipeline/test_other_peoples_clients.py",
-    "services/features/test_features_feast_clients.py",
     "services/ingress/test_ingress_security.py",
     "services/ingress/test_sharing_machine.py",
     "services/monitoring/console/test_console_browser.py",

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from load.micro import commands as micro
 from load.scenarios import commands as scenarios
 
 FOLDER = Path(__file__).parents[1]
@@ -26,7 +25,6 @@ def test_each_requirement_has_its_row_in_order() -> None:
 def measurements() -> set[str]:
     commands = argparse.ArgumentParser().add_subparsers()
     scenarios.add(commands)
-    micro.add(commands)
     return set(commands.choices)
 
 

@@ -112,24 +112,6 @@ def test_wheels_of_a_folder_come_in_the_place_of_tensorrt_for_rtx_cards(tmp_path
     assert found - default == full
 
 
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("tensorrt==11.4.0", "not a package with hashes"),
-        (entry("colorama", "1"), "names no package of TensorRT"),
-        (entry("numpy", "1") + entry("tensorrt", "1"), "names numpy, which the image has by its own lock"),
-    ],
-)
-def test_a_folder_of_wheels_with_a_bad_lock_is_refused(text: str, said: str, tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match=said):
-        parts.locked(wheels_lock(tmp_path, text))
-
-
-def test_a_folder_of_wheels_without_a_lock_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match=r"wheels\.lock: No such file"):
-        parts.locked(tmp_path)
-
-
 @pytest.fixture
 def wheel(tmp_path: Path) -> Path:
     """A wheel that no index has."""
@@ -157,17 +139,6 @@ def test_a_wheel_that_is_not_that_of_the_lock_is_refused(wheel: Path) -> None:
         context.install(wheel.parent / "site", lock, "--find-links", wheel.parent, "--offline")
 
 
-def test_wheels_that_cannot_be_locked_are_told(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    with pytest.raises(ImageError, match="has no wheel"):
-        parts.lock_wheels(tmp_path_factory.mktemp("empty"))
-    wheel.with_name("tensorrt_nowhere-2-py3-none-any.whl").write_bytes(b"")
-    with pytest.raises(ImageError, match="two versions of a package"):
-        parts.lock_wheels(wheel.parent)
-    wheel.with_name("tensorrt.whl").write_bytes(b"")
-    with pytest.raises(ImageError, match=r"tensorrt\.whl"):
-        parts.lock_wheels(wheel.parent)
-
-
 def test_each_image_has_a_recipe_and_a_budget() -> None:
     targets = re.findall(
         r"^FROM service AS ([\w-]+)\n(?:(?:COPY|ENV|#) .*\n)*ENTRYPOINT .*\"services\.(\w+)\"\]$",
@@ -176,29 +147,6 @@ def test_each_image_has_a_recipe_and_a_budget() -> None:
     )
     assert dict(targets) == {image: locks.service_of(image) for image in IMAGES}
     assert set(IMAGES) == BUDGET_MB.keys()
-
-
-def test_what_is_required_but_not_installed_is_said() -> None:
-    with pytest.raises(locks.LockError, match="no-such-package is not installed"):
-        locks.needed(["no-such-package"], {})
-
-
-def test_a_package_that_the_lock_lacks_is_said() -> None:
-    project = {"dependencies": ["protobuf"], "optional-dependencies": {"features": []}}
-    with pytest.raises(locks.LockError, match="lacks protobuf"):
-        locks.made("features", project, [])
-
-
-@pytest.mark.parametrize("text", ["grpcio==1.0", "grpcio>=1.0 \\\n    --hash=sha256:" + "0" * 64, "--pre"])
-def test_a_line_without_version_and_hash_is_refused(text: str) -> None:
-    with pytest.raises(locks.LockError, match="make lock"):
-        list(locks.parsed(text))
-
-
-def test_a_marker_for_another_python_does_not_apply() -> None:
-    assert not locks.Locked("x", "1", ("0" * 64,), "python_full_version < '3.12'").applies()
-    assert not locks.Locked("x", "1", ("0" * 64,), "sys_platform == 'win32'").applies()
-    assert locks.Locked("x", "1", ("0" * 64,), "platform_machine == 'aarch64'").applies()
 
 
 def test_the_bill_names_all_packages_and_is_the_same_each_time() -> None:

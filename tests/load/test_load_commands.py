@@ -2,7 +2,6 @@
 
 import argparse
 
-from load.micro import commands as micro
 from load.scenarios import commands as scenarios
 from load.systems.processes import ROOT
 
@@ -10,7 +9,6 @@ from load.systems.processes import ROOT
 def test_each_command_is_explained() -> None:
     commands = argparse.ArgumentParser().add_subparsers()
     scenarios.add(commands)
-    micro.add(commands)
     help_text = (ROOT / "load" / "__main__.py").read_text()
     assert [name for name in commands.choices if name not in help_text] == []
-    assert len(commands.choices) > 15
+    assert len(commands.choices) > 10

@@ -1,4 +1,4 @@
-"""Verdicts on what was measured: soak (losses, memory), check (batching), explanations, ab (calls, CPU, latency)."""
+"""Verdicts on what was measured: soak (losses, memory), check (batching), ab (calls, CPU, latency)."""
 
 import random
 import re
@@ -8,7 +8,6 @@ import pytest
 from load.ab.verdicts import sure, worse_counts, worse_median, worse_pairs
 from load.scenarios.check import Cost, judge
 from load.scenarios.open_loop_profiles import soak_verdict
-from load.scenarios.releases.windows import Window, verdict
 
 
 @pytest.mark.parametrize(
@@ -46,25 +45,6 @@ def test_batching_that_saves_too_little_fails() -> None:
 def test_a_build_that_leaves_requests_unanswered_fails() -> None:
     with pytest.raises(SystemExit, match="50%"):
         judge(off=Cost(8000, 1.0), on=Cost(1000, 0.5))
-
-
-def pair(*p99: float) -> list[Window]:
-    return [Window(1.0, ms, 0, 0.0) for ms in p99]
-
-
-@pytest.mark.parametrize(
-    ("pairs", "said"),
-    [
-        ([pair(10, 11, 10)] * 9, "1.10 times that without"),
-        ([pair(10, 11, 10)] * 9, "well within"),
-        ([pair(10, 20, 10)] * 9, "TOO MUCH"),
-        ([pair(10, 18, 20)] * 9, "well within"),
-        ([pair(10, 11, 10)] * 5 + [pair(10, 90, 10)] * 4, "well within"),
-        ([pair(10, 13, 10)] * 5 + [pair(10, 10, 30)] * 4, "TOO MUCH"),
-    ],
-)
-def test_explanations_may_cost_fifteen_percent_or_the_spread(pairs: list[list[Window]], said: str) -> None:
-    assert said in verdict(pairs, "explanations")
 
 
 BASE = {"1 row": [2298, 1764], "64 requests": [19_922, 21_561]}

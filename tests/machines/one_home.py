@@ -38,7 +38,6 @@ BOUND = {
     "test_outcomes.py::test_an_unknown_prediction_is_not_told_apart": _DATABASE,
     "test_outcomes.py::test_a_wrong_outcome_is_told_by_its_key": _COMMANDS,
     "test_outcomes.py::test_outcomes_of_a_prediction_are_stored": _COMMANDS,
-    "test_own_model.py": _COMMANDS,
     "test_release_commands.py": _COMMANDS,
     "test_rollouts.py": _COMMANDS,
     "test_sdk_traces.py::test_a_call_is_part_of_the_callers_trace": _FILES,

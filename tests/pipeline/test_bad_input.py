@@ -8,17 +8,9 @@ import grpc
 import numpy as np
 import pytest
 
-from headrace.api.inference.v1 import inference_pb2 as pb
 from headrace.oip import open_inference_pb2 as oip
 from tests.pipeline.refusals import failure, oip_request
-from tests.system import OIP, System, row_request
-
-
-@pytest.mark.parametrize("key", ["", "hr_unknown", "eyJhbGciOiJub25lIn0.eyJzdWIiOiJ4In0."])
-def test_bad_credentials(system: System, key: str) -> None:
-    code, reason, message, _ = failure(system.predict, row_request(system.rows[0]), key=key)
-    assert (code, reason) == (grpc.StatusCode.UNAUTHENTICATED, "CREDENTIAL_INVALID")
-    assert message == "no valid credential: send `authorization: Bearer KEY` or `x-api-key: KEY`"
+from tests.system import System, row_request
 
 
 @pytest.mark.parametrize(
@@ -143,33 +135,3 @@ def test_right_tensors_are_right(system: System) -> None:
     [probability] = np.frombuffer(named["probability"], np.float32)
     rows = system.predict(row_request(system.rows[0])).predictions[0]
     assert float(probability) == rows.outputs["probability"]
-
-
-def test_too_many_rows(system: System) -> None:
-    code, reason, message, metadata = failure(system.predict, row_request(*[system.rows[0]] * 5000))
-    assert (code, reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_LARGE")
-    assert "at most 4096" in message
-    assert metadata == {"rows": "5000", "limit": "4096"}
-
-
-def test_message_over_the_limit(system: System) -> None:
-    request = pb.PredictRequest(pipeline="flights")
-    request.columns.add(name="carrier", data=b"x" * (20 << 20))
-    code, reason, message, metadata = failure(system.predict, request, timeout=20)
-    assert (code, reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_LARGE")
-    assert metadata["limit"] == str(16 << 20)
-    assert metadata["limit"] in message
-
-
-def test_no_rows(system: System) -> None:
-    code, reason, _, _ = failure(system.predict, row_request())
-    assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "MALFORMED_REQUEST")
-
-
-def test_an_unknown_method(system: System) -> None:
-    with system.channel() as channel:
-        call: Any = channel.unary_unary(OIP + "NoSuch", request_serializer=None, response_deserializer=None)
-        with pytest.raises(grpc.RpcError) as caught:
-            call(b"", timeout=30, metadata=system.auth())
-    error: Any = caught.value
-    assert error.code() is grpc.StatusCode.UNIMPLEMENTED

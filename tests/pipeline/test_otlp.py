@@ -14,7 +14,6 @@ from headrace.api.inference.v1 import inference_pb2 as pb
 from headrace.cli.installation import layout, services
 from tests.faults.traffic import serves
 from tests.pipeline.collector import Collector, Span
-from tests.posting import post_json
 from tests.system import (
     HOME,
     System,
@@ -137,25 +136,6 @@ def expected_attributes(span: Span) -> dict[str, Any]:
         "url.path": f"/{span.name}",
         "http.response.status_code": 200,
     }
-
-
-def test_a_request_by_rest_has_a_span_of_http(system: System, told: Collector) -> None:
-    trace, parent = secrets.token_hex(16), secrets.token_hex(8)
-    bad = {"inputs": [{"name": "nothing", "shape": [1], "datatype": "FP64", "data": [1.0]}]}
-    path, header = "/v2/models/flights/infer", f"00-{trace}-{parent}-01"
-    assert post_json(system, path, bad, traceparent=header)[0] == 400
-    [root] = poll("its span", lambda: told.of(trace))
-    assert (root.kind, root.name, root.parent) == ("SERVER", "POST /v2/models/{model}/infer", parent)
-    assert (
-        root.attributes.items()
-        >= {
-            "http.request.method": "POST",
-            "http.route": "/v2/models/{model}/infer",
-            "url.path": "/v2/models/flights/infer",
-            "http.response.status_code": 400,
-        }.items()
-    )
-    assert not [name for name in root.attributes if name.startswith("rpc.")]
 
 
 FAILING = """

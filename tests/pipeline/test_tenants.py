@@ -2,7 +2,6 @@
 
 import http.client
 import json
-import secrets
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -150,45 +149,6 @@ def test_a_request_of_many_rows_costs_as_many(system: System) -> None:
     poll("the limit is in force", lambda: limited(system, request, key), within_s=SEEN_S)
     assert code(system, key) in (OK, grpc.StatusCode.RESOURCE_EXHAUSTED)
     assert limited(system, row_request(*system.rows[:2]), key) == "QUOTA_EXCEEDED"
-
-
-def test_a_budget_of_different_rows_holds_over_a_restart_and_is_told(system: System) -> None:
-    today = datetime.now(UTC).date()
-    copier = f"copier-{secrets.token_hex(3)}"  # what was asked in an earlier run counts today, too
-    key = create(copier, "--pipeline", "flights")
-    headrace("tenants", "set", copier, "--distinct-queries-per-day", "3")
-    poll("the budget is in force", lambda: _shown(system, copier, key), within_s=SEEN_S)
-    asked = [row_request(row) for row in different(system.rows)]
-    assert [limited(system, r, key) for r in asked[:3]] == [""] * 3
-    assert limited(system, asked[3], key) == "QUERY_BUDGET_EXCEEDED"
-    if system.shape == "apart":  # together it takes all services with it
-        headrace("restart", "ingress", timeout=120)
-    answers = [limited(system, request, key) for request in (asked[3], asked[0], asked[2])]
-    if datetime.now(UTC).date() == today:  # tomorrow all may be asked again
-        assert answers == ["QUERY_BUDGET_EXCEEDED", "", ""]
-        assert "of flights, today" in headrace("tenants", "show", copier)
-    options = ("--kind", "extraction_guard", "--tenant", copier, "--json")
-    poll("the event is in the file", lambda: headrace("security", *options))
-    event = json.loads(headrace("security", *options).splitlines()[0])
-    assert (event["pipeline"], event["budget"], event["key"]) == ("flights", "3", identity(key))
-    assert event["client"]
-
-
-def _shown(system: System, tenant: str, key: str) -> bool:
-    """Whether the door has counted a row of the tenant's, the first of the three."""
-    limited(system, row_request(different(system.rows)[0]), key)
-    return "of flights, today" in headrace("tenants", "show", tenant)
-
-
-def different(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Four rows that differ."""
-    found: list[dict[str, Any]] = []
-    for row in rows:
-        if row not in found:
-            found.append(row)
-        if len(found) == 4:
-            break
-    return found
 
 
 def limited(system: System, request: pb.PredictRequest, key: str) -> str:

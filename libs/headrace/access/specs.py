@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Annotated, TypeAlias
 
-from pydantic import AfterValidator, AliasChoices, Field, PositiveFloat, PositiveInt, field_validator
+from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, field_validator
 
 from headrace.hop.config import Settings
 
@@ -61,19 +61,12 @@ def narrowed(own: Iterable[str], wanted: Iterable[str]) -> frozenset[str]:
 
 
 class QuotaSpec(Settings):
-    """The limits of one tenant. Absent: no limit for this tenant.
+    """The limits of one tenant. Absent: no limit for this tenant."""
 
-    `rate_per_s` and `burst` are older names of `rows_per_s` and `rows_burst` and still accepted.
-    """
-
-    rows_per_s: PositiveFloat | None = Field(
-        default=None, validation_alias=AliasChoices("rows_per_s", "rate_per_s")
-    )
+    rows_per_s: PositiveFloat | None = None
     # Rows that may come at once after an idle time; absent: the rows of one second. A larger request passes if the idle time
     # was long enough; the rows beyond the burst are taken from the quota of the time after it.
-    rows_burst: PositiveFloat | None = Field(
-        default=None, validation_alias=AliasChoices("rows_burst", "burst")
-    )
+    rows_burst: PositiveFloat | None = None
     # The same for the bytes of the messages, after decompression.
     bytes_per_s: PositiveFloat | None = None
     bytes_burst: PositiveFloat | None = None

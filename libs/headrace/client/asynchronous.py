@@ -20,7 +20,7 @@ from headrace.hop.client.dial import Client
 from headrace.hop.errors import Code, Fault
 
 if TYPE_CHECKING:
-    from headrace.client.options import OptionValues
+    from headrace.client.options import CallValues, OptionValues
     from headrace.client.results import ColumnsResult
 
 Req = TypeVar("Req", pb.PredictRequest, pb.ListPipelinesRequest, pb.RecordOutcomesRequest)
@@ -68,43 +68,21 @@ class AsyncHeadrace:
         self._fields: dict[str, dict[str, Field]] = {}
 
     async def predict(
-        self,
-        pipeline: str,
-        rows: Row | Sequence[Row],
-        *,
-        version: int = 0,
-        request_id: str | None = None,
-        timeout_s: float | None = None,
-        priority: int | None = None,
-        traceparent: str | None = None,
-        idempotency_key: str | None = None,
+        self, pipeline: str, rows: Row | Sequence[Row], **call: Unpack[CallValues]
     ) -> PredictResult:
-        """Predictions for one row or several. `version` 0 = the current one; `priority` 1 (low) to 10.
-        `traceparent`: W3C header of the span that the call is part of; None = OpenTelemetry's current one, if any.
-        `idempotency_key`: at most 255 characters, unlike that of any other call; a call that is repeated with it gets the answer
-        of the first instead of running again.
+        """Predictions for one row or several; further keywords: see `CallValues`.
 
         A row that fails has its `error` set; the other rows are not affected. Raises HeadraceError if the call fails,
         ValueError and TypeError for values that cannot be sent.
         """
-        request = _request(pipeline, version, request_id, priority)
+        request = _request(pipeline, call)
         given = [rows] if isinstance(rows, Mapping) else rows
         request.rows.extend(to_struct(row) for row in given)
-        headers = _headers(traceparent, idempotency_key)
-        reply = await self._call(_PREDICT, request, timeout_s, headers, request.request_id)
+        reply = await self._predict(request, call)
         return messages.predict_result(reply)
 
     async def predict_columns(
-        self,
-        pipeline: str,
-        columns: Mapping[str, Any],
-        *,
-        version: int = 0,
-        request_id: str | None = None,
-        timeout_s: float | None = None,
-        priority: int | None = None,
-        traceparent: str | None = None,
-        idempotency_key: str | None = None,
+        self, pipeline: str, columns: Mapping[str, Any], **call: Unpack[CallValues]
     ) -> ColumnsResult:
         """As `predict`, with one array or list per input, all of the same length: far cheaper for many rows. Needs numpy.
 
@@ -112,11 +90,11 @@ class AsyncHeadrace:
         """
         from headrace.client import arrays
 
-        headers = _headers(traceparent, idempotency_key)
-        request = _request(pipeline, version, request_id, priority)
+        request = _request(pipeline, call)
         untyped = any(not hasattr(values, "dtype") for values in columns.values())
-        arrays.fill(request, columns, await self._fields_of(pipeline, timeout_s) if untyped else {})
-        reply = await self._call(_PREDICT, request, timeout_s, headers, request.request_id)
+        fields = await self._fields_of(pipeline, call.get("timeout_s")) if untyped else {}
+        arrays.fill(request, columns, fields)
+        reply = await self._predict(request, call)
         try:
             return arrays.columns_result(reply, request.row_count)
         except Fault as fault:
@@ -155,6 +133,12 @@ class AsyncHeadrace:
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+    async def _predict(self, request: pb.PredictRequest, call: CallValues) -> pb.PredictResponse:
+        headers, key = tracing.headers(call.get("traceparent")), call.get("idempotency_key")
+        if key is not None:
+            headers = (*headers, ("idempotency-key", key))
+        return await self._call(_PREDICT, request, call.get("timeout_s"), headers, request.request_id)
 
     async def _call(
         self,
@@ -199,16 +183,11 @@ class AsyncHeadrace:
         return self._fields.get(pipeline, {})
 
 
-def _headers(traceparent: str | None, idempotency_key: str | None) -> tracing.Headers:
-    headers = tracing.headers(traceparent)
-    return headers if idempotency_key is None else (*headers, ("idempotency-key", idempotency_key))
-
-
-def _request(pipeline: str, version: int, request_id: str | None, priority: int | None) -> pb.PredictRequest:
+def _request(pipeline: str, call: CallValues) -> pb.PredictRequest:
     return pb.PredictRequest(
         pipeline=pipeline,
-        version=version,
+        version=call.get("version", 0),
         # Created here, so that even a call without an answer has an id in all logs.
-        request_id=request_id or uuid.uuid4().hex,
-        priority=priority or 0,
+        request_id=call.get("request_id") or uuid.uuid4().hex,
+        priority=call.get("priority") or 0,
     )

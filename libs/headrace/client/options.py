@@ -83,6 +83,23 @@ class OptionValues(TypedDict, total=False):
     hook: Hook | None
 
 
+class CallValues(TypedDict, total=False):
+    """Keywords of a prediction.
+
+    `version`: of the pipeline; 0 = the current one. `request_id`: None = a new one. `timeout_s`: None = that of the client.
+    `priority`: 1 (low) to 10. `traceparent`: W3C header of the span that the call is part of; None = OpenTelemetry's current
+    one, if any. `idempotency_key`: at most 255 characters, unlike that of any other call; a call that is repeated with it gets
+    the answer of the first instead of running again.
+    """
+
+    version: int
+    request_id: str | None
+    timeout_s: float | None
+    priority: int | None
+    traceparent: str | None
+    idempotency_key: str | None
+
+
 def _this_machine(target: str) -> bool:
     """Whether every address of the target is on this machine, so that a key may be sent in plaintext."""
     return all(_is_local(part.strip()) for part in target.removeprefix("dns:///").split(","))

@@ -13,7 +13,7 @@ from headrace.client.results import Outcome, Pipeline, PredictResult
 from headrace.client.stats import Stats
 
 if TYPE_CHECKING:
-    from headrace.client.options import OptionValues
+    from headrace.client.options import CallValues, OptionValues
     from headrace.client.results import ColumnsResult
 
 T = TypeVar("T")
@@ -33,57 +33,15 @@ class Headrace:
         self._closed = False
         self._thread.start()
 
-    def predict(
-        self,
-        pipeline: str,
-        rows: Row | Sequence[Row],
-        *,
-        version: int = 0,
-        request_id: str | None = None,
-        timeout_s: float | None = None,
-        priority: int | None = None,
-        traceparent: str | None = None,
-        idempotency_key: str | None = None,
-    ) -> PredictResult:
+    def predict(self, pipeline: str, rows: Row | Sequence[Row], **call: Unpack[CallValues]) -> PredictResult:
         """Predictions for one row or several; see `AsyncHeadrace.predict`. Raises HeadraceError."""
-        return self._wait(
-            self._client.predict(
-                pipeline,
-                rows,
-                version=version,
-                request_id=request_id,
-                timeout_s=timeout_s,
-                priority=priority,
-                traceparent=traceparent,
-                idempotency_key=idempotency_key,
-            )
-        )
+        return self._wait(self._client.predict(pipeline, rows, **call))
 
     def predict_columns(
-        self,
-        pipeline: str,
-        columns: Mapping[str, Any],
-        *,
-        version: int = 0,
-        request_id: str | None = None,
-        timeout_s: float | None = None,
-        priority: int | None = None,
-        traceparent: str | None = None,
-        idempotency_key: str | None = None,
+        self, pipeline: str, columns: Mapping[str, Any], **call: Unpack[CallValues]
     ) -> ColumnsResult:
         """Predictions for columns; see `AsyncHeadrace.predict_columns`. Raises HeadraceError."""
-        return self._wait(
-            self._client.predict_columns(
-                pipeline,
-                columns,
-                version=version,
-                request_id=request_id,
-                timeout_s=timeout_s,
-                priority=priority,
-                traceparent=traceparent,
-                idempotency_key=idempotency_key,
-            )
-        )
+        return self._wait(self._client.predict_columns(pipeline, columns, **call))
 
     def pipelines(self, *, timeout_s: float | None = None) -> list[Pipeline]:
         """What this key may use. Raises HeadraceError."""

@@ -1,6 +1,6 @@
 """What predictions cost: prices, who pays for what was measured, the ledger of it, and what a load would need."""
 
-from headrace.cost.ledger import SCHEMA, Account, LedgerError, Line, account, add, read
+from headrace.cost.ledger import SCHEMA, Account, LedgerError, account, add, read
 from headrace.cost.plan import Measurement, Need, Plan, PlanError, of_account, of_file, plan
 from headrace.cost.prices import RESOURCES, UNITS, Prices, PricesFile
 from headrace.cost.report import By, Group, Report, report
@@ -19,7 +19,6 @@ __all__ = [
     "Interval",
     "Key",
     "LedgerError",
-    "Line",
     "Measurement",
     "Need",
     "Plan",

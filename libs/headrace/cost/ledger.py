@@ -44,26 +44,16 @@ class LedgerError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """Sums of one key, place and resource."""
-
-    key: Key
-    service: str
-    resource: str
-    quantity: float
-    amount: float
-
-
-@dataclass(frozen=True, slots=True)
 class Account:
     """What the ledger says of a time. `since`, `until`: seconds since 1970, whole hours; `seconds`: how much of it was watched.
-    `bills`: resource → reserved quantity and its price. `memory_gb`: what a process of a service held last."""
+    `lines`: the charges by key, place and resource; `bills`: resource → reserved quantity and its price. `memory_gb`: what a
+    process of a service held last."""
 
     currency: str
     since: float
     until: float
     seconds: float
-    lines: tuple[Line, ...]
+    lines: tuple[Charge, ...]
     bills: Mapping[str, tuple[float, float]]
     counts: Mapping[Key, tuple[int, int]]
     memory_gb: Mapping[str, float]
@@ -149,7 +139,7 @@ def _account(connection: sqlite3.Connection, first: float, currency: str) -> Acc
         min((b[4] for b in bills), default=0.0),
         max((b[5] for b in bills), default=-HOUR) + HOUR,
         max((b[3] for b in bills), default=0.0),
-        tuple(Line(Key(*row[:4]), *row[4:]) for row in lines),
+        tuple(Charge(Key(*row[:4]), *row[4:]) for row in lines),
         {b[0]: (b[1], b[2]) for b in bills},
         {Key(*row[:4]): (row[4], row[5]) for row in counts},
         dict(memory),

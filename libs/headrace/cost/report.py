@@ -6,8 +6,9 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from headrace.cost.ledger import Account, Line
+from headrace.cost.ledger import Account
 from headrace.cost.prices import CPU, GPU
+from headrace.cost.split import Charge
 from headrace.cost.usage import IDLE, OVERHEAD, Key
 
 By = Literal["tenant", "pipeline", "version"]
@@ -30,7 +31,7 @@ class Group:
     services: dict[str, float] = field(default_factory=dict)
     traffic: dict[str, float] = field(default_factory=dict)
 
-    def add(self, line: Line) -> None:
+    def add(self, line: Charge) -> None:
         self.amount += line.amount
         if line.resource == CPU:
             self.cpu_s += line.quantity

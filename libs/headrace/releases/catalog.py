@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from types import MappingProxyType
 
 from headrace.pipeline import (
@@ -77,13 +77,17 @@ def released(release: Release, document: Callable[[str], str | None]) -> Release
         if text is None:
             raise ReleaseError(release.pipeline, [f"{key}.revision: its document is not stored"])
         try:
-            pipeline = parse(text, f"{release.pipeline}@{arm.revision[:12]}")
+            pipeline = _parsed(text, f"{release.pipeline}@{arm.revision[:12]}")
         except DocumentError as error:
             raise ReleaseError(release.pipeline, [f"{key}: {p}" for p in error.problems]) from None
         if (pipeline.name, pipeline.revision) != (release.pipeline, arm.revision):
             raise ReleaseError(release.pipeline, [f"{key}.revision: the stored document is another one"])
         arms[name] = pinned(pipeline, arm, key)
     return Released(MappingProxyType(arms), release)
+
+
+# A release is tried before it is taken over, and most name the documents of the one before.
+_parsed = lru_cache(maxsize=256)(parse)
 
 
 def pinned(pipeline: Pipeline, arm: Arm, key: str) -> Pipeline:

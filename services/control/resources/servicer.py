@@ -27,7 +27,7 @@ _COUNT = (1 << _COUNT_BITS) - 1
 _MAX_NAME, _HEAD_BYTES = 200, 32
 _MAX_REJECTED, _MAX_PASSED_ON, _MAX_PROBLEM = 1000, 100, 500
 # Who was first with a change must still be there so long after it began to serve by it: by then a poison has ended it.
-_SOAK_S = 0.2
+_SOAK_S = 0.1
 # One that has diverged asks again and again; it need not be answered sooner.
 _DIVERGED_S = 0.5
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 
-_MESSAGES = ("core.Registry_pb2", "serving.ServingService_pb2", "types.Value_pb2")
+_MESSAGES = ("core.Registry_pb2", "types.Value_pb2")
 
 
 def _load_messages() -> None:

@@ -8,19 +8,15 @@ from feast.protos.feast.core.FeatureViewProjection_pb2 import FeatureViewProject
 from feast.protos.feast.core.OnDemandFeatureView_pb2 import OnDemandFeatureView
 from feast.protos.feast.core.Registry_pb2 import Registry
 from feast.protos.feast.core.StreamFeatureView_pb2 import StreamFeatureView
-from feast.protos.feast.serving import ServingService_pb2 as serving
-from feast.protos.feast.types.Value_pb2 import Null, RepeatedValue, Value, ValueType
+from feast.protos.feast.types.Value_pb2 import Value, ValueType
 
 __all__ = [
     "FeatureService",
     "FeatureView",
     "FeatureViewProjection",
-    "Null",
     "OnDemandFeatureView",
     "Registry",
-    "RepeatedValue",
     "StreamFeatureView",
     "Value",
     "ValueType",
-    "serving",
 ]

@@ -1,4 +1,4 @@
-"""Builds RegistryPlans from Feast's registry: from its messages, which are the same for all kinds of registry."""
+"""Builds plans from Feast's registry: from its messages, which are the same for all kinds of registry."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from services.features.plan.plan import (
     Feature,
     JoinKey,
     OnDemandView,
-    RegistryPlans,
     ServicePlan,
     Unsupported,
     ViewPlan,
@@ -56,7 +55,7 @@ class FeastRegistry:
         """From now on, all plans are read by Feast itself. `why`: the reason."""
         self._indirect = why
 
-    def plans(self) -> RegistryPlans:
+    def plans(self) -> dict[str, ServicePlan]:
         """See online_store.Registry."""
         project = self._repository.project
         registry = self._registry()
@@ -85,7 +84,7 @@ class FeastRegistry:
                 )
         if any(plan.fallback for plan in planned.values()):
             self._refresh()
-        return RegistryPlans(views, derived, planned)
+        return planned
 
     def _registry(self) -> Registry:
         """What the registry holds now. Raises StoreError."""

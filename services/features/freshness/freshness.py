@@ -98,11 +98,6 @@ class ViewResult:
         """Per feature, the values of all rows."""
         return list(zip(*self.values(), strict=True)) or [()] * len(self.view.features)
 
-    @property
-    def in_table(self) -> bool:
-        """Whether the values come as an array already."""
-        return isinstance(self.rows, TableRows)
-
     def floats(self) -> Array | None:
         """The values as (rows, features), NaN = null; None if they are not all floats in the usual form."""
         if not isinstance(self.rows, TableRows):
@@ -112,17 +107,6 @@ class ViewResult:
         if not self.hidden:
             return found
         return np.where(np.frombuffer(self.hidden, bool)[:, None], found.dtype.type(np.nan), found)
-
-    def part(self, start: int, stop: int) -> ViewResult:
-        """The sources of some of the rows, without values."""
-        found = ViewResult(self.view, self.keys, [])
-        found.sources, found.ages_us = self.sources[start:stop], self.ages_us[start:stop]
-        return found
-
-    def event_times(self) -> list[float | None]:
-        """Per row, seconds since 1970; None where no event time is known."""
-        pairs = zip(self.ages_us.tolist(), self.times(), strict=True)
-        return [None if age < 0 or time != time else time for age, time in pairs]
 
 
 def assess(found: Sequence[ViewResult], now: float) -> bool:

@@ -1,4 +1,4 @@
-"""Builds a plan from the selection that a feature service, or a list of references, makes from the registry's views."""
+"""Builds a plan from the selection that a feature service makes from the registry's views."""
 
 from __future__ import annotations
 

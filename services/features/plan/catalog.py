@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
-from services.features.errors import unknown_references, unknown_service
-from services.features.plan.assembly import assemble
-from services.features.plan.plan import RegistryPlans, ServicePlan, Unsupported, ViewSelection
+from services.features.errors import unknown_service
+from services.features.plan.plan import ServicePlan
 from services.features.stores.online_store import Registry, StoreError
-
-# Lists of references whose plans are cached. With more different lists, all are served, but some are planned again.
-_MAX_REFERENCES = 256
 
 
 class Log(Protocol):
@@ -34,36 +30,26 @@ class Catalog:
         self._threads = threads
         self._log = log
         self._count = count
-        self._plans = RegistryPlans({}, {}, {})
-        self._of_references: dict[tuple[str, ...], ServicePlan] = {}
+        self._plans: Mapping[str, ServicePlan] = {}
 
     def plan(self, name: str) -> ServicePlan:
         """The plan of a feature service. Raises Fault NOT_FOUND."""
-        plan = self._plans.services.get(name)
+        plan = self._plans.get(name)
         if plan is None:
-            raise unknown_service(name, list(self._plans.services))
-        return plan
-
-    def plan_of(self, references: tuple[str, ...]) -> ServicePlan:
-        """The plan of a list of `view:feature`. Raises Fault INVALID_ARGUMENT for an unknown view or feature."""
-        plan = self._of_references.get(references)
-        if plan is None:
-            if len(self._of_references) >= _MAX_REFERENCES:
-                self._of_references.clear()
-            plan = self._of_references[references] = _plan_of(references, self._plans)
+            raise unknown_service(name, list(self._plans))
         return plan
 
     @property
     def services(self) -> Collection[ServicePlan]:
         """The plans of all feature services."""
-        return self._plans.services.values()
+        return self._plans.values()
 
     async def load(self) -> None:
         """Reads the registry. Raises StoreError."""
         loop = asyncio.get_running_loop()
         plans = await loop.run_in_executor(self._threads, self._registry.plans)
-        for name, plan in plans.services.items():
-            known = self._plans.services.get(name)
+        for name, plan in plans.items():
+            known = self._plans.get(name)
             if known is None or known.revision != plan.revision:
                 self._log.info("feature service planned", feature_service=name, revision=plan.revision)
                 if plan.fallback:
@@ -72,7 +58,6 @@ class Catalog:
                         "a feature service is left to Feast, which is slow", feature_service=name, why=why
                     )
         self._plans = plans
-        self._of_references = {}
 
     async def follow(self, every_s: float) -> None:
         """Reads the registry again every `every_s` seconds, until cancelled."""
@@ -88,15 +73,3 @@ class Catalog:
                 )
             else:
                 self._count("ok")
-
-
-def _plan_of(references: tuple[str, ...], plans: RegistryPlans) -> ServicePlan:
-    features: dict[str, list[str]] = {}
-    for reference in references:
-        view, _, feature = reference.partition(":")
-        features.setdefault(view, []).append(feature)
-    picks = [ViewSelection(view, tuple(dict.fromkeys(names))) for view, names in features.items()]
-    try:
-        return assemble("", picks, plans.views, plans.derived)
-    except Unsupported as why:
-        raise unknown_references(str(why)) from None

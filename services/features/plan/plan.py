@@ -192,17 +192,9 @@ class ServicePlan:
         return (*self.shown, *[len(d.view.features) for d in self.on_demand])
 
     @cached_property
-    def feature_names(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """The returned features, and the same as `view__feature`."""
-        pairs = [(view.name, f.name) for view, features in self.given for f in features]
-        return tuple(name for _, name in pairs), tuple(f"{view}__{name}" for view, name in pairs)
-
-    @cached_property
     def request(self) -> tuple[Feature, ...]:
         """The columns that the request must contain besides join keys."""
-        found = {f.name: f for d in self.on_demand for f in d.derived.request}
-        found |= {f.name: f for f in self.fallback_inputs}
-        return tuple(found.values())
+        return tuple({f.name: f for d in self.on_demand for f in d.derived.request}.values())
 
     @cached_property
     def unpackable(self) -> str:
@@ -223,12 +215,3 @@ class ServicePlan:
 
 class Unsupported(Exception):  # noqa: N818 - a finding about a feature service, not a failure
     """These features can't be read directly; the text says why."""
-
-
-@dataclass(frozen=True)
-class RegistryPlans:
-    """Everything that a registry has, by name."""
-
-    views: Mapping[str, ViewPlan]
-    derived: Mapping[str, OnDemandView]
-    services: Mapping[str, ServicePlan]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
-from itertools import accumulate, chain, pairwise
+from itertools import accumulate, chain
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -52,7 +52,6 @@ class FloatPacker:
         self._size, self._width = size, 1 + size
         self._record = np.dtype([("tag", "u1"), ("value", f"<f{size}")])
         self.dtype: np.dtype[Any] = self._record["value"]
-        self._field_of_value = np.dtype([("key", "u1"), ("size", "u1"), ("record", self._record)])
 
     def __call__(self, raws: Raws) -> Packed:
         if len(raws) == 1:
@@ -76,19 +75,6 @@ class FloatPacker:
                 return None
             values = np.where(valid, values, self.dtype.type(np.nan))
         return values.reshape(len(rows), -1)
-
-    def fields(self, key: int, values: Array) -> tuple[list[bytes], Mask]:
-        """Each row of `values` (NaN = null) as a repeated protobuf field of stored values; `key`: its one byte. And the nulls."""
-        fields = np.empty(values.shape, self._field_of_value)
-        fields["key"], fields["size"] = key, self._width
-        fields["record"]["tag"], fields["record"]["value"] = self._tag, values
-        nulls = np.isnan(values)
-        fields["size"][nulls] = 0
-        written = np.ones((*values.shape, fields.itemsize), bool)
-        written[nulls, 2:] = False
-        data = fields.view(np.uint8).reshape(written.shape)[written].tobytes()
-        ends = written.sum((1, 2)).cumsum().tolist()
-        return [data[start:end] for start, end in pairwise([0, *ends])], nulls
 
     @staticmethod
     def pack_matrices(matrices: Sequence[Array], counts: Sequence[int]) -> Packed:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
-from services.features.plan.plan import RegistryPlans, ServicePlan, ViewPlan
+from services.features.plan.plan import ServicePlan, ViewPlan
 
 # A plain tuple, the fastest object to create: each row of a batch needs several.
 StoredRow: TypeAlias = tuple[float, tuple[bytes, ...]]
@@ -67,6 +67,6 @@ class FeastFallback(Protocol):
 class Registry(Protocol):
     """The feature services that exist."""
 
-    def plans(self) -> RegistryPlans:
+    def plans(self) -> Mapping[str, ServicePlan]:
         """Reads the registry again. Blocks. Raises StoreError."""
         ...

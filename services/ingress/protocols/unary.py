@@ -43,10 +43,12 @@ class Intake:
         """Maximum size in bytes of a message of that operation."""
         return self.limits.max_request_bytes if operation.large else SMALL_BYTES
 
-    def gone(self, context: RequestContext) -> None:
-        """Reports a request whose caller disconnected before it became a call."""
+    def gone(self, context: RequestContext, why: BaseException | None = None) -> None:
+        """Reports a request whose caller disconnected before it became a call. Raises `why` if that is a CancelledError."""
         fault = Fault(Code.CANCELLED, Reason.REASON_CANCELLED, "the caller went away")
         self.door.refuse(context, fault)
+        if isinstance(why, asyncio.CancelledError):
+            raise why
 
 
 class UnaryProtocol(ABC):
@@ -71,9 +73,7 @@ class UnaryProtocol(ABC):
             await respond(send, *self.fail(fault, context))
             return
         except (Disconnected, asyncio.CancelledError) as gone:
-            self._intake.gone(context)
-            if isinstance(gone, asyncio.CancelledError):
-                raise
+            self._intake.gone(context, gone)
             return
         except Exception as error:  # noqa: BLE001 - the caller always gets an answer, and its slots are released
             await respond(send, *self.fail(self._door.broken(context, error), context))

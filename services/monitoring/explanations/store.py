@@ -153,34 +153,7 @@ def _values(one: Explanation, now: float) -> tuple[Any, ...]:
 
 
 def _explanation(row: Sequence[Any]) -> Explanation:
-    (
-        identity,
-        _,
-        tenant,
-        pipeline,
-        revision,
-        arm,
-        output,
-        base,
-        value,
-        exact,
-        columns,
-        added,
-        errors,
-        sources,
-    ) = row
-    return Explanation(
-        identity,
-        tenant,
-        pipeline,
-        revision,
-        arm,
-        output,
-        base,
-        value,
-        bool(exact),
-        tuple(json.loads(columns)),
-        tuple(np.frombuffer(added, "<f8").tolist()),
-        tuple(np.frombuffer(errors, "<f8").tolist()),
-        tuple(json.loads(sources)),
-    )
+    identity, _, *plain, exact, columns, contributions, errors, sources = row
+    arrays = (tuple(np.frombuffer(packed, "<f8").tolist()) for packed in (contributions, errors))
+    found = (identity, *plain, bool(exact), tuple(json.loads(columns)), *arrays, tuple(json.loads(sources)))
+    return Explanation(*found)

@@ -6,9 +6,7 @@ import shutil
 import socket
 import ssl
 import stat
-import subprocess
 import threading
-import urllib.request
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -26,7 +24,6 @@ from headrace.cli.installation import certificates, layout, ports, secrets
 from headrace.hop.config import ConfigError
 from headrace.resources.manifest import public_of
 from tests.live_access import BY, home_control
-from tests.system import COMMAND_S, HEADRACE, PREPARED, ROOT
 
 NOW = datetime.now(UTC)
 NAMES = sorted(ports.wanted())
@@ -256,41 +253,6 @@ def test_installations_that_choose_at_once_share_no_port(tmp_path: Path) -> None
                 stack.enter_context(holding)
     # Nobody listens on most of them yet.
     assert len(set(chosen)) == len(chosen) == 4 * len(ports.wanted())
-
-
-@pytest.mark.slow
-def test_two_homes_that_are_started_at_once_both_come_up(tmp_path: Path) -> None:
-    homes = [tmp_path / name for name in ("one", "other")]
-    for home in homes:
-        if PREPARED is not None and PREPARED.exists():
-            shutil.copytree(PREPARED, home)
-    try:
-        starting = [
-            subprocess.Popen(
-                [str(HEADRACE), "up", "--together", "--home", str(home)],
-                cwd=ROOT,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-            for home in homes
-        ]
-        for process in starting:
-            said, _ = process.communicate(timeout=COMMAND_S)
-            assert process.returncode == 0, said
-            assert "A prediction through Envoy" in said
-        chosen = [ports.load(layout.of(home).ports) for home in homes]
-        assert not set(chosen[0].values()) & set(chosen[1].values())
-        for home, found in zip(homes, chosen, strict=True):
-            key = layout.of(home).operator_key.read_text().strip()
-            url = f"http://127.0.0.1:{found[ports.CONSOLE]}/index.json"
-            with urllib.request.urlopen(urllib.request.Request(url, headers={"x-api-key": key})) as reply:
-                assert reply.status == 200
-    finally:
-        for home in homes:
-            subprocess.run(
-                [str(HEADRACE), "down", "--home", str(home)], cwd=ROOT, check=False, timeout=COMMAND_S
-            )
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"http": "x"}', '{"http": 70000}'])

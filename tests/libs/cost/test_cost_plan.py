@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.cost import Account, Key, Line, Measurement, PlanError, Prices, of_account, of_file, plan
+from headrace.cost import Account, Charge, Key, Measurement, PlanError, Prices, of_account, of_file, plan
 from headrace.cost.usage import IDLE, SHAPES, Shape
 
 CAPACITY = Path(__file__).parents[3] / "load" / "capacity.json"
@@ -20,9 +20,9 @@ def account(rows: int, requests: int) -> Account:
     key = Key("a", "p", "m:1")
     used = SHAPES["router"].us(rows, requests) * 2 / 1e6
     lines = (
-        Line(key, "router", "cpu", used, 1.0),
-        Line(Key("a", "other", "m:1"), "router", "cpu", 5.0, 1.0),
-        Line(Key(traffic=IDLE), "", "cpu", 100.0, 1.0),
+        Charge(key, "router", "cpu", used, 1.0),
+        Charge(Key("a", "other", "m:1"), "router", "cpu", 5.0, 1.0),
+        Charge(Key(traffic=IDLE), "", "cpu", 100.0, 1.0),
     )
     return Account("USD", 0.0, 3600.0, 3600.0, lines, {}, {key: (rows, requests)}, {"router": 0.2})
 

@@ -1,4 +1,4 @@
-"""What a process does not hold: freed memory goes back, packages that nobody needs stay out. In processes of their own."""
+"""What a process does not hold: freed memory goes back. In processes of their own."""
 
 import subprocess
 import sys
@@ -69,30 +69,6 @@ print(full, held, own_mib())
     full, held, after = map(float, said_by(program))
     assert held > full - 20, "the test shows nothing here"
     assert after < held - 30
-
-
-def test_a_service_does_without_rich_and_a_program_that_has_it_keeps_it() -> None:
-    told = said_by(
-        """
-import sys
-from headrace.hop.process import logs
-print("rich" in sys.modules, "structlog" in sys.modules)
-import rich
-print(rich.__name__)
-"""
-    )
-    assert told == ["False", "True", "rich"]
-    assert said_by(
-        "import sys, rich\nfrom headrace.hop.process import logs\nprint(sys.modules['rich'] is rich)"
-    ) == ["True"]
-
-
-def test_the_services_that_carry_columns_do_without_it_too() -> None:
-    for name in ("executor", "preprocessing", "router"):
-        program = (
-            f"import sys, services.{name}.wiring, headrace.hop.server.serve\nprint('rich' in sys.modules)"
-        )
-        assert said_by(program) == ["False"], name
 
 
 def test_logs_for_people_still_show_where_an_error_came_from() -> None:

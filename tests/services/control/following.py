@@ -15,7 +15,7 @@ from tests.libs.releases.release_stores import REVISION, TEXT, release
 # An upper limit where something is waited for that must come.
 LONG_S = 25.0
 # Control takes an answer for an acknowledgement once its caller has stayed so long.
-ACKNOWLEDGED_S = 0.25
+ACKNOWLEDGED_S = 0.15
 
 
 def first_release(records: Records) -> Made:

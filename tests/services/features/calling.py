@@ -72,9 +72,16 @@ def entity_column(name: str, values: Sequence[object]) -> Column:
 
 
 async def get(
-    harness: Harness, entities: Mapping[str, Sequence[object]], service: str = "small", budget_s: float = 10.0
+    harness: Harness,
+    entities: Mapping[str, Sequence[object]],
+    service: str = "small",
+    budget_s: float = 10.0,
+    *,
+    text: bool = True,
 ) -> Features:
-    return await ask_columns(harness, [entity_column(n, v) for n, v in entities.items()], service, budget_s)
+    """`text`: whether byte strings are text, and `values` wanted."""
+    columns = [entity_column(n, v) for n, v in entities.items()]
+    return await ask_columns(harness, columns, service, budget_s, text=text)
 
 
 async def ask_columns(
@@ -83,6 +90,8 @@ async def ask_columns(
     service: str = "small",
     budget_s: float = 10.0,
     rules: Sequence[pb.ViewRule] = (),
+    *,
+    text: bool = True,
 ) -> Features:
     rows = Rows.one_request(len(columns[0]), "request", "tenant", time.monotonic() + budget_s)
     batch = Batch.of(rows, columns)
@@ -90,7 +99,8 @@ async def ask_columns(
     request = pb.GetFeaturesRequest(feature_service=service, batch=encode(batch), rules=rules)
     reply = await call(request, deadline=time.monotonic() + budget_s)
     decoded = decode(reply.batch)
-    return Features({n: plain(c) for n, c in decoded.columns.items()}, decoded, reply.plan_revision)
+    values = {n: plain(c) for n, c in decoded.columns.items()} if text else {}
+    return Features(values, decoded, reply.plan_revision)
 
 
 def plain(column: Column) -> list[object]:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from services.features.freshness.freshness import Source, ViewResult
 from services.features.plan.plan import FreshnessRule, ViewPlan
 
-Assessed = tuple[tuple[bytes, ...], int, int, float | None]
-"""Values, source, age in microseconds and event time."""
+Assessed = tuple[tuple[bytes, ...], int, int]
+"""Values, source and age in microseconds."""
 
 
 def limits(view: ViewPlan, rule: FreshnessRule) -> tuple[float, float]:
@@ -21,7 +21,7 @@ def assessed(found: ViewResult, now: float) -> list[Assessed]:
     rows = list(found.rows)
     index: Sequence[int] = range(len(rows)) if found.keys.index is None else found.keys.index
     return [
-        (found.view.nulls, Source.NOT_FOUND, -1, None) if i == len(rows) else _one(found, rows[i], now)
+        (found.view.nulls, Source.NOT_FOUND, -1) if i == len(rows) else _one(found, rows[i], now)
         for i in index
     ]
 
@@ -30,13 +30,13 @@ def _one(found: ViewResult, row: tuple[float, tuple[bytes, ...]] | None, now: fl
     nulls, (good_s, usable_s) = found.view.nulls, found.limits
     absent = Source.NOT_FOUND if found.answered else Source.DEFAULT
     if row is None or (not found.answered and now - row[0] > usable_s):
-        return nulls, absent, -1, None
+        return nulls, absent, -1
     age = now - row[0]
     age_us = int(age * 1_000_000) if age > 0 else 0
     if age > usable_s:
-        return nulls, Source.OUTSIDE_MAX_AGE, age_us, row[0]
+        return nulls, Source.OUTSIDE_MAX_AGE, age_us
     good = found.answered and age <= good_s
-    return row[1], Source.PRESENT if good else Source.STALE, age_us, row[0]
+    return row[1], Source.PRESENT if good else Source.STALE, age_us
 
 
 def ahead_s(found: ViewResult, now: float) -> float:

@@ -16,13 +16,11 @@ from services.features.freshness.freshness import ViewResult, assess
 from services.features.metrics import FeaturesMetrics
 from services.features.plan.entity_keys import EntityKeys
 from services.features.plan.plan import Feature, FreshnessRule, JoinKey, ServicePlan, ViewPlan
-from services.features.reply import feast_messages as serving
 from services.features.reply.columns import ReplyBuilder
 from services.features.stores.online_store import KeyQuery, StoredRow
 from tests.services.features import reference
 
 pytest.importorskip("feast")
-from feast.protos.feast.serving.ServingService_pb2 import GetOnlineFeaturesResponse
 from feast.protos.feast.types.Value_pb2 import Value
 
 PLENTY = 1 << 30
@@ -79,14 +77,8 @@ def told(results: list[ViewResult]) -> list[str]:
     return [line for line in generate_latest(registry).decode().splitlines() if "_created" not in line]
 
 
-def messages(results: list[ViewResult], plan: ServicePlan, counts: list[int]) -> list[Any]:
-    """Feast's message of each feature, put together from those of several calls."""
-    decode = GetOnlineFeaturesResponse.FeatureVector.FromString
-    return [decode(b"".join(parts)) for parts in zip(*serving.vectors(results, plan, counts), strict=True)]
-
-
 def known_of(one: ViewResult) -> tuple[Any, ...]:
-    each = zip(one.values(), one.sources, one.ages_us.tolist(), one.event_times(), strict=True)
+    each = zip(one.values(), one.sources, one.ages_us.tolist(), strict=True)
     return one.view, list(each), one.ahead_s
 
 
@@ -108,9 +100,6 @@ def test_rows_as_columns_are_assessed_counted_and_packed_as_one_by_one(given_row
     assert builder.features(quick) == builder.features(slow)
     assert builder.ages(quick) == builder.ages(slow)
     assert builder.sources(quick) == builder.sources(slow)
-    rows = len(slow[0].sources)
-    for counts in ([rows], [1] * rows, [rows // 2, rows - rows // 2]):
-        assert messages(quick, plan, counts) == messages(slow, plan, counts) == messages(slow, plan, [rows])
     assert told(quick) == told(slow)
 
 

@@ -12,7 +12,6 @@ from headrace.columns import Column
 from headrace.hop.errors import Code, Fault
 from tests.services.features.calling import ask_columns, entity_column, metrics_of, serving
 from tests.services.features.conftest import NOW, write_config
-from tests.services.features.test_features_feast_clients import feast_client
 
 with warnings.catch_warnings():
     # Feast's own imports warn about what they import.
@@ -144,20 +143,6 @@ async def test_what_the_request_has_to_bring_is_named(repo: Path, now: datetime)
                 await ask_columns(harness, columns, "python")
             assert refused.value.code == Code.INVALID_ARGUMENT
             assert dict(refused.value.metadata)["field"] == "note"
-
-
-async def test_feasts_clients_get_them_too(repo: Path, now: datetime) -> None:
-    async with serving(repo) as harness, feast_client(harness.target) as ask:
-        entities = {"shop": ["a", "nobody"]}
-        context = {"count": [2, 2], "note": ["x", "y"]}
-        found = await ask(
-            features=["in_python:total", "shops:stock"], entities=entities, request_context=context
-        )
-        features = found["features"]
-        assert features["total"]["values"] == [20.0, None]
-        assert features["total"]["statuses"] == ["PRESENT", "NOT_FOUND"]
-        assert features["stock"]["values"] == [1, None]
-        assert "price" not in features
 
 
 async def test_what_only_feast_can_read_is_read_by_feast_and_counted(repo: Path, now: datetime) -> None:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import yaml
 from services.features.feast import layout
 from services.features.feast.messages import FeatureView
 from services.features.feast.repository import Repository, read_repository
-from services.features.plan.plan import RegistryPlans
+from services.features.plan.plan import ServicePlan
 from services.features.stores.online_store import StoreError
 from services.features.stores.registry import open_feast
 from tests.services.features.calling import SQLITE
@@ -33,7 +34,7 @@ from pathlib import Path
 from services.features import wiring
 from services.features.stores.registry import open_feast
 registry, _, _ = open_feast(Path(sys.argv[1]), None, 0.05)
-print(*sorted(registry.plans().services))
+print(*sorted(registry.plans()))
 print(*[name for name in ("feast", "pandas", "pyarrow", "dask") if name in sys.modules])
 from feast import FeatureStore
 print(*sorted(one.name for one in FeatureStore(sys.argv[1]).list_feature_services()))
@@ -64,7 +65,7 @@ def written(folder: Path, content: dict[str, Any]) -> Path:
     return folder
 
 
-def plans(repo: Path) -> RegistryPlans:
+def plans(repo: Path) -> Mapping[str, ServicePlan]:
     with ThreadPoolExecutor(1) as threads:
         registry, _, _ = open_feast(repo, threads, 0.05)
         return registry.plans()

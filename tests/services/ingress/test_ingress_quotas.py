@@ -140,9 +140,3 @@ def test_a_reload_that_changes_nothing_keeps_what_was_used() -> None:
     asks(quotas, tenant("a", rows_per_s=1, rows_burst=1))
     refusal(quotas, tenant("a", rows_per_s=1, rows_burst=1))
     asks(quotas, tenant("a", rows_per_s=1, rows_burst=5))
-
-
-def test_the_old_names_of_the_limits_are_read_and_count_rows() -> None:
-    quotas = Quotas(lambda: 0.0)
-    asks(quotas, tenant("a", rate_per_s=1, burst=5), rows=5)
-    refusal(quotas, tenant("a", rate_per_s=1, burst=5))

@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pytest
+from google.protobuf.struct_pb2 import Struct
 from google.rpc import status_pb2  # type: ignore[import-untyped]  # has no stubs
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from headrace.hop.errors import Code, Fault, Reason
@@ -22,6 +23,7 @@ from headrace.pipeline import Pipeline, parse
 from services.ingress.documents.catalog import Entry
 from services.ingress.oip.request import read_columns
 from services.ingress.oip.response import raw_contents
+from services.ingress.predict import structs
 from services.ingress.protocols.body import json_text
 from services.ingress.protocols.grpc import frames
 from services.ingress.protocols.rest.tensors import read_request
@@ -223,6 +225,7 @@ def test_timeouts(text: bytes, seconds: float) -> None:
     assert frames.read_timeout(text) == pytest.approx(seconds)
 
 
+@example(b"soonS")
 @given(st.binary(max_size=12))
 def test_any_timeout_is_seconds_or_a_fault(text: bytes) -> None:
     outcome = attempt(lambda: frames.read_timeout(text))
@@ -320,3 +323,9 @@ def test_numbers_are_what_they_were() -> None:
         for found in (json_text.read(body, MOST)[0], in_steps(body)[0]):
             assert (type(found), found) == (type(number), number)
             assert math.copysign(1, found) == math.copysign(1, number)
+
+
+def test_integers_that_a_number_would_round_leave_as_text() -> None:
+    message = Struct()
+    structs.fill(message, {"whole": [2**53 - 1, 2**53, -(2**53) - 1]})
+    assert structs.to_python(message) == {"whole": [2**53 - 1, str(2**53), str(-(2**53) - 1)]}

@@ -185,19 +185,6 @@ def test_events_are_read_page_by_page_as_they_were_stored(world: World, apart_us
     assert [g.header for g in groups if g.header.masked] == [stored[2].header] * 2
 
 
-def test_events_whose_id_has_its_former_name_are_found(world: World) -> None:
-    world.stored(group(1, 3))
-    [path] = world.segments
-    table = pq.read_table(path)
-    names = ["@prediction_id" if n == "@event_id" else n for n in table.column_names]
-    former = table.rename_columns(names).replace_schema_metadata(table.schema.metadata)
-    pq.write_table(former, path)
-    first = read(world.store, Query(limit=2))
-    rest = read(world.store, Query(limit=2, before=first.last))
-    found = [i for page in (first, rest) for g in page.groups for i in g.batch.rows.request_ids]
-    assert found == ["r3", "r2", "r1"]
-
-
 def test_the_newest_are_found_however_segments_overlap(world: World) -> None:
     """The segment that ends last has few events, and most of them are old."""
     world.stored(group(1, 1, now=NOW), group(2, 1, now=NOW + 60))

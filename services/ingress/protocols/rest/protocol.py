@@ -77,9 +77,7 @@ class Rest:
             await _fail(send, fault, context)
             return
         except (Disconnected, asyncio.CancelledError) as gone:
-            self._intake.gone(context)
-            if isinstance(gone, asyncio.CancelledError):
-                raise
+            self._intake.gone(context, gone)
             return
         except Exception as error:  # noqa: BLE001 - the caller always gets an answer, and its slots are released
             await _fail(send, self._door.broken(context, error), context)

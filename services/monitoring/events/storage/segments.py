@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from headrace.events import EVENT_ID, SEQUENCE, TIME_US, GroupHeader
+from headrace.events import SEQUENCE, TIME_US, GroupHeader
 from headrace.state import plain_files
 from headrace.state.files.claims import claimed, new_claimed
 from services.monitoring.events.storage.arrow import (
@@ -30,8 +30,6 @@ from services.monitoring.events.storage.arrow import (
 )
 from services.monitoring.events.storage.files import OPEN_SUFFIX, SUFFIX
 from services.monitoring.events.storage.ranges import Ranges
-
-_FORMER_ID = "@prediction_id"
 
 
 class UnreadableError(Exception):
@@ -123,7 +121,7 @@ def _read_stream(source: pa.NativeFile) -> pa.Table:
     with suppress(pa.ArrowException, OSError):  # killed in the middle of a batch
         batches.extend(stream)
     # Copied, as the file will go.
-    return _renamed(pa.Table.from_batches(batches, stream.schema).combine_chunks())
+    return pa.Table.from_batches(batches, stream.schema).combine_chunks()
 
 
 def holds_request(source: Path | pa.NativeFile, request_id: str) -> bool:
@@ -157,7 +155,7 @@ def read_closed(source: Path | pa.NativeFile) -> pa.Table:
     with _reading():
         table = pq.read_table(source, page_checksum_verification=True, memory_map=False)
         header_of(table.schema)
-        return _renamed(without_header_columns(table))
+        return without_header_columns(table)
 
 
 @contextmanager
@@ -240,15 +238,6 @@ def received_of(table: pa.Table) -> dict[int, Ranges]:
 def digest_in(name: str) -> str:
     """The SHA-256 in the name of a segment."""
     return name.removesuffix(SUFFIX).rpartition("-")[2]
-
-
-def _renamed(table: pa.Table) -> pa.Table:
-    """Events that were stored before their id had its name are events all the same."""
-    place = table.schema.get_field_index(_FORMER_ID)
-    if place < 0:
-        return table
-    renamed = table.set_column(place, table.schema.field(place).with_name(EVENT_ID), table.column(place))
-    return renamed.replace_schema_metadata(table.schema.metadata)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -4,16 +4,16 @@ from collections.abc import Sequence
 
 import pytest
 
-from headrace.cost import Account, Key, Line
+from headrace.cost import Account, Charge, Key
 from headrace.cost.usage import IDLE
 from services.monitoring.cost.panel import CostPanel
 
 A, B = Key("a", "p", "m:1"), Key("b", "p", "m:1")
 LINES = (
-    Line(A, "executor", "cpu", 1.0, 3.0),
-    Line(B, "router", "cpu", 1.0, 1.0),
-    Line(Key("a", "q", "m:1"), "executor", "cpu", 1.0, 2.0),
-    Line(Key(traffic=IDLE), "", "cpu", 10.0, 14.0),
+    Charge(A, "executor", "cpu", 1.0, 3.0),
+    Charge(B, "router", "cpu", 1.0, 1.0),
+    Charge(Key("a", "q", "m:1"), "executor", "cpu", 1.0, 2.0),
+    Charge(Key(traffic=IDLE), "", "cpu", 10.0, 14.0),
 )
 ACCOUNT = Account("EUR", 0.0, 3600.0, 3600.0, LINES, {"cpu": (13.0, 20.0)}, {A: (1500, 10), B: (500, 10)}, {})
 

@@ -1,8 +1,7 @@
-"""`headrace models keys`, `add` and `import`: a new version, checked by the executor and signed."""
+"""`headrace models keys` and `add`: a new version, checked by the executor and signed."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,8 +12,8 @@ from headrace.cli.commands.models import executor_check, options
 from headrace.cli.commands.models.executor_check import Bounds
 from headrace.cli.commands.models.options import Key, Name, RepositoryPlace, Root, Unsigned, refusals_told
 from headrace.cli.console import DEFAULT_HOME, Home, fail, out, place
-from headrace.repository import Metadata, TensorSpec, publish
-from headrace.repository.model_import.onnx_inspection import inspect
+from headrace.repository import Metadata, publish
+from headrace.repository.onnx_inspection import inspect
 from headrace.repository.signing import key_pair as pairs
 
 Seconds = Annotated[
@@ -84,112 +83,34 @@ def add(
 ) -> None:
     """Add a version, if the executor can use it. Inputs and outputs are read from the file. Nothing that serves changes."""
     at = RepositoryPlace(place(home), root)
-    how = _How.of(at, inputs, outputs, key, unsigned, _bounds(seconds, memory_mib, unchecked))
+    stated = options.tensors([*(inputs or ()), *(outputs or ())])
+    signing_key = at.signing_key(key, unsigned)
     with refusals_told():
-        _register(
-            at,
-            how,
-            name,
-            version,
-            options.content(file, max_mib),
-            backend=backend,
-            metrics=options.document(metrics),
-            baseline=baseline,
-            trained_on=trained_on or None,
-            max_rows=max_rows,
-            lineage={"parents": parents} if parents else {},
-            files={path.name: options.content(path, max_mib) for path in files or ()},
+        content = options.content(file, max_mib)
+        tensors = inspect(name, content, stated, seconds=seconds or _INSPECT_S)
+        taken = [int(v) for v in at.shown().versions(name) if v.isdecimal()]
+        given: dict[str, Any] = {
+            "name": name,
+            "version": version or str(max(taken, default=0) + 1),
+            "content": content,
+            "inputs": tensors[0],
+            "outputs": tensors[1],
+            "backend": backend,
+            "metrics": options.document(metrics),
+            "trained_on": trained_on or None,
+            "max_rows": max_rows,
+            "lineage": {"parents": parents} if parents else {},
+            "files": {path.name: options.content(path, max_mib) for path in files or ()},
+        }
+        if baseline is not None:
+            given |= baselines.published(baseline, name, *tensors, given["files"])
+        why_not = (
+            "--unchecked"
+            if unchecked
+            else executor_check.check(at.layout, given, Bounds(seconds, memory_mib))
         )
-
-
-def import_(
-    reference: Annotated[str, typer.Argument(help="models:/NAME/VERSION or models:/NAME@ALIAS.")],
-    registry: Annotated[str, typer.Option("--from", help="The MLflow server, as http://host:5000.")],
-    home: Home = DEFAULT_HOME,
-    root: Root = "",
-    name: Annotated[str, typer.Option("--as", help="Its name here; the registry's if absent.")] = "",
-    token: Annotated[str, typer.Option(help="Bearer token.", envvar="MLFLOW_TRACKING_TOKEN")] = "",
-    inputs: Annotated[list[str] | None, typer.Option("--input", help="As of `add`.")] = None,
-    outputs: Annotated[list[str] | None, typer.Option("--output", help="As of `add`.")] = None,
-    key: Key = None,
-    unsigned: Unsigned = False,
-    seconds: Seconds = None,
-    memory_mib: Memory = None,
-    unchecked: Unchecked = False,
-) -> None:
-    """Add an ONNX model from an MLflow registry, under the registry's version number."""
-    # Only this needs an HTTP client.
-    from headrace.repository.model_import.mlflow import Registry
-
-    at = RepositoryPlace(place(home), root)
-    how = _How.of(at, inputs, outputs, key, unsigned, _bounds(seconds, memory_mib, unchecked))
-    with refusals_told():
-        found = Registry(registry, token).fetch(reference)
-        _register(
-            at,
-            how,
-            name or found.name,
-            found.version,
-            found.content,
-            metrics=found.metrics,
-            lineage=found.lineage,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class _How:
-    """How a version is added, whatever brings it: what a person says of its tensors, the key, the check."""
-
-    stated: list[TensorSpec]
-    # None: not signed.
-    key: Path | None
-    # None: nobody wants it checked.
-    bounds: Bounds | None
-
-    @classmethod
-    def of(
-        cls,
-        at: RepositoryPlace,
-        inputs: list[str] | None,
-        outputs: list[str] | None,
-        key: Path | None,
-        unsigned: bool,
-        bounds: Bounds | None,
-    ) -> _How:
-        stated = options.tensors([*(inputs or ()), *(outputs or ())])
-        return cls(stated, at.signing_key(key, unsigned), bounds)
-
-
-def _bounds(seconds: float | None, memory_mib: int | None, unchecked: bool) -> Bounds | None:
-    return None if unchecked else Bounds(seconds, memory_mib)
-
-
-def _register(
-    at: RepositoryPlace,
-    how: _How,
-    name: str,
-    version: str,
-    content: bytes,
-    baseline: Path | None = None,
-    **about: Any,
-) -> None:
-    """Checks, publishes and shows a version; `version` empty: the next number. Raises RepositoryError."""
-    seconds = None if how.bounds is None else how.bounds.seconds
-    inputs, outputs = inspect(name, content, how.stated, seconds=seconds or _INSPECT_S)
-    if baseline is not None:
-        about |= baselines.published(baseline, name, inputs, outputs, about.get("files") or {})
-    taken = [int(v) for v in at.shown().versions(name) if v.isdecimal()]
-    given = {
-        "name": name,
-        "version": version or str(max(taken, default=0) + 1),
-        "content": content,
-        "inputs": inputs,
-        "outputs": outputs,
-        **about,
-    }
-    why_not = "--unchecked" if how.bounds is None else executor_check.check(at.layout, given, how.bounds)
-    published = publish(at.root, key=how.key, log=at.log, **given)
-    _show_added(at, published, why_not, signed=how.key is not None)
+        published = publish(at.root, key=signing_key, log=at.log, **given)
+        _show_added(at, published, why_not, signed=signing_key is not None)
 
 
 def _show_added(at: RepositoryPlace, about: Metadata, why_not: str, *, signed: bool) -> None:

@@ -34,13 +34,13 @@ _MS = 1e3
 @shadow.command()
 def start(
     pipeline: PipelineName,
+    share: Annotated[
+        float, typer.Option("--share", min=0.0, max=100.0, help="Of the requests, in percent.")
+    ] = 100.0,
     models: Models = None,
     label: Label = "",
     settings: Set = None,
     document: Document = None,
-    share: Annotated[
-        float, typer.Option("--share", min=0.0, max=100.0, help="Of the requests, in percent.")
-    ] = 100.0,
     arm: Annotated[str, typer.Option("--arm", help="Name of the arm.")] = SHADOW,
     reason: Reason = "",
     number: Number = None,

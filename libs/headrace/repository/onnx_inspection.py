@@ -36,7 +36,7 @@ def inspect(
         try:
             file.write_bytes(content)
             ended = bounded_process.run(
-                ["-m", "headrace.repository.model_import.onnx_inspection", str(file)], seconds=seconds
+                ["-m", "headrace.repository.onnx_inspection", str(file)], seconds=seconds
             )
         except OSError as error:
             problem = f"can't look into it ({error.strerror or error})"

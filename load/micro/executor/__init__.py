@@ -1,1 +1,0 @@
-"""The executor within one process; run as `python -m load executor`."""

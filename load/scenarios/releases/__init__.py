@@ -1,1 +1,0 @@
-"""What changes of releases cost, and how fast bad ones are undone."""
