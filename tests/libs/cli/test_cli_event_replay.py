@@ -39,7 +39,7 @@ class Events:
 
     def __init__(self, home: Path) -> None:
         place = layout.of(home)
-        with closing(release_place.reading(place)) as store:
+        with closing(release_place.opened(place)) as store:
             self.arm = store.history("scored")[-1].arms[LIVE]
         about = Repository(place.models).metadata("times", "1")
         self.models = (ModelUse("sum", "times", "1", about.sha256),)

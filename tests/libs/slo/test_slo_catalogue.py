@@ -10,6 +10,7 @@ from headrace.slo import ALERTS, alert_names
 from headrace.slo.catalogue import ANOMALIES
 from headrace.slo.catalogue.anomalies import records
 from services.control.audit.tasks import AuditMetrics
+from services.control.metrics import Metrics as ControlMetrics
 from services.executor.metrics import Metrics as ExecutorMetrics
 from services.features.metrics import FeaturesMetrics
 from services.ingress.documents.reloads import DocumentMetrics
@@ -38,6 +39,7 @@ def existing() -> set[str]:
         AuditMetrics,
         CertificateInstruments,
         ClientInstruments,
+        ControlMetrics,
         DriftMetrics,
         RetrainMetrics,
         EventMetrics,

@@ -49,7 +49,7 @@ def candidate(layout: Layout, choice: Choice) -> Candidate:
 
 
 def _candidate(layout: Layout, choice: Choice) -> Candidate:
-    store = release_place.reading(layout)
+    store = release_place.opened(layout)
     try:
         found = _release(store, choice)
         arm = found.arms.get(choice.arm)
