@@ -16,9 +16,8 @@ from headrace.access.records import KEY, TENANT, By, key_content, tenant_content
 from headrace.access.specs import KeySpec, TenantSpec, new_key
 from headrace.catalog.access import Records
 from headrace.catalog.remote import RemoteRecords
-from headrace.cli.installation import secrets
+from headrace.cli.installation import control_place, secrets
 from headrace.cli.installation.layout import Layout
-from headrace.cli.supervision import control_place
 from headrace.hop.config import Server, Telemetry
 from headrace.hop.server.serve import serving
 from headrace.resources.manifest import new_keys

@@ -20,8 +20,7 @@ from headrace.access import changes
 from headrace.access.records import By
 from headrace.access.specs import QuotaSpec, TenantSpec, new_key
 from headrace.cli.commands.access.control import late_doors
-from headrace.cli.installation import layout, secrets, services
-from headrace.cli.supervision import control_place
+from headrace.cli.installation import control_place, layout, secrets, services
 from load.systems.processes import ROOT, children_of
 
 HEADRACE = Path(sys.executable).parent / "headrace"

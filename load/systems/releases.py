@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from headrace.api.router.v1 import router_pb2 as pb
-from headrace.cli.installation import layout, release_place
+from headrace.cli.installation import control_place, layout
 from headrace.hop.call import unary
 from headrace.hop.client.dial import Client
 from headrace.hop.client.settings import ClientRules
@@ -33,7 +33,7 @@ class ReleaseSwitch:
 
     def __init__(self, home: Path, pipeline: str) -> None:
         place = layout.of(home)
-        self._store = release_place.opened(place)
+        self._store = control_place.releases(place)
         self._pipeline = pipeline
         self._target = f"unix-dir:{place.listed('router')}"
 

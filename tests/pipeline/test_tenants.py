@@ -15,8 +15,7 @@ import pytest
 from headrace.access import changes
 from headrace.access.specs import TenantSpec, new_key
 from headrace.api.inference.v1 import inference_pb2 as pb
-from headrace.cli.installation import layout
-from headrace.cli.supervision import control_place
+from headrace.cli.installation import control_place, layout
 from tests.live_access import BY, same_tenants_after
 from tests.pipeline.refusals import error_info
 from tests.pipeline.security import security_events

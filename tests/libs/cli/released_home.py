@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 from typer.testing import CliRunner, Result
 
-from headrace.cli.installation import layout, release_place
+from headrace.cli.installation import control_place, layout
 from headrace.cli.main import app
 from headrace.columns import DType
 from headrace.releases import Release
@@ -64,5 +64,5 @@ def refused(home: Path, *arguments: object, code: int = 1) -> str:
 
 
 def current(home: Path) -> Release | None:
-    with closing(release_place.opened(layout.of(home))) as store:
+    with closing(control_place.releases(layout.of(home))) as store:
         return store.current("small")[0]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from typer.testing import CliRunner, Result
 
-from headrace.cli.installation import layout, release_place
+from headrace.cli.installation import control_place, layout
 from headrace.cli.main import app
 from headrace.pipeline import parse
 from headrace.releases import LIVE, Arm, Release, ReleaseStore
@@ -48,7 +48,7 @@ def made(folder: Path, control: str) -> Path:
     home = folder / "home"
     assert typed("models", "keys", "--home", home).exit_code == 0
     write_settings(home, store=f"control:{control}")
-    with closing(release_place.opened(layout.of(home))) as store:
+    with closing(control_place.releases(layout.of(home))) as store:
         _release(folder, home, store)
     return home
 

@@ -13,7 +13,7 @@ from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from headrace.cli.consent import ASKS_ITSELF, UNASKED
-from headrace.cli.installation import first_releases, layout, release_place
+from headrace.cli.installation import control_place, first_releases, layout
 from headrace.cli.main import app
 from tests.libs.cli.released_home import ROLLOUT, current, ok, write_document
 from tests.libs.releases.small_pipeline import changed
@@ -85,7 +85,7 @@ def content(home: Path) -> dict[str, str]:
 
 def state(home: Path) -> tuple[dict[str, str], str]:
     """Of its files and its control."""
-    with closing(release_place.opened(layout.of(home))) as store:
+    with closing(control_place.releases(layout.of(home))) as store:
         return content(home), store.wait("", 0)
 
 
@@ -143,7 +143,7 @@ def test_nothing_is_changed_before_somebody_agrees(
 
 
 def outcomes(home: Path) -> list[tuple[str, str]]:
-    with closing(release_place.opened(layout.of(home))) as store:
+    with closing(control_place.releases(layout.of(home))) as store:
         found = first_releases.make(layout.of(home), store, home / "pipelines")
         return [(outcome.pipeline, outcome.problem) for outcome in found]
 

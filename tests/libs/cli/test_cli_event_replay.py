@@ -14,7 +14,7 @@ import pytest
 from typer.testing import Result
 
 from headrace.api.monitoring.v1 import events_pb2 as pb
-from headrace.cli.installation import layout, release_place
+from headrace.cli.installation import control_place, layout
 from headrace.columns import Batch, Column, Rows
 from headrace.events import EventGroup, GroupHeader, Mask, event_ids, messages
 from headrace.hop.call import methods_of
@@ -39,7 +39,7 @@ class Events:
 
     def __init__(self, home: Path) -> None:
         place = layout.of(home)
-        with closing(release_place.opened(place)) as store:
+        with closing(control_place.releases(place)) as store:
             self.arm = store.history("scored")[-1].arms[LIVE]
         about = Repository(place.models).metadata("times", "1")
         self.models = (ModelUse("sum", "times", "1", about.sha256),)

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from typer.testing import Result
 
-from headrace.cli.installation import layout, release_place
+from headrace.cli.installation import control_place, layout
 from headrace.releases.document import to_bytes
 from headrace.repository import label, publish
 from headrace.repository.records import Records
@@ -242,7 +242,7 @@ def test_settings_that_cannot_be_used(home: Path, settings: dict[str, Any], told
 
 def test_where_control_is(home: Path, control: Here) -> None:
     at = layout.of(home)
-    assert release_place.place(at) == f"control:{control.target}"
+    assert control_place.target(at) == control.target
     (home / "settings" / "releases.yaml").unlink()
     result = run(home, "release", "show")
     assert result.exit_code == 1
@@ -255,7 +255,7 @@ def test_where_control_is(home: Path, control: Here) -> None:
         lock.write("7")
         lock.flush()
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert release_place.place(at) == f"control:unix-dir:{at.listed('control')}"
+        assert control_place.target(at) == f"unix-dir:{at.listed('control')}"
 
 
 def test_a_shadow_is_started_with_a_share(home: Path) -> None:

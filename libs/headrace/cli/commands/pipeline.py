@@ -10,8 +10,8 @@ import typer
 from headrace import slo
 from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out, place
 from headrace.cli.diagnosis import inventory, released_versions
+from headrace.cli.installation.control_place import NotRunningError
 from headrace.cli.installation.layout import Layout
-from headrace.cli.installation.release_place import NotRunningError
 from headrace.hop.config import ConfigError
 from headrace.pipeline import DocumentError, Objectives, Pipeline, Problem, duration_text, load, load_folder
 from headrace.pipeline import check as check_pipeline

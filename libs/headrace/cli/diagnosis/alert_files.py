@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from headrace import slo
 from headrace.cli.diagnosis import broken_pipelines
+from headrace.cli.installation.control_place import NotRunningError
 from headrace.cli.installation.layout import Layout
-from headrace.cli.installation.release_place import NotRunningError
 from headrace.hop import config
 from headrace.pipeline import Pipeline, load_folder
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from headrace.cli.installation import release_place
+from headrace.cli.installation import control_place
 from headrace.cli.installation.layout import Layout
 from headrace.pipeline import Problem
 from headrace.releases import ReleaseCatalog
@@ -15,7 +15,7 @@ FIX = "headrace release history PIPELINE shows them; release what is right anew:
 
 def look(layout: Layout) -> ReleaseCatalog:
     """What is live, as the router would read it now. Raises ConfigError: control does not run here, or its address is wrong."""
-    store = release_place.opened(layout)
+    store = control_place.releases(layout)
     try:
         return ReleaseCatalog(store)
     finally:

@@ -24,9 +24,8 @@ from headrace.cli.diagnosis import (
     quarantined_models,
     readiness_attestations,
 )
-from headrace.cli.installation import certificates, pid_lock, ports, release_place, services
+from headrace.cli.installation import certificates, control_place, pid_lock, ports, services
 from headrace.cli.installation.layout import Layout
-from headrace.cli.supervision import control_place
 from headrace.hop import config
 from headrace.state.certificates import pair_end
 
@@ -191,7 +190,7 @@ def _prepared(layout: Layout) -> Finding:
 def _pipelines(layout: Layout) -> Finding:
     try:
         catalog = broken_pipelines.look(layout)
-    except release_place.NotRunningError:
+    except control_place.NotRunningError:
         return Finding("pipelines", Level.GOOD, "not looked at: control, which knows them, does not run")
     except config.ConfigError as error:
         return Finding("pipelines", Level.BAD, str(error), "mend the file, or remove it")

@@ -18,9 +18,8 @@ from headrace.catalog.errors import RecordsError
 from headrace.cli.diagnosis import alert_files, encryption_at_rest
 from headrace.cli.diagnosis.doctor_checks import Finding, Level
 from headrace.cli.diagnosis.readiness_attestations import Attestation, ReadinessSettings
-from headrace.cli.installation import certificates, release_place
+from headrace.cli.installation import certificates, control_place
 from headrace.cli.installation.layout import Layout
-from headrace.cli.supervision import control_place
 from headrace.hop.config import ConfigError
 from headrace.pipeline import DocumentError
 from headrace.repository import Repository, RepositoryError, Trust
@@ -136,7 +135,7 @@ def _parity(parity: Callable[[], str | None]) -> Finding:
 def _can_go_back(layout: Layout) -> Finding:
     what = "canary and rollback"
     try:
-        store = release_place.opened(layout)
+        store = control_place.releases(layout)
         try:
             counts = {name: len(store.history(name)) for name in store.pipelines()}
         finally:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from headrace.cli.diagnosis import readiness_attestations
+from headrace.cli.installation import control_place, services
 from headrace.cli.installation import ports as port_names
-from headrace.cli.installation import release_place, services
 from headrace.cli.installation.layout import Layout, instance, service_of
 from headrace.hop import config
 from headrace.hop.client.settings import CoalesceRules
@@ -123,7 +123,7 @@ def files(layout: Layout) -> dict[str, dict[str, Any]]:
             "initialise": True,
             "signing_key": str(layout.control_key),
             "audit": {"journals": {name: str(path) for name, path in layout.journals.items()}},
-            **release_place.webhook(layout),
+            **control_place.webhook(layout),
         },
         "router": {
             "resources": _resources(layout, "router"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from headrace.cli.installation import release_place
+from headrace.cli.installation import control_place
 from headrace.cli.installation.layout import Layout
 from headrace.pipeline import DocumentError, Pipeline, kind_of, parse
 from headrace.pipeline.problems import suggestion
@@ -49,7 +49,7 @@ def candidate(layout: Layout, choice: Choice) -> Candidate:
 
 
 def _candidate(layout: Layout, choice: Choice) -> Candidate:
-    store = release_place.opened(layout)
+    store = control_place.releases(layout)
     try:
         found = _release(store, choice)
         arm = found.arms.get(choice.arm)

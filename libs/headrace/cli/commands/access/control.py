@@ -17,8 +17,7 @@ from headrace.catalog.access import Position
 from headrace.catalog.errors import RecordsError
 from headrace.catalog.remote import RemoteRecords, TargetError
 from headrace.cli.console import fail, place
-from headrace.cli.installation import services
-from headrace.cli.supervision import control_place
+from headrace.cli.installation import control_place, services
 
 # Doors that follow have a change within a second; one that ended is forgotten after some minutes.
 _PATIENCE_S, _AGAIN_S = 10.0, 0.05

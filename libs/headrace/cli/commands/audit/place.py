@@ -14,14 +14,13 @@ from headrace.catalog.errors import RecordsError
 from headrace.catalog.remote import RemoteRecords, TargetError
 from headrace.cli.commands.models.options import user
 from headrace.cli.console import fail
-from headrace.cli.installation import release_place
+from headrace.cli.installation import control_place
 from headrace.cli.installation.layout import Layout
 from headrace.hop.config import ConfigError
 from headrace.hop.errors import Fault
 
 # The journal whose lines tell of persons.
 SECURITY = "security"
-_CONTROL = "control:"
 
 
 def record(layout: Layout, act: Act, by: str = "headrace audit", **about: str) -> Access:
@@ -45,15 +44,8 @@ def reader(by: str = "headrace audit") -> str:
 @contextmanager
 def records_of(layout: Layout) -> Iterator[RemoteRecords]:
     """The records of control. Ends the command if it can't be reached."""
-    with failures():
-        target = release_place.place(layout)
-        if not target.startswith(_CONTROL):
-            fail(f"the audit is in control, and {layout.home} has none")
-        records = RemoteRecords(target.removeprefix(_CONTROL))
-        try:
-            yield records
-        finally:
-            records.close()
+    with failures(), control_place.records(layout) as records:
+        yield records
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from headrace.cli.backup.recovery import Difference
 from headrace.cli.commands.models.options import user
 from headrace.cli.consent import agree
 from headrace.cli.console import DEFAULT_HOME, Home, fail, out, place
-from headrace.cli.installation import release_place
+from headrace.cli.installation import control_place
 from headrace.hop.config import ConfigError
 from headrace.resources.manifest import Verifier
 from headrace.resources.snapshot import part_of
@@ -41,7 +41,7 @@ def recover(
         fail("say which side is right: --keep-database or --from-data-planes")
     layout = place(home)
     try:
-        records = RemoteRecords(release_place.place(layout).removeprefix("control:"))
+        records = RemoteRecords(control_place.target(layout))
     except (ConfigError, ValueError) as error:
         fail(str(error))
     try:

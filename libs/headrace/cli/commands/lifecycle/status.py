@@ -24,10 +24,10 @@ from headrace.cli.diagnosis import (
     shared_limits,
 )
 from headrace.cli.diagnosis.live_state import LiveState
-from headrace.cli.installation import ports, secrets
+from headrace.cli.installation import control_place, ports, secrets
 from headrace.cli.installation.layout import Layout
 from headrace.cli.installation.settings import Installation
-from headrace.cli.supervision import control_place, daemon
+from headrace.cli.supervision import daemon
 from headrace.cli.supervision.control import ControlError
 from headrace.hop.config import ConfigError
 

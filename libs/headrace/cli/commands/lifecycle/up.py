@@ -20,17 +20,17 @@ from headrace.cli.commands.requests import prediction
 from headrace.cli.console import DEFAULT_HOME, Home, again, command, err, fail, out, place
 from headrace.cli.diagnosis import doctor_checks, earlier_homes
 from headrace.cli.installation import (
+    control_place,
     first_releases,
     pid_lock,
     ports,
     preparation,
-    release_place,
     secrets,
     services,
 )
 from headrace.cli.installation.layout import MAX_INSTANCES, Layout, LayoutError
 from headrace.cli.installation.settings import Installation, Shape
-from headrace.cli.supervision import control_place, daemon
+from headrace.cli.supervision import daemon
 from headrace.cli.supervision.control import ControlError
 from headrace.client import HeadraceError, PredictResult
 from headrace.hop.config import ConfigError
@@ -185,7 +185,7 @@ def _keys(layout: Layout) -> str:
 
 def _release(layout: Layout) -> str:
     """Makes live what was never released; returns what that was."""
-    with closing(release_place.opened(layout)) as store:
+    with closing(control_place.releases(layout)) as store:
         made = list(first_releases.make(layout, store, layout.documents))
     for outcome in made:
         if outcome.problem:

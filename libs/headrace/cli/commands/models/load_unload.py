@@ -10,7 +10,7 @@ import typer
 from headrace.cli.commands.models import operator_calls, options
 from headrace.cli.console import DEFAULT_HOME, Home, fail, out, place
 from headrace.cli.diagnosis import released_versions
-from headrace.cli.installation import release_place
+from headrace.cli.installation import control_place
 from headrace.cli.installation.layout import Layout
 from headrace.hop.config import ConfigError
 from headrace.repository.records import Records
@@ -53,7 +53,7 @@ def running(layout: Layout) -> dict[tuple[str, str], list[tuple[str, str]]]:
     """See `released_versions.running`; nothing in a home that does not run. Ends the command if the settings can't be used."""
     try:
         return released_versions.running(layout)
-    except release_place.NotRunningError:
+    except control_place.NotRunningError:
         return {}
     except ConfigError as error:
         fail(str(error))

@@ -15,9 +15,9 @@ from headrace.access.records import AccessError
 from headrace.catalog.errors import RecordsError, RecordsUnavailableError
 from headrace.cli.commands.lifecycle import status
 from headrace.cli.console import again, fail
-from headrace.cli.installation import secrets
+from headrace.cli.installation import control_place, secrets
 from headrace.cli.installation.layout import Layout
-from headrace.cli.supervision import control_place, daemon
+from headrace.cli.supervision import daemon
 from headrace.cli.supervision.control import ControlError
 
 OperatorKey = Annotated[

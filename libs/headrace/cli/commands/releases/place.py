@@ -13,7 +13,7 @@ from headrace.cli.commands.models.options import user
 from headrace.cli.commands.releases.door import CHOSEN, Address, DoorReleases
 from headrace.cli.console import err, fail
 from headrace.cli.console import place as home_place
-from headrace.cli.installation import release_place
+from headrace.cli.installation import control_place
 from headrace.cli.installation.known_models import known_models
 from headrace.cli.installation.layout import Layout
 from headrace.hop.config import ConfigError
@@ -49,7 +49,7 @@ class ReleasePlace:
     def store(self) -> ReleaseStore:
         """For reading and changing. Ends the command if the settings can't be used."""
         if self._store is None:
-            self._store = DoorReleases(self._door) if self._door else release_place.opened(self.layout)
+            self._store = DoorReleases(self._door) if self._door else control_place.releases(self.layout)
         return self._store
 
     def basis(self, pipeline: str, reason: str = "", number: int | None = None) -> Basis:

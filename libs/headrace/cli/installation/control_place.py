@@ -1,4 +1,4 @@
-"""Where the releases of an installation are and who hears of changes: `HOME/settings/releases.yaml`, or the defaults.
+"""Where the control of an installation is, and who hears of changes: `HOME/settings/releases.yaml`, or the defaults.
 
 store: control:control.internal:7100?ca=/tls/ca.crt&certificate=/tls/tls.crt&key=/tls/tls.key
 webhook: {url: "https://ci.example/headrace", secret_file: /run/secrets/webhook}
@@ -6,9 +6,13 @@ webhook: {url: "https://ci.example/headrace", secret_file: /run/secrets/webhook}
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from headrace.cli.installation import pid_lock
+from headrace.catalog.errors import RecordsUnavailableError, Unavailable
+from headrace.catalog.remote import RemoteRecords
+from headrace.cli.installation import pid_lock, services
 from headrace.cli.installation.layout import Layout
 from headrace.hop import config
 from headrace.releases import PlaceError, open_store
@@ -35,15 +39,17 @@ def settings(layout: Layout) -> ReleaseSettings:
     return config.load(ReleaseSettings, path, {}) if path.exists() else ReleaseSettings()
 
 
-def place(layout: Layout) -> str:
-    """Where control is. Raises ConfigError: it does not run here."""
+def target(layout: Layout) -> str:
+    """Where control is, for a client. Raises ConfigError: it does not run here."""
     if store := settings(layout).store:
-        return store
-    if pid_lock.holder(layout.lock) is None:
+        return store.removeprefix("control:")
+    sockets = layout.listed(services.CONTROL)
+    # While it is started again there is no socket, and clients wait for it.
+    if pid_lock.holder(layout.lock) is None and not any(sockets.glob("*.sock")):
         raise NotRunningError(
             f"headrace does not run in {layout.home}, and control says what is live: headrace up --home {layout.home}"
         )
-    return f"control:unix-dir:{layout.listed('control')}"
+    return f"unix-dir:{sockets}"
 
 
 def webhook(layout: Layout) -> dict[str, Any]:
@@ -52,9 +58,22 @@ def webhook(layout: Layout) -> dict[str, Any]:
     return {} if found is None else {"webhook": found.model_dump(mode="json", exclude_none=True)}
 
 
-def opened(layout: Layout) -> ReleaseStore:
-    """The store. Raises ConfigError."""
+def releases(layout: Layout) -> ReleaseStore:
+    """What is live. Raises ConfigError."""
     try:
-        return open_store(place(layout))
+        return open_store(f"control:{target(layout)}")
     except PlaceError as error:
         raise config.ConfigError(f"releases: {error}") from None
+
+
+@contextmanager
+def records(layout: Layout) -> Iterator[RemoteRecords]:
+    """What control has. Raises RecordsUnavailableError: it does not run here; the calls raise it, too."""
+    try:
+        found = RemoteRecords(target(layout))
+    except (config.ConfigError, ValueError) as error:
+        raise RecordsUnavailableError(Unavailable.UNREACHABLE, str(error)) from None
+    try:
+        yield found
+    finally:
+        found.close()
