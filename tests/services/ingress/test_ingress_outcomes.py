@@ -134,12 +134,6 @@ async def test_the_scope_is_needed(door: Folder, who: str) -> None:
 
 
 @on_the_door
-async def test_a_credential_is_needed(door: Folder) -> None:
-    request = pb.RecordOutcomesRequest(outcomes=[good()])
-    assert (await refused(door, PATH, request, pb.RecordOutcomesResponse, key="no"))[0] == "UNAUTHENTICATED"
-
-
-@on_the_door
 async def test_unusable_json_is_refused(door: Folder) -> None:
     for outcome in ({"requestId": "r", "name": "late", "number": "NaN"}, {"requestId": 5}, "text"):
         status, error = await post(door, PATH, {"outcomes": [outcome]})

@@ -167,14 +167,8 @@ async def test_nobody_but_an_operator_is_let_through(door: ReleasedFolder, who: 
 
 
 DEPLOY = pb.DeployPipelineRequest
-
-
 MALFORMED = ("INVALID_ARGUMENT", "MALFORMED_REQUEST")
-
-
 INVALID = ("INVALID_ARGUMENT", "RELEASE_INVALID")
-
-
 UNKNOWN = ("NOT_FOUND", "PIPELINE_UNKNOWN")
 
 
