@@ -75,6 +75,18 @@ def test_the_lane_waits_for_nobody_and_runs_small() -> None:
     assert sizes(it.start(0.0)) == {"many": 10}
 
 
+def test_instances_reserved_for_the_lane_are_free_for_it() -> None:
+    it: Scheduler[str] = Scheduler(Limits(4, 100, instances=2, lane_priority=5, lane_instances=1))
+    offer(it, "ordinary", 12)
+    assert sizes(it.start(0.0)) == {"ordinary": 4}
+    assert it.start(0.0) is None
+    offer(it, "urgent", 1, priority=5)
+    run = started(it)
+    assert run.lane
+    it.finish(run, None)
+    assert it.start(0.0) is None
+
+
 @given(
     st.lists(st.tuples(st.integers(1, 40), st.integers(1, 40)), min_size=5, max_size=60),
     st.sampled_from([1, 3, 8]),

@@ -97,6 +97,45 @@ async def test_tenants_and_keys_have_nothing_in_common(store: KeyStore) -> None:
         assert await store.claim(Call(tenant, key, F, "one")) == CLAIMED
 
 
+async def test_an_abandoned_key_is_free_for_any_call(store: KeyStore) -> None:
+    await store.claim(Call("t", "k", F, "one"))
+    await store.abandon(Call("t", "k", F, "two"))
+    assert await store.claim(Call("t", "k", F, "two")) == BUSY
+    await store.abandon(Call("t", "k", F, "one"))
+    assert await store.claim(Call("t", "k", G, "two")) == CLAIMED
+
+
+async def test_what_is_kept_cannot_be_abandoned_or_committed_again(store: KeyStore) -> None:
+    await store.claim(Call("t", "k", F, "one"))
+    await store.commit(Call("t", "k", F, "one"), b"first", "{}")
+    await store.abandon(Call("t", "k", F, "one"))
+    assert not await store.commit(Call("t", "k", F, "one"), b"second", "{}")
+    assert not await store.renew(Call("t", "k", F, "one"))
+    assert await store.claim(Call("t", "k", F, "two")) == Claim(State.KEPT, b"first")
+
+
+async def test_a_dead_owner_blocks_nobody_and_a_late_one_changes_nothing(store: KeyStore, kind: Kind) -> None:
+    await store.claim(Call("t", "k", F, "dead"))
+    await kind.age(51)
+    assert not await store.renew(Call("t", "k", F, "dead"))
+    assert not await store.commit(Call("t", "k", F, "dead"), b"late", "{}")
+    assert await store.claim(Call("t", "k", F, "next")) == CLAIMED
+    assert not await store.commit(Call("t", "k", F, "dead"), b"late", "{}")
+    await store.abandon(Call("t", "k", F, "dead"))
+    assert await store.commit(Call("t", "k", F, "next"), b"good", "{}")
+    assert await store.claim(Call("t", "k", F, "two")) == Claim(State.KEPT, b"good")
+
+
+async def test_a_renewed_lease_goes_on(store: KeyStore, kind: Kind) -> None:
+    await store.claim(Call("t", "k", F, "one"))
+    for _ in range(3):
+        await kind.age(40)
+        assert await store.renew(Call("t", "k", F, "one"))
+    assert await store.claim(Call("t", "k", F, "two")) == BUSY
+    assert not await store.renew(Call("t", "k", F, "two"))
+    assert await store.commit(Call("t", "k", F, "one"), b"", "{}")
+
+
 async def test_a_tenant_has_only_so_many_keys_and_no_other_feels_it(store: KeyStore, kind: Kind) -> None:
     for i in range(5):
         assert await store.claim(Call("t", f"k{i}", F, "one")) == CLAIMED
