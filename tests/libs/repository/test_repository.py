@@ -90,6 +90,10 @@ def test_a_further_check_sees_the_bytes_that_are_handed_out(tmp_path: Path) -> N
         ({"files": {"a": "b"}}, "a is not 64 hexadecimal digits"),
         ({"lineage": "x"}, "lineage is not an object"),
         ({"artifact": "../../../etc/passwd"}, "no file name"),
+        ({"artifact": "/etc/passwd"}, "no file name"),
+        ({"artifact": "metadata.json"}, "names .* twice"),
+        ({"artifact": "model.sig"}, "names .* twice"),
+        ({"artifact": "samples", "files": {"samples": "0" * 64}}, "names .* twice"),
     ],
 )
 def test_bad_metadata_is_named(tmp_path: Path, changes: dict[str, object], says: str) -> None:
