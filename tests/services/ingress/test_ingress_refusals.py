@@ -10,10 +10,13 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.empty_pb2 import Empty
 
 from headrace.api.inference.v1 import inference_pb2 as pb
+from headrace.hop.call import methods_of
 from headrace.hop.request_ids import request_key
 from headrace.state import traces
+from services.ingress.wiring import INFERENCE_SERVICE, OIP_SERVICE, OPERATIONS_SERVICE, RELEASE_SERVICE
 from tests.services.ingress.ingress_calls import (
     JSON,
     OIP,
@@ -23,6 +26,7 @@ from tests.services.ingress.ingress_calls import (
     http,
     infer,
     infer_refused,
+    refused,
     stream,
     unary,
 )
@@ -53,6 +57,34 @@ async def test_permissions(door: Folder) -> None:
     code, _, message = await infer_refused(door, request, key=door.keys.other)
     assert code == "NOT_FOUND"
     assert "double" not in message
+
+
+# Operations that need another scope than `operate`, and keys that lack a scope.
+SCOPES = dict.fromkeys(["ModelInfer", "ModelStreamInfer", "Predict", "Explain"], "predict")
+SCOPES |= {"RecordOutcomes": "outcomes"}
+SCOPES |= dict.fromkeys(["ServerLive", "ServerReady", "ServerMetadata"], "")
+SCOPES |= dict.fromkeys(
+    ["ModelReady", "ModelMetadata", "ModelConfig", "ModelStatistics", "ListPipelines"], "read"
+)
+LACKING = {
+    "operate": ["demo", "other", "readonly"],
+    "outcomes": ["readonly", "operator"],
+    "predict": ["readonly", "operator"],
+}
+
+
+@pytest.mark.parametrize("service", [OIP_SERVICE, INFERENCE_SERVICE, OPERATIONS_SERVICE, RELEASE_SERVICE])
+async def test_each_operation_needs_its_scope(door: Folder, service: Any) -> None:
+    for method in methods_of(service):
+        scope = SCOPES.get(method.name, "operate")
+        if method.client_streaming or scope not in LACKING:
+            continue
+        assert (await refused(door, method.path, Empty(), Empty, key="nonsense"))[0] == "UNAUTHENTICATED"
+        for who in LACKING[scope]:
+            key = getattr(door.keys, who)
+            code, reason, message = await refused(door, method.path, Empty(), Empty, key=key)
+            assert (code, reason) == ("PERMISSION_DENIED", "NOT_ALLOWED"), method.path
+            assert f"`{scope}`" in message
 
 
 async def test_a_short_deadline_runs_no_model(door: Folder, router: FakeRouter) -> None:
