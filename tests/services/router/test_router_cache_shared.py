@@ -204,7 +204,9 @@ async def test_garbage_in_redis_is_not_served(routers: Pair) -> None:
     assert ages(await other.ask([1.0])) == [-1]
 
 
-async def test_while_redis_hangs_or_has_something_else_models_answer(routers: Pair, redis: Valkey) -> None:
+async def test_while_redis_hangs_has_something_else_or_is_gone_models_answer(
+    routers: Pair, redis: Valkey
+) -> None:
     one, other = routers.one, routers.other
     await one.ask([1.0])
     await other.ask([0.0])
@@ -221,6 +223,9 @@ async def test_while_redis_hangs_or_has_something_else_models_answer(routers: Pa
         await routers.calls[1].ask([("GET", "a")])
     assert not refused.value.asked
     redis.signal(signal.SIGCONT)
+    redis.kill()
+    assert values(await one.ask([2.0])) == [2.0]
+    assert ages(await one.ask([1.0, 2.0])) == [0, 0]
 
 
 def mutilated(start: int, stop: int, by: bytes) -> bytes:
