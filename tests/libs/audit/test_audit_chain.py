@@ -76,66 +76,50 @@ def test_nothing_is_wrong_with_what_was_not_touched() -> None:
     assert seen == [*range(1, LINES + 1)]
 
 
-@pytest.mark.parametrize("at", range(LINES))
-def test_a_flipped_line_is_named(at: int) -> None:
-    found = rows()
-    found[at] = replace(found[at], line=found[at].line.replace(b"ann", b"bob"))
-    assert faults(found) == [(Fault.ALTERED, at + 1)]
+def altered(found: list[Row], at: int, line: bytes, sha256: bytes = b"") -> list[Row]:
+    return [*found[:at], Row(found[at].number, line, sha256 or chain.digest(line)), *found[at + 1 :]]
 
 
-@pytest.mark.parametrize("at", range(LINES))
-def test_a_line_altered_with_its_hash_is_named(at: int) -> None:
-    found = rows()
-    line = found[at].line.replace(b"ann", b"bob")
-    found[at] = Row(at + 1, line, chain.digest(line))
-    assert faults(found) == [(Fault.ALTERED, at + 1)]
+def by_bob(found: list[Row], at: int) -> bytes:
+    return found[at].line.replace(b"ann", b"bob")
 
 
-@pytest.mark.parametrize("at", range(LINES))
-def test_a_flipped_hash_is_named(at: int) -> None:
-    found = rows()
-    found[at] = replace(found[at], sha256=bytes(32))
-    assert (Fault.ALTERED, at + 1) in faults(found)
-
-
-@pytest.mark.parametrize("count", [1, 3])
-@pytest.mark.parametrize("closed", [False, True], ids=["gap", "closed"])
-@pytest.mark.parametrize("at", range(1, LINES - 3))
-def test_removed_lines_are_named(at: int, closed: bool, count: int) -> None:
-    found = rows()
-    del found[at : at + count]
-    problems = faults(renumbered(found) if closed else found)
-    assert problems == [(Fault.REMOVED, at + 1)]
-
-
-def test_a_removed_first_line_is_named() -> None:
-    assert faults(rows()[1:]) == [(Fault.REMOVED, 1)]
-
-
-@pytest.mark.parametrize("count", [1, LINES])
-def test_a_truncated_log_is_named(count: int) -> None:
-    assert faults(rows()[: LINES - count]) == [(Fault.TRUNCATED, LINES - count + 1)]
-
-
-@pytest.mark.parametrize("at", range(LINES))
-def test_an_added_line_is_named(at: int) -> None:
-    found = rows()
-    found.insert(at, row(at + 1, found[at - 1].sha256 if at else chain.BEFORE_FIRST, "forged"))
-    assert (Fault.ADDED, at + 2) in faults(renumbered(found))
-
-
-def test_a_line_added_at_the_end_is_named() -> None:
-    assert faults(rows(LINES + 1)) == [(Fault.ADDED, LINES + 1)]
-
-
-@pytest.mark.parametrize("distance", [1, 3])
-@pytest.mark.parametrize("at", range(LINES - 3))
-def test_reordered_lines_are_named(at: int, distance: int) -> None:
-    found = rows()
+def swapped(found: list[Row], at: int, distance: int) -> list[Row]:
     found[at], found[at + distance] = found[at + distance], found[at]
-    problems = faults(renumbered(found))
-    assert {fault for fault, _ in problems} == {Fault.REORDERED}
-    assert (Fault.REORDERED, at + distance + 1) in problems
+    return renumbered(found)
+
+
+def added(found: list[Row], at: int) -> list[Row]:
+    one = row(at + 1, found[at - 1].sha256 if at else chain.BEFORE_FIRST, "forged")
+    return renumbered([*found[:at], one, *found[at:]])
+
+
+NO_LINES = [b"", b"{}", b"[1]", b"\xff", b'{"number":"1","previous":"","writes":[]}', b"null"]
+# What is done, where it is done, the fault, and how far from there its line is.
+DONE: dict[str, tuple[Callable[[list[Row], int], list[Row]], range, Fault, int]] = {
+    "flipped": (lambda r, at: altered(r, at, by_bob(r, at), r[at].sha256), range(LINES), Fault.ALTERED, 1),
+    "with its hash": (lambda r, at: altered(r, at, by_bob(r, at)), range(LINES), Fault.ALTERED, 1),
+    "hash": (lambda r, at: altered(r, at, r[at].line, bytes(32)), range(LINES), Fault.ALTERED, 1),
+    "no line": (lambda r, i: altered(r, 2, NO_LINES[i]), range(len(NO_LINES)), Fault.ALTERED, 0),
+    "gap": (lambda r, at: r[:at] + r[at + 1 :], range(LINES - 1), Fault.REMOVED, 1),
+    "gap of 3": (lambda r, at: r[:at] + r[at + 3 :], range(LINES - 3), Fault.REMOVED, 1),
+    "closed": (lambda r, at: renumbered(r[:at] + r[at + 1 :]), range(1, LINES - 1), Fault.REMOVED, 1),
+    "closed 3": (lambda r, at: renumbered(r[:at] + r[at + 3 :]), range(1, LINES - 3), Fault.REMOVED, 1),
+    "truncated": (lambda r, at: r[:at], range(LINES), Fault.TRUNCATED, 1),
+    "added": (added, range(LINES), Fault.ADDED, 2),
+    "added at the end": (lambda _, at: rows(at + 1), range(LINES, LINES + 1), Fault.ADDED, 1),
+    "neighbours": (lambda r, at: swapped(r, at, 1), range(LINES - 3), Fault.REORDERED, 2),
+    "reordered": (lambda r, at: swapped(r, at, 3), range(LINES - 3), Fault.REORDERED, 4),
+}
+
+
+@pytest.mark.parametrize("done", DONE)
+def test_what_was_done_is_named_with_its_line(done: str) -> None:
+    change, places, fault, further = DONE[done]
+    for at in places:
+        problems = faults(change(rows(), at))
+        assert problems[-1] == (fault, 3 if done == "no line" else at + further)
+        assert done == "added" or {found for found, _ in problems} == {fault}
 
 
 def test_lines_under_other_numbers_are_named() -> None:
@@ -157,19 +141,10 @@ def test_a_head_that_does_not_fit_the_last_line_is_named() -> None:
     assert faults(rows(), Head(LINES, bytes(32))) == [(Fault.ALTERED, LINES)]
 
 
-@pytest.mark.parametrize(
-    "line", [b"", b"{}", b"[1]", b"\xff", b'{"number":"1","previous":"","writes":[]}', b"null"]
-)
-def test_what_is_no_line_is_named(line: bytes) -> None:
-    found = rows()
-    found[2] = Row(3, line, chain.digest(line))
-    assert (Fault.ALTERED, 3) in faults(found)
-
-
 def flip(found: list[Row], at: int) -> list[Row]:
     line = bytearray(found[at].line)
     line[at % len(line)] ^= 1
-    return [*found[:at], Row(found[at].number, bytes(line), found[at].sha256), *found[at + 1 :]]
+    return altered(found, at, bytes(line), found[at].sha256)
 
 
 CHANGES: list[Callable[[list[Row], int], list[Row]]] = [

@@ -27,6 +27,7 @@ def numbers(folder: Path) -> list[int]:
 
 def test_heads_are_appended_by_day_and_signed(tmp_path: Path) -> None:
     folder = tmp_path / "outside"
+    assert numbers(folder) == []
     for number, days in ((1, 0), (2, 0), (3, 1)):
         export(folder, number, NOON + timedelta(days=days))
     assert sorted(path.name for path in folder.iterdir()) == [
@@ -78,7 +79,3 @@ def until_full(folder: Path) -> int:
     """Bytes that are free, less than a block excepted."""
     about = os.statvfs(folder)
     return about.f_bavail * about.f_frsize
-
-
-def test_no_folder_no_heads(tmp_path: Path) -> None:
-    assert numbers(tmp_path / "none") == []

@@ -64,14 +64,6 @@ def test_a_thousand_windows_of_the_same_distribution(baseline: Baseline, rows: i
     assert sum(bool(alarms(baseline, draw(rows, rng))) for _ in range(1000)) <= most
 
 
-@pytest.mark.slow
-def test_each_of_a_hundred_changes_is_named(baseline: Baseline) -> None:
-    rng = np.random.default_rng(5)
-    for change, column, _ in CHANGES:
-        for _ in range(100):
-            assert [v.column for v in alarms(baseline, draw(2000, rng, **change))] == [column]
-
-
 def test_columns_that_are_not_watched_and_those_without_rows_are_not_judged() -> None:
     made = baseline_of({"x": np.arange(100.0), "hour": np.arange(100)}, Choices(unwatched=["hour"]))
     sketch = Sketch(made.layout)

@@ -1,7 +1,6 @@
 """Where models lie: a folder with hostile entries in it, and an object store."""
 
 import errno
-import json
 import os
 import threading
 import uuid
@@ -132,17 +131,6 @@ def test_names_that_differ_in_case_alone_are_refused(tmp_path: Path, name: str, 
     put(tmp_path, version="1a")
     with pytest.raises(RepositoryError, match="differs in upper and lower case alone"):
         put(tmp_path, name, version)
-
-
-@pytest.mark.parametrize(
-    "artifact", ["metadata.json", "model.sig", "../2/model.onnx", "/etc/passwd", "samples"]
-)
-def test_metadata_can_not_name_another_file(tmp_path: Path, artifact: str) -> None:
-    put(tmp_path, files={"samples": b"s"})
-    path = tmp_path / "light/1/metadata.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "artifact": artifact}))
-    with pytest.raises(RepositoryError, match=r"is no file name|names .* twice"):
-        Repository(tmp_path).read("light", "1")
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "metadata.json", "model.sig", "a/b", ".."])

@@ -8,16 +8,12 @@ from services.executor.backends.backend import (
     Backend,
     BackendError,
     BackendFactory,
-    BackendLostError,
     Capabilities,
     Environment,
     Progress,
     Tensors,
 )
 from services.executor.config import ModelSettings
-
-BROKEN = {"now": False}
-"""Whether runs raise BackendLostError."""
 
 
 class Dummy:
@@ -40,8 +36,6 @@ class Dummy:
     def run(self, inputs: Tensors, deadline: float) -> Tensors:
         if self._factor is None:
             raise BackendError("the model is not active")
-        if BROKEN["now"]:
-            raise BackendLostError("broken on purpose")
         return {"y": inputs["x"] * inputs["x"].dtype.type(self._factor)}
 
     def interrupt(self, started_before: float) -> None:

@@ -9,21 +9,14 @@ import pytest
 from services.executor.backends.backend import Environment
 from services.executor.backends.registry import BACKENDS, Registered, checkable, factories
 from services.executor.config import ExecutorConfig, ModelSettings
-from tests.services.executor import dummy_backend
-from tests.services.executor.executor_caller import batch, calling, quarantined, refusal, ys
-from tests.services.executor.executor_models import doubling, put
-from tests.services.waiting import until
+from tests.services.executor.executor_caller import batch, calling, quarantined, ys
+from tests.services.executor.executor_models import put
 
 
-@pytest.fixture
-def registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The dummy is in the registry."""
+async def test_a_version_published_for_a_new_backend_runs_on_it(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(BACKENDS, "dummy", Registered("tests.services.executor.dummy_backend"))
-    monkeypatch.setitem(dummy_backend.BROKEN, "now", False)
-
-
-@pytest.mark.usefixtures("registered")
-async def test_a_version_published_for_a_new_backend_runs_on_it(models: Path) -> None:
     put(models, content=b"3.0", backend="dummy")
     async with calling(models) as caller:
         reply = await caller.raw(batch(1.0, 2.0))
@@ -32,28 +25,6 @@ async def test_a_version_published_for_a_new_backend_runs_on_it(models: Path) ->
         (model,) = await caller.models()
         assert (model.backend, model.active_backend, model.device) == ("dummy", "dummy", "nowhere")
         assert caller.metric("backend_active", model="double", backend="dummy") == 1
-
-
-@pytest.mark.usefixtures("registered")
-async def test_settings_name_a_new_backend_with_its_argument_and_a_standby(models: Path) -> None:
-    put(models, content=doubling())
-    async with calling(models, defaults={"backends": ["dummy:2", "onnxruntime"]}) as caller:
-        assert (await caller.raw(batch(1.0))).backend == "dummy"
-        dummy_backend.BROKEN["now"] = True
-        reply = await caller.raw(batch(1.0))
-        assert (reply.backend, reply.standby) == ("onnxruntime", True)
-        dummy_backend.BROKEN["now"] = False
-        await until(lambda: caller.metric("backend_active", model="double", backend="dummy") == 1, 10.0)
-        assert ys(await caller(batch(1.0))) == [2.0]
-
-
-@pytest.mark.usefixtures("registered")
-async def test_a_new_backend_is_held_to_the_samples_like_the_others(models: Path) -> None:
-    put(models, content=doubling())
-    async with calling(models, defaults={"backends": ["onnxruntime", "dummy:7"]}) as caller:
-        problem = (await quarantined(caller))["double:1"]
-        assert problem.startswith("dummy answers the samples otherwise: y differs by")
-        await refusal(caller)
 
 
 async def test_a_backend_that_is_not_registered_is_refused_by_name(models: Path) -> None:

@@ -3,7 +3,6 @@ then defaults, then the store's again. What is slow only once is over before the
 
 import asyncio
 import shutil
-import signal
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -23,12 +22,11 @@ from headrace.api.features.v1 import features_pb2 as pb
 from headrace.columns import Batch, DType, Rows, encode
 from headrace.hop.config import Telemetry as Settings
 from headrace.hop.process.telemetry import Telemetry
-from headrace.hop.testing import Harness, served
+from headrace.hop.testing import Harness
 from services.features.plan.assembly import assemble
 from services.features.plan.plan import Feature, JoinKey, ServicePlan, ViewPlan, ViewSelection
 from services.features.stores.online_store import KeyQuery, StoreError
 from services.features.warm_up import WarmUp, WarmUpLimits
-from services.features.wiring import SERVICE
 from tests.ports import free_port
 from tests.redis_server import RedisServer
 from tests.services.features.calling import Features, entity_column, get, metrics_of, serving
@@ -209,19 +207,6 @@ async def test_no_caller_meets_a_cold_store(redis: RedisServer, redis_repo: Path
     assert "headrace_features_store_errors_total{" not in text
     assert 'headrace_features_rows_total{source="present",view="planes"} 1.0' in text
     assert 'source="not_found"' not in text
-
-
-async def test_a_store_that_says_nothing_does_not_hold_up_the_start(
-    redis: RedisServer, redis_repo: Path, now: datetime
-) -> None:
-    redis.signal(signal.SIGSTOP)
-    began = time.monotonic()
-    try:
-        async with served(SERVICE, {"repo": redis_repo, "warm_up_s": 0.2}) as harness:
-            assert time.monotonic() - began < 60
-            assert (await get(harness, KEYS)).sources("planes") == ["DEFAULT"]
-    finally:
-        redis.signal(signal.SIGCONT)
 
 
 class Slow:

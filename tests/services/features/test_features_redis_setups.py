@@ -4,21 +4,20 @@ Redis Stream end up in the online store: the newest of each entity, and none twi
 import asyncio
 import json
 import random
-import socket
 import subprocess
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from redis import asyncio as client_of
 
 from headrace.hop.testing import Harness
-from tests.children import ends_with_tests
-from tests.ports import free_port
-from tests.redis_server import VALKEY, RedisServer
+from tests.libs.state.redis_servers import cluster, watched
+from tests.redis_server import RedisServer
 from tests.services.features.calling import Features, get, serving
 from tests.services.features.conftest import NOW, create_repo
 from tests.services.features.test_features_outage import eventually
@@ -79,65 +78,28 @@ async def test_tls(tmp_path: Path, redis_with: Callable[..., RedisServer], now: 
     assert (await read(tmp_path / "repo", breaker=BREAKER)).sources("planes") == ["DEFAULT", "DEFAULT"]
 
 
-async def test_a_cluster(tmp_path: Path, redis_with: Callable[..., RedisServer], now: datetime) -> None:
-    server = redis_with(
-        "--cluster-enabled", "yes", "--cluster-port", free_port(), "--cluster-announce-ip", "127.0.0.1"
-    )
-    server.command("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
-    await until(lambda: "cluster_state:ok" in server.command("CLUSTER", "INFO"))
-    place = {"connection_string": f"127.0.0.1:{server.port}", "redis_type": "redis_cluster"}
-    create_repo(tmp_path / "repo", {"type": "redis", **place})
-    check(await read(tmp_path / "repo"))
-
-
-@contextmanager
-def sentinel(folder: Path, port: int, *, watched: int) -> Iterator[None]:
-    """A Redis Sentinel at `port` that alone decides what is the master, at first that at `watched`.
-
-    After five seconds: on a busy machine a master is silent for one.
-    """
-    configuration = folder / "sentinel.conf"
-    configuration.write_text(
-        f"port {port}\nbind 127.0.0.1\nsentinel monitor ours 127.0.0.1 {watched} 1\n"
-        "sentinel down-after-milliseconds ours 5000\nsentinel failover-timeout ours 2000\n"
-    )
-    with subprocess.Popen(
-        ends_with_tests(VALKEY, str(configuration), "--sentinel"), stdout=subprocess.DEVNULL
-    ) as process:
-        try:
-            yield
-        finally:
-            process.kill()
+async def test_a_cluster(tmp_path: Path, now: datetime) -> None:
+    with cluster(tmp_path) as (_, ports, _):
+        places = ",".join(f"127.0.0.1:{port}" for port in ports)
+        place = {"connection_string": places, "redis_type": "redis_cluster"}
+        create_repo(tmp_path / "repo", {"type": "redis", **place})
+        check(await read(tmp_path / "repo"))
 
 
 async def test_sentinel_tells_where_the_master_is_and_where_the_next_one(
-    tmp_path: Path, redis_with: Callable[..., RedisServer], now: datetime
+    tmp_path: Path, now: datetime
 ) -> None:
-    master = redis_with("--repl-diskless-sync-delay", 0)
-    (tmp_path / "replica").mkdir()
-    replica = redis_with("--dir", tmp_path / "replica", "--replicaof", "127.0.0.1", master.port)
-    await until(lambda: said(replica.port, "role", expected="connected"))
-    port = free_port()
-    with sentinel(tmp_path, port, watched=master.port):
-        await until(lambda: said(port, "sentinel", "master", "ours", expected="num-slaves\r\n$1\r\n1"))
-        place = {"redis_type": "redis_sentinel", "sentinel_master": "ours"}
-        create_repo(tmp_path / "repo", {"type": "redis", "connection_string": f"127.0.0.1:{port}", **place})
+    with watched(tmp_path) as (servers, master, url):
+        place = {"connection_string": urlsplit(url).netloc, "sentinel_master": "limits"}
+        create_repo(tmp_path / "repo", {"type": "redis", "redis_type": "redis_sentinel", **place})
         async with serving(tmp_path / "repo", store_timeout_s=1.0, breaker=BREAKER) as harness:
             check(await get(harness, KEYS))
-            master.kill()
+            servers.kill(master)
             sources = (await get(harness, KEYS)).sources("planes")
             assert sources == ["STALE", "DEFAULT"], (
                 "what the next master has is not known before there is one"
             )
-            await until(lambda: said(replica.port, "role", expected="master"))
             check(await eventually(lambda: get(harness, KEYS), ["PRESENT", "NOT_FOUND"]))
-
-
-def said(port: int, *words: str, expected: str) -> bool:
-    with suppress(OSError), socket.create_connection(("127.0.0.1", port), 5) as connection:
-        connection.sendall(" ".join(words).encode() + b"\r\n")
-        return expected in connection.recv(65536).decode()
-    return False
 
 
 @asynccontextmanager

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pytest
@@ -117,26 +116,6 @@ async def test_no_rows_are_no_rows(harness: Harness) -> None:
     features = {"rating", "seats", "model", "delay", "open"}
     assert set(found.values) >= features | {"@age_us/planes", "@source/airports"}
     assert all(values == [] for values in found.values.values())
-
-
-async def test_sources_and_ages_are_in_the_metrics(harness: Harness) -> None:
-    await get(harness, {"tail": ["p1", "p5", "nobody"], "airport": [1, 1, 1], "carrier": ["UA"] * 3})
-    text = metrics_of(harness)
-    assert 'headrace_features_rows_total{source="outside_max_age",view="planes"} 1.0' in text
-    assert 'headrace_features_rows_total{source="present",view="airports"} 3.0' in text
-    assert 'headrace_features_age_seconds_count{view="planes"} 2.0' in text
-    assert 'headrace_features_age_seconds_bucket{le="60.0",view="planes"} 1.0' in text
-
-
-async def test_hosted_in_the_same_process_it_answers_the_same(sqlite_repo: Path, now: datetime) -> None:
-    keys: dict[str, Sequence[object]] = {"tail": ["p1", "nobody"], "airport": [1, 2], "carrier": ["UA", "UA"]}
-    replies = []
-    transports: tuple[Literal["unix", "local"], ...] = ("unix", "local")
-    for transport in transports:
-        async with serving(sqlite_repo, transport=transport) as harness:
-            replies.append(await get(harness, keys))
-    assert replies[0].values == replies[1].values
-    assert replies[0].revision == replies[1].revision
 
 
 async def test_a_new_feature_service_is_found(own_sqlite_repo: Path, now: datetime) -> None:

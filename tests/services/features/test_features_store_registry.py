@@ -88,7 +88,3 @@ async def test_a_registered_store_is_read_by_the_service(
     assert found.values["rating"] == [2.5, None]
     assert found.sources("planes") == ["PRESENT", "NOT_FOUND"]
     assert found.ages_s("planes")[0] == 60.0
-
-
-async def test_without_its_entry_it_is_left_to_feast(repo: Path, now: datetime) -> None:
-    assert (await read(repo)).sources("planes") == ["DEFAULT", "DEFAULT"]

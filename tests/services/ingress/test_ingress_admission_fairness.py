@@ -166,19 +166,6 @@ def test_whatever_one_tenant_sends_the_others_requests_get_a_slot(
     assert {t for t in system.refused if t != "hostile"} == set()
 
 
-@pytest.mark.parametrize("tenants", [1, 2, 5])
-def test_too_much_from_all_tenants_is_answered_in_time_as_far_as_it_can_be(tenants: int) -> None:
-    system = SharedServer()
-    asked = {
-        f"tenant-{i}": [Traffic(rate=600.0 / tenants, allowed_s=0.25, cost_s=0.005)] for i in range(tenants)
-    }
-    system.run(4.0, asked)
-    assert system.lowest < RULES.initial
-    system.forget()
-    system.run(4.0, asked)
-    assert system.answered.total() >= 0.9 * 200.0 * 4.0
-
-
 def test_too_much_from_a_tenant_that_has_time_does_not_make_the_others_late() -> None:
     """The patient tenant's own requests use little of their time, but they are slowed as those of the others are."""
     system = SharedServer()

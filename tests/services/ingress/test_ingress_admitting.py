@@ -30,12 +30,6 @@ def test_three_times_too_much_is_answered_in_time_as_far_as_it_can_be(rate: floa
     assert system.late.total() <= 0.01 * system.answered.total()
 
 
-def test_below_the_capacity_nobody_is_refused() -> None:
-    system = SharedServer()
-    system.run(5.0, asked(1000.0, {("a", 1): 700.0}))
-    assert not system.refused
-
-
 def test_a_fresh_door_takes_over_from_a_busy_one() -> None:
     admission = AdmissionControl(AdmissionRules(**dict(AdmissionSettings())), lambda: 0.0)
     assert all(admission.acquire("a", 1) for _ in range(150))

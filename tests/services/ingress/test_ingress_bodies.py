@@ -25,20 +25,6 @@ async def never() -> dict[str, object]:
     raise AssertionError
 
 
-async def test_the_sooner_of_the_callers_deadline_and_our_own_ends_it() -> None:
-    for deadline, allowed, says in ((100.2, 0.2, "its deadline"), (math.inf, 30.0, "30 s")):
-        clock = Clock(100.0)
-        bodies = Bodies(Limits(), clock)
-        task = asyncio.create_task(bodies.read(never, context(deadline), 1000))
-        await asyncio.sleep(0.12)
-        assert not task.done()
-        clock.now += allowed
-        with pytest.raises(Fault, match=says) as caught:
-            await task
-        assert caught.value.code is Code.DEADLINE_EXCEEDED
-        assert not task.cancelled()
-
-
 async def test_somebody_elses_cancellation_goes_on() -> None:
     task = asyncio.create_task(Bodies(Limits(), Clock(100.0)).read(never, context(), 1000))
     await asyncio.sleep(0)

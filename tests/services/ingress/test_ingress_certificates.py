@@ -43,10 +43,8 @@ SPECS: dict[str, dict[str, Any]] = {
     "greedy": {"priority": 1},
     "modest": {"priority": 1},
     "urgent": {"priority": 10},
-    "single": {"priority": 10, "limits": {"concurrency": 1}},
 }
 OVERLOADED = ("RESOURCE_EXHAUSTED", "OVERLOADED", "admission")
-QUOTA = ("RESOURCE_EXHAUSTED", "QUOTA_EXCEEDED", "tenant_concurrency")
 ANSWERED = ("OK", "", "")
 
 
@@ -264,23 +262,3 @@ async def test_a_refusal_names_its_limiter_and_the_others_are_answered(
     for tenant, count in sent.items():
         expected[tenant][ANSWERED] = count - expected[tenant][OVERLOADED]
     assert await crowd.outcomes() == expected
-
-
-async def test_a_tenants_own_limit_refuses_while_there_are_slots(
-    crowded: tuple[Folder, FakeRouter, dict[str, str]],
-) -> None:
-    door, router, keys = crowded
-    crowd = Crowd(door, keys)
-    router.held = True
-    await crowd.send("single", 4, refused=3)
-    await crowd.send("urgent", 2, refused=0)
-    assert crowd.refused()["single"] == Counter({QUOTA: 3})
-    router.release()
-    assert await crowd.outcomes() == {
-        "single": Counter({QUOTA: 3, ANSWERED: 1}),
-        "urgent": Counter({ANSWERED: 2}),
-    }
-    # The slots are free again: as many calls as anybody may have are answered.
-    again = Crowd(door, keys)
-    await again.send("greedy", 4, refused=0)
-    assert await again.outcomes() == {"greedy": Counter({ANSWERED: 4})}

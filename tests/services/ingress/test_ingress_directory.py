@@ -2,17 +2,12 @@
 
 import json
 
-import pytest
-
 from headrace.access.records import KEY, TENANT, key_content, tenant_content
 from headrace.access.specs import KeySpec, QuotaSpec, TenantSpec, key_digest, new_key
 from headrace.catalog.access import Position
-from headrace.hop.errors import Code, Fault
 from headrace.resources.apply import View
 from headrace.resources.snapshot import Resource, Snapshot
-from services.ingress.auth.authenticator import Authenticator
 from services.ingress.auth.directory import Directory, DirectoryBuilder, LiveDirectory
-from services.ingress.request_context import begin
 from tests.live_access import CREATED
 from tests.services.monitoring.monitoring_outcomes import Log
 
@@ -78,24 +73,6 @@ def test_a_change_leaves_the_others_as_they_are() -> None:
     assert mine[two.id] is theirs[two.id]
     assert mine[one.id].tenant is after.tenants["a"]
     assert after.tenants["a"].limits.rows_per_s == 1
-
-
-def test_nobody_is_refused_before_anything_is_known() -> None:
-    events: list[str] = []
-    door = Authenticator(None, lambda: 0.0, lambda kind, *_: events.append(kind))
-    live = LiveDirectory(Log(), lambda _: None)
-    live.subscribe(door.replace)
-    text, mine = new_key(created=CREATED)
-    context = begin("ModelInfer", {b"x-api-key": text.encode()}, 0.0, 0.0)
-    with pytest.raises(Fault) as caught:
-        door.authenticate(context)
-    assert (caught.value.code, events) == (Code.UNAVAILABLE, [])
-    live.take(view(tenant("acme"), key("acme", mine)))
-    assert door.authenticate(context).tenant.name == "acme"
-    live.take(view(tenant("acme")))
-    with pytest.raises(Fault) as caught:
-        door.authenticate(context)
-    assert (caught.value.code, events) == (Code.UNAUTHENTICATED, ["unknown_key"])
 
 
 def test_what_is_broken_stays_as_it_was_is_logged_once_and_counted() -> None:

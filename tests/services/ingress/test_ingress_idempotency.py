@@ -126,16 +126,6 @@ class Door:
         return reply, context.original_request_id
 
 
-async def test_the_callers_own_failure_is_replayed() -> None:
-    door = Door()
-    door.fault = THEIRS
-    for request_id in ("r1", "r2"):
-        fault = await door.refusal(request_id)
-        assert (fault.code, fault.reason) == (THEIRS.code, THEIRS.reason)
-        assert (fault.message, fault.metadata) == (THEIRS.message, THEIRS.metadata)
-    assert (door.ran, door.original) == (1, "r1")
-
-
 @pytest.mark.parametrize(
     "fault",
     [
@@ -163,43 +153,6 @@ async def test_an_answer_with_rows_that_we_failed_is_not_kept() -> None:
     await door.predict("r2")
     assert (await door.predict("r3"))[1] == "r2"
     assert door.ran == 2
-
-
-async def test_a_key_that_belongs_to_another_call_is_refused() -> None:
-    door = Door()
-    await door.predict("r1", row="a")
-    fault = await door.refusal("r2", row="b")
-    assert (fault.code, fault.reason) == (Code.INVALID_ARGUMENT, Reason.REASON_IDEMPOTENCY_KEY_REUSED)
-    assert fault.metadata == {"field": "idempotency-key"}
-    assert door.ran == 1
-
-
-async def test_duplicates_wait_for_the_first() -> None:
-    door = Door()
-    door.gate = asyncio.Event()
-    first = asyncio.create_task(door.predict("r0"))
-    await asyncio.sleep(0)
-    others = [asyncio.create_task(door.predict(f"r{i}")) for i in range(1, 20)]
-    await asyncio.sleep(0)
-    door.gate.set()
-    replies = await asyncio.gather(first, *others)
-    assert door.ran == 1
-    assert {reply.request_id for reply, _ in replies} == {"r0"}
-    assert [original for _, original in replies] == ["", *["r0"] * 19]
-
-
-async def test_duplicates_at_another_door_wait_too() -> None:
-    store = Store(StoreRules(lease_s=30.0))
-    one, other = Door(store), Door(store)
-    one.gate = asyncio.Event()
-    first = asyncio.create_task(one.predict("r1"))
-    await asyncio.sleep(0)
-    # One of these looks, and the others wait for that one.
-    others = [asyncio.create_task(other.predict(f"r{i}", budget_s=1000.0)) for i in range(2, 6)]
-    await asyncio.sleep(0)
-    one.gate.set()
-    assert {reply.request_id for reply, _ in await asyncio.gather(first, *others)} == {"r1"}
-    assert other.ran == 0
 
 
 async def test_who_has_no_time_to_wait_is_told_so() -> None:

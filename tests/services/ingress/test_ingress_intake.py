@@ -189,25 +189,6 @@ async def test_half_a_surrogate_pair_is_the_callers_fault(door: Folder, body: by
         assert (got[0], refusal(got)) == (400, "INVALID_ARGUMENT")
 
 
-async def test_a_whole_pair_and_a_backslash_are_text(door: Folder) -> None:
-    body = json.loads(rest_body())
-    body["inputs"][2]["data"] = ["\U0001f600 \\ud800"]
-    for text in (json.dumps(body), json.dumps(body, ensure_ascii=False)):
-        status, _, answer = await http(door, REST, text.encode())
-        assert status == 200, answer
-        said = {o["name"]: o["data"] for o in json.loads(answer)["outputs"]}["said"]
-        assert said == ["\U0001f600 \\ud800"]
-
-
-async def test_a_key_that_comes_twice_is_refused(door: Folder) -> None:
-    for path, body in (
-        (REST, b'{"id": "a", "id": "b"}'),
-        (PREDICT, b'{"pipeline": "a", "pipeline": "double"}'),
-    ):
-        got = await http(door, path, body, JSON)
-        assert refusal(got) == "INVALID_ARGUMENT"
-
-
 async def test_nobody_names_another_address_on_the_public_port(door: Folder) -> None:
     host, port = door.grpc.split(":")
     for forged in (

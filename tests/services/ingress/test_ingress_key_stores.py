@@ -92,14 +92,6 @@ async def test_a_key_is_claimed_by_one_and_answers_all(store: KeyStore, kind: Ki
     assert await store.claim(Call("t", "k", F, "two")) == CLAIMED
 
 
-async def test_other_parameters_are_told_whether_the_first_call_has_ended_or_not(store: KeyStore) -> None:
-    await store.claim(Call("t", "k", F, "one"))
-    assert await store.claim(Call("t", "k", G, "two")) == OTHER
-    await store.commit(Call("t", "k", F, "one"), b"", "{}")
-    assert await store.claim(Call("t", "k", G, "two")) == OTHER
-    assert await store.claim(Call("t", "k", F, "two")) == Claim(State.KEPT, b"")
-
-
 async def test_tenants_and_keys_have_nothing_in_common(store: KeyStore) -> None:
     for tenant, key in (("t", "k"), ("t", "k2"), ("u", "k"), ("t:k", "")):
         assert await store.claim(Call(tenant, key, F, "one")) == CLAIMED

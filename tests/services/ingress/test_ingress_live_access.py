@@ -9,10 +9,7 @@ import grpc
 import pytest
 
 from headrace.access import changes
-from headrace.access.records import TENANT
 from headrace.access.specs import QuotaSpec, TenantSpec, new_key
-from headrace.catalog.access import Change, Write
-from headrace.catalog.records import CatalogRecords
 from headrace.hop import testing
 from headrace.releases.of_records import RecordReleases
 from tests.first_release import release_first
@@ -132,31 +129,6 @@ async def test_a_quota_outlives_what_did_not_touch_it(live: Control) -> None:
         assert await answer(door, text["used"]) == "RESOURCE_EXHAUSTED"
         changes.edit_tenant(live.records, "used", with_limits(rows_per_s=1000), BY)
         await until_answer(door, text["used"], "OK")
-
-
-async def test_a_broken_record_stops_its_tenants_changes_alone(tmp_path: Path) -> None:
-    with released(tmp_path) as live:
-        text = live.put({"acme": ALL, "other": ALL})
-        async with doors(live, 1) as [door]:
-            assert await answer(door, text["acme"]) == "OK"
-            live.stop()
-            # Control refuses such a record; a later version may know it.
-            broken = [Write(TENANT, "acme", b'{"limits": {"rows_per_s": -1}}')]
-            records = CatalogRecords.open(str(tmp_path / "control.sqlite"), initialise=False)
-            records.change(Change("tests", "tenant.set", "acme", broken))
-            records.close()
-            live.start()
-            changes.remove_tenant(live.records, "other", BY)
-            await until_answer(door, text["other"], "UNAUTHENTICATED")
-            assert await answer(door, text["acme"]) == "OK"
-            assert door.sample("headrace_ingress_tenants_broken") == 1
-            log = (door.path / "ingress.log").read_text()
-            assert "tenant acme: limits.rows_per_s" in log
-            changes.remove_tenant(live.records, "acme", BY)
-            await until_answer(door, text["acme"], "UNAUTHENTICATED")
-            await until(
-                lambda: asyncio.to_thread(lambda: door.sample("headrace_ingress_tenants_broken") == 0)
-            )
 
 
 async def test_a_door_that_has_nothing_is_not_ready_and_becomes_so(tmp_path: Path) -> None:

@@ -1,9 +1,7 @@
 """Outcomes at the door: what is taken, over which protocols, and every refusal."""
 
 import math
-import sqlite3
 from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,7 @@ from services.ingress.ports import Outcome
 from services.ingress.predict.outcomes import OutcomesServicer
 from services.ingress.request_context import RequestContext, begin
 from tests.services.ingress.ingress_calls import PREDICT, call, post, refused
-from tests.services.ingress.ingress_door import OUTCOMES, Folder, running
+from tests.services.ingress.ingress_door import Folder, running
 
 on_the_door = pytest.mark.asyncio(loop_scope="session")
 PATH = "/headrace.api.inference.v1.InferenceService/RecordOutcomes"
@@ -109,34 +107,6 @@ async def test_a_door_without_a_store_says_so() -> None:
             pb.RecordOutcomesRequest(outcomes=[good()]), context()
         )
     assert raised.value.code is Code.FAILED_PRECONDITION
-
-
-def rows(door: Folder, request_id: str) -> list[tuple[Any, ...]]:
-    path = door.path / OUTCOMES
-    if not path.exists():  # nothing was ever stored
-        return []
-    with closing(sqlite3.connect(path)) as connection:
-        return connection.execute(
-            "SELECT tenant, row, name, value, label FROM outcomes WHERE request_id = ? ORDER BY row",
-            (request_id,),
-        ).fetchall()
-
-
-@on_the_door
-@pytest.mark.parametrize("who", ["readonly", "operator"])
-async def test_the_scope_is_needed(door: Folder, who: str) -> None:
-    request = pb.RecordOutcomesRequest(outcomes=[good(request_id="scope")])
-    key = getattr(door.keys, who)
-    code, reason, message = await refused(door, PATH, request, pb.RecordOutcomesResponse, key=key)
-    assert (code, reason) == ("PERMISSION_DENIED", "NOT_ALLOWED")
-    assert "`outcomes`" in message
-    assert rows(door, "scope") == []
-
-
-@on_the_door
-async def test_a_credential_is_needed(door: Folder) -> None:
-    request = pb.RecordOutcomesRequest(outcomes=[good()])
-    assert (await refused(door, PATH, request, pb.RecordOutcomesResponse, key="no"))[0] == "UNAUTHENTICATED"
 
 
 @on_the_door

@@ -13,22 +13,6 @@ from services.ingress.documents.catalog import Tenant
 from tests.services.ingress.sharing_doors import tenant
 
 
-@given(
-    rate=st.floats(0.1, 1000),
-    burst=st.floats(1, 100),
-    steps=st.lists(st.floats(-1, 5), min_size=1, max_size=200),
-)
-def test_a_bucket_passes_at_most_burst_plus_rate(rate: float, burst: float, steps: list[float]) -> None:
-    now = latest = 0.0
-    bucket = TokenBucket(rate, burst, now)
-    passed = 0
-    for step in steps:
-        now += step
-        latest = max(latest, now)
-        passed += bucket.take(now) == 0.0
-        assert passed <= burst + rate * latest + 1e-6
-
-
 @given(rate=st.floats(0.1, 1000), burst=st.floats(1, 20))
 def test_the_hint_is_long_enough(rate: float, burst: float) -> None:
     bucket = TokenBucket(rate, burst, 0.0)
@@ -120,19 +104,20 @@ def test_a_request_larger_than_the_burst_passes_on_a_full_bucket_into_debt() -> 
 @given(
     rate=st.floats(1, 1000),
     burst=st.floats(1, 100),
-    steps=st.lists(st.tuples(st.floats(0, 2), st.integers(1, 300)), min_size=1, max_size=100),
+    steps=st.lists(st.tuples(st.floats(-1, 2), st.integers(1, 300)), min_size=1, max_size=100),
 )
 def test_whatever_the_sizes_the_rate_holds(rate: float, burst: float, steps: list[tuple[float, int]]) -> None:
     now = [0.0]
     quotas, who = Quotas(lambda: now[0]), tenant("a", rows_per_s=rate, rows_burst=burst)
-    passed = 0
+    passed, latest = 0, 0.0
     for step, rows in steps:
         now[0] += step
+        latest = max(latest, now[0])
         if (wait := waits(quotas, who, rows)) == 0.0:
             passed += rows
         assert wait <= (max(rows, burst) + 300) / rate + 1e-6
         # The last one may owe what it took beyond the burst.
-        assert passed <= burst + rate * now[0] + max(300 - burst, 0) + 1e-6
+        assert passed <= burst + rate * latest + max(300 - burst, 0) + 1e-6
 
 
 def test_a_reload_that_changes_nothing_keeps_what_was_used() -> None:

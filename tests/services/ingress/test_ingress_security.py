@@ -113,18 +113,6 @@ async def test_a_hundred_thousand_refusals_are_few_bytes_and_all_are_in_the_audi
     assert batch.last < 200
 
 
-async def test_a_flood_that_lasts_is_a_summary_and_a_line_a_second(log: Log) -> None:
-    for second in range(300):
-        for i in range(40):
-            log.log.add("bad_token", call(f"10.0.0.{i % 5}"), {"n": str(second)})
-        log.now += 1
-        await log.log.flush()
-    await log.log.close()
-    assert log.counted() == {"bad_token": 12_000}
-    assert len(log.lines()) < 50 + 2 * 300 + 1
-    assert log.path.stat().st_size < 300 * 650
-
-
 async def test_a_flood_of_one_kind_hides_no_other(log: Log) -> None:
     for _ in range(3_000):
         log.log.add("unknown_key", call(), {})
@@ -165,18 +153,6 @@ async def test_addresses_are_bounded_while_nothing_can_be_written_and_said_to_be
     assert (one["addresses"], one["more_addresses"], len(one["most"])) == (1_024, False, 10)
     assert (two["addresses"], two["more_addresses"]) == (1_024, True)
     assert log.counted() == {"unknown_key": 5_000}
-
-
-async def test_a_file_that_outgrew_its_size_is_kept_under_another_name(tmp_path: Path) -> None:
-    log = Log(tmp_path / "security.jsonl", max_bytes=2_000, kept=100)
-    for _ in range(40):
-        log.now += 1
-        log.log.add("denied", call(), {})
-        await log.log.flush()
-    sizes = [p.stat().st_size for p in tmp_path.glob("security.jsonl.*")]
-    assert len(sizes) >= 2
-    assert all(size < 2_300 for size in sizes)
-    assert log.counted() == {"denied": 40}
 
 
 async def test_only_so_many_old_files_are_kept(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from tests.services.ingress.ingress_calls import (
     refused,
     unary,
 )
-from tests.services.ingress.ingress_door import Folder, infer_request, running
+from tests.services.ingress.ingress_door import Folder, infer_request
 from tests.services.ingress.test_ingress_security import counted
 
 FORGED = "6.6.6.6"
@@ -172,19 +172,3 @@ async def test_numbers_leave_with_the_digits_of_the_document(door: Folder) -> No
     assert predicted.predictions[0].outputs["y"][0] == 0.2
     plain = await infer(door, infer_request([[0.123, 5]], [1]))
     assert np.frombuffer(plain.raw_output_contents[0], np.float32)[0] == np.float32(0.123) * 2
-
-
-async def test_a_folder_of_quotas_that_can_not_be_used_stops_nothing(tmp_path: Path) -> None:
-    place = tmp_path / "occupied"
-    place.write_text("no folder")
-    async with running(tmp_path, quotas=str(place / "quotas")) as process:
-        folder = process.folder
-        await infer(folder, infer_request([[1, 2]], [1]))
-        assert "quotas are counted by each process alone" in process.log()
-        place.unlink()
-        end = time.monotonic() + 30
-        while "quotas are counted together again" not in process.log():
-            assert time.monotonic() < end, process.log()
-            await asyncio.sleep(0.1)
-        assert [p.suffix for p in (place / "quotas").iterdir()] == [".use"]
-        await infer(folder, infer_request([[1, 2]], [1]))

@@ -11,7 +11,6 @@ from redis import Redis
 
 from headrace.hop.config import ConfigError
 from headrace.state.redis import RedisCalls
-from services.ingress.documents.catalog import Tenant
 from services.ingress.sharing.books import FORMAT
 from tests.libs.state.valkey import Valkey
 from tests.services.ingress.sharing_doors import Sharer, introduce, run, tenant
@@ -189,26 +188,3 @@ async def test_doors_that_write_at_the_same_moment_lose_nothing(server: Valkey) 
 def tokens(redis: Any) -> float:
     [key] = redis.keys("headrace:quotas:*limits")
     return float(json.loads(redis.get(key))["levels"][0][0])
-
-
-async def all_rows(door: Sharer, who: Tenant) -> int:
-    """The rows that a door lets through of more than there are, in a moment with three exchanges."""
-    let = 0
-    for _ in range(3):
-        let += sum(door.passes(who) for _ in range(2 * LIMIT))
-        await door.refresh()
-    return let
-
-
-async def test_tokens_that_a_door_does_not_use_go_to_the_others(doors: list[Sharer]) -> None:
-    who, (one, two) = tenant(rows_per_s=0.001, rows_burst=LIMIT), doors
-    for door in doors:
-        assert door.passes(who) == 1
-        await door.refresh()
-    one.now[0] += 0.5
-    assert await all_rows(two, who) == LIMIT - 2
-    # It has heard of nothing since it had nearly all: what it may take is its local part of that, once.
-    assert await all_rows(one, who) == (LIMIT - 1) // 2
-    for _ in range(3):
-        one.now[0] += 0.5
-        assert await all_rows(two, who) + await all_rows(one, who) == 0

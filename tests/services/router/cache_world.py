@@ -41,20 +41,6 @@ stages:
     outputs: {positive: bool}
 outputs: [y, said, positive]
 """
-NO_FEATURES = """\
-pipeline: scored
-version: VERSION
-deadline_ms: 1000
-inputs: {key: string, x: float64, word: {type: string, required: false}}
-cache: {ttl: 10s, max_bytes: 64KiB}
-stages:
-  - model: times
-    name: times
-    version: "7"
-    inputs: {x: x, word: word}
-    outputs: {y: {column: y, type: float64}, said: {column: said, type: string}}
-outputs: [y, said]
-"""
 
 
 @dataclass

@@ -5,7 +5,6 @@ import asyncio
 import random
 import signal
 import sys
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -173,14 +172,6 @@ async def test_an_old_answer_takes_the_place_of_one_that_cannot_be_computed(pair
     assert set((await pair.other.ask([1.0])).batch.errors) == {0}
 
 
-async def test_while_redis_is_gone_the_models_answer(routers: Pair, redis: Valkey) -> None:
-    one = routers.one
-    await one.ask([1.0])
-    redis.kill()
-    assert values(await one.ask([2.0])) == [2.0]
-    assert ages(await one.ask([1.0, 2.0])) == [0, 0]
-
-
 async def test_redis_that_failed_is_not_asked_again_for_a_moment(redis: Valkey) -> None:
     world = World()
     calls = RedisCalls(redis.url, 5.0, world.clock)
@@ -213,7 +204,9 @@ async def test_garbage_in_redis_is_not_served(routers: Pair) -> None:
     assert ages(await other.ask([1.0])) == [-1]
 
 
-async def test_while_redis_hangs_or_has_something_else_models_answer(routers: Pair, redis: Valkey) -> None:
+async def test_while_redis_hangs_has_something_else_or_is_gone_models_answer(
+    routers: Pair, redis: Valkey
+) -> None:
     one, other = routers.one, routers.other
     await one.ask([1.0])
     await other.ask([0.0])
@@ -230,6 +223,9 @@ async def test_while_redis_hangs_or_has_something_else_models_answer(routers: Pa
         await routers.calls[1].ask([("GET", "a")])
     assert not refused.value.asked
     redis.signal(signal.SIGCONT)
+    redis.kill()
+    assert values(await one.ask([2.0])) == [2.0]
+    assert ages(await one.ask([1.0, 2.0])) == [0, 0]
 
 
 def mutilated(start: int, stop: int, by: bytes) -> bytes:
@@ -254,14 +250,8 @@ def test_whatever_is_there_is_an_answer_or_none(data: bytes) -> None:
     assert found is None or load(dump(found)) == found
 
 
-def test_what_is_kept_is_what_was_answered() -> None:
-    whole = mutilated(0, 0, b"")
-    answer = load(whole)
-    assert answer is not None
-    assert answer.values == (b"1234", (b"a", b"bc"), None)
-    assert answer.models == (ModelUse("s", "m", "7", "ab", "onnx"),)
-    assert dump(answer) == whole
-    assert load(b"hra1" + whole[4:]) is None  # what another version wrote
+def test_what_another_version_wrote_is_none() -> None:
+    assert load(b"hra1" + mutilated(0, 0, b"")[4:]) is None
 
 
 def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -331,13 +321,6 @@ class Swaps:
 async def test_no_answer_is_that_of_another_version(seed: int) -> None:
     swaps = Swaps(seed)
     await swaps.run(lambda: swaps.asked < 3000)
-
-
-@pytest.mark.slow
-async def test_no_answer_is_that_of_another_version_for_a_minute() -> None:
-    swaps, end = Swaps(11), time.monotonic() + 60
-    await swaps.run(lambda: time.monotonic() < end)
-    print(f"{swaps.asked} requests, {swaps.kept} rows from the cache, {swaps.swaps} swaps")
 
 
 async def test_a_repeated_row_is_answered_after_its_features_alone(tmp_path: Path) -> None:

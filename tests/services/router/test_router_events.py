@@ -188,16 +188,6 @@ async def test_what_does_not_fit_is_dropped_counted_and_seen_as_a_gap(tmp_path: 
     assert world.receiver.requests[-1].noted_count == 5
 
 
-async def test_a_message_that_nobody_can_read_is_given_up(tmp_path: Path) -> None:
-    async with running(tmp_path) as world:
-        world.receiver.fault = Fault(Code.INVALID_ARGUMENT, Reason.REASON_MALFORMED_REQUEST, "no")
-        await world.started.ask("scored", batch_of(["ab"], [1.0]))
-        await until(lambda: world.metric("dropped_events_total", reason="refused") == 1)
-        world.receiver.fault = None
-        await world.started.ask("scored", batch_of(["ab"], [1.0]))
-        await until(lambda: world.receiver.numbers == [2])
-
-
 async def test_nothing_leaves_if_it_is_switched_off(tmp_path: Path) -> None:
     async with running(tmp_path, enabled=False) as world:
         await world.started.ask("scored", batch_of(["ab"], [1.0]))
@@ -266,16 +256,6 @@ async def test_without_a_journal_regulated_predictions_are_refused_before_any_wo
         refused = await world.started.ask("scored", batch_of(["ab"], [1.0]))
         assert refused.batch.errors[0].reason == Reason.REASON_JOURNAL_UNAVAILABLE
         assert world.started.features.calls == []
-
-
-async def test_a_damaged_file_of_the_journal_is_set_aside_and_the_rest_collected(tmp_path: Path) -> None:
-    (tmp_path / "journal").mkdir()
-    (tmp_path / "journal" / "0-0.journal").write_bytes(b"no journal at all")
-    journal = {"folder": tmp_path / "journal", "collect_s": 0.01}
-    async with running(tmp_path, REGULATED, journal=journal) as world:
-        await world.started.ask("scored", batch_of(["ab"], [1.0]))
-        await until(lambda: world.receiver.numbers == [1])
-        await until(lambda: [p.name for p in (tmp_path / "journal").iterdir()] == ["0-0.journal.unreadable"])
 
 
 def test_frames_are_joined_into_fewer_messages() -> None:

@@ -193,13 +193,6 @@ async def test_features_that_hang_cost_only_their_share_of_the_time(tmp_path: Pa
     assert attributes["fallback.code"] == "DEADLINE_EXCEEDED"
 
 
-async def test_features_down_fails_rows_that_demand_them(running: Suite) -> None:
-    running.features.hook = failing(Code.UNAVAILABLE, Reason.REASON_DRAINING)
-    reply = await running.ask("demanding", batch_of(["ab"], [1.0]))
-    error = reply.batch.errors[0]
-    assert (error.code, error.stage) == (Code.UNAVAILABLE, "store")
-
-
 async def test_rows_that_features_could_not_answer_fall_back_alone(running: Suite) -> None:
     async def half(sent: Batch) -> Batch:
         late = RowError(Code.DEADLINE_EXCEEDED, Reason.REASON_DEADLINE_PASSED, "too late")

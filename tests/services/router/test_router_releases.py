@@ -126,14 +126,6 @@ def waiting(router: Harness) -> float | None:
     return metric(router, "waiting_releases", pipeline="p")
 
 
-async def test_the_models_are_the_ones_that_the_release_names(releases: Released) -> None:
-    store = releases.store
-    deploy(store, "7")
-    async with routing(releases) as (router, executor):
-        assert await ask(router) == 1
-        assert executor.versions == ["7"]
-
-
 async def test_a_release_waits_until_the_executor_has_its_model(releases: Released) -> None:
     store = releases.store
     deploy(store, "1")

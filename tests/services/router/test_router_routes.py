@@ -3,7 +3,6 @@ have run once for all rows, and what comes of it is as if each arm had run them.
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,6 @@ import pytest
 
 from headrace.columns import Batch, Column, RowError, Rows, Timing
 from headrace.hop.errors import Code, Fault, Reason
-from headrace.hop.testing import served
 from headrace.pipeline import DocumentError, ModelStage, ModelUse, parse
 from headrace.releases.document import validated
 from headrace.ticks import ArmFigures, ArmName
@@ -23,8 +21,7 @@ from services.router.routes.shared_stages import SharedStages
 from services.router.routes.table import RouteTable
 from services.router.stages.runner import StageResult
 from services.router.ticks.counters import NO_RELEASE, Counted, Counters
-from services.router.wiring import SERVICE
-from tests.first_release import first_released, live
+from tests.first_release import first_released
 from tests.services.router.one_pipeline import inference
 from tests.services.router.router_leaves import SCORED
 
@@ -132,13 +129,6 @@ def test_a_pipeline_whose_service_is_not_configured_is_refused() -> None:
         compiler.compile(first_released(parse(SCORED, "scored.yaml")))
     assert [p.key for p in error.value.problems] == ["stages[0]", "stages[1]", "stages[3]"]
     assert "no client for the service of a features stage" in error.value.problems[0].message
-
-
-async def test_only_the_services_that_are_needed_are_dialled(tmp_path: Path) -> None:
-    resources = live(tmp_path, DOCUMENT.replace("NAME", "m"))
-    settings = {"resources": resources, "executor": {"target": f"unix:{tmp_path}/nobody"}}
-    async with served(SERVICE, settings) as harness:
-        assert harness.running is not None
 
 
 async def test_a_version_goes_on_for_those_who_know_no_newer() -> None:

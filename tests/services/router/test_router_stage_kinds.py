@@ -1,6 +1,6 @@
 """A kind of stage is added by two registrations: of how a document says it, and of what runs it. Nothing else changes."""
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +18,10 @@ from headrace.columns.batch_codec import BatchCall, BatchReply, ColumnCodec
 from headrace.hop.call import Call
 from headrace.hop.client.dial import Client
 from headrace.hop.config import Settings
-from headrace.hop.errors import Fault, Reason
 from headrace.hop.testing import served
-from headrace.pipeline import STAGE_KINDS, ColumnType, DocumentError, StageKind, check, parse, plan
+from headrace.pipeline import STAGE_KINDS, ColumnType, StageKind
 from headrace.pipeline.document.entries import Entry
-from headrace.pipeline.stages.kind import Finding, Signatures, Written
+from headrace.pipeline.stages.kind import Written
 from services.router.stages.registry import RUNNER_KINDS
 from services.router.stages.runner import Declared, RunnerFactory, RunnerKind, StageResult, columns_of
 from services.router.wiring import definition
@@ -78,12 +77,6 @@ class DummyKind(StageKind[DummyStage]):
 
     def writes(self, stage: DummyStage) -> list[Written]:
         return [Written(stage.into, ColumnType(DType.FLOAT32), "into")]
-
-    def check(
-        self, stage: DummyStage, signatures: Signatures, types: Mapping[str, ColumnType | None]
-    ) -> Iterable[Finding]:
-        if types.get(stage.column) != ColumnType(DType.FLOAT32):
-            yield Finding("column", f"is {types.get(stage.column)}; a dummy takes float32")
 
 
 class DummySettings(Settings):
@@ -178,44 +171,3 @@ async def test_its_settings_are_keys_of_the_routers(tmp_path: Path) -> None:
         reply = await ask(tmp_path, {**settings, "dummy_limit": 4}, batch_of(["a"], [2.0]))
     assert reply.batch.columns["scaled"].array.tolist() == [4.0]
     assert {"features", "executor", "dictionary", "dummy_limit"} <= definition().config.model_fields.keys()
-
-
-@pytest.mark.usefixtures("dummy")
-def test_its_stages_are_read_ordered_and_checked() -> None:
-    pipeline = parse(DOCUMENT, "p.yaml")
-    assert [stage.kind for stage in pipeline.stages] == ["dummy", "model"]
-    assert [planned.after for planned in plan(pipeline).stages] == [(), (0,)]
-    assert check(pipeline, None, None) == []
-    [problem] = check(parse(DOCUMENT.replace("column: x", "column: key"), "p.yaml"), None, None)
-    assert (problem.line, problem.key) == (11, "stages[0].column")
-    assert problem.message == "is string; a dummy takes float32"
-
-
-@pytest.mark.usefixtures("dummy")
-def test_its_mistakes_name_line_and_key() -> None:
-    with pytest.raises(DocumentError) as error:
-        parse(DOCUMENT.replace("    table: de\n", "").replace("numbers: scaled", "numbers: scald"), "p.yaml")
-    assert [(p.line, p.key, p.message) for p in error.value.problems] == [
-        (9, "stages[0]", "needs the key 'table'")
-    ]
-    with pytest.raises(DocumentError) as error:
-        parse(DOCUMENT.replace("column: x", "column: z"), "p.yaml")
-    assert [(p.key, p.message) for p in error.value.problems] == [
-        ("stages[0].column", "no input and no stage gives 'z'; known: key, scaled, x, y")
-    ]
-
-
-def test_without_the_registrations_there_is_no_such_kind() -> None:
-    with pytest.raises(DocumentError) as error:
-        parse(DOCUMENT, "p.yaml")
-    [problem] = error.value.problems
-    assert problem.key == "stages[0]"
-    assert f"begins with 'dummy'; known: {', '.join(sorted(STAGE_KINDS))}" in problem.message
-
-
-@pytest.mark.usefixtures("dummy")
-async def test_a_router_without_a_client_of_its_service_quarantines_the_document(tmp_path: Path) -> None:
-    async with callees(Dictionary()) as settings:
-        with pytest.raises(Fault) as error:
-            await ask(tmp_path, {"executor": settings["executor"]}, batch_of(["a"], [2.0]))
-    assert error.value.reason == Reason.REASON_PIPELINE_QUARANTINED

@@ -3,7 +3,6 @@
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -121,6 +120,8 @@ async def test_the_watch_finds_baselines_judges_and_survives_failures() -> None:
         return made
 
     async def errors() -> dict[Version, Count]:
+        if len(asked) == 1:
+            raise RuntimeError("the disk is gone")
         return {version: Count(2000, 100)}
 
     with ThreadPoolExecutor(1) as threads:
@@ -128,6 +129,8 @@ async def test_the_watch_finds_baselines_judges_and_survives_failures() -> None:
         watched.observe({"x": np.random.default_rng(2).normal(3, 1, 500)}, clock.now)
         await watch.step()
         assert watched.log.of("a baseline could not be looked for")
+        [line] = watched.log.of("drift could not be judged")
+        assert "the disk is gone" in line["error"]
         clock.now += 31
         await watch.step()
         assert {line["column"] for line in watched.log.of("drift: raised")} == {"x"}
@@ -135,19 +138,6 @@ async def test_the_watch_finds_baselines_judges_and_survives_failures() -> None:
         clock.now += 1
         await watch.step()
         assert len(asked) == 2, "it is looked for anew after refresh_s only"
-
-
-async def test_errors_of_a_store_end_nothing() -> None:
-    watched = Watched()
-
-    async def errors() -> Any:
-        raise RuntimeError("the disk is gone")
-
-    with ThreadPoolExecutor(1) as threads:
-        watch = Watch(watched.monitor, lambda _: None, errors, Clock(BEGIN), threads, watched.log, 30.0)
-        await watch.step()
-    [line] = watched.log.of("drift could not be judged")
-    assert "the disk is gone" in line["error"]
 
 
 async def test_the_service_runs_it(tmp_path: Path) -> None:

@@ -35,14 +35,6 @@ def store() -> ExplanationStore:
     return ExplanationStore(Database(None, Log(), schema=SCHEMA))
 
 
-def test_returns_what_was_stored(store: ExplanationStore) -> None:
-    assert store.add([made(1), made(2, "q")], {"p": 4}, b"", 10.0) == ({"p": 1, "q": 1}, True)
-    assert store.find(made(1).prediction_id) == (made(1), 10.0)
-    assert store.find(made(3).prediction_id) is None
-    assert store.coverage() == [Coverage("p", 4, 1), Coverage("q", 0, 1)]
-    assert store.coverage()[0].share == 0.25
-
-
 def test_what_is_old_goes_and_coverage_with_it(store: ExplanationStore) -> None:
     store.add([made(1)], {"p": 2}, b"", 1 * DAY_S)
     store.add([made(2)], {"p": 1}, b"", 5 * DAY_S)
@@ -64,12 +56,6 @@ def test_contributions_are_those_of_one_output(store: ExplanationStore) -> None:
     assert store.contributions("p", "y", "b", 0.0) == {made(1).prediction_id: -0.25}
     assert store.contributions("p", "y", "c", 0.0) == {}
     assert store.contributions("p", "y", "b", 11.0) == {}
-
-
-def test_what_is_forgotten_is_not_taken_again(store: ExplanationStore) -> None:
-    store.add([made(1)], {}, b"", 10.0)
-    assert store.forget([made(n).prediction_id for n in range(1, 1200)], 11.0) == 1
-    assert store.add([made(1), made(1100), made(2000)], {}, b"", 12.0) == ({"p": 1}, True)
 
 
 def test_counts_of_one_id_count_once_and_explanations_are_stored_all_the_same(
