@@ -163,12 +163,3 @@ async def test_hosted_neighbours_are_called_locally(transport: Literal["unix", "
         one = harness.client("neighbour").unary(ONE)
         await one(StringValue(value="hello"), deadline=soon())
     assert neighbour.calls[0].peer.transport == "local"
-
-
-async def test_settings_may_be_a_mapping_or_an_object() -> None:
-    made = definition()
-    given = made.config(server=config.Server(listen="unix:/not/used", max_concurrent_calls=7))
-    for settings in (given, {"server": {"max_concurrent_calls": 7}}):
-        async with testing.served(made, settings) as harness:
-            assert harness.settings.server.max_concurrent_calls == 7
-            assert harness.target.startswith(f"unix:{harness.directory}")
