@@ -34,7 +34,6 @@ BOUND = {
     "test_otlp.py": _SETTINGS,
     "test_outcomes.py::test_accuracy_is_told_with_its_coverage": _COMMANDS,
     "test_outcomes.py::test_outcomes_of_a_prediction_are_stored": _COMMANDS,
-    "test_release_commands.py": _COMMANDS,
     "test_rollouts.py": _COMMANDS,
     "test_shadow.py": _COMMANDS,
     "test_tenants.py": _COMMANDS,

@@ -148,11 +148,6 @@ def test_a_wrong_setting_leaves_the_files_as_they_were(home: Path) -> None:
     assert (home / "monitoring/rules/alerts.yml").read_text() == before
 
 
-def test_status_without_prometheus_says_which_setting(home: Path) -> None:
-    (home / "settings/slo.yaml").write_text("prometheus: http://127.0.0.1:9\n")
-    refused(ran(home, "status"), "settings/slo.yaml: prometheus")
-
-
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [(("--for", "soon"), "30m, 2h or 1d"), (("--alert", "Nothing"), "there is no such alert")],

@@ -277,6 +277,23 @@ async def test_looking_for_a_free_port_is_not_in_the_way_of_who_is_about_to_list
         looker.join()
 
 
+async def test_a_service_that_cannot_start_is_tried_less_and_less(tmp_path: Path) -> None:
+    home = installation(tmp_path)
+    override = home.layout.override(SERVICE)
+    override.parent.mkdir()
+    override.write_text("no_such_setting: 1\n")
+    failing = ManagedProcess(home, SERVICE, RestartRules(first_delay=0.01, max_delay=0.02), LOG)
+    async with kept(failing):
+        await until("three tries", lambda: failing.policy.restarts >= 3)
+        assert failing.trouble.startswith("it can't use its settings: ")
+        assert (
+            f"no_such_setting: Extra inputs are not permitted (set in {override}, line 1)" in failing.trouble
+        )
+        override.unlink()
+        await until("ready", lambda: failing.policy.state is State.READY)
+        assert failing.trouble == ""
+
+
 async def test_a_service_that_ends_again_and_again_is_in_trouble_until_it_is_ready(tmp_path: Path) -> None:
     short = True
 
