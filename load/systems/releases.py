@@ -33,7 +33,7 @@ class ReleaseSwitch:
 
     def __init__(self, home: Path, pipeline: str) -> None:
         place = layout.of(home)
-        self._store = release_place.reading(place)
+        self._store = release_place.opened(place)
         self._pipeline = pipeline
         self._target = f"unix-dir:{place.listed('router')}"
 

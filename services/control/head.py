@@ -43,7 +43,7 @@ class Head:
         """`records`: opens the database if that has not been done; blocks, raises RecordsUnavailableError."""
         self._records = records
         self._failed = failed
-        self._stopped = False
+        self._stopped = self._ended = False
         self._changed = asyncio.Event()
         self.seen: Seen | None = None
         self.problem: RecordsError = RecordsUnavailableError(
@@ -73,18 +73,24 @@ class Head:
         finally:
             await asyncio.to_thread(thread.shutdown)
 
+    def end_waits(self) -> None:
+        """Callers that wait are answered now, and none waits any more."""
+        self._ended = True
+        self._changed.set()
+        self._changed = asyncio.Event()
+
     def stop(self) -> None:
         """The database is closed next."""
         self._stopped = True
 
-    async def wait(self, known: Position | None, until: float) -> Seen:
+    async def wait(self, known: Position | None, until: float, *, caller: bool = False) -> Seen:
         """As soon as it differs from `known`; at the latest at `until`, in monotonic seconds. Raises RecordsError: the database
-        was never read."""
+        was never read. `caller`: for a call, which ends when the process is to stop."""
         while True:
             if self.seen is not None and self.seen.position != known:
                 return self.seen
             left = until - time.monotonic()
-            if left <= 0:
+            if left <= 0 or (caller and self._ended):
                 break
             changed = self._changed
             try:

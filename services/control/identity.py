@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from headrace.hop.call import Peer
+from headrace.releases.ladder import LEASE
+from headrace.releases.of_records import DOCUMENT, FREEZE, RELEASE, REMOVAL
 from services.control import errors
+
+# The service that judges rollouts, and what it reads.
+_JUDGE, _JUDGED = "monitoring", frozenset({RELEASE, DOCUMENT, REMOVAL, FREEZE})
 
 
 class Identities:
@@ -27,11 +32,25 @@ class Identities:
         if not self._changes(peer):
             raise errors.not_allowed("change records")
 
+    def check_lease(self, peer: Peer, name: str) -> None:
+        """Raises Fault: the peer may not take this lease. Who judges rollouts needs no right to change records for its own."""
+        if name != LEASE or _JUDGE not in self._services_of(peer):
+            self.check_change(peer)
+
+    def check_judge(self, peer: Peer) -> None:
+        """Raises Fault: the peer does not judge rollouts, and is no operator. Services that follow records, and may change some,
+        are neither."""
+        services = self._services_of(peer)
+        operator = self._changes(peer) and services.isdisjoint(self._parts)
+        if not _inside(peer) and _JUDGE not in services and not operator:
+            raise errors.not_allowed("judge rollouts")
+
     def check_read(self, peer: Peer, kind: str) -> None:
         """Raises Fault: records of this kind are not the peer's to read. Services read what they follow."""
         if self._changes(peer):
             return
-        if not any(kind in self._parts.get(service, ()) for service in self._services_of(peer)):
+        parts = {_JUDGE: _JUDGED, **self._parts}
+        if not any(kind in parts.get(service, ()) for service in self._services_of(peer)):
             raise errors.not_allowed(f"read records of the kind {kind[:40]!r}")
 
     def check_watch(self, peer: Peer, service: str) -> None:

@@ -13,6 +13,15 @@ class Metrics:
         self.refused = Counter(
             "headrace_control_refused_changes", "Changes that were not made.", ["reason"], registry=registry
         )
+        self.rollouts = Counter(
+            "headrace_rollout_changes",
+            "Changes of rollouts that were made by themselves.",
+            ("pipeline", "action", "verdict"),
+            registry=registry,
+        )
+        self.untold = Counter(
+            "headrace_control_webhook_lost", "Changes that the webhook was not told of.", registry=registry
+        )
         self.failing = Gauge(
             "headrace_control_database_failing", "1 while the database can't be used.", registry=registry
         )

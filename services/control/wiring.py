@@ -10,9 +10,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from headrace.api.control.v1 import records_pb2, resources_pb2
+from headrace.api.control.v1 import ladder_pb2, records_pb2, resources_pb2
 from headrace.hop.config import ConfigError
 from headrace.hop.definition import Definition, Runtime, Service
+from headrace.releases.webhook import Webhook
 from headrace.repository.storage.store import Store, open_store
 from headrace.resources.snapshot import PARTS
 from services.control.audit.tasks import AuditMetrics, AuditTasks
@@ -21,6 +22,8 @@ from services.control.database import ControlDatabase
 from services.control.head import Head
 from services.control.health import Failures
 from services.control.identity import Identities
+from services.control.ladder.ladder import Ladder
+from services.control.ladder.servicer import LadderServicer
 from services.control.metrics import Metrics
 from services.control.records.servicer import RecordsServicer
 from services.control.resources.artifacts import Artifacts
@@ -29,11 +32,15 @@ from services.control.resources.followers import Followers
 from services.control.resources.key_file import KeyFile
 from services.control.resources.publication import Publication
 from services.control.resources.servicer import ResourcesServicer
+from services.control.webhook import ChangeWebhook
 
 # Changes and leases have threads of their own: a lease that is not prolonged for slow readers is lost.
 _READERS, _WRITERS = 6, 4
 # The artifact store is waited for so long after a start.
 _CHECK_S = 10.0
+# A process that ends waits so long for the receiver of the webhook.
+_LEAVE_S = 2.0
+_WALL = time.time  # noqa: TID251 - stages and deadlines of rollouts are dates
 
 
 @asynccontextmanager
@@ -42,8 +49,13 @@ async def build(settings: ControlConfig, runtime: Runtime) -> AsyncIterator[Sequ
     log, metrics = runtime.telemetry.log, runtime.telemetry.once(Metrics)
     key = KeyFile(settings.signing_key)
     store = None if settings.artifacts is None else _store(settings.artifacts)
-    database = ControlDatabase(settings.database, initialise=settings.initialise)
     async with AsyncExitStack() as stack:
+        told = None
+        if settings.webhook is not None:
+            webhook = Webhook(settings.webhook, lambda text: _untold(text, metrics, log))
+            stack.push_async_callback(asyncio.to_thread, webhook.close, _LEAVE_S)
+            told = ChangeWebhook(webhook)
+        database = ControlDatabase(settings.database, initialise=settings.initialise, on_change=told)
         reads = await stack.enter_async_context(_threads(_READERS, "reads"))
         changes = await stack.enter_async_context(_threads(_WRITERS, "changes"))
         failures = Failures(metrics.failing, log)
@@ -63,22 +75,21 @@ async def build(settings: ControlConfig, runtime: Runtime) -> AsyncIterator[Sequ
             works.append(artifacts.run())
             checked = artifacts.checked
         works.append(_settle(publication, checked, settled, settings.settle_s))
+
+        def may_change() -> bool:
+            return settled.is_set() and not followers.refusal()
+
         audit = AuditTasks(
             settings.audit,
             database.records,
             lambda: feed.newest.position if feed.newest else None,
-            lambda: settled.is_set() and not followers.refusal(),
+            may_change,
             key.sign_bytes,
             runtime.telemetry.once(AuditMetrics),
             log,
         )
         stack.callback(audit.close)
         works += audit.all()
-        for work in works:
-            await stack.enter_async_context(_meanwhile(work, log))
-        # Before all else, as it ends what waits for the database.
-        stack.push_async_callback(asyncio.to_thread, database.close)
-        stack.callback(head.stop)
         records = RecordsServicer(
             database.records,
             head,
@@ -91,11 +102,23 @@ async def build(settings: ControlConfig, runtime: Runtime) -> AsyncIterator[Sequ
             reads,
             changes,
         )
+        moving = Ladder(database.records, _WALL, metrics, log)
+        ladder = LadderServicer(moving, identities, records, may_change)
+        works.append(ladder.run())
+        for work in works:
+            await stack.enter_async_context(_meanwhile(work, log))
+        # Before all else, as it ends what waits for the database.
+        stack.push_async_callback(asyncio.to_thread, database.close)
+        stack.callback(head.stop)
         resources = ResourcesServicer(head, feed, followers, identities, settled)
-        names = {**records_pb2.DESCRIPTOR.services_by_name, **resources_pb2.DESCRIPTOR.services_by_name}
+        files = (records_pb2, resources_pb2, ladder_pb2)
+        names = {
+            name: service for file in files for name, service in file.DESCRIPTOR.services_by_name.items()
+        }
         yield [
-            Service(names["RecordsService"], records, ready=publication.loaded),
-            Service(names["ResourcesService"], resources),
+            Service(names["RecordsService"], records, ready=publication.loaded, end_waits=head.end_waits),
+            Service(names["ResourcesService"], resources, end_waits=resources.end_waits),
+            Service(names["LadderService"], ladder),
         ]
 
 
@@ -123,6 +146,11 @@ def _store(place: str) -> Store:
 def _kinds() -> dict[str, list[str]]:
     """Service → the kinds of records that it follows."""
     return {service: [kind for kind, found in PARTS.items() if service in found] for service in SERVICES}
+
+
+def _untold(text: str, metrics: Metrics, log: Any) -> None:
+    metrics.untold.inc()
+    log.warning("the webhook was not told of a change", why=text)
 
 
 @asynccontextmanager

@@ -10,7 +10,6 @@ from typing import Any, Literal
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from headrace.hop import config
-from headrace.releases.records import RecordSettings
 from headrace.resources import ResourceSettings
 from services.ingress.idempotency.settings import Idempotency
 from services.ingress.sharing.settings import Sharing
@@ -146,8 +145,6 @@ class IngressSettings(config.ServiceSettings):
     # Client of control, which operators' changes go to, too. Absent: what the folder or the artifacts of `resources` have is
     # followed, and operators can change nothing here.
     control: config.CalleeSettings | None = None
-    # How changes of releases by operators at this door are recorded, and who is told of them.
-    release_records: RecordSettings = RecordSettings()
     # Folder in which the ingresses of one machine count each tenant's use together. Absent: each counts separately.
     quotas: Path | None = None
     # Folder in which they count the different queries of today, for tenants that have a budget of them, and keep the key that

@@ -24,7 +24,6 @@ from headrace.hop.transport.in_process import LocalServers
 from headrace.oip import open_inference_pb2
 from headrace.releases import ReleaseCatalog
 from headrace.releases.of_records import RecordReleases
-from headrace.releases.records import RecordedReleases, with_webhook
 from headrace.resources.releases import SnapshotReleases, release_compiler
 from headrace.resources.service import control_client, followed
 from headrace.state.files import sealed_before
@@ -303,7 +302,7 @@ def _operations(
     monitoring = _monitoring(settings, runtime, stack)
     outcomes = OutcomesServicer(HopOutcomes(monitoring) if monitoring else None, time.monotonic, wall)
     explained = ExplainServicer(own, HopExplanations(client, time.monotonic), time.monotonic)
-    desk = Desk(_changing(settings, control, log), HopModelOperations(client), log, time.monotonic)
+    desk = Desk(_changing(control), HopModelOperations(client), log, time.monotonic)
     stack.push_async_callback(desk.close)
     analysis = HopAnalysis(monitoring) if monitoring else None
     operators = OperationsServicer(HopShadowReports(client), analysis, time.monotonic)
@@ -315,16 +314,11 @@ def _operations(
     }
 
 
-def _changing(settings: IngressSettings, control: Client | None, log: Log) -> RecordedReleases | None:
+def _changing(control: Client | None) -> RecordReleases | None:
     """The store for operators, who change what is live; None: there is no control to change it at."""
     if control is None:
         return None
-    records = RemoteRecords.over(control, asyncio.get_running_loop())
-
-    def complain(text: str) -> None:
-        log.warning("the webhook of releases was not told", problem=text)
-
-    return with_webhook(RecordReleases(records), settings.release_records, complain)
+    return RecordReleases(RemoteRecords.over(control, asyncio.get_running_loop()))
 
 
 @asynccontextmanager

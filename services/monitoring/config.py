@@ -7,7 +7,6 @@ from pathlib import Path
 from pydantic import Field, PositiveFloat
 
 from headrace.hop import config
-from headrace.releases.records import RecordSettings
 from services.monitoring.accuracy.settings import AccuracySettings
 from services.monitoring.console.settings import ConsoleSettings
 from services.monitoring.cost.settings import CostSettings
@@ -31,9 +30,7 @@ class MonitoringConfig(config.ServiceSettings):
 
     # Client of control, which has the releases. Absent: no rollout is judged.
     control: config.CalleeSettings | None = None
-    # Who hears of the analyser's changes of releases.
-    release_records: RecordSettings = RecordSettings()
-    # Folder for the evidence of the analyser that acts. Absent: a restart begins with new evidence.
+    # Folder for the evidence of the analyser that judges. Absent: a restart begins with new evidence.
     rollouts: Path | None = None
 
     # SQLite file of outcomes and exposures; several processes of one machine may share it. Absent: they are kept in memory,

@@ -102,14 +102,16 @@ class AnalysisServicer:
 def _tell_status(status: Status, response: pb.GetRolloutResponse) -> None:
     response.release = status.number
     response.look_time.FromMilliseconds(round(status.looked * 1000))
-    if (decision := status.decision) is None:
+    judgement, answer = status.judgement, status.answer
+    if judgement is None or answer is None:
         return
-    response.action, response.verdict = str(decision.action), str(decision.verdict)
-    response.weight, response.reason, response.waits_for = decision.weight, decision.reason, decision.why
-    response.sample_ratio_evidence, response.unit_count = decision.ratio_e, decision.units
-    response.guards.extend(_guard(guard) for guard in decision.guards)
-    if decision.ends is not None:
-        response.deadline_time.FromMilliseconds(round(decision.ends * 1000))
+    response.action, response.verdict = str(answer.action), str(judgement.guards_say)
+    response.weight, response.waits_for = answer.weight, answer.reason
+    response.reason = f"{answer.reason}. {judgement.figures}"
+    response.sample_ratio_evidence, response.unit_count = judgement.ratio_e, judgement.units
+    response.guards.extend(_guard(guard) for guard in judgement.guards)
+    if answer.ends is not None:
+        response.deadline_time.FromMilliseconds(round(answer.ends * 1000))
 
 
 def _guard(found: GuardVerdict) -> pb.GuardFigures:

@@ -20,7 +20,6 @@ from headrace.catalog.remote import RemoteRecords
 from headrace.hop.definition import Definition, Runtime, Service
 from headrace.releases import Experiment, Release
 from headrace.releases.of_records import RecordReleases
-from headrace.releases.records import with_webhook
 from headrace.resources.service import control_client
 from headrace.state.files import sealed_before
 from headrace.ticks import LATENCY_EDGES_S
@@ -49,9 +48,8 @@ from services.monitoring.outcomes.succession_watch import SuccessionMetrics, Suc
 from services.monitoring.rollout_counts import RolloutCounts
 from services.monitoring.rollouts.analyser import Analyser, Analysis, Settings
 from services.monitoring.rollouts.evidence import Objectives
-from services.monitoring.rollouts.handover import ControlLease, FileEvidence
+from services.monitoring.rollouts.handover import ControlLadder, ControlLease, FileEvidence
 from services.monitoring.rollouts.metrics import RolloutMetrics
-from services.monitoring.rollouts.notices import Notices
 from services.monitoring.servicer import AnalysisServicer, MonitoringServicer
 from services.monitoring.ticks import Ticks
 
@@ -181,9 +179,7 @@ async def _analysing(
     log, metrics = runtime.telemetry.log, runtime.telemetry.once(RolloutMetrics)
     loop = asyncio.get_running_loop()
     lease = ControlLease(records, f"{socket.gethostname()}/{os.getpid()}")
-    store = RecordReleases(records)
-    store.fence_by(lambda: lease.fence)
-    releases = with_webhook(store, settings.release_records, lambda text: _complain(log, text))
+    releases = RecordReleases(records)
     keys = JudgedKeys(outcomes.judgements)
     promises = ReleaseObjectives(releases, ticks, time.monotonic)
     async with _threads(_THREADS) as threads:
@@ -207,9 +203,8 @@ async def _analysing(
             counts,
             lease,
             FileEvidence(folder),
+            ControlLadder(records),
             Settings(LATENCY_EDGES_S),
-            # The store itself records and tells of each change.
-            Notices({}, threads, log, metrics.failed),
             metrics,
             log,
             _WALL,
@@ -222,7 +217,6 @@ async def _analysing(
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-            await asyncio.to_thread(releases.leave)
 
 
 @asynccontextmanager
@@ -253,10 +247,6 @@ def _tell_end(task: asyncio.Task[None], log: Any) -> None:
     """A bug ended the analyser: rollouts stay where they are until this process is restarted, and somebody must hear of it."""
     if not task.cancelled() and (error := task.exception()) is not None:
         log.error("the analyser of rollouts stopped", error=f"{type(error).__name__}: {error}")
-
-
-def _complain(log: Any, text: str) -> None:
-    log.warning("a webhook was not told of a release", why=text)
 
 
 SERVICE = Definition("monitoring", MonitoringConfig, build)

@@ -11,7 +11,6 @@ from headrace.resources import ResourceSettings
 from services.router.cache.clients import CacheSettings
 from services.router.events.settings import EventsSettings
 from services.router.explanations.settings import ExplanationSettings
-from services.router.recording.settings import RecordingSettings
 from services.router.shadow.settings import ShadowSettings
 from services.router.stages.registry import RUNNER_KINDS, callees
 
@@ -27,8 +26,6 @@ class RouterSettings(config.Settings):
     control: config.CalleeSettings | None = None
     shadow: ShadowSettings = ShadowSettings()
     explanations: ExplanationSettings = ExplanationSettings()
-    # Absent: nothing is recorded.
-    recording: RecordingSettings | None = None
     # Client of the service that gathers what each arm answered. Absent: it is counted, but nobody is told.
     monitoring: config.CalleeSettings | None = None
     # How often it is told.

@@ -7,7 +7,6 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import UTC, datetime
 from functools import cache, partial
 from typing import Any
 
@@ -34,8 +33,6 @@ from services.router.operations.documents import DocumentReloader
 from services.router.operations.models import ModelOperations
 from services.router.operations.readiness import ModelReadiness
 from services.router.pipelines import Compiler, Pipelines
-from services.router.recording.metrics import RecordingMetrics
-from services.router.recording.recorder import Recorder
 from services.router.routes.observer import RunObserver
 from services.router.servicer import RouterServicer
 from services.router.shadow.metrics import ShadowMetrics
@@ -51,8 +48,8 @@ from services.router.ticks.reporter import Reporter
 @asynccontextmanager
 async def build(settings: RouterSettings, runtime: Runtime) -> AsyncIterator[Sequence[Service]]:
     """The service. Raises ConfigError."""
-    places = (settings.events.journal, settings.recording)
-    sealed_before.refuse_sealed(*(place.folder for place in places if place is not None))
+    if settings.events.journal is not None:
+        sealed_before.refuse_sealed(settings.events.journal.folder)
     async with AsyncExitStack() as stack:
         metrics = runtime.telemetry.once(Metrics)
         clients = _dialled(settings, runtime, stack)
@@ -96,11 +93,7 @@ async def build(settings: RouterSettings, runtime: Runtime) -> AsyncIterator[Seq
         explained = await stack.enter_async_context(
             explanations(settings.explanations, settings.monitoring, runtime, compiler, pipelines, shadows)
         )
-        observers: list[RunObserver] = [
-            shadows,
-            *told.observers,
-            *await stack.enter_async_context(_recorders(settings, runtime)),
-        ]
+        observers: list[RunObserver] = [shadows, *told.observers]
         refresh = partial(reloader.refresh, must_wait=False)
         inference = Inference(pipelines, refresh, metrics, time.monotonic, observers, counters, told.journal)
         descriptor = router_pb2.DESCRIPTOR.services_by_name["RouterService"]
@@ -190,21 +183,6 @@ async def _shadows(
     shadows = Shadows(settings.shadow, metrics, time.monotonic, log, secrets.token_hex(6), observer)
     async with running(shadows.run(), "shadows", log):
         yield shadows
-
-
-@asynccontextmanager
-async def _recorders(settings: RouterSettings, runtime: Runtime) -> AsyncIterator[Sequence[Recorder]]:
-    """The recording, if there is one, which is written meanwhile."""
-    if settings.recording is None:
-        yield ()
-        return
-    log, metrics = runtime.telemetry.log, runtime.telemetry.once(RecordingMetrics)
-    recorder = Recorder(settings.recording, metrics, time.monotonic, lambda: datetime.now(UTC), log)
-    try:
-        async with running(recorder.run(), "recording", log):
-            yield (recorder,)
-    finally:
-        await recorder.close()
 
 
 def definition() -> Definition[Any]:

@@ -132,7 +132,7 @@ def test_a_bad_version_is_taken_back_and_nobody_else_notices(system: System, tab
     assert {asked.x for asked in failed} & {*LACKS}
     shown = json.loads(headrace("release", "show", NAME, "--json"))
     assert shown["assign"]["weights"]["live"] == 1.0
-    assert shown["author"] == "analyser"
+    assert shown["author"] == "ladder"
     assert "harm" in shown["rollout"]["verdict"]
 
 

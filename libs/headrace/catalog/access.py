@@ -56,7 +56,7 @@ class LeaseToken:
 class Change:
     """One transaction. `actor`: who makes it; `action`: what is done (`release.deploy`); `subject`: what to (a pipeline's name).
     `id`: the change is made once for each, so a caller that did not hear the answer may send it again. `lease`: must be held at
-    the commit."""
+    the commit. `requires`: (kind, name) → the version that further records must have then; 0: never written."""
 
     actor: str
     action: str
@@ -65,6 +65,7 @@ class Change:
     reason: str = ""
     details: Mapping[str, str] = field(default_factory=dict)
     lease: LeaseToken | None = None
+    requires: Mapping[tuple[str, str], int] = field(default_factory=dict)
     id: str = field(default_factory=lambda: secrets.token_hex(16))
 
 

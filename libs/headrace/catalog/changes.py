@@ -107,11 +107,12 @@ def make(connection: sa.Connection, change: Change, above: int | None) -> Made:
         return _made_before(change, line)
     if change.lease is not None:
         leases.require(connection, change.lease)
-    versions = _versions(connection, change.writes)
-    for write in change.writes:
-        version = versions.get((write.kind, write.name), 0)
-        if write.expected is not None and write.expected != version:
-            raise RecordChangedError(write.kind, write.name, version)
+    expected = {**{(w.kind, w.name): w.expected for w in change.writes}, **change.requires}
+    versions = _versions(connection, list(expected))
+    for (kind, name), wanted in expected.items():
+        version = versions.get((kind, name), 0)
+        if wanted is not None and wanted != version:
+            raise RecordChangedError(kind, name, version)
     number = head.number + 1
     records = tuple(
         Record(w.kind, w.name, versions.get((w.kind, w.name), 0) + 1, number, None) for w in change.writes
@@ -160,12 +161,12 @@ def _made_before(change: Change, line: bytes) -> Made:
     return Made(Position(found["epoch"], found["number"], chain.digest(line)), records)
 
 
-def _versions(connection: sa.Connection, writes: Sequence[Write]) -> dict[_Names, int]:
+def _versions(connection: sa.Connection, wanted: Sequence[_Names]) -> dict[_Names, int]:
     """The newest version of each record that there is."""
     found: dict[_Names, int] = {}
     newest_version = sa.func.max(RECORDS.c.version)
-    for start in range(0, len(writes), _NAMES_AT_ONCE):
-        names = [(write.kind, write.name) for write in writes[start : start + _NAMES_AT_ONCE]]
+    for start in range(0, len(wanted), _NAMES_AT_ONCE):
+        names = wanted[start : start + _NAMES_AT_ONCE]
         rows = connection.execute(
             sa.select(RECORDS.c.kind, RECORDS.c.name, newest_version)
             .where(sa.tuple_(RECORDS.c.kind, RECORDS.c.name).in_(names))

@@ -59,7 +59,7 @@ def change_of(message: pb.ChangeRecordsRequest) -> Change:
         message.reason,
         dict(message.details),
         lease_of(message.lease) if message.HasField("lease") else None,
-        message.change_id,
+        id=message.change_id,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import sqlalchemy as sa
 
@@ -24,6 +24,8 @@ class CatalogRecords(Records):
         """`database`: its schema is prepared."""
         self.database = database
         self._waiters = Waiters(self.position)
+        # Hears of each change that was made here, after its commit and on its thread.
+        self.on_change: Callable[[CatalogRecords, Change, Made], object] = lambda *_: None
 
     @classmethod
     def open(cls, address: str, *, initialise: bool) -> CatalogRecords:
@@ -77,6 +79,7 @@ class CatalogRecords(Records):
         changes.check(change)
         made = self.database.write(lambda connection: changes.make(connection, change, above))
         self._waiters.publish(made.position)
+        self.on_change(self, change, made)
         return made
 
     def position(self) -> Position:

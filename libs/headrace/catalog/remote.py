@@ -14,8 +14,8 @@ from urllib.parse import parse_qsl, unquote
 
 from google.protobuf.message import Message
 
+from headrace.api.control.v1 import ladder_pb2, resources_pb2
 from headrace.api.control.v1 import records_pb2 as pb
-from headrace.api.control.v1 import resources_pb2
 from headrace.api.control.v1.resources_pb2 import ListWatchersRequest, ListWatchersResponse, Watcher
 from headrace.audit.chain import Fault as AuditFault
 from headrace.audit.chain import Problem
@@ -51,6 +51,15 @@ _POSITION = _method("ReadPosition", pb.ReadPositionRequest, pb.ReadPositionRespo
 _VERIFY = _method("VerifyRecords", pb.VerifyRecordsRequest, pb.VerifyRecordsResponse, lengthy=True)
 _WAIT = _method("ReadPosition", pb.ReadPositionRequest, pb.ReadPositionResponse, lengthy=True)
 
+_REPORT = unary(
+    ladder_pb2.DESCRIPTOR,
+    "LadderService",
+    "ReportVerdict",
+    ladder_pb2.ReportVerdictRequest,
+    ladder_pb2.ReportVerdictResponse,
+    # Of a verdict that was acted upon, nothing more is made.
+    idempotent=True,
+)
 _WATCHERS = unary(
     resources_pb2.DESCRIPTOR,
     "ResourcesService",
@@ -210,6 +219,10 @@ class RemoteRecords:
 
     def give_back(self, lease: LeaseToken) -> None:
         self._call(_GIVE_BACK, pb.GiveBackLeaseRequest(lease=messages.lease_message(lease)))
+
+    def report_verdict(self, request: ladder_pb2.ReportVerdictRequest) -> ladder_pb2.ReportVerdictResponse:
+        """What control makes of a verdict on a rollout."""
+        return self._call(_REPORT, request)
 
     def watchers(self) -> Sequence[Watcher]:
         """The processes of the data plane that any process of control has heard of within the last minutes."""

@@ -26,7 +26,7 @@ UNASKED: Mapping[str, tuple[str, ...]] = {
         *("explain prediction", "explain coverage", "explain bias"),
         *("slo check", "slo status", "deliver history", "deliver scan"),
     ),
-    "it runs models in its own process": ("replay", "events replay", "cascade tune"),
+    "it runs models in its own process": ("events replay", "cascade tune"),
     "it sends what any caller may send": ("predict", "outcomes post"),
     "it starts what is absent, or ends it until the next `up`; service managers call it": ("up", "down"),
     "it makes a file that nothing reads until somebody says so": (

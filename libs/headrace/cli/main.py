@@ -27,7 +27,6 @@ COMMANDS = {
     "status": "lifecycle.status",
     "predict": "requests.predict",
     "trace": "requests.trace",
-    "replay": "requests.replay",
     "doctor": "lifecycle.doctor",
     "readiness": "operations.readiness",
     "logs": "lifecycle.logs",

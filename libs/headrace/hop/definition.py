@@ -37,6 +37,8 @@ class Service:
     # Awaited while calls are answered already; health says SERVING once it has ended. For what may take for ever, such as a
     # database that is away: callers hear why from the answers.
     ready: Callable[[], Coroutine[Any, Any, None]] | None = None
+    # Called when the drain begins: calls that wait for something must end then, or each stop takes as long as they wait.
+    end_waits: Callable[[], None] | None = None
 
 
 async def warm_up(services: Iterable[Service]) -> None:

@@ -46,12 +46,3 @@ class FrozenError(ReleaseError):
         super().__init__(
             pipeline, [f"frozen by {author} ({reason}); to end it: headrace release freeze --off"]
         )
-
-
-class FencedError(ReleaseError):
-    """Who wants the change has lost its lease meanwhile: another one may decide now."""
-
-    def __init__(self, pipeline: str) -> None:
-        super().__init__(
-            pipeline, ["(lease): it ended before the change was made, so another analyser decides"]
-        )

@@ -12,12 +12,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from headrace.catalog.access import Change, LeaseToken, Position, Record, Records, Write
 from headrace.catalog.errors import (
-    LeaseLostError,
     RecordChangedError,
     RecordInvalidError,
     RecordsDivergedError,
@@ -25,8 +24,7 @@ from headrace.catalog.errors import (
     Unavailable,
 )
 from headrace.releases.document import Release, from_bytes, to_bytes
-from headrace.releases.errors import FencedError, ReleaseError, StaleError
-from headrace.releases.records.facts import facts
+from headrace.releases.errors import FrozenError, ReleaseError, StaleError
 from headrace.releases.store import KEPT, REMOVED, Broken, Freeze
 
 RELEASE, DOCUMENT, REMOVAL, FREEZE = "release", "document", "removal", "freeze"
@@ -88,12 +86,7 @@ class RecordReleases:
         self.records = records
         self._actor = actor
         self._clock = clock
-        self._fence: Callable[[], LeaseToken | None] = lambda: None
         self._closed = False
-
-    def fence_by(self, fence: Callable[[], LeaseToken | None]) -> None:
-        """From now on `commit` needs the lease of `fence` (None: none): it raises FencedError where that has ended."""
-        self._fence = fence
 
     def pipelines(self) -> list[str]:
         return [record.name for record in self.records.list(RELEASE, names_only=True)]
@@ -113,9 +106,12 @@ class RecordReleases:
     def history(self, pipeline: str) -> list[Release]:
         return self._history(pipeline).readable()
 
-    def commit(self, release: Release) -> None:
+    def commit(self, release: Release, *, automatic: bool = False, lease: LeaseToken | None = None) -> None:
+        """See ReleaseStore. `automatic`: no person decided it, so it raises FrozenError if automation is stopped then. `lease`:
+        must be held then; raises LeaseLostError."""
         while True:
-            change = self._change(release)
+            requires = self._unfrozen(release.pipeline) if automatic else {}
+            change = replace(self._change(release), lease=lease, requires=requires)
             try:
                 self._make(release.pipeline, change)
                 return
@@ -201,8 +197,15 @@ class RecordReleases:
             ],
             release.reason,
             {k: str(v) for k, v in facts(release).items() if v != "" and k not in _IN_THE_LINE},
-            self._fence(),
         )
+
+    def _unfrozen(self, pipeline: str) -> dict[tuple[str, str], int]:
+        """The version of the freeze that stops nothing. Raises FrozenError."""
+        versions = self.records.read(FREEZE, ALL)
+        if (content := _content(versions)) is not None:
+            freeze = freeze_of(content)
+            raise FrozenError(pipeline, freeze.author, freeze.reason)
+        return {(FREEZE, ALL): versions[0].version if versions else 0}
 
     def _old(self, documents: list[Record]) -> list[Record]:
         """Those that may go. Documents of a greater number are younger, so one young one is seen at most."""
@@ -228,12 +231,24 @@ class RecordReleases:
         """Raises RecordChangedError, and what callers of a store expect."""
         try:
             self.records.change(change)
-        except LeaseLostError:
-            raise FencedError(pipeline) from None
         except RecordInvalidError as error:
             raise ReleaseError(pipeline, [f"({error.kind}): {error.problem}"]) from None
         except RecordsDivergedError as error:
             raise RecordsUnavailableError(Unavailable.READ_ONLY, str(error)) from None
+
+
+def facts(release: Release) -> dict[str, str | int]:
+    """What the audit and the webhook say of it; `sha256` is the content hash that is stored with the release."""
+    rollout = release.rollout
+    return {
+        "number": release.number,
+        "parent": release.parent,
+        "sha256": str(json.loads(to_bytes(release))["sha256"]),
+        "author": release.author,
+        "reason": release.reason,
+        "verdict": rollout.verdict if rollout else "",
+        "restores": release.restores or "",
+    }
 
 
 def freeze_of(content: bytes) -> Freeze:

@@ -75,6 +75,12 @@ class RecordsServicer:
     async def ChangeRecords(self, request: pb.ChangeRecordsRequest, call: Call) -> pb.ChangeRecordsResponse:
         self._identities.check_change(call.peer)
         change = messages.change_of(request)
+        made = await self.once_accepted(lambda: self._change(change))
+        self._metrics.changes.inc()
+        return messages.made_message(made)
+
+    async def once_accepted(self, function: Callable[[], R]) -> R:
+        """On a thread, once changes are accepted. Raises Fault: the database can't be used, or has not what processes have."""
         try:
             self._records()
         except RecordsError as error:
@@ -83,9 +89,7 @@ class RecordsServicer:
         if why := self._refusal():
             self._metrics.refused.labels("diverged").inc()
             raise fault_of(RecordsDivergedError(why))
-        made = await self._write(lambda: self._change(change))
-        self._metrics.changes.inc()
-        return messages.made_message(made)
+        return await self._write(function)
 
     async def BeginEpoch(self, request: pb.BeginEpochRequest, call: Call) -> pb.BeginEpochResponse:
         self._identities.check_change(call.peer)
@@ -101,7 +105,7 @@ class RecordsServicer:
         return self._records().begin_epoch(change, above)
 
     async def TakeLease(self, request: pb.TakeLeaseRequest, call: Call) -> pb.TakeLeaseResponse:
-        self._identities.check_change(call.peer)
+        self._identities.check_lease(call.peer, request.name)
         limits.check_lease(request.name, request.holder, request.token, request.duration_ms)
         duration_s = request.duration_ms / 1000
         token = await self._write(
@@ -110,7 +114,7 @@ class RecordsServicer:
         return pb.TakeLeaseResponse(token=token, holder=request.holder if token else "")
 
     async def GiveBackLease(self, request: pb.GiveBackLeaseRequest, call: Call) -> pb.GiveBackLeaseResponse:
-        self._identities.check_change(call.peer)
+        self._identities.check_lease(call.peer, request.lease.name)
         limits.check_lease(request.lease.name, "", request.lease.token, 1)
         await self._write(lambda: self._records().give_back(messages.lease_of(request.lease)))
         return pb.GiveBackLeaseResponse()
@@ -135,7 +139,7 @@ class RecordsServicer:
         if request.HasField("known") and request.wait_ms:
             until = min(time.monotonic() + min(request.wait_ms / 1000, MAX_WAIT_S), call.deadline - ANSWER_S)
             try:
-                seen = await self._head.wait(messages.position_of(request.known), until)
+                seen = await self._head.wait(messages.position_of(request.known), until, caller=True)
             except RecordsError as error:
                 raise fault_of(error) from None
         else:

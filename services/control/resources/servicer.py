@@ -51,6 +51,11 @@ class ResourcesServicer:
         self._settled = settled
         self._clock = clock
         self._acknowledged = asyncio.Event()
+        self._ended = asyncio.Event()
+
+    def end_waits(self) -> None:
+        """Who waits is answered now, and nobody waits any more."""
+        self._ended.set()
 
     async def Watch(self, request: pb.WatchRequest, call: Call) -> pb.WatchResponse:
         self._identities.check_watch(call.peer, request.service)
@@ -134,13 +139,13 @@ class ResourcesServicer:
             same = not whole and have is not None and newest.parts[service].number <= have.number
             if wanted and (same or self._may_apply(request, newest)):
                 return self._page(request, newest, have, whole)
-            if self._clock() >= until:
+            if self._clock() >= until or self._ended.is_set():
                 return self._held(request, newest, have) if wanted else pb.WatchResponse()
             if wanted:
                 ends = min(until, self._followers.first_until(service))
-                await _first_of([changed, acknowledged], ends)
+                await _first_of([changed, acknowledged, self._ended], ends)
             else:
-                await _first_of([changed], until)
+                await _first_of([changed, self._ended], until)
         return None
 
     def _may_apply(self, request: pb.WatchRequest, newest: Published) -> bool:

@@ -97,7 +97,7 @@ class Desk:
         return KnownModels(versions)
 
     async def close(self) -> None:
-        """Takes no more work; what a thread has begun, it ends. Waits a moment for the webhook."""
+        """Takes no more work; what a thread has begun, it ends."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         if self._store is not None:
             await asyncio.to_thread(self._store.close)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -16,7 +15,6 @@ from headrace.hop.config import ConfigError
 from headrace.hop.definition import Runtime
 from headrace.releases import Experiment, Release, ReleaseStore
 from headrace.releases.of_records import RecordReleases
-from headrace.releases.records import with_webhook
 from services.monitoring.config import MonitoringConfig
 from services.monitoring.console.settings import ConsoleSettings
 from services.monitoring.events.query import Found, Query
@@ -70,18 +68,9 @@ async def serving_console(
     own = settings.console
     if records is None or own is None:
         raise ConfigError("console: it shows releases, so it needs the setting control")
-    log = runtime.telemetry.log
-    store = with_webhook(
-        RecordReleases(records),
-        settings.release_records,
-        lambda text: log.warning("a webhook was not told of a release", why=text),
-    )
-    sources = _sources(own, store, records, ticks, analysis, beside)
-    try:
-        async with console(own, sources, log, _WALL, time.monotonic):
-            yield
-    finally:
-        await asyncio.to_thread(store.leave)
+    sources = _sources(own, RecordReleases(records), records, ticks, analysis, beside)
+    async with console(own, sources, runtime.telemetry.log, _WALL, time.monotonic):
+        yield
 
 
 def _sources(

@@ -8,7 +8,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 
 from headrace.drift import Check, Limits
 from headrace.hop import config
-from headrace.releases.records import WebhookSettings
+from headrace.releases.webhook import WebhookSettings
 from headrace.repository import Trust
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from headrace.analysis import Count
 from headrace.hop.definition import Runtime
 from headrace.releases import ReleaseStore
-from headrace.releases.records import Webhook
+from headrace.releases.webhook import Webhook
 from headrace.repository import Repository
 from services.monitoring.accuracy.store import AccuracyStore
 from services.monitoring.config import MonitoringConfig
@@ -61,43 +61,45 @@ async def watching_drift(
     webhook = Webhook(hook, lambda text: _complain(log, text)) if hook is not None else None
     retraining = Retraining(settings.drift.retrain, webhook, runtime.telemetry.once(RetrainMetrics), log)
     monitor = DriftMonitor(settings.drift, metrics, retraining, log)
-    with ThreadPoolExecutor(_THREADS, "drift") as threads:
-        loop, memory = asyncio.get_running_loop(), _memory(settings.drift.folder, metrics, log)
+    threads = ThreadPoolExecutor(_THREADS, "drift")
+    loop, memory = asyncio.get_running_loop(), _memory(settings.drift.folder, metrics, log)
 
-        async def judged() -> Mapping[Version, Count]:
-            if releases is not None:
-                for pipeline in await loop.run_in_executor(threads, releases.pipelines):
-                    history = await loop.run_in_executor(threads, releases.history, pipeline)
-                    oldest = min((release.number for release in history), default=0)
-                    successions.look(pipeline, history, await recorder.run(accuracy.judged, pipeline, oldest))
-            found = await recorder.run(accuracy.by_version)
-            return {Version(*key): Count(of.rows, of.wrong) for key, of in found.items()}
+    async def judged() -> Mapping[Version, Count]:
+        if releases is not None:
+            for pipeline in await loop.run_in_executor(threads, releases.pipelines):
+                history = await loop.run_in_executor(threads, releases.history, pipeline)
+                oldest = min((release.number for release in history), default=0)
+                successions.look(pipeline, history, await recorder.run(accuracy.judged, pipeline, oldest))
+        found = await recorder.run(accuracy.by_version)
+        return {Version(*key): Count(of.rows, of.wrong) for key, of in found.items()}
 
-        watch = Watch(
-            monitor,
-            _baselines(settings.drift, releases, metrics, log),
-            judged,
-            _WALL,
-            threads,
-            log,
-            settings.drift.refresh_s,
-            memory,
-        )
-        tasks = [
-            _told(asyncio.create_task(watch.run()), log, "drift is not judged any more"),
-            _told(asyncio.create_task(retraining.run()), log, "retrainings are not started any more"),
-        ]
-        try:
-            yield Drift(monitor, DriftPanel(monitor.looks))
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            await watch.close()
-            if memory is not None:
-                memory.close()
-            if webhook is not None:
-                await asyncio.to_thread(webhook.close, _LEAVE_S)
+    watch = Watch(
+        monitor,
+        _baselines(settings.drift, releases, metrics, log),
+        judged,
+        _WALL,
+        threads,
+        log,
+        settings.drift.refresh_s,
+        memory,
+    )
+    tasks = [
+        _told(asyncio.create_task(watch.run()), log, "drift is not judged any more"),
+        _told(asyncio.create_task(retraining.run()), log, "retrainings are not started any more"),
+    ]
+    try:
+        yield Drift(monitor, DriftPanel(monitor.looks))
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await watch.close()
+        if memory is not None:
+            memory.close()
+        if webhook is not None:
+            await asyncio.to_thread(webhook.close, _LEAVE_S)
+        # What is read at control on such a thread needs this event loop to end.
+        await asyncio.to_thread(threads.shutdown)
 
 
 def _memory(folder: Path | None, metrics: DriftMetrics, log: Any) -> Memory | None:

@@ -1,4 +1,4 @@
 """Rollouts: counts of both arms → evidence → verdict → the next release.
 
-All is pure but `analyser.py`, `notices.py` and `handover_*.py`.
+All is pure but `analyser.py` and `handover.py`.
 """

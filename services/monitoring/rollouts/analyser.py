@@ -1,47 +1,36 @@
-"""Looks at each rollout twice a second and writes what it decides into the release store."""
+"""Judges each rollout twice a second and tells control, which acts."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
 from headrace.analysis import ReadOut
-from headrace.releases import (
-    Experiment,
-    FrozenError,
-    Release,
-    ReleaseError,
-    ReleaseStore,
-    RolloutState,
-    StaleError,
-)
-from headrace.releases.errors import FencedError
-from headrace.releases.store import Freeze
-from services.monitoring.rollouts.changes import next_release
+from headrace.catalog.errors import LeaseLostError, RecordsError
+from headrace.releases import Experiment, Release, ReleaseError, ReleaseStore
+from headrace.releases.changes.basis import ACTIVE
+from headrace.releases.ladder import Answer, Report
 from services.monitoring.rollouts.evidence import Evidence, Objectives, key
-from services.monitoring.rollouts.notices import Notices
-from services.monitoring.rollouts.policy import Action, Decision, begin, decide
-from services.monitoring.rollouts.ports import Counts, EvidenceStore, Lease, Log, Observer, RolloutEvent
+from services.monitoring.rollouts.judgement import Judgement, judge
+from services.monitoring.rollouts.ports import Counts, EvidenceStore, Ladder, Lease, Log, Observer
 
 # Evidence is saved this often: what was counted since then is still in the routers' cumulative counts.
 _SAVE_S = 5.0
-_ATTEMPTS = 3
-_ACTIVE = (RolloutState.RUNNING, RolloutState.PAUSED)
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Where a rollout is, for people. `looked`: when (seconds since 1970). `problem`: what keeps the analyser from acting; empty:
-    nothing."""
+    """Where a rollout is, for people. `answer`: what control made of the judgement; None of both: there was none yet. `looked`:
+    when (seconds since 1970). `problem`: what keeps the rollout from being judged; empty: nothing."""
 
     number: int
-    decision: Decision | None
+    judgement: Judgement | None
+    answer: Answer | None
     looked: float
     problem: str = ""
 
@@ -55,8 +44,8 @@ class Settings:
 
 
 class Analyser:
-    """Runs until cancelled. If the store, the lease or the evidence can't be reached, rollouts stay where they are and the status
-    says so. `clock`: seconds since 1970. `threads`: where stores are called."""
+    """Runs until cancelled. If control or the evidence can't be reached, rollouts stay where they are and the status says so.
+    `clock`: seconds since 1970. `threads`: where stores are called."""
 
     def __init__(
         self,
@@ -64,8 +53,8 @@ class Analyser:
         counts: Counts,
         lease: Lease,
         evidence_store: EvidenceStore,
+        ladder: Ladder,
         settings: Settings,
-        notices: Notices,
         observer: Observer,
         log: Log,
         clock: Callable[[], float],
@@ -76,7 +65,7 @@ class Analyser:
         self._lease = lease
         self._evidence_store = evidence_store
         self._settings = settings
-        self._notices = notices
+        self._ladder = ladder
         self._observer = observer
         self._log = log
         self._clock = clock
@@ -93,7 +82,7 @@ class Analyser:
 
     @property
     def problem(self) -> str:
-        """What keeps this analyser from acting on any rollout; empty: nothing."""
+        """What keeps this analyser from judging any rollout; empty: nothing."""
         return self._problems.get("", "")
 
     async def run(self) -> None:
@@ -112,7 +101,7 @@ class Analyser:
         try:
             if not await self._lead():
                 return
-            pipelines, freeze = await self._blocking(self._live)
+            pipelines = await self._blocking(self._store.pipelines)
             self._solved("")
         except OSError as error:
             self._problem("", "store", f"the store of releases can't be reached: {error}")
@@ -125,26 +114,19 @@ class Analyser:
             del self._status[gone]
             self._problems.pop(gone, None)
         for pipeline in pipelines:
-            await self._safely(pipeline, freeze)
+            await self._safely(pipeline)
 
-    def _live(self) -> tuple[list[str], Freeze | None]:
-        return self._store.pipelines(), self._store.frozen()
-
-    async def _safely(self, pipeline: str, freeze: Freeze | None) -> None:
+    async def _safely(self, pipeline: str) -> None:
         """One pipeline's problem must not stop the others."""
         try:
-            await self._look(pipeline, freeze)
+            await self._look(pipeline)
             self._solved(pipeline)
-        except FrozenError as error:
-            self._problem(pipeline, "frozen", str(error))
-        except StaleError as error:
-            self._problem(pipeline, "stale", str(error))
-        except FencedError as error:
+        except LeaseLostError as error:
             self._problem(pipeline, "lease", str(error))
-        except ReleaseError as error:
-            self._problem(pipeline, "refused", f"the store refused the change: {error}")
         except OSError as error:
             self._problem(pipeline, "store", f"the store of releases can't be reached: {error}")
+        except (ReleaseError, RecordsError) as error:
+            self._problem(pipeline, "refused", f"it can't be judged: {error}")
         except Exception as error:  # noqa: BLE001 - as in `round`
             self._problem(pipeline, "bug", repr(error))
 
@@ -166,46 +148,37 @@ class Analyser:
         self._observer.leading(leads)
         return leads
 
-    async def _look(self, pipeline: str, freeze: Freeze | None) -> None:
-        for attempt in range(_ATTEMPTS):
-            release, broken = await self._blocking(partial(self._store.current, pipeline))
-            if release is None:
-                raise ReleaseError(pipeline, [broken.problem if broken else "it has no release"])
-            if release.rollout is None or release.rollout.state not in _ACTIVE:
-                self._forget(pipeline)
-                return
-            decision = await self._decided(release, freeze)
-            self._status[pipeline] = Status(release.number, decision, self._clock())
-            if broken is not None and (decision is None or decision.action != Action.ROLL_BACK):
-                # Whoever wrote it wanted something else than what goes on here; only harm is still ended.
-                raise ReleaseError(pipeline, [f"the newest release can't be read: {broken.problem}"])
-            if decision is None or decision.action == Action.HOLD:
-                return
-            following = next_release(release, decision, self._date(), broken.number if broken else None)
-            if following is None:
-                return
-            try:
-                await self._blocking(partial(self._store.commit, following))
-            except StaleError:
-                # Somebody changed the release meanwhile: look at theirs, and decide anew.
-                if attempt == _ATTEMPTS - 1:
-                    raise
-            else:
-                await self._changed(following, decision)
-                return
-
-    async def _decided(self, release: Release, freeze: Freeze | None) -> Decision | None:
-        if release.rollout is not None and not release.rollout.since:
-            return None if freeze else begin(release)
+    async def _look(self, pipeline: str) -> None:
+        release, broken = await self._blocking(partial(self._store.current, pipeline))
+        if release is None:
+            raise ReleaseError(pipeline, [broken.problem if broken else "it has no release"])
+        rollout = release.rollout
+        if rollout is None or rollout.state not in ACTIVE:
+            self._forget(pipeline)
+            return
         now = self._clock()
+        if not rollout.since:
+            # Control has yet to begin it.
+            self._status[pipeline] = Status(release.number, None, None, now)
+            return
         objectives = await self._counts.objectives(release)
         evidence = await self._evidence_of(release, objectives, now)
         evidence.look(release, await self._counts.ticks(release), now)
-        decision = decide(release, evidence, objectives, now, frozen=freeze is not None)
-        self._observer.looked(release.pipeline, decision, evidence.sample_ratio.e)
-        if decision.action != Action.HOLD or now - self._saved.get(release.pipeline, 0.0) >= _SAVE_S:
-            await self._save(release.pipeline, evidence, now)
-        return decision
+        judgement = judge(release, evidence, objectives)
+        if now - self._saved.get(pipeline, 0.0) >= _SAVE_S:
+            await self._save(pipeline, evidence, now)
+        report = Report(
+            pipeline,
+            release.number,
+            judgement.verdict,
+            judgement.reason,
+            judgement.figures,
+            judgement.weight,
+            self._lease.token,
+        )
+        answer = await self._blocking(partial(self._ladder.report, report))
+        self._observer.looked(pipeline, judgement, answer)
+        self._status[pipeline] = Status(answer.number, judgement, answer, now)
 
     async def _evidence_of(self, release: Release, objectives: Objectives, now: float) -> Evidence:
         pipeline = release.pipeline
@@ -239,22 +212,6 @@ class Analyser:
             self._log.warning("evidence can't be saved", pipeline=pipeline, error=str(error))
         self._saved[pipeline] = now
 
-    async def _changed(self, release: Release, decision: Decision) -> None:
-        event = RolloutEvent(
-            release.pipeline,
-            release.number,
-            self._clock(),
-            str(decision.action),
-            str(decision.verdict),
-            decision.weight,
-            decision.reason,
-            decision.guards,
-        )
-        self._log.info("rollout changed", **event.to_json())
-        self._status[release.pipeline] = Status(release.number, decision, self._clock())
-        self._observer.changed(release.pipeline, decision)
-        self._notices.tell(event)
-
     def _forget(self, pipeline: str) -> None:
         """The pipeline has no rollout now. Its last status stays for people who ask how it ended."""
         if self._evidence.pop(pipeline, None) is not None:
@@ -266,7 +223,7 @@ class Analyser:
         if self._problems.get(pipeline) != text:
             log = self._log.error if kind == "bug" else self._log.warning
             log(
-                "a rollout stays where it is" if pipeline else "all rollouts stay where they are",
+                "a rollout is not judged" if pipeline else "no rollout is judged",
                 pipeline=pipeline,
                 why=text,
             )
@@ -274,8 +231,9 @@ class Analyser:
         self._problems[pipeline] = text
         for name in [pipeline] if pipeline else list(self._status):
             last = self._status.get(name)
-            number, decision = (last.number, last.decision) if last else (0, None)
-            self._status[name] = Status(number, decision, last.looked if last else self._clock(), text)
+            self._status[name] = (
+                replace(last, problem=text) if last else Status(0, None, None, self._clock(), text)
+            )
 
     def _solved(self, pipeline: str) -> None:
         if self._problems.pop(pipeline, None) is not None:
@@ -290,9 +248,6 @@ class Analyser:
             await self._blocking(self._lease.release)
         except OSError as error:
             self._log.warning("the lease can't be given back; it runs out", error=str(error))
-
-    def _date(self) -> datetime:
-        return datetime.fromtimestamp(self._clock(), UTC)
 
     async def _blocking(self, call: Callable[[], T]) -> T:
         """What it returns or raises. Who is cancelled still waits for its end: a lease that is taken while `_give_up` gives it

@@ -8,6 +8,7 @@ from typing import Any
 
 from headrace.analysis import Count, SampleRatio, SlowThreshold
 from headrace.releases.document import LIVE, GuardName, Release, Rollout, digest
+from headrace.releases.ladder import canary_share
 from services.monitoring.rollouts.counts import ArmCounts, Streams, Tick
 from services.monitoring.rollouts.guard_evidence import GuardEvidence
 
@@ -170,12 +171,6 @@ class Evidence:
         bucket, recent = values["slow"]
         self.slow_threshold.bucket = None if bucket is None else int(bucket)
         self.slow_threshold.recent = tuple(float(n) for n in recent)
-
-
-def canary_share(weights: Mapping[str, float], arm: str) -> float:
-    """The canary's share of what it divides with the live arm (other arms have theirs)."""
-    both = weights.get(arm, 0.0) + weights.get(LIVE, 0.0)
-    return round(weights.get(arm, 0.0) / both, 9) if both else 0.0
 
 
 def key(release: Release) -> str:

@@ -1,4 +1,4 @@
-"""Lease at control, and evidence in files.
+"""Lease and ladder at control, and evidence in files.
 
 Evidence that is lost costs time, never safety: the rollout stays at its weight until there is new evidence.
 """
@@ -11,38 +11,45 @@ from pathlib import Path
 from typing import Any
 
 from headrace.catalog.access import LeaseToken, Records
+from headrace.catalog.remote import RemoteRecords
+from headrace.releases.ladder import LEASE, Answer, Report, answer_of, report_message
 from headrace.state import atomic, plain_files
 
 _MAX_BYTES = 8 << 20
-_NAME = "rollouts"
 # Long enough for a slow round, short enough that a rollout is not long without an analyser.
 LEASE_S = 5.0
 
 
 class ControlLease:
-    """A lease of control's, by its database's clock. What its holder commits after it has ended, control refuses."""
+    """A lease of control's, by its database's clock. Of what its holder says after it has ended, control makes nothing."""
 
     def __init__(self, records: Records, holder: str, lease_s: float = LEASE_S) -> None:
         self._records = records
         self._holder = holder
         self._lease_s = lease_s
-        self._token = ""
-
-    @property
-    def fence(self) -> LeaseToken | None:
-        """What a change of the holder needs; None: it is not held."""
-        return LeaseToken(_NAME, self._token) if self._token else None
+        self.token = ""
 
     def hold(self) -> bool:
         """See ports.Lease. A lease that has ended is not taken again at once: its holder must first forget what it knew."""
-        self._token = self._records.take_lease(_NAME, self._holder, self._lease_s, self._token)
-        return bool(self._token)
+        self.token = self._records.take_lease(LEASE, self._holder, self._lease_s, self.token)
+        return bool(self.token)
 
     def release(self) -> None:
         """See ports.Lease."""
-        if (held := self.fence) is not None:
-            self._token = ""
-            self._records.give_back(held)
+        held, self.token = self.token, ""
+        if held:
+            self._records.give_back(LeaseToken(LEASE, held))
+
+
+class ControlLadder:
+    """That of control."""
+
+    def __init__(self, records: RemoteRecords) -> None:
+        self._records = records
+
+    def report(self, report: Report) -> Answer:
+        """See ports.Ladder."""
+        return answer_of(self._records.report_verdict(report_message(report)))
 
 
 class FileEvidence:

@@ -1,22 +1,17 @@
-"""The analyser's instruments. Labels are pipelines with a rollout, guards, actions and verdicts."""
+"""The analyser's instruments. Labels are pipelines with a rollout, and guards."""
 
 from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from services.monitoring.rollouts.policy import Decision
+from headrace.releases.ladder import Answer
+from services.monitoring.rollouts.judgement import Judgement
 
 
 class RolloutMetrics:
     """An `Observer` for Prometheus."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._changes = Counter(
-            "headrace_rollout_changes",
-            "Changes made by the analyser.",
-            ("pipeline", "action", "verdict"),
-            registry=registry,
-        )
         self._weight = Gauge(
             "headrace_rollout_weight", "Share of the canary, from 0 to 1.", ("pipeline",), registry=registry
         )
@@ -40,19 +35,14 @@ class RolloutMetrics:
         )
         self._guards: dict[str, set[str]] = {}
 
-    def looked(self, pipeline: str, decision: Decision, sample_ratio_e: float) -> None:
+    def looked(self, pipeline: str, judgement: Judgement, answer: Answer) -> None:
         """See ports.Observer."""
-        self._weight.labels(pipeline).set(decision.weight)
-        self._sample_ratio.labels(pipeline).set(sample_ratio_e)
-        for guard in decision.guards:
+        self._weight.labels(pipeline).set(answer.weight)
+        self._sample_ratio.labels(pipeline).set(judgement.ratio_e)
+        for guard in judgement.guards:
             self._guards.setdefault(pipeline, set()).add(guard.name)
             self._evidence.labels(pipeline, guard.name, "harm").set(guard.harm_e / guard.harm_threshold)
             self._evidence.labels(pipeline, guard.name, "fine").set(guard.fine_e / guard.fine_threshold)
-
-    def changed(self, pipeline: str, decision: Decision) -> None:
-        """See ports.Observer."""
-        self._changes.labels(pipeline, str(decision.action), str(decision.verdict)).inc()
-        self._weight.labels(pipeline).set(decision.weight)
 
     def failed(self, kind: str) -> None:
         """See ports.Observer."""

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Protocol, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 from headrace.releases import Release
+from headrace.releases.ladder import Answer, Report
 from services.monitoring.rollouts.counts import Tick
 from services.monitoring.rollouts.evidence import Objectives
-from services.monitoring.rollouts.policy import Decision
-from services.monitoring.rollouts.verdicts import GuardVerdict
+from services.monitoring.rollouts.judgement import Judgement
 
 
 class Counts(Protocol):
@@ -28,12 +27,25 @@ class Counts(Protocol):
 class Lease(Protocol):
     """Held by one analyser at a time. Methods block."""
 
+    @property
+    def token(self) -> str:
+        """Proves that it is held; empty: it is not."""
+        ...
+
     def hold(self) -> bool:
         """Takes the lease or prolongs it. Raises OSError if that can't be known; then it counts as not held."""
         ...
 
     def release(self) -> None:
         """Gives it back, if it is held."""
+        ...
+
+
+class Ladder(Protocol):
+    """Moves rollouts by what it is told of them."""
+
+    def report(self, report: Report) -> Answer:
+        """What it made of a judgement. Blocks. Raises RecordsError; OSError: it can't be reached."""
         ...
 
 
@@ -49,38 +61,11 @@ class EvidenceStore(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class RolloutEvent:
-    """A change that the analyser made. `number`: of the new release; `at`: seconds since 1970; `guards`: the figures."""
-
-    pipeline: str
-    number: int
-    at: float
-    action: str
-    verdict: str
-    weight: float
-    reason: str
-    guards: tuple[GuardVerdict, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values, for audit and webhooks."""
-        values = asdict(self)
-        return {**values, "guards": [_plain(asdict(guard)) for guard in self.guards]}
-
-
-# Is told of each change: the audit, a webhook. Called on a thread; may block and may raise anything.
-Listener: TypeAlias = Callable[[RolloutEvent], object]
-
-
 class Observer(Protocol):
     """Is told what the analyser does; see metrics.py."""
 
-    def looked(self, pipeline: str, decision: Decision, sample_ratio_e: float) -> None:
-        """After each decision."""
-        ...
-
-    def changed(self, pipeline: str, decision: Decision) -> None:
-        """After a decision was carried out."""
+    def looked(self, pipeline: str, judgement: Judgement, answer: Answer) -> None:
+        """After each answer of control."""
         ...
 
     def failed(self, kind: str) -> None:
@@ -102,12 +87,3 @@ class Log(Protocol):
     def info(self, event: str, **fields: Any) -> Any: ...
     def warning(self, event: str, **fields: Any) -> Any: ...
     def error(self, event: str, **fields: Any) -> Any: ...
-
-
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    return {
-        **values,
-        "verdict": str(values["verdict"]),
-        "live": list(values["live"]),
-        "canary": list(values["canary"]),
-    }

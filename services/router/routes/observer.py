@@ -1,4 +1,4 @@
-"""Who sees the runs of live batches, and what they take of them: shadows, events and the recording."""
+"""Who sees the runs of live batches, and what they take of them: shadows and events."""
 
 from __future__ import annotations
 

@@ -64,5 +64,5 @@ def refused(home: Path, *arguments: object, code: int = 1) -> str:
 
 
 def current(home: Path) -> Release | None:
-    with closing(release_place.reading(layout.of(home))) as store:
+    with closing(release_place.opened(layout.of(home))) as store:
         return store.current("small")[0]

@@ -1,4 +1,4 @@
-"""A home on which recorded requests and stored events are run again."""
+"""A home on which stored events are run again."""
 
 from contextlib import closing
 from pathlib import Path
@@ -48,7 +48,7 @@ def made(folder: Path, control: str) -> Path:
     home = folder / "home"
     assert typed("models", "keys", "--home", home).exit_code == 0
     write_settings(home, store=f"control:{control}")
-    with closing(release_place.reading(layout.of(home))) as store:
+    with closing(release_place.opened(layout.of(home))) as store:
         _release(folder, home, store)
     return home
 

@@ -85,7 +85,7 @@ def content(home: Path) -> dict[str, str]:
 
 def state(home: Path) -> tuple[dict[str, str], str]:
     """Of its files and its control."""
-    with closing(release_place.reading(layout.of(home))) as store:
+    with closing(release_place.opened(layout.of(home))) as store:
         return content(home), store.wait("", 0)
 
 
@@ -143,7 +143,7 @@ def test_nothing_is_changed_before_somebody_agrees(
 
 
 def outcomes(home: Path) -> list[tuple[str, str]]:
-    with closing(release_place.reading(layout.of(home))) as store:
+    with closing(release_place.opened(layout.of(home))) as store:
         found = first_releases.make(layout.of(home), store, home / "pipelines")
         return [(outcome.pipeline, outcome.problem) for outcome in found]
 

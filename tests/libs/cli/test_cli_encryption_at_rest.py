@@ -139,18 +139,16 @@ def entries(folder: Path) -> list[tuple[str, bytes]]:
     return sorted((str(p), p.read_bytes()) for p in folder.rglob("*") if p.is_file())
 
 
-@pytest.mark.parametrize("mark", ["settings", "events", "security", "journal", "recordings"])
+@pytest.mark.parametrize("mark", ["settings", "events", "security", "journal"])
 def test_a_sealed_home_is_refused_before_anything_is_changed(mark: str, home: Layout) -> None:
     path = {
         "settings": home.override("encryption"),
         "events": home.events / "segments" / "1-2-ff.parquet",
         "security": home.security_log,
         "journal": home.journal / "1-2.journal",
-        "recordings": home.home / "recorded" / "1.recording",
     }[mark]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(MAGIC)
-    home.override("router").write_text(f"recording: {{folder: {home.home / 'recorded'}}}")
     before, target = entries(home.home), home.home.parent / "b.tar"
     for arguments in (["up"], ["backup", str(target)]):
         result = CliRunner().invoke(app, [*arguments, "--home", str(home.home)])

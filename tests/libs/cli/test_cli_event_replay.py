@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import Result
 
 from headrace.api.monitoring.v1 import events_pb2 as pb
 from headrace.cli.installation import layout, release_place
-from headrace.columns import Batch, Column
+from headrace.columns import Batch, Column, Rows
 from headrace.events import EventGroup, GroupHeader, Mask, event_ids, messages
 from headrace.hop.call import methods_of
 from headrace.hop.errors import Code, Reason
@@ -24,11 +25,12 @@ from headrace.releases import LIVE
 from headrace.repository import Repository
 from services.monitoring.wiring import SERVICE
 from tests.libs.cli.replay_home import typed
-from tests.libs.cli.test_cli_replay import record
 
 RECORD = next(
     m for m in methods_of(pb.DESCRIPTOR.services_by_name["EventsService"]) if m.name == "RecordEvents"
 )
+# The distance of 1.0 from the next number: too little to change 2.0.
+BIT = 2.0**-23
 FAILED = int(Code.UNAVAILABLE), int(Reason.REASON_OVERLOADED)
 
 
@@ -37,7 +39,7 @@ class Events:
 
     def __init__(self, home: Path) -> None:
         place = layout.of(home)
-        with closing(release_place.reading(place)) as store:
+        with closing(release_place.opened(place)) as store:
             self.arm = store.history("scored")[-1].arms[LIVE]
         about = Repository(place.models).metadata("times", "1")
         self.models = (ModelUse("sum", "times", "1", about.sha256),)
@@ -54,8 +56,11 @@ class Events:
         **header: Any,
     ) -> EventGroup:
         """One request `name`. `off`: added to each answer; `failed`: rows that got no answer."""
-        made = record(name, xs, scores)
         count, first = len(xs), self.made + 1
+        rows = Rows([name] * count, ["t"] * count, [1] * count, [0.0] * count, [""] * count)
+        there = np.array([s is not None for s in scores])
+        score, x = np.array([s or 0.0 for s in scores]), np.array(xs, np.float32)
+        y = np.stack([x, np.where(there, score, -1.0).astype(np.float32)], axis=1) * np.float32(2.0)
         self.made += count
         codes, reasons = np.zeros(count, np.uint8), np.zeros(count, np.uint16)
         codes[list(failed)], reasons[list(failed)] = FAILED
@@ -71,9 +76,11 @@ class Events:
             Column.of("@busy_us", np.ones(count, np.int64)),
             Column.of("@cached", np.zeros(count, bool)),
             Mask(b"s" * 32).column(Column.of_text("key", ["someone"] * count)),
-            *made.inputs.columns.values(),
-            *made.features.values(),
-            Column.of("y", made.answer.columns["y"].array + np.float32(off)),
+            Column.of("x", x),
+            Column.of("score", score, there),
+            Column.of("@age_us/user", np.where(there, 5, -1)),
+            Column.of("@source/user", np.where(there, 1, 2).astype(np.uint8)),
+            Column.of("y", y + np.float32(off)),
         ]
         given = GroupHeader(
             "scored",
@@ -87,11 +94,11 @@ class Events:
             outputs=("y",),
             masked=("key",),
         )
-        return EventGroup(replace(given, **header), Batch.of(made.inputs.rows, columns))
+        return EventGroup(replace(given, **header), Batch.of(rows, columns))
 
 
-def replayed(home: Path, groups: Sequence[EventGroup], *options: str) -> tuple[int, dict[str, Any]]:
-    """Exit code and report of a replay of these events, which a monitoring service of the home has."""
+def typed_with(home: Path, groups: Sequence[EventGroup], *options: str) -> Result:
+    """A replay of these events, which a monitoring service of the home has."""
 
     async def serve(use: Callable[[], Coroutine[Any, Any, None]]) -> None:
         async with served(SERVICE, {"events": {"folder": home / "kept" / str(time.monotonic_ns())}}) as run:
@@ -108,14 +115,20 @@ def replayed(home: Path, groups: Sequence[EventGroup], *options: str) -> tuple[i
             finally:
                 socket.unlink()
 
-    found: list[Any] = []
+    found: list[Result] = []
 
     async def use() -> None:
         # The command has an event loop of its own.
-        found.append(await asyncio.to_thread(typed, "events", "replay", "--home", home, "--json", *options))
+        found.append(await asyncio.to_thread(typed, "events", "replay", "--home", home, *options))
 
     asyncio.run(serve(use))
     [result] = found
+    return result
+
+
+def replayed(home: Path, groups: Sequence[EventGroup], *options: str) -> tuple[int, dict[str, Any]]:
+    """Exit code and report of a replay of these events."""
+    result = typed_with(home, groups, "--json", *options)
     try:
         return result.exit_code, json.loads(result.stdout)
     except ValueError:
@@ -149,7 +162,7 @@ def test_events_come_out_equal_with_the_feature_values_that_they_got(home: Path,
 
 def test_differences_are_named_beyond_the_stated_tolerance(home: Path, events: Events) -> None:
     groups = [
-        events.group("within", [1.0], [0.5], off=1e-4),
+        events.group("within", [1.0], [0.5], off=BIT),
         events.group("beyond", [1.0, 2.0], [0.5, 0.5], off=0.25),
     ]
     code, report = replayed(home, groups)
@@ -165,6 +178,20 @@ def test_differences_are_named_beyond_the_stated_tolerance(home: Path, events: E
     assert "no such events" in replayed(home, groups, "--pipeline", "other")[1]["said"]
 
 
+def test_the_report_says_how_much_differs_and_names_the_first(home: Path, events: Events) -> None:
+    groups = [events.group("same", [1.0], [2.0]), events.group("bit", [2.0, 1.0], [0.5, 0.5], off=BIT)]
+    result = typed_with(home, groups, "--tolerance", "0", "--show", "1")
+    told = " ".join(result.output.split())
+    assert result.exit_code == 1
+    assert "events 3 equal 1 differing 2 not replayable 0 made by scored, release 1, arm live" in told
+    assert "candidate scored, release 1, arm live, version 3 model times 1 requests 3 in" in told
+    assert "3 rows verdict 2 rows (66.67%) are not the same bit for bit" in told
+    assert "output rows differ p50 |Δ| p99 |Δ| max |Δ| y 3 2 1.18e-07 1.18e-07 1.19e-07 " in told
+    # The newest is the first.
+    assert "bit/1 0 y [2.0, 1.0000001] [2.0, 1.0]" in told
+    assert "bit/0" not in told
+
+
 def test_a_candidate_is_another_version_or_release(home: Path, events: Events) -> None:
     groups = [events.group("a", [1.0, 2.0], [0.5, 0.5]), events.group("b", [1.0], [None])]
     code, report = replayed(home, groups, "--candidate", "times=2")
@@ -175,6 +202,8 @@ def test_a_candidate_is_another_version_or_release(home: Path, events: Events) -
     # It refuses rows without values.
     assert report["compared"][0]["errors_changed"] == 1
     assert report["compared"][0]["candidate"] == "release 2, arm live"
+    code, report = replayed(home, groups, "--candidate", "time=2")
+    assert report["why_not"] == {"pipeline scored runs no model 'time'; did you mean 'times'?": 3}
 
 
 def test_what_cannot_be_replayed_is_counted_and_said(home: Path, events: Events) -> None:

@@ -23,10 +23,8 @@ from tests.libs.cli.released_home import (
     refused,
     run,
     write_document,
-    write_settings,
 )
 from tests.libs.releases.small_pipeline import TEXT, changed
-from tests.libs.releases.webhook_receiver import Receiver
 from tests.released import spoil
 
 
@@ -226,19 +224,6 @@ def test_a_release_that_was_altered_shows_and_the_next_change_follows_it(home: P
     assert "release 2 can't be used (headrace status: what serves): sha256: the document was altered" in said
     ok(home, "release", "deploy", "small", "--models", "light=10")
     assert current(home).number == 3
-
-
-def test_a_webhook_is_told_before_the_command_ends(home: Path) -> None:
-    receiver = Receiver()
-    write_settings(home, webhook={"url": receiver.url})
-    try:
-        ok(home, "release", "deploy", "small", "--reason", "begin")
-        assert [(e["event"], e["number"], e["reason"]) for e in receiver.events] == [("changed", 1, "begin")]
-        receiver.answers += [400]
-        said = ok(home, "release", "deploy", "small", "--models", "light=1")
-        assert "webhook: an event could not be delivered: the receiver answers 400" in said
-    finally:
-        receiver.close()
 
 
 @pytest.mark.parametrize(

@@ -10,18 +10,14 @@ from typing import Any
 
 import pytest
 
-from headrace.catalog.access import Change, LeaseToken, Write
-from headrace.catalog.errors import RecordsDivergedError, RecordsUnavailableError
+from headrace.catalog.access import Change, LeaseToken, Made, Write
+from headrace.catalog.errors import LeaseLostError, RecordsDivergedError, RecordsUnavailableError
 from headrace.catalog.records import CatalogRecords
-from headrace.hop.config import ConfigError
 from headrace.pipeline import content_hash
-from headrace.releases import Freeze, ReleaseError, StaleError
+from headrace.releases import Freeze, FrozenError, ReleaseError, StaleError
 from headrace.releases.document import MAX_BYTES, to_bytes
-from headrace.releases.errors import FencedError
-from headrace.releases.of_records import RecordReleases
-from headrace.releases.place import open_store
-from headrace.releases.records import RecordSettings, open_recorded
-from headrace.releases.records.facts import facts
+from headrace.releases.of_records import RecordReleases, facts
+from headrace.releases.place import PlaceError, open_store
 from headrace.releases.store import KEPT, REMOVED, Broken
 from tests.libs.releases.release_stores import REVISION, TEXT, release
 from tests.released import database, spoil
@@ -106,14 +102,33 @@ def test_old_documents_go(store: RecordReleases, records: CatalogRecords) -> Non
 
 def test_a_lease_that_has_ended_fences(store: RecordReleases, records: CatalogRecords) -> None:
     lease = LeaseToken("ladder", records.take_lease("ladder", "me", 3600))
-    store.fence_by(lambda: lease)
-    store.commit(release(1))
+    store.commit(release(1), lease=lease)
     records.give_back(lease)
-    with pytest.raises(FencedError):
-        store.commit(release(2))
+    with pytest.raises(LeaseLostError):
+        store.commit(release(2), lease=lease)
     assert store.current("flights")[0].number == 1
     lease = LeaseToken("ladder", records.take_lease("ladder", "me", 3600))
+    store.commit(release(2), lease=lease)
+
+
+def test_automation_that_is_stopped_meanwhile_changes_nothing(
+    store: RecordReleases, records: CatalogRecords, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.commit(release(1), automatic=True)
+    change = records.change
+
+    def frozen_just_before(made: Change) -> Made:
+        monkeypatch.setattr(records, "change", change)
+        store.freeze(Freeze("carol", "incident", datetime.now(UTC)))
+        return change(made)
+
+    monkeypatch.setattr(records, "change", frozen_just_before)
+    with pytest.raises(FrozenError, match="carol"):
+        store.commit(release(2), automatic=True)
+    assert store.current("flights")[0].number == 1
     store.commit(release(2))
+    store.freeze(None)
+    store.commit(release(3), automatic=True)
 
 
 def test_numbers_go_on_after_several_removals(store: RecordReleases) -> None:
@@ -160,8 +175,8 @@ def test_less_than_the_data_plane(
     ],
 )
 def test_a_place_that_is_none_is_refused_with_what_is_wrong(place: str, problem: str) -> None:
-    with pytest.raises(ConfigError, match=re.escape(problem)):
-        open_recorded(place, RecordSettings(), print)
+    with pytest.raises(PlaceError, match=re.escape(problem)):
+        open_store(place)
 
 
 def test_a_place_names_certificates() -> None:

@@ -1,72 +1,45 @@
-"""Every alert names metrics that the services have."""
+"""Every alert and every panel of a dashboard names metrics that the services have."""
 
+import json
 import re
+from pathlib import Path
 
-from prometheus_client import CollectorRegistry
-
-from headrace.hop.metrics import ClientInstruments
-from headrace.hop.process.certificates import CertificateInstruments
-from headrace.slo import ALERTS, alert_names
+from headrace.slo import ALERTS, SloSettings, alert_names, generate
 from headrace.slo.catalogue import ANOMALIES
 from headrace.slo.catalogue.anomalies import records
-from services.control.audit.tasks import AuditMetrics
-from services.executor.metrics import Metrics as ExecutorMetrics
-from services.features.metrics import FeaturesMetrics
-from services.ingress.documents.reloads import DocumentMetrics
-from services.ingress.reporting.metrics import Metrics as IngressMetrics
-from services.ingress.sharing.metrics import ShareMetrics
-from services.monitoring.cost.metrics import CostMetrics
-from services.monitoring.drift.metrics import DriftMetrics
-from services.monitoring.drift.retrain.metrics import RetrainMetrics
-from services.monitoring.events.metrics import EventMetrics as StoredEventMetrics
-from services.monitoring.metrics import Metrics as MonitoringMetrics
-from services.monitoring.outcomes.succession_watch import SuccessionMetrics
-from services.monitoring.rollouts.metrics import RolloutMetrics
-from services.router.cache.meter import CacheMetrics
-from services.router.events.metrics import EventMetrics
-from services.router.metrics import Metrics as RouterMetrics
-from services.router.recording.metrics import RecordingMetrics
+from headrace.slo.generate import OBJECTIVE_RULES
+from tests.golden.names import golden
+from tests.libs.slo.slo_documents import PLACES, promising
 
-# Made by hop's process (telemetry, heartbeat) and by Prometheus itself.
-OF_EVERY_PROCESS = {"headrace_ready", "headrace_loop_heartbeat_age_seconds"}
+DASHBOARDS = Path(__file__).parents[3] / "deploy/dashboards"
 _SUFFIX = re.compile(r"_(total|bucket|count|sum|created)$")
 
 
+def named(*expressions: str) -> set[str]:
+    """Names of our metrics, without the endings of their series."""
+    return {_SUFFIX.sub("", n) for e in expressions for n in re.findall(r"headrace_\w+(?![\w:])", e)}
+
+
 def existing() -> set[str]:
-    """Names of all metrics of all services, without the endings of their series."""
-    registry = CollectorRegistry()
-    for metrics in (
-        AuditMetrics,
-        CertificateInstruments,
-        ClientInstruments,
-        DriftMetrics,
-        RetrainMetrics,
-        EventMetrics,
-        StoredEventMetrics,
-        ExecutorMetrics,
-        FeaturesMetrics,
-        DocumentMetrics,
-        IngressMetrics,
-        MonitoringMetrics,
-        RolloutMetrics,
-        CacheMetrics,
-        CostMetrics,
-        RouterMetrics,
-        RecordingMetrics,
-        ShareMetrics,
-        SuccessionMetrics,
-    ):
-        metrics(registry)
-    return {_SUFFIX.sub("", family.name) for family in registry.collect()} | OF_EVERY_PROCESS
+    return named(golden("metrics").read_text())
 
 
 def test_alerts_name_metrics_that_exist() -> None:
-    there = existing()
     signals = [record["expr"] for record in records()]
-    expressions = [*(alert.expr for alert in (*ALERTS, *ANOMALIES)), *signals]
-    named = {_SUFFIX.sub("", n) for e in expressions for n in re.findall(r"headrace_\w+(?![\w:])", e)}
-    assert len(named) > 20
-    assert {n for n in named if not n.startswith("headrace_signal")} - there == set()
+    found = named(*(alert.expr for alert in (*ALERTS, *ANOMALIES)), *signals)
+    assert len(found) > 20
+    assert {n for n in found if not n.startswith("headrace_signal")} - existing() == set()
+
+
+def test_panels_name_metrics_and_records_that_exist() -> None:
+    rules = generate([promising("{availability: 0.99}")], SloSettings(), PLACES)[OBJECTIVE_RULES]
+    boards = {path.stem: json.loads(path.read_text()) for path in DASHBOARDS.glob("*.json")}
+    assert boards.keys() == {"executive", "on-call", "debug"}
+    asked = [t["expr"] for b in boards.values() for p in b["panels"] for t in p.get("targets", ())]
+    assert len(named(*asked)) > 15
+    assert named(*asked) - existing() == set()
+    recorded = re.compile(r"headrace_\w+:\w+")
+    assert set(recorded.findall(" ".join(asked))) - set(recorded.findall(rules)) == set()
 
 
 def test_names_of_alerts_are_not_given_twice() -> None:
@@ -74,5 +47,5 @@ def test_names_of_alerts_are_not_given_twice() -> None:
 
 
 def test_each_failure_mode_has_an_alert() -> None:
-    named = {alert.failure for alert in (*ALERTS, *ANOMALIES)}
-    assert {f"F{n}" for n in range(1, 8)} <= named
+    failures = {alert.failure for alert in (*ALERTS, *ANOMALIES)}
+    assert {f"F{n}" for n in range(1, 8)} <= failures

@@ -1,20 +1,31 @@
 """What each service follows: from any position the changes lead to the newest part, and what is signed says where it is."""
 
+import asyncio
 import hashlib
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headrace.api.control.v1.resources_pb2 import WatchRequest, WatchResponse
 from headrace.catalog.access import Change, Position, Record, Write
+from headrace.catalog.messages import position_message
 from headrace.catalog.records import CatalogRecords
+from headrace.hop.call import LOCAL_PEER
 from headrace.resources.manifest import ANCESTORS, Manifest, SignedManifest, Signer, descends, new_keys
-from headrace.resources.snapshot import Snapshot
+from headrace.resources.snapshot import PARTS, Snapshot
+from services.control.head import Head, seen_of
+from services.control.identity import Identities
 from services.control.resources.feed import EMPTY, SERVICES, Feed, Published
+from services.control.resources.followers import Followers
+from services.control.resources.servicer import ResourcesServicer
 
 NOON = datetime(2026, 12, 1, 12, tzinfo=UTC)
 SIGNER = Signer(new_keys()[0])
@@ -166,3 +177,25 @@ async def test_manifests_are_signed_once_for_all_who_are_near(database: Database
         signed = database.feed.signed(newest, "router", old[0])
     assert database.signed == 2
     assert descends(old[0], signed.manifest)
+
+
+async def test_who_waits_is_answered_once_the_drain_begins(database: Database) -> None:
+    newest = database.write("a")
+    await database.feed.read()
+    head, settled = Head(lambda: database.records, lambda _: None), asyncio.Event()
+    head.seen = seen_of(database.records, newest)
+    identities = Identities((), {}, {"ingress": PARTS})
+    followers = Followers(time.monotonic)
+    servicer = ResourcesServicer(head, database.feed, followers, identities, settled)
+    have = position_message(newest)
+    request = WatchRequest(watcher="door", service="ingress", have=have, wait_ms=30_000)
+    call: Any = SimpleNamespace(peer=LOCAL_PEER, deadline=time.monotonic() + 60)
+    waits = [
+        asyncio.ensure_future(servicer.Watch(request, call)),
+        asyncio.ensure_future(head.wait(newest, time.monotonic() + 60, caller=True)),
+    ]
+    while not followers.all():
+        await asyncio.sleep(0)
+    servicer.end_waits()
+    head.end_waits()
+    assert await asyncio.wait_for(asyncio.gather(*waits), 20) == [WatchResponse(), head.seen]

@@ -23,7 +23,9 @@ from tests.ports import free_port
 
 KEYS = new_keys()
 IDENTITIES = Identities(
-    ["cli.headrace.svc"], {"r.headrace.svc": "router"}, {"router": ["release"], "ingress": ["release", "key"]}
+    ["cli.headrace.svc", "door.headrace.svc"],
+    {"r.headrace.svc": "router", "door.headrace.svc": "ingress"},
+    {"router": ["release"], "ingress": ["release", "key"]},
 )
 STRANGER = Peer("tcp")
 
@@ -38,6 +40,28 @@ def allowed(check: Callable[..., None], *arguments: object) -> bool:
     except Fault:
         return False
     return True
+
+
+@pytest.mark.parametrize(
+    ("peer", "may"),
+    [
+        (UNIX_PEER, (True, True, True)),
+        (tls("cli.headrace.svc"), (True, True, True)),
+        (tls("monitoring"), (True, True, False)),
+        # It brings operators' changes, and judges nothing.
+        (tls("door.headrace.svc"), (False, True, True)),
+        (tls("router"), (False, False, False)),
+        (STRANGER, (False, False, False)),
+    ],
+)
+def test_who_judges_rollouts_needs_no_right_to_change(peer: Peer, may: tuple[bool, bool, bool]) -> None:
+    found = (
+        allowed(IDENTITIES.check_judge, peer),
+        allowed(IDENTITIES.check_lease, peer, "rollouts"),
+        allowed(IDENTITIES.check_lease, peer, "other"),
+    )
+    assert found == may
+    assert allowed(IDENTITIES.check_read, peer, "freeze") == (may[0] or may[1])
 
 
 @pytest.mark.parametrize(

@@ -4,19 +4,35 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, nullcontext
+from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
-from headrace.catalog.access import Change, LeaseToken
+from headrace.catalog.access import Change, LeaseToken, Made
 from headrace.catalog.errors import LeaseLostError, RecordsUnavailableError
+from headrace.catalog.records import CatalogRecords
 from headrace.catalog.remote import RemoteRecords
-from headrace.releases import StaleError
+from headrace.releases import Release, Rollout, RolloutState, StaleError
+from headrace.releases.ladder import (
+    LEASE,
+    Action,
+    Answer,
+    Report,
+    RolloutVerdict,
+    answer_of,
+    report_message,
+)
 from headrace.releases.of_records import RecordReleases
 from headrace.resources.manifest import new_keys
+from services.control.ladder.ladder import Ladder
+from services.control.ladder.machine import PATIENCE_S
+from services.control.metrics import Metrics
 from tests.children import ends_with_tests
 from tests.control_service import ROOT, ControlService
 from tests.libs.catalog.records_contract import verified
@@ -24,9 +40,13 @@ from tests.libs.releases.release_stores import REVISION, TEXT, release
 from tests.libs.resources.following import until
 from tests.postgres_server import PostgresServer, postgres
 from tests.services.control.following import LONG_S, Process, first_release
-from tests.stopped import send
+from tests.services.monitoring.monitoring_outcomes import Log
+from tests.services.monitoring.rollout_simulation import CANARY, keep_documents, release_of
+from tests.stopped import send, stopped
 
 DEPLOYS = 20
+# So long at most nobody acts where a control was killed or stands still.
+TAKEOVER_S = 5.0
 KEYS = new_keys()
 
 
@@ -93,45 +113,147 @@ def test_what_one_changes_the_other_publishes(controls: list[ControlService]) ->
             assert not same.ask().diverged
 
 
+def rolled_out(store: RecordReleases, **rollout: Any) -> Release:
+    """The newest release now begins a rollout, which control has yet to notice."""
+    current, _ = store.current("p")
+    keep_documents(store, "p")
+    number = current.number + 1 if current else 1
+    made = release_of(Rollout(arm=CANARY, ladder=(0.5, 1.0), stage_s=0.01, **rollout))
+    store.commit(made.model_copy(update={"number": number, "parent": number - 1}))
+    return made
+
+
+def rollout(store: RecordReleases) -> Rollout:
+    current, _ = store.current("p")
+    assert current is not None
+    assert current.rollout is not None
+    return current.rollout
+
+
+def until_rolled_back(store: RecordReleases) -> None:
+    until(lambda: rollout(store).state is RolloutState.ROLLED_BACK)
+
+
+def ladder_of(records: CatalogRecords) -> Ladder:
+    return Ladder(lambda: records, time.time, Metrics(CollectorRegistry()), Log())
+
+
+def test_without_verdicts_the_clock_acts_once_whichever_control_lives(
+    controls: list[ControlService],
+) -> None:
+    with client(controls[0]) as one, client(controls[1]) as other:
+        for frozen, records in ((None, one), (controls[0], other), (controls[1], one)):
+            store = RecordReleases(records)
+            with stopped(frozen.pid) if frozen else nullcontext():
+                began = time.monotonic()
+                rolled_out(store, deadline_s=0.5, otherwise="roll_back")
+                until_rolled_back(store)
+                assert time.monotonic() - began < TAKEOVER_S + 0.5 + PATIENCE_S
+        # Neither who was awake all the time nor who woke did anything more.
+        assert [r.author for r in store.history("p")] == ["ladder", "ladder", "test"] * 3
+        assert verified(one) == []
+
+
+def test_of_twenty_verdicts_at_once_one_is_acted_upon(controls: list[ControlService]) -> None:
+    with client(controls[0]) as one, client(controls[1]) as other:
+        store = RecordReleases(one)
+        rolled_out(store)
+        until(lambda: rollout(store).since > 0)
+        begun = store.history("p")[0].number
+        token = one.take_lease(LEASE, "me", LONG_S)
+        report = Report("p", begun, RolloutVerdict.HARM, "harm by errors", lease=token)
+
+        def say(who: int) -> Answer:
+            return answer_of((one, other)[who % 2].report_verdict(report_message(report)))
+
+        with ThreadPoolExecutor(DEPLOYS) as threads:
+            found = Counter(answer.action for answer in threads.map(say, range(DEPLOYS)))
+        assert found == {Action.ROLL_BACK: 1, Action.HOLD: DEPLOYS - 1}
+        assert store.history("p")[0].number == begun + 1
+        assert "stale" in say(0).reason
+        one.give_back(LeaseToken(LEASE, token))
+
+
 HOLDER = """
 import sys
-from headrace.catalog.access import Change, LeaseToken
 from headrace.catalog.errors import RecordsError
 from headrace.catalog.remote import RemoteRecords
+from headrace.releases.ladder import LEASE, Report, RolloutVerdict, answer_of, report_message
 records = RemoteRecords(sys.argv[1])
-token = records.take_lease("ladder", "old", float(sys.argv[2]))
+token = records.take_lease(LEASE, "old", float(sys.argv[2]))
 print("taken" if token else "refused", flush=True)
-sys.stdin.readline()
+number = int(sys.stdin.readline())
 try:
-    records.change(Change("old", "rollout.step", "flights", lease=LeaseToken("ladder", token)))
-    print("changed", flush=True)
+    report = Report("p", number, RolloutVerdict.HARM, "harm", lease=token)
+    print(answer_of(records.report_verdict(report_message(report))).action, flush=True)
 except RecordsError as error:
     print(type(error).__name__, flush=True)
 """
 
 
-def test_a_frozen_holder_of_a_lease_is_fenced_by_the_other(controls: list[ControlService]) -> None:
+def test_what_a_frozen_analyser_and_its_control_say_later_is_not_acted_upon(
+    controls: list[ControlService],
+) -> None:
     command = ends_with_tests(sys.executable, "-c", HOLDER, controls[0].target, "1.0")
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with (
         client(controls[1]) as records,
         subprocess.Popen(command, cwd=ROOT, text=True, **pipes) as old,  # type: ignore[call-overload]  # by ** mypy finds no overload
     ):
+        store = RecordReleases(records)
+        rolled_out(store)
+        until(lambda: rollout(store).since > 0)
+        begun = store.history("p")[0].number
         assert old.stdout.readline() == "taken\n"
         # The process of control that it asks stands still with it, and goes on with it.
+        began = time.monotonic()
         for frozen in (controls[0].pid, old.pid):
             send(frozen, signal.SIGSTOP)
-        old.stdin.write("\n")
+        old.stdin.write(f"{begun}\n")
         old.stdin.flush()
         token = ""
         while not token:
-            token = records.take_lease("ladder", "new", LONG_S)
-        made = records.change(Change("new", "rollout.step", "flights", lease=LeaseToken("ladder", token)))
+            token = records.take_lease(LEASE, "new", LONG_S)
+        assert time.monotonic() - began < TAKEOVER_S
         for frozen in (controls[0].pid, old.pid):
             send(frozen, signal.SIGCONT)
         assert old.stdout.readline() == f"{LeaseLostError.__name__}\n"
-        assert records.position() == made.position
-        records.give_back(LeaseToken("ladder", token))
+        assert store.history("p")[0].number == begun
+        report = Report("p", begun, RolloutVerdict.MAY_STEP_UP, "fine", weight=1.0, lease=token)
+        assert answer_of(records.report_verdict(report_message(report))).number == begun + 1
+        records.give_back(LeaseToken(LEASE, token))
+
+
+def test_who_stops_between_decision_and_commit_has_lost(
+    server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = server.create("interleaved")
+    with (
+        closing(CatalogRecords.open(address, initialise=True)) as one,
+        closing(CatalogRecords.open(address, initialise=False)) as other,
+        ThreadPoolExecutor(1) as thread,
+    ):
+        slow, fast = ladder_of(one), ladder_of(other)
+        store = RecordReleases(other)
+        rolled_out(store)
+        fast.tick()
+        begun = store.history("p")[0].number
+        report = Report("p", begun, RolloutVerdict.HARM, "harm", lease=other.take_lease(LEASE, "me", LONG_S))
+        change, reached, go_on = one.change, threading.Event(), threading.Event()
+
+        def stopped_before(made: Change) -> Made:
+            reached.set()
+            assert go_on.wait(LONG_S)
+            return change(made)
+
+        monkeypatch.setattr(one, "change", stopped_before)
+        late = thread.submit(slow.report, report)
+        assert reached.wait(LONG_S)
+        assert fast.report(report).action is Action.ROLL_BACK
+        go_on.set()
+        assert (late.result().action, late.result().number) == (Action.HOLD, begun + 1)
+        assert store.history("p")[0].number == begun + 1
+        assert verified(other) == []
 
 
 def test_the_database_is_away(server: PostgresServer, controls: list[ControlService]) -> None:

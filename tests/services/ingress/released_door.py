@@ -1,17 +1,15 @@
-"""A real door with a control, for operators: one release of `double`, a webhook."""
+"""A real door with a control, for operators: one release of `double`."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from headrace.api.router.v1 import router_pb2
 from headrace.hop.call import Call
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.releases.of_records import RecordReleases
 from tests.first_release import release_first
-from tests.libs.releases.webhook_receiver import Receiver
 from tests.live_access import put
 from tests.released import Released, released
 from tests.services.ingress import ingress_door
@@ -52,29 +50,23 @@ class ReleasedFolder(Folder):
 
 @dataclass
 class ReleasedDoor:
-    """The door's folder, the router behind it, and who is told of changes."""
+    """The door's folder, and the router behind it."""
 
     folder: ReleasedFolder
     router: Router
-    receiver: Receiver
 
 
 @asynccontextmanager
 async def running(path: Path) -> AsyncIterator[ReleasedDoor]:
     """The door, in the folder `path`."""
-    router, receiver = Router(), Receiver()
-    try:
-        with released(path / "control") as releases:
-            first_of_double(releases.store)
-            keys = put(releases.store.records, specs({}))
-            webhook = {"webhook": {"url": receiver.url}}
-            options: dict[str, Any] = {**releases.settings, "release_records": webhook}
-            async with ingress_door.running(path, router, **options) as process:
-                door = process.folder
-                folder = ReleasedFolder(door.path, door.settings, Keys(**keys), releases)
-                yield ReleasedDoor(folder, router, receiver)
-    finally:
-        receiver.close()
+    router = Router()
+    with released(path / "control") as releases:
+        first_of_double(releases.store)
+        keys = put(releases.store.records, specs({}))
+        async with ingress_door.running(path, router, **releases.settings) as process:
+            door = process.folder
+            folder = ReleasedFolder(door.path, door.settings, Keys(**keys), releases)
+            yield ReleasedDoor(folder, router)
 
 
 def first_of_double(store: RecordReleases) -> None:

@@ -6,17 +6,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from prometheus_client import CollectorRegistry
+
 from headrace.catalog.access import Records
 from headrace.catalog.records import CatalogRecords
+from headrace.catalog.remote import RemoteRecords
 from headrace.releases import Release
+from headrace.releases.ladder import Action, Answer
 from headrace.releases.of_records import RecordReleases
+from services.control.ladder.ladder import Ladder
+from services.control.metrics import Metrics
+from services.monitoring.rollouts import ports
 from services.monitoring.rollouts.analyser import Analyser, Settings
 from services.monitoring.rollouts.counts import Tick
 from services.monitoring.rollouts.evidence import Objectives
-from services.monitoring.rollouts.handover import ControlLease, FileEvidence
-from services.monitoring.rollouts.notices import Notices
-from services.monitoring.rollouts.policy import Decision
-from services.monitoring.rollouts.ports import RolloutEvent
+from services.monitoring.rollouts.handover import ControlLadder, ControlLease, FileEvidence
+from services.monitoring.rollouts.judgement import Judgement
 from tests.released import database
 from tests.services.monitoring.monitoring_outcomes import Log
 from tests.services.monitoring.rollout_simulation import EDGES, START, Router, Traffic, keep_documents
@@ -26,10 +31,9 @@ LONG_S = 3600.0
 
 
 class FaultyStore(RecordReleases):
-    """It can't be reached while `fault` is set, and with `before_commit` somebody else is faster."""
+    """It can't be reached while `fault` is set."""
 
     fault: Exception | None = None
-    before_commit: Any = None
 
     def current(self, pipeline: str) -> Any:
         self._maybe_fail()
@@ -38,13 +42,6 @@ class FaultyStore(RecordReleases):
     def pipelines(self) -> list[str]:
         self._maybe_fail()
         return super().pipelines()
-
-    def commit(self, release: Release) -> None:
-        self._maybe_fail()
-        act, self.before_commit = self.before_commit, None
-        if act:
-            act()
-        super().commit(release)
 
     def _maybe_fail(self) -> None:
         if self.fault:
@@ -56,14 +53,13 @@ class Observed(Log):
     """An `Observer` and a `Log` that remember."""
 
     failures: list[str] = field(default_factory=list)
-    changes: list[Decision] = field(default_factory=list)
+    changes: list[Answer] = field(default_factory=list)
     gone_pipelines: list[str] = field(default_factory=list)
     leads: bool = False
 
-    def looked(self, pipeline: str, decision: Decision, sample_ratio_e: float) -> None: ...
-
-    def changed(self, pipeline: str, decision: Decision) -> None:
-        self.changes.append(decision)
+    def looked(self, pipeline: str, judgement: Judgement, answer: Answer) -> None:
+        if answer.action is not Action.HOLD:
+            self.changes.append(answer)
 
     def failed(self, kind: str) -> None:
         self.failures.append(kind)
@@ -78,15 +74,23 @@ class Observed(Log):
 class World:
     """The store, the routers and the time, which analysers share."""
 
-    def __init__(self, folder: Path, traffic: Traffic | None = None, records: Records | None = None) -> None:
+    def __init__(
+        self, folder: Path, traffic: Traffic | None = None, records: RemoteRecords | None = None
+    ) -> None:
         self.folder = folder
-        self.records = records or CatalogRecords.open(str(database(folder)), initialise=True)
+        self.records: Records
+        self.ladder: ports.Ladder
+        if records is not None:
+            self.records, self.ladder = records, ControlLadder(records)
+        else:
+            # The ladder of a control works here, by the world's clock.
+            self.records = own = CatalogRecords.open(str(database(folder)), initialise=True)
+            self.ladder = Ladder(lambda: own, lambda: self.now, Metrics(CollectorRegistry()), Log())
         self.store = FaultyStore(self.records)
         self.router = Router(traffic or Traffic(), seed=1)
         self.threads = ThreadPoolExecutor(4)
         self.now = START
         self.second = 0
-        self.told: list[RolloutEvent] = []
         self.newest: Sequence[Tick] = ()
 
     def deploy(self, release: Release) -> None:
@@ -124,16 +128,15 @@ class World:
         for _ in range(seconds):
             self.pass_second()
 
-    def analyser(self, observed: Observed) -> Analyser:
-        lease = ControlLease(self.records, "test", LONG_S)
-        notices = Notices({"audit": self.told.append}, self.threads, observed, observed.failed)
+    def analyser(self, observed: Observed, own: RemoteRecords | None = None) -> Analyser:
+        """`own`: its way to control."""
         return Analyser(
-            self.store,
+            RecordReleases(own) if own else self.store,
             self,
-            lease,
+            ControlLease(own or self.records, "test", LONG_S),
             FileEvidence(self.folder / "evidence"),
+            ControlLadder(own) if own else self.ladder,
             Settings(EDGES),
-            notices,
             observed,
             observed,
             lambda: self.now,
@@ -144,4 +147,6 @@ class World:
         """So many seconds, with a look after each."""
         for _ in range(seconds):
             self.pass_second()
+            if isinstance(self.ladder, Ladder):
+                self.ladder.tick()
             await analyser.round()

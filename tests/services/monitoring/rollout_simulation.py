@@ -1,6 +1,7 @@
-"""Seeded rollouts without sockets and without waiting: routers are simulated, the evidence and the policy are the real ones."""
+"""Seeded rollouts without sockets and without waiting: routers are simulated; evidence, judgement and ladder are real."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -9,10 +10,13 @@ import numpy as np
 from headrace.pipeline import content_hash
 from headrace.releases import Arm, Assignment, Release, ReleaseStore, Rollout
 from headrace.releases.document import LIVE
-from services.monitoring.rollouts.changes import next_release
+from headrace.releases.ladder import Action, Report
+from services.control.ladder.changes import next_release
+from services.control.ladder.machine import decide
 from services.monitoring.rollouts.counts import ArmCounts, Tick
 from services.monitoring.rollouts.evidence import Evidence, Objectives
-from services.monitoring.rollouts.policy import Action, Decision, begin, decide
+from services.monitoring.rollouts.judgement import judge
+from services.monitoring.rollouts.verdicts import GuardVerdict, Verdict
 
 # Upper edges in seconds, each 12 % above the one before (1 ms to 9 s).
 EDGES = tuple(0.001 * 1.12**i for i in range(81))
@@ -148,12 +152,45 @@ def _shares(median_s: float, extra_s: float) -> np.ndarray:
 
 
 @dataclass(frozen=True)
+class Decided:
+    """What judgement and ladder make of a rollout together. `following`: the next release; None: it stays."""
+
+    action: Action
+    verdict: Verdict
+    weight: float
+    reason: str
+    guards: tuple[GuardVerdict, ...]
+    following: Release | None
+
+
+def decided(
+    history: Sequence[Release],
+    evidence: Evidence,
+    now: float,
+    objectives: Objectives | None = None,
+) -> Decided:
+    """`history`: newest first."""
+    newest = history[0]
+    found = judge(newest, evidence, objectives or Objectives())
+    report = Report("p", newest.number, found.verdict, found.reason, found.figures, found.weight)
+    decision = decide(history, now, report)
+    following = next_release(newest, decision, datetime.fromtimestamp(now, UTC), found.figures)
+    reason = f"{decision.reason}. {found.figures}"
+    return Decided(decision.action, found.guards_say, decision.weight, reason, found.guards, following)
+
+
+def begun(release: Release) -> Release | None:
+    """The release that control makes of it without a verdict, at START."""
+    return next_release(release, decide([release], START), datetime.fromtimestamp(START, UTC))
+
+
+@dataclass(frozen=True)
 class Ran:
     """How a rollout ended. `seconds`: since its begin; `history`: its decisions but the holds."""
 
     end: Action
     seconds: int
-    decision: Decision
+    decision: Decided
     history: tuple[tuple[int, Action, float], ...]
 
 
@@ -176,25 +213,23 @@ def run(traffic: Traffic, seed: int, rollout: Rollout | None = None, most_s: int
     release = release_of(rollout or Rollout(arm=CANARY), sticky=bool(traffic.keys))
     router = Router(traffic, seed)
     router.second(release, 0)  # the live arm served before
-    release = _next(release, begin(release), 0)
-    evidence = Evidence(release, EDGES, Objectives(), START)
-    history: list[tuple[int, Action, float]] = []
-    decision: Decision | None = None
+    history: list[Release] = [_made(begun(release))]
+    evidence = Evidence(history[0], EDGES, Objectives(), START)
+    changes: list[tuple[int, Action, float]] = []
+    found: Decided | None = None
     for second in range(1, most_s + 1):
-        evidence.look(release, router.second(release, second), START + second)
-        decision = decide(release, evidence, Objectives(), START + second)
-        if decision.action == Action.HOLD:
+        evidence.look(history[0], router.second(history[0], second), START + second)
+        found = decided(history, evidence, START + second)
+        if found.action == Action.HOLD:
             continue
-        history.append((second, decision.action, decision.weight))
-        if decision.action != Action.STEP:
-            return Ran(decision.action, second, decision, tuple(history))
-        release = _next(release, decision, second)
-    assert decision is not None
-    return Ran(Action.HOLD, most_s, decision, tuple(history))
+        changes.append((second, found.action, found.weight))
+        if found.action != Action.STEP:
+            return Ran(found.action, second, found, tuple(changes))
+        history.insert(0, _made(found.following))
+    assert found is not None
+    return Ran(Action.HOLD, most_s, found, tuple(changes))
 
 
-def _next(release: Release, decision: Decision | None, second: int) -> Release:
-    assert decision is not None
-    following = next_release(release, decision, datetime.fromtimestamp(START + second, UTC))
-    assert following is not None
-    return following
+def _made(release: Release | None) -> Release:
+    assert release is not None
+    return release

@@ -106,7 +106,7 @@ async def test_one_of_two_services_judges_and_the_audit_says_so(
     assert ended.number == 2
     assert "harm by errors" in ended.rollout.verdict
     line = json.loads(list(store.records.lines())[-1].line)
-    assert (line["actor"], line["subject"], line["details"]["number"]) == ("analyser", "p", "2")
+    assert (line["actor"], line["subject"], line["details"]["number"]) == ("ladder", "p", "2")
     assert "harm by errors" in line["details"]["verdict"]
 
 
@@ -122,7 +122,7 @@ async def test_a_change_needs_the_lease_that_its_service_holds(
         )
     async with served(SERVICE, settings(tmp_path, releases)) as harness:
         await report(harness, 1, 1, {LIVE: figures(500, 0), CANARY: figures(500, 60)})
-        while "ended before the change was made" not in (await rollout_of(harness)).problem:
+        while "is not held any more" not in (await rollout_of(harness)).problem:
             await asyncio.sleep(0.02)
         assert releases.store.current("p")[0].number == 1
         for event in ("INSERT", "UPDATE"):

@@ -9,11 +9,8 @@ import pytest
 
 from headrace.catalog.access import Records
 from headrace.catalog.remote import RemoteRecords
-from headrace.releases.errors import FencedError
-from headrace.releases.of_records import RecordReleases
 from services.monitoring.rollouts.handover import ControlLease, FileEvidence
 from tests.control_service import execute
-from tests.libs.releases.release_stores import REVISION, TEXT, release
 from tests.released import database, released, releases_in
 from tests.services.monitoring.rollout_analyser import LONG_S
 from tests.system import poll
@@ -67,38 +64,13 @@ def test_a_lease_that_ended_is_not_taken_again_at_once_and_has_another_token_the
     ways: Callable[[], Records], tmp_path: Path
 ) -> None:
     lease = ControlLease(ways(), "one", LONG_S)
-    assert lease.fence is None
+    assert lease.token == ""
     assert lease.hold()
-    first = lease.fence
+    first = lease.token
     end_lease(tmp_path)
-    assert (lease.hold(), lease.fence) == (False, None)
+    assert (lease.hold(), lease.token) == (False, "")
     assert lease.hold()
-    assert lease.fence not in (None, first)
-
-
-def test_who_lost_the_lease_commits_nothing_though_its_number_is_right(
-    ways: Callable[[], Records], tmp_path: Path
-) -> None:
-    (lease, store), (next_lease, next_store) = (_fenced(ways, name) for name in ("one", "next"))
-    store.keep_document("flights", REVISION, TEXT)
-    assert lease.hold()
-    store.commit(release(1))
-    before = store.wait("", 0)
-    end_lease(tmp_path)
-    with pytest.raises(FencedError):
-        store.commit(release(2))
-    assert next_lease.hold()
-    with pytest.raises(FencedError):
-        store.commit(release(2))
-    assert next_store.wait(before, 0) == before
-    next_store.commit(release(2, author="other"))
-    assert store.current("flights")[0].author == "other"
-
-
-def _fenced(ways: Callable[[], Records], name: str) -> tuple[ControlLease, RecordReleases]:
-    lease, store = ControlLease(ways(), name, LONG_S), RecordReleases(ways())
-    store.fence_by(lambda: lease.fence)
-    return lease, store
+    assert lease.token not in ("", first)
 
 
 def test_a_control_that_is_away_is_an_error(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from headrace.releases import Guard, Rollout
 from headrace.releases.document import GuardName
-from services.monitoring.rollouts.policy import Action
+from headrace.releases.ladder import Action
 from tests.services.monitoring.rollout_simulation import CANARY, Ran, Traffic, run
 
 # A promotion of a canary like the live arm takes five stages of 30 s and little more; this is the time that is promised.

@@ -1,15 +1,8 @@
 """Two analysers of one rollout at a real control: one decides, the other takes over, and nothing is decided twice."""
 
 import asyncio
-import pickle
-import secrets
-import signal
-import subprocess
-import sys
 import threading
-import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -17,18 +10,15 @@ import pytest
 
 from headrace.catalog.remote import RemoteRecords
 from headrace.releases import Rollout, RolloutState
-from headrace.releases.document import LIVE, Release
-from headrace.releases.of_records import RecordReleases
-from headrace.state import atomic
+from headrace.releases.document import LIVE
+from headrace.releases.ladder import Answer, Report, RolloutVerdict
 from services.monitoring.rollouts.analyser import Analyser
-from tests.children import ends_with_tests
 from tests.control_service import ControlService, Here, control_here
-from tests.services.monitoring.analyser_process import analyser_at
 from tests.services.monitoring.rollout_analyser import LONG_S, Observed, World
 from tests.services.monitoring.rollout_simulation import CANARY, Traffic, release_of
-from tests.stopped import stop
 
-LADDER = Rollout(arm=CANARY, ladder=(0.05, 0.5, 1.0), stage_s=5)
+# Stages pass by control's clock, and the routers count many seconds in one of its.
+LADDER = Rollout(arm=CANARY, ladder=(0.05, 0.5, 1.0), stage_s=0.05)
 
 
 class ControlWorld(World):
@@ -43,9 +33,13 @@ class ControlWorld(World):
     def _way(self) -> RemoteRecords:
         return self._open.enter_context(closing(RemoteRecords(self.control.target)))
 
-    def another(self, observed: Observed) -> tuple[Analyser, RecordReleases]:
-        folder = self.folder / "evidence"
-        return analyser_at(self._way(), folder, self, lambda: self.now, observed, self.threads, LONG_S)
+    async def until_begun(self) -> None:
+        """Control begins the rollout by its own clock."""
+        while not self.release.rollout.since:
+            await asyncio.sleep(0.01)
+
+    def another(self, observed: Observed) -> Analyser:
+        return self.analyser(observed, self._way())
 
     def end_lease(self) -> None:
         """As if it had run out."""
@@ -62,26 +56,27 @@ def world(tmp_path: Path) -> Iterator[ControlWorld]:
         yield found
 
 
-async def test_what_a_stopped_analyser_writes_after_its_lease_is_refused(
+async def test_of_what_a_stopped_analyser_says_after_its_lease_nothing_is_made(
     world: ControlWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is stopped between its decision and the write, while the next one has the lease and has changed nothing yet, so that
-    the number of its release is still right."""
+    """It is stopped between its judgement and the call, while the next one has the lease and has said nothing yet, so that the
+    number of its release is still right."""
     one_saw, other_saw = Observed(), Observed()
-    one, store = world.another(one_saw)
-    other, _ = world.another(other_saw)
-    await world.look(one, 1)
+    one, other = world.another(one_saw), world.another(other_saw)
+    await world.until_begun()
     begun = world.release
     assert begun.rollout.since == 8
-    commit, reached, go_on = store.commit, threading.Event(), threading.Event()
+    report, reached, go_on = one._ladder.report, threading.Event(), threading.Event()
 
-    def stopped(release: Release) -> None:
+    def stopped(said: Report) -> Answer:
+        if said.verdict is not RolloutVerdict.MAY_STEP_UP or said.weight < 0.5:
+            return report(said)
         reached.set()
         assert go_on.wait(LONG_S)
-        commit(release)
+        return report(said)
 
-    monkeypatch.setattr(store, "commit", stopped)
-    looking = asyncio.create_task(world.look(one, 60))
+    monkeypatch.setattr(one._ladder, "report", stopped)
+    looking = asyncio.create_task(world.look(one, 240))
     try:
         assert await asyncio.to_thread(reached.wait, LONG_S)
         world.end_lease()
@@ -91,17 +86,19 @@ async def test_what_a_stopped_analyser_writes_after_its_lease_is_refused(
     await looking
     # Refused, and then it stands by: the lease is the other's.
     assert world.release.number == begun.number
-    assert (one_saw.failures, one_saw.leads, len(one_saw.changes)) == (["lease"], False, 1)
-    assert "ended before the change was made" in one.status("p").problem
-    await world.look(other, 120)
+    assert (one_saw.failures, one_saw.leads, one_saw.changes) == (["lease"], False, [])
+    assert "is not held any more" in one.status("p").problem
+    while world.release.rollout.state == RolloutState.RUNNING:
+        await world.look(other, 1)
     assert world.release.rollout.state == RolloutState.PROMOTED
-    assert len(one_saw.changes) + len(other_saw.changes) == 4
+    assert len(other_saw.changes) == 3
 
 
 async def test_a_lease_that_returned_has_no_old_evidence(world: ControlWorld) -> None:
     """It lost the lease and nobody has it now: what it knew may be older than what another saved meanwhile."""
     observed = Observed()
-    one, _ = world.another(observed)
+    one = world.another(observed)
+    await world.until_begun()
     await world.look(one, 3)
     world.end_lease()
     await world.look(one, 1)
@@ -116,7 +113,8 @@ async def test_while_control_is_away_nothing_is_decided_and_the_loop_runs(tmp_pa
         ControlService() as control,
         closing(ControlWorld(tmp_path, control, Traffic(canary_errors=0.5))) as world,
     ):
-        analyser, _ = world.another(observed)
+        analyser = world.another(observed)
+        await world.until_begun()
         await world.look(analyser, 1)
         world.pass_time(10)
         control.kill()
@@ -129,68 +127,7 @@ async def test_while_control_is_away_nothing_is_decided_and_the_loop_runs(tmp_pa
         assert (observed.leads, observed.failures) == (False, ["lease"])
         assert "the lease can't be reached" in analyser.problem
         control.start()
-        await world.look(analyser, 5)
+        while world.release.rollout.state == RolloutState.RUNNING:
+            await world.look(analyser, 1)
         assert world.release.rollout.state == RolloutState.ROLLED_BACK
         assert world.release.assign.weights == {LIVE: 1.0, CANARY: 0.0}
-
-
-class Child:
-    """An analyser in a process of its own."""
-
-    def __init__(self, folder: Path, world: ControlWorld, ticks: Path) -> None:
-        self._said = folder / f"{secrets.token_hex(4)}.log"
-        command = [sys.executable, "-m", "tests.services.monitoring.analyser_process"]
-        arguments = [world.control.target, str(folder / "evidence"), str(ticks), "0.5"]
-        with self._said.open("wb") as file:
-            self.process = subprocess.Popen(ends_with_tests(*command, *arguments), stdout=file)
-
-    @property
-    def lines(self) -> list[str]:
-        return self._said.read_text().splitlines()
-
-    @property
-    def leads(self) -> bool:
-        return [line for line in self.lines if line in ("leads", "stands by")][-1:] == ["leads"]
-
-    @property
-    def changes(self) -> list[str]:
-        return [line.removeprefix("changed ") for line in self.lines if line.startswith("changed ")]
-
-
-def test_of_two_processes_one_decides_and_the_other_takes_over(tmp_path: Path, world: ControlWorld) -> None:
-    """The leader is stopped, then goes on as the second; then its successor is killed."""
-    ticks = tmp_path / "ticks"
-
-    def until(condition: Callable[[], bool]) -> None:
-        """The routers count on meanwhile, forty seconds in one."""
-        end = time.monotonic() + LONG_S
-        while not condition():
-            assert time.monotonic() < end, [child.lines for child in children]
-            world.pass_second()
-            atomic.write(ticks, pickle.dumps((world.now, world.newest)))
-            time.sleep(0.025)
-
-    atomic.write(ticks, pickle.dumps((world.now, ())))
-    children = [Child(tmp_path, world, ticks) for _ in range(2)]
-    try:
-        until(lambda: world.release.rollout.since > 0 and any(child.leads for child in children))
-        first, second = sorted(children, key=lambda child: not child.leads)
-        stop(first.process.pid)
-        until(lambda: second.leads)
-        until(lambda: bool(second.changes))
-        first.process.send_signal(signal.SIGCONT)
-        until(lambda: "stands by" in first.lines[1:])
-        second.process.kill()
-        until(lambda: world.release.rollout.state == RolloutState.PROMOTED)
-    finally:
-        for child in children:
-            child.process.kill()
-            child.process.wait()
-    # START, two steps, a promotion: each once, by one of both.
-    assert [r.number for r in world.store.history("p")[:4]] == [11, 10, 9, 8]
-    weights = [r.assign.weights.get(CANARY, 0.0) for r in reversed(world.store.history("p")[1:4])]
-    assert weights == [0.05, 0.5, 1.0]
-    # A line may be missing: of who was stopped or killed after a change, before it said so.
-    assert Counter(first.changes + second.changes) <= Counter(["start", "step up", "step up", "promote"])
-    assert first.changes
-    assert second.changes

@@ -94,15 +94,13 @@ async def test_a_refused_message_stops_no_other(
     assert [p.suffix for p in (tmp_path / "journal").iterdir()] == [".unreadable"]
 
 
-@pytest.mark.parametrize("place", ["journal", "recording"])
-async def test_a_router_does_not_start_where_an_earlier_version_sealed(place: str, tmp_path: Path) -> None:
-    sealed = tmp_path / place / "1-2.journal"
+async def test_a_router_does_not_start_where_an_earlier_version_sealed(tmp_path: Path) -> None:
+    sealed = tmp_path / "journal" / "1-2.journal"
     sealed.parent.mkdir()
     sealed.write_bytes(sealed_before.MAGIC)
     events = {"journal": {"folder": tmp_path / "journal"}}
-    recording = {"folder": tmp_path / "recording"}
     with pytest.raises(ConfigError, match=f"{sealed} is of an earlier version"):
-        async with suite(tmp_path / "documents", {"free": FREE}, events=events, recording=recording):
+        async with suite(tmp_path / "documents", {"free": FREE}, events=events):
             pass
     assert sealed.read_bytes() == sealed_before.MAGIC
 

@@ -91,11 +91,15 @@ def _server(description: Description, service: str) -> dict[str, Any]:
 
 
 def _identities(description: Description) -> dict[str, Any]:
-    """Whom control believes what: the door brings operators' changes, monitoring moves rollouts, the others follow."""
+    """Whom control believes what: the door and monitoring's console bring operators' changes, monitoring judges rollouts."""
     names = {caller: name_of(description, caller) for caller in callers(services.CONTROL)}
     changing = [name for caller, name in names.items() if caller in (services.INGRESS, *services.ASIDE)]
-    following = {name: caller for caller, name in names.items() if "resources" in _in_a_home(caller, "apart")}
-    return {"may_change": [*changing, *description.operators], "watchers": following}
+    known = {
+        name: caller
+        for caller, name in names.items()
+        if caller in services.ASIDE or "resources" in _in_a_home(caller, "apart")
+    }
+    return {"may_change": [*changing, *description.operators], "watchers": known}
 
 
 def _client(description: Description, callee: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ FIX = "headrace release history PIPELINE shows them; release what is right anew:
 
 def look(layout: Layout) -> ReleaseCatalog:
     """What is live, as the router would read it now. Raises ConfigError: control does not run here, or its address is wrong."""
-    store = release_place.reading(layout)
+    store = release_place.opened(layout)
     try:
         return ReleaseCatalog(store)
     finally:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from headrace.cli.installation.layout import Layout
 from headrace.hop import config
 from headrace.state.files import sealed_before
@@ -22,11 +20,4 @@ def refuse(layout: Layout) -> None:
     for mark in (layout.override("encryption"), layout.home / KEYS):
         if mark.exists():
             raise sealed_before.refused(mark)
-    sealed_before.refuse_sealed(layout.events, layout.journal, layout.security_log, _recordings(layout))
-
-
-def _recordings(layout: Layout) -> Path | None:
-    path = layout.override("router")
-    found = config.read(path).values.get("recording") if path.exists() else None
-    folder = found.get("folder") if isinstance(found, dict) else None
-    return Path(folder) if isinstance(folder, str) else None
+    sealed_before.refuse_sealed(layout.events, layout.journal, layout.security_log)

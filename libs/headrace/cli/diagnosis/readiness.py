@@ -136,7 +136,7 @@ def _parity(parity: Callable[[], str | None]) -> Finding:
 def _can_go_back(layout: Layout) -> Finding:
     what = "canary and rollback"
     try:
-        store = release_place.reading(layout)
+        store = release_place.opened(layout)
         try:
             counts = {name: len(store.history(name)) for name in store.pipelines()}
         finally:

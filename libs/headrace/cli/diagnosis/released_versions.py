@@ -15,7 +15,7 @@ from headrace.repository import Repository
 
 def naming(layout: Layout, model: str, version: str) -> list[str]:
     """What names a version: "release 3 of pipeline flights (arm live)". Raises ConfigError, OSError: it can't be known."""
-    store = release_place.reading(layout)
+    store = release_place.opened(layout)
     try:
         found = [store.current(pipeline)[0] for pipeline in store.pipelines()]
         texts = (text for release in found if release for text in _naming(release, model, version))
@@ -51,7 +51,7 @@ def _naming(release: Release, model: str, version: str) -> Iterator[str]:
 def unknown(layout: Layout, documents: Iterable[Pipeline]) -> list[Problem]:
     """Each version or label that a document names and that stands for nothing: no version in the repository, no label in the
     pipeline's release or the repository. Raises ConfigError, OSError, RepositoryError."""
-    store = release_place.reading(layout)
+    store = release_place.opened(layout)
     repository = Repository(layout.models)
     try:
         found: list[Problem] = []

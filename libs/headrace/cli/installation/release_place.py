@@ -6,14 +6,14 @@ webhook: {url: "https://ci.example/headrace", secret_file: /run/secrets/webhook}
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any
 
 from headrace.cli.installation import pid_lock
 from headrace.cli.installation.layout import Layout
 from headrace.hop import config
 from headrace.releases import PlaceError, open_store
-from headrace.releases.records import RecordedReleases, RecordSettings, WebhookSettings, open_recorded
 from headrace.releases.store import ReleaseStore
+from headrace.releases.webhook import WebhookSettings
 
 
 class NotRunningError(config.ConfigError):
@@ -25,6 +25,7 @@ class ReleaseSettings(config.Settings):
 
     # `control:TARGET` of another machine. Empty: the control of this home.
     store: str = ""
+    # Who hears of changes, from the control of this home.
     webhook: WebhookSettings | None = None
 
 
@@ -45,18 +46,14 @@ def place(layout: Layout) -> str:
     return f"control:unix-dir:{layout.listed('control')}"
 
 
-def records(layout: Layout) -> RecordSettings:
-    """Who hears of changes of releases. Raises ConfigError."""
-    return RecordSettings(webhook=settings(layout).webhook)
+def webhook(layout: Layout) -> dict[str, Any]:
+    """Control's setting that says who hears of changes; empty: nobody. Raises ConfigError."""
+    found = settings(layout).webhook
+    return {} if found is None else {"webhook": found.model_dump(mode="json", exclude_none=True)}
 
 
-def opened(layout: Layout, complain: Callable[[str], None]) -> RecordedReleases:
-    """The store, for changing what is live. `complain`: told what the webhook gave up. Raises ConfigError."""
-    return open_recorded(place(layout), records(layout), complain)
-
-
-def reading(layout: Layout) -> ReleaseStore:
-    """The store, for reading only. Raises ConfigError."""
+def opened(layout: Layout) -> ReleaseStore:
+    """The store. Raises ConfigError."""
     try:
         return open_store(place(layout))
     except PlaceError as error:

@@ -123,6 +123,7 @@ def files(layout: Layout) -> dict[str, dict[str, Any]]:
             "initialise": True,
             "signing_key": str(layout.control_key),
             "audit": {"journals": {name: str(path) for name, path in layout.journals.items()}},
+            **release_place.webhook(layout),
         },
         "router": {
             "resources": _resources(layout, "router"),
@@ -142,7 +143,6 @@ def files(layout: Layout) -> dict[str, dict[str, Any]]:
             "outcomes": str(layout.outcomes),
             "events": {"folder": str(layout.events), "salt": str(layout.events_salt)},
             "explanations": {"file": str(layout.explanations)},
-            "release_records": release_place.records(layout).model_dump(mode="json", exclude_none=True),
             "rollouts": str(layout.rollouts),
             "drift": {
                 "models": str(layout.models),
@@ -180,7 +180,6 @@ def _ingress(installation: Installation, instance: str, slot: int, run_dir: Path
         "run_dir": str(run_dir),
         "access_log": str(layout.log("access")),
         "resources": _resources(layout, services.INGRESS),
-        "release_records": release_place.records(layout).model_dump(mode="json", exclude_none=True),
         "quotas": str(layout.quotas),
         "queries": str(layout.queries),
         "idempotency": {"file": str(layout.idempotency)},

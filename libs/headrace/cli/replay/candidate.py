@@ -1,22 +1,20 @@
-"""What recorded requests are run against: an arm of a release, with other versions of models if wanted."""
+"""What stored events are run against: an arm of a release, with other versions of models if wanted."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from headrace.cli.installation import release_place
 from headrace.cli.installation.layout import Layout
 from headrace.pipeline import DocumentError, Pipeline, kind_of, parse
-from headrace.pipeline.document.files import read
 from headrace.pipeline.problems import suggestion
-from headrace.releases import LIVE, Arm, Release, ReleaseError, ReleaseStore, released
+from headrace.releases import LIVE, Release, ReleaseError, ReleaseStore, released
 from headrace.repository import Repository, RepositoryError
 
 
 class ReplayError(Exception):
-    """Recorded requests can't be replayed; the text says why and what to do."""
+    """Events can't be replayed; the text says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,14 +30,12 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What a person asks for. `release` None: the current one. `models`: name → version or label, over those of the arm.
-    `document`: a pipeline document in place of the arm's."""
+    """What events are run on. `release`: its number; `models`: name → version or label, over those of the arm."""
 
     pipeline: str
-    release: int | None = None
-    arm: str = LIVE
-    models: Mapping[str, str] | None = None
-    document: Path | None = None
+    release: int
+    arm: str
+    models: Mapping[str, str]
 
 
 def candidate(layout: Layout, choice: Choice) -> Candidate:
@@ -53,7 +49,7 @@ def candidate(layout: Layout, choice: Choice) -> Candidate:
 
 
 def _candidate(layout: Layout, choice: Choice) -> Candidate:
-    store = release_place.reading(layout)
+    store = release_place.opened(layout)
     try:
         found = _release(store, choice)
         arm = found.arms.get(choice.arm)
@@ -62,20 +58,15 @@ def _candidate(layout: Layout, choice: Choice) -> Candidate:
             raise ReplayError(
                 f"release {found.number} of {choice.pipeline} has no arm {choice.arm!r}; it has {there}"
             )
-        if choice.document is not None:
-            text = read(choice.document)
-            arm = _of_document(parse(text, str(choice.document)), arm)
-        else:
-            stored = store.document(choice.pipeline, arm.revision)
-            if stored is None:
-                raise ReplayError(
-                    f"the document of release {found.number} of {choice.pipeline} is not stored any more"
-                )
-            text = stored
+        text = store.document(choice.pipeline, arm.revision)
+        if text is None:
+            raise ReplayError(
+                f"the document of release {found.number} of {choice.pipeline} is not stored any more"
+            )
     finally:
         store.close()
     pipeline = parse(text, choice.pipeline)
-    models = {**arm.models, **_versions(layout, pipeline, choice.models or {})}
+    models = {**arm.models, **_versions(layout, pipeline, choice.models)}
     arm = arm.model_copy(update={"models": models})
     release = Release(pipeline=choice.pipeline, number=1, arms={LIVE: arm})
     pinned = released(release, lambda _: text).live
@@ -83,31 +74,12 @@ def _candidate(layout: Layout, choice: Choice) -> Candidate:
 
 
 def _release(store: ReleaseStore, choice: Choice) -> Release:
-    if choice.release is None:
-        current, broken = store.current(choice.pipeline)
-        if current is not None:
-            return current
-        if broken is not None:
-            raise ReplayError(f"the release of {choice.pipeline} can't be used: {broken.problem}")
-        known = store.pipelines()
-        hint = suggestion(choice.pipeline, known)
-        raise ReplayError(
-            f"pipeline {choice.pipeline} has no release here{hint}; there are: {', '.join(known) or 'none'}"
-        )
     kept = store.history(choice.pipeline)
     for release in kept:
         if release.number == choice.release:
             return release
     numbers = ", ".join(str(r.number) for r in kept) or "none"
     raise ReplayError(f"release {choice.release} of {choice.pipeline} is not kept; there are: {numbers}")
-
-
-def _of_document(pipeline: Pipeline, arm: Arm) -> Arm:
-    """The arm with another document: the models that it runs keep their versions, and the stages it has their settings."""
-    stages = {stage.name for stage in pipeline.stages}
-    settings = {name: values for name, values in arm.settings.items() if name in stages}
-    models = {name: arm.models[name] for name in _models(pipeline) if name in arm.models}
-    return Arm(version=pipeline.version, revision=pipeline.revision, models=models, settings=settings)
 
 
 def _models(pipeline: Pipeline) -> dict[str, str]:

@@ -34,8 +34,7 @@ Infer: TypeAlias = Callable[[Batch], Awaitable[BatchReply[pb.InferResponse]]]
 # Nobody waits for an answer: a machine that is slow today must not change one.
 PATIENCE_S = 600.0
 _LISTEN = {"server": {"listen": "local"}}
-# Each recorded batch travels by itself, as it did: what it is compared with was computed so. Requests that failed then must not
-# open a breaker for those that follow.
+# Batches do not share runs. Those that the candidate fails must not open a breaker for those that follow.
 _CLIENT: Mapping[str, Any] = {
     "target": "local",
     "default_timeout_s": PATIENCE_S,

@@ -12,23 +12,17 @@ from contextlib import asynccontextmanager
 import numpy as np
 
 from headrace.api.features.v1 import features_pb2 as pb
-from headrace.columns import Batch, RowError, wire
+from headrace.cli.replay.record import Record
+from headrace.columns import Batch, wire
 from headrace.hop.call import Call
 from headrace.hop.config import ServiceSettings
 from headrace.hop.definition import Definition, Runtime, Service
-from headrace.hop.errors import Reason
-from headrace.pipeline import FeaturesStage, Pipeline
-from headrace.recordings import Record
 
 
 class RecordedFeatures:
-    """Serves headrace.api.features.v1.FeaturesService for `pipeline`, one record at a time: that of `begin`."""
+    """Serves headrace.api.features.v1.FeaturesService, one record at a time: that of `begin`."""
 
-    def __init__(self, pipeline: Pipeline) -> None:
-        self._stages: dict[str, set[str]] = {}
-        for stage in pipeline.stages:
-            if isinstance(stage, FeaturesStage):
-                self._stages.setdefault(stage.feature_service, set()).add(stage.name)
+    def __init__(self) -> None:
         self._record: Record | None = None
 
     def begin(self, record: Record) -> None:
@@ -36,28 +30,14 @@ class RecordedFeatures:
         self._record = record
 
     async def GetFeatures(self, request: pb.GetFeaturesRequest, call: Call) -> pb.GetFeaturesResponse:
-        """The recorded values and ages; rows that the service failed then, it fails again."""
+        """The recorded values and ages."""
         assert self._record is not None, "rows come after `begin`"
         record, batch = self._record, wire.read_request(request, call, time.monotonic())
         index = np.array([int(name.rpartition(".")[2]) for name in batch.rows.request_ids], np.intp)
         columns = {name: column.take(index) for name, column in record.features.items()}
-        errors = self._errors(record, self._stages.get(request.feature_service, set()), index.tolist())
         reply = pb.GetFeaturesResponse()
-        wire.write_reply(reply, Batch(batch.rows, columns, errors), call, time.monotonic())
+        wire.write_reply(reply, Batch(batch.rows, columns), call, time.monotonic())
         return reply
-
-    def _errors(self, record: Record, stages: set[str], index: Sequence[int]) -> dict[int, RowError]:
-        """What the service itself refused. What the pipeline's own rules refused, the router decides anew by the ages."""
-        found = {}
-        for position, row in enumerate(index):
-            error = record.answer.errors.get(row)
-            if (
-                error is not None
-                and error.stage in stages
-                and error.reason != Reason.REASON_FEATURE_UNAVAILABLE
-            ):
-                found[position] = error
-        return found
 
     def definition(self) -> Definition[ServiceSettings]:
         """The service to host."""

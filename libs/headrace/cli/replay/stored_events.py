@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import NamedTuple
 
 import numpy as np
@@ -17,11 +16,11 @@ from numpy.typing import NDArray
 
 from headrace.cli.installation.layout import Layout
 from headrace.cli.replay.candidate import Candidate, Choice, ReplayError, candidate
+from headrace.cli.replay.record import Record
 from headrace.columns import ANNOTATION, Batch, Rows
-from headrace.events import CODE, REASON, ROW, TIME_US, EventGroup, GroupHeader, prediction_id
+from headrace.events import CODE, REASON, ROW, EventGroup, GroupHeader, prediction_id
 from headrace.hop.errors import Code, Reason, reason_name
-from headrace.pipeline import Decision, ModelUse, Pipeline, kind_of
-from headrace.recordings import Record
+from headrace.pipeline import ModelUse, Pipeline, kind_of
 from headrace.releases import LIVE
 from headrace.repository import Repository, RepositoryError
 
@@ -53,11 +52,6 @@ class Replayable:
 
     records: dict[Basis, tuple[Candidate, list[Record]]] = field(default_factory=dict)
     left_out: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def events(self) -> int:
-        """Events that can be run."""
-        return sum(len(r.inputs) for _, records in self.records.values() for r in records)
 
 
 class Sorter:
@@ -157,14 +151,10 @@ def record_of(group: EventGroup, rows: NDArray[np.intp]) -> Record:
     told = [name for name in columns if name.startswith(_OF_FEATURES)]
     outputs = [n for n in header.outputs if n not in header.masked and not n.startswith(ANNOTATION)]
     return Record(
-        header.pipeline,
-        datetime.fromtimestamp(columns[TIME_US].array[0] / 1e6, UTC),
         Batch(named, {name: columns[name] for name in known}),
         {name: columns[name] for name in (*header.features, *told)},
         Batch(named, {name: columns[name] for name in outputs}),
-        Decision(header.version, header.revision, header.arm, list(header.models)),
-        header.fallbacks,
-        header.masked,
+        header.models,
     )
 
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 
-from headrace.columns import ANNOTATION, Batch, RowError
+from headrace.cli.replay.record import Record
+from headrace.columns import Batch, RowError
 from headrace.columns.column import Mask
 from headrace.comparison import QuantileSketch, differences, shown
 from headrace.hop.errors import reason_name
-from headrace.recordings import Record
 
-# The name of the difference that a row was answered by one of the two only, or refused for another reason.
+# The name of the difference that the candidate refused a row.
 ERROR = "(error)"
 
 
@@ -56,7 +55,7 @@ class Verdict:
     errors_changed: int = 0
     outputs: dict[str, OutputTally] = field(default_factory=dict)
     named: list[NamedDifference] = field(default_factory=list)
-    # Model → versions that ran when it was recorded, and now.
+    # Model → versions that ran then, and now.
     old_models: dict[str, set[str]] = field(default_factory=dict)
     new_models: dict[str, set[str]] = field(default_factory=dict)
 
@@ -65,11 +64,9 @@ class Verdict:
         self.batches += 1
         self.requests += len(set(record.inputs.rows.request_ids))
         self.rows += len(record.inputs)
-        changed = self._errors(record, record.answer.errors, answer.errors)
-        both = record.answer.ok() & answer.ok()
+        changed = self._errors(record, answer.errors)
+        both = answer.ok()
         for name, old in record.answer.columns.items():
-            if name.startswith(ANNOTATION):
-                continue
             tally = self.outputs.setdefault(name, OutputTally())
             new = answer.columns.get(name)
             if new is None:
@@ -86,15 +83,14 @@ class Verdict:
                 self._name(record, row, name, shown(old, row), "absent" if new is None else shown(new, row))
         self.different_rows += int(changed.sum())
 
-    def _errors(self, record: Record, old: Mapping[int, RowError], new: Mapping[int, RowError]) -> Mask:
+    def _errors(self, record: Record, errors: Mapping[int, RowError]) -> Mask:
         changed = np.zeros(len(record.inputs), bool)
-        for row in sorted({*old, *new}):
-            before, now = old.get(row), new.get(row)
-            if before is None or now is None or (before.code, before.reason) != (now.code, now.reason):
-                changed[row] = True
-                self.errors_changed += 1
-                if self._left:
-                    self._name(record, row, ERROR, _told(before), _told(now))
+        for row, error in sorted(errors.items()):
+            changed[row] = True
+            self.errors_changed += 1
+            if self._left:
+                told = f"{error.code.name} {reason_name(error.reason)}: {error.message}"[:120]
+                self._name(record, row, ERROR, "answered", told)
         return changed
 
     @property
@@ -104,17 +100,3 @@ class Verdict:
     def _name(self, record: Record, row: int, output: str, old: str, new: str) -> None:
         ids = record.inputs.rows.request_ids
         self.named.append(NamedDifference(ids[row], ids[:row].count(ids[row]), output, old, new))
-
-    @property
-    def worst(self) -> float:
-        """The greatest absolute difference of all numbers; inf if one side has a number and the other none."""
-        found = [math.inf if t.deltas.infinite else t.deltas.max for t in self.outputs.values()]
-        return max(found, default=0.0)
-
-
-def _told(error: RowError | None) -> str:
-    return (
-        "answered"
-        if error is None
-        else f"{error.code.name} {reason_name(error.reason)}: {error.message}"[:120]
-    )

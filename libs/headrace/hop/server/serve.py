@@ -91,6 +91,7 @@ class _Server:
         self._unix: UnixListener | None = None
         self._frames: FrameListener | None = None
         self._becoming: asyncio.Future[None] | None = None
+        self._end_waits: list[Callable[[], None]] = []
         self.address = settings.listen
         self.health = Health(telemetry)
         self._grpc = grpc.aio.server(  # noqa: TID251 - this is where servers are made
@@ -125,6 +126,7 @@ class _Server:
         """Takes calls for the services from now on."""
         bound = bind(services)
         self._stack = server_stack(self._name, self._settings, self._telemetry, streams(bound))
+        self._end_waits = [service.end_waits for service in services if service.end_waits is not None]
         names = [service.descriptor.full_name for service in services]
         self._introspect(names)
         peer_of = self._peer_of()
@@ -151,6 +153,8 @@ class _Server:
         await self.health.set(serving=False)
         await asyncio.sleep(self._settings.drain_notice_s)
         self.health.end()
+        for end_waits in self._end_waits:
+            end_waits()
         # Calls that still arrive before the stop are served, not refused, so that none is lost.
         await self._stop(self._settings.drain_s)
         if self._stack is not None:

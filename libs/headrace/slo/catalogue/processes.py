@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from headrace.slo.alert import MINUTE_S, PAGE, TICKET, Alert
-from headrace.slo.promql import grew
 
 TARGET_DOWN = "HeadraceTargetDown"
 _DAY_S = 86_400
@@ -66,8 +65,7 @@ PROCESSES = (
         PAGE,
         # Not `or`: in the shape together these differ by nothing but their names.
         'max by (instance) ({__name__=~"headrace_monitoring_storage_failing|headrace_monitoring_events_failing|'
-        'headrace_executor_unsaved|headrace_ingress_security_log_failing"}) == 1 or '
-        + grew('headrace_router_unrecorded_rows_total{reason="disk"}', "instance", "5m"),
+        'headrace_executor_unsaved|headrace_ingress_security_log_failing"}) == 1',
         MINUTE_S,
         "{{ $labels.instance }} can't write its files: the disk is full, or its permissions are wrong",
         "headrace doctor",

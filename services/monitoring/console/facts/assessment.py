@@ -82,17 +82,17 @@ def _of_rollout(release: Release, status: Status | None) -> Assessment:
     where = f"Arm {rollout.arm} has {weight} of the rows"
     if rollout.state is RolloutState.PAUSED:
         where += ", the rollout is paused"
-    if status is None or status.number != release.number or status.decision is None:
+    if status is None or status.number != release.number or status.judgement is None:
         why = f" {status.problem}" if status is not None and status.problem else ""
         return Assessment("watch", "being judged", f"{where}; the analyser has not looked at it yet.{why}")
-    decision = status.decision
+    judgement = status.judgement
     level: Level = "watch"
-    if decision.verdict == Verdict.HARM:
+    if judgement.guards_say == Verdict.HARM:
         level = "bad"
-    elif decision.verdict == Verdict.PROVEN_FINE:
+    elif judgement.guards_say == Verdict.PROVEN_FINE:
         level = "good"
     titles = {"bad": "harm", "good": "proven fine so far", "watch": "being judged"}
-    figures = "".join(f" {_plain(guard)}." for guard in decision.guards)
+    figures = "".join(f" {_plain(guard)}." for guard in judgement.guards)
     return Assessment(level, titles[level], f"{where}.{figures}")
 
 

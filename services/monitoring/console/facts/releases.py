@@ -76,7 +76,7 @@ def rollout(release: Release, status: Status | None, freeze: Freeze | None) -> d
     if found is None:
         return None
     current = status if status is not None and status.number == release.number else None
-    decision = current.decision if current else None
+    judgement = current.judgement if current else None
     active = found.state in _ACTIVE
     return {
         "arm": found.arm,
@@ -86,7 +86,7 @@ def rollout(release: Release, status: Status | None, freeze: Freeze | None) -> d
         "started": found.started.isoformat() if found.started else None,
         "deadline": f"{words.duration(found.deadline_s)} after its start, then: {found.otherwise.replace('_', ' ')}",
         "waits_for": _waits(release, status, freeze) if active else None,
-        "guards": [guard_row(guard) for guard in decision.guards] if decision and active else [],
+        "guards": [guard_row(guard) for guard in judgement.guards] if judgement and active else [],
         "verdict": found.verdict or None,
         "problem": (status.problem or None) if status and active else None,
     }
@@ -104,10 +104,9 @@ def _waits(release: Release, status: Status | None, freeze: Freeze | None) -> st
         return "automation is frozen for this pipeline"
     if release.rollout is not None and release.rollout.state is RolloutState.PAUSED:
         return "it is paused; a person must resume it: headrace rollout resume"
-    if status is None or status.decision is None or status.number != release.number:
+    if status is None or status.answer is None or status.number != release.number:
         return "the analyser has not looked at it yet"
-    # The first sentence is why; the figures of the guards stand in a table of their own.
-    return status.decision.reason.split(". ")[0]
+    return status.answer.reason
 
 
 def way_back(basis: Basis, history: Sequence[Release], number: int | None = None) -> dict[str, Any]:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from headrace.hop.errors import Fault
-from headrace.recordings import RecordingError
 from headrace.state.files.claims import claimed
 from services.router.events.metrics import EventMetrics
+from services.router.events.regulated.frames import JournalError
 from services.router.events.regulated.journal_file import ASIDE_SUFFIX, JournalFiles
 from services.router.events.sender import is_final
 
@@ -102,7 +102,7 @@ def _readable(files: JournalFiles, path: Path) -> tuple[list[bytes], str]:
     try:
         for content in files.frames(path):
             frames.append(content)  # noqa: PERF402 - those before a damaged one count
-    except RecordingError as error:
+    except JournalError as error:
         return frames, str(error)
     return frames, ""
 

@@ -1,4 +1,4 @@
-"""The files of the journal: frames of bytes, each on the disk when `append` returns. They have the format of recordings.
+"""The files of the journal: frames of bytes, each on the disk when `append` returns.
 
 The writer holds a lock on its file. A file without one is complete, whoever wrote it: also a process that was killed.
 """
@@ -13,8 +13,8 @@ from pathlib import Path
 from threading import Lock
 from typing import BinaryIO
 
-from headrace.recordings.frames import MAGIC, OVERHEAD, frame, read_frames
 from headrace.state.files.claims import new_claimed
+from services.router.events.regulated.frames import MAGIC, OVERHEAD, frame, read_frames
 
 SUFFIX, ASIDE_SUFFIX = ".journal", ".unreadable"
 
@@ -70,7 +70,7 @@ class JournalFiles:
             return [path for _, path in sorted(found) if path != self._path]
 
     def frames(self, path: Path) -> Iterator[bytes]:
-        """The content of each frame of a file. Raises as `headrace.recordings.read_frames`."""
+        """The content of each frame of a file. Raises as `read_frames`."""
         return read_frames(path)
 
     def size_bytes(self) -> int:

@@ -21,8 +21,8 @@ from headrace.access.specs import TenantSpec, new_key
 from headrace.analysis import Count, ReadOut
 from headrace.pipeline import parse
 from headrace.releases import Arm, Experiment, Release, Rollout, RolloutState
+from headrace.releases.ladder import Action, Answer, RolloutVerdict
 from headrace.releases.of_records import RecordReleases
-from headrace.releases.records import RecordedReleases
 from headrace.repository.access_log import AccessLog
 from headrace.ticks import LATENCY_BUCKETS, ArmFigures, ArmName, Tick
 from headrace.ticks.bins import latency_bucket
@@ -34,7 +34,7 @@ from services.monitoring.console.ports import Panel, PanelRow, PanelSource, Requ
 from services.monitoring.console.settings import ConsoleSettings
 from services.monitoring.outcomes.succession import Succession
 from services.monitoring.rollouts.analyser import Status
-from services.monitoring.rollouts.policy import Action, Decision
+from services.monitoring.rollouts.judgement import Judgement
 from services.monitoring.rollouts.verdicts import GuardVerdict, Verdict
 from services.monitoring.ticks import Ticks
 from tests.first_release import first_release
@@ -91,7 +91,7 @@ class Place:
 
     def __post_init__(self) -> None:
         self.model_log = self.folder / "audit" / "models.jsonl"
-        self.store = RecordedReleases(self.releases)
+        self.store = self.releases
         self.ticks = Ticks(lambda: self.monotonic)
         self.sequence = 0
         self.arms: dict[ArmName, ArmFigures] = {}
@@ -145,16 +145,16 @@ class Place:
             assign={"weights": {"live": 0.95, "candidate": 0.05}, "salt": f"s{number}"},
             rollout=rollout,
         )
-        self.statuses[name] = Status(number, decision(Verdict.NOT_ENOUGH_DATA), START.timestamp())
+        self.statuses[name] = judged(number, Verdict.NOT_ENOUGH_DATA)
         return self._commit(made)
 
     def end_rollout(self, name: str, verdict: str, state: RolloutState) -> Release:
-        """As the analyser ends it."""
+        """As the ladder ends it."""
         before = self.store.current(name)[0]
         assert before is not None
         assert before.rollout is not None
         ended = before.rollout.model_copy(update={"state": state, "verdict": verdict})
-        made = before.next("analyser", verdict, assign={"weights": {"live": 1.0}}, rollout=ended)
+        made = before.next("ladder", verdict, assign={"weights": {"live": 1.0}}, rollout=ended)
         return self._commit(made)
 
     def answer(
@@ -236,7 +236,7 @@ class Place:
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def decision(verdict: Verdict, bad: int = 1) -> Decision:
+def judged(number: int, verdict: Verdict, bad: int = 1) -> Status:
     """As the analyser sees a rollout at 5 %."""
     guard = GuardVerdict(
         "errors", verdict, Count(24_000, 24), Count(1_260, bad), 0.8, 100.0, 3.2, 20.0, 0.0061, 0.005
@@ -256,7 +256,8 @@ def decision(verdict: Verdict, bad: int = 1) -> Decision:
     )
     action = Action.ROLL_BACK if verdict == Verdict.HARM else Action.HOLD
     why = "errors: an excess of at most 0.61% allows 5.00%, the next step is 25.00%"
-    return Decision(action, verdict, 1, 0.05, f"{why}. more figures", (guard, slow))
+    judgement = Judgement(RolloutVerdict.MAY_STEP_UP, why, "more figures", verdict, (guard, slow))
+    return Status(number, judgement, Answer(action, number, 0.05, why), START.timestamp())
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from headrace.releases import RolloutState
 from services.monitoring.console.ports import Panel
 from services.monitoring.outcomes.succession import Succession
 from services.monitoring.rollouts.verdicts import Verdict
-from tests.services.monitoring.console.console_place import PAGES, Browser, Place, decision, drift, minutes
+from tests.services.monitoring.console.console_place import PAGES, Browser, Place, drift, judged, minutes
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ async def test_a_rollout_shows_its_ladder_what_it_waits_for_and_its_figures(
     place.roll_out()
     found = (await browser.get("/pipelines/flights.json")).json
     part = (await browser.get("/pipelines/flights/now")).text
-    place.statuses["flights"] = type(place.statuses["flights"])(3, decision(Verdict.HARM, 90), 0.0)
+    place.statuses["flights"] = judged(3, Verdict.HARM, 90)
     harmed = (await browser.get("/pipelines/flights.json")).json
     rollout = found["rollout"]
     assert [step["state"] for step in rollout["ladder"]] == ["done", "now", "to come", "to come", "to come"]

@@ -185,7 +185,7 @@ def _keys(layout: Layout) -> str:
 
 def _release(layout: Layout) -> str:
     """Makes live what was never released; returns what that was."""
-    with closing(release_place.opened(layout, _warn)) as store:
+    with closing(release_place.opened(layout)) as store:
         made = list(first_releases.make(layout, store, layout.documents))
     for outcome in made:
         if outcome.problem:

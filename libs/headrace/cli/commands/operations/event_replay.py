@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
@@ -15,12 +15,12 @@ from rich.text import Text
 
 from headrace.api.monitoring.v1 import events_pb2 as pb
 from headrace.cli.commands.operations.event_calls import ask, named, tell_unreadable
-from headrace.cli.commands.requests.replay import draw, versions
 from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out, place
 from headrace.cli.installation.layout import Layout
 from headrace.cli.replay.candidate import ReplayError
 from headrace.cli.replay.event_run import EventReport, run_events
 from headrace.cli.replay.stored_events import Instead, Replayable, Sorter
+from headrace.cli.replay.tables import draw
 from headrace.events import EventGroup, messages
 from headrace.hop.config import ConfigError
 from headrace.pipeline.document.durations import parse_duration
@@ -70,7 +70,7 @@ def replay(
     layout = place(home)
     chosen = _chosen(pipeline, since)
     try:
-        sorter = Sorter(layout, Instead(versions(candidate or []), release))
+        sorter = Sorter(layout, Instead(_versions(candidate or []), release))
         sorter.add(_stored(layout, chosen, identity, limit))
         report = _run(layout, sorter.found, tolerance, show)
     except (ReplayError, ConfigError, messages.UnreadableError) as error:
@@ -83,6 +83,17 @@ def replay(
         out.print(drawn(report))
     if report.differing or not report.replayed:
         raise typer.Exit(1)
+
+
+def _versions(texts: Sequence[str]) -> dict[str, str]:
+    """Model → version or label, of options NAME=VERSION."""
+    found = {}
+    for text in texts:
+        name, equals, version = text.partition("=")
+        if not (name and equals and version):
+            fail(f"{text}: write NAME=VERSION, for example flights_light=2")
+        found[name] = version
+    return found
 
 
 def _chosen(pipeline: str, since: str) -> pb.ListEventsRequest:

@@ -22,14 +22,11 @@ from headrace.pipeline.document.files import FILE_NAME, read
 from headrace.pipeline.problems import suggestion
 from headrace.releases import ReleaseError, ReleaseStore, StaleError
 from headrace.releases.changes import Basis, Documents, KnownModels
-from headrace.releases.records import RecordedReleases
 from headrace.repository import RepositoryError
 
 # Exit codes: refused, and somebody else was first.
 REFUSED = 1
 STALE = 3
-# A receiver of the webhook may hang; a command waits for it so long, after its change.
-_WEBHOOK_S = 10.0
 
 PipelineName = Annotated[str, typer.Argument(metavar="PIPELINE", help="Name of the pipeline.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; kept in the history and the audit.")]
@@ -52,8 +49,7 @@ class ReleasePlace:
     def store(self) -> ReleaseStore:
         """For reading and changing. Ends the command if the settings can't be used."""
         if self._store is None:
-            opened = release_place.opened
-            self._store = DoorReleases(self._door) if self._door else opened(self.layout, _complain)
+            self._store = DoorReleases(self._door) if self._door else release_place.opened(self.layout)
         return self._store
 
     def basis(self, pipeline: str, reason: str = "", number: int | None = None) -> Basis:
@@ -105,12 +101,9 @@ class ReleasePlace:
             raise ReleaseError(pipeline, [f"document {p}" for p in error.problems]) from None
 
     def close(self) -> None:
-        """Waits until the webhook was told."""
-        if self._store is None:
-            return
-        if isinstance(self._store, RecordedReleases) and self._store.webhook is not None:
-            self._store.webhook.close(_WEBHOOK_S)
-        self._store.close()
+        """Ends connections."""
+        if self._store is not None:
+            self._store.close()
 
 
 @contextmanager
@@ -153,7 +146,3 @@ def _name(text: str) -> str:
     """The name that a document claims, though the rest of it may be broken."""
     line = next((line for line in text.splitlines() if line.startswith("pipeline:")), "")
     return line.removeprefix("pipeline:").split("#")[0].strip().strip("'\"")
-
-
-def _complain(text: str) -> None:
-    err.print(f"webhook: {text}", style="yellow", markup=False, soft_wrap=True)

@@ -5,26 +5,26 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from headrace.releases.changes.rollouts import PREVIOUS
 from headrace.releases.document import LIVE, Arm, Release, Rollout, RolloutState
-from services.monitoring.rollouts.policy import Action, Decision
+from headrace.releases.ladder import Action
+from services.control.ladder.machine import AUTHOR, Decision
 
-AUTHOR = "analyser"
-# The live arm that was replaced: it stays loaded, with weight 0, so that going back takes seconds.
-PREVIOUS = "previous"
 _LONGEST_REASON = 2000
 
 
 def next_release(
-    release: Release, decision: Decision, at: datetime, after: int | None = None
+    release: Release, decision: Decision, at: datetime, figures: str = "", after: int | None = None
 ) -> Release | None:
     """The release that carries the decision out; None: there is nothing to change. Raises ReleaseError.
 
-    `at`: when it is made. `after`: number of the newest release, if that one can't be read.
+    `at`: when it is made. `figures`: of the verdict that led to it. `after`: number of the newest release, if that one can't be
+    read.
     """
     rollout = release.rollout
     if rollout is None or decision.action == Action.HOLD:
         return None
-    reason = decision.reason[:_LONGEST_REASON]
+    reason = ". ".join(filter(None, (decision.reason, figures)))[:_LONGEST_REASON]
     changes: dict[str, Any]
     match decision.action:
         case Action.PROMOTE:
@@ -44,7 +44,7 @@ def next_release(
     if decision.action == Action.START:
         changes["rollout"] |= {"since": (after or release.number) + 1, "started": at.isoformat()}
     changes["rollout"] = rollout.model_dump(mode="json") | changes["rollout"] | {"verdict": reason}
-    return release.next(AUTHOR, reason, after, restores=0, **changes)
+    return release.next(AUTHOR, reason, after, restores=0, **changes).model_copy(update={"at": at})
 
 
 def _weights(release: Release, rollout: Rollout, share: float) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a rollout does next: each action by an example, and what its reason says."""
+"""What monitoring says of a rollout, and what control's ladder makes of it: each action by an example, and its reason."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -7,26 +7,25 @@ from typing import Any
 import pytest
 
 from headrace.releases import Arm, Experiment, Guard, OneOf, Release, Rollout, RolloutState, Rule, Shadow
+from headrace.releases.changes.rollouts import PREVIOUS
 from headrace.releases.document import LIVE
-from services.monitoring.rollouts.changes import AUTHOR, PREVIOUS, next_release
+from headrace.releases.ladder import Action
+from services.control.ladder.changes import next_release
+from services.control.ladder.machine import AUTHOR, Decision
 from services.monitoring.rollouts.counts import ArmCounts, Tick
 from services.monitoring.rollouts.evidence import Evidence, Objectives
-from services.monitoring.rollouts.policy import Action, Decision, begin, decide
 from services.monitoring.rollouts.verdicts import Verdict
-from tests.services.monitoring.rollout_simulation import CANARY, START, release_of
+from tests.services.monitoring import rollout_simulation
+from tests.services.monitoring.rollout_simulation import CANARY, START, Decided, release_of
 
 EDGES = (0.1, 0.2, 0.4)
-NO_OBJECTIVES = Objectives()
 AT = datetime.fromtimestamp(START, UTC)
 FINE = {LIVE: ArmCounts(30_000, 30), CANARY: ArmCounts(5000, 5)}
 
 
 def begun(rollout: Rollout | None = None, *, sticky: bool = False) -> Release:
     """A rollout at its first step that has just begun, as release 8."""
-    release = release_of(rollout or rollout_of(), sticky=sticky)
-    decision = begin(release)
-    assert decision is not None
-    following = next_release(release, decision, AT)
+    following = rollout_simulation.begun(release_of(rollout or rollout_of(), sticky=sticky))
     assert following is not None
     return following
 
@@ -39,21 +38,18 @@ def decided(
     release: Release,
     arms: Mapping[str, ArmCounts] | Sequence[Tick],
     seconds: float = 31,
-    objectives: Objectives = NO_OBJECTIVES,
-    *,
-    frozen: bool = False,
-) -> Decision:
+    objectives: Objectives | None = None,
+) -> Decided:
     """The decision on a rollout whose evidence began at START, after these counts."""
-    evidence = Evidence(release, EDGES, objectives, START)
+    evidence = Evidence(release, EDGES, objectives or Objectives(), START)
     evidence.look(release, [], START)
     ticks = [Tick("r", release.number, arms)] if isinstance(arms, Mapping) else arms
     evidence.look(release, ticks, START + seconds)
-    return decide(release, evidence, objectives, START + seconds, frozen=frozen)
+    return rollout_simulation.decided([release], evidence, START + seconds, objectives)
 
 
-def changed(release: Release, decision: Decision | None) -> Release:
-    assert decision is not None
-    following = next_release(release, decision, AT)
+def changed(release: Release, decision: Decided) -> Release:
+    following = decision.following
     assert following is not None
     assert (following.number, following.parent) == (release.number + 1, release.number)
     assert following.author == AUTHOR
@@ -65,14 +61,7 @@ def test_it_begins_at_the_first_step_of_the_ladder() -> None:
     release = begun()
     assert release.assign.weights == {LIVE: 0.95, CANARY: 0.05}
     assert (release.rollout.since, release.rollout.started, release.rollout.step) == (8, AT, 0)
-    assert begin(release) is None
-
-
-@pytest.mark.parametrize(
-    "values", [{"frozen": True}, {"rollout": None}, {"rollout": rollout_of(state="paused")}]
-)
-def test_what_must_not_change_does_not_begin(values: dict[str, Any]) -> None:
-    assert begin(release_of(rollout_of()).model_copy(update=values)) is None
+    assert rollout_simulation.begun(release) is None
 
 
 def test_a_harmless_canary_steps_up_and_the_reason_has_the_figures() -> None:
@@ -98,7 +87,8 @@ def test_other_arms_keep_their_weight() -> None:
     arms = {**release.arms, "third": release.live}
     assign = release.assign.model_copy(update={"weights": {LIVE: 0.6, "third": 0.4}})
     release = release.model_copy(update={"arms": arms, "assign": assign})
-    started = changed(release, begin(release))
+    started = rollout_simulation.begun(release)
+    assert started is not None
     assert started.assign.weights == pytest.approx({LIVE: 0.57, CANARY: 0.03, "third": 0.4})
     counts = {LIVE: ArmCounts(1000), CANARY: ArmCounts(50, 40)}
     back = changed(started, decided(started, counts))
@@ -116,11 +106,19 @@ def test_harm_rolls_back_at_once() -> None:
     assert CANARY in following.arms
 
 
+def taken(release: Release, action: Action) -> Release:
+    """The next release by this action, at full weight 32 s after START."""
+    decision = Decision(action, "test", 2, 1.0)
+    following = next_release(release, decision, datetime.fromtimestamp(START + 32, UTC))
+    assert following is not None
+    return following
+
+
 def at_full_weight() -> tuple[Release, Evidence]:
     release = begun()
     evidence = Evidence(release, EDGES, Objectives(), START)
     evidence.look(release, [Tick("r", 8, FINE)], START + 31)
-    full = changed(release, Decision(Action.STEP, Verdict.PROVEN_FINE, 2, 1.0, "test"))
+    full = taken(release, Action.STEP)
     evidence.look(full, [], START + 32)
     return full, evidence
 
@@ -129,9 +127,9 @@ def test_at_full_weight_it_waits_once_more_and_then_is_promoted() -> None:
     release, evidence = at_full_weight()
     more = {CANARY: ArmCounts(9000, 9)}
     evidence.look(release, [Tick("r", 9, more)], START + 40)
-    assert decide(release, evidence, Objectives(), START + 40).action == Action.HOLD
+    assert rollout_simulation.decided([release], evidence, START + 40).action == Action.HOLD
     evidence.look(release, [Tick("r", 9, {CANARY: ArmCounts(9900, 9)})], START + 63)
-    decision = decide(release, evidence, Objectives(), START + 63)
+    decision = rollout_simulation.decided([release], evidence, START + 63)
     assert decision.action == Action.PROMOTE
     following = changed(release, decision)
     assert following.live == release.arms[CANARY]
@@ -143,7 +141,7 @@ def test_at_full_weight_it_waits_once_more_and_then_is_promoted() -> None:
 def test_at_full_weight_harm_is_seen_against_what_the_live_arm_did_before() -> None:
     release, evidence = at_full_weight()
     evidence.look(release, [Tick("r", 9, {CANARY: ArmCounts(900, 60)})], START + 35)
-    decision = decide(release, evidence, Objectives(), START + 35)
+    decision = rollout_simulation.decided([release], evidence, START + 35)
     assert decision.action == Action.ROLL_BACK
     assert changed(release, decision).assign.weights == {LIVE: 1.0, CANARY: 0.0}
 
@@ -160,7 +158,7 @@ def test_what_names_the_arms_follows_a_promotion() -> None:
         "experiment": Experiment(name="e", arms=(LIVE, CANARY), outcome="o"),
     }
     release = release.model_copy(update=update)
-    following = changed(release, Decision(Action.PROMOTE, Verdict.PROVEN_FINE, 2, 1.0, "test"))
+    following = taken(release, Action.PROMOTE)
     assert [rule.arm for rule in following.rules] == [LIVE, LIVE]
     assert following.shadow is None
     assert following.experiment is None
@@ -172,7 +170,7 @@ def test_too_little_data_holds_and_says_what_is_missing() -> None:
     assert (decision.action, decision.verdict) == (Action.HOLD, Verdict.NOT_ENOUGH_DATA)
     assert "errors: an excess of at most" in decision.reason
     assert "the next step is 50.00%" in decision.reason
-    assert next_release(begun(), decision, AT) is None
+    assert decision.following is None
     assert decided(begun(), FINE, seconds=5).reason.startswith("5 of at least 30 s at 5.00%")
     assert decided(begun(), []).reason.startswith("no counts arrive")
 
@@ -201,19 +199,6 @@ def test_at_the_deadline_otherwise_is_done(otherwise: str, action: Action, state
 def test_harm_comes_before_the_deadline() -> None:
     release = begun(rollout_of(otherwise="promote", deadline_s=600))
     assert decided(release, {LIVE: ArmCounts(285), CANARY: ArmCounts(15, 7)}, 700).action == Action.ROLL_BACK
-
-
-@pytest.mark.parametrize("counts", [FINE, {LIVE: ArmCounts(285), CANARY: ArmCounts(15, 7)}])
-def test_paused_and_frozen_rollouts_change_nothing(counts: dict[str, ArmCounts]) -> None:
-    release = begun()
-    paused = release.model_copy(update={"rollout": release.rollout.model_copy(update={"state": "paused"})})
-    for decision in (
-        decided(paused, counts, 99_999),
-        decided(release.model_copy(update={"frozen": True}), counts, 99_999),
-        decided(release, counts, 99_999, frozen=True),
-    ):
-        assert decision.action == Action.HOLD
-        assert "nothing changes by itself" in decision.reason
 
 
 def test_wrong_shares_pause() -> None:
@@ -331,4 +316,6 @@ def test_a_clock_that_goes_back_stands_still() -> None:
     evidence.look(release, [], START)
     evidence.look(release, [Tick("r", 8, FINE)], START + 31)
     evidence.look(release, [], START - 1000)
-    assert decide(release, evidence, Objectives(), START - 1000).action == Action.STEP
+    # Control's own clock has gone back, too; the stage has not passed there.
+    for now, action in ((START - 1000, Action.HOLD), (START + 31, Action.STEP)):
+        assert rollout_simulation.decided([release], evidence, now).action == action

@@ -1,4 +1,4 @@
-"""The frames of a recording file: eight bytes that name the format, then for each frame its length and its CRC-32 (both uint32,
+"""The frames of a journal's file: eight bytes that name the format, then for each frame its length and its CRC-32 (both uint32,
 little-endian), and its bytes.
 
 A process that is killed leaves a frame unfinished at the end, which the reader leaves out; all else that does not fit is an
@@ -21,8 +21,8 @@ OVERHEAD = _HEAD.size
 MAX_FRAME_BYTES = 256 * 1024 * 1024
 
 
-class RecordingError(Exception):
-    """A file is no recording, or is damaged. The text names the file and the place."""
+class JournalError(Exception):
+    """A file is no journal, or is damaged. The text names the file and the place."""
 
 
 def frame(content: bytes) -> bytes:
@@ -33,13 +33,13 @@ def frame(content: bytes) -> bytes:
 
 
 def read_frames(path: Path) -> Iterator[bytes]:
-    """The content of each complete frame of a file. Raises RecordingError for what is no recording or damaged; OSError."""
+    """The content of each complete frame of a file. Raises JournalError for what is no journal or damaged; OSError."""
     with path.open("rb") as file:
         beginning = file.read(len(MAGIC))
         if beginning != MAGIC:
             if MAGIC.startswith(beginning):
                 return  # killed before anything was written
-            raise RecordingError(f"{path} is no recording of a router: it does not begin as one")
+            raise JournalError(f"{path} is no journal of a router: it does not begin as one")
         yield from _frames(path, file)
 
 
@@ -48,11 +48,11 @@ def _frames(path: Path, file: BinaryIO) -> Iterator[bytes]:
     while len(head := file.read(_HEAD.size)) == _HEAD.size:
         length, checksum = _HEAD.unpack(head)
         if length > MAX_FRAME_BYTES:
-            raise RecordingError(f"{path} is damaged at byte {place}: a frame of {length} bytes")
+            raise JournalError(f"{path} is damaged at byte {place}: a frame of {length} bytes")
         content = file.read(length)
         if len(content) < length:
             return
         if zlib.crc32(content) != checksum:
-            raise RecordingError(f"{path} is damaged at byte {place}: the checksum of a frame is wrong")
+            raise JournalError(f"{path} is damaged at byte {place}: the checksum of a frame is wrong")
         yield content
         place += _HEAD.size + length
