@@ -28,7 +28,6 @@ async def waits(folder):
 SHORT = {
     "architecture/test_ledger.py",
     "architecture/test_children.py",
-    "chaos/test_gameday.py",  # killed without warning, it could not undo its fault
     "descendants.py",
     "lanes.py",
     "libs/cli/test_cli_supervisor.py",

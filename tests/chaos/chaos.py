@@ -6,8 +6,8 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from headrace.cli.gameday.expectation import Expectation
 from tests.alerts.alarmed_system import Alarmed
+from tests.chaos.expectation import FEW, LATE, USUAL, Expectation
 
 
 @dataclass(slots=True)
@@ -59,5 +59,8 @@ class Chaos:
 def harmless(
     way: Way, name: str, what: str, mended: str, alert: str, *, real: bool = False, **more: Any
 ) -> Chaos:
-    """A fault that costs no request. `more`: of the expectation."""
-    return Chaos(Expectation.harmless(name, what, mended, alert, **more), way, real)
+    """A fault that costs no request. `more`: labels of the alert; fallbacks that rows may have beside the usual ones."""
+    fallbacks = (*USUAL, *more.pop("fallbacks", ()))
+    return Chaos(
+        Expectation(name, what, mended, alert, codes=LATE, fallbacks=fallbacks, most=FEW, **more), way, real
+    )

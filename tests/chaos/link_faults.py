@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from headrace.cli.gameday.expectation import AWAY, USUAL, Expectation
 from tests.alerts.alarmed_system import PLACE, Alarmed, router_settings
 from tests.chaos.chaos import Chaos, Moments, Way
+from tests.chaos.expectation import Expectation
 from tests.chaos.link import Link, Quality
 from tests.libs.slo.alert_world import until
 from tests.system import restarted
@@ -43,8 +43,7 @@ def linked(alarmed: Alarmed) -> Iterator[Link]:
 
 def _fault(name: str, what: str, alert: str, quality: Quality) -> Chaos:
     labels = {"pipeline": "flights", "level": "14.4x"}
-    expected = Expectation(name, what, "the link is as before", alert, labels, codes=AWAY, fallbacks=USUAL)
-    return Chaos(expected, becoming(quality))
+    return Chaos(Expectation(name, what, "the link is as before", alert, labels), becoming(quality))
 
 
 FAULTS = (

@@ -12,9 +12,9 @@ from typing import Any
 import grpc
 import pytest
 
-from headrace.cli.gameday.expectation import AWAY, USUAL, Expectation
 from tests.alerts.alarmed_system import Alarmed
 from tests.chaos.chaos import Chaos, Moments, Way
+from tests.chaos.expectation import Expectation
 from tests.libs.slo.alert_world import until
 from tests.stopped import stop
 from tests.system import row_request
@@ -106,8 +106,7 @@ def _more(alarmed: Alarmed, expression: str, least: float) -> bool:
 
 def _fault(way: Way, name: str, what: str, mended: str, alert: str, **more: Any) -> Chaos:
     """One that the supervisor ends. `more`: of the expectation."""
-    expected = Expectation(name, what, mended, alert, codes=AWAY, fallbacks=USUAL, **more)
-    return Chaos(expected, way, real=alert == _CRASHES, by_itself=True)
+    return Chaos(Expectation(name, what, mended, alert, **more), way, real=alert == _CRASHES, by_itself=True)
 
 
 _CRASHES = "HeadraceCrashLoop"

@@ -3,8 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from headrace.cli.gameday import table
+from tests.chaos.expectation import Expectation, Figures
 
+HEAD = (
+    "| fault | what is done | alert that came | after s | requests | failed, by code | rows with fallbacks | slowest s "
+    "| mended by | well again after s | as expected |\n|---|---|---|--:|--:|---|--:|--:|---|--:|---|\n"
+)
 _PAGE = """\
 # Chaos: what each fault cost
 
@@ -36,13 +40,32 @@ class ChaosRecord:
             return
         rows = {_name(line): line for line in self._kept()}
         rows[_name(row)] = row
-        self.path.write_text(_PAGE + table.HEAD + "".join(rows.values()))
+        self.path.write_text(_PAGE + HEAD + "".join(rows.values()))
 
     def _kept(self) -> list[str]:
         if self.path is None or not self.path.exists():
             return []
-        _, _, rows = self.path.read_text().partition(table.HEAD)
+        _, _, rows = self.path.read_text().partition(HEAD)
         return [line for line in rows.splitlines(keepends=True) if line.startswith("|")]
+
+
+def row(expected: Expectation, figures: Figures, pace: str) -> str:
+    """One line. `pace`: how the alert's times were, such as "real"."""
+    broken = expected.broken(figures)
+    cells = (
+        expected.name,
+        expected.what,
+        f"`{expected.alert}` ({pace})" if expected.alert else "none",
+        "" if figures.detected_s is None else f"{figures.detected_s:.0f}",
+        str(figures.sent),
+        ", ".join(f"{code} {count}" for code, count in figures.failed.items()) or "none",
+        str(figures.with_fallbacks),
+        f"{figures.slowest_s:.1f}",
+        expected.mended,
+        f"{figures.recovered_s:.1f}",
+        f"no: {'; '.join(broken)}" if broken else "yes",
+    )
+    return f"| {' | '.join(cells)} |\n"
 
 
 def _name(row: str) -> str:

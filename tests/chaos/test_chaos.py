@@ -4,20 +4,17 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 
 import grpc
 import pytest
 
-from headrace.cli.gameday import table
-from headrace.cli.gameday.expectation import Expectation
-from headrace.cli.gameday.figures import Figures, Request, counted
 from headrace.slo.burn_rules import NAMES
 from tests.alerts.alarmed_system import Alarmed, Watch
 from tests.chaos import disk_faults, link_faults, other_faults, process_faults
 from tests.chaos.chaos import Chaos, Moments
-from tests.chaos.record import ChaosRecord
+from tests.chaos.expectation import FEW, LATE, Expectation, Figures, counted
+from tests.chaos.record import ChaosRecord, row
 from tests.faults.traffic import Traffic
 from tests.libs.slo.alert_world import until
 from tests.programs import needs_program
@@ -41,17 +38,16 @@ def test_without_a_fault(alarmed: Alarmed, record: ChaosRecord) -> None:
     with _traffic(alarmed) as traffic:
         begun = time.monotonic()
         until("enough requests", lambda: len(traffic.since(begun)) >= 1000)
-    expected = replace(Expectation.harmless("none", "nothing", "nothing", ""), recovery_s=math.inf)
-    requests = [Request(o.began, o.took, o.code.name, o.fallbacks) for o in traffic.outcomes]
-    figures = counted(requests, begun=begun, mended=time.monotonic(), detected=None, recovered=True)
-    record.add(table.row(expected, figures, ""))
+    expected = Expectation("none", "nothing", "nothing", "", codes=LATE, most=FEW, recovery_s=math.inf)
+    figures = counted(traffic.outcomes, begun=begun, mended=time.monotonic())
+    record.add(row(expected, figures, ""))
     assert expected.broken(figures) == []
 
 
 @pytest.mark.parametrize("chaos", FAULTS, ids=lambda chaos: chaos.expected.name.replace(" ", "-"))
 def test_what_comes_of_a_fault(alarmed: Alarmed, record: ChaosRecord, chaos: Chaos) -> None:
     figures = _done(alarmed, chaos)
-    record.add(table.row(chaos.expected, figures, "real" if chaos.real else "1:60"))
+    record.add(row(chaos.expected, figures, "real" if chaos.real else "1:60"))
     assert chaos.expected.broken(figures) == []
 
 
@@ -109,7 +105,6 @@ def _done(alarmed: Alarmed, chaos: Chaos) -> Figures:
     expected = chaos.expected
 
     moments = Moments(lambda: _silent(watch, expected, traffic))
-    detected: float | None = None
     with _traffic(alarmed) as traffic:
         with chaos.way(alarmed, moments):
             until(f"{expected.alert} is told", partial(watch.tells, expected.alert, expected.labels), _TOLD_S)
@@ -118,5 +113,4 @@ def _done(alarmed: Alarmed, chaos: Chaos) -> Figures:
                 until("all is well again", partial(_well, traffic), _RECOVERED_S)
         moments.mend()
         until("all is well again", partial(_well, traffic), _RECOVERED_S)
-    requests = [Request(o.began, o.took, o.code.name, o.fallbacks) for o in traffic.outcomes]
-    return counted(requests, begun=moments.begun, mended=moments.mended, detected=detected, recovered=True)
+    return counted(traffic.outcomes, begun=moments.begun, mended=moments.mended, detected=detected)

@@ -4,7 +4,6 @@ import re
 
 _ALONE = "asks no running system"
 _COMMANDS = "uses `headrace` commands, which work on a home"
-_DATABASE = "reads the home's SQLite"
 _FILES = "reads files of the home"
 _RESTARTED = "restarts a service by `headrace restart`"
 _SETTINGS = "starts services with other settings by `headrace restart`"
@@ -18,7 +17,6 @@ BOUND = {
     "test_explanations.py::test_a_prediction_is_explained_from_its_event": _COMMANDS,
     "test_first_request.py::test_a_changed_feature_changes_the_prediction": "changes features in the home's SQLite",
     "test_first_request.py::test_eight_processes_or_three": "asks the supervisor",
-    "test_first_request.py::test_the_command_prints_what_the_tests_go_by": "asks the supervisor",
     "test_flights_cascade.py": _ALONE,
     "test_flights_features.py": _ALONE,
     "test_flights_models.py": _ALONE,
@@ -35,12 +33,8 @@ BOUND = {
     "test_observed.py::test_prometheus_follows_a_restart": _RESTARTED,
     "test_otlp.py": _SETTINGS,
     "test_outcomes.py::test_accuracy_is_told_with_its_coverage": _COMMANDS,
-    "test_outcomes.py::test_an_unknown_prediction_is_not_told_apart": _DATABASE,
-    "test_outcomes.py::test_a_wrong_outcome_is_told_by_its_key": _COMMANDS,
     "test_outcomes.py::test_outcomes_of_a_prediction_are_stored": _COMMANDS,
-    "test_release_commands.py": _COMMANDS,
     "test_rollouts.py": _COMMANDS,
-    "test_sdk_traces.py::test_a_call_is_part_of_the_callers_trace": _FILES,
     "test_shadow.py": _COMMANDS,
     "test_tenants.py": _COMMANDS,
     "test_tokens.py": _SETTINGS,

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import grpc
 import pytest
 
 from headrace.cli.installation import layout
@@ -101,19 +100,3 @@ def test_an_altered_model_is_refused_and_recorded(system: System, ask: Ask, extr
     told = [(e["event"], e["version"], e["operator"].partition("/")[0]) for e in audit()[-3:]]
     assert told == [("refused", "2", "ops"), ("refused", "2", "ops"), ("refused", "3", "ops")]
     assert system.predict(row_request(system.rows[0])).predictions[0].outputs["probability"] > 0
-
-
-def test_who_is_no_operator_is_denied(system: System, ask: Ask) -> None:
-    before = audit()
-    for answer in ask("index", "load flights_light", "unload flights_light", key=system.key):
-        assert answer["status"] in ("StatusCode.PERMISSION_DENIED", "403")
-        assert "operate" in answer["message"]
-    assert audit() == before
-    assert system.predict(row_request(system.rows[0])).predictions[0].outputs["probability"] > 0
-
-
-def test_an_operators_key_opens_nothing_else(system: System, ask: Ask, operator: str) -> None:
-    with pytest.raises(grpc.RpcError) as caught:
-        system.predict(row_request(system.rows[0]), key=operator)
-    error: Any = caught.value
-    assert error.code() is grpc.StatusCode.PERMISSION_DENIED

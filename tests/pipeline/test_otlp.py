@@ -79,7 +79,6 @@ def test_a_sampled_request_arrives_as_one_tree(system: System, told: Collector) 
         around = by_id.get(span.parent)
         assert began <= span.start_ns <= span.end_ns <= time.time_ns()
         assert around is None or around.start_ns <= span.start_ns <= span.end_ns <= around.end_ns
-        assert span.attributes.items() >= expected_attributes(span).items()
     attributes = {(s.service, s.kind): s.attributes for s in spans}
     root, run = attributes["ingress", "SERVER"], attributes["executor", "SERVER"]
     assert (root["request_id"], root["pipeline"], root["tenant"]) == ("otlp-1", "flights", "demo")
@@ -120,22 +119,6 @@ def below(spans: list[Span], parent: str) -> Iterator[Span]:
         if span.parent == parent:
             yield span
             yield from below(spans, span.span)
-
-
-def expected_attributes(span: Span) -> dict[str, Any]:
-    """What the semantic conventions ask of a call's span that went well."""
-    if span.kind == "INTERNAL":
-        return {}
-    service, _, method = span.name.rpartition("/")
-    rpc = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": method, "rpc.grpc.status_code": 0}
-    if service != DOOR:
-        return rpc
-    return {
-        **rpc,
-        "http.request.method": "POST",
-        "url.path": f"/{span.name}",
-        "http.response.status_code": 200,
-    }
 
 
 FAILING = """
@@ -188,15 +171,6 @@ def test_a_failed_stage_arrives_as_failed(system: System, told: Collector, value
     if len(values) > 1:
         assert spans["Predict"].attributes["failed_rows"] == "2"
         assert spans["verdict"].status == ""
-
-
-def test_a_request_that_nobody_samples_is_not_told_of(system: System, told: Collector) -> None:
-    trace = secrets.token_hex(16)
-    system.predict(row_request(system.rows[0]), traceparent=f"00-{trace}-{secrets.token_hex(8)}-00")
-    other = secrets.token_hex(16)
-    sampled(system, other, secrets.token_hex(8), "otlp-2")
-    poll("the next one's spans", lambda: {s.service for s in told.of(other)} >= SERVICES)
-    assert told.of(trace) == []
 
 
 def test_a_collector_that_is_away_holds_nobody_up(system: System, told: Collector) -> None:

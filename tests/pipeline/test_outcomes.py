@@ -2,7 +2,6 @@
 
 import json
 import sqlite3
-import uuid
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ import pytest
 from headrace.api.inference.v1 import inference_pb2 as pb
 from headrace.cli.installation import layout
 from headrace.client import Headrace, Outcome
-from tests.gauges import samples
 from tests.posting import post_json
 from tests.system import (
     DOCUMENTS,
@@ -22,7 +20,6 @@ from tests.system import (
     add_document,
     headrace,
     poll,
-    refused,
     remove_document,
     row_request,
 )
@@ -104,27 +101,3 @@ def predicted(system: System) -> pb.PredictResponse | None:
         return system.predict(row_request(*system.rows[:3], pipeline=LABELLED))
     except grpc.RpcError:
         return None
-
-
-def test_a_wrong_outcome_is_told_by_its_key(system: System) -> None:
-    said = refused("outcomes", "post", "--id", "r", "--name", "not a name", "--value", "1")
-    assert "outcomes[0].name" in said
-
-
-def test_an_unknown_prediction_is_not_told_apart(system: System) -> None:
-    unknown = uuid.uuid4().hex
-    body = {"outcomes": [{"requestId": unknown, "name": "late", "label": True}]}
-    assert post_json(system, PATH, body) == (200, {"acceptedCount": 1})
-    assert stored(unknown) == [("demo", 0, "late", 1.0, 1)]
-
-
-def test_the_router_reports_its_ticks(system: System) -> None:
-    def reported() -> bool:
-        taken = sum(value for _, value in samples(system, "headrace_monitoring_ticks_total"))
-        return taken > before + 1
-
-    before = sum(value for _, value in samples(system, "headrace_monitoring_ticks_total"))
-    system.predict(row_request(system.rows[0]))
-    poll("ticks arrive each second", reported, 60)
-    # Routers that other tests restarted are heard of for a minute.
-    assert [value for _, value in samples(system, "headrace_monitoring_routers")] >= [1.0]

@@ -5,6 +5,7 @@ import json
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,7 +16,7 @@ import yaml
 
 from headrace.cli.installation import layout
 from tests import token_issuer
-from tests.pipeline.security import security_events
+from tests.gauges import samples
 from tests.system import HOME, PREDICT, System, poll, restarted, row_request
 from tests.token_issuer import AUDIENCE, ISSUER, Publisher, jwks
 
@@ -57,6 +58,12 @@ def outcome(system: System, credential: bytes) -> tuple[grpc.StatusCode, str]:
 
 def code(system: System, credential: bytes) -> grpc.StatusCode:
     return outcome(system, credential)[0]
+
+
+def security_events(system: System) -> Counter[str]:
+    """Security events counted so far, by kind."""
+    found = samples(system, "headrace_ingress_security_events_total", ["ingress"])
+    return Counter({labels["kind"]: int(value) for labels, value in found})
 
 
 def until_read_again(issuer: Publisher) -> None:

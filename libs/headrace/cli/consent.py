@@ -39,7 +39,7 @@ ASKS_ITSELF = frozenset(
         *("release deploy", "release apply", "release rollback", "release label", "release freeze"),
         *("release remove", "rollout start", "rollout pause", "rollout resume", "rollout promote"),
         *("rollout abort", "experiment start", "experiment stop", "shadow start", "shadow stop"),
-        *("tenants remove", "events erase", "gameday", "recover"),
+        *("tenants remove", "events erase", "recover"),
     )
 )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,15 +39,13 @@ class Harness:
 
     @property
     def local(self) -> LocalServers:
-        """The services hosted beside it."""
+        """Where it is found with transport "local"."""
         return self.runtime.local
 
     def client(self, callee: str = "", **overrides: Any) -> Client:
-        """A client of the served definition, or of a hosted one by name; closed with the harness."""
-        target = self.target if callee in ("", self.name) else "local"
-        client = self.runtime.dial(
-            callee or self.name, config.ClientSettings(**{"target": target, **overrides})
-        )
+        """A client of the served definition, which it calls `callee`; closed with the harness."""
+        settings = config.ClientSettings(**{"target": self.target, **overrides})
+        client = self.runtime.dial(callee or self.name, settings)
         self._clients.append(client)
         return client
 
@@ -62,10 +60,9 @@ async def served(
     definition: Definition[Any],
     settings: Given | None = None,
     transport: Literal["unix", "local"] = "unix",
-    hosted: Sequence[tuple[Definition[Any], Given]] = (),
     telemetry: Telemetry | None = None,
 ) -> AsyncIterator[Harness]:
-    """Serves `definition` while open, with `hosted` services beside it that it reaches by target "local".
+    """Serves `definition` while open.
 
     `settings`: its settings class, or a mapping of the service's own fields; where it listens is set here.
     Logs show warnings and errors only, unless a `telemetry` is given.
@@ -76,18 +73,14 @@ async def served(
     with tempfile.TemporaryDirectory(prefix="hop-") as name:
         directory = Path(name)
         own = _settings(definition, settings, directory)
-        parts = [(d, _settings(d, given, directory)) for d, given in hosted]
         running: Running | None = None
         target = own.server.listen
         async with AsyncExitStack() as process, AsyncExitStack() as server:
             process.push_async_callback(telemetry.close)
             if transport == "local":
-                await server.enter_async_context(
-                    hosting.hosted([*parts, (definition, own)], telemetry, local)
-                )
+                await server.enter_async_context(hosting.hosted([(definition, own)], telemetry, local))
                 target = "local"
             else:
-                await server.enter_async_context(hosting.hosted(parts, telemetry, local))
                 running = await server.enter_async_context(serving(definition, own, runtime))
             harness = Harness(definition.name, target, own, runtime, running, directory, server.aclose)
             try:

@@ -164,19 +164,6 @@ CONTENT = "UPDATE records SET content = CAST('evil' AS BLOB) WHERE kind = 'freez
     ("statements", "found"),
     [
         ([LINE], "altered: line 3 was altered"),
-        (["DELETE FROM audit WHERE number = 3"], "removed: line 3 was removed"),
-        (
-            [
-                "UPDATE audit SET number = -3 WHERE number = 3",
-                "UPDATE audit SET number = 3 WHERE number = 2",
-                "UPDATE audit SET number = 2 WHERE number = -3",
-            ],
-            "reordered: ",
-        ),
-        (
-            ["DELETE FROM audit WHERE number = (SELECT max(number) FROM audit)"],
-            "truncated: ",
-        ),
         (
             [CONTENT],
             "altered: freeze all version 3 is not what line ",
@@ -186,7 +173,7 @@ CONTENT = "UPDATE records SET content = CAST('evil' AS BLOB) WHERE kind = 'freez
             "removed: of freeze all, versions 1 to 3",
         ),
     ],
-    ids=["flipped", "removed", "reordered", "truncated", "a record", "a record that is gone"],
+    ids=["a line", "a record", "a record that is gone"],
 )
 def test_what_was_done_to_the_database_is_named(audited: Audited, statements: list[str], found: str) -> None:
     audited.fill()

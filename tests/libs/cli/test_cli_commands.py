@@ -159,10 +159,6 @@ def test_a_broken_record_is_shown_and_hides_no_other(live: Live, tmp_path: Path)
     assert "there are: demo, operator" in refused("tenants", "show", "acme", home=live.home)
 
 
-def test_keys_before_the_first_up_say_so(tmp_path: Path) -> None:
-    assert "headrace up" in refused("keys", "create", "acme", home=tmp_path)
-
-
 def test_the_pipelines_of_the_checkout_are_good(home: Path) -> None:
     result = run("pipeline", "check", home=home)
     assert result.exit_code == 0, result.output

@@ -15,7 +15,6 @@ from headrace.cli.installation import layout, secrets
 from headrace.cli.main import app
 from headrace.cost import SCHEMA, Interval, Key, Prices, ProcessUse, Work, add, billed, charges
 from tests.agreed import with_yes
-from tests.libs.pipeline.pipeline_documents import changed
 
 CAPACITY = Path(__file__).parents[3] / "load" / "capacity.json"
 PRICES = Prices.model_validate({"reserved": {"cores": 2, "memory_gb": 4}})
@@ -149,24 +148,9 @@ def test_a_wrong_setting_leaves_the_files_as_they_were(home: Path) -> None:
     assert (home / "monitoring/rules/alerts.yml").read_text() == before
 
 
-def test_status_without_prometheus_says_which_setting(home: Path) -> None:
-    (home / "settings/slo.yaml").write_text("prometheus: http://127.0.0.1:9\n")
-    refused(ran(home, "status"), "settings/slo.yaml: prometheus")
-
-
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [(("--for", "soon"), "30m, 2h or 1d"), (("--alert", "Nothing"), "there is no such alert")],
 )
 def test_a_silence_that_cannot_be_meant_is_refused(home: Path, arguments: tuple[str, str], told: str) -> None:
     refused(ran(home, "silence", *arguments), told, code=2)
-
-
-def test_a_document_whose_promise_could_never_alert_does_not_pass_the_check(home: Path) -> None:
-    document = home / "pipeline.yaml"
-    document.write_text(
-        changed(("deadline_ms: 250", "deadline_ms: 250\nobjectives: {latency: {p: 0.9, ms: 100}}"))
-    )
-    result = CliRunner().invoke(app, ["pipeline", "check", str(document), "--home", str(home)])
-    assert result.exit_code == 1
-    assert "objectives.latency.p: with 0.9" in result.stdout

@@ -79,17 +79,6 @@ def pid_of(managed: ManagedProcess) -> int:
     return managed.current.pid
 
 
-async def test_a_killed_service_comes_back_under_a_new_socket(
-    managed: ManagedProcess, tmp_path: Path
-) -> None:
-    [socket], before, restarts = sockets(tmp_path), pid_of(managed), managed.policy.restarts
-    os.kill(before, signal.SIGKILL)
-    await until("its socket is not listed", lambda: socket not in sockets(tmp_path))
-    await until("ready again", lambda: managed.policy.state is State.READY and len(sockets(tmp_path)) == 1)
-    assert pid_of(managed) != before
-    assert managed.policy.restarts == restarts + 1
-
-
 async def test_a_restart_lists_the_new_one_before_the_old_one_goes(
     managed: ManagedProcess, tmp_path: Path
 ) -> None:
@@ -326,11 +315,3 @@ async def test_a_service_that_ends_again_and_again_is_in_trouble_until_it_is_rea
         os.kill(pid_of(failing), signal.SIGKILL)
         await until("restarted", lambda: failing.policy.restarts > failing.policy.in_vain + 4)
         assert failing.policy.in_vain == 0
-
-
-async def test_stop_leaves_nothing(managed: ManagedProcess, tmp_path: Path) -> None:
-    pid = pid_of(managed)
-    await managed.stop()
-    assert gone(pid)
-    assert sockets(tmp_path) == []
-    assert managed.current is None

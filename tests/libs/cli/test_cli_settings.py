@@ -1,11 +1,8 @@
 """The generated settings are what the services' own settings classes take, in both shapes."""
 
-from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
 from headrace.cli.installation import layout, ports, services
 from headrace.cli.installation.settings import Installation, Shape, overlaid, settings
@@ -121,29 +118,3 @@ def test_an_overlay_reaches_into_mappings_and_leaves_the_base_alone() -> None:
         "new": 1,
     }
     assert base == {"server": {"listen": "a", "drain_s": 1}, "load": ["x"]}
-
-
-def variables(values: Mapping[str, Any], above: str = "HEADRACE") -> Iterator[tuple[str, str]]:
-    """The values as environment variables."""
-    for key, value in values.items():
-        name = f"{above}__{key.upper()}"
-        if isinstance(value, Mapping) and value:
-            yield from variables(value, name)
-        else:
-            yield name, yaml.safe_dump(value, default_flow_style=True)
-
-
-@pytest.mark.parametrize("service", services.start_order())
-def test_variables_alone_say_what_a_file_does(tmp_path: Path, service: str) -> None:
-    installation = made(tmp_path / "home", "apart")
-    place = installation.layout
-    values = settings(
-        installation, service, slot=0, listen=place.starting(service, 1), run_dir=place.private(service, 0)
-    )
-    kind = IngressSettings if service == "ingress" else definition_named(service).config
-    file = tmp_path / "settings.yaml"
-    file.write_text(yaml.safe_dump(values))
-    environ = dict(variables(values))
-    assert config.load(kind, None, environ) == config.load(kind, file, {})
-    with pytest.raises(config.ConfigError, match=r"variable HEADRACE__SERVER__DRAIN_S, server\.drain_s: "):
-        config.load(kind, None, {**environ, "HEADRACE__SERVER__DRAIN_S": "soon"})

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import pytest
-
 from headrace.hop.batching.queue import BatchQueue, QueuedItem
 from headrace.hop.client.settings import CoalesceRules
 
@@ -25,19 +23,6 @@ def busy() -> BatchQueue[Any, Any]:
 def held(queue: BatchQueue[Any, Any]) -> int:
     """Items that the queue holds in memory, withdrawn ones too."""
     return sum(len(waiting.heap) for lane in queue._lanes.values() for waiting in lane.queues.values())
-
-
-@pytest.mark.parametrize(
-    ("waiting", "withdrawn", "left"), [(100, 64, 100), (66, 64, 66), (64, 64, 0), (65, 65, 0), (130, 65, 130)]
-)
-def test_few_withdrawn_items_are_left_where_they_are(waiting: int, withdrawn: int, left: int) -> None:
-    queue = busy()
-    items = [item(i) for i in range(waiting)]
-    for each in items:
-        queue.offer("k", each)
-    for each in items[:withdrawn]:
-        queue.withdraw(each)
-    assert held(queue) == left
 
 
 def test_many_withdrawn_items_are_swept_once_they_are_the_majority() -> None:

@@ -212,17 +212,3 @@ async def test_a_call_that_nobody_waits_for_before_it_has_begun_gives_its_place_
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
     assert await do(Item("next", within=30)) == "next"
-
-
-async def test_gathered_calls_wait_at_the_limiter_and_single_ones_are_refused(callee: Callee) -> None:
-    settings = rules.ClientRules(callee.target, limiter=rules.LimiterRules(initial=1, minimum=1, maximum=1))
-    client = Client("work", settings)
-    do, one = client.coalesced(DO, WordCodec()), client.unary(DO)
-    gathered = [asyncio.create_task(do(Item("sleep 0.1", key=key))) for key in "abc"]
-    await asyncio.sleep(0.05)
-    fault = await fault_of(one(words("x"), deadline=soon()))
-    assert (fault.code, fault.reason) == (Code.RESOURCE_EXHAUSTED, Reason.REASON_OVERLOADED)
-    gathered[1].cancel()
-    assert await gathered[0] == await gathered[2] == "sleep 0.1"
-    assert list(await one(words("x"), deadline=soon())) == ["x"]
-    await client.close()

@@ -14,7 +14,7 @@ from headrace.hop.client import settings as rules
 from headrace.hop.client.dial import Client
 from headrace.hop.errors import Code, Fault
 from headrace.hop.resilience.breaker import Breaker, State
-from tests.libs.hop.hop_callee import DO, DO_ONCE, Callee, Item, WordCodec, fault_of, soon, words
+from tests.libs.hop.hop_callee import DO, DO_ONCE, Callee, fault_of, soon, words
 from tests.libs.hop.test_hop_client_faults import Watch, client_of, way  # noqa: F401 - a fixture
 from tests.services.waiting import until
 
@@ -41,22 +41,6 @@ async def replicas(folder: Path, **retry: Any) -> AsyncIterator[tuple[Client, Wa
     ):
         await both_known(client)
         yield client, watch, one, other
-
-
-async def test_calls_on_a_replica_that_stops_are_answered_by_the_other(tmp_path: Path) -> None:
-    async with replicas(tmp_path) as (client, watch, stopping, _):
-        do, folded = client.unary(DO), client.coalesced(DO, WordCodec())
-        stopping.signal(signal.SIGSTOP)
-        ends = soon(60)
-        # Thrice as many as the retry budget has: it is the few in flight that need another replica, and later calls avoid it.
-        for n in range(30):
-            assert list(await do(words(f"{n}"), deadline=ends)) == [f"{n}"]
-            assert await folded(Item(f"{n}", within=60)) == f"{n}"
-        # None waited for its deadline.
-        assert time.monotonic() < ends - 5
-        assert 1 <= len(watch.hedges) <= 10
-        stopping.signal(signal.SIGCONT)
-        await both_known(client)
 
 
 async def test_a_silent_replica_is_not_asked_again_until_it_answers(tmp_path: Path) -> None:

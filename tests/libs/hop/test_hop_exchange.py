@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
-from opentelemetry import propagate
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from headrace import hop
 from headrace.api.hop.v1 import hop_pb2
@@ -184,27 +182,6 @@ async def test_a_client_that_closes_fails_what_waits(served: testing.Harness, se
     assert (await waiting).code is hop.Code.UNAVAILABLE
     await until(lambda: servicer.cancelled == 1)
     assert not {t for t in asyncio.all_tasks() - before if "stream_client" in repr(t)}
-
-
-async def test_a_call_with_a_span_is_an_rpc(servicer: EchoServicer) -> None:
-    exporter = InMemorySpanExporter()
-    telemetry = hop.Telemetry("echo", config.Telemetry(log_level="error", trace_ratio=1e-9), exporter)
-    async with testing.served(definition(servicer), telemetry=telemetry) as served:
-        client = served.client()
-        await say(client, "plain")
-        traces = served.runtime.telemetry.traces
-        assert traces is not None
-        sampled = propagate.extract({"traceparent": f"00-{1:032x}-{2:016x}-01"})
-        with traces.tracer.start_as_current_span("a request", sampled):
-            await say(client, "traced")
-
-        def exported() -> bool:
-            traces.flush(1)
-            return len(exporter.get_finished_spans()) == 3
-
-        await until(exported)
-    assert carried(servicer) == [True, False]
-    assert {span.context.trace_id for span in exporter.get_finished_spans()} == {1}
 
 
 @asynccontextmanager

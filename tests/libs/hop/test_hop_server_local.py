@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
@@ -152,23 +152,3 @@ async def test_hosting_builds_leaves_first_and_closes_them_last() -> None:
 def test_an_unknown_service_names_those_there_are() -> None:
     with pytest.raises(config.ConfigError, match="router"):
         hosting.definition_named("rooter")
-
-
-@pytest.mark.parametrize("transport", ["unix", "local"])
-async def test_hosted_neighbours_are_called_locally(transport: Literal["unix", "local"]) -> None:
-    neighbour = EchoServicer()
-    made = definition(neighbour)
-    other = hop.Definition("neighbour", made.config, made.build)
-    async with testing.served(definition(), transport=transport, hosted=[(other, {})]) as harness:
-        one = harness.client("neighbour").unary(ONE)
-        await one(StringValue(value="hello"), deadline=soon())
-    assert neighbour.calls[0].peer.transport == "local"
-
-
-async def test_settings_may_be_a_mapping_or_an_object() -> None:
-    made = definition()
-    given = made.config(server=config.Server(listen="unix:/not/used", max_concurrent_calls=7))
-    for settings in (given, {"server": {"max_concurrent_calls": 7}}):
-        async with testing.served(made, settings) as harness:
-            assert harness.settings.server.max_concurrent_calls == 7
-            assert harness.target.startswith(f"unix:{harness.directory}")

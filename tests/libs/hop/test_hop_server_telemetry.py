@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ from headrace.hop.server.report import LineBudget
 from headrace.hop.server.serve import serving
 from tests.disks import fill, tiny_disk
 from tests.libs.hop.hop_callee import fault_of
-from tests.libs.hop.hop_echo import called, caller, definition
+from tests.libs.hop.hop_echo import caller, definition
 
 SAMPLED = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 UNSAMPLED = SAMPLED[:-2] + "00"
@@ -161,29 +160,6 @@ def test_repeated_failures_are_told_a_few_times_a_second() -> None:
     assert (budget.take(kind, 1.6), budget.take(("/m", hop.Code.INTERNAL), 0.5)) == (5, 0)
 
 
-async def test_before_it_is_built_a_service_is_not_serving_and_says_so() -> None:
-    from contextlib import asynccontextmanager
-
-    seen = []
-
-    @asynccontextmanager
-    async def build(
-        settings: config.ServiceSettings, runtime: hop.Runtime
-    ) -> AsyncIterator[Sequence[hop.Service]]:
-        async with caller(settings.server.listen) as call:
-            health = health_pb2_grpc.HealthStub(call.channel)
-            seen.append((await health.Check(health_pb2.HealthCheckRequest())).status)
-            for arity in ("One", "Both"):
-                fault = await fault_of(call(arity, "hello", timeout=60))
-                seen.append((fault.code, fault.reason))
-        yield []
-
-    async with testing.served(hop.Definition("echo", config.ServiceSettings, build)):
-        pass
-    starting = (hop.Code.UNAVAILABLE, hop.Reason.REASON_UNREACHABLE)
-    assert seen == [health_pb2.HealthCheckResponse.NOT_SERVING, starting, starting]
-
-
 @pytest.fixture
 def exporter() -> InMemorySpanExporter:
     return InMemorySpanExporter()
@@ -223,23 +199,6 @@ async def test_a_sampled_caller_gets_a_span_over_grpc(
         assert span.resource.attributes["service.name"] == "echo"
     assert (bad.attributes or {})["headrace.reason"] == "MODEL_UNKNOWN"
     assert not bad.status.is_ok
-
-
-async def test_a_local_call_has_the_same_span(
-    telemetry: hop.Telemetry, exporter: InMemorySpanExporter
-) -> None:
-    async with testing.served(definition(), transport="local", telemetry=telemetry) as harness:
-        deadline, parent = time.monotonic() + 60, ("traceparent", SAMPLED)
-        await called(harness.local, "hello", deadline, parent)
-        with pytest.raises(hop.Fault):
-            await called(harness.local, "fault", deadline, parent)
-        await telemetry.flush()
-        good, bad = exporter.get_finished_spans()
-
-    assert f"{good.context.trace_id:032x}" == SAMPLED.split("-")[1]
-    assert good.status.is_unset
-    assert (bad.attributes or {})["headrace.reason"] == "MODEL_UNKNOWN"
-    assert not bad.events
 
 
 DIALLED = """

@@ -116,26 +116,6 @@ def test_a_silence_keeps_the_webhook_quiet_about_what_it_names(tmp_path: Path) -
         assert not receiver.find("firing", "HeadraceTenantsBroken")
 
 
-@pytest.mark.slow
-@needs_program("prometheus")
-@needs_program("prometheus-alertmanager")
-def test_a_ticket_comes_at_a_sixtieth_of_its_time_and_ends(tmp_path: Path) -> None:
-    """4 % of failures, where 1 % is promised: too little for the pages at 14.4 and 6 times, enough for the ticket at 3 times."""
-    promise = promising("{availability: 0.99, window: 30d}")
-    with (
-        Door.serving() as door,
-        watched(tmp_path, [promise], {"ingress": door.endpoint.address}, pace=60.0, early_levels=False) as (
-            receiver,
-            _,
-        ),
-    ):
-        door.share = 0.04
-        until("a ticket", lambda: receiver.find("firing", AVAILABILITY, severity="ticket", level="3x"))
-        door.share = 0.0
-        until("its end", lambda: receiver.find("resolved", AVAILABILITY, level="3x"), 280)
-        assert not any(a.labels["severity"] == "page" for a in receiver.told)
-
-
 def test_a_server_that_is_not_there_is_named_with_its_setting() -> None:
     with pytest.raises(ServerError, match=r"127.0.0.1:9/.*settings/slo.yaml: prometheus"):
         PrometheusApi("http://127.0.0.1:9").alerts()

@@ -231,14 +231,7 @@ def _settings(layout: Layout) -> Finding:
             config.read(file)
     except config.ConfigError as error:
         return Finding("settings", Level.BAD, str(error), "mend the file, or remove it")
-    known = (
-        *services.start_order(),
-        "supervisor",
-        "releases",
-        "slo",
-        "readiness",
-        "gameday",
-    )
+    known = (*services.start_order(), "supervisor", "releases", "slo", "readiness")
     strange = [file.name for file in files if file.stem not in known]
     if strange:
         fix = f"name it as one of {', '.join(known)}"

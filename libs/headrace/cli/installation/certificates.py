@@ -68,20 +68,7 @@ def _make_ca(folder: Path, now: datetime) -> None:
     _write(folder / "ca.key", folder / "ca.pem", key, certificate)
 
 
-def ended(folder: Path, now: datetime, ago: timedelta) -> tuple[bytes, bytes]:
-    """A certificate of the same authority that ended so long ago, and its key, as PEM: for game days. Writes nothing.
-
-    Raises OSError: there is no authority."""
-    key, certificate = _server(folder, now - ago - _SERVER_LIFE)
-    return certificate.public_bytes(serialization.Encoding.PEM), _pem(key)
-
-
 def _make_server(folder: Path, now: datetime) -> None:
-    _write(folder / "server.key", folder / "server.pem", *_server(folder, now))
-
-
-def _server(folder: Path, now: datetime) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
-    """A new key, and a certificate for it that lasts from `now`."""
     authority = x509.load_pem_x509_certificate((folder / "ca.pem").read_bytes())
     signer = serialization.load_pem_private_key((folder / "ca.key").read_bytes(), password=None)
     assert isinstance(signer, ec.EllipticCurvePrivateKey), "we made it"
@@ -98,7 +85,7 @@ def _server(folder: Path, now: datetime) -> tuple[ec.EllipticCurvePrivateKey, x5
         .add_extension(issuer_key, critical=False)
         .sign(signer, hashes.SHA256())
     )
-    return key, certificate
+    _write(folder / "server.key", folder / "server.pem", key, certificate)
 
 
 def _builder(
@@ -118,11 +105,8 @@ def _builder(
 def _write(
     key_file: Path, file: Path, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate
 ) -> None:
-    atomic.write(key_file, _pem(key), mode=0o600)
-    atomic.write(file, certificate.public_bytes(serialization.Encoding.PEM))
-
-
-def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
-    return key.private_bytes(
+    pem = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
+    atomic.write(key_file, pem, mode=0o600)
+    atomic.write(file, certificate.public_bytes(serialization.Encoding.PEM))

@@ -40,8 +40,12 @@ def settings(layout: Layout) -> ReleaseSettings:
 
 
 def target(layout: Layout) -> str:
-    """Where control is, for a client. Raises ConfigError: it does not run here."""
+    """Where control is, for a client. Raises ConfigError: it does not run here, or the setting names something else."""
     if store := settings(layout).store:
+        if not store.startswith("control:"):
+            raise config.ConfigError(
+                "releases: name where control is: control:unix-dir:/FOLDER or control:HOST:PORT"
+            )
         return store.removeprefix("control:")
     sockets = layout.listed(services.CONTROL)
     # While it is started again there is no socket, and clients wait for it.
