@@ -87,15 +87,15 @@ async def test_what_is_ready_serves_while_the_rest_is_loaded(models: Path, state
             assert (caught.value.code, caught.value.reason) == (Code.UNAVAILABLE, Reason.REASON_MODEL_LOADING)
             assert caught.value.retry_after_s
         gate.set()
-        await until_it_answers(caller, "held")
+        assert ys(await loaded(caller, "held")) == [2.0]
 
 
-async def until_it_answers(caller: Caller, model: str) -> None:
+async def loaded(caller: Caller, *model: str) -> Any:
+    """The answer of the model, once it is loaded."""
     async with asyncio.timeout(WITHIN_S):
         while True:
             with suppress(Fault):
-                assert ys(await caller(batch(1.0), model)) == [2.0]
-                return
+                return await caller(batch(1.0), *model)
             await asyncio.sleep(0.02)
 
 
@@ -129,7 +129,7 @@ async def test_nothing_is_measured_twice(models: Path, state: Path, monkeypatch:
     die(state)
     monkeypatch.setattr(onnxruntime, "fewest", pytest.fail)
     async with calling(models, state=state, start_s=WITHIN_S) as caller:
-        assert codes((await caller(batch(1.0))).errors.values()) == {
+        assert codes((await loaded(caller)).errors.values()) == {
             (Code.DEADLINE_EXCEEDED, Reason.REASON_DEADLINE_PASSED)
         }
     monkeypatch.undo()
@@ -148,8 +148,8 @@ async def test_broken_measurements_are_made_again_and_named(
     (state / MEASURED).write_bytes(broken.replace(b"KEY", key.encode()))
     die(state)
     async with calling(models, state=state) as caller:
-        await until_it_answers(caller, "double")
-        await until_it_answers(caller, "held")
+        assert ys(await loaded(caller, "double")) == [2.0]
+        assert ys(await loaded(caller, "held")) == [2.0]
     assert MEASURED in capfd.readouterr().err
     async with calling(models, state=state):
         pass
