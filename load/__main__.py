@@ -7,6 +7,7 @@ race       this build in both shapes beside Triton, KServe, MLServer, a naive ch
 picture    throughput against latency of a race, as load/race.svg
 overload   three times the capacity: goodput, priorities, a greedy tenant
 canary     a second version with a share of the rows: throughput and CPU with it and without
+changes    how soon a change is live in each of many processes that follow control, and what it costs them
 scaling    what a request costs as its rows grow
 capacity   the processes and cores that usual loads need, and their price, from what `scaling` found
 check      a minute, for CI: does natural batching still save CPU as it should?
