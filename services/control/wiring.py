@@ -62,7 +62,7 @@ async def build(settings: ControlConfig, runtime: Runtime) -> AsyncIterator[Sequ
         head = Head(database.open, failures.of("the database"))
         feed = Feed(database.records, reads, key.sign, lambda: datetime.now(UTC))
         followers = Followers(time.monotonic)
-        publication = Publication(head, feed, followers, metrics, log)
+        publication = Publication(head, feed, followers, metrics, log, database.records, changes)
         identities = Identities(settings.may_change, settings.watchers, _kinds())
         settled = asyncio.Event()
         works = [head.follow(), publication.run()]

@@ -88,7 +88,9 @@ class Control:
         self._head = Head(lambda: world.records, lambda _: None)
         self._feed = Feed(lambda: world.records, Inline(), SIGNER.sign, lambda: datetime.now(UTC))
         metrics, log = Metrics(CollectorRegistry()), structlog.wrap_logger(structlog.ReturnLogger())
-        self._publication = Publication(self._head, self._feed, self.followers, metrics, log)
+        self._publication = Publication(
+            self._head, self._feed, self.followers, metrics, log, lambda: world.records, Inline()
+        )
         self._settled = asyncio.Event()
         identities = Identities((), {}, {SERVICE: PARTS})
         self._servicer = ResourcesServicer(

@@ -98,13 +98,17 @@ def first(connection: sa.Connection) -> None:
 def make(connection: sa.Connection, change: Change, above: int | None) -> Made:
     """Makes a change once. `above`: it begins an epoch, greater than this one.
 
-    Raises RecordChangedError, LeaseLostError, RecordInvalidError.
+    Raises RecordChangedError, LeaseLostError, RecordInvalidError, RecordsDivergedError.
     """
     head = lock_head(connection)
     before = sa.select(AUDIT.c.line).where(AUDIT.c.change_id == change.id).scalar_subquery()
     now_s, line = connection.execute(sa.select(clock(), before)).one()
     if line is not None:
         return _made_before(change, line)
+    if above is None:
+        leases.check_refusal(connection)
+    else:
+        leases.end(connection, leases.REFUSAL)
     if change.lease is not None:
         leases.require(connection, change.lease)
     expected = {**{(w.kind, w.name): w.expected for w in change.writes}, **change.requires}

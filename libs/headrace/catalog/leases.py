@@ -5,9 +5,19 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from headrace.catalog.access import LeaseToken
-from headrace.catalog.errors import LeaseLostError
+from headrace.catalog.errors import LeaseLostError, RecordsDivergedError
 from headrace.catalog.tables import LEASES
 from headrace.storage.database import clock
+
+# A process of control that may not change anything holds it, so that no other one does either. Its holder is the reason.
+REFUSAL = "no change is accepted"
+
+
+def check_refusal(connection: sa.Connection) -> None:
+    """Raises RecordsDivergedError while some process of control refuses changes."""
+    row = _row(connection, REFUSAL)
+    if row is not None and row.until > row.now:
+        raise RecordsDivergedError(row.holder)
 
 
 def require(connection: sa.Connection, lease: LeaseToken) -> None:
@@ -38,6 +48,11 @@ def acquire(
     else:
         connection.execute(LEASES.update().where(LEASES.c.name == name).values(**values))
     return given
+
+
+def end(connection: sa.Connection, name: str) -> None:
+    """Whoever holds it."""
+    connection.execute(LEASES.update().where(LEASES.c.name == name).values(token="", until=0.0))
 
 
 def release(connection: sa.Connection, lease: LeaseToken) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Self
 
-from headrace.api.control.v1.resources_pb2 import RejectedResource, WatchResponse
+from headrace.api.control.v1.resources_pb2 import RejectedResource, WatchRequest, WatchResponse
 from headrace.catalog.access import Change, Made, Records, Write
 from headrace.hop.client.settings import ClientRules
 from headrace.releases.document import to_bytes
@@ -46,7 +46,11 @@ class Process:
 
     def ask(self, wait_s: float = 0.0, rejected: Sequence[RejectedResource] = ()) -> WatchResponse:
         """The bare answer."""
-        return self._remote.watch(self.state.request(wait_s, rejected, ready=True), wait_s + LONG_S)
+        return self.watch(self.state.request(wait_s, rejected, ready=True), wait_s)
+
+    def watch(self, request: WatchRequest, wait_s: float = 0.0) -> WatchResponse:
+        """As another one would ask."""
+        return self._remote.watch(request, wait_s + LONG_S)
 
     def step(self, wait_s: float = 0.0) -> Outcome:
         """Asks, and takes over what comes, with all its pages."""

@@ -9,13 +9,15 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, nullcontext
+from dataclasses import replace
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from prometheus_client import CollectorRegistry
 
 from headrace.catalog.access import Change, LeaseToken, Made
-from headrace.catalog.errors import LeaseLostError, RecordsUnavailableError
+from headrace.catalog.errors import LeaseLostError, RecordsDivergedError, RecordsUnavailableError
 from headrace.catalog.records import CatalogRecords
 from headrace.catalog.remote import RemoteRecords
 from headrace.releases import Release, Rollout, RolloutState, StaleError
@@ -254,6 +256,31 @@ def test_who_stops_between_decision_and_commit_has_lost(
         assert (late.result().action, late.result().number) == (Action.HOLD, begun + 1)
         assert store.history("p")[0].number == begun + 1
         assert verified(other) == []
+
+
+def test_what_diverged_from_one_is_changed_by_no_other(controls: list[ControlService]) -> None:
+    with (
+        client(controls[0]) as one,
+        client(controls[1]) as other,
+        Process(controls[0].target, KEYS[1], "r") as process,
+    ):
+        process.until(one.position().number)
+        asked = process.state.request(0.0, (), ready=True)
+        asked.have.number += 1
+        change = Change("me", "automation.unfreeze", "all")
+        until(lambda: process.watch(asked).diverged and refused(other, change))
+        assert "what the database has not" in refused(other, change)
+        one.begin_epoch(Change("me", "records.keep_database", "records"))
+        until(lambda: not refused(other, change))
+
+
+def refused(records: RemoteRecords, change: Change) -> str:
+    """Why a change is not made; "": it was."""
+    try:
+        records.change(replace(change, id=uuid4().hex))
+    except RecordsDivergedError as error:
+        return str(error)
+    return ""
 
 
 def test_the_database_is_away(server: PostgresServer, controls: list[ControlService]) -> None:
