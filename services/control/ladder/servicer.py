@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 from headrace.api.control.v1 import ladder_pb2 as pb
 from headrace.hop.call import Call
@@ -28,7 +29,7 @@ class LadderServicer:
     ) -> None:
         self._ladder = ladder
         self._identities = identities
-        self._write = records.once_accepted
+        self._act = partial(records.once_accepted, writes=False)
         self._may_change = may_change
 
     async def ReportVerdict(self, request: pb.ReportVerdictRequest, call: Call) -> pb.ReportVerdictResponse:
@@ -38,7 +39,7 @@ class LadderServicer:
             report = report_of(request)
         except ValueError:
             raise errors.malformed("verdict", "one of RolloutVerdict") from None
-        return answer_message(await self._write(lambda: self._ladder.report(report)))
+        return answer_message(await self._act(lambda: self._ladder.report(report)))
 
     async def run(self) -> None:
         """Does what is due without a verdict, until it is cancelled."""
@@ -46,5 +47,5 @@ class LadderServicer:
             if self._may_change():
                 # The records' servicer says what is wrong with the database.
                 with suppress(Fault):
-                    await self._write(self._ladder.tick)
+                    await self._act(self._ladder.tick)
             await asyncio.sleep(_TICK_S)

@@ -79,8 +79,9 @@ class RecordsServicer:
         self._metrics.changes.inc()
         return messages.made_message(made)
 
-    async def once_accepted(self, function: Callable[[], R]) -> R:
-        """On a thread, once changes are accepted. Raises Fault: the database can't be used, or has not what processes have."""
+    async def once_accepted(self, function: Callable[[], R], *, writes: bool = True) -> R:
+        """On a thread, once changes are accepted. `writes`: see `_write`. Raises Fault: the database can't be used, or has not what
+        processes have."""
         try:
             self._records()
         except RecordsError as error:
@@ -89,7 +90,7 @@ class RecordsServicer:
         if why := self._refusal():
             self._metrics.refused.labels("diverged").inc()
             raise fault_of(RecordsDivergedError(why))
-        return await self._write(function)
+        return await self._write(function, writes=writes)
 
     async def BeginEpoch(self, request: pb.BeginEpochRequest, call: Call) -> pb.BeginEpochResponse:
         self._identities.check_change(call.peer)
@@ -158,15 +159,16 @@ class RecordsServicer:
         kinds.check_writes(change, records)
         return records.change(change)
 
-    async def _write(self, function: Callable[[], R]) -> R:
-        """On a thread. Raises Fault."""
+    async def _write(self, function: Callable[[], R], *, writes: bool = True) -> R:
+        """On a thread. `writes`: whether it always writes, so that its success says that this can be done. Raises Fault."""
         try:
             found = await asyncio.get_running_loop().run_in_executor(self._changes, function)
         except RecordsError as error:
             if isinstance(error, RecordsUnavailableError):
                 self._failed(error)
             raise fault_of(error) from None
-        self._failed(None)
+        if writes:
+            self._failed(None)
         return found
 
     def _seen(self) -> Seen:
