@@ -80,8 +80,8 @@ class RecordsServicer:
         return messages.made_message(made)
 
     async def once_accepted(self, function: Callable[[], R], *, writes: bool = True) -> R:
-        """On a thread, once changes are accepted. `writes`: see `_write`. Raises Fault: the database can't be used, or has not what
-        processes have."""
+        """On a thread, once changes are accepted. `writes`: see `_write`. Raises Fault: the database can't be used, or has not
+        what processes have."""
         try:
             self._records()
         except RecordsError as error:
