@@ -129,7 +129,7 @@ def test_a_key_can_not_do_more_than_its_tenant(live: Live) -> None:
     "command", ["keys list", "keys create x", "keys revoke x y", "tenants", "tenants add x"]
 )
 def test_without_control_a_sentence_says_how_to_start_it(home: Path, command: str) -> None:
-    assert "control does not run here; start it: headrace up" in refused(*command.split(), home=home)
+    assert "control says what is live: headrace up" in refused(*command.split(), home=home)
 
 
 def test_a_control_is_named_instead_of_the_homes(tmp_path: Path) -> None:
