@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
 from headrace.access.records import AccessError
 from headrace.catalog.errors import RecordsError
+from headrace.cli.commands.access.control import late_doors
 from headrace.cli.commands.lifecycle.doctor import show
 from headrace.cli.commands.requests import prediction
 from headrace.cli.console import DEFAULT_HOME, Home, again, command, err, fail, out, place
@@ -180,7 +181,11 @@ def _made(make: Callable[[Layout], str], layout: Layout) -> str:
 def _keys(layout: Layout) -> str:
     """Makes the keys of the demo and of operators where they are missing; returns what it made."""
     with control_place.records(layout) as records:
-        return ", ".join(secrets.ensure_keys(layout, records))
+        made = secrets.ensure_keys(layout, records)
+        if made:
+            # The door refuses them until it has them.
+            late_doors(records, records.position())
+        return ", ".join(made)
 
 
 def _release(layout: Layout) -> str:
