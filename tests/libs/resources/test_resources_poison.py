@@ -17,7 +17,9 @@ SCRIPT = Path(__file__).with_name("crashing_process.py")
 
 
 class Supervisor:
-    """Starts the process again when it ends. `ends`: how often it did."""
+    """Starts the process again when it ends. `ends`: how often it did, `most` at most."""
+
+    most = 20
 
     def __init__(self, target: str, root: Path, proof_s: float) -> None:
         self._command = ends_with_tests(sys.executable, str(SCRIPT), target, str(root), str(proof_s))
@@ -41,7 +43,7 @@ class Supervisor:
                 self._process.stdout.close()
                 assert self._process.wait(60) in (3, 4)
                 self.ends += 1
-                assert self.ends < 20, "it ends again and again"
+                assert self.ends < self.most, "it ends again and again"
                 self._process = self._start()
 
     def kill(self) -> None:
