@@ -319,7 +319,8 @@ class Applier:
                 kind=key[0],
                 name=key[1],
                 sha256=unit.resources[0].sha256,
-                problem=self._why(unit),
+                problem=(why := self._why(unit)),
+                pending=why in (COMPILING, WAITING),
                 crashed=self.trials.quarantined.get(unit.sha256) == CRASHED,
             )
             for key, unit in self._desired.items()

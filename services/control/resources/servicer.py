@@ -103,6 +103,7 @@ class ResourcesServicer:
         if (
             have == newest.position
             and soaked <= until
+            and not any(rejected.pending for rejected in request.rejected)
             and not self._followers.is_acknowledged(request.service, have)
         ):
             # Ended by its caller's end, this acknowledges nothing.

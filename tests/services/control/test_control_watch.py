@@ -119,6 +119,8 @@ def test_one_replica_applies_first(records: RemoteRecords, process: MakeProcess)
         waiting = [threads.submit(one.step, LONG_S) for one in (b, c)]
         assert a.state.receive(answer).next is Next.APPLY
         assert not any(one.done() for one in waiting)
+        a.ask(ACKNOWLEDGED_S, [pb.RejectedResource(kind="release", name="flights", pending=True)])
+        assert not any(one.done() for one in waiting), "it may end by it yet"
         a.ask(ACKNOWLEDGED_S)
         assert [one.result().next for one in waiting] == [Next.APPLY] * 2
 

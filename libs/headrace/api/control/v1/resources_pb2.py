@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from headrace.api.control.v1 import records_pb2 as headrace_dot_api_dot_control_dot_v1_dot_records__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'headrace/api/control/v1/resources.proto\x12\x17headrace.api.control.v1\x1a%headrace/api/control/v1/records.proto\"\xf3\x01\n\x0cWatchRequest\x12\x0f\n\x07watcher\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t\x12/\n\x04have\x18\x03 \x01(\x0b\x32!.headrace.api.control.v1.Position\x12\x12\n\npage_after\x18\x04 \x01(\x04\x12;\n\x08rejected\x18\x05 \x03(\x0b\x32).headrace.api.control.v1.RejectedResource\x12\x0f\n\x07wait_ms\x18\x06 \x01(\r\x12\x10\n\x08supports\x18\x07 \x03(\t\x12\r\n\x05ready\x18\x08 \x01(\x08\x12\r\n\x05whole\x18\t \x01(\x08\"`\n\x10RejectedResource\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06sha256\x18\x03 \x01(\x0c\x12\x0f\n\x07problem\x18\x04 \x01(\t\x12\x0f\n\x07\x63rashed\x18\x05 \x01(\x08\"i\n\x08Resource\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06sha256\x18\x03 \x01(\x0c\x12\x0f\n\x07version\x18\x04 \x01(\x04\x12\x14\n\x07\x63ontent\x18\x05 \x01(\x0cH\x00\x88\x01\x01\x42\n\n\x08_content\"\xe9\x01\n\rWatchResponse\x12\x10\n\x08manifest\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\x12\x34\n\tresources\x18\x03 \x03(\x0b\x32!.headrace.api.control.v1.Resource\x12\r\n\x05whole\x18\x04 \x01(\x08\x12\x0c\n\x04page\x18\x05 \x01(\x04\x12\x10\n\x08\x64iverged\x18\x06 \x01(\t\x12\x11\n\tmay_apply\x18\x07 \x01(\x08\x12;\n\x08rejected\x18\x08 \x03(\x0b\x32).headrace.api.control.v1.RejectedResource\"\x15\n\x13ListWatchersRequest\"\xc9\x01\n\x07Watcher\x12\x0f\n\x07watcher\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t\x12/\n\x04have\x18\x03 \x01(\x0b\x32!.headrace.api.control.v1.Position\x12\r\n\x05\x61ge_s\x18\x04 \x01(\x01\x12;\n\x08rejected\x18\x05 \x03(\x0b\x32).headrace.api.control.v1.RejectedResource\x12\r\n\x05ready\x18\x06 \x01(\x08\x12\x10\n\x08\x64iverged\x18\x07 \x01(\x08\"\x7f\n\x14ListWatchersResponse\x12\x32\n\x08watchers\x18\x01 \x03(\x0b\x32 .headrace.api.control.v1.Watcher\x12\x33\n\x08position\x18\x02 \x01(\x0b\x32!.headrace.api.control.v1.Position2\xd7\x01\n\x10ResourcesService\x12V\n\x05Watch\x12%.headrace.api.control.v1.WatchRequest\x1a&.headrace.api.control.v1.WatchResponse\x12k\n\x0cListWatchers\x12,.headrace.api.control.v1.ListWatchersRequest\x1a-.headrace.api.control.v1.ListWatchersResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'headrace/api/control/v1/resources.proto\x12\x17headrace.api.control.v1\x1a%headrace/api/control/v1/records.proto\"\xf3\x01\n\x0cWatchRequest\x12\x0f\n\x07watcher\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t\x12/\n\x04have\x18\x03 \x01(\x0b\x32!.headrace.api.control.v1.Position\x12\x12\n\npage_after\x18\x04 \x01(\x04\x12;\n\x08rejected\x18\x05 \x03(\x0b\x32).headrace.api.control.v1.RejectedResource\x12\x0f\n\x07wait_ms\x18\x06 \x01(\r\x12\x10\n\x08supports\x18\x07 \x03(\t\x12\r\n\x05ready\x18\x08 \x01(\x08\x12\r\n\x05whole\x18\t \x01(\x08\"q\n\x10RejectedResource\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06sha256\x18\x03 \x01(\x0c\x12\x0f\n\x07problem\x18\x04 \x01(\t\x12\x0f\n\x07\x63rashed\x18\x05 \x01(\x08\x12\x0f\n\x07pending\x18\x06 \x01(\x08\"i\n\x08Resource\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06sha256\x18\x03 \x01(\x0c\x12\x0f\n\x07version\x18\x04 \x01(\x04\x12\x14\n\x07\x63ontent\x18\x05 \x01(\x0cH\x00\x88\x01\x01\x42\n\n\x08_content\"\xe9\x01\n\rWatchResponse\x12\x10\n\x08manifest\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\x12\x34\n\tresources\x18\x03 \x03(\x0b\x32!.headrace.api.control.v1.Resource\x12\r\n\x05whole\x18\x04 \x01(\x08\x12\x0c\n\x04page\x18\x05 \x01(\x04\x12\x10\n\x08\x64iverged\x18\x06 \x01(\t\x12\x11\n\tmay_apply\x18\x07 \x01(\x08\x12;\n\x08rejected\x18\x08 \x03(\x0b\x32).headrace.api.control.v1.RejectedResource\"\x15\n\x13ListWatchersRequest\"\xc9\x01\n\x07Watcher\x12\x0f\n\x07watcher\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t\x12/\n\x04have\x18\x03 \x01(\x0b\x32!.headrace.api.control.v1.Position\x12\r\n\x05\x61ge_s\x18\x04 \x01(\x01\x12;\n\x08rejected\x18\x05 \x03(\x0b\x32).headrace.api.control.v1.RejectedResource\x12\r\n\x05ready\x18\x06 \x01(\x08\x12\x10\n\x08\x64iverged\x18\x07 \x01(\x08\"\x7f\n\x14ListWatchersResponse\x12\x32\n\x08watchers\x18\x01 \x03(\x0b\x32 .headrace.api.control.v1.Watcher\x12\x33\n\x08position\x18\x02 \x01(\x0b\x32!.headrace.api.control.v1.Position2\xd7\x01\n\x10ResourcesService\x12V\n\x05Watch\x12%.headrace.api.control.v1.WatchRequest\x1a&.headrace.api.control.v1.WatchResponse\x12k\n\x0cListWatchers\x12,.headrace.api.control.v1.ListWatchersRequest\x1a-.headrace.api.control.v1.ListWatchersResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,17 +35,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WATCHREQUEST']._serialized_start=108
   _globals['_WATCHREQUEST']._serialized_end=351
   _globals['_REJECTEDRESOURCE']._serialized_start=353
-  _globals['_REJECTEDRESOURCE']._serialized_end=449
-  _globals['_RESOURCE']._serialized_start=451
-  _globals['_RESOURCE']._serialized_end=556
-  _globals['_WATCHRESPONSE']._serialized_start=559
-  _globals['_WATCHRESPONSE']._serialized_end=792
-  _globals['_LISTWATCHERSREQUEST']._serialized_start=794
-  _globals['_LISTWATCHERSREQUEST']._serialized_end=815
-  _globals['_WATCHER']._serialized_start=818
-  _globals['_WATCHER']._serialized_end=1019
-  _globals['_LISTWATCHERSRESPONSE']._serialized_start=1021
-  _globals['_LISTWATCHERSRESPONSE']._serialized_end=1148
-  _globals['_RESOURCESSERVICE']._serialized_start=1151
-  _globals['_RESOURCESSERVICE']._serialized_end=1366
+  _globals['_REJECTEDRESOURCE']._serialized_end=466
+  _globals['_RESOURCE']._serialized_start=468
+  _globals['_RESOURCE']._serialized_end=573
+  _globals['_WATCHRESPONSE']._serialized_start=576
+  _globals['_WATCHRESPONSE']._serialized_end=809
+  _globals['_LISTWATCHERSREQUEST']._serialized_start=811
+  _globals['_LISTWATCHERSREQUEST']._serialized_end=832
+  _globals['_WATCHER']._serialized_start=835
+  _globals['_WATCHER']._serialized_end=1036
+  _globals['_LISTWATCHERSRESPONSE']._serialized_start=1038
+  _globals['_LISTWATCHERSRESPONSE']._serialized_end=1165
+  _globals['_RESOURCESSERVICE']._serialized_start=1168
+  _globals['_RESOURCESSERVICE']._serialized_end=1383
 # @@protoc_insertion_point(module_scope)

@@ -30,18 +30,20 @@ class WatchRequest(_message.Message):
     def __init__(self, watcher: _Optional[str] = ..., service: _Optional[str] = ..., have: _Optional[_Union[_records_pb2.Position, _Mapping]] = ..., page_after: _Optional[int] = ..., rejected: _Optional[_Iterable[_Union[RejectedResource, _Mapping]]] = ..., wait_ms: _Optional[int] = ..., supports: _Optional[_Iterable[str]] = ..., ready: _Optional[bool] = ..., whole: _Optional[bool] = ...) -> None: ...
 
 class RejectedResource(_message.Message):
-    __slots__ = ("kind", "name", "sha256", "problem", "crashed")
+    __slots__ = ("kind", "name", "sha256", "problem", "crashed", "pending")
     KIND_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     SHA256_FIELD_NUMBER: _ClassVar[int]
     PROBLEM_FIELD_NUMBER: _ClassVar[int]
     CRASHED_FIELD_NUMBER: _ClassVar[int]
+    PENDING_FIELD_NUMBER: _ClassVar[int]
     kind: str
     name: str
     sha256: bytes
     problem: str
     crashed: bool
-    def __init__(self, kind: _Optional[str] = ..., name: _Optional[str] = ..., sha256: _Optional[bytes] = ..., problem: _Optional[str] = ..., crashed: _Optional[bool] = ...) -> None: ...
+    pending: bool
+    def __init__(self, kind: _Optional[str] = ..., name: _Optional[str] = ..., sha256: _Optional[bytes] = ..., problem: _Optional[str] = ..., crashed: _Optional[bool] = ..., pending: _Optional[bool] = ...) -> None: ...
 
 class Resource(_message.Message):
     __slots__ = ("kind", "name", "sha256", "version", "content")
