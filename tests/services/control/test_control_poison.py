@@ -57,7 +57,8 @@ def added(records: RemoteRecords, text: str) -> str:
     return f"acme/{key.id}"
 
 
-@pytest.mark.parametrize("rounds", [1, pytest.param(7, marks=pytest.mark.slow)])
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("rounds", [1, pytest.param(6, marks=pytest.mark.slow)])
 def test_each_ends_one_replica_and_nothing_else(
     control: Here, replicas: list[Supervisor], threads: ThreadPoolExecutor, rounds: int
 ) -> None:
