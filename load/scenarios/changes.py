@@ -34,35 +34,6 @@ from load.systems.processes import ROOT, cpu_seconds
 _BY = By("load")
 _DOCUMENT = (ROOT / "deploy" / "pipelines" / "flights" / "pipeline.yaml").read_text()
 _START_S = 60.0
-# What each process runs, as a door: prints, for each view, when it came (monotonic), the number of its position, and the bytes
-# of all answers so far.
-_FOLLOWER = """
-import sys, time
-from datetime import UTC, datetime
-from pathlib import Path
-from headrace.hop.client.settings import ClientRules
-from headrace.resources.bootstrap import follow
-from headrace.resources.releases import release_compiler
-from tests.hop_control import ThreadControl
-
-target, key, root = sys.argv[1:]
-control = ThreadControl(ClientRules(target))
-watch, received = control.watch, 0
-
-def weighed(*asked):
-    global received
-    answer = watch(*asked)
-    received += answer.ByteSize()
-    return answer
-
-control.watch = weighed
-compilers = {"release": release_compiler()}
-follower = follow("ingress", "load", [Path(key).read_bytes()], control, Path(root), compilers=compilers)
-state = ""
-while (view := follower.wait(state, 3600)) is not None:
-    state = view.state
-    print(time.monotonic(), view.position.number, received, flush=True)
-"""
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -72,7 +43,14 @@ def run(arguments: argparse.Namespace) -> None:
         records = RemoteRecords(target, patience_s=_START_S)
         stack.callback(records.close)
         names = _filled(records, arguments.tenants, arguments.pipelines)
-        command = [sys.executable, "-c", _FOLLOWER, target, str(key), str(Path(folder) / "followers")]
+        command = [
+            sys.executable,
+            "-m",
+            "load.systems.follower",
+            target,
+            str(key),
+            str(Path(folder) / "followers"),
+        ]
         followers = [
             stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT))
             for _ in range(arguments.processes)

@@ -40,6 +40,9 @@ _READERS, _WRITERS = 6, 4
 _CHECK_S = 10.0
 # A process that ends waits so long for the receiver of the webhook.
 _LEAVE_S = 2.0
+_RECORDS = records_pb2.DESCRIPTOR.services_by_name["RecordsService"]
+_RESOURCES = resources_pb2.DESCRIPTOR.services_by_name["ResourcesService"]
+_LADDER = ladder_pb2.DESCRIPTOR.services_by_name["LadderService"]
 _WALL = time.time  # noqa: TID251 - stages and deadlines of rollouts are dates
 
 
@@ -50,12 +53,8 @@ async def build(settings: ControlConfig, runtime: Runtime) -> AsyncIterator[Sequ
     key = KeyFile(settings.signing_key)
     store = None if settings.artifacts is None else _store(settings.artifacts)
     async with AsyncExitStack() as stack:
-        told = None
-        if settings.webhook is not None:
-            webhook = Webhook(settings.webhook, lambda text: _untold(text, metrics, log))
-            stack.push_async_callback(asyncio.to_thread, webhook.close, _LEAVE_S)
-            told = ChangeWebhook(webhook)
-        database = ControlDatabase(settings.database, initialise=settings.initialise, on_change=told)
+        webhook = _webhook(settings, stack, metrics, log)
+        database = ControlDatabase(settings.database, initialise=settings.initialise, on_change=webhook)
         reads = await stack.enter_async_context(_threads(_READERS, "reads"))
         changes = await stack.enter_async_context(_threads(_WRITERS, "changes"))
         failures = Failures(metrics.failing, log)
@@ -111,14 +110,10 @@ async def build(settings: ControlConfig, runtime: Runtime) -> AsyncIterator[Sequ
         stack.push_async_callback(asyncio.to_thread, database.close)
         stack.callback(head.stop)
         resources = ResourcesServicer(head, feed, followers, identities, settled)
-        files = (records_pb2, resources_pb2, ladder_pb2)
-        names = {
-            name: service for file in files for name, service in file.DESCRIPTOR.services_by_name.items()
-        }
         yield [
-            Service(names["RecordsService"], records, ready=publication.loaded, end_waits=head.end_waits),
-            Service(names["ResourcesService"], resources, end_waits=resources.end_waits),
-            Service(names["LadderService"], ladder),
+            Service(_RECORDS, records, ready=publication.loaded, end_waits=head.end_waits),
+            Service(_RESOURCES, resources, end_waits=resources.end_waits),
+            Service(_LADDER, ladder),
         ]
 
 
@@ -146,6 +141,17 @@ def _store(place: str) -> Store:
 def _kinds() -> dict[str, list[str]]:
     """Service → the kinds of records that it follows."""
     return {service: [kind for kind, found in PARTS.items() if service in found] for service in SERVICES}
+
+
+def _webhook(
+    settings: ControlConfig, stack: AsyncExitStack, metrics: Metrics, log: Any
+) -> ChangeWebhook | None:
+    """Told of each change; None: nobody is. `stack` closes it."""
+    if settings.webhook is None:
+        return None
+    webhook = Webhook(settings.webhook, lambda text: _untold(text, metrics, log))
+    stack.push_async_callback(asyncio.to_thread, webhook.close, _LEAVE_S)
+    return ChangeWebhook(webhook)
 
 
 def _untold(text: str, metrics: Metrics, log: Any) -> None:

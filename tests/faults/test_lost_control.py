@@ -9,7 +9,7 @@ import signal
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 
 import grpc
@@ -135,7 +135,9 @@ FAULTS = (killed, frozen, gone, full, emptied, yesterdays, further_than_before)
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_nobody_notices_and_it_is_said(system: System, fault: Callable[[System], object]) -> None:
+def test_nobody_notices_and_it_is_said(
+    system: System, fault: Callable[[System], AbstractContextManager[None]]
+) -> None:
     add_document(NAME, document(1, at=5))
     poll("the pipeline is served", lambda: version(system) == 1)
     YESTERDAY.unlink(missing_ok=True)
@@ -148,7 +150,7 @@ def test_nobody_notices_and_it_is_said(system: System, fault: Callable[[System],
     problems: set[str] = set()
     with Traffic(system, workers=3) as traffic:
         began = time.monotonic()
-        with fault(system):  # type: ignore[attr-defined]  # a context manager
+        with fault(system):
             while time.monotonic() - began < LASTS_S:
                 assert version(system) == 2, "nothing older is live"
                 assert fault is not full or refused_by_control(), "a change is acknowledged"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 from headrace.api.inference.v1 import inference_pb2 as pb
 from headrace.client import messages, tracing
 from headrace.client.errors import of_fault
-from headrace.client.options import Key, Options
+from headrace.client.options import CallValues, Key, Options
 from headrace.client.results import Field, Outcome, Pipeline, PredictResult
 from headrace.client.stats import Recorder, Stats
 from headrace.client.values import to_struct
@@ -20,7 +20,7 @@ from headrace.hop.client.dial import Client
 from headrace.hop.errors import Code, Fault
 
 if TYPE_CHECKING:
-    from headrace.client.options import CallValues, OptionValues
+    from headrace.client.options import OptionValues
     from headrace.client.results import ColumnsResult
 
 Req = TypeVar("Req", pb.PredictRequest, pb.ListPipelinesRequest, pb.RecordOutcomesRequest)
@@ -184,6 +184,9 @@ class AsyncHeadrace:
 
 
 def _request(pipeline: str, call: CallValues) -> pb.PredictRequest:
+    """Raises TypeError: there is no such keyword."""
+    if unknown := sorted(call.keys() - CallValues.__annotations__.keys()):
+        raise TypeError(f"a prediction has no keyword {unknown[0]!r}")
     return pb.PredictRequest(
         pipeline=pipeline,
         version=call.get("version", 0),

@@ -64,7 +64,7 @@ def decide(
         return decision(Action.ROLL_BACK, f"{report.reason} at {weight:.2%}", at=0.0)
     if report is not None and report.verdict is RolloutVerdict.SAMPLE_RATIO_BROKEN:
         return decision(Action.PAUSE, report.reason)
-    if (blocked := _blocked(rollout, weight, now - _stage_began(history), report)) is None:
+    if (blocked := _blocked(rollout, weight, now - _stage_start(history), report)) is None:
         if weight >= 1:
             return decision(Action.PROMOTE, "proven fine at full weight")
         step = min(rollout.step + 1, len(rollout.ladder) - 1)
@@ -95,7 +95,7 @@ def _blocked(rollout: Rollout, weight: float, spent: float, report: Report | Non
     return f"{report.reason}, the next step is {following:.2%}"
 
 
-def _stage_began(history: Sequence[Release]) -> float:
+def _stage_start(history: Sequence[Release]) -> float:
     """When the present weight began: other changes of the release don't begin it anew."""
     at = _stage(history[0])
     return min(r.at.timestamp() for r in takewhile(lambda r: _stage(r) == at, history))

@@ -54,10 +54,12 @@ class Publication:
                 seen = await self._head.wait(known.position if known else None, time.monotonic() + _WAIT_S)
                 if known is None or seen.position != known.position:
                     await self._feed.read()
+                # By what was just read: after `recover` nothing is refused any more, by the others neither.
+                self.report()
                 await asyncio.get_running_loop().run_in_executor(self._threads, self._refuse)
             except RecordsError:
                 await asyncio.sleep(_AGAIN_S)  # the head says it
-            self.report()
+                self.report()
 
     async def loaded(self) -> None:
         """Returns once something is published."""

@@ -119,7 +119,7 @@ class Analyser:
     async def _safely(self, pipeline: str) -> None:
         """One pipeline's problem must not stop the others."""
         try:
-            await self._look(pipeline)
+            await self._judge(pipeline)
             self._solved(pipeline)
         except LeaseLostError as error:
             self._problem(pipeline, "lease", str(error))
@@ -148,7 +148,7 @@ class Analyser:
         self._observer.leading(leads)
         return leads
 
-    async def _look(self, pipeline: str) -> None:
+    async def _judge(self, pipeline: str) -> None:
         release, broken = await self._blocking(partial(self._store.current, pipeline))
         if release is None:
             raise ReleaseError(pipeline, [broken.problem if broken else "it has no release"])

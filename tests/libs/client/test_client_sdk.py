@@ -278,6 +278,12 @@ def test_contradictions_are_named() -> None:
         AsyncHeadrace("localhost:1", timeout=3)  # type: ignore[call-arg]  # the point of the test
 
 
+async def test_a_keyword_that_there_is_not_is_named() -> None:
+    async with AsyncHeadrace("localhost:1") as client:
+        with pytest.raises(TypeError, match="no keyword 'timeout'"):
+            await client.predict("p", {}, timeout=3)  # type: ignore[call-arg]  # the point of the test
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.floats(allow_nan=False) | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),

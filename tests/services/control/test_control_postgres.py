@@ -270,7 +270,7 @@ def test_what_diverged_from_one_is_changed_by_no_other(controls: list[ControlSer
         change = Change("me", "automation.unfreeze", "all")
         until(lambda: process.watch(asked).diverged and refused(other, change))
         assert "what the database has not" in refused(other, change)
-        one.begin_epoch(Change("me", "records.keep_database", "records"))
+        other.begin_epoch(Change("me", "records.keep_database", "records"))
         until(lambda: not refused(other, change))
 
 

@@ -75,4 +75,7 @@ async def _one(
             yield
         finally:
             telemetry.ready(False)
+            for service in services:
+                if service.end_waits is not None:
+                    service.end_waits()
             await servers.remove(definition.name, settings.server.drain_s)
