@@ -143,6 +143,7 @@ class Applier:
         self._since: dict[Key, float] = {}  # when what is not proven began to serve
         self._jobs: dict[str, _Job] = {}
         self._hung: list[_Job] = []
+        self._queued = False  # whether there was no room to begin a compile
         self._refused: dict[str, str] = {}  # hash of a unit → why
         self._avoided: set[tuple[Key, bytes]] = set()
         self._published: tuple[Position, str] | None = None
@@ -187,7 +188,7 @@ class Applier:
 
     def due_s(self) -> float | None:
         """Seconds after which `tick` has something to do; None: nothing."""
-        if self._jobs:
+        if self._jobs or self._queued:
             return 0.1
         if self._since:
             return max(0.05, min(self._since.values()) + self._limits.proof_s - self._clock())
@@ -250,10 +251,12 @@ class Applier:
         limits = self._limits
         until = self._clock() + (limits.compile_s if self._published is None else limits.patience_s)
         running = sum(not job.done.is_set() for job in self._jobs.values())
+        self._queued = False
         for unit in found:
-            free = running < _MAX_COMPILING and len(self._hung) < _MAX_HUNG
-            if free or unit.key[0] not in self._compilers:
+            free = running < _MAX_COMPILING
+            if unit.key[0] not in self._compilers or (free and len(self._hung) < _MAX_HUNG):
                 running += not self._compile(unit, until)
+            self._queued |= not free
         self._collect()
 
     def _next(self, key: Key) -> Unit | None:
@@ -314,6 +317,8 @@ class Applier:
 
     def _publish_view(self) -> None:
         assert self._part is not None, "something was applied"
+        if self._published is None and self._is_starting():
+            return  # a process that has less than what is live must not say that it is ready
         rejected = {
             key: RejectedResource(
                 kind=key[0],
@@ -334,6 +339,10 @@ class Applier:
         if (at, state) != self._published:
             self._published = (at, state)
             self._publish(View(at, snapshot, MappingProxyType(rejected), state))
+
+    def _is_starting(self) -> bool:
+        missing = (unit for key, unit in self._desired.items() if key not in self._serving)
+        return self._queued or any(unit.sha256 in self._jobs for unit in missing)
 
     def _why(self, unit: Unit) -> str:
         known = self.trials.quarantined.get(unit.sha256) or self._refused.get(unit.sha256)

@@ -73,7 +73,8 @@ def test_a_slow_compile_is_used_when_it_is_done(gate: threading.Event) -> None:
 
 
 def test_a_late_compile_does_not_bring_the_older_one_back(gate: threading.Event) -> None:
-    process, history = began(key("a", "slow"), key=refuse("slow", gate=gate))
+    process, history = began(key("a", "1"), key=refuse("slow", gate=gate))
+    process.take(history, key("a", "slow"))
     process.take(history, key("a", "2"))
     while process.keys() != {"a": "2"}:
         process.after(0)
@@ -82,6 +83,28 @@ def test_a_late_compile_does_not_bring_the_older_one_back(gate: threading.Event)
     while jobs:
         process.after(0)
     assert process.keys() == {"a": "2"}
+
+
+def test_the_first_view_has_all_that_compiles(gate: threading.Event) -> None:
+    slow = [key(f"k{i}", "slow") for i in range(20)]
+    process, history = Process(None, key=refuse("slow", gate=gate)), History()
+    history.change(key("a", "1"), *slow)
+    process.applier.apply(history.part())
+    process.applier.tick()
+    assert (process.views, process.applier.due_s()) == ([], 0.1)
+    gate.set()
+    while not process.views:
+        process.applier.tick()
+    assert process.keys() == {"a": "1"} | {f"k{i}": "slow" for i in range(20)}
+
+
+def test_what_hangs_delays_the_first_view_until_it_is_refused(gate: threading.Event) -> None:
+    process, history = Process(None, key=refuse("hang", gate=gate)), History()
+    history.change(key("a", "1"), key("b", "hang"))
+    process.applier.apply(history.part())
+    assert not process.views
+    assert process.after(11).rejected["key", "b"].problem == "it was not compiled within 10 s"
+    assert process.keys() == {"a": "1"}
 
 
 def test_many_hanging_compiles_hold_a_bounded_number_of_threads(gate: threading.Event) -> None:

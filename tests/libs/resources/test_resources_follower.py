@@ -154,12 +154,14 @@ def test_one_control_hangs(control: SmallControl, target: str, history: History,
     hung = SmallControl(history)
     with served(hung, tmp_path / "hung.sock") as other:
         hung.become(history, never)
+        control.become(history, never)
         with following(f"{other},{target}") as follower:
+            until(lambda: hung.requests)
+            assert follower.view is None
+            control.become(history)
             until(lambda: follower.view)
             control.change(key("a", "2"))
             until(lambda: keys(follower)["a"] == "2")
-    assert hung.requests
-    assert control.requests
 
 
 def test_who_may_not_go_first_waits(control: SmallControl, follower: Follower, history: History) -> None:
