@@ -10,9 +10,10 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from headrace.cli.installation import layout
-from headrace.repository import AccessLog, Repository, Trust
+from headrace.cli.installation import layout, prepared_models
+from headrace.repository import Repository, Trust, UntrustedError, publish
 from headrace.repository.signing import key_pair
 
 Report = Callable[[str, int, int], None]
@@ -42,26 +43,32 @@ def alone(home: Path, report: Report) -> Iterator[None]:
 class Models:
     """The home's model repository, to publish to. Models are signed with the home's key, which is created if it is missing."""
 
-    def __init__(self, home: Path, who: str) -> None:
+    def __init__(self, home: Path) -> None:
         place = layout.of(home)
         key_pair.ensure(place.model_key, place.model_public_key)
         self.root = place.models
         self.key = place.model_key
-        self.log = AccessLog(place.model_log, who)
-        self._trusted = Repository(self.root, trust=Trust((place.model_public_key,)))
-        self._all = Repository(self.root)
+        self._place = place
+        self._repository = Repository(self.root, trust=Trust((place.model_public_key,)))
 
     def made_from(self, name: str) -> str:
-        """The digest of what the newest signed version was made from; empty if there is no version. Raises RepositoryError."""
-        if not self._all.version_list(name).versions:
+        """The digest of what the newest version was made from; empty if there is none that is signed by the home's key. That one
+        is noted, so that control lists it."""
+        try:
+            newest = self._repository.examine(name, self._repository.versions(name)[-1]).metadata
+        except (IndexError, UntrustedError):
             return ""
-        versions = [v for v in self._trusted.versions(name) if v in self._all.versions(name)]
-        return str(self._all.metadata(name, versions[-1]).lineage.get("made_from", "")) if versions else ""
+        prepared_models.note(self._place, name, newest.version)
+        return str(newest.lineage.get("made_from", ""))
 
-    def next_version(self, name: str) -> str:
-        """The number of the next version: a published version never changes, so a new model needs a new number."""
-        taken = [int(v) for v in self._all.versions(name) if v.isdecimal()]
-        return str(max(taken, default=0) + 1)
+    def publish(self, name: str, content: bytes, made_from: str, **about: Any) -> None:
+        """The next version, made from what has the digest `made_from`; `about`: as of `headrace.repository.publish`."""
+        # A published version never changes, so a new model needs a new number.
+        taken = [int(v) for v in self._repository.versions(name) if v.isdecimal()]
+        version = str(max(taken, default=0) + 1)
+        about["lineage"] = {"made_from": made_from, **about.get("lineage", {})}
+        publish(self.root, name, version, content, key=self.key, **about)
+        prepared_models.note(self._place, name, version)
 
 
 def code_sha256(files: Iterable[Path]) -> str:

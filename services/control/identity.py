@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping
 from headrace.hop.call import Peer
 from headrace.releases.ladder import LEASE
 from headrace.releases.of_records import DOCUMENT, FREEZE, RELEASE, REMOVAL
+from headrace.repository.model_index import MODEL
 from services.control import errors
 
 # The service that judges rollouts, and what it reads.
-_JUDGE, _JUDGED = "monitoring", frozenset({RELEASE, DOCUMENT, REMOVAL, FREEZE})
+_JUDGE, _JUDGED = "monitoring", frozenset({RELEASE, DOCUMENT, REMOVAL, FREEZE, MODEL})
 
 
 class Identities:

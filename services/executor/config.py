@@ -84,8 +84,6 @@ class TrustSettings(Settings):
     keys: tuple[Path, ...] = ()
     # Also accept models without a signature.
     accept_unsigned: bool = False
-    # File outside the repository for the newest list of versions seen so far: an older one is refused.
-    memory: Path | None = None
 
 
 class CheckSettings(Settings):

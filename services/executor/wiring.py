@@ -15,8 +15,10 @@ from headrace.hop.config import ConfigError
 from headrace.hop.definition import Definition, Runtime, Service
 from headrace.releases import ReleaseCatalog
 from headrace.repository import AccessLog, Repository, RepositoryError, Trust
+from headrace.repository.model_index import MODEL, Indexes
 from headrace.repository.records import Records
 from headrace.resources.follower import Follower
+from headrace.resources.models import followed_indexes
 from headrace.resources.releases import SnapshotReleases, release_compiler
 from headrace.resources.service import control_client, followed, has_view
 from services.executor.backends.backend import Environment
@@ -62,11 +64,14 @@ async def build(config: ExecutorConfig, runtime: Runtime) -> AsyncIterator[Seque
     stack = AsyncExitStack()
     control = await stack.enter_async_context(control_client(config.control, runtime))
     follower = await stack.enter_async_context(
-        followed("executor", config.resources, control, runtime, {"release": release_compiler()})
+        followed(
+            "executor", config.resources, control, runtime, {"release": release_compiler()}, data=(MODEL,)
+        )
     )
     catalog = await asyncio.to_thread(ReleaseCatalog, SnapshotReleases(follower)) if follower else None
     released = ReleasedVersions(catalog, time.monotonic)
-    loader = Loader(activator(config, servers, metrics, log), records, config, log, released)
+    repository = _repository(config, followed_indexes(follower))
+    loader = Loader(activator(config, servers, metrics, log, repository), records, config, log, released)
     budget = config.memory_budget_mib
     models = Models(loader, records, context, None if budget is None else budget << 20, config.start_s)
     if follower is not None:
@@ -96,18 +101,21 @@ async def _ready(follower: Follower, models: Models) -> None:
 
 
 def activator(
-    config: ExecutorConfig, servers: Servers | None, metrics: Metrics, log: FilteringBoundLogger
+    config: ExecutorConfig,
+    servers: Servers | None,
+    metrics: Metrics,
+    log: FilteringBoundLogger,
+    repository: Repository | None = None,
 ) -> Activator:
-    """Activates models. `servers` None: only models that run in this process."""
-    return Activator(_repository(config), factories(Environment(config, servers)), config, metrics, log)
+    """Activates models. `servers` None: only models that run in this process. `repository` None: without an index."""
+    repository = repository or _repository(config, None)
+    return Activator(repository, factories(Environment(config, servers)), config, metrics, log)
 
 
-def _repository(config: ExecutorConfig) -> Repository:
+def _repository(config: ExecutorConfig, index: Indexes | None) -> Repository:
     log = None if config.access_log is None else AccessLog(config.access_log, "executor")
-    if config.trust is None:
-        return Repository(config.models, log=log)
-    trust = Trust(config.trust.keys, config.trust.accept_unsigned, config.trust.memory)
-    return Repository(config.models, trust=trust, log=log)
+    trust = None if config.trust is None else Trust(config.trust.keys, config.trust.accept_unsigned)
+    return Repository(config.models, trust=trust, index=index, log=log)
 
 
 SERVICE = Definition("executor", ExecutorConfig, build)

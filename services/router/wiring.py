@@ -16,6 +16,8 @@ from headrace.hop.client.observer import NullObserver
 from headrace.hop.definition import Definition, Runtime, Service
 from headrace.hop.process.telemetry import build_version
 from headrace.releases import ReleaseCatalog
+from headrace.repository.model_index import MODEL
+from headrace.resources.models import followed_indexes
 from headrace.resources.releases import SnapshotReleases, release_compiler
 from headrace.resources.service import control_client, followed
 from headrace.state.files import sealed_before
@@ -67,10 +69,10 @@ async def build(settings: RouterSettings, runtime: Runtime) -> AsyncIterator[Seq
         compilers = {"release": release_compiler(compiler.accept)}
         control = await stack.enter_async_context(control_client(settings.control, runtime))
         follower = await stack.enter_async_context(
-            followed("router", settings.resources, control, runtime, compilers)
+            followed("router", settings.resources, control, runtime, compilers, data=(MODEL,))
         )
         assert follower is not None, "the settings say what is followed"
-        store = SnapshotReleases(follower)
+        store, indexes = SnapshotReleases(follower), followed_indexes(follower)
         source = await asyncio.to_thread(ReleaseCatalog, store, accept=compiler.accept, refused=store.refused)
         pipelines = Pipelines(compiler, time.monotonic)
         models = ModelOperations(HopExecutorReplicas(executor) if executor else None, caches.forget)
@@ -91,7 +93,9 @@ async def build(settings: RouterSettings, runtime: Runtime) -> AsyncIterator[Seq
         )
         shadows = await stack.enter_async_context(_shadows(settings, runtime, told.shadows))
         explained = await stack.enter_async_context(
-            explanations(settings.explanations, settings.monitoring, runtime, compiler, pipelines, shadows)
+            explanations(
+                settings.explanations, settings.monitoring, runtime, compiler, pipelines, shadows, indexes
+            )
         )
         observers: list[RunObserver] = [shadows, *told.observers]
         refresh = partial(reloader.refresh, must_wait=False)

@@ -40,7 +40,7 @@ def main() -> None:
 def prepare(home: Path, report: Report) -> None:
     """Trains and publishes both models, and writes the labelled flights, if that is due."""
     with alone(home, report):
-        models = Models(home, "flights_cascade/prepare")
+        models = Models(home)
         made_from = _made_from()
         data = home / "data"
         due = [name for name in (LIGHT, HEAVY) if models.made_from(name) != made_from]
@@ -98,22 +98,18 @@ def _publish(
     made_from: str,
 ) -> None:
     from headrace.columns import DType
-    from headrace.repository import TensorSpec, publish
+    from headrace.repository import TensorSpec
 
     if models.made_from(name) == made_from:
         return
-    publish(
-        models.root,
+    models.publish(
         name,
-        models.next_version(name),
         content,
+        made_from,
         inputs=[TensorSpec("input", DType.FLOAT32, (24,))],
         outputs=[TensorSpec("probabilities", DType.FLOAT32, (2,))],
         metrics=dict(metrics),
         trained_on=trained_on,
-        lineage={"made_from": made_from},
-        key=models.key,
-        log=models.log,
     )
 
 

@@ -20,7 +20,7 @@ from deploy.pipelines.flights.training import RECIPES, Examples, Recipe, example
 from deploy.pipelines.preparation import Models, Report, code_sha256
 from headrace.columns import DType
 from headrace.drift import publication_of
-from headrace.repository import TensorSpec, publish
+from headrace.repository import TensorSpec
 
 
 def prepare_features(home: Path, loaded: Sources, redis: str, now: datetime, report: Report) -> Tables:
@@ -44,7 +44,7 @@ def prepare_models(home: Path, loaded: Sources, frames: Tables, now: datetime, r
     data = examples(
         loaded, frames, lambda done, total: report("joining flights with what was known", done, total)
     )
-    models = Models(home, "flights/prepare")
+    models = Models(home)
     for i, (name, recipe) in enumerate(RECIPES.items()):
         report("training models", i, len(RECIPES))
         made_from = _made_from(recipe, data)
@@ -54,21 +54,17 @@ def prepare_models(home: Path, loaded: Sources, frames: Tables, now: datetime, r
         inputs = [TensorSpec("input", DType.FLOAT32, (data.learn.shape[1],))]
         outputs = [TensorSpec("probabilities", DType.FLOAT32, (2,))]
         files, about = publication_of(baseline(data, trained), inputs, outputs)
-        publish(
-            models.root,
+        models.publish(
             name,
-            models.next_version(name),
             to_onnx(name, trained),
+            made_from,
             inputs=inputs,
             outputs=outputs,
             files=files,
             baseline=about,
             metrics=trained.metrics,
             trained_on=data.trained_on,
-            lineage={"made_from": made_from},
             extra={"feature_service": SERVICE, "created": now.isoformat(timespec="seconds")},
-            key=models.key,
-            log=models.log,
         )
     report("training models", len(RECIPES), len(RECIPES))
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from deploy.pipelines.preparation import Models, Report, alone, code_sha256, tell
 from headrace.columns import DType
-from headrace.repository import TensorSpec, publish
+from headrace.repository import TensorSpec
 from headrace.state import atomic
 
 HERE = Path(__file__).parent
@@ -45,7 +45,7 @@ def prepare(home: Path, report: Report) -> None:
             report("moderation is prepared", 1, 1)
             return
         report("fetching open_nsfw", 0, 1)
-        _publish(Models(home, "moderation/prepare"))
+        _publish(Models(home))
         atomic.write(stamp, json.dumps(due).encode() + b"\n")
         report("moderation is prepared", 1, 1)
 
@@ -70,22 +70,18 @@ def _publish(models: Models) -> None:
     made_from = hashlib.sha256(content).hexdigest()
     if models.made_from(MODEL) == made_from:
         return
-    publish(
-        models.root,
+    models.publish(
         MODEL,
-        models.next_version(MODEL),
         content,
+        made_from,
         inputs=[TensorSpec("input", DType.UINT8, (SIDE, SIDE, 3))],
         outputs=[TensorSpec("scores", DType.FLOAT32, (2,))],
         trained_on="Yahoo's own pictures, never published",
         lineage={
-            "made_from": made_from,
             "source": {"package": PACKAGE, "version": _version(), "sha256": SHA256},
             "licence": "BSD-2-Clause, Copyright (c) 2016 Yahoo Inc.",
         },
         max_rows=MAX_ROWS,
-        key=models.key,
-        log=models.log,
     )
 
 

@@ -8,15 +8,14 @@ artifact.content  # the bytes that were verified
 """
 
 from headrace.repository.access_log import AccessLog
-from headrace.repository.changes import label, remove, resign, unlabel
 from headrace.repository.errors import AbsentError, BadNameError, RepositoryError, UntrustedError
 from headrace.repository.metadata import Metadata, TensorSpec
+from headrace.repository.model_index import ModelIndex
 from headrace.repository.names import version_key
 from headrace.repository.parity import Tolerance, stated_tolerance
 from headrace.repository.publication import publish
 from headrace.repository.repository import Artifact, Check, Repository, digest_matches
 from headrace.repository.signing.trust import Trust
-from headrace.repository.version_list import VersionList
 
 __all__ = [
     "AbsentError",
@@ -25,19 +24,15 @@ __all__ = [
     "BadNameError",
     "Check",
     "Metadata",
+    "ModelIndex",
     "Repository",
     "RepositoryError",
     "TensorSpec",
     "Tolerance",
     "Trust",
     "UntrustedError",
-    "VersionList",
     "digest_matches",
-    "label",
     "publish",
-    "remove",
-    "resign",
     "stated_tolerance",
-    "unlabel",
     "version_key",
 ]

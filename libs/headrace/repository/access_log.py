@@ -1,4 +1,4 @@
-"""The access log records which models were added, loaded, refused, relabelled and removed. It is a hash chain (chain.py)."""
+"""The access log records which models were loaded, refused and unloaded. It is a hash chain (chain.py)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from headrace.state.chain import FIRST, entries
 
 __all__ = ["FIRST", "AccessLog", "Event", "entries", "record"]
 
-Event = Literal["added", "loaded", "refused", "unloaded", "labelled", "unlabelled", "removed", "resigned"]
+Event = Literal["loaded", "refused", "unloaded"]
 _NAME = 128
 _TEXT = 2000
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -67,6 +68,10 @@ class Metadata:
             "outputs": _tensors_json(self.outputs),
         }
         return json.dumps(document, indent=2, sort_keys=True).encode() + b"\n"
+
+    def digest(self) -> str:
+        """SHA-256 (hexadecimal) of metadata.json as `publish` writes it; a model's index lists it."""
+        return hashlib.sha256(self.to_json()).hexdigest()
 
 
 def parse(content: bytes, model: str, version: str) -> Metadata:

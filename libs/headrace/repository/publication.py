@@ -7,16 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from headrace.repository import version_list as lists
-from headrace.repository.access_log import AccessLog, record
 from headrace.repository.errors import RepositoryError
 from headrace.repository.metadata import Metadata, TensorSpec
 from headrace.repository.names import check_name
 from headrace.repository.repository import METADATA, SIGNATURE
 from headrace.repository.signing import signatures
-from headrace.repository.signing.trust import Trust
 from headrace.repository.storage.store import Store, open_store
-from headrace.repository.version_list import VERSION_LIST, VersionList
 
 
 def publish(
@@ -36,13 +32,13 @@ def publish(
     max_rows: int | None = None,
     extra: Mapping[str, Any] | None = None,
     key: Path | None = None,
-    log: AccessLog | None = None,
 ) -> Metadata:
-    """Writes `<root>/<name>/<version>/` with the artifact and its metadata; the folder appears in one step.
+    """Writes `<root>/<name>/<version>/` with the artifact and its metadata; the folder appears in one step. No index lists it
+    before `changes.add`.
 
     `files`: further files that belong to the version. `key`: private key (PEM) to sign with; without it the version is
-    unsigned. Raises RepositoryError if the version already exists (a published version never changes), if the name
-    differs from another model's only in upper and lower case, or if the model's list is signed and no key is given.
+    unsigned. Raises RepositoryError if the version already exists (a published version never changes), or if the name
+    differs from another model's only in upper and lower case.
     """
     about = Metadata(
         name=check_name("model", name),
@@ -67,26 +63,22 @@ def publish(
     except OSError as error:
         problem = f"can't be written ({error.strerror or error})"
         raise RepositoryError(name, version, problem, "check disk and rights") from error
-    record(log, "added", name, version, sha256=about.sha256, signer=signer_id(key))
     return about
 
 
 def _write(store: Store, about: Metadata, written: Mapping[str, bytes], key: Path | None) -> None:
     described = about.to_json()
     _check_distinct(store, about)
-    with store.lock(about.name):
-        listing = editable(store, about.name, key)
-        signature = {}
-        if key is not None:
-            signature = {SIGNATURE: signed(about.name, {**written, METADATA: described}, key)}
-        try:
-            # The metadata is written last: in an object store files appear one by one, and readers look for this file.
-            store.create(f"{about.name}/{about.version}", {**written, **signature, METADATA: described})
-        except FileExistsError:
-            raise RepositoryError(
-                about.name, about.version, "is published already", "choose a new version"
-            ) from None
-        save(store, listing.with_version(about.version, hashlib.sha256(described).hexdigest()), key)
+    signature = {}
+    if key is not None:
+        signature = {SIGNATURE: _signed(about.name, {**written, METADATA: described}, key)}
+    try:
+        # The metadata is written last: in an object store files appear one by one, and readers look for this file.
+        store.create(f"{about.name}/{about.version}", {**written, **signature, METADATA: described})
+    except FileExistsError:
+        raise RepositoryError(
+            about.name, about.version, "is published already", "choose a new version"
+        ) from None
 
 
 def _check_distinct(store: Store, about: Metadata) -> None:
@@ -102,59 +94,9 @@ def _check_distinct(store: Store, about: Metadata) -> None:
             raise RepositoryError(about.name, about.version, problem, "choose another name")
 
 
-def editable(store: Store, model: str, key: Path | None, trusted: Sequence[Path] = ()) -> VersionList:
-    """The list of versions, to be changed and saved with `key`.
-
-    A list is signed again only if its present signature is valid and made with the same key or one of `trusted`. An unsigned
-    list is replaced by an empty one. So no unsigned content becomes signed. Raises RepositoryError, OSError.
-    """
-    try:
-        content = store.read(f"{model}/{VERSION_LIST}", lists.MAX_BYTES)
-    except FileNotFoundError:
-        return VersionList(model) if key else _found(store, model)
-    listing, signature = lists.parse(content, model)
-    if key is None:
-        if signature is not None:
-            problem, remedy = "its list of versions is signed", "name the private key to sign it with: --key"
-            raise RepositoryError(model, "", problem, remedy)
-        return listing
-    if signature is None:
-        return VersionList(model, listing.serial)
-    Trust((key, *trusted)).version_list(listing, signature)
-    return listing
-
-
-def _found(store: Store, model: str) -> VersionList:
-    """A list of the versions in the folder, for models published before lists of versions existed."""
-    listing = VersionList(model)
-    try:
-        folders = store.folders(model)
-    except FileNotFoundError:
-        return listing
-    for version in folders:
-        if METADATA in store.files(f"{model}/{version}"):
-            content = store.read(f"{model}/{version}/{METADATA}")
-            listing = listing.with_version(version, hashlib.sha256(content).hexdigest())
-    return listing
-
-
-def save(store: Store, listing: VersionList, key: Path | None) -> None:
-    """Writes the list, signed if there is a key. Raises RepositoryError, OSError."""
-    signature = None if key is None else signed(listing.model, {VERSION_LIST: listing.content()}, key)
-    store.replace(f"{listing.model}/{VERSION_LIST}", lists.to_file(listing, signature))
-
-
-def signed(model: str, files: Mapping[str, bytes], key: Path) -> bytes:
+def _signed(model: str, files: Mapping[str, bytes], key: Path) -> bytes:
     """The signature of `files`. Raises RepositoryError."""
     try:
         return signatures.sign(model, files, key)
     except signatures.SignatureError as error:
         raise RepositoryError(model, "", str(error), "make a key with: headrace models keys") from error
-
-
-def signer_id(key: Path | None) -> str:
-    """Id of the signing key; empty if there is none. Raises RepositoryError."""
-    try:
-        return "" if key is None else signatures.key_id(signatures.public_key(key))
-    except signatures.SignatureError as error:
-        raise RepositoryError("", "", str(error), "make a key with: headrace models keys") from error

@@ -1,4 +1,4 @@
-"""Reads a model repository: `<root>/<model>/{releases.json, <version>/{metadata.json, model.onnx, model.sig}}`."""
+"""Reads a model repository: `<root>/<model>/<version>/{metadata.json, model.onnx, model.sig}`."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from headrace.repository import metadata as documents
-from headrace.repository import version_list as lists
 from headrace.repository.access_log import AccessLog, record
 from headrace.repository.errors import AbsentError, RepositoryError, UntrustedError
 from headrace.repository.metadata import Metadata
+from headrace.repository.model_index import Indexes, ModelIndex
 from headrace.repository.names import check_name, may_name, version_key
 from headrace.repository.signing.signatures import MAX_SIGNATURE_BYTES
-from headrace.repository.signing.trust import Trust, listed
+from headrace.repository.signing.trust import Trust
 from headrace.repository.storage.store import Store, open_store
-from headrace.repository.version_list import VERSION_LIST, VersionList
 
 METADATA = "metadata.json"
 SIGNATURE = "model.sig"
@@ -66,8 +65,10 @@ def _check_digest(about: Metadata, name: str, content: bytes, expected: str) -> 
 class Repository:
     """Models in a folder, or at any URL of fsspec. Reads at each call and caches nothing. Threads may share it.
 
-    `trust`: which signatures are required; None: signatures are not checked (for tools that only show models). `log`: records
-    loads and refusals; a load that can't be recorded is refused.
+    `trust`: which signatures are required; None: signatures are not checked (for tools that only show models). `index`: control's
+    index of a model, which says what versions it has; None: those that have a folder. A model without an index has no version if
+    signatures are required, else those that have a folder. `log`: records loads and refusals; a load that can't be recorded is
+    refused.
     """
 
     def __init__(
@@ -76,16 +77,18 @@ class Repository:
         checks: Sequence[Check] = (digest_matches,),
         *,
         trust: Trust | None = None,
+        index: Indexes | None = None,
         log: AccessLog | None = None,
     ) -> None:
         self.root = root
+        self._index_of = index
         self._checks = tuple(checks)
         self._trust = trust
         self._log = log
 
     def models(self) -> list[str]:
-        """Names of the models that have a version, sorted. Raises RepositoryError: a folder can't be read."""
-        return [name for name in self.names() if self._present(name)]
+        """Names of the models that have a version, sorted. Raises RepositoryError: a folder or an index can't be read."""
+        return [name for name in self.names() if self._ordered(name)]
 
     def names(self) -> list[str]:
         """Names of the folders that may hold a model, sorted. Raises RepositoryError: the root can't be read."""
@@ -94,15 +97,16 @@ class Repository:
     def versions(self, model: str) -> list[str]:
         """Versions of `model`, oldest first; empty if there is none.
 
-        With a `trust`, these are the versions in the signed list of versions; if such a version was removed from the folder,
-        reading it fails. Raises RepositoryError: a bad name; a list that is not trusted.
+        If a version in the index was removed from the folder, reading it fails. Raises RepositoryError: a bad name; an index that
+        can't be read.
         """
         with self._refusals(model, ""):
             return self._ordered(model)
 
     def labels(self, model: str) -> dict[str, str]:
         """Label → version. Raises RepositoryError as `versions`."""
-        return dict(self.version_list(model).labels) if self._present(model) else {}
+        index = self._index(model)
+        return dict(index.labels) if index else {}
 
     def resolve(self, model: str, name: str) -> str:
         """The version that `name`, a version or a label, stands for; a version has priority. Raises RepositoryError."""
@@ -119,14 +123,6 @@ class Repository:
         raise AbsentError(
             model, name, f"there is no such version or label (there are: {there})", "name one of them"
         )
-
-    def version_list(self, model: str) -> VersionList:
-        """The list of versions; an empty one if there is no file. Raises RepositoryError as `versions`."""
-        trusted = self._trusted_list(model)
-        if trusted is not None:
-            return trusted
-        content = self._list_file(model)
-        return lists.parse(content, model)[0] if content is not None else VersionList(model)
 
     def metadata(self, model: str, version: str) -> Metadata:
         """The metadata of a version; its artifact and signature are not read. Raises RepositoryError."""
@@ -149,14 +145,15 @@ class Repository:
     def file(self, model: str, version: str, name: str, limit: int) -> tuple[Metadata, bytes | None]:
         """The metadata and one further file (at most `limit` bytes) of a version, without its artifact; None: it has none.
 
-        The signed list of versions holds the digest of the metadata, and they the file's. Raises RepositoryError.
+        The index holds the digest of the metadata, and they the file's; without an index, the signature of the whole version is
+        verified. Raises RepositoryError.
         """
         with self._refusals(model, version):
-            described = self._metadata_file(model, version)
-            about = documents.parse(described, model, version)
-            listing = self._trusted_list(model)
-            if listing is not None:
-                listed(listing, version, described)
+            index = self._index(model)
+            if index is None and self._trust is not None:
+                artifact = self._checked(model, version)
+                return artifact.metadata, artifact.files.get(name)
+            about, _ = self._described(model, version, index)
             if name not in about.files:
                 return about, None
             content = self._read(model, version, name, limit)
@@ -178,18 +175,22 @@ class Repository:
 
     def quiet(self) -> Repository:
         """The same repository without an access log."""
-        return Repository(self.root, self._checks, trust=self._trust)
+        return Repository(self.root, self._checks, trust=self._trust, index=self._index_of)
 
     def stamp(self, model: str, version: str) -> str:
-        """A hash that changes when metadata, signature or list of versions change; the artifact is not read."""
+        """A hash that changes when metadata, signature or index change; the artifact is not read."""
+
+        def listed() -> bytes:
+            index = self._index(model)
+            return index.content() if index else b""
+
+        def read(name: str) -> Callable[[], bytes]:
+            return lambda: self._store.read(f"{model}/{version}/{name}", _MAX_METADATA_BYTES)
+
         found = hashlib.sha256()
-        for path in (
-            f"{model}/{VERSION_LIST}",
-            f"{model}/{version}/{METADATA}",
-            f"{model}/{version}/{SIGNATURE}",
-        ):
+        for part in (listed, read(METADATA), read(SIGNATURE)):
             try:
-                content = self._store.read(path, _MAX_METADATA_BYTES)
+                content = part()
             except (OSError, RepositoryError) as error:
                 content = type(error).__name__.encode()
             found.update(hashlib.sha256(content).digest())
@@ -213,15 +214,11 @@ class Repository:
         record(self._log, "unloaded", model, version, operator=operator)
 
     def _checked(self, model: str, version: str) -> Artifact:
-        described = self._metadata_file(model, version)
-        about = documents.parse(described, model, version)
+        about, described = self._described(model, version, self._index(model))
         names = self._own_files(about)
         contents = {name: self._read(model, version, name) for name in names}
         signer = ""
         if self._trust is not None:
-            listing = self._trusted_list(model)
-            if listing is not None:
-                listed(listing, version, described)
             signature = self._optional(f"{model}/{version}/{SIGNATURE}", model, version, MAX_SIGNATURE_BYTES)
             signer = self._trust.files(model, version, {METADATA: described, **contents}, signature)
         further = {name: contents[name] for name in about.files}
@@ -239,27 +236,28 @@ class Repository:
                 raise RepositoryError(about.name, about.version, problem, "publish the model anew")
         return names
 
-    def _trusted_list(self, model: str) -> VersionList | None:
-        """The verified list; None without a `trust`, or if there is no list and unsigned models are accepted."""
-        if self._trust is None:
+    def _described(self, model: str, version: str, index: ModelIndex | None) -> tuple[Metadata, bytes]:
+        """The metadata that the index lists, parsed and as they are."""
+        check_name("version", version)
+        if index is not None and version not in index.versions:
+            raise index.absent(version)
+        described = self._metadata_file(model, version)
+        if index is not None:
+            index.check(version, described)
+        return documents.parse(described, model, version), described
+
+    def _index(self, model: str) -> ModelIndex | None:
+        """None: what has a folder counts."""
+        check_name("model", model)
+        if self._index_of is None:
             return None
-        content = self._list_file(model)
-        if content is None and self._trust.accept_unsigned:
-            return None
-        if content is None:
-            problem, remedy = (
-                f"it has no signed list of versions ({VERSION_LIST})",
-                "add its versions with a key",
-            )
-            raise UntrustedError(model, "", problem, f"{remedy}: headrace models add")
-        listing, signature = lists.parse(content, model)
-        self._trust.version_list(listing, signature)
-        return listing
+        found = self._index_of(model)
+        required = self._trust is not None and not self._trust.accept_unsigned
+        return ModelIndex(model) if found is None and required else found
 
     def _ordered(self, model: str) -> list[str]:
-        present = self._present(model)
-        listing = self._trusted_list(model) if present else None
-        return listing.ordered() if listing else present
+        index = self._index(model)
+        return self._present(model) if index is None else index.ordered()
 
     def _present(self, model: str) -> list[str]:
         """Versions that have a folder with metadata, oldest first."""
@@ -272,9 +270,6 @@ class Repository:
         except OSError as error:
             raise self._unreadable(model, "", f"list the folder {model}", error) from error
         return sorted(there, key=version_key)
-
-    def _list_file(self, model: str) -> bytes | None:
-        return self._optional(f"{check_name('model', model)}/{VERSION_LIST}", model, "", lists.MAX_BYTES)
 
     def _metadata_file(self, model: str, version: str) -> bytes:
         return self._read(model, version, METADATA, _MAX_METADATA_BYTES)

@@ -16,7 +16,7 @@ PARTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "freeze": ("ingress", "router"),
         "tenant": ("ingress",),
         "key": ("ingress",),
-        "model": ("executor",),
+        "model": ("router", "executor"),
     }
 )
 # (kind, name)

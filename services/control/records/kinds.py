@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import datetime
 from types import MappingProxyType
 
@@ -15,6 +15,8 @@ from headrace.pipeline import content_hash
 from headrace.releases.document import Release, from_bytes
 from headrace.releases.errors import ReleaseError
 from headrace.releases.of_records import ALL, DOCUMENT, FREEZE, RELEASE, REMOVAL
+from headrace.repository.errors import RepositoryError
+from headrace.repository.model_index import MODEL, ModelIndex, index_of
 
 # Says what is wrong with a write; "": nothing.
 Check = Callable[[Write, Change, Records], str]
@@ -50,8 +52,8 @@ def _release(write: Write, change: Change, records: Records) -> str:
 def _document(write: Write, change: Change, records: Records) -> str:
     pipeline, _, revision = write.name.partition("/")
     if write.content is None:
-        named = _revisions(_after(RELEASE, pipeline, change, records), pipeline)
-        return "the release that is live names it" if revision in named else ""
+        live = _live(_after(RELEASE, pipeline, change, records), pipeline)
+        return "the release that is live names it" if live and revision in live.revisions() else ""
     try:
         text = write.content.decode()
     except UnicodeDecodeError:
@@ -116,6 +118,37 @@ def _key(write: Write, change: Change, records: Records) -> str:
     return f"the tenant itself may not {', '.join(beyond)}" if beyond else ""
 
 
+def _model(write: Write, change: Change, records: Records) -> str:
+    if write.expected is None:
+        return "say which version it replaces, so that nobody's change is lost"
+    name, content = write.name, write.content
+    try:
+        index = ModelIndex(name) if content is None else index_of(name, content)
+        before = records.read(MODEL, name)
+        listed = index_of(name, before[0].content).versions if before and before[0].content else {}
+    except RepositoryError as error:
+        return error.problem
+    for version in sorted(listed):
+        if index.versions.get(version, listed[version]) != listed[version]:
+            return f"version {version} is listed with another digest, and a version never changes"
+    gone = listed.keys() - index.versions.keys()
+    return next(_naming(name, gone, change, records), "") if gone else ""
+
+
+def _naming(model: str, versions: Collection[str], change: Change, records: Records) -> Iterator[str]:
+    """What of the releases that are live names one of these versions."""
+    for record in records.list(RELEASE, names_only=True):
+        release = _live(_after(RELEASE, record.name, change, records), record.name)
+        if release is None:
+            continue
+        places = [(f"arm {arm}", found.models) for arm, found in release.arms.items()]
+        places += [(f"label {label}", found) for label, found in release.labels.items()]
+        for place, models in places:
+            if (version := models.get(model, "")) in versions:
+                where = f"release {release.number} of pipeline {record.name} ({place})"
+                yield f"{where} names {model} version {version}; change it first"
+
+
 KINDS: Mapping[str, Check] = MappingProxyType(
     {
         RELEASE: _release,
@@ -124,6 +157,7 @@ KINDS: Mapping[str, Check] = MappingProxyType(
         FREEZE: _freeze,
         TENANT: _tenant,
         KEY: _key,
+        MODEL: _model,
     }
 )
 
@@ -141,12 +175,12 @@ def _after(kind: str, name: str, change: Change, records: Records) -> bytes | No
     return versions[0].content if versions else None
 
 
-def _revisions(content: bytes | None, pipeline: str) -> set[str]:
+def _live(content: bytes | None, pipeline: str) -> Release | None:
+    """The release of a record; None: there is none that can be read."""
     try:
-        release: Release | None = None if content is None else from_bytes(pipeline, content)
+        return None if content is None else from_bytes(pipeline, content)
     except ReleaseError:
-        release = None
-    return release.revisions() if release else set()
+        return None
 
 
 def _json(write: Write) -> dict[str, object]:

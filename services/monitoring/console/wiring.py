@@ -81,6 +81,7 @@ def _sources(
     analysis: Analysis | None,
     beside: Beside,
 ) -> Sources:
+    from headrace.repository.model_index import recorded
     from services.monitoring.console.facts.models import ModelFacts
     from services.monitoring.console.facts.trails import ChainTrail
     from services.monitoring.console.ports import Sources
@@ -88,7 +89,7 @@ def _sources(
     promises = ReleaseObjectives(store, ticks, time.monotonic)
     models = None
     if own.models is not None:
-        models = ModelFacts(own.models, own.model_keys, own.executor_state, store)
+        models = ModelFacts(own.models, own.model_keys, own.executor_state, store, recorded(records))
     title = "Models: added, loaded, refused"
     own_trails = [ChainTrail("models", title, own.model_audit)] if own.model_audit else []
 

@@ -45,10 +45,9 @@ class ModelsTrust(config.Settings):
 
     keys: tuple[Path, ...] = ()
     accept_unsigned: bool = False
-    memory: Path | None = None
 
     def trust(self) -> Trust:
-        return Trust(self.keys, self.accept_unsigned, self.memory)
+        return Trust(self.keys, self.accept_unsigned)
 
 
 class DriftSettings(config.Settings):

@@ -13,9 +13,10 @@ from typing import Any
 
 from headrace.analysis import Count
 from headrace.hop.definition import Runtime
-from headrace.releases import ReleaseStore
+from headrace.releases.of_records import RecordReleases
 from headrace.releases.webhook import Webhook
 from headrace.repository import Repository
+from headrace.repository.model_index import recorded
 from services.monitoring.accuracy.store import AccuracyStore
 from services.monitoring.config import MonitoringConfig
 from services.monitoring.drift.kept.memory import Memory
@@ -49,7 +50,7 @@ class Drift:
 @asynccontextmanager
 async def watching_drift(
     settings: MonitoringConfig,
-    releases: ReleaseStore | None,
+    releases: RecordReleases | None,
     runtime: Runtime,
     recorder: Recorder,
     accuracy: AccuracyStore,
@@ -115,12 +116,13 @@ def _memory(folder: Path | None, metrics: DriftMetrics, log: Any) -> Memory | No
 
 
 def _baselines(
-    settings: DriftSettings, releases: ReleaseStore | None, metrics: DriftMetrics, log: Any
+    settings: DriftSettings, releases: RecordReleases | None, metrics: DriftMetrics, log: Any
 ) -> Baselines:
     if settings.models is None or releases is None:
         return lambda _: None
     trust = settings.trust.trust() if settings.trust is not None else None
-    return ReleaseBaselines(releases, Repository(settings.models, trust=trust), log, metrics.counting.refused)
+    repository = Repository(settings.models, trust=trust, index=recorded(releases.records))
+    return ReleaseBaselines(releases, repository, log, metrics.counting.refused)
 
 
 def _told(task: asyncio.Task[None], log: Any, what: str) -> asyncio.Task[None]:

@@ -11,6 +11,7 @@ from typing import Any
 from headrace.hop.config import CalleeSettings
 from headrace.hop.definition import Runtime
 from headrace.repository import Repository
+from headrace.repository.model_index import Indexes
 from services.router.background import running
 from services.router.explanations.asked.on_request import OnRequest
 from services.router.explanations.asked.servicer import ExplainServicer
@@ -41,6 +42,7 @@ async def explanations(
     compiler: Compiler,
     pipelines: Pipelines,
     shadows: Shadows,
+    indexes: Indexes | None,
 ) -> AsyncIterator[Explanations]:
     """Explains meanwhile."""
     log, metrics = runtime.telemetry.log, runtime.telemetry.once(ExplanationMetrics)
@@ -50,7 +52,7 @@ async def explanations(
             client = runtime.dial("monitoring", monitoring)
             stack.push_async_callback(client.close)
             receiver = HopExplanations(client)
-        subjects = Subjects(compiler.shadow_route, _baselines(settings, log), time.monotonic)
+        subjects = Subjects(compiler.shadow_route, _baselines(settings, indexes, log), time.monotonic)
         reports = Reports(receiver, metrics, log)
         explainer = Explainer(settings, subjects, shadows, reports, metrics, time.monotonic, log)
         await stack.enter_async_context(running(explainer.run(), "explanations", log))
@@ -58,7 +60,7 @@ async def explanations(
         yield Explanations(explainer, ExplainServicer(on_request))
 
 
-def _baselines(settings: ExplanationSettings, log: Any) -> Baselines:
+def _baselines(settings: ExplanationSettings, indexes: Indexes | None, log: Any) -> Baselines:
     if settings.models is None:
         return lambda _: None
-    return RepositoryBaselines(Repository(settings.models, trust=settings.trust()), log)
+    return RepositoryBaselines(Repository(settings.models, trust=settings.trust(), index=indexes), log)

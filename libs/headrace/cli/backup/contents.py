@@ -29,7 +29,6 @@ KEPT = frozenset(
         "models",
         "models.key",
         "models.pub",
-        "models.seen.json",
         "moderation.json",
         "monitoring",
         "operator.key",

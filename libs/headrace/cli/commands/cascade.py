@@ -14,13 +14,13 @@ from rich.progress import Progress
 from rich.table import Table
 
 from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out, place
+from headrace.cli.installation import control_place
 from headrace.cli.installation.layout import Layout
 from headrace.cli.tuning import cascade_curve as curves
 from headrace.cli.tuning.cascade_curve import Labelled, Point, cpu_saved
 from headrace.cli.tuning.cascade_rows import labelled_rows
 from headrace.cli.tuning.offline_run import Models, OfflineError, columns_for, cpu_us
 from headrace.pipeline import CascadeStage, DocumentError, Pipeline, load
-from headrace.repository import Repository
 from headrace.repository.records import Records
 
 cascade = typer.Typer(
@@ -93,7 +93,7 @@ def _measured(
 ) -> tuple[Labelled, Sequence[Point], tuple[float, float]]:
     """What both models say of the rows, the losses of each threshold, and the CPU time (µs a row) of the light and the heavy
     model."""
-    models = Models(Repository(layout.models), Records(layout.executor_state).serving())
+    models = Models(control_place.models(layout), Records(layout.executor_state).serving())
     with Progress(console=err, transient=True) as progress:
         task = progress.add_task("reading rows", total=5)
         rows, labels = _read(data, label)

@@ -17,6 +17,11 @@ def refuse(layout: Layout) -> None:
             f"{layout.home} was made by an earlier version, whose releases this one does not read; nothing was changed. "
             "Begin in another folder (--home), or go on with the version that made it"
         )
+    if mark := next(layout.models.glob("*/releases.json"), None):
+        raise config.ConfigError(
+            f"{mark} was written by an earlier version; control lists models now, and nothing was changed. "
+            "Begin in another folder (--home), or go on with the version that made it"
+        )
     for mark in (layout.override("encryption"), layout.home / KEYS):
         if mark.exists():
             raise sealed_before.refused(mark)

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
+from headrace.cli.installation import control_place
 from headrace.cli.installation.known_models import signature
 from headrace.cli.installation.layout import Layout
 from headrace.columns import DType
 from headrace.pipeline import ModelSignature, ViewSignature
-from headrace.repository import Repository
 from headrace.repository.records import Records
 
 # Our types by Feast's names, for the types that a feature view may have here.
@@ -33,7 +33,7 @@ def models(layout: Layout) -> dict[str, ModelSignature] | None:
     """
     if not layout.models.is_dir():
         return None
-    repository, serving = Repository(layout.models), Records(layout.executor_state).serving()
+    repository, serving = control_place.models(layout), Records(layout.executor_state).serving()
     found = {}
     for name in repository.models():
         versions = repository.versions(name)

@@ -22,7 +22,7 @@ from headrace.cli.installation import certificates, control_place
 from headrace.cli.installation.layout import Layout
 from headrace.hop.config import ConfigError
 from headrace.pipeline import DocumentError
-from headrace.repository import Repository, RepositoryError, Trust
+from headrace.repository import RepositoryError, Trust
 from headrace.slo.alert import runbook
 from headrace.slo.files import differing
 
@@ -104,10 +104,10 @@ def _signed(layout: Layout) -> Finding:
     what = "models signed and versioned"
     if not layout.models.is_dir():
         return Finding(what, Level.WARN, "there are no models yet", "headrace models add")
-    trust = Trust((layout.model_public_key,), False, layout.model_memory)
+    trust = Trust((layout.model_public_key,))
     refused, count = [], 0
     try:
-        repository = Repository(layout.models, trust=trust)
+        repository = control_place.models(layout, trust)
         for model in repository.models():
             for version in repository.versions(model):
                 count += 1

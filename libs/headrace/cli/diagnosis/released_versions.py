@@ -1,4 +1,4 @@
-"""Which versions of models releases and documents name: what must stay, and what does not exist."""
+"""Which versions of models releases run, and which documents name that do not exist."""
 
 from __future__ import annotations
 
@@ -9,19 +9,8 @@ from headrace.cli.installation import control_place
 from headrace.cli.installation.layout import Layout
 from headrace.pipeline import Pipeline, Problem, kind_of
 from headrace.pipeline.problems import suggestion
-from headrace.releases import LIVE, Release
+from headrace.releases import LIVE
 from headrace.repository import Repository
-
-
-def naming(layout: Layout, model: str, version: str) -> list[str]:
-    """What names a version: "release 3 of pipeline flights (arm live)". Raises ConfigError, OSError: it can't be known."""
-    store = control_place.releases(layout)
-    try:
-        found = [store.current(pipeline)[0] for pipeline in store.pipelines()]
-        texts = (text for release in found if release for text in _naming(release, model, version))
-        return list(dict.fromkeys(texts))
-    finally:
-        store.close()
 
 
 def running(layout: Layout) -> dict[tuple[str, str], list[tuple[str, str]]]:
@@ -38,21 +27,11 @@ def running(layout: Layout) -> dict[tuple[str, str], list[tuple[str, str]]]:
     return found
 
 
-def _naming(release: Release, model: str, version: str) -> Iterator[str]:
-    where = f"release {release.number} of pipeline {release.pipeline}"
-    for name, arm in release.arms.items():
-        if arm.models.get(model) == version:
-            yield f"{where} (arm {name})"
-    for label, versions in release.labels.items():
-        if versions.get(model) == version:
-            yield f"{where} (label {label})"
-
-
 def unknown(layout: Layout, documents: Iterable[Pipeline]) -> list[Problem]:
     """Each version or label that a document names and that stands for nothing: no version in the repository, no label in the
     pipeline's release or the repository. Raises ConfigError, OSError, RepositoryError."""
     store = control_place.releases(layout)
-    repository = Repository(layout.models)
+    repository = control_place.models(layout)
     try:
         found: list[Problem] = []
         for pipeline in documents:

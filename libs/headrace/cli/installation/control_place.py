@@ -18,6 +18,8 @@ from headrace.hop import config
 from headrace.releases import PlaceError, open_store
 from headrace.releases.store import ReleaseStore
 from headrace.releases.webhook import WebhookSettings
+from headrace.repository import AccessLog, Repository, Trust
+from headrace.repository.model_index import all_indexes
 
 
 class NotRunningError(config.ConfigError):
@@ -68,6 +70,16 @@ def releases(layout: Layout) -> ReleaseStore:
         return open_store(f"control:{target(layout)}")
     except PlaceError as error:
         raise config.ConfigError(f"releases: {error}") from None
+
+
+def models(layout: Layout, trust: Trust | None = None, log: AccessLog | None = None) -> Repository:
+    """The models of a home as control lists them, for tools that only look; while it is away, those that have a folder."""
+    try:
+        with records(layout) as found:
+            indexes = all_indexes(found)
+    except RecordsUnavailableError:
+        return Repository(layout.models, trust=trust, log=log)
+    return Repository(layout.models, trust=trust, index=indexes.get, log=log)
 
 
 @contextmanager

@@ -1,21 +1,28 @@
-"""What releases may name of this home's model repository."""
+"""What releases may name of this home's models."""
 
 from __future__ import annotations
 
+from headrace.catalog.errors import RecordsError
+from headrace.cli.installation import control_place
 from headrace.cli.installation.layout import Layout
 from headrace.pipeline import ColumnType, ModelSignature
 from headrace.releases.changes import KnownModels
 from headrace.repository import Metadata, Repository, RepositoryError, TensorSpec
+from headrace.repository.model_index import all_indexes
 from headrace.repository.records import Records
 
 
 def known_models(layout: Layout) -> KnownModels:
     """All versions, labels and signatures, and which versions are in quarantine. Raises RepositoryError."""
-    repository = Repository(layout.models)
-    names = repository.models() if layout.models.is_dir() else []
+    try:
+        with control_place.records(layout) as records:
+            indexes = all_indexes(records)
+    except RecordsError as error:
+        raise RepositoryError("", "", f"which models there are can't be read: {error}", "try again") from None
+    repository = Repository(layout.models, index=indexes.get)
     labels: dict[str, dict[str, str]] = {}
-    for model in names:
-        for label, version in repository.labels(model).items():
+    for model, index in indexes.items():
+        for label, version in index.labels.items():
             labels.setdefault(label, {})[model] = version
 
     def signature_of(model: str, version: str) -> ModelSignature | None:
@@ -24,7 +31,8 @@ def known_models(layout: Layout) -> KnownModels:
         except RepositoryError:
             return None  # what is wrong with it is said elsewhere
 
-    return KnownModels({m: repository.versions(m) for m in names}, labels, _unusable(layout), signature_of)
+    versions = {model: index.ordered() for model, index in indexes.items() if index.versions}
+    return KnownModels(versions, labels, _unusable(layout), signature_of)
 
 
 def signature(about: Metadata) -> ModelSignature:

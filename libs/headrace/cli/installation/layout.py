@@ -108,9 +108,9 @@ class Layout:
         return self.home / "models.pub"
 
     @property
-    def model_memory(self) -> Path:
-        """The last list of versions that was seen of each model; outside the repository on purpose."""
-        return self.home / "models.seen.json"
+    def prepared_models(self) -> Path:
+        """Model → the version that its preparation published and that `up` has control list."""
+        return self.home / "prepared_models.json"
 
     @property
     def model_log(self) -> Path:

@@ -133,7 +133,7 @@ def files(layout: Layout) -> dict[str, dict[str, Any]]:
         "features": {"repo": str(layout.feast)},
         "executor": {
             "models": str(layout.models),
-            "trust": {"keys": [str(layout.model_public_key)], "memory": str(layout.model_memory)},
+            "trust": {"keys": [str(layout.model_public_key)]},
             "access_log": str(layout.model_log),
             "state": str(layout.executor_state),
             "resources": _resources(layout, "executor"),

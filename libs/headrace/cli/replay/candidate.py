@@ -10,7 +10,7 @@ from headrace.cli.installation.layout import Layout
 from headrace.pipeline import DocumentError, Pipeline, kind_of, parse
 from headrace.pipeline.problems import suggestion
 from headrace.releases import LIVE, Release, ReleaseError, ReleaseStore, released
-from headrace.repository import Repository, RepositoryError
+from headrace.repository import RepositoryError
 
 
 class ReplayError(Exception):
@@ -87,7 +87,7 @@ def _models(pipeline: Pipeline) -> dict[str, str]:
 
 
 def _versions(layout: Layout, pipeline: Pipeline, wanted: Mapping[str, str]) -> dict[str, str]:
-    known, repository = _models(pipeline), Repository(layout.models)
+    known, repository = _models(pipeline), control_place.models(layout)
     for name in wanted:
         if name not in known:
             raise ReplayError(f"pipeline {pipeline.name} runs no model {name!r}{suggestion(name, known)}")

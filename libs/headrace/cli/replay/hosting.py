@@ -11,7 +11,8 @@ from typing import Any, TypeAlias
 import yaml
 
 from headrace.api.router.v1 import router_pb2 as pb
-from headrace.cli.installation import services
+from headrace.catalog.errors import RecordsError
+from headrace.cli.installation import control_place, services
 from headrace.cli.installation.layout import Layout
 from headrace.cli.installation.settings import files, overlaid
 from headrace.cli.replay.candidate import Candidate
@@ -25,6 +26,8 @@ from headrace.hop.process.telemetry import Telemetry
 from headrace.hop.server import hosting
 from headrace.hop.transport.in_process import LocalServers
 from headrace.releases.document import to_bytes
+from headrace.repository import RepositoryError
+from headrace.repository.model_index import MODEL, all_indexes
 from headrace.resources.offline import OfflineResources
 from headrace.resources.snapshot import Resource
 
@@ -51,7 +54,7 @@ async def hosted(layout: Layout, candidate: Candidate, features: RecordedFeature
     local = LocalServers(telemetry)
     try:
         with tempfile.TemporaryDirectory(prefix="headrace-replay-") as name:
-            live = _live(candidate, Path(name))
+            live = _live(layout, candidate, Path(name))
             parts = [_part(layout, service, live) for service in _callees() if service != "features"]
             parts.append((features.definition(), config.ServiceSettings.model_validate(_LISTEN)))
             parts.append(_router(live))
@@ -74,14 +77,20 @@ def _callees() -> tuple[str, ...]:
     return tuple(name for name in services.callees("router") if name not in services.ASIDE)
 
 
-def _live(candidate: Candidate, folder: Path) -> dict[str, Any]:
-    """The candidate as what is live; returns the setting `resources`."""
+def _live(layout: Layout, candidate: Candidate, folder: Path) -> dict[str, Any]:
+    """The candidate as what is live; returns the setting `resources`. Raises config.ConfigError."""
+    try:
+        with control_place.records(layout) as records:
+            indexes = all_indexes(records)
+    except (RecordsError, RepositoryError) as error:
+        raise config.ConfigError(str(error)) from None
     name, revision = candidate.pipeline.name, candidate.pipeline.revision
     resources = OfflineResources(folder)
     resources.write(
         [
             Resource.of("release", name, to_bytes(candidate.release)),
             Resource.of("document", f"{name}/{revision}", candidate.text.encode()),
+            *(Resource.of(MODEL, model, index.content()) for model, index in indexes.items()),
         ]
     )
     return resources.settings

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 from headrace.repository.storage.store import EscapeError
@@ -75,17 +73,6 @@ class Folder:
         trash = Path(tempfile.mkdtemp(prefix=".removed-", dir=target.parent))
         target.rename(trash / target.name)
         shutil.rmtree(trash)
-
-    @contextmanager
-    def lock(self, folder: str) -> Iterator[None]:
-        place = self.root / folder
-        place.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
 
 
 def _write(path: Path, content: bytes) -> None:

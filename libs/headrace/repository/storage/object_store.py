@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
-from headrace.repository.storage import object_lock
-
 _HIDDEN = (".", "_")
-_LOCK = ".lock"
 
 
 class ObjectStore:
@@ -54,9 +50,9 @@ class ObjectStore:
     def create(self, folder: str, files: Mapping[str, bytes]) -> None:
         if self._files.exists(self._at(folder)):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), folder)
-        # In this order: readers look for the last file.
+        # In this order: readers look for the last file, and of two writers one creates the first.
         for name, content in files.items():
-            self._put(f"{folder}/{name}", content)
+            self._put(f"{folder}/{name}", content, new=True)
 
     def replace(self, path: str, content: bytes) -> None:
         self._put(path, content)
@@ -64,20 +60,19 @@ class ObjectStore:
     def remove(self, folder: str) -> None:
         self._files.rm(self._at(folder), recursive=True)
 
-    @contextmanager
-    def lock(self, folder: str) -> Iterator[None]:
-        at = self._at(f"{folder}/{_LOCK}")
-        self._files.makedirs(at.rpartition("/")[0], exist_ok=True)
-        with object_lock.held(self._files, at):
-            yield
-
     def _at(self, path: str) -> str:
         return f"{self._root}/{path}" if path else str(self._root)
 
-    def _put(self, path: str, content: bytes) -> None:
+    def _put(self, path: str, content: bytes, *, new: bool = False) -> None:
+        """`new`: the store itself decides which writer was first (S3: If-None-Match; likewise GCS, Azure, a disk)."""
         at = self._at(path)
         self._files.makedirs(at.rpartition("/")[0], exist_ok=True)
-        self._files.pipe_file(at, content)
+        if new and "file" in self._files.protocol:
+            # fsspec checks first and writes afterwards, so two writers could both succeed.
+            with self._files.open(at, "xb") as file:
+                file.write(content)
+        else:
+            self._files.pipe_file(at, content, mode="create" if new else "overwrite")
 
     def _list(self, path: str, kind: str) -> list[str]:
         try:

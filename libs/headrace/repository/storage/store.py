@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
@@ -37,7 +36,8 @@ class Store(Protocol):
         ...
 
     def create(self, folder: str, files: Mapping[str, bytes]) -> None:
-        """Writes a new folder. Readers look for the last of `files`, so this one is written last."""
+        """Writes a new folder; of several writers one succeeds. Readers look for the last of `files`, so this one is written
+        last."""
         ...
 
     def replace(self, path: str, content: bytes) -> None:
@@ -46,10 +46,6 @@ class Store(Protocol):
 
     def remove(self, folder: str) -> None:
         """Removes a folder and its files."""
-        ...
-
-    def lock(self, folder: str) -> AbstractContextManager[None]:
-        """Holds the folder's lock for writers. Raises OSError if another writer holds it for too long."""
         ...
 
 

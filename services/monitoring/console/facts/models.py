@@ -10,6 +10,7 @@ from typing import Any
 from headrace.releases import Release, ReleaseStore
 from headrace.releases.changes import KnownModels
 from headrace.repository import AbsentError, BadNameError, Metadata, Repository, RepositoryError, Trust
+from headrace.repository.model_index import Indexes
 from headrace.repository.records import Records
 
 # Verified versions that are remembered; to verify one, its files are read.
@@ -22,9 +23,11 @@ class ModelFacts:
     `keys`: public keys that are trusted; none: signatures are not checked here, and the pages say so. `state`: the executors'.
     """
 
-    def __init__(self, root: Path, keys: tuple[Path, ...], state: Path | None, store: ReleaseStore) -> None:
-        self._plain = Repository(root)
-        self._trusted = Repository(root, trust=Trust(keys=keys)) if keys else None
+    def __init__(
+        self, root: Path, keys: tuple[Path, ...], state: Path | None, store: ReleaseStore, index: Indexes
+    ) -> None:
+        self._plain = Repository(root, index=index)
+        self._trusted = Repository(root, trust=Trust(keys=keys), index=index) if keys else None
         self._root = root
         self._records = Records(state) if state is not None else None
         self._store = store

@@ -26,6 +26,7 @@ from headrace.cli.installation import (
     pid_lock,
     ports,
     preparation,
+    prepared_models,
     secrets,
     services,
 )
@@ -36,6 +37,7 @@ from headrace.cli.supervision.control import ControlError
 from headrace.client import HeadraceError, PredictResult
 from headrace.hop.config import ConfigError
 from headrace.hop.errors import Code
+from headrace.repository import RepositoryError
 
 PIPELINE = "flights"
 _READY_S = 120.0
@@ -173,7 +175,7 @@ def _made(make: Callable[[Layout], str], layout: Layout) -> str:
     """What was made. What control refuses is said and stops nothing: all serve as before, and `recover` needs control to run."""
     try:
         return make(layout)
-    except (AccessError, RecordsError) as error:
+    except (AccessError, RecordsError, RepositoryError) as error:
         _warn(str(error))
         return "as before"
 
@@ -186,6 +188,12 @@ def _keys(layout: Layout) -> str:
             # The door refuses them until it has them.
             late_doors(records, records.position())
         return ", ".join(made)
+
+
+def _models(layout: Layout) -> str:
+    """Has control list the models that were prepared; returns which."""
+    with control_place.records(layout) as records:
+        return ", ".join(prepared_models.add(layout, records)) or "as before"
 
 
 def _release(layout: Layout) -> str:
@@ -206,7 +214,7 @@ def _start(
     tasks = {name: _task(progress, name) for name in names}
     supervisor = daemon.start_supervisor(layout, shape, counts, tie=tie)
 
-    keys, released = _task(progress, "keys"), _task(progress, "releases")
+    keys, models, released = (_task(progress, step) for step in ("keys", "models", "releases"))
     done = False
 
     def seen(services: Mapping[str, Any]) -> None:
@@ -214,6 +222,7 @@ def _start(
         if not done and services.get("control", {}).get("state") == "ready":
             done = True
             progress.update(keys, completed=1, note=_made(_keys, layout))
+            progress.update(models, completed=1, note=_made(_models, layout))
             progress.update(released, completed=1, note=_made(_release, layout))
         for name, service in services.items():
             ready = service["state"] == "ready"

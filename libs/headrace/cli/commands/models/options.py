@@ -15,10 +15,14 @@ from typing import Annotated, Any
 
 import typer
 
+from headrace.catalog.remote import RemoteRecords
+from headrace.cli.commands.access import control as access
 from headrace.cli.console import fail
+from headrace.cli.installation import control_place
 from headrace.cli.installation.layout import Layout
 from headrace.columns import DType
 from headrace.repository import AccessLog, Repository, RepositoryError, TensorSpec, Trust
+from headrace.repository.model_index import all_indexes
 from headrace.repository.names import may_name
 
 Root = Annotated[
@@ -38,10 +42,12 @@ _DTYPES = {"string": DType.BYTES, **{d.name.lower(): d for d in DType}}
 
 @dataclass(frozen=True, slots=True)
 class RepositoryPlace:
-    """The repository that a command uses: its root, the keys, the access log. `elsewhere`: the option `--root`."""
+    """The repository that a command uses: its root, the keys, the access log. `elsewhere`: the option `--root`; `control`: the
+    option `--control`, which says who lists what is in it."""
 
     layout: Layout
     elsewhere: str
+    control: str | None = None
 
     @property
     def root(self) -> Path | str:
@@ -55,13 +61,28 @@ class RepositoryPlace:
     def repository(self, keys: Sequence[Path] = (), *, accept_unsigned: bool = False) -> Repository:
         """For reading as a service does. Trusts `keys`, or the home's own key if there are none."""
         trusted = tuple(keys) or tuple(p for p in [self.layout.model_public_key] if p.exists())
-        # The memory of the releases that were seen is about the home's own repository.
-        memory = None if self.elsewhere else self.layout.model_memory
-        return Repository(self.root, trust=Trust(trusted, accept_unsigned, memory), log=self.log)
+        return self._listed(Trust(trusted, accept_unsigned), self.log)
 
     def shown(self) -> Repository:
         """For showing only: checks no signature and records nothing."""
-        return Repository(self.root)
+        return self._listed()
+
+    @contextmanager
+    def records(self) -> Iterator[RemoteRecords | None]:
+        """The control that lists the models, or ends the command; None: `--root` names files that no control lists."""
+        if self.elsewhere and self.control is None:
+            yield None
+            return
+        with access.records(self.layout.home, self.control) as found:
+            yield found
+
+    def _listed(self, trust: Trust | None = None, log: AccessLog | None = None) -> Repository:
+        """By the index that control has; while the home's own is away, what has a folder."""
+        if self.control is None and not self.elsewhere:
+            return control_place.models(self.layout, trust, log)
+        with self.records() as found:
+            index = all_indexes(found).get if found else None
+        return Repository(self.root, trust=trust, index=index, log=log)
 
     def signing_key(self, key: Path | None, unsigned: bool) -> Path | None:
         """The private key to sign with, None if `unsigned`; ends the command if there is no key."""

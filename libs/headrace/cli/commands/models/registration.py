@@ -7,12 +7,15 @@ from typing import Annotated, Any
 
 import typer
 
+from headrace.catalog.remote import RemoteRecords
+from headrace.cli.commands.access.control import Control
 from headrace.cli.commands.models import baseline as baselines
 from headrace.cli.commands.models import executor_check, options
 from headrace.cli.commands.models.executor_check import Bounds
 from headrace.cli.commands.models.options import Key, Name, RepositoryPlace, Root, Unsigned, refusals_told
 from headrace.cli.console import DEFAULT_HOME, Home, fail, out, place
-from headrace.repository import Metadata, publish
+from headrace.repository import Metadata, Repository, changes, publish
+from headrace.repository.model_index import newest
 from headrace.repository.onnx_inspection import inspect
 from headrace.repository.signing import key_pair as pairs
 
@@ -80,18 +83,18 @@ def add(
     memory_mib: Memory = None,
     max_mib: MaxMib = _MAX_MIB,
     unchecked: Unchecked = False,
+    control: Control = None,
 ) -> None:
     """Add a version, if the executor can use it. Inputs and outputs are read from the file. Nothing that serves changes."""
-    at = RepositoryPlace(place(home), root)
+    at = RepositoryPlace(place(home), root, control)
     stated = options.tensors([*(inputs or ()), *(outputs or ())])
     signing_key = at.signing_key(key, unsigned)
-    with refusals_told():
+    with refusals_told(), at.records() as asked:
         content = options.content(file, max_mib)
         tensors = inspect(name, content, stated, seconds=seconds or _INSPECT_S)
-        taken = [int(v) for v in at.shown().versions(name) if v.isdecimal()]
         given: dict[str, Any] = {
             "name": name,
-            "version": version or str(max(taken, default=0) + 1),
+            "version": version or _next_version(at, asked, name),
             "content": content,
             "inputs": tensors[0],
             "outputs": tensors[1],
@@ -109,8 +112,17 @@ def add(
             if unchecked
             else executor_check.check(at.layout, given, Bounds(seconds, memory_mib))
         )
-        published = publish(at.root, key=signing_key, log=at.log, **given)
+        published = publish(at.root, key=signing_key, **given)
+        if asked is not None:
+            changes.add(asked, published, options.user())
         _show_added(at, published, why_not, signed=signing_key is not None)
+
+
+def _next_version(at: RepositoryPlace, asked: RemoteRecords | None, name: str) -> str:
+    """One that is neither listed nor has a folder."""
+    index = newest(asked, name)[0] if asked else None
+    taken = [*Repository(at.root).versions(name), *(index.versions if index else ())]
+    return str(max((int(v) for v in taken if v.isdecimal()), default=0) + 1)
 
 
 def _show_added(at: RepositoryPlace, about: Metadata, why_not: str, *, signed: bool) -> None:

@@ -9,28 +9,20 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from headrace.cli.commands.access.control import Control
 from headrace.cli.commands.models import options
 from headrace.cli.commands.models.load_unload import running
-from headrace.cli.commands.models.options import (
-    Key,
-    Model,
-    Name,
-    RepositoryPlace,
-    Root,
-    Unsigned,
-    refusals_told,
-)
+from headrace.cli.commands.models.options import Model, Name, RepositoryPlace, Root, refusals_told
 from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out, place
-from headrace.cli.diagnosis import released_versions
-from headrace.hop.config import ConfigError
-from headrace.repository import Repository, RepositoryError, label, remove, resign, unlabel
+from headrace.repository import Repository, RepositoryError, changes
 from headrace.repository.access_log import entries
+from headrace.repository.model_index import recorded
 from headrace.repository.records import Records
 
 
-def list_models(home: Home = DEFAULT_HOME, root: Root = "") -> None:
+def list_models(home: Home = DEFAULT_HOME, root: Root = "", control: Control = None) -> None:
     """List models, versions and labels."""
-    at = RepositoryPlace(place(home), root)
+    at = RepositoryPlace(place(home), root, control)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for column in ("model", "version", "labels", "serves", "backend", "metrics"):
         table.add_column(column)
@@ -51,9 +43,9 @@ def list_models(home: Home = DEFAULT_HOME, root: Root = "") -> None:
     out.print(table)
 
 
-def show(model: Model, home: Home = DEFAULT_HOME, root: Root = "") -> None:
+def show(model: Model, home: Home = DEFAULT_HOME, root: Root = "", control: Control = None) -> None:
     """Print all that is known about a version, as JSON."""
-    at = RepositoryPlace(place(home), root)
+    at = RepositoryPlace(place(home), root, control)
     with refusals_told():
         repository = at.shown()
         name, version = _resolved(repository, model)
@@ -68,15 +60,16 @@ def verify(
     ] = None,
     home: Home = DEFAULT_HOME,
     root: Root = "",
+    control: Control = None,
     trusted: Annotated[
         list[Path] | None, typer.Option("--trusted", help="Public key; models.pub of the home if absent.")
     ] = None,
     unsigned: Annotated[bool, typer.Option("--unsigned", help="Accept models without a signature.")] = False,
 ) -> None:
-    """Read models as a service does: digests, signatures, releases. Exit code 1 if one is refused."""
-    at = RepositoryPlace(place(home), root)
-    repository = at.repository(trusted or (), accept_unsigned=unsigned)
+    """Read models as a service does: digests, signatures, index. Exit code 1 if one is refused."""
+    at = RepositoryPlace(place(home), root, control)
     with refusals_told():
+        repository = at.repository(trusted or (), accept_unsigned=unsigned)
         found = names or at.shown().models()
     refused = sum(_refused(repository, name) for name in found) + _log_broken(at)
     if refused:
@@ -88,22 +81,22 @@ def label_(
     name: Annotated[str, typer.Argument(metavar="LABEL", help="The label.")],
     home: Home = DEFAULT_HOME,
     root: Root = "",
+    control: Control = None,
     take_away: Annotated[bool, typer.Option("--delete", help="Take the label away instead.")] = False,
-    key: Key = None,
-    unsigned: Unsigned = False,
 ) -> None:
     """Point a label at a version: a name that a route may follow. Nothing goes live by it."""
-    at = RepositoryPlace(place(home), root)
-    with refusals_told():
-        signing = at.signing_key(key, unsigned)
+    at = RepositoryPlace(place(home), root, control)
+    which, version = options.named(model)
+    with refusals_told(), at.records() as asked:
+        if asked is None:
+            fail("labels are at the control that lists the models; name it: --control")
         if take_away:
-            which, _ = options.named(model)
-            version = unlabel(at.root, which, name, key=signing, log=at.log)
-            out.print(f"{name} of {which} is taken away; it pointed at version {version}")
-            return
-        which, version = _resolved(at.shown(), model)
-        label(at.root, which, version, name, key=signing, log=at.log)
-    out.print(f"{name} of {which} points at version {version}")
+            version = changes.unlabel(asked, which, name, options.user())
+        else:
+            which, version = _resolved(Repository(at.root, index=recorded(asked)), model)
+            changes.label(asked, which, version, name, options.user())
+    how = "is taken away; it pointed" if take_away else "points"
+    out.print(f"{name} of {which} {how} at version {version}")
 
 
 def remove_(
@@ -111,36 +104,13 @@ def remove_(
     version: Annotated[str, typer.Argument(help="The version.")],
     home: Home = DEFAULT_HOME,
     root: Root = "",
-    key: Key = None,
-    unsigned: Unsigned = False,
+    control: Control = None,
 ) -> None:
     """Remove a version for good. Those who run it keep it until they let go."""
-    at = RepositoryPlace(place(home), root)
-    try:
-        naming = released_versions.naming(at.layout, name, version)
-    except (ConfigError, OSError) as error:
-        fail(f"what is live may name it, and can't be read: {error}")
-    if naming:
-        fail(f"{naming[0]} names {name} version {version}; change it first")
-    with refusals_told():
-        remove(at.root, name, version, key=at.signing_key(key, unsigned), log=at.log)
+    at = RepositoryPlace(place(home), root, control)
+    with refusals_told(), at.records() as asked:
+        changes.remove(asked, at.root, name, version, options.user())
     out.print(f"{name} version {version} is removed")
-
-
-def resign_(
-    name: Name,
-    trusted: Annotated[list[Path], typer.Option("--trusted", help="Public key that signed until now.")],
-    home: Home = DEFAULT_HOME,
-    root: Root = "",
-    key: Key = None,
-) -> None:
-    """Sign a model's list of versions with another key."""
-    at = RepositoryPlace(place(home), root)
-    signing = at.signing_key(key, unsigned=False)
-    assert signing is not None
-    with refusals_told():
-        resign(at.root, name, signing, trusted, at.log)
-    out.print(f"the releases of {name} are signed with {signing}")
 
 
 def _resolved(repository: Repository, model: str) -> tuple[str, str]:
