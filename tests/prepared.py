@@ -5,6 +5,7 @@ import shutil
 import zlib
 from pathlib import Path
 
+from deploy.pipelines.preparation import note_models
 from headrace.cli.installation import layout, ports
 
 # Data, models and the key that signs them, and the stamps by which `headrace up` finds them up to date; nothing of a run.
@@ -44,6 +45,8 @@ def copy_prepared(source: Path, target: Path) -> None:
             shutil.copytree(path, target / name, dirs_exist_ok=True)
         elif path.exists():
             shutil.copy2(path, target / name)
+    if (target / "models").exists():
+        note_models(target)
 
 
 def own_ports(home: Path) -> None:

@@ -71,6 +71,14 @@ class Models:
         prepared_models.note(self._place, name, version)
 
 
+def note_models(home: Path) -> None:
+    """Has the next `up` of a home list the newest versions of all its models: another home has prepared them."""
+    place = layout.of(home)
+    repository = Repository(place.models)
+    for model in repository.models():
+        prepared_models.note(place, model, repository.versions(model)[-1])
+
+
 def code_sha256(files: Iterable[Path]) -> str:
     """SHA-256 (hexadecimal) of the code of Python files; comments, docstrings and formatting do not change it."""
     digest = hashlib.sha256()

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from deploy.pipelines.preparation import note_models
 from load.systems import headrace as systems
 from load.systems.processes import ROOT
 
@@ -122,6 +123,7 @@ def versions(prepared: Path, base: str, names: dict[str, bool]) -> list[Version]
         for part in _PREPARED:
             copy = shutil.copytree if (prepared / part).is_dir() else shutil.copy2
             copy(prepared / part, home / part)
+        note_models(home)
         found.append(Version(name, root, _interpreter(root), home))
     return found
 

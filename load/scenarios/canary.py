@@ -27,8 +27,8 @@ _HEAD = "| pair | req/s without, with | ratio | CPU µs without, with | failed |
 def run(options: argparse.Namespace) -> dict[str, float]:
     """Prints the table; returns `ratio`, of the throughput without."""
     prepare(options.home)
-    copy_model(options.home)
     with headrace(Setup(options.home, options.shape)) as running:
+        copy_model(options.home)
         print(configuration(running.setup), flush=True)
         switch = ReleaseSwitch(options.home, _PIPELINE)
         live = switch.current().arms[LIVE]
@@ -75,7 +75,7 @@ def _in_turns(options: argparse.Namespace, drive_with: Callable[[float, int], Fi
 
 
 def copy_model(home: Path) -> None:
-    """The model's newest file as another version, if that is not there yet."""
+    """The model's newest file as another version, if that is not there yet; of a home that is up."""
     models = layout.of(home).models / MODEL
     if not (models / COPY).exists():
         [file] = sorted((models / "1").glob("*.onnx"))

@@ -48,8 +48,9 @@ def soaked(options: argparse.Namespace) -> dict[str, float]:
     failures, offered, others = 0, 0, list[float]()
     if options.disturb:
         prepare(options.home)
-        copy_model(options.home)
     with headrace(setup) as running:
+        if options.disturb:
+            copy_model(options.home)
         _begin(setup, options, running)
         print(_HEAD.format("minute"), flush=True)
         runs = []

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from headrace.cli.installation import control_place
 from headrace.columns import DType
-from headrace.repository import TensorSpec, publish
+from headrace.repository import TensorSpec, changes, publish
 from tests.alerts.alarmed_system import PLACE, Alarmed
 from tests.alerts.causes import Causes
 from tests.libs.slo.alert_world import until
@@ -60,7 +61,9 @@ def half_a_table(alarmed: Alarmed) -> Iterator[None]:
 )
 def not_a_model(_: Alarmed) -> Iterator[None]:
     """A file that is no model is signed, published and released, past `headrace models add`, which would refuse it."""
-    publish(PLACE.models, "broken", "1", b"no model", inputs=[_X], outputs=[_Y], key=PLACE.model_key)
+    about = publish(PLACE.models, "broken", "1", b"no model", inputs=[_X], outputs=[_Y], key=PLACE.model_key)
+    with control_place.records(PLACE) as records:
+        changes.add(records, about, "tests")
     add_document("broken", _BROKEN)
     tried("models", "load", "broken")
     try:

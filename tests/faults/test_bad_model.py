@@ -9,10 +9,10 @@ from typing import Any
 import grpc
 import pytest
 
-from headrace.cli.installation import layout
+from headrace.cli.installation import control_place, layout
 from headrace.columns import DType
 from headrace.hop.errors import Code
-from headrace.repository import TensorSpec, publish
+from headrace.repository import TensorSpec, changes, publish
 from headrace.state import atomic
 from tests.services.executor.executor_models import doubling
 from tests.system import (
@@ -43,7 +43,9 @@ outputs: [y]
 
 def behind_the_back(name: str, version: str, content: bytes) -> None:
     """Signed and published, but not by `headrace models add`, which would refuse it."""
-    publish(PLACE.models, name, version, content, inputs=[X], outputs=[Y], key=PLACE.model_key)
+    about = publish(PLACE.models, name, version, content, inputs=[X], outputs=[Y], key=PLACE.model_key)
+    with control_place.records(PLACE) as records:
+        changes.add(records, about, "tests")
 
 
 @pytest.fixture

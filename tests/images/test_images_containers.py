@@ -34,7 +34,7 @@ IMAGES = locks.names(services.start_order())
 SPEC: dict[str, Any] = {"steps": [{"round": {"column": "x", "decimals": 0}}], "outputs": {"x": "float64"}}
 EXECUTOR = {
     "models": f"{STATE}/models",
-    "trust": {"keys": [f"{STATE}/models.pub"], "memory": f"{STATE}/models.seen.json"},
+    "trust": {"keys": [f"{STATE}/models.pub"]},
 }
 FEATURES = {"repo": f"{STATE}/feast"}
 CONTROL = {

@@ -22,6 +22,7 @@ from headrace.cli.deployment.description import Description
 from headrace.cli.installation import first_releases, layout, services
 from headrace.cli.installation import secrets as home_secrets
 from headrace.releases import open_store
+from headrace.repository import Repository, changes
 from tests.machines import database
 from tests.machines.authority import Authority, trust
 from tests.machines.containers import USER, Containers
@@ -116,6 +117,9 @@ class Cluster:
         self._begin(first)
         with closing(RemoteRecords(self.control.removeprefix("control:"))) as records:
             home_secrets.ensure_keys(layout.of(HOME), records)
+            models = Repository(layout.of(HOME).models)
+            for model in models.models():
+                changes.add(records, models.metadata(model, models.versions(model)[-1]), "tests")
         with closing(open_store(self.control)) as store:
             made = list(first_releases.make(layout.of(HOME), store, ROOT / "deploy" / "pipelines"))
         problems = [outcome.problem for outcome in made if outcome.problem]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from headrace.releases.store import ReleaseStore
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from headrace.releases.of_records import RecordReleases
 
 _CONTROL = "control:"
 
@@ -11,7 +14,7 @@ class PlaceError(ValueError):
     """A setting names no store of releases. The text names what is wrong with it."""
 
 
-def open_store(place: str) -> ReleaseStore:
+def open_store(place: str) -> RecordReleases:
     """The store that a setting names; it connects at the first call. Raises PlaceError."""
     if not place.startswith(_CONTROL):
         raise PlaceError("name where control is: control:unix-dir:/FOLDER or control:HOST:PORT")

@@ -11,7 +11,7 @@ from headrace.cli.installation import control_place, layout
 from headrace.cli.main import app
 from headrace.columns import DType
 from headrace.releases import Release
-from headrace.repository import TensorSpec, label, publish
+from headrace.repository import TensorSpec, changes, publish
 from tests.agreed import with_yes
 from tests.libs.releases.small_pipeline import TEXT
 
@@ -21,19 +21,26 @@ ROLLOUT = ("rollout", "start", "small", "--models", "light=2", "--by", "name")
 
 def made(home: Path, control: str) -> Path:
     """The home, with models in two versions each and a document; nothing is live yet. `control`: target."""
+    write_settings(home, store=f"control:{control}")
     for model in ("light", "heavy"):
         for version in ("1", "7", "10") if model == "heavy" else ("1", "2", "10"):
-            publish(home / "models", model, version, b"no model", inputs=[X], outputs=[Y])
-    label(home / "models", "light", "1", "old")
+            add_model(home, model, version)
+    ok(home, "models", "label", "light:1", "old")
     write_document(home, TEXT)
-    write_settings(home, store=f"control:{control}")
     return home
+
+
+def add_model(home: Path, model: str, version: str) -> None:
+    """As `headrace models add`, which would refuse a file like this one."""
+    with control_place.records(layout.of(home)) as records:
+        about = publish(home / "models", model, version, b"no model", inputs=[X], outputs=[Y])
+        changes.add(records, about, "tests")
 
 
 def write_settings(home: Path, **settings: Any) -> None:
     """Of `releases.yaml`: these, and those that are there."""
     path = home / "settings" / "releases.yaml"
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     before = yaml.safe_load(path.read_text()) if path.exists() else {}
     path.write_text(yaml.safe_dump({**before, **settings}))
 

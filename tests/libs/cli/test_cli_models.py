@@ -1,8 +1,11 @@
 """`headrace models`, as a person types it, over real ONNX files."""
 
+import getpass
 import importlib.util
 import json
 import os
+import shutil
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +13,7 @@ import pytest
 from onnx import TensorProto, helper
 from typer.testing import CliRunner, Result
 
+from headrace.catalog.remote import RemoteRecords
 from headrace.cli.installation import layout
 from headrace.cli.main import app
 from headrace.drift import baseline_of_version
@@ -36,9 +40,10 @@ def model(path: Path, *, width: int | str = 3, rows: int | str = "rows", factor:
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Path:
-    """A home with keys."""
+def home(tmp_path: Path, control: Here) -> Path:
+    """A home with keys and a control."""
     assert run("keys", home=tmp_path / "home").exit_code == 0
+    write_settings(tmp_path / "home", store=f"control:{control.target}")
     return tmp_path / "home"
 
 
@@ -76,19 +81,44 @@ def test_a_model_is_added_in_one_line_and_lives_its_life(home: Path, tmp_path: P
         ["mine", "1", "champion"],
         ["mine", "2", "onnxruntime"],
     ]
-    assert "what is live may name it, and can't be read: headrace does not run" in refused(
-        "remove", "mine", "1", home=home
-    )
-    write_settings(home, store=f"control:{control.target}")
     assert "the label 'champion' points at it" in refused("remove", "mine", "1", home=home)
     ok("label", "mine", "champion", "--delete", home=home)
     ok("remove", "mine", "1", home=home)
     assert "there are: 2" in refused("show", "mine:1", home=home)
     place = layout.of(home)
     assert Repository(place.models, trust=Trust((place.model_public_key,))).versions("mine") == ["2"]
-    assert [e["event"] for e in entries(place.model_log)] == [
-        *("added", "added", "labelled", "loaded", "loaded", "unlabelled", "removed")
+    assert [e["event"] for e in entries(place.model_log)] == ["loaded", "loaded"]
+    with closing(RemoteRecords(control.target)) as records:
+        lines = [json.loads(line.line) for line in records.lines()]
+    assert [f"{line['action']} {line['subject']}" for line in lines[1:]] == [
+        *("model.add mine", "model.add mine", "model.label mine", "model.unlabel mine", "model.remove mine")
     ]
+    assert {line["actor"] for line in lines[1:]} == {getpass.getuser()}
+
+
+def test_without_control_nothing_is_added_and_what_is_there_is_shown(
+    home: Path, tmp_path: Path, control: Here
+) -> None:
+    file = model(tmp_path / "m.onnx")
+    ok("add", "mine", file, home=home)
+    ok("label", "mine", "champion", home=home)
+    write_settings(home, store="")
+    for words in (("add", "mine", file), ("label", "mine", "best"), ("remove", "mine", "1")):
+        assert "headrace does not run in" in refused(*words, home=home)
+    assert [line.split()[:3] for line in ok("list", home=home).splitlines()[1:]] == [
+        ["mine", "1", "onnxruntime"]
+    ]
+    assert "ok mine version 1, signed" in ok("verify", home=home)
+    said = ok("add", "mine", file, "--control", control.target, home=home)
+    assert "added mine version 2" in said
+    listed = ok("list", "--control", control.target, home=home)
+    assert listed.splitlines()[1].split()[:3] == ["mine", "1", "champion"]
+    # Signed files of an older content under the number of a listed one.
+    shutil.rmtree(home / "models" / "mine" / "2")
+    ok("add", "mine", file, "--version", "2", "--trained-on", "else", "--root", tmp_path / "other", home=home)
+    shutil.copytree(tmp_path / "other" / "mine" / "2", home / "models" / "mine" / "2")
+    assert "ok mine version 2, signed" in ok("verify", home=home)
+    assert "not the one that the index lists" in refused("verify", "--control", control.target, home=home)
 
 
 def test_a_baseline_is_made_checked_and_kept_with_its_version(home: Path, tmp_path: Path) -> None:
@@ -119,9 +149,7 @@ def test_a_tampered_model_is_refused(home: Path, tmp_path: Path) -> None:
     evil = model(tmp_path / "evil.onnx", factor=-1.0)
     (home / "models" / "mine" / "1" / "model.onnx").write_bytes(evil.read_bytes())
 
-    assert "refused model 'mine' version '1': the signature of it does not hold" in refused(
-        "verify", home=home
-    )
+    assert "refused model 'mine' version '1': its signature does not hold" in refused("verify", home=home)
     [entry] = [e for e in entries(layout.of(home).model_log) if e["event"] == "refused"]
     assert "model.onnx" in entry["reason"]
 
@@ -129,13 +157,15 @@ def test_a_tampered_model_is_refused(home: Path, tmp_path: Path) -> None:
 def test_an_altered_log_is_reported(home: Path, tmp_path: Path) -> None:
     ok("add", "mine", model(tmp_path / "m.onnx"), home=home)
     ok("add", "mine", model(tmp_path / "m.onnx"), home=home)
+    ok("verify", home=home)
     log = layout.of(home).model_log
     log.write_text(log.read_text().replace('"version": "1"', '"version": "7"'))
     assert "line 2: the chain is broken" in refused("verify", home=home)
 
 
-def test_signing_is_the_rule(tmp_path: Path) -> None:
+def test_signing_is_the_rule(tmp_path: Path, control: Here) -> None:
     home, file = tmp_path / "home", model(tmp_path / "m.onnx")
+    write_settings(home, store=f"control:{control.target}")
     assert "make one: headrace models keys" in refused("add", "mine", file, home=home)
     assert "not signed" in ok("add", "mine", file, "--unsigned", home=home)
     assert "is not signed" in refused("verify", home=home)
@@ -170,15 +200,14 @@ def test_mistakes_are_named(home: Path, tmp_path: Path) -> None:
     assert "is published already" in refused("add", "mine", file, "--version", "1", home=home)
 
 
-def test_a_list_is_signed_with_another_key(home: Path, tmp_path: Path) -> None:
+def test_versions_of_two_keys_are_read_by_who_trusts_both(home: Path, tmp_path: Path) -> None:
     ok("add", "mine", model(tmp_path / "m.onnx"), home=home)
     place = layout.of(home)
-    place.model_key.rename(tmp_path / "old.key")
+    place.model_key.unlink()
     place.model_public_key.rename(tmp_path / "old.pub")
     ok("keys", home=home)
-    assert "which is not trusted here" in refused("add", "mine", model(tmp_path / "m.onnx"), home=home)
-    ok("resign", "mine", "--trusted", tmp_path / "old.pub", home=home)
     ok("add", "mine", model(tmp_path / "m.onnx"), home=home)
+    assert "which is not trusted here" in refused("verify", home=home)
     trusted = ("--trusted", tmp_path / "old.pub", "--trusted", place.model_public_key)
     assert ok("verify", *trusted, home=home).count("ok mine version") == 2
 
@@ -187,6 +216,9 @@ def test_another_repository_is_named_by_root(home: Path, tmp_path: Path) -> None
     other = tmp_path / "other"
     ok("add", "mine", model(tmp_path / "m.onnx"), "--root", other, home=home)
     assert "ok mine version 1" in ok("verify", "--root", other, home=home)
+    assert "name it: --control" in refused("label", "mine", "best", "--root", other, home=home)
+    ok("remove", "mine", "1", "--root", other, home=home)
+    assert "there is no such model" in refused("show", "mine", "--root", other, home=home)
     assert not (home / "models").exists()
 
 
@@ -242,7 +274,6 @@ def test_what_the_executor_cannot_use_is_not_signed(
 
 def test_a_model_is_checked_with_the_settings_of_the_home(home: Path, tmp_path: Path) -> None:
     own = layout.of(home).override("executor")
-    own.parent.mkdir()
     own.write_text("check: {seconds: 2}\ndefaults: {backends: [onnxruntime]}\n")
     file = tmp_path / "m.onnx"
     file.write_bytes(endless())

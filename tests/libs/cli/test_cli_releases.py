@@ -11,13 +11,11 @@ from typer.testing import Result
 
 from headrace.cli.installation import control_place, layout
 from headrace.releases.document import to_bytes
-from headrace.repository import label, publish
 from headrace.repository.records import Records
 from tests.control_service import Here
 from tests.libs.cli.released_home import (
     ROLLOUT,
-    X,
-    Y,
+    add_model,
     current,
     ok,
     refused,
@@ -58,7 +56,7 @@ def test_a_release_lives_its_life(home: Path) -> None:
 def test_adding_a_document_or_a_model_changes_nothing_that_is_live(home: Path) -> None:
     ok(home, "release", "deploy", "small")
     before = current(home)
-    publish(home / "models", "light", "11", b"no model", inputs=[X], outputs=[Y])
+    add_model(home, "light", "11")
     write_document(home, changed(("version: 1", "version: 2")))
     assert current(home) == before
     said = ok(home, "release", "deploy", "small", "--dry-run")
@@ -75,8 +73,10 @@ def test_labels_and_what_must_stay(home: Path) -> None:
     assert "release deploy small --label champion" in said
     ok(home, "release", "deploy", "small", "--arm", "next", "--models", "light=10")
 
+    ok(home, "models", "label", "light", "old", "--delete")
+
     def remove(model: str, version: str) -> Result:
-        return run(home, "models", "remove", model, version, "--unsigned")
+        return run(home, "models", "remove", model, version)
 
     for version, where in (("2", "(label champion)"), ("10", "(arm next)"), ("1", "(arm live)")):
         result = remove("light", version)
@@ -117,7 +117,7 @@ def test_a_document_that_names_a_label_which_stands_for_nothing(home: Path) -> N
     assert check().exit_code == 0, check().output
     ok(home, "release", "label", "small", "champion", "heavy", "--delete")
     assert "did you mean 'champions'" in " ".join(check().output.split()) or check().exit_code == 1
-    label(home / "models", "heavy", "7", "champion")
+    ok(home, "models", "label", "heavy:7", "champion")
     assert check().exit_code == 0, check().output
 
 
@@ -200,12 +200,11 @@ def test_a_freeze_stops_automation_and_nobody_else(home: Path) -> None:
     ok(home, *ROLLOUT)
 
 
-def test_the_way_back_is_open_without_the_repository(home: Path) -> None:
+def test_the_way_back_is_open_without_the_models(home: Path, control: Here) -> None:
     ok(home, "release", "deploy", "small", "--models", "light=1")
     ok(home, "release", "deploy", "small", "--models", "light=2")
     ok(home, "rollout", "start", "small", "--models", "light=10")
-    listing = home / "models" / "light" / "releases.json"
-    listing.write_text("{")
+    control.execute("UPDATE records SET content = ? WHERE kind = 'model' AND name = 'light'", b"{")
     assert "can't be read" in refused(home, "release", "deploy", "small")
     said = ok(home, "rollout", "abort", "small")
     assert "not compared with the models" in said

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headrace.columns import DType
-from headrace.repository import AccessLog, Metadata, Repository, TensorSpec, Trust, publish
+from headrace.repository import AccessLog, Metadata, ModelIndex, Repository, TensorSpec, Trust, publish
 from headrace.repository.signing import key_pair
 
 X = TensorSpec("input", DType.FLOAT32, (24,))
@@ -29,10 +29,19 @@ class Signed:
         about: dict[str, object] = {"inputs": [X], "outputs": [Y], "key": self.private, **more}
         return publish(self.root, name, version, content, **about)  # type: ignore[arg-type]  # tests hand on what they mean
 
-    def reader(self, *, accept_unsigned: bool = False, memory: Path | None = None) -> Repository:
-        """Reads as a service that trusts the pair's public half does."""
-        trust = Trust((self.public,), accept_unsigned, memory)
-        return Repository(self.root, trust=trust, log=AccessLog(self.log, "test"))
+    def reader(self, *listed: Metadata, accept_unsigned: bool = False) -> Repository:
+        """Reads as a service that trusts the pair's public half does. `listed`: what the index has; absent: there is none."""
+        index = indexes(*listed).get if listed else None
+        trust = Trust((self.public,), accept_unsigned)
+        return Repository(self.root, trust=trust, index=index, log=AccessLog(self.log, "test"))
+
+
+def indexes(*listed: Metadata) -> dict[str, ModelIndex]:
+    found: dict[str, ModelIndex] = {}
+    for about in listed:
+        index = found.get(about.name, ModelIndex(about.name))
+        found[about.name] = index.with_version(about.version, about.digest())
+    return found
 
 
 def signed(folder: Path) -> Signed:

@@ -1,4 +1,4 @@
-"""The model repository: what is read is what was published, and nothing else is; the list of versions keeps its form."""
+"""The model repository: what is read is what was published, and nothing else is."""
 
 import json
 from pathlib import Path
@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.repository import Artifact, Metadata, Repository, RepositoryError, Trust, publish, version_key
-from headrace.repository.version_list import parse, to_file
+from headrace.repository import Artifact, Metadata, Repository, RepositoryError, publish, version_key
 from tests.libs.repository.signed_models import CONTENT, X, Y
 
 
@@ -152,21 +151,4 @@ def test_a_published_version_never_changes(tmp_path: Path) -> None:
 
     with pytest.raises(RepositoryError, match="published already; choose a new version"):
         put(tmp_path)
-    assert sorted(p.name for p in (tmp_path / "light").iterdir()) == ["1", "releases.json"]
-
-
-BEFORE = Path(__file__).parent / "signed_before"
-
-
-def test_what_was_signed_before_the_list_was_renamed_is_read_and_verified() -> None:
-    repository = Repository(BEFORE / "models", trust=Trust((BEFORE / "models.pub",)))
-    assert repository.versions("light") == ["1", "2"]
-    assert repository.resolve("light", "champion") == "1"
-    assert repository.version_list("light").serial == 3
-    assert repository.read("light", "2").signer
-
-
-def test_it_is_written_as_it_was() -> None:
-    content = (BEFORE / "models/light/releases.json").read_bytes()
-    listing, signature = parse(content, "light")
-    assert to_file(listing, signature) == content
+    assert sorted(p.name for p in (tmp_path / "light").iterdir()) == ["1"]

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from headrace.repository import Artifact, Repository, RepositoryError, Trust, label, publish, remove, resign
+from headrace.repository import Artifact, Repository, RepositoryError, Trust, publish
 from headrace.repository.access_log import entries
 from headrace.repository.signing import key_pair
 from headrace.repository.storage.local_folder import Folder
-from tests.libs.repository.signed_models import CONTENT, SAMPLES, Signed, X, Y, signed
+from tests.libs.repository.signed_models import CONTENT, SAMPLES, Signed, X, Y, indexes, signed
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_a_model_and_digest_altered_together_are_refused(models: Signed) -> None
         shutil.copy(other.root / "light" / "1" / file, models.root / "light" / "1" / file)
     Repository(models.root).read("light", "1")
 
-    refused(models, "light", "1", r"not the one that releases.json lists")
+    refused(models, "light", "1", r"metadata.json, model.onnx is not what was signed")
 
 
 def test_bytes_verified_are_bytes_loaded(models: Signed, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,7 +107,7 @@ def test_bytes_verified_are_bytes_loaded(models: Signed, monkeypatch: pytest.Mon
 def test_unsigned_models_are_refused_unless_the_reader_says_so(models: Signed) -> None:
     publish(models.root, "light", "1", CONTENT, inputs=[X], outputs=[Y])
 
-    refused(models, "light", "1", r"releases.json is not signed; .*headrace models add")
+    refused(models, "light", "1", r"it is not signed; .*headrace models add")
     assert models.reader(accept_unsigned=True).read("light", "1").signer == ""
     assert Repository(models.root).read("light", "1").signer == ""
 
@@ -129,21 +129,6 @@ def test_another_key_is_refused_and_a_second_trusted_one_is_not(models: Signed, 
     assert both.read("heavy", "1").signer != both.read("light", "1").signer
 
 
-def test_a_list_passes_to_another_key_only_by_way_of_the_old(models: Signed, tmp_path: Path) -> None:
-    private, public = tmp_path / "new.key", tmp_path / "new.pub"
-    key_pair.generate(private, public)
-    models.put("1")
-    with pytest.raises(RepositoryError, match="which is not trusted here"):
-        models.put("2", key=private)
-    resign(models.root, "light", private, [models.public])
-    models.put("2", key=private)
-
-    both = Repository(models.root, trust=Trust((models.public, public)))
-    assert [both.read("light", v).metadata.version for v in both.versions("light")] == ["1", "2"]
-    with pytest.raises(RepositoryError, match="which is not trusted here"):
-        models.reader().versions("light")
-
-
 def test_a_signature_that_holds_for_another_version_is_refused(models: Signed) -> None:
     models.put("1")
     models.put("2", content=b"newer")
@@ -154,85 +139,83 @@ def test_a_signature_that_holds_for_another_version_is_refused(models: Signed) -
 
 def test_an_old_version_in_the_place_of_a_new_one_is_refused(models: Signed) -> None:
     models.put("1")
-    models.put("2", content=b"newer")
+    listed = models.put("2", content=b"newer")
     newer = models.root / "light" / "2"
     shutil.rmtree(newer)
     shutil.copytree(models.root / "light" / "1", newer)
 
     refused(models, "light", "2", "version is '1', the folder says '2'")
     edit(newer / "metadata.json", lambda d: d.update(version="2"))
-    refused(models, "light", "2", r"not the one that releases.json lists")
+    refused(models, "light", "2", "metadata.json is not what was signed")
+    for reader in (models.reader(listed), Repository(models.root, index=indexes(listed).get)):
+        with pytest.raises(RepositoryError, match="not the one that the index lists"):
+            reader.read("light", "2")
 
 
-def test_a_newer_version_taken_away_is_missed(models: Signed) -> None:
-    """Without the list, the older version would quietly become the newest."""
-    models.put("1")
-    models.put("2", content=b"newer")
-    shutil.rmtree(models.root / "light" / "2")
-
-    assert models.reader().versions("light") == ["1", "2"]
-    refused(models, "light", "2", r"can't read metadata.json .*there are: 1")
-
-
-def test_a_whole_folder_put_back_is_refused_by_a_reader_that_remembers(
-    models: Signed, tmp_path: Path
-) -> None:
-    memory = tmp_path / "seen.json"
-    models.put("1")
+def test_what_was_signed_but_is_not_what_the_index_lists_is_refused(models: Signed, tmp_path: Path) -> None:
+    """A removed version that comes back, an older one under the number of another, a whole folder of last month."""
+    old = models.put("1")
     shutil.copytree(models.root, tmp_path / "copy")
-    models.put("2", content=b"newer")
-    assert models.reader(memory=memory).versions("light") == ["1", "2"]
+    shutil.rmtree(models.root)
+    new = models.put("1", content=b"newer")
+    assert models.reader(new).read("light", "1").content == b"newer"
     shutil.rmtree(models.root)
     shutil.copytree(tmp_path / "copy", models.root)
 
-    with pytest.raises(RepositoryError, match="is an old one put back: change 1, seen was 2"):
-        models.reader(memory=memory).versions("light")
-    with pytest.raises(RepositoryError, match="is an old one put back: change 1, seen was 2"):
-        models.reader(memory=memory).read("light", "1")
-    assert {e["event"] for e in entries(models.log)} == {"refused"}
+    with pytest.raises(RepositoryError, match="not the one that the index lists"):
+        models.reader(new).read("light", "1")
+    with pytest.raises(RepositoryError, match="not the one that the index lists"):
+        models.reader(new).file("light", "1", "baseline.json", 100)
+    gone = models.reader(models.put("2"))
+    for read in (gone.read, lambda name, version: gone.file(name, version, "baseline.json", 100)):
+        with pytest.raises(RepositoryError, match=r"no such version in the index \(there are: 2\)"):
+            read("light", "1")
+    assert models.reader(old).read("light", "1").signer
+    assert {e["event"] for e in entries(models.log)} == {"loaded", "refused"}
 
 
-def test_an_edited_list_is_refused_and_never_signed_again(models: Signed) -> None:
-    models.put("1")
-    list_file = models.root / "light" / "releases.json"
-    edit(list_file, lambda d: d["releases"]["versions"].update({"9": "0" * 64}))  # type: ignore[index]  # it is a mapping
-
-    with pytest.raises(RepositoryError, match=r"the signature of releases.json does not hold"):
-        models.reader().versions("light")
-    with pytest.raises(RepositoryError, match=r"the signature of releases.json does not hold"):
-        models.put("2")
-
-
-def test_a_signed_list_is_changed_only_with_its_key(models: Signed) -> None:
-    models.put("1")
-    for change in (
-        lambda: models.put("2", key=None),
-        lambda: label(models.root, "light", "1", "champion"),
-        lambda: remove(models.root, "light", "1"),
-    ):
-        with pytest.raises(RepositoryError, match="its list of versions is signed; name the private key"):
-            change()
-    assert models.reader().versions("light") == ["1"]
+def test_a_folder_that_no_index_lists_is_no_version(models: Signed) -> None:
+    listed = models.put(name="heavy")
+    models.put()
+    reader = models.reader(listed)
+    assert (reader.models(), reader.versions("light")) == (["heavy"], [])
+    with pytest.raises(RepositoryError, match="there is no such model"):
+        reader.asked("light", "", "somebody")
+    # Tools that only look, and readers that accept what is unsigned, show it.
+    assert Repository(models.root, index=indexes(listed).get).versions("light") == ["1"]
+    assert models.reader(listed, accept_unsigned=True).versions("light") == ["1"]
 
 
-def test_the_first_signed_version_leaves_unsigned_ones_behind(models: Signed) -> None:
-    """A home from before there were keys."""
-    publish(models.root, "light", "1", CONTENT, inputs=[X], outputs=[Y])
-    models.put("2")
+def test_an_index_that_can_not_be_read_is_no_empty_one(models: Signed) -> None:
+    models.put()
 
-    assert models.reader().versions("light") == ["2"]
-    refused(models, "light", "1", r"releases.json does not list it \(it lists: 2\)")
-    assert Repository(models.root).versions("light") == ["1", "2"]
+    def away(model: str) -> None:
+        raise RepositoryError(model, "", "control is away", "wait")
+
+    reader = Repository(models.root, trust=Trust((models.public,)), index=away)
+    for call in (reader.versions, lambda name: reader.read(name, "1"), reader.labels):
+        with pytest.raises(RepositoryError, match="control is away"):
+            call("light")
+    assert reader.stamp("light", "1") != models.reader().stamp("light", "1")
 
 
-def test_a_removed_version_is_refused_though_its_files_come_back(models: Signed, tmp_path: Path) -> None:
-    models.put("1")
-    models.put("2", content=b"newer")
-    shutil.copytree(models.root / "light" / "1", tmp_path / "copy")
-    remove(models.root, "light", "1", key=models.private)
-    shutil.copytree(tmp_path / "copy", models.root / "light" / "1")
+def test_a_further_file_without_an_index_is_verified_with_the_whole_version(models: Signed) -> None:
+    models.put(files={"samples.npz": SAMPLES})
+    assert models.reader().file("light", "1", "samples.npz", 100)[1] == SAMPLES
+    assert models.reader().file("light", "1", "none", 100)[1] is None
+    (models.root / "light/1/model.onnx").write_bytes(b"evil")
+    with pytest.raises(RepositoryError, match=r"model\.onnx is not what was signed"):
+        models.reader().file("light", "1", "samples.npz", 100)
 
-    refused(models, "light", "1", "does not list it")
+
+def test_a_newer_version_taken_away_is_missed(models: Signed) -> None:
+    """Without the index, the older version would quietly become the newest."""
+    reader = models.reader(models.put("1"), models.put("2", content=b"newer"))
+    shutil.rmtree(models.root / "light" / "2")
+
+    assert reader.versions("light") == ["1", "2"]
+    with pytest.raises(RepositoryError, match=r"can't read metadata.json .*there are: 1"):
+        reader.read("light", "2")
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -264,7 +247,7 @@ HOSTILE = [b"", b"{}", b"[1]", b"\xff", b'{"verificationMaterial":{"publicKey":{
 def test_a_hostile_signature_is_refused(models: Signed, signature: bytes) -> None:
     models.put()
     (models.root / "light/1/model.sig").write_bytes(signature)
-    refused(models, "light", "1", "the signature of it does not hold")
+    refused(models, "light", "1", "its signature does not hold")
 
 
 def test_what_can_not_be_recorded_is_not_handed_out(models: Signed) -> None:

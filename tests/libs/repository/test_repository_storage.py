@@ -10,9 +10,8 @@ from pathlib import Path
 import fsspec  # type: ignore[import-untyped]  # it ships no types
 import pytest
 
-from headrace.repository import Repository, RepositoryError, Trust, label, publish, remove, unlabel
+from headrace.repository import Repository, RepositoryError, Trust, changes, publish
 from headrace.repository.signing import key_pair
-from headrace.repository.storage import object_lock
 from headrace.repository.storage.object_store import ObjectStore
 from headrace.repository.storage.store import open_store
 from tests.libs.repository.signed_models import CONTENT, X, Y
@@ -38,35 +37,18 @@ def test_a_model_lives_in_any_store(root: Path | str, tmp_path: Path) -> None:
     assert repository.models() == ["light"]
     assert repository.versions("light") == ["9", "10"]
     assert repository.read("light", "10").content == CONTENT
-    label(root, "light", "9", "champion", key=private)
-    assert repository.resolve("light", "champion") == "9"
+    assert repository.labels("light") == {}
     with pytest.raises(RepositoryError, match="is published already"):
         put(root, version="9", key=private)
-    with pytest.raises(RepositoryError, match="the label 'champion' points at it"):
-        remove(root, "light", "9", key=private)
-    assert unlabel(root, "light", "champion", key=private) == "9"
-    remove(root, "light", "9", key=private)
+    with pytest.raises(RepositoryError, match=r"there is no such version or label \(there are: 9, 10\)"):
+        repository.resolve("light", "champion")
+    changes.remove(None, root, "light", "9", "somebody")
     assert repository.versions("light") == ["10"]
     with pytest.raises(RepositoryError, match=r"can't read metadata.json .*there are: 10"):
         repository.read("light", "9")
-
-
-def test_labels_are_checked(root: Path | str) -> None:
-    put(root)
-    for name, version, says in (
-        ("champion", "7", "there is no such version"),
-        ("1", "1", "is a version already"),
-        ("../x", "1", "is no label name"),
-    ):
-        with pytest.raises(RepositoryError, match=says):
-            label(root, "light", version, name)
-    with pytest.raises(RepositoryError, match="there is no label 'champion'"):
-        unlabel(root, "light", "champion")
-    with pytest.raises(RepositoryError, match=r"there is no such version or label \(there are: 1\)"):
-        Repository(root).resolve("light", "champion")
     for model in ("nobody", "light"):
-        with pytest.raises(RepositoryError, match="there is no such"):
-            remove(root, model, "3")
+        with pytest.raises(RepositoryError, match="there is no such version"):
+            changes.remove(None, root, model, "9", "somebody")
 
 
 def test_a_version_that_half_arrived_is_not_there(tmp_path: Path) -> None:
@@ -140,66 +122,23 @@ def test_a_further_file_can_not_take_a_name_that_is_taken(tmp_path: Path, name: 
     assert not (tmp_path / "light").exists()
 
 
-@pytest.mark.parametrize("url", [False, True], ids=["folder", "object store"])
-def test_several_publishers_lose_nothing(tmp_path: Path, url: bool) -> None:
-    """Each adds a version to one list; a lock keeps them from writing over each other."""
+@pytest.mark.parametrize("place", ["folder", "object store", "memory"])
+def test_of_several_publishers_of_one_version_one_succeeds(tmp_path: Path, place: str) -> None:
     start = threading.Barrier(8)
-    root = f"file://{tmp_path}/models" if url else tmp_path / "models"
+    root: Path | str = {
+        "folder": f"{tmp_path}/models",
+        "object store": f"file://{tmp_path}/models",
+        "memory": f"memory://{uuid.uuid4().hex}/models",
+    }[place]
 
-    def add(i: int) -> None:
+    def add(i: int) -> bool:
         start.wait()
-        put(root, version=str(i))
+        try:
+            publish(root, "light", "1", str(i).encode() * 99, inputs=[X], outputs=[Y])
+        except RepositoryError:
+            return False
+        return True
 
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(add, range(8)))
-    assert Repository(root).version_list("light").ordered() == [str(i) for i in range(8)]
-    assert Repository(root).version_list("light").serial == 8
-
-
-def test_a_writer_that_died_is_named_and_its_lock_is_not_taken() -> None:
-    files, base = fsspec.core.url_to_fs(f"memory://{uuid.uuid4().hex}/models")
-    path = f"{base}/light/.lock"
-    files.makedirs(f"{base}/light")
-    files.pipe_file(path, b'{"by": "somebody", "since": "2026-01-31T12:00:00+00:00"}')
-    now = 0.0
-
-    def sleep(seconds: float) -> None:
-        nonlocal now
-        now += seconds
-
-    with (
-        pytest.raises(
-            OSError, match=r"at work there since 2026-01-31T12:00:00.*remove .*/light/\.lock"
-        ) as caught,
-        object_lock.held(files, path, patience=60, clock=lambda: now, sleep=sleep),
-    ):
-        pass
-    assert caught.value.errno == errno.EBUSY
-    assert 60 <= now < 61
-    assert b"somebody" in files.cat_file(path)
-
-
-def test_a_lock_that_another_took_meanwhile_is_left_to_that_one() -> None:
-    files, base = fsspec.core.url_to_fs(f"memory://{uuid.uuid4().hex}/models")
-    path = f"{base}/light/.lock"
-    with object_lock.held(files, path):
-        files.rm_file(path)
-        files.pipe_file(path, b"another's")
-    assert files.cat_file(path) == b"another's"
-
-
-def test_models_from_before_there_were_lists_are_put_on_the_first(tmp_path: Path) -> None:
-    put(tmp_path, version="1")
-    (tmp_path / "light" / "releases.json").unlink()
-    put(tmp_path, version="2")
-    assert Repository(tmp_path, trust=Trust(accept_unsigned=True)).versions("light") == ["1", "2"]
-
-
-@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"releases": {"model": "heavy"}}', b"[" * 90_000])
-def test_a_broken_list_is_named(tmp_path: Path, content: bytes) -> None:
-    put(tmp_path)
-    (tmp_path / "light" / "releases.json").write_bytes(content)
-    with pytest.raises(RepositoryError, match=r"releases.json can't be read"):
-        Repository(tmp_path).version_list("light")
-    with pytest.raises(RepositoryError, match=r"releases.json can't be read"):
-        put(tmp_path, version="2")
+        won = [str(i).encode() * 99 for i, made in enumerate(pool.map(add, range(8))) if made]
+    assert won == [Repository(root).read("light", "1").content]

@@ -70,7 +70,7 @@ def test_status_names_a_torn_line(tmp_path: Path) -> None:
     at = layout.of(tmp_path / "home")
     at.make_home()
     log = AccessLog(at.model_log, "executor")
-    log.record("added", "light", "1")
+    log.record("refused", "light", "1")
     log.record("loaded", "light", "1")
     begin = at.model_log.read_bytes().index(b"\n") + 1
     cut(at.model_log, 30)

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import shutil
 import weakref
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from headrace.hop.errors import Code, Fault, Reason, reason_name
 from headrace.hop.server.serve import serving
 from headrace.pipeline import parse
 from headrace.releases import Arm, Release, ReleaseCatalog, ReleaseStore
-from headrace.repository import TensorSpec, label
+from headrace.repository import TensorSpec, changes
 from headrace.repository.access_log import entries
 from headrace.repository.signing import key_pair as keys
 from services.executor.config import ExecutorConfig
@@ -117,16 +118,6 @@ async def test_calls_that_have_a_version_finish_before_it_goes(models: Path) -> 
         assert [ys(result) for result in await asyncio.gather(*under_way)] == [[float(i)] for i in range(5)]
 
 
-async def test_a_label_names_a_version(models: Path) -> None:
-    put(models, version="1", content=scaling(2))
-    put(models, version="2", content=scaling(3))
-    label(models, "double", "2", "champion")
-    async with calling(models, load=["double:champion"]) as caller:
-        assert ys(await caller(batch(1.0))) == [3.0]
-        label(models, "double", "1", "champion")
-        assert (await load(caller, "champion")).version == "1"
-
-
 @pytest.mark.parametrize(
     ("version", "code", "reason", "says"),
     [
@@ -153,14 +144,13 @@ async def test_what_cannot_be_loaded_says_why_and_disturbs_nobody(
 async def test_without_a_version_the_newest_is_loaded_and_all_are_unloaded(models: Path) -> None:
     for version in ("1", "9", "10"):
         put(models, version=version, content=scaling(float(version)))
-    label(models, "double", "1", "stable")
     async with calling(models, load=["double:1"]) as caller:
         assert (await load(caller, "")).version == "10"
         assert ys(await caller(batch(1.0))) == [10.0]
         await load(caller, "9")
         runners = weakref.WeakSet(r for r in gc.get_objects() if isinstance(r, VersionRunner))
         assert {r.model.metadata.version for r in runners} >= {"9", "10"}
-        gone = await caller.unload(pb.UnloadModelRequest(model="double", version="stable"))
+        gone = await caller.unload(pb.UnloadModelRequest(model="double", version="1"))
         assert list(gone.versions) == ["1"]
         gone = await caller.unload(pb.UnloadModelRequest(model="double"))
         assert list(gone.versions) == ["9", "10"]
@@ -203,7 +193,7 @@ async def test_changes_of_operators_are_recorded_with_their_names(tmp_path: Path
     told = [(e["event"], e["model"], e["version"], e.get("operator", "")) for e in entries(log)]
     assert told == [
         ("loaded", "double", "1", ""),
-        ("refused", "unsigned", "", "ops/k1"),
+        ("refused", "unsigned", "1", "ops/k1"),
         ("refused", "double", "2", "ops/k1"),
         ("refused", "double", "7", "ops/k1"),
         ("refused", "triple", "", "ops/k1"),
@@ -343,6 +333,57 @@ async def _follows(models: Path, releases: Released) -> None:
         assert error.value.metadata["pipelines"] == "p"
         await load(caller, "3")
         assert ys(await caller(batch(1.0))) == [3.0]  # who names no version gets what an operator loaded
+
+
+async def test_what_control_lists_is_loaded_and_nothing_else(models: Path, tmp_path: Path) -> None:
+    """A label that moves; a version that is removed, not what is listed, without files, not listed at all."""
+    private, public = tmp_path / "key", tmp_path / "pub"
+    keys.generate(private, public)
+    with released(tmp_path / "control") as releases:
+        records = releases.store.records
+        for version in "12345":
+            about = put(models, version=version, content=scaling(float(version)), key=private)
+            if version != "5":
+                changes.add(records, about, "ann")
+        deploy(releases.store, "1", "3", "4")
+        folder = models / "double"
+        shutil.rmtree(folder / "3")
+        put(models, version="3", content=scaling(0.5), key=private)
+        shutil.rmtree(folder / "4")
+        changes.label(records, "double", "1", "best", "ann")
+        settings = {
+            "load": ["double:best"],
+            "trust": {"keys": [str(public)]},
+            "state": tmp_path / "state",
+            **releases.settings,
+            "resources": {**releases.settings["resources"], "folder": tmp_path / "disk"},
+        }
+        async with calling(models, **settings) as caller:
+            found = await states(caller)
+            assert found == {"double:1": "ACTIVE", **{f"double:{v}": "UNLOADED" for v in "234"}}
+            with pytest.raises(Fault, match="not the one that the index lists"):
+                await load(caller, "3")
+            changes.label(records, "double", "2", "best", "ann")
+            async with asyncio.timeout(30):
+                while (await states(caller))["double:2"] != "ACTIVE":
+                    await load(caller, "best")
+            with pytest.raises(Fault) as error:
+                await load(caller, "5")
+            assert reason_name(error.value.reason) == "MODEL_UNKNOWN"
+        changes.label(records, "double", "1", "best", "ann")
+        copy = tmp_path / "copy"
+        shutil.copytree(folder / "2", copy)
+        changes.remove(records, models, "double", "2", "ann")
+        shutil.copytree(copy, folder / "2")
+        async with calling(models, **settings) as caller:
+            async with asyncio.timeout(30):
+                while "double:2" in await states(caller):
+                    await asyncio.sleep(0.01)
+            assert (await states(caller))["double:1"] == "ACTIVE"
+    # Without control: by what its disk has.
+    async with calling(models, **settings) as caller:
+        assert (await states(caller))["double:1"] == "ACTIVE"
+        assert "double:2" not in await states(caller)
 
 
 def test_a_version_stays_a_while_after_the_last_release_that_names_it(tmp_path: Path) -> None:

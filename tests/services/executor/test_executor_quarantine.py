@@ -11,7 +11,7 @@ import pytest
 
 from headrace.api.executor.v1 import executor_pb2 as pb
 from headrace.hop.errors import Code, Fault, Reason
-from headrace.repository import Repository, RepositoryError, remove
+from headrace.repository import Repository, RepositoryError, changes
 from headrace.repository.records import Checked, Records
 from services.executor.check import fingerprint
 from services.executor.config import ModelSettings
@@ -64,7 +64,7 @@ async def test_the_last_good_version_serves_and_a_named_bad_one_is_refused(model
     async with calling(models, state=state) as caller:
         assert ys(await caller(batch(1.0))) == [2.0]
         await refusal(caller, version="2")
-        remove(models, "double", "2")
+        changes.remove(None, models, "double", "2", "ann")
 
         async def freed() -> bool:
             return not await quarantined(caller) and Records(state).serving() == {"double": ["1"]}
@@ -200,11 +200,11 @@ async def test_a_removed_version_is_forgotten(models: Path, state: Path) -> None
     for version in ("1", "2"):
         put(models, version=version, content=scaling(float(version)))
         Records(state).serve("double", version)
-    remove(models, "double", "2")
+    changes.remove(None, models, "double", "2", "ann")
     async with calling(models, state=state) as caller:
         assert ys(await caller(batch(1.0))) == [1.0]
         assert Records(state).serving() == {"double": ["1"]}
-    remove(models, "double", "1")
+    changes.remove(None, models, "double", "1", "ann")
     put(models, version="3", content=scaling(3))
     async with calling(models, state=state) as caller:
         assert ys(await caller(batch(1.0))) == [3.0]

@@ -16,7 +16,7 @@ from headrace.cli.installation import pid_lock, services
 from headrace.cli.installation.layout import Layout
 from headrace.hop import config
 from headrace.releases import PlaceError, open_store
-from headrace.releases.store import ReleaseStore
+from headrace.releases.of_records import RecordReleases
 from headrace.releases.webhook import WebhookSettings
 from headrace.repository import AccessLog, Repository, Trust
 from headrace.repository.model_index import all_indexes
@@ -64,7 +64,7 @@ def webhook(layout: Layout) -> dict[str, Any]:
     return {} if found is None else {"webhook": found.model_dump(mode="json", exclude_none=True)}
 
 
-def releases(layout: Layout) -> ReleaseStore:
+def releases(layout: Layout) -> RecordReleases:
     """What is live. Raises ConfigError."""
     try:
         return open_store(f"control:{target(layout)}")

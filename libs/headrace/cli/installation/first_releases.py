@@ -13,9 +13,10 @@ from headrace.cli.installation.known_models import known_models
 from headrace.cli.installation.layout import Layout
 from headrace.pipeline import DocumentError, Pipeline, parse
 from headrace.pipeline.document.files import FILE_NAME, read
-from headrace.releases import LIVE, ReleaseError, ReleaseStore, StaleError
+from headrace.releases import LIVE, ReleaseError, StaleError
 from headrace.releases.changes import Basis, deployed
 from headrace.releases.changes.deployment import arm_of
+from headrace.releases.of_records import RecordReleases
 from headrace.repository import RepositoryError
 
 AUTHOR = "headrace up"
@@ -30,7 +31,7 @@ class Outcome:
     problem: str = ""
 
 
-def make(layout: Layout, store: ReleaseStore, folder: Path) -> Iterator[Outcome]:
+def make(layout: Layout, store: RecordReleases, folder: Path) -> Iterator[Outcome]:
     """Releases each document of `folder` whose pipeline never had a release. Raises OSError: the store can't be written."""
     known = set(store.pipelines())
     for path in sorted(folder.glob(f"*/{FILE_NAME}")):
@@ -46,9 +47,9 @@ def make(layout: Layout, store: ReleaseStore, folder: Path) -> Iterator[Outcome]
             yield _release(layout, store, pipeline, text)
 
 
-def _release(layout: Layout, store: ReleaseStore, pipeline: Pipeline, text: str) -> Outcome:
+def _release(layout: Layout, store: RecordReleases, pipeline: Pipeline, text: str) -> Outcome:
     try:
-        known = known_models(layout)
+        known = known_models(layout, store.records)
         basis = Basis.of(store, pipeline.name, AUTHOR, "the first release")
         arm = arm_of(basis, pipeline, known, name=LIVE, models={})
         store.keep_document(pipeline.name, pipeline.revision, text)

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+from headrace.catalog.access import Records
 from headrace.catalog.errors import RecordsError
-from headrace.cli.installation import control_place
 from headrace.cli.installation.layout import Layout
 from headrace.pipeline import ColumnType, ModelSignature
 from headrace.releases.changes import KnownModels
 from headrace.repository import Metadata, Repository, RepositoryError, TensorSpec
+from headrace.repository import records as executor_records
 from headrace.repository.model_index import all_indexes
-from headrace.repository.records import Records
 
 
-def known_models(layout: Layout) -> KnownModels:
+def known_models(layout: Layout, records: Records) -> KnownModels:
     """All versions, labels and signatures, and which versions are in quarantine. Raises RepositoryError."""
     try:
-        with control_place.records(layout) as records:
-            indexes = all_indexes(records)
+        indexes = all_indexes(records)
     except RecordsError as error:
         raise RepositoryError("", "", f"which models there are can't be read: {error}", "try again") from None
     repository = Repository(layout.models, index=indexes.get)
@@ -42,7 +41,7 @@ def signature(about: Metadata) -> ModelSignature:
 
 def _unusable(layout: Layout) -> dict[tuple[str, str], str]:
     found = {}
-    for key, about in Records(layout.executor_state).quarantined().items():
+    for key, about in executor_records.Records(layout.executor_state).quarantined().items():
         model, _, version = key.partition(":")
         found[model, version] = f"it is in quarantine ({about.get('problem') or 'see: headrace models list'})"
     return found

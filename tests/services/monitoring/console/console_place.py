@@ -23,7 +23,9 @@ from headrace.pipeline import parse
 from headrace.releases import Arm, Experiment, Release, Rollout, RolloutState
 from headrace.releases.ladder import Action, Answer, RolloutVerdict
 from headrace.releases.of_records import RecordReleases
+from headrace.repository import changes as model_changes
 from headrace.repository.access_log import AccessLog
+from headrace.repository.model_index import recorded
 from headrace.ticks import LATENCY_BUCKETS, ArmFigures, ArmName, Tick
 from headrace.ticks.bins import latency_bucket
 from services.monitoring.console.assembly import console
@@ -103,7 +105,8 @@ class Place:
         self.models = signed(self.folder)
         for version in ("1", "2"):
             parents = [] if version == "1" else ["light:1"]
-            self.models.put(version, lineage={"parents": parents}, metrics={"auc": 0.742})
+            about = self.models.put(version, lineage={"parents": parents}, metrics={"auc": 0.742})
+            model_changes.add(self.releases.records, about, "ann")
 
     def now(self) -> datetime:
         return datetime.fromtimestamp(self.wall, UTC)
@@ -180,7 +183,8 @@ class Place:
         async def read_out(_: str) -> tuple[Experiment, ReadOut] | None:
             return self.experiment
 
-        repository = ModelFacts(self.models.root, (self.models.public,), None, self.store)
+        index = recorded(self.releases.records)
+        repository = ModelFacts(self.models.root, (self.models.public,), None, self.store, index)
         trail = ChainTrail("models", "Models: added, loaded, refused", self.model_log)
         return Sources(
             self.store,

@@ -1,12 +1,12 @@
 """What operators do from the console: by the rules and with the sentences of the command line, and with their name."""
 
-import shutil
 from typing import Any
 
 import pytest
 
 from headrace.releases import Freeze, ReleaseError, RolloutState
 from headrace.releases.changes import Basis, paused
+from headrace.repository import changes
 from tests.services.monitoring.console.console_place import START, Browser, Place
 
 
@@ -79,7 +79,7 @@ async def test_what_the_command_line_refuses_is_refused_with_the_same_sentence(p
         late = await act(browser, place, "abort", 2)
         place.store.freeze(Freeze("bob", "holiday", START))
         frozen = await act(browser, place, "resume", 3)
-        shutil.rmtree(place.models.root / "light" / "2")
+        changes.remove(place.releases.records, place.models.root, "light", "2", "bob")
         gone = await act(browser, place, "promote", 3)
         unknown = await act(browser, place, "delete", 3)
     assert (again.status, [again.json["error"]["message"]]) == (400, list(refused.value.problems))

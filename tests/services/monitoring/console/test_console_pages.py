@@ -1,11 +1,10 @@
 """The console's pages: what changed, is it safe, roll back; each for people and for programs."""
 
-import shutil
-
 import pytest
 
 from headrace.analysis import Count
 from headrace.releases import RolloutState
+from headrace.repository import changes
 from services.monitoring.console.ports import Panel
 from services.monitoring.outcomes.succession import Succession
 from services.monitoring.rollouts.verdicts import Verdict
@@ -228,7 +227,7 @@ async def test_models_say_who_signed_them_where_they_come_from_and_what_was_alte
 
 
 async def test_a_way_back_to_a_version_that_is_gone_warns(browser: Browser, place: Place) -> None:
-    shutil.rmtree(place.models.root / "light" / "1")
+    changes.remove(place.releases.records, place.models.root, "light", "1", "bob")
     page = await browser.get("/pipelines/flights/rollback")
     assert "there is no version 1 any more" in page.text
 

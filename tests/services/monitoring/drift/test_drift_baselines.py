@@ -11,7 +11,7 @@ from headrace.columns import DType
 from headrace.drift import Baseline, Choices, baseline_of, publication_of
 from headrace.hop.testing import served
 from headrace.releases import Arm, Release
-from headrace.repository import Repository, TensorSpec, Trust, publish
+from headrace.repository import ModelIndex, Repository, TensorSpec, Trust, publish
 from headrace.repository.signing import key_pair
 from services.monitoring.console.ports import Panel
 from services.monitoring.drift.panel import DriftPanel
@@ -48,12 +48,14 @@ class Models:
     def __init__(self, folder: Path) -> None:
         self.root, self._key = folder / "models", folder / "key"
         key_pair.ensure(self._key, folder / "pub")
-        self.repository = Repository(self.root, trust=Trust((folder / "pub",)))
+        self.indexes: dict[str, ModelIndex] = {}
+        trust = Trust((folder / "pub",))
+        self.repository = Repository(self.root, trust=trust, index=self.indexes.get)
 
     def add(self, name: str, version: str, tensor: TensorSpec, *, has_baseline: bool = True) -> Baseline:
         made = baseline_of({tensor.name: np.arange(100.0) * int(version)}, Choices())
         files, about = publication_of(made, [tensor], [OUTPUT]) if has_baseline else ({}, {})
-        publish(
+        published = publish(
             self.root,
             name,
             version,
@@ -64,6 +66,8 @@ class Models:
             baseline=about,
             key=self._key,
         )
+        index = self.indexes.get(name, ModelIndex(name))
+        self.indexes[name] = index.with_version(version, published.digest())
         return made
 
 

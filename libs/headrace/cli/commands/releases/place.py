@@ -20,8 +20,9 @@ from headrace.hop.config import ConfigError
 from headrace.pipeline import DocumentError, Pipeline
 from headrace.pipeline.document.files import FILE_NAME, read
 from headrace.pipeline.problems import suggestion
-from headrace.releases import ReleaseError, ReleaseStore, StaleError
+from headrace.releases import ReleaseError, StaleError
 from headrace.releases.changes import Basis, Documents, KnownModels
+from headrace.releases.of_records import RecordReleases
 from headrace.repository import RepositoryError
 
 # Exit codes: refused, and somebody else was first.
@@ -43,10 +44,10 @@ class ReleasePlace:
     def __init__(self, home: Path, door: Address | None = None) -> None:
         self.layout: Layout = home_place(home)
         self._door = door
-        self._store: ReleaseStore | None = None
+        self._store: DoorReleases | RecordReleases | None = None
 
     @property
-    def store(self) -> ReleaseStore:
+    def store(self) -> DoorReleases | RecordReleases:
         """For reading and changing. Ends the command if the settings can't be used."""
         if self._store is None:
             self._store = DoorReleases(self._door) if self._door else control_place.releases(self.layout)
@@ -67,7 +68,7 @@ class ReleasePlace:
         """What is in the model repository. Raises RepositoryError."""
         if isinstance(self.store, DoorReleases):
             return self.store.known()
-        return known_models(self.layout)
+        return known_models(self.layout, self.store.records)
 
     def newest_document(self, basis: Basis, documents: Documents) -> Pipeline:
         """The document of that name in the folder of documents; if there is none, the one that is live. Raises ReleaseError."""
