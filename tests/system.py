@@ -18,6 +18,7 @@ from typing import Any, Self, TypeVar
 import grpc
 import yaml
 
+from deploy.pipelines.preparation import note_models
 from headrace.api.inference.v1 import inference_pb2 as pb
 from headrace.cli.commands.lifecycle import status
 from headrace.cli.diagnosis import broken_pipelines, live_state
@@ -225,6 +226,8 @@ def _own_settings(
     place = layout.of(HOME)
     for folder in (place.records.parent, *map(place.resources, ("ingress", "router", "executor"))):
         shutil.rmtree(folder, ignore_errors=True)
+    if place.models.exists():
+        note_models(HOME)
     for document in (ROOT / "deploy" / "pipelines").glob("*/pipeline.yaml"):
         text = document.read_text()
         write_document(document.parent.name, deadline(text, PATIENT_MS) if patient else text)

@@ -28,7 +28,7 @@ from headrace.drift import (
 )
 from headrace.drift.calibration import calibration_of
 from headrace.drift.training_data import edges_of, read
-from headrace.repository import Repository, RepositoryError, TensorSpec, Trust, publish
+from headrace.repository import ModelIndex, Repository, RepositoryError, TensorSpec, Trust, publish
 from headrace.repository.signing import key_pair
 from tests.libs.drift.training import draw
 
@@ -213,12 +213,16 @@ class Published:
         key_pair.ensure(self._key, folder / "pub")
         self.baseline = of(age=np.arange(50.0))
         files, about = publication_of(self.baseline, [AGE], [OUTPUT])
+        self.index = ModelIndex("m")
         self.add("1", files=files, baseline=about)
         self.add("2")
-        self.repository = Repository(self.root, trust=Trust((folder / "pub",)))
+        trust = Trust((folder / "pub",))
+        self.repository = Repository(self.root, trust=trust, index=lambda _: self.index)
 
     def add(self, version: str, **more: Any) -> None:
-        publish(self.root, "m", version, b"model", inputs=[AGE], outputs=[OUTPUT], key=self._key, **more)
+        tensors = {"inputs": [AGE], "outputs": [OUTPUT]}
+        made = publish(self.root, "m", version, b"model", key=self._key, **tensors, **more)
+        self.index = self.index.with_version(version, made.digest())
 
 
 def test_a_version_has_its_baseline_without_the_model_being_read(tmp_path: Path) -> None:

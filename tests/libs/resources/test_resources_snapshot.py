@@ -46,7 +46,7 @@ def test_what_would_make_two_parts_alike_is_no_name(text: str) -> None:
 
 def test_only_the_door_gets_tenants_and_keys() -> None:
     assert part_of("ingress") == {"release", "document", "freeze", "tenant", "key"}
-    assert part_of("router") == {"release", "document", "freeze"}
+    assert part_of("router") == {"release", "document", "freeze", "model"}
     assert part_of("executor") == {"release", "document", "model"}
     assert {s for services in PARTS.values() for s in services} == {"ingress", "router", "executor"}
     with pytest.raises(ValueError, match="features"):

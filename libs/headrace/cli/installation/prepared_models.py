@@ -7,7 +7,7 @@ from pathlib import Path
 
 from headrace.catalog.access import Records
 from headrace.cli.installation.layout import Layout
-from headrace.repository import Repository, Trust, changes
+from headrace.repository import Repository, RepositoryError, Trust, changes
 from headrace.state import atomic, plain_files
 
 AUTHOR = "headrace up"
@@ -15,19 +15,30 @@ AUTHOR = "headrace up"
 
 def note(layout: Layout, model: str, version: str) -> None:
     """Has the next `up` list a version. Raises OSError."""
-    atomic.write(
-        layout.prepared_models, json.dumps({**_noted(layout.prepared_models), model: version}).encode()
-    )
+    _write(layout.prepared_models, {**_noted(layout.prepared_models), model: version})
 
 
 def add(layout: Layout, records: Records) -> list[str]:
-    """Has control list what was noted and is signed by the home's key; returns which. Raises RepositoryError, RecordsError."""
+    """Has control list what was noted and is signed by the home's key; returns which. Raises RecordsError, and RepositoryError
+    once all others are listed."""
     noted = _noted(layout.prepared_models)
     repository = Repository(layout.models, trust=Trust((layout.model_public_key,)))
+    left: dict[str, str] = {}
+    problem: RepositoryError | None = None
     for model, version in noted.items():
-        changes.add(records, repository.examine(model, version).metadata, AUTHOR)
-    layout.prepared_models.unlink(missing_ok=True)
+        try:
+            changes.add(records, repository.examine(model, version).metadata, AUTHOR)
+        except RepositoryError as error:
+            left[model], problem = version, error
+    if noted:
+        _write(layout.prepared_models, left)
+    if problem is not None:
+        raise problem
     return [f"{model} version {version}" for model, version in noted.items()]
+
+
+def _write(path: Path, noted: dict[str, str]) -> None:
+    atomic.write(path, json.dumps(noted).encode())
 
 
 def _noted(path: Path) -> dict[str, str]:

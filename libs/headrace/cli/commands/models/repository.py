@@ -1,4 +1,4 @@
-"""`headrace models list`, `show`, `verify`, `label`, `remove` and `resign`: what is in the model repository."""
+"""`headrace models list`, `show`, `verify`, `label` and `remove`: what is in the model repository."""
 
 from __future__ import annotations
 
