@@ -169,13 +169,16 @@ def _in_child(config: ExecutorConfig, artifact: Artifact, memory: int, writer: i
 
 def _activate(config: ExecutorConfig, artifact: Artifact) -> tuple[str, str, int]:
     """Activates the version. Returns problem and remedy (empty if it is good), and the bytes of memory it took."""
-    from services.executor.lifecycle.activation import LoadHandle
+    from services.executor.backends.backend import Environment
+    from services.executor.lifecycle.activation import Activator, LoadHandle
     from services.executor.lifecycle.memory import held_bytes
     from services.executor.metrics import Metrics
-    from services.executor.wiring import activator
 
+    backends, metrics = registry.factories(Environment(config, None)), Metrics(CollectorRegistry())
     try:
-        activate = activator(config, None, Metrics(CollectorRegistry()), structlog.get_logger()).activate
+        activate = Activator(
+            Repository(config.models), backends, config, metrics, structlog.get_logger()
+        ).activate
         before = held_bytes() - sum(map(len, (artifact.content, *artifact.files.values())))
         model = activate(artifact, "start", LoadHandle())
         taken = held_bytes() - before

@@ -36,7 +36,7 @@ from services.executor.scheduling.run_time import Watchdog
 from services.executor.servicer import ExecutorServicer
 
 if TYPE_CHECKING:
-    from structlog.typing import FilteringBoundLogger
+    pass
 
 # A run on the event loop that hangs blocks the whole process. It is ended after this time, and repeated on a thread.
 _HANGS_S = 0.5
@@ -71,7 +71,9 @@ async def build(config: ExecutorConfig, runtime: Runtime) -> AsyncIterator[Seque
     catalog = await asyncio.to_thread(ReleaseCatalog, SnapshotReleases(follower)) if follower else None
     released = ReleasedVersions(catalog, time.monotonic)
     repository = _repository(config, followed_indexes(follower))
-    loader = Loader(activator(config, servers, metrics, log, repository), records, config, log, released)
+    backends = factories(Environment(config, servers))
+    activator = Activator(repository, backends, config, metrics, log)
+    loader = Loader(activator, records, config, log, released)
     budget = config.memory_budget_mib
     models = Models(loader, records, context, None if budget is None else budget << 20, config.start_s)
     if follower is not None:
@@ -98,18 +100,6 @@ async def build(config: ExecutorConfig, runtime: Runtime) -> AsyncIterator[Seque
 async def _ready(follower: Follower, models: Models) -> None:
     await has_view(follower)()
     await models.settled()
-
-
-def activator(
-    config: ExecutorConfig,
-    servers: Servers | None,
-    metrics: Metrics,
-    log: FilteringBoundLogger,
-    repository: Repository | None = None,
-) -> Activator:
-    """Activates models. `servers` None: only models that run in this process. `repository` None: without an index."""
-    repository = repository or _repository(config, None)
-    return Activator(repository, factories(Environment(config, servers)), config, metrics, log)
 
 
 def _repository(config: ExecutorConfig, index: Indexes | None) -> Repository:

@@ -9,9 +9,9 @@ from typing import Literal
 
 from headrace.repository.errors import RepositoryError
 from headrace.state import chain
-from headrace.state.chain import FIRST, entries
+from headrace.state.chain import entries
 
-__all__ = ["FIRST", "AccessLog", "Event", "entries", "record"]
+__all__ = ["AccessLog", "Event", "entries", "record"]
 
 Event = Literal["loaded", "refused", "unloaded"]
 _NAME = 128

@@ -111,7 +111,7 @@ def index_of(model: str, content: bytes) -> ModelIndex:
         return ModelIndex(model, _texts(found["versions"]), _texts(found["labels"]))
     except (ValueError, AttributeError, RecursionError) as error:
         problem = f"its index can't be read: {error}"
-        raise RepositoryError(model, "", problem, "look at it: headrace audit") from error
+        raise RepositoryError(model, "", problem, "see: headrace audit verify") from error
 
 
 def all_indexes(records: Records) -> dict[str, ModelIndex]:

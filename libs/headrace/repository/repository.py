@@ -178,11 +178,11 @@ class Repository:
         return Repository(self.root, self._checks, trust=self._trust, index=self._index_of)
 
     def stamp(self, model: str, version: str) -> str:
-        """A hash that changes when metadata, signature or index change; the artifact is not read."""
+        """A hash that changes when metadata, signature or the list of versions change; the artifact is not read."""
 
         def listed() -> bytes:
             index = self._index(model)
-            return index.content() if index else b""
+            return index.content() if index else ",".join(self._present(model)).encode()
 
         def read(name: str) -> Callable[[], bytes]:
             return lambda: self._store.read(f"{model}/{version}/{name}", _MAX_METADATA_BYTES)

@@ -120,7 +120,8 @@ class Loader:
                 there = repository.versions(name)
             except RepositoryError as error:
                 there = [*named.get(name, ()), *serving.get(name, ()), *released.get(name, ())]
-                if not there:
+                # One that an operator has unloaded stays unloaded.
+                if not there and serving.get(name) != []:
                     troubles.append(error)
             else:
                 self._forget_removed(name, serving.get(name, []), there)

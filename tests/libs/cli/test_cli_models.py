@@ -113,6 +113,9 @@ def test_without_control_nothing_is_added_and_what_is_there_is_shown(
     assert "added mine version 2" in said
     listed = ok("list", "--control", control.target, home=home)
     assert listed.splitlines()[1].split()[:3] == ["mine", "1", "champion"]
+    shutil.move(home / "models" / "mine" / "1", tmp_path / "away")
+    assert "can't read metadata.json" in ok("list", "--control", control.target, home=home)
+    shutil.move(tmp_path / "away", home / "models" / "mine" / "1")
     # Signed files of an older content under the number of a listed one.
     shutil.rmtree(home / "models" / "mine" / "2")
     ok("add", "mine", file, "--version", "2", "--trained-on", "else", "--root", tmp_path / "other", home=home)

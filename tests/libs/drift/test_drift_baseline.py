@@ -220,7 +220,7 @@ class Published:
         self.repository = Repository(self.root, trust=trust, index=lambda _: self.index)
 
     def add(self, version: str, **more: Any) -> None:
-        tensors = {"inputs": [AGE], "outputs": [OUTPUT]}
+        tensors: dict[str, Any] = {"inputs": [AGE], "outputs": [OUTPUT]}
         made = publish(self.root, "m", version, b"model", key=self._key, **tensors, **more)
         self.index = self.index.with_version(version, made.digest())
 

@@ -19,14 +19,16 @@ from headrace.pipeline import parse
 from headrace.releases import Arm, Release, ReleaseCatalog, ReleaseStore
 from headrace.repository import TensorSpec, changes
 from headrace.repository.access_log import entries
+from headrace.repository.records import Records
 from headrace.repository.signing import key_pair as keys
+from headrace.resources.manifest import new_keys
 from services.executor.config import ExecutorConfig
 from services.executor.execution.runner import VersionRunner
 from services.executor.lifecycle.memory import MemoryBudget
 from services.executor.lifecycle.released import ReleasedVersions
 from services.executor.wiring import SERVICE
 from tests.released import Released, database, released, releases_in, spoil
-from tests.services.executor.executor_caller import Caller, batch, calling, codes, numbers, ys
+from tests.services.executor.executor_caller import Caller, batch, calling, codes, numbers, quarantined, ys
 from tests.services.executor.executor_models import counting, expanding, put, scaling, slow
 from tests.services.waiting import until
 
@@ -384,6 +386,22 @@ async def test_what_control_lists_is_loaded_and_nothing_else(models: Path, tmp_p
     async with calling(models, **settings) as caller:
         assert (await states(caller))["double:1"] == "ACTIVE"
         assert "double:2" not in await states(caller)
+
+
+async def test_before_control_has_said_what_there_is_nothing_is_loaded_or_forgotten(
+    models: Path, tmp_path: Path
+) -> None:
+    put(models)
+    put(models, "other")
+    state, key = tmp_path / "state", tmp_path / "control.pub"
+    key.write_bytes(new_keys()[1])
+    Records(state).serve("other", "1")
+    Records(state).stop("double", "1")
+    settings = {"control": {"target": f"unix:{tmp_path}/nowhere.sock"}, "resources": {"keys": [str(key)]}}
+    async with calling(models, load="released", state=state, **settings) as caller:
+        assert (await quarantined(caller)).keys() == {"other:1"}
+        assert "nothing to serve by has come from control" in (await quarantined(caller))["other:1"]
+    assert Records(state).serving() == {"other": ["1"], "double": []}
 
 
 def test_a_version_stays_a_while_after_the_last_release_that_names_it(tmp_path: Path) -> None:

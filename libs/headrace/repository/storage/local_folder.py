@@ -21,10 +21,6 @@ class Folder:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    @property
-    def place(self) -> str:
-        return str(self.root)
-
     def folders(self, path: str) -> list[str]:
         # Hidden folders are left by an interrupted publication, or by a mounted volume.
         return sorted(

@@ -22,7 +22,6 @@ class ObjectStore:
             import fsspec  # type: ignore[import-untyped]  # it ships no types
         except ImportError:
             raise OSError(errno.ENOPKG, "needs the package fsspec and a driver for the URL", url) from None
-        self.place = url
         try:
             self._files, self._root = fsspec.core.url_to_fs(url)
         except (ImportError, ValueError) as error:

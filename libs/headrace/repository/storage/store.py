@@ -18,11 +18,6 @@ class Store(Protocol):
     apply.
     """
 
-    @property
-    def place(self) -> str:
-        """The folder or URL, for messages."""
-        ...
-
     def folders(self, path: str) -> list[str]:
         """Names of the folders in a folder, sorted, without those that begin with `.` or `_`."""
         ...

@@ -91,21 +91,15 @@ class ModelFacts:
 
     def _model(self, name: str, used: Mapping[str, list[str]], bad: Mapping[str, str]) -> dict[str, Any]:
         problem, versions, labels = "", [], {}
+        reader = self._trusted or self._plain
         try:
-            versions, labels = self._plain.versions(name), self._plain.labels(name)
-            if self._trusted is not None:
-                versions = self._trusted.versions(name)
+            versions, labels = reader.versions(name), reader.labels(name)
         except RepositoryError as error:
             problem = error.problem
         rows = [self._version(name, version, used, bad) for version in reversed(versions)]
         for row in rows:
             row["labels"] = [label for label, version in labels.items() if version == row["version"]]
-        return {
-            "model": name,
-            "versions": rows,
-            "problem": problem or None,
-            "list_checked": self._trusted is not None,
-        }
+        return {"model": name, "versions": rows, "problem": problem or None}
 
     def _version(
         self, model: str, version: str, used: Mapping[str, list[str]], bad: Mapping[str, str]

@@ -125,12 +125,8 @@ def _loaded(file: Path, outputs: Sequence[TensorSpec]) -> Baseline:
 
 
 def _signature(at: RepositoryPlace, model: str) -> tuple[Sequence[TensorSpec], Sequence[TensorSpec]]:
-    name, wanted = options.named(model)
     repository = at.shown()
-    versions = repository.versions(name)
-    if not versions:
-        fail(f"there is no model {name!r} here; see: headrace models list")
-    about = repository.metadata(name, repository.resolve(name, wanted) if wanted else versions[-1])
+    about = repository.metadata(*options.resolved(repository, model))
     return about.inputs, about.outputs
 
 

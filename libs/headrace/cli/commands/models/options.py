@@ -151,6 +151,12 @@ def named(text: str) -> tuple[str, str]:
     return name, version
 
 
+def resolved(repository: Repository, text: str) -> tuple[str, str]:
+    """Model and version that `NAME`, `NAME:VERSION` or `NAME:LABEL` mean. Raises RepositoryError."""
+    name, wanted = named(text)
+    return name, repository.asked(name, wanted, "")
+
+
 def check_named(text: str) -> None:
     """Ends the command unless it is NAME or NAME:VERSION, as models may be called."""
     name, version = named(text)

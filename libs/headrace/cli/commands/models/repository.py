@@ -34,13 +34,21 @@ def list_models(home: Home = DEFAULT_HOME, root: Root = "", control: Control = N
         for name in repository.models():
             labels = repository.labels(name)
             for version in repository.versions(name):
-                about = repository.metadata(name, version)
                 pointing = ", ".join(sorted(k for k, v in labels.items() if v == version))
                 serves = "loaded" if version in loaded.get(name, ()) else ""
                 serves = ", ".join(map("".join, released.get((name, version), ()))) or serves
                 serves = "in quarantine" if f"{name}:{version}" in quarantined else serves
-                table.add_row(name, version, pointing, serves, about.backend, _numbers(about.metrics))
+                table.add_row(name, version, pointing, serves, *_described(repository, name, version))
     out.print(table)
+
+
+def _described(repository: Repository, model: str, version: str) -> tuple[str, str]:
+    """Backend and metrics; of a version that is listed, but has no files, what is wrong."""
+    try:
+        about = repository.metadata(model, version)
+    except RepositoryError as error:
+        return "", error.problem
+    return about.backend, _numbers(about.metrics)
 
 
 def show(model: Model, home: Home = DEFAULT_HOME, root: Root = "", control: Control = None) -> None:
@@ -48,7 +56,7 @@ def show(model: Model, home: Home = DEFAULT_HOME, root: Root = "", control: Cont
     at = RepositoryPlace(place(home), root, control)
     with refusals_told():
         repository = at.shown()
-        name, version = _resolved(repository, model)
+        name, version = options.resolved(repository, model)
         about = json.loads(repository.metadata(name, version).to_json())
         labels = sorted(k for k, v in repository.labels(name).items() if v == version)
     print(json.dumps({**about, "labels": labels}, indent=2))
@@ -93,7 +101,7 @@ def label_(
         if take_away:
             version = changes.unlabel(asked, which, name, options.user())
         else:
-            which, version = _resolved(Repository(at.root, index=recorded(asked)), model)
+            which, version = options.resolved(Repository(at.root, index=recorded(asked)), model)
             changes.label(asked, which, version, name, options.user())
     how = "is taken away; it pointed" if take_away else "points"
     out.print(f"{name} of {which} {how} at version {version}")
@@ -111,15 +119,6 @@ def remove_(
     with refusals_told(), at.records() as asked:
         changes.remove(asked, at.root, name, version, options.user())
     out.print(f"{name} version {version} is removed")
-
-
-def _resolved(repository: Repository, model: str) -> tuple[str, str]:
-    name, wanted = options.named(model)
-    versions = repository.versions(name)
-    if not versions:
-        there = ", ".join(repository.models()) or "none"
-        raise RepositoryError(name, "", f"there is no such model (there are: {there})", "name one of them")
-    return name, repository.resolve(name, wanted) if wanted else versions[-1]
 
 
 def _refused(repository: Repository, model: str) -> int:
