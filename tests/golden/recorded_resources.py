@@ -1,5 +1,5 @@
-"""What control and a process that follows it wrote in an earlier version. `python -m tests.golden.recorded_resources FOLDER` records it anew:
-a folder for each version whose neighbours must understand it.
+"""What control and a process that follows it wrote in an earlier version.
+`python -m tests.golden.recorded_resources FOLDER` records it anew: a folder for each version whose neighbours must understand it.
 
     SERVICE/request, SERVICE/response    the first question of a process without anything, and the answer
     SERVICE/disk                         what the process keeps

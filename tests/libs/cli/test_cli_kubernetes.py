@@ -235,3 +235,11 @@ def test_images_are_what_they_were_when_they_have_digests() -> None:
     assert f"r.example/headrace-executor-gpu:latest@{digest}" in str(made["overlays/gpu/kustomization.yaml"])
     with pytest.raises(ValueError, match="digests"):
         Description(digests={"executor": "latest"})
+
+
+def test_control_and_those_who_follow_it_share_a_bucket_that_the_description_names() -> None:
+    for bucket in (None, "s3://live/headrace"):
+        made = tree.files(Description(artifacts=bucket))
+        assert made["base/settings/control.yaml"].get("artifacts") == bucket
+        for service in ("ingress", "router", "executor"):
+            assert made[f"base/settings/{service}.yaml"]["resources"].get("artifacts") == bucket
