@@ -5,6 +5,7 @@ import gc
 import shutil
 import weakref
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -397,7 +398,10 @@ async def test_before_control_has_said_what_there_is_nothing_is_loaded_or_forgot
     key.write_bytes(new_keys()[1])
     Records(state).serve("other", "1")
     Records(state).stop("double", "1")
-    settings = {"control": {"target": f"unix:{tmp_path}/nowhere.sock"}, "resources": {"keys": [str(key)]}}
+    settings: dict[str, Any] = {
+        "control": {"target": f"unix:{tmp_path}/nowhere.sock"},
+        "resources": {"keys": [str(key)]},
+    }
     async with calling(models, load="released", state=state, **settings) as caller:
         assert (await quarantined(caller)).keys() == {"other:1"}
         assert "nothing to serve by has come from control" in (await quarantined(caller))["other:1"]
