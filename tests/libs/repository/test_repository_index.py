@@ -101,19 +101,3 @@ def test_what_is_written_is_read_again(versions: dict[str, str], data: st.DataOb
     )
     index = ModelIndex("light", versions, labels)
     assert index_of("light", index.content()) == index
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        *(b"", b"[]", b"{}", b"\xff", b"7", b"[" * 90_000, b'{"versions": {}, "labels": {}, "more": 1}'),
-        *(b'{"versions": {"1": 7}, "labels": {}}', b'{"versions": {"1": "ab"}, "labels": {}}'),
-        *(
-            b'{"versions": {}, "labels": {"a": "1"}}',
-            b'{"versions": {"../x": "' + b"0" * 64 + b'"}, "labels": {}}',
-        ),
-    ],
-)
-def test_what_is_no_index_is_refused(content: bytes) -> None:
-    with pytest.raises(RepositoryError):
-        index_of("light", content)

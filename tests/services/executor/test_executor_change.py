@@ -28,7 +28,7 @@ from services.executor.execution.runner import VersionRunner
 from services.executor.lifecycle.memory import MemoryBudget
 from services.executor.lifecycle.released import ReleasedVersions
 from services.executor.wiring import SERVICE
-from tests.released import Released, database, released, releases_in, spoil
+from tests.released import database, released, releases_in, spoil
 from tests.services.executor.executor_caller import Caller, batch, calling, codes, numbers, quarantined, ys
 from tests.services.executor.executor_models import counting, expanding, put, scaling, slow
 from tests.services.waiting import until
@@ -313,31 +313,6 @@ def deploy(store: ReleaseStore, *arms: str) -> None:
     )
 
 
-async def test_the_versions_that_releases_name_are_loaded_and_no_others(models: Path) -> None:
-    for version in ("1", "2", "3"):
-        put(models, version=version, content=scaling(float(version)))
-    with released(models.parent / "control") as releases:
-        await _follows(models, releases)
-
-
-async def _follows(models: Path, releases: Released) -> None:
-    store = releases.store
-    deploy(store, "1")
-    async with calling(models, load="released", **releases.settings) as caller:
-        assert await states(caller) == {"double:1": "ACTIVE", "double:2": "UNLOADED", "double:3": "UNLOADED"}
-        deploy(store, "1", "2")
-        async with asyncio.timeout(30):
-            while (await states(caller))["double:2"] != "ACTIVE":
-                await asyncio.sleep(0.01)
-        with pytest.raises(Fault) as error:
-            await unload(caller, "2")
-        found = error.value.code, reason_name(error.value.reason)
-        assert found == (Code.FAILED_PRECONDITION, "MODEL_RELEASED")
-        assert error.value.metadata["pipelines"] == "p"
-        await load(caller, "3")
-        assert ys(await caller(batch(1.0))) == [3.0]  # who names no version gets what an operator loaded
-
-
 async def test_what_control_lists_is_loaded_and_nothing_else(models: Path, tmp_path: Path) -> None:
     """A label that moves; a version that is removed, not what is listed, without files, not listed at all."""
     private, public = tmp_path / "key", tmp_path / "pub"
@@ -362,17 +337,31 @@ async def test_what_control_lists_is_loaded_and_nothing_else(models: Path, tmp_p
             "resources": {**releases.settings["resources"], "folder": tmp_path / "disk"},
         }
         async with calling(models, **settings) as caller:
-            found = await states(caller)
-            assert found == {"double:1": "ACTIVE", **{f"double:{v}": "UNLOADED" for v in "234"}}
+            assert await states(caller) == {
+                "double:1": "ACTIVE",
+                **{f"double:{v}": "UNLOADED" for v in "234"},
+            }
             with pytest.raises(Fault, match="not the one that the index lists"):
                 await load(caller, "3")
-            changes.label(records, "double", "2", "best", "ann")
+            deploy(releases.store, "1", "2")
             async with asyncio.timeout(30):
                 while (await states(caller))["double:2"] != "ACTIVE":
-                    await load(caller, "best")
+                    await asyncio.sleep(0.01)
+            with pytest.raises(Fault) as error:
+                await unload(caller, "2")
+            found = error.value.code, reason_name(error.value.reason)
+            assert found == (Code.FAILED_PRECONDITION, "MODEL_RELEASED")
+            assert error.value.metadata["pipelines"] == "p"
+            assert ys(await caller(batch(1.0))) == [1.0]
+            changes.label(records, "double", "2", "best", "ann")
+            async with asyncio.timeout(30):
+                while (await load(caller, "best")).version != "2":
+                    await asyncio.sleep(0.01)
+            assert ys(await caller(batch(1.0))) == [2.0]  # what an operator loaded
             with pytest.raises(Fault) as error:
                 await load(caller, "5")
             assert reason_name(error.value.reason) == "MODEL_UNKNOWN"
+        deploy(releases.store, "1", "3", "4")
         changes.label(records, "double", "1", "best", "ann")
         copy = tmp_path / "copy"
         shutil.copytree(folder / "2", copy)

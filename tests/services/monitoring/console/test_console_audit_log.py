@@ -13,8 +13,8 @@ from headrace.state import chain
 from tests.services.monitoring.console.console_place import Browser, Place
 
 CHANGES = 60
-# The first line begins the audit, and the last ones are the keys of two tenants.
-NEWEST = CHANGES + 3
+# The first line begins the audit, and the last ones are the keys of two tenants and two versions of a model.
+NEWEST = CHANGES + 5
 
 
 @pytest.fixture

@@ -13,9 +13,8 @@ from headrace.cli.commands.access.control import Control
 from headrace.cli.commands.models import options
 from headrace.cli.commands.models.load_unload import running
 from headrace.cli.commands.models.options import Model, Name, RepositoryPlace, Root, refusals_told
-from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out, place
+from headrace.cli.console import DEFAULT_HOME, Home, fail, out, place
 from headrace.repository import Repository, RepositoryError, changes
-from headrace.repository.access_log import entries
 from headrace.repository.model_index import recorded
 from headrace.repository.records import Records
 
@@ -79,8 +78,7 @@ def verify(
     with refusals_told():
         repository = at.repository(trusted or (), accept_unsigned=unsigned)
         found = names or at.shown().models()
-    refused = sum(_refused(repository, name) for name in found) + _log_broken(at)
-    if refused:
+    if sum(_refused(repository, name) for name in found):
         raise typer.Exit(1)
 
 
@@ -146,18 +144,6 @@ def _say_refused(error: RepositoryError) -> int:
     out.print("[red]refused[/]", end=" ")
     out.print(str(error), markup=False, soft_wrap=True)
     return 1
-
-
-def _log_broken(at: RepositoryPlace) -> int:
-    try:
-        count = sum(1 for _ in entries(at.layout.model_log))
-    except FileNotFoundError:
-        return 0
-    except (ValueError, OSError) as error:
-        err.print(str(error), style="bold red", markup=False)
-        return 1
-    out.print(f"[green]ok[/] {at.layout.model_log}: {count} entries, unbroken")
-    return 0
 
 
 def _numbers(metrics: Any) -> str:
