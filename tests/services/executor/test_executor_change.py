@@ -323,6 +323,7 @@ async def test_what_control_lists_is_loaded_and_nothing_else(models: Path, tmp_p
             about = put(models, version=version, content=scaling(float(version)), key=private)
             if version != "5":
                 changes.add(records, about, "ann")
+        put(models, "planted", key=private)
         deploy(releases.store, "1", "3", "4")
         folder = models / "double"
         shutil.rmtree(folder / "3")
@@ -358,9 +359,10 @@ async def test_what_control_lists_is_loaded_and_nothing_else(models: Path, tmp_p
                 while (await load(caller, "best")).version != "2":
                     await asyncio.sleep(0.01)
             assert ys(await caller(batch(1.0))) == [2.0]  # what an operator loaded
-            with pytest.raises(Fault) as error:
-                await load(caller, "5")
-            assert reason_name(error.value.reason) == "MODEL_UNKNOWN"
+            for version, model in (("5", "double"), ("", "planted")):
+                with pytest.raises(Fault) as error:
+                    await load(caller, version, model)
+                assert reason_name(error.value.reason) == "MODEL_UNKNOWN"
         deploy(releases.store, "1", "3", "4")
         changes.label(records, "double", "1", "best", "ann")
         copy = tmp_path / "copy"
