@@ -123,9 +123,11 @@ def test_of_two_writers_that_found_no_version_the_first_one_has_its_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str
 ) -> None:
     root = url.format(tmp_path)
-    store = open_store(root)
-    monkeypatch.setattr(store._files, "exists", lambda _: False)  # type: ignore[attr-defined]  # both have looked before
     put(root)
+    store = open_store(root)
+    files, looked = store._files, [False]  # type: ignore[attr-defined]  # as if it had looked before the other wrote
+    there = files.exists
+    monkeypatch.setattr(files, "exists", lambda path: looked.pop() if looked else there(path))
     with pytest.raises(FileExistsError):
         store.create("light/1", {"model.onnx": b"another", "metadata.json": b"{}"})
     assert Repository(root).read("light", "1").content == CONTENT
