@@ -70,8 +70,10 @@ class ObjectStore:
             # fsspec checks first and writes afterwards, so two writers could both succeed.
             with self._files.open(at, "xb") as file:
                 file.write(content)
+        elif new:
+            self._files.pipe_file(at, content, mode="create")
         else:
-            self._files.pipe_file(at, content, mode="create" if new else "overwrite")
+            self._files.pipe_file(at, content)
 
     def _list(self, path: str, kind: str) -> list[str]:
         try:
