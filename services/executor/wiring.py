@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING
 from headrace.api.executor.v1 import executor_pb2
 from headrace.hop.config import ConfigError
 from headrace.hop.definition import Definition, Runtime, Service
-from headrace.releases import ReleaseCatalog
 from headrace.repository import AccessLog, Repository, RepositoryError, Trust
 from headrace.repository.records import Records
 from headrace.resources.follower import Follower
-from headrace.resources.releases import SnapshotReleases, release_compiler
+from headrace.resources.releases import ReleaseCatalog, release_compiler
 from headrace.resources.service import control_client, followed, has_view
 from services.executor.backends.backend import Environment
 from services.executor.backends.registry import factories
@@ -64,7 +63,7 @@ async def build(config: ExecutorConfig, runtime: Runtime) -> AsyncIterator[Seque
     follower = await stack.enter_async_context(
         followed("executor", config.resources, control, runtime, {"release": release_compiler()})
     )
-    catalog = await asyncio.to_thread(ReleaseCatalog, SnapshotReleases(follower)) if follower else None
+    catalog = ReleaseCatalog(follower) if follower else None
     released = ReleasedVersions(catalog, time.monotonic)
     loader = Loader(activator(config, servers, metrics, log), records, config, log, released)
     budget = config.memory_budget_mib

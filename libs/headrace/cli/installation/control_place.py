@@ -11,12 +11,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from headrace.catalog.errors import RecordsUnavailableError, Unavailable
-from headrace.catalog.remote import RemoteRecords
+from headrace.catalog.remote import RemoteRecords, TargetError
 from headrace.cli.installation import pid_lock, services
 from headrace.cli.installation.layout import Layout
 from headrace.hop import config
-from headrace.releases import PlaceError, open_store
-from headrace.releases.store import ReleaseStore
+from headrace.releases.of_records import RecordReleases
 from headrace.releases.webhook import WebhookSettings
 
 
@@ -62,11 +61,11 @@ def webhook(layout: Layout) -> dict[str, Any]:
     return {} if found is None else {"webhook": found.model_dump(mode="json", exclude_none=True)}
 
 
-def releases(layout: Layout) -> ReleaseStore:
-    """What is live. Raises ConfigError."""
+def releases(layout: Layout) -> RecordReleases:
+    """What is live; it connects at the first call. Raises ConfigError."""
     try:
-        return open_store(f"control:{target(layout)}")
-    except PlaceError as error:
+        return RecordReleases(RemoteRecords(target(layout)))
+    except TargetError as error:
         raise config.ConfigError(f"releases: {error}") from None
 
 

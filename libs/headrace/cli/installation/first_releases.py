@@ -51,8 +51,7 @@ def _release(layout: Layout, store: ReleaseStore, pipeline: Pipeline, text: str)
         known = known_models(layout)
         basis = Basis.of(store, pipeline.name, AUTHOR, "the first release")
         arm = arm_of(basis, pipeline, known, name=LIVE, models={})
-        store.keep_document(pipeline.name, pipeline.revision, text)
-        store.commit(deployed(basis, arm))
+        store.commit(deployed(basis, arm), {pipeline.revision: text})
     except StaleError:
         pass  # another command was first: it is live
     except ReleaseError as error:

@@ -42,8 +42,7 @@ def commit(
     out.print(Text(title, style="bold"), soft_wrap=True)
     out.print(table(changes))
     agree("", "Make it so?")
-    documents.keep(release.revisions())
-    at.store.commit(release)
+    at.store.commit(release, documents.new)
     out.print(f"[green]done[/]: release {release.number} of {release.pipeline} is current")
     for step in next_steps:
         out.print(f"  {command()} {step}", style="dim", markup=False, soft_wrap=True)
