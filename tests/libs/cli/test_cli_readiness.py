@@ -9,8 +9,8 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from typer.testing import CliRunner
 
-from headrace.cli.diagnosis import readiness as checklists
 from headrace.cli.diagnosis import live_state
+from headrace.cli.diagnosis import readiness as checklists
 from headrace.cli.diagnosis.doctor_checks import Finding, Level
 from headrace.cli.diagnosis.readiness_attestations import Attestation, ReadinessSettings
 from headrace.cli.installation import layout, secrets

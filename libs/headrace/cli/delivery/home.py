@@ -64,7 +64,9 @@ class Home:
             if service_of(name) == service and state["state"] != "ready":
                 why = state["trouble"] or state["reason"]
                 return Look(f"{name} is {state['state']}{f': {why}' if why else ''}")
-        doors = {n: s["metrics"] for n, s in found.items() if service_of(n) == services.INGRESS and s["metrics"]}
+        doors = {
+            n: s["metrics"] for n, s in found.items() if service_of(n) == services.INGRESS and s["metrics"]
+        }
         answered = [_requests(page) for page in probes.metrics_pages(doors).values()]
         return Look(calls=sum(calls for calls, _ in answered), failed=sum(ours for _, ours in answered))
 
@@ -85,8 +87,6 @@ def _requests(page: bytes) -> tuple[float, float]:
 
     The supervisor's own probes say whether it answers; a scrape that fails must roll nothing back.
     """
-    found = [
-        line.rpartition(" ") for line in page.decode().splitlines() if line.startswith(_REQUESTS)
-    ]
+    found = [line.rpartition(" ") for line in page.decode().splitlines() if line.startswith(_REQUESTS)]
     ours = sum(float(value) for labels, _, value in found if 'fault="ours"' in labels)
     return sum(float(value) for *_, value in found), ours
