@@ -17,6 +17,9 @@ from headrace.storage.database import clock, unavailable
 MAX_NAME_CHARACTERS = 512
 MAX_CONTENT_BYTES = 2 << 20
 MAX_LINE_BYTES = 1 << 20
+_ACTION = re.compile(r"[a-z_]+(\.[a-z_]+)*")
+_MAX_ACTOR, _MAX_SUBJECT, _MAX_REASON = 200, 600, 4000
+_MAX_WRITES, _MAX_BYTES = 2000, 16 << 20
 # Of one statement; a database takes only so many parameters.
 _NAMES_AT_ONCE = 500
 _Names = tuple[str, str]
@@ -40,6 +43,18 @@ def check(change: Change) -> None:
         ).encode()
     except UnicodeEncodeError:
         raise RecordInvalidError("change", change.id, "it has text that is not Unicode") from None
+    size = sum(len(write.content or b"") for write in change.writes)
+    problems = {
+        "actor: say who makes the change": not change.actor,
+        "action: words of small letters with points between": not _ACTION.fullmatch(change.action),
+        f"actor: longer than {_MAX_ACTOR} characters": len(change.actor) > _MAX_ACTOR,
+        f"subject: longer than {_MAX_SUBJECT} characters": len(change.subject) > _MAX_SUBJECT,
+        f"reason: longer than {_MAX_REASON} characters": len(change.reason) > _MAX_REASON,
+        f"writes: more than {_MAX_WRITES}": len(change.writes) > _MAX_WRITES,
+        f"writes: more than {_MAX_BYTES} bytes": size > _MAX_BYTES,
+    }
+    if found := [text for text, wrong in problems.items() if wrong]:
+        raise RecordInvalidError("change", change.id, "; ".join(found))
     seen: set[_Names] = set()
     for write in change.writes:
         check_text(write.kind, write.name, write.kind)
