@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -23,6 +24,7 @@ _MAX_WRITES, _MAX_BYTES = 2000, 16 << 20
 # Of one statement; a database takes only so many parameters.
 _NAMES_AT_ONCE = 500
 _Names = tuple[str, str]
+_HEAD = sa.select(HEAD.c.epoch, HEAD.c.number, HEAD.c.sha256, HEAD.c.changed_at)
 
 
 def check(change: Change) -> None:
@@ -79,19 +81,16 @@ def check_text(kind: str, name: str, text: str) -> None:
 
 def lock_head(connection: sa.Connection) -> Position:
     """The newest position; no other transaction changes anything until this one ends."""
-    row = connection.execute(
-        sa.select(HEAD.c.epoch, HEAD.c.number, HEAD.c.sha256).with_for_update()
-    ).one_or_none()
-    if row is None:
-        raise unavailable(Unavailable.NOT_INITIALISED)
-    return Position(row.epoch, row.number, row.sha256)
+    return _newest(connection, _HEAD.with_for_update())[0]
 
 
 def newest(connection: sa.Connection) -> tuple[Position, float]:
     """The newest position, and when it was made."""
-    row = connection.execute(
-        sa.select(HEAD.c.epoch, HEAD.c.number, HEAD.c.sha256, HEAD.c.changed_at)
-    ).one_or_none()
+    return _newest(connection, _HEAD)
+
+
+def _newest(connection: sa.Connection, head: sa.Select[Any]) -> tuple[Position, float]:
+    row = connection.execute(head).one_or_none()
     if row is None:
         raise unavailable(Unavailable.NOT_INITIALISED)
     return Position(row.epoch, row.number, row.sha256), row.changed_at
