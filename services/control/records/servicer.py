@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -32,8 +32,8 @@ class RecordsServicer:
     """Serves headrace.api.control.v1.RecordsService.
 
     `records`: raises RecordsUnavailableError while the database is not open;
-    `refusal`: why no change is accepted now; "": changes are accepted. `newest_epoch`: that any follower has. `settled`: set once
-    changes may be made after a start. `failed`: hears whether the database can be written.
+    `refusal`: why no change is accepted now; "": changes are accepted. `newest_epoch`: that any follower has. `judged`: see
+    `Publication`. `settled`: set once changes may be made after a start. `failed`: hears whether the database can be written.
     """
 
     def __init__(
@@ -43,6 +43,7 @@ class RecordsServicer:
         identities: Identities,
         refusal: Callable[[], str],
         newest_epoch: Callable[[], int],
+        judged: Callable[[int], Awaitable[None]],
         settled: asyncio.Event,
         metrics: Metrics,
         failed: Failed,
@@ -54,6 +55,7 @@ class RecordsServicer:
         self._identities = identities
         self._refusal = refusal
         self._newest_epoch = newest_epoch
+        self._judged = judged
         self._settled = settled
         self._metrics = metrics
         self._failed = failed
@@ -99,6 +101,7 @@ class RecordsServicer:
         # Also after an epoch that only processes of the data plane have.
         above = self._newest_epoch()
         made = await self._write(lambda: self._records().begin_epoch(change, above))
+        await self._judged(made.position.epoch)
         self._metrics.changes.inc()
         return pb.BeginEpochResponse(position=messages.position_message(made.position))
 
