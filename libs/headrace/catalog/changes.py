@@ -9,8 +9,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from headrace.audit import chain
+from headrace.audit.chain import AuditLine
 from headrace.catalog import leases
-from headrace.catalog.access import KEPT_VERSIONS, AuditLine, Change, Made, Position, Record, Write
+from headrace.catalog.access import KEPT_VERSIONS, Change, Made, Position, Record, Write
 from headrace.catalog.errors import RecordChangedError, RecordInvalidError, Unavailable
 from headrace.catalog.tables import AUDIT, EPOCHS, HEAD, RECORDS
 from headrace.storage.database import clock, unavailable

@@ -9,8 +9,9 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 
 import sqlalchemy as sa
 
+from headrace.audit.chain import AuditLine
 from headrace.catalog import changes, leases
-from headrace.catalog.access import AuditLine, Change, LeaseToken, Made, Position, Record, Records
+from headrace.catalog.access import Change, LeaseToken, Made, Position, Record, Records
 from headrace.catalog.tables import AUDIT, EPOCHS, HEAD, MIGRATIONS, RECORDS, VERSION
 from headrace.storage.database import Database
 from headrace.storage.schema import Schema, prepare
