@@ -1,6 +1,7 @@
 """What a follower has compiled is what a catalog serves, and goes on serving."""
 
 import hashlib
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from tests.libs.releases.small_pipeline import changed
 from tests.libs.resources.control_history import History, SmallControl
 from tests.libs.resources.following import following, until
 
-LIMITS = Limits(proof_s=0.2, patience_s=10)
+LIMITS = Limits(proof_s=0.2, patience_s=1)
 
 
 def revision_of(text: str) -> str:
@@ -51,9 +52,14 @@ def history() -> History:
     return history
 
 
+GATE = threading.Event()
+
+
 def accept(pipeline: Pipeline) -> None:
     if pipeline.deadline_ms == 666:
         raise DocumentError([Problem("x", 1, "deadline_ms", "not accepted here")])
+    if pipeline.deadline_ms == 777:
+        GATE.wait(60)
 
 
 @pytest.fixture
@@ -123,6 +129,14 @@ def test_a_removed_pipeline(catalog: ReleaseCatalog, control: SmallControl) -> N
     control.change(*deployed(2, named("small")))
     assert follow(catalog, control) == Reload(changed=("small",))
     assert numbers(catalog) == {"small": 2, "other": 4}
+
+
+def test_what_is_compiled_still_is_no_problem(catalog: ReleaseCatalog, control: SmallControl) -> None:
+    control.change(*deployed(2, named("small", 777)))
+    assert follow(catalog, control) == Reload()
+    assert numbers(catalog) == {"small": 1, "other": 4}
+    GATE.set()
+    until(lambda: catalog.reload() == Reload(changed=("small",)))
 
 
 RULE = {"name": "r", "when": {"nope": {"any": ["x"]}}, "arm": "live"}
