@@ -23,6 +23,7 @@ Home = Annotated[
     Path, typer.Option("--home", help="Folder of the installation.", envvar="HEADRACE_HOME", file_okay=False)
 ]
 DEFAULT_HOME = Path(".headrace")
+AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
 
 
 def place(home: Path) -> layout.Layout:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from headrace.cli.commands.models.options import user
-from headrace.cli.commands.releases.door import CHOSEN, Address, DoorReleases
 from headrace.cli.console import err, fail
 from headrace.cli.console import place as home_place
 from headrace.cli.installation import control_place
@@ -30,7 +29,6 @@ STALE = 3
 
 PipelineName = Annotated[str, typer.Argument(metavar="PIPELINE", help="Name of the pipeline.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; kept in the history and the audit.")]
-AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
 Number = Annotated[
     int | None,
     typer.Option("--number", min=0, help="Only if this release is the current one (0: there is none)."),
@@ -38,19 +36,12 @@ Number = Annotated[
 
 
 class ReleasePlace:
-    """What a command works on. `home`: of the installation; `door`: of a running system, in place of the home's store."""
+    """What a command works on. `store`: for reading and changing."""
 
-    def __init__(self, home: Path, door: Address | None = None) -> None:
+    def __init__(self, home: Path) -> None:
+        """Raises ConfigError: it is not known where control is."""
         self.layout: Layout = home_place(home)
-        self._door = door
-        self._store: ReleaseStore | None = None
-
-    @property
-    def store(self) -> ReleaseStore:
-        """For reading and changing. Ends the command if the settings can't be used."""
-        if self._store is None:
-            self._store = DoorReleases(self._door) if self._door else control_place.releases(self.layout)
-        return self._store
+        self.store: ReleaseStore = control_place.releases(self.layout)
 
     def basis(self, pipeline: str, reason: str = "", number: int | None = None) -> Basis:
         """What is live now. `number`: what must be. Raises ReleaseError, OSError."""
@@ -65,8 +56,6 @@ class ReleasePlace:
 
     def known(self) -> KnownModels:
         """What is in the model repository. Raises RepositoryError."""
-        if isinstance(self.store, DoorReleases):
-            return self.store.known()
         return known_models(self.layout)
 
     def newest_document(self, basis: Basis, documents: Documents) -> Pipeline:
@@ -100,28 +89,14 @@ class ReleasePlace:
         except DocumentError as error:
             raise ReleaseError(pipeline, [f"document {p}" for p in error.problems]) from None
 
-    def close(self) -> None:
-        """Ends connections."""
-        if self._store is not None:
-            self._store.close()
-
 
 @contextmanager
 def opened(home: Path) -> Iterator[ReleasePlace]:
-    """A place for one command. What is refused within ends the command with its sentences and an exit code."""
-    found = ReleasePlace(home, CHOSEN.get())
-    with refusals_told():
-        try:
-            yield found
-        finally:
-            found.close()
-
-
-@contextmanager
-def refusals_told() -> Iterator[None]:
-    """What is refused within ends the command: 3 if somebody else was first, else 1."""
+    """A place for one command. What is refused within ends the command: exit code 3 if somebody else was first, else 1."""
     try:
-        yield
+        found = ReleasePlace(home)
+        with closing(found.store):
+            yield found
     except ReleaseError as error:
         for problem in error.problems:
             err.print("error:", style="bold red", end=" ")
