@@ -8,13 +8,12 @@ from rich.text import Text
 
 from headrace.cli.replay.candidate import Candidate
 from headrace.cli.replay.verdict import Verdict
+from headrace.cli.tables import headed_table, titled_rows
 
 
 def draw(chosen: Candidate, verdict: Verdict) -> RenderableType:
     """The verdict as tables: what was run, what differs in each output, the differences by name."""
-    head = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    head.add_column(style="dim", no_wrap=True)
-    head.add_column(overflow="fold")
+    head = titled_rows()
     head.add_row("candidate", f"{chosen.pipeline.name}, {chosen.name}, version {chosen.pipeline.version}")
     for model in sorted({*verdict.old_models, *verdict.new_models}):
         old, new = (
@@ -39,9 +38,7 @@ def _tolerance(verdict: Verdict) -> str:
 
 
 def _outputs(verdict: Verdict) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for name in ("output", "rows", "differ", "p50 |Δ|", "p99 |Δ|", "max |Δ|"):
-        table.add_column(name, justify="left" if name == "output" else "right")
+    table = headed_table("output", "rows", "differ", "p50 |Δ|", "p99 |Δ|", "max |Δ|", numbers=True)
     for name, tally in sorted(verdict.outputs.items()):
         deltas = ["", "", ""]
         if tally.deltas.count:
@@ -55,10 +52,9 @@ def _outputs(verdict: Verdict) -> Table:
 
 
 def _named(verdict: Verdict) -> Table:
-    title = f"the first {len(verdict.named)} differences" if verdict.named else None
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", title=title, title_justify="left")
-    for name in ("request", "row", "output", "recorded", "candidate"):
-        table.add_column(name, overflow="fold")
+    table = headed_table("request", "row", "output", "recorded", "candidate")
+    if verdict.named:
+        table.title, table.title_justify = f"the first {len(verdict.named)} differences", "left"
     for found in verdict.named:
         table.add_row(*(Text(str(value)) for value in found))
     return table

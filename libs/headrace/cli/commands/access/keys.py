@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from headrace.access import changes
 from headrace.access.records import AccessError
@@ -14,6 +13,7 @@ from headrace.access.specs import DEFAULT_SCOPES, NEW_LIMITS, Scope, TenantSpec,
 from headrace.cli.commands.access.control import Control, by, late_doors, records
 from headrace.cli.commands.access.scopes import read_scopes
 from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out
+from headrace.cli.tables import headed_table
 
 keys = typer.Typer(help="API keys of tenants.", no_args_is_help=True)
 Tenant = Annotated[str, typer.Argument(help="Name of the tenant.")]
@@ -74,9 +74,7 @@ def list_keys(
         access = changes.read(asked)
         names = sorted(access.tenants) if tenant is None else [tenant]
         found = [(name, access.tenant(name)) for name in names]
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for column in ("tenant", "pipelines", "key", "may", "created", "expires"):
-        table.add_column(column)
+    table = headed_table("tenant", "pipelines", "key", "may", "created", "expires")
     for name, spec in found:
         for key in access.keys[name].values():
             may = ", ".join(spec.scopes if key.scopes is None else sorted(narrowed(spec.scopes, key.scopes)))

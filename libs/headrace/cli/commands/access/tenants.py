@@ -12,7 +12,6 @@ from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
-from rich.table import Table
 
 from headrace.access import changes
 from headrace.access.records import Access, AccessError
@@ -20,14 +19,14 @@ from headrace.access.specs import NEW_LIMITS, QuotaSpec, TenantSpec
 from headrace.cli.commands.access.control import Control, by, records
 from headrace.cli.commands.access.scopes import read_scopes
 from headrace.cli.consent import agree
-from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out, place
+from headrace.cli.console import DEFAULT_HOME, AsJson, Home, err, fail, out, place
 from headrace.cli.installation.secrets import DEMO_LIMITS
+from headrace.cli.tables import headed_table
 from headrace.state import queries
 
 tenants = typer.Typer(help="Tenants: what each may use, and how much.")
 Name = Annotated[str, typer.Argument(help="Name of the tenant.")]
 _NO_LIMIT = "none"
-AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,9 +149,9 @@ def list_tenants(home: Home = DEFAULT_HOME, control: Control = None, as_json: As
     if as_json:
         print(json.dumps({name: _told(access, name) for name in sorted(access.tenants)}, indent=2))
         return
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for column in ("tenant", "pipelines", "keys", "rows/s", "bytes/s", "in flight", "rows", "different/day"):
-        table.add_column(column)
+    table = headed_table(
+        "tenant", "pipelines", "keys", "rows/s", "bytes/s", "in flight", "rows", "different/day"
+    )
     for name, spec in sorted(access.tenants.items()):
         limits = spec.limits
         shown = (

@@ -8,11 +8,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
-from rich.table import Table
 from rich.text import Text
 
 from headrace.cli.commands.delivery.options import refusing
-from headrace.cli.console import DEFAULT_HOME, Home, out, place
+from headrace.cli.console import DEFAULT_HOME, AsJson, Home, out, place
+from headrace.cli.tables import headed_table
 from headrace.delivery.figures import Figures, figures
 from headrace.delivery.records import Deployment, Result, read
 
@@ -23,7 +23,7 @@ _STYLES = {Result.SUCCEEDED: "green", Result.ROLLED_BACK: "yellow", Result.FAILE
 def history(
     home: Home = DEFAULT_HOME,
     days: Annotated[int, typer.Option("--days", min=1, max=3650, help="Of so many days.")] = 30,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show the deployments, the newest last, and what they say of delivery: how often, how fast, how often badly."""
     layout, now, span = place(home), datetime.now(UTC), timedelta(days=days)
@@ -37,9 +37,7 @@ def history(
             )
         )
         return
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for name in ("began", "version", "target", "result", "by", "services"):
-        table.add_column(name)
+    table = headed_table("began", "version", "target", "result", "by", "services")
     for each in recent:
         table.add_row(*_row(each))
     out.print(table)

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out, place
+from headrace.cli.console import DEFAULT_HOME, AsJson, Home, err, fail, out, place
 from headrace.cli.installation.layout import Layout
+from headrace.cli.tables import headed_table
 from headrace.cost import (
     Account,
     Group,
@@ -35,7 +35,6 @@ from headrace.cost import plan as planned
 from headrace.cost.plan import DEFAULT_HEADROOM
 from headrace.cost.prices import CPU, FIXED, GPU, MEMORY, STORAGE
 
-AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
 Since = Annotated[
     str, typer.Option("--since", help="How long ago it begins, such as 1h, 7d; whole hours count.")
 ]
@@ -162,8 +161,7 @@ def _print(found: Report) -> None:
     out.print(
         f"{began} to {ended} UTC, of which {account.seconds / 3600:.2f} h were watched; in {account.currency}\n"
     )
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for head in (
+    table = headed_table(
         found.by,
         "rows",
         "CPU s",
@@ -174,8 +172,8 @@ def _print(found: Report) -> None:
         "fixed",
         "sum",
         "per 1,000 rows",
-    ):
-        table.add_column(head, justify="left" if head == found.by else "right")
+        numbers=True,
+    )
     for group in [*found.groups, found.overhead, found.idle]:
         table.add_row(*_fields(group))
     reserved = [_amount(account.bills.get(r, (0.0, 0.0))[1]) for r in (CPU, MEMORY, GPU, STORAGE, FIXED)]
@@ -219,9 +217,7 @@ def _amount(amount: float) -> str:
 
 def _print_plan(found: Plan, measured: Measurement, prices: PricesFile, load: str, rows: int) -> None:
     out.print(f"{load}, by {measured.source}: {measured.when}\n", soft_wrap=True)
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for head in ("service", "CPU µs/request", "cores", "processes", "memory GB"):
-        table.add_column(head, justify="left" if head == "service" else "right")
+    table = headed_table("service", "CPU µs/request", "cores", "processes", "memory GB", numbers=True)
     for need in found.needs:
         table.add_row(
             need.service, f"{need.us:.0f}", f"{need.cores:.2f}", str(need.processes), f"{need.memory_gb:.2f}"

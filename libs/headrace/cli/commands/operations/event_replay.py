@@ -10,17 +10,17 @@ from typing import Annotated
 import typer
 from rich.console import Group, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 from rich.text import Text
 
 from headrace.api.monitoring.v1 import events_pb2 as pb
 from headrace.cli.commands.operations.event_calls import ask, named, tell_unreadable
-from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out, place
+from headrace.cli.console import DEFAULT_HOME, AsJson, Home, err, fail, out, place
 from headrace.cli.installation.layout import Layout
 from headrace.cli.replay.candidate import ReplayError
 from headrace.cli.replay.event_run import EventReport, run_events
 from headrace.cli.replay.stored_events import Instead, Replayable, Sorter
 from headrace.cli.replay.tables import draw
+from headrace.cli.tables import titled_rows
 from headrace.events import EventGroup, messages
 from headrace.hop.config import ConfigError
 from headrace.pipeline.document.durations import parse_duration
@@ -62,7 +62,7 @@ def replay(
     limit: Annotated[int, typer.Option("--limit", min=1, help="The most events, the newest first.")] = 1000,
     show: Annotated[int, typer.Option("--show", min=0, help="How many differences to name.")] = 20,
     home: Home = DEFAULT_HOME,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Run stored events again, with their inputs and the feature values that they got then, and compare the answers.
 
@@ -151,9 +151,7 @@ def _run(layout: Layout, found: Replayable, tolerance: float | None, show: int) 
 
 def drawn(report: EventReport) -> RenderableType:
     """The report as tables: the counts, why events could not be run, then each basis."""
-    head = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    head.add_column(style="dim", no_wrap=True)
-    head.add_column(overflow="fold")
+    head = titled_rows()
     head.add_row("events", str(report.events))
     head.add_row("equal", Text(str(report.equal), style="green" if report.equal else ""))
     head.add_row("differing", Text(str(report.differing), style="bold red" if report.differing else ""))

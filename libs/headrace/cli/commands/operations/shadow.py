@@ -17,7 +17,8 @@ from headrace.cli.commands.operations import door_calls
 from headrace.cli.commands.releases.changes import Document, Label, Models, Set, built
 from headrace.cli.commands.releases.commit import commit
 from headrace.cli.commands.releases.place import Number, PipelineName, Reason, opened
-from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out, place
+from headrace.cli.console import DEFAULT_HOME, AsJson, Home, err, fail, out, place
+from headrace.cli.tables import headed_table, titled_rows
 from headrace.columns import DType
 from headrace.comparison import ComparisonReport, OutputComparison, QuantileSketch, mcnemar, wilson
 from headrace.comparison.messages import read_report
@@ -71,9 +72,7 @@ def report(
     rows: Annotated[
         int, typer.Option("--rows", min=0, max=20, help="How many of the worst rows to show.")
     ] = 5,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="The full reports, with the inputs of the worst rows.")
-    ] = False,
+    as_json: AsJson = False,
     key: door_calls.OperatorKey = None,
 ) -> None:
     """Compare, row by row, what a pipeline's shadow answered with what callers got."""
@@ -103,9 +102,7 @@ def draw(found: ComparisonReport, rows: int) -> RenderableType:
 
 
 def _head(found: ComparisonReport) -> Table:
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
+    table = titled_rows()
     table.add_row(
         "shadow", f"{found.pipeline}, arm {found.arm} of release {found.release}, beside {found.against}"
     )
@@ -131,9 +128,9 @@ def _times(live: QuantileSketch, shadowed: QuantileSketch) -> str:
 
 
 def _outputs(found: ComparisonReport) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for name in ("output", "the same", "95 % interval", "|Δ| p50", "p90", "p99", "max", "discordant"):
-        table.add_column(name, justify="left" if name == "output" else "right")
+    table = headed_table(
+        "output", "the same", "95 % interval", "|Δ| p50", "p90", "p99", "max", "discordant", numbers=True
+    )
     for name, output in sorted(found.outputs.items()):
         low, high = wilson(output.equal, output.rows)
         share = f"{output.equal / output.rows:.2%}" if output.rows else ""
@@ -158,11 +155,8 @@ def _discordant(output: OutputComparison) -> Text:
 
 
 def _worst(found: ComparisonReport, rows: int) -> Table:
-    table = Table(
-        box=None, padding=(0, 2, 0, 0), header_style="dim", title="the worst rows", title_justify="left"
-    )
-    for name in ("request", "row", "output", "live", "shadow"):
-        table.add_column(name, overflow="fold")
+    table = headed_table("request", "row", "output", "live", "shadow")
+    table.title, table.title_justify = "the worst rows", "left"
     for row in found.worst.sorted()[:rows]:
         values: list[tuple[str, Any, Any]] = list(row.values) or [("(error)", "answered", row.error)]
         for output, live, shadowed in values:

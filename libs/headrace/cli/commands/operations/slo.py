@@ -15,8 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from headrace.cli.commands.models.options import user
-from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out, place
+from headrace.cli.console import DEFAULT_HOME, AsJson, Home, err, fail, out, place
 from headrace.cli.diagnosis import alert_files
+from headrace.cli.tables import headed_table
 from headrace.hop.config import ConfigError
 from headrace.pipeline import DocumentError
 from headrace.slo import SloSettings, alert_names, slos
@@ -25,7 +26,6 @@ from headrace.slo.files import RuleFilesError, check, differing, write
 from headrace.slo.servers import AlertmanagerApi, Firing, PrometheusApi, ServerError
 
 slo = typer.Typer(help="Promises of pipelines: alerts, error budgets, silence.", no_args_is_help=True)
-AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
 _STYLES = {"kept": "green", "burning": "yellow", "broken": "bold red", "no data": "dim"}
 _DURATION = re.compile(r"(\d+)([mhd])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
@@ -147,9 +147,7 @@ def _told_to(settings: SloSettings) -> None:
 
 
 def _objectives(found: list[Standing]) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for head in ("pipeline", "objective", "promised", "now", "budget left", "burns", ""):
-        table.add_column(head)
+    table = headed_table("pipeline", "objective", "promised", "now", "budget left", "burns", "")
     for s in found:
         table.add_row(
             s.pipeline,

@@ -11,9 +11,9 @@ from rich.table import Table
 
 from headrace.api.monitoring.v1 import accuracy_pb2 as pb
 from headrace.cli.commands.operations import service_calls
-from headrace.cli.console import DEFAULT_HOME, Home, out, place
+from headrace.cli.console import DEFAULT_HOME, AsJson, Home, out, place
+from headrace.cli.tables import headed_table
 
-AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
 _COLUMNS = (
     "pipeline",
     "version",
@@ -47,9 +47,7 @@ def show(
 
 
 def _table(reply: pb.ReadAccuracyResponse) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for column in _COLUMNS:
-        table.add_column(column, overflow="fold")
+    table = headed_table(*_COLUMNS)
     for found in reply.versions:
         delays = " / ".join(_duration(d.ToSeconds()) for d in _delays(found)) or "–"
         table.add_row(

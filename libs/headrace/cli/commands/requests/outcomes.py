@@ -13,7 +13,7 @@ import typer
 
 from headrace.cli.commands.lifecycle import status
 from headrace.cli.commands.requests import accuracy
-from headrace.cli.console import DEFAULT_HOME, Home, again, err, fail, out, place
+from headrace.cli.console import DEFAULT_HOME, AsJson, Home, again, err, fail, out, place
 from headrace.cli.supervision import daemon
 from headrace.cli.supervision.control import ControlError
 from headrace.client import Headrace, HeadraceError, Outcome
@@ -25,9 +25,7 @@ _KEYS = {"request_id", "row", "name", "value", "time"}
 
 
 @outcomes.callback(invoke_without_command=True)
-def outcomes_or_show(
-    context: typer.Context, home: Home = DEFAULT_HOME, as_json: accuracy.AsJson = False
-) -> None:
+def outcomes_or_show(context: typer.Context, home: Home = DEFAULT_HOME, as_json: AsJson = False) -> None:
     """Without a command: accuracy and coverage of all versions."""
     if context.invoked_subcommand is None:
         accuracy.show(home=home, as_json=as_json)

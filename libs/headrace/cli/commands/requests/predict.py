@@ -9,7 +9,7 @@ import typer
 from headrace.cli.commands.lifecycle import status
 from headrace.cli.commands.lifecycle.up import PIPELINE
 from headrace.cli.commands.requests import prediction
-from headrace.cli.console import DEFAULT_HOME, Home, again, fail, out, place
+from headrace.cli.console import DEFAULT_HOME, AsJson, Home, again, fail, out, place
 from headrace.cli.supervision import daemon
 from headrace.cli.supervision.control import ControlError
 from headrace.client import HeadraceError
@@ -24,7 +24,7 @@ def predict(
     files: Annotated[
         list[str] | None, typer.Option("--file", "-f", help="NAME=PATH: an input that is a file's bytes.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="The full response.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Predict for a real row, or for your own values."""
     layout = place(home)

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
+from headrace.cli.tables import titled_rows
 from headrace.client import FeatureAge, Headrace, ModelUse, Prediction, PredictResult
 
 _TIMEOUT_S = 10.0
@@ -98,9 +98,7 @@ def _prediction(prediction: Prediction) -> dict[str, Any]:
 
 def draw(answer: PredictResult, row: Mapping[str, Any]) -> RenderableType:
     """A table of the first prediction: its input, its output, and the features and models behind it."""
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
+    table = titled_rows()
     table.add_row("input", "  ".join(f"{name}={_short(value)}" for name, value in row.items()))
     for prediction in answer.predictions[:1]:
         if prediction.error is not None:
