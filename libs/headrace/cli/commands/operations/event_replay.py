@@ -10,16 +10,17 @@ from typing import Annotated
 import typer
 from rich.console import Group, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 from rich.text import Text
 
 from headrace.api.monitoring.v1 import events_pb2 as pb
+from headrace.cli.commands.operations.comparison_views import outputs, worst
 from headrace.cli.commands.operations.event_calls import ask, named, tell_unreadable
 from headrace.cli.console import DEFAULT_HOME, AsJson, Home, err, fail, out, place
 from headrace.cli.installation.layout import Layout
 from headrace.cli.replay.candidate import ReplayError
-from headrace.cli.replay.event_run import EventReport, run_events
+from headrace.cli.replay.event_run import Compared, EventReport, run_events
 from headrace.cli.replay.stored_events import Instead, Replayable, Sorter
-from headrace.cli.replay.tables import draw
 from headrace.cli.tables import titled_rows
 from headrace.events import EventGroup, messages
 from headrace.hop.config import ConfigError
@@ -60,7 +61,9 @@ def replay(
         ),
     ] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, help="The most events, the newest first.")] = 1000,
-    show: Annotated[int, typer.Option("--show", min=0, help="How many differences to name.")] = 20,
+    show: Annotated[
+        int, typer.Option("--show", min=0, max=20, help="How many of the worst rows to show.")
+    ] = 20,
     home: Home = DEFAULT_HOME,
     as_json: AsJson = False,
 ) -> None:
@@ -72,7 +75,7 @@ def replay(
     try:
         sorter = Sorter(layout, Instead(_versions(candidate or []), release))
         sorter.add(_stored(layout, chosen, identity, limit))
-        report = _run(layout, sorter.found, tolerance, show)
+        report = _run(layout, sorter.found, tolerance)
     except (ReplayError, ConfigError, messages.UnreadableError) as error:
         fail(str(error))
     if not report.events:
@@ -80,7 +83,7 @@ def replay(
     if as_json:
         print(json.dumps(report.values(), indent=2))
     else:
-        out.print(drawn(report))
+        out.print(drawn(report, show))
     if report.differing or not report.replayed:
         raise typer.Exit(1)
 
@@ -141,16 +144,16 @@ def _pages(layout: Layout, wanted: pb.ListEventsRequest, limit: int) -> Iterator
             return
 
 
-def _run(layout: Layout, found: Replayable, tolerance: float | None, show: int) -> EventReport:
+def _run(layout: Layout, found: Replayable, tolerance: float | None) -> EventReport:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=err, transient=True) as progress:
         total = sum(len(records) for _, records in found.records.values())
         task = progress.add_task("replaying", total=total)
-        return run_events(layout, found, tolerance, show, lambda: progress.advance(task))
+        return run_events(layout, found, tolerance, lambda: progress.advance(task))
 
 
-def drawn(report: EventReport) -> RenderableType:
-    """The report as tables: the counts, why events could not be run, then each basis."""
+def drawn(report: EventReport, rows: int) -> RenderableType:
+    """The report as tables: the counts, why events could not be run, then each basis. `rows`: how many of the worst are shown."""
     head = titled_rows()
     head.add_row("events", str(report.events))
     head.add_row("equal", Text(str(report.equal), style="green" if report.equal else ""))
@@ -162,5 +165,29 @@ def drawn(report: EventReport) -> RenderableType:
     for compared in report.compared:
         basis = compared.basis
         made = f"made by {basis.pipeline}, release {basis.release}, arm {basis.arm}"
-        parts += [Text(), Text(made, style="bold"), draw(compared.candidate, compared.verdict)]
+        parts += [Text(), Text(made, style="bold"), _verdict(compared), Text(), outputs(compared.report)]
+        if rows and compared.differing:
+            parts += [Text(), worst(compared.report, rows, "recorded", "candidate")]
     return Group(*parts)
+
+
+def _verdict(compared: Compared) -> Table:
+    candidate, report, then, now = compared.candidate, compared.report, compared.then, compared.now
+    found = titled_rows()
+    found.add_row(
+        "candidate", f"{candidate.pipeline.name}, {candidate.name}, version {candidate.pipeline.version}"
+    )
+    for model in sorted({*then, *now}):
+        old, new = (", ".join(sorted(m.get(model, ()))) or "none" for m in (then, now))
+        found.add_row(f"model {model}", old if old == new else f"{old} → {new}")
+    exact = f"within {report.tolerance:g}" if report.tolerance else "the same bit for bit"
+    if report.relative:
+        exact = f"within {report.tolerance:g} + {report.relative:g} of the value"
+    if not compared.differing:
+        found.add_row("verdict", Text(f"all answers are {exact}", style="bold green"))
+        return found
+    told = f"{compared.differing} of {report.rows} are not {exact}"
+    if report.shadow_failed:
+        told += f"; {report.shadow_failed} of them fail"
+    found.add_row("verdict", Text(told, style="bold red"))
+    return found
