@@ -11,9 +11,9 @@ from typing import Annotated, Any
 
 import typer
 
-from headrace.cli.commands.lifecycle import status
 from headrace.cli.commands.requests import accuracy
-from headrace.cli.console import DEFAULT_HOME, AsJson, Home, again, err, fail, out, place
+from headrace.cli.console import DEFAULT_HOME, AsJson, Home, err, fail, out, place
+from headrace.cli.installation import secrets
 from headrace.cli.supervision import daemon
 from headrace.cli.supervision.control import ControlError
 from headrace.client import Headrace, HeadraceError, Outcome
@@ -56,14 +56,10 @@ def post(
 ) -> None:
     """Report outcomes: of a file, or one. Reporting the same twice is harmless."""
     layout = place(home)
-    if not daemon.running(layout):
-        fail(f"headrace is not running here; start it: {again('up', layout.home)}")
     try:
         given = _given(file, request_id, row, name, value)
-        found = status.read(layout)
-        with Headrace(
-            found["endpoints"]["grpc"], key=key or found["demo_key"] or "", timeout_s=_TIMEOUT_S
-        ) as client:
+        key = key or secrets.demo_key(layout) or ""
+        with Headrace(daemon.door(layout), key=key, timeout_s=_TIMEOUT_S) as client:
             stored = _send(client, given)
     except (ValueError, ControlError, HeadraceError) as error:
         fail(str(error))
