@@ -78,7 +78,7 @@ def test_status_for_programs_has_the_same_keys_when_nothing_runs(home: Path) -> 
     told = json.loads(result.stdout)
     assert " ".join(told) == (
         "shape endpoints ca_file demo_key prometheus_targets services models_in_quarantine "
-        "encryption_at_rest tenants_problem torn_lines limits_problem what_is_live quarantined_pipelines"
+        "encryption_at_rest tenants_problem torn_lines what_is_live quarantined_pipelines"
     )
     assert told["services"] == {}
 
