@@ -133,14 +133,16 @@ def test_without_control_a_sentence_says_how_to_start_it(home: Path, command: st
 
 
 def test_a_control_is_named_instead_of_the_homes(tmp_path: Path) -> None:
-    away = tmp_path / "away"
-    away.mkdir()
+    away = layout.of(tmp_path / "away")
+    own = away.override("releases")
+    own.parent.mkdir(parents=True)
     with home_control(layout.of(tmp_path / "home")) as control:
-        made = run("tenants", "add", "acme", "--control", control.target, home=away)
+        own.write_text(f"store: control:{control.target}")
+        made = run("tenants", "add", "acme", home=away.home)
         assert made.exit_code == 0, made.output
-        assert "acme" in run("tenants", "list", "--control", control.target, home=away).stdout
-        said = refused("tenants", "list", "--control", "host:1?key=x", home=away)
-        assert "--control: ca, certificate and key belong together" in said
+        assert "acme" in run("tenants", "list", home=away.home).stdout
+        own.write_text("store: control:host:1?key=x")
+        assert "ca, certificate and key belong together" in refused("tenants", "list", home=away.home)
 
 
 def test_a_broken_record_is_shown_and_hides_no_other(live: Live, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import typer
 from headrace.access import changes
 from headrace.access.records import AccessError
 from headrace.access.specs import DEFAULT_SCOPES, NEW_LIMITS, Scope, TenantSpec, narrowed, new_key
-from headrace.cli.commands.access.control import Control, by, late_doors, records
+from headrace.cli.commands.access.control import by, late_doors, records
 from headrace.cli.commands.access.scopes import read_scopes
 from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out
 from headrace.cli.tables import headed_table
@@ -23,7 +23,6 @@ Tenant = Annotated[str, typer.Argument(help="Name of the tenant.")]
 def create(
     tenant: Tenant,
     home: Home = DEFAULT_HOME,
-    control: Control = None,
     pipelines: Annotated[
         list[str] | None, typer.Option("--pipeline", help="What a new tenant may use; `*` is all.")
     ] = None,
@@ -48,7 +47,7 @@ def create(
     text, key = new_key(created=now, expires=expires)
     if wanted:
         key = key.model_copy(update={"scopes": wanted})
-    with records(home, control) as asked:
+    with records(home) as asked:
         spec = changes.add_key(
             asked, tenant, key, lambda found: _tenant(tenant, found, tuple(pipelines or ()), wanted), by()
         )
@@ -67,10 +66,9 @@ def create(
 def list_keys(
     tenant: Annotated[str | None, typer.Argument(help="Name of the tenant; all if absent.")] = None,
     home: Home = DEFAULT_HOME,
-    control: Control = None,
 ) -> None:
     """List tenants and their keys, by id."""
-    with records(home, control) as asked:
+    with records(home) as asked:
         access = changes.read(asked)
         names = sorted(access.tenants) if tenant is None else [tenant]
         found = [(name, access.tenant(name)) for name in names]
@@ -90,13 +88,12 @@ def revoke(
     tenant: Tenant,
     key: Annotated[str, typer.Argument(help="Id of the key, as `headrace keys list` shows it.")],
     home: Home = DEFAULT_HOME,
-    control: Control = None,
     wait: Annotated[
         bool, typer.Option("--wait", help="Return once every door refuses it; name those that may not.")
     ] = False,
 ) -> None:
     """Take a key away; every door that hears of control refuses it within a second."""
-    with records(home, control) as asked:
+    with records(home) as asked:
         made = changes.revoke_key(asked, tenant, key, by())
         out.print(f"key {key} of {tenant} is revoked")
         if wait and (late := late_doors(asked, made.position)):
