@@ -1,8 +1,7 @@
-"""`headrace deliver publish VERSION`: check, build, scan, sign and push."""
+"""`headrace deliver publish VERSION`: scan, sign and push what was built."""
 
 from __future__ import annotations
 
-import shlex
 import subprocess
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -31,13 +30,6 @@ from headrace.delivery.oci import Registry
 def publish(
     version: Annotated[str, typer.Argument(help="Its name, which no other version may have.")],
     registry: RegistryFolder = DEFAULT_REGISTRY,
-    check: Annotated[
-        list[str] | None,
-        typer.Option("--check", help="A command that must succeed first, such as `make check`; repeatable."),
-    ] = None,
-    build: Annotated[
-        str, typer.Option("--build", help="A command that builds the images, such as `make images`.")
-    ] = "",
     images: Annotated[
         Path | None,
         typer.Option(
@@ -57,12 +49,10 @@ def publish(
     ] = None,
     home: Home = DEFAULT_HOME,
 ) -> None:
-    """Make a version: run checks, build images (without --images: packages of this checkout), scan them, sign them, push them."""
+    """Make a version of images that were built (without --images: of packages of this checkout): scan, sign and push them."""
     layout = place(home)
     manifest.checked_version(version)
     commit, committed_at = _commit(layout.root)
-    for each in (*(check or ()), *([build] if build else ())):
-        _run(each, layout.root)
     _scan(sbom or [layout.root / "requirements.lock"], advisories, ignore or ())
     target = Registry(registry)
     target.make()
@@ -92,7 +82,7 @@ def _taken(images: Path, target: Registry) -> dict[str, str]:
     if not taken:
         there = ", ".join(sorted(tags)) or "none"
         raise DeliveryError(
-            f"{images} has no image headrace-SERVICE (tags: {there}); build them into it (--build)"
+            f"{images} has no image headrace-SERVICE (tags: {there}); build them into it first"
         )
     return taken
 
@@ -104,16 +94,6 @@ def _scan(files: Sequence[Path], advisories: Path | None, ignored: Sequence[str]
         raise DeliveryError(
             f"{affected} vulnerabilities, so nothing was published; update, or accept one by --ignore ID"
         )
-
-
-def _run(text: str, root: Path) -> None:
-    out.print(f"$ {text}", markup=False)
-    try:
-        code = subprocess.run(shlex.split(text), cwd=root, check=False).returncode  # noqa: S603 - the operator's own command
-    except (OSError, ValueError) as error:
-        raise DeliveryError(f"{text}: can't be started ({error}); nothing was published") from None
-    if code:
-        raise DeliveryError(f"{text}: exit code {code}; nothing was published")
 
 
 def _commit(root: Path) -> tuple[str, str]:

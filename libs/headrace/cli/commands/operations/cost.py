@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -14,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from headrace.cli.console import DEFAULT_HOME, AsJson, Home, err, fail, out, place
+from headrace.cli.console import DEFAULT_HOME, AsJson, Home, err, fail, out, place, seconds
 from headrace.cli.installation.layout import Layout
 from headrace.cli.tables import headed_table
 from headrace.cost import (
@@ -38,8 +37,6 @@ from headrace.cost.prices import CPU, FIXED, GPU, MEMORY, STORAGE
 Since = Annotated[
     str, typer.Option("--since", help="How long ago it begins, such as 1h, 7d; whole hours count.")
 ]
-_DURATION = re.compile(r"(\d+)([mhd])")
-_UNITS = {"m": 60, "h": 3600, "d": 86_400}
 _NOW = time.time  # noqa: TID251 - the ledger is by date
 # Rows of a request in the measurement and in the plan, above which the plan is more of a guess.
 _FAR = 4
@@ -139,11 +136,8 @@ def _prices(layout: Layout) -> PricesFile:
 
 def _accounts(layout: Layout, since: str) -> Sequence[Account]:
     """What the ledger says, one account a currency; ends the command if that is nothing."""
-    parsed = _DURATION.fullmatch(since)
-    if parsed is None or not int(parsed[1]):
-        fail(f"--since {since!r} is not a duration such as 30m, 2h or 7d", code=2)
     try:
-        found = read(layout.cost_ledger, _NOW() - int(parsed[1]) * _UNITS[parsed[2]])
+        found = read(layout.cost_ledger, _NOW() - seconds(since, "--since"))
     except LedgerError as error:
         fail(str(error))
     if not found:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
@@ -16,7 +16,7 @@ from rich.text import Text
 from headrace.api.monitoring.v1 import events_pb2 as pb
 from headrace.cli.commands.operations.comparison_views import outputs, worst
 from headrace.cli.commands.operations.event_calls import ask, named, tell_unreadable
-from headrace.cli.console import DEFAULT_HOME, AsJson, Home, err, fail, out, place
+from headrace.cli.console import DEFAULT_HOME, AsJson, Home, err, fail, out, pairs, place
 from headrace.cli.installation.layout import Layout
 from headrace.cli.replay.candidate import ReplayError
 from headrace.cli.replay.event_run import Compared, EventReport, run_events
@@ -73,7 +73,7 @@ def replay(
     layout = place(home)
     chosen = _chosen(pipeline, since)
     try:
-        sorter = Sorter(layout, Instead(_versions(candidate or []), release))
+        sorter = Sorter(layout, Instead(pairs(candidate or [], "--candidate"), release))
         sorter.add(_stored(layout, chosen, identity, limit))
         report = _run(layout, sorter.found, tolerance)
     except (ReplayError, ConfigError, messages.UnreadableError) as error:
@@ -86,17 +86,6 @@ def replay(
         out.print(drawn(report, show))
     if report.differing or not report.replayed:
         raise typer.Exit(1)
-
-
-def _versions(texts: Sequence[str]) -> dict[str, str]:
-    """Model → version or label, of options NAME=VERSION."""
-    found = {}
-    for text in texts:
-        name, equals, version = text.partition("=")
-        if not (name and equals and version):
-            fail(f"{text}: write NAME=VERSION, for example flights_light=2")
-        found[name] = version
-    return found
 
 
 def _chosen(pipeline: str, since: str) -> pb.ListEventsRequest:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -15,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from headrace.cli.commands.models.options import user
-from headrace.cli.console import DEFAULT_HOME, AsJson, Home, err, fail, out, place
+from headrace.cli.console import DEFAULT_HOME, AsJson, Home, err, fail, out, place, seconds
 from headrace.cli.diagnosis import alert_files
 from headrace.cli.tables import headed_table
 from headrace.hop.config import ConfigError
@@ -27,8 +26,6 @@ from headrace.slo.servers import AlertmanagerApi, Firing, PrometheusApi, ServerE
 
 slo = typer.Typer(help="Promises of pipelines: alerts, error budgets, silence.", no_args_is_help=True)
 _STYLES = {"kept": "green", "burning": "yellow", "broken": "bold red", "no data": "dim"}
-_DURATION = re.compile(r"(\d+)([mhd])")
-_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
 @slo.command()
@@ -110,13 +107,11 @@ def silence(
     home: Home = DEFAULT_HOME,
 ) -> None:
     """Tell nobody of alerts for a while, for maintenance. Without --pipeline and --alert: of no alert of headrace."""
-    parsed = _DURATION.fullmatch(duration)
-    if parsed is None or not int(parsed[1]):
-        fail(f"--for {duration!r} is not a duration such as 30m, 2h or 1d", code=2)
+    for_s = seconds(duration, "--for")
     if alert and alert not in alert_names():
         fail(f"--alert {alert!r}: there is no such alert; there are: {', '.join(alert_names())}", code=2)
     start = datetime.now(UTC)
-    end = start + timedelta(**{_UNITS[parsed[2]]: int(parsed[1])})
+    end = start + timedelta(seconds=for_s)
     matchers = {k: v for k, v in (("pipeline", pipeline), ("alertname", alert)) if v}
     with _refusals_told():
         api = AlertmanagerApi(alert_files.settings(place(home)).alertmanager)

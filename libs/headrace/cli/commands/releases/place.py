@@ -106,17 +106,6 @@ def opened(home: Path) -> Iterator[ReleasePlace]:
         fail(str(error))
 
 
-def pairs(texts: list[str], option: str) -> dict[str, str]:
-    """`name=value` of an option that may be repeated, or a list with commas."""
-    found: dict[str, str] = {}
-    for text in ",".join(texts).split(",") if texts else ():
-        name, equals, value = text.partition("=")
-        if not (name and equals and value):
-            fail(f"{option} {text!r} is not NAME=VALUE", code=2)
-        found[name.strip()] = value.strip()
-    return found
-
-
 def _name(text: str) -> str:
     """The name that a document claims, though the rest of it may be broken."""
     line = next((line for line in text.splitlines() if line.startswith("pipeline:")), "")
