@@ -24,7 +24,7 @@ from headrace.cli.installation.secrets import DEMO_LIMITS
 from headrace.cli.tables import headed_table
 from headrace.state import queries
 
-tenants = typer.Typer(help="Tenants: what each may use, and how much.")
+tenants = typer.Typer(help="Tenants: what each may use, and how much.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="Name of the tenant.")]
 _NO_LIMIT = "none"
 
@@ -127,16 +127,6 @@ def _with_options(command: Callable[[str, Path, _Change], None]) -> Callable[...
     called.__annotations__ = {p.name: p.annotation for p in parameters}
     called.__name__, called.__doc__ = command.__name__, command.__doc__
     return called
-
-
-@tenants.callback(invoke_without_command=True)
-def tenants_or_list(context: typer.Context, home: Home = DEFAULT_HOME, as_json: AsJson = False) -> None:
-    """Without a command: the list."""
-    if context.invoked_subcommand is None:
-        list_tenants(home, as_json)
-    elif (source := context.get_parameter_source("home")) is not None and source.name == "COMMANDLINE":
-        # The command has its own, which would be another home.
-        fail(f"write --home behind `{context.invoked_subcommand}`")
 
 
 @tenants.command(name="list")

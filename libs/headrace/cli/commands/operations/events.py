@@ -15,15 +15,10 @@ from headrace.cli.consent import agree
 from headrace.cli.console import DEFAULT_HOME, AsJson, Home, err, fail, out, place
 from headrace.cli.tables import headed_table
 
-events = typer.Typer(help="Events of predictions: find them, erase them, see what is missing.")
+events = typer.Typer(
+    help="Events of predictions: find them, erase them, see what is missing.", no_args_is_help=True
+)
 events.command()(replay)
-
-
-@events.callback(invoke_without_command=True)
-def events_or_list(context: typer.Context, home: Home = DEFAULT_HOME) -> None:
-    """Without a command: the newest."""
-    if context.invoked_subcommand is None:
-        list_events(home=home)
 
 
 @events.command(name="list")

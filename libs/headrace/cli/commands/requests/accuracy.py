@@ -1,4 +1,4 @@
-"""`headrace outcomes` and `headrace outcomes show`: how often each version was right, as far as outcomes tell."""
+"""`headrace outcomes show`: how often each version was right, as far as outcomes tell."""
 
 from __future__ import annotations
 

@@ -12,23 +12,19 @@ from typing import Annotated, Any
 import typer
 
 from headrace.cli.commands.requests import accuracy
-from headrace.cli.console import DEFAULT_HOME, AsJson, Home, err, fail, out, place
+from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out, place
 from headrace.cli.installation import secrets
 from headrace.cli.supervision import daemon
 from headrace.cli.supervision.control import ControlError
 from headrace.client import Headrace, HeadraceError, Outcome
 
-outcomes = typer.Typer(help="What became known of predictions: report it, and see how often they were right.")
+outcomes = typer.Typer(
+    help="What became known of predictions: report it, and see how often they were right.",
+    no_args_is_help=True,
+)
 _TIMEOUT_S = 10.0
 _PER_CALL = 1000
 _KEYS = {"request_id", "row", "name", "value", "time"}
-
-
-@outcomes.callback(invoke_without_command=True)
-def outcomes_or_show(context: typer.Context, home: Home = DEFAULT_HOME, as_json: AsJson = False) -> None:
-    """Without a command: accuracy and coverage of all versions."""
-    if context.invoked_subcommand is None:
-        accuracy.show(home=home, as_json=as_json)
 
 
 outcomes.command(name="show")(accuracy.show)
