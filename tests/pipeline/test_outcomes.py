@@ -91,7 +91,7 @@ def test_accuracy_is_told_with_its_coverage(system: System) -> None:
     assert 0 < found["coverage"] <= 1
     assert found["delay_p50_s"] > 0
     assert found["expected_accuracy"] is None, "its baseline says nothing of calibration"
-    assert "flights_light=" in headrace("outcomes")
+    assert "flights_light=" in headrace("outcomes", "show")
     remove_document(LABELLED)
 
 
