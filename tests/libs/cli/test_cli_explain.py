@@ -72,7 +72,7 @@ def test_groups_are_shown_with_intervals() -> None:
         (["explain", "ab" * 16], "no monitoring service runs here"),
         (["explain", "coverage"], "no monitoring service runs here"),
         (["explain", "bias", "flights", "--by", "carrier"], "no monitoring service runs here"),
-        (["outcomes", "post", "--id", "r"], "not running"),
+        (["outcomes", "post", "--id", "r", "--name", "late", "--value", "true"], "not running"),
     ],
 )
 def test_mistakes_are_said(tmp_path: Path, arguments: list[str], words: str) -> None:
@@ -130,10 +130,7 @@ def test_values_are_read_as_typed(text: str, value: bool | float) -> None:
         (["/dev/null"], "holds no outcomes"),
     ],
 )
-def test_half_an_outcome_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], problem: str
-) -> None:
-    monkeypatch.setattr("headrace.cli.supervision.daemon.running", lambda _: True)
+def test_half_an_outcome_is_refused(tmp_path: Path, options: list[str], problem: str) -> None:
     done = CliRunner().invoke(app, ["outcomes", "post", "--home", str(tmp_path), *options])
     assert done.exit_code == 1
     assert problem in " ".join(done.output.split())
