@@ -18,6 +18,7 @@ from rich.table import Table
 
 from headrace.cli.console import DEFAULT_HOME, Home, fail, out, place
 from headrace.cli.tables import headed_table
+from headrace.pipeline.document.durations import duration_text
 
 if TYPE_CHECKING:
     from feast import FeatureStore
@@ -149,9 +150,4 @@ def _table(reports: list[ViewReport]) -> Table:
 
 
 def _age(seconds: float) -> str:
-    if math.isnan(seconds):
-        return "-"
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"
+    return "-" if math.isnan(seconds) else duration_text(round(seconds) * 1_000_000)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from headrace.access.records import AccessError, By
+from headrace.access.specs import SCOPES, Scope, check_scope
 from headrace.api.control.v1.resources_pb2 import Watcher
 from headrace.catalog.access import Position
 from headrace.catalog.errors import RecordsError
@@ -33,6 +34,15 @@ def records(home: Path) -> Iterator[RemoteRecords]:
 def by() -> By:
     """Whoever typed the command."""
     return By(getpass.getuser())
+
+
+def read_scopes(words: list[str]) -> tuple[Scope, ...]:
+    """The scopes of those names, in their order. Ends the command with a message for a name that is none."""
+    try:
+        found = {check_scope(word) for word in words}
+    except ValueError as error:
+        fail(str(error))
+    return (*(s for s in SCOPES if s in found), *sorted(found.difference(SCOPES)))
 
 
 def late_doors(asked: RemoteRecords, position: Position) -> list[str]:

@@ -10,8 +10,7 @@ import typer
 from headrace.access import changes
 from headrace.access.records import AccessError
 from headrace.access.specs import DEFAULT_SCOPES, NEW_LIMITS, Scope, TenantSpec, narrowed, new_key
-from headrace.cli.commands.access.control import by, late_doors, records
-from headrace.cli.commands.access.scopes import read_scopes
+from headrace.cli.commands.access.control import by, late_doors, read_scopes, records
 from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out
 from headrace.cli.tables import headed_table
 

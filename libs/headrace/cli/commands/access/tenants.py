@@ -16,8 +16,7 @@ from pydantic import ValidationError
 from headrace.access import changes
 from headrace.access.records import Access, AccessError
 from headrace.access.specs import NEW_LIMITS, QuotaSpec, TenantSpec
-from headrace.cli.commands.access.control import by, records
-from headrace.cli.commands.access.scopes import read_scopes
+from headrace.cli.commands.access.control import by, read_scopes, records
 from headrace.cli.consent import agree
 from headrace.cli.console import DEFAULT_HOME, AsJson, Home, err, fail, out, place
 from headrace.cli.installation.secrets import DEMO_LIMITS

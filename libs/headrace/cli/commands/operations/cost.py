@@ -7,9 +7,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -44,23 +43,10 @@ _FAR = 4
 _NOTHING = 1e-12
 
 
-class By(StrEnum):
-    """What the lines are of."""
-
-    TENANT = "tenant"
-    PIPELINE = "pipeline"
-    VERSION = "version"
-
-
-class Shape(StrEnum):
-    """How services are divided among processes."""
-
-    APART = "apart"
-    TOGETHER = "together"
-
-
 def cost(
-    by: Annotated[By, typer.Option("--by", help="What the lines are of.")] = By.PIPELINE,
+    by: Annotated[
+        Literal["tenant", "pipeline", "version"], typer.Option("--by", help="What the lines are of.")
+    ] = "pipeline",
     since: Since = "24h",
     as_json: AsJson = False,
     home: Home = DEFAULT_HOME,
@@ -68,7 +54,7 @@ def cost(
     """What predictions cost, by measured use; what nobody used has a line of its own, and all lines are the bill."""
     layout = place(home)
     prices = _prices(layout)
-    found = [report(account, by.value) for account in _accounts(layout, since)]
+    found = [report(account, by) for account in _accounts(layout, since)]
     if as_json:
         print(json.dumps({"prices_problem": prices.problem, "accounts": [r.told() for r in found]}, indent=1))
         return
@@ -94,7 +80,9 @@ def plan(
             "--measurement", help="A recorded one, such as load/capacity.json, instead of this home's ledger."
         ),
     ] = None,
-    shape: Annotated[Shape, typer.Option("--shape", help="Of a recorded measurement.")] = Shape.APART,
+    shape: Annotated[
+        Literal["apart", "together"], typer.Option("--shape", help="Of a recorded measurement.")
+    ] = "apart",
     since: Since = "24h",
     as_json: AsJson = False,
     home: Home = DEFAULT_HOME,
@@ -104,7 +92,7 @@ def plan(
     prices = _prices(layout)
     try:
         if measurement is not None:
-            measured = of_file(measurement, shape.value)
+            measured = of_file(measurement, shape)
         else:
             measured = of_account(_accounts(layout, since)[-1], pipeline, f"the ledger {layout.cost_ledger}")
         found = planned(measured, prices.prices, rate, rows, p99, headroom)

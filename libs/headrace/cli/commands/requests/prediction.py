@@ -15,6 +15,7 @@ from rich.text import Text
 
 from headrace.cli.tables import titled_rows
 from headrace.client import FeatureAge, Headrace, ModelUse, Prediction, PredictResult
+from headrace.pipeline.document.durations import duration_text
 
 _TIMEOUT_S = 10.0
 _SHOWN = 60
@@ -128,16 +129,9 @@ def _value(value: object) -> str:
 
 def _age(age: FeatureAge) -> Text:
     style = "" if age.source == "present" else "yellow"
-    return Text(age.source if age.age_ms is None else f"{age.source}, {duration(age.age_ms)} old", style)
-
-
-def duration(ms: int) -> str:
-    """Milliseconds as text for a person, such as `3.5 min`."""
-    seconds = ms / 1000
-    for limit, per, unit in ((120, 1, "s"), (7200, 60, "min"), (48 * 3600, 3600, "h")):
-        if seconds < limit:
-            return f"{seconds / per:.3g} {unit}"
-    return f"{seconds / 86400:.3g} days"
+    return Text(
+        age.source if age.age_ms is None else f"{age.source}, {duration_text(age.age_ms * 1000)} old", style
+    )
 
 
 def _short(value: Any) -> str:
