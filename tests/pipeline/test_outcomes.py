@@ -53,9 +53,8 @@ def test_outcomes_of_a_prediction_are_stored(system: System, tmp_path: Path) -> 
     ]
     file.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
     assert "2 outcomes stored" in headrace("outcomes", "post", str(file))
-    assert "1 outcome stored" in headrace(
-        "outcomes", "post", "--id", request, "--row", "2", "--name", "delayed", "--value", "true"
-    )
+    file.write_text(json.dumps({"request_id": request, "row": 2, "name": "delayed", "value": True}))
+    assert "1 outcome stored" in headrace("outcomes", "post", str(file))
     with Headrace(system.endpoints["grpc"], key=system.key) as client:
         assert client.record_outcomes([Outcome(request, "cost", 3.0)]) == 1
     body = {"outcomes": [{"requestId": request, "row": 2, "name": "delayed", "label": False}]}

@@ -33,16 +33,12 @@ outcomes.command(name="show")(accuracy.show)
 @outcomes.command()
 def post(
     file: Annotated[
-        Path | None,
+        Path,
         typer.Argument(
             help="JSON lines, each with request_id, name, value and, if wanted, row and time (ISO 8601); `-`: standard input."
         ),
-    ] = None,
+    ],
     home: Home = DEFAULT_HOME,
-    request_id: Annotated[str, typer.Option("--id", help="Request id of one prediction.")] = "",
-    row: Annotated[int, typer.Option(help="Its row in the request.", min=0)] = 0,
-    name: Annotated[str, typer.Option(help="Name of the outcome.")] = "",
-    value: Annotated[str, typer.Option(help="true, false or a number.")] = "",
     key: Annotated[
         str,
         typer.Option(
@@ -50,10 +46,10 @@ def post(
         ),
     ] = "",
 ) -> None:
-    """Report outcomes: of a file, or one. Reporting the same twice is harmless."""
+    """Report outcomes. Reporting the same twice is harmless."""
     layout = place(home)
     try:
-        given = _given(file, request_id, row, name, value)
+        given = _given(file)
         key = key or secrets.demo_key(layout) or ""
         with Headrace(daemon.door(layout), key=key, timeout_s=_TIMEOUT_S) as client:
             stored = _send(client, given)
@@ -78,14 +74,7 @@ def _send(client: Headrace, given: list[Outcome]) -> int:
     return stored
 
 
-def _given(file: Path | None, request_id: str, row: int, name: str, value: str) -> list[Outcome]:
-    one = bool(request_id or name or value)
-    if one == (file is not None):
-        raise ValueError("give a FILE, or one outcome by --id, --name and --value")
-    if file is None:
-        if not (request_id and name and value):
-            raise ValueError("one outcome needs --id, --name and --value")
-        return [Outcome(request_id, name, read_value(value), row)]
+def _given(file: Path) -> list[Outcome]:
     try:
         text = sys.stdin.read() if str(file) == "-" else file.read_text()
     except UnicodeDecodeError:
@@ -122,9 +111,7 @@ def _read(values: dict[str, Any]) -> Outcome:
     row, time = values.get("row", 0), values.get("time")
     if not isinstance(row, int) or isinstance(row, bool) or not 0 <= row < 1 << 32:
         raise ValueError("row should be a whole number from 0")
-    return Outcome(
-        str(values["request_id"]), str(values["name"]), read_value(values["value"]), row, _time(time)
-    )
+    return Outcome(str(values["request_id"]), str(values["name"]), _value(values["value"]), row, _time(time))
 
 
 def _time(text: object) -> datetime | None:
@@ -139,13 +126,7 @@ def _time(text: object) -> datetime | None:
     return found
 
 
-def read_value(value: object) -> bool | float:
-    """A truth value or a number, of its JSON form or its text. Raises ValueError."""
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            value = None
+def _value(value: object) -> bool | float:
     if isinstance(value, bool):
         return value
     if isinstance(value, int | float):
