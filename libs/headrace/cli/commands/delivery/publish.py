@@ -52,7 +52,6 @@ def publish(
     """Make a version of images that were built (without --images: of packages of this checkout): scan, sign and push them."""
     layout = place(home)
     manifest.checked_version(version)
-    commit, committed_at = _commit(layout.root)
     _scan(sbom or [layout.root / "requirements.lock"], advisories, ignore or ())
     target = Registry(registry)
     target.make()
@@ -62,7 +61,7 @@ def publish(
         else _taken(images, target)
     )
     at = datetime.now(UTC).isoformat(timespec="seconds")
-    found = Manifest(version, made, commit, committed_at, at)
+    found = Manifest(version, made, _commit(layout.root), at)
     digest = manifest.publish(target, found, key or layout.model_key)
     for service, image in made.items():
         out.print(f"{service:15} {image}")
@@ -96,21 +95,13 @@ def _scan(files: Sequence[Path], advisories: Path | None, ignored: Sequence[str]
         )
 
 
-def _commit(root: Path) -> tuple[str, str]:
-    """The commit of the code and when it was made; empty where git does not know, and then there is no lead time.
-
-    With uncommitted changes the name ends with `-dirty`.
-    """
+def _commit(root: Path) -> str:
+    """The commit of the code; empty where git does not know. With uncommitted changes it ends with `-dirty`."""
     try:
-        told = _git(root, "show", "-s", "--format=%H %cI", "HEAD").split()
-        dirty = (
-            "-dirty"
-            if _git(root, "status", "--porcelain", "--untracked-files=no", "--", *packages.PARTS)
-            else ""
-        )
-        return f"{told[0]}{dirty}", told[1]
-    except (OSError, subprocess.CalledProcessError, IndexError):
-        return "", ""
+        changed = _git(root, "status", "--porcelain", "--untracked-files=no", "--", *packages.PARTS)
+        return _git(root, "rev-parse", "HEAD") + ("-dirty" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return ""
 
 
 def _git(root: Path, *arguments: str) -> str:
