@@ -244,9 +244,6 @@ def test_what_cannot_be_replayed_is_counted_and_said(home: Path, events: Events)
 
 
 def test_what_is_no_time_or_candidate_is_said(home: Path) -> None:
-    for code, options, said in (
-        (1, ("--since", "soon"), "--since soon"),
-        (2, ("--candidate", "times"), "NAME=VALUE"),
-    ):
+    for options, said in ((("--since", "soon"), "--since 'soon'"), (("--candidate", "times"), "NAME=VALUE")):
         result = typed("events", "replay", "--home", home, *options)
-        assert (result.exit_code, said in result.output) == (code, True)
+        assert (result.exit_code, said in result.output) == (2, True)

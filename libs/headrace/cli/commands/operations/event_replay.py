@@ -16,7 +16,7 @@ from rich.text import Text
 from headrace.api.monitoring.v1 import events_pb2 as pb
 from headrace.cli.commands.operations.comparison_views import outputs, worst
 from headrace.cli.commands.operations.event_calls import ask, named, tell_unreadable
-from headrace.cli.console import DEFAULT_HOME, AsJson, Home, err, fail, out, pairs, place
+from headrace.cli.console import DEFAULT_HOME, AsJson, Home, err, fail, out, pairs, place, seconds
 from headrace.cli.installation.layout import Layout
 from headrace.cli.replay.candidate import ReplayError
 from headrace.cli.replay.event_run import Compared, EventReport, run_events
@@ -24,7 +24,6 @@ from headrace.cli.replay.stored_events import Instead, Replayable, Sorter
 from headrace.cli.tables import titled_rows
 from headrace.events import EventGroup, messages
 from headrace.hop.config import ConfigError
-from headrace.pipeline.document.durations import parse_duration
 
 # Of one page; also the most that are run as one batch.
 _PAGE = 500
@@ -32,9 +31,7 @@ _PAGE = 500
 
 def replay(
     pipeline: Annotated[str, typer.Option("--pipeline", "-p", help="Only events of this pipeline.")] = "",
-    since: Annotated[
-        str, typer.Option("--since", help="Not older: a duration such as 2h, or a time in ISO 8601.")
-    ] = "",
+    since: Annotated[str, typer.Option("--since", help="Not older than a duration such as 2h.")] = "",
     identity: Annotated[
         str, typer.Option("--id", help="One prediction (REQUEST_ID/ROW), request or event.")
     ] = "",
@@ -91,15 +88,7 @@ def replay(
 def _chosen(pipeline: str, since: str) -> pb.ListEventsRequest:
     chosen = pb.ListEventsRequest(pipeline=pipeline)
     if since:
-        duration = parse_duration(since)
-        try:
-            begin = (
-                datetime.fromisoformat(since).astimezone(UTC)
-                if duration is None
-                else datetime.now(UTC) - timedelta(microseconds=duration)
-            )
-        except ValueError:
-            fail(f"--since {since}: write a duration such as 2h, or a time such as 2026-11-26T08:00Z")
+        begin = datetime.now(UTC) - timedelta(seconds=seconds(since, "--since"))
         chosen.begin_time.FromDatetime(begin)
     return chosen
 
