@@ -14,8 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from headrace.api.monitoring.v1 import events_pb2 as pb
-from headrace.cli.commands.operations.comparison_views import outputs, worst
 from headrace.cli.commands.operations.event_calls import ask, named, tell_unreadable
+from headrace.cli.comparison_views import outputs, worst
 from headrace.cli.console import DEFAULT_HOME, AsJson, Home, err, fail, out, pairs, place, seconds
 from headrace.cli.installation.layout import Layout
 from headrace.cli.replay.candidate import ReplayError

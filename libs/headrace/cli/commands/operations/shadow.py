@@ -13,10 +13,10 @@ from rich.text import Text
 
 from headrace.api.operations.v1 import operations_pb2 as pb
 from headrace.cli.commands.operations import door_calls
-from headrace.cli.commands.operations.comparison_views import outputs, worst
 from headrace.cli.commands.releases.changes import Document, Label, Models, Set, built
 from headrace.cli.commands.releases.commit import commit
 from headrace.cli.commands.releases.place import Number, PipelineName, Reason, opened
+from headrace.cli.comparison_views import outputs, worst
 from headrace.cli.console import DEFAULT_HOME, AsJson, Home, err, fail, out, place
 from headrace.cli.tables import titled_rows
 from headrace.comparison import ComparisonReport, QuantileSketch
