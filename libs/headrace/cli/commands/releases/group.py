@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from headrace.cli.commands.releases import analysis, changes, experiments, rollouts, views
+from headrace.cli.commands.releases import analysis, changes, door, experiments, rollouts, views
 
 release = typer.Typer(help="What is live: which document and which versions of models.", no_args_is_help=True)
 release.command()(views.show)
@@ -30,3 +30,6 @@ experiment = typer.Typer(
 experiment.command()(experiments.start)
 experiment.command("status")(analysis.experiment_status)
 experiment.command()(experiments.stop)
+
+for group in (release, rollout, experiment):
+    group.callback()(door.choose)

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from headrace.cli.commands.models.options import user
+from headrace.cli.commands.releases.door import CHOSEN, Address, DoorReleases
 from headrace.cli.console import err, fail
 from headrace.cli.console import place as home_place
 from headrace.cli.installation import control_place
@@ -36,12 +37,12 @@ Number = Annotated[
 
 
 class ReleasePlace:
-    """What a command works on. `store`: for reading and changing."""
+    """What a command works on. `store`: for reading and changing. `door`: of a running system, in place of control."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, door: Address | None = None) -> None:
         """Raises ConfigError: it is not known where control is."""
         self.layout: Layout = home_place(home)
-        self.store: ReleaseStore = control_place.releases(self.layout)
+        self.store: ReleaseStore = DoorReleases(door) if door else control_place.releases(self.layout)
 
     def basis(self, pipeline: str, reason: str = "", number: int | None = None) -> Basis:
         """What is live now. `number`: what must be. Raises ReleaseError, OSError."""
@@ -56,6 +57,8 @@ class ReleasePlace:
 
     def known(self) -> KnownModels:
         """What is in the model repository. Raises RepositoryError."""
+        if isinstance(self.store, DoorReleases):
+            return self.store.known()
         return known_models(self.layout)
 
     def newest_document(self, basis: Basis, documents: Documents) -> Pipeline:
@@ -94,7 +97,7 @@ class ReleasePlace:
 def opened(home: Path) -> Iterator[ReleasePlace]:
     """A place for one command. What is refused within ends the command: exit code 3 if somebody else was first, else 1."""
     try:
-        found = ReleasePlace(home)
+        found = ReleasePlace(home, CHOSEN.get())
         with closing(found.store):
             yield found
     except ReleaseError as error:
