@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Any
 
 import typer
-from rich.table import Table
 from rich.text import Text
 
 from headrace.access import changes
 from headrace.audit.journal_verification import torn_lines
 from headrace.catalog.errors import RecordsError
 from headrace.cli.commands.audit.place import journals
-from headrace.cli.console import DEFAULT_HOME, Home, again, err, fail, out, place
+from headrace.cli.console import DEFAULT_HOME, AsJson, Home, again, err, fail, out, place
 from headrace.cli.diagnosis import (
     broken_pipelines,
     encryption_at_rest,
@@ -29,6 +28,7 @@ from headrace.cli.installation.layout import Layout
 from headrace.cli.installation.settings import Installation
 from headrace.cli.supervision import daemon
 from headrace.cli.supervision.control import ControlError
+from headrace.cli.tables import headed_table
 from headrace.hop.config import ConfigError
 
 _STYLES = {"ready": "green", "starting": "yellow", "waiting": "red", "unready": "red"}
@@ -36,7 +36,7 @@ _STYLES = {"ready": "green", "starting": "yellow", "waiting": "red", "unready": 
 
 def status(
     home: Home = DEFAULT_HOME,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show the processes and the endpoints. Exit code 1 if nothing runs."""
     layout = place(home)
@@ -122,9 +122,7 @@ def _tenants_problem(layout: Layout) -> str | None:
 
 
 def _print(found: dict[str, Any]) -> None:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for name in ("service", "state", "pid", "metrics"):
-        table.add_column(name)
+    table = headed_table("service", "state", "pid", "metrics")
     for name, service in found["services"].items():
         state = service["state"]
         style = _STYLES.get(state, "")

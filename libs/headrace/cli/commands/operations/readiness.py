@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from headrace.cli.commands.lifecycle.doctor import show
-from headrace.cli.console import DEFAULT_HOME, Home, fail, out, place
+from headrace.cli.console import DEFAULT_HOME, AsJson, Home, fail, out, place
 from headrace.cli.diagnosis import readiness as checklists
 from headrace.cli.diagnosis import readiness_attestations
 from headrace.cli.diagnosis.doctor_checks import Level
@@ -24,7 +24,7 @@ _SAMPLE = 20
 
 
 def readiness(
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: AsJson = False,
     features: Annotated[
         bool, typer.Option("--features/--no-features", help="Also compare online features with offline ones.")
     ] = True,
