@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from headrace.api.control.v1.resources_pb2 import RejectedResource
 from headrace.catalog.access import Position
 
 # Who has not asked for so long is gone; it is shown for as long as SHOWN_S.
@@ -18,14 +17,25 @@ _MAX_REJECTED = 100
 
 
 @dataclass(frozen=True, slots=True)
+class Rejected:
+    """A resource that could not be taken over. `sha256`: of its content; `problem`: why; `crashed`: it ended the process."""
+
+    kind: str
+    name: str
+    sha256: bytes
+    problem: str
+    crashed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Follower:
-    """A process of the data plane. `rejected`: what it could not take over. `asked`: when it asked last, or was answered.
-    `diverged`: why what it has does not belong to the history; "": it does."""
+    """A process of the data plane. `asked`: when it asked last, or was answered. `diverged`: why what it has does not belong to
+    the history; "": it does."""
 
     name: str
     service: str
     have: Position | None = None
-    rejected: tuple[RejectedResource, ...] = ()
+    rejected: tuple[Rejected, ...] = ()
     ready: bool = False
     asked: float = 0.0
     diverged: str = ""
@@ -111,7 +121,7 @@ class Followers:
         first = self._first.get(service)
         return (first.since if first else self.clock()) + self.first_s
 
-    def crashed(self, service: str, name: str) -> list[RejectedResource]:
+    def crashed(self, service: str, name: str) -> list[Rejected]:
         """What ended other processes of the service."""
         return [
             rejected

@@ -18,7 +18,7 @@ from services.control.head import ANSWER_S, MAX_WAIT_S, Head
 from services.control.identity import Identities
 from services.control.records.limits import MAX_NUMBER
 from services.control.resources.feed import Feed, Part, Published
-from services.control.resources.followers import MAX_FOLLOWERS, Follower, Followers
+from services.control.resources.followers import MAX_FOLLOWERS, Follower, Followers, Rejected
 
 _PAGE_BYTES = 1 << 20
 # A cursor is a position's number and the count of its resources that were sent: so many bits are the count's.
@@ -93,7 +93,7 @@ class ResourcesServicer:
             request.watcher,
             request.service,
             have,
-            tuple(map(_shortened, request.rejected)),
+            tuple(Rejected(r.kind, r.name, r.sha256, r.problem, r.crashed) for r in request.rejected),
             request.ready,
             diverged=problem,
         )
@@ -185,7 +185,7 @@ class ResourcesServicer:
             for rejected in self._followers.crashed(request.service, request.watcher)
             if (known := there.get((rejected.kind, rejected.name))) and known.sha256 == rejected.sha256
         }
-        return [*found.values()][:_MAX_PASSED_ON]
+        return [_rejected(one) for one in found.values()][:_MAX_PASSED_ON]
 
     def _held(
         self, request: pb.WatchRequest, published: Published, have: Position | None
@@ -228,9 +228,14 @@ def _page_of(resources: Sequence[tuple[Key, Resource | None]], first: int) -> tu
     return page, first + len(page)
 
 
-def _shortened(r: pb.RejectedResource) -> pb.RejectedResource:
-    problem = r.problem[:_MAX_PROBLEM]
-    return pb.RejectedResource(kind=r.kind, name=r.name, sha256=r.sha256, problem=problem, crashed=r.crashed)
+def _rejected(found: Rejected) -> pb.RejectedResource:
+    return pb.RejectedResource(
+        kind=found.kind,
+        name=found.name,
+        sha256=found.sha256,
+        problem=found.problem[:_MAX_PROBLEM],
+        crashed=found.crashed,
+    )
 
 
 def _watcher(found: Follower, now: float) -> pb.Watcher:
@@ -239,7 +244,7 @@ def _watcher(found: Follower, now: float) -> pb.Watcher:
         service=found.service,
         have=None if found.have is None else position_message(found.have),
         age_s=max(0.0, now - found.asked),
-        rejected=found.rejected,
+        rejected=map(_rejected, found.rejected),
         ready=found.ready,
         diverged=bool(found.diverged),
     )

@@ -2,7 +2,6 @@
 
 import pytest
 
-from headrace.api.control.v1.resources_pb2 import RejectedResource
 from headrace.catalog.access import Position
 from services.control.resources.followers import (
     FIRST_S,
@@ -11,6 +10,7 @@ from services.control.resources.followers import (
     SHOWN_S,
     Follower,
     Followers,
+    Rejected,
 )
 
 
@@ -109,8 +109,8 @@ def test_one_that_is_frozen_delays_the_first_change_alone(followers: Followers, 
 
 
 def test_what_ended_others_is_passed_on(followers: Followers, clock: Clock) -> None:
-    rejected = RejectedResource(kind="release", name="flights", problem="it crashed", crashed=True)
-    refused = RejectedResource(kind="release", name="other", problem="it is wrong")
+    rejected = Rejected("release", "flights", bytes(32), "it crashed", crashed=True)
+    refused = Rejected("release", "other", bytes(32), "it is wrong")
     followers.heard(Follower("a", "router", at(5), (rejected, refused)))
     assert followers.crashed("router", "b") == [rejected]
     assert followers.crashed("router", "a") == []
