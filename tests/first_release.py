@@ -8,7 +8,8 @@ from types import MappingProxyType
 from typing import Any
 
 from headrace.pipeline import Pipeline, parse
-from headrace.releases import LIVE, Released, ReleaseStore
+from headrace.releases import LIVE, ReleaseStore
+from headrace.releases.catalog import Released
 from headrace.releases.changes import Basis, deployed
 from headrace.releases.document import Arm, Release, to_bytes
 from headrace.resources.offline import OfflineResources
@@ -32,8 +33,7 @@ def release_first(store: ReleaseStore, text: str, models: Mapping[str, str] = NO
     """Makes a document live that never was."""
     pipeline = parse(text, "tests")
     release = first_release(pipeline, models, "test", "")
-    store.keep_document(pipeline.name, pipeline.revision, text)
-    store.commit(release)
+    store.commit(release, {pipeline.revision: text})
     return release
 
 

@@ -6,10 +6,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from headrace.catalog.access import Change, Write
 from headrace.catalog.records import CatalogRecords
 from headrace.catalog.remote import RemoteRecords
 from headrace.releases.of_records import RecordReleases
 from tests.control_service import Here, control_here, execute
+
+
+def store_at(place: str) -> RecordReleases:
+    """At a control: `control:TARGET`."""
+    return RecordReleases(RemoteRecords(place.removeprefix("control:")))
+
+
+def keep_document(store: RecordReleases, pipeline: str, revision: str, text: str) -> None:
+    """A document before any release that names it."""
+    write = Write("document", f"{pipeline}/{revision}", text.encode())
+    store.records.change(Change("tests", "document.store", write.name, [write]))
 
 
 @contextmanager

@@ -26,12 +26,13 @@ from headrace.cli.installation import layout
 from headrace.cli.supervision import daemon
 from headrace.oip import open_inference_pb2 as oip
 from headrace.pipeline import content_hash, parse
-from headrace.releases import LIVE, Arm, ReleaseStore, open_store
+from headrace.releases import LIVE, Arm, ReleaseStore
 from headrace.releases.changes import Basis
 from headrace.releases.changes.models import models_run
 from headrace.repository import Repository
 from tests.agreed import with_yes
 from tests.prepared import copied_from, copy_to, is_prepared, own_ports
+from tests.released import store_at
 
 ROOT = Path(__file__).parents[1]
 HOME = Path(os.environ.get("HEADRACE_TESTS_HOME", ROOT / ".headrace" / "tests")).absolute()
@@ -267,10 +268,9 @@ def add_document(name: str, text: str, models: Mapping[str, str] | None = None) 
         model: (models or {}).get(model) or next(iter(named), "") or repository.versions(model)[-1]
         for model, named in models_run(pipeline).items()
     }
-    store.keep_document(pipeline.name, pipeline.revision, text)
     arm = Arm(version=pipeline.version, revision=pipeline.revision, models=versions)
     release = Basis.of(store, pipeline.name, "tests").next(arms={LIVE: arm})
-    store.commit(release)
+    store.commit(release, {pipeline.revision: text})
     return release.number
 
 
@@ -284,10 +284,9 @@ def add_unusable(name: str) -> int:
     """A release that this version can't use, as one of a newer version may be; returns its number."""
     text = f"pipeline: {name}\nversion: 99\nof_a_newer_version: true\n"
     store, revision = releases(), str(content_hash(text))
-    store.keep_document(name, revision, text)
     arm = Arm(version=99, revision=revision, models={})
     release = Basis.of(store, name, "tests").next(arms={LIVE: arm})
-    store.commit(release)
+    store.commit(release, {revision: text})
     return release.number
 
 
@@ -295,7 +294,7 @@ def add_unusable(name: str) -> int:
 def releases() -> ReleaseStore:
     """What is live, at control."""
     control = f"control:unix-dir:{layout.of(HOME).listed('control')}"
-    return open_store(os.environ.get(RELEASES_VARIABLE) or control)
+    return store_at(os.environ.get(RELEASES_VARIABLE) or control)
 
 
 def override(service: str, settings: dict[str, Any]) -> None:

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from headrace.cli.installation import layout, prepared_models
+from headrace.cli.commands.models import prepared_models
+from headrace.cli.installation import layout
 from headrace.repository import Repository, Trust, UntrustedError, publish
 from headrace.repository.signing import key_pair
 

@@ -110,9 +110,8 @@ def _filled(records: RemoteRecords, tenants: int, pipelines: int) -> list[str]:
     for name in names:
         text = _DOCUMENT.replace("pipeline: flights", f"pipeline: {name}")
         pipeline = parse(text, name)
-        store.keep_document(name, pipeline.revision, text)
         arm = Arm(version=pipeline.version, revision=pipeline.revision, models={"flights_light": "1"})
-        store.commit(Basis.of(store, name, "load").next(arms={LIVE: arm}))
+        store.commit(Basis.of(store, name, "load").next(arms={LIVE: arm}), {pipeline.revision: text})
     spec = TenantSpec(pipelines=tuple(names))
     for number in range(tenants):
         key = new_key(created=datetime.now(UTC))[1]

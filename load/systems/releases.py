@@ -35,19 +35,20 @@ class ReleaseSwitch:
         place = layout.of(home)
         self._store = control_place.releases(place)
         self._pipeline = pipeline
+        self._documents: dict[str, str] = {}
         self._target = f"unix-dir:{place.listed('router')}"
 
     def arm(self, document: str, models: Mapping[str, str]) -> Arm:
         """An arm that runs this document (YAML) with these versions of models."""
         parsed = parse(document, self._pipeline)
-        self._store.keep_document(self._pipeline, parsed.revision, document)
+        self._documents[parsed.revision] = document
         return Arm(version=parsed.version, revision=parsed.revision, models=dict(models))
 
     def commit(self, why: str, *, arms: Mapping[str, Arm], **changes: Any) -> None:
         """The live arm stays, `arms` are beside it. Raises SystemExit if there is no release, or routers do not take it."""
         current = self.current()
         release = current.next("load", why, arms={LIVE: current.arms[LIVE], **arms}, **changes)
-        self._store.commit(release)
+        self._store.commit(release, self._documents)
         ends = time.monotonic() + _SERVED_S
         while not asyncio.run(self._serves(release.number)):
             if time.monotonic() > ends:

@@ -58,11 +58,11 @@ class Head:
             while True:
                 try:
                     found = await loop.run_in_executor(thread, self._newest, self.seen)
-                except RecordsError as error:
+                except Exception as error:  # noqa: BLE001 - whatever it is, the next look may be better
                     if self._stopped:
                         return
-                    self.problem = error
-                    self._failed(error)
+                    self.problem = _problem(error)
+                    self._failed(self.problem)
                     await asyncio.sleep(_AGAIN_S)
                     continue
                 self._failed(None)
@@ -108,6 +108,12 @@ class Head:
             return seen_of(records, records.position())
         position = records.wait(known.position, _LOOK_S)
         return known if position == known.position else seen_of(records, position, known)
+
+
+def _problem(error: Exception) -> RecordsError:
+    if isinstance(error, RecordsError):
+        return error
+    return RecordsUnavailableError(Unavailable.DAMAGED, f"the records can't be read: {type(error).__name__}")
 
 
 def seen_of(records: Records, position: Position, known: Seen | None = None) -> Seen:

@@ -71,6 +71,7 @@ async def build(settings: ControlConfig, runtime: Runtime) -> AsyncIterator[Sequ
         else:
             failed = Failures(metrics.artifacts_failing, log).of("the artifact store")
             artifacts = Artifacts(store, feed, followers, key, failed, time.monotonic)
+            stack.callback(artifacts.close)
             works.append(artifacts.run())
             checked = artifacts.checked
         works.append(_settle(publication, checked, settled, settings.settle_s))

@@ -13,13 +13,11 @@ from typing import TYPE_CHECKING
 from headrace.api.executor.v1 import executor_pb2
 from headrace.hop.config import ConfigError
 from headrace.hop.definition import Definition, Runtime, Service
-from headrace.releases import ReleaseCatalog
 from headrace.repository import AccessLog, Repository, RepositoryError, Trust
 from headrace.repository.model_index import MODEL, Indexes
 from headrace.repository.records import Records
 from headrace.resources.follower import Follower
-from headrace.resources.models import followed_indexes
-from headrace.resources.releases import SnapshotReleases, release_compiler
+from headrace.resources.releases import ReleaseCatalog, followed_indexes, release_compiler
 from headrace.resources.service import control_client, followed, has_view
 from services.executor.backends.backend import Environment
 from services.executor.backends.registry import factories
@@ -68,7 +66,7 @@ async def build(config: ExecutorConfig, runtime: Runtime) -> AsyncIterator[Seque
             "executor", config.resources, control, runtime, {"release": release_compiler()}, data=(MODEL,)
         )
     )
-    catalog = await asyncio.to_thread(ReleaseCatalog, SnapshotReleases(follower)) if follower else None
+    catalog = ReleaseCatalog(follower) if follower else None
     released = ReleasedVersions(catalog, time.monotonic)
     repository = _repository(config, followed_indexes(follower))
     backends = factories(Environment(config, servers))

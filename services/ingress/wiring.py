@@ -22,9 +22,8 @@ from headrace.hop.process.telemetry import Telemetry
 from headrace.hop.server.hosting import Part, definition_named, hosted
 from headrace.hop.transport.in_process import LocalServers
 from headrace.oip import open_inference_pb2
-from headrace.releases import ReleaseCatalog
 from headrace.releases.of_records import RecordReleases
-from headrace.resources.releases import SnapshotReleases, release_compiler
+from headrace.resources.releases import ReleaseCatalog, release_compiler
 from headrace.resources.service import control_client, followed
 from headrace.state.files import sealed_before
 from services.ingress.admission.admission_control import AdmissionControl, AdmissionRules
@@ -129,8 +128,7 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
         follower = await stack.enter_async_context(following)
         assert follower is not None, "the settings say what is followed"
         tenants.live.follow(follower)
-        store = SnapshotReleases(follower)
-        documents = await asyncio.to_thread(ReleaseCatalog, store, refused=store.refused)
+        documents = ReleaseCatalog(follower)
         catalog = Catalog(documents.pipelines, documents.unusable)
         if tenants.source is not None:
             stack.push_async_callback(tenants.source.close)

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from headrace.pipeline import DocumentError, Pipeline, plan
-from headrace.releases import LIVE, Release, Released
+from headrace.releases import LIVE, Release
+from headrace.releases.catalog import Released
 from services.router import errors
 from services.router.cache.route import AnswerCaches
 from services.router.ports import Replicas

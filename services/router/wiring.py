@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -15,10 +14,8 @@ from headrace.hop.client.dial import Client
 from headrace.hop.client.observer import NullObserver
 from headrace.hop.definition import Definition, Runtime, Service
 from headrace.hop.process.telemetry import build_version
-from headrace.releases import ReleaseCatalog
 from headrace.repository.model_index import MODEL
-from headrace.resources.models import followed_indexes
-from headrace.resources.releases import SnapshotReleases, release_compiler
+from headrace.resources.releases import ReleaseCatalog, followed_indexes, release_compiler
 from headrace.resources.service import control_client, followed
 from headrace.state.files import sealed_before
 from services.router.background import running
@@ -72,8 +69,7 @@ async def build(settings: RouterSettings, runtime: Runtime) -> AsyncIterator[Seq
             followed("router", settings.resources, control, runtime, compilers, data=(MODEL,))
         )
         assert follower is not None, "the settings say what is followed"
-        store, indexes = SnapshotReleases(follower), followed_indexes(follower)
-        source = await asyncio.to_thread(ReleaseCatalog, store, accept=compiler.accept, refused=store.refused)
+        source, indexes = ReleaseCatalog(follower), followed_indexes(follower)
         pipelines = Pipelines(compiler, time.monotonic)
         models = ModelOperations(HopExecutorReplicas(executor) if executor else None, caches.forget)
         readiness = ModelReadiness(models, time.monotonic) if executor else None

@@ -17,12 +17,12 @@ import yaml
 from headrace.cli.installation import layout, services
 from headrace.cli.supervision import deployed
 from headrace.cli.supervision.deployed import Version
-from headrace.releases import open_store
 from tests import system as systems
 from tests.faults.traffic import Traffic, kinds
 from tests.generations import older
 from tests.generations.landed import landed
 from tests.prepared import copy_prepared
+from tests.released import store_at
 from tests.system import System, row_request
 
 # Four starts and fourteen restarts.
@@ -75,7 +75,7 @@ class HomeSystem(System):
 
     def released(self) -> tuple[Any, ...]:
         """The number and the content of what is live, and the models' files."""
-        store = open_store(f"control:unix-dir:{layout.of(self.home).listed('control')}")
+        store = store_at(f"control:unix-dir:{layout.of(self.home).listed('control')}")
         live, _ = store.current("flights")
         return live, tree(self.home / "models")
 

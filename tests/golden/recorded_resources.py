@@ -50,8 +50,8 @@ def fill(records: Records) -> None:
     tenant = TenantSpec(pipelines=("flights",), scopes=("predict",), limits=QuotaSpec(rows_per_s=100.0))
     changes.add_key(records, "acme", _KEY, lambda _: tenant, _ME)
     releases, pipeline = RecordReleases(records), parse(DOCUMENT, "flights")
-    releases.keep_document("flights", pipeline.revision, DOCUMENT)
-    releases.commit(first_release(pipeline, {"light": "2"}, "ann", "a test"))
+    first = first_release(pipeline, {"light": "2"}, "ann", "a test")
+    releases.commit(first, {pipeline.revision: DOCUMENT})
     releases.freeze(Freeze("ann", "a test", _AT))
 
 

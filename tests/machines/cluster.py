@@ -21,7 +21,6 @@ from headrace.cli.deployment import service_settings
 from headrace.cli.deployment.description import Description
 from headrace.cli.installation import first_releases, layout, services
 from headrace.cli.installation import secrets as home_secrets
-from headrace.releases import open_store
 from headrace.repository import Repository, changes
 from tests.machines import database
 from tests.machines.authority import Authority, trust
@@ -32,6 +31,7 @@ from tests.machines.names import Names
 from tests.machines.network import Network, choose_of, connect
 from tests.machines.processes import Launcher, Mounts, Processes, Running
 from tests.machines.store import Store
+from tests.released import store_at
 from tests.system import HEADRACE, HOME, ROOT, poll
 
 MACHINES = 3
@@ -120,7 +120,7 @@ class Cluster:
             models = Repository(layout.of(HOME).models)
             for model in models.models():
                 changes.add(records, models.metadata(model, models.versions(model)[-1]), "tests")
-        with closing(open_store(self.control)) as store:
+        with closing(store_at(self.control)) as store:
             made = list(first_releases.make(layout.of(HOME), store, ROOT / "deploy" / "pipelines"))
         problems = [outcome.problem for outcome in made if outcome.problem]
         assert made, "control has releases already"

@@ -10,12 +10,13 @@ import grpc
 import pytest
 
 from headrace.cli.installation import services
-from headrace.releases import Freeze, ReleaseStore, open_store
+from headrace.releases import Freeze, ReleaseStore
 from tests.machines.authority import Authority
 from tests.machines.caller import KEEPALIVE_S, KEEPALIVE_TIMEOUT_S
 from tests.machines.cluster import ALONE, MACHINES, Cluster
 from tests.machines.stranger import asked
 from tests.machines.traffic import CHANNELS, TIMEOUT_S, Traffic, reasons
+from tests.released import store_at
 from tests.system import poll
 
 RATE = 100.0
@@ -147,7 +148,7 @@ def test_a_lost_redis_loses_nothing(cluster: Cluster) -> None:
 
 
 def test_a_lost_database_loses_nothing_and_changes_go_on_when_it_is_back(cluster: Cluster) -> None:
-    with closing(open_store(cluster.control)) as store, _traffic(cluster) as traffic:
+    with closing(store_at(cluster.control)) as store, _traffic(cluster) as traffic:
         traffic.mark("PostgreSQL killed")
         cluster.database.kill()
         with pytest.raises(OSError):

@@ -23,11 +23,10 @@ def shadowed() -> Iterator[int]:
     text = (DOCUMENTS / "flights" / "pipeline.yaml").read_text()
     assert CHANGED[0] in text
     other = parse(text.replace(*CHANGED), "next")
-    store.keep_document("flights", other.revision, text.replace(*CHANGED))
     live = before.arms[LIVE]
     arm = Arm(version=other.version, revision=other.revision, models=live.models)
     release = before.next("tests", "a shadow", arms={LIVE: live, "next": arm}, shadow=Shadow(arm="next"))
-    store.commit(release)
+    store.commit(release, {other.revision: text.replace(*CHANGED)})
     yield release.number
     after, _ = store.current("flights")
     assert after is not None

@@ -31,7 +31,8 @@ from headrace.hop.transport.in_process import LocalServers
 from headrace.pipeline.document.parse import parse
 from headrace.releases import catalog
 from headrace.resources import ResourceSettings
-from headrace.resources.apply import View
+from headrace.resources.apply import Unit, View
+from headrace.resources.releases import release_compiler
 from headrace.resources.snapshot import Resource, Snapshot
 from services.ingress import wiring as ingress
 from services.ingress.config import IngressSettings
@@ -106,7 +107,9 @@ def _live() -> tuple[dict[str, str], View]:
             Resource.of(TENANT, name, tenant_content(TenantSpec(pipelines=("*",), limits=limits))),
             Resource.of(KEY, f"{name}/{key.id}", key_content(key)),
         ]
-    return texts, View(Position(1, 1, bytes(32)), Snapshot.of(found), state="simulated")
+    compiling, units = release_compiler(), [Unit.of(*resources_of(text)) for text in PIPELINES]
+    compiled = {unit.key: compiling(unit) for unit in units}
+    return texts, View(Position(1, 1, bytes(32)), Snapshot.of(found), compiled=compiled, state="simulated")
 
 
 class _Follower:

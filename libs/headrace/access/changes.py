@@ -8,7 +8,7 @@ from typing import TypeVar
 from headrace.access import records as contents
 from headrace.access.records import KEY, TENANT, Access, AccessError, By
 from headrace.access.specs import KeySpec, TenantSpec, check_name
-from headrace.catalog.access import Change, Made, Record, Records
+from headrace.catalog.access import Change, Made, Record, Records, Write
 from headrace.catalog.errors import RecordChangedError
 
 T = TypeVar("T")
@@ -35,7 +35,7 @@ def edit_tenant(records: Records, name: str, edit: Edit, by: By) -> TenantSpec:
     def work_out() -> tuple[Change, TenantSpec]:
         spec, version = _tenant(records, name)
         edited = edit(spec)
-        return contents.set_tenant(name, edited, version, by), edited
+        return by.change("tenant.set", name, _write(name, edited, version)), edited
 
     return _made(records, work_out)[1]
 
@@ -47,8 +47,8 @@ def remove_tenant(records: Records, name: str, by: By) -> None:
         record = _newest(records, TENANT, name)
         if record is None or record.content is None:
             raise _unknown(records, name)
-        keys = [r.name.partition("/")[2] for r in records.list(KEY, f"{name}/", names_only=True)]
-        return contents.remove_tenant(name, record.version, keys, by), None
+        keys = (Write(KEY, r.name, None) for r in records.list(KEY, f"{name}/", names_only=True))
+        return by.change("tenant.remove", name, Write(TENANT, name, None, record.version), *keys), None
 
     _made(records, work_out)
 
@@ -58,10 +58,11 @@ def add_key(records: Records, name: str, key: KeySpec, edit: Edit, by: By) -> Te
 
     def work_out() -> tuple[Change, TenantSpec]:
         spec, version = _tenant(records, name)
-        edited = edit(spec)
-        if _newest(records, KEY, f"{name}/{key.id}") is not None:
+        edited, added = edit(spec), f"{name}/{key.id}"
+        if _newest(records, KEY, added) is not None:
             raise AccessError(f"tenant {name!r} has, or had, a key {key.id!r}; make another one")
-        return contents.add_key(name, edited, version, key, by), edited
+        writes = _write(name, edited, version), Write(KEY, added, contents.key_content(key), 0)
+        return by.change("key.add", added, *writes), edited
 
     return _made(records, work_out)[1]
 
@@ -70,13 +71,13 @@ def revoke_key(records: Records, name: str, identity: str, by: By) -> Made:
     """Takes a key away. Raises AccessError, RecordsError."""
 
     def work_out() -> tuple[Change, None]:
-        record = _newest(records, KEY, f"{name}/{identity}")
+        record = _newest(records, KEY, key := f"{name}/{identity}")
         if record is None or record.content is None:
             access = read(records)
             access.tenant(name)
             known = ", ".join(access.keys[name]) or "none"
             raise AccessError(f"tenant {name!r} has no key {identity!r}; its keys: {known}")
-        return contents.revoke_key(name, identity, record.version, by), None
+        return by.change("key.revoke", key, Write(KEY, key, None, record.version)), None
 
     return _made(records, work_out)[0]
 
@@ -88,6 +89,10 @@ def _made(records: Records, work_out: Callable[[], tuple[Change, T]]) -> tuple[M
             return records.change(change), result
         except RecordChangedError:
             continue  # each time somebody else's change was made, so it ends
+
+
+def _write(name: str, spec: TenantSpec, version: int) -> Write:
+    return Write(TENANT, name, contents.tenant_content(spec), version)
 
 
 def _tenant(records: Records, name: str) -> tuple[TenantSpec | None, int]:

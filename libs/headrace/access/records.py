@@ -1,4 +1,4 @@
-"""Tenants and keys as records of control: their contents, and the changes of them. Pure.
+"""Tenants and keys as records of control: their contents. Pure.
 
     tenant   TENANT         what it may use, and how much
     key      TENANT/KEYID   SHA-256 of the key, what it may do, when it ends
@@ -110,29 +110,6 @@ class By:
     def change(self, action: str, subject: str, *writes: Write) -> Change:
         """The change as the audit names it."""
         return Change(self.actor, action, subject, writes, self.reason)
-
-
-def set_tenant(name: str, spec: TenantSpec, version: int, by: By) -> Change:
-    """Makes a tenant, or replaces what it may. `version`: of its record now; 0: it was never written."""
-    return by.change("tenant.set", name, Write(TENANT, name, tenant_content(spec), version))
-
-
-def remove_tenant(name: str, version: int, keys: Iterable[str], by: By) -> Change:
-    """Takes a tenant away, with these ids of keys, which are all that it has."""
-    gone = (Write(KEY, f"{name}/{identity}", None) for identity in keys)
-    return by.change("tenant.remove", name, Write(TENANT, name, None, version), *gone)
-
-
-def add_key(name: str, spec: TenantSpec, version: int, key: KeySpec, by: By) -> Change:
-    """Adds a key to a tenant, which is made with it if `version` is 0 or it was removed."""
-    added = Write(KEY, f"{name}/{key.id}", key_content(key), 0)
-    tenant = Write(TENANT, name, tenant_content(spec), version)
-    return by.change("key.add", f"{name}/{key.id}", tenant, added)
-
-
-def revoke_key(name: str, identity: str, version: int, by: By) -> Change:
-    """Takes a key away. `version`: of its record now."""
-    return by.change("key.revoke", f"{name}/{identity}", Write(KEY, f"{name}/{identity}", None, version))
 
 
 def _problem(error: Exception) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any
 
 BEFORE_FIRST = bytes(32)
 # So many are listed; a rewritten log has one for each line.
@@ -48,17 +48,13 @@ class Head:
     where: str = ""
 
 
-class Line(Protocol):
-    """A line as it is stored: under a number, with its hash beside it."""
+@dataclass(frozen=True, slots=True)
+class AuditLine:
+    """A line of the audit as it was written. `line`: canonical JSON; `sha256`: of it, as it stands beside it, 32 bytes."""
 
-    @property
-    def number(self) -> int: ...
-
-    @property
-    def line(self) -> bytes: ...
-
-    @property
-    def sha256(self) -> bytes: ...
+    number: int
+    line: bytes
+    sha256: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +121,7 @@ def fields(line: bytes) -> Mapping[str, Any] | None:
 
 
 def verify(
-    lines: Iterable[Line],
+    lines: Iterable[AuditLine],
     end: Head,
     known: Iterable[Head] = (),
     each: Callable[[int, Mapping[str, Any]], None] = lambda *_: None,
@@ -155,16 +151,16 @@ def verify(
 class _Chain:
     believed: Callable[[Head], bool]
     problems: list[Problem] = field(default_factory=list)
-    _last: Line | None = None
+    _last: AuditLine | None = None
     # The number that the last line names, and of all so far: the next one, and ranges that no line has named.
     _named: int = 0
     _due: int = 1
     _missing: list[range] = field(default_factory=list)
     # The line with the highest number, the first one in another one's place.
-    _newest: Line | None = None
-    _moved: Line | None = None
+    _newest: AuditLine | None = None
+    _moved: AuditLine | None = None
 
-    def add(self, line: Line) -> Mapping[str, Any] | None:
+    def add(self, line: AuditLine) -> Mapping[str, Any] | None:
         """The line's fields, if it is what its hash says."""
         found = fields(line.line) if digest(line.line) == line.sha256 else None
         if found is None:
@@ -177,7 +173,7 @@ class _Chain:
         self._last, self._named = line, named
         return found
 
-    def compare(self, head: Head, line: Line) -> None:
+    def compare(self, head: Head, line: AuditLine) -> None:
         if head.sha256 != line.sha256 and self.believed(head):
             text = f"line {head.number} is not the one that {head.where or 'somebody'} holds: rolled back or rewritten"
             self._found(Fault.ROLLED_BACK, head.number, text)
@@ -204,7 +200,7 @@ class _Chain:
                 )
                 self._found(Fault.ROLLED_BACK, head.number, text)
 
-    def _place(self, line: Line, named: int) -> None:
+    def _place(self, line: AuditLine, named: int) -> None:
         due, self._due = self._due, max(self._due, named + 1)
         if line.number != named:
             self._moved = self._moved or line

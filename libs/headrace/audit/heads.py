@@ -7,13 +7,12 @@ only Ed25519 to check it.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 from headrace.audit.chain import Head
-from headrace.state import atomic
+from headrace.state import torn
 
 _FILES = "heads-*.jsonl"
 
@@ -28,18 +27,7 @@ def export(
     line = json.dumps({"signed": text, "signature": sign(text.encode()).hex()}).encode() + b"\n"
     path = folder / f"heads-{at:%Y-%m-%d}.jsonl"
     folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        size = os.fstat(descriptor).st_size
-        if size == 0:
-            atomic.sync_folder(folder)
-        elif os.pread(descriptor, 1, size - 1) != b"\n":
-            line = b"\n" + line  # what a full disk has left of the last one
-        if os.write(descriptor, line) < len(line):
-            raise OSError(28, "No space left on device", str(path))
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    torn.append(path, line, mode=0o644)
 
 
 def read(folder: Path) -> Iterator[tuple[Head, int, bytes, bytes]]:

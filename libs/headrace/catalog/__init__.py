@@ -6,7 +6,6 @@
 | `records.py` | `CatalogRecords`: records in this process' database, and what only its owner may do |
 | `changes.py` | a change within its transaction, which begins by locking the head |
 | `leases.py` | leases on the database's clock |
-| `waiters.py` | wakes who waits for a change, also of another process |
 | `verification.py` | whether the audit is whole and the records are what it says |
 | `tables.py`, `migrations/` | the schema |
 

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from headrace.audit.chain import AuditLine
+
 # Of each record so many versions are kept; older ones are deleted.
 KEPT_VERSIONS = 10
 
@@ -75,15 +77,6 @@ class Made:
 
     position: Position
     records: tuple[Record, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class AuditLine:
-    """A line of the audit as it was written. `line`: canonical JSON; `sha256`: of it, as it stands beside it, 32 bytes."""
-
-    number: int
-    line: bytes
-    sha256: bytes
 
 
 class Records(Protocol):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
 from headrace.audit import chain
+from headrace.audit.chain import AuditLine
 from headrace.catalog import leases
-from headrace.catalog.access import KEPT_VERSIONS, AuditLine, Change, Made, Position, Record, Write
+from headrace.catalog.access import KEPT_VERSIONS, Change, Made, Position, Record, Write
 from headrace.catalog.errors import RecordChangedError, RecordInvalidError, Unavailable
 from headrace.catalog.tables import AUDIT, EPOCHS, HEAD, RECORDS
 from headrace.storage.database import clock, unavailable
@@ -17,9 +19,13 @@ from headrace.storage.database import clock, unavailable
 MAX_NAME_CHARACTERS = 512
 MAX_CONTENT_BYTES = 2 << 20
 MAX_LINE_BYTES = 1 << 20
+_ACTION = re.compile(r"[a-z_]+(\.[a-z_]+)*")
+_MAX_ACTOR, _MAX_SUBJECT, _MAX_REASON = 200, 600, 4000
+_MAX_WRITES, _MAX_BYTES = 2000, 16 << 20
 # Of one statement; a database takes only so many parameters.
 _NAMES_AT_ONCE = 500
 _Names = tuple[str, str]
+_HEAD = sa.select(HEAD.c.epoch, HEAD.c.number, HEAD.c.sha256, HEAD.c.changed_at)
 
 
 def check(change: Change) -> None:
@@ -40,6 +46,18 @@ def check(change: Change) -> None:
         ).encode()
     except UnicodeEncodeError:
         raise RecordInvalidError("change", change.id, "it has text that is not Unicode") from None
+    size = sum(len(write.content or b"") for write in change.writes)
+    problems = {
+        "actor: say who makes the change": not change.actor,
+        "action: words of small letters with points between": not _ACTION.fullmatch(change.action),
+        f"actor: longer than {_MAX_ACTOR} characters": len(change.actor) > _MAX_ACTOR,
+        f"subject: longer than {_MAX_SUBJECT} characters": len(change.subject) > _MAX_SUBJECT,
+        f"reason: longer than {_MAX_REASON} characters": len(change.reason) > _MAX_REASON,
+        f"writes: more than {_MAX_WRITES}": len(change.writes) > _MAX_WRITES,
+        f"writes: more than {_MAX_BYTES} bytes": size > _MAX_BYTES,
+    }
+    if found := [text for text, wrong in problems.items() if wrong]:
+        raise RecordInvalidError("change", change.id, "; ".join(found))
     seen: set[_Names] = set()
     for write in change.writes:
         check_text(write.kind, write.name, write.kind)
@@ -64,19 +82,16 @@ def check_text(kind: str, name: str, text: str) -> None:
 
 def lock_head(connection: sa.Connection) -> Position:
     """The newest position; no other transaction changes anything until this one ends."""
-    row = connection.execute(
-        sa.select(HEAD.c.epoch, HEAD.c.number, HEAD.c.sha256).with_for_update()
-    ).one_or_none()
-    if row is None:
-        raise unavailable(Unavailable.NOT_INITIALISED)
-    return Position(row.epoch, row.number, row.sha256)
+    return _newest(connection, _HEAD.with_for_update())[0]
 
 
 def newest(connection: sa.Connection) -> tuple[Position, float]:
     """The newest position, and when it was made."""
-    row = connection.execute(
-        sa.select(HEAD.c.epoch, HEAD.c.number, HEAD.c.sha256, HEAD.c.changed_at)
-    ).one_or_none()
+    return _newest(connection, _HEAD)
+
+
+def _newest(connection: sa.Connection, head: sa.Select[Any]) -> tuple[Position, float]:
+    row = connection.execute(head).one_or_none()
     if row is None:
         raise unavailable(Unavailable.NOT_INITIALISED)
     return Position(row.epoch, row.number, row.sha256), row.changed_at

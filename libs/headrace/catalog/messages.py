@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from headrace.api.control.v1 import records_pb2 as pb
-from headrace.catalog.access import AuditLine, Change, LeaseToken, Made, Position, Record, Write
+from headrace.audit.chain import AuditLine
+from headrace.catalog.access import Change, LeaseToken, Made, Position, Record, Write
 
 
 def position_message(position: Position) -> pb.Position:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import secrets
+import threading
+import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 
 import sqlalchemy as sa
 
+from headrace.audit.chain import AuditLine
 from headrace.catalog import changes, leases
-from headrace.catalog.access import AuditLine, Change, LeaseToken, Made, Position, Record, Records
+from headrace.catalog.access import Change, LeaseToken, Made, Position, Record, Records
 from headrace.catalog.tables import AUDIT, EPOCHS, HEAD, MIGRATIONS, RECORDS, VERSION
-from headrace.catalog.waiters import Waiters
 from headrace.storage.database import Database
 from headrace.storage.schema import Schema, prepare
 
 PAGE = 1000
+POLL_S = 0.2
 
 
 class CatalogRecords(Records):
@@ -23,7 +26,8 @@ class CatalogRecords(Records):
     def __init__(self, database: Database) -> None:
         """`database`: its schema is prepared."""
         self.database = database
-        self._waiters = Waiters(self.position)
+        self._changed = threading.Condition()
+        self._made = 0
         # Hears of each change that was made here, after its commit and on its thread.
         self.on_change: Callable[[CatalogRecords, Change, Made], object] = lambda *_: None
 
@@ -78,7 +82,7 @@ class CatalogRecords(Records):
     def _change(self, change: Change, above: int | None) -> Made:
         changes.check(change)
         made = self.database.write(lambda connection: changes.make(connection, change, above))
-        self._waiters.publish(made.position)
+        self._wake()
         self.on_change(self, change, made)
         return made
 
@@ -90,7 +94,21 @@ class CatalogRecords(Records):
         return self.database.query(changes.newest)
 
     def wait(self, known: Position | None, timeout_s: float) -> Position:
-        return self._waiters.wait(known, timeout_s)
+        """A change of this process is seen at once, one of another within POLL_S."""
+        end = time.monotonic() + timeout_s
+        while True:
+            made = self._made
+            position, left_s = self.position(), end - time.monotonic()
+            if position != known or left_s <= 0:
+                return position
+            with self._changed:
+                if self._made == made:
+                    self._changed.wait(min(left_s, POLL_S))
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._made += 1
+            self._changed.notify_all()
 
     def changes_since(self, number: int, kinds: Collection[str] = ()) -> tuple[Position, Sequence[Record]]:
         """The newest position, and the newest version of each record that changed after `number`, deleted ones too; by number.
@@ -146,8 +164,8 @@ class CatalogRecords(Records):
         self.database.write(release)
 
     def close(self) -> None:
-        self._waiters.close()
         self.database.close()
+        self._wake()
 
 
 def _newest() -> sa.ColumnElement[bool]:

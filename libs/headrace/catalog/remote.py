@@ -17,10 +17,10 @@ from google.protobuf.message import Message
 from headrace.api.control.v1 import ladder_pb2, resources_pb2
 from headrace.api.control.v1 import records_pb2 as pb
 from headrace.api.control.v1.resources_pb2 import ListWatchersRequest, ListWatchersResponse, Watcher
+from headrace.audit.chain import AuditLine, Problem
 from headrace.audit.chain import Fault as AuditFault
-from headrace.audit.chain import Problem
 from headrace.catalog import messages
-from headrace.catalog.access import AuditLine, Change, LeaseToken, Made, Position, Record
+from headrace.catalog.access import Change, LeaseToken, Made, Position, Record
 from headrace.catalog.errors import RecordInvalidError, RecordsUnavailableError, Unavailable
 from headrace.catalog.faults import error_of, fault_of
 from headrace.hop.call import Method, unary

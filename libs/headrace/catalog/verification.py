@@ -9,9 +9,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from headrace.audit import chain
-from headrace.audit.chain import Fault, Problem
+from headrace.audit.chain import AuditLine, Fault, Problem
 from headrace.catalog import changes
-from headrace.catalog.access import KEPT_VERSIONS, AuditLine, Position
+from headrace.catalog.access import KEPT_VERSIONS, Position
 from headrace.catalog.records import PAGE, CatalogRecords
 from headrace.catalog.tables import RECORDS
 
@@ -20,11 +20,15 @@ _Version = tuple[str, str, int]
 
 def verify(records: CatalogRecords, known: Iterable[chain.Head] = ()) -> list[Problem]:
     """What was done to the audit or to records behind its back, by number; empty: nothing. `known`: heads that others hold."""
-    with records.database.read() as connection:
-        position, _ = changes.newest(connection)
-        comparison = _Comparison(dict(_stored(connection)))
-        end = chain.Head(position.number, position.head)
-        problems = chain.verify(_lines(connection), end, known, comparison.add)
+    held = list(known)
+    return records.database.query(lambda connection: _verify(connection, held))
+
+
+def _verify(connection: sa.Connection, known: list[chain.Head]) -> list[Problem]:
+    position, _ = changes.newest(connection)
+    comparison = _Comparison(dict(_stored(connection)))
+    end = chain.Head(position.number, position.head)
+    problems = chain.verify(_lines(connection), end, known, comparison.add)
     # Without its lines nothing can be said of the records.
     return problems or comparison.problems(position)
 

@@ -11,11 +11,12 @@ A release's number is the version of its record, apart from removals: they take 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
+from types import MappingProxyType
 
-from headrace.catalog.access import Change, LeaseToken, Position, Record, Records, Write
+from headrace.catalog.access import Change, LeaseToken, Record, Records, Write
 from headrace.catalog.errors import (
     RecordChangedError,
     RecordInvalidError,
@@ -30,8 +31,6 @@ from headrace.releases.store import KEPT, REMOVED, Broken, Freeze
 RELEASE, DOCUMENT, REMOVAL, FREEZE = "release", "document", "removal", "freeze"
 # The one record of its kind.
 ALL = "all"
-# A younger document may belong to a release that another process is about to commit.
-_YOUNG = timedelta(hours=1)
 # Reads of two records that belong together.
 _LOOKS = 5
 # What the line of the audit says by itself.
@@ -75,18 +74,11 @@ class _History:
 
 
 class RecordReleases:
-    """A `ReleaseStore` over records. Threads may share it. `actor`: who stores documents and removes pipelines, for the audit."""
+    """A `ReleaseStore` over records. Threads may share it. `actor`: who removes pipelines and ends a freeze, for the audit."""
 
-    def __init__(
-        self,
-        records: Records,
-        actor: str = "headrace",
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-    ) -> None:
+    def __init__(self, records: Records, actor: str = "headrace") -> None:
         self.records = records
         self._actor = actor
-        self._clock = clock
-        self._closed = False
 
     def pipelines(self) -> list[str]:
         return [record.name for record in self.records.list(RELEASE, names_only=True)]
@@ -106,18 +98,24 @@ class RecordReleases:
     def history(self, pipeline: str) -> list[Release]:
         return self._history(pipeline).readable()
 
-    def commit(self, release: Release, *, automatic: bool = False, lease: LeaseToken | None = None) -> None:
+    def commit(
+        self,
+        release: Release,
+        documents: Mapping[str, str] = MappingProxyType({}),
+        *,
+        automatic: bool = False,
+        lease: LeaseToken | None = None,
+    ) -> None:
         """See ReleaseStore. `automatic`: no person decided it, so it raises FrozenError if automation is stopped then. `lease`:
         must be held then; raises LeaseLostError."""
         while True:
             requires = self._unfrozen(release.pipeline) if automatic else {}
-            change = replace(self._change(release), lease=lease, requires=requires)
+            change = replace(self._change(release, documents), lease=lease, requires=requires)
             try:
                 self._make(release.pipeline, change)
                 return
             except RecordChangedError:
-                # Look again: either the release is stale now, or an old document has just been removed by another process.
-                continue
+                continue  # look again: the release is stale now
 
     def remove(self, pipeline: str) -> None:
         while (history := self._history(pipeline)).versions:
@@ -134,12 +132,6 @@ class RecordReleases:
             except RecordChangedError:
                 continue
             return
-
-    def keep_document(self, pipeline: str, revision: str, text: str) -> None:
-        name, content = f"{pipeline}/{revision}", text.encode()
-        if _content(self.records.read(DOCUMENT, name)) != content:
-            writes = [Write(DOCUMENT, name, content)]
-            self._make(pipeline, Change(self._actor, "document.store", name, writes))
 
     def document(self, pipeline: str, revision: str) -> str | None:
         content = _content(self.records.read(DOCUMENT, f"{pipeline}/{revision}"))
@@ -161,39 +153,33 @@ class RecordReleases:
         content = _content(self.records.read(FREEZE, ALL))
         return None if content is None else freeze_of(content)
 
-    def wait(self, seen: str, timeout_s: float) -> str:
-        try:
-            return _text(self.records.wait(_position(seen), timeout_s))
-        except RecordsUnavailableError:
-            if self._closed:
-                return seen
-            raise
-
     def close(self) -> None:
-        self._closed = True
         self.records.close()
 
-    def _change(self, release: Release) -> Change:
+    def _change(self, release: Release, documents: Mapping[str, str]) -> Change:
         """Raises StaleError, ReleaseError."""
         name, history = release.pipeline, self._history(release.pipeline)
         if release.parent != history.newest or release.number != history.newest + 1:
             raise StaleError(name, history.newest, release.number)
-        # Read after the release: what another process removes meanwhile, it removes with a newer release.
-        stored = {record.name: record for record in self.records.list(DOCUMENT, f"{name}/", names_only=True)}
+        stored = {record.name for record in self.records.list(DOCUMENT, f"{name}/", names_only=True)}
+        new: dict[str, str] = {}
         for key, arm in release.arms.items():
             if f"{name}/{arm.revision}" not in stored:
-                what = f"no document of revision {arm.revision[:12]}… is stored; deploy it first"
-                raise ReleaseError(name, [f"arms.{key}.revision: {what}"])
+                if arm.revision not in documents:
+                    what = f"no document of revision {arm.revision[:12]}… is stored; deploy it first"
+                    raise ReleaseError(name, [f"arms.{key}.revision: {what}"])
+                new[arm.revision] = documents[arm.revision]
         earlier = history.readable()
-        named = {r for found in (release, *earlier[: KEPT - 1]) for r in found.revisions()}
-        unnamed = [record for key, record in stored.items() if key.removeprefix(f"{name}/") not in named]
+        named = {revision for kept in (release, *earlier[: KEPT - 1]) for revision in kept.revisions()}
+        left = {revision for gone in earlier[KEPT - 1 :] for revision in gone.revisions()} - named
         return Change(
             release.author,
             f"release.{'rollback' if _goes_back(earlier, release) else 'change'}",
             name,
             [
                 Write(RELEASE, name, to_bytes(release), history.version),
-                *(Write(DOCUMENT, record.name, None, record.version) for record in self._old(unnamed)),
+                *(Write(DOCUMENT, f"{name}/{revision}", text.encode()) for revision, text in new.items()),
+                *(Write(DOCUMENT, f"{name}/{revision}", None) for revision in sorted(left)),
             ],
             release.reason,
             {k: str(v) for k, v in facts(release).items() if v != "" and k not in _IN_THE_LINE},
@@ -206,16 +192,6 @@ class RecordReleases:
             freeze = freeze_of(content)
             raise FrozenError(pipeline, freeze.author, freeze.reason)
         return {(FREEZE, ALL): versions[0].version if versions else 0}
-
-    def _old(self, documents: list[Record]) -> list[Record]:
-        """Those that may go. Documents of a greater number are younger, so one young one is seen at most."""
-        found = []
-        for record in sorted(documents, key=lambda record: record.number):
-            line = next(iter(self.records.lines(record.number - 1)), None)
-            if line is None or self._clock() - _made_at(line.line) < _YOUNG:
-                break
-            found.append(record)
-        return found
 
     def _history(self, pipeline: str) -> _History:
         for _ in range(_LOOKS):
@@ -284,18 +260,3 @@ def _removal(versions: list[Record]) -> _Removal:
 
 def _content(versions: list[Record]) -> bytes | None:
     return versions[0].content if versions else None
-
-
-def _made_at(line: bytes) -> datetime:
-    return datetime.fromisoformat(json.loads(line)["at"])
-
-
-def _text(position: Position) -> str:
-    return f"{position.epoch}:{position.number}:{position.head.hex()}"
-
-
-def _position(text: str) -> Position | None:
-    if not text:
-        return None
-    epoch, number, head = text.split(":")
-    return Position(int(epoch), int(number), bytes.fromhex(head))

@@ -1,9 +1,11 @@
-"""What a store of releases does. `of_records.py` keeps them among the records of control; others ask it, or only read."""
+"""What a store of releases does. `of_records.py` keeps them among the records of control; a door asks it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Protocol
 
 from headrace.releases.document import Release
@@ -34,8 +36,9 @@ class Broken:
     problem: str
 
 
-class ReleaseReader(Protocol):
-    """What is live. Methods block: call them on threads. They raise OSError if it can't be reached."""
+class ReleaseStore(Protocol):
+    """Releases and the pipeline documents that they name. Methods block: call them on threads. They raise OSError if it can't be
+    reached."""
 
     def pipelines(self) -> list[str]:
         """Names of the pipelines that have a release."""
@@ -49,31 +52,20 @@ class ReleaseReader(Protocol):
         """The text of a pipeline document; None: it is not stored."""
         ...
 
-    def wait(self, seen: str, timeout_s: float) -> str:
-        """Returns the state as soon as it differs from `seen` ("": unknown), at the latest after `timeout_s`."""
-        ...
-
-
-class ReleaseStore(ReleaseReader, Protocol):
-    """Releases and the pipeline documents that they name."""
-
     def history(self, pipeline: str) -> list[Release]:
         """The releases that are kept and can be read, newest first."""
         ...
 
-    def commit(self, release: Release) -> None:
-        """Makes it the current release if its `parent` is the current one (0: there is none yet).
+    def commit(self, release: Release, documents: Mapping[str, str] = MappingProxyType({})) -> None:
+        """Makes it the current release if its `parent` is the current one (0: there is none yet). `documents`: revision → text,
+        of those that it names and that may not be stored yet.
 
-        Raises StaleError if it is not; ReleaseError if a revision that it names has no document in the store.
+        Raises StaleError if it is not; ReleaseError if a revision that it names has no document.
         """
         ...
 
     def remove(self, pipeline: str) -> None:
         """Takes a pipeline out of service, with its history. The numbers of its releases go on if it comes back."""
-        ...
-
-    def keep_document(self, pipeline: str, revision: str, text: str) -> None:
-        """Stores the text of a pipeline document under its content hash."""
         ...
 
     def freeze(self, freeze: Freeze | None) -> None:
@@ -85,5 +77,5 @@ class ReleaseStore(ReleaseReader, Protocol):
         ...
 
     def close(self) -> None:
-        """Ends connections; a `wait` in progress returns."""
+        """Ends connections."""
         ...

@@ -54,17 +54,19 @@ class Unit:
 
 
 Compile = Callable[[Unit], object]
-"""Tries a unit aside; raises an exception that says what is wrong with it."""
+"""What serves of a unit, made aside; raises an exception that says what is wrong with it."""
 
 
 @dataclass(frozen=True, slots=True)
 class View:
     """What serves: the resources in use and, by key, those that are not as control has them, with the reason: it may be only that
-    they are being compiled or wait. `position`: of what control has."""
+    they are being compiled or wait. `position`: of what control has. `compiled`: by the key of its unit, the same object for as
+    long as the unit serves."""
 
     position: Position
     snapshot: Snapshot
     rejected: Mapping[Key, RejectedResource] = field(default_factory=dict)
+    compiled: Mapping[Key, object] = field(default_factory=dict)
     # Another text for every other content of the view.
     state: str = ""
 
@@ -91,6 +93,7 @@ class Memory(Protocol):
 class _Job:
     unit: Unit
     since: float
+    compiled: object = None
     problem: str | None = None
     done: threading.Event = field(default_factory=threading.Event)
 
@@ -140,6 +143,7 @@ class Applier:
         self._part: VerifiedPart | None = None
         self._desired: dict[Key, Unit] = {}
         self._serving: dict[Key, Unit] = {}
+        self._compiled: dict[Key, object] = {}
         self._since: dict[Key, float] = {}  # when what is not proven began to serve
         self._jobs: dict[str, _Job] = {}
         self._hung: list[_Job] = []
@@ -163,6 +167,7 @@ class Applier:
         self._refused = {h: why for h, why in self._refused.items() if h in hashes}
         for key in self._serving.keys() - self._desired.keys():
             del self._serving[key]
+            self._compiled.pop(key, None)
             self._since.pop(key, None)
         for tried in (self.trials.proven, self.trials.served):
             for key in tried.keys() - self._desired.keys():
@@ -205,7 +210,7 @@ class Applier:
         for sha256, job in list(self._jobs.items()):
             if job.done.is_set():
                 if job.problem is None:
-                    self._use(job.unit)
+                    self._use(job.unit, job.compiled)
                 else:
                     self._refuse(job.unit, job.problem)
             elif now - job.since >= self._limits.compile_s:
@@ -218,11 +223,11 @@ class Applier:
         if finished:
             self._write_compiled()
 
-    def _use(self, unit: Unit) -> None:
+    def _use(self, unit: Unit, compiled: object) -> None:
         # Only what is wanted still, or stands in for it: compiles may end in another order.
         desired = self._desired.get(unit.key)
         if desired is not None and (desired.sha256 == unit.sha256 or unit.key not in self._serving):
-            self._serving[unit.key] = unit
+            self._serving[unit.key], self._compiled[unit.key] = unit, compiled
             if self.trials.is_proven(unit.key, unit.sha256):
                 self._since.pop(unit.key, None)
                 self.trials.served.pop(unit.key, None)
@@ -293,7 +298,7 @@ class Applier:
 
         def run() -> None:
             try:
-                compiler(unit)
+                job.compiled = compiler(unit)
             except Exception as error:  # noqa: BLE001 - whatever it is, the resource is refused and the one before serves
                 job.problem = f"{error}" or type(error).__name__
             job.done.set()
@@ -340,7 +345,8 @@ class Applier:
         at = self._part.position
         if (at, state) != self._published:
             self._published = (at, state)
-            self._publish(View(at, snapshot, MappingProxyType(rejected), state))
+            compiled = MappingProxyType(dict(self._compiled))
+            self._publish(View(at, snapshot, MappingProxyType(rejected), compiled, state))
 
     def _is_starting(self) -> bool:
         missing = (unit for key, unit in self._desired.items() if key not in self._serving)

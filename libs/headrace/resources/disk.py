@@ -82,7 +82,7 @@ class Disk:
         wanted = {r.sha256.hex(): r.content for r in part.snapshot.resources.values()}
         if fresh := wanted.keys() - self._sound:
             for name in sorted(fresh):
-                self._write_object(name, wanted[name])
+                atomic.replace(self.folder / "objects" / name, wanted[name], mode=0o600)
             atomic.sync_folder(self.folder / "objects")
             self._sound |= fresh
         atomic.write(self.folder / "manifest", to_listing(part), mode=0o600)
@@ -131,16 +131,6 @@ class Disk:
         slots = b"".join(bytes.fromhex(h) for h in hashes)[: 32 * COMPILED_SLOTS]
         with suppress(OSError):
             os.pwrite(self._compiled, slots.ljust(32 * COMPILED_SLOTS, b"\0"), 0)
-
-    def _write_object(self, name: str, content: bytes) -> None:
-        path = self.folder / "objects" / name
-        draft = path.with_name(f".{name}")
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
 
 
 def read_folder(folder: Path, verifier: Verifier, service: str) -> VerifiedPart:

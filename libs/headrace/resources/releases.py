@@ -1,23 +1,34 @@
-"""The releases among the resources, as a `ReleaseReader`."""
+"""The releases, and the indexes of models, among the resources: what a process serves of each pipeline, and which it can't."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
 
-from headrace.pipeline import DocumentError, Pipeline
-from headrace.releases.catalog import released
-from headrace.releases.document import Release, from_bytes
+from headrace.pipeline import DocumentError, Pipeline, Problem
+from headrace.releases.catalog import Released, released
+from headrace.releases.document import from_bytes
 from headrace.releases.errors import ReleaseError
 from headrace.releases.inputs import check_inputs
-from headrace.releases.store import REMOVED, Broken
-from headrace.resources.apply import COMPILING, WAITING, Compile, Unit, View
+from headrace.repository.errors import RepositoryError
+from headrace.repository.model_index import MODEL, Indexes, ModelIndex, index_of
+from headrace.resources.apply import Compile, Unit
 from headrace.resources.follower import Follower
+
+_RELEASE = "release"
+_NOTHING = Problem(
+    "releases",
+    1,
+    "(store)",
+    "nothing to serve by has come yet: neither control, the disk nor the artifact store has it",
+)
 
 
 def release_compiler(accept: Callable[[Pipeline], None] = lambda _: None) -> Compile:
-    """Tries a release with its documents as `ReleaseCatalog` reads them. `accept`: as there."""
+    """Makes the `Released` of a release with its documents. `accept` may refuse a pipeline by raising DocumentError."""
 
-    def compile_release(unit: Unit) -> object:
+    def compile_release(unit: Unit) -> Released:
         name = unit.key[1]
         release = from_bytes(name, unit.resources[0].content)
         found = released(release, lambda revision: _text(unit.content("document", f"{name}/{revision}")))
@@ -32,56 +43,82 @@ def release_compiler(accept: Callable[[Pipeline], None] = lambda _: None) -> Com
     return compile_release
 
 
-class SnapshotReleases:
-    """A `ReleaseReader` of what a follower has. Only the newest release of a pipeline is there."""
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """A release that can't be served.
+
+    `name`: of its pipeline. `serves`: the last good document, which goes on serving; None: there is none, so the pipeline can't
+    be used.
+    """
+
+    name: str
+    problem: Problem
+    serves: Pipeline | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reload:
+    """What one reload changed. `problems`: the new ones. `cleared`: names of pipelines that left quarantine."""
+
+    changed: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    cleared: tuple[str, ...] = ()
+
+
+class ReleaseCatalog:
+    """What serves of each pipeline by what a follower has, as of the last `reload`: the newest release, or while that can't be
+    used the last good one. The follower compiles by `release_compiler`."""
 
     def __init__(self, follower: Follower) -> None:
         self._follower = follower
-        # The last release of each pipeline that was seen, and the hash of its content.
-        self._seen: dict[str, tuple[bytes, Release]] = {}
+        # Problems of all releases: nothing has come yet.
+        self.troubles: tuple[Problem, ...] = ()
+        self.released: Mapping[str, Released] = MappingProxyType({})
+        self.quarantined: Mapping[str, Quarantined] = MappingProxyType({})
+        self.first = self.reload()
 
-    def pipelines(self) -> list[str]:
-        view = self._view()
-        rejected = {name for kind, name in view.rejected if kind == "release"}
-        return sorted({*view.snapshot.names("release")} | rejected)
+    @property
+    def pipelines(self) -> Mapping[str, Pipeline]:
+        """The document of each pipeline's live arm."""
+        return {name: found.live for name, found in self.released.items()}
 
-    def current(self, pipeline: str) -> tuple[Release | None, Broken | None]:
-        """If the newest release can't be used, what stands in for it; without that, what is wrong."""
-        view = self._view()
-        seen = self._seen.get(pipeline)
-        number = seen[1].number if seen else 0
-        if found := view.snapshot.resources.get(("release", pipeline)):
-            if seen is None or seen[0] != found.sha256:
-                try:
-                    seen = self._seen[pipeline] = found.sha256, from_bytes(pipeline, found.content)
-                except ReleaseError as error:
-                    return None, Broken(pipeline, number, "; ".join(error.problems))
-            return seen[1], None
-        if rejected := view.rejected.get(("release", pipeline)):
-            return None, Broken(pipeline, number, rejected.problem)
-        return None, Broken(pipeline, number, REMOVED) if number else None
-
-    def refused(self, pipeline: str) -> str:
-        """Why the newest release does not serve here, but the current one in its place; "": it does."""
-        found = self._view().rejected.get(("release", pipeline))
-        return "" if found is None or found.problem in (COMPILING, WAITING) else found.problem
-
-    def document(self, pipeline: str, revision: str) -> str | None:
-        return _text(self._view().snapshot.content("document", f"{pipeline}/{revision}"))
+    @property
+    def unusable(self) -> frozenset[str]:
+        """Names of pipelines that have a release but none that can be used."""
+        return frozenset(name for name, q in self.quarantined.items() if q.serves is None)
 
     def wait(self, seen: str, timeout_s: float) -> str:
+        """Blocks until the state differs from `seen` ("": unknown), or for `timeout_s`. Returns the state."""
         view = self._follower.wait(seen, timeout_s)
-        if view is None:
-            raise OSError(
-                "nothing to serve by has come yet: neither control, the disk nor the artifact store has it"
-            )
-        return view.state
+        return seen if view is None else view.state
 
-    def _view(self) -> View:
+    def reload(self) -> Reload:
+        """Takes over what the follower has now. A problem is reported once while it stays the same."""
+        before, broken, troubles = self.released, self.quarantined, self.troubles
         view = self._follower.view
         if view is None:
-            raise OSError("nothing to serve by has come yet")
-        return view
+            self.troubles = (_NOTHING,)
+            return Reload(problems=() if troubles else self.troubles)
+        after = {key[1]: found for key, found in view.compiled.items() if isinstance(found, Released)}
+        quarantined: dict[str, Quarantined] = {}
+        for (kind, name), rejected in view.rejected.items():
+            serves = after.get(name)
+            # What is compiled, or waits for that, takes the place of what serves soon.
+            if kind == _RELEASE and not (serves and rejected.pending):
+                file = f"releases/{name}/{serves.number if serves else 0}"
+                problem = Problem(file, 1, "(release)", rejected.problem)
+                quarantined[name] = Quarantined(name, problem, serves.live if serves else None)
+        self.troubles = ()
+        self.released, self.quarantined = MappingProxyType(after), MappingProxyType(quarantined)
+        return Reload(
+            tuple(n for n, found in after.items() if before.get(n) is not found),
+            tuple(n for n in before if n not in after),
+            tuple(
+                q.problem for n, q in quarantined.items() if n not in broken or broken[n].problem != q.problem
+            ),
+            tuple(n for n in broken if n not in quarantined),
+        )
 
 
 def _text(content: bytes | None) -> str | None:
@@ -89,3 +126,17 @@ def _text(content: bytes | None) -> str | None:
         return None if content is None else content.decode()
     except UnicodeDecodeError:
         return None
+
+
+def followed_indexes(follower: Follower | None) -> Indexes | None:
+    """As a follower has them; None: nothing is followed."""
+    if follower is None:
+        return None
+
+    def index(model: str) -> ModelIndex | None:
+        if (view := follower.view) is None:
+            raise RepositoryError(model, "", "nothing to serve by has come from control yet", "wait for it")
+        content = view.snapshot.content(MODEL, model)
+        return None if content is None else index_of(model, content)
+
+    return index

@@ -13,10 +13,11 @@ def write(path: Path, content: bytes, *, mode: int = 0o644) -> None:
     The file is created with `mode`, so that a secret is never readable by others in between. Raises OSError that names
     `path`, which is then unchanged.
     """
+    replace(path, content, mode=mode)
     try:
-        _write(path, content, mode)
+        sync_folder(path.parent)
     except OSError as error:
-        error.filename = str(path)  # a full disk gives no name, other errors that of the new file
+        error.filename = str(path)
         raise
 
 
@@ -36,19 +37,23 @@ def write_first(path: Path, content: bytes, *, mode: int = 0o644) -> bool:
     return True
 
 
-def _write(path: Path, content: bytes, mode: int) -> None:
+def replace(path: Path, content: bytes, *, mode: int = 0o644) -> None:
+    """As `write`, but only once the folder was synced the new content has its name after a crash of the machine."""
     fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
-    except BaseException:
-        fresh.unlink(missing_ok=True)
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            fresh.replace(path)
+        except BaseException:
+            fresh.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        error.filename = str(path)  # a full disk gives no name, other errors that of the new file
         raise
-    sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:

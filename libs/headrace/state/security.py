@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from headrace.hop.resilience.token_bucket import TokenBucket
-from headrace.state import atomic, torn
+from headrace.state import torn
 
 # Lines of single events of one kind: so many at once, then one a second. The audit log keeps an entry of each for ever, and a
 # flood of one kind must not hide who did something of another.
@@ -162,7 +162,7 @@ def append(path: Path, data: bytes, max_bytes: int | None = None, kept: int = 1)
             with suppress(FileNotFoundError):
                 if path.stat().st_size >= max_bytes:
                     _rotate(path, kept)
-        _append(path, data)
+        torn.append(path, data)
     finally:
         os.close(lock)
 
@@ -179,25 +179,6 @@ def _take(lock: int) -> None:
             time.sleep(_LOCK_POLL_S)
         else:
             return
-
-
-def _append(path: Path, data: bytes) -> None:
-    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        start = os.fstat(descriptor).st_size
-        if start == 0:
-            atomic.sync_folder(path.parent)  # so that new and renamed files exist after a crash
-        try:
-            left = memoryview(torn.ending(os.pread(descriptor, 1, max(start - 1, 0))) + data)
-            while left:
-                left = left[os.write(descriptor, left) :]
-            os.fsync(descriptor)
-        except OSError:
-            # The disk became full and only a part was written. Remove it: the whole batch is written again later.
-            os.ftruncate(descriptor, start)
-            raise
-    finally:
-        os.close(descriptor)
 
 
 def _rotate(path: Path, kept: int) -> None:

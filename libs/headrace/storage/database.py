@@ -74,17 +74,9 @@ class Database:
 
         return cls(PostgresEngine(found))
 
-    @contextmanager
-    def read(self) -> Iterator[sa.Connection]:
-        """A transaction that sees one moment of the database, holds no writer up and can't write."""
-        try:
-            with self._connection(writes=False) as connection, connection.begin():
-                yield connection
-        except SQLAlchemyError as error:
-            raise self._unavailable(error) from error
-
     def query(self, work: Callable[[sa.Connection], T]) -> T:
-        """Runs `work` in a transaction that reads; again if the connection was dead."""
+        """Runs `work` in a transaction that sees one moment of the database, holds no writer up and can't write; again if the
+        connection was dead."""
         return self._run(work, writes=False)
 
     def write(self, work: Callable[[sa.Connection], T]) -> T:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from headrace.releases.changes.rollouts import PREVIOUS
-from headrace.releases.document import LIVE, Arm, Release, Rollout, RolloutState
+from headrace.releases.changes.rollouts import promotion
+from headrace.releases.document import LIVE, Release, Rollout, RolloutState
 from headrace.releases.ladder import Action
 from services.control.ladder.machine import AUTHOR, Decision
 
@@ -28,7 +28,7 @@ def next_release(
     changes: dict[str, Any]
     match decision.action:
         case Action.PROMOTE:
-            changes = _promoted(release, rollout)
+            changes = promotion(release, rollout)
         case Action.PAUSE:
             changes = {"rollout": {"state": RolloutState.PAUSED}}
         case Action.ROLL_BACK:
@@ -53,31 +53,3 @@ def _weights(release: Release, rollout: Rollout, share: float) -> dict[str, Any]
     both = weights.get(LIVE, 0.0) + weights.get(rollout.arm, 0.0)
     weights[LIVE], weights[rollout.arm] = both * (1 - share), both * share
     return release.assign.model_dump(mode="json") | {"weights": weights}
-
-
-def _promoted(release: Release, rollout: Rollout) -> dict[str, Any]:
-    """The canary becomes the live arm, which stays as `previous`. Rules for the canary, or for an older `previous`, go to the
-    new live arm. So does a shadow's traffic to it end, as it would compare the live arm with itself."""
-    arms: dict[str, Arm] = {name: arm for name, arm in release.arms.items() if name != rollout.arm}
-    gone = {rollout.arm, PREVIOUS}
-    arms |= {LIVE: release.arms[rollout.arm], PREVIOUS: release.live}
-    weights: dict[str, float] = {}
-    for name, weight in release.assign.weights.items():
-        renamed = LIVE if name in gone else name
-        weights[renamed] = weights.get(renamed, 0.0) + weight
-    weights[PREVIOUS] = 0.0
-    changes: dict[str, Any] = {
-        "arms": arms,
-        "assign": release.assign.model_dump(mode="json") | {"weights": weights},
-        "rules": [
-            rule.model_dump(mode="json") | ({"arm": LIVE} if rule.arm in gone else {})
-            for rule in release.rules
-        ],
-        "rollout": {"state": RolloutState.PROMOTED, "step": len(rollout.ladder) - 1},
-    }
-    if release.shadow and release.shadow.arm in gone:
-        changes["shadow"] = None
-    if release.experiment and gone & set(release.experiment.arms):
-        # Its arms have changed their meaning; its read-out ends with this release.
-        changes["experiment"] = None
-    return changes

@@ -11,6 +11,7 @@ from typing import TypeVar
 from headrace.api.control.v1 import records_pb2 as pb
 from headrace.catalog import messages
 from headrace.catalog.access import KEPT_VERSIONS, Change, Made, Record
+from headrace.catalog.changes import check
 from headrace.catalog.errors import RecordsDivergedError, RecordsError, RecordsUnavailableError
 from headrace.catalog.faults import fault_of
 from headrace.catalog.records import CatalogRecords
@@ -99,14 +100,10 @@ class RecordsServicer:
         change = messages.change_of(request.change)
         # Also after an epoch that only processes of the data plane have.
         above = self._newest_epoch()
-        made = await self._write(lambda: self._begin(change, above))
+        made = await self._write(lambda: self._records().begin_epoch(change, above))
         await self._judged(made.position.epoch)
         self._metrics.changes.inc()
         return pb.BeginEpochResponse(position=messages.position_message(made.position))
-
-    def _begin(self, change: Change, above: int) -> Made:
-        limits.check_change(change)
-        return self._records().begin_epoch(change, above)
 
     async def TakeLease(self, request: pb.TakeLeaseRequest, call: Call) -> pb.TakeLeaseResponse:
         self._identities.check_lease(call.peer, request.name)
@@ -157,7 +154,7 @@ class RecordsServicer:
         return reply
 
     def _change(self, change: Change) -> Made:
-        limits.check_change(change)
+        check(change)  # what is too large is not looked at
         records = self._records()
         kinds.check_writes(change, records)
         return records.change(change)

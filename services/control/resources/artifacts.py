@@ -7,6 +7,7 @@ import asyncio
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 from headrace.catalog.access import Position
 from headrace.catalog.errors import RecordsError
@@ -42,39 +43,40 @@ class Artifacts:
         self._key = key
         self._failed = failed
         self.checked = asyncio.Event()
+        self._thread = ThreadPoolExecutor(1, "artifacts")
 
     async def run(self) -> None:
         """Until it is cancelled."""
-        with ThreadPoolExecutor(1, "artifacts") as thread:
-            while True:
-                changed = self._feed.changed
-                pause_s = _LOOK_S
-                if (newest := self._feed.newest) is not None:
-                    try:
-                        await self._write(newest, thread)
-                        self._failed(None)
-                    except (OSError, ValueError, RecordsError) as error:
-                        self._failed(error)
-                        pause_s = _AGAIN_S
-                    self.checked.set()
+        while True:
+            changed = self._feed.changed
+            pause_s = _LOOK_S
+            if (newest := self._feed.newest) is not None:
                 try:
-                    async with asyncio.timeout(pause_s):
-                        await changed.wait()
-                except TimeoutError:
-                    continue
+                    await self._write(newest)
+                    self._failed(None)
+                except (OSError, ValueError, RecordsError) as error:
+                    self._failed(error)
+                    pause_s = _AGAIN_S
+                self.checked.set()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause_s):
+                    await changed.wait()
 
-    async def _write(self, newest: Published, thread: ThreadPoolExecutor) -> None:
+    def close(self) -> None:
+        """Waits for nothing: what is under way is done as a whole, or not at all."""
+        self._thread.shutdown(wait=False)
+
+    async def _write(self, newest: Published) -> None:
         """Raises OSError, ValueError, RecordsError."""
-        loop = asyncio.get_running_loop()
+        # A bucket that hangs holds its own thread up, and neither the event loop nor the end of the process.
+        loop, thread = asyncio.get_running_loop(), self._thread
         verifier = Verifier([self._key.public()])
         for service in SERVICES:
             there = await loop.run_in_executor(thread, self._position, verifier, service)
             problem = "" if there is None else await self._feed.problem_of(there)
             self._followers.heard(Follower(NAME, f"artifacts/{service}", there, diverged=problem))
-            older = there is None or (there.epoch, there.number) < (
-                newest.position.epoch,
-                newest.position.number,
-            )
+            at = newest.position
+            older = there is None or (there.epoch, there.number) < (at.epoch, at.number)
             if not problem and older:
                 signed = self._feed.signed(newest, service, None)
                 part = VerifiedPart.of(signed, newest.parts[service].snapshot)
@@ -87,7 +89,5 @@ class Artifacts:
             listing = json.loads(self._store.read(f"resources/{service}/manifest", MAX_LISTING_BYTES))
             raw, signature = listing["manifest"].encode(), bytes.fromhex(listing["signature"])
             return verifier.open(raw, signature, service).manifest.position
-        except FileNotFoundError:
-            return None
-        except (ValueError, KeyError, TypeError, AttributeError, ManifestError):
+        except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError, ManifestError):
             return None

@@ -3,30 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
-from typing import Protocol
 
 from headrace.catalog.access import Position, Record
+from headrace.catalog.records import CatalogRecords
 from headrace.resources.manifest import ANCESTORS, Manifest, SignedManifest
 from headrace.resources.snapshot import PARTS, Key, Resource, Snapshot, part_of
 
 SERVICES = tuple(sorted({service for services in PARTS.values() for service in services}))
-
-
-class History(Protocol):
-    """What is read of the database, on threads. All raise RecordsError."""
-
-    def changes_since(
-        self, number: int, kinds: Collection[str] = ()
-    ) -> tuple[Position, Sequence[Record]]: ...
-
-    def head_at(self, number: int) -> bytes | None: ...
-
-    def ancestors(self, count: int) -> Sequence[Position]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +109,7 @@ class Feed:
 
     def __init__(
         self,
-        history: Callable[[], History],
+        history: Callable[[], CatalogRecords],
         threads: ThreadPoolExecutor,
         sign: Callable[[Manifest], SignedManifest],
         now: Callable[[], datetime],

@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 
 from headrace.hop.config import ConfigError
-from headrace.resources.manifest import Manifest, SignedManifest, Signer
+from headrace.resources.manifest import Manifest, SignedManifest, Signer, public_of
 
 
 class KeyFile:
@@ -33,10 +33,7 @@ class KeyFile:
 
     def public(self) -> bytes:
         """The public key, PEM."""
-        from cryptography.hazmat.primitives import serialization as s
-
-        key = s.load_pem_private_key(self._path.read_bytes(), None).public_key()
-        return key.public_bytes(s.Encoding.PEM, s.PublicFormat.SubjectPublicKeyInfo)
+        return public_of(self._path.read_bytes())
 
     def _current(self) -> Signer:
         with self._lock:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from headrace.releases import ReleaseCatalog
+from headrace.resources.releases import ReleaseCatalog
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
@@ -47,7 +47,7 @@ class ReleasedVersions:
         """Why releases can't be read or used; the last good ones count then."""
         if self._catalog is None:
             return []
-        broken = [p for q in self._catalog.quarantined.values() for p in q.problems]
+        broken = (q.problem for q in self._catalog.quarantined.values())
         return [str(p) for p in (*self._catalog.troubles, *broken)]
 
     def tell(self, log: FilteringBoundLogger) -> None:

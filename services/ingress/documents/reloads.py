@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TypeAlias
 
@@ -10,7 +9,7 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from headrace.hop.errors import Fault
 from headrace.pipeline import Pipeline
-from headrace.releases import Quarantined, ReleaseCatalog, Reload
+from headrace.resources.releases import Quarantined, ReleaseCatalog, Reload
 from services.ingress.documents.catalog import Catalog
 from services.ingress.ports import Log
 
@@ -64,7 +63,7 @@ class DocumentReloads:
 
     async def check(self) -> None:
         """Looks once."""
-        found = await asyncio.to_thread(self._documents.reload)
+        found = self._documents.reload()
         self.known |= not self._documents.troubles
         pipelines = self._documents.pipelines
         if found == Reload() and pipelines == self._used:

@@ -124,8 +124,7 @@ def _change(store: ReleaseStore, wish: Wish, how: How, known: KnownModels | None
         return Outcome(basis.current, False, [])
     checked(release, documents.text, known)
     if not wish.dry_run:
-        documents.keep(release.revisions())
-        store.commit(release)
+        store.commit(release, documents.new)
     return Outcome(release, not wish.dry_run, changes)
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from headrace.audit import chain
 from headrace.audit.access import SCOPE, Access, AccessError
-from headrace.catalog.access import AuditLine, Position, Records
+from headrace.audit.chain import AuditLine
+from headrace.catalog.access import Position, Records
 from services.monitoring.console import faults
 from services.monitoring.console.known import Reach, notice
 from services.monitoring.console.threads import Threads

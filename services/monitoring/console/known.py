@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeAlias, TypeVar
 
-from headrace.releases import Broken, Freeze, Release, ReleaseError, ReleaseStore, StaleError
+from headrace.catalog.access import Position
+from headrace.releases import Broken, Freeze, Release, ReleaseError, StaleError
 from headrace.releases.changes import Basis, Documents, KnownModels, checked, differences
 from headrace.releases.changes.differences import Difference
 from headrace.releases.faults import refused
+from headrace.releases.of_records import RecordReleases
 from services.monitoring.console import faults
 from services.monitoring.console.ports import Models
 from services.monitoring.console.threads import Threads
@@ -45,8 +47,8 @@ class Known:
     unusable: Sequence[Broken] = ()
     freeze: Freeze | None = None
     at: str = ""
-    # State of the store then; see ReleaseStore.wait.
-    seen: str = ""
+    # Of the records then.
+    seen: Position | None = None
 
 
 class Reach:
@@ -76,7 +78,7 @@ class KnownReleases:
 
     def __init__(
         self,
-        store: ReleaseStore,
+        store: RecordReleases,
         slow_s: Callable[[Release], float | None],
         threads: Threads,
         reach: Reach,
@@ -141,7 +143,7 @@ class KnownReleases:
         return await self._call(partial(self._commit, name, how, expected, author, reason))
 
     def _read(self) -> Known:
-        known, seen = self._known, self._store.wait(self._known.seen, 0)
+        known, seen = self._known, self._store.records.position()
         if known.at and seen == known.seen:
             return replace(known, at=self._now())
         found: list[PipelineFacts] = []

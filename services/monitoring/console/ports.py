@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from headrace.analysis import ReadOut
 from headrace.catalog.access import Records
-from headrace.releases import Experiment, Release, ReleaseStore
+from headrace.releases import Experiment, Release
 from headrace.releases.changes import KnownModels
+from headrace.releases.of_records import RecordReleases
 from headrace.ticks import ArmFigures
 from services.monitoring.console.facts.live import Counts
 from services.monitoring.events.query import Found, Query
@@ -144,7 +145,7 @@ class Sources:
     `status`: where the analyser sees a pipeline's rollout; `slow_s`: what counts as slow under a release, in seconds.
     """
 
-    store: ReleaseStore
+    store: RecordReleases
     # Of control, with the audit.
     records: Records
     counts: Callable[[], Counts]

@@ -13,7 +13,7 @@ from headrace.analysis import ReadOut
 from headrace.catalog.access import Records
 from headrace.hop.config import ConfigError
 from headrace.hop.definition import Runtime
-from headrace.releases import Experiment, Release, ReleaseStore
+from headrace.releases import Experiment, Release
 from headrace.releases.of_records import RecordReleases
 from services.monitoring.config import MonitoringConfig
 from services.monitoring.console.settings import ConsoleSettings
@@ -75,7 +75,7 @@ async def serving_console(
 
 def _sources(
     own: ConsoleSettings,
-    store: ReleaseStore,
+    store: RecordReleases,
     records: Records,
     ticks: Ticks,
     analysis: Analysis | None,

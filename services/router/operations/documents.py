@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from headrace.releases import ReleaseCatalog, Released, Reload
+from headrace.releases.catalog import Released
+from headrace.resources.releases import ReleaseCatalog, Reload
 from services.router.operations.readiness import ModelReadiness
 from services.router.pipelines import Pipelines
 
@@ -73,8 +74,7 @@ class DocumentReloader:
     async def refresh(self, *, must_wait: bool = True) -> None:
         """Reads changes now. `must_wait` False: a caller knows already that the models of the newest release are ready."""
         async with self._lock:
-            # In a thread: reading blocks, and parsing takes milliseconds for which calls in flight would wait.
-            found = await asyncio.to_thread(self._source.reload)
+            found = self._source.reload()
             if found == Reload() and not self._waiting and self._known.is_set():
                 return
             self._report(found)

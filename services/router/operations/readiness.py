@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from headrace.hop.errors import Fault
 from headrace.pipeline import ModelState
-from headrace.releases import Released
+from headrace.releases.catalog import Released
 from services.router.operations.models import ModelOperations
 
 _ASK_S = 2.0

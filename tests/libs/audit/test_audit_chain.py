@@ -2,26 +2,19 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.audit import chain
-from headrace.audit.chain import Fault, Head
+from headrace.audit.chain import AuditLine, Fault, Head
 
 LINES = 8
 
 
-@dataclass(frozen=True)
-class Row:
-    number: int
-    line: bytes
-    sha256: bytes
-
-
-def row(number: int, previous: bytes, reason: str = "") -> Row:
+def row(number: int, previous: bytes, reason: str = "") -> AuditLine:
     line = chain.build(
         number=number,
         epoch=1,
@@ -35,11 +28,11 @@ def row(number: int, previous: bytes, reason: str = "") -> Row:
         writes=[chain.Written("release", "flights", number, "00")],
         previous=previous,
     )
-    return Row(number, line, chain.digest(line))
+    return AuditLine(number, line, chain.digest(line))
 
 
-def rows(count: int = LINES, reason: str = "") -> list[Row]:
-    found: list[Row] = []
+def rows(count: int = LINES, reason: str = "") -> list[AuditLine]:
+    found: list[AuditLine] = []
     for number in range(1, count + 1):
         # The same beginning for every reason: somebody went back to line 4 and went on otherwise.
         found.append(
@@ -48,15 +41,15 @@ def rows(count: int = LINES, reason: str = "") -> list[Row]:
     return found
 
 
-def head(found: list[Row], where: str = "") -> Head:
+def head(found: list[AuditLine], where: str = "") -> Head:
     return Head(found[-1].number, found[-1].sha256, where)
 
 
-def faults(found: list[Row], end: Head | None = None, *known: Head) -> list[tuple[Fault, int]]:
+def faults(found: list[AuditLine], end: Head | None = None, *known: Head) -> list[tuple[Fault, int]]:
     return [(p.fault, p.number) for p in chain.verify(found, end or head(rows()), known)]
 
 
-def renumbered(found: list[Row]) -> list[Row]:
+def renumbered(found: list[AuditLine]) -> list[AuditLine]:
     return [replace(one, number=number) for number, one in enumerate(found, 1)]
 
 
@@ -76,27 +69,27 @@ def test_nothing_is_wrong_with_what_was_not_touched() -> None:
     assert seen == [*range(1, LINES + 1)]
 
 
-def altered(found: list[Row], at: int, line: bytes, sha256: bytes = b"") -> list[Row]:
-    return [*found[:at], Row(found[at].number, line, sha256 or chain.digest(line)), *found[at + 1 :]]
+def altered(found: list[AuditLine], at: int, line: bytes, sha256: bytes = b"") -> list[AuditLine]:
+    return [*found[:at], AuditLine(found[at].number, line, sha256 or chain.digest(line)), *found[at + 1 :]]
 
 
-def by_bob(found: list[Row], at: int) -> bytes:
+def by_bob(found: list[AuditLine], at: int) -> bytes:
     return found[at].line.replace(b"ann", b"bob")
 
 
-def swapped(found: list[Row], at: int, distance: int) -> list[Row]:
+def swapped(found: list[AuditLine], at: int, distance: int) -> list[AuditLine]:
     found[at], found[at + distance] = found[at + distance], found[at]
     return renumbered(found)
 
 
-def added(found: list[Row], at: int) -> list[Row]:
+def added(found: list[AuditLine], at: int) -> list[AuditLine]:
     one = row(at + 1, found[at - 1].sha256 if at else chain.BEFORE_FIRST, "forged")
     return renumbered([*found[:at], one, *found[at:]])
 
 
 NO_LINES = [b"", b"{}", b"[1]", b"\xff", b'{"number":"1","previous":"","writes":[]}', b"null"]
 # What is done, where it is done, the fault, and how far from there its line is.
-DONE: dict[str, tuple[Callable[[list[Row], int], list[Row]], range, Fault, int]] = {
+DONE: dict[str, tuple[Callable[[list[AuditLine], int], list[AuditLine]], range, Fault, int]] = {
     "flipped": (lambda r, at: altered(r, at, by_bob(r, at), r[at].sha256), range(LINES), Fault.ALTERED, 1),
     "with its hash": (lambda r, at: altered(r, at, by_bob(r, at)), range(LINES), Fault.ALTERED, 1),
     "hash": (lambda r, at: altered(r, at, r[at].line, bytes(32)), range(LINES), Fault.ALTERED, 1),
@@ -141,13 +134,13 @@ def test_a_head_that_does_not_fit_the_last_line_is_named() -> None:
     assert faults(rows(), Head(LINES, bytes(32))) == [(Fault.ALTERED, LINES)]
 
 
-def flip(found: list[Row], at: int) -> list[Row]:
+def flip(found: list[AuditLine], at: int) -> list[AuditLine]:
     line = bytearray(found[at].line)
     line[at % len(line)] ^= 1
     return altered(found, at, bytes(line), found[at].sha256)
 
 
-CHANGES: list[Callable[[list[Row], int], list[Row]]] = [
+CHANGES: list[Callable[[list[AuditLine], int], list[AuditLine]]] = [
     flip,
     lambda found, at: found[:at] + found[at + 1 :],
     lambda found, at: found[:at],
@@ -161,7 +154,7 @@ CHANGES: list[Callable[[list[Row], int], list[Row]]] = [
     closed=st.booleans(),
 )
 def test_whatever_was_done_is_seen(
-    changes: list[tuple[Callable[[list[Row], int], list[Row]], int]], closed: bool
+    changes: list[tuple[Callable[[list[AuditLine], int], list[AuditLine]], int]], closed: bool
 ) -> None:
     found = rows()
     for change, at in changes:

@@ -1,16 +1,18 @@
 """What only the owner of a database may do, on both."""
 
 import json
-import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 
 from headrace.catalog import verification
-from headrace.catalog.access import Position, Record
+from headrace.catalog.access import Record
 from headrace.catalog.errors import RecordsUnavailableError, Unavailable
 from headrace.catalog.records import CatalogRecords
-from headrace.catalog.waiters import Waiters
+from tests.control_service import execute
 from tests.libs.catalog.records_contract import LONG_S, change, write
 
 
@@ -66,68 +68,24 @@ def test_a_new_epoch(records: CatalogRecords) -> None:
     assert verification.verify(records) == []
 
 
-def pollers() -> set[threading.Thread]:
-    return {thread for thread in threading.enumerate() if thread.name == "records-poll"}
+@pytest.mark.parametrize("column", ["head.sha256", "records.content", "audit.line"])
+def test_a_text_in_place_of_bytes_is_damage(tmp_path: Path, column: str) -> None:
+    address = str(tmp_path / "control.db")
+    with closing(CatalogRecords.open(address, initialise=True)) as records:
+        records.change(change(write("a", b"1")))
+        table, name = column.split(".")
+        execute(address, f"UPDATE {table} SET {name} = 'text'")
+        with pytest.raises(RecordsUnavailableError) as failed:
+            records.position(), records.read("release", "a"), list(records.lines())
+    assert failed.value.why is Unavailable.DAMAGED
 
 
-def test_one_thread_polls_however_many_wait_and_none_when_nobody_does() -> None:
-    polled = threading.Semaphore(0)
-
-    def read() -> Position:
-        polled.release()
-        return Position(1, 1, b"")
-
-    waiters = Waiters(read, interval_s=0.001)
-    # Of other tests, which are about to end.
-    others = pollers()
-    known = waiters.wait(None, LONG_S)
-    waiting = [threading.Thread(target=waiters.wait, args=(known, LONG_S)) for _ in range(5)]
-    for one in waiting:
-        one.start()
-    for _ in range(20):
-        polled.acquire()
-    [poller] = pollers() - others
-    waiters.publish(Position(1, 2, b""))
-    for one in waiting:
-        one.join()
-    poller.join(LONG_S)
-    assert not pollers() - others
-
-
-def test_a_database_that_fails_is_said_to_who_waits_and_is_polled_again() -> None:
-    gone = RecordsUnavailableError(Unavailable.UNREACHABLE, "gone")
-    answers: list[Position | Exception] = [
-        Position(1, 5, b""),
-        gone,
-        ZeroDivisionError(),
-        Position(1, 2, b""),
-    ]
-
-    def read() -> Position:
-        found = answers.pop(0) if len(answers) > 1 else answers[0]
-        if isinstance(found, Exception):
-            raise found
-        return found
-
-    waiters = Waiters(read, interval_s=LONG_S)  # one poll for each wait
-    known = waiters.wait(None, LONG_S)
-    for problem in ("gone", "ZeroDivisionError"):
-        with pytest.raises(RecordsUnavailableError, match=problem):
-            waiters.wait(known, LONG_S)
-    assert waiters.wait(known, LONG_S) == Position(1, 2, b""), "it went back"
-    waiters.close()
-
-
-def test_a_poll_that_was_under_way_during_a_change_says_nothing() -> None:
-    """It may have read before the change, and be answered after it: who knows the change would see the position go back."""
-    answers = [Position(1, 1, b""), Position(1, 3, b"")]
-
-    def read() -> Position:
-        if len(answers) > 1:
-            waiters.publish(Position(1, 2, b""))
-            return answers.pop(0)
-        return answers[0]
-
-    waiters = Waiters(read, interval_s=LONG_S)
-    assert waiters.wait(Position(1, 2, b""), LONG_S) == Position(1, 3, b"")
-    waiters.close()
+def test_a_change_of_this_process_is_not_polled_for(
+    records: CatalogRecords, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headrace.catalog.records.POLL_S", 10 * LONG_S)
+    known = records.position()
+    with ThreadPoolExecutor(1) as thread:
+        waiting = thread.submit(records.wait, known, 10 * LONG_S)
+        made = records.change(change())
+        assert waiting.result(LONG_S) == made.position

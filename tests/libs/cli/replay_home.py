@@ -60,9 +60,8 @@ def _release(folder: Path, home: Path, store: ReleaseStore) -> None:
         assert added.exit_code == 0, added.output
         text = DOCUMENT.replace("RULE", "default" if number == 1 else "refuse")
         document = parse(text, "scored.yaml")
-        store.keep_document("scored", document.revision, text)
         arm = Arm(version=3, revision=document.revision, models={"times": str(number)})
         release = Release(
             pipeline="scored", number=number, parent=number - 1, author="test", arms={LIVE: arm}
         )
-        store.commit(release)
+        store.commit(release, {document.revision: text})

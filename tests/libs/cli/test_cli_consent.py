@@ -12,6 +12,7 @@ import pytest
 from typer.main import get_command
 from typer.testing import CliRunner, Result
 
+from headrace.catalog.access import Position
 from headrace.cli.consent import ASKS_ITSELF, UNASKED
 from headrace.cli.installation import control_place, first_releases, layout
 from headrace.cli.main import app
@@ -83,10 +84,10 @@ def content(home: Path) -> dict[str, str]:
     return {str(p): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 
-def state(home: Path) -> tuple[dict[str, str], str]:
+def state(home: Path) -> tuple[dict[str, str], Position]:
     """Of its files and its control."""
     with closing(control_place.releases(layout.of(home))) as store:
-        return content(home), store.wait("", 0)
+        return content(home), store.records.position()
 
 
 def test_every_command_asks_unless_there_is_a_reason_not_to() -> None:

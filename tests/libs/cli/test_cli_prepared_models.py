@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from headrace.catalog.records import CatalogRecords
-from headrace.cli.installation import layout, prepared_models
+from headrace.cli.commands.models import prepared_models
+from headrace.cli.installation import layout
 from headrace.repository import RepositoryError, changes
 from headrace.repository.model_index import all_indexes
 from tests.libs.repository.signed_models import signed

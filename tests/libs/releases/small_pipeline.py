@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from headrace.pipeline import parse
-from headrace.releases import Release, ReleaseStore
+from headrace.releases import Release
 from headrace.releases.changes import Basis, Documents, KnownModels, checked, deployed
 from headrace.releases.changes.deployment import arm_of
+from headrace.releases.of_records import RecordReleases
 from tests.released import database, spoil
 
 TEXT = """\
@@ -48,7 +49,7 @@ def changed(*pairs: tuple[str, str]) -> str:
 class Home:
     """A store with the pipeline's releases, whose database is in `folder`."""
 
-    def __init__(self, store: ReleaseStore, folder: Path) -> None:
+    def __init__(self, store: RecordReleases, folder: Path) -> None:
         self.store = store
         self._folder = folder
         self.documents = Documents(self.store, "small")
@@ -63,8 +64,7 @@ class Home:
 
     def commit(self, release: Release) -> Release:
         checked(release, self.documents.text, KNOWN)
-        self.documents.keep(release.revisions())
-        self.store.commit(release)
+        self.store.commit(release, self.documents.new)
         return release
 
     def arm(self, text: str = TEXT, name: str = "live", **options: Any) -> Any:

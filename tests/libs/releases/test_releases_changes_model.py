@@ -96,7 +96,7 @@ class ChangesMachine(RuleBasedStateMachine):
 
     @rule()
     def promote(self) -> None:
-        self.attempt(lambda: promoted(self.home.basis(), "fine"), may_change_live=True)
+        self.attempt(lambda: promoted(self.home.basis()), may_change_live=True)
 
     @rule(number=st.one_of(st.none(), st.integers(1, 12)))
     def roll_back(self, number: int | None) -> None:

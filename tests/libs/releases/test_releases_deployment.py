@@ -17,12 +17,12 @@ from tests.libs.releases.small_pipeline import KNOWN, Home, changed
 @contextmanager
 def refused(home: Home, *told: str) -> Iterator[None]:
     """What happens within is refused with these words, and nothing has changed."""
-    before = home.store.wait("", 0)
+    before = home.store.records.position()
     with pytest.raises(ReleaseError) as error:
         yield
     for words in told:
         assert words in str(error.value)
-    assert home.store.wait(before, 0) == before
+    assert home.store.records.position() == before
 
 
 def test_the_first_release_pins_every_model(home: Home) -> None:

@@ -1,10 +1,8 @@
-"""Releases among records, beyond what all stores do: the audit's lines, old documents, leases."""
+"""Releases among records, with the audit's lines, documents, leases."""
 
 import json
-import re
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +15,10 @@ from headrace.pipeline import content_hash
 from headrace.releases import Freeze, FrozenError, ReleaseError, StaleError
 from headrace.releases.document import MAX_BYTES, to_bytes
 from headrace.releases.of_records import RecordReleases, facts
-from headrace.releases.place import PlaceError, open_store
 from headrace.releases.store import KEPT, REMOVED, Broken
 from tests.libs.releases.release_stores import REVISION, TEXT, release
-from tests.released import database, spoil
+from tests.released import database, keep_document, spoil
 
-# Longer than any test may take: a `wait` that is not woken fails by it, and never passes.
-LONG_S = 50.0
 UNREADABLE = Change("me", "x", "all", [Write("freeze", "all", b"{}")])
 
 
@@ -37,7 +32,7 @@ def records(tmp_path: Path) -> Iterator[CatalogRecords]:
 @pytest.fixture
 def store(records: CatalogRecords) -> RecordReleases:
     found = RecordReleases(records, "ann")
-    found.keep_document("flights", REVISION, TEXT)
+    keep_document(found, "flights", REVISION, TEXT)
     return found
 
 
@@ -56,12 +51,11 @@ def test_each_change_has_one_line(store: RecordReleases, records: CatalogRecords
     store.freeze(Freeze("carol", "incident", datetime.now(UTC)))
     store.freeze(None)
     store.freeze(None)
-    store.keep_document("flights", REVISION, TEXT)
     store.remove("flights")
     store.remove("flights")
     found = [(line["actor"], line["action"], line["subject"], line["reason"]) for line in lines(records)]
     assert found == [
-        ("ann", "document.store", f"flights/{REVISION}", ""),
+        ("tests", "document.store", f"flights/{REVISION}", ""),
         ("bob", "release.change", "flights", "new model"),
         ("carol", "automation.freeze", "all", "incident"),
         ("ann", "automation.unfreeze", "all", ""),
@@ -83,19 +77,19 @@ def test_going_back_is_named_so(store: RecordReleases, records: CatalogRecords) 
 
 def test_old_documents_go(store: RecordReleases, records: CatalogRecords) -> None:
     texts = [f"pipeline: flights\nversion: {number}\n" for number in range(KEPT + 3)]
+    keep_document(store, "other", REVISION, TEXT)
     for number, text in enumerate(texts, 1):
-        store.keep_document("flights", str(content_hash(text)), text)
-        store.commit(release(number, **of_document(number, text)))
-    store.keep_document("other", REVISION, TEXT)
-    stored = records.list("document", "flights/")
-    assert len(stored) == KEPT + 4, "they are young"
-    later = datetime.now(UTC) + timedelta(hours=2)
-    RecordReleases(records, "ann", lambda: later).commit(release(KEPT + 4, **of_document(0, texts[-1])))
+        documents = {str(content_hash(text)): text, "0" * 64: "nobody names it"}
+        store.commit(release(number, **of_document(number, text)), documents)
+    store.commit(release(KEPT + 4, **of_document(0, texts[5])))
     named = {str(content_hash(text)) for text in texts[-KEPT + 1 :]}
-    assert {record.name for record in records.list("document", "flights/")} == {f"flights/{n}" for n in named}
+    stored = {record.name for record in records.list("document", "flights/")}
+    assert stored == {f"flights/{n}" for n in {*named, REVISION}}
     assert store.document("other", REVISION) == TEXT
-    deleted = [w for w in lines(records)[-1]["writes"] if w["kind"] == "document"]
-    assert {w["sha256"] for w in deleted} == {None}
+    deleted = [
+        w for line in lines(records) for w in line["writes"] if (w["kind"], w["sha256"]) == ("document", None)
+    ]
+    assert [w["name"] for w in deleted] == [f"flights/{content_hash(text)}" for text in texts[:4]]
     for found in store.history("flights"):
         assert all(store.document("flights", revision) for revision in found.revisions())
 
@@ -136,7 +130,7 @@ def test_numbers_go_on_after_several_removals(store: RecordReleases) -> None:
     for count in (2, 1, 3):
         for _ in range(count):
             number += 1
-            store.keep_document("flights", REVISION, TEXT)
+            keep_document(store, "flights", REVISION, TEXT)
             store.commit(release(number))
         assert [r.number for r in store.history("flights")] == list(range(number, number - count, -1))
         store.remove("flights")
@@ -155,51 +149,23 @@ def test_less_than_the_data_plane(
     attempts: list[Callable[[], None]] = [
         lambda: store.commit(release(1)),
         lambda: store.freeze(Freeze("me", "", datetime.now(UTC))),
-        lambda: store.keep_document("flights", "0" * 64, "x"),
     ]
     for change in attempts:
         with pytest.raises(RecordsUnavailableError, match="headrace recover"):
             change()
 
 
-@pytest.mark.parametrize(
-    ("place", "problem"),
-    [
-        ("/var/lib/releases", "name where control is"),
-        ("control:", "name where control is"),
-        ("control:nowhere", "is not host:port"),
-        ("control:unix-dir:relative", "absolute path"),
-        ("control:unix:/s?more=1", "more is no option"),
-        ("control:h:1?ca=/ca.pem", "belong together"),
-        ("control:h:1?ca", "can't be read"),
-    ],
-)
-def test_a_place_that_is_none_is_refused_with_what_is_wrong(place: str, problem: str) -> None:
-    with pytest.raises(PlaceError, match=re.escape(problem)):
-        open_store(place)
-
-
-def test_a_place_names_certificates() -> None:
-    store = open_store(
-        "control:dns:control:7100?ca=/ca.pem&certificate=/c.pem&key=/k.pem&server_name=control"
-    )
-    assert isinstance(store, RecordReleases)
-    with pytest.raises(OSError, match="certificates"):
-        store.pipelines()
-    store.close()
-
-
 @pytest.mark.parametrize(("number", "parent"), [(3, 1), (4, 3), (2, 2), (2, 0)])
 def test_a_stale_change_changes_nothing(store: RecordReleases, number: int, parent: int) -> None:
     for made in range(1, 4 if number == 2 else 3):
         store.commit(release(made))
-    kept, before = store.history("flights"), store.wait("", 0)
+    kept, before = store.history("flights"), store.records.position()
     with pytest.raises(StaleError, match=r"^release of flights: number: .* look and try again$") as stale:
         store.commit(release(number, parent=parent))
     assert stale.value.number == kept[0].number
     with pytest.raises(ReleaseError, match=r"arms\.live\.revision"):
         store.commit(release(len(kept) + 1, **of_document(1, "pipeline: other\n")))
-    assert (store.history("flights"), store.wait(before, 0)) == (kept, before)
+    assert (store.history("flights"), store.records.position()) == (kept, before)
 
 
 @pytest.mark.parametrize(
@@ -236,32 +202,16 @@ def test_a_broken_newest_release(
     assert (current, broken.number) == (None, 3)
 
 
-def test_what_one_changes_another_hears_of(records: CatalogRecords, store: RecordReleases) -> None:
-    def removed() -> None:
-        store.remove("flights")
-        store.remove("flights")
-
+def test_what_one_changes_another_sees(records: CatalogRecords, store: RecordReleases) -> None:
     reader, frozen = RecordReleases(records), Freeze("me", "größer", datetime.now(UTC))
-    store.keep_document("other", REVISION, TEXT)
+    keep_document(store, "other", REVISION, TEXT)
     store.commit(release(1, "other"))
-    state = reader.wait("", LONG_S)
-    assert reader.wait(state, 0) == state
-    changes: list[tuple[Callable[[], object], Callable[[], bool]]] = [
-        (lambda: store.commit(release(1)), lambda: reader.pipelines() == ["flights", "other"]),
-        (lambda: store.freeze(frozen), lambda: reader.frozen() == frozen),
-        (lambda: store.freeze(None), lambda: reader.frozen() is None),
-        (removed, lambda: reader.current("flights") == (None, Broken("flights", 1, REMOVED))),
-        (lambda: records.change(UNREADABLE), lambda: reader.frozen().author == "unknown"),
-    ]
-    for change, seen in changes:
-        with ThreadPoolExecutor(1) as thread:
-            waiting = thread.submit(reader.wait, state, LONG_S)
-            change()
-            assert waiting.result() != state
-        assert seen()
-        state = reader.wait("", 0)
+    store.commit(release(1))
+    store.freeze(frozen)
+    assert (reader.pipelines(), reader.frozen()) == (["flights", "other"], frozen)
+    store.freeze(None)
+    store.remove("flights")
+    assert (reader.frozen(), reader.current("flights")) == (None, (None, Broken("flights", 1, REMOVED)))
+    records.change(UNREADABLE)
+    assert reader.frozen().author == "unknown"
     assert (reader.pipelines(), reader.document("flights", REVISION)) == (["other"], None)
-    with ThreadPoolExecutor(3) as threads:
-        ended = [threads.submit(reader.wait, state, LONG_S) for _ in range(3)]
-        reader.close()
-        assert [one.result() for one in ended] == [state] * 3

@@ -68,15 +68,17 @@ def test_a_rollout_begins_with_the_first_weight(live: Home) -> None:
 
 def test_promoting_makes_the_arm_live(live: Home) -> None:
     began = start(live)
+    rules = ({"name": "r", "when": {"name": {"any": ["x"]}}, "arm": "candidate"},)
+    live.commit(live.basis().next(rules=rules))
     made = live.commit(promoted(live.basis("it is fine")))
     assert made.live == began.arms["candidate"]
-    assert made.assign.weights == {"live": 1.0}
+    assert (made.assign.weights, made.rules[0].arm) == ({"live": 1.0, "previous": 0.0}, "live")
     # The old one stays loaded, until something else goes live.
     assert made.arms == {"live": began.arms["candidate"], "previous": began.live}
     assert (made.rollout.state, made.rollout.verdict) == (RolloutState.PROMOTED, "promoted by me")
     assert made.reason == "it is fine"
     # And the next may begin, with a salt of its own.
-    assert start(live, version="10").assign.salt == "small-4"
+    assert start(live, version="10").assign.salt == "small-5"
     live.commit(aborted(live.basis()))
     assert list(live.deploy(changed(("outputs: [answer]", "outputs: [answer, middle]"))).arms) == ["live"]
 

@@ -159,7 +159,8 @@ class SmallControl(resources_pb2_grpc.ResourcesServiceServicer):
                 ),
                 request.wait_ms / 1000,
             )
-            return self.history.response(request)
+            misbehave = self.misbehave
+        return self.history.response(request) if misbehave is None else misbehave(request)
 
     def change(self, *written: Resource, deleted: tuple[Key, ...] = ()) -> Position:
         with self._changed:

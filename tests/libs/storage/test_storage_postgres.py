@@ -177,9 +177,12 @@ def test_a_conflict_that_the_server_ends_is_tried_again(records: CatalogRecords)
 
 def test_closed_while_it_reads(postgres_address: str, postgres_server: PostgresServer) -> None:
     database = Database.open(postgres_address)
-    with database.read() as connection:
+
+    def close_meanwhile(connection: sa.Connection) -> None:
         connection.execute(sa.text("SELECT 1"))
         database.close()
+
+    database.query(close_meanwhile)
     with postgres_server.connect() as other:
         name = postgres_address.partition("@/")[2].partition("?")[0]
         poll(
@@ -204,8 +207,8 @@ def test_a_password_is_read_from_its_file_and_neither_it_nor_contents_are_said(
     (tmp_path / "password").write_text("s3cret\n")
     wrong = sa.text("SELECT * FROM nothing WHERE a = :a")
     with caplog.at_level(logging.DEBUG), closing(CatalogRecords.open(address, initialise=True)) as records:
-        with records.database.read() as connection:
-            assert connection.connection.dbapi_connection.info.password == "s3cret"
+        password = records.database.query(lambda c: c.connection.dbapi_connection.info.password)
+        assert password == "s3cret"
         records.change(change(write("flights", b"c0ntent")))
         with pytest.raises(RecordsUnavailableError) as failed:
             records.database.write(lambda c: c.execute(wrong, {"a": "c0ntent"}))

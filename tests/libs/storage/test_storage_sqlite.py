@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from headrace.catalog.errors import RecordsUnavailableError, Unavailable
 from headrace.catalog.records import CatalogRecords
@@ -86,11 +87,14 @@ def test_a_second_process_is_refused_and_hears_who_has_it(path: Path) -> None:
 
 def test_an_open_read_holds_no_writer_up_and_sees_one_moment(path: Path) -> None:
     records = opened(path)
-    with records.database.read() as connection:
+
+    def read(connection: sa.Connection) -> None:
         first = connection.exec_driver_sql("SELECT number FROM head").scalar()
         made = records.change(change(write("flights", b"1"))).position
         assert records.position() == made
         assert connection.exec_driver_sql("SELECT number FROM head").scalar() == first == made.number - 1
+
+    records.database.query(read)
     records.close()
 
 

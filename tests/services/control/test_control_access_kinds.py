@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from headrace.access import changes
-from headrace.access.records import KEY, TENANT, By, add_key, remove_tenant, set_tenant
+from headrace.access.records import KEY, TENANT, By
 from headrace.access.specs import KeySpec, TenantSpec, new_key
-from headrace.catalog.access import Change, Write
+from headrace.catalog.access import Change, Made, Write
 from headrace.catalog.errors import RecordInvalidError
 from headrace.catalog.records import CatalogRecords
 from services.control.records.kinds import check_writes
@@ -41,14 +41,21 @@ def problem(records: CatalogRecords, change: Change) -> str:
     return ""
 
 
-def test_what_commands_write_is_taken(records: CatalogRecords) -> None:
-    mine = key("operate:flights")
-    assert problem(records, set_tenant("new", TenantSpec(), 0, ME)) == ""
-    assert problem(records, add_key("new", TenantSpec(), 0, key(), ME)) == ""
-    assert problem(records, add_key("acme", SPEC, 1, mine, ME)) == ""
-    changes.add_key(records, "acme", mine, lambda _: SPEC, ME)
-    assert problem(records, remove_tenant("acme", 2, [mine.id], ME)) == ""
-    assert problem(records, ME.change("key.revoke", "x", Write(KEY, f"acme/{mine.id}", None))) == ""
+def test_what_commands_write_is_taken(records: CatalogRecords, monkeypatch: pytest.MonkeyPatch) -> None:
+    make, mine = records.change, key("operate:flights")
+
+    def checked(change: Change) -> Made:
+        check_writes(change, records)
+        return make(change)
+
+    monkeypatch.setattr(records, "change", checked)
+    changes.edit_tenant(records, "new", lambda _: TenantSpec(), ME)
+    changes.add_key(records, "newer", key(), lambda _: TenantSpec(), ME)
+    changes.add_key(records, "acme", mine, lambda spec: spec or SPEC, ME)
+    changes.add_key(records, "acme", key(), lambda spec: spec or SPEC, ME)
+    changes.revoke_key(records, "acme", mine.id, ME)
+    changes.remove_tenant(records, "acme", ME)
+    assert sorted(changes.read(records).tenants) == ["new", "newer"]
 
 
 def test_a_tenant_is_removed_with_all_its_keys(records: CatalogRecords) -> None:
@@ -56,8 +63,8 @@ def test_a_tenant_is_removed_with_all_its_keys(records: CatalogRecords) -> None:
     for each in (first, second):
         changes.add_key(records, "acme", each, lambda _: SPEC, ME)
     changes.add_key(records, "acme2", key(), lambda spec: spec or SPEC, ME)
-    assert f"it has the key acme/{second.id}" in problem(records, remove_tenant("acme", 3, [first.id], ME))
-    assert problem(records, remove_tenant("acme", 3, [first.id, second.id], ME)) == ""
+    gone = Write(TENANT, "acme", None, 3), Write(KEY, f"acme/{first.id}", None)
+    assert f"it has the key acme/{second.id}" in problem(records, ME.change("tenant.remove", "acme", *gone))
 
 
 @pytest.mark.parametrize(

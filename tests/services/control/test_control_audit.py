@@ -313,12 +313,12 @@ def test_the_head_is_exported_signed_and_a_folder_that_fails_stops_nothing(tmp_p
         made = records.change(Change("ann", "note.write", "x"))
         outside.unlink()
         wait(lambda: outside.is_dir() and made.position.number in [h.number for h, *_ in heads.read(outside)])
+        wait(lambda: "the folder for signed heads can be used again" in control.log)
         # What is there survives a kill, and the next process goes on.
         count = len(list(heads.read(outside)))
         control.kill()
         control.start()
         wait(lambda: len(list(heads.read(outside))) > count)
-        assert "the folder for signed heads can be used again" in control.log
         trusted = Verifier([control.public_key])
         found = [
             (head.number, head.sha256, epoch)

@@ -41,6 +41,7 @@ from tests.libs.catalog.records_contract import verified
 from tests.libs.releases.release_stores import REVISION, TEXT, release
 from tests.libs.resources.following import until
 from tests.postgres_server import PostgresServer, postgres
+from tests.released import keep_document
 from tests.services.control.following import LONG_S, Process, first_release
 from tests.services.monitoring.monitoring_outcomes import Log
 from tests.services.monitoring.rollout_simulation import CANARY, keep_documents, release_of
@@ -103,7 +104,7 @@ def test_of_twenty_deploys_at_once_one_wins(controls: list[ControlService]) -> N
 def test_what_one_changes_the_other_publishes(controls: list[ControlService]) -> None:
     with client(controls[0]) as one, Process(controls[1].target, KEYS[1], "r") as router:
         store = RecordReleases(one)
-        store.keep_document("flights", REVISION, TEXT)
+        keep_document(store, "flights", REVISION, TEXT)
         current, _ = store.current("flights")
         store.commit(release(current.number + 1 if current else 1))
         newest = one.position()
@@ -181,6 +182,7 @@ import sys
 from headrace.catalog.errors import RecordsError
 from headrace.catalog.remote import RemoteRecords
 from headrace.releases.ladder import LEASE, Report, RolloutVerdict, answer_of, report_message
+from tests.released import keep_document
 records = RemoteRecords(sys.argv[1])
 token = records.take_lease(LEASE, "old", float(sys.argv[2]))
 print("taken" if token else "refused", flush=True)

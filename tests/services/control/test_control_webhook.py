@@ -12,7 +12,7 @@ from headrace.releases import Freeze
 from headrace.releases.document import to_bytes
 from tests.libs.releases.release_stores import REVISION, TEXT, release
 from tests.libs.releases.webhook_receiver import Receiver, silent
-from tests.released import Released, released
+from tests.released import Released, keep_document, released
 from tests.system import poll
 
 ROLLOUT = {"arm": "candidate", "since": 2, "verdict": ""}
@@ -28,7 +28,7 @@ def receiver() -> Iterator[Receiver]:
 @pytest.fixture
 def releases(tmp_path: Path, receiver: Receiver) -> Iterator[Released]:
     with released(tmp_path / "control", webhook={"url": receiver.url, "backoff_s": 0.01}) as found:
-        found.store.keep_document("flights", REVISION, TEXT)
+        keep_document(found.store, "flights", REVISION, TEXT)
         yield found
 
 
@@ -71,7 +71,7 @@ def test_what_is_given_up_is_said_and_delays_nothing(tmp_path: Path) -> None:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/token-in-path"
         settings = {"url": url, "queue": 1, "timeout_s": 60}
         with released(tmp_path / "control", webhook=settings) as releases:
-            releases.store.keep_document("flights", REVISION, TEXT)
+            keep_document(releases.store, "flights", REVISION, TEXT)
             for number in range(1, 6):
                 releases.store.commit(release(number))
             # One is on its way, one waits.

@@ -6,29 +6,38 @@ import shutil
 import weakref
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headrace.api.control.v1.resources_pb2 import RejectedResource
 from headrace.api.executor.v1 import executor_pb2 as pb
+from headrace.catalog.access import Position
 from headrace.columns import DType, decode
 from headrace.hop.config import ClientSettings
 from headrace.hop.errors import Code, Fault, Reason, reason_name
 from headrace.hop.server.serve import serving
 from headrace.pipeline import parse
-from headrace.releases import Arm, Release, ReleaseCatalog, ReleaseStore
+from headrace.releases import Arm, Release, ReleaseStore
+from headrace.releases.catalog import Released
 from headrace.repository import TensorSpec, changes
 from headrace.repository.access_log import entries
 from headrace.repository.records import Records
 from headrace.repository.signing import key_pair as keys
+from headrace.resources.apply import View
+from headrace.resources.follower import Follower
 from headrace.resources.manifest import new_keys
+from headrace.resources.releases import ReleaseCatalog
+from headrace.resources.snapshot import Snapshot
 from services.executor.config import ExecutorConfig
 from services.executor.execution.runner import VersionRunner
 from services.executor.lifecycle.memory import MemoryBudget
 from services.executor.lifecycle.released import ReleasedVersions
 from services.executor.wiring import SERVICE
-from tests.released import database, released, releases_in, spoil
+from tests.first_release import first_release
+from tests.released import released
 from tests.services.executor.executor_caller import Caller, batch, calling, codes, numbers, quarantined, ys
 from tests.services.executor.executor_models import counting, expanding, put, scaling, slow
 from tests.services.waiting import until
@@ -300,7 +309,6 @@ def test_the_memory_budget_holds(steps: list[tuple[str, int, int]], budget: int)
 def deploy(store: ReleaseStore, *arms: str) -> None:
     """A release whose arms name these versions of `double`; the first is live."""
     pipeline = parse(PIPELINE, "p")
-    store.keep_document("p", pipeline.revision, PIPELINE)
     made = {
         name: Arm(version=1, revision=pipeline.revision, models={"double": version})
         for name, version in zip(("live", "other"), arms, strict=False)
@@ -309,7 +317,8 @@ def deploy(store: ReleaseStore, *arms: str) -> None:
     store.commit(
         before.next("me", "", arms=made)
         if before
-        else Release(pipeline="p", number=1, author="me", arms=made)
+        else Release(pipeline="p", number=1, author="me", arms=made),
+        {pipeline.revision: PIPELINE},
     )
 
 
@@ -399,18 +408,24 @@ async def test_before_control_has_said_what_there_is_nothing_is_loaded_or_forgot
     assert Records(state).serving() == {"other": ["1"], "double": []}
 
 
-def test_a_version_stays_a_while_after_the_last_release_that_names_it(tmp_path: Path) -> None:
-    now = [0.0]
-    with releases_in(tmp_path) as store:
-        deploy(store, "1")
-        versions = ReleasedVersions(ReleaseCatalog(store), lambda: now[0])
-        assert (versions.versions, versions.by("double", "1")) == ({"double": ["1"]}, ["p"])
-        deploy(store, "2")
-        assert versions.look() == {"double": ["1", "2"]}
-        assert versions.by("double", "1") == []
-        now[0] = 31.0
-        assert versions.look() == {"double": ["2"]}
-        deploy(store, "3")
-        spoil(database(tmp_path), "p", 3, b"{")
-        assert versions.look() == {"double": ["2"]}
-        assert "releases/p/3" in versions.problems[0]
+def test_a_version_stays_a_while_after_the_last_release_that_names_it() -> None:
+    now, follower = [0.0], Mock(Follower)
+    pipeline, key = parse(PIPELINE, "p"), ("release", "p")
+
+    def serve(version: str, **rejected: RejectedResource) -> None:
+        found = Released({"live": pipeline}, first_release(pipeline, {"double": version}, "me", ""))
+        problems = {("release", name): one for name, one in rejected.items()}
+        follower.view = View(Position(1, 1, b""), Snapshot(), problems, {key: found})
+
+    serve("1")
+    versions = ReleasedVersions(ReleaseCatalog(follower), lambda: now[0])
+    assert (versions.versions, versions.by("double", "1")) == ({"double": ["1"]}, ["p"])
+    serve("2")
+    assert versions.look() == {"double": ["1", "2"]}
+    assert versions.by("double", "1") == []
+    now[0] = 31.0
+    assert versions.look() == {"double": ["2"]}
+    assert versions.problems == []
+    serve("2", p=RejectedResource(problem="no"))
+    assert versions.look() == {"double": ["2"]}
+    assert versions.problems == ["releases/p/1:1: (release): no"]

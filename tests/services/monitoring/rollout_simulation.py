@@ -8,15 +8,17 @@ from datetime import UTC, datetime
 import numpy as np
 
 from headrace.pipeline import content_hash
-from headrace.releases import Arm, Assignment, Release, ReleaseStore, Rollout
+from headrace.releases import Arm, Assignment, Release, Rollout
 from headrace.releases.document import LIVE
 from headrace.releases.ladder import Action, Report
+from headrace.releases.of_records import RecordReleases
 from services.control.ladder.changes import next_release
 from services.control.ladder.machine import decide
 from services.monitoring.rollouts.counts import ArmCounts, Tick
 from services.monitoring.rollouts.evidence import Evidence, Objectives
 from services.monitoring.rollouts.judgement import judge
 from services.monitoring.rollouts.verdicts import GuardVerdict, Verdict
+from tests.released import keep_document
 
 # Upper edges in seconds, each 12 % above the one before (1 ms to 9 s).
 EDGES = tuple(0.001 * 1.12**i for i in range(81))
@@ -48,9 +50,9 @@ class Traffic:
     failing: int = 0
 
 
-def keep_documents(store: ReleaseStore, pipeline: str) -> None:
+def keep_documents(store: RecordReleases, pipeline: str) -> None:
     for revision, text in DOCUMENTS.items():
-        store.keep_document(pipeline, revision, text)
+        keep_document(store, pipeline, revision, text)
 
 
 def release_of(rollout: Rollout, *, sticky: bool = False) -> Release:

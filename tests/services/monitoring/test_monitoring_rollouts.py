@@ -16,8 +16,9 @@ from headrace.api.monitoring.v1 import monitoring_pb2 as pb
 from headrace.hop.call import Call, Peer
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.testing import Harness, served
-from headrace.releases import Experiment, Guard, Release, ReleaseStore, Rollout, RolloutState
+from headrace.releases import Experiment, Guard, Release, Rollout, RolloutState
 from headrace.releases.document import LIVE
+from headrace.releases.of_records import RecordReleases
 from headrace.ticks import LATENCY_BUCKETS, ArmFigures, ArmName, AssignedFigures, Tick
 from headrace.ticks.messages import write
 from services.monitoring.outcomes.records import Judged
@@ -39,7 +40,7 @@ def releases(tmp_path: Path) -> Iterator[Released]:
         yield found
 
 
-def begin(store: ReleaseStore, rollout: Rollout, pipeline: str = "p") -> None:
+def begin(store: RecordReleases, rollout: Rollout, pipeline: str = "p") -> None:
     """The first release has this rollout, already at its first step."""
     about = {"since": 1, "started": datetime.now(UTC)}
     release = release_of(rollout.model_copy(update=about))
@@ -72,7 +73,7 @@ async def rollout_of(harness: Harness, pipeline: str = "p") -> pb.GetRolloutResp
     return response
 
 
-async def ended_as(store: ReleaseStore, state: RolloutState, pipeline: str = "p") -> Release:
+async def ended_as(store: RecordReleases, state: RolloutState, pipeline: str = "p") -> Release:
     release, _ = store.current(pipeline)
     while release is not None and release.rollout.state == RolloutState.RUNNING:
         await asyncio.sleep(0.02)

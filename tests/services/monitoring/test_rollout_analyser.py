@@ -14,7 +14,7 @@ from headrace.releases.store import Freeze
 from services.monitoring.rollouts.analyser import Analyser
 from services.monitoring.rollouts.counts import Tick
 from services.monitoring.rollouts.handover import ControlLease
-from tests.released import database, spoil
+from tests.released import database, keep_document, spoil
 from tests.services.monitoring.rollout_analyser import Observed, World
 from tests.services.monitoring.rollout_simulation import CANARY, Traffic, release_of
 
@@ -105,7 +105,7 @@ async def test_a_bug_stops_neither_the_loop_nor_the_other_pipelines(world: World
         update={"pipeline": "a-bad-one", "number": 1, "parent": 0}
     )
     for arm in bad.arms.values():
-        world.store.keep_document("a-bad-one", arm.revision, "text")
+        keep_document(world.store, "a-bad-one", arm.revision, "text")
     world.store.commit(bad)
     await world.look(analyser, 60)
     assert "bug" in analyser.status("a-bad-one").problem

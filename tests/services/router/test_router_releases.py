@@ -69,14 +69,13 @@ def arm(text: str, version: str) -> Arm:
 
 def deploy(store: ReleaseStore, version: str, text: str = DOCUMENT) -> Release:
     pipeline = parse(text, "p")
-    store.keep_document("p", pipeline.revision, text)
     before, _ = store.current("p")
     release = (
         before.next("me", "", arms={"live": arm(text, version)})
         if before
         else first_release(pipeline, {"m": version}, "me", "")
     )
-    store.commit(release)
+    store.commit(release, {pipeline.revision: text})
     return release
 
 

@@ -15,7 +15,8 @@ from headrace.comparison import ComparisonReport
 from headrace.comparison.messages import read_report
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.pipeline import parse
-from headrace.releases import LIVE, Arm, Release, Released, Shadow
+from headrace.releases import LIVE, Arm, Release, Shadow
+from headrace.releases.catalog import Released
 from services.router.pipelines import Compiler, Served
 from services.router.routes.observer import chosen_rows
 from tests.services.router.router_leaves import SCORED, Suite, batch_of, features, router_method, suite

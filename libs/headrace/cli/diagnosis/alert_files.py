@@ -21,7 +21,7 @@ def promised(layout: Layout) -> list[Pipeline]:
 
     Raises ConfigError, DocumentError, OSError."""
     try:
-        live = list(broken_pipelines.look(layout).pipelines.values())
+        live = [found.live for found in broken_pipelines.look(layout).released.values()]
     except NotRunningError:
         live = []
     return live or list(load_folder(layout.documents).values())

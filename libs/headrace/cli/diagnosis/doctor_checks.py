@@ -189,14 +189,14 @@ def _prepared(layout: Layout) -> Finding:
 
 def _pipelines(layout: Layout) -> Finding:
     try:
-        catalog = broken_pipelines.look(layout)
+        found = broken_pipelines.look(layout)
     except control_place.NotRunningError:
         return Finding("pipelines", Level.GOOD, "not looked at: control, which knows them, does not run")
     except config.ConfigError as error:
         return Finding("pipelines", Level.BAD, str(error), "mend the file, or remove it")
-    lines = broken_pipelines.lines(catalog, {})
+    lines = broken_pipelines.lines(found, {})
     if not lines:
-        return Finding("pipelines", Level.GOOD, f"{len(catalog.pipelines)} documents, all good")
+        return Finding("pipelines", Level.GOOD, f"{len(found.released)} documents, all good")
     # A warning only: the other documents are served all the same.
     return Finding("pipelines", Level.WARN, "\n".join(lines), broken_pipelines.FIX)
 

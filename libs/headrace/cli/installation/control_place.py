@@ -11,11 +11,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from headrace.catalog.errors import RecordsUnavailableError, Unavailable
-from headrace.catalog.remote import RemoteRecords
+from headrace.catalog.remote import RemoteRecords, TargetError
 from headrace.cli.installation import pid_lock, services
 from headrace.cli.installation.layout import Layout
 from headrace.hop import config
-from headrace.releases import PlaceError, open_store
 from headrace.releases.of_records import RecordReleases
 from headrace.releases.webhook import WebhookSettings
 from headrace.repository import AccessLog, Repository, Trust
@@ -65,10 +64,10 @@ def webhook(layout: Layout) -> dict[str, Any]:
 
 
 def releases(layout: Layout) -> RecordReleases:
-    """What is live. Raises ConfigError."""
+    """What is live; it connects at the first call. Raises ConfigError."""
     try:
-        return open_store(f"control:{target(layout)}")
-    except PlaceError as error:
+        return RecordReleases(RemoteRecords(target(layout)))
+    except TargetError as error:
         raise config.ConfigError(f"releases: {error}") from None
 
 

@@ -52,8 +52,7 @@ def _release(layout: Layout, store: RecordReleases, pipeline: Pipeline, text: st
         known = known_models(layout, store.records)
         basis = Basis.of(store, pipeline.name, AUTHOR, "the first release")
         arm = arm_of(basis, pipeline, known, name=LIVE, models={})
-        store.keep_document(pipeline.name, pipeline.revision, text)
-        store.commit(deployed(basis, arm))
+        store.commit(deployed(basis, arm), {pipeline.revision: text})
     except StaleError:
         pass  # another command was first: it is live
     except ReleaseError as error:

@@ -9,7 +9,8 @@ from headrace.cli.installation import control_place
 from headrace.cli.installation.layout import Layout
 from headrace.pipeline import DocumentError, Pipeline, kind_of, parse
 from headrace.pipeline.problems import suggestion
-from headrace.releases import LIVE, Release, ReleaseError, ReleaseStore, released
+from headrace.releases import LIVE, Release, ReleaseError, ReleaseStore
+from headrace.releases.catalog import released
 from headrace.repository import RepositoryError
 
 

@@ -96,22 +96,24 @@ class Report:
         counter, histogram = self._calls.get((call.method, code)) or self._children(call.method, code)
         counter.inc()
         histogram.observe(took_s)
-        if error is None:
+        if not isinstance(error, Fault):
+            # Answered, or ended by its caller, as who waits for a change does when it stops.
             if self._debugs:
                 took = round(took_s * 1e6)
-                self._log.debug("call", method=call.method, peer=call.peer.transport, took_us=took)
+                self._log.debug(
+                    "call", method=call.method, peer=call.peer.transport, code=code.name, took_us=took
+                )
             return
         left_out = self._lines.take((call.method, code), time.monotonic())
         if left_out is None:
             return
-        reason = reason_name(error.reason) if isinstance(error, Fault) else "CANCELLED"
         self._log.info(
             "call failed",
             method=call.method,
             peer=call.peer.transport,
             peer_identity=call.peer.identity,
             code=code.name,
-            reason=reason,
+            reason=reason_name(error.reason),
             message=str(error),
             took_us=round(took_s * 1e6),
             left_out=left_out,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from headrace.pipeline import DocumentError, Pipeline, parse
 from headrace.releases.catalog import released
@@ -17,12 +17,12 @@ FindText = Callable[[str], str | None]
 
 
 class Documents:
-    """The pipeline documents that a release may name: those of the store, and new `texts`, which `keep` stores."""
+    """The pipeline documents that a release may name: those of the store, and new ones. `new`: revision → text."""
 
     def __init__(self, store: ReleaseStore, pipeline: str) -> None:
         self._store = store
         self._pipeline = pipeline
-        self._new: dict[str, str] = {}
+        self.new: dict[str, str] = {}
 
     def add(self, text: str, file: str) -> Pipeline:
         """A new document. Raises ReleaseError: it is broken, or that of another pipeline."""
@@ -33,18 +33,12 @@ class Documents:
         if pipeline.name != self._pipeline:
             problem = f"document {file}: it is that of pipeline {pipeline.name!r}"
             raise ReleaseError(self._pipeline, [problem])
-        self._new[pipeline.revision] = text
+        self.new[pipeline.revision] = text
         return pipeline
 
     def text(self, revision: str) -> str | None:
         """The text of a document. Raises OSError."""
-        return self._new.get(revision) or self._store.document(self._pipeline, revision)
-
-    def keep(self, revisions: Iterable[str]) -> None:
-        """Stores those of these documents that are new. Raises OSError."""
-        for revision in revisions:
-            if revision in self._new:
-                self._store.keep_document(self._pipeline, revision, self._new[revision])
+        return self.new.get(revision) or self._store.document(self._pipeline, revision)
 
 
 def checked(release: Release, text: FindText, known: KnownModels | None) -> Release:

@@ -78,22 +78,48 @@ def resumed(basis: Basis, freeze: Freeze | None) -> Release:
     return basis.next("go on with the rollout", rollout=_with(rollout, state=RolloutState.RUNNING))
 
 
-def promoted(basis: Basis, verdict: str = "") -> Release:
-    """The new arm becomes the live one and gets all rows; the old one stays as `previous`. `verdict`: why, with the figures.
-
-    Raises ReleaseError.
-    """
+def promoted(basis: Basis) -> Release:
+    """The new arm becomes the live one and gets all rows; the old one stays as `previous`. Raises ReleaseError."""
     rollout = _active(basis)
-    current = basis.current
-    said = verdict or f"promoted by {basis.author}"
-    arms = {LIVE: current.arms[rollout.arm], PREVIOUS: current.live}
-    return _ended(basis, "promote", RolloutState.PROMOTED, said, arms)
+    changes = promotion(basis.current, rollout)
+    about = {**changes.pop("rollout"), "verdict": f"promoted by {basis.author}"}
+    return basis.next("promote the rollout", rollout=_with(rollout, **about), **changes)
 
 
-def aborted(basis: Basis, verdict: str = "") -> Release:
+def promotion(release: Release, rollout: Rollout) -> dict[str, Any]:
+    """The changes by which the new arm becomes the live one, which stays as `previous`; `rollout`: what changes of it. Rules for
+    the new arm, or for an older `previous`, go to the new live arm. So does a shadow's traffic to it end, as it would compare the
+    live arm with itself."""
+    arms: dict[str, Arm] = {name: arm for name, arm in release.arms.items() if name != rollout.arm}
+    gone = {rollout.arm, PREVIOUS}
+    arms |= {LIVE: release.arms[rollout.arm], PREVIOUS: release.live}
+    weights: dict[str, float] = {}
+    for name, weight in release.assign.weights.items():
+        renamed = LIVE if name in gone else name
+        weights[renamed] = weights.get(renamed, 0.0) + weight
+    weights[PREVIOUS] = 0.0
+    changes: dict[str, Any] = {
+        "arms": arms,
+        "assign": release.assign.model_dump(mode="json") | {"weights": weights},
+        "rules": [
+            rule.model_dump(mode="json") | ({"arm": LIVE} if rule.arm in gone else {})
+            for rule in release.rules
+        ],
+        "rollout": {"state": RolloutState.PROMOTED, "step": len(rollout.ladder) - 1},
+    }
+    if release.shadow and release.shadow.arm in gone:
+        changes["shadow"] = None
+    if release.experiment and gone & set(release.experiment.arms):
+        # Its arms have changed their meaning; its read-out ends with this release.
+        changes["experiment"] = None
+    return changes
+
+
+def aborted(basis: Basis) -> Release:
     """All rows go back to the live arm; a person decided so. Raises ReleaseError."""
-    said = verdict or f"aborted by {basis.author}"
-    return _ended(basis, "abort", RolloutState.ABORTED, said, {})
+    rollout = _active(basis)
+    ended = _with(rollout, state=RolloutState.ABORTED, verdict=f"aborted by {basis.author}")
+    return basis.next("abort the rollout", rollout=ended, **without_rollout(basis.current))
 
 
 def without_idle(release: Release) -> dict[str, Arm]:
@@ -120,15 +146,6 @@ def without_rollout(release: Release) -> dict[str, Any]:
         "rules": tuple(rule for rule in release.rules if rule.arm != gone),
         "shadow": None if shadow and shadow.arm == gone else shadow,
     }
-
-
-def _ended(basis: Basis, why: str, state: RolloutState, verdict: str, arms: dict[str, Arm]) -> Release:
-    rollout = _active(basis)
-    changes = without_rollout(basis.current)
-    changes["arms"] = {**changes["arms"], **arms}
-    step = len(rollout.ladder) - 1 if state is RolloutState.PROMOTED else rollout.step
-    ended = _with(rollout, state=state, verdict=verdict, step=step)
-    return basis.next(f"{why} the rollout", rollout=ended, **changes)
 
 
 def _active(basis: Basis) -> Rollout:

@@ -41,6 +41,7 @@ from services.monitoring.rollouts.verdicts import GuardVerdict, Verdict
 from services.monitoring.ticks import Ticks
 from tests.first_release import first_release
 from tests.libs.repository.signed_models import signed
+from tests.released import keep_document
 from tests.services.monitoring.monitoring_events import World
 from tests.system import ROOT
 
@@ -119,7 +120,7 @@ class Place:
         """The next release, with this version of the model `light`."""
         text = DOCUMENT.format(name=name, model="light")
         pipeline = parse(text, name)
-        self.store.keep_document(name, pipeline.revision, text)
+        keep_document(self.store, name, pipeline.revision, text)
         arm = Arm(version=1, revision=pipeline.revision, models={"light": version})
         before, _ = self.store.current(name)
         if before is None:

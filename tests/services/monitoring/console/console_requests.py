@@ -20,6 +20,7 @@ from services.monitoring.console.ports import (
     RequestSources,
 )
 from services.monitoring.events.query import Found, Query, find
+from tests.released import keep_document
 from tests.services.monitoring.console.console_place import Place
 from tests.services.monitoring.monitoring_events import World
 
@@ -71,7 +72,7 @@ class Explained:
 def recorded(place: Place, explanations: Explanations | None = None) -> Recorded:
     """The home has answered a request of two rows 30 s ago, and several of one row; the first is traced."""
     revision = parse(DOCUMENT, "flights").revision
-    place.store.keep_document("flights", revision, DOCUMENT)
+    keep_document(place.store, "flights", revision, DOCUMENT)
     at = place.wall - 30
     world = World(place.folder / "events")
     world.wall.now = at

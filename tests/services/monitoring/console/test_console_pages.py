@@ -164,7 +164,7 @@ async def test_a_dead_store_is_a_notice_beside_old_facts(
     def dead(*_: object) -> str:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(place.releases, "wait", dead)
+    monkeypatch.setattr(place.releases.records, "position", dead)
     monkeypatch.setattr(place.releases, "pipelines", dead)
     page = await browser.get("/")
     change = await browser.post("/pipelines/flights/rollback", {"number": "2"})

@@ -24,7 +24,7 @@ from headrace.ticks.messages import write
 from services.monitoring.console.web.streams import Streams
 from services.monitoring.wiring import SERVICE
 from tests.ports import free_port
-from tests.released import released
+from tests.released import keep_document, released
 from tests.services.monitoring.console.console_place import Place
 from tests.services.monitoring.console.console_requests import DOCUMENT, REQUEST, answered
 from tests.services.monitoring.monitoring_calls import call
@@ -92,7 +92,7 @@ async def test_the_service_s_own_events_outcomes_and_audit_are_on_its_pages(plac
     given = settings(place, port)
     given["events"] = {"folder": str(place.folder / "events")}
     revision = parse(DOCUMENT, "flights").revision
-    place.store.keep_document("flights", revision, DOCUMENT)
+    keep_document(place.store, "flights", revision, DOCUMENT)
     async with served(SERVICE, given) as harness:
         events = messages.write("router-1", 7, 10, [answered(revision, time.time())])
         await call(harness, "RecordEvents", events)

@@ -17,6 +17,7 @@ from headrace.access.records import AccessError
 from headrace.catalog.errors import RecordsError
 from headrace.cli.commands.access.control import late_doors
 from headrace.cli.commands.lifecycle.doctor import show
+from headrace.cli.commands.models import prepared_models
 from headrace.cli.commands.requests import prediction
 from headrace.cli.console import DEFAULT_HOME, Home, again, command, err, fail, out, place
 from headrace.cli.diagnosis import doctor_checks, earlier_homes
@@ -26,7 +27,6 @@ from headrace.cli.installation import (
     pid_lock,
     ports,
     preparation,
-    prepared_models,
     secrets,
     services,
 )

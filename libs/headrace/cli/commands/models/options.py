@@ -42,12 +42,10 @@ _DTYPES = {"string": DType.BYTES, **{d.name.lower(): d for d in DType}}
 
 @dataclass(frozen=True, slots=True)
 class RepositoryPlace:
-    """The repository that a command uses: its root, the keys, the access log. `elsewhere`: the option `--root`; `control`: the
-    option `--control`, which says who lists what is in it."""
+    """The repository that a command uses: its root, the keys, the access log. `elsewhere`: the option `--root`."""
 
     layout: Layout
     elsewhere: str
-    control: str | None = None
 
     @property
     def root(self) -> Path | str:
@@ -69,16 +67,17 @@ class RepositoryPlace:
 
     @contextmanager
     def records(self) -> Iterator[RemoteRecords | None]:
-        """The control that lists the models, or ends the command; None: `--root` names files that no control lists."""
-        if self.elsewhere and self.control is None:
+        """The control that lists the models, or ends the command; None: `--root` names files that no control lists, unless the
+        home's settings name one."""
+        if self.elsewhere and not control_place.settings(self.layout).store:
             yield None
             return
-        with access.records(self.layout.home, self.control) as found:
+        with access.records(self.layout.home) as found:
             yield found
 
     def _listed(self, trust: Trust | None = None, log: AccessLog | None = None) -> Repository:
         """By the index that control has; while the home's own is away, what has a folder."""
-        if self.control is None and not self.elsewhere:
+        if not self.elsewhere:
             return control_place.models(self.layout, trust, log)
         with self.records() as found:
             index = all_indexes(found).get if found else None

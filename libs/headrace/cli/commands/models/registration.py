@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import typer
 
 from headrace.catalog.remote import RemoteRecords
-from headrace.cli.commands.access.control import Control
 from headrace.cli.commands.models import baseline as baselines
 from headrace.cli.commands.models import executor_check, options
 from headrace.cli.commands.models.executor_check import Bounds
@@ -83,10 +82,9 @@ def add(
     memory_mib: Memory = None,
     max_mib: MaxMib = _MAX_MIB,
     unchecked: Unchecked = False,
-    control: Control = None,
 ) -> None:
     """Add a version, if the executor can use it. Inputs and outputs are read from the file. Nothing that serves changes."""
-    at = RepositoryPlace(place(home), root, control)
+    at = RepositoryPlace(place(home), root)
     stated = options.tensors([*(inputs or ()), *(outputs or ())])
     signing_key = at.signing_key(key, unsigned)
     with refusals_told(), at.records() as asked:

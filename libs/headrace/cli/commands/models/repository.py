@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from headrace.cli.commands.access.control import Control
 from headrace.cli.commands.models import options
 from headrace.cli.commands.models.load_unload import running
 from headrace.cli.commands.models.options import Model, Name, RepositoryPlace, Root, refusals_told
@@ -19,9 +18,9 @@ from headrace.repository.model_index import recorded
 from headrace.repository.records import Records
 
 
-def list_models(home: Home = DEFAULT_HOME, root: Root = "", control: Control = None) -> None:
+def list_models(home: Home = DEFAULT_HOME, root: Root = "") -> None:
     """List models, versions and labels."""
-    at = RepositoryPlace(place(home), root, control)
+    at = RepositoryPlace(place(home), root)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for column in ("model", "version", "labels", "serves", "backend", "metrics"):
         table.add_column(column)
@@ -50,9 +49,9 @@ def _described(repository: Repository, model: str, version: str) -> tuple[str, s
     return about.backend, _numbers(about.metrics)
 
 
-def show(model: Model, home: Home = DEFAULT_HOME, root: Root = "", control: Control = None) -> None:
+def show(model: Model, home: Home = DEFAULT_HOME, root: Root = "") -> None:
     """Print all that is known about a version, as JSON."""
-    at = RepositoryPlace(place(home), root, control)
+    at = RepositoryPlace(place(home), root)
     with refusals_told():
         repository = at.shown()
         name, version = options.resolved(repository, model)
@@ -67,14 +66,13 @@ def verify(
     ] = None,
     home: Home = DEFAULT_HOME,
     root: Root = "",
-    control: Control = None,
     trusted: Annotated[
         list[Path] | None, typer.Option("--trusted", help="Public key; models.pub of the home if absent.")
     ] = None,
     unsigned: Annotated[bool, typer.Option("--unsigned", help="Accept models without a signature.")] = False,
 ) -> None:
     """Read models as a service does: digests, signatures, index. Exit code 1 if one is refused."""
-    at = RepositoryPlace(place(home), root, control)
+    at = RepositoryPlace(place(home), root)
     with refusals_told():
         repository = at.repository(trusted or (), accept_unsigned=unsigned)
         found = names or at.shown().models()
@@ -87,15 +85,14 @@ def label_(
     name: Annotated[str, typer.Argument(metavar="LABEL", help="The label.")],
     home: Home = DEFAULT_HOME,
     root: Root = "",
-    control: Control = None,
     take_away: Annotated[bool, typer.Option("--delete", help="Take the label away instead.")] = False,
 ) -> None:
     """Point a label at a version: a name that a route may follow. Nothing goes live by it."""
-    at = RepositoryPlace(place(home), root, control)
+    at = RepositoryPlace(place(home), root)
     which, version = options.named(model)
     with refusals_told(), at.records() as asked:
         if asked is None:
-            fail("labels are at the control that lists the models; name it: --control")
+            fail("labels are at the control that lists the models; name it in the settings of a home")
         if take_away:
             version = changes.unlabel(asked, which, name, options.user())
         else:
@@ -110,10 +107,9 @@ def remove_(
     version: Annotated[str, typer.Argument(help="The version.")],
     home: Home = DEFAULT_HOME,
     root: Root = "",
-    control: Control = None,
 ) -> None:
     """Remove a version for good. Those who run it keep it until they let go."""
-    at = RepositoryPlace(place(home), root, control)
+    at = RepositoryPlace(place(home), root)
     with refusals_told(), at.records() as asked:
         changes.remove(asked, at.root, name, version, options.user())
     out.print(f"{name} version {version} is removed")

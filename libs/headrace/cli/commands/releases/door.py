@@ -10,6 +10,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -69,14 +70,13 @@ def choose(door: Url = "", key: KeyFile = None, ca: Ca = None) -> None:
 
 
 class DoorReleases:
-    """A `ReleaseStore` behind a door. `wait` and `remove` are not served there. Raises OSError, ReleaseError."""
+    """A `ReleaseStore` behind a door. `remove` is not served there. Raises OSError, ReleaseError."""
 
     def __init__(self, address: Address) -> None:
         self._parts = urlsplit(address.url)
         self._key = _read(address.key)
         self._tls = _tls(address.ca) if self._parts.scheme == "https" else None
         self._texts: dict[str, str] = {}
-        self._new: dict[str, str] = {}
 
     def pipelines(self) -> list[str]:
         return sorted(r["pipeline"] for r in self._ask("ListReleases", {}).get("releases", ()))
@@ -95,8 +95,8 @@ class DoorReleases:
         self._texts |= found.get("pipelineDocuments", {})
         return [_release(one) for one in found.get("releases", ())]
 
-    def commit(self, release: Release) -> None:
-        texts = [self._new[revision] for revision in sorted(release.revisions()) if revision in self._new]
+    def commit(self, release: Release, documents: Mapping[str, str] = MappingProxyType({})) -> None:
+        texts = [documents[revision] for revision in sorted(release.revisions()) if revision in documents]
         self._ask("CommitRelease", {"document": to_bytes(release).decode(), "pipelineDocuments": texts})
 
     def remove(self, pipeline: str) -> None:
@@ -104,13 +104,10 @@ class DoorReleases:
             pipeline, ["--door: a pipeline is removed on its machine: headrace release remove"]
         )
 
-    def keep_document(self, pipeline: str, revision: str, text: str) -> None:  # noqa: ARG002 - sent with the release
-        self._new[revision] = text
-
     def document(self, pipeline: str, revision: str) -> str | None:
         if revision not in self._texts:
             self.history(pipeline)
-        return self._new.get(revision) or self._texts.get(revision)
+        return self._texts.get(revision)
 
     def freeze(self, freeze: Freeze | None) -> None:
         self._ask("SetFreeze", {"frozen": freeze is not None, "reason": freeze.reason if freeze else ""})
@@ -123,9 +120,6 @@ class DoorReleases:
             since = datetime.fromisoformat(about["since"])
             return Freeze(about.get("author", ""), about.get("reason", ""), since)
         return None
-
-    def wait(self, seen: str, timeout_s: float) -> str:
-        raise OSError(f"a door tells no state ({seen!r}, {timeout_s})")
 
     def close(self) -> None:
         """Each call has a connection of its own."""
