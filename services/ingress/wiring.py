@@ -36,15 +36,7 @@ from services.ingress.auth.authenticator import Authenticator
 from services.ingress.auth.directory import LiveDirectory
 from services.ingress.auth.encryption_guard import EncryptionGuard
 from services.ingress.auth.tokens import TokenVerifier
-from services.ingress.clients import (
-    HopAnalysis,
-    HopExplanations,
-    HopModelOperations,
-    HopOutcomes,
-    HopRouter,
-    HopServing,
-    HopShadowReports,
-)
+from services.ingress.clients import HopModelOperations, HopRouter, HopServing
 from services.ingress.config import IngressSettings
 from services.ingress.documents.catalog import Catalog
 from services.ingress.documents.reloads import DocumentMetrics, DocumentReloads
@@ -62,8 +54,8 @@ from services.ingress.oip.repository import ModelRepository
 from services.ingress.oip.service import OpenInference
 from services.ingress.operations.servicer import OperationsServicer
 from services.ingress.ports import Log
-from services.ingress.predict.explain import ExplainServicer
-from services.ingress.predict.outcomes import OutcomesServicer
+from services.ingress.predict.explain import EXPLAIN, ExplainServicer
+from services.ingress.predict.outcomes import RECORD, OutcomesServicer
 from services.ingress.predict.service import InferenceServicer
 from services.ingress.protocols.arrivals import Arrivals
 from services.ingress.releases.desk import Desk
@@ -293,24 +285,18 @@ def _operations(
     wall: Clock,
 ) -> dict[str, Operation]:
     """All RPCs of the door. `client`: of the router; `stack` closes what is opened. Raises ConfigError."""
-    log = runtime.telemetry.log
-    repository = ModelRepository(
-        HopModelOperations(client),
-        time.monotonic,
-        reaches_all=settings.workers == 1 or not settings.together,
-    )
+    models = HopModelOperations(client)
+    repository = ModelRepository(models, reaches_all=settings.workers == 1 or not settings.together)
     monitoring = _monitoring(settings, runtime, stack)
-    outcomes = OutcomesServicer(HopOutcomes(monitoring) if monitoring else None, time.monotonic, wall)
-    explained = ExplainServicer(own, HopExplanations(client, time.monotonic), time.monotonic)
-    desk = Desk(_changing(control), HopModelOperations(client), log, time.monotonic)
+    outcomes = OutcomesServicer(monitoring.unary(RECORD) if monitoring else None, wall)
+    explained = ExplainServicer(own, client.unary(EXPLAIN), time.monotonic)
+    desk = Desk(_changing(control), models, runtime.telemetry.log, time.monotonic)
     stack.push_async_callback(desk.close)
-    analysis = HopAnalysis(monitoring) if monitoring else None
-    operators = OperationsServicer(HopShadowReports(client), analysis, time.monotonic)
     return {
         **operations(OIP_SERVICE, oip, repository),
         **operations(INFERENCE_SERVICE, own, outcomes, explained),
         **operations(RELEASE_SERVICE, ReleaseServicer(desk)),
-        **operations(OPERATIONS_SERVICE, operators),
+        **operations(OPERATIONS_SERVICE, OperationsServicer(client, monitoring)),
     }
 
 

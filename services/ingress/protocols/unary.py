@@ -11,12 +11,12 @@ from typing import Any
 from headrace.hop.errors import Code, Fault, Reason
 from services.ingress.config import Limits
 from services.ingress.door import Door, Operation
+from services.ingress.faults import headers_too_large
 from services.ingress.protocols.asgi import Disconnected, Fields, Receive, Response, Scope, Send, respond
 from services.ingress.protocols.body.bodies import SMALL_BYTES, Bodies, check_size
 from services.ingress.protocols.body.codecs import Codec
 from services.ingress.protocols.departures import Departures
 from services.ingress.protocols.grpc import frames
-from services.ingress.protocols.refusals import headers_too_large
 from services.ingress.request_context import RequestContext
 
 

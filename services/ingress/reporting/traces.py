@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 from headrace.columns import Batch, RowError, Timing
 from headrace.hop.errors import reason_name
-from services.ingress.protocols.refusals import http_status
+from services.ingress.faults import http_status
 from services.ingress.request_context import RequestContext
 
 Failure: TypeAlias = tuple[RowError, int]

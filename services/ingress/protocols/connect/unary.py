@@ -13,11 +13,11 @@ from typing import Any
 
 from headrace.hop.errors import DOMAIN, Code, Fault, Reason, reason_name
 from headrace.hop.transport.wire_errors import PUSHBACK, status_of
+from services.ingress.faults import http_status, malformed
 from services.ingress.protocols.asgi import NONE, Response
 from services.ingress.protocols.body.codecs import Codec
 from services.ingress.protocols.body.inflate import GZIP, inflate
 from services.ingress.protocols.entry import UnaryEntry
-from services.ingress.protocols.refusals import http_status, malformed
 from services.ingress.protocols.unary import UnaryProtocol
 from services.ingress.request_context import RequestContext
 

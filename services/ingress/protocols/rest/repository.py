@@ -11,7 +11,7 @@ from typing import Any
 from google.protobuf.message import Message
 
 from headrace.oip import open_inference_pb2 as pb
-from services.ingress.protocols.refusals import malformed
+from services.ingress.faults import malformed
 from services.ingress.protocols.rest.tensors import read_object
 
 _INDEX = "/v2/repository/index"
