@@ -37,7 +37,7 @@ def fetch_jwks(location: str) -> str:
 
 
 class TokenVerifier:
-    """Verifies tokens of one issuer. Implements `authenticator.Tokens`.
+    """Verifies tokens of one issuer.
 
     `directory`: the tenants now. Verified tokens are remembered (a signature costs ~100 µs) until they expire, or
     until `refresh` brings other keys; whether their tenant still exists is looked up each time.

@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from headrace.state import atomic
 from headrace.state.certificates import bundle_end, pair_end
@@ -21,6 +21,7 @@ from services.ingress.documents.watch import stamp_of
 
 if TYPE_CHECKING:
     from services.ingress.ports import Log
+    from services.ingress.reporting.security_metrics import SecurityMetrics
 
 _SECRET = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"  # noqa: S105 - the name of a type
 # Names of the secrets, also in Envoy's configuration; with ".json", of the files in which it looks for them.
@@ -118,14 +119,6 @@ def _inline(text: bytes) -> dict[str, str]:
     return {"inline_string": text.decode("ascii")}
 
 
-class Metrics(Protocol):
-    """What is told of a secret by its name."""
-
-    def certificate(self, name: str, ends: float, *, refused: bool) -> None:
-        """What is served ends at this time (seconds since the epoch; 0: none is). `refused`: newer files are unusable."""
-        ...
-
-
 class CertificateReloads:
     """Gives one changed secret to Envoy. An unusable one is logged, and the last good one stays in use.
 
@@ -133,7 +126,7 @@ class CertificateReloads:
     """
 
     def __init__(
-        self, secret: Secret, run_dir: Path, log: Log, metrics: Metrics, wall: Callable[[], float]
+        self, secret: Secret, run_dir: Path, log: Log, metrics: SecurityMetrics, wall: Callable[[], float]
     ) -> None:
         self._secret = secret
         self._run_dir = run_dir

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from itertools import chain
-from typing import Any
+from typing import Any, ClassVar
 
 from headrace.hop.errors import Code, Fault, Reason
 from services.ingress.config import Limits
@@ -54,6 +54,8 @@ class Intake:
 class UnaryProtocol(ABC):
     """Serves a Door's operations, one request and one reply each."""
 
+    # Content type → name of the codec, `proto` or `json`.
+    content_types: ClassVar[Mapping[bytes, str]]
     # Bytes that the protocol puts in front of a message.
     framing_bytes = 0
 

@@ -43,6 +43,7 @@ class SecurityMetrics:
         self._events.labels(kind).inc()
 
     def certificate(self, name: str, ends: float, *, refused: bool) -> None:
-        """Tells of a secret of the TLS listener; `ends` in seconds since the epoch."""
+        """What is served of a secret of the TLS listener ends at this time (seconds since the epoch; 0: none is). `refused`: its
+        newer files are unusable."""
         self._certificate_ends.labels(name).set(ends)
         self._certificate_refused.labels(name).set(refused)

@@ -4,8 +4,6 @@ import asyncio
 import json
 import struct
 import time
-from collections import Counter
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
 from pydantic import ValidationError
 
 from headrace.api.inference.v1 import inference_pb2 as pb
@@ -20,7 +19,7 @@ from headrace.columns import RowError
 from headrace.hop.config import ConfigError
 from headrace.hop.errors import Code, Fault, Reason
 from services.ingress.idempotency.calls import IdempotentCalls
-from services.ingress.idempotency.meter import Ending
+from services.ingress.idempotency.meter import KeyMetrics
 from services.ingress.idempotency.outcome import Outcome, fingerprint_of, read_key
 from services.ingress.idempotency.settings import Idempotency
 from services.ingress.idempotency.sqlite import SqliteKeys
@@ -38,12 +37,15 @@ OURS = Fault(Code.UNAVAILABLE, Reason.REASON_UNREACHABLE, "down")
 THEIRS = Fault(Code.INVALID_ARGUMENT, Reason.REASON_INPUT_RANGE, "x is wrong", metadata={"input": "x"})
 
 
-@dataclass
-class Meter:
-    counts: Counter[str] = field(default_factory=Counter)
+class Meter(KeyMetrics):
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        super().__init__(self._registry)
 
-    def ended(self, ending: Ending) -> None:
-        self.counts[ending.value] += 1
+    @property
+    def counts(self) -> dict[str, float]:
+        samples = [sample for metric in self._registry.collect() for sample in metric.samples]
+        return {s.labels["ending"]: s.value for s in samples if s.name.endswith("_total")}
 
 
 class Store(SqliteKeys):

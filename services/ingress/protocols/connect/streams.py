@@ -34,7 +34,6 @@ from services.ingress.protocols.body.codecs import Codec
 from services.ingress.protocols.body.inflate import ANY_RATIO_BYTES, MAX_RATIO
 from services.ingress.protocols.connect.health import Health
 from services.ingress.protocols.connect.unary import error_body
-from services.ingress.protocols.entry import PathEntry
 from services.ingress.protocols.unary import Intake
 from services.ingress.request_context import RequestContext
 from services.ingress.wiring import (
@@ -205,15 +204,6 @@ class Connect:
                 yield reply
         except Fault as fault:
             raise to_connect(fault, rpc) from None
-
-
-ENTRY = PathEntry(
-    "streams",
-    "",
-    lambda parts: (
-        Connect(parts.ingress, parts.intake, parts.codecs["proto"], parts.codecs["json"], parts.unknown).serve
-    ),
-)
 
 
 def _begin(door: Door, name: str, rpc: RpcContext) -> RequestContext:
