@@ -43,7 +43,6 @@ class HopRouter:
         upcoming: Callable[[float], bool] | None = None,
     ) -> None:
         """`upcoming`: whether a further request of a known form will come in a moment."""
-        self.attributes = attributes
         # If a service behind the router failed a row, the error names the stage and does not mention the router.
         codec: ColumnCodec[Header, pb.InferRequest, pb.InferResponse]
         codec = ColumnCodec(_request, callee=client.callee)

@@ -47,7 +47,6 @@ from services.ingress.envoy.drain import AdminPort
 from services.ingress.envoy.readiness import Readiness
 from services.ingress.idempotency.calls import IdempotentCalls
 from services.ingress.idempotency.meter import KeyMetrics
-from services.ingress.idempotency.store import KeyStore
 from services.ingress.inference import InferenceRunner
 from services.ingress.oip.groups.calls import MODEL_INFER, GroupedInfer
 from services.ingress.oip.repository import ModelRepository
@@ -111,8 +110,19 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
     wall = time.time  # noqa: TID251 - the real clock is chosen here and passed to all parts
     metrics, statistics = telemetry.once(Metrics), Statistics(wall)
     told = _Told(telemetry.log, metrics)
-    security = _security(settings, metrics, told, wall)
-    reporter = _reporter(settings, telemetry, metrics, statistics, security, wall)
+    rules = settings.security
+    security = SecurityLog(rules.file, rules.max_bytes, rules.kept, wall, told.security_log)
+    reporter = Reporter(
+        telemetry.log,
+        metrics,
+        statistics,
+        _exporters(settings),
+        security,
+        log_ratio=settings.log_ratio,
+        slow_s=settings.traces.slow_s,
+        clock=time.monotonic,
+        wall=wall,
+    )
     tenants = _tenants(settings, telemetry, metrics, reporter, told, wall)
     async with AsyncExitStack() as stack:
         control = await stack.enter_async_context(control_client(settings.control, runtime))
@@ -133,10 +143,14 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
         arrivals = Arrivals()
         attributes = Attributes(settings.attributes) if settings.attributes else None
         router = HopRouter(client, attributes, arrivals.soon)
-        runner = _runner(settings, router, tenants.guard)
+        limits = settings.limits
+        runner = InferenceRunner(
+            router, limits.max_rows, limits.min_budget_s, tenants.guard, time.monotonic, attributes
+        )
         keys = settings.idempotency.store(time.monotonic, wall)
         stack.push_async_callback(keys.close)
-        keyed = _keyed(settings, telemetry, keys)
+        metrics_of_keys, lease_s = telemetry.once(KeyMetrics), settings.idempotency.lease_s
+        keyed = IdempotentCalls(keys, metrics_of_keys, telemetry.log, lease_s, time.monotonic)
         readiness = Readiness(
             AdminPort(settings.admin).ask,
             time.monotonic,
@@ -179,34 +193,6 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
 async def _tell_ready(telemetry: Telemetry, readiness: Readiness) -> None:
     """For probes at the metrics endpoint: a stop begins at Envoy."""
     telemetry.ready(await readiness.ready())
-
-
-def _security(settings: IngressSettings, metrics: Metrics, told: _Told, wall: Clock) -> SecurityLog:
-    rules = settings.security
-    security = SecurityLog(rules.file, rules.max_bytes, rules.kept, wall, told.security_log)
-    metrics.security.waiting.set_function(lambda: security.waiting)
-    return security
-
-
-def _reporter(
-    settings: IngressSettings,
-    telemetry: Telemetry,
-    metrics: Metrics,
-    statistics: Statistics,
-    security: SecurityLog,
-    wall: Clock,
-) -> Reporter:
-    return Reporter(
-        telemetry.log,
-        metrics,
-        statistics,
-        _exporters(settings),
-        security,
-        log_ratio=settings.log_ratio,
-        slow_s=settings.traces.slow_s,
-        clock=time.monotonic,
-        wall=wall,
-    )
 
 
 def _tenants(
@@ -256,22 +242,6 @@ async def _renew_certificates(
         reloads = CertificateReloads(secret, settings.run_dir, telemetry.log, metrics.security, wall)
         await periodic.once(reloads.check)
         periodic.every(settings.reload_s, reloads.check)
-
-
-def _runner(settings: IngressSettings, router: HopRouter, guard: ExtractionGuard) -> InferenceRunner:
-    return InferenceRunner(
-        router,
-        settings.limits.max_rows,
-        settings.limits.min_budget_s,
-        guard,
-        time.monotonic,
-        router.attributes,
-    )
-
-
-def _keyed(settings: IngressSettings, telemetry: Telemetry, keys: KeyStore) -> IdempotentCalls:
-    metrics, lease_s = telemetry.once(KeyMetrics), settings.idempotency.lease_s
-    return IdempotentCalls(keys, metrics, telemetry.log, lease_s, time.monotonic)
 
 
 def _operations(

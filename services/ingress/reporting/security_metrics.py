@@ -27,11 +27,6 @@ class SecurityMetrics:
             ["kind"],
             registry=registry,
         )
-        self.waiting = Gauge(
-            "headrace_ingress_security_events_waiting",
-            "Security events that are not in their file yet.",
-            registry=registry,
-        )
         self.failing = Gauge(
             "headrace_ingress_security_log_failing",
             "1 while the file of security events can't be written, else 0.",

@@ -36,9 +36,7 @@ class LeaseSource:
 
     def __init__(self, books: Books, clock: Callable[[], float], metrics: ShareMetrics, log: Log) -> None:
         self.doors = 1
-        self.queries = MergedQueries(
-            books, clock, lambda: self.doors, lambda: self.disconnected, metrics, log
-        )
+        self.queries = MergedQueries(books, clock, lambda: self.doors, lambda: self.disconnected, log)
         self._books = books
         self._clock = clock
         self._metrics = metrics
@@ -144,7 +142,6 @@ class LeaseSource:
                     lease.fall_back_to_local(self.doors, self._clock(), disconnected=True)
         self._problem = problem or "it failed"
         self._metrics.alone.set(1)
-        self._metrics.failures.inc()
 
 
 def lease_source(
