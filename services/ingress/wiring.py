@@ -239,7 +239,7 @@ async def _renew_certificates(
     settings: IngressSettings, telemetry: Telemetry, metrics: Metrics, periodic: PeriodicTasks, wall: Clock
 ) -> None:
     for secret in secrets(settings.http):
-        reloads = CertificateReloads(secret, settings.run_dir, telemetry.log, metrics.security, wall)
+        reloads = CertificateReloads(secret, settings.run_dir, telemetry.log, metrics, wall)
         await periodic.once(reloads.check)
         periodic.every(settings.reload_s, reloads.check)
 
@@ -317,7 +317,7 @@ class _Told:
     metrics: Metrics
 
     def security_log(self, error: BaseException | None) -> None:
-        self.metrics.security.failing.set(error is not None)
+        self.metrics.security_failing.set(error is not None)
         if error is None:
             self.log.info("security events are written again")
         else:

@@ -17,11 +17,10 @@ from typing import TYPE_CHECKING, Any
 from headrace.state import atomic
 from headrace.state.certificates import bundle_end, pair_end
 from services.ingress.config import Http
-from services.ingress.documents.watch import stamp_of
 
 if TYPE_CHECKING:
     from services.ingress.ports import Log
-    from services.ingress.reporting.security_metrics import SecurityMetrics
+    from services.ingress.reporting.metrics import Metrics
 
 _SECRET = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"  # noqa: S105 - the name of a type
 # Names of the secrets, also in Envoy's configuration; with ".json", of the files in which it looks for them.
@@ -126,7 +125,7 @@ class CertificateReloads:
     """
 
     def __init__(
-        self, secret: Secret, run_dir: Path, log: Log, metrics: SecurityMetrics, wall: Callable[[], float]
+        self, secret: Secret, run_dir: Path, log: Log, metrics: Metrics, wall: Callable[[], float]
     ) -> None:
         self._secret = secret
         self._run_dir = run_dir
@@ -160,4 +159,13 @@ class CertificateReloads:
         self._refused = why
 
     def _look(self) -> object:
-        return tuple(stamp_of(path) for path in self._secret.files)
+        return tuple(_stamp(path) for path in self._secret.files)
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    """What changes when a file does: time, size and inode; None if there is no file."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino

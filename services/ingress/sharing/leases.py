@@ -13,13 +13,13 @@ from headrace.access.specs import QuotaSpec
 from headrace.hop.config import ConfigError
 from headrace.state.redis import RedisCalls, RedisDownError
 from services.ingress.admission.row_key import RowKey
+from services.ingress.config import Sharing
 from services.ingress.ports import Log
 from services.ingress.sharing.books import Books, BusyError, FormatError, said
 from services.ingress.sharing.division import Grant, Use
 from services.ingress.sharing.lease import Lease
 from services.ingress.sharing.metrics import ShareMetrics
 from services.ingress.sharing.queries import MergedQueries
-from services.ingress.sharing.settings import Sharing
 from services.ingress.sharing.share import Buckets
 
 # How often leases are renewed; how often a door without requests says that it is there.
