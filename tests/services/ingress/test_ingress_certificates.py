@@ -32,6 +32,7 @@ from tests.services.ingress.ingress_door import (
     double,
     infer_request,
     prepare,
+    running,
     started,
 )
 from tests.services.waiting import until
@@ -190,14 +191,12 @@ async def crowded(
     """A door of ten slots before a router that answers when it is told to."""
     router, path = FakeRouter(), tmp_path_factory.mktemp("crowded")
     slots = {"initial": SLOTS, "minimum": SLOTS, "maximum": SLOTS}
-    async with testing.served(definition(router)) as harness:
-        # Held calls must not run into the pipeline's deadline, however slow this machine is.
-        (path / "few").mkdir()
-        specs = {name: TenantSpec(pipelines=("*",), **spec) for name, spec in SPECS.items()}
-        keys, few = signed_folder(path / "few", specs, double(60_000))
-        folder = prepare(path, harness.target, admission=slots, resources=few)
-        async with started(folder):
-            yield folder, router, keys
+    # Held calls must not run into the pipeline's deadline, however slow this machine is.
+    (path / "few").mkdir()
+    specs = {name: TenantSpec(pipelines=("*",), **spec) for name, spec in SPECS.items()}
+    keys, few = signed_folder(path / "few", specs, double(60_000))
+    async with running(path, router, admission=slots, resources=few) as process:
+        yield process.folder, router, keys
 
 
 async def outcome(door: Folder, key: str) -> tuple[str, str, str]:
