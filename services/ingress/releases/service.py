@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -36,11 +36,10 @@ _MAX_REASON = 2000
 
 
 class ReleaseServicer:
-    """Methods are named like the RPCs and take `(request, context)`; they raise Fault. `now`: of the wall clock."""
+    """Methods are named like the RPCs and take `(request, context)`; they raise Fault."""
 
-    def __init__(self, desk: Desk, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(self, desk: Desk) -> None:
         self._desk = desk
-        self._now = now
 
     async def GetRelease(
         self, request: pb.GetReleaseRequest, context: RequestContext
@@ -96,7 +95,7 @@ class ReleaseServicer:
         if type(parent) is not int or parent < 0:
             raise malformed_field("document.parent", "needs the number of the release that it follows")
         texts = list(request.pipeline_documents)
-        about = {"number": parent + 1, "author": author, "at": self._now().isoformat()}
+        about = {"number": parent + 1, "author": author, "at": datetime.now(UTC).isoformat()}
         content = {key: value for key, value in values.items() if key != "sha256"} | about
 
         def how(place: Place) -> Release:
@@ -163,7 +162,7 @@ class ReleaseServicer:
         def how(place: Place) -> Release:
             place.basis.refuse_rollout("another one")
             arm = _arm(place, request.spec, name)
-            return rollout_started(place.basis, arm, plan, self._now(), place.store.frozen())
+            return rollout_started(place.basis, arm, plan, datetime.now(UTC), place.store.frozen())
 
         change = await self._change(request.pipeline, request.options, context, how)
         return pb.StartRolloutResponse(change=change)
@@ -197,7 +196,9 @@ class ReleaseServicer:
                 urgent=True,
             )
             return await self._desk.read(request.pipeline, _frozen, context.deadline)
-        wanted = Freeze(author, request.reason or "no reason given", self._now()) if request.frozen else None
+        wanted = (
+            Freeze(author, request.reason or "no reason given", datetime.now(UTC)) if request.frozen else None
+        )
 
         def write(store: ReleaseStore) -> pb.SetFreezeResponse:
             store.freeze(wanted)
