@@ -27,7 +27,7 @@ from headrace.releases.of_records import RecordReleases
 from headrace.resources.releases import SnapshotReleases, release_compiler
 from headrace.resources.service import control_client, followed
 from headrace.state.files import sealed_before
-from services.ingress.admission.admission_control import AdmissionControl, AdmissionRules
+from services.ingress.admission.admission_control import AdmissionControl
 from services.ingress.admission.extraction_guard import ExtractionGuard
 from services.ingress.admission.quotas import Quotas
 from services.ingress.admission.row_key import RowKey
@@ -161,7 +161,7 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
         served = _operations(settings, runtime, stack, client, control, oip, own, wall)
         grouped = GroupedInfer(oip, catalog, runner, router.grouped, arrivals, time.monotonic)
         served[MODEL_INFER] = replace(served[MODEL_INFER], handler=grouped, grouped=grouped)
-        admission = AdmissionControl(AdmissionRules(**dict(settings.admission)), time.monotonic)
+        admission = AdmissionControl(settings.admission, time.monotonic)
         metrics.limit.set_function(lambda: admission.limit)
         door = Door(
             served,

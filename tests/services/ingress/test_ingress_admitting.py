@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ingress.admission.admission_control import AdmissionControl, AdmissionRules
-from services.ingress.config import Admission as AdmissionSettings
+from services.ingress.admission.admission_control import AdmissionControl
+from services.ingress.config import Admission
 from tests.services.ingress.test_ingress_admission_fairness import RULES, SharedServer, Traffic
 
 
@@ -28,7 +28,7 @@ def test_three_times_too_much_is_answered_in_time_as_far_as_it_can_be(rate: floa
 
 
 def test_a_fresh_door_takes_over_from_a_busy_one() -> None:
-    admission = AdmissionControl(AdmissionRules(**dict(AdmissionSettings())), lambda: 0.0)
+    admission = AdmissionControl(Admission(), lambda: 0.0)
     assert all(admission.acquire("a", 1) for _ in range(150))
 
 
@@ -62,7 +62,7 @@ def test_the_limit_grows_again_when_the_system_does() -> None:
 
 
 def test_after_an_outage_a_calm_system_takes_a_burst_again() -> None:
-    system = SharedServer(AdmissionRules(initial=512, minimum=8, maximum=4096, goal=0.4))
+    system = SharedServer(Admission(initial=512, minimum=8, maximum=4096, goal=0.4))
     calm, outage = (asked(capacity, {("a", 1): 200.0}) for capacity in (1000.0, 20.0))
     system.run(1.0, calm)
     assert system.admission.limit == 512
@@ -91,7 +91,7 @@ def test_there_is_room_for_whoever_may_enter_and_for_nobody_else() -> None:
 )
 def test_counts_and_bounds_hold_whatever_happens(steps: list[tuple[str, int, bool, float]]) -> None:
     clock = iter(i / 100 for i in range(1_000_000))
-    rules = AdmissionRules(initial=4, minimum=2, maximum=10, goal=0.5)
+    rules = Admission(initial=4, minimum=2, maximum=10, goal=0.5)
     admission = AdmissionControl(rules, clock.__next__)
     inside: list[str] = []
     for tenant, priority, enters, took in steps:

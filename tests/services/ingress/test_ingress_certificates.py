@@ -19,7 +19,8 @@ from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-unty
 
 from headrace.access.specs import TenantSpec
 from headrace.hop import config, testing
-from services.ingress.admission.admission_control import AdmissionControl, AdmissionRules
+from services.ingress.admission.admission_control import AdmissionControl
+from services.ingress.config import Admission
 from tests.libs.hop.hop_certificates import Authority, MountedSecret
 from tests.live_access import signed_folder
 from tests.services.ingress.ingress_calls import infer
@@ -245,7 +246,7 @@ async def test_a_refusal_names_its_limiter_and_the_others_are_answered(
     crowded: tuple[Folder, FakeRouter, dict[str, str]],
 ) -> None:
     door, router, keys = crowded
-    model = AdmissionControl(AdmissionRules(SLOTS, SLOTS, SLOTS, 0.4), lambda: 0.0)
+    model = AdmissionControl(Admission(initial=SLOTS, minimum=SLOTS, maximum=SLOTS), lambda: 0.0)
     sent = {"greedy": 14, "modest": 5, "urgent": 5}
     expected: dict[str, Counter[tuple[str, str, str]]] = {}
     crowd = Crowd(door, keys)
