@@ -207,7 +207,7 @@ class Reporter:
 
     def security(self, kind: str, context: RequestContext, details: Mapping[str, str]) -> None:
         """A credential was refused, or a caller tried something that it may not do."""
-        self.metrics.security.event(kind)
+        self.metrics.security_event(kind)
         self._security.add(kind, context, details)
         if self._lines.take(self._clock()) == 0:
             told = {**details, "kind": kind, "request_id": context.request_id}
