@@ -24,8 +24,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from headrace import hop
 from headrace.hop import config, metrics, testing
+from headrace.hop.metrics import LineBudget
 from headrace.hop.process import logs
-from headrace.hop.server.report import LineBudget
 from headrace.hop.server.serve import serving
 from tests.disks import fill, tiny_disk
 from tests.libs.hop.hop_callee import fault_of
