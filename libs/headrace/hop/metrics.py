@@ -14,6 +14,7 @@ import prometheus_client
 from prometheus_client import CollectorRegistry, Gauge
 
 from headrace.hop.call import Call
+from headrace.hop.client.observer import ClientObserver
 from headrace.hop.errors import Code, Fault, reason_name
 from headrace.hop.process.logs import some
 
@@ -85,7 +86,7 @@ class ClientInstruments:
         self.limit = gauge("headrace_hop_limit", "Calls of a method at once; the fewest.", replica)
 
 
-class MetricsObserver:
+class MetricsObserver(ClientObserver):
     """Counts what one client does, into instruments that the process's clients share."""
 
     def __init__(self, callee: str, instruments: ClientInstruments) -> None:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import inspect
 import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError, Message
 
-from headrace.hop.call import CURRENT, Call, Method, Peer, methods_of
+from headrace.hop.call import Call, Method, Peer, methods_of
 from headrace.hop.definition import Service
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.server.stack import Handler, Serve
@@ -42,23 +41,22 @@ def bind(services: Iterable[Service]) -> dict[str, Bound]:
     }
 
 
-def streams(bound: dict[str, Bound]) -> frozenset[str]:
-    """Paths of the methods that stream in either direction."""
-    return frozenset(p for p, b in bound.items() if b.method.client_streaming or b.method.server_streaming)
-
-
 def rpc_handler(bound: Bound, serve: Serve, peer_of: PeerOf) -> grpc.RpcMethodHandler[Any, Any]:
     """What grpc.aio calls for one method. Bytes in, bytes out: parsing happens inside the layers, so that
     garbage gets a clean answer and a loaded server refuses without parsing."""
-    method = bound.method
-    if method.server_streaming:
-        behaviour = _streaming(bound, serve, peer_of)
-        if method.client_streaming:
-            return grpc.stream_stream_rpc_method_handler(behaviour)
-        return grpc.unary_stream_rpc_method_handler(behaviour)
-    behaviour = _single(bound, serve, peer_of)
-    if method.client_streaming:
-        return grpc.stream_unary_rpc_method_handler(behaviour)
+    path, answer = bound.method.path, answering(bound, serve)
+
+    async def behaviour(raw: Any, context: Any) -> bytes:
+        call = _call(path, context, peer_of)
+        try:
+            found = await answer(raw, call)
+        except Fault as fault:
+            await _abort(context, call, fault)
+            raise  # not reached: abort raises
+        if call.trailing:
+            context.set_trailing_metadata(tuple(call.trailing))
+        return found
+
     return grpc.unary_unary_rpc_method_handler(behaviour)
 
 
@@ -93,65 +91,15 @@ def _callable(servicer: object, method: Method[Any, Any]) -> Callable[[Any, Call
     found = getattr(servicer, method.name, None)
     if found is None:
         raise TypeError(f"{name} is missing; {method.service} declares it")
-    if method.server_streaming and not inspect.isasyncgenfunction(found):
-        raise TypeError(
-            f"{name} must be an async generator (async def with yield): {method.path} streams its replies"
-        )
-    if not method.server_streaming and not inspect.iscoroutinefunction(found):
+    if method.client_streaming or method.server_streaming:
+        raise TypeError(f"{method.path} streams; hop serves unary methods only")
+    if not inspect.iscoroutinefunction(found):
         raise TypeError(f"{name} must be async def and return its reply")
     serve: Callable[[Any, Call], Any] = found
     return serve
 
 
-def _single(bound: Bound, serve: Serve, peer_of: PeerOf) -> Callable[..., Any]:
-    path, answer = bound.method.path, answering(bound, serve)
-
-    async def behaviour(raw: Any, context: Any) -> bytes:
-        call = _call(path, context, peer_of)
-        try:
-            found = await answer(raw, call)
-        except Fault as fault:
-            await _abort(context, call, fault)
-            raise  # not reached: abort raises
-        if call.trailing:
-            context.set_trailing_metadata(tuple(call.trailing))
-        return found
-
-    return behaviour
-
-
-def _streaming(bound: Bound, serve: Serve, peer_of: PeerOf) -> Callable[..., Any]:
-    method, handler, read = bound.method, bound.serve, _reader(bound.method)
-    response = method.response
-
-    async def behaviour(raw: Any, context: Any) -> AsyncIterator[bytes]:
-        async def handle(raw: Any, call: Call) -> None:
-            async with aclosing(handler(read(raw), call)) as replies:
-                async for reply in replies:
-                    if not isinstance(reply, response):
-                        raise wrong_reply(method, reply)
-                    await context.write(reply.SerializeToString())
-
-        call = _call(method.path, context, peer_of)
-        try:
-            await serve(call, Handler(handle, type(None), _written), raw)
-        except Fault as fault:
-            await _abort(context, call, fault)
-        if call.trailing:
-            context.set_trailing_metadata(tuple(call.trailing))
-        # A generator only because OpenTelemetry's interceptor requires one. Replies are written, not yielded: while a
-        # yield waits for the peer, a cancellation would be raised in gRPC's code, outside our layers.
-        return
-        yield b""
-
-    return behaviour
-
-
-def _written(nothing: object) -> None:
-    """A stream's handler has written its replies."""
-
-
-def _reader(method: Method[Any, Any]) -> Callable[[Any], Any]:
+def _reader(method: Method[Any, Any]) -> Callable[[bytes], Message]:
     parse = method.request.FromString
 
     def one(raw: bytes) -> Message:
@@ -166,11 +114,7 @@ def _reader(method: Method[Any, Any]) -> Callable[[Any], Any]:
                 metadata={"message": method.request.DESCRIPTOR.full_name},
             ) from error
 
-    async def many(raws: AsyncIterator[bytes]) -> AsyncIterator[Message]:
-        async for raw in raws:
-            yield one(raw)
-
-    return many if method.client_streaming else one
+    return one
 
 
 def _call(path: str, context: Any, peer_of: PeerOf) -> Call:
@@ -182,7 +126,6 @@ def _call(path: str, context: Any, peer_of: PeerOf) -> Call:
     if sent is not None:
         call.sent, deadline = sent
         call.deadline = min(call.deadline, deadline)
-    CURRENT.set(call)  # grpc.aio gives every RPC a task of its own, so there is nothing to reset
     return call
 
 

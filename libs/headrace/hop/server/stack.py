@@ -7,7 +7,7 @@ shed      before the certificate is checked: refusing must be the cheapest thing
 auth      before the deadline: a stranger learns nothing, not even that it is late.
 deadline  innermost: the time that it bounds is the handler's.
 
-It sees a handler's outcome as what is returned or raised, so one function serves all four RPC arities.
+It sees a handler's outcome as what is returned or raised.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable, Container
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -119,12 +119,11 @@ class Auth:
 
 
 class Deadline:
-    """A call without a deadline gets `default_timeout_s`, except a stream, which may be meant to stay open."""
+    """A call without a deadline gets `default_timeout_s`."""
 
-    def __init__(self, default_timeout_s: float, min_budget_s: float, streams: Container[str] = ()) -> None:
+    def __init__(self, default_timeout_s: float, min_budget_s: float) -> None:
         self._default = default_timeout_s
         self._minimum = min_budget_s
-        self._streams = streams
 
     def of(self, call: Call, now: float) -> float:
         """The call's deadline; sets it if there was none. `now`: monotonic seconds. Raises Fault DEADLINE_EXCEEDED if too little
@@ -137,7 +136,7 @@ class Deadline:
                 f"{remaining * 1000:.2f} ms were left on arrival, too few to begin; allow a longer deadline.",
                 metadata={"remaining_us": str(round(remaining * 1e6))},
             )
-        if remaining == math.inf and call.method not in self._streams:
+        if remaining == math.inf:
             call.deadline = now + self._default
         return call.deadline
 
@@ -207,17 +206,15 @@ class ServerStack:
     shed: Shed
 
 
-def server_stack(
-    service: str, settings: config.Server, telemetry: Telemetry, streams: frozenset[str] = frozenset()
-) -> ServerStack:
-    """`streams`: paths of the methods that stream."""
+def server_stack(service: str, settings: config.Server, telemetry: Telemetry) -> ServerStack:
+    """The stack of one server of the service."""
     shed = Shed(service, settings.max_concurrent_calls)
     serve = _serve(
         Report(service, telemetry.once(ServerInstruments), telemetry.log),
         Errors(telemetry.log),
         shed,
         Auth(settings.tls.peers if settings.tls else ()),
-        Deadline(settings.default_timeout_s, settings.min_budget_s, streams),
+        Deadline(settings.default_timeout_s, settings.min_budget_s),
     )
     return ServerStack(serve if telemetry.traces is None else Trace(telemetry.traces).around(serve), shed)
 
@@ -235,9 +232,7 @@ def _serve(report: Report, errors: Errors, shed: Shed, auth: Auth, deadline: Dea
             try:
                 if not call.peer.trusted:
                     call.peer = auth.identify(call.peer)
-                until = deadline.of(call, began)
-                if until != math.inf:
-                    timeout = timeouts.begin(until)
+                timeout = timeouts.begin(deadline.of(call, began))
                 reply = await handler.run(request, call)
                 return reply if type(reply) is handler.reply else handler.convert(reply)
             finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -39,7 +40,7 @@ class Transport(Protocol):
 
     def open(self) -> None: ...
 
-    async def call(self, out: Outgoing) -> Any: ...
+    def call(self, out: Outgoing) -> Awaitable[Any]: ...
 
     async def answers(self, within_s: float) -> bool: ...
 
