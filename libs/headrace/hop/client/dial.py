@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     import grpc
 
     from headrace.hop.client.settings import TlsFiles
-    from headrace.hop.client.spans import ClientTraces
     from headrace.hop.definition import Runtime
+    from headrace.hop.process.traces import ClientTraces
     from headrace.hop.transport.tls import WatchedTls
 
 Item = TypeVar("Item")
@@ -200,7 +200,7 @@ def _telemetry(
 
     traces = None
     if runtime.telemetry.traces is not None:
-        from headrace.hop.client.spans import ClientTraces
+        from headrace.hop.process.traces import ClientTraces
 
         traces = ClientTraces(callee, runtime.telemetry.traces.provider)
     return observer or MetricsObserver(callee, runtime.telemetry.once(ClientInstruments)), traces

@@ -16,10 +16,9 @@ from headrace.hop.call import Peer
 from headrace.hop.definition import Definition, Runtime, Service, warm_up
 from headrace.hop.process.lifecycle import run
 from headrace.hop.process.telemetry import Telemetry
-from headrace.hop.server.binding import Bound, answering, bind, rpc_handler
+from headrace.hop.server.binding import Bound, Routes, answering, bind, rpc_handler
 from headrace.hop.server.health import Health
 from headrace.hop.server.listen import FrameListener, UnixListener, bind_tcp
-from headrace.hop.server.routes import Routes
 from headrace.hop.server.stack import UNIX_PEER, ServerStack, server_stack
 from headrace.hop.transport.frames import HEALTH, LEAST_MESSAGE_BYTES
 from headrace.hop.transport.in_process import LocalServers

@@ -22,7 +22,7 @@ from headrace.hop.transport.stream_client import NotSentError, StreamMultiplexer
 from headrace.hop.transport.wire_errors import code_of, fault_of_rpc, unknown_method
 
 if TYPE_CHECKING:
-    from headrace.hop.client.spans import ClientTraces
+    from headrace.hop.process.traces import ClientTraces
     from headrace.hop.transport.in_process import LocalServers
 
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from headrace.hop import config
-from headrace.hop.call import LOCAL_PEER, Call, Method
+from headrace.hop.call import LOCAL_PEER, Call
 from headrace.hop.client import faults
 from headrace.hop.client.outgoing import Outgoing
 from headrace.hop.definition import Service
@@ -16,9 +16,10 @@ from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.process.telemetry import Telemetry
 from headrace.hop.server.binding import Bound, bind, wrong_reply
 from headrace.hop.server.stack import Handler, ServerStack, server_stack
+from headrace.hop.transport.wire_errors import unknown_method
 
 if TYPE_CHECKING:
-    from headrace.hop.client.spans import ClientTraces
+    from headrace.hop.process.traces import ClientTraces
 
 # What is found of a service that is not hosted here, and of a method that is not served.
 _NOWHERE: tuple[dict[str, tuple[bool, Handler]], None] = {}, None
@@ -80,7 +81,7 @@ class LocalServers:
             raise faults.deadline_passed(callee)
         out.sent = True
         if handler is None or stack is None:
-            raise _not_here(callee) if stack is None else _no_method(callee, out.method)
+            raise _not_here(callee) if stack is None else unknown_method(path)
         metadata = dict(out.metadata)
         if out.traced and traces is not None:
             metadata.update(traces.context())
@@ -108,13 +109,4 @@ def _not_here(callee: str) -> Fault:
         Reason.REASON_UNREACHABLE,
         f"{callee} is not hosted in this process; give its client another target than local.",
         metadata={"service": callee},
-    )
-
-
-def _no_method(callee: str, method: Method[Any, Any]) -> Fault:
-    return Fault(
-        Code.UNIMPLEMENTED,
-        Reason.REASON_METHOD_UNKNOWN,
-        f"{callee} does not serve {method.path}.",
-        metadata={"service": callee, "method": method.path},
     )
