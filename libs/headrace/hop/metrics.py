@@ -136,23 +136,7 @@ class MetricsObserver(ClientObserver):
 
 
 # Seconds. Calls take from some hundred µs to the default timeout of 10 s.
-BUCKETS = (
-    0.0005,
-    0.001,
-    0.002,
-    0.004,
-    0.008,
-    0.016,
-    0.032,
-    0.064,
-    0.128,
-    0.256,
-    0.512,
-    1.024,
-    2.5,
-    5.0,
-    10.0,
-)
+BUCKETS = (*(0.0005 * 2**i for i in range(12)), 2.5, 5.0, 10.0)
 _LINES_PER_S = 10
 
 
