@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from headrace.columns import Batch, Column, Timing
-from services.features.cache.column_table import MANY_ROWS
 from services.features.cache.fetcher import Fetcher
 from services.features.freshness.freshness import Source, ViewResult, assess, hold_to_rule
 from services.features.freshness.on_demand import OnDemandRunner, plain_values
 from services.features.plan.entity_keys import EntityKeys, distinct, read_parts
 from services.features.plan.plan import ANY_AGE, ServicePlan
+from services.features.reply import MANY_ROWS
 from services.features.stores.online_store import FeastFallback, StoreError, StoreTimeoutError
 
 # Reading may take this share of the call's remaining time; the rest is for answering from the cache.

@@ -60,7 +60,7 @@ async def build(config: FeaturesConfig, runtime: Runtime) -> AsyncIterator[Seque
     deriver = OnDemandRunner(deriving, metrics)
     reader = Reader(fetcher, stock, deriver, metrics, Clocks(time.monotonic, WALL), config.store_timeout_s)
     warmer = WarmUp(store, stock, time.monotonic, telemetry.log)
-    await warmer.warm(catalog.services, WarmUpLimits(config.store_timeout_s / 2, config.warm_up_s))
+    await warmer.warm(catalog.plans.values(), WarmUpLimits(config.store_timeout_s / 2, config.warm_up_s))
     tasks = [asyncio.create_task(catalog.follow(config.refresh_s))]
     if config.stream is not None:
         consumer = await loop.run_in_executor(planning, _consumer, config, config.stream, writing, runtime)

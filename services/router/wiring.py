@@ -11,7 +11,7 @@ from typing import Any
 
 from headrace.api.router.v1 import router_pb2
 from headrace.hop.client.dial import Client
-from headrace.hop.client.observer import NullObserver
+from headrace.hop.client.observer import ClientObserver
 from headrace.hop.definition import Definition, Runtime, Service
 from headrace.hop.process.telemetry import build_version
 from headrace.resources.releases import ReleaseCatalog, release_compiler
@@ -163,7 +163,7 @@ def _shadow_runners(
             found = settings.client(callee)
             if found is not None:
                 once = found.model_copy(update={"retry": found.retry.model_copy(update={"attempts": 1})})
-                clients[callee] = Client(callee, once, runtime, observer=NullObserver())
+                clients[callee] = Client(callee, once, runtime, observer=ClientObserver())
                 stack.push_async_callback(clients[callee].close)
         return connected(clients, settings, time.monotonic)
 

@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 from headrace.access.specs import QuotaSpec
 from headrace.hop.errors import Fault
 from headrace.hop.limiters import TENANT_BYTES, TENANT_CONCURRENCY, TENANT_ROWS, Limiter
-from headrace.hop.resilience.token_bucket import TokenBucket
+from headrace.hop.resilience.limiter import TokenBucket
 from services.ingress.admission.admission_control import no_slot
 from services.ingress.documents.catalog import Tenant
 from services.ingress.request_context import RequestContext

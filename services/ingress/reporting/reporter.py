@@ -12,7 +12,7 @@ import numpy as np
 from headrace.columns import Timing
 from headrace.hop import limiters
 from headrace.hop.errors import Code, Reason, reason_name
-from headrace.hop.resilience.token_bucket import TokenBucket
+from headrace.hop.resilience.limiter import TokenBucket
 from services.ingress.admission.quota_abuse import QuotaAbuse
 from services.ingress.inference import InferenceResult, InferenceShare
 from services.ingress.ports import Log

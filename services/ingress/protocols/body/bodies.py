@@ -9,7 +9,7 @@ from typing import Any
 
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.limiters import ARRIVING_BYTES
-from headrace.hop.process.timeouts import Timeouts
+from headrace.hop.server.stack import Timeouts
 from services.ingress.config import Limits
 from services.ingress.faults import malformed, too_large
 from services.ingress.protocols.asgi import Disconnected, Receive
