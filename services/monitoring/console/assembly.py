@@ -36,7 +36,6 @@ from services.monitoring.console.web.guard import Guard
 from services.monitoring.console.web.parts import Parts
 from services.monitoring.console.web.render import Assets, Renderer
 from services.monitoring.console.web.server import serve
-from services.monitoring.console.web.streams import Streams
 from services.monitoring.ports import Log
 
 _REFRESH_S = 1.0
@@ -77,8 +76,8 @@ async def console(
     parts = _parts(settings, sources, live, threads, log, wall)
     connections, port = Connections(), settings.address[1]
     guard = Guard(operators, sessions, Attempts(monotonic), events, port, connections, tls=tls)
-    assets, streams = await asyncio.to_thread(Assets), Streams(monotonic)
-    application = Application(parts, guard, assets, Renderer(assets.address, now), streams, log)
+    assets = await asyncio.to_thread(Assets)
+    application = Application(parts, guard, assets, Renderer(assets.address, now), log)
 
     async def sample() -> None:
         live.sample(sources.counts(), wall())
@@ -93,7 +92,6 @@ async def console(
     try:
         yield Console(application, live)
     finally:
-        streams.close()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -22,7 +22,6 @@ from services.monitoring.console.web.guard import Access, Guard, is_signed_out
 from services.monitoring.console.web.headers import SecurityHeaders
 from services.monitoring.console.web.parts import Parts
 from services.monitoring.console.web.render import Assets, Renderer, as_json
-from services.monitoring.console.web.streams import ENDED, Streams
 from services.monitoring.console.web.views import Values, View, views
 from services.monitoring.ports import Log
 
@@ -43,14 +42,11 @@ _SIGN_IN = "/sign-in"
 class Application:
     """The console as an ASGI application (`asgi`)."""
 
-    def __init__(
-        self, parts: Parts, guard: Guard, assets: Assets, renderer: Renderer, streams: Streams, log: Log
-    ) -> None:
+    def __init__(self, parts: Parts, guard: Guard, assets: Assets, renderer: Renderer, log: Log) -> None:
         self._parts = parts
         self._guard = guard
         self._assets = assets
         self._renderer = renderer
-        self._streams = streams
         self._log = log
 
     def asgi(self, *, tls: bool) -> ASGIApp:
@@ -69,8 +65,6 @@ class Application:
         for path, change in changes(self._parts, self._guard).items():
             found += [Route(f"{path}{end}", self._change(change), methods=["POST"]) for end in (".json", "")]
         for path, view in views(self._parts).items():
-            if view.part:
-                found.append(Route(f"{path}/stream", self._stream(view), methods=["GET"]))
             json_path = "/index.json" if path == "/" else f"{path}.json"
             found.append(Route(json_path, self._page(view, only_json=True), methods=["GET"]))
             found.append(Route(path, self._page(view), methods=["GET"]))
@@ -88,20 +82,6 @@ class Application:
                 return response
 
             return await self._guarded(request, shown)
-
-        return answer
-
-    def _stream(self, view: View) -> Callable[[Request], Awaitable[Response]]:
-        async def answer(request: Request) -> Response:
-            async def opened(access: Access) -> Response:
-                async def part() -> str:
-                    values = await view.facts(request, access)
-                    return self._renderer.page(view.template, {**values, **self._known(request, "", access)})
-
-                await part()  # what can't be shown at all is refused as a page is
-                return self._streams.response(lambda: self._guard.still(access), part)
-
-            return await self._guarded(request, opened)
 
         return answer
 
@@ -214,34 +194,26 @@ class Application:
         return response
 
     def _to_sign_in(self, request: Request) -> Response:
+        query = f"?{request.url.query}" if request.url.query else ""
+        after = f"{request.url.path.removesuffix('/now') or '/'}{query}" if request.method == "GET" else "/"
+        target = _SIGN_IN if after == "/" else f"{_SIGN_IN}?next={quote(after, safe='')}"
         if "hx-request" in request.headers:
             # htmx follows this header; a redirect would put the sign-in page into a part of the page.
-            response = Response("", 401, headers={"hx-redirect": _SIGN_IN})
-        elif "text/event-stream" in request.headers.get("accept", ""):
-            # An EventSource takes nothing else; the page then leads to the sign-in.
-            response = Response(ENDED, media_type="text/event-stream")
+            response = Response("", 401, headers={"hx-redirect": target})
         else:
-            query = f"?{request.url.query}" if request.url.query else ""
-            after = f"{request.url.path}{query}" if request.method == "GET" else "/"
-            target = _SIGN_IN if after == "/" else f"{_SIGN_IN}?next={quote(after, safe='')}"
             response = RedirectResponse(target, 303)
         self._guard.forget(response)
         return response
 
     def _html(self, request: Request, template: str, title: str, access: Access, values: Values) -> Response:
-        known = self._known(request, title, access)
-        return Response(self._renderer.page(template, {**values, **known}), media_type="text/html")
-
-    @staticmethod
-    def _known(request: Request, title: str, access: Access) -> Values:
-        """What the frame of each page says."""
-        return {
+        frame = {
             "title": title,
             "operator": access.operator.name,
             "token": access.token,
             "path": request.url.path,
             "done": number(request.query_params, "done"),
         }
+        return Response(self._renderer.page(template, {**values, **frame}), media_type="text/html")
 
 
 def wants_json(request: Request) -> bool:
