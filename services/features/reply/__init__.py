@@ -1,1 +1,1 @@
-"""Builds replies: columns of a batch, or Feast's own messages."""
+"""Builds replies: the columns of a batch."""
