@@ -102,7 +102,7 @@ class Ordinal(OneColumn):
 
     def flow(self, known: Known) -> None:
         unknown = 0 if self.unknown is None else self.unknown
-        known.put(self.into, Values.within(DType.INT64, min(unknown, 0), max(unknown, len(self.index))))
+        known.put(self.into, Values(DType.INT64, True, min(unknown, 0), max(unknown, len(self.index))))
 
     def run(self, frame: Frame) -> None:
         found = codes(frame, self.column, self.index, "ordinal", refuse=self.unknown is None)
@@ -126,7 +126,7 @@ class Hash(OneColumn):
         return cls(*options.target(), buckets, seed.to_bytes(8, "little"))
 
     def flow(self, known: Known) -> None:
-        known.put(self.into, Values.within(DType.INT64, 0, self.buckets))
+        known.put(self.into, Values(DType.INT64, True, 0, self.buckets))
 
     def run(self, frame: Frame) -> None:
         items, valid = frame.texts(self.column)
@@ -150,7 +150,7 @@ class Bucketize(OneColumn):
         return cls(*options.target(), read_edges(options))
 
     def flow(self, known: Known) -> None:
-        known.put(self.into, Values.within(DType.INT64, 0, len(self.edges)))
+        known.put(self.into, Values(DType.INT64, True, 0, len(self.edges)))
 
     def run(self, frame: Frame) -> None:
         values, valid = frame.numbers(self.column)
