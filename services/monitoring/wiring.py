@@ -27,7 +27,6 @@ from services.monitoring.accuracy.store import AccuracyStore
 from services.monitoring.accuracy.wiring import telling_accuracy
 from services.monitoring.config import MonitoringConfig
 from services.monitoring.console.panels.freshness import Freshness
-from services.monitoring.console.requests.kept_explanations import KeptExplanations
 from services.monitoring.console.wiring import Beside, serving_console
 from services.monitoring.cost.wiring import counting_cost
 from services.monitoring.deployments import tell_deployments
@@ -159,7 +158,7 @@ async def _eyes(
         outcomes,
         reception.find if settings.events.folder is not None else None,
         freshness,
-        KeptExplanations(explained),
+        explained.of,
         [drift.panel, accuracy.panel, *cost.panels()],
         succession=successions.of,
     )

@@ -26,7 +26,7 @@ from services.monitoring.console.ports import Panel
 from tests.released import releases_in
 from tests.services.monitoring.console.console_alertmanager import alertmanager, fire
 from tests.services.monitoring.console.console_place import Place, drift, minutes
-from tests.services.monitoring.console.console_requests import Explained, recorded
+from tests.services.monitoring.console.console_requests import explained, recorded
 
 _SAMPLE_S = 5.0
 
@@ -57,7 +57,7 @@ def scene(folder: Path, releases: RecordReleases) -> Place:
 
     place.panels.append(drifted)
     place.wall = now
-    recorded(place, Explained())
+    recorded(place, explained)
     return place
 
 

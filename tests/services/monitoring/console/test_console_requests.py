@@ -10,7 +10,6 @@ import pytest
 
 from headrace.hop.request_ids import request_key
 from headrace.pipeline import parse
-from services.monitoring.console.ports import Explanation
 from services.monitoring.outcomes.records import StorageError
 from tests.ports import free_port
 from tests.services.monitoring.console.console_place import Browser, Place
@@ -20,9 +19,9 @@ from tests.services.monitoring.console.console_requests import (
     REQUEST,
     SHA,
     TRACE,
-    Explained,
     Recorded,
     answered,
+    explained,
     recorded,
     trace,
 )
@@ -31,7 +30,7 @@ from tests.services.monitoring.console.console_served import Client, serving
 
 @pytest.fixture
 def known(place: Place) -> Iterator[Recorded]:
-    yield recorded(place, Explained())
+    yield recorded(place, explained)
     place.close()
 
 
@@ -149,15 +148,14 @@ async def test_a_callers_own_id_is_looked_up_by_its_key(known: Recorded, browser
 
 
 async def test_what_is_away_is_said_and_the_rest_is_shown(place: Place, known: Recorded) -> None:
-    class Broken:
-        async def of(self, event_id: str) -> Explanation | None:
-            raise RuntimeError("secret detail")
+    async def broken(_: bytes) -> None:
+        raise RuntimeError("secret detail")
 
     async def away(tenant: str, request_id: str) -> list[Any]:
         raise StorageError("no space left on device")
 
     assert place.requests is not None
-    place.requests = replace(place.requests, outcomes=away, explanations=Broken(), traces=None)
+    place.requests = replace(place.requests, outcomes=away, explanation=broken, traces=None)
     async with place.operator() as browser:
         page = await browser.get(f"/requests?id={REQUEST}")
     assert page.status == 200
