@@ -18,6 +18,7 @@ from headrace.analysis import ReadOut
 from headrace.api.monitoring.v1 import monitoring_pb2
 from headrace.catalog.remote import RemoteRecords
 from headrace.hop.definition import Definition, Runtime, Service
+from headrace.hop.process.background import running
 from headrace.releases import Experiment, Release
 from headrace.releases.of_records import RecordReleases
 from headrace.resources.service import control_client
@@ -68,10 +69,11 @@ async def build(settings: MonitoringConfig, runtime: Runtime) -> AsyncIterator[S
     store, judged = OutcomeStore(database), AccuracyStore(database, settings.accuracy.window_s)
     recorder = Recorder(store, metrics, log, _WALL)
     retention = settings.retention
-    sweeps = asyncio.create_task(recorder.sweep_every(settings.sweep_s, retention.days, retention.max_bytes))
+    sweeps = recorder.sweep_every(settings.sweep_s, retention.days, retention.max_bytes)
     analysers = AsyncExitStack()
     services = monitoring_pb2.DESCRIPTOR.services_by_name
     try:
+        await analysers.enter_async_context(running(sweeps, "removal of old outcomes", log))
         records = await analysers.enter_async_context(_records(settings, runtime))
         tell_deployments(settings.deployments, runtime)
         eyes = await _eyes(analysers, settings, records, runtime, recorder, store, judged)
@@ -92,8 +94,6 @@ async def build(settings: MonitoringConfig, runtime: Runtime) -> AsyncIterator[S
         ]
     finally:
         await analysers.aclose()
-        sweeps.cancel()
-        await asyncio.gather(sweeps, return_exceptions=True)
         await recorder.close()
 
 
@@ -209,13 +209,9 @@ async def _analysing(
             _WALL,
             threads,
         )
-        task = asyncio.create_task(analyser.run())
-        task.add_done_callback(lambda ended: _tell_end(ended, log))
-        try:
+        # If a bug ends it, rollouts stay where they are until this process is restarted.
+        async with running(analyser.run(), "analyser of rollouts", log):
             yield Analysis(analyser, read_out)
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
 
 
 @asynccontextmanager
@@ -240,12 +236,6 @@ async def _threads(count: int) -> AsyncIterator[ThreadPoolExecutor]:
         yield threads
     finally:
         await asyncio.to_thread(threads.shutdown)
-
-
-def _tell_end(task: asyncio.Task[None], log: Any) -> None:
-    """A bug ended the analyser: rollouts stay where they are until this process is restarted, and somebody must hear of it."""
-    if not task.cancelled() and (error := task.exception()) is not None:
-        log.error("the analyser of rollouts stopped", error=f"{type(error).__name__}: {error}")
 
 
 SERVICE = Definition("monitoring", MonitoringConfig, build)

@@ -1,4 +1,4 @@
-"""Background tasks of the router: one that ends by an error says so."""
+"""Background tasks of a service: one that ends by an error says so."""
 
 from __future__ import annotations
 
