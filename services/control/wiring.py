@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 from headrace.api.control.v1 import ladder_pb2, records_pb2, resources_pb2
 from headrace.hop.config import ConfigError
 from headrace.hop.definition import Definition, Runtime, Service
-from headrace.hop.process.background import running
+from headrace.hop.process.background import running, threads
 from headrace.releases.webhook import Webhook
 from headrace.repository.storage.store import Store, open_store
 from headrace.resources.snapshot import PARTS
@@ -56,8 +55,8 @@ async def build(settings: ControlConfig, runtime: Runtime) -> AsyncIterator[Sequ
     async with AsyncExitStack() as stack:
         webhook = _webhook(settings, stack, metrics, log)
         database = ControlDatabase(settings.database, initialise=settings.initialise, on_change=webhook)
-        reads = await stack.enter_async_context(_threads(_READERS, "reads"))
-        changes = await stack.enter_async_context(_threads(_WRITERS, "changes"))
+        reads = await stack.enter_async_context(threads(_READERS, "reads"))
+        changes = await stack.enter_async_context(threads(_WRITERS, "changes"))
         failures = Failures(metrics.failing, log)
         head = Head(database.open, failures.of("the database"))
         feed = Feed(database.records, reads, key.sign, lambda: datetime.now(UTC))
@@ -158,16 +157,6 @@ def _webhook(
 def _untold(text: str, metrics: Metrics, log: Any) -> None:
     metrics.untold.inc()
     log.warning("the webhook was not told of a change", why=text)
-
-
-@asynccontextmanager
-async def _threads(count: int, name: str) -> AsyncIterator[ThreadPoolExecutor]:
-    """They are waited for without stopping the event loop."""
-    threads = ThreadPoolExecutor(count, name)
-    try:
-        yield threads
-    finally:
-        await asyncio.to_thread(threads.shutdown)
 
 
 SERVICE = Definition("control", ControlConfig, build)

@@ -8,7 +8,6 @@ import socket
 import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from headrace.analysis import ReadOut
 from headrace.api.monitoring.v1 import monitoring_pb2
 from headrace.catalog.remote import RemoteRecords
 from headrace.hop.definition import Definition, Runtime, Service
-from headrace.hop.process.background import running
+from headrace.hop.process import background
 from headrace.releases import Experiment, Release
 from headrace.releases.of_records import RecordReleases
 from headrace.resources.service import control_client
@@ -73,7 +72,7 @@ async def build(settings: MonitoringConfig, runtime: Runtime) -> AsyncIterator[S
     analysers = AsyncExitStack()
     services = monitoring_pb2.DESCRIPTOR.services_by_name
     try:
-        await analysers.enter_async_context(running(sweeps, "removal of old outcomes", log))
+        await analysers.enter_async_context(background.running(sweeps, "removal of old outcomes", log))
         records = await analysers.enter_async_context(_records(settings, runtime))
         tell_deployments(settings.deployments, runtime)
         eyes = await _eyes(analysers, settings, records, runtime, recorder, store, judged)
@@ -181,7 +180,7 @@ async def _analysing(
     releases = RecordReleases(records)
     keys = JudgedKeys(outcomes.judgements)
     promises = ReleaseObjectives(releases, ticks, time.monotonic)
-    async with _threads(_THREADS) as threads:
+    async with background.threads(_THREADS, "rollouts") as threads:
 
         async def judged(pipeline: str, since: int, by_key: bool) -> Mapping[tuple[int, str], Any]:
             return await recorder.run(keys if by_key else outcomes.judged, pipeline, since)
@@ -210,7 +209,7 @@ async def _analysing(
             threads,
         )
         # If a bug ends it, rollouts stay where they are until this process is restarted.
-        async with running(analyser.run(), "analyser of rollouts", log):
+        async with background.running(analyser.run(), "analyser of rollouts", log):
             yield Analysis(analyser, read_out)
 
 
@@ -226,16 +225,6 @@ async def _records(settings: MonitoringConfig, runtime: Runtime) -> AsyncIterato
             yield records
         finally:
             records.close()
-
-
-@asynccontextmanager
-async def _threads(count: int) -> AsyncIterator[ThreadPoolExecutor]:
-    """Threads that are waited for without stopping the event loop: a call of a store that hangs may still be on one."""
-    threads = ThreadPoolExecutor(count, "rollouts")
-    try:
-        yield threads
-    finally:
-        await asyncio.to_thread(threads.shutdown)
 
 
 SERVICE = Definition("monitoring", MonitoringConfig, build)

@@ -7,7 +7,7 @@ A vocabulary is a dict: copying and looking up each row's bytes took 1.7 µs for
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import repeat
 
@@ -26,11 +26,8 @@ Index = Mapping[Key, int]
 
 def read_vocabulary(options: Options) -> Index:
     """Option `vocabulary`: texts or integers, each once. Value → its position in the list, which is its code."""
-    values = options.raw("vocabulary")
-    if not isinstance(values, Sequence) or isinstance(values, str) or not values:
-        raise options.error("vocabulary", "should be a list of texts or integers")
     index: dict[Key, int] = {}
-    for i, value in enumerate(values):
+    for i, value in enumerate(options.several("vocabulary", "texts or integers")):
         if not isinstance(value, str | int) or isinstance(value, bool):
             raise options.error(f"vocabulary[{i}]", "should be text or an integer")
         key = value.encode() if isinstance(value, str) else value
