@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from headrace.audit.access import Access
@@ -42,14 +42,6 @@ _REFRESH_S = 1.0
 _FLUSH_S = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class Console:
-    """A running console: its application, and the counts that it has seen."""
-
-    application: Application
-    live: Live
-
-
 @asynccontextmanager
 async def console(
     settings: ConsoleSettings,
@@ -57,8 +49,8 @@ async def console(
     log: Log,
     wall: Callable[[], float],
     monotonic: Callable[[], float],
-) -> AsyncIterator[Console]:
-    """Serves the console meanwhile. Raises ConfigError: secret or certificate can't be used."""
+) -> AsyncIterator[Live]:
+    """Serves the console meanwhile, with the counts that it has seen. Raises ConfigError: secret or certificate can't be used."""
     _check_certificate(settings)
     signing = await asyncio.to_thread(secret.ensure, settings.secret)
     threads, live = Threads(settings.patience_s), Live()
@@ -90,7 +82,7 @@ async def console(
         asyncio.create_task(_every(_FLUSH_S, lambda: threads.run(events.flush), log)),
     ]
     try:
-        yield Console(application, live)
+        yield live
     finally:
         for task in tasks:
             task.cancel()
