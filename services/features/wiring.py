@@ -14,7 +14,7 @@ from headrace.hop.definition import Definition, Runtime, Service
 from headrace.hop.process.background import running
 from headrace.hop.resilience.breaker import Breaker
 from services.features.cache.cache import RowCache
-from services.features.cache.fetcher import CacheTimes, Fetcher
+from services.features.cache.fetcher import Fetcher
 from services.features.config import FeaturesConfig, Stream
 from services.features.freshness.on_demand import OnDemandRunner
 from services.features.metrics import FeaturesMetrics
@@ -54,9 +54,8 @@ async def build(config: FeaturesConfig, runtime: Runtime) -> AsyncIterator[Seque
         planning.shutdown(wait=False)
         raise ConfigError(f"features: {error}; is `repo` a prepared Feast repository?") from error
     breaker = Breaker(config.breaker, time.monotonic())
-    cache = CacheTimes(config.cache_s, config.blind_cache_s)
     fetcher = Fetcher(
-        store, memory, breaker, metrics, time.monotonic, cache, telemetry.log, config.store_timeout_s
+        store, memory, breaker, metrics, time.monotonic, config.cache_s, telemetry.log, config.store_timeout_s
     )
     deriver = OnDemandRunner(deriving, metrics)
     reader = Reader(fetcher, stock, deriver, metrics, Clocks(time.monotonic, WALL), config.store_timeout_s)

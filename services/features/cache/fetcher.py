@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from headrace.hop.resilience.breaker import Breaker
@@ -31,17 +30,6 @@ if TYPE_CHECKING:
 _ROUNDS = 3
 
 
-@dataclass(frozen=True, slots=True)
-class CacheTimes:
-    """How long rows stay current in memory, in seconds; 0: not at all.
-
-    `told_s`: for stores that report changes, so the rows are as current as the store's. `blind_s`: for stores that do not.
-    """
-
-    told_s: float
-    blind_s: float
-
-
 class _Missing(NamedTuple):
     """Rows of a view that are not in memory. `holes`: positions of those that this call must read.
 
@@ -65,17 +53,18 @@ class Fetcher:
         breaker: Breaker,
         metrics: FeaturesMetrics,
         clock: Callable[[], float],
-        cache: CacheTimes,
+        cache_s: float,
         log: FilteringBoundLogger,
         patience_s: float,
     ) -> None:
-        """`clock`: monotonic seconds. `patience_s`: a store that does not answer within this has failed."""
+        """`clock`: monotonic seconds. `cache_s`: so long rows of a store that reports changes stay current in memory.
+        `patience_s`: a store that does not answer within this has failed."""
         self._store = store
         self._memory = memory
         self._breaker = breaker
         self._metrics = metrics
         self._clock = clock
-        self._cache = cache
+        self._cache_s = cache_s
         self._log = log
         self._patience_s = patience_s
         self._failing = False
@@ -89,7 +78,7 @@ class Fetcher:
         """The rows of each view's keys. `count`: the number of all keys. `many`: the batch has many rows: returns TableRows where
         possible."""
         epoch = self._store.epoch()
-        lasts_s = self._cache.told_s if epoch >= 0 else self._cache.blind_s
+        lasts_s = self._cache_s if epoch >= 0 else 0.0
         now = self._clock()
         many = many and lasts_s > 0
         current, found, missing = self._memory.current, [], []

@@ -79,7 +79,7 @@ async def test_tls(tmp_path: Path, redis_with: Callable[..., RedisServer], now: 
     assert (await read(tmp_path / "repo", breaker=BREAKER)).sources("planes") == ["DEFAULT", "DEFAULT"]
 
 
-async def test_a_cluster_does_not_tell_of_changes_and_is_asked_each_time_unless_allowed(
+async def test_a_cluster_does_not_tell_of_changes_and_is_asked_each_time(
     tmp_path: Path, now: datetime
 ) -> None:
     with cluster(tmp_path) as (_, ports, _):
@@ -87,11 +87,10 @@ async def test_a_cluster_does_not_tell_of_changes_and_is_asked_each_time_unless_
         place = {"connection_string": places, "redis_type": "redis_cluster"}
         create_repo(tmp_path / "repo", {"type": "redis", **place})
         # Two planes and an airport, each of them known to be there or not.
-        for blind_s, asked in ((0, 6), (1000, 3)):
-            async with serving(tmp_path / "repo", store_timeout_s=5.0, blind_cache_s=blind_s) as harness:
-                for _ in range(2):
-                    check(await get(harness, KEYS))
-                assert looked_up(harness)["store"] == asked
+        async with serving(tmp_path / "repo", store_timeout_s=5.0, cache_s=1000) as harness:
+            for _ in range(2):
+                check(await get(harness, KEYS))
+            assert looked_up(harness)["store"] == 6
 
 
 async def test_options_that_only_redis_py_knows_leave_it_to_feast(
