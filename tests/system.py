@@ -223,7 +223,11 @@ def _own_settings(
     shutil.rmtree(DOCUMENTS, ignore_errors=True)
     # Nothing is live, and no process remembers what was.
     place = layout.of(HOME)
-    for folder in (place.records.parent, *map(place.resources, ("ingress", "router", "executor"))):
+    for folder in (
+        place.records.parent,
+        place.artifacts,
+        *map(place.resources, ("ingress", "router", "executor")),
+    ):
         shutil.rmtree(folder, ignore_errors=True)
     for document in (ROOT / "deploy" / "pipelines").glob("*/pipeline.yaml"):
         text = document.read_text()

@@ -95,6 +95,7 @@ async def build(settings: ControlConfig, runtime: Runtime) -> AsyncIterator[Sequ
             identities,
             followers.refusal,
             followers.newest_epoch,
+            publication.judged,
             settled,
             metrics,
             failures.of("the database, to be changed,"),

@@ -236,6 +236,8 @@ class Applier:
 
     def _prove(self) -> None:
         now = self._clock()
+        if self._published is None:  # nothing serves yet, whatever was compiled
+            self._since = dict.fromkeys(self._since, now)
         for key, since in list(self._since.items()):
             if now - since >= self._limits.proof_s:
                 unit = self._serving[key]

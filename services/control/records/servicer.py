@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -31,8 +31,8 @@ class RecordsServicer:
     """Serves headrace.api.control.v1.RecordsService.
 
     `records`: raises RecordsUnavailableError while the database is not open;
-    `refusal`: why no change is accepted now; "": changes are accepted. `newest_epoch`: that any follower has. `settled`: set once
-    changes may be made after a start. `failed`: hears whether the database can be written.
+    `refusal`: why no change is accepted now; "": changes are accepted. `newest_epoch`: that any follower has. `judged`: see
+    `Publication`. `settled`: set once changes may be made after a start. `failed`: hears whether the database can be written.
     """
 
     def __init__(
@@ -42,6 +42,7 @@ class RecordsServicer:
         identities: Identities,
         refusal: Callable[[], str],
         newest_epoch: Callable[[], int],
+        judged: Callable[[int], Awaitable[None]],
         settled: asyncio.Event,
         metrics: Metrics,
         failed: Failed,
@@ -53,6 +54,7 @@ class RecordsServicer:
         self._identities = identities
         self._refusal = refusal
         self._newest_epoch = newest_epoch
+        self._judged = judged
         self._settled = settled
         self._metrics = metrics
         self._failed = failed
@@ -98,6 +100,7 @@ class RecordsServicer:
         # Also after an epoch that only processes of the data plane have.
         above = self._newest_epoch()
         made = await self._write(lambda: self._begin(change, above))
+        await self._judged(made.position.epoch)
         self._metrics.changes.inc()
         return pb.BeginEpochResponse(position=messages.position_message(made.position))
 

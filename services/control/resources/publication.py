@@ -66,6 +66,12 @@ class Publication:
         while self._feed.newest is None:
             await self._feed.changed.wait()
 
+    async def judged(self, epoch: int) -> None:
+        """Returns once processes are judged by this epoch: who has begun it must not be refused because of the one before."""
+        while (newest := self._feed.newest) is None or newest.position.epoch < epoch:
+            await self._feed.changed.wait()
+        self.report()
+
     def _refuse(self) -> None:
         """Has every process of control refuse changes while this one does: who has diverged asks one of them alone. Blocks.
         Raises RecordsError."""

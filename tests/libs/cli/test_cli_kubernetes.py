@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 import yaml
 
-from headrace.cli.commands.operations.render import written
 from headrace.cli.deployment.description import Description
 from headrace.cli.deployment.kubernetes import scalers, tree
 from headrace.cli.installation import services
@@ -22,7 +21,6 @@ from tests.libs.cli.kubernetes_cluster import (
     built,
     by_name,
     pod_of,
-    read,
     references,
     settings_of,
 )
@@ -195,30 +193,19 @@ def test_the_executor_has_a_gpu_and_room_for_the_next_holds_one_too() -> None:
     assert "headrace_executor_run_seconds_sum" in trigger["metadata"]["query"]
 
 
-def test_what_requests_wait_for_scales_by_keda_or_by_plain_hpas_and_never_by_both(tmp_path: Path) -> None:
-    keda = built("cpu")
-    assert not by_name(keda, "HorizontalPodAutoscaler")
-    for name, content in tree.files(Description()).items():
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(written(content).replace("components/keda", "components/hpa"))
-    plain = read(build(tmp_path / "overlays" / "cpu"))
-    assert not by_name(plain, "ScaledObject")
-    scaled = by_name(plain, "HorizontalPodAutoscaler")
-    assert scaled.keys() == by_name(keda, "ScaledObject").keys() == set(SERVICES) - {"control", "monitoring"}
-    [group] = by_name(plain, "PrometheusRule")["headrace-demand"]["spec"]["groups"]
-    offered = {(rule["record"], rule["labels"]["service"]) for rule in group["rules"]}
+def test_what_requests_wait_for_scales() -> None:
+    objects = built("cpu")
+    scaled = by_name(objects, "ScaledObject")
+    assert scaled.keys() == set(SERVICES) - {"control", "monitoring"}
     for name, each in scaled.items():
-        [metric] = each["spec"]["metrics"]
-        wanted = metric["external"]["metric"]
-        assert (wanted["name"], wanted["selector"]["matchLabels"]["service"]) in offered
-        assert each["spec"]["minReplicas"] >= 2, name
+        assert each["spec"]["minReplicaCount"] >= 2, name
         # `kubectl apply` would set a size that is written down, whatever the autoscaler had made of it.
-        for objects in (keda, plain):
-            deployment = by_name(objects, "Deployment")[name]
-            assert "replicas" not in deployment["spec"]
-            [container] = pod_of(deployment)["containers"]
-            assert container["resources"]["requests"]["cpu"] == metric["external"]["target"]["averageValue"]
+        deployment = by_name(objects, "Deployment")[name]
+        assert "replicas" not in deployment["spec"]
+        [container] = pod_of(deployment)["containers"]
+        [trigger] = each["spec"]["triggers"]
+        wanted = float(container["resources"]["requests"]["cpu"].removesuffix("m")) / 1000
+        assert wanted == float(trigger["metadata"]["threshold"])
 
 
 def test_a_tree_that_does_not_fit_together_is_told(tmp_path: Path) -> None:
@@ -235,3 +222,11 @@ def test_images_are_what_they_were_when_they_have_digests() -> None:
     assert f"r.example/headrace-executor-gpu:latest@{digest}" in str(made["overlays/gpu/kustomization.yaml"])
     with pytest.raises(ValueError, match="digests"):
         Description(digests={"executor": "latest"})
+
+
+def test_control_and_those_who_follow_it_share_a_bucket_that_the_description_names() -> None:
+    for bucket in (None, "s3://live/headrace"):
+        made = tree.files(Description(artifacts=bucket))
+        assert made["base/settings/control.yaml"].get("artifacts") == bucket
+        for service in ("ingress", "router", "executor"):
+            assert made[f"base/settings/{service}.yaml"]["resources"].get("artifacts") == bucket

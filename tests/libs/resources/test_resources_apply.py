@@ -102,9 +102,15 @@ def test_what_hangs_delays_the_first_view_until_it_is_refused(gate: threading.Ev
     process, history = Process(None, key=refuse("hang", gate=gate)), History()
     history.change(key("a", "1"), key("b", "hang"))
     process.applier.apply(history.part())
+    process.now += 9
+    process.applier.tick()
     assert not process.views
-    assert process.after(11).rejected["key", "b"].problem == "it was not compiled within 10 s"
+    assert process.after(2).rejected["key", "b"].problem == "it was not compiled within 10 s"
     assert process.keys() == {"a": "1"}
+    # What has not served has not proven itself.
+    assert ("key", "a") not in process.applier.trials.proven
+    process.after(5)
+    assert ("key", "a") in process.applier.trials.proven
 
 
 def test_many_hanging_compiles_hold_a_bounded_number_of_threads(gate: threading.Event) -> None:

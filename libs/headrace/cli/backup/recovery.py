@@ -6,11 +6,14 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from headrace.catalog.access import Record, Records, Write
 from headrace.releases.document import from_bytes
 from headrace.releases.errors import ReleaseError
+from headrace.repository.storage.store import Store
+from headrace.resources.artifacts import read_artifacts
 from headrace.resources.disk import read_folder
 from headrace.resources.manifest import ManifestError, VerifiedPart, Verifier
 from headrace.resources.snapshot import PARTS, Key, Resource
@@ -19,13 +22,21 @@ SERVICES = tuple(sorted({service for services in PARTS.values() for service in s
 _RELEASE, _REMOVAL = "release", "removal"
 
 
-def newest_parts(folders: Mapping[str, Path], verifier: Verifier) -> dict[str, VerifiedPart]:
-    """By service, the newest part that its processes kept on this machine. `folders`: by service, that of its processes."""
+def newest_parts(
+    folders: Mapping[str, Path], artifacts: Store, verifier: Verifier
+) -> dict[str, VerifiedPart]:
+    """By service, the newest part that its processes on this machine or the artifact store have. `folders`: by service, that of
+    its processes."""
     found: dict[str, VerifiedPart] = {}
     for service, folder in folders.items():
-        for each in sorted(folder.iterdir()) if folder.is_dir() else ():
+        processes = sorted(folder.iterdir()) if folder.is_dir() else ()
+        reads = [
+            partial(read_artifacts, artifacts, verifier, service),
+            *(partial(read_folder, each, verifier, service) for each in processes),
+        ]
+        for read in reads:
             with suppress(OSError, ManifestError):
-                part = read_folder(each, verifier, service)
+                part = read()
                 if service not in found or _order(part) > _order(found[service]):
                     found[service] = part
     return found

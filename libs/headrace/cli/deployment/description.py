@@ -55,6 +55,9 @@ class Description(config.Settings):
         f"postgresql://headrace@postgres:5432/control?password_file={SECRETS}/postgres-password&sslmode=verify-full"
         f"&sslrootcert={TLS}/ca.crt"
     )
+    # Bucket (URL as fsspec has it), or folder of a volume that you mount, in which control keeps what is live for starts without
+    # control, and for `headrace recover`.
+    artifacts: str | None = None
     # Names in the certificates of people and pipelines that may change what is live at control itself, beside the doors.
     operators: tuple[str, ...] = ()
     # The issuer of cert-manager that signs the certificates.

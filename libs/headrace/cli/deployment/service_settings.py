@@ -45,14 +45,20 @@ def map_of(service: str) -> dict[str, Any]:
 def of(description: Description, service: str) -> dict[str, Any]:
     """Settings of a service in each of its containers."""
     made = _in_a_home(service, "apart")
-    made = _moved(made, {**_secrets(), str(_LAYOUT.records): description.database})
+    places = {**_secrets(), str(_LAYOUT.records): description.database}
+    if description.artifacts is None:
+        made = _without(made, str(_LAYOUT.artifacts))
+    else:
+        places[str(_LAYOUT.artifacts)] = description.artifacts
+    made = _moved(made, places)
     made |= {callee: _client(description, callee) for callee in services.callees(service)}
     made["telemetry"] = {"metrics": f"0.0.0.0:{mounted.METRICS_PORT}"}
     made["server"] = _server(description, service)
     if service == services.INGRESS:
         return _door(description, made)
     if service == services.CONTROL:
-        return overlaid(made, _identities(description))
+        # The journals of other pods are not here.
+        return {key: value for key, value in made.items() if key != "audit"} | _identities(description)
     if "cost" in made:
         made = overlaid(made, {"cost": {"services": metrics(description)}})
     # Not reachable from outside: `kubectl port-forward`.
@@ -70,12 +76,13 @@ def together(description: Description) -> dict[str, Any]:
 def _in_a_home(service: str, shape: Shape) -> dict[str, Any]:
     installation = Installation(_LAYOUT, shape, ports.wanted(services.start_order()), alone=True)
     made = settings(installation, service, slot=0, listen=mounted.RUN / "x", run_dir=mounted.RUN / "envoy")
+    # The supervisor of a home writes the addresses of all processes; in a cluster DNS has them.
     found: dict[str, Any] = _without(made, str(_LAYOUT.targets))
     return found
 
 
 def _without(value: Any, unwanted: str) -> Any:
-    """The supervisor of a home writes the addresses of all processes; in a cluster DNS has them."""
+    """Without the keys that name it."""
     if isinstance(value, dict):
         return {key: _without(inner, unwanted) for key, inner in value.items() if inner != unwanted}
     return value

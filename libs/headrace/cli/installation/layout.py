@@ -187,6 +187,11 @@ class Layout:
         """Its public half."""
         return self.home / "control.pub"
 
+    @property
+    def artifacts(self) -> Path:
+        """What is live as control writes it for starts without control, beside what each process keeps."""
+        return self.home / "kept" / "artifacts"
+
     def resources(self, service: str) -> Path:
         """Where the processes of a service keep what they serve by."""
         return self.home / "kept" / service

@@ -122,6 +122,7 @@ def files(layout: Layout) -> dict[str, dict[str, Any]]:
             "database": str(layout.records),
             "initialise": True,
             "signing_key": str(layout.control_key),
+            "artifacts": str(layout.artifacts),
             "audit": {"journals": {name: str(path) for name, path in layout.journals.items()}},
             **control_place.webhook(layout),
         },
@@ -163,8 +164,12 @@ def files(layout: Layout) -> dict[str, dict[str, Any]]:
 
 
 def _resources(layout: Layout, service: str) -> dict[str, Any]:
-    """What a service follows, and where it keeps it."""
-    return {"keys": [str(layout.control_public_key)], "folder": str(layout.resources(service))}
+    """What a service follows, and where it and control keep it."""
+    return {
+        "keys": [str(layout.control_public_key)],
+        "folder": str(layout.resources(service)),
+        "artifacts": str(layout.artifacts),
+    }
 
 
 def _ingress(installation: Installation, instance: str, slot: int, run_dir: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,6 +17,7 @@ from headrace.cli.consent import agree
 from headrace.cli.console import DEFAULT_HOME, Home, fail, out, place
 from headrace.cli.installation import control_place
 from headrace.hop.config import ConfigError
+from headrace.repository.storage.store import open_store
 from headrace.resources.manifest import Verifier
 from headrace.resources.snapshot import part_of
 
@@ -32,6 +34,16 @@ def recover(
         typer.Option("--from-data-planes", help="What the services serve by is written into the database."),
     ] = False,
     reason: Annotated[str, typer.Option("--reason", help="Why; kept in the audit.")] = "",
+    artifacts: Annotated[
+        str,
+        typer.Option(
+            "--artifacts",
+            help="Folder or bucket in which a cluster's control keeps what is live; default: the home's.",
+        ),
+    ] = "",
+    public_key: Annotated[
+        Path | None, typer.Option("--public-key", help="Of that control; default: the home's.")
+    ] = None,
 ) -> None:
     """Begin the history of what is live anew, after control's database was emptied, restored, or lost changes.
 
@@ -47,8 +59,11 @@ def recover(
     try:
         parts = recovery.newest_parts(
             {service: layout.resources(service) for service in recovery.SERVICES},
-            Verifier([layout.control_public_key.read_bytes()]),
+            open_store(artifacts or layout.artifacts),
+            Verifier([(public_key or layout.control_public_key).read_bytes()]),
         )
+        if from_data_planes and not parts:
+            fail("neither processes on this machine nor the artifact store have anything that control signed")
         kinds = {kind for service in parts for kind in part_of(service)}
         there = recovery.resources_of(parts.values())
         found = recovery.differences(records, kinds, there)

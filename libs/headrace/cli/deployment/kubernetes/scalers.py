@@ -40,8 +40,6 @@ BEHAVIOR: Object = {
 }
 # Offered over served is not believed above this: if nearly nothing is served, something is broken, and pods do not mend it.
 MOST_OFFERED = 10
-# What the External metric of an HPA without KEDA is called.
-METRIC = "headrace_demand_cores"
 PLACEHOLDER = "placeholder"
 
 
@@ -80,14 +78,8 @@ def _offered(where: str) -> str:
 
 
 def components(description: Description) -> dict[str, Any]:
-    """The files of `components/`: KEDA or plain HPAs, what Prometheus reads, and room that is held for more pods."""
-    return {
-        **_component("keda", description, scaledobjects=[_scaled_object(description, s) for s in scaled()]),
-        **_component(
-            "hpa", description, hpas=[_hpa(description, s) for s in scaled()], rules=_rules(description)
-        ),
-        **_warm_pool(description),
-    }
+    """The files of `components/`: KEDA with what Prometheus reads, and room that is held for more pods."""
+    return {**_keda(description), **_warm_pool(description)}
 
 
 def trigger(description: Description, query: str, target: float) -> Object:
@@ -101,15 +93,16 @@ def trigger(description: Description, query: str, target: float) -> Object:
     return {"type": "prometheus", "metricType": "AverageValue", "metadata": told}
 
 
-def _component(name: str, description: Description, **parts: Any) -> dict[str, Any]:
-    files = {**parts, "podmonitor": _pod_monitor()}
-    made = {f"components/{name}/{part}.yaml": content for part, content in files.items()}
-    made[f"components/{name}/kustomization.yaml"] = kustomization(
-        "Component",
-        resources=[f"{part}.yaml" for part in files],
-        patches=[_sized(description, service) for service in scaled()],
-    )
-    return made
+def _keda(description: Description) -> dict[str, Any]:
+    return {
+        "components/keda/scaledobjects.yaml": [_scaled_object(description, s) for s in scaled()],
+        "components/keda/podmonitor.yaml": _pod_monitor(),
+        "components/keda/kustomization.yaml": kustomization(
+            "Component",
+            resources=["scaledobjects.yaml", "podmonitor.yaml"],
+            patches=[_sized(description, service) for service in scaled()],
+        ),
+    }
 
 
 def _sized(description: Description, service: str) -> Object:
@@ -135,43 +128,16 @@ def _scaled_object(description: Description, service: str) -> Object:
     return manifest("keda.sh/v1alpha1", "ScaledObject", service, spec=spec)
 
 
-def _hpa(description: Description, service: str) -> Object:
-    scale = scale_of(description, service)
-    metric = {"name": METRIC, "selector": {"matchLabels": {"service": service}}}
-    target = {"type": "AverageValue", "averageValue": f"{round(scale.cores * 1000)}m"}
-    spec = {
-        "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": service},
-        "minReplicas": scale.least,
-        "maxReplicas": scale.most,
-        "metrics": [{"type": "External", "external": {"metric": metric, "target": target}}],
-        "behavior": BEHAVIOR,
-    }
-    return manifest("autoscaling/v2", "HorizontalPodAutoscaler", service, spec=spec)
-
-
-def _rules(description: Description) -> Object:
-    """What prometheus-adapter has to offer as an External metric: one series a service."""
-    rules = [
-        {
-            "record": METRIC,
-            "expr": cpu_demand(description, service),
-            "labels": {"namespace": description.namespace, "service": service},
-        }
-        for service in scaled()
-    ]
-    spec = {"groups": [{"name": "headrace-demand", "interval": "5s", "rules": rules}]}
-    return _monitoring("PrometheusRule", "headrace-demand", spec)
-
-
 def _pod_monitor() -> Object:
     scraped = {"port": "metrics", "interval": f"{SCRAPE_S}s", "scrapeTimeout": "4s"}
     spec = {"selector": {"matchLabels": part()}, "podMetricsEndpoints": [scraped]}
-    return _monitoring("PodMonitor", "headrace", spec)
-
-
-def _monitoring(kind: str, name: str, spec: Object) -> Object:
-    metadata = {"name": name, "labels": part()}
-    return {"apiVersion": "monitoring.coreos.com/v1", "kind": kind, "metadata": metadata, "spec": spec}
+    metadata = {"name": "headrace", "labels": part()}
+    return {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "PodMonitor",
+        "metadata": metadata,
+        "spec": spec,
+    }
 
 
 def _warm_pool(description: Description) -> dict[str, Any]:
