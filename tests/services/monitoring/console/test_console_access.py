@@ -39,6 +39,7 @@ async def test_nothing_is_shown_without_a_sign_in(place: Place, path: str) -> No
         page = await browser.get(path)
         assert (page.status, page.body) == (303, b"")
         assert page.location.startswith("/sign-in")
+        assert not page.location.endswith("now"), "a part of a page is no place to come back to"
         program = await browser.get(path, accept="application/json")
         assert (program.status, program.json["error"]["reason"]) == (401, "CREDENTIAL_INVALID")
         part = await browser.get(path, hx_request="true")
