@@ -1,9 +1,8 @@
-"""Deployments of services as metrics, from their record: how many, how they ended, and the figures of delivery (DORA)."""
+"""Deployments of services as metrics, from their record: how many, and how they ended."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -11,22 +10,19 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from headrace.delivery.errors import DeliveryError
-from headrace.delivery.figures import figures
 from headrace.delivery.records import Deployment, Result, read
 from headrace.hop.definition import Runtime
 from services.monitoring.ports import Log
 
-_SPAN = timedelta(days=30)
-
 
 class DeploymentMetrics(Collector):
-    """Reads the chain in `path` again when it has grown. `clock`: the time in UTC.
+    """Reads the chain in `path` again when it has grown.
 
     Each process that has the file tells the same, so queries over several take the maximum.
     """
 
-    def __init__(self, path: Path, log: Log, clock: Callable[[], datetime]) -> None:
-        self._path, self._log, self._clock = path, log, clock
+    def __init__(self, path: Path, log: Log) -> None:
+        self._path, self._log = path, log
         self._seen: tuple[int, int] | None = None
         self._found: Sequence[Deployment] = ()
         self._damaged = False
@@ -40,21 +36,11 @@ class DeploymentMetrics(Collector):
         for result in (Result.SUCCEEDED, Result.ROLLED_BACK, Result.FAILED):
             ended.add_metric([str(result)], sum(d.result is result for d in self._found))
         yield ended
-        yield _gauge(
-            "headrace_deployments_unreadable", "1 while their record can't be read.", float(self._damaged)
+        yield GaugeMetricFamily(
+            "headrace_deployments_unreadable",
+            "1 while their record can't be read.",
+            value=float(self._damaged),
         )
-        told = figures(self._found, self._clock(), _SPAN)
-        for name, text, value in (
-            ("lead_seconds", "Median time from commit to deployed.", told.lead_s),
-            ("failure_ratio", "Share that failed or was rolled back.", told.failure_ratio),
-            (
-                "recovery_seconds",
-                "Median time from the begin of a bad one to one version again.",
-                told.recovery_s,
-            ),
-        ):
-            if value is not None:
-                yield _gauge(f"headrace_deployment_{name}", f"{text} Of the last 30 days.", value)
 
     def _follow(self) -> None:
         try:
@@ -76,8 +62,4 @@ def tell_deployments(path: Path | None, runtime: Runtime) -> None:
     """Has this process's metrics tell of deployments, if their record is here."""
     if path is not None:
         telemetry = runtime.telemetry
-        telemetry.registry.register(DeploymentMetrics(path, telemetry.log, lambda: datetime.now(UTC)))
-
-
-def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
-    return GaugeMetricFamily(name, text, value=value)
+        telemetry.registry.register(DeploymentMetrics(path, telemetry.log))

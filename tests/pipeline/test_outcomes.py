@@ -53,9 +53,8 @@ def test_outcomes_of_a_prediction_are_stored(system: System, tmp_path: Path) -> 
     ]
     file.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
     assert "2 outcomes stored" in headrace("outcomes", "post", str(file))
-    assert "1 outcome stored" in headrace(
-        "outcomes", "post", "--id", request, "--row", "2", "--name", "delayed", "--value", "true"
-    )
+    file.write_text(json.dumps({"request_id": request, "row": 2, "name": "delayed", "value": True}))
+    assert "1 outcome stored" in headrace("outcomes", "post", str(file))
     with Headrace(system.endpoints["grpc"], key=system.key) as client:
         assert client.record_outcomes([Outcome(request, "cost", 3.0)]) == 1
     body = {"outcomes": [{"requestId": request, "row": 2, "name": "delayed", "label": False}]}
@@ -91,7 +90,7 @@ def test_accuracy_is_told_with_its_coverage(system: System) -> None:
     assert 0 < found["coverage"] <= 1
     assert found["delay_p50_s"] > 0
     assert found["expected_accuracy"] is None, "its baseline says nothing of calibration"
-    assert "flights_light=" in headrace("outcomes")
+    assert "flights_light=" in headrace("outcomes", "show")
     remove_document(LABELLED)
 
 

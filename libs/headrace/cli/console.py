@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -23,6 +24,7 @@ Home = Annotated[
     Path, typer.Option("--home", help="Folder of the installation.", envvar="HEADRACE_HOME", file_okay=False)
 ]
 DEFAULT_HOME = Path(".headrace")
+AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
 
 
 def place(home: Path) -> layout.Layout:
@@ -38,6 +40,27 @@ def prepared(home: Path) -> layout.Layout:
     found = place(home)
     if not found.control_key.exists():
         fail(f"there is nothing in {home} yet; make it by: {again('up', found.home)}")
+    return found
+
+
+def seconds(text: str, option: str) -> float:
+    """Of a duration such as 90s, 30m, 2h or 1d; ends the command if it is none."""
+    from headrace.pipeline.document.durations import parse_duration  # late: most commands need none
+
+    found = parse_duration(text)
+    if not found:
+        fail(f"{option} {text!r} is not a duration such as 90s, 30m, 2h or 1d", code=2)
+    return found / 1e6
+
+
+def pairs(texts: Sequence[str], option: str) -> dict[str, str]:
+    """`name=value` of an option that may be repeated, or a list with commas; ends the command if it is something else."""
+    found: dict[str, str] = {}
+    for text in ",".join(texts).split(",") if texts else ():
+        name, equals, value = text.partition("=")
+        if not (name and equals and value):
+            fail(f"{option} {text!r} is not NAME=VALUE", code=2)
+        found[name.strip()] = value.strip()
     return found
 
 

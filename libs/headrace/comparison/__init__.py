@@ -4,7 +4,6 @@
 """
 
 from headrace.comparison.differences import Difference, differences, shown
-from headrace.comparison.intervals import mcnemar, wilson
 from headrace.comparison.report import ComparisonReport, OutputComparison, RowContext, merged
 from headrace.comparison.sketch import QuantileSketch
 from headrace.comparison.worst import DifferentRow, WorstRows
@@ -18,8 +17,6 @@ __all__ = [
     "RowContext",
     "WorstRows",
     "differences",
-    "mcnemar",
     "merged",
     "shown",
-    "wilson",
 ]

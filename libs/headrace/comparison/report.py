@@ -65,6 +65,9 @@ class ComparisonReport:
     dropped: dict[str, int] = field(default_factory=dict)
     # Failures of the shadow's rows, by reason: as many as there are reasons.
     errors: dict[str, int] = field(default_factory=dict)
+    # Of floating-point numbers, absolute, and relative to the first one's; both 0: they must be the same bit for bit.
+    tolerance: float = 0.0
+    relative: float = 0.0
 
     @property
     def rows(self) -> int:
@@ -111,7 +114,7 @@ class ComparisonReport:
 
     def _output(self, name: str, live: Column, shadow: Column, both: Mask, scores: np.ndarray) -> Mask:
         """Counts one output; raises `scores` of the rows that differ; returns which do."""
-        found = differences(live, shadow)
+        found = differences(live, shadow, self.tolerance, self.relative)
         differs = found.differs & both
         counted = self.outputs.setdefault(name, OutputComparison(live.dtype))
         counted.rows += int(both.sum())

@@ -27,6 +27,10 @@ class DifferentRow:
     inputs: Batch | None = None
     left_out: Sequence[str] = ()
 
+    def differences(self) -> Sequence[tuple[str, str, str]]:
+        """The values; of a row that the second failed, its error in their place."""
+        return self.values or [("(error)", "answered", self.error)]
+
 
 class WorstRows:
     """Keeps the rows with the highest scores; of equal ones those that came first."""

@@ -91,21 +91,12 @@ class Deployer:
     wait: Callable[[float], None]
     told: Callable[[str], None]
 
-    def deploy(
-        self, manifest: Manifest, author: str, only: Sequence[str] = (), *, restored: bool = False
-    ) -> Outcome:
+    def deploy(self, manifest: Manifest, author: str, only: Sequence[str] = ()) -> Outcome:
         """Deploys the images of `manifest`, or those of the services `only`. Raises DeliveryError: nothing was done."""
         order = self._order(manifest, only)
         images = {service: checked_digest(manifest.images[service]) for service in order}
         before = {service: self.target.running(service) for service in order}
-        identity = self.records.began(
-            manifest.version,
-            self.target.name,
-            images,
-            committed_at=manifest.committed_at,
-            author=author,
-            restored=restored,
-        )
+        identity = self.records.began(manifest.version, self.target.name, images, author)
         outcome = Outcome(Result.FAILED, why="it was cut off")
         try:
             outcome = self._all({s: Image(digest, manifest.version) for s, digest in images.items()}, before)

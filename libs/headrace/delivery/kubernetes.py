@@ -6,6 +6,7 @@ The overlay is the state: what it names runs. Kept in git, it is what a GitOps c
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -92,13 +93,19 @@ class Cluster:
         self._write(entries, versions)
         if self._kubectl:
             self._run([*self._kubectl, "apply", "-k", str(self._folder)])
-            self._run([*self._rollout("status", service), f"--timeout={self._timeout_s:g}s"])
+            self._run(
+                [
+                    *self._in_namespace("rollout", "status"),
+                    f"deployment/{service}",
+                    f"--timeout={self._timeout_s:g}s",
+                ]
+            )
 
     def look(self, service: str) -> Look:
         """Whether all its replicas are ready. Requests are not counted here: the alerts of the cluster's Prometheus do."""
         if not self._kubectl:
             return Look()
-        asked = [*self._kubectl, "--namespace", self._namespace, "get", f"deployment/{service}", "-o", "json"]
+        asked = [*self._in_namespace("get"), f"deployment/{service}", "-o", "json"]
         try:
             found: Mapping[str, Any] = json.loads(self._run(asked))
             wanted, ready = (
@@ -109,8 +116,8 @@ class Cluster:
             raise DeliveryError(f"kubectl told nothing of deployment/{service} ({error})") from None
         return Look() if ready >= wanted else Look(f"{ready} of {wanted} replicas of {service} are ready")
 
-    def _rollout(self, verb: str, service: str) -> list[str]:
-        return [*self._kubectl, "--namespace", self._namespace, "rollout", verb, f"deployment/{service}"]
+    def _in_namespace(self, *words: str) -> list[str]:
+        return [*self._kubectl, "--namespace", self._namespace, *words]
 
     def _entries(self) -> dict[str, dict[str, Any]]:
         """Name of the image → its entry."""
@@ -138,7 +145,6 @@ class Cluster:
 
     def _write(self, entries: Mapping[str, Mapping[str, Any]], versions: Mapping[str, str]) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
-        base = Path(self._base).absolute()
         overlay = {
             "apiVersion": "kustomize.config.k8s.io/v1beta1",
             "kind": "Kustomization",
@@ -147,15 +153,8 @@ class Cluster:
                 "annotations": {_VERSIONS: json.dumps(dict(sorted(versions.items())))},
             },
             # Kustomize takes no absolute paths.
-            "resources": [str(_relative(base, self._folder.absolute()))],
+            "resources": [os.path.relpath(self._base.resolve(), self._folder.resolve())],
             "images": [entries[name] for name in sorted(entries)],
         }
         text = _HEAD + yaml.safe_dump(overlay, sort_keys=False)
         atomic.write(self._folder / _FILE, text.encode())
-
-
-def _relative(path: Path, start: Path) -> Path:
-    """`path` from the folder `start`, as Python before 3.12 has no walk_up."""
-    path, start = path.resolve(), start.resolve()
-    common = next(p for p in (start, *start.parents) if path.is_relative_to(p))
-    return Path(*[".."] * len(start.relative_to(common).parts), path.relative_to(common))

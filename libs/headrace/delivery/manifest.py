@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from pathlib import Path
 
 from headrace.delivery import signatures
@@ -22,12 +21,11 @@ _VERSION = re.compile(r"(?!sha256-)[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """`images`: digest by service. `commit`: of the code, made at `committed_at` (ISO 8601); both may be empty."""
+    """`images`: digest by service. `commit`: of the code; may be empty. `made_at`: ISO 8601."""
 
     version: str
     images: Mapping[str, str]
     commit: str = ""
-    committed_at: str = ""
     made_at: str = ""
 
 
@@ -86,12 +84,8 @@ def _read(registry: Registry, digest: str) -> Manifest:
         told = registry.json(str(layer["digest"]))
         number = told.pop("format")
         if number == FORMAT:
-            found = Manifest(**told)
-            for text in (found.committed_at, found.made_at):
-                if text:
-                    datetime.fromisoformat(text)
-            images = {str(service): checked_digest(str(image)) for service, image in found.images.items()}
-            return Manifest(found.version, images, found.commit, found.committed_at, found.made_at)
+            images = {str(name): checked_digest(str(image)) for name, image in told["images"].items()}
+            return Manifest(str(told["version"]), images, str(told["commit"]), str(told["made_at"]))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DeliveryError(f"{registry.folder}: {digest} is no manifest of a version ({error})") from None
     raise DeliveryError(

@@ -48,7 +48,7 @@ def unpack(registry: Registry, digest: str, folder: Path) -> Path:
     layers = manifest.get("layers")
     if manifest.get("artifactType") != ARTIFACT or not isinstance(layers, list) or len(layers) != 1:
         raise DeliveryError(
-            f"{digest} is no package; processes of a home need one (`headrace deliver publish --package`)"
+            f"{digest} is no package; processes of a home need one (`headrace deliver publish` without --images)"
         )
     content = registry.blob(str(layers[0].get("digest", "")))
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)

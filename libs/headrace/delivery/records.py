@@ -35,7 +35,7 @@ class Result(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """`restored`: it put an earlier version back. `committed`: when the code was; None: not known. `why`: of a failure."""
+    """`why`: of a failure."""
 
     identity: str
     version: str
@@ -43,12 +43,10 @@ class Deployment:
     began: datetime
     result: Result
     ended: datetime | None = None
-    committed: datetime | None = None
     services: tuple[str, ...] = ()
     failed_service: str = ""
     why: str = ""
     author: str = ""
-    restored: bool = False
 
 
 class Records:
@@ -58,20 +56,11 @@ class Records:
         self._path = path
         self._clock = clock
 
-    def began(
-        self,
-        version: str,
-        target: str,
-        images: Mapping[str, str],
-        *,
-        committed_at: str,
-        author: str,
-        restored: bool,
-    ) -> str:
+    def began(self, version: str, target: str, images: Mapping[str, str], author: str) -> str:
         """Records that a deployment begins; returns its identity. Raises DeliveryError."""
         identity = secrets.token_hex(8)
         about = {"version": version, "target": target, "services": dict(images), "author": author[:_TEXT]}
-        self._append(BEGAN, identity, {**about, "committed_at": committed_at, "restored": restored})
+        self._append(BEGAN, identity, about)
         return identity
 
     def ended(self, identity: str, result: Result, service: str = "", why: str = "") -> None:
@@ -112,7 +101,6 @@ def read(path: Path) -> list[Deployment]:
 
 
 def _of(identity: str, began: Mapping[str, Any], ended: Mapping[str, Any] | None, last: bool) -> Deployment:
-    committed = str(began.get("committed_at", ""))
     result, about = (
         (Result(ended["result"]), ended) if ended else (Result.RUNNING if last else Result.FAILED, {})
     )
@@ -123,10 +111,8 @@ def _of(identity: str, began: Mapping[str, Any], ended: Mapping[str, Any] | None
         began=datetime.fromisoformat(began["at"]),
         result=result,
         ended=datetime.fromisoformat(ended["at"]) if ended else None,
-        committed=datetime.fromisoformat(committed) if committed else None,
         services=tuple(began["services"]),
         failed_service=str(about.get("service", "")),
         why=str(about.get("why", "")) if ended or last else "it was cut off",
         author=str(began.get("author", "")),
-        restored=began.get("restored") is True,
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.comparison import wilson
+from headrace.analysis import wilson
 
 LEAST_GROUP = 30
 MOST_GROUPS = 50

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from typer.main import get_command
-from typer.testing import CliRunner, Result
+from typer.testing import CliRunner
 
 from headrace.access import changes
 from headrace.access.records import Access
@@ -19,7 +19,7 @@ from headrace.catalog.access import Change, Write
 from headrace.catalog.records import CatalogRecords
 from headrace.cli.installation import layout, secrets
 from headrace.cli.main import COMMANDS, app
-from tests.agreed import with_yes
+from tests.libs.cli.released_home import run
 from tests.live_access import Control, home_control
 
 PIPELINES = Path(__file__).parents[3] / "deploy" / "pipelines"
@@ -27,13 +27,9 @@ PIPELINES = Path(__file__).parents[3] / "deploy" / "pipelines"
 LARGE = ("pydantic", "numpy", "grpc", "google.protobuf", "yaml", "cryptography")
 
 
-def run(*arguments: str, home: Path) -> Result:
-    return CliRunner().invoke(app, [*with_yes(*arguments), "--home", str(home)])
-
-
-def refused(*arguments: str, home: Path) -> str:
+def refused(home: Path, *arguments: str) -> str:
     """What is said of it."""
-    result = run(*arguments, home=home)
+    result = run(home, *arguments)
     assert result.exit_code == 1, result.output
     return " ".join(result.stderr.split())
 
@@ -62,53 +58,51 @@ def live(tmp_path: Path) -> Iterator[Live]:
 
 
 def test_down_with_nothing_running_is_no_error(tmp_path: Path) -> None:
-    result = run("down", home=tmp_path)
+    result = run(tmp_path, "down")
     assert result.exit_code == 0
     assert "nothing was running" in result.stdout
 
 
 @pytest.mark.parametrize("arguments", [("status",), ("restart", "router"), ("predict", "flights")])
 def test_what_needs_a_running_system_says_how_to_start_it(home: Path, arguments: tuple[str, ...]) -> None:
-    assert "headrace up" in refused(*arguments, home=home)
+    assert "headrace up" in refused(home, *arguments)
 
 
 def test_status_for_programs_has_the_same_keys_when_nothing_runs(home: Path) -> None:
-    result = run("status", "--json", home=home)
+    result = run(home, "status", "--json")
     assert result.exit_code == 1
     told = json.loads(result.stdout)
     assert " ".join(told) == (
         "shape endpoints ca_file demo_key prometheus_targets services models_in_quarantine "
-        "encryption_at_rest tenants_problem torn_lines limits_problem what_is_live quarantined_pipelines"
+        "encryption_at_rest tenants_problem torn_lines what_is_live quarantined_pipelines"
     )
     assert told["services"] == {}
 
 
 def test_a_key_is_shown_once_listed_by_id_and_revoked(live: Live) -> None:
     home = live.home
-    created = run("keys", "create", "acme", "--pipeline", "flights", "--days", "30", home=home)
+    created = run(home, "keys", "create", "acme", "--pipeline", "flights", "--days", "30")
     assert created.exit_code == 0
     key = created.stdout.strip()
     [stored] = live.access().keys["acme"].values()
     assert stored.hash == hash_key(key)
     assert stored.expires is not None
 
-    listed = run("keys", "list", home=home)
+    listed = run(home, "keys", "list")
     assert stored.id in listed.stdout
     assert key not in listed.stdout
 
-    assert run("keys", "revoke", "acme", stored.id, "--wait", home=home).exit_code == 0
+    assert run(home, "keys", "revoke", "acme", stored.id, "--wait").exit_code == 0
     assert live.access().keys["acme"] == {}
-    assert "no key" in refused("keys", "revoke", "acme", stored.id, home=home)
-    assert "no tenant 'nobody'; there are: acme, demo, operator" in refused(
-        "keys", "list", "nobody", home=home
-    )
+    assert "no key" in refused(home, "keys", "revoke", "acme", stored.id)
+    assert "no tenant 'nobody'; there are: acme, demo, operator" in refused(home, "keys", "list", "nobody")
 
 
 def test_a_key_for_operators_alone(live: Live) -> None:
-    assert run("keys", "create", "ops", "--scope", "operate", home=live.home).exit_code == 0
+    assert run(live.home, "keys", "create", "ops", "--scope", "operate").exit_code == 0
     [key] = live.access().keys["ops"].values()
     assert (live.access().tenants["ops"].scopes, key.scopes) == (("operate",), ("operate",))
-    shown = run("keys", "list", "ops", home=live.home).stdout.splitlines()
+    shown = run(live.home, "keys", "list", "ops").stdout.splitlines()
     [line] = [line for line in shown if line.startswith("ops")]
     assert "operate" in line
     assert "predict" not in line
@@ -116,31 +110,33 @@ def test_a_key_for_operators_alone(live: Live) -> None:
 
 def test_a_key_can_not_do_more_than_its_tenant(live: Live) -> None:
     home = live.home
-    assert run("keys", "create", "acme", "--pipeline", "flights", home=home).exit_code == 0
-    said = refused("keys", "create", "acme", "--scope", "operate", home=home)
+    assert run(home, "keys", "create", "acme", "--pipeline", "flights").exit_code == 0
+    said = refused(home, "keys", "create", "acme", "--scope", "operate")
     assert "'acme' itself may not operate" in said
-    assert run("keys", "create", "acme", "--scope", "read", home=home).exit_code == 0
-    said = refused("keys", "create", "acme", "--scope", "everything", home=home)
+    assert run(home, "keys", "create", "acme", "--scope", "read").exit_code == 0
+    said = refused(home, "keys", "create", "acme", "--scope", "everything")
     assert "there are: predict, read, outcomes, operate" in said
     assert {k.scopes for k in live.access().keys["acme"].values()} == {None, ("read",)}
 
 
 @pytest.mark.parametrize(
-    "command", ["keys list", "keys create x", "keys revoke x y", "tenants", "tenants add x"]
+    "command", ["keys list", "keys create x", "keys revoke x y", "tenants list", "tenants add x"]
 )
 def test_without_control_a_sentence_says_how_to_start_it(home: Path, command: str) -> None:
-    assert "control says what is live: headrace up" in refused(*command.split(), home=home)
+    assert "control says what is live: headrace up" in refused(home, *command.split())
 
 
 def test_a_control_is_named_instead_of_the_homes(tmp_path: Path) -> None:
-    away = tmp_path / "away"
-    away.mkdir()
+    away = layout.of(tmp_path / "away")
+    own = away.override("releases")
+    own.parent.mkdir(parents=True)
     with home_control(layout.of(tmp_path / "home")) as control:
-        made = run("tenants", "add", "acme", "--control", control.target, home=away)
+        own.write_text(f"store: control:{control.target}")
+        made = run(away.home, "tenants", "add", "acme")
         assert made.exit_code == 0, made.output
-        assert "acme" in run("tenants", "list", "--control", control.target, home=away).stdout
-        said = refused("tenants", "list", "--control", "host:1?key=x", home=away)
-        assert "--control: ca, certificate and key belong together" in said
+        assert "acme" in run(away.home, "tenants", "list").stdout
+        own.write_text("store: control:host:1?key=x")
+        assert "ca, certificate and key belong together" in refused(away.home, "tenants", "list")
 
 
 def test_a_broken_record_is_shown_and_hides_no_other(live: Live, tmp_path: Path) -> None:
@@ -151,16 +147,16 @@ def test_a_broken_record_is_shown_and_hides_no_other(live: Live, tmp_path: Path)
     records.change(Change("tests", "tenant.set", "acme", [broken]))
     records.close()
     control.start()
-    listed = run("tenants", "list", home=live.home)
+    listed = run(live.home, "tenants", "list")
     assert "tenant acme: it is no JSON" in listed.stderr
     assert "demo" in listed.stdout
-    assert "tenant acme: it is no JSON" in run("doctor", home=live.home).stdout
-    assert "it is no JSON" in refused("tenants", "set", "acme", "--max-rows", "1", home=live.home)
-    assert "there are: demo, operator" in refused("tenants", "show", "acme", home=live.home)
+    assert "tenant acme: it is no JSON" in run(live.home, "doctor").stdout
+    assert "it is no JSON" in refused(live.home, "tenants", "set", "acme", "--max-rows", "1")
+    assert "there are: demo, operator" in refused(live.home, "tenants", "show", "acme")
 
 
 def test_the_pipelines_of_the_checkout_are_good(home: Path) -> None:
-    result = run("pipeline", "check", home=home)
+    result = run(home, "pipeline", "check")
     assert result.exit_code == 0, result.output
     assert "flights" in result.stdout
 
@@ -172,20 +168,20 @@ def test_a_wrong_document_is_shown_by_file_and_line(home: Path, tmp_path: Path) 
     [line] = [number for number, text in enumerate(lines, 1) if text.startswith("version:")]
     lines[line - 1] = "version: many"
     document.write_text("\n".join(lines))
-    result = run("pipeline", "check", str(document), home=home)
+    result = run(home, "pipeline", "check", str(document))
     assert result.exit_code == 1
     assert f"{document}:{line}: version:" in result.stdout
 
 
 def test_a_model_that_is_not_there_is_a_problem_of_the_document(home: Path) -> None:
     (home / "models").mkdir()
-    result = run("pipeline", "check", home=home)
+    result = run(home, "pipeline", "check")
     assert result.exit_code == 1
     assert "there is no model 'flights_light'" in result.stdout
 
 
 def test_an_unknown_trace_says_how_to_get_one(home: Path) -> None:
-    said = refused("trace", "no-such-request", home=home)
+    said = refused(home, "trace", "no-such-request")
     assert "no-such-request" in said
     assert "traceparent" in said
 
@@ -194,12 +190,12 @@ def test_an_absent_log_names_those_there_are(home: Path) -> None:
     place = layout.of(home)
     place.make()
     place.log("router").write_text("one\ntwo\n")
-    assert run("logs", "router", "-n", "1", home=home).stdout == "two\n"
-    assert "there are: router" in refused("logs", "routr", home=home)
+    assert run(home, "logs", "router", "-n", "1").stdout == "two\n"
+    assert "there are: router" in refused(home, "logs", "routr")
 
 
 def test_the_doctor_says_what_it_saw(home: Path) -> None:
-    result = run("doctor", home=home)
+    result = run(home, "doctor")
     assert "certificate" in result.stdout
     assert "good until" in result.stdout
 
@@ -219,7 +215,7 @@ def test_the_doctor_says_what_it_saw(home: Path) -> None:
 def test_numbers_of_processes_that_cannot_be_are_refused_before_anything_starts(
     home: Path, options: list[str], said: str
 ) -> None:
-    result = run("up", *options, home=home)
+    result = run(home, "up", *options)
     assert result.exit_code != 0
     assert said in result.stderr
     assert not layout.of(home).ports.exists()
@@ -227,34 +223,31 @@ def test_numbers_of_processes_that_cannot_be_are_refused_before_anything_starts(
 
 def test_tenants_are_made_shown_changed_and_removed(live: Live) -> None:
     home = live.home
-    made = run("tenants", "add", "acme", "--pipeline", "flights", "--max-rows", "7", home=home)
+    made = run(home, "tenants", "add", "acme", "--pipeline", "flights", "--max-rows", "7")
     assert made.exit_code == 0, made.output
     acme = live.access().tenants["acme"]
     assert acme.limits == NEW_LIMITS.model_copy(update={"max_rows": 7})
-    again = run("tenants", "add", "acme", home=home)
+    again = run(home, "tenants", "add", "acme")
     assert (again.exit_code, "exists" in again.stderr) == (1, True)
 
     options = ("--rows-per-s", "2.5", "--concurrency", "none", "--distinct-queries-per-day", "1000")
-    changed = run("tenants", "set", "acme", *options, "--scope", "read", home=home)
+    changed = run(home, "tenants", "set", "acme", *options, "--scope", "read")
     assert changed.exit_code == 0, changed.output
     acme = live.access().tenants["acme"]
     limits = acme.limits
     assert (limits.rows_per_s, limits.concurrency, limits.max_rows) == (2.5, None, 7)
     assert (limits.distinct_queries_per_day, acme.scopes, acme.pipelines) == (1000, ("read",), ("flights",))
 
-    shown = run("tenants", "show", "acme", home=home).stdout
+    shown = run(home, "tenants", "show", "acme").stdout
     assert "rows per second" in shown
     assert "2.5" in shown
-    told = json.loads(run("tenants", "show", "acme", "--json", home=home).stdout)
+    told = json.loads(run(home, "tenants", "show", "acme", "--json").stdout)
     assert (told["limits"]["rows_per_s"], told["distinct_queries_today"]) == (2.5, {})
-    assert json.loads(run("tenants", "list", "--json", home=home).stdout)["acme"]["scopes"] == ["read"]
-    for listed in (run("tenants", home=home).stdout, run("tenants", "list", home=home).stdout):
-        assert {line.split()[0] for line in listed.splitlines()[1:]} == {"acme", "demo", "operator"}
+    assert json.loads(run(home, "tenants", "list", "--json").stdout)["acme"]["scopes"] == ["read"]
+    listed = run(home, "tenants", "list").stdout
+    assert {line.split()[0] for line in listed.splitlines()[1:]} == {"acme", "demo", "operator"}
 
-    misplaced = CliRunner().invoke(app, ["tenants", "--home", str(home), "list"])
-    assert (misplaced.exit_code, "behind `list`" in misplaced.stderr) == (1, True)
-
-    assert run("tenants", "remove", "acme", "--yes", home=home).exit_code == 0
+    assert run(home, "tenants", "remove", "acme", "--yes").exit_code == 0
     assert "acme" not in live.access().tenants
 
 
@@ -275,9 +268,9 @@ def test_a_burst_that_nobody_gave_follows_the_rate(
     live: Live, tenant: str, steps: list[str], rows: str, at_once: str
 ) -> None:
     home = live.home
-    run("tenants", "add", "acme", home=home)
+    run(home, "tenants", "add", "acme")
     for options in steps:
-        changed = run("tenants", "set", tenant, *options.split(), home=home)
+        changed = run(home, "tenants", "set", tenant, *options.split())
         assert changed.exit_code == 0, changed.output
     found = dict(line.split("  ", 1) for line in changed.stdout.splitlines())
     found = {title: value.strip() for title, value in found.items()}
@@ -299,12 +292,12 @@ def test_a_burst_that_nobody_gave_follows_the_rate(
 )
 def test_a_limit_that_is_none_changes_nothing(live: Live, options: tuple[str, ...], said: str) -> None:
     before = live.access()
-    assert said in refused("tenants", "set", "demo", *options, home=live.home)
+    assert said in refused(live.home, "tenants", "set", "demo", *options)
     assert live.access() == before
 
 
 def test_new_tenants_and_the_demo_have_limits(live: Live) -> None:
-    assert run("keys", "create", "acme", "--pipeline", "flights", home=live.home).exit_code == 0
+    assert run(live.home, "keys", "create", "acme", "--pipeline", "flights").exit_code == 0
     assert live.access().tenants["acme"].limits == NEW_LIMITS
     demo = live.access().tenants["demo"].limits
     # Load tests and perf_analyzer (512 callers) run as the demo tenant.
@@ -313,7 +306,7 @@ def test_new_tenants_and_the_demo_have_limits(live: Live) -> None:
 
 
 def test_security_events_are_shown_from_all_files_and_order_nothing_to_the_terminal(home: Path) -> None:
-    assert "no such events" in run("security", home=home).stderr
+    assert "no such events" in run(home, "security").stderr
     path = layout.of(home).security_log
     path.parent.mkdir(exist_ok=True)
 
@@ -323,12 +316,12 @@ def test_security_events_are_shown_from_all_files_and_order_nothing_to_the_termi
     path.with_name(f"{path.name}.10").write_text(event("denied", tenant="first"))
     path.with_name(f"{path.name}.2").write_text("half a li\n" + event("unknown_key", client="10.0.0.9"))
     path.write_text(event("summary", events={"denied": 4}) + event("denied", tenant="[red]\x1b[2J"))
-    shown = run("security", home=home).stdout
+    shown = run(home, "security").stdout
     assert "\x1b" not in shown
     assert "[red]?[2J" in shown
     order = [shown.index(word) for word in ("first", "10.0.0.9", "denied:4", "[red]")]
     assert order == sorted(order)
-    told = run("security", "--json", "--kind", "denied", "-n", "2", home=home).stdout.splitlines()
+    told = run(home, "security", "--json", "--kind", "denied", "-n", "2").stdout.splitlines()
     assert [json.loads(line)["kind"] for line in told] == ["summary", "denied"]
 
 

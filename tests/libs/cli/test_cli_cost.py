@@ -9,20 +9,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from headrace.cli.installation import layout, secrets
-from headrace.cli.main import app
 from headrace.cost import SCHEMA, Interval, Key, Prices, ProcessUse, Work, add, billed, charges
-from tests.agreed import with_yes
+from tests.libs.cli.released_home import run
 
 CAPACITY = Path(__file__).parents[3] / "load" / "capacity.json"
 PRICES = Prices.model_validate({"reserved": {"cores": 2, "memory_gb": 4}})
 _NOW = time.time
-
-
-def run(home: Path, *arguments: str) -> Result:
-    return CliRunner().invoke(app, [*arguments, "--home", str(home)])
 
 
 @pytest.fixture
@@ -124,27 +119,23 @@ def test_what_can_t_be_planned_says_why(home: Path, ledger: Path) -> None:
     refused(late, "can't be kept")
 
 
-def ran(home: Path, *arguments: str) -> Result:
-    return CliRunner().invoke(app, [*with_yes("slo", *arguments), "--home", str(home)])
-
-
 def test_rules_are_written_and_then_current(home: Path) -> None:
-    refused(ran(home, "check"), "headrace slo rules")
-    written = ran(home, "rules")
+    refused(run(home, "slo", "check"), "headrace slo rules")
+    written = run(home, "slo", "rules")
     assert written.exit_code == 0, written.stderr
     assert "nobody is told" in written.stderr
     alertmanager = home / "monitoring/alertmanager.yml"
     # A webhook's URL may hold a token.
     assert stat.S_IMODE(alertmanager.stat().st_mode) == 0o600
-    assert ran(home, "check").exit_code == 0
-    assert "HeadraceAvailabilityBurn" in ran(home, "rules", "--print").stdout
+    assert run(home, "slo", "check").exit_code == 0
+    assert "HeadraceAvailabilityBurn" in run(home, "slo", "rules", "--print").stdout
 
 
 def test_a_wrong_setting_leaves_the_files_as_they_were(home: Path) -> None:
-    ran(home, "rules")
+    run(home, "slo", "rules")
     before = (home / "monitoring/rules/alerts.yml").read_text()
     (home / "settings/slo.yaml").write_text("min_bad: none\n")
-    refused(ran(home, "rules"), "slo.yaml, line 1, min_bad")
+    refused(run(home, "slo", "rules"), "slo.yaml, line 1, min_bad")
     assert (home / "monitoring/rules/alerts.yml").read_text() == before
 
 
@@ -153,4 +144,4 @@ def test_a_wrong_setting_leaves_the_files_as_they_were(home: Path) -> None:
     [(("--for", "soon"), "30m, 2h or 1d"), (("--alert", "Nothing"), "there is no such alert")],
 )
 def test_a_silence_that_cannot_be_meant_is_refused(home: Path, arguments: tuple[str, str], told: str) -> None:
-    refused(ran(home, "silence", *arguments), told, code=2)
+    refused(run(home, "slo", "silence", *arguments), told, code=2)

@@ -178,15 +178,15 @@ def test_differences_are_named_beyond_the_stated_tolerance(home: Path, events: E
     assert "no such events" in replayed(home, groups, "--pipeline", "other")[1]["said"]
 
 
-def test_the_report_says_how_much_differs_and_names_the_first(home: Path, events: Events) -> None:
+def test_the_report_says_how_much_differs_and_shows_the_worst(home: Path, events: Events) -> None:
     groups = [events.group("same", [1.0], [2.0]), events.group("bit", [2.0, 1.0], [0.5, 0.5], off=BIT)]
     result = typed_with(home, groups, "--tolerance", "0", "--show", "1")
     told = " ".join(result.output.split())
     assert result.exit_code == 1
     assert "events 3 equal 1 differing 2 not replayable 0 made by scored, release 1, arm live" in told
-    assert "candidate scored, release 1, arm live, version 3 model times 1 requests 3 in" in told
-    assert "3 rows verdict 2 rows (66.67%) are not the same bit for bit" in told
-    assert "output rows differ p50 |Δ| p99 |Δ| max |Δ| y 3 2 1.18e-07 1.18e-07 1.19e-07 " in told
+    assert "candidate scored, release 1, arm live, version 3 model times 1 verdict" in told
+    assert "verdict 2 of 3 are not the same bit for bit" in told
+    assert "y 33.33% 6.15% to 79.23% 1.18e-07 1.18e-07 1.18e-07 1.19e-07 " in told
     # The newest is the first.
     assert "bit/1 0 y [2.0, 1.0000001] [2.0, 1.0]" in told
     assert "bit/0" not in told
@@ -244,6 +244,6 @@ def test_what_cannot_be_replayed_is_counted_and_said(home: Path, events: Events)
 
 
 def test_what_is_no_time_or_candidate_is_said(home: Path) -> None:
-    for options, said in ((("--since", "soon"), "--since soon"), (("--candidate", "times"), "NAME=VERSION")):
+    for options, said in ((("--since", "soon"), "--since 'soon'"), (("--candidate", "times"), "NAME=VALUE")):
         result = typed("events", "replay", "--home", home, *options)
-        assert (result.exit_code, said in result.output) == (1, True)
+        assert (result.exit_code, said in result.output) == (2, True)

@@ -72,13 +72,18 @@ def test_groups_are_shown_with_intervals() -> None:
         (["explain", "ab" * 16], "no monitoring service runs here"),
         (["explain", "coverage"], "no monitoring service runs here"),
         (["explain", "bias", "flights", "--by", "carrier"], "no monitoring service runs here"),
-        (["outcomes", "post", "--id", "r"], "not running"),
     ],
 )
 def test_mistakes_are_said(tmp_path: Path, arguments: list[str], words: str) -> None:
     found = CliRunner().invoke(app, [*arguments, "--home", str(tmp_path)])
     assert found.exit_code == 1
     assert words in found.output
+
+
+def test_outcomes_need_a_running_system(tmp_path: Path) -> None:
+    (tmp_path / "lines").write_text('{"request_id": "a", "name": "late", "value": true}')
+    done = CliRunner().invoke(app, ["outcomes", "post", str(tmp_path / "lines"), "--home", str(tmp_path)])
+    assert (done.exit_code, "not running" in done.output) == (1, True)
 
 
 def test_lines_become_outcomes() -> None:
@@ -114,26 +119,6 @@ def test_mistakes_name_file_line_and_key(line: str, problem: str) -> None:
     assert problem in str(raised.value)
 
 
-@pytest.mark.parametrize(("text", "value"), [("true", True), ("false", False), ("2", 2.0), ("-1e3", -1000.0)])
-def test_values_are_read_as_typed(text: str, value: bool | float) -> None:
-    found = command.read_value(text)
-    assert (found, type(found)) == (value, type(value))
-
-
-@pytest.mark.parametrize(
-    ("options", "problem"),
-    [
-        ([], "give a FILE"),
-        (["file", "--id", "r"], "give a FILE"),
-        (["--id", "r"], "--name and --value"),
-        (["--id", "r", "--name", "late", "--value", "maybe"], "true, false or a number"),
-        (["/dev/null"], "holds no outcomes"),
-    ],
-)
-def test_half_an_outcome_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], problem: str
-) -> None:
-    monkeypatch.setattr("headrace.cli.supervision.daemon.running", lambda _: True)
-    done = CliRunner().invoke(app, ["outcomes", "post", "--home", str(tmp_path), *options])
-    assert done.exit_code == 1
-    assert problem in " ".join(done.output.split())
+def test_a_file_without_outcomes_is_refused(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["outcomes", "post", "--home", str(tmp_path), "/dev/null"])
+    assert (done.exit_code, "holds no outcomes" in " ".join(done.output.split())) == (1, True)

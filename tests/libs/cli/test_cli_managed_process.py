@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -194,66 +194,6 @@ async def test_waits_for_an_end_leave_nothing_behind(managed: ManagedProcess) ->
     for _ in range(20):
         assert not await managed.current.ended(0.001)
     assert len(asyncio.all_tasks()) < before + 10
-
-
-class Squatter:
-    """Starts processes, and takes the metrics port of some of them after it was chosen and before they bind it."""
-
-    def __init__(self, victims: int) -> None:
-        self.victims = victims
-        self.taken: list[socket.socket] = []
-
-    async def start(self, home: Installation, service: str, slot: int, generation: int) -> Process:
-        started = await process.start(home, service, slot, generation)
-        if len(self.taken) < self.victims:
-            host, _, port = started.metrics.rpartition(":")
-            self.taken.append(socket.create_server((host, int(port))))
-        return started
-
-
-@pytest.fixture
-def squatter() -> Iterator[Squatter]:
-    squatting = Squatter(0)
-    yield squatting
-    for taken in squatting.taken:
-        taken.close()
-
-
-async def test_a_restart_whose_port_is_taken_before_it_binds_takes_another(
-    tmp_path: Path, squatter: Squatter
-) -> None:
-    managed = ManagedProcess(installation(tmp_path), SERVICE, RestartRules(), LOG, squatter.start)
-    async with kept(managed):
-        await until("ready", lambda: managed.policy.state is State.READY)
-        before, squatter.victims = pid_of(managed), 2
-        await managed.replace()
-        assert len(squatter.taken) == 2
-        assert pid_of(managed) != before
-        assert managed.current is not None
-        assert int(managed.current.metrics.rpartition(":")[2]) not in [
-            s.getsockname()[1] for s in squatter.taken
-        ]
-        assert len(sockets(tmp_path)) == 1
-
-
-async def test_a_first_start_whose_port_is_taken_before_it_binds_takes_another(
-    tmp_path: Path, squatter: Squatter
-) -> None:
-    squatter.victims = 1
-    told: list[str] = []
-    trying = ManagedProcess(
-        installation(tmp_path),
-        SERVICE,
-        RestartRules(),
-        LOG,
-        squatter.start,
-        lambda *_: told.append(trying.trouble),
-    )
-    async with kept(trying):
-        await until("ready", lambda: trying.policy.state is State.READY)
-        assert len(squatter.taken) == 1
-        assert trying.policy.restarts == 1
-        assert told == ["", ""]  # another port next time: nothing to give up for
 
 
 async def test_looking_for_a_free_port_is_not_in_the_way_of_who_is_about_to_listen() -> None:

@@ -269,9 +269,6 @@ def test_without_the_executor_it_says_that_it_did_not_check(
 def test_loading_needs_a_running_system_and_a_name(home: Path) -> None:
     for action in ("load", "unload"):
         said = " ".join(refused(action, "mine:2", home=home).split())
-        start = (
-            f"start it: headrace up --home {home}, then again: headrace models {action} mine:2 --home {home}"
-        )
-        assert start in said
+        assert f"start it: headrace up --home {home}" in said
         for text in ("../mine", "mine:", "mine:../2", "a b"):
             assert "names no model" in refused(action, text, home=home)

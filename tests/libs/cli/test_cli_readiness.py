@@ -9,8 +9,8 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from typer.testing import CliRunner
 
+from headrace.cli.diagnosis import live_state
 from headrace.cli.diagnosis import readiness as checklists
-from headrace.cli.diagnosis import shared_limits
 from headrace.cli.diagnosis.doctor_checks import Finding, Level
 from headrace.cli.diagnosis.readiness_attestations import Attestation, ReadinessSettings
 from headrace.cli.installation import layout, secrets
@@ -125,9 +125,8 @@ def test_a_door_that_counts_alone_is_told(door: tuple[ShareMetrics, str]) -> Non
     }
     metrics.doors.set(3)
     metrics.alone.set(0)
-    assert shared_limits.problem(services) is None
+    assert "limits" not in " ".join(live_state.read(services).problems)
     metrics.alone.set(1)
-    told = shared_limits.problem(services)
-    assert told is not None
+    told = live_state.read(services).problems[-1]
     assert "1 of 2 doors" in told
     assert "1/3 of each limit" in told

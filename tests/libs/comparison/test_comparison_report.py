@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binomtest  # type: ignore[import-untyped]  # scipy has no stubs
 
 from headrace.api.router.v1 import shadow_pb2
 from headrace.columns import Batch, Column, DType, RowError, Rows
@@ -18,10 +17,8 @@ from headrace.comparison import (
     RowContext,
     WorstRows,
     differences,
-    mcnemar,
     merged,
     shown,
-    wilson,
 )
 from headrace.comparison.messages import read_report, write_report
 from headrace.hop.errors import Code, Reason
@@ -168,33 +165,6 @@ def test_the_worst_are_the_highest_scores_first_come_first(scores: list[float]) 
         worst.add(DifferentRow(str(i), 0, score))
     wanted = sorted(range(len(scores)), key=lambda i: (-scores[i], i))[:20]
     assert [row.request_id for row in worst.sorted()] == [str(i) for i in wanted]
-
-
-counts = st.integers(0, 400)
-
-
-@given(counts, counts)
-def test_wilson_is_the_interval_of_a_reference(yes: int, no: int) -> None:
-    low, high = wilson(yes, yes + no)
-    if yes + no == 0:
-        assert (low, high) == (0.0, 1.0)
-        return
-    wanted = binomtest(yes, yes + no).proportion_ci(0.95, method="wilson")
-    assert (low, high) == pytest.approx((wanted.low, wanted.high), abs=1e-9)
-    assert 0 <= low <= yes / (yes + no) <= high <= 1
-
-
-@given(counts, counts)
-def test_mcnemar_is_the_exact_binomial_test(first: int, second: int) -> None:
-    wanted = binomtest(first, first + second, 0.5).pvalue if first + second else 1.0
-    assert mcnemar(first, second) == pytest.approx(wanted, abs=1e-9)
-    assert mcnemar(first, second) == mcnemar(second, first)
-
-
-def test_many_discordant_pairs_are_nearly_exact_and_do_not_overflow() -> None:
-    assert mcnemar(1050, 960) == pytest.approx(binomtest(1050, 2010, 0.5).pvalue, abs=1e-3)
-    assert mcnemar(10**9, 0) == 0.0
-    assert mcnemar(10**9, 10**9) == pytest.approx(1.0, abs=1e-4)
 
 
 values = st.lists(st.floats(0, 1e8, allow_subnormal=False), min_size=1, max_size=300)

@@ -44,9 +44,7 @@ def image(target: Registry, content: bytes = b"code") -> str:
 
 def version(name: str, letter: str = "a") -> Manifest:
     """Of images that are nowhere."""
-    return Manifest(
-        name, dict.fromkeys(LEAVES_FIRST, f"sha256:{letter * 64}"), committed_at=BEGIN.isoformat()
-    )
+    return Manifest(name, dict.fromkeys(LEAVES_FIRST, f"sha256:{letter * 64}"))
 
 
 @dataclass

@@ -1,17 +1,15 @@
 """Deployments one service at a time: what is put back when one is bad, and what is recorded."""
 
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from headrace.delivery.deployer import Look, Outcome
 from headrace.delivery.errors import DeliveryError
-from headrace.delivery.figures import figures
 from headrace.delivery.records import Result, read
 from headrace.state import chain
-from tests.libs.delivery.delivery_world import BEGIN, LEAVES_FIRST, Clock, Machine, deployer, version
+from tests.libs.delivery.delivery_world import LEAVES_FIRST, Clock, Machine, deployer, version
 
 
 def test_what_runs_already_is_left_alone_and_one_service_can_be_deployed(tmp_path: Path) -> None:
@@ -105,7 +103,7 @@ def test_a_deployment_that_is_cut_off_is_recorded_as_failed(tmp_path: Path) -> N
 def test_one_that_was_killed_counts_as_failed_once_another_began(tmp_path: Path) -> None:
     clock, path = Clock(), tmp_path / "deployments.jsonl"
     made = deployer(tmp_path, Machine(), clock)
-    made.records.began("1", "machine", {}, committed_at="", author="me", restored=False)
+    made.records.began("1", "machine", {}, "me")
     assert [d.result for d in read(path)] == [Result.RUNNING]
     clock.pass_s(100)
     made.deploy(version("2"), "me")
@@ -118,43 +116,6 @@ def test_an_altered_record_is_told(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace('"author": "me"', '"author": "you"'))
     with pytest.raises(DeliveryError, match="damaged"):
         read(path)
-
-
-def test_the_four_figures_of_delivery(tmp_path: Path) -> None:
-    clock, machine, path = Clock(), Machine(), tmp_path / "deployments.jsonl"
-    made = deployer(tmp_path, machine, clock)
-    clock.pass_s(600)
-    made.deploy(version("1"), "me")  # three services, five looks each: 30 s
-    clock.pass_s(86_400)
-    machine.bad = {("features", "2"): "no"}
-    made.deploy(version("2", "b"), "me")
-    made.deploy(version("3", "c"), "me", restored=True)
-    told = figures(read(path), clock(), timedelta(days=10))
-    assert (told.succeeded, told.rolled_back, told.failed) == (2, 1, 0)
-    assert told.per_day == 0.2
-    assert told.lead_s == 630.0  # the restored one has none
-    assert told.failure_ratio == pytest.approx(1 / 3)
-    assert told.recovery_s == 0.0
-    nothing = figures(read(path), BEGIN + timedelta(days=40), timedelta(days=10))
-    assert (nothing.succeeded, nothing.lead_s, nothing.failure_ratio, nothing.recovery_s) == (
-        0,
-        None,
-        None,
-        None,
-    )
-
-
-def test_a_failed_deployment_is_mended_by_the_next_that_succeeds(tmp_path: Path) -> None:
-    clock, path = Clock(), tmp_path / "deployments.jsonl"
-    machine = Machine(bad={("router", "1"): "no", ("features", ""): "no"})
-    made = deployer(tmp_path, machine, clock)
-    made.deploy(version("1"), "me")
-    begun = read(path)[0].began
-    clock.pass_s(300)
-    machine.bad = {}
-    made.deploy(version("2"), "me")
-    told = figures(read(path), clock(), timedelta(days=1))
-    assert told.recovery_s == (clock() - begun).total_seconds() > 300
 
 
 def test_both_lines_are_in_the_chain(tmp_path: Path) -> None:

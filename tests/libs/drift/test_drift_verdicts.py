@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats  # type: ignore[import-untyped]  # ships no types
+from scipy import stats
 
 from headrace.analysis import Count
 from headrace.drift import Baseline, Check, Choices, ConceptDrift, Level, Limits, Verdict, baseline_of, judge

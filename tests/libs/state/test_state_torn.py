@@ -59,10 +59,10 @@ def test_deployments_go_on_after_a_line_that_was_cut_off(tmp_path: Path) -> None
     path = tmp_path / "deployments.jsonl"
     records = Records(path, lambda: NOON)
     for version in ("1", "2"):
-        records.began(version, "home", {}, committed_at="", author="ann", restored=False)
+        records.began(version, "home", {}, "ann")
     cut(path, 50)
     assert [d.version for d in deployments(path)] == ["1"]
-    records.began("3", "home", {}, committed_at="", author="ann", restored=False)
+    records.began("3", "home", {}, "ann")
     assert [d.version for d in deployments(path)] == ["1", "3"]
 
 

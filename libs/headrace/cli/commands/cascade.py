@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rich.progress import Progress
 from rich.table import Table
 
-from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out, place
+from headrace.cli.console import DEFAULT_HOME, AsJson, Home, err, fail, out, place
 from headrace.cli.installation.layout import Layout
 from headrace.cli.tuning import cascade_curve as curves
 from headrace.cli.tuning.cascade_curve import Labelled, Point, cpu_saved
@@ -55,9 +55,7 @@ def tune(
     stage: Annotated[str, typer.Option(help="The cascade; may be left out if there is one.")] = "",
     label: Annotated[str, typer.Option(help="Key of the label: true, false or a class number.")] = "label",
     confidence: Annotated[float, typer.Option(min=0.5, max=0.9999, help="That the budget holds.")] = 0.95,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="The curve and what was chosen, for programs.")
-    ] = False,
+    as_json: AsJson = False,
     home: Home = DEFAULT_HOME,
 ) -> None:
     """Choose a cascade's threshold: the least one that provably costs no more quality than the budget.

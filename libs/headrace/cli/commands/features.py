@@ -17,6 +17,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from headrace.cli.console import DEFAULT_HOME, Home, fail, out, place
+from headrace.cli.tables import headed_table
+from headrace.pipeline.document.durations import duration_text
 
 if TYPE_CHECKING:
     from feast import FeatureStore
@@ -139,19 +141,8 @@ def _quiet() -> Iterator[None]:
 
 
 def _table(reports: list[ViewReport]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for column in (
-        "view",
-        "sampled",
-        "absent",
-        "behind",
-        "cells",
-        "wrong",
-        "age p50",
-        "age max",
-        "past its TTL",
-    ):
-        table.add_column(column, justify="left" if column == "view" else "right")
+    figures = ("sampled", "absent", "behind", "cells", "wrong", "age p50", "age max", "past its TTL")
+    table = headed_table("view", *figures, numbers=True)
     for r in reports:
         numbers = [r.sampled, r.absent, r.behind, r.cells, r.wrong]
         table.add_row(r.view, *map(str, numbers), _age(r.age_p50_s), _age(r.age_max_s), str(r.expired))
@@ -159,9 +150,4 @@ def _table(reports: list[ViewReport]) -> Table:
 
 
 def _age(seconds: float) -> str:
-    if math.isnan(seconds):
-        return "-"
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"
+    return "-" if math.isnan(seconds) else duration_text(round(seconds) * 1_000_000)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import urllib.request
 from collections.abc import Sequence
 from typing import Any
 
 from headrace.cli.installation import services
 from headrace.cli.installation.layout import Layout, service_of
-from headrace.cli.supervision import control, daemon, deployed
+from headrace.cli.supervision import control, daemon, deployed, probes
 from headrace.cli.supervision.deployed import Version
 from headrace.delivery import packages
 from headrace.delivery.deployer import Image, Look
@@ -17,7 +16,6 @@ from headrace.delivery.oci import Registry
 from headrace.hop.config import ConfigError
 
 _RESTART_S = 300.0
-_PAGE_S = 5.0
 _REQUESTS = "headrace_ingress_requests_total"
 
 
@@ -66,12 +64,11 @@ class Home:
             if service_of(name) == service and state["state"] != "ready":
                 why = state["trouble"] or state["reason"]
                 return Look(f"{name} is {state['state']}{f': {why}' if why else ''}")
-        calls, failed = 0.0, 0.0
-        for name, state in found.items():
-            if service_of(name) == services.INGRESS and state["metrics"]:
-                answered, ours = _requests(str(state["metrics"]))
-                calls, failed = calls + answered, failed + ours
-        return Look(calls=calls, failed=failed)
+        doors = {
+            n: s["metrics"] for n, s in found.items() if service_of(n) == services.INGRESS and s["metrics"]
+        }
+        answered = [_requests(page) for page in probes.metrics_pages(doors).values()]
+        return Look(calls=sum(calls for calls, _ in answered), failed=sum(ours for _, ours in answered))
 
     def forget_unused(self) -> None:
         """Removes the packages that no service runs; the registry has them."""
@@ -85,16 +82,11 @@ class Home:
             raise DeliveryError(str(error)) from None
 
 
-def _requests(page: str) -> tuple[float, float]:
+def _requests(page: bytes) -> tuple[float, float]:
     """Requests that a door has answered, and those of them that failed by our fault. A page that can't be read: none.
 
     The supervisor's own probes say whether it answers; a scrape that fails must roll nothing back.
     """
-    try:
-        with urllib.request.urlopen(page, timeout=_PAGE_S) as answer:  # noqa: S310 - our own process's address
-            lines = answer.read().decode().splitlines()
-    except (OSError, ValueError):
-        return 0.0, 0.0
-    found = [line.rpartition(" ") for line in lines if line.startswith(_REQUESTS)]
+    found = [line.rpartition(" ") for line in page.decode().splitlines() if line.startswith(_REQUESTS)]
     ours = sum(float(value) for labels, _, value in found if 'fault="ours"' in labels)
     return sum(float(value) for *_, value in found), ours

@@ -1,13 +1,15 @@
-"""What is live where, as the processes' metrics say: the changes that each has, how old that is, and what routers serve."""
+"""What is live where, as the processes' metrics say: the changes that each has, how old that is, what routers serve, and
+whether doors share limits."""
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from headrace.cli.installation.layout import service_of
+from headrace.cli.installation.services import INGRESS
 from headrace.cli.supervision import probes
 
 _SERVED = re.compile(
@@ -19,6 +21,8 @@ _RESOURCES = re.compile(
 _CONTROL = re.compile(
     rb"^headrace_control_(database_failing|diverged_followers|position) ([0-9.e+]+)", re.MULTILINE
 )
+_ALONE = re.compile(rb"^headrace_quota_alone 1", re.MULTILINE)
+_DOORS = re.compile(rb"^headrace_quota_doors ([0-9]+)", re.MULTILINE)
 # A follower asks every few seconds; after this it has missed several answers.
 _OLD_S = 30.0
 
@@ -40,13 +44,9 @@ class LiveState:
 
 def read(services: Mapping[str, Mapping[str, Any]]) -> LiveState:
     """`services`: as the supervisor tells of them."""
-    return asyncio.run(_read({name: s["metrics"] for name, s in services.items() if s["metrics"]}))
-
-
-async def _read(places: Mapping[str, str]) -> LiveState:
-    pages = await asyncio.gather(*map(probes.metrics_page, places.values()))
+    pages = probes.metrics_pages({name: s["metrics"] for name, s in services.items() if s["metrics"]})
     state = LiveState()
-    for process, page in zip(places, pages, strict=True):
+    for process, page in pages.items():
         _add(state, process, page)
     if state.position is None:
         state.problems.append("control does not answer: what is live serves on, nothing can be changed")
@@ -55,7 +55,19 @@ async def _read(places: Mapping[str, str]) -> LiveState:
             state.problems.append(f"{process} has heard nothing of control for {found['age_seconds']:.0f} s")
         if found["rejected"]:
             state.problems.append(f"{process} can't use {found['rejected']:.0f} resources; its log says why")
+    state.problems += _unshared([page for name, page in pages.items() if service_of(name) == INGRESS])
     return state
+
+
+def _unshared(doors: list[bytes]) -> Iterator[str]:
+    """What is wrong with limits of tenants that are to be shared with the doors of other machines."""
+    alone = [page for page in doors if _ALONE.search(page)]
+    if alone:
+        count = max(int(found[1]) for page in alone if (found := _DOORS.search(page)))
+        yield (
+            f"limits of tenants are not shared: {len(alone)} of {len(doors)} doors here can't use the Redis of `sharing`, "
+            f"so each has 1/{count} of each limit; headrace logs ingress says why, they share again by themselves"
+        )
 
 
 def _add(state: LiveState, process: str, page: bytes) -> None:

@@ -34,6 +34,17 @@ class LayoutError(Exception):
     """The installation's folders can't be used; the text says what to do."""
 
 
+class _Below:
+    """A path below the home, or below another path of the layout, by its name."""
+
+    def __init__(self, path: str, under: str = "home") -> None:
+        self._path, self._under = path, under
+
+    def __get__(self, layout: Layout, _: type[Layout]) -> Path:
+        above: Path = getattr(layout, self._under)
+        return above / self._path
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
     """The paths of one installation. `root` is the checkout, with services/ and deploy/ in it."""
@@ -42,90 +53,89 @@ class Layout:
     root: Path
     sockets: Path
 
-    @property
-    def run(self) -> Path:
-        return self.home / "run"
-
-    @property
-    def logs(self) -> Path:
-        return self.run / "logs"
-
-    @property
-    def traces(self) -> Path:
-        return self.run / "traces"
-
-    @property
-    def supervisor(self) -> Path:
-        """Where commands ask the supervisor."""
-        return self.sockets / "supervisor.sock"
-
-    @property
-    def lock(self) -> Path:
-        return self.run / "supervisor.pid"
-
-    @property
-    def ports(self) -> Path:
-        return self.run / "ports.json"
-
-    @property
-    def targets(self) -> Path:
-        """Where Prometheus finds the metrics of what runs."""
-        return self.run / "prometheus.json"
-
-    @property
-    def events_salt(self) -> Path:
-        """The secret that personal data in events is hashed with."""
-        return self.home / "events.salt"
-
-    @property
-    def demo_key(self) -> Path:
-        return self.home / "demo.key"
-
-    @property
-    def tls(self) -> Path:
-        return self.home / "tls"
-
-    @property
-    def ca(self) -> Path:
-        return self.tls / "ca.pem"
-
-    @property
-    def feast(self) -> Path:
-        return self.home / "feast"
-
-    @property
-    def models(self) -> Path:
-        return self.home / "models"
-
-    @property
-    def model_key(self) -> Path:
-        """Private key that models are signed with here."""
-        return self.home / "models.key"
-
-    @property
-    def model_public_key(self) -> Path:
-        """Its public half: what readers of the repository trust."""
-        return self.home / "models.pub"
-
-    @property
-    def model_memory(self) -> Path:
-        """The last list of versions that was seen of each model; outside the repository on purpose."""
-        return self.home / "models.seen.json"
-
-    @property
-    def model_log(self) -> Path:
-        """Access log of the repository: what was added, loaded, refused."""
-        return self.home / "audit" / "models.jsonl"
-
-    @property
-    def audit(self) -> Path:
-        """The journals that join the audit, which is in control's database."""
-        return self.home / "audit"
-
-    @property
-    def readings(self) -> Path:
-        """Who read the audit; a hash chain."""
-        return self.audit / "readings.jsonl"
+    run = _Below("run")
+    logs = _Below("logs", "run")
+    traces = _Below("traces", "run")
+    # Where commands ask the supervisor.
+    supervisor = _Below("supervisor.sock", "sockets")
+    lock = _Below("supervisor.pid", "run")
+    ports = _Below("ports.json", "run")
+    # Where Prometheus finds the metrics of what runs.
+    targets = _Below("prometheus.json", "run")
+    # The secret that personal data in events is hashed with.
+    events_salt = _Below("events.salt")
+    demo_key = _Below("demo.key")
+    tls = _Below("tls")
+    ca = _Below("ca.pem", "tls")
+    feast = _Below("feast")
+    models = _Below("models")
+    # Private key that models are signed with here.
+    model_key = _Below("models.key")
+    # Its public half: what readers of the repository trust.
+    model_public_key = _Below("models.pub")
+    # The last list of versions that was seen of each model; outside the repository on purpose.
+    model_memory = _Below("models.seen.json")
+    # Access log of the repository: what was added, loaded, refused.
+    model_log = _Below("audit/models.jsonl")
+    # The journals that join the audit, which is in control's database.
+    audit = _Below("audit")
+    # Who read the audit; a hash chain.
+    readings = _Below("readings.jsonl", "audit")
+    # What the executors share: which versions serve, which files are known to load, which are in quarantine.
+    executor_state = _Below("executor")
+    # What the executors of replays share: which files are known to load.
+    replay_state = _Below("replay")
+    # A key with which `headrace models load` may load and unload, and nothing else.
+    operator_key = _Below("operator.key")
+    # Real rows of the demo pipeline, one JSON object per line.
+    requests = _Below("data/requests.jsonl")
+    pipelines = _Below("deploy/pipelines", "root")
+    # What to do about alerts.
+    runbooks = _Below("deploy/runbooks", "root")
+    # What is live and who may: the database of control.
+    records = _Below("records/control.sqlite")
+    # Private key that control signs with what the data plane follows.
+    control_key = _Below("control.key")
+    # Its public half.
+    control_public_key = _Below("control.pub")
+    # What is live as control writes it for starts without control, beside what each process keeps.
+    artifacts = _Below("kept/artifacts")
+    # What the analyser of rollouts knows: its evidence.
+    rollouts = _Below("rollouts")
+    # Where the processes of the ingress share their counts of what tenants use.
+    quotas = _Below("quotas", "run")
+    # What tenants with a daily budget of different queries have sent today.
+    queries = _Below("queries")
+    # Outcomes of calls with an idempotency key; shared by the processes of the ingress.
+    idempotency = _Below("idempotency/keys.sqlite")
+    # Refused credentials and forbidden requests, as JSON lines.
+    security_log = _Below("audit/security.jsonl")
+    # Rules for Prometheus, and the configurations of Prometheus and Alertmanager; `headrace slo rules` writes them.
+    alerts = _Below("monitoring")
+    # Versions of services that were deployed beside the checkout, and which of them run.
+    deployed = _Below("deployed")
+    # Which versions were deployed, and how it ended; a hash chain.
+    deployment_log = _Below("deployments.jsonl", "audit")
+    # Explanations of predictions.
+    explanations = _Below("monitoring/explanations.sqlite")
+    # What became known of predictions, and which arm made them.
+    outcomes = _Below("monitoring/outcomes.sqlite")
+    # What predictions cost, by hour.
+    cost_ledger = _Below("monitoring/cost.sqlite")
+    # What resources cost and how many are reserved, by people; absent by default.
+    prices = _Below("settings/prices.yaml")
+    # The prices that were used last.
+    kept_prices = _Below("kept/prices.json")
+    # What the cookies of the operator console are signed with.
+    console_secret = _Below("monitoring/console.key")
+    # Prediction events: segments and their index.
+    events = _Below("monitoring/events")
+    # Windows of what was predicted, so that drift is still known after a restart.
+    drift = _Below("monitoring/drift")
+    # Events of regulated predictions that the monitoring service has not collected yet.
+    journal = _Below("journal")
+    # When retrainings were triggered, for their rate limit.
+    retrainings = _Below("monitoring/retrainings.json")
 
     @property
     def journals(self) -> dict[str, Path]:
@@ -138,153 +148,14 @@ class Layout:
         }
 
     @property
-    def executor_state(self) -> Path:
-        """What the executors share: which versions serve, which files are known to load, which are in quarantine."""
-        return self.home / "executor"
-
-    @property
-    def replay_state(self) -> Path:
-        """What the executors of replays share: which files are known to load."""
-        return self.home / "replay"
-
-    @property
-    def operator_key(self) -> Path:
-        """A key with which `headrace models load` may load and unload, and nothing else."""
-        return self.home / "operator.key"
-
-    @property
-    def requests(self) -> Path:
-        """Real rows of the demo pipeline, one JSON object per line."""
-        return self.home / "data" / "requests.jsonl"
-
-    @property
-    def pipelines(self) -> Path:
-        return self.root / "deploy" / "pipelines"
-
-    @property
     def documents(self) -> Path:
         """Folder of the documents that can be released: the home's own, or else those of the checkout."""
         own = self.home / "pipelines"
         return own if own.is_dir() else self.pipelines
 
-    @property
-    def runbooks(self) -> Path:
-        """What to do about alerts."""
-        return self.root / "deploy" / "runbooks"
-
-    @property
-    def records(self) -> Path:
-        """What is live and who may: the database of control."""
-        return self.home / "records" / "control.sqlite"
-
-    @property
-    def control_key(self) -> Path:
-        """Private key that control signs with what the data plane follows."""
-        return self.home / "control.key"
-
-    @property
-    def control_public_key(self) -> Path:
-        """Its public half."""
-        return self.home / "control.pub"
-
-    @property
-    def artifacts(self) -> Path:
-        """What is live as control writes it for starts without control, beside what each process keeps."""
-        return self.home / "kept" / "artifacts"
-
     def resources(self, service: str) -> Path:
         """Where the processes of a service keep what they serve by."""
         return self.home / "kept" / service
-
-    @property
-    def rollouts(self) -> Path:
-        """What the analyser of rollouts knows: its evidence."""
-        return self.home / "rollouts"
-
-    @property
-    def quotas(self) -> Path:
-        """Where the processes of the ingress share their counts of what tenants use."""
-        return self.run / "quotas"
-
-    @property
-    def queries(self) -> Path:
-        """What tenants with a daily budget of different queries have sent today."""
-        return self.home / "queries"
-
-    @property
-    def idempotency(self) -> Path:
-        """Outcomes of calls with an idempotency key; shared by the processes of the ingress."""
-        return self.home / "idempotency" / "keys.sqlite"
-
-    @property
-    def security_log(self) -> Path:
-        """Refused credentials and forbidden requests, as JSON lines."""
-        return self.home / "audit" / "security.jsonl"
-
-    @property
-    def alerts(self) -> Path:
-        """Rules for Prometheus, and the configurations of Prometheus and Alertmanager; `headrace slo rules` writes them."""
-        return self.home / "monitoring"
-
-    @property
-    def deployed(self) -> Path:
-        """Versions of services that were deployed beside the checkout, and which of them run."""
-        return self.home / "deployed"
-
-    @property
-    def deployment_log(self) -> Path:
-        """Which versions were deployed, and how it ended; a hash chain."""
-        return self.audit / "deployments.jsonl"
-
-    @property
-    def explanations(self) -> Path:
-        """Explanations of predictions."""
-        return self.home / "monitoring" / "explanations.sqlite"
-
-    @property
-    def outcomes(self) -> Path:
-        """What became known of predictions, and which arm made them."""
-        return self.home / "monitoring" / "outcomes.sqlite"
-
-    @property
-    def cost_ledger(self) -> Path:
-        """What predictions cost, by hour."""
-        return self.home / "monitoring" / "cost.sqlite"
-
-    @property
-    def prices(self) -> Path:
-        """What resources cost and how many are reserved, by people; absent by default."""
-        return self.home / "settings" / "prices.yaml"
-
-    @property
-    def kept_prices(self) -> Path:
-        """The prices that were used last."""
-        return self.home / "kept" / "prices.json"
-
-    @property
-    def console_secret(self) -> Path:
-        """What the cookies of the operator console are signed with."""
-        return self.home / "monitoring" / "console.key"
-
-    @property
-    def events(self) -> Path:
-        """Prediction events: segments and their index."""
-        return self.home / "monitoring" / "events"
-
-    @property
-    def drift(self) -> Path:
-        """Windows of what was predicted, so that drift is still known after a restart."""
-        return self.home / "monitoring" / "drift"
-
-    @property
-    def journal(self) -> Path:
-        """Events of regulated predictions that the monitoring service has not collected yet."""
-        return self.home / "journal"
-
-    @property
-    def retrainings(self) -> Path:
-        """When retrainings were triggered, for their rate limit."""
-        return self.home / "monitoring" / "retrainings.json"
 
     def config(self, instance: str, slot: int) -> Path:
         """Settings file of the process in a slot: during a restart an instance has two processes."""

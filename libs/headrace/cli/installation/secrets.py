@@ -61,15 +61,9 @@ def ensure_keys(layout: Layout, records: Records) -> list[str]:
     """
     demo = TenantSpec(pipelines=(ANY,), limits=DEMO_LIMITS)
     made = ["demo key"] if _ensure_key(records, layout.demo_key, DEMO, demo) else []
-    return [*made, "operator key"] if ensure_operator(layout, records) else made
-
-
-def ensure_operator(layout: Layout, records: Records) -> bool:
-    """Makes a tenant that may only operate, and its key. Returns whether it made the key.
-
-    Raises OSError, AccessError, RecordsError.
-    """
-    return _ensure_key(records, layout.operator_key, OPERATOR, TenantSpec(scopes=("operate",)))
+    if _ensure_key(records, layout.operator_key, OPERATOR, TenantSpec(scopes=("operate",))):
+        made.append("operator key")
+    return made
 
 
 def _ensure_key(records: Records, path: Path, name: str, spec: TenantSpec) -> bool:

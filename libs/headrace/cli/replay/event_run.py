@@ -3,25 +3,46 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+import numpy as np
 
 from headrace.cli.installation.layout import Layout
 from headrace.cli.replay.candidate import Candidate, ReplayError
-from headrace.cli.replay.stored_events import Basis, Replayable
-from headrace.cli.replay.verdict import Verdict
-from headrace.pipeline import kind_of
+from headrace.cli.replay.stored_events import Basis, Record, Replayable
+from headrace.columns import Batch
+from headrace.comparison import ComparisonReport, OutputComparison, RowContext
+from headrace.pipeline import ModelUse, kind_of
 from headrace.repository import Repository, RepositoryError, Tolerance, stated_tolerance
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Compared:
-    """Events of one basis, and what their answers were on the candidate."""
+    """Events of one basis, and how their answers compare with those of the candidate. `differing`: how many differ; `then`,
+    `now`: model → versions that ran."""
 
     basis: Basis
     candidate: Candidate
-    verdict: Verdict
+    report: ComparisonReport
+    differing: int = 0
+    then: dict[str, set[str]] = field(default_factory=dict)
+    now: dict[str, set[str]] = field(default_factory=dict)
+
+    def add(self, record: Record, answer: Batch, models: Iterable[ModelUse]) -> None:
+        """Compares one answer with the recorded one. `models`: that ran now."""
+        for uses, found in ((record.models, self.then), (models, self.now)):
+            for use in uses:
+                found.setdefault(use.model, set()).add(use.version)
+        count, old = len(record.answer), record.answer.columns
+        # An output that the candidate lacks has no value in any row.
+        absent = {name: replace(column, valid=np.zeros(count, bool)) for name, column in old.items()}
+        given = replace(answer, columns={**absent, **answer.columns})
+        untimed = np.full(count, np.nan)
+        self.differing += self.report.add(
+            record.answer, given, old, lambda _: RowContext(0, None, ()), untimed, 0.0
+        )
 
 
 @dataclass(slots=True)
@@ -37,11 +58,11 @@ class EventReport:
 
     @property
     def replayed(self) -> int:
-        return sum(c.verdict.rows for c in self.compared)
+        return sum(c.report.rows for c in self.compared)
 
     @property
     def differing(self) -> int:
-        return sum(c.verdict.different_rows for c in self.compared)
+        return sum(c.differing for c in self.compared)
 
     @property
     def equal(self) -> int:
@@ -60,9 +81,9 @@ class EventReport:
 
 
 def run_events(
-    layout: Layout, found: Replayable, tolerance: float | None, show: int, done: Callable[[], None]
+    layout: Layout, found: Replayable, tolerance: float | None, done: Callable[[], None]
 ) -> EventReport:
-    """Runs all. `tolerance` None: what the metadata of the models state. `show`: how many differences of each are named.
+    """Runs all. `tolerance` None: what the metadata of the models state.
 
     Raises ReplayError, config.ConfigError, OSError.
     """
@@ -72,9 +93,17 @@ def run_events(
     report = EventReport(left_out=dict(found.left_out))
     for basis, (candidate, records) in found.records.items():
         allowed = Tolerance(tolerance, 0.0) if tolerance is not None else stated(layout, candidate)
-        verdict = Verdict(allowed.absolute, show, allowed.relative)
-        asyncio.run(replay(layout, candidate, records, verdict, done))
-        report.compared.append(Compared(basis, candidate, verdict))
+        counted = ComparisonReport(
+            basis.pipeline,
+            basis.release,
+            basis.arm,
+            "",
+            tolerance=allowed.absolute,
+            relative=allowed.relative,
+        )
+        compared = Compared(basis, candidate, counted)
+        asyncio.run(replay(layout, compared, records, done))
+        report.compared.append(compared)
     return report
 
 
@@ -95,36 +124,29 @@ def stated(layout: Layout, candidate: Candidate) -> Tolerance:
 
 
 def _values(compared: Compared) -> dict[str, Any]:
-    basis, verdict = compared.basis, compared.verdict
+    report, then, now = compared.report, compared.then, compared.now
     return {
-        **basis._asdict(),
+        **compared.basis._asdict(),
         "candidate": compared.candidate.name,
         "models": {
-            m: {"then": sorted(verdict.old_models.get(m, ())), "now": sorted(verdict.new_models.get(m, ()))}
-            for m in sorted({*verdict.old_models, *verdict.new_models})
+            m: {"then": sorted(then.get(m, ())), "now": sorted(now.get(m, ()))} for m in sorted({*then, *now})
         },
-        "tolerance": {"absolute": verdict.tolerance, "relative": verdict.relative},
-        "events": verdict.rows,
-        "differing": verdict.different_rows,
-        "errors_changed": verdict.errors_changed,
-        "outputs": {
-            name: {
-                "compared": tally.rows,
-                "differing": tally.different,
-                **(
-                    {
-                        "p50": tally.deltas.quantile(0.5),
-                        "p99": tally.deltas.quantile(0.99),
-                        "max": None if tally.deltas.infinite else tally.deltas.max,
-                    }
-                    if tally.deltas.count
-                    else {}
-                ),
-            }
-            for name, tally in sorted(verdict.outputs.items())
-        },
+        "tolerance": {"absolute": report.tolerance, "relative": report.relative},
+        "events": report.rows,
+        "differing": compared.differing,
+        "errors_changed": report.shadow_failed,
+        "outputs": {name: _output(found) for name, found in sorted(report.outputs.items())},
         "differences": [
-            {"prediction_id": d.request_id, "output": d.output, "then": d.old, "now": d.new}
-            for d in verdict.named
+            {"prediction_id": row.request_id, "output": output, "then": old, "now": new}
+            for row in report.worst.sorted()
+            for output, old, new in row.differences()
         ],
     }
+
+
+def _output(found: OutputComparison) -> dict[str, Any]:
+    told: dict[str, Any] = {"compared": found.rows, "differing": found.rows - found.equal}
+    if deltas := found.deltas if found.deltas.count else None:
+        most = None if deltas.infinite else deltas.max
+        told |= {"p50": deltas.quantile(0.5), "p99": deltas.quantile(0.99), "max": most}
+    return told

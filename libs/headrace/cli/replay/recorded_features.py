@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 import numpy as np
 
 from headrace.api.features.v1 import features_pb2 as pb
-from headrace.cli.replay.record import Record
+from headrace.cli.replay.stored_events import Record
 from headrace.columns import Batch, wire
 from headrace.hop.call import Call
 from headrace.hop.config import ServiceSettings

@@ -7,44 +7,31 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from headrace.cli.installation.layout import Layout
-from headrace.cli.replay.candidate import Candidate
-from headrace.cli.replay.hosting import PATIENCE_S, Infer, hosted
-from headrace.cli.replay.record import Record
+from headrace.cli.replay.event_run import Compared
+from headrace.cli.replay.hosting import PATIENCE_S, hosted
 from headrace.cli.replay.recorded_features import RecordedFeatures
-from headrace.cli.replay.verdict import Verdict
+from headrace.cli.replay.stored_events import Record
 from headrace.columns import Batch, Rows
 from headrace.pipeline import Pipeline, null_column, read_model_uses
 
 
 async def replay(
-    layout: Layout,
-    candidate: Candidate,
-    records: Iterable[Record],
-    verdict: Verdict,
-    done: Callable[[], None],
+    layout: Layout, compared: Compared, records: Iterable[Record], done: Callable[[], None]
 ) -> None:
-    """Adds to the verdict what differs. `done`: called after each record.
+    """Runs the records on the candidate, one after another. `done`: called after each.
 
     Raises config.ConfigError, OSError.
     """
-    features = RecordedFeatures()
-    async with hosted(layout, candidate, features) as infer:
+    features, pipeline = RecordedFeatures(), compared.candidate.pipeline
+    async with hosted(layout, compared.candidate, features) as infer:
         for number, record in enumerate(records):
             features.begin(record)
-            await _replay(candidate.pipeline, record, number, infer, verdict)
+            reply = await infer(batch_of(pipeline, record, number))
+            models = [
+                use for decision in reply.response.decisions for use in read_model_uses(decision.models)
+            ]
+            compared.add(record, reply.batch, models)
             done()
-
-
-async def _replay(pipeline: Pipeline, record: Record, number: int, infer: Infer, verdict: Verdict) -> None:
-    batch = batch_of(pipeline, record, number)
-    reply = await infer(batch)
-    for decision, found in (
-        (record.models, verdict.old_models),
-        ([m for d in reply.response.decisions for m in read_model_uses(d.models)], verdict.new_models),
-    ):
-        for use in decision:
-            found.setdefault(use.model, set()).add(use.version)
-    verdict.add(record, reply.batch)
 
 
 def batch_of(pipeline: Pipeline, record: Record, number: int) -> Batch:

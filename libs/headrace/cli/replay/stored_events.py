@@ -7,7 +7,7 @@ the same. Inputs and feature values are those of the event.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from headrace.cli.installation.layout import Layout
 from headrace.cli.replay.candidate import Candidate, Choice, ReplayError, candidate
-from headrace.cli.replay.record import Record
-from headrace.columns import ANNOTATION, Batch, Rows
+from headrace.columns import ANNOTATION, Batch, Column, Rows
 from headrace.events import CODE, REASON, ROW, EventGroup, GroupHeader, prediction_id
 from headrace.hop.errors import Code, Reason, reason_name
 from headrace.pipeline import ModelUse, Pipeline, kind_of
@@ -26,6 +25,17 @@ from headrace.repository import Repository, RepositoryError
 
 # What features stages say of their values, beside the values.
 _OF_FEATURES = ("@age_us/", "@source/")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Record:
+    """Rows of one run that were answered without errors. `features`: columns and annotations that the features stages gave, by
+    name; `answer`: outputs, its rows are those of `inputs`; `models`: that ran."""
+
+    inputs: Batch
+    features: Mapping[str, Column]
+    answer: Batch
+    models: Sequence[ModelUse]
 
 
 class Basis(NamedTuple):

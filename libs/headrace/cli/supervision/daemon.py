@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from headrace.cli.installation import log_files, pid_lock
+from headrace.cli.installation import log_files, pid_lock, ports
 from headrace.cli.installation.layout import Layout
 from headrace.cli.supervision import control, pdeathsig
 
@@ -108,6 +108,16 @@ def abandon(supervisor: subprocess.Popen[bytes]) -> None:
 def running(layout: Layout) -> bool:
     """Whether a supervisor runs here."""
     return pid_lock.holder(layout.lock) is not None
+
+
+def door(layout: Layout) -> str:
+    """host:port of the door, without TLS. Raises ControlError: nothing runs here."""
+    port = ports.load(layout.ports).get("http")
+    if port is None or not running(layout):
+        raise control.ControlError(
+            f"headrace is not running here; start it: headrace up --home {layout.home}"
+        )
+    return f"{ports.LOOPBACK}:{port}"
 
 
 def status(layout: Layout) -> dict[str, Any]:

@@ -28,9 +28,6 @@ _HEARTBEAT_EVERY_S = 1.0
 # Seconds between two looks whether a process is stopped (SIGSTOP): a stopped one can't answer, so it is not probed.
 _LOOK_EVERY_S = 1.0
 _LINES = 8
-# Between the search for a free port and the bind of a process, another program may take the port. The next search sees
-# that, so the next try has other ports. More than two tries are needed only if several homes restart at the same time.
-_PORT_TRIES = 4
 # After so many processes that ended before they were ready, the next one will hardly become ready.
 _HOPELESS_AFTER = 4
 Start = Callable[[Installation, str, int, int], Awaitable[Process]]
@@ -154,11 +151,6 @@ class ManagedProcess:
     async def _take_over(self, old: Process) -> None:
         deadline = time.monotonic() + self._rules.start
         new = await self._successor(1 - old.slot, deadline)
-        for _ in range(_PORT_TRIES - 1):
-            if not new.crowded_out:
-                break
-            self._log.warning("its ports were taken meanwhile; trying others", pid=new.pid)
-            new = await self._successor(1 - old.slot, deadline)
         if not new.alive:
             raise ReplaceError(self._why("the new process did not become ready, so the old one goes on"))
         await self._refuse_worse(old, new)
@@ -225,8 +217,7 @@ class ManagedProcess:
                 self.policy.started(time.monotonic())
         lost, killed = await self._supervise_current()
         delay = self.policy.exited(time.monotonic())
-        # A process whose ports were taken may end with the same exit code; the next one has other ports.
-        self._refused = lost.exit_code == EXIT_CONFIG and not lost.crowded_out
+        self._refused = lost.exit_code == EXIT_CONFIG
         self._unstartable = False
         self._reason = killed or _end_of(lost.exit_code)
         if self._refused:

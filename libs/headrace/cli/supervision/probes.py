@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import re
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -162,6 +163,15 @@ async def metrics_page(metrics: str) -> bytes:
             return await _get(metrics, _METRICS_PATH)
     except (OSError, TimeoutError, ValueError):
         return b""
+
+
+def metrics_pages(places: Mapping[str, str]) -> dict[str, bytes]:
+    """By name, the metrics page of each process; empty if it does not answer. `places`: as of `metrics_page`."""
+
+    async def pages() -> list[bytes]:
+        return await asyncio.gather(*map(metrics_page, places.values()))
+
+    return dict(zip(places, asyncio.run(pages()), strict=True))
 
 
 async def _get(address: str, path: str) -> bytes:

@@ -66,7 +66,6 @@ class Process:
         self._own_settings = own_settings
         self._log = layout.log(instance)
         self._log_begins = log_begins
-        self._own_ports = [installation.ports[name] for name in ports.own(instance, slot)]
         self._probe: Probe | None = None
         self._ending: asyncio.Task[int] | None = None
 
@@ -84,11 +83,6 @@ class Process:
     def stopped(self) -> bool:
         """Whether the kernel has stopped it (SIGSTOP); a debugger's stop does not count."""
         return probes.kernel_state(Path(f"/proc/{self.pid}")) == "T"
-
-    @property
-    def crowded_out(self) -> bool:
-        """Whether it has ended and another program listens on one of its ports, taken between our check and its bind."""
-        return not self.alive and not all(map(ports.free, self._own_ports))
 
     async def look(self, timeout_s: float) -> ProbeResult:
         """Probes it. `timeout_s`: how long to wait for the answer."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -203,8 +203,3 @@ def cpu_us(
             session(part)
         done += len(parts) * size
     return (clock() - began) / done * 1e6
-
-
-def pinned(stage: ModelStage, models: Models) -> ModelStage:
-    """The stage with the version that is run."""
-    return replace(stage, version=models.version(stage.model, stage.version))

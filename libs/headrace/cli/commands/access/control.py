@@ -1,4 +1,4 @@
-"""What the commands of tenants and keys ask: the control of this home, or one that is named."""
+"""What the commands of tenants and keys ask: the control of this home, or the one that its settings name."""
 
 from __future__ import annotations
 
@@ -7,46 +7,26 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from headrace.access.records import AccessError, By
+from headrace.access.specs import SCOPES, Scope, check_scope
 from headrace.api.control.v1.resources_pb2 import Watcher
 from headrace.catalog.access import Position
 from headrace.catalog.errors import RecordsError
-from headrace.catalog.remote import RemoteRecords, TargetError
+from headrace.catalog.remote import RemoteRecords
 from headrace.cli.console import fail, place
 from headrace.cli.installation import control_place, services
 
 # Doors that follow have a change within a second; one that ended is forgotten after some minutes.
 _PATIENCE_S, _AGAIN_S = 10.0, 0.05
-Control = Annotated[
-    str | None,
-    typer.Option(
-        "--control",
-        envvar="HEADRACE_CONTROL",
-        metavar="HOST:PORT[?ca=FILE&certificate=FILE&key=FILE]",
-        help="The control to ask; that of the home if absent.",
-    ),
-]
 
 
 @contextmanager
-def records(home: Path, control: str | None) -> Iterator[RemoteRecords]:
+def records(home: Path) -> Iterator[RemoteRecords]:
     """What control has. Ends the command with a sentence for what it refuses, or if it can't be asked."""
     try:
-        if control is None:
-            with control_place.records(place(home)) as found:
-                yield found
-            return
-        remote = RemoteRecords(control)
-        try:
-            yield remote
-        finally:
-            remote.close()
-    except TargetError as error:
-        fail(f"--control: {error}")
+        with control_place.records(place(home)) as found:
+            yield found
     except (AccessError, RecordsError) as error:
         fail(str(error))
 
@@ -54,6 +34,15 @@ def records(home: Path, control: str | None) -> Iterator[RemoteRecords]:
 def by() -> By:
     """Whoever typed the command."""
     return By(getpass.getuser())
+
+
+def read_scopes(words: list[str]) -> tuple[Scope, ...]:
+    """The scopes of those names, in their order. Ends the command with a message for a name that is none."""
+    try:
+        found = {check_scope(word) for word in words}
+    except ValueError as error:
+        fail(str(error))
+    return (*(s for s in SCOPES if s in found), *sorted(found.difference(SCOPES)))
 
 
 def late_doors(asked: RemoteRecords, position: Position) -> list[str]:

@@ -6,14 +6,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from headrace.access import changes
 from headrace.access.records import AccessError
 from headrace.access.specs import DEFAULT_SCOPES, NEW_LIMITS, Scope, TenantSpec, narrowed, new_key
-from headrace.cli.commands.access.control import Control, by, late_doors, records
-from headrace.cli.commands.access.scopes import read_scopes
+from headrace.cli.commands.access.control import by, late_doors, read_scopes, records
 from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out
+from headrace.cli.tables import headed_table
 
 keys = typer.Typer(help="API keys of tenants.", no_args_is_help=True)
 Tenant = Annotated[str, typer.Argument(help="Name of the tenant.")]
@@ -23,7 +22,6 @@ Tenant = Annotated[str, typer.Argument(help="Name of the tenant.")]
 def create(
     tenant: Tenant,
     home: Home = DEFAULT_HOME,
-    control: Control = None,
     pipelines: Annotated[
         list[str] | None, typer.Option("--pipeline", help="What a new tenant may use; `*` is all.")
     ] = None,
@@ -48,7 +46,7 @@ def create(
     text, key = new_key(created=now, expires=expires)
     if wanted:
         key = key.model_copy(update={"scopes": wanted})
-    with records(home, control) as asked:
+    with records(home) as asked:
         spec = changes.add_key(
             asked, tenant, key, lambda found: _tenant(tenant, found, tuple(pipelines or ()), wanted), by()
         )
@@ -67,16 +65,13 @@ def create(
 def list_keys(
     tenant: Annotated[str | None, typer.Argument(help="Name of the tenant; all if absent.")] = None,
     home: Home = DEFAULT_HOME,
-    control: Control = None,
 ) -> None:
     """List tenants and their keys, by id."""
-    with records(home, control) as asked:
+    with records(home) as asked:
         access = changes.read(asked)
         names = sorted(access.tenants) if tenant is None else [tenant]
         found = [(name, access.tenant(name)) for name in names]
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for column in ("tenant", "pipelines", "key", "may", "created", "expires"):
-        table.add_column(column)
+    table = headed_table("tenant", "pipelines", "key", "may", "created", "expires")
     for name, spec in found:
         for key in access.keys[name].values():
             may = ", ".join(spec.scopes if key.scopes is None else sorted(narrowed(spec.scopes, key.scopes)))
@@ -92,13 +87,12 @@ def revoke(
     tenant: Tenant,
     key: Annotated[str, typer.Argument(help="Id of the key, as `headrace keys list` shows it.")],
     home: Home = DEFAULT_HOME,
-    control: Control = None,
     wait: Annotated[
         bool, typer.Option("--wait", help="Return once every door refuses it; name those that may not.")
     ] = False,
 ) -> None:
     """Take a key away; every door that hears of control refuses it within a second."""
-    with records(home, control) as asked:
+    with records(home) as asked:
         made = changes.revoke_key(asked, tenant, key, by())
         out.print(f"key {key} of {tenant} is revoked")
         if wait and (late := late_doors(asked, made.position)):

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 from rich.text import Text
 
 from headrace.cli.commands.audit.place import record
-from headrace.cli.console import DEFAULT_HOME, Home, err, out, place
+from headrace.cli.console import DEFAULT_HOME, AsJson, Home, err, out, place
+from headrace.cli.tables import headed_table
 
 _SHOWN = ("time", "kind", "client", "tenant", "key", "method", "request_id")
 # All addresses of a summary, up to a thousand: --json has them.
@@ -25,7 +25,7 @@ def security(
     lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="How many of the last.")] = 50,
     kind: Annotated[str | None, typer.Option(help="Only events of this kind.")] = None,
     tenant: Annotated[str | None, typer.Option(help="Only those of this tenant.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="As they are in the file.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show the last security events: refused credentials, forbidden requests, tenants that ask too many different things.
 
@@ -48,9 +48,7 @@ def security(
         for event in found:
             print(json.dumps(event, separators=(",", ":")))
         return
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for column in (*_SHOWN, "more"):
-        table.add_column(column, overflow="fold")
+    table = headed_table(*_SHOWN, "more")
     for event in found:
         more = ", ".join(f"{k}={_text(v)}" for k, v in event.items() if k not in _HIDDEN)
         table.add_row(*(_plain(event.get(column, "")) for column in _SHOWN), _plain(more))

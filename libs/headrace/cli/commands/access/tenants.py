@@ -12,22 +12,20 @@ from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
-from rich.table import Table
 
 from headrace.access import changes
 from headrace.access.records import Access, AccessError
 from headrace.access.specs import NEW_LIMITS, QuotaSpec, TenantSpec
-from headrace.cli.commands.access.control import Control, by, records
-from headrace.cli.commands.access.scopes import read_scopes
+from headrace.cli.commands.access.control import by, read_scopes, records
 from headrace.cli.consent import agree
-from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out, place
+from headrace.cli.console import DEFAULT_HOME, AsJson, Home, err, fail, out, place
 from headrace.cli.installation.secrets import DEMO_LIMITS
+from headrace.cli.tables import headed_table
 from headrace.state import queries
 
-tenants = typer.Typer(help="Tenants: what each may use, and how much.")
+tenants = typer.Typer(help="Tenants: what each may use, and how much.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="Name of the tenant.")]
 _NO_LIMIT = "none"
-AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,22 +104,21 @@ class _Change:
         return not (self.limits or self.others) and self.pipelines is None and self.scopes is None
 
 
-def _with_options(command: Callable[[str, Path, str | None, _Change], None]) -> Callable[..., None]:
+def _with_options(command: Callable[[str, Path, _Change], None]) -> Callable[..., None]:
     """The command with an option for each thing that can be changed in a tenant."""
 
-    def called(tenant: str, home: Path, control: str | None, **said: Any) -> None:
+    def called(tenant: str, home: Path, **said: Any) -> None:
         limits = {
             field: None if said[field] == _NO_LIMIT else said[field]
             for field in _LIMITS
             if said[field] is not None
         }
         others = {field: said[field] for field in _OTHERS if said[field] is not None}
-        command(tenant, home, control, _Change(said["pipelines"], said["scopes"], others, limits))
+        command(tenant, home, _Change(said["pipelines"], said["scopes"], others, limits))
 
     parameters = [
         Parameter("tenant", Parameter.KEYWORD_ONLY, annotation=Name),
         Parameter("home", Parameter.KEYWORD_ONLY, default=DEFAULT_HOME, annotation=Home),
-        Parameter("control", Parameter.KEYWORD_ONLY, default=None, annotation=Control),
         *(Parameter(n, Parameter.KEYWORD_ONLY, default=None, annotation=a) for n, a in _OPTIONS.items()),
     ]
     # Typer reads the signature and the annotations.
@@ -131,28 +128,16 @@ def _with_options(command: Callable[[str, Path, str | None, _Change], None]) -> 
     return called
 
 
-@tenants.callback(invoke_without_command=True)
-def tenants_or_list(
-    context: typer.Context, home: Home = DEFAULT_HOME, control: Control = None, as_json: AsJson = False
-) -> None:
-    """Without a command: the list."""
-    if context.invoked_subcommand is None:
-        list_tenants(home, control, as_json)
-    elif (source := context.get_parameter_source("home")) is not None and source.name == "COMMANDLINE":
-        # The command has its own, which would be another home.
-        fail(f"write --home behind `{context.invoked_subcommand}`")
-
-
 @tenants.command(name="list")
-def list_tenants(home: Home = DEFAULT_HOME, control: Control = None, as_json: AsJson = False) -> None:
+def list_tenants(home: Home = DEFAULT_HOME, as_json: AsJson = False) -> None:
     """List the tenants with their limits; `-` is none."""
-    access = _read(home, control)
+    access = _read(home)
     if as_json:
         print(json.dumps({name: _told(access, name) for name in sorted(access.tenants)}, indent=2))
         return
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for column in ("tenant", "pipelines", "keys", "rows/s", "bytes/s", "in flight", "rows", "different/day"):
-        table.add_column(column)
+    table = headed_table(
+        "tenant", "pipelines", "keys", "rows/s", "bytes/s", "in flight", "rows", "different/day"
+    )
     for name, spec in sorted(access.tenants.items()):
         limits = spec.limits
         shown = (
@@ -168,9 +153,9 @@ def list_tenants(home: Home = DEFAULT_HOME, control: Control = None, as_json: As
 
 
 @tenants.command()
-def show(tenant: Name, home: Home = DEFAULT_HOME, control: Control = None, as_json: AsJson = False) -> None:
+def show(tenant: Name, home: Home = DEFAULT_HOME, as_json: AsJson = False) -> None:
     """Show what one tenant may use, and what it has asked today."""
-    access = _read(home, control, tenant)
+    access = _read(home, tenant)
     spec = access.tenant(tenant)
     today = queries.used(place(home).queries, f"{datetime.now(UTC):%Y%m%d}")
     asked = {use.pipeline: use.count for use in today if use.tenant == tenant}
@@ -200,7 +185,7 @@ def show(tenant: Name, home: Home = DEFAULT_HOME, control: Control = None, as_js
 
 @tenants.command()
 @_with_options
-def add(tenant: str, home: Path, control: str | None, change: _Change) -> None:
+def add(tenant: str, home: Path, change: _Change) -> None:
     """Make a tenant. What is not said of its limits is as for every new one; `headrace tenants show` has it."""
 
     def added(found: TenantSpec | None) -> TenantSpec:
@@ -208,32 +193,32 @@ def add(tenant: str, home: Path, control: str | None, change: _Change) -> None:
             raise AccessError(f"tenant {tenant!r} exists; change it by: headrace tenants set")
         return _changed(TenantSpec(limits=NEW_LIMITS), change)
 
-    with records(home, control) as asked:
+    with records(home) as asked:
         changes.edit_tenant(asked, tenant, added, by())
     out.print(f"tenant {tenant} is made; make a key for it by: headrace keys create {tenant}")
 
 
 @tenants.command(name="set")
 @_with_options
-def set_tenant(tenant: str, home: Path, control: str | None, change: _Change) -> None:
+def set_tenant(tenant: str, home: Path, change: _Change) -> None:
     """Change what a tenant may use. What is not said stays."""
     if change.empty:
         fail("say what to change; see: headrace tenants set --help")
-    with records(home, control) as asked:
+    with records(home) as asked:
 
         def edited(found: TenantSpec | None) -> TenantSpec:
             return _changed(changes.read(asked).tenant(tenant) if found is None else found, change)
 
         changes.edit_tenant(asked, tenant, edited, by())
-    show(tenant, home, control)
+    show(tenant, home)
 
 
 @tenants.command()
-def remove(tenant: Name, home: Home = DEFAULT_HOME, control: Control = None) -> None:
+def remove(tenant: Name, home: Home = DEFAULT_HOME) -> None:
     """Take a tenant away with all its keys; requests with them are refused within a second."""
-    keys = len(_read(home, control, tenant).keys[tenant])
+    keys = len(_read(home, tenant).keys[tenant])
     agree(f"tenant {tenant} and its keys ({keys}) are removed")
-    with records(home, control) as asked:
+    with records(home) as asked:
         changes.remove_tenant(asked, tenant, by())
     out.print(f"tenant {tenant} is removed")
 
@@ -285,9 +270,9 @@ def _following(before: QuotaSpec, after: QuotaSpec, said: Mapping[str, str | Non
     return found
 
 
-def _read(home: Path, control: str | None, needed: str | None = None) -> Access:
+def _read(home: Path, needed: str | None = None) -> Access:
     """All tenants; ends the command if `needed` is not one of them."""
-    with records(home, control) as asked:
+    with records(home) as asked:
         access = changes.read(asked)
         if needed is not None:
             access.tenant(needed)

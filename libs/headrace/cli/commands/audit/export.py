@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 
 from headrace.audit.journals import Journal
-from headrace.cli.commands.audit.place import SECURITY, failures, journals, record, records_of
+from headrace.cli.commands.audit.place import SECURITY, failures, journals, record
 from headrace.cli.console import DEFAULT_HOME, Home, command, err, fail, place
+from headrace.cli.installation import control_place
 
 
 def export(
@@ -35,7 +36,7 @@ def export(
     record(layout, "exported", source=source, persons="yes" if persons else "", first=str(first))
     with failures():
         if not source:
-            with records_of(layout) as records:
+            with control_place.records(layout) as records:
                 for line in records.lines(first - 1):
                     out.write(line.line.decode() + "\n")
                     count += 1

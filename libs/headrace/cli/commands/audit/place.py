@@ -11,10 +11,9 @@ from contextlib import contextmanager
 from headrace.audit.access import SCOPE, Access, AccessError, Act
 from headrace.audit.journals import Journal
 from headrace.catalog.errors import RecordsError
-from headrace.catalog.remote import RemoteRecords, TargetError
+from headrace.catalog.remote import TargetError
 from headrace.cli.commands.models.options import user
 from headrace.cli.console import fail
-from headrace.cli.installation import control_place
 from headrace.cli.installation.layout import Layout
 from headrace.hop.config import ConfigError
 from headrace.hop.errors import Fault
@@ -39,13 +38,6 @@ def journals(layout: Layout) -> list[Journal]:
 def reader(by: str = "headrace audit") -> str:
     """Who reads, and by which command, for the record."""
     return f"{user()} ({by})"
-
-
-@contextmanager
-def records_of(layout: Layout) -> Iterator[RemoteRecords]:
-    """The records of control. Ends the command if it can't be reached."""
-    with failures(), control_place.records(layout) as records:
-        yield records
 
 
 @contextmanager

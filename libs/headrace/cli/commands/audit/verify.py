@@ -17,8 +17,9 @@ from headrace.audit.chain import Head, Problem
 from headrace.audit.journal_verification import JournalVerification, torn_lines
 from headrace.audit.journals import Journal
 from headrace.catalog.remote import RemoteRecords
-from headrace.cli.commands.audit.place import failures, journals, record, records_of
-from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out, place
+from headrace.cli.commands.audit.place import failures, journals, record
+from headrace.cli.console import DEFAULT_HOME, AsJson, Home, err, fail, out, place
+from headrace.cli.installation import control_place
 from headrace.resources.manifest import Verifier
 
 _SHOWN = 20
@@ -37,7 +38,7 @@ def verify(
     exported: Annotated[
         list[Path] | None, typer.Option("--heads", help="Folder with heads that control exported.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Check every line, the records, the journals, and the heads that others hold. Exit code 1 if something was changed."""
     layout = place(home)
@@ -49,7 +50,7 @@ def verify(
                 known.add_exported(folder)
             except OSError as error:
                 fail(f"{folder} can't be read ({error.strerror})")
-        with records_of(layout) as records:
+        with control_place.records(layout) as records:
             report = verified(records, journals(layout), known)
     (_print_json if as_json else _print)(report, home)
     if report.problems:

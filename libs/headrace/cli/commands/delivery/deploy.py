@@ -64,9 +64,6 @@ def deploy(
             "--failed", min=0.0, max=1.0, help="Share of failed requests from which a service is bad."
         ),
     ] = _RULES.failed_ratio,
-    rollback: Annotated[
-        bool, typer.Option("--rollback", help="It puts an earlier version back: no lead time.")
-    ] = False,
     home: Home = DEFAULT_HOME,
 ) -> None:
     """Deploy a version: verify its signatures, replace one service after another, and roll all back at the first bad one."""
@@ -82,7 +79,7 @@ def deploy(
         target, _records(layout), rules, time.sleep, lambda text: out.print(text, markup=False)
     )
     _alone(layout)
-    _told(deployer.deploy(found, getpass.getuser(), service or (), restored=rollback), version, target)
+    _told(deployer.deploy(found, getpass.getuser(), service or ()), version, target)
 
 
 def _told(outcome: Outcome, version: str, target: Target) -> None:

@@ -7,7 +7,7 @@ import typer
 from headrace.cli.commands.delivery import deploy, history, publish, scan
 
 deliver = typer.Typer(
-    help="Publish a version (check, build, scan, sign, push), deploy it service by service, and see how it went.",
+    help="Publish a version (scan, sign, push), deploy it service by service, and see how it went.",
     no_args_is_help=True,
 )
 deliver.command()(publish.publish)

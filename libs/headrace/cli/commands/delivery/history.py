@@ -1,4 +1,4 @@
-"""`headrace deliver history`: what was deployed, how it ended, and the four figures of delivery."""
+"""`headrace deliver history`: what was deployed, and how it ended."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
-from rich.table import Table
 from rich.text import Text
 
 from headrace.cli.commands.delivery.options import refusing
-from headrace.cli.console import DEFAULT_HOME, Home, out, place
-from headrace.delivery.figures import Figures, figures
+from headrace.cli.console import DEFAULT_HOME, AsJson, Home, out, place
+from headrace.cli.tables import headed_table
 from headrace.delivery.records import Deployment, Result, read
 
 _STYLES = {Result.SUCCEEDED: "green", Result.ROLLED_BACK: "yellow", Result.FAILED: "red"}
@@ -23,28 +22,18 @@ _STYLES = {Result.SUCCEEDED: "green", Result.ROLLED_BACK: "yellow", Result.FAILE
 def history(
     home: Home = DEFAULT_HOME,
     days: Annotated[int, typer.Option("--days", min=1, max=3650, help="Of so many days.")] = 30,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Show the deployments, the newest last, and what they say of delivery: how often, how fast, how often badly."""
-    layout, now, span = place(home), datetime.now(UTC), timedelta(days=days)
-    found = read(layout.deployment_log)
-    told = figures(found, now, span)
-    recent = [d for d in found if d.began >= now - span]
+    """Show the deployments, the newest last."""
+    since = datetime.now(UTC) - timedelta(days=days)
+    recent = [d for d in read(place(home).deployment_log) if d.began >= since]
     if as_json:
-        print(
-            json.dumps(
-                {"deployments": [asdict(d) for d in recent], "figures": asdict(told)}, default=str, indent=2
-            )
-        )
+        print(json.dumps({"deployments": [asdict(d) for d in recent]}, default=str, indent=2))
         return
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for name in ("began", "version", "target", "result", "by", "services"):
-        table.add_column(name)
+    table = headed_table("began", "version", "target", "result", "by", "services")
     for each in recent:
         table.add_row(*_row(each))
     out.print(table)
-    for line in _lines(told, days):
-        out.print(line)
 
 
 def _row(deployment: Deployment) -> tuple[str | Text, ...]:
@@ -62,18 +51,3 @@ def _row(deployment: Deployment) -> tuple[str | Text, ...]:
         Text(deployment.author),
         Text(services),
     )
-
-
-def _lines(told: Figures, days: int) -> list[str]:
-    ratio = "–" if told.failure_ratio is None else f"{told.failure_ratio:.0%}"
-    return [
-        f"\nin {days} days: {told.succeeded} succeeded, {told.rolled_back} rolled back, {told.failed} failed",
-        f"deployment frequency     {told.per_day:.2f} a day",
-        f"lead time for changes    {_time(told.lead_s)}",
-        f"change failure rate      {ratio}",
-        f"recovery from a failed   {_time(told.recovery_s)}",
-    ]
-
-
-def _time(seconds: float | None) -> str:
-    return "–" if seconds is None else str(timedelta(seconds=round(seconds)))

@@ -1,8 +1,7 @@
-"""`headrace deliver publish VERSION`: check, build, scan, sign and push."""
+"""`headrace deliver publish VERSION`: scan, sign and push what was built."""
 
 from __future__ import annotations
 
-import shlex
 import subprocess
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -31,13 +30,6 @@ from headrace.delivery.oci import Registry
 def publish(
     version: Annotated[str, typer.Argument(help="Its name, which no other version may have.")],
     registry: RegistryFolder = DEFAULT_REGISTRY,
-    check: Annotated[
-        list[str] | None,
-        typer.Option("--check", help="A command that must succeed first, such as `make check`; repeatable."),
-    ] = None,
-    build: Annotated[
-        str, typer.Option("--build", help="A command that builds the images, such as `make images`.")
-    ] = "",
     images: Annotated[
         Path | None,
         typer.Option(
@@ -57,12 +49,9 @@ def publish(
     ] = None,
     home: Home = DEFAULT_HOME,
 ) -> None:
-    """Make a version: run checks, build images (without --images: packages of this checkout), scan them, sign them, push them."""
+    """Make a version of images that were built (without --images: of packages of this checkout): scan, sign and push them."""
     layout = place(home)
     manifest.checked_version(version)
-    commit, committed_at = _commit(layout.root)
-    for each in (*(check or ()), *([build] if build else ())):
-        _run(each, layout.root)
     _scan(sbom or [layout.root / "requirements.lock"], advisories, ignore or ())
     target = Registry(registry)
     target.make()
@@ -72,7 +61,7 @@ def publish(
         else _taken(images, target)
     )
     at = datetime.now(UTC).isoformat(timespec="seconds")
-    found = Manifest(version, made, commit, committed_at, at)
+    found = Manifest(version, made, _commit(layout.root), at)
     digest = manifest.publish(target, found, key or layout.model_key)
     for service, image in made.items():
         out.print(f"{service:15} {image}")
@@ -92,7 +81,7 @@ def _taken(images: Path, target: Registry) -> dict[str, str]:
     if not taken:
         there = ", ".join(sorted(tags)) or "none"
         raise DeliveryError(
-            f"{images} has no image headrace-SERVICE (tags: {there}); build them into it (--build)"
+            f"{images} has no image headrace-SERVICE (tags: {there}); build them into it first"
         )
     return taken
 
@@ -106,31 +95,13 @@ def _scan(files: Sequence[Path], advisories: Path | None, ignored: Sequence[str]
         )
 
 
-def _run(text: str, root: Path) -> None:
-    out.print(f"$ {text}", markup=False)
+def _commit(root: Path) -> str:
+    """The commit of the code; empty where git does not know. With uncommitted changes it ends with `-dirty`."""
     try:
-        code = subprocess.run(shlex.split(text), cwd=root, check=False).returncode  # noqa: S603 - the operator's own command
-    except (OSError, ValueError) as error:
-        raise DeliveryError(f"{text}: can't be started ({error}); nothing was published") from None
-    if code:
-        raise DeliveryError(f"{text}: exit code {code}; nothing was published")
-
-
-def _commit(root: Path) -> tuple[str, str]:
-    """The commit of the code and when it was made; empty where git does not know, and then there is no lead time.
-
-    With uncommitted changes the name ends with `-dirty`.
-    """
-    try:
-        told = _git(root, "show", "-s", "--format=%H %cI", "HEAD").split()
-        dirty = (
-            "-dirty"
-            if _git(root, "status", "--porcelain", "--untracked-files=no", "--", *packages.PARTS)
-            else ""
-        )
-        return f"{told[0]}{dirty}", told[1]
-    except (OSError, subprocess.CalledProcessError, IndexError):
-        return "", ""
+        changed = _git(root, "status", "--porcelain", "--untracked-files=no", "--", *packages.PARTS)
+        return _git(root, "rev-parse", "HEAD") + ("-dirty" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return ""
 
 
 def _git(root: Path, *arguments: str) -> str:

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Any
 
 import typer
-from rich.table import Table
 from rich.text import Text
 
 from headrace.access import changes
 from headrace.audit.journal_verification import torn_lines
 from headrace.catalog.errors import RecordsError
 from headrace.cli.commands.audit.place import journals
-from headrace.cli.console import DEFAULT_HOME, Home, again, err, fail, out, place
+from headrace.cli.console import DEFAULT_HOME, AsJson, Home, again, err, fail, out, place
 from headrace.cli.diagnosis import (
     broken_pipelines,
     encryption_at_rest,
     live_state,
     quarantined_models,
     readiness_attestations,
-    shared_limits,
 )
 from headrace.cli.diagnosis.live_state import LiveState
 from headrace.cli.installation import control_place, ports, secrets
@@ -29,6 +28,7 @@ from headrace.cli.installation.layout import Layout
 from headrace.cli.installation.settings import Installation
 from headrace.cli.supervision import daemon
 from headrace.cli.supervision.control import ControlError
+from headrace.cli.tables import headed_table
 from headrace.hop.config import ConfigError
 
 _STYLES = {"ready": "green", "starting": "yellow", "waiting": "red", "unready": "red"}
@@ -36,7 +36,7 @@ _STYLES = {"ready": "green", "starting": "yellow", "waiting": "red", "unready": 
 
 def status(
     home: Home = DEFAULT_HOME,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show the processes and the endpoints. Exit code 1 if nothing runs."""
     layout = place(home)
@@ -45,8 +45,8 @@ def status(
         documents = broken_pipelines.look(layout) if found else None
     except (ControlError, ConfigError) as error:
         fail(str(error))
+    live = live_state.read(found["services"]) if found else LiveState()
     if as_json:
-        live = live_state.read(found["services"]) if found else LiveState()
         broken = broken_pipelines.told(documents, live.serving) if documents else []
         told = {
             **(found or _nothing(layout)),
@@ -56,7 +56,6 @@ def status(
         print(json.dumps(told, indent=2))
     elif found is not None and documents is not None:
         _print(found)
-        live = live_state.read(found["services"])
         for problem in live.problems:
             out.print(f"\n{problem}", style="yellow", markup=False, soft_wrap=True)
         for line in broken_pipelines.lines(documents, live.serving):
@@ -68,42 +67,41 @@ def status(
 
 
 def read(layout: Layout) -> dict[str, Any]:
-    """What `--json` prints. Raises ControlError."""
+    """What `--json` prints of what runs. Raises ControlError."""
     told = daemon.status(layout)
     installation = Installation(layout, told["shape"], ports.load(layout.ports))
-    return {
-        "shape": told["shape"],
-        "endpoints": {
-            "grpc": installation.plaintext,
-            "grpc_tls": installation.tls,
-            "http": f"http://{installation.plaintext}",
-            "console": f"http://{installation.console}",
-        },
-        "ca_file": str(layout.ca),
-        "demo_key": secrets.demo_key(layout),
-        "prometheus_targets": str(layout.targets),
-        "services": told["services"],
-        "models_in_quarantine": quarantined_models.models(layout),
-        "encryption_at_rest": _at_rest(layout),
-        "tenants_problem": _tenants_problem(layout),
-        "torn_lines": [f"torn: {line}" for line in torn_lines(journals(layout))],
-        "limits_problem": shared_limits.problem(told["services"]),
+    endpoints = {
+        "grpc": installation.plaintext,
+        "grpc_tls": installation.tls,
+        "http": f"http://{installation.plaintext}",
+        "console": f"http://{installation.console}",
     }
+    return _told(layout, told["shape"], endpoints, told["services"], _tenants_problem(layout))
 
 
 def _nothing(layout: Layout) -> dict[str, Any]:
+    endpoints = dict.fromkeys(("grpc", "grpc_tls", "http", "console"))
+    return _told(layout, None, endpoints, {}, None)
+
+
+def _told(
+    layout: Layout,
+    shape: str | None,
+    endpoints: Mapping[str, str | None],
+    services: Mapping[str, Any],
+    tenants_problem: str | None,
+) -> dict[str, Any]:
     return {
-        "shape": None,
-        "endpoints": {"grpc": None, "grpc_tls": None, "http": None, "console": None},
+        "shape": shape,
+        "endpoints": endpoints,
         "ca_file": str(layout.ca),
         "demo_key": secrets.demo_key(layout),
         "prometheus_targets": str(layout.targets),
-        "services": {},
-        "models_in_quarantine": [],
+        "services": services,
+        "models_in_quarantine": quarantined_models.models(layout) if services else [],
         "encryption_at_rest": _at_rest(layout),
-        "tenants_problem": None,
+        "tenants_problem": tenants_problem,
         "torn_lines": [f"torn: {line}" for line in torn_lines(journals(layout))],
-        "limits_problem": None,
     }
 
 
@@ -124,9 +122,7 @@ def _tenants_problem(layout: Layout) -> str | None:
 
 
 def _print(found: dict[str, Any]) -> None:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for name in ("service", "state", "pid", "metrics"):
-        table.add_column(name)
+    table = headed_table("service", "state", "pid", "metrics")
     for name, service in found["services"].items():
         state = service["state"]
         style = _STYLES.get(state, "")
@@ -147,9 +143,6 @@ def _print(found: dict[str, Any]) -> None:
     if problem := found["tenants_problem"]:
         text = f"\n{problem}\n→ the last good tenants and keys are in force until then"
         out.print(text, style="red", markup=False, soft_wrap=True)
-    if problem := found["limits_problem"]:
-        text = f"\n{problem}\n→ headrace logs ingress says why; they share again by themselves"
-        out.print(text, style="yellow", markup=False, soft_wrap=True)
     for line in found["torn_lines"]:
         out.print(f"\n{line}", style="yellow", markup=False, soft_wrap=True)
     for model in found["models_in_quarantine"]:

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from headrace.cli.commands.models import operator_calls, options
+from headrace.cli.commands.operations.door_calls import OperatorKey
 from headrace.cli.console import DEFAULT_HOME, Home, fail, out, place
 from headrace.cli.diagnosis import released_versions
 from headrace.cli.installation import control_place
 from headrace.cli.installation.layout import Layout
 from headrace.hop.config import ConfigError
 from headrace.repository.records import Records
-
-OperatorKey = Annotated[
-    Path | None,
-    typer.Option("--key", help="File with the API key of an operator; operator.key of the home if absent."),
-]
 
 
 def load(

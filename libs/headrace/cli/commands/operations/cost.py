@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
-from rich.table import Table
 
-from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out, place
+from headrace.cli.console import DEFAULT_HOME, AsJson, Home, err, fail, out, place, seconds
 from headrace.cli.installation.layout import Layout
+from headrace.cli.tables import headed_table
 from headrace.cost import (
     Account,
     Group,
@@ -35,12 +33,9 @@ from headrace.cost import plan as planned
 from headrace.cost.plan import DEFAULT_HEADROOM
 from headrace.cost.prices import CPU, FIXED, GPU, MEMORY, STORAGE
 
-AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
 Since = Annotated[
     str, typer.Option("--since", help="How long ago it begins, such as 1h, 7d; whole hours count.")
 ]
-_DURATION = re.compile(r"(\d+)([mhd])")
-_UNITS = {"m": 60, "h": 3600, "d": 86_400}
 _NOW = time.time  # noqa: TID251 - the ledger is by date
 # Rows of a request in the measurement and in the plan, above which the plan is more of a guess.
 _FAR = 4
@@ -48,23 +43,10 @@ _FAR = 4
 _NOTHING = 1e-12
 
 
-class By(StrEnum):
-    """What the lines are of."""
-
-    TENANT = "tenant"
-    PIPELINE = "pipeline"
-    VERSION = "version"
-
-
-class Shape(StrEnum):
-    """How services are divided among processes."""
-
-    APART = "apart"
-    TOGETHER = "together"
-
-
 def cost(
-    by: Annotated[By, typer.Option("--by", help="What the lines are of.")] = By.PIPELINE,
+    by: Annotated[
+        Literal["tenant", "pipeline", "version"], typer.Option("--by", help="What the lines are of.")
+    ] = "pipeline",
     since: Since = "24h",
     as_json: AsJson = False,
     home: Home = DEFAULT_HOME,
@@ -72,7 +54,7 @@ def cost(
     """What predictions cost, by measured use; what nobody used has a line of its own, and all lines are the bill."""
     layout = place(home)
     prices = _prices(layout)
-    found = [report(account, by.value) for account in _accounts(layout, since)]
+    found = [report(account, by) for account in _accounts(layout, since)]
     if as_json:
         print(json.dumps({"prices_problem": prices.problem, "accounts": [r.told() for r in found]}, indent=1))
         return
@@ -98,7 +80,9 @@ def plan(
             "--measurement", help="A recorded one, such as load/capacity.json, instead of this home's ledger."
         ),
     ] = None,
-    shape: Annotated[Shape, typer.Option("--shape", help="Of a recorded measurement.")] = Shape.APART,
+    shape: Annotated[
+        Literal["apart", "together"], typer.Option("--shape", help="Of a recorded measurement.")
+    ] = "apart",
     since: Since = "24h",
     as_json: AsJson = False,
     home: Home = DEFAULT_HOME,
@@ -108,7 +92,7 @@ def plan(
     prices = _prices(layout)
     try:
         if measurement is not None:
-            measured = of_file(measurement, shape.value)
+            measured = of_file(measurement, shape)
         else:
             measured = of_account(_accounts(layout, since)[-1], pipeline, f"the ledger {layout.cost_ledger}")
         found = planned(measured, prices.prices, rate, rows, p99, headroom)
@@ -140,11 +124,8 @@ def _prices(layout: Layout) -> PricesFile:
 
 def _accounts(layout: Layout, since: str) -> Sequence[Account]:
     """What the ledger says, one account a currency; ends the command if that is nothing."""
-    parsed = _DURATION.fullmatch(since)
-    if parsed is None or not int(parsed[1]):
-        fail(f"--since {since!r} is not a duration such as 30m, 2h or 7d", code=2)
     try:
-        found = read(layout.cost_ledger, _NOW() - int(parsed[1]) * _UNITS[parsed[2]])
+        found = read(layout.cost_ledger, _NOW() - seconds(since, "--since"))
     except LedgerError as error:
         fail(str(error))
     if not found:
@@ -162,8 +143,7 @@ def _print(found: Report) -> None:
     out.print(
         f"{began} to {ended} UTC, of which {account.seconds / 3600:.2f} h were watched; in {account.currency}\n"
     )
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for head in (
+    table = headed_table(
         found.by,
         "rows",
         "CPU s",
@@ -174,8 +154,8 @@ def _print(found: Report) -> None:
         "fixed",
         "sum",
         "per 1,000 rows",
-    ):
-        table.add_column(head, justify="left" if head == found.by else "right")
+        numbers=True,
+    )
     for group in [*found.groups, found.overhead, found.idle]:
         table.add_row(*_fields(group))
     reserved = [_amount(account.bills.get(r, (0.0, 0.0))[1]) for r in (CPU, MEMORY, GPU, STORAGE, FIXED)]
@@ -219,9 +199,7 @@ def _amount(amount: float) -> str:
 
 def _print_plan(found: Plan, measured: Measurement, prices: PricesFile, load: str, rows: int) -> None:
     out.print(f"{load}, by {measured.source}: {measured.when}\n", soft_wrap=True)
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for head in ("service", "CPU µs/request", "cores", "processes", "memory GB"):
-        table.add_column(head, justify="left" if head == "service" else "right")
+    table = headed_table("service", "CPU µs/request", "cores", "processes", "memory GB", numbers=True)
     for need in found.needs:
         table.add_row(
             need.service, f"{need.us:.0f}", f"{need.cores:.2f}", str(need.processes), f"{need.memory_gb:.2f}"

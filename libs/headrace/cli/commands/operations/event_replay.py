@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
@@ -15,15 +15,15 @@ from rich.text import Text
 
 from headrace.api.monitoring.v1 import events_pb2 as pb
 from headrace.cli.commands.operations.event_calls import ask, named, tell_unreadable
-from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out, place
+from headrace.cli.comparison_views import outputs, worst
+from headrace.cli.console import DEFAULT_HOME, AsJson, Home, err, fail, out, pairs, place, seconds
 from headrace.cli.installation.layout import Layout
 from headrace.cli.replay.candidate import ReplayError
-from headrace.cli.replay.event_run import EventReport, run_events
+from headrace.cli.replay.event_run import Compared, EventReport, run_events
 from headrace.cli.replay.stored_events import Instead, Replayable, Sorter
-from headrace.cli.replay.tables import draw
+from headrace.cli.tables import titled_rows
 from headrace.events import EventGroup, messages
 from headrace.hop.config import ConfigError
-from headrace.pipeline.document.durations import parse_duration
 
 # Of one page; also the most that are run as one batch.
 _PAGE = 500
@@ -31,9 +31,7 @@ _PAGE = 500
 
 def replay(
     pipeline: Annotated[str, typer.Option("--pipeline", "-p", help="Only events of this pipeline.")] = "",
-    since: Annotated[
-        str, typer.Option("--since", help="Not older: a duration such as 2h, or a time in ISO 8601.")
-    ] = "",
+    since: Annotated[str, typer.Option("--since", help="Not older than a duration such as 2h.")] = "",
     identity: Annotated[
         str, typer.Option("--id", help="One prediction (REQUEST_ID/ROW), request or event.")
     ] = "",
@@ -60,9 +58,11 @@ def replay(
         ),
     ] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, help="The most events, the newest first.")] = 1000,
-    show: Annotated[int, typer.Option("--show", min=0, help="How many differences to name.")] = 20,
+    show: Annotated[
+        int, typer.Option("--show", min=0, max=20, help="How many of the worst rows to show.")
+    ] = 20,
     home: Home = DEFAULT_HOME,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Run stored events again, with their inputs and the feature values that they got then, and compare the answers.
 
@@ -70,9 +70,9 @@ def replay(
     layout = place(home)
     chosen = _chosen(pipeline, since)
     try:
-        sorter = Sorter(layout, Instead(_versions(candidate or []), release))
+        sorter = Sorter(layout, Instead(pairs(candidate or [], "--candidate"), release))
         sorter.add(_stored(layout, chosen, identity, limit))
-        report = _run(layout, sorter.found, tolerance, show)
+        report = _run(layout, sorter.found, tolerance)
     except (ReplayError, ConfigError, messages.UnreadableError) as error:
         fail(str(error))
     if not report.events:
@@ -80,34 +80,15 @@ def replay(
     if as_json:
         print(json.dumps(report.values(), indent=2))
     else:
-        out.print(drawn(report))
+        out.print(drawn(report, show))
     if report.differing or not report.replayed:
         raise typer.Exit(1)
-
-
-def _versions(texts: Sequence[str]) -> dict[str, str]:
-    """Model → version or label, of options NAME=VERSION."""
-    found = {}
-    for text in texts:
-        name, equals, version = text.partition("=")
-        if not (name and equals and version):
-            fail(f"{text}: write NAME=VERSION, for example flights_light=2")
-        found[name] = version
-    return found
 
 
 def _chosen(pipeline: str, since: str) -> pb.ListEventsRequest:
     chosen = pb.ListEventsRequest(pipeline=pipeline)
     if since:
-        duration = parse_duration(since)
-        try:
-            begin = (
-                datetime.fromisoformat(since).astimezone(UTC)
-                if duration is None
-                else datetime.now(UTC) - timedelta(microseconds=duration)
-            )
-        except ValueError:
-            fail(f"--since {since}: write a duration such as 2h, or a time such as 2026-11-26T08:00Z")
+        begin = datetime.now(UTC) - timedelta(seconds=seconds(since, "--since"))
         chosen.begin_time.FromDatetime(begin)
     return chosen
 
@@ -141,19 +122,17 @@ def _pages(layout: Layout, wanted: pb.ListEventsRequest, limit: int) -> Iterator
             return
 
 
-def _run(layout: Layout, found: Replayable, tolerance: float | None, show: int) -> EventReport:
+def _run(layout: Layout, found: Replayable, tolerance: float | None) -> EventReport:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=err, transient=True) as progress:
         total = sum(len(records) for _, records in found.records.values())
         task = progress.add_task("replaying", total=total)
-        return run_events(layout, found, tolerance, show, lambda: progress.advance(task))
+        return run_events(layout, found, tolerance, lambda: progress.advance(task))
 
 
-def drawn(report: EventReport) -> RenderableType:
-    """The report as tables: the counts, why events could not be run, then each basis."""
-    head = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    head.add_column(style="dim", no_wrap=True)
-    head.add_column(overflow="fold")
+def drawn(report: EventReport, rows: int) -> RenderableType:
+    """The report as tables: the counts, why events could not be run, then each basis. `rows`: how many of the worst are shown."""
+    head = titled_rows()
     head.add_row("events", str(report.events))
     head.add_row("equal", Text(str(report.equal), style="green" if report.equal else ""))
     head.add_row("differing", Text(str(report.differing), style="bold red" if report.differing else ""))
@@ -164,5 +143,29 @@ def drawn(report: EventReport) -> RenderableType:
     for compared in report.compared:
         basis = compared.basis
         made = f"made by {basis.pipeline}, release {basis.release}, arm {basis.arm}"
-        parts += [Text(), Text(made, style="bold"), draw(compared.candidate, compared.verdict)]
+        parts += [Text(), Text(made, style="bold"), _verdict(compared), Text(), outputs(compared.report)]
+        if rows and compared.differing:
+            parts += [Text(), worst(compared.report, rows, "recorded", "candidate")]
     return Group(*parts)
+
+
+def _verdict(compared: Compared) -> Table:
+    candidate, report, then, now = compared.candidate, compared.report, compared.then, compared.now
+    found = titled_rows()
+    found.add_row(
+        "candidate", f"{candidate.pipeline.name}, {candidate.name}, version {candidate.pipeline.version}"
+    )
+    for model in sorted({*then, *now}):
+        old, new = (", ".join(sorted(m.get(model, ()))) or "none" for m in (then, now))
+        found.add_row(f"model {model}", old if old == new else f"{old} → {new}")
+    exact = f"within {report.tolerance:g}" if report.tolerance else "the same bit for bit"
+    if report.relative:
+        exact = f"within {report.tolerance:g} + {report.relative:g} of the value"
+    if not compared.differing:
+        found.add_row("verdict", Text(f"all answers are {exact}", style="bold green"))
+        return found
+    told = f"{compared.differing} of {report.rows} are not {exact}"
+    if report.shadow_failed:
+        told += f"; {report.shadow_failed} of them fail"
+    found.add_row("verdict", Text(told, style="bold red"))
+    return found

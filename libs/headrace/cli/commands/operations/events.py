@@ -12,18 +12,13 @@ from headrace.api.monitoring.v1 import events_pb2 as pb
 from headrace.cli.commands.operations.event_calls import ask, named, tell_unreadable
 from headrace.cli.commands.operations.event_replay import replay
 from headrace.cli.consent import agree
-from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out, place
+from headrace.cli.console import DEFAULT_HOME, AsJson, Home, err, fail, out, place
+from headrace.cli.tables import headed_table
 
-events = typer.Typer(help="Events of predictions: find them, erase them, see what is missing.")
+events = typer.Typer(
+    help="Events of predictions: find them, erase them, see what is missing.", no_args_is_help=True
+)
 events.command()(replay)
-AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
-
-
-@events.callback(invoke_without_command=True)
-def events_or_list(context: typer.Context, home: Home = DEFAULT_HOME) -> None:
-    """Without a command: the newest."""
-    if context.invoked_subcommand is None:
-        list_events(home=home)
 
 
 @events.command(name="list")
@@ -114,9 +109,7 @@ def gaps(home: Home = DEFAULT_HOME, as_json: AsJson = False) -> None:
     if as_json:
         print(json.dumps(rows, indent=2))
         return
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for column in ("router", "epoch", "made", "stored", "missing"):
-        table.add_column(column)
+    table = headed_table("router", "epoch", "made", "stored", "missing")
     for stream, row in zip(reply.streams, rows, strict=True):
         missing = ", ".join(f"{gap.first}-{gap.last}" for gap in stream.gaps) or "none"
         table.add_row(*(str(row[n]) for n in ("replica", "epoch", "noted", "stored")), missing)
@@ -124,9 +117,7 @@ def gaps(home: Home = DEFAULT_HOME, as_json: AsJson = False) -> None:
 
 
 def _table(found: list[dict[str, Any]]) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for column in ("prediction", "time", "tenant", "pipeline", "arm", "code", "ms", "outputs"):
-        table.add_column(column, overflow="fold")
+    table = headed_table("prediction", "time", "tenant", "pipeline", "arm", "code", "ms", "outputs")
     for event in found:
         outputs = ", ".join(f"{name}={value}" for name, value in event["outputs"].items())
         named = (str(event[n]) for n in ("prediction_id", "time", "tenant", "pipeline", "arm", "code"))

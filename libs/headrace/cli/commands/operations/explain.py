@@ -20,14 +20,13 @@ from headrace.api.router.v1 import explain_pb2, router_pb2
 from headrace.cli.commands.operations import event_calls, explain_views, service_calls
 from headrace.cli.commands.operations.explain_views import Column, Shown
 from headrace.cli.commands.requests.prediction import parse_inputs
-from headrace.cli.console import DEFAULT_HOME, Home, fail, out, place
+from headrace.cli.console import DEFAULT_HOME, AsJson, Home, fail, out, place
 from headrace.cli.installation.layout import Layout
 from headrace.hop.errors import Fault, Reason
 
 _STORED = explanations_pb2.DESCRIPTOR.services_by_name["ExplanationsService"].methods_by_name
 _ROUTER = router_pb2.DESCRIPTOR.services_by_name["RouterService"].methods_by_name
 _DAY_S = 86_400
-AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
 
 
 class _Explain(TyperGroup):

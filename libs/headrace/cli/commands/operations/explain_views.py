@@ -10,6 +10,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from headrace.cli.tables import headed_table
+
 _WIDTH = 24
 _BLOCK, _HALF = "█", "▌"
 _LONGEST = 28
@@ -78,10 +80,7 @@ def bar(value: float, largest: float) -> Text:
 
 def coverage(pipelines: Iterable[Any]) -> Table:
     """Which share is explained."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("pipeline")
-    for name in ("must be explained", "explained", "coverage"):
-        table.add_column(name, justify="right")
+    table = headed_table("pipeline", "must be explained", "explained", "coverage", numbers=True)
     for each in pipelines:
         share = each.explained_count / each.prediction_count if each.prediction_count else 1.0
         table.add_row(each.pipeline, str(each.prediction_count), str(each.explained_count), f"{share:.2%}")
@@ -90,10 +89,8 @@ def coverage(pipelines: Iterable[Any]) -> Table:
 
 def slices(reply: Any, column: str) -> RenderableType:
     """What the groups of a column got."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column(column)
-    for name in ("predictions", reply.output, "95 %", "wrong", "95 %", f"added by {column}", "95 %"):
-        table.add_column(name, justify="right")
+    figures = ("predictions", reply.output, "95 %", "wrong", "95 %", f"added by {column}", "95 %")
+    table = headed_table(column, *figures, numbers=True)
     for each in reply.slices:
         group = each.group if each.group_count == 1 else f"({each.group_count} small groups)"
         means = [text for found in (each.output, each.wrong, each.contribution) for text in _mean(found)]

@@ -5,27 +5,26 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import urllib.request
 from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
 from headrace.cli.commands.lifecycle.doctor import show
-from headrace.cli.console import DEFAULT_HOME, Home, fail, out, place
+from headrace.cli.console import DEFAULT_HOME, AsJson, Home, fail, out, place
 from headrace.cli.diagnosis import readiness as checklists
 from headrace.cli.diagnosis import readiness_attestations
 from headrace.cli.diagnosis.doctor_checks import Level
-from headrace.cli.installation.layout import Layout
+from headrace.cli.installation.layout import Layout, service_of
+from headrace.cli.supervision import probes
 from headrace.hop.config import ConfigError
 
-_TIMEOUT_S = 5.0
 # Entities compared per view: enough to see that the store is another one, and done within seconds.
 _SAMPLE = 20
 
 
 def readiness(
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: AsJson = False,
     features: Annotated[
         bool, typer.Option("--features/--no-features", help="Also compare online features with offline ones.")
     ] = True,
@@ -69,15 +68,11 @@ def _metrics(layout: Layout) -> dict[str, str]:
         groups = json.loads(layout.targets.read_text())
     except FileNotFoundError:
         return {}
+    places = {group["labels"]["instance"]: group["targets"][0] for group in groups}
     found: dict[str, str] = {}
-    for group in groups:
-        service = group["labels"]["instance"].partition(".")[0]
-        try:
-            url = f"http://{group['targets'][0]}/metrics"
-            with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as page:
-                found[service] = found.get(service, "") + page.read().decode()
-        except OSError:
-            continue  # headrace status says why
+    for name, page in probes.metrics_pages(places).items():
+        if page:  # else headrace status says why
+            found[service_of(name)] = found.get(service_of(name), "") + page.decode()
     return found
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from google.protobuf.json_format import MessageToDict
@@ -17,17 +16,16 @@ from headrace.cli.commands.operations import door_calls
 from headrace.cli.commands.releases.changes import Document, Label, Models, Set, built
 from headrace.cli.commands.releases.commit import commit
 from headrace.cli.commands.releases.place import Number, PipelineName, Reason, opened
-from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out, place
-from headrace.columns import DType
-from headrace.comparison import ComparisonReport, OutputComparison, QuantileSketch, mcnemar, wilson
+from headrace.cli.comparison_views import outputs, worst
+from headrace.cli.console import DEFAULT_HOME, AsJson, Home, err, fail, out, place
+from headrace.cli.tables import titled_rows
+from headrace.comparison import ComparisonReport, QuantileSketch
 from headrace.comparison.messages import read_report
 from headrace.releases.changes import shadow_started, shadow_stopped
 from headrace.releases.changes.shadows import SHADOW
 
 shadow = typer.Typer(help="Arms that run beside the live one, without effect.", no_args_is_help=True)
 _PATH = "/headrace.api.operations.v1.OperationsService/GetShadowReport"
-# Below this, the two kinds of discordant pairs are hardly equally likely.
-_SIGNIFICANT = 0.01
 _MS = 1e3
 
 
@@ -71,9 +69,7 @@ def report(
     rows: Annotated[
         int, typer.Option("--rows", min=0, max=20, help="How many of the worst rows to show.")
     ] = 5,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="The full reports, with the inputs of the worst rows.")
-    ] = False,
+    as_json: AsJson = False,
     key: door_calls.OperatorKey = None,
 ) -> None:
     """Compare, row by row, what a pipeline's shadow answered with what callers got."""
@@ -96,16 +92,14 @@ def report(
 
 def draw(found: ComparisonReport, rows: int) -> RenderableType:
     """A report as tables for a person, and what to do next."""
-    parts: list[RenderableType] = [_head(found), Text(), _outputs(found)]
+    parts: list[RenderableType] = [_head(found), Text(), outputs(found)]
     if rows and found.worst.sorted():
-        parts += [Text(), _worst(found, rows)]
+        parts += [Text(), worst(found, rows, "live", "shadow")]
     return Group(*parts, Text(), _next(found))
 
 
 def _head(found: ComparisonReport) -> Table:
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
+    table = titled_rows()
     table.add_row(
         "shadow", f"{found.pipeline}, arm {found.arm} of release {found.release}, beside {found.against}"
     )
@@ -128,46 +122,6 @@ def _times(live: QuantileSketch, shadowed: QuantileSketch) -> str:
         return f"p{q * 100:.0f} {one * _MS:.3g} → {other * _MS:.3g} ms (× {ratio:.2f})"
 
     return "   ".join(map(told, (0.5, 0.99)))
-
-
-def _outputs(found: ComparisonReport) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for name in ("output", "the same", "95 % interval", "|Δ| p50", "p90", "p99", "max", "discordant"):
-        table.add_column(name, justify="left" if name == "output" else "right")
-    for name, output in sorted(found.outputs.items()):
-        low, high = wilson(output.equal, output.rows)
-        share = f"{output.equal / output.rows:.2%}" if output.rows else ""
-        table.add_row(name, share, f"{low:.2%} to {high:.2%}", *_deltas(output), _discordant(output))
-    return table
-
-
-def _deltas(output: OutputComparison) -> Iterator[str]:
-    if not output.dtype.is_float:
-        return iter([""] * 4)
-    deltas = output.deltas
-    most = float("inf") if deltas.infinite else deltas.max
-    return iter([*(f"{deltas.quantile(q):.3g}" for q in (0.5, 0.9, 0.99)), f"{most:.3g}"])
-
-
-def _discordant(output: OutputComparison) -> Text:
-    if output.dtype is not DType.BOOL or not output.rows:
-        return Text("")
-    p = mcnemar(output.live_true, output.shadow_true)
-    told = f"{output.live_true} only live true, {output.shadow_true} only shadow (p {p:.2g})"
-    return Text(told, style="yellow" if p < _SIGNIFICANT else "")
-
-
-def _worst(found: ComparisonReport, rows: int) -> Table:
-    table = Table(
-        box=None, padding=(0, 2, 0, 0), header_style="dim", title="the worst rows", title_justify="left"
-    )
-    for name in ("request", "row", "output", "live", "shadow"):
-        table.add_column(name, overflow="fold")
-    for row in found.worst.sorted()[:rows]:
-        values: list[tuple[str, Any, Any]] = list(row.values) or [("(error)", "answered", row.error)]
-        for output, live, shadowed in values:
-            table.add_row(*map(Text, (row.request_id, str(row.row), output, str(live), str(shadowed))))
-    return table
 
 
 def _next(found: ComparisonReport) -> Text:

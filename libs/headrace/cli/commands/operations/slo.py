@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -15,8 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from headrace.cli.commands.models.options import user
-from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out, place
+from headrace.cli.console import DEFAULT_HOME, AsJson, Home, err, fail, out, place, seconds
 from headrace.cli.diagnosis import alert_files
+from headrace.cli.tables import headed_table
 from headrace.hop.config import ConfigError
 from headrace.pipeline import DocumentError
 from headrace.slo import SloSettings, alert_names, slos
@@ -25,10 +25,7 @@ from headrace.slo.files import RuleFilesError, check, differing, write
 from headrace.slo.servers import AlertmanagerApi, Firing, PrometheusApi, ServerError
 
 slo = typer.Typer(help="Promises of pipelines: alerts, error budgets, silence.", no_args_is_help=True)
-AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
 _STYLES = {"kept": "green", "burning": "yellow", "broken": "bold red", "no data": "dim"}
-_DURATION = re.compile(r"(\d+)([mhd])")
-_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
 @slo.command()
@@ -110,13 +107,11 @@ def silence(
     home: Home = DEFAULT_HOME,
 ) -> None:
     """Tell nobody of alerts for a while, for maintenance. Without --pipeline and --alert: of no alert of headrace."""
-    parsed = _DURATION.fullmatch(duration)
-    if parsed is None or not int(parsed[1]):
-        fail(f"--for {duration!r} is not a duration such as 30m, 2h or 1d", code=2)
+    for_s = seconds(duration, "--for")
     if alert and alert not in alert_names():
         fail(f"--alert {alert!r}: there is no such alert; there are: {', '.join(alert_names())}", code=2)
     start = datetime.now(UTC)
-    end = start + timedelta(**{_UNITS[parsed[2]]: int(parsed[1])})
+    end = start + timedelta(seconds=for_s)
     matchers = {k: v for k, v in (("pipeline", pipeline), ("alertname", alert)) if v}
     with _refusals_told():
         api = AlertmanagerApi(alert_files.settings(place(home)).alertmanager)
@@ -147,9 +142,7 @@ def _told_to(settings: SloSettings) -> None:
 
 
 def _objectives(found: list[Standing]) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for head in ("pipeline", "objective", "promised", "now", "budget left", "burns", ""):
-        table.add_column(head)
+    table = headed_table("pipeline", "objective", "promised", "now", "budget left", "burns", "")
     for s in found:
         table.add_row(
             s.pipeline,

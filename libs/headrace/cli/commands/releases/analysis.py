@@ -15,9 +15,10 @@ from headrace.api.monitoring.v1 import monitoring_pb2
 from headrace.api.operations.v1 import operations_pb2 as pb
 from headrace.cli.commands.operations import door_calls
 from headrace.cli.commands.releases.door import DoorReleases
-from headrace.cli.commands.releases.place import AsJson, PipelineName, ReleasePlace, opened
-from headrace.cli.commands.releases.views import STATES, headed_table, print_rows, say_frozen, weights
-from headrace.cli.console import DEFAULT_HOME, Home, err, out
+from headrace.cli.commands.releases.place import PipelineName, ReleasePlace, opened
+from headrace.cli.commands.releases.views import STATES, say_frozen, weights
+from headrace.cli.console import DEFAULT_HOME, AsJson, Home, err, out
+from headrace.cli.tables import headed_table, print_rows
 from headrace.releases import Release, ReleaseError, RolloutState
 from headrace.releases.document import Experiment, Rollout
 
@@ -38,9 +39,7 @@ def rollout_status(pipeline: PipelineName, home: Home = DEFAULT_HOME, as_json: A
         if rollout is not None and rollout.state in _ACTIVE:
             found, problem = _rollout(at, pipeline)
         if as_json:
-            about = rollout.model_dump(mode="json") if rollout else None
-            told = {"number": release.number, "rollout": about, "weights": dict(release.assign.weights)}
-            _print_json(told, found, problem)
+            _print_json(release, "rollout", rollout, found, problem)
         elif rollout is None:
             out.print(f"{pipeline}: there was no rollout yet; start one: headrace rollout start {pipeline}")
         else:
@@ -60,9 +59,7 @@ def experiment_status(pipeline: PipelineName, home: Home = DEFAULT_HOME, as_json
         if experiment is not None:
             found, problem = _experiment(at, pipeline)
         if as_json:
-            about = experiment.model_dump(mode="json") if experiment else None
-            told = {"number": release.number, "experiment": about, "weights": dict(release.assign.weights)}
-            _print_json(told, found, problem)
+            _print_json(release, "experiment", experiment, found, problem)
         elif experiment is None:
             out.print(f"{pipeline}: no experiment runs; start one: headrace experiment start {pipeline}")
         else:
@@ -104,9 +101,17 @@ def _asked(at: ReleasePlace, name: str, request: Message, reply: type[Reply]) ->
         return None, str(error)
 
 
-def _print_json(told: dict[str, Any], found: Message | None, problem: str) -> None:
-    analysis = MessageToDict(found, preserving_proto_field_name=True) if found is not None else None
-    print(json.dumps({**told, "analysis": analysis, "analysis_problem": problem or None}, indent=2))
+def _print_json(
+    release: Release, kind: str, about: Rollout | Experiment | None, found: Message | None, problem: str
+) -> None:
+    told = {
+        "number": release.number,
+        kind: about.model_dump(mode="json") if about else None,
+        "weights": dict(release.assign.weights),
+        "analysis": MessageToDict(found, preserving_proto_field_name=True) if found is not None else None,
+        "analysis_problem": problem or None,
+    }
+    print(json.dumps(told, indent=2))
 
 
 def _say_silent(problem: str) -> None:

@@ -17,10 +17,9 @@ from headrace.cli.commands.releases.place import (
     Reason,
     ReleasePlace,
     opened,
-    pairs,
 )
 from headrace.cli.consent import agree
-from headrace.cli.console import DEFAULT_HOME, Home, fail, out
+from headrace.cli.console import DEFAULT_HOME, Home, fail, out, pairs
 from headrace.pipeline import Pipeline
 from headrace.releases import LIVE, Freeze, ReleaseError
 from headrace.releases.changes import Basis, Documents, applied, deployed, labelled, rolled_back_to, switched

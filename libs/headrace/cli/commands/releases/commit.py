@@ -10,6 +10,7 @@ from rich.text import Text
 from headrace.cli.commands.releases.place import ReleasePlace
 from headrace.cli.consent import agree
 from headrace.cli.console import command, err, out
+from headrace.cli.tables import headed_table
 from headrace.releases import Release
 from headrace.releases.changes import Basis, Documents, KnownModels, checked, differences
 from headrace.releases.changes.differences import Difference
@@ -61,9 +62,7 @@ def _known(at: ReleasePlace, urgent: bool) -> KnownModels | None:
 
 def table(changes: Iterable[Difference]) -> Table:
     """Key, before, after; what comes is green, what goes is red."""
-    found = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for column in ("key", "before", "after"):
-        found.add_column(column, overflow="fold")
+    found = headed_table("key", "before", "after")
     for change in changes:
         before = Text(change.before, style="dim" if change.before == _NONE else "red")
         found.add_row(

@@ -13,9 +13,8 @@ from headrace.cli.commands.releases.place import (
     PipelineName,
     Reason,
     opened,
-    pairs,
 )
-from headrace.cli.console import DEFAULT_HOME, Home, fail
+from headrace.cli.console import DEFAULT_HOME, Home, fail, pairs
 from headrace.releases.changes import experiment_started, experiment_stopped
 
 

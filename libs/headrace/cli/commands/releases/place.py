@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -30,7 +30,6 @@ STALE = 3
 
 PipelineName = Annotated[str, typer.Argument(metavar="PIPELINE", help="Name of the pipeline.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; kept in the history and the audit.")]
-AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
 Number = Annotated[
     int | None,
     typer.Option("--number", min=0, help="Only if this release is the current one (0: there is none)."),
@@ -38,19 +37,12 @@ Number = Annotated[
 
 
 class ReleasePlace:
-    """What a command works on. `home`: of the installation; `door`: of a running system, in place of the home's store."""
+    """What a command works on. `store`: for reading and changing. `door`: of a running system, in place of control."""
 
     def __init__(self, home: Path, door: Address | None = None) -> None:
+        """Raises ConfigError: it is not known where control is."""
         self.layout: Layout = home_place(home)
-        self._door = door
-        self._store: ReleaseStore | None = None
-
-    @property
-    def store(self) -> ReleaseStore:
-        """For reading and changing. Ends the command if the settings can't be used."""
-        if self._store is None:
-            self._store = DoorReleases(self._door) if self._door else control_place.releases(self.layout)
-        return self._store
+        self.store: ReleaseStore = DoorReleases(door) if door else control_place.releases(self.layout)
 
     def basis(self, pipeline: str, reason: str = "", number: int | None = None) -> Basis:
         """What is live now. `number`: what must be. Raises ReleaseError, OSError."""
@@ -100,28 +92,14 @@ class ReleasePlace:
         except DocumentError as error:
             raise ReleaseError(pipeline, [f"document {p}" for p in error.problems]) from None
 
-    def close(self) -> None:
-        """Ends connections."""
-        if self._store is not None:
-            self._store.close()
-
 
 @contextmanager
 def opened(home: Path) -> Iterator[ReleasePlace]:
-    """A place for one command. What is refused within ends the command with its sentences and an exit code."""
-    found = ReleasePlace(home, CHOSEN.get())
-    with refusals_told():
-        try:
-            yield found
-        finally:
-            found.close()
-
-
-@contextmanager
-def refusals_told() -> Iterator[None]:
-    """What is refused within ends the command: 3 if somebody else was first, else 1."""
+    """A place for one command. What is refused within ends the command: exit code 3 if somebody else was first, else 1."""
     try:
-        yield
+        found = ReleasePlace(home, CHOSEN.get())
+        with closing(found.store):
+            yield found
     except ReleaseError as error:
         for problem in error.problems:
             err.print("error:", style="bold red", end=" ")
@@ -129,17 +107,6 @@ def refusals_told() -> Iterator[None]:
         raise typer.Exit(STALE if isinstance(error, StaleError) else REFUSED) from None
     except (ConfigError, RepositoryError) as error:
         fail(str(error))
-
-
-def pairs(texts: list[str], option: str) -> dict[str, str]:
-    """`name=value` of an option that may be repeated, or a list with commas."""
-    found: dict[str, str] = {}
-    for text in ",".join(texts).split(",") if texts else ():
-        name, equals, value = text.partition("=")
-        if not (name and equals and value):
-            fail(f"{option} {text!r} is not NAME=VALUE", code=2)
-        found[name.strip()] = value.strip()
-    return found
 
 
 def _name(text: str) -> str:

@@ -18,13 +18,11 @@ from headrace.cli.commands.releases.place import (
     ReleasePlace,
     opened,
 )
-from headrace.cli.console import DEFAULT_HOME, Home, fail
+from headrace.cli.console import DEFAULT_HOME, Home, fail, seconds
 from headrace.releases import Guard, Release
 from headrace.releases.changes import Basis, aborted, paused, promoted, resumed, rollout_started
 from headrace.releases.changes.rollouts import CANDIDATE, Plan
 from headrace.releases.document import GuardName
-
-_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 def start(
@@ -116,11 +114,7 @@ def _rules(ladder: str, deadline: str, otherwise: str, alpha: float | None) -> d
         except ValueError:
             fail(f"--ladder {ladder!r} holds no percentages; as 1,5,25,50,100", code=2)
     if deadline:
-        try:
-            unit = _UNITS.get(deadline[-1])
-            found["deadline_s"] = float(deadline[:-1]) * unit if unit else float(deadline)
-        except ValueError:
-            fail(f"--deadline {deadline!r} is no duration; as 90s, 30m, 2h or 1d", code=2)
+        found["deadline_s"] = seconds(deadline, "--deadline")
     if otherwise:
         found["otherwise"] = otherwise
     if alpha is not None:

@@ -11,8 +11,9 @@ import yaml
 from rich.table import Table
 from rich.text import Text
 
-from headrace.cli.commands.releases.place import AsJson, PipelineName, ReleasePlace, opened
-from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out
+from headrace.cli.commands.releases.place import PipelineName, ReleasePlace, opened
+from headrace.cli.console import DEFAULT_HOME, AsJson, Home, err, fail, out
+from headrace.cli.tables import headed_table, print_rows
 from headrace.releases import LIVE, Broken, Release, RolloutState
 from headrace.releases.changes import desired, rolled_back_by
 from headrace.releases.document import to_bytes
@@ -151,19 +152,3 @@ def say_frozen(at: ReleasePlace) -> None:
 
 def weights(release: Release) -> str:
     return ", ".join(f"{arm} {weight:.4g}" for arm, weight in sorted(release.assign.weights.items()))
-
-
-def print_rows(rows: Sequence[tuple[str, Any]]) -> None:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
-    table.add_column(style="dim")
-    table.add_column(overflow="fold")
-    for title, value in rows:
-        table.add_row(title, value)
-    out.print(table)
-
-
-def headed_table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table

@@ -1,4 +1,4 @@
-"""`headrace outcomes` and `headrace outcomes show`: how often each version was right, as far as outcomes tell."""
+"""`headrace outcomes show`: how often each version was right, as far as outcomes tell."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from rich.table import Table
 
 from headrace.api.monitoring.v1 import accuracy_pb2 as pb
 from headrace.cli.commands.operations import service_calls
-from headrace.cli.console import DEFAULT_HOME, Home, out, place
+from headrace.cli.console import DEFAULT_HOME, AsJson, Home, out, place
+from headrace.cli.tables import headed_table
+from headrace.pipeline.document.durations import duration_text
 
-AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
 _COLUMNS = (
     "pipeline",
     "version",
@@ -24,7 +25,6 @@ _COLUMNS = (
     "50 / 90 / 99 % within",
     "contradictions",
 )
-_UNITS = ((86_400.0, "d"), (3600.0, "h"), (60.0, "min"), (1.0, "s"))
 
 
 def show(
@@ -47,11 +47,9 @@ def show(
 
 
 def _table(reply: pb.ReadAccuracyResponse) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for column in _COLUMNS:
-        table.add_column(column, overflow="fold")
+    table = headed_table(*_COLUMNS)
     for found in reply.versions:
-        delays = " / ".join(_duration(d.ToSeconds()) for d in _delays(found)) or "–"
+        delays = " / ".join(duration_text(d.ToSeconds() * 1_000_000) for d in _delays(found)) or "–"
         table.add_row(
             found.pipeline,
             found.version,
@@ -103,8 +101,3 @@ def _share(found: pb.VersionAccuracy, name: str) -> str:
 
 def _delays(found: pb.VersionAccuracy) -> list[Any]:
     return [found.delay_p50, found.delay_p90, found.delay_p99] if found.HasField("delay_p50") else []
-
-
-def _duration(seconds: float) -> str:
-    size, name = next(((s, n) for s, n in _UNITS if seconds >= 2 * s), _UNITS[-1])
-    return f"{seconds / size:.0f} {name}"

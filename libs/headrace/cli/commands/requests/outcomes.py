@@ -11,26 +11,20 @@ from typing import Annotated, Any
 
 import typer
 
-from headrace.cli.commands.lifecycle import status
 from headrace.cli.commands.requests import accuracy
-from headrace.cli.console import DEFAULT_HOME, Home, again, err, fail, out, place
+from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out, place
+from headrace.cli.installation import secrets
 from headrace.cli.supervision import daemon
 from headrace.cli.supervision.control import ControlError
 from headrace.client import Headrace, HeadraceError, Outcome
 
-outcomes = typer.Typer(help="What became known of predictions: report it, and see how often they were right.")
+outcomes = typer.Typer(
+    help="What became known of predictions: report it, and see how often they were right.",
+    no_args_is_help=True,
+)
 _TIMEOUT_S = 10.0
 _PER_CALL = 1000
 _KEYS = {"request_id", "row", "name", "value", "time"}
-
-
-@outcomes.callback(invoke_without_command=True)
-def outcomes_or_show(
-    context: typer.Context, home: Home = DEFAULT_HOME, as_json: accuracy.AsJson = False
-) -> None:
-    """Without a command: accuracy and coverage of all versions."""
-    if context.invoked_subcommand is None:
-        accuracy.show(home=home, as_json=as_json)
 
 
 outcomes.command(name="show")(accuracy.show)
@@ -39,16 +33,12 @@ outcomes.command(name="show")(accuracy.show)
 @outcomes.command()
 def post(
     file: Annotated[
-        Path | None,
+        Path,
         typer.Argument(
             help="JSON lines, each with request_id, name, value and, if wanted, row and time (ISO 8601); `-`: standard input."
         ),
-    ] = None,
+    ],
     home: Home = DEFAULT_HOME,
-    request_id: Annotated[str, typer.Option("--id", help="Request id of one prediction.")] = "",
-    row: Annotated[int, typer.Option(help="Its row in the request.", min=0)] = 0,
-    name: Annotated[str, typer.Option(help="Name of the outcome.")] = "",
-    value: Annotated[str, typer.Option(help="true, false or a number.")] = "",
     key: Annotated[
         str,
         typer.Option(
@@ -56,16 +46,12 @@ def post(
         ),
     ] = "",
 ) -> None:
-    """Report outcomes: of a file, or one. Reporting the same twice is harmless."""
+    """Report outcomes. Reporting the same twice is harmless."""
     layout = place(home)
-    if not daemon.running(layout):
-        fail(f"headrace is not running here; start it: {again('up', layout.home)}")
     try:
-        given = _given(file, request_id, row, name, value)
-        found = status.read(layout)
-        with Headrace(
-            found["endpoints"]["grpc"], key=key or found["demo_key"] or "", timeout_s=_TIMEOUT_S
-        ) as client:
+        given = _given(file)
+        key = key or secrets.demo_key(layout) or ""
+        with Headrace(daemon.door(layout), key=key, timeout_s=_TIMEOUT_S) as client:
             stored = _send(client, given)
     except (ValueError, ControlError, HeadraceError) as error:
         fail(str(error))
@@ -88,14 +74,7 @@ def _send(client: Headrace, given: list[Outcome]) -> int:
     return stored
 
 
-def _given(file: Path | None, request_id: str, row: int, name: str, value: str) -> list[Outcome]:
-    one = bool(request_id or name or value)
-    if one == (file is not None):
-        raise ValueError("give a FILE, or one outcome by --id, --name and --value")
-    if file is None:
-        if not (request_id and name and value):
-            raise ValueError("one outcome needs --id, --name and --value")
-        return [Outcome(request_id, name, read_value(value), row)]
+def _given(file: Path) -> list[Outcome]:
     try:
         text = sys.stdin.read() if str(file) == "-" else file.read_text()
     except UnicodeDecodeError:
@@ -132,9 +111,7 @@ def _read(values: dict[str, Any]) -> Outcome:
     row, time = values.get("row", 0), values.get("time")
     if not isinstance(row, int) or isinstance(row, bool) or not 0 <= row < 1 << 32:
         raise ValueError("row should be a whole number from 0")
-    return Outcome(
-        str(values["request_id"]), str(values["name"]), read_value(values["value"]), row, _time(time)
-    )
+    return Outcome(str(values["request_id"]), str(values["name"]), _value(values["value"]), row, _time(time))
 
 
 def _time(text: object) -> datetime | None:
@@ -149,13 +126,7 @@ def _time(text: object) -> datetime | None:
     return found
 
 
-def read_value(value: object) -> bool | float:
-    """A truth value or a number, of its JSON form or its text. Raises ValueError."""
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            value = None
+def _value(value: object) -> bool | float:
     if isinstance(value, bool):
         return value
     if isinstance(value, int | float):

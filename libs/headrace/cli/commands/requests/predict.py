@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from headrace.cli.commands.lifecycle import status
 from headrace.cli.commands.lifecycle.up import PIPELINE
 from headrace.cli.commands.requests import prediction
-from headrace.cli.console import DEFAULT_HOME, Home, again, fail, out, place
+from headrace.cli.console import DEFAULT_HOME, AsJson, Home, fail, out, place
+from headrace.cli.installation import secrets
 from headrace.cli.supervision import daemon
 from headrace.cli.supervision.control import ControlError
 from headrace.client import HeadraceError
@@ -24,12 +24,10 @@ def predict(
     files: Annotated[
         list[str] | None, typer.Option("--file", "-f", help="NAME=PATH: an input that is a file's bytes.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="The full response.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Predict for a real row, or for your own values."""
     layout = place(home)
-    if not daemon.running(layout):
-        fail(f"headrace is not running here; start it: {again('up', layout.home)}")
     try:
         # The prepared real rows are flights.
         real = prediction.sample(layout.requests) if pipeline == PIPELINE else None
@@ -38,8 +36,8 @@ def predict(
             **prediction.parse_inputs(inputs or []),
             **prediction.read_files(files or []),
         }
-        found = status.read(layout)
-        answer = prediction.predict(found["endpoints"]["grpc"], found["demo_key"] or "", pipeline, [row])
+        key = secrets.demo_key(layout) or ""
+        answer = prediction.predict(daemon.door(layout), key, pipeline, [row])
     except (ValueError, ControlError, HeadraceError) as error:
         fail(str(error))
     if as_json:

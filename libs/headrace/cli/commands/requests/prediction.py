@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
+from headrace.cli.tables import titled_rows
 from headrace.client import FeatureAge, Headrace, ModelUse, Prediction, PredictResult
+from headrace.pipeline.document.durations import duration_text
 
 _TIMEOUT_S = 10.0
 _SHOWN = 60
@@ -98,9 +99,7 @@ def _prediction(prediction: Prediction) -> dict[str, Any]:
 
 def draw(answer: PredictResult, row: Mapping[str, Any]) -> RenderableType:
     """A table of the first prediction: its input, its output, and the features and models behind it."""
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
+    table = titled_rows()
     table.add_row("input", "  ".join(f"{name}={_short(value)}" for name, value in row.items()))
     for prediction in answer.predictions[:1]:
         if prediction.error is not None:
@@ -130,16 +129,9 @@ def _value(value: object) -> str:
 
 def _age(age: FeatureAge) -> Text:
     style = "" if age.source == "present" else "yellow"
-    return Text(age.source if age.age_ms is None else f"{age.source}, {duration(age.age_ms)} old", style)
-
-
-def duration(ms: int) -> str:
-    """Milliseconds as text for a person, such as `3.5 min`."""
-    seconds = ms / 1000
-    for limit, per, unit in ((120, 1, "s"), (7200, 60, "min"), (48 * 3600, 3600, "h")):
-        if seconds < limit:
-            return f"{seconds / per:.3g} {unit}"
-    return f"{seconds / 86400:.3g} days"
+    return Text(
+        age.source if age.age_ms is None else f"{age.source}, {duration_text(age.age_ms * 1000)} old", style
+    )
 
 
 def _short(value: Any) -> str:
