@@ -13,11 +13,11 @@ from headrace.api.router.v1 import router_pb2
 from headrace.hop.client.dial import Client
 from headrace.hop.client.observer import ClientObserver
 from headrace.hop.definition import Definition, Runtime, Service
+from headrace.hop.process.background import running
 from headrace.hop.process.telemetry import build_version
 from headrace.resources.releases import ReleaseCatalog, release_compiler
 from headrace.resources.service import control_client, followed
 from headrace.state.files import sealed_before
-from services.router.background import running
 from services.router.cache.clients import shared_answers
 from services.router.cache.meter import CacheMetrics
 from services.router.cache.route import AnswerCaches

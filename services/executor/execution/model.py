@@ -61,14 +61,12 @@ class Model:
     def limits(self) -> Limits:
         """Limits of queue and runs with the backend that runs it now."""
         settings, able = self.settings, self.group.active.backend.capabilities
-        most = min(settings.max_rows, able.max_rows or settings.max_rows)
         return Limits(
-            max_rows=most,
+            max_rows=min(settings.max_rows, able.max_rows or settings.max_rows),
             max_queue_rows=settings.max_queue_rows,
             instances=settings.instances if able.concurrent_runs else 1,
             max_delay=settings.max_delay_us / 1e6,
             max_bytes=settings.max_bytes,
-            preferred=tuple(n for n in settings.preferred_rows if n <= most),
             buckets=able.buckets,
             lane_priority=settings.lane.priority if settings.lane else None,
             lane_rows=settings.lane.rows if settings.lane else 0,

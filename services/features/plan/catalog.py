@@ -5,24 +5,24 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from services.features.plan.plan import ServicePlan
 from services.features.stores.online_store import Registry, StoreError
 
-
-class Log(Protocol):
-    """The part of a structlog logger that is used here."""
-
-    def info(self, event: str, **values: object) -> object: ...
-    def warning(self, event: str, **values: object) -> object: ...
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
 
 
 class Catalog:
     """The plans of a registry. They are replaced all at once; if the registry can't be read, the last plans stay in use."""
 
     def __init__(
-        self, registry: Registry, threads: ThreadPoolExecutor, log: Log, count: Callable[[str], None]
+        self,
+        registry: Registry,
+        threads: ThreadPoolExecutor,
+        log: FilteringBoundLogger,
+        count: Callable[[str], None],
     ) -> None:
         """`count`: called with "ok" or "failed" after each read of the registry."""
         self._registry = registry
