@@ -4,7 +4,6 @@ targets    the first page of load/RESULTS.md: each target of issue 22, measured
 open       open loop at given rates (Poisson arrivals; latency counted from when a request was due)
 soak       open loop for minutes: memory flat, no error
 race       this build in both shapes beside Triton, KServe, MLServer, a naive chain and a hand-written server
-picture    throughput against latency of a race, as load/race.svg
 overload   three times the capacity: goodput, priorities, a greedy tenant
 canary     a second version with a share of the rows: throughput and CPU with it and without
 changes    how soon a change is live in each of many processes that follow control, and what it costs them

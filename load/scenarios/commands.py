@@ -16,7 +16,6 @@ from load.scenarios import (
     check,
     open_loop_profiles,
     overload,
-    picture,
     race,
     scaling,
     targets,
@@ -97,7 +96,6 @@ def _add_comparisons(commands: Commands) -> None:
     beside.add_argument("--conc", type=numbers, default=[1, 64])
     beside.add_argument("--runs", type=int, default=5)
     beside.add_argument("--seconds", type=float, default=3.0)
-    beside.add_argument("--out", type=Path, default=ROOT / ".headrace" / "race.json")
     table = command(commands, "targets", targets.run)
     table.add_argument("--peers", type=Path, required=True, help=_PEERS)
     table.add_argument(
@@ -111,16 +109,6 @@ def _add_comparisons(commands: Commands) -> None:
     table.add_argument("--resume", action="store_true", help="skip what this revision has measured")
     table.add_argument("--state", type=Path, default=ROOT / ".headrace" / "targets.jsonl")
     table.add_argument("--page", type=Path, default=ROOT / "load" / "RESULTS.md")
-    drawn = commands.add_parser("picture")
-    drawn.set_defaults(run=picture.run)
-    drawn.add_argument(
-        "--race",
-        type=Path,
-        nargs="+",
-        default=[ROOT / ".headrace" / "race.json"],
-        help="what races kept; those over different concurrencies are joined",
-    )
-    drawn.add_argument("--out", type=Path, default=ROOT / "load" / "race.svg")
 
 
 def _add_scaling(commands: Commands) -> None:

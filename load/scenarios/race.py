@@ -7,7 +7,6 @@ one process packed for them, ours in five views of Feast's: the work is theirs o
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import shutil
 import statistics
@@ -57,7 +56,6 @@ def run(options: argparse.Namespace) -> dict[str, float]:
             targets[name] = replace(system, helpers=frozenset({store}))
             print(f"up: {_NAMES.get(name, name)}", flush=True)
         results = in_turns(targets, options.conc, options.runs, options.seconds)
-    _keep(options, results)
     _tables(options, results)
     return figures(results)
 
@@ -129,22 +127,3 @@ def _times(ours: Point, theirs: Point) -> float:
     """How many times their answers: the median of the rounds' ratios."""
     pairs = zip(ours.runs, theirs.runs, strict=True)
     return statistics.median(a.rate / b.rate for a, b in pairs if b.rate)
-
-
-def _keep(options: argparse.Namespace, results: Results) -> None:
-    """The medians, for the picture."""
-    systems = {
-        _NAMES.get(name, name): [
-            {
-                "c": c,
-                "rate": p.rate,
-                "p50_ms": p.median(lambda f: f.p50_us) / 1e3,
-                "p99_ms": p.median(lambda f: f.p99_us) / 1e3,
-            }
-            for c, p in result.points.items()
-            if p.rate
-        ]
-        for name, result in results.items()
-    }
-    what = "flights, the whole pipeline" if options.part == "pipeline" else "flights_light, the model alone"
-    options.out.write_text(json.dumps({"what": what, "systems": systems}, indent=1) + "\n")

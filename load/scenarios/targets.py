@@ -20,12 +20,12 @@ RUNS, SECONDS = 7, 1.5
 BEGIN, END = "<!-- targets: begin, written by `python -m load targets` -->", "<!-- targets: end -->"
 _DISTURBED = 0.2
 _RACE = "race --peers {peers} --home {home} --runs {runs} --seconds {seconds}"
-_ONE_LINE = f"{_RACE} --conc 64 --out /dev/null --systems"
+_ONE_LINE = f"{_RACE} --conc 64 --systems"
 # By part: minutes at the default lengths, and the command.
 PARTS = {
     "race": (
         12,
-        f"{_RACE} --conc 1,8,16,64 --out {{race}} --systems"
+        f"{_RACE} --conc 1,8,16,64 --systems"
         " 'headrace together;headrace apart;ref_chain;ref_mono;triton;kserve'",
     ),
     "model": (3, f"{_ONE_LINE} 'headrace together;triton_batch;kserve' --part model"),
@@ -36,8 +36,6 @@ PARTS = {
     "canary": (2, "canary --home {home} --pairs {runs} --seconds {double}"),
     "overload": (5, "overload --home {home} --seconds {long}"),
     "soak": (30, "soak --home {home} --minutes {minutes} --deadline-ms 1000 --disturb"),
-    # Last, as it changes a file, and the others name the revision.
-    "picture": (0, "picture --race {race} --out {picture}"),
 }
 # The bounds with the lane in C. What | before | part | `figure ≥ bound` or `figure ≤ bound`, or a figure without an aim; …
 _ROWS = """
@@ -122,9 +120,8 @@ def is_due(name: str, options: argparse.Namespace, found: Records) -> bool:
 
 def lengths(options: argparse.Namespace) -> dict[str, object]:
     """What the commands of the parts are filled with."""
-    files = {"race": options.state.with_name("race.json"), "picture": options.page.with_name("race.svg")}
     seconds = {"double": 2 * options.seconds, "long": 5 * options.seconds, "minutes": options.soak_minutes}
-    return {**vars(options), **files, **seconds}
+    return {**vars(options), **seconds}
 
 
 def append(options: argparse.Namespace, name: str, figures: Mapping[str, float]) -> None:

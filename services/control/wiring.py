@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Coroutine, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 from headrace.api.control.v1 import ladder_pb2, records_pb2, resources_pb2
 from headrace.hop.config import ConfigError
 from headrace.hop.definition import Definition, Runtime, Service
+from headrace.hop.process.background import running, threads
 from headrace.releases.webhook import Webhook
 from headrace.repository.storage.store import Store, open_store
 from headrace.resources.snapshot import PARTS
@@ -55,8 +55,8 @@ async def build(settings: ControlConfig, runtime: Runtime) -> AsyncIterator[Sequ
     async with AsyncExitStack() as stack:
         webhook = _webhook(settings, stack, metrics, log)
         database = ControlDatabase(settings.database, initialise=settings.initialise, on_change=webhook)
-        reads = await stack.enter_async_context(_threads(_READERS, "reads"))
-        changes = await stack.enter_async_context(_threads(_WRITERS, "changes"))
+        reads = await stack.enter_async_context(threads(_READERS, "reads"))
+        changes = await stack.enter_async_context(threads(_WRITERS, "changes"))
         failures = Failures(metrics.failing, log)
         head = Head(database.open, failures.of("the database"))
         feed = Feed(database.records, reads, key.sign, lambda: datetime.now(UTC))
@@ -107,7 +107,7 @@ async def build(settings: ControlConfig, runtime: Runtime) -> AsyncIterator[Sequ
         ladder = LadderServicer(moving, identities, records, may_change)
         works.append(ladder.run())
         for work in works:
-            await stack.enter_async_context(_meanwhile(work, log))
+            await stack.enter_async_context(running(work, "a part of control", log))
         # Before all else, as it ends what waits for the database.
         stack.push_async_callback(asyncio.to_thread, database.close)
         stack.callback(head.stop)
@@ -159,33 +159,6 @@ def _webhook(
 def _untold(text: str, metrics: Metrics, log: Any) -> None:
     metrics.untold.inc()
     log.warning("the webhook was not told of a change", why=text)
-
-
-@asynccontextmanager
-async def _meanwhile(work: Coroutine[Any, Any, None], log: Any) -> AsyncIterator[None]:
-    task = asyncio.create_task(work)
-    task.add_done_callback(lambda ended: _log_end(ended, log))
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
-def _log_end(task: asyncio.Task[None], log: Any) -> None:
-    """A bug ended it: nothing new is published until this process is restarted, and somebody must hear of it."""
-    if not task.cancelled() and (error := task.exception()) is not None:
-        log.error("a part of control stopped", error=f"{type(error).__name__}: {error}")
-
-
-@asynccontextmanager
-async def _threads(count: int, name: str) -> AsyncIterator[ThreadPoolExecutor]:
-    """They are waited for without stopping the event loop."""
-    threads = ThreadPoolExecutor(count, name)
-    try:
-        yield threads
-    finally:
-        await asyncio.to_thread(threads.shutdown)
 
 
 SERVICE = Definition("control", ControlConfig, build)

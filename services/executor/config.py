@@ -31,8 +31,6 @@ class ModelSettings(Settings):
     # Rows in one run, and bytes of their inputs.
     max_rows: PositiveInt = Field(default=256, le=65536)
     max_bytes: PositiveInt = 256 * 1024 * 1024
-    # A run takes the largest of these sizes that it can fill; empty: all rows that wait.
-    preferred_rows: tuple[PositiveInt, ...] = ()
     # How long a row may wait for a larger batch though an instance is idle; 0: natural batching only.
     max_delay_us: int = Field(default=0, ge=0, le=1_000_000)
     # Rows that may wait. If there are more, the lowest priority gets RESOURCE_EXHAUSTED.
@@ -52,7 +50,7 @@ class ModelSettings(Settings):
     remote_model: str = ""
     remote_version: str = ""
 
-    @field_validator("preferred_rows", "gpu_rows")
+    @field_validator("gpu_rows")
     @classmethod
     def _ascending(cls, sizes: tuple[int, ...]) -> tuple[int, ...]:
         return tuple(sorted(set(sizes)))

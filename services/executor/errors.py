@@ -8,7 +8,14 @@ from collections.abc import Iterable, Mapping
 from headrace.columns import RowError
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.limiters import MODEL_QUEUE
-from headrace.repository import AbsentError, BadNameError, RepositoryError, TensorSpec, UntrustedError
+from headrace.repository import (
+    AbsentError,
+    BadNameError,
+    Metadata,
+    RepositoryError,
+    TensorSpec,
+    UntrustedError,
+)
 
 STAGE = "executor"
 _REFUSALS: Mapping[type[RepositoryError], tuple[Code, Reason]] = {
@@ -160,6 +167,11 @@ def released(model: str, version: str, pipelines: Iterable[str]) -> Fault:
 
 def _version_fault(code: Code, reason: Reason, model: str, version: str, why: str) -> Fault:
     return _fault(code, reason, f"model {model!r} version {version!r} {why}", model=model, version=version)
+
+
+def unusable(about: Metadata, problem: str, remedy: str) -> RepositoryError:
+    """A version can't be used as it was published."""
+    return RepositoryError(about.name, about.version, problem, remedy)
 
 
 def not_loadable(model: str, version: str, error: RepositoryError) -> Fault:

@@ -9,23 +9,7 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from headrace.hop.metrics import Counter, Histogram
 
-_SECONDS = (
-    50e-6,
-    100e-6,
-    200e-6,
-    400e-6,
-    800e-6,
-    1.6e-3,
-    3e-3,
-    6e-3,
-    12e-3,
-    25e-3,
-    50e-3,
-    0.1,
-    0.25,
-    1.0,
-    5.0,
-)
+_SECONDS = (50e-6, 1e-4, 2e-4, 4e-4, 8e-4, 1.6e-3, 3e-3, 6e-3, 12e-3, 25e-3, 50e-3, 0.1, 0.25, 1.0, 5.0)
 _ROWS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
 _LABELS = ("model", "version")
 # Versions that are in a scrape: the loaded ones, and those unloaded last.

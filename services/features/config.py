@@ -39,10 +39,9 @@ class FeaturesConfig(config.ServiceSettings):
     # The most rows kept in memory (one view and entity each), to save reads and to serve when the store fails; 0: none.
     memory_entries: NonNegativeInt = 200_000
     memory_bytes: NonNegativeInt = Field(default=64 * 1024 * 1024, description="by estimate")
-    # How long a row in memory is used without a read, if the store reports changes: SQLite, and Redis from version 6 on.
+    # How long a row in memory is used without a read, if the store reports changes: SQLite, and a Redis from version 6 on that is
+    # one server. Of others each row is read.
     cache_s: NonNegativeFloat = 5.0
-    # The same for stores that do not report changes: rows may then be out of date by this much.
-    blind_cache_s: NonNegativeFloat = 0.0
     # The stream of events to write into the online store; absent: no events are consumed.
     stream: Stream | None = None
     breaker: config.BreakerSettings = config.BreakerSettings(

@@ -2,62 +2,39 @@
 
 from __future__ import annotations
 
+from headrace.columns import Column
 from headrace.hop.errors import Code, Fault, Reason
 
 
 def unknown_service(name: str, known: list[str]) -> Fault:
     """The registry has no such feature service."""
     message = f"there is no feature service {name!r}; the registry has {', '.join(sorted(known)) or 'none'}"
-    metadata = {"feature_service": name}
-    return Fault(Code.NOT_FOUND, Reason.REASON_SPEC_UNKNOWN, message, metadata=metadata)
+    return _fault(Code.NOT_FOUND, Reason.REASON_SPEC_UNKNOWN, message, feature_service=name)
 
 
-def missing_key(name: str) -> Fault:
-    """The batch has no column for a join key."""
-    message = f"the batch has no column {name!r}, which is a join key of the feature service; send it"
-    metadata = {"field": name}
-    return Fault(Code.INVALID_ARGUMENT, Reason.REASON_INPUT_MISSING, message, metadata=metadata)
+def missing_column(name: str, taker: str) -> Fault:
+    """The batch has no column that `taker` needs."""
+    message = f"the batch has no column {name!r}, which {taker} takes; send it"
+    return _fault(Code.INVALID_ARGUMENT, Reason.REASON_INPUT_MISSING, message, field=name)
 
 
-def wrong_key(name: str, found: str, wanted: str) -> Fault:
-    """A join key's column has another type or shape."""
-    message = f"join key {name!r} is {found}; the registry says {wanted}, one per row"
-    metadata = {"field": name}
-    return Fault(Code.INVALID_ARGUMENT, Reason.REASON_INPUT_DTYPE, message, metadata=metadata)
+def wrong_column(column: Column, taker: str, wanted: str) -> Fault:
+    """A column that `taker` needs has another type or shape."""
+    found = f"{column.dtype.name.lower()}{list(column.row_shape) or ''}"
+    message = f"column {column.name!r} is {found}; {taker} takes {wanted}, one per row"
+    return _fault(Code.INVALID_ARGUMENT, Reason.REASON_INPUT_DTYPE, message, field=column.name)
 
 
 def no_column(service: str, feature: str) -> Fault:
     """The type of a feature can't be held by a column."""
     message = f"feature {feature} of {service!r} is no scalar, and columns hold scalars"
-    metadata = {"feature_service": service, "feature": feature}
-    return Fault(Code.FAILED_PRECONDITION, Reason.REASON_FEATURE_UNAVAILABLE, message, metadata=metadata)
-
-
-def missing_input(name: str) -> Fault:
-    """A request column that an on-demand view needs is missing."""
-    message = (
-        f"the batch has no column {name!r}, which an on-demand feature view of the service takes; send it"
-    )
-    metadata = {"field": name}
-    return Fault(Code.INVALID_ARGUMENT, Reason.REASON_INPUT_MISSING, message, metadata=metadata)
-
-
-def wrong_input(name: str, found: str, wanted: str) -> Fault:
-    """A request column that an on-demand view needs has another type or shape."""
-    message = (
-        f"column {name!r} is {found}; an on-demand feature view of the service takes {wanted}, one per row"
-    )
-    metadata = {"field": name}
-    return Fault(Code.INVALID_ARGUMENT, Reason.REASON_INPUT_DTYPE, message, metadata=metadata)
+    return _unavailable(message, feature_service=service, feature=feature)
 
 
 def ambiguous(service: str, why: str) -> Fault:
     """Two features have the same name."""
-    message = (
-        f"feature service {service!r} has features that columns can't tell apart: {why}; ask for full names"
-    )
-    metadata = {"feature_service": service}
-    return Fault(Code.FAILED_PRECONDITION, Reason.REASON_FEATURE_UNAVAILABLE, message, metadata=metadata)
+    message = f"feature service {service!r} has features that columns can't tell apart: {why}"
+    return _unavailable(message, feature_service=service)
 
 
 def wrong_rule(view: str) -> Fault:
@@ -65,4 +42,12 @@ def wrong_rule(view: str) -> Fault:
     message = (
         f"there can be one rule for each view that the feature service reads, and {view!r} is none or has two"
     )
-    return Fault(Code.INVALID_ARGUMENT, Reason.REASON_MALFORMED_REQUEST, message, metadata={"view": view})
+    return _fault(Code.INVALID_ARGUMENT, Reason.REASON_MALFORMED_REQUEST, message, view=view)
+
+
+def _unavailable(message: str, **metadata: str) -> Fault:
+    return _fault(Code.FAILED_PRECONDITION, Reason.REASON_FEATURE_UNAVAILABLE, message, **metadata)
+
+
+def _fault(code: Code, reason: Reason, message: str, **metadata: str) -> Fault:
+    return Fault(code, reason, message, metadata=metadata)

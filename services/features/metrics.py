@@ -17,22 +17,8 @@ from services.features.cache.cache import RowCache
 from services.features.freshness.freshness import Source, ViewResult
 
 # From one second to three months, about three buckets per power of ten.
-_AGES_S = [
-    1,
-    5,
-    15,
-    60,
-    300,
-    900,
-    3600,
-    4 * 3600,
-    12 * 3600,
-    86400,
-    2 * 86400,
-    7 * 86400,
-    30 * 86400,
-    90 * 86400,
-]
+_DAY_S = 86400
+_AGES_S = [1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 12 * 3600, *[n * _DAY_S for n in (1, 2, 7, 30, 90)]]
 _READS_S = [0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0]
 _MICRO = 1_000_000
 _EDGES_US = np.array(_AGES_S, np.int64) * _MICRO
@@ -171,14 +157,14 @@ class FeaturesMetrics:
         self._bytes.set_function(lambda: memory.size_bytes + memory.absent_bytes)
 
     def read(self, seconds: float, error: str) -> None:
-        """See cache.fetcher.FetchObserver."""
+        """A read of the store ended; `error`: "" or what went wrong (timeout, store, breaker_open)."""
         if error:
             self.store_errors.labels(error).inc()
         if error != "breaker_open":
             self.read_seconds.observe(seconds)
 
     def found(self, current: int, joined: int, read: int) -> None:
-        """See cache.fetcher.FetchObserver."""
+        """Numbers of keys: current in memory, already being read for another call, and read from the store for this one."""
         if current:
             self._current.inc(current)
         if joined:
@@ -187,19 +173,19 @@ class FeaturesMetrics:
             self._read.inc(read)
 
     def stock(self, seconds: float, error: str) -> None:
-        """See reader.ServeObserver."""
+        """Feast itself read a batch; `error`: "" or what went wrong (timeout, store)."""
         self._stock.inc()
         self.read(seconds, error)
 
     def consumed(self, outcome: str, count: int) -> None:
-        """See stream.consumer.StreamObserver."""
+        """The outcome of `count` events: `written`, `older` (than the row in the store) or `rejected`."""
         self._events.labels(outcome).inc(count)
 
     def underived(self, view: str, rows: int) -> None:
-        """See freshness.on_demand.OnDemandObserver."""
+        """An on-demand view's function failed for this many rows."""
         self._underived.labels(view).inc(rows)
 
     def served(self, results: Sequence[ViewResult]) -> None:
-        """See reader.ServeObserver."""
+        """These results are returned."""
         if results:
             self._rows.add(results)

@@ -4,33 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from headrace.columns import Batch, Column, Timing
-from services.features.cache.column_table import MANY_ROWS
 from services.features.cache.fetcher import Fetcher
 from services.features.freshness.freshness import Source, ViewResult, assess, hold_to_rule
 from services.features.freshness.on_demand import OnDemandRunner, plain_values
 from services.features.plan.entity_keys import EntityKeys, distinct, read_parts
 from services.features.plan.plan import ANY_AGE, ServicePlan
+from services.features.reply import MANY_ROWS
 from services.features.stores.online_store import FeastFallback, StoreError, StoreTimeoutError
+
+if TYPE_CHECKING:
+    from services.features.metrics import FeaturesMetrics
 
 # Reading may take this share of the call's remaining time; the rest is for answering from the cache.
 _SHARE = 0.8
 _MICRO = 1_000_000
 _PRESENT = bytes([Source.PRESENT])
-
-
-class ServeObserver(Protocol):
-    """Is told what is returned; see metrics.py."""
-
-    def stock(self, seconds: float, error: str) -> None:
-        """Feast itself read a batch; `error`: "" or what went wrong (timeout, store)."""
-        ...
-
-    def served(self, results: Sequence[ViewResult]) -> None:
-        """These results are returned."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +40,14 @@ class Reader:
         fetcher: Fetcher,
         stock: FeastFallback,
         deriver: OnDemandRunner,
-        observer: ServeObserver,
+        metrics: FeaturesMetrics,
         clocks: Clocks,
         timeout_s: float,
     ) -> None:
         self._fetcher = fetcher
         self._stock = stock
         self._deriver = deriver
-        self._observer = observer
+        self._metrics = metrics
         self._clocks = clocks
         self._timeout_s = timeout_s
 
@@ -79,11 +70,11 @@ class Reader:
             results = await self._fetcher.fetch(plan, keys, count, rows >= MANY_ROWS, timeout_s)
         read_ended = clock()
         usual = assess(results, self._clocks.wall()) and not plan.on_demand
-        self._observer.served(results)
+        self._metrics.served(results)
         if plan.on_demand:
             derived = await self._deriver.derive(plan, results, batch.columns, rows)
             held = [hold_to_rule(one, plan.rules.get(one.view.name, ANY_AGE)) for one in derived]
-            self._observer.served(held)
+            self._metrics.served(held)
             results += held
         ended = clock()
         reply = Batch(batch.rows, {}, batch.errors).with_errors(batch.expired(ended, "features"))
@@ -103,7 +94,7 @@ class Reader:
         except StoreError as failure:
             rows = [[None] * len(batch)] * len(plan.views)
             error = "timeout" if isinstance(failure, StoreTimeoutError) else "store"
-        self._observer.stock(self._clocks.monotonic() - began, error)
+        self._metrics.stock(self._clocks.monotonic() - began, error)
         keys = EntityKeys([b""] * len(batch), None)
         return [
             ViewResult(view, keys, its, not error, limits)

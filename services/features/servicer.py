@@ -10,12 +10,12 @@ from headrace.api.batch.v1 import batch_pb2
 from headrace.api.features.v1 import features_pb2 as pb
 from headrace.columns import DType, encode_into, wire
 from headrace.hop.call import Call
-from services.features.errors import ambiguous, no_column, wrong_rule
+from services.features.errors import ambiguous, no_column, unknown_service, wrong_rule
 from services.features.freshness.freshness import ViewResult
 from services.features.plan.catalog import Catalog
 from services.features.plan.plan import FreshnessRule, ServicePlan
 from services.features.reader import Reader
-from services.features.reply.columns import ReplyBuilder
+from services.features.reply import ReplyBuilder
 
 _MICRO = 1_000_000
 # Feature services with rules whose plans are kept. With more different rules, all are served, but some are planned again.
@@ -47,7 +47,10 @@ class FeaturesServicer:
         return reply
 
     def _planned(self, request: pb.GetFeaturesRequest) -> tuple[ServicePlan, ReplyBuilder]:
-        plan = self._catalog.plan(request.feature_service)
+        plans = self._catalog.plans
+        plan = plans.get(request.feature_service)
+        if plan is None:
+            raise unknown_service(request.feature_service, list(plans))
         key: object = plan.name
         if request.rules:
             key = plan.name, *[(rule.view, rule.max_age_us, rule.stale_us) for rule in request.rules]

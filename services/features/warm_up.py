@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from services.features.plan.catalog import Log
 from services.features.plan.plan import ServicePlan
 from services.features.stores.online_store import FeastFallback, KeyQuery, OnlineStore, StoreError
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
 
 # Rows: a single request, a batch, and a batch so large that SQLite is read in a thread.
 _SIZES = (1, 16, 300)
@@ -29,7 +32,11 @@ class WarmUp:
     """Reads without a call, bypassing cache, breaker and metrics. A failure does not stop the service from starting."""
 
     def __init__(
-        self, store: OnlineStore, stock: FeastFallback, clock: Callable[[], float], log: Log
+        self,
+        store: OnlineStore,
+        stock: FeastFallback,
+        clock: Callable[[], float],
+        log: FilteringBoundLogger,
     ) -> None:
         """`clock`: monotonic seconds."""
         self._store = store

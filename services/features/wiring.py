@@ -6,14 +6,15 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from headrace.api.features.v1 import features_pb2
 from headrace.hop.config import ConfigError
 from headrace.hop.definition import Definition, Runtime, Service
+from headrace.hop.process.background import running
 from headrace.hop.resilience.breaker import Breaker
 from services.features.cache.cache import RowCache
-from services.features.cache.fetcher import CacheTimes, Fetcher
+from services.features.cache.fetcher import Fetcher
 from services.features.config import FeaturesConfig, Stream
 from services.features.freshness.on_demand import OnDemandRunner
 from services.features.metrics import FeaturesMetrics
@@ -53,25 +54,24 @@ async def build(config: FeaturesConfig, runtime: Runtime) -> AsyncIterator[Seque
         planning.shutdown(wait=False)
         raise ConfigError(f"features: {error}; is `repo` a prepared Feast repository?") from error
     breaker = Breaker(config.breaker, time.monotonic())
-    cache = CacheTimes(config.cache_s, config.blind_cache_s)
     fetcher = Fetcher(
-        store, memory, breaker, metrics, time.monotonic, cache, telemetry.log, config.store_timeout_s
+        store, memory, breaker, metrics, time.monotonic, config.cache_s, telemetry.log, config.store_timeout_s
     )
     deriver = OnDemandRunner(deriving, metrics)
     reader = Reader(fetcher, stock, deriver, metrics, Clocks(time.monotonic, WALL), config.store_timeout_s)
     warmer = WarmUp(store, stock, time.monotonic, telemetry.log)
-    await warmer.warm(catalog.services, WarmUpLimits(config.store_timeout_s / 2, config.warm_up_s))
-    tasks = [asyncio.create_task(catalog.follow(config.refresh_s))]
+    await warmer.warm(catalog.plans.values(), WarmUpLimits(config.store_timeout_s / 2, config.warm_up_s))
+    works = {"registry": catalog.follow(config.refresh_s)}
     if config.stream is not None:
         consumer = await loop.run_in_executor(planning, _consumer, config, config.stream, writing, runtime)
-        tasks.append(asyncio.create_task(consumer.follow()))
+        works["feature events"] = consumer.follow()
     descriptor = features_pb2.DESCRIPTOR.services_by_name["FeaturesService"]
     try:
-        yield [Service(descriptor, FeaturesServicer(catalog, reader), takes_payload=True)]
+        async with AsyncExitStack() as stack:
+            for name, work in works.items():
+                await stack.enter_async_context(running(work, name, telemetry.log))
+            yield [Service(descriptor, FeaturesServicer(catalog, reader), takes_payload=True)]
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
         await store.close()
         for threads in (reading, planning, deriving, writing):
             threads.shutdown(wait=False, cancel_futures=True)

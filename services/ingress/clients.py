@@ -1,70 +1,29 @@
-"""Clients of the router and of the monitoring service, over hop. Inferences that wait at the same time share one message."""
+"""Clients of the router, over hop. Inferences that wait at the same time share one message."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable
 
-from headrace.api.monitoring.v1 import monitoring_pb2 as monitoring
-from headrace.api.router.v1 import explain_pb2, shadow_pb2
 from headrace.api.router.v1 import router_pb2 as pb
-from headrace.columns import Batch, encode
+from headrace.columns import Batch
 from headrace.columns.batch_codec import BatchCall, BatchReply, ColumnCodec
-from headrace.comparison import merged
-from headrace.comparison.messages import read_report
 from headrace.hop.call import unary
 from headrace.hop.client.dial import Client
 from headrace.hop.errors import Fault
 from headrace.pipeline import Decision, IndexedModel, read_index, read_model_uses
 from services.ingress.attributes import Attributes
 from services.ingress.oip.groups.codec import GroupCodec
-from services.ingress.ports import MergedReports, Outcome, Routed, RowExplained
+from services.ingress.ports import Routed
 
 _ROUTER = pb.DESCRIPTOR, "RouterService"
-_MONITORING = monitoring.DESCRIPTOR, "MonitoringService"
-_ANALYSIS = monitoring.DESCRIPTOR, "AnalysisService"
 INDEX = unary(*_ROUTER, "IndexModels", pb.IndexModelsRequest, pb.IndexModelsResponse, idempotent=True)
 LOAD = unary(*_ROUTER, "LoadModel", pb.LoadModelRequest, pb.LoadModelResponse, idempotent=False, lengthy=True)
 UNLOAD = unary(
     *_ROUTER, "UnloadModel", pb.UnloadModelRequest, pb.UnloadModelResponse, idempotent=False, lengthy=True
 )
-SHADOWS = unary(
-    *_ROUTER,
-    "GetShadowReport",
-    shadow_pb2.GetShadowReportRequest,
-    shadow_pb2.GetShadowReportResponse,
-    idempotent=True,
-)
-# How long it takes depends on what is asked; the router shares its time among tenants.
-EXPLAIN = unary(
-    *_ROUTER,
-    "Explain",
-    explain_pb2.ExplainRequest,
-    explain_pb2.ExplainResponse,
-    idempotent=True,
-    lengthy=True,
-)
 INFER = unary(*_ROUTER, "Infer", pb.InferRequest, pb.InferResponse, idempotent=True)
 LIST = unary(*_ROUTER, "ListPipelines", pb.ListPipelinesRequest, pb.ListPipelinesResponse, idempotent=True)
-RECORD = unary(
-    *_MONITORING,
-    "RecordOutcomes",
-    monitoring.RecordOutcomesRequest,
-    monitoring.RecordOutcomesResponse,
-    idempotent=True,
-)
-ROLLOUT = unary(
-    *_ANALYSIS, "GetRollout", monitoring.GetRolloutRequest, monitoring.GetRolloutResponse, idempotent=True
-)
-EXPERIMENT = unary(
-    *_ANALYSIS,
-    "ReadExperiment",
-    monitoring.ReadExperimentRequest,
-    monitoring.ReadExperimentResponse,
-    idempotent=True,
-)
 Header = tuple[str, int]
-T = TypeVar("T")
 _LIST_S = 1.0
 _DECISION = "@decision"
 _NO_DECISIONS: list[Decision] = []
@@ -84,7 +43,6 @@ class HopRouter:
         upcoming: Callable[[float], bool] | None = None,
     ) -> None:
         """`upcoming`: whether a further request of a known form will come in a moment."""
-        self.attributes = attributes
         # If a service behind the router failed a row, the error names the stage and does not mention the router.
         codec: ColumnCodec[Header, pb.InferRequest, pb.InferResponse]
         codec = ColumnCodec(_request, callee=client.callee)
@@ -133,100 +91,26 @@ class HopServing:
 
 
 class HopModelOperations:
-    """Implements `ports.ModelOperations`."""
+    """Says and changes which models are loaded. `operator`: the caller, for the audit; deadlines: monotonic seconds. All methods
+    raise Fault: that of the service that refused."""
 
     def __init__(self, client: Client) -> None:
         self._index, self._load, self._unload = client.unary(INDEX), client.unary(LOAD), client.unary(UNLOAD)
 
     async def index(self, deadline: float) -> list[IndexedModel]:
+        """Every version in the repository, by name, oldest first."""
         reply = await self._index(pb.IndexModelsRequest(), deadline=deadline)
         return read_index(reply.models)
 
     async def load(self, model: str, version: str, operator: str, deadline: float) -> str:
+        """Loads a version and returns it: the named one, the one a label points to, or the newest for ""."""
         request = pb.LoadModelRequest(model=model, version=version, operator=operator)
         return (await self._load(request, deadline=deadline)).version
 
     async def unload(self, model: str, version: str, operator: str, deadline: float) -> list[str]:
+        """Unloads versions and returns them: the named one, the one a label points to, or all loaded ones for ""."""
         request = pb.UnloadModelRequest(model=model, version=version, operator=operator)
         return list((await self._unload(request, deadline=deadline)).versions)
-
-
-class HopExplanations:
-    """Implements `ports.Explanations`. `clock`: monotonic seconds."""
-
-    def __init__(self, client: Client, clock: Callable[[], float]) -> None:
-        self._explain = client.unary(EXPLAIN)
-        self._clock = clock
-
-    async def explain(self, pipeline: str, output: str, batch: Batch, deadline: float) -> list[RowExplained]:
-        message = encode(batch, self._clock())
-        request = explain_pb2.ExplainRequest(pipeline=pipeline, output=output, batch=message)
-        return [
-            RowExplained(
-                row.output,
-                row.base,
-                row.value,
-                row.exact,
-                row.revision,
-                [(c.column, c.contribution, c.standard_error) for c in row.contributions],
-            )
-            for row in (await self._explain(request, deadline=deadline)).rows
-        ]
-
-
-class HopShadowReports:
-    """Implements `ports.ShadowReports`."""
-
-    def __init__(self, client: Client) -> None:
-        self._each = client.each(SHADOWS)
-
-    async def reports(self, pipeline: str, deadline: float) -> MergedReports:
-        request = shadow_pb2.GetShadowReportRequest(pipeline=pipeline)
-        answers = await self._each(request, deadline=deadline)
-        good = _good(answers)
-        found = merged(read_report(r) for answer in good for r in answer.reports)
-        return MergedReports(found, len(good), len(answers) - len(good))
-
-
-class HopAnalysis:
-    """Implements `operations.servicer.Analysis`. Every replica gathers counts, and the one with the lease judges."""
-
-    def __init__(self, client: Client) -> None:
-        self._rollout, self._experiment = client.each(ROLLOUT), client.unary(EXPERIMENT)
-
-    async def rollout(self, pipeline: str, deadline: float) -> monitoring.GetRolloutResponse:
-        request = monitoring.GetRolloutRequest(pipeline=pipeline)
-        found = _good(await self._rollout(request, deadline=deadline))
-        return max(found, key=lambda answer: (answer.leads, answer.release))
-
-    async def experiment(self, pipeline: str, deadline: float) -> monitoring.ReadExperimentResponse:
-        return await self._experiment(monitoring.ReadExperimentRequest(pipeline=pipeline), deadline=deadline)
-
-
-class HopOutcomes:
-    """Implements `ports.Outcomes`."""
-
-    def __init__(self, client: Client) -> None:
-        self._record = client.unary(RECORD)
-
-    async def record(self, tenant: str, outcomes: Sequence[Outcome], deadline: float) -> int:
-        request = monitoring.RecordOutcomesRequest(tenant=tenant)
-        for outcome in outcomes:
-            value = {"label" if isinstance(outcome.value, bool) else "number": outcome.value}
-            added = request.outcomes.add(
-                request_id=outcome.request_id, row=outcome.row, name=outcome.name, **value
-            )
-            if outcome.time is not None:
-                added.time.FromMicroseconds(round(outcome.time * 1e6))
-        return (await self._record(request, deadline=deadline)).accepted_count
-
-
-def _good(answers: Sequence[T | Fault]) -> list[T]:
-    """The answers of replicas that answered. Raises Fault: none did."""
-    good = [a for a in answers if not isinstance(a, Fault)]
-    if not good:
-        raise next(a for a in answers if isinstance(a, Fault))
-    return good
 
 
 def _decision(message: pb.Decision) -> Decision:

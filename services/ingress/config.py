@@ -12,7 +12,6 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from headrace.hop import config
 from headrace.resources import ResourceSettings
 from services.ingress.idempotency.settings import Idempotency
-from services.ingress.sharing.settings import Sharing
 
 _ATTRIBUTE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _HEADER = re.compile(r"[a-z0-9_-]{1,64}")
@@ -125,6 +124,15 @@ class Admission(config.Settings):
     maximum: PositiveInt = 4096
     # The limit adapts so that requests take, on average, this fraction of the time that their caller or pipeline allows.
     goal: float = Field(default=0.4, gt=0, le=1)
+
+
+class Sharing(config.Settings):
+    """Where doors of several machines share limits of tenants. Without `redis` the doors of each machine count for themselves."""
+
+    # Such as redis://HOST:6379/0; redis+sentinel://HOST:26379,HOST:26379/MASTER; redis+cluster://HOST:6379,HOST:6379.
+    redis: str = ""
+    # An exchange that takes longer is given up. No request waits for it.
+    timeout_s: PositiveFloat = 0.25
 
 
 class IngressSettings(config.ServiceSettings):

@@ -6,7 +6,7 @@ import asyncio
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
@@ -26,44 +26,47 @@ if TYPE_CHECKING:
     from services.ingress.oip.groups.calls import GroupedInfer
 
 Handler = Callable[[Any, RequestContext], Awaitable[Any]]
-# Answered without a credential: the answers reveal nothing about pipelines.
-_OPEN = frozenset({"ServerLive", "ServerReady", "ServerMetadata"})
-# They run a model, so they need a slot of admission control.
-_INFERENCES = frozenset({"ModelInfer", "Predict"})
-# For operators, who change releases by these.
-_CHANGES = frozenset(
-    {
-        "CommitRelease",
-        "ApplyRelease",
-        "DeployPipeline",
-        "RollBackRelease",
-        "StartRollout",
-        "SteerRollout",
-        "SetFreeze",
-    }
-)
-# Thousands of small things in one message.
-_REPORTS = frozenset({"RecordOutcomes"})
-# They take long, so they have no slot of those for inferences: they would hold up predictions.
-_EXPLANATIONS = frozenset({"Explain"})
-# For operators. These operations take long.
-_OPERATIONS = _CHANGES | {
-    "RepositoryIndex",
-    "RepositoryModelLoad",
-    "RepositoryModelUnload",
-    "GetRelease",
-    "ListReleases",
-    "GetShadowReport",
-    "GetRollout",
-    "ReadExperiment",
+
+
+class _Rule(NamedTuple):
+    """What an RPC asks of its callers; the fields are those of `Operation`."""
+
+    scope: str
+    large: bool = False
+    inference: bool = False
+
+
+_READ = _Rule("read")
+_RULES: Mapping[str, _Rule] = {
+    # Answered without a credential: the answers reveal nothing about pipelines.
+    **dict.fromkeys(("ServerLive", "ServerReady", "ServerMetadata"), _Rule("")),
+    # They run a model, so they need a slot of admission control.
+    **dict.fromkeys(("ModelInfer", "Predict"), _Rule("predict", large=True, inference=True)),
+    # They take long, so they have no slot of those for inferences: they would hold up predictions.
+    "Explain": _Rule("predict", large=True),
+    # Thousands of small things in one message.
+    "RecordOutcomes": _Rule("outcomes", large=True),
+    # For operators. These operations take long; the last of them bring documents.
+    **dict.fromkeys(
+        (
+            "RepositoryIndex",
+            "RepositoryModelLoad",
+            "RepositoryModelUnload",
+            "GetRelease",
+            "ListReleases",
+            "RollBackRelease",
+            "SteerRollout",
+            "SetFreeze",
+            "GetShadowReport",
+            "GetRollout",
+            "ReadExperiment",
+        ),
+        _Rule("operate"),
+    ),
+    **dict.fromkeys(
+        ("CommitRelease", "ApplyRelease", "DeployPipeline", "StartRollout"), _Rule("operate", large=True)
+    ),
 }
-# They bring documents, or thousands of small things in one message.
-_LARGE = (
-    _INFERENCES
-    | _REPORTS
-    | _EXPLANATIONS
-    | {"CommitRelease", "ApplyRelease", "DeployPipeline", "StartRollout"}
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,27 +95,15 @@ def operations(service: ServiceDescriptor, *servicers: object) -> dict[str, Oper
         found: Handler = getattr(servicer, name)
         return found
 
-    return {
-        m.path: Operation(
-            m,
-            handler(m.name),
-            m.name in _OPEN,
-            m.name in _INFERENCES,
-            _scope(m.name),
-            m.name in _LARGE,
-            m.name in _INFERENCES | _REPORTS | _EXPLANATIONS | _OPERATIONS,
+    def operation(method: Method[Any, Any]) -> Operation:
+        rule = _RULES.get(method.name, _READ)
+        counted = rule.scope not in ("", "read")
+        return Operation(
+            method, handler(method.name), not rule.scope, rule.inference, rule.scope, rule.large, counted
         )
-        for m in methods_of(service)
-        if not (m.client_streaming or m.server_streaming)
-    }
 
-
-def _scope(name: str) -> str:
-    if name in _OPEN:
-        return ""
-    if name in _REPORTS:
-        return "outcomes"
-    return "predict" if name in _INFERENCES | _EXPLANATIONS else "operate" if name in _OPERATIONS else "read"
+    unary = (m for m in methods_of(service) if not (m.client_streaming or m.server_streaming))
+    return {method.path: operation(method) for method in unary}
 
 
 class Door:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.request_ids import MAX_CHARACTERS, TOKEN, request_key
 from services.ingress.documents.catalog import Credential
+from services.ingress.faults import malformed
 
 if TYPE_CHECKING:
     from services.ingress.admission.admission_control import AdmissionControl
@@ -128,13 +129,12 @@ class RequestContext:
         if not asked:
             return
         if len(asked) > MAX_CHARACTERS:
-            raise Fault(
-                Code.INVALID_ARGUMENT,
-                Reason.REASON_MALFORMED_REQUEST,
-                f"a request id has at most {MAX_CHARACTERS} characters",
-                metadata={"field": "request_id"},
-            )
+            raise malformed(f"a request id has at most {MAX_CHARACTERS} characters", "request_id")
         self.request_id, self.client_id = request_key(asked), asked
+
+    def deadline_within(self, seconds: float) -> float:
+        """Its deadline; who sets none waits for so many seconds."""
+        return self.deadline if self.deadline < math.inf else self.received + seconds
 
     @property
     def reply_id(self) -> str:

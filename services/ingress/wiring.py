@@ -26,7 +26,7 @@ from headrace.releases.of_records import RecordReleases
 from headrace.resources.releases import ReleaseCatalog, release_compiler
 from headrace.resources.service import control_client, followed
 from headrace.state.files import sealed_before
-from services.ingress.admission.admission_control import AdmissionControl, AdmissionRules
+from services.ingress.admission.admission_control import AdmissionControl
 from services.ingress.admission.extraction_guard import ExtractionGuard
 from services.ingress.admission.quotas import Quotas
 from services.ingress.admission.row_key import RowKey
@@ -35,15 +35,7 @@ from services.ingress.auth.authenticator import Authenticator
 from services.ingress.auth.directory import LiveDirectory
 from services.ingress.auth.encryption_guard import EncryptionGuard
 from services.ingress.auth.tokens import TokenVerifier
-from services.ingress.clients import (
-    HopAnalysis,
-    HopExplanations,
-    HopModelOperations,
-    HopOutcomes,
-    HopRouter,
-    HopServing,
-    HopShadowReports,
-)
+from services.ingress.clients import HopModelOperations, HopRouter, HopServing
 from services.ingress.config import IngressSettings
 from services.ingress.documents.catalog import Catalog
 from services.ingress.documents.reloads import DocumentMetrics, DocumentReloads
@@ -54,15 +46,14 @@ from services.ingress.envoy.drain import AdminPort
 from services.ingress.envoy.readiness import Readiness
 from services.ingress.idempotency.calls import IdempotentCalls
 from services.ingress.idempotency.meter import KeyMetrics
-from services.ingress.idempotency.store import KeyStore
 from services.ingress.inference import InferenceRunner
 from services.ingress.oip.groups.calls import MODEL_INFER, GroupedInfer
 from services.ingress.oip.repository import ModelRepository
 from services.ingress.oip.service import OpenInference
 from services.ingress.operations.servicer import OperationsServicer
 from services.ingress.ports import Log
-from services.ingress.predict.explain import ExplainServicer
-from services.ingress.predict.outcomes import OutcomesServicer
+from services.ingress.predict.explain import EXPLAIN, ExplainServicer
+from services.ingress.predict.outcomes import RECORD, OutcomesServicer
 from services.ingress.predict.service import InferenceServicer
 from services.ingress.protocols.arrivals import Arrivals
 from services.ingress.releases.desk import Desk
@@ -118,8 +109,19 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
     wall = time.time  # noqa: TID251 - the real clock is chosen here and passed to all parts
     metrics, statistics = telemetry.once(Metrics), Statistics(wall)
     told = _Told(telemetry.log, metrics)
-    security = _security(settings, metrics, told, wall)
-    reporter = _reporter(settings, telemetry, metrics, statistics, security, wall)
+    rules = settings.security
+    security = SecurityLog(rules.file, rules.max_bytes, rules.kept, wall, told.security_log)
+    reporter = Reporter(
+        telemetry.log,
+        metrics,
+        statistics,
+        _exporters(settings),
+        security,
+        log_ratio=settings.log_ratio,
+        slow_s=settings.traces.slow_s,
+        clock=time.monotonic,
+        wall=wall,
+    )
     tenants = _tenants(settings, telemetry, metrics, reporter, told, wall)
     async with AsyncExitStack() as stack:
         control = await stack.enter_async_context(control_client(settings.control, runtime))
@@ -139,10 +141,14 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
         arrivals = Arrivals()
         attributes = Attributes(settings.attributes) if settings.attributes else None
         router = HopRouter(client, attributes, arrivals.soon)
-        runner = _runner(settings, router, tenants.guard)
+        limits = settings.limits
+        runner = InferenceRunner(
+            router, limits.max_rows, limits.min_budget_s, tenants.guard, time.monotonic, attributes
+        )
         keys = settings.idempotency.store(time.monotonic, wall)
         stack.push_async_callback(keys.close)
-        keyed = _keyed(settings, telemetry, keys)
+        metrics_of_keys, lease_s = telemetry.once(KeyMetrics), settings.idempotency.lease_s
+        keyed = IdempotentCalls(keys, metrics_of_keys, telemetry.log, lease_s, time.monotonic)
         readiness = Readiness(
             AdminPort(settings.admin).ask,
             time.monotonic,
@@ -153,7 +159,7 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
         served = _operations(settings, runtime, stack, client, control, oip, own, wall)
         grouped = GroupedInfer(oip, catalog, runner, router.grouped, arrivals, time.monotonic)
         served[MODEL_INFER] = replace(served[MODEL_INFER], handler=grouped, grouped=grouped)
-        admission = AdmissionControl(AdmissionRules(**dict(settings.admission)), time.monotonic)
+        admission = AdmissionControl(settings.admission, time.monotonic)
         metrics.limit.set_function(lambda: admission.limit)
         door = Door(
             served,
@@ -185,34 +191,6 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
 async def _tell_ready(telemetry: Telemetry, readiness: Readiness) -> None:
     """For probes at the metrics endpoint: a stop begins at Envoy."""
     telemetry.ready(await readiness.ready())
-
-
-def _security(settings: IngressSettings, metrics: Metrics, told: _Told, wall: Clock) -> SecurityLog:
-    rules = settings.security
-    security = SecurityLog(rules.file, rules.max_bytes, rules.kept, wall, told.security_log)
-    metrics.security.waiting.set_function(lambda: security.waiting)
-    return security
-
-
-def _reporter(
-    settings: IngressSettings,
-    telemetry: Telemetry,
-    metrics: Metrics,
-    statistics: Statistics,
-    security: SecurityLog,
-    wall: Clock,
-) -> Reporter:
-    return Reporter(
-        telemetry.log,
-        metrics,
-        statistics,
-        _exporters(settings),
-        security,
-        log_ratio=settings.log_ratio,
-        slow_s=settings.traces.slow_s,
-        clock=time.monotonic,
-        wall=wall,
-    )
 
 
 def _tenants(
@@ -259,25 +237,9 @@ async def _renew_certificates(
     settings: IngressSettings, telemetry: Telemetry, metrics: Metrics, periodic: PeriodicTasks, wall: Clock
 ) -> None:
     for secret in secrets(settings.http):
-        reloads = CertificateReloads(secret, settings.run_dir, telemetry.log, metrics.security, wall)
+        reloads = CertificateReloads(secret, settings.run_dir, telemetry.log, metrics, wall)
         await periodic.once(reloads.check)
         periodic.every(settings.reload_s, reloads.check)
-
-
-def _runner(settings: IngressSettings, router: HopRouter, guard: ExtractionGuard) -> InferenceRunner:
-    return InferenceRunner(
-        router,
-        settings.limits.max_rows,
-        settings.limits.min_budget_s,
-        guard,
-        time.monotonic,
-        router.attributes,
-    )
-
-
-def _keyed(settings: IngressSettings, telemetry: Telemetry, keys: KeyStore) -> IdempotentCalls:
-    metrics, lease_s = telemetry.once(KeyMetrics), settings.idempotency.lease_s
-    return IdempotentCalls(keys, metrics, telemetry.log, lease_s, time.monotonic)
 
 
 def _operations(
@@ -291,24 +253,18 @@ def _operations(
     wall: Clock,
 ) -> dict[str, Operation]:
     """All RPCs of the door. `client`: of the router; `stack` closes what is opened. Raises ConfigError."""
-    log = runtime.telemetry.log
-    repository = ModelRepository(
-        HopModelOperations(client),
-        time.monotonic,
-        reaches_all=settings.workers == 1 or not settings.together,
-    )
+    models = HopModelOperations(client)
+    repository = ModelRepository(models, reaches_all=settings.workers == 1 or not settings.together)
     monitoring = _monitoring(settings, runtime, stack)
-    outcomes = OutcomesServicer(HopOutcomes(monitoring) if monitoring else None, time.monotonic, wall)
-    explained = ExplainServicer(own, HopExplanations(client, time.monotonic), time.monotonic)
-    desk = Desk(_changing(control), HopModelOperations(client), log, time.monotonic)
+    outcomes = OutcomesServicer(monitoring.unary(RECORD) if monitoring else None, wall)
+    explained = ExplainServicer(own, client.unary(EXPLAIN), time.monotonic)
+    desk = Desk(_changing(control), models, runtime.telemetry.log, time.monotonic)
     stack.push_async_callback(desk.close)
-    analysis = HopAnalysis(monitoring) if monitoring else None
-    operators = OperationsServicer(HopShadowReports(client), analysis, time.monotonic)
     return {
         **operations(OIP_SERVICE, oip, repository),
         **operations(INFERENCE_SERVICE, own, outcomes, explained),
         **operations(RELEASE_SERVICE, ReleaseServicer(desk)),
-        **operations(OPERATIONS_SERVICE, operators),
+        **operations(OPERATIONS_SERVICE, OperationsServicer(client, monitoring)),
     }
 
 
@@ -359,7 +315,7 @@ class _Told:
     metrics: Metrics
 
     def security_log(self, error: BaseException | None) -> None:
-        self.metrics.security.failing.set(error is not None)
+        self.metrics.security_failing.set(error is not None)
         if error is None:
             self.log.info("security events are written again")
         else:

@@ -8,7 +8,6 @@ import socket
 import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from headrace.analysis import ReadOut
 from headrace.api.monitoring.v1 import monitoring_pb2
 from headrace.catalog.remote import RemoteRecords
 from headrace.hop.definition import Definition, Runtime, Service
+from headrace.hop.process import background
 from headrace.releases import Experiment, Release
 from headrace.releases.of_records import RecordReleases
 from headrace.resources.service import control_client
@@ -27,7 +27,6 @@ from services.monitoring.accuracy.store import AccuracyStore
 from services.monitoring.accuracy.wiring import telling_accuracy
 from services.monitoring.config import MonitoringConfig
 from services.monitoring.console.panels.freshness import Freshness
-from services.monitoring.console.requests.kept_explanations import KeptExplanations
 from services.monitoring.console.wiring import Beside, serving_console
 from services.monitoring.cost.wiring import counting_cost
 from services.monitoring.deployments import tell_deployments
@@ -69,10 +68,11 @@ async def build(settings: MonitoringConfig, runtime: Runtime) -> AsyncIterator[S
     store, judged = OutcomeStore(database), AccuracyStore(database, settings.accuracy.window_s)
     recorder = Recorder(store, metrics, log, _WALL)
     retention = settings.retention
-    sweeps = asyncio.create_task(recorder.sweep_every(settings.sweep_s, retention.days, retention.max_bytes))
+    sweeps = recorder.sweep_every(settings.sweep_s, retention.days, retention.max_bytes)
     analysers = AsyncExitStack()
     services = monitoring_pb2.DESCRIPTOR.services_by_name
     try:
+        await analysers.enter_async_context(background.running(sweeps, "removal of old outcomes", log))
         records = await analysers.enter_async_context(_records(settings, runtime))
         tell_deployments(settings.deployments, runtime)
         eyes = await _eyes(analysers, settings, records, runtime, recorder, store, judged)
@@ -93,8 +93,6 @@ async def build(settings: MonitoringConfig, runtime: Runtime) -> AsyncIterator[S
         ]
     finally:
         await analysers.aclose()
-        sweeps.cancel()
-        await asyncio.gather(sweeps, return_exceptions=True)
         await recorder.close()
 
 
@@ -159,7 +157,7 @@ async def _eyes(
         outcomes,
         reception.find if settings.events.folder is not None else None,
         freshness,
-        KeptExplanations(explained),
+        explained.of,
         [drift.panel, accuracy.panel, *cost.panels()],
         succession=successions.of,
     )
@@ -182,7 +180,7 @@ async def _analysing(
     releases = RecordReleases(records)
     keys = JudgedKeys(outcomes.judgements)
     promises = ReleaseObjectives(releases, ticks, time.monotonic)
-    async with _threads(_THREADS) as threads:
+    async with background.threads(_THREADS, "rollouts") as threads:
 
         async def judged(pipeline: str, since: int, by_key: bool) -> Mapping[tuple[int, str], Any]:
             return await recorder.run(keys if by_key else outcomes.judged, pipeline, since)
@@ -210,13 +208,9 @@ async def _analysing(
             _WALL,
             threads,
         )
-        task = asyncio.create_task(analyser.run())
-        task.add_done_callback(lambda ended: _tell_end(ended, log))
-        try:
+        # If a bug ends it, rollouts stay where they are until this process is restarted.
+        async with background.running(analyser.run(), "analyser of rollouts", log):
             yield Analysis(analyser, read_out)
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
 
 
 @asynccontextmanager
@@ -231,22 +225,6 @@ async def _records(settings: MonitoringConfig, runtime: Runtime) -> AsyncIterato
             yield records
         finally:
             records.close()
-
-
-@asynccontextmanager
-async def _threads(count: int) -> AsyncIterator[ThreadPoolExecutor]:
-    """Threads that are waited for without stopping the event loop: a call of a store that hangs may still be on one."""
-    threads = ThreadPoolExecutor(count, "rollouts")
-    try:
-        yield threads
-    finally:
-        await asyncio.to_thread(threads.shutdown)
-
-
-def _tell_end(task: asyncio.Task[None], log: Any) -> None:
-    """A bug ended the analyser: rollouts stay where they are until this process is restarted, and somebody must hear of it."""
-    if not task.cancelled() and (error := task.exception()) is not None:
-        log.error("the analyser of rollouts stopped", error=f"{type(error).__name__}: {error}")
 
 
 SERVICE = Definition("monitoring", MonitoringConfig, build)

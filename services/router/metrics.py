@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from prometheus_client import CollectorRegistry, Gauge
 
 from headrace.hop.metrics import Counter, Histogram
+from services.router.ports import Meter
 
 _BUCKETS = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
@@ -14,7 +15,7 @@ _BUCKETS = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.
 _MAX_QUARANTINED = 100
 
 
-class Metrics:
+class Metrics(Meter):
     """Counts rows, fallbacks, time of stages and reloads of documents."""
 
     def __init__(self, registry: CollectorRegistry) -> None:

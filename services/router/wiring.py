@@ -11,14 +11,14 @@ from typing import Any
 
 from headrace.api.router.v1 import router_pb2
 from headrace.hop.client.dial import Client
-from headrace.hop.client.observer import NullObserver
+from headrace.hop.client.observer import ClientObserver
 from headrace.hop.definition import Definition, Runtime, Service
+from headrace.hop.process.background import running
 from headrace.hop.process.telemetry import build_version
 from headrace.repository.model_index import MODEL
 from headrace.resources.releases import ReleaseCatalog, followed_indexes, release_compiler
 from headrace.resources.service import control_client, followed
 from headrace.state.files import sealed_before
-from services.router.background import running
 from services.router.cache.clients import shared_answers
 from services.router.cache.meter import CacheMetrics
 from services.router.cache.route import AnswerCaches
@@ -166,7 +166,7 @@ def _shadow_runners(
             found = settings.client(callee)
             if found is not None:
                 once = found.model_copy(update={"retry": found.retry.model_copy(update={"attempts": 1})})
-                clients[callee] = Client(callee, once, runtime, observer=NullObserver())
+                clients[callee] = Client(callee, once, runtime, observer=ClientObserver())
                 stack.push_async_callback(clients[callee].close)
         return connected(clients, settings, time.monotonic)
 

@@ -17,7 +17,7 @@ from tests.golden.names import current
 ROOT = Path(__file__).parents[2]
 BUDGETS: dict[str, int] = tomllib.loads(Path(__file__).with_name("budgets.toml").read_text())
 NOT_BY_HAND = re.compile(
-    r"\.(lock|png|onnx|sig|pub|binpb)$|vendored/|LICENSE$|_pb2|^load/(flights_inputs|capacity)\.json$|^load/race\.svg$"
+    r"\.(lock|png|onnx|sig|pub|binpb)$|vendored/|LICENSE$|_pb2|^load/(flights_inputs|capacity)\.json$"
     r"|^tests/golden/(\w+\.txt$|resources/)|^tests/LEDGER\.jsonl$"
 )
 # The field has terms for these: CONTRIBUTING.md, Names.

@@ -141,17 +141,6 @@ def silence(visit: Visit) -> str:
     return str(told)
 
 
-def streams(visit: Visit) -> bool:
-    """Whether the page gets its part as a stream, and asks for it no more."""
-    visit.open("/")
-    script = """
-        const asked = performance.getEntriesByType('resource').map((e) => new URL(e.name).pathname);
-        return asked.filter((p) => p === '/now').length"""
-    first = visit.browser.find_element(By.ID, "more-flights")
-    visit.wait(lambda _: gone(first))
-    return bool(visit.browser.execute_script(script) == 0)
-
-
 def sign_out_elsewhere(visit: Visit) -> None:
     """In another window; this one then goes to the sign-in by itself."""
     visit.open("/pipelines/flights")
@@ -199,7 +188,6 @@ def main(url: str, key: str, folder: str) -> None:
                     visit.check(f"{name}-{size}-{scheme}")
         visit.look(1280, "light")
         focus = kept_focus(visit)
-        streamed = streams(visit)
         quiet = silence(visit)
         paused = pause(visit)
         done = roll_back(visit)
@@ -210,7 +198,6 @@ def main(url: str, key: str, folder: str) -> None:
             "messages": visit.messages,
             "done": done,
             "kept_focus": focus,
-            "streamed": streamed,
             "silenced": quiet,
             "paused": paused,
         }

@@ -220,7 +220,7 @@ class World:
         assert ingress is not None
         door = ingress.door
         held |= {"calls at the door": door.in_flight, "slots of the door": door.admission.in_flight}
-        for tenant, quota in door._quotas.current.items():
+        for tenant, quota in door._quotas._quotas.items():
             held[f"quota of {tenant}"] = quota.in_flight
         self.wrong += [f"{what}: {count} at the end" for what, count in held.items() if count]
 

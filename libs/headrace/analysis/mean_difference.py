@@ -73,24 +73,22 @@ def sequential_half_width(variance: float, keys: int, alpha: float, tuning: int 
     return math.sqrt(keys * variance * 2 * grown / (keys * keys * rho2) * math.log(math.sqrt(grown) / alpha))
 
 
-def difference(base: Moments, other: Moments, alpha: float = 0.05, tuning: int = TUNING) -> Difference:
+def difference(base: Moments, other: Moments, alpha: float = 0.05) -> Difference:
     """other − base of the mean outcomes."""
-    return _interval(other.mean - base.mean, base.variance + other.variance, base, other, alpha, tuning)
+    return _interval(other.mean - base.mean, base.variance + other.variance, base, other, alpha)
 
 
-def relative_lift(base: Moments, other: Moments, alpha: float = 0.05, tuning: int = TUNING) -> Difference:
+def relative_lift(base: Moments, other: Moments, alpha: float = 0.05) -> Difference:
     """(other − base) / base of the mean outcomes; variance by the delta method: v_o/b² + v_b·o²/b⁴."""
     if not base.mean:
         return Difference(math.nan, -math.inf, math.inf)
     ratio = other.mean / base.mean
     variance = (other.variance + ratio * ratio * base.variance) / base.mean**2
-    return _interval(ratio - 1, variance, base, other, alpha, tuning)
+    return _interval(ratio - 1, variance, base, other, alpha)
 
 
-def _interval(
-    value: float, variance: float, base: Moments, other: Moments, alpha: float, tuning: int
-) -> Difference:
+def _interval(value: float, variance: float, base: Moments, other: Moments, alpha: float) -> Difference:
     if math.isnan(variance):
         return Difference(value, -math.inf, math.inf)
-    half = sequential_half_width(variance, base.keys + other.keys, alpha, tuning)
+    half = sequential_half_width(variance, base.keys + other.keys, alpha)
     return Difference(value, value - half, value + half)

@@ -7,13 +7,10 @@ import threading
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
+from headrace.hop.client.observer import ClientObserver
 from headrace.hop.errors import Code
-
-if TYPE_CHECKING:
-    from headrace.hop.client.observer import WaitingRows
-    from headrace.hop.resilience.replicas import Replica
 
 # Bucket bounds grow by 5 % from 10 µs on, so quantiles are exact to 5 %.
 _STEP = math.log(1.05)
@@ -53,7 +50,7 @@ class Stats:
     latency: Latency
 
 
-class Recorder:
+class Recorder(ClientObserver):
     """Collects the statistics; hop's client reports to it. Safe to read from any thread."""
 
     def __init__(self, hook: Hook | None) -> None:
@@ -84,12 +81,6 @@ class Recorder:
     def hedged(self, method: str) -> None:
         """Sent to another address while the first is silent: to a program that is a retry as others are."""
         self.retried(method)
-
-    def replica_added(self, replica: Replica) -> None:
-        """Not recorded: the statistics are for the whole client."""
-
-    def waiting(self, method: str, rows: WaitingRows) -> None:
-        """Not recorded: the SDK does not batch calls."""
 
     def snapshot(self) -> Stats:
         """The statistics now."""

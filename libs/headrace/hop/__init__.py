@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from headrace.hop.call import Call, Method, Peer, current, unary
+from headrace.hop.call import Call, Method, Peer, unary
 from headrace.hop.errors import Code, Fault, Reason
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ __all__ = [
     "Runtime",
     "Service",
     "Telemetry",
-    "current",
     "hosted",
     "run",
     "serving",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
@@ -136,12 +135,3 @@ class Call:
     def remaining(self) -> float:
         """Seconds left; negative when the deadline has passed, inf when there is none."""
         return self.deadline - time.monotonic()
-
-
-# The call that the running task serves. Only hop's server sets it.
-CURRENT: ContextVar[Call | None] = ContextVar("headrace_call", default=None)
-
-
-def current() -> Call | None:
-    """The call that the running task serves, if any."""
-    return CURRENT.get()

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, dataclass_transform
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, dataclass_transform, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
 
-from headrace.hop import value_files
 from headrace.hop.client.settings import (
     BreakerRules,
     ClientRules,
@@ -223,7 +222,8 @@ def _syntax(path: Path, text: str, error: yaml.MarkedYAMLError) -> str:
 def load(kind: type[S], path: Path | None, environ: Mapping[str, str] | None = None) -> S:
     """Settings of class `kind` from a YAML file, overlaid by `HEADRACE__SECTION__KEY=value` variables; either suffices.
 
-    A key with `_file` behind it names a file that holds the value (`value_files.py`). Raises ConfigError with file, line and key
+    A key with `_file` behind it names a file that holds the value (`redis_file: /run/secrets/redis`), so that a secret
+    is in no document and no variable. Raises ConfigError with file, line and key
     (or the variable) of each wrong value, but never the text of such a file.
     """
     document = Document(Path(), {}, {}) if path is None else read(path)
@@ -246,8 +246,8 @@ def checked(kind: type[S], values: dict[str, Any], above: str) -> S:
 def _validated(kind: type[S], values: dict[str, Any], placed: Callable[[str, str], str]) -> S:
     """`placed` makes the sentence of a key and what is wrong with it."""
     try:
-        texts = dict(value_files.read_into(kind, values))
-    except value_files.ValueFileError as error:
+        texts = dict(_read_value_files(kind, values))
+    except _ValueFileError as error:
         raise ConfigError(placed(error.key, str(error))) from error
     try:
         return kind.model_validate(values)
@@ -285,3 +285,53 @@ def _overlay(values: dict[str, Any], keys: list[str], text: str, variable: str) 
         values[keys[-1]] = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"variable {variable}: {' '.join(str(error).split())}") from error
+
+
+_SUFFIX = "_file"
+
+
+class _ValueFileError(Exception):
+    """The value of `key` ("idempotency.redis_file") can't be had. The text says why."""
+
+    def __init__(self, key: str, why: str) -> None:
+        super().__init__(why)
+        self.key = key
+
+
+def _read_value_files(
+    kind: type[BaseModel], values: dict[str, Any], above: str = ""
+) -> list[tuple[str, str]]:
+    """Replaces each key `NAME_file` by `NAME` with the text of that file, without the line's end, if `kind` has a field NAME but
+    none of the whole name. Returns the keys ("idempotency.redis") with their texts. Raises _ValueFileError.
+    """
+    read: list[tuple[str, str]] = []
+    for key in list(values):
+        name = key.removesuffix(_SUFFIX) if isinstance(key, str) else key
+        if name != key and key not in kind.model_fields and name in kind.model_fields:
+            if name in values:
+                raise _ValueFileError(f"{above}{key}", f"{name} is set too; leave one of them out")
+            values[name] = _text_of(f"{above}{key}", values.pop(key))
+            read.append((f"{above}{name}", values[name]))
+        elif key in kind.model_fields and isinstance(values[key], dict):
+            for inner in _models(kind.model_fields[key].annotation):
+                read += _read_value_files(inner, values[key], f"{above}{key}.")
+    return read
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The settings class of a field that holds one, perhaps or None."""
+    for one in (annotation, *get_args(annotation)):
+        if isinstance(one, type) and issubclass(one, BaseModel):
+            yield one
+
+
+def _text_of(key: str, file: Any) -> str:
+    if not isinstance(file, str):
+        raise _ValueFileError(key, "must be the path of a file")
+    try:
+        return Path(file).read_text().rstrip("\r\n")
+    except OSError as error:
+        raise _ValueFileError(key, f"{file} can't be read: {error.strerror}") from error
+    except ValueError as error:
+        # A UnicodeDecodeError would quote the bytes.
+        raise _ValueFileError(key, f"{file} can't be read: it is not UTF-8, or its path is none") from error

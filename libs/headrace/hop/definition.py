@@ -23,8 +23,7 @@ C = TypeVar("C", bound=config.ServiceSettings)
 class Service:
     """A gRPC service and the object whose methods, named like the RPCs, serve it.
 
-    A method takes `(request, call: Call)`, or an async iterator of requests when the client streams; it returns
-    the reply, or is an async generator of replies when the server streams.
+    A method takes `(request, call: Call)` and returns the reply; none streams.
     """
 
     descriptor: ServiceDescriptor

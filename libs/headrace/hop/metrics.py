@@ -1,18 +1,22 @@
-"""Counters and histograms that cost a request little, and what clients count with them."""
+"""Counters and histograms that cost a request little, and what clients and servers count with them."""
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 import weakref
 from bisect import bisect_left
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Gauge
 
-from headrace.hop.errors import Code
+from headrace.hop.call import Call
+from headrace.hop.client.observer import ClientObserver
+from headrace.hop.errors import Code, Fault, reason_name
+from headrace.hop.process.logs import some
 
 if TYPE_CHECKING:
     from headrace.hop.client.observer import WaitingRows
@@ -82,7 +86,7 @@ class ClientInstruments:
         self.limit = gauge("headrace_hop_limit", "Calls of a method at once; the fewest.", replica)
 
 
-class MetricsObserver:
+class MetricsObserver(ClientObserver):
     """Counts what one client does, into instruments that the process's clients share."""
 
     def __init__(self, callee: str, instruments: ClientInstruments) -> None:
@@ -129,3 +133,95 @@ class MetricsObserver:
 
     def hedged(self, method: str) -> None:
         self._instruments.hedges.labels(self._callee, method).inc()
+
+
+# Seconds. Calls take from some hundred µs to the default timeout of 10 s.
+BUCKETS = (*(0.0005 * 2**i for i in range(12)), 2.5, 5.0, 10.0)
+_LINES_PER_S = 10
+
+
+class ServerInstruments:
+    """Metrics that all hop servers of a process share."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.calls = Counter(
+            "headrace_hop_server_calls", "Calls answered.", ["service", "method", "code"], registry=registry
+        )
+        self.seconds = Histogram(
+            "headrace_hop_server_seconds",
+            "Time from a call's arrival to its answer.",
+            ["service", "method"],
+            buckets=BUCKETS,
+            registry=registry,
+        )
+
+
+class LineBudget:
+    """At most `_LINES_PER_S` lines of one kind a second; a server that sheds load must not spend its time on logging."""
+
+    def __init__(self) -> None:
+        self._windows: dict[tuple[str, Code], tuple[float, int]] = {}
+
+    def take(self, kind: tuple[str, Code], now: float) -> int | None:
+        """None: write no line. Otherwise the number of lines left out since the last one."""
+        began, seen = self._windows.get(kind, (-math.inf, 0))
+        if now - began >= 1.0:
+            self._windows[kind] = now, 1
+            return max(0, seen - _LINES_PER_S)
+        self._windows[kind] = began, seen + 1
+        return 0 if seen < _LINES_PER_S else None
+
+
+class Report:
+    """One counter, one histogram and one log line per call: level debug for success, info for failure.
+
+    Lines of failures are limited per method and code; `left_out` is the number of lines not written."""
+
+    def __init__(self, service: str, instruments: ServerInstruments, log: Any) -> None:
+        self._service = service
+        self._instruments = instruments
+        self._log, self._debugs = log, log.is_enabled_for(logging.DEBUG)
+        self._lines = LineBudget()
+        # `labels()` takes a lock and builds a tuple of strings; there are few children, so they are kept.
+        self._calls: dict[tuple[str, Code], tuple[Counter, Histogram]] = {}
+
+    def record(self, call: Call, took_s: float, error: BaseException | None) -> None:
+        """Records one finished call; `error` is a Fault, a cancellation or None."""
+        code = Code.OK if error is None else error.code if isinstance(error, Fault) else Code.CANCELLED
+        counter, histogram = self._calls.get((call.method, code)) or self._children(call.method, code)
+        counter.inc()
+        histogram.observe(took_s)
+        if not isinstance(error, Fault):
+            # Answered, or ended by its caller, as who waits for a change does when it stops.
+            if self._debugs:
+                took = round(took_s * 1e6)
+                self._log.debug(
+                    "call", method=call.method, peer=call.peer.transport, code=code.name, took_us=took
+                )
+            return
+        left_out = self._lines.take((call.method, code), time.monotonic())
+        if left_out is None:
+            return
+        self._log.info(
+            "call failed",
+            method=call.method,
+            peer=call.peer.transport,
+            peer_identity=call.peer.identity,
+            code=code.name,
+            reason=reason_name(error.reason),
+            message=str(error),
+            took_us=round(took_s * 1e6),
+            left_out=left_out,
+            **named(call),
+        )
+
+    def _children(self, method: str, code: Code) -> tuple[Counter, Histogram]:
+        labels = self._service, method.removeprefix("/")
+        calls, seconds = self._instruments.calls, self._instruments.seconds
+        children = self._calls[method, code] = calls.labels(*labels, code.name), seconds.labels(*labels)
+        return children
+
+
+def named(call: Call) -> dict[str, list[str]]:
+    """Request ids of a call as fields of a log line; empty if they are not known."""
+    return {"request_ids": some(call.request_ids)} if call.request_ids else {}

@@ -49,14 +49,13 @@ from headrace.pipeline.stages.ensemble import EnsembleStage, Member
 from headrace.pipeline.stages.features import FeaturesStage, Freshness, ViewSpec
 from headrace.pipeline.stages.kind import (
     ModelSignature,
-    Setting,
     SettingError,
     Stage,
     StageKind,
     ViewSignature,
 )
-from headrace.pipeline.stages.model import ModelOutput, ModelStage
-from headrace.pipeline.stages.registry import STAGE_KINDS, kind_of, stage_kind
+from headrace.pipeline.stages.model import ModelStage
+from headrace.pipeline.stages.registry import STAGE_KINDS, kind_of
 from headrace.pipeline.stages.steps import StepsStage
 from headrace.pipeline.types import ColumnType
 
@@ -78,7 +77,6 @@ __all__ = [
     "InputField",
     "LatencyObjective",
     "Member",
-    "ModelOutput",
     "ModelSignature",
     "ModelStage",
     "ModelState",
@@ -89,7 +87,6 @@ __all__ = [
     "Plan",
     "PlannedStage",
     "Problem",
-    "Setting",
     "SettingError",
     "Stage",
     "StageKind",
@@ -118,7 +115,6 @@ __all__ = [
     "rounded",
     "rounds",
     "rows_from_batch",
-    "stage_kind",
     "towards",
     "validate_inputs",
     "write_index",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from itertools import groupby
 from operator import attrgetter
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from google.protobuf.message import Message
 
@@ -19,12 +19,6 @@ from headrace.columns import Batch
 
 MODELS_USED = "@models/"
 """Prefix of the annotation (uint32) of a stage with several models: bit i of a row for the i-th of the stage's ModelUses."""
-
-
-class _Repeated(Protocol):
-    """A repeated field of messages."""
-
-    def add(self, **fields: Any) -> object: ...
 
 
 # Not frozen, see `Column`; no tuple either: the store of events writes its fields with their names.
@@ -51,7 +45,7 @@ def read_model_uses(messages: Iterable[Message]) -> list[ModelUse]:
     return [ModelUse(*_model_use(m)) for m in messages]
 
 
-def write_model_uses(models: Iterable[ModelUse], field: _Repeated) -> None:
+def write_model_uses(models: Iterable[ModelUse], field: Any) -> None:
     """Adds the models to a repeated field."""
     for m in models:
         field.add(**dict(zip(ModelUse.__slots__, _model_use(m), strict=True)))
@@ -105,19 +99,6 @@ class ModelState(IntEnum):
         return cls.UNLOADED
 
 
-class _IndexedFields(Protocol):
-    """A message that lists a version."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def version(self) -> str: ...
-    @property
-    def state(self) -> int: ...
-    @property
-    def progress(self) -> str: ...
-
-
 @dataclass(frozen=True, slots=True)
 class IndexedModel:
     """A version in the model repository. `progress`: while it is being loaded, how far that is, in words."""
@@ -128,12 +109,12 @@ class IndexedModel:
     progress: str
 
 
-def read_index(messages: Iterable[_IndexedFields]) -> list[IndexedModel]:
+def read_index(messages: Iterable[Any]) -> list[IndexedModel]:
     """The versions that a message lists."""
     return [IndexedModel(m.name, m.version, ModelState(m.state), m.progress) for m in messages]
 
 
-def write_index(models: Iterable[IndexedModel], field: _Repeated) -> None:
+def write_index(models: Iterable[IndexedModel], field: Any) -> None:
     """Adds the versions to a repeated field."""
     for m in models:
         field.add(name=m.name, version=m.version, state=int(m.state), progress=m.progress)

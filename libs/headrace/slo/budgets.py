@@ -4,18 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from headrace.slo.objectives import Slo
-from headrace.slo.servers import Sample
+from headrace.slo.servers import PrometheusApi
 
 _BURNING = 1.0
-
-
-class Queries(Protocol):
-    """What is asked of Prometheus."""
-
-    def query(self, expression: str) -> list[Sample]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +39,7 @@ class Standing:
         return {**asdict(self), "state": self.state}
 
 
-def standings(promised: Iterable[Slo], prometheus: Queries) -> list[Standing]:
+def standings(promised: Iterable[Slo], prometheus: PrometheusApi) -> list[Standing]:
     """How all promises stand. Raises ServerError."""
     burns, left = (
         {(s.labels.get("pipeline"), s.labels.get("objective")): s.value for s in prometheus.query(series)}

@@ -49,9 +49,9 @@ LEVELS = (
 _EARLY = (2, 1.1)
 
 
-def levels(period_s: float, *, scrape_s: float, early: bool = True, pace: float = 1.0) -> tuple[Level, ...]:
+def levels(period_s: float, *, scrape_s: float, early: bool = True) -> tuple[Level, ...]:
     """The levels for a period of `period_s` seconds. A short window holds at least four scrapes, a long one eight."""
-    scale = period_s / PERIOD_S / pace
+    scale = period_s / PERIOD_S
     floor = FLOOR_SCRAPES * scrape_s
     return tuple(
         Level(

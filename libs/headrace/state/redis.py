@@ -104,7 +104,7 @@ class RedisCalls:
                 )
                 self._client: Any = redis.Redis.from_pool(pool)
             else:
-                self._client, self._others = _client_of(many, options)
+                self._client, self._others = client_of(many, options)
         except (ValueError, RedisError) as error:
             raise ConfigError(f"redis: {error}") from None
 
@@ -161,8 +161,8 @@ def _end_if_cancelled_since(before: int) -> None:
         raise asyncio.CancelledError
 
 
-def _client_of(many: ManyServers, options: Mapping[str, Any]) -> tuple[Any, Sequence[Any]]:
-    """A client, and others that it uses and does not close."""
+def client_of(many: ManyServers, options: Mapping[str, Any]) -> tuple[Any, Sequence[Any]]:
+    """A client of redis-py with its `options`, and others that it uses and does not close."""
     from redis import asyncio as redis
     from redis.asyncio.cluster import ClusterNode, RedisCluster
 

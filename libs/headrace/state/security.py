@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from headrace.hop.resilience.token_bucket import TokenBucket
+from headrace.hop.resilience.limiter import TokenBucket
 from headrace.state import torn
 
 # Lines of single events of one kind: so many at once, then one a second. The audit log keeps an entry of each for ever, and a

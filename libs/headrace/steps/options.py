@@ -41,6 +41,13 @@ class Options:
             raise SpecError(self.path, f"needs {key!r}")
         return default
 
+    def several(self, key: str, what: str) -> Sequence[Any]:
+        """A list, not empty, of values that are not checked. `what`: they should be, for the message."""
+        values = self.raw(key)
+        if not isinstance(values, Sequence) or isinstance(values, str) or not values:
+            raise self.error(key, f"should be a list of {what}")
+        return values
+
     def text(self, key: str, default: str = _REQUIRED) -> str:
         value = self.raw(key, default)
         if not isinstance(value, str):
@@ -53,11 +60,8 @@ class Options:
 
     def names(self, key: str) -> tuple[str, ...]:
         """One or more column names, each once."""
-        values = self.raw(key)
         path = f"{self.path}.{key}"
-        if not isinstance(values, Sequence) or isinstance(values, str) or not values:
-            raise SpecError(path, "should be a list of column names")
-        names = tuple(_name(v, f"{path}[{i}]") for i, v in enumerate(values))
+        names = tuple(_name(v, f"{path}[{i}]") for i, v in enumerate(self.several(key, "column names")))
         if len(set(names)) != len(names):
             raise SpecError(path, "names a column twice")
         return names
@@ -67,10 +71,8 @@ class Options:
 
     def numbers(self, key: str) -> tuple[float, ...]:
         """One or more numbers."""
-        values = self.raw(key)
-        if not isinstance(values, Sequence) or isinstance(values, str) or not values:
-            raise self.error(key, "should be a list of numbers")
-        return tuple(as_number(v, f"{self.path}.{key}[{i}]") for i, v in enumerate(values))
+        found = enumerate(self.several(key, "numbers"))
+        return tuple(as_number(v, f"{self.path}.{key}[{i}]") for i, v in found)
 
     def integer(self, key: str, default: int = _REQUIRED, *, low: int, high: int = 1 << 31) -> int:
         value = self.raw(key, default)
@@ -102,9 +104,7 @@ class Options:
 
     def labels(self, key: str) -> tuple[bytes, ...]:
         """One or more texts, as UTF-8."""
-        values = self.raw(key)
-        if not isinstance(values, Sequence) or isinstance(values, str) or not values:
-            raise self.error(key, "should be a list of texts")
+        values = self.several(key, "texts")
         for i, value in enumerate(values):
             if not isinstance(value, str):
                 raise self.error(f"{key}[{i}]", "should be text")

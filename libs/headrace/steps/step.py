@@ -1,4 +1,4 @@
-"""What a step is, built in or written by a user, and two bases for steps of the usual forms."""
+"""What a step is, built in or written by a user, and three bases for steps of the usual forms."""
 
 from __future__ import annotations
 
@@ -64,6 +64,14 @@ class Ranged(Protocol):
 
 ReadStep: TypeAlias = Callable[[Options], Step]
 """Makes a step of its options; raises SpecError for those that are wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Base of a step that says when it is made which columns it reads and writes; see `Step`."""
+
+    reads: tuple[str, ...]
+    writes: Mapping[str, DType | None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,11 +37,6 @@ class Values:
         low, high = dtype.bounds
         return cls(dtype, True, low, high)
 
-    @classmethod
-    def within(cls, dtype: DType, low: float, high: float) -> Values:
-        """Whole numbers of a type, from `low` to `high`."""
-        return cls(dtype, True, low, high)
-
     def exact_in(self, dtype: DType) -> bool:
         """Whether `dtype` has each of these values, too. Integer types count as exact: at run time they refuse what does
         not fit."""

@@ -10,8 +10,7 @@ from headrace.columns import Batch, RowError, Timing
 from headrace.hop.errors import Code, Fault, Reason
 from services.executor import errors
 from services.executor.backends.backend import Tensors
-from services.executor.execution.bisection import RunOutcome
-from services.executor.execution.model import Model, PartialOutput, output_columns
+from services.executor.execution.model import Model, PartialOutput, RunOutcome, output_columns
 from services.executor.failover.group import Member
 from services.executor.metrics import VersionMetrics
 from services.executor.scheduling.scheduler import ScheduledRun

@@ -1,9 +1,10 @@
-"""One version of a model that is ready to run, and the way from columns of calls to tensors of its runs and back. All work is per
-column, never per value (except texts)."""
+"""One version of a model that is ready to run: from columns of calls to tensors of its runs and back, and a run in which bad
+rows fail alone. All work is per column, never per value (except texts)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,13 +12,23 @@ import numpy as np
 from headrace.columns import ANNOTATION, Batch, Column, DType, RowError
 from headrace.repository import Artifact, Metadata, TensorSpec
 from services.executor import errors
-from services.executor.backends.backend import Array, BackendError, Tensors
+from services.executor.backends.backend import (
+    Array,
+    BackendError,
+    BackendLateError,
+    BackendLostError,
+    Tensors,
+)
 from services.executor.config import ModelSettings
 from services.executor.failover.group import FailoverGroup, Member
 from services.executor.scheduling.scheduler import Limits
 
 # Starting a run takes a few tenths of a millisecond: less than a tenth of a run of this length.
 _AHEAD_S = 0.005
+# Finds one bad row among n in 2·log2(n) further runs, and shows that a model fails on everything.
+FEW_FURTHER_RUNS = 16
+# After so many rows without a good one among them, the model is broken, and not the rows.
+_BARREN_ROWS = 64
 
 
 PartialOutput = tuple[list[int], Tensors]
@@ -50,14 +61,12 @@ class Model:
     def limits(self) -> Limits:
         """Limits of queue and runs with the backend that runs it now."""
         settings, able = self.settings, self.group.active.backend.capabilities
-        most = min(settings.max_rows, able.max_rows or settings.max_rows)
         return Limits(
-            max_rows=most,
+            max_rows=min(settings.max_rows, able.max_rows or settings.max_rows),
             max_queue_rows=settings.max_queue_rows,
             instances=settings.instances if able.concurrent_runs else 1,
             max_delay=settings.max_delay_us / 1e6,
             max_bytes=settings.max_bytes,
-            preferred=tuple(n for n in settings.preferred_rows if n <= most),
             buckets=able.buckets,
             lane_priority=settings.lane.priority if settings.lane else None,
             lane_rows=settings.lane.rows if settings.lane else 0,
@@ -161,3 +170,90 @@ def _column(spec: TensorSpec, values: Array) -> Column:
         return Column.of(spec.name, values)
     items = [item if isinstance(item, bytes) else str(item).encode() for item in values.ravel().tolist()]
     return Column.of_bytes(spec.name, items, spec.row_shape)
+
+
+class FurtherRuns:
+    """How many further runs a failed one may take to find its bad rows.
+
+    All that it needs, since good rows of other requests must not fail with bad ones; but few while nothing succeeds: a broken
+    model would take twice as many runs as it gets rows, and the CPU from the models that work.
+    """
+
+    def __init__(self) -> None:
+        self._barren = 0
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether the model seems to be broken."""
+        return self._barren >= _BARREN_ROWS
+
+    def allowed(self, rows: int) -> int:
+        """For a run of `rows` on a thread; on the event loop, where all others wait for it, there are few."""
+        # A binary tree with a leaf for each row has fewer nodes than that.
+        return FEW_FURTHER_RUNS if self.hopeless else 2 * rows
+
+    def learn(self, rows: int, ran: Array | None) -> None:
+        """A run of `rows` ended. `ran`: which rows succeeded (bool (rows,)); None: all."""
+        # Several threads may do this at once: a count that is lost does no harm.
+        self._barren = 0 if ran is None or ran.any() else self._barren + rows
+
+
+@dataclass(slots=True, eq=False)
+class RunOutcome:
+    """`outputs`: of the rows that succeeded, in order. `ran`: which rows did (bool (rows,)); None: all.
+
+    `undecided`: rows count as failed, but it is not known whether they are bad: more further runs would tell.
+    """
+
+    outputs: Tensors
+    ran: Array | None = None
+    # The engine's first error, for the log; None: there was none.
+    error: Exception | None = None
+    undecided: bool = False
+
+
+def run_with_bisection(
+    run: Callable[[Tensors], Tensors],
+    inputs: Tensors,
+    rows: int,
+    most: int,
+    over: Callable[[], bool] = lambda: False,
+) -> RunOutcome:
+    """Runs all rows; if that fails, runs halves, and halves of these, until the failing rows are alone.
+
+    Rows that are left after `most` further runs, or when `over` returns True, count as failed. Never raises: what the
+    engine raises is in the outcome.
+    """
+    try:
+        return RunOutcome(run(inputs))
+    except (BackendLostError, BackendLateError) as error:
+        # No row is at fault, and no backend is left to run the halves.
+        return RunOutcome({}, np.zeros(rows, bool), error)
+    except Exception as error:  # noqa: BLE001 - engines raise anything; the outcome carries it to the log
+        first = error
+    ran = np.zeros(rows, bool)
+    parts: list[tuple[int, Tensors]] = []
+    waiting = deque(_halves(0, rows))
+    for attempt in range(most):
+        if not waiting or over():
+            break
+        # In turn the largest part, which saves many rows at once, and the smallest, which shows soonest whether any row is good.
+        start, stop = waiting.pop() if attempt % 2 else waiting.popleft()
+        try:
+            outputs = run({name: array[start:stop] for name, array in inputs.items()})
+        except Exception:  # noqa: BLE001 - as above; the first error is enough for the log
+            waiting += _halves(start, stop)
+        else:
+            parts.append((start, outputs))
+            ran[start:stop] = True
+    parts.sort(key=lambda part: part[0])
+    names = parts[0][1] if parts else ()
+    found = {n: np.concatenate([outputs[n] for _, outputs in parts]) for n in names}
+    return RunOutcome(found, ran, first, undecided=bool(waiting))
+
+
+def _halves(start: int, stop: int) -> list[tuple[int, int]]:
+    if stop - start < 2:
+        return []
+    middle = (start + stop) // 2
+    return [(start, middle), (middle, stop)]

@@ -15,7 +15,6 @@ from headrace.columns import Batch, RowError
 from headrace.hop.process.logs import some
 from services.executor import errors
 from services.executor.backends.backend import Array, BackendLateError, BackendLostError, Tensors
-from services.executor.execution.bisection import FEW_FURTHER_RUNS, FurtherRuns, run_with_bisection
 from services.executor.execution.calls import (
     ExecuteResult,
     PendingCall,
@@ -24,7 +23,15 @@ from services.executor.execution.calls import (
     ThreadRun,
     last_deadline,
 )
-from services.executor.execution.model import Model, read_inputs, select_rows, stack_rows
+from services.executor.execution.model import (
+    FEW_FURTHER_RUNS,
+    FurtherRuns,
+    Model,
+    read_inputs,
+    run_with_bisection,
+    select_rows,
+    stack_rows,
+)
 from services.executor.failover.group import Member, Recovery
 from services.executor.metrics import Metrics
 from services.executor.scheduling.run_time import InlinePolicy, Watchdog

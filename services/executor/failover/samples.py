@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from headrace.columns import DType
-from headrace.repository import Artifact, RepositoryError, TensorSpec, Tolerance
+from headrace.repository import Artifact, TensorSpec, Tolerance
 from services.executor.backends.backend import Array, Tensors
+from services.executor.errors import unusable
 
 SAMPLES = "samples.json"
 _RANDOM_ROWS = 8
@@ -44,9 +45,7 @@ def read_samples(artifact: Artifact) -> Samples:
         ):
             raise ValueError("its tensors differ in their number of rows, or have none")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise RepositoryError(
-            about.name, about.version, f"{SAMPLES} can't be used ({error})", "publish it with good samples"
-        ) from error
+        raise unusable(about, f"{SAMPLES} can't be used ({error})", "publish it with good samples") from error
     return Samples(inputs, outputs)
 
 

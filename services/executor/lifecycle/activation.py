@@ -18,6 +18,7 @@ from headrace.repository import Artifact, Repository, RepositoryError, TensorSpe
 from headrace.repository.records import Measured
 from services.executor.backends.backend import Array, BackendError, BackendFactory
 from services.executor.config import ExecutorConfig
+from services.executor.errors import unusable
 from services.executor.execution.model import Model, check_shapes
 from services.executor.failover.group import FailoverGroup, Member
 from services.executor.failover.health import GroupHealth, ProbeIntervals
@@ -113,9 +114,7 @@ class Activator:
             _compare_samples(model)
         except BackendError as error:
             model.group.deactivate()
-            raise RepositoryError(
-                about.name, about.version, str(error), "then publish it as a new version"
-            ) from error
+            raise unusable(about, str(error), "then publish it as a new version") from error
         except BaseException:
             model.group.deactivate()
             raise
@@ -136,19 +135,12 @@ class Activator:
             factory = self._backends.get(kind)
             if factory is None:
                 known = ", ".join(sorted(self._backends))
-                raise RepositoryError(
-                    about.name,
-                    about.version,
-                    f"backend {kind!r} is not built in",
-                    f"use one of: {known}",
-                )
+                raise unusable(about, f"backend {kind!r} is not built in", f"use one of: {known}")
             try:
                 own = settings.model_copy(update={"threads": settings.threads or measurement.threads})
                 backend = factory(artifact, own, argument, loading.tell)
             except BackendError as error:
-                raise RepositoryError(
-                    about.name, about.version, str(error), "correct the executor's settings"
-                ) from error
+                raise unusable(about, str(error), "correct the executor's settings") from error
             pool = ThreadPoolExecutor(settings.instances, thread_name_prefix=f"run-{about.name}")
             loading.members.append(Member(backend, pool, measured=measurement))
         health = GroupHealth(len(loading.members), ProbeIntervals(self._config.probe_s))
@@ -249,23 +241,18 @@ def _compare_samples(model: Model) -> None:
             found = member.backend.run(group.samples.inputs, time.monotonic() + _WARM_S)
         except Exception as error:
             problem = str(error).partition("\n")[0]
-            raise RepositoryError(
-                about.name,
-                about.version,
-                f"{member.backend.name} can't run the samples ({problem})",
-                "publish it with samples.json: rows that it can run, and its answers",
-            ) from error
+            problem = f"{member.backend.name} can't run the samples ({problem})"
+            remedy = "publish it with samples.json: rows that it can run, and its answers"
+            raise unusable(about, problem, remedy) from error
         if group.expected is None:
             group.expected = {s.name: np.array(found[s.name]) for s in about.outputs}
         elif problem := find_difference(found, group.expected, group.tolerance):
             allowed = group.tolerance
-            raise RepositoryError(
-                about.name,
-                about.version,
-                f"{member.backend.name} answers the samples otherwise: {problem}, "
-                f"tolerated is {allowed.absolute:g} + {allowed.relative:g} of the value",
-                "check the artifact, or state a wider `parity` in metadata.json",
+            tolerated = f"{allowed.absolute:g} + {allowed.relative:g} of the value"
+            problem = (
+                f"{member.backend.name} answers the samples otherwise: {problem}, tolerated is {tolerated}"
             )
+            raise unusable(about, problem, "check the artifact, or state a wider `parity` in metadata.json")
 
 
 def blank_tensor(spec: TensorSpec, rows: int) -> Array:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from headrace.repository import Metadata, RepositoryError, TensorSpec
+from headrace.repository import Metadata, TensorSpec
 from services.executor.backends.backend import Backend
+from services.executor.errors import unusable
 
 
 def check_signature(about: Metadata, backend: Backend) -> None:
@@ -16,12 +17,8 @@ def check_signature(about: Metadata, backend: Backend) -> None:
     inputs, outputs = backend.signature()
     problems = [*_differences("input", about.inputs, inputs), *_differences("output", about.outputs, outputs)]
     if problems:
-        raise RepositoryError(
-            about.name,
-            about.version,
-            "its signature is not what metadata.json says: " + "; ".join(problems),
-            "correct metadata.json, or publish the right artifact",
-        )
+        problem = "its signature is not what metadata.json says: " + "; ".join(problems)
+        raise unusable(about, problem, "correct metadata.json, or publish the right artifact")
 
 
 def _differences(kind: str, declared: Sequence[TensorSpec], real: Sequence[TensorSpec | str]) -> list[str]:

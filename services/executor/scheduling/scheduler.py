@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import enum
 import math
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -28,7 +28,7 @@ _UNLIMITED = 1 << 62
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Limits of one model's queue and runs. Sizes are in rows; several are in ascending order."""
+    """Limits of one model's queue and runs. Sizes are in rows."""
 
     max_rows: int
     max_queue_rows: int
@@ -38,9 +38,7 @@ class Limits:
     max_delay: float = 0.0
     # Bytes of inputs in one run; a single row may have more.
     max_bytes: int = _UNLIMITED
-    # A run takes the largest of these sizes that it can fill; if it can fill none, all rows that wait.
-    preferred: tuple[int, ...] = ()
-    # Sizes that the engine runs; others are padded to the next larger one. Empty: it runs any size unpadded.
+    # Sizes that the engine runs, ascending; others are padded to the next larger one. Empty: it runs any size unpadded.
     buckets: tuple[int, ...] = ()
     # Priority from which rows use the low-latency lane; None: there is no lane.
     lane_priority: int | None = None
@@ -51,14 +49,6 @@ class Limits:
     # If a full run is expected to take less than this (seconds), one more is started ahead: then a free engine need not
     # wait for us. Not for longer runs: a more urgent row may come meanwhile.
     ahead: float = 0.0
-
-    def size(self, waiting: int) -> int:
-        """Rows of a run if `waiting` ≥ 1 rows wait."""
-        most = min(waiting, self.max_rows)
-        if not self.preferred:
-            return most
-        count = bisect_right(self.preferred, most)
-        return self.preferred[count - 1] if count else most
 
     def padded(self, rows: int) -> int:
         """Rows that the engine computes for a run of `rows`."""
@@ -254,8 +244,7 @@ class Scheduler(Generic[T]):
         limits, queue = self.limits, self._queue
         if not limits.max_delay:
             return -math.inf
-        enough = limits.preferred[0] if limits.preferred else limits.max_rows
-        if queue.rows >= enough or limits.in_lane(queue.first.priority):
+        if queue.rows >= limits.max_rows or limits.in_lane(queue.first.priority):
             return -math.inf
         # No row may become late while the batch grows: leave time for twice the run, and for waking up.
         oldest = min(segment.arrived for segment in queue)
@@ -265,9 +254,9 @@ class Scheduler(Generic[T]):
         """Rows of the next run, without regard to deadlines."""
         limits = self.limits
         if limits.lane_priority is None or not limits.in_lane(self._queue.first.priority):
-            return limits.size(self._queue.rows)
+            return min(self._queue.rows, limits.max_rows)
         in_lane = self._queue.rows_from(limits.lane_priority)
-        return limits.size(max(in_lane, min(self._queue.rows, limits.lane_rows)))
+        return min(max(in_lane, min(self._queue.rows, limits.lane_rows)), limits.max_rows)
 
     def _fit(self, now: float) -> int:
         """Rows of the next run, 0 if none is left. Drops the rows that would be late.

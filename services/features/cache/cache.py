@@ -23,7 +23,6 @@ _VALUE_BYTES = 33
 _ABSENT_BYTES = 250
 # The largest size of a stored number.
 _NUMBER_BYTES = 11
-_VIEWS = 1000
 
 
 class _Validity:
@@ -209,9 +208,6 @@ class RowCache:
         self._old.take(identity, keys)
         absent = self._absent
         self._absent_views.add(identity)
-        if len(self._absent_views) > _VIEWS:
-            # Many views come from lists of references that are no longer requested: forget those views.
-            self._absent_views = {view for view, _ in absent} | {identity}
         for key in keys:
             if (identity, key) not in absent:
                 self._absent_bytes += len(key) + _ABSENT_BYTES

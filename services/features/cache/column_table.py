@@ -14,11 +14,9 @@ from numpy.typing import NDArray
 
 from headrace.columns.column import Array
 from services.features.plan.plan import ViewPlan
-from services.features.reply.values import FloatPacker
+from services.features.reply import FloatPacker
 from services.features.stores.online_store import StoredRow
 
-# Fewer rows are handled faster one by one than by NumPy.
-MANY_ROWS = 8
 _INITIAL_ROWS = 256
 
 Positions = NDArray[np.intp]

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 from headrace.hop.resilience.breaker import Breaker
 from services.features.cache.cache import RowCache
 from services.features.cache.single_flight import PendingRow, SingleFlight
 from services.features.freshness.freshness import ViewResult
-from services.features.plan.catalog import Log
 from services.features.plan.entity_keys import EntityKeys
 from services.features.plan.plan import ServicePlan
 from services.features.stores.online_store import (
@@ -23,31 +21,13 @@ from services.features.stores.online_store import (
     StoreTimeoutError,
 )
 
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
+    from services.features.metrics import FeaturesMetrics
+
 # Of the event loop, from an answer that has arrived to the end of the call that asked for it.
 _ROUNDS = 3
-
-
-class FetchObserver(Protocol):
-    """Is told what was read; see metrics.py."""
-
-    def read(self, seconds: float, error: str) -> None:
-        """A read of the store ended; `error`: "" or what went wrong (timeout, store, breaker_open)."""
-        ...
-
-    def found(self, current: int, joined: int, read: int) -> None:
-        """Numbers of keys: current in memory, already being read for another call, and read from the store for this one."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class CacheTimes:
-    """How long rows stay current in memory, in seconds; 0: not at all.
-
-    `told_s`: for stores that report changes, so the rows are as current as the store's. `blind_s`: for stores that do not.
-    """
-
-    told_s: float
-    blind_s: float
 
 
 class _Missing(NamedTuple):
@@ -71,19 +51,20 @@ class Fetcher:
         store: OnlineStore,
         memory: RowCache,
         breaker: Breaker,
-        observer: FetchObserver,
+        metrics: FeaturesMetrics,
         clock: Callable[[], float],
-        cache: CacheTimes,
-        log: Log,
+        cache_s: float,
+        log: FilteringBoundLogger,
         patience_s: float,
     ) -> None:
-        """`clock`: monotonic seconds. `patience_s`: a store that does not answer within this has failed."""
+        """`clock`: monotonic seconds. `cache_s`: so long rows of a store that reports changes stay current in memory.
+        `patience_s`: a store that does not answer within this has failed."""
         self._store = store
         self._memory = memory
         self._breaker = breaker
-        self._observer = observer
+        self._metrics = metrics
         self._clock = clock
-        self._cache = cache
+        self._cache_s = cache_s
         self._log = log
         self._patience_s = patience_s
         self._failing = False
@@ -97,7 +78,7 @@ class Fetcher:
         """The rows of each view's keys. `count`: the number of all keys. `many`: the batch has many rows: returns TableRows where
         possible."""
         epoch = self._store.epoch()
-        lasts_s = self._cache.told_s if epoch >= 0 else self._cache.blind_s
+        lasts_s = self._cache_s if epoch >= 0 else 0.0
         now = self._clock()
         many = many and lasts_s > 0
         current, found, missing = self._memory.current, [], []
@@ -110,7 +91,7 @@ class Fetcher:
         if missing:
             await self._complete(missing, count, timeout_s, epoch, now, now + lasts_s)
         else:
-            self._observer.found(count, 0, 0)
+            self._metrics.found(count, 0, 0)
         return found
 
     def _missing(self, found: ViewResult, keys: list[bytes], holes: list[int]) -> _Missing:
@@ -146,7 +127,7 @@ class Fetcher:
         to_read = [m for m in missing if m.holes] if joined else missing
         asks = _asks(to_read)
         holes = sum([len(ask.keys) for ask in asks])
-        self._observer.found(count - holes - joined, joined, holes)
+        self._metrics.found(count - holes - joined, joined, holes)
         read = await self._read(asks, timeout_s, epoch, lasts_until) if asks else ()
         if read is not None:
             for m, rows in zip(to_read, read, strict=True):
@@ -202,7 +183,7 @@ class Fetcher:
         began = self._clock()
         permit = self._breaker.admit(began)
         if not permit:
-            self._observer.read(0.0, "breaker_open")
+            self._metrics.read(0.0, "breaker_open")
             return None
         error, found = "", None
         try:
@@ -225,7 +206,7 @@ class Fetcher:
             self._breaker.release(permit)  # its caller had less time, which says nothing about the store
         else:
             self._breaker.record(permit, now, now - began, 1.0 if error else 0.0)
-        self._observer.read(now - began, error)
+        self._metrics.read(now - began, error)
         return found
 
     def _tell(self, why: str) -> None:

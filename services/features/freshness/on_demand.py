@@ -6,36 +6,32 @@ import asyncio
 import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headrace.columns import Column, DType
-from services.features.errors import missing_input, wrong_input
+from services.features.errors import missing_column, wrong_column
 from services.features.freshness.freshness import Source, ViewResult
 from services.features.plan.entity_keys import EntityKeys
 from services.features.plan.plan import Feature, OnDemandPart, ServicePlan
 
+if TYPE_CHECKING:
+    from services.features.metrics import FeaturesMetrics
+
+_TAKER = "an on-demand feature view"
 # From the best to the worst: a feature computed from several rows gets the worst of their sources.
 _RANKS = [Source.PRESENT, Source.STALE, Source.OUTSIDE_MAX_AGE, Source.NOT_FOUND, Source.DEFAULT]
 _RANK_OF = bytes(_RANKS.index(Source(s)) if s in list(Source) else 0 for s in range(256))
 
 
-class OnDemandObserver(Protocol):
-    """Is told which computations failed; see metrics.py."""
-
-    def underived(self, view: str, rows: int) -> None:
-        """An on-demand view's function failed for this many rows."""
-        ...
-
-
 class OnDemandRunner:
     """Calls the functions of on-demand views: functions that block run in `threads`, the others on the event loop."""
 
-    def __init__(self, threads: ThreadPoolExecutor, observer: OnDemandObserver) -> None:
+    def __init__(self, threads: ThreadPoolExecutor, metrics: FeaturesMetrics) -> None:
         self._threads = threads
-        self._observer = observer
+        self._metrics = metrics
 
     async def derive(
         self, plan: ServicePlan, judged: Sequence[ViewResult], columns: Mapping[str, Column], rows: int
@@ -70,7 +66,7 @@ class OnDemandRunner:
         nothing = (b"",) * len(view.features)
         failed = [i for i, row in enumerate(found) if row is None]
         if failed:
-            self._observer.underived(view.name, len(failed))
+            self._metrics.underived(view.name, len(failed))
             for i in failed:
                 sources[i] = Source.DEFAULT
         # Computed values have no event times; there is one row for each of the batch.
@@ -125,11 +121,11 @@ def _oldest(ages: Sequence[NDArray[np.int64]], rows: int) -> NDArray[np.int64]:
 def plain_values(column: Column | None, wanted: Feature) -> list[Any]:
     """A request column's values; None for a row without a value. Raises Fault INVALID_ARGUMENT."""
     if column is None:
-        raise missing_input(wanted.name)
+        raise missing_column(wanted.name, _TAKER)
     dtype = wanted.dtype
     text = dtype is DType.BYTES
     if column.row_shape or dtype is None or text != (column.dtype is DType.BYTES):
-        raise wrong_input(wanted.name, column.dtype.name.lower(), (dtype or DType.BYTES).name.lower())
+        raise wrong_column(column, _TAKER, (dtype or DType.BYTES).name.lower())
     if text:
         values: list[Any] = list(column.text()) if wanted.field == "string_val" else column.ragged.to_list()
     else:

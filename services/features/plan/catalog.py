@@ -3,53 +3,41 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
+from typing import TYPE_CHECKING
 
-from services.features.errors import unknown_service
 from services.features.plan.plan import ServicePlan
 from services.features.stores.online_store import Registry, StoreError
 
-
-class Log(Protocol):
-    """The part of a structlog logger that is used here."""
-
-    def info(self, event: str, **values: object) -> object: ...
-    def warning(self, event: str, **values: object) -> object: ...
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
 
 
 class Catalog:
     """The plans of a registry. They are replaced all at once; if the registry can't be read, the last plans stay in use."""
 
     def __init__(
-        self, registry: Registry, threads: ThreadPoolExecutor, log: Log, count: Callable[[str], None]
+        self,
+        registry: Registry,
+        threads: ThreadPoolExecutor,
+        log: FilteringBoundLogger,
+        count: Callable[[str], None],
     ) -> None:
         """`count`: called with "ok" or "failed" after each read of the registry."""
         self._registry = registry
         self._threads = threads
         self._log = log
         self._count = count
-        self._plans: Mapping[str, ServicePlan] = {}
-
-    def plan(self, name: str) -> ServicePlan:
-        """The plan of a feature service. Raises Fault NOT_FOUND."""
-        plan = self._plans.get(name)
-        if plan is None:
-            raise unknown_service(name, list(self._plans))
-        return plan
-
-    @property
-    def services(self) -> Collection[ServicePlan]:
-        """The plans of all feature services."""
-        return self._plans.values()
+        # By the name of the feature service.
+        self.plans: Mapping[str, ServicePlan] = {}
 
     async def load(self) -> None:
         """Reads the registry. Raises StoreError."""
         loop = asyncio.get_running_loop()
         plans = await loop.run_in_executor(self._threads, self._registry.plans)
         for name, plan in plans.items():
-            known = self._plans.get(name)
+            known = self.plans.get(name)
             if known is None or known.revision != plan.revision:
                 self._log.info("feature service planned", feature_service=name, revision=plan.revision)
                 if plan.fallback:
@@ -57,7 +45,7 @@ class Catalog:
                     self._log.warning(
                         "a feature service is left to Feast, which is slow", feature_service=name, why=why
                     )
-        self._plans = plans
+        self.plans = plans
 
     async def follow(self, every_s: float) -> None:
         """Reads the registry again every `every_s` seconds, until cancelled."""

@@ -16,12 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.columns import Column, DType, Ragged
-from services.features.errors import missing_key, wrong_key
+from services.features.errors import missing_column, wrong_column
 
 if TYPE_CHECKING:
     # At run time plan.py imports this module.
     from services.features.plan.plan import JoinKey, ViewPlan
 
+_TAKER = "the store's key"
 # Numbers of feast.types.ValueType.
 _STRING, _INT32, _INT64 = 2, 3, 4
 _INTEGERS = {DType.INT32: (_INT32, "<IIi"), DType.INT64: (_INT64, "<IIq")}
@@ -84,11 +85,10 @@ def distinct(view: ViewPlan, parts: Parts, rows: int) -> EntityKeys:
 
 def _parts(column: Column | None, key: JoinKey) -> Sequence[bytes | None]:
     if column is None:
-        raise missing_key(key.name)
+        raise missing_column(key.name, _TAKER)
     values, valid = column.values, column.valid
     if column.row_shape or (column.dtype is not key.dtype and not _is_read_as(column.dtype, key.dtype)):
-        found = f"{column.dtype.name.lower()}{list(column.row_shape) or ''}"
-        raise wrong_key(key.name, found, "text" if key.dtype is DType.BYTES else "an integer")
+        raise wrong_column(column, _TAKER, "text" if key.dtype is DType.BYTES else "an integer")
     if isinstance(values, Ragged):
         heads = _TEXT_HEADS
         parts = [heads[len(value)] + value for value in values.to_list()]

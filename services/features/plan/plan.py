@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from headrace.columns import DType
 from services.features.plan.entity_keys import prefix
-from services.features.reply.values import DTYPES, FloatPacker, Packer, packer
+from services.features.reply import DTYPES, FloatPacker, Packer, packer
 
 
 @dataclass(frozen=True, slots=True)

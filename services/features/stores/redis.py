@@ -13,11 +13,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
+from headrace.state.redis_address import ManyServers
 from services.features.feast.layout import redis_nodes
 from services.features.feast.repository import Repository
+from services.features.plan.plan import Unsupported
 from services.features.stores.answers import answered
 from services.features.stores.online_store import KeyQuery, OnlineStore, Rows, StoreError, StoreTimeoutError
-from services.features.stores.redis_client import RedisClientStore, client_of
+from services.features.stores.redis_client import RedisClientStore
 from services.features.stores.redis_connection import RedisConnection, pack
 from services.features.stores.redis_layout import RedisLayout
 
@@ -33,17 +35,20 @@ _CONNECT_S = 0.5
 
 
 def open_store(repository: Repository, _threads: ThreadPoolExecutor, timeout_s: float) -> OnlineStore:
-    """See registry.Open: a single server is read over our own connection, anything else through redis-py."""
+    """See registry.Open: a single server is read over our own connection, several through redis-py."""
     nodes, options = redis_nodes(repository)
-    layout = RedisLayout(repository.project)
-    kind, master = (
-        str(repository.online.get(name, usual))
-        for name, usual in (("redis_type", "redis"), ("sentinel_master", "mymaster"))
-    )
-    if kind == "redis" and set(options) <= _PLAIN | _TLS | _NOT_NEEDED:
-        return RedisStore(nodes[0]["host"], int(nodes[0].get("port", 6379)), options, layout)
-    make = client_of(kind, nodes, options, master, timeout_s)
-    return RedisClientStore(make, layout)
+    layout, online = RedisLayout(repository.project), repository.online
+    places = tuple((node["host"], int(node.get("port", 6379))) for node in nodes)
+    kind = online.get("redis_type", "redis")
+    if kind == "redis":
+        if odd := sorted(set(options) - _PLAIN - _TLS - _NOT_NEEDED):
+            raise Unsupported(f"its connection string has {', '.join(odd)}, which only redis-py knows")
+        return RedisStore(*places[0], options, layout)
+    master = str(online.get("sentinel_master", "mymaster")) if kind == "redis_sentinel" else ""
+    # Sentinels get what is left of the options: they have no account and no database of the servers.
+    account = options.pop("username", None), options.pop("password", None)
+    many = ManyServers(places, master, int(options.pop("db", 0)), bool(options.pop("ssl", False)), *account)
+    return RedisClientStore(many, options, layout, timeout_s)
 
 
 class RedisStore:

@@ -1,8 +1,8 @@
 """One connection to a Redis server on the event loop: sends commands, and returns replies in order.
 
 Invalidation messages are handled separately from replies. redis-py's asyncio client takes 30 µs of CPU per command of a
-pipeline, most of it in layers of coroutines; this module takes 5 µs. For clusters, Sentinel and other options,
-redis_client.py uses redis-py.
+pipeline, most of it in layers of coroutines; this module takes 5 µs. For clusters and Sentinel, redis_client.py uses
+redis-py.
 """
 
 from __future__ import annotations

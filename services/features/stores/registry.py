@@ -13,13 +13,14 @@ from typing import TypeAlias
 
 from services.features.feast.registry import FeastRegistry
 from services.features.feast.repository import FeastClient, Repository, read_repository
+from services.features.plan.plan import Unsupported
 from services.features.stores import redis, sqlite
 from services.features.stores.feast_fallback import FeastReader, UnreadableStore
 from services.features.stores.online_store import OnlineStore
 
 Open: TypeAlias = Callable[[Repository, ThreadPoolExecutor, float], OnlineStore]
 """Opens the store of a feature repository, without connecting. Takes threads for blocking reads, and the timeout (seconds)
-of one attempt to reach a server."""
+of one attempt to reach a server. Raises Unsupported: it is left to Feast."""
 
 ONLINE_STORES: dict[str, Open] = {"redis": redis.open_store, "sqlite": sqlite.open_store}
 """By `online_store.type` in feature_store.yaml."""
@@ -37,9 +38,12 @@ def open_feast(
     repository = read_repository(repo)
     client = FeastClient(repository, timeout_s)
     registry = FeastRegistry(repository, client)
+    store: OnlineStore = UnreadableStore()
     open_store = ONLINE_STORES.get(repository.online_type)
-    reader = FeastReader(client, threads)
-    if open_store is None or repository.key_version != _KEY_VERSION:
-        registry.leave_to_feast(f"the online store is of type {repository.online_type}")
-        return registry, UnreadableStore(), reader
-    return registry, open_store(repository, threads, timeout_s), reader
+    try:
+        if open_store is None or repository.key_version != _KEY_VERSION:
+            raise Unsupported(f"the online store is of type {repository.online_type}")
+        store = open_store(repository, threads, timeout_s)
+    except Unsupported as why:
+        registry.leave_to_feast(str(why))
+    return registry, store, FeastReader(client, threads)

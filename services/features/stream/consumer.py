@@ -11,14 +11,18 @@ import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from redis import asyncio as redis
 from redis.exceptions import ResponseError
 
 from headrace.state.redis import connecting
 from services.features.config import Stream
-from services.features.plan.catalog import Log
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
+    from services.features.metrics import FeaturesMetrics
 
 Row: TypeAlias = dict[str, Any]
 _PAUSES_S = (0.2, 0.5, 1.0)
@@ -32,14 +36,6 @@ class RefusedError(Exception):
     """These rows can't be written, and a retry would not help; the text says why."""
 
 
-class StreamObserver(Protocol):
-    """Is told what was consumed; see metrics.py."""
-
-    def consumed(self, outcome: str, count: int) -> None:
-        """The outcome of `count` events: `written`, `older` (than the row in the store) or `rejected`."""
-        ...
-
-
 class StreamConsumer:
     """One member of a consumer group. `write`: blocks, returns (written, older), raises RefusedError or other exceptions."""
 
@@ -48,8 +44,8 @@ class StreamConsumer:
         stream: Stream,
         write: Callable[[str, Sequence[Row]], tuple[int, int]],
         threads: ThreadPoolExecutor,
-        observer: StreamObserver,
-        log: Log,
+        metrics: FeaturesMetrics,
+        log: FilteringBoundLogger,
     ) -> None:
         self._url = stream.url
         self._stream = stream.name
@@ -58,7 +54,7 @@ class StreamConsumer:
         self._batch = stream.batch
         self._write = write
         self._threads = threads
-        self._observer = observer
+        self._metrics = metrics
         self._log = log
 
     async def follow(self) -> None:
@@ -130,8 +126,8 @@ class StreamConsumer:
             for event in events:
                 await self._write_events(view, [event])
             return
-        self._observer.consumed("written", written)
-        self._observer.consumed("older", older)
+        self._metrics.consumed("written", written)
+        self._metrics.consumed("older", older)
         await self._client.xack(self._stream, self._group, *[number for number, _ in events])
 
     async def _reject(self, number: bytes, fields: Mapping[bytes, bytes] | None, why: str) -> None:
@@ -139,7 +135,7 @@ class StreamConsumer:
         kept: dict[Any, Any] = {**(fields or {}), b"why": why.encode()}
         await self._client.xadd(f"{self._stream}:rejected", kept, maxlen=_REJECTED_KEPT)
         await self._client.xack(self._stream, self._group, number)
-        self._observer.consumed("rejected", 1)
+        self._metrics.consumed("rejected", 1)
 
 
 def _parsed(fields: Mapping[bytes, bytes] | None) -> tuple[str, Row]:

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from headrace.hop.errors import Fault
 from headrace.hop.limiters import ADMISSION
+from services.ingress.config import Admission
 
 # Within this time many of the calls in flight end.
 _RETRY_AFTER_S = 0.1
@@ -65,16 +65,6 @@ _FOREVER = math.inf
 _INSTANT_S = 1e-6
 
 
-@dataclass(frozen=True, slots=True)
-class AdmissionRules:
-    """Bounds of the limit, and which part of their time requests should take on average."""
-
-    initial: int
-    minimum: int
-    maximum: int
-    goal: float
-
-
 class _Vote:
     """What the requests of one tenant show: which part of their time they used, and whether they are slower than usual."""
 
@@ -112,7 +102,7 @@ class AdmissionControl:
     Each `acquire` that returned True is followed by one `release`.
     """
 
-    def __init__(self, rules: AdmissionRules, clock: Callable[[], float]) -> None:
+    def __init__(self, rules: Admission, clock: Callable[[], float]) -> None:
         self._rules = rules
         self._clock = clock
         self._limit = float(min(max(rules.initial, rules.minimum), rules.maximum))

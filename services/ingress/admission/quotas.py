@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import timedelta
 
 from google.protobuf.message import Message
@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 from headrace.access.specs import QuotaSpec
 from headrace.hop.errors import Fault
 from headrace.hop.limiters import TENANT_BYTES, TENANT_CONCURRENCY, TENANT_ROWS, Limiter
-from headrace.hop.resilience.token_bucket import TokenBucket
+from headrace.hop.resilience.limiter import TokenBucket
 from services.ingress.admission.admission_control import no_slot
 from services.ingress.documents.catalog import Tenant
 from services.ingress.request_context import RequestContext
@@ -121,11 +121,6 @@ class Quotas:
         self._clock = clock
         self._source = source
         self._quotas: dict[str, Quota] = {}
-
-    @property
-    def current(self) -> Mapping[str, Quota]:
-        """The quotas of tenants that came, by name."""
-        return self._quotas
 
     def acquire(self, tenant: Tenant) -> Quota:
         """Counts a request of `tenant`; call `charge` on the result when its size is known, and `release` when it has ended.

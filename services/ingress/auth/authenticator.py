@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Protocol
 
 from headrace.access.specs import key_digest
 from headrace.hop.errors import Code, Fault, Reason
 from services.ingress.auth.directory import Directory
+from services.ingress.auth.tokens import TokenVerifier
 from services.ingress.documents.catalog import Credential
 from services.ingress.request_context import RequestContext
 
@@ -20,14 +20,6 @@ _BEARER = b"bearer "
 _KEY_ID = re.compile(rb"hr_([0-9a-f]{8})_")
 
 
-class Tokens(Protocol):
-    """Checks JSON Web Tokens (`tokens.py`)."""
-
-    def verify(self, token: bytes) -> Credential | None:
-        """The identity that a token proves; None if it proves none."""
-        ...
-
-
 class Authenticator:
     """Finds the credential of a request. `directory` None: nothing is known yet. `clock`: seconds since the epoch."""
 
@@ -36,7 +28,7 @@ class Authenticator:
         directory: Directory | None,
         clock: Callable[[], float],
         on_event: SecurityEvent,
-        tokens: Tokens | None = None,
+        tokens: TokenVerifier | None = None,
     ) -> None:
         self._directory = directory
         self._clock = clock

@@ -37,7 +37,7 @@ def fetch_jwks(location: str) -> str:
 
 
 class TokenVerifier:
-    """Verifies tokens of one issuer. Implements `authenticator.Tokens`.
+    """Verifies tokens of one issuer.
 
     `directory`: the tenants now. Verified tokens are remembered (a signature costs ~100 µs) until they expire, or
     until `refresh` brings other keys; whether their tenant still exists is looked up each time.
@@ -48,19 +48,17 @@ class TokenVerifier:
         settings: Jwt,
         directory: Callable[[], Directory | None],
         clock: Callable[[], float],
-        fetch: Callable[[str], str] = fetch_jwks,
     ) -> None:
         self._settings = settings
         self._directory = directory
         self._clock = clock
-        self._fetch = fetch
         self._text = ""
         self._keys: dict[str, jwt.PyJWK] = {}
         self._remembered: dict[bytes, tuple[str, frozenset[str], float]] = {}
 
     async def refresh(self) -> None:
         """Reads the key set again; the old one stays when that fails. Raises OSError or ValueError."""
-        text = await asyncio.to_thread(self._fetch, self._settings.jwks)
+        text = await asyncio.to_thread(fetch_jwks, self._settings.jwks)
         if text == self._text:
             return
         try:

@@ -92,10 +92,6 @@ class Catalog:
         self._unusable = unusable
         self._entries = {name: Entry.of(pipeline) for name, pipeline in sorted(pipelines.items())}
 
-    def names(self) -> list[str]:
-        """All names; for our own eyes, never for a tenant's."""
-        return list(self._entries)
-
     def known(self, name: str) -> Entry | None:
         """The pipeline of that name, for our own eyes; `find` is for a tenant's."""
         return self._entries.get(name)

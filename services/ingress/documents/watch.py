@@ -1,10 +1,9 @@
-"""How changed files are noticed: looked at now and then, never in a request."""
+"""What is done now and then, never in a request."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -47,14 +46,3 @@ class PeriodicTasks:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-
-
-def stamp_of(path: Path | None) -> tuple[int, int, int] | None:
-    """What changes when a file does: time, size and inode; None if there is no file."""
-    if path is None:
-        return None
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size, status.st_ino

@@ -12,15 +12,15 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from headrace.state import atomic
 from headrace.state.certificates import bundle_end, pair_end
 from services.ingress.config import Http
-from services.ingress.documents.watch import stamp_of
 
 if TYPE_CHECKING:
     from services.ingress.ports import Log
+    from services.ingress.reporting.metrics import Metrics
 
 _SECRET = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"  # noqa: S105 - the name of a type
 # Names of the secrets, also in Envoy's configuration; with ".json", of the files in which it looks for them.
@@ -118,14 +118,6 @@ def _inline(text: bytes) -> dict[str, str]:
     return {"inline_string": text.decode("ascii")}
 
 
-class Metrics(Protocol):
-    """What is told of a secret by its name."""
-
-    def certificate(self, name: str, ends: float, *, refused: bool) -> None:
-        """What is served ends at this time (seconds since the epoch; 0: none is). `refused`: newer files are unusable."""
-        ...
-
-
 class CertificateReloads:
     """Gives one changed secret to Envoy. An unusable one is logged, and the last good one stays in use.
 
@@ -167,4 +159,13 @@ class CertificateReloads:
         self._refused = why
 
     def _look(self) -> object:
-        return tuple(stamp_of(path) for path in self._secret.files)
+        return tuple(_stamp(path) for path in self._secret.files)
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    """What changes when a file does: time, size and inode; None if there is no file."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino

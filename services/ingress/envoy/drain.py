@@ -57,7 +57,6 @@ async def stop(
     drain_s: float,
     successor: bool = False,
     drain_only: bool = False,
-    clock: Callable[[], float] = time.monotonic,
 ) -> int:
     """Lets the Envoy behind `ask` finish its calls, and ends it; waits until it has exited. Returns the number of calls that were
     left after `drain_s`, and so were cut off.
@@ -72,20 +71,20 @@ async def stop(
     if await ask("POST", "/healthcheck/fail") is not None:
         await asyncio.sleep(notice_s)
         await ask("POST", "/drain_listeners")
-        left = await _drained(ask, clock() + drain_s, clock)
+        left = await _drained(ask, time.monotonic() + drain_s)
     if drain_only:
         return left
     await ask("POST", "/quitquitquit")
-    end = clock() + _CLOSE_S
-    while clock() < end and await ask("GET", "/ready") is not None:  # noqa: ASYNC110 - another process
+    end = time.monotonic() + _CLOSE_S
+    while time.monotonic() < end and await ask("GET", "/ready") is not None:  # noqa: ASYNC110 - another process
         await asyncio.sleep(_POLL_S)
     return left
 
 
-async def _drained(ask: Ask, end: float, clock: Callable[[], float]) -> int:
+async def _drained(ask: Ask, end: float) -> int:
     quiet_since: float | None = None
     while True:
-        now, active = clock(), await in_flight(ask)
+        now, active = time.monotonic(), await in_flight(ask)
         if active:
             quiet_since = None
         elif quiet_since is None:

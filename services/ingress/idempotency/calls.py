@@ -17,7 +17,7 @@ from google.protobuf.message import DecodeError, Message
 
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.limiters import IDEMPOTENCY_KEYS
-from services.ingress.idempotency.meter import Ending, KeyMeter
+from services.ingress.idempotency.meter import Ending, KeyMetrics
 from services.ingress.idempotency.outcome import (
     HEADER,
     Outcome,
@@ -38,11 +38,41 @@ _RETRY_AFTER_S = 0.5
 _COMMIT_ATTEMPTS = 3
 
 
+# What a call is refused with that ended so, and when it may come again.
+_REFUSALS = {
+    Ending.REUSED: (
+        Code.INVALID_ARGUMENT,
+        Reason.REASON_IDEMPOTENCY_KEY_REUSED,
+        f"this {HEADER} was used for a call with other parameters; use a new key for a new call",
+        None,
+    ),
+    Ending.IN_USE: (
+        Code.ABORTED,
+        Reason.REASON_IDEMPOTENCY_KEY_IN_USE,
+        f"a call with this {HEADER} is still being served; ask again with the same key",
+        _RETRY_AFTER_S,
+    ),
+    Ending.UNREACHABLE: (
+        Code.UNAVAILABLE,
+        Reason.REASON_IDEMPOTENCY_UNAVAILABLE,
+        f"whether this {HEADER} was used can't be found out now, so nothing was done; ask again with the same key",
+        _RETRY_AFTER_S,
+    ),
+    Ending.UNREADABLE: (
+        Code.UNAVAILABLE,
+        Reason.REASON_IDEMPOTENCY_UNAVAILABLE,
+        f"a call with this {HEADER} was answered, but its kept outcome can't be read, so nothing was done; use a new key if "
+        "the call may run again",
+        None,
+    ),
+}
+
+
 class IdempotentCalls:
     """`clock`: monotonic seconds. `lease_s`: of the store; it is renewed three times as often."""
 
     def __init__(
-        self, store: KeyStore, meter: KeyMeter, log: Log, lease_s: float, clock: Callable[[], float]
+        self, store: KeyStore, meter: KeyMetrics, log: Log, lease_s: float, clock: Callable[[], float]
     ) -> None:
         self._store = store
         self._meter = meter
@@ -112,9 +142,8 @@ class IdempotentCalls:
         try:
             claim = await self._store.claim(call)
         except StoreUnreachableError as error:
-            self._meter.ended(Ending.UNREACHABLE)
             self._tell(error)
-            raise _unavailable() from None
+            raise self._refusal(Ending.UNREACHABLE) from None
         self._tell(None)
         return claim
 
@@ -133,9 +162,12 @@ class IdempotentCalls:
             return IDEMPOTENCY_KEYS.refusal(
                 "the tenant has as many idempotency keys as it may; send no key, or wait"
             )
-        ending = Ending.REUSED if state is State.OTHER else Ending.IN_USE
+        return self._refusal(Ending.REUSED if state is State.OTHER else Ending.IN_USE)
+
+    def _refusal(self, ending: Ending) -> Fault:
         self._meter.ended(ending)
-        return _reused() if state is State.OTHER else _in_use()
+        code, reason, message, retry_s = _REFUSALS[ending]
+        return Fault(code, reason, message, metadata={"field": HEADER}, retry_after_s=retry_s)
 
     def _replay(self, kept: bytes, context: RequestContext, reply: type[M]) -> M:
         try:
@@ -143,11 +175,10 @@ class IdempotentCalls:
             message = reply.FromString(outcome.reply)
         except (ValueError, DecodeError) as error:
             # To run the call again would break the promise of its key.
-            self._meter.ended(Ending.UNREADABLE)
             self._log.error(
                 "a kept outcome can't be read; its key is refused until it ends", error=repr(error)
             )
-            raise _unreadable() from None
+            raise self._refusal(Ending.UNREADABLE) from None
         context.original_request_id = outcome.request_id
         self._meter.ended(Ending.REPLAYED)
         if outcome.fault is not None:
@@ -242,42 +273,3 @@ class _Renewal:
         self._timer.cancel()
         if self._task is not None:
             self._task.cancel()
-
-
-def _reused() -> Fault:
-    return _fault(
-        Code.INVALID_ARGUMENT,
-        Reason.REASON_IDEMPOTENCY_KEY_REUSED,
-        f"this {HEADER} was used for a call with other parameters; use a new key for a new call",
-    )
-
-
-def _in_use() -> Fault:
-    return _fault(
-        Code.ABORTED,
-        Reason.REASON_IDEMPOTENCY_KEY_IN_USE,
-        f"a call with this {HEADER} is still being served; ask again with the same key",
-        _RETRY_AFTER_S,
-    )
-
-
-def _unavailable() -> Fault:
-    return _fault(
-        Code.UNAVAILABLE,
-        Reason.REASON_IDEMPOTENCY_UNAVAILABLE,
-        f"whether this {HEADER} was used can't be found out now, so nothing was done; ask again with the same key",
-        _RETRY_AFTER_S,
-    )
-
-
-def _unreadable() -> Fault:
-    return _fault(
-        Code.UNAVAILABLE,
-        Reason.REASON_IDEMPOTENCY_UNAVAILABLE,
-        f"a call with this {HEADER} was answered, but its kept outcome can't be read, so nothing was done; use a new key if "
-        "the call may run again",
-    )
-
-
-def _fault(code: Code, reason: Reason, message: str, retry_after_s: float | None = None) -> Fault:
-    return Fault(code, reason, message, metadata={"field": HEADER}, retry_after_s=retry_after_s)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter
 
@@ -22,14 +21,8 @@ class Ending(Enum):
     UNREADABLE = "unreadable"  # something else is kept at the key, or another version wrote it
 
 
-class KeyMeter(Protocol):
-    """Counts calls."""
-
-    def ended(self, ending: Ending) -> None: ...
-
-
 class KeyMetrics:
-    """A `KeyMeter` of Prometheus."""
+    """Counts calls."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._calls = Counter(

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from google.protobuf.message import Message
 
-from headrace.hop.errors import Code, Fault, Reason, reason_name, reason_of
+from headrace.hop.errors import Code, Fault, reason_name, reason_of
+from services.ingress.faults import malformed
 from services.ingress.reporting.metrics import is_ours
 from services.ingress.request_context import RequestContext
 
@@ -29,12 +30,7 @@ def read_key(sent: bytes) -> str:
     """The key in the header. Raises Fault INVALID_ARGUMENT."""
     text = sent.decode("latin-1")
     if not _KEY.match(text):
-        raise Fault(
-            Code.INVALID_ARGUMENT,
-            Reason.REASON_MALFORMED_REQUEST,
-            f"{HEADER} has 1 to 255 printable ASCII characters; a UUID is a good one",
-            metadata={"field": HEADER},
-        )
+        raise malformed(f"{HEADER} has 1 to 255 printable ASCII characters; a UUID is a good one", HEADER)
     return text
 
 

@@ -12,10 +12,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from headrace.state.redis import Found, RedisCalls, RedisDownError, replace
-from services.ingress.idempotency.store import Call, Claim, State, StoreRules, StoreUnreachableError, found
+from services.ingress.idempotency.store import Call, Claim, State, StoreUnreachableError, found
+
+if TYPE_CHECKING:
+    from services.ingress.idempotency.settings import Idempotency
 
 _NAME = "headrace:idempotency:"
 # Bytes are counted in so many parts of the time for which outcomes are kept; those that end in this part are counted no more.
@@ -25,7 +28,7 @@ _PARTS = 50
 class RedisKeys:
     """A `KeyStore`. `wall`: seconds since the epoch, by which keys and bytes are counted; Redis' own clock ends them."""
 
-    def __init__(self, calls: RedisCalls, rules: StoreRules, wall: Callable[[], float]) -> None:
+    def __init__(self, calls: RedisCalls, rules: Idempotency, wall: Callable[[], float]) -> None:
         self._calls = calls
         self._rules = rules
         self._wall = wall

@@ -11,7 +11,7 @@ from headrace.hop.config import Settings
 from headrace.state.redis import RedisCalls
 from services.ingress.idempotency.redis import RedisKeys
 from services.ingress.idempotency.sqlite import SqliteKeys
-from services.ingress.idempotency.store import KeyStore, StoreRules
+from services.ingress.idempotency.store import KeyStore
 
 
 class Idempotency(Settings):
@@ -39,7 +39,6 @@ class Idempotency(Settings):
 
     def store(self, clock: Callable[[], float], wall: Callable[[], float]) -> KeyStore:
         """The store. `clock`: monotonic seconds; `wall`: since the epoch. Raises ConfigError."""
-        rules = StoreRules(self.kept_s, self.lease_s, self.max_keys, self.max_bytes)
         if self.redis:
-            return RedisKeys(RedisCalls(self.redis, self.timeout_s, clock), rules, wall)
-        return SqliteKeys(self.file, rules, wall)
+            return RedisKeys(RedisCalls(self.redis, self.timeout_s, clock), self, wall)
+        return SqliteKeys(self.file, self, wall)

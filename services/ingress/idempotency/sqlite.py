@@ -14,9 +14,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from services.ingress.idempotency.store import Call, Claim, State, StoreRules, StoreUnreachableError, found
+from services.ingress.idempotency.store import Call, Claim, State, StoreUnreachableError, found
+
+if TYPE_CHECKING:
+    from services.ingress.idempotency.settings import Idempotency
 
 T = TypeVar("T")
 # Another door holds the lock for one transaction, far below a millisecond.
@@ -56,7 +59,7 @@ class SqliteKeys:
     The file is opened when it is first needed, and again after a failure, so that a mended disk needs no restart.
     """
 
-    def __init__(self, path: Path | None, rules: StoreRules, wall: Callable[[], float]) -> None:
+    def __init__(self, path: Path | None, rules: Idempotency, wall: Callable[[], float]) -> None:
         self._path = path
         self._rules = rules
         self._wall = wall

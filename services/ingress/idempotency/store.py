@@ -53,16 +53,6 @@ def found(call: Call, fingerprint: bytes, outcome: bytes | None) -> Claim:
     return Claim(State.BUSY) if outcome is None else Claim(State.KEPT, outcome)
 
 
-@dataclass(frozen=True, slots=True)
-class StoreRules:
-    """`kept_s`: how long an outcome is kept. `max_keys`, `max_bytes`: of one tenant, both claimed and kept."""
-
-    kept_s: float = 86_400.0
-    lease_s: float = 5.0
-    max_keys: int = 100_000
-    max_bytes: int = 256 * 1024 * 1024
-
-
 class KeyStore(Protocol):
     """All methods raise StoreUnreachableError."""
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from headrace.hop.errors import Code, Fault, Reason
+from headrace.hop.errors import Reason
 from headrace.oip import open_inference_pb2 as pb
 from services.ingress.documents.catalog import Entry
+from services.ingress.faults import invalid
 from services.ingress.inference import read_timeout
 
 
@@ -14,11 +15,8 @@ def read_version(text: str) -> int:
         return 0
     if text.isascii() and text.isdecimal() and len(text) < 19 and int(text) > 0:
         return int(text)
-    raise Fault(
-        Code.INVALID_ARGUMENT,
-        Reason.REASON_VERSION_UNKNOWN,
-        f"version {text[:40]!r} is not a positive integer",
-        metadata={"version": text[:40]},
+    raise invalid(
+        Reason.REASON_VERSION_UNKNOWN, f"version {text[:40]!r} is not a positive integer", version=text[:40]
     )
 
 
@@ -47,19 +45,19 @@ def wanted_outputs(request: pb.ModelInferRequest, entry: Entry) -> list[str]:
         name = output.name
         if name not in entry.outputs:
             known = ", ".join(entry.outputs)
-            raise Fault(
-                Code.INVALID_ARGUMENT,
+            raise invalid(
                 Reason.REASON_INPUT_UNKNOWN,
                 f"no output {name[:80]!r}; pipeline {entry.pipeline.name} has the outputs {known}",
-                metadata={"output": name[:80], "outputs": known},
+                output=name[:80],
+                outputs=known,
             )
         for extension in ("classification", "shared_memory_region"):
             if extension in output.parameters:
-                raise Fault(
-                    Code.INVALID_ARGUMENT,
+                raise invalid(
                     Reason.REASON_MALFORMED_REQUEST,
                     f"output {name}: {extension} is not supported",
-                    metadata={"output": name, "parameter": extension},
+                    output=name,
+                    parameter=extension,
                 )
         names.append(name)
     return names

@@ -6,17 +6,16 @@ In all other RPCs of the door, a "model" is a pipeline.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.oip import open_inference_pb2 as pb
 from headrace.pipeline import ModelState
-from services.ingress.documents.catalog import Credential, require
-from services.ingress.ports import ModelOperations
+from services.ingress.auth.operators import operator
+from services.ingress.clients import HopModelOperations
+from services.ingress.faults import invalid
 from services.ingress.request_context import RequestContext
 
-SCOPE = "operate"
 # A load may build an engine. A caller that wants to wait less sets a deadline; the load continues after it.
 _LOAD_S = 600.0
 _INDEX_S = 10.0
@@ -30,28 +29,21 @@ _STATES: Mapping[ModelState, tuple[str, str]] = {
 
 
 class ModelRepository:
-    """Methods are named like the RPCs and take `(request, context)`; they raise Fault. `clock`: monotonic seconds.
+    """Methods are named like the RPCs and take `(request, context)`; they raise Fault.
 
     `reaches_all`: whether a load by `operations` reaches every executor.
     """
 
-    def __init__(
-        self,
-        operations: ModelOperations,
-        clock: Callable[[], float],
-        *,
-        reaches_all: bool = True,
-    ) -> None:
+    def __init__(self, operations: HopModelOperations, *, reaches_all: bool = True) -> None:
         self._operations = operations
         self._reaches_all = reaches_all
-        self._clock = clock
 
     async def RepositoryIndex(
         self, request: pb.RepositoryIndexRequest, context: RequestContext
     ) -> pb.RepositoryIndexResponse:
-        _operator(context)
+        operator(context)
         _check_repository(request.repository_name)
-        models = await self._operations.index(self._deadline(context, _INDEX_S))
+        models = await self._operations.index(context.deadline_within(_INDEX_S))
         index = pb.RepositoryIndexResponse()
         for model in models:
             state, reason = _STATES[model.state]
@@ -63,26 +55,24 @@ class ModelRepository:
     async def RepositoryModelLoad(
         self, request: pb.RepositoryModelLoadRequest, context: RequestContext
     ) -> pb.RepositoryModelLoadResponse:
-        credential = _operator(context, "")
+        who = operator(context, "")
         _check_repository(request.repository_name)
         model, version = _named(request.model_name)
         for name in request.parameters:
             raise _not_brought_along(name)
         self._check_reach()
-        deadline = self._deadline(context, _LOAD_S)
-        await self._operations.load(model, version, _who(credential), deadline)
+        await self._operations.load(model, version, who, context.deadline_within(_LOAD_S))
         return pb.RepositoryModelLoadResponse()
 
     async def RepositoryModelUnload(
         self, request: pb.RepositoryModelUnloadRequest, context: RequestContext
     ) -> pb.RepositoryModelUnloadResponse:
         # `unload_dependents` means the models of an ensemble; no model of this repository has any.
-        credential = _operator(context, "")
+        who = operator(context, "")
         _check_repository(request.repository_name)
         model, version = _named(request.model_name)
         self._check_reach()
-        deadline = self._deadline(context, _LOAD_S)
-        await self._operations.unload(model, version, _who(credential), deadline)
+        await self._operations.unload(model, version, who, context.deadline_within(_LOAD_S))
         return pb.RepositoryModelUnloadResponse()
 
     def _check_reach(self) -> None:
@@ -94,50 +84,26 @@ class ModelRepository:
                 "them; load it while there is one process, which later ones go by, or run the services apart",
             )
 
-    def _deadline(self, context: RequestContext, most_s: float) -> float:
-        return self._clock() + most_s if context.deadline == math.inf else context.deadline
-
-
-def _operator(context: RequestContext, pipeline: str | None = None) -> Credential:
-    credential = context.caller
-    require(credential, SCOPE, pipeline)
-    return credential
-
-
-def _who(credential: Credential) -> str:
-    """The caller's name for the audit."""
-    return f"{credential.tenant.name}/{credential.key_id}"
-
 
 def _named(text: str) -> tuple[str, str]:
     """Model, and version or label ("" if none is named). Raises Fault INVALID_ARGUMENT."""
     model, colon, version = text.partition(":")
     if model and bool(colon) == bool(version):
         return model, version
-    raise Fault(
-        Code.INVALID_ARGUMENT,
-        Reason.REASON_MALFORMED_REQUEST,
-        f"{text[:80]!r} names no model; send NAME, NAME:VERSION or NAME:LABEL",
-        metadata={"field": "model_name", "value": text[:80]},
-    )
+    said = f"{text[:80]!r} names no model; send NAME, NAME:VERSION or NAME:LABEL"
+    raise invalid(Reason.REASON_MALFORMED_REQUEST, said, field="model_name", value=text[:80])
 
 
 def _check_repository(name: str) -> None:
     if name:
-        raise Fault(
-            Code.INVALID_ARGUMENT,
-            Reason.REASON_MALFORMED_REQUEST,
-            f"there is one model repository and it has no name; leave out {name[:80]!r}",
-            metadata={"field": "repository_name", "value": name[:80]},
-        )
+        said = f"there is one model repository and it has no name; leave out {name[:80]!r}"
+        raise invalid(Reason.REASON_MALFORMED_REQUEST, said, field="repository_name", value=name[:80])
 
 
 def _not_brought_along(parameter: str) -> Fault:
     """Triton accepts configurations and files in this call. Here models are signed and are added with `headrace models add`."""
-    return Fault(
-        Code.INVALID_ARGUMENT,
-        Reason.REASON_NOT_ALLOWED,
+    said = (
         f"parameter {parameter[:80]!r} is not taken: a model is loaded as it was published and signed; "
-        "publish another version with `headrace models add`",
-        metadata={"parameter": parameter[:80]},
+        "publish another version with `headrace models add`"
     )
+    return invalid(Reason.REASON_NOT_ALLOWED, said, parameter=parameter[:80])

@@ -11,10 +11,11 @@ import numpy as np
 from headrace.columns import Column, DType, Ragged
 from headrace.columns.column import Array
 from headrace.columns.oip_tensors import CONTENTS, LENGTH, unpack_bytes
-from headrace.hop.errors import Code, Fault, Reason
+from headrace.hop.errors import Fault, Reason
 from headrace.oip import open_inference_pb2 as pb
 from headrace.pipeline import InputField
 from services.ingress.documents.catalog import Entry, Input
+from services.ingress.faults import invalid, malformed
 from services.ingress.inference import check_rows
 
 _OFFSETS = struct.Struct("=II")
@@ -26,7 +27,7 @@ def read_columns(request: pb.ModelInferRequest, entry: Entry, max_rows: int) -> 
     RESOURCE_EXHAUSTED for too many rows."""
     inputs, raw = request.inputs, request.raw_input_contents
     if raw and len(raw) != len(inputs):
-        raise _malformed(
+        raise malformed(
             f"raw_input_contents has {len(raw)} entries for {len(inputs)} inputs; it needs one per input, in order",
             "raw_input_contents",
         )
@@ -69,9 +70,7 @@ def _read(tensor: Tensor, raw: bytes | None, wanted: Input, rows: int) -> Column
     if raw is None:
         return _read_typed(tensor, field, rows, rows * wanted.row_size)
     if tensor.HasField("contents"):
-        raise _malformed(
-            f"input {tensor.name} has both raw and typed contents; send one of them", tensor.name
-        )
+        raise malformed(f"input {tensor.name} has both raw and typed contents; send one of them", tensor.name)
     dtype, row_shape = field.dtype, field.row_shape
     if dtype is DType.BYTES:
         return Column(field.name, dtype, _read_strings(field.name, raw, rows * wanted.row_size), row_shape)
@@ -106,7 +105,7 @@ def _read_typed(tensor: Tensor, field: InputField, rows: int, elements: int) -> 
     name, dtype = field.name, field.dtype
     attribute = CONTENTS.get(dtype)
     if attribute is None:
-        raise _malformed(f"input {name}: {dtype.oip} has no typed contents; send raw_input_contents", name)
+        raise malformed(f"input {name}: {dtype.oip} has no typed contents; send raw_input_contents", name)
     values: Sequence[object] = getattr(tensor.contents, attribute)
     if len(values) != elements:
         raise _wrong_shape(
@@ -126,37 +125,28 @@ def _read_typed(tensor: Tensor, field: InputField, rows: int, elements: int) -> 
 def _unknown(name: str, entry: Entry, twice: bool) -> Fault:
     known = ", ".join(entry.inputs)
     text = f"input {name[:80]} is given twice" if twice else f"no input {name[:80]!r}"
-    return Fault(
-        Code.INVALID_ARGUMENT,
+    return invalid(
         Reason.REASON_INPUT_UNKNOWN,
         f"{text}; pipeline {entry.pipeline.name} has the inputs {known}",
-        metadata={"input": name[:80], "pipeline": entry.pipeline.name, "inputs": known},
+        input=name[:80],
+        pipeline=entry.pipeline.name,
+        inputs=known,
     )
 
 
 def _wrong_type(name: str, sent: str, field: InputField) -> Fault:
-    return Fault(
-        Code.INVALID_ARGUMENT,
+    return invalid(
         Reason.REASON_INPUT_DTYPE,
         f"input {name} has datatype {sent[:20]!r}; {field.dtype.oip} is wanted",
-        metadata={"input": name, "datatype": sent[:20], "wanted": field.dtype.oip},
+        input=name,
+        datatype=sent[:20],
+        wanted=field.dtype.oip,
     )
 
 
 def _wrong_shape(name: str, message: str, **metadata: str) -> Fault:
-    return Fault(
-        Code.INVALID_ARGUMENT, Reason.REASON_INPUT_SHAPE, message, metadata={"input": name, **metadata}
-    )
+    return invalid(Reason.REASON_INPUT_SHAPE, message, input=name, **metadata)
 
 
 def _out_of_range(name: str, row: int, what: str) -> Fault:
-    return Fault(
-        Code.INVALID_ARGUMENT,
-        Reason.REASON_INPUT_RANGE,
-        f"row {row}: input {name} {what}",
-        metadata={"input": name, "row": str(row)},
-    )
-
-
-def _malformed(message: str, field: str) -> Fault:
-    return Fault(Code.INVALID_ARGUMENT, Reason.REASON_MALFORMED_REQUEST, message, metadata={"field": field})
+    return invalid(Reason.REASON_INPUT_RANGE, f"row {row}: input {name} {what}", input=name, row=str(row))

@@ -1,79 +1,102 @@
-"""headrace.api.operations.v1.OperationsService, for operators."""
+"""headrace.api.operations.v1.OperationsService, for operators: asked of all routers, or of the monitoring service."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Sequence
+from typing import TypeVar
 
 from headrace.api.monitoring.v1 import monitoring_pb2
 from headrace.api.operations.v1 import operations_pb2 as pb
-from headrace.comparison.messages import write_report
+from headrace.api.router.v1 import router_pb2, shadow_pb2
+from headrace.comparison import merged
+from headrace.comparison.messages import read_report, write_report
+from headrace.hop.call import unary
+from headrace.hop.client.dial import Client
 from headrace.hop.errors import Code, Fault, Reason
-from services.ingress.documents.catalog import has_scope, require
-from services.ingress.oip.repository import SCOPE
-from services.ingress.ports import ShadowReports
-from services.ingress.releases.faults import check_name
+from services.ingress.auth.operators import SCOPE, operated, operator
+from services.ingress.documents.catalog import has_scope
 from services.ingress.request_context import RequestContext
 
+T = TypeVar("T")
+_ANALYSIS = monitoring_pb2.DESCRIPTOR, "AnalysisService"
+SHADOWS = unary(
+    router_pb2.DESCRIPTOR,
+    "RouterService",
+    "GetShadowReport",
+    shadow_pb2.GetShadowReportRequest,
+    shadow_pb2.GetShadowReportResponse,
+    idempotent=True,
+)
+ROLLOUT = unary(
+    *_ANALYSIS,
+    "GetRollout",
+    monitoring_pb2.GetRolloutRequest,
+    monitoring_pb2.GetRolloutResponse,
+    idempotent=True,
+)
+EXPERIMENT = unary(
+    *_ANALYSIS,
+    "ReadExperiment",
+    monitoring_pb2.ReadExperimentRequest,
+    monitoring_pb2.ReadExperimentResponse,
+    idempotent=True,
+)
 _REPORT_S = 10.0
-
-
-class Analysis(Protocol):
-    """What the monitoring service says of rollouts and experiments. `deadline`: monotonic seconds. Raises Fault."""
-
-    async def rollout(self, pipeline: str, deadline: float) -> monitoring_pb2.GetRolloutResponse: ...
-    async def experiment(self, pipeline: str, deadline: float) -> monitoring_pb2.ReadExperimentResponse: ...
 
 
 class OperationsServicer:
     """Methods are named like the RPCs and take `(request, context)`; they raise Fault.
 
-    `analysis` None: this installation has no monitoring service. `clock`: monotonic seconds.
+    `monitoring` None: this installation has no monitoring service.
     """
 
-    def __init__(self, shadows: ShadowReports, analysis: Analysis | None, clock: Callable[[], float]) -> None:
-        self._shadows = shadows
-        self._analysis = analysis
-        self._clock = clock
+    def __init__(self, router: Client, monitoring: Client | None) -> None:
+        self._shadows = router.each(SHADOWS)
+        self._rollout = monitoring.each(ROLLOUT) if monitoring else None
+        self._experiment = monitoring.unary(EXPERIMENT) if monitoring else None
 
     async def GetShadowReport(
         self, request: pb.GetShadowReportRequest, context: RequestContext
     ) -> pb.GetShadowReportResponse:
-        credential = context.caller
-        require(credential, SCOPE, request.pipeline or None)
-        found = await self._shadows.reports(request.pipeline, self._deadline(context))
-        reply = pb.GetShadowReportResponse(router_count=found.routers, silent_router_count=found.silent)
-        for report in (r for r in found.reports if has_scope(credential, SCOPE, r.pipeline)):
-            write_report(report, reply.reports.add())
+        """Summed up over the routers that answer."""
+        operator(context, request.pipeline or None)
+        asked = shadow_pb2.GetShadowReportRequest(pipeline=request.pipeline)
+        answers = await self._shadows(asked, deadline=context.deadline_within(_REPORT_S))
+        good = _good(answers)
+        silent = len(answers) - len(good)
+        reply = pb.GetShadowReportResponse(router_count=len(good), silent_router_count=silent)
+        for report in merged(read_report(r) for answer in good for r in answer.reports):
+            if has_scope(context.caller, SCOPE, report.pipeline):
+                write_report(report, reply.reports.add())
         return reply
 
     async def GetRollout(
         self, request: pb.GetRolloutRequest, context: RequestContext
     ) -> pb.GetRolloutResponse:
-        analysis = self._asked(request.pipeline, context)
-        found = await analysis.rollout(request.pipeline, self._deadline(context))
+        """Every replica gathers counts, and the one with the lease judges."""
+        asked = monitoring_pb2.GetRolloutRequest(pipeline=operated(request.pipeline, context))
+        answers = await _there(self._rollout)(asked, deadline=context.deadline_within(_REPORT_S))
+        found = max(_good(answers), key=lambda answer: (answer.leads, answer.release))
         return pb.GetRolloutResponse(rollout=found)
 
     async def ReadExperiment(
         self, request: pb.ReadExperimentRequest, context: RequestContext
     ) -> pb.ReadExperimentResponse:
-        analysis = self._asked(request.pipeline, context)
-        found = await analysis.experiment(request.pipeline, self._deadline(context))
+        asked = monitoring_pb2.ReadExperimentRequest(pipeline=operated(request.pipeline, context))
+        found = await _there(self._experiment)(asked, deadline=context.deadline_within(_REPORT_S))
         return pb.ReadExperimentResponse(experiment=found)
 
-    def _asked(self, pipeline: str, context: RequestContext) -> Analysis:
-        credential = context.caller
-        require(credential, SCOPE)
-        context.pipeline = check_name("pipeline", pipeline)
-        require(credential, SCOPE, pipeline)
-        if self._analysis is None:
-            raise Fault(
-                Code.FAILED_PRECONDITION,
-                Reason.REASON_METHOD_UNKNOWN,
-                "this installation has no monitoring service; set `monitoring`",
-            )
-        return self._analysis
 
-    def _deadline(self, context: RequestContext) -> float:
-        return context.deadline if context.deadline < math.inf else self._clock() + _REPORT_S
+def _there(call: T | None) -> T:
+    if call is None:
+        message = "this installation has no monitoring service; set `monitoring`"
+        raise Fault(Code.FAILED_PRECONDITION, Reason.REASON_METHOD_UNKNOWN, message)
+    return call
+
+
+def _good(answers: Sequence[T | Fault]) -> list[T]:
+    """The answers of replicas that answered. Raises Fault: none did."""
+    good = [a for a in answers if not isinstance(a, Fault)]
+    if not good:
+        raise next(a for a in answers if isinstance(a, Fault))
+    return good

@@ -8,10 +8,10 @@ from functools import partial
 
 from headrace.api.inference.v1 import inference_pb2 as pb
 from headrace.columns import Batch, DType, concat, decode_columns
-from headrace.hop.errors import Code, Fault, Reason
 from headrace.pipeline import InputField, OutputField, batch_from_rows
 from services.ingress.admission.quotas import charge
 from services.ingress.documents.catalog import Catalog, Credential, Entry
+from services.ingress.faults import malformed
 from services.ingress.idempotency.calls import IdempotentCalls
 from services.ingress.inference import InferenceResult, InferenceRunner, check_rows
 from services.ingress.predict.response import write_columns, write_models, write_rows
@@ -83,12 +83,7 @@ class InferenceServicer:
         """Charges the request's rows and bytes; returns the number of rows."""
         if bool(request.rows) == bool(request.columns):
             what = "both" if request.rows else "neither"
-            raise Fault(
-                Code.INVALID_ARGUMENT,
-                Reason.REASON_MALFORMED_REQUEST,
-                f"a request brings `rows` or `columns`; this one has {what}",
-                metadata={"field": "rows"},
-            )
+            raise malformed(f"a request brings `rows` or `columns`; this one has {what}", "rows")
         count = len(request.rows) or request.row_count
         check_rows(count, self._runner.max_rows(credential))
         charge(count, context, request)

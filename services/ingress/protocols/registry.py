@@ -1,6 +1,6 @@
 """The protocols of the ingress, and which of them a request uses.
 
-A new protocol is a module with an `ENTRY`, a line in PROTOCOLS, and a test.
+A new protocol of unary calls is a class with its content types, its place in UNARY, and a test.
 """
 
 from __future__ import annotations
@@ -12,42 +12,39 @@ from headrace.hop.errors import Code, Fault, Reason
 from services.ingress.config import Limits
 from services.ingress.protocols.asgi import Application, Receive, Scope, Send, respond
 from services.ingress.protocols.body.codecs import Codec, Json, Proto
-from services.ingress.protocols.connect import streams as connect_streams
-from services.ingress.protocols.connect import unary as connect_unary
+from services.ingress.protocols.connect.streams import Connect
+from services.ingress.protocols.connect.unary import UnaryConnect
 from services.ingress.protocols.departures import Departures
-from services.ingress.protocols.entry import Entry, Parts, PathEntry, UnaryEntry
-from services.ingress.protocols.grpc import unary as grpc_unary
-from services.ingress.protocols.grpc import web as grpc_web
-from services.ingress.protocols.rest import protocol as rest
+from services.ingress.protocols.grpc.unary import UnaryGrpc
+from services.ingress.protocols.grpc.web import UnaryGrpcWeb
+from services.ingress.protocols.rest.protocol import Rest
 from services.ingress.protocols.unary import Intake, UnaryProtocol
 from services.ingress.wiring import Ingress
 
 Unary: TypeAlias = "dict[bytes, tuple[UnaryProtocol, Codec]]"
-PROTOCOLS: tuple[Entry, ...] = (
-    grpc_unary.ENTRY,
-    grpc_web.ENTRY,
-    connect_unary.ENTRY,
-    rest.ENTRY,
-    connect_streams.ENTRY,
-)
+UNARY: tuple[type[UnaryProtocol], ...] = (UnaryGrpc, UnaryGrpcWeb, UnaryConnect)
 
 
-def routes(ingress: Ingress, limits: Limits, protocols: Sequence[Entry] = PROTOCOLS) -> Application:
-    """The application of all protocols. Raises ValueError if two of them take the same requests."""
-    codecs: dict[str, Codec] = {c.name: c for c in (Proto(limits.max_values), Json(limits.max_values))}
+def routes(ingress: Ingress, limits: Limits, protocols: Sequence[type[UnaryProtocol]] = UNARY) -> Application:
+    """The application: unary calls of the door's operations by their content type, the Open Inference Protocol's REST form below
+    /v2, and all others."""
+    proto, json = Proto(limits.max_values), Json(limits.max_values)
+    codecs: dict[str, Codec] = {codec.name: codec for codec in (proto, json)}
     intake = Intake(ingress.door, Departures(ingress.door.clock), limits)
-    unary = _unary(protocols, intake, codecs)
-    paths = _paths(protocols, Parts(ingress, intake, codecs, _unknown(intake, unary)))
+    unary: Unary = {}
+    for make in protocols:
+        made = make(intake)
+        unary |= {content_type: (made, codecs[name]) for content_type, name in make.content_types.items()}
+    rest = Rest(intake).serve
+    others = Connect(ingress, intake, proto, json, _unknown(intake, unary)).serve
     operations = ingress.door.operations
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
         operation = operations.get(path)
         if operation is None:
-            for prefix, application in paths:
-                if not prefix or (path.startswith(prefix) and path[len(prefix) :][:1] in ("", "/")):
-                    await application(scope, receive, send)
-                    return
+            serve_path = rest if path == "/v2" or path.startswith("/v2/") else others
+            await serve_path(scope, receive, send)
             return
         headers = dict(scope["headers"])
         found = unary.get(_content_type(headers))
@@ -58,26 +55,6 @@ def routes(ingress: Ingress, limits: Limits, protocols: Sequence[Entry] = PROTOC
         await protocol.serve(operation, codec, headers, scope, receive, send)
 
     return serve
-
-
-def _unary(protocols: Sequence[Entry], intake: Intake, codecs: Mapping[str, Codec]) -> Unary:
-    found: Unary = {}
-    for entry in protocols:
-        if isinstance(entry, UnaryEntry):
-            protocol = entry.make(intake)
-            for content_type, codec in entry.codecs.items():
-                if content_type in found:
-                    raise ValueError(f"{content_type.decode()} is a content type of two protocols")
-                found[content_type] = protocol, codecs[codec]
-    return found
-
-
-def _paths(protocols: Sequence[Entry], parts: Parts) -> list[tuple[str, Application]]:
-    """Longest prefix first."""
-    found = {entry.prefix: entry.make(parts) for entry in protocols if isinstance(entry, PathEntry)}
-    if len(found) < sum(isinstance(entry, PathEntry) for entry in protocols):
-        raise ValueError("two protocols have the same prefix of paths")
-    return sorted(found.items(), key=lambda one: -len(one[0]))
 
 
 def _unknown(intake: Intake, unary: Unary) -> Application:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from itertools import chain
-from typing import Any
+from typing import Any, ClassVar
 
 from headrace.hop.errors import Code, Fault, Reason
 from services.ingress.config import Limits
 from services.ingress.door import Door, Operation
+from services.ingress.faults import headers_too_large
 from services.ingress.protocols.asgi import Disconnected, Fields, Receive, Response, Scope, Send, respond
 from services.ingress.protocols.body.bodies import SMALL_BYTES, Bodies, check_size
 from services.ingress.protocols.body.codecs import Codec
 from services.ingress.protocols.departures import Departures
 from services.ingress.protocols.grpc import frames
-from services.ingress.protocols.refusals import headers_too_large
 from services.ingress.request_context import RequestContext
 
 
@@ -54,6 +54,8 @@ class Intake:
 class UnaryProtocol(ABC):
     """Serves a Door's operations, one request and one reply each."""
 
+    # Content type → name of the codec, `proto` or `json`.
+    content_types: ClassVar[Mapping[bytes, str]]
     # Bytes that the protocol puts in front of a message.
     framing_bytes = 0
 

@@ -8,13 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from headrace.hop.errors import Fault
+from headrace.hop.errors import Code, Fault, Reason
 from headrace.releases import Release, ReleaseError, ReleaseStore, StaleError
 from headrace.releases.changes import Basis, Documents, KnownModels, checked, differences
 from headrace.releases.changes.differences import Difference
 from headrace.releases.faults import refused
-from services.ingress.ports import Log, ModelOperations
-from services.ingress.releases import faults
+from services.ingress.clients import HopModelOperations
+from services.ingress.ports import Log
 
 T = TypeVar("T")
 # Who sets no deadline waits no longer than that.
@@ -46,15 +46,25 @@ class Outcome:
     differences: list[Difference]
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a change is made of: the store, the current release, the documents, and the models that are known."""
+
+    store: ReleaseStore
+    basis: Basis
+    documents: Documents
+    known: KnownModels
+
+
 # The release that a change makes; None: it is in force already.
-How = Callable[[Basis, Documents, KnownModels], Release | None]
+How = Callable[[Place], Release | None]
 
 
 class Desk:
     """`store` None: there are no releases here. `clock`: monotonic seconds. All methods raise Fault."""
 
     def __init__(
-        self, store: ReleaseStore | None, models: ModelOperations, log: Log, clock: Callable[[], float]
+        self, store: ReleaseStore | None, models: HopModelOperations, log: Log, clock: Callable[[], float]
     ) -> None:
         self._store = store
         self._models = models
@@ -66,19 +76,19 @@ class Desk:
         """The result of `how`, from a thread; `deadline`: monotonic seconds."""
         store = self._store
         if store is None:
-            raise faults.no_store()
+            raise _no_store()
         left = max(min(deadline, self._clock() + _PATIENCE_S) - self._clock(), 0)
         work = asyncio.get_running_loop().run_in_executor(self._threads, self._guarded, how, store)
         try:
             return await asyncio.wait_for(asyncio.shield(work), left)
         except TimeoutError:
             work.add_done_callback(_forget)
-            raise faults.late(pipeline) from None
+            raise _late(pipeline) from None
 
     async def change(self, wish: Wish, how: How, deadline: float) -> Outcome:
         """Makes the change that `how` describes, or says what it would change."""
         if self._store is None:
-            raise faults.no_store()
+            raise _no_store()
         known = await self._known(wish.urgent, deadline)
         return await self.read(wish.pipeline, lambda store: _change(store, wish, how, known), deadline)
 
@@ -109,7 +119,7 @@ class Desk:
             raise refused(error) from None
         except OSError as error:
             self._log.error("the store of releases can't be reached", error=str(error))
-            raise faults.unreachable() from None
+            raise _unreachable() from None
 
 
 def _change(store: ReleaseStore, wish: Wish, how: How, known: KnownModels | None) -> Outcome:
@@ -118,7 +128,7 @@ def _change(store: ReleaseStore, wish: Wish, how: How, known: KnownModels | None
     if wish.expected is not None and wish.expected != basis.newest:
         raise StaleError(wish.pipeline, basis.newest, wish.expected + 1)
     documents = Documents(store, wish.pipeline)
-    release = how(basis, documents, known or KnownModels({}))
+    release = how(Place(store, basis, documents, known or KnownModels({})))
     changes = differences(basis.release, release) if release is not None else []
     if release is None or not changes:
         return Outcome(basis.current, False, [])
@@ -132,3 +142,23 @@ def _forget(work: asyncio.Future[Any]) -> None:
     # Its caller has gone: an exception that nobody asks for would be reported as a bug.
     if not work.cancelled():
         work.exception()
+
+
+def _unreachable() -> Fault:
+    """The store can't be reached. Where it is, and why, is in the log."""
+    message = "the store of releases can't be reached; nothing was changed, as far as can be known; look, then try again"
+    return Fault(Code.UNAVAILABLE, Reason.REASON_RELEASES_UNAVAILABLE, message)
+
+
+def _late(pipeline: str) -> Fault:
+    """The time is over while a thread works on it."""
+    message = "the time is over; a change may have been made nevertheless: look before trying again"
+    return Fault(
+        Code.DEADLINE_EXCEEDED, Reason.REASON_DEADLINE_PASSED, message, metadata={"pipeline": pipeline}
+    )
+
+
+def _no_store() -> Fault:
+    """This door serves documents, not releases."""
+    message = "this installation has no store of releases; set `control`"
+    return Fault(Code.FAILED_PRECONDITION, Reason.REASON_RELEASES_UNAVAILABLE, message)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,9 +11,6 @@ from headrace.api.releases.v1 import releases_pb2 as pb
 from headrace.pipeline import Pipeline
 from headrace.releases import LIVE, Freeze, Release, ReleaseError, ReleaseStore
 from headrace.releases.changes import (
-    Basis,
-    Documents,
-    KnownModels,
     aborted,
     applied,
     deployed,
@@ -29,26 +26,25 @@ from headrace.releases.changes.deployment import arm_of
 from headrace.releases.changes.rollouts import CANDIDATE, Plan
 from headrace.releases.document import Arm, to_bytes, validated
 from headrace.releases.faults import unreleased
-from services.ingress.documents.catalog import has_scope, require
-from services.ingress.releases import faults
-from services.ingress.releases.desk import Desk, How, Outcome, Wish
+from services.ingress.auth.operators import SCOPE, check_name, operated, operator
+from services.ingress.documents.catalog import has_scope
+from services.ingress.faults import malformed_field
+from services.ingress.releases.desk import Desk, How, Outcome, Place, Wish
 from services.ingress.request_context import RequestContext
 
-SCOPE = "operate"
 _MAX_REASON = 2000
 
 
 class ReleaseServicer:
-    """Methods are named like the RPCs and take `(request, context)`; they raise Fault. `now`: of the wall clock."""
+    """Methods are named like the RPCs and take `(request, context)`; they raise Fault."""
 
-    def __init__(self, desk: Desk, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(self, desk: Desk) -> None:
         self._desk = desk
-        self._now = now
 
     async def GetRelease(
         self, request: pb.GetReleaseRequest, context: RequestContext
     ) -> pb.GetReleaseResponse:
-        pipeline = _asked(request.pipeline, context)
+        pipeline = operated(request.pipeline, context)
 
         def read(store: ReleaseStore) -> pb.GetReleaseResponse:
             release, broken = store.current(pipeline)
@@ -69,8 +65,8 @@ class ReleaseServicer:
     async def ListReleases(
         self, request: pb.ListReleasesRequest, context: RequestContext
     ) -> pb.ListReleasesResponse:
-        pipeline = _asked(request.pipeline, context) if request.pipeline else ""
-        _operator(context)
+        pipeline = operated(request.pipeline, context) if request.pipeline else ""
+        operator(context)
         credential = context.caller
 
         def read(store: ReleaseStore) -> pb.ListReleasesResponse:
@@ -91,20 +87,20 @@ class ReleaseServicer:
     async def CommitRelease(
         self, request: pb.CommitReleaseRequest, context: RequestContext
     ) -> pb.CommitReleaseResponse:
-        author = _operator(context)
+        author = operator(context)
         values = _document(request.document)
         pipeline, parent = values.get("pipeline"), values.get("parent")
         if not isinstance(pipeline, str):
-            raise faults.malformed("document.pipeline", "names no pipeline")
+            raise malformed_field("document.pipeline", "names no pipeline")
         if type(parent) is not int or parent < 0:
-            raise faults.malformed("document.parent", "needs the number of the release that it follows")
+            raise malformed_field("document.parent", "needs the number of the release that it follows")
         texts = list(request.pipeline_documents)
-        about = {"number": parent + 1, "author": author, "at": self._now().isoformat()}
+        about = {"number": parent + 1, "author": author, "at": datetime.now(UTC).isoformat()}
         content = {key: value for key, value in values.items() if key != "sha256"} | about
 
-        def how(_: Basis, documents: Documents, __: KnownModels) -> Release:
+        def how(place: Place) -> Release:
             for i, text in enumerate(texts):
-                documents.add(text, f"pipeline_documents[{i}]")
+                place.documents.add(text, f"pipeline_documents[{i}]")
             return validated(pipeline, content)
 
         options = pb.ChangeOptions(expected_number=parent)
@@ -113,32 +109,30 @@ class ReleaseServicer:
     async def ApplyRelease(
         self, request: pb.ApplyReleaseRequest, context: RequestContext
     ) -> pb.ApplyReleaseResponse:
-        _operator(context)
+        operator(context)
         wanted = _document(request.document)
         pipeline = wanted.get("pipeline")
         if not isinstance(pipeline, str):
-            raise faults.malformed("document.pipeline", "names no pipeline")
+            raise malformed_field("document.pipeline", "names no pipeline")
         texts = dict(request.pipeline_documents)
 
-        def how(basis: Basis, documents: Documents, known: KnownModels) -> Release | None:
+        def how(place: Place) -> Release | None:
             def find(key: str, value: Any) -> Pipeline:
                 if not isinstance(value, str) or value not in texts:
-                    raise ReleaseError(
-                        basis.pipeline, [f"{key}: pipeline_documents has no {str(value)[:80]!r}"]
-                    )
-                return documents.add(texts[value], value[:80])
+                    raise ReleaseError(pipeline, [f"{key}: pipeline_documents has no {str(value)[:80]!r}"])
+                return place.documents.add(texts[value], value[:80])
 
-            return applied(basis, wanted, known, find, again=request.again)
+            return applied(place.basis, wanted, place.known, find, again=request.again)
 
         return pb.ApplyReleaseResponse(change=await self._change(pipeline, request.options, context, how))
 
     async def DeployPipeline(
         self, request: pb.DeployPipelineRequest, context: RequestContext
     ) -> pb.DeployPipelineResponse:
-        name = faults.check_name("arm", request.arm or LIVE)
+        name = check_name("arm", request.arm or LIVE)
 
-        def how(basis: Basis, documents: Documents, known: KnownModels) -> Release:
-            return deployed(basis, _arm(basis, documents, known, request.spec, name), name)
+        def how(place: Place) -> Release:
+            return deployed(place.basis, _arm(place, request.spec, name), name)
 
         change = await self._change(request.pipeline, request.options, context, how)
         return pb.DeployPipelineResponse(change=change)
@@ -146,10 +140,9 @@ class ReleaseServicer:
     async def RollBackRelease(
         self, request: pb.RollBackReleaseRequest, context: RequestContext
     ) -> pb.RollBackReleaseResponse:
-        history = await self._history(request.pipeline, context)
-
-        def how(basis: Basis, _: Documents, __: KnownModels) -> Release:
-            return rolled_back_to(basis, history, request.to_number or None)
+        def how(place: Place) -> Release:
+            history = place.store.history(request.pipeline)
+            return rolled_back_to(place.basis, history, request.to_number or None)
 
         change = await self._change(request.pipeline, request.options, context, how, urgent=True)
         return pb.RollBackReleaseResponse(change=change)
@@ -157,7 +150,7 @@ class ReleaseServicer:
     async def StartRollout(
         self, request: pb.StartRolloutRequest, context: RequestContext
     ) -> pb.StartRolloutResponse:
-        name = faults.check_name("arm", request.arm or CANDIDATE)
+        name = check_name("arm", request.arm or CANDIDATE)
         said: dict[str, Any] = {
             "ladder": list(request.ladder),
             "deadline_s": request.deadline_s,
@@ -165,12 +158,11 @@ class ReleaseServicer:
             "alpha": request.alpha,
         }
         plan = Plan(name, request.by or None, {key: value for key, value in said.items() if value})
-        freeze = await self._frozen(request.pipeline, context)
 
-        def how(basis: Basis, documents: Documents, known: KnownModels) -> Release:
-            basis.refuse_rollout("another one")
-            arm = _arm(basis, documents, known, request.spec, name)
-            return rollout_started(basis, arm, plan, self._now(), freeze)
+        def how(place: Place) -> Release:
+            place.basis.refuse_rollout("another one")
+            arm = _arm(place, request.spec, name)
+            return rollout_started(place.basis, arm, plan, datetime.now(UTC), place.store.frozen())
 
         change = await self._change(request.pipeline, request.options, context, how)
         return pb.StartRolloutResponse(change=change)
@@ -178,24 +170,20 @@ class ReleaseServicer:
     async def SteerRollout(
         self, request: pb.SteerRolloutRequest, context: RequestContext
     ) -> pb.SteerRolloutResponse:
-        freeze = await self._frozen(request.pipeline, context)
-        actions: dict[int, Callable[[Basis], Release]] = {
-            pb.ROLLOUT_ACTION_PAUSE: paused,
-            pb.ROLLOUT_ACTION_RESUME: lambda basis: resumed(basis, freeze),
-            pb.ROLLOUT_ACTION_PROMOTE: promoted,
-            pb.ROLLOUT_ACTION_ABORT: aborted,
+        actions: dict[int, How] = {
+            pb.ROLLOUT_ACTION_PAUSE: lambda place: paused(place.basis),
+            pb.ROLLOUT_ACTION_RESUME: lambda place: resumed(place.basis, place.store.frozen()),
+            pb.ROLLOUT_ACTION_PROMOTE: lambda place: promoted(place.basis),
+            pb.ROLLOUT_ACTION_ABORT: lambda place: aborted(place.basis),
         }
         action = actions.get(request.action)
         if action is None:
-            raise faults.malformed("action", f"{request.action} is none; send one of RolloutAction")
-        steer = action
-        change = await self._change(
-            request.pipeline, request.options, context, lambda basis, _, __: steer(basis), urgent=True
-        )
+            raise malformed_field("action", f"{request.action} is none; send one of RolloutAction")
+        change = await self._change(request.pipeline, request.options, context, action, urgent=True)
         return pb.SteerRolloutResponse(change=change)
 
     async def SetFreeze(self, request: pb.SetFreezeRequest, context: RequestContext) -> pb.SetFreezeResponse:
-        author = _operator(context, None if request.pipeline else "")
+        author = operator(context, None if request.pipeline else "")
         _check_reason("reason", request.reason)
         if request.pipeline:
             options = pb.ChangeOptions(reason=request.reason)
@@ -204,15 +192,17 @@ class ReleaseServicer:
                 request.pipeline,
                 options,
                 context,
-                lambda basis, _, __: switched(basis, frozen=frozen),
+                lambda place: switched(place.basis, frozen=frozen),
                 urgent=True,
             )
-            return pb.SetFreezeResponse(freeze=_freeze(await self._frozen(request.pipeline, context)))
-        wanted = Freeze(author, request.reason or "no reason given", self._now()) if request.frozen else None
+            return await self._desk.read(request.pipeline, _frozen, context.deadline)
+        wanted = (
+            Freeze(author, request.reason or "no reason given", datetime.now(UTC)) if request.frozen else None
+        )
 
         def write(store: ReleaseStore) -> pb.SetFreezeResponse:
             store.freeze(wanted)
-            return pb.SetFreezeResponse(freeze=_freeze(store.frozen()))
+            return _frozen(store)
 
         return await self._desk.read("", write, context.deadline)
 
@@ -225,43 +215,21 @@ class ReleaseServicer:
         *,
         urgent: bool = False,
     ) -> pb.ReleaseChange:
-        _asked(pipeline, context)
+        operated(pipeline, context)
         _check_reason("options.reason", options.reason)
         expected = options.expected_number if options.HasField("expected_number") else None
-        wish = Wish(pipeline, _operator(context, pipeline), options.reason, expected, options.dry_run, urgent)
+        wish = Wish(pipeline, operator(context, pipeline), options.reason, expected, options.dry_run, urgent)
         return _told(await self._desk.change(wish, how, context.deadline))
-
-    async def _history(self, pipeline: str, context: RequestContext) -> list[Release]:
-        name = _asked(pipeline, context)
-        return await self._desk.read(name, lambda store: store.history(name), context.deadline)
-
-    async def _frozen(self, pipeline: str, context: RequestContext) -> Freeze | None:
-        name = _asked(pipeline, context)
-        return await self._desk.read(name, lambda store: store.frozen(), context.deadline)
-
-
-def _operator(context: RequestContext, pipeline: str | None = None) -> str:
-    """The caller's name for the audit. Raises Fault: it is no operator of this pipeline; "": of all; None: of any."""
-    credential = context.caller
-    require(credential, SCOPE, pipeline)
-    return f"{credential.tenant.name}/{credential.key_id}"
-
-
-def _asked(pipeline: str, context: RequestContext) -> str:
-    """The name of a pipeline that an operator asks about. Raises Fault."""
-    _operator(context)
-    context.pipeline = faults.check_name("pipeline", pipeline)
-    _operator(context, pipeline)
-    return pipeline
 
 
 def _check_reason(field: str, reason: str) -> None:
     if len(reason) > _MAX_REASON:
-        raise faults.malformed(field, f"has more than {_MAX_REASON} characters")
+        raise malformed_field(field, f"has more than {_MAX_REASON} characters")
 
 
-def _arm(basis: Basis, documents: Documents, known: KnownModels, spec: pb.ArmSpec, name: str) -> Arm:
+def _arm(place: Place, spec: pb.ArmSpec, name: str) -> Arm:
     """Raises ReleaseError."""
+    basis, documents = place.basis, place.documents
     if spec.pipeline_document:
         pipeline = documents.add(spec.pipeline_document, "pipeline_document")
     else:
@@ -272,7 +240,7 @@ def _arm(basis: Basis, documents: Documents, known: KnownModels, spec: pb.ArmSpe
             raise ReleaseError(basis.pipeline, [problem])
         pipeline = documents.add(text, f"{basis.pipeline}@{revision[:12]}")
     models, settings = dict(spec.models), _settings(basis.pipeline, name, spec.settings)
-    return arm_of(basis, pipeline, known, name=name, models=models, label=spec.label, settings=settings)
+    return arm_of(basis, pipeline, place.known, name=name, models=models, label=spec.label, settings=settings)
 
 
 def _settings(pipeline: str, arm: str, texts: Mapping[str, str]) -> dict[str, dict[str, Any]]:
@@ -298,7 +266,7 @@ def _document(text: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise faults.malformed("document", "is no JSON object")
+        raise malformed_field("document", "is no JSON object")
     return found
 
 
@@ -319,6 +287,10 @@ def _freeze(freeze: Freeze | None) -> pb.Freeze | None:
     if freeze is None:
         return None
     return pb.Freeze(author=freeze.author, reason=freeze.reason, since=freeze.at.isoformat())
+
+
+def _frozen(store: ReleaseStore) -> pb.SetFreezeResponse:
+    return pb.SetFreezeResponse(freeze=_freeze(store.frozen()))
 
 
 def _told(outcome: Outcome) -> pb.ReleaseChange:

@@ -14,7 +14,6 @@ from headrace.hop.errors import OUR_CODES, Blame, Code, Fault, Reason
 from headrace.hop.errors import blame as blamed
 from headrace.hop.limiters import LIMITERS
 from headrace.hop.metrics import Counter, Histogram
-from services.ingress.reporting.security_metrics import SecurityMetrics
 from services.ingress.request_context import RequestContext
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -33,11 +32,9 @@ class Shed:
 
 
 class Metrics:
-    """Instruments in one registry. `headrace_request_seconds` is the latency objective (M1) of each pipeline.
-    `security`: of the security log and of certificates."""
+    """Instruments in one registry. `headrace_request_seconds` is the latency objective (M1) of each pipeline."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.security = SecurityMetrics(registry)
         self._requests = Counter(
             "headrace_ingress_requests_total",
             "Requests by how they ended. fault: none, caller (their doing) or ours (counts against availability).",
@@ -76,8 +73,41 @@ class Metrics:
             ["limiter"],
             registry=registry,
         )
+        self._certificate_ends = Gauge(
+            "headrace_ingress_certificate_end_seconds",
+            "When the certificate that is served, or the last CA of clients, ends, in seconds since the epoch; 0: there is none.",
+            ["secret"],
+            registry=registry,
+        )
+        self._certificate_refused = Gauge(
+            "headrace_ingress_certificate_refused",
+            "1 while the files of the certificate, or of the clients' CA, are unusable and the last good ones are in use.",
+            ["secret"],
+            registry=registry,
+        )
+        self._events = Counter(
+            "headrace_ingress_security_events_total",
+            "Refused credentials, forbidden requests, and what else the security log tells of.",
+            ["kind"],
+            registry=registry,
+        )
+        self.security_failing = Gauge(
+            "headrace_ingress_security_log_failing",
+            "1 while the file of security events can't be written, else 0.",
+            registry=registry,
+        )
         # Looking up a child by its labels costs more than counting, so children are cached. There are few of them.
         self._children: dict[tuple[str, str, Code, bool, bool], _Children] = {}
+
+    def security_event(self, kind: str) -> None:
+        """Counts one security event."""
+        self._events.labels(kind).inc()
+
+    def certificate(self, name: str, ends: float, *, refused: bool) -> None:
+        """What is served of a secret of the TLS listener ends at this time (seconds since the epoch; 0: none is). `refused`: its
+        newer files are unusable."""
+        self._certificate_ends.labels(name).set(ends)
+        self._certificate_refused.labels(name).set(refused)
 
     def shed(self, tenant: str, shed: Shed) -> None:
         """Counts calls that Envoy refused, in the same way as calls refused by the application."""

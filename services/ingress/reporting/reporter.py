@@ -12,7 +12,7 @@ import numpy as np
 from headrace.columns import Timing
 from headrace.hop import limiters
 from headrace.hop.errors import Code, Reason, reason_name
-from headrace.hop.resilience.token_bucket import TokenBucket
+from headrace.hop.resilience.limiter import TokenBucket
 from services.ingress.admission.quota_abuse import QuotaAbuse
 from services.ingress.inference import InferenceResult, InferenceShare
 from services.ingress.ports import Log
@@ -207,7 +207,7 @@ class Reporter:
 
     def security(self, kind: str, context: RequestContext, details: Mapping[str, str]) -> None:
         """A credential was refused, or a caller tried something that it may not do."""
-        self.metrics.security.event(kind)
+        self.metrics.security_event(kind)
         self._security.add(kind, context, details)
         if self._lines.take(self._clock()) == 0:
             told = {**details, "kind": kind, "request_id": context.request_id}

@@ -8,12 +8,12 @@ request was sampled, failed or slow. All other requests cost nothing.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from headrace.columns import Batch, RowError, Timing
 from headrace.hop.errors import reason_name
-from services.ingress.protocols.refusals import http_status
+from services.ingress.faults import http_status
 from services.ingress.request_context import RequestContext
 
 Failure: TypeAlias = tuple[RowError, int]
@@ -28,9 +28,7 @@ def span_id() -> str:
     return f"{_random.getrandbits(64):016x}"
 
 
-def record(
-    context: RequestContext, started_unix_us: int, duration_us: int, make_id: Callable[[], str] = span_id
-) -> dict[str, Any]:
+def record(context: RequestContext, started_unix_us: int, duration_us: int) -> dict[str, Any]:
     """The trace of one finished request.
 
     {request_id, trace_id, spans: [{name, service, span_id, parent_id, start_unix_us, duration_us, status, attributes}]}
@@ -68,7 +66,7 @@ def record(
         call = _span(
             "Infer",
             "router",
-            make_id(),
+            span_id(),
             trace.span_id,
             start,
             int(answer.router_s * 1e6),
@@ -79,7 +77,7 @@ def record(
         behind = {stage: failure for stage, failure in failed.items() if stage}
         if behind:
             _mark(call, behind.values())
-        spans += _stages(answer.batch.timings, start, call, make_id, behind)
+        spans += _stages(answer.batch.timings, start, call, behind)
     return {"request_id": context.request_id, "trace_id": trace.trace_id, "spans": spans}
 
 
@@ -116,7 +114,6 @@ def _stages(
     timings: Sequence[Timing],
     origin: int,
     call: Mapping[str, Any],
-    make_id: Callable[[], str],
     failed: Mapping[str, Failure],
 ) -> list[dict[str, Any]]:
     """Spans of the stages; the parent of "a/b" is "a"."""
@@ -126,7 +123,7 @@ def _stages(
     end = max((t.start_us + t.duration_us for t in timings), default=0)
     origin += max(int(call["duration_us"]) - end, 0)
     for timing in sorted(timings, key=lambda t: t.stage.count("/")):
-        identity = make_id()
+        identity = span_id()
         ids.setdefault(timing.stage, identity)
         parent = ids.get(timing.stage.rpartition("/")[0], call["span_id"])
         attributes = {**timing.attributes, "batch_rows": str(timing.row_count)}

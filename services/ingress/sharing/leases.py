@@ -13,13 +13,13 @@ from headrace.access.specs import QuotaSpec
 from headrace.hop.config import ConfigError
 from headrace.state.redis import RedisCalls, RedisDownError
 from services.ingress.admission.row_key import RowKey
+from services.ingress.config import Sharing
 from services.ingress.ports import Log
 from services.ingress.sharing.books import Books, BusyError, FormatError, said
 from services.ingress.sharing.division import Grant, Use
 from services.ingress.sharing.lease import Lease
 from services.ingress.sharing.metrics import ShareMetrics
 from services.ingress.sharing.queries import MergedQueries
-from services.ingress.sharing.settings import Sharing
 from services.ingress.sharing.share import Buckets
 
 # How often leases are renewed; how often a door without requests says that it is there.
@@ -36,9 +36,7 @@ class LeaseSource:
 
     def __init__(self, books: Books, clock: Callable[[], float], metrics: ShareMetrics, log: Log) -> None:
         self.doors = 1
-        self.queries = MergedQueries(
-            books, clock, lambda: self.doors, lambda: self.disconnected, metrics, log
-        )
+        self.queries = MergedQueries(books, clock, lambda: self.doors, lambda: self.disconnected, log)
         self._books = books
         self._clock = clock
         self._metrics = metrics
@@ -144,7 +142,6 @@ class LeaseSource:
                     lease.fall_back_to_local(self.doors, self._clock(), disconnected=True)
         self._problem = problem or "it failed"
         self._metrics.alone.set(1)
-        self._metrics.failures.inc()
 
 
 def lease_source(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Gauge
 
 from services.ingress.sharing.division import Grant
 
@@ -28,18 +28,9 @@ class ShareMetrics:
             "Doors that share limits, as last heard, this one included.",
             registry=registry,
         )
-        self.failures = Counter(
-            "headrace_quota_exchange_failures", "Exchanges with Redis that failed.", registry=registry
-        )
         self._shares = Gauge(
             "headrace_quota_share_ratio",
             "The part of a tenant's rows per second that this door may use now.",
-            ["tenant"],
-            registry=registry,
-        )
-        self._slots = Gauge(
-            "headrace_quota_slots",
-            "Requests of a tenant that this door may have in flight now; 0: it holds no lease.",
             ["tenant"],
             registry=registry,
         )
@@ -47,15 +38,12 @@ class ShareMetrics:
     def share(self, tenant: str, grant: Grant) -> None:
         """Tells of a lease."""
         self._shares.labels(tenant).set(grant.shares[0])
-        self._slots.labels(tenant).set(grant.slots)
 
     def unleased(self, tenant: str, doors: int) -> None:
         """A lease is over: this door has the part of one of `doors`."""
         self._shares.labels(tenant).set(1 / doors)
-        self._slots.labels(tenant).set(0)
 
     def forget(self, tenant: str) -> None:
         """A tenant is gone."""
-        for gauge in (self._shares, self._slots):
-            with suppress(KeyError):
-                gauge.remove(tenant)
+        with suppress(KeyError):
+            self._shares.remove(tenant)

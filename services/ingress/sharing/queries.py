@@ -15,7 +15,6 @@ from headrace.state.redis import RedisDownError
 from services.ingress.ports import Log
 from services.ingress.sharing.books import ROWS_KEPT_MS, Books, BusyError, RefusedError, Rows, Table
 from services.ingress.sharing.division import LEASE_MS
-from services.ingress.sharing.metrics import ShareMetrics
 
 # Rows of one entry in Redis, so that one reading is not too much for the loop; readings in one exchange, which are enough but for
 # a door that starts when there is very much.
@@ -131,14 +130,12 @@ class MergedQueries:
         clock: Callable[[], float],
         doors: Callable[[], int],
         disconnected: Callable[[], bool],
-        metrics: ShareMetrics,
         log: Log,
     ) -> None:
         self._books = books
         self._clock = clock
         self._doors = doors
         self._disconnected = disconnected
-        self._metrics = metrics
         self._log = log
         self._tables: dict[Table, TableShare] = {}
         self._said = ""
@@ -177,7 +174,6 @@ class MergedQueries:
         except BusyError:
             return
         except (RedisDownError, RefusedError) as error:
-            self._metrics.failures.inc()
             share.grant = None
             if (why := str(error)) != self._said:
                 self._said = why

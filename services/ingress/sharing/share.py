@@ -6,7 +6,7 @@ from collections.abc import Set as AbstractSet
 from typing import Protocol
 
 from headrace.access.specs import QuotaSpec
-from headrace.hop.resilience.token_bucket import TokenBucket
+from headrace.hop.resilience.limiter import TokenBucket
 
 Buckets = tuple[TokenBucket | None, TokenBucket | None]
 """Of rows and of bytes, at this door; None: there is no limit."""

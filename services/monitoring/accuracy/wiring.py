@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from headrace.api.monitoring.v1 import accuracy_pb2
 from headrace.hop.definition import Runtime, Service
+from headrace.hop.process.background import running
 from services.monitoring.accuracy.keeper import AccuracyKeeper
 from services.monitoring.accuracy.metrics import AccuracyMetrics
 from services.monitoring.accuracy.observer import Calibrated, PredictionObserver
@@ -46,23 +45,12 @@ async def telling_accuracy(
     allowance = Allowance(settings.rows_per_s, settings.burst_rows)
     observer = PredictionObserver(allowance, calibrated, metrics.left_out.inc)
     keeper = AccuracyKeeper(settings, observer, store, recorder, metrics, log, _WALL)
-    task = asyncio.create_task(keeper.run())
-    task.add_done_callback(lambda ended: _tell_end(ended, log))
     descriptor = accuracy_pb2.DESCRIPTOR.services_by_name["AccuracyService"]
     servicer = AccuracyServicer(keeper, settings.least_coverage)
     try:
-        yield Accuracy(
-            observer,
-            Service(descriptor, servicer),
-            AccuracyPanel(keeper.figures, settings.least_coverage),
-        )
+        async with running(keeper.run(), "accuracy", log):
+            panel = AccuracyPanel(keeper.figures, settings.least_coverage)
+            yield Accuracy(observer, Service(descriptor, servicer), panel)
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
         # What was gathered in the last second.
         await keeper.last_step()
-
-
-def _tell_end(task: asyncio.Task[None], log: Any) -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        log.error("accuracy is not told any more", error=f"{type(error).__name__}: {error}")

@@ -107,7 +107,7 @@ class Actions:
             "risky": action.risky,
             "number": basis.newest,
             "changes": words.sentences(changes),
-            "keys": [{"key": c.key, "before": c.before, "after": c.after} for c in changes],
+            "keys": releases.key_rows(changes),
             "at": self._now().isoformat(),
             "notices": [],
         }
@@ -121,11 +121,7 @@ class Actions:
         self._log.info(
             "changed from the console", pipeline=pipeline, action=name, number=made.number, author=author
         )
-        rows = [{"key": c.key, "before": c.before, "after": c.after} for c in changes]
-        return {
-            "release": releases.release_row(made, None) | {"changes": words.sentences(changes)},
-            "keys": rows,
-        }
+        return releases.made_row(made, changes)
 
     async def freeze(self) -> dict[str, Any]:
         """Whether all automation is frozen, by whom and why. Raises Fault."""

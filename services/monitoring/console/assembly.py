@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from headrace.audit.access import Access
@@ -36,19 +36,10 @@ from services.monitoring.console.web.guard import Guard
 from services.monitoring.console.web.parts import Parts
 from services.monitoring.console.web.render import Assets, Renderer
 from services.monitoring.console.web.server import serve
-from services.monitoring.console.web.streams import Streams
 from services.monitoring.ports import Log
 
 _REFRESH_S = 1.0
 _FLUSH_S = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Console:
-    """A running console: its application, and the counts that it has seen."""
-
-    application: Application
-    live: Live
 
 
 @asynccontextmanager
@@ -58,8 +49,8 @@ async def console(
     log: Log,
     wall: Callable[[], float],
     monotonic: Callable[[], float],
-) -> AsyncIterator[Console]:
-    """Serves the console meanwhile. Raises ConfigError: secret or certificate can't be used."""
+) -> AsyncIterator[Live]:
+    """Serves the console meanwhile, with the counts that it has seen. Raises ConfigError: secret or certificate can't be used."""
     _check_certificate(settings)
     signing = await asyncio.to_thread(secret.ensure, settings.secret)
     threads, live = Threads(settings.patience_s), Live()
@@ -77,8 +68,8 @@ async def console(
     parts = _parts(settings, sources, live, threads, log, wall)
     connections, port = Connections(), settings.address[1]
     guard = Guard(operators, sessions, Attempts(monotonic), events, port, connections, tls=tls)
-    assets, streams = await asyncio.to_thread(Assets), Streams(monotonic)
-    application = Application(parts, guard, assets, Renderer(assets.address, now), streams, log)
+    assets = await asyncio.to_thread(Assets)
+    application = Application(parts, guard, assets, Renderer(assets.address, now), log)
 
     async def sample() -> None:
         live.sample(sources.counts(), wall())
@@ -91,9 +82,8 @@ async def console(
         asyncio.create_task(_every(_FLUSH_S, lambda: threads.run(events.flush), log)),
     ]
     try:
-        yield Console(application, live)
+        yield live
     finally:
-        streams.close()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from headrace.catalog.access import Position
 from headrace.releases import Broken, Freeze, Release, ReleaseError, StaleError
@@ -14,9 +14,11 @@ from headrace.releases.changes.differences import Difference
 from headrace.releases.faults import refused
 from headrace.releases.of_records import RecordReleases
 from services.monitoring.console import faults
-from services.monitoring.console.ports import Models
 from services.monitoring.console.threads import Threads
 from services.monitoring.ports import Log
+
+if TYPE_CHECKING:
+    from services.monitoring.console.facts.models import ModelFacts
 
 STORE = "the store of releases"
 T = TypeVar("T")
@@ -83,7 +85,7 @@ class KnownReleases:
         threads: Threads,
         reach: Reach,
         now: Callable[[], str],
-        models: Models | None = None,
+        models: ModelFacts | None = None,
     ) -> None:
         self._models = models
         self._store = store

@@ -11,7 +11,7 @@ from headrace.releases import Broken
 from headrace.releases.changes import rolled_back_to
 from services.monitoring.console import faults
 from services.monitoring.console.actions import Actions
-from services.monitoring.console.facts import live, releases, words
+from services.monitoring.console.facts import live, releases
 from services.monitoring.console.facts.assessment import assess
 from services.monitoring.console.known import KnownReleases, PipelineFacts, Reach, notice
 from services.monitoring.console.ports import Panel, PanelSource, Sources
@@ -116,25 +116,19 @@ class Pages:
             name, lambda basis, history, _: rolled_back_to(basis, history, number), expected, author, reason
         )
         self._log.info("rolled back from the console", pipeline=name, number=made.number, author=author)
-        rows = [{"key": c.key, "before": c.before, "after": c.after} for c in changes]
-        return {
-            "release": releases.release_row(made, None) | {"changes": words.sentences(changes)},
-            "keys": rows,
-        }
+        return releases.made_row(made, changes)
 
     async def models(self) -> dict[str, Any]:
         """All models and their versions."""
-        if self._sources.models is None:
-            return {
-                "at": self._now(),
-                "models": [],
-                "notices": [notice("watch", "No model repository is set here (console.models).")],
-            }
+        found, notices = [], []
         try:
-            found = await self._threads.run(self._sources.models.all)
+            if self._sources.models is None:
+                notices.append(notice("watch", "No model repository is set here (console.models)."))
+            else:
+                found = await self._threads.run(self._sources.models.all)
         except OSError as error:
-            return {"at": self._now(), "models": [], "notices": [self._reach.away(_REPOSITORY, error)]}
-        return {"at": self._now(), "models": found, "notices": []}
+            notices.append(self._reach.away(_REPOSITORY, error))
+        return {"at": self._now(), "models": found, "notices": notices}
 
     async def model(self, model: str, version: str) -> dict[str, Any]:
         """One version of a model."""

@@ -1,7 +1,7 @@
 """What the console needs of its surroundings, and where other parts of monitoring bring what it shall show.
 
-A further section of a pipeline's page (drift, objectives, cost, …) is a `PanelSource`; a further audit an `AuditTrail`. Both are
-handed to `Sources` in wiring.py: no template has to change. What nobody brings is not shown.
+A further section of a pipeline's page (drift, objectives, cost, …) is a `PanelSource`, handed to `Sources` in wiring.py: no
+template has to change. What nobody brings is not shown.
 """
 
 from __future__ import annotations
@@ -9,20 +9,22 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from headrace.analysis import ReadOut
 from headrace.catalog.access import Records
 from headrace.releases import Experiment, Release
-from headrace.releases.changes import KnownModels
 from headrace.releases.of_records import RecordReleases
 from headrace.ticks import ArmFigures
 from services.monitoring.console.facts.live import Counts
 from services.monitoring.events.query import Found, Query
+from services.monitoring.explanations.records import ShownExplanation
 from services.monitoring.outcomes.succession import Succession
 from services.monitoring.rollouts.analyser import Status
 
 if TYPE_CHECKING:
+    from services.monitoring.console.facts.models import ModelFacts
+    from services.monitoring.console.facts.trails import ChainTrail
     from services.monitoring.console.panels.freshness import Freshness
 
 Level = Literal["good", "watch", "bad", "none"]
@@ -54,36 +56,7 @@ class Panel:
 PanelSource: TypeAlias = Callable[[str], Awaitable[Panel | None]]
 
 
-@dataclass(frozen=True, slots=True)
-class TrailView:
-    """The newest entries of an audit, newest first. `problem`: why it can't be trusted or read; empty: the chain holds."""
-
-    title: str
-    entries: Sequence[Mapping[str, Any]]
-    count: int
-    problem: str = ""
-
-
-class AuditTrail(Protocol):
-    """An audit that can be verified."""
-
-    @property
-    def name(self) -> str:
-        """A word for addresses and programs."""
-        ...
-
-    def read(self, newest: int) -> TrailView:
-        """Verifies it and returns its newest entries. Blocks. Raises OSError."""
-        ...
-
-
-class Models(Protocol):
-    """The model repository, as far as the console shows it; see facts/models.py. Methods block and raise OSError."""
-
-    def all(self) -> list[dict[str, Any]]: ...
-    def one(self, model: str, version: str) -> dict[str, Any] | None: ...
-    def missing(self, release: Release) -> list[str]: ...
-    def known(self) -> KnownModels: ...
+Explain: TypeAlias = Callable[[bytes], Awaitable[ShownExplanation | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,43 +71,15 @@ class OutcomeFact:
 
 
 @dataclass(frozen=True, slots=True)
-class Contribution:
-    """What one input or feature column (with its value) added to the output."""
-
-    column: str
-    value: Any
-    contribution: float
-
-
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """`base`: the output without any of the columns' values; `output`: f(x). The contributions sum up to their difference;
-    `standard_error`: of a contribution, 0 if they are exact."""
-
-    base: float
-    output: float
-    standard_error: float
-    contributions: Sequence[Contribution]
-
-
-class Explanations(Protocol):
-    """Explains predictions; may compute it when it is asked for."""
-
-    async def of(self, event_id: str) -> Explanation | None:
-        """None: this prediction has no explanation. `event_id`: as events name it. May raise anything: the page then says
-        that it can't be read."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
 class RequestSources:
     """What is known of single requests. `events` raises StorageError; `outcomes`: of (tenant, request id), raises StorageError;
-    `traces`: the folder in which the ingress keeps them, None: it is not on this machine or not set."""
+    `traces`: the folder in which the ingress keeps them, None: it is not on this machine or not set. `explanation`: of an
+    event's id, None: it has none; may raise anything: the page then says that it can't be read."""
 
     events: Callable[[Query], Awaitable[Found]]
     outcomes: Callable[[str, str], Awaitable[Sequence[OutcomeFact]]]
     traces: Path | None = None
-    explanations: Explanations | None = None
+    explanation: Explain | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +100,8 @@ class Sources:
     slow_s: Callable[[Release], float | None]
     read_out: Callable[[str], Awaitable[tuple[Experiment, ReadOut] | None]]
     panels: Sequence[PanelSource] = ()
-    trails: Sequence[AuditTrail] = ()
-    models: Models | None = None
+    trails: Sequence[ChainTrail] = ()
+    models: ModelFacts | None = None
     # Pipeline → what outcomes say of what is live, and of what was live before it; None: nobody looked.
     succession: Callable[[str], Succession | None] = lambda _: None
     requests: RequestSources | None = None

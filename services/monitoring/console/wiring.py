@@ -26,8 +26,7 @@ from services.monitoring.ticks import Ticks
 if TYPE_CHECKING:
     from services.monitoring.console.panels.freshness import Freshness
     from services.monitoring.console.ports import (
-        AuditTrail,
-        Explanations,
+        Explain,
         PanelSource,
         RequestSources,
         Sources,
@@ -46,9 +45,8 @@ class Beside:
     outcomes: OutcomeStore
     events: Callable[[Query], Awaitable[Found]] | None = None
     freshness: Freshness | None = None
-    explanations: Explanations | None = None
+    explanation: Explain | None = None
     panels: Sequence[PanelSource] = ()
-    trails: Sequence[AuditTrail] = ()
     succession: Callable[[str], Succession | None] = lambda _: None
 
 
@@ -111,7 +109,7 @@ def _sources(
         slow_s,
         read_out,
         beside.panels,
-        (*own_trails, *beside.trails),
+        own_trails,
         models,
         beside.succession,
         _requests(own, beside),
@@ -130,7 +128,7 @@ def _requests(own: ConsoleSettings, beside: Beside) -> RequestSources | None:
         found = await recorder.run(store.of_request, tenant, request_id)
         return [OutcomeFact(o.row, o.name, o.value, o.label, _date(o.time)) for o in found]
 
-    return RequestSources(events, outcomes, own.traces, beside.explanations)
+    return RequestSources(events, outcomes, own.traces, beside.explanation)
 
 
 def _date(seconds: float) -> str:

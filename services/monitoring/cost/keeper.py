@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TypeVar
@@ -32,7 +32,6 @@ class CostKeeper:
         metrics: CostMetrics,
         log: Log,
         every_s: float,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._collector = collector
         self._observer = observer
@@ -40,7 +39,6 @@ class CostKeeper:
         self._metrics = metrics
         self._log = log
         self._every_s = every_s
-        self._sleep = sleep
         # The ledger is one thread's at a time.
         self._thread = ThreadPoolExecutor(1, "cost")
         self._failed = self._mistake = ""
@@ -51,7 +49,7 @@ class CostKeeper:
         """Keeps the ledger until cancelled."""
         while True:
             await self.collect()
-            await self._sleep(self._every_s)
+            await asyncio.sleep(self._every_s)
 
     async def collect(self) -> None:
         """Writes what there is now. What fails is counted and said once; its work is written the next time."""

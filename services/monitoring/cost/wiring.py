@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from headrace.cost import SCHEMA, PricesFile
 from headrace.hop.definition import Runtime
+from headrace.hop.process.background import running
 from services.monitoring.cost.collector import Collector
 from services.monitoring.cost.from_events import CostObserver
 from services.monitoring.cost.from_explanations import ExplanationCost
@@ -60,17 +60,9 @@ async def counting_cost(settings: CostSettings, events: Path | None, runtime: Ru
     observer = CostObserver()
     collector = Collector(settings, events, prices, database, _WALL, asking)
     keeper = CostKeeper(collector, observer, prices, metrics, log, settings.every_s)
-    task = asyncio.create_task(keeper.run())
-    task.add_done_callback(lambda ended: _tell_end(ended, log))
     try:
-        yield Cost((observer,), keeper)
+        async with running(keeper.run(), "ledger of cost", log):
+            yield Cost((observer,), keeper)
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
         await keeper.close()
         asking.shutdown(wait=False)
-
-
-def _tell_end(task: asyncio.Task[None], log: Any) -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        log.error("the ledger of cost is not kept any more", error=f"{type(error).__name__}: {error}")

@@ -13,6 +13,7 @@ from typing import Any
 
 from headrace.analysis import Count
 from headrace.hop.definition import Runtime
+from headrace.hop.process.background import running
 from headrace.releases.of_records import RecordReleases
 from headrace.releases.webhook import Webhook
 from headrace.repository import Repository
@@ -84,16 +85,10 @@ async def watching_drift(
         settings.drift.refresh_s,
         memory,
     )
-    tasks = [
-        _told(asyncio.create_task(watch.run()), log, "drift is not judged any more"),
-        _told(asyncio.create_task(retraining.run()), log, "retrainings are not started any more"),
-    ]
     try:
-        yield Drift(monitor, DriftPanel(monitor.looks))
+        async with running(watch.run(), "drift", log), running(retraining.run(), "retrainings", log):
+            yield Drift(monitor, DriftPanel(monitor.looks))
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
         await watch.close()
         if memory is not None:
             memory.close()
@@ -123,17 +118,6 @@ def _baselines(
     trust = settings.trust.trust() if settings.trust is not None else None
     repository = Repository(settings.models, trust=trust, index=recorded(releases.records))
     return ReleaseBaselines(releases, repository, log, metrics.counting.refused)
-
-
-def _told(task: asyncio.Task[None], log: Any, what: str) -> asyncio.Task[None]:
-    """A bug may end a task; somebody must hear of it."""
-
-    def tell(ended: asyncio.Task[None]) -> None:
-        if not ended.cancelled() and (error := ended.exception()) is not None:
-            log.error(what, error=f"{type(error).__name__}: {error}")
-
-    task.add_done_callback(tell)
-    return task
 
 
 def _complain(log: Any, text: str) -> None:

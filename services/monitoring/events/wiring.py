@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from headrace.api.monitoring.v1 import events_pb2
 from headrace.events import Mask, read_salt
 from headrace.hop.definition import Runtime, Service
+from headrace.hop.process.background import running
 from headrace.state.redis import RedisCalls
 from services.monitoring.events.metrics import EventMetrics
 from services.monitoring.events.ports import EventObserver, GroupObserver
@@ -45,22 +45,20 @@ async def events(
     reception = Reception(store, mask, observers, metrics, _WALL, log, forget)
     await reception.start()
     shipment = Shipment(far, reception, metrics.segments, log)
-    tasks = [asyncio.create_task(reception.run()), asyncio.create_task(shipment.run())]
+    tasks = {"reception of events": reception.run(), "shipment of segments": shipment.run()}
     reader = None
     if settings.stream:
         calls = RedisCalls(settings.stream, settings.stream_timeout_s, time.monotonic)
         name = f"{socket.gethostname()}-{os.getpid()}"
         reader = StreamReader(calls, name, reception, metrics, time.monotonic, log)
-        tasks.append(asyncio.create_task(reader.run()))
-    for task in tasks:
-        task.add_done_callback(lambda ended: _tell_end(ended, log))
+        tasks["stream of events"] = reader.run()
     try:
-        descriptor = events_pb2.DESCRIPTOR.services_by_name["EventsService"]
-        yield Service(descriptor, EventsServicer(reception)), reception
+        async with AsyncExitStack() as stack:
+            for name, work in tasks.items():
+                await stack.enter_async_context(running(work, name, log))
+            descriptor = events_pb2.DESCRIPTOR.services_by_name["EventsService"]
+            yield Service(descriptor, EventsServicer(reception)), reception
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
         if reader is not None:
             await reader.close()
         await reception.close()
@@ -75,11 +73,3 @@ def _store(
         return None
     index = EventIndex(Database(folder / "index.sqlite", log, schema=SCHEMA, holds="the index of events"))
     return EventStore(folder, index, settings, metrics.segments, time.monotonic, _WALL, log, far)
-
-
-def _tell_end(task: asyncio.Task[None], log: Any) -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        log.error(
-            "segments of events are not taken in, closed or moved any more",
-            error=f"{type(error).__name__}: {error}",
-        )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from headrace.api.monitoring.v1 import explanations_pb2
 from headrace.hop.definition import Runtime, Service
+from headrace.hop.process.background import running
 from services.monitoring.cost.from_explanations import ExplanationCost
 from services.monitoring.events.reception import Reception
 from services.monitoring.explanations.explanations import Explanations
@@ -42,17 +42,9 @@ async def explanations(
     """The service, and what the console shows."""
     log, metrics = runtime.telemetry.log, runtime.telemetry.once(ExplanationMetrics)
     made = Explanations(store, reception, recorder, outcomes, metrics, _WALL, log)
-    sweeps = asyncio.create_task(made.sweep_every(settings))
-    sweeps.add_done_callback(lambda ended: _tell_end(ended, log))
     try:
         descriptor = explanations_pb2.DESCRIPTOR.services_by_name["ExplanationsService"]
-        yield Service(descriptor, ExplanationsServicer(made, cost)), made
+        async with running(made.sweep_every(settings), "removal of old explanations", log):
+            yield Service(descriptor, ExplanationsServicer(made, cost)), made
     finally:
-        sweeps.cancel()
-        await asyncio.gather(sweeps, return_exceptions=True)
         await made.close()
-
-
-def _tell_end(task: asyncio.Task[None], log: Log) -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        log.error("old explanations are not removed any more", error=f"{type(error).__name__}: {error}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry, Gauge
 
@@ -11,12 +10,7 @@ from headrace.analysis import Count
 from headrace.releases import Release
 from services.monitoring.outcomes.records import Judged
 from services.monitoring.outcomes.succession import Succession, succession
-
-
-class _Log(Protocol):
-    def info(self, event: str, **fields: Any) -> object: ...
-
-    def warning(self, event: str, **fields: Any) -> object: ...
+from services.monitoring.ports import Log
 
 
 class SuccessionMetrics:
@@ -42,7 +36,7 @@ class SuccessionMetrics:
 class SuccessionWatch:
     """One look per pipeline at a time; in one thread."""
 
-    def __init__(self, metrics: SuccessionMetrics, log: _Log) -> None:
+    def __init__(self, metrics: SuccessionMetrics, log: Log) -> None:
         self._metrics, self._log = metrics, log
         self._newest: dict[str, Succession] = {}
         self._worse: set[str] = set()

@@ -15,7 +15,7 @@ from headrace.hop.config import Settings
 from headrace.hop.errors import Fault
 from headrace.pipeline import ModelUse
 from headrace.state.redis import RedisCalls, RedisDownError
-from services.router.cache.meter import CacheMeter
+from services.router.cache.meter import CacheMetrics
 from services.router.cache.rows import Answer, answers_of, columns_of, fields_of
 
 _MAGIC = b"hra2"
@@ -34,7 +34,7 @@ class CacheSettings(Settings):
 class SharedAnswers:
     """`clock`: monotonic seconds."""
 
-    def __init__(self, calls: RedisCalls, meter: CacheMeter) -> None:
+    def __init__(self, calls: RedisCalls, meter: CacheMetrics) -> None:
         self._calls = calls
         self._meter = meter
 
@@ -104,7 +104,7 @@ def load(data: bytes) -> Answer | None:
 
 
 def shared_answers(
-    settings: CacheSettings, meter: CacheMeter, clock: Callable[[], float]
+    settings: CacheSettings, meter: CacheMetrics, clock: Callable[[], float]
 ) -> SharedAnswers | None:
     """The store that the settings name; None: they name none. Raises ConfigError for an address that is none."""
     if not settings.redis:

@@ -2,36 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 HIT, SHARED, MISS, STALE, BYPASS = "hit", "shared", "miss", "stale", "bypass"
 
 
-class CacheMeter(Protocol):
-    """Counts what happens in the cache."""
-
-    def rows(self, pipeline: str, outcome: str, count: int) -> None:
-        """`count` rows were answered by a kept answer (`hit`), by one that another row was just computing (`shared`), by the
-        models (`miss`), by a kept one in place of a failure (`stale`), or may not be kept (`bypass`)."""
-        ...
-
-    def evicted(self, pipeline: str, space: int, age: int) -> None: ...
-
-    def bytes(self, pipeline: str, size: int) -> None: ...
-
-    def unpinned(self, pipeline: str, wrong: bool) -> None:
-        """Whether the pipeline asks for a cache and has none, as a stage runs whatever version was loaded last."""
-        ...
-
-    def store_failed(self) -> None:
-        """The shared store could not be asked; the models answered."""
-        ...
-
-
 class CacheMetrics:
-    """A `CacheMeter` of Prometheus."""
+    """Counts what happens in the cache."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._rows = Counter(
@@ -62,6 +39,8 @@ class CacheMetrics:
         )
 
     def rows(self, pipeline: str, outcome: str, count: int) -> None:
+        """`count` rows were answered by a kept answer (`hit`), by one that another row was just computing (`shared`), by the
+        models (`miss`), by a kept one in place of a failure (`stale`), or may not be kept (`bypass`)."""
         self._rows.labels(pipeline, outcome).inc(count)
 
     def evicted(self, pipeline: str, space: int, age: int) -> None:
@@ -73,7 +52,9 @@ class CacheMetrics:
         self._bytes.labels(pipeline).set(size)
 
     def unpinned(self, pipeline: str, wrong: bool) -> None:
+        """Whether the pipeline asks for a cache and has none, as a stage runs whatever version was loaded last."""
         self._unpinned.labels(pipeline).set(wrong)
 
     def store_failed(self) -> None:
+        """The shared store could not be asked; the models answered."""
         self._failures.inc()

@@ -1,29 +1,70 @@
-"""A route whose answers are kept: where the plan is cut, what answers, and the place of the answers."""
+"""A route whose answers are kept: where the plan is cut, what answers, and the place of the answers.
+
+An answer may be served from the cache only if the very same code and weights would compute it now. The document's content hash
+names everything but the models. A model stage without a version runs whatever version was loaded last in the replica that gets
+the call. The router learns which one that was from the reply, and a hit has no reply: between a load and the next miss every
+hit would be an old answer, and asking the executor now and then only makes that time shorter. So the answers of such a route
+are not kept at all. A stage with a version (of the document, or put there by the release) always runs that version, and a
+signed version is never altered. As a number may be used again after `models remove`, the SHA-256 that the executor last
+reported is part of the key, too: nothing is served before the first reply of a route has named it, and a reply with another one
+leaves all older answers behind (`CachedRoute.prefix`). Loading and unloading through this router forgets it.
+
+Of a stage of several models (cascade, ensemble) no answer is kept: which of them took part differs from row to row.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 from weakref import WeakValueDictionary
 
 from headrace.pipeline import CacheRule, Cut, ModelUse, Plan, cut
+from headrace.pipeline.stages.registry import kind_of
 from services.router.cache.clients import SharedAnswers
 from services.router.cache.entries import Entries, Evictions
-from services.router.cache.flights import Flights
-from services.router.cache.identity import identity_of
-from services.router.cache.meter import CacheMeter
+from services.router.cache.meter import CacheMetrics
 from services.router.cache.rows import Answer, Field
 from services.router.routes.route import Route
 
 _MICRO = 1e-6
 
 
+Flight: TypeAlias = "asyncio.Future[Answer | None]"
+"""What a flight brings; None: nothing that may be kept, so who waits has to run itself."""
+
+
+class Flights:
+    """Answers that are being computed now. A row with the same key waits for the first one instead of running, too."""
+
+    def __init__(self) -> None:
+        self._flights: dict[bytes, Flight] = {}
+
+    def __len__(self) -> int:
+        return len(self._flights)
+
+    def of(self, key: bytes) -> Flight | None:
+        """The flight of this key; None: there is none."""
+        return self._flights.get(key)
+
+    def begin(self, key: bytes) -> None:
+        """A row with this key runs now. `end` must follow."""
+        self._flights[key] = asyncio.get_running_loop().create_future()
+
+    def end(self, key: bytes, answer: Answer | None) -> None:
+        """The row has its answer, or none. A flight that has ended already is left alone."""
+        flight = self._flights.pop(key, None)
+        if flight is not None and not flight.done():
+            flight.set_result(answer)
+
+
 class PipelineAnswers:
     """The answers of one pipeline, whichever revision and arm gave them: they share the memory that the document allows."""
 
     def __init__(
-        self, pipeline: str, rule: CacheRule, meter: CacheMeter, shared: SharedAnswers | None
+        self, pipeline: str, rule: CacheRule, meter: CacheMetrics, shared: SharedAnswers | None
     ) -> None:
         self._pipeline = pipeline
         self._meter = meter
@@ -94,10 +135,22 @@ class CachedRoute:
         return self._prefix
 
 
+def identity_of(tail: Plan, *more: str) -> str:
+    """What answers in the stages of `tail`; "": that is not known for sure, so no answer may be kept.
+
+    `more`: what else decides, such as release number and arm, and the settings that an arm gives its stages.
+    """
+    found = [kind_of(planned.stage).answered_by(planned.stage) for planned in tail.stages]
+    known = [name for name in found if name is not None]
+    if len(known) < len(found):
+        return ""
+    return "\n".join((tail.pipeline.revision, *known, *more))
+
+
 class AnswerCaches:
     """The caches of all pipelines. `shared`: answers that several routers keep together; None: each keeps its own."""
 
-    def __init__(self, meter: CacheMeter, build: str, shared: SharedAnswers | None = None) -> None:
+    def __init__(self, meter: CacheMetrics, build: str, shared: SharedAnswers | None = None) -> None:
         """`build`: version of the code, as steps are code, too."""
         self._meter = meter
         self._build = build

@@ -18,8 +18,7 @@ from headrace.columns.column import join
 from headrace.hop.errors import Code
 from headrace.pipeline import ModelUse
 from services.router.cache import meter as outcomes
-from services.router.cache.flights import Flight
-from services.router.cache.route import CachedRoute
+from services.router.cache.route import CachedRoute, Flight
 from services.router.cache.rows import Answer, answers_of, columns_of, fields_of, row_keys
 from services.router.ports import Meter
 from services.router.routes.run import RouteResult, RouteRun, absent

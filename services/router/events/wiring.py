@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from headrace.events import Mask, read_salt
 from headrace.hop.config import CalleeSettings
 from headrace.hop.definition import Runtime
+from headrace.hop.process.background import running
 from headrace.state.redis import RedisCalls
-from services.router.background import running
 from services.router.events.clients import EventMessages, HopEvents
 from services.router.events.groups import GroupBuilder
 from services.router.events.metrics import EventMetrics

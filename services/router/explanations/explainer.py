@@ -27,7 +27,7 @@ from services.router.explanations.turns import Entry, FairSlot, Turns
 from services.router.routes.observer import size_of
 from services.router.routes.route import Route
 from services.router.routes.run import RouteResult
-from services.router.shadow.batch_queue import BatchQueue
+from services.router.shadow.queue import BatchQueue
 from services.router.shadow.run import Turn
 from services.router.shadow.shadows import Shadows
 

@@ -21,9 +21,10 @@ from headrace.explanations import (
 )
 from services.router.events.busy import busy
 from services.router.explanations.subject import Subject, with_runners
+from services.router.ports import Meter
 from services.router.routes.route import Route
 from services.router.routes.run import RouteRun
-from services.router.shadow.run import PRIORITY, Turn, Turned, Unmetered
+from services.router.shadow.run import PRIORITY, Turn, Turned
 
 # The most bounds what this process itself works at once.
 _FEWEST_ROWS, _FIRST_ROWS, _MOST_ROWS = 8, 64, 256
@@ -152,7 +153,7 @@ async def run_piece(
         [clock() + _RUN_S] * count,
         [""] * count,
     )
-    run = RouteRun(route, Batch.of(rows, columns), clock, Unmetered())
+    run = RouteRun(route, Batch.of(rows, columns), clock, Meter())
     await run.run_stages()
     pacing.size.ran(count, run.timings)
     pacing.took.ran(count, run.timings)

@@ -10,9 +10,9 @@ from typing import Any
 
 from headrace.hop.config import CalleeSettings
 from headrace.hop.definition import Runtime
+from headrace.hop.process.background import running
 from headrace.repository import Repository
 from headrace.repository.model_index import Indexes
-from services.router.background import running
 from services.router.explanations.asked.on_request import OnRequest
 from services.router.explanations.asked.servicer import ExplainServicer
 from services.router.explanations.baselines import RepositoryBaselines

@@ -13,10 +13,10 @@ import mmh3
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.columns import Batch
+from headrace.columns import Batch, Column, Ragged
 from headrace.releases import Assignment
+from headrace.releases.inputs import PRIORITY, TENANT
 from headrace.releases.spans import LIVE
-from services.router.routes.signals import values_of
 
 # A float holds 53 bits of the hash exactly.
 _DROPPED_BITS = 11
@@ -77,6 +77,27 @@ class Split:
             ],
             [k is not None for k in keys],
         )
+
+
+def values_of(batch: Batch, signal: str) -> list[Any] | None:
+    """One Python value per row: bytes, int, float, bool or (tenants) str; None for a null. None: the batch has no such
+    column with a single value per row."""
+    if signal == TENANT:
+        return batch.rows.tenants
+    if signal == PRIORITY:
+        return batch.rows.priorities
+    column = batch.columns.get(signal)
+    if column is None or column.row_shape:
+        return None
+    return _values(column)
+
+
+def _values(column: Column) -> list[Any]:
+    values = column.values
+    found: list[Any] = values.to_list() if isinstance(values, Ragged) else values.tolist()
+    if column.valid is None:
+        return found
+    return [v if there else None for v, there in zip(found, column.valid.tolist(), strict=True)]
 
 
 def keys_of(batch: Batch, signal: str) -> list[Any] | None:

@@ -13,7 +13,7 @@ from typing import TypeAlias
 from headrace.columns import Batch, RowError
 from headrace.hop.errors import Fault
 from headrace.hop.limiters import PIPELINE_IN_FLIGHT, PIPELINE_ROWS, SESSION_ROWS, Limiter
-from headrace.hop.resilience.token_bucket import TokenBucket
+from headrace.hop.resilience.limiter import TokenBucket
 from headrace.releases import Cap
 from services.router.routes.assignment import keys_of
 

@@ -20,7 +20,7 @@ from headrace.pipeline.types import scalar
 from headrace.releases import Between, OneOf, Rule
 from headrace.releases.document import Condition
 from headrace.releases.inputs import TENANT, signal_type
-from services.router.routes.signals import values_of
+from services.router.routes.assignment import values_of
 
 # NumPy compares with each of so few values faster than `isin` sorts.
 _FEW_VALUES = 8

@@ -13,6 +13,7 @@ from headrace.columns import Batch, Column, Rows, concat
 from headrace.comparison import ComparisonReport, RowContext
 from headrace.pipeline import PlannedStage, kind_of
 from services.router.cache.run import CACHED
+from services.router.ports import Meter
 from services.router.routes.observer import features_of, size_of
 from services.router.routes.route import Route
 from services.router.routes.run import RouteResult, RouteRun
@@ -25,16 +26,6 @@ PRIORITY = 0
 _MAX_ROW_BYTES = 64 * 1024
 # No deadline for the whole run, as it may wait between its stages; each stage gets the pipeline's own.
 _RUN_S = 3600.0
-
-
-class Unmetered:
-    """A meter that counts nothing: what a shadow does is not among what callers got."""
-
-    def rows(self, pipeline: str, code: str, count: int) -> None: ...
-    def stage(self, pipeline: str, stage: str, seconds: float) -> None: ...
-    def fallback(self, pipeline: str, fallback: str, count: int) -> None: ...
-    def refusal(self, pipeline: str, cause: str, count: int) -> None: ...
-    def asked(self, pipeline: str, stage: str, member: str, count: int) -> None: ...
 
 
 class Turn:
@@ -144,7 +135,7 @@ async def run_portion(
     turned = tuple(Turned(r, turn, pipeline.deadline_ms / 1000) for r in route.runners)
     known = _known(portion, route)
     run = RouteRun(
-        Route(route.name, route.plan, turned), Batch(shadowed, batch.columns), clock, Unmetered(), known
+        Route(route.name, route.plan, turned), Batch(shadowed, batch.columns), clock, Meter(), known
     )
     result = await run.run()
     if observer is not None:

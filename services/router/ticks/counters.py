@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import secrets
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,7 @@ from headrace.ticks import (
     OUTPUT_BUCKETS,
     ArmFigures,
     ArmName,
+    AssignedFigures,
     OutputFigures,
     Tick,
     latency_bucket,
@@ -30,7 +31,6 @@ from headrace.ticks import (
 from services.router.cache.run import CACHED
 from services.router.ticks.exposures import Exposures, places_in_requests, taken
 from services.router.ticks.sticky_keys import KeySets, key_hash, sticky_values
-from services.router.ticks.units import UnitCounter
 
 # Rows that are noted before they are counted. Of so many, NumPy's cost per call is nothing; their outputs take 16 KB.
 _NOTED_ROWS = 2048
@@ -45,6 +45,39 @@ def ours(error: RowError) -> bool:
 def counted(output: OutputField) -> bool:
     """Whether a histogram is kept of an output: one number or truth value a row."""
     return not output.row_shape and output.dtype is not DType.BYTES
+
+
+class UnitCounter:
+    """What a comparison of arms counts of one arm: the units that chance divided, each once. Cumulative."""
+
+    __slots__ = ("_answers", "_bad_requests", "_keys", "_requests")
+
+    def __init__(self) -> None:
+        self._requests = self._bad_requests = 0
+        self._keys = AssignedFigures()
+        self._answers: list[int] = []
+
+    def answer(self, seconds: float) -> None:
+        """One answer to rows that were drawn."""
+        if not self._answers:
+            self._answers = [0] * LATENCY_BUCKETS
+        self._answers[latency_bucket(seconds)] += 1
+
+    def requests(self, ids: Sequence[str], bad: Collection[int]) -> None:
+        """`ids`: the request of each row; `bad`: positions of rows that failed by a fault of ours. A request is drawn as a
+        whole, so its rows are one unit."""
+        self._requests += len(set(ids))
+        if bad:
+            self._bad_requests += len({ids[row] for row in bad})
+
+    def keys(self, more: AssignedFigures) -> None:
+        """What `sticky_keys.KeySet` found."""
+        self._keys = self._keys.plus(more)
+
+    def figures(self) -> AssignedFigures:
+        """All counts."""
+        own = AssignedFigures(self._requests, self._bad_requests, answers=tuple(self._answers))
+        return own.plus(self._keys)
 
 
 class ArmCounter:

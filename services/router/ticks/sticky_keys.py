@@ -8,7 +8,7 @@ from itertools import islice
 
 from headrace.columns import Batch
 from headrace.ticks import AssignedFigures
-from services.router.routes.signals import values_of
+from services.router.routes.assignment import values_of
 
 # Keys of one salt that are told apart; a set of so many takes about 20 MB.
 MAX_KEYS = 200_000

@@ -1,7 +1,7 @@
-"""A service with all four RPC arities, for the tests of hop's server; also a program."""
+"""A service of one method, for the tests of hop's server; also a program."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -15,8 +15,6 @@ from headrace.hop import config
 from headrace.hop.client.outgoing import Outgoing
 from headrace.hop.transport import wire_errors
 
-ARITIES = ("One", "Out", "In", "Both")
-
 
 def _descriptor() -> ServiceDescriptor:
     file = descriptor_pb2.FileDescriptorProto(
@@ -27,11 +25,7 @@ def _descriptor() -> ServiceDescriptor:
     )
     service = file.service.add(name="Echo")
     kind = ".google.protobuf.StringValue"
-    for name in ARITIES:
-        into, out = name in ("In", "Both"), name in ("Out", "Both")
-        service.method.add(
-            name=name, input_type=kind, output_type=kind, client_streaming=into, server_streaming=out
-        )
+    service.method.add(name="One", input_type=kind, output_type=kind)
     pool = descriptor_pool.Default()
     pool.Add(file)
     return pool.FindServiceByName("tests.Echo")
@@ -41,12 +35,12 @@ ECHO = _descriptor()
 ONE = hop.unary(ECHO.file, "Echo", "One", StringValue, StringValue, idempotent=True)
 
 
-def called(
-    local: hop.LocalServers, word: str, deadline: float, *metadata: tuple[str, str]
-) -> Coroutine[Any, Any, Any]:
-    out = Outgoing(ONE, StringValue(value=word), deadline, "", 1)
+async def called(
+    local: hop.LocalServers, word: str, deadline: float, *metadata: tuple[str, str], callee: str = "echo"
+) -> Any:
+    out = Outgoing(ONE, StringValue(value=word), deadline, 1)
     out.metadata = metadata
-    return local.call("echo", None, out)
+    return await local.call(callee, None, out)
 
 
 class EchoServicer:
@@ -54,13 +48,11 @@ class EchoServicer:
 
     def __init__(self) -> None:
         self.calls: list[hop.Call] = []
-        self.current: list[hop.Call | None] = []
         self.cancelled = 0
         self.release = asyncio.Event()
 
     async def _act(self, word: str, call: hop.Call) -> StringValue:
         self.calls.append(call)
-        self.current.append(hop.current())
         try:
             return await self._say(word)
         except asyncio.CancelledError:
@@ -98,18 +90,6 @@ class EchoServicer:
     async def One(self, request: StringValue, call: hop.Call) -> StringValue:
         return await self._act(request.value, call)
 
-    async def Out(self, request: StringValue, call: hop.Call) -> AsyncIterator[StringValue]:
-        yield StringValue(value="first")
-        yield await self._act(request.value, call)
-
-    async def In(self, requests: AsyncIterator[StringValue], call: hop.Call) -> StringValue:
-        words = [request.value async for request in requests]
-        return await self._act(words[-1], call)
-
-    async def Both(self, requests: AsyncIterator[StringValue], call: hop.Call) -> AsyncIterator[StringValue]:
-        async for request in requests:
-            yield await self._act(request.value, call)
-
 
 def definition(
     servicer: object | None = None, closed: list[str] | None = None
@@ -129,24 +109,16 @@ class Caller:
     """Calls the echo service through a plain gRPC channel: what hop's own client adds is not under test here."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
-        ends = (StringValue.SerializeToString, StringValue.FromString)
         self.channel = channel
-        self.stubs: dict[str, Callable[..., Any]] = {
-            "One": channel.unary_unary("/tests.Echo/One", *ends),
-            "Out": channel.unary_stream("/tests.Echo/Out", *ends),
-            "In": channel.stream_unary("/tests.Echo/In", *ends),
-            "Both": channel.stream_stream("/tests.Echo/Both", *ends),
-        }
+        self.one: Callable[..., Any] = channel.unary_unary(
+            ONE.path, StringValue.SerializeToString, StringValue.FromString
+        )
 
-    async def __call__(self, arity: str, word: str, **options: Any) -> list[str]:
-        """The words that came back. Raises Fault."""
-        request = StringValue(value=word)
-        given = iter([request]) if arity in ("In", "Both") else request
-        call = self.stubs[arity](given, **options)
+    async def __call__(self, word: str, **options: Any) -> str:
+        """The word that came back. Raises Fault."""
+        call = self.one(StringValue(value=word), **options)
         try:
-            if arity in ("Out", "Both"):
-                return [reply.value async for reply in call]
-            return [(await call).value]
+            return str((await call).value)
         except grpc.aio.AioRpcError as error:
             raise wire_errors.fault_of_rpc(error) from error
         finally:

@@ -109,19 +109,6 @@ async def test_a_replica_that_leaves_the_set_finishes_its_calls(tmp_path: Path) 
         await client.close()
 
 
-async def test_a_key_stays_with_its_replica(tmp_path: Path) -> None:
-    async with Callee(tmp_path / "a") as one, Callee(tmp_path / "b") as two:
-        client = Client("work", client_settings.ClientRules(f"{one.target},{two.target}"))
-        do = client.unary(DO)
-        homes = {
-            key: {next(iter(await do(words("pid"), deadline=soon(), key=key))) for _ in range(5)}
-            for key in map(str, range(16))
-        }
-        assert all(len(pids) == 1 for pids in homes.values())
-        assert set.union(*homes.values()) == {f"pid {one.pid}", f"pid {two.pid}"}
-        await client.close()
-
-
 @pytest.mark.parametrize("transport", ["unix", "local"])
 async def test_both_shapes_answer_and_fail_alike_and_count(transport: Transport) -> None:
     async with served(DEFINITION, {}, transport=transport) as harness:

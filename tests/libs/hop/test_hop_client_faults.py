@@ -12,7 +12,7 @@ import pytest
 
 from headrace.hop.client import settings as rules
 from headrace.hop.client.dial import Client
-from headrace.hop.client.observer import NullObserver
+from headrace.hop.client.observer import ClientObserver
 from headrace.hop.errors import Code, Reason
 from headrace.hop.resilience.breaker import State
 from tests.libs.hop.hop_callee import DO, DO_ONCE, Callee, Item, WordCodec, fault_of, soon, words
@@ -29,7 +29,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(Callee, "exchange", request.param == "exchange")
 
 
-class Watch(NullObserver):
+class Watch(ClientObserver):
     """Notes the methods that are tried again, and those of hedged calls."""
 
     def __init__(self) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.hop.resilience.partition import KeyPartition
-from headrace.hop.resilience.replicas import by_key, choose, least_of_two
+from headrace.hop.resilience.replicas import least_of_two
 from headrace.hop.resilience.retry import REFILL_S, RetryBudget
 
 
@@ -39,29 +39,6 @@ def test_two_draws_are_different_and_all_are_drawn() -> None:
     drawn = Counter(least_of_two(candidates, draw.random).outstanding for _ in range(6000))
     assert set(drawn) == {0, 1, 2}  # 3 loses each comparison; that it never wins shows it never meets itself
     assert drawn[0] > drawn[1] > drawn[2]
-
-
-@given(peers, st.text(min_size=1))
-def test_a_key_never_goes_to_an_overfull_replica(candidates: list[Peer], key: str) -> None:
-    chosen = by_key(candidates, key)
-    mean = (sum(p.outstanding for p in candidates) + 1) / len(candidates)
-    assert chosen.outstanding <= 1.25 * mean
-
-
-@given(st.integers(2, 12), st.lists(st.text(min_size=1), min_size=1, max_size=30), st.data())
-def test_only_the_keys_of_a_vanished_replica_move(count: int, keys: list[str], data: st.DataObject) -> None:
-    candidates = [Peer(f"unix:/{i}") for i in range(count)]
-    gone = data.draw(st.sampled_from(candidates))
-    rest = [p for p in candidates if p is not gone]
-    for key in keys:
-        before = by_key(candidates, key)
-        assert before is gone or by_key(rest, key) is before
-
-
-def test_keys_spread_evenly() -> None:
-    candidates = [Peer(f"unix:/{i}") for i in range(4)]
-    spread = Counter(choose(candidates, f"key {i}", random.random).address for i in range(4000))
-    assert all(800 < n < 1200 for n in spread.values())
 
 
 # A call, a wish to retry, or seconds that pass.

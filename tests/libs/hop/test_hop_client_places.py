@@ -15,7 +15,7 @@ from google.protobuf.struct_pb2 import ListValue
 from headrace import hop
 from headrace.hop.client import settings as rules
 from headrace.hop.client.dial import Client
-from headrace.hop.client.observer import NullObserver
+from headrace.hop.client.observer import ClientObserver
 from headrace.hop.client.outgoing import Outgoing
 from headrace.hop.client.stack import compose
 from headrace.hop.errors import Code, Fault, Reason
@@ -65,7 +65,7 @@ class Two:
         given = rules.ClientRules("unix:/a,unix:/b", limiter=FULL, **settings)
         self.replicas = ReplicaSet(given, self._connect, lambda: 0.0, lambda _: None)
         self.replicas.update(["a", "b"])
-        self.stack = compose("work", given, self.replicas, lambda: 0.0, NullObserver(), None)
+        self.stack = compose("work", given, self.replicas, lambda: 0.0, ClientObserver(), None)
 
     def _connect(self, address: str) -> Line:
         self.lines[address] = Line(address)
@@ -76,7 +76,7 @@ class Two:
 
     async def begin(self, *, patient: bool = False, within: float = 60.0) -> asyncio.Task[str]:
         """A call, as far as it comes by itself; its result is the address that answered."""
-        out = Outgoing(DO, ListValue(), soon(within), "", 1)
+        out = Outgoing(DO, ListValue(), soon(within), 1)
         out.patient = patient
 
         async def run() -> str:

@@ -48,7 +48,6 @@ async def test_calls_travel_on_the_stream_with_their_metadata_deadline_and_peer(
     assert await say(client, "hello", 3.0, metadata=[("who", "me")]) == "hello"
     (call,) = servicer.calls
     assert carried(servicer) == [True]
-    assert servicer.current == [call]
     assert call.metadata == {"who": "me"}
     assert call.peer.trusted
     assert call.peer.transport == "unix"

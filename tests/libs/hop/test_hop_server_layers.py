@@ -1,8 +1,8 @@
-"""One suite that the whole server stack passes on all four arities, over a socket."""
+"""What the whole server stack does around a call, over a socket."""
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -11,10 +11,8 @@ from google.protobuf.wrappers_pb2 import StringValue
 from headrace import hop
 from headrace.hop import testing
 from tests.libs.hop.hop_callee import fault_of
-from tests.libs.hop.hop_echo import ARITIES, Caller, EchoServicer, caller, definition
+from tests.libs.hop.hop_echo import Caller, EchoServicer, caller, definition
 from tests.services.waiting import until
-
-every_arity = pytest.mark.parametrize("arity", ARITIES)
 
 
 @pytest.fixture
@@ -29,96 +27,83 @@ async def call(served: testing.Harness) -> AsyncIterator[Caller]:
         yield made
 
 
-def counted(harness: testing.Harness, arity: str, code: str) -> float:
-    labels = {"service": "echo", "method": f"tests.Echo/{arity}", "code": code}
+def counted(harness: testing.Harness, code: str) -> float:
+    labels = {"service": "echo", "method": "tests.Echo/One", "code": code}
     return harness.runtime.telemetry.registry.get_sample_value("headrace_hop_server_calls_total", labels) or 0
 
 
-@every_arity
-async def test_a_reply_comes_back_and_is_counted(call: Caller, served: testing.Harness, arity: str) -> None:
-    words = await call(arity, "hello")
-
-    assert words == (["first", "hello"] if arity == "Out" else ["hello"])
-    assert counted(served, arity, "OK") == 1
-    labels = {"service": "echo", "method": f"tests.Echo/{arity}"}
+async def test_a_reply_comes_back_and_is_counted(call: Caller, served: testing.Harness) -> None:
+    assert await call("hello") == "hello"
+    assert counted(served, "OK") == 1
+    labels = {"service": "echo", "method": "tests.Echo/One"}
     assert (
         served.runtime.telemetry.registry.get_sample_value("headrace_hop_server_seconds_count", labels) == 1
     )
 
 
-@pytest.mark.parametrize("arity", ["One", "In"])
-async def test_a_single_reply_may_be_given_as_its_bytes(call: Caller, arity: str) -> None:
-    assert await call(arity, "bytes") == ["bytes"]
+async def test_a_single_reply_may_be_given_as_its_bytes(call: Caller) -> None:
+    assert await call("bytes") == "bytes"
 
 
-@every_arity
-async def test_the_handler_knows_its_call(call: Caller, servicer: EchoServicer, arity: str) -> None:
-    await call(arity, "hello", timeout=5, metadata=(("x-tenant", "t1"), ("raw-bin", b"\x00")))
+async def test_the_handler_knows_its_call(call: Caller, servicer: EchoServicer) -> None:
+    await call("hello", timeout=5, metadata=(("x-tenant", "t1"), ("raw-bin", b"\x00")))
 
     [seen] = servicer.calls
-    assert servicer.current == [seen]
-    assert seen.method == f"/tests.Echo/{arity}"
+    assert seen.method == "/tests.Echo/One"
     assert seen.peer == hop.Peer("unix", "same-user", True)
     assert seen.metadata["x-tenant"] == "t1"
     assert "raw-bin" not in seen.metadata
     assert 0 < seen.deadline - time.monotonic() <= 5.1  # gRPC rounds timeouts up
 
 
-@every_arity
-async def test_a_fault_crosses_whole(call: Caller, served: testing.Harness, arity: str) -> None:
-    fault = await fault_of(call(arity, "fault"))
+async def test_a_fault_crosses_whole(call: Caller, served: testing.Harness) -> None:
+    fault = await fault_of(call("fault"))
     assert (fault.code, fault.reason) == (hop.Code.NOT_FOUND, hop.Reason.REASON_MODEL_UNKNOWN)
     assert fault.message == "no model m"
     assert fault.metadata == {"model": "m"}
     assert fault.retry_after_s == 0.25
-    assert counted(served, arity, "NOT_FOUND") == 1
+    assert counted(served, "NOT_FOUND") == 1
 
 
-@every_arity
 @pytest.mark.parametrize("word", ["defect", "timeout", "leak", "wrong"])
 async def test_a_defect_is_told_by_its_id_only(
-    call: Caller, served: testing.Harness, arity: str, word: str, capsys: pytest.CaptureFixture[str]
+    call: Caller, served: testing.Harness, word: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fault = await fault_of(call(arity, word, timeout=60))
+    fault = await fault_of(call(word, timeout=60))
     assert (fault.code, fault.reason) == (hop.Code.INTERNAL, hop.Reason.REASON_INTERNAL)
     assert "hunter2" not in fault.message
     assert "secret" not in fault.message
     assert fault.metadata["error_id"] in fault.message
-    assert counted(served, arity, "INTERNAL") == 1
+    assert counted(served, "INTERNAL") == 1
 
 
-@every_arity
 async def test_a_passed_deadline_stops_the_handler(
-    call: Caller, servicer: EchoServicer, served: testing.Harness, arity: str
+    call: Caller, servicer: EchoServicer, served: testing.Harness
 ) -> None:
-    assert (await fault_of(call(arity, "hold", timeout=0.1))).code == hop.Code.DEADLINE_EXCEEDED
+    assert (await fault_of(call("hold", timeout=0.1))).code == hop.Code.DEADLINE_EXCEEDED
     await until(lambda: servicer.cancelled == 1)
     # Whether our timer or the peer's cancellation was first is a race; both free the slot and are counted.
-    await until(
-        lambda: counted(served, arity, "DEADLINE_EXCEEDED") + counted(served, arity, "CANCELLED") == 1
-    )
+    await until(lambda: counted(served, "DEADLINE_EXCEEDED") + counted(served, "CANCELLED") == 1)
 
 
-@every_arity
 async def test_a_cancelled_call_stops_the_handler(
-    call: Caller, servicer: EchoServicer, served: testing.Harness, arity: str
+    call: Caller, servicer: EchoServicer, served: testing.Harness
 ) -> None:
-    running = asyncio.create_task(call(arity, "hold"))
+    running = asyncio.create_task(call("hold"))
     await until(lambda: servicer.calls)
     running.cancel()
 
     await until(lambda: servicer.cancelled == 1)
-    await until(lambda: counted(served, arity, "CANCELLED") == 1)
+    await until(lambda: counted(served, "CANCELLED") == 1)
 
 
-@every_arity
 async def test_calls_beyond_the_limit_are_refused_and_slots_come_back(
-    call: Caller, servicer: EchoServicer, served: testing.Harness, arity: str
+    call: Caller, servicer: EchoServicer, served: testing.Harness
 ) -> None:
-    held = [asyncio.create_task(call(arity, "hold")) for _ in range(2)]
+    held = [asyncio.create_task(call("hold")) for _ in range(2)]
     await until(lambda: len(servicer.calls) == 2)
 
-    fault = await fault_of(call(arity, "hello"))
+    fault = await fault_of(call("hello"))
     assert (fault.code, fault.reason) == (
         hop.Code.RESOURCE_EXHAUSTED,
         hop.Reason.REASON_OVERLOADED,
@@ -127,27 +112,18 @@ async def test_calls_beyond_the_limit_are_refused_and_slots_come_back(
 
     servicer.release.set()
     await asyncio.gather(*held)
-    assert (await call(arity, "hello"))[-1] == "hello"
+    assert await call("hello") == "hello"
 
 
-@every_arity
-async def test_garbage_is_a_malformed_request(call: Caller, arity: str) -> None:
-    makers: dict[str, Callable[[str], Callable[..., Any]]] = {
-        "One": call.channel.unary_unary,
-        "Out": call.channel.unary_stream,
-        "In": call.channel.stream_unary,
-        "Both": call.channel.stream_stream,
-    }
-    method = makers[arity](f"/tests.Echo/{arity}")
-    given = b"\xff\xff\xff"
-    made = method(iter([given]) if arity in ("In", "Both") else given)
-    assert (await made.code()).name == "INVALID_ARGUMENT"
+async def test_garbage_is_a_malformed_request(call: Caller) -> None:
+    method: Any = call.channel.unary_unary("/tests.Echo/One")
+    assert (await method(b"\xff\xff\xff").code()).name == "INVALID_ARGUMENT"
 
 
 async def test_a_call_too_late_to_begin_is_refused_before_the_handler(servicer: EchoServicer) -> None:
     settings = {"server": {"min_budget_s": 10.0}}
     async with testing.served(definition(servicer), settings) as harness, caller(harness.target) as call:
-        fault = await fault_of(call("One", "hello", timeout=5))
+        fault = await fault_of(call("hello", timeout=5))
 
     assert (fault.code, fault.reason) == (
         hop.Code.DEADLINE_EXCEEDED,
@@ -156,15 +132,11 @@ async def test_a_call_too_late_to_begin_is_refused_before_the_handler(servicer: 
     assert not servicer.calls
 
 
-async def test_only_unary_calls_get_the_default_deadline(servicer: EchoServicer) -> None:
+async def test_a_call_without_a_deadline_gets_the_default(servicer: EchoServicer) -> None:
     settings = {"server": {"default_timeout_s": 3.0}}
     async with testing.served(definition(servicer), settings) as harness, caller(harness.target) as call:
-        for arity in ARITIES:
-            await call(arity, "hello")
-
-    unary, *streams = [found.deadline for found in servicer.calls]
-    assert 0 < unary - time.monotonic() <= 3
-    assert streams == [float("inf")] * 3
+        await call("hello")
+    assert 0 < servicer.calls[0].deadline - time.monotonic() <= 3
 
 
 async def test_trailing_metadata_of_the_call_is_sent() -> None:
@@ -174,6 +146,6 @@ async def test_trailing_metadata_of_the_call_is_sent() -> None:
             return await super().One(request, call)
 
     async with testing.served(definition(Servicer())) as harness, caller(harness.target) as call:
-        made = call.stubs["One"](StringValue(value="hello"))
+        made = call.one(StringValue(value="hello"))
         await made
         assert ("x-stage", "last") in tuple(await made.trailing_metadata())

@@ -6,17 +6,18 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.wrappers_pb2 import StringValue
 
 from headrace import hop
 from headrace.hop import config, testing
-from headrace.hop.call import LOCAL_PEER, methods_of
-from headrace.hop.client.outgoing import Outgoing
+from headrace.hop.call import LOCAL_PEER
 from headrace.hop.server import hosting
 from headrace.hop.server.binding import bind
 from headrace.hop.transport.in_process import LocalServers
+from headrace.oip import open_inference_pb2
 from tests.libs.hop.hop_callee import fault_of, soon
-from tests.libs.hop.hop_echo import ECHO, ONE, EchoServicer, called, definition
+from tests.libs.hop.hop_echo import ECHO, EchoServicer, called, definition
 
 
 @pytest.fixture
@@ -25,16 +26,14 @@ async def local(servicer: EchoServicer) -> AsyncIterator[LocalServers]:
         yield harness.local
 
 
-async def test_a_local_call_runs_in_the_callers_task_and_leaves_its_call_alone(
+async def test_a_local_call_is_trusted_and_brings_its_metadata(
     local: LocalServers, servicer: EchoServicer
 ) -> None:
     assert (await called(local, "hello", soon(), ("x-tenant", "t1"))).value == "hello"
     [seen] = servicer.calls
-    assert servicer.current == [seen]
     assert seen.peer is LOCAL_PEER
     assert seen.peer.trusted
     assert seen.metadata == {"x-tenant": "t1"}
-    assert hop.current() is None
 
 
 @pytest.mark.parametrize(
@@ -67,14 +66,8 @@ async def test_a_cancelled_caller_cancels_the_handler(local: LocalServers, servi
 
 
 async def test_an_unknown_callee_is_unreachable(local: LocalServers) -> None:
-    fault = await fault_of(local.call("nobody", None, Outgoing(ONE, StringValue(), soon(), "", 1)))
+    fault = await fault_of(called(local, "hello", soon(), callee="nobody"))
     assert (fault.code, fault.reason) == (hop.Code.UNAVAILABLE, hop.Reason.REASON_UNREACHABLE)
-
-
-async def test_a_stream_cannot_be_called_locally(local: LocalServers) -> None:
-    out = next(m for m in methods_of(ECHO) if m.name == "Out")
-    call = local.call("echo", None, Outgoing(out, StringValue(), soon(), "", 1))
-    assert (await fault_of(call)).code == hop.Code.UNIMPLEMENTED
 
 
 async def test_leaving_waits_for_calls_in_flight_and_refuses_new_ones(servicer: EchoServicer) -> None:
@@ -103,17 +96,23 @@ async def test_a_name_is_hosted_once(local: LocalServers, servicer: EchoServicer
 
 
 def test_a_servicer_that_does_not_fit_its_contract_is_found_at_once() -> None:
-    class Half:
-        async def One(self, request: StringValue, call: hop.Call) -> StringValue:
+    class Wrong:
+        def One(self, request: StringValue, call: hop.Call) -> StringValue:
             return request
 
-    class Wrong(EchoServicer):
-        async def Out(self, request: StringValue, call: hop.Call) -> StringValue:  # type: ignore[override]  # the fault
-            return request
+    class All:
+        def __getattr__(self, name: str) -> Any:
+            return EchoServicer().One
 
-    for servicer, complaint in ((Half(), "Half.Out is missing"), (Wrong(), "async generator")):
+    streaming = open_inference_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"]
+    complaints: dict[str, tuple[ServiceDescriptor, object]] = {
+        "object.One is missing": (ECHO, object()),
+        "must be async def": (ECHO, Wrong()),
+        "serves unary methods only": (streaming, All()),
+    }
+    for complaint, (service, servicer) in complaints.items():
         with pytest.raises(TypeError, match=complaint):
-            bind([hop.Service(ECHO, servicer)])
+            bind([hop.Service(service, servicer)])
 
 
 class CallerSettings(config.ServiceSettings):

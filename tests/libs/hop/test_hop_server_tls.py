@@ -56,7 +56,7 @@ async def test_a_name_that_is_listed_is_trusted_and_without_a_list_any_that_the_
     tls = authority.issue("server", "echo.test", peers=peers)
     mine = authority.issue("client", "other.test", "router.test")
     async with served(servicer, tls) as address, secure(address, credentials_of(mine)) as call:
-        assert await call("One", "hello", timeout=60) == ["hello"]
+        assert await call("hello", timeout=60) == "hello"
 
     peer = servicer.calls[0].peer
     assert (peer.transport, peer.identity, peer.trusted) == ("tls", identity, True)
@@ -67,7 +67,7 @@ async def test_a_peer_with_another_name_is_refused(authority: Authority, service
     tls = authority.issue("server", "echo.test", peers=("router.test",))
     mine = authority.issue("client", "intruder.test")
     async with served(servicer, tls) as address, secure(address, credentials_of(mine)) as call:
-        fault = await fault_of(call("One", "hello", timeout=60))
+        fault = await fault_of(call("hello", timeout=60))
 
     assert fault.reason == hop.Reason.REASON_PEER_UNTRUSTED
     assert fault.code == hop.Code.PERMISSION_DENIED
@@ -86,7 +86,7 @@ async def test_a_stranger_does_not_get_through_the_handshake(
     async with served(servicer, tls) as address:
         for credentials in (forged, without):
             async with secure(address, credentials) as call:
-                assert (await fault_of(call("One", "hello", timeout=60))).code == hop.Code.UNAVAILABLE
+                assert (await fault_of(call("hello", timeout=60))).code == hop.Code.UNAVAILABLE
     assert not servicer.calls
 
 
@@ -95,7 +95,7 @@ async def test_plain_tcp_is_served_untrusted_and_only_by_wish(servicer: EchoServ
         served(servicer, allow_plaintext=True) as address,
         grpc.aio.insecure_channel(address) as channel,
     ):
-        await Caller(channel)("One", "hello", timeout=60)
+        await Caller(channel)("hello", timeout=60)
     assert servicer.calls[0].peer == hop.Peer("tcp", "", False)
 
     with pytest.raises(config.ConfigError, match=r"needs server\.tls"):
@@ -110,11 +110,11 @@ async def test_new_files_are_used_for_new_connections_and_bad_ones_are_not(
     mine = credentials_of(authority.issue("client", "router.test"))
     async with served(servicer, tls) as address:
         async with secure(address, mine) as call:
-            await call("One", "before", timeout=60)
+            await call("before", timeout=60)
 
         tls.key.write_text("half of a rotation")
         async with secure(address, mine) as call:
-            assert await call("One", "between", timeout=60) == ["between"]
+            assert await call("between", timeout=60) == "between"
 
         (tmp_path / "next").mkdir()
         successor = Authority(tmp_path / "next")
@@ -123,10 +123,10 @@ async def test_new_files_are_used_for_new_connections_and_bad_ones_are_not(
             old.write_bytes(new.read_bytes())
         theirs = credentials_of(successor.issue("client", "router.test"))
         async with secure(address, theirs) as call:
-            assert await call("One", "after", timeout=60) == ["after"]
+            assert await call("after", timeout=60) == "after"
         async with secure(address, mine) as call:
             with pytest.raises(hop.Fault):
-                await call("One", "too late", timeout=60)
+                await call("too late", timeout=60)
 
 
 @asynccontextmanager

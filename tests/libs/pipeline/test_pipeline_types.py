@@ -9,7 +9,7 @@ from headrace.columns import DType
 from headrace.columns.column import Column, Ragged
 from headrace.pipeline.document.durations import duration_text, parse_duration
 from headrace.pipeline.problems import Source, suggestion
-from headrace.pipeline.requests.validation import check_for
+from headrace.pipeline.requests.validation import BytesCheck
 from headrace.pipeline.spec import InputField
 from headrace.pipeline.types import scalar
 
@@ -164,5 +164,5 @@ def test_byte_strings(
     items: list[bytes], around: bytes, text: bool, max_bytes: int | None, choices: tuple[bytes, ...] | None
 ) -> None:
     field = InputField("f", DType.BYTES, text=text, max_bytes=max_bytes, choices=choices)
-    found = check_for(field).wrong(column(items, around, around))
+    found = BytesCheck(field).wrong(column(items, around, around))
     assert list(found) == [i for i, item in enumerate(items) if is_wrong(item, field)]

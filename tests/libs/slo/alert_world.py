@@ -77,20 +77,15 @@ def watched(
         rules = folder / "rules"
         write(rules, generate(list(pipelines), settings, Places(rules, file)))
         listen = f"--web.listen-address={alertmanager}", "--cluster.listen-address="
-        _start(stack, folder, "prometheus-alertmanager", "alertmanager", "--storage.path", *listen)
-        _start(
-            stack,
-            folder,
-            "prometheus",
-            "prometheus",
-            "--storage.tsdb.path",
-            f"--web.listen-address={prometheus}",
-        )
+        start(stack, folder, "prometheus-alertmanager", "alertmanager", "--storage.path", *listen)
+        listen_here = f"--web.listen-address={prometheus}"
+        start(stack, folder, "prometheus", "prometheus", "--storage.tsdb.path", listen_here)
         until("Prometheus scrapes", lambda: _up(settings.prometheus))
         yield receiver, settings
 
 
-def _start(stack: ExitStack, folder: Path, program: str, name: str, storage: str, *options: str) -> None:
+def start(stack: ExitStack, folder: Path, program: str, name: str, storage: str, *options: str) -> None:
+    """Starts a server on `rules/NAME.yml` of the folder."""
     files = f"--config.file={folder / 'rules' / name}.yml", f"{storage}={folder / 'data' / name}"
     command = ends_with_tests(program, *files, *options)
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

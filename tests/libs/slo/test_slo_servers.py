@@ -111,7 +111,7 @@ def test_a_silence_keeps_the_webhook_quiet_about_what_it_names(tmp_path: Path) -
                 for a in prometheus.alerts()
             ),
         )
-        door.metrics.security.failing.set(1)
+        door.metrics.security_failing.set(1)
         until("another alert is told", lambda: receiver.find("firing", "HeadraceDiskWritesFailing"))
         assert not receiver.find("firing", "HeadraceTenantsBroken")
 

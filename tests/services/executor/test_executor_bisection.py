@@ -5,7 +5,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from services.executor.backends.backend import Tensors
-from services.executor.execution.bisection import FEW_FURTHER_RUNS, FurtherRuns, run_with_bisection
+from services.executor.execution.model import FEW_FURTHER_RUNS, FurtherRuns, run_with_bisection
 from services.executor.scheduling.run_time import InlinePolicy
 
 

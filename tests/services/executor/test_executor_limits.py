@@ -27,11 +27,6 @@ def sizes(run: ScheduledRun[str] | None) -> dict[str, int]:
     return {piece.call: len(piece.rows) for piece in run.parts}
 
 
-@pytest.mark.parametrize(("waiting", "runs"), [(3, 3), (4, 4), (15, 8), (16, 16), (500, 16)])
-def test_a_run_has_the_largest_preferred_size_it_can_fill(waiting: int, runs: int) -> None:
-    assert Limits(16, 1000, preferred=(4, 8, 16)).size(waiting) == runs
-
-
 @pytest.mark.parametrize(("rows", "padded"), [(1, 1), (2, 8), (8, 8), (9, 32), (33, 33)])
 def test_other_sizes_are_padded_up_to_the_next_bucket(rows: int, padded: int) -> None:
     assert Limits(64, 1000, buckets=(1, 8, 32)).padded(rows) == padded

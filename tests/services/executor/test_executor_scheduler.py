@@ -150,7 +150,7 @@ class Histories(RuleBasedStateMachine):
 
 
 class FullHistories(Histories):
-    """The same with every other limit in force: lane, reserved instance, bytes, preferred sizes, buckets."""
+    """The same with every other limit in force: lane, reserved instance, bytes, buckets."""
 
     def made(self) -> Limits:
         return Limits(
@@ -158,7 +158,6 @@ class FullHistories(Histories):
             max_queue_rows=20,
             instances=3,
             max_bytes=5 * ROW_BYTES,
-            preferred=(2, 4),
             buckets=(1, 4, 8),
             lane_priority=3,
             lane_rows=2,

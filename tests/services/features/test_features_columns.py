@@ -16,7 +16,7 @@ from services.features.freshness.freshness import ViewResult, assess
 from services.features.metrics import FeaturesMetrics
 from services.features.plan.entity_keys import EntityKeys
 from services.features.plan.plan import Feature, FreshnessRule, JoinKey, ServicePlan, ViewPlan
-from services.features.reply.columns import ReplyBuilder
+from services.features.reply import ReplyBuilder
 from services.features.stores.online_store import KeyQuery, StoredRow
 from tests.services.features import reference
 

@@ -18,9 +18,10 @@ from redis import asyncio as client_of
 from headrace.hop.testing import Harness
 from tests.libs.state.redis_servers import cluster, watched
 from tests.redis_server import RedisServer
-from tests.services.features.calling import Features, get, serving
+from tests.services.features.calling import Features, get, metrics_of, serving
 from tests.services.features.conftest import NOW, create_repo
 from tests.services.features.test_features_outage import eventually
+from tests.services.features.test_features_service import looked_up
 from tests.services.waiting import until
 
 KEYS: dict[str, Sequence[object]] = {"tail": ["p1", "nobody"], "airport": [1, 1], "carrier": ["UA", "UA"]}
@@ -78,12 +79,29 @@ async def test_tls(tmp_path: Path, redis_with: Callable[..., RedisServer], now: 
     assert (await read(tmp_path / "repo", breaker=BREAKER)).sources("planes") == ["DEFAULT", "DEFAULT"]
 
 
-async def test_a_cluster(tmp_path: Path, now: datetime) -> None:
+async def test_a_cluster_does_not_tell_of_changes_and_is_asked_each_time(
+    tmp_path: Path, now: datetime
+) -> None:
     with cluster(tmp_path) as (_, ports, _):
         places = ",".join(f"127.0.0.1:{port}" for port in ports)
         place = {"connection_string": places, "redis_type": "redis_cluster"}
         create_repo(tmp_path / "repo", {"type": "redis", **place})
-        check(await read(tmp_path / "repo"))
+        # Two planes and an airport, each of them known to be there or not.
+        async with serving(tmp_path / "repo", store_timeout_s=5.0, cache_s=1000) as harness:
+            for _ in range(2):
+                check(await get(harness, KEYS))
+            assert looked_up(harness)["store"] == 6
+
+
+async def test_options_that_only_redis_py_knows_leave_it_to_feast(
+    redis: RedisServer, redis_repo: Path, now: datetime
+) -> None:
+    configuration = redis_repo / "feature_store.yaml"
+    odd = configuration.read_text().replace(f":{redis.port}", f":{redis.port},single_connection_client=false")
+    configuration.write_text(odd)
+    async with serving(redis_repo, store_timeout_s=5.0) as harness:
+        check(await get(harness, KEYS))
+        assert "headrace_features_stock_reads_total 1.0" in metrics_of(harness)
 
 
 async def test_sentinel_tells_where_the_master_is_and_where_the_next_one(

@@ -229,21 +229,6 @@ async def test_what_is_current_is_still_held_to_its_time_to_live(
         assert looked_up(harness)["memory"] == 2
 
 
-async def test_a_store_that_does_not_tell_is_asked_each_time_unless_allowed(
-    redis: RedisServer, redis_repo: Path, now: datetime
-) -> None:
-    # An option that only redis-py knows, which leaves reading to it.
-    configuration = redis_repo / "feature_store.yaml"
-    configuration.write_text(
-        configuration.read_text().replace(f":{redis.port}", f":{redis.port},single_connection_client=false")
-    )
-    for blind_s, asked in ((0, 4), (1000, 2)):
-        async with serving(redis_repo, blind_cache_s=blind_s) as harness:
-            for _ in range(2):
-                assert (await get(harness, KEYS)).values["seats"] == [101]
-            assert looked_up(harness)["store"] == asked
-
-
 async def test_calls_at_once_for_one_entity_read_it_once(redis_repo: Path, now: datetime) -> None:
     async with serving(redis_repo, cache_s=0) as harness:
         await get(harness, KEYS)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.columns import DType
-from services.features.reply.values import DTYPES, FloatPacker, Packed, packer
+from services.features.reply import DTYPES, FloatPacker, Packed, packer
 
 # Before Feast: see conftest.py.
 from services.features import wiring  # noqa: F401  # isort: skip

@@ -4,13 +4,17 @@ import asyncio
 import gzip
 import json
 import subprocess
+import time
 from typing import Any, cast
 
 import grpc
 import pytest
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]  # has no stubs
 
+from headrace.access.specs import QuotaSpec
 from headrace.oip import open_inference_pb2 as oip
+from services.ingress.documents.catalog import Credential, Tenant
+from services.ingress.request_context import RequestContext, begin
 from tests.services.ingress.ingress_door import Folder
 
 PREDICT = "/headrace.api.inference.v1.InferenceService/Predict"
@@ -22,6 +26,14 @@ JSON = "content-type: application/json"
 def bearer(door: Folder, key: str | None = None) -> tuple[str, str]:
     """The header with a credential: `key`, or else that of the tenant `demo`."""
     return "authorization", f"Bearer {door.keys.demo if key is None else key}"
+
+
+def operating(scope: str) -> RequestContext:
+    """A request of the key `k` of the tenant `ops`, with this scope and a minute."""
+    made = begin("x", {}, time.monotonic(), 0.0)
+    made.deadline = time.monotonic() + 60
+    made.credential = Credential(Tenant("ops", frozenset(), QuotaSpec(), 1), "k", frozenset({scope}))
+    return made
 
 
 def unary(channel: grpc.aio.Channel, path: str, reply: Any) -> Any:

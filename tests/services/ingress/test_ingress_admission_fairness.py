@@ -15,10 +15,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from headrace.hop.errors import Code, Fault, Reason
-from services.ingress.admission.admission_control import AdmissionControl, AdmissionRules
+from services.ingress.admission.admission_control import AdmissionControl
+from services.ingress.config import Admission
 from services.ingress.door import Door
 
-RULES = AdmissionRules(initial=64, minimum=8, maximum=4096, goal=0.4)
+RULES = Admission(initial=64, minimum=8, maximum=4096, goal=0.4)
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Traffic:
 class SharedServer:
     """Tenants before one server, first come first served. A request that takes longer than it is allowed ends then, late."""
 
-    rules: AdmissionRules = RULES
+    rules: Admission = RULES
     now: float = 0.0
     free_at: float = 0.0
     lowest: float = math.inf

@@ -19,7 +19,8 @@ from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-unty
 
 from headrace.access.specs import TenantSpec
 from headrace.hop import config, testing
-from services.ingress.admission.admission_control import AdmissionControl, AdmissionRules
+from services.ingress.admission.admission_control import AdmissionControl
+from services.ingress.config import Admission
 from tests.libs.hop.hop_certificates import Authority, MountedSecret
 from tests.live_access import signed_folder
 from tests.services.ingress.ingress_calls import infer
@@ -32,6 +33,7 @@ from tests.services.ingress.ingress_door import (
     double,
     infer_request,
     prepare,
+    running,
     started,
 )
 from tests.services.waiting import until
@@ -190,14 +192,12 @@ async def crowded(
     """A door of ten slots before a router that answers when it is told to."""
     router, path = FakeRouter(), tmp_path_factory.mktemp("crowded")
     slots = {"initial": SLOTS, "minimum": SLOTS, "maximum": SLOTS}
-    async with testing.served(definition(router)) as harness:
-        # Held calls must not run into the pipeline's deadline, however slow this machine is.
-        (path / "few").mkdir()
-        specs = {name: TenantSpec(pipelines=("*",), **spec) for name, spec in SPECS.items()}
-        keys, few = signed_folder(path / "few", specs, double(60_000))
-        folder = prepare(path, harness.target, admission=slots, resources=few)
-        async with started(folder):
-            yield folder, router, keys
+    # Held calls must not run into the pipeline's deadline, however slow this machine is.
+    (path / "few").mkdir()
+    specs = {name: TenantSpec(pipelines=("*",), **spec) for name, spec in SPECS.items()}
+    keys, few = signed_folder(path / "few", specs, double(60_000))
+    async with running(path, router, admission=slots, resources=few) as process:
+        yield process.folder, router, keys
 
 
 async def outcome(door: Folder, key: str) -> tuple[str, str, str]:
@@ -246,7 +246,7 @@ async def test_a_refusal_names_its_limiter_and_the_others_are_answered(
     crowded: tuple[Folder, FakeRouter, dict[str, str]],
 ) -> None:
     door, router, keys = crowded
-    model = AdmissionControl(AdmissionRules(SLOTS, SLOTS, SLOTS, 0.4), lambda: 0.0)
+    model = AdmissionControl(Admission(initial=SLOTS, minimum=SLOTS, maximum=SLOTS), lambda: 0.0)
     sent = {"greedy": 14, "modest": 5, "urgent": 5}
     expected: dict[str, Counter[tuple[str, str, str]]] = {}
     crowd = Crowd(door, keys)

@@ -5,6 +5,7 @@ import json
 import grpc
 import numpy as np
 import pytest
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc  # type: ignore[import-untyped]  # has no stubs
 
 from headrace.api.inference.v1 import inference_pb2 as pb
 from headrace.columns import Column, encode_columns
@@ -202,3 +203,14 @@ async def test_reflection_and_health(door: Folder) -> None:
     for service in ("", "inference.GRPCInferenceService"):
         found = await post(door, "/grpc.health.v1.Health/Check", {"service": service}, key="")
         assert found == (200, {"status": "SERVING"})
+    async with grpc.aio.insecure_channel(door.grpc) as channel:
+        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+        asked = [
+            reflection_pb2.ServerReflectionRequest(list_services="*"),
+            reflection_pb2.ServerReflectionRequest(file_containing_symbol="inference.ModelInferRequest"),
+            reflection_pb2.ServerReflectionRequest(file_containing_symbol="nobody.Knows"),
+        ]
+        listed, file, unknown = [reply async for reply in stub.ServerReflectionInfo(iter(asked))]
+    assert "inference.GRPCInferenceService" in {s.name for s in listed.list_services_response.service}
+    assert file.file_descriptor_response.file_descriptor_proto
+    assert unknown.error_response.error_code == 5

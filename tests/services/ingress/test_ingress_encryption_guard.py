@@ -1,11 +1,10 @@
-"""A tenant that requires encryption at rest is refused before its body is read, unless the operators attest it for today."""
+"""A tenant that requires encryption at rest is refused, unless the operators attest it for today. That no body is read before:
+test_ingress_intake.py."""
 
 import asyncio
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
-import grpc
 import pytest
 
 from headrace.access.specs import QuotaSpec
@@ -13,29 +12,11 @@ from headrace.hop.errors import Code, Fault, Reason
 from headrace.state.files import sealed_before
 from services.ingress.auth.encryption_guard import EncryptionGuard
 from services.ingress.documents.catalog import Tenant
-from tests.services.ingress.ingress_calls import OIP, bearer, infer, infer_refused
+from tests.services.ingress.ingress_calls import infer, infer_refused
 from tests.services.ingress.ingress_door import DoorProcess, Folder, infer_request, prepare, running
-from tests.services.ingress.test_ingress_intake import ENTRANCES, half_sent, refusal
 
 REFUSED = ("FAILED_PRECONDITION", "ENCRYPTION_REQUIRED")
 DAY = date(2027, 3, 1)
-
-
-@pytest.mark.asyncio(loop_scope="session")
-@pytest.mark.parametrize("entrance", ENTRANCES)
-async def test_where_nobody_attests_no_body_is_waited_for(door: Folder, entrance: str) -> None:
-    got = await asyncio.to_thread(half_sent, door, *ENTRANCES[entrance], door.keys.encrypted)
-    assert refusal(got) == "FAILED_PRECONDITION"
-
-
-@pytest.mark.asyncio(loop_scope="session")
-@pytest.mark.parametrize("method", ["ModelInfer", "ModelStreamInfer"])
-async def test_over_grpc_neither(door: Folder, method: str) -> None:
-    """A call whose message never comes."""
-    async with grpc.aio.insecure_channel(door.grpc) as channel:
-        call: Any = channel.stream_stream(OIP + method)(metadata=(bearer(door, door.keys.encrypted),))
-        async with asyncio.timeout(60):
-            assert (await call.code()).name == "FAILED_PRECONDITION"
 
 
 @pytest.mark.asyncio(loop_scope="session")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from services.ingress.config import Http
 from services.ingress.envoy import configuration, launch
 from tests.services.ingress.ingress_door import prepare
 
@@ -37,6 +38,11 @@ def test_a_python_that_envoy_cannot_load_is_refused_in_one_sentence(
     assert line.startswith(
         "ingress: this Python has no shared library (libpython) for Envoy to load; use one"
     )
+
+
+def test_a_ca_of_clients_without_tls_is_refused() -> None:
+    with pytest.raises(ValueError, match="client_ca"):
+        Http(client_ca=Path("ca.pem"))
 
 
 def test_the_process_that_becomes_envoy_imports_only_what_it_needs() -> None:

@@ -13,32 +13,27 @@ from typing import Any
 
 import numpy as np
 import pytest
-import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.api.router.v1 import router_pb2
 from headrace.columns import Batch, Column, RowError, decode, encode
-from headrace.hop import testing
 from headrace.hop.call import Call
-from headrace.hop.definition import Definition, Runtime, Service
 from headrace.hop.errors import Code, Reason
 from headrace.oip import open_inference_pb2 as pb
 from headrace.pipeline import REGULATED, parse
 from services.ingress import wiring
-from services.ingress.config import IngressSettings
 from services.ingress.documents.catalog import Catalog
 from services.ingress.oip.groups.calls import GroupedInfer
 from services.ingress.oip.groups.form import Forms
 from services.ingress.oip.request import read_columns
 from services.ingress.oip.response import raw_contents
 from services.ingress.protocols.arrivals import Arrivals
-from services.ingress.protocols.asgi import Application
 from services.ingress.protocols.body.codecs import Codec
-from services.ingress.protocols.registry import routes
 from services.ingress.request_context import RequestContext
+from tests.services.ingress.ingress_asgi import Opened, ask, opened
 from tests.services.ingress.ingress_calls import OIP
-from tests.services.ingress.ingress_door import PIPELINE, FakeRouter, definition, infer_request, prepare
+from tests.services.ingress.ingress_door import PIPELINE, FakeRouter, infer_request
 from tests.services.ingress.test_ingress_decisions import DECISIONS
 
 CATALOG = Catalog({"double": parse(PIPELINE, "double.yaml")})
@@ -124,13 +119,13 @@ def _timeless(text: Any) -> Any:
 
 
 class Door:
-    """A door in this process. `settle`: what it has counted."""
+    """A door in this process."""
 
-    def __init__(self, application: Application, keys: Any, runtime: Runtime, recorder: Recorder) -> None:
-        self.application, self.keys, self._runtime, self.recorder = application, keys, runtime, recorder
+    def __init__(self, door: Opened, recorder: Recorder) -> None:
+        self._door, self.recorder = door, recorder
 
     def counts(self) -> dict[tuple[str, str], float]:
-        samples = [s for m in self._runtime.telemetry.registry.collect() for s in m.samples]
+        samples = [s for m in self._door.runtime.telemetry.registry.collect() for s in m.samples]
         return {
             (s.name, str(sorted(s.labels.items()))): s.value
             for s in samples
@@ -140,22 +135,11 @@ class Door:
 
     async def ask(self, one: "Asked") -> tuple[Any, ...]:
         """Status, reason and message of a failure; else the message."""
-        sent: list[Any] = []
-
-        async def receive() -> dict[str, Any]:
-            return {"type": "http.request", "body": one.body, "more_body": False}
-
-        async def send(event: Any) -> None:
-            sent.append(event)
-
-        headers = {**one.headers, "authorization": f"Bearer {getattr(self.keys, one.tenant)}"}
-        fields = [(k.encode(), v.encode()) for k, v in headers.items()]
-        scope = {"type": "http", "method": "POST", "path": OIP + "ModelInfer", "query_string": b""}
-        await self.application({**scope, "headers": fields}, receive, send)
-        found = {k: v for e in sent for k, v in e.get("headers", ()) if k != b"content-type"}
+        headers = {**one.headers, "authorization": f"Bearer {getattr(self._door.keys, one.tenant)}"}
+        _, found, body = await ask(self._door.application, OIP + "ModelInfer", one.body, headers)
+        del found[b"content-type"]
         status = found.pop(b"grpc-status")
         if status == b"0":
-            body = b"".join(e.get("body", b"") for e in sent)
             return found, str(pb.ModelInferResponse.FromString(body[5:]))
         details = found.pop(b"grpc-status-details-bin", None)
         message = _timeless(found.pop(b"grpc-message").decode())
@@ -198,32 +182,14 @@ class Asked:
 
 
 @asynccontextmanager
-async def opened(path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Door]:
-    made: list[Door] = []
+async def recorded(path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Door]:
     recorder = Recorder()
     monkeypatch.setattr(wiring, "_exporters", lambda _: [recorder])
-
-    @asynccontextmanager
-    async def build(settings: IngressSettings, runtime: Runtime) -> AsyncIterator[Sequence[Service]]:
-        runtime.telemetry.log = recorder
-        async with wiring.assembled(settings, runtime) as ingress:
-            made.append(Door(routes(ingress, settings.limits), folder.keys, runtime, recorder))
-            yield []
-
-    async with testing.served(definition(ManyWays())) as router:
-        path.mkdir()
-        # No trace because a request took long.
-        traces = {"folder": str(path / "traces"), "slow_s": 600.0}
-        options: dict[str, Any] = {
-            "traces": traces,
-            "attributes": {"plan": "x-plan"},
-            "log_ratio": 1.0,
-            "http": {"plaintext": "127.0.0.1:0"},
-        }
-        folder = prepare(path, router.target, deadline_ms=60_000, **options)
-        settings = yaml.safe_load((path / "ingress.yaml").read_text())
-        async with testing.served(Definition("ingress", IngressSettings, build), settings, "local"):
-            yield made[0]
+    # No trace because a request took long.
+    traces = {"folder": str(path / "traces"), "slow_s": 600.0}
+    options: dict[str, Any] = {"traces": traces, "attributes": {"plan": "x-plan"}, "log_ratio": 1.0}
+    async with opened(path, ManyWays(), log=recorder, deadline_ms=60_000, **options) as found:
+        yield Door(found, recorder)
 
 
 @pytest.mark.asyncio
@@ -240,8 +206,8 @@ async def test_a_group_answers_as_one_by_one(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr(GroupedInfer, "read", noted)
     async with (
-        opened(tmp_path / "one", monkeypatch) as alone,
-        opened(tmp_path / "all", monkeypatch) as together,
+        recorded(tmp_path / "one", monkeypatch) as alone,
+        recorded(tmp_path / "all", monkeypatch) as together,
     ):
         for first in range(0, 2000, 50):
             several = [Asked(draw, number) for number in range(first, first + 50)]

@@ -4,8 +4,6 @@ import asyncio
 import json
 import struct
 import time
-from collections import Counter
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
 from pydantic import ValidationError
 
 from headrace.api.inference.v1 import inference_pb2 as pb
@@ -20,11 +19,11 @@ from headrace.columns import RowError
 from headrace.hop.config import ConfigError
 from headrace.hop.errors import Code, Fault, Reason
 from services.ingress.idempotency.calls import IdempotentCalls
-from services.ingress.idempotency.meter import Ending
+from services.ingress.idempotency.meter import KeyMetrics
 from services.ingress.idempotency.outcome import Outcome, fingerprint_of, read_key
 from services.ingress.idempotency.settings import Idempotency
 from services.ingress.idempotency.sqlite import SqliteKeys
-from services.ingress.idempotency.store import StoreRules, StoreUnreachableError
+from services.ingress.idempotency.store import StoreUnreachableError
 from services.ingress.request_context import RequestContext, RequestTrace
 from tests.services.monitoring.monitoring_outcomes import Log
 
@@ -38,18 +37,21 @@ OURS = Fault(Code.UNAVAILABLE, Reason.REASON_UNREACHABLE, "down")
 THEIRS = Fault(Code.INVALID_ARGUMENT, Reason.REASON_INPUT_RANGE, "x is wrong", metadata={"input": "x"})
 
 
-@dataclass
-class Meter:
-    counts: Counter[str] = field(default_factory=Counter)
+class Meter(KeyMetrics):
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        super().__init__(self._registry)
 
-    def ended(self, ending: Ending) -> None:
-        self.counts[ending.value] += 1
+    @property
+    def counts(self) -> dict[str, float]:
+        samples = [sample for metric in self._registry.collect() for sample in metric.samples]
+        return {s.labels["ending"]: s.value for s in samples if s.name.endswith("_total")}
 
 
 class Store(SqliteKeys):
     """That can fail. Its clock may be set on by a test."""
 
-    def __init__(self, rules: StoreRules) -> None:
+    def __init__(self, rules: Idempotency) -> None:
         self.ahead = 0.0
         super().__init__(None, rules, lambda: time.monotonic() + self.ahead)
         self.down: frozenset[str] = frozenset()
@@ -80,7 +82,7 @@ class Door:
     """Runs a prediction that counts how often it ran."""
 
     def __init__(self, store: Store | None = None, lease_s: float = 30.0) -> None:
-        self.store = store or Store(StoreRules(lease_s=lease_s))
+        self.store = store or Store(Idempotency(lease_s=lease_s))
         self.meter, self.log = Meter(), Log()
         self.calls = IdempotentCalls(self.store, self.meter, self.log, lease_s, time.monotonic)
         self.ran = 0
@@ -193,7 +195,7 @@ async def test_when_the_first_fails_or_goes_away_one_of_those_who_wait_runs() ->
 
 async def test_a_lease_is_renewed_while_the_call_runs() -> None:
     # The store's own lease does not end, however late a renewal comes.
-    door = Door(Store(StoreRules(lease_s=300.0)), lease_s=0.03)
+    door = Door(Store(Idempotency(lease_s=300.0)), lease_s=0.03)
     door.gate = asyncio.Event()
     first = asyncio.create_task(door.predict("r1"))
     while door.store.renewals < 5:
@@ -206,7 +208,7 @@ async def test_a_lease_is_renewed_while_the_call_runs() -> None:
 
 
 async def test_whose_lease_has_ended_answers_with_what_the_other_committed() -> None:
-    store = Store(StoreRules(lease_s=30.0))
+    store = Store(Idempotency(lease_s=30.0))
     slow, quick = Door(store), Door(store)
     slow.gate = asyncio.Event()
     first = asyncio.create_task(slow.predict("r1"))
@@ -252,7 +254,7 @@ async def test_a_commit_that_fails_once_is_tried_again() -> None:
 
 
 async def test_a_tenant_with_too_many_keys_is_told_by_the_limiter() -> None:
-    door = Door(Store(StoreRules(max_keys=1)))
+    door = Door(Store(Idempotency(max_keys=1)))
     await door.predict("r1")
     fault = await door.refusal("r2", key=b"key-2")
     assert (fault.code, fault.reason) == (Code.RESOURCE_EXHAUSTED, Reason.REASON_IDEMPOTENCY_KEYS_FULL)

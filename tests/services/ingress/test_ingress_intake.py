@@ -16,7 +16,6 @@ import pytest
 import pytest_asyncio
 
 from headrace.api.inference.v1 import inference_pb2
-from headrace.hop import testing
 from tests.services.ingress.ingress_calls import (
     JSON,
     OIP,
@@ -28,15 +27,7 @@ from tests.services.ingress.ingress_calls import (
     infer_refused,
     rest_body,
 )
-from tests.services.ingress.ingress_door import (
-    DoorProcess,
-    FakeRouter,
-    Folder,
-    definition,
-    infer_request,
-    prepare,
-    started,
-)
+from tests.services.ingress.ingress_door import DoorProcess, Folder, infer_request, running
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 REST = "/v2/models/double/infer"
@@ -84,27 +75,33 @@ def refusal(got: tuple[int, dict[str, str], bytes]) -> str:
 _NAMES = {str(code.value[0]): code.name for code in grpc.StatusCode}
 
 
-@pytest.mark.parametrize("entrance", ENTRANCES)
-async def test_without_a_credential_or_the_scope_no_body_is_waited_for(door: Folder, entrance: str) -> None:
-    got = await asyncio.to_thread(half_sent, door, *ENTRANCES[entrance], "hr_made_up")
-    assert refusal(got) == "UNAUTHENTICATED"
-    if entrance in ("rest", "connect-json", "grpc-web"):
-        got = await asyncio.to_thread(half_sent, door, *ENTRANCES[entrance], door.keys.readonly)
-        assert refusal(got) == "PERMISSION_DENIED"
+# Whose key: no tenant's, one without the scope, one of a tenant that requires encryption at rest, which nobody attests.
+REFUSED = {"nobody": "UNAUTHENTICATED", "readonly": "PERMISSION_DENIED", "encrypted": "FAILED_PRECONDITION"}
+
+
+@pytest.mark.parametrize(
+    ("entrance", "who"),
+    # Metadata may be read by who has no other scope.
+    [(e, who) for e in ENTRANCES for who in REFUSED if (e, who) != ("metadata", "readonly")],
+)
+async def test_who_may_not_call_is_refused_before_a_body_is_waited_for(
+    door: Folder, entrance: str, who: str
+) -> None:
+    got = await asyncio.to_thread(
+        half_sent, door, *ENTRANCES[entrance], getattr(door.keys, who, "hr_made_up")
+    )
+    assert refusal(got) == REFUSED[who]
 
 
 @pytest.mark.parametrize("path", [OIP + "ModelInfer", STREAM])
-@pytest.mark.parametrize("key", ["hr_made_up", "readonly"])
-async def test_over_grpc_neither(door: Folder, path: str, key: str) -> None:
+@pytest.mark.parametrize("who", REFUSED)
+async def test_over_grpc_neither(door: Folder, path: str, who: str) -> None:
     """A call whose message never comes."""
-    secret = door.keys.readonly if key == "readonly" else key
+    metadata = (bearer(door, getattr(door.keys, who, "hr_made_up")),)
     async with grpc.aio.insecure_channel(door.grpc) as channel:
-        call: Any = channel.stream_stream(path)(
-            metadata=(("authorization", f"Bearer {secret}"),), timeout=120
-        )
+        call: Any = channel.stream_stream(path)(metadata=metadata, timeout=120)
         async with asyncio.timeout(60):
-            code = await call.code()
-    assert code.name == ("PERMISSION_DENIED" if key == "readonly" else "UNAUTHENTICATED")
+            assert (await call.code()).name == REFUSED[who]
 
 
 @pytest.mark.parametrize("entrance", ["rest", "connect-json", "grpc-web"])
@@ -215,13 +212,11 @@ async def test_headers_over_the_limit_get_an_answer(door: Folder, tls: bool) -> 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def narrow(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[Folder, DoorProcess]]:
     """A door of its own, with small limits, and a tenant who may have one call at a time."""
-    async with testing.served(definition(FakeRouter())) as harness:
-        limits = {"max_request_bytes": 5_000_000, "max_rows": 100, "max_values": 5000, "max_body_s": 1.0}
-        limits["max_arriving_bytes"] = 9_000_000
-        one = {"slow": {"limits": {"concurrency": 1}}}
-        folder = prepare(tmp_path_factory.mktemp("narrow"), harness.target, changed=one, limits=limits)
-        async with started(folder) as process:
-            yield folder, process
+    limits = {"max_request_bytes": 5_000_000, "max_rows": 100, "max_values": 5000, "max_body_s": 1.0}
+    limits["max_arriving_bytes"] = 9_000_000
+    one = {"slow": {"limits": {"concurrency": 1}}}
+    async with running(tmp_path_factory.mktemp("narrow"), changed=one, limits=limits) as process:
+        yield process.folder, process
 
 
 async def test_a_body_must_be_whole_in_time(narrow: tuple[Folder, DoorProcess]) -> None:

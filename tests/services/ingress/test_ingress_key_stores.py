@@ -18,12 +18,13 @@ from redis import Redis
 
 from headrace.state.redis import RedisCalls
 from services.ingress.idempotency.redis import RedisKeys
+from services.ingress.idempotency.settings import Idempotency
 from services.ingress.idempotency.sqlite import SqliteKeys
-from services.ingress.idempotency.store import Call, Claim, KeyStore, State, StoreRules, StoreUnreachableError
+from services.ingress.idempotency.store import Call, Claim, KeyStore, State, StoreUnreachableError
 from tests.libs.state.valkey import Valkey
 from tests.services.clock import Clock
 
-RULES = StoreRules(kept_s=1000.0, lease_s=50.0, max_keys=5, max_bytes=1000)
+RULES = Idempotency(kept_s=1000.0, lease_s=50.0, max_keys=5, max_bytes=1000)
 F, G = b"f" * 32, b"g" * 32
 CLAIMED, BUSY, OTHER, FULL = Claim(State.CLAIMED), Claim(State.BUSY), Claim(State.OTHER), Claim(State.FULL)
 

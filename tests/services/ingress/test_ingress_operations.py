@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -9,9 +10,12 @@ from headrace.api.monitoring.v1 import monitoring_pb2
 from headrace.api.operations.v1 import operations_pb2 as pb
 from headrace.api.router.v1 import shadow_pb2
 from headrace.hop.errors import Code, Fault, Reason
-from services.ingress.clients import HopAnalysis, HopShadowReports
-from tests.services.ingress.ingress_calls import call, post, refused
+from services.ingress.operations.servicer import OperationsServicer
+from tests.services.ingress.ingress_calls import call, operating, post, refused
 from tests.services.ingress.ingress_door import Folder
+
+if TYPE_CHECKING:
+    from headrace.hop.client.dial import Client
 
 PATH = "/headrace.api.operations.v1.OperationsService/GetShadowReport"
 REQUEST = pb.GetShadowReportRequest(pipeline="double")
@@ -49,19 +53,31 @@ async def test_an_operator_reads_how_a_rollout_and_an_experiment_stand(door: Fol
     assert "pipeline" in message
 
 
+GONE = Fault(Code.UNAVAILABLE, Reason.REASON_UNREACHABLE, "gone")
+
+
 async def test_of_several_analysers_the_one_that_judges_is_heard() -> None:
     def answer(leads: bool, release: int) -> monitoring_pb2.GetRolloutResponse:
         return monitoring_pb2.GetRolloutResponse(leads=leads, release=release)
 
-    gone = Fault(Code.UNAVAILABLE, Reason.REASON_UNREACHABLE, "gone")
-    client = Replicas([gone, answer(False, 9), answer(True, 3), answer(False, 0)])
-    assert (await HopAnalysis(client).rollout("p", 9.0)).release == 3  # type: ignore[arg-type]  # the part that is used
-    nobody = Replicas([answer(False, 0), answer(False, 4)])
-    assert (await HopAnalysis(nobody).rollout("p", 9.0)).release == 4  # type: ignore[arg-type]  # likewise
+    async def heard(*answers: object) -> int:
+        found = await servicer(answers).GetRollout(pb.GetRolloutRequest(pipeline="p"), operating("operate:p"))
+        return found.rollout.release
+
+    assert await heard(GONE, answer(False, 9), answer(True, 3), answer(False, 0)) == 3
+    assert await heard(answer(False, 0), answer(False, 4)) == 4
+    with pytest.raises(Fault, match="`operate:p`"):
+        await servicer([]).GetRollout(pb.GetRolloutRequest(pipeline="p"), operating("operate:other"))
+
+
+def servicer(answers: Sequence[object]) -> OperationsServicer:
+    """Every router, and every replica of monitoring, answers as given."""
+    replicas = cast("Client", Replicas(answers))
+    return OperationsServicer(replicas, replicas)
 
 
 class Replicas:
-    """A client whose routers answer as given."""
+    """The part of a client that is used."""
 
     def __init__(self, answers: Sequence[object]) -> None:
         self._answers = answers
@@ -79,15 +95,20 @@ class Replicas:
 
 async def test_the_reports_of_all_routers_add_up() -> None:
     def reply(rows: int) -> shadow_pb2.GetShadowReportResponse:
-        report = shadow_pb2.ShadowReport(pipeline="p", release=2, arm="next", both_answered_count=rows)
-        report.began_time.FromSeconds(rows)
-        return shadow_pb2.GetShadowReportResponse(reports=[report])
+        reports = [
+            shadow_pb2.ShadowReport(pipeline=name, release=2, arm="next", both_answered_count=rows)
+            for name in ("p", "q")
+        ]
+        for report in reports:
+            report.began_time.FromSeconds(rows)
+        return shadow_pb2.GetShadowReportResponse(reports=reports)
 
-    gone = Fault(Code.UNAVAILABLE, Reason.REASON_UNREACHABLE, "gone")
-    client = Replicas([reply(3), gone, reply(4)])
-    found = await HopShadowReports(client).reports("p", 9.0)  # type: ignore[arg-type]  # the part that is used
-    assert (found.routers, found.silent) == (2, 1)
-    assert [r.both_answered for r in found.reports] == [7]
+    asked = pb.GetShadowReportRequest()
+    found = await servicer([reply(3), GONE, reply(4)]).GetShadowReport(asked, operating("operate"))
+    assert (found.router_count, found.silent_router_count) == (2, 1)
+    assert [(r.pipeline, r.both_answered_count) for r in found.reports] == [("p", 7), ("q", 7)]
+    mine = await servicer([reply(3)]).GetShadowReport(asked, operating("operate:p"))
+    assert [r.pipeline for r in mine.reports] == ["p"]
     with pytest.raises(Fault) as error:
-        await HopShadowReports(Replicas([gone])).reports("p", 9.0)  # type: ignore[arg-type]  # likewise
-    assert error.value is gone
+        await servicer([GONE]).GetShadowReport(asked, operating("operate"))
+    assert error.value is GONE

@@ -11,11 +11,8 @@ import pytest
 import structlog
 
 from headrace.access.records import key_content, tenant_content
-from headrace.access.specs import KeySpec, QuotaSpec, TenantSpec, new_key
-from headrace.api.monitoring.v1 import monitoring_pb2
-from headrace.api.operations.v1 import operations_pb2
+from headrace.access.specs import KeySpec, TenantSpec, new_key
 from headrace.api.releases.v1 import releases_pb2 as pb
-from headrace.comparison import ComparisonReport
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.oip import open_inference_pb2 as oip
 from headrace.pipeline import IndexedModel, ModelState
@@ -24,29 +21,19 @@ from headrace.resources.snapshot import Resource
 from services.ingress.auth.authenticator import Authenticator
 from services.ingress.auth.directory import Directory, DirectoryBuilder
 from services.ingress.auth.tokens import fetch_jwks
-from services.ingress.documents.catalog import Credential, Tenant
 from services.ingress.oip.repository import ModelRepository
-from services.ingress.operations.servicer import OperationsServicer
-from services.ingress.ports import MergedReports
 from services.ingress.releases.desk import Desk
 from services.ingress.releases.service import ReleaseServicer
 from services.ingress.request_context import RequestContext, begin
 from tests import token_issuer
 from tests.released import releases_in
+from tests.services.ingress.ingress_calls import operating
 from tests.services.ingress.released_door import first_of_double
 from tests.token_issuer import Publisher, jwks
 
-MINE, ALL = frozenset({"operate:double"}), frozenset({"operate"})
 NEW = pb.ArmSpec(models={"doubler": "2"})
 NOW = time.time()
 KEY = token_issuer.new_key()
-
-
-def context(scopes: frozenset[str]) -> RequestContext:
-    made = begin("x", {}, time.monotonic(), 0.0)
-    made.deadline = time.monotonic() + 60
-    made.credential = Credential(Tenant("ops", frozenset(), QuotaSpec(), 1), "k", scopes)
-    return made
 
 
 class Models:
@@ -76,10 +63,10 @@ async def test_an_operator_of_one_pipeline_changes_it(
     servicer: ReleaseServicer, store: RecordReleases
 ) -> None:
     request = pb.DeployPipelineRequest(pipeline="double", spec=NEW)
-    assert (await servicer.DeployPipeline(request, context(MINE))).change.changed
+    assert (await servicer.DeployPipeline(request, operating("operate:double"))).change.changed
     assert store.current("double")[0].live.models == {"doubler": "2"}
     frozen = pb.SetFreezeRequest(pipeline="double", frozen=True)
-    await servicer.SetFreeze(frozen, context(MINE))
+    await servicer.SetFreeze(frozen, operating("operate:double"))
     assert store.current("double")[0].frozen
 
 
@@ -105,7 +92,7 @@ async def test_an_operator_of_another_pipeline_does_nothing(
     before = store.current("double")
     method = getattr(servicer, type(request_).__name__.removesuffix("Request"))
     with pytest.raises(Fault) as error:
-        await method(request_, context(frozenset({"operate:other"})))
+        await method(request_, operating("operate:other"))
     fault = error.value
     assert (fault.code, fault.reason) == (Code.PERMISSION_DENIED, Reason.REASON_NOT_ALLOWED)
     assert fault.metadata == {"scope": scope}
@@ -113,41 +100,19 @@ async def test_an_operator_of_another_pipeline_does_nothing(
 
 
 async def test_each_sees_the_pipelines_that_are_his(servicer: ReleaseServicer) -> None:
-    for scopes, seen in ((MINE, ["double"]), (ALL, ["double"]), (frozenset({"operate:other"}), [])):
-        found = await servicer.ListReleases(pb.ListReleasesRequest(), context(scopes))
+    for scope, seen in (("operate:double", ["double"]), ("operate", ["double"]), ("operate:other", [])):
+        found = await servicer.ListReleases(pb.ListReleasesRequest(), operating(scope))
         assert [release.pipeline for release in found.releases] == seen
 
 
 async def test_models_are_loaded_by_operators_of_everything() -> None:
-    repository = ModelRepository(Models(), time.monotonic)  # type: ignore[arg-type]  # the part that is used
-    listed = await repository.RepositoryIndex(oip.RepositoryIndexRequest(), context(MINE))
+    repository = ModelRepository(Models())  # type: ignore[arg-type]  # the part that is used
+    listed = await repository.RepositoryIndex(oip.RepositoryIndexRequest(), operating("operate:double"))
     assert [model.version for model in listed.models] == ["1", "2"]
     with pytest.raises(Fault, match="lacks the scope `operate`"):
-        await repository.RepositoryModelLoad(oip.RepositoryModelLoadRequest(model_name="m"), context(MINE))
-
-
-class Seen:
-    """Shadows of two pipelines, and what the analyser says."""
-
-    async def reports(self, pipeline: str, deadline: float) -> MergedReports:
-        assert deadline
-        names = [pipeline] if pipeline else ["double", "other"]
-        return MergedReports([ComparisonReport(name, 1, "next", "live") for name in names], 1)
-
-    async def rollout(self, pipeline: str, deadline: float) -> monitoring_pb2.GetRolloutResponse:
-        assert (pipeline, deadline > 0) == ("double", True)
-        return monitoring_pb2.GetRolloutResponse(release=4)
-
-
-async def test_what_the_analyser_sees_is_told_to_operators_of_the_pipeline() -> None:
-    servicer = OperationsServicer(Seen(), Seen(), time.monotonic)  # type: ignore[arg-type]  # the part that is used
-    request = operations_pb2.GetRolloutRequest(pipeline="double")
-    assert (await servicer.GetRollout(request, context(MINE))).rollout.release == 4
-    for scopes, seen in ((ALL, ["double", "other"]), (MINE, ["double"])):
-        reply = await servicer.GetShadowReport(operations_pb2.GetShadowReportRequest(), context(scopes))
-        assert [report.pipeline for report in reply.reports] == seen
-    with pytest.raises(Fault, match="`operate:double`"):
-        await servicer.GetRollout(request, context(frozenset({"operate:other"})))
+        await repository.RepositoryModelLoad(
+            oip.RepositoryModelLoadRequest(model_name="m"), operating("operate:double")
+        )
 
 
 def call(headers: dict[bytes, bytes]) -> RequestContext:

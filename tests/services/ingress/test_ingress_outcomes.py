@@ -1,7 +1,6 @@
 """Outcomes at the door: what is taken, over which protocols, and every refusal."""
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from headrace.access.specs import QuotaSpec
 from headrace.api.inference.v1 import inference_pb2 as pb
+from headrace.api.monitoring.v1 import monitoring_pb2 as stored_pb
 from headrace.hop.errors import Code, Fault, Reason
 from services.ingress.documents.catalog import Credential, Tenant
-from services.ingress.ports import Outcome
 from services.ingress.predict.outcomes import OutcomesServicer
 from services.ingress.request_context import RequestContext, begin
 from tests.services.ingress.ingress_calls import PREDICT, call, post, refused
@@ -33,11 +32,13 @@ class Stored:
     """Keeps what it is given."""
 
     def __init__(self) -> None:
-        self.given: list[tuple[str, Sequence[Outcome], float]] = []
+        self.given: list[tuple[stored_pb.RecordOutcomesRequest, float]] = []
 
-    async def record(self, tenant: str, outcomes: Sequence[Outcome], deadline: float) -> int:
-        self.given.append((tenant, outcomes, deadline))
-        return len(outcomes)
+    async def record(
+        self, request: stored_pb.RecordOutcomesRequest, /, *, deadline: float, **_: Any
+    ) -> stored_pb.RecordOutcomesResponse:
+        self.given.append((request, deadline))
+        return stored_pb.RecordOutcomesResponse(accepted_count=len(request.outcomes))
 
 
 def context(deadline: float = math.inf) -> RequestContext:
@@ -48,7 +49,7 @@ def context(deadline: float = math.inf) -> RequestContext:
 
 
 async def record(*outcomes: pb.Outcome, stored: Stored | None = None, deadline: float = math.inf) -> int:
-    servicer = OutcomesServicer(stored or Stored(), lambda: 100.0, lambda: NOW)
+    servicer = OutcomesServicer((stored or Stored()).record, lambda: NOW)
     reply = await servicer.RecordOutcomes(pb.RecordOutcomesRequest(outcomes=outcomes), context(deadline))
     return reply.accepted_count
 
@@ -59,9 +60,11 @@ async def test_outcomes_go_on_under_the_callers_tenant_with_its_deadline() -> No
     labelled, measured = good(), good(label=None, number=2.5, row=3, time=at)
     assert await record(labelled, measured, stored=stored) == 2
     await record(labelled, stored=stored, deadline=101.5)
+    first = stored_pb.Outcome(request_id="r-1", name="late", label=True)
+    second = stored_pb.Outcome(request_id="r-1", row=3, name="late", number=2.5, time=at)
     assert stored.given == [
-        ("acme", [Outcome("r-1", 0, "late", True, None), Outcome("r-1", 3, "late", 2.5, 50.5)], 105.0),
-        ("acme", [Outcome("r-1", 0, "late", True, None)], 101.5),
+        (stored_pb.RecordOutcomesRequest(tenant="acme", outcomes=[first, second]), 105.0),
+        (stored_pb.RecordOutcomesRequest(tenant="acme", outcomes=[first]), 101.5),
     ]
 
 
@@ -103,7 +106,7 @@ async def test_a_thousand_are_taken_at_most_and_one_at_least() -> None:
 
 async def test_a_door_without_a_store_says_so() -> None:
     with pytest.raises(Fault) as raised:
-        await OutcomesServicer(None, lambda: 0.0, lambda: NOW).RecordOutcomes(
+        await OutcomesServicer(None, lambda: NOW).RecordOutcomes(
             pb.RecordOutcomesRequest(outcomes=[good()]), context()
         )
     assert raised.value.code is Code.FAILED_PRECONDITION

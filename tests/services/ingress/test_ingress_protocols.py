@@ -1,32 +1,27 @@
-"""The registry of protocols: one more is an entry, and nothing else has to change."""
+"""The registry of protocols: one more is a class, and nothing else has to change."""
 
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
 import pytest
-import yaml
 
-from headrace.hop import testing
-from headrace.hop.definition import Definition, Runtime, Service
 from headrace.hop.errors import Fault, reason_name
-from services.ingress.config import IngressSettings
-from services.ingress.protocols.asgi import Application, Response, Scope, Send, respond
+from services.ingress.protocols.asgi import Response
 from services.ingress.protocols.body.codecs import Codec
-from services.ingress.protocols.entry import Entry, Parts, PathEntry, UnaryEntry
-from services.ingress.protocols.registry import PROTOCOLS, routes
+from services.ingress.protocols.registry import UNARY
 from services.ingress.protocols.unary import UnaryProtocol
 from services.ingress.request_context import RequestContext
-from services.ingress.wiring import assembled
+from tests.services.ingress.ingress_asgi import ask, opened
 from tests.services.ingress.ingress_calls import OIP, rest_body
-from tests.services.ingress.ingress_door import FakeRouter, definition, infer_request, prepare
+from tests.services.ingress.ingress_door import FakeRouter, infer_request
 
 
 class Shouted(UnaryProtocol):
     """A made-up protocol: protobuf with a `!` behind it."""
 
+    content_types: ClassVar = {b"application/shouted": "proto"}
     framing_bytes = 1
 
     def timeout(self, headers: Mapping[bytes, bytes]) -> float | None:
@@ -42,86 +37,21 @@ class Shouted(UnaryProtocol):
         return 418, [], reason_name(fault.reason).encode() + b"!", []
 
 
-SHOUTED = UnaryEntry("shouted", {b"application/shouted": "proto"}, Shouted)
-
-
-def _greeting(parts: Parts) -> Application:
-    async def serve(scope: Scope, _: object, send: Send) -> None:
-        served = len(parts.ingress.door.operations)
-        await respond(send, 200, [], f"{served} operations at {scope['path']}".encode())
-
-    return serve
-
-
-GREETING = PathEntry("greeting", "/v2/hello", _greeting)
-
-
-@asynccontextmanager
-async def application(
-    path: Path, protocols: Sequence[Entry]
-) -> AsyncIterator[tuple[Application, dict[str, str]]]:
-    """The ASGI application in this process, in front of the made-up router; and headers with a credential."""
-    made: list[Application] = []
-
-    @asynccontextmanager
-    async def build(settings: IngressSettings, runtime: Runtime) -> AsyncIterator[Sequence[Service]]:
-        async with assembled(settings, runtime) as ingress:
-            made.append(routes(ingress, settings.limits, protocols))
-            yield []
-
-    async with testing.served(definition(FakeRouter())) as router:
-        folder = prepare(path, router.target, http={"plaintext": "127.0.0.1:0"})
-        settings = yaml.safe_load((path / "ingress.yaml").read_text())
-        async with testing.served(Definition("ingress", IngressSettings, build), settings, "local"):
-            yield made[0], {"authorization": f"Bearer {folder.keys.demo}"}
-
-
-async def ask(
-    application: Application, path: str, body: bytes, headers: Mapping[str, str], method: str = "POST"
-) -> tuple[int, bytes]:
-    """Status and body of one HTTP request by ASGI."""
-    sent: list[Any] = []
-
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    async def send(event: Any) -> None:
-        sent.append(event)
-
-    fields = [(k.encode(), v.encode()) for k, v in headers.items()]
-    scope = {"type": "http", "method": method, "path": path, "root_path": "", "query_string": b""}
-    await application({**scope, "headers": fields}, receive, send)
-    return sent[0]["status"], b"".join(e.get("body", b"") for e in sent)
-
-
 @pytest.mark.asyncio
-async def test_a_new_protocol_needs_nothing_but_its_entry(tmp_path: Path) -> None:
-    async with application(tmp_path, (*PROTOCOLS, SHOUTED, GREETING)) as (app, credential):
+async def test_a_new_protocol_needs_nothing_but_its_class(tmp_path: Path) -> None:
+    async with opened(tmp_path, FakeRouter(), (*UNARY, Shouted)) as (app, keys, _):
+        credential = {"authorization": f"Bearer {keys.demo}"}
         request = infer_request([[1, 2]], [3], id="r-1")
         shouted = {"content-type": "application/shouted"}
         body = request.SerializeToString() + b"!"
-        status, reply = await ask(app, OIP + "ModelInfer", body, {**shouted, **credential})
+        status, _, reply = await ask(app, OIP + "ModelInfer", body, {**shouted, **credential})
         assert (status, reply[-1:]) == (200, b"!")
         assert b"double" in reply
-        assert await ask(app, OIP + "ModelInfer", body, shouted) == (418, b"CREDENTIAL_INVALID!")
-        status, reply = await ask(app, "/v2/hello/you", b"", {}, "GET")
-        assert (status, reply.partition(b" ")[2]) == (200, b"operations at /v2/hello/you")
-        # The others serve as before: a shorter prefix, another content type, and what is left over.
+        assert (await ask(app, OIP + "ModelInfer", body, shouted))[::2] == (418, b"CREDENTIAL_INVALID!")
+        # The others serve as before: paths, another content type, and what is left over.
         json_type = {"content-type": "application/json", **credential}
-        status, reply = await ask(app, "/v2/models/double/infer", rest_body(), json_type)
+        status, _, reply = await ask(app, "/v2/models/double/infer", rest_body(), json_type)
         assert (status, json.loads(reply)["id"]) == (200, "r-1")
         assert (await ask(app, OIP + "ServerLive", b"{}", json_type))[0] == 200
         assert (await ask(app, "/nowhere", b"", {}))[0] == 404
         assert (await ask(app, OIP + "ServerLive", b"", {"content-type": "text/plain"}))[0] == 415
-
-
-@pytest.mark.asyncio
-@pytest.mark.parametrize(
-    "entry",
-    [UnaryEntry("another", {b"application/json": "json"}, Shouted), PathEntry("other", "/v2", _greeting)],
-    ids=lambda entry: entry.name,
-)
-async def test_two_protocols_never_take_the_same_requests(tmp_path: Path, entry: Entry) -> None:
-    with pytest.raises(ValueError, match="two protocols"):
-        async with application(tmp_path, (*PROTOCOLS, entry)):
-            pass

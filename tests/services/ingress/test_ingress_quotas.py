@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.hop.errors import Code, Reason
-from headrace.hop.resilience.token_bucket import TokenBucket
+from headrace.hop.resilience.limiter import TokenBucket
 from services.ingress.admission.quotas import QuotaFault, Quotas
 from services.ingress.documents.catalog import Tenant
 from tests.services.ingress.sharing_doors import tenant

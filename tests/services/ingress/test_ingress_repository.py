@@ -114,10 +114,6 @@ async def test_a_model_can_not_be_brought_along(door: Folder, router: FakeRouter
         (f"{REPOSITORY}/index", {"ready": "yes"}),
         (f"{REPOSITORY}/models/doubler/load", []),
         (f"{REPOSITORY}/models/doubler/load", {"parameters": 3}),
-        (f"{REPOSITORY}/models/doubler/load", {"parameters": {"x": 1.5}}),
-        (f"{REPOSITORY}/models/doubler/load", {"parameters": {"x": 1 << 70}}),
-        (f"{REPOSITORY}/models/doubler/load", {"parameters": {"file:a": "no base64!"}}),
-        (f"{REPOSITORY}/models/doubler/unload", {"parameters": {"x": {}}}),
     ],
 )
 async def test_a_body_that_makes_no_sense(door: Folder, path: str, body: object) -> None:

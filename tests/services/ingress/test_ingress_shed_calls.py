@@ -7,9 +7,10 @@ import pytest
 from headrace.access.specs import QuotaSpec
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.limiters import ADMISSION, SESSION_ROWS, TENANT_ROWS
-from services.ingress.admission.admission_control import AdmissionControl, AdmissionRules
+from services.ingress.admission.admission_control import AdmissionControl
 from services.ingress.admission.quotas import QuotaFault
 from services.ingress.admission.shedder import Shedder
+from services.ingress.config import Admission
 from services.ingress.documents.catalog import Credential, Tenant
 from services.ingress.protocols.asgi import Headers
 from services.ingress.reporting.metrics import Shed
@@ -33,7 +34,7 @@ class Door:
     admission: AdmissionControl = field(init=False)
 
     def __post_init__(self) -> None:
-        self.admission = AdmissionControl(AdmissionRules(100, 100, 100, 0.4), lambda: self.now)
+        self.admission = AdmissionControl(Admission(initial=100, minimum=100, maximum=100), lambda: self.now)
         self.shedder = Shedder(self.admission, lambda _, shed: self.told.append(shed), lambda: self.now)
 
     def fill(self, places: int = 70) -> None:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry
 from redis import Redis
 
 from headrace.state.redis import RedisCalls
@@ -14,7 +13,6 @@ from services.ingress.admission.quotas import QuotaFault
 from services.ingress.admission.row_key import RowKey
 from services.ingress.sharing import books, queries
 from services.ingress.sharing.books import Books
-from services.ingress.sharing.metrics import ShareMetrics
 from services.ingress.sharing.queries import MergedQueries, TableShare
 from tests.libs.state.valkey import Valkey
 from tests.services.ingress.test_ingress_guarding import NOON, PIPE, batch, call
@@ -27,11 +25,10 @@ class Door:
     def __init__(self, url: str, name: str, folder: Path | None = None) -> None:
         self.now, self.disconnected, self.log = 0.0, False, Log()
         self.calls = RedisCalls(url, 5.0, lambda: self.now, pause_s=0.05)
-        metrics = ShareMetrics(CollectorRegistry())
         key = RowKey(folder, print)
         self.books = Books(self.calls, name, key)
         self.merged = MergedQueries(
-            self.books, lambda: self.now, lambda: 2, lambda: self.disconnected, metrics, self.log
+            self.books, lambda: self.now, lambda: 2, lambda: self.disconnected, self.log
         )
         self.events: list[str] = []
         self.guard = ExtractionGuard(

@@ -13,7 +13,8 @@ from services.ingress.admission.quotas import Quotas
 from services.ingress.admission.row_key import RowKey
 from services.ingress.documents.catalog import Tenant
 from services.ingress.idempotency.redis import RedisKeys
-from services.ingress.idempotency.store import Call, Claim, State, StoreRules
+from services.ingress.idempotency.settings import Idempotency
+from services.ingress.idempotency.store import Call, Claim, State
 from services.ingress.sharing.books import Books
 from services.ingress.sharing.leases import LeaseSource
 from services.ingress.sharing.metrics import ShareMetrics
@@ -43,8 +44,7 @@ class Part:
         await self.leased.refresh()
         for quota in held:
             quota.release()
-        slots = (self.registry.get_sample_value("headrace_quota_slots", {"tenant": w.name}) for w in WHO)
-        return sum(bool(count) for count in slots)
+        return sum(lease.granted_at is not None for lease in self.leased._leases.values())
 
 
 async def healed(part: Part) -> None:
@@ -60,7 +60,9 @@ async def test_a_new_master_is_followed(tmp_path: Path) -> None:
             await part.leased.start()
         assert await one.leases() == await two.leases() == len(WHO)
         assert one.leased.doors == 2
-        keys = RedisKeys(one.calls, StoreRules(1000.0, 50.0, 100, 10_000), time.time)
+        keys = RedisKeys(
+            one.calls, Idempotency(kept_s=1000.0, lease_s=50.0, max_keys=100, max_bytes=10_000), time.time
+        )
         assert await keys.claim(Call("t", "k", b"f", "token")) == Claim(State.CLAIMED)
         servers.kill(master)
         with pytest.raises(RedisDownError):
@@ -81,7 +83,9 @@ async def test_a_cluster_has_tenants_on_all_its_servers(tmp_path: Path) -> None:
         assert one.leased.doors == 2
         assert await one.leases() == await two.leases() == len(WHO)
         assert all(client(port).dbsize() > 1 for port in ports)
-        keys = RedisKeys(one.calls, StoreRules(1000.0, 50.0, 100, 10_000), time.time)
+        keys = RedisKeys(
+            one.calls, Idempotency(kept_s=1000.0, lease_s=50.0, max_keys=100, max_bytes=10_000), time.time
+        )
         assert await keys.claim(Call("t", "k", b"f", "token")) == Claim(State.CLAIMED)
         for part in (one, two):
             await part.calls.close()

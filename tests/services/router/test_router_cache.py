@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.pipeline import ModelStage, Plan, cut, parse, plan
-from services.router.cache.identity import identity_of
+from services.router.cache.route import identity_of
 from services.router.inference import PipelineResult
 from tests.services.router.cache_world import DOCUMENT, Served, World, ages, loaded, values
 

@@ -199,7 +199,7 @@ async def test_one_tenant_leaves_room_for_others_in_the_line(started: Suite, hol
 async def test_who_waits_does_not_wait_for_the_rest_of_one_that_nobody_waits_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.router.shadow.pace.Pace.rest", lambda *_: 3600.0)
+    monkeypatch.setattr("services.router.shadow.shadows.Pace.rest", lambda *_: 3600.0)
     async with running(tmp_path, DEMANDING) as (started, _):
         await started.ask("scored", batch_of(["abcd"], [3.0]))
         await until(lambda: len(started.executor.calls) == 2)

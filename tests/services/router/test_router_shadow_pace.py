@@ -14,11 +14,11 @@ from headrace.pipeline import parse
 from services.router.pipelines import Compiler
 from services.router.routes.observer import chosen_rows, size_of
 from services.router.routes.run import RouteResult
-from services.router.shadow.pace import Pace
 from services.router.shadow.queue import Copied, ShadowQueue
 from services.router.shadow.reports import KEPT, Reports
 from services.router.shadow.route import ShadowRoute
 from services.router.shadow.run import portions
+from services.router.shadow.shadows import Pace
 from services.router.ticks.counters import Part
 from tests.first_release import first_released
 from tests.services.router.test_router_routes import DOCUMENT, Multiplier

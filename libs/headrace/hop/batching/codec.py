@@ -40,14 +40,6 @@ class BatchCodec(Protocol[Item, Result, Req, Resp]):
 FailedShare = Callable[[Sequence[Any]], float]
 
 
-class ReportsFailures(Protocol):
-    """Optional part of a BatchCodec: which share of a reply failed by the callee's fault, for the breaker."""
-
-    def failed(self, results: Sequence[Any]) -> float:
-        """Share (0 to 1) of the rows of all results that failed by the callee's fault."""
-        ...
-
-
 class UsesPayload(Protocol):
     """Optional part of a BatchCodec: inside one process, large data goes by reference beside the message."""
 

@@ -13,7 +13,7 @@ from headrace.hop.batching.coalesce import Coalescer
 from headrace.hop.batching.codec import BatchCodec
 from headrace.hop.call import Method
 from headrace.hop.client import faults
-from headrace.hop.client.observer import ClientObserver, NullObserver
+from headrace.hop.client.observer import ClientObserver
 from headrace.hop.client.outgoing import Outgoing
 from headrace.hop.client.settings import ClientRules
 from headrace.hop.client.stack import compose
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     import grpc
 
     from headrace.hop.client.settings import TlsFiles
-    from headrace.hop.client.spans import ClientTraces
     from headrace.hop.definition import Runtime
+    from headrace.hop.process.traces import ClientTraces
     from headrace.hop.transport.tls import WatchedTls
 
 Item = TypeVar("Item")
@@ -48,12 +48,9 @@ class UnaryCall(Protocol[ReqIn, RespOut]):
     """A method ready to be called."""
 
     def __call__(
-        self, request: ReqIn, /, *, deadline: float, key: str = "", metadata: Metadata = ()
+        self, request: ReqIn, /, *, deadline: float, metadata: Metadata = ()
     ) -> Coroutine[Any, Any, RespOut]:
-        """`deadline` in monotonic seconds (inf: the default timeout); calls of one `key` prefer one replica.
-
-        Raises Fault, and nothing else.
-        """
+        """`deadline` in monotonic seconds (inf: the default timeout). Raises Fault, and nothing else."""
         ...
 
 
@@ -111,10 +108,10 @@ class Client:
         """The method as a coroutine function of one request."""
         stack, common = self._stack, self._metadata
 
-        async def call(request: Req, /, *, deadline: float, key: str = "", metadata: Metadata = ()) -> Resp:
+        async def call(request: Req, /, *, deadline: float, metadata: Metadata = ()) -> Resp:
             if self._closed:
                 raise faults.closed(self.callee)
-            out = Outgoing(method, request, deadline, key, 1)
+            out = Outgoing(method, request, deadline, 1)
             out.metadata = (*common, *metadata) if metadata else common
             reply: Resp = await stack(out)
             return reply
@@ -126,7 +123,7 @@ class Client:
         stack, common = self._stack, self._metadata
 
         async def one(request: Req, deadline: float, replica: Replica) -> Resp | Fault:
-            out = Outgoing(method, request, deadline, "", 1)
+            out = Outgoing(method, request, deadline, 1)
             out.metadata, out.only = common, replica
             try:
                 reply: Resp = await stack(out)
@@ -198,12 +195,12 @@ def _telemetry(
 ) -> tuple[ClientObserver, ClientTraces | None]:
     """Metrics and traces of the process, if it has them; their libraries are imported only then."""
     if runtime is None:
-        return observer or NullObserver(), None
+        return observer or ClientObserver(), None
     from headrace.hop.metrics import ClientInstruments, MetricsObserver
 
     traces = None
     if runtime.telemetry.traces is not None:
-        from headrace.hop.client.spans import ClientTraces
+        from headrace.hop.process.traces import ClientTraces
 
         traces = ClientTraces(callee, runtime.telemetry.traces.provider)
     return observer or MetricsObserver(callee, runtime.telemetry.once(ClientInstruments)), traces

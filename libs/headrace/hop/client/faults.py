@@ -1,18 +1,53 @@
-"""Faults that hop's client itself raises."""
+"""Faults that hop's client itself raises; each is a function of the callee's name."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
+from headrace.api.errors.v1 import errors_pb2
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.limiters import BREAKER, Limiter
 
 
-def deadline_passed(callee: str) -> Fault:
-    return Fault(
-        Code.DEADLINE_EXCEEDED,
-        Reason.REASON_DEADLINE_PASSED,
-        f"no answer from {callee} within the time allowed; allow more time or retry later",
-        metadata={"callee": callee},
-    )
+def _fault(code: Code, reason: errors_pb2.Reason, text: str, callee: str) -> Fault:
+    return Fault(code, reason, text.format(callee), metadata={"callee": callee})
+
+
+OfCallee = Callable[[str], Fault]
+deadline_passed: OfCallee = partial(
+    _fault,
+    Code.DEADLINE_EXCEEDED,
+    Reason.REASON_DEADLINE_PASSED,
+    "no answer from {} within the time allowed; allow more time or retry later",
+)
+unreachable: OfCallee = partial(
+    _fault,
+    Code.UNAVAILABLE,
+    Reason.REASON_UNREACHABLE,
+    "{} cannot be reached; check that it runs, then retry",
+)
+malformed: OfCallee = partial(
+    _fault,
+    Code.INTERNAL,
+    Reason.REASON_INTERNAL,
+    "{} sent a reply that cannot be read; both sides must run the same version",
+)
+closed: OfCallee = partial(
+    _fault,
+    Code.UNAVAILABLE,
+    Reason.REASON_DRAINING,
+    "the client of {} is closed because this process is shutting down; retry elsewhere",
+)
+unexpected: OfCallee = partial(
+    _fault,
+    Code.INTERNAL,
+    Reason.REASON_INTERNAL,
+    "a call to {} could not be made because of a bug; see this service's log",
+)
+cancelled: OfCallee = partial(
+    _fault, Code.CANCELLED, Reason.REASON_CANCELLED, "nobody waits for the answer of {} any more"
+)
 
 
 def breaker_open(callee: str) -> Fault:
@@ -21,52 +56,7 @@ def breaker_open(callee: str) -> Fault:
     )
 
 
-def unreachable(callee: str) -> Fault:
-    return Fault(
-        Code.UNAVAILABLE,
-        Reason.REASON_UNREACHABLE,
-        f"{callee} cannot be reached; check that it runs, then retry",
-        metadata={"callee": callee},
-    )
-
-
 def overloaded(callee: str, limiter: Limiter) -> Fault:
     return limiter.refusal(
         f"{callee} has more calls than it can take; retry later or send less", callee=callee
-    )
-
-
-def malformed(callee: str) -> Fault:
-    return Fault(
-        Code.INTERNAL,
-        Reason.REASON_INTERNAL,
-        f"{callee} sent a reply that cannot be read; both sides must run the same version",
-        metadata={"callee": callee},
-    )
-
-
-def closed(callee: str) -> Fault:
-    return Fault(
-        Code.UNAVAILABLE,
-        Reason.REASON_DRAINING,
-        f"the client of {callee} is closed because this process is shutting down; retry elsewhere",
-        metadata={"callee": callee},
-    )
-
-
-def unexpected(callee: str) -> Fault:
-    return Fault(
-        Code.INTERNAL,
-        Reason.REASON_INTERNAL,
-        f"a call to {callee} could not be made because of a bug; see this service's log",
-        metadata={"callee": callee},
-    )
-
-
-def cancelled(callee: str) -> Fault:
-    return Fault(
-        Code.CANCELLED,
-        Reason.REASON_CANCELLED,
-        f"nobody waits for the answer of {callee} any more",
-        metadata={"callee": callee},
     )

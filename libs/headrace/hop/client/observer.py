@@ -17,39 +17,20 @@ class WaitingRows(Protocol):
     def waiting_rows(self) -> int: ...
 
 
-class ClientObserver(Protocol):
-    """Receives the events of one client. All methods are called on the event loop and must be quick."""
+class ClientObserver:
+    """Receives the events of one client; this one ignores them. All methods are called on the event loop and must be quick."""
 
     def replica_added(self, replica: Replica) -> None:
         """A replica was added; its state and limit can be read at any time."""
-        ...
 
     def waiting(self, method: str, rows: WaitingRows) -> None:
         """A coalescer of the method was made; its waiting rows can be read at any time."""
-        ...
 
     def finished(self, method: str, code: Code, seconds: float, rows: int) -> None:
         """A call of `rows` rows ended after `seconds`, retries included."""
-        ...
 
     def retried(self, method: str) -> None:
         """A call is retried."""
-        ...
 
     def hedged(self, method: str) -> None:
         """A call is sent to another replica too."""
-        ...
-
-
-class NullObserver:
-    """Ignores all events."""
-
-    def replica_added(self, replica: Replica) -> None: ...
-
-    def waiting(self, method: str, rows: WaitingRows) -> None: ...
-
-    def finished(self, method: str, code: Code, seconds: float, rows: int) -> None: ...
-
-    def retried(self, method: str) -> None: ...
-
-    def hedged(self, method: str) -> None: ...

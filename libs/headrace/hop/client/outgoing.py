@@ -29,7 +29,6 @@ class Outgoing:
     """
 
     request: Message | None = None
-    key = ""
     metadata: Sequence[tuple[str, str]] = ()
     traced = False  # a span is open for it: the transport sends its context along
     patient = False  # may wait for a slot at the limiter; otherwise it is refused at once
@@ -43,13 +42,10 @@ class Outgoing:
     guard: Guard | None = None  # of the method at this replica
     tried: Sequence[Replica] = ()
 
-    def __init__(
-        self, method: Method[Any, Any], request: Message, deadline: float, key: str, rows: int
-    ) -> None:
+    def __init__(self, method: Method[Any, Any], request: Message, deadline: float, rows: int) -> None:
         self.method = method
         self.request = request
         self.deadline = deadline
-        self.key = key
         self.rows = rows
         self.kind: Hashable = rows.bit_length()
 

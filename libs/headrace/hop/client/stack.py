@@ -38,7 +38,7 @@ from headrace.hop.resilience.replicas import (
 from headrace.hop.resilience.retry import RetryBudget, pause
 
 if TYPE_CHECKING:
-    from headrace.hop.client.spans import ClientTraces
+    from headrace.hop.process.traces import ClientTraces
 
 
 def compose(

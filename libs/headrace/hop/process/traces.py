@@ -16,6 +16,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 
 from headrace.hop.call import Call
+from headrace.hop.client.outgoing import Outgoing
 
 # These get no span. The door makes the spans of its own calls.
 _UNTRACED = (
@@ -92,6 +93,33 @@ class Traces:
     def close(self) -> None:
         """Exports the rest and stops."""
         self.provider.shutdown()
+
+
+class ClientTraces:
+    """Makes the spans of one client's calls: only of those within a sampled span, and of none that carries rows.
+
+    Many requests share such a call, so the door makes the spans of each of them afterwards, for all services
+    (services/ingress/reporting/otlp.py).
+    """
+
+    def __init__(self, callee: str, provider: TracerProvider) -> None:
+        self._callee = callee
+        self._tracer = provider.get_tracer("headrace.hop")
+
+    def span(self, out: Outgoing) -> AbstractContextManager[trace.Span] | None:
+        """The call's span, current while open: it covers retries and waiting. None if the call is in no sampled span."""
+        if out.shared or not trace.get_current_span().get_span_context().trace_flags.sampled:
+            return None
+        name, attributes = rpc(out.method.path)
+        return self._tracer.start_as_current_span(
+            name, kind=trace.SpanKind.CLIENT, attributes={**attributes, "headrace.callee": self._callee}
+        )
+
+    def context(self) -> list[tuple[str, str]]:
+        """The current span as metadata, for the callee."""
+        carrier: dict[str, str] = {}
+        propagate.inject(carrier)
+        return list(carrier.items())
 
 
 def rpc(path: str) -> tuple[str, dict[str, str]]:

@@ -8,7 +8,6 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from hashlib import blake2b
 from typing import Protocol, TypeAlias, TypeVar
 
 from headrace.hop.client import faults
@@ -227,15 +226,9 @@ class ReplicaSet:
             await replica.close()
 
 
-# A replica chosen by key is passed over while it has more than this times the mean of calls outstanding.
-_LOAD_FACTOR = 1.25
-
-
 class Candidate(Protocol):
     """What the choice needs to know about a replica."""
 
-    @property
-    def address(self) -> str: ...
     @property
     def outstanding(self) -> int: ...
 
@@ -253,28 +246,6 @@ def least_of_two(candidates: Sequence[C], random: Callable[[], float]) -> C:
     second += second >= first
     one, other = candidates[first], candidates[second]
     return other if other.outstanding < one.outstanding else one
-
-
-def by_key(candidates: Sequence[C], key: str) -> C:
-    """The first candidate in the key's rendezvous-hash order that is not overloaded.
-
-    A key keeps its replica while the set does not change; when a replica leaves, only its keys move.
-    """
-    bound = _LOAD_FACTOR * (sum(c.outstanding for c in candidates) + 1) / len(candidates)
-    ranked = sorted(candidates, key=lambda c: _score(key, c.address), reverse=True)
-    # At least one is below the bound, so the default is never used; the type checker needs it.
-    return next((c for c in ranked if c.outstanding < bound), ranked[0])
-
-
-def choose(candidates: Sequence[C], key: str, random: Callable[[], float]) -> C:
-    """One of the candidates (at least one); by `key` unless it is empty."""
-    return by_key(candidates, key) if key and len(candidates) > 1 else least_of_two(candidates, random)
-
-
-def _score(key: str, address: str) -> bytes:
-    return blake2b(
-        key.encode(), key=blake2b(address.encode(), digest_size=16).digest(), digest_size=8
-    ).digest()
 
 
 Picked: TypeAlias = tuple[Replica, Guard]
@@ -323,7 +294,7 @@ def choose_replica(
     ready = [r for r in ready if r[1].limiter.has_room()] or ready
     if out.prefer is not None:
         ready = [r for r in ready if r[0].index == out.prefer] or ready
-    replica = choose([r[0] for r in ready], out.key, random)
+    replica = least_of_two([r[0] for r in ready], random)
     return replica, replica.guard(method)
 
 

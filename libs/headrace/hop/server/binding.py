@@ -1,4 +1,4 @@
-"""Servicers → callables and gRPC handlers, found by descriptor: no generated registration code."""
+"""Servicers → callables and gRPC handlers, found by descriptor without generated registration code; the handler of each path."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import inspect
 import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 from google.protobuf.message import DecodeError, Message
 
-from headrace.hop.call import CURRENT, Call, Method, Peer, methods_of
+from headrace.hop.call import Call, Method, Peer, methods_of
 from headrace.hop.definition import Service
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.server.stack import Handler, Serve
@@ -22,6 +21,7 @@ from headrace.hop.transport import clocks, wire_errors
 PeerOf = Callable[[Any], Peer]
 # Serves one unary call, from the request's bytes to the reply's. Raises nothing but Fault and CancelledError.
 Answer = Callable[[bytes, Call], Awaitable[bytes]]
+RpcHandler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # generic in the stubs only
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,23 +42,22 @@ def bind(services: Iterable[Service]) -> dict[str, Bound]:
     }
 
 
-def streams(bound: dict[str, Bound]) -> frozenset[str]:
-    """Paths of the methods that stream in either direction."""
-    return frozenset(p for p, b in bound.items() if b.method.client_streaming or b.method.server_streaming)
-
-
 def rpc_handler(bound: Bound, serve: Serve, peer_of: PeerOf) -> grpc.RpcMethodHandler[Any, Any]:
     """What grpc.aio calls for one method. Bytes in, bytes out: parsing happens inside the layers, so that
     garbage gets a clean answer and a loaded server refuses without parsing."""
-    method = bound.method
-    if method.server_streaming:
-        behaviour = _streaming(bound, serve, peer_of)
-        if method.client_streaming:
-            return grpc.stream_stream_rpc_method_handler(behaviour)
-        return grpc.unary_stream_rpc_method_handler(behaviour)
-    behaviour = _single(bound, serve, peer_of)
-    if method.client_streaming:
-        return grpc.stream_unary_rpc_method_handler(behaviour)
+    path, answer = bound.method.path, answering(bound, serve)
+
+    async def behaviour(raw: Any, context: Any) -> bytes:
+        call = _call(path, context, peer_of)
+        try:
+            found = await answer(raw, call)
+        except Fault as fault:
+            await _abort(context, call, fault)
+            raise  # not reached: abort raises
+        if call.trailing:
+            context.set_trailing_metadata(tuple(call.trailing))
+        return found
+
     return grpc.unary_unary_rpc_method_handler(behaviour)
 
 
@@ -93,65 +92,15 @@ def _callable(servicer: object, method: Method[Any, Any]) -> Callable[[Any, Call
     found = getattr(servicer, method.name, None)
     if found is None:
         raise TypeError(f"{name} is missing; {method.service} declares it")
-    if method.server_streaming and not inspect.isasyncgenfunction(found):
-        raise TypeError(
-            f"{name} must be an async generator (async def with yield): {method.path} streams its replies"
-        )
-    if not method.server_streaming and not inspect.iscoroutinefunction(found):
+    if method.client_streaming or method.server_streaming:
+        raise TypeError(f"{method.path} streams; hop serves unary methods only")
+    if not inspect.iscoroutinefunction(found):
         raise TypeError(f"{name} must be async def and return its reply")
     serve: Callable[[Any, Call], Any] = found
     return serve
 
 
-def _single(bound: Bound, serve: Serve, peer_of: PeerOf) -> Callable[..., Any]:
-    path, answer = bound.method.path, answering(bound, serve)
-
-    async def behaviour(raw: Any, context: Any) -> bytes:
-        call = _call(path, context, peer_of)
-        try:
-            found = await answer(raw, call)
-        except Fault as fault:
-            await _abort(context, call, fault)
-            raise  # not reached: abort raises
-        if call.trailing:
-            context.set_trailing_metadata(tuple(call.trailing))
-        return found
-
-    return behaviour
-
-
-def _streaming(bound: Bound, serve: Serve, peer_of: PeerOf) -> Callable[..., Any]:
-    method, handler, read = bound.method, bound.serve, _reader(bound.method)
-    response = method.response
-
-    async def behaviour(raw: Any, context: Any) -> AsyncIterator[bytes]:
-        async def handle(raw: Any, call: Call) -> None:
-            async with aclosing(handler(read(raw), call)) as replies:
-                async for reply in replies:
-                    if not isinstance(reply, response):
-                        raise wrong_reply(method, reply)
-                    await context.write(reply.SerializeToString())
-
-        call = _call(method.path, context, peer_of)
-        try:
-            await serve(call, Handler(handle, type(None), _written), raw)
-        except Fault as fault:
-            await _abort(context, call, fault)
-        if call.trailing:
-            context.set_trailing_metadata(tuple(call.trailing))
-        # A generator only because OpenTelemetry's interceptor requires one. Replies are written, not yielded: while a
-        # yield waits for the peer, a cancellation would be raised in gRPC's code, outside our layers.
-        return
-        yield b""
-
-    return behaviour
-
-
-def _written(nothing: object) -> None:
-    """A stream's handler has written its replies."""
-
-
-def _reader(method: Method[Any, Any]) -> Callable[[Any], Any]:
+def _reader(method: Method[Any, Any]) -> Callable[[bytes], Message]:
     parse = method.request.FromString
 
     def one(raw: bytes) -> Message:
@@ -166,11 +115,7 @@ def _reader(method: Method[Any, Any]) -> Callable[[Any], Any]:
                 metadata={"message": method.request.DESCRIPTOR.full_name},
             ) from error
 
-    async def many(raws: AsyncIterator[bytes]) -> AsyncIterator[Message]:
-        async for raw in raws:
-            yield one(raw)
-
-    return many if method.client_streaming else one
+    return one
 
 
 def _call(path: str, context: Any, peer_of: PeerOf) -> Call:
@@ -182,7 +127,6 @@ def _call(path: str, context: Any, peer_of: PeerOf) -> Call:
     if sent is not None:
         call.sent, deadline = sent
         call.deadline = min(call.deadline, deadline)
-    CURRENT.set(call)  # grpc.aio gives every RPC a task of its own, so there is nothing to reset
     return call
 
 
@@ -192,3 +136,58 @@ async def _abort(context: Any, call: Call, fault: Fault) -> None:
         wire_errors.cut(fault.message),
         (*wire_errors.trailers(fault), *call.trailing),
     )
+
+
+class Routes(grpc.GenericRpcHandler):
+    """Finds the handler of a path. Until the service is built, every call gets an error that says to retry.
+
+    Generated code registers health, reflection and channelz here instead of with the server: there, each of their
+    methods would be one more future that grpc.aio awaits at every call.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._handlers: dict[str, RpcHandler] | None = None
+        self._others: list[grpc.GenericRpcHandler] = []
+        self._starting = _refusal(_starting(name))
+
+    def open(self, handlers: dict[str, RpcHandler]) -> None:
+        """Serves the methods in `handlers` (by path) from now on."""
+        self._handlers = handlers
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> RpcHandler | None:
+        path = handler_call_details.method
+        if self._handlers is not None and (found := self._handlers.get(path)) is not None:
+            return found
+        for other in self._others:
+            if (handler := other.service(handler_call_details)) is not None:
+                return handler
+        return self._starting if self._handlers is None else None
+
+    def add_generic_rpc_handlers(self, handlers: Iterable[grpc.GenericRpcHandler]) -> None:
+        """As of grpc.aio.Server, for generated registration code."""
+        self._others += handlers
+
+    def add_registered_method_handlers(self, service_name: str, method_handlers: object) -> None:
+        """As of grpc.aio.Server; the same handlers came to `add_generic_rpc_handlers`."""
+
+
+def _starting(name: str) -> Fault:
+    return Fault(
+        Code.UNAVAILABLE,
+        Reason.REASON_UNREACHABLE,
+        f"{name} is starting; try again in a moment.",
+        metadata={"service": name},
+        retry_after_s=0.2,
+    )
+
+
+def _refusal(fault: Fault) -> RpcHandler:
+    """Fails a call of any arity, without reading its messages."""
+
+    async def refuse(_requests: object, context: Any) -> AsyncIterator[bytes]:
+        await context.abort(
+            wire_errors.status_code(fault.code), wire_errors.cut(fault.message), wire_errors.trailers(fault)
+        )
+        yield b""  # not reached: makes this an async generator, as every streaming handler here
+
+    return grpc.stream_stream_rpc_method_handler(refuse)

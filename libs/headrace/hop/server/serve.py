@@ -16,10 +16,9 @@ from headrace.hop.call import Peer
 from headrace.hop.definition import Definition, Runtime, Service, warm_up
 from headrace.hop.process.lifecycle import run
 from headrace.hop.process.telemetry import Telemetry
-from headrace.hop.server.binding import Bound, answering, bind, rpc_handler, streams
+from headrace.hop.server.binding import Bound, Routes, answering, bind, rpc_handler
 from headrace.hop.server.health import Health
 from headrace.hop.server.listen import FrameListener, UnixListener, bind_tcp
-from headrace.hop.server.routes import Routes
 from headrace.hop.server.stack import UNIX_PEER, ServerStack, server_stack
 from headrace.hop.transport.frames import HEALTH, LEAST_MESSAGE_BYTES
 from headrace.hop.transport.in_process import LocalServers
@@ -125,7 +124,7 @@ class _Server:
     async def open(self, services: Sequence[Service]) -> None:
         """Takes calls for the services from now on."""
         bound = bind(services)
-        self._stack = server_stack(self._name, self._settings, self._telemetry, streams(bound))
+        self._stack = server_stack(self._name, self._settings, self._telemetry)
         self._end_waits = [service.end_waits for service in services if service.end_waits is not None]
         names = [service.descriptor.full_name for service in services]
         self._introspect(names)
@@ -169,8 +168,7 @@ class _Server:
         most = self._settings.max_message_bytes
         if self._frames is None or not self._settings.exchange or most < LEAST_MESSAGE_BYTES:
             return
-        streaming = streams(bound)
-        answers = {path: answering(b, stack.serve) for path, b in bound.items() if path not in streaming}
+        answers = {path: answering(b, stack.serve) for path, b in bound.items()}
         self._streams = StreamDemultiplexer({**answers, HEALTH: self.health.check}, UNIX_PEER, most)
         await self._frames.listen(self._streams.accept)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -21,7 +22,7 @@ from headrace.hop.transport.stream_client import NotSentError, StreamMultiplexer
 from headrace.hop.transport.wire_errors import code_of, fault_of_rpc, unknown_method
 
 if TYPE_CHECKING:
-    from headrace.hop.client.spans import ClientTraces
+    from headrace.hop.process.traces import ClientTraces
     from headrace.hop.transport.in_process import LocalServers
 
 
@@ -39,7 +40,7 @@ class Transport(Protocol):
 
     def open(self) -> None: ...
 
-    async def call(self, out: Outgoing) -> Any: ...
+    def call(self, out: Outgoing) -> Awaitable[Any]: ...
 
     async def answers(self, within_s: float) -> bool: ...
 

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from headrace.hop import config
-from headrace.hop.call import CURRENT, LOCAL_PEER, Call, Method
+from headrace.hop.call import LOCAL_PEER, Call
 from headrace.hop.client import faults
 from headrace.hop.client.outgoing import Outgoing
 from headrace.hop.definition import Service
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.process.telemetry import Telemetry
-from headrace.hop.server.binding import Bound, bind, streams, wrong_reply
+from headrace.hop.server.binding import Bound, bind, wrong_reply
 from headrace.hop.server.stack import Handler, ServerStack, server_stack
+from headrace.hop.transport.wire_errors import unknown_method
 
 if TYPE_CHECKING:
-    from headrace.hop.client.spans import ClientTraces
+    from headrace.hop.process.traces import ClientTraces
 
 # What is found of a service that is not hosted here, and of a method that is not served.
 _NOWHERE: tuple[dict[str, tuple[bool, Handler]], None] = {}, None
@@ -30,7 +31,7 @@ class LocalServers:
 
     def __init__(self, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
-        # With the unary methods by path, as (whether it reads `Call.payload`, its handler).
+        # With the methods by path, as (whether it reads `Call.payload`, its handler).
         self._servers: dict[str, tuple[dict[str, tuple[bool, Handler]], ServerStack]] = {}
 
     def names(self) -> list[str]:
@@ -48,10 +49,8 @@ class LocalServers:
         if name in self._servers:
             raise ValueError(f"{name} is hosted in this process already")
         bound = bind(services)
-        streaming = streams(bound)
-        stack = server_stack(name, settings, (telemetry or self._telemetry).named(name), streaming)
-        unary = {p: (b.takes_payload, _handler(b)) for p, b in bound.items() if p not in streaming}
-        self._servers[name] = unary, stack
+        stack = server_stack(name, settings, (telemetry or self._telemetry).named(name))
+        self._servers[name] = {p: (b.takes_payload, _handler(b)) for p, b in bound.items()}, stack
 
     async def remove(self, name: str, drain_s: float) -> None:
         """Ends the hosting: later calls get UNAVAILABLE; waits up to `drain_s` for those in flight."""
@@ -69,29 +68,25 @@ class LocalServers:
         """Calls that a hosted service is serving."""
         return self._servers[name][1].shed.in_flight
 
-    async def call(self, callee: str, traces: ClientTraces | None, out: Outgoing) -> Any:
+    def call(self, callee: str, traces: ClientTraces | None, out: Outgoing) -> Awaitable[Any]:
         """Serves one unary call in the caller's own task.
 
         Raises Fault; UNAVAILABLE / UNREACHABLE if the callee is not hosted here.
         """
         now, path = time.monotonic(), out.method.path
-        unary, stack = self._servers.get(callee, _NOWHERE)
-        takes_payload, handler = unary.get(path, _NOTHING)
+        methods, stack = self._servers.get(callee, _NOWHERE)
+        takes_payload, handler = methods.get(path, _NOTHING)
         request, payload = out.load(now) if takes_payload else (out.prepare(now), None)
         if out.deadline <= now:
             raise faults.deadline_passed(callee)
         out.sent = True
         if handler is None or stack is None:
-            raise _not_here(callee) if stack is None else _no_method(callee, out.method)
+            raise _not_here(callee) if stack is None else unknown_method(path)
         metadata = dict(out.metadata)
         if out.traced and traces is not None:
             metadata.update(traces.context())
         call = Call(path, LOCAL_PEER, out.deadline, metadata, payload)
-        token = CURRENT.set(call)
-        try:
-            return await stack.serve(call, handler, request)
-        finally:
-            CURRENT.reset(token)
+        return stack.serve(call, handler, request)
 
 
 def _handler(bound: Bound) -> Handler:
@@ -114,13 +109,4 @@ def _not_here(callee: str) -> Fault:
         Reason.REASON_UNREACHABLE,
         f"{callee} is not hosted in this process; give its client another target than local.",
         metadata={"service": callee},
-    )
-
-
-def _no_method(callee: str, method: Method[Any, Any]) -> Fault:
-    return Fault(
-        Code.UNIMPLEMENTED,
-        Reason.REASON_METHOD_UNKNOWN,
-        f"{callee} does not serve {method.path}.",
-        metadata={"service": callee, "method": method.path},
     )

@@ -14,7 +14,7 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from headrace.api.hop.v1 import hop_pb2
-from headrace.hop.call import CURRENT, Call, Peer
+from headrace.hop.call import Call, Peer
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.limiters import STREAM_CALLS
 from headrace.hop.server.binding import Answer
@@ -136,7 +136,6 @@ class _ServedStream(FrameProtocol):
             dict(carried.metadata),
         )
         call.sent = began - carried.waited_us / 1e6
-        CURRENT.set(call)
         response = hop_pb2.CarriedResponse(id=carried.id)
         trailing: Iterable[tuple[str, str]] = call.trailing
         try:

@@ -64,4 +64,4 @@ def _of_input(field: InputField) -> Values:
     # A default need not be in the range.
     if isinstance(field.default, int):
         least, most = min(least, field.default), max(most, field.default)
-    return Values.within(field.dtype, max(least, values.low), min(most, values.high))
+    return Values(field.dtype, True, max(least, values.low), min(most, values.high))

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import sub
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,30 +29,12 @@ _FEW = 12
 Complaint: TypeAlias = tuple[Reason, str, dict[str, str]]
 
 
-class ElementCheck(Protocol):
-    """Checks the elements of a column that has the field's dtype and row shape."""
-
-    def wrong(self, column: Column) -> Sequence[int]:
-        """Positions of the elements (row-major, rows first) that break the declaration."""
-        ...
-
-    def complaint(self, column: Column, element: int) -> Complaint:
-        """What is wrong with one of them."""
-        ...
-
-
-class NoCheck:
-    """For fields whose every value is allowed."""
-
-    def wrong(self, column: Column) -> Sequence[int]:  # noqa: ARG002 - the protocol's
-        return ()
-
-    def complaint(self, column: Column, element: int) -> Complaint:
-        raise AssertionError(f"nothing is wrong with {column.name}[{element}]")
-
-
 class NumberCheck:
-    """Range and NaN of numbers; that a bool is 0 or 1."""
+    """Range and NaN of numbers; that a bool is 0 or 1.
+
+    As the other checks: `wrong` tells the positions of elements (row-major, rows first) of a column of the field's dtype and row
+    shape that break the declaration, `complaint` what is wrong with one of them.
+    """
 
     def __init__(self, field: InputField) -> None:
         self._field = field
@@ -153,15 +135,18 @@ class BytesCheck:
         return _not_a_choice(self._field, item)
 
 
-def check_for(field: InputField) -> ElementCheck:
-    """The cheapest check that covers what the field declares."""
+ElementCheck: TypeAlias = NumberCheck | ChoiceCheck | BytesCheck
+
+
+def _check_for(field: InputField) -> ElementCheck | None:
+    """The cheapest check that covers what the field declares; None: every value is allowed."""
     if field.dtype is DType.BYTES:
         free = field.max_bytes is None and field.choices is None and not field.text
-        return NoCheck() if free else BytesCheck(field)
+        return None if free else BytesCheck(field)
     if field.choices is not None:
         return ChoiceCheck(field, field.choices)
     anything = field.allow_nan if field.dtype.is_float else field.dtype is not DType.BOOL
-    return NoCheck() if field.range is None and anything else NumberCheck(field)
+    return None if field.range is None and anything else NumberCheck(field)
 
 
 def _is_utf8(item: bytes) -> bool:
@@ -211,8 +196,8 @@ def validate_inputs(pipeline: Pipeline, batch: Batch) -> Batch:
         if column.valid is not None:
             column = _check_nulls(check, column, errors)
             changed.append(column)
-        elif wrong := check.elements.wrong(column):
-            check.report(column, wrong, errors)
+        elif check.elements is not None and (wrong := check.elements.wrong(column)):
+            check.report(column, wrong, check.elements, errors)
     if changed:
         batch = batch.with_columns(changed)
     return batch.with_errors(errors) if errors else batch
@@ -242,7 +227,7 @@ class _FieldCheck:
     field: InputField
     dtype: DType
     row_shape: tuple[int, ...]
-    elements: ElementCheck
+    elements: ElementCheck | None
     # The column of one row without this input. Made once, because most requests have one row.
     one: Column
 
@@ -265,14 +250,17 @@ class _FieldCheck:
             reason = Reason.REASON_INPUT_SHAPE
         return Fault(Code.INVALID_ARGUMENT, reason, f"input {column.name} {text}", metadata=metadata)
 
-    def report(self, column: Column, wrong: Iterable[int], errors: dict[int, RowError]) -> None:
+    @staticmethod
+    def report(
+        column: Column, wrong: Iterable[int], elements: ElementCheck, errors: dict[int, RowError]
+    ) -> None:
         """Adds an error for each row with a wrong element: that of its first one."""
         size = column.row_size
         for element in wrong:
             row = element // size
             if row in errors:
                 continue
-            reason, text, metadata = self.elements.complaint(column, element)
+            reason, text, metadata = elements.complaint(column, element)
             if size > 1:
                 place = str(element % size)
                 text, metadata = f"element {place} {text}", {**metadata, "element": place}
@@ -282,7 +270,7 @@ class _FieldCheck:
 @functools.lru_cache(maxsize=256)
 def _checks(pipeline: Pipeline) -> Mapping[str, _FieldCheck]:
     return {
-        f.name: _FieldCheck(f, f.dtype, f.row_shape, check_for(f), _filled(f.name, f.type, 1, f))
+        f.name: _FieldCheck(f, f.dtype, f.row_shape, _check_for(f), _filled(f.name, f.type, 1, f))
         for f in pipeline.inputs
     }
 
@@ -291,7 +279,9 @@ def _check_nulls(check: _FieldCheck, column: Column, errors: dict[int, RowError]
     """Checks a column that has nulls. Returns it with the default in place of each null, if the field has a default."""
     valid = column.is_valid()
     field, size = check.field, column.row_size
-    check.report(column, [e for e in check.elements.wrong(column) if valid[e // size]], errors)
+    if (elements := check.elements) is not None:
+        wrong = [e for e in elements.wrong(column) if valid[e // size]]
+        check.report(column, wrong, elements, errors)
     if field.required:
         for row in np.flatnonzero(~valid).tolist():
             text = "is required and has no value"

@@ -23,11 +23,6 @@ def kind_of(stage: Stage) -> StageKind[Any]:
     return STAGE_KINDS[stage.kind]
 
 
-def stage_kind(stage: Stage) -> str:
-    """The key that begins the stage in the document."""
-    return stage.kind
-
-
 def read_stages(entry: Entry | None) -> tuple[Stage, ...]:
     """The stages in the order of the document; those that can't be read are logged and left out."""
     if entry is None:

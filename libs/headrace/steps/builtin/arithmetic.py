@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,42 +9,33 @@ import numpy as np
 from headrace.columns import DType
 from headrace.steps.frame import Floats, Frame, both
 from headrace.steps.options import Options
+from headrace.steps.step import Columns
 from headrace.steps.value_ranges import Known, Values
 
 OPERATIONS = ("add", "subtract", "multiply", "ratio")
 
 
 @dataclass(frozen=True, slots=True)
-class Arithmetic:
+class Arithmetic(Columns):
     """`add | subtract | multiply: {left, right, into}` and `ratio: {left, right, into, otherwise?}`, in float64.
 
     `otherwise` (0 if not given) is the ratio where the right side is 0.
     """
 
     operation: str
-    left: str
-    right: str
     into: str
-    otherwise: float = 0.0
+    otherwise: float
 
     @classmethod
     def read(cls, operation: str, options: Options) -> Arithmetic:
         otherwise = options.number("otherwise", 0.0) if operation == "ratio" else 0.0
-        names = options.name("left"), options.name("right"), options.name("into")
-        return cls(operation, *names, otherwise)
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        return (self.left, self.right)
-
-    @property
-    def writes(self) -> Mapping[str, DType | None]:
-        return {self.into: DType.FLOAT64}
+        left, right, into = (options.name(key) for key in ("left", "right", "into"))
+        return cls((left, right), {into: DType.FLOAT64}, operation, into, otherwise)
 
     def flow(self, known: Known) -> None:
-        for name, key in ((self.left, ".left"), (self.right, ".right")):
+        for name, key in zip(self.reads, (".left", ".right"), strict=True):
             known.into(name, DType.FLOAT64, key, "give it a `range`, or cast it before with `lossy: true`")
-        left, right = known.get(self.left), known.get(self.right)
+        left, right = map(known.get, self.reads)
         whole = left.whole and right.whole and self.operation != "ratio"
         known.put(self.into, replace(self._range(left, right) if whole else Values(), dtype=DType.FLOAT64))
 
@@ -59,8 +49,7 @@ class Arithmetic:
         return Values(None, True, min(ends), max(ends))
 
     def run(self, frame: Frame) -> None:
-        left, valid = frame.numbers(self.left)
-        right, valid_right = frame.numbers(self.right)
+        (left, valid), (right, valid_right) = map(frame.numbers, self.reads)
         frame.put(self.into, self._apply(left, right), both(valid, valid_right))
 
     def _apply(self, left: Floats, right: Floats) -> Floats:

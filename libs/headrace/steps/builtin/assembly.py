@@ -14,13 +14,14 @@ from headrace.hop.errors import Reason
 from headrace.steps.builtin.conversion import refuse_unfit
 from headrace.steps.frame import Frame, by_row
 from headrace.steps.options import Options
+from headrace.steps.step import Columns
 from headrace.steps.value_ranges import Known, Values
 
 _TYPES = [d.name.lower() for d in DType if d.numpy.kind in "iuf"]
 
 
 @dataclass(frozen=True, slots=True)
-class Assemble:
+class Assemble(Columns):
     """`assemble: {columns: […], into, type?: a numeric type, lossy?}`: the tensor a model reads.
 
     Without `type`, integer columns make the smallest integer type that holds them all; any others make float32. One row is
@@ -29,38 +30,30 @@ class Assemble:
     pass whole numbers that the type does not have exactly.
     """
 
-    columns: tuple[str, ...]
     into: str
     # None: decided by the types of the columns.
     dtype: DType | None
-    lossy: bool = False
+    lossy: bool
 
     @classmethod
     def read(cls, options: Options) -> Assemble:
         dtype = DType[options.choice("type", _TYPES).upper()] if "type" in options else None
-        return cls(options.names("columns"), options.name("into"), dtype, options.flag("lossy", False))
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        return self.columns
-
-    @property
-    def writes(self) -> Mapping[str, DType | None]:
-        return {self.into: self.dtype}
+        columns, into = options.names("columns"), options.name("into")
+        return cls(columns, {into: dtype}, into, dtype, options.flag("lossy", False))
 
     def typed(self, known: Mapping[str, DType | None]) -> Mapping[str, DType | None]:
-        found = self.dtype or _common_integer({known.get(name) for name in self.columns})
+        found = self.dtype or _common_integer({known.get(name) for name in self.reads})
         # One column that is no integer decides it, whatever the types of the others are.
         if found is None and any(
-            d is not None and d.numpy.kind not in "iu" for d in map(known.get, self.columns)
+            d is not None and d.numpy.kind not in "iu" for d in map(known.get, self.reads)
         ):
             found = DType.FLOAT32
         return {self.into: found}
 
     def flow(self, known: Known) -> None:
-        given = [known.get(name) for name in self.columns]
-        dtype = self.typed({n: v.dtype for n, v in zip(self.columns, given, strict=True)})[self.into]
-        for i, name in enumerate(self.columns if dtype and not self.lossy else ()):
+        given = [known.get(name) for name in self.reads]
+        dtype = self.typed({n: v.dtype for n, v in zip(self.reads, given, strict=True)})[self.into]
+        for i, name in enumerate(self.reads if dtype and not self.lossy else ()):
             assert dtype is not None
             remedy = f"declare a `range` of the input, write {_wider(known.get(name), dtype)} here, or `lossy: true`"
             known.into(name, dtype, f".columns[{i}]", remedy)
@@ -73,7 +66,7 @@ class Assemble:
 
     def run(self, frame: Frame) -> None:
         given = frame.columns
-        columns = [given[name] for name in self.columns]
+        columns = [given[name] for name in self.reads]
         for column in [c for c in columns if c.valid is not None]:
             frame.require(column.name, column.valid)
         kinds = {(c.dtype, c.row_shape) for c in columns}
@@ -102,10 +95,10 @@ class Assemble:
 
     def _parts(self, frame: Frame) -> list[NDArray[np.float64]]:
         """Each column as float64 (rows, numbers per row)."""
-        return [frame.numbers(name)[0].reshape(frame.rows, -1) for name in self.columns]
+        return [frame.numbers(name)[0].reshape(frame.rows, -1) for name in self.reads]
 
     def _refuse_infinite(self, frame: Frame, dtype: DType) -> None:
-        for name, part in zip(self.columns, self._parts(frame), strict=True):
+        for name, part in zip(self.reads, self._parts(frame), strict=True):
             bad = by_row(~np.isfinite(part.astype(dtype.numpy)))
             message = f"{name!r} is not a finite {dtype.name.lower()}; impute or clip it, or send another"
             frame.refuse(bad, Reason.REASON_INPUT_RANGE, name, message)

@@ -7,7 +7,7 @@ A vocabulary is a dict: copying and looking up each row's bytes took 1.7 µs for
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import repeat
 
@@ -26,11 +26,8 @@ Index = Mapping[Key, int]
 
 def read_vocabulary(options: Options) -> Index:
     """Option `vocabulary`: texts or integers, each once. Value → its position in the list, which is its code."""
-    values = options.raw("vocabulary")
-    if not isinstance(values, Sequence) or isinstance(values, str) or not values:
-        raise options.error("vocabulary", "should be a list of texts or integers")
     index: dict[Key, int] = {}
-    for i, value in enumerate(values):
+    for i, value in enumerate(options.several("vocabulary", "texts or integers")):
         if not isinstance(value, str | int) or isinstance(value, bool):
             raise options.error(f"vocabulary[{i}]", "should be text or an integer")
         key = value.encode() if isinstance(value, str) else value
@@ -102,7 +99,7 @@ class Ordinal(OneColumn):
 
     def flow(self, known: Known) -> None:
         unknown = 0 if self.unknown is None else self.unknown
-        known.put(self.into, Values.within(DType.INT64, min(unknown, 0), max(unknown, len(self.index))))
+        known.put(self.into, Values(DType.INT64, True, min(unknown, 0), max(unknown, len(self.index))))
 
     def run(self, frame: Frame) -> None:
         found = codes(frame, self.column, self.index, "ordinal", refuse=self.unknown is None)
@@ -126,7 +123,7 @@ class Hash(OneColumn):
         return cls(*options.target(), buckets, seed.to_bytes(8, "little"))
 
     def flow(self, known: Known) -> None:
-        known.put(self.into, Values.within(DType.INT64, 0, self.buckets))
+        known.put(self.into, Values(DType.INT64, True, 0, self.buckets))
 
     def run(self, frame: Frame) -> None:
         items, valid = frame.texts(self.column)
@@ -150,7 +147,7 @@ class Bucketize(OneColumn):
         return cls(*options.target(), read_edges(options))
 
     def flow(self, known: Known) -> None:
-        known.put(self.into, Values.within(DType.INT64, 0, len(self.edges)))
+        known.put(self.into, Values(DType.INT64, True, 0, len(self.edges)))
 
     def run(self, frame: Frame) -> None:
         values, valid = frame.numbers(self.column)

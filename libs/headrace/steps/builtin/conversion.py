@@ -10,7 +10,7 @@ import numpy as np
 from headrace.columns import Column, DType
 from headrace.steps.frame import Frame
 from headrace.steps.options import Options
-from headrace.steps.step import EachColumn
+from headrace.steps.step import Columns, EachColumn
 from headrace.steps.value_ranges import Known, Values
 
 
@@ -82,7 +82,7 @@ def refuse_unfit(frame: Frame, column: Column, dtype: DType, *, exact: bool) -> 
 
 
 @dataclass(frozen=True, slots=True)
-class Rename:
+class Rename(Columns):
     """`rename: {columns: {old: new}}`; the old names stay."""
 
     names: Mapping[str, str]
@@ -90,15 +90,8 @@ class Rename:
     @classmethod
     def read(cls, options: Options) -> Rename:
         section = options.section("columns")
-        return cls({old: section.name(old) for old in section.values})
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        return tuple(self.names)
-
-    @property
-    def writes(self) -> Mapping[str, DType | None]:
-        return dict.fromkeys(self.names.values())
+        names = {old: section.name(old) for old in section.values}
+        return cls(tuple(names), dict.fromkeys(names.values()), names)
 
     def flow(self, known: Known) -> None:
         found = {new: known.get(old) for old, new in self.names.items()}

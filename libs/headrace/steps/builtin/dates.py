@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from headrace.columns import DType, Ragged
 from headrace.steps.frame import Floats, Frame, Mask
 from headrace.steps.options import Options
+from headrace.steps.step import Columns
 from headrace.steps.value_ranges import Known, Values
 
 Seconds = NDArray[np.int64]
@@ -46,7 +47,7 @@ _PARTS: Mapping[str, Callable[[Seconds], NDArray[np.int64]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class DateParts:
+class DateParts(Columns):
     """`date_parts: {column, parts: […], prefix?}`: int64 columns named `prefix` + part, in UTC.
 
     The column holds seconds since 1970 or ISO 8601 text (without an offset: UTC). Parts: year, month (1–12),
@@ -64,19 +65,12 @@ class DateParts:
         for i, part in enumerate(parts):
             if part not in _PARTS:
                 raise options.error(f"parts[{i}]", f"should be one of {', '.join(_PARTS)}")
-        return cls(column, parts, options.text("prefix", f"{column}_"))
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        return (self.column,)
-
-    @property
-    def writes(self) -> Mapping[str, DType | None]:
-        return {self.prefix + part: DType.INT64 for part in self.parts}
+        prefix = options.text("prefix", f"{column}_")
+        return cls((column,), {prefix + part: DType.INT64 for part in parts}, column, parts, prefix)
 
     def flow(self, known: Known) -> None:
-        for part in self.parts:
-            known.put(self.prefix + part, Values.within(DType.INT64, 0, _LAST_YEAR))
+        for name in self.writes:
+            known.put(name, Values(DType.INT64, True, 0, _LAST_YEAR))
 
     def run(self, frame: Frame) -> None:
         if isinstance(frame.columns[self.column].values, Ragged):
@@ -108,7 +102,7 @@ def _moment(item: bytes) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Cyclic:
+class Cyclic(Columns):
     """`cyclic: {column, period, into?: [sin, cos]}`: the position of the value in its period, as two float64 columns.
 
     Without `into`, they have the column's name with `_sin` and `_cos`.
@@ -116,7 +110,6 @@ class Cyclic:
 
     column: str
     period: float
-    into: tuple[str, str]
 
     @classmethod
     def read(cls, options: Options) -> Cyclic:
@@ -126,18 +119,10 @@ class Cyclic:
         into = options.names("into") if "into" in options else (f"{column}_sin", f"{column}_cos")
         if len(into) != 2:
             raise options.error("into", "should be two names, for the sine and the cosine")
-        return cls(column, period, (into[0], into[1]))
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        return (self.column,)
-
-    @property
-    def writes(self) -> Mapping[str, DType | None]:
-        return dict.fromkeys(self.into, DType.FLOAT64)
+        return cls((column,), dict.fromkeys(into, DType.FLOAT64), column, period)
 
     def run(self, frame: Frame) -> None:
         values, valid = frame.numbers(self.column)
         angle = values * (2 * np.pi / self.period)
-        frame.put(self.into[0], np.sin(angle), valid)
-        frame.put(self.into[1], np.cos(angle), valid)
+        for name, function in zip(self.writes, (np.sin, np.cos), strict=True):
+            frame.put(name, function(angle), valid)

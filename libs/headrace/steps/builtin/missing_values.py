@@ -10,16 +10,17 @@ import numpy as np
 from headrace.columns import Column, DType, Ragged
 from headrace.steps.frame import Frame, by_row
 from headrace.steps.options import Options, as_number
-from headrace.steps.step import OneColumn
+from headrace.steps.step import Columns, OneColumn
 from headrace.steps.value_ranges import Known, Values
 
 Constant = float | int | bytes
+_CONSTANTS = {bytes: DType.BYTES, bool: DType.BOOL, int: DType.INT64, float: DType.FLOAT64}
 # An enum's member takes several times as long to read from its class.
 _FLOAT64 = DType.FLOAT64
 
 
 @dataclass(frozen=True, slots=True)
-class Impute:
+class Impute(Columns):
     """`impute: {columns: {name: constant}}`: the constant where there is no value, or NaN.
 
     A whole constant keeps the type of an integer column; any other makes it float64.
@@ -32,15 +33,9 @@ class Impute:
     def read(cls, options: Options) -> Impute:
         section = options.section("columns")
         constants = {name: _constant(section, name) for name in section.values}
-        return cls(constants, {n: c for n, c in constants.items() if not isinstance(c, bytes)})
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        return tuple(self.constants)
-
-    @property
-    def writes(self) -> Mapping[str, DType | None]:
-        return {n: DType.BYTES if isinstance(c, bytes) else None for n, c in self.constants.items()}
+        numbers = {n: c for n, c in constants.items() if not isinstance(c, bytes)}
+        writes = {n: None if n in numbers else DType.BYTES for n in constants}
+        return cls(tuple(constants), writes, constants, numbers)
 
     def flow(self, known: Known) -> None:
         for name, constant in self.constants.items():
@@ -140,7 +135,7 @@ class IsMissing(OneColumn):
 
 
 @dataclass(frozen=True, slots=True)
-class Const:
+class Const(Columns):
     """`const: {into, value}`: the same text, number or boolean in every row."""
 
     into: str
@@ -149,23 +144,13 @@ class Const:
     @classmethod
     def read(cls, options: Options) -> Const:
         into, value = options.name("into"), options.raw("value")
-        return cls(into, value if isinstance(value, bool) else _constant(options, "value"))
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        return ()
-
-    @property
-    def writes(self) -> Mapping[str, DType | None]:
-        if isinstance(self.value, bytes):
-            return {self.into: DType.BYTES}
-        if isinstance(self.value, bool):
-            return {self.into: DType.BOOL}
-        return {self.into: DType.INT64 if isinstance(self.value, int) else DType.FLOAT64}
+        if not isinstance(value, bool):
+            value = _constant(options, "value")
+        return cls((), {into: _CONSTANTS[type(value)]}, into, value)
 
     def flow(self, known: Known) -> None:
         if isinstance(self.value, int) and not isinstance(self.value, bool):
-            known.put(self.into, Values.within(DType.INT64, self.value, self.value))
+            known.put(self.into, Values(DType.INT64, True, self.value, self.value))
         else:
             known.put(self.into, Values.of(self.writes[self.into]))
 

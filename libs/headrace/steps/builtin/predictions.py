@@ -13,7 +13,7 @@ from headrace.steps.builtin.categories import read_edges
 from headrace.steps.errors import SpecError
 from headrace.steps.frame import Floats, Frame
 from headrace.steps.options import Options, as_number
-from headrace.steps.step import OneColumn
+from headrace.steps.step import Columns, OneColumn
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ class TopK(OneColumn):
 
 
 @dataclass(frozen=True, slots=True)
-class Vote:
+class Vote(Columns):
     """`vote: {columns: {name: weight}, into}`: weighted mean of the scores of several models, in float64.
 
     The scores have one shape. A model without a score for a row does not vote; no score at all: no value.
@@ -139,15 +139,8 @@ class Vote:
         weights = {n: as_number(section.raw(n), f"{section.path}.{n}") for n in section.values}
         if min(weights.values()) < 0 or sum(weights.values()) == 0:
             raise SpecError(section.path, "weights should be 0 or more, and not all 0")
-        return cls(weights, options.name("into"))
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        return tuple(self.weights)
-
-    @property
-    def writes(self) -> Mapping[str, DType | None]:
-        return {self.into: DType.FLOAT64}
+        into = options.name("into")
+        return cls(tuple(weights), {into: DType.FLOAT64}, weights, into)
 
     def run(self, frame: Frame) -> None:
         total = np.zeros(frame.rows)

@@ -11,7 +11,7 @@ from headrace.columns import DType
 from headrace.steps.errors import SpecError
 from headrace.steps.frame import Floats, Frame
 from headrace.steps.options import Options, as_number
-from headrace.steps.step import EachColumn
+from headrace.steps.step import Columns, EachColumn
 from headrace.steps.value_ranges import Known, Values
 
 
@@ -87,7 +87,7 @@ class Log1p(EachColumn):
 
 
 @dataclass(frozen=True, slots=True)
-class Scale:
+class Scale(Columns):
     """`scale: {columns: {name: {mean, std} | {min, max}}}`, in place.
 
     (value − mean) / std, or (value − min) / (max − min). A column with several numbers per row takes lists:
@@ -99,15 +99,8 @@ class Scale:
     @classmethod
     def read(cls, options: Options) -> Scale:
         section = options.section("columns")
-        return cls({name: _terms(section.section(name)) for name in section.values})
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        return tuple(self.terms)
-
-    @property
-    def writes(self) -> Mapping[str, DType | None]:
-        return dict.fromkeys(self.terms, DType.FLOAT64)
+        terms = {name: _terms(section.section(name)) for name in section.values}
+        return cls(tuple(terms), dict.fromkeys(terms, DType.FLOAT64), terms)
 
     def run(self, frame: Frame) -> None:
         for name, (offset, divisor) in self.terms.items():

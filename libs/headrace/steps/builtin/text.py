@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +10,7 @@ import numpy as np
 from headrace.columns import DType
 from headrace.steps.frame import Frame, both
 from headrace.steps.options import Options
-from headrace.steps.step import EachColumn, OneColumn
+from headrace.steps.step import Columns, EachColumn, OneColumn
 from headrace.steps.value_ranges import Known, Values
 
 # The ingress takes no longer request, unless `limits.max_request_bytes` allows it.
@@ -31,7 +30,7 @@ class Length(OneColumn):
         return cls(*options.new_target(), unit == "characters")
 
     def flow(self, known: Known) -> None:
-        known.put(self.into, Values.within(DType.INT64, 0, _LONGEST_TEXT))
+        known.put(self.into, Values(DType.INT64, True, 0, _LONGEST_TEXT))
 
     def run(self, frame: Frame) -> None:
         items, valid = frame.texts(self.column)
@@ -40,29 +39,21 @@ class Length(OneColumn):
 
 
 @dataclass(frozen=True, slots=True)
-class JoinText:
+class JoinText(Columns):
     """`join_text: {columns: […], into, separator?}`: one key of several texts; no value if one of them has none."""
 
-    columns: tuple[str, ...]
     into: str
     separator: bytes
 
     @classmethod
     def read(cls, options: Options) -> JoinText:
         separator = options.text("separator", "").encode()
-        return cls(options.names("columns"), options.name("into"), separator)
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        return self.columns
-
-    @property
-    def writes(self) -> Mapping[str, DType | None]:
-        return {self.into: DType.BYTES}
+        columns, into = options.names("columns"), options.name("into")
+        return cls(columns, {into: DType.BYTES}, into, separator)
 
     def run(self, frame: Frame) -> None:
         lists, valid = [], None
-        for name in self.columns:
+        for name in self.reads:
             items, there = frame.texts(name)
             lists.append(items)
             valid = both(valid, there)

@@ -9,10 +9,10 @@ from typing import Any
 
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.limiters import ARRIVING_BYTES
-from headrace.hop.process.timeouts import Timeouts
+from headrace.hop.server.stack import Timeouts
 from services.ingress.config import Limits
+from services.ingress.faults import malformed, too_large
 from services.ingress.protocols.asgi import Disconnected, Receive
-from services.ingress.protocols.refusals import malformed, too_large
 from services.ingress.request_context import RequestContext
 
 # Message limit of operations that run no model: their messages contain only a few names.

@@ -11,8 +11,8 @@ from typing import Any, ParamSpec, Protocol, TypeVar
 from google.protobuf import json_format
 from google.protobuf.message import DecodeError, Message
 
+from services.ingress.faults import malformed
 from services.ingress.protocols.body import json_text, wire_scan
-from services.ingress.protocols.refusals import malformed
 
 M = TypeVar("M", bound=Message)
 P = ParamSpec("P")

@@ -7,7 +7,7 @@ import math
 import zlib
 
 from headrace.hop.errors import Code, Fault, Reason
-from services.ingress.protocols.refusals import malformed, too_large
+from services.ingress.faults import malformed, too_large
 
 # zlib's window bits for each encoding: gzip only, and gzip or zlib.
 GZIP, GZIP_OR_ZLIB = 31, 47

@@ -9,7 +9,7 @@ from typing import Any
 import ijson  # type: ignore[import-untyped]  # has no stubs
 import numpy as np
 
-from services.ingress.protocols.refusals import malformed, too_many_values
+from services.ingress.faults import malformed, too_many_values
 
 # `ijson` with its C parser where this platform has it; in pure Python it would take a hundred times as long.
 _parser = ijson.get_backend("yajl2_c") if "yajl2_c" in ijson.ALL_BACKENDS else ijson.backend

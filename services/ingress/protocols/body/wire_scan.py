@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
-from services.ingress.protocols.refusals import too_many_values
+from services.ingress.faults import too_many_values
 
 # The size of the smallest possible field: a tag and a length of zero.
 LEAST_BYTES = 2

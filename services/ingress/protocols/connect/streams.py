@@ -19,6 +19,7 @@ from connectrpc.request import RequestContext as ConnectContext
 from connectrpc.server import ConnectASGIApplication, Endpoint
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2  # type: ignore[import-untyped]  # has no stubs
+from grpc_reflection.v1alpha import reflection, reflection_pb2  # type: ignore[import-untyped]  # has no stubs
 from protobuf.wkt import Any as WireAny
 
 from headrace.hop.call import Method, methods_of
@@ -26,15 +27,13 @@ from headrace.hop.errors import Code, Fault
 from headrace.hop.limiters import OPEN_CALLS
 from headrace.hop.transport.wire_errors import PUSHBACK, status_of
 from services.ingress.door import Door
+from services.ingress.faults import too_large
 from services.ingress.protocols.asgi import Application, Receive, Scope, Send, respond
 from services.ingress.protocols.body.bodies import SMALL_BYTES
 from services.ingress.protocols.body.codecs import Codec
 from services.ingress.protocols.body.inflate import ANY_RATIO_BYTES, MAX_RATIO
-from services.ingress.protocols.connect import reflection
 from services.ingress.protocols.connect.health import Health
 from services.ingress.protocols.connect.unary import error_body
-from services.ingress.protocols.entry import PathEntry
-from services.ingress.protocols.refusals import too_large
 from services.ingress.protocols.unary import Intake
 from services.ingress.request_context import RequestContext
 from services.ingress.wiring import (
@@ -61,6 +60,18 @@ _TOO_MANY_OPEN_CALLS = error_body(
 _STREAM_INFER = f"/{OIP_SERVICE.full_name}/ModelStreamInfer"
 _HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"]
 _WATCH = f"/{_HEALTH.full_name}/Watch"
+# Server reflection, so that `buf curl` and grpcurl need no proto files. Both versions have the same wire format.
+_REFLECTION = [
+    Method(
+        name,
+        "ServerReflectionInfo",
+        reflection_pb2.ServerReflectionRequest,
+        reflection_pb2.ServerReflectionResponse,
+        True,
+        True,
+    )
+    for name in ("grpc.reflection.v1.ServerReflection", reflection.SERVICE_NAME)
+]
 # Limit for calls without a credential: otherwise any client could begin any number of them and leave them open.
 _MAX_OPEN_CALLS = 256
 # Time limit of these calls. It does not apply to a watch, which may stay open.
@@ -176,9 +187,11 @@ class Connect:
         for method in methods_of(_HEALTH):
             make = Endpoint.server_stream if method.server_streaming else Endpoint.unary
             found[method.path] = make(_info(method), _quiet(getattr(health, method.name), method))
-        servicer = reflection.Reflection([s.full_name for s in SERVICES])
-        for method in reflection.methods():
-            found[method.path] = Endpoint.bidi_stream(_info(method), servicer.serve)
+        # v1's own descriptor is not in the pool (grpcio-reflection has v1alpha only), but every listed service must resolve.
+        listed = [*(s.full_name for s in SERVICES), reflection.SERVICE_NAME]
+        servicer = reflection.aio.ReflectionServicer(listed)
+        for method in _REFLECTION:
+            found[method.path] = Endpoint.bidi_stream(_info(method), servicer.ServerReflectionInfo)
         return found
 
     async def _stream_infer(self, requests: AsyncIterator[Any], rpc: RpcContext) -> AsyncIterator[Message]:
@@ -191,15 +204,6 @@ class Connect:
                 yield reply
         except Fault as fault:
             raise to_connect(fault, rpc) from None
-
-
-ENTRY = PathEntry(
-    "streams",
-    "",
-    lambda parts: (
-        Connect(parts.ingress, parts.intake, parts.codecs["proto"], parts.codecs["json"], parts.unknown).serve
-    ),
-)
 
 
 def _begin(door: Door, name: str, rpc: RpcContext) -> RequestContext:

@@ -9,15 +9,14 @@ import base64
 import json
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from headrace.hop.errors import DOMAIN, Code, Fault, Reason, reason_name
 from headrace.hop.transport.wire_errors import PUSHBACK, status_of
+from services.ingress.faults import http_status, malformed
 from services.ingress.protocols.asgi import NONE, Response
 from services.ingress.protocols.body.codecs import Codec
 from services.ingress.protocols.body.inflate import GZIP, inflate
-from services.ingress.protocols.entry import UnaryEntry
-from services.ingress.protocols.refusals import http_status, malformed
 from services.ingress.protocols.unary import UnaryProtocol
 from services.ingress.request_context import RequestContext
 
@@ -25,7 +24,9 @@ _ERROR_INFO = "google.rpc.ErrorInfo"
 
 
 class UnaryConnect(UnaryProtocol):
-    """Serves `content-type: application/json` and `application/proto`."""
+    """Connect's own."""
+
+    content_types: ClassVar = {b"application/proto": "proto", b"application/json": "json"}
 
     def timeout(self, headers: Mapping[bytes, bytes]) -> float | None:
         text = headers.get(b"connect-timeout-ms")
@@ -68,9 +69,6 @@ class UnaryConnect(UnaryProtocol):
             headers.append((b"www-authenticate", b"Bearer"))
         headers += context.replay_headers()
         return http_status(fault), headers, error_body(fault), NONE
-
-
-ENTRY = UnaryEntry("connect", {b"application/proto": "proto", b"application/json": "json"}, UnaryConnect)
 
 
 def error_body(fault: Fault) -> bytes:

@@ -9,9 +9,9 @@ import struct
 from headrace.hop import limiters
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.transport.wire_errors import DETAILS, PUSHBACK, cut, status_of
+from services.ingress.faults import malformed, too_large
 from services.ingress.protocols.asgi import Headers
 from services.ingress.protocols.body.inflate import GZIP, inflate
-from services.ingress.protocols.refusals import malformed, too_large
 
 PREFIX = struct.Struct(">BI")
 _SIZE = PREFIX.size

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from headrace.hop.errors import Fault
 from services.ingress.protocols.asgi import NONE, Headers, Response
 from services.ingress.protocols.body.codecs import Codec
-from services.ingress.protocols.entry import UnaryEntry
 from services.ingress.protocols.grpc import frames
 from services.ingress.protocols.unary import FramedProtocol, Intake
 from services.ingress.request_context import RequestContext
@@ -17,7 +18,9 @@ _ENCODINGS = (b"grpc-accept-encoding", b"identity,gzip")
 
 
 class UnaryGrpc(FramedProtocol):
-    """Serves `content-type: application/grpc`, `+proto` and `+json`."""
+    """gRPC's own."""
+
+    content_types: ClassVar = {_TYPE: "proto", b"%b+proto" % _TYPE: "proto", b"%b+json" % _TYPE: "json"}
 
     def __init__(self, intake: Intake) -> None:
         super().__init__(intake)
@@ -42,14 +45,3 @@ class UnaryGrpc(FramedProtocol):
 def refusal_headers(fault: Fault) -> Headers:
     """The headers of an answer of headers alone, but the request's id."""
     return [(b"content-type", _TYPE), _ENCODINGS, *frames.status_headers(fault)]
-
-
-ENTRY = UnaryEntry(
-    "grpc",
-    {
-        b"application/grpc": "proto",
-        b"application/grpc+proto": "proto",
-        b"application/grpc+json": "json",
-    },
-    UnaryGrpc,
-)

@@ -5,10 +5,11 @@ https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-WEB.md
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from headrace.hop.errors import Fault
 from services.ingress.protocols.asgi import NONE, Response
 from services.ingress.protocols.body.codecs import Codec
-from services.ingress.protocols.entry import UnaryEntry
 from services.ingress.protocols.grpc import frames
 from services.ingress.protocols.unary import FramedProtocol
 from services.ingress.request_context import RequestContext
@@ -20,7 +21,9 @@ _OK = b"grpc-status:0\r\n"
 
 
 class UnaryGrpcWeb(FramedProtocol):
-    """Serves `content-type: application/grpc-web`, `+proto` and `+json`."""
+    """gRPC-Web's own."""
+
+    content_types: ClassVar = {_TYPE: "proto", b"%b+proto" % _TYPE: "proto", b"%b+json" % _TYPE: "json"}
 
     def reply(self, data: bytes, codec: Codec, context: RequestContext) -> Response:
         headers = [
@@ -41,14 +44,3 @@ class UnaryGrpcWeb(FramedProtocol):
             *context.replay_headers(),
         ]
         return 200, headers, b"", NONE
-
-
-ENTRY = UnaryEntry(
-    "grpc-web",
-    {
-        b"application/grpc-web": "proto",
-        b"application/grpc-web+proto": "proto",
-        b"application/grpc-web+json": "json",
-    },
-    UnaryGrpcWeb,
-)

@@ -14,11 +14,10 @@ from google.protobuf.message import Message
 from headrace.hop.errors import Code, Fault, Reason, reason_name
 from headrace.oip import open_inference_pb2 as pb
 from services.ingress.door import Operation
+from services.ingress.faults import http_status, malformed
 from services.ingress.protocols.asgi import Disconnected, Headers, Receive, Scope, Send, respond
 from services.ingress.protocols.body.codecs import THREAD_BYTES, in_thread
 from services.ingress.protocols.body.inflate import GZIP_OR_ZLIB, inflate
-from services.ingress.protocols.entry import PathEntry
-from services.ingress.protocols.refusals import http_status, malformed
 from services.ingress.protocols.rest import repository as rest_repository
 from services.ingress.protocols.rest.json_form import to_json
 from services.ingress.protocols.rest.tensors import read_request, write_response
@@ -175,9 +174,6 @@ class Rest:
         if (len(body) if header_length is None else header_length) <= THREAD_BYTES:
             return read_request(*arguments)
         return await in_thread(read_request, *arguments)
-
-
-ENTRY = PathEntry("rest", "/v2", lambda parts: Rest(parts.intake).serve)
 
 
 def _shown(reply: Message) -> Any:

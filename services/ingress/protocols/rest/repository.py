@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from collections.abc import Callable
 from typing import Any
@@ -11,12 +9,11 @@ from typing import Any
 from google.protobuf.message import Message
 
 from headrace.oip import open_inference_pb2 as pb
-from services.ingress.protocols.refusals import malformed
+from services.ingress.faults import malformed
 from services.ingress.protocols.rest.tensors import read_object
 
 _INDEX = "/v2/repository/index"
 _CHANGE = re.compile(r"/v2/repository/models/(?P<model>[^/]+)/(?P<action>load|unload)\Z")
-_FILE = "file:"
 # Maximum size of one request: it has only a few parameters.
 _MAX_VALUES = 10_000
 
@@ -49,30 +46,14 @@ def _index(body: bytes) -> pb.RepositoryIndexRequest:
 
 
 def _with_parameters(request: Any, body: bytes) -> Message:
+    """With the names of parameters alone: a load takes none, and an unload ignores them."""
     given = _object(body).get("parameters", {})
     if not isinstance(given, dict):
         raise malformed("`parameters` is an object")
-    for name, value in given.items():
-        parameter = request.parameters[name]
-        if isinstance(value, bool):
-            parameter.bool_param = value
-        elif isinstance(value, int) and -(1 << 63) <= value < 1 << 63:
-            parameter.int64_param = value
-        elif isinstance(value, str) and name.startswith(_FILE):
-            parameter.bytes_param = _bytes(value, name)
-        elif isinstance(value, str):
-            parameter.string_param = value
-        else:
-            raise malformed(f"parameter {name[:80]!r} is neither true, false, an integer nor text")
+    for name in given:
+        request.parameters[name].bool_param = True
     made: Message = request
     return made
-
-
-def _bytes(text: str, name: str) -> bytes:
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        raise malformed(f"parameter {name[:80]!r} is not base64") from None
 
 
 def _object(body: bytes) -> dict[str, Any]:

@@ -14,11 +14,11 @@ import numpy as np
 from headrace.columns import DType
 from headrace.columns.column import of_oip
 from headrace.columns.oip_tensors import pack_bytes, unpack_bytes
-from headrace.hop.errors import Code, Fault, Reason
+from headrace.hop.errors import Fault, Reason
 from headrace.oip import open_inference_pb2 as pb
 from headrace.pipeline.types import ROUNDED, whole_number
+from services.ingress.faults import invalid, malformed
 from services.ingress.protocols.body import json_text
-from services.ingress.protocols.refusals import malformed
 
 _MAX_RANK = 16
 _WIDE = frozenset({DType.INT64, DType.UINT64})
@@ -102,11 +102,10 @@ def _raw(name: str, datatype: str, data: list[Any]) -> bytes:
         parts = (flat[start : start + _PART] for start in range(0, len(flat), _PART))
         return b"".join(np.array(part, dtype.numpy).tobytes() for part in parts)
     except OverflowError:
-        raise Fault(
-            Code.INVALID_ARGUMENT,
+        raise invalid(
             Reason.REASON_INPUT_RANGE,
             f"input {name[:80]} has a number that does not fit {datatype}",
-            metadata={"input": name[:80]},
+            input=name[:80],
         ) from None
 
 
@@ -215,9 +214,9 @@ def _entries(document: dict[str, Any], key: str) -> list[dict[str, Any]]:
 
 
 def _mistyped(name: str, datatype: str) -> Fault:
-    return Fault(
-        Code.INVALID_ARGUMENT,
+    return invalid(
         Reason.REASON_INPUT_DTYPE,
         f"input {name[:80]} has data that is not {datatype}",
-        metadata={"input": name[:80], "datatype": datatype},
+        input=name[:80],
+        datatype=datatype,
     )

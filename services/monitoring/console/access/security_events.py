@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from headrace.hop.resilience.token_bucket import TokenBucket
+from headrace.hop.resilience.limiter import TokenBucket
 from headrace.state import security
 from services.monitoring.ports import Log
 

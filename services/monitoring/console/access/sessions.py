@@ -74,13 +74,9 @@ class Sessions:
         # From here on it is what `cookie` has written.
         tenant, key_id, nonce, began, ends = json.loads(base64.urlsafe_b64decode(body))
         session = Session(Operator(tenant, key_id), nonce, began, ends)
-        if not self.alive(session):
+        if session.ends <= self._wall() or self.ended.has(session.nonce, session.began):
             raise EndedError("session")
         return session
-
-    def alive(self, session: Session) -> bool:
-        """Whether it is not over."""
-        return session.ends > self._wall() and not self.ended.has(session.nonce, session.began)
 
     def renewed(self, session: Session) -> Session | None:
         """The session with more time; None: it is not yet worth a new cookie."""

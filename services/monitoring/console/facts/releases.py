@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from headrace.analysis import ReadOut
 from headrace.releases import LIVE, Arm, Experiment, Freeze, Release, ReleaseError, RolloutState
 from headrace.releases.changes import Basis, differences, rolled_back_by, rolled_back_to
+from headrace.releases.changes.differences import Difference
 from services.monitoring.console.facts import words
 from services.monitoring.console.facts.assessment import guard_row
 from services.monitoring.rollouts.analyser import Status
@@ -34,6 +35,19 @@ def release_row(release: Release, before: Release | None) -> dict[str, Any]:
         "restores": release.restores or None,
         "changes": changed,
         "verdict": rollout.verdict if rollout and rollout.verdict else None,
+    }
+
+
+def key_rows(changes: Iterable[Difference]) -> list[dict[str, str]]:
+    """What changes, by the document's keys."""
+    return [{"key": c.key, "before": c.before, "after": c.after} for c in changes]
+
+
+def made_row(made: Release, changes: Sequence[Difference]) -> dict[str, Any]:
+    """What somebody has just changed."""
+    return {
+        "release": release_row(made, None) | {"changes": words.sentences(changes)},
+        "keys": key_rows(changes),
     }
 
 
@@ -131,7 +145,7 @@ def way_back(basis: Basis, history: Sequence[Release], number: int | None = None
         "number": basis.newest,
         "to": None if ends else made.restores,
         "changes": words.sentences(changes),
-        "keys": [{"key": c.key, "before": c.before, "after": c.after} for c in changes],
+        "keys": key_rows(changes),
     }
 
 

@@ -3,30 +3,39 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from headrace.state import chain
-from services.monitoring.console.ports import TrailView
 
 _MOST = 500
 
 
+@dataclass(frozen=True, slots=True)
+class TrailView:
+    """The newest entries of an audit, newest first. `problem`: why it can't be trusted or read; empty: the chain holds."""
+
+    title: str
+    entries: Sequence[Mapping[str, Any]]
+    count: int
+    problem: str = ""
+
+
 class ChainTrail:
-    """A file of `headrace.state.chain`. Verified from the first line whenever the file has changed. Threads may share it."""
+    """A file of `headrace.state.chain`. Verified from the first line whenever the file has changed. Threads may share it.
+
+    `name`: a word for addresses and programs."""
 
     def __init__(self, name: str, title: str, path: Path) -> None:
-        self._name = name
+        self.name = name
         self._title = title
         self._path = path
         self._seen: tuple[tuple[int, ...], TrailView] | None = None
 
-    @property
-    def name(self) -> str:
-        return self._name
-
     def read(self, newest: int) -> TrailView:
-        """See ports.AuditTrail."""
+        """Verifies it and returns its newest entries. Blocks. Raises OSError."""
         try:
             stamp = _stamp(self._path)
         except FileNotFoundError:

@@ -41,9 +41,9 @@ def rate(value: float) -> str:
     return count(value) if value >= 100 else f"{value:.1f}"
 
 
-def plural(number: int, one: str, many: str = "") -> str:
+def plural(number: int, one: str) -> str:
     """ "1 row", "2 rows"."""
-    return f"{count(number)} {one if number == 1 else many or one + 's'}"
+    return f"{count(number)} {one if number == 1 else one + 's'}"
 
 
 def duration(seconds: float) -> str:

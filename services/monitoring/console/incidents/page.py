@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
-from headrace.slo.servers import Alert, ServerError, Silence
+from headrace.slo.servers import Alert, AlertmanagerApi, ServerError, Silence
 from services.monitoring.console import faults
 from services.monitoring.console.incidents.runbooks import Runbooks, named
 from services.monitoring.console.known import Reach, notice
@@ -24,22 +24,12 @@ _UNSET = (
 _SEVERITIES = {"page": 0, "ticket": 1}
 
 
-class Alertmanager(Protocol):
-    """As `headrace.slo.servers.AlertmanagerApi`. Blocks; raises ServerError."""
-
-    def alerts(self) -> list[Alert]: ...
-    def silences(self) -> dict[str, Silence]: ...
-    def silence(
-        self, matchers: Mapping[str, str], start: datetime, end: datetime, author: str, comment: str
-    ) -> str: ...
-
-
 class Incidents:
     """`alertmanager` None: none is set. `now`: the present, in UTC."""
 
     def __init__(
         self,
-        alertmanager: Alertmanager | None,
+        alertmanager: AlertmanagerApi | None,
         runbooks: Runbooks,
         threads: Threads,
         reach: Reach,
@@ -144,7 +134,7 @@ class Incidents:
         return told
 
 
-def _read(alertmanager: Alertmanager) -> tuple[list[Alert], dict[str, Silence]]:
+def _read(alertmanager: AlertmanagerApi) -> tuple[list[Alert], dict[str, Silence]]:
     return alertmanager.alerts(), alertmanager.silences()
 
 

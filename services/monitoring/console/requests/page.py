@@ -224,7 +224,7 @@ class Requests:
             if event["code"] != "OK":
                 told["no_explanation"] = _FAILED
             elif len(events) <= _EXPLAINED:
-                told = await self._explained(sources, str(event["event_id"]))
+                told = await self._explained(sources, bytes.fromhex(event["event_id"]))
             rows.append(made | told)
         return rows
 
@@ -235,13 +235,13 @@ class Requests:
             trouble.add(self._reach.away("the documents of pipelines", error))
             return {}
 
-    async def _explained(self, sources: RequestSources, event_id: str) -> dict[str, Any]:
-        if sources.explanations is None:
+    async def _explained(self, sources: RequestSources, event_id: bytes) -> dict[str, Any]:
+        if sources.explanation is None:
             return {"explanation": None, "no_explanation": _UNEXPLAINED}
         try:
-            found = explained(await sources.explanations.of(event_id))
+            found = explained(await sources.explanation(event_id))
         except Exception as error:  # noqa: BLE001 - another part's failure must not take the page with it
-            self._log.warning("a prediction was not explained", event_id=event_id, error=repr(error))
+            self._log.warning("a prediction was not explained", event_id=event_id.hex(), error=repr(error))
             return {"explanation": None, "no_explanation": "It can't be explained now; the log says why."}
         why = "" if found else "It has no explanation: its pipeline or model can't be explained."
         return {"explanation": found, "no_explanation": why}

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from services.monitoring.console.ports import Explanation, OutcomeFact
+from services.monitoring.console.ports import OutcomeFact
 from services.monitoring.console.requests.views import View
+from services.monitoring.explanations.records import ShownExplanation
 
 AGE, SOURCE = "@age_us/", "@source/"
 # As headrace.api.features.v1.Source numbers them.
@@ -57,15 +58,15 @@ def shown(event: Mapping[str, Any], views: Mapping[str, View]) -> dict[str, Any]
     }
 
 
-def explained(explanation: Explanation | None) -> dict[str, Any] | None:
+def explained(explanation: ShownExplanation | None) -> dict[str, Any] | None:
     """The contributions, the largest first, with bars of both signs."""
     if explanation is None:
         return None
-    largest = max((abs(c.contribution) for c in explanation.contributions), default=0.0) or 1.0
-    rows = sorted(explanation.contributions, key=lambda c: abs(c.contribution), reverse=True)
+    largest = max((abs(c.contribution) for c in explanation.columns), default=0.0) or 1.0
+    rows = sorted(explanation.columns, key=lambda c: abs(c.contribution), reverse=True)
     return {
         "base": explanation.base,
-        "output": explanation.output,
+        "output": explanation.value,
         "standard_error": explanation.standard_error,
         "sum": explanation.base + sum(c.contribution for c in rows),
         "rows": [

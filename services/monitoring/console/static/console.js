@@ -2,41 +2,17 @@
 "use strict";
 (() => {
   const lost = document.getElementById("lost");
-  const poll = { failures: 0 };
+  let failures = 0;
 
   // A page that nobody looks at asks for nothing; nor while a text is being selected, which a swap would undo.
   document.addEventListener("htmx:beforeRequest", (event) => {
     const selection = document.getSelection();
     if (document.hidden || (selection && !selection.isCollapsed)) event.preventDefault();
   });
-  const answered = (well) => {
-    poll.failures = well ? 0 : poll.failures + 1;
-    if (lost) lost.hidden = poll.failures < 2;
-  };
-  document.addEventListener("htmx:afterRequest", (event) => answered(event.detail.successful));
-
-  // The part that changes comes as a stream; while there is none (too many are open, or it broke), the page polls.
-  const now = document.getElementById("now");
-  let stream = null, streaming = false;
-  const selecting = () => { const s = document.getSelection(); return Boolean(s && !s.isCollapsed); };
-  const close = () => { if (stream) stream.close(); stream = null; streaming = false; };
-  const open = () => {
-    if (!now || !now.dataset.stream || document.hidden || stream || typeof EventSource === "undefined") return;
-    stream = new EventSource(now.dataset.stream);
-    stream.addEventListener("open", () => { streaming = true; answered(true); });
-    stream.addEventListener("part", (event) => {
-      if (!selecting()) htmx.swap(now, event.data, { swapStyle: "innerHTML" });
-    });
-    stream.addEventListener("ended", () => { close(); location.assign(`/sign-in?next=${encodeURIComponent(location.pathname)}`); });
-    // It comes again by itself, unless the answer was that there is none.
-    stream.addEventListener("error", () => { streaming = false; });
-  };
-  document.addEventListener("htmx:beforeRequest", (event) => {
-    if (streaming && event.detail.elt === now) event.preventDefault();
+  document.addEventListener("htmx:afterRequest", (event) => {
+    failures = event.detail.successful ? 0 : failures + 1;
+    if (lost) lost.hidden = failures < 2;
   });
-  document.addEventListener("visibilitychange", () => (document.hidden ? close() : open()));
-  window.addEventListener("pagehide", close);
-  open();
 
   const place = document.getElementById("charts");
   if (!place || typeof uPlot === "undefined") return;

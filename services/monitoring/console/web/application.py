@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import quote
 
 from starlette.applications import Starlette
@@ -22,7 +22,6 @@ from services.monitoring.console.web.guard import Access, Guard, is_signed_out
 from services.monitoring.console.web.headers import SecurityHeaders
 from services.monitoring.console.web.parts import Parts
 from services.monitoring.console.web.render import Assets, Renderer, as_json
-from services.monitoring.console.web.streams import ENDED, Streams
 from services.monitoring.console.web.views import Values, View, views
 from services.monitoring.ports import Log
 
@@ -38,19 +37,17 @@ _STATUS: Mapping[Code, int] = {
     Code.DEADLINE_EXCEEDED: 504,
 }
 _SIGN_IN = "/sign-in"
+Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 
 class Application:
     """The console as an ASGI application (`asgi`)."""
 
-    def __init__(
-        self, parts: Parts, guard: Guard, assets: Assets, renderer: Renderer, streams: Streams, log: Log
-    ) -> None:
+    def __init__(self, parts: Parts, guard: Guard, assets: Assets, renderer: Renderer, log: Log) -> None:
         self._parts = parts
         self._guard = guard
         self._assets = assets
         self._renderer = renderer
-        self._streams = streams
         self._log = log
 
     def asgi(self, *, tls: bool) -> ASGIApp:
@@ -63,65 +60,40 @@ class Application:
             Route("/static/{name:path}", self._static),
             Route(_SIGN_IN, self._sign_in_page, methods=["GET"]),
             Route(_SIGN_IN, self._sign_in, methods=["POST"]),
-            Route("/sign-out", self._sign_out, methods=["POST"]),
-            Route("/pipelines/{pipeline}/series.json", self._series),
+            Route("/sign-out", self._guarded(self._sign_out), methods=["POST"]),
+            Route("/pipelines/{pipeline}/series.json", self._guarded(self._series)),
         ]
         for path, change in changes(self._parts, self._guard).items():
             found += [Route(f"{path}{end}", self._change(change), methods=["POST"]) for end in (".json", "")]
         for path, view in views(self._parts).items():
-            if view.part:
-                found.append(Route(f"{path}/stream", self._stream(view), methods=["GET"]))
             json_path = "/index.json" if path == "/" else f"{path}.json"
             found.append(Route(json_path, self._page(view, only_json=True), methods=["GET"]))
             found.append(Route(path, self._page(view), methods=["GET"]))
         return found
 
-    def _page(self, view: View, *, only_json: bool = False) -> Callable[[Request], Awaitable[Response]]:
-        async def answer(request: Request) -> Response:
-            async def shown(access: Access) -> Response:
-                values = await view.facts(request, access)
-                if only_json or wants_json(request):
-                    return as_json(values)
-                response = self._html(request, view.template, view.title, access, values)
-                if not view.part:
-                    self._guard.renew(response, access)
-                return response
+    def _page(self, view: View, *, only_json: bool = False) -> Endpoint:
+        async def shown(request: Request, access: Access) -> Response:
+            values = await view.facts(request, access)
+            if only_json or wants_json(request):
+                return as_json(values)
+            response = self._html(request, view.template, view.title, access, values)
+            if not view.part:
+                self._guard.renew(response, access)
+            return response
 
-            return await self._guarded(request, shown)
+        return self._guarded(shown)
 
-        return answer
+    def _change(self, change: Change) -> Endpoint:
+        async def done(request: Request, access: Access) -> Response:
+            fields = await read_form(request)
+            self._guard.check_form(request, access, fields)
+            made = await change(request, access, fields)
+            return as_json(made.values) if wants_json(request) else RedirectResponse(made.page, 303)
 
-    def _stream(self, view: View) -> Callable[[Request], Awaitable[Response]]:
-        async def answer(request: Request) -> Response:
-            async def opened(access: Access) -> Response:
-                async def part() -> str:
-                    values = await view.facts(request, access)
-                    return self._renderer.page(view.template, {**values, **self._known(request, "", access)})
+        return self._guarded(done)
 
-                await part()  # what can't be shown at all is refused as a page is
-                return self._streams.response(lambda: self._guard.still(access), part)
-
-            return await self._guarded(request, opened)
-
-        return answer
-
-    def _change(self, change: Change) -> Callable[[Request], Awaitable[Response]]:
-        async def answer(request: Request) -> Response:
-            async def done(access: Access) -> Response:
-                fields = await read_form(request)
-                self._guard.check_form(request, access, fields)
-                made = await change(request, access, fields)
-                return as_json(made.values) if wants_json(request) else RedirectResponse(made.page, 303)
-
-            return await self._guarded(request, done)
-
-        return answer
-
-    async def _series(self, request: Request) -> Response:
-        async def shown(_: Access) -> Response:
-            return as_json(await self._parts.pages.series(request.path_params["pipeline"]))
-
-        return await self._guarded(request, shown)
+    async def _series(self, request: Request, _: Access) -> Response:
+        return as_json(await self._parts.pages.series(request.path_params["pipeline"]))
 
     async def _sign_in_page(self, request: Request) -> Response:
         return self._sign_in_form(request.query_params.get("next", "/"))
@@ -140,15 +112,12 @@ class Application:
         self._guard.set_session(response, session)
         return response
 
-    async def _sign_out(self, request: Request) -> Response:
-        async def done(access: Access) -> Response:
-            self._guard.check_form(request, access, await read_form(request))
-            await self._guard.sign_out(access)
-            response = RedirectResponse(_SIGN_IN, 303)
-            self._guard.forget(response)
-            return response
-
-        return await self._guarded(request, done)
+    async def _sign_out(self, request: Request, access: Access) -> Response:
+        self._guard.check_form(request, access, await read_form(request))
+        await self._guard.sign_out(access)
+        response = RedirectResponse(_SIGN_IN, 303)
+        self._guard.forget(response)
+        return response
 
     def _sign_in_form(self, after: str, fault: Fault | None = None) -> Response:
         cookie, token = self._guard.begin_visit()
@@ -174,26 +143,31 @@ class Application:
     async def _missing(self, request: Request, error: Exception) -> Response:
         """Also what does not exist is told to operators only."""
 
-        async def nothing(_: Access) -> Response:
+        async def nothing(_: Request, __: Access) -> Response:
             status = error.status_code if isinstance(error, HTTPException) else 404
             raise faults.no_page(
                 f"{request.method} {request.url.path}" if status == 405 else request.url.path
             )
 
-        return await self._guarded(request, nothing)
+        return await self._guarded(nothing)(request)
 
-    async def _guarded(self, request: Request, answer: Callable[[Access], Awaitable[Response]]) -> Response:
-        access: Access | None = None
-        try:
-            access = self._guard.identify(request)
-            return await answer(access)
-        except Fault as fault:
-            return self._fault(request, fault, access)
-        except Exception as error:  # noqa: BLE001 - a bug of one page; the log has it, the caller no stack trace
-            self._log.error(
-                "a page of the console failed", path=request.url.path, error=repr(error), exc_info=True
-            )
-            return self._fault(request, faults.bug(), access)
+    def _guarded(self, answer: Callable[[Request, Access], Awaitable[Response]]) -> Endpoint:
+        """`answer` for operators; what it raises is a page, too."""
+
+        async def endpoint(request: Request) -> Response:
+            access: Access | None = None
+            try:
+                access = self._guard.identify(request)
+                return await answer(request, access)
+            except Fault as fault:
+                return self._fault(request, fault, access)
+            except Exception as error:  # noqa: BLE001 - a bug of one page; the log has it, the caller no stack trace
+                self._log.error(
+                    "a page of the console failed", path=request.url.path, error=repr(error), exc_info=True
+                )
+                return self._fault(request, faults.bug(), access)
+
+        return endpoint
 
     def _fault(self, request: Request, fault: Fault, access: Access | None) -> Response:
         if wants_json(request):
@@ -214,34 +188,26 @@ class Application:
         return response
 
     def _to_sign_in(self, request: Request) -> Response:
+        query = f"?{request.url.query}" if request.url.query else ""
+        after = f"{request.url.path.removesuffix('/now') or '/'}{query}" if request.method == "GET" else "/"
+        target = _SIGN_IN if after == "/" else f"{_SIGN_IN}?next={quote(after, safe='')}"
         if "hx-request" in request.headers:
             # htmx follows this header; a redirect would put the sign-in page into a part of the page.
-            response = Response("", 401, headers={"hx-redirect": _SIGN_IN})
-        elif "text/event-stream" in request.headers.get("accept", ""):
-            # An EventSource takes nothing else; the page then leads to the sign-in.
-            response = Response(ENDED, media_type="text/event-stream")
+            response = Response("", 401, headers={"hx-redirect": target})
         else:
-            query = f"?{request.url.query}" if request.url.query else ""
-            after = f"{request.url.path}{query}" if request.method == "GET" else "/"
-            target = _SIGN_IN if after == "/" else f"{_SIGN_IN}?next={quote(after, safe='')}"
             response = RedirectResponse(target, 303)
         self._guard.forget(response)
         return response
 
     def _html(self, request: Request, template: str, title: str, access: Access, values: Values) -> Response:
-        known = self._known(request, title, access)
-        return Response(self._renderer.page(template, {**values, **known}), media_type="text/html")
-
-    @staticmethod
-    def _known(request: Request, title: str, access: Access) -> Values:
-        """What the frame of each page says."""
-        return {
+        frame = {
             "title": title,
             "operator": access.operator.name,
             "token": access.token,
             "path": request.url.path,
             "done": number(request.query_params, "done"),
         }
+        return Response(self._renderer.page(template, {**values, **frame}), media_type="text/html")
 
 
 def wants_json(request: Request) -> bool:

@@ -45,7 +45,7 @@ class Connection(H11Protocol):
         self._deadline = self.loop.call_later(REQUEST_S, self._late)
 
     def _late(self) -> None:
-        # An operator's page may be streamed for minutes.
+        # An operator's page may take longer: all events that are kept.
         whole = self.busy and self.conn.their_state in (h11.DONE, h11.MUST_CLOSE)
         if not (self.of_operator and whole):
             self.transport.abort()

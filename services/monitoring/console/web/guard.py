@@ -104,12 +104,6 @@ class Guard:
         self._proven(request)
         return self._sessions.begin(operator)
 
-    def still(self, access: Access) -> bool:
-        """Whether whoever was let in would be let in now."""
-        session = access.session
-        alive = session is None or self._sessions.alive(session)
-        return alive and self._operators.still(access.operator)
-
     def note(self, kind: str, request: Request, access: Access, details: Mapping[str, str]) -> None:
         """Records what an operator did."""
         who = {"tenant": access.operator.tenant, "key": access.operator.key_id}

@@ -18,8 +18,8 @@ Facts: TypeAlias = Callable[[Request, Access], Awaitable[Values]]
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A page: where its values come from, its template, and its title. `part`: a part of a page, which is sent again and again
-    (`/stream` behind its address): it gives the session no more time."""
+    """A page: where its values come from, its template, and its title. `part`: a part of a page, which the page
+    asks for again and again: it gives the session no more time."""
 
     facts: Facts
     template: str

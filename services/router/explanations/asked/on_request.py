@@ -16,9 +16,10 @@ from services.router.explanations.pieces import Explained, Row
 from services.router.explanations.subject import BackgroundRoute, Subject, Subjects, with_runners
 from services.router.explanations.turns import Entry
 from services.router.pipelines import Pipelines, Served
+from services.router.ports import Meter
 from services.router.routes.route import Route
 from services.router.routes.run import RouteRun
-from services.router.shadow.run import PRIORITY, Turned, Unmetered
+from services.router.shadow.run import PRIORITY, Turned
 
 MOST_ROWS = 8
 
@@ -97,7 +98,7 @@ class OnRequest:
                 self._background(route.name, subject.pipeline),
                 lambda runner: Turned(runner, turn, deadline_s),
             )
-            run = RouteRun(background, Batch.of(rows, inputs), self._clock, Unmetered())
+            run = RouteRun(background, Batch.of(rows, inputs), self._clock, Meter())
             await run.run()
         for error in run.errors.values():
             raise error.fault()

@@ -1,15 +1,14 @@
 """A real Alertmanager in which two alerts fire."""
 
 import json
-import subprocess
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 from headrace.slo.servers import AlertmanagerApi, ServerError
-from tests.children import ends_with_tests
+from tests.libs.slo.alert_world import start
 from tests.ports import free_port
 from tests.system import poll
 
@@ -38,24 +37,14 @@ HOSTILE = (
 def alertmanager(folder: Path) -> Iterator[str]:
     """Its address."""
     address = f"127.0.0.1:{free_port()}"
-    config = folder / "alertmanager.yml"
+    config = folder / "rules" / "alertmanager.yml"
+    config.parent.mkdir()
     config.write_text("route: {receiver: none}\nreceivers: [{name: none}]\n")
-    command = (
-        "prometheus-alertmanager",
-        f"--config.file={config}",
-        f"--storage.path={folder / 'alertmanager'}",
-        f"--web.listen-address={address}",
-        "--cluster.listen-address=",
-    )
-    process = subprocess.Popen(
-        ends_with_tests(*command), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
+    listen = f"--web.listen-address={address}", "--cluster.listen-address="
+    with ExitStack() as stack:
+        start(stack, folder, "prometheus-alertmanager", "alertmanager", "--storage.path", *listen)
         poll("Alertmanager answers", lambda: answers(f"http://{address}"))
         yield f"http://{address}"
-    finally:
-        process.kill()
-        process.wait()
 
 
 def answers(url: str) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import http.client
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -10,10 +12,9 @@ from datetime import UTC, datetime
 from http.cookies import SimpleCookie
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 import structlog
-from starlette.types import ASGIApp, Message
 
 from headrace.access import changes
 from headrace.access.records import By
@@ -41,6 +42,7 @@ from services.monitoring.rollouts.verdicts import GuardVerdict, Verdict
 from services.monitoring.ticks import Ticks
 from tests.first_release import first_release
 from tests.libs.repository.signed_models import signed
+from tests.ports import free_port
 from tests.released import keep_document
 from tests.services.monitoring.monitoring_events import World
 from tests.system import ROOT
@@ -215,13 +217,32 @@ class Place:
         )
 
     @asynccontextmanager
+    async def serving(self, port: int) -> AsyncIterator[None]:
+        """The console on a socket; it listens."""
+        clocks = (lambda: self.wall), (lambda: self.monotonic)
+        settings = self.settings(f"127.0.0.1:{port}")
+        async with console(settings, self.sources(), structlog.get_logger(), *clocks):
+            async with asyncio.timeout(60):
+                while True:
+                    try:
+                        _, writer = await asyncio.open_connection("127.0.0.1", port)
+                    except ConnectionError:
+                        await asyncio.sleep(0.02)
+                    else:
+                        writer.close()
+                        break
+            yield
+
+    @asynccontextmanager
     async def browser(self) -> AsyncIterator[Browser]:
-        """A browser of this console, with a network that is not there."""
-        log = structlog.get_logger()
-        async with console(
-            self.settings(), self.sources(), log, lambda: self.wall, lambda: self.monotonic
-        ) as made:
-            yield Browser(made.application.asgi(tls=False))
+        """A browser of this console."""
+        port = free_port()
+        async with self.serving(port):
+            browser = Browser(port)
+            try:
+                yield browser
+            finally:
+                browser.close()
 
     @asynccontextmanager
     async def operator(self) -> AsyncIterator[Browser]:
@@ -287,10 +308,11 @@ class Reply:
 
 
 class Browser:
-    """Keeps cookies, sends forms with the token of the page that it saw last, follows nothing."""
+    """One connection to a console. Keeps cookies, sends forms with the token of the page that it saw last, follows nothing."""
 
-    def __init__(self, application: ASGIApp) -> None:
-        self._application = application
+    def __init__(self, port: int) -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, 60)
+        self.origin = f"http://127.0.0.1:{port}"
         self.cookies: dict[str, str] = {}
         self.token = ""
 
@@ -311,49 +333,26 @@ class Browser:
         return reply
 
     async def send(self, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> Reply:
-        sent = {"host": "127.0.0.1:9900", "accept": "text/html", **headers}
+        return await asyncio.to_thread(self._send, method, path, body, headers)
+
+    def _send(self, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> Reply:
+        sent = {"accept": "text/html", **{n.replace("_", "-"): v for n, v in headers.items()}}
         if self.cookies:
             sent["cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
-        url = urlsplit(path)
-        scope = {
-            "type": "http",
-            "asgi": {"version": "3.0"},
-            "http_version": "1.1",
-            "method": method,
-            "scheme": "http",
-            "path": url.path,
-            "raw_path": url.path.encode(),
-            "query_string": url.query.encode(),
-            "root_path": "",
-            "headers": [(n.replace("_", "-").encode(), v.encode()) for n, v in sent.items()],
-            "client": ("127.0.0.1", 50_000),
-            "server": ("127.0.0.1", 9900),
-        }
-        messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
-        found: list[Message] = []
-
-        async def receive() -> Message:
-            return messages.pop(0) if messages else {"type": "http.disconnect"}
-
-        async def answer(message: Message) -> None:
-            found.append(message)
-
-        await self._application(scope, receive, answer)
-        return self._reply(found)
-
-    def _reply(self, found: list[Message]) -> Reply:
-        raw = [(n.decode(), v.decode()) for n, v in found[0]["headers"]]
-        for name, value in raw:
-            if name == "set-cookie":
-                for cookie in SimpleCookie(value).values():
-                    self.cookies[cookie.key] = cookie.value
-                    if cookie["max-age"] == "0":
-                        del self.cookies[cookie.key]
-        body = b"".join(m.get("body", b"") for m in found[1:])
-        reply = Reply(found[0]["status"], dict(raw), body)
-        marked = reply.text.partition('name="csrf" value="')[2] if b'name="csrf"' in body else ""
+        self._connection.request(method, path, body or None, sent)
+        found = self._connection.getresponse()
+        for value in found.headers.get_all("set-cookie") or ():
+            for cookie in SimpleCookie(value).values():
+                self.cookies[cookie.key] = cookie.value
+                if cookie["max-age"] == "0":
+                    del self.cookies[cookie.key]
+        reply = Reply(found.status, dict(found.getheaders()), found.read())
+        marked = reply.text.partition('name="csrf" value="')[2] if b'name="csrf"' in reply.body else ""
         self.token = marked.partition('"')[0] or self.token
         return reply
+
+    def close(self) -> None:
+        self._connection.close()
 
 
 def drift(name: str) -> Panel:

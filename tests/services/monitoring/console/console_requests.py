@@ -13,13 +13,12 @@ from headrace.events import EventGroup, GroupHeader, Mask, event_ids
 from headrace.hop.errors import Code, Reason
 from headrace.pipeline import ModelUse, parse
 from services.monitoring.console.ports import (
-    Contribution,
-    Explanation,
-    Explanations,
+    Explain,
     OutcomeFact,
     RequestSources,
 )
 from services.monitoring.events.query import Found, Query, find
+from services.monitoring.explanations.records import ColumnContribution, Explanation, ShownExplanation
 from tests.released import keep_document
 from tests.services.monitoring.console.console_place import Place
 from tests.services.monitoring.monitoring_events import World
@@ -61,15 +60,16 @@ class Recorded:
         return self.outcomes if (tenant, request_id) == ("acme", REQUEST) else []
 
 
-class Explained:
-    """Explains each prediction in the same way."""
+async def explained(_: bytes) -> ShownExplanation | None:
+    """Each prediction in the same way."""
+    names, added, errors = ("temp", "hour"), (0.25, -0.0625), (0.004, 0.003)
+    about = (b"", "acme", "flights", "", "live", "delay")
+    found = Explanation(*about, 0.125, 0.3125, False, names, added, errors, ("", ""))
+    values = zip(names, (4.5, 17), added, errors, ("", ""), strict=True)
+    return ShownExplanation(found, [ColumnContribution(*one) for one in values], 0.0)
 
-    async def of(self, event_id: str) -> Explanation | None:
-        rows = (Contribution("temp", 4.5, 0.25), Contribution("hour", 17, -0.0625))
-        return Explanation(0.125, 0.3125, 0.004, rows)
 
-
-def recorded(place: Place, explanations: Explanations | None = None) -> Recorded:
+def recorded(place: Place, explanation: Explain | None = None) -> Recorded:
     """The home has answered a request of two rows 30 s ago, and several of one row; the first is traced."""
     revision = parse(DOCUMENT, "flights").revision
     keep_document(place.store, "flights", revision, DOCUMENT)
@@ -84,7 +84,7 @@ def recorded(place: Place, explanations: Explanations | None = None) -> Recorded
     (traces / "spans-00000000.jsonl").write_text(json.dumps(trace(at)) + "\n")
     late = datetime.fromtimestamp(place.wall - 5, UTC).isoformat(timespec="milliseconds")
     made = Recorded(world, [OutcomeFact(0, "late", 1.0, True, late)])
-    place.requests = RequestSources(made.events, made.outcomes_of, traces, explanations)
+    place.requests = RequestSources(made.events, made.outcomes_of, traces, explanation)
     place.freshness.observe(group.header, group.batch.columns, at)
     return made
 

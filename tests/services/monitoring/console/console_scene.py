@@ -21,12 +21,13 @@ from headrace.analysis.experiment import Lift
 from headrace.analysis.mean_difference import Difference
 from headrace.releases import Experiment
 from headrace.releases.of_records import RecordReleases
-from services.monitoring.console.assembly import Console, console
+from services.monitoring.console.assembly import console
+from services.monitoring.console.facts.live import Live
 from services.monitoring.console.ports import Panel
 from tests.released import releases_in
 from tests.services.monitoring.console.console_alertmanager import alertmanager, fire
 from tests.services.monitoring.console.console_place import Place, drift, minutes
-from tests.services.monitoring.console.console_requests import Explained, recorded
+from tests.services.monitoring.console.console_requests import explained, recorded
 
 _SAMPLE_S = 5.0
 
@@ -57,7 +58,7 @@ def scene(folder: Path, releases: RecordReleases) -> Place:
 
     place.panels.append(drifted)
     place.wall = now
-    recorded(place, Explained())
+    recorded(place, explained)
     return place
 
 
@@ -84,20 +85,20 @@ def traffic(place: Place, second: float) -> None:
 
 
 @asynccontextmanager
-async def shown(place: Place, port: int) -> AsyncIterator[Console]:
+async def shown(place: Place, port: int) -> AsyncIterator[Live]:
     """The console with 15 minutes behind it and traffic that goes on."""
     log = structlog.get_logger()
     settings = place.settings(f"127.0.0.1:{port}")
     # The real clock: pages are looked at while time goes by.
-    async with console(settings, place.sources(), log, time.time, time.monotonic) as made:
+    async with console(settings, place.sources(), log, time.time, time.monotonic) as live:
         now = time.time()
         for i in range(180, 0, -1):
             traffic(place, i * _SAMPLE_S)
-            made.live.sample(place.ticks.by_router(), now - i * _SAMPLE_S)
+            live.sample(place.ticks.by_router(), now - i * _SAMPLE_S)
         traffic(place, 0.0)
         going_on = asyncio.create_task(_go_on(place))
         try:
-            yield made
+            yield live
         finally:
             going_on.cancel()
 

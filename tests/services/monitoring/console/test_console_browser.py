@@ -51,7 +51,6 @@ async def test_every_page_in_a_real_browser(tmp_path: Path) -> None:
     assert told["findings"] == []
     assert told["messages"] == []
     assert told["kept_focus"]
-    assert told["streamed"]
     assert "release 3 is current" in told["paused"]
     if place.alertmanager:
         assert "ticket 7" in told["silenced"]

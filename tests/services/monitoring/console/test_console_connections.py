@@ -8,8 +8,7 @@ import pytest
 
 from services.monitoring.console.web import connections
 from tests.ports import free_port
-from tests.services.monitoring.console.console_place import Place
-from tests.services.monitoring.console.console_served import Client, serving
+from tests.services.monitoring.console.console_place import Browser, Place
 
 
 @asynccontextmanager
@@ -38,26 +37,26 @@ async def cut_off(reader: asyncio.StreamReader) -> None:
 @pytest.mark.parametrize("source", ["127.0.0.1", "127.0.0.2"])
 async def test_500_silent_connections_hold_up_no_operator(place: Place, source: str) -> None:
     port = free_port()
-    before, again = Client(port), Client(port)
-    async with serving(place, port):
-        assert await before.sign_in(place.keys["operator"]) == 303
+    before, again = Browser(port), Browser(port)
+    async with place.serving(port):
+        assert (await before.sign_in(place.keys["operator"])).status == 303
         again.cookies = dict(before.cookies)
         async with silent(port, 500, source):
             # On the connection that has shown the session, on another one, and from a sign-in on.
-            assert (await before.ask("GET", "/"))[0] == 200
-            assert (await again.ask("GET", "/"))[0] == 200
-            newcomer = Client(port)
-            assert await newcomer.sign_in(place.keys["operator"]) == 303
+            assert (await before.get("/")).status == 200
+            assert (await again.get("/")).status == 200
+            newcomer = Browser(port)
+            assert (await newcomer.sign_in(place.keys["operator"])).status == 303
             async with silent(port, 100, source):
                 for client in (before, again, newcomer):
-                    assert (await client.ask("GET", "/"))[0] == 200
+                    assert (await client.get("/")).status == 200
         for client in (before, again, newcomer):
             client.close()
 
 
 async def test_an_address_with_many_connections_takes_none_of_another(place: Place) -> None:
     port = free_port()
-    async with serving(place, port):
+    async with place.serving(port):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         async with silent(port, 40, "127.0.0.2") as readers:
             # The oldest of an address go first.
@@ -86,7 +85,7 @@ async def test_an_address_with_many_connections_takes_none_of_another(place: Pla
 async def test_a_slow_request_is_cut_off(place: Place, sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "REQUEST_S", 0.3)
     port = free_port()
-    async with serving(place, port):
+    async with place.serving(port):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(sent)
         dripping = asyncio.create_task(_drip(writer, b"x" if sent.endswith(b"host: ") else b""))
@@ -101,50 +100,51 @@ async def _drip(writer: asyncio.StreamWriter, byte: bytes) -> None:
         await asyncio.sleep(0.05)
 
 
-async def test_a_stream_of_an_operator_outlasts_the_deadline_of_requests(
+async def test_a_slow_page_of_an_operator_outlasts_the_deadline_of_requests(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    async def slow(_: str) -> None:
+        await asyncio.sleep(1)
+
     monkeypatch.setattr(connections, "REQUEST_S", 0.3)
-    port, key = free_port(), place.keys["operator"]
-    async with serving(place, port):
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(f"GET /now/stream HTTP/1.1\r\nhost: 127.0.0.1\r\nx-api-key: {key}\r\n\r\n".encode())
-        async with asyncio.timeout(60):
-            for _ in range(2):  # every three seconds
-                await reader.readuntil(b"event: part\ndata: ")
-        writer.close()
+    place.panels.append(slow)
+    port = free_port()
+    async with place.serving(port):
+        client = Browser(port)
+        assert (await client.get("/pipelines/flights", x_api_key=place.keys["operator"])).status == 200
+        client.close()
 
 
 async def test_a_session_that_was_signed_out_is_over_after_a_restart(place: Place) -> None:
     port = free_port()
-    out, goes_on = Client(port), Client(port)
-    async with serving(place, port):
+    out, goes_on = Browser(port), Browser(port)
+    async with place.serving(port):
         for client in (out, goes_on):
-            assert await client.sign_in(place.keys["operator"]) == 303
+            assert (await client.sign_in(place.keys["operator"])).status == 303
         stolen = dict(out.cookies)
-        assert await out.submit("/", "/sign-out") == 303
+        assert (await out.post("/sign-out", {})).status == 303
         out.cookies = dict(stolen)
-        assert (await out.ask("GET", "/"))[0] == 303
+        assert (await out.get("/")).status == 303
         out.close()
         goes_on.close()
     out.cookies = stolen
-    async with serving(place, port):
-        assert (await out.ask("GET", "/"))[0] == 303
-        assert (await goes_on.ask("GET", "/"))[0] == 200
+    async with place.serving(port):
+        assert (await out.get("/")).status == 303
+        assert (await goes_on.get("/")).status == 200
         out.close()
         goes_on.close()
 
 
 async def test_when_nobody_knows_who_signed_out_all_sign_in_again(place: Place) -> None:
     port = free_port()
-    client = Client(port)
-    async with serving(place, port):
-        assert await client.sign_in(place.keys["operator"]) == 303
+    client = Browser(port)
+    async with place.serving(port):
+        assert (await client.sign_in(place.keys["operator"])).status == 303
         client.close()
     (place.folder / "audit" / "console.ended").write_bytes(b"\0\1")
-    async with serving(place, port):
-        assert (await client.ask("GET", "/"))[0] == 303
+    async with place.serving(port):
+        assert (await client.get("/")).status == 303
         place.wall += 1
-        assert await client.sign_in(place.keys["operator"]) == 303
-        assert (await client.ask("GET", "/"))[0] == 200
+        assert (await client.sign_in(place.keys["operator"])).status == 303
+        assert (await client.get("/")).status == 200
         client.close()

@@ -10,9 +10,7 @@ import pytest
 
 from headrace.hop.request_ids import request_key
 from headrace.pipeline import parse
-from services.monitoring.console.ports import Explanation
 from services.monitoring.outcomes.records import StorageError
-from tests.ports import free_port
 from tests.services.monitoring.console.console_place import Browser, Place
 from tests.services.monitoring.console.console_requests import (
     DOCUMENT,
@@ -20,18 +18,17 @@ from tests.services.monitoring.console.console_requests import (
     REQUEST,
     SHA,
     TRACE,
-    Explained,
     Recorded,
     answered,
+    explained,
     recorded,
     trace,
 )
-from tests.services.monitoring.console.console_served import Client, serving
 
 
 @pytest.fixture
 def known(place: Place) -> Iterator[Recorded]:
-    yield recorded(place, Explained())
+    yield recorded(place, explained)
     place.close()
 
 
@@ -93,20 +90,17 @@ async def test_personal_data_is_masked(known: Recorded, browser: Browser) -> Non
 
 
 async def test_a_request_id_that_two_tenants_have_sent_shows_both(place: Place, known: Recorded) -> None:
-    port, at = free_port(), place.wall - 10
+    at = place.wall - 10
     known.world.take(answered(parse(DOCUMENT, "flights").revision, at, "globex"), epoch=8)
     with (place.folder / "traces" / "spans-00000000.jsonl").open("a") as file:
         file.write(json.dumps(trace(at, "globex")) + "\n")
-    client = Client(port)
-    async with serving(place, port):
-        assert await client.sign_in(place.keys["operator"]) == 303
-        _, choice = await client.ask("GET", f"/requests?id={REQUEST}")
+    async with place.operator() as browser:
+        choice = (await browser.get(f"/requests?id={REQUEST}")).text
         pages = [
-            json.loads((await client.ask("GET", f"/requests.json?id={REQUEST}&tenant={tenant}"))[1])["found"]
+            (await browser.get(f"/requests.json?id={REQUEST}&tenant={tenant}")).json["found"]
             for tenant in ("acme", "globex")
         ]
-        told = json.loads((await client.ask("GET", f"/requests.json?id={REQUEST}"))[1])
-        client.close()
+        told = (await browser.get(f"/requests.json?id={REQUEST}")).json
     assert (told["tenants"], told["found"]) == (["acme", "globex"], None)
     for tenant, found in zip(told["tenants"], pages, strict=True):
         assert f"/requests?id={REQUEST}&amp;tenant={tenant}" in choice
@@ -149,15 +143,14 @@ async def test_a_callers_own_id_is_looked_up_by_its_key(known: Recorded, browser
 
 
 async def test_what_is_away_is_said_and_the_rest_is_shown(place: Place, known: Recorded) -> None:
-    class Broken:
-        async def of(self, event_id: str) -> Explanation | None:
-            raise RuntimeError("secret detail")
+    async def broken(_: bytes) -> None:
+        raise RuntimeError("secret detail")
 
     async def away(tenant: str, request_id: str) -> list[Any]:
         raise StorageError("no space left on device")
 
     assert place.requests is not None
-    place.requests = replace(place.requests, outcomes=away, explanations=Broken(), traces=None)
+    place.requests = replace(place.requests, outcomes=away, explanation=broken, traces=None)
     async with place.operator() as browser:
         page = await browser.get(f"/requests?id={REQUEST}")
     assert page.status == 200

@@ -1,27 +1,23 @@
-"""The console as the monitoring service runs it: on a real socket, from its settings, with the counts of a router; parts of
-pages as server-sent events, which end with the session and are bounded."""
+"""The console as the monitoring service runs it: on a real socket, from its settings, with the counts of a router."""
 
 import asyncio
 import http.client
 import json
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-from starlette.responses import Response, StreamingResponse
 
 from headrace.api.monitoring.v1 import monitoring_pb2
 from headrace.events import messages
 from headrace.hop.config import ConfigError
-from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.testing import served
 from headrace.pipeline import parse
 from headrace.ticks import Tick
 from headrace.ticks.messages import write
-from services.monitoring.console.web.streams import Streams
 from services.monitoring.wiring import SERVICE
 from tests.ports import free_port
 from tests.released import keep_document, released
@@ -110,24 +106,6 @@ async def test_the_service_s_own_events_outcomes_and_audit_are_on_its_pages(plac
     assert log["lines"][0]["action"] == "document.store"
 
 
-async def test_a_stream_sends_parts_over_a_socket_and_does_not_hold_up_the_end(place: Place) -> None:
-    port = free_port()
-    async with served(SERVICE, settings(place, port)):
-        assert (await get(port, "/index.json", {"x-api-key": place.keys["operator"]}))[0] == 200
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        key = place.keys["operator"]
-        writer.write(f"GET /now/stream HTTP/1.1\r\nhost: 127.0.0.1\r\nx-api-key: {key}\r\n\r\n".encode())
-        async with asyncio.timeout(60):
-            head = await reader.readuntil(b"\r\n\r\n")
-            first = await reader.readuntil(b"event: part\ndata: ")
-    assert b"text/event-stream" in head
-    assert first
-    async with asyncio.timeout(60):
-        while await reader.read(1 << 16):  # until its end
-            pass
-    writer.close()
-
-
 async def test_an_address_in_use_stops_nothing_and_is_taken_when_it_is_free(place: Place) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
@@ -173,80 +151,3 @@ async def test_what_cannot_work_is_said_before_it_serves(
     with pytest.raises(ConfigError, match=problem):
         async with served(SERVICE, given):
             pass
-
-
-async def part() -> str:
-    return "<p>one</p>\n<p>two</p>"
-
-
-def body(response: Response) -> AsyncIterator[str]:
-    assert isinstance(response, StreamingResponse)
-    assert response.media_type == "text/event-stream"
-    return response.body_iterator  # type: ignore[return-value]  # ours yields text
-
-
-def quick(most: int = 2, clock: Callable[[], float] = lambda: 0.0) -> Streams:
-    return Streams(clock, 0.001, most)
-
-
-async def test_a_part_is_sent_until_the_session_ends() -> None:
-    alive = [True, True, False]
-    stream = body(quick().response(lambda: alive.pop(0), part))
-    events = [event async for event in stream]
-    assert events == ["event: part\ndata: <p>one</p>\ndata: <p>two</p>\n\n"] * 2 + ["event: ended\ndata:\n\n"]
-
-
-async def test_what_can_t_be_shown_now_is_said_and_the_stream_goes_on() -> None:
-    told = Fault(Code.UNAVAILABLE, Reason.REASON_RELEASES_UNAVAILABLE, "it is away")
-    answers: list[Fault | str] = [told, "back"]
-
-    async def sometimes() -> str:
-        answer = answers.pop(0)
-        if isinstance(answer, Fault):
-            raise answer
-        return answer
-
-    stream = body(quick().response(lambda: True, sometimes))
-    events = [await anext(stream), await anext(stream)]
-    assert events == ["event: problem\ndata: it is away\n\n", "event: part\ndata: back\n\n"]
-
-
-async def test_streams_are_bounded_and_one_that_ends_makes_room() -> None:
-    streams = quick(most=1)
-    first = body(streams.response(lambda: True, part))
-    await anext(first)
-    # 204: an EventSource does not come again, and the page polls.
-    assert streams.response(lambda: True, part).status_code == 204
-    await first.aclose()  # type: ignore[attr-defined]  # a generator
-    assert streams.response(lambda: True, part).status_code == 200
-
-
-async def test_a_console_that_stops_ends_its_streams_at_once() -> None:
-    streams = Streams(lambda: 0.0, every_s=3600)
-    waiting = asyncio.ensure_future(anext(body(streams.response(lambda: True, part)), "over"))
-    await asyncio.sleep(0)
-    streams.close()
-    assert await waiting == "over"
-    assert streams.response(lambda: True, part).status_code == 204
-
-
-async def test_a_stream_ends_by_itself_so_that_the_browser_comes_with_its_newest_cookie() -> None:
-    now = [0.0]
-    stream = body(quick(clock=lambda: now[0]).response(lambda: True, part))
-    await anext(stream)
-    now[0] = 1000.0
-    assert [event async for event in stream] == []
-
-
-@pytest.mark.parametrize("path", ["/now/stream", "/pipelines/flights/now/stream"])
-async def test_a_stream_needs_a_session_and_tells_of_what_there_is_not(place: Place, path: str) -> None:
-    async with place.browser() as browser:
-        refused = await browser.get(path, accept="text/event-stream")
-        await browser.sign_in(place.keys["operator"])
-        shown = await browser.get(path, accept="text/event-stream")
-        missing = await browser.get("/pipelines/none/now/stream")
-    # What an EventSource understands; it tells nothing.
-    assert refused.text == "event: ended\ndata:\n\n"
-    assert (shown.status, shown.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
-    assert "default-src 'none'" in shown.headers["content-security-policy"]
-    assert missing.status == 404

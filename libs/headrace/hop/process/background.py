@@ -1,9 +1,10 @@
-"""Background tasks of the router: one that ends by an error says so."""
+"""Background tasks and threads of a service: a task that ends by an error says so, threads hold up no event loop."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -23,3 +24,13 @@ async def running(work: Coroutine[Any, Any, None], name: str, log: Any) -> Async
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+@asynccontextmanager
+async def threads(count: int, name: str) -> AsyncIterator[ThreadPoolExecutor]:
+    """Threads that are waited for without stopping the event loop: a call of a store that hangs may still be on one."""
+    made = ThreadPoolExecutor(count, name)
+    try:
+        yield made
+    finally:
+        await asyncio.to_thread(made.shutdown)

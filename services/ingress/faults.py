@@ -1,4 +1,4 @@
-"""The Faults that several protocols use for bodies that they can't accept."""
+"""The Faults that stand in several places, and their HTTP status."""
 
 from __future__ import annotations
 
@@ -27,10 +27,20 @@ STATUS: Mapping[Code, int] = {
 }
 
 
+def invalid(reason: Reason, message: str, **metadata: str) -> Fault:
+    """The Fault for a request that makes no sense, for this reason."""
+    return Fault(Code.INVALID_ARGUMENT, reason, message, metadata=metadata)
+
+
 def malformed(message: str, field: str = "body") -> Fault:
     """The Fault for a request that violates the protocol; `field`: where."""
     shown = field.encode(errors="replace").decode()[:80]
-    return Fault(Code.INVALID_ARGUMENT, Reason.REASON_MALFORMED_REQUEST, message, metadata={"field": shown})
+    return invalid(Reason.REASON_MALFORMED_REQUEST, message, field=shown)
+
+
+def malformed_field(field: str, what: str) -> Fault:
+    """The Fault for a field of a request that makes no sense."""
+    return malformed(f"{field}: {what}", field)
 
 
 def too_large(size: int, limit: int) -> Fault:

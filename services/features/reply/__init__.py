@@ -1,1 +1,0 @@
-"""Builds replies: columns of a batch, or Feast's own messages."""
