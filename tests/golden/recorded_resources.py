@@ -17,11 +17,12 @@ from headrace.access import changes
 from headrace.access.records import By
 from headrace.access.specs import KeySpec, QuotaSpec, TenantSpec
 from headrace.api.control.v1.resources_pb2 import WatchResponse
-from headrace.catalog.access import Records
+from headrace.catalog.access import Change, Records, Write
 from headrace.catalog.remote import RemoteRecords
 from headrace.pipeline import parse
 from headrace.releases.of_records import RecordReleases
 from headrace.releases.store import Freeze
+from headrace.repository.model_index import MODEL, ModelIndex
 from headrace.resources.disk import Disk
 from headrace.resources.follower_state import FollowerState
 from headrace.resources.manifest import Verifier
@@ -47,6 +48,8 @@ _KEY = KeySpec(hash="sha256:" + "ab" * 32, id="k1", created=_AT, scopes=("predic
 
 def fill(records: Records) -> None:
     """One record of each kind that the data plane gets, as people make them."""
+    index = ModelIndex("light", {"2": "ab" * 32}, {"champion": "2"})
+    records.change(Change("ann", "model.add", "light", [Write(MODEL, "light", index.content(), 0)]))
     tenant = TenantSpec(pipelines=("flights",), scopes=("predict",), limits=QuotaSpec(rows_per_s=100.0))
     changes.add_key(records, "acme", _KEY, lambda _: tenant, _ME)
     releases, pipeline = RecordReleases(records), parse(DOCUMENT, "flights")

@@ -9,6 +9,7 @@ from headrace.access.records import key_content, key_of, tenant_content, tenant_
 from headrace.api.control.v1.resources_pb2 import WatchRequest, WatchResponse
 from headrace.releases.document import from_bytes, to_bytes
 from headrace.releases.of_records import freeze_of
+from headrace.repository.model_index import index_of
 from headrace.resources.apply import units_of
 from headrace.resources.disk import read_folder
 from headrace.resources.follower_state import FollowerState, Next
@@ -37,6 +38,8 @@ def understood(snapshot: Snapshot) -> None:
             assert tenant_content(tenant_of(name, content)) == content
         elif kind == "key":
             assert key_content(key_of(name, content)[1]) == content
+        elif kind == "model":
+            assert index_of(name, content).content() == content
         else:
             assert kind == "freeze", f"{kind}: say here what of it must be understood"
             assert freeze_of(content).author == "ann"
@@ -49,7 +52,7 @@ def test_a_newer_process_takes_over_what_an_older_control_wrote(version: Path, s
     outcome = state.receive(WatchResponse.FromString((version / service / "response").read_bytes()))
     assert outcome.next is Next.APPLY
     assert {kind for kind, _ in outcome.part.snapshot.resources} == {
-        kind for kind, services in PARTS.items() if service in services and kind != "model"
+        kind for kind, services in PARTS.items() if service in services
     }
     understood(outcome.part.snapshot)
     kept = read_folder(version / service / "disk", VERIFIER, service)
