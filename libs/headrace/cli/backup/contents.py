@@ -33,6 +33,7 @@ KEPT = frozenset(
         "monitoring",
         "operator.key",
         "pipelines",
+        "prepared_models.json",
         "queries",
         "records",
         "rollouts",
