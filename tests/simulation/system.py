@@ -128,7 +128,7 @@ class _Follower:
 
 
 @asynccontextmanager
-async def _followed(*_: Any) -> AsyncIterator[_Follower]:
+async def _followed(*_: Any, **__: Any) -> AsyncIterator[_Follower]:
     yield _Follower()
 
 
