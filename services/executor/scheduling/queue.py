@@ -134,7 +134,7 @@ class RowQueue(Generic[T]):
         run = _RunBuilder[T](size, max_bytes)
         while self._segments and run.left:
             level = self._highest_priority()
-            if sum([len(s.rows) for s in level]) <= run.left:
+            if run.fits(level):
                 for segment in level:
                     run.add(segment, len(segment.rows))
             else:
@@ -170,9 +170,11 @@ class RowQueue(Generic[T]):
             if segment.rows:
                 insort(waiting, segment, key=_order)
         # If the others leave space in the run, tenants that are ahead use it.
-        for segment in passed_over:
-            if run.left:
-                shares.charge(segment.tenant, run.add(segment, len(segment.rows)))
+        while passed_over and run.left:
+            segment = passed_over.pop(0)
+            shares.charge(segment.tenant, run.add(segment, _before_next(segment, passed_over)))
+            if segment.rows:
+                insort(passed_over, segment, key=_order)
 
     def _recount(self) -> None:
         self.rows = sum(len(s.rows) for s in self._segments)
@@ -187,6 +189,11 @@ class _RunBuilder(Generic[T]):
         self.taken = 0
         self.parts: dict[T, RunPart[T]] = {}
         self._bytes = max_bytes
+
+    def fits(self, segments: list[Segment[T]]) -> bool:
+        """Whether all their rows do."""
+        rows = sum([len(s.rows) for s in segments])
+        return rows <= self.left and sum([len(s.rows) * s.row_bytes for s in segments]) <= self._bytes
 
     def add(self, segment: Segment[T], n: int) -> int:
         """Moves n rows of `segment` into the run, or as many as fit; returns how many. The first row always fits."""

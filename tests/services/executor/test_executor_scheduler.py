@@ -222,6 +222,18 @@ def test_a_large_call_is_cut_and_urgent_rows_go_first() -> None:
     assert calls(it.start(0.0)) == {"mixed": [2]}
 
 
+def test_a_run_of_limited_bytes_has_the_earliest_deadlines() -> None:
+    it: Scheduler[str] = Scheduler(Limits(8, 100, 2, max_bytes=5 * ROW_BYTES))
+    it.offer("first", [0, 1], [1, 1], ["b", "a"], [1.0, 2.0], 0.0, ROW_BYTES)
+    it.offer("second", [0, 1, 2, 3], [1] * 4, ["a"] * 4, [1.0, 1.0, 1.0, 3.0], 0.0, ROW_BYTES)
+
+    assert {call: sorted(rows) for call, rows in calls(it.start(0.0)).items()} == {
+        "first": [0, 1],
+        "second": [0, 1, 2],
+    }
+    assert calls(it.start(0.0)) == {"second": [3]}
+
+
 def test_overload_sheds_the_lowest_priority_with_a_hint() -> None:
     it = scheduler(max_rows=4, queue=8, known={4: 0.010})
     offer(it, "low", 6, priority=0)
