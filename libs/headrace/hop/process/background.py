@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
 
+_AGAIN_S = 1.0
+
 
 @asynccontextmanager
 async def running(work: Coroutine[Any, Any, None], name: str, log: Any) -> AsyncIterator[None]:
@@ -22,8 +24,10 @@ async def running(work: Coroutine[Any, Any, None], name: str, log: Any) -> Async
     try:
         yield
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        # A client of a store may take a cancellation for the end of its own timeout, and the work would go on for ever.
+        while not task.done():
+            task.cancel()
+            await asyncio.wait([task], timeout=_AGAIN_S)
 
 
 @asynccontextmanager
