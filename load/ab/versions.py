@@ -120,10 +120,13 @@ def versions(prepared: Path, base: str, names: dict[str, bool]) -> list[Version]
         root, home = _unpacked(base) if old else ROOT, _FOLDER / "homes" / name
         shutil.rmtree(home, ignore_errors=True)
         home.mkdir(parents=True)
-        for part in _PREPARED:
+        # Versions until issue-22 listed models in their folder, so they prepare their own.
+        listed = not (root / "libs" / "headrace" / "repository" / "version_list.py").exists()
+        for part in _PREPARED if listed else ("data",):
             copy = shutil.copytree if (prepared / part).is_dir() else shutil.copy2
             copy(prepared / part, home / part)
-        note_models(home)
+        if listed:
+            note_models(home)
         found.append(Version(name, root, _interpreter(root), home))
     return found
 
