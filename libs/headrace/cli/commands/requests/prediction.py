@@ -129,9 +129,9 @@ def _value(value: object) -> str:
 
 def _age(age: FeatureAge) -> Text:
     style = "" if age.source == "present" else "yellow"
-    return Text(
-        age.source if age.age_ms is None else f"{age.source}, {duration_text(age.age_ms * 1000)} old", style
-    )
+    if age.age_ms is None:
+        return Text(age.source, style)
+    return Text(f"{age.source}, {duration_text(round(age.age_ms, -3) * 1000)} old", style)
 
 
 def _short(value: Any) -> str:
