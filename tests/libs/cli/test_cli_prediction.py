@@ -47,7 +47,7 @@ def test_the_table_shows_what_the_answer_stands_on() -> None:
     for part in (
         "hour=17",
         "0.25",
-        "present, 1s500ms old",
+        "present, 2s old",
         "not_found",
         "flights_light version 2",
         "r-1",
