@@ -40,6 +40,7 @@ from services.control.resources.feed import Feed
 from services.control.resources.followers import Followers
 from services.control.resources.publication import Publication
 from services.control.resources.servicer import ResourcesServicer
+from tests.simulation.virtual_time import VirtualLoop
 
 PRIVATE, PUBLIC = new_keys()
 SIGNER = Signer(PRIVATE)
@@ -196,15 +197,16 @@ class World:
         # Before all that is waited for by the machine's own clock, so nothing waits.
         self.now = -1e9
         self.wrong: list[str] = []
-        self._loop = asyncio.new_event_loop()
+        self._loop = VirtualLoop()
         self.store = Folder(folder / "store") if self.draw.random() < 0.5 else None
         self._writer = ArtifactWriter(self.store, self.clock) if self.store else None
         # Position → the one before, and what it says. An epoch that people began has none before.
         self._before: dict[Position, Position | None] = {}
         self._says: dict[Position, dict[str, bytes]] = {}
-        self._database = folder / "control.sqlite"
-        shutil.copyfile(template(), self._database)
-        self.records = self._opened()
+        empty, database = databases()
+        self._path = empty.with_name("control.sqlite")
+        self.records = CatalogRecords(database)
+        self._closed_while(partial(shutil.copyfile, empty, self._path))
         self._note(None, {})
         self._backups: list[tuple[Position, Path]] = []
         self.controls: list[Control | None] = [Control(self) for _ in range(CONTROLS)]
@@ -236,7 +238,6 @@ class World:
     def close(self) -> None:
         for process in self.processes:
             process.follower._disk.close()
-        self.records.close()
         self._loop.close()
 
     def check(self, before: Position | None, follower: Follower) -> None:
@@ -298,7 +299,7 @@ class World:
     def _backup(self) -> None:
         target = self.folder / f"backup-{len(self._backups)}"
         self._backups.append((self.records.position(), target))
-        self._closed_while(partial(shutil.copyfile, self._database, target))
+        self._closed_while(partial(shutil.copyfile, self._path, target))
 
     def _restore(self) -> None:
         """Yesterday's database is put in the place of today's, or an empty one."""
@@ -306,16 +307,14 @@ class World:
             return
         _, backup = self.draw.choice(self._backups)
         self.controls = [None] * CONTROLS
-        self._closed_while(partial(shutil.copyfile, backup, self._database))
+        self._closed_while(partial(shutil.copyfile, backup, self._path))
 
     def _closed_while(self, work: Callable[[], object]) -> None:
-        self.records.close()
+        """As after a restart of control: without its connections SQLite puts all it has into the one file."""
+        database = self.records.database
+        database._engine.pool.dispose()
         work()
-        self.records = self._opened()
-
-    def _opened(self) -> CatalogRecords:
-        # Its schema is the newest: to look takes longer than all else here.
-        return CatalogRecords(Database.open(str(self._database)))
+        self.records = CatalogRecords(database)
 
     def _made(self, *writes: Write) -> None:
         before = self.records.position()
@@ -368,11 +367,13 @@ class World:
 
 
 @cache
-def template() -> Path:
-    """A database with nothing in it."""
-    folder = Path(tempfile.mkdtemp(prefix="simulated-", dir="/dev/shm"))
-    CatalogRecords.open(str(folder / "control.sqlite"), initialise=True).close()
-    return folder / "control.sqlite"
+def databases() -> tuple[Path, Database]:
+    """A file with nothing in it, and a database beside it that all cases of this process use: SQLAlchemy knows its statements."""
+    empty = Path(tempfile.mkdtemp(prefix="simulated-", dir="/dev/shm")) / "empty.sqlite"
+    CatalogRecords.open(str(empty), initialise=True).close()
+    used = empty.with_name("control.sqlite")
+    shutil.copyfile(empty, used)
+    return empty, Database.open(str(used))
 
 
 def failures(seed: int) -> list[str]:
