@@ -55,7 +55,7 @@ class Telemetry(Settings):
     live_s: PositiveFloat = 10.0
     # OTLP/gRPC collector, e.g. "http://127.0.0.1:4317"; empty: none.
     otlp_endpoint: str = ""
-    # Share of requests that the ingress samples, beside those that their callers sample. 0, elsewhere: no spans at all.
+    # Share of requests that the ingress samples, beside those that their callers sample. 0: no spans of RPCs.
     trace_ratio: float = Field(default=0.01, ge=0, le=1)
 
 

@@ -40,7 +40,7 @@ async def called(
 ) -> Any:
     out = Outgoing(ONE, StringValue(value=word), deadline, 1)
     out.metadata = metadata
-    return await local.call(callee, None, out)
+    return await local.call(callee, out)
 
 
 class EchoServicer:

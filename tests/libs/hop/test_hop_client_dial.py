@@ -3,7 +3,6 @@ what one caller chooses costs another nothing: its deadline, its rows, and how i
 
 import asyncio
 import re
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from dataclasses import fields
@@ -14,7 +13,6 @@ import pytest
 from google.protobuf.struct_pb2 import ListValue
 from hypothesis import given
 from hypothesis import strategies as st
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import generate_latest
 
 from headrace import hop
@@ -147,45 +145,6 @@ async def test_labels_of_replicas_are_bounded() -> None:
     assert len(re.findall(r"^headrace_hop_limit{", text, re.MULTILINE)) <= 65
     await client.close()
     await telemetry.close()
-
-
-@pytest.mark.parametrize("transport", ["unix", "local"])
-async def test_a_call_within_a_sampled_span_has_one_span_on_each_side(transport: Transport) -> None:
-    exporter = InMemorySpanExporter()
-    telemetry = Telemetry("work", config.Telemetry(log_level="error", trace_ratio=1), exporter)
-    async with served(DEFINITION, {}, transport=transport, telemetry=telemetry) as harness:
-        client = harness.client("work")
-        do, alone = client.coalesced(DO, WordCodec()), client.unary(DO)
-        assert telemetry.traces is not None
-        with telemetry.traces.tracer.start_as_current_span("request") as request:
-            # Several requests may share it, so it belongs to none of them.
-            await do(Item("shared"))
-            await alone(WordCodec().merge([Item("x")]), deadline=time.monotonic() + 60)
-        # Nobody asked for a trace of this one.
-        await alone(WordCodec().merge([Item("x")]), deadline=time.monotonic() + 60)
-    await telemetry.flush()
-    spans = {s.kind.name: s for s in exporter.get_finished_spans() if s.name != "request"}
-    client_span, server_span = spans["CLIENT"], spans["SERVER"]
-    assert len(exporter.get_finished_spans()) == 3
-    assert client_span.parent is not None
-    assert server_span.parent is not None
-    assert client_span.parent.span_id == request.get_span_context().span_id
-    assert server_span.parent.span_id == client_span.context.span_id
-    for span in (client_span, server_span):
-        assert span.name.removeprefix("/") == DO.path.removeprefix("/")
-        service, _, method = DO.path.removeprefix("/").rpartition("/")
-        assert (span.attributes or {}).items() >= {
-            "rpc.system": "grpc",
-            "rpc.service": service,
-            "rpc.method": method,
-            "rpc.grpc.status_code": 0,
-        }.items()
-    assert {k: v for k, v in (client_span.attributes or {}).items() if k.startswith("headrace.")} == {
-        "headrace.callee": "work",
-        "headrace.attempts": 1,
-        "headrace.replica": 0,
-        "headrace.breaker": "closed",
-    }
 
 
 @pytest.mark.parametrize("name", ["Breaker", "Limiter", "Retry", "Coalesce", "Client"])

@@ -65,7 +65,7 @@ class Two:
         given = rules.ClientRules("unix:/a,unix:/b", limiter=FULL, **settings)
         self.replicas = ReplicaSet(given, self._connect, lambda: 0.0, lambda _: None)
         self.replicas.update(["a", "b"])
-        self.stack = compose("work", given, self.replicas, lambda: 0.0, ClientObserver(), None)
+        self.stack = compose("work", given, self.replicas, lambda: 0.0, ClientObserver())
 
     def _connect(self, address: str) -> Line:
         self.lines[address] = Line(address)

@@ -1,4 +1,4 @@
-"""The client of another service. Needs only grpcio and protobuf; uses metrics and traces of a Runtime if given one."""
+"""The client of another service. Needs only grpcio and protobuf; uses the metrics of a Runtime if given one."""
 
 from __future__ import annotations
 
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
     from headrace.hop.client.settings import TlsFiles
     from headrace.hop.definition import Runtime
-    from headrace.hop.process.traces import ClientTraces
     from headrace.hop.transport.tls import WatchedTls
 
 Item = TypeVar("Item")
@@ -73,7 +72,7 @@ class EachCall(Protocol[ReqIn, Resp]):
 class Client:
     """A callee's replicas and the layers around each call to them. Made and used on one event loop.
 
-    `runtime` provides metrics, traces and the services of this process; without it, `observer` may be given.
+    `runtime` provides metrics and the services of this process; without it, `observer` may be given.
     `credentials` secure the channels instead of `settings.tls`; `metadata` is sent with every call.
     Raises ValueError if the target cannot be read, tls.TlsError if the certificates cannot.
     """
@@ -94,13 +93,13 @@ class Client:
         self._metadata = tuple(metadata)
         self._coalescers: list[Coalescer[Any, Any]] = []
         self._closed = False
-        self._observer, self._traces = _telemetry(callee, runtime, observer)
+        self._observer = observer or _observer(callee, runtime)
         target = resolve.parse(settings.target)
         files = None if credentials or settings.tls is None else _watched(callee, settings.tls, runtime)
         self._security = Security(files, credentials, settings.server_name or target.host)
         draw = random.random
         self.replicas = ReplicaSet(settings, self._connect, draw, self._observer.replica_added)
-        self._stack = compose(callee, settings, self.replicas, draw, self._observer, self._traces)
+        self._stack = compose(callee, settings, self.replicas, draw, self._observer)
         self._resolver = Resolver(target, settings.resolve_every_s, self.replicas.update)
         self.replicas.look = self._resolver.look
 
@@ -168,13 +167,13 @@ class Client:
         if address == "local":
             if self._runtime is None:
                 raise ValueError(f"target of {self.callee} is local, but this process hosts no services")
-            return LocalTransport(self.callee, self._runtime.local, self._traces)
+            return LocalTransport(self.callee, self._runtime.local)
         most = self._settings.max_message_bytes
         channels = Channels(address, self._security, most)
         streams = None
         if self._settings.exchange and address.startswith("unix:") and most >= LEAST_MESSAGE_BYTES:
             streams = StreamMultiplexer(self.callee, address.removeprefix("unix:"), most)
-        return GrpcTransport(self.callee, channels, self._traces, streams, stamped=self._settings.exchange)
+        return GrpcTransport(self.callee, channels, streams, stamped=self._settings.exchange)
 
 
 def _watched(callee: str, files: TlsFiles, runtime: Runtime | None) -> WatchedTls:
@@ -190,17 +189,10 @@ def _watched(callee: str, files: TlsFiles, runtime: Runtime | None) -> WatchedTl
     return watched
 
 
-def _telemetry(
-    callee: str, runtime: Runtime | None, observer: ClientObserver | None
-) -> tuple[ClientObserver, ClientTraces | None]:
-    """Metrics and traces of the process, if it has them; their libraries are imported only then."""
+def _observer(callee: str, runtime: Runtime | None) -> ClientObserver:
+    """Counts in the process's metrics, if it has them; their library is imported only then."""
     if runtime is None:
-        return observer or ClientObserver(), None
+        return ClientObserver()
     from headrace.hop.metrics import ClientInstruments, MetricsObserver
 
-    traces = None
-    if runtime.telemetry.traces is not None:
-        from headrace.hop.process.traces import ClientTraces
-
-        traces = ClientTraces(callee, runtime.telemetry.traces.provider)
-    return observer or MetricsObserver(callee, runtime.telemetry.once(ClientInstruments)), traces
+    return MetricsObserver(callee, runtime.telemetry.once(ClientInstruments))

@@ -30,9 +30,7 @@ class Outgoing:
 
     request: Message | None = None
     metadata: Sequence[tuple[str, str]] = ()
-    traced = False  # a span is open for it: the transport sends its context along
     patient = False  # may wait for a slot at the limiter; otherwise it is refused at once
-    shared = False  # several requests may share it, so that it belongs to no span of the running task
     attempt = 1
     # Whether this attempt reached the transport. If not, or if its caller gave it little time, it says nothing of the callee.
     sent = False
@@ -92,7 +90,6 @@ class CoalescedCall(Outgoing):
     """A call of several items that share it, each with the future that answers it."""
 
     patient = True
-    shared = True
     _payload: InProcessPayload | None = None
     _items: Sequence[Any] = ()  # of the entries, as they were sent
     results: Sequence[Any] = ()  # one for each item, when the call was answered

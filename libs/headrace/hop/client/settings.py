@@ -112,7 +112,7 @@ class ClientRules:
     deadline_margin_s: Annotated[float, _NOT_NEGATIVE] = 0.002
     resolve_every_s: Annotated[float, _POSITIVE] = 5.0
     max_message_bytes: Annotated[int, _POSITIVE] = 64 * 1024 * 1024
-    # On one machine calls share a connection, if the callee offers it; otherwise, and for calls with a span, an RPC each.
+    # On one machine calls share a connection, if the callee offers it; otherwise they are an RPC each.
     exchange: bool = True
     breaker: BreakerRules = BreakerRules()
     limiter: LimiterRules = LimiterRules()

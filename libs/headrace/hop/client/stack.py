@@ -1,7 +1,6 @@
 """The way of a call through the client, from the outside in, with the reason for each place.
 
 coalesce  outermost (batching/coalesce.py): all that follows costs once per batch, not once per item.
-trace     the span covers retries and the wait for a slot, and records what was found out.
 report    outside the retry: the caller sees one call, so one is counted.
 deadline  before the retry: all attempts share one budget.
 retry     outside the choice of replica: each attempt chooses again.
@@ -21,13 +20,13 @@ import asyncio
 import math
 import time
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from headrace.hop.client import faults
 from headrace.hop.client.observer import ClientObserver
 from headrace.hop.client.outgoing import Next, Outgoing
 from headrace.hop.client.settings import ClientRules
-from headrace.hop.errors import Code, Fault, reason_name
+from headrace.hop.errors import Code, Fault
 from headrace.hop.resilience import breaker, hedge, limiter
 from headrace.hop.resilience.replicas import (
     ReplicaSet,
@@ -37,9 +36,6 @@ from headrace.hop.resilience.replicas import (
 )
 from headrace.hop.resilience.retry import RetryBudget, pause
 
-if TYPE_CHECKING:
-    from headrace.hop.process.traces import ClientTraces
-
 
 def compose(
     callee: str,
@@ -47,7 +43,6 @@ def compose(
     replicas: ReplicaSet,
     random: Callable[[], float],
     observer: ClientObserver,
-    traces: ClientTraces | None,
 ) -> Next:
     """All below the coalescer. The methods of a client share it, and so share the retry budget. `random`: in [0, 1)."""
     budget = RetryBudget(settings.retry.budget_ratio, settings.retry.budget_reserve)
@@ -59,8 +54,7 @@ def compose(
             return once(out)
         return hedge.Race(out, once, replicas, silent_s, budget, observer.hedged).run()
 
-    call = _call(callee, settings, budget, random, observer, attempt)
-    return call if traces is None else _traced(traces, call)
+    return _call(callee, settings, budget, random, observer, attempt)
 
 
 def _call(
@@ -158,30 +152,3 @@ def _attempt(callee: str, replicas: ReplicaSet, random: Callable[[], float]) -> 
             replica.ended()
 
     return attempt
-
-
-def _traced(traces: ClientTraces, call: Next) -> Next:
-    """Opens a span around a call within a sampled one."""
-
-    async def traced(out: Outgoing) -> Any:
-        span = traces.span(out)
-        if span is None:
-            return await call(out)
-        out.traced = True
-        with span as current:
-            try:
-                reply = await call(out)
-                current.set_attribute("rpc.grpc.status_code", Code.OK.value)
-                return reply
-            except Fault as fault:
-                current.set_attribute("rpc.grpc.status_code", fault.code.value)
-                current.set_attribute("headrace.reason", reason_name(fault.reason))
-                raise
-            finally:
-                current.set_attribute("headrace.attempts", out.attempt)
-                if out.replica is not None:
-                    state = out.replica.state(time.monotonic())
-                    current.set_attribute("headrace.replica", out.replica.index)
-                    current.set_attribute("headrace.breaker", state.label)
-
-    return traced

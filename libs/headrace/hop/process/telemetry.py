@@ -135,4 +135,4 @@ def _traces(service: str, settings: config.Telemetry, exporter: SpanExporter | N
         return None
     from headrace.hop.process.traces import Traces
 
-    return Traces(service, build_version(), settings.trace_ratio, settings.otlp_endpoint, exporter)
+    return Traces(service, build_version(), settings.otlp_endpoint, exporter)

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from typing import Any
 
 import grpc
-from opentelemetry import propagate, trace
+from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.instrumentation.grpc import aio_server_interceptor
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
-from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
-
-from headrace.hop.call import Call
-from headrace.hop.client.outgoing import Outgoing
 
 # These get no span. The door makes the spans of its own calls.
 _UNTRACED = (
@@ -33,13 +28,16 @@ _EXPORT_S = 2.0
 
 
 class Traces:
-    """The tracer provider of a process, its sampling and its export."""
+    """Spans of the gRPC calls whose callers sample them, and their export.
+
+    A hop client has none: many requests share its calls, so the door makes the spans of each of them afterwards, for all
+    services (services/ingress/reporting/otlp.py).
+    """
 
     def __init__(
-        self, service: str, version: str, ratio: float, endpoint: str, exporter: SpanExporter | None = None
+        self, service: str, version: str, endpoint: str, exporter: SpanExporter | None = None
     ) -> None:
         self.provider = TracerProvider(
-            sampler=ParentBased(TraceIdRatioBased(ratio)),
             resource=Resource.create({"service.name": service, "service.version": version}),
             shutdown_on_exit=False,  # hop closes it, after the last call's span has ended
         )
@@ -48,24 +46,11 @@ class Traces:
             exporter = OTLPSpanExporter(endpoint=endpoint, insecure=insecure, timeout=_EXPORT_S)
         if exporter is not None:
             self.provider.add_span_processor(BatchSpanProcessor(exporter))
-        self.tracer = self.provider.get_tracer("headrace.hop")
 
     def server_interceptors(self) -> list[grpc.aio.ServerInterceptor]:
         """Makes the spans of gRPC calls."""
         make: Any = aio_server_interceptor  # untyped
         return [make(tracer_provider=self.provider, filter_=_wanted)]
-
-    def local_span(self, call: Call) -> AbstractContextManager[Any] | None:
-        """Span of a call inside the process, like the interceptor's spans; None if its caller has none that is sampled."""
-        if not call.metadata.get("traceparent", "").endswith(_SAMPLED):
-            return None
-        name, attributes = rpc(call.method)
-        return self.tracer.start_as_current_span(
-            name,
-            context=propagate.extract(call.metadata),
-            kind=trace.SpanKind.SERVER,
-            attributes={**attributes, "network.transport": "inproc"},
-        )
 
     def mark(self, code: int, reason: str, message: str) -> None:
         """Records a failure on the current span. `code`: as in google.rpc.Code."""
@@ -93,40 +78,6 @@ class Traces:
     def close(self) -> None:
         """Exports the rest and stops."""
         self.provider.shutdown()
-
-
-class ClientTraces:
-    """Makes the spans of one client's calls: only of those within a sampled span, and of none that carries rows.
-
-    Many requests share such a call, so the door makes the spans of each of them afterwards, for all services
-    (services/ingress/reporting/otlp.py).
-    """
-
-    def __init__(self, callee: str, provider: TracerProvider) -> None:
-        self._callee = callee
-        self._tracer = provider.get_tracer("headrace.hop")
-
-    def span(self, out: Outgoing) -> AbstractContextManager[trace.Span] | None:
-        """The call's span, current while open: it covers retries and waiting. None if the call is in no sampled span."""
-        if out.shared or not trace.get_current_span().get_span_context().trace_flags.sampled:
-            return None
-        name, attributes = rpc(out.method.path)
-        return self._tracer.start_as_current_span(
-            name, kind=trace.SpanKind.CLIENT, attributes={**attributes, "headrace.callee": self._callee}
-        )
-
-    def context(self) -> list[tuple[str, str]]:
-        """The current span as metadata, for the callee."""
-        carrier: dict[str, str] = {}
-        propagate.inject(carrier)
-        return list(carrier.items())
-
-
-def rpc(path: str) -> tuple[str, dict[str, str]]:
-    """Name and attributes of a call's span by OpenTelemetry's conventions. `path`: "/package.Service/Method"."""
-    name = path.removeprefix("/")
-    service, _, method = name.rpartition("/")
-    return name, {"rpc.system": "grpc", "rpc.service": service, "rpc.method": method}
 
 
 def _wanted(details: grpc.HandlerCallDetails) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from headrace.hop.call import Call
@@ -53,8 +52,7 @@ def _is_defect(error: BaseException) -> bool:
 
 
 class Trace:
-    """Writes the reason of a failure and the servicer's notes on the call's span. The span of a local call begins here;
-    OpenTelemetry's interceptor began that of a gRPC call."""
+    """Writes the reason of a failure and the servicer's notes on the call's span, which OpenTelemetry's interceptor began."""
 
     def __init__(self, traces: Traces) -> None:
         self._traces = traces
@@ -63,28 +61,13 @@ class Trace:
         """The same, in a span."""
 
         async def traced(call: Call, handler: Handler, request: Any) -> Any:
-            span = self._traces.local_span(call) if call.peer.transport == "local" else None
-            if span is not None:
-                span.__enter__()
-            error: BaseException | None = None
             try:
                 return await serve(call, handler, request)
-            except BaseException as raised:
-                error = raised
+            except Fault as fault:
+                self._traces.mark(fault.code.value, reason_name(fault.reason), fault.message)
                 raise
             finally:
-                self._end(call, span, error)
+                if call.notes:
+                    self._traces.note(call.notes)
 
         return traced
-
-    def _end(self, call: Call, span: AbstractContextManager[Any] | None, error: BaseException | None) -> None:
-        if isinstance(error, Fault):
-            self._traces.mark(error.code.value, reason_name(error.reason), error.message)
-        elif span is not None and error is None:
-            self._traces.note({"rpc.grpc.status_code": 0})
-        if call.notes:
-            self._traces.note(call.notes)
-        if span is not None:
-            # A Fault was recorded above; as an exception it would be recorded twice.
-            other = None if isinstance(error, Fault) else error
-            span.__exit__(type(other) if other else None, other, other.__traceback__ if other else None)

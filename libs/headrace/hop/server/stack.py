@@ -1,6 +1,6 @@
 """What a server does around each call, from the outside in. (The client's is in `client/stack.py`.)
 
-trace     a span covers all that happens to the call. Over gRPC, OpenTelemetry's interceptor made it before.
+trace     writes on the span of an RPC whose caller samples it; OpenTelemetry's interceptor made it before.
 report    counts the status that the caller gets, so it sits outside whatever makes or changes a status.
 errors    everything inside may raise anything; everything outside sees Faults only.
 shed      before the certificate is checked: refusing must be the cheapest thing that a loaded server does.

@@ -22,7 +22,6 @@ from headrace.hop.transport.stream_client import NotSentError, StreamMultiplexer
 from headrace.hop.transport.wire_errors import code_of, fault_of_rpc, unknown_method
 
 if TYPE_CHECKING:
-    from headrace.hop.process.traces import ClientTraces
     from headrace.hop.transport.in_process import LocalServers
 
 
@@ -50,22 +49,19 @@ class Transport(Protocol):
 class GrpcTransport:
     """Calls to one address: on a connection for many calls if there are `streams`, else as RPCs over the channel.
 
-    `traces`: None if the process does not trace. A call with a span is an RPC, so that the callee's OpenTelemetry
-    sees it. `stamped`: RPCs say when they were sent, for a callee of this installation (see `clocks`).
+    `stamped`: RPCs say when they were sent, for a callee of this installation (see `clocks`).
     """
 
     def __init__(
         self,
         callee: str,
         channels: Channels,
-        traces: ClientTraces | None = None,
         streams: StreamMultiplexer | None = None,
         *,
         stamped: bool = False,
     ) -> None:
         self._callee = callee
         self._channels = channels
-        self._traces = traces
         self._streams = streams
         self._stamped = stamped
 
@@ -82,7 +78,7 @@ class GrpcTransport:
             raise faults.deadline_passed(self._callee)
         out.sent = True
         try:
-            if self._streams is not None and not out.traced:
+            if self._streams is not None:
                 try:
                     found = await self._streams.call(out.method.path, data, out.deadline, out.metadata, now)
                     return out.method.response.FromString(found)
@@ -125,8 +121,6 @@ class GrpcTransport:
         if self._stamped:
             metadata = (*metadata, *clocks.stamp(prepared, out.deadline))
         stub, timeout = self._channels.stub(out.method.path, now), out.deadline - now
-        if out.traced and self._traces is not None:
-            metadata = (*metadata, *self._traces.context())
         try:
             raw: bytes = await stub(data, timeout=timeout, metadata=metadata)
         except asyncio.CancelledError:
@@ -159,8 +153,8 @@ class GrpcTransport:
 class LocalTransport:
     """The callee's handlers in this process: same layers on both sides, no socket and no serialisation."""
 
-    def __init__(self, callee: str, servers: LocalServers, traces: ClientTraces | None = None) -> None:
-        self.call = partial(servers.call, callee, traces)
+    def __init__(self, callee: str, servers: LocalServers) -> None:
+        self.call = partial(servers.call, callee)
 
     def open(self) -> None:
         """Nothing to connect."""

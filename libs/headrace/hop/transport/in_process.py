@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from headrace.hop import config
 from headrace.hop.call import LOCAL_PEER, Call
@@ -17,9 +17,6 @@ from headrace.hop.process.telemetry import Telemetry
 from headrace.hop.server.binding import Bound, bind, wrong_reply
 from headrace.hop.server.stack import Handler, ServerStack, server_stack
 from headrace.hop.transport.wire_errors import unknown_method
-
-if TYPE_CHECKING:
-    from headrace.hop.process.traces import ClientTraces
 
 # What is found of a service that is not hosted here, and of a method that is not served.
 _NOWHERE: tuple[dict[str, tuple[bool, Handler]], None] = {}, None
@@ -68,7 +65,7 @@ class LocalServers:
         """Calls that a hosted service is serving."""
         return self._servers[name][1].shed.in_flight
 
-    def call(self, callee: str, traces: ClientTraces | None, out: Outgoing) -> Awaitable[Any]:
+    def call(self, callee: str, out: Outgoing) -> Awaitable[Any]:
         """Serves one unary call in the caller's own task.
 
         Raises Fault; UNAVAILABLE / UNREACHABLE if the callee is not hosted here.
@@ -82,10 +79,7 @@ class LocalServers:
         out.sent = True
         if handler is None or stack is None:
             raise _not_here(callee) if stack is None else unknown_method(path)
-        metadata = dict(out.metadata)
-        if out.traced and traces is not None:
-            metadata.update(traces.context())
-        call = Call(path, LOCAL_PEER, out.deadline, metadata, payload)
+        call = Call(path, LOCAL_PEER, out.deadline, dict(out.metadata), payload)
         return stack.serve(call, handler, request)
 
 
