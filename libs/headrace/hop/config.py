@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
 
 from headrace.hop.client.settings import (
+    LEAST_MESSAGE_BYTES,
     BreakerRules,
     ClientRules,
     CoalesceRules,
@@ -67,7 +68,7 @@ class Server(Settings):
     tls: Tls | None = None
     # Only for tests and for a sidecar that does mTLS: TCP without certificates, callers untrusted.
     allow_plaintext: bool = False
-    max_message_bytes: PositiveInt = 64 * 1024 * 1024
+    max_message_bytes: int = Field(default=64 * 1024 * 1024, ge=LEAST_MESSAGE_BYTES)
     # Calls served at once; more are refused with RESOURCE_EXHAUSTED at once.
     max_concurrent_calls: PositiveInt = 1024
     # With `tls`: the peer of a connection this old is asked to connect again, for it outlives its certificate. Calls that
@@ -83,8 +84,6 @@ class Server(Settings):
     drain_s: PositiveFloat = 20.0
     reflection: bool = True
     channelz: bool = True
-    # On a unix socket: also serves hop's clients over connections that carry many calls each.
-    exchange: bool = True
 
 
 class ServiceSettings(Settings):

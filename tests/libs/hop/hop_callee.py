@@ -65,8 +65,6 @@ async def answer(request: ListValue) -> bytes:
                 return b"\xff\xff\xff\xff"
             case "short":
                 continue
-            case "count":
-                word = f"count {len(request)}"
             case "pid":
                 word = f"pid {os.getpid()}"
             case "fault":

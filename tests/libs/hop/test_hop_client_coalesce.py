@@ -82,12 +82,6 @@ async def test_keys_do_not_mix(dial: Dial) -> None:
     assert sorted(codec.merged) == [["a", "a"], ["b", "b"]]
 
 
-async def test_switched_off_each_item_is_a_call(dial: Dial) -> None:
-    codec = WordCodec()
-    do = dial(enabled=False).coalesced(DO, codec)
-    assert await asyncio.gather(*(do(Item("count")) for _ in range(5))) == ["count 1"] * 5
-
-
 async def test_beyond_the_bound_the_least_important_is_refused(dial: Dial) -> None:
     client = dial(window=1, max_waiting_rows=4)
     do = client.coalesced(DO, WordCodec())

@@ -51,9 +51,9 @@ def test_the_error_names_file_line_and_key(tmp_path: Path, text: str, complaint:
 
 def test_each_wrong_key_is_named(tmp_path: Path) -> None:
     file = tmp_path / "service.yaml"
-    file.write_text("server:\n  listen: unix:/s\n  drain_s: 0\n  exchange: maybe\n")
+    file.write_text("server:\n  listen: unix:/s\n  drain_s: 0\n  channelz: maybe\n")
     with pytest.raises(
-        config.ConfigError, match=r"line 3, server\.drain_s: .*; .*line 4, server\.exchange: "
+        config.ConfigError, match=r"line 3, server\.drain_s: .*; .*line 4, server\.channelz: "
     ):
         config.load(Own, file, {})
 

@@ -54,16 +54,6 @@ async def test_calls_travel_on_the_stream_with_their_metadata_deadline_and_peer(
     assert 2.0 < call.deadline - time.monotonic() <= 3.0
 
 
-@pytest.mark.parametrize("side", ["client", "server"])
-async def test_either_side_can_do_without(servicer: EchoServicer, side: str) -> None:
-    server = {"exchange": side != "server"}
-    async with testing.served(definition(servicer), {"server": server}) as served:
-        client = served.client(exchange=side != "client")
-        assert [await say(client, str(n)) for n in range(3)] == ["0", "1", "2"]
-        assert (await fault_of(client, "fault")).code is hop.Code.NOT_FOUND
-    assert carried(servicer) == [False] * 4
-
-
 @pytest.mark.parametrize("exchange", [False, True])
 async def test_faults_are_the_same_as_those_of_an_rpc(served: testing.Harness, exchange: bool) -> None:
     client = served.client(exchange=exchange, retry=config.RetrySettings(attempts=1))
@@ -136,11 +126,6 @@ async def test_a_reply_larger_than_the_client_takes_fails_its_own_call_only() ->
     assert isinstance(large, hop.Fault)
     assert (large.code, large.reason) == (hop.Code.RESOURCE_EXHAUSTED, hop.Reason.REASON_TOO_LARGE)
     assert small == "x" * 700_000
-
-
-async def test_a_client_of_small_messages_uses_rpcs(served: testing.Harness, servicer: EchoServicer) -> None:
-    assert await say(served.client(max_message_bytes=64 * 1024), "hello") == "hello"
-    assert carried(servicer) == [False]
 
 
 async def test_a_server_that_stops_answers_what_it_has_and_its_successor_takes_the_rest(

@@ -19,7 +19,7 @@ from grpc_health.v1 import health_pb2  # type: ignore[import-untyped] # grpcio-h
 from headrace.cli.supervision.restart_policy import ProbeResult
 from headrace.hop.call import unary
 from headrace.hop.client.dial import Client
-from headrace.hop.client.settings import ClientRules, CoalesceRules, RetryRules
+from headrace.hop.client.settings import ClientRules, RetryRules
 from headrace.hop.errors import Code, Fault
 from headrace.hop.process.heartbeat import AGE
 
@@ -62,12 +62,7 @@ class GrpcProbe:
 
     def __init__(self, service: str, path: Path, metrics: str) -> None:
         """`metrics`: host:port."""
-        settings = ClientRules(
-            target=f"unix:{path}",
-            exchange=False,
-            retry=RetryRules(attempts=1),
-            coalesce=CoalesceRules(enabled=False),
-        )
+        settings = ClientRules(target=f"unix:{path}", exchange=False, retry=RetryRules(attempts=1))
         self._client = Client(service, settings)
         self._check = self._client.unary(_CHECK)
         self._metrics = metrics

@@ -60,7 +60,6 @@ class Coalescer(Generic[Item, Result]):
         self._callee = callee
         self._describe = codec.describe
         self._form = Shared(callee, method, codec, failed_share_of(codec), payload_codec_of(codec), metadata)
-        self._enabled = settings.coalesce.enabled
         self._default_timeout_s = settings.default_timeout_s
         self._call_next = call_next
         self._queue: BatchQueue[Item, asyncio.Future[Result]] = BatchQueue(settings.coalesce)
@@ -75,7 +74,7 @@ class Coalescer(Generic[Item, Result]):
         # its next item at once: waiting for others, a task and a future would cost two iterations of the event loop.
         self._lone: Hashable | None = None
         # If several calls may be in flight, the next one is sent while others run: waiting has no use.
-        self._holds = settings.coalesce.enabled and settings.coalesce.window == 1
+        self._holds = settings.coalesce.window == 1
         self._returning: dict[Hashable, Returning] = {}
         self._most_long, self._max_rows = settings.coalesce.long_calls, settings.coalesce.max_rows
         self._lasting: dict[Hashable, Outlasting] = {}
@@ -149,9 +148,6 @@ class Coalescer(Generic[Item, Result]):
         self._due.add(entry.deadline, entry.handle)
         if entry.deadline < self._timer_at:
             self._arm(entry.deadline, now)
-        if not self._enabled:
-            self._start(None, [entry])
-            return
         queue = self._queue
         for refused in queue.offer(key, entry):
             _fail(refused.handle, faults.overloaded(self._callee, CLIENT_QUEUE))
@@ -255,8 +251,6 @@ class Coalescer(Generic[Item, Result]):
         batch, call = self._calls.pop(task), out.call
         now = time.monotonic()
         call.lane.ended(call, now)
-        if not self._enabled:
-            return
         self._lone = key if len(batch) == 1 and not self._calls else None
         waits = self._queue.finished(key, call.outlasts)
         if self._holds:

@@ -23,7 +23,6 @@ from headrace.hop.resilience.replicas import Replica, ReplicaSet, first_resolved
 from headrace.hop.resilience.resolve import Resolver
 from headrace.hop.transport.channels import Channels, Security
 from headrace.hop.transport.connection import GrpcTransport, LocalTransport, Transport
-from headrace.hop.transport.frames import LEAST_MESSAGE_BYTES
 from headrace.hop.transport.stream_client import StreamMultiplexer
 
 if TYPE_CHECKING:
@@ -171,7 +170,7 @@ class Client:
         most = self._settings.max_message_bytes
         channels = Channels(address, self._security, most)
         streams = None
-        if self._settings.exchange and address.startswith("unix:") and most >= LEAST_MESSAGE_BYTES:
+        if self._settings.exchange and address.startswith("unix:"):
             streams = StreamMultiplexer(self.callee, address.removeprefix("unix:"), most)
         return GrpcTransport(self.callee, channels, streams, stamped=self._settings.exchange)
 

@@ -25,6 +25,8 @@ class Bounds:
 
 
 _POSITIVE = Bounds(gt=0)
+# A frame and what may wait to be written beside it.
+LEAST_MESSAGE_BYTES = 1024 * 1024
 _NOT_NEGATIVE = Bounds(ge=0)
 
 
@@ -86,7 +88,6 @@ class CoalesceRules:
     call again at once.
     """
 
-    enabled: bool = True
     # Calls in flight at once per key; while there are that many, rows wait and form a batch.
     window: Annotated[int, _POSITIVE] = 2
     # Calls beside the window per key, at most, while others last four times as long as usual: these hold up nobody.
@@ -111,7 +112,7 @@ class ClientRules:
     # Subtracted from the deadline that the callee gets, so that this side can still answer in time.
     deadline_margin_s: Annotated[float, _NOT_NEGATIVE] = 0.002
     resolve_every_s: Annotated[float, _POSITIVE] = 5.0
-    max_message_bytes: Annotated[int, _POSITIVE] = 64 * 1024 * 1024
+    max_message_bytes: Annotated[int, Bounds(ge=LEAST_MESSAGE_BYTES)] = 64 * 1024 * 1024
     # On one machine calls share a connection, if the callee offers it; otherwise they are an RPC each.
     exchange: bool = True
     breaker: BreakerRules = BreakerRules()

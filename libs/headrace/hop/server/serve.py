@@ -20,7 +20,7 @@ from headrace.hop.server.binding import Bound, Routes, answering, bind, rpc_hand
 from headrace.hop.server.health import Health
 from headrace.hop.server.listen import FrameListener, UnixListener, bind_tcp
 from headrace.hop.server.stack import UNIX_PEER, ServerStack, server_stack
-from headrace.hop.transport.frames import HEALTH, LEAST_MESSAGE_BYTES
+from headrace.hop.transport.frames import HEALTH
 from headrace.hop.transport.in_process import LocalServers
 from headrace.hop.transport.stream_server import StreamDemultiplexer
 from headrace.hop.transport.tls import names_of
@@ -165,11 +165,12 @@ class _Server:
         self._telemetry.log.info("drained")
 
     async def _open_frames(self, bound: dict[str, Bound], stack: ServerStack) -> None:
-        most = self._settings.max_message_bytes
-        if self._frames is None or not self._settings.exchange or most < LEAST_MESSAGE_BYTES:
+        if self._frames is None:
             return
         answers = {path: answering(b, stack.serve) for path, b in bound.items()}
-        self._streams = StreamDemultiplexer({**answers, HEALTH: self.health.check}, UNIX_PEER, most)
+        self._streams = StreamDemultiplexer(
+            {**answers, HEALTH: self.health.check}, UNIX_PEER, self._settings.max_message_bytes
+        )
         await self._frames.listen(self._streams.accept)
 
     async def _stop(self, within_s: float) -> None:

@@ -25,8 +25,6 @@ HEALTH = "/grpc.health.v1.Health/Check"
 FRAME_BYTES = 512 * 1024
 # A larger request is sent as an RPC, so that other calls do not wait while it is transferred.
 LARGEST_REQUEST_BYTES = 256 * 1024
-# A server or client that accepts only smaller messages does not multiplex.
-LEAST_MESSAGE_BYTES = 2 * FRAME_BYTES
 # Bytes reserved in a frame beside its first reply, and how many a call is taken to need beside its message.
 ENVELOPE_BYTES = 16 * 1024
 CALL_BYTES = 512
