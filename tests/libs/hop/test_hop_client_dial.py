@@ -5,7 +5,6 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
-from dataclasses import fields
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -16,7 +15,6 @@ from hypothesis import strategies as st
 from prometheus_client import generate_latest
 
 from headrace import hop
-from headrace.hop import config
 from headrace.hop.client import settings as client_settings
 from headrace.hop.client.dial import Client
 from headrace.hop.errors import Code, Fault, Reason
@@ -60,7 +58,19 @@ def test_fixed_targets(text: str, addresses: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "host", "unix:", "host:0", "host:99999", "host:x", "dns:///name", "a:1,a:1", ":1"]
+    "text",
+    [
+        "",
+        "host",
+        "unix:",
+        "host:0",
+        "host:99999",
+        "host:x",
+        "dns:///name",
+        "a:1,a:1",
+        ":1",
+        "unix-dir:run/sockets",
+    ],
 )
 def test_unreadable_targets_are_refused_before_anything_starts(text: str) -> None:
     with pytest.raises(ValueError):
@@ -147,17 +157,6 @@ async def test_labels_of_replicas_are_bounded() -> None:
     await telemetry.close()
 
 
-@pytest.mark.parametrize("name", ["Breaker", "Limiter", "Retry", "Coalesce", "Client"])
-def test_plain_settings_have_the_defaults_of_the_validated_ones(name: str) -> None:
-    plain, full = getattr(client_settings, f"{name}Rules"), getattr(config, f"{name}Settings")
-    needed = {"target": "unix:/x"} if name == "Client" else {}
-    one, other = plain(**needed), full(**needed)
-    assert {f.name for f in fields(plain)} == set(full.model_fields)
-    for field in fields(plain):
-        if field.name not in ("breaker", "limiter", "retry", "coalesce"):
-            assert getattr(one, field.name) == getattr(other, field.name)
-
-
 async def test_the_sockets_of_a_directory_are_followed(tmp_path: Path) -> None:
     seen: asyncio.Queue[tuple[str, ...]] = asyncio.Queue()
     resolver = resolve.Resolver(resolve.parse(f"unix-dir:{tmp_path}"), 5.0, seen.put_nowait)
@@ -193,11 +192,6 @@ async def test_a_call_finds_the_first_socket_before_the_directory_is_read_again(
         assert nobody.value.reason == Reason.REASON_UNREACHABLE
         (tmp_path / "1.sock").symlink_to(harness.target.removeprefix("unix:"))
         assert list(await call(words("now"), deadline=soon())) == ["now"]
-
-
-def test_a_relative_directory_is_refused() -> None:
-    with pytest.raises(ValueError, match="absolute path"):
-        resolve.parse("unix-dir:run/sockets")
 
 
 class Refusing:

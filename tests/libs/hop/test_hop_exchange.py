@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
@@ -22,7 +22,7 @@ from tests.libs.hop.hop_echo import ONE, EchoServicer, definition
 from tests.libs.hop.hop_frames import Answering, Door, framed, greeted, respond
 from tests.services.waiting import until
 
-RPC = "tests.Echo/One"
+WAYS = pytest.mark.parametrize("way", ["rpc", "stream", "local"])
 
 
 async def say(client: Client, word: str, within: float = 5.0, **options: Any) -> str:
@@ -54,52 +54,65 @@ async def test_calls_travel_on_the_stream_with_their_metadata_deadline_and_peer(
     assert 2.0 < call.deadline - time.monotonic() <= 3.0
 
 
-@pytest.mark.parametrize("exchange", [False, True])
-async def test_faults_are_the_same_as_those_of_an_rpc(served: testing.Harness, exchange: bool) -> None:
-    client = served.client(exchange=exchange, retry=config.RetrySettings(attempts=1))
-    fault = await fault_of(client, "fault")
-    assert (fault.code, fault.reason, fault.message) == (
-        hop.Code.NOT_FOUND,
-        hop.Reason.REASON_MODEL_UNKNOWN,
-        "no model m",
-    )
-    assert (fault.metadata, fault.retry_after_s) == ({"model": "m"}, 0.25)
-    for word in ("defect", "wrong", "leak", "timeout"):
-        fault = await fault_of(client, word)
-        assert (fault.code, fault.reason) == (hop.Code.INTERNAL, hop.Reason.REASON_INTERNAL)
-        assert "hunter2" not in fault.message
-    assert await say(client, "still there") == "still there"
+def counted(harness: testing.Harness, code: str) -> float:
+    labels = {"service": "echo", "method": "tests.Echo/One", "code": code}
+    return harness.runtime.telemetry.registry.get_sample_value("headrace_hop_server_calls_total", labels) or 0
+
+
+@asynccontextmanager
+async def client_by(way: str, servicer: EchoServicer) -> AsyncIterator[tuple[Client, testing.Harness]]:
+    transport: Literal["local", "unix"] = "local" if way == "local" else "unix"
+    async with testing.served(definition(servicer), transport=transport) as harness:
+        yield harness.client(exchange=way == "stream"), harness
+
+
+@WAYS
+async def test_faults_and_replies_are_the_same_whichever_way_a_call_goes(
+    servicer: EchoServicer, way: str
+) -> None:
+    async with client_by(way, servicer) as (client, harness):
+        fault = await fault_of(client, "fault")
+        assert (fault.code, fault.reason) == (hop.Code.NOT_FOUND, hop.Reason.REASON_MODEL_UNKNOWN)
+        assert (fault.message, fault.metadata, fault.retry_after_s) == ("no model m", {"model": "m"}, 0.25)
+        for word in ("defect", "wrong", "leak", "timeout"):
+            fault = await fault_of(client, word)
+            assert (fault.code, fault.reason) == (hop.Code.INTERNAL, hop.Reason.REASON_INTERNAL)
+            # The operator finds the rest in the log.
+            assert fault.metadata["error_id"] in fault.message
+            assert "hunter2" not in fault.message
+        assert await say(client, "bytes") == "bytes"
+        assert [counted(harness, code) for code in ("NOT_FOUND", "INTERNAL", "OK")] == [1, 4, 1]
+
+
+@WAYS
+async def test_a_call_that_is_cancelled_or_late_stops_its_handler_and_no_other(
+    servicer: EchoServicer, way: str
+) -> None:
+    async with client_by(way, servicer) as (client, harness):
+        going_on, given_up = (asyncio.create_task(say(client, "hold", 60)) for _ in range(2))
+        await until(lambda: len(servicer.calls) == 2)
+        given_up.cancel()
+        await asyncio.gather(given_up, return_exceptions=True)
+        assert given_up.cancelled()
+        await until(lambda: servicer.cancelled == 1)
+        assert (await fault_of(client, "hold", 0.1)).code is hop.Code.DEADLINE_EXCEEDED
+        await until(lambda: servicer.cancelled == 2)
+        # Whether the server's timer or its peer's cancellation was first is a race; both are counted.
+        await until(lambda: counted(harness, "DEADLINE_EXCEEDED") + counted(harness, "CANCELLED") == 2)
+        assert await say(client, "answered before the first") == "answered before the first"
+        servicer.release.set()
+        assert await going_on == "hold"
+    assert carried(servicer) == [way != "rpc"] * 4
 
 
 async def test_each_of_many_calls_is_answered_with_its_own_and_counted(served: testing.Harness) -> None:
     client = served.client(limiter=config.LimiterSettings(initial=512))
     words = [f"{n}" for n in range(400)]
     assert await asyncio.gather(*(say(client, w) for w in words)) == words
-    await fault_of(client, "fault")
+    assert counted(served, "OK") == 400
+    labels = {"service": "echo", "method": "tests.Echo/One"}
     value = served.runtime.telemetry.registry.get_sample_value
-    labels = {"service": "echo", "method": RPC}
-    assert value("headrace_hop_server_calls_total", {**labels, "code": "OK"}) == 400
-    assert value("headrace_hop_server_calls_total", {**labels, "code": "NOT_FOUND"}) == 1
-
-
-async def test_a_call_that_is_cancelled_or_late_stops_its_handler_and_no_other(
-    served: testing.Harness, servicer: EchoServicer
-) -> None:
-    client = served.client()
-    going_on = asyncio.create_task(say(client, "hold"))
-    given_up = asyncio.create_task(say(client, "hold"))
-    await until(lambda: len(servicer.calls) == 2)
-    given_up.cancel()
-    await asyncio.gather(given_up, return_exceptions=True)
-    assert given_up.cancelled()
-    await until(lambda: servicer.cancelled == 1)
-    fault = await fault_of(client, "hold", 0.1)
-    assert fault.code is hop.Code.DEADLINE_EXCEEDED
-    await until(lambda: servicer.cancelled == 2)
-    assert await say(client, "answered before the first") == "answered before the first"
-    servicer.release.set()
-    assert await going_on == "hold"
-    assert carried(servicer) == [True] * 4
+    assert value("headrace_hop_server_seconds_count", labels) == 400
 
 
 async def test_a_large_request_goes_as_an_rpc_and_a_large_reply_comes_back(

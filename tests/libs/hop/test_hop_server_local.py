@@ -36,35 +36,6 @@ async def test_a_local_call_is_trusted_and_brings_its_metadata(
     assert seen.metadata == {"x-tenant": "t1"}
 
 
-@pytest.mark.parametrize(
-    ("word", "code"),
-    [("fault", hop.Code.NOT_FOUND), *((word, hop.Code.INTERNAL) for word in ("defect", "leak", "wrong"))],
-)
-async def test_failures_are_the_same_as_over_a_socket(local: LocalServers, word: str, code: hop.Code) -> None:
-    fault = await fault_of(called(local, word, soon()))
-    assert fault.code == code
-    assert "hunter2" not in fault.message
-
-
-async def test_a_reply_may_be_given_as_its_bytes(local: LocalServers) -> None:
-    assert await called(local, "bytes", soon()) == StringValue(value="bytes")
-
-
-async def test_the_deadline_ends_the_handler(local: LocalServers, servicer: EchoServicer) -> None:
-    fault = await fault_of(called(local, "hold", soon(0.05)))
-    assert fault.reason == hop.Reason.REASON_DEADLINE_PASSED
-    assert servicer.cancelled == 1
-
-
-async def test_a_cancelled_caller_cancels_the_handler(local: LocalServers, servicer: EchoServicer) -> None:
-    task = asyncio.create_task(called(local, "hold", soon()))
-    await asyncio.sleep(0)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert servicer.cancelled == 1
-
-
 async def test_an_unknown_callee_is_unreachable(local: LocalServers) -> None:
     fault = await fault_of(called(local, "hello", soon(), callee="nobody"))
     assert (fault.code, fault.reason) == (hop.Code.UNAVAILABLE, hop.Reason.REASON_UNREACHABLE)

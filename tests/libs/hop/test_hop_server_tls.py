@@ -153,9 +153,8 @@ async def counted(address: str) -> AsyncIterator[tuple[str, list[asyncio.StreamW
         yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}", made
 
 
-@pytest.mark.parametrize("exchange", [True, False])
 async def test_an_old_connection_is_left_and_no_call_is_lost(
-    authority: Authority, servicer: EchoServicer, exchange: bool, monkeypatch: pytest.MonkeyPatch
+    authority: Authority, servicer: EchoServicer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A busy machine may need longer for a handshake than calls are to wait.
     monkeypatch.setattr(channels, "CONNECT_MS", 60_000)
@@ -163,9 +162,7 @@ async def test_an_old_connection_is_left_and_no_call_is_lost(
     # A call that meets the end of its connection was seen by no server, so it is sent again without a retry of hop's.
     once = config.RetrySettings(attempts=1)
     async with served(servicer, tls, max_connection_age_s=0.5) as address, counted(address) as (there, made):
-        settings = config.ClientSettings(
-            target=there, tls=mine, server_name="echo.test", exchange=exchange, retry=once
-        )
+        settings = config.ClientSettings(target=there, tls=mine, server_name="echo.test", retry=once)
         client = Client("echo", settings)
         call = client.unary(ONE)
         try:
