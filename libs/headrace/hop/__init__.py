@@ -9,36 +9,29 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from headrace.hop.call import Call, Method, Peer, unary
+from headrace.hop.call import Call, Peer, unary
 from headrace.hop.errors import Code, Fault, Reason
 
 if TYPE_CHECKING:
-    from headrace.hop.batching.codec import BatchCodec, ItemDescription
     from headrace.hop.client.dial import Client
     from headrace.hop.definition import Definition, Runtime, Service
     from headrace.hop.process.lifecycle import run
     from headrace.hop.process.telemetry import Telemetry
-    from headrace.hop.server.hosting import hosted
-    from headrace.hop.server.serve import Running, serving
+    from headrace.hop.server.serve import serving
     from headrace.hop.transport.in_process import LocalServers
 
 __all__ = [
-    "BatchCodec",
     "Call",
     "Client",
     "Code",
     "Definition",
     "Fault",
-    "ItemDescription",
     "LocalServers",
-    "Method",
     "Peer",
     "Reason",
-    "Running",
     "Runtime",
     "Service",
     "Telemetry",
-    "hosted",
     "run",
     "serving",
     "unary",
@@ -47,14 +40,10 @@ __all__ = [
 _LAZY = {
     "Client": "client.dial",
     "Definition": "definition",
-    "BatchCodec": "batching.codec",
-    "ItemDescription": "batching.codec",
     "LocalServers": "transport.in_process",
-    "Running": "server.serve",
     "Runtime": "definition",
     "Service": "definition",
     "Telemetry": "process.telemetry",
-    "hosted": "server.hosting",
     "run": "process.lifecycle",
     "serving": "server.serve",
 }

@@ -49,7 +49,6 @@ class Telemetry(Settings):
     """Where logs, metrics and traces go."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    log_format: Literal["json", "console"] = "json"
     # host:port of the HTTP endpoint: metrics for Prometheus, and the probes `/live` and `/ready`; empty: none.
     metrics: str = ""
     # `/live` fails if the event loop has not taken a turn for this long.

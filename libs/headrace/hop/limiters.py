@@ -68,7 +68,6 @@ CLIENT_CONCURRENCY = Limiter("client_concurrency", _FULL, _OVERLOADED)
 CLIENT_QUEUE = Limiter("client_queue", _FULL, _OVERLOADED)
 # Every server of hop.
 SERVER_CONCURRENCY = Limiter("server_concurrency", _FULL, _OVERLOADED)
-STREAM_CALLS = Limiter("stream_calls", _FULL, _OVERLOADED)
 # The router, by a pipeline's release.
 SESSION_ROWS = Limiter("session_rows", _FULL, _QUOTA)
 PIPELINE_IN_FLIGHT = Limiter("pipeline_in_flight", _FULL, _QUOTA)

@@ -12,21 +12,17 @@ from headrace.steps.errors import SpecError
 from headrace.steps.frame import Frame
 from headrace.steps.options import Options
 from headrace.steps.program.compilation import compile_steps, spec_json, spec_sha256
-from headrace.steps.program.program import Program, Result
-from headrace.steps.registry import Kind, names
+from headrace.steps.program.program import Result
 from headrace.steps.step import ReadStep, Step
 
 __all__ = [
     "Frame",
-    "Kind",
     "Options",
-    "Program",
     "ReadStep",
     "Result",
     "SpecError",
     "Step",
     "compile_steps",
-    "names",
     "spec_json",
     "spec_sha256",
 ]

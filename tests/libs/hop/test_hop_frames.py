@@ -2,14 +2,11 @@
 another user, not reading."""
 
 import asyncio
-import os
-import socket
 import struct
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
-import grpc
 import pytest
 from google.protobuf.message import DecodeError
 from google.protobuf.wrappers_pb2 import StringValue
@@ -20,7 +17,7 @@ from headrace import hop
 from headrace.hop import config, testing
 from headrace.hop.client import settings as rules
 from headrace.hop.client.dial import Client
-from headrace.hop.transport import frames, stream_server
+from headrace.hop.transport import frames
 from headrace.hop.transport.frames import FRAME_BYTES, HEALTH, SUFFIX, FrameProtocol
 from headrace.hop.transport.stream_server import StreamDemultiplexer
 from tests.libs.hop.hop_echo import EchoServicer, definition
@@ -163,13 +160,6 @@ async def test_a_call_that_waits_for_a_connection_that_ends_goes_as_an_rpc(
     assert carried(servicer) == [False]
 
 
-async def test_a_client_from_before_frames_is_told_to_send_rpcs(served: testing.Harness) -> None:
-    async with grpc.aio.insecure_channel(served.target) as channel:
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await channel.stream_stream("/headrace.api.hop.v1.HopService/Exchange")().read()
-    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
-
-
 async def test_a_client_of_another_version_learns_ours_and_is_left_alone(served: testing.Harness) -> None:
     async with peer_of(served.target, hello(version=7) + framed(b"what we cannot read")) as peer:
         assert await read_frame(peer.reader) == hello()[4:-16] + (await hello_of(served))[-16:]
@@ -179,42 +169,6 @@ async def test_a_client_of_another_version_learns_ours_and_is_left_alone(served:
 async def hello_of(served: testing.Harness) -> bytes:
     async with peer_of(served.target) as peer:
         return await read_frame(peer.reader)
-
-
-async def test_another_user_is_refused(
-    served: testing.Harness, servicer: EchoServicer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(stream_server, "_user", lambda _: os.geteuid() + 1)
-    async with peer_of(served.target) as peer:
-        with pytest.raises((asyncio.IncompleteReadError, OSError)):
-            await read_frame(peer.reader)
-    assert await say(served.client(), "hello") == "hello"
-    assert carried(servicer) == [False]
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-async def test_the_kernel_says_who_connects(served: testing.Harness, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = Path(served.target.removeprefix("unix:") + SUFFIX)
-    path.parent.chmod(0o711)
-    path.chmod(0o666)
-    found, user = list[int](), stream_server._user
-
-    def noted(transport: asyncio.BaseTransport) -> int:
-        found.append(user(transport))
-        return found[-1]
-
-    monkeypatch.setattr(stream_server, "_user", noted)
-    connected = socket.socket(socket.AF_UNIX)
-    os.seteuid(65534)
-    try:
-        connected.connect(str(path))
-    finally:
-        os.seteuid(0)
-    reader, writer = await asyncio.open_unix_connection(sock=connected)
-    with pytest.raises((asyncio.IncompleteReadError, OSError)):
-        await read_frame(reader)
-    writer.close()
-    assert found == [65534]
 
 
 class Inflating(EchoServicer):

@@ -69,17 +69,3 @@ print(full, held, own_mib())
     full, held, after = map(float, said_by(program))
     assert held > full - 20, "the test shows nothing here"
     assert after < held - 30
-
-
-def test_logs_for_people_still_show_where_an_error_came_from() -> None:
-    program = """
-import sys
-from headrace.hop import config
-from headrace.hop.process import logs
-sys.stderr = sys.stdout
-try:
-    1 / 0
-except ZeroDivisionError:
-    logs.logger("echo", config.Telemetry(log_format="console")).exception("failed")
-"""
-    assert "ZeroDivisionError:" in said_by(program)

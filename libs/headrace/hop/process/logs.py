@@ -138,7 +138,7 @@ def logger(service: str, settings: config.Telemetry, ids: Ids | None = None) -> 
     """A structlog logger of one service. `ids` gives the current trace and span."""
     return structlog.wrap_logger(
         structlog.WriteLogger(_outlet(sys.stderr)),
-        processors=[*_processors(ids), _renderer(settings)],
+        processors=[*_processors(ids), structlog.processors.JSONRenderer()],
         wrapper_class=structlog.make_filtering_bound_logger(_level(settings)),
         context_class=dict,
     ).bind(service=service)
@@ -149,7 +149,7 @@ def take_over(service: str, settings: config.Telemetry, ids: Ids | None = None) 
     shared = _processors(ids)
     outlet = _outlet(sys.stderr)
     structlog.configure(
-        processors=[*shared, _renderer(settings)],
+        processors=[*shared, structlog.processors.JSONRenderer()],
         wrapper_class=structlog.make_filtering_bound_logger(_level(settings)),
         logger_factory=structlog.WriteLoggerFactory(outlet),
         cache_logger_on_first_use=True,
@@ -163,7 +163,10 @@ def take_over(service: str, settings: config.Telemetry, ids: Ids | None = None) 
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[name_service, structlog.stdlib.add_logger_name, *shared],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _renderer(settings)],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.JSONRenderer(),
+            ],
         )
     )
     root = logging.getLogger()
@@ -185,12 +188,6 @@ def _processors(ids: Ids | None) -> list[Any]:
         structlog.processors.format_exc_info,
         redact,
     ]
-
-
-def _renderer(settings: config.Telemetry) -> Any:
-    if settings.log_format == "console":
-        return structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-    return structlog.processors.JSONRenderer()
 
 
 def _level(settings: config.Telemetry) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from headrace.hop.client.outgoing import Outgoing
 from headrace.hop.errors import Code, Fault, Reason
-from headrace.hop.limiters import KEY, SERVER_CONCURRENCY, STREAM_CALLS
+from headrace.hop.limiters import KEY, SERVER_CONCURRENCY
 
 if TYPE_CHECKING:
     from headrace.hop.client.settings import LimiterRules
@@ -23,7 +23,7 @@ _TICK_S = 1e-6
 # A kind is what `Outgoing.kind` says. If there are more than this, something creates them without limit.
 _MAX_KINDS = 256
 # Refusals that speak of the callee's own load. Others speak of a tenant's, of a queue's, or of a service behind it.
-_OWN = frozenset({"", SERVER_CONCURRENCY.name, STREAM_CALLS.name})
+_OWN = ("", SERVER_CONCURRENCY.name)
 
 
 class _Noload:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
-import socket
-import struct
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -16,17 +13,12 @@ from google.protobuf.message import DecodeError
 from headrace.api.hop.v1 import hop_pb2
 from headrace.hop.call import Call, Peer
 from headrace.hop.errors import Code, Fault, Reason
-from headrace.hop.limiters import STREAM_CALLS
 from headrace.hop.server.binding import Answer
 from headrace.hop.transport import wire_errors
 from headrace.hop.transport.frames import CALL_BYTES, ENVELOPE_BYTES, FRAME_BYTES, FrameProtocol
 
-# Calls that one connection may have open. hop's clients limit themselves to far fewer.
-_MAX_OPEN = 16_384
 # For how long a server that ends waits for calls that it has cancelled.
 _CANCEL_S = 1.0
-# Of SO_PEERCRED: process, user and group.
-_CREDENTIALS = struct.Struct("3i")
 
 
 class StreamDemultiplexer:
@@ -99,13 +91,8 @@ class _ServedStream(FrameProtocol):
         return frame.SerializeToString()
 
     def connection_made(self, transport: Any) -> None:
-        self.transport = transport
         self._streams.streams[self] = None
-        # The socket's mode says the same, unless somebody changed it. Root may do anything anyway.
-        if _user(transport) in (0, os.geteuid()):
-            super().connection_made(transport)
-        else:
-            transport.abort()
+        super().connection_made(transport)
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -140,8 +127,8 @@ class _ServedStream(FrameProtocol):
         trailing: Iterable[tuple[str, str]] = call.trailing
         try:
             answer = self._streams.answers.get(carried.method)
-            if answer is None or len(self._calls) > _MAX_OPEN:
-                raise _too_many() if answer else wire_errors.unknown_method(carried.method)
+            if answer is None:
+                raise wire_errors.unknown_method(carried.method)
             reply = await answer(carried.message, call)
             largest = min(self._largest, self.peer_largest) - ENVELOPE_BYTES
             if len(reply) > largest:
@@ -170,13 +157,6 @@ def _fill(frame: hop_pb2.ExchangeResponse, ready: list[hop_pb2.CarriedResponse])
     del ready[:count]
 
 
-def _too_many() -> Fault:
-    return STREAM_CALLS.refusal(
-        f"One stream takes at most {_MAX_OPEN} calls at once; wait for answers before sending more.",
-        limit=str(_MAX_OPEN),
-    )
-
-
 def _too_large(size: int, limit: int) -> Fault:
     return Fault(
         Code.RESOURCE_EXHAUSTED,
@@ -184,10 +164,3 @@ def _too_large(size: int, limit: int) -> Fault:
         f"The reply of {size} bytes is larger than the {limit} that may be sent; ask for fewer rows.",
         metadata={"bytes": str(size), "limit": str(limit)},
     )
-
-
-def _user(transport: asyncio.BaseTransport) -> int:
-    """Who connected, by the kernel's word."""
-    size = _CREDENTIALS.size
-    raw = transport.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
-    return int(_CREDENTIALS.unpack(raw)[1])
