@@ -223,14 +223,6 @@ def test_paths(system: System, path: bytes, start: str) -> None:
     check(send(system, (text, "application/json"), b"{}", key=system.key))
 
 
-PATHS = [
-    PREDICT,
-    OIP + "ModelInfer",
-    OIP + "ModelMetadata",
-    OIP + "ModelConfig",
-    OIP + "NoSuch",
-    "/no.Such/Thing",
-]
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 POST = b"POST " + PREDICT.encode() + b" HTTP/1.1\r\nhost: x\r\n"
 
@@ -244,13 +236,6 @@ def code_of(channel: grpc.Channel, path: str, body: bytes, metadata: Any) -> grp
         assert "Traceback" not in (error.details() or "")
         return grpc.StatusCode(error.code())
     return grpc.StatusCode.OK
-
-
-@fuzz
-@given(path=st.sampled_from(PATHS), body=st.binary(max_size=300))
-def test_bytes(system: System, path: str, body: bytes) -> None:
-    with system.channel() as channel:
-        assert code_of(channel, path, body, system.auth()) not in BAD
 
 
 metadata_keys = st.from_regex(r"[a-z][a-z0-9_.-]{0,20}", fullmatch=True).filter(

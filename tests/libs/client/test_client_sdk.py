@@ -274,8 +274,6 @@ def test_plaintext_only_on_this_machine_or_when_asked_for(
 def test_contradictions_are_named() -> None:
     with pytest.raises(ValueError, match="drop one"):
         Options(tls=False, ca="ca.pem").credentials("localhost:1")
-    with pytest.raises(TypeError, match="unexpected keyword"):
-        AsyncHeadrace("localhost:1", timeout=3)  # type: ignore[call-arg]  # the point of the test
 
 
 async def test_a_keyword_that_there_is_not_is_named() -> None:
@@ -356,10 +354,7 @@ async def test_the_certificate_is_checked(tmp_path: Path) -> None:
             assert (await client.predict("flights", {"x": 1})).pipeline == "flights"
         for ca, wrong in ((stranger.ca, name), (files.ca, "other.example.com")):
             async with AsyncHeadrace(target, ca=ca, server_name=wrong) as client:
-                try:
+                with pytest.raises(UnavailableError):
                     await client.predict("flights", {"x": 1}, timeout_s=2)
-                except UnavailableError:
-                    continue
-                raise AssertionError("a certificate was believed that must not be")
     finally:
         await server.stop(None)

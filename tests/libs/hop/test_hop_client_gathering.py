@@ -32,52 +32,6 @@ def left(g: Queue, key: str) -> list[Entry]:
     return cut[0]
 
 
-def test_cut_by_rows_and_by_bytes() -> None:
-    g = Queue(RULES)
-    for name in "abc":
-        g.offer("k", item(name, rows=4))
-    assert names(left(g, "k")) == ["a", "b"]
-    assert names(left(g, "k")) == ["c"]
-    g = Queue(RULES)
-    for name in "abc":
-        g.offer("k", item(name, size=60))
-    assert names(left(g, "k")) == ["a"]
-
-
-def test_an_item_larger_than_a_call_leaves_alone() -> None:
-    g = Queue(RULES)
-    assert g.offer("k", item("huge", rows=500, size=10_000)) == []
-    assert g.full("k")
-    assert names(left(g, "k")) == ["huge"]
-    g.offer("k", item("a"))
-    assert names(left(g, "k")) == ["a"]
-
-
-def full() -> Queue:
-    """Two calls out, 20 rows of priority 1 waiting."""
-    g = Queue(RULES)
-    for _ in range(2):
-        g.offer("k", item("out"))
-        g.cut("k", 0)
-    for n in range(20):
-        assert g.offer("k", item(n)) == []
-    return g
-
-
-def test_when_full_an_equal_or_lesser_newcomer_is_refused() -> None:
-    g = full()
-    newcomer = item("new")
-    assert g.offer("k", newcomer) == [newcomer]
-    assert g.waiting_rows == 20
-
-
-def test_when_full_a_more_important_newcomer_displaces_the_last_of_the_least() -> None:
-    g = full()
-    assert names(g.offer("k", item("vip", rows=2, priority=5))) == [19, 18]
-    g.finished("k")
-    assert names(left(g, "k")) == ["vip", 0, 1, 2, 3, 4, 5]
-
-
 def test_tenants_take_turns_by_their_rows() -> None:
     g = Queue(RULES)
     for n in range(3):
@@ -111,22 +65,6 @@ def test_one_that_comes_begins_where_the_others_are() -> None:
         g.finished("k")
         sent += left(g, "k")
     assert {e.tenant for e in sent} == {"old", "new"}
-
-
-def test_what_a_tenant_withdrew_holds_it_back_for_one_full_queue_at_most() -> None:
-    g = Queue(CoalesceRules(window=1, max_rows=1, max_waiting_rows=20))
-    g.offer("k", item("out"))
-    sent = left(g, "k")
-    for n in range(100):
-        entry = item(n, rows=10, tenant="leaves")
-        g.offer("k", entry)
-        g.withdraw(entry)
-    g.offer("k", item("back", tenant="leaves"))
-    while "back" not in names(sent):
-        g.offer("k", item("other", tenant="other"))
-        g.finished("k")
-        sent += left(g, "k")
-    assert len(sent) <= 23
 
 
 def test_the_tenant_with_most_rows_makes_room_for_another() -> None:
@@ -235,21 +173,6 @@ def test_a_lane_is_full_when_its_next_call_is_and_may_leave() -> None:
     assert not queue.full("k")  # a call is in flight, and the window is one
     queue.finished("k")
     assert queue.full("k")
-
-
-def test_shedding_takes_no_more_than_it_must() -> None:
-    queue = Queue(CoalesceRules(window=1, max_rows=4, max_waiting_rows=4))
-    queue.offer("k", item("in flight"))
-    assert queue.cut("k", 0) is not None
-    for name in ("a", "b"):
-        queue.offer("k", item(name, priority=0))
-        queue.offer("other", item(f"other {name}", priority=0))
-    assert queue.cut("other", 0) is not None
-    queue.offer("other", item("other c", priority=0))
-    queue.offer("other", item("other d", priority=0))
-    refused = queue.offer("k", item("important", priority=1))
-    assert [each.item for each in refused] == ["other d"]
-    assert queue.waiting_rows == 4
 
 
 class Machine(RuleBasedStateMachine):
