@@ -6,7 +6,6 @@ import logging
 import os
 import subprocess
 import sys
-import time
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ import structlog
 from grpc_channelz.v1 import channelz_pb2, channelz_pb2_grpc  # type: ignore[import-untyped]  # has no stubs
 from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]  # has no stubs
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc  # type: ignore[import-untyped]  # has no stubs
-from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
@@ -160,37 +158,16 @@ def test_repeated_failures_are_told_a_few_times_a_second() -> None:
     assert (budget.take(kind, 1.6), budget.take(("/m", hop.Code.INTERNAL), 0.5)) == (5, 0)
 
 
-@pytest.fixture
-def exporter() -> InMemorySpanExporter:
-    return InMemorySpanExporter()
-
-
-@pytest.fixture
-def telemetry(exporter: InMemorySpanExporter) -> hop.Telemetry:
-    return hop.Telemetry("echo", config.Telemetry(log_level="error", trace_ratio=1.0), exporter)
-
-
-async def ended(telemetry: hop.Telemetry, exporter: InMemorySpanExporter, count: int) -> list[ReadableSpan]:
-    """The spans in their order, as soon as there are so many: a server's ends after its caller has the reply."""
-    deadline = time.monotonic() + 60
-    while True:
-        await telemetry.flush()
-        found = exporter.get_finished_spans()
-        if len(found) >= count or time.monotonic() > deadline:
-            return sorted(found, key=lambda span: span.start_time or 0)
-        await asyncio.sleep(0.01)
-
-
-async def test_a_sampled_caller_gets_a_span_over_grpc(
-    telemetry: hop.Telemetry, exporter: InMemorySpanExporter
-) -> None:
+async def test_a_sampled_caller_gets_a_span_over_grpc() -> None:
+    exporter = InMemorySpanExporter()
+    telemetry = hop.Telemetry("echo", config.Telemetry(log_level="error", trace_ratio=1.0), exporter)
     async with testing.served(definition(), telemetry=telemetry) as harness, caller(harness.target) as call:
         await call("hello", metadata=(("traceparent", SAMPLED),))
         await call("hello", metadata=(("traceparent", UNSAMPLED),))
         fault = await fault_of(call("fault", metadata=(("traceparent", SAMPLED),)))
         assert fault.reason == hop.Reason.REASON_MODEL_UNKNOWN
-        good, bad = await ended(telemetry, exporter, 2)
 
+    good, bad = sorted(exporter.get_finished_spans(), key=lambda span: span.start_time or 0)
     for span in (good, bad):
         assert span.name.endswith("tests.Echo/One")
         assert f"{span.context.trace_id:032x}" == SAMPLED.split("-")[1]

@@ -52,14 +52,13 @@ class Coalescer(Generic[Item, Result]):
         method: Method[Any, Any],
         codec: BatchCodec[Item, Result, Any, Any],
         settings: ClientRules,
-        metadata: Sequence[tuple[str, str]],
         call_next: Next,
         upcoming: Callable[[float], bool] | None = None,
     ) -> None:
         """`upcoming`: whether a further item will come in a moment (`now`: monotonic seconds)."""
         self._callee = callee
         self._describe = codec.describe
-        self._form = Shared(callee, method, codec, failed_share_of(codec), payload_codec_of(codec), metadata)
+        self._form = Shared(callee, method, codec, failed_share_of(codec), payload_codec_of(codec))
         self._default_timeout_s = settings.default_timeout_s
         self._call_next = call_next
         self._queue: BatchQueue[Item, asyncio.Future[Result]] = BatchQueue(settings.coalesce)

@@ -72,7 +72,7 @@ class Client:
     """A callee's replicas and the layers around each call to them. Made and used on one event loop.
 
     `runtime` provides metrics and the services of this process; without it, `observer` may be given.
-    `credentials` secure the channels instead of `settings.tls`; `metadata` is sent with every call.
+    `credentials` secure the channels instead of `settings.tls`.
     Raises ValueError if the target cannot be read, tls.TlsError if the certificates cannot.
     """
 
@@ -84,12 +84,10 @@ class Client:
         *,
         observer: ClientObserver | None = None,
         credentials: grpc.ChannelCredentials | None = None,
-        metadata: Metadata = (),
     ) -> None:
         self.callee = callee
         self._settings = settings
         self._runtime = runtime
-        self._metadata = tuple(metadata)
         self._coalescers: list[Coalescer[Any, Any]] = []
         self._closed = False
         self._observer = observer or _observer(callee, runtime)
@@ -104,13 +102,13 @@ class Client:
 
     def unary(self, method: Method[Req, Resp]) -> UnaryCall[Req, Resp]:
         """The method as a coroutine function of one request."""
-        stack, common = self._stack, self._metadata
+        stack = self._stack
 
         async def call(request: Req, /, *, deadline: float, metadata: Metadata = ()) -> Resp:
             if self._closed:
                 raise faults.closed(self.callee)
             out = Outgoing(method, request, deadline, 1)
-            out.metadata = (*common, *metadata) if metadata else common
+            out.metadata = metadata
             reply: Resp = await stack(out)
             return reply
 
@@ -118,11 +116,11 @@ class Client:
 
     def each(self, method: Method[Req, Resp]) -> EachCall[Req, Resp]:
         """The method as a coroutine function of one request, which is sent to every replica."""
-        stack, common = self._stack, self._metadata
+        stack = self._stack
 
         async def one(request: Req, deadline: float, replica: Replica) -> Resp | Fault:
             out = Outgoing(method, request, deadline, 1)
-            out.metadata, out.only = common, replica
+            out.only = replica
             try:
                 reply: Resp = await stack(out)
             except Fault as fault:
@@ -149,7 +147,7 @@ class Client:
         `upcoming`: whether a further item will come in a moment (`now`: monotonic seconds). Raises Fault, and nothing else.
         """
         coalescer: Coalescer[Item, Result] = Coalescer(
-            self.callee, method, codec, self._settings, self._metadata, self._stack, upcoming
+            self.callee, method, codec, self._settings, self._stack, upcoming
         )
         self._coalescers.append(coalescer)
         self._observer.waiting(method.name, coalescer)

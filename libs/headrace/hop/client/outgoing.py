@@ -83,7 +83,6 @@ class Shared(NamedTuple):
     codec: BatchCodec[Any, Any, Any, Any]
     failed_share: FailedShare
     payload_codec: UsesPayload | None
-    metadata: Sequence[tuple[str, str]]
 
 
 class CoalescedCall(Outgoing):
@@ -101,7 +100,7 @@ class CoalescedCall(Outgoing):
         self.deadline, self.rows = one.deadline, one.rows
         if len(entries) > 1:
             self.deadline, self.rows = max([e.deadline for e in entries]), sum([e.rows for e in entries])
-        self.method, self.metadata = form.method, form.metadata
+        self.method = form.method
         # What some lanes ask takes longer than what others do. Their keys would take longer to hash.
         self.kind = call.lane, self.rows.bit_length()
         self.prefer = one.prefer

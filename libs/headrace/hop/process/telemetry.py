@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 # They would be one more series per counter and histogram, which nobody reads.
 disable_created_metrics()  # type: ignore[no-untyped-call] # prometheus_client left it untyped
-_FLUSH_S = 3.0
 
 
 class Telemetry:
@@ -106,11 +105,6 @@ class Telemetry:
     def take_over_logs(self) -> None:
         """Routes the logs of libraries the same way; once, in a process's main."""
         logs.take_over(self.service, self.settings, self.traces.current_ids if self.traces else None)
-
-    async def flush(self) -> None:
-        """Exports the spans that have ended."""
-        if self.traces is not None:
-            await asyncio.to_thread(self.traces.flush, _FLUSH_S)
 
     async def close(self) -> None:
         """Exports what is left, then closes the exporter and the endpoint."""

@@ -71,10 +71,6 @@ class Traces:
             return {}
         return {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"}
 
-    def flush(self, timeout_s: float) -> None:
-        """Exports what has ended; blocks up to `timeout_s`."""
-        self.provider.force_flush(int(timeout_s * 1000))
-
     def close(self) -> None:
         """Exports the rest and stops."""
         self.provider.shutdown()

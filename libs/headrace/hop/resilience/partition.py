@@ -16,6 +16,8 @@ from hashlib import blake2b
 _POINTS = 128
 # Rows are counted by so many classes of keys. A class holds a thousandth of the cold keys, which is little beside one hot key.
 _CLASSES = 1024
+# A row counts half after so many seconds.
+_HALF_LIFE_S = 5.0
 # A key is hot if it has this share of what a member has in the mean.
 _HOT = 0.5
 # Up to so many recent rows a member is never too full: so few are no load, and their keys had better stay.
@@ -25,11 +27,10 @@ _MOST = 1e100
 
 
 class KeyPartition:
-    """Deals rows to members by their keys. A row counts half after `half_life_s` seconds."""
+    """Deals rows to members by their keys."""
 
-    def __init__(self, load_factor: float, half_life_s: float = 5.0) -> None:
+    def __init__(self, load_factor: float) -> None:
         self._factor = load_factor
-        self._half_life_s = half_life_s
         self._members: tuple[str, ...] = ()
         self._points: list[int] = []
         # The member of each point, by its place in `_members`.
@@ -97,10 +98,10 @@ class KeyPartition:
     def _age(self, now: float) -> None:
         passed = 0.0 if self._at is None else max(now - self._at, 0.0)
         self._at = now
-        if passed > 100 * self._half_life_s:
+        if passed > 100 * _HALF_LIFE_S:
             self._scale(0.0)
             return
-        self._unit *= 2.0 ** (passed / self._half_life_s)
+        self._unit *= 2.0 ** (passed / _HALF_LIFE_S)
         if self._unit > _MOST:
             self._scale(1.0 / self._unit)
 
