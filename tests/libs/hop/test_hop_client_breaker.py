@@ -117,17 +117,6 @@ def test_a_deadline_that_is_not_ample_is_the_callers_doing(usual: float, given: 
     assert not breaker.doubted(now)
 
 
-def test_ample_time_in_vain_opens_it_unless_others_are_answered() -> None:
-    for answered, state in ((0, State.OPEN), (10, State.CLOSED)):
-        breaker = Breaker(RULES, 0)
-        now = run(breaker, 0, 5) + 10.0  # what is usual; the window is empty again
-        for _ in range(40):
-            now = run(breaker, now, answered // 5, step=0.001)
-            permit = breaker.admit(now)
-            breaker.timed_out(permit, now, 1.0)
-        assert breaker.state(now) is state
-
-
 def test_many_rows_are_slow_only_beside_as_many() -> None:
     breaker, now = Breaker(RULES, 0), 0.0
     for seconds, state in ((5.0, State.CLOSED), (25.0, State.OPEN)):
@@ -182,13 +171,6 @@ def test_a_window_forgets_its_oldest_tenth_at_a_time() -> None:
     assert (window.calls, window.failures, window.slow) == (6, 4.25, 4)
     window.clear()
     assert (window.calls, window.failures, window.slow) == (0, 0.0, 0)
-
-
-def test_a_window_counts_what_comes_at_its_very_beginning() -> None:
-    window = Window(10.0)
-    window.add(0.0, 1.0, False)
-    window.add(1.0, 0.0, False)
-    assert (window.calls, window.failures) == (2, 1.0)
 
 
 def tripped(now: float = 0.0) -> Breaker:
@@ -254,18 +236,6 @@ def test_the_doubt_doubles_with_each_failure_in_a_row_up_to_a_second(failures: i
         breaker.record(breaker.admit(0.0), 0.0, 0.1, 1.0)
     assert breaker.doubted(seconds - 0.001)
     assert not breaker.doubted(seconds + 0.001)
-
-
-def test_a_short_failed_call_counts_unless_it_timed_out() -> None:
-    breaker = Breaker(THREE_PROBES, 0.0)
-    breaker.record(breaker.admit(0.0), 0.0, 1.0, 0.0)  # answers take a second
-    for _ in range(3):
-        breaker.timed_out(breaker.admit(0.0), 0.0, 0.1)
-    assert breaker.state(0.0) is State.CLOSED
-    assert not breaker.doubted(0.0)
-    for _ in range(3):
-        breaker.record(breaker.admit(0.0), 0.0, 0.1, 1.0)
-    assert breaker.state(0.0) is State.OPEN
 
 
 class Machine(RuleBasedStateMachine):
