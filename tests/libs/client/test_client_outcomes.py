@@ -11,7 +11,7 @@ import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 
-from headrace.client import AsyncHeadrace, Headrace, Outcome, UnavailableError
+from headrace.client import AsyncHeadrace, Headrace, Outcome
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.testing import Harness
 from tests.libs.client.client_server import Inference, unavailable
@@ -50,15 +50,6 @@ async def test_many_go_a_thousand_a_call_and_a_call_is_tried_again(
     assert [len(call) for call in inference.outcomes] == [1000, 1000, 500]
 
 
-async def test_a_refusal_is_an_exception_with_its_reason(server: Harness, inference: Inference) -> None:
-    full = Fault(Code.UNAVAILABLE, Reason.REASON_STORAGE_UNAVAILABLE, "the disk is full")
-    inference.script = [full.copy() for _ in range(5)]
-    async with AsyncHeadrace(server.target, key="k", attempts=1) as client:
-        with pytest.raises(UnavailableError) as raised:
-            await client.record_outcomes([Outcome("r", "late", True)])
-    assert raised.value.reason == "STORAGE_UNAVAILABLE"
-
-
 @pytest.mark.parametrize(
     ("fields", "error"),
     [({"time": datetime(2026, 1, 1)}, ValueError), ({"value": "yes"}, TypeError), ({"row": -1}, ValueError)],
@@ -90,11 +81,14 @@ def of(span: trace.Span) -> str:
     return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
 
 
-async def test_the_current_span_goes_along(client: AsyncHeadrace, inference: Inference) -> None:
+async def test_the_current_span_goes_along_unless_the_caller_says_otherwise(
+    client: AsyncHeadrace, inference: Inference
+) -> None:
     with TRACER.start_as_current_span("checkout") as span:
         await client.predict("flights", {"x": 1})
         await client.predict_columns("flights", {"x": np.array([1, 2], "f4")})
-    assert inference.traces == [of(span)] * 2
+        await client.predict("flights", {"x": 1}, traceparent=GIVEN)
+    assert inference.traces == [of(span), of(span), GIVEN]
 
 
 async def test_a_blocking_client_sends_outcomes_key_and_current_span_too(
@@ -109,12 +103,6 @@ async def test_a_blocking_client_sends_outcomes_key_and_current_span_too(
 
     assert [await asyncio.to_thread(call)] == inference.traces
     assert inference.idempotency_keys == ["once"]
-
-
-async def test_what_the_caller_says_goes_before_the_span(client: AsyncHeadrace, inference: Inference) -> None:
-    with TRACER.start_as_current_span("checkout"):
-        await client.predict("flights", {"x": 1}, traceparent=GIVEN)
-    assert inference.traces == [GIVEN]
 
 
 @pytest.mark.parametrize(

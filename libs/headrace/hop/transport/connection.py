@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from headrace.hop.transport.in_process import LocalServers
 
 
+Metadata = Sequence[tuple[str, str]]
 # grpc.health.v1 written by hand (an empty request; a reply whose field 1 is SERVING), to spare the SDK a dependency.
 _SERVING = b"\x08\x01"
 _SILENT = frozenset({Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.CANCELLED})
@@ -84,7 +85,9 @@ class GrpcTransport:
                     return out.method.response.FromString(found)
                 except NotSentError:
                     pass
-            return out.method.response.FromString(await self._rpc(data, out, now))
+            return out.method.response.FromString(
+                await self._rpc(out.method.path, data, out.deadline, out.metadata, now)
+            )
         except grpc.aio.AioRpcError as error:
             raise self._fault(error, out.method.path) from None
         except DecodeError:
@@ -99,30 +102,27 @@ class GrpcTransport:
         now = time.monotonic()
         try:
             if self._streams is not None:
-                return await self._streams.call(HEALTH, b"", now + within_s, (), now) == _SERVING
+                try:
+                    return await self._streams.call(HEALTH, b"", now + within_s, (), now) == _SERVING
+                except NotSentError:
+                    pass
+            return await self._rpc(HEALTH, b"", now + within_s, (), now) == _SERVING
         except Fault as fault:
             return fault.code not in _SILENT
-        except NotSentError:
-            pass
-        try:
-            # `gather` keeps a cancellation by a closed channel from cancelling this task.
-            stub = self._channels.stub(HEALTH, now)
-            replies: Any = await asyncio.gather(stub(b"", timeout=within_s), return_exceptions=True)
+        except grpc.aio.AioRpcError as error:
+            return code_of(error.code()) not in _SILENT
         except grpc.aio.UsageError:
             return False  # the channel is closed
-        reply = replies[0]
-        if isinstance(reply, grpc.aio.AioRpcError):
-            return code_of(reply.code()) not in _SILENT
-        return bool(reply == _SERVING)
 
-    async def _rpc(self, data: bytes, out: Outgoing, prepared: float) -> bytes:
+    async def _rpc(
+        self, path: str, data: bytes, deadline: float, metadata: Metadata, prepared: float
+    ) -> bytes:
         now = time.monotonic()
-        metadata = out.metadata
         if self._stamped:
-            metadata = (*metadata, *clocks.stamp(prepared, out.deadline))
-        stub, timeout = self._channels.stub(out.method.path, now), out.deadline - now
+            metadata = (*metadata, *clocks.stamp(prepared, deadline))
+        stub = self._channels.stub(path, now)
         try:
-            raw: bytes = await stub(data, timeout=timeout, metadata=metadata)
+            raw: bytes = await stub(data, timeout=deadline - now, metadata=metadata)
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
