@@ -6,9 +6,7 @@ The seams are `transport.Channels`, what hop's client uses of a gRPC channel, an
 import asyncio
 import itertools
 import math
-import os
 import random
-import struct
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextvars import Context
 from typing import Any
@@ -138,12 +136,6 @@ class _End(asyncio.Transport):
     def accept(self) -> None:
         if not self._closing:
             self.protocol.connection_made(self)
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return self
-
-    def getsockopt(self, *_: int) -> bytes:
-        return struct.pack("3i", 1, os.geteuid(), 1)
 
     def is_closing(self) -> bool:
         return self._closing

@@ -203,17 +203,6 @@ def test_the_dialling_core_and_an_untraced_server_are_light(code: str, heavy: se
     assert heavy.isdisjoint(loaded)
 
 
-def test_instruments_are_made_once_and_shared_between_names() -> None:
-    telemetry = hop.Telemetry("ingress", config.Telemetry())
-
-    def instruments(registry: CollectorRegistry) -> list[CollectorRegistry]:
-        return [registry]
-
-    other = telemetry.named("router")
-    assert other.once(instruments) is telemetry.once(instruments)
-    assert other.registry is telemetry.registry
-
-
 def test_instruments_show_what_prometheus_clients_own_would() -> None:
     shown = []
     for kind in (metrics, prometheus_client):
