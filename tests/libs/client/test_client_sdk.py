@@ -5,7 +5,6 @@ import math
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -138,15 +137,6 @@ async def test_unavailable_is_tried_again(client: AsyncHeadrace, inference: Infe
     assert (stats.calls, dict(stats.codes), stats.retries) == (1, {"OK": 1}, 2)
 
 
-async def test_pushback_is_waited_for(client: AsyncHeadrace, inference: Inference) -> None:
-    inference.script = [exhausted(0.15)]
-    began = time.monotonic()
-    await client.predict("flights", {"x": 1})
-
-    assert time.monotonic() - began >= 0.15
-    assert len(inference.seen) == 2
-
-
 async def test_what_must_not_be_tried_again_is_not(client: AsyncHeadrace, inference: Inference) -> None:
     inference.script = [exhausted(), exhausted(-1), exhausted(60.0)]
     for hint in (None, -0.001, 60.0):
@@ -165,16 +155,6 @@ async def test_what_must_not_be_tried_again_is_not(client: AsyncHeadrace, infere
         await client.predict("nothing", {"x": 1})
     assert len(inference.seen) == 4
     assert client.stats().retries == 0
-
-
-async def test_retries_have_a_budget(server: Harness, inference: Inference) -> None:
-    inference.script = [unavailable(0.0) for _ in range(400)]
-    async with AsyncHeadrace(server.target, retry_ratio=0.1) as client:
-        outcomes = await asyncio.gather(
-            *(client.predict("flights", {"x": 1}) for _ in range(60)), return_exceptions=True
-        )
-        assert {type(o) for o in outcomes} == {UnavailableError}
-        assert 1 <= client.stats().retries <= 10 + 0.1 * 60
 
 
 async def test_a_journal_that_refuses_some_predictions_does_not_stop_the_others(

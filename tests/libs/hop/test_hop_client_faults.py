@@ -164,16 +164,6 @@ async def test_garbage_counts_against_the_callee_and_a_closed_client_asks_no_mor
         await until(lambda: asyncio.all_tasks() == alone)
 
 
-async def test_each_item_is_answered_at_its_own_deadline_while_the_call_goes_on(tmp_path: Path) -> None:
-    async with Callee(tmp_path / "s") as callee, client_of(callee) as client:
-        do = client.coalesced(DO, WordCodec())
-        patient = asyncio.create_task(do(Item("sleep 2")))
-        hasty = await fault_of(do(Item("hasty", within=0.1)))
-        assert hasty.code is Code.DEADLINE_EXCEEDED
-        assert not patient.done()
-        assert await patient == "sleep 2"
-
-
 @pytest.mark.parametrize(("word", "ends"), [("short", Code.INTERNAL), ("broken", "broken")])
 async def test_a_reply_that_does_not_fit_and_rows_that_the_callee_failed_open_the_breaker(
     tmp_path: Path, word: str, ends: Code | str

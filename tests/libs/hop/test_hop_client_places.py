@@ -22,7 +22,7 @@ from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.resilience.replicas import Replica, ReplicaSet
 from headrace.hop.transport import stream_client
 from tests.libs.hop.hop_callee import DO, fault_of, soon
-from tests.libs.hop.hop_frames import Door, hello
+from tests.libs.hop.hop_frames import Door
 from tests.libs.hop.test_hop_exchange import say
 from tests.services.waiting import until
 
@@ -259,14 +259,6 @@ async def test_tries_are_further_apart_each_time_and_calls_do_not_wait_for_them(
         with pytest.raises(hop.Fault):
             await say(client, "nobody is there")
         assert len(tries) <= count + 1
-
-
-async def test_a_server_of_another_version_is_not_tried_again_soon(door: Door) -> None:
-    door.first = hello(version=2)
-    async with door.opened(), client_of(door):
-        await seen(door, 1)
-        await asyncio.sleep(0.3)  # three times the first pause
-        assert door.begun == 1
 
 
 async def test_closing_ends_the_tries(door: Door) -> None:

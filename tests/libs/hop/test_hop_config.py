@@ -113,13 +113,6 @@ def test_the_bounds_of_the_plain_settings_are_checked(
     assert {error["loc"] for error in caught.value.errors()} == {(name,) for name in wrong}
 
 
-def test_a_client_has_no_names_of_peers() -> None:
-    files = {"certificate": "a", "key": "b", "ca": "c"}
-    assert config.ClientSettings.model_validate({"target": "b:1", "tls": files}).tls
-    with pytest.raises(ValidationError, match=r"tls\.peers\n +Extra inputs are not permitted"):
-        config.ClientSettings.model_validate({"target": "b:1", "tls": {**files, "peers": ["b"]}})
-
-
 def test_values_at_the_bounds_are_taken() -> None:
     config.RetrySettings(budget_ratio=0, budget_reserve=0)
     config.RetrySettings(budget_ratio=1)

@@ -139,11 +139,14 @@ def door_of(served: testing.Harness, first: bytes) -> Door:
     return Door(path, first=first)
 
 
-async def test_a_server_of_another_version_gets_rpcs(served: testing.Harness, servicer: EchoServicer) -> None:
+async def test_a_server_of_another_version_gets_rpcs_and_is_not_tried_again_soon(
+    served: testing.Harness, servicer: EchoServicer
+) -> None:
     door = door_of(served, hello(version=2))
     async with door.opened():
         client = served.client()
         assert [await say(client, word) for word in ("a", "b")] == ["a", "b"]
+        await asyncio.sleep(0.3)  # three times the first pause
     assert (door.begun, carried(servicer)) == (1, [False, False])
 
 

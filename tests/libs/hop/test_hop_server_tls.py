@@ -17,7 +17,7 @@ from headrace.hop import config
 from headrace.hop.client.dial import Client
 from headrace.hop.server.serve import serving
 from headrace.hop.transport import channels
-from headrace.hop.transport.tls import TlsError, WatchedTls, client_credentials
+from headrace.hop.transport.tls import WatchedTls, client_credentials
 from tests.libs.hop.hop_callee import fault_of
 from tests.libs.hop.hop_certificates import Authority
 from tests.libs.hop.hop_echo import ONE, Caller, EchoServicer, definition
@@ -214,9 +214,3 @@ async def test_a_callee_with_another_name_is_not_believed(tmp_path: Path) -> Non
         fault = await fault_of(call("a"))
     assert fault.reason == hop.Reason.REASON_UNREACHABLE
     assert servicer.calls == []
-
-
-async def test_missing_files_are_told_when_the_client_is_made(tmp_path: Path) -> None:
-    nothing = config.Tls(certificate=tmp_path / "a", key=tmp_path / "b", ca=tmp_path / "c")
-    with pytest.raises(TlsError):
-        Client("echo", config.ClientSettings(target="127.0.0.1:1", tls=nothing))
