@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from headrace.api.hop.v1 import hop_pb2
+from headrace.hop.client.dial import Client
+from headrace.hop.client.settings import ClientRules, RetryRules
 from headrace.hop.transport.frames import SUFFIX, VERSION
 
 Answering = Callable[[hop_pb2.ExchangeRequest], bytes | None]
@@ -76,6 +78,16 @@ class Door:
             server.close()
             while self._writers:
                 self.hang_up()
+
+
+@asynccontextmanager
+async def client_of(door: Door) -> AsyncIterator[Client]:
+    """hop's own client of it, without a retry, which would hide what is tested."""
+    client = Client("echo", ClientRules(door.target, retry=RetryRules(attempts=1)))
+    try:
+        yield client
+    finally:
+        await client.close()
 
 
 class Peer:

@@ -3,8 +3,7 @@ soon as it is known: the first call finds a stream that the server has taken."""
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from google.protobuf.struct_pb2 import ListValue
 
 from headrace import hop
 from headrace.hop.client import settings as rules
-from headrace.hop.client.dial import Client
 from headrace.hop.client.observer import ClientObserver
 from headrace.hop.client.outgoing import Outgoing
 from headrace.hop.client.stack import compose
@@ -22,7 +20,7 @@ from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.resilience.replicas import Replica, ReplicaSet
 from headrace.hop.transport import stream_client
 from tests.libs.hop.hop_callee import DO, fault_of, soon
-from tests.libs.hop.hop_frames import Door
+from tests.libs.hop.hop_frames import Door, client_of
 from tests.libs.hop.test_hop_exchange import say
 from tests.services.waiting import until
 
@@ -205,15 +203,6 @@ async def test_a_silent_replicas_call_goes_to_the_other_when_that_has_a_place_at
 @pytest.fixture
 def door(tmp_path: Path) -> Door:
     return Door(tmp_path / "door")
-
-
-@asynccontextmanager
-async def client_of(door: Door, **settings: Any) -> AsyncIterator[Client]:
-    client = Client("echo", rules.ClientRules(door.target, retry=rules.RetryRules(attempts=1), **settings))
-    try:
-        yield client
-    finally:
-        await client.close()
 
 
 async def seen(door: Door, connections: int) -> None:

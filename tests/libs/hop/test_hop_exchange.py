@@ -13,13 +13,12 @@ from google.protobuf.wrappers_pb2 import StringValue
 from headrace import hop
 from headrace.api.hop.v1 import hop_pb2
 from headrace.hop import config, testing
-from headrace.hop.client import settings as rules
 from headrace.hop.client.dial import Client
 from headrace.hop.server.serve import serving
 from headrace.hop.transport.frames import LARGEST_REQUEST_BYTES
 from headrace.hop.transport.wire_errors import fault_of_status
 from tests.libs.hop.hop_echo import ONE, EchoServicer, definition
-from tests.libs.hop.hop_frames import Answering, Door, framed, greeted, respond
+from tests.libs.hop.hop_frames import Answering, Door, client_of, framed, greeted, respond
 from tests.services.waiting import until
 
 WAYS = pytest.mark.parametrize("way", ["rpc", "stream", "local"])
@@ -181,16 +180,6 @@ async def test_a_client_that_closes_fails_what_waits(served: testing.Harness, se
     assert not {t for t in asyncio.all_tasks() - before if "stream_client" in repr(t)}
 
 
-@asynccontextmanager
-async def client_of(door: Door) -> AsyncIterator[Client]:
-    client = Client("echo", rules.ClientRules(door.target, retry=rules.RetryRules(attempts=1)))
-    try:
-        async with door.opened():
-            yield client
-    finally:
-        await client.close()
-
-
 @pytest.mark.parametrize(
     "answering",
     [
@@ -200,7 +189,8 @@ async def client_of(door: Door) -> AsyncIterator[Client]:
     ],
 )
 async def test_garbage_from_a_server_is_an_internal_fault(tmp_path: Path, answering: Answering) -> None:
-    async with client_of(Door(tmp_path / "s", answering)) as client:
+    door = Door(tmp_path / "s", answering)
+    async with door.opened(), client_of(door) as client:
         fault = await fault_of(client, "hello")
         assert (fault.code, fault.reason) == (hop.Code.INTERNAL, hop.Reason.REASON_INTERNAL)
 
@@ -210,7 +200,8 @@ async def test_answers_to_nobody_are_passed_over(tmp_path: Path) -> None:
         mine = [hop_pb2.CarriedResponse(id=r.id, message=r.message) for r in message.requests]
         return respond(hop_pb2.CarriedResponse(id=10**9), *mine, *mine)
 
-    async with client_of(Door(tmp_path / "s", answering)) as client:
+    door = Door(tmp_path / "s", answering)
+    async with door.opened(), client_of(door) as client:
         assert [await say(client, w) for w in ("a", "b")] == ["a", "b"]
 
 
@@ -218,7 +209,7 @@ async def test_answers_to_nobody_are_passed_over(tmp_path: Path) -> None:
 async def test_a_server_that_hangs_up_leaves_what_it_read_unavailable(tmp_path: Path, last: bytes) -> None:
     door = Door(tmp_path / "s", lambda _: None)
     door.last = last
-    async with client_of(door) as client:
+    async with door.opened(), client_of(door) as client:
         for _ in range(3):
             fault = await fault_of(client, "hello")
             assert (fault.code, fault.reason) == (hop.Code.UNAVAILABLE, hop.Reason.REASON_UNREACHABLE)
@@ -228,7 +219,8 @@ async def test_nothing_is_written_to_a_server_that_does_not_say_that_it_takes_ca
     def never(_: hop_pb2.ExchangeRequest) -> bytes:
         raise AssertionError
 
-    async with client_of(Door(tmp_path / "s", never, b"")) as client:
+    door = Door(tmp_path / "s", never, b"")
+    async with door.opened(), client_of(door) as client:
         fault = await fault_of(client, "hello", 0.2)
         assert fault.code is hop.Code.DEADLINE_EXCEEDED
 
