@@ -6,21 +6,20 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import pytest
 from prometheus_client import CollectorRegistry
 
-from headrace.cli.deployment.description import Description
-from headrace.cli.deployment.kubernetes import scalers
 from headrace.hop.config import Telemetry as TelemetrySettings
 from headrace.hop.errors import BLAME, Blame, Code, Reason
 from headrace.hop.limiters import LIMITERS
 from headrace.hop.process.telemetry import Telemetry
 from services.executor.metrics import Metrics as ExecutorMetrics
 from services.ingress.reporting.metrics import Metrics as DoorMetrics
+from tests.libs.cli.kubernetes_cluster import built, query_of
 from tests.programs import needs_program
 
-DESCRIPTION = Description()
-CPU, RUNS = scalers.cpu_demand(DESCRIPTION, "executor"), scalers.run_demand(DESCRIPTION)
+pytestmark = needs_program("kustomize")
+# The overlays in which the executor scales by its CPU time, and by the time that its models run.
+CPU, RUNS = "cpu", "gpu"
 WHERE = 'namespace="headrace"'
 SERVED = f'headrace_request_seconds_count{{{WHERE},pipeline="flights",outcome="ok",instance="d"}}'
 REFUSED = f'headrace_ingress_requests_total{{{WHERE},fault="ours",code="RESOURCE_EXHAUSTED",instance="d"}}'
@@ -42,8 +41,8 @@ async def test_each_series_of_the_queries_is_exported_with_its_labels() -> None:
         )
     finally:
         await telemetry.close()
-    for query in (CPU, RUNS):
-        wanted = set(re.findall(r"\b((?:process|headrace)_\w+)\{", query))
+    for overlay in (CPU, RUNS):
+        wanted = set(re.findall(r"\b((?:process|headrace)_\w+)\{", query_of(built(overlay), "executor")))
         assert wanted
         assert wanted <= exported
     assert build == 1
@@ -132,21 +131,16 @@ def test_prometheus_answers_the_cores_that_are_demanded(tmp_path: Path) -> None:
             "promql_expr_test": [
                 {
                     # To six places: rates are sums of fractions.
-                    "expr": f"round({query}, 0.000001)",
+                    "expr": f"round({query_of(built(overlay), 'executor')}, 0.000001)",
                     "eval_time": "180s",
                     "exp_samples": [] if expected is None else [{"labels": "{}", "value": expected}],
                 }
             ],
         }
-        for name, (given, query, expected) in CASES.items()
+        for name, (given, overlay, expected) in CASES.items()
     ]
     (tmp_path / "tests.yml").write_text(json.dumps({"tests": cases}))
     done = subprocess.run(
         ["promtool", "test", "rules", "tests.yml"], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
-
-
-@pytest.mark.parametrize("service", scalers.scaled())
-def test_each_service_asks_for_its_own_processes(service: str) -> None:
-    assert f'service="{service}"' in scalers.cpu_demand(DESCRIPTION, service)
