@@ -12,7 +12,15 @@ from tests.machines.cluster import CONTAINERS, VERSION, Cluster
 from tests.programs import needs_program
 from tests.system import prepared
 
-PROGRAMS = ("ip", "nft", "dnsmasq", "nsenter", "unshare", "redis-server")
+PROGRAMS = (
+    "ip",
+    "nft",
+    "dnsmasq",
+    "nsenter",
+    "unshare",
+    "redis-server",
+    *(("kustomize",) if CONTAINERS else ()),
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
