@@ -13,7 +13,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 KEDA = Path(__file__).parents[2] / "deploy" / "kubernetes" / "components" / "keda"
@@ -180,11 +179,6 @@ def test_with_pods_for_the_peak_fewer_than_one_row_in_a_hundred_meets_a_cold_sta
 
 def test_room_that_is_held_is_worth_a_minute_of_a_nodes_start() -> None:
     assert worst(step).turned_away < worst(step, start_s=60.0).turned_away / 2
-
-
-def test_demand_is_what_was_offered_unless_nearly_nothing_is_served() -> None:
-    assert demand((0, 0, 0), (2000, 4000, 20), 10) == pytest.approx(6.0)
-    assert demand((0, 0, 0), (5, 50_000, 2.5), 5) == pytest.approx(5.0)
 
 
 def decisions(behavior: Any, size: int, *demands: tuple[float, float]) -> list[int]:

@@ -16,7 +16,6 @@ from tests.libs.cli.kubernetes_cluster import (
     OVERLAYS,
     PLACEHOLDER,
     Object,
-    build,
     built,
     by_name,
     limit_of,
@@ -236,10 +235,3 @@ def test_what_requests_wait_for_scales() -> None:
         [trigger] = each["spec"]["triggers"]
         wanted = float(container["resources"]["requests"]["cpu"].removesuffix("m")) / 1000
         assert wanted == float(trigger["metadata"]["threshold"])
-
-
-def test_a_tree_that_does_not_fit_together_is_told(tmp_path: Path) -> None:
-    """`build` fails with the words of kustomize, so that the tests above can fail."""
-    (tmp_path / "kustomization.yaml").write_text("resources: [absent.yaml]\n")
-    with pytest.raises(AssertionError, match=r"absent\.yaml"):
-        build(tmp_path)

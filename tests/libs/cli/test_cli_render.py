@@ -52,20 +52,6 @@ def test_both_targets_have_the_same_settings_and_compose_mounts_what_they_name(t
         assert container["networks"]["default"]["aliases"] == [f"{name}.headrace.svc" for name in names]
 
 
-def test_the_day_until_which_encryption_is_attested_is_the_door_s_alone() -> None:
-    made = compose.files(Description(encrypted_until=date(2027, 6, 30)))
-    said = {service: made[f"settings/{service}.yaml"].get("encrypted_until") for service in SERVICES}
-    assert {service: found for service, found in said.items() if found} == {"ingress": "2027-06-30"}
-
-
-def test_control_and_those_who_follow_it_share_a_bucket_that_the_description_names() -> None:
-    for bucket in (None, "s3://live/headrace"):
-        made = compose.files(Description(artifacts=bucket))
-        assert made["settings/control.yaml"].get("artifacts") == bucket
-        for service in ("ingress", "router", "executor"):
-            assert made[f"settings/{service}.yaml"]["resources"].get("artifacts") == bucket
-
-
 def test_the_description_changes_what_is_rendered_and_a_wrong_one_is_named(tmp_path: Path) -> None:
     described = Description(
         namespace="bank",
@@ -73,12 +59,23 @@ def test_the_description_changes_what_is_rendered_and_a_wrong_one_is_named(tmp_p
         version="1.2.3",
         digests={"router": DIGEST},
         door_memory_mb=2048,
+        encrypted_until=date(2027, 6, 30),
+        artifacts="s3://live/headrace",
     )
     made = compose.files(described)
+    settings = {service: made[f"settings/{service}.yaml"] for service in SERVICES}
     image = made["compose.yaml"]["services"]["router"]["image"]
     assert image == f"registry.example/headrace-router:1.2.3@{DIGEST}"
-    assert made["settings/ingress.yaml"]["router"]["target"] == "dns:///router.bank.svc:7100"
-    assert made["settings/ingress.yaml"]["limits"]["max_heap_bytes"] == 1536 * 2**20
+    assert settings["ingress"]["router"]["target"] == "dns:///router.bank.svc:7100"
+    assert settings["ingress"]["limits"]["max_heap_bytes"] == 1536 * 2**20
+    attested = {service: values.get("encrypted_until") for service, values in settings.items()}
+    assert attested == {**dict.fromkeys(SERVICES), "ingress": "2027-06-30"}
+    # Control and those who follow it share a bucket.
+    shared = [
+        settings["control"],
+        *(settings[name]["resources"] for name in ("ingress", "router", "executor")),
+    ]
+    assert [values["artifacts"] for values in shared] == ["s3://live/headrace"] * 4
     file = tmp_path / "description.yaml"
     file.write_text("digests:\n  router: latest\n")
     said = CliRunner().invoke(app, ["render", str(tmp_path / "x"), "--description", str(file)])
