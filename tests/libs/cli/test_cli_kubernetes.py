@@ -221,6 +221,14 @@ def test_the_executor_has_a_gpu_and_room_for_the_next_holds_one_too() -> None:
     assert "headrace_executor_run_seconds_sum" in query_of(objects, "executor")
 
 
+@pytest.mark.parametrize("overlay", ["cpu", "gpu"])
+def test_room_that_is_held_is_that_of_an_executor(overlay: str) -> None:
+    found = by_name(built(overlay), "Deployment")
+    executor, placeholder = (pod_of(found[name])["containers"][0] for name in ("executor", PLACEHOLDER))
+    assert placeholder["resources"]["requests"] == executor["resources"]["requests"]
+    assert placeholder["image"] == executor["image"]
+
+
 def test_what_requests_wait_for_scales() -> None:
     objects = built("cpu")
     scaled = by_name(objects, "ScaledObject")
