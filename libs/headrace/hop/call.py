@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -131,7 +130,3 @@ class Call:
         self.payload = payload
         # Sent to the caller with the status, for example pushback.
         self.trailing: list[tuple[str, str]] = []
-
-    def remaining(self) -> float:
-        """Seconds left; negative when the deadline has passed, inf when there is none."""
-        return self.deadline - time.monotonic()

@@ -184,7 +184,7 @@ class FakeRouter:
         return pb.UnloadModelResponse(versions=["1"])
 
     def _asked(self, verb: str, request: Any, call: Call) -> None:
-        minutes = round(call.remaining() / 60)
+        minutes = round((call.deadline - time.monotonic()) / 60)
         tenant, _, key = request.operator.partition("/")
         assert key
         self.asked.append(f"{verb} {request.model}:{request.version} for {tenant} within {minutes} min")

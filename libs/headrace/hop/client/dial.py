@@ -93,7 +93,7 @@ class Client:
         self._observer = observer or _observer(callee, runtime)
         target = resolve.parse(settings.target)
         files = None if credentials or settings.tls is None else _watched(callee, settings.tls, runtime)
-        self._security = Security(files, credentials, settings.server_name or target.host)
+        self._security = Security(files, credentials, settings.server_name or target.dns_host)
         draw = random.random
         self.replicas = ReplicaSet(settings, self._connect, draw, self._observer.replica_added)
         self._stack = compose(callee, settings, self.replicas, draw, self._observer)

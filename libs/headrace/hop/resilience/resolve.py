@@ -26,11 +26,6 @@ class Target:
     dns_port: int = 0
     directory: str = ""
 
-    @property
-    def host(self) -> str:
-        """Host name that the callee's certificate should bear; empty if each address has its own."""
-        return self.dns_host
-
 
 def parse(text: str) -> Target:
     """Reads `unix:/path[,unix:/path…]`, `host:port[,host:port…]`, `dns:///name:port`, `local`,

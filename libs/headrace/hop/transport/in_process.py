@@ -61,10 +61,6 @@ class LocalServers:
             )
         del self._servers[name]
 
-    def in_flight(self, name: str) -> int:
-        """Calls that a hosted service is serving."""
-        return self._servers[name][1].shed.in_flight
-
     def call(self, callee: str, out: Outgoing) -> Awaitable[Any]:
         """Serves one unary call in the caller's own task.
 
