@@ -20,7 +20,7 @@ from headrace.client.messages import predict_result
 from headrace.columns import Batch, Column, Rows, concat, decode, encode
 from headrace.columns.batch_codec import BatchCall, BatchReply, ColumnCodec
 from headrace.hop.client.dial import Client
-from headrace.hop.config import ClientSettings, ConfigError, load
+from headrace.hop.config import ClientSettings
 from headrace.hop.errors import Fault
 from headrace.pipeline import REGULATED, Decision, ModelUse, parse
 from headrace.resources import ResourceSettings
@@ -321,13 +321,6 @@ def test_wrong_settings_are_refused(tmp_path: Path, wrong: dict[str, str]) -> No
     assert settings(tmp_path, {"beta": "x-beta"}).attributes == {"beta": "x-beta"}
     with pytest.raises(ValueError, match="`attributes`: "):
         settings(tmp_path, wrong)
-
-
-def test_there_are_few(tmp_path: Path) -> None:
-    file = tmp_path / "ingress.yaml"
-    file.write_text("attributes: {" + ", ".join(f"a{i}: x-{i}" for i in range(9)) + "}\n")
-    with pytest.raises(ConfigError, match="line 1, attributes: Dictionary should have at most 8 items"):
-        load(IngressSettings, file, {})
 
 
 @pytest.mark.parametrize(("tenant", "marked"), [("bank", True), ("shop", False), ("other", False)])

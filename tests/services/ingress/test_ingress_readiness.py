@@ -5,7 +5,6 @@ import asyncio
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 import zipfile
@@ -22,7 +21,6 @@ from headrace.hop import testing
 from headrace.oip import open_inference_pb2 as oip
 from services.ingress.envoy.drain import AdminPort, stop
 from services.ingress.envoy.readiness import FRESH_S, Readiness
-from tests.ports import free_ports
 from tests.services.ingress.ingress_calls import OIP, bearer, call, http, infer, unary
 from tests.services.ingress.ingress_door import (
     ROOT,
@@ -33,6 +31,7 @@ from tests.services.ingress.ingress_door import (
     infer_request,
     prepare,
     running,
+    second,
 )
 from tests.services.waiting import until
 
@@ -151,9 +150,10 @@ async def test_a_restart_loses_no_call(tmp_path: Path, secure: bool, drained_fir
             traffic = Traffic(folder, secure)
             callers = [asyncio.create_task(traffic.call()) for _ in range(8)]
             await traffic.answered(100)
-            second = successor(folder)
-            new = DoorProcess(folder, folder.path / "second.yaml")
-            await new.ready(str(second["admin"]))
+            # It takes the same ports over.
+            successor = second(folder, tmp_path / "second", http=folder.settings["http"])
+            new = DoorProcess(successor)
+            await new.ready(successor.admin)
             # Envoy's own hot restart aborts where /dev/shm is read-only, as it is in a hardened container.
             assert not [door for door in (old, new) if shares_memory(door)]
             await traffic.answered(100)
@@ -214,23 +214,8 @@ class Traffic:
                 await asyncio.sleep(0.01)
 
     async def answered(self, more: int) -> None:
-        goal, deadline = self.count + more, time.monotonic() + 60
-        while self.count < goal:
-            assert time.monotonic() < deadline
-            await asyncio.sleep(0.01)
-
-
-def successor(folder: Folder) -> dict[str, object]:
-    """Settings of a process that takes the same ports over, with private ones of its own."""
-    admin, metrics = free_ports(2)
-    settings = {
-        **folder.settings,
-        "admin": f"127.0.0.1:{admin}",
-        "run_dir": str(folder.path / "run2"),
-        "telemetry": {"metrics": f"127.0.0.1:{metrics}"},
-    }
-    (folder.path / "second.yaml").write_text(yaml.safe_dump(settings))
-    return settings
+        goal = self.count + more
+        await until(lambda: self.count >= goal)
 
 
 @pytest.mark.parametrize("which", ["metrics", "admin"])

@@ -24,9 +24,8 @@ from headrace.hop import testing
 from headrace.hop.call import Call
 from headrace.hop.process.lifecycle import EXIT_CONFIG
 from tests.libs.state.valkey import Valkey
-from tests.ports import free_ports
 from tests.services.ingress.ingress_calls import PREDICT, bearer, unary
-from tests.services.ingress.ingress_door import DoorProcess, FakeRouter, Folder, definition, prepare
+from tests.services.ingress.ingress_door import DoorProcess, FakeRouter, Folder, definition, prepare, second
 from tests.services.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -62,22 +61,6 @@ class CountingRouter(FakeRouter):
         if self.slow & set(words):
             await self.let_go.wait()
         return await super().Infer(request, call)
-
-
-def second(folder: Folder, path: Path) -> Folder:
-    """Another door of the same installation: its own ports, the same files."""
-    plaintext, tls, admin, metrics = free_ports(4)
-    settings = folder.settings
-    path.mkdir()
-    mine = {
-        **settings,
-        "http": {**settings["http"], "plaintext": f"127.0.0.1:{plaintext}", "tls": f"127.0.0.1:{tls}"},
-        "admin": f"127.0.0.1:{admin}",
-        "run_dir": str(path / "run"),
-        "telemetry": {"metrics": f"127.0.0.1:{metrics}"},
-    }
-    (path / "ingress.yaml").write_text(yaml.safe_dump(mine))
-    return Folder(path, mine, folder.keys)
 
 
 class Answer(NamedTuple):
