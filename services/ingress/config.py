@@ -30,9 +30,6 @@ class Http(config.Settings):
     key: Path | None = None
     # If set, TLS callers must show a certificate that one of these CAs signed. Their credential is needed all the same.
     client_ca: Path | None = None
-    # If set, every connection must begin with the PROXY protocol: a load balancer in front names the client with it. If not set,
-    # no connection may use it.
-    proxy_protocol: bool = False
 
     @model_validator(mode="after")
     def _tls_has_files(self) -> Http:

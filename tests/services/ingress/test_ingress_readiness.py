@@ -177,7 +177,7 @@ async def test_a_restart_loses_no_call(tmp_path: Path, secure: bool, drained_fir
 
 
 def drain_by_command(folder: Folder) -> None:
-    command = [sys.executable, "-m", "services.ingress.stop", "--admin", folder.admin]
+    command = [sys.executable, "-m", "services.ingress.stop", "--config", str(folder.path / "ingress.yaml")]
     subprocess.run([*command, "--drain-only", "--successor"], check=True, cwd=ROOT)
 
 

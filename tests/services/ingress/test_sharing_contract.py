@@ -80,12 +80,10 @@ async def test_ten_times_the_limit_at_two_doors_gives_the_limit(
     assert await run(doors, who, 10, offered, rows) == pytest.approx(RATE, rel=0.02)
 
 
-async def test_demand_that_moves_takes_the_limit_along(doors: list[Sharer], place: Place) -> None:
+async def test_demand_that_moves_takes_the_limit_along(doors: list[Sharer]) -> None:
     who = tenant(rows_per_s=RATE)
     await known(doors, who)
     await run(doors, who, 5, (1_800, 10))
-    if not place.exact:
-        assert (doors[0].metric("headrace_quota_share_ratio", tenant="a") or 0) > 0.9
     await run(doors, who, 2, (10, 1_800))
     # Below the limit nothing is refused.
     assert await run(doors, who, 5, (10, 180)) == pytest.approx(190, rel=0.02)
