@@ -93,7 +93,8 @@ class Traces(config.Settings):
     # Empty: no store.
     folder: Path | None = None
     segment_bytes: PositiveInt = 8 * 1024 * 1024
-    segments: PositiveInt = 4
+    # Files, at least two.
+    segments: int = Field(default=4, ge=2)
     # Requests that took longer than this are always kept; the ratio does not apply to them.
     slow_s: PositiveFloat = 0.5
 

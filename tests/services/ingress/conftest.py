@@ -1,8 +1,5 @@
 """One door for all tests of this folder that need a real one."""
 
-import os
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -11,6 +8,7 @@ import pytest_asyncio
 
 from headrace.hop import testing
 from services.monitoring.wiring import SERVICE as MONITORING
+from tests.disks import tiny_disk
 from tests.libs.state.valkey import Valkey
 from tests.services.ingress import ingress_door
 from tests.services.ingress import released_door as releases
@@ -47,7 +45,7 @@ async def narrow(
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def releases_door(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[releases.ReleasedDoor]:
+async def releases_door(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[releases.ReleasedFolder]:
     """A door with a control."""
     async with releases.running(tmp_path_factory.mktemp("releases")) as found:
         yield found
@@ -62,12 +60,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A folder that takes 64 KiB."""
-    if os.geteuid() != 0 or sys.platform != "linux":
-        pytest.skip("mounts a small disk")
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(disk)], check=False).returncode:
-        pytest.skip("mounts are not allowed here")
-    yield disk
-    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+    """A folder that takes one MiB."""
+    with tiny_disk(tmp_path) as disk:
+        yield disk

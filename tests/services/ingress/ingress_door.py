@@ -77,6 +77,8 @@ class FakeRouter:
     # Seconds that each row to explain had.
     explain_s: list[float] = field(default_factory=list)
     held: bool = False
+    # There is no executor that it could ask.
+    alone: bool = False
     cancelled: int = 0
     _released: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -154,6 +156,8 @@ class FakeRouter:
         return pb.ListPipelinesResponse()
 
     async def IndexModels(self, request: pb.IndexModelsRequest, call: Call) -> pb.IndexModelsResponse:
+        if self.alone:
+            raise Fault(Code.UNAVAILABLE, Reason.REASON_UNREACHABLE, "no executor")
         states = {
             "1": executor_pb2.MODEL_STATE_ACTIVE,
             "2": executor_pb2.MODEL_STATE_ASLEEP,
