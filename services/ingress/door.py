@@ -75,7 +75,6 @@ class Operation:
 
     method: Method[Any, Any]
     handler: Handler
-    open: bool
     inference: bool
     # The scope that the credential must allow; "" for operations that need no credential.
     scope: str
@@ -98,9 +97,7 @@ def operations(service: ServiceDescriptor, *servicers: object) -> dict[str, Oper
     def operation(method: Method[Any, Any]) -> Operation:
         rule = _RULES.get(method.name, _READ)
         counted = rule.scope not in ("", "read")
-        return Operation(
-            method, handler(method.name), not rule.scope, rule.inference, rule.scope, rule.large, counted
-        )
+        return Operation(method, handler(method.name), rule.inference, rule.scope, rule.large, counted)
 
     unary = (m for m in methods_of(service) if not (m.client_streaming or m.server_streaming))
     return {method.path: operation(method) for method in unary}
@@ -151,7 +148,7 @@ class Door:
             return
         context.entered = True
         self.in_flight += 1
-        if operation.open:
+        if not operation.scope:
             return
         tenant = self.prove(operation, context).tenant
         context.inference = operation.inference
@@ -198,14 +195,6 @@ class Door:
             raise context.fault.copy() from error
         finally:
             self._done(context)
-
-    def authenticate(self, operation: Operation, context: RequestContext) -> None:
-        """Authenticates the caller of a stream, before its first message. Raises Fault UNAUTHENTICATED, PERMISSION_DENIED."""
-        try:
-            self.prove(operation, context)
-        except Fault as fault:
-            self.refuse(context, fault)
-            raise
 
     def refuse(self, context: RequestContext, fault: Fault) -> Fault:
         """Reports a request that never became a call (unreadable, too large, no such method)."""
@@ -254,7 +243,11 @@ class Door:
         context: RequestContext,
     ) -> AsyncIterator[Message]:
         """Serves a stream in which every message is a call of `operation`. Raises Fault."""
-        self.authenticate(operation, context)
+        try:
+            self.prove(operation, context)
+        except Fault as fault:
+            self.refuse(context, fault)
+            raise
 
         def call(request: Any) -> Awaitable[Any]:
             return self.call(operation, request, context.of_message(self.clock()))
