@@ -10,7 +10,6 @@ from headrace.hop import testing
 from services.monitoring.wiring import SERVICE as MONITORING
 from tests.disks import tiny_disk
 from tests.libs.state.valkey import Valkey
-from tests.services.ingress import ingress_door
 from tests.services.ingress import released_door as releases
 from tests.services.ingress.ingress_door import COARSE, OUTCOMES, FakeRouter, Folder, running
 
@@ -40,8 +39,10 @@ async def narrow(
     narrow_router: FakeRouter, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Folder]:
     """A door with a single place."""
-    async with ingress_door.narrow(tmp_path_factory.mktemp("narrow"), narrow_router) as folder:
-        yield folder
+    places, path = {"initial": 1, "minimum": 1, "maximum": 1}, tmp_path_factory.mktemp("narrow")
+    # Who has the place keeps it for as long as a test holds it.
+    async with running(path, narrow_router, deadline_ms=60_000, admission=places) as process:
+        yield process.folder
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

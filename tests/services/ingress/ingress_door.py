@@ -234,15 +234,6 @@ class Folder:
 
 
 @asynccontextmanager
-async def narrow(path: Path, router: FakeRouter) -> AsyncIterator[Folder]:
-    """A running door with a single place, in the folder `path`."""
-    places = {"initial": 1, "minimum": 1, "maximum": 1}
-    # Who has the place keeps it for as long as a test holds it.
-    async with running(path, router, deadline_ms=60_000, admission=places) as process:
-        yield process.folder
-
-
-@asynccontextmanager
 async def running(
     path: Path, router: FakeRouter | None = None, client: Mapping[str, Any] | None = None, **options: Any
 ) -> AsyncIterator[DoorProcess]:
