@@ -80,17 +80,11 @@ def gauge(folder: Folder, name: str, secret: str = "certificate") -> float | Non
 
 
 async def until_served(folder: Folder, wanted: bytes) -> None:
-    async def is_served() -> bool:
-        return await asyncio.to_thread(served, folder) == wanted
-
-    await until(is_served)
+    await until(lambda: asyncio.to_thread(lambda: served(folder) == wanted))
 
 
 async def until_gauge(folder: Folder, value: float, *name: str) -> None:
-    async def has_value() -> bool:
-        return await asyncio.to_thread(gauge, folder, *name) == value
-
-    await until(has_value)
+    await until(lambda: asyncio.to_thread(lambda: gauge(folder, *name) == value))
 
 
 async def until_refused(folder: Folder, process: DoorProcess, why: str) -> None:

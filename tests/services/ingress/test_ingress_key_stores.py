@@ -4,7 +4,7 @@ import asyncio
 import signal
 import sqlite3
 import stat
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,9 +33,9 @@ class Kind:
 
 
 @pytest.fixture
-def redis(tmp_path: Path) -> Iterator[Valkey]:
-    with Valkey(tmp_path) as made:
-        yield made
+def redis(server: Valkey) -> Valkey:
+    Redis.from_url(server.url).flushall()
+    return server
 
 
 @pytest.fixture(params=["memory", "file", "redis"])
