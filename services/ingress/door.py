@@ -36,7 +36,7 @@ class _Rule(NamedTuple):
     inference: bool = False
 
 
-_READ = _Rule("read")
+# Of RPCs that ask for something else than the others of their service.
 _RULES: Mapping[str, _Rule] = {
     # Answered without a credential: the answers reveal nothing about pipelines.
     **dict.fromkeys(("ServerLive", "ServerReady", "ServerMetadata"), _Rule("")),
@@ -47,22 +47,7 @@ _RULES: Mapping[str, _Rule] = {
     # Thousands of small things in one message.
     "RecordOutcomes": _Rule("outcomes", large=True),
     # For operators. These operations take long; the last of them bring documents.
-    **dict.fromkeys(
-        (
-            "RepositoryIndex",
-            "RepositoryModelLoad",
-            "RepositoryModelUnload",
-            "GetRelease",
-            "ListReleases",
-            "RollBackRelease",
-            "SteerRollout",
-            "SetFreeze",
-            "GetShadowReport",
-            "GetRollout",
-            "ReadExperiment",
-        ),
-        _Rule("operate"),
-    ),
+    **dict.fromkeys(("RepositoryIndex", "RepositoryModelLoad", "RepositoryModelUnload"), _Rule("operate")),
     **dict.fromkeys(
         ("CommitRelease", "ApplyRelease", "DeployPipeline", "StartRollout"), _Rule("operate", large=True)
     ),
@@ -86,8 +71,9 @@ class Operation:
     grouped: GroupedInfer | None = None
 
 
-def operations(service: ServiceDescriptor, *servicers: object) -> dict[str, Operation]:
-    """The unary RPCs of a service by path ("/package.Service/Method"), each with the servicer that implements it."""
+def operations(service: ServiceDescriptor, *servicers: object, scope: str = "read") -> dict[str, Operation]:
+    """The unary RPCs of a service by path ("/package.Service/Method"), each with the servicer that implements it. `scope`: what
+    they need."""
 
     def handler(name: str) -> Handler:
         [servicer] = (s for s in servicers if hasattr(s, name))
@@ -95,7 +81,7 @@ def operations(service: ServiceDescriptor, *servicers: object) -> dict[str, Oper
         return found
 
     def operation(method: Method[Any, Any]) -> Operation:
-        rule = _RULES.get(method.name, _READ)
+        rule = _RULES.get(method.name, _Rule(scope))
         counted = rule.scope not in ("", "read")
         return Operation(method, handler(method.name), rule.inference, rule.scope, rule.large, counted)
 

@@ -261,8 +261,8 @@ def _operations(
     return {
         **operations(OIP_SERVICE, oip, repository),
         **operations(INFERENCE_SERVICE, own, outcomes, explained),
-        **operations(RELEASE_SERVICE, ReleaseServicer(desk)),
-        **operations(OPERATIONS_SERVICE, OperationsServicer(client, monitoring)),
+        **operations(RELEASE_SERVICE, ReleaseServicer(desk), scope="operate"),
+        **operations(OPERATIONS_SERVICE, OperationsServicer(client, monitoring), scope="operate"),
     }
 
 
