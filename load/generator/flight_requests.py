@@ -43,16 +43,18 @@ def infer_message(model: str, row: Row, rename: Mapping[str, str] | None = None)
     return rows_message(model, [row], rename)
 
 
-def rows_message(model: str, several: Sequence[Row], rename: Mapping[str, str] | None = None) -> bytes:
-    """The same of several rows, as tritonclient and perf_analyzer write it: raw contents."""
-    request = oip.ModelInferRequest(model_name=model)
+def rows_message(
+    model: str, several: Sequence[Row], rename: Mapping[str, str] | None = None, name: str = ""
+) -> bytes:
+    """The same of several rows, as tritonclient and perf_analyzer write it: raw contents. `name`: id of the request."""
+    request = oip.ModelInferRequest(model_name=model, id=name)
     other = rename or {}
-    for name, value in several[0].items():
+    for column, value in several[0].items():
         text = isinstance(value, str)
         request.inputs.add(
-            name=other.get(name, name), datatype="BYTES" if text else "INT32", shape=[len(several)]
+            name=other.get(column, column), datatype="BYTES" if text else "INT32", shape=[len(several)]
         )
-        request.raw_input_contents.append(b"".join(_raw(row[name]) for row in several))
+        request.raw_input_contents.append(b"".join(_raw(row[column]) for row in several))
     return request.SerializeToString()
 
 

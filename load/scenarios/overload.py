@@ -15,7 +15,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from headrace.access.specs import TenantSpec
-from load.generator.arrivals import steady
 from load.generator.load_generator import Caller
 from load.generator.open_loop import OpenLoopRun, Outcome, RequestStream, run_open_loop
 from load.systems.headrace import AMPLE, Running, Setup, Shape, configuration, headrace
@@ -205,7 +204,7 @@ def _stream(
     running: Running, rules: OverloadSettings, tenant: str, rate: float, *, seconds: float = math.nan
 ) -> RequestStream:
     caller = Caller(tenant, running.keys[tenant], rules.deadline_s)
-    return RequestStream(caller, steady(rate, rules.seconds if math.isnan(seconds) else seconds))
+    return RequestStream(caller, rate, rules.seconds if math.isnan(seconds) else seconds)
 
 
 def _median(values: Iterable[float]) -> float:

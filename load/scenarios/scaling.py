@@ -24,8 +24,6 @@ from load.systems.headrace import Running, Setup, configuration, headrace
 from load.systems.processes import CpuMeter, children_of, pss_mib
 from load.systems.redis_store import redis_server
 
-_AIM = 25.0
-_FROM, _TO = 1, 64
 _HEAD = (
     "| rows/request | shape | c | req/s [least–most] | rows/s | × first | p50 ms | p99 ms | server CPU µs/req | µs/row "
     "| store µs/req | client µs/req | failed | PSS MB |\n|---|---|" + "--:|" * 12
@@ -45,7 +43,7 @@ def redis_store(home: Path) -> Iterator[Store]:
     """Fills a Redis of this run's own."""
     from deploy.pipelines.flights.feature_store import create, materialize
 
-    with tempfile.TemporaryDirectory() as name, redis_server(Path(name)) as redis:
+    with tempfile.TemporaryDirectory() as name, redis_server() as redis:
         folder = Path(name) / "feast"
         materialize(create(folder, home / "data", f"127.0.0.1:{redis.port}"), datetime.now(UTC))
         yield Store(folder, frozenset([redis.pid]))
@@ -147,7 +145,7 @@ class Line(NamedTuple):
 
 
 def run(options: argparse.Namespace) -> None:
-    """Prints the tables, and whether 64 rows at a time are as many times the rows of one at a time as they should be."""
+    """Prints the tables."""
     table = Table(options)
     seen: list[Line] = []
     with redis_store(options.home) as store:
@@ -159,10 +157,6 @@ def run(options: argparse.Namespace) -> None:
                     found = table.add(running, flights_target(running, store, each), each)
                     seen += [Line(shape, each, at_once, what) for at_once, what in found.items()]
     table.end()
-    alone = {(line.shape, line.rows): line.found.point.rate for line in seen if line.at_once == 1}
-    for shape in options.shapes:
-        if (shape, _FROM) in alone and (shape, _TO) in alone:
-            print(verdict(shape, alone[shape, _TO] * _TO / (alone[shape, _FROM] * _FROM)))
     if options.keep:
         lines = ",\n".join(json.dumps(_kept(line)) for line in seen)
         options.keep.write_text(f"[\n{lines}\n]\n")
@@ -183,9 +177,3 @@ def _kept(line: Line) -> dict[str, Any]:
         "memory_mib": {name: round(mib) for name, mib in line.found.memory.items()},
         "disturbed": point.median(lambda f: f.other_cores) > 0.2,
     }
-
-
-def verdict(shape: str, times: float) -> str:
-    """Rows per second at 64 a request against 1, one caller, in words."""
-    held = "holds" if times >= _AIM else "SHORT"
-    return f"{shape}, c = 1: {times:.1f} times the rows at {_TO} a request (aim {_AIM:g}: {held})"
