@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from headrace.repository.errors import RepositoryError
 from headrace.state import torn
 
 Event = Literal["loaded", "refused", "unloaded"]
@@ -37,16 +36,3 @@ class AccessLog:
             **{k: v[:_TEXT] for k, v in about.items() if v},
         }
         torn.append_entry(self.path, entry)
-
-
-def record(log: AccessLog | None, event: Event, model: str, version: str, **about: str) -> None:
-    """Records an event, if there is a log. Raises RepositoryError if it can't be written."""
-    if log is None:
-        return
-    try:
-        log.record(event, model, version, **about)
-    except OSError as error:
-        problem = f"the access log {log.path} can't be written ({error.strerror})"
-        raise RepositoryError(
-            model, version, problem, "mend disk or rights: what can't be recorded is not done"
-        ) from error

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from headrace.repository import metadata as documents
-from headrace.repository.access_log import AccessLog, record
+from headrace.repository.access_log import AccessLog, Event
 from headrace.repository.errors import AbsentError, RepositoryError, UntrustedError
 from headrace.repository.metadata import Metadata
 from headrace.repository.model_index import Indexes, ModelIndex
@@ -163,15 +163,8 @@ class Repository:
     def loaded(self, artifact: Artifact, operator: str = "") -> None:
         """Records that a service uses a version. Raises RepositoryError if this can't be recorded."""
         about = artifact.metadata
-        record(
-            self._log,
-            "loaded",
-            about.name,
-            about.version,
-            sha256=about.sha256,
-            signer=artifact.signer,
-            operator=operator,
-        )
+        said = {"sha256": about.sha256, "signer": artifact.signer, "operator": operator}
+        self._record("loaded", about.name, about.version, **said)
 
     def quiet(self) -> Repository:
         """The same repository without an access log."""
@@ -211,7 +204,18 @@ class Repository:
 
     def unloaded(self, model: str, version: str, operator: str) -> None:
         """Records that a service unloaded a version. Raises RepositoryError if this can't be recorded."""
-        record(self._log, "unloaded", model, version, operator=operator)
+        self._record("unloaded", model, version, operator=operator)
+
+    def _record(self, event: Event, model: str, version: str, **about: str) -> None:
+        """Raises RepositoryError if it can't be written."""
+        if self._log is None:
+            return
+        try:
+            self._log.record(event, model, version, **about)
+        except OSError as error:
+            problem = f"the access log {self._log.path} can't be written ({error.strerror})"
+            remedy = "mend disk or rights: what can't be recorded is not done"
+            raise RepositoryError(model, version, problem, remedy) from error
 
     def _checked(self, model: str, version: str) -> Artifact:
         about, described = self._described(model, version, self._index(model))
@@ -324,5 +328,5 @@ class Repository:
             if not isinstance(error, unless):
                 # If recording fails, the caller still gets the reason for the refusal, not the log's error.
                 with suppress(RepositoryError):
-                    record(self._log, "refused", model, version, reason=error.problem, operator=operator)
+                    self._record("refused", model, version, reason=error.problem, operator=operator)
             raise
