@@ -35,18 +35,13 @@ def rows(home: Path, count: int = COUNT) -> list[Row]:
         return [json.loads(line) for line in lines]
 
 
-def infer_message(model: str, row: Row, rename: Mapping[str, str] | None = None) -> bytes:
-    """A serialised ModelInferRequest of one row.
-
-    `rename`: names of inputs that a peer calls otherwise.
-    """
-    return rows_message(model, [row], rename)
-
-
 def rows_message(
     model: str, several: Sequence[Row], rename: Mapping[str, str] | None = None, name: str = ""
 ) -> bytes:
-    """The same of several rows, as tritonclient and perf_analyzer write it: raw contents. `name`: id of the request."""
+    """A serialised ModelInferRequest, as tritonclient and perf_analyzer write it: raw contents.
+
+    `rename`: names of inputs that a peer calls otherwise; `name`: id of the request.
+    """
     request = oip.ModelInferRequest(model_name=model, id=name)
     other = rename or {}
     for column, value in several[0].items():
@@ -71,7 +66,7 @@ def vectors() -> NDArray[np.float32]:
 
 
 def vector_message(model: str, vector: NDArray[np.float32], shape: Sequence[int]) -> bytes:
-    """The same for the model alone; `shape`: with the batch dimension in front."""
+    """One of the model alone; `shape`: with the batch dimension in front."""
     request = oip.ModelInferRequest(model_name=model, raw_input_contents=[vector.tobytes()])
     request.inputs.add(name="input", datatype="FP32", shape=shape)
     return request.SerializeToString()

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from load.generator.arrivals import arrivals
-from load.generator.flight_requests import infer_message, rows
+from load.generator.flight_requests import rows, rows_message
 from load.generator.http2 import DEADLINE_EXCEEDED, UNAVAILABLE
 from load.generator.load_generator import Caller, Plan, Samples
 from load.generator.verification import verify
@@ -174,7 +174,7 @@ def _plan(
 
 @cache
 def _messages(home: Path, model: str) -> list[bytes]:
-    return [infer_message(model, row) for row in rows(home)]
+    return [rows_message(model, [row]) for row in rows(home)]
 
 
 def run_plan(plan: Plan) -> Samples:

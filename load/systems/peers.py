@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from headrace.repository import Repository
 from load.generator.closed_loop import Target
-from load.generator.flight_requests import infer_message, rows, vector_message, vectors
+from load.generator.flight_requests import rows, rows_message, vector_message, vectors
 from load.generator.verification import verify_model
 from load.systems.processes import children_of
 from load.systems.redis_store import redis_server
@@ -76,7 +76,7 @@ def peer(folder: Path, part: Part, name: str, home: Path) -> Iterator[Target]:
         pids = frozenset(children_of(p.pid for p in server.procs))
         address = f"127.0.0.1:{spec['port']}"
         if part == "pipeline":
-            messages = [infer_message("flights_pipeline", row, _RENAMED) for row in rows(home)]
+            messages = [rows_message("flights_pipeline", [row], _RENAMED) for row in rows(home)]
             yield Target(
                 address, messages, _KEY, pids, lambda _: "answers not verified: features of its own making"
             )
