@@ -92,7 +92,10 @@ class Repository:
 
     def names(self) -> list[str]:
         """Names of the folders that may hold a model, sorted. Raises RepositoryError: the root can't be read."""
-        return [name for name in self._folders("", "") if may_name(name)]
+        try:
+            return [name for name in self._store.folders("") if may_name(name)]
+        except OSError as error:
+            raise self._unreadable("", "", f"list the folder {self.root}", error) from error
 
     def versions(self, model: str) -> list[str]:
         """Versions of `model`, oldest first; empty if there is none.
@@ -223,7 +226,7 @@ class Repository:
         contents = {name: self._read(model, version, name) for name in names}
         signer = ""
         if self._trust is not None:
-            signature = self._optional(f"{model}/{version}/{SIGNATURE}", model, version, MAX_SIGNATURE_BYTES)
+            signature = self._signature(model, version)
             signer = self._trust.files(model, version, {METADATA: described, **contents}, signature)
         further = {name: contents[name] for name in about.files}
         artifact = Artifact(about, described, contents[about.artifact], further, signer)
@@ -278,19 +281,14 @@ class Repository:
     def _metadata_file(self, model: str, version: str) -> bytes:
         return self._read(model, version, METADATA, _MAX_METADATA_BYTES)
 
-    def _folders(self, model: str, version: str) -> list[str]:
+    def _signature(self, model: str, version: str) -> bytes | None:
+        """None: it is unsigned."""
         try:
-            return self._store.folders("")
-        except OSError as error:
-            raise self._unreadable(model, version, f"list the folder {self.root}", error) from error
-
-    def _optional(self, path: str, model: str, version: str, limit: int) -> bytes | None:
-        try:
-            return self._store.read(path, limit)
+            return self._store.read(f"{model}/{version}/{SIGNATURE}", MAX_SIGNATURE_BYTES)
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise self._unreadable(model, version, f"read {path.rpartition('/')[2]}", error) from error
+            raise self._unreadable(model, version, f"read {SIGNATURE}", error) from error
 
     def _read(self, model: str, version: str, file: str, limit: int | None = None) -> bytes:
         path = "/".join(
