@@ -1,7 +1,6 @@
 """The load generator against a real gRPC server: what it reports is what happened; Poisson arrivals."""
 
 import asyncio
-import hashlib
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -67,14 +66,14 @@ def test_replies_come_to_the_calls_that_asked(serve: Callable[..., str]) -> None
     assert samples.replies == {i: f"m{i}".encode()[::-1] * 3000 for i in range(200)}
 
 
-def test_messages_wait_for_the_window_that_the_server_opens(serve: Callable[..., str]) -> None:
-    target = serve(lambda request, _: hashlib.sha256(request).digest())
-    # Together more than a connection's first window of 64 KiB.
-    messages = [bytes([i]) * 16_000 for i in range(12)]
-    it = replace(plan(target, [0.0] * 12, kept=frozenset(range(12)), connections=1), messages=messages)
-    samples = fired(it)
-    assert (samples.status == 0).all()
-    assert samples.replies == {i: hashlib.sha256(m).digest() for i, m in enumerate(messages)}
+def test_a_message_waits_for_the_window_that_the_server_opens() -> None:
+    connection, message = http2.Connection(), bytes(16_000)
+    # 64 KiB at first.
+    assert [bool(connection.call(i, b"", message)) for i in range(5)] == [True] * 4 + [False]
+    connection.receive(http2.frame(8, 0, 0, (16_005).to_bytes(4, "big")))
+    assert connection.call(5, b"", message)
+    with pytest.raises(http2.ProtocolError, match="more than one frame"):
+        connection.call(6, b"", bytes(16_380))
 
 
 def test_each_status_is_read_and_metadata_arrives(serve: Callable[..., str]) -> None:
