@@ -15,11 +15,10 @@ from headrace.pipeline import DocumentError, Pipeline
 from headrace.slo import burn_rules
 from headrace.slo.alert import FLOOR_SCRAPES
 from headrace.slo.alertmanager import alertmanager
-from headrace.slo.catalogue import ALERTS, ANOMALIES
-from headrace.slo.catalogue.anomalies import records as signal_records
+from headrace.slo.catalogue import paced_groups
 from headrace.slo.levels import levels
 from headrace.slo.objectives import Slo, problems, slos
-from headrace.slo.promql import duration, paced
+from headrace.slo.promql import duration
 from headrace.slo.settings import SloSettings
 
 OBJECTIVE_RULES, ALERT_RULES = "rules/objectives.yml", "rules/alerts.yml"
@@ -43,9 +42,10 @@ def generate(pipelines: Iterable[Pipeline], settings: SloSettings, places: Place
     if wrong := [problem for document in documents for problem in problems(document)]:
         raise DocumentError(wrong)
     promised = slos(documents, settings.pace, settings.default_availability)
+    floor_s = FLOOR_SCRAPES * settings.scrape_interval_s
     return {
         OBJECTIVE_RULES: _text({"groups": objective_groups(promised, settings)}),
-        ALERT_RULES: _text({"groups": alert_groups(settings)}),
+        ALERT_RULES: _text({"groups": paced_groups(settings.pace, floor_s)}),
         ALERTMANAGER: _text(alertmanager(settings)),
         PROMETHEUS: _text(_prometheus(settings, places)),
     }
@@ -55,7 +55,7 @@ def objective_groups(promised: Sequence[Slo], settings: SloSettings) -> list[dic
     """Groups of rules: for each promise one, and one for its budget over the whole period."""
     found: list[dict[str, Any]] = []
     for slo in promised:
-        chosen = levels(slo.period_s, scrape_s=settings.scrape_interval_s, early=settings.early_levels)
+        chosen = levels(slo.period_s, settings.scrape_interval_s)
         rules = [*burn_rules.records(slo, chosen), *burn_rules.alerts(slo, chosen, settings.min_bad)]
         name = f"headrace {slo.pipeline} {slo.objective}"
         found.append({"name": name, "rules": rules})
@@ -63,19 +63,6 @@ def objective_groups(promised: Sequence[Slo], settings: SloSettings) -> list[dic
         budget = [burn_rules.budget_record(slo)]
         found.append({"name": f"{name} budget", "interval": duration(every), "rules": budget})
     return found
-
-
-def alert_groups(settings: SloSettings) -> list[dict[str, Any]]:
-    """Groups of rules that do not depend on documents."""
-    floor = FLOOR_SCRAPES * settings.scrape_interval_s
-    signals = [{**r, "expr": paced(r["expr"], settings.pace, floor)} for r in signal_records()]
-    return [
-        {"name": "headrace", "rules": [alert.rule(settings.pace, floor) for alert in ALERTS]},
-        {
-            "name": "headrace anomalies",
-            "rules": [*signals, *(alert.rule(settings.pace, floor) for alert in ANOMALIES)],
-        },
-    ]
 
 
 def _prometheus(settings: SloSettings, places: Places) -> dict[str, Any]:

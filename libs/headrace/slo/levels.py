@@ -46,10 +46,9 @@ LEVELS = (
     Level(1.1, TICKET, 3 * _DAY, 6 * _HOUR),
     Level(1, TICKET, 3 * _DAY, 6 * _HOUR),
 )
-_EARLY = (2, 1.1)
 
 
-def levels(period_s: float, *, scrape_s: float, early: bool = True) -> tuple[Level, ...]:
+def levels(period_s: float, scrape_s: float) -> tuple[Level, ...]:
     """The levels for a period of `period_s` seconds. A short window holds at least four scrapes, a long one eight."""
     scale = period_s / PERIOD_S
     floor = FLOOR_SCRAPES * scrape_s
@@ -61,7 +60,6 @@ def levels(period_s: float, *, scrape_s: float, early: bool = True) -> tuple[Lev
             max(round(level.short_s * scale), floor),
         )
         for level in LEVELS
-        if early or level.factor not in _EARLY
     )
 
 
