@@ -159,7 +159,7 @@ def _without_list(members: list[tuple[tarfile.TarInfo, bytes]]) -> None:
         (_add("../outside"), "is not of a backup"),
         (_add("/etc/outside"), "is not of a backup"),
         (_add("models/../../outside"), "is not of a backup"),
-        (_add("elsewhere"), "is not of a backup"),
+        (_add("run/elsewhere"), "is not of a backup"),
         (_add("models/link", kind=tarfile.SYMTYPE), "is not of a backup"),
         (_add("models/link", kind=tarfile.LNKTYPE), "is not of a backup"),
         (_add("models/late", place=99), "more behind its list"),
