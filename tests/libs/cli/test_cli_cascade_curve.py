@@ -55,17 +55,6 @@ def test_the_budget_holds_as_often_as_it_says() -> None:
     assert broken < 10
 
 
-def test_more_rows_allow_a_lower_threshold() -> None:
-    chosen = []
-    for count in (1000, 4000, 16000):
-        rows = drawn(np.random.default_rng(1), count)
-        best = curves.chosen(curves.curve(rows, curves.grid(rows.margins, DECISION), ALPHA), 0.01)
-        assert best is not None
-        chosen.append(best.threshold)
-    assert chosen == sorted(chosen, reverse=True)
-    assert chosen[-1] < chosen[0]
-
-
 def test_the_curve_runs_from_the_light_to_the_heavy_model() -> None:
     rows = drawn(np.random.default_rng(2), 5000)
     points = curves.curve(rows, [0.0, 0.25, 0.51], ALPHA)
@@ -123,12 +112,6 @@ def test_how_many_rows_a_budget_needs() -> None:
     [point] = curves.curve(same, [0.0], ALPHA)
     assert point.bound <= 0.01
     assert point.bound == pytest.approx(0.01, rel=0.02)
-
-
-def test_what_is_saved_leaves_out_the_light_models_own_cpu() -> None:
-    rows = drawn(np.random.default_rng(5), 1000)
-    [point] = curves.curve(rows, [0.25], ALPHA)
-    assert curves.cpu_saved(point, (1.0, 10.0)) == pytest.approx(1 - (1 + 10 * point.heavy_share) / 10)
 
 
 @given(st.integers(0, 3000), st.integers(1, 3000), st.sampled_from([0.2, 0.05, 0.0125, 0.001]))

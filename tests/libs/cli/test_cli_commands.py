@@ -211,9 +211,10 @@ def test_tenants_are_made_shown_changed_and_removed(live: Live) -> None:
     assert (again.exit_code, "exists" in again.stderr) == (1, True)
 
     options = ("--rows-per-s", "2.5", "--concurrency", "none", "--distinct-queries-per-day", "1000")
-    changed = run(home, "tenants", "set", "acme", *options, "--scope", "read")
+    changed = run(home, "tenants", "set", "acme", *options, "--scope", "read", "--requires-encryption")
     assert changed.exit_code == 0, changed.output
     acme = live.access().tenants["acme"]
+    assert acme.requires_encryption
     limits = acme.limits
     assert (limits.rows_per_s, limits.concurrency, limits.max_rows) == (2.5, None, 7)
     assert (limits.distinct_queries_per_day, acme.scopes, acme.pipelines) == (1000, ("read",), ("flights",))
@@ -221,6 +222,8 @@ def test_tenants_are_made_shown_changed_and_removed(live: Live) -> None:
     shown = run(home, "tenants", "show", "acme").stdout
     assert "rows per second" in shown
     assert "2.5" in shown
+    assert "requires encryption" in run(home, "tenants", "set", "acme", "--plain-storage").stdout
+    assert not live.access().tenants["acme"].requires_encryption
     told = json.loads(run(home, "tenants", "show", "acme", "--json").stdout)
     assert (told["limits"]["rows_per_s"], told["distinct_queries_today"]) == (2.5, {})
     assert json.loads(run(home, "tenants", "list", "--json").stdout)["acme"]["scopes"] == ["read"]

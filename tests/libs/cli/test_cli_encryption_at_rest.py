@@ -19,10 +19,11 @@ from headrace.cli.installation import layout, ports, secrets, services, settings
 from headrace.cli.installation.layout import Layout
 from headrace.cli.main import app
 from headrace.state.files.sealed_before import MAGIC
-from tests.live_access import home_control
 
 TODAY = date(2026, 11, 26)
 ATTESTED = "encrypted storage attested by Ada, 2026-11-01, until 2027-04-30"
+CRYPT = "the volume of HOME is encrypted (dm-crypt)"
+LATE = "plain; encrypted storage attested by Ada, {}: it does not count today"
 SEALED = "is of an earlier version of headrace that sealed its files"
 
 
@@ -72,26 +73,11 @@ def test_a_volume_is_encrypted_if_all_its_devices_are(
     ("day", "crypt", "text", "level"),
     [
         (None, False, "plain", Level.BAD),
-        (None, True, "the volume of HOME is encrypted (dm-crypt)", Level.BAD),
+        (None, True, CRYPT, Level.BAD),
         (date(2026, 11, 1), False, ATTESTED, Level.GOOD),
-        (
-            date(2026, 11, 1),
-            True,
-            f"{ATTESTED}; the volume of HOME is encrypted (dm-crypt)",
-            Level.GOOD,
-        ),
-        (
-            date(2025, 11, 1),
-            False,
-            "plain; encrypted storage attested by Ada, 2025-11-01, until 2026-04-30: it does not count today",
-            Level.BAD,
-        ),
-        (
-            date(2026, 11, 27),
-            False,
-            "plain; encrypted storage attested by Ada, 2026-11-27, until 2027-05-26: it does not count today",
-            Level.BAD,
-        ),
+        (date(2026, 11, 1), True, f"{ATTESTED}; {CRYPT}", Level.GOOD),
+        (date(2025, 11, 1), False, LATE.format("2025-11-01, until 2026-04-30"), Level.BAD),
+        (date(2026, 11, 27), False, LATE.format("2026-11-27, until 2027-05-26"), Level.BAD),
     ],
 )
 def test_readiness_wants_a_dated_attestation(
@@ -99,11 +85,8 @@ def test_readiness_wants_a_dated_attestation(
 ) -> None:
     monkeypatch.setattr(encryption_at_rest, "has_encrypted_volume", lambda _: crypt)
     evidence = checklists.Evidence(TODAY, said(day), {}, lambda: None)
-    [found] = [
-        item.finding
-        for item in checklists.examine(home, evidence)
-        if item.finding.what == "encryption at rest"
-    ]
+    items = checklists.examine(home, evidence)
+    [found] = [item.finding for item in items if item.finding.what == "encryption at rest"]
     assert (found.found, found.level) == (text.replace("HOME", str(home.home)), level)
     assert bool(found.fix) is (level is Level.BAD)
 
@@ -186,21 +169,3 @@ def _add(source: Path, name: str, content: bytes) -> None:
     with tarfile.open(source, "w") as tar:
         for member, data in (*files, (added, content), (last, text)):
             tar.addfile(member, io.BytesIO(data))
-
-
-def test_a_tenant_is_made_to_require_it_and_not(home: Layout) -> None:
-    def run(*arguments: str) -> str:
-        result = CliRunner().invoke(app, ["tenants", *arguments, "--home", str(home.home)])
-        assert result.exit_code == 0, result.output
-        return result.stdout
-
-    def requires() -> object:
-        return json.loads(run("show", "acme", "--json"))["requires_encryption"]
-
-    with home_control(home):
-        run("add", "acme", "--yes", "--requires-encryption")
-        assert requires() is True
-        run("set", "acme", "--yes", "--priority", "3", "--not-regulated")
-        assert requires() is True
-        assert "requires encryption" in run("set", "acme", "--yes", "--plain-storage")
-        assert requires() is False
