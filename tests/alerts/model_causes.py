@@ -95,7 +95,7 @@ def lost_backend(alarmed: Alarmed) -> Iterator[None]:
 def little_memory(alarmed: Alarmed) -> Iterator[None]:
     """Memory for one model only, and callers of two in turns."""
     small = restarted("executor", {"memory_budget_mib": 1}, {})
-    with small, alarmed.traffic.paused(), table(8):
+    with small, alarmed.traffic.of(None), table(8):
         row = alarmed.system.rows[0]
 
         def ask() -> None:

@@ -27,15 +27,6 @@ def ready() -> RestartPolicy:
     return watch
 
 
-def test_failures_in_a_row_wait_longer_up_to_the_limit() -> None:
-    watch, delays = RestartPolicy(RULES), []
-    for now in range(10):
-        watch.started(now)
-        delays.append(watch.exited(now + 0.5))
-    assert delays == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10.0, 10.0, 10.0]
-    assert watch.restarts == 10
-
-
 @given(st.integers(min_value=1, max_value=5000), st.floats(min_value=0, max_value=60))
 def test_only_a_stable_time_forgets_the_failures(failures: int, ready_for: float) -> None:
     watch = RestartPolicy(RULES)
