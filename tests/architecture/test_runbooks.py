@@ -11,7 +11,7 @@ import typer
 
 from headrace.cli.main import app
 from headrace.slo import alert_names, alerts
-from headrace.slo.alert import runbook
+from headrace.slo.catalogue import runbook
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy/runbooks"

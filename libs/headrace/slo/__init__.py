@@ -3,10 +3,9 @@
 `generate` makes all files; `problems` says which objectives could never alert.
 """
 
-from headrace.slo.alert import PAGE, TICKET
 from headrace.slo.catalogue import alert_names, alerts
 from headrace.slo.generate import Places, generate
-from headrace.slo.levels import LEVELS, Level, levels
+from headrace.slo.levels import LEVELS, PAGE, TICKET, Level, levels
 from headrace.slo.objectives import Slo, problems, slos
 from headrace.slo.settings import Maintenance, SloSettings
 

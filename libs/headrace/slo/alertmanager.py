@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from headrace.slo.alert import PAGE, TICKET
 from headrace.slo.burn_rules import NAMES
-from headrace.slo.levels import LEVELS
+from headrace.slo.levels import LEVELS, PAGE, TICKET
 from headrace.slo.promql import duration
 from headrace.slo.settings import SloSettings
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from headrace.slo.alert import runbook_annotation
 from headrace.slo.levels import Level, windows
 from headrace.slo.objectives import AVAILABILITY, Slo
 from headrace.slo.promql import duration, label
@@ -48,9 +47,8 @@ def _alert(slo: Slo, level: Level, speed: int, min_bad: int) -> dict[str, Any]:
         f"and {_bad(level.long_s)}{labels} >= {min_bad}"
     )
     what = "failed by our fault" if slo.objective == AVAILABILITY else f"took more than {slo.slow_ms} ms"
-    name = NAMES[slo.objective]
     return {
-        "alert": name,
+        "alert": NAMES[slo.objective],
         "expr": expr,
         "labels": {"severity": level.severity, "level": level.name, "speed": str(speed)},
         "annotations": {
@@ -59,7 +57,6 @@ def _alert(slo: Slo, level: Level, speed: int, min_bad: int) -> dict[str, Any]:
             "description": f"The error budget burns at {level.name} or faster; when this began, "
             f"{level.share(slo.period_s) * 100:.2g} % of the budget of {duration(slo.period_s)} was used up.",
             "next_step": "headrace slo status",
-            **runbook_annotation(name),
         },
     }
 

@@ -5,17 +5,18 @@ Each alert names metrics that exist (a test compares them with the services) and
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from headrace.slo.alert import runbook_annotation
 from headrace.slo.burn_rules import NAMES
 from headrace.slo.promql import duration, paced, seconds
 
 _FILE = Path(__file__).with_name("alerts.yml")
+_WORDS = re.compile(r"(?<!^)(?=[A-Z])")
 
 
 @cache
@@ -26,7 +27,7 @@ def groups() -> list[dict[str, Any]]:
 
 
 def paced_groups(pace: float, floor_s: float) -> list[dict[str, Any]]:
-    """The groups with all times divided by `pace`, and with the runbook of each alert. `floor_s`: no range is shorter."""
+    """The groups with all times divided by `pace`. `floor_s`: no range is shorter."""
     return [
         {**group, "rules": [_paced(rule, pace, floor_s) for rule in group["rules"]]} for group in groups()
     ]
@@ -42,10 +43,13 @@ def alert_names() -> list[str]:
     return [*NAMES.values(), *(rule["alert"] for rule in alerts())]
 
 
+def runbook(name: str) -> str:
+    """HeadraceModelErrors → model-errors.md."""
+    return _WORDS.sub("-", name.removeprefix("Headrace")).lower() + ".md"
+
+
 def _paced(rule: dict[str, Any], pace: float, floor_s: float) -> dict[str, Any]:
     made = {**rule, "expr": paced(rule["expr"], pace, floor_s)}
     if "for" in rule:
         made["for"] = duration(seconds(rule["for"]) / pace)
-    if "alert" in rule:
-        made["annotations"] = {**rule["annotations"], **runbook_annotation(rule["alert"])}
     return made

@@ -13,10 +13,9 @@ import yaml
 
 from headrace.pipeline import DocumentError, Pipeline
 from headrace.slo import burn_rules
-from headrace.slo.alert import FLOOR_SCRAPES
 from headrace.slo.alertmanager import alertmanager
-from headrace.slo.catalogue import paced_groups
-from headrace.slo.levels import levels
+from headrace.slo.catalogue import paced_groups, runbook
+from headrace.slo.levels import FLOOR_SCRAPES, levels
 from headrace.slo.objectives import Slo, problems, slos
 from headrace.slo.promql import duration
 from headrace.slo.settings import SloSettings
@@ -44,8 +43,8 @@ def generate(pipelines: Iterable[Pipeline], settings: SloSettings, places: Place
     promised = slos(documents, settings.pace, settings.default_availability)
     floor_s = FLOOR_SCRAPES * settings.scrape_interval_s
     return {
-        OBJECTIVE_RULES: _text({"groups": objective_groups(promised, settings)}),
-        ALERT_RULES: _text({"groups": paced_groups(settings.pace, floor_s)}),
+        OBJECTIVE_RULES: _rules(objective_groups(promised, settings)),
+        ALERT_RULES: _rules(paced_groups(settings.pace, floor_s)),
         ALERTMANAGER: _text(alertmanager(settings)),
         PROMETHEUS: _text(_prometheus(settings, places)),
     }
@@ -84,6 +83,20 @@ def _prometheus(settings: SloSettings, places: Places) -> dict[str, Any]:
             {"job_name": "headrace", "file_sd_configs": [{"files": [str(places.targets)]}]},
         ],
     }
+
+
+def _rules(groups: Iterable[Mapping[str, Any]]) -> str:
+    """A file of rules; each alert names its runbook."""
+    return _text(
+        {"groups": [{**group, "rules": [_with_runbook(rule) for rule in group["rules"]]} for group in groups]}
+    )
+
+
+def _with_runbook(rule: dict[str, Any]) -> dict[str, Any]:
+    if "alert" not in rule:
+        return rule
+    page = {"runbook": f"deploy/runbooks/{runbook(rule['alert'])}"}
+    return {**rule, "annotations": {**rule["annotations"], **page}}
 
 
 def _text(content: Mapping[str, Any]) -> str:

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from headrace.slo.alert import FLOOR_SCRAPES, PAGE, TICKET
-
+# Page: somebody must act now. Ticket: within days.
+PAGE, TICKET = "page", "ticket"
+# Two scrapes may be missed, and a rate needs two samples.
+FLOOR_SCRAPES = 4
 _HOUR = 3600.0
 _DAY = 24 * _HOUR
 PERIOD_S = 30 * _DAY
