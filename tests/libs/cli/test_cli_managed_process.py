@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.cli.installation import layout, ports
+from headrace.cli.installation import layout, ports, services
 from headrace.cli.installation.settings import Installation
 from headrace.cli.supervision import probes, process
 from headrace.cli.supervision.managed_process import ManagedProcess, ReplaceError
@@ -114,6 +114,23 @@ async def test_a_new_process_that_fails_leaves_the_old_one_serving(
         await managed.replace()
     assert pid_of(managed) == before
     assert sockets(tmp_path) == listed
+    assert managed.policy.state is State.READY
+
+
+async def test_one_that_begins_anew_is_waited_for(
+    managed: ManagedProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, forget = pid_of(managed), Process.forget
+
+    async def slowly(process: Process) -> None:
+        if asyncio.current_task() is managed._task:
+            await asyncio.sleep(1)
+        await forget(process)
+
+    monkeypatch.setattr(Process, "forget", slowly)
+    monkeypatch.setattr(services, "ALONE", (SERVICE,))
+    await managed.replace()
+    assert pid_of(managed) != before
     assert managed.policy.state is State.READY
 
 
