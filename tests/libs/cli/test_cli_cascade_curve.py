@@ -19,13 +19,8 @@ def drawn(rng: np.random.Generator, count: int, hard: float = 0.3, sure: float =
     heavy = rng.random(count) < 0.1
     # A row has one label, so a wrong decision about it costs the same, whoever makes it: on the average 0.5.
     cost = np.where(rng.random(count) < 0.5, *curves.cost_of(DECISION))
-    return Labelled(
-        margins,
-        np.where(light, cost, 0.0),
-        np.where(heavy, cost, 0.0),
-        np.zeros(count, bool),
-        curves.cost_of(DECISION),
-    )
+    light_cost, heavy_cost = (np.where(wrong, cost, 0.0) for wrong in (light, heavy))
+    return Labelled(margins, light_cost, heavy_cost, np.zeros(count, bool), curves.cost_of(DECISION))
 
 
 def true_loss(threshold: float, hard: float = 0.3, sure: float = 0.02) -> float:
@@ -80,13 +75,8 @@ def test_the_test_ends_at_the_first_threshold_that_costs_too_much() -> None:
 
 
 def test_valuable_rows_and_margins_that_are_no_number_go_to_the_heavy_model() -> None:
-    rows = Labelled(
-        np.array([0.4, 0.4, -1.0]),
-        np.array([0.5, 0.5, 0.5]),
-        np.zeros(3),
-        np.array([False, True, False]),
-        (0.5, 0.5),
-    )
+    margins, light, always = np.array([0.4, 0.4, -1.0]), np.full(3, 0.5), np.array([False, True, False])
+    rows = Labelled(margins, light, np.zeros(3), always, (0.5, 0.5))
     [point] = curves.curve(rows, [0.0], ALPHA)
     assert point.heavy_share == pytest.approx(2 / 3)
     assert point.lost == pytest.approx(0.5 / 3)

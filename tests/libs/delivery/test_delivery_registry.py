@@ -160,10 +160,8 @@ def test_openssl_verifies_a_signature_as_cosign_would(
     openssl = shutil.which("openssl")
     assert openssl
     command = [openssl, "dgst", "-sha256", "-verify", "models.pub", "-signature", "signature", "payload"]
-    assert (
-        "Verified OK"
-        in subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
-    )
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    assert "Verified OK" in done.stdout
 
 
 def test_a_package_is_the_same_for_the_same_code_and_comes_out_as_it_went_in(tmp_path: Path) -> None:

@@ -68,6 +68,7 @@ def test_all_times_are_divided_by_the_pace() -> None:
     assert paced(expression, 1, 60) == expression
     assert paced(expression, 60, 4) == "increase(a[10s]) > 0 and avg_over_time(b[4m] offset 166m)"
     assert paced("rate(a[1m])", 60, 4) == "rate(a[4s])"  # less holds no two samples
+    assert rules(made(settings=SloSettings(pace=60))[ALERT_RULES])[0]["for"] == "1s"
 
 
 def test_alerts_that_others_explain_are_silenced_by_them() -> None:
