@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -77,13 +76,12 @@ class Watch:
 
 class Traffic:
     """Batches of rows, twenty a second, until the context is left. What fails is counted. `rows`: the next batch; may be replaced
-    meanwhile."""
+    meanwhile; None: nobody asks."""
 
     def __init__(self, system: System, pipeline: str, rows: Rows) -> None:
         self._system = system
         self._pipeline = pipeline
-        self.rows = rows
-        self._pause = threading.Event()
+        self.rows: Rows | None = rows
         self.failed = self.answered = 0
 
     @contextmanager
@@ -92,16 +90,7 @@ class Traffic:
             yield self
 
     @contextmanager
-    def paused(self) -> Iterator[None]:
-        """Nobody asks meanwhile."""
-        self._pause.set()
-        try:
-            yield
-        finally:
-            self._pause.clear()
-
-    @contextmanager
-    def of(self, rows: Rows) -> Iterator[None]:
+    def of(self, rows: Rows | None) -> Iterator[None]:
         """Other rows meanwhile."""
         usual, self.rows = self.rows, rows
         try:
@@ -110,10 +99,10 @@ class Traffic:
             self.rows = usual
 
     def _send(self) -> None:
-        if self._pause.is_set():
+        if (rows := self.rows) is None:
             return
         try:
-            self._system.predict(row_request(*self.rows(), pipeline=self._pipeline))
+            self._system.predict(row_request(*rows(), pipeline=self._pipeline))
             self.answered += 1
         except grpc.RpcError:
             self.failed += 1

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 
 from tests.alerts.alarmed_system import Alarmed
 
@@ -13,12 +12,10 @@ Provoke = Callable[[Alarmed], AbstractContextManager[None]]
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """`alerts`: those that must come, each with some of its labels. `provoke`: the cause lasts within the context. `what`,
-    `mended`: in words, for the record. `afterwards`: alerts that come once it is mended."""
+    """`alerts`: those that must come, each with some of its labels. `provoke`: the cause lasts within the context. `afterwards`:
+    alerts that come once it is mended."""
 
     alerts: Mapping[str, Mapping[str, str]]
-    what: str
-    mended: str
     provoke: Provoke
     afterwards: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
@@ -59,17 +56,14 @@ class Causes(list[Cause]):
     """Those of one file, in the order in which they are provoked."""
 
     def add(
-        self,
-        alerts: Mapping[str, Mapping[str, str]],
-        what: str,
-        mended: str,
-        afterwards: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
+        self, afterwards: str = "", **alerts: Mapping[str, str]
     ) -> Callable[[Callable[[Alarmed], Iterator[None]]], Provoke]:
-        """Of a generator that does it before its `yield` and undoes it after it."""
+        """Of a generator that does it before its `yield` and undoes it after it. `alerts`: by name without "Headrace"."""
 
         def added(generator: Callable[[Alarmed], Iterator[None]]) -> Provoke:
             provoke = contextmanager(generator)
-            self.append(Cause(alerts, what, mended, provoke, afterwards))
+            named = {f"Headrace{name}": labels for name, labels in alerts.items()}
+            self.append(Cause(named, provoke, {afterwards: {}} if afterwards else {}))
             return provoke
 
         return added

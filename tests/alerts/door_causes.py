@@ -14,11 +14,7 @@ from tests.system import headrace, restarted, row_request
 CAUSES = Causes()
 
 
-@CAUSES.add(
-    {"HeadraceQuotaRefusals": {"tenant": "small"}},
-    "a tenant with one row a second asks for twenty",
-    "it stops, and is removed",
-)
+@CAUSES.add(QuotaRefusals={"tenant": "small"})
 def past_its_quota(alarmed: Alarmed) -> Iterator[None]:
     limits = ("--rows-per-s", "1", "--rows-burst", "1")
     headrace("tenants", "add", "small", "--pipeline", "flights", "--scope", "predict", *limits)
@@ -37,7 +33,7 @@ def past_its_quota(alarmed: Alarmed) -> Iterator[None]:
         headrace("tenants", "remove", "small", "--yes")
 
 
-@CAUSES.add({"HeadraceAuthFailures": {}}, "100 requests a second with a wrong key", "they end")
+@CAUSES.add(AuthFailures={})
 def unknown_keys(alarmed: Alarmed) -> Iterator[None]:
     request = row_request(alarmed.system.rows[0])
 
@@ -50,11 +46,7 @@ def unknown_keys(alarmed: Alarmed) -> Iterator[None]:
         yield
 
 
-@CAUSES.add(
-    {"HeadraceOverloaded": {}},
-    "a door that admits eight requests at once, 48 callers",
-    "the limit is taken away, `headrace restart ingress`",
-)
+@CAUSES.add(Overloaded={})
 def small_door(alarmed: Alarmed) -> Iterator[None]:
     usual = ingress_settings(alarmed.stores)
     small = {**usual, "admission": {"initial": 8, "minimum": 8, "maximum": 8}}

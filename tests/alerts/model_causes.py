@@ -43,22 +43,14 @@ def table(entries: int) -> Iterator[None]:
         remove_models("table", "1")
 
 
-@CAUSES.add(
-    {"HeadraceModelErrors": {"model": "table"}},
-    "a model that raises for half of its rows, requests for one of them each",
-    "nobody asks any more, and the pipeline is removed",
-)
+@CAUSES.add(ModelErrors={"model": "table"})
 def half_a_table(alarmed: Alarmed) -> Iterator[None]:
     """A model that raises for rows that callers ask for."""
     with table(4), repeated(lambda: alarmed.asks("table", {"x": 7}, 4), 0.1):
         yield
 
 
-@CAUSES.add(
-    {"HeadraceModelQuarantined": {"model": "broken"}},
-    "a file that is no model, signed and released",
-    "the version and the pipeline removed",
-)
+@CAUSES.add(ModelQuarantined={"model": "broken"})
 def not_a_model(_: Alarmed) -> Iterator[None]:
     """A file that is no model is signed, published and released, past `headrace models add`, which would refuse it."""
     about = publish(PLACE.models, "broken", "1", b"no model", inputs=[_X], outputs=[_Y], key=PLACE.model_key)
@@ -87,13 +79,9 @@ def remote_first(alarmed: Alarmed, *standby: str, patience_s: float = 0.5) -> It
 
 
 @CAUSES.add(
-    {
-        "HeadraceBackendFailover": {"model": "flights_light"},
-        "HeadraceFallbacks": {"pipeline": "flights"},
-        "HeadraceBreakerOpen": {"instance": "executor"},
-    },
-    "the server on which a model runs first is killed",
-    "the executor runs the model itself",
+    BackendFailover={"model": "flights_light"},
+    Fallbacks={"pipeline": "flights"},
+    BreakerOpen={"instance": "executor"},
 )
 def lost_backend(alarmed: Alarmed) -> Iterator[None]:
     """The server of the light model is killed; its standby takes over."""
@@ -103,15 +91,11 @@ def lost_backend(alarmed: Alarmed) -> Iterator[None]:
         yield
 
 
-@CAUSES.add(
-    {"HeadraceColdStarts": {}},
-    "memory for one model only, callers of two in turns",
-    "the limit is taken away, `headrace restart executor`",
-)
+@CAUSES.add(ColdStarts={})
 def little_memory(alarmed: Alarmed) -> Iterator[None]:
     """Memory for one model only, and callers of two in turns."""
     small = restarted("executor", {"memory_budget_mib": 1}, {})
-    with small, alarmed.traffic.paused(), table(8):
+    with small, alarmed.traffic.of(None), table(8):
         row = alarmed.system.rows[0]
 
         def ask() -> None:

@@ -20,12 +20,7 @@ _MADE_BEFORE = timedelta(days=2)
 
 
 @CAUSES.add(
-    {
-        "HeadraceTargetDown": {"instance": "postprocessing"},
-        "HeadraceAvailabilityBurn": {"pipeline": "flights", "level": "14.4x"},
-    },
-    "postprocessing killed (SIGKILL), its settings file wrong so that it does not start",
-    "the settings corrected; it starts within 10 s by itself",
+    TargetDown={"instance": "postprocessing"}, AvailabilityBurn={"pipeline": "flights", "level": "14.4x"}
 )
 def wrong_settings(alarmed: Alarmed) -> Iterator[None]:
     """Postprocessing is killed, and can't start."""
@@ -40,22 +35,14 @@ def wrong_settings(alarmed: Alarmed) -> Iterator[None]:
         alarmed.ready("postprocessing")
 
 
-@CAUSES.add(
-    {"HeadraceLoopBlocked": {"instance": "postprocessing"}},
-    "the thread of postprocessing's event loop stopped (ptrace)",
-    "it goes on; after 15 to 18 s the supervisor of this system would replace the process",
-)
+@CAUSES.add(LoopBlocked={"instance": "postprocessing"})
 def blocked_loop(alarmed: Alarmed) -> Iterator[None]:
     """The thread of postprocessing's event loop stands still; that of its metrics does not."""
     with stopped_thread(alarmed.pid("postprocessing")):
         yield
 
 
-@CAUSES.add(
-    {"HeadraceDiskWritesFailing": {"instance": "monitoring"}},
-    "a full disk (tmpfs of 1 MiB) where events are written",
-    "room is made",
-)
+@CAUSES.add(DiskWritesFailing={"instance": "monitoring"})
 def full_disk(_: Alarmed) -> Iterator[None]:
     folder = PLACE.events / "open"
     with tiny_disk(folder):
@@ -76,18 +63,12 @@ def short_certificate(alarmed: Alarmed, life: timedelta) -> Iterator[None]:
         yield
 
 
-for _alerts, _life, _ends in (
-    ({"HeadraceCertificateExpiring": {}}, timedelta(days=10), "ends in 10 days"),
-    ({"HeadraceCertificateEnding": {}}, timedelta(days=1), "ends in a day"),
-    ({"HeadraceCertificateRefused": {"instance": "ingress"}}, timedelta(days=-1), "has ended"),
-):
-    _what, _mended = f"the door gets a certificate that {_ends}", "one that lasts is put in its place"
-    CAUSES.append(Cause(_alerts, _what, _mended, partial(short_certificate, life=_life)))
+for _alert, _days in (("Expiring", 10), ("Ending", 1), ("Refused", -1)):
+    _alerts = {f"HeadraceCertificate{_alert}": {"instance": "ingress"}}
+    CAUSES.append(Cause(_alerts, partial(short_certificate, life=timedelta(days=_days))))
 
 
-@CAUSES.add(
-    {"HeadraceCostUntold": {"instance": "monitoring"}}, "a mistake in prices.yaml", "it is taken away"
-)
+@CAUSES.add(CostUntold={"instance": "monitoring"})
 def broken_prices(_: Alarmed) -> Iterator[None]:
     PLACE.prices.parent.mkdir(exist_ok=True)
     PLACE.prices.write_text("core_hour: cheap\n")
@@ -98,14 +79,10 @@ def broken_prices(_: Alarmed) -> Iterator[None]:
 
 
 @CAUSES.add(
-    {
-        "HeadraceTelemetryLost": {"instance": "router"},
-        "HeadraceEventsDropped": {"instance": "router"},
-        "HeadraceEventsBehind": {"instance": "router"},
-    },
-    "the router asks for the monitoring service where there is none",
-    "its settings corrected, `headrace restart router`",
-    {"HeadraceEventsMissing": {}},
+    afterwards="HeadraceEventsMissing",
+    TelemetryLost={"instance": "router"},
+    EventsDropped={"instance": "router"},
+    EventsBehind={"instance": "router"},
 )
 def no_monitoring(alarmed: Alarmed) -> Iterator[None]:
     wrong = {"target": f"unix-dir:{PLACE.run / 'nobody'}"}

@@ -23,11 +23,7 @@ outputs: [high]
 _KEPT = _JUDGE.replace("judged", "kept").replace("deadline_ms: 1000", "deadline_ms: 1000\ncache: {ttl: 30s}")
 
 
-@CAUSES.add(
-    {"HeadracePipelineDown": {"pipeline": "never_good"}},
-    "the only release of a pipeline is overwritten with what can't be read",
-    "the pipeline is removed",
-)
+@CAUSES.add(PipelineDown={"pipeline": "never_good"})
 def broken_release(_: Alarmed) -> Iterator[None]:
     add_unusable("never_good")
     try:
@@ -36,11 +32,7 @@ def broken_release(_: Alarmed) -> Iterator[None]:
         remove_document("never_good")
 
 
-@CAUSES.add(
-    {"HeadraceDocumentQuarantined": {"pipeline": "judged"}},
-    "the newest release of a pipeline can't be used by this version",
-    "the pipeline is removed",
-)
+@CAUSES.add(DocumentQuarantined={"pipeline": "judged"})
 def altered_release(alarmed: Alarmed) -> Iterator[None]:
     """The newest release of a pipeline can't be used; the one before serves."""
     add_document("judged", _JUDGE)
@@ -51,11 +43,7 @@ def altered_release(alarmed: Alarmed) -> Iterator[None]:
         remove_document("judged")
 
 
-@CAUSES.add(
-    {"HeadraceRolledBack": {"pipeline": "table"}},
-    "a canary that raises for half of its rows, under traffic",
-    "the analyser went back; the pipeline is removed",
-)
+@CAUSES.add(RolledBack={"pipeline": "table"})
 def bad_rollout(alarmed: Alarmed) -> Iterator[None]:
     with table(8):
         file = HOME / "run" / "table2.onnx"
@@ -74,11 +62,7 @@ def bad_rollout(alarmed: Alarmed) -> Iterator[None]:
             remove_models("table", "2")
 
 
-@CAUSES.add(
-    {"HeadraceFeatureStoreErrors": {}, "HeadraceAnswerStoreFailing": {}, "HeadraceQuotasLocal": {}},
-    "the Redis of features killed",
-    "it is started again",
-)
+@CAUSES.add(FeatureStoreErrors={}, AnswerStoreFailing={}, QuotasLocal={})
 def no_store(alarmed: Alarmed) -> Iterator[None]:
     """The Redis of features, answers and shared limits is killed."""
     add_document("kept", _KEPT)
@@ -92,11 +76,7 @@ def no_store(alarmed: Alarmed) -> Iterator[None]:
         remove_document("kept")
 
 
-@CAUSES.add(
-    {"HeadraceFeatureEventsRejected": {}},
-    "three events of a view that does not exist, in the stream",
-    "no further ones come",
-)
+@CAUSES.add(FeatureEventsRejected={})
 def nonsense_events(alarmed: Alarmed) -> Iterator[None]:
     """Feature events that can't be used."""
     for _ in range(3):
@@ -104,11 +84,7 @@ def nonsense_events(alarmed: Alarmed) -> Iterator[None]:
     yield
 
 
-@CAUSES.add(
-    {"HeadraceRolloutFailing": {}},
-    "a file in place of the folder of the analyser's lease, monitoring killed",
-    "the folder is put back",
-)
+@CAUSES.add(RolloutFailing={})
 def no_lease(alarmed: Alarmed) -> Iterator[None]:
     """A file stands where the analyser's lease and evidence should be, and the service starts anew."""
     try:
@@ -119,11 +95,7 @@ def no_lease(alarmed: Alarmed) -> Iterator[None]:
         alarmed.ready("monitoring")
 
 
-@CAUSES.add(
-    {"HeadraceFeaturesMissing": {"view": "weather"}},
-    "the Redis of features emptied (FLUSHDB)",
-    "it is filled again",
-)
+@CAUSES.add(FeaturesMissing={"view": "weather"})
 def empty_store(alarmed: Alarmed) -> Iterator[None]:
     alarmed.stores.command("FLUSHDB")
     try:

@@ -13,11 +13,7 @@ from tests.system import add_document, headrace, remove_document, restarted
 CAUSES = Causes()
 
 
-@CAUSES.add(
-    {"HeadraceEventSegmentsAway": {}, "HeadraceEventStreamFailing": {}},
-    "object storage and stream of events set to an address where nobody listens, `headrace restart monitoring`",
-    "the settings corrected, `headrace restart monitoring`",
-)
+@CAUSES.add(EventSegmentsAway={}, EventStreamFailing={})
 def no_far_store(_: Alarmed) -> Iterator[None]:
     """Events are to move to an object storage and come by a Redis where nobody listens."""
     at, usual = f"127.0.0.1:{free_port()}", monitoring_settings()
@@ -26,11 +22,7 @@ def no_far_store(_: Alarmed) -> Iterator[None]:
         yield
 
 
-@CAUSES.add(
-    {"HeadraceJournalUnwritable": {"instance": "router"}},
-    "a file in place of the journal's folder, a regulated pipeline is asked",
-    "the folder is put back",
-)
+@CAUSES.add(JournalUnwritable={"instance": "router"})
 def no_journal(alarmed: Alarmed) -> Iterator[None]:
     """A file stands where the router's journal of regulated predictions should be."""
     add_document("judged", _JUDGE.replace("deadline_ms: 1000", "deadline_ms: 1000\nregulated: true"))
@@ -44,11 +36,7 @@ def no_journal(alarmed: Alarmed) -> Iterator[None]:
         remove_document("judged")
 
 
-@CAUSES.add(
-    {"HeadraceEventsUnreadable": {}},
-    "the end of a segment of events overwritten with zeros, `headrace events list --request nobody`",
-    "it was set aside by itself",
-)
+@CAUSES.add(EventsUnreadable={})
 def flipped_segment(_: Alarmed) -> Iterator[None]:
     """The footer of a segment of events is overwritten."""
     folder = PLACE.events / "segments"
@@ -63,13 +51,9 @@ def flipped_segment(_: Alarmed) -> Iterator[None]:
 
 
 @CAUSES.add(
-    {
-        "HeadraceDrift": {"pipeline": "dice", "column": "x"},
-        "HeadraceRetrainTriggered": {"pipeline": "dice", "cause": "distribution"},
-        "HeadraceRetrainFailing": {"pipeline": "dice"},
-    },
-    "68 % of the rows from the half that half of the training's rows were from; the command for retraining fails",
-    "rows as in training again",
+    Drift={"pipeline": "dice", "column": "x"},
+    RetrainTriggered={"pipeline": "dice", "cause": "distribution"},
+    RetrainFailing={"pipeline": "dice"},
 )
 def false_dice(alarmed: Alarmed) -> Iterator[None]:
     """Of the rows, 68 % are from the half that half of the training's were from: a population stability index of about 0.2."""
@@ -77,21 +61,13 @@ def false_dice(alarmed: Alarmed) -> Iterator[None]:
         yield
 
 
-@CAUSES.add(
-    {"HeadraceDriftSevere": {"pipeline": "dice", "column": "x"}},
-    "all callers send the same row",
-    "rows as in training again",
-)
+@CAUSES.add(DriftSevere={"pipeline": "dice", "column": "x"})
 def one_side(alarmed: Alarmed) -> Iterator[None]:
     with alarmed.dice.of(lambda: [{"x": 3}] * 64):
         yield
 
 
-@CAUSES.add(
-    {"HeadraceDriftBlind": {}},
-    "a byte of a model's signed baseline changed, `headrace restart monitoring`",
-    "the good file is put back, `headrace restart monitoring`",
-)
+@CAUSES.add(DriftBlind={})
 def damaged_baseline(alarmed: Alarmed) -> Iterator[None]:
     """A byte of the model's baseline is changed, and the service reads it anew."""
     [file] = [f for f in (PLACE.models / "flights_light" / "1").iterdir() if "baseline" in f.name]
@@ -105,11 +81,7 @@ def damaged_baseline(alarmed: Alarmed) -> Iterator[None]:
         headrace("restart", "monitoring")
 
 
-@CAUSES.add(
-    {"HeadraceAuditFailing": {}},
-    "the deployments' journal replaced by a folder",
-    "the folder is removed",
-)
+@CAUSES.add(AuditFailing={})
 def unreadable_journal(_: Alarmed) -> Iterator[None]:
     PLACE.deployment_log.mkdir()
     try:
@@ -118,17 +90,13 @@ def unreadable_journal(_: Alarmed) -> Iterator[None]:
         PLACE.deployment_log.rmdir()
 
 
-@CAUSES.add({"HeadraceAuditGap": {}}, "the chain of the models moved away", "it is put back")
+@CAUSES.add(AuditGap={})
 def removed_journal(_: Alarmed) -> Iterator[None]:
     with moved(PLACE.model_log, "away"):
         yield
 
 
-@CAUSES.add(
-    {"HeadraceAuditNotExported": {}},
-    "the folder for signed heads replaced by a file",
-    "the folder is put back",
-)
+@CAUSES.add(AuditNotExported={})
 def unwritable_export(alarmed: Alarmed) -> Iterator[None]:
     with file_instead(alarmed.folder / "heads"):
         yield

@@ -4,9 +4,8 @@ import re
 import shlex
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
 
-from headrace.slo.alert import runbook
+from headrace.slo.catalogue import runbook
 from tests.system import HEADRACE, HOME, ROOT
 
 _COMMAND = re.compile(r"`(headrace [a-z][^`]*)`")
@@ -14,15 +13,6 @@ _SEE = re.compile(r"^## How to see it$(.*?)^## ", re.MULTILINE | re.DOTALL)
 # These would change something, or need what only a person has.
 _NOT_TYPED = re.compile(r"shadow|predict|_ID|REQUEST|PREDICTION|MODEL|VIEW|FILE|…")
 _LIMIT_S = 120
-
-
-@dataclass(frozen=True, slots=True)
-class Typed:
-    """A command as it was typed, and how it ended."""
-
-    command: str
-    code: int
-    output: str
 
 
 def diagnosis(alert: str, labels: Mapping[str, str]) -> list[str]:
@@ -37,15 +27,13 @@ def diagnosis(alert: str, labels: Mapping[str, str]) -> list[str]:
     return [text for text in dict.fromkeys(texts) if not _NOT_TYPED.search(text)]
 
 
-def walked(alert: str, labels: Mapping[str, str]) -> list[Typed]:
+def walk(alert: str, labels: Mapping[str, str]) -> None:
     """Types them all. A command that diagnoses ends with 0 or, as something is wrong, with 1; never with a traceback."""
-    return [_typed(command) for command in diagnosis(alert, labels)]
-
-
-def _typed(command: str) -> Typed:
-    words = [str(HEADRACE), *shlex.split(command)[1:], "--home", str(HOME)]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=_LIMIT_S, check=False)
-    assert done.returncode in (0, 1), f"{command}: exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
-    # A log that is shown may hold one; the command itself must not.
-    assert "Traceback" not in done.stderr, f"{command}\n{done.stderr}"
-    return Typed(command, done.returncode, done.stdout + done.stderr)
+    for command in diagnosis(alert, labels):
+        words = [str(HEADRACE), *shlex.split(command)[1:], "--home", str(HOME)]
+        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=_LIMIT_S, check=False)
+        assert done.returncode in (0, 1), (
+            f"{command}: exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+        )
+        # A log that is shown may hold one; the command itself must not.
+        assert "Traceback" not in done.stderr, f"{command}\n{done.stderr}"

@@ -10,9 +10,8 @@ import click
 import typer
 
 from headrace.cli.main import app
-from headrace.slo import ALERTS, alert_names
-from headrace.slo.alert import runbook
-from headrace.slo.catalogue import ANOMALIES
+from headrace.slo import alert_names, alerts
+from headrace.slo.catalogue import runbook
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy/runbooks"
@@ -26,7 +25,8 @@ _SHELL = {"&&", "|", ";", "||"}
 def commands() -> list[tuple[str, str]]:
     """(where, what to type): of the pages, and the next steps of the alerts."""
     found = [(page.name, text) for page in PAGES for text in _COMMAND.findall(page.read_text())]
-    templates = [(a.name, re.sub(r"{{.*?}}", "NAME", a.next_step)) for a in (*ALERTS, *ANOMALIES)]
+    steps = [(rule["alert"], rule["annotations"]["next_step"]) for rule in alerts()]
+    templates = [(name, re.sub(r"{{.*?}}", "NAME", step)) for name, step in steps]
     return sorted(set(found + templates))
 
 

@@ -23,8 +23,8 @@ def alarmed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     with (
         Alarmed.running(folder, clock.environment() if clock else {}) as running,
         # Each test sends what it counts; the rest would only load the machine.
-        running.dice.paused(),
-        running.traffic.paused(),
+        running.dice.of(None),
+        running.traffic.of(None),
     ):
         yield running
 

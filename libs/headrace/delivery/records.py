@@ -68,10 +68,6 @@ class Records:
         about = {"result": str(result), "service": service, "why": why[:_TEXT]}
         self._append(ENDED, identity, {k: v for k, v in about.items() if v})
 
-    def all(self) -> list[Deployment]:
-        """All deployments, the oldest first. Raises DeliveryError: a line is damaged; OSError."""
-        return read(self._path)
-
     def _append(self, event: str, identity: str, about: Mapping[str, object]) -> None:
         at = self._clock().isoformat(timespec="milliseconds")
         try:
@@ -83,7 +79,9 @@ class Records:
 
 
 def read(path: Path) -> list[Deployment]:
-    """As `Records.all`. Of deployments without an end only the last one may still run."""
+    """All deployments, the oldest first; of those without an end only the last one may still run.
+
+    Raises DeliveryError: the chain is broken; OSError."""
     if not path.exists():
         return []
     begun: dict[str, Mapping[str, Any]] = {}

@@ -3,25 +3,23 @@
 `generate` makes all files; `problems` says which objectives could never alert.
 """
 
-from headrace.slo.alert import PAGE, TICKET, Alert
-from headrace.slo.catalogue import ALERTS, alert_names
+from headrace.slo.catalogue import alert_names, alerts
 from headrace.slo.generate import Places, generate
-from headrace.slo.levels import LEVELS, Level, levels
+from headrace.slo.levels import LEVELS, PAGE, TICKET, Level, levels
 from headrace.slo.objectives import Slo, problems, slos
 from headrace.slo.settings import Maintenance, SloSettings
 
 __all__ = [
-    "ALERTS",
     "LEVELS",
     "PAGE",
     "TICKET",
-    "Alert",
     "Level",
     "Maintenance",
     "Places",
     "Slo",
     "SloSettings",
     "alert_names",
+    "alerts",
     "generate",
     "levels",
     "problems",

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
-from headrace.slo.alert import PAGE, TICKET
 from headrace.slo.burn_rules import NAMES
-from headrace.slo.catalogue import ALERTS
-from headrace.slo.levels import LEVELS
+from headrace.slo.levels import LEVELS, PAGE, TICKET
 from headrace.slo.promql import duration
 from headrace.slo.settings import SloSettings
 
 # While an alert lasts, it is told again after this time.
 _REPEAT_S = {PAGE: 3600.0, TICKET: 86_400.0}
+# An alert and those that it explains, which are not sent while it fires, in the whole installation.
+EXPLAINS = {
+    "CertificateEnding": "CertificateExpiring",
+    "CrashLoop": "NotReady|BreakerOpen|Overloaded",
+    "DiskWritesFailing": "TelemetryLost|EventsDropped|EventStreamFailing|AuditFailing|CostUntold",
+    "EventsDropped": "EventsMissing",
+    "FeatureStoreErrors": "FeaturesStale",
+    "ModelQuarantined": "ReleaseWaiting",
+    "TargetDown": "NotReady|BreakerOpen|Overloaded|Fallbacks|TelemetryLost|EventsDropped|EventsBehind|EventSegmentsAway"
+    "|EventStreamFailing",
+}
 
 
 def alertmanager(settings: SloSettings) -> dict[str, Any]:
@@ -36,7 +45,16 @@ def alertmanager(settings: SloSettings) -> dict[str, Any]:
             _receiver(PAGE, settings.page_webhook or settings.ticket_webhook),
             _receiver(TICKET, settings.ticket_webhook or settings.page_webhook),
         ],
-        "inhibit_rules": [*_slower_levels(), *_followers()],
+        "inhibit_rules": [
+            *_slower_levels(),
+            *(
+                {
+                    "source_matchers": [f'alertname="Headrace{cause}"'],
+                    "target_matchers": [f'alertname=~"Headrace({followers})"'],
+                }
+                for cause, followers in EXPLAINS.items()
+            ),
+        ],
         **_intervals(settings),
     }
 
@@ -60,20 +78,6 @@ def _slower_levels() -> list[dict[str, Any]]:
         }
         for name in NAMES.values()
         for speed in range(1, len(LEVELS))
-    ]
-
-
-def _followers() -> list[dict[str, Any]]:
-    """An alert that explains another silences it, in the whole installation."""
-    causes = sorted({cause for alert in ALERTS for cause in alert.follows})
-    return [
-        {
-            "source_matchers": [f'alertname="{cause}"'],
-            "target_matchers": [
-                f'alertname=~"{"|".join(alert.name for alert in ALERTS if cause in alert.follows)}"'
-            ],
-        }
-        for cause in causes
     ]
 
 

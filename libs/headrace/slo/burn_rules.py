@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from headrace.slo.alert import rule
 from headrace.slo.levels import Level, windows
 from headrace.slo.objectives import AVAILABILITY, Slo
 from headrace.slo.promql import duration, label
@@ -48,19 +47,18 @@ def _alert(slo: Slo, level: Level, speed: int, min_bad: int) -> dict[str, Any]:
         f"and {_bad(level.long_s)}{labels} >= {min_bad}"
     )
     what = "failed by our fault" if slo.objective == AVAILABILITY else f"took more than {slo.slow_ms} ms"
-    return rule(
-        NAMES[slo.objective],
-        expr,
-        for_s=0,
-        labels={"severity": level.severity, "level": level.name, "speed": str(speed)},
-        annotations={
+    return {
+        "alert": NAMES[slo.objective],
+        "expr": expr,
+        "labels": {"severity": level.severity, "level": level.name, "speed": str(speed)},
+        "annotations": {
             "summary": f"{slo.pipeline}: {{{{ $value | humanizePercentage }}}} of the requests of the last "
             f"{duration(level.long_s)} {what}; promised: at most {slo.budget * 100:.4g} %",
             "description": f"The error budget burns at {level.name} or faster; when this began, "
             f"{level.share(slo.period_s) * 100:.2g} % of the budget of {duration(slo.period_s)} was used up.",
             "next_step": "headrace slo status",
         },
-    )
+    }
 
 
 def _record(slo: Slo, name: str, expr: str) -> dict[str, Any]:

@@ -13,13 +13,11 @@ import yaml
 
 from headrace.pipeline import DocumentError, Pipeline
 from headrace.slo import burn_rules
-from headrace.slo.alert import FLOOR_SCRAPES
 from headrace.slo.alertmanager import alertmanager
-from headrace.slo.catalogue import ALERTS, ANOMALIES
-from headrace.slo.catalogue.anomalies import records as signal_records
-from headrace.slo.levels import levels
+from headrace.slo.catalogue import paced_groups, runbook
+from headrace.slo.levels import FLOOR_SCRAPES, levels
 from headrace.slo.objectives import Slo, problems, slos
-from headrace.slo.promql import duration, paced
+from headrace.slo.promql import duration
 from headrace.slo.settings import SloSettings
 
 OBJECTIVE_RULES, ALERT_RULES = "rules/objectives.yml", "rules/alerts.yml"
@@ -43,9 +41,10 @@ def generate(pipelines: Iterable[Pipeline], settings: SloSettings, places: Place
     if wrong := [problem for document in documents for problem in problems(document)]:
         raise DocumentError(wrong)
     promised = slos(documents, settings.pace, settings.default_availability)
+    floor_s = FLOOR_SCRAPES * settings.scrape_interval_s
     return {
-        OBJECTIVE_RULES: _text({"groups": objective_groups(promised, settings)}),
-        ALERT_RULES: _text({"groups": alert_groups(settings)}),
+        OBJECTIVE_RULES: _rules(objective_groups(promised, settings)),
+        ALERT_RULES: _rules(paced_groups(settings.pace, floor_s)),
         ALERTMANAGER: _text(alertmanager(settings)),
         PROMETHEUS: _text(_prometheus(settings, places)),
     }
@@ -55,7 +54,7 @@ def objective_groups(promised: Sequence[Slo], settings: SloSettings) -> list[dic
     """Groups of rules: for each promise one, and one for its budget over the whole period."""
     found: list[dict[str, Any]] = []
     for slo in promised:
-        chosen = levels(slo.period_s, scrape_s=settings.scrape_interval_s, early=settings.early_levels)
+        chosen = levels(slo.period_s, settings.scrape_interval_s)
         rules = [*burn_rules.records(slo, chosen), *burn_rules.alerts(slo, chosen, settings.min_bad)]
         name = f"headrace {slo.pipeline} {slo.objective}"
         found.append({"name": name, "rules": rules})
@@ -63,19 +62,6 @@ def objective_groups(promised: Sequence[Slo], settings: SloSettings) -> list[dic
         budget = [burn_rules.budget_record(slo)]
         found.append({"name": f"{name} budget", "interval": duration(every), "rules": budget})
     return found
-
-
-def alert_groups(settings: SloSettings) -> list[dict[str, Any]]:
-    """Groups of rules that do not depend on documents."""
-    floor = FLOOR_SCRAPES * settings.scrape_interval_s
-    signals = [{**r, "expr": paced(r["expr"], settings.pace, floor)} for r in signal_records()]
-    return [
-        {"name": "headrace", "rules": [alert.rule(settings.pace, floor) for alert in ALERTS]},
-        {
-            "name": "headrace anomalies",
-            "rules": [*signals, *(alert.rule(settings.pace, floor) for alert in ANOMALIES)],
-        },
-    ]
 
 
 def _prometheus(settings: SloSettings, places: Places) -> dict[str, Any]:
@@ -97,6 +83,20 @@ def _prometheus(settings: SloSettings, places: Places) -> dict[str, Any]:
             {"job_name": "headrace", "file_sd_configs": [{"files": [str(places.targets)]}]},
         ],
     }
+
+
+def _rules(groups: Iterable[Mapping[str, Any]]) -> str:
+    """A file of rules; each alert names its runbook."""
+    return _text(
+        {"groups": [{**group, "rules": [_with_runbook(rule) for rule in group["rules"]]} for group in groups]}
+    )
+
+
+def _with_runbook(rule: dict[str, Any]) -> dict[str, Any]:
+    if "alert" not in rule:
+        return rule
+    page = {"runbook": f"deploy/runbooks/{runbook(rule['alert'])}"}
+    return {**rule, "annotations": {**rule["annotations"], **page}}
 
 
 def _text(content: Mapping[str, Any]) -> str:

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from headrace.slo.alert import FLOOR_SCRAPES, PAGE, TICKET
-
+# Page: somebody must act now. Ticket: within days.
+PAGE, TICKET = "page", "ticket"
+# Two scrapes may be missed, and a rate needs two samples.
+FLOOR_SCRAPES = 4
 _HOUR = 3600.0
 _DAY = 24 * _HOUR
 PERIOD_S = 30 * _DAY
@@ -46,10 +48,9 @@ LEVELS = (
     Level(1.1, TICKET, 3 * _DAY, 6 * _HOUR),
     Level(1, TICKET, 3 * _DAY, 6 * _HOUR),
 )
-_EARLY = (2, 1.1)
 
 
-def levels(period_s: float, *, scrape_s: float, early: bool = True) -> tuple[Level, ...]:
+def levels(period_s: float, scrape_s: float) -> tuple[Level, ...]:
     """The levels for a period of `period_s` seconds. A short window holds at least four scrapes, a long one eight."""
     scale = period_s / PERIOD_S
     floor = FLOOR_SCRAPES * scrape_s
@@ -61,7 +62,6 @@ def levels(period_s: float, *, scrape_s: float, early: bool = True) -> tuple[Lev
             max(round(level.short_s * scale), floor),
         )
         for level in LEVELS
-        if early or level.factor not in _EARLY
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 _UNITS = {"w": 604_800_000, "d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
-_RANGE = re.compile(r"(\[|offset )(\d+)(w|d|h|m|s)\b")
+_RANGE = re.compile(r"(\[|offset )(\d+(?:w|d|h|m|s))\b")
 
 
 def duration(seconds: float) -> str:
@@ -15,6 +15,12 @@ def duration(seconds: float) -> str:
     return f"{ms // _UNITS[unit]}{unit}"
 
 
+def seconds(text: str) -> float:
+    """Of a duration in one unit, such as "90s"."""
+    unit = text.lstrip("0123456789")
+    return int(text.removesuffix(unit)) * _UNITS[unit] / 1000
+
+
 def paced(expression: str, pace: float, floor_s: float) -> str:
     """The expression with its ranges and offsets divided by `pace`. No range becomes shorter than `floor_s`: it would hold fewer
     than two samples, and never give a value. At a pace of 1 nothing changes."""
@@ -22,8 +28,8 @@ def paced(expression: str, pace: float, floor_s: float) -> str:
         return expression
 
     def divided(found: re.Match[str]) -> str:
-        seconds = int(found[2]) * _UNITS[found[3]] / 1000 / pace
-        return found[1] + duration(round(max(seconds, floor_s if found[1] == "[" else 1.0)))
+        least = floor_s if found[1] == "[" else 1.0
+        return found[1] + duration(round(max(seconds(found[2]) / pace, least)))
 
     return _RANGE.sub(divided, expression)
 
@@ -31,15 +37,3 @@ def paced(expression: str, pace: float, floor_s: float) -> str:
 def label(value: str) -> str:
     """A label's value as a PromQL string."""
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
-
-
-def share_above(part: str, whole: str, by: str, window: str, above: float, least: int) -> str:
-    """More than the share `above` of what was counted in the window is `part`, and at least `least` of it."""
-    some = f"sum by ({by}) (increase({part}[{window}]))"
-    return f"{some} / sum by ({by}) (increase({whole}[{window}])) > {above:g} and {some} >= {least}"
-
-
-def grew(counter: str, by: str, window: str) -> str:
-    """It counted something in the window. A series that is new counts as a whole, for `increase` does not see its first value."""
-    new = f"sum by ({by}) ({counter} unless {counter} offset {window}) > 0"
-    return f"(sum by ({by}) (increase({counter}[{window}])) > 0 or {new})"

@@ -41,8 +41,6 @@ class SloSettings(Settings):
     min_bad: PositiveInt = 10
     # Availability of a pipeline whose document promises nothing, over 30 days; null: nothing is watched then.
     default_availability: float | None = Field(default=0.999, ge=0.9306, lt=1)
-    # The levels of 2 and 1.1 times the budget beside the four of Google's workbook.
-    early_levels: bool = True
     # All times of rules are divided by this. For tests and game days; 1 otherwise.
     pace: PositiveFloat = 1.0
     page_group_wait_s: PositiveFloat = 10.0

@@ -81,11 +81,6 @@ headrace_executor_quarantined{model="c",version="3"} 0.0
 def test_what_is_new_is_named() -> None:
     assert newly_held(b"# nothing\n", PAGE) == ["a:1", "b:2"]
     assert newly_held(PAGE.replace(b'model="b"', b'model="d"'), PAGE) == ["b:2"]
-
-
-def test_what_both_have_or_only_the_old_one_is_no_loss() -> None:
     assert newly_held(PAGE, PAGE) == newly_held(PAGE, b"# nothing\n") == []
-
-
-def test_of_one_that_does_not_answer_nothing_is_known() -> None:
+    # Of one that does not answer nothing is known.
     assert newly_held(b"", PAGE) == []

@@ -1,6 +1,6 @@
 """What encrypts at rest is said as far as it is known; what an earlier version sealed is refused before anything is changed."""
 
-import io
+import hashlib
 import json
 import os
 import tarfile
@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from headrace.cli.backup import archive
 from headrace.cli.diagnosis import doctor_checks, earlier_homes, encryption_at_rest
 from headrace.cli.diagnosis import readiness as checklists
 from headrace.cli.diagnosis.doctor_checks import Level
@@ -19,10 +18,12 @@ from headrace.cli.installation import layout, ports, secrets, services, settings
 from headrace.cli.installation.layout import Layout
 from headrace.cli.main import app
 from headrace.state.files.sealed_before import MAGIC
-from tests.live_access import home_control
+from tests.libs.cli.backup.test_cli_backup_archive import rewritten, saved
 
 TODAY = date(2026, 11, 26)
 ATTESTED = "encrypted storage attested by Ada, 2026-11-01, until 2027-04-30"
+CRYPT = "the volume of HOME is encrypted (dm-crypt)"
+LATE = "plain; encrypted storage attested by Ada, {}: it does not count today"
 SEALED = "is of an earlier version of headrace that sealed its files"
 
 
@@ -72,26 +73,11 @@ def test_a_volume_is_encrypted_if_all_its_devices_are(
     ("day", "crypt", "text", "level"),
     [
         (None, False, "plain", Level.BAD),
-        (None, True, "the volume of HOME is encrypted (dm-crypt)", Level.BAD),
+        (None, True, CRYPT, Level.BAD),
         (date(2026, 11, 1), False, ATTESTED, Level.GOOD),
-        (
-            date(2026, 11, 1),
-            True,
-            f"{ATTESTED}; the volume of HOME is encrypted (dm-crypt)",
-            Level.GOOD,
-        ),
-        (
-            date(2025, 11, 1),
-            False,
-            "plain; encrypted storage attested by Ada, 2025-11-01, until 2026-04-30: it does not count today",
-            Level.BAD,
-        ),
-        (
-            date(2026, 11, 27),
-            False,
-            "plain; encrypted storage attested by Ada, 2026-11-27, until 2027-05-26: it does not count today",
-            Level.BAD,
-        ),
+        (date(2026, 11, 1), True, f"{ATTESTED}; {CRYPT}", Level.GOOD),
+        (date(2025, 11, 1), False, LATE.format("2025-11-01, until 2026-04-30"), Level.BAD),
+        (date(2026, 11, 27), False, LATE.format("2026-11-27, until 2027-05-26"), Level.BAD),
     ],
 )
 def test_readiness_wants_a_dated_attestation(
@@ -99,11 +85,8 @@ def test_readiness_wants_a_dated_attestation(
 ) -> None:
     monkeypatch.setattr(encryption_at_rest, "has_encrypted_volume", lambda _: crypt)
     evidence = checklists.Evidence(TODAY, said(day), {}, lambda: None)
-    [found] = [
-        item.finding
-        for item in checklists.examine(home, evidence)
-        if item.finding.what == "encryption at rest"
-    ]
+    items = checklists.examine(home, evidence)
+    [found] = [item.finding for item in items if item.finding.what == "encryption at rest"]
     assert (found.found, found.level) == (text.replace("HOME", str(home.home)), level)
     assert bool(found.fix) is (level is Level.BAD)
 
@@ -162,45 +145,17 @@ def test_a_sealed_home_is_refused_before_anything_is_changed(mark: str, home: La
 
 @pytest.mark.parametrize("name", [earlier_homes.KEYS, "settings/encryption.yaml"])
 def test_a_backup_of_a_sealed_home_is_refused(name: str, home: Layout, tmp_path: Path) -> None:
-    source, new = tmp_path / "b.tar", tmp_path / "new"
-    archive.write(home, source, made="2026-11-26T12:00:00+00:00", version="1", told=lambda *_: None)
-    _add(source, name, b"x")
-    result = CliRunner().invoke(app, ["restore", str(source), "--yes", "--home", str(new)])
+    """As an earlier version would have written it: with the file, and its line in the list."""
+
+    def add(members: list[tuple[tarfile.TarInfo, bytes]]) -> None:
+        added = tarfile.TarInfo(name)
+        listed = json.loads(members[-1][1])
+        listed["files"][name] = [1, hashlib.sha256(b"x").hexdigest(), added.mode]
+        members[-1] = members[-1][0], json.dumps(listed).encode()
+        members.insert(0, (added, b"x"))
+
+    changed, new = rewritten(saved(home), add), tmp_path / "new"
+    result = CliRunner().invoke(app, ["restore", str(changed), "--yes", "--home", str(new)])
     assert result.exit_code == 1
     assert SEALED in result.stderr.replace("\n", " ")
     assert not new.exists()
-
-
-def _add(source: Path, name: str, content: bytes) -> None:
-    """As an earlier version would have written it: with the file, and its line in the list."""
-    with tarfile.open(source) as tar:
-        members = [(m, (tar.extractfile(m) or io.BytesIO()).read()) for m in tar]
-    *files, (last, listed) = members
-    told = json.loads(listed)
-    digest = "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"
-    told["files"][name] = [len(content), digest, 0o600]
-    added = tarfile.TarInfo(name)
-    added.size, added.mode = len(content), 0o600
-    text = json.dumps(told).encode()
-    last.size = len(text)
-    with tarfile.open(source, "w") as tar:
-        for member, data in (*files, (added, content), (last, text)):
-            tar.addfile(member, io.BytesIO(data))
-
-
-def test_a_tenant_is_made_to_require_it_and_not(home: Layout) -> None:
-    def run(*arguments: str) -> str:
-        result = CliRunner().invoke(app, ["tenants", *arguments, "--home", str(home.home)])
-        assert result.exit_code == 0, result.output
-        return result.stdout
-
-    def requires() -> object:
-        return json.loads(run("show", "acme", "--json"))["requires_encryption"]
-
-    with home_control(home):
-        run("add", "acme", "--yes", "--requires-encryption")
-        assert requires() is True
-        run("set", "acme", "--yes", "--priority", "3", "--not-regulated")
-        assert requires() is True
-        assert "requires encryption" in run("set", "acme", "--yes", "--plain-storage")
-        assert requires() is False

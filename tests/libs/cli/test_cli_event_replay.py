@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -99,31 +99,24 @@ class Events:
 
 def typed_with(home: Path, groups: Sequence[EventGroup], *options: str) -> Result:
     """A replay of these events, which a monitoring service of the home has."""
+    place = layout.of(home).listed("monitoring")
+    place.mkdir(parents=True, exist_ok=True)
+    socket, count = place / "m.sock", sum(map(len, groups))
 
-    async def serve(use: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    async def serve() -> Result:
         async with served(SERVICE, {"events": {"folder": home / "kept" / str(time.monotonic_ns())}}) as run:
-            place = layout.of(home).listed("monitoring")
-            place.mkdir(parents=True, exist_ok=True)
-            socket = place / "m.sock"
             socket.symlink_to(run.target.removeprefix("unix:"))
             try:
-                sent = messages.write("router-1", 7, sum(map(len, groups)), groups)
-                call = run.client().unary(RECORD)
-                reply = await call(sent, deadline=asyncio.get_running_loop().time() + 60)
-                assert reply.stored_count == sum(map(len, groups))
-                await use()
+                sent = messages.write("router-1", 7, count, groups)
+                deadline = asyncio.get_running_loop().time() + 60
+                reply = await run.client().unary(RECORD)(sent, deadline=deadline)
+                assert reply.stored_count == count
+                # The command has an event loop of its own.
+                return await asyncio.to_thread(typed, "events", "replay", "--home", home, *options)
             finally:
                 socket.unlink()
 
-    found: list[Result] = []
-
-    async def use() -> None:
-        # The command has an event loop of its own.
-        found.append(await asyncio.to_thread(typed, "events", "replay", "--home", home, *options))
-
-    asyncio.run(serve(use))
-    [result] = found
-    return result
+    return asyncio.run(serve())
 
 
 def replayed(home: Path, groups: Sequence[EventGroup], *options: str) -> tuple[int, dict[str, Any]]:

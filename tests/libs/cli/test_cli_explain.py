@@ -41,11 +41,8 @@ def test_bars_go_left_and_right_of_the_middle() -> None:
     assert month.split()[:5] == ["month", "12", "6", "-0.5", "0.01"]
 
 
-def test_nothing_added_draws_no_bar() -> None:
+def test_exact_ones_have_no_standard_error_and_nothing_added_has_no_bar() -> None:
     assert explain_views.bar(0.0, 0.0).plain.strip() == "│"
-
-
-def test_exact_ones_have_no_standard_error() -> None:
     lines = drawn(explain_views.draw(Shown("p", "y", 0.0, 1.0, True, COLUMNS, "")))
     assert "these inputs" in lines[0]
     assert "s.e." not in lines[2]
@@ -72,18 +69,17 @@ def test_groups_are_shown_with_intervals() -> None:
         (["explain", "ab" * 16], "no monitoring service runs here"),
         (["explain", "coverage"], "no monitoring service runs here"),
         (["explain", "bias", "flights", "--by", "carrier"], "no monitoring service runs here"),
+        (["outcomes", "post", "/dev/null"], "holds no outcomes"),
+        (["outcomes", "post", "lines"], "not running"),
     ],
 )
-def test_mistakes_are_said(tmp_path: Path, arguments: list[str], words: str) -> None:
-    found = CliRunner().invoke(app, [*arguments, "--home", str(tmp_path)])
-    assert found.exit_code == 1
-    assert words in found.output
-
-
-def test_outcomes_need_a_running_system(tmp_path: Path) -> None:
+def test_mistakes_are_said(
+    tmp_path: Path, arguments: list[str], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "lines").write_text('{"request_id": "a", "name": "late", "value": true}')
-    done = CliRunner().invoke(app, ["outcomes", "post", str(tmp_path / "lines"), "--home", str(tmp_path)])
-    assert (done.exit_code, "not running" in done.output) == (1, True)
+    found = CliRunner().invoke(app, [*arguments, "--home", str(tmp_path)])
+    assert (found.exit_code, words in " ".join(found.output.split())) == (1, True)
 
 
 def test_lines_become_outcomes() -> None:
@@ -117,8 +113,3 @@ def test_mistakes_name_file_line_and_key(line: str, problem: str) -> None:
     with pytest.raises(ValueError, match=r"^data\.jsonl, line 2: ") as raised:
         list(command.read_lines(["", line], "data.jsonl"))
     assert problem in str(raised.value)
-
-
-def test_a_file_without_outcomes_is_refused(tmp_path: Path) -> None:
-    done = CliRunner().invoke(app, ["outcomes", "post", "--home", str(tmp_path), "/dev/null"])
-    assert (done.exit_code, "holds no outcomes" in " ".join(done.output.split())) == (1, True)

@@ -4,19 +4,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from headrace.access import changes
 from headrace.access.records import KEY, TENANT
 from headrace.api.control.v1.resources_pb2 import WatchRequest
 from headrace.cli.commands.access import control as asked
 from headrace.cli.installation import layout
-from headrace.cli.main import app
 from headrace.hop.client.settings import ClientRules
 from headrace.resources.bootstrap import follow
 from headrace.resources.manifest import parse
-from tests.agreed import with_yes
 from tests.hop_control import ThreadControl
+from tests.libs.cli.released_home import run
 from tests.live_access import Control, home_control
 from tests.services.ingress.test_ingress_directory import ANYTHING
 
@@ -28,8 +27,7 @@ def live(tmp_path: Path) -> Iterator[Control]:
 
 
 def revoke(live: Control, key: str) -> Result:
-    arguments = ["keys", "revoke", "acme", key.split("_")[1], "--wait", "--home", str(live.folder)]
-    return CliRunner().invoke(app, with_yes(*arguments))
+    return run(live.folder, "keys", "revoke", "acme", key.split("_")[1], "--wait")
 
 
 def watch(live: Control, service: str, name: str) -> None:
@@ -48,13 +46,8 @@ def test_it_returns_once_the_doors_have_it_and_names_those_that_have_not(
 ) -> None:
     first = live.put({"acme": ANYTHING})["acme"]
     control = ThreadControl(ClientRules(live.target))
-    door = follow(
-        "ingress",
-        "door that follows",
-        [(live.folder / "control.pub").read_bytes()],
-        control,
-        data=(KEY, TENANT),
-    )
+    public = [(live.folder / "control.pub").read_bytes()]
+    door = follow("ingress", "door that follows", public, control, data=(KEY, TENANT))
     try:
         watch(live, "router", "a router")  # which has no keys
         done = revoke(live, first)

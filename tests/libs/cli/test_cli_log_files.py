@@ -79,9 +79,6 @@ def test_the_tail_of_one_process_begins_where_its_part_does(tmp_path: Path) -> N
     assert log_files.tail(path, 5, begins=begins) == ["own"]
     path.write_text("x\n")  # emptied since
     assert log_files.tail(path, 5, begins=begins) == ["x"]
-
-
-def test_an_absent_log_is_empty(tmp_path: Path) -> None:
     assert log_files.tail(tmp_path / "none.log", 5) == []
     assert not log_files.rotate(tmp_path / "none.log")
 

@@ -6,10 +6,8 @@ With the two services that need no data; the whole system is in tests/pipeline a
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
-import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -119,16 +117,6 @@ async def test_a_new_process_that_fails_leaves_the_old_one_serving(
     assert managed.policy.state is State.READY
 
 
-async def test_a_stopped_process_is_unready_and_a_restart_replaces_it(managed: ManagedProcess) -> None:
-    before = pid_of(managed)
-    stop(before)
-    await until("unready", lambda: managed.policy.state is State.UNREADY)
-    assert pid_of(managed) == before
-    await managed.replace()
-    assert pid_of(managed) != before
-    assert gone(before)
-
-
 async def test_one_that_begins_anew_is_waited_for(
     managed: ManagedProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -147,7 +135,9 @@ async def test_one_that_begins_anew_is_waited_for(
 
 
 async def test_two_restarts_at_once_follow_each_other(managed: ManagedProcess, tmp_path: Path) -> None:
+    """Of a process that is stopped, too."""
     before = pid_of(managed)
+    stop(before)
     await asyncio.gather(managed.replace(), managed.replace())
     assert gone(before)
     assert len(sockets(tmp_path)) == 1
@@ -211,27 +201,6 @@ async def test_waits_for_an_end_leave_nothing_behind(managed: ManagedProcess) ->
     for _ in range(20):
         assert not await managed.current.ended(0.001)
     assert len(asyncio.all_tasks()) < before + 10
-
-
-async def test_looking_for_a_free_port_is_not_in_the_way_of_who_is_about_to_listen() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    looking = True
-
-    def look() -> None:
-        while looking:
-            ports.free(port)
-
-    looker = threading.Thread(target=look)
-    looker.start()
-    try:
-        for _ in range(500):
-            # As Python's HTTP servers, and Envoy, listen.
-            with socket.create_server(("127.0.0.1", port)):
-                pass
-    finally:
-        looking = False
-        looker.join()
 
 
 async def test_a_service_that_cannot_start_is_tried_less_and_less(tmp_path: Path) -> None:

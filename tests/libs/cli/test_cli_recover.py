@@ -40,15 +40,7 @@ def test_an_emptied_database_has_again_what_the_artifact_store_has(tmp_path: Pat
         with pytest.raises(RecordsDivergedError, match="the artifact store"):
             records.change(Change("me", "x", "y"))
         (home / "settings" / "releases.yaml").write_text(f"store: control:{here.target}\n")
-        command = [
-            "recover",
-            "--home",
-            str(home),
-            "--from-data-planes",
-            "--reason",
-            "it was emptied",
-            "--yes",
-        ]
+        command = ["recover", "--home", str(home), "--from-data-planes", "--reason", "lost", "--yes"]
         nothing = CliRunner().invoke(app, [*command, "--public-key", str(here.public_key)])
         assert (nothing.exit_code, "the artifact store" in nothing.output) == (1, True)
         at = ["--artifacts", str(store), "--public-key", str(here.public_key)]

@@ -27,56 +27,29 @@ def ready() -> RestartPolicy:
     return watch
 
 
-def test_failures_in_a_row_wait_longer_up_to_the_limit() -> None:
-    watch, delays = RestartPolicy(RULES), []
-    for now in range(10):
-        watch.started(now)
-        delays.append(watch.exited(now + 0.5))
-    assert delays == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10.0, 10.0, 10.0]
-    assert watch.restarts == 10
-
-
-@given(st.integers(min_value=0, max_value=5000), st.floats(min_value=30, max_value=1e6))
-def test_a_stable_time_forgets_the_failures(failures: int, stable_for: float) -> None:
+@given(st.integers(min_value=1, max_value=5000), st.floats(min_value=0, max_value=60))
+def test_only_a_stable_time_forgets_the_failures(failures: int, ready_for: float) -> None:
     watch = RestartPolicy(RULES)
     for _ in range(failures):
         watch.started(0)
         assert 0.1 <= watch.exited(0) <= 10.0
     watch.started(0)
     watch.probed(ProbeResult.READY, 0)
-    assert watch.exited(stable_for) == 0.1
+    assert (watch.exited(ready_for) == 0.1) is (ready_for >= 30)
 
 
-@given(st.floats(min_value=0, max_value=29.9))
-def test_a_short_readiness_does_not(ready_for: float) -> None:
+def test_one_late_answer_is_no_failure_two_are_and_only_a_starting_process_is_overdue() -> None:
     watch = RestartPolicy(RULES)
     watch.started(0)
-    watch.exited(0)
-    watch.started(0)
-    watch.probed(ProbeResult.READY, 0)
-    assert watch.exited(ready_for) == 0.2
-
-
-def test_one_late_answer_is_no_failure_two_are() -> None:
-    watch = ready()
-    watch.probed(ProbeResult.SILENT, 2)
-    assert watch.state is State.READY
-    watch.probed(ProbeResult.SILENT, 3)
-    assert watch.state is State.UNREADY
-    watch.probed(ProbeResult.READY, 4)
-    assert watch.state is State.READY
-
-
-def test_only_a_starting_process_is_overdue() -> None:
-    watch = RestartPolicy(RULES)
-    watch.started(0)
-    assert not watch.overdue(119)
-    assert watch.overdue(120)
+    assert (watch.overdue(119), watch.overdue(120)) == (False, True)
     watch.probed(ProbeResult.READY, 121)
     watch.probed(ProbeResult.SILENT, 122)
+    assert watch.state is State.READY
     watch.probed(ProbeResult.SILENT, 1000)
     assert watch.state is State.UNREADY
     assert not watch.overdue(10_000)
+    watch.probed(ProbeResult.READY, 10_001)
+    assert watch.state is State.READY
 
 
 def test_a_process_is_hung_once_it_is_stopped_without_a_break() -> None:

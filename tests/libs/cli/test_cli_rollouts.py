@@ -85,14 +85,8 @@ def test_an_experiment(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(door_calls, "answer", lambda *_: pb.ReadExperimentResponse(experiment=found))
         said = ok(home, "experiment", "status", "small")
-    for figure in (
-        "50 (25%)",
-        "2.5",
-        "+0.1 (-0.2 … +0.4)",
-        "+10.00% (-20.00% … +40.00%)",
-        "as the weights say",
-    ):
-        assert figure in said
+    figures = ("50 (25%)", "2.5", "+0.1 (-0.2 … +0.4)", "+10.00% (-20.00% … +40.00%)", "as the weights say")
+    assert all(figure in said for figure in figures)
     ok(home, "experiment", "stop", "small")
     assert current(home).experiment is None
     assert "no experiment runs" in ok(home, "experiment", "status", "small")

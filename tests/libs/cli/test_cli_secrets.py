@@ -24,6 +24,7 @@ from headrace.cli.installation import certificates, layout, ports, secrets
 from headrace.hop.config import ConfigError
 from headrace.resources.manifest import public_of
 from tests.live_access import BY, home_control
+from tests.ports import free_port
 
 NOW = datetime.now(UTC)
 NAMES = sorted(ports.wanted())
@@ -38,7 +39,7 @@ def test_all_is_made_once_and_kept(tmp_path: Path) -> None:
 
     assert {path: path.read_bytes() for path in before} == before
     for path in (place.control_key, place.events_salt, place.tls / "server.key", place.tls / "ca.key"):
-        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert mode(path) == 0o600
 
 
 def test_the_public_half_is_of_the_key_whatever_was_there(tmp_path: Path) -> None:
@@ -60,15 +61,11 @@ def test_the_demo_key_opens_every_pipeline_and_operators_may_operate_alone(tmp_p
         access = changes.read(control.records)
         for path, name in ((place.demo_key, "demo"), (place.operator_key, "operator")):
             assert [k.hash for k in access.keys[name].values()] == [hash_key(path.read_text().strip())]
-            assert stat.S_IMODE(path.stat().st_mode) == 0o600
+            assert mode(path) == 0o600
         assert access.tenants["demo"].pipelines == ("*",)
         operator = access.tenants["operator"]
         assert (operator.scopes, operator.pipelines) == (("operate",), ())
-
-
-def test_a_lost_key_is_made_anew_beside_other_tenants(tmp_path: Path) -> None:
-    place = layout.of(tmp_path)
-    with home_control(place) as control:
+        # A lost key is made anew beside other tenants.
         control.put({"acme": TenantSpec(pipelines=("flights",))})
         changes.edit_tenant(control.records, "demo", lambda spec: TenantSpec(priority=3), BY)
         place.demo_key.unlink()
@@ -115,13 +112,6 @@ def test_a_client_that_trusts_the_authority_connects(tmp_path: Path) -> None:
         thread.join(60)
 
 
-def test_socket_folders_are_private(tmp_path: Path) -> None:
-    place = layout.of(tmp_path)
-    place.make()
-    for folder in (place.sockets, place.sockets / "starting", place.listed("router")):
-        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-
-
 def test_a_deep_home_has_its_sockets_elsewhere_and_always_there(tmp_path: Path) -> None:
     deep = tmp_path / ("x" * 80)
     place, again = layout.of(deep), layout.of(deep)
@@ -131,7 +121,8 @@ def test_a_deep_home_has_its_sockets_elsewhere_and_always_there(tmp_path: Path) 
     assert len(os.fsencode(longest)) + len(".frames") <= 107
     try:
         place.make()
-        assert stat.S_IMODE(place.sockets.stat().st_mode) == 0o700
+        for folder in (place.sockets, place.sockets / "starting", place.listed("router")):
+            assert mode(folder) == 0o700
     finally:
         shutil.rmtree(place.sockets, ignore_errors=True)
 
@@ -153,13 +144,8 @@ def test_a_home_is_closed_to_others_whoever_made_it(
     try:
         fresh, there = layout.of(tmp_path / "deep" / "fresh"), layout.of(tmp_path / "there")
         there.tls.mkdir(parents=True)
-        for secret in (
-            there.events_salt,
-            there.demo_key,
-            there.model_key,
-            there.control_key,
-            there.tls / "server.key",
-        ):
+        keys = (there.demo_key, there.model_key, there.control_key, there.tls / "server.key")
+        for secret in (there.events_salt, *keys):
             secret.write_text("secret")
             assert mode(secret) == 0o666
         (there.tls / "server.pem").write_text("for everybody")
@@ -201,11 +187,6 @@ def test_chosen_ports_are_free_distinct_and_kept(saved: dict[str, int], taken: s
     assert ports.choose(ports.wanted(), first, free) == first
 
 
-def test_none_free_is_an_error() -> None:
-    with pytest.raises(LookupError, match="no free TCP port"):
-        ports.choose({"http": 32760}, {}, lambda _: False)
-
-
 def test_a_process_about_to_start_leaves_taken_ports_of_its_slot_alone() -> None:
     chosen = ports.choose(ports.wanted(), {}, lambda _: True)
     taken = {chosen["admin.ingress.1"], chosen["metrics.ingress.0"]}
@@ -215,6 +196,15 @@ def test_a_process_about_to_start_leaves_taken_ports_of_its_slot_alone() -> None
     changed = {name for name, port in secured.items() if chosen[name] != port}
     assert changed == {"admin.ingress.1"}
     assert len(set(secured.values())) == len(secured)
+    with pytest.raises(LookupError, match="no free TCP port"):
+        ports.choose({"http": 32760}, {}, lambda _: False)
+
+
+def test_looking_for_a_free_port_is_not_in_the_way_of_who_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+    port = free_port()
+    # Who listens meanwhile would be in the way of another one.
+    monkeypatch.setattr(socket.socket, "listen", None)
+    assert ports.free(port)
 
 
 def test_two_installations_never_share_a_door(tmp_path: Path) -> None:

@@ -50,11 +50,8 @@ def one_more(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     services.clear()
 
 
-def test_the_group_is_hops() -> None:
-    assert services.GROUP == hosting.GROUP
-
-
 def test_the_order_of_today() -> None:
+    assert services.GROUP == hosting.GROUP
     leaves = ("monitoring", "features", "preprocessing", "executor", "postprocessing")
     assert services.start_order() == ("control", *leaves, "router", "ingress")
     assert services.stop_groups() == (("ingress",), ("router",), leaves, ("control",))
@@ -92,10 +89,7 @@ def test_a_further_service_gets_folders_ports_and_settings(tmp_path: Path) -> No
     )
     assert calling["executor"] == {"target": f"unix-dir:{place.listed('executor')}"}
     assert calling["dummy"] == {"target": f"unix-dir:{place.listed('dummy')}"}
-
-
-@pytest.mark.usefixtures("one_more")
-def test_a_further_service_is_hosted_in_the_together_shape(tmp_path: Path) -> None:
+    # It is hosted in the shape together.
     installation = made(tmp_path / "home", "together")
     door = settings(installation, "ingress", slot=0, listen=tmp_path / "door.sock", run_dir=tmp_path / "door")
     assert door["together"]["dummy"] == {"server": {"listen": "local"}}

@@ -70,10 +70,17 @@ def test_together_all_that_requests_pass_is_in_the_ingress(tmp_path: Path) -> No
     assert {"monitoring": ingress.monitoring.target, "control": ingress.control.target} == aside
 
 
-def test_no_two_processes_share_a_port(tmp_path: Path) -> None:
+def test_no_two_processes_share_a_port_and_there_is_a_batch_for_each(tmp_path: Path) -> None:
     chosen = made(tmp_path, "apart", ingress=3, executor=2).ports
     assert len(set(chosen.values())) == len(chosen)
     assert {"metrics.executor.2.1", "admin.ingress.3.0", "metrics.ingress.0"} <= chosen.keys()
+    installation = made(tmp_path, "apart", executor=5, router=6)
+    router = of(installation, "router").model_dump()
+    assert router["executor"]["coalesce"]["window"] == 5
+    assert router["features"]["coalesce"]["window"] == 2
+    ingress = of(installation, "ingress")
+    assert isinstance(ingress, IngressSettings)
+    assert ingress.router.coalesce.window == 6
 
 
 def test_processes_of_one_service_share_its_door_and_its_counts_and_nothing_else(tmp_path: Path) -> None:
@@ -87,16 +94,6 @@ def test_processes_of_one_service_share_its_door_and_its_counts_and_nothing_else
     assert {one.admin, one.telemetry.metrics, str(one.run_dir)}.isdisjoint(
         {other.admin, other.telemetry.metrics, str(other.run_dir)}
     )
-
-
-def test_there_are_as_many_batches_on_their_way_as_replicas(tmp_path: Path) -> None:
-    installation = made(tmp_path, "apart", executor=5, router=6)
-    router = of(installation, "router").model_dump()
-    assert router["executor"]["coalesce"]["window"] == 5
-    assert router["features"]["coalesce"]["window"] == 2
-    ingress = of(installation, "ingress")
-    assert isinstance(ingress, IngressSettings)
-    assert ingress.router.coalesce.window == 6
 
 
 def test_the_console_asks_only_an_alertmanager_that_somebody_has_named(tmp_path: Path) -> None:

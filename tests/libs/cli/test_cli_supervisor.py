@@ -10,7 +10,8 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -125,27 +126,14 @@ async def echoed(request: Mapping[str, Any]) -> Mapping[str, Any]:
     return {"got": dict(request)}
 
 
-async def test_a_request_is_answered_and_the_socket_goes_with_the_server(tmp_path: Path) -> None:
-    path = tmp_path / "control.sock"
-    async with control.serving(path, echoed):
-        assert await asyncio.to_thread(control.ask, path, {"do": "it"}, 10) == {"got": {"do": "it"}}
-        assert list(tmp_path.iterdir()) == [path]
-    assert list(tmp_path.iterdir()) == []
-
-
-async def test_what_a_killed_supervisor_left_is_no_hindrance(tmp_path: Path) -> None:
-    path = tmp_path / "control.sock"
-    for left in (path, tmp_path / "control.sock.new"):
-        with socket.socket(socket.AF_UNIX) as gone:
-            gone.bind(str(left))
-    async with control.serving(path, echoed):
-        assert await asyncio.to_thread(control.ask, path, {}, 10) == {"got": {}}
-
-
 async def test_who_sees_the_socket_can_connect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes with its server; what a killed one left is no hindrance."""
     path = tmp_path / "control.sock"
     seen: list[bool] = []
     listen = socket.socket.listen
+    early = tmp_path / "control.sock.new"
+    with socket.socket(socket.AF_UNIX) as gone:
+        gone.bind(str(early))
 
     def late(own: socket.socket, *backlog: int) -> None:
         seen.append(path.exists())  # who waits for the socket may look at this moment
@@ -154,7 +142,14 @@ async def test_who_sees_the_socket_can_connect(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(socket.socket, "listen", late)
     async with control.serving(path, echoed):
         assert seen == [False]
-        assert path.exists()
+        assert await asyncio.to_thread(control.ask, path, {"do": "it"}, 10) == {"got": {"do": "it"}}
+        assert list(tmp_path.iterdir()) == [path]
+    assert list(tmp_path.iterdir()) == []
+    with socket.socket(socket.AF_UNIX) as gone:
+        gone.bind(str(path))
+    monkeypatch.undo()
+    async with control.serving(path, echoed):
+        assert await asyncio.to_thread(control.ask, path, {}, 10) == {"got": {}}
 
 
 @asynccontextmanager
@@ -260,34 +255,27 @@ async def test_one_that_cannot_be_started_is_tried_until_it_can(tmp_path: Path) 
 
 
 class Told:
-    """What a supervisor tells of its services, and a clock on which each answer takes `each_s`."""
+    """What a supervisor tells of its services, and a clock on which each answer takes 50 s. `fails`: the next so many answers."""
 
-    def __init__(self, *ready: tuple[str, ...], each_s: float) -> None:
+    def __init__(self, *ready: tuple[str, ...], fails: int) -> None:
         self.now = 1000.0
-        self.asked = 0
-        self.fails = 0  # the next so many answers
-        self._ready, self._each_s = ready, each_s
-
-    def clock(self) -> float:
-        return self.now
+        self._fails, self._ready = fails, iter(ready)
+        self._last: tuple[str, ...] = ()
 
     async def answer(self, _: Mapping[str, Any]) -> Mapping[str, Any]:
-        self.now += self._each_s
-        if self.fails:
-            self.fails -= 1
+        self.now += 50.0
+        if self._fails:
+            self._fails -= 1
             raise OSError("held up")
-        ready = self._ready[min(self.asked, len(self._ready) - 1)]
-        if self.now > 20_000:  # no wait may be that long: it ends, and the test sees that it did not fail
-            ready = NAMES
-        self.asked += 1
-        states = {name: "ready" if name in ready else "starting" for name in NAMES}
+        # No wait may be that long: it ends, and the test sees that it did not fail.
+        self._last = NAMES if self.now > 20_000 else next(self._ready, self._last)
+        states = {name: "ready" if name in self._last else "starting" for name in NAMES}
         return {"services": {name: {"state": state, "trouble": None} for name, state in states.items()}}
 
     async def waited(self, place: layout.Layout, supervisor: subprocess.Popen[bytes]) -> None:
         async with control.serving(place.supervisor, self.answer):
-            await asyncio.to_thread(
-                daemon.wait_ready, place, supervisor, lambda _: None, 120.0, clock=self.clock
-            )
+            wait = partial(daemon.wait_ready, clock=lambda: self.now)
+            await asyncio.to_thread(wait, place, supervisor, lambda _: None, 120.0)
 
 
 @pytest.fixture
@@ -319,39 +307,30 @@ async def test_waiting_ends_at_once_for_a_service_that_cannot_use_its_settings(p
         await asyncio.to_thread(daemon.abandon, supervisor)
 
 
-async def test_a_supervisor_that_does_not_answer_is_asked_again(
-    place: layout.Layout, running: subprocess.Popen[bytes]
-) -> None:
-    told = Told((), NAMES, each_s=1.0)
-    told.fails = 3
-    await told.waited(place, running)
-    assert told.fails == 0
-    assert told.asked == 2
-
-
-async def test_each_service_that_becomes_ready_gives_the_others_time(
-    place: layout.Layout, running: subprocess.Popen[bytes]
-) -> None:
-    told = Told((), ("first",), ("first",), ("first", "second"), ("first", "second"), NAMES, each_s=50.0)
-    await told.waited(place, running)
-    assert told.now == 1000.0 + 6 * 50.0
-
-
 @pytest.mark.parametrize(
-    ("ready", "fails", "said"),
+    ("ready", "fails", "after_s", "late"),
     [
-        ([(), ("first",)], 0, "not ready after 250 s: second, third"),
-        # One that comes and goes gives no more time.
-        ([("first",), ()] * 100, 0, "not ready after 200 s: first, second, third"),
+        # It is asked again; a failed answer takes its time, too.
+        ([(), NAMES], 1, 3 * 50, ""),
+        # Each service that becomes ready gives the others time …
+        ([(), ("first",), ("first",), ("first", "second"), ("first", "second"), NAMES], 0, 6 * 50, ""),
+        ([(), ("first",)], 0, 250, "second, third"),
+        # … but not one that comes and goes.
+        ([("first",), ()] * 100, 0, 200, "first, second, third"),
         # It never answers.
-        ([()], 1000, "not ready after 150 s: supervisor"),
+        ([()], 1000, 150, "supervisor"),
     ],
 )
 async def test_the_wait_ends_when_none_becomes_ready_any_more(
-    place: layout.Layout, running: subprocess.Popen[bytes], ready: Any, fails: int, said: str
+    place: layout.Layout,
+    running: subprocess.Popen[bytes],
+    ready: Any,
+    fails: int,
+    after_s: float,
+    late: str,
 ) -> None:
-    told = Told(*ready, each_s=50.0)
-    told.fails = fails
-    with pytest.raises(daemon.StartError, match=said):
+    told = Told(*ready, fails=fails)
+    said = pytest.raises(daemon.StartError, match=f"not ready after {after_s} s: {late}\n")
+    with said if late else nullcontext():
         await told.waited(place, running)
-    assert told.fails == max(fails - 3, 0)
+    assert told.now == 1000.0 + after_s

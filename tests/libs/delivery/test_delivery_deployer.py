@@ -15,6 +15,11 @@ from tests.libs.delivery.delivery_world import LEAVES_FIRST, Clock, Machine, dep
 def test_what_runs_already_is_left_alone_and_one_service_can_be_deployed(tmp_path: Path) -> None:
     machine, clock = Machine(), Clock()
     outcome = deployer(tmp_path, machine, clock).deploy(version("1"), "me")
+    began, ended = chain.entries(tmp_path / "deployments.jsonl")
+    assert (began["event"], began["version"], began["services"]["router"]) == (
+        "deployment_began", "1", f"sha256:{'a' * 64}"
+    )  # fmt: skip
+    assert (ended["event"], ended["result"]) == ("deployment_ended", "succeeded")
     assert outcome == Outcome(Result.SUCCEEDED)
     assert machine.done == [(s, "1") for s in LEAVES_FIRST]
     machine.done.clear()
@@ -25,20 +30,16 @@ def test_what_runs_already_is_left_alone_and_one_service_can_be_deployed(tmp_pat
 
 
 def test_the_first_that_does_not_start_stops_it_and_all_goes_back_callers_first(tmp_path: Path) -> None:
-    machine, clock = Machine(), Clock()
+    machine, clock = Machine(bad={("ingress", "1"): "no"}), Clock()
+    assert deployer(tmp_path, machine, clock).deploy(version("1"), "me").result is Result.ROLLED_BACK
+    assert machine.runs == dict.fromkeys(LEAVES_FIRST)  # what was there without a deployment
+    machine.bad = {("router", "2"): "it did not become ready"}
     deployer(tmp_path, machine, clock).deploy(version("1"), "me")
     machine.done.clear()
-    machine.bad = {("router", "2"): "it did not become ready"}
     outcome = deployer(tmp_path, machine, clock).deploy(version("2", "b"), "me")
     assert outcome == Outcome(Result.ROLLED_BACK, "router", "it did not become ready")
     assert machine.done == [("features", "2"), ("router", "2"), ("router", "1"), ("features", "1")]
     assert {found.version for found in machine.runs.values() if found} == {"1"}
-
-
-def test_what_was_there_without_a_deployment_comes_back(tmp_path: Path) -> None:
-    machine = Machine(bad={("ingress", "1"): "no"})
-    assert deployer(tmp_path, machine, Clock()).deploy(version("1"), "me").result is Result.ROLLED_BACK
-    assert machine.runs == dict.fromkeys(LEAVES_FIRST)
 
 
 def test_a_rollback_that_fails_is_a_failure(tmp_path: Path) -> None:
@@ -116,14 +117,3 @@ def test_a_damaged_record_is_told(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace('"author": "me"', '"author": "me'))
     with pytest.raises(DeliveryError, match="damaged"):
         read(path)
-
-
-def test_both_lines_are_in_the_journal(tmp_path: Path) -> None:
-    deployer(tmp_path, Machine(), Clock()).deploy(version("1"), "me")
-    began, ended = torn.entries(tmp_path / "deployments.jsonl")
-    assert (began["event"], began["version"], began["services"]["router"]) == (
-        "deployment_began",
-        "1",
-        f"sha256:{'a' * 64}",
-    )
-    assert (ended["event"], ended["result"]) == ("deployment_ended", "succeeded")

@@ -72,11 +72,8 @@ def test_an_image_without_digest_and_a_broken_overlay_are_refused(tmp_path: Path
         target.deploy("router", Image("1.0", "1.0"))
     assert not (tmp_path / "overlay" / "kustomization.yaml").exists()
     (tmp_path / "overlay").mkdir(exist_ok=True)
-    for text, wrong in (
-        ("[", "can't be read"),
-        ("- x", "is no kustomization"),
-        ("images: [1]", "is no list"),
-    ):
+    wrong_ones = (("[", "can't be read"), ("- x", "is no kustomization"), ("images: [1]", "is no list"))
+    for text, wrong in wrong_ones:
         (tmp_path / "overlay" / "kustomization.yaml").write_text(text)
         with pytest.raises(DeliveryError, match=wrong):
             target.running("router")

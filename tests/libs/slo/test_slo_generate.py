@@ -8,7 +8,8 @@ import yaml
 
 from headrace.hop.config import ConfigError, load
 from headrace.pipeline import DocumentError
-from headrace.slo import ALERTS, Maintenance, SloSettings, alert_names, generate
+from headrace.slo import Maintenance, SloSettings, alert_names, generate
+from headrace.slo.alertmanager import EXPLAINS
 from headrace.slo.generate import ALERT_RULES, ALERTMANAGER, OBJECTIVE_RULES, PROMETHEUS
 from headrace.slo.objectives import BUCKETS, slos
 from headrace.slo.promql import paced
@@ -33,9 +34,7 @@ def test_each_promise_has_an_alert_of_each_level() -> None:
     levels = [level for name, level in found if name == "HeadraceAvailabilityBurn"]
     assert levels == ["14.4x", "6x", "2x", "3x", "1.1x", "1x"]
     assert len(found) == 12
-
-
-def test_alerts_use_only_series_that_are_recorded() -> None:
+    # They use only series that are recorded.
     all_rules = rules(made()[OBJECTIVE_RULES])
     recorded = {r["record"] for r in all_rules if "record" in r}
     used = {name for r in all_rules for name in re.findall(r"headrace_slo:\w+", r["expr"])}
@@ -69,24 +68,24 @@ def test_all_times_are_divided_by_the_pace() -> None:
     assert paced(expression, 1, 60) == expression
     assert paced(expression, 60, 4) == "increase(a[10s]) > 0 and avg_over_time(b[4m] offset 166m)"
     assert paced("rate(a[1m])", 60, 4) == "rate(a[4s])"  # less holds no two samples
+    assert rules(made(settings=SloSettings(pace=60))[ALERT_RULES])[0]["for"] == "1s"
 
 
 def test_alerts_that_others_explain_are_silenced_by_them() -> None:
     inhibit = made()[ALERTMANAGER]["inhibit_rules"]
     source = 'alertname="HeadraceTargetDown"'
     (followers,) = [r["target_matchers"][0] for r in inhibit if r["source_matchers"] == [source]]
-    assert "HeadraceBreakerOpen" in followers
-    assert {cause for alert in ALERTS for cause in alert.follows} <= set(alert_names())
+    assert "|BreakerOpen|" in followers
+    named = [name for cause, explained in EXPLAINS.items() for name in (cause, *explained.split("|"))]
+    assert {f"Headrace{name}" for name in named} <= set(alert_names())
 
 
 def test_a_slower_level_is_silenced_by_a_faster_one_of_the_same_pipeline() -> None:
-    (rule,) = [
-        r
-        for r in made()[ALERTMANAGER]["inhibit_rules"]
-        if r["source_matchers"] == ['alertname="HeadraceLatencyBurn"', 'speed="1"']
-    ]
-    assert rule["target_matchers"] == ['alertname="HeadraceLatencyBurn"', 'speed=~"2|3|4|5|6"']
-    assert rule["equal"] == ["pipeline"]
+    assert {
+        "source_matchers": ['alertname="HeadraceLatencyBurn"', 'speed="1"'],
+        "target_matchers": ['alertname="HeadraceLatencyBurn"', 'speed=~"2|3|4|5|6"'],
+        "equal": ["pipeline"],
+    } in made()[ALERTMANAGER]["inhibit_rules"]
 
 
 def test_who_is_told_is_in_the_settings() -> None:

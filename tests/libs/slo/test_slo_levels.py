@@ -12,30 +12,23 @@ DAY_S = 86_400.0
 
 
 def test_the_levels_of_thirty_days_are_those_of_the_workbook() -> None:
-    found = levels(PERIOD_S, scrape_s=15, early=False)
-    assert [(level.factor, level.severity, level.long_s, level.short_s) for level in found] == [
-        (14.4, PAGE, 3600, 300),
-        (6, PAGE, 21_600, 1800),
-        (3, TICKET, DAY_S, 7200),
-        (1, TICKET, 3 * DAY_S, 21_600),
+    """And those of the seed, at 2 and 1.1. Pages come first, as what stands before silences what stands behind."""
+    shares = [(level, round(level.share(PERIOD_S), 3)) for level in levels(PERIOD_S, 15)]
+    assert [
+        (level.factor, level.severity, level.long_s, level.short_s, share) for level, share in shares
+    ] == [
+        (14.4, PAGE, 3600, 300, 0.02),
+        (6, PAGE, 21_600, 1800, 0.05),
+        (2, PAGE, 21_600, 1800, 0.017),
+        (3, TICKET, DAY_S, 7200, 0.1),
+        (1.1, TICKET, 3 * DAY_S, 21_600, 0.11),
+        (1, TICKET, 3 * DAY_S, 21_600, 0.1),
     ]
-    assert [round(level.share(PERIOD_S), 6) for level in found] == [0.02, 0.05, 0.1, 0.1]
-
-
-def test_the_early_levels_are_a_page_at_2_and_a_ticket_at_1_1() -> None:
-    early = set(levels(PERIOD_S, scrape_s=15)) - set(levels(PERIOD_S, scrape_s=15, early=False))
-    assert {(level.factor, level.severity) for level in early} == {(2, PAGE), (1.1, TICKET)}
-
-
-def test_no_ticket_stands_before_a_page() -> None:
-    """What stands before silences what stands behind."""
-    order = [level.severity for level in LEVELS]
-    assert order == sorted(order)
 
 
 @given(period=st.floats(3600, 90 * DAY_S), scrape=st.integers(1, 60))
 def test_windows_hold_enough_scrapes_and_keep_their_share(period: float, scrape: int) -> None:
-    for level, usual in zip(levels(period, scrape_s=scrape), LEVELS, strict=True):
+    for level, usual in zip(levels(period, scrape), LEVELS, strict=True):
         assert level.short_s >= 4 * scrape
         assert level.long_s >= 2 * level.short_s or level.long_s >= 8 * scrape
         if usual.long_s * period / PERIOD_S > 100 * scrape:
@@ -54,10 +47,5 @@ def test_a_promise_that_could_never_alert_is_a_problem_of_its_key(text: str, key
     assert found.key == key
     assert f"at least {least_target():.4f}" in found.message
     assert found.line > 1
-
-
-@pytest.mark.parametrize(
-    "text", ["{availability: 0.9306}", "{availability: 0.99999}", "{latency: {p: 0.95, ms: 100}}"]
-)
-def test_other_promises_are_none(text: str) -> None:
-    assert problems(promising(text)) == []
+    for other in ("{availability: 0.9306}", "{availability: 0.99999}", "{latency: {p: 0.95, ms: 100}}"):
+        assert problems(promising(other)) == []

@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Self
 
@@ -14,7 +13,7 @@ from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.process.endpoint import MetricsEndpoint
 from headrace.slo import slos
 from headrace.slo.budgets import standings
-from headrace.slo.servers import AlertmanagerApi, PrometheusApi, ServerError
+from headrace.slo.servers import PrometheusApi, ServerError
 from services.ingress.reporting.metrics import Metrics
 from services.ingress.request_context import RequestContext, RequestTrace
 from tests.libs.slo.alert_world import until, watched
@@ -87,33 +86,6 @@ def test_a_broken_promise_rings_and_stops_ringing(tmp_path: Path) -> None:
         assert {a.labels["severity"] for a in receiver.told} == {"page"}
         door.share = 0.0
         until("its end", lambda: receiver.find("resolved", AVAILABILITY, level="14.4x"))
-
-
-@pytest.mark.slow
-@needs_program("prometheus")
-@needs_program("prometheus-alertmanager")
-def test_a_silence_keeps_the_webhook_quiet_about_what_it_names(tmp_path: Path) -> None:
-    with (
-        Door.serving() as door,
-        watched(tmp_path, [], {"ingress": door.endpoint.address}, pace=60.0) as (receiver, settings),
-    ):
-        now = datetime.now(UTC)
-        alertmanager = AlertmanagerApi(settings.alertmanager)
-        alertmanager.silence(
-            {"alertname": "HeadraceTenantsBroken"}, now, now + timedelta(hours=1), "a test", "maintenance"
-        )
-        door.metrics.tenants_broken.set(1)
-        prometheus = PrometheusApi(settings.prometheus)
-        until(
-            "the silenced alert fires",
-            lambda: any(
-                a.labels["alertname"] == "HeadraceTenantsBroken" and a.state == "firing"
-                for a in prometheus.alerts()
-            ),
-        )
-        door.metrics.security_failing.set(1)
-        until("another alert is told", lambda: receiver.find("firing", "HeadraceDiskWritesFailing"))
-        assert not receiver.find("firing", "HeadraceTenantsBroken")
 
 
 def test_a_server_that_is_not_there_is_named_with_its_setting() -> None:

@@ -229,10 +229,10 @@ def _kept(found: Any) -> Kept:
 
 
 def _safe(name: str) -> bool:
-    """Whether it lies within a home, in one of the places that backups hold."""
+    """Whether it lies within a home, and not in a place that no backup holds."""
     path = PurePosixPath(name)
     inside = not path.is_absolute() and ".." not in path.parts and path.parts[:1] != ()
-    return inside and (path.parts[0] in contents.KEPT or name == earlier_homes.KEYS)
+    return inside and path.parts[0] not in contents.LEFT_OUT
 
 
 def _folder(path: Path) -> Path:

@@ -11,36 +11,6 @@ from pathlib import Path
 
 from headrace.cli.installation.layout import Layout
 
-# Names at the top of a home. A test compares both lists with a home that has run.
-KEPT = frozenset(
-    {
-        "audit",
-        "control.key",
-        "control.pub",
-        "data",
-        "demo.key",
-        "events.salt",
-        "executor",
-        "feast",
-        "flights.json",
-        "idempotency",
-        "journal",
-        "kept",
-        "models",
-        "models.key",
-        "models.pub",
-        "moderation.json",
-        "monitoring",
-        "operator.key",
-        "pipelines",
-        "prepared_models.json",
-        "queries",
-        "records",
-        "rollouts",
-        "settings",
-        "tls",
-    }
-)
 # Of a run (sockets, logs, traces, ports), or made again by `headrace up`; deployed versions come from their registry.
 LEFT_OUT = frozenset({"deployed", "prepare.lock", "replay", "run"})
 _SQLITE = b"SQLite format 3\0"
@@ -48,22 +18,19 @@ _SQLITE_WAIT_S = 30.0
 
 
 def files(layout: Layout) -> Iterator[Path]:
-    """The regular files, relative to the home, sorted. Links are not followed and not kept: nothing of ours makes one.
+    """The regular files, relative to the home. Links are not followed and not kept: nothing of ours makes one.
 
     The side files of SQLite are left out, because a copy of the database has what is in them.
     """
-    for top in sorted(KEPT):
-        path = layout.home / top
-        found = sorted(_below(path)) if path.is_dir() and not path.is_symlink() else [path]
-        for each in found:
-            if each.is_file() and not each.is_symlink() and not _is_side_file(each):
-                yield each.relative_to(layout.home)
-
-
-def _below(folder: Path) -> Iterator[Path]:
-    for root, folders, names in os.walk(folder):
+    for root, folders, names in os.walk(layout.home):
+        if Path(root) == layout.home:
+            # A hidden one is of a file that is being replaced.
+            folders[:] = [name for name in folders if name not in LEFT_OUT]
+            names = [name for name in names if name not in LEFT_OUT and not name.startswith(".")]
         folders.sort()
-        yield from (Path(root) / name for name in names)
+        for path in (Path(root) / name for name in sorted(names)):
+            if path.is_file() and not path.is_symlink() and not _is_side_file(path):
+                yield path.relative_to(layout.home)
 
 
 def _is_side_file(path: Path) -> bool:

@@ -18,8 +18,7 @@ from headrace.cli.installation import control_place
 from headrace.cli.installation.layout import Layout
 from headrace.cli.tuning import cascade_curve as curves
 from headrace.cli.tuning.cascade_curve import Labelled, Point, cpu_saved
-from headrace.cli.tuning.cascade_rows import labelled_rows
-from headrace.cli.tuning.offline_run import Models, OfflineError, columns_for, cpu_us
+from headrace.cli.tuning.offline_run import Models, OfflineError, columns_for, cpu_us, labelled_rows
 from headrace.pipeline import CascadeStage, DocumentError, Pipeline, load
 from headrace.repository.records import Records
 

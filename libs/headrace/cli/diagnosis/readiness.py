@@ -23,7 +23,7 @@ from headrace.cli.installation.layout import Layout
 from headrace.hop.config import ConfigError
 from headrace.pipeline import DocumentError
 from headrace.repository import RepositoryError, Trust
-from headrace.slo.alert import runbook
+from headrace.slo.catalogue import runbook
 from headrace.slo.files import differing
 
 PRE_PRODUCTION, PRODUCTION = "before production", "in production"

@@ -28,7 +28,6 @@ class ReadinessSettings(config.Settings):
     # After so many days it must be said again.
     valid_days: int = Field(default=180, ge=1)
     security_scan: Attestation | None = None
-    feature_parity: Attestation | None = None
     on_call: Attestation | None = None
     capacity_plan: Attestation | None = None
     retention: Attestation | None = None

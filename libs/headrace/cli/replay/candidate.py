@@ -83,12 +83,13 @@ def _release(store: ReleaseStore, choice: Choice) -> Release:
     raise ReplayError(f"release {choice.release} of {choice.pipeline} is not kept; there are: {numbers}")
 
 
-def _models(pipeline: Pipeline) -> dict[str, str]:
+def models_of(pipeline: Pipeline) -> dict[str, str]:
+    """Model → the version that a stage names."""
     return {name: v for stage in pipeline.stages for name, v in kind_of(stage).models(stage).items()}
 
 
 def _versions(layout: Layout, pipeline: Pipeline, wanted: Mapping[str, str]) -> dict[str, str]:
-    known, repository = _models(pipeline), control_place.models(layout)
+    known, repository = models_of(pipeline), control_place.models(layout)
     for name in wanted:
         if name not in known:
             raise ReplayError(f"pipeline {pipeline.name} runs no model {name!r}{suggestion(name, known)}")

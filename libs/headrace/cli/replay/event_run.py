@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from headrace.cli.installation.layout import Layout
-from headrace.cli.replay.candidate import Candidate, ReplayError
+from headrace.cli.replay.candidate import Candidate, ReplayError, models_of
 from headrace.cli.replay.stored_events import Basis, Record, Replayable
 from headrace.columns import Batch
 from headrace.comparison import ComparisonReport, OutputComparison, RowContext
-from headrace.pipeline import ModelUse, kind_of
+from headrace.pipeline import ModelUse
 from headrace.repository import Repository, RepositoryError, Tolerance, stated_tolerance
 
 
@@ -88,7 +88,7 @@ def run_events(
     Raises ReplayError, config.ConfigError, OSError.
     """
     # Not with the command's other imports: the services take seconds.
-    from headrace.cli.replay.run import replay
+    from headrace.cli.replay.hosting import replay
 
     report = EventReport(left_out=dict(found.left_out))
     for basis, (candidate, records) in found.records.items():
@@ -113,9 +113,8 @@ def stated(layout: Layout, candidate: Candidate) -> Tolerance:
     Raises ReplayError if the metadata of one can't be read.
     """
     repository, pipeline = Repository(layout.models), candidate.pipeline
-    models = {name: v for stage in pipeline.stages for name, v in kind_of(stage).models(stage).items()}
     try:
-        found = [stated_tolerance(repository.metadata(*model)) for model in models.items()]
+        found = [stated_tolerance(repository.metadata(*model)) for model in models_of(pipeline).items()]
     except RepositoryError as error:
         raise ReplayError(str(error)) from None
     return Tolerance(

@@ -1,10 +1,12 @@
-"""The services that run the candidate, hosted in this process."""
+"""The services that run the candidate, hosted in this process; every record against it, one after another."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -16,8 +18,10 @@ from headrace.cli.installation import control_place, services
 from headrace.cli.installation.layout import Layout
 from headrace.cli.installation.settings import files, overlaid
 from headrace.cli.replay.candidate import Candidate
+from headrace.cli.replay.event_run import Compared
 from headrace.cli.replay.recorded_features import RecordedFeatures
-from headrace.columns import Batch
+from headrace.cli.replay.stored_events import Record
+from headrace.columns import Batch, Rows
 from headrace.columns.batch_codec import BatchCall, BatchReply, ColumnCodec
 from headrace.hop import config
 from headrace.hop.call import unary
@@ -25,6 +29,7 @@ from headrace.hop.definition import Runtime
 from headrace.hop.process.telemetry import Telemetry
 from headrace.hop.server import hosting
 from headrace.hop.transport.in_process import LocalServers
+from headrace.pipeline import Pipeline, null_column, read_model_uses
 from headrace.releases.document import to_bytes
 from headrace.repository import RepositoryError
 from headrace.repository.model_index import MODEL, all_indexes
@@ -69,6 +74,44 @@ async def hosted(layout: Layout, candidate: Candidate, features: RecordedFeature
                     await client.close()
     finally:
         await telemetry.close()
+
+
+async def replay(
+    layout: Layout, compared: Compared, records: Iterable[Record], done: Callable[[], None]
+) -> None:
+    """Runs the records on the candidate, one after another. `done`: called after each.
+
+    Raises config.ConfigError, OSError.
+    """
+    features, pipeline = RecordedFeatures(), compared.candidate.pipeline
+    async with hosted(layout, compared.candidate, features) as infer:
+        for number, record in enumerate(records):
+            features.begin(record)
+            reply = await infer(batch_of(pipeline, record, number))
+            models = [
+                use for decision in reply.response.decisions for use in read_model_uses(decision.models)
+            ]
+            compared.add(record, reply.batch, models)
+            done()
+
+
+def batch_of(pipeline: Pipeline, record: Record, number: int) -> Batch:
+    """The recorded batch as the candidate takes it; the request ids of its rows are NUMBER.ROW. An input that it lacks is null:
+    only features stages read it, whose values are known."""
+    given, count = record.inputs, len(record.inputs)
+    deadline = time.monotonic() + PATIENCE_S
+    rows = Rows(
+        [f"{number}.{row}" for row in range(count)],
+        given.rows.tenants,
+        given.rows.priorities,
+        [deadline] * count,
+        [""] * count,
+    )
+    columns = dict(given.columns)
+    for declared in pipeline.inputs:
+        if declared.name not in columns:
+            columns[declared.name] = null_column(declared.name, declared.type, count)
+    return replace(given, rows=rows, columns=columns)
 
 
 def _callees() -> tuple[str, ...]:

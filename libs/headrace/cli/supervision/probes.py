@@ -12,7 +12,6 @@ import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
 
 from grpc_health.v1 import health_pb2  # type: ignore[import-untyped] # grpcio-health-checking has no stubs
 
@@ -45,18 +44,6 @@ _READY_PATH = "/v2/health/ready"
 _OF_OURS = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0"
 
 
-class Probe(Protocol):
-    """Looks at one process."""
-
-    async def look(self, timeout_s: float) -> ProbeResult:
-        """What it does now. Never raises. `timeout_s`: how long to wait for the answer."""
-        ...
-
-    async def close(self) -> None:
-        """Closes its connection."""
-        ...
-
-
 class GrpcProbe:
     """grpc.health.v1 on the unix socket of one process. hop serves it on the event loop that serves the calls."""
 
@@ -68,6 +55,7 @@ class GrpcProbe:
         self._metrics = metrics
 
     async def look(self, timeout_s: float) -> ProbeResult:
+        """What the process does now. Never raises. `timeout_s`: how long to wait for the answer."""
         try:
             reply = await self._check(health_pb2.HealthCheckRequest(), deadline=time.monotonic() + timeout_s)
         except Fault as fault:
@@ -79,6 +67,7 @@ class GrpcProbe:
         )
 
     async def close(self) -> None:
+        """Closes its connection."""
         await self._client.close()
 
 
@@ -95,6 +84,7 @@ class IngressProbe:
         self._metrics = metrics
 
     async def look(self, timeout_s: float) -> ProbeResult:
+        """As `GrpcProbe.look`."""
         try:
             async with asyncio.timeout(timeout_s):
                 status = await self._ask()
@@ -104,7 +94,8 @@ class IngressProbe:
             return ProbeResult.REFUSING  # Envoy closes the connections that are too many for it
         return ProbeResult.READY if status == 200 else ProbeResult.REFUSING
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Each look has a connection of its own."""
 
     async def _ask(self) -> int:
         """The HTTP status; 0 if the connection was closed without one."""

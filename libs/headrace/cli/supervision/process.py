@@ -20,7 +20,7 @@ from headrace.cli.installation.layout import service_of
 from headrace.cli.installation.settings import Installation, overlaid, settings
 from headrace.cli.supervision import deployed, pdeathsig, probes
 from headrace.cli.supervision.deployed import Version
-from headrace.cli.supervision.probes import GrpcProbe, IngressProbe, Probe
+from headrace.cli.supervision.probes import GrpcProbe, IngressProbe
 from headrace.cli.supervision.restart_policy import ProbeResult
 from headrace.hop import config as hop_config
 from headrace.hop.config import Document
@@ -66,7 +66,7 @@ class Process:
         self._own_settings = own_settings
         self._log = layout.log(instance)
         self._log_begins = log_begins
-        self._probe: Probe | None = None
+        self._probe: GrpcProbe | IngressProbe | None = None
         self._ending: asyncio.Task[int] | None = None
 
     @property

@@ -28,26 +28,18 @@ Name = Annotated[str, typer.Argument(help="Name of the tenant.")]
 _NO_LIMIT = "none"
 
 
-@dataclass(frozen=True, slots=True)
-class _Limit:
-    """A limit of a tenant: what a person reads, and the help of the option that sets it."""
-
-    title: str
-    help: str
-
-
-# By field of the document.
+# By field of the document: what a person reads, and the help of the option that sets it.
 _LIMITS = {
-    "rows_per_s": _Limit("rows per second", "Rows per second, or `none`."),
-    "rows_burst": _Limit(
+    "rows_per_s": ("rows per second", "Rows per second, or `none`."),
+    "rows_burst": (
         "rows at once",
         "Rows that may come at once after a quiet time, or `none`: one second's worth. Never given: follows the rate.",
     ),
-    "bytes_per_s": _Limit("bytes per second", "Bytes of messages per second, or `none`."),
-    "bytes_burst": _Limit("bytes at once", "The same of bytes, or `none`."),
-    "concurrency": _Limit("requests in flight", "Requests in flight at once, or `none`."),
-    "max_rows": _Limit("rows of a request", "Rows of one request, or `none`."),
-    "distinct_queries_per_day": _Limit(
+    "bytes_per_s": ("bytes per second", "Bytes of messages per second, or `none`."),
+    "bytes_burst": ("bytes at once", "The same of bytes, or `none`."),
+    "concurrency": ("requests in flight", "Requests in flight at once, or `none`."),
+    "max_rows": ("rows of a request", "Rows of one request, or `none`."),
+    "distinct_queries_per_day": (
         "different rows per day and pipeline",
         "Different rows that it may ask of each pipeline in a day (UTC), against the copying of models; or `none`.",
     ),
@@ -84,7 +76,7 @@ _OPTIONS: dict[str, Any] = {
             help="Whether it is refused where nobody attests that all storage is encrypted.",
         ),
     ],
-    **{field: Annotated[str | None, typer.Option(help=limit.help)] for field, limit in _LIMITS.items()},
+    **{field: Annotated[str | None, typer.Option(help=text)] for field, (_, text) in _LIMITS.items()},
 }
 
 
@@ -139,14 +131,7 @@ def list_tenants(home: Home = DEFAULT_HOME, as_json: AsJson = False) -> None:
         "tenant", "pipelines", "keys", "rows/s", "bytes/s", "in flight", "rows", "different/day"
     )
     for name, spec in sorted(access.tenants.items()):
-        limits = spec.limits
-        shown = (
-            limits.rows_per_s,
-            limits.bytes_per_s,
-            limits.concurrency,
-            limits.max_rows,
-            limits.distinct_queries_per_day,
-        )
+        shown = (getattr(spec.limits, field) for field in _LIMITS if field not in _BURSTS)
         numbers = ("-" if value is None else _number(value) for value in shown)
         table.add_row(name, ", ".join(spec.pipelines) or "-", str(len(access.keys[name])), *numbers)
     out.print(table)
@@ -171,11 +156,11 @@ def show(tenant: Name, home: Home = DEFAULT_HOME, as_json: AsJson = False) -> No
         ("requires encryption", "yes" if spec.requires_encryption else "no"),
         ("keys", ", ".join(access.keys[tenant]) or "none"),
     ]
-    for field, limit in _LIMITS.items():
+    for field, (title, _) in _LIMITS.items():
         value = getattr(spec.limits, field)
         if value is None and field in _BURSTS:
             value = getattr(spec.limits, _BURSTS[field])
-        lines.append((limit.title, "no limit" if value is None else _number(value)))
+        lines.append((title, "no limit" if value is None else _number(value)))
     if spec.limits.distinct_queries_per_day is not None:
         lines += [(f"  of {pipeline}, today", _number(count)) for pipeline, count in asked.items()]
     width = max(len(title) for title, _ in lines)
@@ -225,16 +210,7 @@ def remove(tenant: Name, home: Home = DEFAULT_HOME) -> None:
 
 def _told(access: Access, name: str) -> dict[str, Any]:
     """A tenant for programs: no hashes of keys."""
-    spec = access.tenants[name]
-    return {
-        "pipelines": spec.pipelines,
-        "scopes": spec.scopes,
-        "priority": spec.priority,
-        "regulated": spec.regulated,
-        "requires_encryption": spec.requires_encryption,
-        "keys": list(access.keys[name]),
-        "limits": spec.limits.model_dump(),
-    }
+    return {**access.tenants[name].model_dump(), "keys": list(access.keys[name])}
 
 
 def _changed(spec: TenantSpec, change: _Change) -> TenantSpec:

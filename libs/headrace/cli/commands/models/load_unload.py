@@ -1,12 +1,15 @@
-"""`headrace models load` and `unload`: which versions the executors serve."""
+"""`headrace models load` and `unload`: which versions the executors serve, by the model repository calls of the ingress."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import quote
 
 import typer
 
-from headrace.cli.commands.models import operator_calls, options
+from headrace.cli.commands.models import options
+from headrace.cli.commands.operations import door_calls
 from headrace.cli.commands.operations.door_calls import OperatorKey
 from headrace.cli.console import DEFAULT_HOME, Home, fail, out, place
 from headrace.cli.diagnosis import released_versions
@@ -14,6 +17,9 @@ from headrace.cli.installation import control_place
 from headrace.cli.installation.layout import Layout
 from headrace.hop.config import ConfigError
 from headrace.repository.records import Records
+
+# A load may build an engine; the ingress waits ten minutes for it.
+_TIMEOUT_S = 610.0
 
 
 def load(
@@ -23,9 +29,7 @@ def load(
 ) -> None:
     """Have every executor load a version beside those that serve, over restarts, too. Which version answers, releases say."""
     layout = place(home)
-    options.check_named(model)
-    operator_calls.ask(layout, "load", model, key)
-    name, _ = options.named(model)
+    name = ask(layout, "load", model, key)
     versions = Records(layout.executor_state).serving().get(name, [])
     loaded = f"{name}:{versions[-1]}" if versions else model
     out.print(f"{loaded} is loaded; {_answering(layout, name)}", markup=False, soft_wrap=True)
@@ -38,10 +42,19 @@ def unload(
 ) -> None:
     """Have every executor take a version away: no new call finds it, also after a restart; it stays in the repository."""
     layout = place(home)
-    options.check_named(model)
-    operator_calls.ask(layout, "unload", model, key)
-    name, _ = options.named(model)
+    name = ask(layout, "unload", model, key)
     out.print(f"{model} is unloaded; {_answering(layout, name)}", markup=False, soft_wrap=True)
+
+
+def ask(layout: Layout, action: Literal["load", "unload"], model: str, key: Path | None) -> str:
+    """Has every executor load or unload `model` (NAME or NAME:VERSION), and returns its name; ends the command if that fails."""
+    options.check_named(model)
+    path = f"/v2/repository/models/{quote(model, safe=':')}/{action}"
+    try:
+        door_calls.post(layout, path, b"{}", "application/json", key, _TIMEOUT_S)
+    except door_calls.NoAnswerError as error:
+        fail(str(error))
+    return options.named(model)[0]
 
 
 def running(layout: Layout) -> dict[tuple[str, str], list[tuple[str, str]]]:

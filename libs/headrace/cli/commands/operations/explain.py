@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -72,7 +73,7 @@ def prediction(
         _of_prediction(layout, identity, output) if identity else _of_inputs(layout, pipeline, inputs, output)
     )
     if as_json:
-        print(json.dumps(explain_views.as_json(shown), indent=2))
+        print(json.dumps(asdict(shown), indent=2))
     else:
         out.print(explain_views.draw(shown))
 

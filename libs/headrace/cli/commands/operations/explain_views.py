@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -40,11 +40,6 @@ class Shown:
     exact: bool
     columns: Sequence[Column]
     prediction_id: str
-
-
-def as_json(shown: Shown) -> dict[str, Any]:
-    """For programs."""
-    return asdict(shown)
 
 
 def draw(shown: Shown) -> RenderableType:
