@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from functools import partial
 
 from headrace.hop.call import unary
 from headrace.hop.errors import Fault
@@ -26,11 +25,10 @@ from services.executor.backends.oip import ProtocolError, infer_outputs, infer_r
 from services.executor.backends.servers import Server, Servers
 from services.executor.config import ModelSettings
 
-_rpc = partial(unary, oip.DESCRIPTOR, "GRPCInferenceService", idempotent=True)
-_READY = _rpc("ModelReady", oip.ModelReadyRequest, oip.ModelReadyResponse)
-_METADATA = _rpc("ModelMetadata", oip.ModelMetadataRequest, oip.ModelMetadataResponse)
-_CONFIG = _rpc("ModelConfig", oip.ModelConfigRequest, oip.ModelConfigResponse)
-_INFER = _rpc("ModelInfer", oip.ModelInferRequest, oip.ModelInferResponse)
+_READY = unary(oip.ModelReadyRequest, oip.ModelReadyResponse, idempotent=True)
+_METADATA = unary(oip.ModelMetadataRequest, oip.ModelMetadataResponse, idempotent=True)
+_CONFIG = unary(oip.ModelConfigRequest, oip.ModelConfigResponse, idempotent=True)
+_INFER = unary(oip.ModelInferRequest, oip.ModelInferResponse, idempotent=True)
 _ACTIVATE_S = 5.0
 
 

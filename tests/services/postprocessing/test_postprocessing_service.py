@@ -12,7 +12,7 @@ from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.testing import Harness, served
 from headrace.steps import compile_steps, spec_json, spec_sha256
 from services.postprocessing.wiring import SERVICE
-from tests.libs.steps.step_calls import FORMAT
+from services.router.stages.steps import FORMAT
 
 SPEC: dict[str, Any] = {
     "steps": [

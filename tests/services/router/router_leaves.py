@@ -19,24 +19,16 @@ from headrace.api.router.v1 import router_pb2
 from headrace.columns import Batch, Column, Rows, Timing, decode, encode
 from headrace.columns.batch_codec import BatchCall, BatchReply, ColumnCodec
 from headrace.hop import config
-from headrace.hop.call import Call, Method, unary
+from headrace.hop.call import Call
 from headrace.hop.definition import Definition, Service
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.testing import Harness, served
+from services.ingress.clients import INFER
 from services.router.wiring import SERVICE
 from tests.definitions import definition_of
 from tests.first_release import live
 
 Codec = ColumnCodec[tuple[str, int], router_pb2.InferRequest, router_pb2.InferResponse]
-
-
-def router_method(name: str, messages: Any = router_pb2, *, idempotent: bool = True) -> Method[Any, Any]:
-    """A method of the router's service, whose messages are named by it."""
-    request, response = (getattr(messages, name + kind) for kind in ("Request", "Response"))
-    return unary(router_pb2.DESCRIPTOR, "RouterService", name, request, response, idempotent=idempotent)
-
-
-INFER, LIST = router_method("Infer"), router_method("ListPipelines")
 HEAD = """
 version: 3
 deadline_ms: 5000

@@ -20,12 +20,13 @@ from headrace.hop.config import ConfigError
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.pipeline import ModelUse
 from headrace.state.redis import RedisCalls, RedisDownError
+from services.ingress.clients import LOAD
 from services.router.cache.clients import CacheSettings, SharedAnswers, dump, load, shared_answers
 from services.router.cache.meter import CacheMetrics
 from services.router.cache.rows import Answer, Field
 from tests.libs.state.valkey import Valkey
 from tests.services.router.cache_world import DOCUMENT, Served, World, ages, loaded, values
-from tests.services.router.router_leaves import SCORED, batch_of, router_method, suite
+from tests.services.router.router_leaves import SCORED, batch_of, suite
 
 DOWN = Fault(Code.UNAVAILABLE, Reason.REASON_UNREACHABLE, "down")
 STALE = DOCUMENT.replace("ttl: 10s", "ttl: 10s, stale_on_failure: 60s")
@@ -348,12 +349,11 @@ async def test_a_repeated_row_is_answered_after_its_features_alone(tmp_path: Pat
 
 
 async def test_an_operators_load_through_the_router_forgets(tmp_path: Path) -> None:
-    load = router_method("LoadModel", idempotent=False)
     async with suite(tmp_path, {"scored": CACHED}) as running:
         batch = batch_of(["ab"], [1.0])
         await running.ask("scored", batch)
         deadline = batch.rows.deadlines[0]
-        await running.router.client().unary(load)(
+        await running.router.client().unary(LOAD)(
             router_pb2.LoadModelRequest(model="adder", version="7"), deadline=deadline
         )
         assert "@cached_us" not in (await running.ask("scored", batch)).batch.columns

@@ -16,15 +16,15 @@ from headrace.api.monitoring.v1 import events_pb2, explanations_pb2
 from headrace.api.router.v1 import explain_pb2
 from headrace.columns import Batch, Column, encode
 from headrace.events import messages
-from headrace.hop.call import Call, Method
+from headrace.hop.call import Call
 from headrace.hop.definition import Service
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.testing import served
+from services.ingress.predict.explain import EXPLAIN
 from tests.definitions import definition_of
-from tests.services.router.router_leaves import SCORED, Suite, batch_of, router_method, suite
+from tests.services.router.router_leaves import SCORED, Suite, batch_of, suite
 from tests.services.waiting import until
 
-EXPLAIN_ROWS: Method[Any, explain_pb2.ExplainResponse] = router_method("Explain", explain_pb2)
 # y = x + score, and the score is the length of the key: so contributions are known.
 BASE = "explanations: {demanded: true, base: {x: 1.0, score: 2.0}}\noutputs:"
 # No stage is late on a busy machine: a row that it failed would not be explained.
@@ -115,7 +115,7 @@ def metric(started: Suite, name: str, **labels: str) -> float:
 async def explain(started: Suite, batch: Batch, **fields: Any) -> Sequence[explain_pb2.RowExplanation]:
     loop = asyncio.get_running_loop()
     request = explain_pb2.ExplainRequest(**{"pipeline": "scored", **fields}, batch=encode(batch, loop.time()))
-    reply = await started.router.client().unary(EXPLAIN_ROWS)(request, deadline=loop.time() + 60)
+    reply = await started.router.client().unary(EXPLAIN)(request, deadline=loop.time() + 60)
     return reply.rows
 
 

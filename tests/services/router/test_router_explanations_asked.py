@@ -11,10 +11,11 @@ import pytest
 from headrace.api.router.v1 import explain_pb2
 from headrace.columns import Batch, Column
 from headrace.hop.errors import Code, Fault, Reason
+from services.ingress.predict.explain import EXPLAIN
 from services.router.explanations.explainer import asked_rest
 from services.router.explanations.pieces import PieceSize
 from tests.services.router.router_leaves import SCORED, TWO_MODELS, Suite, batch_of, suite
-from tests.services.router.test_router_explanations import DEMANDING, EXPLAIN_ROWS, explain, running
+from tests.services.router.test_router_explanations import DEMANDING, explain, running
 from tests.services.waiting import until
 
 NOT_EXPLAINABLE = Code.FAILED_PRECONDITION, Reason.REASON_NOT_EXPLAINABLE
@@ -80,7 +81,7 @@ async def test_a_row_on_request_has_the_time_of_the_call(started: Suite) -> None
 async def explain_json(started: Suite, *rows: str) -> Sequence[explain_pb2.RowExplanation]:
     request = explain_pb2.ExplainRequest(pipeline="scored", rows_json=rows, tenant="acme", request_id="r")
     deadline = asyncio.get_running_loop().time() + 60
-    return (await started.router.client().unary(EXPLAIN_ROWS)(request, deadline=deadline)).rows
+    return (await started.router.client().unary(EXPLAIN)(request, deadline=deadline)).rows
 
 
 async def test_rows_may_come_as_objects(started: Suite) -> None:

@@ -14,9 +14,9 @@ from headrace.api.router.v1 import router_pb2
 from headrace.columns import Batch, RowError, encode
 from headrace.columns.batch_codec import BatchCall
 from headrace.hop.errors import Code, Fault, Reason
+from services.ingress.clients import INFER
 from tests.services.router.router_leaves import (
     DEMANDING,
-    INFER,
     SCORED,
     TWO_MODELS,
     Hook,

@@ -21,6 +21,7 @@ from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.testing import Harness, served
 from headrace.pipeline import ModelUse, parse
 from headrace.releases import Partition, ReleaseStore
+from services.ingress.clients import INFER
 from services.router.clients import HopReplicas
 from services.router.config import RouterConfig
 from services.router.inference import Inference
@@ -33,7 +34,7 @@ from services.router.wiring import SERVICE
 from tests.first_release import first_released, release_first
 from tests.released import released
 from tests.services.router.one_pipeline import inference
-from tests.services.router.router_leaves import INFER, Executor, _definition, failing
+from tests.services.router.router_leaves import Executor, _definition, failing
 
 DOCUMENT = """\
 pipeline: keyed

@@ -25,11 +25,12 @@ from headrace.pipeline import parse
 from headrace.releases import Arm, Release, ReleaseStore
 from headrace.resources import follower
 from headrace.resources.offline import OfflineResources
+from services.ingress.clients import INDEX, INFER, LIST, LOAD, UNLOAD
 from services.router.config import RouterConfig
 from services.router.wiring import SERVICE
 from tests.first_release import first_release, live, resources_of
 from tests.released import Released, released
-from tests.services.router.router_leaves import INFER, LIST, Executor, _definition, router_method
+from tests.services.router.router_leaves import Executor, _definition
 from tests.services.waiting import until
 
 ACTIVE, LOADING = executor_pb2.MODEL_STATE_ACTIVE, executor_pb2.MODEL_STATE_LOADING
@@ -45,9 +46,6 @@ outputs: [y]
 UNTRUSTED = Fault(
     Code.FAILED_PRECONDITION, Reason.REASON_MODEL_UNTRUSTED, "it is not signed", metadata={"model": "m"}
 )
-INDEX = router_method("IndexModels", idempotent=False)
-LOAD = router_method("LoadModel", idempotent=False)
-UNLOAD = router_method("UnloadModel", idempotent=False)
 
 
 class Asked(Executor):

@@ -22,12 +22,13 @@ from headrace.hop.testing import served
 from headrace.pipeline import STAGE_KINDS, ColumnType, StageKind
 from headrace.pipeline.document.entries import Entry
 from headrace.pipeline.stages.kind import Written
+from services.ingress.clients import INFER
 from services.router.stages.registry import RUNNER_KINDS
 from services.router.stages.runner import Declared, RunnerFactory, RunnerKind, StageResult, columns_of
+from services.router.stages.steps import TRANSFORM
 from services.router.wiring import definition
 from tests.first_release import live
-from tests.libs.steps.step_calls import TRANSFORM
-from tests.services.router.router_leaves import INFER, Executor, _definition, batch_of, infer_codec
+from tests.services.router.router_leaves import Executor, _definition, batch_of, infer_codec
 
 DOCUMENT = """
 pipeline: translated
