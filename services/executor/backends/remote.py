@@ -44,14 +44,14 @@ class Remote:
         self._metadata: oip.ModelMetadataResponse | None = None
 
     @classmethod
-    def of(cls, artifact: Artifact, settings: ModelSettings, server: str, servers: Servers) -> Remote:
+    def of(cls, artifact: Artifact, server: str, servers: Servers) -> Remote:
         """The backend that the settings name (`remote:SERVER`), or the artifact of a model that is published for `remote`.
 
         Such an artifact is JSON: {"server": …, "model": …, "version": …}. Only the settings say which address the server
         has, and with which credential it is called. Raises BackendError.
         """
         about = artifact.metadata
-        model, version = settings.remote_model or about.name, settings.remote_version
+        model, version = about.name, ""
         if not server:
             pointer = _pointer(artifact.content)
             server = pointer.get("server", "")
@@ -126,9 +126,9 @@ def _pointer(content: bytes) -> dict[str, str]:
 def factory(environment: Environment) -> BackendFactory:
     """Makes backends on other servers. The argument is the server's name in the settings `servers`."""
 
-    def make(artifact: Artifact, settings: ModelSettings, argument: str, _progress: Progress) -> Backend:
+    def make(artifact: Artifact, _settings: ModelSettings, argument: str, _progress: Progress) -> Backend:
         if environment.servers is None:
             raise BackendError("no server is called here")
-        return Remote.of(artifact, settings, argument, environment.servers)
+        return Remote.of(artifact, argument, environment.servers)
 
     return make

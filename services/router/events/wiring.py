@@ -41,10 +41,7 @@ class Events:
 
 @asynccontextmanager
 async def events(
-    settings: EventsSettings,
-    monitoring: CalleeSettings | None,
-    runtime: Runtime,
-    answered: Answered,
+    settings: EventsSettings, monitoring: CalleeSettings | None, runtime: Runtime, answered: Answered
 ) -> AsyncIterator[Events]:
     """Tells the monitoring service of predictions meanwhile, if there is one. The journal is written in any case. `answered`:
     told of each batch that was noted.
