@@ -23,7 +23,6 @@ from services.router.events.regulated import collection
 from services.router.events.ring import Notes
 from services.router.events.settings import EventsSettings
 from tests.definitions import definition_of
-from tests.disks import fill, tiny_disk
 from tests.redis_server import RedisServer
 from tests.services.monitoring.monitoring_outcomes import Log
 from tests.services.router.router_leaves import FREE, REGULATED, SCORED, Suite, batch_of, suite
@@ -188,12 +187,6 @@ async def test_what_does_not_fit_is_dropped_counted_and_seen_as_a_gap(tmp_path: 
     assert world.receiver.requests[-1].noted_count == 5
 
 
-async def test_nothing_leaves_if_it_is_switched_off(tmp_path: Path) -> None:
-    async with running(tmp_path, enabled=False) as world:
-        await world.started.ask("scored", batch_of(["ab"], [1.0]))
-    assert world.receiver.requests == []
-
-
 async def test_a_regulated_event_is_on_the_disk_before_the_answer_and_collected_later(tmp_path: Path) -> None:
     journal = {"folder": tmp_path / "journal", "collect_s": 600.0}
     async with running(tmp_path, REGULATED, journal=journal) as world:
@@ -222,33 +215,11 @@ async def test_a_journal_that_cannot_be_written_refuses_the_regulated_alone_and_
         assert {e.reason for e in refused.batch.errors.values()} == {Reason.REASON_JOURNAL_UNAVAILABLE}
         assert {e.code for e in refused.batch.errors.values()} == {Code.UNAVAILABLE}
         assert len(refused.batch.errors) == 2
+        assert started.sample("router_journal") == 0
         assert not (await started.ask("free", batch_of(["ab"], [1.0]))).batch.errors
         (tmp_path / "journal").unlink()
         await started.until_answered("scored")
-
-
-async def test_a_full_disk_refuses_the_regulated_alone_until_there_is_room(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("services.router.events.regulated.journal._AGAIN_S", 0.01)
-    (tmp_path / "disk").mkdir()
-    with tiny_disk(tmp_path / "disk") as disk:
-        given = {"journal": {"folder": disk / "journal"}}
-        async with suite(tmp_path / "documents", BOTH, events=given) as started:
-            assert not (await started.ask("scored", batch_of(["ab"], [1.0]))).batch.errors
-            filler = fill(disk, "filler")
-            # The last block of the file may have room for some.
-            for _ in range(200):
-                refused = (await started.ask("scored", batch_of(["ab"], [1.0]))).batch.errors
-                if refused:
-                    break
-            assert {e.reason for e in refused.values()} == {Reason.REASON_JOURNAL_UNAVAILABLE}
-            assert started.sample("router_journal") == 0
-            for _ in range(5):
-                assert not (await started.ask("free", batch_of(["ab"], [1.0]))).batch.errors
-            filler.unlink()
-            await started.until_answered("scored")
-            assert started.sample("router_journal") == 1
+        assert started.sample("router_journal") == 1
 
 
 async def test_without_a_journal_regulated_predictions_are_refused_before_any_work(tmp_path: Path) -> None:

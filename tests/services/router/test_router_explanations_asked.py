@@ -183,20 +183,6 @@ async def test_a_single_row_waits_for_one_turn_of_a_tenant_with_many(started: Su
     assert hold.tenants[:4] == ["many", "single", "many", "single"]
 
 
-async def test_one_tenant_leaves_room_for_others_in_the_line(started: Suite, hold: Held) -> None:
-    calls = [asyncio.create_task(explain(started, rows_of("many", 8))) for _ in range(8)]
-    await until(lambda: sum(call.done() for call in calls) == 4)
-    calls.append(asyncio.create_task(explain(started, rows_of("single"))))
-    await until(lambda: started.executor.calls)
-    hold.ended.set()
-    ended = await asyncio.gather(*calls, return_exceptions=True)
-    refused = [fault for fault in ended if isinstance(fault, Fault)]
-    assert {(f.code, f.metadata["limiter"]) for f in refused} == {(Code.RESOURCE_EXHAUSTED, "explanations")}
-    assert all(fault.retry_after_s for fault in refused)
-    assert len(refused) == 4
-    assert not isinstance(ended[-1], BaseException)
-
-
 async def test_who_waits_does_not_wait_for_the_rest_of_one_that_nobody_waits_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -205,19 +191,6 @@ async def test_who_waits_does_not_wait_for_the_rest_of_one_that_nobody_waits_for
         await started.ask("scored", batch_of(["abcd"], [3.0]))
         await until(lambda: len(started.executor.calls) == 2)
         await explain(started, rows_of("single"))
-
-
-async def test_rows_whose_caller_left_are_not_run(started: Suite, hold: Held) -> None:
-    first = asyncio.create_task(explain(started, rows_of("first")))
-    await until(lambda: hold.tenants)
-    gone = asyncio.create_task(explain(started, rows_of("gone")))
-    await asyncio.sleep(0.2)
-    gone.cancel()
-    await asyncio.sleep(0.2)
-    hold.ended.set()
-    await first
-    await explain(started, rows_of("last"))
-    assert set(hold.tenants) == {"first", "last"}
 
 
 async def test_stages_at_the_same_time_share_a_turn(tmp_path: Path) -> None:

@@ -273,14 +273,6 @@ async def test_rows_keep_their_identity_in_shared_batches(running: Suite, sizes:
         assert reply.batch.rows.request_ids == batch.rows.request_ids
 
 
-async def test_calls_that_wait_share_hops(running: Suite) -> None:
-    infer = running.infer()
-    batches = [batch_of(["ab"], [float(i)]) for i in range(40)]
-    await asyncio.gather(*(infer(BatchCall(("scored", 0), b)) for b in batches))
-    assert sum(running.executor.calls) == 40
-    assert len(running.executor.calls) < 20
-
-
 async def test_metrics_count_rows_stages_and_fallbacks(running: Suite) -> None:
     early = RowError(Code.INVALID_ARGUMENT, Reason.REASON_INPUT_RANGE, "x is wrong")
     await running.ask("scored", batch_of(["a", "?", "b"], [1.0, 2.0, 3.0]).with_errors({0: early}))
