@@ -83,16 +83,6 @@ def server_spans(exporter: InMemorySpanExporter) -> list[ReadableSpan]:
     return sorted(found, key=lambda span: span.start_time or 0)
 
 
-async def test_what_is_remembered_is_not_served_beyond_its_time_to_live(
-    redis: RedisServer, redis_repo: Path, now: datetime
-) -> None:
-    async with serving(redis_repo, breaker=BREAKER) as harness:
-        old: dict[str, Sequence[object]] = {"tail": ["p5"], "airport": [1], "carrier": ["UA"]}
-        assert (await get(harness, old)).sources("planes") == ["OUTSIDE_MAX_AGE"]
-        redis.kill()
-        assert (await get(harness, old)).sources("planes") == ["DEFAULT"]
-
-
 async def test_it_starts_while_the_store_is_down(redis: RedisServer, redis_repo: Path, now: datetime) -> None:
     redis.kill()
     async with serving(redis_repo, breaker=BREAKER) as harness:

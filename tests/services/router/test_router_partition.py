@@ -1,6 +1,5 @@
 """Rows with one key go to one replica of the executor, and come back in the order of the request."""
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
@@ -101,15 +100,6 @@ async def ask(running: Running, keys: list[str | None]) -> Batch:
     assert result.columns["y"].array.tolist() == list(map(float, range(len(keys))))
     assert not result.errors
     return result
-
-
-async def test_rows_with_one_key_go_to_one_replica(running: Running) -> None:
-    for _ in range(3):
-        await asyncio.gather(*(ask(running, KEYS[start::3]) for start in range(3)), ask(running, KEYS))
-    homes = running.homes()
-    assert {len(homes[str(key)]) for key in KEYS} == {1}
-    assert {next(iter(homes[str(key)])) for key in KEYS} == {0, 1, 2}
-    assert len((await ask(running, [None, None])).columns) == 2
 
 
 async def test_only_the_keys_of_a_lost_replica_move(running: Running) -> None:
