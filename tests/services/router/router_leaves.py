@@ -13,16 +13,20 @@ from google.protobuf.descriptor import FileDescriptor
 
 from headrace.api.executor.v1 import executor_pb2
 from headrace.api.features.v1 import features_pb2
+from headrace.api.monitoring.v1 import events_pb2, explanations_pb2, monitoring_pb2
 from headrace.api.postprocessing.v1 import postprocessing_pb2
 from headrace.api.preprocessing.v1 import preprocessing_pb2
 from headrace.api.router.v1 import router_pb2
 from headrace.columns import Batch, Column, Rows, Timing, decode, encode
 from headrace.columns.batch_codec import BatchCall, BatchReply, ColumnCodec
+from headrace.events import EventGroup, messages
 from headrace.hop import config
 from headrace.hop.call import Call
 from headrace.hop.definition import Definition, Service
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.testing import Harness, served
+from headrace.ticks import Tick
+from headrace.ticks.messages import read as read_tick
 from services.ingress.clients import INFER
 from services.router.wiring import SERVICE
 from tests.definitions import definition_of
@@ -235,6 +239,53 @@ def total(batch: Batch) -> list[Column]:
 
 
 @dataclass
+class Monitoring:
+    """Keeps what the router tells it. `faults`: raised instead, by the type of the request, and `refused` so often; with
+    `takes_what_it_refuses` that is kept all the same. `hangs`: it answers no ticks."""
+
+    faults: dict[type, Fault] = field(default_factory=dict)
+    refused: Counter[type] = field(default_factory=Counter)
+    takes_what_it_refuses: bool = False
+    hangs: bool = False
+    events: list[events_pb2.RecordEventsRequest] = field(default_factory=list)
+    explanations: list[explanations_pb2.RecordExplanationsRequest] = field(default_factory=list)
+    ticks: list[Tick] = field(default_factory=list)
+
+    def _keep(self, kept: list[Any], request: Any) -> None:
+        fault = self.faults.get(type(request))
+        if fault is None or self.takes_what_it_refuses:
+            kept.append(request)
+        if fault is not None:
+            self.refused[type(request)] += 1
+            raise fault
+
+    async def RecordEvents(self, request: Any, call: Call) -> events_pb2.RecordEventsResponse:
+        self._keep(self.events, request)
+        return events_pb2.RecordEventsResponse(stored_count=sum(map(len, messages.read(request))))
+
+    async def RecordExplanations(
+        self, request: Any, call: Call
+    ) -> explanations_pb2.RecordExplanationsResponse:
+        self._keep(self.explanations, request)
+        return explanations_pb2.RecordExplanationsResponse(stored_count=len(request.explanations))
+
+    async def ReportTicks(self, request: Any, call: Call) -> monitoring_pb2.ReportTicksResponse:
+        if self.hangs:
+            await asyncio.Event().wait()
+        self.ticks.append(read_tick(request))
+        return monitoring_pb2.ReportTicksResponse(live_router_count=3)
+
+    async def _unused(self, request: Any, call: Call) -> Any: ...
+
+    ListEvents = ReadEvents = EraseEvents = ListEventGaps = RecordOutcomes = _unused
+    GetExplanation = GetBiasSlices = GetExplanationCoverage = _unused
+
+    @property
+    def groups(self) -> list[EventGroup]:
+        return [group for request in self.events for group in messages.read(request)]
+
+
+@dataclass
 class Suite:
     """The router and its leaves, each behind its own socket."""
 
@@ -311,3 +362,18 @@ async def suite(folder: Path, documents: dict[str, str], **settings: Any) -> Asy
         values = {"resources": live(folder / "live", *documents.values()), **patient, **clients, **settings}
         router = await stack.enter_async_context(served(SERVICE, values))
         yield Suite(router, features, preprocessing, executor, postprocessing, harnesses)
+
+
+@asynccontextmanager
+async def monitored(
+    folder: Path, documents: dict[str, str], monitoring: Monitoring | None = None, **settings: Any
+) -> AsyncIterator[tuple[Suite, Monitoring]]:
+    """A suite whose router tells `monitoring`."""
+    leaf = monitoring or Monitoring()
+    files = events_pb2, explanations_pb2, monitoring_pb2
+    found = {name: one for file in files for name, one in file.DESCRIPTOR.services_by_name.items()}
+    services = [Service(found[f"{name}Service"], leaf) for name in ("Events", "Explanations", "Monitoring")]
+    async with served(definition_of("monitoring", *services)) as harness:
+        told = {"monitoring": {"target": harness.target}, "tick_s": 600.0, **settings}
+        async with suite(folder, documents, **told) as started:
+            yield started, leaf
