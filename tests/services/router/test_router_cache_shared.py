@@ -1,7 +1,6 @@
 """The cache in running routers. Several with one real Redis answer for each other, and nobody notices when it is gone; many
 ask while versions are exchanged, and no answer is that of another version than the one that it names."""
 
-import asyncio
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -168,13 +167,6 @@ async def test_an_old_answer_takes_the_place_of_one_that_cannot_be_computed(pair
     assert pair.other.counted("stale") == 1
     await pair.age(11)
     assert set((await pair.other.ask([1.0])).batch.errors) == {0}
-
-
-async def test_many_that_ask_at_once_wait_for_a_connection(redis: Valkey) -> None:
-    calls = RedisCalls(redis.url, 20.0, World().clock)
-    replies = await asyncio.gather(*(calls.ask([("INCR", "n")]) for _ in range(300)))
-    assert sorted(n for (n,) in replies) == list(range(1, 301))
-    await calls.close()
 
 
 async def test_while_redis_hangs_has_something_else_or_is_gone_models_answer(
