@@ -78,7 +78,7 @@ def tensors(nodes: list[Any]) -> list[oip.ModelMetadataResponse.TensorMetadata]:
 
 async def main(port: int, model: str, path: Path, factor: float) -> None:
     server = grpc.aio.server()
-    add_GRPCInferenceServiceServicer_to_server(Server(model, path, factor), server)
+    add_GRPCInferenceServiceServicer_to_server(Server(model, path, factor), server)  # type: ignore[no-untyped-call]  # generated
     bound = server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()
     print(bound, flush=True)

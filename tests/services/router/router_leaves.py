@@ -124,9 +124,7 @@ class Features(Leaf):
 
     rules: list[tuple[str, int, int]] = field(default_factory=list)
 
-    async def GetFeatures(
-        self, request: features_pb2.GetFeaturesRequest, call: Call
-    ) -> features_pb2.GetFeaturesResponse:
+    async def GetFeatures(self, request: Any, call: Call) -> Any:
         self.rules = [(r.view, r.max_age_us, r.stale_us) for r in request.rules]
         return features_pb2.GetFeaturesResponse(batch=encode(await self.answer(request.batch, features)))
 
@@ -154,15 +152,11 @@ class Steps(Leaf):
         if request.spec_sha256 not in self.known:
             raise Fault(Code.FAILED_PRECONDITION, Reason.REASON_SPEC_UNKNOWN, "send the specification")
 
-    async def Transform(
-        self, request: preprocessing_pb2.TransformRequest, call: Call
-    ) -> preprocessing_pb2.TransformResponse:
+    async def Transform(self, request: Any, call: Call) -> Any:
         self._learn(request)
         return preprocessing_pb2.TransformResponse(batch=encode(await self.answer(request.batch, prepare)))
 
-    async def Format(
-        self, request: postprocessing_pb2.FormatRequest, call: Call
-    ) -> postprocessing_pb2.FormatResponse:
+    async def Format(self, request: Any, call: Call) -> Any:
         self._learn(request)
         return postprocessing_pb2.FormatResponse(batch=encode(await self.answer(request.batch, finish)))
 
@@ -188,7 +182,7 @@ class Executor(Leaf):
     asked: list[str] = field(default_factory=list)
     refusal: Fault | None = None
 
-    async def Execute(self, request: executor_pb2.ExecuteRequest, call: Call) -> executor_pb2.ExecuteResponse:
+    async def Execute(self, request: Any, call: Call) -> Any:
         batch = None
         if request.model in self.models:
             batch = await self.models[request.model](decode(request.batch))
@@ -198,23 +192,17 @@ class Executor(Leaf):
             batch=encode(batch), version="7", sha256="ab" * 32, backend="test"
         )
 
-    async def ListModels(
-        self, request: executor_pb2.ListModelsRequest, call: Call
-    ) -> executor_pb2.ListModelsResponse:
+    async def ListModels(self, request: Any, call: Call) -> Any:
         return executor_pb2.ListModelsResponse()
 
-    async def IndexModels(
-        self, request: executor_pb2.IndexModelsRequest, call: Call
-    ) -> executor_pb2.IndexModelsResponse:
+    async def IndexModels(self, request: Any, call: Call) -> Any:
         models = [
             executor_pb2.IndexedModel(name="m", version=v, state=s, progress="almost")
             for v, s in self.loaded.items()
         ]
         return executor_pb2.IndexModelsResponse(models=models)
 
-    async def LoadModel(
-        self, request: executor_pb2.LoadModelRequest, call: Call
-    ) -> executor_pb2.LoadModelResponse:
+    async def LoadModel(self, request: Any, call: Call) -> Any:
         self.asked.append(f"load {request.model}:{request.version} for {request.operator}")
         if self.refusal is not None:
             raise self.refusal
@@ -222,9 +210,7 @@ class Executor(Leaf):
         model = executor_pb2.Model(name=request.model, version=request.version, sha256="ab" * 32)
         return executor_pb2.LoadModelResponse(model=model)
 
-    async def UnloadModel(
-        self, request: executor_pb2.UnloadModelRequest, call: Call
-    ) -> executor_pb2.UnloadModelResponse:
+    async def UnloadModel(self, request: Any, call: Call) -> Any:
         self.asked.append(f"unload {request.model}:{request.version} for {request.operator}")
         if self.refusal is not None:
             raise self.refusal
@@ -263,9 +249,7 @@ class Monitoring:
         self._keep(self.events, request)
         return events_pb2.RecordEventsResponse(stored_count=sum(map(len, messages.read(request))))
 
-    async def RecordExplanations(
-        self, request: Any, call: Call
-    ) -> explanations_pb2.RecordExplanationsResponse:
+    async def RecordExplanations(self, request: Any, call: Call) -> Any:
         self._keep(self.explanations, request)
         return explanations_pb2.RecordExplanationsResponse(stored_count=len(request.explanations))
 

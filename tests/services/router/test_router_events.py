@@ -53,8 +53,8 @@ class World:
 
 @asynccontextmanager
 async def running(folder: Path, text: str = SCORED, **events: Any) -> AsyncIterator[World]:
-    given = {"events": {**SLOW, **events}}
-    async with monitored(folder / "documents", {"scored": text}, **given) as (started, receiver):
+    documents, given = folder / "documents", {**SLOW, **events}
+    async with monitored(documents, {"scored": text}, events=given) as (started, receiver):
         yield World(started, receiver)
 
 

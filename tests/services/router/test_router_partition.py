@@ -33,7 +33,7 @@ from services.router.wiring import SERVICE
 from tests.first_release import first_released, release_first
 from tests.released import released
 from tests.services.router.one_pipeline import inference
-from tests.services.router.router_leaves import Executor, _definition, failing
+from tests.services.router.router_leaves import Executor, _definition
 
 DOCUMENT = """\
 pipeline: keyed
@@ -114,18 +114,6 @@ async def test_only_the_keys_of_a_lost_replica_move(running: Running) -> None:
     for key in map(str, KEYS):
         assert 1 not in after[key]
         assert before[key] == {1} or after[key] == before[key]
-
-
-async def test_a_replica_that_fails_fails_its_rows_alone(running: Running) -> None:
-    await ask(running, KEYS)
-    homes = running.homes()
-
-    running.executors[2].hook = failing(Code.INVALID_ARGUMENT, Reason.REASON_MODEL_FAILED)
-    result = (await running.inference.infer("keyed", 0, batch_of(KEYS))).batch
-    assert set(result.errors) == {i for i, key in enumerate(KEYS) if homes[str(key)] == {2}}
-    assert {e.stage for e in result.errors.values()} == {"m"}
-    for row, y in enumerate(result.columns["y"].array.tolist()):
-        assert row in result.errors or y == row
 
 
 async def test_the_router_partitions_what_a_release_says(tmp_path: Path) -> None:

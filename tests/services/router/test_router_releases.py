@@ -16,7 +16,7 @@ from headrace.api.executor.v1 import executor_pb2
 from headrace.api.router.v1 import router_pb2 as pb
 from headrace.columns import Batch, Column, Rows, encode
 from headrace.hop import config
-from headrace.hop.call import Method
+from headrace.hop.call import Call, Method
 from headrace.hop.client.dial import Client
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.server.serve import serving
@@ -53,11 +53,9 @@ class Asked(Executor):
 
     versions: list[str]
 
-    async def Execute(
-        self, request: executor_pb2.ExecuteRequest, call: object
-    ) -> executor_pb2.ExecuteResponse:
+    async def Execute(self, request: Any, call: Call) -> Any:
         self.versions = [*getattr(self, "versions", []), request.version]
-        return await super().Execute(request, call)  # type: ignore[arg-type]  # the call is not used
+        return await super().Execute(request, call)
 
 
 def arm(text: str, version: str) -> Arm:
