@@ -81,7 +81,7 @@ def recorded(place: Place, explanation: Explain | None = None) -> Recorded:
     world.take(group)
     traces = place.folder / "traces"
     traces.mkdir()
-    (traces / "spans-00000000.jsonl").write_text(json.dumps(trace(at)) + "\n")
+    (traces / "spans.jsonl").write_text(json.dumps(trace(at)) + "\n")
     late = datetime.fromtimestamp(place.wall - 5, UTC).isoformat(timespec="milliseconds")
     made = Recorded(world, [OutcomeFact(0, "late", 1.0, True, late)])
     place.requests = RequestSources(made.events, made.outcomes_of, traces, explanation)
