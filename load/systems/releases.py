@@ -18,14 +18,7 @@ from headrace.pipeline import parse
 from headrace.releases import LIVE, Arm, Release
 
 _SERVED_S = 30.0
-_LIST = unary(
-    pb.DESCRIPTOR,
-    "RouterService",
-    "ListPipelines",
-    pb.ListPipelinesRequest,
-    pb.ListPipelinesResponse,
-    idempotent=True,
-)
+_LIST = unary(pb.ListPipelinesRequest, pb.ListPipelinesResponse, idempotent=True)
 
 
 class ReleaseSwitch:

@@ -46,9 +46,6 @@ class ModelSettings(Settings):
     device: Literal["cpu", "cuda", "auto"] = "cpu"
     # Batch sizes that a GPU engine is built for; other sizes are padded to the next larger one.
     gpu_rows: tuple[PositiveInt, ...] = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-    # The model's name and version on a remote server. Empty: the name here, and the server's choice of version.
-    remote_model: str = ""
-    remote_version: str = ""
 
     @field_validator("gpu_rows")
     @classmethod
@@ -70,9 +67,6 @@ class TensorRtSettings(Settings):
     module: Literal["tensorrt", "tensorrt_rtx"] = "tensorrt"
     # Folder for built engines and timing caches, by model, GPU and version. None: engines are built at each start.
     cache: Path | None = None
-    workspace_mib: PositiveInt = 1024
-    # 0 (fast to build) to 5 (fast to run).
-    optimization: int = Field(default=3, ge=0, le=5)
 
 
 class TrustSettings(Settings):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
+from functools import partial
 from threading import Lock
 
 import numpy as np
@@ -106,6 +107,7 @@ class FeaturesMetrics:
     """All instruments; views and feature services come from the registry, so their labels are bounded."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        counter, gauge = partial(Counter, registry=registry), partial(Gauge, registry=registry)
         self._rows = RowMetrics(registry)
         self.read_seconds = Histogram(
             "headrace_features_read_seconds",
@@ -113,44 +115,33 @@ class FeaturesMetrics:
             buckets=_READS_S,
             registry=registry,
         )
-        self.store_errors = Counter(
-            "headrace_features_store_errors",
-            "Reads that failed: timeout, store, breaker_open.",
-            ["kind"],
-            registry=registry,
+        self.store_errors = counter(
+            "headrace_features_store_errors", "Reads that failed: timeout, store, breaker_open.", ["kind"]
         )
-        self._bytes = Gauge(
-            "headrace_features_memory_bytes",
-            "Size in bytes of the rows kept in memory, by estimate.",
-            registry=registry,
+        self._bytes = gauge(
+            "headrace_features_memory_bytes", "Size in bytes of the rows kept in memory, by estimate."
         )
-        keys = Counter(
+        keys = counter(
             "headrace_features_keys",
             "EntityKeys of entities looked up, by where their rows came from: memory, a read for another call, the store.",
             ["from"],
-            registry=registry,
         )
         self._current, self._joined, self._read = map(keys.labels, ("memory", "flight", "store"))
-        self._stock = Counter(
+        self._stock = counter(
             "headrace_features_stock_reads",
             "Batches that only Feast itself could read, several times slower.",
-            registry=registry,
         )
-        self._events = Counter(
+        self._events = counter(
             "headrace_features_events",
             "Feature events consumed: written, older (the store had newer ones), rejected.",
             ["outcome"],
-            registry=registry,
         )
-        self._underived = Counter(
+        self._underived = counter(
             "headrace_features_underived_rows",
             "Rows for which the function of an on-demand feature view failed.",
             ["view"],
-            registry=registry,
         )
-        self.refreshes = Counter(
-            "headrace_features_refreshes", "Readings of the registry.", ["outcome"], registry=registry
-        )
+        self.refreshes = counter("headrace_features_refreshes", "Readings of the registry.", ["outcome"])
 
     def watch(self, memory: RowCache) -> None:
         """Exports how full the cache is."""

@@ -32,11 +32,7 @@ class WarmUp:
     """Reads without a call, bypassing cache, breaker and metrics. A failure does not stop the service from starting."""
 
     def __init__(
-        self,
-        store: OnlineStore,
-        stock: FeastFallback,
-        clock: Callable[[], float],
-        log: FilteringBoundLogger,
+        self, store: OnlineStore, stock: FeastFallback, clock: Callable[[], float], log: FilteringBoundLogger
     ) -> None:
         """`clock`: monotonic seconds."""
         self._store = store

@@ -15,14 +15,11 @@ from services.ingress.attributes import Attributes
 from services.ingress.oip.groups.codec import GroupCodec
 from services.ingress.ports import Routed
 
-_ROUTER = pb.DESCRIPTOR, "RouterService"
-INDEX = unary(*_ROUTER, "IndexModels", pb.IndexModelsRequest, pb.IndexModelsResponse, idempotent=True)
-LOAD = unary(*_ROUTER, "LoadModel", pb.LoadModelRequest, pb.LoadModelResponse, idempotent=False, lengthy=True)
-UNLOAD = unary(
-    *_ROUTER, "UnloadModel", pb.UnloadModelRequest, pb.UnloadModelResponse, idempotent=False, lengthy=True
-)
-INFER = unary(*_ROUTER, "Infer", pb.InferRequest, pb.InferResponse, idempotent=True)
-LIST = unary(*_ROUTER, "ListPipelines", pb.ListPipelinesRequest, pb.ListPipelinesResponse, idempotent=True)
+INDEX = unary(pb.IndexModelsRequest, pb.IndexModelsResponse, idempotent=True)
+LOAD = unary(pb.LoadModelRequest, pb.LoadModelResponse, idempotent=False, lengthy=True)
+UNLOAD = unary(pb.UnloadModelRequest, pb.UnloadModelResponse, idempotent=False, lengthy=True)
+INFER = unary(pb.InferRequest, pb.InferResponse, idempotent=True)
+LIST = unary(pb.ListPipelinesRequest, pb.ListPipelinesResponse, idempotent=True)
 Header = tuple[str, int]
 _LIST_S = 1.0
 _DECISION = "@decision"

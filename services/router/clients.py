@@ -12,31 +12,10 @@ from headrace.hop.errors import Fault
 from headrace.pipeline import IndexedModel, read_index
 from services.router.ports import LoadedModel
 
-INDEX = unary(
-    executor_pb2.DESCRIPTOR,
-    "ExecutorService",
-    "IndexModels",
-    executor_pb2.IndexModelsRequest,
-    executor_pb2.IndexModelsResponse,
-    idempotent=True,
-)
-LOAD = unary(
-    executor_pb2.DESCRIPTOR,
-    "ExecutorService",
-    "LoadModel",
-    executor_pb2.LoadModelRequest,
-    executor_pb2.LoadModelResponse,
-    idempotent=False,
-    lengthy=True,
-)
+INDEX = unary(executor_pb2.IndexModelsRequest, executor_pb2.IndexModelsResponse, idempotent=True)
+LOAD = unary(executor_pb2.LoadModelRequest, executor_pb2.LoadModelResponse, idempotent=False, lengthy=True)
 UNLOAD = unary(
-    executor_pb2.DESCRIPTOR,
-    "ExecutorService",
-    "UnloadModel",
-    executor_pb2.UnloadModelRequest,
-    executor_pb2.UnloadModelResponse,
-    idempotent=False,
-    lengthy=True,
+    executor_pb2.UnloadModelRequest, executor_pb2.UnloadModelResponse, idempotent=False, lengthy=True
 )
 
 Reply = TypeVar("Reply")

@@ -10,16 +10,15 @@ from headrace.hop.errors import Code, Fault, Reason, reason_name
 from headrace.pipeline import duration_text
 
 
+def _fault(code: Code, reason: Reason, message: str, **metadata: str) -> Fault:
+    return Fault(code, reason, message, metadata=metadata)
+
+
 def pipeline_unknown(name: str, known: Iterable[str]) -> Fault:
     """No such pipeline here."""
     names = ", ".join(sorted(known))
     message = f"this router serves no pipeline {name[:80]!r}; it serves: {names}"
-    return Fault(
-        Code.NOT_FOUND,
-        Reason.REASON_PIPELINE_UNKNOWN,
-        message,
-        metadata={"pipeline": name[:80], "known": names},
-    )
+    return _fault(Code.NOT_FOUND, Reason.REASON_PIPELINE_UNKNOWN, message, pipeline=name[:80], known=names)
 
 
 def pipeline_quarantined(name: str) -> Fault:
@@ -27,16 +26,15 @@ def pipeline_quarantined(name: str) -> Fault:
     message = (
         f"pipeline {name} can't be used until its document is mended; `headrace status` says what is wrong"
     )
-    metadata = {"pipeline": name}
-    return Fault(Code.FAILED_PRECONDITION, Reason.REASON_PIPELINE_QUARANTINED, message, metadata=metadata)
+    return _fault(Code.FAILED_PRECONDITION, Reason.REASON_PIPELINE_QUARANTINED, message, pipeline=name)
 
 
 def version_unknown(name: str, version: int, known: Iterable[int]) -> Fault:
     """The pipeline is served, but not in this version."""
     versions = ", ".join(map(str, sorted(known)))
     message = f"pipeline {name} has no version {version} here; it has {versions}"
-    metadata = {"pipeline": name, "version": str(version), "known": versions}
-    return Fault(Code.NOT_FOUND, Reason.REASON_VERSION_UNKNOWN, message, metadata=metadata)
+    named = {"pipeline": name, "version": str(version), "known": versions}
+    return _fault(Code.NOT_FOUND, Reason.REASON_VERSION_UNKNOWN, message, **named)
 
 
 def operators_only() -> Fault:
@@ -50,24 +48,22 @@ def operators_only() -> Fault:
 
 def not_explainable(pipeline: str, error: ExplanationError) -> Fault:
     """Predictions of the pipeline can't be explained as asked."""
-    metadata = {"pipeline": pipeline, "cause": error.cause}
-    if error.column:
-        metadata["column"] = error.column
-    return Fault(Code.FAILED_PRECONDITION, Reason.REASON_NOT_EXPLAINABLE, str(error), metadata=metadata)
+    column = {"column": error.column} if error.column else {}
+    named = {"pipeline": pipeline, "cause": error.cause, **column}
+    return _fault(Code.FAILED_PRECONDITION, Reason.REASON_NOT_EXPLAINABLE, str(error), **named)
 
 
 def unreadable_row(row: int, column: str, why: str) -> Fault:
     """A row as JSON that does not fit the pipeline."""
     where = f"row {row}, column {column[:80]!r}" if column else f"row {row}"
-    metadata = {"row": str(row), "column": column[:80], "why": why}
-    return Fault(Code.INVALID_ARGUMENT, Reason.REASON_INPUT_UNKNOWN, f"{where}: {why}", metadata=metadata)
+    named = {"row": str(row), "column": column[:80], "why": why}
+    return _fault(Code.INVALID_ARGUMENT, Reason.REASON_INPUT_UNKNOWN, f"{where}: {why}", **named)
 
 
 def too_many_to_explain(count: int, limit: int) -> Fault:
     """More rows than are explained in one call."""
     message = f"{count} rows are to be explained at once; from 1 to {limit} can be"
-    metadata = {"rows": str(count), "limit": str(limit)}
-    return Fault(Code.INVALID_ARGUMENT, Reason.REASON_TOO_LARGE, message, metadata=metadata)
+    return _fault(Code.INVALID_ARGUMENT, Reason.REASON_TOO_LARGE, message, rows=str(count), limit=str(limit))
 
 
 def no_executor() -> Fault:
@@ -91,14 +87,13 @@ def input_missing(pipeline: str, name: str) -> Fault:
     message = (
         f"the batch has no column {name!r}, which pipeline {pipeline} needs in its declared type and shape"
     )
-    metadata = {"pipeline": pipeline, "input": name}
-    return Fault(Code.INVALID_ARGUMENT, Reason.REASON_INPUT_MISSING, message, metadata=metadata)
+    return _fault(Code.INVALID_ARGUMENT, Reason.REASON_INPUT_MISSING, message, pipeline=pipeline, input=name)
 
 
 def unusable_reply(stage: str, what: str) -> Fault:
     """A service sent a reply that does not fit the stage."""
     message = f"the answer of stage {stage} can't be used: {what}"
-    return Fault(Code.INTERNAL, Reason.REASON_INTERNAL, message, metadata={"stage": stage})
+    return _fault(Code.INTERNAL, Reason.REASON_INTERNAL, message, stage=stage)
 
 
 def member_failed(stage: str, member: str, cause: RowError) -> Fault:
@@ -116,8 +111,8 @@ def quorum_missed(stage: str, quorum: int, answered: int, causes: Mapping[str, R
     message = (
         f"{answered} members of the ensemble {stage} answered, and its quorum is {quorum}; missing: {missing}"
     )
-    metadata = {"quorum": str(quorum), "answered": str(answered), "missing": ",".join(causes)}
-    return Fault(Code.UNAVAILABLE, Reason.REASON_QUORUM_MISSED, message, metadata=metadata)
+    named = {"quorum": str(quorum), "answered": str(answered), "missing": ",".join(causes)}
+    return _fault(Code.UNAVAILABLE, Reason.REASON_QUORUM_MISSED, message, **named)
 
 
 def feature_unavailable(view: str, source: str, age_us: int, limit_us: int) -> Fault:

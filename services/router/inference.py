@@ -130,13 +130,7 @@ class Inference:
         return (begun or RouteRun(route, batch, self._clock, self._meter)).run()
 
     async def _run_regulated(
-        self,
-        journal: Journal,
-        served: Served,
-        route: Route,
-        part: Part,
-        batch: Batch,
-        begun: RouteRun | None,
+        self, journal: Journal, served: Served, route: Route, part: Part, batch: Batch, begun: RouteRun | None
     ) -> RouteResult:
         """Runs a route over the rows of `part`, which are those of `batch`. The event is on the disk when this returns, or the
         rows have errors."""

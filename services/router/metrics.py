@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 from prometheus_client import CollectorRegistry, Gauge
 
@@ -22,14 +23,8 @@ class Metrics(Meter):
         # Looking up a child by its labels costs more than counting.
         self._stage_timers: dict[tuple[str, str], Histogram] = {}
         self._row_counters: dict[tuple[str, str], Counter] = {}
-        self._of_rows(registry)
-        self._of_documents(registry)
-        self._of_ticks(registry)
-
-    def _of_rows(self, registry: CollectorRegistry) -> None:
-        self._rows = Counter(
-            "headrace_router_rows", "Rows answered, by code.", ["pipeline", "code"], registry=registry
-        )
+        counter, gauge = partial(Counter, registry=registry), partial(Gauge, registry=registry)
+        self._rows = counter("headrace_router_rows", "Rows answered, by code.", ["pipeline", "code"])
         self._stages = Histogram(
             "headrace_router_stage_seconds",
             "Time that a stage took for one batch, hop included.",
@@ -37,71 +32,48 @@ class Metrics(Meter):
             buckets=_BUCKETS,
             registry=registry,
         )
-        self._fallbacks = Counter(
-            "headrace_router_fallback_rows",
-            "Rows that used a fallback.",
-            ["pipeline", "fallback"],
-            registry=registry,
+        self._fallbacks = counter(
+            "headrace_router_fallback_rows", "Rows that used a fallback.", ["pipeline", "fallback"]
         )
-        self._asked = Counter(
+        self._asked = counter(
             "headrace_router_member_rows",
             "Rows for which a stage of several models asked each of them.",
             ["pipeline", "stage", "member"],
-            registry=registry,
         )
-        self._refusals = Counter(
+        self._refusals = counter(
             "headrace_router_refused_rows",
             "Rows refused as a demanded feature view had no values for them, or none young enough.",
             ["pipeline", "cause"],
-            registry=registry,
         )
-
-    def _of_documents(self, registry: CollectorRegistry) -> None:
-        self._revision = Gauge(
-            "headrace_router_pipeline_version", "Version that serves now.", ["pipeline"], registry=registry
+        self._revision = gauge("headrace_router_pipeline_version", "Version that serves now.", ["pipeline"])
+        self._release = gauge(
+            "headrace_router_release", "Number of the release that serves now.", ["pipeline"]
         )
-        self._release = Gauge(
-            "headrace_router_release",
-            "Number of the release that serves now.",
-            ["pipeline"],
-            registry=registry,
-        )
-        self._waiting = Gauge(
+        self._waiting = gauge(
             "headrace_router_waiting_releases",
             "1 for a pipeline whose newest release waits for its models.",
             ["pipeline"],
-            registry=registry,
         )
-        self._refused = Counter(
-            "headrace_router_refused_documents",
-            "Looks at the pipeline documents that found one to refuse.",
-            registry=registry,
+        self.refused = counter(
+            "headrace_router_refused_documents", "Looks at the pipeline documents that found one to refuse."
         )
-        self._quarantined = Gauge(
+        self._quarantined = gauge(
             "headrace_router_quarantined_documents",
             "1 for a pipeline whose document is broken; `serves` is last_good or nothing.",
             ["pipeline", "serves"],
-            registry=registry,
         )
-
-    def _of_ticks(self, registry: CollectorRegistry) -> None:
-        self._reports = Counter(
-            "headrace_router_tick_reports",
-            "Ticks sent to the monitoring service, by code.",
-            ["code"],
-            registry=registry,
+        self.reports = counter(
+            "headrace_router_tick_reports", "Ticks sent to the monitoring service, by code.", ["code"]
         )
-        self._lost_exposures = Counter(
+        self.lost_exposures = counter(
             "headrace_router_lost_exposures",
             "Rows of which the monitoring service will not know which arm answered them.",
-            registry=registry,
         )
-        self._routers = Gauge(
+        self.routers = gauge(
             "headrace_router_shared_caps_routers",
             "Live routers that this one knows of: caps of a release that are `shared` are divided by it.",
-            registry=registry,
         )
-        self._routers.set(1)
+        self.routers.set(1)
 
     def rows(self, pipeline: str, code: str, count: int) -> None:
         key = pipeline, code
@@ -140,20 +112,8 @@ class Metrics(Meter):
         for name in sorted(pipelines)[:_MAX_QUARANTINED]:
             self._waiting.labels(name).set(1)
 
-    def refused(self) -> None:
-        self._refused.inc()
-
     def quarantined(self, pipelines: Mapping[str, bool]) -> None:
         """The pipelines whose documents are broken, each with whether its last good revision serves."""
         self._quarantined.clear()
         for name, serves in sorted(pipelines.items())[:_MAX_QUARANTINED]:
             self._quarantined.labels(name, "last_good" if serves else "nothing").set(1)
-
-    def routers(self, count: int) -> None:
-        self._routers.set(count)
-
-    def reported(self, outcome: str) -> None:
-        self._reports.labels(outcome).inc()
-
-    def lost_exposures(self, count: int) -> None:
-        self._lost_exposures.inc(count)

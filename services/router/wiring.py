@@ -80,12 +80,7 @@ async def build(settings: RouterSettings, runtime: Runtime) -> AsyncIterator[Seq
         await stack.enter_async_context(running(reloader.run(), "releases", log))
         # What was answered is offered for an explanation; nothing is answered before all parts are there.
         told = await stack.enter_async_context(
-            events(
-                settings.events,
-                settings.monitoring,
-                runtime,
-                lambda *of: explained.explainer.offer(*of),
-            )
+            events(settings.events, settings.monitoring, runtime, lambda *of: explained.explainer.offer(*of))
         )
         shadows = await stack.enter_async_context(_shadows(settings, runtime, told.shadows))
         explained = await stack.enter_async_context(
@@ -118,7 +113,7 @@ async def _ticks(
 
     def heard(routers: int) -> None:
         share(routers)
-        metrics.routers(routers)
+        metrics.routers.set(routers)
 
     monitoring, every_s = HopMonitoring(client), settings.tick_s
     reporter = Reporter(counters, monitoring, metrics, log, time.monotonic, every_s, heard)

@@ -23,6 +23,7 @@ from headrace.hop import config
 from headrace.hop.client.dial import Client
 from headrace.hop.errors import Code, Fault, reason_name
 from headrace.hop.testing import served
+from services.ingress.clients import INFER
 from services.preprocessing import wiring as preprocessing
 from services.router import wiring as router
 from services.router.stages.steps import TRANSFORM
@@ -30,7 +31,7 @@ from services.router.ticks.counters import ours
 from tests.children import ends_with_tests
 from tests.first_release import live
 from tests.generations import older
-from tests.services.router.router_leaves import INFER, batch_of
+from tests.services.router.router_leaves import batch_of
 
 PREPARED = """
 pipeline: prepared

@@ -22,9 +22,9 @@ from headrace.hop.testing import served
 from headrace.pipeline import StepsStage, load
 from services.features import wiring as features
 from services.preprocessing import wiring as preprocessing
-from tests.libs.steps.step_calls import TRANSFORM
+from services.router.stages.features import GET_FEATURES
+from services.router.stages.steps import TRANSFORM
 from tests.pipeline.flights_data import flights
-from tests.services.features.calling import GET
 
 # All in the months that the models are judged on.
 CUT_OFFS = [
@@ -51,7 +51,7 @@ async def running(repo: Path, moment: pd.Timestamp, patch: pytest.MonkeyPatch) -
     patch.setattr(features, "WALL", moment.timestamp)
     settings = {"repo": repo, "store_timeout_s": 10.0}
     async with served(features.SERVICE, settings) as store, served(preprocessing.SERVICE, {}) as steps:
-        ask, transform = store.client().unary(GET), steps.client().unary(TRANSFORM)
+        ask, transform = store.client().unary(GET_FEATURES), steps.client().unary(TRANSFORM)
 
         async def serve(rows: pd.DataFrame) -> NDArray[np.float32]:
             deadline = time.monotonic() + 10

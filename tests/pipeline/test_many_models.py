@@ -17,11 +17,12 @@ from headrace.hop.errors import Code, Reason
 from headrace.hop.testing import Harness, served
 from headrace.repository import TensorSpec, publish
 from services.executor.wiring import SERVICE as EXECUTOR
+from services.ingress.clients import INFER
 from services.router.clients import UNLOAD
 from services.router.wiring import SERVICE as ROUTER
 from tests.first_release import live
 from tests.services.executor.executor_models import onnx_bytes
-from tests.services.router.router_leaves import HEAD, INFER, batch_of
+from tests.services.router.router_leaves import HEAD, batch_of
 
 DOCUMENTS = (
     f"""pipeline: cascade

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, unquote
 
 from google.protobuf.message import Message
 
-from headrace.api.control.v1 import ladder_pb2, resources_pb2
+from headrace.api.control.v1 import ladder_pb2
 from headrace.api.control.v1 import records_pb2 as pb
 from headrace.api.control.v1.resources_pb2 import ListWatchersRequest, ListWatchersResponse, Watcher
 from headrace.audit.chain import AuditLine, Problem
@@ -29,45 +29,29 @@ from headrace.hop.client.settings import BreakerRules, ClientRules, TlsFiles
 from headrace.hop.errors import Code, Fault
 from headrace.hop.resilience import resolve
 
-_SERVICE = "RecordsService"
 Req = TypeVar("Req", bound=Message)
 Resp = TypeVar("Resp", bound=Message)
 T = TypeVar("T")
 
 
-def _method(name: str, request: type[Req], reply: type[Resp], *, lengthy: bool = False) -> Method[Req, Resp]:
+def _method(request: type[Req], reply: type[Resp], *, lengthy: bool = False) -> Method[Req, Resp]:
     # All may be sent again: a change is made once for its id, and who takes a lease twice waits at worst until it ends.
-    return unary(pb.DESCRIPTOR, _SERVICE, name, request, reply, idempotent=True, lengthy=lengthy)
+    return unary(request, reply, idempotent=True, lengthy=lengthy)
 
 
-_READ = _method("ReadRecord", pb.ReadRecordRequest, pb.ReadRecordResponse)
-_LIST = _method("ListRecords", pb.ListRecordsRequest, pb.ListRecordsResponse)
-_CHANGE = _method("ChangeRecords", pb.ChangeRecordsRequest, pb.ChangeRecordsResponse)
-_BEGIN = _method("BeginEpoch", pb.BeginEpochRequest, pb.BeginEpochResponse)
-_TAKE = _method("TakeLease", pb.TakeLeaseRequest, pb.TakeLeaseResponse)
-_GIVE_BACK = _method("GiveBackLease", pb.GiveBackLeaseRequest, pb.GiveBackLeaseResponse)
-_LINES = _method("ListAuditLines", pb.ListAuditLinesRequest, pb.ListAuditLinesResponse)
-_POSITION = _method("ReadPosition", pb.ReadPositionRequest, pb.ReadPositionResponse)
-_VERIFY = _method("VerifyRecords", pb.VerifyRecordsRequest, pb.VerifyRecordsResponse, lengthy=True)
-_WAIT = _method("ReadPosition", pb.ReadPositionRequest, pb.ReadPositionResponse, lengthy=True)
+_READ = _method(pb.ReadRecordRequest, pb.ReadRecordResponse)
+_LIST = _method(pb.ListRecordsRequest, pb.ListRecordsResponse)
+_CHANGE = _method(pb.ChangeRecordsRequest, pb.ChangeRecordsResponse)
+_BEGIN = _method(pb.BeginEpochRequest, pb.BeginEpochResponse)
+_TAKE = _method(pb.TakeLeaseRequest, pb.TakeLeaseResponse)
+_GIVE_BACK = _method(pb.GiveBackLeaseRequest, pb.GiveBackLeaseResponse)
+_LINES = _method(pb.ListAuditLinesRequest, pb.ListAuditLinesResponse)
+_POSITION = _method(pb.ReadPositionRequest, pb.ReadPositionResponse)
+_VERIFY = _method(pb.VerifyRecordsRequest, pb.VerifyRecordsResponse, lengthy=True)
+_WAIT = _method(pb.ReadPositionRequest, pb.ReadPositionResponse, lengthy=True)
 
-_REPORT = unary(
-    ladder_pb2.DESCRIPTOR,
-    "LadderService",
-    "ReportVerdict",
-    ladder_pb2.ReportVerdictRequest,
-    ladder_pb2.ReportVerdictResponse,
-    # Of a verdict that was acted upon, nothing more is made.
-    idempotent=True,
-)
-_WATCHERS = unary(
-    resources_pb2.DESCRIPTOR,
-    "ResourcesService",
-    "ListWatchers",
-    ListWatchersRequest,
-    ListWatchersResponse,
-    idempotent=True,
-)
+_REPORT = unary(ladder_pb2.ReportVerdictRequest, ladder_pb2.ReportVerdictResponse, idempotent=True)
+_WATCHERS = unary(ListWatchersRequest, ListWatchersResponse, idempotent=True)
 
 # A call takes so long at most, and a lease is asked for so long at least; so long until the next try.
 _CALL_S, _LEASE_S, _AGAIN_S = 10.0, 2.0, 0.1

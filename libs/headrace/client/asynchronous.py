@@ -29,26 +29,11 @@ Row = Mapping[str, Any]
 # The server takes no more in one call.
 _OUTCOMES_PER_CALL = 1000
 
-_SERVICE = "InferenceService"
 # A prediction changes nothing on the server, so it may be retried.
-_PREDICT = unary(pb.DESCRIPTOR, _SERVICE, "Predict", pb.PredictRequest, pb.PredictResponse, idempotent=True)
-_LIST = unary(
-    pb.DESCRIPTOR,
-    _SERVICE,
-    "ListPipelines",
-    pb.ListPipelinesRequest,
-    pb.ListPipelinesResponse,
-    idempotent=True,
-)
+_PREDICT = unary(pb.PredictRequest, pb.PredictResponse, idempotent=True)
+_LIST = unary(pb.ListPipelinesRequest, pb.ListPipelinesResponse, idempotent=True)
 # The first value of a prediction and name stays, so a repetition changes nothing.
-_OUTCOMES = unary(
-    pb.DESCRIPTOR,
-    _SERVICE,
-    "RecordOutcomes",
-    pb.RecordOutcomesRequest,
-    pb.RecordOutcomesResponse,
-    idempotent=True,
-)
+_OUTCOMES = unary(pb.RecordOutcomesRequest, pb.RecordOutcomesResponse, idempotent=True)
 
 
 class AsyncHeadrace:

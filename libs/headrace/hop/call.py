@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
-from google.protobuf.descriptor import FileDescriptor, MethodDescriptor, ServiceDescriptor
+from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
@@ -38,26 +38,26 @@ class Method(Generic[Req, Resp]):
 
 
 def unary(
-    file: FileDescriptor,
-    service: str,
-    name: str,
     request: type[Req],
     response: type[Resp],
     *,
     idempotent: bool,
     lengthy: bool = False,
+    name: str = "",
+    file: FileDescriptor | None = None,
 ) -> Method[Req, Resp]:
-    """The unary method `name` of `service` (short name) in `file`; the classes are checked against the descriptor.
+    """The unary method that takes `request`. `name`: "": that of its request without `Request`. `file`: where its service is
+    declared; None: where its request is. The classes are checked against the descriptor.
 
     Raises ValueError if the descriptor disagrees.
     """
-    found: MethodDescriptor = file.services_by_name[service].methods_by_name[name]
+    name = name or request.DESCRIPTOR.name.removesuffix("Request")
+    services = (file or request.DESCRIPTOR.file).services_by_name.values()
+    [found] = (s.methods_by_name[name] for s in services if name in s.methods_by_name)
     if (found.input_type, found.output_type) != (request.DESCRIPTOR, response.DESCRIPTOR):
-        raise ValueError(
-            f"{service}.{name} takes {found.input_type.full_name}, gives {found.output_type.full_name}"
-        )
+        raise ValueError(f"{name} takes {found.input_type.full_name}, gives {found.output_type.full_name}")
     if found.client_streaming or found.server_streaming:
-        raise ValueError(f"{service}.{name} is not unary")
+        raise ValueError(f"{name} is not unary")
     return Method(
         found.containing_service.full_name, name, request, response, idempotent=idempotent, lengthy=lengthy
     )

@@ -26,15 +26,7 @@ from headrace.resources.apply import Compile
 from headrace.resources.bootstrap import follow
 from headrace.resources.follower import Follower
 
-_WATCH = unary(
-    pb.DESCRIPTOR,
-    "ResourcesService",
-    "Watch",
-    pb.WatchRequest,
-    pb.WatchResponse,
-    idempotent=True,
-    lengthy=True,
-)
+_WATCH = unary(pb.WatchRequest, pb.WatchResponse, idempotent=True, lengthy=True)
 
 
 class HopControl:

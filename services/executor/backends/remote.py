@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from functools import partial
 
 from headrace.hop.call import unary
 from headrace.hop.errors import Fault
@@ -26,11 +25,10 @@ from services.executor.backends.oip import ProtocolError, infer_outputs, infer_r
 from services.executor.backends.servers import Server, Servers
 from services.executor.config import ModelSettings
 
-_rpc = partial(unary, oip.DESCRIPTOR, "GRPCInferenceService", idempotent=True)
-_READY = _rpc("ModelReady", oip.ModelReadyRequest, oip.ModelReadyResponse)
-_METADATA = _rpc("ModelMetadata", oip.ModelMetadataRequest, oip.ModelMetadataResponse)
-_CONFIG = _rpc("ModelConfig", oip.ModelConfigRequest, oip.ModelConfigResponse)
-_INFER = _rpc("ModelInfer", oip.ModelInferRequest, oip.ModelInferResponse)
+_READY = unary(oip.ModelReadyRequest, oip.ModelReadyResponse, idempotent=True)
+_METADATA = unary(oip.ModelMetadataRequest, oip.ModelMetadataResponse, idempotent=True)
+_CONFIG = unary(oip.ModelConfigRequest, oip.ModelConfigResponse, idempotent=True)
+_INFER = unary(oip.ModelInferRequest, oip.ModelInferResponse, idempotent=True)
 _ACTIVATE_S = 5.0
 
 
@@ -46,14 +44,14 @@ class Remote:
         self._metadata: oip.ModelMetadataResponse | None = None
 
     @classmethod
-    def of(cls, artifact: Artifact, settings: ModelSettings, server: str, servers: Servers) -> Remote:
+    def of(cls, artifact: Artifact, server: str, servers: Servers) -> Remote:
         """The backend that the settings name (`remote:SERVER`), or the artifact of a model that is published for `remote`.
 
         Such an artifact is JSON: {"server": …, "model": …, "version": …}. Only the settings say which address the server
         has, and with which credential it is called. Raises BackendError.
         """
         about = artifact.metadata
-        model, version = settings.remote_model or about.name, settings.remote_version
+        model, version = about.name, ""
         if not server:
             pointer = _pointer(artifact.content)
             server = pointer.get("server", "")
@@ -128,9 +126,9 @@ def _pointer(content: bytes) -> dict[str, str]:
 def factory(environment: Environment) -> BackendFactory:
     """Makes backends on other servers. The argument is the server's name in the settings `servers`."""
 
-    def make(artifact: Artifact, settings: ModelSettings, argument: str, _progress: Progress) -> Backend:
+    def make(artifact: Artifact, _settings: ModelSettings, argument: str, _progress: Progress) -> Backend:
         if environment.servers is None:
             raise BackendError("no server is called here")
-        return Remote.of(artifact, settings, argument, environment.servers)
+        return Remote.of(artifact, argument, environment.servers)
 
     return make

@@ -23,13 +23,7 @@ Resp = TypeVar("Resp", bound=Message)
 # The client ends its calls at their deadline. If that does not happen in this time, the event loop is blocked.
 _SLACK_S = 1.0
 # The rows are not the reason: the server is gone, or refuses us.
-_LOST = {
-    Code.UNAVAILABLE,
-    Code.UNAUTHENTICATED,
-    Code.PERMISSION_DENIED,
-    Code.NOT_FOUND,
-    Code.UNIMPLEMENTED,
-}
+_LOST = {Code.UNAVAILABLE, Code.UNAUTHENTICATED, Code.PERMISSION_DENIED, Code.NOT_FOUND, Code.UNIMPLEMENTED}
 _LATE = {Code.DEADLINE_EXCEEDED, Code.RESOURCE_EXHAUSTED, Code.CANCELLED}
 
 

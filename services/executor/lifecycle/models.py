@@ -8,11 +8,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
-from headrace.repository import (
-    RepositoryError,
-    UntrustedError,
-    version_key,
-)
+from headrace.repository import RepositoryError, UntrustedError, version_key
 from headrace.repository.records import Records
 from services.executor import errors
 from services.executor.execution.runner import RunnerContext

@@ -21,13 +21,7 @@ from typing import Any
 from services.features.feast.layout import sqlite_path
 from services.features.feast.repository import Repository
 from services.features.stores.answers import answered
-from services.features.stores.online_store import (
-    KeyQuery,
-    OnlineStore,
-    Rows,
-    StoredRow,
-    StoreError,
-)
+from services.features.stores.online_store import KeyQuery, OnlineStore, Rows, StoredRow, StoreError
 
 _INLINE_KEYS = 256
 _SLOW_S = 0.01

@@ -18,28 +18,15 @@ from services.ingress.documents.catalog import has_scope
 from services.ingress.request_context import RequestContext
 
 T = TypeVar("T")
-_ANALYSIS = monitoring_pb2.DESCRIPTOR, "AnalysisService"
 SHADOWS = unary(
-    router_pb2.DESCRIPTOR,
-    "RouterService",
-    "GetShadowReport",
     shadow_pb2.GetShadowReportRequest,
     shadow_pb2.GetShadowReportResponse,
     idempotent=True,
+    file=router_pb2.DESCRIPTOR,
 )
-ROLLOUT = unary(
-    *_ANALYSIS,
-    "GetRollout",
-    monitoring_pb2.GetRolloutRequest,
-    monitoring_pb2.GetRolloutResponse,
-    idempotent=True,
-)
+ROLLOUT = unary(monitoring_pb2.GetRolloutRequest, monitoring_pb2.GetRolloutResponse, idempotent=True)
 EXPERIMENT = unary(
-    *_ANALYSIS,
-    "ReadExperiment",
-    monitoring_pb2.ReadExperimentRequest,
-    monitoring_pb2.ReadExperimentResponse,
-    idempotent=True,
+    monitoring_pb2.ReadExperimentRequest, monitoring_pb2.ReadExperimentResponse, idempotent=True
 )
 _REPORT_S = 10.0
 

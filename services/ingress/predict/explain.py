@@ -17,13 +17,11 @@ from services.ingress.request_context import RequestContext
 
 # How long it takes depends on what is asked; the router shares its time among tenants.
 EXPLAIN = unary(
-    router_pb2.DESCRIPTOR,
-    "RouterService",
-    "Explain",
     explain_pb2.ExplainRequest,
     explain_pb2.ExplainResponse,
     idempotent=True,
     lengthy=True,
+    file=router_pb2.DESCRIPTOR,
 )
 MOST_ROWS = 8
 # An explanation runs hundreds of rows or more, though below every prediction.

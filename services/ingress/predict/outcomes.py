@@ -16,14 +16,7 @@ from services.ingress.admission.quotas import charge
 from services.ingress.faults import malformed_field
 from services.ingress.request_context import RequestContext
 
-RECORD = unary(
-    monitoring_pb2.DESCRIPTOR,
-    "MonitoringService",
-    "RecordOutcomes",
-    monitoring_pb2.RecordOutcomesRequest,
-    monitoring_pb2.RecordOutcomesResponse,
-    idempotent=True,
-)
+RECORD = unary(monitoring_pb2.RecordOutcomesRequest, monitoring_pb2.RecordOutcomesResponse, idempotent=True)
 MAX_OUTCOMES = 1000
 # For callers without a deadline.
 _TIMEOUT_S = 5.0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 HIT, SHARED, MISS, STALE, BYPASS = "hit", "shared", "miss", "stale", "bypass"
@@ -11,31 +13,26 @@ class CacheMetrics:
     """Counts what happens in the cache."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._rows = Counter(
+        counter, gauge = partial(Counter, registry=registry), partial(Gauge, registry=registry)
+        self._rows = counter(
             "headrace_router_cache_rows",
             "Rows of pipelines with a cache, by what answered them.",
             ["pipeline", "outcome"],
-            registry=registry,
         )
-        self._evictions = Counter(
+        self._evictions = counter(
             "headrace_router_cache_evictions",
             "Kept answers that went for lack of space, or were found too old.",
             ["pipeline", "cause"],
-            registry=registry,
         )
-        self._bytes = Gauge(
-            "headrace_router_cache_bytes", "Memory of the kept answers.", ["pipeline"], registry=registry
-        )
-        self._unpinned = Gauge(
+        self._bytes = gauge("headrace_router_cache_bytes", "Memory of the kept answers.", ["pipeline"])
+        self._unpinned = gauge(
             "headrace_router_cache_unpinned",
             "1 for a pipeline with the key `cache` whose answers are not kept: a model stage has no version.",
             ["pipeline"],
-            registry=registry,
         )
-        self._failures = Counter(
+        self._failures = counter(
             "headrace_router_cache_store_failures",
             "Calls of the shared store of answers that failed or were late.",
-            registry=registry,
         )
 
     def rows(self, pipeline: str, outcome: str, count: int) -> None:

@@ -10,14 +10,7 @@ from headrace.hop.call import unary
 from headrace.hop.client.dial import Client
 from services.router.events.sender import Message
 
-RECORD = unary(
-    pb.DESCRIPTOR,
-    "EventsService",
-    "RecordEvents",
-    pb.RecordEventsRequest,
-    pb.RecordEventsResponse,
-    idempotent=True,
-)
+RECORD = unary(pb.RecordEventsRequest, pb.RecordEventsResponse, idempotent=True)
 
 
 class EventMessages:

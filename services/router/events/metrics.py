@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 
@@ -9,10 +11,9 @@ class EventMetrics:
     """Counts events that left, those that were dropped, and whether the journal works."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.sent = Counter(
-            "headrace_router_events", "Prediction events that the monitoring service took.", registry=registry
-        )
-        self._dropped = Counter(
+        counter, gauge = partial(Counter, registry=registry), partial(Gauge, registry=registry)
+        self.sent = counter("headrace_router_events", "Prediction events that the monitoring service took.")
+        self._dropped = counter(
             "headrace_router_dropped_events",
             "Prediction events that were dropped: `full` (too many wait), `refused` (the monitoring service can't read or"
             " store them) or `error`. The service sees them as gaps.",
@@ -21,25 +22,23 @@ class EventMetrics:
         )
         for reason in ("full", "refused", "error"):
             self._dropped.labels(reason)
-        self.waiting = Gauge(
-            "headrace_router_waiting_events", "Prediction events that wait to be sent.", registry=registry
-        )
-        self.journaled = Counter(
+        self.waiting = gauge("headrace_router_waiting_events", "Prediction events that wait to be sent.")
+        self.journaled = counter(
             "headrace_router_journaled_events",
             "Events of regulated predictions on the disk before the answer.",
             registry=registry,
         )
-        self.refused = Counter(
+        self.refused = counter(
             "headrace_router_unjournaled_rows",
             "Rows of regulated predictions that were refused as the journal can't be written.",
             registry=registry,
         )
-        self.works = Gauge(
+        self.works = gauge(
             "headrace_router_journal",
             "1 while the journal of regulated predictions can be written, 0 while it can't.",
             registry=registry,
         )
-        self.uncollected = Gauge(
+        self.uncollected = gauge(
             "headrace_router_journal_bytes",
             "Size of the journal that the monitoring service has not collected yet.",
             registry=registry,

@@ -26,7 +26,6 @@ class JournalSettings(Settings):
 class EventsSettings(Settings):
     """Whether and how events leave the router. They need a client of the monitoring service (`monitoring`)."""
 
-    enabled: bool = True
     # Rows and bytes that may wait for the monitoring service; more is dropped and counted.
     max_waiting_rows: PositiveInt = 50_000
     max_waiting_bytes: PositiveInt = 32 * _MIB

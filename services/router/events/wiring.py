@@ -41,10 +41,7 @@ class Events:
 
 @asynccontextmanager
 async def events(
-    settings: EventsSettings,
-    monitoring: CalleeSettings | None,
-    runtime: Runtime,
-    answered: Answered,
+    settings: EventsSettings, monitoring: CalleeSettings | None, runtime: Runtime, answered: Answered
 ) -> AsyncIterator[Events]:
     """Tells the monitoring service of predictions meanwhile, if there is one. The journal is written in any case. `answered`:
     told of each batch that was noted.
@@ -74,7 +71,7 @@ async def events(
             calls = RedisCalls(settings.stream, settings.stream_timeout_s, time.monotonic)
             stack.push_async_callback(calls.close)
             receiver = StreamEvents(calls, codec, settings.stream_messages)
-        if receiver is not None and settings.enabled:
+        if receiver is not None:
             ringed = Notes(settings.max_value_bytes, _WALL)
             ring = Ring(settings, ringed, metrics, time.monotonic, log, answered)
             sender = Sender(ring, builder, receiver, metrics, settings, time.monotonic, log)

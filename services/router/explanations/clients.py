@@ -10,14 +10,7 @@ from headrace.hop.client.dial import Client
 from services.router.explanations.pieces import Explained
 from services.router.explanations.reports import Report
 
-RECORD = unary(
-    pb.DESCRIPTOR,
-    "ExplanationsService",
-    "RecordExplanations",
-    pb.RecordExplanationsRequest,
-    pb.RecordExplanationsResponse,
-    idempotent=True,
-)
+RECORD = unary(pb.RecordExplanationsRequest, pb.RecordExplanationsResponse, idempotent=True)
 _CALL_S = 5.0
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 _BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -11,19 +13,15 @@ class ExplanationMetrics:
     """Counts what was explained, and what was not."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._predictions = Counter(
+        counter, gauge = partial(Counter, registry=registry), partial(Gauge, registry=registry)
+        self._predictions = counter(
             "headrace_router_explanations",
             "Predictions whose document demands an explanation, by what came of them.",
             ["pipeline", "result"],
-            registry=registry,
         )
-        self.asked = Counter(
-            "headrace_router_explanations_asked", "Rows that were explained on request.", registry=registry
-        )
-        self.waiting = Gauge(
-            "headrace_router_explanations_waiting_rows",
-            "Predictions that wait to be explained.",
-            registry=registry,
+        self.asked = counter("headrace_router_explanations_asked", "Rows that were explained on request.")
+        self.waiting = gauge(
+            "headrace_router_explanations_waiting_rows", "Predictions that wait to be explained."
         )
         self.seconds = Histogram(
             "headrace_router_explanation_seconds",
@@ -31,10 +29,8 @@ class ExplanationMetrics:
             buckets=_BUCKETS,
             registry=registry,
         )
-        self.unsent = Counter(
-            "headrace_router_explanations_lost",
-            "Explanations that the monitoring service did not get.",
-            registry=registry,
+        self.unsent = counter(
+            "headrace_router_explanations_lost", "Explanations that the monitoring service did not get."
         )
 
     def predictions(self, pipeline: str, result: str, rows: int = 1) -> None:

@@ -9,14 +9,7 @@ from numpy.typing import NDArray
 
 from headrace.columns import Column
 from headrace.explanations import ExplanationError, occluded
-from services.router.explanations.pieces import (
-    Explained,
-    Pacing,
-    PieceSize,
-    Row,
-    output_of,
-    run_piece,
-)
+from services.router.explanations.pieces import Explained, Pacing, PieceSize, Row, output_of, run_piece
 from services.router.explanations.subject import Pixels, Subject
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from headrace.releases.catalog import Released
 from headrace.resources.releases import ReleaseCatalog, Reload
+from services.router.metrics import Metrics
 from services.router.operations.readiness import ModelReadiness
 from services.router.pipelines import Pipelines
 
@@ -16,16 +17,6 @@ _WAITING_S = 0.25
 # Else a change ends the wait: the time only bounds how long one that was missed stays so.
 _UNCHANGED_S = 60.0
 _AFTER_FAILURE_S = 1.0
-
-
-class ReloadMetrics(Protocol):
-    """Counts changes of what is served; see `metrics.Metrics`."""
-
-    def serves(self, pipeline: str, version: int, release: int) -> None: ...
-    def no_longer_serves(self, pipeline: str) -> None: ...
-    def refused(self) -> None: ...
-    def quarantined(self, pipelines: Mapping[str, bool]) -> None: ...
-    def waiting(self, pipelines: Mapping[str, str]) -> None: ...
 
 
 class DocumentReloader:
@@ -38,7 +29,7 @@ class DocumentReloader:
         self,
         source: ReleaseCatalog,
         pipelines: Pipelines,
-        metrics: ReloadMetrics,
+        metrics: Metrics,
         log: Any,
         readiness: ModelReadiness | None = None,
     ) -> None:
@@ -106,7 +97,7 @@ class DocumentReloader:
         for name in found.cleared:
             self._log.info("pipeline out of quarantine", pipeline=name)
         if found.problems:
-            self._metrics.refused()
+            self._metrics.refused.inc()
         self._metrics.quarantined({q.name: q.serves is not None for q in quarantined})
 
     def _serve(self, wanted: Mapping[str, Released]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 
@@ -9,22 +11,20 @@ class ShadowMetrics:
     """Counts what shadows did, and what they did not."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._compared = Counter(
+        counter, gauge = partial(Counter, registry=registry), partial(Gauge, registry=registry)
+        self._compared = counter(
             "headrace_router_shadow_rows",
             "Rows that ran on a shadow, by what came of them.",
             ["pipeline", "result"],
-            registry=registry,
         )
-        self._dropped = Counter(
+        self._dropped = counter(
             "headrace_router_shadow_dropped_rows",
             "Rows of a shadow's share that did not run, by reason.",
             ["pipeline", "reason"],
-            registry=registry,
         )
-        self.duty = Gauge(
+        self.duty = gauge(
             "headrace_router_shadow_duty",
             "Share of the time that shadows may run; it falls when live batches become slower.",
-            registry=registry,
         )
 
     def compared(self, pipeline: str, result: str, rows: int) -> None:

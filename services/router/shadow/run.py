@@ -126,11 +126,7 @@ async def run_portion(
     batch = portion.joined(lambda c: Batch(c.batch.rows, c.batch.columns))
     given, count = batch.rows, len(batch)
     shadowed = Rows(
-        given.request_ids,
-        given.tenants,
-        [PRIORITY] * count,
-        [clock() + _RUN_S] * count,
-        [""] * count,
+        given.request_ids, given.tenants, [PRIORITY] * count, [clock() + _RUN_S] * count, [""] * count
     )
     turned = tuple(Turned(r, turn, pipeline.deadline_ms / 1000) for r in route.runners)
     known = _known(portion, route)

@@ -28,14 +28,7 @@ from services.router.stages.freshness import (
 )
 from services.router.stages.runner import Declared, RunnerFactory, RunnerKind, StageResult, columns_of
 
-GET_FEATURES = unary(
-    pb.DESCRIPTOR,
-    "FeaturesService",
-    "GetFeatures",
-    pb.GetFeaturesRequest,
-    pb.GetFeaturesResponse,
-    idempotent=True,
-)
+GET_FEATURES = unary(pb.GetFeaturesRequest, pb.GetFeaturesResponse, idempotent=True)
 # The header of a call is its serialised message without the batch.
 GetFeatures: TypeAlias = Callable[[BatchCall[bytes]], Awaitable[BatchReply[pb.GetFeaturesResponse]]]
 # With these codes the service could not answer; any other code is an answer.

@@ -19,9 +19,7 @@ from headrace.pipeline import ModelStage, ModelUse
 from services.router.stages.by_replica import REPLICA, run_by_replica
 from services.router.stages.runner import Declared, RunnerFactory, RunnerKind, StageResult, columns_of
 
-EXECUTE = unary(
-    pb.DESCRIPTOR, "ExecutorService", "Execute", pb.ExecuteRequest, pb.ExecuteResponse, idempotent=True
-)
+EXECUTE = unary(pb.ExecuteRequest, pb.ExecuteResponse, idempotent=True)
 # Model and version.
 Header: TypeAlias = tuple[str, str]
 Execute: TypeAlias = CoalescedMethod[BatchCall[Header], BatchReply[pb.ExecuteResponse]]

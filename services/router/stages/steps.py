@@ -17,22 +17,8 @@ from headrace.hop.errors import Code, Fault, Reason
 from headrace.pipeline import StepsStage
 from services.router.stages.runner import Declared, RunnerFactory, RunnerKind, StageResult, columns_of
 
-TRANSFORM = unary(
-    preprocessing_pb2.DESCRIPTOR,
-    "PreprocessingService",
-    "Transform",
-    preprocessing_pb2.TransformRequest,
-    preprocessing_pb2.TransformResponse,
-    idempotent=True,
-)
-FORMAT = unary(
-    postprocessing_pb2.DESCRIPTOR,
-    "PostprocessingService",
-    "Format",
-    postprocessing_pb2.FormatRequest,
-    postprocessing_pb2.FormatResponse,
-    idempotent=True,
-)
+TRANSFORM = unary(preprocessing_pb2.TransformRequest, preprocessing_pb2.TransformResponse, idempotent=True)
+FORMAT = unary(postprocessing_pb2.FormatRequest, postprocessing_pb2.FormatResponse, idempotent=True)
 Req = TypeVar("Req", preprocessing_pb2.TransformRequest, postprocessing_pb2.FormatRequest)
 Resp = TypeVar("Resp", preprocessing_pb2.TransformResponse, postprocessing_pb2.FormatResponse)
 

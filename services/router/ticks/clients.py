@@ -10,14 +10,7 @@ from headrace.ticks import Tick
 from headrace.ticks.messages import write
 from services.router.ticks.reporter import Receipt
 
-REPORT = unary(
-    pb.DESCRIPTOR,
-    "MonitoringService",
-    "ReportTicks",
-    pb.ReportTicksRequest,
-    pb.ReportTicksResponse,
-    idempotent=True,
-)
+REPORT = unary(pb.ReportTicksRequest, pb.ReportTicksResponse, idempotent=True)
 
 
 class HopMonitoring:

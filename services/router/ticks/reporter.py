@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 from headrace.hop.errors import Fault
 from headrace.ticks import Tick
+from services.router.metrics import Metrics
 from services.router.ticks.counters import Counters
 
 EVERY_S = 1.0
@@ -33,13 +34,6 @@ class Monitoring(Protocol):
         ...
 
 
-class TickMetrics(Protocol):
-    """Counts reports; see `metrics.Metrics`."""
-
-    def reported(self, outcome: str) -> None: ...
-    def lost_exposures(self, count: int) -> None: ...
-
-
 class Reporter:
     """Reports what was counted. What fails is told again, as counts are cumulative. `clock`: monotonic seconds. `heard`: told how
     many routers there are; while nobody says it, what was said last holds."""
@@ -48,7 +42,7 @@ class Reporter:
         self,
         counters: Counters,
         monitoring: Monitoring,
-        metrics: TickMetrics,
+        metrics: Metrics,
         log: Any,
         clock: Callable[[], float],
         every_s: float = EVERY_S,
@@ -71,20 +65,20 @@ class Reporter:
             try:
                 await self.report()
             except Exception as error:  # noqa: BLE001 - the loop must go on: the next tick has all that this one had
-                self._metrics.reported("INTERNAL")
+                self._metrics.reports.labels("INTERNAL").inc()
                 self._fails(f"{type(error).__name__}: {error}")
 
     async def report(self) -> None:
         """Reports once."""
         tick = self._counters.tick()
         if tick.lost_exposures > self._lost:
-            self._metrics.lost_exposures(tick.lost_exposures - self._lost)
+            self._metrics.lost_exposures.inc(tick.lost_exposures - self._lost)
             self._lost = tick.lost_exposures
         answers = await self._answers(tick)
         good = [answer for answer in answers if not isinstance(answer, Fault)]
         if not good:
             refused = next(answer for answer in answers if isinstance(answer, Fault))
-            self._metrics.reported(refused.code.name)
+            self._metrics.reports.labels(refused.code.name).inc()
             self._fails(refused.message)
             return
         # A replica that has not got it will find that it lacks a tick, and say so.
@@ -93,7 +87,7 @@ class Reporter:
             self._counters.start_over()
         if routers := max(receipt.routers for receipt in good):
             self._heard(routers)
-        self._metrics.reported("OK")
+        self._metrics.reports.labels("OK").inc()
         if self._failing:
             self._failing = False
             self._log.info("ticks are reported again")

@@ -27,14 +27,7 @@ from tests.control_service import ControlService
 from tests.libs.cli import released_home
 
 LONG_S = 60.0
-_WATCH = unary(
-    resources_pb2.DESCRIPTOR,
-    "ResourcesService",
-    "Watch",
-    resources_pb2.WatchRequest,
-    resources_pb2.WatchResponse,
-    idempotent=True,
-)
+_WATCH = unary(resources_pb2.WatchRequest, resources_pb2.WatchResponse, idempotent=True)
 
 
 class Audited:

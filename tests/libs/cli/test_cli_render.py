@@ -21,9 +21,9 @@ from headrace.hop.errors import Fault, Reason
 from headrace.hop.server.hosting import definition_named
 from headrace.hop.server.serve import serving
 from headrace.resources.manifest import new_keys
+from services.router.stages.steps import TRANSFORM
 from tests.libs.cli.kubernetes_cluster import TREE, paths
 from tests.libs.hop.hop_certificates import Authority
-from tests.libs.steps.step_calls import TRANSFORM
 
 SERVICES = services.start_order()
 DIGEST = "sha256:" + "0" * 64
@@ -106,8 +106,8 @@ async def test_a_rendered_control_believes_each_caller_what_it_is(tmp_path: Path
     described = Description(operators=("deployer.example",))
     values = listening(service_settings.of(described, "control"), "control", authority)
     values |= {"database": str(tmp_path / "records.sqlite"), "signing_key": str(tmp_path / "signing.key")}
-    change = method_of(records_pb2, "RecordsService", "ChangeRecords")
-    watch = method_of(resources_pb2, "ResourcesService", "Watch")
+    change = unary(records_pb2.ChangeRecordsRequest, records_pb2.ChangeRecordsResponse, idempotent=True)
+    watch = unary(resources_pb2.WatchRequest, resources_pb2.WatchResponse, idempotent=True)
     changing, following = set(), set()
     async with serving(definition, definition.config(**values, settle_s=0)) as running:
         settings = read_settings("router")["control"] | {"target": running.address}
@@ -138,11 +138,6 @@ def listening(settings: dict[str, Any], service: str, authority: Authority) -> d
     server = dict(settings["server"])
     server |= {"tls": {**server["tls"], **certified(authority, service)}, "listen": "127.0.0.1:0"}
     return {**settings, "server": {**server, "drain_notice_s": 0}, "telemetry": {}}
-
-
-def method_of(contract: Any, service: str, name: str) -> Method[Any, Any]:
-    messages = getattr(contract, f"{name}Request"), getattr(contract, f"{name}Response")
-    return unary(contract.DESCRIPTOR, service, name, *messages, idempotent=True)
 
 
 async def told(

@@ -15,7 +15,7 @@ from tests.libs.delivery.delivery_world import LEAVES_FIRST, Clock, Machine, dep
 def test_what_runs_already_is_left_alone_and_one_service_can_be_deployed(tmp_path: Path) -> None:
     machine, clock = Machine(), Clock()
     outcome = deployer(tmp_path, machine, clock).deploy(version("1"), "me")
-    began, ended = chain.entries(tmp_path / "deployments.jsonl")
+    began, ended = torn.entries(tmp_path / "deployments.jsonl")
     assert (began["event"], began["version"], began["services"]["router"]) == (
         "deployment_began", "1", f"sha256:{'a' * 64}"
     )  # fmt: skip

@@ -43,8 +43,8 @@ def _descriptor() -> ServiceDescriptor:
 
 
 WORK = _descriptor()
-DO = unary(WORK.file, "Work", "Do", ListValue, ListValue, idempotent=True)
-DO_ONCE = unary(WORK.file, "Work", "DoOnce", ListValue, ListValue, idempotent=False)
+DO = unary(ListValue, ListValue, idempotent=True, name="Do", file=WORK.file)
+DO_ONCE = unary(ListValue, ListValue, idempotent=False, name="DoOnce", file=WORK.file)
 
 
 def words(*values: str) -> ListValue:

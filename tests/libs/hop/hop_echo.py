@@ -32,7 +32,7 @@ def _descriptor() -> ServiceDescriptor:
 
 
 ECHO = _descriptor()
-ONE = hop.unary(ECHO.file, "Echo", "One", StringValue, StringValue, idempotent=True)
+ONE = hop.unary(StringValue, StringValue, idempotent=True, name="One", file=ECHO.file)
 
 
 async def called(

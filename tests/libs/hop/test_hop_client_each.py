@@ -22,7 +22,7 @@ from tests.libs.hop.test_hop_client_faults import client_of
 from tests.services.waiting import until
 
 LENGTHY: Method[ListValue, ListValue] = unary(
-    WORK.file, "Work", "DoOnce", ListValue, ListValue, idempotent=False, lengthy=True
+    ListValue, ListValue, idempotent=False, lengthy=True, name="DoOnce", file=WORK.file
 )
 # The slightest cause opens it.
 TOUCHY = {

@@ -21,7 +21,7 @@ from headrace.steps import Frame, Options, SpecError, compile_steps, registry, s
 from headrace.steps.step import OneColumn
 from headrace.steps.value_ranges import Known, Values
 from services.preprocessing.wiring import SERVICE
-from tests.libs.steps.step_calls import TRANSFORM
+from services.router.stages.steps import TRANSFORM
 
 SPEC = {"steps": [{"dummy": {"column": "n", "by": 2, "into": "t"}}], "outputs": {"t": "float64"}}
 

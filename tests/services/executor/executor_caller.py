@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,13 +18,10 @@ from headrace.hop.client.dial import Client
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.testing import Harness, served
 from services.executor.wiring import SERVICE
+from services.router.clients import INDEX, LOAD, UNLOAD
+from services.router.stages.model import EXECUTE
 
-_METHOD = partial(unary, pb.DESCRIPTOR, "ExecutorService")
-EXECUTE = _METHOD("Execute", pb.ExecuteRequest, pb.ExecuteResponse, idempotent=True)
-LIST = _METHOD("ListModels", pb.ListModelsRequest, pb.ListModelsResponse, idempotent=True)
-INDEX = _METHOD("IndexModels", pb.IndexModelsRequest, pb.IndexModelsResponse, idempotent=True)
-LOAD = _METHOD("LoadModel", pb.LoadModelRequest, pb.LoadModelResponse, idempotent=True)
-UNLOAD = _METHOD("UnloadModel", pb.UnloadModelRequest, pb.UnloadModelResponse, idempotent=False)
+LIST = unary(pb.ListModelsRequest, pb.ListModelsResponse, idempotent=True)
 # What a busy machine may take.
 WITHIN_S = 60.0
 

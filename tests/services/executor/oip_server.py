@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +18,15 @@ import numpy as np
 import onnxruntime as ort  # type: ignore[import-untyped]  # it ships no types
 
 from headrace.oip import open_inference_pb2 as oip
+from headrace.oip.open_inference_pb2_grpc import (
+    GRPCInferenceServiceServicer,
+    add_GRPCInferenceServiceServicer_to_server,
+)
 
 TYPES = {"tensor(float)": ("FP32", np.float32), "tensor(int64)": ("INT64", np.int64)}
 
 
-class Server:
+class Server(GRPCInferenceServiceServicer):
     """The RPCs that a client of one model needs."""
 
     def __init__(self, model: str, path: Path, factor: float) -> None:
@@ -39,11 +42,8 @@ class Server:
         self, request: oip.ModelMetadataRequest, context: Any
     ) -> oip.ModelMetadataResponse:
         await self.check(request.name, context)
-        return oip.ModelMetadataResponse(
-            name=self.model,
-            inputs=tensors(self.session.get_inputs()),
-            outputs=tensors(self.session.get_outputs()),
-        )
+        inputs, outputs = map(tensors, (self.session.get_inputs(), self.session.get_outputs()))
+        return oip.ModelMetadataResponse(name=self.model, inputs=inputs, outputs=outputs)
 
     async def ModelInfer(self, request: oip.ModelInferRequest, context: Any) -> oip.ModelInferResponse:
         await self.check(request.model_name, context)
@@ -76,25 +76,9 @@ def tensors(nodes: list[Any]) -> list[oip.ModelMetadataResponse.TensorMetadata]:
     ]
 
 
-def handler(
-    call: Callable[[Any, Any], Awaitable[Any]], request: type[Any]
-) -> grpc.RpcMethodHandler[Any, Any]:
-    return grpc.unary_unary_rpc_method_handler(
-        call, request_deserializer=request.FromString, response_serializer=lambda m: m.SerializeToString()
-    )
-
-
 async def main(port: int, model: str, path: Path, factor: float) -> None:
-    served = Server(model, path, factor)
     server = grpc.aio.server()
-    handlers = {
-        "ModelReady": handler(served.ModelReady, oip.ModelReadyRequest),
-        "ModelMetadata": handler(served.ModelMetadata, oip.ModelMetadataRequest),
-        "ModelInfer": handler(served.ModelInfer, oip.ModelInferRequest),
-    }
-    server.add_generic_rpc_handlers(
-        (grpc.method_handlers_generic_handler("inference.GRPCInferenceService", handlers),)
-    )
+    add_GRPCInferenceServiceServicer_to_server(Server(model, path, factor), server)  # type: ignore[no-untyped-call]  # generated
     bound = server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()
     print(bound, flush=True)

@@ -25,7 +25,7 @@ from services.executor.backends.remote import Remote
 from services.executor.backends.servers import Servers
 from services.executor.backends.tensorrt.backend import TensorRt
 from services.executor.backends.threads import fewest
-from services.executor.config import ModelSettings, RemoteServer, TensorRtSettings
+from services.executor.config import RemoteServer, TensorRtSettings
 from tests.gpu.machine import MODULE, no_cuda_provider, no_tensorrt
 from tests.services.executor.executor_models import X, Y, doubling, put
 from tests.services.executor.remote_servers import oip_server
@@ -68,7 +68,7 @@ async def backend(request: Any, models: Path, tmp_path: Path) -> AsyncIterator[B
             {"far": RemoteServer(client=ClientSettings(target=target))}, runtime, asyncio.get_running_loop()
         )
         if request.param.startswith("remote"):
-            made: Backend = Remote.of(artifact, ModelSettings(), "far", servers)
+            made: Backend = Remote.of(artifact, "far", servers)
         elif request.param == "tensorrt":
             made = TensorRt(
                 artifact, (1, 4, 16), 2, TensorRtSettings.model_validate({"module": MODULE}), print

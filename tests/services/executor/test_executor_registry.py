@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from services.executor.backends.backend import Environment
-from services.executor.backends.registry import BACKENDS, Registered, checkable, factories
-from services.executor.config import ExecutorConfig, ModelSettings
+from services.executor.backends.registry import BACKENDS, Registered, checkable
+from services.executor.config import ModelSettings
 from tests.services.executor.executor_caller import batch, calling, quarantined, ys
 from tests.services.executor.executor_models import put
 
@@ -33,13 +32,6 @@ async def test_a_backend_that_is_not_registered_is_refused_by_name(models: Path)
         problem = (await quarantined(caller))["double:1"]
         assert "backend 'dummy' is not built in" in problem
         assert all(name in problem for name in BACKENDS)
-
-
-def test_every_registered_module_makes_a_factory(tmp_path: Path) -> None:
-    config = ExecutorConfig.model_validate({"server": {"listen": "local"}, "models": tmp_path})
-    made = factories(Environment(config, None))
-    assert set(made) == set(BACKENDS)
-    assert all(callable(factory) for factory in made.values())
 
 
 @pytest.mark.parametrize(

@@ -212,40 +212,6 @@ def calls(run: ScheduledRun[str] | None) -> dict[str, list[int]]:
     return {piece.call: piece.rows for piece in run.parts}
 
 
-def test_a_large_call_is_cut_and_urgent_rows_go_first() -> None:
-    it = scheduler(max_rows=4, instances=3)
-    offer(it, "large", 6, deadline=9.0)
-    it.offer("mixed", [0, 1, 2], [1, 5, 1], ["t"] * 3, [8.0, 99.0, 10.0], 0.0)
-
-    assert calls(it.start(0.0)) == {"mixed": [1, 0], "large": [0, 1]}
-    assert calls(it.start(0.0)) == {"large": [2, 3, 4, 5]}
-    assert calls(it.start(0.0)) == {"mixed": [2]}
-
-
-def test_a_run_of_limited_bytes_has_the_earliest_deadlines() -> None:
-    it: Scheduler[str] = Scheduler(Limits(8, 100, 2, max_bytes=5 * ROW_BYTES))
-    it.offer("first", [0, 1], [1, 1], ["b", "a"], [1.0, 2.0], 0.0, ROW_BYTES)
-    it.offer("second", [0, 1, 2, 3], [1] * 4, ["a"] * 4, [1.0, 1.0, 1.0, 3.0], 0.0, ROW_BYTES)
-
-    assert {call: sorted(rows) for call, rows in calls(it.start(0.0)).items()} == {
-        "first": [0, 1],
-        "second": [0, 1, 2],
-    }
-    assert calls(it.start(0.0)) == {"second": [3]}
-
-
-def test_overload_sheds_the_lowest_priority_with_a_hint() -> None:
-    it = scheduler(max_rows=4, queue=8, known={4: 0.010})
-    offer(it, "low", 6, priority=0)
-    offer(it, "high", 5, priority=2)
-
-    [drop] = it.drops()
-    assert (drop.call, drop.rows, drop.reason) == ("low", [3, 4, 5], DropReason.OVERLOADED)
-    assert drop.retry_after == pytest.approx(0.020)
-    offer(it, "lower still", 2, priority=0, deadline=99.0)
-    assert [(d.call, d.rows) for d in it.drops()] == [("lower still", [0, 1])]
-
-
 def test_expired_rows_make_room_before_anyone_is_shed() -> None:
     it = scheduler(queue=4)
     offer(it, "old", 4, deadline=1.0)

@@ -74,21 +74,6 @@ async def test_models_are_warm_and_listed_before_the_first_call(models: Path) ->
         assert (await caller.raw(batch(1.0), version="9")).version == "9"
 
 
-@pytest.mark.parametrize(
-    ("model", "version", "says"),
-    [
-        ("nobody", "", "model 'nobody' is not loaded; loaded are: double"),
-        ("double", "7", "version '7'; loaded are: 1"),
-    ],
-)
-async def test_unknown_models_are_named(models: Path, model: str, version: str, says: str) -> None:
-    put(models)
-    async with calling(models) as caller:
-        with pytest.raises(Fault, match=says) as caught:
-            await caller(batch(1.0), model, version)
-        assert (caught.value.code, caught.value.reason) == (Code.NOT_FOUND, Reason.REASON_MODEL_UNKNOWN)
-
-
 WRONG = {
     "missing": ([Column.of("z", np.zeros((1, 3), np.float32))], Reason.REASON_INPUT_MISSING, "x"),
     "unknown": ([xs(1.0), Column.of("z", np.zeros(1))], Reason.REASON_INPUT_UNKNOWN, "z"),

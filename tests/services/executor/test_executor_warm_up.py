@@ -11,7 +11,6 @@ from headrace.hop.call import Call
 from headrace.hop.testing import served
 from services.executor.servicer import ExecutorServicer
 from services.executor.wiring import SERVICE
-from tests.services.executor.executor_caller import batch, calling, ys
 from tests.services.executor.executor_models import put, put_lookup
 
 TRANSPORTS = pytest.mark.parametrize("transport", ["unix", "local"])
@@ -43,15 +42,3 @@ async def test_each_version_has_answered_before_the_first_call(
         found = dict(answered)
     assert set(found) == {("double", "1", True), ("double", "2", True), ("lookup", "1", True)}
     assert all(1 < calls <= 20 for calls in found.values())
-
-
-@TRANSPORTS
-async def test_nothing_of_it_is_counted(models: Path, transport: Any) -> None:
-    put(models)
-    async with calling(models, transport) as caller:
-        assert caller.metric("rows_total", model="double", code="OK") == 0
-        assert caller.metric("batch_rows_count", model="double") == 0
-        assert ys(await caller(batch(1.0, 2.0))) == [2.0, 4.0]
-        assert caller.metric("rows_total", model="double", code="OK") == 2
-        for name in ("run_seconds_count", "queue_seconds_count", "batch_rows_count"):
-            assert caller.metric(name, model="double") == 1

@@ -12,23 +12,15 @@ from prometheus_client import generate_latest
 
 from headrace.api.features.v1 import features_pb2 as pb
 from headrace.columns import Batch, Column, Rows, decode, encode
-from headrace.hop.call import unary
 from headrace.hop.process.telemetry import Telemetry
 from headrace.hop.testing import Harness, served
 from services.features.freshness.freshness import Source
 from services.features.wiring import SERVICE
+from services.router.stages.features import GET_FEATURES
 
 # A store may be as slow as a busy machine makes it where a test is not about that.
 PATIENT_S = 10.0
 SQLITE: dict[str, object] = {"type": "sqlite", "path": "online_store.db"}
-GET = unary(
-    pb.DESCRIPTOR,
-    "FeaturesService",
-    "GetFeatures",
-    pb.GetFeaturesRequest,
-    pb.GetFeaturesResponse,
-    idempotent=True,
-)
 
 
 def serving(
@@ -95,7 +87,7 @@ async def ask_columns(
 ) -> Features:
     rows = Rows.one_request(len(columns[0]), "request", "tenant", time.monotonic() + budget_s)
     batch = Batch.of(rows, columns)
-    call = harness.client().unary(GET)
+    call = harness.client().unary(GET_FEATURES)
     request = pb.GetFeaturesRequest(feature_service=service, batch=encode(batch), rules=rules)
     reply = await call(request, deadline=time.monotonic() + budget_s)
     decoded = decode(reply.batch)

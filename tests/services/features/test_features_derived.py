@@ -107,11 +107,7 @@ async def test_features_come_of_stored_ones_and_the_request(repo: Path, now: dat
 
 @pytest.mark.parametrize(
     ("max_age_s", "stale_s", "source", "total"),
-    [
-        (3601, 0, "PRESENT", 30.0),
-        (3000, 601, "STALE", 30.0),
-        (3000, 0, "OUTSIDE_MAX_AGE", None),
-    ],
+    [(3601, 0, "PRESENT", 30.0), (3000, 601, "STALE", 30.0), (3000, 0, "OUTSIDE_MAX_AGE", None)],
 )
 async def test_a_rule_holds_an_on_demand_view_to_the_age_of_what_it_is_made_of(
     repo: Path, now: datetime, max_age_s: int, stale_s: int, source: str, total: float | None

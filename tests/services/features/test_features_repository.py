@@ -135,11 +135,7 @@ def test_a_views_stored_name_is_feasts(enabled: bool, version: int) -> None:
     view = FeatureView()
     view.spec.name, view.meta.current_version_number = "planes", version
     repository = Repository.model_validate(
-        {
-            "folder": Path(),
-            "project": "p",
-            "registry": {"enable_online_feature_view_versioning": enabled},
-        }
+        {"folder": Path(), "project": "p", "registry": {"enable_online_feature_view_versioning": enabled}}
     )
     theirs = compute_versioned_name(FeastView.from_proto(view), enabled)
     assert layout.stored_name(view, repository) == theirs
@@ -164,13 +160,7 @@ def test_a_registry_in_a_database_has_the_same_plans(tmp_path: Path, sqlite_repo
     content["registry"] = {"registry_type": "sql", "path": f"sqlite:///{tmp_path}/registry.sqlite"}
     path.write_text(yaml.safe_dump(content))
     other = FeatureStore(repo_path=str(path.parent))
-    other.apply(
-        [
-            *store.list_entities(),
-            *store.list_feature_views(),
-            *store.list_feature_services(),
-        ]
-    )
+    other.apply([*store.list_entities(), *store.list_feature_views(), *store.list_feature_services()])
     assert plans(path.parent) == plans(sqlite_repo)
 
 

@@ -17,7 +17,6 @@ from headrace.columns import Column
 from headrace.hop.config import ConfigError
 from headrace.hop.errors import Code, Fault
 from headrace.hop.testing import Harness
-from services.features import wiring
 from tests.redis_server import RedisServer
 from tests.services.features.calling import ask_columns, entity_column, get, metrics_of, serving
 from tests.services.features.conftest import planes
@@ -67,18 +66,6 @@ async def test_absent_old_and_null_values_are_told_apart(harness: Harness) -> No
     assert found.ages_s("planes")[1] < 0
     assert found.ages_s("planes")[3] == 6 * 3600 + 1
     assert found.sources("airports") == ["PRESENT", "NOT_FOUND", "NOT_FOUND", "NOT_FOUND", "NOT_FOUND"]
-
-
-async def test_the_time_to_live_ends_after_its_last_second(
-    sqlite_repo: Path, now: datetime, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    keys = {**KEYS, "tail": ["p61"]}
-    seen = now - timedelta(minutes=61)
-    for late, source in ((0, "PRESENT"), (1, "OUTSIDE_MAX_AGE")):
-        moment = seen + timedelta(hours=6, seconds=late)
-        monkeypatch.setattr(wiring, "WALL", moment.timestamp)
-        async with serving(sqlite_repo) as harness:
-            assert (await get(harness, keys)).sources("planes") == [source]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.testing import Harness, served
 from headrace.steps import spec_json, spec_sha256
 from services.postprocessing.wiring import SERVICE
-from tests.libs.steps.step_calls import FORMAT
+from services.router.stages.steps import FORMAT
 
 
 async def formatted(harness: Harness, x: Sequence[float], spec: dict[str, Any]) -> Batch:

@@ -17,8 +17,8 @@ from headrace.steps import compile_steps, spec_json, spec_sha256
 from headrace.steps.builtin.images.decode_image import DecodeImage
 from headrace.steps.builtin.images.decoder import Pixels
 from services.preprocessing.wiring import SERVICE
+from services.router.stages.steps import TRANSFORM
 from tests.libs.steps.image_files import OUTPUTS, STEP, picture, saved
-from tests.libs.steps.step_calls import TRANSFORM
 
 SPEC: dict[str, Any] = {
     "steps": [

@@ -56,12 +56,9 @@ class World:
     fault: Fault | None = None
     # Set: the model does not answer before the event.
     gate: asyncio.Event | None = None
-    weights: dict[str, tuple[float, str]] = field(default_factory=dict)
     standby: bool = False
     # Seconds that the model takes.
     takes: float = 0.0
-    # Turns of the event loop that the model takes, so that others run meanwhile. Each version then has weights of its own.
-    turns: int = 0
 
     def clock(self) -> float:
         return self.now
@@ -90,11 +87,6 @@ class Runner:
         factor, sha256, fault = world.factor, world.sha256, world.fault
         if world.gate is not None:
             await world.gate.wait()
-        if world.turns:
-            # As an executor: a number stands for the same weights, whatever else was loaded since.
-            factor, sha256 = world.weights.setdefault(self.stage.version, (factor, sha256))
-        for _ in range(world.turns):
-            await asyncio.sleep(0)
         world.now += world.takes
         if fault is not None:
             raise fault

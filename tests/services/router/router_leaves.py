@@ -13,30 +13,26 @@ from google.protobuf.descriptor import FileDescriptor
 
 from headrace.api.executor.v1 import executor_pb2
 from headrace.api.features.v1 import features_pb2
+from headrace.api.monitoring.v1 import events_pb2, explanations_pb2, monitoring_pb2
 from headrace.api.postprocessing.v1 import postprocessing_pb2
 from headrace.api.preprocessing.v1 import preprocessing_pb2
 from headrace.api.router.v1 import router_pb2
 from headrace.columns import Batch, Column, Rows, Timing, decode, encode
 from headrace.columns.batch_codec import BatchCall, BatchReply, ColumnCodec
+from headrace.events import EventGroup, messages
 from headrace.hop import config
-from headrace.hop.call import Call, Method, unary
+from headrace.hop.call import Call
 from headrace.hop.definition import Definition, Service
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.testing import Harness, served
+from headrace.ticks import Tick
+from headrace.ticks.messages import read as read_tick
+from services.ingress.clients import INFER
 from services.router.wiring import SERVICE
 from tests.definitions import definition_of
 from tests.first_release import live
 
 Codec = ColumnCodec[tuple[str, int], router_pb2.InferRequest, router_pb2.InferResponse]
-
-
-def router_method(name: str, messages: Any = router_pb2, *, idempotent: bool = True) -> Method[Any, Any]:
-    """A method of the router's service, whose messages are named by it."""
-    request, response = (getattr(messages, name + kind) for kind in ("Request", "Response"))
-    return unary(router_pb2.DESCRIPTOR, "RouterService", name, request, response, idempotent=idempotent)
-
-
-INFER, LIST = router_method("Infer"), router_method("ListPipelines")
 HEAD = """
 version: 3
 deadline_ms: 5000
@@ -128,9 +124,7 @@ class Features(Leaf):
 
     rules: list[tuple[str, int, int]] = field(default_factory=list)
 
-    async def GetFeatures(
-        self, request: features_pb2.GetFeaturesRequest, call: Call
-    ) -> features_pb2.GetFeaturesResponse:
+    async def GetFeatures(self, request: Any, call: Call) -> Any:
         self.rules = [(r.view, r.max_age_us, r.stale_us) for r in request.rules]
         return features_pb2.GetFeaturesResponse(batch=encode(await self.answer(request.batch, features)))
 
@@ -158,15 +152,11 @@ class Steps(Leaf):
         if request.spec_sha256 not in self.known:
             raise Fault(Code.FAILED_PRECONDITION, Reason.REASON_SPEC_UNKNOWN, "send the specification")
 
-    async def Transform(
-        self, request: preprocessing_pb2.TransformRequest, call: Call
-    ) -> preprocessing_pb2.TransformResponse:
+    async def Transform(self, request: Any, call: Call) -> Any:
         self._learn(request)
         return preprocessing_pb2.TransformResponse(batch=encode(await self.answer(request.batch, prepare)))
 
-    async def Format(
-        self, request: postprocessing_pb2.FormatRequest, call: Call
-    ) -> postprocessing_pb2.FormatResponse:
+    async def Format(self, request: Any, call: Call) -> Any:
         self._learn(request)
         return postprocessing_pb2.FormatResponse(batch=encode(await self.answer(request.batch, finish)))
 
@@ -192,7 +182,7 @@ class Executor(Leaf):
     asked: list[str] = field(default_factory=list)
     refusal: Fault | None = None
 
-    async def Execute(self, request: executor_pb2.ExecuteRequest, call: Call) -> executor_pb2.ExecuteResponse:
+    async def Execute(self, request: Any, call: Call) -> Any:
         batch = None
         if request.model in self.models:
             batch = await self.models[request.model](decode(request.batch))
@@ -202,23 +192,17 @@ class Executor(Leaf):
             batch=encode(batch), version="7", sha256="ab" * 32, backend="test"
         )
 
-    async def ListModels(
-        self, request: executor_pb2.ListModelsRequest, call: Call
-    ) -> executor_pb2.ListModelsResponse:
+    async def ListModels(self, request: Any, call: Call) -> Any:
         return executor_pb2.ListModelsResponse()
 
-    async def IndexModels(
-        self, request: executor_pb2.IndexModelsRequest, call: Call
-    ) -> executor_pb2.IndexModelsResponse:
+    async def IndexModels(self, request: Any, call: Call) -> Any:
         models = [
             executor_pb2.IndexedModel(name="m", version=v, state=s, progress="almost")
             for v, s in self.loaded.items()
         ]
         return executor_pb2.IndexModelsResponse(models=models)
 
-    async def LoadModel(
-        self, request: executor_pb2.LoadModelRequest, call: Call
-    ) -> executor_pb2.LoadModelResponse:
+    async def LoadModel(self, request: Any, call: Call) -> Any:
         self.asked.append(f"load {request.model}:{request.version} for {request.operator}")
         if self.refusal is not None:
             raise self.refusal
@@ -226,9 +210,7 @@ class Executor(Leaf):
         model = executor_pb2.Model(name=request.model, version=request.version, sha256="ab" * 32)
         return executor_pb2.LoadModelResponse(model=model)
 
-    async def UnloadModel(
-        self, request: executor_pb2.UnloadModelRequest, call: Call
-    ) -> executor_pb2.UnloadModelResponse:
+    async def UnloadModel(self, request: Any, call: Call) -> Any:
         self.asked.append(f"unload {request.model}:{request.version} for {request.operator}")
         if self.refusal is not None:
             raise self.refusal
@@ -240,6 +222,51 @@ class Executor(Leaf):
 def total(batch: Batch) -> list[Column]:
     numbers = batch.columns["numbers"].array.astype(np.float32).reshape(len(batch), -1)
     return [Column.of("total", numbers.sum(axis=1))]
+
+
+@dataclass
+class Monitoring:
+    """Keeps what the router tells it. `faults`: raised instead, by the type of the request, and `refused` so often; with
+    `takes_what_it_refuses` that is kept all the same. `hangs`: it answers no ticks."""
+
+    faults: dict[type, Fault] = field(default_factory=dict)
+    refused: Counter[type] = field(default_factory=Counter)
+    takes_what_it_refuses: bool = False
+    hangs: bool = False
+    events: list[events_pb2.RecordEventsRequest] = field(default_factory=list)
+    explanations: list[explanations_pb2.RecordExplanationsRequest] = field(default_factory=list)
+    ticks: list[Tick] = field(default_factory=list)
+
+    def _keep(self, kept: list[Any], request: Any) -> None:
+        fault = self.faults.get(type(request))
+        if fault is None or self.takes_what_it_refuses:
+            kept.append(request)
+        if fault is not None:
+            self.refused[type(request)] += 1
+            raise fault
+
+    async def RecordEvents(self, request: Any, call: Call) -> events_pb2.RecordEventsResponse:
+        self._keep(self.events, request)
+        return events_pb2.RecordEventsResponse(stored_count=sum(map(len, messages.read(request))))
+
+    async def RecordExplanations(self, request: Any, call: Call) -> Any:
+        self._keep(self.explanations, request)
+        return explanations_pb2.RecordExplanationsResponse(stored_count=len(request.explanations))
+
+    async def ReportTicks(self, request: Any, call: Call) -> monitoring_pb2.ReportTicksResponse:
+        if self.hangs:
+            await asyncio.Event().wait()
+        self.ticks.append(read_tick(request))
+        return monitoring_pb2.ReportTicksResponse(live_router_count=3)
+
+    async def _unused(self, request: Any, call: Call) -> Any: ...
+
+    ListEvents = ReadEvents = EraseEvents = ListEventGaps = RecordOutcomes = _unused
+    GetExplanation = GetBiasSlices = GetExplanationCoverage = _unused
+
+    @property
+    def groups(self) -> list[EventGroup]:
+        return [group for request in self.events for group in messages.read(request)]
 
 
 @dataclass
@@ -319,3 +346,18 @@ async def suite(folder: Path, documents: dict[str, str], **settings: Any) -> Asy
         values = {"resources": live(folder / "live", *documents.values()), **patient, **clients, **settings}
         router = await stack.enter_async_context(served(SERVICE, values))
         yield Suite(router, features, preprocessing, executor, postprocessing, harnesses)
+
+
+@asynccontextmanager
+async def monitored(
+    folder: Path, documents: dict[str, str], monitoring: Monitoring | None = None, **settings: Any
+) -> AsyncIterator[tuple[Suite, Monitoring]]:
+    """A suite whose router tells `monitoring`."""
+    leaf = monitoring or Monitoring()
+    files = events_pb2, explanations_pb2, monitoring_pb2
+    found = {name: one for file in files for name, one in file.DESCRIPTOR.services_by_name.items()}
+    services = [Service(found[f"{name}Service"], leaf) for name in ("Events", "Explanations", "Monitoring")]
+    async with served(definition_of("monitoring", *services)) as harness:
+        told = {"monitoring": {"target": harness.target}, "tick_s": 600.0, **settings}
+        async with suite(folder, documents, **told) as started:
+            yield started, leaf

@@ -1,7 +1,7 @@
 """Kept answers: which rows get one, which never do, and what changes with a version."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
@@ -146,7 +146,7 @@ class Versions(RuleBasedStateMachine):
         self.served = Served(World(), self.document)
         self.version, self.uses, self.at, self.pinned = 1, 1, 0.0, "7"
 
-    def run(self, asked: Coroutine[Any, Any, PipelineResult]) -> PipelineResult:
+    def run(self, asked: Awaitable[Any]) -> Any:
         return self.loop.run_until_complete(asked)
 
     @rule(
@@ -154,14 +154,39 @@ class Versions(RuleBasedStateMachine):
         tenant=st.sampled_from("tu"),
     )
     def ask(self, xs: list[float], tenant: str) -> None:
-        world = self.served.world
-        result = self.run(self.served.ask(xs, tenant=tenant))
-        expected = [x * world.factor + world.score for x in xs]
-        assert values(result) == expected
-        assert values(result, "positive") == [y >= self.at for y in expected]
-        (decision,) = result.decisions
-        assert decision.version == self.version
-        assert {m.sha256 for m in decision.models} == {world.sha256}
+        self.expected(xs)(self.run(self.served.ask(xs, tenant=tenant)))
+
+    def expected(self, xs: list[float]) -> Callable[[PipelineResult], None]:
+        """Checks an answer of what serves now."""
+        world, at, version = self.served.world, self.at, self.version
+        sha256, ys = world.sha256, [x * world.factor + world.score for x in xs]
+
+        def check(result: PipelineResult) -> None:
+            assert values(result) == ys
+            assert values(result, "positive") == [y >= at for y in ys]
+            (decision,) = result.decisions
+            assert decision.version == version
+            assert {m.sha256 for m in decision.models} == {sha256}
+
+        return check
+
+    @rule(
+        xs=st.lists(st.sampled_from([0.0, 1.0, 2.0]), min_size=1, max_size=3),
+        factor=st.sampled_from([3.0, 4.0]),
+    )
+    def deploy_meanwhile(self, xs: list[float], factor: float) -> None:
+        """A revision comes while calls are on their way: each is answered by the one that it found."""
+        gate = self.served.world.gate = asyncio.Event()
+        calls = []
+        for deploys in (True, False):
+            calls += [(self.expected(xs), self.loop.create_task(self.served.ask(xs))) for _ in range(2)]
+            self.run(asyncio.sleep(0.0))
+            if deploys:
+                self.deploy(factor)
+        gate.set()
+        for check, call in calls:
+            check(self.run(call))
+        self.served.world.gate = None
 
     @rule(factor=st.sampled_from([1.0, 2.0, -1.0]))
     def load(self, factor: float) -> None:

@@ -86,16 +86,6 @@ def test_the_table_holds_what_was_put_last_while_there_is_room() -> None:
     )
 
 
-def test_the_least_recently_used_go_first() -> None:
-    entries: Entries[str] = Entries(10, 10, 2 * (ENTRY_BYTES + 1))
-    entries.put(b"a", "a", 0, 0)
-    entries.put(b"b", "b", 0, 0)
-    assert entries.fresh(b"a", 1) == ("a", 1)
-    entries.put(b"c", "c", 0, 1)
-    assert (entries.fresh(b"b", 1), entries.fresh(b"a", 1)) == (None, ("a", 1))
-    assert entries.evicted.space == 1
-
-
 def test_what_is_larger_than_the_limit_is_not_kept_and_takes_nobodys_place() -> None:
     entries: Entries[str] = Entries(10, 10, 1000)
     entries.put(b"a", "a", 0, 0)

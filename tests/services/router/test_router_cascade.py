@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.columns import Batch, Column, RowError, Rows, Timing
+from headrace.columns import Batch, Column, RowError, Rows
 from headrace.hop.errors import Code, Fault, Reason
-from headrace.pipeline import CascadeStage, ModelUse, parse
+from headrace.pipeline import CascadeStage, parse
 from services.router.stages.cascade import CascadeRunner
 from services.router.stages.runner import StageResult
-from tests.services.router.stage_results import masks, values
+from tests.services.router.stage_results import Model, masks, values
 
 DOCUMENT = """
 pipeline: p
@@ -40,48 +40,12 @@ def stage(**changes: object) -> CascadeStage:
     return replace(found, **changes)  # type: ignore[arg-type]  # of fields of any type
 
 
-class Model:
-    """Answers x + `add`; rows with x in `fails` fail. `fault`: what the whole call raises. `sizes`: rows of each call."""
-
-    service = "executor"
-
-    def __init__(
-        self,
-        name: str,
-        add: float = 0.0,
-        fails: Mapping[float, Code] | None = None,
-        fault: Fault | None = None,
-    ) -> None:
-        self.name, self.add, self.fails, self.fault = name, add, fails or {}, fault
-        self.sizes: list[int] = []
-        self.deadlines: list[float] = []
-        self.wait_s = 0.0
-        self.standby = False
-        self.dtype: type[np.floating] = np.float32
-
-    async def run(self, batch: Batch) -> StageResult:
-        self.sizes.append(len(batch))
-        self.deadlines = batch.rows.deadlines
-        if self.wait_s:
-            await asyncio.sleep(self.wait_s)
-        if self.fault is not None:
-            raise self.fault
-        x = batch.columns["x"].array
-        errors = {
-            row: RowError(self.fails[value], Reason.REASON_MODEL_FAILED, "as asked")
-            for row, value in enumerate(x.tolist())
-            if value in self.fails
-        }
-        columns = [] if len(errors) == len(batch) else [Column.of("p", (x + self.add).astype(self.dtype))]
-        ok = np.ones(len(batch), bool)
-        ok[list(errors)] = False
-        return StageResult(
-            columns,
-            errors=errors,
-            fallbacks={"model/score:standby": ok} if self.standby else {},
-            timings=[Timing("run", "executor", 1, 2, len(batch))],
-            models=[ModelUse("score", self.name, "1", "ff")],
-        )
+def model(
+    name: str, add: float = 0.0, fails: Mapping[float, Code] | None = None, fault: Fault | None = None
+) -> Model:
+    """Answers x + `add`; rows with x in `fails` fail."""
+    errors = {x: RowError(code, Reason.REASON_MODEL_FAILED, "as asked") for x, code in (fails or {}).items()}
+    return Model(name, lambda x: x + add, errors, fault)
 
 
 def batch(xs: list[float], amounts: list[int | None] | None = None, budget_s: float = 60.0) -> Batch:
@@ -103,8 +67,8 @@ def answering_models(result: StageResult) -> list[int]:
 
 
 def test_a_sure_light_model_is_alone() -> None:
-    heavy = Model("large")
-    result = asked(Model("small"), heavy, batch([0.1, 0.9]))
+    heavy = model("large")
+    result = asked(model("small"), heavy, batch([0.1, 0.9]))
     assert heavy.sizes == []
     assert [m.model for m in result.models] == ["small"]
     assert result.annotations == []
@@ -112,46 +76,35 @@ def test_a_sure_light_model_is_alone() -> None:
 
 
 def test_valuable_rows_always_go_and_a_null_is_not_valuable() -> None:
-    result = asked(Model("small"), Model("large", add=10), batch([0.1, 0.1, 0.1], [999, 1000, None]))
+    result = asked(model("small"), model("large", add=10), batch([0.1, 0.1, 0.1], [999, 1000, None]))
     assert values(result) == [0.1, 10.1, 0.1]
 
 
 def test_a_score_that_is_no_number_is_unsure() -> None:
-    result = asked(Model("small"), Model("large", add=1), batch([float("nan"), 0.9]))
+    result = asked(model("small"), model("large", add=1), batch([float("nan"), 0.9]))
     assert answering_models(result) == [3, 1]
 
 
 @pytest.mark.parametrize("fault", [Code.INTERNAL, Code.RESOURCE_EXHAUSTED, Code.DEADLINE_EXCEEDED])
 def test_if_the_heavy_model_fails_the_light_answer_stands_and_says_so(fault: Code) -> None:
-    heavy = Model("large", fault=Fault(fault, Reason.REASON_MODEL_FAILED, "down"))
-    result = asked(Model("small"), heavy, batch([0.1, 0.4, 0.6]))
+    heavy = model("large", fault=Fault(fault, Reason.REASON_MODEL_FAILED, "down"))
+    result = asked(model("small"), heavy, batch([0.1, 0.4, 0.6]))
     assert values(result) == [0.1, 0.4, 0.6]
     assert masks(result) == {"cascade/score:light": [False, True, True]}
     assert not result.errors
     assert [m.model for m in result.models] == ["small"]
 
 
-def test_a_row_that_the_light_model_fails_is_answered_by_the_heavy_one() -> None:
-    light = Model("small", fails={0.25: Code.INTERNAL, 0.375: Code.INTERNAL})
-    heavy = Model("large", add=10, fails={0.375: Code.UNAVAILABLE})
-    result = asked(light, heavy, batch([0.25, 0.9, 0.375]))
-    assert values(result)[:2] == [10.25, 0.9]
-    assert masks(result) == {"cascade/score:heavy": [True, False, False]}
-    assert answering_models(result)[:2] == [2, 1]
-    # If both fail the row has the light model's error.
-    assert {row: e.code for row, e in result.errors.items()} == {2: Code.INTERNAL}
-
-
 @pytest.mark.parametrize("code", [Code.RESOURCE_EXHAUSTED, Code.DEADLINE_EXCEEDED, Code.INVALID_ARGUMENT])
 def test_no_heavy_model_for_rows_that_lack_room_time_or_sense(code: Code) -> None:
-    heavy = Model("large")
-    result = asked(Model("small", fault=Fault(code, Reason.REASON_OVERLOADED, "full")), heavy, batch([0.4]))
+    heavy = model("large")
+    result = asked(model("small", fault=Fault(code, Reason.REASON_OVERLOADED, "full")), heavy, batch([0.4]))
     assert heavy.sizes == []
     assert result.errors[0].code is code
 
 
 def test_a_valuable_row_that_lacks_room_is_not_sent_either() -> None:
-    light, heavy = Model("small", fails={0.25: Code.RESOURCE_EXHAUSTED}), Model("large", add=10)
+    light, heavy = model("small", fails={0.25: Code.RESOURCE_EXHAUSTED}), model("large", add=10)
     result = asked(light, heavy, batch([0.25, 0.9], [5000, 5000]))
     assert heavy.sizes == [1]
     assert values(result)[1] == 10.9
@@ -159,26 +112,26 @@ def test_a_valuable_row_that_lacks_room_is_not_sent_either() -> None:
 
 
 def test_the_heavy_model_answers_alone_while_the_light_one_is_lost() -> None:
-    light = Model("small", fault=Fault(Code.NOT_FOUND, Reason.REASON_MODEL_UNKNOWN, "not loaded"))
-    result = asked(light, Model("large", add=10), batch([0.25, 0.9]))
+    light = model("small", fault=Fault(Code.NOT_FOUND, Reason.REASON_MODEL_UNKNOWN, "not loaded"))
+    result = asked(light, model("large", add=10), batch([0.25, 0.9]))
     assert values(result) == [10.25, 10.9]
     assert masks(result) == {"cascade/score:heavy": [True, True]}
 
 
 def test_the_heavy_model_gets_its_budget_and_at_most_half_of_what_is_left() -> None:
-    heavy = Model("large")
+    heavy = model("large")
     sent = batch([0.4, 0.4], budget_s=60.0)
     sent.rows.deadlines[1] = time.monotonic() + 2.0
-    asked(Model("small"), heavy, sent, budget_ms=5000)
+    asked(model("small"), heavy, sent, budget_ms=5000)
     now = time.monotonic()
     assert heavy.deadlines[0] <= now + 5.0
     assert heavy.deadlines[1] <= now + 1.0
 
 
 def test_a_heavy_model_that_takes_longer_than_its_budget_is_not_awaited() -> None:
-    heavy = Model("large")
-    heavy.wait_s = 3600.0
-    result = asked(Model("small"), heavy, batch([0.4]), budget_ms=20)
+    heavy = model("large")
+    heavy.hold = asyncio.Event()
+    result = asked(model("small"), heavy, batch([0.4]), budget_ms=20)
     assert values(result) == [0.4]
     assert masks(result) == {"cascade/score:light": [True]}
     [late] = [t for t in result.timings if t.stage == "heavy"]
@@ -186,16 +139,16 @@ def test_a_heavy_model_that_takes_longer_than_its_budget_is_not_awaited() -> Non
 
 
 def test_rows_with_too_little_time_are_not_sent() -> None:
-    heavy = Model("large", add=10)
+    heavy = model("large", add=10)
     sent = batch([0.4, 0.4], budget_s=60.0)
     sent.rows.deadlines[1] = time.monotonic() + 20.0
-    result = asked(Model("small"), heavy, sent, least_ms=30_000)
+    result = asked(model("small"), heavy, sent, least_ms=30_000)
     assert heavy.sizes == [1]
     assert masks(result) == {"cascade/score:light": [False, True]}
 
 
 def test_a_standby_is_named_for_the_rows_that_it_answered() -> None:
-    light, heavy = Model("small"), Model("large")
+    light, heavy = model("small"), model("large")
     heavy.standby = True
     assert masks(asked(light, heavy, batch([0.1, 0.4]))) == {"model/score:standby": [False, True]}
     light.standby, heavy.standby = True, False
@@ -203,14 +156,14 @@ def test_a_standby_is_named_for_the_rows_that_it_answered() -> None:
 
 
 def test_a_heavy_model_of_another_type_fails_like_any_other() -> None:
-    heavy = Model("large")
+    heavy = model("large")
     heavy.dtype = np.float64
-    result = asked(Model("small"), heavy, batch([0.1, 0.4]))
+    result = asked(model("small"), heavy, batch([0.1, 0.4]))
     assert masks(result) == {"cascade/score:light": [False, True]}
 
 
 def test_timings_of_both_models_stand_in_the_stage() -> None:
-    result = asked(Model("small"), Model("large"), batch([0.4]))
+    result = asked(model("small"), model("large"), batch([0.4]))
     assert [t.stage for t in result.timings] == ["light", "light/run", "heavy", "heavy/run"]
 
 
@@ -230,7 +183,7 @@ def test_a_row_does_not_depend_on_its_batch(
 
     def answer(rows: list[float]) -> list[tuple[object, ...]]:
         result = asked(
-            Model("small", fails=light), Model("large", add=10, fails=heavy), batch(rows), unsure=unsure
+            model("small", fails=light), model("large", add=10, fails=heavy), batch(rows), unsure=unsure
         )
         out = result.columns[0].array.tolist() if result.columns else [None] * len(rows)
         named = [tuple(n for n, m in result.fallbacks.items() if m[i]) for i in range(len(rows))]

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from headrace.columns import Batch, Column, RowError, Rows
 from headrace.hop.errors import Code, Fault, Reason
-from headrace.pipeline import EnsembleStage, ModelUse, parse
+from headrace.pipeline import EnsembleStage, parse
 from services.router.stages.ensemble import EnsembleRunner, votes, weighted_mean
 from services.router.stages.runner import StageResult
-from tests.services.router.stage_results import masks, values
+from tests.services.router.stage_results import Model, masks, values
 
 DOCUMENT = """
 pipeline: p
@@ -45,32 +45,9 @@ def stage(required: str = "", **changes: object) -> EnsembleStage:
     return replace(found, members=MappingProxyType(members), **changes)  # type: ignore[arg-type]  # of fields of any type
 
 
-class Model:
-    """Answers x × `factor`; rows with x in `fails` fail. `fault`: what the whole call raises."""
-
-    service = "executor"
-
-    def __init__(
-        self, factor: float, fails: Mapping[float, RowError] | None = None, fault: Fault | None = None
-    ) -> None:
-        self.factor, self.fails, self.fault = factor, fails or {}, fault
-        self.sizes: list[int] = []
-        self.hold: asyncio.Event | None = None
-        self.on_call: Callable[[], None] = lambda: None
-        self.dtype: type[np.generic] = np.float32
-
-    async def run(self, batch: Batch) -> StageResult:
-        self.sizes.append(len(batch))
-        self.on_call()
-        if self.hold is not None:
-            await self.hold.wait()
-        if self.fault is not None:
-            raise self.fault
-        x = batch.columns["x"].array
-        errors = {i: self.fails[v] for i, v in enumerate(x.tolist()) if v in self.fails}
-        column = Column.of("p", (x * self.factor).astype(self.dtype))
-        used = ModelUse("score", f"times{self.factor:g}", "1", "ff")
-        return StageResult([column] if len(errors) < len(batch) else [], errors=errors, models=[used])
+def times(factor: float, fails: Mapping[float, RowError] | None = None, fault: Fault | None = None) -> Model:
+    """Answers x × `factor`; rows with x in `fails` fail."""
+    return Model(f"times{factor:g}", lambda x: x * factor, fails or {}, fault)
 
 
 def batch(xs: list[float], budget_s: float = 60.0) -> Batch:
@@ -88,7 +65,7 @@ def asked(found: EnsembleStage, models: Mapping[str, Model], sent: Batch) -> Sta
 
 @pytest.mark.parametrize("parallel", [True, False])
 def test_the_mean_is_weighted(parallel: bool) -> None:
-    models = {"a": Model(1), "b": Model(2), "c": Model(3)}
+    models = {"a": times(1), "b": times(2), "c": times(3)}
     result = asked(stage(parallel=parallel), models, batch([8.0, 16.0]))
     assert values(result) == [8 * (1 + 6 + 12) / 8, 16 * 19 / 8]
     assert [m.model for m in result.models] == ["times1", "times2", "times3"]
@@ -99,7 +76,7 @@ def test_the_mean_is_weighted(parallel: bool) -> None:
 
 @pytest.mark.parametrize("parallel", [True, False])
 def test_weights_are_renormalised_over_those_present_in_each_row(parallel: bool) -> None:
-    models = {"a": Model(1, {2.0: failing()}), "b": Model(2), "c": Model(3, fault=FAULT)}
+    models = {"a": times(1, {2.0: failing()}), "b": times(2), "c": times(3, fault=FAULT)}
     result = asked(stage(parallel=parallel), models, batch([1.0, 2.0]))
     assert values(result) == [(1 + 6) / 4, 4.0]
     assert masks(result) == {"ensemble/score:a": [False, True], "ensemble/score:c": [True, True]}
@@ -112,7 +89,7 @@ def test_weights_are_renormalised_over_those_present_in_each_row(parallel: bool)
 
 @pytest.mark.parametrize("parallel", [True, False])
 def test_a_failed_required_member_fails_the_row_and_is_named(parallel: bool) -> None:
-    models = {"a": Model(1), "b": Model(2, {2.0: failing()}), "c": Model(3, {1.0: failing()})}
+    models = {"a": times(1), "b": times(2, {2.0: failing()}), "c": times(3, {1.0: failing()})}
     result = asked(stage("b", parallel=parallel), models, batch([1.0, 2.0]))
     [(row, error)] = result.errors.items()
     assert (row, error.code, error.reason) == (1, Code.INTERNAL, Reason.REASON_MEMBER_FAILED)
@@ -124,7 +101,7 @@ def test_a_failed_required_member_fails_the_row_and_is_named(parallel: bool) -> 
 
 
 def test_in_turn_a_row_without_its_required_member_is_sent_to_no_other() -> None:
-    models = {"a": Model(1, {1.0: failing(), 3.0: failing()}), "b": Model(2), "c": Model(3)}
+    models = {"a": times(1, {1.0: failing(), 3.0: failing()}), "b": times(2), "c": times(3)}
     result = asked(stage("a", parallel=False), models, batch([1.0, 2.0, 3.0]))
     assert [m.sizes for m in models.values()] == [[3], [1], [1]]
     assert sorted(result.errors) == [0, 2]
@@ -132,7 +109,7 @@ def test_in_turn_a_row_without_its_required_member_is_sent_to_no_other() -> None
 
 
 def test_in_turn_nobody_is_asked_for_rows_that_are_all_lost() -> None:
-    models = {"a": Model(1, fault=FAULT), "b": Model(2), "c": Model(3)}
+    models = {"a": times(1, fault=FAULT), "b": times(2), "c": times(3)}
     result = asked(stage("a", parallel=False), models, batch([1.0]))
     assert [m.sizes for m in models.values()] == [[1], [], []]
     assert result.errors[0].metadata["member"] == "a"
@@ -140,7 +117,7 @@ def test_in_turn_nobody_is_asked_for_rows_that_are_all_lost() -> None:
 
 
 def test_a_missed_quorum_names_the_missing() -> None:
-    models = {"a": Model(1), "b": Model(2, {2.0: failing()}), "c": Model(3, {2.0: failing(), 1.0: failing()})}
+    models = {"a": times(1), "b": times(2, {2.0: failing()}), "c": times(3, {2.0: failing(), 1.0: failing()})}
     result = asked(stage(quorum=2), models, batch([1.0, 2.0]))
     [(row, error)] = result.errors.items()
     assert (row, error.code, error.reason) == (1, Code.UNAVAILABLE, Reason.REASON_QUORUM_MISSED)
@@ -150,7 +127,7 @@ def test_a_missed_quorum_names_the_missing() -> None:
 
 def test_the_callers_own_mistake_stays_the_callers() -> None:
     mistake = failing(Code.INVALID_ARGUMENT, Reason.REASON_INPUT_MISSING)
-    models = {"a": Model(1, {1.0: mistake}), "b": Model(2, {1.0: mistake}), "c": Model(3, {1.0: mistake})}
+    models = {"a": times(1, {1.0: mistake}), "b": times(2, {1.0: mistake}), "c": times(3, {1.0: mistake})}
     for found in (stage(), stage("b")):
         result = asked(found, models, batch([1.0]))
         assert result.errors[0].reason == Reason.REASON_INPUT_MISSING
@@ -159,7 +136,7 @@ def test_the_callers_own_mistake_stays_the_callers() -> None:
 
 def test_a_row_whose_time_is_over_says_so_but_a_members_budget_is_ours() -> None:
     late = failing(Code.DEADLINE_EXCEEDED, Reason.REASON_DEADLINE_PASSED)
-    models = {"a": Model(1, {1.0: late}), "b": Model(2), "c": Model(3)}
+    models = {"a": times(1, {1.0: late}), "b": times(2), "c": times(3)}
     assert asked(stage("a"), models, batch([1.0])).errors[0].reason == Reason.REASON_MEMBER_FAILED
     over = asked(stage("a"), models, batch([1.0], budget_s=-1.0))
     assert over.errors[0].reason == Reason.REASON_DEADLINE_PASSED
@@ -168,7 +145,7 @@ def test_a_row_whose_time_is_over_says_so_but_a_members_budget_is_ours() -> None
 def test_a_member_that_takes_longer_than_its_budget_is_missing() -> None:
     found = stage()
     slow = replace(found.members["c"], budget_ms=20)
-    models = {"a": Model(1), "b": Model(1), "c": Model(1)}
+    models = {"a": times(1), "b": times(1), "c": times(1)}
 
     async def run() -> StageResult:
         models["c"].hold = asyncio.Event()
@@ -179,7 +156,7 @@ def test_a_member_that_takes_longer_than_its_budget_is_missing() -> None:
 
 
 def test_in_parallel_no_member_waits_for_another() -> None:
-    models = {"a": Model(1), "b": Model(2), "c": Model(3)}
+    models = {"a": times(1), "b": times(2), "c": times(3)}
 
     async def run() -> StageResult:
         event = asyncio.Event()
@@ -191,7 +168,7 @@ def test_in_parallel_no_member_waits_for_another() -> None:
 
 
 def test_votes_are_for_whole_numbers() -> None:
-    models = {"a": Model(7), "b": Model(7), "c": Model(9)}
+    models = {"a": times(7), "b": times(7), "c": times(9)}
     for model in models.values():
         model.dtype = np.int64
     result = asked(stage(combine="vote"), models, batch([1.0]))
@@ -199,11 +176,11 @@ def test_votes_are_for_whole_numbers() -> None:
     assert values(result) == [7]
     assert result.columns[0].array.dtype == np.int64
     with pytest.raises(Fault, match="a vote can't be taken of float32"):
-        asked(stage(combine="vote"), {n: Model(1) for n in models}, batch([1.0]))
+        asked(stage(combine="vote"), {n: times(1) for n in models}, batch([1.0]))
 
 
 def test_members_of_different_types_are_refused() -> None:
-    models = {"a": Model(1), "b": Model(2), "c": Model(3)}
+    models = {"a": times(1), "b": times(2), "c": times(3)}
     models["b"].dtype = np.float64
     with pytest.raises(Fault, match="member 'b' gives float64"):
         asked(stage(), models, batch([1.0]))

@@ -12,21 +12,24 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from headrace.api.monitoring.v1 import events_pb2 as pb
-from headrace.events import EventGroup, messages
-from headrace.hop.call import Call
-from headrace.hop.definition import Service
 from headrace.hop.errors import Code, Fault, Reason
-from headrace.hop.testing import served
 from services.router.events import sender
 from services.router.events.metrics import EventMetrics
 from services.router.events.regulated import collection
 from services.router.events.ring import Notes
 from services.router.events.settings import EventsSettings
-from tests.definitions import definition_of
-from tests.disks import fill, tiny_disk
 from tests.redis_server import RedisServer
 from tests.services.monitoring.monitoring_outcomes import Log
-from tests.services.router.router_leaves import FREE, REGULATED, SCORED, Suite, batch_of, suite
+from tests.services.router.router_leaves import (
+    FREE,
+    REGULATED,
+    SCORED,
+    Monitoring,
+    Suite,
+    batch_of,
+    monitored,
+    suite,
+)
 from tests.services.waiting import until
 
 PRIVATE = SCORED.replace("key: {type: string}", "key: {type: string, pii: true}")
@@ -34,38 +37,15 @@ BOTH = {"scored": REGULATED, "free": FREE}
 SLOW = {"wait_s": 0.02}
 
 
-class Receiver:
-    """An EventsService that keeps what it gets. `fault`: raised instead."""
-
-    def __init__(self) -> None:
-        self.requests: list[pb.RecordEventsRequest] = []
-        self.fault: Fault | None = None
-        self.refused = 0
-
-    async def RecordEvents(self, request: pb.RecordEventsRequest, call: Call) -> pb.RecordEventsResponse:
-        if self.fault is not None:
-            self.refused += 1
-            raise self.fault
-        self.requests.append(request)
-        return pb.RecordEventsResponse(stored_count=sum(len(g) for g in messages.read(request)))
-
-    @property
-    def groups(self) -> list[EventGroup]:
-        return [group for request in self.requests for group in messages.read(request)]
-
-    @property
-    def numbers(self) -> list[int]:
-        return [n for g in self.groups for n in g.batch.columns["@sequence"].array.tolist()]
-
-    async def _unused(self, request: Any, call: Call) -> Any: ...
-
-    ListEvents = ReadEvents = EraseEvents = ListEventGaps = _unused
-
-
 @dataclass
 class World:
     started: Suite
-    receiver: Receiver
+    receiver: Monitoring
+
+    @property
+    def numbers(self) -> list[int]:
+        """Of the events, as they came."""
+        return [n for g in self.receiver.groups for n in g.batch.columns["@sequence"].array.tolist()]
 
     def metric(self, name: str, **labels: str) -> float:
         return self.started.sample(f"router_{name}", **labels) or 0.0
@@ -73,19 +53,16 @@ class World:
 
 @asynccontextmanager
 async def running(folder: Path, text: str = SCORED, **events: Any) -> AsyncIterator[World]:
-    receiver = Receiver()
-    service = Service(pb.DESCRIPTOR.services_by_name["EventsService"], receiver)
-    async with served(definition_of("monitoring", service)) as monitoring:
-        given = {"monitoring": {"target": monitoring.target}, "tick_s": 600.0, "events": {**SLOW, **events}}
-        async with suite(folder / "documents", {"scored": text}, **given) as started:
-            yield World(started, receiver)
+    documents, given = folder / "documents", {**SLOW, **events}
+    async with monitored(documents, {"scored": text}, events=given) as (started, receiver):
+        yield World(started, receiver)
 
 
-async def events_of(folder: Path, keys: list[str], xs: list[float], *text: str, **events: Any) -> Receiver:
+async def events_of(folder: Path, keys: list[str], xs: list[float], *text: str, **events: Any) -> Monitoring:
     """What was received after a request with these rows."""
     async with running(folder, *text, **events) as world:
         await world.started.ask("scored", batch_of(keys, xs, request_id="one"))
-        await until(lambda: world.receiver.requests)
+        await until(lambda: world.receiver.events)
     return world.receiver
 
 
@@ -126,7 +103,7 @@ async def test_events_leave_by_a_stream_and_answers_do_not_wait_for_it(tmp_path:
             await until(lambda: world.metric("waiting_events") == 2)
             redis.start()
             await until(lambda: world.metric("events_total") == 2)
-            assert world.receiver.requests == []
+            assert world.receiver.events == []
         assert redis.command("XLEN", "headrace:events") == ":1\r\n"
     finally:
         redis.kill()
@@ -147,7 +124,7 @@ async def test_personal_data_never_leaves_in_the_clear(tmp_path: Path) -> None:
     salt.write_text("s" * 32)
     keys = ["secret-a", "secret-b", "secret-a"]
     receiver = await events_of(tmp_path, keys, [1.0, 2.0, 3.0], PRIVATE, salt=salt)
-    [request], [group] = receiver.requests, receiver.groups
+    [request], [group] = receiver.events, receiver.groups
     assert b"secret" not in request.SerializeToString()
     assert group.header.masked == ("key",)
     first, second, third = group.batch.columns["key"].ragged.to_list()
@@ -166,16 +143,18 @@ async def test_what_fails_comes_later_and_nothing_is_missing(
     monkeypatch.setattr(sender, "_AGAIN_S", 0.01)
     folder = tmp_path / "journal"
     async with running(tmp_path, text, journal={"folder": folder, "collect_s": 0.01}) as world:
-        world.receiver.fault = Fault(Code.UNAVAILABLE, Reason.REASON_STORAGE_UNAVAILABLE, "full")
+        world.receiver.faults[pb.RecordEventsRequest] = Fault(
+            Code.UNAVAILABLE, Reason.REASON_STORAGE_UNAVAILABLE, "full"
+        )
         for i in range(5):
             batch = batch_of(["ab"], [1.0], request_id=f"r{i}")
             assert not (await world.started.ask("scored", batch)).batch.errors
-        await until(lambda: world.receiver.refused > 0)
+        await until(lambda: world.receiver.refused)
         assert bool(list(folder.glob("*.journal"))) == (text == REGULATED)
-        world.receiver.fault = None
-        await until(lambda: len(world.receiver.numbers) == 5)
+        world.receiver.faults.clear()
+        await until(lambda: len(world.numbers) == 5)
         await until(lambda: not list(folder.glob("*")))
-    assert sorted(world.receiver.numbers) == [1, 2, 3, 4, 5]
+    assert sorted(world.numbers) == [1, 2, 3, 4, 5]
 
 
 async def test_what_does_not_fit_is_dropped_counted_and_seen_as_a_gap(tmp_path: Path) -> None:
@@ -184,14 +163,8 @@ async def test_what_does_not_fit_is_dropped_counted_and_seen_as_a_gap(tmp_path: 
             await world.started.ask("scored", batch_of(["ab"], [1.0], request_id=f"r{i}"))
         assert world.metric("dropped_events_total", reason="full") == 2
     # What waited when the router stopped; the numbers 4 and 5 are gone, and their count is told.
-    assert world.receiver.numbers == [1, 2, 3]
-    assert world.receiver.requests[-1].noted_count == 5
-
-
-async def test_nothing_leaves_if_it_is_switched_off(tmp_path: Path) -> None:
-    async with running(tmp_path, enabled=False) as world:
-        await world.started.ask("scored", batch_of(["ab"], [1.0]))
-    assert world.receiver.requests == []
+    assert world.numbers == [1, 2, 3]
+    assert world.receiver.events[-1].noted_count == 5
 
 
 async def test_a_regulated_event_is_on_the_disk_before_the_answer_and_collected_later(tmp_path: Path) -> None:
@@ -202,13 +175,13 @@ async def test_a_regulated_event_is_on_the_disk_before_the_answer_and_collected_
             assert not answer.batch.errors
             [file] = (tmp_path / "journal").iterdir()
             assert f"r{i}".encode() in file.read_bytes()
-        assert world.receiver.requests == []
+        assert world.receiver.events == []
     # Another process takes up what is there, whoever wrote it, and removes what was stored.
     async with running(tmp_path / "again", REGULATED, journal={**journal, "collect_s": 0.01}) as again:
-        await until(lambda: len(again.receiver.numbers) == 3)
+        await until(lambda: len(again.numbers) == 3)
         await until(lambda: not list((tmp_path / "journal").iterdir()))
-    assert again.receiver.numbers == [1, 2, 3]
-    assert all(request.durable for request in again.receiver.requests)
+    assert again.numbers == [1, 2, 3]
+    assert all(request.durable for request in again.receiver.events)
 
 
 async def test_a_journal_that_cannot_be_written_refuses_the_regulated_alone_and_heals(
@@ -222,33 +195,11 @@ async def test_a_journal_that_cannot_be_written_refuses_the_regulated_alone_and_
         assert {e.reason for e in refused.batch.errors.values()} == {Reason.REASON_JOURNAL_UNAVAILABLE}
         assert {e.code for e in refused.batch.errors.values()} == {Code.UNAVAILABLE}
         assert len(refused.batch.errors) == 2
+        assert started.sample("router_journal") == 0
         assert not (await started.ask("free", batch_of(["ab"], [1.0]))).batch.errors
         (tmp_path / "journal").unlink()
         await started.until_answered("scored")
-
-
-async def test_a_full_disk_refuses_the_regulated_alone_until_there_is_room(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("services.router.events.regulated.journal._AGAIN_S", 0.01)
-    (tmp_path / "disk").mkdir()
-    with tiny_disk(tmp_path / "disk") as disk:
-        given = {"journal": {"folder": disk / "journal"}}
-        async with suite(tmp_path / "documents", BOTH, events=given) as started:
-            assert not (await started.ask("scored", batch_of(["ab"], [1.0]))).batch.errors
-            filler = fill(disk, "filler")
-            # The last block of the file may have room for some.
-            for _ in range(200):
-                refused = (await started.ask("scored", batch_of(["ab"], [1.0]))).batch.errors
-                if refused:
-                    break
-            assert {e.reason for e in refused.values()} == {Reason.REASON_JOURNAL_UNAVAILABLE}
-            assert started.sample("router_journal") == 0
-            for _ in range(5):
-                assert not (await started.ask("free", batch_of(["ab"], [1.0]))).batch.errors
-            filler.unlink()
-            await started.until_answered("scored")
-            assert started.sample("router_journal") == 1
+        assert started.sample("router_journal") == 1
 
 
 async def test_without_a_journal_regulated_predictions_are_refused_before_any_work(tmp_path: Path) -> None:

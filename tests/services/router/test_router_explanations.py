@@ -12,25 +12,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from headrace.api.monitoring.v1 import events_pb2, explanations_pb2
+from headrace.api.monitoring.v1 import explanations_pb2
 from headrace.api.router.v1 import explain_pb2
 from headrace.columns import Batch, Column, encode
-from headrace.events import messages
-from headrace.hop.call import Call, Method
-from headrace.hop.definition import Service
 from headrace.hop.errors import Code, Fault, Reason
-from headrace.hop.testing import served
-from tests.definitions import definition_of
-from tests.services.router.router_leaves import SCORED, Suite, batch_of, router_method, suite
+from services.ingress.predict.explain import EXPLAIN
+from tests.services.router.router_leaves import SCORED, Monitoring, Suite, batch_of, monitored
 from tests.services.waiting import until
 
-EXPLAIN_ROWS: Method[Any, explain_pb2.ExplainResponse] = router_method("Explain", explain_pb2)
 # y = x + score, and the score is the length of the key: so contributions are known.
 BASE = "explanations: {demanded: true, base: {x: 1.0, score: 2.0}}\noutputs:"
 # No stage is late on a busy machine: a row that it failed would not be explained.
 PATIENT = SCORED.replace("deadline_ms: 5000", "deadline_ms: 60000")
 DEMANDING = PATIENT.replace("outputs: [y, positive]", f"{BASE} [y, positive]")
 REGULATED = DEMANDING.replace("deadline_ms", "regulated: true\ndeadline_ms", 1)
+AWAY = Fault(Code.UNAVAILABLE, Reason.REASON_UNREACHABLE, "away")
 # Four rows and six columns: each pixel is a patch.
 PICTURE = """pipeline: scored
 version: 1
@@ -58,54 +54,19 @@ def _told_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("services.router.explanations.clients._CALL_S", 60.0)
 
 
-class Monitoring:
-    """Keeps what it is told. `fault`: raised instead of taking explanations."""
+def explained(monitoring: Monitoring) -> list[explanations_pb2.Explanation]:
+    return [e for r in monitoring.explanations for e in r.explanations]
 
-    def __init__(self) -> None:
-        self.events: list[events_pb2.RecordEventsRequest] = []
-        self.requests: list[explanations_pb2.RecordExplanationsRequest] = []
-        self.fault: Fault | None = None
-        self.refused = 0
-        self.takes_what_it_refuses = False
 
-    async def RecordEvents(self, request: Any, call: Call) -> Any:
-        self.events.append(request)
-        return events_pb2.RecordEventsResponse(stored_count=1)
-
-    async def RecordExplanations(self, request: Any, call: Call) -> Any:
-        if self.fault is not None:
-            self.refused += 1
-            if self.takes_what_it_refuses:
-                self.requests.append(request)
-            raise self.fault
-        self.requests.append(request)
-        return explanations_pb2.RecordExplanationsResponse(stored_count=len(request.explanations))
-
-    @property
-    def explained(self) -> list[explanations_pb2.Explanation]:
-        return [e for r in self.requests for e in r.explanations]
-
-    @property
-    def ids(self) -> set[bytes]:
-        groups = [g for r in self.events for g in messages.read(r)]
-        return {i for g in groups for i in g.batch.columns["@event_id"].ragged.to_list()}
-
-    async def _unused(self, request: Any, call: Call) -> Any: ...
-
-    ListEvents = ReadEvents = EraseEvents = ListEventGaps = _unused
-    GetExplanation = GetBiasSlices = GetExplanationCoverage = _unused
+def ids(monitoring: Monitoring) -> set[bytes]:
+    return {i for g in monitoring.groups for i in g.batch.columns["@event_id"].ragged.to_list()}
 
 
 @asynccontextmanager
 async def running(folder: Path, text: str, **settings: Any) -> AsyncIterator[tuple[Suite, Monitoring]]:
-    monitoring = Monitoring()
-    found = {**events_pb2.DESCRIPTOR.services_by_name, **explanations_pb2.DESCRIPTOR.services_by_name}
-    services = [Service(found[n], monitoring) for n in ("EventsService", "ExplanationsService")]
     events = {"wait_s": 0.02, "journal": {"folder": folder / "journal", "collect_s": 0.05}}
-    async with served(definition_of("monitoring", *services)) as harness:
-        own = {"monitoring": {"target": harness.target}, "events": events, "tick_s": 60.0, **settings}
-        async with suite(folder, {"scored": text}, **own) as started:
-            yield started, monitoring
+    async with monitored(folder, {"scored": text}, events=events, **settings) as found:
+        yield found
 
 
 def metric(started: Suite, name: str, **labels: str) -> float:
@@ -115,7 +76,7 @@ def metric(started: Suite, name: str, **labels: str) -> float:
 async def explain(started: Suite, batch: Batch, **fields: Any) -> Sequence[explain_pb2.RowExplanation]:
     loop = asyncio.get_running_loop()
     request = explain_pb2.ExplainRequest(**{"pipeline": "scored", **fields}, batch=encode(batch, loop.time()))
-    reply = await started.router.client().unary(EXPLAIN_ROWS)(request, deadline=loop.time() + 60)
+    reply = await started.router.client().unary(EXPLAIN)(request, deadline=loop.time() + 60)
     return reply.rows
 
 
@@ -123,18 +84,18 @@ async def explain(started: Suite, batch: Batch, **fields: Any) -> Sequence[expla
 async def test_each_prediction_is_explained_after_its_answer(tmp_path: Path, text: str) -> None:
     async with running(tmp_path, text) as (started, monitoring):
         await started.ask("scored", batch_of(["abcd", "ab"], [3.0, -5.0]))
-        await until(lambda: len(monitoring.explained) == 2)
-        first, second = monitoring.explained
+        await until(lambda: len(explained(monitoring)) == 2)
+        first, second = explained(monitoring)
         assert (list(first.columns), list(first.contributions)) == (["x", "score"], [2.0, 2.0])
         # The second one's score is that of the base row.
         assert list(second.contributions) == [-6.0, 0.0]
         assert (first.base, first.value, first.exact) == (3.0, 7.0, True)
         assert (first.tenant, first.pipeline, first.output, first.arm) == ("tenant", "scored", "y", "live")
         assert list(first.base_sources) == ["document", "document"]
-        assert sum(d.prediction_count for r in monitoring.requests for d in r.demanded) == 2
+        assert sum(d.prediction_count for r in monitoring.explanations for d in r.demanded) == 2
         # An explanation names the prediction as its event does.
-        await until(lambda: len(monitoring.ids) == 2)
-        assert {e.prediction_id for e in monitoring.explained} == monitoring.ids
+        await until(lambda: len(ids(monitoring)) == 2)
+        assert {e.prediction_id for e in explained(monitoring)} == ids(monitoring)
         assert metric(started, "explanations_total", pipeline="scored", result="explained") == 2
         # Features are those that the answer had.
         assert started.features.calls == [2]
@@ -146,8 +107,8 @@ async def test_rows_without_an_answer_are_not_explained(tmp_path: Path) -> None:
         late = [0.0, *batch.rows.deadlines[1:]]
         batch.rows.deadlines = late
         await started.ask("scored", batch)
-        await until(lambda: monitoring.explained)
-        assert [d.prediction_count for r in monitoring.requests for d in r.demanded] == [1]
+        await until(lambda: explained(monitoring))
+        assert [d.prediction_count for r in monitoring.explanations for d in r.demanded] == [1]
 
 
 async def test_what_does_not_fit_is_dropped_and_counted(tmp_path: Path) -> None:
@@ -166,8 +127,8 @@ async def test_what_does_not_fit_is_dropped_and_counted(tmp_path: Path) -> None:
         labels = {"pipeline": "scored", "result": "queue_rows"}
         await until(lambda: metric(started, "explanations_total", **labels) == 2)
         held.set()
-        await until(lambda: len(monitoring.explained) == 2)
-        counted = sum(d.prediction_count for r in monitoring.requests for d in r.demanded)
+        await until(lambda: len(explained(monitoring)) == 2)
+        counted = sum(d.prediction_count for r in monitoring.explanations for d in r.demanded)
         assert counted == 4
 
 
@@ -186,7 +147,7 @@ async def test_a_failing_model_fails_no_answer_and_is_counted(tmp_path: Path) ->
         await until(lambda: metric(started, "explanations_total", **labels) == 1)
         started.executor.hook = None
         await started.ask("scored", batch_of(["a"], [1.0]))
-        await until(lambda: monitoring.explained)
+        await until(lambda: explained(monitoring))
 
 
 async def test_a_refusal_of_a_full_callee_is_retried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,28 +161,28 @@ async def test_a_refusal_of_a_full_callee_is_retried(tmp_path: Path, monkeypatch
     async with running(tmp_path, DEMANDING) as (started, monitoring):
         started.executor.hook = full
         await started.ask("scored", batch_of(["a"], [1.0]))
-        await until(lambda: monitoring.explained)
+        await until(lambda: explained(monitoring))
 
 
 async def test_what_may_have_arrived_is_told_again_as_it_was(tmp_path: Path) -> None:
     async with running(tmp_path, DEMANDING) as (started, monitoring):
         # It took the message, and its answer is lost.
-        monitoring.fault = Fault(Code.UNAVAILABLE, Reason.REASON_UNREACHABLE, "away")
+        monitoring.faults[explanations_pb2.RecordExplanationsRequest] = AWAY
         monitoring.takes_what_it_refuses = True
         await started.ask("scored", batch_of(["abcd"], [3.0]))
         await until(lambda: monitoring.refused)
         await started.ask("scored", batch_of(["ab", "abc"], [3.0, 1.0]))
         labels = {"pipeline": "scored", "result": "explained"}
         await until(lambda: metric(started, "explanations_total", **labels) == 3)
-        monitoring.fault = None
-        await until(lambda: len(monitoring.explained) >= 3 and sum(once(monitoring).values()) >= 3)
+        monitoring.faults.clear()
+        await until(lambda: len(explained(monitoring)) >= 3 and sum(once(monitoring).values()) >= 3)
         assert sum(once(monitoring).values()) == 3
 
 
 def once(monitoring: Monitoring) -> dict[bytes, int]:
     """Predictions that had to be explained, by the name of the counts; the same name has the same counts."""
     found: dict[bytes, int] = {}
-    for request in monitoring.requests:
+    for request in monitoring.explanations:
         for demanded in request.demanded:
             assert len(request.works_id) == 16
             assert found.setdefault(request.works_id, demanded.prediction_count) == demanded.prediction_count
@@ -230,7 +191,7 @@ def once(monitoring: Monitoring) -> dict[bytes, int]:
 
 def took(monitoring: Monitoring) -> dict[tuple[str, str], tuple[int, int, frozenset[str]]]:
     """By tenant and pipeline: explanations, rows and who worked for them; what came twice counts once."""
-    named = {r.works_id: r.works for r in monitoring.requests if r.works}
+    named = {r.works_id: r.works for r in monitoring.explanations if r.works}
     assert all(len(name) == 16 for name in named)
     found: dict[tuple[str, str], tuple[int, int, frozenset[str]]] = {}
     for work in (w for works in named.values() for w in works):
@@ -243,17 +204,17 @@ def took(monitoring: Monitoring) -> dict[tuple[str, str], tuple[int, int, frozen
 
 async def test_what_explanations_took_is_told_of_those_that_are_asked_for_too(tmp_path: Path) -> None:
     async with running(tmp_path, DEMANDING) as (started, monitoring):
-        monitoring.fault = Fault(Code.UNAVAILABLE, Reason.REASON_UNREACHABLE, "away")
+        monitoring.faults[explanations_pb2.RecordExplanationsRequest] = AWAY
         await started.ask("scored", batch_of(["abcd", "ab"], [3.0, -5.0]))
         await until(lambda: monitoring.refused)
         await explain(started, batch_of(["abcd"], [3.0]))
-        monitoring.fault = None
+        monitoring.faults.clear()
         # Four coalitions each.
         await until(lambda: took(monitoring).get(("tenant", "scored"), (0,))[0] == 3)
         assert took(monitoring)["tenant", "scored"][:2] == (3, 12)
         # Explanations wait for monitoring, too.
-        await until(lambda: len(monitoring.explained) == 2)
-        assert sum(d.prediction_count for r in monitoring.requests for d in r.demanded) == 2
+        await until(lambda: len(explained(monitoring)) == 2)
+        assert sum(d.prediction_count for r in monitoring.explanations for d in r.demanded) == 2
 
 
 async def test_what_a_failed_explanation_took_is_told(tmp_path: Path) -> None:
@@ -289,8 +250,8 @@ async def test_each_patch_of_an_answered_image_is_told(tmp_path: Path) -> None:
     async with running(tmp_path, PICTURE) as (started, monitoring):
         started.preprocessing.hook, started.executor.hook = leaves.decode, leaves.add
         await started.ask("scored", batch_of(["a file"], [2.0]))
-        await until(lambda: monitoring.explained)
-        [told] = monitoring.explained
+        await until(lambda: explained(monitoring))
+        [told] = explained(monitoring)
     assert list(told.columns) == [*(f"input[{r},{c}]" for r in range(4) for c in range(6)), "input[rest]"]
     assert set(told.base_sources) == {"blank"}
     # The weight, which is no pixel, stays as it is.

@@ -11,10 +11,11 @@ import pytest
 from headrace.api.router.v1 import explain_pb2
 from headrace.columns import Batch, Column
 from headrace.hop.errors import Code, Fault, Reason
+from services.ingress.predict.explain import EXPLAIN
 from services.router.explanations.explainer import asked_rest
 from services.router.explanations.pieces import PieceSize
 from tests.services.router.router_leaves import SCORED, TWO_MODELS, Suite, batch_of, suite
-from tests.services.router.test_router_explanations import DEMANDING, EXPLAIN_ROWS, explain, running
+from tests.services.router.test_router_explanations import DEMANDING, explain, running
 from tests.services.waiting import until
 
 NOT_EXPLAINABLE = Code.FAILED_PRECONDITION, Reason.REASON_NOT_EXPLAINABLE
@@ -80,7 +81,7 @@ async def test_a_row_on_request_has_the_time_of_the_call(started: Suite) -> None
 async def explain_json(started: Suite, *rows: str) -> Sequence[explain_pb2.RowExplanation]:
     request = explain_pb2.ExplainRequest(pipeline="scored", rows_json=rows, tenant="acme", request_id="r")
     deadline = asyncio.get_running_loop().time() + 60
-    return (await started.router.client().unary(EXPLAIN_ROWS)(request, deadline=deadline)).rows
+    return (await started.router.client().unary(EXPLAIN)(request, deadline=deadline)).rows
 
 
 async def test_rows_may_come_as_objects(started: Suite) -> None:
@@ -182,20 +183,6 @@ async def test_a_single_row_waits_for_one_turn_of_a_tenant_with_many(started: Su
     assert hold.tenants[:4] == ["many", "single", "many", "single"]
 
 
-async def test_one_tenant_leaves_room_for_others_in_the_line(started: Suite, hold: Held) -> None:
-    calls = [asyncio.create_task(explain(started, rows_of("many", 8))) for _ in range(8)]
-    await until(lambda: sum(call.done() for call in calls) == 4)
-    calls.append(asyncio.create_task(explain(started, rows_of("single"))))
-    await until(lambda: started.executor.calls)
-    hold.ended.set()
-    ended = await asyncio.gather(*calls, return_exceptions=True)
-    refused = [fault for fault in ended if isinstance(fault, Fault)]
-    assert {(f.code, f.metadata["limiter"]) for f in refused} == {(Code.RESOURCE_EXHAUSTED, "explanations")}
-    assert all(fault.retry_after_s for fault in refused)
-    assert len(refused) == 4
-    assert not isinstance(ended[-1], BaseException)
-
-
 async def test_who_waits_does_not_wait_for_the_rest_of_one_that_nobody_waits_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -204,19 +191,6 @@ async def test_who_waits_does_not_wait_for_the_rest_of_one_that_nobody_waits_for
         await started.ask("scored", batch_of(["abcd"], [3.0]))
         await until(lambda: len(started.executor.calls) == 2)
         await explain(started, rows_of("single"))
-
-
-async def test_rows_whose_caller_left_are_not_run(started: Suite, hold: Held) -> None:
-    first = asyncio.create_task(explain(started, rows_of("first")))
-    await until(lambda: hold.tenants)
-    gone = asyncio.create_task(explain(started, rows_of("gone")))
-    await asyncio.sleep(0.2)
-    gone.cancel()
-    await asyncio.sleep(0.2)
-    hold.ended.set()
-    await first
-    await explain(started, rows_of("last"))
-    assert set(hold.tenants) == {"first", "last"}
 
 
 async def test_stages_at_the_same_time_share_a_turn(tmp_path: Path) -> None:

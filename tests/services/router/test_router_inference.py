@@ -14,9 +14,9 @@ from headrace.api.router.v1 import router_pb2
 from headrace.columns import Batch, RowError, encode
 from headrace.columns.batch_codec import BatchCall
 from headrace.hop.errors import Code, Fault, Reason
+from services.ingress.clients import INFER
 from tests.services.router.router_leaves import (
     DEMANDING,
-    INFER,
     SCORED,
     TWO_MODELS,
     Hook,
@@ -271,14 +271,6 @@ async def test_rows_keep_their_identity_in_shared_batches(running: Suite, sizes:
         assert values(reply.batch, "y") == expected
         assert values(reply.batch, "@fallbacks") == [int(k == "?") for k in keys]
         assert reply.batch.rows.request_ids == batch.rows.request_ids
-
-
-async def test_calls_that_wait_share_hops(running: Suite) -> None:
-    infer = running.infer()
-    batches = [batch_of(["ab"], [float(i)]) for i in range(40)]
-    await asyncio.gather(*(infer(BatchCall(("scored", 0), b)) for b in batches))
-    assert sum(running.executor.calls) == 40
-    assert len(running.executor.calls) < 20
 
 
 async def test_metrics_count_rows_stages_and_fallbacks(running: Suite) -> None:

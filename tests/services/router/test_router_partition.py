@@ -1,6 +1,5 @@
 """Rows with one key go to one replica of the executor, and come back in the order of the request."""
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
@@ -21,6 +20,7 @@ from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.testing import Harness, served
 from headrace.pipeline import ModelUse, parse
 from headrace.releases import Partition, ReleaseStore
+from services.ingress.clients import INFER
 from services.router.clients import HopReplicas
 from services.router.config import RouterConfig
 from services.router.inference import Inference
@@ -33,7 +33,7 @@ from services.router.wiring import SERVICE
 from tests.first_release import first_released, release_first
 from tests.released import released
 from tests.services.router.one_pipeline import inference
-from tests.services.router.router_leaves import INFER, Executor, _definition, failing
+from tests.services.router.router_leaves import Executor, _definition
 
 DOCUMENT = """\
 pipeline: keyed
@@ -102,15 +102,6 @@ async def ask(running: Running, keys: list[str | None]) -> Batch:
     return result
 
 
-async def test_rows_with_one_key_go_to_one_replica(running: Running) -> None:
-    for _ in range(3):
-        await asyncio.gather(*(ask(running, KEYS[start::3]) for start in range(3)), ask(running, KEYS))
-    homes = running.homes()
-    assert {len(homes[str(key)]) for key in KEYS} == {1}
-    assert {next(iter(homes[str(key)])) for key in KEYS} == {0, 1, 2}
-    assert len((await ask(running, [None, None])).columns) == 2
-
-
 async def test_only_the_keys_of_a_lost_replica_move(running: Running) -> None:
     await ask(running, KEYS)
     before = running.homes()
@@ -123,18 +114,6 @@ async def test_only_the_keys_of_a_lost_replica_move(running: Running) -> None:
     for key in map(str, KEYS):
         assert 1 not in after[key]
         assert before[key] == {1} or after[key] == before[key]
-
-
-async def test_a_replica_that_fails_fails_its_rows_alone(running: Running) -> None:
-    await ask(running, KEYS)
-    homes = running.homes()
-
-    running.executors[2].hook = failing(Code.INVALID_ARGUMENT, Reason.REASON_MODEL_FAILED)
-    result = (await running.inference.infer("keyed", 0, batch_of(KEYS))).batch
-    assert set(result.errors) == {i for i, key in enumerate(KEYS) if homes[str(key)] == {2}}
-    assert {e.stage for e in result.errors.values()} == {"m"}
-    for row, y in enumerate(result.columns["y"].array.tolist()):
-        assert row in result.errors or y == row
 
 
 async def test_the_router_partitions_what_a_release_says(tmp_path: Path) -> None:

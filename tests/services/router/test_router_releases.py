@@ -16,7 +16,7 @@ from headrace.api.executor.v1 import executor_pb2
 from headrace.api.router.v1 import router_pb2 as pb
 from headrace.columns import Batch, Column, Rows, encode
 from headrace.hop import config
-from headrace.hop.call import Method
+from headrace.hop.call import Call, Method
 from headrace.hop.client.dial import Client
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.server.serve import serving
@@ -25,11 +25,12 @@ from headrace.pipeline import parse
 from headrace.releases import Arm, Release, ReleaseStore
 from headrace.resources import follower
 from headrace.resources.offline import OfflineResources
+from services.ingress.clients import INDEX, INFER, LIST, LOAD, UNLOAD
 from services.router.config import RouterConfig
 from services.router.wiring import SERVICE
 from tests.first_release import first_release, live, resources_of
 from tests.released import Released, released
-from tests.services.router.router_leaves import INFER, LIST, Executor, _definition, router_method
+from tests.services.router.router_leaves import Executor, _definition
 from tests.services.waiting import until
 
 ACTIVE, LOADING = executor_pb2.MODEL_STATE_ACTIVE, executor_pb2.MODEL_STATE_LOADING
@@ -45,9 +46,6 @@ outputs: [y]
 UNTRUSTED = Fault(
     Code.FAILED_PRECONDITION, Reason.REASON_MODEL_UNTRUSTED, "it is not signed", metadata={"model": "m"}
 )
-INDEX = router_method("IndexModels", idempotent=False)
-LOAD = router_method("LoadModel", idempotent=False)
-UNLOAD = router_method("UnloadModel", idempotent=False)
 
 
 class Asked(Executor):
@@ -55,11 +53,9 @@ class Asked(Executor):
 
     versions: list[str]
 
-    async def Execute(
-        self, request: executor_pb2.ExecuteRequest, call: object
-    ) -> executor_pb2.ExecuteResponse:
+    async def Execute(self, request: Any, call: Call) -> Any:
         self.versions = [*getattr(self, "versions", []), request.version]
-        return await super().Execute(request, call)  # type: ignore[arg-type]  # the call is not used
+        return await super().Execute(request, call)
 
 
 def arm(text: str, version: str) -> Arm:

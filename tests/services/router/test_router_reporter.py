@@ -1,8 +1,7 @@
 """The router reports its ticks, and goes on whatever the receiver does; predictions never wait for it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,20 +9,14 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from headrace.api.monitoring.v1 import monitoring_pb2 as pb
-from headrace.hop.call import Call
-from headrace.hop.definition import Service
 from headrace.hop.errors import Code, Fault, Reason
-from headrace.hop.testing import served
 from headrace.ticks import ArmFigures, ArmName, Tick
-from headrace.ticks.messages import read
 from services.router.metrics import Metrics
 from services.router.pipelines import Pipelines
 from services.router.ticks.counters import Counters
 from services.router.ticks.reporter import Receipt, Reporter
-from tests.definitions import definition_of
 from tests.services.monitoring.monitoring_outcomes import Log
-from tests.services.router.router_leaves import SCORED, batch_of, failing, suite
+from tests.services.router.router_leaves import SCORED, Monitoring, batch_of, failing, monitored
 from tests.services.router.tick_rows import count
 from tests.services.waiting import until
 
@@ -44,6 +37,7 @@ class Receiver:
         return found
 
 
+SCORED_ONLY = {"scored": SCORED}
 FINE, BEHIND = Receipt(), Receipt(behind=True)
 GONE = Fault(Code.UNAVAILABLE, Reason.REASON_UNREACHABLE, "nobody is there")
 
@@ -106,39 +100,9 @@ async def test_closing_tells_what_is_left_and_survives_a_receiver_that_hangs(
     await one.close()
 
 
-@dataclass
-class MonitoringLeaf:
-    """A monitoring service that keeps what it is told; `hangs`: it does not answer."""
-
-    ticks: list[Tick] = field(default_factory=list)
-    hangs: bool = False
-
-    async def ReportTicks(self, request: pb.ReportTicksRequest, call: Call) -> pb.ReportTicksResponse:
-        if self.hangs:
-            await asyncio.Event().wait()
-        self.ticks.append(read(request))
-        return pb.ReportTicksResponse(live_router_count=3)
-
-    async def RecordOutcomes(
-        self, request: pb.RecordOutcomesRequest, call: Call
-    ) -> pb.RecordOutcomesResponse:
-        raise NotImplementedError
-
-    def figures(self) -> dict[ArmName, ArmFigures]:
-        found: dict[ArmName, ArmFigures] = {}
-        for tick in self.ticks:
-            found |= tick.arms
-        return found
-
-
-@asynccontextmanager
-async def monitored(folder: Path, leaf: MonitoringLeaf) -> AsyncIterator[Any]:
-    service = Service(pb.DESCRIPTOR.services_by_name["MonitoringService"], leaf)
-    async with (
-        served(definition_of("monitoring", service)) as monitoring,
-        suite(folder, {"scored": SCORED}, monitoring={"target": monitoring.target}, tick_s=0.02) as running,
-    ):
-        yield running
+def figures(monitoring: Monitoring) -> dict[ArmName, ArmFigures]:
+    """As told last."""
+    return {name: arm for tick in monitoring.ticks for name, arm in tick.arms.items()}
 
 
 async def test_answers_of_a_running_router_are_reported(
@@ -146,37 +110,33 @@ async def test_answers_of_a_running_router_are_reported(
 ) -> None:
     shared: list[int] = []
     monkeypatch.setattr(Pipelines, "share", lambda _, routers: shared.append(routers))
-    leaf = MonitoringLeaf()
-    async with monitored(tmp_path, leaf) as running:
+    async with monitored(tmp_path, SCORED_ONLY, tick_s=0.02) as (running, leaf):
         await running.ask("scored", batch_of(["ann", "bob", "cyd"], [1.0, -10.0, 2.0]))
-        await until(lambda: leaf.figures() and shared)
+        await until(lambda: figures(leaf) and shared)
     assert set(shared) == {3}
-    [(name, figures)] = leaf.figures().items()
+    [(name, found)] = figures(leaf).items()
     assert name == ArmName("scored", 1, "live")
-    assert (figures.rows, figures.errors, sum(figures.latency)) == (3, 0, 3)
-    assert figures.outputs["positive"].counts == (1, 2)
-    assert sum(figures.outputs["y"].counts) == 3
+    assert (found.rows, found.errors, sum(found.latency)) == (3, 0, 3)
+    assert found.outputs["positive"].counts == (1, 2)
+    assert sum(found.outputs["y"].counts) == 3
 
 
 async def test_errors_of_ours_are_counted_and_the_last_rows_are_told_at_the_stop(tmp_path: Path) -> None:
-    leaf = MonitoringLeaf()
-
-    async with monitored(tmp_path, leaf) as running:
+    async with monitored(tmp_path, SCORED_ONLY, tick_s=0.02) as (running, leaf):
         running.executor.hook = failing(Code.INTERNAL, Reason.REASON_MODEL_FAILED)
         await running.ask("scored", batch_of(["ann", "bob"], [1.0, 2.0]))
-    [figures] = leaf.figures().values()
-    assert (figures.rows, figures.errors) == (2, 2)
-    assert sum(figures.outputs["y"].counts) == 0
+    [found] = figures(leaf).values()
+    assert (found.rows, found.errors) == (2, 2)
+    assert sum(found.outputs["y"].counts) == 0
 
 
 async def test_predictions_do_not_wait_for_a_receiver_that_hangs(tmp_path: Path) -> None:
-    leaf = MonitoringLeaf(hangs=True)
-    async with monitored(tmp_path, leaf) as running:
+    async with monitored(tmp_path, SCORED_ONLY, Monitoring(hangs=True), tick_s=0.02) as (running, leaf):
         for _ in range(20):
             reply = await running.ask("scored", batch_of(["ann"], [1.0]))
             assert not reply.batch.errors
         assert leaf.ticks == []
         leaf.hangs = False
-        await until(leaf.figures)
-        [figures] = leaf.figures().values()
-        assert figures.rows == 20
+        await until(lambda: figures(leaf))
+        [found] = figures(leaf).values()
+        assert found.rows == 20

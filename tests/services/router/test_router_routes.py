@@ -117,12 +117,6 @@ async def test_one_arm_needs_no_index_of_decisions() -> None:
     assert "@decision" not in answer.batch.columns
 
 
-async def test_a_batch_without_rows_takes_some_route() -> None:
-    found = inference(two_arms(assign=HALVES, rules=rules(live=[2.0])))
-    answer = await found.infer("double", 0, batch(0))
-    assert (len(answer.batch), len(answer.decisions)) == (0, 1)
-
-
 def test_a_pipeline_whose_service_is_not_configured_is_refused() -> None:
     compiler = Compiler({"model": Multiplier})
     with pytest.raises(DocumentError) as error:

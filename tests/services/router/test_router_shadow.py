@@ -17,13 +17,13 @@ from headrace.hop.errors import Code, Fault, Reason
 from headrace.pipeline import parse
 from headrace.releases import LIVE, Arm, Release, Shadow
 from headrace.releases.catalog import Released
+from services.ingress.operations.servicer import SHADOWS
 from services.router.pipelines import Compiler, Served
 from services.router.routes.observer import chosen_rows
-from tests.services.router.router_leaves import SCORED, Suite, batch_of, features, router_method, suite
+from tests.services.router.router_leaves import SCORED, Suite, batch_of, features, suite
 from tests.services.router.test_router_events import running as told
 from tests.services.waiting import until
 
-REPORT = router_method("GetShadowReport", shadow_pb2)
 PRIVATE = SCORED.replace("key: {type: string}", "key: {type: string, pii: true}")
 Shadowed = Callable[..., None]
 OTHER_MODEL = "name: adder", "name: other"
@@ -57,7 +57,7 @@ async def running(folder: Path, text: str = SCORED, **shadow: Any) -> AsyncItera
 
 async def report_when(started: Suite, rows: int) -> ComparisonReport:
     """The report, as soon as it has counted so many rows: run or dropped."""
-    call = started.router.client().unary(REPORT)
+    call = started.router.client().unary(SHADOWS)
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(60):
         while True:
@@ -215,7 +215,7 @@ async def test_only_the_share_is_copied(tmp_path: Path, shadowed: Shadowed) -> N
 
 async def test_a_report_of_no_such_pipeline_is_refused(tmp_path: Path) -> None:
     async with running(tmp_path) as started:
-        call = started.router.client().unary(REPORT)
+        call = started.router.client().unary(SHADOWS)
         deadline = asyncio.get_running_loop().time() + 5
         request = shadow_pb2.GetShadowReportRequest(pipeline="scored")
         assert not (await call(request, deadline=deadline)).reports

@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from pydantic import PositiveInt
 
 from headrace.api.executor.v1 import executor_pb2
 from headrace.api.preprocessing.v1 import preprocessing_pb2 as pb
@@ -22,12 +21,13 @@ from headrace.hop.testing import served
 from headrace.pipeline import STAGE_KINDS, ColumnType, StageKind
 from headrace.pipeline.document.entries import Entry
 from headrace.pipeline.stages.kind import Written
+from services.ingress.clients import INFER
 from services.router.stages.registry import RUNNER_KINDS
 from services.router.stages.runner import Declared, RunnerFactory, RunnerKind, StageResult, columns_of
+from services.router.stages.steps import TRANSFORM
 from services.router.wiring import definition
 from tests.first_release import live
-from tests.libs.steps.step_calls import TRANSFORM
-from tests.services.router.router_leaves import INFER, Executor, _definition, batch_of, infer_codec
+from tests.services.router.router_leaves import Executor, _definition, batch_of, infer_codec
 
 DOCUMENT = """
 pipeline: translated
@@ -79,35 +79,28 @@ class DummyKind(StageKind[DummyStage]):
         return [Written(stage.into, ColumnType(DType.FLOAT32), "into")]
 
 
-class DummySettings(Settings):
-    """What such stages add to the router's settings."""
-
-    dummy_limit: PositiveInt = 10
-
-
 class DummyRunner:
     """Runs such a stage."""
 
     service = "dictionary"
 
-    def __init__(self, stage: DummyStage, call: Callable[[BatchCall[str]], Any], limit: int) -> None:
-        self._stage, self._call, self._limit = stage, call, limit
+    def __init__(self, stage: DummyStage, call: Callable[[BatchCall[str]], Any]) -> None:
+        self._stage, self._call = stage, call
 
     async def run(self, batch: Batch) -> StageResult:
         reply = await self._call(BatchCall(self._stage.table, batch))
         wanted = Declared({"found": ColumnType(DType.FLOAT32)})
         [found] = columns_of(self._stage.name, reply.batch, wanted, len(batch))
-        limited = np.minimum(found.array, self._limit).astype(np.float32)
-        return StageResult([Column.of(self._stage.into, limited)])
+        return StageResult([found.renamed(self._stage.into)])
 
 
-def connect(client: Client, settings: DummySettings, clock: Callable[[], float]) -> RunnerFactory:
+def connect(client: Client, settings: Settings, clock: Callable[[], float]) -> RunnerFactory:
     codec: ColumnCodec[str, pb.TransformRequest, pb.TransformResponse] = ColumnCodec(
         lambda table: pb.TransformRequest(spec_sha256=table), callee=client.callee
     )
     # A contract that is there serves as that of a service that is not: the router must not care.
     call = client.coalesced(TRANSFORM, codec)
-    return lambda stage: DummyRunner(stage, call, settings.dummy_limit)
+    return lambda stage: DummyRunner(stage, call)
 
 
 class Dictionary:
@@ -128,7 +121,7 @@ class Dictionary:
 def dummy(monkeypatch: pytest.MonkeyPatch) -> None:
     """The two registrations."""
     monkeypatch.setitem(STAGE_KINDS, "dummy", DummyKind())
-    monkeypatch.setitem(RUNNER_KINDS, "dummy", RunnerKind("dummy", "dictionary", connect, DummySettings))
+    monkeypatch.setitem(RUNNER_KINDS, "dummy", RunnerKind("dummy", "dictionary", connect))
 
 
 async def ask(
@@ -156,18 +149,10 @@ async def test_a_pipeline_with_the_new_kind_runs(tmp_path: Path) -> None:
     async with callees(dictionary) as settings:
         reply = await ask(tmp_path, settings, batch_of(["a", "b"], [2.0, 7.0]))
     assert not reply.batch.errors
-    assert reply.batch.columns["scaled"].array.tolist() == [6.0, 10.0]
-    assert reply.batch.columns["y"].array.tolist() == [6.0, 10.0]
+    assert reply.batch.columns["scaled"].array.tolist() == [6.0, 21.0]
+    assert reply.batch.columns["y"].array.tolist() == [6.0, 21.0]
     assert dictionary.tables == ["de"]
     assert [(t.stage, t.service) for t in reply.batch.timings if "/" not in t.stage] == [
         ("words", "dictionary"),
         ("sum", "executor"),
     ]
-
-
-@pytest.mark.usefixtures("dummy")
-async def test_its_settings_are_keys_of_the_routers(tmp_path: Path) -> None:
-    async with callees(Dictionary()) as settings:
-        reply = await ask(tmp_path, {**settings, "dummy_limit": 4}, batch_of(["a"], [2.0]))
-    assert reply.batch.columns["scaled"].array.tolist() == [4.0]
-    assert {"features", "executor", "dictionary", "dummy_limit"} <= definition().config.model_fields.keys()

@@ -36,7 +36,7 @@ from headrace.repository.model_index import MODEL, all_indexes
 from headrace.resources.offline import OfflineResources
 from headrace.resources.snapshot import Resource
 
-INFER = unary(pb.DESCRIPTOR, "RouterService", "Infer", pb.InferRequest, pb.InferResponse, idempotent=True)
+INFER = unary(pb.InferRequest, pb.InferResponse, idempotent=True)
 Infer: TypeAlias = Callable[[Batch], Awaitable[BatchReply[pb.InferResponse]]]
 
 # Nobody waits for an answer: a machine that is slow today must not change one.

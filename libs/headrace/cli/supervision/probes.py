@@ -22,14 +22,7 @@ from headrace.hop.client.settings import ClientRules, RetryRules
 from headrace.hop.errors import Code, Fault
 from headrace.hop.process.heartbeat import AGE
 
-_CHECK = unary(
-    health_pb2.DESCRIPTOR,
-    "Health",
-    "Check",
-    health_pb2.HealthCheckRequest,
-    health_pb2.HealthCheckResponse,
-    idempotent=True,
-)
+_CHECK = unary(health_pb2.HealthCheckRequest, health_pb2.HealthCheckResponse, idempotent=True, name="Check")
 # Codes by which hop's client says that the callee did not answer.
 _NO_ANSWER = frozenset({Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED})
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3}) ")

@@ -125,10 +125,9 @@ class TensorRt:
     def _plan(self, gpu: Gpu) -> bytes:
         from services.executor.backends.tensorrt.builder import Options, build
 
-        about, settings = self._artifact.metadata, self._settings
-        options = Options(self._sizes, settings.workspace_mib << 20, settings.optimization)
+        about, options = self._artifact.metadata, Options(self._sizes)
         key = PlanKey(about.name, about.sha256, gpu.name, api.version(), repr(options))
-        plans = Plans(settings.cache)
+        plans = Plans(self._settings.cache)
         plan = plans.find(key)
         if plan is None:
             self._tell("building")

@@ -22,8 +22,8 @@ class Options:
     """`rows`: batch sizes of the engine, ascending. `optimization`: 0 (fast to build) to 5 (fast to run)."""
 
     rows: tuple[int, ...]
-    workspace_bytes: int
-    optimization: int
+    workspace_bytes: int = 1 << 30
+    optimization: int = 3
 
 
 @dataclass(frozen=True, slots=True)
