@@ -11,12 +11,10 @@ from headrace.drift import Baseline
 
 
 class Traffic(StrEnum):
-    """Why a row was computed. Only live and shadow rows are judged: kept and replayed answers say nothing of today's."""
+    """For whom a row was computed: its caller, or nobody."""
 
     LIVE = "live"
     SHADOW = "shadow"
-    CACHED = "cached"
-    REPLAYED = "replayed"
 
 
 @dataclass(frozen=True, slots=True)

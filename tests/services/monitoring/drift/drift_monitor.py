@@ -41,7 +41,7 @@ class Watched:
         self.monitor = DriftMonitor(self.settings, metrics, self.retraining, self.log)
 
     def observe(self, columns: Mapping[str, Any], now: float, series: Series = LIVE) -> None:
-        self.monitor.observe(series.pipeline, series.revision, series.arm, columns, now, series.traffic)
+        self.monitor.observe(series, columns, now)
 
     def metric(self, name: str, **labels: str) -> float | None:
         return self.registry.get_sample_value(f"headrace_{name}", labels)
