@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -87,11 +88,6 @@ class Sketch:
         self.numbers.merge(other.numbers)
         for name, counts in self.categories.items():
             counts.merge(other.categories[name])
-
-    def copy(self) -> Sketch:
-        made = Sketch(self.layout)
-        made.merge(self)
-        return made
 
     def number(self, name: str) -> NumberFigures:
         """Figures of a column of numbers. Raises KeyError."""

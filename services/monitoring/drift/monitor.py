@@ -14,11 +14,12 @@ from headrace.drift.signature import element_names
 from headrace.sketches import Layout, Sketch, Values
 from services.monitoring.drift.alarms import Alarms, Change
 from services.monitoring.drift.metrics import DriftMetrics
-from services.monitoring.drift.ports import Log, Series, Traffic, Version
+from services.monitoring.drift.ports import Series, Traffic, Version
 from services.monitoring.drift.retrain.delivery import Retraining
 from services.monitoring.drift.retrain.policy import Cause, Trigger
 from services.monitoring.drift.settings import DriftSettings
 from services.monitoring.drift.windows import Ended, Windows
+from services.monitoring.ports import Log
 
 # Batches of a series that wait until its baseline was looked for; a look takes milliseconds.
 _MOST_HELD = 64

@@ -34,11 +34,11 @@ class Watched:
     def __init__(self, **settings: Any) -> None:
         self.registry, self.log, self.told = CollectorRegistry(), Log(), Told()
         self.settings = DriftSettings.model_validate(settings)
-        metrics = DriftMetrics(self.registry)
+        self.metrics = DriftMetrics(self.registry)
         self.retraining = Retraining(
             self.settings.retrain, self.told, RetrainMetrics(self.registry), self.log
         )
-        self.monitor = DriftMonitor(self.settings, metrics, self.retraining, self.log)
+        self.monitor = DriftMonitor(self.settings, self.metrics, self.retraining, self.log)
 
     def observe(self, columns: Mapping[str, Any], now: float, series: Series = LIVE) -> None:
         self.monitor.observe(series, columns, now)
