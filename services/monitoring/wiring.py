@@ -68,7 +68,7 @@ async def build(settings: MonitoringConfig, runtime: Runtime) -> AsyncIterator[S
     store, judged = OutcomeStore(database), AccuracyStore(database, settings.accuracy.window_s)
     recorder = Recorder(store, metrics, log, _WALL)
     retention = settings.retention
-    sweeps = recorder.sweep_every(settings.sweep_s, retention.days, retention.max_bytes)
+    sweeps = recorder.sweep_always(retention.days, retention.max_bytes)
     analysers = AsyncExitStack()
     services = monitoring_pb2.DESCRIPTOR.services_by_name
     try:

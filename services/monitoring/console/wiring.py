@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from headrace.analysis import ReadOut
@@ -118,18 +118,10 @@ def _sources(
 
 
 def _requests(own: ConsoleSettings, beside: Beside) -> RequestSources | None:
-    from services.monitoring.console.ports import OutcomeFact, RequestSources
+    from services.monitoring.console.ports import RequestSources
 
     recorder, store, events = beside.recorder, beside.outcomes, beside.events
     if events is None:
         return None
 
-    async def outcomes(tenant: str, request_id: str) -> list[OutcomeFact]:
-        found = await recorder.run(store.of_request, tenant, request_id)
-        return [OutcomeFact(o.row, o.name, o.value, o.label, _date(o.time)) for o in found]
-
-    return RequestSources(events, outcomes, own.traces, beside.explanation)
-
-
-def _date(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+    return RequestSources(events, partial(recorder.run, store.of_request), own.traces, beside.explanation)

@@ -21,6 +21,7 @@ from headrace.releases.document import LIVE
 from headrace.releases.of_records import RecordReleases
 from headrace.ticks import LATENCY_BUCKETS, ArmFigures, ArmName, AssignedFigures, Tick
 from headrace.ticks.messages import write
+from services.monitoring.outcomes import recorder
 from services.monitoring.outcomes.records import Judged
 from services.monitoring.servicer import MonitoringServicer
 from services.monitoring.wiring import SERVICE
@@ -315,8 +316,8 @@ async def test_strangers_are_refused() -> None:
         assert raised.value.reason == Reason.REASON_PEER_UNTRUSTED
 
 
-async def test_old_outcomes_are_swept_while_it_runs(tmp_path: Path) -> None:
-    settings = {"outcomes": tmp_path / "o", "sweep_s": 0.01, "retention": {"days": 1e-9}}
-    async with served(SERVICE, settings) as harness:
+async def test_old_outcomes_are_swept_while_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorder, "_SWEEP_S", 0.01)
+    async with served(SERVICE, {"outcomes": tmp_path / "o", "retention": {"days": 1e-9}}) as harness:
         await call(harness, "RecordOutcomes", outcomes("a", "b"))
         await until(lambda: metric(harness, "swept_rows_total") == 2)

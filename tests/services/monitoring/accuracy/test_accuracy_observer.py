@@ -203,7 +203,7 @@ async def test_the_panel_says_what_is_known_and_what_not() -> None:
         ("1: accuracy", "90\u00a0%"),
         ("1: expected", "–"),
         ("1: coverage", "90\u00a0%"),
-        ("1: labels come after", "1 seconds"),
+        ("1: labels come after", "1\u00a0s"),
     ]
     assert found.data["versions"][0]["accuracy"] == 0.9
 

@@ -20,7 +20,7 @@ from services.monitoring.console.access.ended_sessions import EndedSessions
 from services.monitoring.console.access.operators import Operator
 from services.monitoring.console.access.sessions import EndedError, ForgedError, Sessions
 from services.monitoring.console.facts import words
-from services.monitoring.console.facts.live import Figures, Live, arm_row
+from services.monitoring.console.facts.live import NOTHING, Live, arm_row
 from services.monitoring.console.settings import ConsoleSettings
 from tests.services.clock import Clock
 
@@ -30,7 +30,7 @@ GIVEN = {"listen": "127.0.0.1:9900", "secret": "s"}
 
 
 def sessions(clock: Clock, key: bytes = b"k" * 32) -> Sessions:
-    return Sessions(key, clock, 1800, 8 * 3600, EndedSessions(Path("none"), clock))
+    return Sessions(key, clock, EndedSessions(Path("none"), clock))
 
 
 @given(st.integers(min_value=0), st.sampled_from("ab0-_.="))
@@ -171,7 +171,7 @@ def test_the_last_fifteen_minutes_are_kept_and_no_more() -> None:
 
 
 def test_an_arm_without_rows_has_no_figures() -> None:
-    row = arm_row("live", Figures(), 0.0, 0.1)
+    row = arm_row("live", NOTHING, 0.0, 0.1)
     assert (row["error_share"], row["p95_ms"], row["rows_per_s"]) == (None, None, 0.0)
 
 
