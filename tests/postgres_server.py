@@ -108,6 +108,10 @@ class PostgresServer:
         with self.connect() as connection:
             assert connection.execute("SELECT pg_promote()").fetchone() == (True,)
 
+    def has_standbys(self) -> bool:
+        with self.connect() as connection:
+            return connection.execute("SELECT FROM pg_stat_replication").fetchone() is not None
+
     def signal(self, number: int) -> None:
         """For all of its processes: SIGSTOP freezes it."""
         assert self._process is not None

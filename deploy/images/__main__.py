@@ -150,9 +150,7 @@ def _show(built: dict[str, podman.Image], budget: Mapping[str, float], took_s: f
     out.print(
         f"in {took_s:.0f} s; digests: {_near(RECORD)}, bills of materials: {_near(FOLDER)}/context/SERVICE/sbom.cdx.json"
     )
-    out.print(
-        "next: [bold]headrace render FOLDER --for compose[/] or [bold]kubectl apply -k deploy/kubernetes/base[/]"
-    )
+    out.print("next: [bold]headrace render FOLDER[/] or [bold]kubectl apply -k deploy/kubernetes/base[/]")
 
 
 def _near(path: Path) -> Path:

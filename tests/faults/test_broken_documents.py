@@ -104,8 +104,8 @@ def test_without_control_and_its_database_what_serves_goes_on_over_a_kill(system
     poll("what comes next serves", lambda: version(system) == 3)
 
 
-def version(system: System) -> int | None:
+def version(system: System, name: str = NAME) -> int | None:
     """The version that answers; None: none does."""
     with suppress(grpc.RpcError):
-        return int(system.predict(row_request({"level": 8.0}, pipeline=NAME)).version)
+        return int(system.predict(row_request({"level": 8.0}, pipeline=name)).version)
     return None

@@ -305,7 +305,7 @@ def _of_the_user(folder: Path) -> None:
 def _render(folder: Path, description: Path) -> None:
     """`headrace render`, which knows no home."""
     done = subprocess.run(
-        [str(HEADRACE), "render", str(folder), "--for", "compose", "--description", str(description)],
+        [str(HEADRACE), "render", str(folder), "--description", str(description)],
         capture_output=True,
         text=True,
         check=False,

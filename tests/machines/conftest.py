@@ -12,7 +12,8 @@ from tests.machines.cluster import CONTAINERS, VERSION, Cluster
 from tests.programs import needs_program
 from tests.system import prepared
 
-PROGRAMS = ("ip", "nft", "dnsmasq", "nsenter", "unshare", "redis-server")
+# kustomize: containers have the memory limits of the manifests.
+PROGRAMS = ("ip", "nft", "dnsmasq", "nsenter", "unshare", "redis-server", "kustomize")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

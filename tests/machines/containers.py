@@ -11,6 +11,7 @@ from deploy.images import podman
 from deploy.images.context import ImageError
 from headrace.cli.deployment import description as mounted
 from headrace.cli.deployment.description import Description
+from tests.libs.cli.kubernetes_cluster import built, by_name, limit_of
 from tests.machines.processes import Mounts
 from tests.stopped import send
 from tests.system import poll
@@ -24,7 +25,7 @@ _SETTINGS = mounted.SETTINGS / "settings.yaml"
 class Containers:
     """Containers of the images that `make images` builds, in the pod's network and with what a cluster mounts.
 
-    `description`: names images and memory limits.
+    `description`: names images. Memory limits are those of the manifests.
     """
 
     def __init__(self, folder: Path, description: Description) -> None:
@@ -56,7 +57,7 @@ class Containers:
             *_HARDENED,
             *podman.limits(),
             f"--network=ns:{_NAMESPACES / namespace}",
-            f"--memory={self._description.memory(service)}m",
+            f"--memory={limit_of(by_name(built('cpu'), 'Deployment')[service])}m",
             "--tmpfs=/tmp",
             # Its lines go into our file as they are, with nobody in between.
             "--log-driver=passthrough",

@@ -5,11 +5,14 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import yaml
 
 TREE = Path(__file__).parents[3] / "deploy" / "kubernetes"
 OVERLAYS = ("cpu", "gpu", "edge")
+# The Deployment of the warm pool.
+PLACEHOLDER = "placeholder"
 # What the README asks of whoever applies an overlay.
 BROUGHT_SECRETS = "-secrets"
 BROUGHT_CLAIMS = {"models", "feast"}
@@ -60,16 +63,37 @@ def references(objects: tuple[Object, ...]) -> Iterator[tuple[str, str]]:
                 yield "Secret", volume["secret"]["secretName"]
             if "persistentVolumeClaim" in volume:
                 yield "PersistentVolumeClaim", volume["persistentVolumeClaim"]["claimName"]
-    for scaled in [
-        *by_name(objects, "ScaledObject").values(),
-        *by_name(objects, "HorizontalPodAutoscaler").values(),
-    ]:
+    for scaled in by_name(objects, "ScaledObject").values():
         yield "Deployment", scaled["spec"]["scaleTargetRef"]["name"]
     for certificate in by_name(objects, "Certificate").values():
         yield "Issuer", certificate["spec"]["issuerRef"]["name"]
     for issuer in by_name(objects, "Issuer").values():
         if "ca" in issuer["spec"]:
             yield "Secret", issuer["spec"]["ca"]["secretName"]
+
+
+def paths(value: Any) -> list[str]:
+    """The absolute paths in settings, also those in URLs."""
+    if isinstance(value, dict):
+        return [path for inner in value.values() for path in paths(inner)]
+    if isinstance(value, list):
+        return [path for inner in value for path in paths(inner)]
+    address, _, options = str(value).partition("?")
+    named = [address.removeprefix("unix:"), *(given for _, given in parse_qsl(options))]
+    return [path for path in named if path.startswith("/") and not path.startswith("/dev/")]
+
+
+def limit_of(deployment: Object) -> int:
+    """The memory limit of its pods' one container, in MiB."""
+    [container] = pod_of(deployment)["containers"]
+    return int(container["resources"]["limits"]["memory"].removesuffix("Mi"))
+
+
+def query_of(objects: tuple[Object, ...], service: str) -> str:
+    """PromQL by which a service scales."""
+    [trigger] = by_name(objects, "ScaledObject")[service]["spec"]["triggers"]
+    query: str = trigger["metadata"]["query"]
+    return query
 
 
 def settings_of(objects: tuple[Object, ...], deployment: str) -> str:

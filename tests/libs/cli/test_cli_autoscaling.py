@@ -6,21 +6,20 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import pytest
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, generate_latest
 
-from headrace.cli.deployment.description import Description
-from headrace.cli.deployment.kubernetes import scalers
 from headrace.hop.config import Telemetry as TelemetrySettings
 from headrace.hop.errors import BLAME, Blame, Code, Reason
 from headrace.hop.limiters import LIMITERS
 from headrace.hop.process.telemetry import Telemetry
 from services.executor.metrics import Metrics as ExecutorMetrics
 from services.ingress.reporting.metrics import Metrics as DoorMetrics
+from tests.libs.cli.kubernetes_cluster import built, query_of
 from tests.programs import needs_program
 
-DESCRIPTION = Description()
-CPU, RUNS = scalers.cpu_demand(DESCRIPTION, "executor"), scalers.run_demand(DESCRIPTION)
+pytestmark = needs_program("kustomize")
+# The overlays in which the executor scales by its CPU time, and by the time that its models run.
+CPU, RUNS = "cpu", "gpu"
 WHERE = 'namespace="headrace"'
 SERVED = f'headrace_request_seconds_count{{{WHERE},pipeline="flights",outcome="ok",instance="d"}}'
 REFUSED = f'headrace_ingress_requests_total{{{WHERE},fault="ours",code="RESOURCE_EXHAUSTED",instance="d"}}'
@@ -31,38 +30,20 @@ OVER_QUOTA = (
 
 async def test_each_series_of_the_queries_is_exported_with_its_labels() -> None:
     telemetry = Telemetry("executor", TelemetrySettings())
-    door = CollectorRegistry()
+    door, runs = CollectorRegistry(), CollectorRegistry()
     DoorMetrics(door)
-    runs = CollectorRegistry()
     ExecutorMetrics(runs)
     try:
-        exported = {name for registry in (telemetry.registry, door, runs) for name in names_of(registry)}
-        build = telemetry.registry.get_sample_value(
-            "headrace_build_info", {"service": "executor", "version": version_of(telemetry.registry)}
-        )
+        # Names also of series that have no sample yet.
+        text = "".join(generate_latest(each).decode() for each in (telemetry.registry, door, runs))
     finally:
         await telemetry.close()
-    for query in (CPU, RUNS):
-        wanted = set(re.findall(r"\b((?:process|headrace)_\w+)\{", query))
+    exported = set(re.findall(r"^# TYPE (\w+)", text, re.MULTILINE))
+    for overlay in (CPU, RUNS):
+        wanted = set(re.findall(r"\b((?:process|headrace)_\w+)\{", query_of(built(overlay), "executor")))
         assert wanted
-        assert wanted <= exported
-    assert build == 1
-
-
-def names_of(registry: CollectorRegistry) -> set[str]:
-    """Names of series, also of those that have no sample yet."""
-    suffixes = {"counter": ("_total",), "histogram": ("_count", "_sum"), "gauge": ("",)}
-    return {family.name + suffix for family in registry.collect() for suffix in suffixes.get(family.type, ())}
-
-
-def version_of(registry: CollectorRegistry) -> str:
-    [version] = [
-        sample.labels["version"]
-        for family in registry.collect()
-        for sample in family.samples
-        if sample.name == "headrace_build_info"
-    ]
-    return version
+        assert {re.sub("_(count|sum)$", "", name) for name in wanted} <= exported
+    assert re.search(r'^headrace_build_info\{[^}]*service="executor"[^}]*\} 1.0$', text, re.MULTILINE)
 
 
 def test_what_capacity_refuses_counts_as_offered_and_what_a_quota_refuses_does_not() -> None:
@@ -132,21 +113,16 @@ def test_prometheus_answers_the_cores_that_are_demanded(tmp_path: Path) -> None:
             "promql_expr_test": [
                 {
                     # To six places: rates are sums of fractions.
-                    "expr": f"round({query}, 0.000001)",
+                    "expr": f"round({query_of(built(overlay), 'executor')}, 0.000001)",
                     "eval_time": "180s",
                     "exp_samples": [] if expected is None else [{"labels": "{}", "value": expected}],
                 }
             ],
         }
-        for name, (given, query, expected) in CASES.items()
+        for name, (given, overlay, expected) in CASES.items()
     ]
     (tmp_path / "tests.yml").write_text(json.dumps({"tests": cases}))
     done = subprocess.run(
         ["promtool", "test", "rules", "tests.yml"], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
-
-
-@pytest.mark.parametrize("service", scalers.scaled())
-def test_each_service_asks_for_its_own_processes(service: str) -> None:
-    assert f'service="{service}"' in scalers.cpu_demand(DESCRIPTION, service)

@@ -6,8 +6,6 @@ from typing import Any
 import pytest
 import yaml
 
-from headrace.cli.deployment.description import Description
-from headrace.cli.deployment.kubernetes import scalers, tree
 from headrace.cli.installation import services
 from headrace.hop import config
 from headrace.hop.server.hosting import definition_named
@@ -16,11 +14,14 @@ from tests.libs.cli.kubernetes_cluster import (
     BROUGHT_CLAIMS,
     BROUGHT_SECRETS,
     OVERLAYS,
+    PLACEHOLDER,
     Object,
-    build,
     built,
     by_name,
+    limit_of,
+    paths,
     pod_of,
+    query_of,
     references,
     settings_of,
 )
@@ -37,7 +38,7 @@ each_overlay = pytest.mark.parametrize("overlay", OVERLAYS)
 def ours(overlay: str) -> dict[str, Object]:
     """The Deployments of services."""
     found = by_name(built(overlay), "Deployment")
-    return {name: each for name, each in found.items() if name != scalers.PLACEHOLDER}
+    return {name: each for name, each in found.items() if name != PLACEHOLDER}
 
 
 @each_overlay
@@ -93,6 +94,8 @@ def test_each_map_of_settings_is_taken_by_its_service(overlay: str, tmp_path: Pa
         # What the door hosts has settings of its own.
         for hosted, values in getattr(found, "together", {}).items():
             config.checked(config_of(hosted), values, hosted)
+        if name == "ingress":
+            assert set(found.together) == (set(services.hosted()) if overlay == "edge" else set())
 
 
 def config_of(service: str) -> Any:
@@ -175,22 +178,55 @@ def test_pods_are_spread_confined_and_stop_in_time(overlay: str) -> None:
         assert pod_of(deployment)["securityContext"]["runAsNonRoot"]
 
 
+@each_overlay
+def test_what_a_service_s_settings_name_is_in_its_container(overlay: str) -> None:
+    objects = built(overlay)
+    for name, deployment in ours(overlay).items():
+        settings, pod = yaml.safe_load(settings_of(objects, name)), pod_of(deployment)
+        [container] = pod["containers"]
+        ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+        listen = settings["http"]["tls"] if name == "ingress" else settings["server"]["listen"]
+        if "limits" in settings:
+            # It refuses requests before the kernel ends it for its memory.
+            assert settings["limits"]["max_heap_bytes"] == limit_of(deployment) * 2**20 * 3 // 4
+        assert listen == f"0.0.0.0:{ports['grpc']}"
+        assert settings["telemetry"]["metrics"] == f"0.0.0.0:{ports['metrics']}"
+        assert [port["port"] for port in by_name(objects, "Service")[name]["spec"]["ports"]] == [
+            ports["grpc"]
+        ]
+        volumes = {volume["name"]: volume for volume in pod["volumes"]}
+        mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+        assert volumes.keys() == mounts.keys()
+        certificate = by_name(objects, "Certificate")[name]["spec"]
+        assert volumes["tls"]["secret"]["secretName"] == certificate["secretName"]
+        # By this name callers know it, and it those whom it calls.
+        assert f"{name}.headrace.svc" in certificate["dnsNames"]
+        for path in paths(settings):
+            assert any(path.startswith(f"{mount}/") or path == mount for mount in mounts.values()), path
+        assert container["args"] == ["--config", f"{mounts['settings']}/settings.yaml"]
+
+
 def test_the_executor_has_a_gpu_and_room_for_the_next_holds_one_too() -> None:
     objects = built("gpu")
-    for name in ("executor", scalers.PLACEHOLDER):
+    for name in ("executor", PLACEHOLDER):
         pod = pod_of(by_name(objects, "Deployment")[name])
         [container] = pod["containers"]
         assert container["resources"]["limits"]["nvidia.com/gpu"] == 1
         assert container["image"].startswith("localhost/headrace-executor-gpu:")
         assert pod["nodeSelector"] == {"nvidia.com/gpu.present": "true"}
-    settings = yaml.safe_load(settings_of(objects, "executor"))
-    assert settings["defaults"] == {"device": "auto"}
-    # What `make images SERVICES=executor-gpu` puts into it, and what it puts there with --wheels.
-    assert settings["tensorrt"]["module"] == "tensorrt_rtx"
-    full = tree.files(Description(tensorrt="tensorrt"))["overlays/gpu/settings/executor.yaml"]
-    assert full["tensorrt"]["module"] == "tensorrt"
-    [trigger] = by_name(objects, "ScaledObject")["executor"]["spec"]["triggers"]
-    assert "headrace_executor_run_seconds_sum" in trigger["metadata"]["query"]
+    settings, without = (yaml.safe_load(settings_of(built(o), "executor")) for o in ("gpu", "cpu"))
+    # What `make images SERVICES=executor-gpu` puts into it.
+    tensorrt = {"module": "tensorrt_rtx", "cache": "/var/lib/headrace/engines"}
+    assert settings == {**without, "defaults": {"device": "auto"}, "tensorrt": tensorrt}
+    assert "headrace_executor_run_seconds_sum" in query_of(objects, "executor")
+
+
+@pytest.mark.parametrize("overlay", ["cpu", "gpu"])
+def test_room_that_is_held_is_that_of_an_executor(overlay: str) -> None:
+    found = by_name(built(overlay), "Deployment")
+    executor, placeholder = (pod_of(found[name])["containers"][0] for name in ("executor", PLACEHOLDER))
+    assert placeholder["resources"]["requests"] == executor["resources"]["requests"]
+    assert placeholder["image"] == executor["image"]
 
 
 def test_what_requests_wait_for_scales() -> None:
@@ -199,6 +235,7 @@ def test_what_requests_wait_for_scales() -> None:
     assert scaled.keys() == set(SERVICES) - {"control", "monitoring"}
     for name, each in scaled.items():
         assert each["spec"]["minReplicaCount"] >= 2, name
+        assert f'service="{name}"' in query_of(objects, name)
         # `kubectl apply` would set a size that is written down, whatever the autoscaler had made of it.
         deployment = by_name(objects, "Deployment")[name]
         assert "replicas" not in deployment["spec"]
@@ -206,27 +243,3 @@ def test_what_requests_wait_for_scales() -> None:
         [trigger] = each["spec"]["triggers"]
         wanted = float(container["resources"]["requests"]["cpu"].removesuffix("m")) / 1000
         assert wanted == float(trigger["metadata"]["threshold"])
-
-
-def test_a_tree_that_does_not_fit_together_is_told(tmp_path: Path) -> None:
-    """`build` fails with the words of kustomize, so that the tests above can fail."""
-    (tmp_path / "kustomization.yaml").write_text("resources: [absent.yaml]\n")
-    with pytest.raises(AssertionError, match=r"absent\.yaml"):
-        build(tmp_path)
-
-
-def test_images_are_what_they_were_when_they_have_digests() -> None:
-    digest = "sha256:" + "a" * 64
-    made = tree.files(Description(registry="r.example", digests={"executor": digest, "executor-gpu": digest}))
-    assert f"r.example/headrace-executor:latest@{digest}" in str(made["base/executor.yaml"])
-    assert f"r.example/headrace-executor-gpu:latest@{digest}" in str(made["overlays/gpu/kustomization.yaml"])
-    with pytest.raises(ValueError, match="digests"):
-        Description(digests={"executor": "latest"})
-
-
-def test_control_and_those_who_follow_it_share_a_bucket_that_the_description_names() -> None:
-    for bucket in (None, "s3://live/headrace"):
-        made = tree.files(Description(artifacts=bucket))
-        assert made["base/settings/control.yaml"].get("artifacts") == bucket
-        for service in ("ingress", "router", "executor"):
-            assert made[f"base/settings/{service}.yaml"]["resources"].get("artifacts") == bucket

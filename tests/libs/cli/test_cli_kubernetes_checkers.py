@@ -1,17 +1,16 @@
 """What other people's checkers say of the overlays: the API's schemas, and checkov's rules but for those listed here."""
 
 import json
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from headrace.cli.commands.operations.render import written
-from headrace.cli.deployment.description import Description
-from headrace.cli.deployment.kubernetes import scalers, tree
 from headrace.cli.installation import services
-from tests.libs.cli.kubernetes_cluster import OVERLAYS, build
+from tests.libs.cli.kubernetes_cluster import OVERLAYS, PLACEHOLDER, TREE, build
 from tests.programs import needs_program
 from tests.system import ROOT, client_environment
 
@@ -24,11 +23,11 @@ DIGEST = "sha256:" + "0" * 64
 # Rule of checkov → the Deployments that do not follow it, why.
 SKIPS: dict[str, tuple[set[str], str]] = {
     "CKV_K8S_11": (
-        {*services.start_order(), scalers.PLACEHOLDER},
+        {*services.start_order(), PLACEHOLDER},
         "a CPU limit stops an event loop for the rest of each tenth of a second; requests are what divides a node",
     ),
-    "CKV_K8S_8": ({scalers.PLACEHOLDER}, "it does nothing, so nothing tells that it is alive"),
-    "CKV_K8S_9": ({scalers.PLACEHOLDER}, "nothing calls it"),
+    "CKV_K8S_8": ({PLACEHOLDER}, "it does nothing, so nothing tells that it is alive"),
+    "CKV_K8S_9": ({PLACEHOLDER}, "nothing calls it"),
 }
 pytestmark = [
     pytest.mark.slow,
@@ -39,17 +38,17 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def applied(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A release's overlays: of a version, with the digest of each image."""
+    """A release's overlays: with the digest of each image."""
     folder = tmp_path_factory.mktemp("tree")
     names = (*services.start_order(), "executor-gpu", "edge")
-    release = Description(registry="registry.example", version="1.2.3", digests=dict.fromkeys(names, DIGEST))
-    for name, content in tree.files(release).items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(written(content))
+    images = [{"name": f"localhost/headrace-{name}", "digest": DIGEST} for name in names]
     built = folder / "built"
     built.mkdir()
     for overlay in OVERLAYS:
-        (built / f"{overlay}.yaml").write_text(build(folder / "overlays" / overlay))
+        # Kustomize takes no absolute paths.
+        under = os.path.relpath(TREE / "overlays" / overlay, folder.resolve())
+        (folder / "kustomization.yaml").write_text(yaml.safe_dump({"resources": [under], "images": images}))
+        (built / f"{overlay}.yaml").write_text(build(folder))
     return {overlay: built / f"{overlay}.yaml" for overlay in OVERLAYS}
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.cli.installation import layout, ports
+from headrace.cli.installation import layout, ports, services
 from headrace.cli.installation.settings import Installation
 from headrace.cli.supervision import probes, process
 from headrace.cli.supervision.managed_process import ManagedProcess, ReplaceError
@@ -127,6 +127,23 @@ async def test_a_stopped_process_is_unready_and_a_restart_replaces_it(managed: M
     await managed.replace()
     assert pid_of(managed) != before
     assert gone(before)
+
+
+async def test_one_that_begins_anew_is_waited_for(
+    managed: ManagedProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, forget = pid_of(managed), Process.forget
+
+    async def slowly(process: Process) -> None:
+        if asyncio.current_task() is managed._task:
+            await asyncio.sleep(1)
+        await forget(process)
+
+    monkeypatch.setattr(Process, "forget", slowly)
+    monkeypatch.setattr(services, "ALONE", (SERVICE,))
+    await managed.replace()
+    assert pid_of(managed) != before
+    assert managed.policy.state is State.READY
 
 
 async def test_two_restarts_at_once_follow_each_other(managed: ManagedProcess, tmp_path: Path) -> None:

@@ -1,21 +1,17 @@
-"""Rendered deployments: the committed base is what is rendered, each service takes its settings, and the objects fit together."""
+"""Rendered deployments: what differs from the manifests of Kubernetes is told, and services believe whom the settings name."""
 
 import time
 from datetime import date
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl
 
-import pytest
 import yaml
 from typer.testing import CliRunner
 
 from headrace.api.control.v1 import records_pb2, resources_pb2
 from headrace.api.preprocessing.v1 import preprocessing_pb2 as pb
-from headrace.cli.commands.operations.render import written
 from headrace.cli.deployment import compose, service_settings
 from headrace.cli.deployment.description import Description
-from headrace.cli.deployment.kubernetes import tree
 from headrace.cli.installation import services
 from headrace.cli.main import app
 from headrace.hop import config
@@ -25,74 +21,25 @@ from headrace.hop.errors import Fault, Reason
 from headrace.hop.server.hosting import definition_named
 from headrace.hop.server.serve import serving
 from headrace.resources.manifest import new_keys
+from tests.libs.cli.kubernetes_cluster import TREE, paths
 from tests.libs.hop.hop_certificates import Authority
 from tests.libs.steps.step_calls import TRANSFORM
 
-TREE = Path(__file__).parents[3] / "deploy" / "kubernetes"
-BASE = TREE / "base"
 SERVICES = services.start_order()
-DESCRIPTION = Description()
 DIGEST = "sha256:" + "0" * 64
 
 
-def objects(service: str) -> dict[str, Any]:
-    """The objects of a service, by kind."""
-    return {found["kind"]: found for found in yaml.safe_load_all((BASE / f"{service}.yaml").read_text())}
-
-
 def read_settings(service: str) -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load((BASE / "settings" / f"{service}.yaml").read_text())
+    found: dict[str, Any] = yaml.safe_load((TREE / "base" / service / "settings.yaml").read_text())
     return found
 
 
-def test_the_committed_files_are_what_is_rendered() -> None:
-    made = {name: written(content) for name, content in tree.files(DESCRIPTION).items()}
-    kept = {path.relative_to(TREE).as_posix(): path.read_text() for path in TREE.rglob("*.yaml")}
-    assert kept == made, "headrace render deploy/kubernetes --for kubernetes"
-
-
-@pytest.mark.parametrize("service", SERVICES)
-def test_the_objects_of_a_service_fit_together(service: str) -> None:
-    found, settings = objects(service), read_settings(service)
-    pod = found["Deployment"]["spec"]["template"]["spec"]
-    (container,) = pod["containers"]
-    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
-    listen = settings["http"]["tls"] if service == "ingress" else settings["server"]["listen"]
-    assert listen == f"0.0.0.0:{ports['grpc']}"
-    assert settings["telemetry"]["metrics"] == f"0.0.0.0:{ports['metrics']}"
-    server = settings["server"]
-    # Callers hear of an address that is gone when the name server's answer has become old, and they ask again.
-    assert server["drain_notice_s"] > DESCRIPTION.resolve_every_s + DESCRIPTION.dns_ttl_s
-    volumes = {volume["name"]: volume for volume in pod["volumes"]}
-    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
-    assert volumes.keys() == mounts.keys()
-    assert volumes["tls"]["secret"]["secretName"] == found["Certificate"]["spec"]["secretName"]
-    for path in paths(settings):
-        assert any(path.startswith(f"{mount}/") or path == mount for mount in mounts.values()), path
-    kept = yaml.safe_load((BASE / "kustomization.yaml").read_text())
-    assert {"name": service, "files": [f"settings.yaml=settings/{service}.yaml"]} in kept[
-        "configMapGenerator"
-    ]
-    assert container["args"] == ["--config", f"{mounts['settings']}/settings.yaml"]
-
-
-def paths(value: Any) -> list[str]:
-    """The absolute paths in settings, also those in URLs."""
-    if isinstance(value, dict):
-        return [path for inner in value.values() for path in paths(inner)]
-    if isinstance(value, list):
-        return [path for inner in value for path in paths(inner)]
-    address, _, options = str(value).partition("?")
-    named = [address.removeprefix("unix:"), *(given for _, given in parse_qsl(options))]
-    return [path for path in named if path.startswith("/") and not path.startswith("/dev/")]
-
-
 def test_both_targets_have_the_same_settings_and_compose_mounts_what_they_name(tmp_path: Path) -> None:
-    said = CliRunner().invoke(app, ["render", str(tmp_path), "--for", "compose"])
+    said = CliRunner().invoke(app, ["render", str(tmp_path)])
     assert said.exit_code == 0, said.output
     for service in SERVICES:
-        name = f"settings/{service}.yaml"
-        assert (tmp_path / name).read_text() == (BASE / name).read_text()
+        rendered = yaml.safe_load((tmp_path / "settings" / f"{service}.yaml").read_text())
+        assert rendered == read_settings(service)
     containers = yaml.safe_load((tmp_path / "compose.yaml").read_text())["services"]
     assert containers.keys() == set(SERVICES)
     for service, container in containers.items():
@@ -105,37 +52,35 @@ def test_both_targets_have_the_same_settings_and_compose_mounts_what_they_name(t
         assert container["networks"]["default"]["aliases"] == [f"{name}.headrace.svc" for name in names]
 
 
-def test_the_day_until_which_encryption_is_attested_is_the_door_s_alone() -> None:
-    described = Description(encrypted_until=date(2027, 6, 30))
-    made = tree.files(described)
-    said = {service: made[f"base/settings/{service}.yaml"].get("encrypted_until") for service in SERVICES}
-    assert {service: found for service, found in said.items() if found} == {"ingress": "2027-06-30"}
-    assert service_settings.together(described)["encrypted_until"] == "2027-06-30"
-    assert "encrypted_until" not in service_settings.of(Description(), "ingress")
-
-
 def test_the_description_changes_what_is_rendered_and_a_wrong_one_is_named(tmp_path: Path) -> None:
     described = Description(
         namespace="bank",
         registry="registry.example",
         version="1.2.3",
         digests={"router": DIGEST},
-        replicas={"router": 5},
+        door_memory_mb=2048,
+        encrypted_until=date(2027, 6, 30),
+        artifacts="s3://live/headrace",
     )
-    made = tree.files(described)
-    (deployment,) = [found for found in made["base/router.yaml"] if found["kind"] == "Deployment"]
-    assert deployment["spec"]["replicas"] == 5
-    image = deployment["spec"]["template"]["spec"]["containers"][0]["image"]
+    made = compose.files(described)
+    settings = {service: made[f"settings/{service}.yaml"] for service in SERVICES}
+    image = made["compose.yaml"]["services"]["router"]["image"]
     assert image == f"registry.example/headrace-router:1.2.3@{DIGEST}"
-    assert made["base/settings/ingress.yaml"]["router"]["target"] == "dns:///router.bank.svc:7100"
-    assert compose.files(described)["compose.yaml"]["services"]["router"]["image"] == image
+    assert settings["ingress"]["router"]["target"] == "dns:///router.bank.svc:7100"
+    assert settings["ingress"]["limits"]["max_heap_bytes"] == 1536 * 2**20
+    attested = {service: values.get("encrypted_until") for service, values in settings.items()}
+    assert attested == {**dict.fromkeys(SERVICES), "ingress": "2027-06-30"}
+    # Control and those who follow it share a bucket.
+    shared = [
+        settings["control"],
+        *(settings[name]["resources"] for name in ("ingress", "router", "executor")),
+    ]
+    assert [values["artifacts"] for values in shared] == ["s3://live/headrace"] * 4
     file = tmp_path / "description.yaml"
-    file.write_text("replicas:\n  router: none\n")
-    said = CliRunner().invoke(
-        app, ["render", str(tmp_path / "x"), "--for", "compose", "--description", str(file)]
-    )
+    file.write_text("digests:\n  router: latest\n")
+    said = CliRunner().invoke(app, ["render", str(tmp_path / "x"), "--description", str(file)])
     assert said.exit_code == 1
-    assert "line 2, replicas.router: " in " ".join(said.output.split())
+    assert "line 2, digests.router: " in " ".join(said.output.split())
     assert not (tmp_path / "x").exists()
 
 
@@ -183,9 +128,9 @@ async def test_a_rendered_control_believes_each_caller_what_it_is(tmp_path: Path
 
 
 def certified(authority: Authority, name: str) -> dict[str, Any]:
-    """Files of the names that the base asks for; of a name that is no service, of this one."""
-    names = objects(name)["Certificate"]["spec"]["dnsNames"] if name in SERVICES else [name]
-    return authority.issue(name, *names).model_dump(exclude={"peers"})
+    """Files of the name that a service is called by; of a name that is no service, of this one."""
+    dns = f"{name}.headrace.svc" if name in SERVICES else name
+    return authority.issue(name, dns).model_dump(exclude={"peers"})
 
 
 def listening(settings: dict[str, Any], service: str, authority: Authority) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from headrace.cli.deployment import description as mounted
 from headrace.cli.deployment.description import Description
 from headrace.cli.installation import ports, services
 from headrace.cli.installation.layout import Layout
-from headrace.cli.installation.settings import Installation, Shape, overlaid, settings
+from headrace.cli.installation.settings import Installation, overlaid, settings
 
 # The Service that has the address of each door.
 EACH_DOOR = "ingress-each"
@@ -37,14 +37,9 @@ def callers(service: str) -> tuple[str, ...]:
     return tuple(other for other in services.start_order() if service in services.callees(other))
 
 
-def map_of(service: str) -> dict[str, Any]:
-    """A ConfigMap for Kustomize to generate from a service's settings."""
-    return {"name": service, "files": [f"settings.yaml=settings/{service}.yaml"]}
-
-
 def of(description: Description, service: str) -> dict[str, Any]:
     """Settings of a service in each of its containers."""
-    made = _in_a_home(service, "apart")
+    made = _in_a_home(service)
     places = {**_secrets(), str(_LAYOUT.records): description.database}
     if description.artifacts is None:
         made = _without(made, str(_LAYOUT.artifacts))
@@ -65,16 +60,8 @@ def of(description: Description, service: str) -> dict[str, Any]:
     return overlaid(made, {"console": {"listen": "127.0.0.1:8490"}}) if "console" in made else made
 
 
-def together(description: Description) -> dict[str, Any]:
-    """Settings of a door that hosts all services, in one pod whose state is a home: no store and no other pod is asked."""
-    made: dict[str, Any] = _moved(_in_a_home(services.INGRESS, "together"), _secrets())
-    made["telemetry"] = {"metrics": f"0.0.0.0:{mounted.METRICS_PORT}"}
-    made["server"] = _server(description, services.INGRESS)
-    return made | _listening(description)
-
-
-def _in_a_home(service: str, shape: Shape) -> dict[str, Any]:
-    installation = Installation(_LAYOUT, shape, ports.wanted(services.start_order()), alone=True)
+def _in_a_home(service: str) -> dict[str, Any]:
+    installation = Installation(_LAYOUT, "apart", ports.wanted(services.start_order()))
     made = settings(installation, service, slot=0, listen=mounted.RUN / "x", run_dir=mounted.RUN / "envoy")
     # The supervisor of a home writes the addresses of all processes; in a cluster DNS has them.
     found: dict[str, Any] = _without(made, str(_LAYOUT.targets))
@@ -104,7 +91,7 @@ def _identities(description: Description) -> dict[str, Any]:
     known = {
         name: caller
         for caller, name in names.items()
-        if caller in services.ASIDE or "resources" in _in_a_home(caller, "apart")
+        if caller in services.ASIDE or "resources" in _in_a_home(caller)
     }
     return {"may_change": [*changing, *description.operators], "watchers": known}
 
@@ -131,13 +118,9 @@ def _door(description: Description, made: dict[str, Any]) -> dict[str, Any]:
     own["idempotency"] = {"redis_file": str(mounted.SECRETS / "redis-url")}
     own["sharing"] = {"redis_file": str(mounted.SECRETS / "redis-url")}
     # It refuses requests before the kernel ends it for its memory.
-    own["limits"] = {"max_heap_bytes": description.memory(services.INGRESS) * 1024 * 1024 * 3 // 4}
-    return own | _listening(description)
-
-
-def _listening(description: Description) -> dict[str, Any]:
+    own["limits"] = {"max_heap_bytes": description.door_memory_mb * 1024 * 1024 * 3 // 4}
     until = description.encrypted_until
-    return {
+    return own | {
         **({} if until is None else {"encrypted_until": f"{until}"}),
         "http": {
             "plaintext": "127.0.0.1:8080",

@@ -28,15 +28,13 @@ class Installation:
     ports: Mapping[str, int]
     # Number of processes by service; 1 for a service that is not here.
     counts: Mapping[str, int] = field(default_factory=dict)
-    # Together in one process with all others, as in the one pod of an edge.
-    alone: bool = False
 
     @property
     def services(self) -> tuple[str, ...]:
         """Services that have processes of their own, in the order in which they start."""
         if self.shape == "apart":
             return services.start_order()
-        return (*(() if self.alone else services.ASIDE), services.INGRESS)
+        return (*services.ASIDE, services.INGRESS)
 
     @property
     def instances(self) -> tuple[str, ...]:

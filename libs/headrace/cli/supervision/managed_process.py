@@ -191,7 +191,8 @@ class ManagedProcess:
     async def _until_ready(self, failures: int) -> None:
         """Waits for readiness. Raises ReplaceError. `failures`: how many there were when the wait began."""
         deadline = time.monotonic() + self._rules.start
-        while self.policy.state is not State.READY:
+        # Of a process that has just ended the state is known a moment later.
+        while self.current is None or self.policy.state is not State.READY:
             if self._failures > failures and (self.trouble or self._unstartable):
                 raise ReplaceError(f"{self.instance}: {self._reason}; it is tried again and again")
             if time.monotonic() > deadline:
