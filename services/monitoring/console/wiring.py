@@ -6,7 +6,6 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 from headrace.analysis import ReadOut
@@ -20,6 +19,7 @@ from services.monitoring.console.settings import ConsoleSettings
 from services.monitoring.events.query import Found, Query
 from services.monitoring.objectives import ReleaseObjectives
 from services.monitoring.outcomes.recorder import Recorder
+from services.monitoring.outcomes.records import Outcome
 from services.monitoring.outcomes.store import OutcomeStore
 from services.monitoring.ticks import Ticks
 
@@ -124,4 +124,7 @@ def _requests(own: ConsoleSettings, beside: Beside) -> RequestSources | None:
     if events is None:
         return None
 
-    return RequestSources(events, partial(recorder.run, store.of_request), own.traces, beside.explanation)
+    async def outcomes(tenant: str, request_id: str) -> list[Outcome]:
+        return await recorder.run(store.of_request, tenant, request_id)
+
+    return RequestSources(events, outcomes, own.traces, beside.explanation)
