@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from functools import lru_cache
 from statistics import NormalDist
 
+# No share is taken for less: with many rows, half a row is next to nothing.
+_FLOOR = 1e-4
+
 
 def stability(before: Sequence[int], now: Sequence[int]) -> float:
     """The PSI of two histograms with the same buckets, Σ (a_i − e_i)·ln(a_i/e_i) over their shares e_i and a_i, each bucket with
@@ -14,12 +17,12 @@ def stability(before: Sequence[int], now: Sequence[int]) -> float:
 
     Below 0.1 usually counts as stable, above 0.25 as another distribution (Siddiqi, "Credit risk scorecards", 2006). The half
     row (Jeffreys' prior) keeps one empty bucket from deciding alone: at 200 rows in 20 buckets, an empty bucket would add 0.31
-    with the usual floor of 0.01 %, and adds 0.14 so.
+    with the usual floor of 0.01 % alone, and adds 0.14 so.
     """
     if not sum(before) or not sum(now):
         return 0.0
     expected, actual = (
-        [(n + 0.5) / (sum(counts) + len(counts) / 2) for n in counts] for counts in (before, now)
+        [max((n + 0.5) / (sum(counts) + len(counts) / 2), _FLOOR) for n in counts] for counts in (before, now)
     )
     return math.fsum((a - e) * math.log(a / e) for e, a in zip(expected, actual, strict=True))
 
