@@ -123,7 +123,7 @@ def test_rates_are_what_was_added_since_the_last_sample() -> None:
     assert by_arm["live"]["error_share"] == [None, 0.1, 0.0, 0.0]
     assert by_arm["canary"]["rows_per_s"] == [0.0, 0.0, 0.0, 2.0]
     span, sums = live.minute("p")
-    assert (span, sums["live"].rows, sums["live"].errors) == (25.0, 250, 5)
+    assert (span, sums["live"].rows, sums["live"].errors, sum(sums["live"].latency)) == (25.0, 250, 5, 250)
     assert live.rates("p") == [0.0, 10.0, 10.0, 22.0]
 
 
