@@ -96,19 +96,3 @@ def revision() -> str:
 def git(*arguments: str) -> str:
     done = subprocess.run(["git", *arguments], cwd=ROOT, check=True, capture_output=True, text=True)
     return done.stdout.strip()
-
-
-def report(rows: Sequence[Row]) -> str:
-    """A table, a line a file: its tests by their last result, with the time of the runs that these are from."""
-    last = results(rows)
-    lines = [f"{'file':<62} {'passed':>6} {'failed':>6} {'skipped':>7} {'wall s':>7} {'CPU s':>7}  last run"]
-    for file in sorted({row.file for row in rows}):
-        found = [result for test, result in last.items() if test.startswith(f"{file}::")]
-        runs = [row for row in rows if any(result.row is row for result in found)]
-        counts = [sum(result.outcome == o for result in found) for o in ("passed", "failed", "skipped")]
-        lines.append(
-            f"{file:<62} {counts[0]:>6} {counts[1]:>6} {counts[2]:>7} {sum(r.wall_s for r in runs):>7.0f} "
-            f"{sum(r.cpu_s for r in runs):>7.0f}  {runs[-1].date} {runs[-1].revision}"
-        )
-    bad = [f"{t}: {r.outcome}: {r.why}" for t, r in sorted(last.items()) if r.outcome != "passed"]
-    return "\n".join([*lines, *bad])

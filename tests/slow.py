@@ -56,14 +56,10 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--failed", action="store_true", help="again what failed")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--list", action="store_true", help="what is left, with the seconds that it took last")
-    what.add_argument("--report", action="store_true", help="the last results, file by file")
     what.add_argument(
         "--check", action="store_true", help="whether each slow test has a result that proves it"
     )
     options = parser.parse_args(arguments)
-    if options.report:
-        print(ledger.report(ledger.counted(ledger.read(), options.since)))
-        return 0
     tests = collected(options.only)
     last = ledger.results(ledger.counted(ledger.read(), options.since))
     if options.check:

@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 import uvloop
 import yaml
 
-from headrace.oip import open_inference_pb2 as oip
+from load.generator.flight_requests import rows_message
 
 VARIABLE = "HEADRACE_INGRESS_SETTINGS"
 PATH = "/inference.GRPCInferenceService/ModelInfer"
@@ -107,14 +107,7 @@ def settings(home: Path, folder: Path) -> Path:
 
 def message(rows: list[dict[str, Any]]) -> bytes:
     """A gRPC message that asks for flights."""
-    request = oip.ModelInferRequest(model_name="flights", id="counted")
-    for name, value in rows[0].items():
-        values = [row[name] for row in rows]
-        text = isinstance(value, str)
-        request.inputs.add(name=name, datatype="BYTES" if text else "INT32", shape=[len(rows)])
-        pieces = [struct.pack("<I", len(v)) + v.encode() if text else struct.pack("<i", v) for v in values]
-        request.raw_input_contents.append(b"".join(pieces))
-    data = request.SerializeToString()
+    data = rows_message("flights", rows, name="counted")
     return struct.pack(">BI", 0, len(data)) + data
 
 

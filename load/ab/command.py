@@ -15,7 +15,7 @@ from load.ab.calls import GROUPS
 from load.ab.verdicts import Counts, sure, worse_counts, worse_median, worse_pairs
 from load.ab.versions import Version, versions
 from load.generator.closed_loop import Figures, Target, drive
-from load.generator.flight_requests import infer_message, rows
+from load.generator.flight_requests import rows, rows_message
 from load.systems.processes import children_of
 
 # Counts that have grown are taken again: what ran beside a request in every round may not do so in the next ones.
@@ -87,7 +87,7 @@ def _target(version: Version) -> Target:
     told = json.loads(version.headrace("status", "--json"))
     return Target(
         told["endpoints"]["grpc"],
-        [infer_message("flights", row) for row in rows(version.home)],
+        [rows_message("flights", [row]) for row in rows(version.home)],
         (version.home / "demo.key").read_text().strip(),
         frozenset(children_of(service["pid"] for service in told["services"].values())),
         lambda _: (

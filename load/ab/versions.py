@@ -95,9 +95,7 @@ class Version:
         """Its system, with a demo tenant that nothing limits."""
         self.headrace("up", *(["--together"] if shape == "together" else []))
         try:
-            # Versions before issue-21 did not ask.
-            yes = ("--yes",) if "--yes" in self.headrace("tenants", "set", "--help") else ()
-            self.headrace("tenants", "set", "demo", *_AMPLE, *yes)
+            self.headrace("tenants", "set", "demo", *_AMPLE, "--yes")
             yield
         finally:
             self.headrace("down")

@@ -35,24 +35,21 @@ def rows(home: Path, count: int = COUNT) -> list[Row]:
         return [json.loads(line) for line in lines]
 
 
-def infer_message(model: str, row: Row, rename: Mapping[str, str] | None = None) -> bytes:
-    """A serialised ModelInferRequest of one row.
+def rows_message(
+    model: str, several: Sequence[Row], rename: Mapping[str, str] | None = None, name: str = ""
+) -> bytes:
+    """A serialised ModelInferRequest, as tritonclient and perf_analyzer write it: raw contents.
 
-    `rename`: names of inputs that a peer calls otherwise.
+    `rename`: names of inputs that a peer calls otherwise; `name`: id of the request.
     """
-    return rows_message(model, [row], rename)
-
-
-def rows_message(model: str, several: Sequence[Row], rename: Mapping[str, str] | None = None) -> bytes:
-    """The same of several rows, as tritonclient and perf_analyzer write it: raw contents."""
-    request = oip.ModelInferRequest(model_name=model)
+    request = oip.ModelInferRequest(model_name=model, id=name)
     other = rename or {}
-    for name, value in several[0].items():
+    for column, value in several[0].items():
         text = isinstance(value, str)
         request.inputs.add(
-            name=other.get(name, name), datatype="BYTES" if text else "INT32", shape=[len(several)]
+            name=other.get(column, column), datatype="BYTES" if text else "INT32", shape=[len(several)]
         )
-        request.raw_input_contents.append(b"".join(_raw(row[name]) for row in several))
+        request.raw_input_contents.append(b"".join(_raw(row[column]) for row in several))
     return request.SerializeToString()
 
 
@@ -69,7 +66,7 @@ def vectors() -> NDArray[np.float32]:
 
 
 def vector_message(model: str, vector: NDArray[np.float32], shape: Sequence[int]) -> bytes:
-    """The same for the model alone; `shape`: with the batch dimension in front."""
+    """One of the model alone; `shape`: with the batch dimension in front."""
     request = oip.ModelInferRequest(model_name=model, raw_input_contents=[vector.tobytes()])
     request.inputs.add(name="input", datatype="FP32", shape=shape)
     return request.SerializeToString()

@@ -47,14 +47,6 @@ class _Open:
     body: list[bytes] = field(default_factory=list)
 
 
-@dataclass(slots=True)
-class _Body:
-    """What is still to be sent of a large message, and how much of it the server takes now."""
-
-    data: memoryview
-    window: int
-
-
 class Connection:
     """One connection. `outgoing`: bytes to be sent; take them, and empty it."""
 
@@ -66,7 +58,6 @@ class Connection:
         self.gone = False
         self.settled = False  # the server has said what it takes
         self._streams: dict[int, _Open] = {}
-        self._bodies: dict[int, _Body] = {}
         self._next = 1
         self._most = 100  # until the server says
         self._window = 65535
@@ -79,21 +70,18 @@ class Connection:
         return len(self._streams)
 
     def call(self, call: int, headers: bytes, message: bytes) -> int:
-        """Begins a call, which its caller knows as `call`. Returns the stream's number; 0 if no stream is free now."""
+        """Begins a call, which its caller knows as `call`. Returns the stream's number; 0 if no stream is free, or the server
+        takes no message of this size now. Raises ProtocolError: no server takes it in one frame."""
         size = len(message) + 5
-        # While large messages wait for the window, a new call waits for its stream.
-        if self.closing or len(self._streams) >= self._most or self._bodies:
+        if size > _FRAME_BYTES:
+            raise ProtocolError(f"a message of {size} bytes needs more than one frame")
+        if self.closing or len(self._streams) >= self._most or size > min(self._window, self._stream_window):
             return 0
         stream, self._next = self._next, self._next + 2
         self._streams[stream] = _Open(call)
         out, block = self.outgoing, len(headers)
         out += struct.pack(">HBBBI", block >> 8, block & 255, _HEADERS, _END_HEADERS, stream)
         out += headers
-        if size > min(self._window, self._stream_window, _FRAME_BYTES):
-            data = memoryview(struct.pack(">BI", 0, len(message)) + message)
-            self._bodies[stream] = _Body(data, self._stream_window)
-            self._go_on()
-            return stream
         self._window -= size
         out += struct.pack(">HBBBIBI", size >> 8, size & 255, _DATA, _END_STREAM, stream, 0, len(message))
         out += message
@@ -103,21 +91,8 @@ class Connection:
         """Cancels a call. Returns False if it has ended already."""
         if self._streams.pop(stream, None) is None:
             return False
-        self._bodies.pop(stream, None)
         self.outgoing += frame(_RST, 0, stream, struct.pack(">I", _CANCEL))
         return True
-
-    def _go_on(self) -> None:
-        """Sends of large messages what the windows allow."""
-        for stream, body in list(self._bodies.items()):
-            while body.data and (size := min(len(body.data), body.window, self._window, _FRAME_BYTES)) > 0:
-                last = size == len(body.data)
-                self.outgoing += frame(_DATA, _END_STREAM if last else 0, stream, bytes(body.data[:size]))
-                body.data = body.data[size:]
-                body.window -= size
-                self._window -= size
-            if not body.data:
-                del self._bodies[stream]
 
     def receive(self, data: bytes) -> list[CallResult]:
         """Reads frames. Returns the calls that have ended. Raises ProtocolError."""
@@ -141,7 +116,6 @@ class Connection:
         self.closing = self.gone = True
         gone = [CallResult(o.call, UNAVAILABLE, b"") for o in self._streams.values()]
         self._streams.clear()
-        self._bodies.clear()
         return gone
 
     def _frame(self, kind: int, flags: int, stream: int, payload: bytes, answers: list[CallResult]) -> None:
@@ -157,17 +131,10 @@ class Connection:
             self.outgoing += frame(_PING, _ACK, 0, payload)
         elif kind == _GOAWAY:
             self.closing = True
-        elif kind == _WINDOW:
-            self._widen(stream, int.from_bytes(payload, "big"))
+        elif kind == _WINDOW and stream == 0:
+            self._window += int.from_bytes(payload, "big")
         elif kind == _CONTINUATION:
             raise ProtocolError("headers that need more than one frame")
-
-    def _widen(self, stream: int, size: int) -> None:
-        if stream == 0:
-            self._window += size
-        elif stream in self._bodies:
-            self._bodies[stream].window += size
-        self._go_on()
 
     def _data(self, flags: int, stream: int, payload: bytes, answers: list[CallResult]) -> None:
         self._taken += len(payload)
@@ -196,7 +163,6 @@ class Connection:
 
     def _end(self, stream: int, status: int, answers: list[CallResult]) -> None:
         opened = self._streams.pop(stream, None)
-        self._bodies.pop(stream, None)  # answered before it was all read
         if opened is not None:
             body = b"".join(opened.body) if status == 0 else b""
             answers.append(CallResult(opened.call, status, body[5:]))
@@ -207,9 +173,6 @@ class Connection:
             if key == _MAX_STREAMS:
                 self._most = value
             elif key == _INITIAL_WINDOW:
-                for body in self._bodies.values():
-                    body.window += value - self._stream_window
                 self._stream_window = value
         self.outgoing += frame(_SETTINGS, _ACK, 0)
         self.settled = True
-        self._go_on()

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from load.generator.arrivals import Stretch, arrivals
-from load.generator.flight_requests import infer_message, rows
+from load.generator.arrivals import arrivals
+from load.generator.flight_requests import rows, rows_message
 from load.generator.http2 import DEADLINE_EXCEEDED, UNAVAILABLE
 from load.generator.load_generator import Caller, Plan, Samples
 from load.generator.verification import verify
@@ -31,10 +31,11 @@ _EXTRA_S = 300
 
 @dataclass(frozen=True, slots=True)
 class RequestStream:
-    """One stream of requests: from `caller`, at the rates of `stretches`."""
+    """One stream of requests: from `caller`, so many per second for `seconds`."""
 
     caller: Caller
-    stretches: Sequence[Stretch]
+    rate: float
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +81,11 @@ class OpenLoopRun:
     other_cores: float
     verified: str
 
-    def outcome(self, *names: str, after: float = 0.0, until: float = np.inf) -> Outcome:
-        """Of the callers of these names (all, if none is given), of what was due in that time."""
+    def outcome(self, *names: str) -> Outcome:
+        """Of the callers of these names (all, if none is given)."""
         wanted = [i for i, stream in enumerate(self.streams) if not names or stream.caller.name in names]
         times = self.plan.times
-        chosen = np.isin(self.plan.who, wanted) & (times >= after) & (times < until)
+        chosen = np.isin(self.plan.who, wanted)
         status, took = self.samples.status[chosen], (self.samples.ended - times)[chosen]
         deadlines = np.array([stream.caller.deadline_s for stream in self.streams])[self.plan.who[chosen]]
         ok = status == _OK
@@ -92,10 +93,9 @@ class OpenLoopRun:
         refused = (status == _RESOURCE_EXHAUSTED) | (status == UNAVAILABLE)
         late = (status == DEADLINE_EXCEEDED) | (ok & ~good)
         failed = ~(good | refused | late)
-        seconds = min(until, self.seconds) - after
         return Outcome(
             int(chosen.sum()),
-            seconds,
+            self.seconds,
             took[ok],
             took[refused],
             int(good.sum()),
@@ -119,7 +119,7 @@ def run_open_loop(
     plan = _plan(running, model, streams, cpus, seed, len(asked))
     with turn():
         samples = run_plan(plan)
-    seconds = max(sum(s.seconds for s in stream.stretches) for stream in streams)
+    seconds = max(stream.seconds for stream in streams)
     replies = {int(plan.what[i]): reply for i, reply in samples.replies.items() if reply}
     feast = running.setup.feast
     verified = verify(home, feast, model, asked, replies) if check else "not verified"
@@ -147,7 +147,7 @@ def _plan(
     distinct: int,
 ) -> Plan:
     random = np.random.default_rng(seed)
-    parts = [arrivals(stream.stretches, random) for stream in streams]
+    parts = [arrivals(stream.rate, stream.seconds, random) for stream in streams]
     times = np.concatenate(parts)
     who = np.concatenate([np.full(len(p), i, np.uint16) for i, p in enumerate(parts)])
     order = np.argsort(times, kind="stable")
@@ -174,7 +174,7 @@ def _plan(
 
 @cache
 def _messages(home: Path, model: str) -> list[bytes]:
-    return [infer_message(model, row) for row in rows(home)]
+    return [rows_message(model, [row]) for row in rows(home)]
 
 
 def run_plan(plan: Plan) -> Samples:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from headrace.hop.errors import Code
 from load.generator.closed_loop import Figures, Target, drive
-from load.generator.flight_requests import infer_message, rows
+from load.generator.flight_requests import rows, rows_message
 from load.generator.verification import verify
 from load.systems.headrace import Running
 from load.systems.processes import pss_mib
@@ -39,6 +39,20 @@ class Point:
     def failed(self) -> int:
         """Requests of all runs that were not answered."""
         return sum(f.failed for f in self.runs)
+
+    def answered(self) -> bool:
+        """In each run."""
+        return all(f.rate for f in self.runs)
+
+    def speed(self) -> str:
+        """Requests/s [least–most], `~` if others used more than 0.2 cores meanwhile."""
+        rates = [f.rate for f in self.runs]
+        busy = " ~" if self.median(lambda f: f.other_cores) > 0.2 else ""
+        return f"{self.rate:.0f} [{min(rates):.0f}–{max(rates):.0f}]{busy}"
+
+    def latency(self) -> str:
+        """p50 and p99 in ms, as two columns."""
+        return f"{self.median(lambda f: f.p50_us) / 1e3:.2f} | {self.median(lambda f: f.p99_us) / 1e3:.2f}"
 
     def codes(self) -> str:
         """What they were told, such as `INVALID_ARGUMENT 12`; PENDING: nothing."""
@@ -74,31 +88,28 @@ def in_turns(
 def line(name: str, at_once: int, result: Result, base: Result) -> str:
     """A line of the table. A point at which most requests failed has no figures worth showing."""
     point = result.points[at_once]
-    rates = [f.rate for f in point.runs]
-    if not all(rates):
+    if not point.answered():
         told = f"no answers ({point.codes()})"
         return f"| {name} | {at_once} | {told} | | | | | | {point.failed} | {result.memory_mib:.0f} |"
-    busy = " ~" if point.median(lambda f: f.other_cores) > 0.2 else ""
     against = base.points[at_once].rate
     ratio = f"{point.rate / against:.2f}" if against else "–"
     return (
-        f"| {name} | {at_once} | {point.rate:.0f} [{min(rates):.0f}–{max(rates):.0f}]{busy} | {ratio} "
-        f"| {point.median(lambda f: f.p50_us) / 1e3:.2f} | {point.median(lambda f: f.p99_us) / 1e3:.2f} "
+        f"| {name} | {at_once} | {point.speed()} | {ratio} | {point.latency()} "
         f"| {point.median(lambda f: f.server_us):.0f} | {point.median(lambda f: f.client_us):.0f} | {point.failed} "
         f"| {result.memory_mib:.0f} |"
     )
 
 
-def pipeline_target(running: Running, pipeline: str = "flights") -> Target:
-    """Ours, asked for whole rows."""
+def pipeline_target(running: Running, pipeline: str = "flights", each: int = 1) -> Target:
+    """Ours, asked for whole rows, `each` at a time."""
     home, feast = running.setup.home, running.setup.feast
     asked = rows(home)
     [key] = running.keys.values()
-    messages = [infer_message(pipeline, row) for row in asked]
+    starts = range(0, len(asked) - each + 1, each)
     return Target(
         running.target,
-        messages,
+        [rows_message(pipeline, asked[i : i + each]) for i in starts],
         key,
         running.pids,
-        lambda replies: verify(home, feast, pipeline, asked, replies),
+        lambda replies: verify(home, feast, pipeline, asked, replies, each),
     )

@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 from headrace.cli.installation import services
 from headrace.releases import LIVE
-from load.generator.arrivals import Stretch, steady
 from load.generator.load_generator import Caller
 from load.generator.open_loop import OpenLoopRun, RequestStream, run_open_loop
 from load.scenarios.canary import COPY, MODEL, copy_model
@@ -36,7 +35,7 @@ def at_rates(options: argparse.Namespace) -> None:
     with headrace(setup) as running:
         _begin(setup, options, running)
         print(_HEAD.format("rate"), flush=True)
-        runs = [_line(running, options, f"{r}", steady(r, options.seconds)) for r in options.rates]
+        runs = [_line(running, options, f"{r}", r, options.seconds) for r in options.rates]
     _end(runs)
 
 
@@ -58,7 +57,7 @@ def soaked(options: argparse.Namespace) -> dict[str, float]:
             minute = f"{(i + 1) * _SOAK_STEP_S / 60:.1f}"
             with ThreadPoolExecutor() as pool:
                 done = pool.submit(_disturb, options, i) if options.disturb else None
-                run = _line(running, options, minute, steady(options.rate, _SOAK_STEP_S), seed=i)
+                run = _line(running, options, minute, options.rate, _SOAK_STEP_S, seed=i)
             if done:
                 done.result()
                 running = found_running(setup, running.keys)
@@ -125,13 +124,13 @@ def _begin(setup: Setup, options: argparse.Namespace, running: Running) -> None:
         f"{options.model}, open loop, client on {where}, deadline {options.deadline_ms:.0f} ms\n", flush=True
     )
     # The first seconds of a system are not measured.
-    _run(running, options, steady(200.0, 3.0), check=False)
+    _run(running, options, 200.0, 3.0, check=False)
 
 
 def _line(
-    running: Running, options: argparse.Namespace, label: str, stretches: Sequence[Stretch], seed: int = 1
+    running: Running, options: argparse.Namespace, label: str, rate: float, seconds: float, seed: int = 1
 ) -> OpenLoopRun:
-    run = _run(running, options, stretches, seed)
+    run = _run(running, options, rate, seconds, seed)
     o = run.outcome("load")
     busy = " ~" if run.other_cores > 0.2 else ""
     print(
@@ -152,14 +151,15 @@ def _end(runs: Sequence[OpenLoopRun]) -> None:
 def _run(
     running: Running,
     options: argparse.Namespace,
-    stretches: Sequence[Stretch],
+    rate: float,
+    seconds: float,
     seed: int = 1,
     *,
     check: bool = True,
 ) -> OpenLoopRun:
     key, deadline_s = running.keys["load"], options.deadline_ms / 1000
-    streams = [RequestStream(Caller("load", key, deadline_s), stretches)]
+    streams = [RequestStream(Caller("load", key, deadline_s), rate, seconds)]
     if getattr(options, "disturb", False):
         hasty = Caller("hasty", key, deadline_s, _CANCELLED_S - deadline_s)
-        streams.append(RequestStream(hasty, steady(options.rate / 10, stretches[0].seconds)))
+        streams.append(RequestStream(hasty, options.rate / 10, seconds))
     return run_open_loop(running, options.model, streams, cpus=options.clients, seed=seed, check=check)

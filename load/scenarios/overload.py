@@ -11,14 +11,11 @@ import math
 import os
 import statistics
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from headrace.access.specs import TenantSpec
-from load.generator.arrivals import steady
 from load.generator.load_generator import Caller
 from load.generator.open_loop import OpenLoopRun, Outcome, RequestStream, run_open_loop
-from load.systems.headrace import AMPLE, Running, Setup, Shape, configuration, headrace
+from load.systems.headrace import AMPLE, Running, Setup, configuration, headrace
 
 _FACTOR = 3.0
 _HIGH, _NORMAL = 5, 1
@@ -29,42 +26,32 @@ _STEP = 1.25
 _FIRST_RATE = 300.0
 
 
-@dataclass(frozen=True, slots=True)
-class OverloadSettings:
-    """How it is measured. `deadline_s`: of each request; `seconds`: of each run."""
-
-    model: str
-    deadline_s: float
-    seconds: float
-    runs: int
-    clients: frozenset[int]
-
-
-@dataclass(frozen=True, slots=True)
-class OverloadFigures:
-    """What came of it, medians of the runs. `goodput`: at three times the peak, as a part of it; `late`: answers of all runs past
-    their deadline; `refused_p99_ms`: how soon the refused were told, NaN if nobody was; `modest_ratio`: the modest tenants' p99
-    beside the greedy one, of that without it."""
-
-    peak: float
-    goodput: float
-    late: int
-    refused_p99_ms: float
-    modest_ratio: float
-
-
 def run(options: argparse.Namespace) -> dict[str, float]:
-    """`overload`. Returns its figures by name."""
+    """`overload`. Prints the tables; returns what they say, medians of the runs.
+
+    `goodput`: at three times the peak, as a part of it; `late`: answers of all runs past their deadline; `refused_p99_ms`: how
+    soon the refused were told, NaN if nobody was; `modest_ratio`: the modest tenants' p99 beside the greedy one, of that without.
+    """
     everyone = frozenset(os.sched_getaffinity(0))
-    clients = options.clients or frozenset({max(everyone)})
-    servers = options.servers or everyone - clients or everyone
-    rules = OverloadSettings(
-        options.model, options.deadline_ms / 1000, options.seconds, options.runs, clients
-    )
-    return asdict(measure(options.home, options.shape, servers, rules))
+    options.clients = options.clients or frozenset({max(everyone)})
+    made = _setup(options, options.servers or everyone - options.clients or everyone)
+    with headrace(made) as running:
+        print(configuration(made))
+        cores = ", ".join(map(str, sorted(options.clients)))
+        print(f"client on core {cores}; deadline {options.deadline_ms:.0f} ms; {options.model}\n")
+        peak = find_peak(running, options)
+        outcomes = at_three(running, options, peak)
+        ratio = greedy(running, options, peak)
+    return {
+        "peak": peak,
+        "goodput": _median(o.goodput for o in outcomes) / peak,
+        "late": sum(o.late for o in outcomes),
+        "refused_p99_ms": _median(o.refusal_ms(99) for o in outcomes),
+        "modest_ratio": ratio,
+    }
 
 
-def setup(home: Path, shape: Shape, servers: frozenset[int]) -> Setup:
+def _setup(options: argparse.Namespace, servers: frozenset[int]) -> Setup:
     """Tenants with equal rights, one of which will be greedy, and one with high priority.
 
     The ingress refuses before it has read a message, so it uses the priority of the tenant. The quotas are finite, but
@@ -72,46 +59,20 @@ def setup(home: Path, shape: Shape, servers: frozenset[int]) -> Setup:
     """
     names = dict.fromkeys(["load", *(f"modest-{i}" for i in range(_MODEST_TENANTS)), "greedy"], _NORMAL)
     names["high"] = _HIGH
-    return Setup(
-        home,
-        shape,
-        servers,
-        tenants={n: TenantSpec(pipelines=("*",), limits=AMPLE, priority=p) for n, p in names.items()},
-    )
+    tenants = {n: TenantSpec(pipelines=("*",), limits=AMPLE, priority=p) for n, p in names.items()}
+    return Setup(options.home, options.shape, servers, tenants=tenants)
 
 
-def measure(home: Path, shape: Shape, servers: frozenset[int], rules: OverloadSettings) -> OverloadFigures:
-    """Prints the tables; returns what they say."""
-    made = setup(home, shape, servers)
-    with headrace(made) as running:
-        print(configuration(made))
-        print(
-            f"client on core {_named(rules.clients)}; deadline {rules.deadline_s * 1000:.0f} ms; {rules.model}\n"
-        )
-        peak = find_peak(running, rules)
-        outcomes = at_three(running, rules, peak)
-        ratio = greedy(running, rules, peak)
-    return OverloadFigures(
-        peak,
-        _median(o.goodput for o in outcomes) / peak,
-        sum(o.late for o in outcomes),
-        _median(o.refusal_ms(99) for o in outcomes),
-        ratio,
-    )
-
-
-def find_peak(running: Running, rules: OverloadSettings) -> float:
+def find_peak(running: Running, options: argparse.Namespace) -> float:
     """The highest goodput at any rate; rates go up until less than 70 % of what is offered is answered in time."""
     print(
         "| offered/s | goodput/s | p50 ms | p99 ms | refused | late | failed | server CPU µs | client CPU µs |"
     )
     print("|--:|--:|--:|--:|--:|--:|--:|--:|--:|", flush=True)
     rate, best = _FIRST_RATE, 0.0
-    run_open_loop(
-        running, rules.model, [_stream(running, rules, "load", rate, seconds=2.0)], cpus=rules.clients
-    )
+    _run(running, options, [_stream(running, options, "load", rate, seconds=2.0)])
     while True:
-        run = _run(running, rules, [_stream(running, rules, "load", rate)], check=False)
+        run = _run(running, options, [_stream(running, options, "load", rate)], check=False)
         show(f"{rate:.0f}", run)
         goodput = run.outcome().goodput
         best = max(best, goodput)
@@ -120,7 +81,7 @@ def find_peak(running: Running, rules: OverloadSettings) -> float:
         rate *= _STEP
 
 
-def at_three(running: Running, rules: OverloadSettings, peak: float) -> list[Outcome]:
+def at_three(running: Running, options: argparse.Namespace, peak: float) -> list[Outcome]:
     """Three times the peak; a tenth of the peak is of high priority. What came of each run."""
     outcomes = []
     print(f"\nAt {_FACTOR:g}× the peak of {peak:.0f}/s, a tenth of the peak with high priority:\n")
@@ -128,10 +89,10 @@ def at_three(running: Running, rules: OverloadSettings, peak: float) -> list[Out
         "| run | who | offered/s | goodput/s | p50 ms | p99 ms | refused | told in p50 ms | p99 ms | late | failed |"
     )
     print("|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|", flush=True)
-    for i in range(rules.runs):
-        high = _stream(running, rules, "high", 0.1 * peak)
-        low = _stream(running, rules, "load", (_FACTOR - 0.1) * peak)
-        run = _run(running, rules, [high, low], seed=i + 1)
+    for i in range(options.runs):
+        high = _stream(running, options, "high", 0.1 * peak)
+        low = _stream(running, options, "load", (_FACTOR - 0.1) * peak)
+        run = _run(running, options, [high, low], seed=i + 1)
         for who, names in (("all", ()), ("high", ("high",)), ("normal", ("load",))):
             o = run.outcome(*names)
             print(
@@ -153,18 +114,18 @@ def at_three(running: Running, rules: OverloadSettings, peak: float) -> list[Out
     return outcomes
 
 
-def greedy(running: Running, rules: OverloadSettings, peak: float) -> float:
+def greedy(running: Running, options: argparse.Namespace, peak: float) -> float:
     """The modest tenants' p99 with a tenant who asks for three times the peak, of that without."""
     alone, beside = [], []
-    for i in range(rules.runs):
+    for i in range(options.runs):
         modest = [
-            _stream(running, rules, f"modest-{n}", _MODEST * peak / _MODEST_TENANTS)
+            _stream(running, options, f"modest-{n}", _MODEST * peak / _MODEST_TENANTS)
             for n in range(_MODEST_TENANTS)
         ]
         names = [m.caller.name for m in modest]
-        alone.append(_run(running, rules, modest, seed=i + 1, check=False).outcome(*names))
-        wild = _stream(running, rules, "greedy", _FACTOR * peak)
-        beside.append(_run(running, rules, [*modest, wild], seed=i + 1, check=False).outcome(*names))
+        alone.append(_run(running, options, modest, seed=i + 1, check=False).outcome(*names))
+        wild = _stream(running, options, "greedy", _FACTOR * peak)
+        beside.append(_run(running, options, [*modest, wild], seed=i + 1, check=False).outcome(*names))
     print(
         f"{_MODEST_TENANTS} modest tenants ask for {_MODEST:.0%} of the peak together; a greedy one for {_FACTOR:g}×:\n"
     )
@@ -192,25 +153,21 @@ def show(label: str, run: OpenLoopRun) -> None:
 
 def _run(
     running: Running,
-    rules: OverloadSettings,
+    options: argparse.Namespace,
     streams: Sequence[RequestStream],
     *,
     seed: int = 1,
     check: bool = True,
 ) -> OpenLoopRun:
-    return run_open_loop(running, rules.model, streams, cpus=rules.clients, seed=seed, check=check)
+    return run_open_loop(running, options.model, streams, cpus=options.clients, seed=seed, check=check)
 
 
 def _stream(
-    running: Running, rules: OverloadSettings, tenant: str, rate: float, *, seconds: float = math.nan
+    running: Running, options: argparse.Namespace, tenant: str, rate: float, *, seconds: float = math.nan
 ) -> RequestStream:
-    caller = Caller(tenant, running.keys[tenant], rules.deadline_s)
-    return RequestStream(caller, steady(rate, rules.seconds if math.isnan(seconds) else seconds))
+    caller = Caller(tenant, running.keys[tenant], options.deadline_ms / 1000)
+    return RequestStream(caller, rate, options.seconds if math.isnan(seconds) else seconds)
 
 
 def _median(values: Iterable[float]) -> float:
     return statistics.median(values)
-
-
-def _named(cpus: frozenset[int]) -> str:
-    return ", ".join(map(str, sorted(cpus)))

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -15,9 +13,10 @@ from typing import Any, Literal
 
 from headrace.repository import Repository
 from load.generator.closed_loop import Target
-from load.generator.flight_requests import infer_message, rows, vector_message, vectors
+from load.generator.flight_requests import rows, rows_message, vector_message, vectors
 from load.generator.verification import verify_model
 from load.systems.processes import children_of
+from load.systems.redis_store import redis_server
 
 Part = Literal["pipeline", "model"]
 _KEY = "bench-key-1"
@@ -47,35 +46,14 @@ def harness(folder: Path, home: Path) -> tuple[Any, Any]:
     return importlib.import_module("bench"), importlib.import_module("peers")
 
 
-def _wait_for(port: int, within_s: float = 10.0) -> None:
-    deadline = time.monotonic() + within_s
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            return
-        except OSError:
-            if time.monotonic() > deadline:
-                raise SystemExit(f"nothing listens on port {port} after {within_s:.0f} s") from None
-            time.sleep(0.05)
-
-
 @contextmanager
 def shared_redis(folder: Path, home: Path) -> Iterator[tuple[str, int]]:
     """A Redis for all systems, with the peers' features in it: its host:port and pid."""
     _, table = harness(folder, home)
-    address = f"127.0.0.1:{table.REDIS_PORT}"
-    server = subprocess.Popen(
-        ["redis-server", "--port", str(table.REDIS_PORT), "--save", "", "--bind", "127.0.0.1"],
-        stdout=subprocess.DEVNULL,
-    )
-    try:
-        _wait_for(table.REDIS_PORT)
+    with redis_server(table.REDIS_PORT) as redis:
         seed = [f"{table.ROOT}/v-ref/bin/python", "-B", "-c", "import common; common.seed_redis()"]
         subprocess.run(seed, cwd=folder, check=True)
-        yield address, server.pid
-    finally:
-        server.terminate()
-        server.wait()
+        yield f"127.0.0.1:{redis.port}", redis.pid
 
 
 def our_features(home: Path, redis: str) -> Path:
@@ -98,7 +76,7 @@ def peer(folder: Path, part: Part, name: str, home: Path) -> Iterator[Target]:
         pids = frozenset(children_of(p.pid for p in server.procs))
         address = f"127.0.0.1:{spec['port']}"
         if part == "pipeline":
-            messages = [infer_message("flights_pipeline", row, _RENAMED) for row in rows(home)]
+            messages = [rows_message("flights_pipeline", [row], _RENAMED) for row in rows(home)]
             yield Target(
                 address, messages, _KEY, pids, lambda _: "answers not verified: features of its own making"
             )

@@ -102,15 +102,15 @@ class HopModelOperations:
         reply = await self._index(pb.IndexModelsRequest(), deadline=deadline)
         return read_index(reply.models)
 
-    async def load(self, model: str, version: str, operator: str, deadline: float) -> str:
-        """Loads a version and returns it: the named one, the one a label points to, or the newest for ""."""
+    async def load(self, model: str, version: str, operator: str, deadline: float) -> None:
+        """Loads a version: the named one, the one a label points to, or the newest for ""."""
         request = pb.LoadModelRequest(model=model, version=version, operator=operator)
-        return (await self._load(request, deadline=deadline)).version
+        await self._load(request, deadline=deadline)
 
-    async def unload(self, model: str, version: str, operator: str, deadline: float) -> list[str]:
-        """Unloads versions and returns them: the named one, the one a label points to, or all loaded ones for ""."""
+    async def unload(self, model: str, version: str, operator: str, deadline: float) -> None:
+        """Unloads versions: the named one, the one a label points to, or all loaded ones for ""."""
         request = pb.UnloadModelRequest(model=model, version=version, operator=operator)
-        return list((await self._unload(request, deadline=deadline)).versions)
+        await self._unload(request, deadline=deadline)
 
 
 def _decision(message: pb.Decision) -> Decision:

@@ -30,9 +30,6 @@ class Http(config.Settings):
     key: Path | None = None
     # If set, TLS callers must show a certificate that one of these CAs signed. Their credential is needed all the same.
     client_ca: Path | None = None
-    # If set, every connection must begin with the PROXY protocol: a load balancer in front names the client with it. If not set,
-    # no connection may use it.
-    proxy_protocol: bool = False
 
     @model_validator(mode="after")
     def _tls_has_files(self) -> Http:
@@ -96,7 +93,8 @@ class Traces(config.Settings):
     # Empty: no store.
     folder: Path | None = None
     segment_bytes: PositiveInt = 8 * 1024 * 1024
-    segments: PositiveInt = 4
+    # Files, at least two.
+    segments: int = Field(default=4, ge=2)
     # Requests that took longer than this are always kept; the ratio does not apply to them.
     slow_s: PositiveFloat = 0.5
 

@@ -36,7 +36,7 @@ class _Rule(NamedTuple):
     inference: bool = False
 
 
-_READ = _Rule("read")
+# Of RPCs that ask for something else than the others of their service.
 _RULES: Mapping[str, _Rule] = {
     # Answered without a credential: the answers reveal nothing about pipelines.
     **dict.fromkeys(("ServerLive", "ServerReady", "ServerMetadata"), _Rule("")),
@@ -47,22 +47,7 @@ _RULES: Mapping[str, _Rule] = {
     # Thousands of small things in one message.
     "RecordOutcomes": _Rule("outcomes", large=True),
     # For operators. These operations take long; the last of them bring documents.
-    **dict.fromkeys(
-        (
-            "RepositoryIndex",
-            "RepositoryModelLoad",
-            "RepositoryModelUnload",
-            "GetRelease",
-            "ListReleases",
-            "RollBackRelease",
-            "SteerRollout",
-            "SetFreeze",
-            "GetShadowReport",
-            "GetRollout",
-            "ReadExperiment",
-        ),
-        _Rule("operate"),
-    ),
+    **dict.fromkeys(("RepositoryIndex", "RepositoryModelLoad", "RepositoryModelUnload"), _Rule("operate")),
     **dict.fromkeys(
         ("CommitRelease", "ApplyRelease", "DeployPipeline", "StartRollout"), _Rule("operate", large=True)
     ),
@@ -75,7 +60,6 @@ class Operation:
 
     method: Method[Any, Any]
     handler: Handler
-    open: bool
     inference: bool
     # The scope that the credential must allow; "" for operations that need no credential.
     scope: str
@@ -87,8 +71,9 @@ class Operation:
     grouped: GroupedInfer | None = None
 
 
-def operations(service: ServiceDescriptor, *servicers: object) -> dict[str, Operation]:
-    """The unary RPCs of a service by path ("/package.Service/Method"), each with the servicer that implements it."""
+def operations(service: ServiceDescriptor, *servicers: object, scope: str = "read") -> dict[str, Operation]:
+    """The unary RPCs of a service by path ("/package.Service/Method"), each with the servicer that implements it. `scope`: what
+    they need."""
 
     def handler(name: str) -> Handler:
         [servicer] = (s for s in servicers if hasattr(s, name))
@@ -96,11 +81,9 @@ def operations(service: ServiceDescriptor, *servicers: object) -> dict[str, Oper
         return found
 
     def operation(method: Method[Any, Any]) -> Operation:
-        rule = _RULES.get(method.name, _READ)
+        rule = _RULES.get(method.name, _Rule(scope))
         counted = rule.scope not in ("", "read")
-        return Operation(
-            method, handler(method.name), not rule.scope, rule.inference, rule.scope, rule.large, counted
-        )
+        return Operation(method, handler(method.name), rule.inference, rule.scope, rule.large, counted)
 
     unary = (m for m in methods_of(service) if not (m.client_streaming or m.server_streaming))
     return {method.path: operation(method) for method in unary}
@@ -151,7 +134,7 @@ class Door:
             return
         context.entered = True
         self.in_flight += 1
-        if operation.open:
+        if not operation.scope:
             return
         tenant = self.prove(operation, context).tenant
         context.inference = operation.inference
@@ -198,14 +181,6 @@ class Door:
             raise context.fault.copy() from error
         finally:
             self._done(context)
-
-    def authenticate(self, operation: Operation, context: RequestContext) -> None:
-        """Authenticates the caller of a stream, before its first message. Raises Fault UNAUTHENTICATED, PERMISSION_DENIED."""
-        try:
-            self.prove(operation, context)
-        except Fault as fault:
-            self.refuse(context, fault)
-            raise
 
     def refuse(self, context: RequestContext, fault: Fault) -> Fault:
         """Reports a request that never became a call (unreadable, too large, no such method)."""
@@ -254,7 +229,11 @@ class Door:
         context: RequestContext,
     ) -> AsyncIterator[Message]:
         """Serves a stream in which every message is a call of `operation`. Raises Fault."""
-        self.authenticate(operation, context)
+        try:
+            self.prove(operation, context)
+        except Fault as fault:
+            self.refuse(context, fault)
+            raise
 
         def call(request: Any) -> Awaitable[Any]:
             return self.call(operation, request, context.of_message(self.clock()))

@@ -45,22 +45,24 @@ def malformed_field(field: str, what: str) -> Fault:
 
 def too_large(size: int, limit: int) -> Fault:
     """The Fault for a message over the limit."""
-    return Fault(
-        Code.RESOURCE_EXHAUSTED,
-        Reason.REASON_TOO_LARGE,
-        f"the message has {size} bytes or more; at most {limit} are taken",
-        metadata={"limit": str(limit)},
-    )
+    return _over(f"the message has {size} bytes or more; at most {limit} are taken", limit)
 
 
 def too_many_values(limit: int) -> Fault:
     """The Fault for a message with too many values."""
-    return Fault(
-        Code.RESOURCE_EXHAUSTED,
-        Reason.REASON_TOO_LARGE,
-        f"the message holds more than {limit} values; send fewer rows, or whole tensors as raw bytes",
-        metadata={"limit": str(limit), "unit": "values"},
-    )
+    said = f"the message holds more than {limit} values; send fewer rows, or whole tensors as raw bytes"
+    return _over(said, limit, unit="values")
+
+
+def headers_too_large(size: int, limit: int) -> Fault:
+    """The Fault for a request whose headers are over the limit."""
+    said = f"the headers have {size} bytes or entries; at most {limit} are taken"
+    return _over(said, limit, unit="headers")
+
+
+def _over(message: str, limit: int, **unit: str) -> Fault:
+    metadata = {"limit": str(limit), **unit}
+    return Fault(Code.RESOURCE_EXHAUSTED, Reason.REASON_TOO_LARGE, message, metadata=metadata)
 
 
 def http_status(fault: Fault) -> int:
@@ -68,13 +70,3 @@ def http_status(fault: Fault) -> int:
     if fault.reason == Reason.REASON_TOO_LARGE and fault.metadata.get("unit") == "headers":
         return 431
     return STATUS[fault.code]
-
-
-def headers_too_large(size: int, limit: int) -> Fault:
-    """The Fault for a request whose headers are over the limit."""
-    return Fault(
-        Code.RESOURCE_EXHAUSTED,
-        Reason.REASON_TOO_LARGE,
-        f"the headers have {size} bytes or entries; at most {limit} are taken",
-        metadata={"limit": str(limit), "unit": "headers"},
-    )

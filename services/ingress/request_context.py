@@ -28,6 +28,10 @@ def new_request_id() -> str:
     return f"{_random.getrandbits(128):032x}"
 
 
+def new_span_id() -> str:
+    return f"{_random.getrandbits(64):016x}"
+
+
 class RequestTrace:
     """The trace that a request belongs to. `parent`: the span of the caller, "" if it sent none. `trace_id` "": a new one, made
     when somebody asks for it, which is seldom."""
@@ -46,7 +50,7 @@ class RequestTrace:
 
     @property
     def span_id(self) -> str:
-        self._span_id = self._span_id or f"{_random.getrandbits(64):016x}"
+        self._span_id = self._span_id or new_span_id()
         return self._span_id
 
     @property

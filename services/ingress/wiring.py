@@ -45,7 +45,6 @@ from services.ingress.envoy.certificates import CertificateReloads, secrets
 from services.ingress.envoy.drain import AdminPort
 from services.ingress.envoy.readiness import Readiness
 from services.ingress.idempotency.calls import IdempotentCalls
-from services.ingress.idempotency.meter import KeyMetrics
 from services.ingress.inference import InferenceRunner
 from services.ingress.oip.groups.calls import MODEL_INFER, GroupedInfer
 from services.ingress.oip.repository import ModelRepository
@@ -147,8 +146,7 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
         )
         keys = settings.idempotency.store(time.monotonic, wall)
         stack.push_async_callback(keys.close)
-        metrics_of_keys, lease_s = telemetry.once(KeyMetrics), settings.idempotency.lease_s
-        keyed = IdempotentCalls(keys, metrics_of_keys, telemetry.log, lease_s, time.monotonic)
+        keyed = IdempotentCalls(keys, telemetry.log, settings.idempotency.lease_s, time.monotonic)
         readiness = Readiness(
             AdminPort(settings.admin).ask,
             time.monotonic,
@@ -263,8 +261,8 @@ def _operations(
     return {
         **operations(OIP_SERVICE, oip, repository),
         **operations(INFERENCE_SERVICE, own, outcomes, explained),
-        **operations(RELEASE_SERVICE, ReleaseServicer(desk)),
-        **operations(OPERATIONS_SERVICE, OperationsServicer(client, monitoring)),
+        **operations(RELEASE_SERVICE, ReleaseServicer(desk), scope="operate"),
+        **operations(OPERATIONS_SERVICE, OperationsServicer(client, monitoring), scope="operate"),
     }
 
 

@@ -149,26 +149,6 @@ def test_every_service_has_the_same_rooms(service: Path) -> None:
     assert len((service / "README.md").read_text().splitlines()) <= 80
 
 
-def files_in_the_folders_of_a_readme(readme: Path) -> set[str]:
-    """Paths like "server/serve.py" in the first column of its tables, whose head names the folder (`hop/`: the top)."""
-    found, folder = set(), ""
-    for line in readme.read_text().splitlines():
-        first = line.split("|")[1] if line.startswith("|") else ""
-        if head := re.fullmatch(r" `(\w+)/` ", first):
-            folder = "" if head[1] == readme.parent.name else f"{head[1]}/"
-        found |= {folder + file for file in re.findall(r"`(\w+\.py)`", first)}
-    return found
-
-
-def test_the_readme_of_hop_names_all_that_is_in_it() -> None:
-    hop = ROOT / "libs/headrace/hop"
-    there = {str(p.relative_to(hop)) for p in hop.rglob("*.py") if p.name != "__init__.py"}
-    assert files_in_the_folders_of_a_readme(hop / "README.md") == there
-    text = (hop / "README.md").read_text()
-    known = {p.name for p in hop.rglob("*.py")} | there
-    assert sorted(f for f in re.findall(r"[\w/]*\w\.py\b", text) if f not in known) == []
-
-
 def test_no_two_files_of_tests_have_one_name() -> None:
     """`make test-slow` collects all at once, and pytest imports tests by their bare names."""
     names = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))

@@ -1,21 +1,15 @@
-"""Hostile tenants by the hundred, and another tenant whose predictions must never fail.
+"""Hostile tenants by the hundred, and another tenant whose predictions must never fail."""
 
-`python -m tests.faults.isolation --cases 1000 --first 0` starts a system and runs the cases: in turns, a block of the good
-tenant's calls beside hostile ones, and one without. It names the cases in which a prediction failed, and goes on from any number.
-"""
-
-import argparse
 import asyncio
 import json
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import grpc
-import numpy as np
 
 from tests.children import ends_with_tests
 from tests.faults.hostile import THEIRS, Case, rpcs
@@ -155,61 +149,3 @@ def _key(tenant: str) -> str:
         "tenants", "set", tenant, *(f"--pipeline={p}" for p in ("flights", "moderation", THEIRS)), *limits
     )
     return key
-
-
-def quantiles(answers: Sequence[Answer]) -> str:
-    """A line about a block of calls."""
-    milliseconds = np.array([a.took for a in answers] or [0.0]) * 1000
-    p50, p99 = np.percentile(milliseconds, [50, 99])
-    failed = sum(bool(a.failure) for a in answers)
-    return f"{len(answers)} calls, {failed} failed, p50 {p50:.1f} ms, p99 {p99:.1f} ms"
-
-
-async def measure(scene: Scene, first: int, count: int, block: int) -> None:
-    """Runs the cases; after each block of calls beside them as many without."""
-    answers, number, told = scene.good.answers, first, 0
-    async with scene.running():
-        while number < first + count:
-            start = len(answers)
-            while number < first + count and (not block or len(answers) < start + block):
-                await scene.run(number, Case.of(number, scene.rpcs))
-                number += 1
-                failures = scene.failures()
-                for failure in failures[told:]:
-                    print(failure, flush=True)
-                told = len(failures)
-                if number % 50 == 0:
-                    print(
-                        f"{number - first} of {count} cases, {told} failed; --first {number} goes on",
-                        flush=True,
-                    )
-            print(f"{number - first} of {count} cases; beside them {quantiles(answers[start:])}", flush=True)
-            start = len(answers)
-            while len(answers) < start + block:
-                await asyncio.sleep(1)
-            if block:
-                print(f"without: {quantiles(answers[start:])}", flush=True)
-    print(f"{len(answers)} predictions, {len(scene.failures())} failed")
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cases", type=int, default=1000, help="how many")
-    parser.add_argument("--first", type=int, default=0, help="number of the first")
-    parser.add_argument(
-        "--block", type=int, default=10_000, help="calls of a block; 0: none without hostile ones"
-    )
-    parser.add_argument("--shape", choices=["apart", "together"], default="apart")
-    options = parser.parse_args()
-    system = System.up(options.shape)
-    try:
-        scene = Scene(system)
-        asyncio.run(measure(scene, options.first, options.cases, options.block))
-        scene.check_calm()
-    finally:
-        system.down()
-    return bool(scene.failures())
-
-
-if __name__ == "__main__":
-    sys.exit(main())

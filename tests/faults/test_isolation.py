@@ -1,6 +1,10 @@
-"""Whatever one tenant does, another one's predictions fail never. `python -m tests.faults.isolation` runs many more cases."""
+"""Whatever one tenant does, another one's predictions fail never.
+
+`HEADRACE_ISOLATION_CASES=1000 pytest --timeout 0 tests/faults/test_isolation.py` runs many more cases.
+"""
 
 import asyncio
+import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -13,7 +17,7 @@ from tests.faults.isolation import RATE, Scene
 from tests.system import System, poll, row_request
 
 EXPLAIN = "/headrace.api.inference.v1.InferenceService/Explain"
-CASES = 40
+CASES = int(os.environ.get("HEADRACE_ISOLATION_CASES", "40"))
 
 
 @pytest.fixture(scope="module")

@@ -16,10 +16,10 @@ import grpc
 import pytest
 
 from headrace.api.inference.v1 import inference_pb2 as pb
-from load.systems.redis_store import Redis, redis_server
 from tests.faults.fault_proxy import FaultProxy
 from tests.faults.traffic import Traffic, add_hurried, healthy, kinds
-from tests.programs import needs_program
+from tests.ports import free_port
+from tests.redis_server import RedisServer
 from tests.system import (
     DOCUMENTS,
     HOME,
@@ -34,7 +34,6 @@ from tests.system import (
 )
 
 OK = grpc.StatusCode.OK
-pytestmark = needs_program("redis-server")
 VIEWS = ["planes", "tail_history", "route_history", "congestion", "weather"]
 BY_TAIL = {"planes", "tail_history"}
 FAULT_S = 2.0
@@ -49,22 +48,19 @@ STEADY, DEADLINE_S = "steady", 3.0
 class Store:
     """A Redis, and the way to it."""
 
-    redis: Redis
+    redis: RedisServer
     proxy: FaultProxy
     loop: asyncio.AbstractEventLoop
-
-    @property
-    def port(self) -> int:
-        """Where the way begins."""
-        return self.redis.port + 1000
+    # Where the way begins.
+    port: int
 
     @classmethod
     @contextmanager
     def running(cls, folder: Path) -> Iterator[Self]:
         """An empty one, with an event loop in a thread of its own."""
         loop = asyncio.new_event_loop()
-        with redis_server(folder) as redis:
-            store = cls(redis, FaultProxy(redis.port), loop)
+        with RedisServer(folder) as redis:
+            store = cls(redis, FaultProxy(redis.port), loop, free_port())
             ready, stop = threading.Event(), asyncio.Event()
             thread = threading.Thread(target=loop.run_until_complete, args=(store._serve(ready, stop),))
             thread.start()
@@ -106,7 +102,7 @@ def store(system: System, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 FAULTS: dict[str, tuple[Callable[[Store], None], Callable[[Store], None]]] = {
-    "killed": (lambda s: s.redis.signal(signal.SIGKILL), lambda s: s.redis.start()),
+    "killed": (lambda s: s.redis.kill(), lambda s: s.redis.start()),
     "stopped": (lambda s: s.redis.signal(signal.SIGSTOP), lambda s: s.redis.signal(signal.SIGCONT)),
     "slow": (lambda s: s.switch("slow"), lambda s: s.switch("pass")),
     "unreachable": (lambda s: s.switch("closed"), lambda s: s.switch("pass")),
@@ -165,7 +161,7 @@ def test_a_pipeline_that_demands_a_feature_refuses_while_nobody_knows_it(
         poll("the pipeline is served", lambda: refusal(system, request) is None)
         # Of another plane, as this one's features are remembered now.
         other = next(r for r in reversed(system.rows) if r.get("tailnum") not in (None, row["tailnum"]))
-        store.redis.signal(signal.SIGKILL)
+        store.redis.kill()
         try:
             error = refusal(system, row_request(other, pipeline="demanding"))
         finally:

@@ -11,7 +11,7 @@ from load.generator.closed_loop import Figures, Target, plan
 from load.generator.flight_requests import rows_message
 from load.scenarios import capacity
 from load.scenarios.closed import Point
-from load.scenarios.scaling import shares, verdict
+from load.scenarios.scaling import shares
 
 
 def figures(rate: float = 100.0, server_us: float = 200.0) -> Figures:
@@ -25,11 +25,6 @@ def target(**more: object) -> Target:
 def test_shares_are_parts_of_the_sum() -> None:
     assert shares({"a": 3.0, "b": 1.0}) == {"a": 0.75, "b": 0.25}
     assert shares({"a": 0.0, "b": 0.0}) == {"a": 0.0, "b": 0.0}
-
-
-@pytest.mark.parametrize(("times", "said"), [(25.0, "holds"), (24.9, "SHORT")])
-def test_the_aim_is_judged(times: float, said: str) -> None:
-    assert said in verdict("apart", times)
 
 
 def test_without_keys_of_several_there_is_one_caller() -> None:

@@ -1,7 +1,5 @@
 """End-to-end tests that are bound to one home, and why: those of tests/pipeline that are not here also run against machines."""
 
-import re
-
 _ALONE = "asks no running system"
 _COMMANDS = "uses `headrace` commands, which work on a home"
 _FILES = "reads files of the home"
@@ -39,17 +37,8 @@ BOUND = {
     "test_tenants.py": _COMMANDS,
     "test_tokens.py": _SETTINGS,
 }
-# Why a test may skip against machines, as it may at home: something is missing here. Whatever else a test lacks there binds it.
-_MISSING = re.compile(r"is not installed \(apt-get install|^kserve has no release for Python")
 
 
 def why_bound(file: str, test: str) -> str:
     """The reason; "" if the test may run against machines. `test`: without its parameters."""
     return BOUND.get(file, "") or BOUND.get(f"{file}::{test}", "")
-
-
-def unlisted_skip(reason: str) -> str:
-    """Why a skip against machines is a failure; "" if it may be. `reason`: what the skip says."""
-    if _MISSING.search(reason):
-        return ""
-    return f"skipped against machines: {reason}\nlist the test in tests/machines/one_home.py, with the reason"

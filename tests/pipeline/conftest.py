@@ -4,11 +4,11 @@ With HEADRACE_TESTS_MACHINES set it is a cluster of three machines instead, and 
 """
 
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 
 import pytest
 
-from tests.machines.one_home import unlisted_skip, why_bound
+from tests.machines.one_home import why_bound
 from tests.system import PATIENT, System, prepared
 
 MACHINES = bool(os.environ.get("HEADRACE_TESTS_MACHINES"))
@@ -28,18 +28,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if MACHINES:
         config.hook.pytest_deselected(items=[item for item in here if bound[item]])
         items[:] = [item for item in items if not bound.get(item)]
-
-
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """With machines, a skip of a test that is not listed as bound to one home is a failure."""
-    report = yield
-    if MACHINES and report.skipped and not hasattr(report, "wasxfail"):
-        told = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
-        if failure := unlisted_skip(told.removeprefix("Skipped: ")):
-            report.outcome = "failed"
-            report.longrepr = failure
-    return report
 
 
 @pytest.fixture(scope="session", params=SHAPES)

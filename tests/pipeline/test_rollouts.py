@@ -1,24 +1,22 @@
 """A bad version that takes over step by step is judged by the answers of real traffic, and taken back by itself."""
 
-import asyncio
 import itertools
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import grpc
 import pytest
 
+from tests.repeated import repeated
 from tests.services.executor.executor_models import lookup
 from tests.system import (
     System,
     headrace,
     poll,
-    predicting,
     remove_document,
     remove_models,
     row_request,
@@ -74,41 +72,16 @@ class Asked:
     error: str
 
 
-@dataclass
-class Traffic:
-    """Callers that ask for one row after the other, until the context is left."""
-
-    system: System
-    callers: int = 16
-    asked: list[Asked] = field(default_factory=list)
-    _stop: threading.Event = field(default_factory=threading.Event)
-
-    def __enter__(self) -> Self:
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    async def _run(self) -> None:
-        async with grpc.aio.insecure_channel(self.system.endpoints["grpc"]) as channel:
-            call = predicting(channel)
-            await asyncio.gather(*(self._ask(call, caller) for caller in range(self.callers)))
-
-    async def _ask(self, call: Any, caller: int) -> None:
-        for x in itertools.cycle(range(caller, caller + 8)):
-            if self._stop.is_set():
-                return
-            request = row_request({"x": x % 8}, {"x": x % 8}, pipeline=NAME)
-            try:
-                answer = await call(request, timeout=30, metadata=self.system.auth())
-            except grpc.aio.AioRpcError as error:
-                self.asked.append(Asked("", x % 8, f"{error.code().name}: {error.details()}"))
-                continue
-            arm = answer.decisions[answer.predictions[0].decision].arm
-            self.asked += [Asked(arm, x % 8, p.error.message) for p in answer.predictions]
+def ask(system: System, asked: list[Asked], x: int) -> None:
+    """One request for two rows of this entry."""
+    try:
+        answer = system.predict(row_request({"x": x}, {"x": x}, pipeline=NAME), timeout=30)
+    except grpc.RpcError as error:
+        failed: Any = error
+        asked.append(Asked("", x, f"{failed.code().name}: {failed.details()}"))
+        return
+    arm = answer.decisions[answer.predictions[0].decision].arm
+    asked += [Asked(arm, x, p.error.message) for p in answer.predictions]
 
 
 def status() -> dict[str, Any]:
@@ -117,19 +90,20 @@ def status() -> dict[str, Any]:
 
 
 def test_a_bad_version_is_taken_back_and_nobody_else_notices(system: System, table: None) -> None:
-    with Traffic(system) as traffic:
-        poll("traffic flows", lambda: len(traffic.asked) > 50, WITHIN_S)
+    asked, entries = list[Asked](), itertools.cycle(range(8))
+    with repeated(lambda: ask(system, asked, next(entries)), 0.0, 16):
+        poll("traffic flows", lambda: len(asked) > 50, WITHIN_S)
         headrace("rollout", "start", NAME, "--models", f"{NAME}=2", "--ladder", "20,100", "--yes")
         poll("it is taken back", lambda: status()["rollout"]["state"] == "rolled_back", WITHIN_S)
-        known = len(traffic.asked)
-        poll("nobody gets the bad version", lambda: calm(traffic.asked[known:]), WITHIN_S)
-    failed = [asked for asked in traffic.asked if asked.error]
+        known = len(asked)
+        poll("nobody gets the bad version", lambda: calm(asked[known:]), WITHIN_S)
+    failed = [one for one in asked if one.error]
     assert failed
     # Only rows of the bad version failed, and among them those that it lacks.
-    assert {asked.arm for asked in failed} == {"candidate"}
+    assert {one.arm for one in failed} == {"candidate"}
     # A row that it has never fails with one that it lacks, though they share a run of the engine.
-    assert {asked.x for asked in failed if "failed on this row" in asked.error} <= {*LACKS}
-    assert {asked.x for asked in failed} & {*LACKS}
+    assert {one.x for one in failed if "failed on this row" in one.error} <= {*LACKS}
+    assert {one.x for one in failed} & {*LACKS}
     shown = json.loads(headrace("release", "show", NAME, "--json"))
     assert shown["assign"]["weights"]["live"] == 1.0
     assert shown["author"] == "ladder"

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from headrace.state import chain
+from headrace.state import torn
 
 # The name of this journal.
 READINGS = "readings"
@@ -22,7 +22,7 @@ class AccessError(Exception):
 
 
 class Access:
-    """Appends to the journal `path`, a hash chain. `clock`: the time in UTC."""
+    """Appends to the journal `path`. `clock`: the time in UTC."""
 
     def __init__(self, path: Path, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self.path = path
@@ -46,7 +46,7 @@ class Access:
     def _append(self, act: Act, who: str, about: Mapping[str, object]) -> None:
         at = self._clock().isoformat(timespec="milliseconds")
         try:
-            chain.append(self.path, {"at": at, "event": act, "who": who[:_TEXT], **about})
+            torn.append_entry(self.path, {"at": at, "event": act, "who": who[:_TEXT], **about})
         except OSError as error:
             raise AccessError(
                 f"{self.path} can't be written ({error.strerror}); mend disk or rights: what can't be recorded is not done"

@@ -143,7 +143,7 @@ class Journal:
             while len(digests) < limit and (line := file.readline()).endswith(b"\n"):
                 digests.append(line_digest(line))
                 begin, end = file.tell() - len(line), file.tell()
-                if torn.marked(line) is not None:
+                if torn.MARK in line:
                     cut_off.append(after.line + len(digests))
             if not digests:
                 return Reading(after)

@@ -1,4 +1,4 @@
-"""The record of deployments: two lines of a hash chain for each, which join the audit log.
+"""The record of deployments: two lines of a journal of the audit for each.
 
 The first is written before anything is done, and what can't be recorded is not done. A first line without a second one is a
 deployment that was cut off: it counts as failed.
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from headrace.delivery.errors import DeliveryError
-from headrace.state import chain
+from headrace.state import torn
 
 BEGAN, ENDED = "deployment_began", "deployment_ended"
 _TEXT = 1000
@@ -50,7 +50,7 @@ class Deployment:
 
 
 class Records:
-    """The chain in `path`. `clock`: the time in UTC."""
+    """The journal `path`. `clock`: the time in UTC."""
 
     def __init__(self, path: Path, clock: Callable[[], datetime]) -> None:
         self._path = path
@@ -69,13 +69,13 @@ class Records:
         self._append(ENDED, identity, {k: v for k, v in about.items() if v})
 
     def all(self) -> list[Deployment]:
-        """All deployments, the oldest first. Raises DeliveryError: the chain is broken; OSError."""
+        """All deployments, the oldest first. Raises DeliveryError: a line is damaged; OSError."""
         return read(self._path)
 
     def _append(self, event: str, identity: str, about: Mapping[str, object]) -> None:
         at = self._clock().isoformat(timespec="milliseconds")
         try:
-            chain.append(self._path, {"at": at, "event": event, "deployment": identity, **about})
+            torn.append_entry(self._path, {"at": at, "event": event, "deployment": identity, **about})
         except OSError as error:
             raise DeliveryError(
                 f"{self._path} can't be written ({error.strerror}); mend disk or rights: what can't be recorded is not done"
@@ -89,7 +89,7 @@ def read(path: Path) -> list[Deployment]:
     begun: dict[str, Mapping[str, Any]] = {}
     ends: dict[str, Mapping[str, Any]] = {}
     try:
-        for entry in chain.entries(path):
+        for entry in torn.entries(path):
             kept = begun if entry.get("event") == BEGAN else ends
             kept[str(entry["deployment"])] = entry
         last = next(reversed(begun), "")

@@ -1,4 +1,4 @@
-"""The access log records which models were loaded, refused and unloaded. It is a hash chain (chain.py)."""
+"""The access log records which models were loaded, refused and unloaded. It is a journal of the audit."""
 
 from __future__ import annotations
 
@@ -7,11 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from headrace.repository.errors import RepositoryError
-from headrace.state import chain
-from headrace.state.chain import entries
-
-__all__ = ["AccessLog", "Event", "entries", "record"]
+from headrace.state import torn
 
 Event = Literal["loaded", "refused", "unloaded"]
 _NAME = 128
@@ -39,17 +35,4 @@ class AccessLog:
             # Shortened: a reason may quote text of an untrusted file.
             **{k: v[:_TEXT] for k, v in about.items() if v},
         }
-        chain.append(self.path, entry)
-
-
-def record(log: AccessLog | None, event: Event, model: str, version: str, **about: str) -> None:
-    """Records an event, if there is a log. Raises RepositoryError if it can't be written."""
-    if log is None:
-        return
-    try:
-        log.record(event, model, version, **about)
-    except OSError as error:
-        problem = f"the access log {log.path} can't be written ({error.strerror})"
-        raise RepositoryError(
-            model, version, problem, "mend disk or rights: what can't be recorded is not done"
-        ) from error
+        torn.append_entry(self.path, entry)

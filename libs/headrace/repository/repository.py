@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from headrace.repository import metadata as documents
-from headrace.repository.access_log import AccessLog, record
+from headrace.repository.access_log import AccessLog, Event
 from headrace.repository.errors import AbsentError, RepositoryError, UntrustedError
 from headrace.repository.metadata import Metadata
 from headrace.repository.model_index import Indexes, ModelIndex
@@ -92,7 +92,10 @@ class Repository:
 
     def names(self) -> list[str]:
         """Names of the folders that may hold a model, sorted. Raises RepositoryError: the root can't be read."""
-        return [name for name in self._folders("", "") if may_name(name)]
+        try:
+            return [name for name in self._store.folders("") if may_name(name)]
+        except OSError as error:
+            raise self._unreadable("", "", f"list the folder {self.root}", error) from error
 
     def versions(self, model: str) -> list[str]:
         """Versions of `model`, oldest first; empty if there is none.
@@ -163,15 +166,8 @@ class Repository:
     def loaded(self, artifact: Artifact, operator: str = "") -> None:
         """Records that a service uses a version. Raises RepositoryError if this can't be recorded."""
         about = artifact.metadata
-        record(
-            self._log,
-            "loaded",
-            about.name,
-            about.version,
-            sha256=about.sha256,
-            signer=artifact.signer,
-            operator=operator,
-        )
+        said = {"sha256": about.sha256, "signer": artifact.signer, "operator": operator}
+        self._record("loaded", about.name, about.version, **said)
 
     def quiet(self) -> Repository:
         """The same repository without an access log."""
@@ -211,7 +207,18 @@ class Repository:
 
     def unloaded(self, model: str, version: str, operator: str) -> None:
         """Records that a service unloaded a version. Raises RepositoryError if this can't be recorded."""
-        record(self._log, "unloaded", model, version, operator=operator)
+        self._record("unloaded", model, version, operator=operator)
+
+    def _record(self, event: Event, model: str, version: str, **about: str) -> None:
+        """Raises RepositoryError if it can't be written."""
+        if self._log is None:
+            return
+        try:
+            self._log.record(event, model, version, **about)
+        except OSError as error:
+            problem = f"the access log {self._log.path} can't be written ({error.strerror})"
+            remedy = "mend disk or rights: what can't be recorded is not done"
+            raise RepositoryError(model, version, problem, remedy) from error
 
     def _checked(self, model: str, version: str) -> Artifact:
         about, described = self._described(model, version, self._index(model))
@@ -219,7 +226,7 @@ class Repository:
         contents = {name: self._read(model, version, name) for name in names}
         signer = ""
         if self._trust is not None:
-            signature = self._optional(f"{model}/{version}/{SIGNATURE}", model, version, MAX_SIGNATURE_BYTES)
+            signature = self._signature(model, version)
             signer = self._trust.files(model, version, {METADATA: described, **contents}, signature)
         further = {name: contents[name] for name in about.files}
         artifact = Artifact(about, described, contents[about.artifact], further, signer)
@@ -274,19 +281,14 @@ class Repository:
     def _metadata_file(self, model: str, version: str) -> bytes:
         return self._read(model, version, METADATA, _MAX_METADATA_BYTES)
 
-    def _folders(self, model: str, version: str) -> list[str]:
+    def _signature(self, model: str, version: str) -> bytes | None:
+        """None: it is unsigned."""
         try:
-            return self._store.folders("")
-        except OSError as error:
-            raise self._unreadable(model, version, f"list the folder {self.root}", error) from error
-
-    def _optional(self, path: str, model: str, version: str, limit: int) -> bytes | None:
-        try:
-            return self._store.read(path, limit)
+            return self._store.read(f"{model}/{version}/{SIGNATURE}", MAX_SIGNATURE_BYTES)
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise self._unreadable(model, version, f"read {path.rpartition('/')[2]}", error) from error
+            raise self._unreadable(model, version, f"read {SIGNATURE}", error) from error
 
     def _read(self, model: str, version: str, file: str, limit: int | None = None) -> bytes:
         path = "/".join(
@@ -324,5 +326,5 @@ class Repository:
             if not isinstance(error, unless):
                 # If recording fails, the caller still gets the reason for the refusal, not the log's error.
                 with suppress(RepositoryError):
-                    record(self._log, "refused", model, version, reason=error.problem, operator=operator)
+                    self._record("refused", model, version, reason=error.problem, operator=operator)
             raise

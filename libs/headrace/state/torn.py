@@ -1,4 +1,5 @@
-"""Torn lines: what a power loss has left of the last line of a file that only grows. Nobody was answered on its account.
+"""Files of JSON lines that only grow, and torn lines: what a power loss has left of the last one. Nobody was answered on its
+account.
 
 Whoever appends next ends it with a mark: a record separator, which no JSON text holds, and a JSON object.
 """
@@ -6,9 +7,11 @@ Whoever appends next ends it with a mark: a record separator, which no JSON text
 from __future__ import annotations
 
 import fcntl
+import json
 import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from headrace.state import atomic
 
@@ -23,13 +26,17 @@ class Torn(NamedTuple):
     content: bytes
 
 
-def ending(tail: bytes) -> bytes:
-    """What must precede the next line of a file that ends with `tail`, if its lines are not a chain."""
-    return MARK + b"}\n" if tail and not tail.endswith(b"\n") else b""
+def append_entry(path: Path, entry: Mapping[str, object]) -> None:
+    """As `append`, a JSON object as one line; the folder is made if it is not there.
+
+    A line should stay below 64 KiB: the writer shortens what strangers sent.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    append(path, json.dumps(entry, ensure_ascii=False).encode() + b"\n")
 
 
 def append(path: Path, data: bytes, *, mode: int = 0o600) -> None:
-    """Appends whole lines to a file that is no chain; they are on the disk once this returns. Several processes may do so.
+    """Appends whole lines; they are on the disk once this returns. Threads and processes of one machine may do so at once.
 
     Raises OSError: nothing was appended.
     """
@@ -40,7 +47,8 @@ def append(path: Path, data: bytes, *, mode: int = 0o600) -> None:
         if start == 0:
             atomic.sync_folder(path.parent)  # so that new and renamed files exist after a crash
         try:
-            left = memoryview(ending(os.pread(descriptor, 1, max(start - 1, 0))) + data)
+            torn = os.pread(descriptor, 1, max(start - 1, 0)) not in (b"", b"\n")
+            left = memoryview(MARK + b"}\n" + data if torn else data)
             while left:
                 left = left[os.write(descriptor, left) :]
             os.fsync(descriptor)
@@ -52,10 +60,19 @@ def append(path: Path, data: bytes, *, mode: int = 0o600) -> None:
         os.close(descriptor)
 
 
-def marked(line: bytes) -> bytes | None:
-    """The JSON object with which a torn line was ended; None: it is not torn."""
-    begin = line.rfind(MARK)
-    return None if begin < 0 else line[begin + 1 :]
+def entries(path: Path) -> Iterator[dict[str, Any]]:
+    """The JSON objects, oldest first, without torn lines. Raises ValueError naming a line that is none, OSError."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if MARK in line or not line.endswith(b"\n"):
+                continue
+            try:
+                entry = json.loads(line)
+            except (ValueError, RecursionError):
+                entry = None
+            if not isinstance(entry, dict):
+                raise ValueError(f"{path}, line {number}: it is damaged or was altered")  # noqa: TRY004 - of a file
+            yield entry
 
 
 def lines(path: Path) -> list[Torn]:

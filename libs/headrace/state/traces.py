@@ -1,4 +1,4 @@
-"""Traces of requests as the ingress keeps them: JSON lines in a few segments of bounded size (its reporting/span_store.py).
+"""Traces of requests as the ingress keeps them: JSON lines in a few files of bounded size (its reporting/span_store.py).
 
 A trace is {request_id, trace_id, spans: [{name, service, span_id, parent_id, start_unix_us, duration_us, status, attributes}]}.
 """
@@ -15,6 +15,8 @@ from headrace.hop.request_ids import request_key
 from headrace.state import plain_files
 
 Span = Mapping[str, Any]
+# The newest file in the folder; older ones are FILE.1, FILE.2 and so on.
+FILE = "spans.jsonl"
 
 
 def find(folder: Path, request_id: str) -> dict[str, Any] | None:
@@ -40,11 +42,11 @@ def _matching(folder: Path, request_id: str) -> Iterator[dict[str, Any]]:
     """The newest first. Incomplete lines (a process was killed while it wrote) are skipped."""
     request_id = request_key(request_id)
     wanted = json.dumps(request_id).encode()
-    for segment in sorted(folder.glob("*.jsonl"), reverse=True):
+    for file in sorted(folder.glob(f"{FILE}*"), key=lambda path: (len(path.name), path.name)):
         try:
-            lines = plain_files.read(segment).splitlines()
+            lines = plain_files.read(file).splitlines()
         except FileNotFoundError:
-            continue  # the store has just deleted it
+            continue  # the store has just renamed or deleted it
         for line in reversed(lines):
             trace = _read(line) if wanted in line else None
             if trace is not None and request_id in (trace.get("request_id"), trace.get("trace_id")):

@@ -24,12 +24,6 @@ APPLICATION = "services.ingress.asgi:app"
 SETTINGS_VARIABLE = "HEADRACE_INGRESS_SETTINGS"
 _FILE_LOG = "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog"
 _HEALTH_CHECK = "type.googleapis.com/envoy.extensions.filters.http.health_check.v3.HealthCheck"
-_PROXY_PROTOCOL = {
-    "name": "envoy.filters.listener.proxy_protocol",
-    "typed_config": {
-        "@type": "type.googleapis.com/envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol"
-    },
-}
 _MOST_HEADER_KB = 8192
 # Envoy resets the stream if there are too many headers. Up to this many times the limit, the application answers instead.
 _MORE_HEADERS = 3
@@ -93,8 +87,6 @@ def render(settings: IngressSettings) -> dict[str, Any]:
         static["clusters"] = [c for c in static["clusters"] if c["name"] != "http"]
     elif settings.http.client_ca is not None:
         _demand_client_certificates(static["listeners"][1], settings.run_dir)
-    if settings.http.proxy_protocol:
-        _expect_proxy_protocol(static["listeners"])
     manager = plaintext["filter_chains"][0]["filters"][0]["typed_config"]
     manager["http_filters"] = [_health_filter(), *_lane_filter(), _path_filter(), *_application()]
     manager["access_log"] = _access_log(settings)
@@ -104,14 +96,6 @@ def render(settings: IngressSettings) -> dict[str, Any]:
 def template_text(name: str) -> str:
     """A file of `templates/`, which is part of the package."""
     return (resources.files("services.ingress.envoy") / "templates" / name).read_text()
-
-
-def _expect_proxy_protocol(listeners: list[dict[str, Any]]) -> None:
-    """Every connection begins with the PROXY protocol: the load balancer in front says who the client is."""
-    plaintext = listeners[0]
-    plaintext.setdefault("listener_filters", [copy.deepcopy(_PROXY_PROTOCOL)])[0].pop("filter_disabled", None)
-    for other in listeners[1:]:
-        other["listener_filters"] = [copy.deepcopy(_PROXY_PROTOCOL)]
 
 
 def _demand_client_certificates(listener: dict[str, Any], run_dir: Path) -> None:

@@ -17,7 +17,6 @@ from google.protobuf.message import DecodeError, Message
 
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.limiters import IDEMPOTENCY_KEYS
-from services.ingress.idempotency.meter import Ending, KeyMetrics
 from services.ingress.idempotency.outcome import (
     HEADER,
     Outcome,
@@ -38,52 +37,47 @@ _RETRY_AFTER_S = 0.5
 _COMMIT_ATTEMPTS = 3
 
 
-# What a call is refused with that ended so, and when it may come again.
-_REFUSALS = {
-    Ending.REUSED: (
-        Code.INVALID_ARGUMENT,
-        Reason.REASON_IDEMPOTENCY_KEY_REUSED,
-        f"this {HEADER} was used for a call with other parameters; use a new key for a new call",
-        None,
-    ),
-    Ending.IN_USE: (
-        Code.ABORTED,
-        Reason.REASON_IDEMPOTENCY_KEY_IN_USE,
-        f"a call with this {HEADER} is still being served; ask again with the same key",
-        _RETRY_AFTER_S,
-    ),
-    Ending.UNREACHABLE: (
-        Code.UNAVAILABLE,
-        Reason.REASON_IDEMPOTENCY_UNAVAILABLE,
-        f"whether this {HEADER} was used can't be found out now, so nothing was done; ask again with the same key",
-        _RETRY_AFTER_S,
-    ),
-    Ending.UNREADABLE: (
-        Code.UNAVAILABLE,
-        Reason.REASON_IDEMPOTENCY_UNAVAILABLE,
-        f"a call with this {HEADER} was answered, but its kept outcome can't be read, so nothing was done; use a new key if "
-        "the call may run again",
-        None,
-    ),
-}
+def _refusal(code: Code, reason: Reason, message: str, retry_s: float | None = None) -> Fault:
+    return Fault(code, reason, message, metadata={"field": HEADER}, retry_after_s=retry_s)
+
+
+_FULL = IDEMPOTENCY_KEYS.refusal("the tenant has as many idempotency keys as it may; send no key, or wait")
+_REUSED = _refusal(
+    Code.INVALID_ARGUMENT,
+    Reason.REASON_IDEMPOTENCY_KEY_REUSED,
+    f"this {HEADER} was used for a call with other parameters; use a new key for a new call",
+)
+_IN_USE = _refusal(
+    Code.ABORTED,
+    Reason.REASON_IDEMPOTENCY_KEY_IN_USE,
+    f"a call with this {HEADER} is still being served; ask again with the same key",
+    _RETRY_AFTER_S,
+)
+_UNREACHABLE = _refusal(
+    Code.UNAVAILABLE,
+    Reason.REASON_IDEMPOTENCY_UNAVAILABLE,
+    f"whether this {HEADER} was used can't be found out now, so nothing was done; ask again with the same key",
+    _RETRY_AFTER_S,
+)
+_UNREADABLE = _refusal(
+    Code.UNAVAILABLE,
+    Reason.REASON_IDEMPOTENCY_UNAVAILABLE,
+    f"a call with this {HEADER} was answered, but its kept outcome can't be read, so nothing was done; use a new key if "
+    "the call may run again",
+)
 
 
 class IdempotentCalls:
     """`clock`: monotonic seconds. `lease_s`: of the store; it is renewed three times as often."""
 
-    def __init__(
-        self, store: KeyStore, meter: KeyMetrics, log: Log, lease_s: float, clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, store: KeyStore, log: Log, lease_s: float, clock: Callable[[], float]) -> None:
         self._store = store
-        self._meter = meter
         self._log = log
         self._renew_s = lease_s / 3
         self._clock = clock
         self._failing = False
         # Calls that run in this process, by tenant and key: who waits for one need not ask the store again and again.
         self._running: dict[tuple[str, str], asyncio.Future[None]] = {}
-        # Calls that ask the store about one that runs elsewhere.
-        self._looking: dict[tuple[str, str], asyncio.Future[None]] = {}
 
     async def once(
         self,
@@ -112,38 +106,28 @@ class IdempotentCalls:
 
     async def _claimed(self, call: Call, deadline: float) -> bytes | None:
         """The outcome that is kept; None: the key is claimed."""
-        name, pause = (call.tenant, call.key), _LOOK_S
-        looking: asyncio.Future[None] | None = None
-        try:
-            while True:
-                claim = await self._claim(call)
-                if claim.state is State.CLAIMED:
-                    return None
-                if claim.state is State.KEPT:
-                    return claim.outcome
-                left = deadline - self._clock()
-                if claim.state is not State.BUSY or left <= 0:
-                    raise self._refused(claim.state)
-                others = self._running.get(name) or self._looking.get(name)
-                if others is None or others is looking:
-                    # It runs in another process. One of those who wait for it here looks; the others wait for that one.
-                    if looking is None:
-                        looking = self._looking[name] = asyncio.get_running_loop().create_future()
-                    await asyncio.sleep(min(pause, left))
-                    pause = min(2 * pause, _LONGEST_LOOK_S)
-                else:
-                    await asyncio.wait([others], timeout=left)
-        finally:
-            if looking is not None:
-                del self._looking[name]
-                looking.set_result(None)
+        pause = _LOOK_S
+        while True:
+            claim = await self._claim(call)
+            if claim.state is State.CLAIMED:
+                return None
+            if claim.state is State.KEPT:
+                return claim.outcome
+            left = deadline - self._clock()
+            if claim.state is not State.BUSY or left <= 0:
+                raise _refused(claim.state).copy()
+            if (running := self._running.get((call.tenant, call.key))) is not None:
+                await asyncio.wait([running], timeout=left)
+            else:  # it runs in another process
+                await asyncio.sleep(min(pause, left))
+                pause = min(2 * pause, _LONGEST_LOOK_S)
 
     async def _claim(self, call: Call) -> Claim:
         try:
             claim = await self._store.claim(call)
         except StoreUnreachableError as error:
             self._tell(error)
-            raise self._refusal(Ending.UNREACHABLE) from None
+            raise _UNREACHABLE.copy() from None
         self._tell(None)
         return claim
 
@@ -156,19 +140,6 @@ class IdempotentCalls:
             else:
                 self._log.error("calls with an idempotency key are refused", error=str(error))
 
-    def _refused(self, state: State) -> Fault:
-        if state is State.FULL:
-            self._meter.ended(Ending.FULL)
-            return IDEMPOTENCY_KEYS.refusal(
-                "the tenant has as many idempotency keys as it may; send no key, or wait"
-            )
-        return self._refusal(Ending.REUSED if state is State.OTHER else Ending.IN_USE)
-
-    def _refusal(self, ending: Ending) -> Fault:
-        self._meter.ended(ending)
-        code, reason, message, retry_s = _REFUSALS[ending]
-        return Fault(code, reason, message, metadata={"field": HEADER}, retry_after_s=retry_s)
-
     def _replay(self, kept: bytes, context: RequestContext, reply: type[M]) -> M:
         try:
             outcome = Outcome.of_bytes(kept)
@@ -178,9 +149,8 @@ class IdempotentCalls:
             self._log.error(
                 "a kept outcome can't be read; its key is refused until it ends", error=repr(error)
             )
-            raise self._refusal(Ending.UNREADABLE) from None
+            raise _UNREADABLE.copy() from None
         context.original_request_id = outcome.request_id
-        self._meter.ended(Ending.REPLAYED)
         if outcome.fault is not None:
             raise outcome.fault
         return message
@@ -196,14 +166,12 @@ class IdempotentCalls:
                 done = await run()
             except Fault as fault:
                 if not is_kept(fault, context):
-                    self._meter.ended(Ending.NOT_KEPT)
                     raise
                 settled = True
                 if await self._commit(call, context, Outcome(context.request_id, fault=fault)):
                     raise
                 return None
             if not is_whole(context):
-                self._meter.ended(Ending.NOT_KEPT)
                 return done
             settled = True
             outcome = Outcome(context.request_id, done.SerializeToString())
@@ -227,23 +195,25 @@ class IdempotentCalls:
         for attempt in range(_COMMIT_ATTEMPTS):
             try:
                 # Not to be given up half-way: who disconnects now comes back with the key.
-                kept = await asyncio.shield(self._store.commit(call, outcome.to_bytes(), json.dumps(said)))
-                break
+                return await asyncio.shield(self._store.commit(call, outcome.to_bytes(), json.dumps(said)))
             except StoreUnreachableError as error:
                 if attempt + 1 == _COMMIT_ATTEMPTS:
-                    self._meter.ended(Ending.LOST)
                     self._log.error("the outcome of an idempotent call is not kept", error=str(error), **said)
-                    return True
-                await asyncio.sleep(_LOOK_S)
-        if kept:
-            self._meter.ended(Ending.KEPT)
-        return kept
+                else:
+                    await asyncio.sleep(_LOOK_S)
+        return True
 
     async def _abandon(self, call: Call) -> None:
         try:
             await asyncio.shield(self._store.abandon(call))
         except StoreUnreachableError as error:
             self._log.warning("an idempotency key is free only after its lease", error=str(error))
+
+
+def _refused(state: State) -> Fault:
+    if state is State.FULL:
+        return _FULL
+    return _REUSED if state is State.OTHER else _IN_USE
 
 
 class _Renewal:

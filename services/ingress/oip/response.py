@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, MutableMapping, Sequence
+from collections.abc import Iterable, MutableMapping
 
 from headrace.api.features.v1 import features_pb2
 from headrace.columns import Batch, Column, Ragged
 from headrace.columns.oip_tensors import pack_bytes
 from headrace.oip import open_inference_pb2 as pb
-from headrace.pipeline import ModelUse
 from services.ingress.inference import InferenceResult
 
 # Prefix of the annotations that say where a row's features of a view came from.
@@ -20,10 +19,27 @@ CACHED = "@cached_us"
 def write(answer: InferenceResult, names: Iterable[str], request_id: str) -> pb.ModelInferResponse:
     """The response with the outputs `names`. Raises Fault INTERNAL if the router did not give one of them."""
     batch = answer.batch
-    outputs = answer.outputs(names)
-    reply = _head(answer, answer.models, outputs)
-    reply.id = request_id
-    reply.raw_output_contents.extend([raw_contents(c) for c in outputs])
+    reply = pb.ModelInferResponse(
+        model_name=answer.entry.pipeline.name, model_version=str(answer.version), id=request_id
+    )
+    for column in answer.outputs(names):
+        shape = (len(batch), *(column.row_shape or (1,)))
+        reply.outputs.add(name=column.name, datatype=column.dtype.oip, shape=shape)
+        reply.raw_output_contents.append(raw_contents(column))
+    parameters = reply.parameters
+    parameters["revision"].string_param = answer.revision
+    if answer.decision is not None:
+        models = answer.models
+        parameters["models"].string_param = ",".join(f"{m.model}:{m.version}" for m in models)
+        parameters["backends"].string_param = ",".join(m.backend for m in models)
+        if any(m.cold_start for m in models):
+            parameters["cold_start"].bool_param = True
+        _tell_arms(answer, parameters)
+    if answer.fallbacks:
+        parameters["fallbacks"].string_param = ",".join(name for name, _ in answer.fallbacks)
+        # A view with missing values is also a fallback, so without a fallback there is nothing to look for.
+        for view, source in absent_features(batch):
+            parameters[f"features.{view}"].string_param = source
     if CACHED in batch.columns:
         _add_cached(batch.columns[CACHED], reply)
     return reply
@@ -35,33 +51,6 @@ def _add_cached(ages: Column, reply: pb.ModelInferResponse) -> None:
     if kept:
         reply.parameters["cached_rows"].int64_param = len(kept)
         reply.parameters["cached_age_ms"].int64_param = max(kept) // 1000
-
-
-def _head(
-    answer: InferenceResult,
-    models: Sequence[ModelUse],
-    outputs: Iterable[Column],
-) -> pb.ModelInferResponse:
-    """A response without identity and values."""
-    count = len(answer.batch)
-    reply = pb.ModelInferResponse(model_name=answer.entry.pipeline.name, model_version=str(answer.version))
-    for column in outputs:
-        shape = (count, *(column.row_shape or (1,)))
-        reply.outputs.add(name=column.name, datatype=column.dtype.oip, shape=shape)
-    parameters = reply.parameters
-    parameters["revision"].string_param = answer.revision
-    if answer.decision is not None:
-        parameters["models"].string_param = ",".join(f"{m.model}:{m.version}" for m in models)
-        parameters["backends"].string_param = ",".join(m.backend for m in models)
-        if any(m.cold_start for m in models):
-            parameters["cold_start"].bool_param = True
-        _tell_arms(answer, parameters)
-    if answer.fallbacks:
-        parameters["fallbacks"].string_param = ",".join(name for name, _ in answer.fallbacks)
-        # A view with missing values is also a fallback, so without a fallback there is nothing to look for.
-        for view, source in absent_features(answer.batch):
-            parameters[f"features.{view}"].string_param = source
-    return reply
 
 
 def _tell_arms(answer: InferenceResult, parameters: MutableMapping[str, pb.InferParameter]) -> None:

@@ -12,7 +12,8 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
 from headrace.hop.errors import Code
-from services.ingress.reporting.traces import REST, span_id
+from services.ingress.reporting.traces import REST
+from services.ingress.request_context import new_span_id
 
 # Per batch, retries included. An unreachable collector must delay neither the next traces of the local store nor a stop.
 _EXPORT_S = 2.0
@@ -59,7 +60,7 @@ class OtlpExporter:
             else:
                 called = _called(span)
                 # What is inside has the span as its parent, so the new one is the caller's.
-                outer = {**span, "span_id": span_id(), "service": above["service"]}
+                outer = {**span, "span_id": new_span_id(), "service": above["service"]}
                 stage = {"headrace.stage": span["name"]} if above is not spans[0] else {}
                 yield self._span(identity, outer, SpanKind.CLIENT, **called, **stage)
                 if _UNANSWERED in span["attributes"]:

@@ -7,25 +7,19 @@ request was sampled, failed or slow. All other requests cost nothing.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from headrace.columns import Batch, RowError, Timing
 from headrace.hop.errors import reason_name
 from services.ingress.faults import http_status
-from services.ingress.request_context import RequestContext
+from services.ingress.request_context import RequestContext, new_span_id
 
 Failure: TypeAlias = tuple[RowError, int]
 """The first error of some rows, and how many there are."""
 REST = "/v2/"
 """Where the paths of the Open Inference Protocol's REST form begin; others are those of RPCs."""
 _MAX_PATH = 256
-_random = random.Random()  # noqa: S311 - identities, not secrets
-
-
-def span_id() -> str:
-    return f"{_random.getrandbits(64):016x}"
 
 
 def record(context: RequestContext, started_unix_us: int, duration_us: int) -> dict[str, Any]:
@@ -66,7 +60,7 @@ def record(context: RequestContext, started_unix_us: int, duration_us: int) -> d
         call = _span(
             "Infer",
             "router",
-            span_id(),
+            new_span_id(),
             trace.span_id,
             start,
             int(answer.router_s * 1e6),
@@ -123,7 +117,7 @@ def _stages(
     end = max((t.start_us + t.duration_us for t in timings), default=0)
     origin += max(int(call["duration_us"]) - end, 0)
     for timing in sorted(timings, key=lambda t: t.stage.count("/")):
-        identity = span_id()
+        identity = new_span_id()
         ids.setdefault(timing.stage, identity)
         parent = ids.get(timing.stage.rpartition("/")[0], call["span_id"])
         attributes = {**timing.attributes, "batch_rows": str(timing.row_count)}

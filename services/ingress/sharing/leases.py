@@ -81,7 +81,6 @@ class LeaseSource:
         for name in self._leases.keys() - names:
             del self._leases[name]
             self._refused.pop(name, None)
-            self._metrics.forget(name)
 
     async def close(self) -> None:
         await self._books.close()
@@ -114,7 +113,6 @@ class LeaseSource:
                 # A tenant's limits may have changed meanwhile, and with them its lease.
                 if self._leases.get(name) is lease:
                     lease.apply_grant(grant, self.doors, self._clock())
-                    self._metrics.share(name, grant)
             elif self._refused.get(name) != (why := said(grant)):
                 self._refused[name] = why
                 self._log.error("a tenant's limits are not shared by the doors", tenant=name, error=why)
@@ -131,7 +129,6 @@ class LeaseSource:
                 lease.fall_back_to_local(
                     self.doors, now, disconnected=self.disconnected or name in self._refused
                 )
-                self._metrics.unleased(name, self.doors)
 
     def _failed(self, problem: str) -> None:
         if not self._problem:

@@ -1,12 +1,8 @@
-"""What is told of limits that doors share. Tenants are those of control."""
+"""What is told of limits that doors share."""
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 from prometheus_client import CollectorRegistry, Gauge
-
-from services.ingress.sharing.division import Grant
 
 
 class ShareMetrics:
@@ -28,22 +24,3 @@ class ShareMetrics:
             "Doors that share limits, as last heard, this one included.",
             registry=registry,
         )
-        self._shares = Gauge(
-            "headrace_quota_share_ratio",
-            "The part of a tenant's rows per second that this door may use now.",
-            ["tenant"],
-            registry=registry,
-        )
-
-    def share(self, tenant: str, grant: Grant) -> None:
-        """Tells of a lease."""
-        self._shares.labels(tenant).set(grant.shares[0])
-
-    def unleased(self, tenant: str, doors: int) -> None:
-        """A lease is over: this door has the part of one of `doors`."""
-        self._shares.labels(tenant).set(1 / doors)
-
-    def forget(self, tenant: str) -> None:
-        """A tenant is gone."""
-        with suppress(KeyError):
-            self._shares.remove(tenant)

@@ -144,7 +144,7 @@ class Pages:
         return {"at": self._now(), "notices": [], **found}
 
     async def audit(self) -> dict[str, Any]:
-        """The audits, each with whether it still holds."""
+        """The newest entries of the journals."""
         trails, notices = [], []
         for trail in self._sources.trails:
             try:
@@ -152,14 +152,7 @@ class Pages:
             except OSError as error:
                 notices.append(self._reach.away(f"the audit of {trail.name}", error))
                 continue
-            trails.append(
-                {
-                    "name": trail.name,
-                    "verified": not view.problem,
-                    **asdict(view),
-                    "entries": list(view.entries),
-                }
-            )
+            trails.append({"name": trail.name, **asdict(view), "entries": list(view.entries)})
         return {"at": self._now(), "trails": trails, "notices": notices}
 
     def _card(self, facts: PipelineFacts) -> dict[str, Any]:

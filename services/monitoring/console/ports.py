@@ -25,7 +25,7 @@ from services.monitoring.rollouts.analyser import Status
 
 if TYPE_CHECKING:
     from services.monitoring.console.facts.models import ModelFacts
-    from services.monitoring.console.facts.trails import ChainTrail
+    from services.monitoring.console.facts.trails import JournalTrail
     from services.monitoring.console.panels.freshness import Freshness
 
 Level = Literal["good", "watch", "bad", "none"]
@@ -90,7 +90,7 @@ class Sources:
     slow_s: Callable[[Release], float | None]
     read_out: Callable[[str], Awaitable[tuple[Experiment, ReadOut] | None]]
     panels: Sequence[PanelSource] = ()
-    trails: Sequence[ChainTrail] = ()
+    trails: Sequence[JournalTrail] = ()
     models: ModelFacts | None = None
     # Pipeline → what outcomes say of what is live, and of what was live before it; None: nobody looked.
     succession: Callable[[str], Succession | None] = lambda _: None

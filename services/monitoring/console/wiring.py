@@ -81,7 +81,7 @@ def _sources(
 ) -> Sources:
     from headrace.repository.model_index import recorded
     from services.monitoring.console.facts.models import ModelFacts
-    from services.monitoring.console.facts.trails import ChainTrail
+    from services.monitoring.console.facts.trails import JournalTrail
     from services.monitoring.console.ports import Sources
 
     promises = ReleaseObjectives(store, ticks, time.monotonic)
@@ -89,7 +89,7 @@ def _sources(
     if own.models is not None:
         models = ModelFacts(own.models, own.model_keys, own.executor_state, store, recorded(records))
     title = "Models: added, loaded, refused"
-    own_trails = [ChainTrail("models", title, own.model_audit)] if own.model_audit else []
+    own_trails = [JournalTrail("models", title, own.model_audit)] if own.model_audit else []
 
     def slow_s(release: Release) -> float | None:
         guard = release.rollout.guards.get("slow") if release.rollout else None

@@ -8,7 +8,7 @@ from headrace.audit.access import READINGS, Access
 from headrace.audit.journal_verification import JournalVerification
 from headrace.audit.journals import Journal
 from headrace.catalog.records import CatalogRecords
-from headrace.state import chain, security
+from headrace.state import security, torn
 from services.control.audit.follower import JournalFollower
 
 DAY_S = 86_400.0
@@ -47,7 +47,7 @@ class Home:
 
     def loaded(self, *versions: int) -> None:
         for version in versions:
-            chain.append(self.models, {"at": "now", "event": "loaded", "version": str(version)})
+            torn.append_entry(self.models, {"at": "now", "event": "loaded", "version": str(version)})
 
     def refused(self, *clients: str, tenant: str = "acme", rotated: int | None = None) -> None:
         for client in clients:

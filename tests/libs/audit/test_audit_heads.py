@@ -1,6 +1,5 @@
 """Signed heads in a folder outside."""
 
-import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import pytest
 from headrace.audit import heads
 from headrace.audit.chain import Head
 from headrace.resources.manifest import Signer, Verifier, new_keys
-from tests.disks import tiny_disk
+from tests.disks import fill, tiny_disk
 
 NOON = datetime(2026, 12, 1, 12, tzinfo=UTC)
 PRIVATE, PUBLIC = new_keys()
@@ -59,13 +58,12 @@ def test_a_line_that_was_cut_off_costs_only_itself(tmp_path: Path) -> None:
 def test_a_full_folder_is_an_error_and_what_is_there_stays(tmp_path: Path) -> None:
     with tiny_disk(tmp_path) as folder:
         export(folder, 1)
-        fill = folder / "fill"
-        fill.write_bytes(bytes(until_full(folder)))
+        rest = fill(folder, "rest")
         with pytest.raises(OSError, match="No space"):
             export_until_full(folder)
         before = numbers(folder)
         assert before[0] == 1
-        fill.unlink()
+        rest.unlink()
         export(folder, 100)
         assert numbers(folder) == [*before, 100]
 
@@ -73,9 +71,3 @@ def test_a_full_folder_is_an_error_and_what_is_there_stays(tmp_path: Path) -> No
 def export_until_full(folder: Path) -> None:
     for number in range(2, 100):
         export(folder, number)
-
-
-def until_full(folder: Path) -> int:
-    """Bytes that are free, less than a block excepted."""
-    about = os.statvfs(folder)
-    return about.f_bavail * about.f_frsize

@@ -22,7 +22,7 @@ from headrace.catalog.records import CatalogRecords
 from headrace.cli.installation import layout
 from headrace.hop.call import unary
 from headrace.releases.of_records import FREEZE
-from headrace.state import chain, security
+from headrace.state import security, torn
 from tests.control_service import ControlService
 from tests.libs.cli import released_home
 
@@ -85,7 +85,7 @@ class Audited:
             content = json.dumps(about).encode()
             records.change(Change("ann", "automation.freeze", "all", [Write(FREEZE, "all", content)], "why"))
         for version in ("1", "2"):
-            chain.append(self.layout.model_log, {"event": "loaded", "version": version})
+            torn.append_entry(self.layout.model_log, {"event": "loaded", "version": version})
         events = security.SecurityEvents(lambda: 1.0)
         for client in ("10.0.0.1", "10.0.0.2"):
             events.add("denied", client, {"tenant": "acme"})
@@ -145,7 +145,7 @@ def test_an_audit_that_holds(audited: Audited) -> None:
     assert (found["problems"], found["torn"]) == ([], [])
     assert found["heads"] > 1
     # Each reading was recorded before.
-    said_by = [entry["who"] for entry in chain.entries(audited.layout.readings)]
+    said_by = [entry["who"] for entry in torn.entries(audited.layout.readings)]
     assert said_by
     assert all("(headrace audit)" in who for who in said_by)
 
@@ -290,7 +290,7 @@ def test_lines_are_exported_those_of_persons_only_on_demand(audited: Audited) ->
     assert [json.loads(json.loads(line)["text"])["version"] for line in models] == ["1", "2"]
     assert "add --persons" in audited.run("export", "--source", "security").output
     assert "the journals are" in audited.run("export", "--source", "nothing").output
-    said = [entry["event"] for entry in chain.entries(audited.layout.readings)]
+    said = [entry["event"] for entry in torn.entries(audited.layout.readings)]
     assert said.count("exported") == 3
 
 

@@ -120,10 +120,8 @@ def test_a_trace_is_drawn_as_a_tree_in_order_of_time() -> None:
 
 def test_the_newest_trace_of_a_request_is_found_beside_broken_lines(tmp_path: Path) -> None:
     old, new = {**TRACE, "spans": []}, TRACE
-    (tmp_path / "spans-00000000.jsonl").write_text(json.dumps(old) + "\n")
-    (tmp_path / "spans-00000001.jsonl").write_text(
-        '{"request_id": "r-1", "spa\n' + json.dumps(new) + '\n{"r-1"\n'
-    )
+    (tmp_path / "spans.jsonl.1").write_text(json.dumps(old) + "\n")
+    (tmp_path / "spans.jsonl").write_text('{"request_id": "r-1", "spa\n' + json.dumps(new) + '\n{"r-1"\n')
     assert traces.find(tmp_path, "r-1") == TRACE
     assert traces.find(tmp_path, "0af7651916cd43dd8448eb211c80319c") == TRACE
     assert traces.find(tmp_path, "r") is None
@@ -137,7 +135,7 @@ def test_a_request_of_two_tenants_is_drawn_for_each(tmp_path: Path) -> None:
         json.dumps({**TRACE, "spans": [span("Predict", "", 0, took, attributes={"tenant": tenant})]})
         for tenant, took in (("acme", 1_000), ("globex", 2_000), ("acme", 3_000))
     ]
-    (at.traces / "spans-00000000.jsonl").write_text("\n".join(lines) + "\n")
+    (at.traces / "spans.jsonl").write_text("\n".join(lines) + "\n")
     result = CliRunner().invoke(app, ["trace", "r-1", "--home", str(tmp_path)], terminal_width=200)
     titles = [line.split("   ") for line in result.output.splitlines() if line.startswith("request r-1")]
     assert [(t[1], t[3].strip()) for t in titles] == [

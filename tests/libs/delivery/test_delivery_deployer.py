@@ -8,7 +8,7 @@ import pytest
 from headrace.delivery.deployer import Look, Outcome
 from headrace.delivery.errors import DeliveryError
 from headrace.delivery.records import Result, read
-from headrace.state import chain
+from headrace.state import torn
 from tests.libs.delivery.delivery_world import LEAVES_FIRST, Clock, Machine, deployer, version
 
 
@@ -110,17 +110,17 @@ def test_one_that_was_killed_counts_as_failed_once_another_began(tmp_path: Path)
     assert [d.result for d in read(path)] == [Result.FAILED, Result.SUCCEEDED]
 
 
-def test_an_altered_record_is_told(tmp_path: Path) -> None:
+def test_a_damaged_record_is_told(tmp_path: Path) -> None:
     path = tmp_path / "deployments.jsonl"
     deployer(tmp_path, Machine(), Clock()).deploy(version("1"), "me")
-    path.write_text(path.read_text().replace('"author": "me"', '"author": "you"'))
+    path.write_text(path.read_text().replace('"author": "me"', '"author": "me'))
     with pytest.raises(DeliveryError, match="damaged"):
         read(path)
 
 
-def test_both_lines_are_in_the_chain(tmp_path: Path) -> None:
+def test_both_lines_are_in_the_journal(tmp_path: Path) -> None:
     deployer(tmp_path, Machine(), Clock()).deploy(version("1"), "me")
-    began, ended = chain.entries(tmp_path / "deployments.jsonl")
+    began, ended = torn.entries(tmp_path / "deployments.jsonl")
     assert (began["event"], began["version"], began["services"]["router"]) == (
         "deployment_began",
         "1",

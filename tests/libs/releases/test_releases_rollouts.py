@@ -1,6 +1,5 @@
 """Rollouts, experiments, rollbacks and shadows as people steer them."""
 
-import random
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -206,26 +205,6 @@ def test_from_a_release_that_cant_be_read_the_way_goes_to_the_newest_that_can(li
     assert (made.restores, made.live.models["light"]) == (2, "2")
     [found] = differences(live.store.history("small")[1], made)
     assert str(found) == "(release): 4 can't be read → —"
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_no_way_back_leads_to_what_was_rolled_back(live: Home, seed: int) -> None:
-    chance = random.Random(seed)
-    left: set[str] = set()
-    for _ in range(30):
-        before = live.store.history("small")[0].live.models["light"]
-        if chance.random() < 0.5:
-            version = chance.choice(["1", "2", "10"])
-            if version != before:
-                live.deploy(models={"light": version})
-                left.discard(version)
-            continue
-        try:
-            made = back(live)
-        except ReleaseError:
-            continue
-        left.add(before)
-        assert made.live.models["light"] not in left
 
 
 def test_back_after_a_promotion_and_to_a_named_release(live: Home) -> None:

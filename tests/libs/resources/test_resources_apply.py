@@ -61,17 +61,6 @@ def test_what_hangs_is_rejected_and_stops_nothing(gate: threading.Event) -> None
     assert process.applier.due_s() == pytest.approx(5.0, abs=5)
 
 
-def test_a_slow_compile_is_used_when_it_is_done(gate: threading.Event) -> None:
-    process, history = began(key("a", "1"), key=refuse("slow", gate=gate))
-    process.take(history, key("a", "slow"))
-    assert process.keys() == {"a": "1"}
-    assert process.applier.due_s() == 0.1
-    gate.set()
-    while process.keys() != {"a": "slow"}:
-        process.after(0)
-    assert process.problems() == {}
-
-
 def test_a_late_compile_does_not_bring_the_older_one_back(gate: threading.Event) -> None:
     process, history = began(key("a", "1"), key=refuse("slow", gate=gate))
     process.take(history, key("a", "slow"))

@@ -12,9 +12,7 @@ from headrace.api.control.v1.resources_pb2 import WatchRequest, WatchResponse
 from headrace.resources import follower as follower_module
 from headrace.resources.apply import Limits
 from headrace.resources.follower import Follower
-from headrace.resources.manifest import Signer
 from tests.libs.resources.control_history import (
-    OTHER_PRIVATE,
     History,
     Misbehaviour,
     SmallControl,
@@ -72,25 +70,11 @@ def never(request: WatchRequest) -> WatchResponse:
     return WatchResponse()
 
 
-def by_another_key(request: WatchRequest) -> WatchResponse:
-    history = History()
-    for i in range(9):
-        history.change(key("a", f"forged {i}"))
-    request.ClearField("have")
-    return history.response(request, signer=Signer(OTHER_PRIVATE))
-
-
-def garbage(request: WatchRequest) -> WatchResponse:
-    return WatchResponse(manifest=b"\xff{", signature=b"x", whole=True, may_apply=True)
-
-
 def crash(request: WatchRequest) -> WatchResponse:
     raise RuntimeError("control is broken")
 
 
-MISBEHAVIOURS: dict[str, Misbehaviour] = {
-    f.__name__: f for f in (endless_pages, never, by_another_key, garbage, crash)
-}
+MISBEHAVIOURS: dict[str, Misbehaviour] = {f.__name__: f for f in (endless_pages, never, crash)}
 
 
 @pytest.mark.parametrize("name", MISBEHAVIOURS)

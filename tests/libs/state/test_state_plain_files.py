@@ -46,7 +46,7 @@ READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "pipeline document": ("p/pipeline.yaml", lambda at: read_document(at / "p" / "pipeline.yaml")),
     "record of models": ("serving.json", lambda at: Records(at).serving()),
     "evidence": ("p.json", lambda at: FileEvidence(at).load("p")),
-    "traces": ("t.jsonl", lambda at: traces.find(at, "r")),
+    "traces": (traces.FILE, lambda at: traces.find(at, "r")),
 }
 
 

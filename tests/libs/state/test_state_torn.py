@@ -11,7 +11,7 @@ from headrace.cli.main import app
 from headrace.delivery.records import Records
 from headrace.delivery.records import read as deployments
 from headrace.repository import AccessLog
-from headrace.state import chain, security, torn
+from headrace.state import torn
 
 NOON = datetime(2026, 12, 1, 12, tzinfo=UTC)
 
@@ -24,35 +24,25 @@ def cut(path: Path, left: int) -> int:
     return len(content) - begin - 1
 
 
-def test_a_chain_goes_on_after_a_line_that_was_cut_off_anywhere(tmp_path: Path) -> None:
+def test_a_journal_goes_on_after_a_line_that_was_cut_off_anywhere(tmp_path: Path) -> None:
     path = tmp_path / "log"
     for number in (1, 2):
-        chain.append(path, {"event": "loaded", "number": number})
+        torn.append_entry(path, {"event": "loaded", "number": number})
     length = cut(path, 20)
     # The last line, at every byte; then the line that goes on after a torn one, with its mark.
     for _ in range(2):
         for left in range(1, length + 1):
             before = path.read_bytes()
             begin = before.rfind(b"\n") + 1
-            chain.append(path, {"event": "loaded", "number": 3})
-            [*_, line] = chain.entries(path)
+            torn.append_entry(path, {"event": "loaded", "number": 3})
+            [*_, line] = torn.entries(path)
             assert line["number"] == 3
             assert (torn.lines(path)[-1].at, torn.lines(path)[-1].content) == (begin, before[begin:])
             after = path.read_bytes()
             path.write_bytes(before[:begin] + after[begin : begin + left + 1])
             if not path.read_bytes().endswith(b"\n"):
-                assert [e["number"] for e in chain.entries(path)] == [1]
+                assert [e["number"] for e in torn.entries(path)] == [1]
         length = len(after) - begin - 1
-
-
-def test_security_events_go_on_after_a_line_that_was_cut_off(tmp_path: Path) -> None:
-    path = tmp_path / "security.jsonl"
-    for number in range(3):
-        security.append(path, b'{"kind":"denied","n":%d}\n' % number)
-        if number == 1:
-            cut(path, 5)
-    assert [line.content for line in torn.lines(path)] == [b'{"kin']
-    assert path.read_bytes().splitlines()[-1] == b'{"kind":"denied","n":2}'
 
 
 def test_deployments_go_on_after_a_line_that_was_cut_off(tmp_path: Path) -> None:

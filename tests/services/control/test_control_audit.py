@@ -12,12 +12,12 @@ import pytest
 from headrace.audit import heads
 from headrace.audit.erasure import erase
 from headrace.audit.journal_verification import JournalVerification
-from headrace.audit.journals import Journal, erased_digest
+from headrace.audit.journals import Journal, erased_digest, line_digest
 from headrace.catalog.access import Change
 from headrace.catalog.records import CatalogRecords
 from headrace.catalog.verification import verify
 from headrace.resources.manifest import Verifier
-from headrace.state import chain
+from headrace.state import torn
 from tests.control_service import ControlService
 from tests.libs.audit.audit_home import DAY_S, Home
 from tests.postgres_server import PostgresServer, postgres
@@ -202,7 +202,7 @@ def test_erased_while_it_is_followed(home: Home) -> None:
     last = home.security.read_bytes().splitlines()[-1]
     rewrite(
         home.security,
-        lambda lines: lines.__setitem__(-1, b'{"erased": "%s"}\n' % chain.hash_of(last).encode()),
+        lambda lines: lines.__setitem__(-1, b'{"erased": "%s"}\n' % line_digest(last).hex().encode()),
     )
     assert erased_digest(home.security.read_bytes().splitlines()[-1]) is not None
     [finding] = home.verify().findings
@@ -274,7 +274,7 @@ def test_killed_again_and_again_each_line_is_there_once(tmp_path: Path) -> None:
     with ControlService(audit=settings) as control:
         for round_ in range(8):
             for number in range(25):
-                chain.append(journal, {"event": "loaded", "version": f"{round_}.{number}"})
+                torn.append_entry(journal, {"event": "loaded", "version": f"{round_}.{number}"})
             if round_ % 2:
                 control.kill()
                 control.start()

@@ -1,8 +1,5 @@
 """One door for all tests of this folder that need a real one."""
 
-import os
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -11,8 +8,8 @@ import pytest_asyncio
 
 from headrace.hop import testing
 from services.monitoring.wiring import SERVICE as MONITORING
+from tests.disks import tiny_disk
 from tests.libs.state.valkey import Valkey
-from tests.services.ingress import ingress_door
 from tests.services.ingress import released_door as releases
 from tests.services.ingress.ingress_door import COARSE, OUTCOMES, FakeRouter, Folder, running
 
@@ -42,12 +39,14 @@ async def narrow(
     narrow_router: FakeRouter, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Folder]:
     """A door with a single place."""
-    async with ingress_door.narrow(tmp_path_factory.mktemp("narrow"), narrow_router) as folder:
-        yield folder
+    places, path = {"initial": 1, "minimum": 1, "maximum": 1}, tmp_path_factory.mktemp("narrow")
+    # Who has the place keeps it for as long as a test holds it.
+    async with running(path, narrow_router, deadline_ms=60_000, admission=places) as process:
+        yield process.folder
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def releases_door(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[releases.ReleasedDoor]:
+async def releases_door(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[releases.ReleasedFolder]:
     """A door with a control."""
     async with releases.running(tmp_path_factory.mktemp("releases")) as found:
         yield found
@@ -62,12 +61,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A folder that takes 64 KiB."""
-    if os.geteuid() != 0 or sys.platform != "linux":
-        pytest.skip("mounts a small disk")
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(disk)], check=False).returncode:
-        pytest.skip("mounts are not allowed here")
-    yield disk
-    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+    """A folder that takes one MiB."""
+    with tiny_disk(tmp_path) as disk:
+        yield disk

@@ -5,13 +5,14 @@ import gzip
 import json
 import subprocess
 import time
-from typing import Any, cast
+from typing import Any
 
 import grpc
 import pytest
-from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]  # has no stubs
 
 from headrace.access.specs import QuotaSpec
+from headrace.hop.errors import reason_name
+from headrace.hop.transport.wire_errors import fault_of_rpc
 from headrace.oip import open_inference_pb2 as oip
 from services.ingress.documents.catalog import Credential, Tenant
 from services.ingress.request_context import RequestContext, begin
@@ -72,13 +73,8 @@ async def refused(door: Folder, path: str, request: Any, reply: Any, **options: 
     """(code, reason, message) of a call that fails."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call(door, path, request, reply, **options)
-    error = caught.value
-    for key, value in error.trailing_metadata() or ():
-        if key == "grpc-status-details-bin":
-            info = error_details_pb2.ErrorInfo()
-            status_pb2.Status.FromString(cast("bytes", value)).details[0].Unpack(info)
-            return error.code().name, info.reason, error.details() or ""
-    return error.code().name, "", error.details() or ""
+    fault = fault_of_rpc(caught.value)
+    return fault.code.name, reason_name(fault.reason), fault.message
 
 
 async def infer(door: Folder, request: oip.ModelInferRequest, **options: Any) -> oip.ModelInferResponse:

@@ -7,10 +7,9 @@ import os
 import re
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -34,6 +33,7 @@ from tests.definitions import definition_of
 from tests.live_access import signed_folder
 from tests.ports import free_ports
 from tests.services.ingress.ingress_keys import Keys, specs
+from tests.services.waiting import until
 
 T = TypeVar("T")
 ROOT = Path(__file__).parents[3]
@@ -77,6 +77,8 @@ class FakeRouter:
     # Seconds that each row to explain had.
     explain_s: list[float] = field(default_factory=list)
     held: bool = False
+    # There is no executor that it could ask.
+    alone: bool = False
     cancelled: int = 0
     _released: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -92,9 +94,7 @@ class FakeRouter:
         before, self.held = len(self.calls), True
         task = asyncio.create_task(begin())
         try:
-            async with asyncio.timeout(60):
-                while len(self.calls) == before and not task.done():
-                    await asyncio.sleep(0.01)
+            await until(lambda: len(self.calls) > before or task.done())
             assert len(self.calls) > before, "it did not come"
             self.held = False
             yield task
@@ -156,6 +156,8 @@ class FakeRouter:
         return pb.ListPipelinesResponse()
 
     async def IndexModels(self, request: pb.IndexModelsRequest, call: Call) -> pb.IndexModelsResponse:
+        if self.alone:
+            raise Fault(Code.UNAVAILABLE, Reason.REASON_UNREACHABLE, "no executor")
         states = {
             "1": executor_pb2.MODEL_STATE_ACTIVE,
             "2": executor_pb2.MODEL_STATE_ASLEEP,
@@ -232,15 +234,6 @@ class Folder:
 
 
 @asynccontextmanager
-async def narrow(path: Path, router: FakeRouter) -> AsyncIterator[Folder]:
-    """A running door with a single place, in the folder `path`."""
-    places = {"initial": 1, "minimum": 1, "maximum": 1}
-    # Who has the place keeps it for as long as a test holds it.
-    async with running(path, router, deadline_ms=60_000, admission=places) as process:
-        yield process.folder
-
-
-@asynccontextmanager
 async def running(
     path: Path, router: FakeRouter | None = None, client: Mapping[str, Any] | None = None, **options: Any
 ) -> AsyncIterator[DoorProcess]:
@@ -304,6 +297,22 @@ def prepare(
     return Folder(path, settings, Keys(**keys))
 
 
+def second(folder: Folder, path: Path, **overrides: Any) -> Folder:
+    """Another door of the same installation: its own ports, the same files. `overrides`: settings of its own."""
+    plaintext, tls, admin, metrics = free_ports(4)
+    path.mkdir()
+    settings = {
+        **folder.settings,
+        "http": {**folder.settings["http"], "plaintext": f"127.0.0.1:{plaintext}", "tls": f"127.0.0.1:{tls}"},
+        "admin": f"127.0.0.1:{admin}",
+        "run_dir": str(path / "run"),
+        "telemetry": {"metrics": f"127.0.0.1:{metrics}"},
+        **overrides,
+    }
+    (path / "ingress.yaml").write_text(yaml.safe_dump(settings))
+    return Folder(path, settings, folder.keys)
+
+
 def double(deadline_ms: int) -> str:
     """The document of `double` with this time for a request."""
     return PIPELINE.replace("deadline_ms: 2000", f"deadline_ms: {deadline_ms}")
@@ -338,13 +347,12 @@ class DoorProcess:
     def __init__(
         self,
         folder: Folder,
-        config: Path | None = None,
         path: str = f"{ROOT}:{ROOT / 'libs'}",
         variables: Mapping[str, str] | None = None,
     ) -> None:
         """`path`: where Python finds the packages, as in PYTHONPATH. `variables`: the settings, instead of a file."""
         self.folder = folder
-        settings = ["--config", str(config or folder.path / "ingress.yaml")] if variables is None else []
+        settings = ["--config", str(folder.path / "ingress.yaml")] if variables is None else []
         self._log = folder.path / "ingress.log"
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -358,21 +366,22 @@ class DoorProcess:
     async def ready(self, address: str, within_s: float = 90.0) -> None:
         """Waits until the door, or Envoy's admin port, says 200 at `address`."""
         path = b"/ready" if address != self.folder.grpc else b"/v2/health/ready"
-        deadline = time.monotonic() + within_s
         host, port = address.split(":")
-        while True:
+
+        async def says_200() -> bool:
             assert self.process.poll() is None, self.log()
-            assert time.monotonic() < deadline, self.log()
-            try:
+            with suppress(OSError):
                 reader, writer = await asyncio.open_connection(host, int(port))
                 writer.write(b"GET " + path + b" HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
                 answer = await reader.read(64)
                 writer.close()
-                if b" 200 " in answer:
-                    return
-            except OSError:
-                pass
-            await asyncio.sleep(0.05)
+                return b" 200 " in answer
+            return False
+
+        try:
+            await until(says_200, within_s)
+        except AssertionError as late:
+            raise AssertionError(self.log()) from late
 
     def log(self) -> str:
         return self._log.read_text()[-6000:]

@@ -1,27 +1,14 @@
 """The tenants of the tests' door, and their keys."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 from headrace.access.specs import SCOPES, TenantSpec
 
 
-@dataclass
-class Keys:
-    """A key of each tenant."""
-
-    demo: str
-    other: str
-    slow: str
-    readonly: str
-    operator: str
-    rowwise: str
-    reporting: str
-    repeating: str
-    budgeted: str
-    regulated: str
-    encrypted: str
+class Keys(SimpleNamespace):
+    """A key of each tenant, by its name."""
 
 
 TENANTS: Mapping[str, Mapping[str, Any]] = {

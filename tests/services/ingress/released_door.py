@@ -5,9 +5,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from headrace.api.router.v1 import router_pb2
-from headrace.hop.call import Call
-from headrace.hop.errors import Code, Fault, Reason
 from headrace.releases.of_records import RecordReleases
 from tests.first_release import release_first
 from tests.live_access import put
@@ -18,24 +15,11 @@ from tests.services.ingress.ingress_keys import Keys, specs
 
 
 @dataclass
-class Router(FakeRouter):
-    """While it is `alone` there is no executor that it could ask."""
-
-    alone: bool = False
-
-    async def IndexModels(
-        self, request: router_pb2.IndexModelsRequest, call: Call
-    ) -> router_pb2.IndexModelsResponse:
-        if self.alone:
-            raise Fault(Code.UNAVAILABLE, Reason.REASON_UNREACHABLE, "no executor")
-        return await super().IndexModels(request, call)
-
-
-@dataclass
 class ReleasedFolder(Folder):
-    """The folder of a door, and what its control has."""
+    """The folder of a door, what its control has, and the router behind it."""
 
     releases: Released
+    router: FakeRouter
 
     @property
     def store(self) -> RecordReleases:
@@ -48,25 +32,16 @@ class ReleasedFolder(Folder):
         first_of_double(self.store)
 
 
-@dataclass
-class ReleasedDoor:
-    """The door's folder, and the router behind it."""
-
-    folder: ReleasedFolder
-    router: Router
-
-
 @asynccontextmanager
-async def running(path: Path) -> AsyncIterator[ReleasedDoor]:
+async def running(path: Path) -> AsyncIterator[ReleasedFolder]:
     """The door, in the folder `path`."""
-    router = Router()
+    router = FakeRouter()
     with released(path / "control") as releases:
         first_of_double(releases.store)
         keys = put(releases.store.records, specs({}))
         async with ingress_door.running(path, router, **releases.settings) as process:
             door = process.folder
-            folder = ReleasedFolder(door.path, door.settings, Keys(**keys), releases)
-            yield ReleasedDoor(folder, router)
+            yield ReleasedFolder(door.path, door.settings, Keys(**keys), releases, router)
 
 
 def first_of_double(store: RecordReleases) -> None:

@@ -69,8 +69,8 @@ class Sharer:
         if self.held:
             self.held.pop().release()
 
-    def metric(self, name: str, **labels: str) -> float | None:
-        return self.registry.get_sample_value(name, labels)
+    def metric(self, name: str) -> float | None:
+        return self.registry.get_sample_value(name)
 
 
 async def introduce(doors: Sequence[Sharer]) -> None:

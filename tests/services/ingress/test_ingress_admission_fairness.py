@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
@@ -200,18 +199,6 @@ def test_the_limit_does_not_grow_for_one_tenant_while_another_is_slowed() -> Non
     assert system.admission.limit == before < RULES.maximum
 
 
-class _Releases(AdmissionControl):
-    """Records the seconds that each request was allowed, as the door reports them."""
-
-    def __init__(self) -> None:
-        super().__init__(RULES, lambda: 0.0)
-        self.allowed: list[float] = []
-
-    def release(self, tenant: str, took: float, allowed: float, overloaded: bool, slots: int = 1) -> None:
-        self.allowed.append(allowed)
-        super().release(tenant, took, allowed, overloaded, slots)
-
-
 @pytest.mark.parametrize(
     ("code", "counts"),
     [
@@ -224,11 +211,11 @@ class _Releases(AdmissionControl):
 def test_a_request_that_failed_for_another_reason_does_not_show_how_long_answers_take(
     code: Code, counts: bool
 ) -> None:
-    admission = _Releases()
-    unused: Any = MagicMock()
+    unused, admission = MagicMock(), MagicMock(wraps=AdmissionControl(RULES, lambda: 0.0))
     door = Door({}, unused, unused, unused, unused, admission, 0.0, lambda: 0.0)
     context = door.begin("ModelInfer", {})
     assert admission.acquire("", 1)
     context.admission, context.whole, context.time_allowed = admission, True, 0.5
     door.refuse(context, Fault(code, Reason.REASON_UNSPECIFIED, "failed"))
-    assert admission.allowed == [0.5 if counts else math.inf]
+    [(_, _, allowed, *_)] = [call.args for call in admission.release.call_args_list]
+    assert allowed == (0.5 if counts else math.inf)

@@ -1,6 +1,11 @@
 """Who may enter when there is more to do than can be done; how the limit follows what can be done."""
 
+import asyncio
+import json
+from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -8,7 +13,11 @@ from hypothesis import strategies as st
 
 from services.ingress.admission.admission_control import AdmissionControl
 from services.ingress.config import Admission
+from tests.services.ingress.ingress_asgi import ask, opened
+from tests.services.ingress.ingress_calls import PREDICT
+from tests.services.ingress.ingress_door import FakeRouter
 from tests.services.ingress.test_ingress_admission_fairness import RULES, SharedServer, Traffic
+from tests.services.waiting import until
 
 
 def asked(capacity: float, rates: Mapping[tuple[str, int], float]) -> dict[str, list[Traffic]]:
@@ -144,3 +153,31 @@ def test_all_slots_of_a_request_are_given_back() -> None:
     assert admission.widen("bulk", 1, 320) == 10
     admission.release("bulk", 0.1, 1.0, overloaded=False, slots=11)
     assert admission.in_flight == 1
+
+
+async def test_the_door_tells_it_who_asks_and_names_it_in_refusals(tmp_path: Path) -> None:
+    slots = {"initial": 10, "minimum": 10, "maximum": 10}
+    model, router = AdmissionControl(Admission(**slots), lambda: 0.0), FakeRouter(held=True)
+    changed = {"demo": {"priority": 10}, "slow": {"limits": {}}}
+    body = json.dumps({"pipeline": "double", "rows": [{"x": [1, 2], "n": 1}]}).encode()
+    options: dict[str, Any] = {"admission": slots, "changed": changed, "deadline_ms": 60_000}
+    async with opened(tmp_path, router, **options) as (application, keys, _):
+
+        async def limiter(key: str) -> str:
+            """Who refuses the call; "": it is answered."""
+            headers = {"content-type": "application/json", "x-api-key": key}
+            status, _, reply = await ask(application, PREDICT, body, headers)
+            return (
+                "" if status == 200 else str(json.loads(reply)["details"][0]["debug"]["metadata"]["limiter"])
+            )
+
+        calls, expected = list[asyncio.Task[str]](), Counter[str]()
+        for tenant, priority, count in (("slow", 1, 14), ("regulated", 1, 5), ("demo", 10, 5)):
+            admitted = sum(model.acquire(tenant, priority) for _ in range(count))
+            # Somebody of each tenant has a slot, and nobody has all: what is shown below says something.
+            assert 0 < admitted < count
+            expected.update({"": admitted, "admission": count - admitted})
+            calls.extend(asyncio.create_task(limiter(getattr(keys, tenant))) for _ in range(count))
+            await until(lambda: sum(call.done() for call in calls) == expected["admission"])
+        router.release()
+        assert Counter(await asyncio.gather(*calls)) == expected

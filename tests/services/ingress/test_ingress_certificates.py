@@ -1,28 +1,19 @@
-"""Doors with settings of their own, over real sockets. A renewed certificate is served without a restart; a bad one is not,
-and stops nothing else. More calls than slots: which tenant is refused, by what, who is answered."""
+"""A renewed certificate is served without a restart; a bad one is not, and stops nothing else."""
 
 import asyncio
 import socket
 import ssl
-from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, cast
 
-import grpc
 import pytest
 import pytest_asyncio
 import yaml
 from cryptography import x509
-from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]  # has no stubs
 
-from headrace.access.specs import TenantSpec
 from headrace.hop import config, testing
-from services.ingress.admission.admission_control import AdmissionControl
-from services.ingress.config import Admission
 from tests.libs.hop.hop_certificates import Authority, MountedSecret
-from tests.live_access import signed_folder
 from tests.services.ingress.ingress_calls import infer
 from tests.services.ingress.ingress_door import (
     DoorProcess,
@@ -30,24 +21,14 @@ from tests.services.ingress.ingress_door import (
     Folder,
     certificate,
     definition,
-    double,
     infer_request,
     prepare,
-    running,
     started,
 )
 from tests.services.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
-SLOTS = 10
 REQUEST = infer_request([[1, 2]], [1])
-SPECS: dict[str, dict[str, Any]] = {
-    "greedy": {"priority": 1},
-    "modest": {"priority": 1},
-    "urgent": {"priority": 10},
-}
-OVERLOADED = ("RESOURCE_EXHAUSTED", "OVERLOADED", "admission")
-ANSWERED = ("OK", "", "")
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -99,17 +80,11 @@ def gauge(folder: Folder, name: str, secret: str = "certificate") -> float | Non
 
 
 async def until_served(folder: Folder, wanted: bytes) -> None:
-    async def is_served() -> bool:
-        return await asyncio.to_thread(served, folder) == wanted
-
-    await until(is_served)
+    await until(lambda: asyncio.to_thread(lambda: served(folder) == wanted))
 
 
 async def until_gauge(folder: Folder, value: float, *name: str) -> None:
-    async def has_value() -> bool:
-        return await asyncio.to_thread(gauge, folder, *name) == value
-
-    await until(has_value)
+    await until(lambda: asyncio.to_thread(lambda: gauge(folder, *name) == value))
 
 
 async def until_refused(folder: Folder, process: DoorProcess, why: str) -> None:
@@ -183,82 +158,3 @@ async def test_callers_need_a_certificate_of_the_clients_ca_if_one_is_set(tmp_pa
 def authority(folder: Path) -> Authority:
     folder.mkdir()
     return Authority(folder)
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def crowded(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> AsyncIterator[tuple[Folder, FakeRouter, dict[str, str]]]:
-    """A door of ten slots before a router that answers when it is told to."""
-    router, path = FakeRouter(), tmp_path_factory.mktemp("crowded")
-    slots = {"initial": SLOTS, "minimum": SLOTS, "maximum": SLOTS}
-    # Held calls must not run into the pipeline's deadline, however slow this machine is.
-    (path / "few").mkdir()
-    specs = {name: TenantSpec(pipelines=("*",), **spec) for name, spec in SPECS.items()}
-    keys, few = signed_folder(path / "few", specs, double(60_000))
-    async with running(path, router, admission=slots, resources=few) as process:
-        yield process.folder, router, keys
-
-
-async def outcome(door: Folder, key: str) -> tuple[str, str, str]:
-    """(code, reason, limiter) of one inference; of an error without details its message in place of the reason."""
-    try:
-        await infer(door, REQUEST, key=key, timeout=60)
-    except grpc.aio.AioRpcError as error:
-        trailing = dict(error.trailing_metadata() or ())
-        info = error_details_pb2.ErrorInfo()
-        if "grpc-status-details-bin" not in trailing:
-            return error.code().name, error.details() or "", ""
-        status = status_pb2.Status.FromString(cast("bytes", trailing["grpc-status-details-bin"]))
-        assert status.details[0].Unpack(info)
-        return error.code().name, info.reason, info.metadata["limiter"]
-    return ANSWERED
-
-
-class Crowd:
-    """Calls that are sent while the router holds its answers, so that those with a slot keep it."""
-
-    def __init__(self, door: Folder, keys: dict[str, str]) -> None:
-        self._door, self._keys = door, keys
-        self.calls: dict[str, list[asyncio.Task[tuple[str, str, str]]]] = {}
-
-    async def send(self, tenant: str, count: int, refused: int) -> None:
-        """Sends `count` calls at once; returns when `refused` of the tenant's are refused in all."""
-        calls = self.calls.setdefault(tenant, [])
-        calls += [asyncio.create_task(outcome(self._door, self._keys[tenant])) for _ in range(count)]
-        await until(lambda: sum(call.done() for call in calls) >= refused)
-
-    def refused(self) -> dict[str, Counter[tuple[str, str, str]]]:
-        """What the refused calls of each tenant were told."""
-        return {t: Counter(c.result() for c in calls if c.done()) for t, calls in self.calls.items()}
-
-    async def outcomes(self) -> dict[str, Counter[tuple[str, str, str]]]:
-        """What each tenant's calls came to in the end."""
-        return {t: Counter(await asyncio.gather(*calls)) for t, calls in self.calls.items()}
-
-
-def admitted_of(model: AdmissionControl, tenant: str, count: int) -> int:
-    """How many of a tenant's calls admission control lets in, as its unit tests have it."""
-    return sum(model.acquire(tenant, int(SPECS[tenant]["priority"])) for _ in range(count))
-
-
-async def test_a_refusal_names_its_limiter_and_the_others_are_answered(
-    crowded: tuple[Folder, FakeRouter, dict[str, str]],
-) -> None:
-    door, router, keys = crowded
-    model = AdmissionControl(Admission(initial=SLOTS, minimum=SLOTS, maximum=SLOTS), lambda: 0.0)
-    sent = {"greedy": 14, "modest": 5, "urgent": 5}
-    expected: dict[str, Counter[tuple[str, str, str]]] = {}
-    crowd = Crowd(door, keys)
-    router.held = True
-    for tenant, count in sent.items():
-        admitted = admitted_of(model, tenant, count)
-        # Somebody of each tenant has a slot, and nobody has all: what is shown below says something.
-        assert 0 < admitted < count
-        expected[tenant] = Counter({OVERLOADED: count - admitted})
-        await crowd.send(tenant, count, refused=count - admitted)
-    assert crowd.refused() == expected
-    router.release()
-    for tenant, count in sent.items():
-        expected[tenant][ANSWERED] = count - expected[tenant][OVERLOADED]
-    assert await crowd.outcomes() == expected

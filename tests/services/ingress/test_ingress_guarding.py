@@ -168,7 +168,7 @@ def test_a_table_that_is_overfull_is_still_searched() -> None:
 
 def test_a_full_disk_is_counted_in_memory_and_made_up_for(small_disk: Path) -> None:
     guard = Guard(small_disk / "queries")
-    (small_disk / "fill").write_bytes(bytes(64 * 1024 - 8 * 1024))
+    (small_disk / "fill").write_bytes(bytes((1024 - 8) * 1024))
     guard.asks(range(10))
     guard.refusal([10])
     assert len(guard.complaints) == 1

@@ -1,19 +1,14 @@
 """The stores of idempotency keys: one contract, and each of them passes it."""
 
 import asyncio
-import itertools
 import signal
 import sqlite3
 import stat
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 from redis import Redis
 
 from headrace.state.redis import RedisCalls
@@ -38,9 +33,9 @@ class Kind:
 
 
 @pytest.fixture
-def redis(tmp_path: Path) -> Iterator[Valkey]:
-    with Valkey(tmp_path) as made:
-        yield made
+def redis(server: Valkey) -> Valkey:
+    Redis.from_url(server.url).flushall()
+    return server
 
 
 @pytest.fixture(params=["memory", "file", "redis"])
@@ -168,115 +163,6 @@ async def test_a_tenant_has_only_so_many_bytes_until_their_time_is_over(store: K
 async def test_of_many_that_claim_at_once_one_gets_it(kind: Kind) -> None:
     claims = await asyncio.gather(*(kind.store.claim(Call("t", "k", F, f"token {i}")) for i in range(30)))
     assert [claim.state for claim in claims].count(State.CLAIMED) == 1
-
-
-class Model:
-    """The rules in their plainest form."""
-
-    def __init__(self) -> None:
-        # Fingerprint, token, until when, outcome.
-        self.keys: dict[tuple[str, str], tuple[bytes, str, float, bytes | None]] = {}
-
-    def claim(self, call: Call, now: float) -> Claim:
-        self.keys = {name: record for name, record in self.keys.items() if record[2] > now}
-        if (there := self.keys.get(call[:2])) is not None:
-            if there[0] != call.fingerprint:
-                return OTHER
-            return BUSY if there[3] is None else Claim(State.KEPT, there[3])
-        own = [record for (tenant, _), record in self.keys.items() if tenant == call.tenant]
-        if len(own) >= RULES.max_keys or sum(len(outcome or b"") for *_, outcome in own) >= RULES.max_bytes:
-            return FULL
-        self.keys[call[:2]] = call.fingerprint, call.token, now + RULES.lease_s, None
-        return CLAIMED
-
-    def change(self, call: Call, now: float, kept_s: float, outcome: bytes | None = None) -> bool:
-        """Renews a lease, or commits an outcome; `kept_s` 0: frees the key."""
-        there = self.keys.get(call[:2])
-        if there is None or there[:2] != call[2:] or there[2] <= now or there[3] is not None:
-            return False
-        self.keys[call[:2]] = call.fingerprint, call.token, now + kept_s, outcome
-        return True
-
-
-_CALLS = st.builds(
-    Call,
-    st.sampled_from("tu"),
-    st.sampled_from("abcdefg"),
-    st.sampled_from([F, G]),
-    st.sampled_from(["1", "2"]),
-)
-
-
-class Compared(RuleBasedStateMachine):
-    """A store does exactly what the plain rules do, whatever comes."""
-
-    make: Callable[[Clock], Kind]
-    loop: asyncio.AbstractEventLoop
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.clock, self.model = Clock(), Model()
-        self.kind = type(self).make(self.clock)
-
-    def run(self, result: Awaitable[Any]) -> Any:
-        return self.loop.run_until_complete(result)
-
-    @rule(call=_CALLS)
-    def claim(self, call: Call) -> None:
-        assert self.run(self.kind.store.claim(call)) == self.model.claim(call, self.clock.now)
-
-    @rule(call=_CALLS, size=st.sampled_from([0, 10, 700]))
-    def commit(self, call: Call, size: int) -> None:
-        expected = self.model.change(call, self.clock.now, RULES.kept_s, b"x" * size)
-        assert self.run(self.kind.store.commit(call, b"x" * size, "{}")) == expected
-
-    @rule(call=_CALLS)
-    def abandon(self, call: Call) -> None:
-        self.model.change(call, self.clock.now, 0.0)
-        self.run(self.kind.store.abandon(call))
-
-    @rule(call=_CALLS)
-    def renew(self, call: Call) -> None:
-        expected = self.model.change(call, self.clock.now, RULES.lease_s)
-        assert self.run(self.kind.store.renew(call)) == expected
-
-    # Whole parts of the time in which Redis counts bytes.
-    @rule(parts=st.sampled_from([1, 2, 3, 30]))
-    def wait(self, parts: int) -> None:
-        self.run(self.kind.age(parts * RULES.kept_s / 50))
-
-    @rule()
-    def restart(self) -> None:
-        """Another process goes on with the file, or the Redis."""
-        self.run(self.kind.store.close())
-        self.kind = type(self).make(self.clock)
-
-    def teardown(self) -> None:
-        self.run(self.kind.store.close())
-
-
-@pytest.mark.parametrize("name", ["file", "redis"])
-def test_a_store_does_what_the_rules_say(name: str, redis: Valkey, tmp_path: Path) -> None:
-    numbers = itertools.count()
-
-    class Tried(Compared):
-        def __init__(self) -> None:
-            with Redis.from_url(redis.url) as client:
-                client.flushall()
-            path = tmp_path / f"{next(numbers)}.sqlite"
-            Tried.make = lambda clock: (
-                sqlite_kind(path, clock) if name == "file" else redis_kind(redis.url, clock)
-            )
-            super().__init__()
-
-    Tried.loop = asyncio.new_event_loop()
-    try:
-        # A Redis that flushes each write is slow.
-        examples = 40 if name == "file" else 10
-        rules = settings(max_examples=examples, stateful_step_count=30, deadline=None)
-        run_state_machine_as_test(Tried, settings=rules)
-    finally:
-        Tried.loop.close()
 
 
 async def test_the_record_of_a_key_can_be_read_by_people_and_the_file_by_nobody_else(tmp_path: Path) -> None:

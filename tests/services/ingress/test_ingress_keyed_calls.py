@@ -115,14 +115,6 @@ async def test_a_failure_of_the_callers_is_replayed(door: Folder, router: FakeRo
     assert ("idempotency-replayed" in said, told["idempotency-original-request-id"]) == (False, "first")
 
 
-async def test_a_row_that_failed_through_our_fault_is_tried_again(door: Folder, router: FakeRouter) -> None:
-    headers, before = {"idempotency-key": key()}, len(router.calls)
-    for _ in range(2):
-        _, said = await predict(door, headers, n=7)
-        assert "idempotency-replayed" not in said
-    assert len(router.calls) == before + 2
-
-
 async def test_the_same_call_over_another_protocol_is_the_same_call(door: Folder) -> None:
     headers = {"idempotency-key": key()}
     await predict(door, headers)

@@ -118,19 +118,6 @@ async def test_calls_in_flight_end_well_while_their_tenant_changes(live: Control
         assert await asyncio.gather(*calls) == ["OK"] * 4
 
 
-async def test_a_quota_outlives_what_did_not_touch_it(live: Control) -> None:
-    used = TenantSpec(pipelines=("*",), limits=QuotaSpec(rows_per_s=0.0001, rows_burst=2))
-    text = live.put({"used": used, "other": ALL})
-    async with doors(live, 1) as [door]:
-        assert [await answer(door, text["used"]) for _ in range(3)] == ["OK", "OK", "RESOURCE_EXHAUSTED"]
-        changes.remove_tenant(live.records, "other", BY)
-        changes.edit_tenant(live.records, "used", lambda _: used.model_copy(update={"priority": 3}), BY)
-        await until_answer(door, text["other"], "UNAUTHENTICATED")
-        assert await answer(door, text["used"]) == "RESOURCE_EXHAUSTED"
-        changes.edit_tenant(live.records, "used", with_limits(rows_per_s=1000), BY)
-        await until_answer(door, text["used"], "OK")
-
-
 async def test_a_door_that_has_nothing_is_not_ready_and_becomes_so(tmp_path: Path) -> None:
     with released(tmp_path) as live:
         text = live.put({"acme": ALL})

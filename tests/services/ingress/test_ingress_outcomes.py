@@ -15,7 +15,7 @@ from headrace.hop.errors import Code, Fault, Reason
 from services.ingress.documents.catalog import Credential, Tenant
 from services.ingress.predict.outcomes import OutcomesServicer
 from services.ingress.request_context import RequestContext, begin
-from tests.services.ingress.ingress_calls import PREDICT, call, post, refused
+from tests.services.ingress.ingress_calls import PREDICT, call, post
 from tests.services.ingress.ingress_door import Folder, running
 
 on_the_door = pytest.mark.asyncio(loop_scope="session")
@@ -130,13 +130,6 @@ async def test_calls_are_charged_to_the_tenant(door: Folder) -> None:
         except grpc.aio.AioRpcError as error:
             answers.append(error.code().name)
     assert "RESOURCE_EXHAUSTED" in answers
-
-
-@on_the_door
-async def test_too_large_a_message_is_refused_before_it_is_read(door: Folder) -> None:
-    request = pb.RecordOutcomesRequest(outcomes=[good(request_id="x" * 128)] * 600)
-    code, reason, _ = await refused(door, PATH, request, pb.RecordOutcomesResponse)
-    assert (code, reason) == ("RESOURCE_EXHAUSTED", "TOO_LARGE")
 
 
 async def test_without_the_service_outcomes_are_refused_and_predictions_are_not(tmp_path: Path) -> None:

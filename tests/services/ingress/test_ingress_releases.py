@@ -15,17 +15,17 @@ from tests.agreed import with_yes
 from tests.libs.releases.webhook_receiver import silent
 from tests.services.ingress.ingress_calls import call, post, refused
 from tests.services.ingress.ingress_door import PIPELINE
-from tests.services.ingress.released_door import ReleasedDoor, ReleasedFolder
+from tests.services.ingress.released_door import ReleasedFolder
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 SERVICE = "/headrace.api.releases.v1.ReleaseService/"
 
 
 @pytest.fixture
-def door(releases_door: ReleasedDoor) -> ReleasedFolder:
+def door(releases_door: ReleasedFolder) -> ReleasedFolder:
     """The door with release 1 alone: doubler 1."""
-    releases_door.folder.begin_anew()
-    return releases_door.folder
+    releases_door.begin_anew()
+    return releases_door
 
 
 def number(door: ReleasedFolder) -> int:
@@ -192,11 +192,11 @@ async def test_what_is_wrong_is_named_and_changes_nothing(
 
 
 async def test_the_way_back_is_open_while_the_models_cannot_be_listed(
-    door: ReleasedFolder, releases_door: ReleasedDoor, monkeypatch: pytest.MonkeyPatch
+    door: ReleasedFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deploy = live(models={"doubler": "2"})
     await made(door, "DeployPipeline", deploy)
-    monkeypatch.setattr(releases_door.router, "alone", True)
+    monkeypatch.setattr(door.router, "alone", True)
     deploy.spec.models["doubler"] = "3"
     assert (await refusal(door, "DeployPipeline", deploy))[0] == "UNAVAILABLE"
     await made(door, "RollBackRelease", pb.RollBackReleaseRequest(pipeline="double"))

@@ -33,12 +33,6 @@ def test_of_many_at_once_one_makes_it_and_all_have_the_same(
     assert RowKey(folder, fail).value == keys[0]
 
 
-def test_two_installations_have_two(tmp_path: Path) -> None:
-    doors = [RowKey(folder, fail) for folder in (None, None, tmp_path / "a", tmp_path / "b")]
-    assert len({door.value for door in doors}) == 4
-    assert all(len(door.value) == 32 for door in doors)
-
-
 def test_a_folder_that_cannot_be_used_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     said: list[OSError] = []

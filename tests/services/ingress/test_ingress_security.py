@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from headrace.audit.journals import Journal, JournalPosition
 from services.ingress.admission.quota_abuse import QuotaAbuse
 from services.ingress.reporting.security_log import SecurityLog, client_address
 from services.ingress.request_context import RequestContext, begin
@@ -97,22 +96,6 @@ async def test_a_flood_is_a_line_a_second_and_every_event_is_counted(log: Log) -
     assert max(s["addresses"] for s in summaries) == 200
 
 
-async def test_a_hundred_thousand_refusals_are_few_bytes_and_all_are_in_the_audit(tmp_path: Path) -> None:
-    """From a hundred addresses, and from as many as there are refusals."""
-    log, journal = Log(tmp_path / "security.jsonl"), Journal("security", tmp_path / "security.jsonl")
-    for i in range(100_000):
-        if not i % 25_000:
-            log.now += 1
-        address = f"10.{i >> 16}.{i >> 8 & 255}.{i & 255}" if i < 50_000 else f"172.16.0.{i % 100}"
-        log.log.add("unknown_key", call(address), {})
-    await log.log.close()
-    assert log.counted() == {"unknown_key": 100_000}
-    assert log.path.stat().st_size < 3 << 20
-    batch = journal.read(JournalPosition(), 1000).batch
-    assert batch is not None
-    assert batch.last < 200
-
-
 async def test_every_address_of_a_flood_is_in_the_file_and_it_hides_no_other_kind(tmp_path: Path) -> None:
     log, sent = Log(tmp_path / "security.jsonl"), Counter[tuple[str, str]]()
     for i in range(6_000):
@@ -186,7 +169,7 @@ async def test_a_full_disk_loses_no_event_and_memory_stays_bounded(small_disk: P
     log = Log(small_disk / "security.jsonl")
     log.log.add("denied", call(), {})
     await log.log.flush()
-    (small_disk / "fill").write_bytes(bytes(64 * 1024 - 8 * 1024))
+    (small_disk / "fill").write_bytes(bytes((1024 - 8) * 1024))
     added = 1
     for _ in range(200):
         log.now += 1

@@ -156,23 +156,8 @@ async def test_calls_that_run_no_model_need_no_place(narrow: Folder, narrow_rout
     await place_is_free(narrow)
 
 
-async def test_a_caller_who_goes_away_leaves_its_place(narrow: Folder, narrow_router: FakeRouter) -> None:
-    async with narrow_router.holding(lambda: infer(narrow, QUICK)) as first:
-        first.cancel()
-        await asyncio.gather(first, return_exceptions=True)
-        # Nobody has answered it, so what is free is what it left.
-        await place_is_free(narrow)
-
-
 async def place_is_free(narrow: Folder) -> None:
     """Waits until a call gets the place, as it does a moment after who had it is gone (or Envoy knows it)."""
-    async with asyncio.timeout(60):
-        while True:
-            try:
-                assert (await infer(narrow, QUICK)).model_name == "double"
-            except grpc.aio.AioRpcError as error:
-                if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
-                    raise
-                await asyncio.sleep(0.02)
-            else:
-                return
+    caller = Caller(narrow, narrow.keys.demo)
+    await until_answered(caller)
+    await caller.close()

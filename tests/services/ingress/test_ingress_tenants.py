@@ -3,7 +3,6 @@
 import asyncio
 import json
 import re
-import time
 from collections import Counter
 from ipaddress import ip_address
 from pathlib import Path
@@ -30,26 +29,25 @@ from tests.services.ingress.ingress_calls import (
 )
 from tests.services.ingress.ingress_door import Folder, infer_request
 from tests.services.ingress.test_ingress_security import counted
+from tests.services.waiting import until
 
 FORGED = "6.6.6.6"
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-def lines_of(path: Path) -> list[dict[str, Any]]:
+def security_lines(door: Folder) -> list[dict[str, Any]]:
+    path = Path(door.settings["security"]["file"])
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 async def events(door: Folder, kind: str, **wanted: str) -> list[dict[str, Any]]:
     """Those of the security log, as soon as there is one."""
-    path = Path(door.settings["security"]["file"])
-    end = time.monotonic() + 20
-    while True:
-        found = lines_of(path)
-        found = [e for e in found if e["kind"] == kind and wanted.items() <= e.items()]
-        if found:
-            return found
-        assert time.monotonic() < end, f"no {kind} with {wanted}"
-        await asyncio.sleep(0.1)
+
+    def found() -> list[dict[str, Any]]:
+        return [e for e in security_lines(door) if e["kind"] == kind and wanted.items() <= e.items()]
+
+    await until(found, what=f"no {kind} with {wanted}")
+    return found()
 
 
 async def test_rows_are_what_a_quota_counts(door: Folder) -> None:
@@ -66,13 +64,8 @@ async def test_rows_are_what_a_quota_counts(door: Folder) -> None:
     request = pb.PredictRequest(pipeline="double")
     request.rows.add().update({"x": [1, 2], "n": 1})
     assert (await refused(door, PREDICT, request, pb.PredictResponse, key=key))[1] == "QUOTA_EXCEEDED"
-    status, headers, _ = await http(
-        door,
-        PREDICT,
-        json.dumps({"pipeline": "double", "rows": [{"x": [1, 2], "n": 1}]}).encode(),
-        JSON,
-        key=key,
-    )
+    body = json.dumps({"pipeline": "double", "rows": [{"x": [1, 2], "n": 1}]}).encode()
+    status, headers, _ = await http(door, PREDICT, body, JSON, key=key)
     assert (status, int(headers["retry-after"]) > 1) == (429, True)
 
 
@@ -149,11 +142,8 @@ async def test_the_file_has_as_many_events_as_were_counted(door: Folder) -> None
         calls = [method(request, timeout=20, metadata=(("x-api-key", f"hr_{i:08x}_x"),)) for i in range(200)]
         codes = [await one.code() for one in calls]
     assert set(codes) == {grpc.StatusCode.UNAUTHENTICATED}
-    path, end = Path(door.settings["security"]["file"]), time.monotonic() + 20
-    while (told := counted(lines_of(path))) != (in_all := await asyncio.to_thread(in_metrics, door)):
-        assert time.monotonic() < end, (told, in_all)
-        await asyncio.sleep(0.2)
-    assert told["unknown_key"] >= 200
+    await until(lambda: asyncio.to_thread(lambda: counted(security_lines(door)) == in_metrics(door)))
+    assert in_metrics(door)["unknown_key"] >= 200
 
 
 def in_metrics(door: Folder) -> Counter[str]:

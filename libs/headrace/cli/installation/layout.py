@@ -79,7 +79,7 @@ class Layout:
     model_log = _Below("audit/models.jsonl")
     # The journals that join the audit, which is in control's database.
     audit = _Below("audit")
-    # Who read the audit; a hash chain.
+    # Who read the audit.
     readings = _Below("readings.jsonl", "audit")
     # What the executors share: which versions serve, which files are known to load, which are in quarantine.
     executor_state = _Below("executor")
@@ -114,7 +114,7 @@ class Layout:
     alerts = _Below("monitoring")
     # Versions of services that were deployed beside the checkout, and which of them run.
     deployed = _Below("deployed")
-    # Which versions were deployed, and how it ended; a hash chain.
+    # Which versions were deployed, and how it ended.
     deployment_log = _Below("deployments.jsonl", "audit")
     # Explanations of predictions.
     explanations = _Below("monitoring/explanations.sqlite")

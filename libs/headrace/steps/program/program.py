@@ -209,8 +209,11 @@ class Program:
         try:
             result.columns[output.name] = output.conformed(frame.columns[output.name], frame.rows)
         except OutputError as error:
-            result.columns[output.name] = output.blank(frame.rows)
             rows: Mask = np.ones(frame.rows, bool) if error.rows is None else error.rows
+            result.columns[output.name] = output.blank(frame.rows)
+            if len(good := np.flatnonzero(~rows)):
+                kept = output.conformed(frame.columns[output.name].take(good), len(good))
+                result.columns[output.name] = _spread(kept, good, frame.rows, output.blank(1))
             row_error = self._step_failed(str(error), f"outputs.{output.name}")
             for row in np.flatnonzero(rows).tolist():
                 result.errors.setdefault(row, row_error)

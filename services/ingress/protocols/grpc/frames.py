@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import functools
 import struct
+from urllib.parse import quote
 
 from headrace.hop import limiters
 from headrace.hop.errors import Code, Fault, Reason
@@ -17,7 +18,7 @@ PREFIX = struct.Struct(">BI")
 _SIZE = PREFIX.size
 _UNITS = {ord("H"): 3600.0, ord("M"): 60.0, ord("S"): 1.0, ord("m"): 1e-3, ord("u"): 1e-6, ord("n"): 1e-9}
 _LIMITER_ALONE = {limiters.KEY}
-_PLAIN = frozenset(range(0x20, 0x7F)) - {ord("%")}
+_PLAIN = bytes(set(range(0x20, 0x7F)) - {ord("%")})
 
 
 @functools.lru_cache(maxsize=256)
@@ -94,5 +95,4 @@ def _made(fault: Fault) -> Headers:
 
 def percent_encode(message: str) -> bytes:
     """The encoding of `grpc-message`: printable ASCII unchanged, everything else as %XX of its UTF-8 bytes."""
-    raw = message.encode(errors="replace")
-    return b"".join(b"%c" % b if b in _PLAIN else b"%%%02X" % b for b in raw)
+    return quote(message, safe=_PLAIN, errors="replace").encode()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import io
 import json
 import re
 import shutil
+import time
+from asyncio import to_thread
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
-from http.client import HTTPResponse
+from contextlib import AsyncExitStack, closing
+from http.client import HTTPConnection
 from typing import Any
 
 import grpc
@@ -58,40 +58,24 @@ async def doors(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[list[
         yield folders
 
 
-async def http1(
-    door: Folder, path: str, headers: dict[str, str], *pieces: bytes
-) -> tuple[int, list[str], str]:
+def http1(door: Folder, path: str, headers: dict[str, str], *pieces: bytes) -> tuple[int, list[str], str]:
     """(status, headers, body). Each piece of the body is sent some time after the one before."""
-    host, port = door.grpc.split(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
-    size = sum(map(len, pieces)) if pieces else 100
-    fields = {"host": "x", "connection": "close", "content-length": str(size), **headers}
-    fields.setdefault("authorization", f"Bearer {door.keys.demo}")
-    writer.write(f"POST {path} HTTP/1.1\r\n".encode())
-    writer.write(b"".join(f"{name}: {value}\r\n".encode() for name, value in fields.items()) + b"\r\n")
-    for i, piece in enumerate(pieces):
-        if i:
-            await asyncio.sleep(0.1)
-        writer.write(piece)
-        await writer.drain()
-    async with asyncio.timeout(60):
-        answer = await reader.read()
-    writer.close()
-    response = HTTPResponse(_Received(answer))  # type: ignore[arg-type]  # it wants no more of a socket
-    response.begin()
+    with closing(HTTPConnection(door.grpc, timeout=60)) as connection:
+        connection.putrequest("POST", path)
+        size = sum(map(len, pieces)) if pieces else 100
+        fields = {"authorization": f"Bearer {door.keys.demo}", "content-length": str(size), **headers}
+        for name, value in fields.items():
+            connection.putheader(name, value)
+        connection.endheaders()
+        for i, piece in enumerate(pieces):
+            time.sleep(0.1 if i else 0)
+            connection.send(piece)
+        response = connection.getresponse()
+        body = response.read()
     shown = sorted(f"{k}: {v}" for k, v in response.getheaders() if not _OWN.match(k.lower()))
-    body = response.read()
     if response.status == 200 and headers["content-type"] == PROTO["content-type"]:
         body = json.dumps(MessageToDict(pb.PredictResponse.FromString(body))).encode()
     return response.status, shown, json.dumps(json.loads(body), sort_keys=True)
-
-
-class _Received:
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-
-    def makefile(self, mode: str) -> io.BytesIO:
-        return io.BytesIO(self._data)
 
 
 def predict(rows: int = 1, n: int = 3) -> pb.PredictRequest:
@@ -116,7 +100,7 @@ async def _no_message(door: Folder) -> object:
 
 async def _late(door: Folder) -> object:
     slow = predict(1, n=8).SerializeToString()
-    answer = str(await http1(door, PREDICT, {**PROTO, "connect-timeout-ms": "100"}, slow))
+    answer = str(await to_thread(http1, door, PREDICT, {**PROTO, "connect-timeout-ms": "100"}, slow))
     # The ingress or its client of the router may notice first, in other words.
     return re.findall(r"^\(504|DEADLINE_PASSED", answer)
 
@@ -139,13 +123,22 @@ CASES: dict[str, tuple[Callable[[Folder], Awaitable[object]], str]] = {
     ),
     "no_message": (_no_message, "INVALID_ARGUMENT"),
     "large": (lambda door: infer(door, LARGE), "large"),
-    "connect_json": (lambda door: http1(door, PREDICT, JSON, TEXT), "(200"),
-    "connect_proto": (lambda door: http1(door, PREDICT, PROTO, predict(2).SerializeToString()), "(200"),
-    "broken_json": (lambda door: http1(door, PREDICT, JSON, TEXT[:-3]), "(400"),
+    "connect_json": (lambda door: to_thread(http1, door, PREDICT, JSON, TEXT), "(200"),
+    "connect_proto": (
+        lambda door: to_thread(http1, door, PREDICT, PROTO, predict(2).SerializeToString()),
+        "(200",
+    ),
+    "broken_json": (lambda door: to_thread(http1, door, PREDICT, JSON, TEXT[:-3]), "(400"),
     "late": (_late, "DEADLINE_PASSED"),
-    "large_connect": (lambda door: http1(door, PREDICT, PROTO, predict(3000).SerializeToString()), "(200"),
-    "in_pieces": (lambda door: http1(door, PREDICT, JSON, TEXT[:7], TEXT[7:30], TEXT[30:]), "(200"),
-    "wrong_key_before_the_body": (lambda door: http1(door, PREDICT, WRONG_KEY), "(401"),
+    "large_connect": (
+        lambda door: to_thread(http1, door, PREDICT, PROTO, predict(3000).SerializeToString()),
+        "(200",
+    ),
+    "in_pieces": (
+        lambda door: to_thread(http1, door, PREDICT, JSON, TEXT[:7], TEXT[7:30], TEXT[30:]),
+        "(200",
+    ),
+    "wrong_key_before_the_body": (lambda door: to_thread(http1, door, PREDICT, WRONG_KEY), "(401"),
 }
 
 

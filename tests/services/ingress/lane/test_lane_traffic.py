@@ -7,8 +7,8 @@ import pytest
 
 from tests.services.ingress.lane.lane_builds import traffic
 
-# Sanitizers: how many messages, how many threads of Envoy (0: one thread is all of them).
-RUNS = {"address,undefined": (1_000_000, 0), "thread": (200_000, 2)}
+# Sanitizers: how many messages, how many threads of Envoy.
+RUNS = {"address,undefined": (1_000_000, 1), "thread": (200_000, 2)}
 
 
 @pytest.mark.parametrize("sanitizers", RUNS)

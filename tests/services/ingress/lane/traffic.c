@@ -1,8 +1,7 @@
-/* Random and mutated traffic by a seed, through the fake Envoy, lane.c and an application: `traffic SEED MESSAGES [THREADS]`.
+/* Random and mutated traffic by a seed, through the fake Envoy, lane.c and an application: `traffic SEED MESSAGES THREADS`.
  *
- * Without THREADS one thread is all of them, allocations fail at random, and the lane is closed and opened again. With THREADS each Envoy
- * is a thread, and the application is another one. A message, and the reply to it, follow from the number of its stream: the application
- * computes again what was sent, and the stream what must be answered.
+ * Each Envoy is a thread, and the application is another one; allocations fail at random. A message, and the reply to it, follow from the
+ * number of its stream: the application computes again what was sent, and the stream what must be answered.
  */
 #include "envoy.c"
 #include <poll.h>
@@ -14,15 +13,14 @@ enum { LIVE = 64, MAX_HEADERS = 64, MAX_HEAD = 16 * 1024, MAX_BODY = 64 * 1024, 
 typedef struct { uint32_t size, head_size; uint64_t id; double received; uint32_t refused, reserved; } Request_Record;
 typedef struct { uint32_t size, head_size, body_size, reserved; uint64_t id; } Reply_Record;
 extern int lane_open(uint32_t, const char *, size_t);
-extern void lane_close(void);
 extern size_t lane_take(char *, size_t, size_t);
 extern bool lane_gone(uint64_t);
 extern size_t lane_send(const char *, size_t);
 
 /* lane.c is compiled with these names. */
 static atomic_long allocated;
-static __thread uint64_t failing, failures;
-static bool fails(void) { return failing && ++failing % 997 == 0 && ++failures; }
+static __thread uint64_t allocations, failures;
+static bool fails(void) { return ++allocations % 997 == 0 && ++failures; }
 void *lane_malloc(size_t size) { return fails() ? NULL : (atomic_fetch_add(&allocated, 1), malloc(size)); }
 void *lane_calloc(size_t count, size_t size) { return fails() ? NULL : (atomic_fetch_add(&allocated, 1), calloc(count, size)); }
 void *lane_realloc(void *old, size_t size) { return fails() ? NULL : realloc(old, size); }
@@ -32,7 +30,6 @@ static const char *const A = "/inference.GRPCInferenceService/ModelInfer", *cons
 static const char PATHS[] = "/inference.GRPCInferenceService/ModelInfer\n/b/B\n";
 static uint64_t seed;
 static char pool[4 * MAX_BODY];
-static bool opened, single;
 
 static uint64_t below(uint64_t *random, uint64_t limit) {
   *random ^= *random >> 12; *random ^= *random << 25; *random ^= *random >> 27;
@@ -129,7 +126,6 @@ static void make_reply(uint64_t number, Reply *reply) {
 typedef struct { struct Player *player; Stream *stream; Message message; size_t sent; bool taken; } Model;
 typedef struct Player { Envoy *envoy; uint64_t number, random, begun, answers; Model models[LIVE]; } Player;
 static Player players[16];
-static size_t taken_since;
 
 static void end(Model *model) {
   Stream *stream = model->stream;
@@ -183,7 +179,6 @@ static void feed(Player *player, Model *model) {
   model->taken = status == STOP_NO_BUFFER;
   bool fits = waits && last && model->sent <= MAX_BODY && buffered <= 16 && count <= 16;
   CHECK(failures > before || model->taken == fits, "stream %lu: taken %d of %zu bytes", stream->number, model->taken, model->sent);
-  if (single) taken_since += model->taken;
 }
 static void begin(Player *player) {
   Model *model = any(player);
@@ -193,7 +188,7 @@ static void begin(Player *player) {
   model->player = player;
   model->sent = 0;
   model->taken = false;
-  bool expected = is_for_lane(&model->message) && opened;
+  bool expected = is_for_lane(&model->message);
   int status = envoy_headers(player->envoy, player->number, model->message.headers, model->message.count, model->message.end);
   model->stream = envoy_stream(player->envoy, player->number);
   model->stream->model = model;
@@ -219,11 +214,12 @@ static void play(Player *player) {
 
 /* ---- The application. */
 typedef struct { uint64_t id, number; } Held;
-typedef struct { Held held[HELD]; size_t count; uint64_t random; Player *alone; Message message; char *buffer; } Application;
+typedef struct { Held held[HELD]; size_t count; uint64_t random; Message message; char *buffer; } Application;
 static Application app;
 
 /* False if nothing was there. */
-static bool take(size_t room) {
+static bool take(void) {
+  size_t room = below(&app.random, 4) ? ROOM : below(&app.random, 4096);
   ASAN_POISON_MEMORY_REGION(app.buffer + room, ROOM - room);
   size_t size = lane_take(app.buffer, room, SIZE_MAX), at = 0;
   CHECK(size <= room, "took %zu bytes of %zu", size, room);
@@ -260,10 +256,7 @@ static void answer(void) {
     Held held = app.held[from];
     app.held[from] = app.held[to];
     app.held[to] = held;
-    if (app.alone) {
-      Stream *stream = envoy_stream(app.alone->envoy, held.number);
-      CHECK(lane_gone(held.id) == (stream == NULL || stream->sent == ANSWERED), "%lu: gone is %d", held.number, lane_gone(held.id));
-    }
+    lane_gone(held.id); /* its stream may end at any moment */
     Reply reply;
     make_reply(held.number, &reply);
     size_t text = reply.head + reply.body + reply.trailers;
@@ -299,30 +292,6 @@ static void settle(Player *player) {
 }
 static bool is_readable(int event, int timeout_ms) { return poll(&(struct pollfd){event, POLLIN, 0}, 1, timeout_ms) == 1; }
 
-static void alone(int event, uint64_t messages) {
-  Player *player = app.alone;
-  bool drained = false; /* the last take found nothing more, so the next request must make `event` readable */
-  failing = 1;
-  while (player->begun < messages) {
-    for (size_t i = below(&app.random, 200); i > 0; i--) play(player);
-    CHECK(!drained || taken_since == 0 || is_readable(event, 0), "nobody is called for %zu requests", taken_since);
-    if (below(&app.random, 4) == 0) { take(below(&app.random, 4096)); drained = false; }
-    else { while (take(ROOM)) {} drained = true; taken_since = 0; }
-    for (size_t i = below(&app.random, 16); i > 0; i--) answer();
-    if (below(&app.random, 100) == 0) { opened = !opened; if (opened) lane_open(UINT32_MAX, "", 0); else lane_close(); }
-    if (below(&app.random, 50) != 0 && player->begun < messages) continue;
-    while (envoy_run(player->envoy)) {}
-    while (take(ROOM)) {}
-    while (app.count) answer();
-    for (int i = 0; i < 8; i++) maybe_end(player, any(player), 2); /* one may carry the event for all replies */
-    while (envoy_run(player->envoy)) {}
-    drained = true; taken_since = 0;
-    settle(player);
-    CHECK(allocated == 1, "%ld allocations are left", allocated - 1);
-  }
-  failing = 0;
-}
-
 static uint64_t share;
 static atomic_int playing;
 static void *envoy_thread(void *argument) {
@@ -331,49 +300,46 @@ static void *envoy_thread(void *argument) {
     for (int i = 0; i < 5000; i++) play(player);
     for (int tries = 0; tries < 20000; tries++) { /* 20 s, and the scheduler's delays */
       bool waits = false;
+      usleep(1000);
+      for (int i = 0; i < 8 && tries < 4; i++) maybe_end(player, any(player), 2); /* one may carry the event for all replies */
       while (envoy_run(player->envoy)) {}
       for (Model *model = player->models; model < player->models + LIVE; model++) waits |= model->stream && model->taken && model->stream->sent < SENT;
       if (!waits) break;
-      usleep(1000);
     }
     settle(player);
   }
   playing--;
   return NULL;
 }
-static void apart(int event, int count) {
+static void run(int event, int count) {
   pthread_t threads[16];
   playing = count;
   for (int i = 0; i < count; i++) pthread_create(&threads[i], NULL, envoy_thread, &players[i]);
   while (playing) {
-    if (is_readable(event, app.count ? 0 : 20)) while (take(ROOM)) {}
+    if (is_readable(event, app.count ? 0 : 20)) while (take()) {}
     for (size_t i = below(&app.random, 8); i > 0 && app.count; i--) answer();
   }
   for (int i = 0; i < count; i++) pthread_join(threads[i], NULL);
-  while (take(ROOM)) {}
+  while (is_readable(event, 0)) take();
   while (app.count) answer();
 }
 
 int main(int argc, char **argv) {
   seed = strtoull(argv[1], NULL, 10);
-  int threads = argc > 3 ? atoi(argv[3]) : 0;
+  int count = argc > 3 ? atoi(argv[3]) : 1;
   fprintf(stderr, "seed %lu\n", seed);
   uint64_t random = random_of(0);
   for (size_t i = 0; i < sizeof pool; i++) pool[i] = (char)below(&random, 256);
   int event = lane_open(UINT32_MAX, "", 0);
   CHECK(event >= 0 && strcmp(envoy_dynamic_module_on_program_init(), "v0.1.0") == 0, "no lane");
-  opened = true;
-  single = threads == 0;
-  int count = single ? 1 : threads;
   for (int i = 0; i < count; i++) {
     players[i] = (Player){.envoy = envoy_new(PATHS), .number = (uint64_t)i << 40, .random = random_of((uint64_t)i << 50)};
   }
   after_send = on_sent;
   after_continue = on_continue;
-  app = (Application){.random = random_of(~0UL >> 1), .buffer = malloc(ROOM), .alone = single ? players : NULL};
+  app = (Application){.random = random_of(~0UL >> 1), .buffer = malloc(ROOM)};
   share = strtoull(argv[2], NULL, 10) / (uint64_t)count;
-  if (single) alone(event, share);
-  else apart(event, count);
+  run(event, count);
   uint64_t answers = 0;
   for (int i = 0; i < count; i++) {
     answers += players[i].answers;

@@ -30,7 +30,7 @@ from headrace.repository.model_index import recorded
 from headrace.ticks import LATENCY_BUCKETS, ArmFigures, ArmName, Tick, added, latency_bucket
 from services.monitoring.console.assembly import console
 from services.monitoring.console.facts.models import ModelFacts
-from services.monitoring.console.facts.trails import ChainTrail
+from services.monitoring.console.facts.trails import JournalTrail
 from services.monitoring.console.panels.freshness import Freshness
 from services.monitoring.console.ports import Panel, PanelRow, PanelSource, RequestSources, Sources
 from services.monitoring.console.settings import ConsoleSettings
@@ -182,7 +182,7 @@ class Place:
 
         index = recorded(self.releases.records)
         repository = ModelFacts(self.models.root, (self.models.public,), None, self.store, index)
-        trail = ChainTrail("models", "Models: added, loaded, refused", self.model_log)
+        trail = JournalTrail("models", "Models: added, loaded, refused", self.model_log)
         return Sources(
             self.store,
             self.releases.records,

@@ -77,7 +77,7 @@ def recorded(place: Place, explanation: Explain | None = None) -> Recorded:
     world.take(group)
     traces = place.folder / "traces"
     traces.mkdir()
-    (traces / "spans-00000000.jsonl").write_text(json.dumps(trace(at)) + "\n")
+    (traces / "spans.jsonl").write_text(json.dumps(trace(at)) + "\n")
     made = Recorded(world, [Outcome(REQUEST, 0, "late", 1.0, True, place.wall - 5)])
     place.requests = RequestSources(made.events, made.outcomes_of, traces, explanation)
     place.freshness.observe(group.header, group.batch.columns, at)

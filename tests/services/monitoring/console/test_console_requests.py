@@ -44,7 +44,7 @@ async def test_a_request_is_found_by_each_of_its_ids(place: Place, known: Record
     found = [(await result(browser, text))["found"] for text in (TRACE, prediction)]
     alone = (await result(browser, f"{REQUEST}/1"))["found"]
     # Without its trace it is found by what the events say.
-    (place.folder / "traces" / "spans-00000000.jsonl").unlink()
+    (place.folder / "traces" / "spans.jsonl").unlink()
     untraced = (await result(browser, TRACE))["found"]
     assert [p["row"] for p in by_request["predictions"]] == [0, 1]
     assert {one["request_id"] for one in (*found, untraced)} == {REQUEST}
@@ -92,7 +92,7 @@ async def test_personal_data_is_masked(known: Recorded, browser: Browser) -> Non
 async def test_a_request_id_that_two_tenants_have_sent_shows_both(place: Place, known: Recorded) -> None:
     at = place.wall - 10
     known.world.take(answered(parse(DOCUMENT, "flights").revision, at, "globex"), epoch=8)
-    with (place.folder / "traces" / "spans-00000000.jsonl").open("a") as file:
+    with (place.folder / "traces" / "spans.jsonl").open("a") as file:
         file.write(json.dumps(trace(at, "globex")) + "\n")
     async with place.operator() as browser:
         choice = (await browser.get(f"/requests?id={REQUEST}")).text

@@ -1,1 +1,0 @@
-"""Mutation testing: whether the tests notice when the code is changed."""
