@@ -49,8 +49,6 @@ class MonitoringConfig(config.ServiceSettings):
     cost: CostSettings = CostSettings()
     # A router that has not reported for so long has ended.
     silent_s: PositiveFloat = 60.0
-    # How often old outcomes are removed.
-    sweep_s: PositiveFloat = 60.0
 
     # The operator console: pages about what changed and whether it is safe. Absent: there is none.
     console: ConsoleSettings | None = None

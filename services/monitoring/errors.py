@@ -4,41 +4,53 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from headrace.hop.call import Call
 from headrace.hop.errors import Code, Fault, Reason
 
 # A full disk is seldom emptied sooner.
 _RETRY_AFTER_S = 5.0
 
 
-def storage_unavailable(why: str) -> Fault:
-    """Outcomes can't be written now. `why`: without paths."""
+def _unavailable(what: str, why: str, then: str) -> Fault:
+    """`why`: without paths."""
     return Fault(
         Code.UNAVAILABLE,
         Reason.REASON_STORAGE_UNAVAILABLE,
-        f"the outcomes can't be stored now ({why}); none of them was; send them again later",
+        f"{what} now ({why}); {then} later",
         metadata={"why": why},
         retry_after_s=_RETRY_AFTER_S,
     )
+
+
+def storage_unavailable(why: str) -> Fault:
+    """Outcomes can't be written now. `why`: without paths."""
+    return _unavailable("the outcomes can't be stored", why, "none of them was; send them again")
 
 
 def unread(why: str) -> Fault:
     """Outcomes or releases can't be read now."""
-    return Fault(
-        Code.UNAVAILABLE,
-        Reason.REASON_STORAGE_UNAVAILABLE,
-        f"outcomes or releases can't be read now ({why}); ask again later",
-        metadata={"why": why},
-        retry_after_s=_RETRY_AFTER_S,
-    )
+    return _unavailable("outcomes or releases can't be read", why, "ask again")
 
 
-def untrusted() -> Fault:
-    """Tenants are believed only of the installation's own processes."""
-    return Fault(
-        Code.PERMISSION_DENIED,
-        Reason.REASON_PEER_UNTRUSTED,
-        "only an authenticated part of this installation may report ticks and outcomes",
-    )
+def events_unavailable(why: str) -> Fault:
+    """Events can't be written or read now. `why`: without paths."""
+    return _unavailable("the events can't be stored or read", why, "try again")
+
+
+def explanations_unavailable(why: str) -> Fault:
+    """Explanations can't be written or read now. `why`: without paths."""
+    what = "explanations, or the events that they belong to, can't be stored or read"
+    return _unavailable(what, why, "try again")
+
+
+def check_trusted(call: Call) -> None:
+    """Raises Fault: tenants are believed only of the installation's own processes."""
+    if not call.peer.trusted:
+        raise Fault(
+            Code.PERMISSION_DENIED,
+            Reason.REASON_PEER_UNTRUSTED,
+            "only an authenticated part of this installation may report ticks and outcomes",
+        )
 
 
 def unreadable(what: str) -> Fault:
@@ -61,17 +73,6 @@ def too_many(count: int, limit: int) -> Fault:
     )
 
 
-def events_unavailable(why: str) -> Fault:
-    """Events can't be written or read now. `why`: without paths."""
-    return Fault(
-        Code.UNAVAILABLE,
-        Reason.REASON_STORAGE_UNAVAILABLE,
-        f"the events can't be stored or read now ({why}); try again later",
-        metadata={"why": why},
-        retry_after_s=_RETRY_AFTER_S,
-    )
-
-
 def subject_masked(column: str) -> Fault:
     """An input by which nobody can be found here."""
     return Fault(
@@ -90,17 +91,6 @@ def erasure_names_nobody(field: str) -> Fault:
         Reason.REASON_ERASURE_NAMES_NOBODY,
         f"the erasure names nobody: {field} is empty; nothing was erased",
         metadata={"field": field},
-    )
-
-
-def explanations_unavailable(why: str) -> Fault:
-    """Explanations can't be written or read now. `why`: without paths."""
-    return Fault(
-        Code.UNAVAILABLE,
-        Reason.REASON_STORAGE_UNAVAILABLE,
-        f"explanations, or the events that they belong to, can't be stored or read now ({why}); try again later",
-        metadata={"why": why},
-        retry_after_s=_RETRY_AFTER_S,
     )
 
 

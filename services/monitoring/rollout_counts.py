@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import TypeAlias
 
 from headrace.releases import Release
+from headrace.ticks import ArmFigures, AssignedFigures
+from services.monitoring.outcomes.records import Judged
 from services.monitoring.rollouts.counts import ArmCounts, Tick
 from services.monitoring.rollouts.evidence import Objectives
 
@@ -14,50 +16,11 @@ _OUTCOMES = "outcomes"
 _OF_KEYS = "outcomes by key"
 
 
-class Assigned(Protocol):
-    """The units that chance divided among arms; see headrace.ticks.AssignedFigures."""
-
-    @property
-    def requests(self) -> int: ...
-    @property
-    def bad_requests(self) -> int: ...
-    @property
-    def new_keys(self) -> int: ...
-    @property
-    def fresh_rows(self) -> int: ...
-    @property
-    def fresh_bad(self) -> int: ...
-    @property
-    def answers(self) -> tuple[int, ...]: ...
-
-
-class Figures(Protocol):
-    """The counts of one arm; see headrace.ticks.ArmFigures."""
-
-    @property
-    def rows(self) -> int: ...
-    @property
-    def errors(self) -> int: ...
-    @property
-    def latency(self) -> tuple[int, ...]: ...
-    @property
-    def assigned(self) -> Assigned: ...
-
-
-class Judged(Protocol):
-    """Predictions that outcomes judged."""
-
-    @property
-    def rows(self) -> int: ...
-    @property
-    def wrong(self) -> int: ...
-
-
 # Pipeline → (epoch, release) → arm → cumulative counts.
-ByEpoch: TypeAlias = Callable[[str], Mapping[tuple[int, int], Mapping[str, Any]]]
+ByEpoch: TypeAlias = Callable[[str], Mapping[tuple[int, int], Mapping[str, ArmFigures]]]
 # Pipeline, first release, whether arms stick to keys → (release, arm) → judged predictions: of keys that were not wrong before,
 # if they do. May raise anything if outcomes can't be read.
-JudgedSince: TypeAlias = Callable[[str, int, bool], Awaitable[Mapping[tuple[int, str], Any]]]
+JudgedSince: TypeAlias = Callable[[str, int, bool], Awaitable[Mapping[tuple[int, str], Judged]]]
 
 
 class RolloutCounts:
@@ -101,7 +64,7 @@ class RolloutCounts:
         return outcome_ticks(judged, _OF_KEYS if by_key else _OUTCOMES)
 
 
-def router_ticks(source: str, release: int, arms: Mapping[str, Figures]) -> Sequence[Tick]:
+def router_ticks(source: str, release: int, arms: Mapping[str, ArmFigures]) -> Sequence[Tick]:
     """The ticks of one router under one release: by row, and by drawn unit if it divides any."""
     rows = {arm: ArmCounts(f.rows, f.errors, tuple(f.latency)) for arm, f in arms.items()}
     drawn = {arm: _drawn(f.assigned) for arm, f in arms.items()}
@@ -111,7 +74,7 @@ def router_ticks(source: str, release: int, arms: Mapping[str, Figures]) -> Sequ
     return found
 
 
-def _drawn(units: Assigned) -> ArmCounts:
+def _drawn(units: AssignedFigures) -> ArmCounts:
     # A release divides either requests or keys.
     rows, bad = units.requests + units.fresh_rows, units.bad_requests + units.fresh_bad
     return ArmCounts(rows, bad, tuple(units.answers), assigned=units.requests + units.new_keys)

@@ -33,7 +33,7 @@ class MonitoringServicer:
         self._wall = wall
 
     async def ReportTicks(self, request: pb.ReportTicksRequest, call: Call) -> pb.ReportTicksResponse:
-        _check_peer(call)
+        errors.check_trusted(call)
         try:
             tick = read(request)
         except UnreadableError as error:
@@ -46,7 +46,7 @@ class MonitoringServicer:
     async def RecordOutcomes(
         self, request: pb.RecordOutcomesRequest, call: Call
     ) -> pb.RecordOutcomesResponse:
-        _check_peer(call)
+        errors.check_trusted(call)
         if len(request.outcomes) > MAX_OUTCOMES:
             raise errors.too_many(len(request.outcomes), MAX_OUTCOMES)
         now = self._wall()
@@ -65,7 +65,7 @@ class AnalysisServicer:
         self._analysis = analysis
 
     async def GetRollout(self, request: pb.GetRolloutRequest, call: Call) -> pb.GetRolloutResponse:
-        _check_peer(call)
+        errors.check_trusted(call)
         if self._analysis is None:
             return pb.GetRolloutResponse(problem=_NOT_HERE)
         analyser = self._analysis.analyser
@@ -79,7 +79,7 @@ class AnalysisServicer:
     async def ReadExperiment(
         self, request: pb.ReadExperimentRequest, call: Call
     ) -> pb.ReadExperimentResponse:
-        _check_peer(call)
+        errors.check_trusted(call)
         if self._analysis is None:
             return pb.ReadExperimentResponse()
         try:
@@ -160,8 +160,3 @@ def _outcome(message: pb.Outcome, now: float) -> Outcome:
     time = message.time.seconds + message.time.nanos / 1e9 if message.HasField("time") else now
     value = float(message.label) if label else message.number
     return Outcome(message.request_id, message.row, message.name, value, label, time)
-
-
-def _check_peer(call: Call) -> None:
-    if not call.peer.trusted:
-        raise errors.untrusted()

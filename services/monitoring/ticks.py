@@ -24,14 +24,6 @@ class Snapshot:
     arms: Mapping[tuple[int, str], ArmFigures]
     by_rule: Mapping[tuple[int, str], ArmFigures]
 
-    def arm(self, name: str, since: int = 0) -> ArmFigures | None:
-        """The counts of an arm by weight over the releases from number `since` on; None: nothing is known of it."""
-        total: ArmFigures | None = None
-        for (release, arm), figures in self.arms.items():
-            if arm == name and release >= since:
-                total = figures if total is None else added(total, figures)
-        return total
-
 
 @dataclass(slots=True)
 class _Epoch:
@@ -98,14 +90,6 @@ class Ticks:
     def by_router(self) -> dict[int, dict[ArmName, ArmFigures]]:
         """Epoch → all its counts, of the epochs that are kept apart."""
         return {number: dict(epoch.arms) for number, epoch in self._epochs.items()}
-
-    def pipelines(self) -> set[str]:
-        """Names of the pipelines that have counts."""
-        return {
-            name.pipeline
-            for counts in (self._ended, *(e.arms for e in self._epochs.values()))
-            for name in counts
-        }
 
     def routers(self, within_s: float | None = None) -> int:
         """How many routers were heard of in so many seconds; None: that are not taken for ended yet."""

@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from headrace.analysis import ReadOut
 from headrace.api.monitoring.v1 import monitoring_pb2
@@ -42,10 +41,11 @@ from services.monitoring.objectives import ReleaseObjectives
 from services.monitoring.outcomes.database import Database
 from services.monitoring.outcomes.judged_keys import JudgedKeys
 from services.monitoring.outcomes.recorder import Recorder
+from services.monitoring.outcomes.records import Judged
 from services.monitoring.outcomes.store import OutcomeStore
 from services.monitoring.outcomes.succession_watch import SuccessionMetrics, SuccessionWatch
 from services.monitoring.rollout_counts import RolloutCounts
-from services.monitoring.rollouts.analyser import Analyser, Analysis, Settings
+from services.monitoring.rollouts.analyser import Analyser, Analysis
 from services.monitoring.rollouts.evidence import Objectives
 from services.monitoring.rollouts.handover import ControlLadder, ControlLease, FileEvidence
 from services.monitoring.rollouts.metrics import RolloutMetrics
@@ -68,7 +68,7 @@ async def build(settings: MonitoringConfig, runtime: Runtime) -> AsyncIterator[S
     store, judged = OutcomeStore(database), AccuracyStore(database, settings.accuracy.window_s)
     recorder = Recorder(store, metrics, log, _WALL)
     retention = settings.retention
-    sweeps = recorder.sweep_every(settings.sweep_s, retention.days, retention.max_bytes)
+    sweeps = recorder.sweep_always(retention.days, retention.max_bytes)
     analysers = AsyncExitStack()
     services = monitoring_pb2.DESCRIPTOR.services_by_name
     try:
@@ -182,7 +182,7 @@ async def _analysing(
     promises = ReleaseObjectives(releases, ticks, time.monotonic)
     async with background.threads(_THREADS, "rollouts") as threads:
 
-        async def judged(pipeline: str, since: int, by_key: bool) -> Mapping[tuple[int, str], Any]:
+        async def judged(pipeline: str, since: int, by_key: bool) -> Mapping[tuple[int, str], Judged]:
             return await recorder.run(keys if by_key else outcomes.judged, pipeline, since)
 
         async def read_out(pipeline: str) -> tuple[Experiment, ReadOut] | None:
@@ -202,7 +202,7 @@ async def _analysing(
             lease,
             FileEvidence(folder),
             ControlLadder(records),
-            Settings(LATENCY_EDGES_S),
+            LATENCY_EDGES_S,
             metrics,
             log,
             _WALL,

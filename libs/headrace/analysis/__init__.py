@@ -19,7 +19,6 @@ from headrace.analysis.mean_difference import (
     sequential_half_width,
 )
 from headrace.analysis.pace import highest_weight
-from headrace.analysis.psi import population_stability_index
 from headrace.analysis.rate_ratio import FINE_EFFECTS, HARM_EFFECTS, Count, RateRatio
 from headrace.analysis.sample_ratio import SRM_ALARM, SampleRatio, log_e_value
 
@@ -42,7 +41,6 @@ __all__ = [
     "highest_weight",
     "log_e_value",
     "lower_bound",
-    "population_stability_index",
     "read_out",
     "relative_lift",
     "rows_above",

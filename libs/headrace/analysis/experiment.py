@@ -23,11 +23,6 @@ class ArmReadOut:
     outcomes: int
     mean: float | None
 
-    @property
-    def coverage(self) -> float:
-        """Share of the keys whose outcome is known."""
-        return self.outcomes / self.exposures if self.exposures else 0.0
-
 
 @dataclass(frozen=True, slots=True)
 class Lift:
@@ -35,11 +30,6 @@ class Lift:
 
     absolute: Difference
     relative: Difference
-
-    @property
-    def significant(self) -> bool:
-        """Whether no difference at all is excluded."""
-        return 0.0 not in self.absolute
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,14 +20,14 @@ class Moments:
     yn: float = 0.0
     nn: float = 0.0
 
-    def add(self, y: float, n: float = 1.0, keys: int = 1) -> None:
-        """Adds a key; keys=-1 takes one out again, since a key's outcomes may still grow."""
-        self.keys += keys
-        self.y += keys * y
-        self.n += keys * n
-        self.yy += keys * y * y
-        self.yn += keys * y * n
-        self.nn += keys * n * n
+    def add(self, y: float, n: float = 1.0) -> None:
+        """Adds a key."""
+        self.keys += 1
+        self.y += y
+        self.n += n
+        self.yy += y * y
+        self.yn += y * n
+        self.nn += n * n
 
     @property
     def mean(self) -> float:

@@ -49,19 +49,15 @@ class _AnyBaseline(_Part):
 
 
 class NumberBaseline(_AnyBaseline):
-    """A column of numbers. `counts`: rows by bin, one more than `edges`; `mean`, `std`, `low`, `high`: of its finite values;
-    absent without any."""
+    """A column of numbers. `counts`: rows by bin, one more than `edges`; `low`, `high`: of its finite values; absent without
+    any."""
 
     kind: Literal["number"] = "number"
     non_finite: NonNegativeInt = 0
-    zeros: NonNegativeInt = 0
     edges: tuple[FiniteFloat, ...] = Field(max_length=MOST_EDGES)
     counts: tuple[NonNegativeInt, ...]
-    mean: FiniteFloat = 0.0
-    std: FiniteFloat = Field(default=1.0, ge=0)
     low: FiniteFloat | None = None
     high: FiniteFloat | None = None
-    distinct: float = Field(default=0.0, ge=0)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -78,7 +74,7 @@ class NumberBaseline(_AnyBaseline):
     def column(self, name: str) -> NumberColumn:
         low = -math.inf if self.low is None else self.low
         high = math.inf if self.high is None else self.high
-        return NumberColumn(name, self.edges, self.mean, self.std or 1.0, low, high)
+        return NumberColumn(name, self.edges, low, high)
 
 
 class CategoryBaseline(_AnyBaseline):
@@ -87,7 +83,6 @@ class CategoryBaseline(_AnyBaseline):
     kind: Literal["category"] = "category"
     categories: Mapping[str, NonNegativeInt] = Field(max_length=MOST_CATEGORIES)
     unseen: NonNegativeInt = 0
-    distinct: float = Field(default=0.0, ge=0)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -28,7 +28,7 @@ from headrace.sketches.values import numbers, text_of, texts
 # As many bins as the noise floor of PSI was chosen for (monitoring.md, section 3).
 _BINS = 20
 SUFFIXES = (".parquet", ".csv", ".npz", ".npy")
-# Rows that are sketched at once: the sums of a sketch's moments are exact for them.
+# Rows that are sketched at once.
 _CHUNK = 1 << 16
 
 
@@ -186,13 +186,7 @@ def _column(name: str, values: Values, named: bool) -> NumberColumn | CategoryCo
     finite = x[np.isfinite(x) & ~nulls] if nulls is not None else x[np.isfinite(x)]
     if not len(finite):
         return NumberColumn(name)
-    low, high = float(finite.min()), float(finite.max())
-    # Mean and deviation of half the values each: the sum of huge ones would be infinite.
-    with np.errstate(over="ignore"):
-        mean, std = float(finite.mean()), float(finite.std())
-    if not (np.isfinite(mean) and np.isfinite(std)):
-        mean, std = low / 2 + high / 2, (high / 2 - low / 2) or 1.0
-    return NumberColumn(name, edges_of(finite), mean, std or 1.0, low, high)
+    return NumberColumn(name, edges_of(finite), float(finite.min()), float(finite.max()))
 
 
 def _is_text(values: Values) -> bool:
@@ -234,14 +228,10 @@ def _number(sketch: Sketch, column: NumberColumn, choices: Choices) -> NumberBas
         rows=found.rows,
         nulls=found.nulls,
         non_finite=found.non_finite,
-        zeros=found.zeros,
         edges=column.edges,
         counts=found.bins,
-        mean=column.centre,
-        std=column.scale,
-        low=found.low if has else None,
-        high=found.high if has else None,
-        distinct=round(found.distinct),
+        low=column.low if has else None,
+        high=column.high if has else None,
     )
 
 
@@ -254,5 +244,4 @@ def _category(sketch: Sketch, column: CategoryColumn, choices: Choices) -> Categ
         nulls=found.nulls,
         categories=dict(zip(column.vocabulary, found.counts, strict=True)),
         unseen=found.unseen,
-        distinct=round(found.distinct),
     )

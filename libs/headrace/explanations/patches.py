@@ -65,10 +65,6 @@ class Patches:
         patch = down[:, None] * self.columns + right[None, :]
         return np.where(masks[:, patch, None], pixels[None], np.uint8(BLANK))
 
-    def heat(self, found: Contributions) -> Floats:
-        """The contributions of the patches as the grid: (rows, columns)."""
-        return found.values[:-1].reshape(self.rows, self.columns)
-
 
 def occluded(outputs: Floats) -> Contributions:
     """What each patch adds, and last the rest; `base` is the output of the blank image. `outputs`: in the order of `masks`.

@@ -1,7 +1,7 @@
 """Sketches of columns: what a window of rows looked like, in little memory. They merge over replicas and times.
 
 ```python
-layout = Layout((NumberColumn("distance", edges=(200.0, 900.0), centre=700.0, scale=400.0),))
+layout = Layout((NumberColumn("distance", edges=(200.0, 900.0)),))
 a, b = Sketch(layout), Sketch(layout)
 a.update({"distance": np.array([100.0, 300.0])})
 b.update({"distance": np.array([1000.0])})

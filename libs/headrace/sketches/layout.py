@@ -1,4 +1,4 @@
-"""Which columns a sketch looks at, and how: edges of bins, scale of moments, vocabularies."""
+"""Which columns a sketch looks at, and how: edges of bins, ranges, vocabularies."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.sketches.hyperloglog import REGISTERS
-
 # Cells of the table through which a value finds its bin.
 CELLS = 256
 # A category's text is cut to so many characters.
@@ -25,14 +23,11 @@ LONGEST_CATEGORY = 64
 class NumberColumn:
     """A column of numbers or truth values.
 
-    `edges`: rising; bin i holds x with exactly i edges ≤ x. `centre`, `scale` > 0: moments are those of (x − centre) / scale.
-    `low`, `high`: a value beyond them is out of range.
+    `edges`: rising; bin i holds x with exactly i edges ≤ x. `low`, `high`: a value beyond them is out of range.
     """
 
     name: str
     edges: tuple[float, ...] = ()
-    centre: float = 0.0
-    scale: float = 1.0
     low: float = -math.inf
     high: float = math.inf
 
@@ -107,13 +102,10 @@ class Tables:
     # Flat, column × CELLS: bins before this cell, plus column × width; the edge within it, or infinity.
     first: NDArray[np.int64]
     edge: NDArray[np.float64]
-    centre: NDArray[np.float64]
-    scale: NDArray[np.float64]
     low: NDArray[np.float64]
     high: NDArray[np.float64]
-    # Where a column's cells and its registers of distinct values begin.
+    # Where a column's cells begin.
     cells: NDArray[np.int64]
-    registers: NDArray[np.int64]
 
     @classmethod
     def of(cls, columns: Sequence[NumberColumn]) -> Tables:
@@ -127,19 +119,15 @@ class Tables:
                 raise ValueError(f"column {column.name}: two edges share a cell; see `separated`")
             edge[i, cells] = column.edges
             first[i] = i * width + np.searchsorted(cells, np.arange(CELLS), side="left")
-        begins = np.arange(len(columns))[:, None]
         return cls(
             width=width,
             start=start[:, None],
             per_unit=per_unit[:, None],
             first=first.ravel(),
             edge=edge.ravel(),
-            cells=begins * CELLS,
-            registers=begins * REGISTERS,
-            **{
-                key: _upright([getattr(c, key) for c in columns])
-                for key in ("centre", "scale", "low", "high")
-            },
+            cells=np.arange(len(columns))[:, None] * CELLS,
+            low=_upright([c.low for c in columns]),
+            high=_upright([c.high for c in columns]),
         )
 
 

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.sketches import hyperloglog, values
+from headrace.sketches import values
 from headrace.sketches.layout import Layout, Tables, cells_of
 from headrace.sketches.values import Values
 
-# Moments are sums of (x − centre) / scale in steps of 1/4096, cut at ±64: whole numbers, so that sums do not depend on the order
-# of addition, and two replicas merged equal one to the last bit.
-_STEPS = 4096.0
-_CUT = 64.0
-_ADDED = ("rows", "nulls", "non_finite", "zeros", "out_of_range", "sums", "squares", "bins")
+_COUNTS = ("rows", "nulls", "non_finite", "out_of_range", "bins")
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -31,14 +26,10 @@ class NumberCounts:
         count = len(layout.numbers)
         self._layout = layout
         self._tables: Tables = layout.tables
-        self.rows: Counts = np.zeros(count, np.int64)
-        self.nulls, self.non_finite, self.zeros, self.out_of_range, self.sums, self.squares = (
-            np.zeros(count, np.int64) for _ in range(6)
+        self.rows, self.nulls, self.non_finite, self.out_of_range = (
+            np.zeros(count, np.int64) for _ in range(4)
         )
-        self.low: Floats = np.full(count, np.inf)
-        self.high: Floats = np.full(count, -np.inf)
         self.bins: Counts = np.zeros((count, self._tables.width), np.int64)
-        self.registers = np.zeros((count, hyperloglog.REGISTERS), np.uint8)
 
     def update(self, columns: Mapping[str, Values | None], rows: int) -> None:
         """Takes a batch; None: all nulls."""
@@ -66,7 +57,7 @@ class NumberCounts:
     def _usable(
         self, index: Index, x: Floats, nulls: list[NDArray[np.bool_] | None]
     ) -> NDArray[np.bool_] | None:
-        """Where values are finite and not null; None: everywhere. Puts the column's centre where they are not."""
+        """Where values are finite and not null; None: everywhere. Puts 0 where they are not."""
         finite = np.isfinite(x)
         missing = [mask for mask in nulls if mask is not None]
         if not missing and finite.all():
@@ -78,42 +69,15 @@ class NumberCounts:
         self.nulls[index] += absent.sum(axis=1)
         self.non_finite[index] += (~finite & ~absent).sum(axis=1)
         usable = finite & ~absent
-        np.copyto(x, self._tables.centre[index], where=~usable)
+        x[~usable] = 0
         return usable
 
     def _take(self, index: Index, x: Floats, usable: NDArray[np.bool_] | None) -> None:
         tables = self._tables
-        zero, outside = x == 0, (x < tables.low[index]) | (x > tables.high[index])
-        low, high = x, x
+        outside = (x < tables.low[index]) | (x > tables.high[index])
         if usable is not None:
-            zero &= usable
             outside &= usable
-            low, high = np.where(usable, x, np.inf), np.where(usable, x, -np.inf)
-        self.zeros[index] += zero.sum(axis=1)
         self.out_of_range[index] += outside.sum(axis=1)
-        self.low[index] = np.minimum(self.low[index], low.min(axis=1))
-        self.high[index] = np.maximum(self.high[index], high.max(axis=1))
-        self._add_moments(index, x)
-        self._add_bins(index, x, usable)
-        hashes = hyperloglog.hashes_of_numbers(x)
-        offsets = self._tables.registers[index]
-        if usable is not None:
-            hashes, offsets = hashes[usable], np.broadcast_to(offsets, x.shape)[usable]
-        hyperloglog.observe(self.registers.reshape(-1), offsets, hashes)
-
-    def _add_moments(self, index: Index, x: Floats) -> None:
-        # Where there is no value, x is the centre, which adds 0.
-        with np.errstate(over="ignore"):
-            z = (x - self._tables.centre[index]) / self._tables.scale[index]
-        np.clip(z, -_CUT, _CUT, out=z)
-        z *= _STEPS
-        np.rint(z, out=z)
-        # Whole numbers below 2^53, so these sums are exact.
-        self.sums[index] += z.sum(axis=1).astype(np.int64)
-        self.squares[index] += np.einsum("ij,ij->i", z, z).astype(np.int64)
-
-    def _add_bins(self, index: Index, x: Floats, usable: NDArray[np.bool_] | None) -> None:
-        tables = self._tables
         with np.errstate(over="ignore"):
             cells = cells_of(x, tables.start[index], tables.per_unit[index])
         cells += tables.cells[index]
@@ -122,26 +86,13 @@ class NumberCounts:
         flat = found.ravel() if usable is None else found[usable]
         self.bins += np.bincount(flat, minlength=self.bins.size).reshape(self.bins.shape)
 
-    def moments(self, place: int) -> tuple[float, float]:
-        """Mean and standard deviation of a column; NaN without values."""
-        count = int(self.rows[place] - self.nulls[place] - self.non_finite[place])
-        if not count:
-            return math.nan, math.nan
-        mean = int(self.sums[place]) / count / _STEPS
-        square = int(self.squares[place]) / count / _STEPS**2
-        column = self._layout.numbers[place]
-        return column.centre + mean * column.scale, math.sqrt(max(square - mean**2, 0.0)) * column.scale
-
     def merge(self, other: NumberCounts) -> None:
-        for key in _ADDED:
+        for key in _COUNTS:
             mine: Counts = getattr(self, key)
             mine += getattr(other, key)
-        np.minimum(self.low, other.low, out=self.low)
-        np.maximum(self.high, other.high, out=self.high)
-        np.maximum(self.registers, other.registers, out=self.registers)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        return {key: getattr(self, key) for key in (*_ADDED, "low", "high", "registers")}
+        return {key: getattr(self, key) for key in _COUNTS}
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Raises KeyError, ValueError or TypeError if they are not those of this layout."""

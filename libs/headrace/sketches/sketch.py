@@ -1,17 +1,15 @@
-"""The sketch of all columns of a window of rows: counts, moments, bins, distinct values, frequent categories."""
+"""The sketch of all columns of a window of rows: counts, bins, frequent categories."""
 
 from __future__ import annotations
 
 import io
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from headrace.sketches import hyperloglog
 from headrace.sketches.categories import CategoryCounts
 from headrace.sketches.layout import Layout
 from headrace.sketches.numeric import NumberCounts
@@ -24,19 +22,13 @@ class LayoutError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class NumberFigures:
-    """What is known of a column of numbers. Moments are of the values that are finite; NaN and infinities without any."""
+    """What is known of a column of numbers."""
 
     rows: int
     nulls: int
     non_finite: int
-    zeros: int
     out_of_range: int
-    mean: float
-    std: float
-    low: float
-    high: float
     bins: tuple[int, ...]
-    distinct: float
 
     @property
     def values(self) -> int:
@@ -51,11 +43,9 @@ class CategoryFigures:
 
     rows: int
     nulls: int
-    empty: int
     counts: tuple[int, ...]
     unseen: int
     frequent: tuple[tuple[str, int], ...]
-    distinct: float
 
     @property
     def values(self) -> int:
@@ -99,43 +89,23 @@ class Sketch:
         for name, counts in self.categories.items():
             counts.merge(other.categories[name])
 
-    def copy(self) -> Sketch:
-        made = Sketch(self.layout)
-        made.merge(self)
-        return made
-
     def number(self, name: str) -> NumberFigures:
         """Figures of a column of numbers. Raises KeyError."""
         place = self.layout.positions[name]
         counts, column = self.numbers, self.layout.numbers[place]
-        rows, nulls, odd = (int(a[place]) for a in (counts.rows, counts.nulls, counts.non_finite))
-        mean, std = counts.moments(place)
         return NumberFigures(
-            rows,
-            nulls,
-            odd,
-            int(counts.zeros[place]),
+            int(counts.rows[place]),
+            int(counts.nulls[place]),
+            int(counts.non_finite[place]),
             int(counts.out_of_range[place]),
-            mean,
-            std,
-            *_extremes(counts, place),
             tuple(counts.bins[place, : column.bins].tolist()),
-            hyperloglog.estimate(counts.registers[place]),
         )
 
     def category(self, name: str) -> CategoryFigures:
         """Figures of a column of texts. Raises KeyError."""
         counts = self.categories[name]
         frequent = tuple((text, found.most) for text, found in counts.unseen_texts.top(8))
-        return CategoryFigures(
-            counts.rows,
-            counts.nulls,
-            counts.empty,
-            tuple(counts.known),
-            counts.unseen,
-            frequent,
-            hyperloglog.estimate(counts.registers),
-        )
+        return CategoryFigures(counts.rows, counts.nulls, tuple(counts.known), counts.unseen, frequent)
 
     def to_bytes(self) -> bytes:
         """Its state, to be sent or stored; `from_bytes` reads it with the same layout."""
@@ -145,7 +115,6 @@ class Sketch:
             "categories": {n: c.to_json() for n, c in self.categories.items()},
         }
         arrays: dict[str, Any] = dict(self.numbers.arrays())
-        arrays |= {f"registers:{i}": c.registers for i, c in enumerate(self.categories.values())}
         file = io.BytesIO()
         np.savez_compressed(file, head=np.frombuffer(json.dumps(head).encode(), np.uint8), **arrays)
         return file.getvalue()
@@ -161,16 +130,11 @@ class Sketch:
                 made = cls(layout)
                 made.rows = int(head["rows"])
                 made.numbers.restore(found)
-                for i, (name, counts) in enumerate(made.categories.items()):
-                    counts.restore(head["categories"][name], found[f"registers:{i}"])
+                for name, counts in made.categories.items():
+                    counts.restore(head["categories"][name])
                 return made
         except LayoutError:
             raise
         # A damaged archive makes zipfile, zlib, NumPy and the JSON parser raise almost anything.
         except Exception as error:
             raise ValueError(f"no sketch: {type(error).__name__}") from error
-
-
-def _extremes(counts: NumberCounts, place: int) -> tuple[float, float]:
-    low, high = float(counts.low[place]), float(counts.high[place])
-    return (low, high) if low <= high else (math.nan, math.nan)

@@ -8,11 +8,10 @@ from itertools import groupby
 from typing import TypeVar
 
 from headrace.api.monitoring.v1 import monitoring_pb2 as pb
-from headrace.ticks.bins import LATENCY_BUCKETS, OUTPUT_BUCKETS
-from headrace.ticks.tick import ArmFigures, ArmName, AssignedFigures, Exposure, OutputFigures, Tick
+from headrace.ticks.bins import LATENCY_BUCKETS
+from headrace.ticks.tick import ArmFigures, ArmName, AssignedFigures, Exposure, Tick
 
 T = TypeVar("T")
-_BOOLEAN_BUCKETS = 2
 _NOTHING_ASSIGNED = AssignedFigures()
 
 
@@ -36,10 +35,6 @@ def write(tick: Tick) -> pb.ReportTicksRequest:
         if (units := figures.assigned) != _NOTHING_ASSIGNED:
             arm.assigned.CopyFrom(_written(units))
         arm.latency_counts.extend(_cut(figures.latency))
-        for output, counts in figures.outputs.items():
-            arm.outputs.add(
-                name=output, counts=_cut(counts.counts), null_count=counts.nulls, boolean=counts.boolean
-            )
     for arm_name, exposures in groupby(tick.exposures, lambda e: e.arm):
         _write_exposures(message.exposures.add(), arm_name, list(exposures))
     return message
@@ -60,20 +55,8 @@ def read(message: pb.ReportTicksRequest) -> Tick:
 
 
 def _figures(arm: pb.ArmCounts) -> ArmFigures:
-    outputs = {
-        output.name: OutputFigures(
-            _filled(
-                output.counts,
-                _BOOLEAN_BUCKETS if output.boolean else OUTPUT_BUCKETS,
-                f"counts of output {output.name[:80]!r}",
-            ),
-            output.null_count,
-            output.boolean,
-        )
-        for output in arm.outputs
-    }
     latency = _filled(arm.latency_counts, LATENCY_BUCKETS, "latency_counts")
-    return ArmFigures(arm.row_count, arm.error_row_count, latency, outputs, _assigned(arm.assigned))
+    return ArmFigures(arm.row_count, arm.error_row_count, latency, _assigned(arm.assigned))
 
 
 def _written(units: AssignedFigures) -> pb.AssignedCounts:

@@ -18,18 +18,6 @@ class ArmName(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class OutputFigures:
-    """Histogram of one output over rows without an error; its buckets: `bins.OUTPUT_EDGES`, or (false, true) if `boolean`.
-
-    `nulls`: rows without a value.
-    """
-
-    counts: tuple[int, ...]
-    nulls: int = 0
-    boolean: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class AssignedFigures:
     """The units that chance divided among the arms, each once; "before": in any arm, within the salt of the assignment. Rows of
     one request, or that are answered together, share a fate: counted one by one, they would be too much evidence.
@@ -69,7 +57,6 @@ class ArmFigures:
     rows: int
     errors: int
     latency: tuple[int, ...]
-    outputs: Mapping[str, OutputFigures] = field(default_factory=dict)
     assigned: AssignedFigures = AssignedFigures()
 
 
@@ -101,23 +88,13 @@ class Tick:
 
 
 def added(one: ArmFigures, other: ArmFigures) -> ArmFigures:
-    """The counts of both. An output of which they have different histograms keeps that of `other`."""
-    outputs = dict(one.outputs)
-    for name, more in other.outputs.items():
-        mine = outputs.get(name)
-        same = mine is not None and mine.boolean == more.boolean
-        outputs[name] = _joined(mine, more) if same and mine is not None else more
+    """The counts of both."""
     return ArmFigures(
         one.rows + other.rows,
         one.errors + other.errors,
         _summed(one.latency, other.latency),
-        outputs,
         one.assigned.plus(other.assigned),
     )
-
-
-def _joined(one: OutputFigures, other: OutputFigures) -> OutputFigures:
-    return OutputFigures(_summed(one.counts, other.counts), one.nulls + other.nulls, one.boolean)
 
 
 def _summed(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:

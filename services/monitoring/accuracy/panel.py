@@ -11,7 +11,6 @@ from services.monitoring.console.ports import Level, Panel, PanelRow
 
 # Versions that are shown, the newest.
 _SHOWN = 3
-_UNITS = ((86_400.0, "days"), (3600.0, "hours"), (60.0, "minutes"), (1.0, "seconds"))
 
 Figures = Callable[[str], Awaitable[Sequence[VersionFigures]]]
 
@@ -70,15 +69,10 @@ class AccuracyPanel:
         ]
         if version.delays_s is not None:
             half, most, _ = version.delays_s
-            note = f"90 % within {_duration(most)}"
-            rows.append(PanelRow(f"{named}: labels come after", _duration(half), note))
+            note = f"90 % within {words.age(most)}"
+            rows.append(PanelRow(f"{named}: labels come after", words.age(half), note))
         if version.contradictions:
             rows.append(
                 PanelRow(f"{named}: contradictions", words.count(version.contradictions), "not taken")
             )
         return rows
-
-
-def _duration(seconds: float) -> str:
-    size, name = next(((s, n) for s, n in _UNITS if seconds >= 2 * s), _UNITS[-1])
-    return f"{seconds / size:.0f} {name}"

@@ -18,8 +18,7 @@ class AccuracyServicer:
         self._least_coverage = least_coverage
 
     async def ReadAccuracy(self, request: pb.ReadAccuracyRequest, call: Call) -> pb.ReadAccuracyResponse:
-        if not call.peer.trusted:
-            raise errors.untrusted()
+        errors.check_trusted(call)
         try:
             found = await self._keeper.figures(request.pipeline)
         except StorageError as error:

@@ -53,13 +53,13 @@ async def console(
     """Serves the console meanwhile, with the counts that it has seen. Raises ConfigError: secret or certificate can't be used."""
     _check_certificate(settings)
     signing = await asyncio.to_thread(secret.ensure, settings.secret)
-    threads, live = Threads(settings.patience_s), Live()
+    threads, live = Threads(), Live()
     operators = Operators(sources.records, wall)
     events = SecurityEvents(settings.security, wall, log)
     await asyncio.to_thread(operators.refresh)
     ended = EndedSessions((settings.security or settings.secret).with_name("console.ended"), wall)
     await asyncio.to_thread(ended.load)
-    sessions = Sessions(signing, wall, settings.session_s, settings.longest_session_s, ended)
+    sessions = Sessions(signing, wall, ended)
     tls = settings.certificate is not None
 
     def now() -> datetime:

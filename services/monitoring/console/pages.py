@@ -178,7 +178,7 @@ class Pages:
         names = [*told, *(arm for arm in sorted(figures) if arm not in told)]
         gone = {"weight": 0.0, "models": []}
         rows = [
-            {**told.get(arm, gone), **live.arm_row(arm, figures.get(arm, live.Figures()), span, facts.slow_s)}
+            {**told.get(arm, gone), **live.arm_row(arm, figures.get(arm, live.NOTHING), span, facts.slow_s)}
             for arm in names
         ]
         slow = live.milliseconds(facts.slow_s) if facts.slow_s is not None else None

@@ -19,6 +19,7 @@ from headrace.ticks import ArmFigures
 from services.monitoring.console.facts.live import Counts
 from services.monitoring.events.query import Found, Query
 from services.monitoring.explanations.records import ShownExplanation
+from services.monitoring.outcomes.records import Outcome
 from services.monitoring.outcomes.succession import Succession
 from services.monitoring.rollouts.analyser import Status
 
@@ -60,24 +61,13 @@ Explain: TypeAlias = Callable[[bytes], Awaitable[ShownExplanation | None]]
 
 
 @dataclass(frozen=True, slots=True)
-class OutcomeFact:
-    """What became known of one row of a request. `label`: a truth value, 0 or 1; `at`: ISO 8601."""
-
-    row: int
-    name: str
-    value: float
-    label: bool
-    at: str
-
-
-@dataclass(frozen=True, slots=True)
 class RequestSources:
     """What is known of single requests. `events` raises StorageError; `outcomes`: of (tenant, request id), raises StorageError;
     `traces`: the folder in which the ingress keeps them, None: it is not on this machine or not set. `explanation`: of an
     event's id, None: it has none; may raise anything: the page then says that it can't be read."""
 
     events: Callable[[Query], Awaitable[Found]]
-    outcomes: Callable[[str, str], Awaitable[Sequence[OutcomeFact]]]
+    outcomes: Callable[[str, str], Awaitable[Sequence[Outcome]]]
     traces: Path | None = None
     explanation: Explain | None = None
 

@@ -6,7 +6,7 @@ import ipaddress
 from pathlib import Path
 from typing import Self
 
-from pydantic import Field, PositiveFloat, model_validator
+from pydantic import Field, model_validator
 
 from headrace.hop import config
 
@@ -38,12 +38,6 @@ class ConsoleSettings(config.Settings):
     alertmanager: str | None = Field(default=None, pattern=r"^https?://")
     # Folder of the runbooks. Absent: alerts name theirs, and it is not shown.
     runbooks: Path | None = None
-
-    # A session ends after so long without a page, and at the latest `longest_session_s` after the sign-in.
-    session_s: PositiveFloat = 1800.0
-    longest_session_s: PositiveFloat = 8 * 3600.0
-    # A store or disk that does not answer for so long is said to be away.
-    patience_s: PositiveFloat = 4.0
 
     @property
     def address(self) -> tuple[str, int]:

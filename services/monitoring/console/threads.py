@@ -9,20 +9,21 @@ from typing import TypeVar
 
 T = TypeVar("T")
 _THREADS = 4
+# A store or disk that does not answer for so long is said to be away.
+_PATIENCE_S = 4.0
 
 
 class Threads:
-    """`patience_s`: how long a caller waits. A call that hangs keeps its thread; when all hang, further calls fail at once."""
+    """A call that hangs keeps its thread; when all hang, further calls fail at once."""
 
-    def __init__(self, patience_s: float) -> None:
-        self._patience_s = patience_s
+    def __init__(self) -> None:
         self._executor = ThreadPoolExecutor(_THREADS, "console")
         self._running = 0
 
     async def run(self, call: Callable[[], T]) -> T:
         """The result of `call`. Raises TimeoutError (an OSError), and what it raises."""
         try:
-            async with asyncio.timeout(self._patience_s):
+            async with asyncio.timeout(_PATIENCE_S):
                 # A few may wait for a thread; who waits longer than that would wait in vain.
                 work = self._begin(call)
                 return await asyncio.shield(work)

@@ -6,7 +6,6 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from headrace.analysis import ReadOut
@@ -20,6 +19,7 @@ from services.monitoring.console.settings import ConsoleSettings
 from services.monitoring.events.query import Found, Query
 from services.monitoring.objectives import ReleaseObjectives
 from services.monitoring.outcomes.recorder import Recorder
+from services.monitoring.outcomes.records import Outcome
 from services.monitoring.outcomes.store import OutcomeStore
 from services.monitoring.ticks import Ticks
 
@@ -118,18 +118,13 @@ def _sources(
 
 
 def _requests(own: ConsoleSettings, beside: Beside) -> RequestSources | None:
-    from services.monitoring.console.ports import OutcomeFact, RequestSources
+    from services.monitoring.console.ports import RequestSources
 
     recorder, store, events = beside.recorder, beside.outcomes, beside.events
     if events is None:
         return None
 
-    async def outcomes(tenant: str, request_id: str) -> list[OutcomeFact]:
-        found = await recorder.run(store.of_request, tenant, request_id)
-        return [OutcomeFact(o.row, o.name, o.value, o.label, _date(o.time)) for o in found]
+    async def outcomes(tenant: str, request_id: str) -> list[Outcome]:
+        return await recorder.run(store.of_request, tenant, request_id)
 
     return RequestSources(events, outcomes, own.traces, beside.explanation)
-
-
-def _date(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")

@@ -38,6 +38,8 @@ from services.monitoring.outcomes.database import Database
 # After a longer time without a reading, the system was off: nothing is billed for it.
 LONGEST_S = 600.0
 _DAY_S = 86_400.0
+# Hours of the ledger are kept for so long.
+_KEPT_S = 400 * _DAY_S
 _FILES_S = 300.0
 # What a model ran beside events counts once it is this part of what it ran: events come a second later than the counter.
 _BESIDE_PART = 0.1
@@ -120,7 +122,7 @@ class Collector:
                     return None
                 made, bills = charges(found, prices), billed(found, prices)
                 add(connection, now, seconds, prices.currency, made, bills, found.work)
-                remove_before(connection, now - self._settings.keep_days * _DAY_S)
+                remove_before(connection, now - _KEPT_S)
         except BaseException:
             self._beside = defaultdict(float, beside)
             raise

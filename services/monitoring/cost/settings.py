@@ -26,7 +26,6 @@ class CostSettings(Settings):
     files: Path | None = None
     # How often processes are asked. What is lost by a crash is no more than this.
     every_s: PositiveFloat = 15.0
-    keep_days: float = Field(default=400.0, gt=1)
 
     @property
     def told(self) -> bool:

@@ -11,7 +11,7 @@ from headrace.columns import Column, DType
 from headrace.events import CACHED, CODE, GroupHeader
 from headrace.sketches import Values
 from services.monitoring.drift.monitor import DriftMonitor
-from services.monitoring.drift.ports import Traffic
+from services.monitoring.drift.ports import Series, Traffic
 from services.monitoring.events.allowance import Allowance
 
 _OWN = "@"
@@ -20,49 +20,45 @@ _MOST = 1024
 
 
 class DriftObserver:
-    """Feeds a monitor with events. Rows that failed are left out: they have no outputs, and say nothing of the inputs' share.
+    """Feeds a monitor with events. Rows that failed are left out, as they have no outputs; kept and replayed answers too, as they
+    say nothing of today's.
 
     `allowance`: made for each arm of each revision; of more rows than it allows, a part of the batches is counted. Which ones
-    depends on nothing that is in them. None: all are counted.
+    depends on nothing that is in them.
     """
 
-    def __init__(self, monitor: DriftMonitor, allowance: Callable[[], Allowance] | None = None) -> None:
+    def __init__(self, monitor: DriftMonitor, allowance: Callable[[], Allowance]) -> None:
         self._monitor = monitor
         self._allowance = allowance
-        self._allowances: dict[tuple[str, str, str], Allowance] = {}
+        self._allowances: dict[Series, Allowance] = {}
 
     def observe(self, header: GroupHeader, columns: Mapping[str, Column], now: float) -> None:
         """See `services.monitoring.events.ports.EventObserver`. Hashes of personal data are of no distribution: left out."""
-        if not self._allowed(header, len(columns[CODE].array), now):
+        traffic = Traffic.SHADOW if header.shadow_of else Traffic.LIVE
+        series = Series(header.pipeline, header.revision, header.arm, traffic)
+        if header.replayed or not self._allowed(series, len(columns[CODE].array), now):
             return
-        seen = {n: c for n, c in columns.items() if not n.startswith(_OWN) and n not in header.masked}
-        answered = columns[CODE].array == 0
-        kept = columns[CACHED].array.astype(bool) if CACHED in columns else np.zeros(len(answered), bool)
-        usual = _traffic(header)
-        for traffic, chosen in ((usual, answered & ~kept), (Traffic.CACHED, answered & kept)):
-            if chosen.any():
-                values = {name: _values(column, chosen) for name, column in seen.items()}
-                self._monitor.observe(header.pipeline, header.revision, header.arm, values, now, traffic)
+        chosen = columns[CODE].array == 0
+        if CACHED in columns:
+            chosen &= ~columns[CACHED].array.astype(bool)
+        values = {
+            name: _values(column, chosen)
+            for name, column in columns.items()
+            if not name.startswith(_OWN) and name not in header.masked
+        }
+        if chosen.any():
+            self._monitor.observe(series, values, now)
 
-    def _allowed(self, header: GroupHeader, rows: int, now: float) -> bool:
-        if self._allowance is None:
-            return True
-        key = (header.pipeline, header.revision, f"{header.arm}/{_traffic(header)}")
-        allowance = self._allowances.get(key)
+    def _allowed(self, series: Series, rows: int, now: float) -> bool:
+        allowance = self._allowances.get(series)
         if allowance is None:
             if len(self._allowances) >= _MOST:
                 del self._allowances[next(iter(self._allowances))]
-            allowance = self._allowances[key] = self._allowance()
+            allowance = self._allowances[series] = self._allowance()
         if allowance.take(rows, now):
             return True
         self._monitor.left_out(rows)
         return False
-
-
-def _traffic(header: GroupHeader) -> Traffic:
-    if header.replayed:
-        return Traffic.REPLAYED
-    return Traffic.SHADOW if header.shadow_of else Traffic.LIVE
 
 
 def _values(column: Column, chosen: NDArray[np.bool_]) -> Values | None:

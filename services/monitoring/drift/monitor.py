@@ -10,19 +10,19 @@ from typing import Any, NamedTuple
 
 from headrace.analysis import Count
 from headrace.drift import Baseline, Check, ConceptDrift, Verdict, judge
+from headrace.drift.signature import element_names
 from headrace.sketches import Layout, Sketch, Values
 from services.monitoring.drift.alarms import Alarms, Change
-from services.monitoring.drift.bare_layout import bare_layout
 from services.monitoring.drift.metrics import DriftMetrics
-from services.monitoring.drift.ports import Log, Series, Traffic, Version
+from services.monitoring.drift.ports import Series, Traffic, Version
 from services.monitoring.drift.retrain.delivery import Retraining
 from services.monitoring.drift.retrain.policy import Cause, Trigger
 from services.monitoring.drift.settings import DriftSettings
 from services.monitoring.drift.windows import Ended, Windows
+from services.monitoring.ports import Log
 
 # Batches of a series that wait until its baseline was looked for; a look takes milliseconds.
 _MOST_HELD = 64
-_JUDGED = (Traffic.LIVE, Traffic.SHADOW)
 # Arms whose error rates are followed.
 _MOST_ARMS = 256
 
@@ -31,8 +31,10 @@ Columns = Mapping[str, Values | None]
 
 @dataclass(slots=True)
 class _Counted:
-    """What is known of a series. `windows` None: its baseline was not looked for yet, and batches wait in `held`."""
+    """What is known of a series. `adopted`: its baseline was looked for; until then batches wait in `held`. `windows` and
+    `baseline` None: it has none, and nothing is counted."""
 
+    adopted: bool = False
     windows: Windows | None = None
     # What other processes have counted of it, by their names.
     others: dict[str, Windows] = field(default_factory=dict)
@@ -69,27 +71,18 @@ class DriftMonitor:
         self._concepts: dict[Version, ConceptDrift] = {}
         self._drifted: dict[Version, float] = {}
 
-    def observe(
-        self,
-        pipeline: str,
-        revision: str,
-        arm: str,
-        columns: Columns,
-        now: float,
-        traffic: Traffic = Traffic.LIVE,
-    ) -> None:
+    def observe(self, series: Series, columns: Columns, now: float) -> None:
         """Takes a batch of rows: inputs, feature values and outputs by name. `now`: when it was answered, seconds since 1970.
 
         Values are arrays (masked: nulls; two dimensions: elements of a tensor) or lists with None. A batch that can't be
         counted is passed over, counted and logged.
         """
-        series = Series(pipeline, revision, arm, traffic)
         rows = len(next((v for v in columns.values() if v is not None), ()))
         if not rows:
             return
         counted = self._of(series)
         self._metrics.counting.observed(series, rows)
-        if counted.windows is None:
+        if not counted.adopted:
             if len(counted.held) < _MOST_HELD:
                 counted.held.append((columns, rows, now))
             else:
@@ -103,7 +96,7 @@ class DriftMonitor:
 
     def waiting(self) -> list[Series]:
         """All series, those first whose baseline was never looked for."""
-        return sorted(self._series, key=lambda s: self._series[s].windows is not None)
+        return sorted(self._series, key=lambda s: self._series[s].adopted)
 
     def adopt(
         self, series: Series, baseline: Baseline | None, kept: Sequence[Ended] = (), now: float = 0.0
@@ -116,23 +109,18 @@ class DriftMonitor:
         if counted is None:
             return
         self._metrics.baseline(series, baseline is not None)
-        same = counted.baseline is baseline or (
-            baseline is not None
-            and counted.baseline is not None
-            and counted.baseline.layout.digest == baseline.layout.digest
-        )
-        if counted.windows is not None and same:
-            counted.baseline = baseline
+        before, counted.baseline = counted.baseline, baseline
+        layouts = [found.layout.digest if found is not None else "" for found in (before, baseline)]
+        if counted.adopted and layouts[0] == layouts[1]:
             return
-        held, counted.held = counted.held, deque()
-        if counted.windows is not None:
+        if counted.adopted:
             self._log.info("drift is told from another baseline", **_named(series))
             self._forget_alarms(series, counted)
-        counted.baseline = baseline
-        first = held[0][0] if held else {}
-        windows = counted.windows = Windows(baseline.layout if baseline is not None else bare_layout(first))
-        windows.resume(kept, now)
-        counted.others = {}
+        held, counted.held = counted.held, deque()
+        counted.adopted, counted.others, counted.windows = True, {}, None
+        if baseline is not None:
+            counted.windows = Windows(baseline.layout)
+            counted.windows.resume(kept, now)
         for columns, rows, answered in held:
             self._count(series, counted, columns, rows, answered)
 
@@ -144,10 +132,8 @@ class DriftMonitor:
     def look_at(self, series: Series, now: float) -> None:
         """Judges one series."""
         counted = self._series.get(series)
-        if counted is None or counted.windows is None:
-            return
-        counted.windows.end(now)
-        if counted.baseline is not None and series.traffic in _JUDGED:
+        if counted is not None and counted.windows is not None and counted.baseline is not None:
+            counted.windows.end(now)
             self._judge(series, counted, counted.baseline, now)
 
     def errors(self, counts: Mapping[Version, Count], now: float) -> None:
@@ -183,16 +169,14 @@ class DriftMonitor:
             counted.others.setdefault(name, Windows(counted.windows.layout)).put(ended)
 
     def unsaved(self, *, all_of_it: bool = False) -> list[tuple[Series, Layout, list[Ended]]]:
-        """Windows that ended since the last call, of series with a baseline. `all_of_it`: those that are open end now."""
+        """Windows that ended since the last call. `all_of_it`: those that are open end now."""
         found = []
         for series, counted in self._series.items():
             if counted.windows is None:
                 continue
             if all_of_it:
                 counted.windows.end(math.inf)
-            # Those of a series without a baseline are taken, too: nobody else would let them go.
-            ended = counted.windows.take_ended()
-            if ended and counted.baseline is not None:
+            if ended := counted.windows.take_ended():
                 found.append((series, counted.windows.layout, ended))
         return found
 
@@ -226,11 +210,11 @@ class DriftMonitor:
         return counted.windows if counted else None
 
     def looks(self, pipeline: str) -> list[Look]:
-        """The newest look at each series of a pipeline that is judged, with the newest rows last."""
+        """The newest look at each series of a pipeline, with the newest rows last."""
         return [
             Look(series, counted.baseline is not None, counted.verdicts, counted.alarms)
             for series, counted in self._series.items()
-            if series.pipeline == pipeline and series.traffic in _JUDGED
+            if series.pipeline == pipeline
         ]
 
     def calibrated(self, pipeline: str, revision: str, arm: str) -> str | None:
@@ -238,10 +222,6 @@ class DriftMonitor:
         counted = self._series.get(Series(pipeline, revision, arm))
         found = counted.baseline.calibration if counted and counted.baseline else None
         return found.probability if found is not None and found.holds else None
-
-    def alarms(self) -> dict[Series, Alarms]:
-        """What is raised now, by series."""
-        return {series: counted.alarms for series, counted in self._series.items()}
 
     def _of(self, series: Series) -> _Counted:
         counted = self._series.get(series)
@@ -261,9 +241,9 @@ class DriftMonitor:
             self._metrics.gone(gone)
 
     def _count(self, series: Series, counted: _Counted, columns: Columns, rows: int, now: float) -> None:
-        assert counted.windows is not None, "whoever calls has looked"
-        layout = counted.windows.layout
-        flat = _flat(columns, counted.baseline, layout)
+        if counted.windows is None or counted.baseline is None:
+            return
+        flat = _flat(columns, counted.baseline)
         missing = counted.seen - flat.keys()
         try:
             counted.windows.at(now).update({**flat, **dict.fromkeys(missing)}, rows)
@@ -317,8 +297,9 @@ def _named(series: Series) -> dict[str, str]:
     return {"pipeline": series.pipeline, "revision": series.revision[:12], "arm": series.label}
 
 
-def _flat(columns: Columns, baseline: Baseline | None, layout: Layout) -> dict[str, Values | None]:
-    """Columns of the layout; arrays of two dimensions as the columns of their elements."""
+def _flat(columns: Columns, baseline: Baseline) -> dict[str, Values | None]:
+    """Columns of the baseline; arrays of two dimensions as the columns of their elements."""
+    layout = baseline.layout
     flat: dict[str, Values | None] = {}
     for name, values in columns.items():
         if getattr(values, "ndim", 1) < 2 or values is None:
@@ -326,8 +307,6 @@ def _flat(columns: Columns, baseline: Baseline | None, layout: Layout) -> dict[s
                 flat[name] = values
             continue
         elements = values.reshape(len(values), -1)  # type: ignore[union-attr]  # it has dimensions, so it is an array
-        names = (baseline.tensors.get(name) if baseline else None) or [
-            f"{name}[{i}]" for i in range(elements.shape[1])
-        ]
+        names = baseline.tensors.get(name) or element_names(name, elements.shape[1])
         flat |= {n: elements[:, i] for i, n in enumerate(names[: elements.shape[1]]) if n in layout}
     return flat

@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from headrace.drift import Baseline
 
 
 class Traffic(StrEnum):
-    """Why a row was computed. Only live and shadow rows are judged: kept and replayed answers say nothing of today's."""
+    """For whom a row was computed: its caller, or nobody."""
 
     LIVE = "live"
     SHADOW = "shadow"
-    CACHED = "cached"
-    REPLAYED = "replayed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +42,3 @@ class Version(NamedTuple):
 
 # The baseline of what a series runs; None: it has none. Blocks. Raises RepositoryError, ReleaseError or OSError.
 Baselines: TypeAlias = Callable[[Series], Baseline | None]
-
-
-class Log(Protocol):
-    """A structured log."""
-
-    def info(self, event: str, **fields: Any) -> object: ...
-
-    def warning(self, event: str, **fields: Any) -> object: ...
-
-    def error(self, event: str, **fields: Any) -> object: ...

@@ -9,7 +9,8 @@ from headrace.drift import Baseline, baseline_of_version
 from headrace.drift.baseline import ColumnBaseline
 from headrace.releases import Release
 from headrace.repository import Repository, RepositoryError
-from services.monitoring.drift.ports import Log, Series
+from services.monitoring.drift.ports import Series
+from services.monitoring.ports import Log
 
 # Versions never change, so what was read of them stays true; this bounds what is kept.
 _MOST_VERSIONS = 256

@@ -57,7 +57,7 @@ class DriftSettings(config.Settings):
     # The burst is several times what a change needs to be named, so that it is named by whichever rows come.
     rows_per_s: PositiveFloat = 500.0
     burst_rows: PositiveInt = 20_000
-    # Model repository with the baselines: a folder or URL. Absent: columns are counted, and nothing is judged.
+    # Model repository with the baselines: a folder or URL. Absent: nothing is judged.
     models: str | None = None
     # None: signatures are not checked.
     trust: ModelsTrust | None = None
@@ -72,7 +72,7 @@ class DriftSettings(config.Settings):
     # Smallest difference of a share (nulls, unseen categories …) that is an alarm, and one that pages.
     share_alert: float = Field(default=0.001, gt=0, le=1)
     share_page: float = Field(default=0.1, gt=0, le=1)
-    # Pipeline × revision × arm; each takes about 6 MiB for 24 columns. The one that was silent for longest makes room.
+    # Pipeline × revision × arm. The one that was silent for longest makes room.
     series: PositiveInt = Field(default=16, le=1024)
     # How often baselines are looked for anew: a release may have brought another model.
     refresh_s: PositiveFloat = 30.0

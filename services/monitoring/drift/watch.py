@@ -11,8 +11,9 @@ from headrace.analysis import Count
 from headrace.drift import Baseline
 from services.monitoring.drift.kept.memory import Memory, Unsaved
 from services.monitoring.drift.monitor import DriftMonitor
-from services.monitoring.drift.ports import Baselines, Log, Series, Version
+from services.monitoring.drift.ports import Baselines, Series, Version
 from services.monitoring.drift.windows import SLICE_S, Ended
+from services.monitoring.ports import Log
 
 # How soon a new series gets its baseline.
 _STEP_S = 1.0

@@ -13,8 +13,7 @@ from headrace.sketches import Layout, Sketch
 Span: TypeAlias = Literal["slice", "minute", "hour", "day"]
 
 SLICE_S = 10.0
-# Length in seconds, and how many that have ended are kept. A sketch of 24 columns takes 55 KiB, most of it for distinct values,
-# so a series takes about 6 MiB.
+# Length in seconds, and how many that have ended are kept.
 _LEVELS: dict[Span, tuple[float, int]] = {
     "slice": (SLICE_S, 12),
     "minute": (60.0, 60),

@@ -63,7 +63,7 @@ class SegmentMetrics:
         self.bytes = Gauge(
             "headrace_monitoring_events_bytes", "Size of the closed segments of events.", registry=registry
         )
-        self._segments = Counter(
+        self.closed = Counter(
             "headrace_monitoring_event_segments", "Segments that were closed.", registry=registry
         )
         self.moved = Counter(
@@ -81,14 +81,8 @@ class SegmentMetrics:
             "1 while the object storage of segments can't be reached.",
             registry=registry,
         )
-        self._unreadable = Counter(
+        self.unreadable = Counter(
             "headrace_monitoring_unreadable_segments",
             "Segments that could not be read and were set aside.",
             registry=registry,
         )
-
-    def closed(self, rows: int) -> None:  # noqa: ARG002 - the events themselves were counted when they were stored
-        self._segments.inc()
-
-    def unreadable(self) -> None:
-        self._unreadable.inc()

@@ -31,7 +31,7 @@ class EventsServicer:
         self._reception = reception
 
     async def RecordEvents(self, request: pb.RecordEventsRequest, call: Call) -> pb.RecordEventsResponse:
-        _check_peer(call)
+        errors.check_trusted(call)
         try:
             groups, refused = messages.readable(request)
         except messages.UnreadableError as error:
@@ -49,7 +49,7 @@ class EventsServicer:
         return pb.RecordEventsResponse(stored_count=taken.stored, dropped_count=taken.dropped + dropped)
 
     async def ListEvents(self, request: pb.ListEventsRequest, call: Call) -> pb.ListEventsResponse:
-        _check_peer(call)
+        errors.check_trusted(call)
         query = _query(request)
         try:
             found = await self._reception.find(query)
@@ -64,7 +64,7 @@ class EventsServicer:
         )
 
     async def ReadEvents(self, request: pb.ReadEventsRequest, call: Call) -> pb.ReadEventsResponse:
-        _check_peer(call)
+        errors.check_trusted(call)
         query = replace(_query(request.chosen), before=_place(request.page))
         try:
             page = await self._reception.read(query)
@@ -78,7 +78,7 @@ class EventsServicer:
         return reply
 
     async def EraseEvents(self, request: pb.EraseEventsRequest, call: Call) -> pb.EraseEventsResponse:
-        _check_peer(call)
+        errors.check_trusted(call)
         who = _erasure(request)
         try:
             erased = await self._reception.erase(who)
@@ -93,7 +93,7 @@ class EventsServicer:
         )
 
     async def ListEventGaps(self, request: pb.ListEventGapsRequest, call: Call) -> pb.ListEventGapsResponse:  # noqa: ARG002 - no fields
-        _check_peer(call)
+        errors.check_trusted(call)
         try:
             streams = await self._reception.streams()
         except StorageError as error:
@@ -168,8 +168,3 @@ def _erasure(request: pb.EraseEventsRequest) -> Erasure:
     return Erasure(
         request.tenant, subjects, tuple(map(request_key, request.request_ids)), request.whole_tenant
     )
-
-
-def _check_peer(call: Call) -> None:
-    if not call.peer.trusted:
-        raise errors.untrusted()

@@ -25,7 +25,7 @@ from services.monitoring.outcomes.store import OutcomeStore
 from services.monitoring.outcomes.store_thread import StoreThread
 from services.monitoring.ports import Log
 
-_DAY_S = 86_400.0
+_DAY_S, _SWEEP_S = 86_400.0, 60.0
 # More pipelines than anybody has; labels of metrics are bounded by it.
 _MOST_PIPELINES = 200
 
@@ -121,7 +121,7 @@ class Explanations:
     async def sweep_every(self, settings: ExplanationStorage) -> None:
         """Removes what is too old or too much, until cancelled."""
         while True:
-            await asyncio.sleep(settings.sweep_s)
+            await asyncio.sleep(_SWEEP_S)
             oldest = self._wall() - settings.days * _DAY_S
             try:
                 self._metrics.swept.inc(await self._thread.run(self._store.sweep, oldest, settings.max_bytes))

@@ -32,7 +32,7 @@ class ExplanationsServicer:
     async def RecordExplanations(
         self, request: pb.RecordExplanationsRequest, call: Call
     ) -> pb.RecordExplanationsResponse:
-        _check_peer(call)
+        errors.check_trusted(call)
         if len(request.explanations) > _MOST:
             raise errors.unreadable(f"explanations: at most {_MOST} in one message")
         if len(request.works) > _MOST_WORKS:
@@ -53,7 +53,7 @@ class ExplanationsServicer:
     async def GetExplanation(
         self, request: pb.GetExplanationRequest, call: Call
     ) -> pb.GetExplanationResponse:
-        _check_peer(call)
+        errors.check_trusted(call)
         try:
             identity = bytes.fromhex(request.prediction_id)
         except ValueError:
@@ -73,7 +73,7 @@ class ExplanationsServicer:
         )
 
     async def GetBiasSlices(self, request: pb.GetBiasSlicesRequest, call: Call) -> pb.GetBiasSlicesResponse:
-        _check_peer(call)
+        errors.check_trusted(call)
         if not request.pipeline or not request.column:
             raise errors.unreadable("pipeline and column must be named")
         first_ms = request.begin_time.ToMilliseconds() if request.HasField("begin_time") else 0
@@ -106,7 +106,7 @@ class ExplanationsServicer:
         request: pb.GetExplanationCoverageRequest,  # noqa: ARG002 - no fields
         call: Call,
     ) -> pb.GetExplanationCoverageResponse:
-        _check_peer(call)
+        errors.check_trusted(call)
         try:
             found = await self._explanations.coverage()
         except StorageError as error:
@@ -187,8 +187,3 @@ def _mean(found: bias.Mean) -> pb.BiasMean:
     if found.value is not None:
         message.mean = found.value
     return message
-
-
-def _check_peer(call: Call) -> None:
-    if not call.peer.trusted:
-        raise errors.untrusted()

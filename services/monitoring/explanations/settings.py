@@ -20,4 +20,3 @@ class ExplanationStorage(Settings):
     days: PositiveFloat = 7.0
     # Of the file. An explanation of 24 columns takes about 900 bytes.
     max_bytes: int = Field(default=512 * _MIB, ge=_MIB)
-    sweep_s: PositiveFloat = 60.0

@@ -15,7 +15,7 @@ from services.monitoring.ports import Log
 
 P = ParamSpec("P")
 R = TypeVar("R")
-_DAY_S = 86_400.0
+_DAY_S, _SWEEP_S = 86_400.0, 60.0
 # Exposures that wait while they can't be stored; then the oldest are lost.
 _WAITING = 50_000
 
@@ -58,10 +58,10 @@ class Recorder:
         except StorageError:
             self._waiting = taken + self._waiting
 
-    async def sweep_every(self, every_s: float, days: float, max_bytes: int) -> None:
+    async def sweep_always(self, days: float, max_bytes: int) -> None:
         """Removes what is too old or too much, until cancelled."""
         while True:
-            await asyncio.sleep(every_s)
+            await asyncio.sleep(_SWEEP_S)
             try:
                 await self.sweep(days, max_bytes)
             except StorageError:

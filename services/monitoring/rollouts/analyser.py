@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,12 +14,15 @@ from headrace.catalog.errors import LeaseLostError, RecordsError
 from headrace.releases import Experiment, Release, ReleaseError, ReleaseStore
 from headrace.releases.changes.basis import ACTIVE
 from headrace.releases.ladder import Answer, Report
+from services.monitoring.ports import Log
 from services.monitoring.rollouts.evidence import Evidence, Objectives, key
+from services.monitoring.rollouts.handover import ControlLease, FileEvidence
 from services.monitoring.rollouts.judgement import Judgement, judge
-from services.monitoring.rollouts.ports import Counts, EvidenceStore, Ladder, Lease, Log, Observer
+from services.monitoring.rollouts.ports import Counts, Ladder, Observer
 
 # Evidence is saved this often: what was counted since then is still in the routers' cumulative counts.
 _SAVE_S = 5.0
+_PERIOD_S = 0.5
 T = TypeVar("T")
 
 
@@ -35,26 +38,19 @@ class Status:
     problem: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """`edges_s`: upper edges of the latency buckets of ticks, in seconds."""
-
-    edges_s: tuple[float, ...]
-    period_s: float = 0.5
-
-
 class Analyser:
     """Runs until cancelled. If control or the evidence can't be reached, rollouts stay where they are and the status says so.
-    `clock`: seconds since 1970. `threads`: where stores are called."""
+    `edges_s`: upper edges of the latency buckets of ticks, in seconds. `clock`: seconds since 1970. `threads`: where stores are
+    called."""
 
     def __init__(
         self,
         store: ReleaseStore,
         counts: Counts,
-        lease: Lease,
-        evidence_store: EvidenceStore,
+        lease: ControlLease,
+        evidence_store: FileEvidence,
         ladder: Ladder,
-        settings: Settings,
+        edges_s: Sequence[float],
         observer: Observer,
         log: Log,
         clock: Callable[[], float],
@@ -64,7 +60,7 @@ class Analyser:
         self._counts = counts
         self._lease = lease
         self._evidence_store = evidence_store
-        self._settings = settings
+        self._edges_s = edges_s
         self._ladder = ladder
         self._observer = observer
         self._log = log
@@ -92,7 +88,7 @@ class Analyser:
             while True:
                 began = loop.time()
                 await self.round()
-                await asyncio.sleep(max(self._settings.period_s - (loop.time() - began), 0.0))
+                await asyncio.sleep(max(_PERIOD_S - (loop.time() - began), 0.0))
         finally:
             await self._give_up()
 
@@ -185,11 +181,11 @@ class Analyser:
         known = self._evidence.get(pipeline)
         if known is not None and known.key == key(release):
             return known
-        evidence = Evidence(release, self._settings.edges_s, objectives, now)
+        evidence = Evidence(release, self._edges_s, objectives, now)
         saved = await self._blocking(partial(self._load, pipeline))
         if saved is not None and not evidence.restore(saved):
             self._log.info("evidence begins anew: what was saved is of another rollout", pipeline=pipeline)
-            evidence = Evidence(release, self._settings.edges_s, objectives, now)
+            evidence = Evidence(release, self._edges_s, objectives, now)
         self._evidence[pipeline] = evidence
         return evidence
 

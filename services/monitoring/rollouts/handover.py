@@ -30,12 +30,14 @@ class ControlLease:
         self.token = ""
 
     def hold(self) -> bool:
-        """See ports.Lease. A lease that has ended is not taken again at once: its holder must first forget what it knew."""
+        """Takes the lease or prolongs it; then `token` proves that it is held. Blocks. Raises OSError: it can't be known.
+
+        A lease that has ended is not taken again at once: its holder must first forget what it knew."""
         self.token = self._records.take_lease(LEASE, self._holder, self._lease_s, self.token)
         return bool(self.token)
 
     def release(self) -> None:
-        """See ports.Lease."""
+        """Gives it back, if it is held. Blocks. Raises OSError."""
         held, self.token = self.token, ""
         if held:
             self._records.give_back(LeaseToken(LEASE, held))
@@ -53,31 +55,23 @@ class ControlLadder:
 
 
 class FileEvidence:
-    """PIPELINE.json in `folder`."""
+    """PIPELINE.json in `folder`: evidence for the next analyser. Methods block and raise OSError."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def load(self, pipeline: str) -> Mapping[str, Any] | None:
-        """See ports.EvidenceStore."""
+        """What was saved last; None: nothing, or nothing that can be read."""
         try:
-            return parsed(plain_files.read(self._path(pipeline), _MAX_BYTES))
-        except FileNotFoundError:
+            values = json.loads(plain_files.read(self._path(pipeline), _MAX_BYTES))
+        except (FileNotFoundError, ValueError, RecursionError):
             return None
+        return values if isinstance(values, dict) else None
 
     def save(self, pipeline: str, values: Mapping[str, Any]) -> None:
-        """See ports.EvidenceStore."""
+        """Replaces what was saved."""
         self._folder.mkdir(parents=True, exist_ok=True)
         atomic.write(self._path(pipeline), json.dumps(values, allow_nan=False).encode())
 
     def _path(self, pipeline: str) -> Path:
         return self._folder / f"{pipeline}.json"
-
-
-def parsed(content: bytes) -> Mapping[str, Any] | None:
-    """The saved values; None: they can't be read."""
-    try:
-        values = json.loads(content)
-    except (ValueError, RecursionError):
-        return None
-    return values if isinstance(values, dict) else None

@@ -1,4 +1,4 @@
-"""Pace, stability index and latency thresholds."""
+"""Pace and latency thresholds."""
 
 import pytest
 from hypothesis import given
@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from headrace.analysis import (
     edge_bucket,
     highest_weight,
-    population_stability_index,
     rows_above,
     threshold_bucket,
 )
@@ -24,16 +23,6 @@ def test_the_pace_is_what_the_budget_allows() -> None:
 @given(st.floats(0.1, 1e6), st.floats(0, 1), st.floats(0, 1e6))
 def test_a_stage_costs_no_more_than_allowed(allowed: float, excess: float, rows: float) -> None:
     assert highest_weight(allowed, excess, rows) * excess * rows <= allowed * (1 + 1e-9)
-
-
-def test_the_stability_index_is_that_of_the_textbook() -> None:
-    assert population_stability_index([10, 20, 70], [100, 200, 700]) == pytest.approx(0)
-    # (0.4−0.5)·ln(0.8) + (0.6−0.5)·ln(1.2)
-    assert population_stability_index([50, 50], [40, 60]) == pytest.approx(0.0405465, abs=1e-6)
-    assert population_stability_index([100, 0], [0, 100]) > 10
-    assert population_stability_index([0, 0], [1, 1]) is None
-    with pytest.raises(ValueError, match="2 and 3 buckets"):
-        population_stability_index([1, 1], [1, 1, 1])
 
 
 def test_a_threshold_is_an_edge_with_at_most_the_rest_above() -> None:

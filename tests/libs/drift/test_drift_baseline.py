@@ -28,12 +28,12 @@ from headrace.drift import (
 )
 from headrace.drift.calibration import calibration_of
 from headrace.drift.training_data import edges_of, read
-from headrace.repository import ModelIndex, Repository, RepositoryError, TensorSpec, Trust, publish
-from headrace.repository.signing import key_pair
+from headrace.repository import RepositoryError, TensorSpec
+from tests.libs.drift.baseline_models import OUTPUT, BaselineModels
 from tests.libs.drift.training import draw
 
 AGE, NAME = TensorSpec("age", DType.FLOAT32), TensorSpec("name", DType.BYTES)
-VECTOR, OUTPUT = TensorSpec("input", DType.FLOAT32, (2,)), TensorSpec("p", DType.FLOAT32)
+VECTOR = TensorSpec("input", DType.FLOAT32, (2,))
 CALIBRATED = Choices(calibration=("p", "y"))
 
 
@@ -205,52 +205,41 @@ def test_a_file_that_can_not_be_read_is_refused(tmp_path: Path, name: str) -> No
         baseline_of(read(tmp_path / name), Choices(outputs=["p"]))
 
 
-class Published:
-    """A signed model with a baseline."""
-
-    def __init__(self, folder: Path) -> None:
-        self.root, self._key = folder / "models", folder / "key"
-        key_pair.ensure(self._key, folder / "pub")
-        self.baseline = of(age=np.arange(50.0))
-        files, about = publication_of(self.baseline, [AGE], [OUTPUT])
-        self.index = ModelIndex("m")
-        self.add("1", files=files, baseline=about)
-        self.add("2")
-        trust = Trust((folder / "pub",))
-        self.repository = Repository(self.root, trust=trust, index=lambda _: self.index)
-
-    def add(self, version: str, **more: Any) -> None:
-        tensors: dict[str, Any] = {"inputs": [AGE], "outputs": [OUTPUT]}
-        made = publish(self.root, "m", version, b"model", key=self._key, **tensors, **more)
-        self.index = self.index.with_version(version, made.digest())
+BASELINE = of(age=np.arange(50.0))
 
 
-def test_a_version_has_its_baseline_without_the_model_being_read(tmp_path: Path) -> None:
-    published = Published(tmp_path)
-    (published.root / "m" / "1" / "model.onnx").unlink()
+@pytest.fixture
+def models(tmp_path: Path) -> BaselineModels:
+    """Version 1 has a baseline, version 2 none."""
+    made = BaselineModels(tmp_path)
+    made.add("m", "1", AGE, *publication_of(BASELINE, [AGE], [OUTPUT]))
+    made.add("m", "2", AGE, {})
+    return made
 
-    assert baseline_of_version(published.repository, "m", "1") == published.baseline
-    assert baseline_of_version(published.repository, "m", "2") is None
+
+def test_a_version_has_its_baseline_without_the_model_being_read(models: BaselineModels) -> None:
+    (models.root / "m" / "1" / "model.onnx").unlink()
+
+    assert baseline_of_version(models.repository, "m", "1") == BASELINE
+    assert baseline_of_version(models.repository, "m", "2") is None
 
 
-def test_an_altered_baseline_is_refused(tmp_path: Path) -> None:
-    published = Published(tmp_path)
-    file = published.root / "m" / "1" / FILE
+def test_an_altered_baseline_is_refused(models: BaselineModels) -> None:
+    file = models.root / "m" / "1" / FILE
     file.write_bytes(file.read_bytes().replace(b'"rows": 50', b'"rows": 51'))
     with pytest.raises(RepositoryError, match=r"baseline\.json has SHA-256"):
-        baseline_of_version(published.repository, "m", "1")
+        baseline_of_version(models.repository, "m", "1")
 
-    metadata = published.root / "m" / "1" / "metadata.json"
+    metadata = models.root / "m" / "1" / "metadata.json"
     metadata.write_bytes(metadata.read_bytes().replace(b'"rows": 50', b'"rows": 51'))
     with pytest.raises(RepositoryError, match=r"metadata\.json is not the one"):
-        baseline_of_version(published.repository, "m", "1")
+        baseline_of_version(models.repository, "m", "1")
 
 
-def test_a_signed_baseline_that_does_not_fit_is_refused_when_it_is_read(tmp_path: Path) -> None:
-    published = Published(tmp_path)
-    published.add("3", files={FILE: of(wage=np.ones(3)).to_bytes()})
+def test_a_signed_baseline_that_does_not_fit_is_refused_when_it_is_read(models: BaselineModels) -> None:
+    models.add("m", "3", AGE, {FILE: of(wage=np.ones(3)).to_bytes()})
     with pytest.raises(BaselineError, match="model 'm' version '3': baseline, column 'wage'"):
-        baseline_of_version(published.repository, "m", "3")
+        baseline_of_version(models.repository, "m", "3")
 
 
 RNG = np.random.default_rng(5)

@@ -119,6 +119,9 @@ def test_one_empty_bucket_does_not_decide() -> None:
     assert stability(before, [0, *[10] * 18, 20]) < 0.2
     assert stability(before, [10] * 20) < 0.001
     assert stability(before, [0] * 20) == 0
+    assert stability([10**6, 0], [10**6, 90]) == pytest.approx(0, abs=1e-6), "below 0.01 %"
+    # (0.4−0.5)·ln(0.8) + (0.6−0.5)·ln(1.2): the textbook's, where half a row is next to nothing.
+    assert stability([500_000, 500_000], [400_000, 600_000]) == pytest.approx(0.0405465, abs=1e-5)
 
 
 def followed(rates: list[float], seed: int, batch: int = 100) -> list[bool]:

@@ -113,14 +113,6 @@ def test_what_is_malformed_is_named(change: Callable[[EventGroup], EventGroup], 
         messages.read(message)
 
 
-def test_a_group_that_can_not_be_read_leaves_the_others() -> None:
-    message = messages.write("router-1", 9, 9, [group(1), without("@event_id")(group(2)), group(3)])
-    found, [refused] = messages.readable(message)
-    assert [len(g) for g in found] == [1, 3]
-    assert (refused.pipeline, refused.rows) == ("flights", 2)
-    assert refused.why == "groups[1].batch: the column @event_id must be BYTES for each row"
-
-
 @pytest.mark.parametrize("epoch", [0, 1 << 63])
 def test_an_epoch_has_63_bits(epoch: int) -> None:
     with pytest.raises(messages.UnreadableError, match="epoch"):

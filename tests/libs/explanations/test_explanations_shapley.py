@@ -92,13 +92,6 @@ def test_a_player_without_influence_adds_nothing(players: int) -> None:
     assert found.errors[2] == 0
 
 
-def test_a_sum_is_explained_without_error() -> None:
-    made = coalitions_of(24, b"linear")
-    found = contributions([(made, made.masks @ np.arange(24.0))])
-    assert found.values == pytest.approx(np.arange(24.0))
-    assert found.errors == pytest.approx(np.zeros(24))
-
-
 def test_the_seed_decides() -> None:
     one, same, other = (coalitions_of(24, seed) for seed in (b"a", b"a", b"b"))
     assert one.orders is not None

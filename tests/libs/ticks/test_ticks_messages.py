@@ -2,9 +2,7 @@
 
 import itertools
 import math
-from bisect import bisect_left
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,17 +11,13 @@ from headrace.api.monitoring.v1 import monitoring_pb2 as pb
 from headrace.ticks import (
     LATENCY_BUCKETS,
     LATENCY_EDGES_S,
-    OUTPUT_BUCKETS,
-    OUTPUT_EDGES,
     ArmFigures,
     ArmName,
     AssignedFigures,
     Exposure,
-    OutputFigures,
     Tick,
     added,
     latency_bucket,
-    output_counts,
     quantile,
     slower_than,
     threshold,
@@ -36,24 +30,14 @@ NAME = st.sampled_from(["a", "b", "flights"])
 ARM = st.builds(ArmName, NAME, st.integers(0, 9), NAME, st.booleans())
 
 
-def histogram(buckets: int) -> st.SearchStrategy[tuple[int, ...]]:
-    # Few counts that are not 0, as they come.
-    return st.dictionaries(st.integers(0, buckets - 1), COUNT, max_size=3).map(
-        lambda found: tuple(found.get(i, 0) for i in range(buckets))
-    )
-
-
-TIMES = histogram(LATENCY_BUCKETS)
-OUTPUTS = st.one_of(
-    st.builds(OutputFigures, histogram(OUTPUT_BUCKETS), COUNT),
-    st.builds(OutputFigures, histogram(2), COUNT, st.just(True)),
+# Few counts that are not 0, as they come.
+TIMES = st.dictionaries(st.integers(0, LATENCY_BUCKETS - 1), COUNT, max_size=3).map(
+    lambda found: tuple(found.get(i, 0) for i in range(LATENCY_BUCKETS))
 )
 ASSIGNED = st.builds(
     AssignedFigures, COUNT, COUNT, COUNT, COUNT, COUNT, st.just(()) | TIMES.filter(any), st.booleans()
 )
-FIGURES = st.builds(
-    ArmFigures, COUNT, COUNT, histogram(LATENCY_BUCKETS), st.dictionaries(NAME, OUTPUTS, max_size=2), ASSIGNED
-)
+FIGURES = st.builds(ArmFigures, COUNT, COUNT, TIMES, ASSIGNED)
 LABELS = st.dictionaries(NAME, st.floats(allow_nan=False), max_size=2)
 
 
@@ -101,10 +85,6 @@ def test_sums_hold_everything_of_both(one: ArmFigures, other: ArmFigures) -> Non
     assert sum(total.assigned.answers) == sum(one.assigned.answers) + sum(other.assigned.answers)
     assert total.assigned.fresh_rows == one.assigned.fresh_rows + other.assigned.fresh_rows
     assert sum(total.latency) == sum(one.latency) + sum(other.latency)
-    for name in one.outputs.keys() & other.outputs.keys():
-        a, b, both = one.outputs[name], other.outputs[name], total.outputs[name]
-        if a.boolean == b.boolean:
-            assert sum(both.counts) + both.nulls == sum(a.counts) + a.nulls + sum(b.counts) + b.nulls
 
 
 def exposed(**fields: object) -> pb.ReportTicksRequest:
@@ -119,16 +99,11 @@ def exposed(**fields: object) -> pb.ReportTicksRequest:
         pb.ReportTicksRequest(
             epoch=1, sequence=1, arms=[pb.ArmCounts(latency_counts=[0] * (LATENCY_BUCKETS + 1))]
         ),
-        pb.ReportTicksRequest(
-            epoch=1,
-            sequence=1,
-            arms=[pb.ArmCounts(outputs=[pb.OutputCounts(name="y", counts=[1, 2, 3], boolean=True)])],
-        ),
         exposed(tenants=["t"], request_ids=["r"]),
         exposed(tenants=["t"], request_ids=["r"], rows=[0], keys=[1, 2]),
         exposed(tenants=["t"], request_ids=["r"], rows=[0], labels=[pb.PredictedLabels(name="y")]),
     ],
-    ids=["no epoch", "no sequence", "latency", "output", "rows", "keys", "labels"],
+    ids=["no epoch", "no sequence", "latency", "rows", "keys", "labels"],
 )
 def test_what_is_no_tick_is_refused(message: pb.ReportTicksRequest) -> None:
     with pytest.raises(UnreadableError):
@@ -139,15 +114,12 @@ SECONDS = st.floats(0, 1000)
 
 
 def test_edges_rise_and_hold_the_thresholds_that_people_choose() -> None:
-    for edges in (LATENCY_EDGES_S, OUTPUT_EDGES):
-        assert list(edges) == sorted(set(edges))
+    assert list(LATENCY_EDGES_S) == sorted(set(LATENCY_EDGES_S))
     assert {0.0001, 0.001, 0.02, 0.05, 0.1, 0.2, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 100.0} <= set(
         LATENCY_EDGES_S
     )
     steps = [b / a for a, b in itertools.pairwise(LATENCY_EDGES_S)]
     assert max(steps) < 1.145
-    assert OUTPUT_EDGES[0] == -1e9
-    assert OUTPUT_EDGES[-1] == 1e9
 
 
 @given(SECONDS)
@@ -179,30 +151,3 @@ def test_a_quantile_is_the_edge_of_its_bucket(times: list[float], q: float) -> N
 
 def test_a_quantile_of_nothing() -> None:
     assert quantile([0] * LATENCY_BUCKETS, 0.5) == 0.0
-
-
-@given(
-    st.one_of(
-        st.lists(st.floats(width=32), max_size=100),
-        st.lists(st.floats(-1, 1, width=32), max_size=100),
-        st.lists(st.integers(-100, 100).map(lambda i: i / 100), max_size=100),
-    )
-)
-def test_outputs_are_counted_as_one_by_one(values: list[float]) -> None:
-    expected = [0] * OUTPUT_BUCKETS
-    for value in values:
-        place = OUTPUT_BUCKETS - 1 if math.isnan(value) else bisect_left(OUTPUT_EDGES, value)
-        expected[place] += 1
-    assert output_counts(np.array(values, np.float64)).tolist() == expected
-
-
-def test_next_to_every_edge() -> None:
-    for edge in OUTPUT_EDGES[46:-46]:
-        near = np.nextafter(edge, [-2.0, edge, 2.0])
-        places = output_counts(near).nonzero()[0]
-        assert places.tolist() == sorted({bisect_left(OUTPUT_EDGES, x) for x in near})
-
-
-@pytest.mark.parametrize("dtype", [np.int8, np.uint64, np.int64, np.float16, np.float64])
-def test_every_type_of_number_is_counted(dtype: type) -> None:
-    assert output_counts(np.array([0, 1, 100], dtype)).sum() == 3

@@ -17,7 +17,7 @@ from headrace.releases.of_records import RecordReleases
 from services.control.ladder.ladder import Ladder
 from services.control.metrics import Metrics
 from services.monitoring.rollouts import ports
-from services.monitoring.rollouts.analyser import Analyser, Settings
+from services.monitoring.rollouts.analyser import Analyser
 from services.monitoring.rollouts.counts import Tick
 from services.monitoring.rollouts.evidence import Objectives
 from services.monitoring.rollouts.handover import ControlLadder, ControlLease, FileEvidence
@@ -136,7 +136,7 @@ class World:
             ControlLease(own or self.records, "test", LONG_S),
             FileEvidence(self.folder / "evidence"),
             ControlLadder(own) if own else self.ladder,
-            Settings(EDGES),
+            EDGES,
             observed,
             observed,
             lambda: self.now,

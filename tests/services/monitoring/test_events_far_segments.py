@@ -287,9 +287,6 @@ def test_a_place_that_can_not_be_meant_is_refused_without_its_text(url: str, tmp
     [told] = error.value.errors()
     assert told["loc"] == ("segments",)
     assert "hidden" not in told["msg"]
-
-
-def test_far_segments_need_a_folder() -> None:
     with pytest.raises(ValidationError, match="needs `folder`"):
         EventStorage(segments="s3://bucket/prefix")
 

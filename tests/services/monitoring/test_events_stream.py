@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from headrace.api.monitoring.v1 import events_pb2 as pb
 from headrace.columns import Batch, Column
 from headrace.events import EventGroup, GroupHeader, Mask, messages, stream
-from headrace.hop.call import Call, Peer, methods_of
+from headrace.hop.call import Call, Peer
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.testing import served
 from headrace.state.redis import RedisCalls
@@ -36,7 +36,6 @@ from tests.services.monitoring.monitoring_outcomes import Log
 from tests.services.waiting import until
 
 _TIMEOUT_S = 20.0
-METHODS = {m.name: m for m in methods_of(pb.DESCRIPTOR.services_by_name["EventsService"])}
 
 
 @pytest.fixture
@@ -290,15 +289,6 @@ async def test_a_wrong_request_is_named(name: str, request_: Any, reason: str, f
     found = raised.value.code, Reason.Name(raised.value.reason)
     assert found == (Code.INVALID_ARGUMENT, f"REASON_{reason}")
     assert field in raised.value.metadata["field"]
-    await reception.close()
-
-
-@pytest.mark.parametrize("name", sorted(METHODS))
-async def test_strangers_are_refused(name: str) -> None:
-    reception = Reception(None, Mask(None), [], EventMetrics(CollectorRegistry()), time.time, Log())
-    with pytest.raises(Fault) as raised:
-        await getattr(EventsServicer(reception), name)(METHODS[name].request(), Call("/x", Peer("tcp")))
-    assert raised.value.code is Code.PERMISSION_DENIED
     await reception.close()
 
 

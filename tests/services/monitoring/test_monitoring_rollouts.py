@@ -3,7 +3,6 @@ release in the store."""
 
 import asyncio
 import json
-import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,8 +11,9 @@ from typing import Any
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from headrace.api.monitoring.v1 import accuracy_pb2, events_pb2, explanations_pb2
 from headrace.api.monitoring.v1 import monitoring_pb2 as pb
-from headrace.hop.call import Call, Peer
+from headrace.hop.call import Call, Peer, methods_of
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.testing import Harness, served
 from headrace.releases import Experiment, Guard, Release, Rollout, RolloutState
@@ -21,8 +21,12 @@ from headrace.releases.document import LIVE
 from headrace.releases.of_records import RecordReleases
 from headrace.ticks import LATENCY_BUCKETS, ArmFigures, ArmName, AssignedFigures, Tick
 from headrace.ticks.messages import write
+from services.monitoring.accuracy.servicer import AccuracyServicer
+from services.monitoring.events.servicer import EventsServicer
+from services.monitoring.explanations.servicer import ExplanationsServicer
+from services.monitoring.outcomes import recorder
 from services.monitoring.outcomes.records import Judged
-from services.monitoring.servicer import MonitoringServicer
+from services.monitoring.servicer import AnalysisServicer, MonitoringServicer
 from services.monitoring.wiring import SERVICE
 from tests.disks import fill, tiny_disk
 from tests.released import Released, released
@@ -109,26 +113,6 @@ async def test_one_of_two_services_judges_and_the_audit_says_so(
     line = json.loads(list(store.records.lines())[-1].line)
     assert (line["actor"], line["subject"], line["details"]["number"]) == ("ladder", "p", "2")
     assert "harm by errors" in line["details"]["verdict"]
-
-
-async def test_a_change_needs_the_lease_that_its_service_holds(
-    tmp_path: Path, releases: Released, rollout: Rollout
-) -> None:
-    begin(releases.store, rollout)
-    # The lease ends as soon as it is taken or prolonged: between a decision and its change, that is.
-    for event in ("INSERT", "UPDATE"):
-        releases.control.execute(
-            f"CREATE TRIGGER ends_{event} AFTER {event} ON leases WHEN NEW.until > 0 "
-            "BEGIN UPDATE leases SET until = 0; END"
-        )
-    async with served(SERVICE, settings(tmp_path, releases)) as harness:
-        await report(harness, 1, 1, {LIVE: figures(500, 0), CANARY: figures(500, 60)})
-        while "is not held any more" not in (await rollout_of(harness)).problem:
-            await asyncio.sleep(0.02)
-        assert releases.store.current("p")[0].number == 1
-        for event in ("INSERT", "UPDATE"):
-            releases.control.execute(f"DROP TRIGGER ends_{event}")
-        await ended_as(releases.store, RolloutState.ROLLED_BACK)
 
 
 async def test_a_good_canary_is_promoted_across_a_restart(
@@ -303,20 +287,29 @@ async def test_what_no_part_of_the_installation_sends_is_refused(
         assert (raised.value.code, raised.value.reason) == (code, reason)
 
 
-async def test_strangers_are_refused() -> None:
-    servicer = MonitoringServicer(None, None, None, time.time)  # type: ignore[arg-type]  # refused before they are used
-    call = Call("m", Peer("tcp"))
-    for ask_it in (
-        servicer.ReportTicks(pb.ReportTicksRequest(), call),
-        servicer.RecordOutcomes(outcomes("a"), call),
-    ):
-        with pytest.raises(Fault) as raised:
-            await ask_it
-        assert raised.value.reason == Reason.REASON_PEER_UNTRUSTED
+SERVICERS = (
+    (pb, "MonitoringService", MonitoringServicer),
+    (pb, "AnalysisService", AnalysisServicer),
+    (accuracy_pb2, "AccuracyService", AccuracyServicer),
+    (events_pb2, "EventsService", EventsServicer),
+    (explanations_pb2, "ExplanationsService", ExplanationsServicer),
+)
 
 
-async def test_old_outcomes_are_swept_while_it_runs(tmp_path: Path) -> None:
-    settings = {"outcomes": tmp_path / "o", "sweep_s": 0.01, "retention": {"days": 1e-9}}
-    async with served(SERVICE, settings) as harness:
+@pytest.mark.parametrize(
+    ("servicer", "method"),
+    [(s, m) for module, name, s in SERVICERS for m in methods_of(module.DESCRIPTOR.services_by_name[name])],
+)
+async def test_strangers_are_refused(servicer: Any, method: Any) -> None:
+    # Before anything of it is used.
+    nothing = servicer.__new__(servicer)
+    with pytest.raises(Fault) as raised:
+        await getattr(nothing, method.name)(method.request(), Call("m", Peer("tcp")))
+    assert raised.value.reason == Reason.REASON_PEER_UNTRUSTED
+
+
+async def test_old_outcomes_are_swept_while_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorder, "_SWEEP_S", 0.01)
+    async with served(SERVICE, {"outcomes": tmp_path / "o", "retention": {"days": 1e-9}}) as harness:
         await call(harness, "RecordOutcomes", outcomes("a", "b"))
         await until(lambda: metric(harness, "swept_rows_total") == 2)

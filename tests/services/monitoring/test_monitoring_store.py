@@ -179,13 +179,6 @@ def test_an_experiment_reads_units_and_values() -> None:
     assert store.exposed("flights", since=4) == []
 
 
-def test_two_processes_may_share_the_file(tmp_path: Path) -> None:
-    one, other = store_at(tmp_path / "o"), store_at(tmp_path / "o")
-    one.expose([exposure("a", late=1.0)], NOW)
-    assert other.record("acme", [outcome("a")], NOW) == Recorded(1, 0)
-    assert one.judged("flights") == {(3, "live"): Judged(1, 0)}
-
-
 def test_of_a_transaction_that_raises_nothing_stays(tmp_path: Path) -> None:
     database = Database(tmp_path / "o", Log())
     store = OutcomeStore(database)

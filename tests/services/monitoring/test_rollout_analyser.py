@@ -213,15 +213,3 @@ async def test_an_unreadable_newer_release_stops_no_rollback(broken: World, obse
     await broken.look(analyser, 3)
     assert broken.release.number == before.number + 2
     assert broken.release.rollout.state == RolloutState.ROLLED_BACK
-
-
-async def test_it_runs_until_it_is_cancelled_and_releases_the_lease(world: World, observed: Observed) -> None:
-    analyser = world.analyser(observed)
-    running = asyncio.create_task(analyser.run())
-    while not analyser.leads:
-        await asyncio.sleep(0.01)
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
-    other = world.analyser(Observed())
-    await other.round()
-    assert other.leads

@@ -117,8 +117,6 @@ async def test_answers_of_a_running_router_are_reported(
     [(name, found)] = figures(leaf).items()
     assert name == ArmName("scored", 1, "live")
     assert (found.rows, found.errors, sum(found.latency)) == (3, 0, 3)
-    assert found.outputs["positive"].counts == (1, 2)
-    assert sum(found.outputs["y"].counts) == 3
 
 
 async def test_errors_of_ours_are_counted_and_the_last_rows_are_told_at_the_stop(tmp_path: Path) -> None:
@@ -127,7 +125,6 @@ async def test_errors_of_ours_are_counted_and_the_last_rows_are_told_at_the_stop
         await running.ask("scored", batch_of(["ann", "bob"], [1.0, 2.0]))
     [found] = figures(leaf).values()
     assert (found.rows, found.errors) == (2, 2)
-    assert sum(found.outputs["y"].counts) == 0
 
 
 async def test_predictions_do_not_wait_for_a_receiver_that_hangs(tmp_path: Path) -> None:

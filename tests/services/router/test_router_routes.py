@@ -277,7 +277,6 @@ async def test_rows_by_weight_and_by_rule_are_apart(count: int) -> None:
     # Those that a rule sent say nothing of the arms.
     exposed = [(e.arm.arm, e.row) for e in counters.exposures.next()]
     assert exposed == [("candidate", row) for row in range(count) if row not in (1, 2, 3)]
-    assert sum(drawn.outputs["y"].counts) == count - 3
 
 
 @pytest.mark.parametrize("weights", [{"live": 1, "candidate": 0}, {"live": 0.5, "candidate": 0.5}])

@@ -16,6 +16,8 @@ from services.monitoring.console.access.operators import Operator
 _MAX_COOKIE = 2048
 # A cookie is written anew when a page is asked for and so much of its time is over.
 _RENEW = 0.2
+# A session ends after so long without a page, and at the latest so long after the sign-in, in seconds.
+SESSION_S, LONGEST_S = 1800.0, 8 * 3600.0
 
 
 class ForgedError(Exception):
@@ -37,27 +39,17 @@ class Session:
 
 
 class Sessions:
-    """Makes and reads the cookies of sessions and of visits (before the sign-in). `lifetime_s`: without a page; `longest_s`: in
-    all."""
+    """Makes and reads the cookies of sessions and of visits (before the sign-in)."""
 
-    def __init__(
-        self,
-        secret: bytes,
-        wall: Callable[[], float],
-        lifetime_s: float,
-        longest_s: float,
-        ended: EndedSessions,
-    ) -> None:
+    def __init__(self, secret: bytes, wall: Callable[[], float], ended: EndedSessions) -> None:
         self._secret = secret
         self._wall = wall
-        self._lifetime_s = lifetime_s
-        self._longest_s = longest_s
         self.ended = ended
 
     def begin(self, operator: Operator) -> Session:
         """A new session."""
         now = self._wall()
-        return Session(operator, secrets.token_urlsafe(18), now, now + min(self._lifetime_s, self._longest_s))
+        return Session(operator, secrets.token_urlsafe(18), now, now + SESSION_S)
 
     def cookie(self, session: Session) -> str:
         """The cookie's value."""
@@ -81,12 +73,12 @@ class Sessions:
     def renewed(self, session: Session) -> Session | None:
         """The session with more time; None: it is not yet worth a new cookie."""
         now = self._wall()
-        ends = min(now + self._lifetime_s, session.began + self._longest_s)
-        return replace(session, ends=ends) if ends - session.ends >= _RENEW * self._lifetime_s else None
+        ends = min(now + SESSION_S, session.began + LONGEST_S)
+        return replace(session, ends=ends) if ends - session.ends >= _RENEW * SESSION_S else None
 
     def end(self, session: Session) -> None:
         """From now on its cookie opens nothing here; elsewhere and after a restart, once `ended.save` has written it."""
-        self.ended.add(session.nonce, session.began + self._longest_s)
+        self.ended.add(session.nonce, session.began + LONGEST_S)
 
     def form_token(self, nonce: str) -> str:
         """The token that forms of a session (or visit) carry; another site can't know it."""

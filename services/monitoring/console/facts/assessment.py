@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Literal
 
 from headrace.analysis import Count, excess_upper_bound, lower_bound, upper_bound
 from headrace.releases import LIVE, Release, RolloutState
-from headrace.ticks import ArmFigures
+from headrace.ticks import ArmFigures, added
 from headrace.ticks.bins import slower_than
 from services.monitoring.console.facts import words
 from services.monitoring.outcomes.succession import Succession, live_spans
@@ -149,11 +150,7 @@ def _compared(
 def _sum(counts: Mapping[tuple[int, str], ArmFigures], numbers: set[int]) -> ArmFigures | None:
     """Counts of the live arm over releases; None: there are none."""
     found = [figures for (number, arm), figures in counts.items() if arm == LIVE and number in numbers]
-    if not found:
-        return None
-    width = max(len(f.latency) for f in found)
-    latency = tuple(sum(f.latency[i] for f in found if i < len(f.latency)) for i in range(width))
-    return ArmFigures(sum(f.rows for f in found), sum(f.errors for f in found), latency)
+    return reduce(added, found) if found else None
 
 
 def _one(noun: str, now: Count, old: Count | None) -> Assessment:

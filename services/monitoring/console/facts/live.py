@@ -6,11 +6,11 @@ import math
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, zip_longest
 from typing import TypeAlias
 
 from headrace.releases import LIVE
-from headrace.ticks import ArmFigures, ArmName
+from headrace.ticks import ArmFigures, ArmName, added
 from headrace.ticks.bins import quantile, slower_than
 
 # A sample every 5 s, for 15 minutes; the table shows the last minute.
@@ -23,21 +23,7 @@ _ARMS = 256
 # Epoch of a router → its cumulative counts.
 Counts: TypeAlias = Mapping[int, Mapping[ArmName, ArmFigures]]
 _Arm: TypeAlias = tuple[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """What an arm answered in some time. `latency`: rows by `bins.LATENCY_EDGES_S`."""
-
-    rows: int = 0
-    errors: int = 0
-    latency: tuple[int, ...] = ()
-
-    def plus(self, other: Figures) -> Figures:
-        """The figures of both."""
-        return Figures(
-            self.rows + other.rows, self.errors + other.errors, _summed(self.latency, other.latency)
-        )
+NOTHING = ArmFigures(0, 0, ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,30 +50,30 @@ class Live:
         self._at: float | None = None
         self._samples: deque[_Sample] = deque(maxlen=_KEPT)
         # With the histograms, which would take too much room for 15 minutes.
-        self._minute: deque[tuple[float, Mapping[_Arm, Figures]]] = deque(maxlen=_MINUTE)
+        self._minute: deque[tuple[float, Mapping[_Arm, ArmFigures]]] = deque(maxlen=_MINUTE)
 
     def sample(self, counts: Counts, at: float) -> None:
         """Takes the counts of all routers. `at`: seconds since 1970."""
         span = SAMPLE_S if self._at is None else max(at - self._at, 0.001)
-        found: dict[_Arm, Figures] = {}
+        found: dict[_Arm, ArmFigures] = {}
         for epoch, arms in counts.items():
             before = self._before.get(epoch)
             for name, more in _grown(before, arms) if before is not None else ():
                 arm = (name.pipeline, name.arm)
-                found[arm] = found.get(arm, Figures()).plus(more)
+                found[arm] = added(found.get(arm, NOTHING), more)
         self._before, self._at = dict(counts), at
         busiest = dict(sorted(found.items(), key=lambda one: -one[1].rows)[:_ARMS])
         points = {arm: _Point(f.rows, f.errors, quantile(f.latency, 0.95)) for arm, f in busiest.items()}
         self._samples.append(_Sample(at, span, points))
         self._minute.append((span, busiest))
 
-    def minute(self, pipeline: str) -> tuple[float, dict[str, Figures]]:
+    def minute(self, pipeline: str) -> tuple[float, dict[str, ArmFigures]]:
         """(seconds, arm → figures) of the last minute, or of what there is of it."""
-        sums: dict[str, Figures] = {}
+        sums: dict[str, ArmFigures] = {}
         for _, arms in self._minute:
             for (name, arm), figures in arms.items():
                 if name == pipeline:
-                    sums[arm] = sums.get(arm, Figures()).plus(figures)
+                    sums[arm] = added(sums.get(arm, NOTHING), figures)
         return sum(span for span, _ in self._minute), sums
 
     def series(self, pipeline: str) -> dict[str, object]:
@@ -120,7 +106,7 @@ class Live:
         ]
 
 
-def arm_row(arm: str, figures: Figures, span_s: float, slow_s: float | None) -> dict[str, object]:
+def arm_row(arm: str, figures: ArmFigures, span_s: float, slow_s: float | None) -> dict[str, object]:
     """An arm's row of the live table. `slow_s`: what counts as slow; None: nothing does."""
     rows = figures.rows
     slow = slower_than(figures.latency, slow_s) if slow_s is not None and figures.latency else 0
@@ -147,17 +133,10 @@ def milliseconds(seconds: float) -> float | None:
 
 def _grown(
     before: Mapping[ArmName, ArmFigures], now: Mapping[ArmName, ArmFigures]
-) -> Iterator[tuple[ArmName, Figures]]:
+) -> Iterator[tuple[ArmName, ArmFigures]]:
     for name, figures in now.items():
-        old = before.get(name)
-        if old is None:
-            yield name, Figures(figures.rows, figures.errors, figures.latency)
-        elif figures.rows > old.rows:
-            latency = _summed(figures.latency, tuple(-count for count in old.latency))
-            yield name, Figures(figures.rows - old.rows, figures.errors - old.errors, latency)
-
-
-def _summed(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
-    if len(one) < len(other):
-        one, other = other, one
-    return (*(a + b for a, b in zip(one, other, strict=False)), *one[len(other) :])
+        old = before.get(name, NOTHING)
+        if figures.rows > old.rows:
+            times = zip_longest(figures.latency, old.latency, fillvalue=0)
+            latency = tuple(count - earlier for count, earlier in times)
+            yield name, ArmFigures(figures.rows - old.rows, figures.errors - old.errors, latency)

@@ -52,6 +52,14 @@ def duration(seconds: float) -> str:
     return plural(round(seconds / size), name)
 
 
+def age(seconds: float) -> str:
+    """With three digits, such as `3.5 min`."""
+    for limit, per, unit in ((120.0, 1.0, "s"), (7200.0, 60.0, "min"), (2 * 86_400.0, 3600.0, "h")):
+        if seconds < limit:
+            return f"{seconds / per:.3g}\u00a0{unit}"
+    return f"{seconds / 86_400.0:.3g}\u00a0days"
+
+
 def sentences(changes: Iterable[Difference]) -> list[str]:
     """What changes, a sentence each; the technical keys that follow from another change are left out."""
     told = [change for change in changes if not _QUIET.fullmatch(change.key)]

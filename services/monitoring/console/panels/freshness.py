@@ -15,7 +15,7 @@ from headrace.columns import Column
 from headrace.events import GroupHeader
 from services.monitoring.console.facts import words
 from services.monitoring.console.ports import Level, Panel, PanelRow
-from services.monitoring.console.requests.predictions import AGE, SOURCE, SOURCES, age_text
+from services.monitoring.console.requests.predictions import AGE, SOURCE, SOURCES
 from services.monitoring.console.requests.views import View, Views
 from services.monitoring.console.threads import Threads
 
@@ -140,9 +140,9 @@ def _panel(rows: Sequence[PanelRow], data: Mapping[str, Any]) -> Panel:
 
 def _row(view: str, seen: _Seen, limit: View | None) -> PanelRow:
     age_s, max_age_s = _age_s(seen), limit.max_age_s if limit else None
-    value = "no values" if age_s is None else age_text(age_s)
+    value = "no values" if age_s is None else words.age(age_s)
     if max_age_s:
-        value += f" of {age_text(max_age_s)}"
+        value += f" of {words.age(max_age_s)}"
     share = None if age_s is None or not max_age_s else min(age_s / max_age_s, 1.0)
     return PanelRow(view, value, _note(seen, limit), share, _level(seen))
 

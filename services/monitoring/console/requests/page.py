@@ -13,13 +13,13 @@ from headrace.hop.request_ids import MAX_CHARACTERS, request_key
 from headrace.state import traces
 from services.monitoring.console import faults
 from services.monitoring.console.known import Reach, notice
-from services.monitoring.console.ports import OutcomeFact, RequestSources
+from services.monitoring.console.ports import RequestSources
 from services.monitoring.console.requests.predictions import explained, outcome_rows, shown, trace_id_of
 from services.monitoring.console.requests.timeline import timeline
 from services.monitoring.console.requests.views import View, Views
 from services.monitoring.console.threads import Threads
 from services.monitoring.events.query import Found, Query
-from services.monitoring.outcomes.records import StorageError
+from services.monitoring.outcomes.records import Outcome, StorageError
 from services.monitoring.ports import Log
 
 EVENTS, TRACES, OUTCOMES = "the store of events", "the store of traces", "the store of outcomes"
@@ -211,7 +211,7 @@ class Requests:
         if not events:
             return []
         tenant, request_id = str(events[0]["tenant"]), str(events[0]["request_id"])
-        known: Sequence[OutcomeFact] = []
+        known: Sequence[Outcome] = []
         try:
             known = await sources.outcomes(tenant, request_id)
         except (StorageError, OSError) as error:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
-from services.monitoring.console.ports import OutcomeFact
+from services.monitoring.console.facts import words
 from services.monitoring.console.requests.views import View
 from services.monitoring.explanations.records import ShownExplanation
+from services.monitoring.outcomes.records import Outcome
 
 AGE, SOURCE = "@age_us/", "@source/"
 # As headrace.api.features.v1.Source numbers them.
 SOURCES = {1: "present", 2: "not found", 3: "outside max_age", 4: "stale", 5: "default"}
 _MICRO = 1e-6
-_DAY_S = 86_400.0
 # Longer values (pictures, vectors) are cut; `headrace events show` has them whole.
 _TEXT = 200
 
@@ -81,27 +82,23 @@ def explained(explanation: ShownExplanation | None) -> dict[str, Any] | None:
     }
 
 
-def outcome_rows(outcomes: Sequence[OutcomeFact], row: int) -> list[dict[str, Any]]:
+def outcome_rows(outcomes: Sequence[Outcome], row: int) -> list[dict[str, Any]]:
     """What became known of one row of the request."""
     return [
-        {"name": o.name, "value": bool(o.value) if o.label else o.value, "at": o.at}
+        {"name": o.name, "value": bool(o.value) if o.label else o.value, "at": _date(o.time)}
         for o in outcomes
         if o.row == row
     ]
+
+
+def _date(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
 
 
 def trace_id_of(event: Mapping[str, Any]) -> str:
     """ "": the request had none."""
     parts = str(event["traceparent"]).split("-")
     return parts[1] if len(parts) >= 3 else ""
-
-
-def age_text(seconds: float) -> str:
-    """For people, such as `3.5 min`."""
-    for limit, per, unit in ((120.0, 1.0, "s"), (7200.0, 60.0, "min"), (2 * _DAY_S, 3600.0, "h")):
-        if seconds < limit:
-            return f"{seconds / per:.3g}\u00a0{unit}"
-    return f"{seconds / _DAY_S:.3g}\u00a0days"
 
 
 def _ages(notes: Mapping[str, Any], views: Mapping[str, View]) -> dict[str, dict[str, Any]]:
@@ -122,9 +119,9 @@ def _view(name: str, source: int, age_us: int | None, view: View | None) -> dict
         "source": SOURCES.get(source, str(source)),
         "good": source == 1,
         "age_s": age_s,
-        "age": "–" if age_s is None else age_text(age_s),
+        "age": "–" if age_s is None else words.age(age_s),
         "limit_s": limit_s,
-        "limit": "–" if limit_s is None else age_text(limit_s),
+        "limit": "–" if limit_s is None else words.age(limit_s),
     }
 
 

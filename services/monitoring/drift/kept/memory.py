@@ -5,21 +5,16 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from headrace.sketches import Layout, Sketch
 from services.monitoring.drift.kept.slots import Slot
 from services.monitoring.drift.kept.window_file import StoredWindow, WindowFile, read_other
-from services.monitoring.drift.ports import Log, Series, Version
+from services.monitoring.drift.metrics import CountingMetrics
+from services.monitoring.drift.ports import Series, Version
 from services.monitoring.drift.windows import Ended, Window
 from services.monitoring.outcomes.records import StorageError
-
-
-class Meter(Protocol):
-    """Counts; see metrics.py."""
-
-    def storage(self, failing: bool) -> None: ...
-    def unreadable(self) -> None: ...
+from services.monitoring.ports import Log
 
 
 class Unsaved(NamedTuple):
@@ -33,11 +28,11 @@ class Unsaved(NamedTuple):
 class Memory:
     """Methods block, raise nothing, and belong to one thread. What can't be stored is lost with this process, not now."""
 
-    def __init__(self, folder: Path, meter: Meter, log: Log) -> None:
+    def __init__(self, folder: Path, metrics: CountingMetrics, log: Log) -> None:
         """Raises OSError."""
         self._slot = Slot(folder)
-        self._file = WindowFile(self._slot.path, log, meter.unreadable)
-        self._meter = meter
+        self._file = WindowFile(self._slot.path, log, metrics.unreadable)
+        self._metrics = metrics
         self._log = log
         self._failing = ""
         self._unread: set[Path] = set()
@@ -78,7 +73,7 @@ class Memory:
         except StorageError as error:
             self._fails(str(error))
         except ValueError:
-            self._meter.unreadable()
+            self._metrics.unreadable()
             self._log.error(
                 "references of error rates can't be read; they begin anew", file=self._slot.path.name
             )
@@ -115,7 +110,7 @@ class Memory:
             try:
                 sketch = Sketch.from_bytes(w.sketch, layout)
             except ValueError as error:
-                self._meter.unreadable()
+                self._metrics.unreadable()
                 self._log.error(
                     "a window of drift can't be read", file=path.name, start=w.start, error=str(error)
                 )
@@ -130,13 +125,13 @@ class Memory:
             self._log.warning("windows of another process can't be read", file=path.name, error=str(error))
 
     def _fails(self, why: str) -> None:
-        self._meter.storage(failing=True)
+        self._metrics.storage(failing=True)
         if why != self._failing:
             self._failing = why
             self._log.error("windows of drift can't be kept; they are judged all the same", error=why)
 
     def _works(self) -> None:
-        self._meter.storage(failing=False)
+        self._metrics.storage(failing=False)
         if self._failing:
             self._failing = ""
             self._log.info("windows of drift are kept again")

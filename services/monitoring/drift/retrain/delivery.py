@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Protocol
 
-from services.monitoring.drift.ports import Log
 from services.monitoring.drift.retrain import policy
+from services.monitoring.drift.retrain.metrics import RetrainMetrics
 from services.monitoring.drift.retrain.policy import RetrainPolicy, Trigger
 from services.monitoring.drift.settings import RetrainSettings
+from services.monitoring.ports import Log
 
 # More wait only if a command runs for hours; each pipeline has a few a day.
 _MOST_WAITING = 64
@@ -26,25 +27,15 @@ class Listener(Protocol):
     def tell(self, event: Mapping[str, object]) -> None: ...
 
 
-class Observer(Protocol):
-    """Counts; see metrics.py."""
-
-    def triggered(self, pipeline: str, cause: str) -> None: ...
-
-    def held_back(self, pipeline: str) -> None: ...
-
-    def failed(self, pipeline: str) -> None: ...
-
-
 class Retraining:
     """Takes causes of all series; each trigger is logged, counted, remembered, and delivered by `run`."""
 
     def __init__(
-        self, settings: RetrainSettings, webhook: Listener | None, observer: Observer, log: Log
+        self, settings: RetrainSettings, webhook: Listener | None, metrics: RetrainMetrics, log: Log
     ) -> None:
         self._settings = settings
         self._webhook = webhook
-        self._observer = observer
+        self._metrics = metrics
         self._log = log
         self._policy = RetrainPolicy(
             settings.after_s, settings.pause_s, settings.per_day, policy.load(settings.memory)
@@ -64,13 +55,13 @@ class Retraining:
             which = frozenset((c.column, c.check) for c in causes)
             if not which <= self._held.get(pipeline, frozenset()):
                 self._held[pipeline] = which
-                self._observer.held_back(pipeline)
+                self._metrics.held_back(pipeline)
                 self._log.warning(
                     "a retraining is held back by its rate limit", pipeline=pipeline, causes=said
                 )
             return
         self._held.pop(pipeline, None)
-        self._observer.triggered(pipeline, causes[0].check)
+        self._metrics.triggered(pipeline, causes[0].check)
         self._log.warning("a retraining is due", pipeline=pipeline, arm=trigger.arm, causes=said)
         self._remember()
         self._deliver(Trigger(pipeline, trigger.revision, trigger.arm, trigger.at, causes))
@@ -84,7 +75,7 @@ class Retraining:
             except Exception as error:  # noqa: BLE001 - later triggers must be delivered
                 problem = f"{type(error).__name__}: {error}"
             if problem:
-                self._observer.failed(trigger.pipeline)
+                self._metrics.failed(trigger.pipeline)
                 self._log.error("a retraining's command failed", pipeline=trigger.pipeline, why=problem)
             else:
                 self._log.info("a retraining's command has ended", pipeline=trigger.pipeline)
@@ -97,7 +88,7 @@ class Retraining:
         try:
             self._waiting.put_nowait(trigger)
         except asyncio.QueueFull:
-            self._observer.failed(trigger.pipeline)
+            self._metrics.failed(trigger.pipeline)
             self._log.error("a retraining is not started: too many wait", pipeline=trigger.pipeline)
 
     def _remember(self) -> None:

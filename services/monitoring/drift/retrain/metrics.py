@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry, Counter
 
 
 class RetrainMetrics:
-    """Implements `delivery.Observer`. Labels are pipelines with a release, and the causes that there are."""
+    """Labels are pipelines with a release, and the causes that there are."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._triggers = Counter(

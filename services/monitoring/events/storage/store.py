@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from headrace.events import SEQUENCE, EventGroup
+from services.monitoring.events.metrics import SegmentMetrics
 from services.monitoring.events.settings import EventStorage
 from services.monitoring.events.storage.arrow import REPLICA, record_batch
 from services.monitoring.events.storage.closed import AwayError, ClosedSegments, Survey, survey
@@ -32,13 +33,6 @@ _MAX_OPEN = 64
 _DAY_MS = 86_400_000
 
 
-class StoreMeter(Protocol):
-    """Counts what happens to segments."""
-
-    def closed(self, rows: int) -> None: ...
-    def unreadable(self) -> None: ...
-
-
 @dataclass(slots=True)
 class Taken:
     """What became of events. `fresh`: those that were not there before; `stored` and `dropped`: how many of them."""
@@ -58,7 +52,7 @@ class EventStore:
         folder: Path,
         index: EventIndex,
         settings: EventStorage,
-        meter: StoreMeter,
+        metrics: SegmentMetrics,
         clock: Callable[[], float],
         wall: Callable[[], float],
         log: Log,
@@ -67,7 +61,7 @@ class EventStore:
         """`closed`: where closed segments are kept, if not in the folder."""
         self._settings = settings
         self.index = index
-        self._meter = meter
+        self._metrics = metrics
         self._clock = clock
         self._wall = wall
         self._log = log
@@ -192,7 +186,7 @@ class EventStore:
     def set_aside(self, name: str, why: str) -> None:
         """A segment can't be read: it goes where nobody looks for events, and somebody must hear of it."""
         self._log.error("a segment of events can't be read; it was set aside", segment=name, error=why)
-        self._meter.unreadable()
+        self._metrics.unreadable.inc()
         is_closed = name.endswith(SUFFIX)
         try:
             if is_closed:
@@ -252,7 +246,7 @@ class EventStore:
         if table.num_rows:
             segment = self.closed.write(table)
             self._add(segment, table[REPLICA][0].as_py())
-            self._meter.closed(segment.rows)
+            self._metrics.closed.inc()
         path.unlink(missing_ok=True)
 
     def _close_orphans(self) -> None:

@@ -11,8 +11,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from headrace.api.monitoring.v1 import accuracy_pb2, monitoring_pb2
-from headrace.columns import Batch, Column, DType, Rows
-from headrace.events import EventGroup, GroupHeader, event_ids, messages
+from headrace.columns import Batch, Column, DType
+from headrace.events import EventGroup, GroupHeader, messages
 from headrace.hop.errors import Reason
 from headrace.hop.testing import served
 from headrace.pipeline import ModelUse
@@ -24,6 +24,7 @@ from services.monitoring.accuracy.records import Maker, Prediction, VersionWindo
 from services.monitoring.events.allowance import Allowance
 from services.monitoring.wiring import SERVICE
 from tests.services.monitoring.monitoring_calls import call
+from tests.services.monitoring.monitoring_events import group
 from tests.services.monitoring.monitoring_outcomes import NOW
 
 HOUR_S = 3600.0
@@ -31,38 +32,22 @@ VERSION = f"delay=7 ({'f' * 12})"
 
 
 def answered(
-    labels: Sequence[float], codes: Sequence[int] = (), *, first: int = 0, **header: Any
+    labels: Sequence[float], codes: Sequence[int] = (), *, first: int = 1, **header: Any
 ) -> EventGroup:
-    """Events of requests r0, r1 … with the output `late`, null where NaN, and `p`, by which it is right with 0.75."""
-    count = len(labels)
-    numbers, values = np.arange(first, first + count), np.array(labels)
-    late = Column("late", DType.BOOL, np.nan_to_num(values) > 0, (), ~np.isnan(values))
+    """Events of requests r1, r2 … with the output `late`, null where NaN, and `p`, by which it is right with 0.75."""
+    count, values = len(labels), np.array(labels)
+    common = group(first, count, apart_us=0).batch
     columns = [
-        event_ids(np.full(count, int(NOW * 1e6)), np.ones(count, np.int64), numbers),
-        Column("@sequence", DType.INT64, numbers + 1),
-        Column("@time_us", DType.INT64, np.full(count, int(NOW * 1e6))),
-        Column("@row", DType.UINT32, np.zeros(count, np.uint32)),
+        *(c for name, c in common.columns.items() if name[0] == "@" and "/" not in name and name != "@code"),
         Column("@code", DType.UINT8, np.array(codes or [0] * count, np.uint8)),
-        Column("@reason", DType.UINT16, np.zeros(count, np.uint16)),
-        Column("@latency_us", DType.INT64, numbers),
-        Column("@busy_us", DType.INT64, numbers),
-        Column("@cached", DType.BOOL, np.zeros(count, bool)),
-        late,
+        Column("late", DType.BOOL, np.nan_to_num(values) > 0, (), ~np.isnan(values)),
         Column.of("p", np.where(values > 0, 0.75, 0.25)),
         Column.of("both", np.tile(np.array([0.25, 0.75]), (count, 1))),
         Column.of_text("word", ["x"] * count),
     ]
-    rows = Rows([f"r{n}" for n in numbers], ["acme"] * count, [1] * count, [0.0] * count, [""] * count)
-    about = GroupHeader(
-        "flights",
-        3,
-        "f" * 64,
-        "live",
-        5,
-        models=(ModelUse("light", "delay", "7", "ab" * 32),),
-        outputs=("late", "p", "both", "word"),
-    )
-    return EventGroup(replace(about, **header), Batch.of(rows, columns))
+    models, outputs = (ModelUse("light", "delay", "7", "ab" * 32),), ("late", "p", "both", "word")
+    about = GroupHeader("flights", 3, "f" * 64, "live", 5, models=models, outputs=outputs)
+    return EventGroup(replace(about, **header), Batch.of(common.rows, columns))
 
 
 class Seen:
@@ -86,14 +71,14 @@ def test_what_callers_got_waits_for_a_label() -> None:
     [(maker, predictions)] = seen.observer.taken().items()
     assert maker == Maker("flights", 5, "live", VERSION)
     assert predictions == [
-        Prediction("acme", "r0", 0, NOW, {"late": 1.0}, 0.75),
-        Prediction("acme", "r1", 0, NOW, {"late": 0.0}, 0.75),
-        Prediction("acme", "r2", 0, NOW, {}, None),
+        Prediction("acme", "r1", 0, NOW, {"late": 1.0}, 0.75),
+        Prediction("acme", "r2", 0, NOW, {"late": 0.0}, 0.75),
+        Prediction("acme", "r3", 0, NOW, {}, None),
     ]
     assert seen.observer.taken() == {}
     seen.observer.observe_group(answered([1], first=9), NOW)
     seen.observer.put_back({maker: predictions})
-    assert [p.request_id for p in seen.observer.taken()[maker]] == ["r0", "r1", "r2", "r9"]
+    assert [p.request_id for p in seen.observer.taken()[maker]] == ["r1", "r2", "r3", "r9"]
 
 
 @pytest.mark.parametrize(
@@ -203,7 +188,7 @@ async def test_the_panel_says_what_is_known_and_what_not() -> None:
         ("1: accuracy", "90\u00a0%"),
         ("1: expected", "–"),
         ("1: coverage", "90\u00a0%"),
-        ("1: labels come after", "1 seconds"),
+        ("1: labels come after", "1\u00a0s"),
     ]
     assert found.data["versions"][0]["accuracy"] == 0.9
 
@@ -218,7 +203,8 @@ async def test_events_and_outcomes_meet_in_the_service(tmp_path: Path) -> None:
                 outcomes = monitoring_pb2.RecordOutcomesRequest(
                     tenant="acme",
                     outcomes=[
-                        monitoring_pb2.Outcome(request_id=f"r{i}", name="late", label=True) for i in range(3)
+                        monitoring_pb2.Outcome(request_id=f"r{i}", name="late", label=True)
+                        for i in range(1, 4)
                     ],
                 )
                 await call(harness, "RecordOutcomes", outcomes)

@@ -27,8 +27,7 @@ from headrace.releases.of_records import RecordReleases
 from headrace.repository import changes as model_changes
 from headrace.repository.access_log import AccessLog
 from headrace.repository.model_index import recorded
-from headrace.ticks import LATENCY_BUCKETS, ArmFigures, ArmName, Tick
-from headrace.ticks.bins import latency_bucket
+from headrace.ticks import LATENCY_BUCKETS, ArmFigures, ArmName, Tick, added, latency_bucket
 from services.monitoring.console.assembly import console
 from services.monitoring.console.facts.models import ModelFacts
 from services.monitoring.console.facts.trails import JournalTrail
@@ -168,14 +167,9 @@ class Place:
     ) -> None:
         """A router has answered so many rows more."""
         key = ArmName(name, self.store.history(name)[0].number, arm)
-        place = latency_bucket(ms / 1000)
-        latency = [0] * LATENCY_BUCKETS
-        old = self.arms.get(key)
-        if old is not None:
-            latency = list(old.latency)
-        latency[place] += rows
-        total = (old.rows if old else 0) + rows, (old.errors if old else 0) + errors
-        self.arms[key] = ArmFigures(*total, tuple(latency))
+        latency = tuple(rows * (i == latency_bucket(ms / 1000)) for i in range(LATENCY_BUCKETS))
+        more = ArmFigures(rows, errors, latency)
+        self.arms[key] = added(self.arms[key], more) if key in self.arms else more
 
     def report(self) -> None:
         """The router's next tick."""
@@ -264,22 +258,10 @@ class Place:
 
 def judged(number: int, verdict: Verdict, bad: int = 1) -> Status:
     """As the analyser sees a rollout at 5 %."""
-    guard = GuardVerdict(
-        "errors", verdict, Count(24_000, 24), Count(1_260, bad), 0.8, 100.0, 3.2, 20.0, 0.0061, 0.005
-    )
-    slow = GuardVerdict(
-        "slow",
-        Verdict.PROVEN_FINE,
-        Count(24_000, 300),
-        Count(1_260, 15),
-        0.3,
-        100.0,
-        31.0,
-        20.0,
-        0.004,
-        0.05,
-        0.05,
-    )
+    live, few = Count(24_000, 24), Count(1_260, bad)
+    guard = GuardVerdict("errors", verdict, live, few, 0.8, 100.0, 3.2, 20.0, 0.0061, 0.005)
+    times = Count(24_000, 300), Count(1_260, 15)
+    slow = GuardVerdict("slow", Verdict.PROVEN_FINE, *times, 0.3, 100.0, 31.0, 20.0, 0.004, 0.05, 0.05)
     action = Action.ROLL_BACK if verdict == Verdict.HARM else Action.HOLD
     why = "errors: an excess of at most 0.61% allows 5.00%, the next step is 25.00%"
     judgement = Judgement(RolloutVerdict.MAY_STEP_UP, why, "more figures", verdict, (guard, slow))

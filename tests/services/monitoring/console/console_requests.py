@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -12,13 +11,10 @@ from headrace.columns import Batch, Column, DType, Rows
 from headrace.events import EventGroup, GroupHeader, Mask, event_ids
 from headrace.hop.errors import Code, Reason
 from headrace.pipeline import ModelUse, parse
-from services.monitoring.console.ports import (
-    Explain,
-    OutcomeFact,
-    RequestSources,
-)
+from services.monitoring.console.ports import Explain, RequestSources
 from services.monitoring.events.query import Found, Query, find
 from services.monitoring.explanations.records import ColumnContribution, Explanation, ShownExplanation
+from services.monitoring.outcomes.records import Outcome
 from tests.released import keep_document
 from tests.services.monitoring.console.console_place import Place
 from tests.services.monitoring.monitoring_events import World
@@ -49,14 +45,14 @@ class Recorded:
     """Events in a real store; `asked`: what was looked for."""
 
     world: World
-    outcomes: list[OutcomeFact] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
     asked: list[Query] = field(default_factory=list)
 
     async def events(self, query: Query) -> Found:
         self.asked.append(query)
         return find(self.world.store, query)
 
-    async def outcomes_of(self, tenant: str, request_id: str) -> Sequence[OutcomeFact]:
+    async def outcomes_of(self, tenant: str, request_id: str) -> Sequence[Outcome]:
         return self.outcomes if (tenant, request_id) == ("acme", REQUEST) else []
 
 
@@ -82,8 +78,7 @@ def recorded(place: Place, explanation: Explain | None = None) -> Recorded:
     traces = place.folder / "traces"
     traces.mkdir()
     (traces / "spans.jsonl").write_text(json.dumps(trace(at)) + "\n")
-    late = datetime.fromtimestamp(place.wall - 5, UTC).isoformat(timespec="milliseconds")
-    made = Recorded(world, [OutcomeFact(0, "late", 1.0, True, late)])
+    made = Recorded(world, [Outcome(REQUEST, 0, "late", 1.0, True, place.wall - 5)])
     place.requests = RequestSources(made.events, made.outcomes_of, traces, explanation)
     place.freshness.observe(group.header, group.batch.columns, at)
     return made

@@ -1,11 +1,9 @@
 """The console as the monitoring service runs it: on a real socket, from its settings, with the counts of a router."""
 
 import asyncio
-import http.client
-import json
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,7 @@ from headrace.ticks.messages import write
 from services.monitoring.wiring import SERVICE
 from tests.ports import free_port
 from tests.released import keep_document, released
-from tests.services.monitoring.console.console_place import Place
+from tests.services.monitoring.console.console_place import Browser, Place, Reply
 from tests.services.monitoring.console.console_requests import DOCUMENT, REQUEST, answered
 from tests.services.monitoring.monitoring_calls import call
 
@@ -44,47 +42,40 @@ def settings(place: Place, port: int, **more: object) -> dict[str, Any]:
     }
 
 
-async def get(port: int, path: str, headers: Mapping[str, str]) -> tuple[int, Mapping[str, str], bytes]:
-    def blocking() -> tuple[int, Mapping[str, str], bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-        connection.request("GET", path, headers=dict(headers))
-        reply = connection.getresponse()
-        found = reply.status, dict(reply.getheaders()), reply.read()
-        connection.close()
-        return found
-
+async def get(place: Place, port: int, path: str, *, signed_in: bool = True) -> Reply:
     while True:
+        browser = Browser(port)
         try:
-            return await asyncio.to_thread(blocking)
+            return await browser.get(path, **({"x_api_key": place.keys["operator"]} if signed_in else {}))
         except ConnectionError:
             await asyncio.sleep(0.05)  # it binds its address a moment after the service is ready
+        finally:
+            browser.close()
 
 
 async def test_the_service_serves_it_from_its_settings_alone(place: Place) -> None:
     port = free_port()
-    key = {"x-api-key": place.keys["operator"]}
     async with served(SERVICE, settings(place, port)) as harness:
         place.answer(500, 1)
         await call(harness, "ReportTicks", write(Tick(1, 1, 0, dict(place.arms))))
-        status, headers, body = await get(port, "/index.json", key)
-        assert status == 200
-        found = json.loads(body)
+        reply = await get(place, port, "/index.json")
+        assert reply.status == 200
+        found = reply.json
         assert found["routers"] == 1
         sentence = found["pipelines"][0]["assessment"]["sentence"]
         assert "1of500rowsfailed" in sentence.replace(" ", "")
         # What another process commits is seen at the next look.
         place.deploy(version="2")
-        again = json.loads((await get(port, "/index.json", key))[2])
+        again = (await get(place, port, "/index.json")).json
         assert [c["release"]["number"] for c in again["pipelines"]] == [2]
-        assert "server" not in {name.lower() for name in headers}
-        signed_out = await get(port, "/", {})
-        assert (signed_out[0], signed_out[1]["location"]) == (303, "/sign-in")
-        trails = json.loads((await get(port, "/audit.json", key))[2])["trails"]
-        assert trails == []
+        assert "server" not in {name.lower() for name in reply.headers}
+        signed_out = await get(place, port, "/", signed_in=False)
+        assert (signed_out.status, signed_out.location) == (303, "/sign-in")
+        assert (await get(place, port, "/audit.json")).json["trails"] == []
 
 
 async def test_the_service_s_own_events_outcomes_and_audit_are_on_its_pages(place: Place) -> None:
-    port, key = free_port(), {"x-api-key": place.keys["operator"]}
+    port = free_port()
     given = settings(place, port)
     given["events"] = {"folder": str(place.folder / "events")}
     revision = parse(DOCUMENT, "flights").revision
@@ -95,9 +86,9 @@ async def test_the_service_s_own_events_outcomes_and_audit_are_on_its_pages(plac
         label = monitoring_pb2.Outcome(request_id=REQUEST, name="late", label=True)
         told = monitoring_pb2.RecordOutcomesRequest(tenant="acme", outcomes=[label])
         await call(harness, "RecordOutcomes", told)
-        found = json.loads((await get(port, f"/requests.json?id={REQUEST}", key))[2])["found"]
-        panels = json.loads((await get(port, "/pipelines/flights.json", key))[2])["panels"]
-        log = json.loads((await get(port, "/audit/log.json", key))[2])
+        found = (await get(place, port, f"/requests.json?id={REQUEST}")).json["found"]
+        panels = (await get(place, port, "/pipelines/flights.json")).json["panels"]
+        log = (await get(place, port, "/audit/log.json")).json
     assert [p["row"] for p in found["predictions"]] == [0, 1]
     assert [(o["name"], o["value"]) for o in found["predictions"][0]["outcomes"]] == [("late", True)]
     assert "headrace trace" in found["no_trace"]
@@ -116,21 +107,12 @@ async def test_an_address_in_use_stops_nothing_and_is_taken_when_it_is_free(plac
             reply = await call(harness, "ReportTicks", write(tick_of(place)))
             assert not reply.behind
             other.close()
-            status, _, _ = await get(port, "/index.json", {"x-api-key": place.keys["operator"]})
-            assert status == 200
+            assert (await get(place, port, "/index.json")).status == 200
 
 
 def tick_of(place: Place) -> Tick:
     place.answer(1)
     return Tick(1, 1, 0, dict(place.arms))
-
-
-async def test_without_the_setting_there_is_no_console(place: Place) -> None:
-    given = settings(place, free_port())
-    port = int(str(given.pop("console")["listen"]).rpartition(":")[2])
-    async with served(SERVICE, given):
-        with pytest.raises(ConnectionRefusedError):
-            await asyncio.open_connection("127.0.0.1", port)
 
 
 NONE = Path("none.pem")

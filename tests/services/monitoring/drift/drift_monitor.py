@@ -34,14 +34,14 @@ class Watched:
     def __init__(self, **settings: Any) -> None:
         self.registry, self.log, self.told = CollectorRegistry(), Log(), Told()
         self.settings = DriftSettings.model_validate(settings)
-        metrics = DriftMetrics(self.registry)
+        self.metrics = DriftMetrics(self.registry)
         self.retraining = Retraining(
             self.settings.retrain, self.told, RetrainMetrics(self.registry), self.log
         )
-        self.monitor = DriftMonitor(self.settings, metrics, self.retraining, self.log)
+        self.monitor = DriftMonitor(self.settings, self.metrics, self.retraining, self.log)
 
     def observe(self, columns: Mapping[str, Any], now: float, series: Series = LIVE) -> None:
-        self.monitor.observe(series.pipeline, series.revision, series.arm, columns, now, series.traffic)
+        self.monitor.observe(series, columns, now)
 
     def metric(self, name: str, **labels: str) -> float | None:
         return self.registry.get_sample_value(f"headrace_{name}", labels)

@@ -11,14 +11,14 @@ from headrace.columns import DType
 from headrace.drift import Baseline, Choices, baseline_of, publication_of
 from headrace.hop.testing import served
 from headrace.releases import Arm, Release
-from headrace.repository import ModelIndex, Repository, TensorSpec, Trust, publish
-from headrace.repository.signing import key_pair
+from headrace.repository import TensorSpec
 from services.monitoring.console.ports import Panel
 from services.monitoring.drift.panel import DriftPanel
 from services.monitoring.drift.ports import Series, Traffic, Version
 from services.monitoring.drift.release_baselines import ReleaseBaselines
 from services.monitoring.drift.watch import Watch
 from services.monitoring.wiring import SERVICE
+from tests.libs.drift.baseline_models import OUTPUT, BaselineModels
 from tests.libs.drift.training import draw
 from tests.released import released
 from tests.services.clock import Clock
@@ -26,7 +26,6 @@ from tests.services.monitoring.drift.drift_monitor import BEGIN, LIVE, REVISION,
 from tests.services.monitoring.monitoring_outcomes import Log
 
 AGE, WAGE = TensorSpec("age", DType.FLOAT32), TensorSpec("wage", DType.FLOAT32)
-OUTPUT = TensorSpec("p", DType.FLOAT32)
 
 
 class Releases:
@@ -42,40 +41,18 @@ class Releases:
         return self.all if pipeline == "flights" else []
 
 
-class Models:
-    """A signed repository."""
-
-    def __init__(self, folder: Path) -> None:
-        self.root, self._key = folder / "models", folder / "key"
-        key_pair.ensure(self._key, folder / "pub")
-        self.indexes: dict[str, ModelIndex] = {}
-        trust = Trust((folder / "pub",))
-        self.repository = Repository(self.root, trust=trust, index=self.indexes.get)
-
-    def add(self, name: str, version: str, tensor: TensorSpec, *, has_baseline: bool = True) -> Baseline:
+class Models(BaselineModels):
+    def put(self, name: str, version: str, tensor: TensorSpec) -> Baseline:
         made = baseline_of({tensor.name: np.arange(100.0) * int(version)}, Choices())
-        files, about = publication_of(made, [tensor], [OUTPUT]) if has_baseline else ({}, {})
-        published = publish(
-            self.root,
-            name,
-            version,
-            b"model",
-            inputs=[tensor],
-            outputs=[OUTPUT],
-            files=files,
-            baseline=about,
-            key=self._key,
-        )
-        index = self.indexes.get(name, ModelIndex(name))
-        self.indexes[name] = index.with_version(version, published.digest())
+        self.add(name, version, tensor, *publication_of(made, [tensor], [OUTPUT]))
         return made
 
 
 def test_the_newest_release_of_the_arm_says_which(tmp_path: Path) -> None:
     models, log = Models(tmp_path), Log()
     refused: list[str] = []
-    models.add("m", "1", AGE)
-    second = models.add("m", "2", AGE)
+    models.put("m", "1", AGE)
+    second = models.put("m", "2", AGE)
     baselines = ReleaseBaselines(Releases({"m": "1"}, {"m": "2"}), models.repository, log, refused.append)
 
     assert baselines(LIVE) == second
@@ -87,9 +64,9 @@ def test_the_newest_release_of_the_arm_says_which(tmp_path: Path) -> None:
 
 def test_columns_of_several_models_are_watched_together(tmp_path: Path) -> None:
     models = Models(tmp_path)
-    models.add("a", "1", AGE)
-    models.add("b", "1", WAGE)
-    models.add("c", "1", WAGE, has_baseline=False)
+    models.put("a", "1", AGE)
+    models.put("b", "1", WAGE)
+    models.add("c", "1", WAGE, {})
     found = ReleaseBaselines(
         Releases({"a": "1", "b": "1", "c": "1"}), models.repository, Log(), lambda _: None
     )(LIVE)
@@ -99,7 +76,7 @@ def test_columns_of_several_models_are_watched_together(tmp_path: Path) -> None:
 def test_a_baseline_that_is_not_trusted_is_said_once_and_judges_nothing(tmp_path: Path) -> None:
     models, log = Models(tmp_path), Log()
     refused: list[str] = []
-    made = models.add("m", "1", AGE)
+    made = models.put("m", "1", AGE)
     file = models.root / "m" / "1" / "baseline.json"
     file.write_bytes(file.read_bytes() + b" ")
     baselines = ReleaseBaselines(Releases({"m": "1"}), models.repository, log, refused.append)
@@ -146,8 +123,8 @@ async def test_the_watch_finds_baselines_judges_and_survives_failures() -> None:
 
 async def test_the_service_runs_it(tmp_path: Path) -> None:
     models = Models(tmp_path)
-    models.add("m", "1", AGE)
-    drift = {"models": str(models.root), "trust": {"keys": [str(tmp_path / "pub")]}}
+    models.put("m", "1", AGE)
+    drift = {"models": str(models.root), "trust": {"keys": [str(models.public)]}}
     with released(tmp_path / "control") as releases:
         async with served(SERVICE, {"control": releases.client, "drift": drift}) as harness:
             value = harness.runtime.telemetry.registry.get_sample_value
@@ -198,9 +175,9 @@ async def test_fine_rows_too_few_rows_and_no_baseline_are_told_apart(baseline: B
     assert panel.level == "good"
 
 
-async def test_shadows_have_rows_of_their_own_and_kept_answers_none(baseline: Baseline) -> None:
+async def test_shadows_have_rows_of_their_own(baseline: Baseline) -> None:
     watched, rng = Watched(), np.random.default_rng(1)
-    for traffic in (Traffic.LIVE, Traffic.SHADOW, Traffic.CACHED):
+    for traffic in Traffic:
         series = Series("flights", REVISION, "live", traffic)
         watched.observe(draw(2000, rng), BEGIN, series)
         watched.monitor.adopt(series, baseline)

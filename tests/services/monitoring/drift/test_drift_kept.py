@@ -22,25 +22,12 @@ from tests.services.monitoring.drift.drift_windows import LAYOUT, SPANS, STEPS, 
 from tests.services.monitoring.monitoring_outcomes import Log
 
 
-class Counts:
-    """A `Meter`."""
-
-    def __init__(self) -> None:
-        self.failing, self.unread = False, 0
-
-    def storage(self, failing: bool) -> None:
-        self.failing = failing
-
-    def unreadable(self) -> None:
-        self.unread += 1
-
-
 class Process:
     """A process of the service with this folder, at a time that the test sets."""
 
     def __init__(self, folder: Path, baseline: Baseline, counts: dict[Version, Count] | None = None) -> None:
-        self.watched, self.now, self.meter, self.log = Watched(), BEGIN, Counts(), Log()
-        self.memory = Memory(folder, self.meter, self.log)
+        self.watched, self.now, self.log = Watched(), BEGIN, Log()
+        self.memory = Memory(folder, self.watched.metrics.counting, self.log)
         self._threads = ThreadPoolExecutor(1)
 
         async def errors() -> dict[Version, Count]:
@@ -71,6 +58,14 @@ class Process:
         await self.watch.close()
         self.memory.close()
         self._threads.shutdown()
+
+    @property
+    def failing(self) -> float | None:
+        return self.watched.metric("drift_storage_failing")
+
+    @property
+    def unread(self) -> float | None:
+        return self.watched.metric("drift_unreadable_files_total")
 
     def rows(self) -> int:
         found = self.watched.monitor.newest(LIVE)
@@ -169,7 +164,7 @@ async def test_a_damaged_file_is_put_aside_named_and_counted(baseline: Baseline,
     process, rng = Process(tmp_path, baseline), np.random.default_rng(1)
     await process.answer(draw(500, rng), BEGIN)
     await process.answer(draw(500, rng), BEGIN + 20)
-    assert process.meter.unread == 1
+    assert process.unread == 1
     [line] = process.log.of(
         "the file of the windows of drift was damaged; it was put aside and a new one begun"
     )
@@ -177,7 +172,7 @@ async def test_a_damaged_file_is_put_aside_named_and_counted(baseline: Baseline,
     assert (tmp_path / "0.sqlite.damaged.1").exists()
     assert process.rows() == 1000
     await process.answer(draw(500, rng), BEGIN + 40)
-    assert not process.meter.failing, "a new file was begun"
+    assert not process.failing, "a new file was begun"
     await process.end()
 
 
@@ -196,7 +191,7 @@ async def test_a_window_and_a_file_of_others_that_can_not_be_read_are_passed_ove
     await again.answer(draw(10, rng), BEGIN + 60)
     await again.answer(draw(10, rng), BEGIN + 71)
     assert again.rows() == 520
-    assert again.meter.unread == 1
+    assert again.unread == 1
     assert {line["file"] for line in again.log.of("a window of drift can't be read")} == {"0.sqlite"}
     assert [line["file"] for line in again.log.of("windows of another process can't be read")] == ["7.sqlite"]
     assert (tmp_path / "7.sqlite").exists(), "its own process puts it aside"
@@ -223,12 +218,12 @@ async def test_a_folder_that_is_not_writable_stops_no_judgement(baseline: Baseli
     process, rng = Process(tmp_path, baseline), np.random.default_rng(1)
     (tmp_path / "0.sqlite").mkdir()
     await process.answer_minute(500, rng, shift=1.0)
-    assert process.meter.failing
+    assert process.failing
     assert len(process.log.of("windows of drift can't be kept; they are judged all the same")) == 1
     assert process.watched.log.of("drift: raised")
     (tmp_path / "0.sqlite").rmdir()
     await process.answer(draw(500, rng), BEGIN + 60)
     await process.answer(draw(500, rng), BEGIN + 71)
-    assert not process.meter.failing
+    assert not process.failing
     assert process.log.of("windows of drift are kept again")
     await process.end()

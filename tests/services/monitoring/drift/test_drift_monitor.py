@@ -83,14 +83,12 @@ def test_only_so_many_batches_wait_for_a_baseline() -> None:
     assert watched.metric("drift_refused_batches_total", why="waiting") == 36
 
 
-def test_without_a_baseline_columns_are_counted_and_nothing_is_judged() -> None:
+def test_without_a_baseline_nothing_is_counted() -> None:
     watched = Watched()
-    watched.observe({"x": [1.0, None], "c": ["a", "b"], "picture": np.zeros((2, 3))}, BEGIN)
+    watched.observe({"x": [1.0, None]}, BEGIN)
     watched.monitor.adopt(LIVE, None)
     watched.monitor.look(BEGIN + 20)
-
-    sketch = watched.monitor.newest(LIVE)
-    assert (sketch.number("x").nulls, sketch.category("c").unseen) == (1, 2)
+    assert watched.monitor.newest(LIVE) is None
     assert watched.metric("drift_baseline", pipeline="flights", arm="live") == 0
     assert watched.metric("drift_judged_rows", pipeline="flights", arm="live") is None
 
@@ -132,12 +130,12 @@ def test_another_model_begins_anew(baseline: Baseline) -> None:
     watched.observe(draw(3000, rng, shift=2.0), BEGIN)
     watched.monitor.adopt(LIVE, baseline)
     watched.monitor.look(BEGIN + 5)
-    assert watched.monitor.alarms()[LIVE].raised
+    assert watched.monitor.looks("flights")[0].alarms.raised
 
     watched.monitor.adopt(LIVE, baseline)
-    assert watched.monitor.alarms()[LIVE].raised, "the same baseline changes nothing"
+    assert watched.monitor.looks("flights")[0].alarms.raised, "the same baseline changes nothing"
     watched.monitor.adopt(LIVE, baseline_of(draw(5000, rng, shift=2.0), Choices(outputs=["probability"])))
-    assert not watched.monitor.alarms()[LIVE].raised
+    assert not watched.monitor.looks("flights")[0].alarms.raised
     assert watched.monitor.newest(LIVE).rows == 0
 
 
@@ -148,21 +146,20 @@ def test_the_series_that_was_silent_for_longest_makes_room() -> None:
         watched.observe({"x": [1.0]}, BEGIN, series)
         watched.monitor.adopt(series, None)
 
-    assert set(watched.monitor.alarms()) == {first, third}
+    assert {look.series for look in watched.monitor.looks("flights")} == {first, third}
     assert watched.metric("drift_baseline", pipeline="flights", arm="b") is None
     assert watched.metric("drift_refused_batches_total", why="series") == 1
     watched.monitor.adopt(second, None)
 
 
-def test_shadows_are_judged_apart_and_kept_answers_are_not(baseline: Baseline) -> None:
+def test_shadows_are_judged_apart_and_start_no_retraining(baseline: Baseline) -> None:
     watched, rng = Watched(retrain={"after_s": 0}), np.random.default_rng(1)
-    for traffic in (Traffic.SHADOW, Traffic.CACHED):
-        series = Series("flights", REVISION, "live", traffic)
-        watched.observe(draw(2000, rng, shift=2.0), BEGIN, series)
-        watched.monitor.adopt(series, baseline)
+    series = Series("flights", REVISION, "live", Traffic.SHADOW)
+    watched.observe(draw(2000, rng, shift=2.0), BEGIN, series)
+    watched.monitor.adopt(series, baseline)
     watched.monitor.look(BEGIN + 5)
     assert [line["arm"] for line in watched.log.of("drift: raised")] == ["live/shadow"]
-    assert watched.told.events == [], "a shadow starts no retraining"
+    assert watched.told.events == []
 
 
 def test_drift_that_lasts_triggers_a_retraining_and_says_why(baseline: Baseline) -> None:
@@ -199,77 +196,62 @@ def header(**fields: Any) -> GroupHeader:
     return GroupHeader("flights", 1, REVISION, "live", **fields)
 
 
-def observed(columns: list[Column], about: GroupHeader, codes: list[int], cached: list[bool]) -> Watched:
-    watched = Watched()
-    own = [Column.of(CODE, np.array(codes, np.uint8)), Column.of(CACHED, np.array(cached))]
-    for series in [Series("flights", REVISION, "live", t) for t in Traffic]:
-        # Nobody looks for baselines here: without one, columns are counted and not judged.
-        watched.monitor.observe(
-            series.pipeline, series.revision, series.arm, {"x": [0.0]}, 0.0, series.traffic
-        )
-        watched.monitor.adopt(series, None)
-    DriftObserver(watched.monitor).observe(about, {c.name: c for c in [*columns, *own]}, 0.0)
-    return watched
-
-
-def rows(watched: Watched, traffic: Traffic = Traffic.LIVE) -> int:
-    """Those of the events, beside the one that each series began with."""
-    sketch = watched.monitor.newest(Series("flights", REVISION, "live", traffic))
-    assert sketch is not None
-    return sketch.rows - 1
-
-
-def test_failed_and_kept_rows_do_not_count_as_live() -> None:
-    x = Column.of("x", np.arange(5.0))
-    watched = observed([x], header(), [0, 13, 0, 0, 0], [False, False, True, True, False])
-    assert (rows(watched), rows(watched, Traffic.CACHED)) == (2, 2)
-
-
-@pytest.mark.parametrize(
-    ("about", "traffic"),
-    [
-        (header(replayed=True), Traffic.REPLAYED),
-        (header(shadow_of="live"), Traffic.SHADOW),
-        (header(), Traffic.LIVE),
-    ],
-)
-def test_rows_that_callers_did_not_ask_for_are_apart(about: GroupHeader, traffic: Traffic) -> None:
-    watched = observed([Column.of("x", np.arange(3.0))], about, [0] * 3, [False] * 3)
-    assert {t: rows(watched, t) for t in Traffic} == {t: 3 * (t == traffic) for t in Traffic}
-
-
 class Kept:
     """A monitor that keeps what it is given."""
 
     def __init__(self) -> None:
+        self.series: Series | None = None
         self.columns: dict[str, Any] = {}
 
-    def observe(self, *given: Any) -> None:
-        self.columns = given[3]
+    def observe(self, series: Series, columns: dict[str, Any], now: float) -> None:
+        self.series, self.columns = series, columns
+
+
+def observed(about: GroupHeader, *columns: Column) -> Any:
+    kept: Any = Kept()
+    codes = Column.of(CODE, np.array([0, 13, 0], np.uint8))
+    cached = Column.of(CACHED, np.array([False, False, True]))
+    batch = {c.name: c for c in (codes, cached, *columns)}
+    DriftObserver(kept, lambda: Allowance(1.0, 10)).observe(about, batch, 0.0)
+    return kept
+
+
+@pytest.mark.parametrize(
+    ("about", "seen"),
+    [
+        (header(), Series("flights", REVISION, "live")),
+        (header(shadow_of="live"), Series("flights", REVISION, "live", Traffic.SHADOW)),
+        (header(replayed=True), None),
+    ],
+)
+def test_failed_kept_and_replayed_rows_are_left_out_and_shadows_apart(
+    about: GroupHeader, seen: Series | None
+) -> None:
+    kept = observed(about, Column.of("x", np.arange(3.0)))
+    assert (kept.series, [values.tolist() for values in kept.columns.values()]) == (
+        seen,
+        [[0.0]] if seen else [],
+    )
 
 
 def test_values_missing_ones_and_text_arrive_and_personal_data_does_not() -> None:
-    columns = [
-        Column.of("x", np.array([1.0, 0.0, 3.0]), np.array([True, False, True])),
+    columns = observed(
+        header(masked=("card",)),
+        Column.of("x", np.array([0.0, 1.0, 3.0]), np.array([False, True, True])),
         Column.of("v", np.ones((3, 2), np.float32), np.array([True, True, False])),
         Column.of_text("carrier", ["UA", None, "B6"]),
         Column.of_bytes("pair", [b"a"] * 6, (2,)),
         Column.of_text("card", ["h1", "h2", "h3"]),
-        Column.of(CODE, np.zeros(3, np.uint8)),
-    ]
-    kept: Any = Kept()
-    DriftObserver(kept).observe(header(masked=("card",)), {c.name: c for c in columns}, 0.0)
-    assert kept.columns.keys() == {"x", "v", "carrier", "pair"}
-    assert kept.columns["x"].tolist() == [1.0, None, 3.0]
-    assert kept.columns["v"].tolist() == [[1.0, 1.0], [1.0, 1.0], [None, None]]
-    assert (kept.columns["carrier"], kept.columns["pair"]) == (["UA", None, "B6"], None)
+    ).columns
+    assert columns.keys() == {"x", "v", "carrier", "pair"}
+    assert (columns["x"].tolist(), columns["v"].tolist()) == ([None], [[1.0, 1.0]])
+    assert (columns["carrier"], columns["pair"]) == (["UA"], None)
 
 
 def test_of_more_rows_than_are_needed_a_part_is_counted_each_arm_its_own() -> None:
     watched = Watched()
     seen = DriftObserver(watched.monitor, lambda: Allowance(100.0, 200))
-    columns = [Column.of("x", np.ones(150)), Column.of(CODE, np.zeros(150, np.uint8))]
-    batch = {c.name: c for c in [*columns, Column.of(CACHED, np.zeros(150, bool))]}
+    batch = {c.name: c for c in (Column.of("x", np.ones(150)), Column.of(CODE, np.zeros(150, np.uint8)))}
     for now in (0.0, 0.1, 0.2, 0.3):
         seen.observe(header(), batch, now)
     # The second passes though less is left than it has; then nothing is left until a second and more has passed.

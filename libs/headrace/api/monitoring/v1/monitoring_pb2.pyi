@@ -34,14 +34,13 @@ class ReportTicksResponse(_message.Message):
     def __init__(self, behind: _Optional[bool] = ..., live_router_count: _Optional[int] = ...) -> None: ...
 
 class ArmCounts(_message.Message):
-    __slots__ = ("pipeline", "release", "arm", "row_count", "error_row_count", "latency_counts", "outputs", "by_rule", "assigned")
+    __slots__ = ("pipeline", "release", "arm", "row_count", "error_row_count", "latency_counts", "by_rule", "assigned")
     PIPELINE_FIELD_NUMBER: _ClassVar[int]
     RELEASE_FIELD_NUMBER: _ClassVar[int]
     ARM_FIELD_NUMBER: _ClassVar[int]
     ROW_COUNT_FIELD_NUMBER: _ClassVar[int]
     ERROR_ROW_COUNT_FIELD_NUMBER: _ClassVar[int]
     LATENCY_COUNTS_FIELD_NUMBER: _ClassVar[int]
-    OUTPUTS_FIELD_NUMBER: _ClassVar[int]
     BY_RULE_FIELD_NUMBER: _ClassVar[int]
     ASSIGNED_FIELD_NUMBER: _ClassVar[int]
     pipeline: str
@@ -50,10 +49,9 @@ class ArmCounts(_message.Message):
     row_count: int
     error_row_count: int
     latency_counts: _containers.RepeatedScalarFieldContainer[int]
-    outputs: _containers.RepeatedCompositeFieldContainer[OutputCounts]
     by_rule: bool
     assigned: AssignedCounts
-    def __init__(self, pipeline: _Optional[str] = ..., release: _Optional[int] = ..., arm: _Optional[str] = ..., row_count: _Optional[int] = ..., error_row_count: _Optional[int] = ..., latency_counts: _Optional[_Iterable[int]] = ..., outputs: _Optional[_Iterable[_Union[OutputCounts, _Mapping]]] = ..., by_rule: _Optional[bool] = ..., assigned: _Optional[_Union[AssignedCounts, _Mapping]] = ...) -> None: ...
+    def __init__(self, pipeline: _Optional[str] = ..., release: _Optional[int] = ..., arm: _Optional[str] = ..., row_count: _Optional[int] = ..., error_row_count: _Optional[int] = ..., latency_counts: _Optional[_Iterable[int]] = ..., by_rule: _Optional[bool] = ..., assigned: _Optional[_Union[AssignedCounts, _Mapping]] = ...) -> None: ...
 
 class AssignedCounts(_message.Message):
     __slots__ = ("request_count", "bad_request_count", "new_key_count", "fresh_row_count", "fresh_bad_key_count", "answer_latency_counts", "saturated")
@@ -72,18 +70,6 @@ class AssignedCounts(_message.Message):
     answer_latency_counts: _containers.RepeatedScalarFieldContainer[int]
     saturated: bool
     def __init__(self, request_count: _Optional[int] = ..., bad_request_count: _Optional[int] = ..., new_key_count: _Optional[int] = ..., fresh_row_count: _Optional[int] = ..., fresh_bad_key_count: _Optional[int] = ..., answer_latency_counts: _Optional[_Iterable[int]] = ..., saturated: _Optional[bool] = ...) -> None: ...
-
-class OutputCounts(_message.Message):
-    __slots__ = ("name", "counts", "null_count", "boolean")
-    NAME_FIELD_NUMBER: _ClassVar[int]
-    COUNTS_FIELD_NUMBER: _ClassVar[int]
-    NULL_COUNT_FIELD_NUMBER: _ClassVar[int]
-    BOOLEAN_FIELD_NUMBER: _ClassVar[int]
-    name: str
-    counts: _containers.RepeatedScalarFieldContainer[int]
-    null_count: int
-    boolean: bool
-    def __init__(self, name: _Optional[str] = ..., counts: _Optional[_Iterable[int]] = ..., null_count: _Optional[int] = ..., boolean: _Optional[bool] = ...) -> None: ...
 
 class Exposures(_message.Message):
     __slots__ = ("pipeline", "release", "arm", "tenants", "request_ids", "rows", "keys", "labels")
