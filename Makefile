@@ -7,6 +7,7 @@ UV_LOCK := .venv/uv.lock.txt
 CLIENTS := .venv/clients
 BROWSER := .venv/browser
 MANIFESTS := .venv/manifests
+MUTATION := .venv/mutation
 TRITON := .venv/triton
 CONTRACTS := protos/contracts.binpb
 GPU_TESTS := .venv/.gpu-tests
@@ -30,6 +31,9 @@ test: $(STAMP) $(CLIENTS)/.installed ## What CI runs: all tests but the slow one
 
 test-slow: $(STAMP) $(CLIENTS)/.installed $(BROWSER)/.installed $(MANIFESTS)/.installed ## What takes longer: statistics of many runs, images, clusters (marker `slow`); goes on where it stopped (OPTIONS="--list")
 	@$(BIN)/python -m tests.slow $(OPTIONS)
+
+mutants: $(MUTATION)/.installed ## Whether the tests notice changed code: 420 random mutants (a quarter of an hour); tests/mutation/README.md
+	@$(BIN)/python -m tests.mutation
 
 gpu-tests: $(GPU_TESTS) ## What tests/gpu runs on without a GPU (a download of 106 MB); CI has it
 
@@ -62,6 +66,7 @@ lock: ## Resolve the dependencies anew, with hashes and without index addresses
 	$(UV) pip compile -q --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header tests/manifests/requirements.in -o tests/manifests/requirements.lock
 	$(UV) pip compile -q --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header -c requirements.lock tests/gpu/requirements.in -o tests/gpu/requirements.lock
 	for name in requirements compile; do $(UV) pip compile -q --python-version 3.13 --universal --generate-hashes --no-emit-index-url --no-header -c requirements.lock deploy/images/gpu/$$name.in -o deploy/images/gpu/$$name.lock; done
+	$(UV) pip compile -q --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header tests/mutation/requirements.in -o tests/mutation/requirements.lock
 	$(UV) pip compile -q --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header tests/servers/triton.in -o tests/servers/triton.lock
 
 $(STAMP): requirements.lock pyproject.toml
@@ -94,9 +99,14 @@ $(MANIFESTS)/.installed: tests/manifests/requirements.lock | $(STAMP)
 	@$(UV) pip sync -q --python $(MANIFESTS)/bin/python --require-hashes tests/manifests/requirements.lock
 	@touch $@
 
+$(MUTATION)/.installed: tests/mutation/requirements.lock | $(STAMP)
+	@$(UV) venv -q --allow-existing --python $(BIN)/python $(MUTATION)
+	@$(UV) pip sync -q --python $(MUTATION)/bin/python --require-hashes tests/mutation/requirements.lock
+	@touch $@
+
 # Behind the sync, which takes away what is not in its lock. tensorrt-rtx-cu13 has no wheel; setuptools is there (grpcio-tools).
 $(GPU_TESTS): tests/gpu/requirements.lock $(STAMP)
 	@$(UV) pip install -q --python $(BIN)/python --no-build-isolation --require-hashes -r tests/gpu/requirements.lock
 	@touch $@
 
-.PHONY: help up down test-fast test test-slow gpu-tests peers check images images-locks contracts generate lock
+.PHONY: help up down test-fast test test-slow mutants gpu-tests peers check images images-locks contracts generate lock
