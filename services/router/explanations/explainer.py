@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -20,10 +19,11 @@ from services.router.events.ring import AnsweredBatch
 from services.router.explanations.metrics import ExplanationMetrics
 from services.router.explanations.pieces import Explained, Pacing, PieceSize, Row, explain
 from services.router.explanations.pixels import explain_pixels
+from services.router.explanations.queues import Demanded
 from services.router.explanations.reports import Reports
 from services.router.explanations.settings import ExplanationSettings
 from services.router.explanations.subject import Subject, Subjects
-from services.router.explanations.turns import Entry, FairSlot
+from services.router.explanations.turns import Entry, FairSlot, Turns
 from services.router.routes.observer import size_of
 from services.router.routes.route import Route
 from services.router.routes.run import RouteResult
@@ -41,21 +41,6 @@ _LONGEST_REST_S = 0.01
 _NOBODY = "\0"
 # There are live calls if one began within this time; then a piece works for a tenth of the time at most.
 _LIVE_S, _REST_BESIDE_LIVE = 1.0, 9.0
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Demanded:
-    """A batch that waits to be explained. `noted`: names its predictions; `rows`: positions of those with an answer; `size`:
-    bytes that it keeps in memory."""
-
-    route: Route
-    result: RouteResult
-    noted: AnsweredBatch
-    rows: Sequence[int]
-    size: int
-
-    def __len__(self) -> int:
-        return len(self.rows)
 
 
 def asked_rest(paced_s: float, worked_s: float, since_live_s: float) -> float:
@@ -95,7 +80,7 @@ class Explainer:
         self._demanded: BatchQueue[Demanded] = BatchQueue(
             settings.max_waiting_rows, settings.max_waiting_bytes
         )
-        self._slot = FairSlot(settings.max_asked_rows, clock)
+        self._slot = FairSlot(Turns(settings.max_asked_rows, clock))
         self._came = asyncio.Event()
         self._told: set[tuple[str, str]] = set()
 

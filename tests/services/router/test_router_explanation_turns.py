@@ -1,8 +1,8 @@
-"""Turns of tenants whose rows are explained: nobody waits long, nothing lost, bounded; and how many rows a turn runs at once."""
+"""Turns of tenants whose rows are explained: fair by time, nothing lost, bounded; and how many rows a turn runs at once."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import pytest
 from hypothesis import given
@@ -11,55 +11,59 @@ from hypothesis import strategies as st
 from headrace.columns import Timing
 from headrace.hop.errors import Code, Fault
 from services.router.explanations.pieces import PieceSize
-from services.router.explanations.turns import Entry, FairSlot
+from services.router.explanations.turns import Entry, Turns
 
 MAX_ROWS = 16
 TENANTS = st.sampled_from("abcd")
-# A call comes: its tenant, rows and pieces; a turn ends; the caller of the n-th call leaves.
+# A call comes: its tenant, rows and pieces; a turn ends after some seconds; the caller of the n-th call leaves.
 ACTIONS = st.one_of(
     st.tuples(st.just("call"), TENANTS, st.integers(1, 8), st.integers(1, 5)),
-    st.tuples(st.just("end")),
+    st.tuples(st.just("end"), st.integers(0, 9)),
     st.tuples(st.just("depart"), st.integers(0, 20)),
 )
 
 
+@dataclass
 class Line:
     """Drives turns as the explainer does. `turns_of`: the tenants of all turns; `since`: turns when a tenant's first call stood
     in line, until it got its turn; `pieces`: left of each call."""
 
-    def __init__(self) -> None:
-        self.slot = FairSlot(MAX_ROWS, lambda: 0.0)
-        self.turns_of: list[str] = []
-        self.since: dict[str, int] = {}
-        self.pieces: dict[Entry, int] = {}
-        self.inside: dict[Entry, AbstractContextManager[Entry]] = {}
+    seconds: float = 0.0
+    turns_of: list[str] = field(default_factory=list)
+    since: dict[str, int] = field(default_factory=dict)
+    pieces: dict[Entry, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.turns = Turns(MAX_ROWS, lambda: self.seconds)
 
     def call(self, tenant: str, rows: int, pieces: int) -> None:
         own = sum(entry.rows for entry in self.pieces if entry.tenant == tenant)
         room = MAX_ROWS - sum(entry.rows for entry in self.pieces)
-        entered = self.slot.entered(tenant, rows)
         if own + rows > room:
             says = rf"\b{MAX_ROWS - room} rows wait.*\b{own} of them"
             with pytest.raises(Fault, match=says) as caught:
-                entered.__enter__()
+                self.turns.enter(tenant, rows)
             assert caught.value.code is Code.RESOURCE_EXHAUSTED
             assert caught.value.metadata["limiter"] == "explanations"
             assert caught.value.retry_after_s
             return
-        entry = entered.__enter__()
-        if not own:
+        entry = self.turns.enter(tenant, rows)
+        if not own and tenant not in self.turns_of:
             self.since[tenant] = len(self.turns_of)
-        self.pieces[entry], self.inside[entry] = pieces, entered
-        self.changes(lambda: self.slot.want(entry))
+        self.pieces[entry] = pieces
+        self.turns.want(entry)
+        self.grant()
 
-    def end(self) -> None:
-        entry = self.slot.running
+    def end(self, seconds: float) -> None:
+        entry = self.turns.running
         if entry is None:
             return
+        self.seconds += seconds
         self.pieces[entry] -= 1
         if self.pieces[entry]:
-            self.changes(lambda: self.slot.release(entry))
-            self.changes(lambda: self.slot.want(entry))
+            self.turns.end(entry)
+            self.turns.want(entry)
+            self.grant()
         else:
             self.leave(entry)
 
@@ -69,22 +73,22 @@ class Line:
 
     def leave(self, entry: Entry) -> None:
         del self.pieces[entry]
+        self.turns.leave(entry)
         if not any(other.tenant == entry.tenant for other in self.pieces):
             self.since.pop(entry.tenant, None)
-        self.changes(lambda: self.inside.pop(entry).__exit__(None, None, None))
+        self.grant()
 
-    def changes(self, change: Callable[[], object]) -> None:
-        before = self.slot.running
-        change()
-        entry = self.slot.running
-        if entry is not None and entry is not before:
+    def grant(self) -> None:
+        entry = self.turns.grant()
+        if entry is not None:
             # Of a tenant's calls the oldest.
             assert entry is next(e for e in self.pieces if e.tenant == entry.tenant)
             self.turns_of.append(entry.tenant)
             if (since := self.since.pop(entry.tenant, None)) is not None:
                 assert max(Counter(self.turns_of[since:]).values()) == 1
-        assert entry is None or entry in self.pieces
-        assert self.slot.rows == sum(e.rows for e in self.pieces) <= MAX_ROWS
+        assert (self.turns.running is None) == (not self.pieces)
+        assert self.turns.running is None or self.turns.running in self.pieces
+        assert self.turns.rows == sum(e.rows for e in self.pieces) <= MAX_ROWS
 
 
 @given(st.lists(ACTIONS, max_size=60))
@@ -94,10 +98,53 @@ def test_who_comes_waits_for_one_turn_of_each_other_and_nothing_is_lost(
     line = Line()
     for action, *values in actions:
         getattr(line, action)(*values)
-        assert (line.slot.running is None) == (not line.pieces)
     for _ in range(sum(line.pieces.values())):
-        line.end()
+        line.end(1)
     assert not line.pieces
+
+
+@given(st.lists(st.tuples(*[st.integers(0, 9)] * 3), min_size=1, max_size=40))
+def test_tenants_with_always_more_get_equal_time(costs: Sequence[tuple[int, int, int]]) -> None:
+    line, had = Line(), Counter[str]()
+    for tenant in "abc":
+        line.call(tenant, 1, 1000)
+    for turn in range(len(costs)):
+        tenant = line.turns_of[-1]
+        had[tenant] += costs[turn]["abc".index(tenant)]
+        line.end(costs[turn]["abc".index(tenant)])
+        assert max(had[t] for t in "abc") - min(had[t] for t in "abc") <= 9
+
+
+def test_an_expensive_turn_is_remembered_while_others_work() -> None:
+    line = Line()
+    line.call("pictures", 1, 1)
+    line.call("numbers", 1, 100)
+    line.end(10)
+    line.call("pictures", 1, 1)
+    for _ in range(12):
+        line.end(1)
+    assert line.turns_of[:12] == ["pictures", *["numbers"] * 10, "pictures"]
+
+
+def test_one_that_comes_late_takes_turns_and_catches_up_nothing() -> None:
+    line = Line()
+    line.call("early", 1, 100)
+    for _ in range(10):
+        line.end(1)
+    line.call("late", 1, 100)
+    for _ in range(6):
+        line.end(1)
+    assert line.turns_of[11:] == ["late", "early"] * 3
+
+
+def test_a_tenant_keeps_its_place_when_its_first_caller_leaves() -> None:
+    line = Line()
+    line.call("a", 1, 1)
+    for tenant in "bbc":
+        line.call(tenant, 1, 1)
+    line.depart(1)
+    line.end(1)
+    assert line.turns_of == ["a", "b"]
 
 
 def worked(us: int, waited: int = 0) -> list[Timing]:
