@@ -28,7 +28,7 @@ PIPELINES = ROOT / "deploy" / "pipelines"
 Shape = Literal["apart", "together"]
 # Finite, but never reached: the quota is not what is measured.
 AMPLE = QuotaSpec(rows_per_s=10_000_000, rows_burst=10_000_000, concurrency=20_000)
-_OFF = {"coalesce": {"enabled": False}}
+_OFF = {"coalesce": {"max_rows": 1, "window": 4096}}
 _UP_TIMEOUT_S = 600
 
 

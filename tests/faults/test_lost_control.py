@@ -212,8 +212,7 @@ def test_nobody_notices_and_it_is_said(
     if fault not in (killed, frozen):
         said = log.read_text()[said_before:]
         assert '"level": "error"' in said or "can be used again" in said
-    print(
-        f"{fault.__name__}: {len(asked) / (time.monotonic() - began):.0f}/s, well after {well:.1f} s; {problems}"
-    )
+    rate = len(asked) / (time.monotonic() - began)
+    print(f"{fault.__name__}: {rate:.0f}/s, well after {well:.1f} s; {problems}")
     assert well < WELL_S
     remove_document(NAME)

@@ -42,11 +42,10 @@ Infer: TypeAlias = Callable[[Batch], Awaitable[BatchReply[pb.InferResponse]]]
 # Nobody waits for an answer: a machine that is slow today must not change one.
 PATIENCE_S = 600.0
 _LISTEN = {"server": {"listen": "local"}}
-# Batches do not share runs. Those that the candidate fails must not open a breaker for those that follow.
+# Batches that the candidate fails must not open a breaker for those that follow.
 _CLIENT: Mapping[str, Any] = {
     "target": "local",
     "default_timeout_s": PATIENCE_S,
-    "coalesce": {"enabled": False},
     "retry": {"attempts": 1},
     "breaker": {"min_calls": 1 << 40},
 }
