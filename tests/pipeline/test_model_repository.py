@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from headrace.cli.installation import layout
-from headrace.state.torn import entries
+from headrace.state.json_lines import entries
 from tests.live_access import same_tenants_after
 from tests.pipeline.test_other_peoples_clients import run
 from tests.system import CLIENTS_PYTHON, HOME, ROOT, System, headrace, poll, row_request

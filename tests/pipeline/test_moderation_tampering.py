@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.state.torn import entries
+from headrace.state.json_lines import entries
 from tests.system import HOME, System, row_request, tried
 
 MODEL = HOME / "models" / "flights_light"

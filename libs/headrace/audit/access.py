@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from headrace.state import torn
+from headrace.state import json_lines
 
 # The name of this journal.
 READINGS = "readings"
@@ -46,7 +46,7 @@ class Access:
     def _append(self, act: Act, who: str, about: Mapping[str, object]) -> None:
         at = self._clock().isoformat(timespec="milliseconds")
         try:
-            torn.append_entry(self.path, {"at": at, "event": act, "who": who[:_TEXT], **about})
+            json_lines.append_entry(self.path, {"at": at, "event": act, "who": who[:_TEXT], **about})
         except OSError as error:
             raise AccessError(
                 f"{self.path} can't be written ({error.strerror}); mend disk or rights: what can't be recorded is not done"

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from headrace.audit.chain import Head
-from headrace.state import torn
+from headrace.state import json_lines
 
 _FILES = "heads-*.jsonl"
 
@@ -27,7 +27,7 @@ def export(
     line = json.dumps({"signed": text, "signature": sign(text.encode()).hex()}).encode() + b"\n"
     path = folder / f"heads-{at:%Y-%m-%d}.jsonl"
     folder.mkdir(parents=True, exist_ok=True)
-    torn.append(path, line, mode=0o644)
+    json_lines.append(path, line, mode=0o644)
 
 
 def read(folder: Path) -> Iterator[tuple[Head, int, bytes, bytes]]:

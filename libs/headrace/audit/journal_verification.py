@@ -12,7 +12,7 @@ from typing import Any
 
 from headrace.audit.access import READINGS
 from headrace.audit.journals import Batch, Journal, batch_digest, erased_digest, line_digest
-from headrace.state import torn
+from headrace.state import json_lines
 
 # What control writes into the chain, and the kind of the record with a journal's position, which only control writes.
 BATCH, GAP, EXPIRE = "journal.batch", "journal.gap", "journal.expire"
@@ -131,6 +131,6 @@ def torn_lines(journals: Sequence[Journal]) -> Iterator[str]:
     for journal in journals:
         for path in journal.paths():
             with suppress(OSError):
-                for line in torn.lines(path):
+                for line in json_lines.torn_lines(path):
                     place = f"journal {journal.name}: {path}, line {line.line} (byte {line.at})"
                     yield f"{place}: a write was cut off; the journal goes on after it"

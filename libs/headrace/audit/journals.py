@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO
 
-from headrace.state import torn
+from headrace.state import json_lines
 
 _IDENTITY = 16
 _ERASED = re.compile(rb'\{"erased": "([0-9a-f]{64})"\}')
@@ -143,7 +143,7 @@ class Journal:
             while len(digests) < limit and (line := file.readline()).endswith(b"\n"):
                 digests.append(line_digest(line))
                 begin, end = file.tell() - len(line), file.tell()
-                if torn.MARK in line:
+                if json_lines.MARK in line:
                     cut_off.append(after.line + len(digests))
             if not digests:
                 return Reading(after)

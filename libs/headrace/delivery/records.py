@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from headrace.delivery.errors import DeliveryError
-from headrace.state import torn
+from headrace.state import json_lines
 
 BEGAN, ENDED = "deployment_began", "deployment_ended"
 _TEXT = 1000
@@ -71,7 +71,7 @@ class Records:
     def _append(self, event: str, identity: str, about: Mapping[str, object]) -> None:
         at = self._clock().isoformat(timespec="milliseconds")
         try:
-            torn.append_entry(self._path, {"at": at, "event": event, "deployment": identity, **about})
+            json_lines.append_entry(self._path, {"at": at, "event": event, "deployment": identity, **about})
         except OSError as error:
             raise DeliveryError(
                 f"{self._path} can't be written ({error.strerror}); mend disk or rights: what can't be recorded is not done"
@@ -81,13 +81,13 @@ class Records:
 def read(path: Path) -> list[Deployment]:
     """All deployments, the oldest first; of those without an end only the last one may still run.
 
-    Raises DeliveryError: the chain is broken; OSError."""
+    Raises DeliveryError: a line is damaged; OSError."""
     if not path.exists():
         return []
     begun: dict[str, Mapping[str, Any]] = {}
     ends: dict[str, Mapping[str, Any]] = {}
     try:
-        for entry in torn.entries(path):
+        for entry in json_lines.entries(path):
             kept = begun if entry.get("event") == BEGAN else ends
             kept[str(entry["deployment"])] = entry
         last = next(reversed(begun), "")

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from headrace.state import torn
+from headrace.state import json_lines
 
 Event = Literal["loaded", "refused", "unloaded"]
 _NAME = 128
@@ -35,4 +35,4 @@ class AccessLog:
             # Shortened: a reason may quote text of an untrusted file.
             **{k: v[:_TEXT] for k, v in about.items() if v},
         }
-        torn.append_entry(self.path, entry)
+        json_lines.append_entry(self.path, entry)

@@ -8,21 +8,15 @@ addresses beyond a limit are then counted without being named (`more_addresses`)
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import secrets
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 
 from headrace.hop.resilience.limiter import TokenBucket
-from headrace.state import torn
 
 # Lines of single events of one kind: so many at once, then one a second. The audit log keeps an entry of each for ever, and a
 # flood of one kind must not hide who did something of another.
@@ -32,8 +26,6 @@ WAITING = 2_000
 # Number of addresses that a summary names; further ones get another summary. And number of those that it shows first.
 _ADDRESSES, _NAMED = 1_024, 10
 _MAX_TEXT, _MAX_ADDRESS = 256, 64
-# Another process holds the lock only for one batch.
-_LOCK_WAIT_S, _LOCK_POLL_S = 2.0, 0.005
 
 
 @dataclass(slots=True)
@@ -146,46 +138,6 @@ class SecurityEvents:
         if closing or int(summary.until) != int(now):
             self._lines.append(summary.line(self._about))
             self._summary = None
-
-
-def append(path: Path, data: bytes, max_bytes: int | None = None, kept: int = 1) -> None:
-    """Appends whole lines as one batch; they are on the disk once this returns. Blocks.
-
-    A file that has `max_bytes` is first renamed to FILE.1, FILE.1 to FILE.2, and so on; `kept` of them are kept. None: whoever
-    else writes the file does that. Raises OSError: nothing was written.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    lock = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        _take(lock)
-        if max_bytes is not None:
-            with suppress(FileNotFoundError):
-                if path.stat().st_size >= max_bytes:
-                    _rotate(path, kept)
-        torn.append(path, data)
-    finally:
-        os.close(lock)
-
-
-def _take(lock: int) -> None:
-    """Waits for the other processes. Raises OSError if one of them does not release the lock in time."""
-    end = time.monotonic() + _LOCK_WAIT_S
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= end:
-                raise
-            time.sleep(_LOCK_POLL_S)
-        else:
-            return
-
-
-def _rotate(path: Path, kept: int) -> None:
-    for number in range(kept - 1, 0, -1):
-        with suppress(FileNotFoundError):
-            Path(f"{path}.{number}").replace(f"{path}.{number + 1}")
-    path.replace(f"{path}.1")
 
 
 def _line(event: Mapping[str, object]) -> bytes:

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from headrace.state import security
+from headrace.state import json_lines, security
 from services.ingress.request_context import RequestContext
 
 
@@ -73,7 +73,9 @@ class SecurityLog:
         if self._path is None or not (lines := self._events.take(closing=closing)):
             return
         writing = asyncio.ensure_future(
-            asyncio.to_thread(security.append, self._path, b"".join(lines), self._max_bytes, self._kept)
+            asyncio.to_thread(
+                json_lines.append_rotated, self._path, b"".join(lines), self._max_bytes, self._kept
+            )
         )
         cancelled = False
         while not writing.done():

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from headrace.state import security, traces
+from headrace.state import json_lines, traces
 
 
 class SpanStore:
@@ -24,4 +24,4 @@ class SpanStore:
     def write(self, found: Sequence[Mapping[str, Any]]) -> None:
         """Appends one line per trace. Raises OSError: none was written."""
         text = b"".join(json.dumps(trace, separators=(",", ":")).encode() + b"\n" for trace in found)
-        security.append(self._file, text, self._segment_bytes, self._old)
+        json_lines.append_rotated(self._file, text, self._segment_bytes, self._old)

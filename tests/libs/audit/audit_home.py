@@ -8,7 +8,7 @@ from headrace.audit.access import READINGS, Access
 from headrace.audit.journal_verification import JournalVerification
 from headrace.audit.journals import Journal
 from headrace.catalog.records import CatalogRecords
-from headrace.state import security, torn
+from headrace.state import json_lines, security
 from services.control.audit.follower import JournalFollower
 
 DAY_S = 86_400.0
@@ -47,13 +47,13 @@ class Home:
 
     def loaded(self, *versions: int) -> None:
         for version in versions:
-            torn.append_entry(self.models, {"at": "now", "event": "loaded", "version": str(version)})
+            json_lines.append_entry(self.models, {"at": "now", "event": "loaded", "version": str(version)})
 
     def refused(self, *clients: str, tenant: str = "acme", rotated: int | None = None) -> None:
         for client in clients:
             events = security.SecurityEvents(lambda: 1.0)
             events.add("denied", client, {"tenant": tenant})
-            security.append(self.security, b"".join(events.take()), rotated, 100)
+            json_lines.append_rotated(self.security, b"".join(events.take()), rotated, 100)
 
     def lines(self, action: str = "") -> list[Mapping[str, str]]:
         """What the chain says of journals: subject, reason and details."""

@@ -9,7 +9,8 @@ import pytest
 from headrace.audit.access import AccessError
 from headrace.audit.erasure import erase
 from headrace.audit.journals import Journal, batch_digest, line_digest
-from headrace.state import atomic, security, torn
+from headrace.state import atomic, security
+from headrace.state.json_lines import append_rotated, entries
 from tests.libs.audit.audit_home import Home
 
 WHO, WHY = "ann", "they asked"
@@ -47,7 +48,7 @@ def test_lines_of_a_client_are_erased_in_all_files_and_recorded(home: Home) -> N
     assert "10.0.0.1" not in remains(home)
     assert remains(home).count("10.0.0.") == 2
     assert batches(home) == hashes
-    said = [entry for entry in torn.entries(home.access.path) if entry["event"] == "erased"]
+    said = [entry for entry in entries(home.access.path) if entry["event"] == "erased"]
     gone = [line_digest(line).hex() for line in before.encode().splitlines() if b"10.0.0.1" in line]
     assert {(entry["journal"], entry["who"], entry["reason"]) for entry in said} == {("security", WHO, WHY)}
     assert sorted(line for entry in said for line in entry["lines"]) == sorted(gone)
@@ -66,7 +67,7 @@ def test_a_summary_goes_with_each_client_that_it_names(home: Home) -> None:
     events = security.SecurityEvents(lambda: 1.0)
     for _ in range(60):
         events.add("denied", "10.9.9.9", {})
-    security.append(home.security, b"".join(events.take(closing=True)))
+    append_rotated(home.security, b"".join(events.take(closing=True)))
     assert '"summary"' in remains(home)
     erase(journal(home), home.access, WHO, {"client": "10.9.9.9"}, WHY)
     assert "10.9.9.9" not in remains(home)
@@ -77,7 +78,7 @@ def test_many_lines_are_recorded_in_lines_that_are_no_larger_than_they_may_be(ho
         for number in range(1200):
             file.write(json.dumps({"client": "10.7.7.7", "salt": str(number)}).encode() + b"\n")
     assert erase(journal(home), home.access, WHO, {"client": "10.7.7.7"}, WHY) == 1200
-    said = [len(entry["lines"]) for entry in torn.entries(home.access.path) if entry["event"] == "erased"]
+    said = [len(entry["lines"]) for entry in entries(home.access.path) if entry["event"] == "erased"]
     assert said == [500, 500, 200]
     assert max(map(len, home.access.path.read_bytes().splitlines())) < 64 << 10
 

@@ -22,7 +22,7 @@ from headrace.catalog.records import CatalogRecords
 from headrace.cli.installation import layout
 from headrace.hop.call import unary
 from headrace.releases.of_records import FREEZE
-from headrace.state import security, torn
+from headrace.state import json_lines, security
 from tests.control_service import ControlService
 from tests.libs.cli import released_home
 
@@ -70,11 +70,11 @@ class Audited:
             content = json.dumps(about).encode()
             records.change(Change("ann", "automation.freeze", "all", [Write(FREEZE, "all", content)], "why"))
         for version in ("1", "2"):
-            torn.append_entry(self.layout.model_log, {"event": "loaded", "version": version})
+            json_lines.append_entry(self.layout.model_log, {"event": "loaded", "version": version})
         events = security.SecurityEvents(lambda: 1.0)
         for client in ("10.0.0.1", "10.0.0.2"):
             events.add("denied", client, {"tenant": "acme"})
-        security.append(self.layout.security_log, b"".join(events.take()))
+        json_lines.append_rotated(self.layout.security_log, b"".join(events.take()))
         records.close()
         self.followed(models=2, security=2)
 
@@ -129,7 +129,7 @@ def test_an_audit_that_holds(audited: Audited) -> None:
     assert (found["problems"], found["torn"]) == ([], [])
     assert found["heads"] > 1
     # Each reading was recorded before.
-    said_by = [entry["who"] for entry in torn.entries(audited.layout.readings)]
+    said_by = [entry["who"] for entry in json_lines.entries(audited.layout.readings)]
     assert said_by
     assert all("(headrace audit)" in who for who in said_by)
 
@@ -265,7 +265,7 @@ def test_lines_are_exported_those_of_persons_only_on_demand(audited: Audited) ->
     assert [json.loads(json.loads(line)["text"])["version"] for line in models] == ["1", "2"]
     assert "add --persons" in audited.run("export", "--source", "security").output
     assert "the journals are" in audited.run("export", "--source", "nothing").output
-    said = [entry["event"] for entry in torn.entries(audited.layout.readings)]
+    said = [entry["event"] for entry in json_lines.entries(audited.layout.readings)]
     assert said.count("exported") == 3
 
 

@@ -18,7 +18,7 @@ from headrace.cli.installation import layout
 from headrace.cli.main import app
 from headrace.drift import baseline_of_version
 from headrace.repository import Repository, Trust
-from headrace.state.torn import entries
+from headrace.state.json_lines import entries
 from tests.agreed import with_yes
 from tests.control_service import Here
 from tests.libs.cli.released_home import write_settings

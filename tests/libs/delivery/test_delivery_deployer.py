@@ -8,14 +8,14 @@ import pytest
 from headrace.delivery.deployer import Look, Outcome
 from headrace.delivery.errors import DeliveryError
 from headrace.delivery.records import Result, read
-from headrace.state import torn
+from headrace.state import json_lines
 from tests.libs.delivery.delivery_world import LEAVES_FIRST, Clock, Machine, deployer, version
 
 
 def test_what_runs_already_is_left_alone_and_one_service_can_be_deployed(tmp_path: Path) -> None:
     machine, clock = Machine(), Clock()
     outcome = deployer(tmp_path, machine, clock).deploy(version("1"), "me")
-    began, ended = torn.entries(tmp_path / "deployments.jsonl")
+    began, ended = json_lines.entries(tmp_path / "deployments.jsonl")
     assert (began["event"], began["version"], began["services"]["router"]) == (
         "deployment_began", "1", f"sha256:{'a' * 64}"
     )  # fmt: skip

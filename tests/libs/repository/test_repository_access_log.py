@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from headrace.repository import AccessLog
-from headrace.state.torn import entries
+from headrace.state.json_lines import entries
 from tests.disks import fill, tiny_disk
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from headrace.repository import Artifact, Repository, RepositoryError, Trust, publish
 from headrace.repository.signing import key_pair
 from headrace.repository.storage.local_folder import Folder
-from headrace.state.torn import entries
+from headrace.state.json_lines import entries
 from tests.libs.repository.signed_models import CONTENT, SAMPLES, Signed, X, Y, signed
 
 

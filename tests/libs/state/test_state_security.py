@@ -1,11 +1,10 @@
-"""Security events of any writer: one thread adds, another takes, and each is counted once; files are shared."""
+"""Security events of any writer: one thread adds, another takes, and each is counted once."""
 
 import json
 import threading
 from collections import Counter
-from pathlib import Path
 
-from headrace.state.security import SecurityEvents, append
+from headrace.state.security import SecurityEvents
 
 
 def test_events_that_are_added_while_others_are_taken_are_counted_once() -> None:
@@ -44,23 +43,13 @@ def test_events_that_are_added_while_others_are_taken_are_counted_once() -> None
     assert events.waiting == 0
 
 
-def test_details_do_not_replace_who_and_what(tmp_path: Path) -> None:
+def test_details_do_not_replace_who_and_what() -> None:
     events = SecurityEvents(lambda: 0.0)
     events.add("denied", "10.0.0.1", {"kind": "nothing", "client": "me", "time": "never", "path": "x" * 999})
-    append(tmp_path / "audit" / "security.jsonl", b"".join(events.take()))
-    told = json.loads((tmp_path / "audit" / "security.jsonl").read_text())
+    told = json.loads(b"".join(events.take()))
     assert (told["kind"], told["client"], told["time"][:4], len(told["path"])) == (
         "denied",
         "10.0.0.1",
         "1970",
         256,
     )
-
-
-def test_who_does_not_rotate_leaves_a_large_file(tmp_path: Path) -> None:
-    path = tmp_path / "security.jsonl"
-    append(path, b"{}\n" * 100)
-    append(path, b"{}\n")
-    assert not path.with_name("security.jsonl.1").exists()
-    append(path, b"{}\n", max_bytes=300, kept=2)
-    assert (path.read_bytes(), path.with_name("security.jsonl.1").stat().st_size) == (b"{}\n", 303)

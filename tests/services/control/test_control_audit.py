@@ -17,7 +17,7 @@ from headrace.catalog.access import Change
 from headrace.catalog.records import CatalogRecords
 from headrace.catalog.verification import verify
 from headrace.resources.manifest import Verifier
-from headrace.state import torn
+from headrace.state import json_lines
 from tests.control_service import ControlService
 from tests.libs.audit.audit_home import DAY_S, Home
 from tests.postgres_server import PostgresServer, postgres
@@ -274,7 +274,7 @@ def test_killed_again_and_again_each_line_is_there_once(tmp_path: Path) -> None:
     with ControlService(audit=settings) as control:
         for round_ in range(8):
             for number in range(25):
-                torn.append_entry(journal, {"event": "loaded", "version": f"{round_}.{number}"})
+                json_lines.append_entry(journal, {"event": "loaded", "version": f"{round_}.{number}"})
             if round_ % 2:
                 control.kill()
                 control.start()

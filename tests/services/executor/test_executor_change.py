@@ -16,7 +16,7 @@ from headrace.hop.errors import Code, Fault, Reason, reason_name
 from headrace.hop.server.serve import serving
 from headrace.repository import TensorSpec
 from headrace.repository.signing import key_pair as keys
-from headrace.state.torn import entries
+from headrace.state.json_lines import entries
 from services.executor.config import ExecutorConfig
 from services.executor.execution.runner import VersionRunner
 from services.executor.lifecycle.memory import MemoryBudget

@@ -1,6 +1,6 @@
 """The console's security events, in the log that the ingress writes: refused keys, forged cookies and forms, sign-ins.
 
-The ingress rotates the file; both append under the same lock, whole lines, made durable (libs/headrace/state/security.py).
+The ingress rotates the file; both append under the same lock, whole lines, made durable (libs/headrace/state/json_lines.py).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from headrace.hop.resilience.limiter import TokenBucket
-from headrace.state import security
+from headrace.state import json_lines, security
 from services.monitoring.ports import Log
 
 # Lines a second in the service's own log.
@@ -41,7 +41,7 @@ class SecurityEvents:
         if self._path is None or not (lines := self._events.take(closing=closing)):
             return
         try:
-            security.append(self._path, b"".join(lines))
+            json_lines.append_rotated(self._path, b"".join(lines))
         except OSError as error:
             self._events.put_back(lines)
             if not self._failing:

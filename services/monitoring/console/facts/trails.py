@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from headrace.state import torn
+from headrace.state import json_lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class JournalTrail:
         last: deque[dict[str, Any]] = deque(maxlen=newest)
         count, problem = 0, ""
         try:
-            for entry in torn.entries(self._path):
+            for entry in json_lines.entries(self._path):
                 count += 1
                 last.append(entry)
         except FileNotFoundError:

@@ -9,7 +9,7 @@ from headrace.catalog.access import Change, Write
 from headrace.catalog.records import CatalogRecords
 from headrace.catalog.tables import AUDIT, HEAD
 from headrace.releases.of_records import RecordReleases
-from headrace.state import torn
+from headrace.state.json_lines import entries
 from tests.services.monitoring.console.console_place import Browser, Place
 
 CHANGES = 60
@@ -73,9 +73,9 @@ async def test_a_reading_is_recorded_first_or_nothing_is_shown(browser: Browser,
     readings = place.folder / "audit" / "readings.jsonl"
     for path in ("/audit", "/audit/log"):
         assert (await browser.get(path)).status == 200
-    found = [(entry["event"], entry["who"].split("/")[0], entry["what"]) for entry in torn.entries(readings)]
+    found = [(entry["event"], entry["who"].split("/")[0], entry["what"]) for entry in entries(readings)]
     assert found == [("read", "operator", "journals"), ("read", "operator", "the audit")]
-    assert all(entry["who"].endswith(" (console)") for entry in torn.entries(readings))
+    assert all(entry["who"].endswith(" (console)") for entry in entries(readings))
     readings.unlink()
     readings.mkdir()
     refused = [await browser.get(path) for path in ("/audit", "/audit/log")]

@@ -1,4 +1,4 @@
-"""A line that a power loss cut off is torn, not altered: it is named, and the file goes on after it."""
+"""A line that a power loss cut off is torn, not altered: it is named, and the file goes on after it. Full files are renamed."""
 
 import json
 from datetime import UTC, datetime
@@ -11,7 +11,7 @@ from headrace.cli.main import app
 from headrace.delivery.records import Records
 from headrace.delivery.records import read as deployments
 from headrace.repository import AccessLog
-from headrace.state import torn
+from headrace.state import json_lines
 
 NOON = datetime(2026, 12, 1, 12, tzinfo=UTC)
 
@@ -27,21 +27,21 @@ def cut(path: Path, left: int) -> int:
 def test_a_journal_goes_on_after_a_line_that_was_cut_off_anywhere(tmp_path: Path) -> None:
     path = tmp_path / "log"
     for number in (1, 2):
-        torn.append_entry(path, {"event": "loaded", "number": number})
+        json_lines.append_entry(path, {"event": "loaded", "number": number})
     length = cut(path, 20)
     # The last line, at every byte; then the line that goes on after a torn one, with its mark.
     for _ in range(2):
         for left in range(1, length + 1):
             before = path.read_bytes()
             begin = before.rfind(b"\n") + 1
-            torn.append_entry(path, {"event": "loaded", "number": 3})
-            [*_, line] = torn.entries(path)
+            json_lines.append_entry(path, {"event": "loaded", "number": 3})
+            [*_, line] = json_lines.entries(path)
             assert line["number"] == 3
-            assert (torn.lines(path)[-1].at, torn.lines(path)[-1].content) == (begin, before[begin:])
+            assert json_lines.torn_lines(path)[-1][1:] == (begin, before[begin:])
             after = path.read_bytes()
             path.write_bytes(before[:begin] + after[begin : begin + left + 1])
             if not path.read_bytes().endswith(b"\n"):
-                assert [e["number"] for e in torn.entries(path)] == [1]
+                assert [e["number"] for e in json_lines.entries(path)] == [1]
         length = len(after) - begin - 1
 
 
@@ -69,3 +69,12 @@ def test_status_names_a_torn_line(tmp_path: Path) -> None:
         [line] = json.loads(result.stdout)["torn_lines"]
         assert f"torn: journal models: {at.model_log}, line 2 (byte {begin})" in line
         log.record("loaded", "light", "2")
+
+
+def test_who_does_not_rotate_leaves_a_large_file(tmp_path: Path) -> None:
+    path = tmp_path / "security.jsonl"
+    json_lines.append_rotated(path, b"{}\n" * 100)
+    json_lines.append_rotated(path, b"{}\n")
+    assert not path.with_name("security.jsonl.1").exists()
+    json_lines.append_rotated(path, b"{}\n", max_bytes=300, old=2)
+    assert (path.read_bytes(), path.with_name("security.jsonl.1").stat().st_size) == (b"{}\n", 303)

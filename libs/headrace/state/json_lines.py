@@ -9,13 +9,17 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from headrace.state import atomic
 
 MARK = b'\x1e{"torn": true'
+# Another process holds the lock only for one batch.
+_LOCK_WAIT_S, _LOCK_POLL_S = 2.0, 0.005
 
 
 class Torn(NamedTuple):
@@ -60,6 +64,22 @@ def append(path: Path, data: bytes, *, mode: int = 0o600) -> None:
         os.close(descriptor)
 
 
+def append_rotated(path: Path, data: bytes, max_bytes: int | None = None, old: int = 1) -> None:
+    """As `append`, to a file that is renamed once it has `max_bytes`: FILE to FILE.1, FILE.1 to FILE.2, and so on; `old` of them
+    are left. `max_bytes` None: whoever else writes the file renames it. Blocks. Raises OSError: nothing was written."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    lock = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        _lock(lock)
+        if max_bytes is not None:
+            with suppress(FileNotFoundError):
+                if path.stat().st_size >= max_bytes:
+                    _rotate(path, old)
+        append(path, data)
+    finally:
+        os.close(lock)
+
+
 def entries(path: Path) -> Iterator[dict[str, Any]]:
     """The JSON objects, oldest first, without torn lines. Raises ValueError naming a line that is none, OSError."""
     with path.open("rb") as file:
@@ -75,7 +95,7 @@ def entries(path: Path) -> Iterator[dict[str, Any]]:
             yield entry
 
 
-def lines(path: Path) -> list[Torn]:
+def torn_lines(path: Path) -> list[Torn]:
     """The torn lines of a file, the last one too if nobody has ended it yet. Raises OSError."""
     content = path.read_bytes()
     if content.endswith(b"\n") and MARK not in content:
@@ -87,3 +107,24 @@ def lines(path: Path) -> list[Torn]:
             found.append(Torn(number, at, line.partition(MARK)[0]))
         at += len(line) + 1
     return found
+
+
+def _lock(lock: int) -> None:
+    """Waits for the other processes. Raises OSError if one of them does not release the lock in time."""
+    end = time.monotonic() + _LOCK_WAIT_S
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= end:
+                raise
+            time.sleep(_LOCK_POLL_S)
+        else:
+            return
+
+
+def _rotate(path: Path, old: int) -> None:
+    for number in range(old - 1, 0, -1):
+        with suppress(FileNotFoundError):
+            Path(f"{path}.{number}").replace(f"{path}.{number + 1}")
+    path.replace(f"{path}.1")
