@@ -7,7 +7,6 @@ the others learn that they are not? What does one greedy tenant cost those who k
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import statistics
 from collections.abc import Iterable, Sequence
@@ -163,10 +162,10 @@ def _run(
 
 
 def _stream(
-    running: Running, options: argparse.Namespace, tenant: str, rate: float, *, seconds: float = math.nan
+    running: Running, options: argparse.Namespace, tenant: str, rate: float, *, seconds: float | None = None
 ) -> RequestStream:
     caller = Caller(tenant, running.keys[tenant], options.deadline_ms / 1000)
-    return RequestStream(caller, rate, options.seconds if math.isnan(seconds) else seconds)
+    return RequestStream(caller, rate, options.seconds if seconds is None else seconds)
 
 
 def _median(values: Iterable[float]) -> float:

@@ -52,7 +52,7 @@ def read(services: Mapping[str, Mapping[str, Any]]) -> LiveState:
         state.problems.append("control does not answer: what is live serves on, nothing can be changed")
     for process, found in state.followers.items():
         if found["age_seconds"] > _OLD_S:
-            state.problems.append(f"{process} has heard nothing of control for {found['age_seconds']:.0f} s")
+            state.problems.append(f"{process} serves what control confirmed {found['age_seconds']:.0f} s ago")
         if found["rejected"]:
             state.problems.append(f"{process} can't use {found['rejected']:.0f} resources; its log says why")
     state.problems += _unshared([page for name, page in pages.items() if service_of(name) == INGRESS])
