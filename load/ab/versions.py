@@ -118,13 +118,10 @@ def versions(prepared: Path, base: str, names: dict[str, bool]) -> list[Version]
         root, home = _unpacked(base) if old else ROOT, _FOLDER / "homes" / name
         shutil.rmtree(home, ignore_errors=True)
         home.mkdir(parents=True)
-        # Versions until issue-22 listed models in their folder, so they prepare their own.
-        listed = not (root / "libs" / "headrace" / "repository" / "version_list.py").exists()
-        for part in _PREPARED if listed else ("data",):
+        for part in _PREPARED:
             copy = shutil.copytree if (prepared / part).is_dir() else shutil.copy2
             copy(prepared / part, home / part)
-        if listed:
-            note_models(home)
+        note_models(home)
         found.append(Version(name, root, _interpreter(root), home))
     return found
 
@@ -148,16 +145,10 @@ def _unpacked(commit: str) -> Path:
 
 
 def _compile(root: Path) -> None:
-    """What the installation compiles, in versions since the issue "speed"."""
-    if (root / "services" / "ingress" / "lane").exists():
-        command = [
-            "/usr/bin/env",
-            f"PYTHONPATH={root}:{root / 'libs'}",
-            sys.executable,
-            "-m",
-            "services.ingress.lane.library",
-        ]
-        subprocess.run(command, cwd=root, check=True)
+    """What the installation compiles."""
+    paths = f"PYTHONPATH={root}:{root / 'libs'}"
+    command = ["/usr/bin/env", paths, sys.executable, "-m", "services.ingress.lane.library"]
+    subprocess.run(command, cwd=root, check=True)
 
 
 def _interpreter(root: Path) -> str:

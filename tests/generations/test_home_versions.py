@@ -115,9 +115,6 @@ def home(tmp_path_factory: pytest.TempPathFactory, old: Version) -> Iterator[Hom
 
 
 def test_a_home_goes_on_with_this_version_and_back(home: HomeSystem, old: Version) -> None:
-    if (home.home / "releases").exists():
-        _refused(home, old)
-        return
     place = layout.of(home.home)
     released, answers = home.released(), home.answers()
     assert len(answers) == FLIGHTS
@@ -142,17 +139,6 @@ def test_a_home_goes_on_with_this_version_and_back(home: HomeSystem, old: Versio
     assert (home.released(), home.answers()) == (released, answers)
     home.done(NEW, "down")
     _back(home, old, released, answers)
-
-
-def _refused(home: HomeSystem, old: Version) -> None:
-    """The home of a version before `control` is refused with a sentence, and nothing in it is changed."""
-    home.done(old, "down")
-    before = tree(home.home, OF_A_RUN)
-    started = home.command(NEW, "up")
-    assert (started.returncode, tree(home.home, OF_A_RUN)) == (1, before), started.stderr
-    assert "was made by an earlier version" in started.stderr
-    home.done(old, "up")
-    home.done(old, "down")
 
 
 def _back(home: HomeSystem, old: Version, released: tuple[Any, ...], answers: list[tuple[Any, ...]]) -> None:

@@ -143,6 +143,17 @@ def test_a_sealed_home_is_refused_before_anything_is_changed(mark: str, home: La
     assert not target.exists()
 
 
+@pytest.mark.parametrize("mark", ["releases/flights.json", "models/flights/releases.json"])
+def test_a_home_from_before_control_is_refused(mark: str, home: Layout) -> None:
+    (home.home / mark).parent.mkdir(parents=True)
+    (home.home / mark).write_text("{}")
+    before = entries(home.home)
+    result = CliRunner().invoke(app, ["up", "--home", str(home.home)])
+    assert result.exit_code == 1
+    assert "earlier version" in result.stderr.replace("\n", " ")
+    assert entries(home.home) == before
+
+
 @pytest.mark.parametrize("name", [earlier_homes.KEYS, "settings/encryption.yaml"])
 def test_a_backup_of_a_sealed_home_is_refused(name: str, home: Layout, tmp_path: Path) -> None:
     """As an earlier version would have written it: with the file, and its line in the list."""
