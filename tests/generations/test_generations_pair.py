@@ -74,13 +74,6 @@ async def process(old: Version, service: str, folder: Path, **settings: Any) -> 
             running.terminate()
 
 
-def documents(folder: Path) -> Path:
-    """What an old router serves."""
-    (folder / "pipelines" / "prepared").mkdir(parents=True)
-    (folder / "pipelines" / "prepared" / "pipeline.yaml").write_text(PREPARED)
-    return folder / "pipelines"
-
-
 async def prepared(client: Client) -> Batch:
     codec: ColumnCodec[str, Any, Any] = ColumnCodec(
         lambda name: INFER.request(pipeline=name), callee="router"
@@ -93,7 +86,7 @@ async def prepared(client: Client) -> Batch:
 
 async def test_an_old_router_works_with_new_preprocessing(old: Version, tmp_path: Path) -> None:
     async with served(preprocessing.SERVICE) as leaf:
-        settings = {"pipelines": str(documents(tmp_path)), "preprocessing": {"target": leaf.target}}
+        settings = {"resources": live(tmp_path, PREPARED), "preprocessing": {"target": leaf.target}}
         async with process(old, "router", tmp_path, **settings) as client:
             answer = await prepared(client)
     assert not answer.errors
