@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -110,8 +110,11 @@ def first(connection: sa.Connection) -> None:
     make(connection, change, 0)
 
 
-def make(connection: sa.Connection, change: Change, above: int | None) -> Made:
-    """Makes a change once. `above`: it begins an epoch, greater than this one.
+def make(
+    connection: sa.Connection, change: Change, above: int | None, check: Callable[[], None] | None = None
+) -> Made:
+    """Makes a change once. `above`: it begins an epoch, greater than this one. `check`: raises for what must not be written; what
+    it reads is so until the commit.
 
     Raises RecordChangedError, LeaseLostError, RecordInvalidError, RecordsDivergedError.
     """
@@ -120,6 +123,8 @@ def make(connection: sa.Connection, change: Change, above: int | None) -> Made:
     now_s, line = connection.execute(sa.select(clock(), before)).one()
     if line is not None:
         return _made_before(change, line)
+    if check is not None:
+        check()
     if above is None:
         leases.check_refusal(connection)
     else:

@@ -6,6 +6,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
 
 import sqlalchemy as sa
 
@@ -18,37 +19,20 @@ from headrace.storage.schema import Schema, prepare
 
 PAGE = 1000
 POLL_S = 0.2
+# Raises RecordInvalidError for a change, by the records as they are.
+Check = Callable[[Change, "Reading"], None]
 
 
-class CatalogRecords(Records):
-    """`Records` on SQLite or PostgreSQL, and what only the owner of the database may do."""
+class Reading:
+    """The records as one transaction after the other sees them, or a single one."""
 
-    def __init__(self, database: Database) -> None:
-        """`database`: its schema is prepared."""
-        self.database = database
-        self._changed = threading.Condition()
-        self._made = 0
-        # Hears of each change that was made here, after its commit and on its thread.
-        self.on_change: Callable[[CatalogRecords, Change, Made], object] = lambda *_: None
-
-    @classmethod
-    def open(cls, address: str, *, initialise: bool) -> CatalogRecords:
-        """`initialise`: a database that has no records yet gets its schema and the first line of its audit.
-
-        Raises RecordsUnavailableError (NOT_INITIALISED, NEWER, IN_USE, …), ValueError for a wrong address.
-        """
-        database = Database.open(address, create=initialise)
-        try:
-            prepare(database, Schema(MIGRATIONS, VERSION, changes.first), initialise=initialise)
-        except BaseException:
-            database.close()
-            raise
-        return cls(database)
+    def __init__(self, query: Callable[[Callable[[sa.Connection], list[Record]]], list[Record]]) -> None:
+        self._query = query
 
     def read(self, kind: str, name: str, versions: int = 1) -> list[Record]:
         found = sa.select(RECORDS).where(RECORDS.c.kind == kind, RECORDS.c.name == name)
         found = found.order_by(RECORDS.c.version.desc()).limit(versions)
-        return self.database.query(lambda c: _rows(c, found))
+        return self._query(lambda c: _rows(c, found))
 
     def list(
         self,
@@ -70,18 +54,51 @@ class CatalogRecords(Records):
             _newest(),
         )
         found = found.order_by(RECORDS.c.name).limit(limit)
-        return self.database.query(lambda c: _rows(c, found))
+        return self._query(lambda c: _rows(c, found))
 
-    def change(self, change: Change) -> Made:
-        return self._change(change, None)
+
+class CatalogRecords(Reading, Records):
+    """`Records` on SQLite or PostgreSQL, and what only the owner of the database may do."""
+
+    def __init__(self, database: Database) -> None:
+        """`database`: its schema is prepared."""
+        super().__init__(database.query)
+        self.database = database
+        self._changed = threading.Condition()
+        self._made = 0
+        # Hears of each change that was made here, after its commit and on its thread.
+        self.on_change: Callable[[CatalogRecords, Change, Made], object] = lambda *_: None
+
+    @classmethod
+    def open(cls, address: str, *, initialise: bool) -> CatalogRecords:
+        """`initialise`: a database that has no records yet gets its schema and the first line of its audit.
+
+        Raises RecordsUnavailableError (NOT_INITIALISED, NEWER, IN_USE, …), ValueError for a wrong address.
+        """
+        database = Database.open(address, create=initialise)
+        try:
+            prepare(database, Schema(MIGRATIONS, VERSION, changes.first), initialise=initialise)
+        except BaseException:
+            database.close()
+            raise
+        return cls(database)
+
+    def change(self, change: Change, check: Check | None = None) -> Made:
+        """`check`: within the transaction, so that what it has seen is so when the change is made."""
+        return self._change(change, None, check)
 
     def begin_epoch(self, change: Change, above: int = 0) -> Made:
         """Makes a change that begins the history anew. `above`: the greatest epoch that anybody has; the new one is greater."""
-        return self._change(change, above)
+        return self._change(change, above, None)
 
-    def _change(self, change: Change, above: int | None) -> Made:
+    def _change(self, change: Change, above: int | None, check: Check | None) -> Made:
         changes.check(change)
-        made = self.database.write(lambda connection: changes.make(connection, change, above))
+
+        def make(connection: sa.Connection) -> Made:
+            reading = Reading(lambda work: work(connection))
+            return changes.make(connection, change, above, check and partial(check, change, reading))
+
+        made = self.database.write(make)
         self._wake()
         self.on_change(self, change, made)
         return made

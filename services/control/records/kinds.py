@@ -9,8 +9,9 @@ from types import MappingProxyType
 
 from headrace.access.records import KEY, TENANT, key_of, tenant_of
 from headrace.access.specs import narrowed
-from headrace.catalog.access import Change, Records, Write
+from headrace.catalog.access import Change, Write
 from headrace.catalog.errors import RecordInvalidError
+from headrace.catalog.records import Reading
 from headrace.pipeline import content_hash
 from headrace.releases.document import Release, from_bytes
 from headrace.releases.errors import ReleaseError
@@ -19,11 +20,11 @@ from headrace.repository.errors import RepositoryError
 from headrace.repository.model_index import MODEL, ModelIndex, index_of
 
 # Says what is wrong with a write; "": nothing.
-Check = Callable[[Write, Change, Records], str]
+Check = Callable[[Write, Change, Reading], str]
 
 
-def check_writes(change: Change, records: Records) -> None:
-    """Blocks. Raises RecordInvalidError."""
+def check_writes(change: Change, records: Reading) -> None:
+    """Within the change's transaction. Blocks. Raises RecordInvalidError."""
     for write in change.writes:
         check = KINDS.get(write.kind)
         known = ", ".join(sorted(KINDS))
@@ -32,7 +33,26 @@ def check_writes(change: Change, records: Records) -> None:
             raise RecordInvalidError(write.kind, write.name, problem)
 
 
-def _release(write: Write, change: Change, records: Records) -> str:
+def check_documents(change: Change) -> None:
+    """Before the transaction, which others wait for: large documents take long. Raises RecordInvalidError."""
+    for write in change.writes:
+        if write.kind == DOCUMENT and write.content is not None and (problem := _text(write, write.content)):
+            raise RecordInvalidError(write.kind, write.name, problem)
+
+
+def _text(write: Write, content: bytes) -> str:
+    pipeline, _, revision = write.name.partition("/")
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        return "it is not UTF-8"
+    found = content_hash(text)
+    if not pipeline or found != revision:
+        return f"it is named PIPELINE/REVISION, and its revision is {found or 'none: it is no document'}"
+    return ""
+
+
+def _release(write: Write, change: Change, records: Reading) -> str:
     if write.expected is None:
         return "say which version it replaces, so that nobody's change is lost"
     if write.content is None:
@@ -49,22 +69,16 @@ def _release(write: Write, change: Change, records: Records) -> str:
     return ""
 
 
-def _document(write: Write, change: Change, records: Records) -> str:
+def _document(write: Write, change: Change, records: Reading) -> str:
+    """Of its text see `check_documents`."""
+    if write.content is not None:
+        return ""
     pipeline, _, revision = write.name.partition("/")
-    if write.content is None:
-        live = _live(_after(RELEASE, pipeline, change, records), pipeline)
-        return "the release that is live names it" if live and revision in live.revisions() else ""
-    try:
-        text = write.content.decode()
-    except UnicodeDecodeError:
-        return "it is not UTF-8"
-    found = content_hash(text)
-    if not pipeline or found != revision:
-        return f"it is named PIPELINE/REVISION, and its revision is {found or 'none: it is no document'}"
-    return ""
+    live = _live(_after(RELEASE, pipeline, change, records), pipeline)
+    return "the release that is live names it" if live and revision in live.revisions() else ""
 
 
-def _removal(write: Write, _change: Change, _records: Records) -> str:
+def _removal(write: Write, _change: Change, _records: Reading) -> str:
     about = _json(write)
     whole = all(isinstance(about.get(key), int) for key in ("number", "version"))
     return (
@@ -72,7 +86,7 @@ def _removal(write: Write, _change: Change, _records: Records) -> str:
     )
 
 
-def _freeze(write: Write, _change: Change, _records: Records) -> str:
+def _freeze(write: Write, _change: Change, _records: Reading) -> str:
     if write.name != ALL:
         return f"the one freeze is named {ALL}"
     if write.content is None:
@@ -89,7 +103,7 @@ def _freeze(write: Write, _change: Change, _records: Records) -> str:
         return "needs `author`, `reason` and `at`, a time"
 
 
-def _tenant(write: Write, change: Change, records: Records) -> str:
+def _tenant(write: Write, change: Change, records: Reading) -> str:
     if write.expected is None:
         return "say which version it replaces, so that nobody's change is lost"
     if write.content is not None:
@@ -103,7 +117,7 @@ def _tenant(write: Write, change: Change, records: Records) -> str:
     return f"it has the key {left[0]}; remove a tenant with all its keys" if left else ""
 
 
-def _key(write: Write, change: Change, records: Records) -> str:
+def _key(write: Write, change: Change, records: Reading) -> str:
     if write.content is None:
         return ""
     try:
@@ -118,7 +132,7 @@ def _key(write: Write, change: Change, records: Records) -> str:
     return f"the tenant itself may not {', '.join(beyond)}" if beyond else ""
 
 
-def _model(write: Write, change: Change, records: Records) -> str:
+def _model(write: Write, change: Change, records: Reading) -> str:
     if write.expected is None:
         return "say which version it replaces, so that nobody's change is lost"
     name, content = write.name, write.content
@@ -135,17 +149,18 @@ def _model(write: Write, change: Change, records: Records) -> str:
     return next(_naming(name, gone, change, records), "") if gone else ""
 
 
-def _naming(model: str, versions: Collection[str], change: Change, records: Records) -> Iterator[str]:
+def _naming(model: str, versions: Collection[str], change: Change, records: Reading) -> Iterator[str]:
     """What of the releases that are live names one of these versions."""
-    for record in records.list(RELEASE, names_only=True):
-        release = _live(_after(RELEASE, record.name, change, records), record.name)
-        if release is None:
+    contents = {record.name: record.content for record in records.list(RELEASE)}
+    contents |= {write.name: write.content for write in change.writes if write.kind == RELEASE}
+    for pipeline, content in contents.items():
+        if (release := _live(content, pipeline)) is None:
             continue
         places = [(f"arm {arm}", found.models) for arm, found in release.arms.items()]
         places += [(f"label {label}", found) for label, found in release.labels.items()]
         for place, models in places:
             if (version := models.get(model, "")) in versions:
-                where = f"release {release.number} of pipeline {record.name} ({place})"
+                where = f"release {release.number} of pipeline {pipeline} ({place})"
                 yield f"{where} names {model} version {version}; change it first"
 
 
@@ -162,11 +177,11 @@ KINDS: Mapping[str, Check] = MappingProxyType(
 )
 
 
-def _is_there(kind: str, name: str, change: Change, records: Records) -> bool:
+def _is_there(kind: str, name: str, change: Change, records: Reading) -> bool:
     return _after(kind, name, change, records) is not None
 
 
-def _after(kind: str, name: str, change: Change, records: Records) -> bytes | None:
+def _after(kind: str, name: str, change: Change, records: Reading) -> bytes | None:
     """What the record says once the change is made."""
     for write in change.writes:
         if (write.kind, write.name) == (kind, name):

@@ -155,9 +155,8 @@ class RecordsServicer:
 
     def _change(self, change: Change) -> Made:
         check(change)  # what is too large is not looked at
-        records = self._records()
-        kinds.check_writes(change, records)
-        return records.change(change)
+        kinds.check_documents(change)
+        return self._records().change(change, kinds.check_writes)
 
     async def _write(self, function: Callable[[], R], *, writes: bool = True) -> R:
         """On a thread. `writes`: whether it always writes, so that its success says that this can be done. Raises Fault."""

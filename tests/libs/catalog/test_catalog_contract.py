@@ -29,5 +29,6 @@ class TestRemoteRecords(RecordsContract):
     def records(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RemoteRecords]:
         # The contract is of records as such; what each kind must be is tested with control.
         monkeypatch.setattr(kinds, "check_writes", lambda change, records: None)
+        monkeypatch.setattr(kinds, "check_documents", lambda change: None)
         with control_here(tmp_path) as control, closing(RemoteRecords(control.target)) as found:
             yield found

@@ -10,9 +10,9 @@ import psycopg
 import pytest
 
 from headrace.catalog import verification
-from headrace.catalog.access import LeaseToken, Made, Write
-from headrace.catalog.errors import LeaseLostError, RecordChangedError
-from headrace.catalog.records import CatalogRecords
+from headrace.catalog.access import Change, LeaseToken, Made, Write
+from headrace.catalog.errors import LeaseLostError, RecordChangedError, RecordInvalidError
+from headrace.catalog.records import CatalogRecords, Reading
 from tests.libs.catalog.records_contract import LONG_S, change, contents, write
 from tests.libs.catalog.stepped import Stepped
 from tests.postgres_server import PostgresServer
@@ -101,6 +101,21 @@ def test_changes_of_one_record_that_expect_nothing_are_both_made(pair: Pair) -> 
     for number, made in each(pair, 2, *works):
         versions = {one.records[0].version: b"%d" % index for index, one in enumerate(made)}
         assert contents(pair.records, f"d{number}") == [(2, versions[2]), (1, versions[1])]
+
+
+def test_what_a_change_was_checked_by_is_so_when_it_is_made(pair: Pair) -> None:
+    """Each is made only where there is not the record of the other."""
+
+    def work(own: str, other: str) -> Work:
+        def check(_: Change, records: Reading) -> None:
+            if records.read("release", other):
+                raise RecordInvalidError("release", own, "the other is there")
+
+        sent = change(write(own, b"1"))
+        return lambda records: records.change(sent, check)
+
+    for _, made in each(pair, 1, lambda n: work(f"i{n}", f"j{n}"), lambda n: work(f"j{n}", f"i{n}")):
+        assert sorted(type(one).__name__ for one in made) == ["Made", "RecordInvalidError"]
 
 
 def test_a_change_that_is_sent_twice_at_once_is_made_once(pair: Pair) -> None:
