@@ -1,11 +1,13 @@
 """Causes in releases and features."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
-from tests.alerts.alarmed_system import Alarmed, fill
+from tests.alerts.alarmed_system import PLACE, Alarmed, fill
 from tests.alerts.causes import Causes, file_instead
 from tests.alerts.model_causes import table
 from tests.repeated import repeated
+from tests.served import deployed
 from tests.services.executor.executor_models import lookup
 from tests.system import HOME, add_document, add_unusable, headrace, remove_document, remove_models
 
@@ -35,31 +37,37 @@ def broken_release(_: Alarmed) -> Iterator[None]:
 @CAUSES.add(DocumentQuarantined={"pipeline": "judged"})
 def altered_release(alarmed: Alarmed) -> Iterator[None]:
     """The newest release of a pipeline can't be used; the one before serves."""
-    add_document("judged", _JUDGE)
-    add_unusable("judged")
-    try:
+    with deployed(alarmed.system, "judged", _JUDGE):
+        add_unusable("judged")
         yield
-    finally:
-        remove_document("judged")
+
+
+@contextmanager
+def rollout(entries: int) -> Iterator[None]:
+    """A rollout of a second version of the table, which knows this many of its eight inputs."""
+    with table(8):
+        file = HOME / "run" / "table2.onnx"
+        file.write_bytes(lookup(entries))
+        headrace("models", "add", "table", str(file), "--version", "2")
+        try:
+            headrace("rollout", "start", "table", "--models", "table=2", "--ladder", "20,100", "--yes")
+            yield
+        finally:
+            remove_document("table")
+            remove_models("table", "2")
 
 
 @CAUSES.add(RolledBack={"pipeline": "table"})
 def bad_rollout(alarmed: Alarmed) -> Iterator[None]:
-    with table(8):
-        file = HOME / "run" / "table2.onnx"
-        file.write_bytes(lookup(4))
-        headrace("models", "add", "table", str(file), "--version", "2")
+    with rollout(4):
         try:
             with (
                 repeated(lambda: alarmed.asks("table", {"x": 7}, 8), 0.05),
                 repeated(lambda: alarmed.asks("table", {"x": 1}, 8), 0.05),
             ):
-                headrace("rollout", "start", "table", "--models", "table=2", "--ladder", "20,100", "--yes")
                 yield
         finally:
             headrace("release", "freeze", "--off")
-            remove_document("table")
-            remove_models("table", "2")
 
 
 @CAUSES.add(FeatureStoreErrors={}, AnswerStoreFailing={}, QuotasLocal={})
@@ -85,14 +93,12 @@ def nonsense_events(alarmed: Alarmed) -> Iterator[None]:
 
 
 @CAUSES.add(RolloutFailing={})
-def no_lease(alarmed: Alarmed) -> Iterator[None]:
-    """A file stands where the analyser's lease and evidence should be, and the service starts anew."""
-    try:
-        with file_instead(HOME / "rollouts"):
-            alarmed.kill("monitoring")
+def no_evidence(_: Alarmed) -> Iterator[None]:
+    """A file stands where the evidence of a rollout should be, which has no calls and so waits."""
+    with rollout(8):
+        PLACE.rollouts.mkdir(exist_ok=True)
+        with file_instead(PLACE.rollouts):
             yield
-    finally:
-        alarmed.ready("monitoring")
 
 
 @CAUSES.add(FeaturesMissing={"view": "weather"})
