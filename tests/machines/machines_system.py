@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from headrace.cli.deployment import description as mounted
-from headrace.cli.installation import layout, services
+from headrace.cli.installation import services
 from headrace.pipeline import parse
 from tests.machines.cluster import DOOR, Cluster, Pod
 from tests.machines.forwarding import Forwarded
 from tests.machines.network import connect
 from tests.served import await_served
-from tests.system import HOME, PATIENT_MS, RELEASES_VARIABLE, ROOT, System, add_document, deadline
+from tests.system import PATIENT_MS, RELEASES_VARIABLE, ROOT, System, add_document, deadline
 
 _PLAINTEXT_PORT = 8080
 
@@ -59,9 +59,9 @@ class MachinesSystem(System):
     def doors(self) -> list[str]:
         return [self._port(pod, _PLAINTEXT_PORT) for pod in self.cluster.of(services.INGRESS)]
 
-    @cached_property
+    @property
     def key(self) -> str:
-        return layout.of(HOME).demo_key.read_text().strip()
+        return self.cluster.demo_key
 
     @cached_property
     def ca_file(self) -> Path:
