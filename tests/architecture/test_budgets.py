@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.generations.landed import landed
+from tests.generations import older
 from tests.golden.names import current
 
 ROOT = Path(__file__).parents[2]
@@ -136,7 +136,7 @@ def _details(name: str) -> str:
     if name == "identical_runs":
         return "\n".join(identical_runs())
     listed = subprocess.run(
-        ["git", "diff", "--numstat", landed(), "--"], cwd=ROOT, capture_output=True, text=True, check=False
+        ["git", "diff", "--numstat", older.OLD, "--"], cwd=ROOT, capture_output=True, text=True, check=False
     ).stdout
     rows = [line.split("\t") for line in listed.splitlines() if line[0].isdigit()]
     rows = [row for row in rows if row[2] in of(*KINDS.get(name, ("product", "other")))]

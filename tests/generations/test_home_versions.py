@@ -20,7 +20,6 @@ from headrace.cli.supervision.deployed import Version
 from tests import system as systems
 from tests.faults.traffic import Traffic, kinds
 from tests.generations import older
-from tests.generations.landed import landed
 from tests.prepared import copy_prepared
 from tests.released import store_at
 from tests.system import System, row_request
@@ -92,10 +91,10 @@ def tree(folder: Path, without: tuple[str, ...] = ()) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def old(tmp_path_factory: pytest.TempPathFactory) -> Version:
     """The last landed version, whose document allows a request as much time as a busy machine needs."""
-    root = older.unpacked(tmp_path_factory.mktemp("old"), landed())
+    root = older.unpacked(tmp_path_factory.mktemp("old"))
     document = root / "deploy" / "pipelines" / "flights" / "pipeline.yaml"
     document.write_text(systems.deadline(document.read_text(), systems.PATIENT_MS))
-    return Version(root, landed())
+    return Version(root, older.OLD)
 
 
 @pytest.fixture(scope="module")

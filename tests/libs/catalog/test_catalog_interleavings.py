@@ -111,8 +111,7 @@ def test_what_a_change_was_checked_by_is_so_when_it_is_made(pair: Pair) -> None:
             if records.read("release", other):
                 raise RecordInvalidError("release", own, "the other is there")
 
-        sent = change(write(own, b"1"))
-        return lambda records: records.change(sent, check)
+        return lambda records: records.change(change(write(own, b"1")), check)
 
     for _, made in each(pair, 1, lambda n: work(f"i{n}", f"j{n}"), lambda n: work(f"j{n}", f"i{n}")):
         assert sorted(type(one).__name__ for one in made) == ["Made", "RecordInvalidError"]

@@ -9,7 +9,7 @@ import pytest
 from headrace.access import changes
 from headrace.access.records import KEY, TENANT, By
 from headrace.access.specs import KeySpec, TenantSpec, new_key
-from headrace.catalog.access import Change, Made, Write
+from headrace.catalog.access import Change, Write
 from headrace.catalog.errors import RecordInvalidError
 from headrace.catalog.records import CatalogRecords
 from services.control.records.kinds import check_writes
@@ -43,12 +43,7 @@ def problem(records: CatalogRecords, change: Change) -> str:
 
 def test_what_commands_write_is_taken(records: CatalogRecords, monkeypatch: pytest.MonkeyPatch) -> None:
     make, mine = records.change, key("operate:flights")
-
-    def checked(change: Change) -> Made:
-        check_writes(change, records)
-        return make(change)
-
-    monkeypatch.setattr(records, "change", checked)
+    monkeypatch.setattr(records, "change", lambda change: make(change, check_writes))
     changes.edit_tenant(records, "new", lambda _: TenantSpec(), ME)
     changes.add_key(records, "newer", key(), lambda _: TenantSpec(), ME)
     changes.add_key(records, "acme", mine, lambda spec: spec or SPEC, ME)
