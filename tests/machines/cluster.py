@@ -117,8 +117,7 @@ class Cluster:
         self._begin(first)
         with closing(RemoteRecords(self.control.removeprefix("control:"))) as records:
             home_secrets.ensure_keys(layout.of(HOME), records)
-            # A home that runs here makes keys of its own in the same files.
-            self.demo_key = layout.of(HOME).demo_key.read_text().strip()
+            self.demo_key = layout.of(HOME).demo_key.read_text().strip()  # a home makes others in its place
             models = Repository(layout.of(HOME).models)
             for model in models.models():
                 changes.add(records, models.metadata(model, models.versions(model)[-1]), "tests")

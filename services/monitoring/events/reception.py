@@ -51,6 +51,8 @@ class Reception:
         # The store is one thread's at a time.
         self._thread = ThreadPoolExecutor(1, "events")
         self._failing = False
+        # Epoch of a stream → what was noted of it when its gaps were counted last.
+        self._noted: dict[int, int] = {}
         self._told: set[tuple[str, str]] = set()
 
     async def start(self) -> None:
@@ -152,8 +154,10 @@ class Reception:
         self._thread.shutdown(wait=False)
 
     def _measure(self, store: EventStore) -> None:
-        streams = store.streams().values()
-        gaps = [gap for s in streams for gap in s.received.gaps(s.noted)]
+        streams = store.streams()
+        # What was noted since the last time may be on its way.
+        gaps = [gap for epoch, s in streams.items() for gap in s.received.gaps(self._noted.get(epoch, 0))]
+        self._noted = {epoch: s.noted for epoch, s in streams.items()}
         self._metrics.missing.set(sum(last - first + 1 for first, last in gaps))
         self._metrics.segments.bytes.set(store.index.size_bytes())
 

@@ -12,6 +12,7 @@ from headrace.events import EventGroup, Mask
 from headrace.hop.errors import Code, Reason
 from services.monitoring.events.erasure import Erasure, MaskedError, Subject, erase
 from services.monitoring.events.query import Query, find, read
+from services.monitoring.events.reception import Reception
 from services.monitoring.outcomes.records import StorageError
 from tests.disks import fill, tiny_disk
 from tests.services.monitoring.monitoring_events import SALT, World, group
@@ -73,11 +74,14 @@ def test_a_number_that_comes_twice_is_stored_once(world: World, tmp_path: Path) 
 
 
 def test_gaps_are_what_was_noted_and_never_came_also_after_a_restart(world: World, tmp_path: Path) -> None:
+    counts = Reception(world.store, Mask(None), (), world.metrics, world.wall, world.log)
     world.take(group(1, 3), noted=3)
     world.take(group(6, 2), noted=9)
-    for _ in range(2):
+    for missing in (0, 4):  # at first they may be on their way
         stream = world.store.streams()[7]
         assert stream.received.gaps(stream.noted)[:1] == [(4, 5)]
+        counts._measure(world.store)
+        assert world.metrics.missing._value.get() == missing
         world.store.close_due(everything=True)
     assert stream.received.gaps(stream.noted) == [(4, 5), (8, 9)]
     world.again()
