@@ -48,6 +48,7 @@ async def test_every_page_in_a_real_browser(tmp_path: Path) -> None:
             place.alertmanager = stack.enter_context(alertmanager(tmp_path))
             fire(place.alertmanager)
         told = await visited(place, tmp_path)
+        release = place.store.history("moderation")[0]
     assert told["findings"] == []
     assert told["messages"] == []
     assert told["kept_focus"]
@@ -55,6 +56,5 @@ async def test_every_page_in_a_real_browser(tmp_path: Path) -> None:
     if place.alertmanager:
         assert "ticket 7" in told["silenced"]
     assert "Done: release 3 is current" in told["done"]
-    release = place.store.history("moderation")[0]
     assert (release.restores, release.reason) == (1, "figures got worse")
     assert len(list((tmp_path / "screenshots").glob("*.png"))) == 62
