@@ -57,4 +57,4 @@ async def test_every_page_in_a_real_browser(tmp_path: Path) -> None:
         assert "ticket 7" in told["silenced"]
     assert "Done: release 3 is current" in told["done"]
     assert (release.restores, release.reason) == (1, "figures got worse")
-    assert len(list((tmp_path / "screenshots").glob("*.png"))) == 62
+    assert len(list((tmp_path / "screenshots").glob("*.png"))) == 58
