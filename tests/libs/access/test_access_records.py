@@ -14,7 +14,7 @@ from headrace.access.records import KEY, TENANT, Access, AccessError, By, key_of
 from headrace.access.specs import NEW_LIMITS, KeySpec, QuotaSpec, TenantSpec, new_key
 from headrace.catalog.access import Change, Made, Records
 from headrace.catalog.errors import RecordInvalidError
-from headrace.catalog.records import CatalogRecords
+from headrace.catalog.records import CatalogRecords, Check
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 ME = By("ann", "they asked")
@@ -101,10 +101,10 @@ class Between(CatalogRecords):
         super().__init__(records.database)
         self.first: Callable[[], object] = lambda: None
 
-    def change(self, change: Change) -> Made:
+    def change(self, change: Change, check: Check | None = None) -> Made:
         first, self.first = self.first, lambda: None
         first()
-        return super().change(change)
+        return super().change(change, check)
 
 
 def test_a_key_that_is_added_while_its_tenant_is_removed_is_not_left(records: CatalogRecords) -> None:
