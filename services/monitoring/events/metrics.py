@@ -23,7 +23,7 @@ class EventMetrics:
         )
         self.missing = Gauge(
             "headrace_monitoring_missing_events",
-            "Events that routers made and that were not stored: the sum of all gaps that are known.",
+            "Events that routers made and that were not stored within ten seconds: the sum of all gaps.",
             registry=registry,
         )
         self.swept = Counter(
