@@ -1,5 +1,6 @@
 """Releases for tests: in a database that nobody follows, or at a control of this process, which services follow."""
 
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -52,7 +53,9 @@ class Released:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Of a service that follows them."""
+        """Of a service that follows them. Blocks until control gives what is stored: ready may be who serves what was before."""
+        while self.control.metric("headrace_control_position") != self.store.records.position().number:
+            time.sleep(0.005)
         return {"control": self.client, "resources": {"keys": [str(self.control.public_key)]}}
 
     @property

@@ -6,7 +6,6 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +18,7 @@ from headrace.columns import Batch, Column, RowError, Rows, Timing, decode, enco
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.testing import Harness, served
 from headrace.pipeline import ModelUse, parse
-from headrace.releases import Partition, ReleaseStore
+from headrace.releases import Partition
 from services.ingress.clients import INFER
 from services.router.clients import HopReplicas
 from services.router.config import RouterConfig
@@ -31,7 +30,7 @@ from services.router.stages.registry import connected
 from services.router.stages.runner import StageResult
 from services.router.wiring import SERVICE
 from tests.first_release import first_released, release_first
-from tests.released import released
+from tests.released import Released, released
 from tests.services.router.one_pipeline import inference
 from tests.services.router.router_leaves import Executor, _definition
 
@@ -118,19 +117,19 @@ async def test_only_the_keys_of_a_lost_replica_move(running: Running) -> None:
 
 async def test_the_router_partitions_what_a_release_says(tmp_path: Path) -> None:
     with released(tmp_path) as releases:
-        await _partitioned(releases.store, releases.settings)
+        await _partitioned(releases)
 
 
-async def _partitioned(store: ReleaseStore, settings: Mapping[str, Any]) -> None:
-    first = release_first(store, DOCUMENT, {"m": "1"})
-    store.commit(first.next("me", "", partition={"by": "key", "load_factor": 4}))
+async def _partitioned(releases: Released) -> None:
+    first = release_first(releases.store, DOCUMENT, {"m": "1"})
+    releases.store.commit(first.next("me", "", partition={"by": "key", "load_factor": 4}))
     executors = [Executor(), Executor()]
     for executor in executors:
         executor.loaded = {"1": executor_pb2.MODEL_STATE_ACTIVE}
     leaf = partial(_definition, "executor", executor_pb2.DESCRIPTOR, "ExecutorService")
     async with served(leaf(executors[0])) as one, served(leaf(executors[1])) as other:
         target = {"target": f"{one.target},{other.target}"}
-        async with served(SERVICE, {**settings, "executor": target}) as router:
+        async with served(SERVICE, {**releases.settings, "executor": target}) as router:
             infer = router.client().unary(INFER)
             keys: list[str | None] = [f"key-{i}" for i in range(40)]
             for _ in range(4):

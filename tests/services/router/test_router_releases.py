@@ -89,9 +89,7 @@ async def routing(releases: Released, **resources: Any) -> AsyncIterator[tuple[H
     async with served(leaf) as harness:
         follows = {**releases.settings, "resources": {**releases.settings["resources"], **resources}}
         async with served(SERVICE, {**follows, "executor": {"target": harness.target}}) as router:
-            async with asyncio.timeout(60):
-                while not (router.running and router.running.health.serving):
-                    await asyncio.sleep(0.005)
+            await until(lambda: router.running and router.running.health.serving)
             yield router, executor
 
 
