@@ -1,6 +1,6 @@
-"""Groups of events ⇄ Arrow. Only this folder, `query` and `erasure` know pyarrow.
+"""Groups of events ⇄ Arrow.
 
-While a segment grows, what all of its events have in common is in the metadata of its schema. In Parquet it is columns.
+What all events of a batch have in common is in the metadata of its schema; in Parquet it is also columns.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def _schema(
     fields = [
         pa.field(name, kind, metadata=_about(header, name, shape_of.get(name, ()))) for name, kind in kinds
     ]
-    return pa.schema(fields, metadata={_HEADER: _packed(header)})
+    return pa.schema(fields, metadata={_HEADER: packed_header(header)})
 
 
 def header_of(schema: pa.Schema) -> GroupHeader:
@@ -75,6 +75,11 @@ def header_of(schema: pa.Schema) -> GroupHeader:
     packed = (schema.metadata or {}).get(_HEADER)
     if packed is None:
         raise ValueError("it holds no events")
+    return unpacked_header(packed)
+
+
+def unpacked_header(packed: bytes | str) -> GroupHeader:
+    """What `packed_header` gave."""
     fields: dict[str, Any] = json.loads(packed)
     models = tuple(ModelUse(**m) for m in fields.pop("models"))
     lists = {k: tuple(v) for k, v in fields.items() if isinstance(v, list)}
@@ -145,7 +150,7 @@ def _column(field: pa.Field, array: pa.Array) -> Column:
     return Column(field.name, dtype, values.reshape(-1, *row_shape), row_shape, valid)
 
 
-def _packed(header: GroupHeader) -> bytes:
+def packed_header(header: GroupHeader) -> bytes:
     return json.dumps(asdict(header), sort_keys=True, separators=(",", ":")).encode()
 
 
