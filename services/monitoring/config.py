@@ -28,6 +28,9 @@ class Retention(config.Settings):
 class MonitoringConfig(config.ServiceSettings):
     """All settings of the monitoring service."""
 
+    # The database `facts`: the path of a SQLite file, which this process has alone, or postgresql://USER@HOST/DATABASE, with
+    # password_file=PATH and other options of libpq. Absent: a temporary file, and a restart forgets.
+    database: str | None = Field(default=None, min_length=1)
     # Client of control, which has the releases. Absent: no rollout is judged.
     control: config.CalleeSettings | None = None
     # Folder for the evidence of the analyser that judges. Absent: a restart begins with new evidence.

@@ -38,9 +38,6 @@ class Metrics:
         self.refused = Counter(
             "headrace_monitoring_refused_outcomes", "Outcomes that could not be stored.", registry=registry
         )
-        self.failing = Gauge(
-            "headrace_monitoring_storage_failing", "1 while outcomes can't be stored.", registry=registry
-        )
         self.bytes = Gauge(
             "headrace_monitoring_storage_bytes",
             "Size of the file of outcomes and exposures.",

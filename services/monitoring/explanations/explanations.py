@@ -50,7 +50,7 @@ class Explanations:
         self._metrics = metrics
         self._wall = wall
         self._log = log
-        self._thread = StoreThread("explanations", metrics.failing, log)
+        self._thread = StoreThread("explanations", log)
         self._pipelines: set[str] = set()
 
     async def record(

@@ -32,8 +32,3 @@ class ExplanationMetrics:
             "Explanations that were removed for their age or the size of the file.",
             registry=registry,
         )
-        self.failing = Gauge(
-            "headrace_monitoring_explanations_failing",
-            "1 while explanations can't be stored or read.",
-            registry=registry,
-        )

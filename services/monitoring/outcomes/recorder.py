@@ -28,7 +28,7 @@ class Recorder:
         self._metrics = metrics
         self._log = log
         self._wall = wall
-        self._thread = StoreThread("outcomes", metrics.failing, log)
+        self._thread = StoreThread("outcomes", log)
         self._waiting: list[Exposure] = []
 
     async def record(self, tenant: str, outcomes: Sequence[Outcome]) -> None:

@@ -7,8 +7,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
-from prometheus_client import Gauge
-
 from services.monitoring.outcomes.records import StorageError
 from services.monitoring.ports import Log
 
@@ -17,11 +15,10 @@ R = TypeVar("R")
 
 
 class StoreThread:
-    """`holds`: what the store has, in the plural, as in "outcomes"; `failing`: 1 while its last call failed."""
+    """`holds`: what the store has, in the plural, as in "outcomes"."""
 
-    def __init__(self, holds: str, failing: Gauge, log: Log) -> None:
+    def __init__(self, holds: str, log: Log) -> None:
         self._holds = holds
-        self._gauge = failing
         self._log = log
         # SQLite's connection is one thread's at a time.
         self._thread = ThreadPoolExecutor(1, holds)
@@ -33,14 +30,12 @@ class StoreThread:
         try:
             done = await loop.run_in_executor(self._thread, lambda: what(*arguments, **options))
         except StorageError as error:
-            self._gauge.set(1)
             if not self._failing:
                 self._failing = True
                 self._log.error(f"{self._holds} can't be stored", error=str(error))
             raise
         if self._failing:
             self._failing = False
-            self._gauge.set(0)
             self._log.info(f"{self._holds} are stored again")
         return done
 
