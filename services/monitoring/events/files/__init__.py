@@ -1,1 +1,1 @@
-"""Files of events (Parquet), and the process of its own that reads and writes them: its memory, its threads and its time are bounded."""
+"""Files of events (Parquet), and the process of its own that reads and writes them, with bounds on its memory and its time."""

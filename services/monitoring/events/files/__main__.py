@@ -6,8 +6,10 @@ import os
 import resource
 import sys
 import traceback
+from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
+from typing import Any
 
 from services.monitoring.events.files.location import why
 from services.monitoring.events.files.parquet import EventFiles
@@ -20,6 +22,21 @@ _NICE = 10
 _OWN_BYTES = 1 << 30
 
 
+def answer(files: EventFiles, method: str, args: Sequence[object]) -> tuple[bool, Any]:
+    """Whether it was done; what it gives, or the error."""
+    try:
+        return True, getattr(files, method)(*args)
+    except FileDamagedError as error:
+        return False, error
+    except MemoryError:
+        return False, WorkerError("it needs more memory than questions may have")
+    except OSError as error:
+        return False, WorkerError(why(error))
+    except Exception as error:  # noqa: BLE001 - a question that fails ends nothing but itself
+        traceback.print_exc()
+        return False, WorkerError(f"it failed: {type(error).__name__}")
+
+
 def main(descriptor: int) -> None:
     """Serves calls until the other end is closed."""
     os.nice(_NICE)
@@ -28,19 +45,8 @@ def main(descriptor: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes + _OWN_BYTES,) * 2)
     files = EventFiles(location, memory_bytes, threads)
     while True:
-        method, args, named = pipe.recv()
-        try:
-            answer = True, getattr(files, method)(*args, **named)
-        except FileDamagedError as error:
-            answer = False, error
-        except MemoryError:
-            answer = False, WorkerError("it needs more memory than questions may have")
-        except OSError as error:
-            answer = False, WorkerError(why(error))
-        except Exception as error:  # noqa: BLE001 - a question that fails ends nothing but itself
-            traceback.print_exc()
-            answer = False, WorkerError(f"it failed: {type(error).__name__}")
-        pipe.send(answer)
+        method, args = pipe.recv()
+        pipe.send(answer(files, method, args))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pyarrow as pa
 from pyarrow import fs
 
+SUFFIX = ".parquet"
 _OPTIONS = ("endpoint_override", "region", "scheme")
 _CONNECT_S, _REQUEST_S, _ATTEMPTS = 2.0, 10.0, 2
 
@@ -76,4 +77,6 @@ def why(error: OSError) -> str:
         return error.strerror.lower()
     text = str(error)
     kind = text.partition("AWS Error ")[2].split(" ")[0] if "AWS Error " in text else ""
-    return f"object storage: {kind.lower().replace('_', ' ')}" if kind else "the file can't be read or written"
+    return (
+        f"object storage: {kind.lower().replace('_', ' ')}" if kind else "the file can't be read or written"
+    )

@@ -1,4 +1,4 @@
-"""Files of events: written, searched, written anew without some, checked. DuckDB finds, Arrow reads; no file is found by a pattern."""
+"""Files of events: written, searched, written anew without some, checked. DuckDB finds, Arrow reads what was found."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ from services.monitoring.events.files.arrow import (
     header_of,
     packed_header,
     repeated_columns,
+    unpacked,
     with_header_columns,
     without_header_columns,
 )
-from services.monitoring.events.files.location import Location
+from services.monitoring.events.files.location import SUFFIX, Location
 from services.monitoring.events.values import (
     Batch,
     Erasure,
@@ -38,13 +39,15 @@ from services.monitoring.events.values import (
     Query,
 )
 
-SUFFIX = ".parquet"
 _COMMON = (TENANT, REQUEST_ID, TRACEPARENT, ROW, TIME_US, SEQUENCE, EVENT_ID)
 _POSITION = (TIME_US, SEQUENCE, EVENT_ID)
 # A few rows are read as a whole group of them.
 _GROUP_ROWS = 32_768
 # Files that are looked through at once, the newest first: if they have enough, the others are not opened.
 _FIRST_FILES = 4
+
+
+_URL = "events://"
 
 
 class _Bucket(ArrowFSWrapper):  # type: ignore[misc]  # fsspec has no types
@@ -54,6 +57,10 @@ class _Bucket(ArrowFSWrapper):  # type: ignore[misc]  # fsspec has no types
 
     def __init__(self, files: fs.FileSystem) -> None:
         super().__init__(files)
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return path.removeprefix(_URL)
 
 
 class EventFiles:
@@ -74,19 +81,22 @@ class EventFiles:
         )
         if location.bucket:
             self._db.register_filesystem(_Bucket(self._fs))
+        directory = self._url("").replace("'", "''")
+        self._db.execute(f"SET allowed_directories = ['{directory}']; SET enable_external_access = false")
 
     def write(self, path: str, batches: Sequence[Batch]) -> EventFile:
-        """Makes a file of batches of one schema. The file is on the disk, or in the bucket, when this returns."""
-        return self._write(path, pa.concat_tables([batch.table() for batch in batches]).combine_chunks())
+        """Makes a file of batches of one kind. The file is on the disk, or in the bucket, when this returns."""
+        return self._write(
+            path, pa.concat_tables([unpacked(batch.content) for batch in batches]).combine_chunks()
+        )
 
     def newest(self, query: Query, files: Sequence[EventFile], batches: Sequence[Batch]) -> Newest:
         """The newest events that fit. `files`, `batches`: those that may hold such events."""
         problems: dict[str, str] = {}
-        opened = [batch.table() for batch in batches]
+        opened = [unpacked(batch.content) for batch in batches]
         while True:
-            sound = self._sound(files, problems)
             try:
-                found = self._find(query, sound, opened)
+                found = self._find(query, files, opened, problems)
                 tables = [self._rows(source, numbers, opened) for source, numbers in _by_source(found)]
             except FileDamagedError as error:
                 problems[error.path] = error.why
@@ -135,14 +145,14 @@ class EventFiles:
         """The answer to a question about the view `events`, which has the columns of all of these. `$name` columns are those that
         events have in common."""
         problems: dict[str, str] = {}
-        opened = [with_header_columns(batch.table()) for batch in batches]
+        opened = [with_header_columns(unpacked(batch.content)) for batch in batches]
         while True:
             sound = self._sound(files, problems)
             for number, table in enumerate(opened):
                 self._db.register(f"batch{number}", table)
-            parts = [f"SELECT * FROM batch{number}" for number in range(len(opened))]
+            parts = [f"FROM batch{number}" for number in range(len(opened))]
             if sound:
-                parts.insert(0, f"SELECT * FROM read_parquet({self._urls(sound)}, union_by_name=true)")
+                parts.insert(0, f"FROM read_parquet({self._urls(sound)}, union_by_name=true)")
             try:
                 self._db.execute(f"CREATE OR REPLACE TEMP VIEW events AS {' UNION ALL BY NAME '.join(parts)}")
                 answer = self._db.sql(sql, params=list(parameters)).to_arrow_table()
@@ -198,24 +208,22 @@ class EventFiles:
         if self._fs.get_file_info(where).size != content.size:
             raise OSError("AWS Error INCOMPLETE_UPLOAD")
 
-    def _find(self, query: Query, files: Sequence[EventFile], opened: Sequence[pa.Table]) -> list[Any]:
+    def _find(
+        self, query: Query, files: Sequence[EventFile], opened: Sequence[pa.Table], problems: dict[str, str]
+    ) -> list[Any]:
         """Time, sequence and id, source and row in it of the newest events that fit, the newest first. Source: path of a file, or
-        the number of a batch."""
+        the number of a batch. Files are opened only if they may have newer ones than what was found already."""
         files = sorted(files, key=lambda file: -file.last_us)
-        by_id = bool(query.request_id or query.event_id)
-        found: list[Any] = []
-        first, count = 0, len(files) if by_id else _FIRST_FILES
-        while True:
-            part = files[first : first + count]
-            if len(found) == query.limit:
-                part = [file for file in part if file.last_us >= found[-1][0]]
-            if part or first == 0:
-                found += self._search(query, part, opened if first == 0 else ())
-                found.sort(key=lambda row: row[:3], reverse=True)
-                del found[query.limit :]
+        found = self._search(query, [], opened)
+        first, count = 0, len(files) if query.request_id or query.event_id else _FIRST_FILES
+        while first < len(files):
+            oldest = found[-1][0] if len(found) == query.limit else 0
+            part = [file for file in files[first : first + count] if file.last_us >= oldest]
+            found += self._search(query, self._sound(part, problems), [])
+            found.sort(key=lambda row: row[:3], reverse=True)
+            del found[query.limit :]
             first, count = first + count, count * 4
-            if first >= len(files):
-                return found
+        return found
 
     def _search(self, query: Query, files: Sequence[EventFile], opened: Sequence[pa.Table]) -> list[Any]:
         names = ", ".join(f'"{name}"' for name in _COMMON)
@@ -223,17 +231,20 @@ class EventFiles:
         if files:
             urls = self._urls(files)
             parts.append(
-                f"SELECT {names}, filename, file_row_number FROM read_parquet({urls}, filename=true, file_row_number=true)"
+                f"FROM read_parquet({urls}, filename=true, file_row_number=true) SELECT {names}, filename, file_row_number"
             )
         if opened:
             self._db.register("opened", pa.concat_tables(_numbered(i, t) for i, t in enumerate(opened)))
-            parts.append(f"SELECT {names}, filename, file_row_number FROM opened")
+            parts.append(f"FROM opened SELECT {names}, filename, file_row_number")
         if not parts:
             return []
         where, parameters = _conditions(query)
         order = ", ".join(f'"{name}" DESC' for name in _POSITION)
         chosen = ", ".join(f'"{name}"' for name in _POSITION)
-        sql = f"SELECT {chosen}, filename, file_row_number FROM ({' UNION ALL '.join(parts)}) WHERE {where} ORDER BY {order} LIMIT {query.limit}"  # noqa: S608 - our own names
+        sql = (
+            f"FROM ({' UNION ALL '.join(parts)}) SELECT {chosen}, filename, file_row_number"
+            f" WHERE {where} ORDER BY {order} LIMIT {query.limit}"
+        )
         try:
             rows = self._db.execute(sql, parameters).fetchall()
         except (duckdb.Error, OSError) as error:
@@ -292,13 +303,12 @@ class EventFiles:
         return f"{self._root}/{path}"
 
     def _url(self, path: str) -> str:
-        return f"events://{self._at(path)}" if self._bucket else self._at(path)
+        return _URL + self._at(path) if self._bucket else self._at(path)
 
     def _urls(self, files: Sequence[EventFile]) -> str:
         """As a list of SQL."""
         quoted = [self._url(file.path).replace("'", "''") for file in files]
         return "[" + ", ".join(f"'{url}'" for url in quoted) + "]"
-
 
 
 def _conditions(query: Query) -> tuple[str, list[object]]:
@@ -318,7 +328,9 @@ def _conditions(query: Query) -> tuple[str, list[object]]:
         found.append((f'contains("{TRACEPARENT}", ?)', [f"-{query.trace_id}-"]))
     if query.before is not None:
         place = ", ".join(f'"{name}"' for name in _POSITION)
-        found.append((f"({place}) < (?, ?, ?)", [query.before.time_us, query.before.sequence, query.before.event_id]))
+        found.append(
+            (f"({place}) < (?, ?, ?)", [query.before.time_us, query.before.sequence, query.before.event_id])
+        )
     return " AND ".join(sql for sql, _ in found), [value for _, values in found for value in values]
 
 
@@ -381,7 +393,9 @@ def _equal(column: pa.ChunkedArray, value: bytes) -> pa.ChunkedArray:
 
 def _texts(column: pa.ChunkedArray) -> pa.Array:
     """Numbers as Python writes them."""
-    texts = [None if v is None else str(v).lower() if isinstance(v, bool) else str(v) for v in column.to_pylist()]
+    texts = [
+        None if v is None else str(v).lower() if isinstance(v, bool) else str(v) for v in column.to_pylist()
+    ]
     return pa.array(texts, pa.string())
 
 

@@ -1,5 +1,4 @@
-"""The process of its own that has the files of events: what a question takes of memory and time is bounded there, and ends nothing
-but the question."""
+"""The process of its own that has the files of events: a question that takes too much memory or time ends nothing but itself."""
 
 from __future__ import annotations
 
@@ -7,14 +6,11 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from multiprocessing.connection import Connection
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any
 
 from services.monitoring.events.files.location import Location
 
-P = ParamSpec("P")
-R = TypeVar("R")
 
 class WorkerError(OSError):
     """The process ended, took too long, or could not do it. The text is for people, without paths."""
@@ -36,12 +32,12 @@ class FileWorker:
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe: Connection | None = None
 
-    def run(self, method: Callable[Concatenate[Any, P], R], *args: P.args, **named: P.kwargs) -> R:
-        """`method`: a method of `EventFiles`. Blocks."""
+    def run(self, method: str, *args: object) -> Any:
+        """`method`: the name of a method of `EventFiles`. Blocks."""
         with self._lock:
             pipe = self._pipe or self._start()
             try:
-                pipe.send((method.__name__, args, named))
+                pipe.send((method, args))
                 if not pipe.poll(self._timeout_s):
                     self._end()
                     raise WorkerError(f"it took more than {self._timeout_s:g} s")
@@ -51,8 +47,7 @@ class FileWorker:
                 raise WorkerError("the process that reads events has ended, as for want of memory") from None
         if not done:
             raise found
-        answer: R = found
-        return answer
+        return found
 
     def close(self) -> None:
         """Ends the process, after what it is doing."""
@@ -63,7 +58,7 @@ class FileWorker:
         ours, theirs = socket.socketpair()
         with theirs:
             command = [sys.executable, "-m", __package__, str(theirs.fileno())]
-            self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
+            self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)  # noqa: S603 - our own program
         self._pipe = Connection(ours.detach())
         self._pipe.send((self._location, *self._limits))
         return self._pipe

@@ -1,20 +1,29 @@
-"""What is stored of events, in the database `facts`: each number of a stream once, batches until they are in a file, and files with
+"""What is stored of events, in the database `facts`: each number of a stream once, batches until they are in a file, files with
 hash and size. A file is read only if it is listed here."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol, TypeVar
 
 import sqlalchemy as sa
 
+from services.monitoring.database.columns import insert
 from services.monitoring.events.manifest.ranges import Ranges
-from services.monitoring.events.manifest.tables import BATCHES, FILES, RANGES, SCHEMAS, STREAMS
+from services.monitoring.events.manifest.tables import BATCHES, FILES, RANGES, STREAMS
 from services.monitoring.events.values import MAX_US, Batch, EventFile
-from headrace.storage.database import Database
+
+T = TypeVar("T")
+
+
+class Facts(Protocol):
+    """The database. Methods block and raise StorageError."""
+
+    def query(self, work: Callable[[sa.Connection], T]) -> T: ...
+    def write(self, work: Callable[[sa.Connection], T]) -> T: ...
 
 
 class State(StrEnum):
@@ -41,10 +50,10 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class NewBatch:
-    """Events to store: Arrow's messages of schema and batch. Times in µs since 1970."""
+    """Events to store. `kind`: the same for all that may be in one file. Times in µs since 1970."""
 
+    kind: str
     pipeline: str
-    schema: bytes
     content: bytes
     rows: int
     first_us: int
@@ -53,20 +62,19 @@ class NewBatch:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Batches of one schema that are in no file. `since`: when the oldest was stored, seconds since 1970."""
+    """Batches of one kind that are in no file. `since`: when the oldest was stored, seconds since 1970."""
 
-    schema: str
-    pipeline: str
+    kind: str
     rows: int
     bytes: int
     since: float
 
 
 class Manifest:
-    """Methods block and raise RecordsUnavailableError; then nothing of the call was done. `database`: gives it, or raises so."""
+    """Methods block and raise StorageError; then nothing of the call was done."""
 
-    def __init__(self, database: Callable[[], Database]) -> None:
-        self._database = database
+    def __init__(self, facts: Facts) -> None:
+        self._facts = facts
 
     def store(
         self,
@@ -83,11 +91,11 @@ class Manifest:
             known = _ranges(connection, [epoch]).get(epoch, Ranges())
             batches, numbers = fresh(known)
             for batch in batches:
-                _insert(connection, batch, now)
+                _add(connection, batch, now)
             if len(numbers):
                 _extend(connection, epoch, known, numbers)
 
-        self._database().write(work)
+        self._facts.write(work)
 
     def streams(self) -> dict[int, Stream]:
         """All streams, by epoch."""
@@ -95,51 +103,53 @@ class Manifest:
         def work(connection: sa.Connection) -> dict[int, Stream]:
             rows = connection.execute(sa.select(STREAMS)).all()
             received = _ranges(connection, None)
-            return {r.epoch: Stream(r.replica, r.noted, r.heard, received.get(r.epoch, Ranges())) for r in rows}
+            return {
+                r.epoch: Stream(r.replica, r.noted, r.heard, received.get(r.epoch, Ranges())) for r in rows
+            }
 
-        return self._database().query(work)
+        return self._facts.query(work)
 
     def forget(self, oldest: float) -> None:
-        """Streams of which nothing was heard since then, and schemas without batches, go."""
+        """Streams of which nothing was heard since then go."""
 
         def work(connection: sa.Connection) -> None:
             connection.execute(STREAMS.delete().where(STREAMS.c.heard < oldest))
             connection.execute(RANGES.delete().where(RANGES.c.epoch.not_in(sa.select(STREAMS.c.epoch))))
-            connection.execute(SCHEMAS.delete().where(SCHEMAS.c.sha256.not_in(sa.select(BATCHES.c.schema))))
 
-        self._database().write(work)
+        self._facts.write(work)
 
     def waiting(self) -> list[Waiting]:
-        """What is in no file yet, by schema."""
+        """What is in no file yet, by kind."""
         found = sa.select(
-            BATCHES.c.schema,
-            sa.func.min(BATCHES.c.pipeline),
+            BATCHES.c.kind,
             sa.func.sum(BATCHES.c.rows),
             sa.func.sum(BATCHES.c.bytes),
             sa.func.min(BATCHES.c.stored),
-        ).group_by(BATCHES.c.schema)
-        return self._database().query(
-            lambda c: [Waiting(s, p, int(rows), int(size), at) for s, p, rows, size, at in c.execute(found)]
+        ).group_by(BATCHES.c.kind)
+        return self._facts.query(
+            lambda c: [Waiting(kind, int(rows), int(size), at) for kind, rows, size, at in c.execute(found)]
         )
 
-    def oldest(self, schema: str, most_bytes: int) -> list[Batch]:
-        """The oldest batches of a schema, at least one, together about `most_bytes`."""
+    def oldest(self, kind: str, most_bytes: int) -> list[Batch]:
+        """The oldest batches of a kind, at least one, together about `most_bytes`."""
 
         def work(connection: sa.Connection) -> list[Batch]:
-            sizes = sa.select(BATCHES.c.id, BATCHES.c.bytes).where(BATCHES.c.schema == schema).order_by(BATCHES.c.id)
+            sizes = (
+                sa.select(BATCHES.c.id, BATCHES.c.bytes).where(BATCHES.c.kind == kind).order_by(BATCHES.c.id)
+            )
             last, size = 0, 0
             for identity, more in connection.execute(sizes):
                 if last and size + more > most_bytes:
                     break
                 last, size = identity, size + more
-            return _batches(connection, BATCHES.c.schema == schema, BATCHES.c.id <= last)
+            return _batches(connection, BATCHES.c.kind == kind, BATCHES.c.id <= last)
 
-        return self._database().query(work)
+        return self._facts.query(work)
 
     def begin(self, path: str, now: float) -> None:
         """A file is about to be written."""
         row = {"path": path, "state": State.WRITING, "since": now}
-        self._database().write(lambda c: c.execute(FILES.insert(), row))
+        self._facts.write(lambda c: c.execute(FILES.insert(), row))
 
     def close(self, file: EventFile, batches: Sequence[int], now: float) -> None:
         """A file holds these batches. Raises ChangedError: another process put them into one."""
@@ -152,7 +162,7 @@ class Manifest:
                 raise ChangedError
             _publish(connection, file, now)
 
-        self._database().write(work)
+        self._facts.write(work)
 
     def replace(self, old: str, new: EventFile | None, now: float) -> None:
         """A file stands for another one, or (None) nothing does. Raises ChangedError: the other one is not read any more."""
@@ -160,35 +170,38 @@ class Manifest:
         def work(connection: sa.Connection) -> None:
             if new is not None and _state(connection, new.path) == State.LIVE:
                 return  # it was run again
-            if not _doom(connection, FILES.c.path == old, FILES.c.state == State.LIVE, now=now) and new is not None:
+            if (
+                not _doom(connection, FILES.c.path == old, FILES.c.state == State.LIVE, now=now)
+                and new is not None
+            ):
                 raise ChangedError
             if new is not None:
                 _publish(connection, new, now)
 
-        self._database().write(work)
+        self._facts.write(work)
 
     def doom(self, paths: Iterable[str], now: float) -> None:
         """These files are read no more."""
         names = list(paths)
-        self._database().write(lambda c: _doom(c, FILES.c.path.in_(names), now=now))
+        self._facts.write(lambda c: _doom(c, FILES.c.path.in_(names), now=now))
 
     def doomed(self, written_before: float) -> list[str]:
         """Files to be removed: no longer read, or begun before then and never completed."""
         stale = sa.and_(FILES.c.state == State.WRITING, FILES.c.since < written_before)
         found = sa.select(FILES.c.path).where(sa.or_(FILES.c.state == State.DOOMED, stale))
-        return self._database().query(lambda c: list(c.execute(found).scalars()))
+        return self._facts.query(lambda c: list(c.execute(found).scalars()))
 
     def removed(self, paths: Sequence[str]) -> None:
         """These files are gone."""
-        self._database().write(lambda c: c.execute(FILES.delete().where(FILES.c.path.in_(paths))))
+        self._facts.write(lambda c: c.execute(FILES.delete().where(FILES.c.path.in_(paths))))
 
     def paths(self) -> set[str]:
         """Of all files that may be there, in any state."""
-        return self._database().query(lambda c: set(c.execute(sa.select(FILES.c.path)).scalars()))
+        return self._facts.query(lambda c: set(c.execute(sa.select(FILES.c.path)).scalars()))
 
     def files(self) -> list[EventFile]:
         """Those that are read, the newest first."""
-        return self._database().query(lambda c: _files(c))
+        return self._facts.query(lambda c: _files(c))
 
     def possible(
         self, *, pipeline: str = "", tenant: str = "", first_us: int = 0, last_us: int = MAX_US
@@ -204,17 +217,21 @@ class Manifest:
             files = [f for f in _files(connection, *conditions) if not tenant or tenant in f.tenants]
             return files, _batches(connection, *opened)
 
-        return self._database().query(work)
+        return self._facts.query(work)
 
     def size_bytes(self) -> int:
         """Of files and batches."""
         live = sa.select(sa.func.coalesce(sa.func.sum(FILES.c.bytes), 0)).where(FILES.c.state == State.LIVE)
         opened = sa.select(sa.func.coalesce(sa.func.sum(BATCHES.c.bytes), 0))
-        return self._database().query(lambda c: int(c.execute(live).scalar_one()) + int(c.execute(opened).scalar_one()))
+        return self._facts.query(
+            lambda c: int(c.execute(live).scalar_one()) + int(c.execute(opened).scalar_one())
+        )
 
 
 def _hear(connection: sa.Connection, epoch: int, stream: Stream) -> None:
     """The row of a stream is locked from here on: who stores events of it waits for the one before."""
+    row = {"epoch": epoch, "replica": stream.replica, "noted": stream.noted, "heard": stream.heard}
+    connection.execute(insert(connection, STREAMS).on_conflict_do_nothing(), row)
     heard = (
         STREAMS.update()
         .where(STREAMS.c.epoch == epoch)
@@ -223,9 +240,7 @@ def _hear(connection: sa.Connection, epoch: int, stream: Stream) -> None:
             heard=sa.case((STREAMS.c.heard < stream.heard, stream.heard), else_=STREAMS.c.heard),
         )
     )
-    if not connection.execute(heard).rowcount:
-        row = {"epoch": epoch, "replica": stream.replica, "noted": stream.noted, "heard": stream.heard}
-        connection.execute(STREAMS.insert(), row)
+    connection.execute(heard)
 
 
 def _ranges(connection: sa.Connection, epochs: Sequence[int] | None) -> dict[int, Ranges]:
@@ -248,13 +263,9 @@ def _extend(connection: sa.Connection, epoch: int, known: Ranges, more: Ranges) 
     connection.execute(RANGES.insert(), rows)
 
 
-def _insert(connection: sa.Connection, batch: NewBatch, now: float) -> None:
-    digest = hashlib.sha256(batch.schema).hexdigest()
-    known = sa.select(SCHEMAS.c.sha256).where(SCHEMAS.c.sha256 == digest)
-    if connection.execute(known).first() is None:
-        connection.execute(SCHEMAS.insert(), {"sha256": digest, "content": batch.schema})
+def _add(connection: sa.Connection, batch: NewBatch, now: float) -> None:
     row = {
-        "schema": digest,
+        "kind": batch.kind,
         "pipeline": batch.pipeline,
         "rows": batch.rows,
         "bytes": len(batch.content),
@@ -268,8 +279,7 @@ def _insert(connection: sa.Connection, batch: NewBatch, now: float) -> None:
 
 def _batches(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> list[Batch]:
     found = (
-        sa.select(BATCHES.c.id, BATCHES.c.pipeline, BATCHES.c.last_us, SCHEMAS.c.content, BATCHES.c.content)
-        .join_from(BATCHES, SCHEMAS, BATCHES.c.schema == SCHEMAS.c.sha256)
+        sa.select(BATCHES.c.id, BATCHES.c.pipeline, BATCHES.c.content)
         .where(*conditions)
         .order_by(BATCHES.c.id)
     )
@@ -277,10 +287,22 @@ def _batches(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> 
 
 
 def _files(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> list[EventFile]:
-    found = sa.select(FILES).where(FILES.c.state == State.LIVE, *conditions).order_by(FILES.c.last_us.desc(), FILES.c.path)
+    found = (
+        sa.select(FILES)
+        .where(FILES.c.state == State.LIVE, *conditions)
+        .order_by(FILES.c.last_us.desc(), FILES.c.path)
+    )
     return [
         EventFile(
-            r.path, r.sha256, r.bytes, r.rows, r.pipeline, r.first_us, r.last_us, tuple(json.loads(r.tenants)), r.header
+            r.path,
+            r.sha256,
+            r.bytes,
+            r.rows,
+            r.pipeline,
+            r.first_us,
+            r.last_us,
+            tuple(json.loads(r.tenants)),
+            r.header,
         )
         for r in connection.execute(found)
     ]
@@ -307,4 +329,6 @@ def _publish(connection: sa.Connection, file: EventFile, now: float) -> None:
 
 
 def _doom(connection: sa.Connection, *conditions: sa.ColumnElement[bool], now: float) -> int:
-    return connection.execute(FILES.update().where(*conditions).values(state=State.DOOMED, since=now)).rowcount
+    return connection.execute(
+        FILES.update().where(*conditions).values(state=State.DOOMED, since=now)
+    ).rowcount
