@@ -20,7 +20,6 @@ from headrace.hop.process import background
 from headrace.releases import Experiment, Release
 from headrace.releases.of_records import RecordReleases
 from headrace.resources.service import control_client
-from headrace.state.files import sealed_before
 from headrace.ticks import LATENCY_EDGES_S
 from services.monitoring.accuracy.store import AccuracyStore
 from services.monitoring.accuracy.wiring import telling_accuracy
@@ -61,7 +60,6 @@ _WALL = time.time  # noqa: TID251 - outcomes are kept by date
 @asynccontextmanager
 async def build(settings: MonitoringConfig, runtime: Runtime) -> AsyncIterator[Sequence[Service]]:
     """The service. Raises ConfigError."""
-    sealed_before.refuse_sealed(settings.events.folder)
     metrics, log = runtime.telemetry.once(Metrics), runtime.telemetry.log
     ticks = Ticks(time.monotonic, settings.silent_s)
     metrics.routers.set_function(ticks.routers)
@@ -77,7 +75,7 @@ async def build(settings: MonitoringConfig, runtime: Runtime) -> AsyncIterator[S
         await analysers.enter_async_context(background.running(sweeps, "removal of old outcomes", log))
         records = await analysers.enter_async_context(_records(settings, runtime))
         tell_deployments(settings.deployments, runtime)
-        eyes = await _eyes(analysers, settings, records, runtime, recorder, store, judged)
+        eyes = await _eyes(analysers, settings, facts, records, runtime, recorder, store, judged)
         analysis = None
         if records is not None:
             analysis = await analysers.enter_async_context(
@@ -110,6 +108,7 @@ class _Eyes:
 async def _eyes(
     stack: AsyncExitStack,
     settings: MonitoringConfig,
+    facts: Facts,
     records: RemoteRecords | None,
     runtime: Runtime,
     recorder: Recorder,
@@ -139,6 +138,7 @@ async def _eyes(
     event_service, reception = await stack.enter_async_context(
         events(
             settings.events,
+            facts,
             observers,
             runtime,
             lambda ids: kept_explanations.forget(ids, _WALL()),
@@ -158,7 +158,7 @@ async def _eyes(
     shown = Beside(
         recorder,
         outcomes,
-        reception.find if settings.events.folder is not None else None,
+        reception.find if settings.events.files is not None else None,
         freshness,
         explained.of,
         [drift.panel, accuracy.panel, *cost.panels()],

@@ -16,7 +16,8 @@ from headrace.releases import Experiment, Release
 from headrace.releases.of_records import RecordReleases
 from services.monitoring.config import MonitoringConfig
 from services.monitoring.console.settings import ConsoleSettings
-from services.monitoring.events.query import Found, Query
+from services.monitoring.events.query import Found
+from services.monitoring.events.values import Query
 from services.monitoring.objectives import ReleaseObjectives
 from services.monitoring.outcomes.recorder import Recorder
 from services.monitoring.outcomes.records import Outcome

@@ -41,6 +41,11 @@ class EventStorage(Settings):
     # The routers' file with the secret that personal data is hashed with. Absent: events can't be erased by it.
     salt: Path | None = None
 
+    @property
+    def folder(self) -> Path | None:
+        """Of the files, if they are on this machine."""
+        return None if self.files is None or location_of(self.files).bucket else Path(self.files)
+
     @field_validator("files")
     @classmethod
     def _is_a_location(cls, files: str | None) -> str | None:

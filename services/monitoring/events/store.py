@@ -12,8 +12,8 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
-from headrace.events import SEQUENCE, TIME_US, EventGroup
-from services.monitoring.events.files.arrow import packed, record_batch, unpacked_header
+from headrace.events import SEQUENCE, TIME_US, EventGroup, GroupHeader
+from services.monitoring.events.files.arrow import header_of, packed, record_batch, unpacked, unpacked_header
 from services.monitoring.events.files.location import SUFFIX
 from services.monitoring.events.manifest.manifest import ChangedError, Manifest, NewBatch
 from services.monitoring.events.manifest.ranges import Ranges
@@ -149,19 +149,26 @@ class EventStore:
             files, batches = self.manifest.possible(
                 pipeline=query.pipeline, tenant=query.tenant, first_us=first, last_us=last
             )
-            found = self._done("newest", query, files, batches)
+            found: Newest = self._done("newest", query, files, batches)
             if not self._changed(found.problems):
                 return found
         raise StorageError("files of events change too fast; try again")
 
+    def headers(self, pipeline: str, first_us: int) -> list[GroupHeader]:
+        """What events of a pipeline since then have in common, each once."""
+        files, batches = self.manifest.possible(pipeline=pipeline, first_us=first_us)
+        waiting = {batch.kind: batch for batch in batches}.values()
+        found = [unpacked_header(header) for header in dict.fromkeys(file.header for file in files)]
+        return list(
+            dict.fromkeys([*found, *(header_of(unpacked(batch.content).schema) for batch in waiting)])
+        )
+
     def ask(
         self, sql: str, parameters: Sequence[object], pipeline: str, first_us: int
     ) -> tuple[pa.Table, list[Problem]]:
-        """The answer to a question about the view `events`: those of a pipeline since then. Raises ValueError: there are none."""
+        """The answer to a question about the view `events`: those of a pipeline since then, of which there must be some."""
         for _ in range(_ATTEMPTS):
             files, batches = self.manifest.possible(pipeline=pipeline, first_us=first_us)
-            if not files and not batches:
-                raise ValueError("there are no events")
             answer, problems = self._done("ask", sql, parameters, files, batches)
             if not self._changed(problems):
                 return answer, problems

@@ -73,10 +73,10 @@ class EventFile:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Events that are in no file yet. `content`: `packed` by `files.arrow`."""
+    """Events that are in no file yet. `kind`: the same for all that may be in one file; `content`: `packed` by `files.arrow`."""
 
     id: int
-    pipeline: str
+    kind: str
     content: bytes
 
 

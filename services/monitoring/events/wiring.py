@@ -28,7 +28,7 @@ _THREADS = 2
 @asynccontextmanager
 async def events(
     settings: EventStorage,
-    facts: Facts,
+    facts: Facts | None,
     observers: Sequence[EventObserver | GroupObserver],
     runtime: Runtime,
     forget: Callable[[Sequence[bytes]], object] = lambda _: None,
@@ -38,7 +38,7 @@ async def events(
     log, metrics = runtime.telemetry.log, runtime.telemetry.once(EventMetrics)
     mask = Mask(read_salt(settings.salt))
     store = None
-    if settings.files is not None:
+    if settings.files is not None and facts is not None:
         location = location_of(settings.files)
         worker = FileWorker(location, settings.question_bytes, _THREADS, settings.question_s)
         store = EventStore(Manifest(facts), worker, settings, metrics.files, _WALL, log)

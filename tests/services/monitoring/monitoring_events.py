@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -98,9 +99,10 @@ class Here:
 class World:
     """A store with clocks. `again`: another process on the same database and files, both from the beginning."""
 
-    def __init__(self, address: str, files: str, **settings: Any) -> None:
-        self.settings = EventStorage(files=files, **settings)
-        self._address = address
+    def __init__(self, folder: Path, address: str = "", files: str = "", **settings: Any) -> None:
+        """`address`, `files`: if not below `folder`."""
+        self.settings = EventStorage(files=files or str(folder / "files"), **settings)
+        self._address = address or str(folder / "facts.sqlite")
         self.wall, self.log = Clock(NOW), Log()
         self.metrics = EventMetrics(CollectorRegistry())
         self.store, self.facts = self._opened()

@@ -128,8 +128,8 @@ class Layout:
     kept_prices = _Below("kept/prices.json")
     # What the cookies of the operator console are signed with.
     console_secret = _Below("monitoring/console.key")
-    # Prediction events: segments and their index.
-    events = _Below("monitoring/events")
+    # Files of prediction events.
+    events = _Below("monitoring/event-files")
     # Windows of what was predicted, so that drift is still known after a restart.
     drift = _Below("monitoring/drift")
     # Events of regulated predictions that the monitoring service has not collected yet.

@@ -140,7 +140,7 @@ def files(layout: Layout) -> dict[str, dict[str, Any]]:
         },
         "monitoring": {
             "outcomes": str(layout.outcomes),
-            "events": {"folder": str(layout.events), "salt": str(layout.events_salt)},
+            "events": {"files": str(layout.events), "salt": str(layout.events_salt)},
             "explanations": {"file": str(layout.explanations)},
             "rollouts": str(layout.rollouts),
             "drift": {

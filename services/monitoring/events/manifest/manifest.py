@@ -279,9 +279,7 @@ def _add(connection: sa.Connection, batch: NewBatch, now: float) -> None:
 
 def _batches(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> list[Batch]:
     found = (
-        sa.select(BATCHES.c.id, BATCHES.c.pipeline, BATCHES.c.content)
-        .where(*conditions)
-        .order_by(BATCHES.c.id)
+        sa.select(BATCHES.c.id, BATCHES.c.kind, BATCHES.c.content).where(*conditions).order_by(BATCHES.c.id)
     )
     return [Batch(*row) for row in connection.execute(found)]
 

@@ -35,7 +35,7 @@ class Place(World):
     def __init__(
         self, address: str, files: str, raw: pyarrow.fs.FileSystem, root: str, **settings: Any
     ) -> None:
-        super().__init__(address, files, **settings)
+        super().__init__(Path(), address, files, **settings)
         self._raw, self._root = raw, root
 
     def content(self, path: str) -> bytes:
@@ -322,7 +322,7 @@ def test_killed_between_any_two_steps_nothing_is_lost_or_comes_back(
 ) -> None:
     left = {"r1", "r2", "r3", "r4"} - set(also)
     for step in range(100):
-        world = World(str(tmp_path / f"{step}.sqlite"), str(tmp_path / str(step)))
+        world = World(tmp_path / str(step))
         world.take(group(1, 2), group(3, 2, pipeline="other"))
         stopping(world, step)
         try:
@@ -348,7 +348,7 @@ def test_killed_between_any_two_steps_nothing_is_lost_or_comes_back(
 def test_two_processes_store_each_number_and_close_each_batch_once(
     postgres_address: str, tmp_path: Path
 ) -> None:
-    one, other = (World(postgres_address, str(tmp_path / "files")) for _ in range(2))
+    one, other = (World(tmp_path, postgres_address) for _ in range(2))
     with ThreadPoolExecutor(2) as threads:
         for first in range(1, 400, 40):
             both = [threads.submit(world.take, group(first, 40), noted=first + 39) for world in (one, other)]
@@ -371,7 +371,7 @@ async def test_a_bucket_that_is_away_stops_only_what_needs_it_and_heals(
     object_server: ObjectServer, tmp_path: Path
 ) -> None:
     relay = Relay(object_server.endpoint)
-    world = World(str(tmp_path / "facts.sqlite"), object_server.url(uuid.uuid4().hex, relay.port))
+    world = World(tmp_path, files=object_server.url(uuid.uuid4().hex, relay.port))
     reception = Reception(world.store, Mask(None), (), world.metrics, world.wall, world.log)
     world.stored(group(1, 3))
     relay.shut()
@@ -415,7 +415,7 @@ def test_retention_is_by_age_of_the_pipeline(place: Callable[..., Place]) -> Non
 
 def test_a_full_disk_drops_what_may_be_lost_refuses_what_may_not_and_heals(tmp_path: Path) -> None:
     with tiny_disk(tmp_path) as folder:
-        world = World(str(folder / "facts.sqlite"), str(folder / "files"))
+        world = World(folder)
         assert world.take(group(1, 10), noted=10) == (10, 0)
         filler = fill(folder, "filler")
         many = group(11, 2000)
