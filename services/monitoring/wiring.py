@@ -142,6 +142,7 @@ async def _eyes(
             observers,
             runtime,
             lambda ids: kept_explanations.forget(ids, _WALL()),
+            records,
         )
     )
     explanation_service, explained = await stack.enter_async_context(

@@ -8,8 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import ParamSpec, TypeVar
 
+from headrace.catalog.access import Records
+from headrace.catalog.errors import RecordsError
 from headrace.events import EventGroup, Mask
 from headrace.events.messages import Refused
+from services.monitoring.events.file_audit import tell_audit
 from services.monitoring.events.manifest.manifest import Stream
 from services.monitoring.events.metrics import EventMetrics
 from services.monitoring.events.ports import EventObserver, GroupObserver
@@ -25,7 +28,7 @@ R = TypeVar("R")
 # how often all files are read whether they are what was stored.
 _CLOSE_S = 2.0
 _SWEEP_S = 60.0
-_MEASURE_S = 10.0
+_MEASURE_S = _AUDIT_S = 10.0
 _CHECK_S = 86_400.0
 _MOST_CAUSES = 64
 
@@ -42,8 +45,11 @@ class Reception:
         wall: Callable[[], float],
         log: Log,
         forget: Callable[[Sequence[bytes]], object] = lambda _: None,
+        audit: Records | None = None,
     ) -> None:
-        """`forget`: removes what is kept elsewhere of events that are erased, by their ids. Blocks; raises StorageError."""
+        """`forget`: removes what is kept elsewhere of events that are erased, by their ids. Blocks; raises StorageError. `audit`:
+        is told of files."""
+        self._audit = audit
         self._forget = forget
         self._store = store
         self._mask = mask
@@ -128,9 +134,12 @@ class Reception:
         store = self._store
         return {} if store is None else await self._ask(store.manifest.streams)
 
-    async def check(self) -> list[Problem]:
-        """Files that are not what was stored. Raises StorageError."""
-        return [] if self._store is None else await self._ask(self._store.check)
+    async def check(self) -> tuple[dict[str, str], list[Problem]]:
+        """Hashes of the files that the audit has, and files that are not what was stored. Raises StorageError."""
+        store = self._store
+        return (
+            ({}, []) if store is None else await self._ask(lambda: (store.manifest.hashes(), store.check()))
+        )
 
     async def run(self) -> None:
         """Puts events into files, removes old ones, and checks all, until cancelled."""
@@ -143,6 +152,8 @@ class Reception:
             lambda: self._measure(store): _MEASURE_S,
             store.check: _CHECK_S,
         }
+        if (audit := self._audit) is not None:
+            work[lambda: tell_audit(audit, store.manifest)] = _AUDIT_S
         since = dict.fromkeys(work, 0.0)
         while True:
             await asyncio.sleep(_CLOSE_S)
@@ -164,7 +175,7 @@ class Reception:
         why = ""
         try:
             await self._ask(what)
-        except StorageError as error:
+        except (StorageError, RecordsError) as error:
             why = str(error)
         except Exception as error:  # noqa: BLE001 - the loop must go on
             why = f"{type(error).__name__}: {error}"

@@ -109,6 +109,17 @@ class EventsServicer:
             )
         return reply
 
+    async def VerifyEvents(self, request: pb.VerifyEventsRequest, call: Call) -> pb.VerifyEventsResponse:  # noqa: ARG002 - no fields
+        errors.check_trusted(call)
+        try:
+            hashes, problems = await self._reception.check()
+        except StorageError as error:
+            raise errors.events_unavailable(str(error)) from None
+        return pb.VerifyEventsResponse(
+            files=[pb.EventFile(path=path, sha256=digest) for path, digest in sorted(hashes.items())],
+            problems=[pb.EventFileProblem(path=p.path, problem=p.why) for p in problems],
+        )
+
 
 def _query(request: pb.ListEventsRequest) -> Query:
     event_id, request_id, row = _identity(request.prediction_id)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from headrace.api.monitoring.v1 import events_pb2
+from headrace.catalog.access import Records
 from headrace.events import Mask, read_salt
 from headrace.hop.definition import Runtime, Service
 from headrace.hop.process.background import running
@@ -32,9 +33,10 @@ async def events(
     observers: Sequence[EventObserver | GroupObserver],
     runtime: Runtime,
     forget: Callable[[Sequence[bytes]], object] = lambda _: None,
+    audit: Records | None = None,
 ) -> AsyncIterator[tuple[Service, Reception]]:
     """The service, and what has the events; `observers` see each event, `forget` gets the ids of those that are erased.
-    Raises ConfigError for an unusable salt."""
+    `audit`: is told of files. Raises ConfigError for an unusable salt."""
     log, metrics = runtime.telemetry.log, runtime.telemetry.once(EventMetrics)
     mask = Mask(read_salt(settings.salt))
     store = None
@@ -42,7 +44,7 @@ async def events(
         location = location_of(settings.files)
         worker = FileWorker(location, settings.question_bytes, _THREADS, settings.question_s)
         store = EventStore(Manifest(facts), worker, settings, metrics.files, _WALL, log)
-    reception = Reception(store, mask, observers, metrics, _WALL, log, forget)
+    reception = Reception(store, mask, observers, metrics, _WALL, log, forget, audit)
     try:
         async with running(reception.run(), "files of events", log):
             descriptor = events_pb2.DESCRIPTOR.services_by_name["EventsService"]

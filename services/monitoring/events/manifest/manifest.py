@@ -148,7 +148,7 @@ class Manifest:
 
     def begin(self, path: str, now: float) -> None:
         """A file is about to be written."""
-        row = {"path": path, "state": State.WRITING, "since": now}
+        row = {"path": path, "state": State.WRITING, "audited": "", "since": now}
         self._facts.write(lambda c: c.execute(FILES.insert(), row))
 
     def close(self, file: EventFile, batches: Sequence[int], now: float) -> None:
@@ -192,8 +192,28 @@ class Manifest:
         return self._facts.query(lambda c: list(c.execute(found).scalars()))
 
     def removed(self, paths: Sequence[str]) -> None:
-        """These files are gone."""
-        self._facts.write(lambda c: c.execute(FILES.delete().where(FILES.c.path.in_(paths))))
+        """These files are gone. Those of which the audit says that they are there stay listed until it says that they went."""
+        gone = FILES.delete().where(FILES.c.path.in_(paths), FILES.c.audited != State.LIVE)
+        self._facts.write(lambda c: c.execute(gone))
+
+    def unaudited(self, limit: int) -> list[tuple[str, State, str]]:
+        """Path, state and hash of files of which the audit does not say yet that they are there, or went; the oldest first."""
+        new = sa.and_(FILES.c.state == State.LIVE, FILES.c.audited == "")
+        old = sa.and_(FILES.c.state == State.DOOMED, FILES.c.audited == State.LIVE)
+        found = sa.select(FILES.c.path, FILES.c.state, FILES.c.sha256).where(sa.or_(new, old))
+        found = found.order_by(FILES.c.since).limit(limit)
+        return self._facts.query(lambda c: [(path, State(s), digest) for path, s, digest in c.execute(found)])
+
+    def audited(self, path: str, state: State) -> None:
+        """The audit says so of a file."""
+        self._facts.write(
+            lambda c: c.execute(FILES.update().where(FILES.c.path == path).values(audited=state))
+        )
+
+    def hashes(self) -> dict[str, str]:
+        """Of the files of which the audit says that they are there, by path."""
+        found = sa.select(FILES.c.path, FILES.c.sha256).where(FILES.c.audited == State.LIVE)
+        return self._facts.query(lambda c: dict(c.execute(found).tuples()))
 
     def paths(self) -> set[str]:
         """Of all files that may be there, in any state."""

@@ -17,10 +17,10 @@ BATCHES = table(
     blobs="content",
 )
 # Files of events. `state`: see `manifest.State`; `since`: when it came to be so, seconds since 1970; `tenants`: a list, `header`:
-# what the events have in common, both JSON.
+# what the events have in common, both JSON; `audited`: what the audit says of it (a state, or nothing yet).
 FILES = table(
     "event_files",
     numbers="bytes rows first_us last_us",
-    texts="path state sha256 pipeline tenants header",
+    texts="path state audited sha256 pipeline tenants header",
     reals="since",
 )

@@ -1,6 +1,7 @@
 """Events in segments: each once, found, erased, swept; what is damaged or does not fit on the disk costs nothing else."""
 
 import hashlib
+import json
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ import pytest
 from headrace.columns import DType
 from headrace.events import EventGroup, Mask
 from headrace.hop.errors import Code, Reason
+from services.monitoring.events.file_audit import tell_audit
 from services.monitoring.events.query import find, read
 from services.monitoring.events.reception import Reception
 from services.monitoring.events.store import Erased
@@ -23,6 +25,7 @@ from services.monitoring.events.values import Erasure, MaskedError, Query, Subje
 from services.monitoring.outcomes.records import StorageError
 from tests.disks import fill, tiny_disk
 from tests.object_server import BUCKET, SECRET, ObjectServer, Relay
+from tests.released import releases_in
 from tests.services.monitoring.monitoring_events import SALT, World, group
 from tests.services.monitoring.monitoring_outcomes import NOW
 
@@ -365,6 +368,31 @@ def test_two_processes_store_each_number_and_close_each_batch_once(
     assert len(requests(other)) == 399
     one.close()
     other.close()
+
+
+def test_the_audit_has_the_hash_of_each_file_and_that_it_went(world: Place, tmp_path: Path) -> None:
+    with releases_in(tmp_path / "control") as releases:
+        records = releases.records
+
+        def told() -> list[tuple[str, str]]:
+            tell_audit(records, world.store.manifest)
+            lines = [json.loads(line.line) for line in records.lines()]
+            return [
+                (line["action"], line["details"]["sha256"])
+                for line in lines
+                if line["action"].startswith("events.")
+            ]
+
+        world.stored(group(1, 3))
+        [file] = world.store.manifest.files()
+        assert told() == told() == [("events.store", file.sha256)]
+        assert world.store.manifest.hashes() == {file.path: file.sha256}
+        erase(world, Erasure("acme", request_ids=("r2",)), Mask(None))
+        [new] = world.store.manifest.files()
+        assert sorted(told()[1:]) == [("events.remove", file.sha256), ("events.store", new.sha256)]
+        world.store.sweep()
+        assert world.store.manifest.paths() == {new.path}
+        assert world.store.manifest.hashes() == {new.path: new.sha256}
 
 
 async def test_a_bucket_that_is_away_stops_only_what_needs_it_and_heals(

@@ -78,7 +78,7 @@ def _events() -> None:
     _keyed(
         "event_files",
         ("path",),
-        *_texts("path", "state"),
+        *_texts("path", "state", "audited"),
         *_reals("since"),
         *(sa.Column(name, TEXT) for name in ("sha256", "pipeline", "tenants", "header")),
         *(sa.Column(name, NUMBER) for name in ("bytes", "rows", "first_us", "last_us")),
