@@ -213,7 +213,7 @@ class Manifest:
     def hashes(self) -> dict[str, str]:
         """Of the files of which the audit says that they are there, by path."""
         found = sa.select(FILES.c.path, FILES.c.sha256).where(FILES.c.audited == State.LIVE)
-        return self._facts.query(lambda c: dict(c.execute(found).tuples()))
+        return self._facts.query(lambda c: {row.path: row.sha256 for row in c.execute(found)})
 
     def paths(self) -> set[str]:
         """Of all files that may be there, in any state."""
