@@ -39,7 +39,6 @@ from services.monitoring.experiments import experiment_read_out
 from services.monitoring.explanations.wiring import explanation_store, explanations
 from services.monitoring.metrics import Metrics
 from services.monitoring.objectives import ReleaseObjectives
-from services.monitoring.outcomes.database import Database
 from services.monitoring.outcomes.judged_keys import JudgedKeys
 from services.monitoring.outcomes.recorder import Recorder
 from services.monitoring.outcomes.records import Judged
@@ -66,22 +65,21 @@ async def build(settings: MonitoringConfig, runtime: Runtime) -> AsyncIterator[S
     ticks = Ticks(time.monotonic, settings.silent_s)
     metrics.routers.set_function(ticks.routers)
     facts = Facts(settings.database, runtime.telemetry.once(FactsMetrics), log)
-    database = Database(settings.outcomes, log)
-    store, judged = OutcomeStore(database), AccuracyStore(database, settings.accuracy.window_s)
-    recorder = Recorder(store, metrics, log, _WALL)
+    store, judged = OutcomeStore(facts), AccuracyStore(facts, settings.accuracy.window_s)
+    recorder = Recorder(facts, store, metrics, log, _WALL)
     retention = settings.retention
-    sweeps = recorder.sweep_always(retention.days, retention.max_bytes)
+    sweeps = recorder.sweep_always(retention.days, retention.max_rows)
     analysers = AsyncExitStack()
     services = monitoring_pb2.DESCRIPTOR.services_by_name
     try:
         await analysers.enter_async_context(background.running(sweeps, "removal of old outcomes", log))
         records = await analysers.enter_async_context(_records(settings, runtime))
         tell_deployments(settings.deployments, runtime)
-        eyes = await _eyes(analysers, settings, records, runtime, recorder, store, judged)
+        eyes = await _eyes(analysers, settings, records, runtime, facts, store, judged)
         analysis = None
         if records is not None:
             analysis = await analysers.enter_async_context(
-                _analysing(settings, records, runtime, ticks, recorder, store)
+                _analysing(settings, records, runtime, ticks, facts, store)
             )
         if settings.console is not None:
             await analysers.enter_async_context(
@@ -95,7 +93,6 @@ async def build(settings: MonitoringConfig, runtime: Runtime) -> AsyncIterator[S
         ]
     finally:
         await analysers.aclose()
-        await recorder.close()
         await asyncio.to_thread(facts.close)
 
 
@@ -112,7 +109,7 @@ async def _eyes(
     settings: MonitoringConfig,
     records: RemoteRecords | None,
     runtime: Runtime,
-    recorder: Recorder,
+    facts: Facts,
     outcomes: OutcomeStore,
     judged: AccuracyStore,
 ) -> _Eyes:
@@ -121,11 +118,11 @@ async def _eyes(
     successions = SuccessionWatch(runtime.telemetry.once(SuccessionMetrics), log)
     drift = await stack.enter_async_context(
         watching_drift(
-            settings, RecordReleases(records) if records else None, runtime, recorder, judged, successions
+            settings, RecordReleases(records) if records else None, runtime, facts, judged, successions
         )
     )
     accuracy = await stack.enter_async_context(
-        telling_accuracy(settings.accuracy, judged, recorder, drift.monitor.calibrated, runtime)
+        telling_accuracy(settings.accuracy, judged, facts, drift.monitor.calibrated, runtime)
     )
     cost = await stack.enter_async_context(counting_cost(settings.cost, settings.events.folder, runtime))
     freshness = Freshness()
@@ -149,14 +146,14 @@ async def _eyes(
             settings.explanations,
             kept_explanations,
             reception,
-            recorder,
+            facts,
             outcomes,
             cost.explanations(),
             runtime,
         )
     )
     shown = Beside(
-        recorder,
+        facts,
         outcomes,
         reception.find if settings.events.folder is not None else None,
         freshness,
@@ -173,7 +170,7 @@ async def _analysing(
     records: RemoteRecords,
     runtime: Runtime,
     ticks: Ticks,
-    recorder: Recorder,
+    facts: Facts,
     outcomes: OutcomeStore,
 ) -> AsyncIterator[Analysis]:
     """Judges the rollouts of these releases meanwhile. Raises ConfigError."""
@@ -186,11 +183,11 @@ async def _analysing(
     async with background.threads(_THREADS, "rollouts") as threads:
 
         async def judged(pipeline: str, since: int, by_key: bool) -> Mapping[tuple[int, str], Judged]:
-            return await recorder.run(keys if by_key else outcomes.judged, pipeline, since)
+            return await facts.run(keys if by_key else outcomes.judged, pipeline, since)
 
         async def read_out(pipeline: str) -> tuple[Experiment, ReadOut] | None:
             history = await loop.run_in_executor(threads, releases.history, pipeline)
-            found = await recorder.run(experiment_read_out, history, outcomes)
+            found = await facts.run(experiment_read_out, history, outcomes)
             experiment = history[0].experiment if history else None
             return (experiment, found) if experiment and found else None
 

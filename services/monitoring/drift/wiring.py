@@ -20,6 +20,7 @@ from headrace.repository import Repository
 from headrace.repository.model_index import recorded
 from services.monitoring.accuracy.store import AccuracyStore
 from services.monitoring.config import MonitoringConfig
+from services.monitoring.database.facts import Facts
 from services.monitoring.drift.kept.memory import Memory
 from services.monitoring.drift.metrics import DriftMetrics
 from services.monitoring.drift.monitor import DriftMonitor
@@ -30,7 +31,6 @@ from services.monitoring.drift.retrain.delivery import Retraining
 from services.monitoring.drift.retrain.metrics import RetrainMetrics
 from services.monitoring.drift.settings import DriftSettings
 from services.monitoring.drift.watch import Watch
-from services.monitoring.outcomes.recorder import Recorder
 from services.monitoring.outcomes.succession_watch import SuccessionWatch
 
 _WALL = time.time  # noqa: TID251 - windows are by the time of day, and causes have a date
@@ -53,7 +53,7 @@ async def watching_drift(
     settings: MonitoringConfig,
     releases: RecordReleases | None,
     runtime: Runtime,
-    recorder: Recorder,
+    facts: Facts,
     accuracy: AccuracyStore,
     successions: SuccessionWatch,
 ) -> AsyncIterator[Drift]:
@@ -71,8 +71,8 @@ async def watching_drift(
             for pipeline in await loop.run_in_executor(threads, releases.pipelines):
                 history = await loop.run_in_executor(threads, releases.history, pipeline)
                 oldest = min((release.number for release in history), default=0)
-                successions.look(pipeline, history, await recorder.run(accuracy.judged, pipeline, oldest))
-        found = await recorder.run(accuracy.by_version)
+                successions.look(pipeline, history, await facts.run(accuracy.judged, pipeline, oldest))
+        found = await facts.run(accuracy.by_version)
         return {Version(*key): Count(of.rows, of.wrong) for key, of in found.items()}
 
     watch = Watch(

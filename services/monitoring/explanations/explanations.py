@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from services.monitoring.database.facts import Facts
 from services.monitoring.events.query import Query
 from services.monitoring.events.reception import Reception
 from services.monitoring.explanations import bias, from_events
@@ -19,7 +20,6 @@ from services.monitoring.explanations.records import (
 )
 from services.monitoring.explanations.settings import ExplanationStorage
 from services.monitoring.explanations.store import ExplanationStore
-from services.monitoring.outcomes.recorder import Recorder
 from services.monitoring.outcomes.records import WRONG, StorageError
 from services.monitoring.outcomes.store import OutcomeStore
 from services.monitoring.outcomes.store_thread import StoreThread
@@ -31,13 +31,13 @@ _MOST_PIPELINES = 200
 
 
 class Explanations:
-    """`reception`: has the events; `recorder` and `outcomes`: what became known of predictions. `wall`: seconds since 1970."""
+    """`reception`: has the events; `facts` and `outcomes`: what became known of predictions. `wall`: seconds since 1970."""
 
     def __init__(
         self,
         store: ExplanationStore,
         reception: Reception,
-        recorder: Recorder,
+        facts: Facts,
         outcomes: OutcomeStore,
         metrics: ExplanationMetrics,
         wall: Callable[[], float],
@@ -45,7 +45,7 @@ class Explanations:
     ) -> None:
         self._store = store
         self._reception = reception
-        self._recorder = recorder
+        self._facts = facts
         self._outcomes = outcomes
         self._metrics = metrics
         self._wall = wall
@@ -110,7 +110,7 @@ class Explanations:
         predictions, output = found
         since = wanted.first_ms / 1000
         names = {WRONG, *predictions.labels}
-        outcomes = await self._recorder.run(self._outcomes.named, sorted(names), since)
+        outcomes = await self._facts.run(self._outcomes.named, sorted(names), since)
         added = await self._thread.run(
             self._store.contributions, wanted.pipeline, output, wanted.column, since
         )

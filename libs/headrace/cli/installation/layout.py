@@ -118,8 +118,8 @@ class Layout:
     deployment_log = _Below("deployments.jsonl", "audit")
     # Explanations of predictions.
     explanations = _Below("monitoring/explanations.sqlite")
-    # What became known of predictions, and which arm made them.
-    outcomes = _Below("monitoring/outcomes.sqlite")
+    # What happened: the database of monitoring.
+    facts = _Below("monitoring/facts.sqlite")
     # What predictions cost, by hour.
     cost_ledger = _Below("monitoring/cost.sqlite")
     # What resources cost and how many are reserved, by people; absent by default.

@@ -139,7 +139,7 @@ def files(layout: Layout) -> dict[str, dict[str, Any]]:
             "load": "released",
         },
         "monitoring": {
-            "outcomes": str(layout.outcomes),
+            "database": str(layout.facts),
             "events": {"folder": str(layout.events), "salt": str(layout.events_salt)},
             "explanations": {"file": str(layout.explanations)},
             "rollouts": str(layout.rollouts),

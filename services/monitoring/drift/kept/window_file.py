@@ -45,7 +45,7 @@ class WindowFile:
     """Of this process. Methods block and raise StorageError. A file that is damaged is put aside, and `on_damage` called."""
 
     def __init__(self, path: Path, log: Log, on_damage: Callable[[], None]) -> None:
-        self._database = Database(path, log, on_damage, _SCHEMA, "the windows of drift")
+        self._database = Database(path, log, on_damage, schema=_SCHEMA, holds="the windows of drift")
 
     def write(
         self,

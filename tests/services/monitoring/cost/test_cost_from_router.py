@@ -183,7 +183,7 @@ def test_without_a_ledger_nothing_is_kept() -> None:
 async def test_what_is_no_time_is_refused(tmp_path: Path) -> None:
     settings: dict[str, Any] = {
         "explanations": {"file": tmp_path / "explanations.sqlite"},
-        "outcomes": tmp_path / "outcomes.sqlite",
+        "database": str(tmp_path / "facts.sqlite"),
     }
     async with served(SERVICE, settings) as harness:
         for work, why in (

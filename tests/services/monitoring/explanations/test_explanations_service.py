@@ -25,7 +25,7 @@ def settings(folder: Path) -> dict[str, Any]:
     return {
         "events": {"folder": folder / "events"},
         "explanations": {"file": folder / "explanations.sqlite"},
-        "outcomes": folder / "outcomes.sqlite",
+        "database": str(folder / "facts.sqlite"),
     }
 
 

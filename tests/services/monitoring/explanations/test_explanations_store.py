@@ -32,7 +32,7 @@ def made(number: int, pipeline: str = "p") -> Explanation:
 
 @pytest.fixture
 def store() -> ExplanationStore:
-    return ExplanationStore(Database(None, Log(), schema=SCHEMA))
+    return ExplanationStore(Database(None, Log(), schema=SCHEMA, holds="explanations"))
 
 
 def test_what_is_old_goes_and_coverage_with_it(store: ExplanationStore) -> None:

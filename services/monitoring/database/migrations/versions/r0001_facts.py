@@ -81,8 +81,6 @@ def _outcomes() -> None:
         *_reals("value", "time", "received"),
         unique=(*_ROW, "name"),
     )
-    op.create_index("outcomes_by_age", "outcomes", ["received"])
-    op.create_index("exposures_by_age", "exposures", ["received"])
     # Sums that stay when their rows are removed for their age.
     arm = ("pipeline", "release", "arm")
     _keyed("judged", arm, *_texts("pipeline", "arm"), *_numbers("release", "rows", "wrong"))
@@ -114,7 +112,7 @@ def _accuracy() -> None:
         "predictions",
         *_texts("tenant", "request_id", "labels"),
         *_numbers("row", "made_by"),
-        *_reals("time", "window", "received"),
+        *_reals("time", "start", "received"),
         sa.Column("expected", sa.Double),
         sa.Column("judged", NUMBER),
         unique=_ROW,
