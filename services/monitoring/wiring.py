@@ -36,7 +36,8 @@ from services.monitoring.events.allowance import Allowance
 from services.monitoring.events.ports import EventObserver, GroupObserver
 from services.monitoring.events.wiring import events
 from services.monitoring.experiments import experiment_read_out
-from services.monitoring.explanations.wiring import explanation_store, explanations
+from services.monitoring.explanations.store import ExplanationStore
+from services.monitoring.explanations.wiring import explanations
 from services.monitoring.metrics import Metrics
 from services.monitoring.objectives import ReleaseObjectives
 from services.monitoring.outcomes.judged_keys import JudgedKeys
@@ -132,7 +133,7 @@ async def _eyes(
         *cost.observers,
         freshness,
     ]
-    kept_explanations = explanation_store(settings.explanations, log)
+    kept_explanations = ExplanationStore(facts)
     event_service, reception = await stack.enter_async_context(
         events(
             settings.events,

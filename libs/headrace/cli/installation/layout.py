@@ -116,8 +116,6 @@ class Layout:
     deployed = _Below("deployed")
     # Which versions were deployed, and how it ended.
     deployment_log = _Below("deployments.jsonl", "audit")
-    # Explanations of predictions.
-    explanations = _Below("monitoring/explanations.sqlite")
     # What happened: the database of monitoring.
     facts = _Below("monitoring/facts.sqlite")
     # What predictions cost, by hour.

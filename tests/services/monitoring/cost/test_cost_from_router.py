@@ -182,7 +182,6 @@ def test_without_a_ledger_nothing_is_kept() -> None:
 
 async def test_what_is_no_time_is_refused(tmp_path: Path) -> None:
     settings: dict[str, Any] = {
-        "explanations": {"file": tmp_path / "explanations.sqlite"},
         "database": str(tmp_path / "facts.sqlite"),
     }
     async with served(SERVICE, settings) as harness:
@@ -200,7 +199,7 @@ async def test_work_that_is_told_twice_is_paid_once(tmp_path: Path, monkeypatch:
     paid: list[Any] = []
     monkeypatch.setattr(ExplanationCost, "take", lambda _, works: paid.extend(works))
     work = pb.ExplanationWork(tenant="a", pipeline="p", explanation_count=1, busy_us={"executor/m:1": 1.0})
-    async with served(SERVICE, {"explanations": {"file": tmp_path / "explanations.sqlite"}}) as harness:
+    async with served(SERVICE, {"database": str(tmp_path / "facts.sqlite")}) as harness:
         for works_id in (b"1" * 16, b"1" * 16, b"2" * 16, b"", b""):
             request = pb.RecordExplanationsRequest(works=[work], works_id=works_id)
             await call(harness, "RecordExplanations", request)

@@ -24,7 +24,6 @@ pb = explanations_pb2
 def settings(folder: Path) -> dict[str, Any]:
     return {
         "events": {"folder": folder / "events"},
-        "explanations": {"file": folder / "explanations.sqlite"},
         "database": str(folder / "facts.sqlite"),
     }
 
