@@ -31,9 +31,6 @@ class MonitoringConfig(config.ServiceSettings):
     database: str | None = Field(default=None, min_length=1)
     # Client of control, which has the releases. Absent: no rollout is judged.
     control: config.CalleeSettings | None = None
-    # Folder for the evidence of the analyser that judges. Absent: a restart begins with new evidence.
-    rollouts: Path | None = None
-
     # The record of deployments, whose figures are metrics. Absent: none is here.
     deployments: Path | None = None
     retention: Retention = Retention()

@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from headrace.analysis import ReadOut
 from headrace.api.monitoring.v1 import monitoring_pb2
@@ -48,7 +46,7 @@ from services.monitoring.outcomes.succession_watch import SuccessionMetrics, Suc
 from services.monitoring.rollout_counts import RolloutCounts
 from services.monitoring.rollouts.analyser import Analyser, Analysis
 from services.monitoring.rollouts.evidence import Objectives
-from services.monitoring.rollouts.handover import ControlLadder, ControlLease, FileEvidence
+from services.monitoring.rollouts.handover import ControlLadder, ControlLease, DatabaseEvidence
 from services.monitoring.rollouts.metrics import RolloutMetrics
 from services.monitoring.servicer import AnalysisServicer, MonitoringServicer
 from services.monitoring.ticks import Ticks
@@ -79,9 +77,7 @@ async def build(settings: MonitoringConfig, runtime: Runtime) -> AsyncIterator[S
         eyes = await _eyes(analysers, settings, records, runtime, facts, store, judged)
         analysis = None
         if records is not None:
-            analysis = await analysers.enter_async_context(
-                _analysing(settings, records, runtime, ticks, facts, store)
-            )
+            analysis = await analysers.enter_async_context(_analysing(records, runtime, ticks, facts, store))
         if settings.console is not None:
             await analysers.enter_async_context(
                 serving_console(settings, records, runtime, ticks, analysis, eyes.shown)
@@ -167,7 +163,6 @@ async def _eyes(
 
 @asynccontextmanager
 async def _analysing(
-    settings: MonitoringConfig,
     records: RemoteRecords,
     runtime: Runtime,
     ticks: Ticks,
@@ -196,12 +191,11 @@ async def _analysing(
             return await loop.run_in_executor(threads, promises, release)
 
         counts = RolloutCounts(ticks.by_epoch, judged, objectives, lambda _: metrics.failed("outcomes"))
-        folder = settings.rollouts or Path(tempfile.mkdtemp(prefix="headrace-rollouts-"))
         analyser = Analyser(
             releases,
             counts,
             lease,
-            FileEvidence(folder),
+            DatabaseEvidence(facts),
             ControlLadder(records),
             LATENCY_EDGES_S,
             metrics,

@@ -62,7 +62,6 @@ def begin(store: RecordReleases, rollout: Rollout, pipeline: str = "p") -> None:
 def settings(tmp_path: Path, releases: Released) -> dict[str, Any]:
     return {
         "database": str(tmp_path / "o"),
-        "rollouts": str(tmp_path / "rollouts"),
         "control": releases.client,
     }
 

@@ -141,7 +141,6 @@ def files(layout: Layout) -> dict[str, dict[str, Any]]:
         "monitoring": {
             "database": str(layout.facts),
             "events": {"folder": str(layout.events), "salt": str(layout.events_salt)},
-            "rollouts": str(layout.rollouts),
             "drift": {
                 "models": str(layout.models),
                 "trust": {"keys": [str(layout.model_public_key)]},
