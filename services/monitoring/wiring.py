@@ -121,7 +121,9 @@ async def _eyes(
     accuracy = await stack.enter_async_context(
         telling_accuracy(settings.accuracy, judged, facts, drift.monitor.calibrated, runtime)
     )
-    cost = await stack.enter_async_context(counting_cost(settings.cost, settings.events.folder, runtime))
+    cost = await stack.enter_async_context(
+        counting_cost(settings.cost, settings.events.folder, facts, runtime)
+    )
     freshness = Freshness()
     observers: list[EventObserver | GroupObserver] = [
         DriftObserver(drift.monitor, lambda: Allowance(settings.drift.rows_per_s, settings.drift.burst_rows)),
@@ -158,7 +160,7 @@ async def _eyes(
         [drift.panel, accuracy.panel, *cost.panels()],
         succession=successions.of,
     )
-    return _Eyes([event_service, accuracy.service, explanation_service], shown)
+    return _Eyes([event_service, accuracy.service, explanation_service, *cost.services()], shown)
 
 
 @asynccontextmanager

@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from headrace.api.monitoring.v1 import accuracy_pb2, events_pb2, explanations_pb2
+from headrace.api.monitoring.v1 import accuracy_pb2, cost_pb2, events_pb2, explanations_pb2
 from headrace.api.monitoring.v1 import monitoring_pb2 as pb
 from headrace.hop.call import Call, Peer, methods_of
 from headrace.hop.errors import Code, Fault, Reason
@@ -24,6 +24,7 @@ from headrace.releases.of_records import RecordReleases
 from headrace.ticks import LATENCY_BUCKETS, ArmFigures, ArmName, AssignedFigures, Tick
 from headrace.ticks.messages import write
 from services.monitoring.accuracy.servicer import AccuracyServicer
+from services.monitoring.cost.servicer import CostServicer
 from services.monitoring.events.servicer import EventsServicer
 from services.monitoring.explanations.servicer import ExplanationsServicer
 from services.monitoring.outcomes import recorder
@@ -295,6 +296,7 @@ SERVICERS = (
     (pb, "MonitoringService", MonitoringServicer),
     (pb, "AnalysisService", AnalysisServicer),
     (accuracy_pb2, "AccuracyService", AccuracyServicer),
+    (cost_pb2, "CostService", CostServicer),
     (events_pb2, "EventsService", EventsServicer),
     (explanations_pb2, "ExplanationsService", ExplanationsServicer),
 )

@@ -116,8 +116,6 @@ class Layout:
     deployment_log = _Below("deployments.jsonl", "audit")
     # What happened: the database of monitoring.
     facts = _Below("monitoring/facts.sqlite")
-    # What predictions cost, by hour.
-    cost_ledger = _Below("monitoring/cost.sqlite")
     # What resources cost and how many are reserved, by people; absent by default.
     prices = _Below("settings/prices.yaml")
     # The prices that were used last.

@@ -150,7 +150,6 @@ def files(layout: Layout) -> dict[str, dict[str, Any]]:
             "deployments": str(layout.deployment_log),
             "cost": {
                 "targets": str(layout.targets),
-                "ledger": str(layout.cost_ledger),
                 "prices": str(layout.prices),
                 "kept": str(layout.kept_prices),
                 "files": str(layout.home),
