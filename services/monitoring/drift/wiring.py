@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from headrace.analysis import Count
@@ -21,10 +20,10 @@ from headrace.repository.model_index import recorded
 from services.monitoring.accuracy.store import AccuracyStore
 from services.monitoring.config import MonitoringConfig
 from services.monitoring.database.facts import Facts
-from services.monitoring.drift.kept.memory import Memory
 from services.monitoring.drift.metrics import DriftMetrics
 from services.monitoring.drift.monitor import DriftMonitor
 from services.monitoring.drift.panel import DriftPanel
+from services.monitoring.drift.persistence import Memory
 from services.monitoring.drift.ports import Baselines, Version
 from services.monitoring.drift.release_baselines import ReleaseBaselines
 from services.monitoring.drift.retrain.delivery import Retraining
@@ -64,7 +63,7 @@ async def watching_drift(
     retraining = Retraining(settings.drift.retrain, webhook, runtime.telemetry.once(RetrainMetrics), log)
     monitor = DriftMonitor(settings.drift, metrics, retraining, log)
     threads = ThreadPoolExecutor(_THREADS, "drift")
-    loop, memory = asyncio.get_running_loop(), _memory(settings.drift.folder, metrics, log)
+    loop, memory = asyncio.get_running_loop(), Memory(facts, metrics.counting, log)
 
     async def judged() -> Mapping[Version, Count]:
         if releases is not None:
@@ -90,24 +89,10 @@ async def watching_drift(
             yield Drift(monitor, DriftPanel(monitor.looks))
     finally:
         await watch.close()
-        if memory is not None:
-            memory.close()
         if webhook is not None:
             await asyncio.to_thread(webhook.close, _LEAVE_S)
         # What is read at control on such a thread needs this event loop to end.
         await asyncio.to_thread(threads.shutdown)
-
-
-def _memory(folder: Path | None, metrics: DriftMetrics, log: Any) -> Memory | None:
-    if folder is None:
-        return None
-    try:
-        return Memory(folder, metrics.counting, log)
-    except OSError as error:
-        # What is counted now is judged all the same.
-        metrics.counting.storage(failing=True)
-        log.warning("windows of drift can't be kept", error=str(error))
-        return None
 
 
 def _baselines(

@@ -124,8 +124,6 @@ class Layout:
     console_secret = _Below("monitoring/console.key")
     # Prediction events: segments and their index.
     events = _Below("monitoring/events")
-    # Windows of what was predicted, so that drift is still known after a restart.
-    drift = _Below("monitoring/drift")
     # Events of regulated predictions that the monitoring service has not collected yet.
     journal = _Below("journal")
     # When retrainings were triggered, for their rate limit.

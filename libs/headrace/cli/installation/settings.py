@@ -144,7 +144,6 @@ def files(layout: Layout) -> dict[str, dict[str, Any]]:
             "drift": {
                 "models": str(layout.models),
                 "trust": {"keys": [str(layout.model_public_key)]},
-                "folder": str(layout.drift),
                 "retrain": {"memory": str(layout.retrainings)},
             },
             "deployments": str(layout.deployment_log),

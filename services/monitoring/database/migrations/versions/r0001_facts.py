@@ -1,4 +1,4 @@
-"""The first schema of `facts`: outcomes, accuracy, explanations, the ledger of cost, evidence of rollouts."""
+"""The first schema of `facts`: outcomes, accuracy, explanations, the ledger of cost, drift, evidence of rollouts."""
 
 from typing import Any
 
@@ -53,6 +53,7 @@ def upgrade() -> None:
     _accuracy()
     _explanations()
     _cost()
+    _drift()
     # `holder`: the analyser that takes the pipeline's evidence to be its own.
     _keyed("evidence", ("pipeline",), *_texts("pipeline", "holder", "content"))
     turns = sa.table("turns", sa.column("name", sa.Text))
@@ -178,3 +179,10 @@ def _cost() -> None:
     )
     _keyed("readings", ("name",), *_texts("name"), *_reals("value", "time"))
     _keyed("memory", ("service",), *_texts("service"), *_reals("process_gb", "time"))
+
+
+def _drift() -> None:
+    series = ("pipeline", "revision", "arm", "traffic", "layout", "span")
+    _keyed("drift_windows", (*series, "start"), *_texts(*series), *_reals("start", "end"), *_blobs("sketch"))
+    version = ("pipeline", "arm", "runs")
+    _keyed("drift_states", version, *_texts(*version, "state"))
