@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 import sqlalchemy as sa
 from prometheus_client import CollectorRegistry, Gauge
@@ -21,6 +25,9 @@ from services.monitoring.ports import Log
 
 # `version`: of the newest migration.
 SCHEMA = Schema(Path(__file__).with_name("migrations"), version=1)
+# What is stored waits for each other at SQLite; what is read does not.
+_THREADS = 4
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -42,16 +49,19 @@ class Facts:
 
     def __init__(self, address: str | None, metrics: FactsMetrics, log: Log) -> None:
         """`address`: of `headrace.storage`; None: a file that goes with this process. Raises ConfigError: it is none."""
-        self._temporary = tempfile.TemporaryDirectory(prefix="headrace-facts-", ignore_cleanup_errors=True)
-        self._address = address or f"{self._temporary.name}/facts.sqlite"
+        self._ending = ExitStack()
+        if address is None:
+            address = self._ending.enter_context(tempfile.TemporaryDirectory(prefix="headrace-")) + "/facts"
+        self._address = address
         try:
-            addresses.parse(self._address)
+            addresses.parse(address)
         except ValueError as error:
             raise ConfigError(f"database: {error}") from None
         self._metrics, self._log = metrics, log
         self._lock = threading.Lock()
         self._database: Database | None = None
         self._failing: dict[bool, str] = {}
+        self._threads = ThreadPoolExecutor(_THREADS, "facts")
 
     def query(self, work: Callable[[sa.Connection], T]) -> T:
         """See Database.query. Blocks. Raises StorageError."""
@@ -61,12 +71,18 @@ class Facts:
         """See Database.write. Blocks. Raises StorageError: nothing was written, or its answer was lost."""
         return self._done(lambda database: database.write(work), writes=True)
 
+    async def run(self, what: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
+        """What a store's method returns or raises, on a thread of the database's."""
+        call = partial(what, *arguments, **options)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+
     def close(self) -> None:
-        """Lets another process have the file. Blocks."""
+        """After what runs; lets another process have the file. Blocks."""
+        self._threads.shutdown()
         with self._lock:
             if self._database is not None:
                 self._database.close()
-        self._temporary.cleanup()
+        self._ending.close()
 
     def _done(self, work: Callable[[Database], T], *, writes: bool) -> T:
         try:

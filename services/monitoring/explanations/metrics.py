@@ -29,6 +29,6 @@ class ExplanationMetrics:
         )
         self.swept = Counter(
             "headrace_monitoring_swept_explanations",
-            "Explanations that were removed for their age or the size of the file.",
+            "Explanations that were removed for their age or number.",
             registry=registry,
         )

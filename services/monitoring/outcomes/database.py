@@ -16,49 +16,6 @@ _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _PRIMARY = 0xFF
 # Damaged files that are kept for a look.
 _PUT_ASIDE = 3
-# `exposures.judged`: whether an outcome said that the prediction was wrong (1) or right (0).
-# `judged`: sums that stay when their rows are removed for their age.
-# `judgements`: those of rows with a sticky value, in the order in which they were made; no id comes twice.
-# `contradictions`: outcomes that differ from the first of the same prediction and name.
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS exposures (
-    id INTEGER PRIMARY KEY, tenant TEXT NOT NULL, request_id TEXT NOT NULL, row INTEGER NOT NULL, pipeline TEXT NOT NULL,
-    release INTEGER NOT NULL, arm TEXT NOT NULL, key INTEGER, labels TEXT NOT NULL, received REAL NOT NULL, judged INTEGER,
-    UNIQUE (tenant, request_id, row));
-CREATE TABLE IF NOT EXISTS outcomes (
-    id INTEGER PRIMARY KEY, tenant TEXT NOT NULL, request_id TEXT NOT NULL, row INTEGER NOT NULL, name TEXT NOT NULL,
-    value REAL NOT NULL, label INTEGER NOT NULL, time REAL NOT NULL, received REAL NOT NULL,
-    UNIQUE (tenant, request_id, row, name));
-CREATE INDEX IF NOT EXISTS exposures_by_release ON exposures (pipeline, release);
-CREATE TABLE IF NOT EXISTS judged (
-    pipeline TEXT NOT NULL, release INTEGER NOT NULL, arm TEXT NOT NULL, rows INTEGER NOT NULL, wrong INTEGER NOT NULL,
-    PRIMARY KEY (pipeline, release, arm)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS judgements (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, pipeline TEXT NOT NULL, release INTEGER NOT NULL, arm TEXT NOT NULL,
-    key INTEGER NOT NULL, wrong INTEGER NOT NULL, received REAL NOT NULL);
-CREATE INDEX IF NOT EXISTS judgements_by_pipeline ON judgements (pipeline, id);
-CREATE TABLE IF NOT EXISTS contradictions (
-    id INTEGER PRIMARY KEY, tenant TEXT NOT NULL, request_id TEXT NOT NULL, row INTEGER NOT NULL, name TEXT NOT NULL,
-    value REAL NOT NULL, received REAL NOT NULL);
-"""
-# See accuracy/store.py. `makers`: what made predictions, with sums that stay; `followed`: up to which row a table was read.
-_ACCURACY = """
-CREATE TABLE IF NOT EXISTS makers (
-    id INTEGER PRIMARY KEY, pipeline TEXT NOT NULL, release INTEGER NOT NULL, arm TEXT NOT NULL, version TEXT NOT NULL,
-    labelled INTEGER NOT NULL DEFAULT 0, wrong INTEGER NOT NULL DEFAULT 0, UNIQUE (pipeline, release, arm, version));
-CREATE TABLE IF NOT EXISTS predictions (
-    id INTEGER PRIMARY KEY, tenant TEXT NOT NULL, request_id TEXT NOT NULL, row INTEGER NOT NULL, made_by INTEGER NOT NULL,
-    time REAL NOT NULL, window REAL NOT NULL, labels TEXT NOT NULL, expected REAL, received REAL NOT NULL, judged INTEGER,
-    UNIQUE (tenant, request_id, row));
-CREATE TABLE IF NOT EXISTS accuracy_windows (
-    made_by INTEGER NOT NULL, start REAL NOT NULL, rows INTEGER NOT NULL DEFAULT 0, labelled INTEGER NOT NULL DEFAULT 0,
-    wrong INTEGER NOT NULL DEFAULT 0, expected_rows INTEGER NOT NULL DEFAULT 0, expected REAL NOT NULL DEFAULT 0,
-    contradictions INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (made_by, start)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS label_delays (
-    made_by INTEGER NOT NULL, start REAL NOT NULL, bucket INTEGER NOT NULL, count INTEGER NOT NULL,
-    PRIMARY KEY (made_by, start, bucket)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS followed (what TEXT PRIMARY KEY, id INTEGER NOT NULL) WITHOUT ROWID;
-"""
 
 
 class Database:
@@ -70,8 +27,9 @@ class Database:
         path: Path | None,
         log: Log,
         on_damage: Callable[[], None] = lambda: None,
-        schema: str = _SCHEMA + _ACCURACY,
-        holds: str = "outcomes",
+        *,
+        schema: str,
+        holds: str,
     ) -> None:
         self._path = path
         self._schema = schema

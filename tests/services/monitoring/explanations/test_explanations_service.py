@@ -23,10 +23,8 @@ pb = explanations_pb2
 
 def settings(folder: Path) -> dict[str, Any]:
     return {
-        "database": str(folder / "facts.sqlite"),
         "events": {"files": str(folder / "events")},
-        "explanations": {"file": folder / "explanations.sqlite"},
-        "outcomes": folder / "outcomes.sqlite",
+        "database": str(folder / "facts.sqlite"),
     }
 
 

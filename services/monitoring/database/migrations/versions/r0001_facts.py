@@ -1,4 +1,4 @@
-"""The first schema of `facts`: events, outcomes, accuracy, explanations, the ledger of cost, evidence of rollouts."""
+"""The first schema of `facts`: events, outcomes, accuracy, explanations, the ledger of cost, drift, evidence of rollouts."""
 
 from typing import Any
 
@@ -54,6 +54,7 @@ def upgrade() -> None:
     _accuracy()
     _explanations()
     _cost()
+    _drift()
     # `holder`: the analyser that takes the pipeline's evidence to be its own.
     _keyed("evidence", ("pipeline",), *_texts("pipeline", "holder", "content"))
     turns = sa.table("turns", sa.column("name", sa.Text))
@@ -105,8 +106,6 @@ def _outcomes() -> None:
         *_reals("value", "time", "received"),
         unique=(*_ROW, "name"),
     )
-    op.create_index("outcomes_by_age", "outcomes", ["received"])
-    op.create_index("exposures_by_age", "exposures", ["received"])
     # Sums that stay when their rows are removed for their age.
     arm = ("pipeline", "release", "arm")
     _keyed("judged", arm, *_texts("pipeline", "arm"), *_numbers("release", "rows", "wrong"))
@@ -138,7 +137,7 @@ def _accuracy() -> None:
         "predictions",
         *_texts("tenant", "request_id", "labels"),
         *_numbers("row", "made_by"),
-        *_reals("time", "window", "received"),
+        *_reals("time", "start", "received"),
         sa.Column("expected", sa.Double),
         sa.Column("judged", NUMBER),
         unique=_ROW,
@@ -204,3 +203,10 @@ def _cost() -> None:
     )
     _keyed("readings", ("name",), *_texts("name"), *_reals("value", "time"))
     _keyed("memory", ("service",), *_texts("service"), *_reals("process_gb", "time"))
+
+
+def _drift() -> None:
+    series = ("pipeline", "revision", "arm", "traffic", "layout", "span")
+    _keyed("drift_windows", (*series, "start"), *_texts(*series), *_reals("start", "end"), *_blobs("sketch"))
+    version = ("pipeline", "arm", "runs")
+    _keyed("drift_states", version, *_texts(*version, "state"))
