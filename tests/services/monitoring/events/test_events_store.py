@@ -82,7 +82,7 @@ def world(place: Callable[..., Place]) -> Place:
     return place()
 
 
-def requests(world: Place, query: Query | None = None) -> list[str]:
+def requests(world: World, query: Query | None = None) -> list[str]:
     query = query or Query(limit=1000)
     return sorted(str(e["request_id"]) for e in find(world.store, query).events)
 
