@@ -13,11 +13,11 @@ from tests.system import add_document, headrace, remove_document, restarted
 CAUSES = Causes()
 
 
-@CAUSES.add(EventSegmentsAway={}, EventStreamFailing={})
+@CAUSES.add(EventSegmentsAway={})
 def no_far_store(_: Alarmed) -> Iterator[None]:
-    """Events are to move to an object storage and come by a Redis where nobody listens."""
+    """Events are to move to an object storage where nobody listens."""
     at, usual = f"127.0.0.1:{free_port()}", monitoring_settings()
-    far = {"segments": f"s3://events/a?endpoint_override={at}&scheme=http", "stream": f"redis://{at}/0"}
+    far = {"segments": f"s3://events/a?endpoint_override={at}&scheme=http"}
     with restarted("monitoring", {**usual, "events": far}, usual):
         yield
 

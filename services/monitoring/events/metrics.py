@@ -34,16 +34,6 @@ class EventMetrics:
         self.erased = Counter(
             "headrace_monitoring_erased_events", "Events that were erased.", registry=registry
         )
-        self.stream_failing = Gauge(
-            "headrace_monitoring_event_stream_failing",
-            "1 while the stream of events can't be read, or what it holds can't be stored.",
-            registry=registry,
-        )
-        self.unreadable_messages = Counter(
-            "headrace_monitoring_unreadable_event_messages",
-            "Messages of the stream of events that could not be read and were dropped.",
-            registry=registry,
-        )
         self.refused = Counter(
             "headrace_monitoring_refused_events",
             "Events in groups that could not be read, as of a router of another generation.",

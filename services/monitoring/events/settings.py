@@ -35,9 +35,6 @@ class EventStorage(Settings):
     # Object storage that closed segments move to (storage/place.py); several machines may share it. Keys are AWS's own variables
     # and files.
     segments: str | None = None
-    # Such as redis://HOST:6379/0: events are also read from there, where routers' settings name it too.
-    stream: str = ""
-    stream_timeout_s: PositiveFloat = 2.0
     retention: EventRetention = EventRetention()
     # A segment is closed at this size or age.
     segment_bytes: PositiveInt = 64 * _MIB

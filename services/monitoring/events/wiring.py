@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -13,7 +11,6 @@ from headrace.api.monitoring.v1 import events_pb2
 from headrace.events import Mask, read_salt
 from headrace.hop.definition import Runtime, Service
 from headrace.hop.process.background import running
-from headrace.state.redis import RedisCalls
 from services.monitoring.events.metrics import EventMetrics
 from services.monitoring.events.ports import EventObserver, GroupObserver
 from services.monitoring.events.reception import Reception
@@ -23,7 +20,6 @@ from services.monitoring.events.shipment import Shipment
 from services.monitoring.events.storage.far import FarSegments, far_segments
 from services.monitoring.events.storage.index import SCHEMA, EventIndex
 from services.monitoring.events.storage.store import EventStore
-from services.monitoring.events.stream import StreamReader
 from services.monitoring.outcomes.database import Database
 
 _WALL = time.time  # noqa: TID251 - events are kept by date
@@ -46,12 +42,6 @@ async def events(
     await reception.start()
     shipment = Shipment(far, reception, metrics.segments, log)
     tasks = {"reception of events": reception.run(), "shipment of segments": shipment.run()}
-    reader = None
-    if settings.stream:
-        calls = RedisCalls(settings.stream, settings.stream_timeout_s, time.monotonic)
-        name = f"{socket.gethostname()}-{os.getpid()}"
-        reader = StreamReader(calls, name, reception, metrics, time.monotonic, log)
-        tasks["stream of events"] = reader.run()
     try:
         async with AsyncExitStack() as stack:
             for name, work in tasks.items():
@@ -59,8 +49,6 @@ async def events(
             descriptor = events_pb2.DESCRIPTOR.services_by_name["EventsService"]
             yield Service(descriptor, EventsServicer(reception)), reception
     finally:
-        if reader is not None:
-            await reader.close()
         await reception.close()
         await shipment.close()
 

@@ -32,12 +32,6 @@ class EventsSettings(Settings):
     # A message leaves with so many rows, or after so long with what there is. Its cost a row falls with its rows.
     message_rows: PositiveInt = 2048
     wait_s: PositiveFloat = 0.5
-    # Such as redis://HOST:6379/0: events leave by a stream there and not by calls, which need no `monitoring` then; those of
-    # regulated predictions are collected by calls all the same.
-    stream: str = ""
-    stream_timeout_s: PositiveFloat = 2.0
-    # Messages that Redis keeps, about, while nobody reads them; the oldest are lost, which is seen as gaps.
-    stream_messages: PositiveInt = 1000
     # Columns with more bytes a row, such as pictures, are left out; their names are kept.
     max_value_bytes: PositiveInt = 4096
     # File with the secret that personal data is hashed with, the same for all routers and the monitoring service. Absent:

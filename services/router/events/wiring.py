@@ -13,7 +13,6 @@ from headrace.events import Mask, read_salt
 from headrace.hop.config import CalleeSettings
 from headrace.hop.definition import Runtime
 from headrace.hop.process.background import running
-from headrace.state.redis import RedisCalls
 from services.router.events.clients import EventMessages, HopEvents
 from services.router.events.groups import GroupBuilder
 from services.router.events.metrics import EventMetrics
@@ -24,7 +23,6 @@ from services.router.events.ring import Answered, Notes, Ring
 from services.router.events.sender import Receiver, Sender
 from services.router.events.settings import EventsSettings
 from services.router.events.shadows import ShadowEvents
-from services.router.events.stream import StreamEvents
 from services.router.routes.observer import RunObserver
 
 _WALL = time.time  # noqa: TID251 - events are kept by date
@@ -46,7 +44,7 @@ async def events(
     """Tells the monitoring service of predictions meanwhile, if there is one. The journal is written in any case. `answered`:
     told of each batch that was noted.
 
-    Raises ConfigError for an unusable salt or stream.
+    Raises ConfigError for an unusable salt.
     """
     log, metrics = runtime.telemetry.log, runtime.telemetry.once(EventMetrics)
     codec = EventMessages(f"{socket.gethostname()}-{os.getpid()}")
@@ -67,10 +65,6 @@ async def events(
             if place is not None and files is not None:
                 collection = Collection(files, called, metrics, place.collect_s, time.monotonic, log)
                 await stack.enter_async_context(running(collection.run(), "journal", log))
-        if settings.stream:
-            calls = RedisCalls(settings.stream, settings.stream_timeout_s, time.monotonic)
-            stack.push_async_callback(calls.close)
-            receiver = StreamEvents(calls, codec, settings.stream_messages)
         if receiver is not None:
             ringed = Notes(settings.max_value_bytes, _WALL)
             ring = Ring(settings, ringed, metrics, time.monotonic, log, answered)

@@ -18,7 +18,6 @@ from services.router.events.metrics import EventMetrics
 from services.router.events.regulated import collection
 from services.router.events.ring import Notes
 from services.router.events.settings import EventsSettings
-from tests.redis_server import RedisServer
 from tests.services.monitoring.monitoring_outcomes import Log
 from tests.services.router.router_leaves import (
     FREE,
@@ -90,23 +89,6 @@ async def test_an_event_has_the_request_and_the_answer(tmp_path: Path) -> None:
     ids = columns["@event_id"].ragged.to_list()
     assert len(set(ids)) == 2
     assert abs(int.from_bytes(ids[0][:6], "big") - time.time() * 1000) < 600_000
-
-
-async def test_events_leave_by_a_stream_and_answers_do_not_wait_for_it(tmp_path: Path) -> None:
-    (tmp_path / "redis").mkdir()
-    redis = RedisServer(tmp_path / "redis")
-    try:
-        # It is away at first: the answer comes, its event waits.
-        url = f"redis://127.0.0.1:{redis.port}/0"
-        async with running(tmp_path, stream=url) as world:
-            await world.started.ask("scored", batch_of(["ab", "?"], [1.0, -9.0]))
-            await until(lambda: world.metric("waiting_events") == 2)
-            redis.start()
-            await until(lambda: world.metric("events_total") == 2)
-            assert world.receiver.events == []
-        assert redis.command("XLEN", "headrace:events") == ":1\r\n"
-    finally:
-        redis.kill()
 
 
 async def test_an_event_of_a_row_that_failed_says_why_and_has_no_outputs(tmp_path: Path) -> None:
