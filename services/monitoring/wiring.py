@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headrace.analysis import ReadOut
-from headrace.api.monitoring.v1 import monitoring_pb2
+from headrace.api.monitoring.v1 import facts_pb2, monitoring_pb2
 from headrace.catalog.remote import RemoteRecords
 from headrace.hop.definition import Definition, Runtime, Service
 from headrace.hop.process import background
@@ -36,6 +36,7 @@ from services.monitoring.events.ports import EventObserver, GroupObserver
 from services.monitoring.events.wiring import events
 from services.monitoring.experiments import experiment_read_out
 from services.monitoring.explanations.wiring import explanation_store, explanations
+from services.monitoring.intake.servicer import FactsServicer
 from services.monitoring.metrics import Metrics
 from services.monitoring.objectives import ReleaseObjectives
 from services.monitoring.outcomes.database import Database
@@ -75,7 +76,7 @@ async def build(settings: MonitoringConfig, runtime: Runtime) -> AsyncIterator[S
         await analysers.enter_async_context(background.running(sweeps, "removal of old outcomes", log))
         records = await analysers.enter_async_context(_records(settings, runtime))
         tell_deployments(settings.deployments, runtime)
-        eyes = await _eyes(analysers, settings, records, runtime, recorder, store, judged)
+        eyes = await _eyes(analysers, settings, records, runtime, ticks, recorder, store, judged)
         analysis = None
         if records is not None:
             analysis = await analysers.enter_async_context(
@@ -85,9 +86,8 @@ async def build(settings: MonitoringConfig, runtime: Runtime) -> AsyncIterator[S
             await analysers.enter_async_context(
                 serving_console(settings, records, runtime, ticks, analysis, eyes.shown)
             )
-        servicer = MonitoringServicer(ticks, recorder, metrics, _WALL)
         yield [
-            Service(services["MonitoringService"], servicer),
+            Service(services["MonitoringService"], MonitoringServicer(recorder, _WALL)),
             Service(services["AnalysisService"], AnalysisServicer(analysis)),
             *eyes.services,
         ]
@@ -109,6 +109,7 @@ async def _eyes(
     settings: MonitoringConfig,
     records: RemoteRecords | None,
     runtime: Runtime,
+    ticks: Ticks,
     recorder: Recorder,
     outcomes: OutcomeStore,
     judged: AccuracyStore,
@@ -148,10 +149,13 @@ async def _eyes(
             reception,
             recorder,
             outcomes,
-            cost.explanations(),
             runtime,
         )
     )
+    intake = FactsServicer(
+        ticks, recorder, reception, explained, cost.explanations(), runtime.telemetry.once(Metrics), log
+    )
+    facts = Service(facts_pb2.DESCRIPTOR.services_by_name["FactsService"], intake)
     shown = Beside(
         recorder,
         outcomes,
@@ -161,7 +165,7 @@ async def _eyes(
         [drift.panel, accuracy.panel, *cost.panels()],
         succession=successions.of,
     )
-    return _Eyes([event_service, accuracy.service, explanation_service], shown)
+    return _Eyes([facts, event_service, accuracy.service, explanation_service], shown)
 
 
 @asynccontextmanager

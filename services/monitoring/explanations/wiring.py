@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 from headrace.api.monitoring.v1 import explanations_pb2
 from headrace.hop.definition import Runtime, Service
 from headrace.hop.process.background import running
-from services.monitoring.cost.from_explanations import ExplanationCost
 from services.monitoring.events.reception import Reception
 from services.monitoring.explanations.explanations import Explanations
 from services.monitoring.explanations.metrics import ExplanationMetrics
@@ -36,7 +35,6 @@ async def explanations(
     reception: Reception,
     recorder: Recorder,
     outcomes: OutcomeStore,
-    cost: ExplanationCost,
     runtime: Runtime,
 ) -> AsyncIterator[tuple[Service, Explanations]]:
     """The service, and what the console shows."""
@@ -45,6 +43,6 @@ async def explanations(
     try:
         descriptor = explanations_pb2.DESCRIPTOR.services_by_name["ExplanationsService"]
         async with running(made.sweep_every(settings), "removal of old explanations", log):
-            yield Service(descriptor, ExplanationsServicer(made, cost)), made
+            yield Service(descriptor, ExplanationsServicer(made)), made
     finally:
         await made.close()

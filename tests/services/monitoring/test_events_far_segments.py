@@ -26,7 +26,7 @@ from services.monitoring.events.storage.closed import AwayError
 from services.monitoring.outcomes.records import StorageError
 from services.monitoring.wiring import SERVICE
 from tests.object_server import BUCKET, SECRET, ObjectServer, Relay
-from tests.services.monitoring.monitoring_calls import call
+from tests.services.monitoring.monitoring_calls import call, report
 from tests.services.monitoring.monitoring_events import World, group
 from tests.services.monitoring.monitoring_outcomes import NOW
 from tests.services.waiting import until
@@ -255,7 +255,7 @@ async def test_the_service_leaves_nothing_on_its_disk_and_another_one_finds_it(
     where = server.url(uuid.uuid4().hex)
     async with served(SERVICE, {"events": {"folder": tmp_path / "a", "segments": where}}) as harness:
         request = messages.write("router-1", 7, 3, [group(1, 3, now=time.time())])
-        assert (await call(harness, "RecordEvents", request)).stored_count == 3
+        assert (await report(harness, events=request)).events.stored_count == 3
     assert list((tmp_path / "a" / "segments").iterdir()) == []
     async with served(SERVICE, {"events": {"folder": tmp_path / "b", "segments": where}}) as harness:
 

@@ -20,7 +20,7 @@ from services.monitoring.events.ports import EventObserver
 from services.monitoring.events.reception import Reception
 from services.monitoring.events.servicer import EventsServicer
 from services.monitoring.wiring import SERVICE
-from tests.services.monitoring.monitoring_calls import call
+from tests.services.monitoring.monitoring_calls import call, report
 from tests.services.monitoring.monitoring_events import World, group
 from tests.services.monitoring.monitoring_outcomes import Log
 
@@ -30,8 +30,8 @@ async def test_events_come_in_and_are_found_erased_and_missed(tmp_path: Path) ->
         request = messages.write(
             "router-1", 7, 9, [group(1, 3, now=time.time()), group(6, 2, now=time.time())]
         )
-        assert (await call(harness, "RecordEvents", request)).stored_count == 5
-        assert (await call(harness, "RecordEvents", request)).stored_count == 0
+        assert (await report(harness, events=request)).events.stored_count == 5
+        assert (await report(harness, events=request)).events.stored_count == 0
         found = await call(harness, "ListEvents", pb.ListEventsRequest(tenant="acme", limit=2))
         assert [json.loads(e.content_json)["request_id"] for e in found.events] == ["r7", "r6"]
         one = await call(
@@ -66,13 +66,14 @@ async def test_groups_of_another_generation_are_refused_by_name_and_the_others_s
     other = renamed(group(4, 2, now=time.time()), "@event_id", "@prediction_id")
     async with served(SERVICE, {"events": {"folder": tmp_path / "events"}}) as harness:
         groups = [group(1, 3, now=time.time()), other, group(6, 1, now=time.time())]
-        request = messages.write("router-1", 7, 6, groups, durable=durable)
+        request = messages.write("router-1", 7, 6, groups)
         if durable:  # the journal must keep it
             with pytest.raises(Fault, match=r"groups\[1\].batch: the column @event_id"):
-                await call(harness, "RecordEvents", request)
+                await report(harness, events=request, durable=True)
         else:
-            reply = await call(harness, "RecordEvents", request)
-            assert (reply.stored_count, reply.dropped_count) == (4, 2)
+            receipt = (await report(harness, events=request)).events
+            assert (receipt.stored_count, receipt.dropped_count) == (4, 2)
+            assert "groups[1].batch: the column @event_id" in receipt.problem
         [stream] = (await call(harness, "ListEventGaps", pb.ListEventGapsRequest())).streams
         assert [(g.first, g.last) for g in stream.gaps] == [(4, 5)]
         registry = harness.runtime.telemetry.registry
@@ -81,7 +82,6 @@ async def test_groups_of_another_generation_are_refused_by_name_and_the_others_s
 
 NOBODY = pb.EventSubject(column="key")
 TWO_IDS = pb.ListEventsRequest(prediction_id="r7/0", request_id="r8")
-WRONG_GROUP = pb.RecordEventsRequest(epoch=1, groups=[pb.EventGroup(pipeline="p")])
 
 
 @pytest.mark.parametrize(
@@ -101,8 +101,6 @@ WRONG_GROUP = pb.RecordEventsRequest(epoch=1, groups=[pb.EventGroup(pipeline="p"
         ("ListEvents", TWO_IDS, "MALFORMED_REQUEST", "request_id"),
         ("ReadEvents", pb.ReadEventsRequest(page="17"), "MALFORMED_REQUEST", "page"),
         ("ListEvents", pb.ListEventsRequest(limit=1001), "MALFORMED_REQUEST", "limit"),
-        ("RecordEvents", pb.RecordEventsRequest(), "MALFORMED_REQUEST", "epoch"),
-        ("RecordEvents", WRONG_GROUP, "MALFORMED_REQUEST", "groups[0]"),
     ],
 )
 async def test_a_wrong_request_is_named(name: str, request_: Any, reason: str, field: str) -> None:
