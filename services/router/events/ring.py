@@ -305,7 +305,7 @@ class Ring(Lane[AnsweredBatch]):
             return None
         noted = self.notes.make(why, route, part, result, seconds, first)
         size = noted.size
-        # As `put`, without its call: this is the way of each request.
+        # As `append`, without its call: this is the way of each request.
         if size > queue.left and self.waiting:
             self.lost(count)
             return None

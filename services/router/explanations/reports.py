@@ -25,6 +25,9 @@ class Report:
     explained: Sequence[Explained]
     counts: Counts
 
+    def __len__(self) -> int:
+        return len(self.explained)
+
 
 @dataclass(slots=True)
 class Counts:
@@ -76,12 +79,12 @@ class Reports:
     def add(self, explained: Explained) -> None:
         """One of them was explained."""
         if self._lane is not None:
-            self._lane.put(explained, 1, _BYTES + _COLUMN_BYTES * len(explained.subject.players))
+            self._lane.append(explained, 1, _BYTES + _COLUMN_BYTES * len(explained.subject.players))
 
-    def take(self) -> Report | None:
+    def drain(self) -> Report | None:
         """What is to be told; None: nothing."""
         assert self._lane is not None, "there is somebody to tell"
-        explained, counts = self._lane.take(), self._counts
+        explained, counts = self._lane.drain(), self._counts
         if not (explained or counts):
             return None
         self._number += 1

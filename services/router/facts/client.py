@@ -33,12 +33,12 @@ class HopFacts:
     async def report(self, request: pb.ReportRequest, deadline: float) -> Answer:
         """A tick goes to every replica, all else to one. `deadline`: monotonic seconds."""
         if not request.HasField("tick") or len(self._replicas.all) < 2:
-            reply = await self._told(request, deadline)
+            reply = await self._outcome(request, deadline)
             return Answer([reply if isinstance(reply, Fault) else reply.tick], reply)
         tick = pb.ReportRequest(epoch=request.epoch, tick=request.tick)
         request.ClearField("tick")
         replies, reply = await asyncio.gather(
-            self._each(tick, deadline=deadline), self._told(request, deadline)
+            self._each(tick, deadline=deadline), self._outcome(request, deadline)
         )
         return Answer([r if isinstance(r, Fault) else r.tick for r in replies], reply)
 
@@ -46,7 +46,7 @@ class HopFacts:
         """The events are on monitoring's disk when this returns. Raises Fault."""
         await self._one(pb.ReportRequest(events=events, durable=True), deadline=deadline)
 
-    async def _told(self, request: pb.ReportRequest, deadline: float) -> pb.ReportResponse | Fault:
+    async def _outcome(self, request: pb.ReportRequest, deadline: float) -> pb.ReportResponse | Fault:
         try:
             return await self._one(request, deadline=deadline)
         except Fault as fault:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from itertools import chain
-from typing import NamedTuple, Protocol
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from headrace.api.monitoring.v1 import facts_pb2 as pb
 from headrace.events import EventGroup
@@ -22,6 +22,8 @@ from services.router.facts.queue import Lane
 # Events are made in slices, with pauses in which live batches go on. (In a thread, that work had each of their steps wait for the
 # interpreter's lock: 5 to 9 ms instead of 1, for 40 ms twice a second.)
 _SLICE_S, _PAUSE_S = 0.0005, 0.004
+
+Drained = TypeVar("Drained", bound=Sized)
 
 
 class Made(NamedTuple):
@@ -41,12 +43,12 @@ class Part(Protocol):
         """Takes what waits; None: nothing. What a cancellation interrupts is made again."""
         ...
 
-    def told(self, stored: int, dropped: int) -> None:
-        """The receiver has taken so many facts, and dropped the others."""
+    def stored(self, rows: int) -> None:
+        """The receiver has so many."""
         ...
 
     def lost(self, reason: str, rows: int) -> None:
-        """So many were dropped here: `refused` or `error`."""
+        """So many were dropped: `refused` by the receiver, or `error`."""
         ...
 
 
@@ -64,7 +66,7 @@ class EventPart:
         self._taken: Sequence[AnsweredBatch] = ()
 
     async def make(self) -> Made | None:
-        taken = self._taken = self._taken or self._ring.take()
+        taken = self._taken = self._taken or self._ring.drain()
         rows, notes = sum(map(len, taken)), self._ring.notes
         self._metrics.waiting.set(self._ring.rows + rows)
         if not taken:
@@ -82,11 +84,9 @@ class EventPart:
         self._taken = ()
         return Made(pb.ReportRequest(events=message), rows)
 
-    def told(self, stored: int, dropped: int) -> None:
-        self._metrics.sent.inc(stored)
+    def stored(self, rows: int) -> None:
+        self._metrics.sent.inc(rows)
         self._metrics.waiting.set(self._ring.rows)
-        if dropped:
-            self.lost("refused", dropped)
 
     def lost(self, reason: str, rows: int) -> None:
         self._metrics.dropped(reason, rows)
@@ -103,51 +103,57 @@ class EventPart:
         return groups
 
 
-class ExposurePart:
+class LanePart(Generic[Drained]):
+    """What `drain` gives, None: nothing, made a report by `write`. `lost`: told how many facts are lost."""
+
+    def __init__(
+        self,
+        name: str,
+        drain: Callable[[], Drained | None],
+        write: Callable[[Drained], pb.ReportRequest],
+        lost: Callable[[int], None],
+    ) -> None:
+        self.name = name
+        self._drain = drain
+        self._write = write
+        self._lost = lost
+        self._drained: Drained | None = None
+
+    async def make(self) -> Made | None:
+        if self._drained is None:
+            self._drained = self._drain()
+        if self._drained is None:
+            return None
+        rows = len(self._drained)
+        try:
+            request = await asyncio.to_thread(self._write, self._drained)
+        except Exception:
+            self._drained = None
+            self._lost(rows)
+            raise
+        self._drained = None
+        return Made(request, rows)
+
+    def stored(self, rows: int) -> None:
+        """Only what is lost is counted."""
+
+    def lost(self, reason: str, rows: int) -> None:  # noqa: ARG002 - they are lost, whatever the reason
+        self._lost(rows)
+
+
+def exposure_part(lane: Lane[Sequence[Exposure]], lost: Callable[[int], None]) -> Part:
     """Which rows got which arm."""
 
-    name = "exposures"
+    def write(exposures: Sequence[Exposure]) -> pb.ReportRequest:
+        return pb.ReportRequest(exposures=tick_messages.write_exposures(exposures))
 
-    def __init__(self, lane: Lane[Sequence[Exposure]]) -> None:
-        self._lane = lane
-        self._taken: Sequence[Exposure] = ()
-
-    async def make(self) -> Made | None:
-        taken = self._taken = self._taken or [*chain.from_iterable(self._lane.take())]
-        if not taken:
-            return None
-        messages = await asyncio.to_thread(tick_messages.write_exposures, taken)
-        self._taken = ()
-        return Made(pb.ReportRequest(exposures=messages), len(taken))
-
-    def told(self, stored: int, dropped: int) -> None:  # noqa: ARG002 - only what is lost is counted
-        if dropped:
-            self._lane.lost(dropped)
-
-    def lost(self, reason: str, rows: int) -> None:  # noqa: ARG002 - they are lost, whatever the reason
-        self._lane.lost(rows)
+    return LanePart("exposures", lambda: [*chain.from_iterable(lane.drain())] or None, write, lost)
 
 
-class ExplanationPart:
-    """Explanations and what they took. `unsent`: told how many are lost."""
+def explanation_part(reports: Reports, lost: Callable[[int], None]) -> Part:
+    """Explanations and what they cost."""
 
-    name = "explanations"
+    def write(report: Report) -> pb.ReportRequest:
+        return pb.ReportRequest(explanations=written(report))
 
-    def __init__(self, reports: Reports, unsent: Callable[[int], None]) -> None:
-        self._reports = reports
-        self._unsent = unsent
-        self._taken: Report | None = None
-
-    async def make(self) -> Made | None:
-        report = self._taken = self._taken or self._reports.take()
-        if report is None:
-            return None
-        message = await asyncio.to_thread(written, report)
-        self._taken = None
-        return Made(pb.ReportRequest(explanations=message), len(report.explained))
-
-    def told(self, stored: int, dropped: int) -> None:  # noqa: ARG002 - only what is lost is counted
-        self._unsent(dropped)
-
-    def lost(self, reason: str, rows: int) -> None:  # noqa: ARG002 - they are lost, whatever the reason
-        self._unsent(rows)
+    return LanePart("explanations", reports.drain, write, lost)

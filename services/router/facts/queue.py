@@ -25,7 +25,7 @@ class Queue:
         self._lanes.append(lane)
 
     def settle(self) -> None:
-        """Something was taken."""
+        """Something was drained."""
         if not any(lane.is_full for lane in self._lanes):
             self.full.clear()
         if not any(lane.rows for lane in self._lanes):
@@ -60,7 +60,7 @@ class Lane(Generic[Item]):
         """Whether enough for a message waits."""
         return self.rows >= self.message_rows or self.bytes >= MESSAGE_BYTES
 
-    def put(self, item: Item, rows: int, size: int) -> bool:
+    def append(self, item: Item, rows: int, size: int) -> bool:
         """Whether there was room. A single item always has some."""
         if self.waiting and (size > self.queue.left or self.bytes + size > self._most_bytes):
             self.lost(rows)
@@ -74,17 +74,17 @@ class Lane(Generic[Item]):
             self.queue.full.set()
         return True
 
-    def take(self) -> list[Item]:
+    def drain(self) -> list[Item]:
         """Removes the first items, about a message's worth."""
-        taken: list[Item] = []
+        drained: list[Item] = []
         rows, room = self.message_rows, MESSAGE_BYTES
         while self.waiting and rows > 0 and room > 0:
             one = self.waiting.popleft()
-            taken.append(one.item)
+            drained.append(one.item)
             rows -= one.rows
             room -= one.size
             self.rows -= one.rows
             self.bytes -= one.size
             self.queue.left += one.size
         self.queue.settle()
-        return taken
+        return drained

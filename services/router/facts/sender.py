@@ -165,8 +165,9 @@ class Sender:
             self._fails(name, receipt.problem)
             return
         rows, dropped = self._unsent.pop(name).rows, receipt.dropped_count
-        self._parts[name].told(rows - dropped, dropped)
+        self._parts[name].stored(rows - dropped)
         if dropped:
+            self._parts[name].lost("refused", dropped)
             self._log.error("facts were dropped", part=name, error=receipt.problem)
         self._works(name)
 

@@ -26,7 +26,7 @@ from services.router.explanations.metrics import ExplanationMetrics
 from services.router.explanations.pieces import Explained
 from services.router.explanations.reports import Reports
 from services.router.facts.client import HopFacts
-from services.router.facts.parts import EventPart, ExplanationPart, ExposurePart, Part
+from services.router.facts.parts import EventPart, Part, explanation_part, exposure_part
 from services.router.facts.queue import Lane, Queue
 from services.router.facts.sender import Sender
 from services.router.metrics import Metrics
@@ -94,8 +94,8 @@ async def facts(
         counters = Counters(exposures)
         parts: list[Part] = [
             EventPart(ring, builder, replica, event_metrics),
-            ExposurePart(exposures),
-            ExplanationPart(reports, unsent),
+            exposure_part(exposures, metrics.lost_exposures.inc),
+            explanation_part(reports, unsent),
         ]
 
         def heard(routers: int) -> None:

@@ -228,7 +228,7 @@ class Counters:
             places = taken(places_in_requests(part.whole.rows), part.positions)
             keys = None if how.by is None else [*map(_hashed, sticky_values(part.batch, how.by))]
             found = exposures(name, answer, places, keys, part.pipeline.outputs)
-            self._exposures.put(found, len(found), EXPOSURE_BYTES * len(found))
+            self._exposures.append(found, len(found), EXPOSURE_BYTES * len(found))
 
     def _count_drawn(
         self, how: Counted, part: Part, counter: ArmCounter, bad: frozenset[int], seconds: float | None

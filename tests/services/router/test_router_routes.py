@@ -262,7 +262,7 @@ async def counted(
         await inference(found, counters=counters).infer("double", 0, batch(count))
     except (KeyError, ExceptionGroup):
         assert runner is Broken
-    return dict(counters.tick().arms), lane.take()
+    return dict(counters.tick().arms), lane.drain()
 
 
 @pytest.mark.parametrize("count", [5, 40])

@@ -126,7 +126,7 @@ class Observed:
         self.committed.append(events)
 
     def groups(self) -> list[EventGroup]:
-        noted = self.builder.groups(self.ring.take())
+        noted = self.builder.groups(self.ring.drain())
         return [*noted, *(group for report in self.committed for group in messages.read(report)[0])]
 
 
@@ -209,7 +209,7 @@ async def test_batches_with_other_fallbacks_are_one_group() -> None:
     drawn, told = np.random.default_rng(3), list[set[str]]()
     for size in (1, 3, 1, 2, 5, 1, 1, 4):
         await world.inference.infer("double", 0, batch(size))
-        noted = world.ring.take()[0]
+        noted = world.ring.drain()[0]
         noted.fallbacks = [str(n) for n in drawn.permutation(names)[: drawn.integers(0, 6)]]
         used = {name: drawn.random(size) < 0.5 for name in noted.fallbacks}
         values = {n: v for n, v in zip(noted.names, noted.values, strict=True) if n != FALLBACKS}

@@ -21,7 +21,7 @@ from services.router.events.ring import Notes
 from services.router.events.settings import EventsSettings
 from services.router.facts import sender
 from services.router.facts.client import Answer
-from services.router.facts.parts import EventPart, ExposurePart
+from services.router.facts.parts import EventPart, exposure_part
 from services.router.facts.queue import Lane, Queue
 from services.router.facts.sender import Sender
 from services.router.metrics import Metrics
@@ -50,7 +50,7 @@ class Events:
         self.notes.number(3)
         self.rows, self.turns = 3, 0
 
-    def take(self) -> list[list[int]]:
+    def drain(self) -> list[list[int]]:
         self.rows, taken = 0, self.rows
         return [[1] * taken] if taken else []
 
@@ -74,7 +74,7 @@ class World:
         ring: Any = self.ring
         queue, metrics = Queue(1 << 20), EventMetrics(self.registry)
         self.exposures = Lane[Sequence[Exposure]](queue, 10, self.lost.append, 0.25)
-        parts: list[Any] = [ExposurePart(self.exposures)]
+        parts: list[Any] = [exposure_part(self.exposures, self.lost.append)]
         if events:
             parts.insert(0, EventPart(ring, ring, "router-1", metrics))
         facts = queue, parts, self.counters, self, Metrics(self.registry), EventsSettings(wait_s=0.001)
@@ -88,7 +88,7 @@ class World:
         return answer or Answer([FINE], pb.ReportResponse())
 
     def expose(self) -> None:
-        self.exposures.put([ROW], 1, 500)
+        self.exposures.append([ROW], 1, 500)
 
     def metric(self, name: str, **labels: str) -> float | None:
         return self.registry.get_sample_value(f"headrace_router_{name}", labels)
@@ -211,17 +211,17 @@ def test_one_bound_holds_for_all_and_a_share_for_one_kind() -> None:
     lost: list[int] = []
     queue = Queue(1000)
     events, others = Lane[str](queue, 10, lost.append), Lane[str](queue, 10, lost.append, 0.25)
-    assert [others.put("o", 1, 100) for _ in range(4)] == [True, True, False, False]
-    assert [events.put("e", 2, 300) for _ in range(4)] == [True, True, False, False]
+    assert [others.append("o", 1, 100) for _ in range(4)] == [True, True, False, False]
+    assert [events.append("e", 2, 300) for _ in range(4)] == [True, True, False, False]
     assert (queue.left, lost, queue.came.is_set()) == (200, [1, 1, 2, 2], True)
-    assert (others.take(), events.take(), queue.left) == (["o", "o"], ["e", "e"], 1000)
+    assert (others.drain(), events.drain(), queue.left) == (["o", "o"], ["e", "e"], 1000)
     assert not queue.came.is_set()
     # However large it is, one thing finds room in an empty lane; and enough for a message is said.
-    assert events.put("large", 10, 5000)
+    assert events.append("large", 10, 5000)
     assert queue.full.is_set()
-    assert not others.take()
+    assert not others.drain()
     assert queue.full.is_set()
-    assert (events.take(), queue.full.is_set()) == (["large"], False)
+    assert (events.drain(), queue.full.is_set()) == (["large"], False)
 
 
 def figures(monitoring: Monitoring) -> dict[ArmName, ArmFigures]:

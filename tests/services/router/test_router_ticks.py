@@ -119,7 +119,7 @@ def test_exposures_name_the_row_of_its_request_the_arm_and_the_labels() -> None:
     taken.rows.request_ids = ["one", "other"]
     sent = taken.with_columns([Column.of_text("key", ["ann", None])])
     counted.answered(how, part(sent, "candidate", whole, positions), taken, 0.1)
-    [exposed] = lane.take()
+    [exposed] = lane.drain()
     found = [(e.arm, e.request_id, e.row, e.key, dict(e.labels)) for e in exposed]
     arm = ArmName("flights", 4, "candidate")
     keyed = arm, "one", 1, key_hash(b"ann"), {"late": 1.0, "code": 0.0}
@@ -129,7 +129,7 @@ def test_exposures_name_the_row_of_its_request_the_arm_and_the_labels() -> None:
 def test_exposures_without_keys_and_with_nulls() -> None:
     lane = exposure_lane()
     count(Counters(lane), [0.9, None], how=Counted(4, exposes=True))
-    [[first, second]] = lane.take()
+    [[first, second]] = lane.drain()
     assert (first.key, first.row, second.row) == (None, 0, 1)
     assert read_exposures(write_exposures([first, second])) == [first, second]
 

@@ -127,7 +127,7 @@ def test_rows_that_a_rule_sent_are_counted_apart() -> None:
         False: (2, 1, AssignedFigures(new_keys=2, fresh_rows=2, fresh_bad=1)),
         True: (1, 1, AssignedFigures()),
     }
-    assert [(e.request_id, e.row) for exposed in lane.take() for e in exposed] == [("r", 1), ("r", 2)]
+    assert [(e.request_id, e.row) for exposed in lane.drain() for e in exposed] == [("r", 1), ("r", 2)]
     counted.failed(KEYED, replace(rows, by_rule=np.array([True] * 3)), 0.1)
     assert {name.by_rule: f.rows for name, f in counted.tick().arms.items()} == {False: 2, True: 4}
 
