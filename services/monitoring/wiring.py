@@ -36,6 +36,7 @@ from services.monitoring.events.ports import EventObserver, GroupObserver
 from services.monitoring.events.wiring import events
 from services.monitoring.experiments import experiment_read_out
 from services.monitoring.explanations.wiring import explanation_store, explanations
+from services.monitoring.intake.answered import Answered
 from services.monitoring.intake.servicer import FactsServicer
 from services.monitoring.metrics import Metrics
 from services.monitoring.objectives import ReleaseObjectives
@@ -152,8 +153,17 @@ async def _eyes(
             runtime,
         )
     )
+    answered = Answered(reception, time.monotonic, log)
+    await stack.enter_async_context(background.running(answered.run(), "answered events", log))
     intake = FactsServicer(
-        ticks, recorder, reception, explained, cost.explanations(), runtime.telemetry.once(Metrics), log
+        ticks,
+        recorder,
+        reception,
+        explained,
+        answered,
+        cost.explanations(),
+        runtime.telemetry.once(Metrics),
+        log,
     )
     facts = Service(facts_pb2.DESCRIPTOR.services_by_name["FactsService"], intake)
     shown = Beside(

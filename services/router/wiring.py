@@ -95,7 +95,9 @@ async def build(settings: RouterSettings, runtime: Runtime) -> AsyncIterator[Seq
             pipelines, refresh, metrics, time.monotonic, observers, told.counters, told.commits
         )
         descriptor = router_pb2.DESCRIPTOR.services_by_name["RouterService"]
-        servicer = RouterServicer(inference, pipelines, models, shadows.reports, explained.servicer)
+        servicer = RouterServicer(
+            inference, pipelines, models, shadows.reports, explained.servicer, told.notes
+        )
         yield [Service(descriptor, servicer, takes_payload=True, ready=reloader.ready)]
 
 

@@ -16,6 +16,7 @@ from services.monitoring.cost.from_explanations import ExplanationCost
 from services.monitoring.events.reception import Reception
 from services.monitoring.explanations.explanations import Explanations
 from services.monitoring.intake import explanations as explanation_messages
+from services.monitoring.intake.answered import Answered
 from services.monitoring.metrics import Metrics
 from services.monitoring.outcomes.recorder import Recorder
 from services.monitoring.outcomes.records import StorageError
@@ -35,6 +36,7 @@ class FactsServicer:
         recorder: Recorder,
         reception: Reception,
         explanations: Explanations,
+        answered: Answered,
         cost: ExplanationCost,
         metrics: Metrics,
         log: Log,
@@ -43,6 +45,7 @@ class FactsServicer:
         self._recorder = recorder
         self._reception = reception
         self._explanations = explanations
+        self._answered = answered
         self._cost = cost
         self._metrics = metrics
         self._log = log
@@ -52,6 +55,8 @@ class FactsServicer:
         if request.durable:
             return pb.ReportResponse(events=await self._commit(request.events))
         reply = pb.ReportResponse()
+        for stream in request.answered:
+            self._answered.heard(stream.epoch, stream.sequence)
         if request.HasField("tick"):
             reply.tick.CopyFrom(self._count(request))
         parts: dict[str, Awaitable[pb.PartReceipt]] = {}

@@ -40,13 +40,15 @@ _SHARE, _MESSAGE_EXPLANATIONS = 0.25, 100
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What notes facts. `observers` see each prediction; `commits`: what regulated ones wait for; None: nothing is regulated."""
+    """What notes facts. `observers` see each prediction; `commits`: what regulated ones wait for; None: nothing is regulated.
+    `notes`: numbers those that are not; None: nobody is told of them."""
 
     counters: Counters
     observers: Sequence[RunObserver]
     commits: Commits | None
     shadows: ShadowEvents | None
     reports: Reports
+    notes: Notes | None = None
 
 
 @asynccontextmanager
@@ -105,7 +107,7 @@ async def facts(
         sender = Sender(queue, parts, counters, called, metrics, settings, tick_s, heard, time.monotonic, log)
         stack.push_async_callback(sender.close)
         await stack.enter_async_context(running(sender.run(), "facts", log))
-        yield Facts(counters, [ring], regulated, ShadowEvents(ring, log), reports)
+        yield Facts(counters, [ring], regulated, ShadowEvents(ring, log), reports, ring.notes)
 
 
 def _notes(settings: EventsSettings) -> Notes:

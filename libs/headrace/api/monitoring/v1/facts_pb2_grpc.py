@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class FactsServiceStub:
-    """FactsService takes what routers know of their predictions: counts, events, explanations. Only regulated predictions wait for it.
+    """FactsService takes what routers know of their predictions: counts, events, explanations; and how far they have answered, of
+    doors. Only regulated predictions wait for it.
     """
 
     def __init__(self, channel):
@@ -43,11 +44,12 @@ class FactsServiceStub:
 
 
 class FactsServiceServicer:
-    """FactsService takes what routers know of their predictions: counts, events, explanations. Only regulated predictions wait for it.
+    """FactsService takes what routers know of their predictions: counts, events, explanations; and how far they have answered, of
+    doors. Only regulated predictions wait for it.
     """
 
     def Report(self, request, context):
-        """Report takes facts of one router's process. Each part is taken or refused on its own, and one that comes twice counts once.
+        """Report takes facts of one process. Each part is taken or refused on its own, and one that comes twice counts once.
         With `durable` the events are on the disk when it returns, or the call fails (UNAVAILABLE, STORAGE_UNAVAILABLE;
         INVALID_ARGUMENT, MALFORMED_REQUEST) and nothing counts as stored.
         """
@@ -72,7 +74,8 @@ def add_FactsServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class FactsService:
-    """FactsService takes what routers know of their predictions: counts, events, explanations. Only regulated predictions wait for it.
+    """FactsService takes what routers know of their predictions: counts, events, explanations; and how far they have answered, of
+    doors. Only regulated predictions wait for it.
     """
 
     @staticmethod
