@@ -60,8 +60,10 @@ async def test_all_that_a_killed_router_answered_is_stored_or_a_gap(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(answered, "WAIT_S", 0.1)
-    monkeypatch.setattr(reception_room, "_MEASURE_S", 1.0)
-    async with served(SERVICE, {"events": {"folder": tmp_path / "events"}}) as harness:
+    monkeypatch.setattr(reception_room, "_CLOSE_S", 0.2)
+    monkeypatch.setattr(reception_room, "_MEASURE_S", 0.2)
+    kept = {"database": str(tmp_path / "facts.sqlite"), "events": {"files": str(tmp_path / "events")}}
+    async with served(SERVICE, kept) as harness:
         async with router(tmp_path / "router", harness.target) as (door, process):
             report = harness.client().unary(REPORT)
             tells = AnsweredEvents(door.highest, report, time.monotonic, Log())

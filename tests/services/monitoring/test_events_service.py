@@ -25,8 +25,12 @@ from tests.services.monitoring.monitoring_events import World, group
 from tests.services.monitoring.monitoring_outcomes import Log
 
 
+def stored_in(folder: Path) -> dict[str, Any]:
+    return {"database": str(folder / "facts.sqlite"), "events": {"files": str(folder / "events")}}
+
+
 async def test_events_come_in_and_are_found_erased_and_missed(tmp_path: Path) -> None:
-    async with served(SERVICE, {"events": {"folder": tmp_path / "events"}}) as harness:
+    async with served(SERVICE, stored_in(tmp_path)) as harness:
         request = messages.write(
             "router-1", 7, 9, [group(1, 3, now=time.time()), group(6, 2, now=time.time())]
         )
@@ -64,7 +68,7 @@ async def test_groups_of_another_generation_are_refused_by_name_and_the_others_s
 ) -> None:
     # As routers before 14423f14 named it.
     other = renamed(group(4, 2, now=time.time()), "@event_id", "@prediction_id")
-    async with served(SERVICE, {"events": {"folder": tmp_path / "events"}}) as harness:
+    async with served(SERVICE, stored_in(tmp_path)) as harness:
         groups = [group(1, 3, now=time.time()), other, group(6, 1, now=time.time())]
         request = messages.write("router-1", 7, 6, groups)
         if durable:  # the journal must keep it
@@ -137,7 +141,6 @@ async def test_observers_see_each_event_once_whatever_another_does(tmp_path: Pat
     reception = Reception(
         world.store if stores else None, Mask(None), observers, metrics, lambda: 5.0, world.log
     )
-    await reception.start()
     await reception.take("r", 7, 3, [group(1, 3)], durable=False)
     if stores:
         await reception.take("r", 7, 5, [group(2, 4)], durable=False)
