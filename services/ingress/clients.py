@@ -47,6 +47,8 @@ class HopRouter:
         # Requests of known forms, each with the message that answers it.
         grouping = GroupCodec(codec, self._routed, attributes, codec.clock)
         self.grouped = client.coalesced(INFER, grouping, upcoming)
+        # The highest number of an event that replies had, by the router's stream of events.
+        self.highest: dict[int, int] = {}
         # Most responses say the same besides their rows, so that is read only once.
         self._last: pb.InferResponse | None = None
         self._fields: tuple[list[str], list[list[Decision]]] = [], []
@@ -61,6 +63,8 @@ class HopRouter:
             if last is None or (response.decisions, response.fallbacks) != (last.decisions, last.fallbacks):
                 self._fields = list(response.fallbacks), [[_decision(d)] for d in response.decisions]
             self._last = response
+            if (number := response.event_sequence) > self.highest.get(response.event_epoch, 0):
+                self.highest[response.event_epoch] = number
         fallbacks, decisions = self._fields
         used = _used(fallbacks, reply.batch)
         if len(decisions) < 2 or _DECISION not in reply.batch.columns:

@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from headrace.analysis import ReadOut
-from headrace.api.monitoring.v1 import monitoring_pb2
+from headrace.api.monitoring.v1 import facts_pb2, monitoring_pb2
 from headrace.catalog.remote import RemoteRecords
 from headrace.hop.definition import Definition, Runtime, Service
 from headrace.hop.process import background
@@ -35,6 +35,8 @@ from services.monitoring.events.wiring import events
 from services.monitoring.experiments import experiment_read_out
 from services.monitoring.explanations.store import ExplanationStore
 from services.monitoring.explanations.wiring import explanations
+from services.monitoring.intake.answered import Answered
+from services.monitoring.intake.servicer import FactsServicer
 from services.monitoring.metrics import Metrics
 from services.monitoring.objectives import ReleaseObjectives
 from services.monitoring.outcomes.judged_keys import JudgedKeys
@@ -72,7 +74,7 @@ async def build(settings: MonitoringConfig, runtime: Runtime) -> AsyncIterator[S
         await analysers.enter_async_context(background.running(sweeps, "removal of old outcomes", log))
         records = await analysers.enter_async_context(_records(settings, runtime))
         tell_deployments(settings.deployments, runtime)
-        eyes = await _eyes(analysers, settings, records, runtime, facts, store, judged)
+        eyes = await _eyes(analysers, settings, records, runtime, ticks, recorder, facts, store, judged)
         analysis = None
         if records is not None:
             analysis = await analysers.enter_async_context(_analysing(records, runtime, ticks, facts, store))
@@ -80,9 +82,8 @@ async def build(settings: MonitoringConfig, runtime: Runtime) -> AsyncIterator[S
             await analysers.enter_async_context(
                 serving_console(settings, records, runtime, ticks, analysis, eyes.shown)
             )
-        servicer = MonitoringServicer(ticks, recorder, metrics, _WALL)
         yield [
-            Service(services["MonitoringService"], servicer),
+            Service(services["MonitoringService"], MonitoringServicer(recorder, _WALL)),
             Service(services["AnalysisService"], AnalysisServicer(analysis)),
             *eyes.services,
         ]
@@ -104,6 +105,8 @@ async def _eyes(
     settings: MonitoringConfig,
     records: RemoteRecords | None,
     runtime: Runtime,
+    ticks: Ticks,
+    recorder: Recorder,
     facts: Facts,
     outcomes: OutcomeStore,
     judged: AccuracyStore,
@@ -147,9 +150,20 @@ async def _eyes(
             reception,
             facts,
             outcomes,
-            cost.explanations(),
             runtime,
         )
+    )
+    answered = Answered(reception, time.monotonic, log)
+    await stack.enter_async_context(background.running(answered.run(), "answered events", log))
+    intake = FactsServicer(
+        ticks,
+        recorder,
+        reception,
+        explained,
+        answered,
+        cost.explanations(),
+        runtime.telemetry.once(Metrics),
+        log,
     )
     shown = Beside(
         facts,
@@ -160,7 +174,8 @@ async def _eyes(
         [drift.panel, accuracy.panel, *cost.panels()],
         succession=successions.of,
     )
-    return _Eyes([event_service, accuracy.service, explanation_service, *cost.services()], shown)
+    reports = Service(facts_pb2.DESCRIPTOR.services_by_name["FactsService"], intake)
+    return _Eyes([reports, event_service, accuracy.service, explanation_service, *cost.services()], shown)
 
 
 @asynccontextmanager

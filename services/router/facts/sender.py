@@ -1,0 +1,203 @@
+"""Reports to the monitoring service for as long as the router lives: what waits in the queue, and a tick each second."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from headrace.api.monitoring.v1 import facts_pb2 as pb
+from headrace.hop.errors import Code, Fault, Reason
+from headrace.ticks import Tick
+from headrace.ticks import messages as tick_messages
+from services.router.events.settings import EventsSettings
+from services.router.facts.client import Answer
+from services.router.facts.parts import Made, Part
+from services.router.facts.queue import Queue
+from services.router.metrics import Metrics
+from services.router.ticks.counters import Counters
+
+# How long a report may take; and the pause before what failed is sent again.
+_CALL_S = 2.0
+_AGAIN_S = 0.5
+_LAST_S = 0.5
+# The receiver can't read it: it would refuse it for ever.
+_FINAL = frozenset({Code.INVALID_ARGUMENT, Code.UNIMPLEMENTED, Code.PERMISSION_DENIED})
+
+
+def is_final(fault: Fault) -> bool:
+    """Whether sending the same message again is of no use."""
+    return fault.code in _FINAL or fault.reason == Reason.REASON_TOO_LARGE
+
+
+class Receiver(Protocol):
+    """Takes reports."""
+
+    async def report(self, request: pb.ReportRequest, deadline: float) -> Answer:
+        """Hands it over. `deadline`: monotonic seconds. Raises Fault if there is no replica."""
+        ...
+
+
+class Sender:
+    """A part that fails is sent again until it arrives, as the receiver takes each fact once; what comes meanwhile waits in the
+    queue, which is bounded. The other parts go on. Counts are cumulative: the next tick has what this one had. `heard`: told how
+    many routers there are; while nobody says it, what was said last holds. `clock`: monotonic seconds."""
+
+    def __init__(
+        self,
+        queue: Queue,
+        parts: Sequence[Part],
+        counters: Counters,
+        receiver: Receiver,
+        metrics: Metrics,
+        settings: EventsSettings,
+        tick_s: float,
+        heard: Callable[[int], None],
+        clock: Callable[[], float],
+        log: Any,
+    ) -> None:
+        self._queue = queue
+        self._parts = {part.name: part for part in parts}
+        self._counters = counters
+        self._receiver = receiver
+        self._metrics = metrics
+        self._wait_s = settings.wait_s
+        self._tick_s = tick_s
+        self._heard = heard
+        self._clock = clock
+        self._log = log
+        self._due = clock() + tick_s
+        self._unsent: dict[str, Made] = {}
+        # The parts together were refused for ever: which of them it was shows when they go one by one.
+        self._apart = False
+        self._failing: set[str] = set()
+
+    async def run(self) -> None:
+        """Runs until cancelled."""
+        while True:
+            try:
+                await self._wait()
+                await self.send()
+            except Exception as error:  # noqa: BLE001 - the loop must go on with what comes next
+                self._metrics.reports.labels("INTERNAL").inc()
+                self._fails("reports", f"{type(error).__name__}: {error}")
+
+    async def close(self) -> None:
+        """Reports what waits and was counted, if it can be done quickly. `run` must have ended."""
+        try:
+            async with asyncio.timeout(_LAST_S):
+                self._due = self._clock()
+                await self.send()
+                while self._queue.came.is_set() and not self._unsent:
+                    await self.send()
+        except Exception as error:  # noqa: BLE001 - the router must stop, whatever happens
+            self._fails("reports", f"{type(error).__name__}: {error}")
+
+    async def send(self) -> None:
+        """One report: of each kind what failed before, else what has come; and a tick if it is due."""
+        for name, part in self._parts.items():
+            if name not in self._unsent:
+                await self._make(part)
+        tick = None
+        if self._clock() >= self._due:
+            self._due = self._clock() + self._tick_s
+            tick = self._counters.tick()
+        sent = [*self._unsent][: 1 if self._apart else None]
+        if tick is None and not sent:
+            return
+        request = await asyncio.to_thread(self._request, tick, sent)
+        try:
+            answer = await self._receiver.report(request, self._clock() + _CALL_S)
+        except Fault as fault:
+            answer = Answer([fault], fault)
+        if tick is not None:
+            self._settle_tick(tick, answer.ticks)
+        self._settle(sent, answer.parts)
+
+    async def _make(self, part: Part) -> None:
+        try:
+            made = await part.make()
+        except Exception as error:  # noqa: BLE001 - the other parts go on
+            self._log.error("facts were dropped", part=part.name, error=f"{type(error).__name__}: {error}")
+            return
+        if made is not None:
+            self._unsent[part.name] = made
+
+    def _request(self, tick: Tick | None, names: Sequence[str]) -> pb.ReportRequest:
+        request = pb.ReportRequest(epoch=self._counters.epoch)
+        if tick is not None:
+            request.tick.CopyFrom(tick_messages.write(tick))
+        for name in names:
+            request.MergeFrom(self._unsent[name].request)
+        return request
+
+    def _settle_tick(self, tick: Tick, answers: Sequence[pb.TickReceipt | Fault]) -> None:
+        good = [answer for answer in answers if not isinstance(answer, Fault)]
+        if not good:
+            self._fails("ticks", next(a.message for a in answers if isinstance(a, Fault)))
+            return
+        # A replica that has not got it will find that it lacks a tick, and say so.
+        self._counters.received(tick)
+        if any(receipt.behind for receipt in good):
+            self._counters.start_over()
+        if routers := max(receipt.live_router_count for receipt in good):
+            self._heard(routers)
+        self._works("ticks")
+
+    def _settle(self, sent: Sequence[str], reply: pb.ReportResponse | Fault) -> None:
+        self._metrics.reports.labels(reply.code.name if isinstance(reply, Fault) else "OK").inc()
+        if not isinstance(reply, Fault):
+            self._works("reports")
+            for name in sent:
+                self._settle_part(name, getattr(reply, name))
+        elif not is_final(reply):
+            for name in sent:
+                self._fails(name, reply.message)
+        elif len(sent) > 1:
+            self._apart = True
+        else:
+            for name in sent:
+                self._lose(name, reply.message)
+        self._apart = self._apart and bool(self._unsent)
+
+    def _settle_part(self, name: str, receipt: pb.PartReceipt) -> None:
+        if receipt.again:
+            self._fails(name, receipt.problem)
+            return
+        rows, dropped = self._unsent.pop(name).rows, receipt.dropped_count
+        self._parts[name].stored(rows - dropped)
+        if dropped:
+            self._parts[name].lost("refused", dropped)
+            self._log.error("facts were dropped", part=name, error=receipt.problem)
+        self._works(name)
+
+    async def _wait(self) -> None:
+        """Returns when a tick is due, enough facts for a message wait, or some have waited long enough."""
+        if self._unsent:
+            await asyncio.sleep(0 if self._apart else _AGAIN_S)
+            return
+        try:
+            async with asyncio.timeout(max(self._due - self._clock(), 0)):
+                await self._queue.came.wait()
+                async with asyncio.timeout(self._wait_s):
+                    await self._queue.full.wait()
+        except TimeoutError:
+            return
+
+    def _lose(self, name: str, why: str) -> None:
+        self._parts[name].lost("refused", self._unsent.pop(name).rows)
+        self._log.error("facts were dropped", part=name, error=why)
+
+    def _fails(self, what: str, why: str) -> None:
+        if what not in self._failing:
+            self._failing.add(what)
+            self._log.warning(
+                "facts can't be reported; they wait, and beyond a bound they are dropped",
+                part=what,
+                error=why,
+            )
+
+    def _works(self, what: str) -> None:
+        if what in self._failing:
+            self._failing.discard(what)
+            self._log.info("facts are reported again", part=what)
