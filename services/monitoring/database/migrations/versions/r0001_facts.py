@@ -206,7 +206,5 @@ def _cost() -> None:
 
 
 def _drift() -> None:
-    series = ("pipeline", "revision", "arm", "traffic", "layout", "span")
-    _keyed("drift_windows", (*series, "start"), *_texts(*series), *_reals("start", "end"), *_blobs("sketch"))
     version = ("pipeline", "arm", "runs")
     _keyed("drift_states", version, *_texts(*version, "state"))
