@@ -5,19 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence, Sized
-from itertools import chain
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
-from headrace.api.monitoring.v1 import facts_pb2 as pb
 from headrace.events import EventGroup
-from headrace.events import messages as event_messages
-from headrace.ticks import Exposure
-from headrace.ticks import messages as tick_messages
 from services.router.events.groups import GroupBuilder
 from services.router.events.metrics import EventMetrics
 from services.router.events.ring import AnsweredBatch, Ring
-from services.router.explanations.reports import Report, Reports, written
-from services.router.facts.queue import Lane
 
 # Events are made in slices, with pauses in which live batches go on. (In a thread, that work had each of their steps wait for the
 # interpreter's lock: 5 to 9 ms instead of 1, for 40 ms twice a second.)
@@ -27,9 +20,9 @@ Drained = TypeVar("Drained", bound=Sized)
 
 
 class Made(NamedTuple):
-    """A report with one part, and how many facts it holds."""
+    """A part that can be sent, as whoever sends it wrote it, and how many facts it holds."""
 
-    request: pb.ReportRequest
+    content: object
     rows: int
 
 
@@ -53,14 +46,20 @@ class Part(Protocol):
 
 
 class EventPart:
-    """`replica`: name of this process."""
+    """`write`: makes the content of an epoch, the number of its events so far, and groups of them."""
 
     name = "events"
 
-    def __init__(self, ring: Ring, builder: GroupBuilder, replica: str, metrics: EventMetrics) -> None:
+    def __init__(
+        self,
+        ring: Ring,
+        builder: GroupBuilder,
+        write: Callable[[int, int, Sequence[EventGroup]], object],
+        metrics: EventMetrics,
+    ) -> None:
         self._ring = ring
         self._builder = builder
-        self._replica = replica
+        self._write = write
         self._metrics = metrics
         # Left the ring, and are no message yet.
         self._taken: Sequence[AnsweredBatch] = ()
@@ -73,16 +72,13 @@ class EventPart:
             return None
         try:
             groups = await self._groups(taken)
-            noted = notes.noted
-            message = await asyncio.to_thread(
-                lambda: event_messages.write(self._replica, notes.epoch, noted, groups)
-            )
+            content = await asyncio.to_thread(self._write, notes.epoch, notes.noted, groups)
         except Exception:
             self._taken = ()
             self.lost("error", rows)
             raise
         self._taken = ()
-        return Made(pb.ReportRequest(events=message), rows)
+        return Made(content, rows)
 
     def stored(self, rows: int) -> None:
         self._metrics.sent.inc(rows)
@@ -104,13 +100,13 @@ class EventPart:
 
 
 class LanePart(Generic[Drained]):
-    """What `drain` gives, None: nothing, made a report by `write`. `lost`: told how many facts are lost."""
+    """What `drain` gives, None: nothing; `write` makes its content. `lost`: told how many facts are lost."""
 
     def __init__(
         self,
         name: str,
         drain: Callable[[], Drained | None],
-        write: Callable[[Drained], pb.ReportRequest],
+        write: Callable[[Drained], object],
         lost: Callable[[int], None],
     ) -> None:
         self.name = name
@@ -126,34 +122,16 @@ class LanePart(Generic[Drained]):
             return None
         rows = len(self._drained)
         try:
-            request = await asyncio.to_thread(self._write, self._drained)
+            content = await asyncio.to_thread(self._write, self._drained)
         except Exception:
             self._drained = None
             self._lost(rows)
             raise
         self._drained = None
-        return Made(request, rows)
+        return Made(content, rows)
 
     def stored(self, rows: int) -> None:
         """Only what is lost is counted."""
 
     def lost(self, reason: str, rows: int) -> None:  # noqa: ARG002 - they are lost, whatever the reason
         self._lost(rows)
-
-
-def exposure_part(lane: Lane[Sequence[Exposure]], lost: Callable[[int], None]) -> Part:
-    """Which rows got which arm."""
-
-    def write(exposures: Sequence[Exposure]) -> pb.ReportRequest:
-        return pb.ReportRequest(exposures=tick_messages.write_exposures(exposures))
-
-    return LanePart("exposures", lambda: [*chain.from_iterable(lane.drain())] or None, write, lost)
-
-
-def explanation_part(reports: Reports, lost: Callable[[int], None]) -> Part:
-    """Explanations and what they cost."""
-
-    def write(report: Report) -> pb.ReportRequest:
-        return pb.ReportRequest(explanations=written(report))
-
-    return LanePart("explanations", reports.drain, write, lost)

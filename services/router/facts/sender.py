@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
-from headrace.api.monitoring.v1 import facts_pb2 as pb
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.ticks import Tick
-from headrace.ticks import messages as tick_messages
 from services.router.events.settings import EventsSettings
-from services.router.facts.client import Answer
 from services.router.facts.parts import Made, Part
 from services.router.facts.queue import Queue
 from services.router.metrics import Metrics
@@ -30,11 +27,37 @@ def is_final(fault: Fault) -> bool:
     return fault.code in _FINAL or fault.reason == Reason.REASON_TOO_LARGE
 
 
+class TickReceipt(NamedTuple):
+    """What a replica of monitoring says of a tick. `behind`: it lacks earlier ones; `routers`: how many live ones it hears, 0: it
+    does not say."""
+
+    behind: bool = False
+    routers: int = 0
+
+
+class PartReceipt(NamedTuple):
+    """What became of a part. `dropped`: facts that are lost; `again`: nothing was taken, it is to be sent again."""
+
+    dropped: int = 0
+    again: bool = False
+    problem: str = ""
+
+
+class Answer(NamedTuple):
+    """`ticks`: what each replica says of the tick, or why it has not got it; `parts`: what one says of each part."""
+
+    ticks: Sequence[TickReceipt | Fault]
+    parts: Mapping[str, PartReceipt] | Fault
+
+
 class Receiver(Protocol):
     """Takes reports."""
 
-    async def report(self, request: pb.ReportRequest, deadline: float) -> Answer:
-        """Hands it over. `deadline`: monotonic seconds. Raises Fault if there is no replica."""
+    async def report(
+        self, epoch: int, tick: Tick | None, parts: Mapping[str, object], deadline: float
+    ) -> Answer:
+        """A tick goes to every replica, all else to one. `parts`: contents of `Made`; `deadline`: monotonic seconds. Raises Fault
+        if there is no replica."""
         ...
 
 
@@ -105,9 +128,11 @@ class Sender:
         sent = [*self._unsent][: 1 if self._apart else None]
         if tick is None and not sent:
             return
-        request = await asyncio.to_thread(self._request, tick, sent)
+        contents = {name: self._unsent[name].content for name in sent}
         try:
-            answer = await self._receiver.report(request, self._clock() + _CALL_S)
+            answer = await self._receiver.report(
+                self._counters.epoch, tick, contents, self._clock() + _CALL_S
+            )
         except Fault as fault:
             answer = Answer([fault], fault)
         if tick is not None:
@@ -123,15 +148,7 @@ class Sender:
         if made is not None:
             self._unsent[part.name] = made
 
-    def _request(self, tick: Tick | None, names: Sequence[str]) -> pb.ReportRequest:
-        request = pb.ReportRequest(epoch=self._counters.epoch)
-        if tick is not None:
-            request.tick.CopyFrom(tick_messages.write(tick))
-        for name in names:
-            request.MergeFrom(self._unsent[name].request)
-        return request
-
-    def _settle_tick(self, tick: Tick, answers: Sequence[pb.TickReceipt | Fault]) -> None:
+    def _settle_tick(self, tick: Tick, answers: Sequence[TickReceipt | Fault]) -> None:
         good = [answer for answer in answers if not isinstance(answer, Fault)]
         if not good:
             self._fails("ticks", next(a.message for a in answers if isinstance(a, Fault)))
@@ -140,16 +157,16 @@ class Sender:
         self._counters.received(tick)
         if any(receipt.behind for receipt in good):
             self._counters.start_over()
-        if routers := max(receipt.live_router_count for receipt in good):
+        if routers := max(receipt.routers for receipt in good):
             self._heard(routers)
         self._works("ticks")
 
-    def _settle(self, sent: Sequence[str], reply: pb.ReportResponse | Fault) -> None:
+    def _settle(self, sent: Sequence[str], reply: Mapping[str, PartReceipt] | Fault) -> None:
         self._metrics.reports.labels(reply.code.name if isinstance(reply, Fault) else "OK").inc()
         if not isinstance(reply, Fault):
             self._works("reports")
             for name in sent:
-                self._settle_part(name, getattr(reply, name))
+                self._settle_part(name, reply[name])
         elif not is_final(reply):
             for name in sent:
                 self._fails(name, reply.message)
@@ -160,11 +177,11 @@ class Sender:
                 self._lose(name, reply.message)
         self._apart = self._apart and bool(self._unsent)
 
-    def _settle_part(self, name: str, receipt: pb.PartReceipt) -> None:
+    def _settle_part(self, name: str, receipt: PartReceipt) -> None:
         if receipt.again:
             self._fails(name, receipt.problem)
             return
-        rows, dropped = self._unsent.pop(name).rows, receipt.dropped_count
+        rows, dropped = self._unsent.pop(name).rows, receipt.dropped
         self._parts[name].stored(rows - dropped)
         if dropped:
             self._parts[name].lost("refused", dropped)
