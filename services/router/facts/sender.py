@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.ticks import Tick
 from services.router.events.settings import EventsSettings
-from services.router.facts.parts import Made, Part
+from services.router.facts.parts import Part
 from services.router.facts.queue import Queue
 from services.router.metrics import Metrics
 from services.router.ticks.counters import Counters
@@ -69,7 +69,7 @@ class Sender:
     def __init__(
         self,
         queue: Queue,
-        parts: Sequence[Part],
+        parts: Sequence[Part[Any]],
         counters: Counters,
         receiver: Receiver,
         metrics: Metrics,
@@ -80,7 +80,7 @@ class Sender:
         log: Any,
     ) -> None:
         self._queue = queue
-        self._parts = {part.name: part for part in parts}
+        self._parts = parts
         self._counters = counters
         self._receiver = receiver
         self._metrics = metrics
@@ -90,7 +90,6 @@ class Sender:
         self._clock = clock
         self._log = log
         self._due = clock() + tick_s
-        self._unsent: dict[str, Made] = {}
         # The parts together were refused for ever: which of them it was shows when they go one by one.
         self._apart = False
         self._failing: set[str] = set()
@@ -118,35 +117,31 @@ class Sender:
 
     async def send(self) -> None:
         """One report: of each kind what failed before, else what has come; and a tick if it is due."""
-        for name, part in self._parts.items():
-            if name not in self._unsent:
-                await self._make(part)
+        for part in self._parts:
+            try:
+                await part.make()
+            except Exception as error:  # noqa: BLE001 - the other parts go on
+                self._dropped(part, f"{type(error).__name__}: {error}")
         tick = None
         if self._clock() >= self._due:
             self._due = self._clock() + self._tick_s
             tick = self._counters.tick()
-        sent = [*self._unsent][: 1 if self._apart else None]
+        sent = self._unsent[: 1 if self._apart else None]
         if tick is None and not sent:
             return
-        contents = {name: self._unsent[name].content for name in sent}
+        contents = {part.name: part.unsent.content for part in sent if part.unsent is not None}
+        epoch, deadline = self._counters.epoch, self._clock() + _CALL_S
         try:
-            answer = await self._receiver.report(
-                self._counters.epoch, tick, contents, self._clock() + _CALL_S
-            )
+            answer = await self._receiver.report(epoch, tick, contents, deadline)
         except Fault as fault:
             answer = Answer([fault], fault)
         if tick is not None:
             self._settle_tick(tick, answer.ticks)
         self._settle(sent, answer.parts)
 
-    async def _make(self, part: Part) -> None:
-        try:
-            made = await part.make()
-        except Exception as error:  # noqa: BLE001 - the other parts go on
-            self._log.error("facts were dropped", part=part.name, error=f"{type(error).__name__}: {error}")
-            return
-        if made is not None:
-            self._unsent[part.name] = made
+    @property
+    def _unsent(self) -> list[Part[Any]]:
+        return [part for part in self._parts if part.unsent is not None]
 
     def _settle_tick(self, tick: Tick, answers: Sequence[TickReceipt | Fault]) -> None:
         good = [answer for answer in answers if not isinstance(answer, Fault)]
@@ -161,32 +156,30 @@ class Sender:
             self._heard(routers)
         self._works("ticks")
 
-    def _settle(self, sent: Sequence[str], reply: Mapping[str, PartReceipt] | Fault) -> None:
+    def _settle(self, sent: Sequence[Part[Any]], reply: Mapping[str, PartReceipt] | Fault) -> None:
         self._metrics.reports.labels(reply.code.name if isinstance(reply, Fault) else "OK").inc()
         if not isinstance(reply, Fault):
             self._works("reports")
-            for name in sent:
-                self._settle_part(name, reply[name])
-        elif not is_final(reply):
-            for name in sent:
-                self._fails(name, reply.message)
-        elif len(sent) > 1:
+            for part in sent:
+                self._settle_part(part, reply[part.name])
+        elif is_final(reply) and len(sent) > 1:
             self._apart = True
         else:
-            for name in sent:
-                self._lose(name, reply.message)
+            receipt = PartReceipt(sum(part.rows for part in sent), not is_final(reply), reply.message)
+            for part in sent:
+                self._settle_part(part, receipt)
         self._apart = self._apart and bool(self._unsent)
 
-    def _settle_part(self, name: str, receipt: PartReceipt) -> None:
+    def _settle_part(self, part: Part[Any], receipt: PartReceipt) -> None:
         if receipt.again:
-            self._fails(name, receipt.problem)
+            self._fails(part.name, receipt.problem)
             return
-        rows, dropped = self._unsent.pop(name).rows, receipt.dropped
-        self._parts[name].stored(rows - dropped)
-        if dropped:
-            self._parts[name].lost("refused", dropped)
-            self._log.error("facts were dropped", part=name, error=receipt.problem)
-        self._works(name)
+        part.stored(part.rows - receipt.dropped)
+        part.unsent = None
+        if receipt.dropped:
+            part.lost("refused", receipt.dropped)
+            self._dropped(part, receipt.problem)
+        self._works(part.name)
 
     async def _wait(self) -> None:
         """Returns when a tick is due, enough facts for a message wait, or some have waited long enough."""
@@ -201,9 +194,8 @@ class Sender:
         except TimeoutError:
             return
 
-    def _lose(self, name: str, why: str) -> None:
-        self._parts[name].lost("refused", self._unsent.pop(name).rows)
-        self._log.error("facts were dropped", part=name, error=why)
+    def _dropped(self, part: Part[Any], why: str) -> None:
+        self._log.error("facts were dropped", part=part.name, error=why)
 
     def _fails(self, what: str, why: str) -> None:
         if what not in self._failing:

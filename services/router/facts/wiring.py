@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain
+from typing import Any
 
 from headrace.events import Mask, read_salt
 from headrace.hop.config import CalleeSettings
@@ -21,7 +22,7 @@ from services.router.events.metrics import EventMetrics
 from services.router.events.regulated.collection import Collection
 from services.router.events.regulated.commits import Commits
 from services.router.events.regulated.journal_file import JournalFiles
-from services.router.events.ring import Answered, Notes, Ring
+from services.router.events.ring import Answered, AnsweredBatch, Notes, Ring
 from services.router.events.settings import EventsSettings
 from services.router.events.shadows import ShadowEvents
 from services.router.explanations.clients import write as write_explanations
@@ -29,7 +30,7 @@ from services.router.explanations.metrics import ExplanationMetrics
 from services.router.explanations.pieces import Explained
 from services.router.explanations.reports import Reports
 from services.router.facts.clients import EventMessages, HopFacts, write_exposures
-from services.router.facts.parts import EventPart, LanePart, Part
+from services.router.facts.parts import Part, event_writer
 from services.router.facts.queue import Lane, Queue
 from services.router.facts.sender import Sender
 from services.router.metrics import Metrics
@@ -99,10 +100,21 @@ async def facts(
         unsent = runtime.telemetry.once(ExplanationMetrics).unsent.inc
         reports = Reports(Lane[Explained](queue, _MESSAGE_EXPLANATIONS, unsent, _SHARE))
         counters = Counters(exposures)
-        parts: list[Part] = [
-            EventPart(ring, builder, codec.part, event_metrics),
-            LanePart("exposures", partial(_exposures, exposures), write_exposures, lost),
-            LanePart("explanations", reports.drain, write_explanations, unsent),
+        told = Part[Sequence[AnsweredBatch]](
+            "events",
+            lambda: ring.drain() or None,
+            event_writer(ring, builder, codec.part),
+            event_metrics.dropped,
+            event_metrics.sent.inc,
+            lambda answered: sum(map(len, answered)),
+        )
+        event_metrics.waiting.set_function(lambda: ring.rows + told.rows)
+        parts: list[Part[Any]] = [
+            told,
+            _part(
+                "exposures", lambda: [*chain.from_iterable(exposures.drain())] or None, write_exposures, lost
+            ),
+            _part("explanations", reports.drain, write_explanations, unsent),
         ]
 
         def heard(routers: int) -> None:
@@ -119,5 +131,8 @@ def _notes(settings: EventsSettings) -> Notes:
     return Notes(settings.max_value_bytes, _WALL)
 
 
-def _exposures(lane: Lane[Sequence[Exposure]]) -> list[Exposure] | None:
-    return [*chain.from_iterable(lane.drain())] or None
+def _part(
+    name: str, drain: Callable[[], Any], write: Callable[[Any], object], lost: Callable[[int], None]
+) -> Part[Any]:
+    """Of facts of which only those that are lost are counted."""
+    return Part(name, drain, lambda found: asyncio.to_thread(write, found), lambda _, rows: lost(rows))

@@ -18,7 +18,7 @@ from services.router.events.metrics import EventMetrics
 from services.router.events.ring import Notes
 from services.router.events.settings import EventsSettings
 from services.router.facts import sender
-from services.router.facts.parts import EventPart, LanePart
+from services.router.facts.parts import Part, event_writer
 from services.router.facts.queue import Lane, Queue
 from services.router.facts.sender import Answer, PartReceipt, Sender, TickReceipt
 from services.router.metrics import Metrics
@@ -60,6 +60,17 @@ class Events:
         yield noted[0]
 
 
+async def written(drained: Sequence[Exposure]) -> object:
+    return drained
+
+
+def event_part(ring: Any, metrics: EventMetrics) -> Part[Any]:
+    write = event_writer(ring, ring, lambda epoch, noted, groups: noted)
+    return Part(
+        "events", lambda: ring.drain() or None, write, metrics.dropped, metrics.sent.inc, lambda a: len(a[0])
+    )
+
+
 class Sent(NamedTuple):
     """A report. `parts`: of events how many were noted; exposures."""
 
@@ -75,12 +86,11 @@ class World:
         self.registry, self.log, self.heard = CollectorRegistry(), Log(), list[int]()
         self.counters, self.lost = Counters(), list[int]()
         self.ring = Events()
-        ring: Any = self.ring
         queue, metrics = Queue(1 << 20), EventMetrics(self.registry)
         self.exposures = Lane[Sequence[Exposure]](queue, 10, self.lost.append, 0.25)
-        parts: list[Any] = [LanePart("exposures", self.drained, lambda found: found, self.lost.append)]
+        parts: list[Any] = [Part("exposures", self.drained, written, lambda _, rows: self.lost.append(rows))]
         if events:
-            parts.insert(0, EventPart(ring, ring, lambda epoch, noted, groups: noted, metrics))
+            parts.insert(0, event_part(self.ring, metrics))
         facts = queue, parts, self.counters, self, Metrics(self.registry), EventsSettings(wait_s=0.001)
         self.sender = Sender(*facts, 0.0, self.heard.append, time.monotonic, self.log)
 
