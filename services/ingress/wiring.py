@@ -35,7 +35,7 @@ from services.ingress.auth.authenticator import Authenticator
 from services.ingress.auth.directory import LiveDirectory
 from services.ingress.auth.encryption_guard import EncryptionGuard
 from services.ingress.auth.tokens import TokenVerifier
-from services.ingress.clients import HopModelOperations, HopRouter, HopServing
+from services.ingress.clients import HopAnswered, HopModelOperations, HopRouter, HopServing
 from services.ingress.config import IngressSettings
 from services.ingress.documents.catalog import Catalog
 from services.ingress.documents.reloads import DocumentMetrics, DocumentReloads
@@ -57,7 +57,7 @@ from services.ingress.predict.service import InferenceServicer
 from services.ingress.protocols.arrivals import Arrivals
 from services.ingress.releases.desk import Desk
 from services.ingress.releases.service import ReleaseServicer
-from services.ingress.reporting.answered import REPORT, AnsweredEvents
+from services.ingress.reporting.answered import AnsweredEvents
 from services.ingress.reporting.metrics import Metrics
 from services.ingress.reporting.otlp import OtlpExporter
 from services.ingress.reporting.reporter import Exporter, Reporter, Statistics
@@ -176,7 +176,7 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
         stack.push_async_callback(security.close)
         periodic = PeriodicTasks(telemetry.log, asyncio.sleep)
         if monitoring is not None:
-            report = monitoring.unary(REPORT)
+            report = HopAnswered(monitoring)
             answered = AnsweredEvents(router.highest, report, time.monotonic, telemetry.log)
             stack.push_async_callback(periodic.once, answered.report)
             periodic.every(_ANSWERED_EVERY_S, answered.report)

@@ -3,27 +3,24 @@ killed before it could send them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from headrace.api.monitoring.v1 import facts_pb2 as pb
-from headrace.hop.call import unary
-from headrace.hop.client.dial import UnaryCall
 from headrace.hop.errors import Fault
 
-REPORT = unary(pb.ReportRequest, pb.ReportResponse, idempotent=True)
 # Processes of routers that are remembered, and for how long after their last reply.
 _MOST, _REMEMBERED_S = 64, 600.0
 _CALL_S = 2.0
 
 
 class AnsweredEvents:
-    """`highest`: of each stream's epoch, written by who reads replies. `clock`: monotonic seconds."""
+    """`highest`: of each stream's epoch, written by who reads replies. `report`: sends numbers by epoch until a
+    deadline, or raises Fault. `clock`: monotonic seconds."""
 
     def __init__(
         self,
         highest: dict[int, int],
-        report: UnaryCall[pb.ReportRequest, pb.ReportResponse],
+        report: Callable[[Mapping[int, int], float], Awaitable[None]],
         clock: Callable[[], float],
         log: Any,
     ) -> None:
@@ -49,9 +46,8 @@ class AnsweredEvents:
                 del self._seen[epoch], self._highest[epoch]
         if not self._unsent:
             return
-        streams = [pb.AnsweredStream(epoch=e, sequence=s) for e, (s, _) in self._seen.items()]
         try:
-            await self._report(pb.ReportRequest(answered=streams), deadline=now + _CALL_S)
+            await self._report({epoch: number for epoch, (number, _) in self._seen.items()}, now + _CALL_S)
         except Fault as fault:
             if not self._failing:
                 self._log.warning("what routers answered can't be reported", error=fault.message)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Collection
 
 from headrace.api.monitoring.v1 import events_pb2, explanations_pb2
@@ -12,10 +13,10 @@ from headrace.events import messages as event_messages
 from headrace.hop.call import Call
 from headrace.ticks import messages as tick_messages
 from services.monitoring import errors
-from services.monitoring.cost.from_explanations import ExplanationCost
+from services.monitoring.cost.from_explanations import ExplanationCost, ExplanationWork
 from services.monitoring.events.reception import Reception
 from services.monitoring.explanations.explanations import Explanations
-from services.monitoring.intake import explanations as explanation_messages
+from services.monitoring.explanations.records import Explanation
 from services.monitoring.intake.answered import Answered
 from services.monitoring.metrics import Metrics
 from services.monitoring.outcomes.recorder import Recorder
@@ -25,6 +26,9 @@ from services.monitoring.ticks import Ticks
 
 # A router tells each second; one that was silent for so long takes no part of the caps that routers share.
 _LIVE_S = 5.0
+_ID_BYTES = 16
+_MOST, _MOST_COLUMNS = 1000, 256
+_MOST_WORKS = 2000
 
 
 class FactsServicer:
@@ -132,8 +136,8 @@ class FactsServicer:
 
     async def _explain(self, epoch: int, message: explanations_pb2.ExplanationReport) -> pb.PartReceipt:
         try:
-            explanations, works, demanded = explanation_messages.read(message)
-        except explanation_messages.UnreadableError as error:
+            explanations, works, demanded = _read_explanations(message)
+        except _UnreadableError as error:
             return _lost(len(message.explanations), str(error))
         counts = b"".join(n.to_bytes(8, "big") for n in (epoch, message.number)) if message.number else b""
         stored, counted = await self._explanations.record(explanations, demanded, counts)
@@ -148,3 +152,65 @@ def _lost(rows: int, problem: str) -> pb.PartReceipt:
 
 def _rows(message: events_pb2.EventReport) -> int:
     return sum(len(group.batch.rows.request_ids) for group in message.groups)
+
+
+class _UnreadableError(ValueError):
+    """No router sends it. The text names the field."""
+
+
+def _read_explanations(
+    message: explanations_pb2.ExplanationReport,
+) -> tuple[list[Explanation], list[ExplanationWork], dict[str, int]]:
+    """Explanations, what they took, and how many predictions of each pipeline must be explained. Raises _UnreadableError."""
+    if len(message.explanations) > _MOST:
+        raise _UnreadableError(f"explanations: at most {_MOST} in one message")
+    if len(message.works) > _MOST_WORKS:
+        raise _UnreadableError(f"works: at most {_MOST_WORKS} in one message")
+    found = [_explanation(f"explanations[{i}]", e) for i, e in enumerate(message.explanations)]
+    works = [_work(f"works[{i}]", w) for i, w in enumerate(message.works)]
+    demanded: dict[str, int] = {}
+    for each in message.demanded:
+        demanded[each.pipeline] = demanded.get(each.pipeline, 0) + each.prediction_count
+    return found, works, demanded
+
+
+def _work(place: str, message: explanations_pb2.ExplanationWork) -> ExplanationWork:
+    """Raises _UnreadableError."""
+    if not message.pipeline:
+        raise _UnreadableError(f"{place}.pipeline is empty")
+    busy = dict(message.busy_us)
+    if not all(math.isfinite(us) and us >= 0 for us in busy.values()):
+        raise _UnreadableError(f"{place}.busy_us is no time")
+    return ExplanationWork(
+        message.tenant, message.pipeline, message.explanation_count, message.row_count, busy
+    )
+
+
+def _explanation(place: str, message: explanations_pb2.Explanation) -> Explanation:
+    """Raises _UnreadableError."""
+    lists = (message.columns, message.contributions, message.standard_errors, message.base_sources)
+    count = len(message.columns)
+    if len(message.prediction_id) != _ID_BYTES:
+        raise _UnreadableError(f"{place}.prediction_id has {_ID_BYTES} bytes")
+    if not message.pipeline:
+        raise _UnreadableError(f"{place}.pipeline is empty")
+    if not 0 < count <= _MOST_COLUMNS or {len(each) for each in lists} != {count}:
+        raise _UnreadableError(f"{place}: the lists have one value for each of 1 to {_MOST_COLUMNS} columns")
+    numbers = (message.base, message.value, *message.contributions, *message.standard_errors)
+    if not all(map(math.isfinite, numbers)):
+        raise _UnreadableError(f"{place}: all numbers are finite")
+    return Explanation(
+        message.prediction_id,
+        message.tenant,
+        message.pipeline,
+        message.revision,
+        message.arm,
+        message.output,
+        message.base,
+        message.value,
+        message.exact,
+        tuple(message.columns),
+        tuple(message.contributions),
+        tuple(message.standard_errors),
+        tuple(message.base_sources),
+    )

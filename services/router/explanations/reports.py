@@ -1,4 +1,4 @@
-"""What the monitoring service is told of explanations, and its message."""
+"""What the monitoring service is told of explanations."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from headrace.api.monitoring.v1 import explanations_pb2 as pb
 from services.router.explanations.pieces import Explained, Took
 from services.router.facts.queue import Lane
 
@@ -90,40 +89,3 @@ class Reports:
         self._number += 1
         self._counts = Counts()
         return Report(self._number, explained, counts)
-
-
-def written(report: Report) -> pb.ExplanationReport:
-    """Its message."""
-    message = pb.ExplanationReport(
-        explanations=[_explanation(e) for e in report.explained], number=report.number
-    )
-    for pipeline, count in report.counts.demanded.items():
-        message.demanded.add(pipeline=pipeline, prediction_count=count)
-    for (tenant, pipeline), (count, took) in report.counts.took.items():
-        message.works.add(
-            tenant=tenant,
-            pipeline=pipeline,
-            explanation_count=count,
-            row_count=took.rows,
-            busy_us=took.busy_us,
-        )
-    return message
-
-
-def _explanation(explained: Explained) -> pb.Explanation:
-    subject, found = explained.subject, explained.found
-    return pb.Explanation(
-        prediction_id=explained.row.seed,
-        tenant=explained.row.tenant,
-        pipeline=subject.pipeline.name,
-        revision=subject.pipeline.revision,
-        arm=subject.arm,
-        output=subject.output,
-        base=found.base,
-        value=found.value,
-        exact=found.exact,
-        columns=subject.players,
-        contributions=found.values.tolist(),
-        standard_errors=found.errors.tolist(),
-        base_sources=subject.sources,
-    )

@@ -1,159 +1,90 @@
-"""The parts of a report: what waits in a lane, as a message. Nothing large is made of it on the event loop at once."""
+"""A part of a report: facts of one kind, as they are sent. Nothing large is made of them on the event loop at once."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence, Sized
-from itertools import chain
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Sequence, Sized
+from typing import Generic, NamedTuple, TypeVar
 
-from headrace.api.monitoring.v1 import facts_pb2 as pb
 from headrace.events import EventGroup
-from headrace.events import messages as event_messages
-from headrace.ticks import Exposure
-from headrace.ticks import messages as tick_messages
 from services.router.events.groups import GroupBuilder
-from services.router.events.metrics import EventMetrics
 from services.router.events.ring import AnsweredBatch, Ring
-from services.router.explanations.reports import Report, Reports, written
-from services.router.facts.queue import Lane
 
 # Events are made in slices, with pauses in which live batches go on. (In a thread, that work had each of their steps wait for the
 # interpreter's lock: 5 to 9 ms instead of 1, for 40 ms twice a second.)
 _SLICE_S, _PAUSE_S = 0.0005, 0.004
-
 Drained = TypeVar("Drained", bound=Sized)
 
 
 class Made(NamedTuple):
-    """A report with one part, and how many facts it holds."""
+    """What can be sent, as whoever sends it wrote it, and how many facts it holds."""
 
-    request: pb.ReportRequest
+    content: object
     rows: int
 
 
-class Part(Protocol):
-    """Facts of one kind."""
-
-    # Its field in the report and in the reply.
-    name: str
-
-    async def make(self) -> Made | None:
-        """Takes what waits; None: nothing. What a cancellation interrupts is made again."""
-        ...
-
-    def stored(self, rows: int) -> None:
-        """The receiver has so many."""
-        ...
-
-    def lost(self, reason: str, rows: int) -> None:
-        """So many were dropped: `refused` by the receiver, or `error`."""
-        ...
-
-
-class EventPart:
-    """`replica`: name of this process."""
-
-    name = "events"
-
-    def __init__(self, ring: Ring, builder: GroupBuilder, replica: str, metrics: EventMetrics) -> None:
-        self._ring = ring
-        self._builder = builder
-        self._replica = replica
-        self._metrics = metrics
-        # Left the ring, and are no message yet.
-        self._taken: Sequence[AnsweredBatch] = ()
-
-    async def make(self) -> Made | None:
-        taken = self._taken = self._taken or self._ring.drain()
-        rows, notes = sum(map(len, taken)), self._ring.notes
-        self._metrics.waiting.set(self._ring.rows + rows)
-        if not taken:
-            return None
-        try:
-            groups = await self._groups(taken)
-            noted = notes.noted
-            message = await asyncio.to_thread(
-                lambda: event_messages.write(self._replica, notes.epoch, noted, groups)
-            )
-        except Exception:
-            self._taken = ()
-            self.lost("error", rows)
-            raise
-        self._taken = ()
-        return Made(pb.ReportRequest(events=message), rows)
-
-    def stored(self, rows: int) -> None:
-        self._metrics.sent.inc(rows)
-        self._metrics.waiting.set(self._ring.rows)
-
-    def lost(self, reason: str, rows: int) -> None:
-        self._metrics.dropped(reason, rows)
-
-    async def _groups(self, taken: Sequence[AnsweredBatch]) -> list[EventGroup]:
-        """Joined and masked in slices, between which live batches go on."""
-        groups, begun = [], time.perf_counter()
-        for group in self._builder.steps(taken):
-            if group is not None:
-                groups.append(group)
-            elif time.perf_counter() - begun > _SLICE_S:
-                await asyncio.sleep(_PAUSE_S)
-                begun = time.perf_counter()
-        return groups
-
-
-class LanePart(Generic[Drained]):
-    """What `drain` gives, None: nothing, made a report by `write`. `lost`: told how many facts are lost."""
+class Part(Generic[Drained]):
+    """`name`: its field in the report. `drain`: takes what waits, None: nothing; `write`: makes its content; `count`: its facts.
+    `stored`, `lost`: told how many facts the receiver has, or are dropped and why: `refused` or `error`."""
 
     def __init__(
         self,
         name: str,
         drain: Callable[[], Drained | None],
-        write: Callable[[Drained], pb.ReportRequest],
-        lost: Callable[[int], None],
+        write: Callable[[Drained], Awaitable[object]],
+        lost: Callable[[str, int], None],
+        stored: Callable[[int], None] = lambda _: None,
+        count: Callable[[Drained], int] = len,
     ) -> None:
         self.name = name
+        self.stored = stored
+        self.lost = lost
+        # What is to be sent, until the receiver has it.
+        self.unsent: Made | None = None
         self._drain = drain
         self._write = write
-        self._lost = lost
+        self._count = count
         self._drained: Drained | None = None
 
-    async def make(self) -> Made | None:
+    @property
+    def rows(self) -> int:
+        """Facts that are to be sent."""
+        return self.unsent.rows if self.unsent is not None else 0
+
+    async def make(self) -> None:
+        """Makes what is to be sent of what waits, if nothing is. What a cancellation interrupts is made the next time."""
+        if self.unsent is not None:
+            return
         if self._drained is None:
             self._drained = self._drain()
-        if self._drained is None:
-            return None
-        rows = len(self._drained)
+        drained = self._drained
+        if drained is None:
+            return
+        rows = self._count(drained)
         try:
-            request = await asyncio.to_thread(self._write, self._drained)
+            self.unsent = Made(await self._write(drained), rows)
         except Exception:
             self._drained = None
-            self._lost(rows)
+            self.lost("error", rows)
             raise
         self._drained = None
-        return Made(request, rows)
-
-    def stored(self, rows: int) -> None:
-        """Only what is lost is counted."""
-
-    def lost(self, reason: str, rows: int) -> None:  # noqa: ARG002 - they are lost, whatever the reason
-        self._lost(rows)
 
 
-def exposure_part(lane: Lane[Sequence[Exposure]], lost: Callable[[int], None]) -> Part:
-    """Which rows got which arm."""
+def event_writer(
+    ring: Ring, builder: GroupBuilder, write: Callable[[int, int, Sequence[EventGroup]], object]
+) -> Callable[[Sequence[AnsweredBatch]], Awaitable[object]]:
+    """`write`: makes the content of an epoch, the number of its events so far, and groups of them."""
 
-    def write(exposures: Sequence[Exposure]) -> pb.ReportRequest:
-        return pb.ReportRequest(exposures=tick_messages.write_exposures(exposures))
+    async def written(answered: Sequence[AnsweredBatch]) -> object:
+        groups, begun = list[EventGroup](), time.perf_counter()
+        # Joined and masked in slices, between which live batches go on.
+        for group in builder.steps(answered):
+            if group is not None:
+                groups.append(group)
+            elif time.perf_counter() - begun > _SLICE_S:
+                await asyncio.sleep(_PAUSE_S)
+                begun = time.perf_counter()
+        return await asyncio.to_thread(write, ring.notes.epoch, ring.notes.noted, groups)
 
-    return LanePart("exposures", lambda: [*chain.from_iterable(lane.drain())] or None, write, lost)
-
-
-def explanation_part(reports: Reports, lost: Callable[[int], None]) -> Part:
-    """Explanations and what they cost."""
-
-    def write(report: Report) -> pb.ReportRequest:
-        return pb.ReportRequest(explanations=written(report))
-
-    return LanePart("explanations", reports.drain, write, lost)
+    return written

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
-from headrace.api.monitoring.v1 import facts_pb2 as pb
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.ticks import Tick
-from headrace.ticks import messages as tick_messages
 from services.router.events.settings import EventsSettings
-from services.router.facts.client import Answer
-from services.router.facts.parts import Made, Part
+from services.router.facts.parts import Part
 from services.router.facts.queue import Queue
 from services.router.metrics import Metrics
 from services.router.ticks.counters import Counters
@@ -30,11 +27,37 @@ def is_final(fault: Fault) -> bool:
     return fault.code in _FINAL or fault.reason == Reason.REASON_TOO_LARGE
 
 
+class TickReceipt(NamedTuple):
+    """What a replica of monitoring says of a tick. `behind`: it lacks earlier ones; `routers`: how many live ones it hears, 0: it
+    does not say."""
+
+    behind: bool = False
+    routers: int = 0
+
+
+class PartReceipt(NamedTuple):
+    """What became of a part. `dropped`: facts that are lost; `again`: nothing was taken, it is to be sent again."""
+
+    dropped: int = 0
+    again: bool = False
+    problem: str = ""
+
+
+class Answer(NamedTuple):
+    """`ticks`: what each replica says of the tick, or why it has not got it; `parts`: what one says of each part."""
+
+    ticks: Sequence[TickReceipt | Fault]
+    parts: Mapping[str, PartReceipt] | Fault
+
+
 class Receiver(Protocol):
     """Takes reports."""
 
-    async def report(self, request: pb.ReportRequest, deadline: float) -> Answer:
-        """Hands it over. `deadline`: monotonic seconds. Raises Fault if there is no replica."""
+    async def report(
+        self, epoch: int, tick: Tick | None, parts: Mapping[str, object], deadline: float
+    ) -> Answer:
+        """A tick goes to every replica, all else to one. `parts`: contents of `Made`; `deadline`: monotonic seconds. Raises Fault
+        if there is no replica."""
         ...
 
 
@@ -46,7 +69,7 @@ class Sender:
     def __init__(
         self,
         queue: Queue,
-        parts: Sequence[Part],
+        parts: Sequence[Part[Any]],
         counters: Counters,
         receiver: Receiver,
         metrics: Metrics,
@@ -57,7 +80,7 @@ class Sender:
         log: Any,
     ) -> None:
         self._queue = queue
-        self._parts = {part.name: part for part in parts}
+        self._parts = parts
         self._counters = counters
         self._receiver = receiver
         self._metrics = metrics
@@ -67,7 +90,6 @@ class Sender:
         self._clock = clock
         self._log = log
         self._due = clock() + tick_s
-        self._unsent: dict[str, Made] = {}
         # The parts together were refused for ever: which of them it was shows when they go one by one.
         self._apart = False
         self._failing: set[str] = set()
@@ -95,43 +117,33 @@ class Sender:
 
     async def send(self) -> None:
         """One report: of each kind what failed before, else what has come; and a tick if it is due."""
-        for name, part in self._parts.items():
-            if name not in self._unsent:
-                await self._make(part)
+        for part in self._parts:
+            try:
+                await part.make()
+            except Exception as error:  # noqa: BLE001 - the other parts go on
+                self._dropped(part, f"{type(error).__name__}: {error}")
         tick = None
         if self._clock() >= self._due:
             self._due = self._clock() + self._tick_s
             tick = self._counters.tick()
-        sent = [*self._unsent][: 1 if self._apart else None]
+        sent = self._unsent[: 1 if self._apart else None]
         if tick is None and not sent:
             return
-        request = await asyncio.to_thread(self._request, tick, sent)
+        contents = {part.name: part.unsent.content for part in sent if part.unsent is not None}
+        epoch, deadline = self._counters.epoch, self._clock() + _CALL_S
         try:
-            answer = await self._receiver.report(request, self._clock() + _CALL_S)
+            answer = await self._receiver.report(epoch, tick, contents, deadline)
         except Fault as fault:
             answer = Answer([fault], fault)
         if tick is not None:
             self._settle_tick(tick, answer.ticks)
         self._settle(sent, answer.parts)
 
-    async def _make(self, part: Part) -> None:
-        try:
-            made = await part.make()
-        except Exception as error:  # noqa: BLE001 - the other parts go on
-            self._log.error("facts were dropped", part=part.name, error=f"{type(error).__name__}: {error}")
-            return
-        if made is not None:
-            self._unsent[part.name] = made
+    @property
+    def _unsent(self) -> list[Part[Any]]:
+        return [part for part in self._parts if part.unsent is not None]
 
-    def _request(self, tick: Tick | None, names: Sequence[str]) -> pb.ReportRequest:
-        request = pb.ReportRequest(epoch=self._counters.epoch)
-        if tick is not None:
-            request.tick.CopyFrom(tick_messages.write(tick))
-        for name in names:
-            request.MergeFrom(self._unsent[name].request)
-        return request
-
-    def _settle_tick(self, tick: Tick, answers: Sequence[pb.TickReceipt | Fault]) -> None:
+    def _settle_tick(self, tick: Tick, answers: Sequence[TickReceipt | Fault]) -> None:
         good = [answer for answer in answers if not isinstance(answer, Fault)]
         if not good:
             self._fails("ticks", next(a.message for a in answers if isinstance(a, Fault)))
@@ -140,36 +152,34 @@ class Sender:
         self._counters.received(tick)
         if any(receipt.behind for receipt in good):
             self._counters.start_over()
-        if routers := max(receipt.live_router_count for receipt in good):
+        if routers := max(receipt.routers for receipt in good):
             self._heard(routers)
         self._works("ticks")
 
-    def _settle(self, sent: Sequence[str], reply: pb.ReportResponse | Fault) -> None:
+    def _settle(self, sent: Sequence[Part[Any]], reply: Mapping[str, PartReceipt] | Fault) -> None:
         self._metrics.reports.labels(reply.code.name if isinstance(reply, Fault) else "OK").inc()
         if not isinstance(reply, Fault):
             self._works("reports")
-            for name in sent:
-                self._settle_part(name, getattr(reply, name))
-        elif not is_final(reply):
-            for name in sent:
-                self._fails(name, reply.message)
-        elif len(sent) > 1:
+            for part in sent:
+                self._settle_part(part, reply[part.name])
+        elif is_final(reply) and len(sent) > 1:
             self._apart = True
         else:
-            for name in sent:
-                self._lose(name, reply.message)
+            receipt = PartReceipt(sum(part.rows for part in sent), not is_final(reply), reply.message)
+            for part in sent:
+                self._settle_part(part, receipt)
         self._apart = self._apart and bool(self._unsent)
 
-    def _settle_part(self, name: str, receipt: pb.PartReceipt) -> None:
+    def _settle_part(self, part: Part[Any], receipt: PartReceipt) -> None:
         if receipt.again:
-            self._fails(name, receipt.problem)
+            self._fails(part.name, receipt.problem)
             return
-        rows, dropped = self._unsent.pop(name).rows, receipt.dropped_count
-        self._parts[name].stored(rows - dropped)
-        if dropped:
-            self._parts[name].lost("refused", dropped)
-            self._log.error("facts were dropped", part=name, error=receipt.problem)
-        self._works(name)
+        part.stored(part.rows - receipt.dropped)
+        part.unsent = None
+        if receipt.dropped:
+            part.lost("refused", receipt.dropped)
+            self._dropped(part, receipt.problem)
+        self._works(part.name)
 
     async def _wait(self) -> None:
         """Returns when a tick is due, enough facts for a message wait, or some have waited long enough."""
@@ -184,9 +194,8 @@ class Sender:
         except TimeoutError:
             return
 
-    def _lose(self, name: str, why: str) -> None:
-        self._parts[name].lost("refused", self._unsent.pop(name).rows)
-        self._log.error("facts were dropped", part=name, error=why)
+    def _dropped(self, part: Part[Any], why: str) -> None:
+        self._log.error("facts were dropped", part=part.name, error=why)
 
     def _fails(self, what: str, why: str) -> None:
         if what not in self._failing:

@@ -3,26 +3,26 @@
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from headrace.api.monitoring.v1 import events_pb2
-from headrace.api.monitoring.v1 import facts_pb2 as pb
 from headrace.events import Mask
 from headrace.hop.client.dial import Client
 from headrace.hop.config import ClientSettings
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.testing import Harness, served
-from services.ingress.clients import HopRouter
-from services.ingress.reporting.answered import REPORT, AnsweredEvents
+from services.ingress.clients import HopAnswered, HopRouter
+from services.ingress.reporting.answered import AnsweredEvents
 from services.monitoring.events import reception as reception_room
 from services.monitoring.events.reception import Reception
 from services.monitoring.intake import answered
 from services.monitoring.intake.answered import Answered
 from services.monitoring.wiring import SERVICE
+from tests.children import ends_with_tests
 from tests.services.monitoring.monitoring_calls import call
 from tests.services.monitoring.monitoring_events import World, group
 from tests.services.monitoring.monitoring_outcomes import Log
@@ -35,8 +35,10 @@ async def router(
     folder: Path, monitoring: str
 ) -> AsyncIterator[tuple[HopRouter, asyncio.subprocess.Process]]:
     """A router's process, and the door's client of it."""
-    program = sys.executable, "-m", "tests.services.monitoring.routing_process", folder, monitoring
-    process = await asyncio.create_subprocess_exec(*program, stdout=asyncio.subprocess.PIPE)
+    program = "-m", "tests.services.monitoring.routing_process", str(folder), monitoring
+    process = await asyncio.create_subprocess_exec(
+        *ends_with_tests(sys.executable, *program), stdout=asyncio.subprocess.PIPE
+    )
     assert process.stdout is not None
     client = Client("router", ClientSettings(target=(await process.stdout.readline()).decode().strip()))
     try:
@@ -65,8 +67,7 @@ async def test_all_that_a_killed_router_answered_is_stored_or_a_gap(
     kept = {"database": str(tmp_path / "facts.sqlite"), "events": {"files": str(tmp_path / "events")}}
     async with served(SERVICE, kept) as harness:
         async with router(tmp_path / "router", harness.target) as (door, process):
-            report = harness.client().unary(REPORT)
-            tells = AnsweredEvents(door.highest, report, time.monotonic, Log())
+            tells = AnsweredEvents(door.highest, HopAnswered(harness.client()), time.monotonic, Log())
             for i in range(10):
                 await door.infer("scored", 0, batch_of(["ab"], [1.0], request_id=f"r{i}"))
 
@@ -126,13 +127,10 @@ async def test_a_door_tells_what_changed_until_it_arrives_and_forgets_what_ended
     sent: list[dict[int, int]] = []
     clock, log, away = Clock(), Log(), [True]
 
-    async def report(
-        request: pb.ReportRequest, *, deadline: float, metadata: object = ()
-    ) -> pb.ReportResponse:
-        sent.append({s.epoch: s.sequence for s in request.answered})
+    async def report(numbers: Mapping[int, int], deadline: float) -> None:
+        sent.append(dict(numbers))
         if away.pop() if away else False:
             raise Fault(Code.UNAVAILABLE, Reason.REASON_UNREACHABLE, "away")
-        return pb.ReportResponse()
 
     highest = {1: 10}
     door = AnsweredEvents(highest, report, clock, log)

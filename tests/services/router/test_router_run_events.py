@@ -23,6 +23,7 @@ from services.router.events.regulated.collection import Collection
 from services.router.events.regulated.commits import Commits
 from services.router.events.regulated.journal_file import JournalFiles
 from services.router.events.ring import AnsweredBatch, Notes, Ring
+from services.router.facts.clients import EventMessages
 from services.router.facts.queue import Queue
 from services.router.pipelines import Served
 from services.router.routes.run import FALLBACKS, bits
@@ -58,7 +59,9 @@ class World:
         self.monitoring, metrics = Monitoring(), EventMetrics(CollectorRegistry())
         self.files = JournalFiles(folder, 1 << 20, 1 << 20)
         self.works = metrics.works._value.get
-        self._collection = Collection(self.files, self.monitoring, metrics, 1.0, time.monotonic, Log())
+        self._collection = Collection(
+            self.files, EventMessages(""), self.monitoring, metrics, 1.0, time.monotonic, Log()
+        )
 
     async def collect(self) -> list[bytes]:
         await self._collection.collect()
@@ -118,7 +121,7 @@ class Observed:
         notes, clock = Notes(4096, time.time), time.monotonic
         self.ring = Ring(Queue(1 << 25), 1 << 20, notes, metrics, clock, Log())
         self.builder = GroupBuilder(MASK)
-        of_commits = Notes(4096, time.time), self.builder, "router-1", metrics, clock, Log()
+        of_commits = Notes(4096, time.time), self.builder, EventMessages("router-1"), metrics, clock, Log()
         commits = Commits(self, None, *of_commits)
         self.inference = inference(found, (self.ring,), commits=commits)
 

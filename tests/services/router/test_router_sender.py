@@ -2,28 +2,25 @@
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from prometheus_client import CollectorRegistry
 
 from headrace.api.monitoring.v1 import facts_pb2 as pb
-from headrace.api.monitoring.v1.events_pb2 import EventReport
-from headrace.events import messages
 from headrace.hop.definition import Service
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.testing import served
-from headrace.ticks import ArmFigures, ArmName, Exposure
+from headrace.ticks import ArmFigures, ArmName, Exposure, Tick
 from services.router.events.metrics import EventMetrics
 from services.router.events.ring import Notes
 from services.router.events.settings import EventsSettings
 from services.router.facts import sender
-from services.router.facts.client import Answer
-from services.router.facts.parts import EventPart, exposure_part
+from services.router.facts.parts import Part, event_writer
 from services.router.facts.queue import Lane, Queue
-from services.router.facts.sender import Sender
+from services.router.facts.sender import Answer, PartReceipt, Sender, TickReceipt
 from services.router.metrics import Metrics
 from services.router.pipelines import Pipelines
 from services.router.ticks.counters import Counters
@@ -35,10 +32,11 @@ from tests.services.waiting import until
 
 SCORED_ONLY = {"scored": SCORED}
 GONE = Fault(Code.UNAVAILABLE, Reason.REASON_UNREACHABLE, "nobody is there")
-FINE, BEHIND = pb.TickReceipt(), pb.TickReceipt(behind=True)
+FINE, BEHIND = TickReceipt(), TickReceipt(behind=True)
 FINAL = Fault(Code.INVALID_ARGUMENT, Reason.REASON_MALFORMED_REQUEST, "no")
 WAITS = "facts can't be reported; they wait, and beyond a bound they are dropped"
 DROPPED, BACK = "facts were dropped", "facts are reported again"
+BOTH = ["events", "exposures"]
 ROW = Exposure(ArmName("scored", 1, "live"), "tenant", "r", 0)
 
 
@@ -62,30 +60,56 @@ class Events:
         yield noted[0]
 
 
+async def written(drained: Sequence[Exposure]) -> object:
+    return drained
+
+
+def event_part(ring: Any, metrics: EventMetrics) -> Part[Any]:
+    write = event_writer(ring, ring, lambda epoch, noted, groups: noted)
+    return Part(
+        "events", lambda: ring.drain() or None, write, metrics.dropped, metrics.sent.inc, lambda a: len(a[0])
+    )
+
+
+class Sent(NamedTuple):
+    """A report. `parts`: of events how many were noted; exposures."""
+
+    tick: Tick
+    parts: dict[str, Any]
+
+
 class World:
     """A sender whose receiver gives these answers, then good ones. `sent`: what it got, each time."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *answers: Any, events: bool = False) -> None:
-        monkeypatch.setattr(messages, "write", lambda *_: EventReport(noted_count=3))
-        self.answers, self.sent = list(answers), list[pb.ReportRequest]()
+    def __init__(self, *answers: Any, events: bool = False) -> None:
+        self.answers, self.sent = list(answers), list[Sent]()
         self.registry, self.log, self.heard = CollectorRegistry(), Log(), list[int]()
         self.counters, self.lost = Counters(), list[int]()
         self.ring = Events()
-        ring: Any = self.ring
         queue, metrics = Queue(1 << 20), EventMetrics(self.registry)
         self.exposures = Lane[Sequence[Exposure]](queue, 10, self.lost.append, 0.25)
-        parts: list[Any] = [exposure_part(self.exposures, self.lost.append)]
+        parts: list[Any] = [Part("exposures", self.drained, written, lambda _, rows: self.lost.append(rows))]
         if events:
-            parts.insert(0, EventPart(ring, ring, "router-1", metrics))
+            parts.insert(0, event_part(self.ring, metrics))
         facts = queue, parts, self.counters, self, Metrics(self.registry), EventsSettings(wait_s=0.001)
         self.sender = Sender(*facts, 0.0, self.heard.append, time.monotonic, self.log)
 
-    async def report(self, request: pb.ReportRequest, deadline: float) -> Answer:
-        self.sent.append(request)
+    def drained(self) -> list[Exposure] | None:
+        return [e for exposed in self.exposures.drain() for e in exposed] or None
+
+    async def report(
+        self, epoch: int, tick: Tick | None, parts: Mapping[str, object], deadline: float
+    ) -> Answer:
+        assert epoch == self.counters.epoch
+        assert tick is not None, "one is due each time"
+        self.sent.append(Sent(tick, dict(parts)))
         answer = self.answers.pop(0) if self.answers else None
         if isinstance(answer, Exception):
             raise answer
-        return answer or Answer([FINE], pb.ReportResponse())
+        ticks, receipts = answer or Answer([FINE], {})
+        if isinstance(receipts, Fault):
+            return Answer(ticks, receipts)
+        return Answer(ticks, {name: receipts.get(name, PartReceipt()) for name in parts})
 
     def expose(self) -> None:
         self.exposures.append([ROW], 1, 500)
@@ -95,33 +119,31 @@ class World:
 
 
 def ticks(*answers: Any) -> Answer:
-    return Answer(answers, pb.ReportResponse())
+    return Answer(answers, {})
 
 
-async def test_a_tick_that_fails_is_made_good_and_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, ticks(GONE), GONE, ticks(GONE, FINE), ticks(BEHIND), ticks(FINE))
+async def test_a_tick_that_fails_is_made_good_and_said_once() -> None:
+    world = World(ticks(GONE), GONE, ticks(GONE, FINE), ticks(BEHIND), ticks(FINE))
     count(world.counters)
     for _ in range(5):
         await world.sender.send()
     count(world.counters)
     await world.sender.send()
-    sent = [(r.tick.base_sequence, len(r.tick.arms)) for r in world.sent]
+    sent = [(r.tick.base, len(r.tick.arms)) for r in world.sent]
     assert sent == [(0, 1), (0, 1), (0, 1), (3, 0), (0, 1), (5, 1)]
     assert world.log.events == [WAITS, BACK]
 
 
-async def test_the_most_routers_that_a_replica_hears_are_told_and_hold_until_another_number_is_said(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    two, three, one = (pb.TickReceipt(live_router_count=n) for n in (2, 3, 1))
-    world = World(monkeypatch, ticks(two, three, GONE), ticks(GONE), ticks(FINE), ticks(one))
+async def test_the_most_routers_that_a_replica_hears_are_told_and_hold_until_another_number_is_said() -> None:
+    two, three, one = (TickReceipt(routers=n) for n in (2, 3, 1))
+    world = World(ticks(two, three, GONE), ticks(GONE), ticks(FINE), ticks(one))
     for _ in range(4):
         await world.sender.send()
     assert world.heard == [3, 1]
 
 
-async def test_the_loop_outlives_every_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, ValueError("a bug"), GONE, OSError("another"))
+async def test_the_loop_outlives_every_error() -> None:
+    world = World(ValueError("a bug"), GONE, OSError("another"))
     task = asyncio.create_task(world.sender.run())
     await until(lambda: len(world.sent) >= 5)
     assert not task.done()
@@ -131,36 +153,26 @@ async def test_the_loop_outlives_every_error(monkeypatch: pytest.MonkeyPatch) ->
     assert BACK in world.log.events
 
 
-async def test_a_part_that_is_wanted_again_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    full = pb.ReportResponse(exposures=pb.PartReceipt(again=True, problem="full"))
-    world = World(monkeypatch, Answer([FINE], full), Answer([FINE], full), events=True)
+async def test_a_part_that_is_wanted_again_holds_up_no_other() -> None:
+    full = {"exposures": PartReceipt(again=True, problem="full")}
+    world = World(Answer([FINE], full), Answer([FINE], full), events=True)
     for _ in range(3):
         world.expose()
         await world.sender.send()
     # The events left with the first report; of exposures the first ones come before those behind them.
-    assert [(r.HasField("events"), len(r.exposures)) for r in world.sent] == [
-        (True, 1),
-        (False, 1),
-        (False, 1),
-    ]
+    assert [sorted(r.parts) for r in world.sent] == [BOTH, ["exposures"], ["exposures"]]
     await world.sender.send()
-    assert [len(e.rows) for e in world.sent[-1].exposures] == [2]
+    assert world.sent[-1].parts == {"exposures": [ROW] * 2}
     assert (world.log.events, world.lost) == ([WAITS, BACK], [])
     assert world.metric("events_total") == 3
 
 
-async def test_what_is_refused_for_ever_is_found_and_the_rest_arrives(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    world = World(monkeypatch, Answer([FINE], FINAL), Answer([FINE], FINAL), events=True)
+async def test_what_is_refused_for_ever_is_found_and_the_rest_arrives() -> None:
+    world = World(Answer([FINE], FINAL), Answer([FINE], FINAL), events=True)
     world.expose()
     for _ in range(3):
         await world.sender.send()
-    assert [(r.HasField("events"), len(r.exposures)) for r in world.sent] == [
-        (True, 1),
-        (True, 0),
-        (False, 1),
-    ]
+    assert [sorted(r.parts) for r in world.sent] == [BOTH, ["events"], ["exposures"]]
     assert world.metric("dropped_events_total", reason="refused") == 3
     assert (world.log.events, world.lost) == ([DROPPED], [])
 
@@ -175,23 +187,21 @@ async def test_what_is_refused_for_ever_is_found_and_the_rest_arrives(
         (Code.INVALID_ARGUMENT, Reason.REASON_MALFORMED_REQUEST, False),
     ],
 )
-async def test_only_what_may_succeed_later_is_sent_again(
-    monkeypatch: pytest.MonkeyPatch, code: Code, reason: Any, again: bool
-) -> None:
+async def test_only_what_may_succeed_later_is_sent_again(code: Code, reason: Any, again: bool) -> None:
     fault = Fault(code, reason, "no")
-    dropped = pb.ReportResponse(events=pb.PartReceipt(dropped_count=1))
-    world = World(monkeypatch, fault, fault, Answer([FINE], dropped), events=True)
+    dropped = {"events": PartReceipt(dropped=1)}
+    world = World(fault, fault, Answer([FINE], dropped), events=True)
     for _ in range(3):
         await world.sender.send()
     assert world.ring.turns == 1, "the event loop stood still while events were made"
-    assert sum(r.HasField("events") for r in world.sent) == (3 if again else 1)
+    assert sum("events" in r.parts for r in world.sent) == (3 if again else 1)
     # What the receiver itself could not store is counted, too.
     assert world.metric("dropped_events_total", reason="refused") == (1 if again else 3)
     assert world.metric("events_total") == (2 if again else 0)
 
 
 async def test_what_a_stop_interrupts_is_sent_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, events=True)
+    world = World(events=True)
     count(world.counters)
     making = asyncio.create_task(world.sender.send())
     while not world.ring.turns:
@@ -201,7 +211,7 @@ async def test_what_a_stop_interrupts_is_sent_at_the_end(monkeypatch: pytest.Mon
     assert world.sent == []
     await world.sender.close()
     [report] = world.sent
-    assert (report.events.noted_count, len(report.tick.arms)) == (3, 1)
+    assert (report.parts, len(report.tick.arms)) == ({"events": 3}, 1)
     monkeypatch.setattr(sender, "_LAST_S", 0.001)
     monkeypatch.setattr(world, "report", lambda *_: asyncio.Event().wait())
     await world.sender.close()  # does not wait for who hangs

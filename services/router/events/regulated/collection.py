@@ -7,11 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from headrace.api.monitoring.v1 import events_pb2 as pb
 from headrace.hop.errors import Fault
 from headrace.state.files.claims import claimed
 from services.router.events.metrics import EventMetrics
-from services.router.events.regulated.commits import Committer
+from services.router.events.regulated.commits import Codec, Committer
 from services.router.events.regulated.frames import JournalError
 from services.router.events.regulated.journal_file import ASIDE_SUFFIX, JournalFiles
 from services.router.facts.sender import is_final
@@ -26,6 +25,7 @@ class Collection:
     def __init__(
         self,
         files: JournalFiles,
+        codec: Codec,
         committer: Committer,
         metrics: EventMetrics,
         every_s: float,
@@ -33,6 +33,7 @@ class Collection:
         log: Any,
     ) -> None:
         self._files = files
+        self._codec = codec
         self._committer = committer
         self._metrics = metrics
         self._every_s = every_s
@@ -67,8 +68,8 @@ class Collection:
         frames, damage = await asyncio.to_thread(_readable, self._files, path)
         for content in _joined(frames):
             try:
-                await self._committer.commit(_message(content), self._clock() + _CALL_S)
-            except JournalError as error:
+                await self._committer.commit(self._codec.decode(content), self._clock() + _CALL_S)
+            except ValueError as error:
                 damage = str(error)
             except Fault as fault:
                 if not is_final(fault):
@@ -100,14 +101,6 @@ def _readable(files: JournalFiles, path: Path) -> tuple[list[bytes], str]:
     except JournalError as error:
         return frames, str(error)
     return frames, ""
-
-
-def _message(content: bytes) -> pb.EventReport:
-    """Raises JournalError for other bytes."""
-    try:
-        return pb.EventReport.FromString(content)
-    except Exception as error:
-        raise JournalError("a frame holds no events") from error
 
 
 def _done_with(path: Path, *, damaged: bool) -> None:

@@ -9,9 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from headrace.api.monitoring.v1 import events_pb2
 from headrace.columns import Batch, RowError
-from headrace.events import messages
+from headrace.events import EventGroup
 from headrace.hop.errors import Fault
 from services.router import errors
 from services.router.events.groups import GroupBuilder
@@ -33,10 +32,24 @@ _AGAIN_S = 1.0
 STAGE = "journal"
 
 
+class Codec(Protocol):
+    """Writes and reads messages of events."""
+
+    def write(self, epoch: int, noted: int, groups: Sequence[EventGroup]) -> Any:
+        """A message. `noted`: events of the epoch so far."""
+        ...
+
+    def encode(self, message: Any) -> bytes: ...
+
+    def decode(self, content: bytes) -> Any:
+        """The message in bytes. Raises ValueError."""
+        ...
+
+
 class Committer(Protocol):
     """Takes events for good."""
 
-    async def commit(self, events: events_pb2.EventReport, deadline: float) -> None:
+    async def commit(self, events: Any, deadline: float) -> None:
         """They are stored when it returns. `deadline`: monotonic seconds. Raises Fault."""
         ...
 
@@ -53,7 +66,7 @@ class Commits:
     """Batches that come while others are being committed are committed together.
 
     `committer` None: there is no monitoring. `files` None: there is no journal, or it takes nothing new. With neither, regulated
-    predictions are refused. `replica`: name of this process. `clock`: monotonic seconds. `answered`: told of what is committed;
+    predictions are refused. `clock`: monotonic seconds. `answered`: told of what is committed;
     quick, and never raises.
     """
 
@@ -63,7 +76,7 @@ class Commits:
         files: JournalFiles | None,
         notes: Notes,
         builder: GroupBuilder,
-        replica: str,
+        codec: Codec,
         metrics: EventMetrics,
         clock: Callable[[], float],
         log: Any,
@@ -74,7 +87,7 @@ class Commits:
         self._files = files
         self._notes = notes
         self._builder = builder
-        self._replica = replica
+        self._codec = codec
         self._metrics = metrics
         self._clock = clock
         self._log = log
@@ -143,7 +156,7 @@ class Commits:
         epoch, numbered, rows = self._notes.epoch, self._notes.noted, sum(map(len, batches))
         try:
             events = await asyncio.to_thread(
-                lambda: messages.write(self._replica, epoch, numbered, self._builder.groups(batches))
+                lambda: self._codec.write(epoch, numbered, self._builder.groups(batches))
             )
             # Under the same numbers: what monitoring has stored, though it did not say so in time, is not stored again.
             if not await self._by_monitoring(events, batches):
@@ -159,7 +172,7 @@ class Commits:
             self._log.info("regulated predictions are recorded again")
         return True
 
-    async def _by_monitoring(self, events: events_pb2.EventReport, batches: Sequence[AnsweredBatch]) -> bool:
+    async def _by_monitoring(self, events: Any, batches: Sequence[AnsweredBatch]) -> bool:
         """Whether monitoring has them. Raises Fault if there is nothing but monitoring."""
         committer, now, wait = self._committer, self._clock(), _CALL_S
         if committer is None or (self._files is not None and self._away is not None and now < self._away):
@@ -183,11 +196,11 @@ class Commits:
             self._log.info("monitoring takes regulated predictions again")
         return True
 
-    async def _by_journal(self, epoch: int, events: events_pb2.EventReport) -> None:
+    async def _by_journal(self, epoch: int, events: Any) -> None:
         """Raises OSError."""
         files = self._files
         assert files is not None, "monitoring would have raised"
-        await asyncio.to_thread(lambda: files.append(epoch, events.SerializeToString()))
+        await asyncio.to_thread(lambda: files.append(epoch, self._codec.encode(events)))
 
     def _failed(self, error: Exception) -> None:
         # The numbers are used up, but no event of an answer was lost: what comes next is another stream, with a file of its own.
