@@ -36,7 +36,7 @@ def world(tmp_path: Path) -> Iterator[World]:
     made.close()
 
 
-def asked(first: int, count: int, **options: Any) -> EventGroup:
+def uncached(first: int, count: int, **options: Any) -> EventGroup:
     """Events of which none was answered from a cache."""
     return with_column(group(first, count, **options), Column(CACHED, DType.BOOL, np.zeros(count, bool)))
 
@@ -56,8 +56,8 @@ def rows(world: World, most: int = 100, series: Series = SERIES, since: int = 2,
 
 
 def test_the_newest_come_with_nulls_elements_and_texts_from_files_and_batches(world: World) -> None:
-    world.stored(asked(1, 3))
-    world.take(asked(4, 3))
+    world.stored(uncached(1, 3))
+    world.take(uncached(4, 3))
     found = rows(world, most=4)
     assert found.count == 4
     columns: dict[str, Any] = dict(found.columns)
@@ -67,17 +67,17 @@ def test_the_newest_come_with_nulls_elements_and_texts_from_files_and_batches(wo
     assert columns.keys() == {"x", "key", "y", "vector[0]", "vector[1]", "vector[2]"}
 
 
-def test_failed_kept_replayed_rows_and_those_of_others_are_left_out(world: World) -> None:
+def test_failed_cached_replayed_rows_and_those_of_others_are_left_out(world: World) -> None:
     codes = Column(CODE, DType.UINT8, np.array([0, 13, 0, 0, 0], np.uint8))
     kept = Column(CACHED, DType.BOOL, np.array([False, False, True, False, False]))
     chosen = with_column(with_column(group(1, 5), codes), kept)
     others = [
-        about(asked(6, 1), replayed=True),
-        about(asked(7, 1), shadow_of="live"),
-        about(asked(8, 1), release=1),
-        about(asked(9, 1), arm="canary"),
-        about(asked(10, 1), revision="e" * 64),
-        asked(11, 1, pipeline="other"),
+        about(uncached(6, 1), replayed=True),
+        about(uncached(7, 1), shadow_of="live"),
+        about(uncached(8, 1), release=1),
+        about(uncached(9, 1), arm="canary"),
+        about(uncached(10, 1), revision="e" * 64),
+        uncached(11, 1, pipeline="other"),
     ]
     world.take(chosen, *others)
     assert dict(rows(world).columns)["x"].tolist() == [5, 4, 1]
@@ -88,9 +88,9 @@ def test_failed_kept_replayed_rows_and_those_of_others_are_left_out(world: World
 
 
 def test_personal_data_is_left_out_and_what_no_longer_comes_is_said(world: World) -> None:
-    world.take(asked(1, 3, mask=Mask(SALT)))
+    world.take(uncached(1, 3, mask=Mask(SALT)))
     assert "key" not in rows(world).columns
-    without = asked(4, 3)
+    without = uncached(4, 3)
     columns = {name: column for name, column in without.batch.columns.items() if name != "vector"}
     header = replace(without.header, inputs=("x", "key"))
     world.take(EventGroup(header, Batch.of(without.batch.rows, list(columns.values()))))
@@ -98,9 +98,9 @@ def test_personal_data_is_left_out_and_what_no_longer_comes_is_said(world: World
     assert rows(world, later=30.0).count == 6
 
 
-def test_it_looks_as_far_back_as_there_are_rows_enough(world: World) -> None:
-    world.stored(asked(1, 3, now=NOW - 80_000))
-    world.stored(asked(4, 3))
+def test_older_rows_are_taken_until_there_are_enough(world: World) -> None:
+    world.stored(uncached(1, 3, now=NOW - 80_000))
+    world.stored(uncached(4, 3))
     assert rows(world, most=3).count == 3
     assert rows(world, most=4).count == 4
     assert rows(world, most=100, later=3000.0).count == 6
