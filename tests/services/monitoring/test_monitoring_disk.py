@@ -8,17 +8,32 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from prometheus_client import CollectorRegistry
 
+from services.monitoring.database import columns
+from services.monitoring.database.facts import Facts
 from services.monitoring.metrics import Metrics
 from services.monitoring.outcomes.recorder import Recorder
 from services.monitoring.outcomes.records import Judged, Recorded, StorageError
 from services.monitoring.outcomes.store import OutcomeStore
+from services.monitoring.wiring import SERVICE
 from tests.disks import fill, tiny_disk
 from tests.services.monitoring.monitoring_outcomes import NOW, Log, exposure, facts_at, outcome
 
 ROOT = Path(__file__).parents[3]
 FAILING = "headrace_monitoring_storage_failing"
+
+
+def test_the_database_has_what_the_code_sees(facts: Facts) -> None:
+    def columns_of(connection: sa.Connection) -> dict[str, set[str]]:
+        found = sa.inspect(connection)
+        return {name: {c["name"] for c in found.get_columns(name)} for name in found.get_table_names()}
+
+    assert SERVICE, "all tables are imported"
+    made = facts.query(columns_of)
+    seen = {name: {*table.c.keys()} for name, table in columns._TABLES.tables.items()}
+    assert made == seen | {name: made[name] for name in ("schema_info", "alembic_version")}
 
 
 def test_a_full_disk_refuses_all_of_a_call_and_heals_by_itself_at_the_start_too(tmp_path: Path) -> None:
