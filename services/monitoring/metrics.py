@@ -24,7 +24,7 @@ class Metrics:
         )
         self.unmatched = Counter(
             "headrace_monitoring_unmatched_outcomes",
-            "New outcomes of predictions without an exposure; it may come later, or there was none.",
+            "New outcomes of predictions that are not known here; they may come later, or there were none.",
             registry=registry,
         )
         self.repeated = Counter(

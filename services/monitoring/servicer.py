@@ -11,7 +11,7 @@ from headrace.ticks.messages import UnreadableError, read
 from services.monitoring import errors
 from services.monitoring.metrics import Metrics
 from services.monitoring.outcomes.recorder import Recorder
-from services.monitoring.outcomes.records import MAX_OUTCOMES, Outcome, StorageError
+from services.monitoring.outcomes.records import MAX_OUTCOMES, Outcome, OutcomeError, StorageError
 from services.monitoring.rollouts.analyser import Analysis, Status
 from services.monitoring.rollouts.verdicts import GuardVerdict
 from services.monitoring.ticks import Ticks
@@ -53,6 +53,8 @@ class MonitoringServicer:
         outcomes = [_outcome(message, now) for message in request.outcomes]
         try:
             await self._recorder.record(request.tenant, outcomes)
+        except OutcomeError as error:
+            raise errors.unreadable(str(error)) from None
         except StorageError as error:
             raise errors.storage_unavailable(str(error)) from None
         return pb.RecordOutcomesResponse(accepted_count=len(outcomes))
