@@ -12,11 +12,12 @@ from hypothesis import given, settings
 
 from headrace.analysis import Count
 from headrace.drift import Baseline
+from headrace.sketches import Sketch
 from services.monitoring.database.facts import Facts
-from services.monitoring.drift.persistence import WINDOWS, Memory
+from services.monitoring.drift.persistence import WINDOWS, Memory, Unsaved
 from services.monitoring.drift.ports import Version
 from services.monitoring.drift.watch import Watch
-from services.monitoring.drift.windows import Ended, Windows
+from services.monitoring.drift.windows import Ended, Window, Windows
 from tests.libs.drift.training import draw
 from tests.services.monitoring.drift.drift_monitor import BEGIN, LIVE, Watched
 from tests.services.monitoring.drift.drift_windows import LAYOUT, SPANS, STEPS, filled
@@ -155,6 +156,17 @@ async def test_a_database_that_can_not_be_written_stops_no_judgement(
         await process.answer(draw(500, rng), BEGIN + 60)
         await process.end()
     assert log.events[-1] == "facts are stored again"
+
+
+async def test_a_window_that_ended_again_after_a_restart_has_all_of_its_rows(
+    baseline: Baseline, facts: Facts
+) -> None:
+    memory = Process(facts, baseline).memory
+    for rows in (1, 3):
+        window = Window(BEGIN, BEGIN + 60, Sketch(LAYOUT))
+        window.sketch.update({"x": [1.0] * rows}, rows)
+        memory.save([Unsaved(LIVE, LAYOUT, [Ended("minute", window)])], {}, BEGIN + 60)
+    assert [ended.window.sketch.rows for ended in memory.windows(LIVE, LAYOUT)] == [3]
 
 
 async def test_old_windows_go(baseline: Baseline, facts: Facts) -> None:
