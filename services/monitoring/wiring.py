@@ -18,7 +18,6 @@ from headrace.hop.process import background
 from headrace.releases import Experiment, Release
 from headrace.releases.of_records import RecordReleases
 from headrace.resources.service import control_client
-from headrace.state.files import sealed_before
 from headrace.ticks import LATENCY_EDGES_S
 from services.monitoring.accuracy.store import AccuracyStore
 from services.monitoring.accuracy.wiring import telling_accuracy
@@ -59,7 +58,6 @@ _WALL = time.time  # noqa: TID251 - outcomes are kept by date
 @asynccontextmanager
 async def build(settings: MonitoringConfig, runtime: Runtime) -> AsyncIterator[Sequence[Service]]:
     """The service. Raises ConfigError."""
-    sealed_before.refuse_sealed(settings.events.folder)
     metrics, log = runtime.telemetry.once(Metrics), runtime.telemetry.log
     ticks = Ticks(time.monotonic, settings.silent_s)
     metrics.routers.set_function(ticks.routers)
@@ -135,9 +133,11 @@ async def _eyes(
     event_service, reception = await stack.enter_async_context(
         events(
             settings.events,
+            facts,
             observers,
             runtime,
             lambda ids: kept_explanations.forget(ids, _WALL()),
+            records,
         )
     )
     explanation_service, explained = await stack.enter_async_context(
@@ -154,7 +154,7 @@ async def _eyes(
     shown = Beside(
         facts,
         outcomes,
-        reception.find if settings.events.folder is not None else None,
+        reception.find if settings.events.files is not None else None,
         freshness,
         explained.of,
         [drift.panel, accuracy.panel, *cost.panels()],

@@ -17,7 +17,8 @@ from headrace.releases.of_records import RecordReleases
 from services.monitoring.config import MonitoringConfig
 from services.monitoring.console.settings import ConsoleSettings
 from services.monitoring.database.facts import Facts
-from services.monitoring.events.query import Found, Query
+from services.monitoring.events.query import Found
+from services.monitoring.events.values import Query
 from services.monitoring.objectives import ReleaseObjectives
 from services.monitoring.outcomes.records import Outcome
 from services.monitoring.outcomes.store import OutcomeStore

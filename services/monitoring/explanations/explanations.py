@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from services.monitoring.database.facts import Facts
-from services.monitoring.events.query import Query
 from services.monitoring.events.reception import Reception
+from services.monitoring.events.values import Query
 from services.monitoring.explanations import bias, from_events
 from services.monitoring.explanations.metrics import ExplanationMetrics
 from services.monitoring.explanations.records import (
@@ -104,7 +104,7 @@ class Explanations:
         if found is None:
             raise StorageError("no events are kept here")
         predictions, output = found
-        since = wanted.first_ms / 1000
+        since = wanted.first_us / 1e6
         names = {WRONG, *predictions.labels}
         outcomes = await self._facts.run(self._outcomes.named, sorted(names), since)
         added = await self._facts.run(

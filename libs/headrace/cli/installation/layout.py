@@ -122,8 +122,8 @@ class Layout:
     kept_prices = _Below("kept/prices.json")
     # What the cookies of the operator console are signed with.
     console_secret = _Below("monitoring/console.key")
-    # Prediction events: segments and their index.
-    events = _Below("monitoring/events")
+    # Files of prediction events.
+    events = _Below("monitoring/event-files")
     # Events of regulated predictions that the monitoring service has not collected yet.
     journal = _Below("journal")
     # When retrainings were triggered, for their rate limit.

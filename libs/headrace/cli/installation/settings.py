@@ -140,7 +140,7 @@ def files(layout: Layout) -> dict[str, dict[str, Any]]:
         },
         "monitoring": {
             "database": str(layout.facts),
-            "events": {"folder": str(layout.events), "salt": str(layout.events_salt)},
+            "events": {"files": str(layout.events), "salt": str(layout.events_salt)},
             "drift": {
                 "models": str(layout.models),
                 "trust": {"keys": [str(layout.model_public_key)]},

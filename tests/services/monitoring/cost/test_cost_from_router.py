@@ -44,7 +44,7 @@ async def answering(folder: Path, observer: CostObserver) -> AsyncIterator[Suite
 
     @asynccontextmanager
     async def build(_settings: Any, runtime: Any) -> AsyncIterator[list[Service]]:
-        async with events(EventStorage(), [observer], runtime) as (service, _):
+        async with events(EventStorage(), None, [observer], runtime) as (service, _):
             yield [service]
 
     async with served(Definition("monitoring", config.ServiceSettings, build)) as monitoring:

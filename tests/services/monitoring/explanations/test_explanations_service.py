@@ -23,7 +23,7 @@ pb = explanations_pb2
 
 def settings(folder: Path) -> dict[str, Any]:
     return {
-        "events": {"folder": folder / "events"},
+        "events": {"files": str(folder / "events")},
         "database": str(folder / "facts.sqlite"),
     }
 

@@ -1,4 +1,4 @@
-"""The first schema of `facts`: outcomes, accuracy, explanations, the ledger of cost, drift, evidence of rollouts."""
+"""The first schema of `facts`: events, outcomes, accuracy, explanations, the ledger of cost, drift, evidence of rollouts."""
 
 from typing import Any
 
@@ -48,6 +48,7 @@ def _numbered(name: str, *columns: sa.Column[Any], unique: tuple[str, ...] = ())
 def upgrade() -> None:
     _keyed("schema_info", ("version",), *_numbers("version", "minimum"))
     _keyed("turns", ("name",), *_texts("name"))
+    _events()
     _outcomes()
     _accuracy()
     _explanations()
@@ -59,6 +60,29 @@ def upgrade() -> None:
         op.execute(turns.insert().values(name=name))
     info = sa.table("schema_info", sa.column("version", sa.Integer), sa.column("minimum", sa.Integer))
     op.execute(info.insert().values(version=1, minimum=1))
+
+
+def _events() -> None:
+    _keyed("event_streams", ("epoch",), *_numbers("epoch", "noted"), *_texts("replica"), *_reals("heard"))
+    _keyed("event_ranges", ("epoch", "first"), *_numbers("epoch", "first", "last"))
+    _numbered(
+        "event_batches",
+        *_texts("kind", "pipeline"),
+        *_numbers("rows", "bytes", "first_us", "last_us"),
+        *_reals("stored"),
+        *_blobs("content"),
+    )
+    op.create_index("event_batches_by_kind", "event_batches", ["kind"])
+    # A file that is being written has neither hash nor size yet.
+    _keyed(
+        "event_files",
+        ("path",),
+        *_texts("path", "state", "audited"),
+        *_reals("since"),
+        *(sa.Column(name, TEXT) for name in ("sha256", "pipeline", "tenants", "header")),
+        *(sa.Column(name, NUMBER) for name in ("bytes", "rows", "first_us", "last_us")),
+    )
+    op.create_index("event_files_by_time", "event_files", ["last_us"])
 
 
 def _outcomes() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.monitoring.events.storage.ranges import Ranges, runs
+from services.monitoring.events.manifest.ranges import Ranges, runs
 
 RANGE = st.tuples(st.integers(1, 60), st.integers(0, 8)).map(lambda t: (t[0], t[0] + t[1]))
 

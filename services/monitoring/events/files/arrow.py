@@ -1,6 +1,6 @@
-"""Groups of events ⇄ Arrow. Only this folder, `query` and `erasure` know pyarrow.
+"""Groups of events ⇄ Arrow.
 
-While a segment grows, what all of its events have in common is in the metadata of its schema. In Parquet it is columns.
+What all events of a batch have in common is in the metadata of its schema; in Parquet it is also columns.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from headrace.columns import Batch, Column, DType, Ragged, Rows
@@ -43,8 +42,8 @@ def record_batch(replica: str, epoch: int, group: EventGroup) -> pa.RecordBatch:
     """The events as Arrow. Columns begin with ids; the others keep their names."""
     rows, count = group.batch.rows, len(group)
     arrays: dict[str, pa.Array] = {
-        REPLICA: _constant(replica, pa.string(), count),
-        EPOCH: _constant(epoch, pa.uint64(), count),
+        REPLICA: _text([replica] * count),
+        EPOCH: _numbers(np.full(count, epoch, np.uint64), pa.uint64()),
         REQUEST_ID: _text(rows.request_ids),
         TENANT: _text(rows.tenants),
         TRACEPARENT: _text(rows.traceparents),
@@ -54,6 +53,23 @@ def record_batch(replica: str, epoch: int, group: EventGroup) -> pa.RecordBatch:
     kinds = tuple([(name, array.type) for name, array in arrays.items()])
     shapes = tuple([(name, column.row_shape) for name, column in columns.items() if column.row_shape])
     return pa.RecordBatch.from_arrays(list(arrays.values()), schema=_schema(group.header, kinds, shapes))
+
+
+def packed(batch: pa.RecordBatch) -> bytes:
+    """A batch and its schema."""
+    buffer = pa.BufferOutputStream()
+    with (
+        pa.CompressedOutputStream(buffer, "zstd") as stream,
+        pa.ipc.new_stream(stream, batch.schema) as writer,
+    ):
+        writer.write_batch(batch)
+    return bytes(buffer.getvalue())
+
+
+def unpacked(content: bytes) -> pa.Table:
+    """What `packed` gave."""
+    with pa.ipc.open_stream(pa.CompressedInputStream(pa.BufferReader(content), "zstd")) as stream:
+        return stream.read_all()
 
 
 # Making it takes longer than all else that a message costs here, and few messages differ in it.
@@ -67,7 +83,7 @@ def _schema(
     fields = [
         pa.field(name, kind, metadata=_about(header, name, shape_of.get(name, ()))) for name, kind in kinds
     ]
-    return pa.schema(fields, metadata={_HEADER: _packed(header)})
+    return pa.schema(fields, metadata={_HEADER: packed_header(header)})
 
 
 def header_of(schema: pa.Schema) -> GroupHeader:
@@ -75,6 +91,11 @@ def header_of(schema: pa.Schema) -> GroupHeader:
     packed = (schema.metadata or {}).get(_HEADER)
     if packed is None:
         raise ValueError("it holds no events")
+    return unpacked_header(packed)
+
+
+def unpacked_header(packed: bytes | str) -> GroupHeader:
+    """What `packed_header` gave."""
     fields: dict[str, Any] = json.loads(packed)
     models = tuple(ModelUse(**m) for m in fields.pop("models"))
     lists = {k: tuple(v) for k, v in fields.items() if isinstance(v, list)}
@@ -145,7 +166,7 @@ def _column(field: pa.Field, array: pa.Array) -> Column:
     return Column(field.name, dtype, values.reshape(-1, *row_shape), row_shape, valid)
 
 
-def _packed(header: GroupHeader) -> bytes:
+def packed_header(header: GroupHeader) -> bytes:
     return json.dumps(asdict(header), sort_keys=True, separators=(",", ":")).encode()
 
 
@@ -164,10 +185,13 @@ def _array(column: Column) -> pa.Array:
         flat = pa.FixedSizeListArray.from_arrays(flat, column.row_size)
     if column.valid is None:
         return flat
-    return pc.if_else(_numbers(column.valid, pa.bool_()), flat, pa.scalar(None, flat.type))
+    valid = pa.py_buffer(np.packbits(column.valid, bitorder="little"))
+    if column.row_shape:
+        return pa.Array.from_buffers(flat.type, len(flat), [valid], children=[flat.values])
+    return pa.Array.from_buffers(flat.type, len(flat), [valid, *flat.buffers()[1:]])
 
 
-# Arrays are made of buffers: `pa.array` would import pandas, which takes seconds and 40 MB and is not needed here.
+# Arrays are made of buffers: `pa.array` and `pa.scalar` would import pandas, which takes seconds and 40 MB.
 def _numbers(values: NDArray[Any], kind: pa.DataType) -> pa.Array:
     flat = np.ascontiguousarray(values).reshape(-1)
     bits = np.packbits(flat, bitorder="little") if flat.dtype == np.bool_ else flat
