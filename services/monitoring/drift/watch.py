@@ -35,7 +35,7 @@ class Watch:
         threads: Executor,
         log: Log,
         refresh_s: float,
-        memory: Memory | None = None,
+        memory: Memory,
     ) -> None:
         self._monitor = monitor
         self._baselines = baselines
@@ -51,8 +51,7 @@ class Watch:
 
     async def run(self) -> None:
         """Until cancelled."""
-        if self._memory is not None:
-            self._monitor.restore_concepts(await self._in_thread(self._memory.concepts))
+        self._monitor.restore_concepts(await self._in_thread(self._memory.concepts))
         while True:
             await self.step()
             await asyncio.sleep(_STEP_S)
@@ -90,7 +89,7 @@ class Watch:
     async def _adopt(self, series: Series, found: Baseline | None, now: float) -> None:
         kept: Sequence[Ended] = ()
         windows = self._monitor.windows(series)
-        if self._memory is not None and found is not None:
+        if found is not None:
             same = windows is not None and windows.layout.digest == found.layout.digest
             if not same:
                 kept = await self._in_thread(self._memory.windows, series, found.layout)
@@ -114,8 +113,7 @@ class Watch:
 
     async def _save(self, now: float, *, all_of_it: bool = False) -> None:
         unsaved = [Unsaved(*found) for found in self._monitor.unsaved(all_of_it=all_of_it)]
-        if self._memory is not None:
-            await self._in_thread(self._memory.save, unsaved, self._monitor.concepts(), now)
+        await self._in_thread(self._memory.save, unsaved, self._monitor.concepts(), now)
 
     async def _in_thread(self, what: Callable[P, R], *arguments: P.args, **options: P.kwargs) -> R:
         loop = asyncio.get_running_loop()

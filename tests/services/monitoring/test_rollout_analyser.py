@@ -167,9 +167,7 @@ async def test_after_a_crash_the_next_one_counts_what_came_since_the_last_save_o
     assert second._evidence["p"].guards["errors"].canary == known.canary
 
 
-async def test_evidence_that_another_analyser_took_over_is_read_anew(
-    world: World, observed: Observed
-) -> None:
+async def test_evidence_that_another_analyser_owns_is_read_anew(world: World, observed: Observed) -> None:
     first = world.analyser(observed)
     await world.look(first, 3)
     DatabaseEvidence(world.facts).load("p", "another")

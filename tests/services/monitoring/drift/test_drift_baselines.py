@@ -2,6 +2,7 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from headrace.releases import Arm, Release
 from headrace.repository import TensorSpec
 from services.monitoring.console.ports import Panel
 from services.monitoring.drift.panel import DriftPanel
+from services.monitoring.drift.persistence import Memory
 from services.monitoring.drift.ports import Series, Traffic, Version
 from services.monitoring.drift.release_baselines import ReleaseBaselines
 from services.monitoring.drift.watch import Watch
@@ -23,7 +25,7 @@ from tests.libs.drift.training import draw
 from tests.released import released
 from tests.services.clock import Clock
 from tests.services.monitoring.drift.drift_monitor import BEGIN, LIVE, REVISION, Watched
-from tests.services.monitoring.monitoring_outcomes import Log
+from tests.services.monitoring.monitoring_outcomes import Log, facts_at
 
 AGE, WAGE = TensorSpec("age", DType.FLOAT32), TensorSpec("wage", DType.FLOAT32)
 
@@ -105,8 +107,9 @@ async def test_the_watch_finds_baselines_judges_and_survives_failures() -> None:
             raise RuntimeError("the disk is gone")
         return {version: Count(2000, 100)}
 
-    with ThreadPoolExecutor(1) as threads:
-        watch = Watch(watched.monitor, baselines, errors, clock, threads, watched.log, refresh_s=30.0)
+    with ThreadPoolExecutor(1) as threads, closing(facts_at()) as facts:
+        memory = Memory(facts, watched.metrics.counting, watched.log)
+        watch = Watch(watched.monitor, baselines, errors, clock, threads, watched.log, 30.0, memory)
         watched.observe({"x": np.random.default_rng(2).normal(3, 1, 500)}, clock.now)
         await watch.step()
         assert watched.log.of("a baseline could not be looked for")
