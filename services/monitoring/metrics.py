@@ -38,6 +38,11 @@ class Metrics:
         self.refused = Counter(
             "headrace_monitoring_refused_outcomes", "Outcomes that could not be stored.", registry=registry
         )
+        self.failing = Gauge(
+            "headrace_monitoring_storage_failing",
+            "1 while the database `facts` can't be read or written.",
+            registry=registry,
+        )
         self.swept = Counter(
             "headrace_monitoring_swept_rows",
             "Outcomes and exposures removed for their age or number.",

@@ -22,7 +22,7 @@ from tests.disks import fill, tiny_disk
 from tests.services.monitoring.monitoring_outcomes import NOW, Log, exposure, facts_at, outcome
 
 ROOT = Path(__file__).parents[3]
-FAILING = "headrace_monitoring_storage_failing"
+FAILING = "failing"
 
 
 def test_the_database_has_what_the_code_sees(facts: Facts) -> None:
