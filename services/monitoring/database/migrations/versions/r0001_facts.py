@@ -33,9 +33,9 @@ def _blobs(*names: str) -> list[sa.Column[Any]]:
     return [sa.Column(name, sa.LargeBinary, nullable=False) for name in names]
 
 
-def _keyed(name: str, key: tuple[str, ...], *columns: sa.Column[Any]) -> None:
-    """A table whose rows are found by these columns."""
-    op.create_table(name, *columns, sa.PrimaryKeyConstraint(*key), sqlite_with_rowid=False)
+def _keyed(name: str, key: tuple[str, ...], *columns: sa.Column[Any], large: bool = False) -> None:
+    """A table whose rows are found by these columns. `large`: they have more than 200 bytes."""
+    op.create_table(name, *columns, sa.PrimaryKeyConstraint(*key), sqlite_with_rowid=large)
 
 
 def _numbered(name: str, *columns: sa.Column[Any], unique: tuple[str, ...] = ()) -> None:
@@ -54,7 +54,7 @@ def upgrade() -> None:
     _explanations()
     _cost()
     _drift()
-    _keyed("evidence", ("pipeline",), *_texts("pipeline", "holder", "content"))
+    _keyed("evidence", ("pipeline",), *_texts("pipeline", "holder", "content"), large=True)
     turns = sa.table("turns", sa.column("name", sa.Text))
     for name in ("outcomes", "accuracy", "explanations", "cost"):
         op.execute(turns.insert().values(name=name))
@@ -131,6 +131,7 @@ def _explanations() -> None:
         *_blobs("id", "contributions", "errors"),
         *_texts("tenant", "pipeline", "revision", "arm", "output", "columns", "sources"),
         *[*_reals("stored", "base", "value"), *_numbers("exact")],
+        large=True,
     )
     op.create_index("explanations_by_age", "explanations", ["stored"])
     op.create_index("explanations_by_pipeline", "explanations", ["pipeline", "stored"])
@@ -155,6 +156,6 @@ def _cost() -> None:
 def _drift() -> None:
     series = ("pipeline", "revision", "arm", "traffic", "layout", "span")
     window = [*_texts(*series), *_reals("start", "end"), *_blobs("sketch")]
-    _keyed("drift_windows", (*series, "start"), *window)
+    _keyed("drift_windows", (*series, "start"), *window, large=True)
     version = ("pipeline", "arm", "runs")
     _keyed("drift_states", version, *_texts(*version, "state"))
