@@ -230,9 +230,8 @@ def metric(harness: Harness, name: str) -> float | None:
     return harness.runtime.telemetry.registry.get_sample_value(f"headrace_monitoring_{name}")
 
 
-async def test_ticks_and_outcomes_meet_in_the_file(tmp_path: Path) -> None:
-    path = tmp_path / "o"
-    async with served(SERVICE, {"database": str(path)}) as harness:
+async def test_ticks_and_outcomes_meet_in_the_database(address: str) -> None:
+    async with served(SERVICE, {"database": address}) as harness:
         tick = Tick(7, 1, 0, {}, [exposure("a", late=1.0), exposure("b", late=0.0)])
         assert not (await call(harness, "ReportTicks", write(tick))).behind
         second = await call(harness, "ReportTicks", write(Tick(8, 5, 4)))
@@ -243,7 +242,7 @@ async def test_ticks_and_outcomes_meet_in_the_file(tmp_path: Path) -> None:
         assert again.accepted_count == 1
         counted = ("ticks_total", "exposures_total", "outcomes_total", "unmatched_outcomes_total", "routers")
         assert [metric(harness, name) for name in counted] == [2, 2, 3, 1, 2]
-    with closing(facts_at(path)) as facts:
+    with closing(facts_at(address)) as facts:
         assert OutcomeStore(facts).judged("flights") == {(3, "live"): Judged(2, 1)}
 
 
