@@ -105,9 +105,7 @@ class Facts:
 
     def _works(self, *, writes: bool) -> None:
         # A full disk can be read.
-        self._failing.pop(False, None)
-        if writes:
-            self._failing.pop(True, None)
+        self._failing = {kind: why for kind, why in self._failing.items() if kind and not writes}
         if not self._failing:
             self._gauge.set(0)
             self._log.info("facts are stored again")
