@@ -25,7 +25,7 @@ from services.monitoring.config import MonitoringConfig
 from services.monitoring.console.panels.freshness import Freshness
 from services.monitoring.console.wiring import Beside, serving_console
 from services.monitoring.cost.wiring import counting_cost
-from services.monitoring.database.facts import Facts, FactsMetrics
+from services.monitoring.database.facts import Facts
 from services.monitoring.deployments import tell_deployments
 from services.monitoring.drift.wiring import drift_of
 from services.monitoring.events.ports import EventObserver, GroupObserver
@@ -61,7 +61,7 @@ async def build(settings: MonitoringConfig, runtime: Runtime) -> AsyncIterator[S
     metrics, log = runtime.telemetry.once(Metrics), runtime.telemetry.log
     ticks = Ticks(time.monotonic, settings.silent_s)
     metrics.routers.set_function(ticks.routers)
-    facts = Facts(settings.database, runtime.telemetry.once(FactsMetrics), log)
+    facts = Facts(settings.database, metrics.failing, log)
     store, judged = OutcomeStore(facts), AccuracyStore(facts, settings.accuracy.window_s)
     recorder = Recorder(facts, store, metrics, log, _WALL)
     retention = settings.retention

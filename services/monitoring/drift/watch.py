@@ -37,7 +37,7 @@ class Watch:
         threads: Executor,
         log: Log,
         refresh_s: float,
-        memory: Memory | None = None,
+        memory: Memory,
     ) -> None:
         self._monitor = monitor
         self._baselines = baselines
@@ -52,8 +52,7 @@ class Watch:
 
     async def run(self) -> None:
         """Until cancelled."""
-        if self._memory is not None:
-            self._monitor.restore_concepts(await self._in_thread(self._memory.concepts))
+        self._monitor.restore_concepts(await self._in_thread(self._memory.concepts))
         while True:
             await self.step()
             await asyncio.sleep(STEP_S)
@@ -84,8 +83,7 @@ class Watch:
 
     async def _take_errors(self, errors: Errors, now: float) -> None:
         self._monitor.errors(await errors(), now)
-        if self._memory is not None:
-            await self._in_thread(self._memory.save, self._monitor.concepts())
+        await self._in_thread(self._memory.save, self._monitor.concepts())
 
     async def _attempt(self, failed: str, what: Awaitable[None]) -> None:
         try:

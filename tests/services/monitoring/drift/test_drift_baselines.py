@@ -98,7 +98,7 @@ def test_a_baseline_that_is_not_trusted_is_said_once_and_judges_nothing(tmp_path
     assert baselines()[LIVE].baseline == made, "it was mended"
 
 
-async def test_the_watch_finds_baselines_judges_and_survives_failures() -> None:
+async def test_the_watch_finds_baselines_judges_and_survives_failures(facts: Facts) -> None:
     watched, clock, asked = Watched(), Clock(BEGIN), 0
     made = baseline_of({"x": np.random.default_rng(1).normal(size=5000)}, Choices())
     version = Version("flights", "live", "m=1")
@@ -123,7 +123,8 @@ async def test_the_watch_finds_baselines_judges_and_survives_failures() -> None:
         return {version: Count(2000, 100)}
 
     with ThreadPoolExecutor(1) as threads:
-        watch = Watch(watched.monitor, baselines, newest, errors, clock, threads, watched.log, refresh_s=30.0)
+        memory = Memory(facts, watched.log)
+        watch = Watch(watched.monitor, baselines, newest, errors, clock, threads, watched.log, 30.0, memory)
         await watch.step()
         assert watched.log.events == ["what arms run could not be read", "error rates could not be judged"]
         clock.now += 31
