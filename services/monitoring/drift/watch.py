@@ -16,8 +16,8 @@ from services.monitoring.ports import Log
 
 STEP_S = 1.0
 LOOK_S = 10.0
-# Looks take no more than this share of the time: with many arms each is looked at less often.
-_SHARE = 0.05
+# Looks take no more than this share of the time: with many arms, or on a busy machine, each is looked at less often.
+_SHARE = 0.25
 
 P = ParamSpec("P")
 R = TypeVar("R")
