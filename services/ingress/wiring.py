@@ -25,7 +25,6 @@ from headrace.oip import open_inference_pb2
 from headrace.releases.of_records import RecordReleases
 from headrace.resources.releases import ReleaseCatalog, release_compiler
 from headrace.resources.service import control_client, followed
-from headrace.state.files import sealed_before
 from services.ingress.admission.admission_control import AdmissionControl
 from services.ingress.admission.extraction_guard import ExtractionGuard
 from services.ingress.admission.quotas import Quotas
@@ -105,7 +104,6 @@ class _Tenants:
 @asynccontextmanager
 async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterator[Ingress]:
     """Opens everything that the door needs, and closes it at the end. Raises ConfigError."""
-    sealed_before.refuse_sealed(settings.security.file)
     telemetry = runtime.telemetry
     wall = time.time  # noqa: TID251 - the real clock is chosen here and passed to all parts
     metrics, statistics = telemetry.once(Metrics), Statistics(wall)

@@ -18,7 +18,6 @@ from headrace.hop.process.telemetry import build_version
 from headrace.repository.model_index import MODEL
 from headrace.resources.releases import ReleaseCatalog, followed_indexes, release_compiler
 from headrace.resources.service import control_client, followed
-from headrace.state.files import sealed_before
 from services.router.cache.clients import shared_answers
 from services.router.cache.meter import CacheMetrics
 from services.router.cache.route import AnswerCaches
@@ -44,8 +43,6 @@ from services.router.stages.runner import RunnerFactory
 @asynccontextmanager
 async def build(settings: RouterSettings, runtime: Runtime) -> AsyncIterator[Sequence[Service]]:
     """The service. Raises ConfigError."""
-    if settings.events.journal is not None:
-        sealed_before.refuse_sealed(settings.events.journal.folder)
     async with AsyncExitStack() as stack:
         metrics = runtime.telemetry.once(Metrics)
         clients = _dialled(settings, runtime, stack)

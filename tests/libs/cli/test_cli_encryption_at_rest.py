@@ -1,30 +1,25 @@
-"""What encrypts at rest is said as far as it is known; what an earlier version sealed is refused before anything is changed."""
+"""What encrypts at rest is said as far as it is known; an earlier version's home is refused before anything is changed."""
 
-import hashlib
 import json
 import os
-import tarfile
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from headrace.cli.diagnosis import doctor_checks, earlier_homes, encryption_at_rest
+from headrace.cli.diagnosis import doctor_checks, encryption_at_rest
 from headrace.cli.diagnosis import readiness as checklists
 from headrace.cli.diagnosis.doctor_checks import Level
 from headrace.cli.diagnosis.readiness_attestations import Attestation, ReadinessSettings
 from headrace.cli.installation import layout, ports, secrets, services, settings
 from headrace.cli.installation.layout import Layout
 from headrace.cli.main import app
-from headrace.state.files.sealed_before import MAGIC
-from tests.libs.cli.backup.test_cli_backup_archive import rewritten, saved
 
 TODAY = date(2026, 11, 26)
 ATTESTED = "encrypted storage attested by Ada, 2026-11-01, until 2027-04-30"
 CRYPT = "the volume of HOME is encrypted (dm-crypt)"
 LATE = "plain; encrypted storage attested by Ada, {}: it does not count today"
-SEALED = "is of an earlier version of headrace that sealed its files"
 
 
 @pytest.fixture
@@ -122,26 +117,6 @@ def entries(folder: Path) -> list[tuple[str, bytes]]:
     return sorted((str(p), p.read_bytes()) for p in folder.rglob("*") if p.is_file())
 
 
-@pytest.mark.parametrize("mark", ["settings", "security", "journal"])
-def test_a_sealed_home_is_refused_before_anything_is_changed(mark: str, home: Layout) -> None:
-    path = {
-        "settings": home.override("encryption"),
-        "security": home.security_log,
-        "journal": home.journal / "1-2.journal",
-    }[mark]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(MAGIC)
-    before, target = entries(home.home), home.home.parent / "b.tar"
-    for arguments in (["up"], ["backup", str(target)]):
-        result = CliRunner().invoke(app, [*arguments, "--home", str(home.home)])
-        assert result.exit_code == 1
-        assert f"{path} {SEALED}" in result.stderr.replace("\n", " ")
-    [found] = [f for f in doctor_checks.examine(home, datetime.now(UTC)) if f.what == "encryption at rest"]
-    assert (found.level, str(path) in found.found) == (Level.BAD, True)
-    assert entries(home.home) == before
-    assert not target.exists()
-
-
 @pytest.mark.parametrize("mark", ["releases/flights.json", "models/flights/releases.json"])
 def test_a_home_from_before_control_is_refused(mark: str, home: Layout) -> None:
     (home.home / mark).parent.mkdir(parents=True)
@@ -150,21 +125,3 @@ def test_a_home_from_before_control_is_refused(mark: str, home: Layout) -> None:
     result = CliRunner().invoke(app, ["up", "--home", str(home.home)])
     assert (result.exit_code, entries(home.home)) == (1, before)
     assert "earlier version" in result.stderr.replace("\n", " ")
-
-
-@pytest.mark.parametrize("name", [earlier_homes.KEYS, "settings/encryption.yaml"])
-def test_a_backup_of_a_sealed_home_is_refused(name: str, home: Layout, tmp_path: Path) -> None:
-    """As an earlier version would have written it: with the file, and its line in the list."""
-
-    def add(members: list[tuple[tarfile.TarInfo, bytes]]) -> None:
-        added = tarfile.TarInfo(name)
-        listed = json.loads(members[-1][1])
-        listed["files"][name] = [1, hashlib.sha256(b"x").hexdigest(), added.mode]
-        members[-1] = members[-1][0], json.dumps(listed).encode()
-        members.insert(0, (added, b"x"))
-
-    changed, new = rewritten(saved(home), add), tmp_path / "new"
-    result = CliRunner().invoke(app, ["restore", str(changed), "--yes", "--home", str(new)])
-    assert result.exit_code == 1
-    assert SEALED in result.stderr.replace("\n", " ")
-    assert not new.exists()

@@ -1,7 +1,6 @@
 """A tenant that requires encryption at rest is refused, unless the operators attest it for today. That no body is read before:
 test_ingress_intake.py."""
 
-import asyncio
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -9,11 +8,10 @@ import pytest
 
 from headrace.access.specs import QuotaSpec
 from headrace.hop.errors import Code, Fault, Reason
-from headrace.state.files import sealed_before
 from services.ingress.auth.encryption_guard import EncryptionGuard
 from services.ingress.documents.catalog import Tenant
 from tests.services.ingress.ingress_calls import infer, infer_refused
-from tests.services.ingress.ingress_door import DoorProcess, Folder, infer_request, prepare, running
+from tests.services.ingress.ingress_door import Folder, infer_request, running
 
 REFUSED = ("FAILED_PRECONDITION", "ENCRYPTION_REQUIRED")
 DAY = date(2027, 3, 1)
@@ -53,18 +51,3 @@ def test_the_day_ends_at_midnight_utc(until: date | None, at: datetime, refused:
     assert (told.code, told.reason) == (Code.FAILED_PRECONDITION, Reason.REASON_ENCRYPTION_REQUIRED)
     assert told.metadata == {"tenant": "acme"}
     return None
-
-
-@pytest.mark.asyncio(loop_scope="session")
-async def test_a_door_does_not_start_where_an_earlier_version_sealed(tmp_path: Path) -> None:
-    folder = prepare(tmp_path / "door", "unix:/nowhere")
-    events = Path(folder.settings["security"]["file"])
-    events.parent.mkdir()
-    events.write_bytes(sealed_before.LINE + b"djEL\n")
-    process = DoorProcess(folder)
-    try:
-        assert await asyncio.to_thread(process.process.wait, 60) != 0
-        assert f"{events} is of an earlier version of headrace that sealed its files" in process.log()
-        assert events.read_bytes() == sealed_before.LINE + b"djEL\n"
-    finally:
-        process.kill()

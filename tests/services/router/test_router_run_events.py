@@ -13,9 +13,7 @@ from prometheus_client import CollectorRegistry
 from headrace.api.monitoring.v1.events_pb2 import EventReport
 from headrace.columns import Batch, Column
 from headrace.events import EventGroup, Mask, messages
-from headrace.hop.config import ConfigError
 from headrace.hop.errors import Code, Fault, Reason
-from headrace.state.files import sealed_before
 from services.router.events.groups import GroupBuilder
 from services.router.events.metrics import EventMetrics
 from services.router.events.regulated import collection
@@ -29,7 +27,6 @@ from services.router.pipelines import Served
 from services.router.routes.run import FALLBACKS, bits
 from tests.services.monitoring.monitoring_outcomes import Log
 from tests.services.router.one_pipeline import inference
-from tests.services.router.router_leaves import FREE, suite
 from tests.services.router.test_router_routes import HOW, Broken, batch, rules, two_arms
 
 MASK = Mask(b"s" * 32)
@@ -100,17 +97,6 @@ async def test_a_refused_message_stops_no_other(
         world.files.append(7, named(content))
     assert await world.collect() == [b"first", b"third"]
     assert [p.suffix for p in (tmp_path / "journal").iterdir()] == [".unreadable"]
-
-
-async def test_a_router_does_not_start_where_an_earlier_version_sealed(tmp_path: Path) -> None:
-    sealed = tmp_path / "journal" / "1-2.journal"
-    sealed.parent.mkdir()
-    sealed.write_bytes(sealed_before.MAGIC)
-    events = {"journal": {"folder": tmp_path / "journal"}}
-    with pytest.raises(ConfigError, match=f"{sealed} is of an earlier version"):
-        async with suite(tmp_path / "documents", {"free": FREE}, events=events):
-            pass
-    assert sealed.read_bytes() == sealed_before.MAGIC
 
 
 class Observed:

@@ -67,7 +67,7 @@ def write(layout: Layout, target: Path, *, made: str, version: str, told: Told) 
     """
     if target.exists():
         raise BackupError(f"{target} exists; name another file, or remove it")
-    _refuse_sealed(layout)
+    _refuse_earlier(layout)
     with tempfile.TemporaryDirectory(prefix=".headrace-backup-", dir=_folder(target)) as folder:
         whole = Path(folder) / "backup.tar"
         try:
@@ -98,7 +98,7 @@ def restore(source: Path, home: Path, told: Told) -> Manifest:
             if isinstance(error, OSError) and error.strerror:
                 reason = error.strerror
             raise BackupError(f"{source} can't be restored: {reason}") from error
-        _refuse_sealed(layouts.of(whole))
+        _refuse_earlier(layouts.of(whole))
         records = layouts.of(whole).records
         if records.exists():
             # Control begins a new epoch with it: processes may have gone further since the backup.
@@ -127,7 +127,7 @@ def _add_all(tar: tarfile.TarFile, layout: Layout, told: Told) -> dict[str, Kept
     return found
 
 
-def _refuse_sealed(layout: Layout) -> None:
+def _refuse_earlier(layout: Layout) -> None:
     try:
         earlier_homes.refuse(layout)
     except ConfigError as error:
