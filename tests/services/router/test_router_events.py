@@ -236,6 +236,14 @@ async def test_what_nothing_can_record_is_refused_alone_and_heals(
         await until(lambda: started.sample("router_journal") == 1)
 
 
+async def test_while_nothing_can_record_them_regulated_predictions_are_not_computed(tmp_path: Path) -> None:
+    async with monitored(tmp_path, BOTH, Monitoring(away=AWAY)) as (started, _):
+        for _ in range(3):
+            refused = await started.ask("scored", batch_of(["ab"], [1.0]))
+            assert refused.batch.errors[0].reason == NOWHERE
+        assert started.features.calls == [1]
+
+
 async def test_with_neither_monitoring_nor_journal_regulated_predictions_are_refused_before_any_work(
     tmp_path: Path,
 ) -> None:
