@@ -126,7 +126,7 @@ async def test_what_is_only_on_its_way_is_no_gap(tmp_path: Path) -> None:
     world.close()
 
 
-async def test_a_door_tells_what_changed_until_it_arrives_and_forgets_what_ended() -> None:
+async def test_a_door_reports_what_changed_until_it_arrives_and_forgets_what_ended() -> None:
     sent: list[dict[int, int]] = []
     clock, log, away = Clock(), Log(), [True]
 

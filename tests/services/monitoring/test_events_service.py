@@ -121,7 +121,7 @@ async def test_a_wrong_request_is_named(name: str, request_: Any, reason: str, f
     await reception.close()
 
 
-async def test_what_a_full_disk_does_not_take_is_told_of_each_part(tmp_path: Path) -> None:
+async def test_each_part_says_what_a_full_disk_refused(tmp_path: Path) -> None:
     events = messages.write("router-1", 7, 3, [group(1, 3, now=time.time())])
     demanded = explanations_pb2.DemandedExplanations(pipeline="p", prediction_count=1)
     explained = explanations_pb2.ExplanationReport(demanded=[demanded], number=1)
