@@ -9,7 +9,7 @@ from headrace.api.monitoring.v1 import monitoring_pb2 as pb
 from headrace.hop.call import Call
 from services.monitoring import errors
 from services.monitoring.outcomes.recorder import Recorder
-from services.monitoring.outcomes.records import MAX_OUTCOMES, Outcome, StorageError
+from services.monitoring.outcomes.records import MAX_OUTCOMES, Outcome, OutcomeError, StorageError
 from services.monitoring.rollouts.analyser import Analysis, Status
 from services.monitoring.rollouts.verdicts import GuardVerdict
 
@@ -35,6 +35,8 @@ class MonitoringServicer:
         outcomes = [_outcome(message, now) for message in request.outcomes]
         try:
             await self._recorder.record(request.tenant, outcomes)
+        except OutcomeError as error:
+            raise errors.unreadable(str(error)) from None
         except StorageError as error:
             raise errors.storage_unavailable(str(error)) from None
         return pb.RecordOutcomesResponse(accepted_count=len(outcomes))

@@ -25,11 +25,9 @@ from services.monitoring.config import MonitoringConfig
 from services.monitoring.console.panels.freshness import Freshness
 from services.monitoring.console.wiring import Beside, serving_console
 from services.monitoring.cost.wiring import counting_cost
-from services.monitoring.database.facts import Facts, FactsMetrics
+from services.monitoring.database.facts import Facts
 from services.monitoring.deployments import tell_deployments
-from services.monitoring.drift.from_events import DriftObserver
-from services.monitoring.drift.wiring import watching_drift
-from services.monitoring.events.allowance import Allowance
+from services.monitoring.drift.wiring import drift_of
 from services.monitoring.events.ports import EventObserver, GroupObserver
 from services.monitoring.events.wiring import events
 from services.monitoring.experiments import experiment_read_out
@@ -63,7 +61,7 @@ async def build(settings: MonitoringConfig, runtime: Runtime) -> AsyncIterator[S
     metrics, log = runtime.telemetry.once(Metrics), runtime.telemetry.log
     ticks = Ticks(time.monotonic, settings.silent_s)
     metrics.routers.set_function(ticks.routers)
-    facts = Facts(settings.database, runtime.telemetry.once(FactsMetrics), log)
+    facts = Facts(settings.database, metrics.failing, log)
     store, judged = OutcomeStore(facts), AccuracyStore(facts, settings.accuracy.window_s)
     recorder = Recorder(facts, store, metrics, log, _WALL)
     retention = settings.retention
@@ -115,9 +113,7 @@ async def _eyes(
     log = runtime.telemetry.log
     successions = SuccessionWatch(runtime.telemetry.once(SuccessionMetrics), log)
     drift = await stack.enter_async_context(
-        watching_drift(
-            settings, RecordReleases(records) if records else None, runtime, facts, judged, successions
-        )
+        drift_of(settings, RecordReleases(records) if records else None, runtime, facts, judged, successions)
     )
     accuracy = await stack.enter_async_context(
         telling_accuracy(settings.accuracy, judged, facts, drift.monitor.calibrated, runtime)
@@ -127,7 +123,6 @@ async def _eyes(
     )
     freshness = Freshness()
     observers: list[EventObserver | GroupObserver] = [
-        DriftObserver(drift.monitor, lambda: Allowance(settings.drift.rows_per_s, settings.drift.burst_rows)),
         accuracy.observer,
         *cost.observers,
         freshness,
@@ -143,6 +138,7 @@ async def _eyes(
             records,
         )
     )
+    await stack.enter_async_context(drift.watching(reception))
     explanation_service, explained = await stack.enter_async_context(
         explanations(
             settings.explanations,

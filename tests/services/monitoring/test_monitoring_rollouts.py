@@ -233,9 +233,8 @@ def metric(harness: Harness, name: str) -> float | None:
     return harness.runtime.telemetry.registry.get_sample_value(f"headrace_monitoring_{name}")
 
 
-async def test_ticks_and_outcomes_meet_in_the_file(tmp_path: Path) -> None:
-    path = tmp_path / "o"
-    async with served(SERVICE, {"database": str(path)}) as harness:
+async def test_ticks_and_outcomes_meet_in_the_database(address: str) -> None:
+    async with served(SERVICE, {"database": address}) as harness:
         exposed = write_exposures([exposure("a", late=1.0), exposure("b", late=0.0)])
         first = await reported(harness, Tick(7, 1, 0), exposures=exposed)
         assert (first.tick.behind, first.exposures.stored_count) == (False, 2)
@@ -247,7 +246,7 @@ async def test_ticks_and_outcomes_meet_in_the_file(tmp_path: Path) -> None:
         assert again.accepted_count == 1
         counted = ("ticks_total", "exposures_total", "outcomes_total", "unmatched_outcomes_total", "routers")
         assert [metric(harness, name) for name in counted] == [2, 2, 3, 1, 2]
-    with closing(facts_at(path)) as facts:
+    with closing(facts_at(address)) as facts:
         assert OutcomeStore(facts).judged("flights") == {(3, "live"): Judged(2, 1)}
 
 

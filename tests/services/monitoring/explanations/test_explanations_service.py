@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +162,12 @@ async def test_groups_are_compared(tmp_path: Path) -> None:
             explanation(i, (0.0, 1.0 if n == "UA" else -3.0)) for i, n in zip(ids(events), names, strict=True)
         ]
         await record(harness, events, *explained)
+        failed = group(
+            count + 1, 2, now=time.time(), failed=(int(Code.INTERNAL), int(Reason.REASON_INTERNAL))
+        )
+        header = replace(failed.header, outputs=())
+        columns = [column for name, column in failed.batch.columns.items() if name != "y"]
+        await record(harness, EventGroup(header, Batch.of(failed.batch.rows, columns)))
         outcomes = [
             monitoring_pb2.Outcome(request_id=f"r{n}", row=0, name="wrong", label=n % 5 == 0)
             for n in range(1, 51)
