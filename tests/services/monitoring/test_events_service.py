@@ -10,16 +10,19 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from headrace.api.monitoring.v1 import events_pb2 as pb
+from headrace.api.monitoring.v1 import explanations_pb2
 from headrace.columns import Batch, Column
 from headrace.events import EventGroup, GroupHeader, Mask, messages
 from headrace.hop.call import Call, Peer
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.testing import served
+from headrace.ticks import Tick
 from services.monitoring.events.metrics import EventMetrics
 from services.monitoring.events.ports import EventObserver
 from services.monitoring.events.reception import Reception
 from services.monitoring.events.servicer import EventsServicer
 from services.monitoring.wiring import SERVICE
+from tests.disks import fill, tiny_disk
 from tests.services.monitoring.monitoring_calls import call, report
 from tests.services.monitoring.monitoring_events import World, group
 from tests.services.monitoring.monitoring_outcomes import Log
@@ -116,6 +119,28 @@ async def test_a_wrong_request_is_named(name: str, request_: Any, reason: str, f
     assert found == (Code.INVALID_ARGUMENT, f"REASON_{reason}")
     assert field in raised.value.metadata["field"]
     await reception.close()
+
+
+async def test_each_part_says_what_a_full_disk_refused(tmp_path: Path) -> None:
+    events = messages.write("router-1", 7, 3, [group(1, 3, now=time.time())])
+    demanded = explanations_pb2.DemandedExplanations(pipeline="p", prediction_count=1)
+    explained = explanations_pb2.ExplanationReport(demanded=[demanded], number=1)
+    with tiny_disk(tmp_path) as folder:
+        async with served(SERVICE, stored_in(folder)) as harness:
+            filler = fill(folder, "filler")
+            with pytest.raises(Fault) as raised:
+                await report(harness, events=events, durable=True)
+            fault = raised.value
+            assert (fault.code, fault.reason) == (Code.UNAVAILABLE, Reason.REASON_STORAGE_UNAVAILABLE)
+            reply = await report(harness, Tick(7, 1, 0), events=events, explanations=explained)
+            assert (reply.events.dropped_count, reply.events.again) == (3, False)
+            assert reply.explanations.again
+            # Counts are in memory.
+            assert reply.tick.live_router_count == 1
+            filler.unlink()
+            assert (await report(harness, events=events, durable=True)).events.stored_count == 3
+            reply = await report(harness, explanations=explained)
+            assert not reply.explanations.again
 
 
 class Watching:

@@ -113,7 +113,7 @@ async def test_without_a_salt_personal_data_is_left_out(tmp_path: Path) -> None:
     assert group.batch.columns["key"].text() == [None]
 
 
-async def ask(world: World, count: int, start: int = 0) -> None:
+async def request(world: World, count: int, start: int = 0) -> None:
     """Asks one after the other; each is answered."""
     for i in range(start, start + count):
         answer = await world.started.ask("scored", batch_of(["ab"], [1.0], request_id=f"r{i}"))
@@ -126,7 +126,7 @@ async def test_what_fails_comes_later_and_nothing_is_missing(
     monkeypatch.setattr(sender, "_AGAIN_S", 0.01)
     async with running(tmp_path) as world:
         world.receiver.away = AWAY
-        await ask(world, 5)
+        await request(world, 5)
         await until(lambda: world.receiver.refused)
         world.receiver.away = None
         await until(lambda: len(world.numbers) == 5)
@@ -136,7 +136,7 @@ async def test_what_fails_comes_later_and_nothing_is_missing(
 async def test_what_does_not_fit_is_dropped_counted_and_seen_as_a_gap(tmp_path: Path) -> None:
     # A row takes about 400 bytes.
     async with running(tmp_path, max_waiting_bytes=1300, wait_s=600.0) as world:
-        await ask(world, 5)
+        await request(world, 5)
         assert world.metric("dropped_events_total", reason="full") == 2
     # What waited when the router stopped; the numbers 4 and 5 are gone, and their count is told.
     assert world.numbers == [1, 2, 3]
@@ -147,7 +147,7 @@ async def test_a_regulated_event_is_with_monitoring_before_the_answer(tmp_path: 
     folder = tmp_path / "journal"
     async with running(tmp_path, REGULATED, journal={"folder": folder}) as world:
         for i in range(3):
-            await ask(world, 1, i)
+            await request(world, 1, i)
             assert world.numbers == [*range(1, i + 2)]
         assert all(report.durable for report in world.receiver.events)
         assert not list(folder.glob("*"))
@@ -165,7 +165,7 @@ async def test_without_monitoring_the_journal_has_it_and_monitoring_gets_it_once
         world.receiver.away = None if world.receiver.hangs else AWAY
         world.receiver.takes_what_it_refuses = fails == "takes and does not say so"
         for i in range(3):
-            await ask(world, 1, i)
+            await request(world, 1, i)
             [file] = folder.iterdir()
             assert f"r{i}".encode() in file.read_bytes()
         assert world.metric("journaled_events_total") == 3
@@ -180,15 +180,15 @@ async def test_without_monitoring_the_journal_has_it_and_monitoring_gets_it_once
     assert bool(epochs) == (fails == "takes and does not say so")
 
 
-async def test_monitoring_takes_regulated_events_again_when_it_is_back(
+async def test_regulated_events_go_to_monitoring_again_when_it_is_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(commits, "_AWAY_S", 0.0)
     async with running(tmp_path, REGULATED, journal={"folder": tmp_path / "j", "collect_s": 0.01}) as world:
         world.receiver.away = AWAY
-        await ask(world, 2)
+        await request(world, 2)
         world.receiver.away = None
-        await ask(world, 2, 2)
+        await request(world, 2, 2)
         await until(lambda: len(world.numbers) == 4)
     assert sorted(world.numbers) == [1, 2, 3, 4]
 
@@ -199,9 +199,9 @@ async def test_batches_that_wait_while_one_is_committed_leave_together(
     monkeypatch.setattr(commits, "_CALL_S", 60.0)
     async with running(tmp_path, REGULATED) as world:
         world.receiver.hangs = True
-        first = asyncio.create_task(ask(world, 1))
+        first = asyncio.create_task(request(world, 1))
         await until(lambda: world.receiver.hanging)
-        others = [asyncio.create_task(ask(world, 1, i)) for i in range(1, 9)]
+        others = [asyncio.create_task(request(world, 1, i)) for i in range(1, 9)]
         await until(lambda: sum(world.started.executor.calls) == 9)
         world.receiver.hangs = False
         await asyncio.gather(first, *others)
@@ -236,13 +236,16 @@ async def test_what_nothing_can_record_is_refused_alone_and_heals(
         await until(lambda: started.sample("router_journal") == 1)
 
 
-async def test_with_neither_monitoring_nor_journal_regulated_predictions_are_refused_before_any_work(
-    tmp_path: Path,
-) -> None:
-    async with suite(tmp_path, BOTH) as started:
+async def test_while_nothing_can_record_them_regulated_predictions_are_not_computed(tmp_path: Path) -> None:
+    async with monitored(tmp_path, BOTH, Monitoring(away=AWAY)) as (started, _):
+        for _ in range(3):
+            refused = await started.ask("scored", batch_of(["ab"], [1.0]))
+            assert refused.batch.errors[0].reason == NOWHERE
+        assert started.features.calls == [1]
+    # With neither monitoring nor a journal there is nothing to try.
+    async with suite(tmp_path / "alone", BOTH) as started:
         refused = await started.ask("scored", batch_of(["ab"], [1.0]))
-        assert refused.batch.errors[0].reason == NOWHERE
-        assert started.features.calls == []
+        assert (refused.batch.errors[0].reason, started.features.calls) == (NOWHERE, [])
 
 
 def test_frames_are_joined_into_fewer_messages() -> None:
