@@ -8,6 +8,7 @@ from pydantic import Field, PositiveFloat
 
 from headrace.hop import config
 from services.monitoring.accuracy.settings import AccuracySettings
+from services.monitoring.alerts.settings import AlertSettings
 from services.monitoring.console.settings import ConsoleSettings
 from services.monitoring.cost.settings import CostSettings
 from services.monitoring.drift.settings import DriftSettings
@@ -47,6 +48,8 @@ class MonitoringConfig(config.ServiceSettings):
     drift: DriftSettings = DriftSettings()
     # What predictions cost.
     cost: CostSettings = CostSettings()
+    # What fires, where there is no Alertmanager.
+    alerts: AlertSettings = AlertSettings()
     # A router that has not reported for so long has ended.
     silent_s: PositiveFloat = 60.0
 

@@ -24,6 +24,7 @@ from headrace.state.files import sealed_before
 from headrace.ticks import LATENCY_EDGES_S
 from services.monitoring.accuracy.store import AccuracyStore
 from services.monitoring.accuracy.wiring import telling_accuracy
+from services.monitoring.alerts.wiring import watching_alerts
 from services.monitoring.config import MonitoringConfig
 from services.monitoring.console.panels.freshness import Freshness
 from services.monitoring.console.wiring import Beside, serving_console
@@ -124,7 +125,10 @@ async def _eyes(
     accuracy = await stack.enter_async_context(
         telling_accuracy(settings.accuracy, judged, recorder, drift.monitor.calibrated, runtime)
     )
-    cost = await stack.enter_async_context(counting_cost(settings.cost, settings.events.folder, runtime))
+    watch = await stack.enter_async_context(watching_alerts(settings.alerts, settings.cost, runtime))
+    cost = await stack.enter_async_context(
+        counting_cost(settings.cost, settings.events.folder, runtime, watch)
+    )
     freshness = Freshness()
     observers: list[EventObserver | GroupObserver] = [
         DriftObserver(drift.monitor, lambda: Allowance(settings.drift.rows_per_s, settings.drift.burst_rows)),
@@ -160,6 +164,7 @@ async def _eyes(
         explained.of,
         [drift.panel, accuracy.panel, *cost.panels()],
         succession=successions.of,
+        alerts=watch if settings.cost.told and settings.alerts.rules else None,
     )
     return _Eyes([event_service, accuracy.service, explanation_service], shown)
 

@@ -14,13 +14,14 @@ from headrace.hop.errors import OUR_CODES, Blame, Code, Fault, Reason
 from headrace.hop.errors import blame as blamed
 from headrace.hop.limiters import LIMITERS
 from headrace.hop.metrics import Counter, Histogram
+from services.ingress.reporting.objectives import GAVE_UP, OK, OURS, ObjectiveCounts
 from services.ingress.request_context import RequestContext
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 # The caller stopped waiting: its own deadline passed, or it disconnected. Neither is our failure, but both indicate latency.
 _GAVE_UP = frozenset({Code.DEADLINE_EXCEEDED, Code.CANCELLED})
-# Of the requests that ended alike, and of inferences: their times, and the rows of those that were answered.
-_Children: TypeAlias = tuple[Counter, Histogram | None, Counter | None]
+# Of the requests that ended alike, and of inferences: their times, the rows of those that were answered, their outcome.
+_Children: TypeAlias = tuple[Counter, Histogram | None, Counter | None, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class Shed:
 
 
 class Metrics:
-    """Instruments in one registry. `headrace_request_seconds` is the latency objective (M1) of each pipeline."""
+    """Instruments in one registry."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._requests = Counter(
@@ -49,6 +50,7 @@ class Metrics:
             buckets=_SECONDS,
             registry=registry,
         )
+        self.objectives = ObjectiveCounts(registry)
         self._rows = Counter("headrace_ingress_rows_total", "Rows answered.", ["pipeline"], registry=registry)
         self.in_flight = Gauge(
             "headrace_ingress_in_flight", "Requests that are being served.", registry=registry
@@ -128,10 +130,11 @@ class Metrics:
         children = self._children.get(key)
         if children is None:
             children = self._children[key] = self._of(*key)
-        requests, timer, rows = children
+        requests, timer, rows, outcome = children
         requests.inc()
         if timer is not None:
             timer.observe(seconds)
+            self.objectives.count(context.pipeline, outcome, seconds)
             if rows is not None and answer is not None:
                 rows.inc(answer.rows)
 
@@ -139,9 +142,10 @@ class Metrics:
         label = "ours" if ours else "none" if code is Code.OK else "caller"
         requests = self._requests.labels(pipeline, tenant, code.name, label)
         if not inference:
-            return requests, None, None
-        timer = self._seconds.labels(pipeline, _outcome(code, ours))
-        return requests, timer, self._rows.labels(pipeline) if code is Code.OK else None
+            return requests, None, None, ""
+        outcome = _outcome(code, ours)
+        timer = self._seconds.labels(pipeline, outcome)
+        return requests, timer, self._rows.labels(pipeline) if code is Code.OK else None, outcome
 
 
 def is_ours(fault: Fault, context: RequestContext) -> bool:
@@ -161,7 +165,7 @@ def _failed_by_us(errors: Mapping[int, RowError], context: RequestContext) -> bo
 
 def _outcome(code: Code, ours: bool) -> str:
     if ours:
-        return "ours"
+        return OURS
     if code is Code.OK:
-        return "ok"
-    return "gave_up" if code in _GAVE_UP else "caller"
+        return OK
+    return GAVE_UP if code in _GAVE_UP else "caller"

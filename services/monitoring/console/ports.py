@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from headrace.analysis import ReadOut
 from headrace.catalog.access import Records
 from headrace.releases import Experiment, Release
 from headrace.releases.of_records import RecordReleases
+from headrace.slo.servers import Alert, Silence
 from headrace.ticks import ArmFigures
 from services.monitoring.console.facts.live import Counts
 from services.monitoring.events.query import Found, Query
@@ -72,6 +74,16 @@ class RequestSources:
     explanation: Explain | None = None
 
 
+class AlertSource(Protocol):
+    """What fires, and keeping it quiet: an Alertmanager, or monitoring itself. Blocks. Raises ServerError."""
+
+    def alerts(self) -> list[Alert]: ...
+    def silences(self) -> dict[str, Silence]: ...
+    def silence(
+        self, matchers: Mapping[str, str], start: datetime, end: datetime, author: str, comment: str
+    ) -> str: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Sources:
     """What the pages are made of. `store` and `slow_s` block; the others do not.
@@ -96,3 +108,5 @@ class Sources:
     succession: Callable[[str], Succession | None] = lambda _: None
     requests: RequestSources | None = None
     freshness: Freshness | None = None
+    # What fires where no Alertmanager is set.
+    alerts: AlertSource | None = None

@@ -26,6 +26,7 @@ from services.monitoring.ticks import Ticks
 if TYPE_CHECKING:
     from services.monitoring.console.panels.freshness import Freshness
     from services.monitoring.console.ports import (
+        AlertSource,
         Explain,
         PanelSource,
         RequestSources,
@@ -48,6 +49,7 @@ class Beside:
     explanation: Explain | None = None
     panels: Sequence[PanelSource] = ()
     succession: Callable[[str], Succession | None] = lambda _: None
+    alerts: AlertSource | None = None
 
 
 @asynccontextmanager
@@ -114,6 +116,7 @@ def _sources(
         beside.succession,
         _requests(own, beside),
         beside.freshness,
+        beside.alerts,
     )
 
 

@@ -22,6 +22,7 @@ from services.monitoring.cost.settings import CostSettings
 from services.monitoring.outcomes.database import Database
 
 if TYPE_CHECKING:
+    from services.monitoring.alerts.watch import Watch
     from services.monitoring.console.ports import PanelSource
 
 _WALL = time.time  # noqa: TID251 - the ledger is by date
@@ -48,8 +49,10 @@ class Cost:
 
 
 @asynccontextmanager
-async def counting_cost(settings: CostSettings, events: Path | None, runtime: Runtime) -> AsyncIterator[Cost]:
-    """Keeps the ledger meanwhile. `events`: the folder of stored events."""
+async def counting_cost(
+    settings: CostSettings, events: Path | None, runtime: Runtime, watch: Watch
+) -> AsyncIterator[Cost]:
+    """Keeps the ledger meanwhile. `events`: the folder of stored events. `watch`: looks at what processes say."""
     if not settings.told:
         yield Cost()
         return
@@ -58,7 +61,7 @@ async def counting_cost(settings: CostSettings, events: Path | None, runtime: Ru
     database = Database(settings.ledger, log, schema=SCHEMA, holds="the ledger of cost")
     asking = ThreadPoolExecutor(_THREADS, "cost-readings")
     observer = CostObserver()
-    collector = Collector(settings, events, prices, database, _WALL, asking)
+    collector = Collector(settings, events, prices, database, _WALL, asking, seen=watch.evaluate)
     keeper = CostKeeper(collector, observer, prices, metrics, log, settings.every_s)
     try:
         async with running(keeper.run(), "ledger of cost", log):

@@ -14,13 +14,20 @@ if TYPE_CHECKING:
 
 # Says why a probe fails; "" if it does not. Called in a thread of the endpoint.
 Probe = Callable[[], str]
+# Answers a query string with JSON. Called in a thread of the endpoint.
+Page = Callable[[str], bytes]
 
 
 class MetricsEndpoint:
-    """Serves a registry to Prometheus at `host:port` in its own thread, and `probes` by path; port 0 takes a free one."""
+    """Serves a registry to Prometheus at `host:port` in its own thread, `probes` by path, and `pages`, to which
+    more may be added; port 0 takes a free one."""
 
     def __init__(
-        self, address: str, registry: CollectorRegistry, probes: Mapping[str, Probe] | None = None
+        self,
+        address: str,
+        registry: CollectorRegistry,
+        probes: Mapping[str, Probe] | None = None,
+        pages: Mapping[str, Page] | None = None,
     ) -> None:
         """Raises config.ConfigError if the address is malformed or taken."""
         host, _, port = address.rpartition(":")
@@ -32,7 +39,7 @@ class MetricsEndpoint:
             )
         except (OSError, OverflowError) as error:
             raise config.ConfigError(f"telemetry.metrics: cannot listen on {address}: {error}") from error
-        self._server.set_app(_answering(probes or {}, self._server.get_app()))
+        self._server.set_app(_answering(probes or {}, pages or {}, self._server.get_app()))
         self.address = f"{host or '127.0.0.1'}:{self._server.server_port}"
 
     def close(self) -> None:
@@ -42,10 +49,16 @@ class MetricsEndpoint:
         self._thread.join()
 
 
-def _answering(probes: Mapping[str, Probe], metrics: WSGIApplication | None) -> WSGIApplication:
+def _answering(
+    probes: Mapping[str, Probe], pages: Mapping[str, Page], metrics: WSGIApplication | None
+) -> WSGIApplication:
     assert metrics is not None, "the server was started with it"
 
     def answer(environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
+        if (page := pages.get(environ["PATH_INFO"])) is not None:
+            body = page(environ["QUERY_STRING"])
+            start("200 OK", [("content-type", "application/json")])
+            return [body]
         probe = probes.get(environ["PATH_INFO"])
         if probe is None:
             return metrics(environ, start)
