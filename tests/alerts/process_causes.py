@@ -20,7 +20,8 @@ _MADE_BEFORE = timedelta(days=2)
 
 
 @CAUSES.add(
-    TargetDown={"instance": "postprocessing"}, AvailabilityBurn={"pipeline": "flights", "level": "14.4x"}
+    TargetDown={"instance": "postprocessing"},
+    ErrorBudgetBurn={"pipeline": "flights", "objective": "availability", "level": "14.4x"},
 )
 def wrong_settings(alarmed: Alarmed) -> Iterator[None]:
     """Postprocessing is killed, and can't start."""

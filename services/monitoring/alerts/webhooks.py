@@ -38,6 +38,11 @@ class Webhooks:
         if self._urls and (self._sending is None or self._sending.done()):
             self._sending = self._thread.submit(self._send, alerts)
 
+    def wait(self) -> None:
+        """Until nothing is being sent."""
+        if self._sending is not None:
+            self._sending.result()
+
     def close(self) -> None:
         """Waits for what is being sent."""
         self._thread.shutdown()

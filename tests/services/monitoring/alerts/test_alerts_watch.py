@@ -1,0 +1,114 @@
+"""Monitoring's own alerts: the same as those of Prometheus's rules on the same series, with texts, silences, and their ends."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+
+from headrace.slo.rules import BURN
+from services.monitoring.alerts.conditions import MISSING, TABLE
+from services.monitoring.alerts.counts import SCHEMA
+from services.monitoring.outcomes.database import Database
+from tests.libs.slo.burn_cases import BURNS, DAYS_OF_BURNS
+from tests.libs.slo.cause_cases import CAUSES
+from tests.libs.slo.seen_cases import SEEN
+from tests.services.monitoring.alerts.alert_replay import MIDNIGHT, Monitoring, door, replayed
+
+OWN = {BURN, f"Headrace{MISSING}", *(f"Headrace{c.alert}" for c in TABLE)}
+
+
+@pytest.mark.parametrize(
+    "case", [*BURNS, *DAYS_OF_BURNS, *CAUSES, *SEEN], ids=lambda case: case["name"].replace(" ", "-")[:40]
+)
+def test_it_says_what_prometheus_says_of_the_same_series(case: dict[str, Any]) -> None:
+    """`promtool test rules` has the same cases (test_slo_promtool.py)."""
+    for name, instant, levels, found in replayed(case):
+        if name in OWN:
+            assert (name, instant, bool(found), found if name == BURN else []) == (
+                name,
+                instant,
+                bool(levels),
+                levels if name == BURN else [],
+            )
+
+
+def test_each_own_alert_has_a_case_but_for_gauges() -> None:
+    cases = [*BURNS, *DAYS_OF_BURNS, *CAUSES, *SEEN]
+    told = " ".join(test["expr"] for one in cases for test in one["promql_expr_test"])
+    assert [c.alert for c in TABLE if c.within_s and f"Headrace{c.alert}" not in told] == []
+
+
+def test_a_door_that_is_restarted_and_a_monitoring_that_was_away_count_each_request_once(
+    tmp_path: Path,
+) -> None:
+    def begun() -> Monitoring:
+        return Monitoring(Database(tmp_path / "counts", structlog.get_logger(), schema=SCHEMA))
+
+    first = begun()
+    first.read({"a": door(1000, 900)})  # what was before is not known
+    first.now += 15
+    first.read({"a": door(1100, 905), "b": door(10, 5)})
+    second = begun()
+    second.now = first.now + 7200
+    second.read({"a": door(2100, 1905), "b": door(10, 5)})
+    # The 1,000 bad ones count as of an hour ago: tickets, but no page.
+    assert second.firing(BURN) == ["1.1x", "1x", "3x"]
+    assert second.metrics.left["small", "availability"] == pytest.approx(1 - (1010 / 1110) / 0.001)
+
+
+def test_sums_by_longer_buckets_are_the_same_sums(tmp_path: Path) -> None:
+    monitoring = Monitoring()
+    for minute in range(6 * 1440):
+        monitoring.now = MIDNIGHT + 60 * minute
+        if not minute % 7:
+            monitoring.read({"a": door(100 * minute, minute)})
+    # 1 of 100, of a budget of 0.1 %.
+    assert monitoring.metrics.left["small", "availability"] == pytest.approx(1 - 10, rel=1e-6)
+
+
+def test_what_is_gone_has_neither_alert_nor_series() -> None:
+    monitoring = Monitoring()
+    for minute in range(10):
+        monitoring.now += 60
+        monitoring.read({"a": [*door(100 * minute, 100 * minute), "headrace_audit_failing 1"]})
+    assert monitoring.firing("HeadraceAuditFailing") == [""]
+    assert monitoring.firing(BURN)
+    assert monitoring.metrics.left
+    monitoring.now += 60
+    monitoring.read({"a": []})
+    assert monitoring.watch.alerts() == []
+    assert monitoring.metrics.left == {}
+
+
+def test_alerts_have_texts_and_are_silenced_and_explained_by_faster_ones() -> None:
+    monitoring = Monitoring()
+    for minute in range(10):
+        monitoring.now += 60
+        monitoring.read({"door.1": door(100 * minute, 100 * minute)})
+    found = {a.labels["level"]: a for a in monitoring.watch.alerts()}
+    assert found["14.4x"].state == "active"
+    assert found["14.4x"].annotations == {
+        "summary": "small: the error budget of its availability burns at 1000 times the even pace",
+        "next_step": "headrace slo status",
+        "runbook": "deploy/runbooks/error-budget-burn.md",
+    }
+    assert {a.state for level, a in found.items() if level != "14.4x"} == {"suppressed"}
+    assert found["6x"].inhibitors == (found["14.4x"].fingerprint,)
+    now = datetime.fromtimestamp(monitoring.now, UTC)
+    identity = monitoring.watch.silence({"pipeline": "small"}, now, now + timedelta(hours=1), "ann", "known")
+    assert monitoring.watch.silences()[identity].comment == "known"
+    assert {a.state for a in monitoring.watch.alerts()} == {"suppressed"}
+    monitoring.now += 3601
+    assert monitoring.watch.silences() == {}
+
+
+def test_a_failure_is_not_the_readers_and_the_next_evaluation_works(tmp_path: Path) -> None:
+    (tmp_path / "counts").mkdir()
+    monitoring = Monitoring(Database(tmp_path / "counts", structlog.get_logger(), schema=SCHEMA))
+    monitoring.read({"a": door(1, 0)})
+    (tmp_path / "counts").rmdir()
+    monitoring.now += 15
+    monitoring.read({"a": door(2, 0)})
+    assert len(monitoring.told) == 1
