@@ -14,6 +14,8 @@ from typing import TypeAlias
 
 Labels: TypeAlias = tuple[tuple[str, str], ...]
 """Sorted by name."""
+Series: TypeAlias = tuple[str, Labels]
+"""A metric and its labels."""
 
 _MINUTE, _HOUR = 60.0, 3600.0
 _KEPT_S = 80 * _MINUTE
@@ -69,20 +71,12 @@ _LINE = re.compile(rf"^({'|'.join(f'(?:{m})' for m in METRICS)})(?:\{{(.*)\}})? 
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
 
-@dataclass(frozen=True, slots=True)
-class Series:
-    """One series: its metric and labels."""
-
-    metric: str
-    labels: Labels
-
-
 def samples(instance: str, page: str) -> Iterator[tuple[Series, float]]:
     """What of a process's metrics conditions are about."""
     for found in _LINE.finditer(page):
         name, labels, value = found[1], found[found.re.groups - 1], found[found.re.groups]
         named = {**dict(_LABEL.findall(labels or "")), "instance": instance}
-        yield Series(name, tuple(sorted(named.items()))), float(value)
+        yield (name, tuple(sorted(named.items()))), float(value)
 
 
 class Signals:
@@ -118,18 +112,16 @@ class Signals:
     def _of(self, condition: Condition) -> Mapping[Labels, float]:
         label, wanted = condition.where
         groups: defaultdict[Labels, list[float]] = defaultdict(list)
-        for series, values in self._values.items():
-            if not re.fullmatch(condition.metric, series.metric):
-                continue
-            labels = dict(series.labels)
-            if re.fullmatch(wanted, labels.get(label, "")):
+        for (metric, all_labels), values in self._values.items():
+            labels = dict(all_labels)
+            if re.fullmatch(condition.metric, metric) and re.fullmatch(wanted, labels.get(label, "")):
                 own = tuple((name, labels.get(name, "")) for name in condition.by)
                 since = self._now - condition.within_s
                 groups[own].append(_growth(values, since) if condition.within_s else values[-1][1])
         return {own: sum(found) if condition.within_s else max(found) for own, found in groups.items()}
 
     def _settled(self) -> float | None:
-        values = [v for series, found in self._values.items() if series.metric == _MISSING for v in found]
+        values = [v for (metric, _), found in self._values.items() if metric == _MISSING for v in found]
         recent = [v for t, v in values if t >= self._now - _SETTLED_S]
         earlier = [v for t, v in values if t <= self._now - _FROM_S]
         return min(recent) if earlier and min(recent) > max(earlier) else None

@@ -6,19 +6,20 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 from urllib.parse import parse_qs
+
+from prometheus_client import CollectorRegistry, Gauge
 
 from headrace.slo import WINDOWS_S, Count, reached
 from headrace.slo.budgets import BURN as BURN_QUERY
 from headrace.slo.budgets import LEFT, TARGET
 from headrace.slo.rules import BURN, annotated
 from headrace.slo.servers import Alert, Silence
-from services.monitoring.alerts.conditions import Series, Signals, samples
+from services.monitoring.alerts.conditions import Signals, samples
 from services.monitoring.alerts.counts import Name, ObjectiveHistory, Reading
-from services.monitoring.alerts.metrics import AlertMetrics
 from services.monitoring.cost.processes import Page, Target
 from services.monitoring.ports import Log
 
@@ -32,21 +33,25 @@ _OBJECTIVE = re.compile(
 )
 
 
+class AlertMetrics:
+    """For dashboards: Prometheus itself keeps too little to know it."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.left = Gauge(
+            "headrace_objective_budget_left",
+            "Share of the error budget of its period that is left; below 0 the promise is broken.",
+            ["pipeline", "objective"],
+            registry=registry,
+        )
+
+
 @dataclass(slots=True)
 class _Active:
     """`since`: when its condition began to hold; it fires `for_s` seconds later."""
 
     annotations: Mapping[str, str]
-    since: float
     for_s: float
-
-
-@dataclass(slots=True)
-class _Objectives:
-    """What doors say of objectives: their counters, and by name the target and the period in seconds."""
-
-    readings: list[Reading] = field(default_factory=list)
-    targets: dict[Name, tuple[float, float]] = field(default_factory=dict)
+    since: float
 
 
 class Watch:
@@ -86,13 +91,13 @@ class Watch:
 
     def alerts(self) -> list[Alert]:
         """What fires, as Alertmanager says it: silenced ones, and levels that a faster one explains, are suppressed."""
-        now, found = self._wall(), self._active.copy()
-        firing = {key: one for key, one in found.items() if now - one.since >= one.for_s}
-        return [self._alert(key, one, firing) for key, one in firing.items()]
+        now = self._wall()
+        firing = {key: one for key, one in self._active.copy().items() if now - one.since >= one.for_s}
+        return [self._alert(dict(key), one, firing) for key, one in firing.items()]
 
     def silences(self) -> dict[str, Silence]:
         """Those in force, by id."""
-        now = datetime.fromtimestamp(self._wall(), UTC).isoformat()
+        now = _text(self._wall())
         return {name: silence for name, (_, silence) in self._silences.copy().items() if silence.end > now}
 
     def silence(
@@ -105,10 +110,10 @@ class Watch:
 
     def query(self, asked: str) -> bytes:
         """The answer of Prometheus's API to one of the three queries of `headrace slo status`; others have no values."""
-        expression = parse_qs(asked).get("query", [""])[0]
+        found = self._answers.get(parse_qs(asked).get("query", [""])[0], {})
+        names = ("pipeline", "objective")
         result = [
-            {"metric": {"pipeline": pipeline, "objective": objective}, "value": [0, str(value)]}
-            for (pipeline, objective), value in self._answers.get(expression, {}).items()
+            {"metric": dict(zip(names, n, strict=True)), "value": [0, f"{v}"]} for n, v in found.items()
         ]
         return json.dumps({"data": {"resultType": "vector", "result": result}}).encode()
 
@@ -118,7 +123,7 @@ class Watch:
         alerts = [
             {
                 "labels": dict(key),
-                "annotations": dict(one.annotations),
+                "annotations": one.annotations,
                 "state": "firing" if now - one.since >= one.for_s else "pending",
                 "activeAt": _text(one.since),
             }
@@ -130,67 +135,55 @@ class Watch:
         now = self._wall()
         answered = {page.target.instance for page in pages}
         values = [sample for page in pages for sample in samples(page.target.instance, page.text)]
-        values += [(Series("up", (("instance", t.instance),)), float(t.instance in answered)) for t in known]
-        self._signals.add(now, values)
-        said = _objectives(pages)
-        self._history.add(now, said.readings)
-        counts = self._history.windows(now, {name: period for name, (_, period) in said.targets.items()})
-        self._stand(said.targets, counts)
-        held = self._active
-        true = (*self._burning(said.targets, counts), *self._holding()) if self._rules else ()
-        self._active = {
-            key: _Active(annotations, held[key].since if key in held else now, for_s)
-            for key, annotations, for_s in true
+        up = [(("up", (("instance", t.instance),)), float(t.instance in answered)) for t in known]
+        self._signals.add(now, [*values, *up])
+        readings, targets, periods = _objectives(pages)
+        self._history.add(now, readings)
+        counts = self._history.windows(now, periods)
+        self._answers = {
+            TARGET: targets,
+            BURN_QUERY: _burns(targets, counts, dict.fromkeys(targets, WINDOWS_S[0])),
+            LEFT: {name: 1 - spent for name, spent in _burns(targets, counts, periods).items()},
         }
+        self._metrics.left.clear()
+        for name, left in self._answers[LEFT].items():
+            self._metrics.left.labels(*name).set(left)
+        before, self._active = self._active, {}
+        for rule, own, value in self._true(targets, counts) if self._rules else ():
+            labels = {"alertname": rule["alert"], **own, **rule["labels"]}
+            wait, key = rule.get("for", "0s"), tuple(sorted(labels.items()))
+            since = before[key].since if key in before else now
+            self._active[key] = _Active(
+                annotated(rule, labels, value), int(wait[:-1]) * _UNITS[wait[-1]], since
+            )
         self._tell(self.alerts())
 
-    def _stand(
-        self, targets: Mapping[Name, tuple[float, float]], counts: Mapping[Name, Mapping[float, Count]]
-    ) -> None:
-        shortest = WINDOWS_S[0]
-        burns, left = {}, {}
-        for name, (target, period_s) in targets.items():
-            if (burn := counts[name][shortest].burn(1 - target)) is not None:
-                burns[name] = burn
-            if (spent := counts[name][period_s].burn(1 - target)) is not None:
-                left[name] = 1 - spent
-        self._answers = {
-            TARGET: {name: target for name, (target, _) in targets.items()},
-            BURN_QUERY: burns,
-            LEFT: left,
-        }
-        self._metrics.left = left
-
-    def _burning(
-        self, targets: Mapping[Name, tuple[float, float]], counts: Mapping[Name, Mapping[float, Count]]
-    ) -> Iterator[tuple[Key, Mapping[str, str], float]]:
-        for name, (target, _) in targets.items():
+    def _true(
+        self, targets: Mapping[Name, float], counts: Mapping[Name, Mapping[float, Count]]
+    ) -> Iterator[tuple[Mapping[str, Any], Mapping[str, str], float]]:
+        """Rules whose expression is true now, with their labels and the value."""
+        for name, target in targets.items():
             for level in reached(1 - target, counts[name]):
                 burn = counts[name][level.long_s].burn(1 - target) or 0.0
-                labels = {"pipeline": name[0], "objective": name[1]}
-                yield self._of(self._rules[BURN, level.name], labels, burn)
-
-    def _holding(self) -> Iterator[tuple[Key, Mapping[str, str], float]]:
+                yield self._rules[BURN, level.name], {"pipeline": name[0], "objective": name[1]}, burn
         for alert, labels, value in self._signals.holding():
-            yield self._of(self._rules[f"Headrace{alert}", ""], dict(labels), value)
+            yield self._rules[f"Headrace{alert}", ""], dict(labels), value
 
-    def _of(
-        self, rule: Mapping[str, Any], own: Mapping[str, str], value: float
-    ) -> tuple[Key, Mapping[str, str], float]:
-        labels = {"alertname": rule["alert"], **own, **rule["labels"]}
-        wait = rule.get("for", "0s")
-        return (
-            tuple(sorted(labels.items())),
-            annotated(rule, labels, value),
-            int(wait[:-1]) * _UNITS[wait[-1]],
-        )
-
-    def _alert(self, key: Key, one: _Active, firing: Mapping[Key, _Active]) -> Alert:
-        labels = dict(key)
+    def _alert(self, labels: Mapping[str, str], one: _Active, firing: Mapping[Key, _Active]) -> Alert:
         silences = tuple(n for n in self.silences() if self._silences[n][0].items() <= labels.items())
-        faster = tuple(_digest(other) for other in firing if _is_faster(dict(other), labels))
+        faster = tuple(_digest(dict(other)) for other in firing if _is_faster(dict(other), labels))
         state = "suppressed" if silences or faster else "active"
-        return Alert(_digest(key), labels, one.annotations, state, _text(one.since), silences, faster)
+        return Alert(_digest(labels), labels, one.annotations, state, _text(one.since), silences, faster)
+
+
+def _burns(
+    targets: Mapping[Name, float],
+    counts: Mapping[Name, Mapping[float, Count]],
+    windows: Mapping[Name, float],
+) -> dict[Name, float]:
+    """How budgets burn in a window of each; those without requests are not in it."""
+    burns = {name: counts[name][windows[name]].burn(1 - target) for name, target in targets.items()}
+    return {name: burn for name, burn in burns.items() if burn is not None}
 
 
 def _is_faster(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
@@ -199,22 +192,23 @@ def _is_faster(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
     return same and one.get("speed", "") < other.get("speed", "")
 
 
-def _objectives(pages: Sequence[Page]) -> _Objectives:
-    found = _Objectives()
+def _objectives(pages: Sequence[Page]) -> tuple[list[Reading], dict[Name, float], dict[Name, float]]:
+    """What doors say of objectives: their counters, and by name the target and the period in seconds."""
+    readings, targets, periods = [], {}, {}
     for page in pages:
         counted: dict[Name, dict[str, float]] = {}
         for what, pipeline, objective, period_s, value in _OBJECTIVE.findall(page.text):
+            name = pipeline, objective
+            counted.setdefault(name, {})[what] = float(value)
             if what == "target":
-                found.targets[pipeline, objective] = float(value), float(period_s)
-            else:
-                counted.setdefault((pipeline, objective), {})[what] = float(value)
+                targets[name], periods[name] = float(value), float(period_s)
         process = f"{page.target.instance}@{page.started:.2f}"
-        found.readings += [Reading(process, n, c["requests"], c["bad"]) for n, c in counted.items()]
-    return found
+        readings += [Reading(process, n, c["requests"], c["bad"]) for n, c in counted.items()]
+    return readings, targets, periods
 
 
 def _digest(value: object) -> str:
-    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _text(seconds: float) -> str:

@@ -11,8 +11,7 @@ from prometheus_client import CollectorRegistry
 from headrace.slo import alerts
 from headrace.slo.servers import Alert
 from services.monitoring.alerts.counts import SCHEMA, ObjectiveHistory
-from services.monitoring.alerts.metrics import AlertMetrics
-from services.monitoring.alerts.watch import Watch
+from services.monitoring.alerts.watch import AlertMetrics, Watch
 from services.monitoring.cost.processes import Page, Target
 from services.monitoring.outcomes.database import Database
 from tests.libs.slo.alert_world import RULES
@@ -55,17 +54,23 @@ class Monitoring:
     def __init__(self, database: Database | None = None) -> None:
         self.now = MIDNIGHT
         self.told: list[list[Alert]] = []
-        self.metrics = AlertMetrics(CollectorRegistry())
+        self.registry = CollectorRegistry()
         log = structlog.get_logger()
         history = ObjectiveHistory(database or Database(None, log, schema=SCHEMA))
         tell = lambda found: self.told.append(list(found))  # noqa: E731
-        self.watch = Watch(alerts(RULES), history, self.metrics, tell, lambda: self.now, log)
+        self.watch = Watch(alerts(RULES), history, AlertMetrics(self.registry), tell, lambda: self.now, log)
 
     def read(self, said: dict[str, list[str]], silent: tuple[str, ...] = ()) -> None:
         """One reading: instance → the lines that it says."""
         known = {name: Target(name, f"{name}:1") for name in (*said, *silent)}
         pages = [Page(known[name], "\n".join(lines), 1.0) for name, lines in said.items()]
         self.watch.evaluate(list(known.values()), pages)
+
+    @property
+    def left(self) -> float | None:
+        """What is left of the budget of `door`."""
+        labels = {"pipeline": "small", "objective": "availability"}
+        return self.registry.get_sample_value("headrace_objective_budget_left", labels)
 
     def firing(self, name: str) -> list[str]:
         """The levels of the alerts of this name that fire; "": of one without levels."""

@@ -55,7 +55,7 @@ def test_a_door_that_is_restarted_and_a_monitoring_that_was_away_count_each_requ
     second.read({"a": door(2100, 1905), "b": door(10, 5)})
     # The 1,000 bad ones count as of an hour ago: tickets, but no page.
     assert second.firing(BURN) == ["1.1x", "1x", "3x"]
-    assert second.metrics.left["small", "availability"] == pytest.approx(1 - (1010 / 1110) / 0.001)
+    assert second.left == pytest.approx(1 - (1010 / 1110) / 0.001)
 
 
 def test_sums_by_longer_buckets_are_the_same_sums(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_sums_by_longer_buckets_are_the_same_sums(tmp_path: Path) -> None:
         if not minute % 7:
             monitoring.read({"a": door(100 * minute, minute)})
     # 1 of 100, of a budget of 0.1 %.
-    assert monitoring.metrics.left["small", "availability"] == pytest.approx(1 - 10, rel=1e-6)
+    assert monitoring.left == pytest.approx(1 - 10, rel=1e-6)
 
 
 def test_what_is_gone_has_neither_alert_nor_series() -> None:
@@ -75,11 +75,11 @@ def test_what_is_gone_has_neither_alert_nor_series() -> None:
         monitoring.read({"a": [*door(100 * minute, 100 * minute), "headrace_audit_failing 1"]})
     assert monitoring.firing("HeadraceAuditFailing") == [""]
     assert monitoring.firing(BURN)
-    assert monitoring.metrics.left
+    assert monitoring.left is not None
     monitoring.now += 60
     monitoring.read({"a": []})
     assert monitoring.watch.alerts() == []
-    assert monitoring.metrics.left == {}
+    assert monitoring.left is None
 
 
 def test_alerts_have_texts_and_are_silenced_and_explained_by_faster_ones() -> None:

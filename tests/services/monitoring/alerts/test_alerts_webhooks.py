@@ -38,7 +38,8 @@ def test_a_webhook_is_told_of_beginnings_repeats_and_ends() -> None:
         def tell(*alerts: Alert) -> list[tuple[str, list[tuple[str, str]]]]:
             told.messages.clear()
             webhooks.tell(alerts)
-            webhooks.wait()
+            assert webhooks._sending is not None
+            webhooks._sending.result()
             return list(told.messages)
 
         told.status = 500

@@ -20,7 +20,7 @@ from headrace.cli.tables import headed_table
 from headrace.hop.config import ConfigError
 from headrace.slo import alert_names
 from headrace.slo.budgets import Standing, standings
-from headrace.slo.servers import AlertmanagerApi, Firing, ServerError
+from headrace.slo.servers import Alert, AlertmanagerApi, ServerError
 
 slo = typer.Typer(help="Objectives of pipelines: error budgets, alerts, silence.", no_args_is_help=True)
 _STYLES = {"kept": "green", "burning": "yellow", "broken": "bold red", "no data": "dim"}
@@ -106,7 +106,7 @@ def _percent(share: float | None) -> str:
     return "" if share is None else f"{share * 100:.5g} %"
 
 
-def _alert(alert: Firing) -> Text:
+def _alert(alert: Alert) -> Text:
     severity = alert.labels.get("severity", "")
     text = Text(
         f"{severity} {alert.labels['alertname']}", style="bold red" if severity == "page" else "yellow"
