@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from headrace.hop.config import Settings
 
-Webhooks = dict[Literal["page", "ticket"], str]
+Webhooks = dict[Literal["page", "ticket"], Annotated[str, Field(pattern="^https?://")]]
 
 
 class SloSettings(Settings):

@@ -6,8 +6,8 @@ with the pipeline or the objective.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -19,14 +19,16 @@ from headrace.slo import LATENCY, Slo, slos
 OK, OURS, GAVE_UP = "ok", "ours", "gave_up"
 
 
-@dataclass(slots=True)
 class _Counted:
-    """`slow_s`: a good answer takes no longer."""
+    """Goes on with the counts `before`."""
 
-    slo: Slo
-    slow_s: float
-    requests: int = 0
-    bad: int = 0
+    __slots__ = ("bad", "is_latency", "requests", "slo", "slow_s")
+
+    def __init__(self, slo: Slo, before: _Counted | None) -> None:
+        self.slo = slo
+        self.is_latency = slo.objective == LATENCY
+        self.slow_s = slo.slow_ms / 1000 if self.is_latency else math.inf
+        self.requests, self.bad = (before.requests, before.bad) if before else (0, 0)
 
 
 class ObjectiveCounts(Collector):
@@ -40,7 +42,10 @@ class ObjectiveCounts(Collector):
     def follow(self, pipelines: Iterable[Pipeline]) -> None:
         """Counts for these documents from now on."""
         before = {(c.slo.pipeline, c.slo.objective): c for c in self._all()}
-        self._counted = {p.name: tuple(_continued(slo, before) for slo in slos(p)) for p in pipelines}
+        self._counted = {
+            p.name: tuple(_Counted(s, before.get((s.pipeline, s.objective))) for s in slos(p))
+            for p in pipelines
+        }
 
     def count(self, pipeline: str, outcome: str, seconds: float) -> None:
         """One inference; outcomes are those of `headrace_request_seconds`."""
@@ -49,12 +54,9 @@ class ObjectiveCounts(Collector):
                 one.requests += 1
                 if seconds > one.slow_s:
                     one.bad += 1
-            elif outcome == GAVE_UP:
+            elif outcome == GAVE_UP or (outcome == OURS and not one.is_latency):
                 one.requests += 1
-                one.bad += one.slo.objective == LATENCY
-            elif outcome == OURS and one.slo.objective != LATENCY:
-                one.requests += 1
-                one.bad += 1
+                one.bad += one.is_latency or outcome == OURS
 
     def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
         labels = ["pipeline", "objective"]
@@ -76,9 +78,3 @@ class ObjectiveCounts(Collector):
 
     def _all(self) -> list[_Counted]:
         return [one for counted in self._counted.values() for one in counted]
-
-
-def _continued(slo: Slo, before: Mapping[tuple[str, str], _Counted]) -> _Counted:
-    old = before.get((slo.pipeline, slo.objective))
-    slow_s = slo.slow_ms / 1000 if slo.objective == LATENCY else float("inf")
-    return _Counted(slo, slow_s, old.requests, old.bad) if old else _Counted(slo, slow_s)

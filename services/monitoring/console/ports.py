@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from headrace.analysis import ReadOut
 from headrace.catalog.access import Records
 from headrace.releases import Experiment, Release
 from headrace.releases.of_records import RecordReleases
-from headrace.slo.servers import Alert, Silence
 from headrace.ticks import ArmFigures
 from services.monitoring.console.facts.live import Counts
 from services.monitoring.events.query import Found, Query
@@ -26,6 +24,7 @@ from services.monitoring.outcomes.succession import Succession
 from services.monitoring.rollouts.analyser import Status
 
 if TYPE_CHECKING:
+    from services.monitoring.alerts.watch import Watch
     from services.monitoring.console.facts.models import ModelFacts
     from services.monitoring.console.facts.trails import JournalTrail
     from services.monitoring.console.panels.freshness import Freshness
@@ -74,16 +73,6 @@ class RequestSources:
     explanation: Explain | None = None
 
 
-class AlertSource(Protocol):
-    """What fires, and keeping it quiet: an Alertmanager, or monitoring itself. Blocks. Raises ServerError."""
-
-    def alerts(self) -> list[Alert]: ...
-    def silences(self) -> dict[str, Silence]: ...
-    def silence(
-        self, matchers: Mapping[str, str], start: datetime, end: datetime, author: str, comment: str
-    ) -> str: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Sources:
     """What the pages are made of. `store` and `slow_s` block; the others do not.
@@ -109,4 +98,4 @@ class Sources:
     requests: RequestSources | None = None
     freshness: Freshness | None = None
     # What fires where no Alertmanager is set.
-    alerts: AlertSource | None = None
+    alerts: Watch | None = None

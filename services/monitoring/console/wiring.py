@@ -24,9 +24,9 @@ from services.monitoring.outcomes.store import OutcomeStore
 from services.monitoring.ticks import Ticks
 
 if TYPE_CHECKING:
+    from services.monitoring.alerts.watch import Watch
     from services.monitoring.console.panels.freshness import Freshness
     from services.monitoring.console.ports import (
-        AlertSource,
         Explain,
         PanelSource,
         RequestSources,
@@ -49,7 +49,7 @@ class Beside:
     explanation: Explain | None = None
     panels: Sequence[PanelSource] = ()
     succession: Callable[[str], Succession | None] = lambda _: None
-    alerts: AlertSource | None = None
+    alerts: Watch | None = None
 
 
 @asynccontextmanager

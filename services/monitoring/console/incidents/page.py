@@ -7,11 +7,11 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from headrace.slo.servers import Alert, ServerError, Silence
+from headrace.slo.servers import Alert, AlertmanagerApi, ServerError, Silence
+from services.monitoring.alerts.watch import Watch
 from services.monitoring.console import faults
 from services.monitoring.console.incidents.runbooks import Runbooks, named
 from services.monitoring.console.known import Reach, notice
-from services.monitoring.console.ports import AlertSource
 from services.monitoring.console.threads import Threads
 from services.monitoring.ports import Log
 
@@ -30,7 +30,7 @@ class Incidents:
 
     def __init__(
         self,
-        alertmanager: AlertSource | None,
+        alertmanager: AlertmanagerApi | Watch | None,
         runbooks: Runbooks,
         threads: Threads,
         reach: Reach,
@@ -135,7 +135,7 @@ class Incidents:
         return told
 
 
-def _read(alertmanager: AlertSource) -> tuple[list[Alert], dict[str, Silence]]:
+def _read(alertmanager: AlertmanagerApi | Watch) -> tuple[list[Alert], dict[str, Silence]]:
     return alertmanager.alerts(), alertmanager.silences()
 
 

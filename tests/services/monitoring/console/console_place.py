@@ -28,12 +28,12 @@ from headrace.repository import changes as model_changes
 from headrace.repository.access_log import AccessLog
 from headrace.repository.model_index import recorded
 from headrace.ticks import LATENCY_BUCKETS, ArmFigures, ArmName, Tick, added, latency_bucket
+from services.monitoring.alerts.watch import Watch
 from services.monitoring.console.assembly import console
 from services.monitoring.console.facts.models import ModelFacts
 from services.monitoring.console.facts.trails import JournalTrail
 from services.monitoring.console.panels.freshness import Freshness
 from services.monitoring.console.ports import (
-    AlertSource,
     Panel,
     PanelRow,
     PanelSource,
@@ -95,7 +95,7 @@ class Place:
     requests: RequestSources | None = None
     freshness: Freshness = field(default_factory=Freshness)
     alertmanager: str | None = None
-    alerts: AlertSource | None = None
+    alerts: Watch | None = None
     opened: list[World] = field(default_factory=list)
     succession: Succession | None = None
     # Setting of a service that has the same releases.
