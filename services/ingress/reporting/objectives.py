@@ -28,7 +28,8 @@ class _Counted:
         self.slo = slo
         self.is_latency = slo.objective == LATENCY
         self.slow_s = slo.slow_ms / 1000 if self.is_latency else math.inf
-        self.requests, self.bad = (before.requests, before.bad) if before else (0, 0)
+        self.requests: int = before.requests if before else 0
+        self.bad: int = before.bad if before else 0
 
 
 class ObjectiveCounts(Collector):

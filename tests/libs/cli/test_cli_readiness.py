@@ -75,7 +75,7 @@ def test_online_features_are_compared_and_the_home_is_closed(home: Path) -> None
     assert "open to other users" in found(home)["access control"].found
 
 
-def test_alerts_that_are_told_to_nobody_are_missing(home: Path) -> None:
+def test_alerts_that_nobody_receives_are_missing(home: Path) -> None:
     (home / "settings").mkdir()
     assert found(home)["promises and alerts"].found == "nobody is told of alerts"
     (home / "settings/slo.yaml").write_text("webhooks: {page: 'http://127.0.0.1:1/'}")

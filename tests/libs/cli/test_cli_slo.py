@@ -1,6 +1,7 @@
 """`headrace slo`, as a person types it: asking monitoring, or the Prometheus of the settings."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,14 +21,17 @@ def home(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_how_objectives_stand_is_asked_of_monitoring_or_of_the_prometheus_of_the_settings(home: Path) -> None:
+def test_status_comes_from_monitoring_or_from_the_prometheus_of_the_settings(home: Path) -> None:
     refused(run(home, "slo", "status"), "monitoring does not run")
     (home / "run").mkdir(exist_ok=True)
     monitoring = Monitoring()
     for minute in range(10):
         monitoring.now += 60
         monitoring.read({"door": door(100 * minute, 2 * minute)})
-    pages = {"query": monitoring.watch.query, "alerts": lambda _: monitoring.watch.pending_and_firing()}
+    pages: dict[str, Callable[[str], bytes]] = {
+        "query": monitoring.watch.query,
+        "alerts": lambda _: monitoring.watch.pending_and_firing(),
+    }
 
     def answer(request: Request) -> Answer:
         path, _, query = request.path.rpartition("/")[2].partition("?")

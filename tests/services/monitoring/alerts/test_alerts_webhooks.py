@@ -14,7 +14,7 @@ def alert(name: str, severity: str = "page", state: str = "active") -> Alert:
     return Alert(name, labels, {"summary": "s"}, state, "2026-01-01T00:00:00+00:00")
 
 
-class Told:
+class Receiver:
     """A webhook and what it was told, as Alertmanager would tell it."""
 
     def __init__(self) -> None:
@@ -30,12 +30,12 @@ class Told:
         return self.status, {}, b""
 
 
-def test_a_webhook_is_told_of_beginnings_repeats_and_ends() -> None:
-    told, now = Told(), [1000.0]
+def test_beginnings_repeats_and_ends_are_sent() -> None:
+    told, now = Receiver(), [1000.0]
     with web_server(told.answer) as url:
         webhooks = Webhooks({"page": url}, lambda: now[0], structlog.get_logger())
 
-        def tell(*alerts: Alert) -> list[tuple[str, list[tuple[str, str]]]]:
+        def sent(*alerts: Alert) -> list[tuple[str, list[tuple[str, str]]]]:
             told.messages.clear()
             webhooks.tell(alerts)
             assert webhooks._sending is not None
@@ -43,15 +43,15 @@ def test_a_webhook_is_told_of_beginnings_repeats_and_ends() -> None:
             return list(told.messages)
 
         told.status = 500
-        assert tell(alert("A")) == []
+        assert sent(alert("A")) == []
         told.status = 200
         both = alert("A"), alert("B")
-        assert tell(*both, alert("C", "ticket"), alert("D", state="suppressed")) == [
+        assert sent(*both, alert("C", "ticket"), alert("D", state="suppressed")) == [
             ("firing", [("firing", "A"), ("firing", "B")])
         ]
-        assert tell(*both) == []
+        assert sent(*both) == []
         now[0] += 3600
-        assert tell(alert("A"), alert("B", state="suppressed")) == [("firing", [("firing", "A")])]
-        assert tell() == [("resolved", [("resolved", "A"), ("resolved", "B")])]
-        assert tell() == []
+        assert sent(alert("A"), alert("B", state="suppressed")) == [("firing", [("firing", "A")])]
+        assert sent() == [("resolved", [("resolved", "A"), ("resolved", "B")])]
+        assert sent() == []
         webhooks.close()
