@@ -3,7 +3,6 @@
 import re
 from collections import defaultdict
 from collections.abc import Iterator
-from typing import Any
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -15,6 +14,7 @@ from services.monitoring.alerts.watch import AlertMetrics, Watch
 from services.monitoring.cost.processes import Page, Target
 from services.monitoring.outcomes.database import Database
 from tests.libs.slo.alert_world import RULES
+from tests.libs.slo.promtool_case import Case
 
 MIDNIGHT = 20_000 * 86_400.0
 _KEY = 'pipeline="small",objective="availability"'
@@ -77,15 +77,9 @@ class Monitoring:
         return sorted(a.labels.get("level", "") for a in self.watch.alerts() if a.labels["alertname"] == name)
 
 
-def replayed(case: dict[str, Any]) -> Iterator[tuple[str, str, list[str], list[str]]]:
-    """(alert, instant, levels that must fire, levels that do) of a case of promtool."""
-    every = seconds(case["interval"])
-    series = [(one["series"], list(values(one["values"]))) for one in case["input_series"]]
-    wanted = defaultdict(list)
-    for test in case["promql_expr_test"]:
-        (name,) = re.findall(r'alertname="(\w+)"', test["expr"])
-        levels = [re.sub(r'{level="(.*)"}|{}', r"\1", s["labels"]) for s in test["exp_samples"]]
-        wanted[seconds(test["eval_time"])].append((name, test["eval_time"], sorted(levels)))
+def replayed(case: Case) -> Iterator[tuple[str, str, list[str], list[str]]]:
+    """(alert, instant, levels that must fire, levels that do)."""
+    series = [(text, list(values(notation))) for text, notation in case.series]
     monitoring = Monitoring()
     for step in range(max(len(found) for _, found in series)):
         said, silent = defaultdict[str, list[str]](list), []
@@ -96,8 +90,9 @@ def replayed(case: dict[str, Any]) -> Iterator[tuple[str, str, list[str], list[s
                 said[instance] if value else silent.append(instance)
             elif value is not None:
                 said[instance].append(f"{text} {value}")
-        monitoring.now = MIDNIGHT + step * every
+        at = step * seconds(case.interval)
+        monitoring.now = MIDNIGHT + at
         monitoring.read(said, tuple(silent))
-        for name, instant, levels in wanted.pop(step * every, ()):
-            yield name, instant, levels, monitoring.firing(name)
-    assert not [w for w in wanted.values() for name, _, levels in w if levels], "an instant after the end"
+        for name, instant, levels in case.expected:
+            if seconds(instant) == at:
+                yield name, instant, levels, monitoring.firing(name)
