@@ -68,6 +68,7 @@ MISSING, _MISSING = "EventsMissing", "headrace_monitoring_missing_events"
 _SETTLED_S, _FROM_S = 10 * _MINUTE, 20 * _MINUTE
 METRICS = (*(c.metric for c in TABLE if c.metric != "up"), _MISSING)
 _LINE = re.compile(rf"^({'|'.join(f'(?:{m})' for m in METRICS)})(?:\{{(.*)\}})? (\S+)", re.MULTILINE)
+_GROWS = re.compile("|".join([_MISSING, *(c.metric for c in TABLE if c.within_s)]))
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
 
@@ -80,25 +81,23 @@ def samples(instance: str, page: str) -> Iterator[tuple[Series, float]]:
 
 
 class Signals:
-    """The values of an hour. What a process that is gone said is no longer there."""
+    """The values now, and those of an hour where growth counts. What a process that is gone said is no longer there."""
 
     def __init__(self) -> None:
-        self._values: dict[Series, deque[tuple[float, float]]] = {}
+        self._values: Mapping[str, dict[Labels, deque[tuple[float, float]]]] = {}
         self._now = 0.0
-        self._first = True
 
     def add(self, now: float, values: Iterable[tuple[Series, float]]) -> None:
         """The values of all processes now. A counter that is new counts as a whole, but at the first time of all."""
-        before, self._values = self._values, {}
-        for series, value in values:
-            known = before.get(series)
-            if known is None:
-                known = deque() if self._first else deque([(self._now, 0.0)])
+        before, self._values = self._values, defaultdict(dict)
+        for (metric, labels), value in values:
+            known = before.get(metric, {}).get(labels) or deque([(self._now, 0.0)] if before else ())
             known.append((now, value))
-            while known[0][0] < now - _KEPT_S:
+            since = now - (_KEPT_S if _GROWS.fullmatch(metric) else 0)
+            while known[0][0] < since:
                 known.popleft()
-            self._values[series] = known
-        self._now, self._first = now, False
+            self._values[metric][labels] = known
+        self._now = now
 
     def holding(self) -> Iterator[tuple[str, Labels, float]]:
         """(alert without "Headrace", its labels, the value) of all conditions that hold."""
@@ -106,25 +105,22 @@ class Signals:
             for labels, value in self._of(condition).items():
                 if condition.least <= value <= condition.most:
                     yield condition.alert, labels, value
-        if (missing := self._settled()) is not None:
-            yield MISSING, (), missing
-
-    def _of(self, condition: Condition) -> Mapping[Labels, float]:
-        label, wanted = condition.where
-        groups: defaultdict[Labels, list[float]] = defaultdict(list)
-        for (metric, all_labels), values in self._values.items():
-            labels = dict(all_labels)
-            if re.fullmatch(condition.metric, metric) and re.fullmatch(wanted, labels.get(label, "")):
-                own = tuple((name, labels.get(name, "")) for name in condition.by)
-                since = self._now - condition.within_s
-                groups[own].append(_growth(values, since) if condition.within_s else values[-1][1])
-        return {own: sum(found) if condition.within_s else max(found) for own, found in groups.items()}
-
-    def _settled(self) -> float | None:
-        values = [v for (metric, _), found in self._values.items() if metric == _MISSING for v in found]
+        values = [v for found in self._values.get(_MISSING, {}).values() for v in found]
         recent = [v for t, v in values if t >= self._now - _SETTLED_S]
         earlier = [v for t, v in values if t <= self._now - _FROM_S]
-        return min(recent) if earlier and min(recent) > max(earlier) else None
+        if earlier and min(recent) > max(earlier):
+            yield MISSING, (), min(recent)
+
+    def _of(self, condition: Condition) -> Mapping[Labels, float]:
+        (label, wanted), since = condition.where, self._now - condition.within_s
+        groups: defaultdict[Labels, list[float]] = defaultdict(list)
+        for metric in filter(re.compile(condition.metric).fullmatch, self._values):
+            for all_labels, values in self._values[metric].items():
+                labels = dict(all_labels)
+                if re.fullmatch(wanted, labels.get(label, "")):
+                    own = tuple((name, labels.get(name, "")) for name in condition.by)
+                    groups[own].append(_growth(values, since) if condition.within_s else values[-1][1])
+        return {own: sum(found) if condition.within_s else max(found) for own, found in groups.items()}
 
 
 def _growth(values: Iterable[tuple[float, float]], since: float) -> float:
