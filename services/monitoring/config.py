@@ -7,8 +7,8 @@ from pathlib import Path
 from pydantic import Field, PositiveFloat
 
 from headrace.hop import config
+from headrace.slo.settings import Webhooks
 from services.monitoring.accuracy.settings import AccuracySettings
-from services.monitoring.alerts.settings import AlertSettings
 from services.monitoring.console.settings import ConsoleSettings
 from services.monitoring.cost.settings import CostSettings
 from services.monitoring.drift.settings import DriftSettings
@@ -24,6 +24,15 @@ class Retention(config.Settings):
     days: PositiveFloat = 30.0
     # Size of the file. An outcome takes about 150 bytes, an exposure 200.
     max_bytes: int = Field(default=512 * _MIB, ge=_MIB)
+
+
+class AlertSettings(config.Settings):
+    """Alerts that this service evaluates itself, wherever it reads processes for their cost."""
+
+    # deploy/alerts/rules.yml, for names and texts. Absent: no alert is evaluated; budgets are.
+    rules: Path | None = None
+    # By severity, where to post what fires. None where Alertmanager does this.
+    webhooks: Webhooks = Field(default_factory=dict)
 
 
 class MonitoringConfig(config.ServiceSettings):
@@ -48,7 +57,6 @@ class MonitoringConfig(config.ServiceSettings):
     drift: DriftSettings = DriftSettings()
     # What predictions cost.
     cost: CostSettings = CostSettings()
-    # What fires, where there is no Alertmanager.
     alerts: AlertSettings = AlertSettings()
     # A router that has not reported for so long has ended.
     silent_s: PositiveFloat = 60.0

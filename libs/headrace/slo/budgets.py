@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from headrace.slo.servers import PrometheusApi
 
@@ -32,10 +31,6 @@ class Standing:
         if self.budget_left is not None and self.budget_left < 0:
             return "broken"
         return "burning" if self.burn is not None and self.burn > _BURNING else "kept"
-
-    def told(self) -> dict[str, Any]:
-        """For programs."""
-        return {**asdict(self), "state": self.state}
 
 
 def standings(prometheus: PrometheusApi) -> list[Standing]:

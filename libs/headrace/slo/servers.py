@@ -61,8 +61,6 @@ class PrometheusApi:
         """The value of an expression now. Raises ServerError."""
         asked = urllib.parse.urlencode({"query": expression})
         data = _ask(f"{self._url}/api/v1/query?{asked}", "settings/slo.yaml: prometheus")["data"]
-        if data["resultType"] == "scalar":
-            return [Sample({}, float(data["result"][1]))]
         return [Sample(found["metric"], float(found["value"][1])) for found in data["result"]]
 
     def alerts(self) -> list[Alert]:

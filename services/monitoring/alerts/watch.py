@@ -115,7 +115,7 @@ class Watch:
         result = [
             {"metric": dict(zip(names, n, strict=True)), "value": [0, f"{v}"]} for n, v in found.items()
         ]
-        return json.dumps({"data": {"resultType": "vector", "result": result}}).encode()
+        return json.dumps({"data": {"result": result}}).encode()
 
     def pending_and_firing(self) -> bytes:
         """The answer of Prometheus's API to what fires, or will if it lasts."""

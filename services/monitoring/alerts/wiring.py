@@ -10,9 +10,9 @@ from headrace.hop.config import ConfigError
 from headrace.hop.definition import Runtime
 from headrace.slo import alerts
 from services.monitoring.alerts.counts import SCHEMA, ObjectiveHistory
-from services.monitoring.alerts.settings import AlertSettings
 from services.monitoring.alerts.watch import AlertMetrics, Watch
 from services.monitoring.alerts.webhooks import Webhooks
+from services.monitoring.config import AlertSettings
 from services.monitoring.cost.settings import CostSettings
 from services.monitoring.outcomes.database import Database
 

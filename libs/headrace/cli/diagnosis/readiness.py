@@ -15,14 +15,13 @@ from pathlib import Path
 from headrace import slo
 from headrace.access import changes
 from headrace.catalog.errors import RecordsError
-from headrace.cli.diagnosis import alert_files, broken_pipelines, encryption_at_rest
+from headrace.cli.diagnosis import alert_files, encryption_at_rest
 from headrace.cli.diagnosis.doctor_checks import Finding, Level
 from headrace.cli.diagnosis.readiness_attestations import Attestation, ReadinessSettings
 from headrace.cli.installation import certificates, control_place
-from headrace.cli.installation.control_place import NotRunningError
 from headrace.cli.installation.layout import Layout
 from headrace.hop.config import ConfigError
-from headrace.pipeline import DocumentError, Pipeline, load_folder
+from headrace.pipeline import DocumentError, load_folder
 from headrace.repository import RepositoryError, Trust
 from headrace.slo.objectives import DEFAULT_AVAILABILITY
 
@@ -159,29 +158,18 @@ def _objectives(layout: Layout) -> Finding:
     what = "promises and alerts"
     try:
         settings = alert_files.settings(layout)
-        live = _promised(layout)
+        documents = load_folder(layout.documents).values()
     except (ConfigError, DocumentError, OSError) as error:
         return Finding(what, Level.BAD, str(error), "headrace pipeline check")
-    if wrong := [str(problem) for document in live for problem in slo.problems(document)]:
-        return Finding(what, Level.BAD, "; ".join(wrong), "the key objectives of the document")
     if not (settings.alertmanager or settings.webhooks):
         return Finding(
             what, Level.BAD, "nobody is told of alerts", "webhooks or alertmanager in settings/slo.yaml"
         )
-    silent = sorted(document.name for document in live if document.objectives is None)
+    silent = sorted(document.name for document in documents if document.objectives is None)
     if silent:
         told = f"{', '.join(silent)}: the document promises nothing; watched: {DEFAULT_AVAILABILITY}"
         return Finding(what, Level.WARN, told, "the key objectives of the document")
-    return Finding(what, Level.GOOD, f"{len(live)} pipelines")
-
-
-def _promised(layout: Layout) -> list[Pipeline]:
-    """The documents of the live arms; before the first release, and while control does not run, those that can be released."""
-    try:
-        live = [found.live for found in broken_pipelines.look(layout).released.values()]
-    except NotRunningError:
-        live = []
-    return live or list(load_folder(layout.documents).values())
+    return Finding(what, Level.GOOD, f"{len(documents)} pipelines")
 
 
 def _runbooks(layout: Layout) -> Finding:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
@@ -38,7 +39,7 @@ def status(as_json: AsJson = False, home: Home = DEFAULT_HOME) -> None:
         alerts = [a for a in api.alerts() if a.labels.get("alertname") in known]
     if as_json:
         told = {
-            "objectives": [s.told() for s in found],
+            "objectives": [{**asdict(s), "state": s.state} for s in found],
             "alerts": [{**a.labels, **a.annotations, "state": a.state, "since": a.since} for a in alerts],
         }
         print(json.dumps(told, indent=1))
