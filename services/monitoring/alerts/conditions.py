@@ -88,10 +88,11 @@ class Signals:
         self._now = 0.0
 
     def add(self, now: float, values: Iterable[tuple[Series, float]]) -> None:
-        """The values of all processes now. A counter that is new counts as a whole, but at the first time of all."""
+        """The values of all processes now. A counter that is new counts as a whole, but at the first time of all:
+        the 0 before it is of 1970 then."""
         before, self._values = self._values, defaultdict(dict)
         for (metric, labels), value in values:
-            known = before.get(metric, {}).get(labels) or deque([(self._now, 0.0)] if before else ())
+            known = before.get(metric, {}).get(labels) or deque([(self._now, 0.0)])
             known.append((now, value))
             since = now - (_KEPT_S if _GROWS.fullmatch(metric) else 0)
             while known[0][0] < since:
