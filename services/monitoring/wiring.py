@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from headrace.analysis import ReadOut
 from headrace.api.monitoring.v1 import monitoring_pb2
@@ -20,7 +18,6 @@ from headrace.hop.process import background
 from headrace.releases import Experiment, Release
 from headrace.releases.of_records import RecordReleases
 from headrace.resources.service import control_client
-from headrace.state.files import sealed_before
 from headrace.ticks import LATENCY_EDGES_S
 from services.monitoring.accuracy.store import AccuracyStore
 from services.monitoring.accuracy.wiring import telling_accuracy
@@ -29,6 +26,7 @@ from services.monitoring.config import MonitoringConfig
 from services.monitoring.console.panels.freshness import Freshness
 from services.monitoring.console.wiring import Beside, serving_console
 from services.monitoring.cost.wiring import counting_cost
+from services.monitoring.database.facts import Facts, FactsMetrics
 from services.monitoring.deployments import tell_deployments
 from services.monitoring.drift.from_events import DriftObserver
 from services.monitoring.drift.wiring import watching_drift
@@ -36,10 +34,10 @@ from services.monitoring.events.allowance import Allowance
 from services.monitoring.events.ports import EventObserver, GroupObserver
 from services.monitoring.events.wiring import events
 from services.monitoring.experiments import experiment_read_out
-from services.monitoring.explanations.wiring import explanation_store, explanations
+from services.monitoring.explanations.store import ExplanationStore
+from services.monitoring.explanations.wiring import explanations
 from services.monitoring.metrics import Metrics
 from services.monitoring.objectives import ReleaseObjectives
-from services.monitoring.outcomes.database import Database
 from services.monitoring.outcomes.judged_keys import JudgedKeys
 from services.monitoring.outcomes.recorder import Recorder
 from services.monitoring.outcomes.records import Judged
@@ -48,7 +46,7 @@ from services.monitoring.outcomes.succession_watch import SuccessionMetrics, Suc
 from services.monitoring.rollout_counts import RolloutCounts
 from services.monitoring.rollouts.analyser import Analyser, Analysis
 from services.monitoring.rollouts.evidence import Objectives
-from services.monitoring.rollouts.handover import ControlLadder, ControlLease, FileEvidence
+from services.monitoring.rollouts.handover import ControlLadder, ControlLease, DatabaseEvidence
 from services.monitoring.rollouts.metrics import RolloutMetrics
 from services.monitoring.servicer import AnalysisServicer, MonitoringServicer
 from services.monitoring.ticks import Ticks
@@ -61,27 +59,24 @@ _WALL = time.time  # noqa: TID251 - outcomes are kept by date
 @asynccontextmanager
 async def build(settings: MonitoringConfig, runtime: Runtime) -> AsyncIterator[Sequence[Service]]:
     """The service. Raises ConfigError."""
-    sealed_before.refuse_sealed(settings.events.folder)
     metrics, log = runtime.telemetry.once(Metrics), runtime.telemetry.log
     ticks = Ticks(time.monotonic, settings.silent_s)
     metrics.routers.set_function(ticks.routers)
-    database = Database(settings.outcomes, log)
-    store, judged = OutcomeStore(database), AccuracyStore(database, settings.accuracy.window_s)
-    recorder = Recorder(store, metrics, log, _WALL)
+    facts = Facts(settings.database, runtime.telemetry.once(FactsMetrics), log)
+    store, judged = OutcomeStore(facts), AccuracyStore(facts, settings.accuracy.window_s)
+    recorder = Recorder(facts, store, metrics, log, _WALL)
     retention = settings.retention
-    sweeps = recorder.sweep_always(retention.days, retention.max_bytes)
+    sweeps = recorder.sweep_always(retention.days, retention.max_rows)
     analysers = AsyncExitStack()
     services = monitoring_pb2.DESCRIPTOR.services_by_name
     try:
         await analysers.enter_async_context(background.running(sweeps, "removal of old outcomes", log))
         records = await analysers.enter_async_context(_records(settings, runtime))
         tell_deployments(settings.deployments, runtime)
-        eyes = await _eyes(analysers, settings, records, runtime, recorder, store, judged)
+        eyes = await _eyes(analysers, settings, records, runtime, facts, store, judged)
         analysis = None
         if records is not None:
-            analysis = await analysers.enter_async_context(
-                _analysing(settings, records, runtime, ticks, recorder, store)
-            )
+            analysis = await analysers.enter_async_context(_analysing(records, runtime, ticks, facts, store))
         if settings.console is not None:
             await analysers.enter_async_context(
                 serving_console(settings, records, runtime, ticks, analysis, eyes.shown)
@@ -94,7 +89,7 @@ async def build(settings: MonitoringConfig, runtime: Runtime) -> AsyncIterator[S
         ]
     finally:
         await analysers.aclose()
-        await recorder.close()
+        await asyncio.to_thread(facts.close)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +105,7 @@ async def _eyes(
     settings: MonitoringConfig,
     records: RemoteRecords | None,
     runtime: Runtime,
-    recorder: Recorder,
+    facts: Facts,
     outcomes: OutcomeStore,
     judged: AccuracyStore,
 ) -> _Eyes:
@@ -119,15 +114,15 @@ async def _eyes(
     successions = SuccessionWatch(runtime.telemetry.once(SuccessionMetrics), log)
     drift = await stack.enter_async_context(
         watching_drift(
-            settings, RecordReleases(records) if records else None, runtime, recorder, judged, successions
+            settings, RecordReleases(records) if records else None, runtime, facts, judged, successions
         )
     )
     accuracy = await stack.enter_async_context(
-        telling_accuracy(settings.accuracy, judged, recorder, drift.monitor.calibrated, runtime)
+        telling_accuracy(settings.accuracy, judged, facts, drift.monitor.calibrated, runtime)
     )
-    watch = await stack.enter_async_context(watching_alerts(settings.alerts, settings.cost, runtime))
+    watch = await stack.enter_async_context(watching_alerts(settings.alerts, facts, runtime))
     cost = await stack.enter_async_context(
-        counting_cost(settings.cost, settings.events.folder, runtime, watch)
+        counting_cost(settings.cost, settings.events.folder, facts, runtime, watch)
     )
     freshness = Freshness()
     observers: list[EventObserver | GroupObserver] = [
@@ -136,13 +131,15 @@ async def _eyes(
         *cost.observers,
         freshness,
     ]
-    kept_explanations = explanation_store(settings.explanations, log)
+    kept_explanations = ExplanationStore(facts)
     event_service, reception = await stack.enter_async_context(
         events(
             settings.events,
+            facts,
             observers,
             runtime,
             lambda ids: kept_explanations.forget(ids, _WALL()),
+            records,
         )
     )
     explanation_service, explained = await stack.enter_async_context(
@@ -150,32 +147,31 @@ async def _eyes(
             settings.explanations,
             kept_explanations,
             reception,
-            recorder,
+            facts,
             outcomes,
             cost.explanations(),
             runtime,
         )
     )
     shown = Beside(
-        recorder,
+        facts,
         outcomes,
-        reception.find if settings.events.folder is not None else None,
+        reception.find if settings.events.files is not None else None,
         freshness,
         explained.of,
         [drift.panel, accuracy.panel, *cost.panels()],
         succession=successions.of,
         alerts=watch if settings.cost.told and settings.alerts.rules else None,
     )
-    return _Eyes([event_service, accuracy.service, explanation_service], shown)
+    return _Eyes([event_service, accuracy.service, explanation_service, *cost.services()], shown)
 
 
 @asynccontextmanager
 async def _analysing(
-    settings: MonitoringConfig,
     records: RemoteRecords,
     runtime: Runtime,
     ticks: Ticks,
-    recorder: Recorder,
+    facts: Facts,
     outcomes: OutcomeStore,
 ) -> AsyncIterator[Analysis]:
     """Judges the rollouts of these releases meanwhile. Raises ConfigError."""
@@ -188,11 +184,11 @@ async def _analysing(
     async with background.threads(_THREADS, "rollouts") as threads:
 
         async def judged(pipeline: str, since: int, by_key: bool) -> Mapping[tuple[int, str], Judged]:
-            return await recorder.run(keys if by_key else outcomes.judged, pipeline, since)
+            return await facts.run(keys if by_key else outcomes.judged, pipeline, since)
 
         async def read_out(pipeline: str) -> tuple[Experiment, ReadOut] | None:
             history = await loop.run_in_executor(threads, releases.history, pipeline)
-            found = await recorder.run(experiment_read_out, history, outcomes)
+            found = await facts.run(experiment_read_out, history, outcomes)
             experiment = history[0].experiment if history else None
             return (experiment, found) if experiment and found else None
 
@@ -200,12 +196,11 @@ async def _analysing(
             return await loop.run_in_executor(threads, promises, release)
 
         counts = RolloutCounts(ticks.by_epoch, judged, objectives, lambda _: metrics.failed("outcomes"))
-        folder = settings.rollouts or Path(tempfile.mkdtemp(prefix="headrace-rollouts-"))
         analyser = Analyser(
             releases,
             counts,
             lease,
-            FileEvidence(folder),
+            DatabaseEvidence(facts),
             ControlLadder(records),
             LATENCY_EDGES_S,
             metrics,

@@ -1,10 +1,11 @@
 """Causes in releases and features."""
 
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 from tests.alerts.alarmed_system import PLACE, Alarmed, fill
-from tests.alerts.causes import Causes, file_instead
+from tests.alerts.causes import Causes
 from tests.alerts.model_causes import table
 from tests.repeated import repeated
 from tests.served import deployed
@@ -94,11 +95,10 @@ def nonsense_events(alarmed: Alarmed) -> Iterator[None]:
 
 @CAUSES.add(RolloutFailing={})
 def no_evidence(_: Alarmed) -> Iterator[None]:
-    """A file stands where the evidence of a rollout should be, which has no calls and so waits."""
-    with rollout(8):
-        PLACE.rollouts.mkdir(exist_ok=True)
-        with file_instead(PLACE.rollouts):
-            yield
+    """Nothing can be written to the database, and so no evidence of a rollout, which has no calls and so waits."""
+    with rollout(8), closing(sqlite3.connect(PLACE.facts)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
 
 
 @CAUSES.add(FeaturesMissing={"view": "weather"})

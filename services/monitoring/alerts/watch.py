@@ -203,7 +203,7 @@ def _objectives(pages: Sequence[Page]) -> tuple[list[Reading], dict[Name, float]
             if what == "target":
                 targets[name], periods[name] = float(value), float(period_s)
         process = f"{page.target.instance}@{page.started:.2f}"
-        readings += [Reading(process, n, c["requests"], c["bad"]) for n, c in counted.items()]
+        readings += [Reading(process, *n, c["requests"], c["bad"]) for n, c in counted.items()]
     return readings, targets, periods
 
 

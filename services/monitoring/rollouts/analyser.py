@@ -14,9 +14,10 @@ from headrace.catalog.errors import LeaseLostError, RecordsError
 from headrace.releases import Experiment, Release, ReleaseError, ReleaseStore
 from headrace.releases.changes.basis import ACTIVE
 from headrace.releases.ladder import Answer, Report
+from services.monitoring.outcomes.records import StorageError
 from services.monitoring.ports import Log
 from services.monitoring.rollouts.evidence import Evidence, Objectives, key
-from services.monitoring.rollouts.handover import ControlLease, FileEvidence
+from services.monitoring.rollouts.handover import ControlLease, DatabaseEvidence
 from services.monitoring.rollouts.judgement import Judgement, judge
 from services.monitoring.rollouts.ports import Counts, Ladder, Observer
 
@@ -48,7 +49,7 @@ class Analyser:
         store: ReleaseStore,
         counts: Counts,
         lease: ControlLease,
-        evidence_store: FileEvidence,
+        evidence_store: DatabaseEvidence,
         ladder: Ladder,
         edges_s: Sequence[float],
         observer: Observer,
@@ -191,8 +192,8 @@ class Analyser:
 
     def _load(self, pipeline: str) -> Mapping[str, Any] | None:
         try:
-            return self._evidence_store.load(pipeline)
-        except OSError as error:
+            return self._evidence_store.load(pipeline, self._lease.token)
+        except StorageError as error:
             self._observer.failed("evidence")
             self._log.warning(
                 "saved evidence can't be read; it begins anew", pipeline=pipeline, error=str(error)
@@ -202,8 +203,11 @@ class Analyser:
     async def _save(self, pipeline: str, evidence: Evidence, now: float) -> None:
         values = evidence.to_json()
         try:
-            await self._blocking(partial(self._evidence_store.save, pipeline, values))
-        except (OSError, ValueError) as error:
+            save = partial(self._evidence_store.save, pipeline, values, self._lease.token)
+            if not await self._blocking(save):
+                # Another analyser had the lease meanwhile: what it saved goes before what is known here.
+                self._evidence.pop(pipeline, None)
+        except (StorageError, ValueError) as error:
             self._observer.failed("evidence")
             self._log.warning("evidence can't be saved", pipeline=pipeline, error=str(error))
         self._saved[pipeline] = now
@@ -238,7 +242,7 @@ class Analyser:
     async def _give_up(self) -> None:
         """Saves what is known and gives the lease back, so that another analyser goes on at once."""
         now = self._clock()
-        for pipeline, evidence in self._evidence.items() if self.leads else ():
+        for pipeline, evidence in list(self._evidence.items()) if self.leads else ():
             await self._save(pipeline, evidence, now)
         try:
             await self._blocking(self._lease.release)

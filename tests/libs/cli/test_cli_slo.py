@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from headrace.cli.supervision import prometheus_targets
 from tests.libs.cli.released_home import run
 from tests.libs.cli.test_cli_cost import refused
 from tests.services.monitoring.alerts.alert_replay import Monitoring, door
+from tests.services.monitoring.monitoring_outcomes import facts_at
 from tests.web_server import Answer, Request, web_server
 
 
@@ -24,7 +26,8 @@ def home(tmp_path: Path) -> Path:
 def test_status_comes_from_monitoring_or_from_the_prometheus_of_the_settings(home: Path) -> None:
     refused(run(home, "slo", "status"), "monitoring does not run")
     (home / "run").mkdir(exist_ok=True)
-    monitoring = Monitoring()
+    facts = facts_at(home / "facts")
+    monitoring = Monitoring(facts)
     for minute in range(10):
         monitoring.now += 60
         monitoring.read({"door": door(100 * minute, 2 * minute)})
@@ -37,7 +40,7 @@ def test_status_comes_from_monitoring_or_from_the_prometheus_of_the_settings(hom
         path, _, query = request.path.rpartition("/")[2].partition("?")
         return 200, {}, pages[path](query)
 
-    with web_server(answer) as url:
+    with closing(facts), web_server(answer) as url:
         prometheus_targets.write(layout.of(home).targets, {"monitoring": url.removeprefix("http://")})
         told = run(home, "slo", "status", "--json")
         (home / "settings/slo.yaml").write_text(f"prometheus: {url}\n")

@@ -20,10 +20,10 @@ from services.monitoring.rollouts import ports
 from services.monitoring.rollouts.analyser import Analyser
 from services.monitoring.rollouts.counts import Tick
 from services.monitoring.rollouts.evidence import Objectives
-from services.monitoring.rollouts.handover import ControlLadder, ControlLease, FileEvidence
+from services.monitoring.rollouts.handover import ControlLadder, ControlLease, DatabaseEvidence
 from services.monitoring.rollouts.judgement import Judgement
 from tests.released import database
-from tests.services.monitoring.monitoring_outcomes import Log
+from tests.services.monitoring.monitoring_outcomes import Log, facts_at
 from tests.services.monitoring.rollout_simulation import EDGES, START, Router, Traffic, keep_documents
 
 # No test lasts so long.
@@ -78,6 +78,7 @@ class World:
         self, folder: Path, traffic: Traffic | None = None, records: RemoteRecords | None = None
     ) -> None:
         self.folder = folder
+        self.facts = facts_at(folder / "facts")
         self.records: Records
         self.ladder: ports.Ladder
         if records is not None:
@@ -115,6 +116,7 @@ class World:
 
     def close(self) -> None:
         self.threads.shutdown()
+        self.facts.close()
         self.records.close()
 
     def pass_second(self) -> None:
@@ -134,7 +136,7 @@ class World:
             RecordReleases(own) if own else self.store,
             self,
             ControlLease(own or self.records, "test", LONG_S),
-            FileEvidence(self.folder / "evidence"),
+            DatabaseEvidence(self.facts),
             ControlLadder(own) if own else self.ladder,
             EDGES,
             observed,

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from headrace.releases import Rollout, RolloutState
 from headrace.releases.document import Release
@@ -13,7 +14,7 @@ from headrace.releases.ladder import Action
 from headrace.releases.store import Freeze
 from services.monitoring.rollouts.analyser import Analyser
 from services.monitoring.rollouts.counts import Tick
-from services.monitoring.rollouts.handover import ControlLease
+from services.monitoring.rollouts.handover import EVIDENCE, ControlLease
 from tests.released import database, keep_document, spoil
 from tests.services.monitoring.rollout_analyser import Observed, World
 from tests.services.monitoring.rollout_simulation import CANARY, Traffic, release_of
@@ -171,8 +172,7 @@ async def test_lost_evidence_begins_anew(world: World, observed: Observed) -> No
     while world.release.rollout.step == 0:
         await world.look(first, 1)
     await first._give_up()
-    for path in (world.folder / "evidence").iterdir():
-        path.write_text("{")
+    world.facts.write(lambda connection: connection.execute(sa.update(EVIDENCE).values(content="{")))
     second = world.analyser(Observed())
     await second.round()
     # It knows the releases from now on, so what was counted under earlier ones is not compared.
@@ -184,7 +184,7 @@ async def test_lost_evidence_begins_anew(world: World, observed: Observed) -> No
 
 
 async def test_evidence_that_cannot_be_saved_blocks_nothing(broken: World, observed: Observed) -> None:
-    (broken.folder / "evidence").write_text("a file where the folder should be")
+    (broken.folder / "facts").mkdir()
     await broken.look(broken.analyser(observed), 4)
     assert broken.release.rollout.state == RolloutState.ROLLED_BACK
     assert set(observed.failures) == {"evidence"}

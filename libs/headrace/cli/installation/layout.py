@@ -102,8 +102,6 @@ class Layout:
     control_public_key = _Below("control.pub")
     # What is live as control writes it for starts without control, beside what each process keeps.
     artifacts = _Below("kept/artifacts")
-    # What the analyser of rollouts knows: its evidence.
-    rollouts = _Below("rollouts")
     # Where the processes of the ingress share their counts of what tenants use.
     quotas = _Below("quotas", "run")
     # What tenants with a daily budget of different queries have sent today.
@@ -116,22 +114,16 @@ class Layout:
     deployed = _Below("deployed")
     # Which versions were deployed, and how it ended.
     deployment_log = _Below("deployments.jsonl", "audit")
-    # Explanations of predictions.
-    explanations = _Below("monitoring/explanations.sqlite")
-    # What became known of predictions, and which arm made them.
-    outcomes = _Below("monitoring/outcomes.sqlite")
-    # What predictions cost, by hour.
-    cost_ledger = _Below("monitoring/cost.sqlite")
+    # What happened: the database of monitoring.
+    facts = _Below("monitoring/facts.sqlite")
     # What resources cost and how many are reserved, by people; absent by default.
     prices = _Below("settings/prices.yaml")
     # The prices that were used last.
     kept_prices = _Below("kept/prices.json")
     # What the cookies of the operator console are signed with.
     console_secret = _Below("monitoring/console.key")
-    # Prediction events: segments and their index.
-    events = _Below("monitoring/events")
-    # Windows of what was predicted, so that drift is still known after a restart.
-    drift = _Below("monitoring/drift")
+    # Files of prediction events.
+    events = _Below("monitoring/event-files")
     # Events of regulated predictions that the monitoring service has not collected yet.
     journal = _Below("journal")
     # When retrainings were triggered, for their rate limit.

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from services.monitoring.console.incidents.runbooks import Runbooks
+from services.monitoring.database.facts import Facts
 from tests.ports import free_port
 from tests.programs import needs_program
 from tests.services.monitoring.alerts.alert_replay import Monitoring
@@ -56,8 +57,10 @@ async def test_what_fires_has_its_runbook_and_is_silenced_by_name(place: Place, 
     assert event["reason"] == "ticket 7"
 
 
-async def test_without_an_alertmanager_monitoring_says_what_fires_and_keeps_it_quiet(place: Place) -> None:
-    monitoring = Monitoring()
+async def test_without_an_alertmanager_monitoring_says_what_fires_and_keeps_it_quiet(
+    place: Place, facts: Facts
+) -> None:
+    monitoring = Monitoring(facts)
     monitoring.now = place.wall
     monitoring.read({"control": ["headrace_audit_gaps 0"], "router": []})
     monitoring.now += 15

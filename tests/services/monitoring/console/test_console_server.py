@@ -37,7 +37,6 @@ def settings(place: Place, port: int, **more: object) -> dict[str, Any]:
     own = place.settings(f"127.0.0.1:{port}").model_copy(update=more).model_dump(mode="json")
     return {
         "control": place.control,
-        "rollouts": str(place.folder / "rollouts"),
         "console": own,
     }
 
@@ -77,7 +76,8 @@ async def test_the_service_serves_it_from_its_settings_alone(place: Place) -> No
 async def test_the_service_s_own_events_outcomes_and_audit_are_on_its_pages(place: Place) -> None:
     port = free_port()
     given = settings(place, port)
-    given["events"] = {"folder": str(place.folder / "events")}
+    given["database"] = str(place.folder / "facts.sqlite")
+    given["events"] = {"files": str(place.folder / "events")}
     revision = parse(DOCUMENT, "flights").revision
     keep_document(place.store, "flights", revision, DOCUMENT)
     async with served(SERVICE, given) as harness:
