@@ -28,6 +28,7 @@ from services.monitoring.events.files.arrow import (
     without_header_columns,
 )
 from services.monitoring.events.files.location import SUFFIX, Location
+from services.monitoring.events.files.selection import POSITION, concerned, conditions
 from services.monitoring.events.values import (
     Batch,
     Erasure,
@@ -40,7 +41,6 @@ from services.monitoring.events.values import (
 )
 
 _COMMON = (TENANT, REQUEST_ID, TRACEPARENT, ROW, TIME_US, SEQUENCE, EVENT_ID)
-_POSITION = (TIME_US, SEQUENCE, EVENT_ID)
 # A few rows are read as a whole group of them.
 _GROUP_ROWS = 32_768
 # Files that are looked through at once, the newest first: if they have enough, the others are not opened.
@@ -111,13 +111,13 @@ class EventFiles:
             schema = pq.read_schema(self._at(file.path), filesystem=self._fs)
             names = [name for name in dict.fromkeys(names) if name in schema.names]
             table = self._read(file.path, names)
-            return list(table.filter(_concerned(table, who))[EVENT_ID].to_pylist())
+            return list(table.filter(concerned(table, who))[EVENT_ID].to_pylist())
 
     def rewrite(self, who: Erasure, file: EventFile, path: str) -> EventFile | None:
         """Writes what an erasure leaves of a file to `path`; None: nothing is left. Raises FileDamagedError."""
         with _reading(file.path):
             table = self._read(file.path)
-            left = table.filter(pc.invert(_concerned(table, who)))
+            left = table.filter(pc.invert(concerned(table, who)))
         return self._write(path, without_header_columns(left)) if left.num_rows else None
 
     def remove(self, path: str) -> None:
@@ -238,9 +238,9 @@ class EventFiles:
             parts.append(f"FROM opened SELECT {names}, filename, file_row_number")
         if not parts:
             return []
-        where, parameters = _conditions(query)
-        order = ", ".join(f'"{name}" DESC' for name in _POSITION)
-        chosen = ", ".join(f'"{name}"' for name in _POSITION)
+        where, parameters = conditions(query)
+        order = ", ".join(f'"{name}" DESC' for name in POSITION)
+        chosen = ", ".join(f'"{name}"' for name in POSITION)
         sql = (
             f"FROM ({' UNION ALL '.join(parts)}) SELECT {chosen}, filename, file_row_number"
             f" WHERE {where} ORDER BY {order} LIMIT {query.limit}"
@@ -311,29 +311,6 @@ class EventFiles:
         return "[" + ", ".join(f"'{url}'" for url in quoted) + "]"
 
 
-def _conditions(query: Query) -> tuple[str, list[object]]:
-    """SQL and its parameters."""
-    found: list[tuple[str, list[object]]] = [
-        (f'"{TIME_US}" BETWEEN ? AND ?', [query.first_us, query.last_us]),
-    ]
-    if query.event_id:
-        found.append((f'"{EVENT_ID}" = ?', [query.event_id]))
-    if query.tenant:
-        found.append((f'"{TENANT}" = ?', [query.tenant]))
-    if query.request_id:
-        found.append((f'"{REQUEST_ID}" = ?', [query.request_id]))
-    if query.row is not None:
-        found.append((f'"{ROW}" = ?', [query.row]))
-    if query.trace_id:
-        found.append((f'contains("{TRACEPARENT}", ?)', [f"-{query.trace_id}-"]))
-    if query.before is not None:
-        place = ", ".join(f'"{name}"' for name in _POSITION)
-        found.append(
-            (f"({place}) < (?, ?, ?)", [query.before.time_us, query.before.sequence, query.before.event_id])
-        )
-    return " AND ".join(sql for sql, _ in found), [value for _, values in found for value in values]
-
-
 def _numbered(number: int, table: pa.Table) -> pa.Table:
     """The common columns of a batch, with its number and that of each row."""
     count = table.num_rows
@@ -365,38 +342,6 @@ def _reading(path: str) -> Iterator[None]:
         if error.errno is None and "AWS Error" not in str(error):
             raise FileDamagedError(path, str(error)) from None
         raise
-
-
-def _concerned(table: pa.Table, who: Erasure) -> pa.ChunkedArray:
-    """bool: which events go."""
-    own = pc.equal(table[TENANT], who.tenant)
-    if who.whole_tenant:
-        return own
-    about = pc.is_in(table[REQUEST_ID], value_set=pa.array(who.request_ids, pa.string()))
-    masked = header_of(table.schema).masked
-    for subject in who.subjects:
-        if subject.column not in table.column_names or subject.column.startswith(("@", "$")):
-            continue
-        column = table[subject.column]
-        if subject.column in masked:
-            about = pc.or_(about, _equal(column, subject.masked)) if subject.masked else about
-        elif pa.types.is_binary(column.type):
-            about = pc.or_(about, _equal(column, subject.value.encode()))
-        elif not pa.types.is_nested(column.type):
-            about = pc.or_(about, pc.equal(_texts(column), subject.value))
-    return pc.and_(own, pc.fill_null(about, False))
-
-
-def _equal(column: pa.ChunkedArray, value: bytes) -> pa.ChunkedArray:
-    return pc.fill_null(pc.equal(column, pa.scalar(value, column.type)), False)
-
-
-def _texts(column: pa.ChunkedArray) -> pa.Array:
-    """Numbers as Python writes them."""
-    texts = [
-        None if v is None else str(v).lower() if isinstance(v, bool) else str(v) for v in column.to_pylist()
-    ]
-    return pa.array(texts, pa.string())
 
 
 def _sync(path: str) -> None:
