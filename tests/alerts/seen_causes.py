@@ -13,11 +13,11 @@ from tests.system import add_document, headrace, remove_document, restarted
 CAUSES = Causes()
 
 
-@CAUSES.add(EventSegmentsAway={}, EventStreamFailing={})
+@CAUSES.add(EventFilesFailing={})
 def no_far_store(_: Alarmed) -> Iterator[None]:
-    """Events are to move to an object storage and come by a Redis where nobody listens."""
-    at, usual = f"127.0.0.1:{free_port()}", monitoring_settings()
-    far = {"segments": f"s3://events/a?endpoint_override={at}&scheme=http", "stream": f"redis://{at}/0"}
+    """Events are to move to an object storage where nobody listens."""
+    usual = monitoring_settings()
+    far = {"files": f"s3://events/a?endpoint_override=127.0.0.1:{free_port()}&scheme=http"}
     with restarted("monitoring", {**usual, "events": far}, usual):
         yield
 
@@ -38,14 +38,13 @@ def no_journal(alarmed: Alarmed) -> Iterator[None]:
 
 @CAUSES.add(EventsUnreadable={})
 def flipped_segment(_: Alarmed) -> Iterator[None]:
-    """The footer of a segment of events is overwritten."""
-    folder = PLACE.events / "segments"
-    until("a segment is closed", lambda: any(folder.glob("*.parquet")))
-    newest = max(folder.glob("*.parquet"), key=lambda path: path.stat().st_mtime)
+    """The footer of a file of events is overwritten."""
+    until("a file is closed", lambda: any(PLACE.events.rglob("*.parquet")))
+    newest = max(PLACE.events.rglob("*.parquet"), key=lambda path: path.stat().st_mtime)
     content = bytearray(newest.read_bytes())
     content[-200:] = bytes(200)
     newest.write_bytes(content)
-    # Nobody's request: so every segment is looked into.
+    # Nobody's request: so every file is looked into.
     headrace("events", "list", "--request", "nobody")
     yield
 

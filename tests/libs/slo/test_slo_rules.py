@@ -9,7 +9,7 @@ import yaml
 
 from headrace.slo import alert_names, alerts, runbook
 from services.monitoring.alerts.conditions import METRICS, MISSING, TABLE
-from tests.golden.names import golden
+from tests.golden.names import current
 from tests.libs.slo.alert_world import RULES
 from tests.programs import needs_program
 from tests.system import ROOT
@@ -28,7 +28,7 @@ def named(*expressions: str) -> set[str]:
 
 
 def existing() -> set[str]:
-    return named(golden("metrics").read_text())
+    return named(*current("metrics"))
 
 
 def test_alerts_name_metrics_that_exist() -> None:
@@ -40,7 +40,7 @@ def test_alerts_name_metrics_that_exist() -> None:
 
 def test_conditions_name_alerts_and_metrics_that_exist() -> None:
     assert {f"Headrace{c.alert}" for c in TABLE} | {f"Headrace{MISSING}"} <= set(alert_names(RULES))
-    names = golden("metrics").read_text().split()
+    names = current("metrics")
     for metric in METRICS:
         assert any(re.fullmatch(metric.removesuffix("_total"), _SUFFIX.sub("", n)) for n in names), metric
 
