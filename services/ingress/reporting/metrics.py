@@ -14,12 +14,13 @@ from headrace.hop.errors import OUR_CODES, Blame, Code, Fault, Reason
 from headrace.hop.errors import blame as blamed
 from headrace.hop.limiters import LIMITERS
 from headrace.hop.metrics import Counter, Histogram
-from services.ingress.reporting.objectives import GAVE_UP, OK, OURS, ObjectiveCounts
+from services.ingress.reporting.objectives import Counted, ObjectiveCounts
 from services.ingress.request_context import RequestContext
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 # The caller stopped waiting: its own deadline passed, or it disconnected. Neither is our failure, but both indicate latency.
-_GAVE_UP = frozenset({Code.DEADLINE_EXCEEDED, Code.CANCELLED})
+_GIVEN_UP = frozenset({Code.DEADLINE_EXCEEDED, Code.CANCELLED})
+_OK, _OURS, _GAVE_UP = "ok", "ours", "gave_up"
 # Of the requests that ended alike, and of inferences: their times, the rows of those that were answered, their outcome.
 _Children: TypeAlias = tuple[Counter, Histogram | None, Counter | None, str]
 
@@ -134,7 +135,8 @@ class Metrics:
         requests.inc()
         if timer is not None:
             timer.observe(seconds)
-            self.objectives.count(context.pipeline, outcome, seconds)
+            for one in self.objectives.of.get(context.pipeline, ()):
+                _count(one, outcome, seconds)
             if rows is not None and answer is not None:
                 rows.inc(answer.rows)
 
@@ -146,6 +148,18 @@ class Metrics:
         outcome = _outcome(code, ours)
         timer = self._seconds.labels(pipeline, outcome)
         return requests, timer, self._rows.labels(pipeline) if code is Code.OK else None, outcome
+
+
+def _count(one: Counted, outcome: str, seconds: float) -> None:
+    """What a caller did wrong counts for nothing. Availability: failures of ours, of all others. Latency: late answers and
+    callers that gave up, of all that were answered or given up."""
+    if outcome == _OK:
+        one.requests += 1
+        if seconds > one.slow_s:
+            one.bad += 1
+    elif outcome == _GAVE_UP or (outcome == _OURS and not one.is_latency):
+        one.requests += 1
+        one.bad += one.is_latency or outcome == _OURS
 
 
 def is_ours(fault: Fault, context: RequestContext) -> bool:
@@ -165,7 +179,7 @@ def _failed_by_us(errors: Mapping[int, RowError], context: RequestContext) -> bo
 
 def _outcome(code: Code, ours: bool) -> str:
     if ours:
-        return OURS
+        return _OURS
     if code is Code.OK:
-        return OK
-    return GAVE_UP if code in _GAVE_UP else "caller"
+        return _OK
+    return _GAVE_UP if code in _GIVEN_UP else "caller"

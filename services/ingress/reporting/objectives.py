@@ -16,15 +16,13 @@ from prometheus_client.registry import Collector
 from headrace.pipeline import Pipeline
 from headrace.slo import LATENCY, Slo, slos
 
-OK, OURS, GAVE_UP = "ok", "ours", "gave_up"
 
-
-class _Counted:
-    """Goes on with the counts `before`."""
+class Counted:
+    """What is counted of one objective; goes on with the counts `before`."""
 
     __slots__ = ("bad", "is_latency", "requests", "slo", "slow_s")
 
-    def __init__(self, slo: Slo, before: _Counted | None) -> None:
+    def __init__(self, slo: Slo, before: Counted | None) -> None:
         self.slo = slo
         self.is_latency = slo.objective == LATENCY
         self.slow_s = slo.slow_ms / 1000 if self.is_latency else math.inf
@@ -33,31 +31,19 @@ class _Counted:
 
 
 class ObjectiveCounts(Collector):
-    """What a caller did wrong counts for nothing. Availability: failures of ours, of all others. Latency: late answers and
-    callers that gave up, of all that were answered or given up."""
+    """`of`: by pipeline, what is counted."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._counted: Mapping[str, tuple[_Counted, ...]] = {}
+        self.of: Mapping[str, tuple[Counted, ...]] = {}
         registry.register(self)
 
     def follow(self, pipelines: Iterable[Pipeline]) -> None:
         """Counts for these documents from now on."""
         before = {(c.slo.pipeline, c.slo.objective): c for c in self._all()}
-        self._counted = {
-            p.name: tuple(_Counted(s, before.get((s.pipeline, s.objective))) for s in slos(p))
+        self.of = {
+            p.name: tuple(Counted(s, before.get((s.pipeline, s.objective))) for s in slos(p))
             for p in pipelines
         }
-
-    def count(self, pipeline: str, outcome: str, seconds: float) -> None:
-        """One inference; outcomes are those of `headrace_request_seconds`."""
-        for one in self._counted.get(pipeline, ()):
-            if outcome == OK:
-                one.requests += 1
-                if seconds > one.slow_s:
-                    one.bad += 1
-            elif outcome == GAVE_UP or (outcome == OURS and not one.is_latency):
-                one.requests += 1
-                one.bad += one.is_latency or outcome == OURS
 
     def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
         labels = ["pipeline", "objective"]
@@ -77,5 +63,5 @@ class ObjectiveCounts(Collector):
             target.add_metric([*names, f"{one.slo.period_s:.0f}"], one.slo.target)
         return iter((requests, bad, target))
 
-    def _all(self) -> list[_Counted]:
-        return [one for counted in self._counted.values() for one in counted]
+    def _all(self) -> list[Counted]:
+        return [one for counted in self.of.values() for one in counted]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, start_http_server
@@ -27,7 +28,7 @@ class MetricsEndpoint:
         address: str,
         registry: CollectorRegistry,
         probes: Mapping[str, Probe] | None = None,
-        pages: Mapping[str, Page] | None = None,
+        pages: Mapping[str, Page] = MappingProxyType({}),
     ) -> None:
         """Raises config.ConfigError if the address is malformed or taken."""
         host, _, port = address.rpartition(":")
@@ -39,7 +40,7 @@ class MetricsEndpoint:
             )
         except (OSError, OverflowError) as error:
             raise config.ConfigError(f"telemetry.metrics: cannot listen on {address}: {error}") from error
-        self._server.set_app(_answering(probes or {}, pages or {}, self._server.get_app()))
+        self._server.set_app(_answering(probes or {}, pages, self._server.get_app()))
         self.address = f"{host or '127.0.0.1'}:{self._server.server_port}"
 
     def close(self) -> None:
