@@ -68,14 +68,14 @@ _SETTLED_S, _FROM_S = 10 * _MINUTE, 20 * _MINUTE
 METRICS = (*(c.metric for c in TABLE if c.metric != "up"), _MISSING)
 _LINE = re.compile(rf"^({'|'.join(f'(?:{m})' for m in METRICS)})(?:\{{(.*)\}})? (\S+)", re.MULTILINE)
 _GROWS = re.compile("|".join([_MISSING, *(c.metric for c in TABLE if c.within_s)]))
-_LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
 
 def samples(instance: str, page: str) -> Iterator[tuple[Series, float]]:
     """What of a process's metrics conditions are about."""
     for found in _LINE.finditer(page):
         name, labels, value = found[1], found[found.re.groups - 1], found[found.re.groups]
-        named = {**dict(_LABEL.findall(labels or "")), "instance": instance}
+        named = {**dict(LABEL.findall(labels or "")), "instance": instance}
         yield (name, tuple(sorted(named.items()))), float(value)
 
 

@@ -18,7 +18,7 @@ from headrace.slo.budgets import BURN as BURN_QUERY
 from headrace.slo.budgets import LEFT, TARGET
 from headrace.slo.rules import BURN, annotated
 from headrace.slo.servers import Alert, Silence
-from services.monitoring.alerts.conditions import Signals, samples
+from services.monitoring.alerts.conditions import LABEL, Signals, samples
 from services.monitoring.alerts.counts import Name, ObjectiveHistory, Reading
 from services.monitoring.cost.processes import Page, Target
 from services.monitoring.ports import Log
@@ -27,10 +27,7 @@ Key: TypeAlias = tuple[tuple[str, str], ...]
 """The labels of an alert, sorted."""
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-_OBJECTIVE = re.compile(
-    r'^headrace_objective_(requests|bad|target)(?:_total)?\{pipeline="(.*?)",objective="(.*?)"(?:,period_s="(\d+)")?\} (\S+)',
-    re.MULTILINE,
-)
+_OBJECTIVE = re.compile(r"^headrace_objective_(requests|bad|target)(?:_total)?\{(.*)\} (\S+)", re.MULTILINE)
 
 
 class AlertMetrics:
@@ -197,11 +194,12 @@ def _objectives(pages: Sequence[Page]) -> tuple[list[Reading], dict[Name, float]
     readings, targets, periods = [], {}, {}
     for page in pages:
         counted: dict[Name, dict[str, float]] = {}
-        for what, pipeline, objective, period_s, value in _OBJECTIVE.findall(page.text):
-            name = pipeline, objective
+        for what, text, value in _OBJECTIVE.findall(page.text):
+            labels = dict(LABEL.findall(text))
+            name = labels["pipeline"], labels["objective"]
             counted.setdefault(name, {})[what] = float(value)
             if what == "target":
-                targets[name], periods[name] = float(value), float(period_s)
+                targets[name], periods[name] = float(value), float(labels["period_s"])
         process = f"{page.target.instance}@{page.started:.2f}"
         readings += [Reading(process, *n, c["requests"], c["bad"]) for n, c in counted.items()]
     return readings, targets, periods

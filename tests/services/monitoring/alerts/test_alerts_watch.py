@@ -5,10 +5,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry, generate_latest
 
 from headrace.slo.rules import BURN
+from services.ingress.reporting.metrics import Metrics
 from services.monitoring.alerts.conditions import MISSING, TABLE
 from services.monitoring.database.facts import Facts
+from tests.libs.pipeline.pipeline_documents import parsed
 from tests.libs.slo.promtool_case import Case, cases
 from tests.services.monitoring.alerts.alert_replay import MIDNIGHT, Monitoring, door, replayed
 from tests.services.monitoring.monitoring_outcomes import facts_at
@@ -47,6 +50,14 @@ def test_a_door_that_is_restarted_and_a_monitoring_that_was_away_count_each_requ
     # The 1,000 bad ones count as of an hour ago: tickets, but no page.
     assert second.firing(BURN) == ["1.1x", "1x", "3x"]
     assert second.left == pytest.approx(1 - (1010 / 1110) / 0.001)
+
+
+def test_it_reads_what_a_door_says(facts: Facts) -> None:
+    registry = CollectorRegistry()
+    Metrics(registry).objectives.follow([parsed()])
+    monitoring = Monitoring(facts)
+    monitoring.read({"door": generate_latest(registry).decode().splitlines()})
+    assert b'"objective": "availability"' in monitoring.watch.query("query=headrace_slo:target")
 
 
 def test_sums_by_longer_buckets_are_the_same_sums(facts: Facts) -> None:
