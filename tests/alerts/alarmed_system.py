@@ -223,6 +223,11 @@ def monitoring_settings() -> dict[str, Any]:
     return {"drift": {"retrain": {"after_s": 0, "command": ["/bin/false"]}}}
 
 
+def facts_in(folder: Path) -> dict[str, Any]:
+    """Monitoring's settings with its database elsewhere."""
+    return {**monitoring_settings(), "database": str(folder / "facts.sqlite")}
+
+
 def fill(folder: Path, stores: RedisServer) -> None:
     """Writes all features into the Redis."""
     at = f"127.0.0.1:{stores.port}"

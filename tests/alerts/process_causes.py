@@ -7,7 +7,7 @@ from functools import partial
 from unittest import mock
 
 from headrace.cli.installation import certificates
-from tests.alerts.alarmed_system import PLACE, Alarmed, router_settings
+from tests.alerts.alarmed_system import PLACE, Alarmed, facts_in, monitoring_settings, router_settings
 from tests.alerts.causes import Cause, Causes, restored
 from tests.disks import fill, tiny_disk
 from tests.repeated import repeated
@@ -44,9 +44,11 @@ def blocked_loop(alarmed: Alarmed) -> Iterator[None]:
 
 
 @CAUSES.add(DiskWritesFailing={"instance": "monitoring"})
-def full_disk(_: Alarmed) -> Iterator[None]:
-    folder = PLACE.events / "open"
-    with tiny_disk(folder):
+def full_disk(alarmed: Alarmed) -> Iterator[None]:
+    """Monitoring's database is on it."""
+    folder = alarmed.folder / "full"
+    folder.mkdir()
+    with tiny_disk(folder), restarted("monitoring", facts_in(folder), monitoring_settings()):
         filler = fill(folder, "filler")
         try:
             yield
