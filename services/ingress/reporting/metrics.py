@@ -136,7 +136,12 @@ class Metrics:
         if timer is not None:
             timer.observe(seconds)
             for one in self.objectives.of.get(context.pipeline, ()):
-                _count(one, outcome, seconds)
+                if outcome is not _OK:
+                    _count_failure(one, outcome)
+                    continue
+                one.requests += 1
+                if seconds > one.slow_s:
+                    one.bad += 1
             if rows is not None and answer is not None:
                 rows.inc(answer.rows)
 
@@ -150,14 +155,10 @@ class Metrics:
         return requests, timer, self._rows.labels(pipeline) if code is Code.OK else None, outcome
 
 
-def _count(one: Counted, outcome: str, seconds: float) -> None:
+def _count_failure(one: Counted, outcome: str) -> None:
     """What a caller did wrong counts for nothing. Availability: failures of ours, of all others. Latency: late answers and
     callers that gave up, of all that were answered or given up."""
-    if outcome == _OK:
-        one.requests += 1
-        if seconds > one.slow_s:
-            one.bad += 1
-    elif outcome == _GAVE_UP or (outcome == _OURS and not one.is_latency):
+    if outcome == _GAVE_UP or (outcome == _OURS and not one.is_latency):
         one.requests += 1
         one.bad += one.is_latency or outcome == _OURS
 
