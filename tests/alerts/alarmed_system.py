@@ -219,8 +219,11 @@ def ingress_settings(stores: RedisServer) -> dict[str, Any]:
 
 
 def monitoring_settings() -> dict[str, Any]:
-    """Monitoring's settings without a fault: retrainings at once, by a command that fails."""
-    return {"drift": {"retrain": {"after_s": 0, "command": ["/bin/false"]}}}
+    """Monitoring's settings without a fault: retrainings at once, by a command that fails; files of events within seconds."""
+    return {
+        "drift": {"retrain": {"after_s": 0, "command": ["/bin/false"]}},
+        "events": {"file_s": 5},
+    }
 
 
 def facts_in(folder: Path) -> dict[str, Any]:

@@ -17,7 +17,7 @@ CAUSES = Causes()
 def no_far_store(_: Alarmed) -> Iterator[None]:
     """Events are to move to an object storage where nobody listens."""
     usual = monitoring_settings()
-    far = {"files": f"s3://events/a?endpoint_override=127.0.0.1:{free_port()}&scheme=http"}
+    far = {**usual["events"], "files": f"s3://events/a?endpoint_override=127.0.0.1:{free_port()}&scheme=http"}
     with restarted("monitoring", {**usual, "events": far}, usual):
         yield
 

@@ -145,14 +145,13 @@ class Watch:
         self._metrics.left.clear()
         for name, left in self._answers[LEFT].items():
             self._metrics.left.labels(*name).set(left)
-        before, self._active = self._active, {}
+        active: dict[Key, _Active] = {}
         for rule, own, value in self._true(targets, counts) if self._rules else ():
             labels = {"alertname": rule["alert"], **own, **rule["labels"]}
             wait, key = rule.get("for", "0s"), tuple(sorted(labels.items()))
-            since = before[key].since if key in before else now
-            self._active[key] = _Active(
-                annotated(rule, labels, value), int(wait[:-1]) * _UNITS[wait[-1]], since
-            )
+            since = self._active[key].since if key in self._active else now
+            active[key] = _Active(annotated(rule, labels, value), int(wait[:-1]) * _UNITS[wait[-1]], since)
+        self._active = active
         self._tell(self.alerts())
 
     def _true(

@@ -7,6 +7,7 @@ import math
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from http.client import HTTPException
 from typing import Any
 
 from headrace.slo import PAGE, TICKET
@@ -48,7 +49,7 @@ class Webhooks:
             try:
                 if changes:
                     _post(url, severity, changes)
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, HTTPException) as error:
                 self._log.error("a webhook of alerts does not answer", severity=severity, error=repr(error))
                 continue
             for status, a in changes:
