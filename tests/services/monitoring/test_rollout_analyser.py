@@ -14,7 +14,7 @@ from headrace.releases.ladder import Action
 from headrace.releases.store import Freeze
 from services.monitoring.rollouts.analyser import Analyser
 from services.monitoring.rollouts.counts import Tick
-from services.monitoring.rollouts.handover import EVIDENCE, ControlLease
+from services.monitoring.rollouts.handover import EVIDENCE, ControlLease, DatabaseEvidence
 from tests.released import database, keep_document, spoil
 from tests.services.monitoring.rollout_analyser import Observed, World
 from tests.services.monitoring.rollout_simulation import CANARY, Traffic, release_of
@@ -165,6 +165,16 @@ async def test_after_a_crash_the_next_one_counts_what_came_since_the_last_save_o
     second = world.analyser(Observed())
     await second.round()
     assert second._evidence["p"].guards["errors"].canary == known.canary
+
+
+async def test_evidence_that_another_analyser_owns_is_read_anew(world: World, observed: Observed) -> None:
+    first = world.analyser(observed)
+    await world.look(first, 3)
+    DatabaseEvidence(world.facts).load("p", "another")
+    await first._save("p", first._evidence["p"], world.now)
+    assert first._evidence == {}
+    await world.look(first, 1)
+    assert await first._blocking(lambda: first._evidence_store.save("p", {}, first._lease.token))
 
 
 async def test_lost_evidence_begins_anew(world: World, observed: Observed) -> None:

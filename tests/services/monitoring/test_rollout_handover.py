@@ -39,7 +39,7 @@ def test_a_control_that_is_away_is_an_error(tmp_path: Path) -> None:
         ControlLease(records, "one").hold()
 
 
-def test_evidence_is_of_who_took_it_over_last(facts: Facts) -> None:
+def test_evidence_is_of_its_last_reader(facts: Facts) -> None:
     store = DatabaseEvidence(facts)
     assert store.load("p", "one") is None
     assert store.save("p", {"format": 1}, "one")
