@@ -82,7 +82,6 @@ class Metrics:
             "Time that the last load of a version took, warm-up included.",
             _LABELS,
         )
-        self.loaded_models = gauge("headrace_executor_loaded_models", "Versions that are loaded.")
         self.memory_bytes = gauge(
             "headrace_executor_memory_bytes",
             "Memory of the versions that are active: by how much a process grew with each.",

@@ -141,7 +141,6 @@ class FeaturesMetrics:
             "Rows for which the function of an on-demand feature view failed.",
             ["view"],
         )
-        self.refreshes = counter("headrace_features_refreshes", "Readings of the registry.", ["outcome"])
 
     def watch(self, memory: RowCache) -> None:
         """Exports how full the cache is."""

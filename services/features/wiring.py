@@ -46,9 +46,7 @@ async def build(config: FeaturesConfig, runtime: Runtime) -> AsyncIterator[Seque
         registry, store, stock = await loop.run_in_executor(
             planning, open_feast, config.repo, reading, config.store_timeout_s
         )
-        catalog = Catalog(
-            registry, planning, telemetry.log, lambda outcome: metrics.refreshes.labels(outcome).inc()
-        )
+        catalog = Catalog(registry, planning, telemetry.log)
         await catalog.load()
     except StoreError as error:
         planning.shutdown(wait=False)

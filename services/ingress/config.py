@@ -144,8 +144,6 @@ class IngressSettings(config.ServiceSettings):
     run_dir: Path
     # JSON access log: a file, or "/dev/stdout". Empty: no access log.
     access_log: str = "/dev/stdout"
-    # Number of Envoy's worker threads. The Python application has a separate thread.
-    envoy_threads: PositiveInt = 1
     # Who may call and what is live, as control says it.
     resources: ResourceSettings
     # Client of control, which operators' changes go to, too. Absent: what the folder or the artifacts of `resources` have is

@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from headrace.hop import config
+from headrace.slo.settings import Webhooks
 from services.monitoring.accuracy.settings import AccuracySettings
 from services.monitoring.console.settings import ConsoleSettings
 from services.monitoring.cost.settings import CostSettings
@@ -21,6 +22,15 @@ class Retention(config.Settings):
     days: PositiveFloat = 30.0
     # Of each: outcomes, exposures, predictions that wait for a label. One takes 100 to 200 bytes.
     max_rows: PositiveInt = 1_000_000
+
+
+class AlertSettings(config.Settings):
+    """Alerts that this service evaluates itself, wherever it reads processes for their cost."""
+
+    # deploy/alerts/rules.yml, for names and texts. Absent: no alert is evaluated; budgets are.
+    rules: Path | None = None
+    # By severity, where to post what fires. None where Alertmanager does this.
+    webhooks: Webhooks = Field(default_factory=dict)
 
 
 class MonitoringConfig(config.ServiceSettings):
@@ -42,6 +52,7 @@ class MonitoringConfig(config.ServiceSettings):
     drift: DriftSettings = DriftSettings()
     # What predictions cost.
     cost: CostSettings = CostSettings()
+    alerts: AlertSettings = AlertSettings()
     # A router that has not reported for so long has ended.
     silent_s: PositiveFloat = 60.0
 

@@ -21,6 +21,7 @@ from headrace.resources.service import control_client
 from headrace.ticks import LATENCY_EDGES_S
 from services.monitoring.accuracy.store import AccuracyStore
 from services.monitoring.accuracy.wiring import telling_accuracy
+from services.monitoring.alerts.wiring import watching_alerts
 from services.monitoring.config import MonitoringConfig
 from services.monitoring.console.panels.freshness import Freshness
 from services.monitoring.console.wiring import Beside, serving_console
@@ -118,8 +119,9 @@ async def _eyes(
     accuracy = await stack.enter_async_context(
         telling_accuracy(settings.accuracy, judged, facts, drift.monitor.calibrated, runtime)
     )
+    watch = await stack.enter_async_context(watching_alerts(settings.alerts, facts, runtime))
     cost = await stack.enter_async_context(
-        counting_cost(settings.cost, settings.events.folder, facts, runtime)
+        counting_cost(settings.cost, settings.events.folder, facts, runtime, watch)
     )
     freshness = Freshness()
     observers: list[EventObserver | GroupObserver] = [
@@ -169,6 +171,7 @@ async def _eyes(
         explained.of,
         [drift.panel, accuracy.panel, *cost.panels()],
         succession=successions.of,
+        alerts=watch if settings.cost.told and settings.alerts.rules else None,
     )
     reports = Service(facts_pb2.DESCRIPTOR.services_by_name["FactsService"], intake)
     return _Eyes([reports, event_service, accuracy.service, explanation_service, *cost.services()], shown)

@@ -45,7 +45,6 @@ class Metrics(Meter):
             "Rows refused as a demanded feature view had no values for them, or none young enough.",
             ["pipeline", "cause"],
         )
-        self._revision = gauge("headrace_router_pipeline_version", "Version that serves now.", ["pipeline"])
         self._release = gauge(
             "headrace_router_release", "Number of the release that serves now.", ["pipeline"]
         )
@@ -53,9 +52,6 @@ class Metrics(Meter):
             "headrace_router_waiting_releases",
             "1 for a pipeline whose newest release waits for its models.",
             ["pipeline"],
-        )
-        self.refused = counter(
-            "headrace_router_refused_documents", "Looks at the pipeline documents that found one to refuse."
         )
         self._quarantined = gauge(
             "headrace_router_quarantined_documents",
@@ -98,12 +94,10 @@ class Metrics(Meter):
     def refusal(self, pipeline: str, cause: str, count: int) -> None:
         self._refusals.labels(pipeline, cause).inc(count)
 
-    def serves(self, pipeline: str, version: int, release: int) -> None:
-        self._revision.labels(pipeline).set(version)
+    def serves(self, pipeline: str, release: int) -> None:
         self._release.labels(pipeline).set(release)
 
     def no_longer_serves(self, pipeline: str) -> None:
-        self._revision.remove(pipeline)
         self._release.remove(pipeline)
 
     def waiting(self, pipelines: Mapping[str, str]) -> None:

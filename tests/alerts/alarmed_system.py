@@ -19,7 +19,6 @@ from unittest import mock
 
 import grpc
 
-from headrace.cli.diagnosis import alert_files
 from headrace.cli.installation import layout
 from headrace.slo import SloSettings
 from headrace.slo.servers import PrometheusApi
@@ -169,14 +168,11 @@ class Alarmed:
             for pace in (1.0, PACE):
                 own = folder / f"pace-{pace:g}"
                 own.mkdir()
-                made = stack.enter_context(
-                    watched(own, alert_files.promised(PLACE), PLACE.targets, pace=pace)
-                )
-                watches.append(Watch(*made))
+                watches.append(Watch(*stack.enter_context(watched(own, PLACE.targets, pace))))
             real, fast = watches
             # For `headrace slo status` and `silence`, as an operator has it.
             told = {"prometheus": fast.settings.prometheus, "alertmanager": fast.settings.alertmanager}
-            override("slo", {**told, "pace": PACE})
+            override("slo", told)
             yield cls(system, traffic, throws, real, fast, stores, folder)
 
     def pid(self, service: str) -> int:
@@ -223,8 +219,16 @@ def ingress_settings(stores: RedisServer) -> dict[str, Any]:
 
 
 def monitoring_settings() -> dict[str, Any]:
-    """Monitoring's settings without a fault: retrainings at once, by a command that fails."""
-    return {"drift": {"retrain": {"after_s": 0, "command": ["/bin/false"]}}}
+    """Monitoring's settings without a fault: retrainings at once, by a command that fails; files of events within seconds."""
+    return {
+        "drift": {"retrain": {"after_s": 0, "command": ["/bin/false"]}},
+        "events": {"file_s": 5},
+    }
+
+
+def facts_in(folder: Path) -> dict[str, Any]:
+    """Monitoring's settings with its database elsewhere."""
+    return {**monitoring_settings(), "database": str(folder / "facts.sqlite")}
 
 
 def fill(folder: Path, stores: RedisServer) -> None:

@@ -7,7 +7,7 @@ from functools import partial
 from unittest import mock
 
 from headrace.cli.installation import certificates
-from tests.alerts.alarmed_system import PLACE, Alarmed, router_settings
+from tests.alerts.alarmed_system import PLACE, Alarmed, facts_in, monitoring_settings, router_settings
 from tests.alerts.causes import Cause, Causes, restored
 from tests.disks import fill, tiny_disk
 from tests.repeated import repeated
@@ -20,7 +20,8 @@ _MADE_BEFORE = timedelta(days=2)
 
 
 @CAUSES.add(
-    TargetDown={"instance": "postprocessing"}, AvailabilityBurn={"pipeline": "flights", "level": "14.4x"}
+    TargetDown={"instance": "postprocessing"},
+    ErrorBudgetBurn={"pipeline": "flights", "objective": "availability", "level": "14.4x"},
 )
 def wrong_settings(alarmed: Alarmed) -> Iterator[None]:
     """Postprocessing is killed, and can't start."""
@@ -43,9 +44,11 @@ def blocked_loop(alarmed: Alarmed) -> Iterator[None]:
 
 
 @CAUSES.add(DiskWritesFailing={"instance": "monitoring"})
-def full_disk(_: Alarmed) -> Iterator[None]:
-    folder = PLACE.events / "open"
-    with tiny_disk(folder):
+def full_disk(alarmed: Alarmed) -> Iterator[None]:
+    """Monitoring's database is on it."""
+    folder = alarmed.folder / "full"
+    folder.mkdir()
+    with tiny_disk(folder), restarted("monitoring", facts_in(folder), monitoring_settings()):
         filler = fill(folder, "filler")
         try:
             yield

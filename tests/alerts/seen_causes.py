@@ -11,11 +11,11 @@ from tests.system import headrace, restarted
 CAUSES = Causes()
 
 
-@CAUSES.add(EventSegmentsAway={})
+@CAUSES.add(EventFilesFailing={})
 def no_far_store(_: Alarmed) -> Iterator[None]:
     """Events are to move to an object storage where nobody listens."""
-    at, usual = f"127.0.0.1:{free_port()}", monitoring_settings()
-    far = {"segments": f"s3://events/a?endpoint_override={at}&scheme=http"}
+    usual = monitoring_settings()
+    far = {**usual["events"], "files": f"s3://events/a?endpoint_override=127.0.0.1:{free_port()}&scheme=http"}
     with restarted("monitoring", {**usual, "events": far}, usual):
         yield
 
@@ -29,14 +29,13 @@ def no_journal(_: Alarmed) -> Iterator[None]:
 
 @CAUSES.add(EventsUnreadable={})
 def flipped_segment(_: Alarmed) -> Iterator[None]:
-    """The footer of a segment of events is overwritten."""
-    folder = PLACE.events / "segments"
-    until("a segment is closed", lambda: any(folder.glob("*.parquet")))
-    newest = max(folder.glob("*.parquet"), key=lambda path: path.stat().st_mtime)
+    """The footer of a file of events is overwritten."""
+    until("a file is closed", lambda: any(PLACE.events.rglob("*.parquet")))
+    newest = max(PLACE.events.rglob("*.parquet"), key=lambda path: path.stat().st_mtime)
     content = bytearray(newest.read_bytes())
     content[-200:] = bytes(200)
     newest.write_bytes(content)
-    # Nobody's request: so every segment is looked into.
+    # Nobody's request: so every file is looked into.
     headrace("events", "list", "--request", "nobody")
     yield
 

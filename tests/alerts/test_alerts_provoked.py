@@ -12,12 +12,11 @@ from functools import partial
 import pytest
 
 from headrace.slo import PAGE, alert_names, alerts
-from headrace.slo.burn_rules import NAMES
 from tests.alerts import door_causes, model_causes, process_causes, release_causes, seen_causes
 from tests.alerts.alarmed_system import Alarmed, Watch
 from tests.alerts.causes import Cause
 from tests.alerts.walk import walk
-from tests.libs.slo.alert_world import until
+from tests.libs.slo.alert_world import RULES, until
 from tests.programs import needs_program
 from tests.system import headrace
 
@@ -43,11 +42,10 @@ NOT_PROVOKED = {
     "HeadraceTenantsBroken": "it takes a change of control's database behind its back",
     "HeadraceCrashLoop": "tests/chaos kills a service three times",
     "HeadraceFeaturesStale": "tests/chaos sets the clocks two days ahead",
-    "HeadraceLatencyBurn": "tests/chaos slows a link down",
     "HeadraceCostOverBudget": "it takes ten thousand rows in the window",
     "HeadraceConceptDrift": "it takes the outcomes of thousands of predictions, first good, then bad",
 }
-_PAGES = {rule["alert"] for rule in alerts() if rule["labels"]["severity"] == PAGE} | set(NAMES.values())
+_PAGES = {rule["alert"] for rule in alerts(RULES) if rule["labels"]["severity"] == PAGE}
 # Tickets that count what comes about once a second: a window of a sixtieth would never have enough, and a real one soon has.
 _COUNTED = {"HeadraceTelemetryLost", "HeadraceRolloutFailing", "HeadraceAnswerStoreFailing"}
 _REAL = _PAGES | _COUNTED
@@ -63,7 +61,9 @@ def _watch(alarmed: Alarmed, alert: str) -> Watch:
 
 def test_each_alert_is_provoked_or_says_why_not() -> None:
     provoked = {name for cause in CAUSES for name in (*cause.alerts, *cause.afterwards)}
-    assert provoked | set(NOT_PROVOKED) == {name for name in alert_names() if not name.endswith("Anomaly")}
+    assert provoked | set(NOT_PROVOKED) == {
+        name for name in alert_names(RULES) if not name.endswith("Anomaly")
+    }
     assert not provoked & set(NOT_PROVOKED)
 
 

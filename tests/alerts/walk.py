@@ -5,7 +5,7 @@ import shlex
 import subprocess
 from collections.abc import Mapping
 
-from headrace.slo.catalogue import runbook
+from headrace.slo import runbook
 from tests.system import HEADRACE, HOME, ROOT
 
 _COMMAND = re.compile(r"`(headrace [a-z][^`]*)`")

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from headrace.slo.rules import BURN
 from tests.alerts.alarmed_system import PLACE, Alarmed, router_settings
 from tests.chaos.chaos import Chaos, Moments, Way
 from tests.chaos.expectation import Expectation
@@ -41,28 +42,28 @@ def linked(alarmed: Alarmed) -> Iterator[Link]:
         yield link
 
 
-def _fault(name: str, what: str, alert: str, quality: Quality) -> Chaos:
-    labels = {"pipeline": "flights", "level": "14.4x"}
-    return Chaos(Expectation(name, what, "the link is as before", alert, labels), becoming(quality))
+def _fault(name: str, what: str, objective: str, quality: Quality) -> Chaos:
+    labels = {"pipeline": "flights", "objective": objective, "level": "14.4x"}
+    return Chaos(Expectation(name, what, "the link is as before", BURN, labels), becoming(quality))
 
 
 FAULTS = (
     _fault(
         "slow link",
         "150 ± 50 ms each way between router and postprocessing",
-        "HeadraceLatencyBurn",
+        "latency",
         Quality(delay_s=0.15, jitter_s=0.05),
     ),
     _fault(
         "lossy link",
         "20 % of the frames each way between router and postprocessing lost, which TCP sends again",
-        "HeadraceLatencyBurn",
+        "latency",
         Quality(loss=0.2),
     ),
     _fault(
         "partitioned",
         "nothing arrives any more between router and postprocessing; no connection is closed",
-        "HeadraceAvailabilityBurn",
+        "availability",
         Quality(cut=True),
     ),
 )

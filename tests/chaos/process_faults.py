@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 import pytest
 
+from headrace.slo.rules import BURN
 from tests.alerts.alarmed_system import Alarmed
 from tests.chaos.chaos import Chaos, Moments, Way
 from tests.chaos.expectation import Expectation
@@ -124,8 +125,8 @@ FAULTS = (
         "frozen",
         "postprocessing stopped (SIGSTOP)",
         "the supervisor replaces it (it hung: it was stopped)",
-        "HeadraceAvailabilityBurn",
-        labels={"pipeline": "flights", "level": "14.4x"},
+        BURN,
+        labels={"pipeline": "flights", "objective": "availability", "level": "14.4x"},
         recovery_s=120.0,
     ),
     _fault(

@@ -13,7 +13,6 @@ from pathlib import Path
 import grpc
 import pytest
 
-from headrace.cli.diagnosis import alert_files
 from headrace.cli.installation import layout
 from headrace.slo.servers import PrometheusApi
 from tests.libs.slo.alert_world import watched
@@ -71,7 +70,7 @@ def test_every_panel_shows_something(system: System, tmp_path: Path) -> None:
     gpu_page = 200, {"Content-Type": "text/plain; version=0.0.4"}, DCGM
     with web_server(lambda _: gpu_page) as gpu, repeated(ask, 0.05, 2), broken_prices():
         targets = {**services, "gpu": gpu.removeprefix("http://")}
-        with watched(tmp_path, alert_files.promised(at), targets, pace=60.0) as (_, settings):
+        with watched(tmp_path, targets, pace=60.0) as (_, settings):
             prometheus = PrometheusApi(settings.prometheus)
             end = time.monotonic() + _PATIENCE_S
             silent = asked

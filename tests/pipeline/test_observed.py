@@ -1,6 +1,7 @@
 """What an operator sees: one trace per request though its rows travelled in shared batches, metrics, bounded labels."""
 
 import itertools
+import json
 import secrets
 import shutil
 import subprocess
@@ -53,6 +54,17 @@ def _traced_in_company(system: System) -> dict[str, Any] | None:
     rows = [int(s["attributes"]["batch_rows"]) for s in trace["spans"] if "batch_rows" in s["attributes"]]
     assert rows, trace
     return trace if max(rows) > 1 else None
+
+
+def test_without_prometheus_monitoring_says_how_objectives_stand(system: System) -> None:
+    def standing() -> list[dict[str, Any]]:
+        system.predict(row_request(system.rows[0]))
+        told: list[dict[str, Any]] = json.loads(headrace("slo", "status", "--json"))["objectives"]
+        return [one for one in told if one["pipeline"] == "flights" and one["burn"] is not None]
+
+    found = {one["objective"]: one for one in poll("requests are counted", standing)}
+    assert found["availability"]["target"] == 0.999
+    assert found["availability"]["budget_left"] <= 1
 
 
 def test_labels_are_bounded(system: System) -> None:

@@ -1,27 +1,24 @@
-"""Objectives of pipelines as rules for Prometheus, and where its alerts go: pure functions from documents and settings to files.
+"""Objectives of pipelines: what documents promise, how fast a budget may burn, and the alerts that tell of it."""
 
-`generate` makes all files; `problems` says which objectives could never alert.
-"""
-
-from headrace.slo.catalogue import alert_names, alerts
-from headrace.slo.generate import Places, generate
-from headrace.slo.levels import LEVELS, PAGE, TICKET, Level, levels
-from headrace.slo.objectives import Slo, problems, slos
-from headrace.slo.settings import Maintenance, SloSettings
+from headrace.slo.levels import LEVELS, PAGE, TICKET, WINDOWS_S, Count, Level, reached
+from headrace.slo.objectives import LATENCY, Slo, problems, slos
+from headrace.slo.rules import alert_names, alerts, runbook
+from headrace.slo.settings import SloSettings
 
 __all__ = [
+    "LATENCY",
     "LEVELS",
     "PAGE",
     "TICKET",
+    "WINDOWS_S",
+    "Count",
     "Level",
-    "Maintenance",
-    "Places",
     "Slo",
     "SloSettings",
     "alert_names",
     "alerts",
-    "generate",
-    "levels",
     "problems",
+    "reached",
+    "runbook",
     "slos",
 ]

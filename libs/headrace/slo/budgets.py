@@ -1,22 +1,20 @@
-"""How each promise stands now, as Prometheus knows it."""
+"""How each objective stands now, as Prometheus knows it, or monitoring, which answers the same three queries."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
-from headrace.slo.objectives import Slo
 from headrace.slo.servers import PrometheusApi
 
+TARGET, BURN = "headrace_slo:target", "headrace_slo:burn_5m"
+LEFT = "min by (pipeline, objective) (headrace_objective_budget_left)"
 _BURNING = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """`error_ratio`: of the shortest window; `budget_left`: share of the period's, below 0 if the promise is broken; `burn`:
-    times the pace that would just use it up. None: Prometheus has no value, as there were no requests or it does not read the
-    rules."""
+    """`error_ratio`: of the last 5 minutes; `budget_left`: share of the period's, below 0 if the promise is broken; `burn`:
+    times the pace that would just use it up. None: there were no requests, or the rules are not read."""
 
     pipeline: str
     objective: str
@@ -34,21 +32,16 @@ class Standing:
             return "broken"
         return "burning" if self.burn is not None and self.burn > _BURNING else "kept"
 
-    def told(self) -> dict[str, Any]:
-        """For programs."""
-        return {**asdict(self), "state": self.state}
 
-
-def standings(promised: Iterable[Slo], prometheus: PrometheusApi) -> list[Standing]:
-    """How all promises stand. Raises ServerError."""
-    burns, left = (
-        {(s.labels.get("pipeline"), s.labels.get("objective")): s.value for s in prometheus.query(series)}
-        for series in ("headrace_slo:burn", "headrace_slo:budget_left")
+def standings(prometheus: PrometheusApi) -> list[Standing]:
+    """How all objectives stand, by their names. Raises ServerError."""
+    targets, burns, left = (
+        {(s.labels["pipeline"], s.labels["objective"]): s.value for s in prometheus.query(asked)}
+        for asked in (TARGET, BURN, LEFT)
     )
     found = []
-    for slo in promised:
-        key = slo.pipeline, slo.objective
+    for key, target in sorted(targets.items()):
         burn = burns.get(key)
-        ratio = None if burn is None else burn * slo.budget
-        found.append(Standing(*key, slo.target, ratio, left.get(key), burn))
+        ratio = None if burn is None else burn * (1 - target)
+        found.append(Standing(*key, target, ratio, left.get(key), burn))
     return found

@@ -28,19 +28,9 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Firing:
-    """An alert that Prometheus has: `state` is pending or firing; `since` as it says."""
-
-    labels: Mapping[str, str]
-    annotations: Mapping[str, str]
-    state: str
-    since: str
-
-
-@dataclass(frozen=True, slots=True)
 class Alert:
-    """An alert that Alertmanager has: `state` is active, suppressed or unprocessed; `silences`: ids of those that suppress it;
-    `inhibitors`: fingerprints of alerts that do."""
+    """Of Prometheus: `state` is pending or firing. Of Alertmanager: active, suppressed or unprocessed; `silences`: ids of those
+    that suppress it; `inhibitors`: fingerprints of alerts that do."""
 
     fingerprint: str
     labels: Mapping[str, str]
@@ -71,14 +61,12 @@ class PrometheusApi:
         """The value of an expression now. Raises ServerError."""
         asked = urllib.parse.urlencode({"query": expression})
         data = _ask(f"{self._url}/api/v1/query?{asked}", "settings/slo.yaml: prometheus")["data"]
-        if data["resultType"] == "scalar":
-            return [Sample({}, float(data["result"][1]))]
         return [Sample(found["metric"], float(found["value"][1])) for found in data["result"]]
 
-    def alerts(self) -> list[Firing]:
+    def alerts(self) -> list[Alert]:
         """Alerts that are pending or firing. Raises ServerError."""
         data = _ask(f"{self._url}/api/v1/alerts", "settings/slo.yaml: prometheus")["data"]
-        return [Firing(a["labels"], a["annotations"], a["state"], a["activeAt"]) for a in data["alerts"]]
+        return [Alert("", a["labels"], a["annotations"], a["state"], a["activeAt"]) for a in data["alerts"]]
 
 
 class AlertmanagerApi:

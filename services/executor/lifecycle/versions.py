@@ -182,9 +182,7 @@ class LoadedVersions:
         task.add_done_callback(self._retiring.discard)
 
     def _show_metrics(self) -> None:
-        metrics = self._context.metrics
-        metrics.loaded_models.set(sum(len(versions) for versions in self._entries.values()))
-        metrics.memory_bytes.set(self._memory.used)
+        self._context.metrics.memory_bytes.set(self._memory.used)
 
 
 def _free(model: Model) -> None:

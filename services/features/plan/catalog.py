@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -22,13 +22,10 @@ class Catalog:
         registry: Registry,
         threads: ThreadPoolExecutor,
         log: FilteringBoundLogger,
-        count: Callable[[str], None],
     ) -> None:
-        """`count`: called with "ok" or "failed" after each read of the registry."""
         self._registry = registry
         self._threads = threads
         self._log = log
-        self._count = count
         # By the name of the feature service.
         self.plans: Mapping[str, ServicePlan] = {}
 
@@ -54,10 +51,7 @@ class Catalog:
             try:
                 await self.load()
             except Exception as error:  # noqa: BLE001 - a registry may hold anything, and the next read must happen
-                self._count("failed")
                 self._log.warning(
                     "the registry can't be read; the last plans stay in force",
                     error=str(error) if isinstance(error, StoreError) else f"{type(error).__name__}: {error}",
                 )
-            else:
-                self._count("ok")

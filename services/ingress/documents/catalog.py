@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from headrace.access.specs import ANY, QuotaSpec
@@ -80,9 +80,15 @@ class Entry:
 
 
 class Catalog:
-    """The pipelines by name; replaced as a whole when their documents change."""
+    """The pipelines by name; replaced as a whole when their documents change. `changed`: gets them then."""
 
-    def __init__(self, pipelines: Mapping[str, Pipeline], unusable: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        pipelines: Mapping[str, Pipeline],
+        unusable: frozenset[str] = frozenset(),
+        changed: Callable[[Iterable[Pipeline]], None] = lambda _: None,
+    ) -> None:
+        self._changed = changed
         self._entries: dict[str, Entry] = {}
         self._unusable: frozenset[str] = frozenset()
         self.replace(pipelines, unusable)
@@ -91,6 +97,7 @@ class Catalog:
         """Serves these from now on; `unusable`: names of those whose documents are broken and were never good."""
         self._unusable = unusable
         self._entries = {name: Entry.of(pipeline) for name, pipeline in sorted(pipelines.items())}
+        self._changed(pipelines.values())
 
     def known(self, name: str) -> Entry | None:
         """The pipeline of that name, for our own eyes; `find` is for a tenant's."""

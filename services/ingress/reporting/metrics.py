@@ -14,13 +14,15 @@ from headrace.hop.errors import OUR_CODES, Blame, Code, Fault, Reason
 from headrace.hop.errors import blame as blamed
 from headrace.hop.limiters import LIMITERS
 from headrace.hop.metrics import Counter, Histogram
+from services.ingress.reporting.objectives import Counted, ObjectiveCounts
 from services.ingress.request_context import RequestContext
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 # The caller stopped waiting: its own deadline passed, or it disconnected. Neither is our failure, but both indicate latency.
-_GAVE_UP = frozenset({Code.DEADLINE_EXCEEDED, Code.CANCELLED})
-# Of the requests that ended alike, and of inferences: their times, and the rows of those that were answered.
-_Children: TypeAlias = tuple[Counter, Histogram | None, Counter | None]
+_GIVEN_UP = frozenset({Code.DEADLINE_EXCEEDED, Code.CANCELLED})
+_OK, _OURS, _GAVE_UP = "ok", "ours", "gave_up"
+# Of the requests that ended alike, and of inferences: their times, the rows of those that were answered, their outcome.
+_Children: TypeAlias = tuple[Counter, Histogram | None, Counter | None, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ class Shed:
 
 
 class Metrics:
-    """Instruments in one registry. `headrace_request_seconds` is the latency objective (M1) of each pipeline."""
+    """Instruments in one registry."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._requests = Counter(
@@ -49,6 +51,7 @@ class Metrics:
             buckets=_SECONDS,
             registry=registry,
         )
+        self.objectives = ObjectiveCounts(registry)
         self._rows = Counter("headrace_ingress_rows_total", "Rows answered.", ["pipeline"], registry=registry)
         self.in_flight = Gauge(
             "headrace_ingress_in_flight", "Requests that are being served.", registry=registry
@@ -128,10 +131,17 @@ class Metrics:
         children = self._children.get(key)
         if children is None:
             children = self._children[key] = self._of(*key)
-        requests, timer, rows = children
+        requests, timer, rows, outcome = children
         requests.inc()
         if timer is not None:
             timer.observe(seconds)
+            for one in self.objectives.of.get(context.pipeline, ()):
+                if outcome is not _OK:
+                    _count_failure(one, outcome)
+                    continue
+                one.requests += 1
+                if seconds > one.slow_s:
+                    one.bad += 1
             if rows is not None and answer is not None:
                 rows.inc(answer.rows)
 
@@ -139,9 +149,18 @@ class Metrics:
         label = "ours" if ours else "none" if code is Code.OK else "caller"
         requests = self._requests.labels(pipeline, tenant, code.name, label)
         if not inference:
-            return requests, None, None
-        timer = self._seconds.labels(pipeline, _outcome(code, ours))
-        return requests, timer, self._rows.labels(pipeline) if code is Code.OK else None
+            return requests, None, None, ""
+        outcome = _outcome(code, ours)
+        timer = self._seconds.labels(pipeline, outcome)
+        return requests, timer, self._rows.labels(pipeline) if code is Code.OK else None, outcome
+
+
+def _count_failure(one: Counted, outcome: str) -> None:
+    """What a caller did wrong counts for nothing. Availability: failures of ours, of all others. Latency: late answers and
+    callers that gave up, of all that were answered or given up."""
+    if outcome == _GAVE_UP or (outcome == _OURS and not one.is_latency):
+        one.requests += 1
+        one.bad += one.is_latency or outcome == _OURS
 
 
 def is_ours(fault: Fault, context: RequestContext) -> bool:
@@ -161,7 +180,7 @@ def _failed_by_us(errors: Mapping[int, RowError], context: RequestContext) -> bo
 
 def _outcome(code: Code, ours: bool) -> str:
     if ours:
-        return "ours"
+        return _OURS
     if code is Code.OK:
-        return "ok"
-    return "gave_up" if code in _GAVE_UP else "caller"
+        return _OK
+    return _GAVE_UP if code in _GIVEN_UP else "caller"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat
 
 from headrace.hop import config
 
@@ -16,7 +16,6 @@ class AccuracySettings(config.Settings):
     window_s: PositiveFloat = 3600.0
     # What is older takes no part.
     days: PositiveFloat = 7.0
-    # Rows a second, all pipelines together, that are recorded for long, and so many at once. Of more traffic a part is recorded:
-    # accuracy and coverage are then those of the part.
+    # Rows a second, all pipelines together, that are recorded for long, and ten times as many at once. Of more traffic a part is
+    # recorded: accuracy and coverage are then those of the part.
     rows_per_s: PositiveFloat = 200.0
-    burst_rows: PositiveInt = 2_000

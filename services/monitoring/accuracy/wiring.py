@@ -42,7 +42,7 @@ async def telling_accuracy(
 ) -> AsyncIterator[Accuracy]:
     """Stores and judges predictions meanwhile; whoever has events shows them to the observer."""
     log, metrics = runtime.telemetry.log, runtime.telemetry.once(AccuracyMetrics)
-    allowance = Allowance(settings.rows_per_s, settings.burst_rows)
+    allowance = Allowance(settings.rows_per_s, int(10 * settings.rows_per_s))
     observer = PredictionObserver(allowance, calibrated, metrics.left_out.inc)
     keeper = AccuracyKeeper(settings, observer, store, facts, metrics, log, _WALL)
     descriptor = accuracy_pb2.DESCRIPTOR.services_by_name["AccuracyService"]

@@ -111,7 +111,7 @@ def _parts(
         sources = replace(sources, panels=(panel, *sources.panels))
     known = KnownReleases(sources.store, sources.slow_s, threads, reach, text, sources.models)
     actions = Actions(known, now, log)
-    alertmanager = AlertmanagerApi(settings.alertmanager) if settings.alertmanager else None
+    alertmanager = AlertmanagerApi(settings.alertmanager) if settings.alertmanager else sources.alerts
     return Parts(
         Pages(sources, known, actions, live, threads, reach, log, text),
         actions,

@@ -25,6 +25,7 @@ from services.monitoring.outcomes.succession import Succession
 from services.monitoring.rollouts.analyser import Status
 
 if TYPE_CHECKING:
+    from services.monitoring.alerts.watch import Watch
     from services.monitoring.console.facts.models import ModelFacts
     from services.monitoring.console.facts.trails import JournalTrail
     from services.monitoring.console.panels.freshness import Freshness
@@ -97,3 +98,5 @@ class Sources:
     succession: Callable[[str], Succession | None] = lambda _: None
     requests: RequestSources | None = None
     freshness: Freshness | None = None
+    # What fires where no Alertmanager is set.
+    alerts: Watch | None = None

@@ -34,7 +34,7 @@ class ConsoleSettings(config.Settings):
 
     # The folder in which the ingress keeps traces of requests. Absent: the console names the command that shows them.
     traces: Path | None = None
-    # http://host:port of Alertmanager. Absent: what fires is not shown.
+    # http://host:port of Alertmanager. Absent: monitoring itself says what fires.
     alertmanager: str | None = Field(default=None, pattern=r"^https?://")
     # Folder of the runbooks. Absent: alerts name theirs, and it is not shown.
     runbooks: Path | None = None

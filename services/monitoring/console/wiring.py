@@ -25,6 +25,7 @@ from services.monitoring.outcomes.store import OutcomeStore
 from services.monitoring.ticks import Ticks
 
 if TYPE_CHECKING:
+    from services.monitoring.alerts.watch import Watch
     from services.monitoring.console.panels.freshness import Freshness
     from services.monitoring.console.ports import (
         Explain,
@@ -49,6 +50,7 @@ class Beside:
     explanation: Explain | None = None
     panels: Sequence[PanelSource] = ()
     succession: Callable[[str], Succession | None] = lambda _: None
+    alerts: Watch | None = None
 
 
 @asynccontextmanager
@@ -115,6 +117,7 @@ def _sources(
         beside.succession,
         _requests(own, beside),
         beside.freshness,
+        beside.alerts,
     )
 
 

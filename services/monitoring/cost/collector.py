@@ -71,7 +71,8 @@ class _Readings:
 
 
 class Collector:
-    """`wall`: seconds since 1970. `asking`: threads that processes are asked on."""
+    """`wall`: seconds since 1970. `asking`: threads that processes are asked on. `seen`: gets all processes, and what those said
+    that answered."""
 
     def __init__(
         self,
@@ -82,6 +83,7 @@ class Collector:
         wall: Callable[[], float],
         asking: Executor,
         ask_one: Callable[[Target], Page | None] = ask,
+        seen: Callable[[Sequence[Target], Sequence[Page]], None] = lambda *_: None,
     ) -> None:
         self._settings = settings
         self._events = events
@@ -90,6 +92,7 @@ class Collector:
         self._wall = wall
         self._asking = asking
         self._ask = ask_one
+        self._seen = seen
         # MODEL:VERSION → µs that it ran, minus those that events told of.
         self._beside: defaultdict[str, float] = defaultdict(float)
         self._sizes = (0.0, 0.0)
@@ -106,6 +109,7 @@ class Collector:
             else targets(self._settings.targets)
         )
         pages = [page for page in self._asking.map(self._ask, known) if page is not None]
+        self._seen(known, pages)
         prices, now = self._prices.refresh(), self._wall()
         beside = dict(self._beside)
         apart = frozenset(target.service for target in known)

@@ -48,9 +48,10 @@ class Target:
 @dataclass(slots=True)
 class Page:
     """Counters of a process since its start, which is in seconds since 1970. `refused`: (tenant, pipeline) → requests; `run_s`:
-    MODEL:VERSION → seconds of its runs."""
+    MODEL:VERSION → seconds of its runs. `text`: all that it says."""
 
     target: Target
+    text: str = ""
     started: float = 0.0
     cpu_s: float = 0.0
     memory_gb: float = 0.0
@@ -101,7 +102,7 @@ def ask(target: Target) -> Page | None:
 
 def read(target: Target, text: str) -> Page:
     """The page of a process."""
-    page = Page(target)
+    page = Page(target, text)
     for name, labels, value in _samples(text):
         match name:
             case "process_cpu_seconds_total":

@@ -24,6 +24,7 @@ from services.monitoring.cost.settings import CostSettings
 from services.monitoring.database.facts import Facts
 
 if TYPE_CHECKING:
+    from services.monitoring.alerts.watch import Watch
     from services.monitoring.console.ports import PanelSource
 
 _WALL = time.time  # noqa: TID251 - the ledger is by date
@@ -56,9 +57,9 @@ class Cost:
 
 @asynccontextmanager
 async def counting_cost(
-    settings: CostSettings, events: Path | None, facts: Facts, runtime: Runtime
+    settings: CostSettings, events: Path | None, facts: Facts, runtime: Runtime, watch: Watch
 ) -> AsyncIterator[Cost]:
-    """Keeps the ledger meanwhile. `events`: the folder of stored events."""
+    """Keeps the ledger meanwhile. `events`: the folder of stored events. `watch`: looks at what processes say."""
     if not settings.told:
         yield Cost()
         return
@@ -66,7 +67,7 @@ async def counting_cost(
     prices = PricesFile(settings.prices, settings.kept)
     asking = ThreadPoolExecutor(_THREADS, "cost-readings")
     observer = CostObserver()
-    collector = Collector(settings, events, prices, facts, _WALL, asking)
+    collector = Collector(settings, events, prices, facts, _WALL, asking, seen=watch.evaluate)
     keeper = CostKeeper(collector, observer, prices, metrics, log, settings.every_s)
     try:
         async with running(keeper.run(), "ledger of cost", log):

@@ -96,8 +96,6 @@ class DocumentReloader:
             self._log.warning("pipeline in quarantine", pipeline=entry.name, serves_version=serves)
         for name in found.cleared:
             self._log.info("pipeline out of quarantine", pipeline=name)
-        if found.problems:
-            self._metrics.refused.inc()
         self._metrics.quarantined({q.name: q.serves is not None for q in quarantined})
 
     def _serve(self, wanted: Mapping[str, Released]) -> None:
@@ -109,7 +107,7 @@ class DocumentReloader:
             if served is before.get(name):
                 continue
             pipeline = served.pipeline
-            self._metrics.serves(name, pipeline.version, served.release)
+            self._metrics.serves(name, served.release)
             self._log.info(
                 "pipeline served",
                 pipeline=name,

@@ -1,8 +1,7 @@
-"""`headrace cost`, `headrace plan` and `headrace slo`, as a person types them: on a ledger, and without Prometheus."""
+"""`headrace cost` and `headrace plan`, as a person types them, on a ledger."""
 
 import asyncio
 import json
-import stat
 import threading
 import time
 from collections.abc import Iterator
@@ -162,25 +161,3 @@ def test_what_can_t_be_planned_says_why(home: Path, monitoring: None) -> None:
     refused(run(home, "plan", "--rate", "1", "--pipeline", "q"), "1000 are needed")
     late = run(home, "plan", "--rate", "1", "--measurement", str(CAPACITY), "--p99", "0.5")
     refused(late, "can't be kept")
-
-
-def test_rules_are_written_and_then_current(home: Path) -> None:
-    refused(run(home, "slo", "check"), "headrace slo rules")
-    written = run(home, "slo", "rules")
-    assert written.exit_code == 0, written.stderr
-    assert "nobody is told" in written.stderr
-    alertmanager = home / "monitoring/alertmanager.yml"
-    # A webhook's URL may hold a token.
-    assert stat.S_IMODE(alertmanager.stat().st_mode) == 0o600
-    assert run(home, "slo", "check").exit_code == 0
-    assert "HeadraceAvailabilityBurn" in run(home, "slo", "rules", "--print").stdout
-
-
-def test_a_wrong_setting_leaves_the_files_as_they_were(home: Path) -> None:
-    run(home, "slo", "rules")
-    before = (home / "monitoring/rules/alerts.yml").read_text()
-    (home / "settings/slo.yaml").write_text("min_bad: none\n")
-    refused(run(home, "slo", "rules"), "slo.yaml, line 1, min_bad")
-    assert (home / "monitoring/rules/alerts.yml").read_text() == before
-    refused(run(home, "slo", "silence", "--for", "soon"), "30m, 2h or 1d", code=2)
-    refused(run(home, "slo", "silence", "--alert", "Nothing"), "there is no such alert", code=2)

@@ -43,6 +43,8 @@ async def test_ready_is_what_the_service_says_and_metrics_stay_where_they_were()
     try:
         # That a service which it hosts is ready does not make the process so.
         telemetry.named("hosted").ready(True)
+        telemetry.page("/told", lambda query: f"[{query}]".encode())
+        assert await asyncio.to_thread(get, address, "/told?1") == Answer(200, "[1]")
         assert await asyncio.to_thread(get, address, "/ready") == Answer(503, "not ready: echo\n")
         async with serving(definition(EchoServicer()), settings, runtime):
             assert await asyncio.to_thread(get, address, "/ready") == Answer(200, "ok\n")

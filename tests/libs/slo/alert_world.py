@@ -1,22 +1,26 @@
-"""A real Prometheus and a real Alertmanager on generated files, and a receiver of what Alertmanager tells."""
+"""A real Prometheus and a real Alertmanager on the files of deploy/alerts, and a receiver of what Alertmanager tells."""
 
 import json
+import re
 import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from headrace.cli.supervision import prometheus_targets
-from headrace.pipeline import Pipeline
-from headrace.slo import Places, SloSettings, generate
-from headrace.slo.files import write
+from headrace.slo import SloSettings
 from headrace.slo.servers import PrometheusApi
 from tests.children import ends_with_tests
 from tests.ports import free_port
-from tests.system import poll
+from tests.system import ROOT, poll
 from tests.web_server import Answer, Request, web_server
+
+RULES = ROOT / "deploy/alerts/rules.yml"
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 def until(what: str, holds: Callable[[], Any], patience_s: float = 120.0) -> None:
@@ -51,12 +55,22 @@ class Receiver:
         return next((t for t in self.told if t.status == status and wanted.items() <= t.labels.items()), None)
 
 
+def paced(rules: str, pace: float) -> str:
+    """The rules with all times divided by `pace`. No range becomes shorter than four scrapes of a second."""
+
+    def divided(found: re.Match[str]) -> str:
+        least = 4 if found[1] == "[" else 1
+        return f"{found[1]}{max(round(int(found[2]) * _UNITS[found[3]] / pace), least)}s"
+
+    return re.sub(r"(\[|offset |for: )(\d+)([smhd])\b", divided, rules) if pace != 1 else rules
+
+
 @contextmanager
 def watched(
-    folder: Path, pipelines: Sequence[Pipeline], targets: Mapping[str, str] | Path, **more: Any
+    folder: Path, targets: Mapping[str, str] | Path, pace: float = 1.0
 ) -> Iterator[tuple[Receiver, SloSettings]]:
-    """Both servers on the rules of these pipelines, their data in `folder`, once Prometheus scrapes (each second). `targets`:
-    instance → host:port, or the file that says so; `more`: settings of the rules."""
+    """Both servers on the files of deploy/alerts, their data in `folder`, once Prometheus scrapes (each second). `targets`:
+    instance → host:port, or the file that says so; `pace`: all times of rules are divided by it."""
     file = targets if isinstance(targets, Path) else folder / "targets.json"
     if not isinstance(targets, Path):
         prometheus_targets.write(file, targets)
@@ -64,18 +78,21 @@ def watched(
     with ExitStack() as stack:
         url = stack.enter_context(web_server(receiver.answer))
         prometheus, alertmanager = (f"127.0.0.1:{free_port()}" for _ in range(2))
-        settings = SloSettings(
-            prometheus=f"http://{prometheus}",
-            alertmanager=f"http://{alertmanager}",
-            page_webhook=f"{url}/",
-            scrape_interval_s=1,
-            page_group_wait_s=1,
-            ticket_group_wait_s=1,
-            group_interval_s=1,
-            **more,
-        )
+        settings = SloSettings(prometheus=f"http://{prometheus}", alertmanager=f"http://{alertmanager}")
         rules = folder / "rules"
-        write(rules, generate(list(pipelines), settings, Places(rules, file)))
+        rules.mkdir()
+        (rules / "rules.yml").write_text(paced(RULES.read_text(), pace))
+        asked = yaml.safe_load((RULES.parent / "prometheus.yml").read_text())
+        asked["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
+        asked["alerting"]["alertmanagers"][0]["static_configs"][0]["targets"] = [alertmanager]
+        asked["scrape_configs"][0]["file_sd_configs"][0]["files"] = [str(file)]
+        (rules / "prometheus.yml").write_text(yaml.safe_dump(asked))
+        told = yaml.safe_load((RULES.parent / "alertmanager.yml").read_text())
+        for one in told["receivers"]:
+            one["webhook_configs"] = [{"url": f"{url}/"}]
+        for route in (told["route"], *told["route"]["routes"]):
+            route |= {"group_wait": "1s", "group_interval": "1s"}
+        (rules / "alertmanager.yml").write_text(yaml.safe_dump(told))
         listen = f"--web.listen-address={alertmanager}", "--cluster.listen-address="
         start(stack, folder, "prometheus-alertmanager", "alertmanager", "--storage.path", *listen)
         listen_here = f"--web.listen-address={prometheus}"

@@ -8,298 +8,40 @@ import json
 import re
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
+import yaml
 
-from headrace.slo import Places, SloSettings, alert_names, alerts, generate
-from headrace.slo.files import check
-from headrace.slo.generate import ALERT_RULES, OBJECTIVE_RULES
+from headrace.slo import alert_names, alerts
 from tests.alerts.test_alerts_provoked import NOT_PROVOKED
-from tests.libs.slo.promtool_case import case
-from tests.libs.slo.seen_cases import SEEN
-from tests.libs.slo.slo_documents import PLACES, promising
+from tests.libs.slo.alert_world import RULES
+from tests.libs.slo.promtool_case import Case, cases
 from tests.programs import needs_program
 
-PROMISE = "{availability: 0.999, latency: {p: 0.99, ms: 250}}"
-COUNT = 'headrace_request_seconds_count{pipeline="small",outcome="ok"}'
-GOOD, BAD = COUNT, COUNT.replace('"ok"', '"ours"')
-FAST = 'headrace_request_seconds_bucket{pipeline="small",outcome="ok",le="0.25"}'
-AVAILABILITY, LATENCY = "HeadraceAvailabilityBurn", "HeadraceLatencyBurn"
-
-# Two hours of promises.
-BURNS = [
-    case(
-        "9 errors in a service that nobody uses are too few for any level",
-        {GOOD: "0+0x180", BAD: "0 1+1x8 9+0x170"},
-        {AVAILABILITY: {"12m": [], "90m": []}},
-    ),
-    case(
-        "20 % slow answers; the same without any",
-        {COUNT: "0+600x120", FAST: "0+480x120"},
-        {LATENCY: {"100m": ["1.1x", "14.4x", "1x", "2x", "3x", "6x"]}, AVAILABILITY: {"100m": []}},
-    ),
-    case("all fast", {COUNT: "0+600x120", FAST: "0+600x120"}, {LATENCY: {"100m": []}}),
-]
-# The real windows.
-DAYS_OF_BURNS = [
-    case(
-        "2 % errors for 90 minutes after a good day: a page at once, and none any more soon after it ended",
-        {GOOD: "0+6000x1440 8646000+6000x500", BAD: "0+0x1440 120+120x89 10800+0x500"},
-        {
-            AVAILABILITY: {
-                "1440m": [],
-                "1525m": ["1.1x", "14.4x", "1x", "2x"],
-                "1545m": ["1.1x", "1x", "2x"],
-                "32h": [],
-            }
-        },
-    ),
-    case(
-        "0.4 % errors for days: the slow levels, but never the fast ones",
-        {GOOD: "0+29880x900", BAD: "0+120x900"},
-        {AVAILABILITY: {"1h": ["1.1x", "1x", "2x", "3x"], "72h": ["1.1x", "1x", "2x", "3x"]}},
-        interval="5m",
-    ),
-    case(
-        "0.12 % errors: only the slowest",
-        {GOOD: "0+99880x900", BAD: "0+120x900"},
-        {AVAILABILITY: {"74h": ["1.1x", "1x"]}},
-        interval="5m",
-    ),
-]
-# What is not a promise.
-CAUSES = [
-    case(
-        "no answer at all from a process, then again",
-        {'up{job="headrace",instance="router"}': "1x5 0x5 1x5"},
-        {"HeadraceTargetDown": {"4m": [], "9m": [""], "14m": []}},
-    ),
-    case(
-        "the first rollback there ever was",
-        {'headrace_rollout_changes_total{pipeline="small",action="roll back",verdict="worse"}': "_x9 1x60"},
-        {"HeadraceRolledBack": {"8m": [], "12m": [""], "40m": []}},
-    ),
-    case(
-        "what is live is worse than what was live before it, until it is rolled back",
-        {'headrace_outcomes_worse_than_before{pipeline="small"}': "0x4 1x9 0x4"},
-        {"HeadraceWorseThanBefore": {"4m": [], "6m": [""], "16m": []}},
-    ),
-    case(
-        "a certificate that ends in 10 days, none at all, one that is replaced by an old one",
-        {
-            'headrace_ingress_certificate_end_seconds{instance="a"}': "864000x30",
-            'headrace_ingress_certificate_end_seconds{instance="b"}': "0x30",
-            'headrace_ingress_certificate_end_seconds{instance="c"}': "1728000x10 90000x20",
-            'headrace_certificate_end_seconds{instance="router",side="server"}': "90000000x30",
-        },
-        {"HeadraceCertificateExpiring": {"5m": [""]}, "HeadraceCertificateEnding": {"5m": [], "15m": [""]}},
-    ),
-    case(
-        "a service's own certificate ends",
-        {
-            'headrace_certificate_end_seconds{instance="router",side="server",file="cert"}': "90000x30",
-            'headrace_certificate_end_seconds{instance="router",side="server",file="ca"}': "90000000x30",
-        },
-        {"HeadraceCertificateEnding": {"5m": [""]}},
-    ),
-    case(
-        "a disk that is full, in the shape together: series that differ only by their names",
-        {
-            'headrace_executor_unsaved{instance="ingress"}': "0x20",
-            'headrace_monitoring_storage_failing{instance="ingress"}': "0x5 1x5 0x10",
-        },
-        {"HeadraceDiskWritesFailing": {"4m": [], "8m": [""], "14m": []}},
-    ),
-    case(
-        "old features of many rows, of few",
-        {
-            'headrace_features_rows_total{view="a",source="present"}': "0+90x40",
-            'headrace_features_rows_total{view="a",source="stale"}': "0+30x40",
-            'headrace_features_rows_total{view="b",source="present"}': "0+1x40",
-            'headrace_features_rows_total{view="b",source="stale"}': "0+1x40",
-        },
-        {"HeadraceFeaturesStale": {"30m": [""]}},
-    ),
-    case(
-        "a store that lost its rows, a view in which one plane in seven has none",
-        {
-            'headrace_features_rows_total{view="a",source="not_found"}': "0+60x40",
-            'headrace_features_rows_total{view="a",source="present"}': "0+1x40",
-            'headrace_features_rows_total{view="b",source="not_found"}': "0+60x40",
-            'headrace_features_rows_total{view="b",source="present"}': "0+360x40",
-        },
-        {"HeadraceFeaturesMissing": {"15m": [""]}},
-    ),
-    case(
-        "cold starts by calls: 1 in 50 rows, 1 in 1,000",
-        {
-            'headrace_executor_cold_starts_total{model="a",version="1",why="call"}': "0+1x60",
-            'headrace_executor_rows_total{model="a",version="1",code="OK"}': "0+50x60",
-            'headrace_executor_cold_starts_total{model="b",version="1",why="call"}': "0+1x60",
-            'headrace_executor_rows_total{model="b",version="1",code="OK"}': "0+1000x60",
-        },
-        {"HeadraceColdStarts": {"55m": [""]}},
-    ),
-    case(
-        "a tenant past its quota; another that is not",
-        {
-            'headrace_ingress_requests_total{tenant="a",code="RESOURCE_EXHAUSTED",fault="caller"}': "0+30x40",
-            'headrace_ingress_requests_total{tenant="a",code="OK",fault="none"}': "0+60x40",
-            'headrace_ingress_requests_total{tenant="b",code="OK",fault="none"}': "0+60x40",
-        },
-        {"HeadraceQuotaRefusals": {"20m": [""]}},
-    ),
-    case(
-        "a process that starts three times within a quarter of an hour; one that starts once",
-        {
-            'process_start_time_seconds{job="headrace",instance="executor"}': "1x5 2x3 3x3 4x40",
-            'process_start_time_seconds{job="headrace",instance="router"}': "1x5 2x50",
-        },
-        {"HeadraceCrashLoop": {"14m": [""], "40m": []}},
-    ),
-    case(
-        "a process that is not ready; a queue that is long; a release that waits",
-        {
-            'headrace_ready{service="executor"}': "0x20",
-            'headrace_executor_queue_rows{model="a",version="1"}': "600x20",
-            'headrace_router_waiting_releases{pipeline="a"}': "1x20",
-        },
-        {n: {"15m": [""]} for n in ("HeadraceNotReady", "HeadraceQueueLong", "HeadraceReleaseWaiting")},
-    ),
-    case(
-        "one row in a hundred of a version fails",
-        {
-            'headrace_executor_rows_total{model="a",version="1",code="OK"}': "0+990x30",
-            'headrace_executor_rows_total{model="a",version="1",code="INTERNAL"}': "0+10x30",
-        },
-        {"HeadraceModelErrors": {"15m": [""]}},
-    ),
-    case(
-        "half of the callers have no valid key; a tenant that a door can't read",
-        {
-            'headrace_ingress_requests_total{code="OK",fault="none"}': "0+50x30",
-            'headrace_ingress_requests_total{code="UNAUTHENTICATED",fault="caller"}': "0+50x30",
-            'headrace_ingress_security_events_total{kind="denied"}': "0+50x30",
-            "headrace_ingress_tenants_broken": "1x30",
-        },
-        {"HeadraceAuthFailures": {"20m": [""]}, "HeadraceTenantsBroken": {"20m": [""]}},
-    ),
-    case(
-        "too much for the system",
-        {
-            'headrace_ingress_requests_total{code="OK",fault="none"}': "0+50x30",
-            'headrace_ingress_requests_total{code="RESOURCE_EXHAUSTED",fault="ours"}': "0+50x30",
-            'headrace_ingress_refusals_total{limiter="admission"}': "0+50x30",
-        },
-        {"HeadraceOverloaded": {"20m": [""]}, "HeadraceQuotaRefusals": {"20m": []}},
-    ),
-    case(
-        "the store fails; features are defaults; answers use fallbacks",
-        {
-            'headrace_features_store_errors_total{kind="timeout"}': "0+10x30",
-            'headrace_router_fallback_rows_total{pipeline="small",fallback="model/a:standby"}': "0+50x30",
-            'headrace_router_fallback_rows_total{pipeline="other",fallback="features/a:default"}': "0+50x30",
-            'headrace_router_rows_total{pipeline="other",code="OK"}': "0+100x30",
-            'headrace_router_rows_total{pipeline="small",code="OK"}': "0+100x30",
-        },
-        {"HeadraceFeatureStoreErrors": {"15m": [""]}, "HeadraceFallbacks": {"20m": [""]}},
-    ),
-    case(
-        "a first failover, a first lost exposure, a first rejected event",
-        {
-            'headrace_executor_failovers_total{model="a",version="1",from="x",to="y"}': "_x9 1x60",
-            'headrace_router_lost_exposures_total{instance="router"}': "0x9 5x60",
-            'headrace_features_events_total{instance="features",outcome="rejected"}': "_x9 3x60",
-        },
-        {
-            n: {"5m": [], "12m": [""], "40m": []}
-            for n in ("HeadraceBackendFailover", "HeadraceTelemetryLost", "HeadraceFeatureEventsRejected")
-        },
-    ),
-    case(
-        "an analyser and a store of answers that fail",
-        {
-            'headrace_rollout_failures_total{kind="outcomes"}': "0+1x30",
-            "headrace_router_cache_store_failures_total": "0+10x30",
-        },
-        {n: {"20m": [""]} for n in ("HeadraceRolloutFailing", "HeadraceAnswerStoreFailing")},
-    ),
-    case(
-        "a pipeline that costs more than its budget, one that costs less, one with few rows; idle cores are no cost of any",
-        {
-            'headrace_cost_total{pipeline="a",kind="live"}': "0+0.06x200",
-            'headrace_cost_total{pipeline="b",kind="live"}': "0+0.04x200",
-            'headrace_cost_total{pipeline="c",kind="live"}': "0+1x200",
-            'headrace_cost_total{pipeline="",kind="idle"}': "0+9x200",
-            'headrace_ingress_rows_total{pipeline="a"}': "0+100x200",
-            'headrace_ingress_rows_total{pipeline="b"}': "0+100x200",
-            'headrace_ingress_rows_total{pipeline="c"}': "0+1x200",
-            'headrace_cost_budget_per_1000{pipeline="a"}': "0.5x200",
-            'headrace_cost_budget_per_1000{pipeline="b"}': "0.5x200",
-            'headrace_cost_budget_per_1000{pipeline="c"}': "0.5x200",
-        },
-        {"HeadraceCostOverBudget": {"95m": [], "150m": [""]}},
-    ),
-]
-# Anomalies.
-WEEKS = [
-    case(
-        "three weeks of the same, then three times as much of everything; of a pipeline that few use, too",
-        {
-            'headrace_ingress_requests_total{pipeline="small",code="OK",fault="none"}': "0+600x3200 1922400+1800x40",
-            'headrace_ingress_requests_total{pipeline="small",code="INVALID_ARGUMENT",fault="caller"}': (
-                "0+100x3200 320300+300x40"
-            ),
-            'headrace_ingress_requests_total{pipeline="few",code="INVALID_ARGUMENT",fault="caller"}': (
-                "0+1x3200 3203+3x40"
-            ),
-            'headrace_ingress_security_events_total{kind="denied"}': "0+20x3200 64060+60x40",
-        },
-        {
-            name: {"530h": [], "537h": [""]}
-            for name in (
-                "HeadraceTrafficAnomaly",
-                "HeadraceCallerErrorsAnomaly",
-                "HeadraceSecurityEventsAnomaly",
-            )
-        },
-        interval="10m",
-    ),
-    case(
-        "three weeks of the same, then none: callers are gone, which is an alarm; that they err no more is none",
-        {
-            'headrace_ingress_requests_total{pipeline="small",code="OK",fault="none"}': "0+600x3200 1920000x40",
-            'headrace_ingress_requests_total{pipeline="small",code="INVALID_ARGUMENT",fault="caller"}': (
-                "0+100x3200 320000x40"
-            ),
-            'headrace_ingress_security_events_total{kind="denied"}': "0+20x3200 64000x40",
-        },
-        {
-            "HeadraceTrafficAnomaly": {"530h": [], "537h": [""]},
-            "HeadraceCallerErrorsAnomaly": {"537h": []},
-            "HeadraceSecurityEventsAnomaly": {"537h": []},
-        },
-        interval="10m",
-    ),
-]
+CAUSES = cases("causes")
+SECTIONS = (CAUSES, cases("burns"), cases("days of burns"), cases("weeks"))
 
 
 def test_each_alert_has_a_case_but_for_plain_thresholds_that_are_provoked() -> None:
-    cases = [*BURNS, *DAYS_OF_BURNS, *CAUSES, *SEEN, *WEEKS]
-    told = " ".join(test["expr"] for one in cases for test in one["promql_expr_test"])
-    missing = {n for n in alert_names() if n not in told}
+    tested = {alert for section in SECTIONS for case in section for alert, _, _ in case.expected}
+    missing = {n for n in alert_names(RULES) if n not in tested}
     assert not missing & NOT_PROVOKED.keys()
-    assert not [r["alert"] for r in alerts() if r["alert"] in missing and re.search(r"\[|offset", r["expr"])]
+    assert not [
+        r["alert"] for r in alerts(RULES) if r["alert"] in missing and re.search(r"\[|offset", r["expr"])
+    ]
 
 
-def promtool(folder: Path, rules: str, every: str, cases: list[dict[str, Any]]) -> None:
-    """Fails with promtool's words if a case is not as expected. `every`: the interval at which rules are evaluated."""
-    made = generate([promising(PROMISE)], SloSettings(), Places(folder, folder / "targets.json"))
-    path = folder / rules
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(made[rules])
-    tests = {"rule_files": [rules], "evaluation_interval": every, "tests": cases}
+def promtool(folder: Path, group: str, every: str, tested: list[Case]) -> None:
+    """Fails with promtool's words if a case is not as expected. `every`: the interval at which rules of `group` are evaluated."""
+    rules = {
+        "groups": [g for g in yaml.safe_load(RULES.read_text())["groups"] if re.search(group, g["name"])]
+    }
+    (folder / "rules.yml").write_text(yaml.safe_dump(rules))
+    tests = {
+        "rule_files": ["rules.yml"],
+        "evaluation_interval": every,
+        "tests": [c.promtool() for c in tested],
+    }
     (folder / "tests.yml").write_text(json.dumps(tests))
     done = subprocess.run(
         ["promtool", "test", "rules", "tests.yml"], cwd=folder, capture_output=True, text=True, check=False
@@ -309,27 +51,21 @@ def promtool(folder: Path, rules: str, every: str, cases: list[dict[str, Any]]) 
 
 @needs_program("promtool")
 def test_promises_alert_at_the_pace_that_errors_have(tmp_path: Path) -> None:
-    promtool(tmp_path, OBJECTIVE_RULES, "5m", BURNS)
+    promtool(tmp_path, "objectives", "5m", cases("burns"))
 
 
 @needs_program("promtool")
 def test_alerts_fire_for_their_causes_and_end_with_them(tmp_path: Path) -> None:
-    promtool(tmp_path, ALERT_RULES, "1m", [*CAUSES, *SEEN])
+    promtool(tmp_path, "headrace$", "1m", CAUSES)
 
 
 @pytest.mark.slow
 @needs_program("promtool")
 def test_the_real_windows_of_days_alert_as_they_should(tmp_path: Path) -> None:
-    promtool(tmp_path, OBJECTIVE_RULES, "5m", DAYS_OF_BURNS)
+    promtool(tmp_path, "objectives", "5m", cases("days of burns"))
 
 
 @pytest.mark.slow
 @needs_program("promtool")
 def test_a_noisy_signal_is_compared_with_the_weeks_before(tmp_path: Path) -> None:
-    promtool(tmp_path, ALERT_RULES, "10m", WEEKS)
-
-
-@needs_program("promtool")
-@needs_program("amtool")
-def test_the_checkers_of_prometheus_and_alertmanager_agree() -> None:
-    assert check(generate([promising(PROMISE)], SloSettings(page_webhook="http://x/"), PLACES)) == []
+    promtool(tmp_path, "anomalies", "10m", cases("weeks"))

@@ -281,7 +281,6 @@ async def test_metrics_count_rows_stages_and_fallbacks(running: Suite) -> None:
     assert read("router_rows_total", pipeline="scored", code="INVALID_ARGUMENT") == 1
     assert read("router_fallback_rows_total", pipeline="scored", fallback="features/user:not_found") == 1
     assert read("router_stage_seconds_count", pipeline="scored", stage="sum") == 1
-    assert read("router_pipeline_version", pipeline="scored") == 3
 
 
 async def reasons(running: Suite, code: Code, reason: Reason) -> list[Reason]:

@@ -1,32 +1,30 @@
-"""What an installation's alerts are made from, and the files that come of it."""
+"""Where what fires is known: the settings of an installation's alerts."""
 
 from __future__ import annotations
 
-from headrace import slo
-from headrace.cli.diagnosis import broken_pipelines
-from headrace.cli.installation.control_place import NotRunningError
+import json
+
 from headrace.cli.installation.layout import Layout
 from headrace.hop import config
-from headrace.pipeline import Pipeline, load_folder
+from headrace.slo import SloSettings
+from headrace.slo.servers import PrometheusApi, ServerError
 
 
-def settings(layout: Layout) -> slo.SloSettings:
+def settings(layout: Layout) -> SloSettings:
     """`settings/slo.yaml`, or the defaults. Raises ConfigError naming file, line and key."""
     path = layout.override("slo")
-    return config.load(slo.SloSettings, path, {}) if path.exists() else slo.SloSettings()
+    return config.load(SloSettings, path, {}) if path.exists() else SloSettings()
 
 
-def promised(layout: Layout) -> list[Pipeline]:
-    """The documents of the live arms; before the first release, and while control does not run, those that can be released.
-
-    Raises ConfigError, DocumentError, OSError."""
+def prometheus(layout: Layout) -> PrometheusApi:
+    """The Prometheus of the settings, or monitoring, which answers the same. Raises ConfigError, ServerError: there is none."""
+    if named := settings(layout).prometheus:
+        return PrometheusApi(named)
     try:
-        live = [found.live for found in broken_pipelines.look(layout).released.values()]
-    except NotRunningError:
-        live = []
-    return live or list(load_folder(layout.documents).values())
-
-
-def made(layout: Layout, chosen: slo.SloSettings) -> dict[str, str]:
-    """Relative path → content of the files in `layout.alerts`. Raises ConfigError, DocumentError, OSError."""
-    return slo.generate(promised(layout), chosen, slo.Places(layout.alerts.absolute(), layout.targets))
+        groups = json.loads(layout.targets.read_text())
+        found = next(g["targets"][0] for g in groups if g["labels"]["instance"] == "monitoring")
+    except (OSError, StopIteration):
+        raise ServerError(
+            "monitoring does not run, and settings/slo.yaml names no prometheus: headrace up"
+        ) from None
+    return PrometheusApi(f"http://{found}")

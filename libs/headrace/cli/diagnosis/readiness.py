@@ -21,15 +21,14 @@ from headrace.cli.diagnosis.readiness_attestations import Attestation, Readiness
 from headrace.cli.installation import certificates, control_place
 from headrace.cli.installation.layout import Layout
 from headrace.hop.config import ConfigError
-from headrace.pipeline import DocumentError
+from headrace.pipeline import DocumentError, load_folder
 from headrace.repository import RepositoryError, Trust
-from headrace.slo.catalogue import runbook
-from headrace.slo.files import differing
+from headrace.slo.objectives import DEFAULT_AVAILABILITY
 
 PRE_PRODUCTION, PRODUCTION = "before production", "in production"
 # Series without which a promise can't be watched, by the service that has them.
 SLI_SERIES = {
-    "ingress": "headrace_request_seconds_bucket",
+    "ingress": "headrace_objective_requests_total",
     "router": "headrace_router_rows_total",
     "executor": "headrace_executor_run_seconds_bucket",
     "features": "headrace_features_age_seconds_bucket",
@@ -159,28 +158,27 @@ def _objectives(layout: Layout) -> Finding:
     what = "promises and alerts"
     try:
         settings = alert_files.settings(layout)
-        documents = alert_files.promised(layout)
-        files = alert_files.made(layout, settings)
+        documents = load_folder(layout.documents).values()
     except (ConfigError, DocumentError, OSError) as error:
-        return Finding(what, Level.BAD, str(error), "headrace slo check")
-    if old := differing(layout.alerts, files):
-        return Finding(what, Level.BAD, f"not written or outdated: {', '.join(old)}", "headrace slo rules")
-    if not (settings.page_webhook or settings.ticket_webhook):
-        return Finding(what, Level.BAD, "nobody is told of alerts", "page_webhook in settings/slo.yaml")
+        return Finding(what, Level.BAD, str(error), "headrace pipeline check")
+    if not (settings.alertmanager or settings.webhooks):
+        return Finding(
+            what, Level.BAD, "nobody is told of alerts", "webhooks or alertmanager in settings/slo.yaml"
+        )
     silent = sorted(document.name for document in documents if document.objectives is None)
     if silent:
-        default = settings.default_availability
-        told = f"{', '.join(silent)}: the document promises nothing; watched: {default or 'nothing'}"
+        told = f"{', '.join(silent)}: the document promises nothing; watched: {DEFAULT_AVAILABILITY}"
         return Finding(what, Level.WARN, told, "the key objectives of the document")
-    return Finding(what, Level.GOOD, f"{len(documents)} pipelines; the rules are current")
+    return Finding(what, Level.GOOD, f"{len(documents)} pipelines")
 
 
 def _runbooks(layout: Layout) -> Finding:
     folder = layout.root / _RUNBOOKS
-    missing = [name for name in slo.alert_names() if not (folder / runbook(name)).is_file()]
+    names = slo.alert_names(layout.alert_rules)
+    missing = [name for name in names if not (folder / slo.runbook(name)).is_file()]
     if missing:
         return Finding("runbooks", Level.BAD, f"no page for {', '.join(missing)}", f"write it in {_RUNBOOKS}")
-    return Finding("runbooks", Level.GOOD, f"a page for each of {len(slo.alert_names())} alerts")
+    return Finding("runbooks", Level.GOOD, f"a page for each of {len(names)} alerts")
 
 
 def _access(layout: Layout, today: date) -> Finding:

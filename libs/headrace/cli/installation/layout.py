@@ -92,6 +92,8 @@ class Layout:
     pipelines = _Below("deploy/pipelines", "root")
     # What to do about alerts.
     runbooks = _Below("deploy/runbooks", "root")
+    # All alerts, as Prometheus reads them.
+    alert_rules = _Below("deploy/alerts/rules.yml", "root")
     # What is live and who may: the database of control.
     records = _Below("records/control.sqlite")
     # Private key that control signs with what the data plane follows.
@@ -108,8 +110,6 @@ class Layout:
     idempotency = _Below("idempotency/keys.sqlite")
     # Refused credentials and forbidden requests, as JSON lines.
     security_log = _Below("audit/security.jsonl")
-    # Rules for Prometheus, and the configurations of Prometheus and Alertmanager; `headrace slo rules` writes them.
-    alerts = _Below("monitoring")
     # Versions of services that were deployed beside the checkout, and which of them run.
     deployed = _Below("deployed")
     # Which versions were deployed, and how it ended.

@@ -8,13 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from headrace.cli.diagnosis import readiness_attestations
+from headrace.cli.diagnosis import alert_files, readiness_attestations
 from headrace.cli.installation import control_place, services
 from headrace.cli.installation import ports as port_names
 from headrace.cli.installation.layout import Layout, instance, service_of
-from headrace.hop import config
 from headrace.hop.client.settings import CoalesceRules
-from headrace.slo import SloSettings
 
 Shape = Literal["apart", "together"]
 
@@ -102,15 +100,14 @@ def _console(installation: Installation) -> dict[str, Any]:
         "executor_state": str(layout.executor_state),
         "traces": str(layout.traces),
         "runbooks": str(layout.runbooks),
-        **_alertmanager(layout),
+        **({"alertmanager": found} if (found := alert_files.settings(layout).alertmanager) else {}),
     }
 
 
-def _alertmanager(layout: Layout) -> dict[str, str]:
-    """Empty: `settings/slo.yaml` names none; its default says only where one may come to be. Raises ConfigError."""
-    path = layout.override("slo")
-    found = config.load(SloSettings, path, {}) if path.exists() else SloSettings()
-    return {"alertmanager": found.alertmanager} if "alertmanager" in found.model_fields_set else {}
+def _alerts(layout: Layout) -> dict[str, Any]:
+    """Where an Alertmanager is, it tells of alerts. Raises ConfigError."""
+    found = alert_files.settings(layout)
+    return {"rules": str(layout.alert_rules), "webhooks": {} if found.alertmanager else found.webhooks}
 
 
 def files(layout: Layout) -> dict[str, dict[str, Any]]:
@@ -146,6 +143,7 @@ def files(layout: Layout) -> dict[str, dict[str, Any]]:
                 "trust": {"keys": [str(layout.model_public_key)]},
                 "retrain": {"memory": str(layout.retrainings)},
             },
+            "alerts": _alerts(layout),
             "deployments": str(layout.deployment_log),
             "cost": {
                 "targets": str(layout.targets),

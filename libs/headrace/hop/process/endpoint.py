@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, start_http_server
@@ -14,13 +15,20 @@ if TYPE_CHECKING:
 
 # Says why a probe fails; "" if it does not. Called in a thread of the endpoint.
 Probe = Callable[[], str]
+# Answers a query string with JSON. Called in a thread of the endpoint.
+Page = Callable[[str], bytes]
 
 
 class MetricsEndpoint:
-    """Serves a registry to Prometheus at `host:port` in its own thread, and `probes` by path; port 0 takes a free one."""
+    """Serves a registry to Prometheus at `host:port` in its own thread, `probes` by path, and `pages`, to which
+    more may be added; port 0 takes a free one."""
 
     def __init__(
-        self, address: str, registry: CollectorRegistry, probes: Mapping[str, Probe] | None = None
+        self,
+        address: str,
+        registry: CollectorRegistry,
+        probes: Mapping[str, Probe] | None = None,
+        pages: Mapping[str, Page] = MappingProxyType({}),
     ) -> None:
         """Raises config.ConfigError if the address is malformed or taken."""
         host, _, port = address.rpartition(":")
@@ -32,7 +40,7 @@ class MetricsEndpoint:
             )
         except (OSError, OverflowError) as error:
             raise config.ConfigError(f"telemetry.metrics: cannot listen on {address}: {error}") from error
-        self._server.set_app(_answering(probes or {}, self._server.get_app()))
+        self._server.set_app(_answering(probes or {}, pages, self._server.get_app()))
         self.address = f"{host or '127.0.0.1'}:{self._server.server_port}"
 
     def close(self) -> None:
@@ -42,10 +50,16 @@ class MetricsEndpoint:
         self._thread.join()
 
 
-def _answering(probes: Mapping[str, Probe], metrics: WSGIApplication | None) -> WSGIApplication:
+def _answering(
+    probes: Mapping[str, Probe], pages: Mapping[str, Page], metrics: WSGIApplication | None
+) -> WSGIApplication:
     assert metrics is not None, "the server was started with it"
 
     def answer(environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
+        if (page := pages.get(environ["PATH_INFO"])) is not None:
+            body = page(environ["QUERY_STRING"])
+            start("200 OK", [("content-type", "application/json")])
+            return [body]
         probe = probes.get(environ["PATH_INFO"])
         if probe is None:
             return metrics(environ, start)

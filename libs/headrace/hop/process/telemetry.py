@@ -16,7 +16,7 @@ from prometheus_client.process_collector import ProcessCollector
 
 from headrace.hop import config
 from headrace.hop.process import logs
-from headrace.hop.process.endpoint import MetricsEndpoint
+from headrace.hop.process.endpoint import MetricsEndpoint, Page
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
@@ -63,8 +63,11 @@ class Telemetry:
         self._services = {service: False}
         self._age: Callable[[], float] | None = None
         probes = {"/live": self._stuck, "/ready": self._not_ready}
+        self._pages: dict[str, Page] = {}
         self._endpoint = (
-            MetricsEndpoint(settings.metrics, self.registry, probes) if settings.metrics else None
+            MetricsEndpoint(settings.metrics, self.registry, probes, self._pages)
+            if settings.metrics
+            else None
         )
         self.metrics_address = self._endpoint.address if self._endpoint else ""
 
@@ -84,6 +87,10 @@ class Telemetry:
         other.log = self.log.bind(service=service)
         other._build.labels(service, build_version()).set(1)
         return other
+
+    def page(self, path: str, answer: Page) -> None:
+        """Serves a page of JSON beside the metrics."""
+        self._pages[path] = answer
 
     def ready(self, value: bool) -> None:
         """Sets the gauge `headrace_ready` of the service. `/ready` answers 200 while all services of the process are ready."""

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from headrace.slo.servers import Alert, AlertmanagerApi, ServerError, Silence
+from services.monitoring.alerts.watch import Watch
 from services.monitoring.console import faults
 from services.monitoring.console.incidents.runbooks import Runbooks, named
 from services.monitoring.console.known import Reach, notice
@@ -18,18 +19,18 @@ ALERTMANAGER = "Alertmanager"
 MAX_HOURS = 168
 _MAX_REASON = 500
 _UNSET = (
-    "No Alertmanager is set here, so it is not known what fires. Write the rules (headrace slo rules), start Prometheus and"
-    " Alertmanager with them, and name the address in HOME/settings/slo.yaml (alertmanager); then restart monitoring."
+    "It is not known what fires: monitoring reads no processes here (cost, alerts.rules), and no Alertmanager is set"
+    " (alertmanager)."
 )
 _SEVERITIES = {"page": 0, "ticket": 1}
 
 
 class Incidents:
-    """`alertmanager` None: none is set. `now`: the present, in UTC."""
+    """`alertmanager`: it, or monitoring itself; None: neither knows. `now`: the present, in UTC."""
 
     def __init__(
         self,
-        alertmanager: AlertmanagerApi | None,
+        alertmanager: AlertmanagerApi | Watch | None,
         runbooks: Runbooks,
         threads: Threads,
         reach: Reach,
@@ -134,7 +135,7 @@ class Incidents:
         return told
 
 
-def _read(alertmanager: AlertmanagerApi) -> tuple[list[Alert], dict[str, Silence]]:
+def _read(alertmanager: AlertmanagerApi | Watch) -> tuple[list[Alert], dict[str, Silence]]:
     return alertmanager.alerts(), alertmanager.silences()
 
 

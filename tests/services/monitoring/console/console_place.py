@@ -28,11 +28,18 @@ from headrace.repository import changes as model_changes
 from headrace.repository.access_log import AccessLog
 from headrace.repository.model_index import recorded
 from headrace.ticks import LATENCY_BUCKETS, ArmFigures, ArmName, Tick, added, latency_bucket
+from services.monitoring.alerts.watch import Watch
 from services.monitoring.console.assembly import console
 from services.monitoring.console.facts.models import ModelFacts
 from services.monitoring.console.facts.trails import JournalTrail
 from services.monitoring.console.panels.freshness import Freshness
-from services.monitoring.console.ports import Panel, PanelRow, PanelSource, RequestSources, Sources
+from services.monitoring.console.ports import (
+    Panel,
+    PanelRow,
+    PanelSource,
+    RequestSources,
+    Sources,
+)
 from services.monitoring.console.settings import ConsoleSettings
 from services.monitoring.outcomes.succession import Succession
 from services.monitoring.rollouts.analyser import Status
@@ -88,6 +95,7 @@ class Place:
     requests: RequestSources | None = None
     freshness: Freshness = field(default_factory=Freshness)
     alertmanager: str | None = None
+    alerts: Watch | None = None
     opened: list[World] = field(default_factory=list)
     succession: Succession | None = None
     # Setting of a service that has the same releases.
@@ -198,6 +206,7 @@ class Place:
             lambda _: self.succession,
             self.requests,
             self.freshness,
+            self.alerts,
         )
 
     def settings(self, listen: str = "127.0.0.1:0") -> ConsoleSettings:

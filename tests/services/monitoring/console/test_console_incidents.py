@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from services.monitoring.console.incidents.runbooks import Runbooks
+from services.monitoring.database.facts import Facts
 from tests.ports import free_port
 from tests.programs import needs_program
+from tests.services.monitoring.alerts.alert_replay import Monitoring
 from tests.services.monitoring.console.console_alertmanager import HOSTILE, alertmanager, fire
 from tests.services.monitoring.console.console_place import Browser, Place
 from tests.services.waiting import until
@@ -55,12 +57,32 @@ async def test_what_fires_has_its_runbook_and_is_silenced_by_name(place: Place, 
     assert event["reason"] == "ticket 7"
 
 
+async def test_without_an_alertmanager_monitoring_says_what_fires_and_keeps_it_quiet(
+    place: Place, facts: Facts
+) -> None:
+    monitoring = Monitoring(facts)
+    monitoring.now = place.wall
+    monitoring.read({"control": ["headrace_audit_gaps 0"], "router": []})
+    monitoring.now += 15
+    monitoring.read({"control": ["headrace_audit_gaps 2"]}, ("router",))
+    place.alerts = monitoring.watch
+    async with place.operator() as browser:
+        [found] = (await browser.get("/incidents.json")).json["alerts"]
+        fields = {"fingerprint": found["fingerprint"], "hours": "2", "reason": "known"}
+        await browser.post("/incidents/silence.json", fields)
+        [quiet] = (await browser.get("/incidents.json")).json["alerts"]
+    assert (found["name"], found["severity"], found["runbook"]) == ("HeadraceAuditGap", "page", "audit-gap")
+    assert "<h3>How to mend it</h3>" in found["html"]
+    assert not found["silenced"]
+    assert [s["why"] for s in quiet["silences"]] == ["known"]
+
+
 SILENCE = {"fingerprint": "f", "hours": "1", "reason": "r"}
 
 
 @pytest.mark.parametrize(
     ("is_set", "said", "status"),
-    [(False, "headrace slo rules", 409), (True, "Alertmanager does not answer", 503)],
+    [(False, "monitoring reads no processes here", 409), (True, "Alertmanager does not answer", 503)],
 )
 async def test_without_an_alertmanager_that_answers_the_page_says_so(
     place: Place, is_set: bool, said: str, status: int

@@ -54,6 +54,12 @@ def upgrade() -> None:
     _explanations()
     _cost()
     _drift()
+    # What objectives count, by buckets of time, and the counters of doors as they were read last.
+    objective = ("pipeline", "objective")
+    counts = (*_texts(*objective), *_numbers("start"), *_reals("requests", "bad"))
+    _keyed("objective_counts", (*objective, "start"), *counts)
+    process = ("process", *objective)
+    _keyed("objective_readings", process, *_texts(*process), *_reals("requests", "bad", "time"))
     _keyed("evidence", ("pipeline",), *_texts("pipeline", "holder", "content"), large=True)
     turns = sa.table("turns", sa.column("name", sa.Text))
     for name in ("outcomes", "accuracy", "explanations", "cost"):
