@@ -145,7 +145,8 @@ def verified(
         own = _texts(problems)
         # It finds the same in the lines.
         theirs = [text for text in _texts(by_control.result()) if text not in own]
-    notes = [*journal.notes, *events.notes, *known.notes, *(() if known.heads else (_NO_HEADS,))]
+    heads_notes = known.notes if known.heads else [*known.notes, _NO_HEADS]
+    notes = [*journal.notes, *heads_notes, *events.notes]
     return Report(
         end.number,
         end.head,
