@@ -207,8 +207,3 @@ def test_a_steady_rate_is_kept_with_exponential_gaps() -> None:
     assert times[-1] < 50
     # Of an exponential, the deviation equals the mean; evenly spaced arrivals have none.
     assert gaps.std() == pytest.approx(gaps.mean(), rel=0.03)
-
-
-def test_the_same_seed_gives_the_same_times() -> None:
-    first, second = (arrivals(500, 2, np.random.default_rng(9)) for _ in range(2))
-    assert np.array_equal(first, second)

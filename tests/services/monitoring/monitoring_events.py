@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,16 @@ from services.monitoring.events.files.location import location_of
 from services.monitoring.events.files.parquet import EventFiles
 from services.monitoring.events.manifest.manifest import Manifest
 from services.monitoring.events.metrics import EventMetrics
+from services.monitoring.events.query import find
 from services.monitoring.events.settings import EventStorage
-from services.monitoring.events.store import EventStore
+from services.monitoring.events.store import Erased, EventStore
+from services.monitoring.events.values import Erasure, Query
 from tests.services.clock import Clock
 from tests.services.monitoring.monitoring_outcomes import NOW, Log, facts_at
 
 MODELS = (ModelUse("sum", "adder", "7", "ab" * 32),)
 SALT = b"s" * 32
+NO_MASK = Mask(None)
 
 
 def group(
@@ -84,10 +88,10 @@ class Here:
     """As the process that has the files, in this one: it starts at once."""
 
     def __init__(self, settings: EventStorage) -> None:
-        self._files = EventFiles(location_of(str(settings.files)), settings.question_bytes, 1)
+        self.files = EventFiles(location_of(str(settings.files)), settings.question_bytes, 1)
 
     def run(self, method: str, *args: object) -> Any:
-        done, found = answer(self._files, method, args)
+        done, found = answer(self.files, method, args)
         if not done:
             raise found
         return found
@@ -134,6 +138,26 @@ class World:
     def close(self) -> None:
         self.store.close()
         self.facts.close()
+
+    def requests(self, query: Query | None = None) -> list[str]:
+        """Ids of those that are found."""
+        return sorted(str(e["request_id"]) for e in find(self.store, query or Query(limit=1000)).events)
+
+    def erase(self, who: Erasure, mask: Mask = NO_MASK) -> Erased:
+        subjects = [
+            replace(one, masked=mask.hash(one.column, one.value.encode()) if mask.finds else None)
+            for one in who.subjects
+        ]
+        return self.store.erase(replace(who, subjects=tuple(subjects)))
+
+    def content(self, path: str) -> bytes:
+        with self.worker.files._fs.open_input_file(self.worker.files._at(path)) as file:
+            return bytes(file.read())
+
+    def put(self, path: str, content: bytes) -> None:
+        """A file, behind the store's back."""
+        with self.worker.files._fs.open_output_stream(self.worker.files._at(path)) as stream:
+            stream.write(content)
 
     @property
     def paths(self) -> list[str]:

@@ -1,8 +1,6 @@
-"""The file of facts when the disk is full, the process killed, the file damaged, or another process has it."""
+"""The database of facts when the disk is full, the file damaged, PostgreSQL away."""
 
 import os
-import subprocess
-import sys
 import tempfile
 from contextlib import closing
 from pathlib import Path
@@ -59,29 +57,6 @@ def test_a_folder_that_cannot_be_made_is_said_without_its_path(tmp_path: Path) -
     with pytest.raises(StorageError) as raised:
         OutcomeStore(facts).record("acme", [outcome("a")], NOW)
     assert str(tmp_path) not in str(raised.value)
-
-
-@pytest.mark.parametrize("repeat", range(3))
-def test_what_was_stored_survives_a_kill_in_the_middle(tmp_path: Path, repeat: int) -> None:
-    path = tmp_path / "o"
-    command = [sys.executable, "-m", "tests.services.monitoring.writing_process", str(path)]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        stored = -1
-        for line in process.stdout:
-            stored = int(line)
-            if stored == 5 + 3 * repeat:
-                with closing(facts_at(path)) as facts, pytest.raises(StorageError, match="another process"):
-                    OutcomeStore(facts).judged("flights")
-                process.kill()
-                break
-        stored = max([stored, *map(int, process.stdout.read().split())])
-    with closing(facts_at(path)) as facts:
-        store = OutcomeStore(facts)
-        for number in range(stored + 1):
-            assert store.record("acme", [outcome(f"{number}-{i}") for i in range(50)], NOW).new == 0
-        # A call is there as a whole or not at all.
-        assert store.record("acme", [outcome(f"{stored + 1}-{i}") for i in range(50)], NOW).new in (0, 50)
 
 
 @pytest.mark.parametrize("how", ["other file", "overwritten"])

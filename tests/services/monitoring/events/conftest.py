@@ -5,12 +5,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import pyarrow.fs
 import pytest
 
 from tests.libs.catalog.conftest import one_database, postgres_address, postgres_server
-from tests.object_server import BUCKET, ObjectServer
-from tests.services.monitoring.events.event_places import Place
+from tests.object_server import ObjectServer
+from tests.services.monitoring.monitoring_events import World
 
 __all__ = ["one_database", "postgres_address", "postgres_server"]
 
@@ -29,18 +28,15 @@ def object_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectSe
 
 
 @pytest.fixture(params=["folder", "bucket"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..., Place]]:
+def store_of(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..., World]]:
     """Makes a store: on SQLite with a folder, on PostgreSQL with a bucket."""
-    made: list[Place] = []
+    made: list[World] = []
 
-    def make(**settings: Any) -> Place:
-        if request.param == "folder":
-            address, root = str(tmp_path / "facts.sqlite"), str(tmp_path / "files")
-            made.append(Place(address, root, pyarrow.fs.LocalFileSystem(), root, **settings))
-        else:
-            server, prefix = request.getfixturevalue("object_server"), uuid.uuid4().hex
-            address = request.getfixturevalue("postgres_address")
-            made.append(Place(address, server.url(prefix), server.files(), f"{BUCKET}/{prefix}", **settings))
+    def make(**settings: Any) -> World:
+        if request.param == "bucket":
+            settings["files"] = request.getfixturevalue("object_server").url(uuid.uuid4().hex)
+            settings["address"] = request.getfixturevalue("postgres_address")
+        made.append(World(tmp_path, **settings))
         return made[-1]
 
     yield make
@@ -49,5 +45,5 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[.
 
 
 @pytest.fixture
-def world(place: Callable[..., Place]) -> Place:
-    return place()
+def world(store_of: Callable[..., World]) -> World:
+    return store_of()

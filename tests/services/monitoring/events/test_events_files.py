@@ -20,7 +20,6 @@ from services.monitoring.events.values import Erasure, Query
 from services.monitoring.outcomes.records import StorageError
 from tests.object_server import SECRET, ObjectServer, Relay
 from tests.released import releases_in
-from tests.services.monitoring.events.event_places import Place, erase, requests
 from tests.services.monitoring.monitoring_events import World, group
 from tests.services.monitoring.monitoring_outcomes import NOW
 
@@ -28,9 +27,9 @@ _DAY_S = 86_400.0
 
 
 def test_events_go_into_files_by_age_and_size_and_other_programs_read_them(
-    place: Callable[..., Place],
+    store_of: Callable[..., World],
 ) -> None:
-    world = place(file_s=60.0, file_bytes=20_000)
+    world = store_of(file_s=60.0, file_bytes=20_000)
     assert world.take(group(1, 3), group(4, 2, pipeline="other"), noted=5) == (5, 0)
     world.wall.now = NOW + 60
     world.store.close_due()
@@ -59,7 +58,7 @@ def test_events_go_into_files_by_age_and_size_and_other_programs_read_them(
 
 
 @pytest.mark.parametrize("cause", ["flipped byte", "shorter", "gone", "planted"])
-def test_what_is_not_what_was_stored_is_named_and_the_rest_is_served(world: Place, cause: str) -> None:
+def test_what_is_not_what_was_stored_is_named_and_the_rest_is_served(world: World, cause: str) -> None:
     for first in (1, 4):
         world.stored(group(first, 3, now=NOW + first))
     _, path = (file.path for file in world.store.manifest.files())
@@ -71,18 +70,18 @@ def test_what_is_not_what_was_stored_is_named_and_the_rest_is_served(world: Plac
         case "shorter":
             world.put(path, content[:-1])
         case "gone":
-            world.delete(path)
+            world.worker.run("remove", path)
         case "planted":
             planted = path.replace(".parquet", "0.parquet")
             world.put(planted, content)
             assert [(p.path, p.why) for p in world.store.check()] == [(planted, "nobody has stored it")]
-            assert len(world.requests) == 6
+            assert len(world.requests()) == 6
             return
     assert [problem.path for problem in world.store.check()] == [path]
     if cause != "flipped byte":  # only what it hits is read again and again
         assert find(world.store, Query()).unreadable == [path]
-        assert world.requests == ["r4", "r5", "r6"]
-        erased = erase(world, Erasure("acme", whole_tenant=True), Mask(None))
+        assert world.requests() == ["r4", "r5", "r6"]
+        erased = world.erase(Erasure("acme", whole_tenant=True), Mask(None))
         assert (erased.events, erased.unreadable) == (3, [path])
     assert len(world.log.of("a file of events is not what was stored")) == 1
     assert world.metrics.files.unreadable._value.get() == 1
@@ -120,13 +119,13 @@ def test_killed_between_any_two_steps_nothing_is_lost_or_comes_back(
         world.take(group(1, 2), group(3, 2, pipeline="other"))
         stopping(world, step)
         try:
-            erase(world, Erasure("acme", request_ids=also), Mask(None))
+            world.erase(Erasure("acme", request_ids=also), Mask(None))
             done = True
         except KilledError:
             done = False
         world.again()
-        erase(world, Erasure("acme", request_ids=also), Mask(None))
-        assert set(requests(world)) == left
+        world.erase(Erasure("acme", request_ids=also), Mask(None))
+        assert set(world.requests()) == left
         world.wall.now += 3601
         world.store.sweep()
         assert world.store.check() == []
@@ -149,19 +148,19 @@ def test_two_processes_store_each_number_and_close_each_batch_once(
             assert sorted(done.result()[0] for done in both) == [0, 40]
         for done in [threads.submit(world.store.close_due, everything=True) for world in (one, other)]:
             done.result()
-    assert len(requests(one)) == len(requests(other)) == 400
+    assert len(one.requests()) == len(other.requests()) == 400
     stream = one.store.manifest.streams()[7]
     assert (len(stream.received), stream.received.gaps(stream.noted)) == (400, [])
     one.store.sweep()
     assert one.store.check() == []
     # One erases what the other one reads: it finds what is left.
-    assert erase(one, Erasure("acme", request_ids=("r5",)), Mask(None)).events == 1
-    assert len(requests(other)) == 399
+    assert one.erase(Erasure("acme", request_ids=("r5",)), Mask(None)).events == 1
+    assert len(other.requests()) == 399
     one.close()
     other.close()
 
 
-def test_the_audit_has_the_hash_of_each_file_and_that_it_went(world: Place, tmp_path: Path) -> None:
+def test_the_audit_has_the_hash_of_each_file_and_that_it_went(world: World, tmp_path: Path) -> None:
     with releases_in(tmp_path / "control") as releases:
         records = releases.records
 
@@ -178,7 +177,7 @@ def test_the_audit_has_the_hash_of_each_file_and_that_it_went(world: Place, tmp_
         [file] = world.store.manifest.files()
         assert lines() == lines() == [("events.store", file.sha256)]
         assert world.store.manifest.hashes() == {file.path: file.sha256}
-        erase(world, Erasure("acme", request_ids=("r2",)), Mask(None))
+        world.erase(Erasure("acme", request_ids=("r2",)), Mask(None))
         [new] = world.store.manifest.files()
         assert sorted(lines()[1:]) == [("events.remove", file.sha256), ("events.store", new.sha256)]
         world.store.sweep()

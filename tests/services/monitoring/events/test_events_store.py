@@ -13,14 +13,13 @@ from services.monitoring.events.reception import Reception
 from services.monitoring.events.values import Erasure, MaskedError, Query, Subject
 from services.monitoring.outcomes.records import StorageError
 from tests.disks import fill, tiny_disk
-from tests.services.monitoring.events.event_places import Place, erase, requests
 from tests.services.monitoring.monitoring_events import SALT, World, group
 from tests.services.monitoring.monitoring_outcomes import NOW
 
 _DAY_S = 86_400.0
 
 
-def test_a_number_that_comes_twice_is_stored_once(world: Place) -> None:
+def test_a_number_that_comes_twice_is_stored_once(world: World) -> None:
     assert world.take(group(1, 4)) == (4, 0)
     assert world.take(group(1, 4)) == (0, 0)
     assert world.take(group(3, 4)) == (2, 0)
@@ -28,10 +27,10 @@ def test_a_number_that_comes_twice_is_stored_once(world: Place) -> None:
     world.store.close_due(everything=True)
     world.again()
     assert world.take(group(1, 7)) == (1, 0)
-    assert len(requests(world)) == 11
+    assert len(world.requests()) == 11
 
 
-def test_gaps_are_what_was_noted_and_never_came_also_after_a_restart(world: Place) -> None:
+def test_gaps_are_what_was_noted_and_never_came_also_after_a_restart(world: World) -> None:
     counts = Reception(world.store, Mask(None), (), world.metrics, world.wall, world.log)
     world.take(group(1, 3), noted=3)
     world.take(group(6, 2), noted=9)
@@ -47,7 +46,7 @@ def test_gaps_are_what_was_noted_and_never_came_also_after_a_restart(world: Plac
     assert (stream.replica, stream.received.gaps(stream.noted)) == ("router-1", [(4, 5), (8, 9)])
 
 
-def test_events_are_found_by_id_tenant_request_and_time_waiting_and_in_files(world: Place) -> None:
+def test_events_are_found_by_id_tenant_request_and_time_waiting_and_in_files(world: World) -> None:
     world.take(group(1, 4, tenants=("acme", "beta")))
     for _ in range(2):
         [event] = find(world.store, Query(request_id="r2")).events
@@ -55,9 +54,9 @@ def test_events_are_found_by_id_tenant_request_and_time_waiting_and_in_files(wor
         assert find(world.store, Query(request_id="r2", row=0)).events == [event]
         assert find(world.store, Query(request_id="r2", row=1)).events == []
         assert find(world.store, Query(event_id=bytes.fromhex(str(event["event_id"])))).events == [event]
-        assert requests(world, Query(tenant="beta")) == ["r2", "r4"]
-        assert requests(world, Query(pipeline="other")) == []
-        assert requests(world, Query(first_us=int(NOW * 1e6) + 10)) == []
+        assert world.requests(Query(tenant="beta")) == ["r2", "r4"]
+        assert world.requests(Query(pipeline="other")) == []
+        assert world.requests(Query(first_us=int(NOW * 1e6) + 10)) == []
         assert [e["request_id"] for e in find(world.store, Query(limit=2)).events] == ["r4", "r3"]
         world.store.close_due(everything=True)
     assert event["inputs"] == {"x": 2, "key": "k2", "vector": [1.0, 1.0, 1.0]}
@@ -71,7 +70,7 @@ def test_events_are_found_by_id_tenant_request_and_time_waiting_and_in_files(wor
     [(int(Reason.REASON_INTERNAL), "INTERNAL"), (9999, "9999")],
     ids=["known", "of a newer router"],
 )
-def test_events_of_failures_are_shown_with_code_and_reason(world: Place, reason: int, name: str) -> None:
+def test_events_of_failures_are_shown_with_code_and_reason(world: World, reason: int, name: str) -> None:
     world.take(group(1, 2, failed=(int(Code.INTERNAL), reason)))
     shown = find(world.store, Query()).events
     assert [(e["code"], e["reason"]) for e in shown] == [("INTERNAL", name)] * 2
@@ -91,7 +90,7 @@ def columns_of(groups: list[EventGroup]) -> dict[str, list[object]]:
 
 
 @pytest.mark.parametrize("apart_us", [1, 0])
-def test_events_are_read_page_by_page_as_they_were_stored(world: Place, apart_us: int) -> None:
+def test_events_are_read_page_by_page_as_they_were_stored(world: World, apart_us: int) -> None:
     """Across open and closed segments of two arms whose times overlap, or are the same for all."""
     stored = [
         group(1, 5, apart_us=apart_us),
@@ -115,7 +114,7 @@ def test_events_are_read_page_by_page_as_they_were_stored(world: Place, apart_us
     assert [g.header for g in groups if g.header.masked] == [stored[2].header] * 2
 
 
-def test_the_newest_are_found_however_segments_overlap(world: Place) -> None:
+def test_the_newest_are_found_however_segments_overlap(world: World) -> None:
     """The segment that ends last has few events, and most of them are old."""
     world.stored(group(1, 1, now=NOW), group(2, 1, now=NOW + 60))
     world.stored(group(1, 3, pipeline="other", now=NOW + 30), epoch=8)
@@ -138,31 +137,31 @@ def test_the_newest_are_found_however_segments_overlap(world: Place) -> None:
 )
 @pytest.mark.parametrize("masked", [False, True])
 def test_erasure_removes_only_what_it_names(
-    world: Place, who: Erasure, left: list[str], masked: bool
+    world: World, who: Erasure, left: list[str], masked: bool
 ) -> None:
     mask = Mask(SALT)
     world.stored(group(1, 3, tenants=("acme", "beta"), mask=mask if masked else None))
     world.take(group(4, 3, tenants=("beta", "acme"), mask=mask if masked else None))
-    erased = erase(world, who, mask)
+    erased = world.erase(who, mask)
     assert erased.events == 6 - len(left)
-    assert requests(world) == left
+    assert world.requests() == left
     assert {file.path for file in world.store.manifest.files()} == set(world.paths)
     assert world.store.check() == []
     # What was erased was received all the same: it is no gap, and does not come back.
     assert world.take(group(1, 6)) == (0, 0)
-    assert erase(world, who, mask).events == 0
+    assert world.erase(who, mask).events == 0
 
 
-def test_erasure_by_a_masked_input_needs_the_salt(world: Place) -> None:
+def test_erasure_by_a_masked_input_needs_the_salt(world: World) -> None:
     world.take(group(1, 3, mask=Mask(SALT)))
     with pytest.raises(MaskedError, match="key"):
-        erase(world, Erasure("acme", (Subject("key", "k1"),), ("r2",)), Mask(None))
-    assert requests(world) == ["r1", "r2", "r3"]
-    assert erase(world, Erasure("acme", request_ids=("r2",)), Mask(None)).events == 1
+        world.erase(Erasure("acme", (Subject("key", "k1"),), ("r2",)), Mask(None))
+    assert world.requests() == ["r1", "r2", "r3"]
+    assert world.erase(Erasure("acme", request_ids=("r2",)), Mask(None)).events == 1
 
 
-def test_retention_is_by_age_of_the_pipeline(place: Callable[..., Place]) -> None:
-    world = place(retention={"days": 7.0, "pipelines": {"short": 1.0}, "max_bytes": 1 << 20})
+def test_retention_is_by_age_of_the_pipeline(store_of: Callable[..., World]) -> None:
+    world = store_of(retention={"days": 7.0, "pipelines": {"short": 1.0}, "max_bytes": 1 << 20})
     world.stored(group(1, 3), group(4, 3, pipeline="short"))
     assert world.store.sweep() == 0
     world.wall.now = NOW + 2 * _DAY_S
@@ -188,5 +187,5 @@ def test_a_full_disk_drops_what_may_be_lost_refuses_what_may_not_and_heals(tmp_p
         world.store.close_due(everything=True)
         stream = world.store.manifest.streams()[7]
         assert stream.received.gaps(stream.noted) == [(11, 2010)]
-        assert len(requests(world)) == 35
+        assert len(world.requests()) == 35
         world.close()
