@@ -17,7 +17,6 @@ from services.monitoring.outcomes.records import Judged, Recorded, StorageError
 from services.monitoring.outcomes.store import OutcomeStore
 from services.monitoring.wiring import SERVICE
 from tests.disks import fill, tiny_disk
-from tests.postgres_server import PostgresServer
 from tests.services.monitoring.monitoring_outcomes import NOW, Log, exposure, facts_at, outcome
 
 ROOT = Path(__file__).parents[3]
@@ -79,23 +78,6 @@ def test_a_damaged_file_is_refused_until_it_is_restored(tmp_path: Path, how: str
         assert OutcomeStore(facts).record("acme", [outcome("17")], NOW) == Recorded(0, 0, repeated=1)
         assert log.events == ["facts can't be stored", "facts are stored again"]
         assert registry.get_sample_value(FAILING) == 0
-
-
-def test_a_postgresql_that_was_away_is_used_again(
-    postgres_address: str, postgres_server: PostgresServer
-) -> None:
-    log = Log()
-    with closing(facts_at(postgres_address, log)) as facts:
-        store = OutcomeStore(facts)
-        store.record("acme", [outcome("a")], NOW)
-        postgres_server.stop()
-        try:
-            with pytest.raises(StorageError, match="does not answer"):
-                store.record("acme", [outcome("b")], NOW)
-        finally:
-            postgres_server.start()
-        assert store.record("acme", [outcome("a"), outcome("b")], NOW) == Recorded(1, 1, repeated=1)
-    assert log.events == ["facts can't be stored", "facts are stored again"]
 
 
 def test_without_an_address_facts_go_with_the_process(

@@ -17,7 +17,6 @@ from services.monitoring.outcomes import store as store_module
 from services.monitoring.outcomes.judged_keys import JudgedKeys
 from services.monitoring.outcomes.records import Judged, Judgement, Outcome, OutcomeError, Recorded
 from services.monitoring.outcomes.store import OutcomeStore
-from services.monitoring.outcomes.tables import OUTCOMES
 from tests.services.monitoring.monitoring_outcomes import NOW, emptied, exposure, outcome
 
 PAIRS = st.lists(
@@ -177,18 +176,6 @@ def test_an_experiment_reads_units_and_values(store: OutcomeStore) -> None:
     assert set(store.exposed("flights")) == {(1, "live"), (2, "candidate"), ("c", "candidate")}
     assert set(store.values("flights", "revenue")) == {(1, 2.5), ("c", 4.0)}
     assert store.exposed("flights", since=4) == []
-
-
-def test_of_a_transaction_that_raises_nothing_stays(facts: Facts, store: OutcomeStore) -> None:
-    store.record("acme", [outcome("a")], NOW)
-
-    def fail(connection: sa.Connection) -> None:
-        connection.execute(sa.delete(OUTCOMES))
-        raise LookupError
-
-    with pytest.raises(LookupError):
-        facts.write(fail)
-    assert store.record("acme", [outcome("a")], NOW) == Recorded(0, 0, repeated=1)
 
 
 def test_old_rows_go_and_sums_stay(store: OutcomeStore) -> None:
