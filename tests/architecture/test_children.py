@@ -39,7 +39,6 @@ SHORT = {
     "services/ingress/test_sharing_machine.py",
     "services/monitoring/console/test_console_browser.py",
     "services/monitoring/drift/test_drift_retrain.py",
-    "services/monitoring/test_monitoring_disk.py",
     "skips.py",
 }
 

@@ -2,7 +2,7 @@
 
 from headrace.drift.baseline import FILE, Baseline, CategoryBaseline, NumberBaseline, parse
 from headrace.drift.calibration import Calibration
-from headrace.drift.counting import figures
+from headrace.drift.column_figures import figures
 from headrace.drift.error_rate import ConceptDrift, ErrorRate
 from headrace.drift.errors import BaselineError
 from headrace.drift.signature import check_fits

@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from headrace.drift.calibration import Calibration
-from headrace.drift.counting import CategoryColumn, Column, NumberColumn
+from headrace.drift.column_figures import CategoryColumn, Column, NumberColumn
 from headrace.drift.errors import BaselineError
 
 FORMAT: Literal["headrace.baseline/1"] = "headrace.baseline/1"

@@ -19,7 +19,7 @@ from headrace.drift.baseline import (
     Role,
 )
 from headrace.drift.calibration import Calibration, calibration_of
-from headrace.drift.counting import CategoryColumn, CategoryFigures, NumberColumn, NumberFigures, count
+from headrace.drift.column_figures import CategoryColumn, CategoryFigures, NumberColumn, NumberFigures, count
 from headrace.drift.errors import BaselineError
 from headrace.drift.signature import element_names
 from headrace.drift.values import Values, numbers, text_of, texts

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from headrace.drift.baseline import Baseline, CategoryBaseline, NumberBaseline, Role
-from headrace.drift.counting import CategoryFigures, Figures, NumberFigures
+from headrace.drift.column_figures import CategoryFigures, Figures, NumberFigures
 from headrace.drift.proportions import two_sided_p
 from headrace.drift.stability import noise_floor, stability
 

@@ -57,7 +57,7 @@ class Monitoring:
         self.registry = CollectorRegistry()
         log = structlog.get_logger()
         history = ObjectiveHistory(facts)
-        tell = lambda found: self.told.append(list(found))  # noqa: E731
+        tell = lambda found: self.told.append(list(found))  # noqa: E731  # used once
         self.watch = Watch(alerts(RULES), history, AlertMetrics(self.registry), tell, lambda: self.now, log)
 
     def read(self, said: dict[str, list[str]], silent: tuple[str, ...] = ()) -> None:

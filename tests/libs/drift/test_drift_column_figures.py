@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.drift.counting import CategoryColumn, CategoryFigures, NumberColumn, NumberFigures, count
+from headrace.drift.column_figures import CategoryColumn, CategoryFigures, NumberColumn, NumberFigures, count
 from headrace.drift.values import Values
 
 COLUMN = NumberColumn("x", edges=(1.0, 2.0, 5.0), low=0.0, high=9.0)
