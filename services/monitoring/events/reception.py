@@ -30,6 +30,8 @@ _CLOSE_S = 2.0
 _SWEEP_S = 60.0
 _MEASURE_S = _AUDIT_S = 10.0
 _CHECK_S = 86_400.0
+# So long after the start, as some processes are started each day.
+_FIRST_CHECK_S = 3600.0
 _MOST_CAUSES = 64
 
 
@@ -155,6 +157,7 @@ class Reception:
         if (audit := self._audit) is not None:
             work[lambda: tell_audit(audit, store.manifest)] = _AUDIT_S
         since = dict.fromkeys(work, 0.0)
+        since[store.check] = _CHECK_S - _FIRST_CHECK_S
         while True:
             await asyncio.sleep(_CLOSE_S)
             for what, every_s in work.items():

@@ -33,7 +33,7 @@ class EventStorage(Settings):
     files: str | None = None
     retention: EventRetention = EventRetention()
     # Events wait in the database until a file has this size or they are so old.
-    file_bytes: PositiveInt = 32 * _MIB
+    file_bytes: PositiveInt = 16 * _MIB
     file_s: PositiveFloat = 900.0
     # What a question may use of memory and time.
     question_bytes: PositiveInt = 512 * _MIB
