@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -15,9 +15,9 @@ from headrace.columns import Column
 from headrace.events import GroupHeader
 from services.monitoring.console.facts import words
 from services.monitoring.console.ports import Level, Panel, PanelRow
+from services.monitoring.console.reach import Reach
 from services.monitoring.console.requests.predictions import AGE, SOURCE, SOURCES
 from services.monitoring.console.requests.views import View, Views
-from services.monitoring.console.threads import Threads
 
 # Views of all pipelines that are remembered, and how long what was seen counts: between one and two windows.
 _VIEWS = 512
@@ -106,21 +106,18 @@ class Freshness:
 
 
 class FreshnessPanel:
-    """A `PanelSource`. `wall`: seconds since 1970, as events are stamped when they come."""
+    """A `PanelSource`."""
 
-    def __init__(
-        self, freshness: Freshness, views: Views, threads: Threads, wall: Callable[[], float]
-    ) -> None:
+    def __init__(self, freshness: Freshness, views: Views, reach: Reach) -> None:
         self._freshness = freshness
         self._views = views
-        self._threads = threads
-        self._wall = wall
+        self._reach = reach
 
     async def __call__(self, pipeline: str) -> Panel | None:
-        revision, seen = self._freshness.seen(pipeline, self._wall())
+        revision, seen = self._freshness.seen(pipeline, self._reach.wall())
         if not seen:
             return None
-        features = await self._threads.run(partial(self._views.of, pipeline, revision))
+        features = await self._reach.run(partial(self._views.of, pipeline, revision))
         limits = {view.name: view for view in features.values()}
         rows = [_row(name, one, limits.get(name)) for name, one in sorted(seen.items())]
         return _panel(rows, {name: _data(one, limits.get(name)) for name, one in sorted(seen.items())})

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 from starlette.requests import Request
 
+from services.monitoring.console.actions import ROLLBACK
 from services.monitoring.console.web.forms import number
 from services.monitoring.console.web.guard import Access
 from services.monitoring.console.web.parts import Parts
@@ -48,7 +49,9 @@ def views(parts: Parts) -> Mapping[str, View]:
             lambda r, _: pages.pipeline_now(_name(r)), "parts/pipeline.html", "", part=True
         ),
         "/pipelines/{pipeline}/rollback": View(
-            lambda r, _: pages.rollback(_name(r), number(r.query_params, "to")), "rollback.html", "Roll back"
+            lambda r, _: actions.question(_name(r), ROLLBACK, number(r.query_params, "to")),
+            "action.html",
+            "Roll back",
         ),
         "/pipelines/{pipeline}/actions/{action}": View(
             lambda r, _: actions.question(_name(r), r.path_params["action"]), "action.html", "Change"

@@ -229,7 +229,7 @@ async def test_models_say_who_signed_them_where_they_come_from_and_what_was_alte
 async def test_a_way_back_to_a_version_that_is_gone_warns(browser: Browser, place: Place) -> None:
     changes.remove(place.releases.records, place.models.root, "light", "1", "bob")
     page = await browser.get("/pipelines/flights/rollback")
-    assert "there is no version 1 any more" in page.text
+    assert "model &#39;light&#39; has no version &#39;1&#39;" in page.text
 
 
 async def test_without_a_release_or_an_older_one_there_is_no_button_and_the_reason_is_said(

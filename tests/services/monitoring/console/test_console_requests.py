@@ -152,11 +152,11 @@ async def test_what_is_away_is_said_and_the_rest_is_shown(place: Place, known: R
     there = place.requests
     assert there is not None
     pages = []
-    for sources in (
-        replace(there, outcomes=away, explanation=broken, traces=None),
-        replace(there, events=away),
+    for sources, traces in (
+        (replace(there, outcomes=away, explanation=broken), None),
+        (replace(there, events=away), place.traces),
     ):
-        place.requests = sources
+        place.requests, place.traces = sources, traces
         async with place.operator() as browser:
             page = await browser.get(f"/requests?id={REQUEST}")
         assert page.status == 200
