@@ -32,9 +32,9 @@ from services.monitoring.console.settings import ConsoleSettings
 from services.monitoring.console.web.application import Application
 from services.monitoring.console.web.connections import Connections
 from services.monitoring.console.web.guard import Guard
-from services.monitoring.console.web.parts import Parts
 from services.monitoring.console.web.render import Renderer
 from services.monitoring.console.web.server import serve
+from services.monitoring.console.web.views import Parts
 from services.monitoring.ports import Log
 
 _REFRESH_S = 1.0

@@ -19,11 +19,10 @@ from headrace.hop.errors import Code, Fault, reason_name
 from services.monitoring.console import faults
 from services.monitoring.console.web.changes import Change, changes
 from services.monitoring.console.web.forms import number, read_form
-from services.monitoring.console.web.guard import Access, Guard, is_signed_out
+from services.monitoring.console.web.guard import Access, Guard
 from services.monitoring.console.web.headers import SecurityHeaders
-from services.monitoring.console.web.parts import Parts
 from services.monitoring.console.web.render import STATIC, Renderer, as_json
-from services.monitoring.console.web.views import Values, View, views
+from services.monitoring.console.web.views import Parts, Values, View, views
 from services.monitoring.ports import Log
 
 _STATUS: Mapping[Code, int] = {
@@ -166,7 +165,7 @@ class Application:
     def _fault(self, request: Request, fault: Fault, access: Access | None) -> Response:
         if wants_json(request):
             return _fault_json(fault)
-        if is_signed_out(fault):
+        if fault.code is Code.UNAUTHENTICATED:
             return self._to_sign_in(request)
         values = {"problem": fault.message, "code": fault.code.name, "reason": reason_name(fault.reason)}
         if access is None:

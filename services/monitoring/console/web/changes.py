@@ -12,7 +12,7 @@ from services.monitoring.console import faults
 from services.monitoring.console.actions import ROLLBACK
 from services.monitoring.console.web.forms import number
 from services.monitoring.console.web.guard import Access, Guard
-from services.monitoring.console.web.parts import Parts
+from services.monitoring.console.web.views import Parts
 
 Fields: TypeAlias = Mapping[str, str]
 

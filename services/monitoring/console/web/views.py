@@ -8,13 +8,27 @@ from typing import Any, TypeAlias
 
 from starlette.requests import Request
 
-from services.monitoring.console.actions import ROLLBACK
+from services.monitoring.console.actions import ROLLBACK, Actions
+from services.monitoring.console.audit_log import AuditLog
+from services.monitoring.console.incidents.page import Incidents
+from services.monitoring.console.pages import Pages
+from services.monitoring.console.requests.page import Requests
 from services.monitoring.console.web.forms import number
 from services.monitoring.console.web.guard import Access
-from services.monitoring.console.web.parts import Parts
 
 Values: TypeAlias = dict[str, Any]
 Facts: TypeAlias = Callable[[Request, Access], Awaitable[Values]]
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """All that the console shows and does."""
+
+    pages: Pages
+    actions: Actions
+    requests: Requests
+    incidents: Incidents
+    audit_log: AuditLog
 
 
 @dataclass(frozen=True, slots=True)
