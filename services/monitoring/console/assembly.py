@@ -69,10 +69,12 @@ async def console(
 
     tasks = [
         asyncio.create_task(serve(application.asgi(tls=tls), connections, settings, log)),
-        asyncio.create_task(_every(SAMPLE_S, sample, log)),
-        asyncio.create_task(_every(_REFRESH_S, lambda: reach.run(operators.refresh), log)),
-        asyncio.create_task(_every(_REFRESH_S, lambda: reach.run(ended.load), log)),
-        asyncio.create_task(_every(_FLUSH_S, lambda: reach.run(events.flush), log)),
+        asyncio.create_task(_every(SAMPLE_S, "counts of routers", sample, reach)),
+        asyncio.create_task(
+            _every(_REFRESH_S, "keys of operators", lambda: reach.run(operators.refresh), reach)
+        ),
+        asyncio.create_task(_every(_REFRESH_S, "ended sessions", lambda: reach.run(ended.load), reach)),
+        asyncio.create_task(_every(_FLUSH_S, "the security log", lambda: reach.run(events.flush), reach)),
     ]
     try:
         yield live
@@ -104,17 +106,10 @@ def _pages(settings: ConsoleSettings, sources: Sources, live: Live, reach: Reach
     )
 
 
-async def _every(seconds: float, action: Callable[[], Awaitable[object]], log: Log) -> None:
-    """Runs `action` again and again. A failure is logged once while it stays the same."""
-    told = ""
+async def _every(seconds: float, what: str, action: Callable[[], Awaitable[object]], reach: Reach) -> None:
+    """Runs `action` again and again; the next round may do better, and the console goes on."""
     while True:
-        try:
-            await action()
-            told = ""
-        except Exception as error:  # noqa: BLE001 - the next round may do better, and the console goes on
-            if repr(error) != told:
-                log.warning("periodic work of the console failed", error=repr(error))
-            told = repr(error)
+        await reach.attempt(what, action(), None, [], errors=(Exception,))
         await asyncio.sleep(seconds)
 
 

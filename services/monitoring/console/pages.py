@@ -8,7 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from headrace.releases import Broken
+from headrace.releases import Broken, Release
+from headrace.releases.changes.basis import ACTIVE
 from services.monitoring.console import faults
 from services.monitoring.console.actions import Actions
 from services.monitoring.console.facts import live, releases
@@ -20,6 +21,7 @@ from services.monitoring.console.ports import PanelSource, Sources
 from services.monitoring.console.reach import Notices, Reach, notice
 
 _CHANGES = 12
+_QUIET_S = 86_400.0
 _ENTRIES = 100
 _NO_SECTION = "A section of this page can't be read now; the log says why."
 _NO_OUTCOMES = "The outcomes can't be read now, so the experiment is not shown."
@@ -58,6 +60,8 @@ class Pages:
         rows = [row for facts in known.pipelines for row in releases.history_rows(facts.history)]
         rows.sort(key=lambda row: str(row["at"]), reverse=True)
         attention = [card["pipeline"] for card in cards if _needs_a_look(card)]
+        for card in cards:
+            card["quiet"] = card["quiet"] and not _needs_a_look(card)
         return {
             "at": self._reach.at(),
             "notices": notices,
@@ -152,7 +156,13 @@ class Pages:
             "rates": self._live.rates(facts.name),
             "frozen": release.frozen,
             "problem": _broken(facts.broken),
+            "quiet": self._is_quiet(release),
         }
+
+    def _is_quiet(self, release: Release) -> bool:
+        """Whether nothing has changed for a day, and nothing is changing."""
+        changing = release.rollout is not None and release.rollout.state in ACTIVE
+        return not changing and (self._reach.now() - release.at).total_seconds() > _QUIET_S
 
     def _table(self, facts: PipelineFacts) -> dict[str, Any]:
         span, figures = self._live.minute(facts.name)

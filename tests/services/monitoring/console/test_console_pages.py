@@ -51,6 +51,20 @@ async def test_the_first_page_says_what_changed_whether_it_is_safe_and_offers_th
     assert "<7>" not in page
 
 
+async def test_what_is_unchanged_for_a_day_and_no_worse_is_one_line(place: Place) -> None:
+    place.wall += 86_401
+    cards = []
+    async with place.operator() as browser:
+        page = (await browser.get("/")).text
+        for bad in (0, 3_000):
+            place.answer(2_000 + bad, bad)
+            place.report()
+            cards += (await browser.get("/index.json")).json["pipelines"]
+    assert "Unchanged for a day" in page
+    assert "<article" not in page
+    assert [card["quiet"] for card in cards] == [True, False]
+
+
 async def test_more_wrong_predictions_than_before_are_named(browser: Browser, place: Place) -> None:
     place.succession = Succession(2, Count(400, 30), Count(4_000, 300))
     [fine] = (await browser.get("/index.json")).json["pipelines"]
@@ -135,6 +149,7 @@ async def test_a_rollback_by_a_program_and_one_that_came_too_late(place: Place) 
     assert back.status == 400
     assert not card["way_back"]["possible"]
     assert [r["rolled_back_by"] for r in card["history"]] == [None, 3, None]
+    assert not any(r["can_go_back"] for r in card["history"])
     assert "rolled back by 3" in page
 
 
