@@ -69,7 +69,8 @@ class Freshness:
             view = name.removeprefix(SOURCE)
             if name.startswith(SOURCE) and (ages := columns.get(AGE + view)) is not None and len(ages.array):
                 key = (header.pipeline, view)
-                ring = self._views[key] = self._views.pop(key, None) or _Ring()
+                ring = self._views[key] = self._views.get(key) or _Ring()
+                self._views.move_to_end(key)
                 ring.revision = header.revision
                 ring.add(now, sources.array, ages.array)
         while len(self._views) > _VIEWS:
