@@ -149,6 +149,20 @@ def test_shares_have_the_digits_that_they_are_worth(value: float | None, text: s
     assert words.share(value).removesuffix("\u00a0%") == text
 
 
+@pytest.mark.parametrize(
+    ("amount", "text"),
+    [
+        (12_345.678, "12\u202f345.68"),
+        (0.5, "0.50"),
+        (0.0123, "0.012"),
+        (2.1e-05, "0.000021"),
+        (-1.4e-22, "0.00"),
+    ],
+)
+def test_money_has_no_exponent(amount: float, text: str) -> None:
+    assert words.money(amount, "EUR") == f"{text}\u00a0EUR"
+
+
 def test_changes_are_told_in_sentences() -> None:
     changes = [
         Difference("arms.canary.version", "—", "3"),
