@@ -105,17 +105,13 @@ class Place:
         for name, scopes in (("operator", ("operate",)), ("reader", ("read",))):
             self.add_key(name, scopes)
         log = AccessLog(self.model_log, "executor", self.now)
-        for version in ("1", "2"):
-            log.record("loaded", "light", version)
+        log.record("loaded", "light", "1")
+        log.record("loaded", "light", "2")
         self.models = signed(self.folder)
-        for version in ("1", "2"):
-            parents = [] if version == "1" else ["light:1"]
+        x, y = (TensorSpec(name, DType.FLOAT32, ()) for name in "xy")
+        for version, parents in (("1", []), ("2", ["light:1"])):
             about = self.models.put(
-                version,
-                inputs=[TensorSpec("x", DType.FLOAT32, ())],
-                outputs=[TensorSpec("y", DType.FLOAT32, ())],
-                lineage={"parents": parents},
-                metrics={"auc": 0.742},
+                version, inputs=[x], outputs=[y], lineage={"parents": parents}, metrics={"auc": 0.742}
             )
             model_changes.add(self.releases.records, about, "ann")
 
@@ -311,6 +307,11 @@ class Browser:
         body = urlencode({"csrf": self.token, **fields}).encode()
         kind = {"content_type": "application/x-www-form-urlencoded"}
         return await self.send("POST", path, body, {**kind, **headers})
+
+    async def call(self, path: str, key: str, **fields: Any) -> Reply:
+        """As a program."""
+        how = {"x_api_key": key, "content_type": "application/json"}
+        return await self.send("POST", path, json.dumps(fields).encode(), how)
 
     async def sign_in(self, key: str) -> Reply:
         await self.get("/sign-in")

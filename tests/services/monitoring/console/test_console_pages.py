@@ -132,18 +132,17 @@ async def test_a_rollback_tells_what_will_change_then_does_it_and_records_it(
 
 async def test_a_rollback_by_a_program_and_one_that_came_too_late(place: Place) -> None:
     async with place.browser() as browser:
-        how = {"x_api_key": place.keys["operator"], "content_type": "application/json"}
-        path = "/pipelines/flights/rollback.json"
-        late = await browser.send("POST", path, b'{"number": 1}', how)
-        assert (late.status, late.json["error"]["reason"]) == (409, "RELEASE_STALE")
-        assert late.json["error"]["metadata"]["number"] == "2"
-        done = await browser.send("POST", path, b'{"number": 2}', how)
-        assert (done.status, done.json["release"]["number"]) == (200, 3)
-        again = await browser.send("POST", path, b'{"number": 3, "to": 1}', how)
-        assert (again.status, again.json["error"]["message"]) == (409, "nothing to change (release 3)")
-        card = (await browser.send("GET", "/pipelines/flights.json", b"", how)).json
-        page = (await browser.send("GET", "/pipelines/flights", b"", how)).text
-        back = await browser.send("POST", path, b'{"number": 3}', how)
+        path, key = "/pipelines/flights/rollback.json", place.keys["operator"]
+        late = await browser.call(path, key, number=1)
+        done = await browser.call(path, key, number=2)
+        again = await browser.call(path, key, number=3, to=1)
+        card = (await browser.get("/pipelines/flights.json", x_api_key=key)).json
+        page = (await browser.get("/pipelines/flights", x_api_key=key)).text
+        back = await browser.call(path, key, number=3)
+    assert (late.status, late.json["error"]["reason"]) == (409, "RELEASE_STALE")
+    assert late.json["error"]["metadata"]["number"] == "2"
+    assert (done.status, done.json["release"]["number"]) == (200, 3)
+    assert (again.status, again.json["error"]["message"]) == (409, "nothing to change (release 3)")
     assert [r.number for r in place.store.history("flights")] == [3, 2, 1]
     # Going back once more would make the bad one live again.
     assert back.status == 400
