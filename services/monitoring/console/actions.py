@@ -8,15 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from headrace.releases import Freeze, ReleaseError
-from headrace.releases.changes import (
-    aborted,
-    differences,
-    paused,
-    promoted,
-    resumed,
-    rolled_back_to,
-    switched,
-)
+from headrace.releases import changes as rules
 from headrace.releases.faults import refused
 from services.monitoring.console import faults
 from services.monitoring.console.facts import releases, words
@@ -46,38 +38,38 @@ ACTIONS: Mapping[str, Action] = {
             "pause",
             "Pause the rollout",
             "The weights stay as they are until somebody resumes it. Evidence is still gathered.",
-            lambda basis, *_: paused(basis),
+            lambda basis, *_: rules.paused(basis),
         ),
         Action(
             "resume",
             "Resume the rollout",
             "The analyser judges it again and moves it on, or takes it back.",
-            lambda basis, _, freeze: resumed(basis, freeze),
+            lambda basis, _, freeze: rules.resumed(basis, freeze),
         ),
         Action(
             "promote",
             "Promote now",
             "The new arm gets all rows now, without further proof. The old one stays as `previous`.",
-            lambda basis, *_: promoted(basis),
+            lambda basis, *_: rules.promoted(basis),
             risky=True,
         ),
         Action(
             "abort",
             "Abort the rollout",
             "All rows go back to the live arm.",
-            lambda basis, *_: aborted(basis),
+            lambda basis, *_: rules.aborted(basis),
         ),
         Action(
             "freeze",
             "Freeze automation",
             "Rollouts of this pipeline stay where they are. People may still change everything.",
-            lambda basis, *_: switched(basis, frozen=True),
+            lambda basis, *_: rules.switched(basis, frozen=True),
         ),
         Action(
             "unfreeze",
             "End the freeze",
             "Automation goes on for this pipeline.",
-            lambda basis, *_: switched(basis, frozen=False),
+            lambda basis, *_: rules.switched(basis, frozen=False),
         ),
     )
 }
@@ -103,7 +95,7 @@ class Actions:
             made = action.how(basis, facts.history, freeze)
         except ReleaseError as error:
             raise refused(error) from None
-        changes = differences(basis.release, made)
+        changes = rules.differences(basis.release, made)
         if not changes:
             raise faults.unchanged(pipeline, basis.newest)
         back = releases.way_back(basis, facts.history, to) if name == ROLLBACK else {"label": action.label}
@@ -149,7 +141,7 @@ class Actions:
     def _offer(action: Action, facts: PipelineFacts, freeze: Freeze | None) -> dict[str, Any]:
         basis, why = facts.basis(), ""
         try:
-            if not differences(basis.release, action.how(basis, facts.history, freeze)):
+            if not rules.differences(basis.release, action.how(basis, facts.history, freeze)):
                 why = faults.nothing_to_change(basis.newest)
         except ReleaseError as error:
             why = "; ".join(error.problems)
@@ -168,7 +160,7 @@ def _action(name: str, to: int | None) -> Action:
             name,
             "Roll back",
             ACTIONS["abort"].says,
-            lambda basis, history, _: rolled_back_to(basis, history, to),
+            lambda basis, history, _: rules.rolled_back_to(basis, history, to),
             True,
         )
     found = ACTIONS.get(name)
