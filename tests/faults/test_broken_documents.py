@@ -67,7 +67,7 @@ def test_an_unusable_release_stops_no_pipeline_over_a_kill(system: System) -> No
         assert (code, reason) == (grpc.StatusCode.FAILED_PRECONDITION, "PIPELINE_QUARANTINED")
     poll("control is back", lambda: system.services()["control"]["state"] == "ready")
     told = {q["pipeline"]: q for q in system.status()["quarantined_pipelines"]}
-    assert {name: q["serves_version"] for name, q in told.items()} == {NAME: 2, NEVER_GOOD: None}
+    assert {name: q["serves_release"] for name, q in told.items()} == {NAME: number - 1, NEVER_GOOD: None}
     assert f"releases/{NAME}/{number}:1: (release): arms.live" in told[NAME]["problems"][0]
     for service in ("router", "ingress"):
         found = samples(system, f"headrace_{service}_quarantined_documents", [service])

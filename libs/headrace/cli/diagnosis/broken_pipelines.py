@@ -54,30 +54,28 @@ def _look(store: ReleaseStore, name: str, found: Found) -> None:
         found.broken[name] = Problem(f"releases/{name}/{number}", 1, "(release)", problem)
 
 
-def told(found: Found, serving: Mapping[str, Mapping[str, int]]) -> list[dict[str, Any]]:
-    """For `--json`: each broken release, and what is wrong with the store. `serving`: pipeline → version and release."""
+def told(found: Found, serving: Mapping[str, int]) -> list[dict[str, Any]]:
+    """For `--json`: each broken release, and what is wrong with the store. `serving`: pipeline → release."""
     broken: list[dict[str, Any]] = [
         {
             "pipeline": name,
-            "serves_version": serving.get(name, {}).get("version"),
-            "serves_release": serving.get(name, {}).get("release"),
+            "serves_release": serving.get(name),
             "problems": [str(problem)],
         }
         for name, problem in found.broken.items()
     ]
     away = [str(p) for p in found.away]
-    return broken + ([{"pipeline": None, "serves_version": None, "problems": away}] if away else [])
+    return broken + ([{"pipeline": None, "serves_release": None, "problems": away}] if away else [])
 
 
-def lines(found: Found, serving: Mapping[str, Mapping[str, int]]) -> list[str]:
+def lines(found: Found, serving: Mapping[str, int]) -> list[str]:
     """For people: a sentence for each broken release, then its problem. `serving`: as of `told`."""
     broken = found.broken.items()
-    texts = [text for n, p in broken for text in (_sentence(n, serving.get(n, {})), f"  {p}")]
+    texts = [text for n, p in broken for text in (_sentence(n, serving.get(n)), f"  {p}")]
     return texts + [str(p) for p in found.away]
 
 
-def _sentence(name: str, serves: Mapping[str, int]) -> str:
-    if not serves:
+def _sentence(name: str, serves: int | None) -> str:
+    if serves is None:
         return f"pipeline {name} is in quarantine: its newest release can't be used, and no router serves another one"
-    serving = f"release {serves.get('release', 0)} (version {serves.get('version', 0)})"
-    return f"pipeline {name} serves {serving}, which was good last: the newest can't be used"
+    return f"pipeline {name} serves release {serves}, which was good last: the newest can't be used"

@@ -12,9 +12,7 @@ from headrace.cli.installation.layout import service_of
 from headrace.cli.installation.services import INGRESS
 from headrace.cli.supervision import probes
 
-_SERVED = re.compile(
-    rb'^headrace_router_(pipeline_version|release)\{pipeline="([^"]+)"\} ([0-9.e+]+)', re.MULTILINE
-)
+_SERVED = re.compile(rb'^headrace_router_release\{pipeline="([^"]+)"\} ([0-9.e+]+)', re.MULTILINE)
 _RESOURCES = re.compile(
     rb'^headrace_resources_(number|age_seconds|rejected)\{service="([a-z]+)"\} ([0-9.e+-]+)', re.MULTILINE
 )
@@ -29,10 +27,10 @@ _OLD_S = 30.0
 
 @dataclass
 class LiveState:
-    """`serving`: pipeline → its version and release at the router that answered last. `followers`: process → number of the last
+    """`serving`: pipeline → its release at the router that answered last. `followers`: process → number of the last
     change that it has, seconds since control confirmed it, resources that it rejects. `position`: control's; None: it is away."""
 
-    serving: dict[str, dict[str, int]] = field(default_factory=dict)
+    serving: dict[str, int] = field(default_factory=dict)
     followers: dict[str, dict[str, float]] = field(default_factory=dict)
     position: int | None = None
     problems: list[str] = field(default_factory=list)
@@ -71,9 +69,8 @@ def _unshared(doors: list[bytes]) -> Iterator[str]:
 
 
 def _add(state: LiveState, process: str, page: bytes) -> None:
-    for what, pipeline, value in _SERVED.findall(page):
-        key = "version" if what == b"pipeline_version" else "release"
-        state.serving.setdefault(pipeline.decode(), {})[key] = int(float(value))
+    for pipeline, value in _SERVED.findall(page):
+        state.serving[pipeline.decode()] = int(float(value))
     for what, service, value in _RESOURCES.findall(page):
         name = process if process.partition(".")[0] == service.decode() else f"{process}/{service.decode()}"
         state.followers.setdefault(name, {})[what.decode()] = float(value)
