@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import pyarrow as pa
@@ -29,7 +29,10 @@ from headrace.hop.errors import Code
 from services.monitoring.events.files.arrow import REQUEST_ID, TENANT, answered_column
 from services.monitoring.events.files.selection import columns
 from services.monitoring.events.store import EventStore
+from services.monitoring.events.values import Problem
 
+# Release, arm, and the arm that answered.
+Group: TypeAlias = tuple[int, str, str]
 MOST_PAIRS, MOST_REPORTS = 100_000, 8
 _KEY = f'"{TENANT}", "{REQUEST_ID}", "{ROW}"'
 # Whether a row is a shadow's. No column of a pipeline begins so.
@@ -85,15 +88,21 @@ def shadow_reports(store: EventStore, pipeline: str, first_us: int) -> ShadowRep
     found = ShadowReports()
     headers = store.headers(pipeline, first_us)
     groups = {(h.release, h.arm, h.shadow_of) for h in headers if h.shadow_of}
-    for release, arm, against in sorted(groups, reverse=True)[:MOST_REPORTS]:
-        outputs = _outputs([h for h in headers if h.release == release], arm, against)
-        sql = _PAIRS.format(columns=columns((*_FACTS, *outputs)))
-        table, problems = store.ask(sql, [first_us, release, arm, against], pipeline, first_us)
+    for group in sorted(groups, reverse=True)[:MOST_REPORTS]:
+        outputs = _outputs([h for h in headers if h.release == group[0]], *group[1:])
+        table, problems = _pairs(store, pipeline, first_us, group, outputs)
         found.unreadable.update(problem.path for problem in problems)
         if table.num_rows:
             live, shadow = table.filter(pc.invert(table[_COPIED])), table.filter(table[_COPIED])
-            found.reports.append(_report(release, arm, against, live, shadow, outputs))
+            found.reports.append(_report(group, live, shadow, outputs))
     return found
+
+
+def _pairs(
+    store: EventStore, pipeline: str, first_us: int, group: Group, outputs: Sequence[str]
+) -> tuple[pa.Table, list[Problem]]:
+    sql = _PAIRS.format(columns=columns((*_FACTS, *outputs)))
+    return store.ask(sql, [first_us, *group], pipeline, first_us, lambda header: header.release == group[0])
 
 
 def _outputs(headers: Sequence[GroupHeader], arm: str, against: str) -> list[str]:
@@ -104,16 +113,14 @@ def _outputs(headers: Sequence[GroupHeader], arm: str, against: str) -> list[str
     return [name for name in live if name in shadowed and name not in masked]
 
 
-def _report(
-    release: int, arm: str, against: str, live: pa.Table, shadow: pa.Table, outputs: Sequence[str]
-) -> ShadowReport:
+def _report(group: Group, live: pa.Table, shadow: pa.Table, outputs: Sequence[str]) -> ShadowReport:
     compared = ComparisonReport()
     compared.add(_answers(live, outputs), _answers(shadow, outputs), outputs)
     # For a kept answer nothing was run, so its time is compared with nothing.
     ran = ~_numbers(live, CACHED).astype(bool)
     times = [_numbers(rows, LATENCY_US)[ran].astype(np.float64) for rows in (live, shadow)]
     busy = [float(_numbers(rows, BUSY_US)[ran].sum()) for rows in (live, shadow)]
-    return ShadowReport(release, arm, against, compared, int(_numbers(live, TIME_US).min()), *times, *busy)
+    return ShadowReport(*group, compared, int(_numbers(live, TIME_US).min()), *times, *busy)
 
 
 def _answers(rows: pa.Table, outputs: Sequence[str]) -> Batch:

@@ -126,6 +126,16 @@ def test_each_release_has_its_report_and_personal_data_is_in_none(world: World) 
     assert not shadow_reports(world.store, "nothing", 0).reports
 
 
+@pytest.mark.parametrize("closed", [False, True])
+def test_an_output_may_have_had_another_type_in_another_release(world: World, *, closed: bool) -> None:
+    world.take(answers(1, 2), shadowed(1, 2))
+    texts = (Column.of_text("y", ["a", "b"]),)
+    world.take(answers(3, 2, texts, release=5), shadowed(3, 2, *texts, release=5), epoch=8)
+    if closed:
+        world.stored()
+    assert [r.compared.both_answered for r in reports(world)] == [2, 2]
+
+
 def test_a_file_that_can_not_be_read_is_named(world: World) -> None:
     world.stored(answers(1, 2), shadowed(1, 2))
     world.put(world.paths[0], b"x")
