@@ -268,7 +268,7 @@ def _operations(
         **operations(OIP_SERVICE, oip, repository),
         **operations(INFERENCE_SERVICE, own, outcomes, explained),
         **operations(RELEASE_SERVICE, ReleaseServicer(desk), scope="operate"),
-        **operations(OPERATIONS_SERVICE, OperationsServicer(client, monitoring), scope="operate"),
+        **operations(OPERATIONS_SERVICE, OperationsServicer(monitoring), scope="operate"),
     }
 
 

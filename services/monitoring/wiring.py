@@ -31,6 +31,7 @@ from services.monitoring.database.facts import Facts
 from services.monitoring.deployments import tell_deployments
 from services.monitoring.drift.wiring import drift_of
 from services.monitoring.events.ports import EventObserver, GroupObserver
+from services.monitoring.events.reception import Reception
 from services.monitoring.events.wiring import events
 from services.monitoring.experiments import experiment_read_out
 from services.monitoring.explanations.store import ExplanationStore
@@ -84,7 +85,7 @@ async def build(settings: MonitoringConfig, runtime: Runtime) -> AsyncIterator[S
             )
         yield [
             Service(services["MonitoringService"], MonitoringServicer(recorder, _WALL)),
-            Service(services["AnalysisService"], AnalysisServicer(analysis)),
+            Service(services["AnalysisService"], AnalysisServicer(analysis, eyes.events)),
             *eyes.services,
         ]
     finally:
@@ -94,10 +95,11 @@ async def build(settings: MonitoringConfig, runtime: Runtime) -> AsyncIterator[S
 
 @dataclass(frozen=True, slots=True)
 class _Eyes:
-    """What looks at each event of a prediction: its services, and what the console shows of it."""
+    """What looks at each event of a prediction: its services, and what the console shows of it; and what has the events."""
 
     services: Sequence[Service]
     shown: ConsoleSources
+    events: Reception
 
 
 async def _eyes(
@@ -174,7 +176,9 @@ async def _eyes(
         alerts=watch if settings.cost.told and settings.alerts.rules else None,
     )
     reports = Service(facts_pb2.DESCRIPTOR.services_by_name["FactsService"], intake)
-    return _Eyes([reports, event_service, accuracy.service, explanation_service, *cost.services()], shown)
+    return _Eyes(
+        [reports, event_service, accuracy.service, explanation_service, *cost.services()], shown, reception
+    )
 
 
 @asynccontextmanager

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import time
 
-from headrace.api.router.v1 import explain_pb2, shadow_pb2
+from headrace.api.router.v1 import explain_pb2
 from headrace.api.router.v1 import router_pb2 as pb
 from headrace.columns import wire
-from headrace.comparison.messages import write_report
 from headrace.hop.call import Call
 from headrace.pipeline import write_index, write_model_uses
 from services.router import errors
@@ -16,7 +15,6 @@ from services.router.explanations.asked.servicer import ExplainServicer
 from services.router.inference import Inference
 from services.router.operations.models import ModelOperations
 from services.router.pipelines import Pipelines
-from services.router.shadow.reports import Reports
 
 
 class RouterServicer:
@@ -27,14 +25,12 @@ class RouterServicer:
         inference: Inference,
         pipelines: Pipelines,
         models: ModelOperations,
-        shadows: Reports,
         explanations: ExplainServicer,
         notes: Notes | None = None,
     ) -> None:
         """`notes`: numbers the events; None: nobody is told of them."""
         self._inference = inference
         self._explanations = explanations
-        self._shadows = shadows
         self._pipelines = pipelines
         self._models = models
         self._notes = notes
@@ -92,18 +88,6 @@ class RouterServicer:
         _check_operator(call)
         gone = await self._models.unload(request.model, request.version, request.operator, call.deadline)
         return pb.UnloadModelResponse(versions=gone)
-
-    async def GetShadowReport(
-        self, request: shadow_pb2.GetShadowReportRequest, call: Call
-    ) -> shadow_pb2.GetShadowReportResponse:
-        _check_operator(call)
-        found = self._shadows.listed(request.pipeline)
-        if request.pipeline and not found:
-            self._pipelines.find(request.pipeline, 0)  # raises if there is no such pipeline
-        reply = shadow_pb2.GetShadowReportResponse()
-        for report in found:
-            write_report(report, reply.reports.add())
-        return reply
 
     async def Explain(self, request: explain_pb2.ExplainRequest, call: Call) -> explain_pb2.ExplainResponse:
         return await self._explanations.Explain(request, call)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -92,9 +91,7 @@ async def build(settings: RouterSettings, runtime: Runtime) -> AsyncIterator[Seq
             pipelines, refresh, metrics, time.monotonic, observers, told.counters, told.commits
         )
         descriptor = router_pb2.DESCRIPTOR.services_by_name["RouterService"]
-        servicer = RouterServicer(
-            inference, pipelines, models, shadows.reports, explained.servicer, told.notes
-        )
+        servicer = RouterServicer(inference, pipelines, models, explained.servicer, told.notes)
         yield [Service(descriptor, servicer, takes_payload=True, ready=reloader.ready)]
 
 
@@ -148,7 +145,7 @@ async def _shadows(
     """Runs what is copied to shadows meanwhile."""
     log = runtime.telemetry.log
     metrics = runtime.telemetry.once(ShadowMetrics)
-    shadows = Shadows(settings.shadow, metrics, time.monotonic, log, secrets.token_hex(6), observer)
+    shadows = Shadows(settings.shadow, metrics, time.monotonic, log, observer)
     async with running(shadows.run(), "shadows", log):
         yield shadows
 

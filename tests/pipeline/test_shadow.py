@@ -38,10 +38,7 @@ def test_a_shadow_is_compared_row_by_row_and_answers_nobody(system: System, shad
         request = row_request(*system.rows[:40])
         answer = system.predict(request)
         assert all(not p.HasField("error") for p in answer.predictions)
-        try:
-            told = json.loads(headrace("shadow", "report", "flights", "--json"))
-        except AssertionError:
-            return None  # none has run yet
+        told = json.loads(headrace("shadow", "report", "flights", "--json"))
         [newest, *_] = told.get("reports") or [{"release": 0}]
         compared = int(newest.get("both_answered_count", 0)) >= 40 and int(newest["release"]) == shadowed
         return newest if compared else None
@@ -57,7 +54,7 @@ def test_a_shadow_is_compared_row_by_row_and_answers_nobody(system: System, shad
     assert int(delayed.get("live_true_count", 0)) == 0
     worst = found["worst"][0]
     assert worst["values"] == [{"output": "delayed", "live": "False", "shadow": "True"}]
-    assert {name for column in worst["inputs"]["columns"] for name in column["names"]} >= {"carrier", "dest"}
+    assert "/" in worst["prediction_id"]
     told = headrace("shadow", "report", "flights")
     assert "delayed" in told
     assert "only shadow" in told

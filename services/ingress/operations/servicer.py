@@ -1,20 +1,16 @@
-"""headrace.api.operations.v1.OperationsService, for operators: asked of all routers, or of the monitoring service."""
+"""headrace.api.operations.v1.OperationsService, for operators: asked of the monitoring service."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TypeVar
 
-from headrace.api.monitoring.v1 import monitoring_pb2
+from headrace.api.monitoring.v1 import monitoring_pb2, shadow_pb2
 from headrace.api.operations.v1 import operations_pb2 as pb
-from headrace.api.router.v1 import router_pb2, shadow_pb2
-from headrace.comparison import merged
-from headrace.comparison.messages import read_report, write_report
 from headrace.hop.call import unary
 from headrace.hop.client.dial import Client
 from headrace.hop.errors import Code, Fault, Reason
-from services.ingress.auth.operators import SCOPE, operated, operator
-from services.ingress.documents.catalog import has_scope
+from services.ingress.auth.operators import operated
 from services.ingress.request_context import RequestContext
 
 T = TypeVar("T")
@@ -22,13 +18,14 @@ SHADOWS = unary(
     shadow_pb2.GetShadowReportRequest,
     shadow_pb2.GetShadowReportResponse,
     idempotent=True,
-    file=router_pb2.DESCRIPTOR,
+    file=monitoring_pb2.DESCRIPTOR,
 )
 ROLLOUT = unary(monitoring_pb2.GetRolloutRequest, monitoring_pb2.GetRolloutResponse, idempotent=True)
 EXPERIMENT = unary(
     monitoring_pb2.ReadExperimentRequest, monitoring_pb2.ReadExperimentResponse, idempotent=True
 )
-_REPORT_S = 10.0
+# As long as monitoring gives a question by default (`events.question_s`).
+_REPORT_S, _QUESTION_S = 10.0, 30.0
 
 
 class OperationsServicer:
@@ -37,25 +34,20 @@ class OperationsServicer:
     `monitoring` None: this installation has no monitoring service.
     """
 
-    def __init__(self, router: Client, monitoring: Client | None) -> None:
-        self._shadows = router.each(SHADOWS)
+    def __init__(self, monitoring: Client | None) -> None:
+        self._shadows = monitoring.unary(SHADOWS) if monitoring else None
         self._rollout = monitoring.each(ROLLOUT) if monitoring else None
         self._experiment = monitoring.unary(EXPERIMENT) if monitoring else None
 
     async def GetShadowReport(
         self, request: pb.GetShadowReportRequest, context: RequestContext
     ) -> pb.GetShadowReportResponse:
-        """Summed up over the routers that answer."""
-        operator(context, request.pipeline or None)
-        asked = shadow_pb2.GetShadowReportRequest(pipeline=request.pipeline)
-        answers = await self._shadows(asked, deadline=context.deadline_within(_REPORT_S))
-        good = _good(answers)
-        silent = len(answers) - len(good)
-        reply = pb.GetShadowReportResponse(router_count=len(good), silent_router_count=silent)
-        for report in merged(read_report(r) for answer in good for r in answer.reports):
-            if has_scope(context.caller, SCOPE, report.pipeline):
-                write_report(report, reply.reports.add())
-        return reply
+        pipeline = operated(request.pipeline, context)
+        asked = shadow_pb2.GetShadowReportRequest(pipeline=pipeline)
+        if request.HasField("begin_time"):
+            asked.begin_time.CopyFrom(request.begin_time)
+        found = await _there(self._shadows)(asked, deadline=context.deadline_within(_QUESTION_S))
+        return pb.GetShadowReportResponse(shadow=found)
 
     async def GetRollout(
         self, request: pb.GetRolloutRequest, context: RequestContext

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from headrace.columns import DType
 from headrace.drift import Baseline
@@ -14,7 +13,8 @@ from headrace.drift.signature import element_names
 from headrace.drift.values import Values
 from headrace.events import CACHED, CODE, TIME_US, GroupHeader
 from services.monitoring.drift.ports import Followed, Rows, Series, Traffic
-from services.monitoring.events.files.arrow import column_of
+from services.monitoring.events.files.arrow import answered_column
+from services.monitoring.events.files.selection import columns
 from services.monitoring.events.store import EventStore
 
 # How far it is looked back, in seconds, until there are rows enough.
@@ -37,11 +37,7 @@ def newest_rows(store: EventStore, series: Series, followed: Followed, most: int
         wanted = _wanted(headers, baseline)
         if not wanted:
             continue
-        names = ", ".join("'" + name.replace("'", "''") + "'" for name in wanted)
-        sql = (
-            f"FROM events SELECT COLUMNS(lambda c: c IN ({names})) WHERE {_CHOSEN}"
-            f' ORDER BY "{TIME_US}" DESC LIMIT {most}'
-        )
+        sql = f'FROM events SELECT {columns(wanted)} WHERE {_CHOSEN} ORDER BY "{TIME_US}" DESC LIMIT {most}'
         shadow = series.traffic is Traffic.SHADOW
         parameters = [series.revision, series.arm, shadow, followed.since, first_us]
         table, _ = store.ask(sql, parameters, series.pipeline, first_us)
@@ -72,14 +68,9 @@ def _wanted(headers: Sequence[GroupHeader], baseline: Baseline) -> list[str]:
 
 def _values(table: pa.Table, name: str) -> Values | None:
     """None: lists of several lengths, or byte strings of several elements a row, which have no baseline."""
-    array = table[name].combine_chunks()
-    if pa.types.is_list(array.type):
-        size = pc.max(pc.list_value_length(array)).as_py() or 0
-        try:
-            array = array.cast(pa.list_(array.type.value_type, size))
-        except pa.ArrowInvalid:
-            return None
-    column = column_of(pa.field(name, array.type), array)
+    column = answered_column(table, name)
+    if column is None:
+        return None
     if column.dtype is DType.BYTES:
         return None if column.row_shape else list(column.text())
     values = column.array

@@ -20,6 +20,7 @@ from services.monitoring.events.manifest.ranges import Ranges
 from services.monitoring.events.metrics import FileMetrics
 from services.monitoring.events.settings import EventStorage
 from services.monitoring.events.values import (
+    Batch,
     Erasure,
     EventFile,
     FileDamagedError,
@@ -157,18 +158,25 @@ class EventStore:
     def headers(self, pipeline: str, first_us: int) -> list[GroupHeader]:
         """What events of a pipeline since then have in common, each once."""
         files, batches = self.manifest.possible(pipeline=pipeline, first_us=first_us)
-        waiting = {batch.kind: batch for batch in batches}.values()
         found = [unpacked_header(header) for header in dict.fromkeys(file.header for file in files)]
-        return list(
-            dict.fromkeys([*found, *(header_of(unpacked(batch.content).schema) for batch in waiting)])
-        )
+        return list(dict.fromkeys([*found, *_headers(batches).values()]))
 
     def ask(
-        self, sql: str, parameters: Sequence[object], pipeline: str, first_us: int
+        self,
+        sql: str,
+        parameters: Sequence[object],
+        pipeline: str,
+        first_us: int,
+        of: Callable[[GroupHeader], bool] = lambda _: True,
     ) -> tuple[pa.Table, list[Problem]]:
-        """The answer to a question about the view `events`: those of a pipeline since then, of which there must be some."""
+        """The answer to a question about the view `events`: those of a pipeline since then, of which there must be some. `of`: of
+        such headers alone, as columns of the same name in other documents may have types that fit into no view with these."""
         for _ in range(_ATTEMPTS):
             files, batches = self.manifest.possible(pipeline=pipeline, first_us=first_us)
+            headers = _headers(batches)
+            wanted = {text for text in {file.header for file in files} if of(unpacked_header(text))}
+            files = [file for file in files if file.header in wanted]
+            batches = [batch for batch in batches if of(headers[batch.kind])]
             answer, problems = self._done("ask", sql, parameters, files, batches)
             if not self._changed(problems):
                 return answer, problems
@@ -303,6 +311,12 @@ def _batch(replica: str, epoch: int, group: EventGroup) -> NewBatch:
     return NewBatch(
         kind, group.header.pipeline, packed(batch), len(group), int(times.min()), int(times.max())
     )
+
+
+def _headers(batches: Sequence[Batch]) -> dict[str, GroupHeader]:
+    """By kind."""
+    firsts = {batch.kind: batch for batch in batches}
+    return {kind: header_of(unpacked(batch.content).schema) for kind, batch in firsts.items()}
 
 
 def _numbers(group: EventGroup) -> Ranges:

@@ -29,7 +29,7 @@ class ShadowEvents:
         try:
             why = Standing(first.shadow.release, shadow_of=first.live.name)
             self._ring.note(why, route, _part(portion, result), result, seconds)
-        except Exception as error:  # noqa: BLE001 - the comparison must go on
+        except Exception as error:  # noqa: BLE001 - the task must go on
             self._log.error("a shadow was not noted", error=f"{type(error).__name__}: {error}")
 
 

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.columns import Column
-from headrace.pipeline import kind_of
 from services.router.routes.route import Route
 from services.router.routes.run import RouteResult
 
@@ -52,9 +51,3 @@ def chosen_rows(request_ids: Sequence[str], share: float, salt: str) -> NDArray[
 def size_of(columns: Iterable[Column]) -> int:
     """Bytes of the columns' values."""
     return sum([c.values.nbytes for c in columns])
-
-
-def features_of(route: Route, result: RouteResult) -> dict[str, Column]:
-    """The columns of a route that depend on more than its inputs: feature values, which change with time."""
-    names = [n for p in route.plan.stages if kind_of(p.stage).varies for n in p.writes]
-    return {n: result.columns[n] for n in names if n in result.columns}

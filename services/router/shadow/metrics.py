@@ -12,7 +12,7 @@ class ShadowMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         counter, gauge = partial(Counter, registry=registry), partial(Gauge, registry=registry)
-        self._compared = counter(
+        self._ran = counter(
             "headrace_router_shadow_rows",
             "Rows that ran on a shadow, by what came of them.",
             ["pipeline", "result"],
@@ -27,10 +27,10 @@ class ShadowMetrics:
             "Share of the time that shadows may run; it falls when live batches become slower.",
         )
 
-    def compared(self, pipeline: str, result: str, rows: int) -> None:
-        """`result`: `equal` or `different`; a row that only one arm answered is different."""
-        if rows:
-            self._compared.labels(pipeline, result).inc(rows)
+    def ran(self, pipeline: str, rows: int, failed: int) -> None:
+        """So many rows ran, and of them so many failed."""
+        self._ran.labels(pipeline, "answered").inc(rows - failed)
+        self._ran.labels(pipeline, "failed").inc(failed)
 
     def dropped(self, pipeline: str, reason: str, rows: int) -> None:
         self._dropped.labels(pipeline, reason).inc(rows)

@@ -19,13 +19,12 @@ from services.router.ticks.counters import Part
 @dataclass(frozen=True, slots=True, eq=False)
 class Copied:
     """A batch that was answered. `rows`: positions that are copied, None: all. `live`: the route that answered `part`, with its
-    `result` and how long it took. `size`: bytes that it keeps in memory."""
+    `result`. `size`: bytes that it keeps in memory."""
 
     shadow: ShadowRoute
     live: Route
     part: Part
     result: RouteResult
-    seconds: float
     rows: NDArray[np.intp] | None
     size: int
 
@@ -103,7 +102,6 @@ def _together(one: Copied, other: Copied) -> bool:
     return (
         same
         and _types(one.batch) == _types(other.batch)
-        and _types(one.result.batch) == _types(other.result.batch)
         and one.result.columns.keys() == other.result.columns.keys()
     )
 

@@ -1,20 +1,17 @@
-"""Runs copied batches on a shadow's route and compares the answers."""
+"""Runs copied batches on a shadow's route."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.columns import Batch, Column, Rows, concat
-from headrace.comparison import ComparisonReport, RowContext
+from headrace.columns import Batch, Rows, concat
 from headrace.pipeline import PlannedStage, kind_of
-from services.router.cache.run import CACHED
 from services.router.ports import Meter
-from services.router.routes.observer import features_of, size_of
 from services.router.routes.route import Route
 from services.router.routes.run import RouteResult, RouteRun
 from services.router.shadow.queue import Copied
@@ -22,8 +19,6 @@ from services.router.stages.runner import StageResult, StageRunner
 
 # Below every live priority, which is 1 to 10: every limiter sheds these rows first.
 PRIORITY = 0
-# A row whose inputs are larger is named in the report, but can't be run again from it.
-_MAX_ROW_BYTES = 64 * 1024
 # No deadline for the whole run, as it may wait between its stages; each stage gets the pipeline's own.
 _RUN_S = 3600.0
 
@@ -113,22 +108,19 @@ async def run_portion(
     portion: Portion,
     turn: Turn,
     clock: Callable[[], float],
-    report: ComparisonReport,
     observer: ShadowObserver | None = None,
 ) -> int:
-    """Runs the rows on the shadow's route and counts them in the report; returns how many differ.
+    """Runs the rows on the shadow's route; returns how many failed.
 
     Raises Fault if the shadow's pipeline needs an input that the batch does not have.
     """
-    first = portion.copied[0]
-    route, answered = first.shadow.route, first.live.plan.pipeline
-    pipeline = route.plan.pipeline
+    route = portion.copied[0].shadow.route
     batch = portion.joined(lambda c: Batch(c.batch.rows, c.batch.columns))
     given, count = batch.rows, len(batch)
     shadowed = Rows(
         given.request_ids, given.tenants, [PRIORITY] * count, [clock() + _RUN_S] * count, [""] * count
     )
-    turned = tuple(Turned(r, turn, pipeline.deadline_ms / 1000) for r in route.runners)
+    turned = tuple(Turned(r, turn, route.plan.pipeline.deadline_ms / 1000) for r in route.runners)
     known = _known(portion, route)
     run = RouteRun(
         Route(route.name, route.plan, turned), Batch(shadowed, batch.columns), clock, Meter(), known
@@ -136,15 +128,7 @@ async def run_portion(
     result = await run.run()
     if observer is not None:
         observer.answered(portion, result, turn.worked)
-    private = {field.name for p in (pipeline, answered) for field in p.inputs if field.pii}
-    outputs = [o.name for o in pipeline.outputs if o.name not in private]
-    context = _Context(portion, private)
-    seconds = np.repeat([c.seconds for c in portion.copied], [len(r) for r in portion.rows])
-    live = portion.joined(lambda c: c.result.batch)
-    if CACHED in live.columns:
-        # Nothing was run for them, so their time is compared with nothing.
-        seconds[live.columns[CACHED].array >= 0] = np.nan
-    return report.add(live, result.batch, outputs, context.of, seconds, turn.worked)
+    return len(result.batch.errors)
 
 
 def _known(portion: Portion, route: Route) -> dict[int, StageResult]:
@@ -194,32 +178,3 @@ def _given(planned: PlannedStage, result: RouteResult) -> StageResult | None:
     if len(columns) < len(planned.writes) and len(errors) < len(result.batch):
         return None
     return StageResult(columns, errors=errors)
-
-
-@dataclass(frozen=True, slots=True)
-class _Context:
-    """Makes what a report keeps of a row. `private`: columns with personal data."""
-
-    portion: Portion
-    private: set[str]
-
-    def of(self, position: int) -> RowContext:
-        copied, row = self._origin(position)
-        batch = copied.batch
-        ids = batch.rows.request_ids
-        columns: Mapping[str, Column] = {**batch.columns, **features_of(copied.live, copied.result)}
-        one = {n: c.take(np.array([row])) for n, c in columns.items() if n not in self.private}
-        left_out = sorted(self.private & columns.keys())
-        inputs = None
-        if size_of(one.values()) <= _MAX_ROW_BYTES:
-            inputs = Batch(batch.rows.take([row]), one)
-        else:
-            left_out = sorted(columns)
-        return RowContext(ids[:row].count(ids[row]), inputs, left_out)
-
-    def _origin(self, position: int) -> tuple[Copied, int]:
-        for copied, rows in zip(self.portion.copied, self.portion.rows, strict=True):
-            if position < len(rows):
-                return copied, int(rows[position])
-            position -= len(rows)
-        raise IndexError(position)

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 
-from headrace.comparison import ComparisonReport
 from headrace.hop.errors import Fault
 from services.router.pipelines import Served
 from services.router.routes.observer import Ended, chosen_rows, size_of
@@ -25,7 +24,6 @@ from services.router.routes.route import Route
 from services.router.routes.run import RouteResult
 from services.router.shadow.metrics import ShadowMetrics
 from services.router.shadow.queue import Copied, ShadowQueue
-from services.router.shadow.reports import Reports
 from services.router.shadow.run import Portion, ShadowObserver, Turn, portions, run_portion
 from services.router.shadow.settings import ShadowSettings
 from services.router.ticks.counters import Part
@@ -141,7 +139,6 @@ class Shadows:
         metrics: ShadowMetrics,
         clock: Callable[[], float],
         log: Any,
-        epoch: str,
         observer: ShadowObserver | None = None,
     ) -> None:
         """`observer`: sees each answer of a shadow."""
@@ -158,7 +155,8 @@ class Shadows:
         # When the last live batch began.
         self.last_live = -math.inf
         self.pace = Pace(max_rows=settings.max_rows)
-        self.reports = Reports(epoch)
+        # Pipeline → release and arm of the shadow that ran last.
+        self._ran: dict[str, tuple[int, str]] = {}
 
     def begin(self, served: Served, route: Route, part: Part) -> Ended:
         """A live run begins; what is returned must be called when it ends. Neither raises."""
@@ -172,7 +170,7 @@ class Shadows:
             if not self.pace.in_flight:
                 self._idle.set()
             if isinstance(result, RouteResult) and served.shadow is not None:
-                self._offer(served, route, part, result, seconds)
+                self._offer(served, route, part, result)
 
         return ended
 
@@ -196,7 +194,7 @@ class Shadows:
             for left in self._queue.take(1):
                 self._drop(left, "stopped")
 
-    def _offer(self, served: Served, route: Route, part: Part, result: RouteResult, seconds: float) -> None:
+    def _offer(self, served: Served, route: Route, part: Part, result: RouteResult) -> None:
         shadow, batch = served.shadow, part.batch
         if shadow is None or shadow.share <= 0 or shadow.route.name == route.name:
             return
@@ -211,7 +209,7 @@ class Shadows:
                 return
             # The message's own memory, which is kept as a whole however few rows are copied.
             size = size_of(batch.columns.values()) + size_of(result.columns.values())
-            copied = Copied(shadow, route, part, result, seconds, rows, size)
+            copied = Copied(shadow, route, part, result, rows, size)
             refusal = self._queue.refusal(count, size)
             if refusal:
                 self._drop(copied, refusal)
@@ -240,15 +238,15 @@ class Shadows:
 
     async def _run_portion(self, portion: Portion) -> float:
         """Runs some rows; returns how long to rest then."""
-        report, pace = self._report(portion.copied[0]), self.pace
-        if not report.rows:
+        pace, first = self.pace, portion.copied[0]
+        pipeline, shadow = first.live.plan.pipeline.name, (first.shadow.release, first.shadow.route.name)
+        if self._ran.get(pipeline) != shadow:
+            self._ran[pipeline] = shadow
             pace.begin_anew()
         gate = partial(self.gate, self._clock() + self._patience_s)
         turn = Turn(gate, pace.stage_began, pace.stage_ended, self._clock)
-        different = await run_portion(portion, turn, self._clock, report, self._observer)
-        pipeline = report.pipeline
-        self._metrics.compared(pipeline, "different", different)
-        self._metrics.compared(pipeline, "equal", len(portion) - different)
+        failed = await run_portion(portion, turn, self._clock, self._observer)
+        self._metrics.ran(pipeline, len(portion), failed)
         rest = pace.ran(self._clock(), turn.worked)
         self._metrics.duty.set(pace.duty)
         return rest
@@ -267,11 +265,4 @@ class Shadows:
 
     def _drop(self, copied: Copied, reason: str, rows: int | None = None) -> None:
         count = len(copied) if rows is None else rows
-        report = self._report(copied)
-        report.drop(reason, count)
-        self._metrics.dropped(report.pipeline, reason, count)
-
-    def _report(self, copied: Copied) -> ComparisonReport:
-        shadow = copied.shadow
-        name = copied.live.plan.pipeline.name
-        return self.reports.of(name, shadow.release, shadow.route.name, copied.live.name)
+        self._metrics.dropped(copied.live.plan.pipeline.name, reason, count)

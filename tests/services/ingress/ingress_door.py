@@ -20,7 +20,7 @@ import numpy as np
 import yaml
 
 from headrace.api.executor.v1 import executor_pb2
-from headrace.api.router.v1 import explain_pb2, shadow_pb2
+from headrace.api.router.v1 import explain_pb2
 from headrace.api.router.v1 import router_pb2 as pb
 from headrace.columns import Batch, Column, RowError, Timing, decode, encode
 from headrace.hop import testing
@@ -169,13 +169,6 @@ class FakeRouter:
         for version, state in states.items():
             progress = "warming up onnxruntime" if version == "3" else ""
             reply.models.add(name="doubler", version=version, state=state, progress=progress)
-        return reply
-
-    async def GetShadowReport(
-        self, request: shadow_pb2.GetShadowReportRequest, call: Call
-    ) -> shadow_pb2.GetShadowReportResponse:
-        reply = shadow_pb2.GetShadowReportResponse()
-        reply.reports.add(pipeline=request.pipeline, release=4, arm="next", both_answered_count=7)
         return reply
 
     async def LoadModel(self, request: pb.LoadModelRequest, call: Call) -> pb.LoadModelResponse:

@@ -8,37 +8,21 @@ import pytest
 
 from headrace.api.monitoring.v1 import monitoring_pb2
 from headrace.api.operations.v1 import operations_pb2 as pb
-from headrace.api.router.v1 import shadow_pb2
 from headrace.hop.errors import Code, Fault, Reason
 from services.ingress.operations.servicer import OperationsServicer
-from tests.services.ingress.ingress_calls import call, operating, post, refused
+from tests.services.ingress.ingress_calls import call, operating, refused
 from tests.services.ingress.ingress_door import Folder
 
 if TYPE_CHECKING:
     from headrace.hop.client.dial import Client
 
-PATH = "/headrace.api.operations.v1.OperationsService/GetShadowReport"
-REQUEST = pb.GetShadowReportRequest(pipeline="double")
+PATH = "/headrace.api.operations.v1.OperationsService/"
+ROLLOUT, EXPERIMENT, SHADOWS = PATH + "GetRollout", PATH + "ReadExperiment", PATH + "GetShadowReport"
 on_the_door = pytest.mark.asyncio(loop_scope="session")
 
 
 @on_the_door
-async def test_an_operator_gets_the_report_of_shadows(door: Folder) -> None:
-    key = door.keys.operator
-    reply = await call(door, PATH, REQUEST, pb.GetShadowReportResponse, key=key)
-    assert (reply.router_count, reply.silent_router_count) == (1, 0)
-    assert [(r.pipeline, r.release, r.both_answered_count) for r in reply.reports] == [("double", 4, 7)]
-    status, found = await post(door, PATH, {"pipeline": "double"}, key)
-    assert status == 200
-    assert found["reports"][0]["arm"] == "next"
-
-
-ROLLOUT = PATH.replace("GetShadowReport", "GetRollout")
-EXPERIMENT = PATH.replace("GetShadowReport", "ReadExperiment")
-
-
-@on_the_door
-async def test_an_operator_reads_how_a_rollout_and_an_experiment_stand(door: Folder) -> None:
+async def test_an_operator_reads_how_a_rollout_an_experiment_and_shadows_stand(door: Folder) -> None:
     key = door.keys.operator
     rollout = await call(
         door, ROLLOUT, pb.GetRolloutRequest(pipeline="double"), pb.GetRolloutResponse, key=key
@@ -46,6 +30,9 @@ async def test_an_operator_reads_how_a_rollout_and_an_experiment_stand(door: Fol
     assert "not judged here" in rollout.rollout.problem
     asked = pb.ReadExperimentRequest(pipeline="double")
     assert not (await call(door, EXPERIMENT, asked, pb.ReadExperimentResponse, key=key)).experiment.experiment
+    of = pb.GetShadowReportRequest(pipeline="double")
+    of.begin_time.FromSeconds(1)
+    assert (await call(door, SHADOWS, of, pb.GetShadowReportResponse, key=key)).HasField("shadow")
     code, reason, message = await refused(
         door, ROLLOUT, pb.GetRolloutRequest(pipeline="../x"), pb.GetRolloutResponse, key=key
     )
@@ -71,9 +58,9 @@ async def test_of_several_analysers_the_one_that_judges_is_heard() -> None:
 
 
 def servicer(answers: Sequence[object]) -> OperationsServicer:
-    """Every router, and every replica of monitoring, answers as given."""
+    """Every replica of monitoring answers as given."""
     replicas = cast("Client", Replicas(answers))
-    return OperationsServicer(replicas, replicas)
+    return OperationsServicer(replicas)
 
 
 class Replicas:
@@ -90,25 +77,4 @@ class Replicas:
         return call_each
 
     def unary(self, _method: object) -> None:
-        """Experiments are asked of any replica."""
-
-
-async def test_the_reports_of_all_routers_add_up() -> None:
-    def reply(rows: int) -> shadow_pb2.GetShadowReportResponse:
-        reports = [
-            shadow_pb2.ShadowReport(pipeline=name, release=2, arm="next", both_answered_count=rows)
-            for name in ("p", "q")
-        ]
-        for report in reports:
-            report.began_time.FromSeconds(rows)
-        return shadow_pb2.GetShadowReportResponse(reports=reports)
-
-    asked = pb.GetShadowReportRequest()
-    found = await servicer([reply(3), GONE, reply(4)]).GetShadowReport(asked, operating("operate"))
-    assert (found.router_count, found.silent_router_count) == (2, 1)
-    assert [(r.pipeline, r.both_answered_count) for r in found.reports] == [("p", 7), ("q", 7)]
-    mine = await servicer([reply(3)]).GetShadowReport(asked, operating("operate:p"))
-    assert [r.pipeline for r in mine.reports] == ["p"]
-    with pytest.raises(Fault) as error:
-        await servicer([GONE]).GetShadowReport(asked, operating("operate"))
-    assert error.value is GONE
+        """Experiments and shadows are asked of any replica."""

@@ -15,7 +15,6 @@ from services.router.pipelines import Compiler
 from services.router.routes.observer import chosen_rows, size_of
 from services.router.routes.run import RouteResult
 from services.router.shadow.queue import Copied, ShadowQueue
-from services.router.shadow.reports import KEPT, Reports
 from services.router.shadow.route import ShadowRoute
 from services.router.shadow.run import portions
 from services.router.shadow.shadows import Pace
@@ -147,7 +146,7 @@ def copied(rows: int, size: int) -> Copied:
     batch = Batch.of(context, [Column.of("x", np.zeros(rows, np.float32))])
     shadow = ShadowRoute(compiler.shadow_route("next", document))
     part = Part(live_route.name, document, batch, batch)
-    return Copied(shadow, live_route, part, RouteResult(batch, [], []), 0.1, None, size)
+    return Copied(shadow, live_route, part, RouteResult(batch, [], []), None, size)
 
 
 @given(st.lists(st.tuples(st.integers(1, 20), st.integers(1, 100), st.booleans()), max_size=60))
@@ -189,16 +188,6 @@ def test_portions_have_all_rows_once_and_no_more_than_wanted(counts: list[int], 
     for batch in batches:
         rows = [r for p in found for c, r in zip(p.copied, p.rows, strict=True) if c is batch]
         assert np.concatenate(rows).tolist() == list(range(len(batch)))
-
-
-def test_only_the_newest_reports_are_kept() -> None:
-    reports = Reports("e")
-    for release in range(20):
-        reports.of("p", release, "next", "live").both_answered += 1
-    reports.of("other", 1, "next", "live")
-    assert [r.release for r in reports.listed("p")] == list(range(19, 19 - KEPT, -1))
-    assert len(reports.listed("")) == KEPT + 1
-    assert reports.of("p", 19, "next", "live").both_answered == 1
 
 
 def test_the_size_of_a_batch_is_that_of_its_values() -> None:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from headrace.api.monitoring.v1 import shadow_pb2 as pb
+from headrace.cli.comparison_views import differences
 from headrace.cli.installation.layout import Layout
 from headrace.cli.replay.candidate import Candidate, ReplayError, models_of
 from headrace.cli.replay.stored_events import Basis, Record, Replayable
 from headrace.columns import Batch
-from headrace.comparison import ComparisonReport, OutputComparison, RowContext
+from headrace.comparison import ComparisonReport
+from headrace.comparison.messages import write_report
 from headrace.pipeline import ModelUse
 from headrace.repository import Repository, RepositoryError, Tolerance, stated_tolerance
 
@@ -39,10 +43,14 @@ class Compared:
         # An output that the candidate lacks has no value in any row.
         absent = {name: replace(column, valid=np.zeros(count, bool)) for name, column in old.items()}
         given = replace(answer, columns={**absent, **answer.columns})
-        untimed = np.full(count, np.nan)
-        self.differing += self.report.add(
-            record.answer, given, old, lambda _: RowContext(0, None, ()), untimed, 0.0
-        )
+        self.differing += self.report.add(record.answer, given, old)
+
+    @property
+    def told(self) -> pb.ShadowReport:
+        """What was counted."""
+        message = pb.ShadowReport()
+        write_report(self.report, message)
+        return message
 
 
 @dataclass(slots=True)
@@ -93,14 +101,7 @@ def run_events(
     report = EventReport(left_out=dict(found.left_out))
     for basis, (candidate, records) in found.records.items():
         allowed = Tolerance(tolerance, 0.0) if tolerance is not None else stated(layout, candidate)
-        counted = ComparisonReport(
-            basis.pipeline,
-            basis.release,
-            basis.arm,
-            "",
-            tolerance=allowed.absolute,
-            relative=allowed.relative,
-        )
+        counted = ComparisonReport(tolerance=allowed.absolute, relative=allowed.relative)
         compared = Compared(basis, candidate, counted)
         asyncio.run(replay(layout, compared, records, done))
         report.compared.append(compared)
@@ -123,7 +124,7 @@ def stated(layout: Layout, candidate: Candidate) -> Tolerance:
 
 
 def _values(compared: Compared) -> dict[str, Any]:
-    report, then, now = compared.report, compared.then, compared.now
+    report, told, then, now = compared.report, compared.told, compared.then, compared.now
     return {
         **compared.basis._asdict(),
         "candidate": compared.candidate.name,
@@ -134,18 +135,18 @@ def _values(compared: Compared) -> dict[str, Any]:
         "events": report.rows,
         "differing": compared.differing,
         "errors_changed": report.shadow_failed,
-        "outputs": {name: _output(found) for name, found in sorted(report.outputs.items())},
+        "outputs": {found.name: _output(found) for found in sorted(told.outputs, key=lambda o: o.name)},
         "differences": [
-            {"prediction_id": row.request_id, "output": output, "then": old, "now": new}
-            for row in report.worst.sorted()
-            for output, old, new in row.differences()
+            {"prediction_id": row.prediction_id, "output": output, "then": old, "now": new}
+            for row in told.worst
+            for output, old, new in differences(row)
         ],
     }
 
 
-def _output(found: OutputComparison) -> dict[str, Any]:
-    told: dict[str, Any] = {"compared": found.rows, "differing": found.rows - found.equal}
-    if deltas := found.deltas if found.deltas.count else None:
-        most = None if deltas.infinite else deltas.max
-        told |= {"p50": deltas.quantile(0.5), "p99": deltas.quantile(0.99), "max": most}
+def _output(found: pb.OutputComparison) -> dict[str, Any]:
+    told: dict[str, Any] = {"compared": found.row_count, "differing": found.row_count - found.equal_count}
+    if found.deltas.value_count:
+        most = found.deltas.max if math.isfinite(found.deltas.max) else None
+        told |= {"p50": found.deltas.p50, "p99": found.deltas.p99, "max": most}
     return told

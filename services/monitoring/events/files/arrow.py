@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from headrace.columns import Batch, Column, DType, Ragged, Rows
@@ -164,6 +165,18 @@ def column_of(field: pa.Field, array: pa.Array) -> Column:
     known = array.fill_null(pa.scalar(0).cast(array.type)) if array.null_count else array
     values = known.to_numpy(zero_copy_only=False)
     return Column(field.name, dtype, values.reshape(-1, *row_shape), row_shape, valid)
+
+
+def answered_column(answer: pa.Table, name: str) -> Column | None:
+    """A column of the answer to a question, in which arrays may have become lists; None: lists of several lengths."""
+    array = answer[name].combine_chunks()
+    if pa.types.is_list(array.type):
+        size = pc.max(pc.list_value_length(array)).as_py() or 0
+        try:
+            array = array.cast(pa.list_(array.type.value_type, size))
+        except pa.ArrowInvalid:
+            return None
+    return column_of(pa.field(name, array.type), array)
 
 
 def packed_header(header: GroupHeader) -> bytes:

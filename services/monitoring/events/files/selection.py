@@ -1,6 +1,8 @@
-"""Which rows of files and batches are meant: by a query, as SQL, and by an erasure, in Arrow."""
+"""Which rows of files and batches are meant: by a query, as SQL, and by an erasure, in Arrow; which columns."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -34,6 +36,12 @@ def conditions(query: Query) -> tuple[str, list[object]]:
             (f"({place}) < (?, ?, ?)", [query.before.time_us, query.before.sequence, query.before.event_id])
         )
     return " AND ".join(sql for sql, _ in found), [value for _, values in found for value in values]
+
+
+def columns(names: Iterable[str]) -> str:
+    """SQL for those of these columns that there are."""
+    quoted = ", ".join("'" + name.replace("'", "''") + "'" for name in names)
+    return f"COLUMNS(lambda c: c IN ({quoted}))"
 
 
 def concerned(table: pa.Table, who: Erasure) -> pa.ChunkedArray:

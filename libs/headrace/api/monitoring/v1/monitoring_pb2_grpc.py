@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from headrace.api.monitoring.v1 import monitoring_pb2 as headrace_dot_api_dot_monitoring_dot_v1_dot_monitoring__pb2
+from headrace.api.monitoring.v1 import shadow_pb2 as headrace_dot_api_dot_monitoring_dot_v1_dot_shadow__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -103,7 +104,7 @@ class MonitoringService:
 
 
 class AnalysisServiceStub:
-    """AnalysisService says what the counts and outcomes that were gathered prove. It is for operators.
+    """AnalysisService says what the counts, outcomes and events that were gathered prove. It is for operators.
     """
 
     def __init__(self, channel):
@@ -122,10 +123,15 @@ class AnalysisServiceStub:
                 request_serializer=headrace_dot_api_dot_monitoring_dot_v1_dot_monitoring__pb2.ReadExperimentRequest.SerializeToString,
                 response_deserializer=headrace_dot_api_dot_monitoring_dot_v1_dot_monitoring__pb2.ReadExperimentResponse.FromString,
                 _registered_method=True)
+        self.GetShadowReport = channel.unary_unary(
+                '/headrace.api.monitoring.v1.AnalysisService/GetShadowReport',
+                request_serializer=headrace_dot_api_dot_monitoring_dot_v1_dot_shadow__pb2.GetShadowReportRequest.SerializeToString,
+                response_deserializer=headrace_dot_api_dot_monitoring_dot_v1_dot_shadow__pb2.GetShadowReportResponse.FromString,
+                _registered_method=True)
 
 
 class AnalysisServiceServicer:
-    """AnalysisService says what the counts and outcomes that were gathered prove. It is for operators.
+    """AnalysisService says what the counts, outcomes and events that were gathered prove. It is for operators.
     """
 
     def GetRollout(self, request, context):
@@ -137,6 +143,13 @@ class AnalysisServiceServicer:
 
     def ReadExperiment(self, request, context):
         """ReadExperiment compares the arms of a pipeline's running experiment, in its present phase.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetShadowReport(self, request, context):
+        """GetShadowReport compares, row by row, what a pipeline's shadow answered with what callers got.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -155,6 +168,11 @@ def add_AnalysisServiceServicer_to_server(servicer, server):
                     request_deserializer=headrace_dot_api_dot_monitoring_dot_v1_dot_monitoring__pb2.ReadExperimentRequest.FromString,
                     response_serializer=headrace_dot_api_dot_monitoring_dot_v1_dot_monitoring__pb2.ReadExperimentResponse.SerializeToString,
             ),
+            'GetShadowReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetShadowReport,
+                    request_deserializer=headrace_dot_api_dot_monitoring_dot_v1_dot_shadow__pb2.GetShadowReportRequest.FromString,
+                    response_serializer=headrace_dot_api_dot_monitoring_dot_v1_dot_shadow__pb2.GetShadowReportResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'headrace.api.monitoring.v1.AnalysisService', rpc_method_handlers)
@@ -164,7 +182,7 @@ def add_AnalysisServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AnalysisService:
-    """AnalysisService says what the counts and outcomes that were gathered prove. It is for operators.
+    """AnalysisService says what the counts, outcomes and events that were gathered prove. It is for operators.
     """
 
     @staticmethod
@@ -211,6 +229,33 @@ class AnalysisService:
             '/headrace.api.monitoring.v1.AnalysisService/ReadExperiment',
             headrace_dot_api_dot_monitoring_dot_v1_dot_monitoring__pb2.ReadExperimentRequest.SerializeToString,
             headrace_dot_api_dot_monitoring_dot_v1_dot_monitoring__pb2.ReadExperimentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetShadowReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.api.monitoring.v1.AnalysisService/GetShadowReport',
+            headrace_dot_api_dot_monitoring_dot_v1_dot_shadow__pb2.GetShadowReportRequest.SerializeToString,
+            headrace_dot_api_dot_monitoring_dot_v1_dot_shadow__pb2.GetShadowReportResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -22,29 +22,30 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from headrace.api.monitoring.v1 import monitoring_pb2 as headrace_dot_api_dot_monitoring_dot_v1_dot_monitoring__pb2
-from headrace.api.router.v1 import shadow_pb2 as headrace_dot_api_dot_router_dot_v1_dot_shadow__pb2
+from headrace.api.monitoring.v1 import shadow_pb2 as headrace_dot_api_dot_monitoring_dot_v1_dot_shadow__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+headrace/api/operations/v1/operations.proto\x12\x1aheadrace.api.operations.v1\x1a+headrace/api/monitoring/v1/monitoring.proto\x1a#headrace/api/router/v1/shadow.proto\"*\n\x16GetShadowReportRequest\x12\x10\n\x08pipeline\x18\x01 \x01(\t\"\x83\x01\n\x17GetShadowReportResponse\x12\x35\n\x07reports\x18\x01 \x03(\x0b\x32$.headrace.api.router.v1.ShadowReport\x12\x14\n\x0crouter_count\x18\x02 \x01(\r\x12\x1b\n\x13silent_router_count\x18\x03 \x01(\r\"%\n\x11GetRolloutRequest\x12\x10\n\x08pipeline\x18\x01 \x01(\t\"U\n\x12GetRolloutResponse\x12?\n\x07rollout\x18\x01 \x01(\x0b\x32..headrace.api.monitoring.v1.GetRolloutResponse\")\n\x15ReadExperimentRequest\x12\x10\n\x08pipeline\x18\x01 \x01(\t\"`\n\x16ReadExperimentResponse\x12\x46\n\nexperiment\x18\x01 \x01(\x0b\x32\x32.headrace.api.monitoring.v1.ReadExperimentResponse2\xf5\x02\n\x11OperationsService\x12z\n\x0fGetShadowReport\x12\x32.headrace.api.operations.v1.GetShadowReportRequest\x1a\x33.headrace.api.operations.v1.GetShadowReportResponse\x12k\n\nGetRollout\x12-.headrace.api.operations.v1.GetRolloutRequest\x1a..headrace.api.operations.v1.GetRolloutResponse\x12w\n\x0eReadExperiment\x12\x31.headrace.api.operations.v1.ReadExperimentRequest\x1a\x32.headrace.api.operations.v1.ReadExperimentResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+headrace/api/operations/v1/operations.proto\x12\x1aheadrace.api.operations.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a+headrace/api/monitoring/v1/monitoring.proto\x1a\'headrace/api/monitoring/v1/shadow.proto\"Z\n\x16GetShadowReportRequest\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12.\n\nbegin_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"^\n\x17GetShadowReportResponse\x12\x43\n\x06shadow\x18\x01 \x01(\x0b\x32\x33.headrace.api.monitoring.v1.GetShadowReportResponse\"%\n\x11GetRolloutRequest\x12\x10\n\x08pipeline\x18\x01 \x01(\t\"U\n\x12GetRolloutResponse\x12?\n\x07rollout\x18\x01 \x01(\x0b\x32..headrace.api.monitoring.v1.GetRolloutResponse\")\n\x15ReadExperimentRequest\x12\x10\n\x08pipeline\x18\x01 \x01(\t\"`\n\x16ReadExperimentResponse\x12\x46\n\nexperiment\x18\x01 \x01(\x0b\x32\x32.headrace.api.monitoring.v1.ReadExperimentResponse2\xf5\x02\n\x11OperationsService\x12z\n\x0fGetShadowReport\x12\x32.headrace.api.operations.v1.GetShadowReportRequest\x1a\x33.headrace.api.operations.v1.GetShadowReportResponse\x12k\n\nGetRollout\x12-.headrace.api.operations.v1.GetRolloutRequest\x1a..headrace.api.operations.v1.GetRolloutResponse\x12w\n\x0eReadExperiment\x12\x31.headrace.api.operations.v1.ReadExperimentRequest\x1a\x32.headrace.api.operations.v1.ReadExperimentResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'headrace.api.operations.v1.operations_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_GETSHADOWREPORTREQUEST']._serialized_start=157
-  _globals['_GETSHADOWREPORTREQUEST']._serialized_end=199
-  _globals['_GETSHADOWREPORTRESPONSE']._serialized_start=202
-  _globals['_GETSHADOWREPORTRESPONSE']._serialized_end=333
-  _globals['_GETROLLOUTREQUEST']._serialized_start=335
-  _globals['_GETROLLOUTREQUEST']._serialized_end=372
-  _globals['_GETROLLOUTRESPONSE']._serialized_start=374
-  _globals['_GETROLLOUTRESPONSE']._serialized_end=459
-  _globals['_READEXPERIMENTREQUEST']._serialized_start=461
-  _globals['_READEXPERIMENTREQUEST']._serialized_end=502
-  _globals['_READEXPERIMENTRESPONSE']._serialized_start=504
-  _globals['_READEXPERIMENTRESPONSE']._serialized_end=600
-  _globals['_OPERATIONSSERVICE']._serialized_start=603
-  _globals['_OPERATIONSSERVICE']._serialized_end=976
+  _globals['_GETSHADOWREPORTREQUEST']._serialized_start=194
+  _globals['_GETSHADOWREPORTREQUEST']._serialized_end=284
+  _globals['_GETSHADOWREPORTRESPONSE']._serialized_start=286
+  _globals['_GETSHADOWREPORTRESPONSE']._serialized_end=380
+  _globals['_GETROLLOUTREQUEST']._serialized_start=382
+  _globals['_GETROLLOUTREQUEST']._serialized_end=419
+  _globals['_GETROLLOUTRESPONSE']._serialized_start=421
+  _globals['_GETROLLOUTRESPONSE']._serialized_end=506
+  _globals['_READEXPERIMENTREQUEST']._serialized_start=508
+  _globals['_READEXPERIMENTREQUEST']._serialized_end=549
+  _globals['_READEXPERIMENTRESPONSE']._serialized_start=551
+  _globals['_READEXPERIMENTRESPONSE']._serialized_end=647
+  _globals['_OPERATIONSSERVICE']._serialized_start=650
+  _globals['_OPERATIONSSERVICE']._serialized_end=1023
 # @@protoc_insertion_point(module_scope)

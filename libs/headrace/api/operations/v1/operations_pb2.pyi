@@ -1,28 +1,28 @@
+import datetime
+
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from headrace.api.monitoring.v1 import monitoring_pb2 as _monitoring_pb2
-from headrace.api.router.v1 import shadow_pb2 as _shadow_pb2
-from google.protobuf.internal import containers as _containers
+from headrace.api.monitoring.v1 import shadow_pb2 as _shadow_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from collections.abc import Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class GetShadowReportRequest(_message.Message):
-    __slots__ = ("pipeline",)
+    __slots__ = ("pipeline", "begin_time")
     PIPELINE_FIELD_NUMBER: _ClassVar[int]
+    BEGIN_TIME_FIELD_NUMBER: _ClassVar[int]
     pipeline: str
-    def __init__(self, pipeline: _Optional[str] = ...) -> None: ...
+    begin_time: _timestamp_pb2.Timestamp
+    def __init__(self, pipeline: _Optional[str] = ..., begin_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class GetShadowReportResponse(_message.Message):
-    __slots__ = ("reports", "router_count", "silent_router_count")
-    REPORTS_FIELD_NUMBER: _ClassVar[int]
-    ROUTER_COUNT_FIELD_NUMBER: _ClassVar[int]
-    SILENT_ROUTER_COUNT_FIELD_NUMBER: _ClassVar[int]
-    reports: _containers.RepeatedCompositeFieldContainer[_shadow_pb2.ShadowReport]
-    router_count: int
-    silent_router_count: int
-    def __init__(self, reports: _Optional[_Iterable[_Union[_shadow_pb2.ShadowReport, _Mapping]]] = ..., router_count: _Optional[int] = ..., silent_router_count: _Optional[int] = ...) -> None: ...
+    __slots__ = ("shadow",)
+    SHADOW_FIELD_NUMBER: _ClassVar[int]
+    shadow: _shadow_pb2.GetShadowReportResponse
+    def __init__(self, shadow: _Optional[_Union[_shadow_pb2.GetShadowReportResponse, _Mapping]] = ...) -> None: ...
 
 class GetRolloutRequest(_message.Message):
     __slots__ = ("pipeline",)

@@ -57,7 +57,7 @@ class OperationsServiceServicer:
     """
 
     def GetShadowReport(self, request, context):
-        """GetShadowReport compares shadows with what callers got, summed up over all routers.
+        """GetShadowReport compares, row by row, what a pipeline's shadow answered with what callers got. FAILED_PRECONDITION as GetRollout.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -1,7 +1,6 @@
 from headrace.api.batch.v1 import batch_pb2 as _batch_pb2
 from headrace.api.executor.v1 import executor_pb2 as _executor_pb2
 from headrace.api.router.v1 import explain_pb2 as _explain_pb2
-from headrace.api.router.v1 import shadow_pb2 as _shadow_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message

@@ -5,7 +5,6 @@ import warnings
 
 from headrace.api.router.v1 import explain_pb2 as headrace_dot_api_dot_router_dot_v1_dot_explain__pb2
 from headrace.api.router.v1 import router_pb2 as headrace_dot_api_dot_router_dot_v1_dot_router__pb2
-from headrace.api.router.v1 import shadow_pb2 as headrace_dot_api_dot_router_dot_v1_dot_shadow__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -63,11 +62,6 @@ class RouterServiceStub:
                 request_serializer=headrace_dot_api_dot_router_dot_v1_dot_router__pb2.UnloadModelRequest.SerializeToString,
                 response_deserializer=headrace_dot_api_dot_router_dot_v1_dot_router__pb2.UnloadModelResponse.FromString,
                 _registered_method=True)
-        self.GetShadowReport = channel.unary_unary(
-                '/headrace.api.router.v1.RouterService/GetShadowReport',
-                request_serializer=headrace_dot_api_dot_router_dot_v1_dot_shadow__pb2.GetShadowReportRequest.SerializeToString,
-                response_deserializer=headrace_dot_api_dot_router_dot_v1_dot_shadow__pb2.GetShadowReportResponse.FromString,
-                _registered_method=True)
         self.Explain = channel.unary_unary(
                 '/headrace.api.router.v1.RouterService/Explain',
                 request_serializer=headrace_dot_api_dot_router_dot_v1_dot_explain__pb2.ExplainRequest.SerializeToString,
@@ -117,13 +111,6 @@ class RouterServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def GetShadowReport(self, request, context):
-        """GetShadowReport compares shadows with what callers got, as far as this replica has seen it. For operators.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
     def Explain(self, request, context):
         """Explain says what each column added to an output of some rows: Shapley values against a base row. It runs with the lowest
         priority. FAILED_PRECONDITION NOT_EXPLAINABLE: there is no usable base row, or the revision is gone.
@@ -159,11 +146,6 @@ def add_RouterServiceServicer_to_server(servicer, server):
                     servicer.UnloadModel,
                     request_deserializer=headrace_dot_api_dot_router_dot_v1_dot_router__pb2.UnloadModelRequest.FromString,
                     response_serializer=headrace_dot_api_dot_router_dot_v1_dot_router__pb2.UnloadModelResponse.SerializeToString,
-            ),
-            'GetShadowReport': grpc.unary_unary_rpc_method_handler(
-                    servicer.GetShadowReport,
-                    request_deserializer=headrace_dot_api_dot_router_dot_v1_dot_shadow__pb2.GetShadowReportRequest.FromString,
-                    response_serializer=headrace_dot_api_dot_router_dot_v1_dot_shadow__pb2.GetShadowReportResponse.SerializeToString,
             ),
             'Explain': grpc.unary_unary_rpc_method_handler(
                     servicer.Explain,
@@ -308,33 +290,6 @@ class RouterService:
             '/headrace.api.router.v1.RouterService/UnloadModel',
             headrace_dot_api_dot_router_dot_v1_dot_router__pb2.UnloadModelRequest.SerializeToString,
             headrace_dot_api_dot_router_dot_v1_dot_router__pb2.UnloadModelResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def GetShadowReport(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/headrace.api.router.v1.RouterService/GetShadowReport',
-            headrace_dot_api_dot_router_dot_v1_dot_shadow__pb2.GetShadowReportRequest.SerializeToString,
-            headrace_dot_api_dot_router_dot_v1_dot_shadow__pb2.GetShadowReportResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -143,9 +143,9 @@ def drawn(report: EventReport, rows: int) -> RenderableType:
     for compared in report.compared:
         basis = compared.basis
         made = f"made by {basis.pipeline}, release {basis.release}, arm {basis.arm}"
-        parts += [Text(), Text(made, style="bold"), _verdict(compared), Text(), outputs(compared.report)]
+        parts += [Text(), Text(made, style="bold"), _verdict(compared), Text(), outputs(compared.told)]
         if rows and compared.differing:
-            parts += [Text(), worst(compared.report, rows, "recorded", "candidate")]
+            parts += [Text(), worst(compared.told, rows, "recorded", "candidate")]
     return Group(*parts)
 
 

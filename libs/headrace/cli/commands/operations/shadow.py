@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
@@ -11,22 +12,22 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from headrace.api.monitoring.v1 import shadow_pb2
 from headrace.api.operations.v1 import operations_pb2 as pb
 from headrace.cli.commands.operations import door_calls
+from headrace.cli.commands.operations.event_calls import tell_unreadable
 from headrace.cli.commands.releases.changes import Document, Label, Models, Set, built
 from headrace.cli.commands.releases.commit import commit
 from headrace.cli.commands.releases.place import Number, PipelineName, Reason, opened
 from headrace.cli.comparison_views import outputs, worst
-from headrace.cli.console import DEFAULT_HOME, AsJson, Home, err, fail, out, place
+from headrace.cli.console import DEFAULT_HOME, AsJson, Home, fail, out, place, seconds
 from headrace.cli.tables import titled_rows
-from headrace.comparison import ComparisonReport, QuantileSketch
-from headrace.comparison.messages import read_report
 from headrace.releases.changes import shadow_started, shadow_stopped
 from headrace.releases.changes.shadows import SHADOW
 
 shadow = typer.Typer(help="Arms that run beside the live one, without effect.", no_args_is_help=True)
 _PATH = "/headrace.api.operations.v1.OperationsService/GetShadowReport"
-_MS = 1e3
+_MS, _US = 1e3, 1e6
 
 
 @shadow.command()
@@ -56,7 +57,7 @@ def start(
 
 @shadow.command()
 def stop(pipeline: PipelineName, reason: Reason = "", home: Home = DEFAULT_HOME) -> None:
-    """End the shadow. Its report stays until the routers start anew."""
+    """End the shadow. Its report stays as long as its events."""
     with opened(home) as at:
         basis = at.basis(pipeline, reason)
         commit(at, basis, shadow_stopped(basis), at.documents(pipeline))
@@ -66,72 +67,73 @@ def stop(pipeline: PipelineName, reason: Reason = "", home: Home = DEFAULT_HOME)
 def report(
     pipeline: Annotated[str, typer.Argument(help="Its name.")],
     home: Home = DEFAULT_HOME,
+    since: Annotated[str, typer.Option("--since", help="Not older than a duration such as 2h.")] = "7d",
     rows: Annotated[
         int, typer.Option("--rows", min=0, max=20, help="How many of the worst rows to show.")
     ] = 5,
     as_json: AsJson = False,
     key: door_calls.OperatorKey = None,
 ) -> None:
-    """Compare, row by row, what a pipeline's shadow answered with what callers got."""
+    """Compare, row by row, what a pipeline's shadow answered with what callers got, as stored events say."""
     layout = place(home)
     request = pb.GetShadowReportRequest(pipeline=pipeline)
-    reply = door_calls.ask(layout, _PATH, request, pb.GetShadowReportResponse, key)
+    request.begin_time.FromDatetime(datetime.now(UTC) - timedelta(seconds=seconds(since, "--since")))
+    found = door_calls.ask(layout, _PATH, request, pb.GetShadowReportResponse, key).shadow
     if as_json:
-        print(json.dumps(MessageToDict(reply, preserving_proto_field_name=True), indent=2))
+        print(json.dumps(MessageToDict(found, preserving_proto_field_name=True), indent=2))
         return
-    if not reply.reports:
+    tell_unreadable(found.unreadable_files)
+    if not found.reports:
         start_one = f"start one: headrace shadow start {pipeline}"
-        fail(f"no shadow of {pipeline} has run since its routers started; {start_one}")
-    for message in reply.reports:
-        out.print(draw(read_report(message), rows))
+        fail(f"no event says that a shadow of {pipeline} ran in the last {since}; {start_one}")
+    for one in found.reports:
+        out.print(draw(one, rows))
         out.print()
-    if reply.silent_router_count:
-        answered = reply.router_count
-        err.print(f"{reply.silent_router_count} routers did not answer, {answered} did", style="yellow")
 
 
-def draw(found: ComparisonReport, rows: int) -> RenderableType:
+def draw(found: shadow_pb2.ShadowReport, rows: int) -> RenderableType:
     """A report as tables for a person, and what to do next."""
     parts: list[RenderableType] = [_head(found), Text(), outputs(found)]
-    if rows and found.worst.sorted():
+    if rows and found.worst:
         parts += [Text(), worst(found, rows, "live", "shadow")]
     return Group(*parts, Text(), _next(found))
 
 
-def _head(found: ComparisonReport) -> Table:
+def _head(found: shadow_pb2.ShadowReport) -> Table:
     table = titled_rows()
     table.add_row(
         "shadow", f"{found.pipeline}, arm {found.arm} of release {found.release}, beside {found.against}"
     )
-    table.add_row("since", f"{found.began:%Y-%m-%d %H:%M:%S} UTC")
-    table.add_row("rows", f"{found.rows}, {found.both_answered} of them answered by both")
-    dropped = ", ".join(f"{n} {reason}" for reason, n in sorted(found.dropped.items()))
-    table.add_row("dropped", Text(dropped or "none", style="yellow" if dropped else ""))
-    failed, style = found.shadow_failed, "red" if found.shadow_failed > found.live_failed else ""
-    reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(found.errors.items()))
-    told = f"{failed} by the shadow alone, {found.live_failed} by {found.against} alone, {found.both_failed} by both"
+    table.add_row("since", f"{found.begin_time.ToDatetime():%Y-%m-%d %H:%M:%S} UTC")
+    both, alone, other = found.both_answered_count, found.shadow_failed_count, found.live_failed_count
+    rows = both + alone + other + found.both_failed_count
+    table.add_row("rows", f"{rows}, {both} of them answered by both")
+    style = "red" if alone > other else ""
+    reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(found.shadow_errors.items()))
+    told = f"{alone} by the shadow alone, {other} by {found.against} alone, {found.both_failed_count} by both"
     table.add_row("failed", Text(f"{told} ({reasons})" if reasons else told, style=style))
-    table.add_row("time", _times(found.live_seconds, found.shadow_seconds))
+    live, shadowed = found.live_seconds, found.shadow_seconds
+    if timed := live.value_count:
+        table.add_row(
+            "time", "   ".join((_times(50, live.p50, shadowed.p50), _times(99, live.p99, shadowed.p99)))
+        )
+        busy = found.live_busy_seconds / timed * _US, found.shadow_busy_seconds / timed * _US
+        table.add_row("work", f"{busy[0]:.3g} → {busy[1]:.3g} µs a row ({_ratio(*busy)})")
     return table
 
 
-def _times(live: QuantileSketch, shadowed: QuantileSketch) -> str:
-    def told(q: float) -> str:
-        one, other = live.quantile(q), shadowed.quantile(q)
-        ratio = other / one if one > 0 else float("nan")
-        return f"p{q * 100:.0f} {one * _MS:.3g} → {other * _MS:.3g} ms (× {ratio:.2f})"
-
-    return "   ".join(map(told, (0.5, 0.99)))
+def _times(percent: int, live: float, shadowed: float) -> str:
+    return f"p{percent} {live * _MS:.3g} → {shadowed * _MS:.3g} ms ({_ratio(live, shadowed)})"
 
 
-def _next(found: ComparisonReport) -> Text:
+def _ratio(live: float, shadowed: float) -> str:
+    return f"× {shadowed / live:.2f}" if live > 0 else "no ratio"
+
+
+def _next(found: shadow_pb2.ShadowReport) -> Text:
     """What a person may do with it."""
-    if found.shadow_failed > found.live_failed:
-        told = f"The shadow fails rows that {found.against} answers; see why: headrace shadow report {found.pipeline} --json"
-    elif found.worst.sorted():
-        told = (
-            f"To run the worst rows again, take their inputs: headrace shadow report {found.pipeline} --json"
-        )
+    if found.worst:
+        told = f"To run a row again: headrace events replay --id {found.worst[0].prediction_id}"
     else:
         told = f"All answers are the same; give it traffic: headrace rollout start {found.pipeline}"
     return Text(told, style="dim")

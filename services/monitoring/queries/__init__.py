@@ -1,0 +1,1 @@
+"""Questions about stored events that operators ask: SQL, and what is said of the answer."""
