@@ -28,8 +28,8 @@ class Maker(NamedTuple):
 
 class Prediction(NamedTuple):
     """One row that was answered. `time`: when, seconds since 1970; `labels`: output → value, of outputs that an outcome of the
-    same name can be compared with; `expected`: probability that it is right, by the model itself; None: not calibrated; `key`: hash
-    of the sticky value (64 bits, signed) of a row that chance sent to its arm."""
+    same name can be compared with; `expected`: probability that it is right, by the model itself; None: not calibrated; `key`:
+    hash of the sticky value (64 bits, signed) of a row that chance sent to its arm."""
 
     tenant: str
     request_id: str

@@ -94,8 +94,8 @@ class OutcomeStore:
         ]
 
     def sweep(self, oldest: float, max_rows: int) -> int:
-        """Removes what was received before `oldest`, and the oldest of each table beyond `max_rows`; returns how many. Predictions
-        of arms that outcomes compare, and others, do not push each other out."""
+        """Removes what was received before `oldest`, and the oldest of each table beyond `max_rows`; returns how many. Those
+        predictions that outcomes compare, and others, do not push each other out."""
         compared = _P.made_by.in_(sa.select(_M.id).where(_M.chosen != Chosen.ALONE))
         gone = sum(
             remove_oldest(self._facts, table, "id", "received", oldest, max_rows)

@@ -112,12 +112,11 @@ class Standing(NamedTuple):
     @classmethod
     def of(cls, served: Served) -> Standing:
         """Of an arm that answers."""
-        source = served.source
-        release = source.release if source is not None else None
+        release, counted = served.source.release if served.source is not None else None, served.counted
         if release is None:
-            return cls(by=served.counted.by)
+            return cls(by=counted.by, by_outcomes=counted.by_outcomes)
         experiment = release.experiment.name if release.experiment else ""
-        return cls(release.number, experiment, served.counted.by, served.counted.by_outcomes)
+        return cls(release.number, experiment, counted.by, counted.by_outcomes)
 
 
 # Not frozen: creating it would take three times as long.
