@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from services.monitoring.accuracy.records import Maker, Prediction, VersionWindows, Window
 from services.monitoring.database.columns import add_sums, insert, newest, take_turn
 from services.monitoring.database.facts import Facts
-from services.monitoring.outcomes.judging import WINDOW, contradict, judge
+from services.monitoring.outcomes.store import WINDOW, contradict, judge
 from services.monitoring.outcomes.tables import LABEL_DELAYS, MAKERS, PREDICTIONS, WINDOWS
 
 _P, _M = PREDICTIONS.c, MAKERS.c
