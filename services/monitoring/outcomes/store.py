@@ -210,7 +210,8 @@ def judge(connection: sa.Connection, which: sa.ColumnElement[bool], now: float) 
     makers: dict[int, list[float]] = {}
     windows: dict[tuple[Any, ...], list[float]] = {}
     late: dict[tuple[Any, ...], list[float]] = {}
-    for row in connection.execute(found.where(_P.judged.is_(None), which).order_by(_O.id)).mappings():
+    # The sum keeps SQLite from beginning with all outcomes, which are in this order.
+    for row in connection.execute(found.where(_P.judged.is_(None), which).order_by(_O.id + 0)).mappings():
         wrong = None if row["id"] in judged else _says_wrong(row["labels"], row["name"], row["value"])
         if wrong is None:
             continue

@@ -113,10 +113,8 @@ class Standing(NamedTuple):
     def of(cls, served: Served) -> Standing:
         """Of an arm that answers."""
         release, counted = served.source.release if served.source is not None else None, served.counted
-        if release is None:
-            return cls(by=counted.by, by_outcomes=counted.by_outcomes)
-        experiment = release.experiment.name if release.experiment else ""
-        return cls(release.number, experiment, counted.by, counted.by_outcomes)
+        number, experiment = (release.number, release.experiment) if release is not None else (0, None)
+        return cls(number, experiment.name if experiment else "", counted.by, counted.by_outcomes)
 
 
 # Not frozen: creating it would take three times as long.
