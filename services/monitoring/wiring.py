@@ -24,7 +24,8 @@ from services.monitoring.accuracy.wiring import telling_accuracy
 from services.monitoring.alerts.wiring import watching_alerts
 from services.monitoring.config import MonitoringConfig
 from services.monitoring.console.panels.freshness import Freshness
-from services.monitoring.console.wiring import Beside, serving_console
+from services.monitoring.console.ports import ConsoleSources
+from services.monitoring.console.wiring import serving_console
 from services.monitoring.cost.wiring import counting_cost
 from services.monitoring.database.facts import Facts
 from services.monitoring.deployments import tell_deployments
@@ -96,7 +97,7 @@ class _Eyes:
     """What looks at each event of a prediction: its services, and what the console shows of it."""
 
     services: Sequence[Service]
-    shown: Beside
+    shown: ConsoleSources
 
 
 async def _eyes(
@@ -163,9 +164,8 @@ async def _eyes(
         runtime.telemetry.once(Metrics),
         log,
     )
-    shown = Beside(
-        facts,
-        outcomes,
+    shown = ConsoleSources(
+        lambda tenant, request_id: facts.run(outcomes.of_request, tenant, request_id),
         reception.find if settings.events.files is not None else None,
         freshness,
         explained.of,

@@ -54,8 +54,8 @@ def test_which_images_have_what_is_large_or_reaches_a_store() -> None:
     # Who verifies models can.
     assert {"router", "executor", "monitoring", "edge"} <= those_with("model-signing")
     assert {"router", "ingress", "monitoring", "features", "edge"} <= those_with("redis")
-    # Control alone opens its database.
-    assert those_with("sqlalchemy") & those_with("psycopg-binary") == {"control", "edge"}
+    # These alone open a database.
+    assert those_with("sqlalchemy") & those_with("psycopg-binary") == {"control", "monitoring", "edge"}
 
 
 def test_the_edge_image_has_what_each_service_has() -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
-from datetime import UTC, datetime
 
 from headrace.audit.access import Access
 from headrace.hop.config import ConfigError
@@ -20,22 +18,23 @@ from services.monitoring.console.access.sessions import Sessions
 from services.monitoring.console.actions import Actions
 from services.monitoring.console.audit_log import AuditLog
 from services.monitoring.console.facts.live import SAMPLE_S, Live
+from services.monitoring.console.facts.models import ModelFacts
 from services.monitoring.console.incidents.page import Incidents
 from services.monitoring.console.incidents.runbooks import Runbooks
-from services.monitoring.console.known import KnownReleases, Reach
+from services.monitoring.console.known import KnownReleases
 from services.monitoring.console.pages import Pages
 from services.monitoring.console.panels.freshness import FreshnessPanel
 from services.monitoring.console.ports import Sources
+from services.monitoring.console.reach import Reach
 from services.monitoring.console.requests.page import Requests
 from services.monitoring.console.requests.views import Views
 from services.monitoring.console.settings import ConsoleSettings
-from services.monitoring.console.threads import Threads
 from services.monitoring.console.web.application import Application
 from services.monitoring.console.web.connections import Connections
 from services.monitoring.console.web.guard import Guard
-from services.monitoring.console.web.parts import Parts
-from services.monitoring.console.web.render import Assets, Renderer
+from services.monitoring.console.web.render import Renderer
 from services.monitoring.console.web.server import serve
+from services.monitoring.console.web.views import Parts
 from services.monitoring.ports import Log
 
 _REFRESH_S = 1.0
@@ -53,33 +52,29 @@ async def console(
     """Serves the console meanwhile, with the counts that it has seen. Raises ConfigError: secret or certificate can't be used."""
     _check_certificate(settings)
     signing = await asyncio.to_thread(secret.ensure, settings.secret)
-    threads, live = Threads(), Live()
-    operators = Operators(sources.records, wall)
+    reach, live = Reach(log, wall), Live()
+    operators = Operators(sources.store.records, wall)
     events = SecurityEvents(settings.security, wall, log)
     await asyncio.to_thread(operators.refresh)
     ended = EndedSessions((settings.security or settings.secret).with_name("console.ended"), wall)
     await asyncio.to_thread(ended.load)
-    sessions = Sessions(signing, wall, ended)
-    tls = settings.certificate is not None
-
-    def now() -> datetime:
-        return datetime.fromtimestamp(wall(), UTC)
-
-    parts = _parts(settings, sources, live, threads, log, wall)
-    connections, port = Connections(), settings.address[1]
-    guard = Guard(operators, sessions, Attempts(monotonic), events, port, connections, tls=tls)
-    assets = await asyncio.to_thread(Assets)
-    application = Application(parts, guard, assets, Renderer(assets.address, now), log)
+    tls, port, connections = settings.certificate is not None, settings.address[1], Connections()
+    attempts, sessions = Attempts(monotonic), Sessions(signing, wall, ended)
+    guard = Guard(operators, sessions, attempts, events, port, connections, tls=tls)
+    renderer = await asyncio.to_thread(Renderer, reach.now)
+    application = Application(_pages(settings, sources, live, reach), guard, renderer, log)
 
     async def sample() -> None:
-        live.sample(sources.counts(), wall())
+        live.sample(sources.ticks.by_router(), wall())
 
     tasks = [
         asyncio.create_task(serve(application.asgi(tls=tls), connections, settings, log)),
-        asyncio.create_task(_every(SAMPLE_S, sample, log)),
-        asyncio.create_task(_every(_REFRESH_S, lambda: threads.run(operators.refresh), log)),
-        asyncio.create_task(_every(_REFRESH_S, lambda: threads.run(ended.load), log)),
-        asyncio.create_task(_every(_FLUSH_S, lambda: threads.run(events.flush), log)),
+        asyncio.create_task(_every(SAMPLE_S, "counts of routers", sample, reach)),
+        asyncio.create_task(
+            _every(_REFRESH_S, "keys of operators", lambda: reach.run(operators.refresh), reach)
+        ),
+        asyncio.create_task(_every(_REFRESH_S, "ended sessions", lambda: reach.run(ended.load), reach)),
+        asyncio.create_task(_every(_FLUSH_S, "the security log", lambda: reach.run(events.flush), reach)),
     ]
     try:
         yield live
@@ -87,57 +82,34 @@ async def console(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        threads.close()
+        reach.close()
         await asyncio.to_thread(events.flush, closing=True)
 
 
-def _parts(
-    settings: ConsoleSettings,
-    sources: Sources,
-    live: Live,
-    threads: Threads,
-    log: Log,
-    wall: Callable[[], float],
-) -> Parts:
-    def now() -> datetime:
-        return datetime.fromtimestamp(wall(), UTC)
-
-    def text() -> str:
-        return now().isoformat()
-
-    reach, views = Reach(log), Views(sources.store)
-    if sources.freshness is not None:
-        panel = FreshnessPanel(sources.freshness, views, threads, wall)
-        sources = replace(sources, panels=(panel, *sources.panels))
-    known = KnownReleases(sources.store, sources.slow_s, threads, reach, text, sources.models)
-    actions = Actions(known, now, log)
-    alertmanager = AlertmanagerApi(settings.alertmanager) if settings.alertmanager else sources.alerts
+def _pages(settings: ConsoleSettings, sources: Sources, live: Live, reach: Reach) -> Parts:
+    views, others, models = Views(sources.store), sources.others, None
+    if settings.models is not None:
+        models = ModelFacts(settings.models, settings.model_keys, settings.executor_state, sources.store)
+    known = KnownReleases(sources.store, sources.slow_s, reach, models.known if models else None)
+    panels = list(others.panels)
+    if others.freshness is not None:
+        panels.insert(0, FreshnessPanel(others.freshness, views, reach))
+    actions = Actions(known, reach)
+    alertmanager = AlertmanagerApi(settings.alertmanager) if settings.alertmanager else others.alerts
+    readings = Access(settings.readings) if settings.readings else None
     return Parts(
-        Pages(sources, known, actions, live, threads, reach, log, text),
+        Pages(sources, panels, known, actions, live, models, settings.model_audit, reach),
         actions,
-        Requests(sources.requests, views, threads, reach, log, wall, text),
-        Incidents(alertmanager, Runbooks(settings.runbooks), threads, reach, now, log),
-        AuditLog(
-            sources.records,
-            Access(settings.readings) if settings.readings else None,
-            threads,
-            reach,
-            text,
-        ),
+        Requests(others, settings.traces, views, reach),
+        Incidents(alertmanager, Runbooks(settings.runbooks), reach),
+        AuditLog(sources.store.records, readings, reach),
     )
 
 
-async def _every(seconds: float, action: Callable[[], Awaitable[object]], log: Log) -> None:
-    """Runs `action` again and again. A failure is logged once while it stays the same."""
-    told = ""
+async def _every(seconds: float, what: str, action: Callable[[], Awaitable[object]], reach: Reach) -> None:
+    """Runs `action` again and again; the next round may do better, and the console goes on."""
     while True:
-        try:
-            await action()
-            told = ""
-        except Exception as error:  # noqa: BLE001 - the next round may do better, and the console goes on
-            if repr(error) != told:
-                log.warning("periodic work of the console failed", error=repr(error))
-            told = repr(error)
+        await reach.attempt(what, action(), None, [], errors=(Exception,))
         await asyncio.sleep(seconds)
 
 

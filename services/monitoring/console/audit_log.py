@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from itertools import takewhile
 from typing import Any
@@ -12,52 +12,36 @@ from headrace.audit.access import SCOPE, Access, AccessError
 from headrace.audit.chain import AuditLine
 from headrace.catalog.access import Position, Records
 from services.monitoring.console import faults
-from services.monitoring.console.known import Reach, notice
-from services.monitoring.console.threads import Threads
+from services.monitoring.console.reach import Reach, notice
 
 LOG = "the audit"
 _LINES = 50
 
 
 class AuditLog:
-    """`readings` None: readings are not recorded. `now`: the time as ISO 8601 text."""
+    """`readings` None: readings are not recorded."""
 
-    def __init__(
-        self,
-        records: Records,
-        readings: Access | None,
-        threads: Threads,
-        reach: Reach,
-        now: Callable[[], str],
-    ) -> None:
+    def __init__(self, records: Records, readings: Access | None, reach: Reach) -> None:
         self._records = records
         self._readings = readings
-        self._threads = threads
         self._reach = reach
-        self._now = now
 
     async def page(self, who: str, before: int | None = None) -> dict[str, Any]:
         """The newest lines, or those below `before`. Raises Fault: that `who` reads can't be recorded, or control is away."""
         await self.record_reading(who, LOG)
-        page: dict[str, Any] = {
-            "at": self._now(),
-            "notices": [],
-            "position": None,
-            "lines": [],
-            "older": None,
-        }
-        try:
-            position, lines = await self._threads.run(partial(_newest, self._records, before))
-        except OSError as error:
-            self._reach.away(LOG, error)
-            raise faults.unreachable(LOG) from None
-        self._reach.back(LOG)
+        read = partial(_newest, self._records, before)
+        position, lines = await self._reach.need(LOG, self._reach.run(read))
         rows = [_row(line, after, position) for line, after in zip(lines, [*lines[1:], None], strict=True)]
         wrong = ", ".join(str(row["number"]) for row in rows if not row["holds"])
-        notices = [notice("bad", f"Altered: line {wrong}. headrace audit verify says more.")] if wrong else []
-        at = {"epoch": position.epoch, "number": position.number, "head": position.head.hex()}
-        older = lines[0].number if lines and lines[0].number > 1 else None
-        return {**page, "notices": notices, "position": at, "lines": rows[::-1], "older": older}
+        return {
+            "at": self._reach.at(),
+            "notices": [notice("bad", f"Altered: line {wrong}. headrace audit verify says more.")]
+            if wrong
+            else [],
+            "position": {"epoch": position.epoch, "number": position.number, "head": position.head.hex()},
+            "lines": rows[::-1],
+            "older": lines[0].number if lines and lines[0].number > 1 else None,
+        }
 
     async def record_reading(self, who: str, what: str) -> None:
         """Records that `who` reads something of the audit. Raises Fault: it can't be recorded."""
@@ -65,9 +49,9 @@ class AuditLog:
             return
         try:
             allow = partial(readings.allow, "read", f"{who} (console)", [SCOPE], what=what)
-            await self._threads.run(allow)
+            await self._reach.run(allow)
         except (AccessError, OSError) as error:
-            self._reach.away(LOG, OSError(str(error)))
+            self._reach.lost(LOG, error)
             raise faults.unrecorded() from None
 
 

@@ -51,30 +51,33 @@ def too_large(limit: int) -> Fault:
     return Fault(Code.INVALID_ARGUMENT, Reason.REASON_TOO_LARGE, message, metadata={"limit": str(limit)})
 
 
+def _absent(reason: Reason, message: str, **metadata: str) -> Fault:
+    return Fault(Code.NOT_FOUND, reason, message, metadata=metadata)
+
+
 def no_page(path: str) -> Fault:
     """There is nothing at this address."""
-    return Fault(Code.NOT_FOUND, Reason.REASON_METHOD_UNKNOWN, f"there is no page {path[:80]}")
+    return _absent(Reason.REASON_METHOD_UNKNOWN, f"there is no page {path[:80]}")
 
 
 def no_pipeline(name: str) -> Fault:
     """There is no release of it."""
-    message = f"there is no pipeline {name[:80]} with a release"
-    return Fault(Code.NOT_FOUND, Reason.REASON_PIPELINE_UNKNOWN, message, metadata={"pipeline": name[:80]})
+    shown = name[:80]
+    said = f"there is no pipeline {shown} with a release"
+    return _absent(Reason.REASON_PIPELINE_UNKNOWN, said, pipeline=shown)
 
 
 def no_model(model: str, version: str) -> Fault:
     """There is no such version."""
-    named = {"model": model[:80], "version": version[:80]}
-    message = f"there is no version {named['version']} of model {named['model']}"
-    return Fault(Code.NOT_FOUND, Reason.REASON_MODEL_UNKNOWN, message, metadata=named)
+    model, version = model[:80], version[:80]
+    said = f"there is no version {version} of model {model}"
+    return _absent(Reason.REASON_MODEL_UNKNOWN, said, model=model, version=version)
 
 
 def no_alert(fingerprint: str) -> Fault:
     """It does not fire any more."""
-    message = "this alert does not fire any more; nothing was silenced. Look again"
-    return Fault(
-        Code.NOT_FOUND, Reason.REASON_METHOD_UNKNOWN, message, metadata={"fingerprint": fingerprint[:64]}
-    )
+    said = "this alert does not fire any more; nothing was silenced. Look again"
+    return _absent(Reason.REASON_METHOD_UNKNOWN, said, fingerprint=fingerprint[:64])
 
 
 def no_alertmanager(message: str) -> Fault:

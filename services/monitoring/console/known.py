@@ -1,11 +1,11 @@
-"""What the store of releases says, kept for when it is away; and changes of it."""
+"""What the store of releases says, kept for when it can't be reached; and changes of it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
 
 from headrace.catalog.access import Position
 from headrace.releases import Broken, Freeze, Release, ReleaseError, StaleError
@@ -14,13 +14,10 @@ from headrace.releases.changes.differences import Difference
 from headrace.releases.faults import refused
 from headrace.releases.of_records import RecordReleases
 from services.monitoring.console import faults
-from services.monitoring.console.threads import Threads
-from services.monitoring.ports import Log
+from services.monitoring.console.reach import Notices, Reach, notice
 
-if TYPE_CHECKING:
-    from services.monitoring.console.facts.models import ModelFacts
-
-STORE = "the store of releases"
+STORE, REPOSITORY = "the store of releases", "the model repository"
+_UNLISTED = "The models can't be listed now, so it is not known whether all versions are still there."
 T = TypeVar("T")
 # What the next release is, of what is live, the history and whether all automation is frozen. Raises ReleaseError.
 How: TypeAlias = Callable[[Basis, Sequence[Release], Freeze | None], Release]
@@ -53,63 +50,38 @@ class Known:
     seen: Position | None = None
 
 
-class Reach:
-    """Says what can't be reached: in the log once while it stays the same, and on the page."""
-
-    def __init__(self, log: Log) -> None:
-        self._log = log
-        self._told: dict[str, str] = {}
-
-    def away(self, what: str, error: OSError) -> dict[str, str]:
-        """A notice for the page."""
-        text = f"{type(error).__name__}: {error}"
-        if self._told.get(what) != text:
-            self._log.warning("the console can't reach something", what=what, error=text)
-        self._told[what] = text
-        said = f"{what[0].upper()}{what[1:]} can't be reached. What serves goes on; nothing can be changed there now."
-        return notice("bad", said)
-
-    def back(self, what: str) -> None:
-        """It answers."""
-        if self._told.pop(what, None) is not None:
-            self._log.info("the console reaches it again", what=what)
-
-
 class KnownReleases:
-    """`slow_s`: what counts as slow under a release; `now`: the time as ISO 8601 text; `models`: changes are checked against."""
+    """`slow_s`: what counts as slow under a release; `models`: what changes are checked against, blocks; None: it is not set."""
 
     def __init__(
         self,
         store: RecordReleases,
         slow_s: Callable[[Release], float | None],
-        threads: Threads,
         reach: Reach,
-        now: Callable[[], str],
-        models: ModelFacts | None = None,
+        models: Callable[[], KnownModels] | None = None,
     ) -> None:
         self._models = models
         self._store = store
         self._slow_s = slow_s
-        self._threads = threads
         self._reach = reach
-        self._now = now
         self._known = Known()
 
-    async def look(self) -> tuple[Known, list[dict[str, str]]]:
-        """What the store says; if it is away, what it said last. With notices."""
-        try:
-            self._known = await self._threads.run(self._read)
-        except OSError as error:
-            told = self._reach.away(STORE, error)
+    async def look(self) -> tuple[Known, Notices]:
+        """What the store says; if it can't be reached, what it said last. With notices."""
+        notices: Notices = []
+        self._known = await self._reach.attempt(STORE, self._reach.run(self._read), self._known, notices)
+        if notices:
             if self._known.at:
-                told["text"] += f" The releases below are those of {self._known.at[11:19]} UTC."
-            return self._known, [told]
-        self._reach.back(STORE)
-        notices = [
+                notices[0]["text"] += f" The releases below are those of {self._known.at[11:19]} UTC."
+            return self._known, notices
+        notices += [
             notice("bad", f"Pipeline {b.pipeline} has no release that can be used: {b.problem}")
             for b in self._known.unusable
         ]
-        return self._known, notices + _frozen(self._known.freeze)
+        if (freeze := self._known.freeze) is not None:
+            said = f"All automation is frozen by {freeze.author} ({freeze.reason}). People may still change everything."
+            notices.append(notice("watch", said))
+        return self._known, notices
 
     def find(self, name: str) -> PipelineFacts:
         """A pipeline of the last look. Raises Fault."""
@@ -138,16 +110,32 @@ class KnownReleases:
         """Stops all automation, or lets it go on. Raises Fault: nothing was changed."""
         await self._call(partial(self._store.freeze, freeze))
 
+    async def problems(self, made: Release) -> Notices:
+        """Warns of what would be refused if `made` were to become the current release. Raises Fault."""
+        notices: Notices = []
+        models = await self._known_models(notices)
+
+        def check() -> Sequence[str]:
+            try:
+                checked(made, Documents(self._store, made.pipeline).text, models)
+            except ReleaseError as error:
+                return error.problems
+            return ()
+
+        return notices + [notice("bad", problem) for problem in await self._call(check)]
+
     async def change(
         self, name: str, how: How, expected: int, author: str, reason: str
     ) -> tuple[Release, Sequence[Difference]]:
         """Makes what `how` says the current release, if `expected` is still the newest one. Raises Fault: nothing was changed."""
-        return await self._call(partial(self._commit, name, how, expected, author, reason))
+        # While they can't be listed, a way back must be open all the same.
+        models = await self._known_models([])
+        return await self._call(partial(self._commit, name, how, expected, author, reason, models))
 
     def _read(self) -> Known:
         known, seen = self._known, self._store.records.position()
         if known.at and seen == known.seen:
-            return replace(known, at=self._now())
+            return replace(known, at=self._reach.at())
         found: list[PipelineFacts] = []
         unusable: list[Broken] = []
         for name in self._store.pipelines():
@@ -156,7 +144,7 @@ class KnownReleases:
                 found.append(facts)
             elif (broken := self._store.current(name)[1]) is not None:
                 unusable.append(broken)
-        return Known(found, unusable, self._store.frozen(), self._now(), seen)
+        return Known(found, unusable, self._store.frozen(), self._reach.at(), seen)
 
     def _one(self, name: str) -> PipelineFacts | None:
         history = self._store.history(name)
@@ -165,7 +153,7 @@ class KnownReleases:
         return PipelineFacts(name, history, self._store.current(name)[1], self._slow_s(history[0]))
 
     def _commit(
-        self, name: str, how: How, expected: int, author: str, reason: str
+        self, name: str, how: How, expected: int, author: str, reason: str, models: KnownModels | None
     ) -> tuple[Release, Sequence[Difference]]:
         store = self._store
         if name not in store.pipelines():
@@ -177,37 +165,17 @@ class KnownReleases:
         changes = differences(basis.release, made)
         if not changes:
             raise faults.unchanged(name, basis.newest)
-        checked(made, Documents(store, name).text, self._known_models())
+        checked(made, Documents(store, name).text, models)
         store.commit(made)
         return made, changes
 
-    def _known_models(self) -> KnownModels | None:
-        """None: they can't be listed now. A way back must be open all the same."""
-        try:
-            return self._models.known() if self._models is not None else None
-        except OSError as error:
-            self._reach.away("the model repository", error)
+    async def _known_models(self, notices: Notices) -> KnownModels | None:
+        if self._models is None:
             return None
+        return await self._reach.attempt(REPOSITORY, self._reach.run(self._models), None, notices, _UNLISTED)
 
     async def _call(self, call: Callable[[], T]) -> T:
         try:
-            return await self._threads.run(call)
+            return await self._reach.need(STORE, self._reach.run(call))
         except ReleaseError as error:
             raise refused(error) from None
-        except OSError as error:
-            self._reach.away(STORE, error)
-            raise faults.unreachable(STORE) from None
-
-
-def notice(level: str, text: str) -> dict[str, str]:
-    """A sentence at the top of a page."""
-    return {"level": level, "text": text}
-
-
-def _frozen(freeze: Freeze | None) -> list[dict[str, str]]:
-    if freeze is None:
-        return []
-    said = (
-        f"All automation is frozen by {freeze.author} ({freeze.reason}). People may still change everything."
-    )
-    return [notice("watch", said)]

@@ -1,6 +1,6 @@
 """What the console needs of its surroundings, and where other parts of monitoring bring what it shall show.
 
-A further section of a pipeline's page (drift, objectives, cost, …) is a `PanelSource`, handed to `Sources` in wiring.py: no
+A further section of a pipeline's page (drift, objectives, cost, …) is a `PanelSource`, handed to `ConsoleSources`: no
 template has to change. What nobody brings is not shown.
 """
 
@@ -8,26 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from headrace.analysis import ReadOut
-from headrace.catalog.access import Records
 from headrace.releases import Experiment, Release
 from headrace.releases.of_records import RecordReleases
-from headrace.ticks import ArmFigures
-from services.monitoring.console.facts.live import Counts
 from services.monitoring.events.query import Found
 from services.monitoring.events.values import Query
 from services.monitoring.explanations.records import ShownExplanation
 from services.monitoring.outcomes.records import Outcome
 from services.monitoring.outcomes.succession import Succession
 from services.monitoring.rollouts.analyser import Status
+from services.monitoring.ticks import Ticks
 
 if TYPE_CHECKING:
     from services.monitoring.alerts.watch import Watch
-    from services.monitoring.console.facts.models import ModelFacts
-    from services.monitoring.console.facts.trails import JournalTrail
     from services.monitoring.console.panels.freshness import Freshness
 
 Level = Literal["good", "watch", "bad", "none"]
@@ -63,40 +58,31 @@ Explain: TypeAlias = Callable[[bytes], Awaitable[ShownExplanation | None]]
 
 
 @dataclass(frozen=True, slots=True)
-class RequestSources:
-    """What is known of single requests. `events` raises StorageError; `outcomes`: of (tenant, request id), raises StorageError;
-    `traces`: the folder in which the ingress keeps them, None: it is not on this machine or not set. `explanation`: of an
-    event's id, None: it has none; may raise anything: the page then says that it can't be read."""
+class ConsoleSources:
+    """What other parts of monitoring bring. `events`, None: they are not kept; raises StorageError. `outcomes`: of (tenant,
+    request id); raises StorageError. `explanation`: of an event's id, None: it has none; may raise anything: the page then says
+    that it can't be read. `succession`: pipeline → what outcomes say of what is live, and of what was live before it; None: not
+    known. `alerts`: what fires where no Alertmanager is set."""
 
-    events: Callable[[Query], Awaitable[Found]]
     outcomes: Callable[[str, str], Awaitable[Sequence[Outcome]]]
-    traces: Path | None = None
+    events: Callable[[Query], Awaitable[Found]] | None = None
+    freshness: Freshness | None = None
     explanation: Explain | None = None
+    panels: Sequence[PanelSource] = ()
+    succession: Callable[[str], Succession | None] = lambda _: None
+    alerts: Watch | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Sources:
     """What the pages are made of. `store` and `slow_s` block; the others do not.
 
-    `counts`: of all routers, by epoch; `arms`: pipeline → (release, arm) → what it answered; `routers`: how many report;
     `status`: where the analyser sees a pipeline's rollout; `slow_s`: what counts as slow under a release, in seconds.
     """
 
     store: RecordReleases
-    # Of control, with the audit.
-    records: Records
-    counts: Callable[[], Counts]
-    arms: Callable[[str], Mapping[tuple[int, str], ArmFigures]]
-    routers: Callable[[], int]
+    ticks: Ticks
     status: Callable[[str], Status | None]
     slow_s: Callable[[Release], float | None]
     read_out: Callable[[str], Awaitable[tuple[Experiment, ReadOut] | None]]
-    panels: Sequence[PanelSource] = ()
-    trails: Sequence[JournalTrail] = ()
-    models: ModelFacts | None = None
-    # Pipeline → what outcomes say of what is live, and of what was live before it; None: nobody looked.
-    succession: Callable[[str], Succession | None] = lambda _: None
-    requests: RequestSources | None = None
-    freshness: Freshness | None = None
-    # What fires where no Alertmanager is set.
-    alerts: Watch | None = None
+    others: ConsoleSources

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 from headrace.cost import Account, Report, report
 from headrace.cost.usage import IDLE
+from services.monitoring.console.facts import words
 from services.monitoring.console.ports import Level, Panel, PanelRow
 
 DAY_S = 86_400.0
@@ -35,21 +37,24 @@ class CostPanel:
         own = next((g for g in whole.groups if g.name == pipeline), None)
         if own is None:
             return None
-        currency, budget = whole.account.currency, self._budget(pipeline)
+        money = partial(words.money, currency=whole.account.currency)
+        budget = self._budget(pipeline)
         rows = [
-            PanelRow(service, f"{amount:.4g} {currency}", share=_part(amount, own.amount))
+            PanelRow(service, money(amount), share=_part(amount, own.amount))
             for service, amount in sorted(own.services.items(), key=lambda s: -s[1])
         ]
         rows += _tenants(pipeline, whole)
         a_thousand = own.per_1000
-        told = f"{own.amount:.4g} {currency} in the last 24 hours"
+        told = f"{money(own.amount)} in the last 24 hours"
         level: Level = "none"
         if a_thousand is not None:
-            told += f"; {a_thousand:.4g} for 1,000 predictions"
+            told += f"; {money(a_thousand)} for 1,000 predictions"
             if budget is not None:
                 level = "bad" if a_thousand > budget else "good"
-                told += f", of {budget:.4g} that they may cost"
-        told += f". Idle, for all pipelines: {whole.idle.amount:.4g} of a bill of {whole.account.bill:.4g}."
+                told += f", of {money(budget)} that they may cost"
+        told += (
+            f". Idle, for all pipelines: {money(whole.idle.amount)} of a bill of {money(whole.account.bill)}."
+        )
         data = {"amount": own.amount, "per_1000": a_thousand, "budget_per_1000": budget, **whole.told()}
         return Panel("Cost", told, rows, level, data)
 
@@ -65,7 +70,7 @@ def _tenants(pipeline: str, whole: Report) -> list[PanelRow]:
     return [
         PanelRow(
             f"tenant {tenant or '(none)'}",
-            f"{amount:.4g} {whole.account.currency}",
+            words.money(amount, whole.account.currency),
             share=_part(amount, total),
         )
         for tenant, amount in dearest

@@ -7,10 +7,10 @@ from datetime import timedelta
 from typing import Any
 
 from headrace.cli.installation import control_place
-from headrace.cli.installation.known_models import signature
 from headrace.cli.installation.layout import Layout
 from headrace.columns import DType
 from headrace.pipeline import ModelSignature, ViewSignature
+from headrace.releases.known_models import signature
 from headrace.repository.records import Records
 
 # Our types by Feast's names, for the types that a feature view may have here.

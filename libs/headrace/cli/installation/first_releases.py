@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from headrace.cli.installation.known_models import known_models
 from headrace.cli.installation.layout import Layout
 from headrace.pipeline import DocumentError, Pipeline, parse
 from headrace.pipeline.document.files import FILE_NAME, read
 from headrace.releases import LIVE, ReleaseError, StaleError
 from headrace.releases.changes import Basis, deployed
 from headrace.releases.changes.deployment import arm_of
+from headrace.releases.known_models import known_models
 from headrace.releases.of_records import RecordReleases
 from headrace.repository import RepositoryError
 
@@ -49,7 +49,7 @@ def make(layout: Layout, store: RecordReleases, folder: Path) -> Iterator[Outcom
 
 def _release(layout: Layout, store: RecordReleases, pipeline: Pipeline, text: str) -> Outcome:
     try:
-        known = known_models(layout, store.records)
+        known = known_models(layout.models, layout.executor_state, store.records)
         basis = Basis.of(store, pipeline.name, AUTHOR, "the first release")
         arm = arm_of(basis, pipeline, known, name=LIVE, models={})
         store.commit(deployed(basis, arm), {pipeline.revision: text})

@@ -29,6 +29,11 @@ class Operator:
         """As the audit names it; the door names operators in the same way."""
         return f"{self.tenant}/{self.key_id}"
 
+    @property
+    def about(self) -> dict[str, str]:
+        """As security events name it."""
+        return {"tenant": self.tenant, "key": self.key_id}
+
 
 @dataclass(frozen=True, slots=True)
 class _Key:
@@ -83,7 +88,7 @@ class Operators:
             key = self._keys.get(key_digest(secret))
         if key is None:
             raise KeyRefusedError("unknown_key", hint, known=False)
-        who = {"tenant": key.operator.tenant, "key": key.operator.key_id}
+        who = key.operator.about
         if key.expires is not None and key.expires <= self._wall():
             raise KeyRefusedError("expired_credential", who, known=False)
         if not key.may:

@@ -7,6 +7,7 @@ import secrets
 from pathlib import Path
 
 from headrace.hop.config import ConfigError
+from headrace.state import atomic
 
 _BYTES = 32
 
@@ -15,7 +16,8 @@ def ensure(path: Path) -> bytes:
     """The secret; makes it if there is none. Blocks. Raises ConfigError: it can't be made or read, or is not ours alone."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _make(path)
+        # If another process is first, both have its secret.
+        atomic.write_first(path, secrets.token_bytes(_BYTES), mode=0o600)
         if others_can_read(path.stat(), os.geteuid()):
             raise ConfigError(f"console.secret: others can read {path}: chmod 600 it")
         found = path.read_bytes()
@@ -30,21 +32,3 @@ def others_can_read(status: os.stat_result, user: int) -> bool:
     """Whether others than the user may. Not by the group of a file of root's: so Kubernetes mounts a Secret (`fsGroup`)."""
     mounted = status.st_uid == 0 != user
     return bool(status.st_mode & (0o037 if mounted else 0o077))
-
-
-def _make(path: Path) -> None:
-    if path.exists():
-        return
-    fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(secrets.token_bytes(_BYTES))
-            file.flush()
-            os.fsync(file.fileno())
-        # Unlike a rename this fails if another process was first: both must have the same secret.
-        os.link(fresh, path)
-    except FileExistsError:
-        pass
-    finally:
-        fresh.unlink(missing_ok=True)

@@ -126,7 +126,7 @@ def _waits(release: Release, status: Status | None, freeze: Freeze | None) -> st
 def way_back(basis: Basis, history: Sequence[Release], number: int | None = None) -> dict[str, Any]:
     """What going back would do. `number`: to which release; None: out of a running rollout, else to the live arm before this.
 
-    `possible` False: `why` says what is in the way. `stays`: what would change nothing.
+    `possible` False: `why` says what is in the way.
     """
     try:
         made = rolled_back_to(basis, history, number)
@@ -135,17 +135,12 @@ def way_back(basis: Basis, history: Sequence[Release], number: int | None = None
         why = "no release with another live arm is kept" if first else "; ".join(error.problems)
         return {"possible": False, "why": why, "label": "Roll back"}
     changes = differences(basis.release, made)
-    current = basis.current
-    ends = number is None and current.rollout is not None and current.rollout.state in _ACTIVE
-    label = "End the rollout" if ends else f"Roll back to release {made.restores}"
     return {
         "possible": bool(changes),
         "why": "" if changes else "nothing would change: it serves that already",
-        "label": label,
-        "number": basis.newest,
-        "to": None if ends else made.restores,
-        "changes": words.sentences(changes),
-        "keys": key_rows(changes),
+        # Out of a running rollout nothing is restored.
+        "label": f"Roll back to release {made.restores}" if made.restores else "End the rollout",
+        "to": made.restores or None,
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 
@@ -33,12 +34,24 @@ def share(value: float | None) -> str:
 
 def count(value: float) -> str:
     """A whole number with thin spaces between its thousands."""
-    return f"{value:,.0f}".replace(",", "\u202f")
+    return count_to(value, 0)
+
+
+def count_to(value: float, digits: int) -> str:
+    """As `count`, with so many digits after the point."""
+    return f"{value:,.{digits}f}".replace(",", "\u202f")
 
 
 def rate(value: float) -> str:
     """Something per second."""
     return count(value) if value >= 100 else f"{value:.1f}"
+
+
+def money(amount: float, currency: str) -> str:
+    """Cents, or two digits of a smaller amount; never an exponent, and nothing for what rounding leaves."""
+    amount = amount if abs(amount) > 1e-9 else 0.0
+    digits = 1 - math.floor(math.log10(min(abs(amount) or 0.1, 0.1)))
+    return f"{count_to(amount, digits)}\u00a0{currency}"
 
 
 def plural(number: int, one: str) -> str:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
+from collections.abc import Mapping
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from headrace.slo.servers import Alert, AlertmanagerApi, ServerError, Silence
+from headrace.slo.servers import Alert, AlertmanagerApi, Silence
 from services.monitoring.alerts.watch import Watch
 from services.monitoring.console import faults
 from services.monitoring.console.incidents.runbooks import Runbooks, named
-from services.monitoring.console.known import Reach, notice
-from services.monitoring.console.threads import Threads
-from services.monitoring.ports import Log
+from services.monitoring.console.reach import Notices, Reach, notice
 
-ALERTMANAGER = "Alertmanager"
+ALERTMANAGER, RUNBOOKS = "Alertmanager", "the runbooks"
+_NO_ANSWER = "Alertmanager does not answer, so it is not known what fires. The log says why."
 MAX_HOURS = 168
 _MAX_REASON = 500
 _UNSET = (
@@ -26,87 +25,67 @@ _SEVERITIES = {"page": 0, "ticket": 1}
 
 
 class Incidents:
-    """`alertmanager`: it, or monitoring itself; None: neither knows. `now`: the present, in UTC."""
+    """`alertmanager`: it, or monitoring itself; None: neither knows."""
 
     def __init__(
-        self,
-        alertmanager: AlertmanagerApi | Watch | None,
-        runbooks: Runbooks,
-        threads: Threads,
-        reach: Reach,
-        now: Callable[[], datetime],
-        log: Log,
+        self, alertmanager: AlertmanagerApi | Watch | None, runbooks: Runbooks, reach: Reach
     ) -> None:
         self._alertmanager = alertmanager
         self._runbooks = runbooks
-        self._threads = threads
         self._reach = reach
-        self._now = now
-        self._log = log
 
     async def page(self) -> dict[str, Any]:
         """What fires, pages first, and what is silenced."""
-        guides = await self._guides()
-        page = {
-            "at": self._now().isoformat(),
-            "set": self._alertmanager is not None,
-            "alerts": [],
-            "guides": guides,
-        }
-        if self._alertmanager is None:
-            return {**page, "notices": [notice("watch", _UNSET)]}
-        try:
-            alerts, silences = await self._threads.run(partial(_read, self._alertmanager))
-        except (ServerError, OSError) as error:
-            return {**page, "notices": [self._away(error)]}
-        self._reach.back(ALERTMANAGER)
+        notices: Notices = []
+        alerts, silences = await self._firing(notices)
         rows = [await self._row(alert, silences) for alert in alerts]
         rows.sort(key=lambda r: (r["silenced"], _SEVERITIES.get(r["severity"], 2), r["since"], r["name"]))
-        return {**page, "alerts": rows, "notices": []}
+        return {
+            "at": self._reach.at(),
+            "set": self._alertmanager is not None,
+            "alerts": rows,
+            "guides": await self._reach.attempt(RUNBOOKS, self._reach.run(self._runbooks.guides), [], []),
+            "notices": notices,
+        }
 
     async def runbook(self, name: str) -> dict[str, Any]:
         """One runbook. Raises Fault."""
-        try:
-            found = await self._threads.run(partial(self._runbooks.html, name))
-        except OSError as error:
-            self._reach.away("the runbooks", error)
-            raise faults.unreachable("the runbooks") from None
+        html = partial(self._runbooks.html, name)
+        found = await self._reach.need(RUNBOOKS, self._reach.run(html))
         if found is None:
             raise faults.no_page(f"/incidents/runbooks/{name}")
-        return {"at": self._now().isoformat(), "notices": [], "name": name, "html": found}
+        return {"at": self._reach.at(), "notices": [], "name": name, "html": found}
 
     async def silence(self, fingerprint: str, hours: str, author: str, reason: str) -> dict[str, Any]:
         """Keeps one alert quiet for some hours. Raises Fault: nothing was changed."""
         span, why = _hours(hours), _reason(reason)
-        alertmanager = self._alertmanager
+        alertmanager, reach = self._alertmanager, self._reach
         if alertmanager is None:
             raise faults.no_alertmanager(_UNSET)
-        try:
-            alerts = await self._threads.run(alertmanager.alerts)
-            alert = next((a for a in alerts if a.fingerprint == fingerprint), None)
-            if alert is None:
-                raise faults.no_alert(fingerprint)
-            now = self._now()
-            ends = now + timedelta(hours=span)
-            identity = await self._threads.run(
-                partial(alertmanager.silence, alert.labels, now, ends, author, why)
-            )
-        except (ServerError, OSError) as error:
-            self._away(error)
-            raise faults.unreachable(ALERTMANAGER) from None
+        alerts = await reach.need(ALERTMANAGER, reach.run(alertmanager.alerts))
+        alert = next((a for a in alerts if a.fingerprint == fingerprint), None)
+        if alert is None:
+            raise faults.no_alert(fingerprint)
+        now = reach.now()
+        ends = now + timedelta(hours=span)
+        silence = partial(alertmanager.silence, alert.labels, now, ends, author, why)
+        identity = await reach.need(ALERTMANAGER, reach.run(silence))
         name = alert.labels.get("alertname", "")
-        self._log.info("an alert was silenced from the console", alert=name, hours=span, author=author)
+        reach.log.info("an alert was silenced from the console", alert=name, hours=span, author=author)
         return {"silence": identity, "alert": name, "labels": dict(alert.labels), "until": ends.isoformat()}
 
-    async def _guides(self) -> list[str]:
-        try:
-            return await self._threads.run(self._runbooks.guides)
-        except OSError:
-            return []
+    async def _firing(self, notices: Notices) -> tuple[list[Alert], dict[str, Silence]]:
+        nothing: tuple[list[Alert], dict[str, Silence]] = [], {}
+        if self._alertmanager is None:
+            notices.append(notice("watch", _UNSET))
+            return nothing
+        work = self._reach.run(partial(_read, self._alertmanager))
+        return await self._reach.attempt(ALERTMANAGER, work, nothing, notices, _NO_ANSWER)
 
     async def _row(self, alert: Alert, silences: Mapping[str, Silence]) -> dict[str, Any]:
         told = dict(alert.annotations)
         runbook = named(told.get("runbook", ""))
+        html = partial(self._runbooks.html, runbook)
         quiet = [silences[one] for one in alert.silences if one in silences]
         return {
             "fingerprint": alert.fingerprint,
@@ -120,19 +99,8 @@ class Incidents:
             "inhibited": bool(alert.inhibitors),
             "silences": [{"by": s.author, "why": s.comment, "until": s.end} for s in quiet],
             "runbook": runbook,
-            "html": await self._runbook_of(runbook),
+            "html": await self._reach.attempt(RUNBOOKS, self._reach.run(html), None, []),
         }
-
-    async def _runbook_of(self, name: str) -> str | None:
-        try:
-            return await self._threads.run(partial(self._runbooks.html, name)) if name else None
-        except OSError:
-            return None  # said on its own page; the alert matters more
-
-    def _away(self, error: Exception) -> dict[str, str]:
-        told = self._reach.away(ALERTMANAGER, OSError(str(error)))
-        told["text"] = "Alertmanager does not answer, so it is not known what fires. The log says why."
-        return told
 
 
 def _read(alertmanager: AlertmanagerApi | Watch) -> tuple[list[Alert], dict[str, Silence]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -15,112 +15,92 @@ from headrace.columns import Column
 from headrace.events import GroupHeader
 from services.monitoring.console.facts import words
 from services.monitoring.console.ports import Level, Panel, PanelRow
+from services.monitoring.console.reach import Reach
 from services.monitoring.console.requests.predictions import AGE, SOURCE, SOURCES
 from services.monitoring.console.requests.views import View, Views
-from services.monitoring.console.threads import Threads
 
-# Views of all pipelines that are remembered, and how long what was seen counts: between one and two windows.
-_VIEWS = 512
-_WINDOW_S = 150.0
-# Ages are counted in bins that are a quarter of an octave wide: a quantile is wrong by at most 19 %.
-_BINS, _PER_OCTAVE = 256, 4
+# Views of all pipelines that are remembered; of each the newest rows count, for so long.
+_VIEWS, _ROWS = 512, 4096
+_WINDOW_S = 300.0
 _QUANTILE = 0.95
 _PRESENT, _NOT_FOUND, _STALE = 1, 2, 4
 # A few rows of entities that nobody feeds any more are no alarm.
 _FEW = 0.01
 _SOURCES = max(SOURCES) + 1
+_ROW = np.dtype([("at", np.float64), ("source", np.int64), ("age_us", np.int64)])
 
 
 @dataclass(slots=True)
+class _Ring:
+    """The newest rows of one view; those with `at` 0 are not filled yet."""
+
+    revision: str = ""
+    rows: NDArray[np.void] = field(default_factory=lambda: np.zeros(_ROWS, _ROW))
+    end: int = 0
+
+    def add(self, at: float, sources: NDArray[np.generic], ages_us: NDArray[np.generic]) -> None:
+        count = min(len(ages_us), _ROWS)
+        place = np.arange(self.end, self.end + count) % _ROWS
+        self.rows["at"][place] = at
+        self.rows["source"][place] = np.minimum(sources[-count:], _SOURCES - 1)
+        self.rows["age_us"][place] = ages_us[-count:]
+        self.end = (self.end + count) % _ROWS
+
+
+@dataclass(frozen=True, slots=True)
 class _Seen:
-    """What was seen of one view. `sources`: rows by source; `ages`: rows by bin."""
+    """What was seen of one view. `sources`: rows by source; `ages_us`: those that are known."""
 
-    sources: NDArray[np.int64] = field(default_factory=lambda: np.zeros(_SOURCES, np.int64))
-    ages: NDArray[np.int64] = field(default_factory=lambda: np.zeros(_BINS, np.int64))
-    oldest_us: int = -1
-
-    def plus(self, other: _Seen) -> _Seen:
-        return _Seen(
-            self.sources + other.sources, self.ages + other.ages, max(self.oldest_us, other.oldest_us)
-        )
-
-    def add(self, sources: NDArray[np.generic], ages_us: NDArray[np.int64]) -> None:
-        counted = np.bincount(np.minimum(sources.astype(np.int64), _SOURCES - 1), minlength=_SOURCES)
-        self.sources += counted
-        known = ages_us[ages_us >= 0]
-        if len(known):
-            self.ages += np.bincount(_bins(known), minlength=_BINS)
-            self.oldest_us = max(self.oldest_us, int(known.max()))
-
-
-@dataclass(slots=True)
-class _Windows:
-    """The window that is filled now, and the one before it."""
-
-    revision: str
-    began: float
-    now: _Seen = field(default_factory=_Seen)
-    before: _Seen = field(default_factory=_Seen)
+    sources: NDArray[np.int64]
+    ages_us: NDArray[np.int64]
 
 
 class Freshness:
-    """An observer of events (`services.monitoring.events.ports.EventObserver`): counts ages and sources."""
+    """An observer of events (`services.monitoring.events.ports.EventObserver`): keeps ages and sources of the newest rows."""
 
     def __init__(self) -> None:
-        self._views: OrderedDict[tuple[str, str], _Windows] = OrderedDict()
+        self._views: OrderedDict[tuple[str, str], _Ring] = OrderedDict()
 
     def observe(self, header: GroupHeader, columns: Mapping[str, Column], now: float) -> None:
         """See EventObserver. Copies that nobody waits for and replays say nothing of what callers get."""
         if header.replayed or header.shadow_of:
             return
         for name, sources in columns.items():
-            if name.startswith(SOURCE):
-                view = name.removeprefix(SOURCE)
-                ages = columns.get(AGE + view)
-                if ages is not None:
-                    self._of(header, view, now).now.add(sources.array, ages.array.astype(np.int64))
+            view = name.removeprefix(SOURCE)
+            if name.startswith(SOURCE) and (ages := columns.get(AGE + view)) is not None and len(ages.array):
+                key = (header.pipeline, view)
+                ring = self._views[key] = self._views.get(key) or _Ring()
+                self._views.move_to_end(key)
+                ring.revision = header.revision
+                ring.add(now, sources.array, ages.array)
+        while len(self._views) > _VIEWS:
+            self._views.popitem(last=False)
 
     def seen(self, pipeline: str, now: float) -> tuple[str, dict[str, _Seen]]:
         """The newest revision, and what was seen of each view in the last minutes."""
         revision, found = "", {}
-        for (name, view), windows in self._views.items():
-            if name == pipeline and now - windows.began < 2 * _WINDOW_S:
-                recent = windows.before if now - windows.began < _WINDOW_S else _Seen()
-                found[view] = windows.now.plus(recent)
-                revision = windows.revision
+        for (name, view), ring in self._views.items():
+            rows = ring.rows[ring.rows["at"] > max(now - _WINDOW_S, 0.0)]
+            if name == pipeline and len(rows):
+                ages = rows["age_us"]
+                found[view] = _Seen(np.bincount(rows["source"], minlength=_SOURCES), ages[ages >= 0])
+                revision = ring.revision
         return revision, found
-
-    def _of(self, header: GroupHeader, view: str, now: float) -> _Windows:
-        key = (header.pipeline, view)
-        windows = self._views.get(key)
-        if windows is None:
-            windows = self._views[key] = _Windows(header.revision, now)
-            if len(self._views) > _VIEWS:
-                self._views.popitem(last=False)
-        self._views.move_to_end(key)
-        windows.revision = header.revision
-        if now - windows.began >= _WINDOW_S:
-            gone = now - windows.began >= 2 * _WINDOW_S
-            windows.before, windows.now, windows.began = (_Seen() if gone else windows.now), _Seen(), now
-        return windows
 
 
 class FreshnessPanel:
-    """A `PanelSource`. `wall`: seconds since 1970, as events are stamped when they come."""
+    """A `PanelSource`."""
 
-    def __init__(
-        self, freshness: Freshness, views: Views, threads: Threads, wall: Callable[[], float]
-    ) -> None:
+    def __init__(self, freshness: Freshness, views: Views, reach: Reach) -> None:
         self._freshness = freshness
         self._views = views
-        self._threads = threads
-        self._wall = wall
+        self._reach = reach
 
     async def __call__(self, pipeline: str) -> Panel | None:
-        revision, seen = self._freshness.seen(pipeline, self._wall())
+        revision, seen = self._freshness.seen(pipeline, self._reach.wall())
         if not seen:
             return None
-        features = await self._threads.run(partial(self._views.of, pipeline, revision))
+        features = await self._reach.run(partial(self._views.of, pipeline, revision))
         limits = {view.name: view for view in features.values()}
         rows = [_row(name, one, limits.get(name)) for name, one in sorted(seen.items())]
         return _panel(rows, {name: _data(one, limits.get(name)) for name, one in sorted(seen.items())})
@@ -171,23 +151,14 @@ def _data(seen: _Seen, limit: View | None) -> dict[str, Any]:
     return {
         "rows": {SOURCES[i]: int(n) for i, n in enumerate(seen.sources.tolist()) if i in SOURCES},
         "age_p95_s": _age_s(seen),
-        "oldest_s": seen.oldest_us / 1e6 if seen.oldest_us >= 0 else None,
+        "oldest_s": float(seen.ages_us.max()) / 1e6 if len(seen.ages_us) else None,
         "max_age_s": limit.max_age_s if limit else None,
         "stale_s": limit.stale_s if limit else None,
     }
 
 
 def _age_s(seen: _Seen) -> float | None:
-    """The upper end of the quantile's bin, or the oldest if that is less. None: no age is known."""
-    total = int(seen.ages.sum())
-    if not total:
+    """None: no age is known."""
+    if not len(seen.ages_us):
         return None
-    place = int(np.searchsorted(np.cumsum(seen.ages), _QUANTILE * total))
-    upper: float = 2.0 ** ((place + 1) / _PER_OCTAVE) - 1
-    return min(upper, float(seen.oldest_us)) / 1e6
-
-
-def _bins(ages_us: NDArray[np.int64]) -> NDArray[np.int64]:
-    place = np.floor(np.log2(ages_us + 1.0) * _PER_OCTAVE).astype(np.int64)
-    last = np.int64(_BINS - 1)
-    return np.where(place < last, place, last)
+    return float(np.quantile(seen.ages_us, _QUANTILE, method="inverted_cdf")) / 1e6

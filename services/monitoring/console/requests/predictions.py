@@ -17,6 +17,11 @@ SOURCES = {1: "present", 2: "not found", 3: "outside max_age", 4: "stale", 5: "d
 _MICRO = 1e-6
 # Longer values (pictures, vectors) are cut; `headrace events show` has them whole.
 _TEXT = 200
+# What a page shows of an event as it is.
+_SAME = (
+    *("prediction_id", "event_id", "row", "pipeline", "version", "revision", "release", "arm", "experiment"),
+    *("shadow_of", "replayed", "models", "code", "reason", "cached", "fallbacks", "omitted"),
+)
 
 
 def shown(event: Mapping[str, Any], views: Mapping[str, View]) -> dict[str, Any]:
@@ -29,31 +34,18 @@ def shown(event: Mapping[str, Any], views: Mapping[str, View]) -> dict[str, Any]
         by_view.setdefault(of, []).append({"name": name, "value": _value(value), "masked": name in masked})
     told = {name: value for name, value in notes.items() if not name.startswith((AGE, SOURCE))}
     return {
-        "prediction_id": event["prediction_id"],
-        "event_id": event["event_id"],
-        "row": event["row"],
+        **{key: event[key] for key in _SAME},
         "at": event["time"],
-        "pipeline": event["pipeline"],
-        "version": event["version"],
-        "revision": event["revision"],
-        "release": event["release"],
-        "arm": event["arm"],
         # Which rule of the release dealt the row to its arm, if events say so.
         "rule": event.get("rule", ""),
-        "experiment": event["experiment"],
-        "shadow_of": event["shadow_of"],
-        "replayed": event["replayed"],
-        "models": event["models"],
-        "code": event["code"],
-        "reason": event["reason"],
         "latency_ms": event["latency_us"] / 1000,
         "busy_ms": event["busy_us"] / 1000,
-        "cached": event["cached"],
-        "fallbacks": event["fallbacks"],
         "inputs": _values(event["inputs"], masked),
         "outputs": _values(event["outputs"], masked),
-        "omitted": event["omitted"],
-        "views": [{**found.get(name, _nothing(name)), "features": rows} for name, rows in by_view.items()],
+        "views": [
+            {**found.get(name, _view(name, None, None, None)), "features": rows}
+            for name, rows in by_view.items()
+        ],
         "annotations": [{"name": n.removeprefix("@"), "value": _value(v)} for n, v in told.items()],
         "replay": f"headrace events replay --id {event['prediction_id']}",
     }
@@ -111,24 +103,19 @@ def _ages(notes: Mapping[str, Any], views: Mapping[str, View]) -> dict[str, dict
     return found
 
 
-def _view(name: str, source: int, age_us: int | None, view: View | None) -> dict[str, Any]:
+def _view(name: str, source: int | None, age_us: int | None, view: View | None) -> dict[str, Any]:
+    """`source` None: no annotation says it, as its values came another way (a replay)."""
     age_s = None if age_us is None or age_us < 0 else age_us * _MICRO
     limit_s = view.max_age_s if view is not None else None
     return {
         "view": name,
-        "source": SOURCES.get(source, str(source)),
-        "good": source == 1,
+        "source": "not known" if source is None else SOURCES.get(source, str(source)),
+        "good": source in (1, None),
         "age_s": age_s,
         "age": "–" if age_s is None else words.age(age_s),
         "limit_s": limit_s,
         "limit": "–" if limit_s is None else words.age(limit_s),
     }
-
-
-def _nothing(name: str) -> dict[str, Any]:
-    """A view without annotations: its values came another way (a replay)."""
-    unknown = {"age_s": None, "age": "–", "limit_s": None, "limit": "–"}
-    return {"view": name, "source": "not known", "good": True, **unknown}
 
 
 def _values(values: Mapping[str, Any], masked: set[str]) -> list[dict[str, Any]]:

@@ -11,18 +11,18 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from headrace.hop.errors import Code, Fault, reason_name
 from services.monitoring.console import faults
 from services.monitoring.console.web.changes import Change, changes
 from services.monitoring.console.web.forms import number, read_form
-from services.monitoring.console.web.guard import Access, Guard, is_signed_out
+from services.monitoring.console.web.guard import Access, Guard
 from services.monitoring.console.web.headers import SecurityHeaders
-from services.monitoring.console.web.parts import Parts
-from services.monitoring.console.web.render import Assets, Renderer, as_json
-from services.monitoring.console.web.views import Values, View, views
+from services.monitoring.console.web.render import STATIC, Renderer, as_json
+from services.monitoring.console.web.views import Parts, Values, View, views
 from services.monitoring.ports import Log
 
 _STATUS: Mapping[Code, int] = {
@@ -43,10 +43,9 @@ Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 class Application:
     """The console as an ASGI application (`asgi`)."""
 
-    def __init__(self, parts: Parts, guard: Guard, assets: Assets, renderer: Renderer, log: Log) -> None:
+    def __init__(self, parts: Parts, guard: Guard, renderer: Renderer, log: Log) -> None:
         self._parts = parts
         self._guard = guard
-        self._assets = assets
         self._renderer = renderer
         self._log = log
 
@@ -55,9 +54,9 @@ class Application:
         missing: dict[Any, Any] = {404: self._missing, 405: self._missing}
         return SecurityHeaders(Starlette(routes=self._routes(), exception_handlers=missing), tls=tls)
 
-    def _routes(self) -> list[Route]:
-        found = [
-            Route("/static/{name:path}", self._static),
+    def _routes(self) -> list[BaseRoute]:
+        found: list[BaseRoute] = [
+            Mount("/static", StaticFiles(directory=STATIC)),
             Route(_SIGN_IN, self._sign_in_page, methods=["GET"]),
             Route(_SIGN_IN, self._sign_in, methods=["POST"]),
             Route("/sign-out", self._guarded(self._sign_out), methods=["POST"]),
@@ -134,12 +133,6 @@ class Application:
         self._guard.set_cookie(response, self._guard.visit_cookie, cookie)
         return response
 
-    async def _static(self, request: Request) -> Response:
-        found = self._assets.response(request.path_params["name"])
-        return (
-            found if found is not None else Response("there is no such file\n", 404, media_type="text/plain")
-        )
-
     async def _missing(self, request: Request, error: Exception) -> Response:
         """Also what does not exist is told to operators only."""
 
@@ -172,7 +165,7 @@ class Application:
     def _fault(self, request: Request, fault: Fault, access: Access | None) -> Response:
         if wants_json(request):
             return _fault_json(fault)
-        if is_signed_out(fault):
+        if fault.code is Code.UNAUTHENTICATED:
             return self._to_sign_in(request)
         values = {"problem": fault.message, "code": fault.code.name, "reason": reason_name(fault.reason)}
         if access is None:

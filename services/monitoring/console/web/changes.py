@@ -9,9 +9,10 @@ from typing import Any, TypeAlias
 from starlette.requests import Request
 
 from services.monitoring.console import faults
+from services.monitoring.console.actions import ROLLBACK
 from services.monitoring.console.web.forms import number
 from services.monitoring.console.web.guard import Access, Guard
-from services.monitoring.console.web.parts import Parts
+from services.monitoring.console.web.views import Parts
 
 Fields: TypeAlias = Mapping[str, str]
 
@@ -30,15 +31,11 @@ Change: TypeAlias = Callable[[Request, Access, Fields], Awaitable[Done]]
 def changes(parts: Parts, guard: Guard) -> Mapping[str, Change]:
     """By path."""
 
-    async def roll_back(request: Request, access: Access, fields: Fields) -> Done:
-        name, to = request.path_params["pipeline"], number(fields, "to")
-        made = await parts.pages.roll_back(name, to, _expected(fields), access.operator.name, _reason(fields))
-        return Done(made, _made(name, made))
-
     async def act(request: Request, access: Access, fields: Fields) -> Done:
-        name, action = request.path_params["pipeline"], request.path_params["action"]
-        made = await parts.actions.do(name, action, _expected(fields), access.operator.name, _reason(fields))
-        return Done(made, _made(name, made))
+        name, action = request.path_params["pipeline"], request.path_params.get("action", ROLLBACK)
+        who, to = access.operator.name, number(fields, "to")
+        made = await parts.actions.do(name, action, _expected(fields), who, _reason(fields), to)
+        return Done(made, f"/pipelines/{name}?done={made['release']['number']}")
 
     async def freeze(_: Request, access: Access, fields: Fields) -> Done:
         wanted = fields.get("frozen", "")
@@ -57,15 +54,11 @@ def changes(parts: Parts, guard: Guard) -> Mapping[str, Change]:
         return Done(made, "/incidents")
 
     return {
-        "/pipelines/{pipeline}/rollback": roll_back,
+        "/pipelines/{pipeline}/rollback": act,
         "/pipelines/{pipeline}/actions/{action}": act,
         "/freeze": freeze,
         "/incidents/silence": silence,
     }
-
-
-def _made(pipeline: str, made: Mapping[str, Any]) -> str:
-    return f"/pipelines/{pipeline}?done={made['release']['number']}"
 
 
 def _reason(fields: Fields) -> str:

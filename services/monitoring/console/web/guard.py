@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from starlette.requests import Request
 from starlette.responses import Response
 
-from headrace.hop.errors import Fault
 from services.monitoring.console import faults
 from services.monitoring.console.access.attempts import Attempts
 from services.monitoring.console.access.operators import KeyRefusedError, Operator, Operators
@@ -79,8 +78,7 @@ class Guard:
         except EndedError:
             raise faults.signed_out() from None
         if not self._operators.still(session.operator):
-            who = {"tenant": session.operator.tenant, "key": session.operator.key_id}
-            self._event("revoked_session", request, who)
+            self._event("revoked_session", request, session.operator.about)
             raise faults.signed_out()
         return Access(session.operator, session, self._sessions.form_token(session.nonce))
 
@@ -88,8 +86,7 @@ class Guard:
         """A change must come from a page of ours. Raises Fault."""
         if access.session is None:
             return
-        who = {"tenant": access.operator.tenant, "key": access.operator.key_id}
-        self._check_token(request, access.session.nonce, fields, who)
+        self._check_token(request, access.session.nonce, fields, access.operator.about)
 
     def sign_in(self, request: Request, fields: Mapping[str, str]) -> Session:
         """A new session for the key of the form. Raises Fault."""
@@ -100,14 +97,13 @@ class Guard:
             raise faults.forged_form() from None
         self._check_token(request, nonce, fields, {})
         operator = self._of_key(request, fields.get("key", "").strip())
-        self._event("console_sign_in", request, {"tenant": operator.tenant, "key": operator.key_id})
+        self._event("console_sign_in", request, operator.about)
         self._proven(request)
         return self._sessions.begin(operator)
 
     def note(self, kind: str, request: Request, access: Access, details: Mapping[str, str]) -> None:
         """Records what an operator did."""
-        who = {"tenant": access.operator.tenant, "key": access.operator.key_id}
-        self._event(kind, request, {**who, **details})
+        self._event(kind, request, {**access.operator.about, **details})
 
     async def sign_out(self, access: Access) -> None:
         """Ends the session. Raises Fault: only in this process, as that can't be recorded."""
@@ -128,7 +124,7 @@ class Guard:
     def set_cookie(self, response: Response, name: str, value: str) -> None:
         """A cookie that no script reads, and that no other site can make the browser send. It ends with the browser, if not
         earlier: its own time stands in it."""
-        response.set_cookie(name, value, path="/", httponly=True, samesite="strict", secure=self._tls)
+        response.set_cookie(name, value, httponly=True, samesite="strict", secure=self._tls)
 
     def set_session(self, response: Response, session: Session) -> None:
         """The session's cookie."""
@@ -141,9 +137,7 @@ class Guard:
 
     def forget(self, response: Response) -> None:
         """Takes the session's cookie away."""
-        response.delete_cookie(
-            self.session_cookie, path="/", httponly=True, samesite="strict", secure=self._tls
-        )
+        response.delete_cookie(self.session_cookie, httponly=True, samesite="strict", secure=self._tls)
 
     def _of_key(self, request: Request, key: str) -> Operator:
         """The right key is always accepted, so nobody locks out operators. All others are refused alike while they are limited:
@@ -151,11 +145,9 @@ class Guard:
         try:
             return self._operators.of_key(key)
         except KeyRefusedError as error:
-            address = client(request)
-            if (wait := self._attempts.wait_s(address)) > 0:
+            if (wait := self._attempts.failed(client(request))) > 0:
                 self._event("sign_in_limited", request)
                 raise faults.too_many(wait) from None
-            self._attempts.failed(address)
             self._event(error.kind, request, error.details)
             raise (faults.no_operator() if error.known else faults.bad_key()) from None
 
@@ -193,8 +185,3 @@ def _same_origin(request: Request) -> bool:
     if origin is not None and origin != f"{request.url.scheme}://{request.headers.get('host', '')}":
         return False
     return request.headers.get("sec-fetch-site", "same-origin") in ("same-origin", "none")
-
-
-def is_signed_out(fault: Fault) -> bool:
-    """Whether signing in would help."""
-    return fault.code.name == "UNAUTHENTICATED"

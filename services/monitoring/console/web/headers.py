@@ -50,7 +50,8 @@ class SecurityHeaders:
                 headers = MutableHeaders(scope=message)
                 for name, value in SECURITY.items():
                     headers[name] = value
-                headers.setdefault("cache-control", "no-store")
+                static = scope["path"].startswith("/static/") and message["status"] in (200, 304)
+                headers.setdefault("cache-control", "public, max-age=86400" if static else "no-store")
                 if self._tls:
                     headers["strict-transport-security"] = "max-age=31536000"
             await send(message)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +16,31 @@ from starlette.responses import Response
 from services.monitoring.console.facts import words
 
 FOLDER = Path(__file__).parents[1]
-_LEVELS = {
-    "good": ("✓", "good"),
-    "watch": ("…", "watch"),
-    "bad": ("✕", "bad"),
-    "undone": ("↺", "undone"),
-    "none": ("", "none"),
-}
+STATIC = FOLDER / "static"
+_MARKS = {"good": "✓", "watch": "…", "bad": "✕", "undone": "↺", "none": ""}
+# Of an audit entry, in columns of the table.
+_COLUMNS = frozenset(
+    [
+        "at",
+        "event",
+        "pipeline",
+        "model",
+        "version",
+        "number",
+        "author",
+        "who",
+        "operator",
+        "reason",
+        "previous",
+    ]
+)
 
 
 class Renderer:
-    """`asset`: name of a static file → its address. `now`: the present."""
+    """`now`: the present."""
 
-    def __init__(self, asset: Callable[[str], str], now: Callable[[], datetime]) -> None:
+    def __init__(self, now: Callable[[], datetime]) -> None:
+        """Blocks: reads the static files."""
         self._now = now
         environment = jinja2.Environment(
             loader=jinja2.FileSystemLoader(FOLDER / "templates"),
@@ -38,7 +50,7 @@ class Renderer:
             lstrip_blocks=True,
             auto_reload=False,
         )
-        environment.globals["asset"] = asset
+        environment.globals["asset"] = _addresses().__getitem__
         environment.filters |= {
             "share": words.share,
             "count": words.count,
@@ -49,7 +61,7 @@ class Renderer:
             "figure": figure,
             "sparkline": sparkline,
             "progress": progress,
-            "mark": lambda level: _LEVELS[level][0],
+            "mark": _MARKS.__getitem__,
             "entry": entry,
         }
         self._environment = environment
@@ -110,56 +122,20 @@ def progress(evidence: float, needed: float) -> float:
 
 def entry(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The details of an audit entry: what the table's own columns do not say."""
-    shown = {
-        "at",
-        "event",
-        "pipeline",
-        "model",
-        "version",
-        "number",
-        "author",
-        "who",
-        "operator",
-        "reason",
-        "previous",
-    }
     return [
-        (key, str(value)) for key, value in values.items() if key not in shown and value not in ("", None)
+        (key, str(value)) for key, value in values.items() if key not in _COLUMNS and value not in ("", None)
     ]
 
 
-class Assets:
-    """The static files, in memory: nothing else of the disk can be asked for."""
-
-    _TYPES: Mapping[str, str] = {
-        ".js": "text/javascript",
-        ".css": "text/css",
-        ".svg": "image/svg+xml",
-        ".LICENSE": "text/plain",
+def _addresses() -> dict[str, str]:
+    """Static file → where a page finds it; another content has another address, so browsers may keep it."""
+    files = [path for path in STATIC.rglob("*") if path.is_file()]
+    return {
+        (
+            name := str(path.relative_to(STATIC))
+        ): f"/static/{name}?{sha256(path.read_bytes()).hexdigest()[:12]}"
+        for path in files
     }
-
-    def __init__(self) -> None:
-        """Blocks: reads the files."""
-        root = FOLDER / "static"
-        self._files = {
-            str(path.relative_to(root)): (path.read_bytes(), self._TYPES[path.suffix])
-            for path in sorted(root.rglob("*"))
-            if path.is_file() and path.suffix in self._TYPES
-        }
-        self._tags = {
-            name: hashlib.sha256(content).hexdigest()[:12] for name, (content, _) in self._files.items()
-        }
-
-    def address(self, name: str) -> str:
-        """Where a page finds it; another content has another address, so browsers may keep it."""
-        return f"/static/{name}?{self._tags[name]}"
-
-    def response(self, name: str) -> Response | None:
-        """None: there is no such file."""
-        if name not in self._files:
-            return None
-        content, kind = self._files[name]
-        return Response(content, media_type=kind, headers={"cache-control": "public, max-age=86400"})
 
 
 def _finite(value: Any) -> Any:

@@ -8,12 +8,27 @@ from typing import Any, TypeAlias
 
 from starlette.requests import Request
 
+from services.monitoring.console.actions import ROLLBACK, Actions
+from services.monitoring.console.audit_log import AuditLog
+from services.monitoring.console.incidents.page import Incidents
+from services.monitoring.console.pages import Pages
+from services.monitoring.console.requests.page import Requests
 from services.monitoring.console.web.forms import number
 from services.monitoring.console.web.guard import Access
-from services.monitoring.console.web.parts import Parts
 
 Values: TypeAlias = dict[str, Any]
 Facts: TypeAlias = Callable[[Request, Access], Awaitable[Values]]
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """All that the console shows and does."""
+
+    pages: Pages
+    actions: Actions
+    requests: Requests
+    incidents: Incidents
+    audit_log: AuditLog
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +63,9 @@ def views(parts: Parts) -> Mapping[str, View]:
             lambda r, _: pages.pipeline_now(_name(r)), "parts/pipeline.html", "", part=True
         ),
         "/pipelines/{pipeline}/rollback": View(
-            lambda r, _: pages.rollback(_name(r), number(r.query_params, "to")), "rollback.html", "Roll back"
+            lambda r, _: actions.question(_name(r), ROLLBACK, number(r.query_params, "to")),
+            "action.html",
+            "Roll back",
         ),
         "/pipelines/{pipeline}/actions/{action}": View(
             lambda r, _: actions.question(_name(r), r.path_params["action"]), "action.html", "Change"

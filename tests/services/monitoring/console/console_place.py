@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from http.cookies import SimpleCookie
 from pathlib import Path
@@ -20,27 +20,21 @@ from headrace.access import changes
 from headrace.access.records import By
 from headrace.access.specs import TenantSpec, new_key
 from headrace.analysis import Count, ReadOut
+from headrace.columns import DType
 from headrace.pipeline import parse
 from headrace.releases import Arm, Experiment, Release, Rollout, RolloutState
 from headrace.releases.ladder import Action, Answer, RolloutVerdict
 from headrace.releases.of_records import RecordReleases
+from headrace.repository import TensorSpec
 from headrace.repository import changes as model_changes
 from headrace.repository.access_log import AccessLog
-from headrace.repository.model_index import recorded
 from headrace.ticks import LATENCY_BUCKETS, ArmFigures, ArmName, Tick, added, latency_bucket
 from services.monitoring.alerts.watch import Watch
 from services.monitoring.console.assembly import console
-from services.monitoring.console.facts.models import ModelFacts
-from services.monitoring.console.facts.trails import JournalTrail
 from services.monitoring.console.panels.freshness import Freshness
-from services.monitoring.console.ports import (
-    Panel,
-    PanelRow,
-    PanelSource,
-    RequestSources,
-    Sources,
-)
+from services.monitoring.console.ports import ConsoleSources, Panel, PanelRow, PanelSource, Sources
 from services.monitoring.console.settings import ConsoleSettings
+from services.monitoring.outcomes.records import Outcome
 from services.monitoring.outcomes.succession import Succession
 from services.monitoring.rollouts.analyser import Status
 from services.monitoring.rollouts.judgement import Judgement
@@ -92,7 +86,8 @@ class Place:
     experiment: tuple[Experiment, ReadOut] | None = None
     panels: list[PanelSource] = field(default_factory=list)
     keys: dict[str, str] = field(default_factory=dict)
-    requests: RequestSources | None = None
+    requests: ConsoleSources | None = None
+    traces: Path | None = None
     freshness: Freshness = field(default_factory=Freshness)
     alertmanager: str | None = None
     alerts: Watch | None = None
@@ -110,12 +105,14 @@ class Place:
         for name, scopes in (("operator", ("operate",)), ("reader", ("read",))):
             self.add_key(name, scopes)
         log = AccessLog(self.model_log, "executor", self.now)
-        for version in ("1", "2"):
-            log.record("loaded", "light", version)
+        log.record("loaded", "light", "1")
+        log.record("loaded", "light", "2")
         self.models = signed(self.folder)
-        for version in ("1", "2"):
-            parents = [] if version == "1" else ["light:1"]
-            about = self.models.put(version, lineage={"parents": parents}, metrics={"auc": 0.742})
+        x, y = (TensorSpec(name, DType.FLOAT32, ()) for name in "xy")
+        for version, parents in (("1", []), ("2", ["light:1"])):
+            about = self.models.put(
+                version, inputs=[x], outputs=[y], lineage={"parents": parents}, metrics={"auc": 0.742}
+            )
             model_changes.add(self.releases.records, about, "ann")
 
     def now(self) -> datetime:
@@ -188,33 +185,28 @@ class Place:
         async def read_out(_: str) -> tuple[Experiment, ReadOut] | None:
             return self.experiment
 
-        index = recorded(self.releases.records)
-        repository = ModelFacts(self.models.root, (self.models.public,), None, self.store, index)
-        trail = JournalTrail("models", "Models: added, loaded, refused", self.model_log)
-        return Sources(
-            self.store,
-            self.releases.records,
-            self.ticks.by_router,
-            lambda name: self.ticks.snapshot(name).arms,
-            self.ticks.routers,
-            self.statuses.get,
-            lambda _: SLOW_S,
-            read_out,
-            self.panels,
-            (trail,),
-            repository,
-            lambda _: self.succession,
-            self.requests,
-            self.freshness,
-            self.alerts,
+        async def none(*_: str) -> Sequence[Outcome]:
+            return ()
+
+        others = replace(
+            self.requests or ConsoleSources(none),
+            freshness=self.freshness,
+            panels=self.panels,
+            succession=lambda _: self.succession,
+            alerts=self.alerts,
         )
+        return Sources(self.store, self.ticks, self.statuses.get, lambda _: SLOW_S, read_out, others)
 
     def settings(self, listen: str = "127.0.0.1:0") -> ConsoleSettings:
         return ConsoleSettings(
             listen=listen,
             secret=self.folder / "console.key",
             security=self.folder / "audit" / "security.jsonl",
+            models=self.models.root,
+            model_keys=(self.models.public,),
+            model_audit=self.model_log,
             readings=self.folder / "audit" / "readings.jsonl",
+            traces=self.traces,
             runbooks=ROOT / "deploy" / "runbooks",
             alertmanager=self.alertmanager,
         )
@@ -315,6 +307,11 @@ class Browser:
         body = urlencode({"csrf": self.token, **fields}).encode()
         kind = {"content_type": "application/x-www-form-urlencoded"}
         return await self.send("POST", path, body, {**kind, **headers})
+
+    async def call(self, path: str, key: str, **fields: Any) -> Reply:
+        """As a program."""
+        how = {"x_api_key": key, "content_type": "application/json"}
+        return await self.send("POST", path, json.dumps(fields).encode(), how)
 
     async def sign_in(self, key: str) -> Reply:
         await self.get("/sign-in")

@@ -11,7 +11,7 @@ from headrace.columns import Batch, Column, DType, Rows
 from headrace.events import EventGroup, GroupHeader, Mask, event_ids
 from headrace.hop.errors import Code, Reason
 from headrace.pipeline import ModelUse, parse
-from services.monitoring.console.ports import Explain, RequestSources
+from services.monitoring.console.ports import ConsoleSources, Explain
 from services.monitoring.events.query import Found, find
 from services.monitoring.events.values import Query
 from services.monitoring.explanations.records import ColumnContribution, Explanation, ShownExplanation
@@ -80,7 +80,8 @@ def recorded(place: Place, explanation: Explain | None = None) -> Recorded:
     traces.mkdir()
     (traces / "spans.jsonl").write_text(json.dumps(trace(at)) + "\n")
     made = Recorded(world, [Outcome(REQUEST, 0, "late", 1.0, True, place.wall - 5)])
-    place.requests = RequestSources(made.events, made.outcomes_of, traces, explanation)
+    place.traces = traces
+    place.requests = ConsoleSources(made.outcomes_of, made.events, explanation=explanation)
     place.freshness.observe(group.header, group.batch.columns, at)
     return made
 

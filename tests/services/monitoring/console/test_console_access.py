@@ -211,6 +211,8 @@ async def test_every_answer_has_the_security_headers_and_no_inline_code(place: P
         replies = [await browser.get("/sign-in"), await browser.get("/")]
         await browser.sign_in(place.keys["operator"])
         replies += [await browser.get(p) for p in (*INSIDE, "/static/console.css", "/static/none.js")]
+    assert [reply.status for reply in replies[-3:]] == [404, 200, 404]
+    assert replies[-2].headers["cache-control"] == "public, max-age=86400"
     for reply in replies:
         policy = reply.headers["content-security-policy"]
         assert "default-src 'none'" in policy

@@ -22,11 +22,8 @@ def offers(values: dict[str, Any]) -> set[str]:
 
 async def act(browser: Browser, place: Place, action: str, number: int, **fields: str) -> Any:
     """As a program; the reply's JSON."""
-    how = {"x_api_key": place.keys["operator"], "content_type": "application/json"}
-    about = ", ".join(f'"{key}": "{value}"' for key, value in {"number": str(number), **fields}.items())
-    return await browser.send(
-        "POST", f"/pipelines/flights/actions/{action}.json", f"{{{about}}}".encode(), how
-    )
+    path = f"/pipelines/flights/actions/{action}.json"
+    return await browser.call(path, place.keys["operator"], number=number, **fields)
 
 
 async def test_a_rollout_is_paused_and_resumed_from_its_page_with_the_operators_name(
@@ -60,9 +57,7 @@ async def test_a_rollout_is_ended(
     async with place.browser() as browser:
         done = await act(browser, place, action, 2, reason="ticket 7")
         assert done.status == 200
-        values = await browser.send(
-            "GET", "/pipelines/flights.json", b"", {"x_api_key": place.keys["operator"]}
-        )
+        values = await browser.get("/pipelines/flights.json", x_api_key=place.keys["operator"])
     release = place.store.history("flights")[0]
     assert (release.number, release.live.models) == (3, models)
     assert release.rollout is not None

@@ -51,6 +51,20 @@ async def test_the_first_page_says_what_changed_whether_it_is_safe_and_offers_th
     assert "<7>" not in page
 
 
+async def test_what_is_unchanged_for_a_day_and_no_worse_is_one_line(place: Place) -> None:
+    place.wall += 86_401
+    cards = []
+    async with place.operator() as browser:
+        page = (await browser.get("/")).text
+        for bad in (0, 3_000):
+            place.answer(2_000 + bad, bad)
+            place.report()
+            cards += (await browser.get("/index.json")).json["pipelines"]
+    assert "Unchanged for a day" in page
+    assert "<article" not in page
+    assert [card["quiet"] for card in cards] == [True, False]
+
+
 async def test_more_wrong_predictions_than_before_are_named(browser: Browser, place: Place) -> None:
     place.succession = Succession(2, Count(400, 30), Count(4_000, 300))
     [fine] = (await browser.get("/index.json")).json["pipelines"]
@@ -118,23 +132,23 @@ async def test_a_rollback_tells_what_will_change_then_does_it_and_records_it(
 
 async def test_a_rollback_by_a_program_and_one_that_came_too_late(place: Place) -> None:
     async with place.browser() as browser:
-        how = {"x_api_key": place.keys["operator"], "content_type": "application/json"}
-        path = "/pipelines/flights/rollback.json"
-        late = await browser.send("POST", path, b'{"number": 1}', how)
-        assert (late.status, late.json["error"]["reason"]) == (409, "RELEASE_STALE")
-        assert late.json["error"]["metadata"]["number"] == "2"
-        done = await browser.send("POST", path, b'{"number": 2}', how)
-        assert (done.status, done.json["release"]["number"]) == (200, 3)
-        again = await browser.send("POST", path, b'{"number": 3, "to": 1}', how)
-        assert (again.status, again.json["error"]["message"]) == (409, "nothing to change (release 3)")
-        card = (await browser.send("GET", "/pipelines/flights.json", b"", how)).json
-        page = (await browser.send("GET", "/pipelines/flights", b"", how)).text
-        back = await browser.send("POST", path, b'{"number": 3}', how)
+        path, key = "/pipelines/flights/rollback.json", place.keys["operator"]
+        late = await browser.call(path, key, number=1)
+        done = await browser.call(path, key, number=2)
+        again = await browser.call(path, key, number=3, to=1)
+        card = (await browser.get("/pipelines/flights.json", x_api_key=key)).json
+        page = (await browser.get("/pipelines/flights", x_api_key=key)).text
+        back = await browser.call(path, key, number=3)
+    assert (late.status, late.json["error"]["reason"]) == (409, "RELEASE_STALE")
+    assert late.json["error"]["metadata"]["number"] == "2"
+    assert (done.status, done.json["release"]["number"]) == (200, 3)
+    assert (again.status, again.json["error"]["message"]) == (409, "nothing to change (release 3)")
     assert [r.number for r in place.store.history("flights")] == [3, 2, 1]
     # Going back once more would make the bad one live again.
     assert back.status == 400
     assert not card["way_back"]["possible"]
     assert [r["rolled_back_by"] for r in card["history"]] == [None, 3, None]
+    assert not any(r["can_go_back"] for r in card["history"])
     assert "rolled back by 3" in page
 
 
@@ -229,7 +243,7 @@ async def test_models_say_who_signed_them_where_they_come_from_and_what_was_alte
 async def test_a_way_back_to_a_version_that_is_gone_warns(browser: Browser, place: Place) -> None:
     changes.remove(place.releases.records, place.models.root, "light", "1", "bob")
     page = await browser.get("/pipelines/flights/rollback")
-    assert "there is no version 1 any more" in page.text
+    assert "model &#39;light&#39; has no version &#39;1&#39;" in page.text
 
 
 async def test_without_a_release_or_an_older_one_there_is_no_button_and_the_reason_is_said(

@@ -29,8 +29,9 @@ async def panel(pipeline: str, budget: float | None, accounts: Sequence[Account]
 async def test_it_says_the_price_of_predictions_and_who_pays(budget: float | None, level: str) -> None:
     found = await (await panel("p", budget))("p")
     assert found is not None
-    assert "4 EUR in the last 24 hours; 2 for 1,000 predictions" in found.sentence
-    assert "Idle, for all pipelines: 14 of a bill of 20" in found.sentence
+    text = found.sentence.replace("\u00a0", " ")
+    assert "4.00 EUR in the last 24 hours; 2.00 EUR for 1,000 predictions" in text
+    assert "Idle, for all pipelines: 14.00 EUR of a bill of 20.00 EUR" in text
     assert found.level == level
     assert [(row.label, row.share) for row in found.rows] == [
         ("executor", 0.75),

@@ -14,7 +14,6 @@ from headrace.cli.commands.releases.door import CHOSEN, Address, DoorReleases
 from headrace.cli.console import err, fail
 from headrace.cli.console import place as home_place
 from headrace.cli.installation import control_place
-from headrace.cli.installation.known_models import known_models
 from headrace.cli.installation.layout import Layout
 from headrace.hop.config import ConfigError
 from headrace.pipeline import DocumentError, Pipeline
@@ -22,6 +21,7 @@ from headrace.pipeline.document.files import FILE_NAME, read
 from headrace.pipeline.problems import suggestion
 from headrace.releases import ReleaseError, StaleError
 from headrace.releases.changes import Basis, Documents, KnownModels
+from headrace.releases.known_models import known_models
 from headrace.releases.of_records import RecordReleases
 from headrace.repository import RepositoryError
 
@@ -62,7 +62,7 @@ class ReleasePlace:
         """What is in the model repository. Raises RepositoryError."""
         if isinstance(self.store, DoorReleases):
             return self.store.known()
-        return known_models(self.layout, self.store.records)
+        return known_models(self.layout.models, self.layout.executor_state, self.store.records)
 
     def newest_document(self, basis: Basis, documents: Documents) -> Pipeline:
         """The document of that name in the folder of documents; if there is none, the one that is live. Raises ReleaseError."""

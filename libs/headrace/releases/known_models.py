@@ -1,10 +1,11 @@
-"""What releases may name of this home's models."""
+"""What releases may name of the models of a repository."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from headrace.catalog.access import Records
 from headrace.catalog.errors import RecordsError
-from headrace.cli.installation.layout import Layout
 from headrace.pipeline import ColumnType, ModelSignature
 from headrace.releases.changes import KnownModels
 from headrace.repository import Metadata, Repository, RepositoryError, TensorSpec
@@ -12,13 +13,14 @@ from headrace.repository import records as executor_records
 from headrace.repository.model_index import all_indexes
 
 
-def known_models(layout: Layout, records: Records) -> KnownModels:
-    """All versions, labels and signatures, and which versions are in quarantine. Raises RepositoryError."""
+def known_models(root: Path, state: Path | None, records: Records) -> KnownModels:
+    """All versions, labels and signatures, and which versions are in quarantine. `root`: of the repository; `state`: of
+    the executors. Raises RepositoryError."""
     try:
         indexes = all_indexes(records)
     except RecordsError as error:
         raise RepositoryError("", "", f"which models there are can't be read: {error}", "try again") from None
-    repository = Repository(layout.models, index=indexes.get)
+    repository = Repository(root, index=indexes.get)
     labels: dict[str, dict[str, str]] = {}
     for model, index in indexes.items():
         for label, version in index.labels.items():
@@ -31,7 +33,7 @@ def known_models(layout: Layout, records: Records) -> KnownModels:
             return None  # what is wrong with it is said elsewhere
 
     versions = {model: index.ordered() for model, index in indexes.items() if index.versions}
-    return KnownModels(versions, labels, _unusable(layout), signature_of)
+    return KnownModels(versions, labels, _unusable(state), signature_of)
 
 
 def signature(about: Metadata) -> ModelSignature:
@@ -39,9 +41,10 @@ def signature(about: Metadata) -> ModelSignature:
     return ModelSignature(_types(about.inputs), _types(about.outputs))
 
 
-def _unusable(layout: Layout) -> dict[tuple[str, str], str]:
+def _unusable(state: Path | None) -> dict[tuple[str, str], str]:
     found = {}
-    for key, about in executor_records.Records(layout.executor_state).quarantined().items():
+    quarantined = executor_records.Records(state).quarantined() if state is not None else {}
+    for key, about in quarantined.items():
         model, _, version = key.partition(":")
         found[model, version] = f"it is in quarantine ({about.get('problem') or 'see: headrace models list'})"
     return found
