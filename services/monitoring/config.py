@@ -17,10 +17,10 @@ from services.monitoring.explanations.settings import ExplanationStorage
 
 
 class Retention(config.Settings):
-    """What of outcomes and exposures is kept. The oldest go first."""
+    """What of outcomes and predictions is kept. The oldest go first."""
 
     days: PositiveFloat = 30.0
-    # Of each: outcomes, exposures, predictions that wait for a label. One takes 100 to 200 bytes.
+    # Of each: outcomes, predictions of arms that outcomes compare, other predictions. One takes 100 to 200 bytes.
     max_rows: PositiveInt = 1_000_000
 
 

@@ -45,7 +45,7 @@ def experiment_read_out(
     return read_out(
         experiment.arms,
         release.assign.weights,
-        outcomes.exposed(release.pipeline, since),
+        outcomes.drawn(release.pipeline, since),
         outcomes.values(release.pipeline, experiment.outcome, since),
         alpha,
     )

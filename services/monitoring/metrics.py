@@ -6,19 +6,13 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 
 class Metrics:
-    """Counts ticks, exposures and outcomes."""
+    """Counts ticks and outcomes."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.ticks = Counter(
             "headrace_monitoring_ticks", "Ticks of routers that were taken.", registry=registry
         )
         self.routers = Gauge("headrace_monitoring_routers", "Routers that report.", registry=registry)
-        self.exposures = Counter(
-            "headrace_monitoring_exposures", "Exposures that were stored.", registry=registry
-        )
-        self.lost_exposures = Counter(
-            "headrace_monitoring_lost_exposures", "Exposures that could not be stored.", registry=registry
-        )
         self.outcomes = Counter(
             "headrace_monitoring_outcomes", "New outcomes that were stored.", registry=registry
         )
@@ -45,6 +39,6 @@ class Metrics:
         )
         self.swept = Counter(
             "headrace_monitoring_swept_rows",
-            "Outcomes and exposures removed for their age or number.",
+            "Outcomes and predictions removed for their age or number.",
             registry=registry,
         )

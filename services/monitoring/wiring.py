@@ -75,7 +75,7 @@ async def build(settings: MonitoringConfig, runtime: Runtime) -> AsyncIterator[S
         await analysers.enter_async_context(background.running(sweeps, "removal of old outcomes", log))
         records = await analysers.enter_async_context(_records(settings, runtime))
         tell_deployments(settings.deployments, runtime)
-        eyes = await _eyes(analysers, settings, records, runtime, ticks, recorder, facts, store, judged)
+        eyes = await _eyes(analysers, settings, records, runtime, ticks, facts, store, judged)
         analysis = None
         if records is not None:
             analysis = await analysers.enter_async_context(_analysing(records, runtime, ticks, facts, store))
@@ -108,7 +108,6 @@ async def _eyes(
     records: RemoteRecords | None,
     runtime: Runtime,
     ticks: Ticks,
-    recorder: Recorder,
     facts: Facts,
     outcomes: OutcomeStore,
     judged: AccuracyStore,
@@ -117,7 +116,9 @@ async def _eyes(
     log = runtime.telemetry.log
     successions = SuccessionWatch(runtime.telemetry.once(SuccessionMetrics), log)
     drift = await stack.enter_async_context(
-        drift_of(settings, RecordReleases(records) if records else None, runtime, facts, judged, successions)
+        drift_of(
+            settings, RecordReleases(records) if records else None, runtime, facts, outcomes, successions
+        )
     )
     accuracy = await stack.enter_async_context(
         telling_accuracy(settings.accuracy, judged, facts, drift.monitor.calibrated, runtime)
@@ -158,7 +159,6 @@ async def _eyes(
     await stack.enter_async_context(background.running(answered.run(), "answered events", log))
     intake = FactsServicer(
         ticks,
-        recorder,
         reception,
         explained,
         answered,

@@ -61,10 +61,6 @@ class Metrics(Meter):
         self.reports = counter(
             "headrace_router_reports", "Reports of facts to the monitoring service, by code.", ["code"]
         )
-        self.lost_exposures = counter(
-            "headrace_router_lost_exposures",
-            "Rows of which the monitoring service will not know which arm answered them.",
-        )
         self.routers = gauge(
             "headrace_router_shared_caps_routers",
             "Live routers that this one knows of: caps of a release that are `shared` are divided by it.",

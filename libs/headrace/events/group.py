@@ -21,6 +21,8 @@ BUSY_US = "@busy_us"
 # And a service; of the executor, also a model: `@busy_us/executor/MODEL:VERSION`.
 BUSY_OF = "@busy_us/"
 CACHED = "@cached"
+# Whether chance sent the row to its arm; false: a rule did. Absent where outcomes do not compare arms.
+DRAWN = "@drawn"
 # Hash of what decides which arm a row gets; absent where nothing does.
 KEY = "@key"
 # And the name of a stage.

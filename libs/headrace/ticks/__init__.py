@@ -12,7 +12,6 @@ from headrace.ticks.tick import (
     ArmFigures,
     ArmName,
     AssignedFigures,
-    Exposure,
     Tick,
     added,
 )
@@ -23,7 +22,6 @@ __all__ = [
     "ArmFigures",
     "ArmName",
     "AssignedFigures",
-    "Exposure",
     "Tick",
     "added",
     "latency_bucket",

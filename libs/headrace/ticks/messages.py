@@ -1,22 +1,18 @@
-"""Ticks and exposures ⇄ messages. Histograms travel without the zeros at their end."""
+"""Ticks ⇄ messages. Histograms travel without the zeros at their end."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
-from typing import TypeVar
+from collections.abc import Sequence
 
 from headrace.api.monitoring.v1 import monitoring_pb2 as pb
 from headrace.ticks.bins import LATENCY_BUCKETS
-from headrace.ticks.tick import ArmFigures, ArmName, AssignedFigures, Exposure, Tick
+from headrace.ticks.tick import ArmFigures, ArmName, AssignedFigures, Tick
 
-T = TypeVar("T")
 _NOTHING_ASSIGNED = AssignedFigures()
 
 
 class UnreadableError(Exception):
-    """The message is no tick, or holds no exposures. The text names the field."""
+    """The message is no tick. The text names the field."""
 
 
 def write(tick: Tick) -> pb.TickReport:
@@ -43,16 +39,6 @@ def read(epoch: int, message: pb.TickReport) -> Tick:
         message.base_sequence,
         {ArmName(arm.pipeline, arm.release, arm.arm, arm.by_rule): _figures(arm) for arm in message.arms},
     )
-
-
-def write_exposures(exposures: Iterable[Exposure]) -> list[pb.Exposures]:
-    """The messages of exposures: one for those of an arm that come one after the other."""
-    return [_written_exposures(arm, list(those)) for arm, those in groupby(exposures, lambda e: e.arm)]
-
-
-def read_exposures(messages: Iterable[pb.Exposures]) -> list[Exposure]:
-    """The exposures of messages. Raises UnreadableError."""
-    return [exposure for group in messages for exposure in _exposures(group)]
 
 
 def _figures(arm: pb.ArmCounts) -> ArmFigures:
@@ -83,37 +69,6 @@ def _assigned(counts: pb.AssignedCounts) -> AssignedFigures:
         _filled(answers, LATENCY_BUCKETS, "answer_latency_counts") if answers else (),
         counts.saturated,
     )
-
-
-def _written_exposures(arm: ArmName, exposures: Sequence[Exposure]) -> pb.Exposures:
-    group = pb.Exposures(pipeline=arm.pipeline, release=arm.release, arm=arm.arm)
-    group.tenants.extend(e.tenant for e in exposures)
-    group.request_ids.extend(e.request_id for e in exposures)
-    group.rows.extend(e.row for e in exposures)
-    if any(e.key is not None for e in exposures):
-        # 0 stands for none; a key that is 0 becomes 1.
-        group.keys.extend(0 if e.key is None else e.key or 1 for e in exposures)
-    for name in dict.fromkeys(name for e in exposures for name in e.labels):
-        group.labels.add(name=name, values=[e.labels.get(name, math.nan) for e in exposures])
-    return group
-
-
-def _exposures(group: pb.Exposures) -> Iterator[Exposure]:
-    count, arm = len(group.request_ids), ArmName(group.pipeline, group.release, group.arm)
-    lists: Iterable[Sequence[object]] = (
-        group.tenants,
-        group.rows,
-        *(column.values for column in group.labels),
-    )
-    if any(len(values) != count for values in lists) or len(group.keys) not in (0, count):
-        raise UnreadableError("the lists of `exposures` differ in length")
-    keys: Sequence[int | None] = [key or None for key in group.keys] or [None] * count
-    columns = [(column.name, list(column.values)) for column in group.labels]
-    for i, (tenant, request, row, key) in enumerate(
-        zip(group.tenants, group.request_ids, group.rows, keys, strict=True)
-    ):
-        labels = {name: values[i] for name, values in columns if not math.isnan(values[i])}
-        yield Exposure(arm, tenant, request, row, key, labels)
 
 
 def _cut(counts: Sequence[int]) -> Sequence[int]:

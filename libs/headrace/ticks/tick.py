@@ -61,21 +61,6 @@ class ArmFigures:
 
 
 @dataclass(frozen=True, slots=True)
-class Exposure:
-    """One row and the arm that answered it. `key`: hash of its sticky value; None: the assignment was not sticky.
-
-    `labels`: output → value, of outputs that an outcome of the same name can be compared with.
-    """
-
-    arm: ArmName
-    tenant: str
-    request_id: str
-    row: int
-    key: int | None = None
-    labels: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
 class Tick:
     """One report. `base`: all that changed after the tick of this number is in it; 0: all that there is."""
 

@@ -57,17 +57,16 @@ class AccuracyKeeper:
                 await self._tried(self.sweep)
 
     async def step(self) -> None:
-        """Stores what was gathered, and judges by what came since. Raises StorageError."""
+        """Stores and judges what was gathered. Raises StorageError."""
         taken = self._observer.taken()
-        if taken:
-            try:
-                new = await self._facts.run(self._store.add, taken, self._wall())
-            except StorageError:
-                self._observer.put_back(taken)
-                raise
-            self._metrics.predictions.inc(new)
-        while await self._facts.run(self._store.follow):
-            pass
+        if not taken:
+            return
+        try:
+            new = await self._facts.run(self._store.add, taken, self._wall())
+        except StorageError:
+            self._observer.put_back(taken)
+            raise
+        self._metrics.predictions.inc(new)
 
     async def last_step(self) -> None:
         """Before the process ends. Raises nothing."""

@@ -1,16 +1,16 @@
-"""Prediction events → predictions that wait for a label. Runs in the event loop, so it only gathers."""
+"""Prediction events → predictions that may be judged. Runs in the event loop, so it only gathers."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.columns import Batch, Column, DType
-from headrace.events import CODE, ROW, TIME_US, EventGroup, GroupHeader
-from services.monitoring.accuracy.records import Maker, Prediction
+from headrace.columns import Batch, Column, DType, Ragged
+from headrace.events import CODE, DRAWN, KEY, ROW, TIME_US, EventGroup, GroupHeader
+from services.monitoring.accuracy.records import Chosen, Maker, Prediction
 from services.monitoring.events.allowance import Allowance
 
 # Predictions that wait for the store; then the newest are left out.
@@ -34,19 +34,23 @@ class PredictionObserver:
         self._count = 0
 
     def observe_group(self, group: EventGroup, now: float) -> None:
-        """Takes what callers got: no shadows, no replays, no rows that failed."""
+        """Takes what callers got: no shadows, no replays. Where outcomes compare arms it takes all, and of rows that chance sent
+        to their arm also those that failed."""
         header, batch = group.header, group.batch
         if header.shadow_of or header.replayed:
             return
-        answered = np.flatnonzero(batch.columns[CODE].array == 0)
-        if not len(answered):
+        found = {maker: rows for maker, rows in _by_maker(header, batch) if rows}
+        count = sum(map(len, found.values()))
+        if not count:
             return
-        if self._count + len(answered) > MOST_WAITING or not self._allowance.take(len(answered), now):
-            self._left_out(len(answered))
+        full = self._count + count > MOST_WAITING
+        if full or (DRAWN not in batch.columns and not self._allowance.take(count, now)):
+            self._left_out(count)
             return
-        maker = Maker(header.pipeline, header.release, header.arm, version_of(header))
-        self._waiting.setdefault(maker, []).extend(self._predictions(header, batch, answered.tolist()))
-        self._count += len(answered)
+        for maker, rows in found.items():
+            keyed = maker.chosen is Chosen.BY_CHANCE
+            self._waiting.setdefault(maker, []).extend(self._predictions(header, batch, rows, keyed=keyed))
+        self._count += count
 
     def taken(self) -> dict[Maker, list[Prediction]]:
         """What was gathered since the last call."""
@@ -59,10 +63,13 @@ class PredictionObserver:
             self._waiting[maker] = predictions + self._waiting.get(maker, [])
             self._count += len(predictions)
 
-    def _predictions(self, header: GroupHeader, batch: Batch, answered: Sequence[int]) -> list[Prediction]:
+    def _predictions(
+        self, header: GroupHeader, batch: Batch, which: Sequence[int], *, keyed: bool
+    ) -> list[Prediction]:
         labels = {n: _values(batch.columns[n]) for n in header.outputs if _compared(batch.columns.get(n))}
         expected = _expected(batch, labels, self._calibrated(header.pipeline, header.revision, header.arm))
         places, times = batch.columns[ROW].array.tolist(), batch.columns[TIME_US].array.tolist()
+        keys = _keys(batch.columns[KEY]) if keyed and KEY in batch.columns else None
         tenants, requests = batch.rows.tenants, batch.rows.request_ids
         return [
             Prediction(
@@ -72,9 +79,33 @@ class PredictionObserver:
                 times[i] * _MICRO,
                 {name: values[i] for name, values in labels.items() if not math.isnan(values[i])},
                 expected[i] if expected else None,
+                keys[i] if keys else None,
             )
-            for i in answered
+            for i in which
         ]
+
+
+def _by_maker(header: GroupHeader, batch: Batch) -> Iterator[tuple[Maker, list[int]]]:
+    """Which rows may be judged, by what made them."""
+    arm, version = (header.pipeline, header.release, header.arm), version_of(header)
+    answered, drawn = batch.columns[CODE].array == 0, batch.columns.get(DRAWN)
+    if drawn is None:
+        yield Maker(*arm, version), np.flatnonzero(answered).tolist()
+        return
+    yield Maker(*arm, version, Chosen.BY_CHANCE), np.flatnonzero(answered & drawn.array).tolist()
+    # Chance sent them, too: without them, an arm that fails would seem to get fewer rows than its share.
+    yield Maker(*arm, "", Chosen.BY_CHANCE), np.flatnonzero(~answered & drawn.array).tolist()
+    yield Maker(*arm, version, Chosen.BY_RULE), np.flatnonzero(answered & ~drawn.array).tolist()
+
+
+def _keys(column: Column) -> list[int | None]:
+    """64 bits of the hash of each row's sticky value; None: it has none."""
+    valid = [True] * len(column) if column.valid is None else column.valid.tolist()
+    hashes = column.values.to_list() if isinstance(column.values, Ragged) else []
+    return [
+        int.from_bytes(found[:8], "little", signed=True) if there else None
+        for found, there in zip(hashes, valid, strict=True)
+    ]
 
 
 def version_of(header: GroupHeader) -> str:

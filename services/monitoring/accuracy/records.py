@@ -4,21 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import NamedTuple
 
 
+class Chosen(IntEnum):
+    """What sent rows to their arm. ALONE: outcomes do not compare it with others."""
+
+    ALONE = 0
+    BY_CHANCE = 1
+    BY_RULE = 2
+
+
 class Maker(NamedTuple):
-    """What made a prediction. `version`: the models' versions and the document's revision, in words."""
+    """What made a prediction. `version`: the models' versions and the document's revision, in words; "": of rows that failed."""
 
     pipeline: str
     release: int
     arm: str
     version: str
+    chosen: Chosen = Chosen.ALONE
 
 
 class Prediction(NamedTuple):
     """One row that was answered. `time`: when, seconds since 1970; `labels`: output → value, of outputs that an outcome of the
-    same name can be compared with; `expected`: probability that it is right, by the model itself; None: not calibrated."""
+    same name can be compared with; `expected`: probability that it is right, by the model itself; None: not calibrated; `key`:
+    hash of the sticky value (64 bits, signed) of a row that chance sent to its arm."""
 
     tenant: str
     request_id: str
@@ -26,6 +37,7 @@ class Prediction(NamedTuple):
     time: float
     labels: Mapping[str, float]
     expected: float | None = None
+    key: int | None = None
 
 
 @dataclass(slots=True)

@@ -52,7 +52,6 @@ TABLE = (
     Condition("ConceptDrift", "headrace_drift_concept", ("pipeline", "arm"), where=_LIVE),
     Condition("DriftBlind", "headrace_drift_unusable_baselines_total", within_s=30 * _MINUTE),
     Condition("DriftBlind", "headrace_monitoring_failed_observations_total", within_s=30 * _MINUTE),
-    Condition("TelemetryLost", "headrace_(router|monitoring)_lost_exposures_total", within_s=10 * _MINUTE),
     Condition("EventsDropped", "headrace_(router_dropped|monitoring_(dropped|refused))_events_total", within_s=10 * _MINUTE),
     Condition("JournalUnwritable", "headrace_router_unjournaled_rows_total", within_s=5 * _MINUTE),
     Condition("JournalUnwritable", "headrace_router_journal", least=0, most=0),

@@ -58,25 +58,39 @@ def add_sums(
     )
 
 
-def remove_oldest(facts: Facts, of: sa.Table, by: str, age: str, oldest: float, max_rows: int) -> int:
+def remove_oldest(
+    facts: Facts,
+    of: sa.Table,
+    by: str,
+    age: str,
+    oldest: float,
+    max_rows: int,
+    which: sa.ColumnElement[bool] | None = None,
+) -> int:
     """Removes rows whose `age` (seconds since 1970) is before `oldest`, and the oldest beyond `max_rows`; returns how many.
-    `by`: the column that rows are in order of. Raises StorageError."""
+    `by`: the column that rows are in order of; `which`: None: all rows. Raises StorageError."""
+    which = sa.true() if which is None else which
     gone, step = 0, PER_STEP
     while step == PER_STEP:
         step = facts.write(
-            lambda connection: _remove(connection, of, of.c[by], of.c[age] >= oldest, max_rows)
+            lambda connection: _remove(connection, of, of.c[by], of.c[age] >= oldest, max_rows, which)
         )
         gone += step
     return gone
 
 
 def _remove(
-    connection: sa.Connection, of: sa.Table, by: sa.Column[Any], young: sa.ColumnElement[bool], max_rows: int
+    connection: sa.Connection,
+    of: sa.Table,
+    by: sa.Column[Any],
+    young: sa.ColumnElement[bool],
+    max_rows: int,
+    which: sa.ColumnElement[bool],
 ) -> int:
     first = connection.scalar(sa.select(by).where(young).order_by(by).limit(1))
-    surplus = connection.scalar(sa.select(by).order_by(by.desc()).offset(max_rows).limit(1))
+    surplus = connection.scalar(sa.select(by).where(which).order_by(by.desc()).offset(max_rows).limit(1))
     old = [by < first if first is not None else sa.true()]
     if surplus is not None:
         old.append(by <= surplus)
-    ids = sa.select(of.c.id).where(sa.or_(*old)).order_by(by).limit(PER_STEP)
+    ids = sa.select(of.c.id).where(which, sa.or_(*old)).order_by(by).limit(PER_STEP)
     return connection.execute(sa.delete(of).where(of.c.id.in_(ids))).rowcount

@@ -17,7 +17,6 @@ from headrace.releases.of_records import RecordReleases
 from headrace.releases.webhook import Webhook
 from headrace.repository import Repository
 from headrace.repository.model_index import recorded
-from services.monitoring.accuracy.store import AccuracyStore
 from services.monitoring.config import MonitoringConfig
 from services.monitoring.database.facts import Facts
 from services.monitoring.drift.metrics import DriftMetrics
@@ -32,6 +31,7 @@ from services.monitoring.drift.retrain.metrics import RetrainMetrics
 from services.monitoring.drift.settings import DriftSettings
 from services.monitoring.drift.watch import Watch
 from services.monitoring.events.reception import Reception
+from services.monitoring.outcomes.store import OutcomeStore
 from services.monitoring.outcomes.succession_watch import SuccessionWatch
 
 _WALL = time.time  # noqa: TID251 - windows are by the time of day, and causes have a date
@@ -56,7 +56,7 @@ async def drift_of(
     releases: RecordReleases | None,
     runtime: Runtime,
     facts: Facts,
-    accuracy: AccuracyStore,
+    outcomes: OutcomeStore,
     successions: SuccessionWatch,
 ) -> AsyncIterator[Drift]:
     """Raises ConfigError."""
@@ -73,8 +73,8 @@ async def drift_of(
             for pipeline in await loop.run_in_executor(threads, releases.pipelines):
                 history = await loop.run_in_executor(threads, releases.history, pipeline)
                 oldest = min((release.number for release in history), default=0)
-                successions.look(pipeline, history, await facts.run(accuracy.judged, pipeline, oldest))
-        found = await facts.run(accuracy.by_version)
+                successions.look(pipeline, history, await facts.run(outcomes.judged, pipeline, oldest))
+        found = await facts.run(outcomes.by_version)
         return {Version(*key): Count(of.rows, of.wrong) for key, of in found.items()}
 
     @asynccontextmanager

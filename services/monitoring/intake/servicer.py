@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Collection
+from collections.abc import Awaitable
 
 from headrace.api.monitoring.v1 import events_pb2, explanations_pb2
 from headrace.api.monitoring.v1 import facts_pb2 as pb
-from headrace.api.monitoring.v1.monitoring_pb2 import Exposures
 from headrace.events import messages as event_messages
 from headrace.hop.call import Call
 from headrace.ticks import messages as tick_messages
@@ -19,7 +18,6 @@ from services.monitoring.explanations.explanations import Explanations
 from services.monitoring.explanations.records import Explanation
 from services.monitoring.intake.answered import Answered
 from services.monitoring.metrics import Metrics
-from services.monitoring.outcomes.recorder import Recorder
 from services.monitoring.outcomes.records import StorageError
 from services.monitoring.ports import Log
 from services.monitoring.ticks import Ticks
@@ -37,7 +35,6 @@ class FactsServicer:
     def __init__(
         self,
         ticks: Ticks,
-        recorder: Recorder,
         reception: Reception,
         explanations: Explanations,
         answered: Answered,
@@ -46,7 +43,6 @@ class FactsServicer:
         log: Log,
     ) -> None:
         self._ticks = ticks
-        self._recorder = recorder
         self._reception = reception
         self._explanations = explanations
         self._answered = answered
@@ -64,8 +60,6 @@ class FactsServicer:
         if request.HasField("tick"):
             reply.tick.CopyFrom(self._count(request))
         parts: dict[str, Awaitable[pb.PartReceipt]] = {}
-        if request.exposures:
-            parts["exposures"] = self._expose(request.exposures)
         if request.HasField("events"):
             parts["events"] = self._store(request.events)
         if request.HasField("explanations"):
@@ -94,14 +88,6 @@ class FactsServicer:
         behind = self._ticks.take(tick)
         self._metrics.ticks.inc()
         return pb.TickReceipt(behind=behind, live_router_count=self._ticks.routers(_LIVE_S))
-
-    async def _expose(self, message: Collection[Exposures]) -> pb.PartReceipt:
-        try:
-            exposures = tick_messages.read_exposures(message)
-        except tick_messages.UnreadableError as error:
-            return _lost(sum(len(group.request_ids) for group in message), str(error))
-        await self._recorder.expose(exposures)
-        return pb.PartReceipt(stored_count=len(exposures))
 
     async def _store(self, message: events_pb2.EventReport) -> pb.PartReceipt:
         try:

@@ -1,30 +1,31 @@
-"""Stores outcomes and exposures, and joins them on the prediction: tenant, request id and row."""
+"""Stores outcomes, and joins them with predictions: on tenant, request id and row."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
-from headrace.ticks import Exposure
-from services.monitoring.accuracy.tables import PREDICTIONS
+from services.monitoring.accuracy.delays import bucket
+from services.monitoring.accuracy.records import Chosen
 from services.monitoring.database.columns import add_sums, insert, newest, remove_oldest, take_turn
 from services.monitoring.database.facts import Facts
 from services.monitoring.outcomes.records import WRONG, Judged, Judgement, Outcome, OutcomeError, Recorded
-from services.monitoring.outcomes.tables import CONTRADICTIONS, EXPOSURES, JUDGED, JUDGEMENTS, OUTCOMES
+from services.monitoring.outcomes.tables import (
+    CONTRADICTIONS,
+    JUDGEMENTS,
+    LABEL_DELAYS,
+    MAKERS,
+    OUTCOMES,
+    PREDICTIONS,
+    WINDOWS,
+)
 
-# Databases' integers are signed.
-_HALF, _WHOLE = 1 << 63, 1 << 64
-_E, _O = EXPOSURES.c, OUTCOMES.c
-
-
-def _same_row(of: sa.Table) -> sa.ColumnElement[bool]:
-    return sa.and_(of.c.tenant == _O.tenant, of.c.request_id == _O.request_id, of.c.row == _O.row)
-
-
-_JOINED = EXPOSURES.join(OUTCOMES, _same_row(EXPOSURES))
+WINDOW = ("made_by", "start")
+_O, _P, _M = OUTCOMES.c, PREDICTIONS.c, MAKERS.c
+_MAX_VERSIONS = 256
 # (request id, row, name) of a tenant's outcome.
 _Place = tuple[str, int, str]
 
@@ -32,7 +33,7 @@ _Place = tuple[str, int, str]
 class OutcomeStore:
     """Methods block and raise StorageError; then nothing of the call was stored. Times are seconds since 1970.
 
-    A prediction is judged once: by the first outcome named `wrong` or like an output of which the exposure has the value.
+    A prediction is judged once: by the first outcome named `wrong` or like an output whose value is compared.
     """
 
     def __init__(self, facts: Facts) -> None:
@@ -44,15 +45,22 @@ class OutcomeStore:
         Raises OutcomeError."""
         return self._facts.write(lambda connection: _record(connection, tenant, outcomes, now))
 
-    def expose(self, exposures: Sequence[Exposure], now: float) -> int:
-        """Stores which arm answered which rows; returns how many were new."""
-        return self._facts.write(lambda connection: _expose(connection, exposures, now))
-
     def judged(self, pipeline: str, since: int = 0) -> dict[tuple[int, str], Judged]:
-        """(release, arm) → predictions that were judged, of the releases from number `since` on. Never falls."""
-        c = JUDGED.c
-        found = sa.select(c.release, c.arm, c.rows, c.wrong).where(c.pipeline == pipeline, c.release >= since)
+        """(release, arm) → predictions that were judged, without those that a rule sent there, of the releases from number
+        `since` on. Never falls."""
+        found = _judged(_M.release, _M.arm)
+        found = found.where(_M.pipeline == pipeline, _M.release >= since, _M.chosen != Chosen.BY_RULE)
         return {(release, arm): Judged(count, wrong) for release, arm, count, wrong in self._rows(found)}
+
+    def by_version(self) -> dict[tuple[str, str, str], Judged]:
+        """(pipeline, arm, version) → predictions that were judged, over all releases in which it ran there: of the newest 256,
+        the newest last. Never falls."""
+        found = _judged(_M.pipeline, _M.arm, _M.version).where(_M.version != "")
+        rows = self._rows(found.order_by(sa.func.max(_M.id).desc()).limit(_MAX_VERSIONS))
+        return {
+            (pipeline, arm, version): Judged(count, wrong)
+            for pipeline, arm, version, count, wrong in reversed(rows)
+        }
 
     def judgements(self, pipeline: str, since: int, after: int, most: int) -> list[Judgement]:
         """Judged predictions of rows with a sticky value, of the releases from number `since` on, in the order in which they were
@@ -64,9 +72,10 @@ class OutcomeStore:
             Judgement(i, release, arm, key, bool(wrong)) for i, release, arm, key, wrong in self._rows(found)
         ]
 
-    def exposed(self, pipeline: str, since: int = 0) -> list[tuple[object, str]]:
-        """(unit, arm) of each exposure that is kept; the unit is the sticky value's hash, else the request id."""
-        found = sa.select(_E.key, _E.request_id, _E.arm).where(_E.pipeline == pipeline, _E.release >= since)
+    def drawn(self, pipeline: str, since: int = 0) -> list[tuple[object, str]]:
+        """(unit, arm) of each row that is kept and that chance sent to its arm; the unit is the sticky value's hash, else the
+        request id. Rows that failed are among them."""
+        found = _drawn(sa.select(_P.key, _P.request_id, _M.arm), pipeline, since)
         return [(_unit(key, request_id), arm) for key, request_id, arm in self._rows(found)]
 
     def named(self, names: Sequence[str], since: float) -> dict[tuple[str, str, int], dict[str, float]]:
@@ -78,9 +87,9 @@ class OutcomeStore:
         return found
 
     def values(self, pipeline: str, name: str, since: int = 0) -> list[tuple[object, float]]:
-        """(unit, value) of each outcome of that name that has an exposure; units as in `exposed`."""
-        found = sa.select(_E.key, _E.request_id, _O.value).select_from(_JOINED)
-        found = found.where(_E.pipeline == pipeline, _E.release >= since, _O.name == name)
+        """(unit, value) of each outcome of that name of a row of `drawn`."""
+        found = _drawn(sa.select(_P.key, _P.request_id, _O.value), pipeline, since)
+        found = found.join(OUTCOMES, _same_row(OUTCOMES)).where(_O.name == name)
         return [(_unit(key, request_id), value) for key, request_id, value in self._rows(found)]
 
     def of_request(self, tenant: str, request_id: str) -> list[Outcome]:
@@ -94,9 +103,17 @@ class OutcomeStore:
         ]
 
     def sweep(self, oldest: float, max_rows: int) -> int:
-        """Removes what was received before `oldest`, and the oldest of each table beyond `max_rows`; returns how many."""
-        tables = (OUTCOMES, EXPOSURES, JUDGEMENTS, PREDICTIONS, CONTRADICTIONS)
-        return sum(remove_oldest(self._facts, table, "id", "received", oldest, max_rows) for table in tables)
+        """Removes what was received before `oldest`, and the oldest of each table beyond `max_rows`; returns how many. Those
+        predictions that outcomes compare, and others, do not push each other out."""
+        compared = _P.made_by.in_(sa.select(_M.id).where(_M.chosen != Chosen.ALONE))
+        gone = sum(
+            remove_oldest(self._facts, table, "id", "received", oldest, max_rows)
+            for table in (OUTCOMES, JUDGEMENTS, CONTRADICTIONS)
+        )
+        return gone + sum(
+            remove_oldest(self._facts, PREDICTIONS, "id", "received", oldest, max_rows, which)
+            for which in (compared, ~compared)
+        )
 
     def _rows(self, found: sa.Select[Any]) -> Sequence[Any]:
         return self._facts.query(lambda connection: connection.execute(found).all())
@@ -116,24 +133,28 @@ def _record(connection: sa.Connection, tenant: str, outcomes: Sequence[Outcome],
     old = [o for o in outcomes if first[_place(o)] is not o or _place(o) not in new]
     differ = [_row(tenant, o, now) for o in old if values[_place(o)] != o.value]
     if differ:
+        known = newest(connection, CONTRADICTIONS)
         connection.execute(sa.insert(CONTRADICTIONS), differ)
-    known = sa.or_(*(sa.exists().where(_same_row(table)) for table in (EXPOSURES, PREDICTIONS)))
-    matched = connection.scalar(sa.select(sa.func.count()).where(_O.id > last, known)) or 0
-    _judge(connection, _O.id > last, now)
-    return Recorded(len(new), len(new) - matched, len(old) - len(differ), len(differ))
+        contradict(connection, CONTRADICTIONS.c.id > known)
+    matched = connection.scalar(
+        sa.select(sa.func.count()).where(_O.id > last, sa.exists().where(_same_row(OUTCOMES)))
+    )
+    judge(connection, _O.id > last, now)
+    return Recorded(len(new), len(new) - (matched or 0), len(old) - len(differ), len(differ))
 
 
 def _check(connection: sa.Connection, tenant: str, outcomes: Sequence[Outcome]) -> None:
     """Raises OutcomeError: of an output that is a truth value or a whole number, it is neither."""
     odd = {_place(o): number for number, o in enumerate(outcomes) if not o.value.is_integer()}
-    for c in (EXPOSURES.c, PREDICTIONS.c) if odd else ():
-        found = sa.select(c.request_id, c.row, c.labels)
-        found = found.where(c.tenant == tenant, c.request_id.in_({request for request, _, _ in odd}))
-        for request, row, labels in connection.execute(found):
-            for name in json.loads(labels):
-                if (number := odd.get((request, row, name))) is not None:
-                    said = f"outcomes[{number}].number: {name} is a truth value or a whole number"
-                    raise OutcomeError(f"{said}, and {outcomes[number].value:g} is neither")
+    if not odd:
+        return
+    found = sa.select(_P.request_id, _P.row, _P.labels)
+    found = found.where(_P.tenant == tenant, _P.request_id.in_({request for request, _, _ in odd}))
+    for request, row, labels in connection.execute(found):
+        for name in json.loads(labels):
+            if (number := odd.get((request, row, name))) is not None:
+                said = f"outcomes[{number}].number: {name} is a truth value or a whole number"
+                raise OutcomeError(f"{said}, and {outcomes[number].value:g} is neither")
 
 
 def _place(o: Outcome) -> _Place:
@@ -151,79 +172,74 @@ def _values(connection: sa.Connection, tenant: str, request_ids: Sequence[str]) 
     return {(request, row, name): value for request, row, name, value in connection.execute(found)}
 
 
-def _expose(connection: sa.Connection, exposures: Sequence[Exposure], now: float) -> int:
-    take_turn(connection, "outcomes")
-    last = newest(connection, EXPOSURES)
-    rows = [
-        {"tenant": e.tenant, "request_id": e.request_id, "row": e.row, "pipeline": e.arm.pipeline}
-        | {"release": e.arm.release, "arm": e.arm.arm, "key": _signed(e.key)}
-        | {"labels": json.dumps(dict(e.labels)), "received": now}
-        for e in exposures
-    ]
-    new = connection.execute(
-        insert(connection, EXPOSURES).on_conflict_do_nothing().returning(_E.id), rows
-    ).all()
-    _judge(connection, _E.id > last, now)
-    return len(new)
+def _judged(*by: sa.ColumnElement[Any]) -> sa.Select[Any]:
+    # PostgreSQL's sum of whole numbers is a decimal one.
+    sums = [sa.cast(sa.func.sum(column), column.type) for column in (_M.labelled, _M.wrong)]
+    return sa.select(*by, *sums).group_by(*by).having(sa.func.sum(_M.labelled) > 0)
 
 
-def _judge(connection: sa.Connection, which: sa.ColumnElement[bool], now: float) -> None:
-    """Judges the predictions of these outcomes or exposures."""
-    verdicts: dict[int, _Verdict] = {}
-    for verdict in _verdicts(connection, which):
-        verdicts.setdefault(verdict.exposure, verdict)
-    sums: dict[tuple[Any, ...], list[int]] = {}
-    for verdict in verdicts.values():
-        of = sums.setdefault((verdict.pipeline, verdict.release, verdict.arm), [0, 0])
-        of[0] += 1
-        of[1] += verdict.wrong
-    mark_judged(connection, EXPOSURES, {exposure: v.wrong for exposure, v in verdicts.items()})
-    add_sums(connection, JUDGED, ("pipeline", "release", "arm"), ("rows", "wrong"), sums)
-    made = [
-        {**verdict._asdict(), "wrong": int(verdict.wrong), "received": now}
-        for verdict in verdicts.values()
-        if verdict.key is not None
-    ]
-    if made:
-        connection.execute(sa.insert(JUDGEMENTS), made)
-
-
-class _Verdict(NamedTuple):
-    exposure: int
-    pipeline: str
-    release: int
-    arm: str
-    key: int | None
-    wrong: bool
-
-
-def _verdicts(connection: sa.Connection, which: sa.ColumnElement[bool]) -> Iterator[_Verdict]:
-    found = sa.select(_E.id, _E.pipeline, _E.release, _E.arm, _E.key, _E.labels, _O.name, _O.value)
-    found = found.select_from(_JOINED).where(which, _E.judged.is_(None)).order_by(_O.id)
-    for exposure, pipeline, release, arm, key, labels, name, value in connection.execute(found):
-        wrong = says_wrong(labels, name, value)
-        if wrong is not None:
-            yield _Verdict(exposure, pipeline, release, arm, key, wrong)
-
-
-def says_wrong(labels: str, name: str, value: float) -> bool | None:
-    """Whether an outcome says that a prediction with these labels was wrong; None: it says nothing of it."""
-    if name == WRONG:
-        return bool(value)
-    predicted: Mapping[str, float] = json.loads(labels)
-    return predicted[name] != value if name in predicted else None
-
-
-def mark_judged(connection: sa.Connection, table: sa.Table, judged: Mapping[int, bool]) -> None:
-    """Writes by id whether predictions were wrong."""
-    if judged:
-        update = sa.update(table).where(table.c.id == sa.bindparam("of")).values(judged=sa.bindparam("wrong"))
-        connection.execute(update, [{"of": number, "wrong": int(wrong)} for number, wrong in judged.items()])
+def _drawn(what: sa.Select[Any], pipeline: str, since: int) -> sa.Select[Any]:
+    found = what.join_from(PREDICTIONS, MAKERS, _M.id == _P.made_by)
+    return found.where(_M.pipeline == pipeline, _M.release >= since, _M.chosen == Chosen.BY_CHANCE)
 
 
 def _unit(key: int | None, request_id: str) -> object:
     return request_id if key is None else key
 
 
-def _signed(key: int | None) -> int | None:
-    return key if key is None or key < _HALF else key - _WHOLE
+def _same_row(of: sa.Table) -> sa.ColumnElement[bool]:
+    """Whether a row of the table is of the prediction."""
+    return sa.and_(of.c.tenant == _P.tenant, of.c.request_id == _P.request_id, of.c.row == _P.row)
+
+
+def contradict(connection: sa.Connection, which: sa.ColumnElement[bool]) -> None:
+    """Counts these contradictions, or those of these predictions, in the windows."""
+    found = sa.select(_P.made_by, _P.start, sa.func.count()).group_by(_P.made_by, _P.start)
+    found = found.join_from(PREDICTIONS, CONTRADICTIONS, _same_row(CONTRADICTIONS)).where(which)
+    counts = {(made_by, start): [count] for made_by, start, count in connection.execute(found)}
+    add_sums(connection, WINDOWS, WINDOW, ("contradictions",), counts)
+
+
+def judge(connection: sa.Connection, which: sa.ColumnElement[bool], now: float) -> None:
+    """Judges these predictions, or those of these outcomes. `now`: seconds since 1970."""
+    found = sa.select(_P.id, _P.made_by, _P.start, _P.time, _P.labels, _P.key)
+    found = found.add_columns(_O.name, _O.value, _O.received, _M.pipeline, _M.release, _M.arm)
+    found = found.join_from(OUTCOMES, PREDICTIONS, _same_row(OUTCOMES)).join(MAKERS, _M.id == _P.made_by)
+    judged: dict[int, bool] = {}
+    judgements: list[dict[str, Any]] = []
+    makers: dict[int, list[float]] = {}
+    windows: dict[tuple[Any, ...], list[float]] = {}
+    late: dict[tuple[Any, ...], list[float]] = {}
+    # The sum keeps SQLite from beginning with all outcomes, which are in this order.
+    for row in connection.execute(found.where(_P.judged.is_(None), which).order_by(_O.id + 0)).mappings():
+        wrong = None if row["id"] in judged else _says_wrong(row["labels"], row["name"], row["value"])
+        if wrong is None:
+            continue
+        judged[row["id"]] = wrong
+        made_by, start = row["made_by"], row["start"]
+        for sums in (makers.setdefault(made_by, [0, 0]), windows.setdefault((made_by, start), [0, 0])):
+            sums[0] += 1
+            sums[1] += wrong
+        late.setdefault((made_by, start, bucket(row["received"] - row["time"])), [0])[0] += 1
+        if row["key"] is not None:
+            arm = {name: row[name] for name in ("pipeline", "release", "arm", "key")}
+            judgements.append(arm | {"wrong": int(wrong), "received": now})
+    if not judged:
+        return
+    update = sa.update(PREDICTIONS).where(_P.id == sa.bindparam("of")).values(judged=sa.bindparam("wrong"))
+    connection.execute(update, [{"of": number, "wrong": int(wrong)} for number, wrong in judged.items()])
+    for made_by, (rows, mistakes) in makers.items():
+        more = {"labelled": _M.labelled + rows, "wrong": _M.wrong + mistakes}
+        connection.execute(sa.update(MAKERS).where(_M.id == made_by).values(more))
+    add_sums(connection, WINDOWS, WINDOW, ("labelled", "wrong"), windows)
+    add_sums(connection, LABEL_DELAYS, (*WINDOW, "bucket"), ("count",), late)
+    if judgements:
+        connection.execute(sa.insert(JUDGEMENTS), judgements)
+
+
+def _says_wrong(labels: str, name: str, value: float) -> bool | None:
+    """Whether an outcome says that a prediction with these labels was wrong; None: it says nothing of it."""
+    if name == WRONG:
+        return bool(value)
+    predicted: Mapping[str, float] = json.loads(labels)
+    return predicted[name] != value if name in predicted else None

@@ -29,7 +29,6 @@ from services.router.cache.run import CACHED as CACHED_US
 from services.router.events.busy import busy, busy_columns
 from services.router.events.ring import AnsweredBatch, Stored
 from services.router.routes.run import FALLBACKS, MAX_FALLBACKS
-from services.router.ticks.exposures import places_in_requests
 
 _NOT_RUN = -1
 
@@ -68,7 +67,9 @@ class GroupBuilder:
             columns[FALLBACKS] = _common(parts, columns[FALLBACKS])
         if first.key is not None:
             keys = join([p.key for p in parts if p.key is not None])
-            columns[KEY] = replace(self.mask.column(keys), name=KEY)
+            # Without a salt what is no personal data still tells units apart.
+            mask = self.mask if self.mask.finds or keys.name in recorded.private else Mask(b"")
+            columns[KEY] = replace(mask.column(keys), name=KEY)
         codes = columns[CODE].array
         if codes.any():
             columns |= _without_failed(columns, recorded.outputs, codes == 0)
@@ -194,8 +195,20 @@ def _facts(parts: Sequence[AnsweredBatch], joined: Batch) -> Generator[None, Non
 
 def _places(noted: AnsweredBatch) -> NDArray[np.uint32]:
     """Position of each row in its request, of which another arm may have got other rows."""
-    places = np.array(places_in_requests(noted.whole), np.uint32)
+    places = np.array(_places_in_requests(noted.whole), np.uint32)
     return places if noted.positions is None else places[noted.positions]
+
+
+def _places_in_requests(rows: Rows) -> list[int]:
+    """Position of each row in its request: the rows of a request are next to each other."""
+    places: list[int] = []
+    place, last = 0, None
+    # Tenants choose their ids without knowing of each other.
+    for request in zip(rows.request_ids, rows.tenants, strict=True):
+        place = place + 1 if request == last else 0
+        places.append(place)
+        last = request
+    return places
 
 
 def _errors(parts: Sequence[AnsweredBatch], count: int) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:

@@ -22,11 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.columns import Batch, Column, DType, RowError, Rows, Timing
+from headrace.events import DRAWN
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.pipeline import REGULATED, ColumnType, ModelUse, Pipeline, kind_of
 from services.router.events.metrics import EventMetrics
 from services.router.facts.queue import MESSAGE_BYTES, Lane, Queue, Waiting
 from services.router.pipelines import Served
+from services.router.routes.assignment import values_of
 from services.router.routes.observer import Ended
 from services.router.routes.route import Route
 from services.router.routes.run import RouteResult
@@ -99,21 +101,20 @@ class Recorded:
 
 class Standing(NamedTuple):
     """Why an arm answered. `release`: number, 0 = none; `by`: the column whose value decides which arm a row gets; None: nothing
-    does. `shadow_of`: the arm beside which it ran as a shadow; "": it answered itself."""
+    does. `by_outcomes`: they compare arms. `shadow_of`: the arm beside which it ran as a shadow; "": it answered itself."""
 
     release: int = 0
     experiment: str = ""
     by: str | None = None
+    by_outcomes: bool = False
     shadow_of: str = ""
 
     @classmethod
     def of(cls, served: Served) -> Standing:
         """Of an arm that answers."""
-        source = served.source
-        release = source.release if source is not None else None
-        if release is None:
-            return cls(by=served.counted.by)
-        return cls(release.number, release.experiment.name if release.experiment else "", served.counted.by)
+        release, counted = served.source.release if served.source is not None else None, served.counted
+        number, experiment = (release.number, release.experiment) if release is not None else (0, None)
+        return cls(number, experiment.name if experiment else "", counted.by, counted.by_outcomes)
 
 
 # Not frozen: creating it would take three times as long.
@@ -172,6 +173,14 @@ def chosen_columns(
     return names, values, omitted, size
 
 
+def _key(batch: Batch, by: str) -> Column | None:
+    """What decides which arm a row gets, as a column; it may be a signal such as the tenant."""
+    if (column := batch.columns.get(by)) is not None:
+        return column
+    found = values_of(batch, by)
+    return None if found is None else Column.of_text(by, [*map(str, found)])
+
+
 def raised(route: Route, batch: Batch, error: BaseException) -> RouteResult:
     """What is noted of a run that gave no answer: its inputs, as far as they are such, and for each row what it raised."""
     known = error if isinstance(error, Fault) else Fault(Code.INTERNAL, Reason.REASON_INTERNAL, "unexpected")
@@ -224,10 +233,11 @@ class Notes:
             if len(self._routes) >= _MAX_ROUTES:
                 self._routes.clear()
             recorded = self._routes[route] = Recorded.of(route, self._max_value_bytes)
-        batch = result.batch
-        names, values, omitted, size = chosen_columns(
-            recorded, result, len(batch.rows.request_ids), self._max_value_bytes
-        )
+        batch, count = result.batch, len(result.batch)
+        names, values, omitted, size = chosen_columns(recorded, result, count, self._max_value_bytes)
+        if why.by_outcomes:
+            names.append(DRAWN)
+            values.append(np.ones(count, bool) if part.by_rule is None else ~part.by_rule)
         return AnsweredBatch(
             recorded,
             why,
@@ -242,7 +252,7 @@ class Notes:
             # Not computed here, but when they are told.
             part.whole.rows if part.positions is not None else batch.rows,
             part.positions,
-            None if why.by is None else part.batch.columns.get(why.by),
+            None if why.by is None else _key(part.batch, why.by),
             self.epoch,
             first,
             int(self._wall() * 1e6),

@@ -27,7 +27,7 @@ class JournalSettings(Settings):
 class EventsSettings(Settings):
     """Whether and how events leave the router. They need a client of the monitoring service (`monitoring`)."""
 
-    # Bytes of events, exposures and explanations that may wait for the monitoring service; more is dropped and counted.
+    # Bytes of events and explanations that may wait for the monitoring service; more is dropped and counted.
     max_waiting_bytes: PositiveInt = 32 * _MIB
     # A message leaves with so many rows, or after so long with what there is. Its cost a row falls with its rows.
     message_rows: PositiveInt = 2048

@@ -13,7 +13,7 @@ from headrace.events import messages as event_messages
 from headrace.hop.call import unary
 from headrace.hop.client.dial import Client
 from headrace.hop.errors import Fault
-from headrace.ticks import Exposure, Tick
+from headrace.ticks import Tick
 from headrace.ticks import messages as tick_messages
 from services.router.facts.sender import Answer, PartReceipt, TickReceipt
 
@@ -42,11 +42,6 @@ class EventMessages:
     def part(self, epoch: int, noted: int, groups: Sequence[EventGroup]) -> pb.ReportRequest:
         """A report of them alone."""
         return pb.ReportRequest(events=self.write(epoch, noted, groups))
-
-
-def write_exposures(exposures: Sequence[Exposure]) -> pb.ReportRequest:
-    """A report of them alone."""
-    return pb.ReportRequest(exposures=tick_messages.write_exposures(exposures))
 
 
 class HopFacts:

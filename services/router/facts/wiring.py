@@ -9,14 +9,12 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 from headrace.events import Mask, read_salt
 from headrace.hop.config import CalleeSettings
 from headrace.hop.definition import Runtime
 from headrace.hop.process.background import running
-from headrace.ticks import Exposure
 from services.router.events.groups import GroupBuilder
 from services.router.events.metrics import EventMetrics
 from services.router.events.regulated.collection import Collection
@@ -29,7 +27,7 @@ from services.router.explanations.clients import write as write_explanations
 from services.router.explanations.metrics import ExplanationMetrics
 from services.router.explanations.pieces import Explained
 from services.router.explanations.reports import Reports
-from services.router.facts.clients import EventMessages, HopFacts, write_exposures
+from services.router.facts.clients import EventMessages, HopFacts
 from services.router.facts.parts import Part, event_writer
 from services.router.facts.queue import Lane, Queue
 from services.router.facts.sender import Sender
@@ -38,7 +36,7 @@ from services.router.routes.observer import RunObserver
 from services.router.ticks.counters import Counters
 
 _WALL = time.time  # noqa: TID251 - events are kept by date
-# Of the queue that exposures, and explanations, may take; and explanations of one message.
+# Of the queue that explanations may take; and those of one message.
 _SHARE, _MESSAGE_EXPLANATIONS = 0.25, 100
 
 
@@ -95,11 +93,9 @@ async def facts(
             await stack.enter_async_context(running(collection.run(), "journal", log))
         queue, rows = Queue(settings.max_waiting_bytes), settings.message_rows
         ring = Ring(queue, rows, _notes(settings), event_metrics, time.monotonic, log, answered)
-        lost = metrics.lost_exposures.inc
-        exposures = Lane[Sequence[Exposure]](queue, rows, lost, _SHARE)
         unsent = runtime.telemetry.once(ExplanationMetrics).unsent.inc
         reports = Reports(Lane[Explained](queue, _MESSAGE_EXPLANATIONS, unsent, _SHARE))
-        counters = Counters(exposures)
+        counters = Counters()
         told = Part[Sequence[AnsweredBatch]](
             "events",
             lambda: ring.drain() or None,
@@ -111,10 +107,12 @@ async def facts(
         event_metrics.waiting.set_function(lambda: ring.rows + told.rows)
         parts: list[Part[Any]] = [
             told,
-            _part(
-                "exposures", lambda: [*chain.from_iterable(exposures.drain())] or None, write_exposures, lost
+            Part(
+                "explanations",
+                reports.drain,
+                lambda found: asyncio.to_thread(write_explanations, found),
+                lambda _, rows: unsent(rows),
             ),
-            _part("explanations", reports.drain, write_explanations, unsent),
         ]
 
         def heard(routers: int) -> None:
@@ -129,10 +127,3 @@ async def facts(
 
 def _notes(settings: EventsSettings) -> Notes:
     return Notes(settings.max_value_bytes, _WALL)
-
-
-def _part(
-    name: str, drain: Callable[[], Any], write: Callable[[Any], object], lost: Callable[[int], None]
-) -> Part[Any]:
-    """Of facts of which only those that are lost are counted."""
-    return Part(name, drain, lambda found: asyncio.to_thread(write, found), lambda _, rows: lost(rows))

@@ -21,14 +21,11 @@ from headrace.ticks import (
     ArmFigures,
     ArmName,
     AssignedFigures,
-    Exposure,
     Tick,
     latency_bucket,
 )
 from services.router.cache.run import CACHED
-from services.router.facts.queue import Lane
-from services.router.ticks.exposures import EXPOSURE_BYTES, exposures, places_in_requests, taken
-from services.router.ticks.sticky_keys import KeySets, key_hash, sticky_values
+from services.router.ticks.sticky_keys import KeySets, sticky_values
 
 
 def ours(error: RowError) -> bool:
@@ -121,26 +118,26 @@ class Counted:
     """How the rows of one release are counted.
 
     `release`: its number, 0 = none. `compares`: several arms get rows by weight, so that what was drawn is counted, too: keys, if
-    the column `by` decides (distinct within `salt`), else requests. `exposes`: it must be known which rows got which arm, for an
-    experiment or a guard that needs outcomes.
+    the column `by` decides (distinct within `salt`), else requests. `by_outcomes`: outcomes compare them, for an experiment or
+    a guard.
     """
 
     release: int = 0
     compares: bool = False
     by: str | None = None
     salt: str = ""
-    exposes: bool = False
+    by_outcomes: bool = False
 
     @classmethod
     def of(cls, release: Release) -> Counted:
         """How a release wants it."""
         assign, rollout = release.assign, release.rollout
         judged = rollout is not None and rollout.state in _JUDGED
-        exposes = release.experiment is not None or (
+        by_outcomes = release.experiment is not None or (
             judged and rollout is not None and "wrong" in rollout.guards
         )
         compares = judged or sum(weight > 0 for weight in assign.weights.values()) > 1
-        return cls(release.number, compares, assign.by if compares else None, assign.salt, exposes)
+        return cls(release.number, compares, assign.by if compares else None, assign.salt, by_outcomes)
 
 
 NO_RELEASE = Counted()
@@ -163,11 +160,10 @@ class Part:
 
 
 class Counters:
-    """Counts of all arms since this process began. `exposures`: where they wait; None: nobody is told. Not for threads."""
+    """Counts of all arms since this process began. Not for threads."""
 
-    def __init__(self, exposures: Lane[Sequence[Exposure]] | None = None) -> None:
+    def __init__(self) -> None:
         self.epoch = secrets.randbits(63) + 1
-        self._exposures = exposures
         self._arms: dict[ArmName, ArmCounter] = {}
         self._keys = KeySets()
         self._sequence = 0
@@ -217,18 +213,11 @@ class Counters:
     def _answered(self, how: Counted, part: Part, answer: Batch, seconds: float, *, by_rule: bool) -> None:
         counter = self._counter(how, part, by_rule=by_rule)
         timed = counter.note(answer, seconds)
-        if by_rule or not (how.compares or how.exposes):
+        if by_rule or not how.compares:
             return
         errors = answer.errors
         bad = frozenset(row for row, error in errors.items() if ours(error)) if errors else frozenset()
-        if how.compares:
-            self._count_drawn(how, part, counter, bad, seconds if timed else None)
-        if how.exposes and self._exposures is not None:
-            name = ArmName(part.pipeline.name, how.release, part.arm)
-            places = taken(places_in_requests(part.whole.rows), part.positions)
-            keys = None if how.by is None else [*map(_hashed, sticky_values(part.batch, how.by))]
-            found = exposures(name, answer, places, keys, part.pipeline.outputs)
-            self._exposures.append(found, len(found), EXPOSURE_BYTES * len(found))
+        self._count_drawn(how, part, counter, bad, seconds if timed else None)
 
     def _count_drawn(
         self, how: Counted, part: Part, counter: ArmCounter, bad: frozenset[int], seconds: float | None
@@ -263,7 +252,3 @@ class Counters:
 def _rows_of(part: Part, rows: NDArray[np.intp]) -> Part:
     positions = rows if part.positions is None else part.positions[rows]
     return Part(part.arm, part.pipeline, part.whole, part.batch.take(rows), positions)
-
-
-def _hashed(key: object) -> int | None:
-    return None if key is None else key_hash(key)

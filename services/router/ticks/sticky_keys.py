@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
-from hashlib import blake2b
 from itertools import islice
 
 from headrace.columns import Batch
@@ -20,12 +19,6 @@ def sticky_values(batch: Batch, by: str) -> list[Hashable | None]:
     """The value of each row; None: it has none."""
     found = values_of(batch, by)
     return [None] * len(batch) if found is None else found
-
-
-def key_hash(value: Hashable) -> int:
-    """64 bits that stand for a value, the same in every process."""
-    text = value if isinstance(value, bytes) else str(value).encode()
-    return int.from_bytes(blake2b(text, digest_size=8).digest(), "little")
 
 
 class KeySet:

@@ -14,7 +14,6 @@ from headrace.ticks import (
     ArmFigures,
     ArmName,
     AssignedFigures,
-    Exposure,
     Tick,
     added,
     latency_bucket,
@@ -22,10 +21,9 @@ from headrace.ticks import (
     slower_than,
     threshold,
 )
-from headrace.ticks.messages import UnreadableError, read, read_exposures, write, write_exposures
+from headrace.ticks.messages import UnreadableError, read, write
 
 COUNT = st.integers(0, 1 << 50)
-KEY = st.integers(1, (1 << 64) - 1)
 NAME = st.sampled_from(["a", "b", "flights"])
 ARM = st.builds(ArmName, NAME, st.integers(0, 9), NAME, st.booleans())
 
@@ -38,19 +36,6 @@ ASSIGNED = st.builds(
     AssignedFigures, COUNT, COUNT, COUNT, COUNT, COUNT, st.just(()) | TIMES.filter(any), st.booleans()
 )
 FIGURES = st.builds(ArmFigures, COUNT, COUNT, TIMES, ASSIGNED)
-LABELS = st.dictionaries(NAME, st.floats(allow_nan=False), max_size=2)
-
-
-@st.composite
-def exposures(draw: st.DrawFn) -> list[Exposure]:
-    """As a router has them."""
-    found = []
-    for arm in draw(st.lists(ARM.filter(lambda arm: not arm.by_rule), max_size=3, unique=True)):
-        sticky = draw(st.booleans())
-        for _ in range(draw(st.integers(1, 3))):
-            key = draw(st.none() | KEY) if sticky else None
-            found.append(Exposure(arm, draw(NAME), draw(NAME), draw(st.integers(0, 9)), key, draw(LABELS)))
-    return found
 
 
 TICKS = st.builds(
@@ -65,11 +50,6 @@ TICKS = st.builds(
 @given(TICKS)
 def test_a_tick_comes_back_as_it_was(tick: Tick) -> None:
     assert read(tick.epoch, pb.TickReport.FromString(write(tick).SerializeToString())) == tick
-
-
-@given(exposures())
-def test_exposures_come_back_as_they_were(sent: list[Exposure]) -> None:
-    assert read_exposures(write_exposures(sent)) == sent
 
 
 @given(FIGURES, FIGURES)
@@ -94,20 +74,6 @@ def test_sums_hold_everything_of_both(one: ArmFigures, other: ArmFigures) -> Non
 def test_what_is_no_tick_is_refused(epoch: int, message: pb.TickReport) -> None:
     with pytest.raises(UnreadableError):
         read(epoch, message)
-
-
-@pytest.mark.parametrize(
-    "message",
-    [
-        pb.Exposures(tenants=["t"], request_ids=["r"]),
-        pb.Exposures(tenants=["t"], request_ids=["r"], rows=[0], keys=[1, 2]),
-        pb.Exposures(tenants=["t"], request_ids=["r"], rows=[0], labels=[pb.PredictedLabels(name="y")]),
-    ],
-    ids=["rows", "keys", "labels"],
-)
-def test_what_are_no_exposures_is_refused(message: pb.Exposures) -> None:
-    with pytest.raises(UnreadableError):
-        read_exposures([message])
 
 
 SECONDS = st.floats(0, 1000)

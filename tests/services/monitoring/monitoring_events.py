@@ -84,6 +84,34 @@ def group(
     return EventGroup(header, Batch.of(rows, columns))
 
 
+def answered(
+    labels: Sequence[float],
+    codes: Sequence[int] = (),
+    *,
+    first: int = 1,
+    drawn: Sequence[bool] = (),
+    keys: Sequence[str] = (),
+    **header: Any,
+) -> EventGroup:
+    """Events of requests r<first> … with the output `late`, null where NaN or failed, and `p`, by which it is right with 0.75.
+    `drawn`, `keys`: of each row; (): none has one."""
+    count, given = len(labels), np.array(labels)
+    common, failed = group(first, count, apart_us=0).batch, np.array(codes or [0] * count, np.uint8)
+    columns = [
+        *(c for name, c in common.columns.items() if name[0] == "@" and "/" not in name and name != "@code"),
+        Column("@code", DType.UINT8, failed),
+        Column("late", DType.BOOL, np.nan_to_num(given) > 0, (), ~np.isnan(given) & (failed == 0)),
+        Column.of("p", np.where(given > 0, 0.75, 0.25)),
+        Column.of("both", np.tile(np.array([0.25, 0.75]), (count, 1))),
+        Column.of_text("word", ["x"] * count),
+    ]
+    columns += [Column.of("@drawn", np.array(drawn))] if drawn else []
+    columns += [replace(Mask(SALT).column(Column.of_text("key", keys)), name="@key")] if keys else []
+    models, outputs = (ModelUse("light", "delay", "7", "ab" * 32),), ("late", "p", "both", "word")
+    about = GroupHeader("flights", 3, "f" * 64, "live", 5, models=models, outputs=outputs)
+    return EventGroup(replace(about, **header), Batch.of(common.rows, columns))
+
+
 class Here:
     """As the process that has the files, in this one: it starts at once."""
 

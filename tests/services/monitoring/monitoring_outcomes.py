@@ -1,4 +1,4 @@
-"""Outcomes, exposures and stores for tests."""
+"""Predictions, outcomes and stores for tests."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,7 +7,8 @@ from typing import Any
 import sqlalchemy as sa
 from prometheus_client import CollectorRegistry, Gauge
 
-from headrace.ticks import ArmName, Exposure
+from services.monitoring.accuracy.records import Chosen, Maker, Prediction
+from services.monitoring.accuracy.store import AccuracyStore
 from services.monitoring.database.facts import Facts
 from services.monitoring.outcomes.records import Outcome
 
@@ -60,14 +61,21 @@ def outcome(
     return Outcome(request, row, name, value, label, NOW)
 
 
-def exposure(
-    request: str,
+def made(
+    facts: Facts,
+    *requests: str,
     arm: str = "live",
-    row: int = 0,
     key: int | None = None,
     release: int = 3,
     tenant: str = "acme",
     pipeline: str = "flights",
+    chosen: Chosen = Chosen.BY_CHANCE,
+    now: float = NOW,
     **labels: float,
-) -> Exposure:
-    return Exposure(ArmName(pipeline, release, arm), tenant, request, row, key, labels)
+) -> int:
+    """Stores a prediction of each request; how many were new."""
+    maker = Maker(pipeline, release, arm, "m=1", chosen)
+    predictions = [
+        Prediction(tenant, request, 0, now, labels or {"late": 1.0}, None, key) for request in requests
+    ]
+    return AccuracyStore(facts, 3600.0).add({maker: predictions}, now)

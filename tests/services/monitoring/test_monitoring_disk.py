@@ -9,15 +9,20 @@ import pytest
 import sqlalchemy as sa
 from prometheus_client import CollectorRegistry
 
+from services.monitoring.accuracy.keeper import AccuracyKeeper
+from services.monitoring.accuracy.metrics import AccuracyMetrics
+from services.monitoring.accuracy.observer import PredictionObserver
+from services.monitoring.accuracy.settings import AccuracySettings
+from services.monitoring.accuracy.store import AccuracyStore
 from services.monitoring.database import columns
 from services.monitoring.database.facts import Facts
-from services.monitoring.metrics import Metrics
-from services.monitoring.outcomes.recorder import Recorder
-from services.monitoring.outcomes.records import Judged, Recorded, StorageError
+from services.monitoring.events.allowance import Allowance
+from services.monitoring.outcomes.records import Recorded, StorageError
 from services.monitoring.outcomes.store import OutcomeStore
 from services.monitoring.wiring import SERVICE
 from tests.disks import fill, tiny_disk
-from tests.services.monitoring.monitoring_outcomes import NOW, Log, exposure, facts_at, outcome
+from tests.services.monitoring.monitoring_events import answered
+from tests.services.monitoring.monitoring_outcomes import NOW, Log, facts_at, outcome
 
 ROOT = Path(__file__).parents[3]
 FAILING = "failing"
@@ -89,31 +94,17 @@ def test_without_an_address_facts_go_with_the_process(
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_exposures_wait_while_the_disk_is_full(tmp_path: Path) -> None:
-    log, metrics = Log(), Metrics(CollectorRegistry())
+async def test_predictions_wait_while_the_disk_is_full(tmp_path: Path) -> None:
+    log = Log()
     with tiny_disk(tmp_path) as folder, closing(facts_at(folder / "o", log)) as facts:
-        store = OutcomeStore(facts)
-        recorder = Recorder(facts, store, metrics, log, lambda: NOW)
+        metrics, store = AccuracyMetrics(CollectorRegistry()), AccuracyStore(facts, 3600.0)
+        observer = PredictionObserver(Allowance(1.0, 1), lambda *_: None, metrics.left_out.inc)
+        keeper = AccuracyKeeper(AccuracySettings(), observer, store, facts, metrics, log, lambda: NOW)
         filler = fill(folder, "filler")
-        await recorder.expose([exposure("a", late=1.0)])
+        observer.observe_group(answered([1]), NOW)
         with pytest.raises(StorageError):
-            await recorder.record("acme", [outcome("a", 0.0)])
+            await keeper.step()
         filler.unlink()
-        await recorder.record("acme", [outcome("a", 0.0)])
-        await recorder.expose([])
+        await keeper.step()
         assert log.events == ["facts can't be stored", "facts are stored again"]
-        assert store.judged("flights") == {(3, "live"): Judged(1, 1)}
-
-
-async def test_exposures_beyond_the_bound_are_counted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("services.monitoring.outcomes.recorder._WAITING", 3)
-    (tmp_path / "file").write_text("")
-    registry = CollectorRegistry()
-    facts = facts_at(tmp_path / "file" / "o", registry=registry)
-    recorder = Recorder(facts, OutcomeStore(facts), Metrics(registry), Log(), lambda: NOW)
-    await recorder.expose([exposure(str(i)) for i in range(5)])
-    await recorder.expose([exposure("x")])
-    assert registry.get_sample_value("headrace_monitoring_lost_exposures_total") == 3
-    assert registry.get_sample_value(FAILING) == 1
+        assert OutcomeStore(facts).record("acme", [outcome("r1")], NOW) == Recorded(1, 0)

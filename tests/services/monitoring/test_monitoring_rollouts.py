@@ -15,6 +15,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from headrace.api.monitoring.v1 import accuracy_pb2, cost_pb2, events_pb2, explanations_pb2, facts_pb2
 from headrace.api.monitoring.v1 import monitoring_pb2 as pb
+from headrace.events import messages
 from headrace.hop.call import Call, Peer, methods_of
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.testing import Harness, served
@@ -22,7 +23,6 @@ from headrace.releases import Experiment, Guard, Release, Rollout, RolloutState
 from headrace.releases.document import LIVE
 from headrace.releases.of_records import RecordReleases
 from headrace.ticks import LATENCY_BUCKETS, ArmFigures, ArmName, AssignedFigures, Tick
-from headrace.ticks.messages import write_exposures
 from services.monitoring.accuracy.servicer import AccuracyServicer
 from services.monitoring.cost.servicer import CostServicer
 from services.monitoring.events.servicer import EventsServicer
@@ -38,7 +38,8 @@ from tests.disks import fill, tiny_disk
 from tests.released import Released, released
 from tests.services.monitoring.monitoring_calls import call
 from tests.services.monitoring.monitoring_calls import report as reported
-from tests.services.monitoring.monitoring_outcomes import exposure, facts_at
+from tests.services.monitoring.monitoring_events import answered
+from tests.services.monitoring.monitoring_outcomes import facts_at
 from tests.services.monitoring.rollout_simulation import CANARY, keep_documents, release_of
 from tests.services.waiting import until
 
@@ -148,23 +149,36 @@ async def test_a_good_canary_is_promoted_across_a_restart(
     assert ended.live == candidate
 
 
+async def answer(harness: Harness, rows: int, release: int, *, keyed: bool = False) -> None:
+    """Chance sent as many rows to each arm, late they said: r1 and so on are the live arm's. Returns when they are stored."""
+    groups = [
+        answered(
+            [1] * rows,
+            first=i * rows + 1,
+            drawn=[True] * rows,
+            keys=[f"{arm}{k}" for k in range(rows)] if keyed else (),
+            arm=arm,
+            release=release,
+        )
+        for i, arm in enumerate((LIVE, CANARY))
+    ]
+    await reported(harness, events=messages.write("router", 7, 2 * rows, groups))
+    value = harness.runtime.telemetry.registry.get_sample_value
+    await until(lambda: value("headrace_outcomes_predictions_total") == 2 * rows)
+
+
 async def test_wrong_predictions_are_judged_by_their_outcomes(
     tmp_path: Path, releases: Released, rollout: Rollout
 ) -> None:
     guards = {"wrong": Guard()}
     store = releases.store
     begin(store, rollout.model_copy(update={"guards": guards}), "flights")
-    requests = [f"r{i}" for i in range(400)]
-    exposures = [
-        exposure(r, arm=LIVE if i % 2 else CANARY, release=1, late=1.0) for i, r in enumerate(requests)
-    ]
+    # The live arm is wrong in a tenth, the canary in nearly all.
     outcomes = [
-        # The live arm is wrong in a tenth, the canary in nearly all.
-        pb.Outcome(request_id=r, name="late", label=i % 20 == 1 or (i % 2 == 0 and i % 20 == 0) or i % 2 == 1)
-        for i, r in enumerate(requests)
+        pb.Outcome(request_id=f"r{i}", name="late", label=(i % 10 == 0) == (i > 200)) for i in range(1, 401)
     ]
     async with served(SERVICE, settings(tmp_path, releases)) as harness:
-        await reported(harness, exposures=write_exposures(exposures))
+        await answer(harness, 200, release=1)
         await call(harness, "RecordOutcomes", pb.RecordOutcomesRequest(tenant="acme", outcomes=outcomes))
         ended = await ended_as(store, RolloutState.ROLLED_BACK, "flights")
     assert "harm by wrong" in ended.rollout.verdict
@@ -203,10 +217,11 @@ async def test_an_experiment_is_read_out(tmp_path: Path, releases: Released, rol
     experiment = Experiment(name="price", arms=(LIVE, CANARY), outcome="revenue")
     release = store.current("flights")[0]
     store.commit(release.next("me", "test", rollout=None, experiment=experiment))
-    exposures = [exposure(f"r{i}", arm=CANARY if i % 2 else LIVE, key=i + 1, release=2) for i in range(400)]
-    outcomes = [pb.Outcome(request_id=f"r{i}", name="revenue", number=i % 2 + i % 3) for i in range(400)]
+    outcomes = [
+        pb.Outcome(request_id=f"r{i}", name="revenue", number=(i > 200) + i % 3) for i in range(1, 401)
+    ]
     async with served(SERVICE, settings(tmp_path, releases)) as harness:
-        await reported(harness, exposures=write_exposures(exposures))
+        await answer(harness, 200, release=2, keyed=True)
         await call(harness, "RecordOutcomes", pb.RecordOutcomesRequest(tenant="acme", outcomes=outcomes))
         found = await call(harness, "ReadExperiment", pb.ReadExperimentRequest(pipeline="flights"))
         assert (found.experiment, found.phase, found.sample_ratio_expected) == ("price", 1, True)
@@ -235,19 +250,18 @@ def metric(harness: Harness, name: str) -> float | None:
 
 async def test_ticks_and_outcomes_meet_in_the_database(address: str) -> None:
     async with served(SERVICE, {"database": address}) as harness:
-        exposed = write_exposures([exposure("a", late=1.0), exposure("b", late=0.0)])
-        first = await reported(harness, Tick(7, 1, 0), exposures=exposed)
-        assert (first.tick.behind, first.exposures.stored_count) == (False, 2)
+        assert not (await reported(harness, Tick(7, 1, 0))).tick.behind
+        await answer(harness, 1, release=3)
         second = (await reported(harness, Tick(8, 5, 4))).tick
         assert (second.behind, second.live_router_count) == (True, 2)
-        reply = await call(harness, "RecordOutcomes", outcomes("a", "b", "unknown"))
+        reply = await call(harness, "RecordOutcomes", outcomes("r1", "r2", "unknown"))
         assert reply.accepted_count == 3
-        again = await call(harness, "RecordOutcomes", outcomes("a"))
+        again = await call(harness, "RecordOutcomes", outcomes("r1"))
         assert again.accepted_count == 1
-        counted = ("ticks_total", "exposures_total", "outcomes_total", "unmatched_outcomes_total", "routers")
-        assert [metric(harness, name) for name in counted] == [2, 2, 3, 1, 2]
+        counted = ("ticks_total", "outcomes_total", "unmatched_outcomes_total", "routers")
+        assert [metric(harness, name) for name in counted] == [2, 3, 1, 2]
     with closing(facts_at(address)) as facts:
-        assert OutcomeStore(facts).judged("flights") == {(3, "live"): Judged(2, 1)}
+        assert OutcomeStore(facts).judged("flights") == {(3, LIVE): Judged(1, 1), (3, CANARY): Judged(1, 1)}
 
 
 async def test_values_and_times_are_stored(tmp_path: Path) -> None:

@@ -1,115 +1,59 @@
-"""Outcomes and exposures joined, in any order, as often as they come."""
+"""What outcomes say of predictions, and what is kept of both."""
 
-import random
 from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.ticks import Exposure
+from services.monitoring.accuracy.records import Chosen, Maker, Prediction
+from services.monitoring.accuracy.store import AccuracyStore
 from services.monitoring.database import columns
 from services.monitoring.database.facts import Facts
 from services.monitoring.outcomes import judged_keys
-from services.monitoring.outcomes import store as store_module
 from services.monitoring.outcomes.judged_keys import JudgedKeys
-from services.monitoring.outcomes.records import Judged, Judgement, Outcome, OutcomeError, Recorded
+from services.monitoring.outcomes.records import Judged, Judgement, OutcomeError, Recorded
 from services.monitoring.outcomes.store import OutcomeStore
-from tests.services.monitoring.monitoring_outcomes import NOW, emptied, exposure, outcome
-
-PAIRS = st.lists(
-    st.tuples(
-        st.sampled_from("abcdefgh"),
-        st.integers(0, 1),
-        st.sampled_from(["late", "code", "wrong", "revenue"]),
-        st.sampled_from([0.0, 1.0, 2.0]),
-    ),
-    max_size=30,
-)
+from tests.services.monitoring.monitoring_outcomes import NOW, made, outcome
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    PAIRS, st.lists(st.sampled_from("abcdefgh"), max_size=8, unique=True), st.randoms(use_true_random=False)
-)
-def test_each_prediction_is_judged_once_whatever_comes_first(
-    facts: Facts, reported: list[tuple[str, int, str, float]], exposed: list[str], draw: random.Random
-) -> None:
-    outcomes = [outcome(request, value, name, row) for request, row, name, value in reported]
-    rows = [
-        exposure(request, "live" if request < "d" else "candidate", row, late=1.0, code=2.0)
-        for request in exposed
-        for row in (0, 1)
-    ]
-    steps: list[Outcome | Exposure] = [*outcomes, *outcomes[:3], *rows, *rows[:2]]
-    draw.shuffle(steps)
-    store = OutcomeStore(emptied(facts))
-    first: dict[tuple[str, int, str], float] = {}
-    judged: dict[tuple[str, int], bool] = {}
-    seen: set[tuple[str, int]] = set()
-    arrived: list[tuple[str, int, str, float]] = []
-    for step in steps:
-        place = step.request_id, step.row
-        if isinstance(step, Outcome):
-            new = (*place, step.name) not in first
-            differs = not new and first[*place, step.name] != step.value
-            if new:
-                first[*place, step.name] = step.value
-                arrived.append((*place, step.name, step.value))
-            assert store.record("acme", [step], NOW) == Recorded(
-                int(new), int(new and place not in seen), int(not new and not differs), int(differs)
-            )
-        else:
-            assert store.expose([step], NOW) == int(place not in seen)
-            seen.add(place)
-        for request, row, name, value in arrived:
-            if (request, row) in seen and (request, row) not in judged and name != "revenue":
-                predicted = {"late": 1.0, "code": 2.0}
-                judged[request, row] = bool(value) if name == "wrong" else predicted[name] != value
-    expected: dict[tuple[int, str], Judged] = {}
-    for (request, _), wrong in judged.items():
-        arm = 3, "live" if request < "d" else "candidate"
-        so_far = expected.get(arm, Judged(0, 0))
-        expected[arm] = Judged(so_far.rows + 1, so_far.wrong + wrong)
-    assert store.judged("flights") == expected
-
-
-def test_a_tenants_outcomes_never_meet_anothers_predictions(store: OutcomeStore) -> None:
-    store.expose([exposure("r", tenant="other", late=1.0)], NOW)
+def test_a_tenants_outcomes_never_meet_anothers_predictions(facts: Facts, store: OutcomeStore) -> None:
+    made(facts, "r", tenant="other")
     assert store.record("acme", [outcome("r", 0.0)], NOW) == Recorded(1, 1)
     assert store.judged("flights") == {}
     assert store.record("other", [outcome("r", 0.0)], NOW) == Recorded(1, 0)
     assert store.judged("flights") == {(3, "live"): Judged(1, 1)}
 
 
-def test_releases_pipelines_and_arms_are_apart(store: OutcomeStore) -> None:
-    store.expose(
-        [
-            exposure("a", release=2, late=1.0),
-            exposure("b", release=4, late=1.0),
-            exposure("c", pipeline="m", late=1.0),
-        ],
-        NOW,
-    )
-    store.record("acme", [outcome(r) for r in "abc"], NOW)
-    assert store.judged("flights") == {(2, "live"): Judged(1, 0), (4, "live"): Judged(1, 0)}
-    assert store.judged("flights", since=3) == {(4, "live"): Judged(1, 0)}
-    assert store.judged("m") == {(3, "live"): Judged(1, 0)}
+def test_releases_pipelines_and_arms_are_apart(facts: Facts, store: OutcomeStore) -> None:
+    made(facts, "a", release=2)
+    made(facts, "b", release=4)
+    made(facts, "c", pipeline="m")
+    # Chance sent none of these; what nothing compares counts for what is live.
+    made(facts, "d", release=4, chosen=Chosen.BY_RULE)
+    made(facts, "e", release=5, chosen=Chosen.ALONE)
+    store.record("acme", [outcome(r) for r in "abcde"], NOW)
+    one = Judged(1, 0)
+    assert store.judged("flights") == {(2, "live"): one, (4, "live"): one, (5, "live"): one}
+    assert store.judged("flights", since=5) == {(5, "live"): one}
+    assert store.judged("m") == {(3, "live"): one}
+    assert store.drawn("flights") == [("a", "live"), ("b", "live")]
+    assert store.by_version() == {("m", "live", "m=1"): one, ("flights", "live", "m=1"): Judged(4, 0)}
 
 
-def test_a_key_is_wrong_once_in_whichever_arm(store: OutcomeStore) -> None:
-    big = (1 << 64) - 1
+def test_a_key_is_wrong_once_in_whichever_arm(facts: Facts, store: OutcomeStore) -> None:
+    small = -(1 << 63)
     keys = JudgedKeys(store.judgements)
-    made = [
-        ("a", big, "live"),
-        ("b", big, "candidate"),
+    for request, key, arm in (
+        ("a", small, "live"),
+        ("b", small, "candidate"),
         ("c", 5, "live"),
         ("d", 0, "live"),
         ("e", None, "live"),
-    ]
-    store.expose([exposure(r, arm, key=k, late=1.0) for r, k, arm in made], NOW)
+    ):
+        made(facts, request, arm=arm, key=key)
     assert keys("flights", 0) == {}
     store.record("acme", [outcome("a", 0.0), outcome("b", 0.0), outcome("c", 1.0)], NOW)
     # The candidate's only row is of a key that the live arm had wrong before.
@@ -162,44 +106,47 @@ def test_rollouts_and_keys_that_are_told_apart_are_bounded(monkeypatch: pytest.M
     assert asked == [0] * (judged_keys.MAX_ROLLOUTS + 1) + [9, 0]
 
 
-def test_an_experiment_reads_units_and_values(store: OutcomeStore) -> None:
-    store.expose([exposure("a", key=1), exposure("b", "candidate", key=2), exposure("c", "candidate")], NOW)
-    store.record(
-        "acme",
-        [
-            outcome("a", 2.5, "revenue", label=False),
-            outcome("c", 4.0, "revenue", label=False),
-            outcome("a", 1.0),
-        ],
-        NOW,
-    )
-    assert set(store.exposed("flights")) == {(1, "live"), (2, "candidate"), ("c", "candidate")}
+def test_an_experiment_reads_units_and_values(facts: Facts, store: OutcomeStore) -> None:
+    made(facts, "a", key=1)
+    made(facts, "b", arm="candidate", key=2)
+    made(facts, "c", arm="candidate")
+    made(facts, "d", chosen=Chosen.BY_RULE)
+    revenue = [outcome(r, v, "revenue", label=False) for r, v in (("a", 2.5), ("c", 4.0), ("d", 9.0))]
+    store.record("acme", [*revenue, outcome("a", 1.0)], NOW)
+    assert set(store.drawn("flights")) == {(1, "live"), (2, "candidate"), ("c", "candidate")}
     assert set(store.values("flights", "revenue")) == {(1, 2.5), ("c", 4.0)}
-    assert store.exposed("flights", since=4) == []
+    assert store.drawn("flights", since=4) == []
 
 
-def test_old_rows_go_and_sums_stay(store: OutcomeStore) -> None:
-    store.expose([exposure("a", late=1.0)], NOW - 100)
+def test_old_rows_go_and_sums_stay(facts: Facts, store: OutcomeStore) -> None:
+    made(facts, "a", now=NOW - 100)
     store.record("acme", [outcome("a")], NOW - 100)
-    store.expose([exposure("b", late=1.0)], NOW)
+    made(facts, "b")
     assert store.sweep(NOW - 50, 1 << 30) == 2
-    assert store.exposed("flights") == [("b", "live")]
+    assert store.drawn("flights") == [("b", "live")]
     assert store.judged("flights") == {(3, "live"): Judged(1, 0)}
     assert store.record("acme", [outcome("a")], NOW) == Recorded(1, 1)
 
 
-def test_the_newest_rows_stay_of_too_many(store: OutcomeStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_newest_rows_stay_of_too_many(
+    facts: Facts, store: OutcomeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(columns, "PER_STEP", 30)
     store.record("acme", [outcome(f"r{i}") for i in range(100)], NOW)
-    store.expose([exposure("r99", late=1.0)], NOW)
-    assert store.sweep(0.0, 40) == 60
+    made(facts, "r99")
+    # Others are many, and push none of those out that are compared.
+    made(facts, *(f"s{i}" for i in range(50)), chosen=Chosen.ALONE)
+    assert store.sweep(0.0, 40) == 60 + 10
     assert store.record("acme", [outcome("r60"), outcome("r59")], NOW) == Recorded(1, 1, repeated=1)
+    assert store.drawn("flights") == [("r99", "live")]
     assert store.sweep(0.0, 41) == 0
-    assert store.sweep(0.0, 0) == 42
+    assert store.sweep(0.0, 0) == 82
 
 
-def test_what_can_not_be_of_an_output_is_refused_with_all_of_its_call(store: OutcomeStore) -> None:
-    store.expose([exposure("a", late=1.0)], NOW)
+def test_what_can_not_be_of_an_output_is_refused_with_all_of_its_call(
+    facts: Facts, store: OutcomeStore
+) -> None:
+    made(facts, "a")
     for value in (0.7, -0.5):
         given = [outcome("a", 0.5, "revenue"), outcome("a", value)]
         with pytest.raises(OutcomeError, match=rf"outcomes\[1\]\.number: late is .* {value} is neither"):
@@ -214,15 +161,16 @@ def test_within_a_call_the_first_value_stays(store: OutcomeStore) -> None:
     assert [o.value for o in store.of_request("acme", "a")] == [1.0]
 
 
-def test_an_outcome_meets_the_exposure_that_is_being_stored(facts: Facts, store: OutcomeStore) -> None:
+def test_an_outcome_meets_the_prediction_that_is_being_stored(facts: Facts, store: OutcomeStore) -> None:
+    accuracy, maker = AccuracyStore(facts, 3600.0), Maker("flights", 3, "live", "m=1")
     with ThreadPoolExecutor(1) as threads:
 
-        def expose(connection: sa.Connection) -> Future[Recorded]:
-            store_module._expose(connection, [exposure("a", late=1.0)], NOW)
+        def add(connection: sa.Connection) -> Future[Recorded]:
+            accuracy._add(connection, {maker: [Prediction("acme", "a", 0, NOW, {"late": 1.0})]}, NOW)
             other = threads.submit(store.record, "acme", [outcome("a")], NOW)
             wait([other], 0.2)  # it waits for the end of this transaction
             return other
 
-        recorded = facts.write(expose).result()
+        recorded = facts.write(add).result()
     assert recorded == Recorded(1, 0)
     assert store.judged("flights") == {(3, "live"): Judged(1, 0)}

@@ -12,7 +12,7 @@ from headrace.columns import Batch, Column, RowError, Rows, Timing
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.pipeline import DocumentError, ModelStage, ModelUse, parse
 from headrace.releases.document import validated
-from headrace.ticks import ArmFigures, ArmName, Exposure
+from headrace.ticks import ArmFigures, ArmName
 from services.router.inference import PipelineResult
 from services.router.pipelines import Compiler, Pipelines, Served
 from services.router.routes.route import Route, Share
@@ -24,7 +24,6 @@ from services.router.ticks.counters import NO_RELEASE, Counted, Counters
 from tests.first_release import first_released
 from tests.services.router.one_pipeline import inference
 from tests.services.router.router_leaves import SCORED
-from tests.services.router.tick_rows import exposure_lane
 
 DOCUMENT = """\
 pipeline: double
@@ -53,7 +52,7 @@ outputs: [y, h]
 REFUSED = RowError(Code.FAILED_PRECONDITION, Reason.REASON_FEATURE_UNAVAILABLE, "no weather")
 # Rows with this value fail in the head; those above it are on a fallback there.
 FAILS = 3.0
-HOW = Counted(4, compares=True, by="x", salt="s", exposes=True)
+HOW = Counted(4, compares=True, by="x", salt="s")
 
 
 class Multiplier:
@@ -254,20 +253,19 @@ class Broken(Multiplier):
 
 async def counted(
     count: int, runner: type[Multiplier] = Multiplier, **changes: Any
-) -> tuple[dict[ArmName, ArmFigures], list[Sequence[Exposure]]]:
-    lane = exposure_lane()
-    counters = Counters(lane)
+) -> dict[ArmName, ArmFigures]:
+    counters = Counters()
     try:
         found = two_arms(runner, HOW, **changes)
         await inference(found, counters=counters).infer("double", 0, batch(count))
     except (KeyError, ExceptionGroup):
         assert runner is Broken
-    return dict(counters.tick().arms), lane.drain()
+    return dict(counters.tick().arms)
 
 
 @pytest.mark.parametrize("count", [5, 40])
 async def test_rows_by_weight_and_by_rule_are_apart(count: int) -> None:
-    arms, [exposed] = await counted(
+    arms = await counted(
         count,
         rules=rules(candidate=[1.0], live=[2.0, 3.0]),
         assign={"weights": {"live": 0, "candidate": 1}, "by": "x", "salt": "s"},
@@ -276,15 +274,11 @@ async def test_rows_by_weight_and_by_rule_are_apart(count: int) -> None:
     assert rows == {(4, "live", True): 2, (4, "candidate", True): 1, (4, "candidate", False): count - 3}
     drawn = arms[ArmName("double", 4, "candidate")]
     assert drawn.assigned.new_keys == drawn.assigned.fresh_rows == count - 3
-    # Those that a rule sent say nothing of the arms.
-    assert [(e.arm.arm, e.row) for e in exposed] == [
-        ("candidate", row) for row in range(count) if row not in (1, 2, 3)
-    ]
 
 
 @pytest.mark.parametrize("weights", [{"live": 1, "candidate": 0}, {"live": 0.5, "candidate": 0.5}])
 async def test_rows_that_our_own_bug_loses_are_errors(weights: dict[str, float]) -> None:
-    arms, _ = await counted(40, Broken, assign={"weights": weights, "by": "x", "salt": "s"})
+    arms = await counted(40, Broken, assign={"weights": weights, "by": "x", "salt": "s"})
     # Where one arm breaks the call, the other may not have come so far.
     assert arms
     assert all(f.errors == f.rows > 0 and f.assigned.fresh_bad == f.rows for f in arms.values())

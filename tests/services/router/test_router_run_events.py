@@ -3,6 +3,7 @@ answer; and what becomes of a journal with damage or with something that is refu
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from services.router.facts.queue import Queue
 from services.router.pipelines import Served
 from services.router.routes.run import FALLBACKS, bits
 from tests.services.monitoring.monitoring_outcomes import Log
+from tests.services.router import test_router_routes
 from tests.services.router.one_pipeline import inference
 from tests.services.router.test_router_routes import HOW, Broken, batch, rules, two_arms
 
@@ -102,11 +104,11 @@ async def test_a_refused_message_stops_no_other(
 class Observed:
     """An inference whose events are kept here, those of regulated predictions in `committed`."""
 
-    def __init__(self, found: Served) -> None:
+    def __init__(self, found: Served, mask: Mask = MASK) -> None:
         metrics, self.committed = EventMetrics(CollectorRegistry()), list[EventReport]()
         notes, clock = Notes(4096, time.time), time.monotonic
         self.ring = Ring(Queue(1 << 25), 1 << 20, notes, metrics, clock, Log())
-        self.builder = GroupBuilder(MASK)
+        self.builder = GroupBuilder(mask)
         of_commits = Notes(4096, time.time), self.builder, EventMessages("router-1"), metrics, clock, Log()
         commits = Commits(self, None, *of_commits)
         self.inference = inference(found, (self.ring,), commits=commits)
@@ -155,10 +157,43 @@ async def test_the_key_that_decided_is_there_as_a_hash_of_the_column() -> None:
     assert found == {x: MASK.hash("x", str(x).encode()) for x in found}
 
 
-async def test_without_a_key_there_is_no_hash() -> None:
+async def test_without_a_key_there_is_no_hash_and_nothing_is_drawn_where_outcomes_compare_nothing() -> None:
     world = Observed(two_arms())
     await world.inference.infer("double", 0, batch(4))
-    assert not any("@key" in group.batch.columns for group in world.groups())
+    assert not any({"@key", "@drawn"} & {*group.batch.columns} for group in world.groups())
+
+
+async def test_the_tenant_may_decide() -> None:
+    world = Observed(two_arms(counted=replace(HOW, by="@tenant"), **SPLIT))
+    await world.inference.infer("double", 0, of_two_tenants(20))
+    found = {key for group in world.groups() for key in group.batch.columns["@key"].ragged.to_list()}
+    assert found == {MASK.hash("@tenant", tenant) for tenant in (b"t0", b"t1")}
+
+
+@pytest.mark.parametrize("private", [False, True])
+async def test_without_a_salt_units_are_told_apart_by_what_is_no_personal_data(
+    private: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if private:
+        text = test_router_routes.DOCUMENT.replace(
+            "{x: float32}\nstages", "{x: {type: float32, pii: true}}\nstages"
+        )
+        monkeypatch.setattr(test_router_routes, "DOCUMENT", text)
+    world = Observed(two_arms(counted=HOW, **SPLIT), Mask(None))
+    await world.inference.infer("double", 0, batch(20))
+    keys = [key for group in world.groups() for key in group.batch.columns["@key"].ragged.to_list()]
+    assert len({*keys}) == (1 if private else 20)
+
+
+@pytest.mark.parametrize("regulated", [False, True])
+async def test_where_outcomes_compare_arms_an_event_says_whether_chance_sent_its_row(regulated: bool) -> None:
+    world = Observed(two_arms(counted=replace(HOW, by_outcomes=True), **SPLIT))
+    for asked in (batch(20), batch(1)):
+        asked = asked.with_columns([Column.of("@regulated", np.ones(len(asked), bool))] if regulated else [])
+        await world.inference.infer("double", 0, asked)
+    groups = world.groups()
+    drawn = zip(values(groups, "x"), values(groups, "@drawn"), strict=True)
+    assert {*drawn} == {(float(x), x not in (1, 2, 3)) for x in range(20)}
 
 
 @pytest.mark.parametrize("regulated", [False, True])

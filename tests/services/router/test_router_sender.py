@@ -13,7 +13,7 @@ from headrace.api.monitoring.v1 import facts_pb2 as pb
 from headrace.hop.definition import Service
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.testing import served
-from headrace.ticks import ArmFigures, ArmName, Exposure, Tick
+from headrace.ticks import ArmFigures, ArmName, Tick
 from services.router.events.metrics import EventMetrics
 from services.router.events.ring import Notes
 from services.router.events.settings import EventsSettings
@@ -36,8 +36,7 @@ FINE, BEHIND = TickReceipt(), TickReceipt(behind=True)
 FINAL = Fault(Code.INVALID_ARGUMENT, Reason.REASON_MALFORMED_REQUEST, "no")
 WAITS = "facts can't be reported; they wait, and beyond a bound they are dropped"
 DROPPED, BACK = "facts were dropped", "facts are reported again"
-BOTH = ["events", "exposures"]
-ROW = Exposure(ArmName("scored", 1, "live"), "tenant", "r", 0)
+BOTH = ["events", "others"]
 
 
 class Events:
@@ -60,7 +59,7 @@ class Events:
         yield noted[0]
 
 
-async def written(drained: Sequence[Exposure]) -> object:
+async def written(drained: Sequence[str]) -> object:
     return drained
 
 
@@ -72,7 +71,7 @@ def event_part(ring: Any, metrics: EventMetrics) -> Part[Any]:
 
 
 class Sent(NamedTuple):
-    """A report. `parts`: of events how many were noted; exposures."""
+    """A report. `parts`: of events how many were noted; the others."""
 
     tick: Tick
     parts: dict[str, Any]
@@ -87,15 +86,16 @@ class World:
         self.counters, self.lost = Counters(), list[int]()
         self.ring = Events()
         queue, metrics = Queue(1 << 20), EventMetrics(self.registry)
-        self.exposures = Lane[Sequence[Exposure]](queue, 10, self.lost.append, 0.25)
-        parts: list[Any] = [Part("exposures", self.drained, written, lambda _, rows: self.lost.append(rows))]
+        self.others = Lane[str](queue, 10, self.lost.append, 0.25)
+        parts: list[Any] = [
+            Part(
+                "others", lambda: self.others.drain() or None, written, lambda _, rows: self.lost.append(rows)
+            )
+        ]
         if events:
             parts.insert(0, event_part(self.ring, metrics))
         facts = queue, parts, self.counters, self, Metrics(self.registry), EventsSettings(wait_s=0.001)
         self.sender = Sender(*facts, 0.0, self.heard.append, time.monotonic, self.log)
-
-    def drained(self) -> list[Exposure] | None:
-        return [e for exposed in self.exposures.drain() for e in exposed] or None
 
     async def report(
         self, epoch: int, tick: Tick | None, parts: Mapping[str, object], deadline: float
@@ -111,8 +111,8 @@ class World:
             return Answer(ticks, receipts)
         return Answer(ticks, {name: receipts.get(name, PartReceipt()) for name in parts})
 
-    def expose(self) -> None:
-        self.exposures.append([ROW], 1, 500)
+    def note(self) -> None:
+        self.others.append("row", 1, 500)
 
     def metric(self, name: str, **labels: str) -> float | None:
         return self.registry.get_sample_value(f"headrace_router_{name}", labels)
@@ -154,25 +154,25 @@ async def test_the_loop_outlives_every_error() -> None:
 
 
 async def test_a_part_that_is_wanted_again_holds_up_no_other() -> None:
-    full = {"exposures": PartReceipt(again=True, problem="full")}
+    full = {"others": PartReceipt(again=True, problem="full")}
     world = World(Answer([FINE], full), Answer([FINE], full), events=True)
     for _ in range(3):
-        world.expose()
+        world.note()
         await world.sender.send()
-    # The events left with the first report; of exposures the first ones come before those behind them.
-    assert [sorted(r.parts) for r in world.sent] == [BOTH, ["exposures"], ["exposures"]]
+    # The events left with the first report; of the others the first ones come before those behind them.
+    assert [sorted(r.parts) for r in world.sent] == [BOTH, ["others"], ["others"]]
     await world.sender.send()
-    assert world.sent[-1].parts == {"exposures": [ROW] * 2}
+    assert world.sent[-1].parts == {"others": ["row"] * 2}
     assert (world.log.events, world.lost) == ([WAITS, BACK], [])
     assert world.metric("events_total") == 3
 
 
 async def test_what_is_refused_for_ever_is_found_and_the_rest_arrives() -> None:
     world = World(Answer([FINE], FINAL), Answer([FINE], FINAL), events=True)
-    world.expose()
+    world.note()
     for _ in range(3):
         await world.sender.send()
-    assert [sorted(r.parts) for r in world.sent] == [BOTH, ["events"], ["exposures"]]
+    assert [sorted(r.parts) for r in world.sent] == [BOTH, ["events"], ["others"]]
     assert world.metric("dropped_events_total", reason="refused") == 3
     assert (world.log.events, world.lost) == ([DROPPED], [])
 
@@ -247,7 +247,9 @@ async def test_answers_of_a_running_router_are_reported(
     async with monitored(tmp_path, SCORED_ONLY, tick_s=0.02) as (running, leaf):
         await running.ask("scored", batch_of(["ann", "bob", "cyd"], [1.0, -10.0, 2.0]))
         await until(lambda: figures(leaf) and shared)
-        assert {name: (f.rows, f.errors) for name, f in figures(leaf).items()} == {ROW.arm: (3, 0)}
+        assert {name: (f.rows, f.errors) for name, f in figures(leaf).items()} == {
+            ArmName("scored", 1, "live"): (3, 0)
+        }
         running.executor.hook = failing(Code.INTERNAL, Reason.REASON_MODEL_FAILED)
         await running.ask("scored", batch_of(["ann", "bob"], [1.0, 2.0]))
     # Of errors it is known whose fault they are; the last rows are reported at the stop.

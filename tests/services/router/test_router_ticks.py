@@ -8,15 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from headrace.columns import Batch, Column, DType, RowError
+from headrace.columns import Column, DType, RowError
 from headrace.hop.errors import BLAME, Blame, Code, Reason
 from headrace.ticks import ArmName, Tick, latency_bucket
-from headrace.ticks.messages import read_exposures, write_exposures
 from services.router.cache.run import CACHED
 from services.router.ticks import counters
 from services.router.ticks.counters import NO_RELEASE, Counted, Counters, ours
-from services.router.ticks.sticky_keys import key_hash
-from tests.services.router.tick_rows import CALLERS, OURS, answer, count, deliver, exposure_lane, part
+from tests.services.router.tick_rows import CALLERS, OURS, answer, count, deliver, part
 
 LIVE = ArmName("flights", 0, "live")
 VALUES = st.one_of(st.none(), st.floats(0, 1, width=32), st.floats(width=32))
@@ -103,35 +101,6 @@ def test_the_number_of_arms_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     kept = {name.release for name in counted.tick().arms}
     assert len(kept) == 5
     assert 19 in kept
-
-
-def test_exposures_name_the_row_of_its_request_the_arm_and_the_labels() -> None:
-    lane = exposure_lane()
-    counted = Counters(lane)
-    how = Counted(4, compares=True, by="key", salt="s", exposes=True)
-    one, other = answer([0.1, 0.9, None], request="one"), answer([0.6], {0: OURS}, request="other")
-    ids = one.rows.request_ids + other.rows.request_ids
-    whole = Batch.of(one.rows, [])
-    whole.rows.request_ids = ids
-    whole.rows.tenants = ["tenant"] * len(ids)
-    positions = np.array([1, 3])
-    taken = answer([0.9, 0.6], {1: OURS})
-    taken.rows.request_ids = ["one", "other"]
-    sent = taken.with_columns([Column.of_text("key", ["ann", None])])
-    counted.answered(how, part(sent, "candidate", whole, positions), taken, 0.1)
-    [exposed] = lane.drain()
-    found = [(e.arm, e.request_id, e.row, e.key, dict(e.labels)) for e in exposed]
-    arm = ArmName("flights", 4, "candidate")
-    keyed = arm, "one", 1, key_hash(b"ann"), {"late": 1.0, "code": 0.0}
-    assert found == [keyed, (arm, "other", 0, None, {})]
-
-
-def test_exposures_without_keys_and_with_nulls() -> None:
-    lane = exposure_lane()
-    count(Counters(lane), [0.9, None], how=Counted(4, exposes=True))
-    [[first, second]] = lane.drain()
-    assert (first.key, first.row, second.row) == (None, 0, 1)
-    assert read_exposures(write_exposures([first, second])) == [first, second]
 
 
 class Telling(RuleBasedStateMachine):

@@ -1,53 +1,28 @@
 """Events become predictions; figures, gauges, the panel and the service say the same of them."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
 from headrace.api.monitoring.v1 import accuracy_pb2, monitoring_pb2
-from headrace.columns import Batch, Column, DType
-from headrace.events import EventGroup, GroupHeader, messages
+from headrace.events import messages
 from headrace.hop.errors import Reason
 from headrace.hop.testing import served
-from headrace.pipeline import ModelUse
 from services.monitoring.accuracy.figures import VersionFigures, figures
 from services.monitoring.accuracy.metrics import MOST_VERSIONS, AccuracyMetrics
 from services.monitoring.accuracy.observer import PredictionObserver
 from services.monitoring.accuracy.panel import AccuracyPanel
-from services.monitoring.accuracy.records import Maker, Prediction, VersionWindows, Window
+from services.monitoring.accuracy.records import Chosen, Maker, Prediction, VersionWindows, Window
 from services.monitoring.events.allowance import Allowance
 from services.monitoring.wiring import SERVICE
 from tests.services.monitoring.monitoring_calls import call, report
-from tests.services.monitoring.monitoring_events import group
+from tests.services.monitoring.monitoring_events import answered
 from tests.services.monitoring.monitoring_outcomes import NOW
 
 HOUR_S = 3600.0
 VERSION = f"delay=7 ({'f' * 12})"
-
-
-def answered(
-    labels: Sequence[float], codes: Sequence[int] = (), *, first: int = 1, **header: Any
-) -> EventGroup:
-    """Events of requests r1, r2 … with the output `late`, null where NaN, and `p`, by which it is right with 0.75."""
-    count, values = len(labels), np.array(labels)
-    common = group(first, count, apart_us=0).batch
-    columns = [
-        *(c for name, c in common.columns.items() if name[0] == "@" and "/" not in name and name != "@code"),
-        Column("@code", DType.UINT8, np.array(codes or [0] * count, np.uint8)),
-        Column("late", DType.BOOL, np.nan_to_num(values) > 0, (), ~np.isnan(values)),
-        Column.of("p", np.where(values > 0, 0.75, 0.25)),
-        Column.of("both", np.tile(np.array([0.25, 0.75]), (count, 1))),
-        Column.of_text("word", ["x"] * count),
-    ]
-    models, outputs = (ModelUse("light", "delay", "7", "ab" * 32),), ("late", "p", "both", "word")
-    about = GroupHeader("flights", 3, "f" * 64, "live", 5, models=models, outputs=outputs)
-    return EventGroup(replace(about, **header), Batch.of(common.rows, columns))
 
 
 class Seen:
@@ -99,6 +74,24 @@ def test_without_a_truth_value_the_more_probable_of_two_was_said() -> None:
     seen.observer.observe_group(answered([0], outputs=("p",)), NOW)
     [[prediction]] = seen.observer.taken().values()
     assert (prediction.labels, prediction.expected) == ({}, 0.75)
+
+
+def test_all_that_outcomes_compare_is_taken_and_what_chance_sent_even_if_it_failed() -> None:
+    seen, arm = Seen(rows=1), ("flights", 5, "live")
+    codes, drawn = [0, 0, 13, 13, 0], [True, False, True, False, True]
+    for first in (1, 6):  # more than is allowed of others
+        seen.observer.observe_group(
+            answered([1] * 5, codes, first=first, drawn=drawn, keys=[*"ab", "c", *"da"]), NOW
+        )
+    taken = seen.observer.taken()
+    assert {maker: [p.request_id for p in found] for maker, found in taken.items()} == {
+        Maker(*arm, VERSION, Chosen.BY_CHANCE): ["r1", "r5", "r6", "r10"],
+        Maker(*arm, "", Chosen.BY_CHANCE): ["r3", "r8"],
+        Maker(*arm, VERSION, Chosen.BY_RULE): ["r2", "r7"],
+    }
+    [drawn_keys, failed_keys, keys_by_rule] = [[p.key for p in found] for found in taken.values()]
+    assert len({*drawn_keys}) == 1 != len({*drawn_keys, *failed_keys})
+    assert (keys_by_rule, seen.left_out) == ([None] * 2, 0)
 
 
 def test_of_too_many_rows_a_part_is_recorded_and_the_rest_counted() -> None:

@@ -52,7 +52,7 @@ async def answering(folder: Path, observer: CostObserver) -> AsyncIterator[Suite
         async with events(EventStorage(), None, [observer], runtime) as (_, reception):
             nothing: Any = None
             ticks, metrics = Ticks(time.monotonic), Metrics(CollectorRegistry())
-            intake = FactsServicer(ticks, nothing, reception, nothing, nothing, nothing, metrics, Log())
+            intake = FactsServicer(ticks, reception, nothing, nothing, nothing, metrics, Log())
             yield [Service(facts_pb2.DESCRIPTOR.services_by_name["FactsService"], intake)]
 
     async with served(Definition("monitoring", config.ServiceSettings, build)) as monitoring:

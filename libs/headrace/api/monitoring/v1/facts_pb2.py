@@ -27,7 +27,7 @@ from headrace.api.monitoring.v1 import explanations_pb2 as headrace_dot_api_dot_
 from headrace.api.monitoring.v1 import monitoring_pb2 as headrace_dot_api_dot_monitoring_dot_v1_dot_monitoring__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&headrace/api/monitoring/v1/facts.proto\x12\x1aheadrace.api.monitoring.v1\x1a\'headrace/api/monitoring/v1/events.proto\x1a-headrace/api/monitoring/v1/explanations.proto\x1a+headrace/api/monitoring/v1/monitoring.proto\"\xdb\x02\n\rReportRequest\x12\r\n\x05\x65poch\x18\x01 \x01(\x06\x12\x34\n\x04tick\x18\x02 \x01(\x0b\x32&.headrace.api.monitoring.v1.TickReport\x12\x38\n\texposures\x18\x03 \x03(\x0b\x32%.headrace.api.monitoring.v1.Exposures\x12\x37\n\x06\x65vents\x18\x04 \x01(\x0b\x32\'.headrace.api.monitoring.v1.EventReport\x12\x43\n\x0c\x65xplanations\x18\x05 \x01(\x0b\x32-.headrace.api.monitoring.v1.ExplanationReport\x12\x0f\n\x07\x64urable\x18\x06 \x01(\x08\x12<\n\x08\x61nswered\x18\x07 \x03(\x0b\x32*.headrace.api.monitoring.v1.AnsweredStream\"1\n\x0e\x41nsweredStream\x12\r\n\x05\x65poch\x18\x01 \x01(\x06\x12\x10\n\x08sequence\x18\x02 \x01(\x04\"\xfb\x01\n\x0eReportResponse\x12\x35\n\x04tick\x18\x01 \x01(\x0b\x32\'.headrace.api.monitoring.v1.TickReceipt\x12:\n\texposures\x18\x02 \x01(\x0b\x32\'.headrace.api.monitoring.v1.PartReceipt\x12\x37\n\x06\x65vents\x18\x03 \x01(\x0b\x32\'.headrace.api.monitoring.v1.PartReceipt\x12=\n\x0c\x65xplanations\x18\x04 \x01(\x0b\x32\'.headrace.api.monitoring.v1.PartReceipt\"8\n\x0bTickReceipt\x12\x0e\n\x06\x62\x65hind\x18\x01 \x01(\x08\x12\x19\n\x11live_router_count\x18\x02 \x01(\r\"Z\n\x0bPartReceipt\x12\x14\n\x0cstored_count\x18\x01 \x01(\x04\x12\x15\n\rdropped_count\x18\x02 \x01(\x04\x12\r\n\x05\x61gain\x18\x03 \x01(\x08\x12\x0f\n\x07problem\x18\x04 \x01(\t2o\n\x0c\x46\x61\x63tsService\x12_\n\x06Report\x12).headrace.api.monitoring.v1.ReportRequest\x1a*.headrace.api.monitoring.v1.ReportResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&headrace/api/monitoring/v1/facts.proto\x12\x1aheadrace.api.monitoring.v1\x1a\'headrace/api/monitoring/v1/events.proto\x1a-headrace/api/monitoring/v1/explanations.proto\x1a+headrace/api/monitoring/v1/monitoring.proto\"\xa7\x02\n\rReportRequest\x12\r\n\x05\x65poch\x18\x01 \x01(\x06\x12\x34\n\x04tick\x18\x02 \x01(\x0b\x32&.headrace.api.monitoring.v1.TickReport\x12\x37\n\x06\x65vents\x18\x04 \x01(\x0b\x32\'.headrace.api.monitoring.v1.EventReport\x12\x43\n\x0c\x65xplanations\x18\x05 \x01(\x0b\x32-.headrace.api.monitoring.v1.ExplanationReport\x12\x0f\n\x07\x64urable\x18\x06 \x01(\x08\x12<\n\x08\x61nswered\x18\x07 \x03(\x0b\x32*.headrace.api.monitoring.v1.AnsweredStreamJ\x04\x08\x03\x10\x04\"1\n\x0e\x41nsweredStream\x12\r\n\x05\x65poch\x18\x01 \x01(\x06\x12\x10\n\x08sequence\x18\x02 \x01(\x04\"\xc5\x01\n\x0eReportResponse\x12\x35\n\x04tick\x18\x01 \x01(\x0b\x32\'.headrace.api.monitoring.v1.TickReceipt\x12\x37\n\x06\x65vents\x18\x03 \x01(\x0b\x32\'.headrace.api.monitoring.v1.PartReceipt\x12=\n\x0c\x65xplanations\x18\x04 \x01(\x0b\x32\'.headrace.api.monitoring.v1.PartReceiptJ\x04\x08\x02\x10\x03\"8\n\x0bTickReceipt\x12\x0e\n\x06\x62\x65hind\x18\x01 \x01(\x08\x12\x19\n\x11live_router_count\x18\x02 \x01(\r\"Z\n\x0bPartReceipt\x12\x14\n\x0cstored_count\x18\x01 \x01(\x04\x12\x15\n\rdropped_count\x18\x02 \x01(\x04\x12\r\n\x05\x61gain\x18\x03 \x01(\x08\x12\x0f\n\x07problem\x18\x04 \x01(\t2o\n\x0c\x46\x61\x63tsService\x12_\n\x06Report\x12).headrace.api.monitoring.v1.ReportRequest\x1a*.headrace.api.monitoring.v1.ReportResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,15 +35,15 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'headrace.api.monitoring.v1.
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_REPORTREQUEST']._serialized_start=204
-  _globals['_REPORTREQUEST']._serialized_end=551
-  _globals['_ANSWEREDSTREAM']._serialized_start=553
-  _globals['_ANSWEREDSTREAM']._serialized_end=602
-  _globals['_REPORTRESPONSE']._serialized_start=605
-  _globals['_REPORTRESPONSE']._serialized_end=856
-  _globals['_TICKRECEIPT']._serialized_start=858
-  _globals['_TICKRECEIPT']._serialized_end=914
-  _globals['_PARTRECEIPT']._serialized_start=916
-  _globals['_PARTRECEIPT']._serialized_end=1006
-  _globals['_FACTSSERVICE']._serialized_start=1008
-  _globals['_FACTSSERVICE']._serialized_end=1119
+  _globals['_REPORTREQUEST']._serialized_end=499
+  _globals['_ANSWEREDSTREAM']._serialized_start=501
+  _globals['_ANSWEREDSTREAM']._serialized_end=550
+  _globals['_REPORTRESPONSE']._serialized_start=553
+  _globals['_REPORTRESPONSE']._serialized_end=750
+  _globals['_TICKRECEIPT']._serialized_start=752
+  _globals['_TICKRECEIPT']._serialized_end=808
+  _globals['_PARTRECEIPT']._serialized_start=810
+  _globals['_PARTRECEIPT']._serialized_end=900
+  _globals['_FACTSSERVICE']._serialized_start=902
+  _globals['_FACTSSERVICE']._serialized_end=1013
 # @@protoc_insertion_point(module_scope)

@@ -10,22 +10,20 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ReportRequest(_message.Message):
-    __slots__ = ("epoch", "tick", "exposures", "events", "explanations", "durable", "answered")
+    __slots__ = ("epoch", "tick", "events", "explanations", "durable", "answered")
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     TICK_FIELD_NUMBER: _ClassVar[int]
-    EXPOSURES_FIELD_NUMBER: _ClassVar[int]
     EVENTS_FIELD_NUMBER: _ClassVar[int]
     EXPLANATIONS_FIELD_NUMBER: _ClassVar[int]
     DURABLE_FIELD_NUMBER: _ClassVar[int]
     ANSWERED_FIELD_NUMBER: _ClassVar[int]
     epoch: int
     tick: _monitoring_pb2.TickReport
-    exposures: _containers.RepeatedCompositeFieldContainer[_monitoring_pb2.Exposures]
     events: _events_pb2.EventReport
     explanations: _explanations_pb2.ExplanationReport
     durable: bool
     answered: _containers.RepeatedCompositeFieldContainer[AnsweredStream]
-    def __init__(self, epoch: _Optional[int] = ..., tick: _Optional[_Union[_monitoring_pb2.TickReport, _Mapping]] = ..., exposures: _Optional[_Iterable[_Union[_monitoring_pb2.Exposures, _Mapping]]] = ..., events: _Optional[_Union[_events_pb2.EventReport, _Mapping]] = ..., explanations: _Optional[_Union[_explanations_pb2.ExplanationReport, _Mapping]] = ..., durable: _Optional[bool] = ..., answered: _Optional[_Iterable[_Union[AnsweredStream, _Mapping]]] = ...) -> None: ...
+    def __init__(self, epoch: _Optional[int] = ..., tick: _Optional[_Union[_monitoring_pb2.TickReport, _Mapping]] = ..., events: _Optional[_Union[_events_pb2.EventReport, _Mapping]] = ..., explanations: _Optional[_Union[_explanations_pb2.ExplanationReport, _Mapping]] = ..., durable: _Optional[bool] = ..., answered: _Optional[_Iterable[_Union[AnsweredStream, _Mapping]]] = ...) -> None: ...
 
 class AnsweredStream(_message.Message):
     __slots__ = ("epoch", "sequence")
@@ -36,16 +34,14 @@ class AnsweredStream(_message.Message):
     def __init__(self, epoch: _Optional[int] = ..., sequence: _Optional[int] = ...) -> None: ...
 
 class ReportResponse(_message.Message):
-    __slots__ = ("tick", "exposures", "events", "explanations")
+    __slots__ = ("tick", "events", "explanations")
     TICK_FIELD_NUMBER: _ClassVar[int]
-    EXPOSURES_FIELD_NUMBER: _ClassVar[int]
     EVENTS_FIELD_NUMBER: _ClassVar[int]
     EXPLANATIONS_FIELD_NUMBER: _ClassVar[int]
     tick: TickReceipt
-    exposures: PartReceipt
     events: PartReceipt
     explanations: PartReceipt
-    def __init__(self, tick: _Optional[_Union[TickReceipt, _Mapping]] = ..., exposures: _Optional[_Union[PartReceipt, _Mapping]] = ..., events: _Optional[_Union[PartReceipt, _Mapping]] = ..., explanations: _Optional[_Union[PartReceipt, _Mapping]] = ...) -> None: ...
+    def __init__(self, tick: _Optional[_Union[TickReceipt, _Mapping]] = ..., events: _Optional[_Union[PartReceipt, _Mapping]] = ..., explanations: _Optional[_Union[PartReceipt, _Mapping]] = ...) -> None: ...
 
 class TickReceipt(_message.Message):
     __slots__ = ("behind", "live_router_count")

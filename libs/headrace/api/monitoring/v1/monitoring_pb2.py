@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from headrace.api.monitoring.v1 import shadow_pb2 as headrace_dot_api_dot_monitoring_dot_v1_dot_shadow__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+headrace/api/monitoring/v1/monitoring.proto\x12\x1aheadrace.api.monitoring.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\'headrace/api/monitoring/v1/shadow.proto\"j\n\nTickReport\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x15\n\rbase_sequence\x18\x02 \x01(\x04\x12\x33\n\x04\x61rms\x18\x03 \x03(\x0b\x32%.headrace.api.monitoring.v1.ArmCounts\"\xdd\x01\n\tArmCounts\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x0f\n\x07release\x18\x02 \x01(\x04\x12\x0b\n\x03\x61rm\x18\x03 \x01(\t\x12\x11\n\trow_count\x18\x04 \x01(\x04\x12\x17\n\x0f\x65rror_row_count\x18\x05 \x01(\x04\x12\x16\n\x0elatency_counts\x18\x06 \x03(\x04\x12\x0f\n\x07\x62y_rule\x18\x08 \x01(\x08\x12<\n\x08\x61ssigned\x18\t \x01(\x0b\x32*.headrace.api.monitoring.v1.AssignedCountsJ\x04\x08\x07\x10\x08R\x07outputs\"\xc1\x01\n\x0e\x41ssignedCounts\x12\x15\n\rrequest_count\x18\x01 \x01(\x04\x12\x19\n\x11\x62\x61\x64_request_count\x18\x02 \x01(\x04\x12\x15\n\rnew_key_count\x18\x03 \x01(\x04\x12\x17\n\x0f\x66resh_row_count\x18\x04 \x01(\x04\x12\x1b\n\x13\x66resh_bad_key_count\x18\x05 \x01(\x04\x12\x1d\n\x15\x61nswer_latency_counts\x18\x06 \x03(\x04\x12\x11\n\tsaturated\x18\x07 \x01(\x08\"\xba\x01\n\tExposures\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x0f\n\x07release\x18\x02 \x01(\x04\x12\x0b\n\x03\x61rm\x18\x03 \x01(\t\x12\x0f\n\x07tenants\x18\x04 \x03(\t\x12\x13\n\x0brequest_ids\x18\x05 \x03(\t\x12\x0c\n\x04rows\x18\x06 \x03(\r\x12\x0c\n\x04keys\x18\x07 \x03(\x06\x12;\n\x06labels\x18\x08 \x03(\x0b\x32+.headrace.api.monitoring.v1.PredictedLabels\"/\n\x0fPredictedLabels\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06values\x18\x02 \x03(\x01\"^\n\x15RecordOutcomesRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x35\n\x08outcomes\x18\x02 \x03(\x0b\x32#.headrace.api.monitoring.v1.Outcome\"\x8e\x01\n\x07Outcome\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0b\n\x03row\x18\x02 \x01(\r\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0f\n\x05label\x18\x04 \x01(\x08H\x00\x12\x10\n\x06number\x18\x05 \x01(\x01H\x00\x12(\n\x04time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x07\n\x05value\"0\n\x16RecordOutcomesResponse\x12\x16\n\x0e\x61\x63\x63\x65pted_count\x18\x01 \x01(\r\"%\n\x11GetRolloutRequest\x12\x10\n\x08pipeline\x18\x01 \x01(\t\"\xe8\x02\n\x12GetRolloutResponse\x12\r\n\x05leads\x18\x01 \x01(\x08\x12\x0f\n\x07problem\x18\x02 \x01(\t\x12\x0f\n\x07release\x18\x03 \x01(\x04\x12\x0e\n\x06\x61\x63tion\x18\x04 \x01(\t\x12\x0f\n\x07verdict\x18\x05 \x01(\t\x12\x0e\n\x06weight\x18\x06 \x01(\x01\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12\x11\n\twaits_for\x18\x08 \x01(\t\x12\x38\n\x06guards\x18\t \x03(\x0b\x32(.headrace.api.monitoring.v1.GuardFigures\x12\x1d\n\x15sample_ratio_evidence\x18\n \x01(\x01\x12\x12\n\nunit_count\x18\x0b \x01(\x04\x12-\n\tlook_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rdeadline_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xb9\x02\n\x0cGuardFigures\x12\r\n\x05guard\x18\x01 \x01(\t\x12\x0f\n\x07verdict\x18\x02 \x01(\t\x12\x35\n\x04live\x18\x03 \x01(\x0b\x32\'.headrace.api.monitoring.v1.RateFigures\x12\x37\n\x06\x63\x61nary\x18\x04 \x01(\x0b\x32\'.headrace.api.monitoring.v1.RateFigures\x12\x15\n\rharm_evidence\x18\x05 \x01(\x01\x12\x16\n\x0eharm_threshold\x18\x06 \x01(\x01\x12\x15\n\rfine_evidence\x18\x07 \x01(\x01\x12\x16\n\x0e\x66ine_threshold\x18\x08 \x01(\x01\x12\x0e\n\x06\x65xcess\x18\t \x01(\x01\x12\x16\n\x0e\x65xcess_allowed\x18\n \x01(\x01\x12\x13\n\x0bslow_over_s\x18\x0b \x01(\x01\"O\n\x0bRateFigures\x12\x12\n\nunit_count\x18\x01 \x01(\x04\x12\x11\n\tbad_count\x18\x02 \x01(\x04\x12\x0b\n\x03low\x18\x03 \x01(\x01\x12\x0c\n\x04high\x18\x04 \x01(\x01\")\n\x15ReadExperimentRequest\x12\x10\n\x08pipeline\x18\x01 \x01(\t\"\xd1\x01\n\x16ReadExperimentResponse\x12\x12\n\nexperiment\x18\x01 \x01(\t\x12\r\n\x05phase\x18\x02 \x01(\r\x12\x37\n\x04\x61rms\x18\x03 \x03(\x0b\x32).headrace.api.monitoring.v1.ExperimentArm\x12\x19\n\x11\x63rossed_key_count\x18\x04 \x01(\x04\x12\x1d\n\x15sample_ratio_expected\x18\x05 \x01(\x08\x12!\n\x19sample_ratio_log_evidence\x18\x06 \x01(\x01\"\xe0\x01\n\rExperimentArm\x12\x0b\n\x03\x61rm\x18\x01 \x01(\t\x12\x19\n\x11\x65xposed_key_count\x18\x02 \x01(\x04\x12\x19\n\x11outcome_key_count\x18\x03 \x01(\x04\x12\x11\n\x04mean\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x38\n\ndifference\x18\x05 \x01(\x0b\x32$.headrace.api.monitoring.v1.Interval\x12\x36\n\x08relative\x18\x06 \x01(\x0b\x32$.headrace.api.monitoring.v1.IntervalB\x07\n\x05_mean\"4\n\x08Interval\x12\r\n\x05value\x18\x01 \x01(\x01\x12\x0b\n\x03low\x18\x02 \x01(\x01\x12\x0c\n\x04high\x18\x03 \x01(\x01\x32\x8c\x01\n\x11MonitoringService\x12w\n\x0eRecordOutcomes\x12\x31.headrace.api.monitoring.v1.RecordOutcomesRequest\x1a\x32.headrace.api.monitoring.v1.RecordOutcomesResponse2\xf3\x02\n\x0f\x41nalysisService\x12k\n\nGetRollout\x12-.headrace.api.monitoring.v1.GetRolloutRequest\x1a..headrace.api.monitoring.v1.GetRolloutResponse\x12w\n\x0eReadExperiment\x12\x31.headrace.api.monitoring.v1.ReadExperimentRequest\x1a\x32.headrace.api.monitoring.v1.ReadExperimentResponse\x12z\n\x0fGetShadowReport\x12\x32.headrace.api.monitoring.v1.GetShadowReportRequest\x1a\x33.headrace.api.monitoring.v1.GetShadowReportResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+headrace/api/monitoring/v1/monitoring.proto\x12\x1aheadrace.api.monitoring.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\'headrace/api/monitoring/v1/shadow.proto\"j\n\nTickReport\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x15\n\rbase_sequence\x18\x02 \x01(\x04\x12\x33\n\x04\x61rms\x18\x03 \x03(\x0b\x32%.headrace.api.monitoring.v1.ArmCounts\"\xdd\x01\n\tArmCounts\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x0f\n\x07release\x18\x02 \x01(\x04\x12\x0b\n\x03\x61rm\x18\x03 \x01(\t\x12\x11\n\trow_count\x18\x04 \x01(\x04\x12\x17\n\x0f\x65rror_row_count\x18\x05 \x01(\x04\x12\x16\n\x0elatency_counts\x18\x06 \x03(\x04\x12\x0f\n\x07\x62y_rule\x18\x08 \x01(\x08\x12<\n\x08\x61ssigned\x18\t \x01(\x0b\x32*.headrace.api.monitoring.v1.AssignedCountsJ\x04\x08\x07\x10\x08R\x07outputs\"\xc1\x01\n\x0e\x41ssignedCounts\x12\x15\n\rrequest_count\x18\x01 \x01(\x04\x12\x19\n\x11\x62\x61\x64_request_count\x18\x02 \x01(\x04\x12\x15\n\rnew_key_count\x18\x03 \x01(\x04\x12\x17\n\x0f\x66resh_row_count\x18\x04 \x01(\x04\x12\x1b\n\x13\x66resh_bad_key_count\x18\x05 \x01(\x04\x12\x1d\n\x15\x61nswer_latency_counts\x18\x06 \x03(\x04\x12\x11\n\tsaturated\x18\x07 \x01(\x08\"^\n\x15RecordOutcomesRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x35\n\x08outcomes\x18\x02 \x03(\x0b\x32#.headrace.api.monitoring.v1.Outcome\"\x8e\x01\n\x07Outcome\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0b\n\x03row\x18\x02 \x01(\r\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0f\n\x05label\x18\x04 \x01(\x08H\x00\x12\x10\n\x06number\x18\x05 \x01(\x01H\x00\x12(\n\x04time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x07\n\x05value\"0\n\x16RecordOutcomesResponse\x12\x16\n\x0e\x61\x63\x63\x65pted_count\x18\x01 \x01(\r\"%\n\x11GetRolloutRequest\x12\x10\n\x08pipeline\x18\x01 \x01(\t\"\xe8\x02\n\x12GetRolloutResponse\x12\r\n\x05leads\x18\x01 \x01(\x08\x12\x0f\n\x07problem\x18\x02 \x01(\t\x12\x0f\n\x07release\x18\x03 \x01(\x04\x12\x0e\n\x06\x61\x63tion\x18\x04 \x01(\t\x12\x0f\n\x07verdict\x18\x05 \x01(\t\x12\x0e\n\x06weight\x18\x06 \x01(\x01\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12\x11\n\twaits_for\x18\x08 \x01(\t\x12\x38\n\x06guards\x18\t \x03(\x0b\x32(.headrace.api.monitoring.v1.GuardFigures\x12\x1d\n\x15sample_ratio_evidence\x18\n \x01(\x01\x12\x12\n\nunit_count\x18\x0b \x01(\x04\x12-\n\tlook_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rdeadline_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xb9\x02\n\x0cGuardFigures\x12\r\n\x05guard\x18\x01 \x01(\t\x12\x0f\n\x07verdict\x18\x02 \x01(\t\x12\x35\n\x04live\x18\x03 \x01(\x0b\x32\'.headrace.api.monitoring.v1.RateFigures\x12\x37\n\x06\x63\x61nary\x18\x04 \x01(\x0b\x32\'.headrace.api.monitoring.v1.RateFigures\x12\x15\n\rharm_evidence\x18\x05 \x01(\x01\x12\x16\n\x0eharm_threshold\x18\x06 \x01(\x01\x12\x15\n\rfine_evidence\x18\x07 \x01(\x01\x12\x16\n\x0e\x66ine_threshold\x18\x08 \x01(\x01\x12\x0e\n\x06\x65xcess\x18\t \x01(\x01\x12\x16\n\x0e\x65xcess_allowed\x18\n \x01(\x01\x12\x13\n\x0bslow_over_s\x18\x0b \x01(\x01\"O\n\x0bRateFigures\x12\x12\n\nunit_count\x18\x01 \x01(\x04\x12\x11\n\tbad_count\x18\x02 \x01(\x04\x12\x0b\n\x03low\x18\x03 \x01(\x01\x12\x0c\n\x04high\x18\x04 \x01(\x01\")\n\x15ReadExperimentRequest\x12\x10\n\x08pipeline\x18\x01 \x01(\t\"\xd1\x01\n\x16ReadExperimentResponse\x12\x12\n\nexperiment\x18\x01 \x01(\t\x12\r\n\x05phase\x18\x02 \x01(\r\x12\x37\n\x04\x61rms\x18\x03 \x03(\x0b\x32).headrace.api.monitoring.v1.ExperimentArm\x12\x19\n\x11\x63rossed_key_count\x18\x04 \x01(\x04\x12\x1d\n\x15sample_ratio_expected\x18\x05 \x01(\x08\x12!\n\x19sample_ratio_log_evidence\x18\x06 \x01(\x01\"\xe0\x01\n\rExperimentArm\x12\x0b\n\x03\x61rm\x18\x01 \x01(\t\x12\x19\n\x11\x65xposed_key_count\x18\x02 \x01(\x04\x12\x19\n\x11outcome_key_count\x18\x03 \x01(\x04\x12\x11\n\x04mean\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x38\n\ndifference\x18\x05 \x01(\x0b\x32$.headrace.api.monitoring.v1.Interval\x12\x36\n\x08relative\x18\x06 \x01(\x0b\x32$.headrace.api.monitoring.v1.IntervalB\x07\n\x05_mean\"4\n\x08Interval\x12\r\n\x05value\x18\x01 \x01(\x01\x12\x0b\n\x03low\x18\x02 \x01(\x01\x12\x0c\n\x04high\x18\x03 \x01(\x01\x32\x8c\x01\n\x11MonitoringService\x12w\n\x0eRecordOutcomes\x12\x31.headrace.api.monitoring.v1.RecordOutcomesRequest\x1a\x32.headrace.api.monitoring.v1.RecordOutcomesResponse2\xf3\x02\n\x0f\x41nalysisService\x12k\n\nGetRollout\x12-.headrace.api.monitoring.v1.GetRolloutRequest\x1a..headrace.api.monitoring.v1.GetRolloutResponse\x12w\n\x0eReadExperiment\x12\x31.headrace.api.monitoring.v1.ReadExperimentRequest\x1a\x32.headrace.api.monitoring.v1.ReadExperimentResponse\x12z\n\x0fGetShadowReport\x12\x32.headrace.api.monitoring.v1.GetShadowReportRequest\x1a\x33.headrace.api.monitoring.v1.GetShadowReportResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,34 +39,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ARMCOUNTS']._serialized_end=479
   _globals['_ASSIGNEDCOUNTS']._serialized_start=482
   _globals['_ASSIGNEDCOUNTS']._serialized_end=675
-  _globals['_EXPOSURES']._serialized_start=678
-  _globals['_EXPOSURES']._serialized_end=864
-  _globals['_PREDICTEDLABELS']._serialized_start=866
-  _globals['_PREDICTEDLABELS']._serialized_end=913
-  _globals['_RECORDOUTCOMESREQUEST']._serialized_start=915
-  _globals['_RECORDOUTCOMESREQUEST']._serialized_end=1009
-  _globals['_OUTCOME']._serialized_start=1012
-  _globals['_OUTCOME']._serialized_end=1154
-  _globals['_RECORDOUTCOMESRESPONSE']._serialized_start=1156
-  _globals['_RECORDOUTCOMESRESPONSE']._serialized_end=1204
-  _globals['_GETROLLOUTREQUEST']._serialized_start=1206
-  _globals['_GETROLLOUTREQUEST']._serialized_end=1243
-  _globals['_GETROLLOUTRESPONSE']._serialized_start=1246
-  _globals['_GETROLLOUTRESPONSE']._serialized_end=1606
-  _globals['_GUARDFIGURES']._serialized_start=1609
-  _globals['_GUARDFIGURES']._serialized_end=1922
-  _globals['_RATEFIGURES']._serialized_start=1924
-  _globals['_RATEFIGURES']._serialized_end=2003
-  _globals['_READEXPERIMENTREQUEST']._serialized_start=2005
-  _globals['_READEXPERIMENTREQUEST']._serialized_end=2046
-  _globals['_READEXPERIMENTRESPONSE']._serialized_start=2049
-  _globals['_READEXPERIMENTRESPONSE']._serialized_end=2258
-  _globals['_EXPERIMENTARM']._serialized_start=2261
-  _globals['_EXPERIMENTARM']._serialized_end=2485
-  _globals['_INTERVAL']._serialized_start=2487
-  _globals['_INTERVAL']._serialized_end=2539
-  _globals['_MONITORINGSERVICE']._serialized_start=2542
-  _globals['_MONITORINGSERVICE']._serialized_end=2682
-  _globals['_ANALYSISSERVICE']._serialized_start=2685
-  _globals['_ANALYSISSERVICE']._serialized_end=3056
+  _globals['_RECORDOUTCOMESREQUEST']._serialized_start=677
+  _globals['_RECORDOUTCOMESREQUEST']._serialized_end=771
+  _globals['_OUTCOME']._serialized_start=774
+  _globals['_OUTCOME']._serialized_end=916
+  _globals['_RECORDOUTCOMESRESPONSE']._serialized_start=918
+  _globals['_RECORDOUTCOMESRESPONSE']._serialized_end=966
+  _globals['_GETROLLOUTREQUEST']._serialized_start=968
+  _globals['_GETROLLOUTREQUEST']._serialized_end=1005
+  _globals['_GETROLLOUTRESPONSE']._serialized_start=1008
+  _globals['_GETROLLOUTRESPONSE']._serialized_end=1368
+  _globals['_GUARDFIGURES']._serialized_start=1371
+  _globals['_GUARDFIGURES']._serialized_end=1684
+  _globals['_RATEFIGURES']._serialized_start=1686
+  _globals['_RATEFIGURES']._serialized_end=1765
+  _globals['_READEXPERIMENTREQUEST']._serialized_start=1767
+  _globals['_READEXPERIMENTREQUEST']._serialized_end=1808
+  _globals['_READEXPERIMENTRESPONSE']._serialized_start=1811
+  _globals['_READEXPERIMENTRESPONSE']._serialized_end=2020
+  _globals['_EXPERIMENTARM']._serialized_start=2023
+  _globals['_EXPERIMENTARM']._serialized_end=2247
+  _globals['_INTERVAL']._serialized_start=2249
+  _globals['_INTERVAL']._serialized_end=2301
+  _globals['_MONITORINGSERVICE']._serialized_start=2304
+  _globals['_MONITORINGSERVICE']._serialized_end=2444
+  _globals['_ANALYSISSERVICE']._serialized_start=2447
+  _globals['_ANALYSISSERVICE']._serialized_end=2818
 # @@protoc_insertion_point(module_scope)

@@ -58,34 +58,6 @@ class AssignedCounts(_message.Message):
     saturated: bool
     def __init__(self, request_count: _Optional[int] = ..., bad_request_count: _Optional[int] = ..., new_key_count: _Optional[int] = ..., fresh_row_count: _Optional[int] = ..., fresh_bad_key_count: _Optional[int] = ..., answer_latency_counts: _Optional[_Iterable[int]] = ..., saturated: _Optional[bool] = ...) -> None: ...
 
-class Exposures(_message.Message):
-    __slots__ = ("pipeline", "release", "arm", "tenants", "request_ids", "rows", "keys", "labels")
-    PIPELINE_FIELD_NUMBER: _ClassVar[int]
-    RELEASE_FIELD_NUMBER: _ClassVar[int]
-    ARM_FIELD_NUMBER: _ClassVar[int]
-    TENANTS_FIELD_NUMBER: _ClassVar[int]
-    REQUEST_IDS_FIELD_NUMBER: _ClassVar[int]
-    ROWS_FIELD_NUMBER: _ClassVar[int]
-    KEYS_FIELD_NUMBER: _ClassVar[int]
-    LABELS_FIELD_NUMBER: _ClassVar[int]
-    pipeline: str
-    release: int
-    arm: str
-    tenants: _containers.RepeatedScalarFieldContainer[str]
-    request_ids: _containers.RepeatedScalarFieldContainer[str]
-    rows: _containers.RepeatedScalarFieldContainer[int]
-    keys: _containers.RepeatedScalarFieldContainer[int]
-    labels: _containers.RepeatedCompositeFieldContainer[PredictedLabels]
-    def __init__(self, pipeline: _Optional[str] = ..., release: _Optional[int] = ..., arm: _Optional[str] = ..., tenants: _Optional[_Iterable[str]] = ..., request_ids: _Optional[_Iterable[str]] = ..., rows: _Optional[_Iterable[int]] = ..., keys: _Optional[_Iterable[int]] = ..., labels: _Optional[_Iterable[_Union[PredictedLabels, _Mapping]]] = ...) -> None: ...
-
-class PredictedLabels(_message.Message):
-    __slots__ = ("name", "values")
-    NAME_FIELD_NUMBER: _ClassVar[int]
-    VALUES_FIELD_NUMBER: _ClassVar[int]
-    name: str
-    values: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, name: _Optional[str] = ..., values: _Optional[_Iterable[float]] = ...) -> None: ...
-
 class RecordOutcomesRequest(_message.Message):
     __slots__ = ("tenant", "outcomes")
     TENANT_FIELD_NUMBER: _ClassVar[int]

@@ -62,7 +62,7 @@ def upgrade() -> None:
     _keyed("objective_readings", process, *_texts(*process), *_reals("requests", "bad", "time"))
     _keyed("evidence", ("pipeline",), *_texts("pipeline", "holder", "content"), large=True)
     turns = sa.table("turns", sa.column("name", sa.Text))
-    for name in ("outcomes", "accuracy", "explanations", "cost"):
+    for name in ("outcomes", "explanations", "cost"):
         op.execute(turns.insert().values(name=name))
     info = sa.table("schema_info", sa.column("version", sa.Integer), sa.column("minimum", sa.Integer))
     op.execute(info.insert().values(version=1, minimum=1))
@@ -92,18 +92,8 @@ def _events() -> None:
 
 
 def _outcomes() -> None:
-    _numbered(
-        "exposures",
-        *_texts("tenant", "request_id", "pipeline", "arm", "labels"),
-        *[*_numbers("row", "release"), sa.Column("key", NUMBER), sa.Column("judged", NUMBER)],
-        *_reals("received"),
-        unique=_ROW,
-    )
-    op.create_index("exposures_by_release", "exposures", ["pipeline", "release"])
     outcome = [*_texts("tenant", "request_id", "name"), *_numbers("row", "label")]
     _numbered("outcomes", *outcome, *_reals("value", "time", "received"), unique=(*_ROW, "name"))
-    arm = ("pipeline", "release", "arm")
-    _keyed("judged", arm, *_texts("pipeline", "arm"), *_numbers("release", "rows", "wrong"))
     judged = [*_texts("pipeline", "arm"), *_numbers("release", "key", "wrong")]
     _numbered("judgements", *judged, *_reals("received"))
     op.create_index("judgements_by_pipeline", "judgements", ["pipeline", "id"])
@@ -112,22 +102,26 @@ def _outcomes() -> None:
 
 
 def _accuracy() -> None:
-    maker = [*_texts("pipeline", "arm", "version"), *_numbers("release"), *_sums("labelled", "wrong")]
-    _numbered("makers", *maker, unique=("pipeline", "release", "arm", "version"))
+    maker = [
+        *_texts("pipeline", "arm", "version"),
+        *_numbers("release", "chosen"),
+        *_sums("labelled", "wrong"),
+    ]
+    _numbered("makers", *maker, unique=("pipeline", "release", "arm", "version", "chosen"))
     _numbered(
         "predictions",
         *_texts("tenant", "request_id", "labels"),
-        *[*_numbers("row", "made_by"), sa.Column("judged", NUMBER)],
+        *[*_numbers("row", "made_by"), sa.Column("judged", NUMBER), sa.Column("key", NUMBER)],
         *[*_reals("time", "start", "received"), sa.Column("expected", sa.Double)],
         unique=_ROW,
     )
+    op.create_index("predictions_by_maker", "predictions", ["made_by"])
     window = [*_numbers("made_by"), *_reals("start")]
     counts = _sums("rows", "labelled", "wrong", "expected_rows", "contradictions")
     expected = sa.Column("expected", sa.Double, nullable=False, server_default="0")
     _keyed("accuracy_windows", ("made_by", "start"), *window, *counts, expected)
     delay = [*_numbers("made_by", "bucket", "count"), *_reals("start")]
     _keyed("label_delays", ("made_by", "start", "bucket"), *delay)
-    _keyed("followed", ("what",), *_texts("what"), *_numbers("id"))
 
 
 def _explanations() -> None:
