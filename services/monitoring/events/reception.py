@@ -62,7 +62,9 @@ class Reception:
         # What routers report waits for no question.
         self._intake = ThreadPoolExecutor(1, "events")
         self._questions = ThreadPoolExecutor(2, "event-files")
-        self._failing = self._files_failing = False
+        self._failing = False
+        # The periodic work that failed when it was done last.
+        self._failing_work: set[str] = set()
         # Epoch of a stream → what was noted of it when its gaps were counted last.
         self._noted: dict[int, int] = {}
         self._told: set[tuple[str, str]] = set()
@@ -148,23 +150,24 @@ class Reception:
         store = self._store
         if store is None:
             return
-        work: dict[Callable[[], object], float] = {
-            store.close_due: _CLOSE_S,
-            lambda: self._metrics.swept.inc(store.sweep()): _SWEEP_S,
-            lambda: self._measure(store): _MEASURE_S,
-            store.check: _CHECK_S,
+        work: dict[str, tuple[Callable[[], object], float]] = {
+            "close": (store.close_due, _CLOSE_S),
+            "sweep": (lambda: self._metrics.swept.inc(store.sweep()), _SWEEP_S),
+            "measure": (lambda: self._measure(store), _MEASURE_S),
+            "check": (store.check, _CHECK_S),
         }
         if (audit := self._audit) is not None:
-            work[lambda: tell_audit(audit, store.manifest)] = _AUDIT_S
+            work["audit"] = (lambda: tell_audit(audit, store.manifest), _AUDIT_S)
         since = dict.fromkeys(work, 0.0)
-        since[store.check] = _CHECK_S - _FIRST_CHECK_S
+        since["check"] = _CHECK_S - _FIRST_CHECK_S
         while True:
             await asyncio.sleep(_CLOSE_S)
-            for what, every_s in work.items():
-                since[what] += _CLOSE_S
-                if since[what] >= every_s:
-                    since[what] = 0.0
-                    await self._attempt(what)
+            for name, (what, every_s) in work.items():
+                since[name] += _CLOSE_S
+                # What failed is healed soon, however seldom it is done.
+                if since[name] >= (min(every_s, _SWEEP_S) if name in self._failing_work else every_s):
+                    since[name] = 0.0
+                    await self._attempt(name, what)
 
     async def close(self) -> None:
         """Ends what is at work. Events that are in no file wait in the database."""
@@ -173,8 +176,8 @@ class Reception:
         if self._store is not None:
             await asyncio.to_thread(self._store.close)
 
-    async def _attempt(self, what: Callable[[], object]) -> None:
-        """What fails is said once, and when it works again."""
+    async def _attempt(self, name: str, what: Callable[[], object]) -> None:
+        """What fails is said once, and when the same works again; that other work goes well heals nothing."""
         why = ""
         try:
             await self._ask(what)
@@ -182,14 +185,14 @@ class Reception:
             why = str(error)
         except Exception as error:  # noqa: BLE001 - the loop must go on
             why = f"{type(error).__name__}: {error}"
-        if bool(why) == self._files_failing:
+        if bool(why) == (name in self._failing_work):
             return
-        self._files_failing = bool(why)
-        self._metrics.files.failing.set(int(self._files_failing))
+        self._failing_work ^= {name}
+        self._metrics.files.failing.set(int(bool(self._failing_work)))
         if why:
-            self._log.error("files of events can't be written or read", error=why)
+            self._log.error("files of events can't be written or read", work=name, error=why)
         else:
-            self._log.info("files of events can be written and read again")
+            self._log.info("files of events can be written and read again", work=name)
 
     def _masked(self, subject: Subject) -> Subject:
         if not self._mask.finds:

@@ -202,10 +202,12 @@ async def test_a_bucket_that_is_away_stops_only_what_needs_it_and_heals(
     with pytest.raises(StorageError, match="object storage"):
         await reception.erase(Erasure("acme", whole_tenant=True))
     for _ in range(2):
-        await reception._attempt(lambda: world.store.close_due(everything=True))
+        await reception._attempt("close", lambda: world.store.close_due(everything=True))
+        # That other work goes well heals nothing.
+        await reception._attempt("measure", world.store.manifest.size_bytes)
     assert world.metrics.files.failing._value.get() == 1
     relay.open()
-    await reception._attempt(lambda: world.store.close_due(everything=True))
+    await reception._attempt("close", lambda: world.store.close_due(everything=True))
     assert world.metrics.files.failing._value.get() == 0
     found = await reception.find(Query())
     assert sorted(str(e["request_id"]) for e in found.events) == [f"r{n}" for n in range(1, 8)]
