@@ -68,7 +68,7 @@ class AnalysisServicer:
         if found is not None:
             response.unreadable_files.extend(sorted(found.unreadable))
             for report in found.reports:
-                _tell_shadow(report, response.reports.add(pipeline=request.pipeline))
+                _write_shadow(report, response.reports.add(pipeline=request.pipeline))
         return response
 
     async def GetRollout(self, request: pb.GetRolloutRequest, call: Call) -> pb.GetRolloutResponse:
@@ -106,7 +106,7 @@ class AnalysisServicer:
         )
 
 
-def _tell_shadow(found: ShadowReport, message: shadow_pb2.ShadowReport) -> None:
+def _write_shadow(found: ShadowReport, message: shadow_pb2.ShadowReport) -> None:
     message.release, message.arm, message.against = found.release, found.arm, found.against
     message.begin_time.FromMicroseconds(found.began_us)
     write_report(found.compared, message)

@@ -142,9 +142,9 @@ class Inference:
         try:
             result = await self._run_route(route, batch, begun)
         except Exception as error:
-            await commits.keep(served, route, part, raised(route, part.batch, error), self._clock() - began)
+            await commits.commit(served, route, part, raised(route, part.batch, error), self._clock() - began)
             raise
-        return await commits.keep(served, route, part, result, self._clock() - began)
+        return await commits.commit(served, route, part, result, self._clock() - began)
 
     async def _run_shared(
         self, served: Served, routes: Sequence[Route], parts: Sequence[Part], batch: Batch, arrived: float
@@ -175,7 +175,7 @@ class Inference:
         if not isinstance(error, Fault):
             self._counters.failed(served.counted, part, seconds)
         if commits is not None and is_regulated(served, route, part.batch):
-            await commits.keep(served, route, part, raised(route, part.batch, error), seconds)
+            await commits.commit(served, route, part, raised(route, part.batch, error), seconds)
 
     def _is_regulated(self, served: Served, parts: Sequence[Part], routes: Sequence[Route]) -> bool:
         """Whether some of the rows may not be computed while nothing can record it."""

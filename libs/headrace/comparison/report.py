@@ -82,7 +82,7 @@ class ComparisonReport:
         different = failed.copy()
         for mask in named.values():
             different |= mask
-        self._keep_worst(live, shadow, scores, named)
+        self._add_worst(live, shadow, scores, named)
         return int(different.sum())
 
     def _output(self, name: str, live: Column, shadow: Column, both: Mask, scores: np.ndarray) -> Mask:
@@ -106,7 +106,7 @@ class ComparisonReport:
                 counted.shadow_true += int((no & ~yes).sum())
         return differs
 
-    def _keep_worst(self, live: Batch, shadow: Batch, scores: np.ndarray, named: Mapping[str, Mask]) -> None:
+    def _add_worst(self, live: Batch, shadow: Batch, scores: np.ndarray, named: Mapping[str, Mask]) -> None:
         found = []
         for row in np.argsort(-scores, kind="stable")[:_WORST].tolist():
             if not scores[row]:

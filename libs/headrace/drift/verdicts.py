@@ -77,7 +77,7 @@ class Verdict:
 def judge(baseline: Baseline, figures: Figures, limits: Limits) -> list[Verdict]:
     """All checks of all columns that are watched and had rows. The figures are of the baseline's `counted` columns."""
     asked = [
-        c for name, about in baseline.columns.items() if about.watched for c in _asked(name, about, figures)
+        c for name, about in baseline.columns.items() if about.watched for c in _checks(name, about, figures)
     ]
     alpha = limits.alpha / max(len(asked), 1)
     return [question.answer(alpha, limits) for question in asked]
@@ -136,7 +136,7 @@ class _Histograms:
         return Verdict(self.column, self.role, Check.DISTRIBUTION, level, value, 0.0, limit, rows)
 
 
-def _asked(
+def _checks(
     name: str, about: NumberBaseline | CategoryBaseline, figures: Figures
 ) -> Iterator[_Shares | _Histograms]:
     """What can be asked of a column; nothing if either side had no rows."""
@@ -145,13 +145,13 @@ def _asked(
         return
     if isinstance(about, NumberBaseline):
         assert isinstance(found, NumberFigures), "as the baseline's column is counted"
-        yield from _asked_of_numbers(name, about, found)
+        yield from _numeric_checks(name, about, found)
     else:
         assert isinstance(found, CategoryFigures), "as the baseline's column is counted"
-        yield from _asked_of_categories(name, about, found)
+        yield from _category_checks(name, about, found)
 
 
-def _asked_of_numbers(
+def _numeric_checks(
     name: str, about: NumberBaseline, found: NumberFigures
 ) -> Iterator[_Shares | _Histograms]:
     yield _Shares(name, about.role, Check.NULLS, found.nulls, found.rows, about.nulls, about.rows)
@@ -165,7 +165,7 @@ def _asked_of_numbers(
     yield _Histograms(name, about.role, about.counts, found.bins)
 
 
-def _asked_of_categories(
+def _category_checks(
     name: str, about: CategoryBaseline, found: CategoryFigures
 ) -> Iterator[_Shares | _Histograms]:
     yield _Shares(name, about.role, Check.NULLS, found.nulls, found.rows, about.nulls, about.rows)

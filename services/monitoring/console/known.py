@@ -66,7 +66,7 @@ class KnownReleases:
         self._reach = reach
         self._known = Known()
 
-    async def look(self) -> tuple[Known, Notices]:
+    async def current(self) -> tuple[Known, Notices]:
         """What the store says; if it can't be reached, what it said last. With notices."""
         notices: Notices = []
         self._known = await self._reach.attempt(STORE, self._reach.run(self._read), self._known, notices)

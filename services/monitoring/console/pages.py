@@ -53,7 +53,7 @@ class Pages:
 
     async def overview(self) -> dict[str, Any]:
         """What changed, is it safe, roll back: every pipeline with its last change, the newest first."""
-        known, notices = await self._releases.look()
+        known, notices = await self._releases.current()
         cards = [self._card(facts) for facts in known.pipelines]
         # What needs a look first, then the newest.
         cards.sort(key=lambda card: (_needs_a_look(card), str(card["release"]["at"])), reverse=True)
@@ -96,7 +96,7 @@ class Pages:
 
     async def pipeline_now(self, name: str) -> dict[str, Any]:
         """The part of a pipeline's page that changes by itself."""
-        known, notices = await self._releases.look()
+        known, notices = await self._releases.current()
         facts = self._releases.find(name)
         return {
             **self._card(facts),

@@ -71,7 +71,7 @@ class DriftMonitor:
         """The series that have a baseline."""
         return {s: j.followed for s, j in self._series.items() if j.followed.baseline is not None}
 
-    def look(self, series: Series, rows: Rows, now: float) -> None:
+    def judge(self, series: Series, rows: Rows, now: float) -> None:
         """Judges the newest rows of a series. `now`: seconds since 1970."""
         judged = self._series.get(series)
         baseline = judged.followed.baseline if judged else None

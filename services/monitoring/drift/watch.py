@@ -74,14 +74,14 @@ class Watch:
 
     async def _look(self, now: float) -> None:
         for series, followed in self._monitor.followed().items():
-            await self._attempt("drift could not be judged", self._look_at(series, followed, now))
+            await self._attempt("drift could not be judged", self._judge(series, followed, now))
         if self._errors is not None:
-            await self._attempt("error rates could not be judged", self._take_errors(self._errors, now))
+            await self._attempt("error rates could not be judged", self._judge_errors(self._errors, now))
 
-    async def _look_at(self, series: Series, followed: Followed, now: float) -> None:
-        self._monitor.look(series, await self._newest(series, followed, now), now)
+    async def _judge(self, series: Series, followed: Followed, now: float) -> None:
+        self._monitor.judge(series, await self._newest(series, followed, now), now)
 
-    async def _take_errors(self, errors: Errors, now: float) -> None:
+    async def _judge_errors(self, errors: Errors, now: float) -> None:
         self._monitor.errors(await errors(), now)
         await self._in_thread(self._memory.save, self._monitor.concepts())
 

@@ -182,7 +182,7 @@ class EventFiles:
             bloom_filter_options={REQUEST_ID: {"ndv": min(whole.num_rows, _GROUP_ROWS), "fpp": 0.01}},
         )
         content = buffer.getvalue()
-        self._put(path, content)
+        self._write_content(path, content)
         span = pc.min_max(table[TIME_US]).as_py()
         header = header_of(table.schema)
         return EventFile(
@@ -197,7 +197,7 @@ class EventFiles:
             packed_header(header).decode(),
         )
 
-    def _put(self, path: str, content: pa.Buffer) -> None:
+    def _write_content(self, path: str, content: pa.Buffer) -> None:
         where = self._at(path)
         if not self._bucket:
             self._fs.create_dir(where.rpartition("/")[0], recursive=True)

@@ -107,7 +107,7 @@ class Commits:
             return errors.journal_unavailable(STAGE, _NOWHERE)
         return None
 
-    async def keep(
+    async def commit(
         self, served: Served, route: Route, part: Part, result: RouteResult, seconds: float
     ) -> RouteResult:
         """The result when its events are committed; if they can't be, all of its rows have an error instead."""

@@ -46,7 +46,7 @@ class Watched:
 
     def look(self, columns: Mapping[str, Any], now: float, series: Series = LIVE) -> None:
         count = len(next(iter(columns.values()), ()))
-        self.monitor.look(series, Rows(columns, count), now)
+        self.monitor.judge(series, Rows(columns, count), now)
 
     def metric(self, name: str, **labels: str) -> float | None:
         return self.registry.get_sample_value(f"headrace_{name}", labels)
