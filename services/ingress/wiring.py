@@ -130,7 +130,7 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
         assert follower is not None, "the settings say what is followed"
         tenants.live.follow(follower)
         documents = ReleaseCatalog(follower)
-        catalog = Catalog(documents.pipelines, documents.unusable, metrics.objectives.follow)
+        catalog = Catalog(documents.pipelines, documents.unusable, metrics.follow)
         if tenants.source is not None:
             stack.push_async_callback(tenants.source.close)
         client = runtime.dial("router", settings.router)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -14,6 +14,7 @@ from headrace.hop.errors import OUR_CODES, Blame, Code, Fault, Reason
 from headrace.hop.errors import blame as blamed
 from headrace.hop.limiters import LIMITERS
 from headrace.hop.metrics import Counter, Histogram
+from headrace.pipeline import Pipeline
 from services.ingress.reporting.objectives import Counted, ObjectiveCounts
 from services.ingress.request_context import RequestContext
 
@@ -21,8 +22,9 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5
 # The caller stopped waiting: its own deadline passed, or it disconnected. Neither is our failure, but both indicate latency.
 _GIVEN_UP = frozenset({Code.DEADLINE_EXCEEDED, Code.CANCELLED})
 _OK, _OURS, _GAVE_UP = "ok", "ours", "gave_up"
-# Of the requests that ended alike, and of inferences: their times, the rows of those that were answered, their outcome.
-_Children: TypeAlias = tuple[Counter, Histogram | None, Counter | None, str]
+# Of the requests that ended alike, and of inferences: their times, the rows of those that were answered, their outcome, and the
+# objectives of their pipeline.
+_Children: TypeAlias = tuple[Counter, Histogram | None, Counter | None, str, tuple[Counted, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ class Metrics:
             buckets=_SECONDS,
             registry=registry,
         )
-        self.objectives = ObjectiveCounts(registry)
+        self._objectives = ObjectiveCounts(registry)
         self._rows = Counter("headrace_ingress_rows_total", "Rows answered.", ["pipeline"], registry=registry)
         self.in_flight = Gauge(
             "headrace_ingress_in_flight", "Requests that are being served.", registry=registry
@@ -102,6 +104,11 @@ class Metrics:
         # Looking up a child by its labels costs more than counting, so children are cached. There are few of them.
         self._children: dict[tuple[str, str, Code, bool, bool], _Children] = {}
 
+    def follow(self, pipelines: Iterable[Pipeline]) -> None:
+        """Counts by the objectives of these documents from now on."""
+        self._objectives.follow(pipelines)
+        self._children.clear()
+
     def security_event(self, kind: str) -> None:
         """Counts one security event."""
         self._events.labels(kind).inc()
@@ -131,11 +138,11 @@ class Metrics:
         children = self._children.get(key)
         if children is None:
             children = self._children[key] = self._of(*key)
-        requests, timer, rows, outcome = children
+        requests, timer, rows, outcome, objectives = children
         requests.inc()
         if timer is not None:
             timer.observe(seconds)
-            for one in self.objectives.of.get(context.pipeline, ()):
+            for one in objectives:
                 if outcome is not _OK:
                     _count_failure(one, outcome)
                     continue
@@ -149,10 +156,11 @@ class Metrics:
         label = "ours" if ours else "none" if code is Code.OK else "caller"
         requests = self._requests.labels(pipeline, tenant, code.name, label)
         if not inference:
-            return requests, None, None, ""
+            return requests, None, None, "", ()
         outcome = _outcome(code, ours)
         timer = self._seconds.labels(pipeline, outcome)
-        return requests, timer, self._rows.labels(pipeline) if code is Code.OK else None, outcome
+        rows = self._rows.labels(pipeline) if code is Code.OK else None
+        return requests, timer, rows, outcome, self._objectives.of.get(pipeline, ())
 
 
 def _count_failure(one: Counted, outcome: str) -> None:

@@ -26,7 +26,7 @@ from headrace.events import DRAWN
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.pipeline import REGULATED, ColumnType, ModelUse, Pipeline, kind_of
 from services.router.events.metrics import EventMetrics
-from services.router.facts.queue import MESSAGE_BYTES, Lane, Queue, Waiting
+from services.router.facts.queue import MESSAGE_BYTES, Lane, Queue
 from services.router.pipelines import Served
 from services.router.routes.assignment import values_of
 from services.router.routes.observer import Ended
@@ -225,15 +225,22 @@ class Notes:
         return first
 
     def make(
-        self, why: Standing, route: Route, part: Part, result: RouteResult, seconds: float, first: int
+        self,
+        why: Standing,
+        route: Route,
+        part: Part,
+        result: RouteResult,
+        count: int,
+        seconds: float,
+        first: int,
     ) -> AnsweredBatch:
-        """What is kept of an answer that took `seconds`, whose rows have the numbers from `first` on."""
+        """What is kept of an answer of `count` rows that took `seconds`; they have the numbers from `first` on."""
         recorded = self._routes.get(route)
         if recorded is None:
             if len(self._routes) >= _MAX_ROUTES:
                 self._routes.clear()
             recorded = self._routes[route] = Recorded.of(route, self._max_value_bytes)
-        batch, count = result.batch, len(result.batch)
+        batch = result.batch
         names, values, omitted, size = chosen_columns(recorded, result, count, self._max_value_bytes)
         if why.by_outcomes:
             names.append(DRAWN)
@@ -313,13 +320,13 @@ class Ring(Lane[AnsweredBatch]):
         if queue.left <= 0:
             self.lost(count)
             return None
-        noted = self.notes.make(why, route, part, result, seconds, first)
+        noted = self.notes.make(why, route, part, result, count, seconds, first)
         size = noted.size
         # As `append`, without its call: this is the way of each request.
         if size > queue.left and self.waiting:
             self.lost(count)
             return None
-        self.waiting.append(Waiting(noted, count, size))
+        self.waiting.append((noted, count, size))
         self.rows += count
         self.bytes += size
         queue.left -= size

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, TypeVar
 
 Item = TypeVar("Item")
 # A part of a message is not much larger, unless a single item is.
@@ -32,14 +32,6 @@ class Queue:
             self.came.clear()
 
 
-class Waiting(NamedTuple, Generic[Item]):
-    """`rows`: facts that the item holds; `size`: bytes that it keeps in memory."""
-
-    item: Item
-    rows: int
-    size: int
-
-
 class Lane(Generic[Item]):
     """Facts of one kind, in their order. `share`: of the queue's bytes that may be of this kind; `message_rows`: facts of one
     message, about; `lost`: told how many facts found no room."""
@@ -49,7 +41,8 @@ class Lane(Generic[Item]):
     ) -> None:
         self.queue = queue
         self.rows = self.bytes = 0
-        self.waiting: deque[Waiting[Item]] = deque()
+        # Each item, how many facts it holds, and how many bytes it keeps in memory.
+        self.waiting: deque[tuple[Item, int, int]] = deque()
         self.message_rows = message_rows
         self.lost = lost
         self._most_bytes = share * queue.max_bytes
@@ -65,7 +58,7 @@ class Lane(Generic[Item]):
         if self.waiting and (size > self.queue.left or self.bytes + size > self._most_bytes):
             self.lost(rows)
             return False
-        self.waiting.append(Waiting(item, rows, size))
+        self.waiting.append((item, rows, size))
         self.rows += rows
         self.bytes += size
         self.queue.left -= size
@@ -79,12 +72,12 @@ class Lane(Generic[Item]):
         drained: list[Item] = []
         rows, room = self.message_rows, MESSAGE_BYTES
         while self.waiting and rows > 0 and room > 0:
-            one = self.waiting.popleft()
-            drained.append(one.item)
-            rows -= one.rows
-            room -= one.size
-            self.rows -= one.rows
-            self.bytes -= one.size
-            self.queue.left += one.size
+            item, count, size = self.waiting.popleft()
+            drained.append(item)
+            rows -= count
+            room -= size
+            self.rows -= count
+            self.bytes -= size
+            self.queue.left += size
         self.queue.settle()
         return drained

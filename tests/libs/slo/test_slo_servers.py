@@ -29,7 +29,7 @@ class Door:
     def __init__(self) -> None:
         registry = CollectorRegistry()
         self.metrics = Metrics(registry)
-        self.metrics.objectives.follow([parsed()])
+        self.metrics.follow([parsed()])
         self.endpoint = MetricsEndpoint("127.0.0.1:0", registry)
         # Share of the requests that fail.
         self.share = 0.0

@@ -22,7 +22,7 @@ class Door:
     def __init__(self, *pipelines: Pipeline) -> None:
         self.registry = CollectorRegistry()
         self.metrics = Metrics(self.registry)
-        self.catalog = Catalog({p.name: p for p in pipelines}, changed=self.metrics.objectives.follow)
+        self.catalog = Catalog({p.name: p for p in pipelines}, changed=self.metrics.follow)
 
     def serve(self, *pipelines: Pipeline) -> None:
         self.catalog.replace({p.name: p for p in pipelines})

@@ -113,7 +113,7 @@ class Commits:
         """The result when its events are committed; if they can't be, all of its rows have an error instead."""
         # Its number is known when it is committed.
         waiting = _Waiting(
-            self._notes.make(Standing.of(served), route, part, result, seconds, 0),
+            self._notes.make(Standing.of(served), route, part, result, len(result.batch), seconds, 0),
             asyncio.get_running_loop().create_future(),
         )
         self._waiting.append(waiting)

@@ -54,7 +54,7 @@ def test_a_door_that_is_restarted_and_a_monitoring_that_was_away_count_each_requ
 
 def test_it_reads_what_a_door_says(facts: Facts) -> None:
     registry = CollectorRegistry()
-    Metrics(registry).objectives.follow([parsed()])
+    Metrics(registry).follow([parsed()])
     monitoring = Monitoring(facts)
     monitoring.read({"door": generate_latest(registry).decode().splitlines()})
     assert b'"objective": "availability"' in monitoring.watch.query("query=headrace_slo:target")
