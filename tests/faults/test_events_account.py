@@ -95,6 +95,8 @@ def test_what_was_answered_is_stored_or_told_as_a_gap(system: System) -> None:
             if i % 3 == 2:
                 system.kill("router")
 
+    poll("monitoring serves", lambda: any(layout.of(HOME).listed("monitoring").glob("*.sock")))
+
     def account() -> bool:
         lost = len(callers.answered - set(stored()))
         gaps = missing() - before
