@@ -12,9 +12,9 @@ from sklearn.ensemble import HistGradientBoostingClassifier  # type: ignore[impo
 from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped]  # ships no types
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types
 
-from deploy.examples.flights_cascade.joining import known_features
 from deploy.pipelines.flights.feature_repo import TIME
 from deploy.pipelines.flights.feature_store import Tables
+from deploy.pipelines.flights.joining import historical
 from deploy.pipelines.flights.sources import Sources
 from deploy.pipelines.flights.training import JUDGE_FROM, LEARN_FROM, SEED, Floats, Trained, metrics
 from deploy.pipelines.flights.transforming import model_inputs
@@ -59,9 +59,7 @@ def examples(sources: Sources, frames: Tables) -> Examples:
     flights = sources.flights[sources.flights["asked_at"] >= LEARN_FROM].rename(columns={"asked_at": TIME})
     past = flights[flights[TIME] < JUDGE_FROM]
     learn = past.sample(min(ROWS, len(past)), random_state=SEED).sort_index()
-    return Examples(
-        known_features(frames, learn), known_features(frames, flights[flights[TIME] >= JUDGE_FROM])
-    )
+    return Examples(historical(frames, learn), historical(frames, flights[flights[TIME] >= JUDGE_FROM]))
 
 
 def late(frame: pd.DataFrame) -> NDArray[np.bool_]:
