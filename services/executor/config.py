@@ -28,9 +28,8 @@ class ModelSettings(Settings):
 
     # Runs at the same time.
     instances: PositiveInt = 1
-    # Rows in one run, and bytes of their inputs.
+    # Rows in one run.
     max_rows: PositiveInt = Field(default=256, le=65536)
-    max_bytes: PositiveInt = 256 * 1024 * 1024
     # How long a row may wait for a larger batch though an instance is idle; 0: natural batching only.
     max_delay_us: int = Field(default=0, ge=0, le=1_000_000)
     # Rows that may wait. If there are more, the lowest priority gets RESOURCE_EXHAUSTED.
@@ -56,7 +55,7 @@ class ModelSettings(Settings):
 class RemoteServer(Settings):
     """A server of the Open Inference Protocol: Triton, KServe, or another headrace."""
 
-    client: hop.ClientSettings
+    client: hop.CalleeSettings
     # File with the credential that is sent as `authorization: Bearer …`.
     key_file: Path | None = None
 
@@ -106,8 +105,8 @@ class ExecutorConfig(ServiceSettings):
     # Client of control. Absent: what the artifacts of `resources` have is followed.
     control: hop.CalleeSettings | None = None
     # What is loaded besides: "all": the versions of each model that served last; the newest of a new model. "released": only
-    # what operators loaded. Or entries "name" (all its versions), "name:version" and "name:label", in addition to those.
-    load: Literal["all", "released"] | tuple[str, ...] = "all"
+    # what operators loaded.
+    load: Literal["all", "released"] = "all"
     # The start waits this long for first loads; longer ones continue while other models serve.
     start_s: PositiveFloat = 30.0
     # How models run, except those in `overrides`.

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from headrace.api.features.v1 import features_pb2
+from headrace.hop.client.settings import BreakerRules
 from headrace.hop.config import ConfigError
 from headrace.hop.definition import Definition, Runtime, Service
 from headrace.hop.process.background import running
@@ -27,6 +28,10 @@ from services.features.stream.consumer import StreamConsumer
 from services.features.warm_up import WarmUp, WarmUpLimits
 
 WALL = time.time  # noqa: TID251 - ages are counted from event times
+# Large batches that are read from SQLite at the same time.
+_READERS = 2
+# A store that fails is left alone for half a second at first: values are at hand, and it may be back as soon.
+_BREAKER = BreakerRules(window_s=2.0, min_calls=3, slow_s=0.3, open_s=0.5, max_open_s=1.0, probes=1)
 
 
 @asynccontextmanager
@@ -34,10 +39,10 @@ async def build(config: FeaturesConfig, runtime: Runtime) -> AsyncIterator[Seque
     """Opens the feature store and reads its registry. A store that is down does not stop the start."""
     telemetry = runtime.telemetry
     metrics = telemetry.once(FeaturesMetrics)
-    memory = RowCache(config.memory_entries, config.memory_bytes)
+    memory = RowCache(config.memory_bytes)
     metrics.watch(memory)
     # The registry has its own thread: a store that hangs must not block reading the registry, nor the reverse.
-    reading = ThreadPoolExecutor(config.threads, "features-read")
+    reading = ThreadPoolExecutor(_READERS, "features-read")
     planning = ThreadPoolExecutor(1, "features-plan")
     deriving = ThreadPoolExecutor(1, "features-derive")
     writing = ThreadPoolExecutor(1, "features-write")
@@ -51,7 +56,7 @@ async def build(config: FeaturesConfig, runtime: Runtime) -> AsyncIterator[Seque
     except StoreError as error:
         planning.shutdown(wait=False)
         raise ConfigError(f"features: {error}; is `repo` a prepared Feast repository?") from error
-    breaker = Breaker(config.breaker, time.monotonic())
+    breaker = Breaker(_BREAKER, time.monotonic())
     fetcher = Fetcher(
         store, memory, breaker, metrics, time.monotonic, config.cache_s, telemetry.log, config.store_timeout_s
     )

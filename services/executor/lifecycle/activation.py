@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from headrace.columns import DType
-from headrace.repository import Artifact, Repository, RepositoryError, TensorSpec, stated_tolerance
+from headrace.repository import Artifact, Repository, TensorSpec, stated_tolerance
 from headrace.repository.records import Measured
 from services.executor.backends.backend import Array, BackendError, BackendFactory
 from services.executor.config import ExecutorConfig
@@ -76,26 +76,6 @@ class Activator:
         self._config = config
         self._metrics = metrics
         self._log = log
-
-    def configured_versions(self) -> dict[str, list[str]]:
-        """Model → the versions that the setting `load` names, oldest first; empty if an entry matches none.
-
-        Raises RepositoryError: the repository can't be read.
-        """
-        if self._config.load in ("all", "released"):
-            return {}
-        named: dict[str, list[str]] = {}
-        for entry in self._config.load:
-            name, _, version = entry.partition(":")
-            versions = named.setdefault(name, [])
-            try:
-                found = (
-                    [self.repository.resolve(name, version)] if version else self.repository.versions(name)
-                )
-            except RepositoryError:
-                found = [version] if version else []  # its load will say why
-            versions += [v for v in found if v not in versions]
-        return named
 
     def activate(
         self, artifact: Artifact, why: str, loading: LoadHandle, measured: Sequence[Measured] = ()

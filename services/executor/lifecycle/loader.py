@@ -105,35 +105,30 @@ class Loader:
         Calls that name no version use the last of a model's versions. Raises RepositoryError: the repository can't be read.
         """
         self._records.news()  # later changes are news
-        repository, serving, named = (
+        repository, serving, released = (
             self.activator.repository,
             self._records.serving(),
-            self.activator.configured_versions(),
+            self.released.look(),
         )
-        released = self.released.look()
         wanted: dict[str, list[str]] = {}
         troubles = []
         loads_all = self._config.load == "all"
-        names = repository.names() if loads_all else [*named, *serving]
+        names = repository.names() if loads_all else serving
         for name in dict.fromkeys([*names, *released]):
             try:
                 there = repository.versions(name)
             except RepositoryError as error:
-                there = [*named.get(name, ()), *serving.get(name, ()), *released.get(name, ())]
+                there = [*serving.get(name, ()), *released.get(name, ())]
                 # One that an operator has unloaded stays unloaded.
                 if not there and serving.get(name) != []:
                     troubles.append(error)
             else:
                 self._forget_removed(name, serving.get(name, []), there)
             kept = [v for v in serving.get(name, ()) if v in there]
-            first = [v for v in (*released.get(name, ()), *named.get(name, ())) if v not in kept]
+            first = [v for v in released.get(name, ()) if v not in kept]
             # All versions that served may be removed; but a model that an operator has unloaded stays unloaded.
             new = loads_all and not kept and serving.get(name) != []
-            wanted[name] = [*dict.fromkeys(first), *kept] or (there[-1:] if new else [])
-            if name in named and not named[name]:
-                have = ", ".join(repository.models()) or "none"
-                problem = f"there is no such model (there are: {have})"
-                troubles.append(RepositoryError(name, "", problem, "correct `load`"))
+            wanted[name] = [*first, *kept] or (there[-1:] if new else [])
         return wanted, troubles
 
     def _forget_removed(self, name: str, served: list[str], there: list[str]) -> None:
@@ -219,18 +214,14 @@ class Loader:
         mark = fingerprint(artifact, self._config.settings_of(artifact.metadata.name))
         return replace(model, measured=self._records.checked(mark).memory_bytes)
 
-    def configured(self, name: str) -> list[str]:
-        """The versions of the model that releases or the setting `load` name. They serve whatever operators do."""
-        return [*self.released.versions.get(name, ()), *self.activator.configured_versions().get(name, ())]
-
     def is_own_choice(self, name: str, version: str) -> bool:
         """Whether this service itself chose the version: the newest of a new model."""
-        return version not in self.configured(name) and name not in self._records.serving()
+        return version not in self.released.versions.get(name, ()) and name not in self._records.serving()
 
     def version_to_retry(self, name: str, version: str) -> str:
         """The version to load instead of one in quarantine: usually itself. Empty: it is no longer in the repository."""
         served = self._records.serving().get(name)
-        if version in self.configured(name):
+        if version in self.released.versions.get(name, ()):
             return version
         try:
             there = self.activator.repository.quiet().versions(name)

@@ -348,10 +348,10 @@ class Models(LoadedVersions):
     async def _follow_records(self) -> None:
         """Loads and unloads what an operator has changed through another process of this installation."""
         serving = await asyncio.to_thread(self._records.news)
-        named = {m: await asyncio.to_thread(self._loader.configured, m) for m in serving}
+        released = self._loader.released.versions
         for model, versions in serving.items():
             mine = self._order.get(model, [])
-            for version in [v for v in mine if v not in versions and v not in named.get(model, ())]:
+            for version in [v for v in mine if v not in versions and v not in released.get(model, ())]:
                 await self._unload(model, version, "")
             self._order[model] = [*(v for v in self._order.get(model, ()) if v not in versions), *versions]
             if model in self._entries:
@@ -379,7 +379,7 @@ class Models(LoadedVersions):
         gone = [(m, v) for m, versions in before.items() for v in versions if v not in wanted.get(m, ())]
         serving = await asyncio.to_thread(self._records.serving) if gone else {}
         for model, version in gone:
-            if version not in serving.get(model, ()) and version not in self._loader.configured(model):
+            if version not in serving.get(model, ()):
                 await self._unload(model, version, "")
 
     def _check_unavailable(self, model: str, version: str) -> None:

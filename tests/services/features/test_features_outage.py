@@ -31,7 +31,6 @@ from tests.services.features.calling import Features, entity_column, get, metric
 KNOWN: dict[str, Sequence[object]] = {"tail": ["p1", "p2"], "airport": [1, 3], "carrier": ["UA", "DL"]}
 UNSEEN: dict[str, Sequence[object]] = {"tail": ["p3"], "airport": [2], "carrier": ["UA"]}
 SAMPLED = (("traceparent", f"00-{1:032x}-{2:016x}-01"),)
-BREAKER = {"window_s": 2.0, "min_calls": 2, "open_s": 0.05, "max_open_s": 0.2, "probes": 1}
 
 
 async def eventually(ask: Callable[[], Awaitable[Features]], sources: list[str]) -> Features:
@@ -57,7 +56,7 @@ async def test_the_span_of_a_call_says_what_was_not_the_stores(
     exporter = InMemorySpanExporter()
     telemetry = Telemetry("features", Settings(log_level="error", trace_ratio=1.0), exporter)
     async with (
-        serving(redis_repo, telemetry=telemetry, breaker=BREAKER) as harness,
+        serving(redis_repo, telemetry=telemetry) as harness,
         grpc.aio.insecure_channel(harness.target) as channel,
     ):
         call: Any = channel.unary_unary("/headrace.api.features.v1.FeaturesService/GetFeatures")
@@ -74,7 +73,7 @@ async def test_the_span_of_a_call_says_what_was_not_the_stores(
 async def test_what_is_remembered_is_not_served_beyond_its_time_to_live(
     redis: RedisServer, redis_repo: Path, now: datetime
 ) -> None:
-    async with serving(redis_repo, breaker=BREAKER) as harness:
+    async with serving(redis_repo) as harness:
         old: dict[str, Sequence[object]] = {"tail": ["p5"], "airport": [1], "carrier": ["UA"]}
         assert (await get(harness, old)).sources("planes") == ["OUTSIDE_MAX_AGE"]
         redis.kill()
@@ -83,7 +82,7 @@ async def test_what_is_remembered_is_not_served_beyond_its_time_to_live(
 
 async def test_it_starts_while_the_store_is_down(redis: RedisServer, redis_repo: Path, now: datetime) -> None:
     redis.kill()
-    async with serving(redis_repo, breaker=BREAKER) as harness:
+    async with serving(redis_repo) as harness:
         assert (await get(harness, KNOWN)).sources("planes") == ["DEFAULT", "DEFAULT"]
         redis.start()
         await eventually(lambda: get(harness, KNOWN), ["PRESENT", "PRESENT"])
@@ -124,7 +123,7 @@ async def test_a_lost_file_leaves_last_known_values_then_defaults_and_recovers(
 ) -> None:
     path, copy = own_sqlite_repo / "online_store.db", own_sqlite_repo / "copy.db"
     shutil.copy(path, copy)
-    async with serving(own_sqlite_repo, breaker=BREAKER) as harness:
+    async with serving(own_sqlite_repo) as harness:
         before = await get(harness, KNOWN)
         assert before.sources("planes") == ["PRESENT", "PRESENT"]
         fault(path)
