@@ -25,6 +25,11 @@ def wrong_column(column: Column, taker: str, wanted: str) -> Fault:
     return _fault(Code.INVALID_ARGUMENT, Reason.REASON_INPUT_DTYPE, message, field=column.name)
 
 
+def unreadable(service: str, why: str) -> Fault:
+    """A view or a key of the service is of a kind that is not read."""
+    return _unavailable(f"feature service {service!r} can't be read: {why}", feature_service=service)
+
+
 def no_column(service: str, feature: str) -> Fault:
     """The type of a feature can't be held by a column."""
     message = f"feature {feature} of {service!r} is no scalar, and columns hold scalars"

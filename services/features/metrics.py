@@ -127,10 +127,6 @@ class FeaturesMetrics:
             ["from"],
         )
         self._current, self._joined, self._read = map(keys.labels, ("memory", "flight", "store"))
-        self._stock = counter(
-            "headrace_features_stock_reads",
-            "Batches that only Feast itself could read, several times slower.",
-        )
         self._events = counter(
             "headrace_features_events",
             "Feature events consumed: written, older (the store had newer ones), rejected.",
@@ -161,11 +157,6 @@ class FeaturesMetrics:
             self._joined.inc(joined)
         if read:
             self._read.inc(read)
-
-    def stock(self, seconds: float, error: str) -> None:
-        """Feast itself read a batch; `error`: "" or what went wrong (timeout, store)."""
-        self._stock.inc()
-        self.read(seconds, error)
 
     def consumed(self, outcome: str, count: int) -> None:
         """The outcome of `count` events: `written`, `older` (than the row in the store) or `rejected`."""

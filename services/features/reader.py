@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 from headrace.columns import Batch, Column, Timing
 from services.features.cache.fetcher import Fetcher
 from services.features.freshness.freshness import Source, ViewResult, assess, hold_to_rule
-from services.features.freshness.on_demand import OnDemandRunner, plain_values
+from services.features.freshness.on_demand import OnDemandRunner
 from services.features.plan.entity_keys import EntityKeys, distinct, read_parts
 from services.features.plan.plan import ANY_AGE, ServicePlan
 from services.features.reply import MANY_ROWS
-from services.features.stores.online_store import FeastFallback, StoreError, StoreTimeoutError
 
 if TYPE_CHECKING:
     from services.features.metrics import FeaturesMetrics
@@ -38,14 +37,12 @@ class Reader:
     def __init__(
         self,
         fetcher: Fetcher,
-        stock: FeastFallback,
         deriver: OnDemandRunner,
         metrics: FeaturesMetrics,
         clocks: Clocks,
         timeout_s: float,
     ) -> None:
         self._fetcher = fetcher
-        self._stock = stock
         self._deriver = deriver
         self._metrics = metrics
         self._clocks = clocks
@@ -64,10 +61,7 @@ class Reader:
         count = sum([len(its.keys) for its in keys])
         read_began = clock()
         timeout_s = min(self._timeout_s, budget_s * _SHARE)
-        if plan.fallback:
-            results, count = await self._by_feast(plan, batch, timeout_s), rows * len(plan.views)
-        else:
-            results = await self._fetcher.fetch(plan, keys, count, rows >= MANY_ROWS, timeout_s)
+        results = await self._fetcher.fetch(plan, keys, count, rows >= MANY_ROWS, timeout_s)
         read_ended = clock()
         usual = assess(results, self._clocks.wall()) and not plan.on_demand
         self._metrics.served(results)
@@ -84,22 +78,6 @@ class Reader:
             Timing("features/store", "features", before_us, int((read_ended - read_began) * _MICRO), count),
         ]
         return results, reply
-
-    async def _by_feast(self, plan: ServicePlan, batch: Batch, timeout_s: float) -> list[ViewResult]:
-        given = {f.name: plain_values(batch.columns.get(f.name), f) for f in plan.fallback_inputs}
-        began = self._clocks.monotonic()
-        try:
-            rows = await self._stock.read(plan, given, len(batch), timeout_s)
-            error = ""
-        except StoreError as failure:
-            rows = [[None] * len(batch)] * len(plan.views)
-            error = "timeout" if isinstance(failure, StoreTimeoutError) else "store"
-        self._metrics.stock(self._clocks.monotonic() - began, error)
-        keys = EntityKeys([b""] * len(batch), None)
-        return [
-            ViewResult(view, keys, its, not error, limits)
-            for view, its, limits in zip(plan.views, rows, plan.limits, strict=True)
-        ]
 
 
 def keys_of(plan: ServicePlan, columns: Mapping[str, Column], rows: int) -> list[EntityKeys]:

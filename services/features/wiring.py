@@ -25,7 +25,7 @@ from services.features.servicer import FeaturesServicer
 from services.features.stores.online_store import StoreError
 from services.features.stores.registry import open_feast
 from services.features.stream.consumer import StreamConsumer
-from services.features.warm_up import WarmUp, WarmUpLimits
+from services.features.warm_up import warm_up
 
 WALL = time.time  # noqa: TID251 - ages are counted from event times
 # Large batches that are read from SQLite at the same time.
@@ -48,10 +48,10 @@ async def build(config: FeaturesConfig, runtime: Runtime) -> AsyncIterator[Seque
     writing = ThreadPoolExecutor(1, "features-write")
     try:
         loop = asyncio.get_running_loop()
-        registry, store, stock = await loop.run_in_executor(
+        registry, store = await loop.run_in_executor(
             planning, open_feast, config.repo, reading, config.store_timeout_s
         )
-        catalog = Catalog(registry, planning, telemetry.log)
+        catalog = Catalog(registry.plans, planning, telemetry.log)
         await catalog.load()
     except StoreError as error:
         planning.shutdown(wait=False)
@@ -61,9 +61,11 @@ async def build(config: FeaturesConfig, runtime: Runtime) -> AsyncIterator[Seque
         store, memory, breaker, metrics, time.monotonic, config.cache_s, telemetry.log, config.store_timeout_s
     )
     deriver = OnDemandRunner(deriving, metrics)
-    reader = Reader(fetcher, stock, deriver, metrics, Clocks(time.monotonic, WALL), config.store_timeout_s)
-    warmer = WarmUp(store, stock, time.monotonic, telemetry.log)
-    await warmer.warm(catalog.plans.values(), WarmUpLimits(config.store_timeout_s / 2, config.warm_up_s))
+    reader = Reader(fetcher, deriver, metrics, Clocks(time.monotonic, WALL), config.store_timeout_s)
+    good_s, limit_s = config.store_timeout_s / 2, config.warm_up_s
+    await warm_up(
+        store, catalog.plans.values(), time.monotonic, telemetry.log, good_s=good_s, limit_s=limit_s
+    )
     works = {"registry": catalog.follow(config.refresh_s)}
     if config.stream is not None:
         consumer = await loop.run_in_executor(planning, _consumer, config, config.stream, writing, runtime)

@@ -27,7 +27,6 @@ from services.features.plan.plan import (
     ViewPlan,
     ViewSelection,
 )
-from services.features.stores.feast_fallback import fallback_plan
 from services.features.stores.online_store import StoreError
 
 if TYPE_CHECKING:
@@ -46,17 +45,12 @@ class FeastRegistry:
     """A `Registry`. Used from one thread."""
 
     def __init__(self, repository: Repository, client: FeastClient) -> None:
-        """Reads nothing yet. `client`: Feast itself, for registries that are no file, on-demand views and what Feast reads."""
+        """Reads nothing yet. `client`: Feast itself, for registries that are no file."""
         self._repository = repository
         self._client = client
-        self._indirect = ""
-
-    def leave_to_feast(self, why: str) -> None:
-        """From now on, all plans are read by Feast itself. `why`: the reason."""
-        self._indirect = why
 
     def plans(self) -> dict[str, ServicePlan]:
-        """See online_store.Registry."""
+        """The plan of each feature service; what it can't read is in its plan's `unreadable`. Blocks. Raises StoreError."""
         project = self._repository.project
         registry = self._registry()
         plain: list[FeatureView | StreamFeatureView] = [
@@ -64,34 +58,28 @@ class FeastRegistry:
             for view in (*registry.feature_views, *registry.stream_feature_views)
             if view.spec.project == project
         ]
-        on_demand = self._on_demand(registry)
         odd: dict[str, str] = {}
         views = {view.spec.name: found for view in plain if (found := self._view(view, odd))}
-        derived = _derived(on_demand)
+        derived = _derived(self._on_demand(registry))
         planned: dict[str, ServicePlan] = {}
         for service in registry.feature_services:
             if service.spec.project != project:
                 continue
             try:
-                if self._indirect:
-                    raise Unsupported(self._indirect)
                 planned[service.spec.name] = _plan(service, views, derived)
             except Unsupported as why:
                 names = sorted(p.feature_view_name for p in service.spec.features)
                 text = "; ".join([odd[n] for n in names if n in odd]) or str(why)
-                planned[service.spec.name] = fallback_plan(
-                    service, {v.spec.name: v for v in plain}, on_demand, text
+                planned[service.spec.name] = ServicePlan(
+                    service.spec.name, (), (), (), (), revision="", unreadable=text
                 )
-        if any(plan.fallback for plan in planned.values()):
-            self._refresh()
         return planned
 
     def _registry(self) -> Registry:
         """What the registry holds now. Raises StoreError."""
         path = self._repository.registry_file
         if path is None:
-            self._refresh()
-            return self._client.store().registry.proto()
+            return self._read_by_feast()
         try:
             content = path.read_bytes()
             if not content:
@@ -101,10 +89,12 @@ class FeastRegistry:
         except (OSError, DecodeError) as error:
             raise StoreError(f"can't read the registry: {error}") from error
 
-    def _refresh(self) -> None:
-        """Has Feast read the registry again. Raises StoreError."""
+    def _read_by_feast(self) -> Registry:
+        """What Feast reads now. Raises StoreError."""
         try:
-            self._client.store().refresh_registry()  # type: ignore[no-untyped-call]  # Feast leaves it without types
+            store = self._client.store()
+            store.refresh_registry()  # type: ignore[no-untyped-call]  # Feast leaves it without types
+            return store.registry.proto()
         except StoreError:
             raise
         except Exception as error:  # registries are buckets or databases
@@ -124,7 +114,7 @@ class FeastRegistry:
             raise StoreError(f"can't read the registry: {error}") from error
 
     def _view(self, view: FeatureView | StreamFeatureView, odd: dict[str, str]) -> ViewPlan | None:
-        """The plan of a view with all its features. If only Feast can read it: None, and the reason is in `odd`."""
+        """The plan of a view with all its features. If it can't be read: None, and the reason is in `odd`."""
         keys = []
         columns = view.spec.entity_columns
         if [*view.spec.entities[:1]] == [_NO_ENTITY] or not columns or columns[0].name == _NO_KEY:

@@ -16,7 +16,6 @@ from typing import Any
 from headrace.state.redis_address import ManyServers
 from services.features.feast.layout import redis_nodes
 from services.features.feast.repository import Repository
-from services.features.plan.plan import Unsupported
 from services.features.stores.answers import answered
 from services.features.stores.online_store import KeyQuery, OnlineStore, Rows, StoreError, StoreTimeoutError
 from services.features.stores.redis_client import RedisClientStore
@@ -42,7 +41,7 @@ def open_store(repository: Repository, _threads: ThreadPoolExecutor, timeout_s: 
     kind = online.get("redis_type", "redis")
     if kind == "redis":
         if odd := sorted(set(options) - _PLAIN - _TLS - _NOT_NEEDED):
-            raise Unsupported(f"its connection string has {', '.join(odd)}, which only redis-py knows")
+            raise StoreError(f"its connection string has {', '.join(odd)}; leave them out")
         return RedisStore(*places[0], options, layout)
     master = str(online.get("sentinel_master", "mymaster")) if kind == "redis_sentinel" else ""
     # Sentinels get what is left of the options: they have no account and no database of the servers.

@@ -15,10 +15,11 @@ from urllib.parse import urlsplit
 import pytest
 from redis import asyncio as client_of
 
+from headrace.hop.config import ConfigError
 from headrace.hop.testing import Harness
 from tests.libs.state.redis_servers import cluster, watched
 from tests.redis_server import RedisServer
-from tests.services.features.calling import Features, get, metrics_of, serving
+from tests.services.features.calling import Features, get, serving
 from tests.services.features.conftest import NOW, create_repo
 from tests.services.features.test_features_outage import eventually
 from tests.services.features.test_features_service import looked_up
@@ -92,15 +93,15 @@ async def test_a_cluster_does_not_tell_of_changes_and_is_asked_each_time(
             assert looked_up(harness)["store"] == 6
 
 
-async def test_options_that_only_redis_py_knows_leave_it_to_feast(
-    redis: RedisServer, redis_repo: Path, now: datetime
+async def test_options_that_it_does_not_know_are_named_at_the_start(
+    redis: RedisServer, redis_repo: Path
 ) -> None:
     configuration = redis_repo / "feature_store.yaml"
     odd = configuration.read_text().replace(f":{redis.port}", f":{redis.port},single_connection_client=false")
     configuration.write_text(odd)
-    async with serving(redis_repo, store_timeout_s=5.0) as harness:
-        check(await get(harness, KEYS))
-        assert "headrace_features_stock_reads_total 1.0" in metrics_of(harness)
+    with pytest.raises(ConfigError, match="has single_connection_client; leave them out"):
+        async with serving(redis_repo):
+            pass
 
 
 async def test_sentinel_tells_where_the_master_is_and_where_the_next_one(
