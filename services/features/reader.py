@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from headrace.columns import Batch, Column, Timing
@@ -23,14 +22,6 @@ _MICRO = 1_000_000
 _PRESENT = bytes([Source.PRESENT])
 
 
-@dataclass(frozen=True, slots=True)
-class Clocks:
-    """`monotonic` for durations; `wall` (seconds since 1970) for ages."""
-
-    monotonic: Callable[[], float]
-    wall: Callable[[], float]
-
-
 class Reader:
     """Serves batches. Used on one event loop."""
 
@@ -39,14 +30,17 @@ class Reader:
         fetcher: Fetcher,
         deriver: OnDemandRunner,
         metrics: FeaturesMetrics,
-        clocks: Clocks,
         timeout_s: float,
+        clock: Callable[[], float],
+        wall: Callable[[], float],
     ) -> None:
+        """`clock`: monotonic seconds; `wall`: seconds since 1970, for ages."""
         self._fetcher = fetcher
         self._deriver = deriver
         self._metrics = metrics
-        self._clocks = clocks
         self._timeout_s = timeout_s
+        self._clock = clock
+        self._wall = wall
 
     async def read(self, plan: ServicePlan, batch: Batch, budget_s: float) -> tuple[list[ViewResult], Batch]:
         """The results for the batch's rows, per view and then per on-demand view of the plan; and the batch without
@@ -55,7 +49,7 @@ class Reader:
         Rows that failed before, or whose deadline has passed, get an error. Raises Fault INVALID_ARGUMENT for
         entity columns that do not fit the plan.
         """
-        clock, rows = self._clocks.monotonic, len(batch.rows.request_ids)
+        clock, rows = self._clock, len(batch.rows.request_ids)
         began = clock()
         keys = keys_of(plan, batch.columns, rows)
         count = sum([len(its.keys) for its in keys])
@@ -63,7 +57,7 @@ class Reader:
         timeout_s = min(self._timeout_s, budget_s * _SHARE)
         results = await self._fetcher.fetch(plan, keys, count, rows >= MANY_ROWS, timeout_s)
         read_ended = clock()
-        usual = assess(results, self._clocks.wall()) and not plan.on_demand
+        usual = assess(results, self._wall()) and not plan.on_demand
         self._metrics.served(results)
         if plan.on_demand:
             derived = await self._deriver.derive(plan, results, batch.columns, rows)

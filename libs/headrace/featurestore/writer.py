@@ -106,7 +106,6 @@ def _push_view(store: FeatureStore, view: FeatureView, given: Sequence[Mapping[s
 
 
 def _times(column: Any, view: str) -> Any:
-    """Event times in UTC."""
     try:
         numbers = pd.api.types.is_numeric_dtype(column)
         return (

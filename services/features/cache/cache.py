@@ -104,12 +104,10 @@ class RowCache:
 
     @property
     def size_bytes(self) -> int:
-        """The estimated size of the cached rows."""
         return self._young.size_bytes + self._old.size_bytes
 
     @property
     def absent_bytes(self) -> int:
-        """The estimated size of the entries for absent entities."""
         return self._absent_bytes
 
     @property

@@ -46,7 +46,6 @@ def stored_name(view: FeatureView | StreamFeatureView, repository: Repository) -
 
 
 def sqlite_path(repository: Repository) -> Path:
-    """The file of a SQLite online store."""
     return repository.folder / str(repository.online.get("path", "data/online.db"))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from services.features.feast.messages import (
     StreamFeatureView,
     ValueType,
 )
-from services.features.feast.repository import FeastClient, Repository
+from services.features.feast.repository import Repository
 from services.features.plan.assembly import assemble
 from services.features.plan.plan import (
     Feature,
@@ -30,7 +31,7 @@ from services.features.plan.plan import (
 from services.features.stores.online_store import StoreError
 
 if TYPE_CHECKING:
-    from feast import OnDemandFeatureView
+    from feast import FeatureStore, OnDemandFeatureView
 
 _KEY_TYPES: dict[int, DType] = {
     ValueType.STRING: DType.BYTES,
@@ -44,22 +45,23 @@ _NO_ENTITY, _NO_KEY = "__dummy", "__dummy_id"
 class FeastRegistry:
     """A `Registry`. Used from one thread."""
 
-    def __init__(self, repository: Repository, client: FeastClient) -> None:
-        """Reads nothing yet. `client`: Feast itself, for registries that are no file."""
+    def __init__(self, repository: Repository) -> None:
         self._repository = repository
-        self._client = client
+        # Feast's own, opened at the first read of a registry that is no file.
+        self._store: FeatureStore | None = None
 
     def plans(self) -> dict[str, ServicePlan]:
         """The plan of each feature service; what it can't read is in its plan's `unreadable`. Blocks. Raises StoreError."""
         project = self._repository.project
         registry = self._registry()
-        plain: list[FeatureView | StreamFeatureView] = [
-            view
-            for view in (*registry.feature_views, *registry.stream_feature_views)
-            if view.spec.project == project
-        ]
+        views: dict[str, ViewPlan] = {}
         odd: dict[str, str] = {}
-        views = {view.spec.name: found for view in plain if (found := self._view(view, odd))}
+        for view in (*registry.feature_views, *registry.stream_feature_views):
+            if view.spec.project == project:
+                try:
+                    views[view.spec.name] = self._view(view)
+                except Unsupported as why:
+                    odd[view.spec.name] = str(why)
         derived = _derived(self._on_demand(registry))
         planned: dict[str, ServicePlan] = {}
         for service in registry.feature_services:
@@ -91,12 +93,14 @@ class FeastRegistry:
 
     def _read_by_feast(self) -> Registry:
         """What Feast reads now. Raises StoreError."""
+        from feast import FeatureStore
+
+        # Hides Feast's warnings about its own deprecations.
+        logging.getLogger("feast").setLevel(logging.ERROR)
         try:
-            store = self._client.store()
-            store.refresh_registry()  # type: ignore[no-untyped-call]  # Feast leaves it without types
-            return store.registry.proto()
-        except StoreError:
-            raise
+            self._store = self._store or FeatureStore(repo_path=str(self._repository.folder))
+            self._store.refresh_registry()  # type: ignore[no-untyped-call]  # Feast leaves it without types
+            return self._store.registry.proto()
         except Exception as error:  # registries are buckets or databases
             raise StoreError(f"can't read the registry: {error}") from error
 
@@ -113,21 +117,19 @@ class FeastRegistry:
         except Exception as error:  # a function may be of another Python, or import what is not here
             raise StoreError(f"can't read the registry: {error}") from error
 
-    def _view(self, view: FeatureView | StreamFeatureView, odd: dict[str, str]) -> ViewPlan | None:
-        """The plan of a view with all its features. If it can't be read: None, and the reason is in `odd`."""
+    def _view(self, view: FeatureView | StreamFeatureView) -> ViewPlan:
+        """The plan of a view with all its features. Raises Unsupported."""
         keys = []
         columns = view.spec.entity_columns
         if [*view.spec.entities[:1]] == [_NO_ENTITY] or not columns or columns[0].name == _NO_KEY:
-            odd[view.spec.name] = f"view {view.spec.name} has no join key"
-            return None
+            raise Unsupported(f"view {view.spec.name} has no join key")
         for column in columns:
             dtype = _KEY_TYPES.get(column.value_type)
             if dtype is None:
                 kind = ValueType.Enum.Name(column.value_type).lower()
-                odd[view.spec.name] = (
+                raise Unsupported(
                     f"join key {column.name} of {view.spec.name} has type {kind}, not text or integer"
                 )
-                return None
             keys.append(JoinKey(column.name, dtype, column.name))
         return ViewPlan(
             view.spec.name,

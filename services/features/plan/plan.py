@@ -69,12 +69,10 @@ class ViewPlan:
 
     @cached_property
     def places(self) -> Mapping[str, int]:
-        """Name of each feature → its position in rows."""
         return {feature.name: i for i, feature in enumerate(self.features)}
 
     @cached_property
     def packers(self) -> tuple[Packer, ...]:
-        """The packer of each feature's column."""
         return tuple(packer(feature.field) for feature in self.features)
 
     @cached_property
@@ -91,7 +89,6 @@ class ViewPlan:
 
     @cached_property
     def key_prefix(self) -> bytes:
-        """The first bytes of its entities' stored keys."""
         return prefix([key.stored for key in self.keys])
 
     @cached_property
@@ -101,7 +98,6 @@ class ViewPlan:
 
     @cached_property
     def nulls(self) -> tuple[bytes, ...]:
-        """The values of an entity that has no values."""
         return (b"",) * len(self.features)
 
 

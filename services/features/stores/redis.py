@@ -66,7 +66,6 @@ class RedisStore:
         self._tracked = False
 
     def watch(self, changed: Callable[[bytes], None]) -> None:
-        """See online_store.OnlineStore."""
         self._tell = changed
 
     def epoch(self) -> int:
@@ -74,7 +73,6 @@ class RedisStore:
         return self._epochs if self._tracked and self._wire is not None and not self._wire.closed else -1
 
     async def read(self, asks: Sequence[KeyQuery], timeout_s: float) -> Sequence[Rows]:
-        """See online_store.OnlineStore."""
         commands, count = self._layout.commands(asks)
         wire = self._wire
         try:
@@ -100,7 +98,6 @@ class RedisStore:
             raise
 
     async def close(self) -> None:
-        """See online_store.OnlineStore."""
         if self._connecting is not None:
             self._connecting.cancel()
             with suppress(asyncio.CancelledError, StoreError, OSError):

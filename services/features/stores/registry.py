@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from services.features.feast.registry import FeastRegistry
-from services.features.feast.repository import FeastClient, Repository, read_repository
+from services.features.feast.repository import Repository, read_repository
 from services.features.stores import redis, sqlite
 from services.features.stores.online_store import OnlineStore, StoreError
 
@@ -42,5 +42,4 @@ def open_feast(
         raise StoreError(
             f"its entity_key_serialization_version is {repository.key_version}; use {_KEY_VERSION}"
         )
-    registry = FeastRegistry(repository, FeastClient(repository, timeout_s))
-    return registry, open_store(repository, threads, timeout_s)
+    return FeastRegistry(repository), open_store(repository, threads, timeout_s)
