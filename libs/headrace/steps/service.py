@@ -17,7 +17,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Protocol
 
 from google.protobuf.descriptor import ServiceDescriptor
-from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import CollectorRegistry
 
 from headrace.columns import Batch, RowError, Timing
 from headrace.columns.wire import Carrier, read_request, write_reply
@@ -59,8 +59,6 @@ class StepMetrics:
             ["step", "column"],
             registry=registry,
         )
-        self._programs = Gauge(name("programs"), "Specifications kept compiled.", registry=registry)
-        self._compiled = Counter(name("compilations"), "Specifications compiled.", registry=registry)
 
     def ran(self, rows: int, seconds: float, errors: Iterable[RowError]) -> None:
         """Counts one batch that was answered; it took `seconds`."""
@@ -73,11 +71,6 @@ class StepMetrics:
         """Counts the values outside a vocabulary of one batch: (name of the step, column) → count."""
         for (step, column), count in counts.items():
             self._unseen.labels(step, column).inc(count)
-
-    def compiled(self, kept: int) -> None:
-        """Counts one compilation; `kept`: programs in the cache."""
-        self._compiled.inc()
-        self._programs.set(kept)
 
 
 # One broken step can fail every row; only the first failures of a batch are logged.
@@ -182,7 +175,6 @@ class StepRunner:
         loop = asyncio.get_running_loop()
         program = await loop.run_in_executor(self.pool, self.programs.compile, sha256, spec)
         self.programs.keep(sha256, program)
-        self.metrics.compiled(len(self.programs))
         return program
 
     def _report(self, outputs: Batch, result: Result) -> None:
