@@ -16,8 +16,7 @@ from deploy.pipelines.flights.feature_repo import TIME
 from deploy.pipelines.flights.feature_store import Tables
 from deploy.pipelines.flights.joining import historical
 from deploy.pipelines.flights.sources import Sources
-from deploy.pipelines.flights.training import JUDGE_FROM, LEARN_FROM, SEED, Floats, Trained, metrics
-from deploy.pipelines.flights.transforming import model_inputs
+from deploy.pipelines.flights.training import JUDGE_FROM, LEARN_FROM, SEED, Floats, Trained
 
 # As many as the models of `flights` learn from.
 ROWS = 40_000
@@ -62,11 +61,6 @@ def examples(sources: Sources, frames: Tables) -> Examples:
     return Examples(historical(frames, learn), historical(frames, flights[flights[TIME] >= JUDGE_FROM]))
 
 
-def late(frame: pd.DataFrame) -> NDArray[np.bool_]:
-    """bool (rows,): which flights arrived late."""
-    return frame["late"].to_numpy(bool)
-
-
 def train_light(inputs: Floats, outcome: NDArray[np.bool_]) -> Trained:
     """A network without a hidden layer, in the form that `flights.exporting` takes; without metrics.
 
@@ -99,15 +93,3 @@ def heavy_says(bags: list[HistGradientBoostingClassifier], inputs: Floats) -> ND
     """float64 (rows,): the probability that the heavy model gives."""
     with threadpool_limits(1, user_api="openmp"):
         return np.asarray(np.mean([bag.predict_proba(inputs)[:, 1] for bag in bags], axis=0))
-
-
-__all__ = [
-    "Examples",
-    "examples",
-    "heavy_says",
-    "late",
-    "metrics",
-    "model_inputs",
-    "train_heavy",
-    "train_light",
-]

@@ -80,7 +80,6 @@ def create(folder: Path, data: Path, redis: str = "") -> FeatureStore:
 
 
 def open_store(folder: Path) -> FeatureStore:
-    """The store whose feature_store.yaml is in `folder`."""
     return FeatureStore(repo_path=str(folder))
 
 
