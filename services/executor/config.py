@@ -129,5 +129,4 @@ class ExecutorConfig(ServiceSettings):
     memory_budget_mib: PositiveInt | None = None
 
     def settings_of(self, model: str) -> ModelSettings:
-        """The settings of `model`."""
         return self.overrides.get(model, self.defaults)

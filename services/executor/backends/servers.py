@@ -48,7 +48,6 @@ class Servers:
         return Server(name, self._servers[name], self)
 
     async def close(self) -> None:
-        """Closes the clients."""
         await asyncio.gather(*(client.close() for client in self._clients.values()))
 
     def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
