@@ -28,8 +28,9 @@ class ModelSettings(Settings):
 
     # Runs at the same time.
     instances: PositiveInt = 1
-    # Rows in one run.
+    # Rows in one run, and bytes of their inputs.
     max_rows: PositiveInt = Field(default=256, le=65536)
+    max_bytes: PositiveInt = 256 * 1024 * 1024
     # How long a row may wait for a larger batch though an instance is idle; 0: natural batching only.
     max_delay_us: int = Field(default=0, ge=0, le=1_000_000)
     # Rows that may wait. If there are more, the lowest priority gets RESOURCE_EXHAUSTED.

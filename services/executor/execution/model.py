@@ -25,8 +25,6 @@ from services.executor.scheduling.scheduler import Limits
 
 # Starting a run takes a few tenths of a millisecond: less than a tenth of a run of this length.
 _AHEAD_S = 0.005
-# Bytes of inputs in one run.
-_MAX_BYTES = 256 << 20
 # Finds one bad row among n in 2·log2(n) further runs, and shows that a model fails on everything.
 FEW_FURTHER_RUNS = 16
 # After so many rows without a good one among them, the model is broken, and not the rows.
@@ -68,7 +66,7 @@ class Model:
             max_queue_rows=settings.max_queue_rows,
             instances=settings.instances if able.concurrent_runs else 1,
             max_delay=settings.max_delay_us / 1e6,
-            max_bytes=_MAX_BYTES,
+            max_bytes=settings.max_bytes,
             buckets=able.buckets,
             lane_priority=settings.lane.priority if settings.lane else None,
             lane_rows=settings.lane.rows if settings.lane else 0,

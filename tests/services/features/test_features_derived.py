@@ -1,4 +1,4 @@
-"""On-demand features, from stored ones and from what the request brings; and what only Feast itself can read."""
+"""On-demand features, from stored ones and from what the request brings"""
 
 import warnings
 from datetime import datetime, timedelta
