@@ -21,7 +21,7 @@ from services.executor.config import ExecutorConfig
 from services.executor.errors import unusable
 from services.executor.execution.model import Model, check_shapes
 from services.executor.failover.group import FailoverGroup, Member
-from services.executor.failover.health import GroupHealth, ProbeIntervals
+from services.executor.failover.health import GroupHealth
 from services.executor.failover.samples import find_difference, read_samples
 from services.executor.lifecycle.signature import check_signature
 from services.executor.metrics import Metrics
@@ -123,7 +123,7 @@ class Activator:
                 raise unusable(about, str(error), "correct the executor's settings") from error
             pool = ThreadPoolExecutor(settings.instances, thread_name_prefix=f"run-{about.name}")
             loading.members.append(Member(backend, pool, measured=measurement))
-        health = GroupHealth(len(loading.members), ProbeIntervals(self._config.probe_s))
+        health = GroupHealth(len(loading.members), self._config.probe_s)
         group = FailoverGroup(
             loading.members,
             health,
