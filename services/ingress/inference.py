@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from operator import or_
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,8 +17,22 @@ from headrace.pipeline import REGULATED, Decision, ModelUse, models_of, rounded,
 from services.ingress.admission.extraction_guard import ExtractionGuard
 from services.ingress.attributes import Attributes
 from services.ingress.documents.catalog import Credential, Entry, Tenant
-from services.ingress.ports import Routed, Router
 from services.ingress.request_context import RequestContext
+
+if TYPE_CHECKING:
+    from services.ingress.clients import HopRouter
+
+
+@dataclass(slots=True)
+class Routed:
+    """What the router answered: outputs and annotations as columns, rows in the order of the request."""
+
+    batch: Batch
+    # The name of each fallback that at least one row used, and its bit in the column `@fallbacks`.
+    fallbacks: Sequence[tuple[str, int]]
+    # What rows of this request took; `decided` is the index of each row, None if there is one decision for all of them.
+    decisions: Sequence[Decision]
+    decided: Sequence[int] | None = None
 
 
 @dataclass(slots=True)
@@ -129,7 +144,7 @@ class InferenceRunner:
 
     def __init__(
         self,
-        router: Router,
+        router: HopRouter,
         max_rows: int,
         min_budget_s: float,
         guard: ExtractionGuard,

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 from headrace.access.records import KEY, TENANT
 from headrace.api.inference.v1 import inference_pb2
@@ -49,7 +50,6 @@ from services.ingress.oip.groups.calls import MODEL_INFER, GroupedInfer
 from services.ingress.oip.repository import ModelRepository
 from services.ingress.oip.service import OpenInference
 from services.ingress.operations.servicer import OperationsServicer
-from services.ingress.ports import Log
 from services.ingress.predict.explain import EXPLAIN, ExplainServicer
 from services.ingress.predict.outcomes import RECORD, OutcomesServicer
 from services.ingress.predict.service import InferenceServicer
@@ -315,7 +315,7 @@ def _part(name: str, values: dict[str, object]) -> Part:
 class _Told:
     """Logs that data which should be kept on the disk can't be kept there."""
 
-    log: Log
+    log: Any
     metrics: Metrics
 
     def security_log(self, error: BaseException | None) -> None:

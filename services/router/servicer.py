@@ -80,7 +80,7 @@ class RouterServicer:
             model=loaded.name,
             version=loaded.version,
             sha256=loaded.sha256,
-            backend=loaded.backend,
+            backend=loaded.active_backend or loaded.backend,
             device=loaded.device,
         )
 

@@ -19,7 +19,7 @@ from headrace.hop.errors import Code, Fault, reason_name
 from headrace.hop.process.logs import some
 
 if TYPE_CHECKING:
-    from headrace.hop.client.observer import WaitingRows
+    from headrace.hop.batching.coalesce import Coalescer
     from headrace.hop.resilience.replicas import Replica
 
 _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
@@ -94,7 +94,7 @@ class MetricsObserver(ClientObserver):
         self._instruments = instruments
         # A label lookup costs more than counting, and a callee has few methods, so the children are cached.
         self._calls: dict[tuple[str, Code], tuple[Counter, Histogram, Histogram]] = {}
-        self._waiting: dict[str, weakref.WeakSet[WaitingRows]] = {}
+        self._waiting: dict[str, weakref.WeakSet[Coalescer[Any, Any]]] = {}
 
     def replica_added(self, replica: Replica) -> None:
         label = str(replica.index) if replica.index < _MAX_REPLICA_LABELS else "more"
@@ -105,7 +105,7 @@ class MetricsObserver(ClientObserver):
             lambda: r.limit() if (r := seen()) else math.nan
         )
 
-    def waiting(self, method: str, rows: WaitingRows) -> None:
+    def waiting(self, method: str, rows: Coalescer[Any, Any]) -> None:
         # A method may have several coalescers, one for each codec.
         found = self._waiting.setdefault(method, weakref.WeakSet())
         found.add(rows)

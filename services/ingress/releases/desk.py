@@ -14,7 +14,6 @@ from headrace.releases.changes import Basis, Documents, KnownModels, checked, di
 from headrace.releases.changes.differences import Difference
 from headrace.releases.faults import refused
 from services.ingress.clients import HopModelOperations
-from services.ingress.ports import Log
 
 T = TypeVar("T")
 # Who sets no deadline waits no longer than that.
@@ -64,7 +63,7 @@ class Desk:
     """`store` None: there are no releases here. `clock`: monotonic seconds. All methods raise Fault."""
 
     def __init__(
-        self, store: ReleaseStore | None, models: HopModelOperations, log: Log, clock: Callable[[], float]
+        self, store: ReleaseStore | None, models: HopModelOperations, log: Any, clock: Callable[[], float]
     ) -> None:
         self._store = store
         self._models = models
