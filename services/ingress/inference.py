@@ -95,6 +95,10 @@ class InferenceResult:
         return self.decisions[0].revision if self.decisions else self.entry.pipeline.revision
 
 
+# A request with less time left than this is not started.
+MIN_BUDGET_S = 0.001
+
+
 class InferenceShare:
     """The part of an InferenceResult that belongs to one of the requests that shared it; cut out when somebody looks at it."""
 
@@ -146,7 +150,6 @@ class InferenceRunner:
         self,
         router: HopRouter,
         max_rows: int,
-        min_budget_s: float,
         guard: ExtractionGuard,
         clock: Callable[[], float],
         attributes: Attributes | None = None,
@@ -155,7 +158,6 @@ class InferenceRunner:
         self._attributes = attributes
         self._guard = guard
         self._max_rows = max_rows
-        self.min_budget_s = min_budget_s
         self._clock = clock
 
     def max_rows(self, credential: Credential) -> int:
@@ -263,7 +265,7 @@ class InferenceRunner:
             return await self._router.infer(pipeline.name, 0, batch)
 
     def _check_budget(self, left: float) -> None:
-        if left < self.min_budget_s:
+        if left < MIN_BUDGET_S:
             left_ms = f"{max(left, 0.0) * 1000:.1f}"
             raise Fault(
                 Code.DEADLINE_EXCEEDED,

@@ -108,8 +108,7 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
     wall = time.time  # noqa: TID251 - the real clock is chosen here and passed to all parts
     metrics, statistics = telemetry.once(Metrics), Statistics(wall)
     told = _Told(telemetry.log, metrics)
-    rules = settings.security
-    security = SecurityLog(rules.file, rules.max_bytes, rules.kept, wall, told.security_log)
+    security = SecurityLog(settings.security.file, wall, told.security_log)
     reporter = Reporter(
         telemetry.log,
         metrics,
@@ -141,9 +140,7 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
         attributes = Attributes(settings.attributes) if settings.attributes else None
         router = HopRouter(client, attributes, arrivals.soon)
         limits = settings.limits
-        runner = InferenceRunner(
-            router, limits.max_rows, limits.min_budget_s, tenants.guard, time.monotonic, attributes
-        )
+        runner = InferenceRunner(router, limits.max_rows, tenants.guard, time.monotonic, attributes)
         keys = settings.idempotency.store(time.monotonic, wall)
         stack.push_async_callback(keys.close)
         keyed = IdempotentCalls(keys, telemetry.log, settings.idempotency.lease_s, time.monotonic)
@@ -333,7 +330,7 @@ def _exporters(settings: IngressSettings) -> list[Exporter]:
     exporters: list[Exporter] = []
     traces = settings.traces
     if traces.folder is not None:
-        exporters.append(SpanStore(traces.folder, traces.segment_bytes, traces.segments))
+        exporters.append(SpanStore(traces.folder))
     if settings.telemetry.otlp_endpoint:
         exporters.append(OtlpExporter(settings.telemetry.otlp_endpoint))
     return exporters

@@ -43,7 +43,7 @@ def carried(servicer: EchoServicer) -> list[bool]:
 async def test_calls_travel_on_the_stream_with_their_metadata_deadline_and_peer(
     served: testing.Harness, servicer: EchoServicer
 ) -> None:
-    client = served.client(deadline_margin_s=0)
+    client = served.client()
     assert await say(client, "hello", 3.0, metadata=[("who", "me")]) == "hello"
     (call,) = servicer.calls
     assert carried(servicer) == [True]

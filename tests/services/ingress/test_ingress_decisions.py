@@ -236,7 +236,7 @@ async def sent(
     """What reaches the router of a request of this tenant."""
     router = Recorder()
     guard = cast("ExtractionGuard", NoGuard())
-    runner = InferenceRunner(cast("HopRouter", router), 100, 0.001, guard, time.monotonic, attributes)
+    runner = InferenceRunner(cast("HopRouter", router), 100, guard, time.monotonic, attributes)
     context = begin("ModelInfer", headers, time.monotonic(), 0.0)
     who = Tenant(tenant, frozenset({"*"}), QuotaSpec(), 1, regulated=tenant == "bank")
     context.credential = Credential(who, "k", frozenset({"predict"}))
@@ -249,7 +249,7 @@ async def test_others_get_their_turn_while_many_rows_are_read_and_written(
 ) -> None:
     tenant = Tenant("t", frozenset({"double"}), QuotaSpec(), 1)
     guard, router = cast("ExtractionGuard", NoGuard()), cast("HopRouter", Recorder())
-    runner = InferenceRunner(router, 300, 0.001, guard, time.monotonic)
+    runner = InferenceRunner(router, 300, guard, time.monotonic)
     catalog = Catalog({"double": ENTRY.pipeline}, frozenset())
     servicer = InferenceServicer(catalog, runner, cast("IdempotentCalls", None))
     request = pb.PredictRequest(pipeline="double", request_id="r")
