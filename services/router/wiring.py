@@ -25,8 +25,8 @@ from services.router.explanations.wiring import explanations
 from services.router.facts.wiring import facts
 from services.router.inference import Inference
 from services.router.metrics import Metrics
+from services.router.operations.clients import ModelOperations
 from services.router.operations.documents import DocumentReloader
-from services.router.operations.models import ModelOperations
 from services.router.operations.readiness import ModelReadiness
 from services.router.pipelines import Compiler, Pipelines
 from services.router.routes.observer import RunObserver
