@@ -58,11 +58,9 @@ class ClientInstruments:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         call = ["callee", "method"]
-        gauge = partial(Gauge, registry=registry)
+        counter, gauge = partial(Counter, registry=registry), partial(Gauge, registry=registry)
         replica = ["callee", "replica"]
-        self.calls = Counter(
-            "headrace_hop_client_calls_total", "Calls by outcome.", [*call, "code"], registry=registry
-        )
+        self.calls = counter("headrace_hop_client_calls_total", "Calls by outcome.", [*call, "code"])
         self.seconds = Histogram(
             "headrace_hop_client_seconds",
             "Time of calls, retries included.",
@@ -73,12 +71,9 @@ class ClientInstruments:
         self.rows = Histogram(
             "headrace_hop_client_batch_rows", "Rows per call.", call, buckets=_ROWS, registry=registry
         )
-        self.retries = Counter("headrace_hop_retries_total", "Calls tried again.", call, registry=registry)
-        self.hedges = Counter(
-            "headrace_hop_hedges_total",
-            "Calls sent to another replica too, as their own was silent.",
-            call,
-            registry=registry,
+        self.retries = counter("headrace_hop_retries_total", "Calls tried again.", call)
+        self.hedges = counter(
+            "headrace_hop_hedges_total", "Calls sent to another replica too, as their own was silent.", call
         )
         self.waiting = gauge("headrace_hop_waiting_rows", "Rows that wait to be sent.", call)
         breaker = "0 closed, 1 half open, 2 open; the worst."
