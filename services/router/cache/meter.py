@@ -40,10 +40,8 @@ class CacheMetrics:
         models (`miss`), by a kept one in place of a failure (`stale`), or may not be kept (`bypass`)."""
         self._rows.labels(pipeline, outcome).inc(count)
 
-    def evicted(self, pipeline: str, space: int, age: int) -> None:
-        for cause, count in (("space", space), ("age", age)):
-            if count:
-                self._evictions.labels(pipeline, cause).inc(count)
+    def evicted(self, pipeline: str, cause: str, count: int) -> None:
+        self._evictions.labels(pipeline, cause).inc(count)
 
     def bytes(self, pipeline: str, size: int) -> None:
         self._bytes.labels(pipeline).set(size)

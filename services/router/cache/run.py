@@ -76,7 +76,7 @@ class CachedRun:
         finally:
             # Whatever happened to this batch, nobody waits for it any longer.
             for key in self.leading.values():
-                self.cached.answers.flights.end(key, None)
+                self.cached.answers.land(key, None)
         await self._run_tail(await self._follow(followers))
         await self._take_stale()
         self._time(began)
@@ -112,10 +112,10 @@ class CachedRun:
             kept = answers.entries.fresh(key, now)
             if kept is not None:
                 self.found[row] = kept
-            elif (flight := answers.flights.of(key)) is not None:
+            elif (flight := answers.flights.get(key)) is not None:
                 followers[row] = flight
             else:
-                answers.flights.begin(key)
+                answers.flights[key] = asyncio.get_running_loop().create_future()
                 self.leading[row] = key
         return followers
 
@@ -135,7 +135,7 @@ class CachedRun:
             answers.entries.put(key, answer, answer.size_bytes, now - age)
             if age <= ttl_s:
                 self.found[row] = answer, age
-                answers.flights.end(key, answer)
+                answers.land(key, answer)
                 del self.leading[row]
 
     async def _run_tail(self, rows: Sequence[int]) -> None:
@@ -181,7 +181,7 @@ class CachedRun:
             kept[key] = answer
             answers.entries.put(key, answer, answer.size_bytes, now)
             if row in self.leading:
-                answers.flights.end(self.leading[row], answer)
+                answers.land(self.leading[row], answer)
         if answers.shared is not None:
             await answers.shared.put(list(kept.items()), answers.rule.kept_us / 1e6)
 
