@@ -124,16 +124,11 @@ def _values(settings: IngressSettings) -> dict[str, object]:
         "tls_port": tls_port,
         "certificate_name": certificates.NAME,
         "certificate_file": certificates.secret_file(settings.run_dir, certificates.NAME),
-        "max_heap_bytes": _max_heap_bytes(settings),
+        # Python's memory counts too: services that run in this process need additional memory.
+        "max_heap_bytes": limits.max_heap_bytes + len(settings.together) * _HEAP_BYTES_PER_SERVICE,
         "max_connections": limits.max_connections,
         "stream_idle_s": f"{limits.stream_idle_s:.3f}",
     }
-
-
-def _max_heap_bytes(settings: IngressSettings) -> int:
-    """Python's memory counts too: services that run in this process need additional memory."""
-    own = settings.limits.max_heap_bytes
-    return own + len(settings.together) * _HEAP_BYTES_PER_SERVICE
 
 
 def _application() -> list[dict[str, Any]]:

@@ -67,7 +67,7 @@ class CachedRun:
         self.head.check_inputs()
         await self.head.run_stages()
         began = self.clock()
-        live = self._live()
+        live = [row for row in range(len(self.batch)) if row not in self.head.errors]
         self._make_keys(live)
         followers = self._look_up()
         try:
@@ -81,10 +81,6 @@ class CachedRun:
         await self._take_stale()
         self._time(began)
         return self._result(live)
-
-    def _live(self) -> list[int]:
-        errors = self.head.errors
-        return [row for row in range(len(self.batch)) if row not in errors]
 
     def _make_keys(self, live: Sequence[int]) -> None:
         """The keys of live rows without a fallback."""

@@ -126,10 +126,6 @@ class SlotWaiter:
             self._coming.set_result(None)
 
 
-def _nowhere() -> None:
-    """Nothing to look up."""
-
-
 class ReplicaSet:
     """The current replicas. `connect` makes the transport of an address; `added` is called with each new replica."""
 
@@ -148,7 +144,7 @@ class ReplicaSet:
         self.resolved = asyncio.Event()  # set once the addresses are known, even if there are none
         self.all: tuple[Replica, ...] = ()
         # Looks for addresses at once, if that takes no time. Set by the client, which owns the resolver.
-        self.look: Callable[[], None] = _nowhere
+        self.look: Callable[[], None] = lambda: None
         # Calls that wait for a slot at a limiter, first come first.
         self._waiting: dict[SlotWaiter, None] = {}
 

@@ -42,10 +42,6 @@ class Running:
     runtime: Runtime
 
 
-def _nothing() -> None:
-    """Nothing to set up."""
-
-
 @asynccontextmanager
 async def serving(
     definition: Definition[C],
@@ -53,7 +49,7 @@ async def serving(
     runtime: Runtime | None = None,
     *,
     replace: bool = False,
-    settle: Callable[[], None] = _nothing,
+    settle: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[Running]:
     """Serves a definition while the context is open; leaving it drains, then closes what the service opened.
 
