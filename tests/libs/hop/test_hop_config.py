@@ -51,9 +51,9 @@ def test_the_error_names_file_line_and_key(tmp_path: Path, text: str, complaint:
 
 def test_each_wrong_key_is_named(tmp_path: Path) -> None:
     file = tmp_path / "service.yaml"
-    file.write_text("server:\n  listen: unix:/s\n  drain_s: 0\n  allow_plaintext: maybe\n")
+    file.write_text("server:\n  listen: unix:/s\n  allow_plaintext: maybe\n  drain_s: 0\n")
     with pytest.raises(
-        config.ConfigError, match=r"line 3, server\.drain_s: .*; .*line 4, server\.allow_plaintext: "
+        config.ConfigError, match=r"line 3, server\.allow_plaintext: .*; .*line 4, server\.drain_s: "
     ):
         config.load(Own, file, {})
 
