@@ -69,14 +69,10 @@ class PipelineAnswers:
             flight.set_result(answer)
 
     def count(self, outcomes: Mapping[str, int]) -> None:
-        """Counts rows by outcome, and what the entries tell since the last call."""
+        """Counts rows by outcome."""
         for outcome, rows in outcomes.items():
             if rows:
                 self._meter.rows(self._pipeline, outcome, rows)
-        for cause, count in self.entries.evicted.items():
-            self._meter.evicted(self._pipeline, cause, count)
-        self.entries.evicted.clear()
-        self._meter.bytes(self._pipeline, self.entries.bytes)
 
 
 def _limits(rule: CacheRule) -> tuple[float, float, int]:

@@ -109,9 +109,6 @@ async def test_each_of_many_calls_is_answered_with_its_own_and_counted(served: t
     words = [f"{n}" for n in range(400)]
     assert await asyncio.gather(*(say(client, w) for w in words)) == words
     assert counted(served, "OK") == 400
-    labels = {"service": "echo", "method": "tests.Echo/One"}
-    value = served.runtime.telemetry.registry.get_sample_value
-    assert value("headrace_hop_server_seconds_count", labels) == 400
 
 
 async def test_a_large_request_goes_as_an_rpc_and_a_large_reply_comes_back(

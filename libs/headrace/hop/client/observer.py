@@ -20,8 +20,8 @@ class ClientObserver:
     def waiting(self, method: str, rows: Coalescer[Any, Any]) -> None:
         """A coalescer of the method was made; its waiting rows can be read at any time."""
 
-    def finished(self, method: str, code: Code, seconds: float, rows: int) -> None:
-        """A call of `rows` rows ended after `seconds`, retries included."""
+    def finished(self, method: str, code: Code, seconds: float) -> None:
+        """A call ended after `seconds`, retries included."""
 
     def retried(self, method: str) -> None:
         """A call is retried."""

@@ -101,7 +101,7 @@ def _call(
             code = fault.code
             raise
         finally:
-            observer.finished(out.method.name, code, time.monotonic() - began, out.rows)
+            observer.finished(out.method.name, code, time.monotonic() - began)
 
     return call
 
