@@ -61,7 +61,11 @@ async def test_nobody_listens_fails_fast_and_names_no_path(tmp_path: Path) -> No
     client = Client("work", rules.ClientRules(f"unix:{tmp_path}/nobody"))
     ends = soon(60)
     fault = await fault_of(client.unary(DO)(words("a"), deadline=ends))
-    assert (fault.code, fault.reason) == (Code.UNAVAILABLE, Reason.REASON_UNREACHABLE)
+    assert (fault.code, fault.reason, fault.metadata["callee"]) == (
+        Code.UNAVAILABLE,
+        Reason.REASON_UNREACHABLE,
+        "work",
+    )
     assert str(tmp_path) not in fault.message
     assert time.monotonic() < ends - 30
     await client.close()
