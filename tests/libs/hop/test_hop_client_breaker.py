@@ -45,6 +45,7 @@ FAILED, PARTLY, QUICK = {"failed": 1.0}, {"failed": 0.49}, {"step": 0.001}
     ("runs", "state"),
     [
         pytest.param([(0, 10, {"seconds": 2.5})], State.OPEN, id="slow calls"),
+        pytest.param([(0, 3, {"seconds": 2.5}), (0, 2, {})] * 9, State.CLOSED, id="slow ones among others"),
         pytest.param([(0, 9, FAILED)], State.CLOSED, id="too few failures"),
         pytest.param([(0, 100, PARTLY)], State.CLOSED, id="a lesser part of each batch"),
         pytest.param([(0, 100, PARTLY), (0, 100, FAILED)], State.OPEN, id="a part of some and all of others"),
