@@ -23,7 +23,7 @@ from services.ingress.clients import INFER
 from services.router.config import RouterConfig
 from services.router.inference import Inference
 from services.router.pipelines import Compiler, Served
-from services.router.routes.partition import RowPartition, healthy_replicas
+from services.router.routes.partition import Replicas, RowPartition, healthy_replicas
 from services.router.stages.by_replica import REPLICA, run_by_replica
 from services.router.stages.registry import connected
 from services.router.stages.runner import StageResult
@@ -60,6 +60,7 @@ class Running:
     executors: list[Executor]
     harnesses: list[Harness]
     inference: Inference
+    replicas: Replicas
 
     def homes(self) -> dict[str, set[int]]:
         """Key → which executors have seen it."""
@@ -86,9 +87,10 @@ async def running() -> AsyncIterator[Running]:
         plain = Compiler(runners).compile(first_released(parse(DOCUMENT, "keyed.yaml")))
         # Three replicas never have four times their mean, so nothing is passed on.
         steady = Partition(by="key", load_factor=4)
-        by_key = RowPartition(steady, partial(healthy_replicas, client, time.monotonic), time.monotonic)
+        replicas = partial(healthy_replicas, client, time.monotonic)
+        by_key = RowPartition(steady, replicas, time.monotonic)
         found = Served(plain.pipeline, plain.routes, partition=by_key)
-        made = Running(executors, harnesses, inference(found))
+        made = Running(executors, harnesses, inference(found), replicas)
         await ask(made, ["first"])  # before it, the replicas are not resolved
         yield made
 
@@ -108,6 +110,7 @@ async def test_only_the_keys_of_a_lost_replica_move(running: Running) -> None:
         executor.seen.clear()
     for _ in range(3):
         await ask(running, KEYS)
+    assert sorted(running.replicas().values()) == [0, 2]
     after = running.homes()
     for key in map(str, KEYS):
         assert 1 not in after[key]
