@@ -45,7 +45,6 @@ class Options:
             target=target,
             server_name=self.server_name,
             default_timeout_s=self.timeout_s,
-            # The margin is only for servers, which must still answer their own callers.
             max_message_bytes=self.max_message_bytes,
             # The ingress counts, admits and logs each request as an RPC.
             exchange=False,
