@@ -18,7 +18,7 @@ from headrace.hop.client.dial import Client
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.testing import Harness, served
 from services.executor.wiring import SERVICE
-from services.router.clients import INDEX, LOAD, UNLOAD
+from services.router.operations.clients import INDEX, LOAD, UNLOAD
 from services.router.stages.model import EXECUTE
 
 LIST = unary(pb.ListModelsRequest, pb.ListModelsResponse, idempotent=True)
