@@ -9,11 +9,11 @@ from headrace.api.monitoring.v1 import monitoring_pb2 as pb
 from headrace.hop.call import Call
 from headrace.ticks.messages import UnreadableError, read
 from services.monitoring import errors
+from services.monitoring.guards.guard import Finding
 from services.monitoring.metrics import Metrics
 from services.monitoring.outcomes.recorder import Recorder
 from services.monitoring.outcomes.records import MAX_OUTCOMES, Outcome, StorageError
 from services.monitoring.rollouts.analyser import Analysis, Status
-from services.monitoring.rollouts.verdicts import GuardVerdict
 from services.monitoring.ticks import Ticks
 
 # A router tells each second; one that was silent for so long takes no part of the caps that routers share.
@@ -114,7 +114,7 @@ def _tell_status(status: Status, response: pb.GetRolloutResponse) -> None:
         response.deadline_time.FromMilliseconds(round(answer.ends * 1000))
 
 
-def _guard(found: GuardVerdict) -> pb.GuardFigures:
+def _guard(found: Finding) -> pb.GuardFigures:
     return pb.GuardFigures(
         guard=found.name,
         verdict=str(found.verdict),
@@ -127,6 +127,9 @@ def _guard(found: GuardVerdict) -> pb.GuardFigures:
         excess=found.excess,
         excess_allowed=found.excess_allowed,
         slow_over_s=found.slow_over_s or 0.0,
+        action=found.action,
+        says=found.says,
+        unknown=found.unknown,
     )
 
 

@@ -36,6 +36,8 @@ from services.monitoring.events.ports import EventObserver, GroupObserver
 from services.monitoring.events.wiring import events
 from services.monitoring.experiments import experiment_read_out
 from services.monitoring.explanations.wiring import explanation_store, explanations
+from services.monitoring.guards.counting import AnswerCounter
+from services.monitoring.guards.guard import Objectives
 from services.monitoring.metrics import Metrics
 from services.monitoring.objectives import ReleaseObjectives
 from services.monitoring.outcomes.database import Database
@@ -44,9 +46,8 @@ from services.monitoring.outcomes.recorder import Recorder
 from services.monitoring.outcomes.records import Judged
 from services.monitoring.outcomes.store import OutcomeStore
 from services.monitoring.outcomes.succession_watch import SuccessionMetrics, SuccessionWatch
-from services.monitoring.rollout_counts import RolloutCounts
+from services.monitoring.rollout_counts import RolloutCounts, Seen
 from services.monitoring.rollouts.analyser import Analyser, Analysis
-from services.monitoring.rollouts.evidence import Objectives
 from services.monitoring.rollouts.handover import ControlLadder, ControlLease, FileEvidence
 from services.monitoring.rollouts.metrics import RolloutMetrics
 from services.monitoring.servicer import AnalysisServicer, MonitoringServicer
@@ -79,7 +80,7 @@ async def build(settings: MonitoringConfig, runtime: Runtime) -> AsyncIterator[S
         analysis = None
         if records is not None:
             analysis = await analysers.enter_async_context(
-                _analysing(settings, records, runtime, ticks, recorder, store)
+                _analysing(settings, records, runtime, ticks, recorder, store, eyes.seen)
             )
         if settings.console is not None:
             await analysers.enter_async_context(
@@ -98,10 +99,11 @@ async def build(settings: MonitoringConfig, runtime: Runtime) -> AsyncIterator[S
 
 @dataclass(frozen=True, slots=True)
 class _Eyes:
-    """What looks at each event of a prediction: its services, and what the console shows of it."""
+    """What looks at each event of a prediction: its services, what the console shows of it, and what rollouts are judged by."""
 
     services: Sequence[Service]
     shown: Beside
+    seen: Seen
 
 
 async def _eyes(
@@ -125,12 +127,13 @@ async def _eyes(
         telling_accuracy(settings.accuracy, judged, recorder, drift.monitor.calibrated, runtime)
     )
     cost = await stack.enter_async_context(counting_cost(settings.cost, settings.events.folder, runtime))
-    freshness = Freshness()
+    freshness, answers = Freshness(), AnswerCounter()
     observers: list[EventObserver | GroupObserver] = [
         DriftObserver(drift.monitor, lambda: Allowance(settings.drift.rows_per_s, settings.drift.burst_rows)),
         accuracy.observer,
         *cost.observers,
         freshness,
+        answers,
     ]
     kept_explanations = explanation_store(settings.explanations, log)
     event_service, reception = await stack.enter_async_context(
@@ -161,7 +164,13 @@ async def _eyes(
         [drift.panel, accuracy.panel, *cost.panels()],
         succession=successions.of,
     )
-    return _Eyes([event_service, accuracy.service, explanation_service], shown)
+    seen = Seen(
+        lambda pipeline, wanted: answers.taken(pipeline, wanted, _WALL()),
+        drift.monitor.looks,
+        drift.monitor.ranges,
+        lambda pipeline: recorder.run(judged.windows, 0.0, pipeline),
+    )
+    return _Eyes([event_service, accuracy.service, explanation_service], shown, seen)
 
 
 @asynccontextmanager
@@ -172,6 +181,7 @@ async def _analysing(
     ticks: Ticks,
     recorder: Recorder,
     outcomes: OutcomeStore,
+    seen: Seen,
 ) -> AsyncIterator[Analysis]:
     """Judges the rollouts of these releases meanwhile. Raises ConfigError."""
     log, metrics = runtime.telemetry.log, runtime.telemetry.once(RolloutMetrics)
@@ -194,7 +204,7 @@ async def _analysing(
         async def objectives(release: Release) -> Objectives:
             return await loop.run_in_executor(threads, promises, release)
 
-        counts = RolloutCounts(ticks.by_epoch, judged, objectives, lambda _: metrics.failed("outcomes"))
+        counts = RolloutCounts(ticks.by_epoch, judged, objectives, lambda _: metrics.failed("outcomes"), seen)
         folder = settings.rollouts or Path(tempfile.mkdtemp(prefix="headrace-rollouts-"))
         analyser = Analyser(
             releases,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from headrace.analysis import Count
-from headrace.drift import Baseline, Check, ConceptDrift, Verdict, judge
+from headrace.drift import Baseline, Check, ConceptDrift, NumberBaseline, Verdict, judge
 from headrace.drift.signature import element_names
 from headrace.sketches import Layout, Sketch, Values
 from services.monitoring.drift.alarms import Alarms, Change
@@ -222,6 +222,21 @@ class DriftMonitor:
         counted = self._series.get(Series(pipeline, revision, arm))
         found = counted.baseline.calibration if counted and counted.baseline else None
         return found.probability if found is not None and found.holds else None
+
+    def ranges(self, pipeline: str, revision: str, arm: str) -> dict[str, tuple[float, float]]:
+        """Far beyond what the baseline of an arm's model has of each output: by as much as that is wide, on both sides."""
+        counted = self._series.get(Series(pipeline, revision, arm))
+        columns = counted.baseline.columns if counted and counted.baseline else {}
+        found = {}
+        for name, of in columns.items():
+            if (
+                of.role == "output"
+                and isinstance(of, NumberBaseline)
+                and of.low is not None
+                and of.high is not None
+            ):
+                found[name] = (2 * of.low - of.high, 2 * of.high - of.low)
+        return found
 
     def _of(self, series: Series) -> _Counted:
         counted = self._series.get(series)

@@ -14,8 +14,9 @@ from headrace.catalog.errors import LeaseLostError, RecordsError
 from headrace.releases import Experiment, Release, ReleaseError, ReleaseStore
 from headrace.releases.changes.basis import ACTIVE
 from headrace.releases.ladder import Answer, Report
+from services.monitoring.guards.guard import Objectives
 from services.monitoring.ports import Log
-from services.monitoring.rollouts.evidence import Evidence, Objectives, key
+from services.monitoring.rollouts.evidence import Evidence, key
 from services.monitoring.rollouts.handover import ControlLease, FileEvidence
 from services.monitoring.rollouts.judgement import Judgement, judge
 from services.monitoring.rollouts.ports import Counts, Ladder, Observer
@@ -159,7 +160,8 @@ class Analyser:
             return
         objectives = await self._counts.objectives(release)
         evidence = await self._evidence_of(release, objectives, now)
-        evidence.look(release, await self._counts.ticks(release), now)
+        facts = await self._counts.facts(release, objectives)
+        evidence.look(release, await self._counts.ticks(release), now, facts)
         judgement = judge(release, evidence, objectives)
         if now - self._saved.get(pipeline, 0.0) >= _SAVE_S:
             await self._save(pipeline, evidence, now)
@@ -171,6 +173,7 @@ class Analyser:
             judgement.figures,
             judgement.weight,
             self._lease.token,
+            judgement.suspicion,
         )
         answer = await self._blocking(partial(self._ladder.report, report))
         self._observer.looked(pipeline, judgement, answer)

@@ -108,7 +108,7 @@ def test_a_state_continues_where_it_was_saved() -> None:
 
 @pytest.mark.parametrize("state", [{}, {"log_sums": [0.0], "unspent": 1}, {"log_sums": 1, "unspent": 1}])
 def test_what_is_no_state_is_refused(state: dict[str, object]) -> None:
-    with pytest.raises((ValueError, KeyError)):
+    with pytest.raises((ValueError, KeyError, TypeError)):
         RateRatio(0.0, HARM_EFFECTS).restore(state)
 
 

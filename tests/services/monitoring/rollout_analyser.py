@@ -16,15 +16,15 @@ from headrace.releases.ladder import Action, Answer
 from headrace.releases.of_records import RecordReleases
 from services.control.ladder.ladder import Ladder
 from services.control.metrics import Metrics
+from services.monitoring.guards.guard import Facts, Objectives
 from services.monitoring.rollouts import ports
 from services.monitoring.rollouts.analyser import Analyser
 from services.monitoring.rollouts.counts import Tick
-from services.monitoring.rollouts.evidence import Objectives
 from services.monitoring.rollouts.handover import ControlLadder, ControlLease, FileEvidence
 from services.monitoring.rollouts.judgement import Judgement
 from tests.released import database
 from tests.services.monitoring.monitoring_outcomes import Log
-from tests.services.monitoring.rollout_simulation import EDGES, START, Router, Traffic, keep_documents
+from tests.services.monitoring.rollout_simulation import CANARY, EDGES, START, Router, Traffic, keep_documents
 
 # No test lasts so long.
 LONG_S = 3600.0
@@ -109,6 +109,9 @@ class World:
 
     async def ticks(self, release: Release) -> Sequence[Tick]:
         return self.newest
+
+    async def facts(self, release: Release, objectives: Objectives) -> Facts:
+        return self.router.answering.facts(release, CANARY, self.now)
 
     async def objectives(self, release: Release) -> Objectives:
         return Objectives()

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 from headrace.releases import Guard, Rollout
 from headrace.ticks import ArmFigures, AssignedFigures
+from services.monitoring.guards.guard import Objectives
 from services.monitoring.outcomes.records import Judged
 from services.monitoring.rollout_counts import RolloutCounts
 from services.monitoring.rollouts.counts import ArmCounts, Tick
-from services.monitoring.rollouts.evidence import Objectives
 from tests.services.monitoring.rollout_simulation import CANARY, release_of
 
 

@@ -12,9 +12,9 @@ from headrace.releases.document import LIVE
 from headrace.releases.ladder import Action
 from services.control.ladder.changes import next_release
 from services.control.ladder.machine import AUTHOR, Decision
+from services.monitoring.guards.guard import Objectives, Verdict
 from services.monitoring.rollouts.counts import ArmCounts, Tick
-from services.monitoring.rollouts.evidence import Evidence, Objectives
-from services.monitoring.rollouts.verdicts import Verdict
+from services.monitoring.rollouts.evidence import Evidence
 from tests.services.monitoring import rollout_simulation
 from tests.services.monitoring.rollout_simulation import CANARY, START, Decided, release_of
 

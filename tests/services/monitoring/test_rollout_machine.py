@@ -9,11 +9,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from headrace.releases import Guard, Release, Rollout
 from headrace.releases.changes.basis import ACTIVE
-from headrace.releases.document import LIVE, GuardName
+from headrace.releases.document import LIVE
+from headrace.releases.guards import GuardName
 from headrace.releases.ladder import Action
+from services.monitoring.guards.guard import Objectives, Verdict
 from services.monitoring.rollouts.counts import ArmCounts, Tick
-from services.monitoring.rollouts.evidence import Evidence, Objectives
-from services.monitoring.rollouts.verdicts import Verdict
+from services.monitoring.rollouts.evidence import Evidence
 from tests.services.monitoring.rollout_simulation import (
     CANARY,
     START,

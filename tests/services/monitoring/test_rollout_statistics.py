@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from headrace.releases import Guard, Rollout
-from headrace.releases.document import GuardName
+from headrace.releases.guards import GuardName
 from headrace.releases.ladder import Action
 from tests.services.monitoring.rollout_simulation import CANARY, Ran, Traffic, run
 
