@@ -33,8 +33,8 @@ JudgedSince: TypeAlias = Callable[[str, int, bool], Awaitable[Mapping[tuple[int,
 @dataclass(frozen=True, slots=True)
 class Seen:
     """Who knows of answers. `answers`: pipeline, what is wanted → what was counted since the last call; `drift`: the newest look
-    at each series of a pipeline; `ranges`: pipeline, revision, arm → those of outputs by its baseline; `accuracy`: of each version
-    of a pipeline. It may raise anything if outcomes can't be read."""
+    at each series of a pipeline; `ranges`: pipeline, revision, arm → those of outputs by its baseline; `accuracy`: of each
+    version of a pipeline. It may raise anything if outcomes can't be read."""
 
     answers: Callable[[str, Wanted], Mapping[tuple[int, str], Answers]]
     drift: Callable[[str], Sequence[Look]]

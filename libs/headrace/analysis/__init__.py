@@ -22,6 +22,7 @@ from headrace.analysis.pace import highest_weight
 from headrace.analysis.rate_ratio import (
     FINE_EFFECTS,
     HARM_EFFECTS,
+    SHIFT_EFFECTS,
     Count,
     RateRatio,
     benjamini_hochberg,
@@ -33,6 +34,7 @@ from headrace.analysis.sample_ratio import SRM_ALARM, SampleRatio, log_e_value
 __all__ = [
     "FINE_EFFECTS",
     "HARM_EFFECTS",
+    "SHIFT_EFFECTS",
     "SRM_ALARM",
     "ArmReadOut",
     "Count",

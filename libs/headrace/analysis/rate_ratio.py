@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 # Factors of the canary's rate over the highest that the hypothesis allows. The true one is unknown, so evidence is the mean over
 # them.
 HARM_EFFECTS = (1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
+# For a share of the answers, which can't rise so far.
+SHIFT_EFFECTS = (1.3, 2.0, 4.0)
 FINE_EFFECTS = (1 / 1.1, 1 / 1.25, 1 / 1.5, 1 / 2, 1 / 3)
 Counts: TypeAlias = NDArray[np.int64] | NDArray[np.float64]
 
@@ -75,10 +77,9 @@ class RateRatio:
             q * (self._effects - 1)
         )
 
-    @property
-    def log_es(self) -> NDArray[np.float64]:
-        """Natural logarithm of each test's E, (tests,)."""
-        means = np.logaddexp.reduce(self.log_sums, axis=1) - math.log(len(self._logs))
+    def log_es(self, tests: slice | Sequence[int] = slice(None)) -> NDArray[np.float64]:
+        """Natural logarithm of the E of each of these tests, (tests,)."""
+        means = np.logaddexp.reduce(self.log_sums[tests], axis=1) - math.log(len(self._logs))
         left: NDArray[np.float64] = np.logaddexp(
             means, math.log(self.unspent) if self.unspent > 0 else -math.inf
         )
@@ -87,7 +88,7 @@ class RateRatio:
     @property
     def log_e(self) -> float:
         """That of the mean over all tests, which is evidence against "none of them"."""
-        return log_mean(self.log_es)
+        return log_mean(self.log_es())
 
     def to_json(self) -> dict[str, object]:
         """Its state as plain values."""
@@ -118,7 +119,13 @@ def benjamini_hochberg(log_es: NDArray[np.float64], alpha: float) -> NDArray[np.
     return order[: enough[-1] + 1] if len(enough) else order[:0]
 
 
-def rows_needed(margin: float, rates: tuple[float, float], share: float, log_threshold: float) -> float:
+def rows_needed(
+    margin: float,
+    rates: tuple[float, float],
+    share: float,
+    log_threshold: float,
+    effects: Sequence[float] = HARM_EFFECTS,
+) -> float:
     """Rows of the canary after which evidence for harm is expected, if `rates` are those of the live arm and of the canary, which
     gets `share` of the rows; infinity: it never is.
 
@@ -129,5 +136,5 @@ def rows_needed(margin: float, rates: tuple[float, float], share: float, log_thr
     weighted = share * (1 + margin)
     q = weighted / (1 - share + weighted)
     bad = live * (1 - share) / share + canary
-    growth = max(canary * math.log(f) - bad * math.log1p(q * (f - 1)) for f in HARM_EFFECTS)
-    return (log_threshold + math.log(len(HARM_EFFECTS))) / growth if growth > 0 else math.inf
+    growth = max(canary * math.log(f) - bad * math.log1p(q * (f - 1)) for f in effects)
+    return (log_threshold + math.log(len(effects))) / growth if growth > 0 else math.inf

@@ -43,8 +43,8 @@ GUARDS: Mapping[str, Defaults] = {
     "cost": Defaults("pause", Margins(1.0, 3.0, 0.05)),
     "calibration": Defaults("pause", Margins(0.05, 1.0, 0.05)),
     "drift": Defaults("pause", _NEVER, 0.0),
-    "segments": Defaults("pause", Margins(0.5, 1.0, 0.1), 0.0),
-    "tenants": Defaults("pause", Margins(0.5, 1.0, 0.1), 0.0),
+    "segments": Defaults("pause", Margins(0.25, 1.0, 0.1), 0.0),
+    "tenants": Defaults("pause", Margins(0.25, 1.0, 0.1), 0.0),
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import repeat
 from typing import Any, TypeAlias
 
@@ -23,10 +24,9 @@ Ints: TypeAlias = NDArray[np.int64]
 Ends: TypeAlias = tuple[float, float]
 # How an arm is slow or costs much: beyond this quantile of the live arm.
 _QUANTILE = 0.95
-_OTHER = BINS - 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class Plan:
     """Made of the live arm's first answers, before any is compared.
 
@@ -42,6 +42,19 @@ class Plan:
     slow_us: float = np.inf
     costly_us: float = np.inf
     unseen: tuple[str, ...] = ()
+
+    @cached_property
+    def log_weights(self) -> NDArray[np.float64]:
+        """(elements × BINS,): log of the share of each bin in evidence, the same for each value and for each of its bins."""
+        found = np.full((len(self.elements), BINS), -np.inf)
+        for of_element, bins in zip(found, self.bins, strict=True):
+            of_element[: len(bins) + 1] = -np.log(len(self.elements) * (len(bins) + 1))
+        return found.ravel()
+
+    @property
+    def log_bins(self) -> float:
+        """log of the number of bins by which the weakest is outweighed."""
+        return float(-self.log_weights[np.isfinite(self.log_weights)].min(initial=0.0))
 
     def element(self, number: int) -> str:
         """Its name."""
@@ -94,7 +107,7 @@ def plan_of(
 
 
 def _texts(values: Sequence[bytes]) -> dict[bytes, int]:
-    return {text: code for code, (text, _) in enumerate(Counter(values).most_common(_OTHER))}
+    return {text: code for code, (text, _) in enumerate(Counter(values).most_common(BINS - 1))}
 
 
 def _edges(values: NDArray[Any]) -> NDArray[np.float64]:
@@ -115,7 +128,7 @@ def places(plan: Plan, columns: Mapping[str, Column], rows: NDArray[np.intp]) ->
             continue
         if isinstance(bins, Mapping):
             items = column.take(rows).ragged.to_list() if column.dtype is DType.BYTES else []
-            codes = np.fromiter(map(bins.get, items, repeat(_OTHER)), np.int64, len(items))
+            codes = np.fromiter(map(bins.get, items, repeat(len(bins))), np.int64, len(items))
             there = column.is_valid()[rows]
         else:
             values = element(column, place)[rows]

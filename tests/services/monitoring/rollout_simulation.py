@@ -93,7 +93,7 @@ class Router:
         latency = self.slowed if t.busy[0] <= at % 60 < t.busy[1] else self.calm
         requests = self.rng.poisson(t.rows_per_s / t.rows_per_request * swing)
         rates = {LIVE: min(t.errors * swing, 1.0), CANARY: min(t.canary_errors * swing, 1.0)}
-        keys: dict[str, np.ndarray | None] = {LIVE: None, CANARY: None}
+        keys: dict[str, np.ndarray] = {}
         if t.keys:
             bad_by_arm, keys = self._sticky(release.number, share, requests, rates)
             by_arm = {arm: len(of_arm) for arm, of_arm in keys.items()}
@@ -103,7 +103,7 @@ class Router:
             bad_by_arm = {arm: int(self.rng.binomial(n, rates[arm])) for arm, n in by_arm.items()}
         for arm, n in by_arm.items():
             extra_s = t.canary_extra_s if arm == CANARY else 0.0
-            self.answering.answer(release.number, arm, n, keys[arm], rates[arm], extra_s, START + at)
+            self.answering.answer(release.number, arm, n, keys.get(arm), rates[arm], extra_s, START + at)
             sums = self.counts.setdefault((release.number, arm), [0, 0, np.zeros(len(EDGES) + 1, int), 0, 0])
             sums[0] += n
             sums[1] += bad_by_arm[arm]

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from headrace.analysis import HARM_EFFECTS, Count, RateRatio, benjamini_hochberg, log_mean, rows_needed
+from headrace.analysis import HARM_EFFECTS, SHIFT_EFFECTS, Count, RateRatio, benjamini_hochberg
 from services.monitoring.guards.answers import BINS, ELEMENTS, SEGMENTS, Answers, Plan
-from services.monitoring.guards.guard import Finding, Guard, Setting, Verdict, number
+from services.monitoring.guards.guard import Finding, Guard, Setting, Verdict, number, would_show
 
 _BINS = ELEMENTS * BINS
 _SHOWN = 3
@@ -25,7 +25,7 @@ class Segments(Guard):
         super().__init__(setting)
         self._failed = RateRatio(0.0, HARM_EFFECTS, self.most)
         self._slow = RateRatio(1.0, HARM_EFFECTS, self.most)
-        self._values = RateRatio(setting.margins.harm, HARM_EFFECTS, self.most * _BINS)
+        self._values = RateRatio(setting.margins.harm, SHIFT_EFFECTS, self.most * _BINS)
         self._plan: Plan | None = None
         self._rows = np.zeros((2, self.most), np.int64)
         self._share = 0.0
@@ -67,25 +67,19 @@ class Segments(Guard):
         if plan is None or not named or not self._rows[1].any():
             unknown = self.what if plan is None or not named else "no answer of the canary was seen"
             return Finding(setting.name, Verdict.NOT_KNOWN, setting.action, "", unknown=unknown)
-        width = max(len(plan.elements), 1) * BINS
-        of_values = self._values.log_es.reshape(self.most, _BINS)[named, :width]
-        parts = np.stack(
-            [self._failed.log_es[named], self._slow.log_es[named], [log_mean(of) for of in of_values]]
-        )
+        weights = plan.log_weights
+        places = (slice(i * _BINS, i * _BINS + len(weights)) for i in named)
+        of_values = [np.logaddexp.reduce(self._values.log_es(place) + weights) for place in places]
+        parts = np.stack([self._failed.log_es(named), self._slow.log_es(named), of_values])
         log_es = np.logaddexp.reduce(parts, axis=0) - math.log(len(parts))
         believed = benjamini_hochberg(log_es, setting.alpha)
         texts = [
             f"{names[named[i]]} ({list(self._tests)[int(np.argmax(parts[:, i]))]})" for i in believed.tolist()
         ]
-        needed = rows_needed(
-            setting.margins.harm,
-            (0.1, 0.5),
-            min(max(self._share, 0.01), 0.99),
-            math.log(len(named) * len(parts) * width / setting.alpha),
-        )
+        log_needed = math.log(len(named) * len(parts) / setting.alpha) + plan.log_bins
         says = (
-            f"{', '.join(texts[:_SHOWN]) or 'none'} of {len(named)} differ; "
-            f"a tenth of a segment that becomes a half would show in {needed:.0f} of its rows"
+            f"{', '.join(texts[:_SHOWN]) or 'none'} of {len(named)} differ"
+            f"{would_show(setting.margins.harm, self._share, log_needed)}"
         )
         live, canary = (Count(int(n), 0) for n in self._rows.max(axis=1))
         return Finding(

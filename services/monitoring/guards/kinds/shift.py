@@ -6,12 +6,11 @@ import math
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from headrace.analysis import HARM_EFFECTS, Count, RateRatio, rows_needed
+from headrace.analysis import SHIFT_EFFECTS, Count, RateRatio
 from headrace.drift.stability import stability
 from services.monitoring.guards.answers import BINS, ELEMENTS, Answers, Plan
-from services.monitoring.guards.guard import Finding, Guard, Setting, Verdict, number
+from services.monitoring.guards.guard import Finding, Guard, Setting, Verdict, number, would_show
 
 
 class Shift(Guard):
@@ -23,7 +22,7 @@ class Shift(Guard):
 
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)
-        self._test = RateRatio(setting.margins.harm, HARM_EFFECTS, ELEMENTS * BINS)
+        self._test = RateRatio(setting.margins.harm, SHIFT_EFFECTS, ELEMENTS * BINS)
         self._counts = np.zeros((2, ELEMENTS, BINS), np.int64)
         self._plan: Plan | None = None
         self._share = 0.0
@@ -54,7 +53,10 @@ class Shift(Guard):
     def finding(self) -> Finding:
         """See Guard."""
         setting, plan, threshold = self.setting, self._plan, 1 / self.setting.alpha
-        log_e = log_e_of(self._test, plan)
+        log_e = 0.0
+        if plan is not None and plan.elements:
+            weights = plan.log_weights
+            log_e = float(np.logaddexp.reduce(self._test.log_es(slice(len(weights))) + weights))
         rows = self._counts.sum(axis=2).max(axis=1).tolist()
         unknown = ""
         if plan is None or not plan.elements or not rows[1]:
@@ -76,15 +78,10 @@ class Shift(Guard):
     def _says(self, plan: Plan, threshold: float) -> str:
         changes = [stability(*(c[i].tolist() for c in self._counts)) for i in range(len(plan.elements))]
         most = int(np.argmax(changes))
-        needed = rows_needed(
-            self.setting.margins.harm,
-            (0.1, 0.2),
-            min(max(self._share, 0.01), 0.99),
-            math.log(threshold * len(plan.elements) * BINS),
-        )
         return (
             f"answers changed by a PSI of {changes[most]:.3f} ({plan.element(most)}, the most of {len(changes)}) in "
-            f"{self._counts[1].sum(axis=1).max()} of the canary; a tenth that becomes a fifth would show in {needed:.0f}"
+            f"{self._counts[1].sum(axis=1).max()} of the canary"
+            f"{would_show(self.setting.margins.harm, self._share, math.log(threshold) + plan.log_bins)}"
         )
 
     def to_json(self) -> Any:
@@ -94,14 +91,6 @@ class Shift(Guard):
     def restore(self, values: Any) -> None:
         """See Guard."""
         self._test.restore(values)
-
-
-def log_e_of(test: RateRatio, plan: Plan | None) -> float:
-    """Evidence of the mean over the bins of values that there are."""
-    if plan is None or not plan.elements:
-        return 0.0
-    logs: NDArray[np.float64] = test.log_es[: len(plan.elements) * BINS]
-    return float(np.logaddexp.reduce(logs) - math.log(len(logs)))
 
 
 make = Shift
