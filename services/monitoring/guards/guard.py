@@ -94,7 +94,8 @@ class Finding:
     @property
     def sentence(self) -> str:
         """For people."""
-        return f"{self.name}: {self.says}: {self.verdict}" if self.says else f"{self.name}: {self.verdict}"
+        over = f" over {self.slow_over_s * 1000:g} ms" if self.slow_over_s else ""
+        return f"{self.name}{over}: {self.says}{': ' if self.says else ''}{self.verdict}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -155,7 +155,6 @@ class RateGuard(Guard):
         else:
             verdict = Verdict.NOT_ENOUGH_DATA
         harm, fine = number(self.harm_log_e), number(self.fine_log_e)
-        over = f" over {self.slow_over_s * 1000:g} ms" if self.slow_over_s else ""
         says = (
             f"canary {_rate(canary)}, live {_rate(live)}; "
             f"evidence for harm {harm:.3g} of {self.harm_threshold:.3g}, "
@@ -166,7 +165,7 @@ class RateGuard(Guard):
             self.setting.name,
             verdict,
             self.setting.action,
-            "canary none seen" if unknown and not canary.rows else f"{over.strip()} {says}".strip(),
+            says,
             live,
             canary,
             harm,

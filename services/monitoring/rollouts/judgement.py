@@ -62,7 +62,9 @@ def judge(release: Release, evidence: Evidence, objectives: Objectives) -> Judge
     if canary_share(release.assign.weights, rollout.arm) >= 1:
         if unproven:
             return judgement(RolloutVerdict.NOT_KNOWN, f"not yet proven fine: {', '.join(unproven)}")
-        return judgement(RolloutVerdict.PROVEN_FINE, "proven fine at full weight", 1.0)
+        changes = "; ".join(guard.says for guard in guards if guard.name == "shift" and guard.says)
+        reason = f"proven fine at full weight, {changes or 'how far answers changed is not known'}"
+        return judgement(RolloutVerdict.PROVEN_FINE, reason, 1.0)
     weight, reason = min(
         (_allowed(rollout, evidence, objectives, guard) for guard in required), default=(1.0, "")
     )

@@ -10,6 +10,7 @@ from headrace.events import EventGroup, GroupHeader
 from headrace.hop.errors import Code, Reason
 from headrace.releases import Release
 from headrace.releases.document import LIVE
+from services.monitoring.guards.answers import Answers
 from services.monitoring.guards.counting import AnswerCounter, Wanted
 from services.monitoring.guards.guard import Facts
 
@@ -36,6 +37,12 @@ class Outputs:
     only: tuple[int, ...] = SEGMENTS["kind"]
     slow_s: float = 0.0
     dear: float = 1.0
+
+
+def good_answers(release: int, live: int = 30_000, canary: int = 5000, arm: str = "candidate") -> Facts:
+    """So many units of both arms under a release, of which none is bad."""
+    rows = {LIVE: live, arm: canary}
+    return Facts({(release, a): Answers(rows=n, bad=np.array([[n, 0]] * 3)) for a, n in rows.items()})
 
 
 @dataclass

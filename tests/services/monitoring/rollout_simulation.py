@@ -15,6 +15,7 @@ from headrace.releases.of_records import RecordReleases
 from services.control.ladder.changes import next_release
 from services.control.ladder.machine import decide
 from services.monitoring.guards.guard import Finding, Objectives, Verdict
+from services.monitoring.guards.rates import RateGuard
 from services.monitoring.rollouts.counts import ArmCounts, Tick
 from services.monitoring.rollouts.evidence import Evidence
 from services.monitoring.rollouts.judgement import judge
@@ -194,6 +195,13 @@ def decided(
     following = next_release(newest, decision, datetime.fromtimestamp(now, UTC), found.figures)
     reason = f"{decision.reason}. {found.figures}"
     return Decided(decision.action, found.guards_say, decision.weight, reason, found.guards, following)
+
+
+def errors_of(evidence: Evidence) -> RateGuard:
+    """Its guard of errors."""
+    guard = evidence.guards["errors"]
+    assert isinstance(guard, RateGuard)
+    return guard
 
 
 def begun(release: Release) -> Release | None:

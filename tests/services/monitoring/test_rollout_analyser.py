@@ -16,7 +16,7 @@ from services.monitoring.rollouts.counts import Tick
 from services.monitoring.rollouts.handover import ControlLease
 from tests.released import database, keep_document, spoil
 from tests.services.monitoring.rollout_analyser import Observed, World
-from tests.services.monitoring.rollout_simulation import CANARY, Traffic, release_of
+from tests.services.monitoring.rollout_simulation import CANARY, Traffic, errors_of, release_of
 
 QUICK = Rollout(arm=CANARY, ladder=(0.05, 0.5, 1.0), stage_s=5)
 
@@ -119,11 +119,11 @@ async def test_another_analyser_takes_over_without_losing_evidence(world: World,
     await second.round()
     assert (first.leads, second.leads) == (True, False)
     assert second.problem == "another analyser holds the lease"
-    before = first._evidence["p"].guards["errors"]
+    before = errors_of(first._evidence["p"])
     await first._give_up()
     await second.round()
     assert second.leads
-    after = second._evidence["p"].guards["errors"]
+    after = errors_of(second._evidence["p"])
     assert (after.live, after.canary) == (before.live, before.canary)
     assert after.harm_log_e == pytest.approx(before.harm_log_e, abs=0.01)
     await world.look(second, 120)
@@ -159,11 +159,11 @@ async def test_after_a_crash_the_next_one_counts_what_came_since_the_last_save_o
 ) -> None:
     first = world.analyser(observed)
     await world.look(first, 4)
-    known = first._evidence["p"].guards["errors"]
+    known = errors_of(first._evidence["p"])
     first._lease.release()  # as the kernel does when a process is killed: nothing is saved
     second = world.analyser(Observed())
     await second.round()
-    assert second._evidence["p"].guards["errors"].canary == known.canary
+    assert errors_of(second._evidence["p"]).canary == known.canary
 
 
 async def test_lost_evidence_begins_anew(world: World, observed: Observed) -> None:
@@ -176,9 +176,7 @@ async def test_lost_evidence_begins_anew(world: World, observed: Observed) -> No
     second = world.analyser(Observed())
     await second.round()
     # It knows the releases from now on, so what was counted under earlier ones is not compared.
-    assert (
-        second._evidence["p"].guards["errors"].canary.rows < first._evidence["p"].guards["errors"].canary.rows
-    )
+    assert errors_of(second._evidence["p"]).canary.rows < errors_of(first._evidence["p"]).canary.rows
     await world.look(second, 90)
     assert world.release.rollout.state == RolloutState.PROMOTED
 
