@@ -4,6 +4,7 @@ release in the store."""
 import asyncio
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from headrace.api.monitoring.v1 import accuracy_pb2, events_pb2, explanations_pb2
 from headrace.api.monitoring.v1 import monitoring_pb2 as pb
+from headrace.columns import Batch
+from headrace.events import EventGroup, messages
 from headrace.hop.call import Call, Peer, methods_of
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.testing import Harness, served
@@ -31,6 +34,7 @@ from services.monitoring.wiring import SERVICE
 from tests.disks import fill, tiny_disk
 from tests.released import Released, released
 from tests.services.monitoring.monitoring_calls import call
+from tests.services.monitoring.monitoring_events import group
 from tests.services.monitoring.monitoring_outcomes import exposure, store_at
 from tests.services.monitoring.rollout_simulation import CANARY, keep_documents, release_of
 from tests.services.waiting import until
@@ -131,11 +135,23 @@ async def test_a_good_canary_is_promoted_across_a_restart(
                 if number == 1:
                     rows[LIVE] = figures(5000 + 100 * sequence, 5)
                 await report(harness, sequence, number, rows)
+                answers = [answered(2000 * sequence + 1 + 1000 * (arm == LIVE), number, arm) for arm in rows]
+                await call(harness, "RecordEvents", messages.write("r", 7, 0, answers))
                 await asyncio.sleep(0.02)
         assert release.rollout.state == (RolloutState.RUNNING if number == 1 else RolloutState.PROMOTED)
     ended = store.current("p")[0]
     assert ended.rollout.state == RolloutState.PROMOTED
     assert ended.live == candidate
+    assert "non_finite: canary 0 bad of" in ended.rollout.verdict
+
+
+def answered(first: int, release: int, arm: str) -> EventGroup:
+    """A thousand answers with a value each, half of them from a cache."""
+    found = group(first, 1000, pipeline="p")
+    whole = {**found.batch.columns, "y": replace(found.batch.columns["y"], valid=None)}
+    return EventGroup(
+        replace(found.header, arm=arm, release=release), Batch.of(found.batch.rows, list(whole.values()))
+    )
 
 
 async def test_wrong_predictions_are_judged_by_their_outcomes(

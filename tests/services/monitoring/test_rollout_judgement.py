@@ -81,7 +81,7 @@ def test_a_harmless_canary_steps_up_and_the_reason_has_the_figures() -> None:
     assert "evidence for harm 0." in reason
     assert "of 611, for fine" in reason
     assert "excess at most 0.30% of" in reason
-    assert "of allowed 0.50%, 0.60% would show in 8" in reason
+    assert "of allowed 0.50%, 0.60% would show in 1640" in reason
     assert "answers were not seen" not in reason
 
 
