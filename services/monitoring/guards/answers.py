@@ -31,13 +31,13 @@ class Plan:
     """Made of the live arm's first answers, before any is compared.
 
     `elements`: names of the values that are compared, and where each lies (column, place); `bins`: the edges of each, or the code
-    of each text. `segments`: names; `codes`: column → value → number of its segment. `slow_us`, `costly_us`: a batch beyond them
-    is slow, or costs much a row. `unseen`: outputs whose values are not in events.
+    of each text. `parts`: names of all rows, of segments and of tenants; `codes`: column → value → number of its part.
+    `slow_us`, `costly_us`: a batch beyond them is slow, or costs much a row. `unseen`: outputs whose values are not in events.
     """
 
     elements: tuple[tuple[str, int], ...] = ()
     bins: tuple[Ints | NDArray[np.float64] | Mapping[bytes, int], ...] = ()
-    segments: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
     codes: Mapping[str, Mapping[Any, int]] = field(default_factory=dict)
     slow_us: float = np.inf
     costly_us: float = np.inf
@@ -92,15 +92,15 @@ def plan_of(
     """`sample`: values of the live arm by element; `times`: of its batches; `declared`: input column → the values that are
     segments, at most SEGMENTS of all columns together."""
     codes: dict[str, dict[Any, int]] = {}
-    names: list[str] = []
+    names = ["all"]
     for column, values in declared.items():
-        for value in values[: SEGMENTS - len(names)]:
-            names.append(f"{column}={value.decode(errors='replace') if isinstance(value, bytes) else value}")
+        for value in values[: 1 + SEGMENTS - len(names)]:
             codes.setdefault(column, {})[value] = len(names)
-    names += [""] * (SEGMENTS - len(names))
+            names.append(f"{column}={value.decode(errors='replace') if isinstance(value, bytes) else value}")
+    names += [""] * (1 + SEGMENTS - len(names))
     for tenant, _ in tenants.most_common(TENANTS):
-        names.append(f"tenant {tenant}")
         codes.setdefault(TENANT, {})[tenant] = len(names)
+        names.append(f"tenant {tenant}")
     slow_us, costly_us = (float(np.quantile(times[name], _QUANTILE)) for name in (LATENCY_US, BUSY_US))
     bins = tuple(_texts(v) if isinstance(v[0], bytes) else _edges(np.array(v)) for v in sample.values())
     return Plan(tuple(sample), bins, tuple(names), codes, slow_us, costly_us, tuple(unseen))

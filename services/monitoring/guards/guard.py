@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from headrace.analysis import SHIFT_EFFECTS, Count, rows_needed
+from headrace.analysis import Count
 from headrace.releases.guards import GuardAction, Margins
 from services.monitoring.guards.answers import Answers, Ends
 from services.monitoring.rollouts.counts import ArmCounts
@@ -146,14 +146,6 @@ class Guard:
 
     def restore(self, values: Any) -> None:
         """Goes on from what `to_json` gave. Raises KeyError, TypeError, ValueError or AttributeError if it is none."""
-
-
-def would_show(margin: float, share: float, log_threshold: float) -> str:
-    """After how many units an answer that becomes three times as frequent is found, at the present weight; empty: it isn't."""
-    if not 0 < share < 1:
-        return ""
-    needed = rows_needed(margin, (0.1, 0.3), share, log_threshold, SHIFT_EFFECTS)
-    return f"; a tenth that becomes three would show in {needed:.0f}"
 
 
 def number(log_e: float) -> float:

@@ -1,15 +1,19 @@
-"""Whether the canary is worse, or another, for one of the tenants with the most rows."""
+"""Whether the canary fails, is slow or answers otherwise for a tenant: the largest among the live arm's first rows."""
 
 from __future__ import annotations
 
 from services.monitoring.guards.answers import SEGMENTS, TENANTS
-from services.monitoring.guards.kinds.segments import Segments
+from services.monitoring.guards.parts import PartsGuard
 
 
-class Tenants(Segments):
-    """As segments: the largest tenants among the first rows of the live arm."""
+class Tenants(PartsGuard):
+    """As segments."""
 
-    first, most, what = SEGMENTS, TENANTS, "no tenant was seen"
+    parts, beside, missing = (
+        slice(1 + SEGMENTS, 1 + SEGMENTS + TENANTS),
+        ("failed", "slow"),
+        "no answer was seen",
+    )
 
 
 make = Tenants
