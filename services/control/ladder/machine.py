@@ -113,7 +113,7 @@ def _accepted(history: Sequence[Release], suspicion: str) -> bool:
     since = history[0].rollout and history[0].rollout.since
     return any(
         release.author == AUTHOR
-        and release.reason.startswith(f"{suspicion}. ")
+        and release.reason.partition(". ")[0] == suspicion
         and release.rollout is not None
         and release.rollout.since == since
         and release.rollout.state == RolloutState.PAUSED

@@ -167,8 +167,8 @@ def _look_rows(found: monitoring_pb2.GetRolloutResponse) -> list[Row]:
 def _print_guards(found: monitoring_pb2.GetRolloutResponse) -> None:
     table = headed_table("guard", "canary", "live", "harm", "fine", "excess", "verdict")
     for guard in found.guards:
-        if not guard.fine_evidence:
-            continue
+        if guard.says and not guard.fine_evidence:
+            continue  # it compares no rates
         over = f" over {guard.slow_over_s * _MS:g} ms" if guard.slow_over_s else ""
         table.add_row(
             guard.guard + over,
@@ -182,11 +182,9 @@ def _print_guards(found: monitoring_pb2.GetRolloutResponse) -> None:
     out.print()
     out.print(table)
     for guard in found.guards:
-        out.print(
-            f"{guard.guard} ({guard.action}): {guard.says or 'nothing seen'}", markup=False, soft_wrap=True
-        )
-        if guard.unknown:
-            out.print(f"  not known: {guard.unknown}", markup=False, soft_wrap=True)
+        unknown = f"not known: {guard.unknown}" if guard.unknown else ""
+        if text := "; ".join(filter(None, (guard.says, unknown))):
+            out.print(f"{guard.guard} ({guard.action}): {text}", markup=False, soft_wrap=True)
 
 
 def _rate(found: monitoring_pb2.RateFigures) -> str:
