@@ -30,8 +30,6 @@ class MonitoringConfig(config.ServiceSettings):
 
     # Client of control, which has the releases. Absent: no rollout is judged.
     control: config.CalleeSettings | None = None
-    # Folder for the evidence of the analyser that judges. Absent: a restart begins with new evidence.
-    rollouts: Path | None = None
 
     # SQLite file of outcomes and exposures; several processes of one machine may share it. Absent: they are kept in memory,
     # and a restart forgets them.

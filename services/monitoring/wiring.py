@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from headrace.analysis import ReadOut
 from headrace.api.monitoring.v1 import monitoring_pb2
@@ -48,7 +46,7 @@ from services.monitoring.outcomes.store import OutcomeStore
 from services.monitoring.outcomes.succession_watch import SuccessionMetrics, SuccessionWatch
 from services.monitoring.rollout_counts import RolloutCounts, Seen
 from services.monitoring.rollouts.analyser import Analyser, Analysis
-from services.monitoring.rollouts.handover import ControlLadder, ControlLease, FileEvidence
+from services.monitoring.rollouts.handover import ControlLadder, ControlLease
 from services.monitoring.rollouts.metrics import RolloutMetrics
 from services.monitoring.servicer import AnalysisServicer, MonitoringServicer
 from services.monitoring.ticks import Ticks
@@ -80,7 +78,7 @@ async def build(settings: MonitoringConfig, runtime: Runtime) -> AsyncIterator[S
         analysis = None
         if records is not None:
             analysis = await analysers.enter_async_context(
-                _analysing(settings, records, runtime, ticks, recorder, store, eyes.seen)
+                _analysing(records, runtime, ticks, recorder, store, eyes.seen)
             )
         if settings.console is not None:
             await analysers.enter_async_context(
@@ -175,7 +173,6 @@ async def _eyes(
 
 @asynccontextmanager
 async def _analysing(
-    settings: MonitoringConfig,
     records: RemoteRecords,
     runtime: Runtime,
     ticks: Ticks,
@@ -205,12 +202,10 @@ async def _analysing(
             return await loop.run_in_executor(threads, promises, release)
 
         counts = RolloutCounts(ticks.by_epoch, judged, objectives, lambda _: metrics.failed("outcomes"), seen)
-        folder = settings.rollouts or Path(tempfile.mkdtemp(prefix="headrace-rollouts-"))
         analyser = Analyser(
             releases,
             counts,
             lease,
-            FileEvidence(folder),
             ControlLadder(records),
             LATENCY_EDGES_S,
             metrics,

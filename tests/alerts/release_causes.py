@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.alerts.alarmed_system import PLACE, Alarmed, fill
-from tests.alerts.causes import Causes, file_instead
+from tests.alerts.alarmed_system import Alarmed, fill
+from tests.alerts.causes import Causes
 from tests.alerts.model_causes import table
 from tests.repeated import repeated
 from tests.served import deployed
@@ -90,15 +90,6 @@ def nonsense_events(alarmed: Alarmed) -> Iterator[None]:
     for _ in range(3):
         alarmed.stores.command("XADD", "headrace:features", "*", "view", "no_such_view")
     yield
-
-
-@CAUSES.add(RolloutFailing={})
-def no_evidence(_: Alarmed) -> Iterator[None]:
-    """A file stands where the evidence of a rollout should be, which has no calls and so waits."""
-    with rollout(8):
-        PLACE.rollouts.mkdir(exist_ok=True)
-        with file_instead(PLACE.rollouts):
-            yield
 
 
 @CAUSES.add(FeaturesMissing={"view": "weather"})

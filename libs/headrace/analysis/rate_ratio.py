@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Sequence
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,20 +89,6 @@ class RateRatio:
     def log_e(self) -> float:
         """That of the mean over all tests, which is evidence against "none of them"."""
         return log_mean(self.log_es())
-
-    def to_json(self) -> dict[str, object]:
-        """Its state as plain values."""
-        sums = [[None if s == -math.inf else s for s in of_test] for of_test in self.log_sums.tolist()]
-        return {"log_sums": sums, "unspent": self.unspent}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Continues from a state of as many tests and effects. Raises ValueError, TypeError or KeyError if it is none."""
-        sums = np.array(
-            [[-math.inf if s is None else s for s in of_test] for of_test in state["log_sums"]], float
-        )
-        if sums.shape != self.log_sums.shape:
-            raise ValueError("no state of this test")
-        self.log_sums, self.unspent = sums, float(state["unspent"])
 
 
 def log_mean(logs: NDArray[np.float64] | Sequence[float]) -> float:

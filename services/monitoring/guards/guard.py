@@ -140,13 +140,6 @@ class Guard:
         """What it says now."""
         raise NotImplementedError
 
-    def to_json(self) -> Any:
-        """Plain values."""
-        return None
-
-    def restore(self, values: Any) -> None:
-        """Goes on from what `to_json` gave. Raises KeyError, TypeError, ValueError or AttributeError if it is none."""
-
 
 def number(log_e: float) -> float:
     """The evidence of a logarithm."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
@@ -116,12 +115,3 @@ class PartsGuard(Guard):
         margin = self.setting.margins.harm
         needed = rows_needed(margin, (0.1, 0.3), self._share, log_threshold, SHIFT_EFFECTS)
         return f"; a tenth that becomes three would show in {needed:.0f}"
-
-    def to_json(self) -> Any:
-        """See Guard."""
-        return {name: test.to_json() for name, test in self._tests.items()}
-
-    def restore(self, values: Any) -> None:
-        """See Guard."""
-        for name, test in self._tests.items():
-            test.restore(values[name])

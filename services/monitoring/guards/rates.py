@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 from headrace.analysis import (
@@ -189,27 +188,6 @@ class RateGuard(Guard):
         worse = max(rate * (1 + self.margins.fine_ratio), rate + self.margins.fine_absolute)
         needed = rows_needed(self.margins.harm, (rate, min(worse, 1.0)), share, math.log(self.harm_threshold))
         return f", {worse:.2%} would show in {needed:.0f}" if needed < math.inf else ""
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return {
-            "harm": self._harm.to_json(),
-            "fine": self._fine.to_json(),
-            "recent": list(self._recent),
-            "strata": [[share, *live, *canary] for share, (live, canary) in self._strata.items()],
-        }
-
-    def restore(self, values: Mapping[str, Any]) -> None:
-        """Continues from these values. Raises KeyError, TypeError or ValueError if they are none of `to_json`."""
-        self._harm.restore(values["harm"])
-        self._fine.restore(values["fine"])
-        self._strata = {
-            float(share): (Count(int(a), int(b)), Count(int(c), int(d)))
-            for share, a, b, c, d in values["strata"]
-        }
-        rows, bad = values["recent"]
-        self._recent = float(rows), float(bad)
-        self._excess = None
 
 
 def _rate(count: Count) -> str:

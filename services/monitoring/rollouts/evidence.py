@@ -1,9 +1,8 @@
-"""All evidence on one rollout. It can be saved and continued by another process: counts are cumulative, so none counts twice."""
+"""All evidence on one rollout. Another process has it again from cumulative counts, but for what only events tell."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from headrace.analysis import SampleRatio
 from headrace.releases.document import LIVE, Release, Rollout, digest
@@ -14,7 +13,6 @@ from services.monitoring.guards.guard import Facts, Increment, Objectives
 from services.monitoring.guards.registry import guards_of
 from services.monitoring.rollouts.counts import ArmCounts, Streams, Tick
 
-_FORMAT = 3
 # Weights of so many releases are remembered: routers may still report counts of the last ones.
 _RELEASES = 20
 _NO_FACTS = Facts()
@@ -23,11 +21,16 @@ _NO_FACTS = Facts()
 class Evidence:
     """Evidence on the rollout of one release document, from ticks of the releases from `since` on.
 
-    `edges_s`: upper edges of the latency buckets in seconds.
+    `edges_s`: upper edges of the latency buckets in seconds; `history`: releases before this one, as far as they are known.
     """
 
     def __init__(
-        self, release: Release, edges_s: Sequence[float], objectives: Objectives, now: float
+        self,
+        release: Release,
+        edges_s: Sequence[float],
+        objectives: Objectives,
+        now: float,
+        history: Sequence[Release] = (),
     ) -> None:
         rollout = _rollout(release)
         self.key = key(release)
@@ -46,7 +49,7 @@ class Evidence:
         # Rows of the rollout, and those of them whose answers were seen.
         self.rows = self.seen = 0
         self.share: float | None = None
-        self._weights: dict[int, dict[str, float]] = {}
+        self._weights = {r.number: dict(r.assign.weights) for r in history if r.number >= self.since}
         self._by_unit = False
 
     def look(self, release: Release, ticks: Iterable[Tick], now: float, facts: Facts = _NO_FACTS) -> None:
@@ -112,48 +115,6 @@ class Evidence:
             self.seen += live.rows + canary.rows
             for guard in self.guards.values():
                 guard.answered(canary_share(self._weights[number], self._arm), live, canary)
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values, for `restored`."""
-        return {
-            "format": _FORMAT,
-            "key": self.key,
-            "guards": {name: guard.to_json() for name, guard in self.guards.items()},
-            "streams": self.streams.to_json(),
-            "sample_ratio": {"counts": self.sample_ratio.counts, "log_es": self.sample_ratio.log_es},
-            "times": [self.began, self.looked, self.heard, self.step_began],
-            "rows": [self.step_rows, self.rows, self.seen],
-            "share": self.share,
-            "weights": [[number, weights] for number, weights in self._weights.items()],
-        }
-
-    def restore(self, values: Mapping[str, Any]) -> bool:
-        """Continues from values of `to_json`; False: they are of another rollout or unreadable; then drop this object."""
-        try:
-            if (
-                values["format"] != _FORMAT
-                or values["key"] != self.key
-                or values["guards"].keys() != self.guards.keys()
-            ):
-                return False
-            self._restore(values)
-        except (KeyError, TypeError, ValueError, AttributeError):
-            return False
-        return True
-
-    def _restore(self, values: Mapping[str, Any]) -> None:
-        for name, guard in self.guards.items():
-            guard.restore(values["guards"][name])
-        ratio = values["sample_ratio"]
-        streams = Streams.from_json(values["streams"])
-        weights = {int(number): dict(w) for number, w in values["weights"]}
-        began, looked, heard, step_began = values["times"]
-        self.sample_ratio = SampleRatio(dict(ratio["counts"]), dict(ratio["log_es"]))
-        self.streams, self._weights = streams, weights
-        self.began, self.looked, self.step_began = float(began), float(looked), float(step_began)
-        self.heard = None if heard is None else float(heard)
-        self.step_rows, self.rows, self.seen = (int(n) for n in values["rows"])
-        self.share = values["share"]
 
 
 def key(release: Release) -> str:

@@ -1,21 +1,11 @@
-"""Lease and ladder at control, and evidence in files.
-
-Evidence that is lost costs time, never safety: the rollout stays at its weight until there is new evidence.
-"""
+"""Lease and ladder at control."""
 
 from __future__ import annotations
-
-import json
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
 from headrace.catalog.access import LeaseToken, Records
 from headrace.catalog.remote import RemoteRecords
 from headrace.releases.ladder import LEASE, Answer, Report, answer_of, report_message
-from headrace.state import atomic, plain_files
 
-_MAX_BYTES = 8 << 20
 # Long enough for a slow round, short enough that a rollout is not long without an analyser.
 LEASE_S = 5.0
 
@@ -52,26 +42,3 @@ class ControlLadder:
     def report(self, report: Report) -> Answer:
         """See ports.Ladder."""
         return answer_of(self._records.report_verdict(report_message(report)))
-
-
-class FileEvidence:
-    """PIPELINE.json in `folder`: evidence for the next analyser. Methods block and raise OSError."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def load(self, pipeline: str) -> Mapping[str, Any] | None:
-        """What was saved last; None: nothing, or nothing that can be read."""
-        try:
-            values = json.loads(plain_files.read(self._path(pipeline), _MAX_BYTES))
-        except (FileNotFoundError, ValueError, RecursionError):
-            return None
-        return values if isinstance(values, dict) else None
-
-    def save(self, pipeline: str, values: Mapping[str, Any]) -> None:
-        """Replaces what was saved."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        atomic.write(self._path(pipeline), json.dumps(values, allow_nan=False).encode())
-
-    def _path(self, pipeline: str) -> Path:
-        return self._folder / f"{pipeline}.json"

@@ -44,7 +44,7 @@ class Observer(Protocol):
         ...
 
     def failed(self, kind: str) -> None:
-        """Something did not work: a short word of ours (`store`, `lease`, `evidence`, `bug`, …)."""
+        """Something did not work: a short word of ours (`store`, `lease`, `bug`, …)."""
         ...
 
     def leading(self, leads: bool) -> None:

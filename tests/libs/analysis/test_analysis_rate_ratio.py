@@ -1,6 +1,5 @@
 """The e-process of two rates: exact properties on small cases, by enumeration."""
 
-import json
 import math
 from itertools import product
 from math import comb
@@ -92,25 +91,6 @@ def test_a_canary_that_breaks_late_is_found_by_a_start_near_it() -> None:
                 break
     assert seconds["anew"] <= 10
     assert seconds["anew"] * 5 < seconds["once"]
-
-
-def test_a_state_continues_where_it_was_saved() -> None:
-    test = RateRatio(0.5, HARM_EFFECTS)
-    fresh = RateRatio(0.5, HARM_EFFECTS)
-    fresh.restore(json.loads(json.dumps(test.to_json(), allow_nan=False)))
-    assert fresh.log_e == test.log_e
-    test.start(0.5)
-    test.observe(Count(100, 1), Count(5, 2))
-    fresh.restore(json.loads(json.dumps(test.to_json(), allow_nan=False)))
-    for both in (test, fresh):
-        both.observe(Count(80, 0), Count(20, 1))
-    assert fresh.log_e == test.log_e
-
-
-@pytest.mark.parametrize("state", [{}, {"log_sums": [0.0], "unspent": 1}, {"log_sums": 1, "unspent": 1}])
-def test_what_is_no_state_is_refused(state: dict[str, object]) -> None:
-    with pytest.raises((ValueError, KeyError, TypeError)):
-        RateRatio(0.0, HARM_EFFECTS).restore(state)
 
 
 def test_tests_side_by_side_are_as_each_alone() -> None:

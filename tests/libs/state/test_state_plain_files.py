@@ -12,7 +12,6 @@ from headrace.pipeline import DocumentError
 from headrace.pipeline.document.files import read as read_document
 from headrace.repository.records import Records
 from headrace.state import plain_files, traces
-from services.monitoring.rollouts.handover import FileEvidence
 
 
 def within(call: Callable[[], object]) -> list[object]:
@@ -45,7 +44,6 @@ def test_only_a_plain_file_is_opened(tmp_path: Path, make: Callable[[Path], None
 READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "pipeline document": ("p/pipeline.yaml", lambda at: read_document(at / "p" / "pipeline.yaml")),
     "record of models": ("serving.json", lambda at: Records(at).serving()),
-    "evidence": ("p.json", lambda at: FileEvidence(at).load("p")),
     "traces": (traces.FILE, lambda at: traces.find(at, "r")),
 }
 

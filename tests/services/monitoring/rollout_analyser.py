@@ -20,7 +20,7 @@ from services.monitoring.guards.guard import Facts, Objectives
 from services.monitoring.rollouts import ports
 from services.monitoring.rollouts.analyser import Analyser
 from services.monitoring.rollouts.counts import Tick
-from services.monitoring.rollouts.handover import ControlLadder, ControlLease, FileEvidence
+from services.monitoring.rollouts.handover import ControlLadder, ControlLease
 from services.monitoring.rollouts.judgement import Judgement
 from tests.released import database
 from tests.services.monitoring.monitoring_outcomes import Log
@@ -137,7 +137,6 @@ class World:
             RecordReleases(own) if own else self.store,
             self,
             ControlLease(own or self.records, "test", LONG_S),
-            FileEvidence(self.folder / "evidence"),
             ControlLadder(own) if own else self.ladder,
             EDGES,
             observed,

@@ -60,7 +60,7 @@ def begin(store: RecordReleases, rollout: Rollout, pipeline: str = "p") -> None:
 
 
 def settings(tmp_path: Path, releases: Released) -> dict[str, Any]:
-    return {"outcomes": tmp_path / "o", "rollouts": str(tmp_path / "rollouts"), "control": releases.client}
+    return {"outcomes": tmp_path / "o", "control": releases.client}
 
 
 def figures(requests: int, bad: int) -> ArmFigures:

@@ -1,13 +1,12 @@
-"""The lease at control, and saved evidence."""
+"""The lease at control."""
 
-import math
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from headrace.catalog.remote import RemoteRecords
-from services.monitoring.rollouts.handover import ControlLease, FileEvidence
+from services.monitoring.rollouts.handover import ControlLease
 from tests.control_service import execute
 from tests.released import database, releases_in
 from tests.services.monitoring.rollout_analyser import LONG_S
@@ -35,15 +34,3 @@ def test_a_control_that_is_away_is_an_error(tmp_path: Path) -> None:
         pytest.raises(OSError, match="control"),
     ):
         ControlLease(records, "one").hold()
-
-
-def test_evidence_in_files(tmp_path: Path) -> None:
-    store = FileEvidence(tmp_path / "evidence")
-    assert store.load("p") is None
-    store.save("p", {"format": 1})
-    assert store.load("p") == {"format": 1}
-    assert store.load("q") is None
-    with pytest.raises(ValueError, match="JSON"):
-        store.save("p", {"e": math.inf})
-    (tmp_path / "evidence" / "p.json").write_text("[1]")
-    assert store.load("p") is None

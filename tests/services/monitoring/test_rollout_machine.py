@@ -1,6 +1,5 @@
 """The evidence on a rollout: whatever arrives in whatever order, nothing counts twice, and nothing is proven by nothing."""
 
-import json
 from typing import Literal
 
 from hypothesis import settings
@@ -103,15 +102,6 @@ class RolloutMachine(RuleBasedStateMachine):
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
         self.look([])
-
-    @precondition(lambda self: self.active)
-    @rule()
-    def another_analyser_takes_over(self) -> None:
-        saved, found = json.loads(json.dumps(self.evidence.to_json(), allow_nan=False)), self.decide()
-        self.evidence = Evidence(self.release, EDGES, Objectives(), self.now)
-        assert self.evidence.restore(saved)
-        assert json.loads(json.dumps(self.evidence.to_json())) == saved
-        assert self.decide() == found
 
     @precondition(lambda self: self.active)
     @rule()

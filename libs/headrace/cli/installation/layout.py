@@ -100,8 +100,6 @@ class Layout:
     control_public_key = _Below("control.pub")
     # What is live as control writes it for starts without control, beside what each process keeps.
     artifacts = _Below("kept/artifacts")
-    # What the analyser of rollouts knows: its evidence.
-    rollouts = _Below("rollouts")
     # Where the processes of the ingress share their counts of what tenants use.
     quotas = _Below("quotas", "run")
     # What tenants with a daily budget of different queries have sent today.

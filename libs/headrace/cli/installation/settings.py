@@ -142,7 +142,6 @@ def files(layout: Layout) -> dict[str, dict[str, Any]]:
             "outcomes": str(layout.outcomes),
             "events": {"folder": str(layout.events), "salt": str(layout.events_salt)},
             "explanations": {"file": str(layout.explanations)},
-            "rollouts": str(layout.rollouts),
             "drift": {
                 "models": str(layout.models),
                 "trust": {"keys": [str(layout.model_public_key)]},

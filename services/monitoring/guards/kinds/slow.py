@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from headrace.analysis import Count, SlowThreshold
 from services.monitoring.guards.guard import Increment, Setting
@@ -51,17 +50,6 @@ class Slow(RateGuard):
     def _slow(self, counts: ArmCounts, share: float) -> Count:
         slow = self._threshold.slow(counts.latency, at_full_weight=share == 1)
         return Count(sum(counts.latency), slow)
-
-    def to_json(self) -> dict[str, Any]:
-        """See Guard."""
-        return super().to_json() | {"slow": [self._threshold.bucket, list(self._threshold.recent)]}
-
-    def restore(self, values: Any) -> None:
-        """See Guard."""
-        super().restore(values)
-        bucket, recent = values["slow"]
-        self._threshold.bucket = None if bucket is None else int(bucket)
-        self._threshold.recent = tuple(float(n) for n in recent)
 
 
 make = Slow

@@ -1,6 +1,5 @@
 """Each guard by what it finds and what it says, and how one is added."""
 
-import json
 import sys
 from collections import Counter
 from types import ModuleType
@@ -178,13 +177,3 @@ def test_evidence_against_a_calibrated_model_shrinks_on_average(seed: int, right
             guard.learn(Facts(expected={CANARY: (rows, n, rows * right)}))
             found.append(guard.finding().harm_e)
         assert np.mean(found) < 1
-
-
-@pytest.mark.parametrize("name", GUARDS)
-def test_evidence_goes_on_where_it_was_saved(name: str) -> None:
-    guard, other = made(name), made(name)
-    guard.answered(
-        0.5, seen(costly=[300, 10], bad=[[300, 3]] * 3), seen(7, costly=[300, 9], bad=[[300, 4]] * 3)
-    )
-    other.restore(json.loads(json.dumps(guard.to_json(), allow_nan=False)))
-    assert json.dumps(other.to_json()) == json.dumps(guard.to_json())
