@@ -125,7 +125,7 @@ async def test_a_good_canary_is_promoted_across_a_restart(
     store = releases.store
     begin(store, rollout)
     candidate = store.current("p")[0].arms[CANARY]
-    sequence = 0
+    sequence, counts = 0, dict[ArmName, ArmFigures]()
     for number in (1, 2):  # another service takes over when the canary has all rows
         async with served(SERVICE, settings(tmp_path, releases)) as harness:
             while (release := store.current("p")[0]).number == number:
@@ -134,7 +134,8 @@ async def test_a_good_canary_is_promoted_across_a_restart(
                 rows = {CANARY: figures(5000 + 100 * sequence, 5)}
                 if number == 1:
                     rows[LIVE] = figures(5000 + 100 * sequence, 5)
-                await report(harness, sequence, number, rows)
+                counts |= {ArmName("p", number, arm): of for arm, of in rows.items()}
+                await call(harness, "ReportTicks", write(Tick(7, sequence, 0, counts)))
                 answers = [answered(2000 * sequence + 1 + 1000 * (arm == LIVE), number, arm) for arm in rows]
                 await call(harness, "RecordEvents", messages.write("r", 7, 0, answers))
                 await asyncio.sleep(0.02)

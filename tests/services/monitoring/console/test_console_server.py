@@ -37,7 +37,6 @@ def settings(place: Place, port: int, **more: object) -> dict[str, Any]:
     own = place.settings(f"127.0.0.1:{port}").model_copy(update=more).model_dump(mode="json")
     return {
         "control": place.control,
-        "rollouts": str(place.folder / "rollouts"),
         "console": own,
     }
 
