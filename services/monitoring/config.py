@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field, PositiveFloat
+from pydantic import Field, PositiveFloat, PositiveInt
 
 from headrace.hop import config
 from services.monitoring.accuracy.settings import AccuracySettings
@@ -14,26 +14,23 @@ from services.monitoring.drift.settings import DriftSettings
 from services.monitoring.events.settings import EventStorage
 from services.monitoring.explanations.settings import ExplanationStorage
 
-_MIB = 1 << 20
-
 
 class Retention(config.Settings):
     """What of outcomes and exposures is kept. The oldest go first."""
 
     days: PositiveFloat = 30.0
-    # Size of the file. An outcome takes about 150 bytes, an exposure 200.
-    max_bytes: int = Field(default=512 * _MIB, ge=_MIB)
+    # Of each: outcomes, exposures, predictions that wait for a label. One takes 150 to 250 bytes.
+    max_rows: PositiveInt = 1_000_000
 
 
 class MonitoringConfig(config.ServiceSettings):
     """All settings of the monitoring service."""
 
+    # The database `facts`: the path of a SQLite file, which this process has alone, or postgresql://USER@HOST/DATABASE, with
+    # password_file=PATH and other options of libpq. Absent: a temporary file, and a restart forgets.
+    database: str | None = Field(default=None, min_length=1)
     # Client of control, which has the releases. Absent: no rollout is judged.
     control: config.CalleeSettings | None = None
-
-    # SQLite file of outcomes and exposures; several processes of one machine may share it. Absent: they are kept in memory,
-    # and a restart forgets them.
-    outcomes: Path | None = None
     # The record of deployments, whose figures are metrics. Absent: none is here.
     deployments: Path | None = None
     retention: Retention = Retention()

@@ -38,16 +38,8 @@ class Metrics:
         self.refused = Counter(
             "headrace_monitoring_refused_outcomes", "Outcomes that could not be stored.", registry=registry
         )
-        self.failing = Gauge(
-            "headrace_monitoring_storage_failing", "1 while outcomes can't be stored.", registry=registry
-        )
-        self.bytes = Gauge(
-            "headrace_monitoring_storage_bytes",
-            "Size of the file of outcomes and exposures.",
-            registry=registry,
-        )
         self.swept = Counter(
             "headrace_monitoring_swept_rows",
-            "Outcomes and exposures removed for their age or size.",
+            "Outcomes and exposures removed for their age or number.",
             registry=registry,
         )

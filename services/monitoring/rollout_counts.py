@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -39,7 +40,7 @@ class Seen:
     answers: Callable[[str, Wanted], Mapping[tuple[int, str], Answers]]
     drift: Callable[[str], Sequence[Look]]
     ranges: Callable[[str, str, str], Mapping[str, Ends]]
-    accuracy: Callable[[str], Awaitable[Sequence[VersionWindows]]]
+    accuracy: Callable[[str], Coroutine[None, None, Sequence[VersionWindows]]]
 
 
 class RolloutCounts:
@@ -58,6 +59,8 @@ class RolloutCounts:
     ) -> None:
         """`seen`: None: nobody looks at answers."""
         self._seen = seen
+        self._reading: dict[str, asyncio.Future[Sequence[VersionWindows]]] = {}
+        self._accuracy: dict[str, Sequence[VersionWindows]] = {}
         self._by_epoch = by_epoch
         self._judged = judged
         self._objectives = objectives
@@ -81,11 +84,6 @@ class RolloutCounts:
         arms = {arm: release.arms[arm] for arm in (LIVE, rollout.arm)}
         by_key = release.assign.by is not None
         wanted = Wanted(rollout.since, tuple(arms), by_key, objectives.ranges, objectives.segments)
-        try:
-            versions = await seen.accuracy(release.pipeline)
-        except Exception as error:  # noqa: BLE001 - as in `_outcomes`
-            self._failed(error)
-            versions = []
         drifted = {
             look.series.arm: {
                 f"{c}/{check}": str(alarm.verdict) for (c, check), alarm in look.alarms.raised.items()
@@ -96,7 +94,22 @@ class RolloutCounts:
             and look.series.arm in arms
             and look.series.revision == arms[look.series.arm].revision
         }
-        return Facts(seen.answers(release.pipeline, wanted), drifted, _expected(arms, versions))
+        return Facts(
+            seen.answers(release.pipeline, wanted), drifted, _expected(arms, self._versions(release.pipeline))
+        )
+
+    def _versions(self, pipeline: str) -> Sequence[VersionWindows]:
+        """As they were read last: a database that hangs must not hold up what is found by the other guards."""
+        if (seen := self._seen) is None:
+            return ()
+        reading = self._reading.get(pipeline)
+        if reading is None or reading.done():
+            self._reading[pipeline] = asyncio.ensure_future(seen.accuracy(pipeline))
+            if reading is not None and isinstance(error := reading.exception(), Exception):
+                self._failed(error)
+            elif reading is not None:
+                self._accuracy[pipeline] = reading.result()
+        return self._accuracy.get(pipeline, ())
 
     async def objectives(self, release: Release) -> Objectives:
         """See rollouts.ports.Counts."""

@@ -18,7 +18,6 @@ from headrace.hop.process import background
 from headrace.releases import Experiment, Release
 from headrace.releases.of_records import RecordReleases
 from headrace.resources.service import control_client
-from headrace.state.files import sealed_before
 from headrace.ticks import LATENCY_EDGES_S
 from services.monitoring.accuracy.store import AccuracyStore
 from services.monitoring.accuracy.wiring import telling_accuracy
@@ -26,6 +25,7 @@ from services.monitoring.config import MonitoringConfig
 from services.monitoring.console.panels.freshness import Freshness
 from services.monitoring.console.wiring import Beside, serving_console
 from services.monitoring.cost.wiring import counting_cost
+from services.monitoring.database.facts import Facts, FactsMetrics
 from services.monitoring.deployments import tell_deployments
 from services.monitoring.drift.from_events import DriftObserver
 from services.monitoring.drift.wiring import watching_drift
@@ -33,12 +33,12 @@ from services.monitoring.events.allowance import Allowance
 from services.monitoring.events.ports import EventObserver, GroupObserver
 from services.monitoring.events.wiring import events
 from services.monitoring.experiments import experiment_read_out
-from services.monitoring.explanations.wiring import explanation_store, explanations
+from services.monitoring.explanations.store import ExplanationStore
+from services.monitoring.explanations.wiring import explanations
 from services.monitoring.guards.counting import AnswerCounter
 from services.monitoring.guards.guard import Objectives
 from services.monitoring.metrics import Metrics
 from services.monitoring.objectives import ReleaseObjectives
-from services.monitoring.outcomes.database import Database
 from services.monitoring.outcomes.judged_keys import JudgedKeys
 from services.monitoring.outcomes.recorder import Recorder
 from services.monitoring.outcomes.records import Judged
@@ -59,26 +59,25 @@ _WALL = time.time  # noqa: TID251 - outcomes are kept by date
 @asynccontextmanager
 async def build(settings: MonitoringConfig, runtime: Runtime) -> AsyncIterator[Sequence[Service]]:
     """The service. Raises ConfigError."""
-    sealed_before.refuse_sealed(settings.events.folder)
     metrics, log = runtime.telemetry.once(Metrics), runtime.telemetry.log
     ticks = Ticks(time.monotonic, settings.silent_s)
     metrics.routers.set_function(ticks.routers)
-    database = Database(settings.outcomes, log)
-    store, judged = OutcomeStore(database), AccuracyStore(database, settings.accuracy.window_s)
-    recorder = Recorder(store, metrics, log, _WALL)
+    facts = Facts(settings.database, runtime.telemetry.once(FactsMetrics), log)
+    store, judged = OutcomeStore(facts), AccuracyStore(facts, settings.accuracy.window_s)
+    recorder = Recorder(facts, store, metrics, log, _WALL)
     retention = settings.retention
-    sweeps = recorder.sweep_always(retention.days, retention.max_bytes)
+    sweeps = recorder.sweep_always(retention.days, retention.max_rows)
     analysers = AsyncExitStack()
     services = monitoring_pb2.DESCRIPTOR.services_by_name
     try:
         await analysers.enter_async_context(background.running(sweeps, "removal of old outcomes", log))
         records = await analysers.enter_async_context(_records(settings, runtime))
         tell_deployments(settings.deployments, runtime)
-        eyes = await _eyes(analysers, settings, records, runtime, recorder, store, judged)
+        eyes = await _eyes(analysers, settings, records, runtime, facts, store, judged)
         analysis = None
         if records is not None:
             analysis = await analysers.enter_async_context(
-                _analysing(records, runtime, ticks, recorder, store, eyes.seen)
+                _analysing(records, runtime, ticks, facts, store, eyes.seen)
             )
         if settings.console is not None:
             await analysers.enter_async_context(
@@ -92,7 +91,7 @@ async def build(settings: MonitoringConfig, runtime: Runtime) -> AsyncIterator[S
         ]
     finally:
         await analysers.aclose()
-        await recorder.close()
+        await asyncio.to_thread(facts.close)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +108,7 @@ async def _eyes(
     settings: MonitoringConfig,
     records: RemoteRecords | None,
     runtime: Runtime,
-    recorder: Recorder,
+    facts: Facts,
     outcomes: OutcomeStore,
     judged: AccuracyStore,
 ) -> _Eyes:
@@ -118,13 +117,15 @@ async def _eyes(
     successions = SuccessionWatch(runtime.telemetry.once(SuccessionMetrics), log)
     drift = await stack.enter_async_context(
         watching_drift(
-            settings, RecordReleases(records) if records else None, runtime, recorder, judged, successions
+            settings, RecordReleases(records) if records else None, runtime, facts, judged, successions
         )
     )
     accuracy = await stack.enter_async_context(
-        telling_accuracy(settings.accuracy, judged, recorder, drift.monitor.calibrated, runtime)
+        telling_accuracy(settings.accuracy, judged, facts, drift.monitor.calibrated, runtime)
     )
-    cost = await stack.enter_async_context(counting_cost(settings.cost, settings.events.folder, runtime))
+    cost = await stack.enter_async_context(
+        counting_cost(settings.cost, settings.events.folder, facts, runtime)
+    )
     freshness, answers = Freshness(), AnswerCounter()
     observers: list[EventObserver | GroupObserver] = [
         DriftObserver(drift.monitor, lambda: Allowance(settings.drift.rows_per_s, settings.drift.burst_rows)),
@@ -133,13 +134,15 @@ async def _eyes(
         freshness,
         answers,
     ]
-    kept_explanations = explanation_store(settings.explanations, log)
+    kept_explanations = ExplanationStore(facts)
     event_service, reception = await stack.enter_async_context(
         events(
             settings.events,
+            facts,
             observers,
             runtime,
             lambda ids: kept_explanations.forget(ids, _WALL()),
+            records,
         )
     )
     explanation_service, explained = await stack.enter_async_context(
@@ -147,16 +150,16 @@ async def _eyes(
             settings.explanations,
             kept_explanations,
             reception,
-            recorder,
+            facts,
             outcomes,
             cost.explanations(),
             runtime,
         )
     )
     shown = Beside(
-        recorder,
+        facts,
         outcomes,
-        reception.find if settings.events.folder is not None else None,
+        reception.find if settings.events.files is not None else None,
         freshness,
         explained.of,
         [drift.panel, accuracy.panel, *cost.panels()],
@@ -166,9 +169,9 @@ async def _eyes(
         lambda pipeline, wanted: answers.taken(pipeline, wanted, _WALL()),
         drift.monitor.looks,
         drift.monitor.ranges,
-        lambda pipeline: recorder.run(judged.windows, 0.0, pipeline),
+        lambda pipeline: facts.run(judged.windows, 0.0, pipeline),
     )
-    return _Eyes([event_service, accuracy.service, explanation_service], shown, seen)
+    return _Eyes([event_service, accuracy.service, explanation_service, *cost.services()], shown, seen)
 
 
 @asynccontextmanager
@@ -176,7 +179,7 @@ async def _analysing(
     records: RemoteRecords,
     runtime: Runtime,
     ticks: Ticks,
-    recorder: Recorder,
+    facts: Facts,
     outcomes: OutcomeStore,
     seen: Seen,
 ) -> AsyncIterator[Analysis]:
@@ -190,11 +193,11 @@ async def _analysing(
     async with background.threads(_THREADS, "rollouts") as threads:
 
         async def judged(pipeline: str, since: int, by_key: bool) -> Mapping[tuple[int, str], Judged]:
-            return await recorder.run(keys if by_key else outcomes.judged, pipeline, since)
+            return await facts.run(keys if by_key else outcomes.judged, pipeline, since)
 
         async def read_out(pipeline: str) -> tuple[Experiment, ReadOut] | None:
             history = await loop.run_in_executor(threads, releases.history, pipeline)
-            found = await recorder.run(experiment_read_out, history, outcomes)
+            found = await facts.run(experiment_read_out, history, outcomes)
             experiment = history[0].experiment if history else None
             return (experiment, found) if experiment and found else None
 

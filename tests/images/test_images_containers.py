@@ -42,7 +42,7 @@ CONTROL = {
     "initialise": True,
     "signing_key": f"{STATE}/control.key",
 }
-MONITORING = {"outcomes": f"{STATE}/outcomes.sqlite", "events": {"folder": f"{STATE}/events"}}
+MONITORING = {"database": f"{STATE}/facts.sqlite", "events": {"files": f"{STATE}/events"}}
 DOOR = {
     "http": {"plaintext": "127.0.0.1:8080"},
     "admin": "127.0.0.1:9901",

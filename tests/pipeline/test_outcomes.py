@@ -29,7 +29,7 @@ LABELLED = "labelled"
 
 
 def stored(request_id: str) -> list[tuple[Any, ...]]:
-    with closing(sqlite3.connect(layout.of(HOME).outcomes)) as connection:
+    with closing(sqlite3.connect(layout.of(HOME).facts)) as connection:
         return connection.execute(
             "SELECT tenant, row, name, value, label FROM outcomes WHERE request_id = ? ORDER BY row, name",
             (request_id,),

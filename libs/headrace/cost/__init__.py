@@ -1,6 +1,6 @@
 """What predictions cost: prices, who pays for what was measured, the ledger of it, and what a load would need."""
 
-from headrace.cost.ledger import SCHEMA, Account, LedgerError, account, add, read
+from headrace.cost.account import Account, account_message, account_of
 from headrace.cost.plan import Measurement, Need, Plan, PlanError, of_account, of_file, plan
 from headrace.cost.prices import RESOURCES, UNITS, Prices, PricesFile
 from headrace.cost.report import By, Group, Report, report
@@ -9,7 +9,6 @@ from headrace.cost.usage import Interval, Key, ProcessUse, Work
 
 __all__ = [
     "RESOURCES",
-    "SCHEMA",
     "UNITS",
     "Account",
     "Bill",
@@ -18,7 +17,6 @@ __all__ = [
     "Group",
     "Interval",
     "Key",
-    "LedgerError",
     "Measurement",
     "Need",
     "Plan",
@@ -28,13 +26,12 @@ __all__ = [
     "ProcessUse",
     "Report",
     "Work",
-    "account",
-    "add",
+    "account_message",
+    "account_of",
     "billed",
     "charges",
     "of_account",
     "of_file",
     "plan",
-    "read",
     "report",
 ]

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from headrace.cost.ledger import Account
+from headrace.cost.account import Account
 from headrace.cost.prices import CPU, GB, HOUR_S, MONTH_S, Prices
 from headrace.cost.usage import IDLE, OVERHEAD, SHAPES, Shape
 

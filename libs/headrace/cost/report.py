@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from headrace.cost.ledger import Account
+from headrace.cost.account import Account
 from headrace.cost.prices import CPU, GPU
 from headrace.cost.split import Charge
 from headrace.cost.usage import IDLE, OVERHEAD, Key

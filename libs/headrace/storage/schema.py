@@ -25,16 +25,20 @@ INFO = sa.Table(
 
 # Its `op` and `context` are one for the whole process.
 _ALEMBIC = threading.Lock()
+_ENTRY = Path(__file__).with_name("migrations")
+# Of columns. Text is sorted by bytes, as SQLite sorts, whatever the language of the server.
+TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+NUMBER = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """`migrations`: Alembic's folder; each ends with a row of `schema_info`. `version`: of the newest. `first` writes what an
-    empty database begins with."""
+    """`migrations`: the folder with `versions`; each ends with a row of `schema_info`. `version`: of the newest. `first` writes
+    what an empty database begins with."""
 
     migrations: Path
     version: int
-    first: Callable[[sa.Connection], None]
+    first: Callable[[sa.Connection], object] = lambda _: None
 
 
 def prepare(database: Database, schema: Schema, *, initialise: bool) -> None:
@@ -71,7 +75,10 @@ def _upgrade(connection: sa.Connection, schema: Schema, *, empty: bool) -> None:
     if _found(connection)[0] >= schema.version:
         return  # it was run again
     config = Config()
-    config.set_main_option("script_location", str(schema.migrations).replace("%", "%%"))
+    places = {"script_location": _ENTRY, "version_locations": schema.migrations / "versions"}
+    for name, place in places.items():
+        config.set_main_option(name, str(place).replace("%", "%%"))
+    config.set_main_option("path_separator", "newline")
     config.attributes["connection"] = connection
     with _ALEMBIC:
         command.upgrade(config, "head")

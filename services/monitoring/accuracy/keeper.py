@@ -11,7 +11,7 @@ from services.monitoring.accuracy.metrics import AccuracyMetrics
 from services.monitoring.accuracy.observer import PredictionObserver
 from services.monitoring.accuracy.settings import AccuracySettings
 from services.monitoring.accuracy.store import AccuracyStore
-from services.monitoring.outcomes.recorder import Recorder
+from services.monitoring.database.facts import Facts
 from services.monitoring.outcomes.records import StorageError
 from services.monitoring.ports import Log
 
@@ -29,7 +29,7 @@ class AccuracyKeeper:
         settings: AccuracySettings,
         observer: PredictionObserver,
         store: AccuracyStore,
-        recorder: Recorder,
+        facts: Facts,
         metrics: AccuracyMetrics,
         log: Log,
         wall: Callable[[], float],
@@ -37,7 +37,7 @@ class AccuracyKeeper:
         self._settings = settings
         self._observer = observer
         self._store = store
-        self._recorder = recorder
+        self._facts = facts
         self._metrics = metrics
         self._log = log
         self._wall = wall
@@ -61,12 +61,12 @@ class AccuracyKeeper:
         taken = self._observer.taken()
         if taken:
             try:
-                new = await self._recorder.run(self._store.add, taken, self._wall())
+                new = await self._facts.run(self._store.add, taken, self._wall())
             except StorageError:
                 self._observer.put_back(taken)
                 raise
             self._metrics.predictions.inc(new)
-        while await self._recorder.run(self._store.follow):
+        while await self._facts.run(self._store.follow):
             pass
 
     async def last_step(self) -> None:
@@ -76,7 +76,7 @@ class AccuracyKeeper:
     async def figures(self, pipeline: str = "") -> list[VersionFigures]:
         """Of a pipeline's versions, or of all. Raises StorageError."""
         now, settings = self._wall(), self._settings
-        found = await self._recorder.run(self._store.windows, now - settings.days * _DAY_S, pipeline)
+        found = await self._facts.run(self._store.windows, now - settings.days * _DAY_S, pipeline)
         return figures(found, settings.window_s, settings.least_coverage, now)
 
     async def look(self) -> None:
@@ -85,14 +85,14 @@ class AccuracyKeeper:
         self._metrics.looked(await self.figures())
 
     async def sweep(self) -> None:
-        """Removes what is too old or too much. Raises StorageError."""
+        """Removes what is too old. Raises StorageError."""
         oldest = self._wall() - self._settings.days * _DAY_S
-        await self._recorder.run(self._store.sweep, oldest, self._settings.most_rows)
+        await self._facts.run(self._store.sweep, oldest)
 
     async def _tried(self, what: Callable[[], Awaitable[Any]]) -> None:
         try:
             await what()
         except StorageError:
-            return  # said by `run` of the recorder
+            return  # said by the database
         except Exception as error:  # noqa: BLE001 - the loop must go on
             self._log.error("accuracy could not be told", error=f"{type(error).__name__}: {error}")

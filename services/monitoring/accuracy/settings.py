@@ -16,8 +16,6 @@ class AccuracySettings(config.Settings):
     window_s: PositiveFloat = 3600.0
     # What is older takes no part.
     days: PositiveFloat = 7.0
-    # Predictions that wait for a label; the oldest go first. One takes about 150 bytes of the file.
-    most_rows: PositiveInt = 1_000_000
     # Rows a second, all pipelines together, that are recorded for long, and so many at once. Of more traffic a part is recorded:
     # accuracy and coverage are then those of the part.
     rows_per_s: PositiveFloat = 200.0

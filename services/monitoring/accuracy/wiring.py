@@ -17,8 +17,8 @@ from services.monitoring.accuracy.panel import AccuracyPanel
 from services.monitoring.accuracy.servicer import AccuracyServicer
 from services.monitoring.accuracy.settings import AccuracySettings
 from services.monitoring.accuracy.store import AccuracyStore
+from services.monitoring.database.facts import Facts
 from services.monitoring.events.allowance import Allowance
-from services.monitoring.outcomes.recorder import Recorder
 
 _WALL = time.time  # noqa: TID251 - predictions and outcomes are kept by date
 
@@ -36,7 +36,7 @@ class Accuracy:
 async def telling_accuracy(
     settings: AccuracySettings,
     store: AccuracyStore,
-    recorder: Recorder,
+    facts: Facts,
     calibrated: Calibrated,
     runtime: Runtime,
 ) -> AsyncIterator[Accuracy]:
@@ -44,7 +44,7 @@ async def telling_accuracy(
     log, metrics = runtime.telemetry.log, runtime.telemetry.once(AccuracyMetrics)
     allowance = Allowance(settings.rows_per_s, settings.burst_rows)
     observer = PredictionObserver(allowance, calibrated, metrics.left_out.inc)
-    keeper = AccuracyKeeper(settings, observer, store, recorder, metrics, log, _WALL)
+    keeper = AccuracyKeeper(settings, observer, store, facts, metrics, log, _WALL)
     descriptor = accuracy_pb2.DESCRIPTOR.services_by_name["AccuracyService"]
     servicer = AccuracyServicer(keeper, settings.least_coverage)
     try:

@@ -17,7 +17,8 @@ from headrace.releases import Experiment, Release
 from headrace.releases.of_records import RecordReleases
 from headrace.ticks import ArmFigures
 from services.monitoring.console.facts.live import Counts
-from services.monitoring.events.query import Found, Query
+from services.monitoring.events.query import Found
+from services.monitoring.events.values import Query
 from services.monitoring.explanations.records import ShownExplanation
 from services.monitoring.outcomes.records import Outcome
 from services.monitoring.outcomes.succession import Succession

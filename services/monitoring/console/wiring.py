@@ -16,9 +16,10 @@ from headrace.releases import Experiment, Release
 from headrace.releases.of_records import RecordReleases
 from services.monitoring.config import MonitoringConfig
 from services.monitoring.console.settings import ConsoleSettings
-from services.monitoring.events.query import Found, Query
+from services.monitoring.database.facts import Facts
+from services.monitoring.events.query import Found
+from services.monitoring.events.values import Query
 from services.monitoring.objectives import ReleaseObjectives
-from services.monitoring.outcomes.recorder import Recorder
 from services.monitoring.outcomes.records import Outcome
 from services.monitoring.outcomes.store import OutcomeStore
 from services.monitoring.ticks import Ticks
@@ -41,7 +42,7 @@ _WALL = time.time  # noqa: TID251 - pages show dates, and sessions outlive this 
 class Beside:
     """What other parts of monitoring bring. `events` None: they are not kept."""
 
-    recorder: Recorder
+    facts: Facts
     outcomes: OutcomeStore
     events: Callable[[Query], Awaitable[Found]] | None = None
     freshness: Freshness | None = None
@@ -120,11 +121,11 @@ def _sources(
 def _requests(own: ConsoleSettings, beside: Beside) -> RequestSources | None:
     from services.monitoring.console.ports import RequestSources
 
-    recorder, store, events = beside.recorder, beside.outcomes, beside.events
+    facts, store, events = beside.facts, beside.outcomes, beside.events
     if events is None:
         return None
 
     async def outcomes(tenant: str, request_id: str) -> list[Outcome]:
-        return await recorder.run(store.of_request, tenant, request_id)
+        return await facts.run(store.of_request, tenant, request_id)
 
     return RequestSources(events, outcomes, own.traces, beside.explanation)

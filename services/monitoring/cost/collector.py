@@ -7,12 +7,13 @@ counted twice, and a restart goes on where the last process ended.
 from __future__ import annotations
 
 import os
-import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import sqlalchemy as sa
 
 from headrace.cost import (
     Account,
@@ -23,23 +24,21 @@ from headrace.cost import (
     PricesFile,
     ProcessUse,
     Work,
-    account,
-    add,
     billed,
     charges,
 )
-from headrace.cost.ledger import remove_before
 from headrace.cost.prices import GB
 from headrace.cost.usage import BESIDE, EXECUTOR, INGRESS, REFUSED, REFUSED_PART, SHAPES
+from services.monitoring.cost import ledger
 from services.monitoring.cost.processes import Page, Target, ask, resolved, targets
 from services.monitoring.cost.settings import CostSettings
-from services.monitoring.outcomes.database import Database
+from services.monitoring.database.columns import take_turn
+from services.monitoring.database.facts import Facts
 
 # After a longer time without a reading, the system was off: nothing is billed for it.
 LONGEST_S = 600.0
-_DAY_S = 86_400.0
 # Hours of the ledger are kept for so long.
-_KEPT_S = 400 * _DAY_S
+_KEPT_S = 400 * 86_400.0
 _FILES_S = 300.0
 # What a model ran beside events counts once it is this part of what it ran: events come a second later than the counter.
 _BESIDE_PART = 0.1
@@ -79,7 +78,7 @@ class Collector:
         settings: CostSettings,
         events: Path | None,
         prices: PricesFile,
-        database: Database,
+        facts: Facts,
         wall: Callable[[], float],
         asking: Executor,
         ask_one: Callable[[Target], Page | None] = ask,
@@ -87,7 +86,7 @@ class Collector:
         self._settings = settings
         self._events = events
         self._prices = prices
-        self._database = database
+        self._facts = facts
         self._wall = wall
         self._asking = asking
         self._ask = ask_one
@@ -109,29 +108,39 @@ class Collector:
         pages = [page for page in self._asking.map(self._ask, known) if page is not None]
         prices, now = self._prices.refresh(), self._wall()
         beside = dict(self._beside)
+        apart = frozenset(target.service for target in known)
+        written: list[Collected | None] = []
+
+        def write(connection: sa.Connection) -> Collected | None:
+            take_turn(connection, "cost")
+            readings = _Readings(ledger.last_readings(connection))
+            seconds = now - readings.last.get(_TIME, 0.0)
+            if written and not seconds:
+                return written[0]  # it was committed, and is run again as nobody said so
+            self._beside = defaultdict(float, beside)
+            begins = not 0 < seconds <= LONGEST_S
+            found = self._interval(0.0 if begins else seconds, pages, readings, work, apart)
+            memory_gb = {page.target.service: page.memory_gb for page in pages}
+            ledger.keep_readings(connection, readings.now | {_TIME: now}, memory_gb, now)
+            written[:] = [None]
+            if begins:
+                self._beside.clear()
+                return None
+            made, bills = charges(found, prices), billed(found, prices)
+            ledger.add(connection, now, seconds, prices.currency, made, bills, found.work)
+            ledger.remove_before(connection, now - _KEPT_S)
+            written[:] = [Collected(made, bills, len(pages), len(known))]
+            return written[0]
+
         try:
-            with self._database.transaction() as connection:
-                readings = _Readings(dict(connection.execute("SELECT name, value FROM readings").fetchall()))
-                seconds = now - readings.last.get(_TIME, 0.0)
-                begins = not 0 < seconds <= LONGEST_S
-                apart = frozenset(target.service for target in known)
-                found = self._interval(0.0 if begins else seconds, pages, readings, work, apart)
-                _keep(connection, readings, pages, now)
-                if begins:
-                    self._beside.clear()
-                    return None
-                made, bills = charges(found, prices), billed(found, prices)
-                add(connection, now, seconds, prices.currency, made, bills, found.work)
-                remove_before(connection, now - _KEPT_S)
+            return self._facts.write(write)
         except BaseException:
             self._beside = defaultdict(float, beside)
             raise
-        return Collected(made, bills, len(pages), len(known))
 
-    def account(self, since_s: float) -> list[Account]:
-        """What the ledger says of the last `since_s` seconds. Blocks. Raises StorageError."""
-        with self._database.transaction(reads_only=True) as connection:
-            return account(connection, self._wall() - since_s)
+    def accounts(self, since: float) -> list[Account]:
+        """What the ledger says of hours that end after `since` (seconds since 1970). Blocks. Raises StorageError."""
+        return self._facts.query(lambda connection: ledger.accounts(connection, since))
 
     def _interval(
         self,
@@ -187,15 +196,6 @@ def _add(work: dict[Key, Work], key: Key, more: Work) -> None:
 
 def _refusals(count: float) -> Work:
     return Work(requests=round(count), busy_us={INGRESS: SHAPES[INGRESS].us(0, count) * REFUSED_PART})
-
-
-def _keep(connection: sqlite3.Connection, readings: _Readings, pages: Sequence[Page], now: float) -> None:
-    readings.now[_TIME] = now
-    rows = [(name, value, now) for name, value in readings.now.items()]
-    connection.executemany("INSERT OR REPLACE INTO readings VALUES (?, ?, ?)", rows)
-    connection.execute("DELETE FROM readings WHERE time < ?", (now - _DAY_S,))
-    held = [(page.target.service, page.memory_gb, now) for page in pages]
-    connection.executemany("INSERT OR REPLACE INTO memory VALUES (?, ?, ?)", held)
 
 
 def _size_gb(folder: Path | None) -> float:

@@ -39,7 +39,7 @@ class CostKeeper:
         self._metrics = metrics
         self._log = log
         self._every_s = every_s
-        # The ledger is one thread's at a time.
+        # One interval at a time.
         self._thread = ThreadPoolExecutor(1, "cost")
         self._failed = self._mistake = ""
         self._failures = 0
@@ -72,9 +72,9 @@ class CostKeeper:
             self._works(found)
         self._tell_prices()
 
-    async def accounts(self, since_s: float) -> list[Account]:
-        """What the ledger says of the last `since_s` seconds, by currency. Raises StorageError."""
-        return await self._on(lambda: self._collector.account(since_s))
+    async def accounts(self, since: float) -> list[Account]:
+        """What the ledger says of hours that end after `since` (seconds since 1970), by currency. Raises StorageError."""
+        return await self._on(lambda: self._collector.accounts(since))
 
     def budget(self, pipeline: str) -> float | None:
         """What 1,000 rows of a pipeline may cost."""

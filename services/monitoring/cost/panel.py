@@ -14,19 +14,21 @@ _SHARE = 0.01
 
 
 class CostPanel:
-    """A `PanelSource`. `accounts`: of the last so many seconds. `budget`: of 1,000 rows of a pipeline; None: there is none."""
+    """A `PanelSource`. `accounts`: of hours that end after a time. `budget`: of 1,000 rows of a pipeline; None: there is none."""
 
     def __init__(
         self,
         accounts: Callable[[float], Awaitable[Sequence[Account]]],
         budget: Callable[[str], float | None],
+        wall: Callable[[], float],
     ) -> None:
+        self._wall = wall
         self._accounts = accounts
         self._budget = budget
 
     async def __call__(self, pipeline: str) -> Panel | None:
         """None: nothing was charged yet."""
-        accounts = await self._accounts(DAY_S)
+        accounts = await self._accounts(self._wall() - DAY_S)
         if not accounts:
             return None
         whole = report(accounts[-1], "pipeline")

@@ -10,15 +10,13 @@ from headrace.hop.config import Settings
 
 
 class CostSettings(Settings):
-    """Where it reads what processes used, and where it keeps what that cost."""
+    """Where it reads what processes used, and what that costs."""
 
     # File that names the metrics of all processes, as Prometheus reads it (`file_sd_configs`); the supervisor writes it.
     targets: Path | None = None
     # Where there is no such file: by service, the name and port at which DNS has the metrics of each of its processes, such as
     # router.headrace.svc:7190. Neither of both: what predictions cost is not told.
     services: dict[str, str] = Field(default_factory=dict)
-    # SQLite file; processes of one machine may share it. Absent: in memory, and a restart forgets.
-    ledger: Path | None = None
     # Prices, by people; a mistake in it leaves the last good one in force, which is `kept`. Absent: the defaults.
     prices: Path | None = None
     kept: Path | None = None

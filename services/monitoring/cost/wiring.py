@@ -10,16 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from headrace.cost import SCHEMA, PricesFile
-from headrace.hop.definition import Runtime
+from headrace.api.monitoring.v1 import cost_pb2
+from headrace.cost import PricesFile
+from headrace.hop.definition import Runtime, Service
 from headrace.hop.process.background import running
 from services.monitoring.cost.collector import Collector
 from services.monitoring.cost.from_events import CostObserver
 from services.monitoring.cost.from_explanations import ExplanationCost
 from services.monitoring.cost.keeper import CostKeeper
 from services.monitoring.cost.metrics import CostMetrics
+from services.monitoring.cost.servicer import CostServicer
 from services.monitoring.cost.settings import CostSettings
-from services.monitoring.outcomes.database import Database
+from services.monitoring.database.facts import Facts
 
 if TYPE_CHECKING:
     from services.monitoring.console.ports import PanelSource
@@ -44,21 +46,27 @@ class Cost:
         """Sections for the console, whose packages a service without one does not import."""
         from services.monitoring.cost.panel import CostPanel
 
-        return () if self.keeper is None else (CostPanel(self.keeper.accounts, self.keeper.budget),)
+        return () if self.keeper is None else (CostPanel(self.keeper.accounts, self.keeper.budget, _WALL),)
+
+    def services(self) -> tuple[Service, ...]:
+        """What operators ask."""
+        descriptor = cost_pb2.DESCRIPTOR.services_by_name["CostService"]
+        return () if self.keeper is None else (Service(descriptor, CostServicer(self.keeper.accounts)),)
 
 
 @asynccontextmanager
-async def counting_cost(settings: CostSettings, events: Path | None, runtime: Runtime) -> AsyncIterator[Cost]:
+async def counting_cost(
+    settings: CostSettings, events: Path | None, facts: Facts, runtime: Runtime
+) -> AsyncIterator[Cost]:
     """Keeps the ledger meanwhile. `events`: the folder of stored events."""
     if not settings.told:
         yield Cost()
         return
     log, metrics = runtime.telemetry.log, runtime.telemetry.once(CostMetrics)
     prices = PricesFile(settings.prices, settings.kept)
-    database = Database(settings.ledger, log, schema=SCHEMA, holds="the ledger of cost")
     asking = ThreadPoolExecutor(_THREADS, "cost-readings")
     observer = CostObserver()
-    collector = Collector(settings, events, prices, database, _WALL, asking)
+    collector = Collector(settings, events, prices, facts, _WALL, asking)
     keeper = CostKeeper(collector, observer, prices, metrics, log, settings.every_s)
     try:
         async with running(keeper.run(), "ledger of cost", log):

@@ -128,14 +128,9 @@ class CountingMetrics:
             registry=registry,
         )
         self._series = Gauge("headrace_drift_series", "Series that are counted.", registry=registry)
-        self._storage = Gauge(
-            "headrace_drift_storage_failing",
-            "1 while windows can't be kept on the disk; they are judged all the same.",
-            registry=registry,
-        )
         self._unreadable = Counter(
             "headrace_drift_unreadable_files",
-            "Files of kept windows that could not be read and were set aside, and single windows.",
+            "Kept windows that could not be read.",
             registry=registry,
         )
 
@@ -148,9 +143,6 @@ class CountingMetrics:
     def refused(self, why: str) -> None:
         """`why`: one of a few words of ours."""
         self._refused.labels(why).inc()
-
-    def storage(self, failing: bool) -> None:
-        self._storage.set(failing)
 
     def unreadable(self) -> None:
         self._unreadable.inc()

@@ -36,8 +36,6 @@ class _Counted:
 
     adopted: bool = False
     windows: Windows | None = None
-    # What other processes have counted of it, by their names.
-    others: dict[str, Windows] = field(default_factory=dict)
     baseline: Baseline | None = None
     alarms: Alarms = field(default_factory=Alarms)
     # Of the newest look; empty: there were too few rows.
@@ -117,7 +115,7 @@ class DriftMonitor:
             self._log.info("drift is told from another baseline", **_named(series))
             self._forget_alarms(series, counted)
         held, counted.held = counted.held, deque()
-        counted.adopted, counted.others, counted.windows = True, {}, None
+        counted.adopted, counted.windows = True, None
         if baseline is not None:
             counted.windows = Windows(baseline.layout)
             counted.windows.resume(kept, now)
@@ -160,14 +158,6 @@ class DriftMonitor:
                 cause = Cause("concept", "", text, since)
                 self._retraining.consider(Trigger(pipeline, "", arm, now, (cause,)))
 
-    def merge(self, series: Series, layout: Layout, found: Mapping[str, Sequence[Ended]]) -> None:
-        """Takes what other processes have counted of a series by this layout; by their names."""
-        counted = self._series.get(series)
-        if counted is None or counted.windows is None or counted.windows.layout.digest != layout.digest:
-            return
-        for name, ended in found.items():
-            counted.others.setdefault(name, Windows(counted.windows.layout)).put(ended)
-
     def unsaved(self, *, all_of_it: bool = False) -> list[tuple[Series, Layout, list[Ended]]]:
         """Windows that ended since the last call. `all_of_it`: those that are open end now."""
         found = []
@@ -202,7 +192,7 @@ class DriftMonitor:
         counted = self._series.get(series)
         if counted is None or counted.windows is None:
             return None
-        return counted.windows.newest(self._settings.rows, [*counted.others.values()])
+        return counted.windows.newest(self._settings.rows)
 
     def windows(self, series: Series) -> Windows | None:
         """All windows of a series, for whoever shows them."""

@@ -76,9 +76,6 @@ class DriftSettings(config.Settings):
     series: PositiveInt = Field(default=16, le=1024)
     # How often baselines are looked for anew: a release may have brought another model.
     refresh_s: PositiveFloat = 30.0
-    # Folder for windows and references, so that they survive a restart; processes of one machine that share it judge what all of
-    # them have counted. Absent: each begins anew and judges what it has counted itself.
-    folder: Path | None = None
     retrain: RetrainSettings = RetrainSettings()
 
     @property

@@ -9,8 +9,8 @@ from typing import ParamSpec, TypeVar
 
 from headrace.analysis import Count
 from headrace.drift import Baseline
-from services.monitoring.drift.kept.memory import Memory, Unsaved
 from services.monitoring.drift.monitor import DriftMonitor
+from services.monitoring.drift.persistence import Memory, Unsaved
 from services.monitoring.drift.ports import Baselines, Series, Version
 from services.monitoring.drift.windows import SLICE_S, Ended
 from services.monitoring.ports import Log
@@ -93,26 +93,17 @@ class Watch:
         if self._memory is not None and found is not None:
             same = windows is not None and windows.layout.digest == found.layout.digest
             if not same:
-                self._memory.forget(series)
                 kept = await self._in_thread(self._memory.windows, series, found.layout)
         self._monitor.adopt(series, found, kept, now)
 
     async def _look(self, now: float) -> None:
         for series in self._monitor.waiting():
-            await self._merge(series)
             self._monitor.look_at(series, now)
             # Messages in between: a look takes milliseconds.
             await asyncio.sleep(0)
         if self._errors is not None:
             self._monitor.errors(await self._errors(), now)
         await self._save(now)
-
-    async def _merge(self, series: Series) -> None:
-        """What other processes have counted."""
-        windows = self._monitor.windows(series)
-        if self._memory is not None and windows is not None:
-            found = await self._in_thread(self._memory.others, series, windows.layout)
-            self._monitor.merge(series, windows.layout, found)
 
     async def close(self) -> None:
         """Keeps what was counted, before the process ends. Raises nothing."""

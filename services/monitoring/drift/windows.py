@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -73,12 +72,10 @@ class Windows:
                 window = self._window(span, ended.start)
             window.sketch.merge(ended.sketch)
 
-    def newest(self, rows: int, others: Sequence[Windows] = ()) -> Sketch:
-        """The newest windows together that have so many rows, or all there are. The open slice counts, too. `others`: windows of
-        other processes, which count as if they were of this one."""
+    def newest(self, rows: int) -> Sketch:
+        """The newest windows together that have so many rows, or all there are. The open slice counts, too."""
         found = Sketch(self.layout)
-        apart = [windows._backwards() for windows in (self, *others)]
-        for window in heapq.merge(*apart, key=lambda w: -w.start):
+        for window in self._backwards():
             if found.rows >= rows:
                 break
             found.merge(window.sketch)
@@ -90,18 +87,10 @@ class Windows:
         self._untaken.clear()
         return taken
 
-    def put(self, ended: Sequence[Ended]) -> None:
-        """Adds windows that another process ended, the oldest first."""
-        for span, window in ended:
-            known = self._ended[span]
-            # The other one was restarted within the window, and ended it again with more rows.
-            if known and known[-1].start == window.start:
-                known.pop()
-            known.append(window)
-
     def resume(self, ended: Sequence[Ended], now: float) -> None:
         """Goes on where a process ended that had these windows, the oldest first."""
-        self.put(ended)
+        for span, window in ended:
+            self._ended[span].append(window)
         slices = self._ended["slice"]
         if slices and slices[-1].end > now:
             self._open["slice"] = slices.pop()

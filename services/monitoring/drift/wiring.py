@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from headrace.analysis import Count
@@ -20,17 +19,17 @@ from headrace.repository import Repository
 from headrace.repository.model_index import recorded
 from services.monitoring.accuracy.store import AccuracyStore
 from services.monitoring.config import MonitoringConfig
-from services.monitoring.drift.kept.memory import Memory
+from services.monitoring.database.facts import Facts
 from services.monitoring.drift.metrics import DriftMetrics
 from services.monitoring.drift.monitor import DriftMonitor
 from services.monitoring.drift.panel import DriftPanel
+from services.monitoring.drift.persistence import Memory
 from services.monitoring.drift.ports import Baselines, Version
 from services.monitoring.drift.release_baselines import ReleaseBaselines
 from services.monitoring.drift.retrain.delivery import Retraining
 from services.monitoring.drift.retrain.metrics import RetrainMetrics
 from services.monitoring.drift.settings import DriftSettings
 from services.monitoring.drift.watch import Watch
-from services.monitoring.outcomes.recorder import Recorder
 from services.monitoring.outcomes.succession_watch import SuccessionWatch
 
 _WALL = time.time  # noqa: TID251 - windows are by the time of day, and causes have a date
@@ -53,7 +52,7 @@ async def watching_drift(
     settings: MonitoringConfig,
     releases: RecordReleases | None,
     runtime: Runtime,
-    recorder: Recorder,
+    facts: Facts,
     accuracy: AccuracyStore,
     successions: SuccessionWatch,
 ) -> AsyncIterator[Drift]:
@@ -64,15 +63,15 @@ async def watching_drift(
     retraining = Retraining(settings.drift.retrain, webhook, runtime.telemetry.once(RetrainMetrics), log)
     monitor = DriftMonitor(settings.drift, metrics, retraining, log)
     threads = ThreadPoolExecutor(_THREADS, "drift")
-    loop, memory = asyncio.get_running_loop(), _memory(settings.drift.folder, metrics, log)
+    loop, memory = asyncio.get_running_loop(), Memory(facts, metrics.counting, log)
 
     async def judged() -> Mapping[Version, Count]:
         if releases is not None:
             for pipeline in await loop.run_in_executor(threads, releases.pipelines):
                 history = await loop.run_in_executor(threads, releases.history, pipeline)
                 oldest = min((release.number for release in history), default=0)
-                successions.look(pipeline, history, await recorder.run(accuracy.judged, pipeline, oldest))
-        found = await recorder.run(accuracy.by_version)
+                successions.look(pipeline, history, await facts.run(accuracy.judged, pipeline, oldest))
+        found = await facts.run(accuracy.by_version)
         return {Version(*key): Count(of.rows, of.wrong) for key, of in found.items()}
 
     watch = Watch(
@@ -90,24 +89,10 @@ async def watching_drift(
             yield Drift(monitor, DriftPanel(monitor.looks))
     finally:
         await watch.close()
-        if memory is not None:
-            memory.close()
         if webhook is not None:
             await asyncio.to_thread(webhook.close, _LEAVE_S)
         # What is read at control on such a thread needs this event loop to end.
         await asyncio.to_thread(threads.shutdown)
-
-
-def _memory(folder: Path | None, metrics: DriftMetrics, log: Any) -> Memory | None:
-    if folder is None:
-        return None
-    try:
-        return Memory(folder, metrics.counting, log)
-    except OSError as error:
-        # What is counted now is judged all the same.
-        metrics.counting.storage(failing=True)
-        log.warning("windows of drift can't be kept", error=str(error))
-        return None
 
 
 def _baselines(

@@ -6,10 +6,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 
 class EventMetrics:
-    """Counts events. `segments`: the files that they lie in."""
+    """Counts events. `files`: what they lie in."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.segments = SegmentMetrics(registry)
+        self.files = FileMetrics(registry)
         self.stored = Counter("headrace_monitoring_events", "Events that were stored.", registry=registry)
         self.dropped = Counter(
             "headrace_monitoring_dropped_events",
@@ -34,16 +34,6 @@ class EventMetrics:
         self.erased = Counter(
             "headrace_monitoring_erased_events", "Events that were erased.", registry=registry
         )
-        self.stream_failing = Gauge(
-            "headrace_monitoring_event_stream_failing",
-            "1 while the stream of events can't be read, or what it holds can't be stored.",
-            registry=registry,
-        )
-        self.unreadable_messages = Counter(
-            "headrace_monitoring_unreadable_event_messages",
-            "Messages of the stream of events that could not be read and were dropped.",
-            registry=registry,
-        )
         self.refused = Counter(
             "headrace_monitoring_refused_events",
             "Events in groups that could not be read, as of a router of another generation.",
@@ -56,33 +46,23 @@ class EventMetrics:
         )
 
 
-class SegmentMetrics:
-    """Counts segments, here and on object storage."""
+class FileMetrics:
+    """Counts files."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.bytes = Gauge(
-            "headrace_monitoring_events_bytes", "Size of the closed segments of events.", registry=registry
+            "headrace_monitoring_events_bytes", "Size of the stored events.", registry=registry
         )
         self.closed = Counter(
-            "headrace_monitoring_event_segments", "Segments that were closed.", registry=registry
-        )
-        self.moved = Counter(
-            "headrace_monitoring_moved_event_segments",
-            "Closed segments that were moved to object storage.",
-            registry=registry,
-        )
-        self.waiting = Gauge(
-            "headrace_monitoring_waiting_event_segments",
-            "Closed segments of this machine that are not on object storage yet.",
-            registry=registry,
-        )
-        self.away = Gauge(
-            "headrace_monitoring_event_segments_away",
-            "1 while the object storage of segments can't be reached.",
-            registry=registry,
+            "headrace_monitoring_event_files", "Files that were written.", registry=registry
         )
         self.unreadable = Counter(
-            "headrace_monitoring_unreadable_segments",
-            "Segments that could not be read and were set aside.",
+            "headrace_monitoring_unreadable_event_files",
+            "Files that are damaged, gone, or were not written here.",
+            registry=registry,
+        )
+        self.failing = Gauge(
+            "headrace_monitoring_event_files_failing",
+            "1 while events can't be put into files, as when the bucket can't be reached; they wait in the database.",
             registry=registry,
         )

@@ -1,15 +1,13 @@
-"""Finds events in segments, and shows them as values of JSON or as they are stored."""
+"""Shows events as values of JSON or as they are stored."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, cast
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from headrace.events import (
     BUSY_US,
@@ -26,9 +24,8 @@ from headrace.events import (
     EventGroup,
     prediction_id,
 )
-from headrace.events.group import ID_BYTES
 from headrace.hop.errors import Code, Reason, reason_name
-from services.monitoring.events.storage.arrow import (
+from services.monitoring.events.files.arrow import (
     EPOCH,
     REPLICA,
     REQUEST_ID,
@@ -37,47 +34,19 @@ from services.monitoring.events.storage.arrow import (
     group_of,
     header_of,
 )
-from services.monitoring.events.storage.segments import UnreadableError, read_open
-from services.monitoring.events.storage.store import EventStore
+from services.monitoring.events.store import EventStore
+from services.monitoring.events.values import Position, Query
 
 _FALLBACKS = "@fallbacks"
 _SHOWN = {
     EVENT_ID, SEQUENCE, TIME_US, ROW, CODE, REASON, LATENCY_US, BUSY_US, CACHED, _FALLBACKS,
     REPLICA, EPOCH, REQUEST_ID, TENANT, TRACEPARENT, KEY,
 }  # fmt: skip
-_PLACE = (TIME_US, SEQUENCE, EVENT_ID)
-_NEWEST_FIRST = [(name, "descending") for name in _PLACE]
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Place:
-    """Where an event stands among all: the newest have the greatest."""
-
-    time_us: int
-    sequence: int
-    event_id: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    """Which events; an empty field chooses all. Times are in milliseconds since 1970, both ends included. `row`: of the request
-    `request_id`; None: all of its rows. `before`: only what stands behind this."""
-
-    event_id: bytes = b""
-    pipeline: str = ""
-    tenant: str = ""
-    request_id: str = ""
-    row: int | None = None
-    first_ms: int = 0
-    last_ms: int = 1 << 62
-    limit: int = 20
-    before: Place | None = None
-    trace_id: str = ""
 
 
 @dataclass(slots=True)
 class Found:
-    """Events, the newest first; and names of segments that could not be read."""
+    """Events, the newest first; and paths of files that could not be read."""
 
     events: list[dict[str, Any]] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
@@ -85,117 +54,28 @@ class Found:
 
 @dataclass(slots=True)
 class Page:
-    """Events as they are stored, the newest first in each group. `last`: the place of the oldest; None: there are no more."""
+    """Events as they are stored, the newest first in each group. `last`: the position of the oldest; None: there are no more."""
 
     groups: list[EventGroup] = field(default_factory=list)
-    last: Place | None = None
+    last: Position | None = None
     unreadable: list[str] = field(default_factory=list)
 
 
 def find(store: EventStore, query: Query) -> Found:
     """The newest events that fit, as values of JSON. Blocks; raises StorageError."""
-    found = Found()
-    for table in _newest(store, query, found.unreadable)[0]:
-        found.events.extend(_shown(table))
-    found.events.sort(key=lambda e: (str(e["time"]), int(e["sequence"]), str(e["event_id"])), reverse=True)
-    return found
+    newest = store.newest(query)
+    events = [event for table in newest.tables for event in _shown(table)]
+    events.sort(key=lambda e: (str(e["time"]), int(e["sequence"]), str(e["event_id"])), reverse=True)
+    return Found(events, [problem.path for problem in newest.problems])
 
 
 def read(store: EventStore, query: Query) -> Page:
     """The newest events that fit. Blocks; raises StorageError."""
-    page = Page()
-    tables, places = _newest(store, query, page.unreadable)
-    page.groups = [group_of(table) for table in tables]
-    page.last = places[-1] if len(places) == query.limit else None
-    return page
-
-
-def _newest(store: EventStore, query: Query, unreadable: list[str]) -> tuple[list[pa.Table], list[Place]]:
-    """Tables of the newest events that fit, each with the newest first, and the places of all of them."""
-    tables: list[pa.Table] = []
-    found: list[tuple[Place, int]] = []
-
-    def oldest_ms() -> int:
-        return found[-1][0].time_us // 1000 if len(found) == query.limit else -1
-
-    for table in possible_tables(store, query, unreadable, oldest_ms):
-        fitting = table.filter(_fits(table, query))
-        part = fitting.take(pc.sort_indices(fitting, sort_keys=_NEWEST_FIRST)[: query.limit])
-        columns = (part[name].to_pylist() for name in _PLACE)
-        found += [(Place(*place), len(tables)) for place in zip(*columns, strict=True)]
-        tables.append(part)
-        found.sort(reverse=True)
-        del found[query.limit :]
-    kept = Counter(number for _, number in found)
-    return [t.slice(0, kept[i]) for i, t in enumerate(tables) if kept[i]], [place for place, _ in found]
-
-
-def possible_tables(
-    store: EventStore, query: Query, unreadable: list[str], oldest_ms: Callable[[], int] = lambda: 0
-) -> Iterator[pa.Table]:
-    """Tables that may hold such events; names of what can't be read are added to `unreadable`. `oldest_ms`:
-    what is older than this is not wanted any more. Raises StorageError, OSError."""
-    first, last = query.first_ms, query.last_ms
-    if query.event_id:
-        first = last = int.from_bytes(query.event_id[:6], "big")
-    if query.before is not None:
-        last = min(last, query.before.time_us // 1000)
-    for path in store.open_paths():
-        try:
-            table = read_open(path)
-        except UnreadableError as error:
-            unreadable.append(path.name)
-            store.set_aside(path.name, str(error))
-        else:
-            if query.pipeline in ("", header_of(table.schema).pipeline):
-                yield table
-    # Those that end last come first.
-    for segment in store.index.segments(
-        pipeline=query.pipeline, tenant=query.tenant, first_ms=first, last_ms=last
-    ):
-        if segment.last_ms < oldest_ms():
-            return
-        try:
-            if query.request_id and not store.closed.holds_request(segment.name, query.request_id):
-                continue
-            table = store.closed.read(segment.name)
-        except FileNotFoundError:
-            store.index.remove([segment.name])  # swept by another process
-        except UnreadableError as error:
-            unreadable.append(segment.name)
-            store.set_aside(segment.name, str(error))
-        else:
-            yield table
-
-
-def _fits(table: pa.Table, query: Query) -> pa.ChunkedArray:
-    times = table[TIME_US]
-    fits = pc.and_(
-        pc.greater_equal(times, query.first_ms * 1000),
-        pc.less_equal(times, min(query.last_ms * 1000 + 999, (1 << 63) - 1)),
+    newest = store.newest(query)
+    last = newest.positions[-1] if len(newest.positions) == query.limit else None
+    return Page(
+        [group_of(table) for table in newest.tables], last, [problem.path for problem in newest.problems]
     )
-    if query.event_id:
-        fits = pc.and_(fits, pc.equal(table[EVENT_ID], _id(query.event_id)))
-    if query.tenant:
-        fits = pc.and_(fits, pc.equal(table[TENANT], query.tenant))
-    if query.request_id:
-        fits = pc.and_(fits, pc.equal(table[REQUEST_ID], query.request_id))
-    if query.row is not None:
-        fits = pc.and_(fits, pc.equal(table[ROW], query.row))
-    if query.trace_id:
-        fits = pc.and_(fits, pc.match_substring(table[TRACEPARENT], f"-{query.trace_id}-"))
-    return fits if query.before is None else pc.and_(fits, _behind(table, query.before))
-
-
-def _behind(table: pa.Table, place: Place) -> pa.ChunkedArray:
-    times, numbers = table[TIME_US], table[SEQUENCE]
-    last = pc.and_(pc.equal(numbers, place.sequence), pc.less(table[EVENT_ID], _id(place.event_id)))
-    same_time = pc.or_(pc.less(numbers, place.sequence), last)
-    return pc.or_(pc.less(times, place.time_us), pc.and_(pc.equal(times, place.time_us), same_time))
-
-
-def _id(value: bytes) -> pa.Scalar:
-    return pa.scalar(value, pa.binary(ID_BYTES))
 
 
 def _shown(table: pa.Table) -> list[dict[str, Any]]:

@@ -5,25 +5,31 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import ParamSpec, TypeVar
 
+from headrace.catalog.access import Records
+from headrace.catalog.errors import RecordsError
 from headrace.events import EventGroup, Mask
 from headrace.events.messages import Refused
-from services.monitoring.events.erasure import Erased, Erasure, erase
+from services.monitoring.events.file_audit import tell_audit
+from services.monitoring.events.manifest.manifest import Stream
 from services.monitoring.events.metrics import EventMetrics
 from services.monitoring.events.ports import EventObserver, GroupObserver
-from services.monitoring.events.query import Found, Page, Query, find, read
-from services.monitoring.events.storage.index import Stream
-from services.monitoring.events.storage.store import EventStore, Taken
+from services.monitoring.events.query import Found, Page, find, read
+from services.monitoring.events.store import Erased, EventStore, Taken
+from services.monitoring.events.values import Erasure, Problem, Query, Subject
 from services.monitoring.outcomes.records import StorageError
 from services.monitoring.ports import Log
 
 P = ParamSpec("P")
 R = TypeVar("R")
-# How often segments are looked at whether they should be closed, old ones are removed, and sizes and gaps are measured.
-_CLOSE_S = 1.0
+# How often it is looked whether events should go into files, what is too old is removed, and sizes and gaps are measured; and
+# how often all files are read whether they are what was stored.
+_CLOSE_S = 2.0
 _SWEEP_S = 60.0
-_MEASURE_S = 10.0
+_MEASURE_S = _AUDIT_S = 10.0
+_CHECK_S = 86_400.0
 _MOST_CAUSES = 64
 
 
@@ -39,8 +45,11 @@ class Reception:
         wall: Callable[[], float],
         log: Log,
         forget: Callable[[Sequence[bytes]], object] = lambda _: None,
+        audit: Records | None = None,
     ) -> None:
-        """`forget`: removes what is kept elsewhere of events that are erased, by their ids. Blocks; raises StorageError."""
+        """`forget`: removes what is kept elsewhere of events that are erased, by their ids. Blocks; raises StorageError. `audit`:
+        is told of files."""
+        self._audit = audit
         self._forget = forget
         self._store = store
         self._mask = mask
@@ -48,20 +57,13 @@ class Reception:
         self._metrics = metrics
         self._wall = wall
         self._log = log
-        # The store is one thread's at a time.
-        self._thread = ThreadPoolExecutor(1, "events")
-        self._failing = False
+        # What routers report waits for no question.
+        self._intake = ThreadPoolExecutor(1, "events")
+        self._questions = ThreadPoolExecutor(2, "event-files")
+        self._failing = self._files_failing = False
         # Epoch of a stream → what was noted of it when its gaps were counted last.
         self._noted: dict[int, int] = {}
         self._told: set[tuple[str, str]] = set()
-
-    async def start(self) -> None:
-        """Takes up what an earlier process left. What can't be done now is done by the next process."""
-        if self._store is not None:
-            try:
-                await self._run(self._store.start)
-            except StorageError as error:
-                self._fails(str(error))
 
     async def take(
         self, replica: str, epoch: int, noted: int, groups: Sequence[EventGroup], *, durable: bool
@@ -72,7 +74,9 @@ class Reception:
             taken = Taken(fresh=list(groups))
         else:
             try:
-                taken = await self._run(lambda: store.take(replica, epoch, noted, groups, durable=durable))
+                taken = await self._run(
+                    self._intake, lambda: store.take(replica, epoch, noted, groups, durable=durable)
+                )
             except StorageError as error:
                 self._fails(str(error))
                 raise
@@ -103,63 +107,99 @@ class Reception:
     async def find(self, query: Query) -> Found:
         """The newest events that fit. Raises StorageError."""
         store = self._store
-        return Found() if store is None else await self._run(lambda: find(store, query))
+        return Found() if store is None else await self._ask(lambda: find(store, query))
 
     async def read(self, query: Query) -> Page:
         """The same as they are stored. Raises StorageError."""
         store = self._store
-        return Page() if store is None else await self._run(lambda: read(store, query))
+        return Page() if store is None else await self._ask(lambda: read(store, query))
 
     async def erase(self, who: Erasure) -> Erased:
         """Removes events. Raises StorageError, MaskedError."""
         store = self._store
         if store is None:
             return Erased()
-        erased = await self._run(lambda: erase(store, who, self._mask, self._forget))
+        subjects = tuple(self._masked(subject) for subject in who.subjects)
+        erased = await self._ask(lambda: store.erase(replace(who, subjects=subjects), self._forget))
         self._metrics.erased.inc(erased.events)
         return erased
 
     async def over(self, what: Callable[[EventStore], R]) -> R | None:
         """What somebody computes of all events, on their thread; None: none are kept. Raises what it raises."""
         store = self._store
-        return None if store is None else await self._run(lambda: what(store))
+        return None if store is None else await self._ask(lambda: what(store))
 
     async def streams(self) -> dict[int, Stream]:
         """What was received of each stream. Raises StorageError."""
         store = self._store
-        return {} if store is None else dict(await self._run(store.streams))
+        return {} if store is None else await self._ask(store.manifest.streams)
+
+    async def check(self) -> tuple[dict[str, str], list[Problem]]:
+        """Hashes of the files that the audit has, and files that are not what was stored. Raises StorageError."""
+        store = self._store
+        return (
+            ({}, []) if store is None else await self._ask(lambda: (store.manifest.hashes(), store.check()))
+        )
 
     async def run(self) -> None:
-        """Closes segments and removes old ones, until cancelled."""
-        store, since = self._store, 0.0
-        while store is not None:
+        """Puts events into files, removes old ones, and checks all, until cancelled."""
+        store = self._store
+        if store is None:
+            return
+        work: dict[Callable[[], object], float] = {
+            store.close_due: _CLOSE_S,
+            lambda: self._metrics.swept.inc(store.sweep()): _SWEEP_S,
+            lambda: self._measure(store): _MEASURE_S,
+            store.check: _CHECK_S,
+        }
+        if (audit := self._audit) is not None:
+            work[lambda: tell_audit(audit, store.manifest)] = _AUDIT_S
+        since = dict.fromkeys(work, 0.0)
+        while True:
             await asyncio.sleep(_CLOSE_S)
-            since += _CLOSE_S
-            try:
-                await self._run(store.close_due)
-                if since >= _SWEEP_S:
-                    since = 0.0
-                    self._metrics.swept.inc(await self._run(store.sweep))
-                if since % _MEASURE_S == 0:
-                    await self._run(lambda: self._measure(store))
-            except StorageError as error:
-                self._fails(str(error))
-            except Exception as error:  # noqa: BLE001 - the loop must go on
-                self._fails(f"{type(error).__name__}: {error}")
+            for what, every_s in work.items():
+                since[what] += _CLOSE_S
+                if since[what] >= every_s:
+                    since[what] = 0.0
+                    await self._attempt(what)
 
     async def close(self) -> None:
-        """Closes the segments."""
+        """Ends what is at work. Events that are in no file wait in the database."""
+        for threads in (self._intake, self._questions):
+            await asyncio.to_thread(threads.shutdown)
         if self._store is not None:
-            await self._run(self._store.close)
-        self._thread.shutdown(wait=False)
+            await asyncio.to_thread(self._store.close)
+
+    async def _attempt(self, what: Callable[[], object]) -> None:
+        """What fails is said once, and when it works again."""
+        why = ""
+        try:
+            await self._ask(what)
+        except (StorageError, RecordsError) as error:
+            why = str(error)
+        except Exception as error:  # noqa: BLE001 - the loop must go on
+            why = f"{type(error).__name__}: {error}"
+        if bool(why) == self._files_failing:
+            return
+        self._files_failing = bool(why)
+        self._metrics.files.failing.set(int(self._files_failing))
+        if why:
+            self._log.error("files of events can't be written or read", error=why)
+        else:
+            self._log.info("files of events can be written and read again")
+
+    def _masked(self, subject: Subject) -> Subject:
+        if not self._mask.finds:
+            return subject
+        return replace(subject, masked=self._mask.hash(subject.column, subject.value.encode()))
 
     def _measure(self, store: EventStore) -> None:
-        streams = store.streams()
+        streams = store.manifest.streams()
         # What was noted since the last time may be on its way.
         gaps = [gap for epoch, s in streams.items() for gap in s.received.gaps(self._noted.get(epoch, 0))]
         self._noted = {epoch: s.noted for epoch, s in streams.items()}
         self._metrics.missing.set(sum(last - first + 1 for first, last in gaps))
-        self._metrics.segments.bytes.set(store.index.size_bytes())
+        self._metrics.files.bytes.set(store.manifest.size_bytes())
 
     def _show(self, groups: Sequence[EventGroup]) -> None:
         now = self._wall()
@@ -175,8 +215,11 @@ class Reception:
                     told = f"{type(error).__name__}: {error}"
                     self._log.error("events were not observed", observer=type(observer).__name__, error=told)
 
-    async def _run(self, what: Callable[[], R]) -> R:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, what)
+    async def _ask(self, what: Callable[[], R]) -> R:
+        return await self._run(self._questions, what)
+
+    async def _run(self, threads: ThreadPoolExecutor, what: Callable[[], R]) -> R:
+        return await asyncio.get_running_loop().run_in_executor(threads, what)
 
     def _fails(self, why: str) -> None:
         if not self._failing:

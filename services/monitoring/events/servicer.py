@@ -13,9 +13,8 @@ from headrace.events import messages, split_prediction_id
 from headrace.hop.call import Call
 from headrace.hop.request_ids import request_key
 from services.monitoring import errors
-from services.monitoring.events.erasure import Erasure, MaskedError, Subject
-from services.monitoring.events.query import Place, Query
 from services.monitoring.events.reception import Reception
+from services.monitoring.events.values import MAX_US, Erasure, MaskedError, Position, Query, Subject
 from services.monitoring.outcomes.records import StorageError
 
 _LIMIT, _MAX_LIMIT = 20, 1000
@@ -53,7 +52,7 @@ class EventsServicer:
         query = _query(request)
         try:
             found = await self._reception.find(query)
-        except (StorageError, OSError) as error:
+        except StorageError as error:
             raise errors.events_unavailable(str(error)) from None
         return pb.ListEventsResponse(
             events=[
@@ -65,10 +64,10 @@ class EventsServicer:
 
     async def ReadEvents(self, request: pb.ReadEventsRequest, call: Call) -> pb.ReadEventsResponse:
         errors.check_trusted(call)
-        query = replace(_query(request.chosen), before=_place(request.page))
+        query = replace(_query(request.chosen), before=_position(request.page))
         try:
             page = await self._reception.read(query)
-        except (StorageError, OSError) as error:
+        except StorageError as error:
             raise errors.events_unavailable(str(error)) from None
         reply = pb.ReadEventsResponse(unreadable_segments=page.unreadable)
         for group in page.groups:
@@ -88,7 +87,7 @@ class EventsServicer:
             raise errors.events_unavailable(str(error)) from None
         return pb.EraseEventsResponse(
             erased_count=erased.events,
-            rewritten_segment_count=erased.segments,
+            rewritten_segment_count=erased.files,
             unreadable_segments=erased.unreadable,
         )
 
@@ -110,6 +109,17 @@ class EventsServicer:
             )
         return reply
 
+    async def VerifyEvents(self, request: pb.VerifyEventsRequest, call: Call) -> pb.VerifyEventsResponse:  # noqa: ARG002 - no fields
+        errors.check_trusted(call)
+        try:
+            hashes, problems = await self._reception.check()
+        except StorageError as error:
+            raise errors.events_unavailable(str(error)) from None
+        return pb.VerifyEventsResponse(
+            files=[pb.EventFile(path=path, sha256=digest) for path, digest in sorted(hashes.items())],
+            problems=[pb.EventFileProblem(path=p.path, problem=p.why) for p in problems],
+        )
+
 
 def _query(request: pb.ListEventsRequest) -> Query:
     event_id, request_id, row = _identity(request.prediction_id)
@@ -118,8 +128,8 @@ def _query(request: pb.ListEventsRequest) -> Query:
         raise errors.unreadable("request_id is not that of prediction_id")
     if request.limit > _MAX_LIMIT:
         raise errors.unreadable(f"limit is at most {_MAX_LIMIT}")
-    begin = _milliseconds(request.begin_time) if request.HasField("begin_time") else 0
-    end = _milliseconds(request.end_time) if request.HasField("end_time") else (1 << 62) // 1000
+    begin = _microseconds(request.begin_time) if request.HasField("begin_time") else 0
+    end = _microseconds(request.end_time) if request.HasField("end_time") else MAX_US
     return Query(
         event_id,
         request.pipeline,
@@ -144,17 +154,17 @@ def _identity(text: str) -> tuple[bytes, str, int | None]:
         raise errors.unreadable(f"prediction_id: {error}") from None
 
 
-def _place(page: str) -> Place | None:
+def _position(page: str) -> Position | None:
     if not page:
         return None
     found = _PAGE.match(page)
     if found is None:
         raise errors.unreadable("page is no `next_page` of an earlier reply")
-    return Place(int(found[1]), int(found[2]), bytes.fromhex(found[3]))
+    return Position(int(found[1]), int(found[2]), bytes.fromhex(found[3]))
 
 
-def _milliseconds(time: Timestamp) -> int:
-    return time.seconds * 1000 + time.nanos // 1_000_000
+def _microseconds(time: Timestamp) -> int:
+    return time.seconds * 1_000_000 + time.nanos // 1000
 
 
 def _erasure(request: pb.EraseEventsRequest) -> Erasure:

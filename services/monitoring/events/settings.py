@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 
 from headrace.hop.config import Settings
-from services.monitoring.events.storage.place import place_of
+from services.monitoring.events.files.location import location_of
 
 _MIB = 1 << 20
 
 
 class EventRetention(Settings):
-    """How long events are kept. The oldest segments go first."""
+    """How long events are kept. The oldest files go first."""
 
     days: PositiveFloat = 7.0
     # By pipeline, where it differs.
     pipelines: dict[str, PositiveFloat] = Field(default_factory=dict)
-    # Of all segments together.
+    # Of all events together.
     max_bytes: int = Field(default=1024 * _MIB, ge=_MIB)
 
     def days_of(self, pipeline: str) -> float:
@@ -29,31 +28,27 @@ class EventRetention(Settings):
 class EventStorage(Settings):
     """Where events are kept, and how."""
 
-    # Folder of the segments and their index; processes of one machine may share it. Absent: events are seen by what observes
-    # them (drift), and not kept.
-    folder: Path | None = None
-    # Object storage that closed segments move to (storage/place.py); several machines may share it. Keys are AWS's own variables
-    # and files.
-    segments: str | None = None
-    # Such as redis://HOST:6379/0: events are also read from there, where routers' settings name it too.
-    stream: str = ""
-    stream_timeout_s: PositiveFloat = 2.0
+    # Folder of their files, or s3://BUCKET/PREFIX (files/location.py), whose keys are AWS's own variables and files. Absent:
+    # events are seen by what observes them (drift), and not kept.
+    files: str | None = None
     retention: EventRetention = EventRetention()
-    # A segment is closed at this size or age.
-    segment_bytes: PositiveInt = 64 * _MIB
-    segment_s: PositiveFloat = 60.0
+    # Events wait in the database until a file has this size or they are so old.
+    file_bytes: PositiveInt = 32 * _MIB
+    file_s: PositiveFloat = 900.0
+    # What a question may use of memory and time.
+    question_bytes: PositiveInt = 512 * _MIB
+    question_s: PositiveFloat = 30.0
     # The routers' file with the secret that personal data is hashed with. Absent: events can't be erased by it.
     salt: Path | None = None
 
-    @field_validator("segments")
-    @classmethod
-    def _is_a_place(cls, segments: str | None) -> str | None:
-        if segments is not None:
-            place_of(segments)
-        return segments
+    @property
+    def folder(self) -> Path | None:
+        """Of the files, if they are on this machine."""
+        return None if self.files is None or location_of(self.files).bucket else Path(self.files)
 
-    @model_validator(mode="after")
-    def _segments_begin_in_a_folder(self) -> Self:
-        if self.segments is not None and self.folder is None:
-            raise ValueError("segments: needs `folder`, where segments grow and wait")
-        return self
+    @field_validator("files")
+    @classmethod
+    def _is_a_location(cls, files: str | None) -> str | None:
+        if files is not None:
+            location_of(files)
+        return files

@@ -2,74 +2,52 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from contextlib import asynccontextmanager
 
 from headrace.api.monitoring.v1 import events_pb2
+from headrace.catalog.access import Records
 from headrace.events import Mask, read_salt
 from headrace.hop.definition import Runtime, Service
 from headrace.hop.process.background import running
-from headrace.state.redis import RedisCalls
+from services.monitoring.events.files.location import location_of
+from services.monitoring.events.files.worker import FileWorker
+from services.monitoring.events.manifest.manifest import Facts, Manifest
 from services.monitoring.events.metrics import EventMetrics
 from services.monitoring.events.ports import EventObserver, GroupObserver
 from services.monitoring.events.reception import Reception
 from services.monitoring.events.servicer import EventsServicer
 from services.monitoring.events.settings import EventStorage
-from services.monitoring.events.shipment import Shipment
-from services.monitoring.events.storage.far import FarSegments, far_segments
-from services.monitoring.events.storage.index import SCHEMA, EventIndex
-from services.monitoring.events.storage.store import EventStore
-from services.monitoring.events.stream import StreamReader
-from services.monitoring.outcomes.database import Database
+from services.monitoring.events.store import EventStore
 
 _WALL = time.time  # noqa: TID251 - events are kept by date
+# Of the process that reads files: it shares the machine with what serves.
+_THREADS = 2
 
 
 @asynccontextmanager
 async def events(
     settings: EventStorage,
+    facts: Facts | None,
     observers: Sequence[EventObserver | GroupObserver],
     runtime: Runtime,
     forget: Callable[[Sequence[bytes]], object] = lambda _: None,
+    audit: Records | None = None,
 ) -> AsyncIterator[tuple[Service, Reception]]:
     """The service, and what has the events; `observers` see each event, `forget` gets the ids of those that are erased.
-    Raises ConfigError for an unusable salt."""
+    `audit`: is told of files. Raises ConfigError for an unusable salt."""
     log, metrics = runtime.telemetry.log, runtime.telemetry.once(EventMetrics)
     mask = Mask(read_salt(settings.salt))
-    far = far_segments(settings, time.monotonic)
-    store = _store(settings, far, metrics, log)
-    reception = Reception(store, mask, observers, metrics, _WALL, log, forget)
-    await reception.start()
-    shipment = Shipment(far, reception, metrics.segments, log)
-    tasks = {"reception of events": reception.run(), "shipment of segments": shipment.run()}
-    reader = None
-    if settings.stream:
-        calls = RedisCalls(settings.stream, settings.stream_timeout_s, time.monotonic)
-        name = f"{socket.gethostname()}-{os.getpid()}"
-        reader = StreamReader(calls, name, reception, metrics, time.monotonic, log)
-        tasks["stream of events"] = reader.run()
+    store = None
+    if settings.files is not None and facts is not None:
+        location = location_of(settings.files)
+        worker = FileWorker(location, settings.question_bytes, _THREADS, settings.question_s)
+        store = EventStore(Manifest(facts), worker, settings, metrics.files, _WALL, log)
+    reception = Reception(store, mask, observers, metrics, _WALL, log, forget, audit)
     try:
-        async with AsyncExitStack() as stack:
-            for name, work in tasks.items():
-                await stack.enter_async_context(running(work, name, log))
+        async with running(reception.run(), "files of events", log):
             descriptor = events_pb2.DESCRIPTOR.services_by_name["EventsService"]
             yield Service(descriptor, EventsServicer(reception)), reception
     finally:
-        if reader is not None:
-            await reader.close()
         await reception.close()
-        await shipment.close()
-
-
-def _store(
-    settings: EventStorage, far: FarSegments | None, metrics: EventMetrics, log: Any
-) -> EventStore | None:
-    folder = settings.folder
-    if folder is None:
-        return None
-    index = EventIndex(Database(folder / "index.sqlite", log, schema=SCHEMA, holds="the index of events"))
-    return EventStore(folder, index, settings, metrics.segments, time.monotonic, _WALL, log, far)

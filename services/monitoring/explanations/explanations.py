@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from services.monitoring.events.query import Query
+from services.monitoring.database.facts import Facts
 from services.monitoring.events.reception import Reception
+from services.monitoring.events.values import Query
 from services.monitoring.explanations import bias, from_events
 from services.monitoring.explanations.metrics import ExplanationMetrics
 from services.monitoring.explanations.records import (
@@ -19,10 +20,8 @@ from services.monitoring.explanations.records import (
 )
 from services.monitoring.explanations.settings import ExplanationStorage
 from services.monitoring.explanations.store import ExplanationStore
-from services.monitoring.outcomes.recorder import Recorder
 from services.monitoring.outcomes.records import WRONG, StorageError
 from services.monitoring.outcomes.store import OutcomeStore
-from services.monitoring.outcomes.store_thread import StoreThread
 from services.monitoring.ports import Log
 
 _DAY_S, _SWEEP_S = 86_400.0, 60.0
@@ -31,13 +30,13 @@ _MOST_PIPELINES = 200
 
 
 class Explanations:
-    """`reception`: has the events; `recorder` and `outcomes`: what became known of predictions. `wall`: seconds since 1970."""
+    """`reception`: has the events; `facts` and `outcomes`: what became known of predictions. `wall`: seconds since 1970."""
 
     def __init__(
         self,
         store: ExplanationStore,
         reception: Reception,
-        recorder: Recorder,
+        facts: Facts,
         outcomes: OutcomeStore,
         metrics: ExplanationMetrics,
         wall: Callable[[], float],
@@ -45,12 +44,11 @@ class Explanations:
     ) -> None:
         self._store = store
         self._reception = reception
-        self._recorder = recorder
+        self._facts = facts
         self._outcomes = outcomes
         self._metrics = metrics
         self._wall = wall
         self._log = log
-        self._thread = StoreThread("explanations", metrics.failing, log)
         self._pipelines: set[str] = set()
 
     async def record(
@@ -58,9 +56,7 @@ class Explanations:
     ) -> tuple[int, bool]:
         """Stores explanations, and counts predictions that must be explained, those of one id once (an empty id: each time).
         Returns how many explanations are stored now, and whether it counted. Raises StorageError: nothing was done."""
-        new, counted = await self._thread.run(
-            self._store.add, explanations, demanded, counts_id, self._wall()
-        )
+        new, counted = await self._facts.run(self._store.add, explanations, demanded, counts_id, self._wall())
         if not counted:
             demanded = {}
         for pipeline in {*new, *demanded}:
@@ -75,7 +71,7 @@ class Explanations:
     async def of(self, prediction_id: bytes) -> ShownExplanation | None:
         """The explanation of a prediction with the values of its columns; None: there is none, or its event is gone. Raises
         StorageError."""
-        found = await self._thread.run(self._store.find, prediction_id)
+        found = await self._facts.run(self._store.find, prediction_id)
         if found is None:
             return None
         events = (await self._reception.find(Query(event_id=prediction_id, limit=1))).events
@@ -98,7 +94,7 @@ class Explanations:
 
     async def coverage(self) -> list[Coverage]:
         """Of each pipeline that demands explanations. Raises StorageError."""
-        return await self._thread.run(self._store.coverage)
+        return await self._facts.run(self._store.coverage)
 
     async def slices(
         self, wanted: from_events.Wanted, least: int
@@ -108,10 +104,10 @@ class Explanations:
         if found is None:
             raise StorageError("no events are kept here")
         predictions, output = found
-        since = wanted.first_ms / 1000
+        since = wanted.first_us / 1e6
         names = {WRONG, *predictions.labels}
-        outcomes = await self._recorder.run(self._outcomes.named, sorted(names), since)
-        added = await self._thread.run(
+        outcomes = await self._facts.run(self._outcomes.named, sorted(names), since)
+        added = await self._facts.run(
             self._store.contributions, wanted.pipeline, output, wanted.column, since
         )
         contributions = np.array([added.get(i, np.nan) for i in predictions.ids], np.float64)
@@ -124,15 +120,12 @@ class Explanations:
             await asyncio.sleep(_SWEEP_S)
             oldest = self._wall() - settings.days * _DAY_S
             try:
-                self._metrics.swept.inc(await self._thread.run(self._store.sweep, oldest, settings.max_bytes))
+                self._metrics.swept.inc(await self._facts.run(self._store.sweep, oldest, settings.max_rows))
                 await self._measure()
             except StorageError:
-                continue  # said by the thread
+                continue  # said by the database
             except Exception as error:  # noqa: BLE001 - the loop must go on
                 self._log.error("old explanations not removed", error=f"{type(error).__name__}: {error}")
-
-    async def close(self) -> None:
-        await self._thread.close(self._store.close)
 
     async def _measure(self) -> None:
         for found in await self.coverage():

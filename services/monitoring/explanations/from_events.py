@@ -11,23 +11,26 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from headrace.events import CODE, EVENT_ID, ROW, TIME_US, GroupHeader
-from services.monitoring.events.query import Query, possible_tables
-from services.monitoring.events.storage.arrow import REQUEST_ID, TENANT, header_of
-from services.monitoring.events.storage.store import EventStore
+from services.monitoring.events.files.arrow import REQUEST_ID, TENANT
+from services.monitoring.events.store import EventStore
 from services.monitoring.explanations.bias import Predictions
 
 MOST_PREDICTIONS = 200_000
 _NULL = "null"
+_IDS = (EVENT_ID, TENANT, REQUEST_ID, ROW)
+_COLUMNS = "SELECT column_name, column_type FROM (DESCRIBE events)"
+# Of rows that were answered by the arm itself, at the time of the request.
+_ANSWERED = f'"{CODE}" = 0 AND NOT "$replayed" AND "$shadow_of" = \'\' AND "{TIME_US}" >= ?'
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which predictions, and what makes the groups. `output` "": the first that can be averaged. `first_ms`: not older."""
+    """Which predictions, and what makes the groups. `output` "": the first that can be averaged. `first_us`: not older."""
 
     pipeline: str
     column: str
     output: str = ""
-    first_ms: int = 0
+    first_us: int = 0
 
 
 class NoGroupsError(Exception):
@@ -42,97 +45,60 @@ class NoGroupsError(Exception):
 def predictions(store: EventStore, wanted: Wanted) -> tuple[Predictions, str]:
     """The newest predictions of a pipeline, and the output that was taken. Blocks.
 
-    Raises NoGroupsError; StorageError, OSError.
+    Raises NoGroupsError, StorageError.
     """
-    parts: list[_Part] = []
-    left, output, truncated = MOST_PREDICTIONS, wanted.output, False
-    query = Query(pipeline=wanted.pipeline, first_ms=wanted.first_ms, limit=MOST_PREDICTIONS)
-    for table in possible_tables(store, query, []):
-        header = header_of(table.schema)
-        if header.pipeline != wanted.pipeline or header.replayed or header.shadow_of:
-            continue
-        output = output or _first_output(table, header)
-        _check(table, header, wanted.column, output)
-        chosen = table.filter(
-            pc.and_(pc.equal(table[CODE], 0), pc.greater_equal(table[TIME_US], wanted.first_ms * 1000))
-        )
-        truncated = truncated or chosen.num_rows > left
-        parts.append(_Part.of(chosen.slice(0, left), header, wanted.column, output))
-        left -= len(parts[-1].ids)
-        if left <= 0:
-            break
-    return _joined(parts, truncated), output
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    ids: list[bytes]
-    keys: list[tuple[str, str, int]]
-    groups: list[str]
-    outputs: NDArray[np.float64]
-    truth: bool
-    labels: dict[str, NDArray[np.float64]]
-
-    @classmethod
-    def of(cls, table: pa.Table, header: GroupHeader, column: str, output: str) -> _Part:
-        keys = zip(*(table[n].to_pylist() for n in (TENANT, REQUEST_ID, ROW)), strict=True)
-        return cls(
-            table[EVENT_ID].to_pylist(),
-            list(keys),
-            [_text(value) for value in table[column].to_pylist()],
-            _numbers(table[output]),
-            pa.types.is_boolean(table[output].type),
-            {
-                n: _numbers(table[n])
-                for n in header.outputs
-                if n in table.column_names and _labels(table[n].type)
-            },
-        )
-
-
-def _joined(parts: Sequence[_Part], truncated: bool) -> Predictions:
-    names = {name for part in parts for name in part.labels}
-    nothing = np.array([], np.float64)
+    headers = store.headers(wanted.pipeline, wanted.first_us)
+    if not headers:
+        return Predictions([], [], [], np.array([], np.float64), False, {}), wanted.output
+    described, _ = store.ask(_COLUMNS, [], wanted.pipeline, wanted.first_us)
+    types = dict(zip(*(column.to_pylist() for column in described.columns), strict=True))
+    _check_column(wanted.column, headers, types)
+    outputs = [n for n in dict.fromkeys(n for h in headers for n in h.outputs) if _averages(types.get(n, ""))]
+    if wanted.output and wanted.output not in outputs:
+        raise NoGroupsError("output", outputs)
+    output = wanted.output or min(outputs, key=lambda n: types[n] not in _FLOATS, default="")
+    if not output:
+        raise NoGroupsError("output")
+    names = [*_IDS, wanted.column, *(n for n in outputs if n != wanted.column)]
+    chosen = ", ".join(_quoted(name) for name in names)
+    newest = f'FROM events SELECT {chosen} WHERE {_ANSWERED} ORDER BY "{TIME_US}" DESC LIMIT {MOST_PREDICTIONS + 1}'
+    table, _ = store.ask(newest, [wanted.first_us], wanted.pipeline, wanted.first_us)
+    found = table.slice(0, MOST_PREDICTIONS)
     return Predictions(
-        [i for p in parts for i in p.ids],
-        [k for p in parts for k in p.keys],
-        [g for p in parts for g in p.groups],
-        np.concatenate([p.outputs for p in parts]) if parts else nothing,
-        bool(parts) and all(p.truth for p in parts),
-        {
-            n: np.concatenate([p.labels.get(n, np.full(len(p.ids), np.nan)) for p in parts])
-            for n in sorted(names)
-        },
-        truncated,
-    )
+        found[EVENT_ID].to_pylist(),
+        list(zip(*(found[name].to_pylist() for name in _IDS[1:]), strict=True)),
+        [_text(value) for value in found[wanted.column].to_pylist()],
+        _numbers(found[output]),
+        types[output] == "BOOLEAN",
+        {name: _numbers(found[name]) for name in sorted(outputs) if types[name] not in _FLOATS},
+        table.num_rows > found.num_rows,
+    ), output
 
 
-def _check(table: pa.Table, header: GroupHeader, column: str, output: str) -> None:
+def _check_column(column: str, headers: Sequence[GroupHeader], types: dict[str, str]) -> None:
     """Raises NoGroupsError."""
-    known = [n for n in (*header.inputs, *header.features) if n not in header.masked]
-    if column in header.masked:
+    masked = {name for header in headers for name in header.masked}
+    known = [
+        n for n in dict.fromkeys(n for h in headers for n in (*h.inputs, *h.features)) if n not in masked
+    ]
+    if column in masked:
         raise NoGroupsError("masked", known)
-    if column not in known:
+    if column not in known or column not in types:
         raise NoGroupsError("unknown", known)
-    if pa.types.is_nested(table[column].type):
+    if types[column].endswith("]"):
         raise NoGroupsError("values", known)
-    if output not in table.column_names or output not in header.outputs or not _averages(table[output].type):
-        raise NoGroupsError(
-            "output", [n for n in header.outputs if n in table.column_names and _averages(table[n].type)]
-        )
 
 
-def _first_output(table: pa.Table, header: GroupHeader) -> str:
-    there = [n for n in header.outputs if n in table.column_names and _averages(table[n].type)]
-    return min(there, key=lambda n: not pa.types.is_floating(table[n].type), default="")
+_FLOATS = ("FLOAT", "DOUBLE")
 
 
-def _averages(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_floating(kind)) or _labels(kind)
+def _averages(kind: str) -> bool:
+    """Whether values of this type of DuckDB have a mean."""
+    return kind in (*_FLOATS, "BOOLEAN") or kind.endswith("INT") or kind in ("INTEGER", "UINTEGER")
 
 
-def _labels(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_boolean(kind) or pa.types.is_integer(kind))
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _numbers(column: pa.ChunkedArray) -> NDArray[np.float64]:

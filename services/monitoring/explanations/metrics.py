@@ -29,11 +29,6 @@ class ExplanationMetrics:
         )
         self.swept = Counter(
             "headrace_monitoring_swept_explanations",
-            "Explanations that were removed for their age or the size of the file.",
-            registry=registry,
-        )
-        self.failing = Gauge(
-            "headrace_monitoring_explanations_failing",
-            "1 while explanations can't be stored or read.",
+            "Explanations that were removed for their age or number.",
             registry=registry,
         )

@@ -76,8 +76,8 @@ class ExplanationsServicer:
         errors.check_trusted(call)
         if not request.pipeline or not request.column:
             raise errors.unreadable("pipeline and column must be named")
-        first_ms = request.begin_time.ToMilliseconds() if request.HasField("begin_time") else 0
-        wanted = Wanted(request.pipeline, request.column, request.output, first_ms)
+        first_us = request.begin_time.ToMicroseconds() if request.HasField("begin_time") else 0
+        wanted = Wanted(request.pipeline, request.column, request.output, first_us)
         try:
             found, predictions, output = await self._explanations.slices(
                 wanted, request.least_group or bias.LEAST_GROUP

@@ -1,20 +1,17 @@
-"""The store for an event loop: calls wait for a thread; failures are counted, said once, and healed by the next success."""
+"""The store for an event loop: calls wait for a thread; what could not be stored is counted, exposures wait."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import ParamSpec, TypeVar
 
 from headrace.ticks import Exposure
+from services.monitoring.database.facts import Facts
 from services.monitoring.metrics import Metrics
 from services.monitoring.outcomes.records import Outcome, StorageError
 from services.monitoring.outcomes.store import OutcomeStore
-from services.monitoring.outcomes.store_thread import StoreThread
 from services.monitoring.ports import Log
 
-P = ParamSpec("P")
-R = TypeVar("R")
 _DAY_S, _SWEEP_S = 86_400.0, 60.0
 # Exposures that wait while they can't be stored; then the oldest are lost.
 _WAITING = 50_000
@@ -23,18 +20,20 @@ _WAITING = 50_000
 class Recorder:
     """`wall`: seconds since 1970."""
 
-    def __init__(self, store: OutcomeStore, metrics: Metrics, log: Log, wall: Callable[[], float]) -> None:
+    def __init__(
+        self, facts: Facts, store: OutcomeStore, metrics: Metrics, log: Log, wall: Callable[[], float]
+    ) -> None:
+        self._facts = facts
         self._store = store
         self._metrics = metrics
         self._log = log
         self._wall = wall
-        self._thread = StoreThread("outcomes", metrics.failing, log)
         self._waiting: list[Exposure] = []
 
     async def record(self, tenant: str, outcomes: Sequence[Outcome]) -> None:
         """Stores all of them. Raises StorageError: none was."""
         try:
-            recorded = await self.run(self._store.record, tenant, outcomes, self._wall())
+            recorded = await self._facts.run(self._store.record, tenant, outcomes, self._wall())
         except StorageError:
             self._metrics.refused.inc(len(outcomes))
             raise
@@ -54,30 +53,22 @@ class Recorder:
             return
         taken, self._waiting = self._waiting, []
         try:
-            self._metrics.exposures.inc(await self.run(self._store.expose, taken, self._wall()))
+            self._metrics.exposures.inc(await self._facts.run(self._store.expose, taken, self._wall()))
         except StorageError:
             self._waiting = taken + self._waiting
 
-    async def sweep_always(self, days: float, max_bytes: int) -> None:
+    async def sweep_always(self, days: float, max_rows: int) -> None:
         """Removes what is too old or too much, until cancelled."""
         while True:
             await asyncio.sleep(_SWEEP_S)
             try:
-                await self.sweep(days, max_bytes)
+                await self.sweep(days, max_rows)
             except StorageError:
-                continue  # said by `run`
+                continue  # said by the database
             except Exception as error:  # noqa: BLE001 - the loop must go on
                 self._log.error("old outcomes not removed", error=f"{type(error).__name__}: {error}")
 
-    async def sweep(self, days: float, max_bytes: int) -> None:
+    async def sweep(self, days: float, max_rows: int) -> None:
         """Removes what is too old or too much. Raises StorageError."""
         oldest = self._wall() - days * _DAY_S
-        self._metrics.swept.inc(await self.run(self._store.sweep, oldest, max_bytes))
-        self._metrics.bytes.set(await self.run(self._store.size_bytes))
-
-    async def run(self, what: Callable[P, R], *arguments: P.args, **options: P.kwargs) -> R:
-        """Runs a method of the store on its thread. Raises StorageError."""
-        return await self._thread.run(what, *arguments, **options)
-
-    async def close(self) -> None:
-        await self._thread.close(self._store.close)
+        self._metrics.swept.inc(await self._facts.run(self._store.sweep, oldest, max_rows))

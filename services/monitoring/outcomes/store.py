@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
 
 from headrace.ticks import Exposure
-from services.monitoring.outcomes.database import Database
+from services.monitoring.accuracy.tables import PREDICTIONS
+from services.monitoring.database.columns import add_sums, insert, newest, remove_oldest, take_turn
+from services.monitoring.database.facts import Facts
 from services.monitoring.outcomes.records import WRONG, Judged, Judgement, Outcome, Recorded
+from services.monitoring.outcomes.tables import CONTRADICTIONS, EXPOSURES, JUDGED, JUDGEMENTS, OUTCOMES
 
-# SQLite's integers are signed.
+# Databases' integers are signed.
 _HALF, _WHOLE = 1 << 63, 1 << 64
-# Share of the rows that goes when the file is too large.
-_SURPLUS = 0.1
-_TABLES = ("outcomes", "exposures", "judgements", "predictions", "contradictions")
-_JOINED = """
-SELECT e.id, e.pipeline, e.release, e.arm, e.key, e.labels, o.name, o.value
-FROM outcomes o JOIN exposures e ON e.tenant = o.tenant AND e.request_id = o.request_id AND e.row = o.row
-WHERE {newest}.id > ? AND e.judged IS NULL ORDER BY o.id
-"""
+_E, _O = EXPOSURES.c, OUTCOMES.c
+_JOINED = EXPOSURES.join(
+    OUTCOMES, sa.and_(_E.tenant == _O.tenant, _E.request_id == _O.request_id, _E.row == _O.row)
+)
+# (request id, row, name) of a tenant's outcome.
+_Place = tuple[str, int, str]
 
 
 class OutcomeStore:
@@ -29,192 +31,140 @@ class OutcomeStore:
     A prediction is judged once: by the first outcome named `wrong` or like an output of which the exposure has the value.
     """
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, facts: Facts) -> None:
+        self._facts = facts
 
     def record(self, tenant: str, outcomes: Sequence[Outcome], now: float) -> Recorded:
         """Stores outcomes of a tenant's predictions; of the same prediction and name, the first one stays."""
-        with self._database.transaction() as connection:
-            last = _last(connection, "outcomes")
-            old = [o for o in outcomes if not _stored(connection, tenant, o, now)]
-            contradictory = sum(_contradicts(connection, tenant, o, now) for o in old)
-            new = len(outcomes) - len(old)
-            [[matched]] = connection.execute(
-                "SELECT COUNT(*) FROM outcomes o JOIN exposures e USING (tenant, request_id, row) WHERE o.id > ?",
-                (last,),
-            )
-            _judge(connection, "o", last, now)
-        return Recorded(new, new - matched, len(old) - contradictory, contradictory)
+        return self._facts.write(lambda connection: _record(connection, tenant, outcomes, now))
 
     def expose(self, exposures: Sequence[Exposure], now: float) -> int:
         """Stores which arm answered which rows; returns how many were new."""
-        with self._database.transaction() as connection:
-            last = _last(connection, "exposures")
-            connection.executemany(
-                "INSERT OR IGNORE INTO exposures (tenant, request_id, row, pipeline, release, arm, key, labels, received)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                [
-                    (
-                        e.tenant,
-                        e.request_id,
-                        e.row,
-                        e.arm.pipeline,
-                        e.arm.release,
-                        e.arm.arm,
-                        _signed(e.key),
-                        json.dumps(dict(e.labels)),
-                        now,
-                    )
-                    for e in exposures
-                ],
-            )
-            [[new]] = connection.execute("SELECT COUNT(*) FROM exposures WHERE id > ?", (last,))
-            _judge(connection, "e", last, now)
-        return int(new)
+        return self._facts.write(lambda connection: _expose(connection, exposures, now))
 
     def judged(self, pipeline: str, since: int = 0) -> dict[tuple[int, str], Judged]:
         """(release, arm) → predictions that were judged, of the releases from number `since` on. Never falls."""
-        with self._database.transaction(reads_only=True) as connection:
-            rows = connection.execute(
-                "SELECT release, arm, rows, wrong FROM judged WHERE pipeline = ? AND release >= ?",
-                (pipeline, since),
-            ).fetchall()
-        return {(release, arm): Judged(count, wrong) for release, arm, count, wrong in rows}
+        c = JUDGED.c
+        found = sa.select(c.release, c.arm, c.rows, c.wrong).where(c.pipeline == pipeline, c.release >= since)
+        return {(release, arm): Judged(count, wrong) for release, arm, count, wrong in self._rows(found)}
 
     def judgements(self, pipeline: str, since: int, after: int, most: int) -> list[Judgement]:
         """Judged predictions of rows with a sticky value, of the releases from number `since` on, in the order in which they were
         judged: those after the id `after`, at most `most`."""
-        with self._database.transaction(reads_only=True) as connection:
-            rows = connection.execute(
-                "SELECT id, release, arm, key, wrong FROM judgements WHERE pipeline = ? AND id > ? AND release >= ?"
-                " ORDER BY id LIMIT ?",
-                (pipeline, after, since, most),
-            ).fetchall()
-        return [Judgement(i, release, arm, key, bool(wrong)) for i, release, arm, key, wrong in rows]
+        c = JUDGEMENTS.c
+        found = sa.select(c.id, c.release, c.arm, c.key, c.wrong).order_by(c.id).limit(most)
+        found = found.where(c.pipeline == pipeline, c.id > after, c.release >= since)
+        return [
+            Judgement(i, release, arm, key, bool(wrong)) for i, release, arm, key, wrong in self._rows(found)
+        ]
 
     def exposed(self, pipeline: str, since: int = 0) -> list[tuple[object, str]]:
         """(unit, arm) of each exposure that is kept; the unit is the sticky value's hash, else the request id."""
-        with self._database.transaction(reads_only=True) as connection:
-            return connection.execute(
-                "SELECT COALESCE(key, request_id), arm FROM exposures WHERE pipeline = ? AND release >= ?",
-                (pipeline, since),
-            ).fetchall()
+        found = sa.select(_E.key, _E.request_id, _E.arm).where(_E.pipeline == pipeline, _E.release >= since)
+        return [(_unit(key, request_id), arm) for key, request_id, arm in self._rows(found)]
 
     def named(self, names: Sequence[str], since: float) -> dict[tuple[str, str, int], dict[str, float]]:
         """By prediction (tenant, request id, row), the outcomes of these names that were received since then."""
         found: dict[tuple[str, str, int], dict[str, float]] = {}
-        marks = ",".join("?" * len(names))
-        with self._database.transaction(reads_only=True) as connection:
-            for tenant, request_id, row, name, value in connection.execute(
-                f"SELECT tenant, request_id, row, name, value FROM outcomes WHERE received >= ? AND name IN ({marks})",  # noqa: S608 - marks alone
-                (since, *names),
-            ):
-                found.setdefault((tenant, request_id, row), {})[name] = value
+        wanted = sa.select(_O.tenant, _O.request_id, _O.row, _O.name, _O.value)
+        for *prediction, name, value in self._rows(wanted.where(_O.received >= since, _O.name.in_(names))):
+            found.setdefault((prediction[0], prediction[1], prediction[2]), {})[name] = value
         return found
 
     def values(self, pipeline: str, name: str, since: int = 0) -> list[tuple[object, float]]:
         """(unit, value) of each outcome of that name that has an exposure; units as in `exposed`."""
-        with self._database.transaction(reads_only=True) as connection:
-            return connection.execute(
-                "SELECT COALESCE(e.key, e.request_id), o.value FROM exposures e JOIN outcomes o"
-                " USING (tenant, request_id, row) WHERE e.pipeline = ? AND e.release >= ? AND o.name = ?",
-                (pipeline, since, name),
-            ).fetchall()
+        found = sa.select(_E.key, _E.request_id, _O.value).select_from(_JOINED)
+        found = found.where(_E.pipeline == pipeline, _E.release >= since, _O.name == name)
+        return [(_unit(key, request_id), value) for key, request_id, value in self._rows(found)]
 
     def of_request(self, tenant: str, request_id: str) -> list[Outcome]:
         """What is known of a request's rows."""
-        with self._database.transaction(reads_only=True) as connection:
-            rows = connection.execute(
-                "SELECT row, name, value, label, time FROM outcomes WHERE tenant = ? AND request_id = ? ORDER BY row, name",
-                (tenant, request_id),
-            ).fetchall()
+        found = sa.select(_O.row, _O.name, _O.value, _O.label, _O.time).order_by(_O.row, _O.name)
         return [
-            Outcome(request_id, row, name, value, bool(label), at) for row, name, value, label, at in rows
+            Outcome(request_id, row, name, value, bool(label), at)
+            for row, name, value, label, at in self._rows(
+                found.where(_O.tenant == tenant, _O.request_id == request_id)
+            )
         ]
 
-    def sweep(self, oldest: float, max_bytes: int) -> int:
-        """Removes what was received before `oldest`, and the oldest tenth while the file is larger than `max_bytes`; returns
-        how many rows went."""
-        with self._database.transaction() as connection:
-            gone = sum(
-                connection.execute(f"DELETE FROM {table} WHERE received < ?", (oldest,)).rowcount  # noqa: S608 - our own names
-                for table in _TABLES
-            )
-        while self._database.size_bytes() > max_bytes and (removed := self._remove_tenth()):
-            gone += removed
-        if gone:
-            self._database.shrink()
-        return gone
+    def sweep(self, oldest: float, max_rows: int) -> int:
+        """Removes what was received before `oldest`, and the oldest of each table beyond `max_rows`; returns how many."""
+        tables = (OUTCOMES, EXPOSURES, JUDGEMENTS, PREDICTIONS, CONTRADICTIONS)
+        return sum(remove_oldest(self._facts, table, "id", "received", oldest, max_rows) for table in tables)
 
-    def size_bytes(self) -> int:
-        """Size of the file."""
-        return self._database.size_bytes()
-
-    def close(self) -> None:
-        self._database.close()
-
-    def _remove_tenth(self) -> int:
-        gone = 0
-        with self._database.transaction() as connection:
-            for table in _TABLES:
-                [[count]] = connection.execute(f"SELECT COUNT(*) FROM {table}")  # noqa: S608 - our own names
-                surplus = int(count * _SURPLUS) + 1
-                gone += connection.execute(
-                    f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} ORDER BY id LIMIT ?)",  # noqa: S608 - our own names
-                    (surplus,),
-                ).rowcount
-        return gone
+    def _rows(self, found: sa.Select[Any]) -> Sequence[Any]:
+        return self._facts.query(lambda connection: connection.execute(found).all())
 
 
-def _stored(connection: sqlite3.Connection, tenant: str, o: Outcome, now: float) -> bool:
-    """Stores an outcome if there is none of its prediction and name; returns whether it did."""
-    cursor = connection.execute(
-        "INSERT OR IGNORE INTO outcomes (tenant, request_id, row, name, value, label, time, received)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (tenant, o.request_id, o.row, o.name, o.value, o.label, o.time, now),
-    )
-    return cursor.rowcount > 0
+def _record(connection: sa.Connection, tenant: str, outcomes: Sequence[Outcome], now: float) -> Recorded:
+    take_turn(connection, "outcomes")
+    last = newest(connection, OUTCOMES)
+    first: dict[_Place, Outcome] = {}
+    for o in outcomes:
+        first.setdefault(_place(o), o)
+    added = insert(connection, OUTCOMES).on_conflict_do_nothing().returning(_O.request_id, _O.row, _O.name)
+    rows = [_row(tenant, o, now) | {"label": int(o.label), "time": o.time} for o in first.values()]
+    new = {tuple(place) for place in connection.execute(added, rows)} if rows else set()
+    values = _values(connection, tenant, sorted({o.request_id for o in outcomes}))
+    old = [o for o in outcomes if first[_place(o)] is not o or _place(o) not in new]
+    differ = [_row(tenant, o, now) for o in old if values[_place(o)] != o.value]
+    if differ:
+        connection.execute(sa.insert(CONTRADICTIONS), differ)
+    matched = connection.scalar(sa.select(sa.func.count()).select_from(_JOINED).where(_O.id > last)) or 0
+    _judge(connection, _O.id > last, now)
+    return Recorded(len(new), len(new) - matched, len(old) - len(differ), len(differ))
 
 
-def _contradicts(connection: sqlite3.Connection, tenant: str, o: Outcome, now: float) -> bool:
-    """Whether the outcome that is there has another value; then this one is kept beside it."""
-    place = (tenant, o.request_id, o.row, o.name)
-    cursor = connection.execute(
-        "INSERT INTO contradictions (tenant, request_id, row, name, value, received)"
-        " SELECT tenant, request_id, row, name, ?, ? FROM outcomes"
-        " WHERE tenant = ? AND request_id = ? AND row = ? AND name = ? AND value != ?",
-        (o.value, now, *place, o.value),
-    )
-    return cursor.rowcount > 0
+def _place(o: Outcome) -> _Place:
+    return o.request_id, o.row, o.name
 
 
-def _last(connection: sqlite3.Connection, table: str) -> int:
-    [[last]] = connection.execute(f"SELECT COALESCE(MAX(id), 0) FROM {table}")  # noqa: S608 - our own names
-    return int(last)
+def _row(tenant: str, o: Outcome, now: float) -> dict[str, Any]:
+    place = {"tenant": tenant, "request_id": o.request_id, "row": o.row, "name": o.name}
+    return {**place, "value": o.value, "received": now}
 
 
-def _judge(connection: sqlite3.Connection, newest: str, last: int, now: float) -> None:
-    """Judges the predictions whose outcome ("o") or exposure ("e") came after the id `last`."""
+def _values(connection: sa.Connection, tenant: str, request_ids: Sequence[str]) -> dict[_Place, float]:
+    found = sa.select(_O.request_id, _O.row, _O.name, _O.value)
+    found = found.where(_O.tenant == tenant, _O.request_id.in_(request_ids))
+    return {(request, row, name): value for request, row, name, value in connection.execute(found)}
+
+
+def _expose(connection: sa.Connection, exposures: Sequence[Exposure], now: float) -> int:
+    take_turn(connection, "outcomes")
+    last = newest(connection, EXPOSURES)
+    rows = [
+        {"tenant": e.tenant, "request_id": e.request_id, "row": e.row, "pipeline": e.arm.pipeline}
+        | {"release": e.arm.release, "arm": e.arm.arm, "key": _signed(e.key)}
+        | {"labels": json.dumps(dict(e.labels)), "received": now}
+        for e in exposures
+    ]
+    new = connection.execute(
+        insert(connection, EXPOSURES).on_conflict_do_nothing().returning(_E.id), rows
+    ).all()
+    _judge(connection, _E.id > last, now)
+    return len(new)
+
+
+def _judge(connection: sa.Connection, which: sa.ColumnElement[bool], now: float) -> None:
+    """Judges the predictions of these outcomes or exposures."""
     verdicts: dict[int, _Verdict] = {}
-    counts: dict[tuple[str, int, str], list[int]] = {}
-    for verdict in _verdicts(connection, newest, last):
-        if verdict.exposure not in verdicts:
-            verdicts[verdict.exposure] = verdict
-            sums = counts.setdefault((verdict.pipeline, verdict.release, verdict.arm), [0, 0])
-            sums[0] += 1
-            sums[1] += verdict.wrong
-    connection.executemany(
-        "UPDATE exposures SET judged = ? WHERE id = ?", [(v.wrong, e) for e, v in verdicts.items()]
-    )
-    connection.executemany(
-        "INSERT INTO judged VALUES (?, ?, ?, ?, ?) ON CONFLICT (pipeline, release, arm)"
-        " DO UPDATE SET rows = rows + excluded.rows, wrong = wrong + excluded.wrong",
-        [(*arm, *sums) for arm, sums in counts.items()],
-    )
-    connection.executemany(
-        "INSERT INTO judgements (pipeline, release, arm, key, wrong, received) VALUES (?, ?, ?, ?, ?, ?)",
-        [(*verdict[1:], now) for verdict in verdicts.values() if verdict.key is not None],
-    )
+    for verdict in _verdicts(connection, which):
+        verdicts.setdefault(verdict.exposure, verdict)
+    sums: dict[tuple[Any, ...], list[int]] = {}
+    for verdict in verdicts.values():
+        of = sums.setdefault((verdict.pipeline, verdict.release, verdict.arm), [0, 0])
+        of[0] += 1
+        of[1] += verdict.wrong
+    mark_judged(connection, EXPOSURES, {exposure: v.wrong for exposure, v in verdicts.items()})
+    add_sums(connection, JUDGED, ("pipeline", "release", "arm"), ("rows", "wrong"), sums)
+    made = [
+        {**verdict._asdict(), "wrong": int(verdict.wrong), "received": now}
+        for verdict in verdicts.values()
+        if verdict.key is not None
+    ]
+    if made:
+        connection.execute(sa.insert(JUDGEMENTS), made)
 
 
 class _Verdict(NamedTuple):
@@ -226,14 +176,32 @@ class _Verdict(NamedTuple):
     wrong: bool
 
 
-def _verdicts(connection: sqlite3.Connection, newest: str, last: int) -> Iterator[_Verdict]:
-    joined = connection.execute(_JOINED.format(newest=newest), (last,)).fetchall()
-    for exposure, pipeline, release, arm, key, labels, name, value in joined:
-        predicted: Mapping[str, float] = json.loads(labels)
-        if name == WRONG:
-            yield _Verdict(exposure, pipeline, release, arm, key, bool(value))
-        elif name in predicted:
-            yield _Verdict(exposure, pipeline, release, arm, key, predicted[name] != value)
+def _verdicts(connection: sa.Connection, which: sa.ColumnElement[bool]) -> Iterator[_Verdict]:
+    found = sa.select(_E.id, _E.pipeline, _E.release, _E.arm, _E.key, _E.labels, _O.name, _O.value)
+    found = found.select_from(_JOINED).where(which, _E.judged.is_(None)).order_by(_O.id)
+    for exposure, pipeline, release, arm, key, labels, name, value in connection.execute(found):
+        wrong = says_wrong(labels, name, value)
+        if wrong is not None:
+            yield _Verdict(exposure, pipeline, release, arm, key, wrong)
+
+
+def says_wrong(labels: str, name: str, value: float) -> bool | None:
+    """Whether an outcome says that a prediction with these labels was wrong; None: it says nothing of it."""
+    if name == WRONG:
+        return bool(value)
+    predicted: Mapping[str, float] = json.loads(labels)
+    return predicted[name] != value if name in predicted else None
+
+
+def mark_judged(connection: sa.Connection, table: sa.Table, judged: Mapping[int, bool]) -> None:
+    """Writes by id whether predictions were wrong."""
+    if judged:
+        update = sa.update(table).where(table.c.id == sa.bindparam("of")).values(judged=sa.bindparam("wrong"))
+        connection.execute(update, [{"of": number, "wrong": int(wrong)} for number, wrong in judged.items()])
+
+
+def _unit(key: int | None, request_id: str) -> object:
+    return request_id if key is None else key
 
 
 def _signed(key: int | None) -> int | None:

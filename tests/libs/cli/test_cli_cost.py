@@ -1,19 +1,29 @@
 """`headrace cost`, `headrace plan` and `headrace slo`, as a person types them: on a ledger, and without Prometheus."""
 
+import asyncio
 import json
-import sqlite3
 import stat
+import threading
 import time
+from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from typer.testing import Result
 
+from headrace.api.monitoring.v1 import cost_pb2 as pb
+from headrace.cli.commands.operations import cost
+from headrace.cli.console import err
 from headrace.cli.installation import layout, secrets
-from headrace.cost import SCHEMA, Interval, Key, Prices, ProcessUse, Work, add, billed, charges
+from headrace.cost import Interval, Key, Prices, ProcessUse, Work, account_of, billed, charges, report
+from headrace.hop.testing import served
+from services.monitoring.cost import ledger
+from services.monitoring.wiring import SERVICE
 from tests.libs.cli.released_home import run
+from tests.services.monitoring.monitoring_outcomes import facts_at
 
 CAPACITY = Path(__file__).parents[3] / "load" / "capacity.json"
 PRICES = Prices.model_validate({"reserved": {"cores": 2, "memory_gb": 4}})
@@ -29,9 +39,35 @@ def home(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def ledger(home: Path) -> Path:
-    path = layout.of(home).cost_ledger
-    path.parent.mkdir(parents=True)
+def monitoring(home: Path) -> Iterator[None]:
+    """It runs here, and its ledger has an interval."""
+    with closing(facts_at(home / "facts")) as facts:
+        facts.write(fill)
+    begun, end = threading.Event(), asyncio.Event()
+    listed = layout.of(home).listed("monitoring")
+    listed.mkdir(parents=True)
+    # Nobody listens there.
+    cost = {"services": {"ingress": "127.0.0.1:1"}, "every_s": 3600}
+
+    async def serve() -> None:
+        async with served(SERVICE, {"database": str(home / "facts"), "cost": cost}) as harness:
+            (listed / "monitoring.sock").symlink_to(harness.target.removeprefix("unix:"))
+            begun.set()
+            await end.wait()
+
+    with asyncio.Runner() as runner:
+        loop = runner.get_loop()
+        thread = threading.Thread(target=lambda: runner.run(serve()))
+        thread.start()
+        assert begun.wait(30)
+        try:
+            yield
+        finally:
+            loop.call_soon_threadsafe(end.set)
+            thread.join()
+
+
+def fill(connection: sa.Connection) -> None:
     work = {
         Key("much", "p", "m:2"): Work(9000, 900, {"executor": 9.0, "ingress": 9.0}),
         Key("little", "p", "m:1"): Work(1000, 100, {"executor": 1.0, "ingress": 1.0}),
@@ -42,15 +78,11 @@ def ledger(home: Path) -> Path:
         ProcessUse("monitoring", 0.5, 0.1),
     ]
     interval = Interval(60.0, used, work, frozenset({"executor", "ingress"}))
-    with closing(sqlite3.connect(path)) as connection:
-        connection.executescript(SCHEMA)
-        made, bills = charges(interval, PRICES), billed(interval, PRICES)
-        add(connection, _NOW(), 60.0, "USD", made, bills, work)
-        connection.commit()
-    return path
+    made, bills = charges(interval, PRICES), billed(interval, PRICES)
+    ledger.add(connection, _NOW(), 60.0, "USD", made, bills, work)
 
 
-def test_lines_of_tenants_and_what_is_idle_are_the_bill(home: Path, ledger: Path) -> None:
+def test_lines_of_tenants_and_what_is_idle_are_the_bill(home: Path, monitoring: None) -> None:
     told = json.loads(run(home, "cost", "--by", "tenant", "--json").stdout)
     [account] = told["accounts"]
     amounts = {g["name"]: g["amount"] for g in account["groups"]}
@@ -73,7 +105,7 @@ def refused(result: Result, says: str, code: int = 1) -> None:
     assert says in " ".join(result.stderr.split())
 
 
-def test_a_mistake_in_the_prices_is_told_beside_the_figures(home: Path, ledger: Path) -> None:
+def test_a_mistake_in_the_prices_is_told_beside_the_figures(home: Path, monitoring: None) -> None:
     (home / "settings/prices.yaml").write_text("prices:\n  core_hour: much\n")
     told = run(home, "cost")
     assert told.exit_code == 0
@@ -81,19 +113,36 @@ def test_a_mistake_in_the_prices_is_told_beside_the_figures(home: Path, ledger: 
     assert "bill" in told.stdout
 
 
-def test_without_a_ledger_it_says_who_writes_it(home: Path) -> None:
-    refused(run(home, "cost"), "the monitoring service writes it")
+def test_without_monitoring_it_says_so(home: Path) -> None:
+    refused(run(home, "cost"), "no monitoring service runs here")
     assert run(home, "cost", "--since", "soon").exit_code == 2
-    ledger = layout.of(home).cost_ledger
-    ledger.parent.mkdir(parents=True)
-    ledger.write_bytes(b"no ledger" * 1000)
-    refused(run(home, "cost"), "can't be read")
 
 
-def test_a_plan_by_the_ledger_says_what_it_goes_by(home: Path, ledger: Path) -> None:
+def test_what_rounding_leaves_is_not_more_than_what_is_reserved(home: Path, monitoring: None) -> None:
+    told = run(home, "cost")
+    assert "more was used than is reserved" not in told.stderr
+    shown = cost._print
+    found = report(
+        account_of(pb.CostAccount(currency="USD", bills=[pb.CostBill(resource="cpu", amount=1.0)])), "tenant"
+    )
+    for idle, warned in ((-1.4e-22, False), (-0.01, True)):
+        found.idle.amounts["cpu"] = idle
+        with err.capture() as captured:
+            shown(found)
+        assert ("more was used than is reserved" in captured.get()) == warned
+
+
+def test_a_plan_by_the_ledger_says_what_it_goes_by(home: Path, monitoring: None) -> None:
     told = run(home, "plan", "--rate", "100", "--rows", "10", "--pipeline", "p")
     assert told.exit_code == 0, told.stderr
-    for part in (str(ledger), "10000 rows in 1000 requests", "UTC", "executor", "headroom: 50%", "a month"):
+    for part in (
+        "this home's ledger",
+        "10000 rows in 1000 requests",
+        "UTC",
+        "executor",
+        "headroom: 50%",
+        "a month",
+    ):
         assert part in told.stdout
     found = json.loads(run(home, "plan", "--rate", "100", "--rows", "10", "--json").stdout)
     # 5 core-seconds for 1,000 requests of these rows, at half of the peak.
@@ -109,7 +158,7 @@ def test_a_plan_by_a_recorded_measurement_needs_no_system(home: Path) -> None:
     assert "÷ 50 ms" in told.stdout
 
 
-def test_what_can_t_be_planned_says_why(home: Path, ledger: Path) -> None:
+def test_what_can_t_be_planned_says_why(home: Path, monitoring: None) -> None:
     refused(run(home, "plan", "--rate", "1", "--pipeline", "q"), "1000 are needed")
     late = run(home, "plan", "--rate", "1", "--measurement", str(CAPACITY), "--p99", "0.5")
     refused(late, "can't be kept")

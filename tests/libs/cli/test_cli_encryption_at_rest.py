@@ -122,11 +122,10 @@ def entries(folder: Path) -> list[tuple[str, bytes]]:
     return sorted((str(p), p.read_bytes()) for p in folder.rglob("*") if p.is_file())
 
 
-@pytest.mark.parametrize("mark", ["settings", "events", "security", "journal"])
+@pytest.mark.parametrize("mark", ["settings", "security", "journal"])
 def test_a_sealed_home_is_refused_before_anything_is_changed(mark: str, home: Layout) -> None:
     path = {
         "settings": home.override("encryption"),
-        "events": home.events / "segments" / "1-2-ff.parquet",
         "security": home.security_log,
         "journal": home.journal / "1-2.journal",
     }[mark]

@@ -104,7 +104,9 @@ def typed_with(home: Path, groups: Sequence[EventGroup], *options: str) -> Resul
     socket, count = place / "m.sock", sum(map(len, groups))
 
     async def serve() -> Result:
-        async with served(SERVICE, {"events": {"folder": home / "kept" / str(time.monotonic_ns())}}) as run:
+        async with served(
+            SERVICE, {"events": {"files": str(home / "kept" / str(time.monotonic_ns()))}}
+        ) as run:
             socket.symlink_to(run.target.removeprefix("unix:"))
             try:
                 sent = messages.write("router-1", 7, count, groups)

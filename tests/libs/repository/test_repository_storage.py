@@ -5,7 +5,7 @@ import os
 import uuid
 from pathlib import Path
 
-import fsspec  # type: ignore[import-untyped]  # it ships no types
+import fsspec
 import pytest
 
 from headrace.repository import Repository, RepositoryError, Trust, changes, publish

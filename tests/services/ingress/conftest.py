@@ -11,7 +11,7 @@ from services.monitoring.wiring import SERVICE as MONITORING
 from tests.disks import tiny_disk
 from tests.libs.state.valkey import Valkey
 from tests.services.ingress import released_door as releases
-from tests.services.ingress.ingress_door import COARSE, OUTCOMES, FakeRouter, Folder, running
+from tests.services.ingress.ingress_door import COARSE, FACTS, FakeRouter, Folder, running
 
 
 @pytest.fixture(scope="session")
@@ -23,7 +23,7 @@ def router() -> FakeRouter:
 async def door(router: FakeRouter, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Folder]:
     """A door with monitoring beside it."""
     path = tmp_path_factory.mktemp("door")
-    async with testing.served(MONITORING, {"outcomes": path / OUTCOMES}) as monitoring:
+    async with testing.served(MONITORING, {"database": str(path / FACTS)}) as monitoring:
         analysis = {"target": monitoring.target}
         async with running(path, router, monitoring=analysis, further=[COARSE]) as process:
             yield process.folder

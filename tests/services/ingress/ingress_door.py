@@ -39,7 +39,7 @@ from tests.services.waiting import until
 T = TypeVar("T")
 ROOT = Path(__file__).parents[3]
 # The file of the monitoring service, in the door's folder.
-OUTCOMES = "outcomes.sqlite"
+FACTS = "facts.sqlite"
 PIPELINE = """
 pipeline: double
 version: 3

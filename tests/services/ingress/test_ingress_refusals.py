@@ -30,7 +30,7 @@ from tests.services.ingress.ingress_calls import (
     stream,
     unary,
 )
-from tests.services.ingress.ingress_door import OUTCOMES, FakeRouter, Folder, infer_request
+from tests.services.ingress.ingress_door import FACTS, FakeRouter, Folder, infer_request
 from tests.system import poll
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -193,7 +193,7 @@ async def test_outcomes_join_by_the_callers_own_id_and_by_the_key(door: Folder, 
         path = PREDICT.replace("Predict", "RecordOutcomes")
         request = pb.RecordOutcomesRequest(outcomes=[outcome])
         assert (await call(door, path, request, pb.RecordOutcomesResponse)).accepted_count == 1
-    with closing(sqlite3.connect(door.path / OUTCOMES)) as connection:
+    with closing(sqlite3.connect(door.path / FACTS)) as connection:
         found = connection.execute(
             "SELECT name FROM outcomes WHERE request_id = ? ORDER BY name", (request_key(own),)
         ).fetchall()

@@ -11,12 +11,14 @@ from prometheus_client import CollectorRegistry
 from headrace.columns import Batch, Column, DType, Rows
 from headrace.events import EventGroup, GroupHeader, Mask, event_ids
 from headrace.pipeline import ModelUse
+from services.monitoring.database.facts import Facts, FactsMetrics
+from services.monitoring.events.files.__main__ import answer
+from services.monitoring.events.files.location import location_of
+from services.monitoring.events.files.parquet import EventFiles
+from services.monitoring.events.manifest.manifest import Manifest
 from services.monitoring.events.metrics import EventMetrics
 from services.monitoring.events.settings import EventStorage
-from services.monitoring.events.storage.far import far_segments
-from services.monitoring.events.storage.index import SCHEMA, EventIndex
-from services.monitoring.events.storage.store import EventStore
-from services.monitoring.outcomes.database import Database
+from services.monitoring.events.store import EventStore
 from tests.services.clock import Clock
 from tests.services.monitoring.monitoring_outcomes import NOW, Log
 
@@ -78,35 +80,44 @@ def group(
     return EventGroup(header, Batch.of(rows, columns))
 
 
+class Here:
+    """As the process that has the files, in this one: it starts at once."""
+
+    def __init__(self, settings: EventStorage) -> None:
+        self._files = EventFiles(location_of(str(settings.files)), settings.question_bytes, 1)
+
+    def run(self, method: str, *args: object) -> Any:
+        done, found = answer(self._files, method, args)
+        if not done:
+            raise found
+        return found
+
+    def close(self) -> None:
+        pass
+
+
 class World:
-    """A store in a folder with clocks. `again`: another process on the same folder."""
+    """A store with clocks. `again`: another process on the same database and files, both from the beginning."""
 
-    def __init__(self, folder: Path, **settings: Any) -> None:
-        self.folder = folder
-        self.settings = EventStorage(folder=folder, **settings)
-        self.clock, self.wall, self.log = Clock(0.0), Clock(NOW), Log()
+    def __init__(self, folder: Path, address: str = "", files: str = "", **settings: Any) -> None:
+        """`address`, `files`: if not below `folder`."""
+        self.settings = EventStorage(files=files or str(folder / "files"), **settings)
+        self._address = address or str(folder / "facts.sqlite")
+        self.wall, self.log = Clock(NOW), Log()
         self.metrics = EventMetrics(CollectorRegistry())
-        self._stores: list[EventStore] = []
-        self.store = self.again()
+        self.store, self.facts = self._opened()
 
-    def again(self) -> EventStore:
-        index = EventIndex(
-            Database(self.folder / "index.sqlite", self.log, schema=SCHEMA, holds="the index of events")
+    def _opened(self) -> tuple[EventStore, Facts]:
+        facts = Facts(self._address, FactsMetrics(CollectorRegistry()), self.log)
+        self.worker = Here(self.settings)
+        store = EventStore(
+            Manifest(facts), self.worker, self.settings, self.metrics.files, self.wall, self.log
         )
-        self.far = far_segments(self.settings, self.clock)
-        self.store = EventStore(
-            self.folder,
-            index,
-            self.settings,
-            self.metrics.segments,
-            self.clock,
-            self.wall,
-            self.log,
-            self.far,
-        )
-        self._stores.append(self.store)
-        self.store.start()
-        return self.store
+        return store, facts
+
+    def again(self) -> None:
+        self.close()
+        self.store, self.facts = self._opened()
 
     def take(
         self, *groups: EventGroup, epoch: int = 7, noted: int = 0, durable: bool = False
@@ -115,24 +126,16 @@ class World:
         return taken.stored, taken.dropped
 
     def stored(self, *groups: EventGroup, **options: Any) -> None:
-        """Takes them, and closes all segments."""
+        """Takes them, and puts all into files."""
         if groups:
             self.take(*groups, **options)
         self.store.close_due(everything=True)
 
-    def abandon(self) -> None:
-        """As if the process were killed: its files lose their locks, nothing is closed."""
-        for segment in self.store._open.values():
-            segment.release()
-        self.store.index.close()
-
     def close(self) -> None:
-        """Lets go of all files."""
-        for store in self._stores:
-            for segment in store._open.values():
-                segment.release()
-            store.index.close()
+        self.store.close()
+        self.facts.close()
 
     @property
-    def segments(self) -> list[Path]:
-        return sorted((self.folder / "segments").glob("*.parquet"))
+    def paths(self) -> list[str]:
+        """Of the files that are there."""
+        return list(self.worker.run("listed"))

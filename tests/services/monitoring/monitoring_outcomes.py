@@ -4,10 +4,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
+from prometheus_client import CollectorRegistry
+
 from headrace.ticks import ArmName, Exposure
-from services.monitoring.outcomes.database import Database
+from services.monitoring.database.facts import Facts, FactsMetrics
 from services.monitoring.outcomes.records import Outcome
-from services.monitoring.outcomes.store import OutcomeStore
 
 NOW = 1_800_000_000.0
 
@@ -30,8 +32,26 @@ class Log:
         return [fields for said, fields in self.lines if said == event]
 
 
-def store_at(path: Path | None, log: Log | None = None) -> OutcomeStore:
-    return OutcomeStore(Database(path, log or Log()))
+def facts_at(
+    address: Path | str | None = None, log: Log | None = None, registry: CollectorRegistry | None = None
+) -> Facts:
+    metrics = FactsMetrics(registry or CollectorRegistry())
+    return Facts(None if address is None else str(address), metrics, log or Log())
+
+
+def emptied(facts: Facts) -> Facts:
+    """Without what was stored in it."""
+
+    def empty(connection: sa.Connection) -> None:
+        for name in set(sa.inspect(connection).get_table_names()) - {
+            "schema_info",
+            "alembic_version",
+            "turns",
+        }:
+            connection.execute(sa.delete(sa.table(name)))
+
+    facts.write(empty)
+    return facts
 
 
 def outcome(

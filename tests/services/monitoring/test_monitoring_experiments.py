@@ -3,7 +3,8 @@
 from headrace.releases import Experiment, Release, Rollout
 from headrace.releases.document import LIVE
 from services.monitoring.experiments import experiment_read_out, phase_began
-from tests.services.monitoring.monitoring_outcomes import NOW, exposure, store_at
+from services.monitoring.outcomes.store import OutcomeStore
+from tests.services.monitoring.monitoring_outcomes import NOW, exposure
 from tests.services.monitoring.rollout_simulation import CANARY, release_of
 
 
@@ -28,8 +29,7 @@ def test_a_phase_begins_with_its_first_release() -> None:
     assert phase_began(history(1)) == 1
 
 
-def test_of_an_earlier_phase_nothing_is_mixed_in() -> None:
-    store = store_at(None)
+def test_of_an_earlier_phase_nothing_is_mixed_in(store: OutcomeStore) -> None:
     store.expose([exposure("old", arm=CANARY, key=0, release=1), exposure("r0", key=0, release=3)], NOW)
     crossed = [experiment_read_out(history(*phases), store) for phases in ((1, 1, 1), (1, 1, 2))]
     assert [found.crossed for found in crossed if found] == [1, 0]

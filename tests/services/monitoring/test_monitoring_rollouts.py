@@ -4,15 +4,17 @@ release in the store."""
 import asyncio
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from headrace.api.monitoring.v1 import accuracy_pb2, events_pb2, explanations_pb2
+from headrace.api.monitoring.v1 import accuracy_pb2, cost_pb2, events_pb2, explanations_pb2
 from headrace.api.monitoring.v1 import monitoring_pb2 as pb
 from headrace.columns import Batch
 from headrace.events import EventGroup, messages
@@ -25,17 +27,20 @@ from headrace.releases.of_records import RecordReleases
 from headrace.ticks import LATENCY_BUCKETS, ArmFigures, ArmName, AssignedFigures, Tick
 from headrace.ticks.messages import write
 from services.monitoring.accuracy.servicer import AccuracyServicer
+from services.monitoring.cost.servicer import CostServicer
 from services.monitoring.events.servicer import EventsServicer
 from services.monitoring.explanations.servicer import ExplanationsServicer
 from services.monitoring.outcomes import recorder
 from services.monitoring.outcomes.records import Judged
+from services.monitoring.outcomes.store import OutcomeStore
+from services.monitoring.outcomes.tables import OUTCOMES
 from services.monitoring.servicer import AnalysisServicer, MonitoringServicer
 from services.monitoring.wiring import SERVICE
 from tests.disks import fill, tiny_disk
 from tests.released import Released, released
 from tests.services.monitoring.monitoring_calls import call
 from tests.services.monitoring.monitoring_events import group
-from tests.services.monitoring.monitoring_outcomes import exposure, store_at
+from tests.services.monitoring.monitoring_outcomes import exposure, facts_at
 from tests.services.monitoring.rollout_simulation import CANARY, keep_documents, release_of
 from tests.services.waiting import until
 
@@ -60,7 +65,10 @@ def begin(store: RecordReleases, rollout: Rollout, pipeline: str = "p") -> None:
 
 
 def settings(tmp_path: Path, releases: Released) -> dict[str, Any]:
-    return {"outcomes": tmp_path / "o", "control": releases.client}
+    return {
+        "database": str(tmp_path / "o"),
+        "control": releases.client,
+    }
 
 
 def figures(requests: int, bad: int) -> ArmFigures:
@@ -106,7 +114,7 @@ async def test_one_of_two_services_judges_and_the_audit_says_so(
     async with served(SERVICE, first) as one:
         while not (await rollout_of(one)).leads:
             await asyncio.sleep(0.02)
-        async with served(SERVICE, {**first, "outcomes": tmp_path / "o2"}) as other:
+        async with served(SERVICE, {**first, "database": str(tmp_path / "o2")}) as other:
             while "another analyser" not in (await rollout_of(other)).problem:
                 await asyncio.sleep(0.02)
             for harness in (one, other):
@@ -200,7 +208,7 @@ async def test_it_says_how_a_rollout_stands_while_it_waits(
         assert (canary.unit_count, canary.bad_count) == (40, 1)
         assert 0 < canary.low < 1 / 40 < canary.high < 1
         assert (await rollout_of(harness, "unknown")).release == 0
-    async with served(SERVICE, {"outcomes": tmp_path / "o"}) as harness:
+    async with served(SERVICE, {"database": str(tmp_path / "o")}) as harness:
         assert "not judged here" in (await rollout_of(harness)).problem
 
 
@@ -241,7 +249,7 @@ def metric(harness: Harness, name: str) -> float | None:
 
 async def test_ticks_and_outcomes_meet_in_the_file(tmp_path: Path) -> None:
     path = tmp_path / "o"
-    async with served(SERVICE, {"outcomes": path}) as harness:
+    async with served(SERVICE, {"database": str(path)}) as harness:
         tick = Tick(7, 1, 0, {}, [exposure("a", late=1.0), exposure("b", late=0.0)])
         assert not (await call(harness, "ReportTicks", write(tick))).behind
         second = await call(harness, "ReportTicks", write(Tick(8, 5, 4)))
@@ -252,27 +260,24 @@ async def test_ticks_and_outcomes_meet_in_the_file(tmp_path: Path) -> None:
         assert again.accepted_count == 1
         counted = ("ticks_total", "exposures_total", "outcomes_total", "unmatched_outcomes_total", "routers")
         assert [metric(harness, name) for name in counted] == [2, 2, 3, 1, 2]
-    store = store_at(path)
-    assert store.judged("flights") == {(3, "live"): Judged(2, 1)}
+    with closing(facts_at(path)) as facts:
+        assert OutcomeStore(facts).judged("flights") == {(3, "live"): Judged(2, 1)}
 
 
 async def test_values_and_times_are_stored(tmp_path: Path) -> None:
     at = Timestamp(seconds=50, nanos=500_000_000)
     one = pb.Outcome(request_id="a", row=2, name="revenue", number=12.5, time=at)
     request = pb.RecordOutcomesRequest(tenant="acme", outcomes=[one])
-    async with served(SERVICE, {"outcomes": tmp_path / "o"}) as harness:
+    async with served(SERVICE, {"database": str(tmp_path / "o")}) as harness:
         await call(harness, "RecordOutcomes", request)
-    store = store_at(tmp_path / "o")
-    with store._database.transaction() as connection:
-        [found] = connection.execute(
-            "SELECT tenant, request_id, row, name, value, label, time FROM outcomes"
-        ).fetchall()
-    assert found == ("acme", "a", 2, "revenue", 12.5, 0, 50.5)
+    with closing(facts_at(tmp_path / "o")) as facts:
+        [found] = facts.query(lambda connection: connection.execute(sa.select(OUTCOMES)).mappings().all())
+    assert {"tenant": "acme", "row": 2, "value": 12.5, "label": 0, "time": 50.5}.items() <= found.items()
 
 
 async def test_a_full_disk_is_a_typed_refusal_and_passes(tmp_path: Path) -> None:
     with tiny_disk(tmp_path) as folder:
-        async with served(SERVICE, {"outcomes": folder / "o"}) as harness:
+        async with served(SERVICE, {"database": str(folder / "o")}) as harness:
             filler = fill(folder, "filler")
             many = outcomes(*(f"{i}{'x' * 100}" for i in range(1000)))
             with pytest.raises(Fault) as raised:
@@ -308,6 +313,7 @@ SERVICERS = (
     (pb, "MonitoringService", MonitoringServicer),
     (pb, "AnalysisService", AnalysisServicer),
     (accuracy_pb2, "AccuracyService", AccuracyServicer),
+    (cost_pb2, "CostService", CostServicer),
     (events_pb2, "EventsService", EventsServicer),
     (explanations_pb2, "ExplanationsService", ExplanationsServicer),
 )
@@ -327,6 +333,6 @@ async def test_strangers_are_refused(servicer: Any, method: Any) -> None:
 
 async def test_old_outcomes_are_swept_while_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recorder, "_SWEEP_S", 0.01)
-    async with served(SERVICE, {"outcomes": tmp_path / "o", "retention": {"days": 1e-9}}) as harness:
+    async with served(SERVICE, {"database": str(tmp_path / "o"), "retention": {"days": 1e-9}}) as harness:
         await call(harness, "RecordOutcomes", outcomes("a", "b"))
         await until(lambda: metric(harness, "swept_rows_total") == 2)

@@ -2,19 +2,23 @@
 
 import random
 from collections import Counter
-from pathlib import Path
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 import pytest
-from hypothesis import given, settings
+import sqlalchemy as sa
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headrace.ticks import Exposure
+from services.monitoring.database import columns
+from services.monitoring.database.facts import Facts
 from services.monitoring.outcomes import judged_keys
-from services.monitoring.outcomes.database import Database
+from services.monitoring.outcomes import store as store_module
 from services.monitoring.outcomes.judged_keys import JudgedKeys
 from services.monitoring.outcomes.records import Judged, Judgement, Outcome, Recorded
 from services.monitoring.outcomes.store import OutcomeStore
-from tests.services.monitoring.monitoring_outcomes import NOW, Log, exposure, outcome, store_at
+from services.monitoring.outcomes.tables import OUTCOMES
+from tests.services.monitoring.monitoring_outcomes import NOW, emptied, exposure, outcome
 
 PAIRS = st.lists(
     st.tuples(
@@ -27,12 +31,12 @@ PAIRS = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     PAIRS, st.lists(st.sampled_from("abcdefgh"), max_size=8, unique=True), st.randoms(use_true_random=False)
 )
 def test_each_prediction_is_judged_once_whatever_comes_first(
-    reported: list[tuple[str, int, str, float]], exposed: list[str], draw: random.Random
+    facts: Facts, reported: list[tuple[str, int, str, float]], exposed: list[str], draw: random.Random
 ) -> None:
     outcomes = [outcome(request, value, name, row) for request, row, name, value in reported]
     rows = [
@@ -42,7 +46,7 @@ def test_each_prediction_is_judged_once_whatever_comes_first(
     ]
     steps: list[Outcome | Exposure] = [*outcomes, *outcomes[:3], *rows, *rows[:2]]
     draw.shuffle(steps)
-    store = store_at(None)
+    store = OutcomeStore(emptied(facts))
     first: dict[tuple[str, int, str], float] = {}
     judged: dict[tuple[str, int], bool] = {}
     seen: set[tuple[str, int]] = set()
@@ -71,11 +75,9 @@ def test_each_prediction_is_judged_once_whatever_comes_first(
         so_far = expected.get(arm, Judged(0, 0))
         expected[arm] = Judged(so_far.rows + 1, so_far.wrong + wrong)
     assert store.judged("flights") == expected
-    store.close()
 
 
-def test_a_tenants_outcomes_never_meet_anothers_predictions() -> None:
-    store = store_at(None)
+def test_a_tenants_outcomes_never_meet_anothers_predictions(store: OutcomeStore) -> None:
     store.expose([exposure("r", tenant="other", late=1.0)], NOW)
     assert store.record("acme", [outcome("r", 0.0)], NOW) == Recorded(1, 1)
     assert store.judged("flights") == {}
@@ -83,8 +85,7 @@ def test_a_tenants_outcomes_never_meet_anothers_predictions() -> None:
     assert store.judged("flights") == {(3, "live"): Judged(1, 1)}
 
 
-def test_releases_pipelines_and_arms_are_apart() -> None:
-    store = store_at(None)
+def test_releases_pipelines_and_arms_are_apart(store: OutcomeStore) -> None:
     store.expose(
         [
             exposure("a", release=2, late=1.0),
@@ -99,8 +100,8 @@ def test_releases_pipelines_and_arms_are_apart() -> None:
     assert store.judged("m") == {(3, "live"): Judged(1, 0)}
 
 
-def test_a_key_is_wrong_once_in_whichever_arm() -> None:
-    store, big = store_at(None), (1 << 64) - 1
+def test_a_key_is_wrong_once_in_whichever_arm(store: OutcomeStore) -> None:
+    big = (1 << 64) - 1
     keys = JudgedKeys(store.judgements)
     made = [
         ("a", big, "live"),
@@ -162,8 +163,7 @@ def test_rollouts_and_keys_that_are_told_apart_are_bounded(monkeypatch: pytest.M
     assert asked == [0] * (judged_keys.MAX_ROLLOUTS + 1) + [9, 0]
 
 
-def test_an_experiment_reads_units_and_values() -> None:
-    store = store_at(None)
+def test_an_experiment_reads_units_and_values(store: OutcomeStore) -> None:
     store.expose([exposure("a", key=1), exposure("b", "candidate", key=2), exposure("c", "candidate")], NOW)
     store.record(
         "acme",
@@ -179,23 +179,19 @@ def test_an_experiment_reads_units_and_values() -> None:
     assert store.exposed("flights", since=4) == []
 
 
-def test_of_a_transaction_that_raises_nothing_stays(tmp_path: Path) -> None:
-    database = Database(tmp_path / "o", Log())
-    store = OutcomeStore(database)
+def test_of_a_transaction_that_raises_nothing_stays(facts: Facts, store: OutcomeStore) -> None:
     store.record("acme", [outcome("a")], NOW)
 
-    def fail() -> None:
-        with database.transaction() as connection:
-            connection.execute("DELETE FROM outcomes")
-            raise LookupError
+    def fail(connection: sa.Connection) -> None:
+        connection.execute(sa.delete(OUTCOMES))
+        raise LookupError
 
     with pytest.raises(LookupError):
-        fail()
+        facts.write(fail)
     assert store.record("acme", [outcome("a")], NOW) == Recorded(0, 0, repeated=1)
 
 
-def test_old_rows_go_and_sums_stay(tmp_path: Path) -> None:
-    store = store_at(tmp_path / "o")
+def test_old_rows_go_and_sums_stay(store: OutcomeStore) -> None:
     store.expose([exposure("a", late=1.0)], NOW - 100)
     store.record("acme", [outcome("a")], NOW - 100)
     store.expose([exposure("b", late=1.0)], NOW)
@@ -205,20 +201,31 @@ def test_old_rows_go_and_sums_stay(tmp_path: Path) -> None:
     assert store.record("acme", [outcome("a")], NOW) == Recorded(1, 1)
 
 
-def test_the_file_stays_below_its_limit_and_the_newest_rows_stay(tmp_path: Path) -> None:
-    store = store_at(tmp_path / "o")
-    for start in range(0, 20_000, 1000):
-        store.record("acme", [outcome(f"request-{i:030d}") for i in range(start, start + 1000)], NOW)
-    limit = store.size_bytes() // 2
-    assert store.sweep(0.0, limit) > 0
-    assert store.size_bytes() <= limit
-    assert (
-        store.record("acme", [outcome(f"request-{19_999:030d}"), outcome(f"request-{0:030d}")], NOW).new == 1
-    )
-    assert store.sweep(0.0, limit) in (0, 1) or store.size_bytes() <= limit
+def test_the_newest_rows_stay_of_too_many(store: OutcomeStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(columns, "PER_STEP", 30)
+    store.record("acme", [outcome(f"r{i}") for i in range(100)], NOW)
+    store.expose([exposure("r99", late=1.0)], NOW)
+    assert store.sweep(0.0, 40) == 60
+    assert store.record("acme", [outcome("r60"), outcome("r59")], NOW) == Recorded(1, 1, repeated=1)
+    assert store.sweep(0.0, 41) == 0
+    assert store.sweep(0.0, 0) == 42
 
 
-def test_a_limit_that_nothing_fits_in_ends(tmp_path: Path) -> None:
-    store = store_at(tmp_path / "o")
-    store.record("acme", [outcome("a"), outcome("b")], NOW)
-    assert store.sweep(0.0, 1) == 2
+def test_within_a_call_the_first_value_stays(store: OutcomeStore) -> None:
+    same = [outcome("a"), outcome("a", 0.0), outcome("a"), outcome("b")]
+    assert store.record("acme", same, NOW) == Recorded(2, 2, 1, 1)
+    assert [o.value for o in store.of_request("acme", "a")] == [1.0]
+
+
+def test_an_outcome_meets_the_exposure_that_is_being_stored(facts: Facts, store: OutcomeStore) -> None:
+    with ThreadPoolExecutor(1) as threads:
+
+        def expose(connection: sa.Connection) -> Future[Recorded]:
+            store_module._expose(connection, [exposure("a", late=1.0)], NOW)
+            other = threads.submit(store.record, "acme", [outcome("a")], NOW)
+            wait([other], 0.2)  # it waits for the end of this transaction
+            return other
+
+        recorded = facts.write(expose).result()
+    assert recorded == Recorded(1, 0)
+    assert store.judged("flights") == {(3, "live"): Judged(1, 0)}

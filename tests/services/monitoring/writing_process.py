@@ -3,11 +3,12 @@
 import sys
 from pathlib import Path
 
-from tests.services.monitoring.monitoring_outcomes import NOW, outcome, store_at
+from services.monitoring.outcomes.store import OutcomeStore
+from tests.services.monitoring.monitoring_outcomes import NOW, facts_at, outcome
 
 
 def main(path: Path) -> None:
-    store, number = store_at(path), 0
+    store, number = OutcomeStore(facts_at(path)), 0
     while True:
         store.record("acme", [outcome(f"{number}-{i}") for i in range(50)], NOW)
         print(number, flush=True)

@@ -25,4 +25,4 @@ def refuse(layout: Layout) -> None:
     for mark in (layout.override("encryption"), layout.home / KEYS):
         if mark.exists():
             raise sealed_before.refused(mark)
-    sealed_before.refuse_sealed(layout.events, layout.journal, layout.security_log)
+    sealed_before.refuse_sealed(layout.journal, layout.security_log)

@@ -114,22 +114,16 @@ class Layout:
     deployed = _Below("deployed")
     # Which versions were deployed, and how it ended.
     deployment_log = _Below("deployments.jsonl", "audit")
-    # Explanations of predictions.
-    explanations = _Below("monitoring/explanations.sqlite")
-    # What became known of predictions, and which arm made them.
-    outcomes = _Below("monitoring/outcomes.sqlite")
-    # What predictions cost, by hour.
-    cost_ledger = _Below("monitoring/cost.sqlite")
+    # What happened: the database of monitoring.
+    facts = _Below("monitoring/facts.sqlite")
     # What resources cost and how many are reserved, by people; absent by default.
     prices = _Below("settings/prices.yaml")
     # The prices that were used last.
     kept_prices = _Below("kept/prices.json")
     # What the cookies of the operator console are signed with.
     console_secret = _Below("monitoring/console.key")
-    # Prediction events: segments and their index.
-    events = _Below("monitoring/events")
-    # Windows of what was predicted, so that drift is still known after a restart.
-    drift = _Below("monitoring/drift")
+    # Files of prediction events.
+    events = _Below("monitoring/event-files")
     # Events of regulated predictions that the monitoring service has not collected yet.
     journal = _Below("journal")
     # When retrainings were triggered, for their rate limit.

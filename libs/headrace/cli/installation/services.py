@@ -21,8 +21,8 @@ GROUP = "headrace.services"
 # No request waits for them: in a home they have processes of their own in every shape, so that their work delays no request.
 CONTROL = "control"
 ASIDE = (CONTROL, "monitoring")
-# Two processes of it can't run at the same time: what they work on has one user. Nobody waits for it meanwhile.
-ALONE = (CONTROL,)
+# Two processes of it can't run at the same time: what they work on has one user. No request waits for it meanwhile.
+ALONE = ASIDE
 # Not in the group: it hosts the others in the together shape, and nobody hosts it.
 INGRESS = "ingress"
 _INGRESS_PACKAGE = "services.ingress"

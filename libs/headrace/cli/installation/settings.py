@@ -139,19 +139,16 @@ def files(layout: Layout) -> dict[str, dict[str, Any]]:
             "load": "released",
         },
         "monitoring": {
-            "outcomes": str(layout.outcomes),
-            "events": {"folder": str(layout.events), "salt": str(layout.events_salt)},
-            "explanations": {"file": str(layout.explanations)},
+            "database": str(layout.facts),
+            "events": {"files": str(layout.events), "salt": str(layout.events_salt)},
             "drift": {
                 "models": str(layout.models),
                 "trust": {"keys": [str(layout.model_public_key)]},
-                "folder": str(layout.drift),
                 "retrain": {"memory": str(layout.retrainings)},
             },
             "deployments": str(layout.deployment_log),
             "cost": {
                 "targets": str(layout.targets),
-                "ledger": str(layout.cost_ledger),
                 "prices": str(layout.prices),
                 "kept": str(layout.kept_prices),
                 "files": str(layout.home),

@@ -19,7 +19,7 @@ class ObjectStore:
     def __init__(self, url: str) -> None:
         try:
             # Not a dependency of every service: only users of URLs install it.
-            import fsspec  # type: ignore[import-untyped]  # it ships no types
+            import fsspec
         except ImportError:
             raise OSError(errno.ENOPKG, "needs the package fsspec and a driver for the URL", url) from None
         try:

@@ -18,7 +18,8 @@ from services.monitoring.console.requests.predictions import explained, outcome_
 from services.monitoring.console.requests.timeline import timeline
 from services.monitoring.console.requests.views import View, Views
 from services.monitoring.console.threads import Threads
-from services.monitoring.events.query import Found, Query
+from services.monitoring.events.query import Found
+from services.monitoring.events.values import Query
 from services.monitoring.outcomes.records import Outcome, StorageError
 from services.monitoring.ports import Log
 
@@ -29,7 +30,7 @@ _HEX = re.compile(r"[0-9a-f]{32}")
 # Rows of one request that a page shows; a batch may have thousands.
 _ROWS = 50
 _NEWEST = 20
-_DAY_MS = 86_400_000
+_DAY_US = 86_400_000_000
 # Reading all that is kept takes a while, and the store is one thread's.
 _PATIENCE_S = 30.0
 # Sampled, failed or slow requests are kept; see services/ingress/reporting.
@@ -90,7 +91,7 @@ class Requests:
         if self._sources is None:
             return {
                 **page,
-                "notices": [notice("watch", "Events of predictions are not kept here (events.folder).")],
+                "notices": [notice("watch", "Events of predictions are not kept here (events.files).")],
             }
         trouble = _Trouble([])
         if asked:
@@ -114,7 +115,7 @@ class Requests:
         wanted = request_key(request_id if of_row else asked)
         found = await self._traces(sources, wanted, trouble)
         trace = found.get(tenant) if tenant else next(iter(found.values()), None)
-        query = Query(tenant=tenant, first_ms=0 if all_kept else int(self._wall() * 1000) - _DAY_MS)
+        query = Query(tenant=tenant, first_us=0 if all_kept else int(self._wall() * 1e6) - _DAY_US)
         events = await self._events(sources, wanted, trace, query, trouble)
         if not tenant:
             first_rows = await self._find(
@@ -154,8 +155,8 @@ class Requests:
         query = replace(query, request_id=wanted, limit=_ROWS)
         if trace is not None:
             # When it was is known, so few segments have to be read.
-            at, span = int(trace["began_us"]) // 1000, _DAY_MS // 24
-            query = replace(query, request_id=str(trace["request_id"]), first_ms=at - span, last_ms=at + span)
+            at, span = int(trace["began_us"]), _DAY_US // 24
+            query = replace(query, request_id=str(trace["request_id"]), first_us=at - span, last_us=at + span)
         found = await self._find(sources, query, trouble)
         if not found and _HEX.fullmatch(wanted):
             found = await self._find(

@@ -34,8 +34,8 @@ def home(tmp_path: Path) -> Iterator[Layout]:
     found.model_log.write_text('{"n": 1}\n{"n": 2}\n{"n": ')
     found.run.mkdir()
     (found.run / "ports.json").write_text("{}")
-    found.outcomes.parent.mkdir()
-    with closing(sqlite3.connect(found.outcomes)) as connection:
+    found.facts.parent.mkdir()
+    with closing(sqlite3.connect(found.facts)) as connection:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("CREATE TABLE t (x)")
         connection.execute("INSERT INTO t VALUES (1)")
@@ -63,7 +63,7 @@ def test_what_is_restored_is_what_was_there(home: Layout, tmp_path: Path) -> Non
     assert not new.run.exists()
     # A line that was being written is not half there, and what the database had in its side file is not lost.
     assert new.model_log.read_text() == '{"n": 1}\n{"n": 2}\n'
-    with closing(sqlite3.connect(new.outcomes)) as connection:
+    with closing(sqlite3.connect(new.facts)) as connection:
         assert connection.execute("SELECT x FROM t").fetchall() == [(1,)]
 
 
@@ -76,7 +76,7 @@ def test_links_are_not_followed(home: Layout, tmp_path: Path) -> None:
         "audit/models.jsonl",
         "events.salt",
         "models/light/1/model.onnx",
-        "monitoring/outcomes.sqlite",
+        "monitoring/facts.sqlite",
     ]
 
 

@@ -196,7 +196,7 @@ async def test_the_panel_says_what_is_known_and_what_not() -> None:
 async def test_events_and_outcomes_meet_in_the_service(tmp_path: Path) -> None:
     # No second goes by: what was gathered is stored when the service ends, too.
     for turn in range(2):
-        async with served(SERVICE, {"outcomes": tmp_path / "o"}) as harness:
+        async with served(SERVICE, {"database": str(tmp_path / "o")}) as harness:
             if turn == 0:
                 sent = messages.write("router", 7, 4, [answered([1, 0, 1, 0])], durable=False)
                 await call(harness, "RecordEvents", sent)
@@ -224,7 +224,7 @@ async def test_events_and_outcomes_meet_in_the_service(tmp_path: Path) -> None:
 
 async def test_storage_that_fails_has_its_reason(tmp_path: Path) -> None:
     (tmp_path / "o").mkdir()
-    async with served(SERVICE, {"outcomes": tmp_path / "o"}) as harness:
+    async with served(SERVICE, {"database": str(tmp_path / "o")}) as harness:
         with pytest.raises(Exception, match="can't be read now") as refused:
             await call(harness, "ReadAccuracy", accuracy_pb2.ReadAccuracyRequest())
         assert refused.value.reason is Reason.REASON_STORAGE_UNAVAILABLE  # type: ignore[attr-defined]  # a Fault

@@ -3,18 +3,18 @@
 import random
 from collections import defaultdict
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from hypothesis import given, settings
+import pytest
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.monitoring.accuracy.figures import figures
 from services.monitoring.accuracy.records import Maker, Prediction
 from services.monitoring.accuracy.store import AccuracyStore
-from services.monitoring.outcomes.database import Database
+from services.monitoring.database.facts import Facts
 from services.monitoring.outcomes.records import Judged
 from services.monitoring.outcomes.store import OutcomeStore
-from tests.services.monitoring.monitoring_outcomes import NOW, Log, outcome
+from tests.services.monitoring.monitoring_outcomes import NOW, emptied, outcome
 
 HOUR_S = 3600.0
 LIVE = Maker("flights", 3, "live", "m=1 (abc)")
@@ -22,16 +22,20 @@ OTHER = Maker("flights", 4, "live", "m=2 (abc)")
 
 
 class Stores:
-    """Both stores of one file, as the service has them."""
+    """Both stores of one database, as the service has them."""
 
-    def __init__(self, path: Path | None = None) -> None:
-        database = Database(path, Log())
-        self.outcomes = OutcomeStore(database)
-        self.accuracy = AccuracyStore(database, HOUR_S)
+    def __init__(self, facts: Facts) -> None:
+        self.outcomes = OutcomeStore(facts)
+        self.accuracy = AccuracyStore(facts, HOUR_S)
 
     def follow(self) -> None:
         while self.accuracy.follow():
             pass
+
+
+@pytest.fixture
+def stores(facts: Facts) -> Stores:
+    return Stores(facts)
 
 
 def prediction(
@@ -67,16 +71,16 @@ def stored(stores: Stores) -> dict[tuple[str, float], list[int]]:
     }
 
 
-@settings(max_examples=60)
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(st.tuples(st.sampled_from("abcdefgh"), st.sampled_from([0.0, 1.0])), max_size=30),
     st.lists(st.sampled_from("abcdefgh"), unique=True),
     st.randoms(use_true_random=False),
 )
 def test_windows_equal_an_offline_computation_whatever_comes_first(
-    reported: list[tuple[str, float]], made: list[str], draw: random.Random
+    facts: Facts, reported: list[tuple[str, float]], made: list[str], draw: random.Random
 ) -> None:
-    offline, stores = Offline(), Stores()
+    offline, stores = Offline(), Stores(emptied(facts))
     steps: list[tuple[str, float] | str | None] = [*reported, *made, *made[:2], *[None] * 5]
     draw.shuffle(steps)
     repeated = contradictory = 0
@@ -105,8 +109,8 @@ def test_windows_equal_an_offline_computation_whatever_comes_first(
     assert judged == sum(wrong for _, _, wrong in offline.windows().values())
 
 
-def test_two_processes_that_share_the_file_judge_each_prediction_once(tmp_path: Path) -> None:
-    one, other = Stores(tmp_path / "o"), Stores(tmp_path / "o")
+def test_two_processes_that_share_the_database_judge_each_prediction_once(facts: Facts) -> None:
+    one, other = Stores(facts), Stores(facts)
     one.accuracy.add({LIVE: [prediction("a"), prediction("b", expected=0.75)]}, NOW)
     other.outcomes.record("acme", [outcome("a", 0.0), outcome("b"), outcome("c")], NOW)
     one.follow()
@@ -121,8 +125,7 @@ def test_two_processes_that_share_the_file_judge_each_prediction_once(tmp_path: 
     assert one.accuracy.windows(0, "moderation") == []
 
 
-def test_a_tenants_outcomes_never_judge_anothers_predictions() -> None:
-    stores = Stores()
+def test_a_tenants_outcomes_never_judge_anothers_predictions(stores: Stores) -> None:
     stores.accuracy.add({LIVE: [prediction("a")]}, NOW)
     stores.outcomes.record("other", [outcome("a", 0.0)], NOW)
     stores.outcomes.record("acme", [outcome("a", 7.0, "revenue")], NOW)
@@ -130,21 +133,20 @@ def test_a_tenants_outcomes_never_judge_anothers_predictions() -> None:
     assert stores.accuracy.judged("flights") == {}
 
 
-def test_old_windows_and_the_oldest_predictions_go_and_sums_stay() -> None:
-    stores = Stores()
+def test_old_windows_and_the_oldest_predictions_go_and_sums_stay(stores: Stores) -> None:
     stores.accuracy.add({LIVE: [prediction(f"r{i}") for i in range(10)]}, NOW)
     stores.outcomes.record("acme", [outcome("r0", 0.0), outcome("r1")], NOW)
     stores.follow()
-    stores.accuracy.sweep(0, most_rows=4)
+    stores.outcomes.sweep(0, max_rows=4)
     stores.outcomes.record("acme", [outcome("r5"), outcome("r6")], NOW)
     stores.follow()
     assert stores.accuracy.judged("flights") == {(3, "live"): Judged(3, 1)}, "r5 had gone"
-    stores.accuracy.sweep(NOW + HOUR_S, most_rows=4)
+    stores.accuracy.sweep(NOW + HOUR_S)
     assert stores.accuracy.windows(0) == []
     stores.outcomes.record("acme", [outcome("r7")], NOW)
     stores.follow()
     assert stores.accuracy.judged("flights") == {(3, "live"): Judged(4, 1)}
-    # All rows go, and ids begin anew.
+    # All rows go.
     stores.outcomes.sweep(NOW + 1, 1 << 30)
     stores.accuracy.add({LIVE: [prediction("new")]}, NOW + 2)
     stores.outcomes.record("acme", [outcome("new")], NOW + 2)
@@ -152,8 +154,7 @@ def test_old_windows_and_the_oldest_predictions_go_and_sums_stay() -> None:
     assert stores.accuracy.judged("flights") == {(3, "live"): Judged(5, 1)}
 
 
-def test_of_two_outcomes_that_say_whether_it_was_right_the_first_counts() -> None:
-    stores = Stores()
+def test_of_two_outcomes_that_say_whether_it_was_right_the_first_counts(stores: Stores) -> None:
     stores.accuracy.add({LIVE: [prediction("a"), prediction("b")]}, NOW)
     stores.outcomes.record("acme", [outcome("a", 1.0, "wrong"), outcome("a"), outcome("b")], NOW)
     stores.outcomes.record("acme", [outcome("b", 1.0, "wrong")], NOW)

@@ -12,7 +12,8 @@ from headrace.events import EventGroup, GroupHeader, Mask, event_ids
 from headrace.hop.errors import Code, Reason
 from headrace.pipeline import ModelUse, parse
 from services.monitoring.console.ports import Explain, RequestSources
-from services.monitoring.events.query import Found, Query, find
+from services.monitoring.events.query import Found, find
+from services.monitoring.events.values import Query
 from services.monitoring.explanations.records import ColumnContribution, Explanation, ShownExplanation
 from services.monitoring.outcomes.records import Outcome
 from tests.released import keep_document

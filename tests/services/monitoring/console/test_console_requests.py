@@ -175,7 +175,7 @@ async def test_what_is_away_is_said_and_the_rest_is_shown(place: Place, known: R
 
 async def test_without_events_the_page_says_what_to_set(browser: Browser) -> None:
     page = await browser.get("/requests")
-    assert "events.folder" in page.text
+    assert "events.files" in page.text
 
 
 async def test_ages_of_features_are_a_section_of_the_pipelines_page(

@@ -76,7 +76,8 @@ async def test_the_service_serves_it_from_its_settings_alone(place: Place) -> No
 async def test_the_service_s_own_events_outcomes_and_audit_are_on_its_pages(place: Place) -> None:
     port = free_port()
     given = settings(place, port)
-    given["events"] = {"folder": str(place.folder / "events")}
+    given["database"] = str(place.folder / "facts.sqlite")
+    given["events"] = {"files": str(place.folder / "events")}
     revision = parse(DOCUMENT, "flights").revision
     keep_document(place.store, "flights", revision, DOCUMENT)
     async with served(SERVICE, given) as harness:

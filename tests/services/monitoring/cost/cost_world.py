@@ -10,14 +10,15 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from headrace.cost import SCHEMA, Account, Key, PricesFile, Work
+from headrace.cost import Account, Key, PricesFile, Work
+from services.monitoring.cost import ledger
 from services.monitoring.cost.collector import Collected, Collector
 from services.monitoring.cost.from_events import CostObserver
 from services.monitoring.cost.keeper import CostKeeper
 from services.monitoring.cost.metrics import CostMetrics
 from services.monitoring.cost.processes import Page, Target, ask, read
 from services.monitoring.cost.settings import CostSettings
-from services.monitoring.outcomes.database import Database
+from services.monitoring.database.facts import Facts
 from tests.services.monitoring.monitoring_outcomes import NOW, Log
 
 A, B = Key("a", "p", "m:1"), Key("b", "p", "m:1")
@@ -39,14 +40,11 @@ class World:
     """`pages`: instance → its page; one without a page does not answer. `now`: the wall clock."""
 
     folder: Path
+    facts: Facts
     pages: dict[str, str | None] = field(default_factory=dict)
     now: float = NOW
     log: Log = field(default_factory=Log)
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
-
-    @property
-    def ledger(self) -> Path:
-        return self.folder / "ledger" / "cost.sqlite"
 
     @property
     def prices(self) -> Path:
@@ -56,7 +54,6 @@ class World:
     def settings(self) -> CostSettings:
         return CostSettings(
             targets=self.folder / "targets.json",
-            ledger=self.ledger,
             prices=self.prices,
             kept=self.folder / "kept.json",
         )
@@ -65,8 +62,7 @@ class World:
     def collector(self) -> Iterator[Collector]:
         with ThreadPoolExecutor(2) as asking:
             prices = PricesFile(self.settings.prices, self.settings.kept)
-            database = Database(self.settings.ledger, self.log, schema=SCHEMA, holds="the ledger of cost")
-            yield Collector(self.settings, None, prices, database, lambda: self.now, asking, self._ask)
+            yield Collector(self.settings, None, prices, self.facts, lambda: self.now, asking, self._ask)
 
     @contextmanager
     def keeper(self) -> Iterator[tuple[CostKeeper, CostObserver]]:
@@ -90,6 +86,11 @@ class World:
         self.pages = pages
         self.name_targets()
         return collector.collect(work or {})
+
+    def account(self) -> Account:
+        """What the ledger says of the last hour."""
+        [found] = self.facts.query(lambda connection: ledger.accounts(connection, self.now - 3600))
+        return found
 
     def name_targets(self) -> None:
         groups: list[Any] = [{"targets": [name], "labels": {"instance": name}} for name in self.pages]

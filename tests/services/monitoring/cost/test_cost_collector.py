@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from headrace.cost import Account, Key, LedgerError, Work, read
+from headrace.cost import Key, Work
 from headrace.cost.usage import BESIDE, IDLE, OVERHEAD, REFUSED
+from services.monitoring.cost import ledger
 from services.monitoring.cost.processes import TargetsError, resolved
 from services.monitoring.cost.settings import CostSettings
+from services.monitoring.database.facts import Facts
 from services.monitoring.outcomes.records import StorageError
 from tests.services.monitoring.cost.cost_world import A, B, World, cpu_s, page
 
@@ -18,13 +20,8 @@ EXECUTOR = "executor"
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path)
-
-
-def told(world: World) -> Account:
-    [account] = read(world.ledger, world.now - 3600)
-    return account
+def world(tmp_path: Path, facts: Facts) -> World:
+    return World(tmp_path, facts)
 
 
 def work(us: float, rows: int = 1) -> Work:
@@ -36,7 +33,7 @@ def test_each_interval_counts_what_is_new_since_the_last(world: World) -> None:
         assert world.later(collector, 0, {A: work(5.0)}, executor=page(100.0)) is None
         world.later(collector, 10, {A: work(3.0), B: work(1.0)}, executor=page(103.0))
         world.later(collector, 10, {B: work(7.0)}, executor=page(104.0))
-    account = told(world)
+    account = world.account()
     assert cpu_s(account, A) == pytest.approx(2.25)
     assert cpu_s(account, B) == pytest.approx(1.75)
     assert account.seconds == pytest.approx(20)
@@ -49,7 +46,7 @@ def test_two_processes_that_collect_count_nothing_twice(world: World) -> None:
         world.later(one, 0, executor=page(10.0))
         world.later(other, 10, {A: work(1.0)}, executor=page(12.0))
         world.later(one, 10, {B: work(1.0)}, executor=page(15.0))
-    account = told(world)
+    account = world.account()
     assert (cpu_s(account, A), cpu_s(account, B)) == (pytest.approx(2.0), pytest.approx(3.0))
     assert account.seconds == pytest.approx(20)
 
@@ -59,7 +56,7 @@ def test_the_start_of_a_process_is_nobody_s(world: World) -> None:
         world.later(collector, 0, executor=page(10.0, started=1.0))
         world.later(collector, 10, {A: work(1.0)}, executor=page(6.0, started=2.0))  # it was replaced
         world.later(collector, 10, {A: work(1.0)}, executor=page(7.0, started=2.0))
-    account = told(world)
+    account = world.account()
     assert cpu_s(account, Key(traffic=OVERHEAD)) == pytest.approx(6.0)
     assert cpu_s(account, A) == pytest.approx(1.0)
 
@@ -69,7 +66,7 @@ def test_a_time_in_which_nobody_watched_is_not_billed(world: World) -> None:
         world.later(collector, 0, executor=page(10.0))
         assert world.later(collector, 86_400, {A: work(1.0)}, executor=page(500.0)) is None
         world.later(collector, 10, {A: work(1.0)}, executor=page(501.0))
-    account = told(world)
+    account = world.account()
     assert cpu_s(account, A) == pytest.approx(1.0)
     assert account.seconds == pytest.approx(10)
 
@@ -83,7 +80,7 @@ def test_a_process_that_does_not_answer_is_charged_when_it_does(world: World) ->
         world.later(collector, 10, {A: work(1.0)}, executor=page(13.0), ingress=page(2.0))
     assert found is not None
     assert (found.answered, found.asked) == (1, 2)
-    account = told(world)
+    account = world.account()
     assert cpu_s(account, A, EXECUTOR) == pytest.approx(3.0)
     assert cpu_s(account, A, "ingress") == pytest.approx(1.0)
 
@@ -96,7 +93,7 @@ def test_refused_requests_are_paid_by_who_sent_them(world: World) -> None:
     with world.collector() as collector:
         world.later(collector, 0, ingress=page(1.0, **{refused: 5.0, answered: 7.0}))
         world.later(collector, 10, ingress=page(2.0, **{refused: 105.0, answered: 900.0}))
-    account = told(world)
+    account = world.account()
     key = Key("b", "p", "", REFUSED)
     assert cpu_s(account, key) == pytest.approx(1.0)
     assert account.counts == {key: (0, 100)}
@@ -110,7 +107,7 @@ def test_what_models_run_beside_events_is_apart(world: World) -> None:
         world.later(collector, 10, {A: work(250_000.0)}, executor=page(2.0, **{ran: 4.0}))
         # Events that come a little late are none of it.
         world.later(collector, 10, {A: work(960_000.0)}, executor=page(3.0, **{ran: 5.0}))
-    account = told(world)
+    account = world.account()
     beside = Key("", "", "m:1", BESIDE)
     assert cpu_s(account, beside) == pytest.approx(0.75)
     assert cpu_s(account, A) == pytest.approx(1.25)
@@ -124,7 +121,7 @@ def test_prices_that_change_hold_from_then_on(world: World) -> None:
         world.later(collector, 10, {A: work(1.0)}, executor=page(1.0))
         prices.write_text("prices: {core_hour: 7200, memory_gb_hour: 0}\nreserved: {cores: 1}\n")
         world.later(collector, 10, {A: work(1.0)}, executor=page(2.0))
-    account = told(world)
+    account = world.account()
     assert account.bill == pytest.approx(10 + 20)
     assert sum(line.amount for line in account.lines if line.key == A) == pytest.approx(1 + 2)
     assert sum(line.amount for line in account.lines if line.key.traffic == IDLE) == pytest.approx(9 + 18)
@@ -137,8 +134,7 @@ def test_without_targets_nothing_is_written(world: World) -> None:
         (world.folder / "targets.json").write_text("[{}]")
         with pytest.raises(TargetsError, match="names no processes"):
             collector.collect({})
-    with pytest.raises(LedgerError, match="there is no ledger"):
-        read(world.ledger, 0.0)
+    assert world.facts.query(lambda connection: ledger.accounts(connection, 0.0)) == []
 
 
 def test_processes_are_all_addresses_of_a_name() -> None:
@@ -162,7 +158,7 @@ def test_processes_are_all_addresses_of_a_name() -> None:
 
 
 def test_cost_is_told_by_names(world: World) -> None:
-    settings = {"services": {"ingress": "localhost:1"}, "ledger": str(world.ledger)}
+    settings = {"services": {"ingress": "localhost:1"}}
     world.pages = {"ingress.127.0.0.1": page(1.0)}
     with world.collector() as collector:
         collector._settings = CostSettings.model_validate(settings)
@@ -188,18 +184,16 @@ def test_names_that_cannot_be_asked_are_refused(given: dict[str, Any], why: str)
         CostSettings.model_validate(given)
 
 
-async def test_what_can_t_be_written_is_written_later(world: World) -> None:
+async def test_what_can_t_be_written_is_written_later(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world.pages = {EXECUTOR: page(1.0)}
     world.name_targets()
     with world.keeper() as (keeper, observer):
         observer.put_back({B: work(1.0, rows=3)})  # before the first reading
         await keeper.collect()
-        ledger = world.ledger
-        aside = ledger.parent.with_name("aside")
-        ledger.parent.rename(aside)
-        ledger.parent.write_text("no folder")
-        # The open file would still take it.
-        await keeper._on(keeper._collector._database.close)
+        monkeypatch.setattr(world.facts, "_address", str(tmp_path / "targets.json" / "facts"))
+        working, world.facts._database = world.facts._database, None
         observer.put_back({A: work(1.0, rows=5)})
         world.now += 10
         await keeper.collect()
@@ -210,13 +204,12 @@ async def test_what_can_t_be_written_is_written_later(world: World) -> None:
         assert world.log.events == ["the ledger of cost is not written"]
         with pytest.raises(StorageError):
             await keeper.accounts(3600.0)
-        ledger.parent.unlink()
-        aside.rename(ledger.parent)
+        world.facts._database = working
         world.pages = {EXECUTOR: page(3.0)}
         await keeper.close()
     assert world.metric("headrace_cost_failing") == 0
     assert world.log.events[-1] == "the ledger of cost is written again"
-    assert told(world).counts == {A: (5, 5), B: (3, 3)}
+    assert world.account().counts == {A: (5, 5), B: (3, 3)}
     assert world.metric("headrace_cost_total", pipeline="p", kind="live") > 0
 
 

@@ -25,11 +25,12 @@ from headrace.hop.testing import served
 from headrace.pipeline import ModelUse
 from services.monitoring.cost.from_events import CostObserver
 from services.monitoring.cost.from_explanations import ExplanationCost, ExplanationWork
+from services.monitoring.database.facts import Facts
 from services.monitoring.events.settings import EventStorage
 from services.monitoring.events.wiring import events
 from services.monitoring.wiring import SERVICE
 from tests.services.monitoring.cost.cost_world import World, cpu_s, page
-from tests.services.monitoring.cost.test_cost_collector import EXECUTOR, told
+from tests.services.monitoring.cost.test_cost_collector import EXECUTOR
 from tests.services.monitoring.monitoring_calls import call
 from tests.services.router.router_leaves import SCORED, Suite, batch_of, suite, total
 from tests.services.waiting import until
@@ -43,7 +44,7 @@ async def answering(folder: Path, observer: CostObserver) -> AsyncIterator[Suite
 
     @asynccontextmanager
     async def build(_settings: Any, runtime: Any) -> AsyncIterator[list[Service]]:
-        async with events(EventStorage(), [observer], runtime) as (service, _):
+        async with events(EventStorage(), None, [observer], runtime) as (service, _):
             yield [service]
 
     async with served(Definition("monitoring", config.ServiceSettings, build)) as monitoring:
@@ -63,8 +64,9 @@ async def ran(batch: Batch) -> Batch:
     return Batch(batch.rows, {c.name: c for c in total(batch)}, timings=timings)
 
 
-async def test_ten_times_the_rows_cost_ten_times_as_much(tmp_path: Path) -> None:
-    observer, world = CostObserver(), World(tmp_path)
+@pytest.mark.parametrize("address", ["sqlite"], indirect=True)
+async def test_ten_times_the_rows_cost_ten_times_as_much(tmp_path: Path, facts: Facts) -> None:
+    observer, world = CostObserver(), World(tmp_path, facts)
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     server, thread = start_http_server(0, addr="127.0.0.1", registry=registry)
@@ -93,7 +95,7 @@ async def test_ten_times_the_rows_cost_ten_times_as_much(tmp_path: Path) -> None
                 await until(lambda: rows_seen() >= sum(rows for _, rows in asked))
             world.now += 15
             await asyncio.to_thread(collector.collect, seen)
-            [account] = collector.account(3600.0)
+            account = world.account()
     finally:
         server.shutdown()
         thread.join()
@@ -158,8 +160,8 @@ def asked(tenant: str, seconds: float, *, explanations: int = 1, rows: int = 64)
     return ExplanationWork(tenant, "p", explanations, rows, {"executor/m:1": seconds * 1e6})
 
 
-def test_the_executors_time_is_divided_by_what_explanations_took(tmp_path: Path) -> None:
-    world = World(tmp_path)
+def test_the_executors_time_is_divided_by_what_explanations_took(tmp_path: Path, facts: Facts) -> None:
+    world = World(tmp_path, facts)
     work: dict[Key, Work] = {}
     cost = ExplanationCost(work.update)
     run = 'headrace_executor_run_seconds_sum{model="m",version="1"}'
@@ -167,7 +169,7 @@ def test_the_executors_time_is_divided_by_what_explanations_took(tmp_path: Path)
         world.later(collector, 0, executor=page(100.0, **{run: 0.0}))
         cost.take([asked("a", 3.0), asked("b", 1.0)])
         world.later(collector, 10, work, executor=page(104.0, **{run: 4.0}))
-    account = told(world)
+    account = world.account()
     assert cpu_s(account, Key("a", "p", "m:1", EXPLAINED), EXECUTOR) == pytest.approx(3.0)
     assert cpu_s(account, Key("b", "p", "m:1", EXPLAINED), EXECUTOR) == pytest.approx(1.0)
     # Told of, so it is nobody's any more.
@@ -182,8 +184,7 @@ def test_without_a_ledger_nothing_is_kept() -> None:
 
 async def test_what_is_no_time_is_refused(tmp_path: Path) -> None:
     settings: dict[str, Any] = {
-        "explanations": {"file": tmp_path / "explanations.sqlite"},
-        "outcomes": tmp_path / "outcomes.sqlite",
+        "database": str(tmp_path / "facts.sqlite"),
     }
     async with served(SERVICE, settings) as harness:
         for work, why in (
@@ -200,7 +201,7 @@ async def test_work_that_is_told_twice_is_paid_once(tmp_path: Path, monkeypatch:
     paid: list[Any] = []
     monkeypatch.setattr(ExplanationCost, "take", lambda _, works: paid.extend(works))
     work = pb.ExplanationWork(tenant="a", pipeline="p", explanation_count=1, busy_us={"executor/m:1": 1.0})
-    async with served(SERVICE, {"explanations": {"file": tmp_path / "explanations.sqlite"}}) as harness:
+    async with served(SERVICE, {"database": str(tmp_path / "facts.sqlite")}) as harness:
         for works_id in (b"1" * 16, b"1" * 16, b"2" * 16, b"", b""):
             request = pb.RecordExplanationsRequest(works=[work], works_id=works_id)
             await call(harness, "RecordExplanations", request)

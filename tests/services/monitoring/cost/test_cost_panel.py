@@ -19,10 +19,10 @@ ACCOUNT = Account("EUR", 0.0, 3600.0, 3600.0, LINES, {"cpu": (13.0, 20.0)}, {A: 
 
 
 async def panel(pipeline: str, budget: float | None, accounts: Sequence[Account] = (ACCOUNT,)) -> CostPanel:
-    async def of(since_s: float) -> Sequence[Account]:
+    async def of(since: float) -> Sequence[Account]:
         return accounts
 
-    return CostPanel(of, lambda _: budget)
+    return CostPanel(of, lambda _: budget, lambda: 0.0)
 
 
 @pytest.mark.parametrize(("budget", "level"), [(None, "none"), (1.9, "bad"), (2.1, "good")])

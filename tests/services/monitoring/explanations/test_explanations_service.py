@@ -23,9 +23,8 @@ pb = explanations_pb2
 
 def settings(folder: Path) -> dict[str, Any]:
     return {
-        "events": {"folder": folder / "events"},
-        "explanations": {"file": folder / "explanations.sqlite"},
-        "outcomes": folder / "outcomes.sqlite",
+        "events": {"files": str(folder / "events")},
+        "database": str(folder / "facts.sqlite"),
     }
 
 

@@ -1,13 +1,12 @@
-"""The file of explanations: retention, size, erasure."""
+"""Stored explanations: retention, number, erasure."""
 
 from dataclasses import replace
 
 import pytest
 
+from services.monitoring.database.facts import Facts
 from services.monitoring.explanations.records import Coverage, Explanation
-from services.monitoring.explanations.store import SCHEMA, ExplanationStore
-from services.monitoring.outcomes.database import Database
-from tests.services.monitoring.monitoring_outcomes import Log
+from services.monitoring.explanations.store import ExplanationStore
 
 DAY_S = 86_400.0
 
@@ -31,8 +30,8 @@ def made(number: int, pipeline: str = "p") -> Explanation:
 
 
 @pytest.fixture
-def store() -> ExplanationStore:
-    return ExplanationStore(Database(None, Log(), schema=SCHEMA))
+def store(facts: Facts) -> ExplanationStore:
+    return ExplanationStore(facts)
 
 
 def test_what_is_old_goes_and_coverage_with_it(store: ExplanationStore) -> None:
@@ -43,11 +42,11 @@ def test_what_is_old_goes_and_coverage_with_it(store: ExplanationStore) -> None:
     assert store.coverage() == [Coverage("p", 1, 1)]
 
 
-def test_the_oldest_go_from_a_file_that_is_too_large(store: ExplanationStore) -> None:
+def test_the_oldest_go_of_too_many(store: ExplanationStore) -> None:
     store.add([made(n) for n in range(100)], {}, b"", 1.0)
     store.add([made(n) for n in range(100, 110)], {}, b"", 2.0)
-    assert store.sweep(0.0, 1) == 11
-    assert store.find(made(109).prediction_id) is not None
+    assert store.sweep(0.0, 10) == 100
+    assert store.find(made(109).prediction_id) == (made(109), 2.0)
 
 
 def test_contributions_are_those_of_one_output(store: ExplanationStore) -> None:
@@ -69,3 +68,11 @@ def test_counts_of_one_id_count_once_and_explanations_are_stored_all_the_same(
     assert not store.add([], {"p": 2}, b"a" * 16, 1 * DAY_S)[1]
     store.sweep(2 * DAY_S, 1 << 30)
     assert store.add([], {"p": 2}, b"a" * 16, 2 * DAY_S)[1]
+
+
+def test_what_is_erased_goes_and_is_not_taken_any_more(store: ExplanationStore) -> None:
+    store.add([made(1), made(2)], {}, b"", 1.0)
+    assert store.forget([made(1).prediction_id, made(3).prediction_id], 2.0) == 1
+    assert store.forget([made(1).prediction_id], 2.0) == 0
+    assert store.add([made(1), made(2), made(3), made(4)], {}, b"", 3.0) == ({"p": 1}, True)
+    assert store.find(made(1).prediction_id) is None

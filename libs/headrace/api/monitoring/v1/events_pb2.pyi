@@ -195,3 +195,31 @@ class EventGap(_message.Message):
     first: int
     last: int
     def __init__(self, first: _Optional[int] = ..., last: _Optional[int] = ...) -> None: ...
+
+class VerifyEventsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class VerifyEventsResponse(_message.Message):
+    __slots__ = ("files", "problems")
+    FILES_FIELD_NUMBER: _ClassVar[int]
+    PROBLEMS_FIELD_NUMBER: _ClassVar[int]
+    files: _containers.RepeatedCompositeFieldContainer[EventFile]
+    problems: _containers.RepeatedCompositeFieldContainer[EventFileProblem]
+    def __init__(self, files: _Optional[_Iterable[_Union[EventFile, _Mapping]]] = ..., problems: _Optional[_Iterable[_Union[EventFileProblem, _Mapping]]] = ...) -> None: ...
+
+class EventFile(_message.Message):
+    __slots__ = ("path", "sha256")
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    sha256: str
+    def __init__(self, path: _Optional[str] = ..., sha256: _Optional[str] = ...) -> None: ...
+
+class EventFileProblem(_message.Message):
+    __slots__ = ("path", "problem")
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    problem: str
+    def __init__(self, path: _Optional[str] = ..., problem: _Optional[str] = ...) -> None: ...

@@ -60,6 +60,11 @@ class EventsServiceStub:
                 request_serializer=headrace_dot_api_dot_monitoring_dot_v1_dot_events__pb2.ListEventGapsRequest.SerializeToString,
                 response_deserializer=headrace_dot_api_dot_monitoring_dot_v1_dot_events__pb2.ListEventGapsResponse.FromString,
                 _registered_method=True)
+        self.VerifyEvents = channel.unary_unary(
+                '/headrace.api.monitoring.v1.EventsService/VerifyEvents',
+                request_serializer=headrace_dot_api_dot_monitoring_dot_v1_dot_events__pb2.VerifyEventsRequest.SerializeToString,
+                response_deserializer=headrace_dot_api_dot_monitoring_dot_v1_dot_events__pb2.VerifyEventsResponse.FromString,
+                _registered_method=True)
 
 
 class EventsServiceServicer:
@@ -102,6 +107,13 @@ class EventsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def VerifyEvents(self, request, context):
+        """VerifyEvents reads all files of events and says which are not what was stored. It is for operators.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_EventsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -129,6 +141,11 @@ def add_EventsServiceServicer_to_server(servicer, server):
                     servicer.ListEventGaps,
                     request_deserializer=headrace_dot_api_dot_monitoring_dot_v1_dot_events__pb2.ListEventGapsRequest.FromString,
                     response_serializer=headrace_dot_api_dot_monitoring_dot_v1_dot_events__pb2.ListEventGapsResponse.SerializeToString,
+            ),
+            'VerifyEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.VerifyEvents,
+                    request_deserializer=headrace_dot_api_dot_monitoring_dot_v1_dot_events__pb2.VerifyEventsRequest.FromString,
+                    response_serializer=headrace_dot_api_dot_monitoring_dot_v1_dot_events__pb2.VerifyEventsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -267,6 +284,33 @@ class EventsService:
             '/headrace.api.monitoring.v1.EventsService/ListEventGaps',
             headrace_dot_api_dot_monitoring_dot_v1_dot_events__pb2.ListEventGapsRequest.SerializeToString,
             headrace_dot_api_dot_monitoring_dot_v1_dot_events__pb2.ListEventGapsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.api.monitoring.v1.EventsService/VerifyEvents',
+            headrace_dot_api_dot_monitoring_dot_v1_dot_events__pb2.VerifyEventsRequest.SerializeToString,
+            headrace_dot_api_dot_monitoring_dot_v1_dot_events__pb2.VerifyEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -3,12 +3,10 @@
 import sqlalchemy as sa
 from alembic import op
 
+from headrace.storage.schema import NUMBER, TEXT
+
 revision = "0001"
 down_revision = None
-
-# Sorted by bytes, as SQLite sorts, whatever the language of the server.
-TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
-NUMBER = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 
 def upgrade() -> None:

@@ -1,4 +1,4 @@
-"""`headrace audit verify`: check the whole audit, the records, the journals, and the heads that others hold."""
+"""`headrace audit verify`: check the whole audit, the records, the journals, files of events, and the heads that others hold."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from headrace.audit.chain import Head, Problem
 from headrace.audit.journal_verification import JournalVerification, torn_lines
 from headrace.audit.journals import Journal
 from headrace.catalog.remote import RemoteRecords
+from headrace.cli.commands.audit.event_files import EventFileVerification
 from headrace.cli.commands.audit.place import failures, journals, record
 from headrace.cli.console import DEFAULT_HOME, AsJson, Home, err, fail, out, place
 from headrace.cli.installation import control_place
@@ -40,7 +41,9 @@ def verify(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check every line, the records, the journals, and the heads that others hold. Exit code 1 if something was changed."""
+    """Check every line, the records, the journals, files of events, and the heads that others hold.
+
+    Exit code 1 if something was changed."""
     layout = place(home)
     record(layout, "verified")
     known = KnownHeads(_verifier(trusted or layout.control_public_key) if exported else None)
@@ -51,7 +54,8 @@ def verify(
             except OSError as error:
                 fail(f"{folder} can't be read ({error.strerror})")
         with control_place.records(layout) as records:
-            report = verified(records, journals(layout), known)
+            events = EventFileVerification.asked(layout, records.position().number)
+            report = verified(records, journals(layout), known, events)
     (_print_json if as_json else _print)(report, home)
     if report.problems:
         raise typer.Exit(1)
@@ -118,7 +122,9 @@ class KnownHeads:
         self._epochs[head] = epoch
 
 
-def verified(records: RemoteRecords, found: Sequence[Journal], known: KnownHeads) -> Report:
+def verified(
+    records: RemoteRecords, found: Sequence[Journal], known: KnownHeads, events: EventFileVerification
+) -> Report:
     """Verifies everything. Raises RecordsError."""
     # Control compares the records meanwhile; it is another process.
     with ThreadPoolExecutor(1) as thread:
@@ -132,18 +138,18 @@ def verified(records: RemoteRecords, found: Sequence[Journal], known: KnownHeads
             lines,
             Head(end.number, end.head),
             known.heads,
-            _both(known.add_line, journal.add),
+            _all(known.add_line, journal.add, events.add),
             known.believed,
         )
         journal.compare()
         own = _texts(problems)
         # It finds the same in the lines.
         theirs = [text for text in _texts(by_control.result()) if text not in own]
-    notes = [*journal.notes, *known.notes, *(() if known.heads else (_NO_HEADS,))]
+    notes = [*journal.notes, *events.notes, *known.notes, *(() if known.heads else (_NO_HEADS,))]
     return Report(
         end.number,
         end.head,
-        [*own, *theirs, *journal.findings],
+        [*own, *theirs, *journal.findings, *events.problems()],
         notes,
         list(torn_lines(found)),
         journal.counts,
@@ -151,12 +157,12 @@ def verified(records: RemoteRecords, found: Sequence[Journal], known: KnownHeads
     )
 
 
-def _both(*each: Callable[[int, Mapping[str, Any]], None]) -> Callable[[int, Mapping[str, Any]], None]:
-    def both(number: int, fields: Mapping[str, Any]) -> None:
+def _all(*each: Callable[[int, Mapping[str, Any]], None]) -> Callable[[int, Mapping[str, Any]], None]:
+    def every(number: int, fields: Mapping[str, Any]) -> None:
         for one in each:
             one(number, fields)
 
-    return both
+    return every
 
 
 def _texts(problems: Iterable[Problem]) -> list[str]:

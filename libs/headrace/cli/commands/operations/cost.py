@@ -12,21 +12,22 @@ from typing import Annotated, Literal
 
 import typer
 
+from headrace.api.monitoring.v1 import cost_pb2 as pb
+from headrace.cli.commands.operations import service_calls
 from headrace.cli.console import DEFAULT_HOME, AsJson, Home, err, fail, out, place, seconds
 from headrace.cli.installation.layout import Layout
 from headrace.cli.tables import headed_table
 from headrace.cost import (
     Account,
     Group,
-    LedgerError,
     Measurement,
     Plan,
     PlanError,
     PricesFile,
     Report,
+    account_of,
     of_account,
     of_file,
-    read,
     report,
 )
 from headrace.cost import plan as planned
@@ -39,8 +40,9 @@ Since = Annotated[
 _NOW = time.time  # noqa: TID251 - the ledger is by date
 # Rows of a request in the measurement and in the plan, above which the plan is more of a guess.
 _FAR = 4
-# What rounding leaves.
+# What rounding leaves: of an amount, and of a sum of the bill's parts.
 _NOTHING = 1e-12
+_ROUNDING = 1e-9
 
 
 def cost(
@@ -94,7 +96,7 @@ def plan(
         if measurement is not None:
             measured = of_file(measurement, shape)
         else:
-            measured = of_account(_accounts(layout, since)[-1], pipeline, f"the ledger {layout.cost_ledger}")
+            measured = of_account(_accounts(layout, since)[-1], pipeline, "this home's ledger")
         found = planned(measured, prices.prices, rate, rows, p99, headroom)
     except PlanError as error:
         fail(str(error))
@@ -124,10 +126,11 @@ def _prices(layout: Layout) -> PricesFile:
 
 def _accounts(layout: Layout, since: str) -> Sequence[Account]:
     """What the ledger says, one account a currency; ends the command if that is nothing."""
-    try:
-        found = read(layout.cost_ledger, _NOW() - seconds(since, "--since"))
-    except LedgerError as error:
-        fail(str(error))
+    request = pb.ReadCostRequest()
+    request.since.FromNanoseconds(int((_NOW() - seconds(since, "--since")) * 1e9))
+    rpc = pb.DESCRIPTOR.services_by_name["CostService"].methods_by_name["ReadCost"]
+    reply = service_calls.ask(layout, "monitoring", rpc, request, pb.ReadCostResponse)
+    found = [account_of(account) for account in reply.accounts]
     if not found:
         fail(
             f"the ledger says nothing of the last {since}; it is written while the system runs, each 15 seconds"
@@ -172,7 +175,7 @@ def _print(found: Report) -> None:
         out.print("no GPU is reserved, so nothing is told of the use of GPUs", style="dim")
     else:
         out.print(f"GPUs: models used {found.gpu_used:.1%} of what is reserved")
-    if min(found.idle.amounts.values(), default=0.0) < 0:
+    if min(found.idle.amounts.values(), default=0.0) < -_ROUNDING * account.bill:
         err.print(
             "more was used than is reserved: set `reserved` in settings/prices.yaml to what is paid for",
             style="yellow",

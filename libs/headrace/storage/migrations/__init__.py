@@ -1,0 +1,1 @@
+"""Alembic's entry, one for the migrations of all databases."""

@@ -1,0 +1,1 @@
+"""Migrations of the schema of `facts`, by the rules of `headrace.catalog.migrations`."""

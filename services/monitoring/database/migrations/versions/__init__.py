@@ -1,0 +1,1 @@
+"""One file each; what has been released is never changed."""

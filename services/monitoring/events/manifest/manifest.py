@@ -1,0 +1,352 @@
+"""What is stored of events, in the database `facts`: each number of a stream once, batches until they are in a file, files with
+hash and size. A file is read only if it is listed here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol, TypeVar
+
+import sqlalchemy as sa
+
+from services.monitoring.database.columns import insert
+from services.monitoring.events.manifest.ranges import Ranges
+from services.monitoring.events.manifest.tables import BATCHES, FILES, RANGES, STREAMS
+from services.monitoring.events.values import MAX_US, Batch, EventFile
+
+T = TypeVar("T")
+
+
+class Facts(Protocol):
+    """The database. Methods block and raise StorageError."""
+
+    def query(self, work: Callable[[sa.Connection], T]) -> T: ...
+    def write(self, work: Callable[[sa.Connection], T]) -> T: ...
+
+
+class State(StrEnum):
+    """Of a file. It is on its way (`WRITING`), read (`LIVE`), or about to be removed (`DOOMED`)."""
+
+    WRITING = "writing"
+    LIVE = "live"
+    DOOMED = "doomed"
+
+
+class ChangedError(Exception):
+    """What was read has changed meanwhile: another process was first."""
+
+
+@dataclass(slots=True)
+class Stream:
+    """What is known of one stream of events. `noted`: those that the router made; `heard`: seconds since 1970."""
+
+    replica: str
+    noted: int
+    heard: float
+    received: Ranges
+
+
+@dataclass(frozen=True, slots=True)
+class NewBatch:
+    """Events to store. `kind`: the same for all that may be in one file. Times in µs since 1970."""
+
+    kind: str
+    pipeline: str
+    content: bytes
+    rows: int
+    first_us: int
+    last_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Batches of one kind that are in no file. `since`: when the oldest was stored, seconds since 1970."""
+
+    kind: str
+    rows: int
+    bytes: int
+    since: float
+
+
+class Manifest:
+    """Methods block and raise StorageError; then nothing of the call was done."""
+
+    def __init__(self, facts: Facts) -> None:
+        self._facts = facts
+
+    def store(
+        self,
+        replica: str,
+        epoch: int,
+        noted: int,
+        now: float,
+        fresh: Callable[[Ranges], tuple[Sequence[NewBatch], Ranges]],
+    ) -> None:
+        """Stores what `fresh` gives for the numbers that are stored already: batches, and their numbers. All, or nothing."""
+
+        def work(connection: sa.Connection) -> None:
+            _hear(connection, epoch, Stream(replica, noted, now, Ranges()))
+            known = _ranges(connection, [epoch]).get(epoch, Ranges())
+            batches, numbers = fresh(known)
+            for batch in batches:
+                _add(connection, batch, now)
+            if len(numbers):
+                _extend(connection, epoch, known, numbers)
+
+        self._facts.write(work)
+
+    def streams(self) -> dict[int, Stream]:
+        """All streams, by epoch."""
+
+        def work(connection: sa.Connection) -> dict[int, Stream]:
+            rows = connection.execute(sa.select(STREAMS)).all()
+            received = _ranges(connection, None)
+            return {
+                r.epoch: Stream(r.replica, r.noted, r.heard, received.get(r.epoch, Ranges())) for r in rows
+            }
+
+        return self._facts.query(work)
+
+    def forget(self, oldest: float) -> None:
+        """Streams of which nothing was heard since then go."""
+
+        def work(connection: sa.Connection) -> None:
+            connection.execute(STREAMS.delete().where(STREAMS.c.heard < oldest))
+            connection.execute(RANGES.delete().where(RANGES.c.epoch.not_in(sa.select(STREAMS.c.epoch))))
+
+        self._facts.write(work)
+
+    def waiting(self) -> list[Waiting]:
+        """What is in no file yet, by kind."""
+        found = sa.select(
+            BATCHES.c.kind,
+            sa.func.sum(BATCHES.c.rows),
+            sa.func.sum(BATCHES.c.bytes),
+            sa.func.min(BATCHES.c.stored),
+        ).group_by(BATCHES.c.kind)
+        return self._facts.query(
+            lambda c: [Waiting(kind, int(rows), int(size), at) for kind, rows, size, at in c.execute(found)]
+        )
+
+    def oldest(self, kind: str, most_bytes: int) -> list[Batch]:
+        """The oldest batches of a kind, at least one, together about `most_bytes`."""
+
+        def work(connection: sa.Connection) -> list[Batch]:
+            sizes = (
+                sa.select(BATCHES.c.id, BATCHES.c.bytes).where(BATCHES.c.kind == kind).order_by(BATCHES.c.id)
+            )
+            last, size = 0, 0
+            for identity, more in connection.execute(sizes):
+                if last and size + more > most_bytes:
+                    break
+                last, size = identity, size + more
+            return _batches(connection, BATCHES.c.kind == kind, BATCHES.c.id <= last)
+
+        return self._facts.query(work)
+
+    def begin(self, path: str, now: float) -> None:
+        """A file is about to be written."""
+        row = {"path": path, "state": State.WRITING, "audited": "", "since": now}
+        self._facts.write(lambda c: c.execute(FILES.insert(), row))
+
+    def close(self, file: EventFile, batches: Sequence[int], now: float) -> None:
+        """A file holds these batches. Raises ChangedError: another process put them into one."""
+
+        def work(connection: sa.Connection) -> None:
+            if _state(connection, file.path) == State.LIVE:
+                return  # it was run again
+            gone = connection.execute(BATCHES.delete().where(BATCHES.c.id.in_(batches))).rowcount
+            if gone != len(batches):
+                raise ChangedError
+            _publish(connection, file, now)
+
+        self._facts.write(work)
+
+    def replace(self, old: str, new: EventFile | None, now: float) -> None:
+        """A file stands for another one, or (None) nothing does. Raises ChangedError: the other one is not read any more."""
+
+        def work(connection: sa.Connection) -> None:
+            if new is not None and _state(connection, new.path) == State.LIVE:
+                return  # it was run again
+            if (
+                not _doom(connection, FILES.c.path == old, FILES.c.state == State.LIVE, now=now)
+                and new is not None
+            ):
+                raise ChangedError
+            if new is not None:
+                _publish(connection, new, now)
+
+        self._facts.write(work)
+
+    def doom(self, paths: Iterable[str], now: float) -> None:
+        """These files are read no more."""
+        names = list(paths)
+        self._facts.write(lambda c: _doom(c, FILES.c.path.in_(names), now=now))
+
+    def doomed(self, written_before: float) -> list[str]:
+        """Files to be removed: no longer read, or begun before then and never completed."""
+        stale = sa.and_(FILES.c.state == State.WRITING, FILES.c.since < written_before)
+        found = sa.select(FILES.c.path).where(sa.or_(FILES.c.state == State.DOOMED, stale))
+        return self._facts.query(lambda c: list(c.execute(found).scalars()))
+
+    def removed(self, paths: Sequence[str]) -> None:
+        """These files are gone. Those of which the audit says that they are there stay listed until it says that they went."""
+        gone = FILES.delete().where(FILES.c.path.in_(paths), FILES.c.audited != State.LIVE)
+        self._facts.write(lambda c: c.execute(gone))
+
+    def unaudited(self, limit: int) -> list[tuple[str, State, str]]:
+        """Path, state and hash of files of which the audit does not say yet that they are there, or went; the oldest first."""
+        new = sa.and_(FILES.c.state == State.LIVE, FILES.c.audited == "")
+        old = sa.and_(FILES.c.state == State.DOOMED, FILES.c.audited == State.LIVE)
+        found = sa.select(FILES.c.path, FILES.c.state, FILES.c.sha256).where(sa.or_(new, old))
+        found = found.order_by(FILES.c.since).limit(limit)
+        return self._facts.query(lambda c: [(path, State(s), digest) for path, s, digest in c.execute(found)])
+
+    def audited(self, path: str, state: State) -> None:
+        """The audit says so of a file."""
+        self._facts.write(
+            lambda c: c.execute(FILES.update().where(FILES.c.path == path).values(audited=state))
+        )
+
+    def hashes(self) -> dict[str, str]:
+        """Of the files of which the audit says that they are there, by path."""
+        found = sa.select(FILES.c.path, FILES.c.sha256).where(FILES.c.audited == State.LIVE)
+        return self._facts.query(lambda c: {row.path: row.sha256 for row in c.execute(found)})
+
+    def paths(self) -> set[str]:
+        """Of all files that may be there, in any state."""
+        return self._facts.query(lambda c: set(c.execute(sa.select(FILES.c.path)).scalars()))
+
+    def files(self) -> list[EventFile]:
+        """Those that are read, the newest first."""
+        return self._facts.query(lambda c: _files(c))
+
+    def possible(
+        self, *, pipeline: str = "", tenant: str = "", first_us: int = 0, last_us: int = MAX_US
+    ) -> tuple[list[EventFile], list[Batch]]:
+        """Files and batches that may hold such events, as of one moment, the newest first."""
+
+        def work(connection: sa.Connection) -> tuple[list[EventFile], list[Batch]]:
+            conditions = [FILES.c.last_us >= first_us, FILES.c.first_us <= last_us]
+            opened = [BATCHES.c.last_us >= first_us, BATCHES.c.first_us <= last_us]
+            if pipeline:
+                conditions.append(FILES.c.pipeline == pipeline)
+                opened.append(BATCHES.c.pipeline == pipeline)
+            files = [f for f in _files(connection, *conditions) if not tenant or tenant in f.tenants]
+            return files, _batches(connection, *opened)
+
+        return self._facts.query(work)
+
+    def size_bytes(self) -> int:
+        """Of files and batches."""
+        live = sa.select(sa.func.coalesce(sa.func.sum(FILES.c.bytes), 0)).where(FILES.c.state == State.LIVE)
+        opened = sa.select(sa.func.coalesce(sa.func.sum(BATCHES.c.bytes), 0))
+        return self._facts.query(
+            lambda c: int(c.execute(live).scalar_one()) + int(c.execute(opened).scalar_one())
+        )
+
+
+def _hear(connection: sa.Connection, epoch: int, stream: Stream) -> None:
+    """The row of a stream is locked from here on: who stores events of it waits for the one before."""
+    row = {"epoch": epoch, "replica": stream.replica, "noted": stream.noted, "heard": stream.heard}
+    connection.execute(insert(connection, STREAMS).on_conflict_do_nothing(), row)
+    heard = (
+        STREAMS.update()
+        .where(STREAMS.c.epoch == epoch)
+        .values(
+            noted=sa.case((STREAMS.c.noted < stream.noted, stream.noted), else_=STREAMS.c.noted),
+            heard=sa.case((STREAMS.c.heard < stream.heard, stream.heard), else_=STREAMS.c.heard),
+        )
+    )
+    connection.execute(heard)
+
+
+def _ranges(connection: sa.Connection, epochs: Sequence[int] | None) -> dict[int, Ranges]:
+    rows = sa.select(RANGES)
+    if epochs is not None:
+        rows = rows.where(RANGES.c.epoch.in_(epochs))
+    found: dict[int, Ranges] = {}
+    for row in connection.execute(rows):
+        found.setdefault(row.epoch, Ranges()).add(row.first, row.last)
+    return found
+
+
+def _extend(connection: sa.Connection, epoch: int, known: Ranges, more: Ranges) -> None:
+    before = set(known.ranges())
+    after = set(Ranges([*before, *more.ranges()]).ranges())
+    if gone := before - after:
+        firsts = [first for first, _ in gone]
+        connection.execute(RANGES.delete().where(RANGES.c.epoch == epoch, RANGES.c.first.in_(firsts)))
+    rows = [{"epoch": epoch, "first": first, "last": last} for first, last in after - before]
+    connection.execute(RANGES.insert(), rows)
+
+
+def _add(connection: sa.Connection, batch: NewBatch, now: float) -> None:
+    row = {
+        "kind": batch.kind,
+        "pipeline": batch.pipeline,
+        "rows": batch.rows,
+        "bytes": len(batch.content),
+        "first_us": batch.first_us,
+        "last_us": batch.last_us,
+        "stored": now,
+        "content": batch.content,
+    }
+    connection.execute(BATCHES.insert(), row)
+
+
+def _batches(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> list[Batch]:
+    found = (
+        sa.select(BATCHES.c.id, BATCHES.c.kind, BATCHES.c.content).where(*conditions).order_by(BATCHES.c.id)
+    )
+    return [Batch(*row) for row in connection.execute(found)]
+
+
+def _files(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> list[EventFile]:
+    found = (
+        sa.select(FILES)
+        .where(FILES.c.state == State.LIVE, *conditions)
+        .order_by(FILES.c.last_us.desc(), FILES.c.path)
+    )
+    return [
+        EventFile(
+            r.path,
+            r.sha256,
+            r.bytes,
+            r.rows,
+            r.pipeline,
+            r.first_us,
+            r.last_us,
+            tuple(json.loads(r.tenants)),
+            r.header,
+        )
+        for r in connection.execute(found)
+    ]
+
+
+def _state(connection: sa.Connection, path: str) -> str | None:
+    return connection.execute(sa.select(FILES.c.state).where(FILES.c.path == path)).scalar()
+
+
+def _publish(connection: sa.Connection, file: EventFile, now: float) -> None:
+    values = {
+        "state": State.LIVE,
+        "since": now,
+        "sha256": file.sha256,
+        "bytes": file.bytes,
+        "rows": file.rows,
+        "pipeline": file.pipeline,
+        "first_us": file.first_us,
+        "last_us": file.last_us,
+        "tenants": json.dumps(file.tenants),
+        "header": file.header,
+    }
+    connection.execute(FILES.update().where(FILES.c.path == file.path).values(values))
+
+
+def _doom(connection: sa.Connection, *conditions: sa.ColumnElement[bool], now: float) -> int:
+    return connection.execute(
+        FILES.update().where(*conditions).values(state=State.DOOMED, since=now)
+    ).rowcount

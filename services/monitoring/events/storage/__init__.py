@@ -1,1 +1,0 @@
-"""Segments of events and their index."""
