@@ -14,7 +14,7 @@ from services.monitoring.accuracy.records import VersionWindows
 from services.monitoring.drift.monitor import Look
 from services.monitoring.drift.ports import Traffic
 from services.monitoring.guards.answers import Answers, Ends
-from services.monitoring.guards.counting import Wanted
+from services.monitoring.guards.counter import Wanted
 from services.monitoring.guards.guard import Facts, Objectives
 from services.monitoring.outcomes.records import Judged
 from services.monitoring.rollouts.counts import ArmCounts, Tick

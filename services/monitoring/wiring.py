@@ -35,7 +35,7 @@ from services.monitoring.events.wiring import events
 from services.monitoring.experiments import experiment_read_out
 from services.monitoring.explanations.store import ExplanationStore
 from services.monitoring.explanations.wiring import explanations
-from services.monitoring.guards.counting import AnswerCounter
+from services.monitoring.guards.counter import AnswerCounter
 from services.monitoring.guards.guard import Objectives
 from services.monitoring.metrics import Metrics
 from services.monitoring.objectives import ReleaseObjectives

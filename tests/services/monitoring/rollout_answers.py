@@ -11,7 +11,7 @@ from headrace.hop.errors import Code, Reason
 from headrace.releases import Release
 from headrace.releases.document import LIVE
 from services.monitoring.guards.answers import Answers
-from services.monitoring.guards.counting import AnswerCounter, Wanted
+from services.monitoring.guards.counter import AnswerCounter, Wanted
 from services.monitoring.guards.guard import Facts
 
 SEGMENTS = {"kind": tuple(range(10))}

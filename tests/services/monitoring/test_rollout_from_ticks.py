@@ -11,7 +11,7 @@ from services.monitoring.drift.alarms import Alarms
 from services.monitoring.drift.monitor import Look
 from services.monitoring.drift.ports import Series, Traffic
 from services.monitoring.guards.answers import Answers
-from services.monitoring.guards.counting import Wanted
+from services.monitoring.guards.counter import Wanted
 from services.monitoring.guards.guard import Objectives
 from services.monitoring.outcomes.records import Judged
 from services.monitoring.rollout_counts import RolloutCounts, Seen

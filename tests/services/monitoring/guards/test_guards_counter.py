@@ -11,7 +11,7 @@ from headrace.columns import Batch, Column, DType, Ragged, Rows
 from headrace.events import EventGroup, GroupHeader
 from headrace.hop.errors import Code, Reason
 from services.monitoring.guards.answers import TENANTS, Answers
-from services.monitoring.guards.counting import LEARNED, AnswerCounter, Wanted
+from services.monitoring.guards.counter import LEARNED, AnswerCounter, Wanted
 
 NAN, INF = float("nan"), float("inf")
 WANTED = Wanted(2, ("live", "candidate"), ranges={"y": (0.0, 10.0)}, segments={"kind": (b"a", b"b")})
