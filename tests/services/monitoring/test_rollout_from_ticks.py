@@ -1,10 +1,13 @@
 """What routers and outcomes tell, as the analyser takes it."""
 
 import asyncio
+import math
 from collections.abc import Mapping
+from pathlib import Path
 
 from headrace.drift import Check, Level, Verdict
-from headrace.releases import LIVE, Guard, Rollout
+from headrace.pipeline import content_hash
+from headrace.releases import LIVE, Arm, Guard, Rollout
 from headrace.ticks import ArmFigures, AssignedFigures
 from services.monitoring.accuracy.records import VersionWindows, Window
 from services.monitoring.drift.alarms import Alarms
@@ -13,9 +16,13 @@ from services.monitoring.drift.ports import Series, Traffic
 from services.monitoring.guards.answers import Answers
 from services.monitoring.guards.counter import Wanted
 from services.monitoring.guards.guard import Objectives
+from services.monitoring.objectives import ReleaseObjectives
 from services.monitoring.outcomes.records import Judged
 from services.monitoring.rollout_counts import RolloutCounts, Seen
 from services.monitoring.rollouts.counts import ArmCounts, Tick
+from services.monitoring.ticks import Ticks
+from tests.libs.pipeline.pipeline_documents import SMALL, changed
+from tests.released import keep_document, releases_in
 from tests.services.monitoring.rollout_simulation import CANARY, release_of
 
 
@@ -132,3 +139,18 @@ async def test_what_events_drift_and_outcomes_say_is_gathered_by_arm() -> None:
         await asyncio.sleep(0)
     assert facts.expected == {LIVE: (10, 8, 9.0), CANARY: (10, 8, 9.0)}
     assert not errors
+
+
+def test_ranges_and_segments_are_those_of_the_new_versions_document(tmp_path: Path) -> None:
+    output = ("[yes_or_no, probability, name]", "[yes_or_no, {column: probability, range: [0, null]}, name]")
+    new = changed(("deadline_ms: 250", "deadline_ms: 250\nsegments: [name]"), output)
+    release = release_of(Rollout(arm=CANARY))
+    with releases_in(tmp_path) as store:
+        for arm, text in ((LIVE, SMALL), (CANARY, new)):
+            revision = str(content_hash(text))
+            keep_document(store, "p", revision, text)
+            arms = {**release.arms, arm: Arm(version=1, revision=revision)}
+            release = release.model_copy(update={"arms": arms})
+        found = ReleaseObjectives(store, Ticks(lambda: 0.0), lambda: 0.0)(release)
+    assert found.ranges == {"probability": (0.0, math.inf)}
+    assert found.segments == {"name": (b"ann", b"bob")}

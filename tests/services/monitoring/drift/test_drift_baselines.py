@@ -197,3 +197,13 @@ def test_only_a_calibrated_model_has_an_expected_accuracy(baseline: Baseline) ->
         watched.monitor.adopt(LIVE, made)
         assert watched.monitor.calibrated("flights", REVISION, "live") == named
     assert watched.monitor.calibrated("flights", REVISION, "other") is None
+
+
+def test_outputs_are_out_of_range_far_beyond_what_the_model_gave_in_training() -> None:
+    watched = Watched()
+    made = baseline_of({"x": np.array([0.0, 9.0]), "p": np.array([0.0, 1.0])}, Choices())
+    output = made.columns["p"].model_copy(update={"role": "output"})
+    watched.observe({"x": [1.0], "p": [0.5]}, BEGIN)
+    watched.monitor.adopt(LIVE, made.model_copy(update={"columns": {**made.columns, "p": output}}))
+    assert watched.monitor.ranges("flights", REVISION, "live") == {"p": (-1.0, 2.0)}
+    assert watched.monitor.ranges("flights", REVISION, "other") == {}
