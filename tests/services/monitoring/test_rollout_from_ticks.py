@@ -112,8 +112,8 @@ async def test_what_events_drift_and_outcomes_say_is_gathered_by_arm() -> None:
     looks = [
         Look(Series("p", live, LIVE), True, (verdict,), Alarms()),
         Look(Series("p", canary, CANARY), True, (verdict,), alarms),
-        Look(Series("p", "older", CANARY), True, (verdict,), alarms),
-        Look(Series("p", canary, CANARY, Traffic.SHADOW), True, (verdict,), alarms),
+        Look(Series("p", "older", CANARY), True, (verdict,), Alarms()),
+        Look(Series("p", canary, CANARY, Traffic.SHADOW), True, (verdict,), Alarms()),
     ]
 
     def answers(pipeline: str, of: Wanted) -> dict[tuple[int, str], Answers]:
