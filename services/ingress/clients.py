@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
+from headrace.api.monitoring.v1 import facts_pb2
 from headrace.api.router.v1 import router_pb2 as pb
 from headrace.columns import Batch
 from headrace.columns.batch_codec import BatchCall, BatchReply, ColumnCodec
@@ -20,6 +21,7 @@ LOAD = unary(pb.LoadModelRequest, pb.LoadModelResponse, idempotent=False, length
 UNLOAD = unary(pb.UnloadModelRequest, pb.UnloadModelResponse, idempotent=False, lengthy=True)
 INFER = unary(pb.InferRequest, pb.InferResponse, idempotent=True)
 LIST = unary(pb.ListPipelinesRequest, pb.ListPipelinesResponse, idempotent=True)
+REPORT = unary(facts_pb2.ReportRequest, facts_pb2.ReportResponse, idempotent=True)
 Header = tuple[str, int]
 _LIST_S = 1.0
 _DECISION = "@decision"
@@ -47,6 +49,8 @@ class HopRouter:
         # Requests of known forms, each with the message that answers it.
         grouping = GroupCodec(codec, self._routed, attributes, codec.clock)
         self.grouped = client.coalesced(INFER, grouping, upcoming)
+        # The highest number of an event that replies had, by the router's stream of events.
+        self.highest: dict[int, int] = {}
         # Most responses say the same besides their rows, so that is read only once.
         self._last: pb.InferResponse | None = None
         self._fields: tuple[list[str], list[list[Decision]]] = [], []
@@ -61,6 +65,8 @@ class HopRouter:
             if last is None or (response.decisions, response.fallbacks) != (last.decisions, last.fallbacks):
                 self._fields = list(response.fallbacks), [[_decision(d)] for d in response.decisions]
             self._last = response
+            if (number := response.event_sequence) > self.highest.get(response.event_epoch, 0):
+                self.highest[response.event_epoch] = number
         fallbacks, decisions = self._fields
         used = _used(fallbacks, reply.batch)
         if len(decisions) < 2 or _DECISION not in reply.batch.columns:
@@ -71,6 +77,17 @@ class HopRouter:
             return Routed(reply.batch, used, decisions[mine[0]])
         places = {place: i for i, place in enumerate(mine)}
         return Routed(reply.batch, used, [decisions[i][0] for i in mine], [places[i] for i in index])
+
+
+class HopAnswered:
+    """Says how far routers have answered."""
+
+    def __init__(self, client: Client) -> None:
+        self._report = client.unary(REPORT)
+
+    async def __call__(self, highest: Mapping[int, int], deadline: float) -> None:
+        streams = [facts_pb2.AnsweredStream(epoch=e, sequence=number) for e, number in highest.items()]
+        await self._report(facts_pb2.ReportRequest(answered=streams), deadline=deadline)
 
 
 class HopServing:

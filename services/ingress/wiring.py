@@ -35,7 +35,7 @@ from services.ingress.auth.authenticator import Authenticator
 from services.ingress.auth.directory import LiveDirectory
 from services.ingress.auth.encryption_guard import EncryptionGuard
 from services.ingress.auth.tokens import TokenVerifier
-from services.ingress.clients import HopModelOperations, HopRouter, HopServing
+from services.ingress.clients import HopAnswered, HopModelOperations, HopRouter, HopServing
 from services.ingress.config import IngressSettings
 from services.ingress.documents.catalog import Catalog
 from services.ingress.documents.reloads import DocumentMetrics, DocumentReloads
@@ -57,6 +57,7 @@ from services.ingress.predict.service import InferenceServicer
 from services.ingress.protocols.arrivals import Arrivals
 from services.ingress.releases.desk import Desk
 from services.ingress.releases.service import ReleaseServicer
+from services.ingress.reporting.answered import AnsweredEvents
 from services.ingress.reporting.metrics import Metrics
 from services.ingress.reporting.otlp import OtlpExporter
 from services.ingress.reporting.reporter import Exporter, Reporter, Statistics
@@ -72,6 +73,7 @@ _FLUSH_EVERY_S = 0.5
 _COLLECT_EVERY_S = 10.0
 _REFRESH_EVERY_S = 0.25
 _READY_EVERY_S = 0.5
+_ANSWERED_EVERY_S = 1.0
 OIP_SERVICE = open_inference_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"]
 RELEASE_SERVICE = releases_pb2.DESCRIPTOR.services_by_name["ReleaseService"]
 INFERENCE_SERVICE = inference_pb2.DESCRIPTOR.services_by_name["InferenceService"]
@@ -154,7 +156,8 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
         )
         oip = OpenInference(catalog, runner, statistics, readiness.ready, keyed)
         own = InferenceServicer(catalog, runner, keyed)
-        served = _operations(settings, runtime, stack, client, control, oip, own, wall)
+        monitoring = _monitoring(settings, runtime, stack)
+        served = _operations(settings, runtime, stack, client, control, monitoring, oip, own, wall)
         grouped = GroupedInfer(oip, catalog, runner, router.grouped, arrivals, time.monotonic)
         served[MODEL_INFER] = replace(served[MODEL_INFER], handler=grouped, grouped=grouped)
         admission = AdmissionControl(settings.admission, time.monotonic)
@@ -172,6 +175,11 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
         stack.push_async_callback(reporter.flush)
         stack.push_async_callback(security.close)
         periodic = PeriodicTasks(telemetry.log, asyncio.sleep)
+        if monitoring is not None:
+            report = HopAnswered(monitoring)
+            answered = AnsweredEvents(router.highest, report, time.monotonic, telemetry.log)
+            stack.push_async_callback(periodic.once, answered.report)
+            periodic.every(_ANSWERED_EVERY_S, answered.report)
         stack.push_async_callback(periodic.close)
         periodic.every(settings.reload_s, reloads.check)
         loop = asyncio.get_running_loop()
@@ -246,6 +254,7 @@ def _operations(
     stack: AsyncExitStack,
     client: Client,
     control: Client | None,
+    monitoring: Client | None,
     oip: OpenInference,
     own: InferenceServicer,
     wall: Clock,
@@ -253,7 +262,6 @@ def _operations(
     """All RPCs of the door. `client`: of the router; `stack` closes what is opened. Raises ConfigError."""
     models = HopModelOperations(client)
     repository = ModelRepository(models, reaches_all=settings.workers == 1 or not settings.together)
-    monitoring = _monitoring(settings, runtime, stack)
     outcomes = OutcomesServicer(monitoring.unary(RECORD) if monitoring else None, wall)
     explained = ExplainServicer(own, client.unary(EXPLAIN), time.monotonic)
     desk = Desk(_changing(control), models, runtime.telemetry.log, time.monotonic)

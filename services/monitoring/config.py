@@ -19,7 +19,7 @@ class Retention(config.Settings):
     """What of outcomes and exposures is kept. The oldest go first."""
 
     days: PositiveFloat = 30.0
-    # Of each: outcomes, exposures, predictions that wait for a label. One takes 150 to 250 bytes.
+    # Of each: outcomes, exposures, predictions that wait for a label. One takes 100 to 200 bytes.
     max_rows: PositiveInt = 1_000_000
 
 

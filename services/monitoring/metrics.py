@@ -24,7 +24,7 @@ class Metrics:
         )
         self.unmatched = Counter(
             "headrace_monitoring_unmatched_outcomes",
-            "New outcomes of predictions without an exposure; it may come later, or there was none.",
+            "New outcomes of predictions that are not known here; they may come later, or there were none.",
             registry=registry,
         )
         self.repeated = Counter(
@@ -37,6 +37,11 @@ class Metrics:
         )
         self.refused = Counter(
             "headrace_monitoring_refused_outcomes", "Outcomes that could not be stored.", registry=registry
+        )
+        self.failing = Gauge(
+            "headrace_monitoring_storage_failing",
+            "1 while the database `facts` can't be read or written.",
+            registry=registry,
         )
         self.swept = Counter(
             "headrace_monitoring_swept_rows",

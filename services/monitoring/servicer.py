@@ -7,17 +7,12 @@ from collections.abc import Callable
 from headrace.analysis import Count, Difference, ReadOut, lower_bound, upper_bound
 from headrace.api.monitoring.v1 import monitoring_pb2 as pb
 from headrace.hop.call import Call
-from headrace.ticks.messages import UnreadableError, read
 from services.monitoring import errors
 from services.monitoring.guards.guard import Finding
-from services.monitoring.metrics import Metrics
 from services.monitoring.outcomes.recorder import Recorder
-from services.monitoring.outcomes.records import MAX_OUTCOMES, Outcome, StorageError
+from services.monitoring.outcomes.records import MAX_OUTCOMES, Outcome, OutcomeError, StorageError
 from services.monitoring.rollouts.analyser import Analysis, Status
-from services.monitoring.ticks import Ticks
 
-# A router tells each second; one that was silent for so long takes no part of the caps that routers share.
-_LIVE_S = 5.0
 # Of an interval that is shown: it misses the true rate at any look, on either side.
 _ALPHA = 0.05
 _NOT_HERE = "rollouts are not judged here: the setting `control` is absent"
@@ -26,22 +21,9 @@ _NOT_HERE = "rollouts are not judged here: the setting `control` is absent"
 class MonitoringServicer:
     """Serves headrace.api.monitoring.v1.MonitoringService. `wall`: seconds since 1970."""
 
-    def __init__(self, ticks: Ticks, recorder: Recorder, metrics: Metrics, wall: Callable[[], float]) -> None:
-        self._ticks = ticks
+    def __init__(self, recorder: Recorder, wall: Callable[[], float]) -> None:
         self._recorder = recorder
-        self._metrics = metrics
         self._wall = wall
-
-    async def ReportTicks(self, request: pb.ReportTicksRequest, call: Call) -> pb.ReportTicksResponse:
-        errors.check_trusted(call)
-        try:
-            tick = read(request)
-        except UnreadableError as error:
-            raise errors.unreadable(str(error)) from None
-        behind = self._ticks.take(tick)
-        self._metrics.ticks.inc()
-        await self._recorder.expose(tick.exposures)
-        return pb.ReportTicksResponse(behind=behind, live_router_count=self._ticks.routers(_LIVE_S))
 
     async def RecordOutcomes(
         self, request: pb.RecordOutcomesRequest, call: Call
@@ -53,6 +35,8 @@ class MonitoringServicer:
         outcomes = [_outcome(message, now) for message in request.outcomes]
         try:
             await self._recorder.record(request.tenant, outcomes)
+        except OutcomeError as error:
+            raise errors.unreadable(str(error)) from None
         except StorageError as error:
             raise errors.storage_unavailable(str(error)) from None
         return pb.RecordOutcomesResponse(accepted_count=len(outcomes))

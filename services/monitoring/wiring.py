@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from headrace.analysis import ReadOut
-from headrace.api.monitoring.v1 import monitoring_pb2
+from headrace.api.monitoring.v1 import facts_pb2, monitoring_pb2
 from headrace.catalog.remote import RemoteRecords
 from headrace.hop.definition import Definition, Runtime, Service
 from headrace.hop.process import background
@@ -25,11 +25,9 @@ from services.monitoring.config import MonitoringConfig
 from services.monitoring.console.panels.freshness import Freshness
 from services.monitoring.console.wiring import Beside, serving_console
 from services.monitoring.cost.wiring import counting_cost
-from services.monitoring.database.facts import Facts, FactsMetrics
+from services.monitoring.database.facts import Facts
 from services.monitoring.deployments import tell_deployments
-from services.monitoring.drift.from_events import DriftObserver
-from services.monitoring.drift.wiring import watching_drift
-from services.monitoring.events.allowance import Allowance
+from services.monitoring.drift.wiring import drift_of
 from services.monitoring.events.ports import EventObserver, GroupObserver
 from services.monitoring.events.wiring import events
 from services.monitoring.experiments import experiment_read_out
@@ -37,6 +35,8 @@ from services.monitoring.explanations.store import ExplanationStore
 from services.monitoring.explanations.wiring import explanations
 from services.monitoring.guards.counter import AnswerCounter
 from services.monitoring.guards.guard import Objectives
+from services.monitoring.intake.answered import Answered
+from services.monitoring.intake.servicer import FactsServicer
 from services.monitoring.metrics import Metrics
 from services.monitoring.objectives import ReleaseObjectives
 from services.monitoring.outcomes.judged_keys import JudgedKeys
@@ -62,7 +62,7 @@ async def build(settings: MonitoringConfig, runtime: Runtime) -> AsyncIterator[S
     metrics, log = runtime.telemetry.once(Metrics), runtime.telemetry.log
     ticks = Ticks(time.monotonic, settings.silent_s)
     metrics.routers.set_function(ticks.routers)
-    facts = Facts(settings.database, runtime.telemetry.once(FactsMetrics), log)
+    facts = Facts(settings.database, metrics.failing, log)
     store, judged = OutcomeStore(facts), AccuracyStore(facts, settings.accuracy.window_s)
     recorder = Recorder(facts, store, metrics, log, _WALL)
     retention = settings.retention
@@ -73,7 +73,7 @@ async def build(settings: MonitoringConfig, runtime: Runtime) -> AsyncIterator[S
         await analysers.enter_async_context(background.running(sweeps, "removal of old outcomes", log))
         records = await analysers.enter_async_context(_records(settings, runtime))
         tell_deployments(settings.deployments, runtime)
-        eyes = await _eyes(analysers, settings, records, runtime, facts, store, judged)
+        eyes = await _eyes(analysers, settings, records, runtime, ticks, recorder, facts, store, judged)
         analysis = None
         if records is not None:
             analysis = await analysers.enter_async_context(
@@ -83,9 +83,8 @@ async def build(settings: MonitoringConfig, runtime: Runtime) -> AsyncIterator[S
             await analysers.enter_async_context(
                 serving_console(settings, records, runtime, ticks, analysis, eyes.shown)
             )
-        servicer = MonitoringServicer(ticks, recorder, metrics, _WALL)
         yield [
-            Service(services["MonitoringService"], servicer),
+            Service(services["MonitoringService"], MonitoringServicer(recorder, _WALL)),
             Service(services["AnalysisService"], AnalysisServicer(analysis)),
             *eyes.services,
         ]
@@ -108,6 +107,8 @@ async def _eyes(
     settings: MonitoringConfig,
     records: RemoteRecords | None,
     runtime: Runtime,
+    ticks: Ticks,
+    recorder: Recorder,
     facts: Facts,
     outcomes: OutcomeStore,
     judged: AccuracyStore,
@@ -116,9 +117,7 @@ async def _eyes(
     log = runtime.telemetry.log
     successions = SuccessionWatch(runtime.telemetry.once(SuccessionMetrics), log)
     drift = await stack.enter_async_context(
-        watching_drift(
-            settings, RecordReleases(records) if records else None, runtime, facts, judged, successions
-        )
+        drift_of(settings, RecordReleases(records) if records else None, runtime, facts, judged, successions)
     )
     accuracy = await stack.enter_async_context(
         telling_accuracy(settings.accuracy, judged, facts, drift.monitor.calibrated, runtime)
@@ -128,7 +127,6 @@ async def _eyes(
     )
     freshness, answers = Freshness(), AnswerCounter()
     observers: list[EventObserver | GroupObserver] = [
-        DriftObserver(drift.monitor, lambda: Allowance(settings.drift.rows_per_s, settings.drift.burst_rows)),
         accuracy.observer,
         *cost.observers,
         freshness,
@@ -145,6 +143,7 @@ async def _eyes(
             records,
         )
     )
+    await stack.enter_async_context(drift.watching(reception))
     explanation_service, explained = await stack.enter_async_context(
         explanations(
             settings.explanations,
@@ -152,9 +151,20 @@ async def _eyes(
             reception,
             facts,
             outcomes,
-            cost.explanations(),
             runtime,
         )
+    )
+    answered = Answered(reception, time.monotonic, log)
+    await stack.enter_async_context(background.running(answered.run(), "answered events", log))
+    intake = FactsServicer(
+        ticks,
+        recorder,
+        reception,
+        explained,
+        answered,
+        cost.explanations(),
+        runtime.telemetry.once(Metrics),
+        log,
     )
     shown = Beside(
         facts,
@@ -171,7 +181,10 @@ async def _eyes(
         drift.monitor.ranges,
         lambda pipeline: facts.run(judged.windows, 0.0, pipeline),
     )
-    return _Eyes([event_service, accuracy.service, explanation_service, *cost.services()], shown, seen)
+    reports = Service(facts_pb2.DESCRIPTOR.services_by_name["FactsService"], intake)
+    return _Eyes(
+        [reports, event_service, accuracy.service, explanation_service, *cost.services()], shown, seen
+    )
 
 
 @asynccontextmanager

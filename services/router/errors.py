@@ -135,9 +135,9 @@ def feature_unavailable(view: str, source: str, age_us: int, limit_us: int) -> F
 
 
 def journal_unavailable(stage: str, why: str) -> RowError:
-    """The event of a regulated prediction can't be written, so there is no answer."""
+    """The event of a regulated prediction can't be recorded, so there is no answer."""
     message = (
-        f"this prediction is regulated, and its event can't be written to the journal ({why}), so it is not answered;"
+        f"this prediction is regulated, and its event can't be recorded ({why}), so it is not answered;"
         " try again later"
     )
     return RowError(

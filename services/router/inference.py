@@ -15,7 +15,7 @@ from headrace.columns.column import Mask
 from headrace.hop.errors import Fault
 from headrace.pipeline import Decision
 from services.router.cache.run import CachedRun
-from services.router.events.regulated.journal import Journal
+from services.router.events.regulated.commits import Commits
 from services.router.events.ring import is_regulated, raised
 from services.router.pipelines import Pipelines, Served
 from services.router.ports import Meter
@@ -38,8 +38,8 @@ class PipelineResult:
 
 class Inference:
     """Runs pipelines over batches. `refresh`: reads changed documents now. `clock`: monotonic seconds. `observers`: see each
-    run on a route. `counters`: count what each arm answered. `journal`: where events of regulated predictions must be before they
-    are answered; None: nothing is regulated."""
+    run on a route. `counters`: count what each arm answered. `commits`: record regulated predictions before they are
+    answered; None: nothing is regulated."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class Inference:
         clock: Callable[[], float],
         observers: Sequence[RunObserver] = (),
         counters: Counters | None = None,
-        journal: Journal | None = None,
+        commits: Commits | None = None,
     ) -> None:
         self._pipelines = pipelines
         self._refresh = refresh
@@ -57,7 +57,7 @@ class Inference:
         self._clock = clock
         self._observers = observers
         self._counters = counters or Counters()
-        self._journal = journal
+        self._commits = commits
         self._shared = SharedStages()
 
     async def infer(self, pipeline: str, version: int, batch: Batch) -> PipelineResult:
@@ -103,9 +103,9 @@ class Inference:
         batch = part.batch if served.partition is None else served.partition.mark(part.batch)
         came: RouteResult | BaseException | None = None
         try:
-            journal = self._journal
-            if journal is not None and is_regulated(served, route, batch):
-                came = result = await self._run_regulated(journal, served, route, part, batch, begun)
+            commits = self._commits
+            if commits is not None and is_regulated(served, route, batch):
+                came = result = await self._run_regulated(commits, served, route, part, batch, begun)
             else:
                 came = result = await self._run_route(route, batch, begun)
         except BaseException as error:
@@ -130,21 +130,21 @@ class Inference:
         return (begun or RouteRun(route, batch, self._clock, self._meter)).run()
 
     async def _run_regulated(
-        self, journal: Journal, served: Served, route: Route, part: Part, batch: Batch, begun: RouteRun | None
+        self, commits: Commits, served: Served, route: Route, part: Part, batch: Batch, begun: RouteRun | None
     ) -> RouteResult:
-        """Runs a route over the rows of `part`, which are those of `batch`. The event is on the disk when this returns, or the
-        rows have errors."""
-        if (why := journal.refusal()) is not None:
+        """Runs a route over the rows of `part`, which are those of `batch`. The event is committed when this returns, or the rows
+        have errors."""
+        if (why := commits.refusal()) is not None:
             nothing = RouteRun(route, batch, self._clock, self._meter)
             nothing.errors = dict.fromkeys(range(len(batch)), why)
-            return journal.refused(nothing.result(), why)
+            return commits.refused(nothing.result(), why)
         began = self._clock()
         try:
             result = await self._run_route(route, batch, begun)
         except Exception as error:
-            await journal.keep(served, route, part, raised(route, part.batch, error), self._clock() - began)
+            await commits.keep(served, route, part, raised(route, part.batch, error), self._clock() - began)
             raise
-        return await journal.keep(served, route, part, result, self._clock() - began)
+        return await commits.keep(served, route, part, result, self._clock() - began)
 
     async def _run_shared(
         self, served: Served, routes: Sequence[Route], parts: Sequence[Part], batch: Batch, arrived: float
@@ -152,8 +152,8 @@ class Inference:
         """Runs the stages that the routes share for all rows; None: there are none, each row has a replica of its own, or
         rows are refused before anything is computed."""
         stages = self._shared.of(routes) if served.partition is None else frozenset()
-        journal = self._journal
-        refused = journal is not None and journal.refusal() is not None
+        commits = self._commits
+        refused = commits is not None and commits.refusal() is not None
         if not stages or (refused and self._is_regulated(served, parts, routes)):
             return None
         shared = SharedRun(routes[0], stages, batch, self._clock, self._meter)
@@ -171,14 +171,14 @@ class Inference:
         """What the routes share raised, so this one gives its rows no answer either."""
         for observer in self._observers:
             observer.begin(served, route, part)(error)
-        seconds, journal = self._clock() - arrived, self._journal
+        seconds, commits = self._clock() - arrived, self._commits
         if not isinstance(error, Fault):
             self._counters.failed(served.counted, part, seconds)
-        if journal is not None and is_regulated(served, route, part.batch):
-            await journal.keep(served, route, part, raised(route, part.batch, error), seconds)
+        if commits is not None and is_regulated(served, route, part.batch):
+            await commits.keep(served, route, part, raised(route, part.batch, error), seconds)
 
     def _is_regulated(self, served: Served, parts: Sequence[Part], routes: Sequence[Route]) -> bool:
-        """Whether some of the rows may not be computed while the journal can't be written."""
+        """Whether some of the rows may not be computed while nothing can record it."""
         return any(is_regulated(served, route, part.batch) for route, part in zip(routes, parts, strict=True))
 
     async def _run_shares(

@@ -63,7 +63,7 @@ class Metrics(Meter):
             ["pipeline", "serves"],
         )
         self.reports = counter(
-            "headrace_router_tick_reports", "Ticks sent to the monitoring service, by code.", ["code"]
+            "headrace_router_reports", "Reports of facts to the monitoring service, by code.", ["code"]
         )
         self.lost_exposures = counter(
             "headrace_router_lost_exposures",

@@ -11,6 +11,7 @@ from headrace.comparison.messages import write_report
 from headrace.hop.call import Call
 from headrace.pipeline import write_index, write_model_uses
 from services.router import errors
+from services.router.events.ring import Notes
 from services.router.explanations.asked.servicer import ExplainServicer
 from services.router.inference import Inference
 from services.router.operations.models import ModelOperations
@@ -28,17 +29,22 @@ class RouterServicer:
         models: ModelOperations,
         shadows: Reports,
         explanations: ExplainServicer,
+        notes: Notes | None = None,
     ) -> None:
+        """`notes`: numbers the events; None: nobody is told of them."""
         self._inference = inference
         self._explanations = explanations
         self._shadows = shadows
         self._pipelines = pipelines
         self._models = models
+        self._notes = notes
 
     async def Infer(self, request: pb.InferRequest, call: Call) -> pb.InferResponse:
         batch = wire.read_request(request, call, time.monotonic())
         result = await self._inference.infer(request.pipeline, request.version, batch)
         reply = pb.InferResponse(fallbacks=result.fallbacks)
+        if (notes := self._notes) is not None:
+            reply.event_epoch, reply.event_sequence = notes.epoch, notes.noted
         wire.write_reply(reply, result.batch, call, time.monotonic())
         for decision in result.decisions:
             added = reply.decisions.add(

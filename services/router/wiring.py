@@ -24,8 +24,8 @@ from services.router.cache.meter import CacheMetrics
 from services.router.cache.route import AnswerCaches
 from services.router.clients import HopExecutorReplicas, HopReplicas
 from services.router.config import RouterSettings, router_config
-from services.router.events.wiring import events
 from services.router.explanations.wiring import explanations
+from services.router.facts.wiring import facts
 from services.router.inference import Inference
 from services.router.metrics import Metrics
 from services.router.operations.documents import DocumentReloader
@@ -39,9 +39,6 @@ from services.router.shadow.run import ShadowObserver
 from services.router.shadow.shadows import Shadows
 from services.router.stages.registry import callees, connected
 from services.router.stages.runner import RunnerFactory
-from services.router.ticks.clients import HopMonitoring
-from services.router.ticks.counters import Counters
-from services.router.ticks.reporter import Reporter
 
 
 @asynccontextmanager
@@ -75,54 +72,33 @@ async def build(settings: RouterSettings, runtime: Runtime) -> AsyncIterator[Seq
         readiness = ModelReadiness(models, time.monotonic) if executor else None
         log = runtime.telemetry.log
         reloader = DocumentReloader(source, pipelines, metrics, log, readiness)
-        counters = Counters()
-        await stack.enter_async_context(_ticks(settings, runtime, counters, metrics, pipelines.share))
         await stack.enter_async_context(running(reloader.run(), "releases", log))
         # What was answered is offered for an explanation; nothing is answered before all parts are there.
         told = await stack.enter_async_context(
-            events(settings.events, settings.monitoring, runtime, lambda *of: explained.explainer.offer(*of))
+            facts(
+                settings.events,
+                settings.tick_s,
+                settings.monitoring,
+                runtime,
+                metrics,
+                pipelines.share,
+                lambda *of: explained.explainer.offer(*of),
+            )
         )
         shadows = await stack.enter_async_context(_shadows(settings, runtime, told.shadows))
         explained = await stack.enter_async_context(
-            explanations(
-                settings.explanations, settings.monitoring, runtime, compiler, pipelines, shadows, indexes
-            )
+            explanations(settings.explanations, told.reports, runtime, compiler, pipelines, shadows, indexes)
         )
         observers: list[RunObserver] = [shadows, *told.observers]
         refresh = partial(reloader.refresh, must_wait=False)
-        inference = Inference(pipelines, refresh, metrics, time.monotonic, observers, counters, told.journal)
+        inference = Inference(
+            pipelines, refresh, metrics, time.monotonic, observers, told.counters, told.commits
+        )
         descriptor = router_pb2.DESCRIPTOR.services_by_name["RouterService"]
-        servicer = RouterServicer(inference, pipelines, models, shadows.reports, explained.servicer)
+        servicer = RouterServicer(
+            inference, pipelines, models, shadows.reports, explained.servicer, told.notes
+        )
         yield [Service(descriptor, servicer, takes_payload=True, ready=reloader.ready)]
-
-
-@asynccontextmanager
-async def _ticks(
-    settings: RouterSettings,
-    runtime: Runtime,
-    counters: Counters,
-    metrics: Metrics,
-    share: Callable[[int], None],
-) -> AsyncIterator[None]:
-    """Tells the monitoring service what was counted, meanwhile. `share`: told how many routers there are."""
-    if settings.monitoring is None:
-        yield
-        return
-    log = runtime.telemetry.log
-    client = runtime.dial("monitoring", settings.monitoring)
-
-    def heard(routers: int) -> None:
-        share(routers)
-        metrics.routers.set(routers)
-
-    monitoring, every_s = HopMonitoring(client), settings.tick_s
-    reporter = Reporter(counters, monitoring, metrics, log, time.monotonic, every_s, heard)
-    try:
-        async with running(reporter.run(), "ticks", log):
-            yield
-        await reporter.close()
-    finally:
-        await client.close()
 
 
 def _caches(settings: RouterSettings, runtime: Runtime, stack: AsyncExitStack) -> AnswerCaches:

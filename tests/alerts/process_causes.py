@@ -88,6 +88,6 @@ def no_monitoring(alarmed: Alarmed) -> Iterator[None]:
     wrong = {"target": f"unix-dir:{PLACE.run / 'nobody'}"}
     (PLACE.run / "nobody").mkdir(exist_ok=True)
     settings = router_settings(alarmed.stores)
-    changed = {**settings, "monitoring": wrong, "events": {"max_waiting_rows": 200}}
+    changed = {**settings, "monitoring": wrong, "events": {"max_waiting_bytes": 80_000}}
     with restarted("router", changed, settings):
         yield

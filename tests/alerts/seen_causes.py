@@ -4,36 +4,27 @@ from collections.abc import Iterator
 
 from tests.alerts.alarmed_system import PLACE, Alarmed, dice, monitoring_settings
 from tests.alerts.causes import Causes, file_instead, moved, restored
-from tests.alerts.release_causes import _JUDGE
 from tests.libs.slo.alert_world import until
 from tests.ports import free_port
-from tests.repeated import repeated
-from tests.system import add_document, headrace, remove_document, restarted
+from tests.system import headrace, restarted
 
 CAUSES = Causes()
 
 
-@CAUSES.add(EventSegmentsAway={}, EventStreamFailing={})
+@CAUSES.add(EventSegmentsAway={})
 def no_far_store(_: Alarmed) -> Iterator[None]:
-    """Events are to move to an object storage and come by a Redis where nobody listens."""
+    """Events are to move to an object storage where nobody listens."""
     at, usual = f"127.0.0.1:{free_port()}", monitoring_settings()
-    far = {"segments": f"s3://events/a?endpoint_override={at}&scheme=http", "stream": f"redis://{at}/0"}
+    far = {"segments": f"s3://events/a?endpoint_override={at}&scheme=http"}
     with restarted("monitoring", {**usual, "events": far}, usual):
         yield
 
 
 @CAUSES.add(JournalUnwritable={"instance": "router"})
-def no_journal(alarmed: Alarmed) -> Iterator[None]:
+def no_journal(_: Alarmed) -> Iterator[None]:
     """A file stands where the router's journal of regulated predictions should be."""
-    add_document("judged", _JUDGE.replace("deadline_ms: 1000", "deadline_ms: 1000\nregulated: true"))
-    until("it answers", lambda: not alarmed.asks("judged", {"level": 1.0}))
-    ask = repeated(lambda: alarmed.asks("judged", {"level": 1.0}), 0.1)
-    try:
-        with file_instead(PLACE.journal), ask:
-            yield
-    finally:
-        until("it answers again", lambda: not alarmed.asks("judged", {"level": 1.0}))
-        remove_document("judged")
+    with file_instead(PLACE.journal):
+        yield
 
 
 @CAUSES.add(EventsUnreadable={})

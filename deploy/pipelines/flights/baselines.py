@@ -7,7 +7,7 @@ import numpy as np
 from deploy.pipelines.flights.training import Examples, Floats, Trained
 from deploy.pipelines.flights.transforming import ELEMENTS
 from headrace.drift import Baseline, Choices, baseline_of
-from headrace.sketches import Values
+from headrace.drift.values import Values
 
 # Columns that the models get only as codes.
 _TEXTS = ("carrier", "origin", "dest", "tailnum")

@@ -2,6 +2,7 @@
 
 from headrace.drift.baseline import FILE, Baseline, CategoryBaseline, NumberBaseline, parse
 from headrace.drift.calibration import Calibration
+from headrace.drift.counting import figures
 from headrace.drift.error_rate import ConceptDrift, ErrorRate
 from headrace.drift.errors import BaselineError
 from headrace.drift.signature import check_fits
@@ -26,6 +27,7 @@ __all__ = [
     "baseline_of",
     "baseline_of_version",
     "check_fits",
+    "figures",
     "judge",
     "parse",
     "publication_of",

@@ -19,8 +19,8 @@ from pydantic import (
 )
 
 from headrace.drift.calibration import Calibration
+from headrace.drift.counting import CategoryColumn, Column, NumberColumn
 from headrace.drift.errors import BaselineError
-from headrace.sketches import CategoryColumn, Layout, NumberColumn
 
 FORMAT: Literal["headrace.baseline/1"] = "headrace.baseline/1"
 # The file in the version's folder.
@@ -118,9 +118,9 @@ class Baseline(_Part):
         return self
 
     @cached_property
-    def layout(self) -> Layout:
-        """What a sketch counts to be compared with this."""
-        return Layout(tuple(about.column(name) for name, about in self.columns.items()))
+    def counted(self) -> Mapping[str, Column]:
+        """What is counted of rows to be compared with this."""
+        return {name: about.column(name) for name, about in self.columns.items()}
 
     def to_bytes(self) -> bytes:
         """The document, sorted by key so that the same data make the same bytes."""
@@ -137,7 +137,6 @@ def parse(content: bytes) -> Baseline:
         raise BaselineError("", f"it has more than {MAX_BYTES >> 20} MiB", "name fewer columns")
     try:
         found = Baseline.model_validate(json.loads(content))
-        _ = found.layout.tables
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         raise _wrong(first["loc"], first["msg"]) from None

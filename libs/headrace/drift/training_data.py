@@ -19,17 +19,14 @@ from headrace.drift.baseline import (
     Role,
 )
 from headrace.drift.calibration import Calibration, calibration_of
+from headrace.drift.counting import CategoryColumn, CategoryFigures, NumberColumn, NumberFigures, count
 from headrace.drift.errors import BaselineError
 from headrace.drift.signature import element_names
-from headrace.sketches import CategoryColumn, Layout, NumberColumn, Sketch, Values
-from headrace.sketches.layout import separated
-from headrace.sketches.values import numbers, text_of, texts
+from headrace.drift.values import Values, numbers, text_of, texts
 
 # As many bins as the noise floor of PSI was chosen for (monitoring.md, section 3).
 _BINS = 20
 SUFFIXES = (".parquet", ".csv", ".npz", ".npy")
-# Rows that are sketched at once.
-_CHUNK = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +66,7 @@ def baseline_of(data: Mapping[str, Values], choices: Choices) -> Baseline:
     if choices.calibration is not None:
         probability, truth = choices.calibration
         calibration = _calibration(probability, columns[probability], truth, columns.pop(truth))
-    layout = Layout(tuple(_column(n, v, n in choices.categories) for n, v in columns.items()))
-    sketch = Sketch(layout)
-    for start in range(0, rows, _CHUNK):
-        part = {name: values[start : start + _CHUNK] for name, values in columns.items()}
-        sketch.update(part, min(_CHUNK, rows - start))
-    made = {
-        c.name: _number(sketch, c, choices) if isinstance(c, NumberColumn) else _category(sketch, c, choices)
-        for c in layout.columns
-    }
+    made = {name: _described(name, values, rows, choices) for name, values in columns.items()}
     return Baseline(
         rows=rows,
         made_from=choices.made_from,
@@ -204,7 +193,7 @@ def edges_of(finite: NDArray[np.float64]) -> tuple[float, ...]:
     distinct, counts = np.unique(finite, return_counts=True)
     gaps = distinct[:-1] / 2 + distinct[1:] / 2
     if len(distinct) <= _BINS:
-        return separated(gaps.tolist())
+        return tuple(gaps.tolist())
     below = np.cumsum(counts)
     wanted = np.arange(1, _BINS) / _BINS * len(finite)
     # The first value at which so many rows are reached.
@@ -212,36 +201,37 @@ def edges_of(finite: NDArray[np.float64]) -> tuple[float, ...]:
     often = np.flatnonzero(counts >= len(finite) / _BINS)
     # Gap i lies above value i.
     chosen = {int(p) - 1 for p in places} | {int(p) for p in often} | {int(p) - 1 for p in often}
-    return separated([float(gaps[i]) for i in sorted(chosen) if 0 <= i < len(gaps)])
+    return tuple(float(gaps[i]) for i in sorted(chosen) if 0 <= i < len(gaps))
 
 
 def _role(name: str, choices: Choices) -> Role:
     return "output" if name in choices.outputs else "pipeline" if name in choices.pipeline else "input"
 
 
-def _number(sketch: Sketch, column: NumberColumn, choices: Choices) -> NumberBaseline:
-    found = sketch.number(column.name)
-    has = found.values > 0
+def _described(name: str, values: Values, rows: int, choices: Choices) -> NumberBaseline | CategoryBaseline:
+    column = _column(name, values, name in choices.categories)
+    found = count(column, values, rows)
+    role, watched = _role(name, choices), name not in choices.unwatched
+    if isinstance(column, CategoryColumn):
+        assert isinstance(found, CategoryFigures), "of a column of texts"
+        categories = dict(zip(column.vocabulary, found.counts, strict=True))
+        return CategoryBaseline(
+            role=role,
+            watched=watched,
+            rows=rows,
+            nulls=found.nulls,
+            categories=categories,
+            unseen=found.unseen,
+        )
+    assert isinstance(found, NumberFigures), "of a column of numbers"
     return NumberBaseline(
-        role=_role(column.name, choices),
-        watched=column.name not in choices.unwatched,
-        rows=found.rows,
+        role=role,
+        watched=watched,
+        rows=rows,
         nulls=found.nulls,
         non_finite=found.non_finite,
         edges=column.edges,
         counts=found.bins,
-        low=column.low if has else None,
-        high=column.high if has else None,
-    )
-
-
-def _category(sketch: Sketch, column: CategoryColumn, choices: Choices) -> CategoryBaseline:
-    found = sketch.category(column.name)
-    return CategoryBaseline(
-        role=_role(column.name, choices),
-        watched=column.name not in choices.unwatched,
-        rows=found.rows,
-        nulls=found.nulls,
-        categories=dict(zip(column.vocabulary, found.counts, strict=True)),
-        unseen=found.unseen,
+        low=column.low if found.values else None,
+        high=column.high if found.values else None,
     )

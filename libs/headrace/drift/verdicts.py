@@ -1,4 +1,4 @@
-"""Judges a window's sketch against a baseline: which columns differ, by which test, and how much."""
+"""Judges the figures of rows against a baseline: which columns differ, by which test, and how much."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from headrace.drift.baseline import Baseline, CategoryBaseline, NumberBaseline, Role
+from headrace.drift.counting import CategoryFigures, Figures, NumberFigures
 from headrace.drift.proportions import two_sided_p
 from headrace.drift.stability import noise_floor, stability
-from headrace.sketches import Sketch
 
 # Categories with a smaller share of the baseline are one bucket: few rows of each are noise.
 _RARE = 0.01
@@ -74,10 +74,10 @@ class Verdict:
         return f"{what}: {self.check}{named} {self.value:.2%}, was {self.before:.2%}, in {self.rows} rows"
 
 
-def judge(baseline: Baseline, sketch: Sketch, limits: Limits) -> list[Verdict]:
-    """All checks of all columns that are watched and had rows. The sketch must have the baseline's layout."""
+def judge(baseline: Baseline, figures: Figures, limits: Limits) -> list[Verdict]:
+    """All checks of all columns that are watched and had rows. The figures are of the baseline's `counted` columns."""
     asked = [
-        c for name, about in baseline.columns.items() if about.watched for c in _asked(name, about, sketch)
+        c for name, about in baseline.columns.items() if about.watched for c in _asked(name, about, figures)
     ]
     alpha = limits.alpha / max(len(asked), 1)
     return [question.answer(alpha, limits) for question in asked]
@@ -137,19 +137,23 @@ class _Histograms:
 
 
 def _asked(
-    name: str, about: NumberBaseline | CategoryBaseline, sketch: Sketch
+    name: str, about: NumberBaseline | CategoryBaseline, figures: Figures
 ) -> Iterator[_Shares | _Histograms]:
     """What can be asked of a column; nothing if either side had no rows."""
-    if isinstance(about, NumberBaseline):
-        yield from _asked_of_numbers(name, about, sketch)
-    else:
-        yield from _asked_of_categories(name, about, sketch)
-
-
-def _asked_of_numbers(name: str, about: NumberBaseline, sketch: Sketch) -> Iterator[_Shares | _Histograms]:
-    found = sketch.number(name)
-    if not found.rows or not about.rows:
+    found = figures.get(name)
+    if found is None or not found.rows or not about.rows:
         return
+    if isinstance(about, NumberBaseline):
+        assert isinstance(found, NumberFigures), "as the baseline's column is counted"
+        yield from _asked_of_numbers(name, about, found)
+    else:
+        assert isinstance(found, CategoryFigures), "as the baseline's column is counted"
+        yield from _asked_of_categories(name, about, found)
+
+
+def _asked_of_numbers(
+    name: str, about: NumberBaseline, found: NumberFigures
+) -> Iterator[_Shares | _Histograms]:
     yield _Shares(name, about.role, Check.NULLS, found.nulls, found.rows, about.nulls, about.rows)
     yield _Shares(
         name, about.role, Check.NON_FINITE, found.non_finite, found.rows, about.non_finite, about.rows
@@ -162,11 +166,8 @@ def _asked_of_numbers(name: str, about: NumberBaseline, sketch: Sketch) -> Itera
 
 
 def _asked_of_categories(
-    name: str, about: CategoryBaseline, sketch: Sketch
+    name: str, about: CategoryBaseline, found: CategoryFigures
 ) -> Iterator[_Shares | _Histograms]:
-    found = sketch.category(name)
-    if not found.rows or not about.rows:
-        return
     yield _Shares(name, about.role, Check.NULLS, found.nulls, found.rows, about.nulls, about.rows)
     values_before = about.rows - about.nulls
     if not found.values or not values_before:

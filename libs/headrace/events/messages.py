@@ -43,28 +43,12 @@ class UnreadableError(ValueError):
     """A message holds no events. The text names the field."""
 
 
-def write(
-    replica: str, epoch: int, noted: int, groups: Iterable[EventGroup], *, durable: bool = False
-) -> pb.RecordEventsRequest:
+def write(replica: str, epoch: int, noted: int, groups: Iterable[EventGroup]) -> pb.EventReport:
     """The message of some groups. `noted`: events of the epoch so far."""
-    message = pb.RecordEventsRequest(replica=replica, epoch=epoch, noted_count=noted, durable=durable)
+    message = pb.EventReport(replica=replica, epoch=epoch, noted_count=noted)
     for group in groups:
         write_group(message.groups.add(), group)
     return message
-
-
-def parsed(content: bytes) -> pb.RecordEventsRequest:
-    """The message in bytes. Raises UnreadableError."""
-    try:
-        return pb.RecordEventsRequest.FromString(content)
-    except Exception as error:
-        raise UnreadableError("the bytes hold no message") from error
-
-
-def read(message: pb.RecordEventsRequest) -> list[EventGroup]:
-    """The groups of a message. Raises UnreadableError."""
-    _check_epoch(message)
-    return [_in_order(f"groups[{i}]", group) for i, group in enumerate(message.groups)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +60,10 @@ class Refused:
     rows: int
 
 
-def readable(message: pb.RecordEventsRequest) -> tuple[list[EventGroup], list[Refused]]:
+def read(message: pb.EventReport) -> tuple[list[EventGroup], list[Refused]]:
     """The groups of a message that can be read, and the others. Raises UnreadableError if the message itself can't be."""
-    _check_epoch(message)
+    if not 0 < message.epoch < 1 << 63:
+        raise UnreadableError("epoch has from 1 to 2⁶³−1")
     groups, refused = list[EventGroup](), list[Refused]()
     for i, group in enumerate(message.groups):
         try:
@@ -92,11 +77,6 @@ def _in_order(place: str, message: pb.EventGroup) -> EventGroup:
     group = read_group(place, message)
     _check_sequences(place, group.batch.columns[SEQUENCE])
     return group
-
-
-def _check_epoch(message: pb.RecordEventsRequest) -> None:
-    if not 0 < message.epoch < 1 << 63:
-        raise UnreadableError("epoch has from 1 to 2⁶³−1")
 
 
 def write_group(message: pb.EventGroup, group: EventGroup) -> None:

@@ -15,12 +15,11 @@ _REPEAT_S = {PAGE: 3600.0, TICKET: 86_400.0}
 EXPLAINS = {
     "CertificateEnding": "CertificateExpiring",
     "CrashLoop": "NotReady|BreakerOpen|Overloaded",
-    "DiskWritesFailing": "TelemetryLost|EventsDropped|EventStreamFailing|AuditFailing|CostUntold",
+    "DiskWritesFailing": "TelemetryLost|EventsDropped|AuditFailing|CostUntold",
     "EventsDropped": "EventsMissing",
     "FeatureStoreErrors": "FeaturesStale",
     "ModelQuarantined": "ReleaseWaiting",
-    "TargetDown": "NotReady|BreakerOpen|Overloaded|Fallbacks|TelemetryLost|EventsDropped|EventsBehind|EventSegmentsAway"
-    "|EventStreamFailing",
+    "TargetDown": "NotReady|BreakerOpen|Overloaded|Fallbacks|TelemetryLost|EventsDropped|EventsBehind|EventSegmentsAway",
 }
 
 

@@ -1,4 +1,4 @@
-"""Databases of the control plane: one SQL for a file of SQLite and for PostgreSQL.
+"""Databases of control and monitoring: one SQL for a file of SQLite and for PostgreSQL.
 
 | file | what |
 |---|---|

@@ -1,4 +1,4 @@
-"""Tick ⇄ ReportTicksRequest. Histograms travel without the zeros at their end."""
+"""Ticks and exposures ⇄ messages. Histograms travel without the zeros at their end."""
 
 from __future__ import annotations
 
@@ -16,17 +16,12 @@ _NOTHING_ASSIGNED = AssignedFigures()
 
 
 class UnreadableError(Exception):
-    """The message is no tick. The text names the field."""
+    """The message is no tick, or holds no exposures. The text names the field."""
 
 
-def write(tick: Tick) -> pb.ReportTicksRequest:
-    """The message of a tick."""
-    message = pb.ReportTicksRequest(
-        epoch=tick.epoch,
-        sequence=tick.sequence,
-        base_sequence=tick.base,
-        lost_exposure_count=tick.lost_exposures,
-    )
+def write(tick: Tick) -> pb.TickReport:
+    """The message of a tick; its epoch travels beside it."""
+    message = pb.TickReport(sequence=tick.sequence, base_sequence=tick.base)
     for name, figures in tick.arms.items():
         arm = message.arms.add(
             pipeline=name.pipeline, release=name.release, arm=name.arm, by_rule=name.by_rule
@@ -35,23 +30,29 @@ def write(tick: Tick) -> pb.ReportTicksRequest:
         if (units := figures.assigned) != _NOTHING_ASSIGNED:
             arm.assigned.CopyFrom(_written(units))
         arm.latency_counts.extend(_cut(figures.latency))
-    for arm_name, exposures in groupby(tick.exposures, lambda e: e.arm):
-        _write_exposures(message.exposures.add(), arm_name, list(exposures))
     return message
 
 
-def read(message: pb.ReportTicksRequest) -> Tick:
+def read(epoch: int, message: pb.TickReport) -> Tick:
     """The tick of a message. Raises UnreadableError."""
-    if not message.epoch or not message.sequence:
+    if not epoch or not message.sequence:
         raise UnreadableError("epoch and sequence must be set")
     return Tick(
-        message.epoch,
+        epoch,
         message.sequence,
         message.base_sequence,
         {ArmName(arm.pipeline, arm.release, arm.arm, arm.by_rule): _figures(arm) for arm in message.arms},
-        [exposure for group in message.exposures for exposure in _exposures(group)],
-        message.lost_exposure_count,
     )
+
+
+def write_exposures(exposures: Iterable[Exposure]) -> list[pb.Exposures]:
+    """The messages of exposures: one for those of an arm that come one after the other."""
+    return [_written_exposures(arm, list(those)) for arm, those in groupby(exposures, lambda e: e.arm)]
+
+
+def read_exposures(messages: Iterable[pb.Exposures]) -> list[Exposure]:
+    """The exposures of messages. Raises UnreadableError."""
+    return [exposure for group in messages for exposure in _exposures(group)]
 
 
 def _figures(arm: pb.ArmCounts) -> ArmFigures:
@@ -84,8 +85,8 @@ def _assigned(counts: pb.AssignedCounts) -> AssignedFigures:
     )
 
 
-def _write_exposures(group: pb.Exposures, arm: ArmName, exposures: Sequence[Exposure]) -> None:
-    group.pipeline, group.release, group.arm = arm.pipeline, arm.release, arm.arm
+def _written_exposures(arm: ArmName, exposures: Sequence[Exposure]) -> pb.Exposures:
+    group = pb.Exposures(pipeline=arm.pipeline, release=arm.release, arm=arm.arm)
     group.tenants.extend(e.tenant for e in exposures)
     group.request_ids.extend(e.request_id for e in exposures)
     group.rows.extend(e.row for e in exposures)
@@ -94,6 +95,7 @@ def _write_exposures(group: pb.Exposures, arm: ArmName, exposures: Sequence[Expo
         group.keys.extend(0 if e.key is None else e.key or 1 for e in exposures)
     for name in dict.fromkeys(name for e in exposures for name in e.labels):
         group.labels.add(name=name, values=[e.labels.get(name, math.nan) for e in exposures])
+    return group
 
 
 def _exposures(group: pb.Exposures) -> Iterator[Exposure]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -83,8 +83,6 @@ class Tick:
     sequence: int
     base: int
     arms: Mapping[ArmName, ArmFigures] = field(default_factory=dict)
-    exposures: Sequence[Exposure] = ()
-    lost_exposures: int = 0
 
 
 def added(one: ArmFigures, other: ArmFigures) -> ArmFigures:

@@ -81,6 +81,8 @@ def _checked(message: pb.Outcome, key: str, latest: float) -> str:
         raise malformed_field(f"{key}.label", "a `label` (true or false) or a `number` is needed")
     if kind == "number" and not math.isfinite(message.number):
         raise malformed_field(f"{key}.number", "must be finite")
+    if kind == "number" and message.name == "wrong" and message.number not in (0, 1):
+        raise malformed_field(f"{key}.number", "`wrong` is a truth value: 0 or 1")
     time = message.time.seconds + message.time.nanos / 1e9
     if message.HasField("time") and not 0 <= time <= latest:
         raise malformed_field(f"{key}.time", "must be between 1970 and tomorrow")

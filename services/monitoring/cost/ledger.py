@@ -8,10 +8,25 @@ from typing import Any
 import sqlalchemy as sa
 
 from headrace.cost import Account, Bill, Charge, Key, Work
-from services.monitoring.cost.tables import BILLS, CHARGES, COUNTS, KEY, MEMORY, READINGS
-from services.monitoring.database.columns import add_sums, insert
+from services.monitoring.database.columns import add_sums, insert, table
 
 HOUR = 3600
+KEY = ("tenant", "pipeline", "version", "traffic")
+# What was charged, by hour.
+CHARGES = table(
+    "charges",
+    numbers="hour",
+    texts="tenant pipeline version traffic service resource currency",
+    reals="quantity amount",
+)
+# What was predicted, by hour.
+COUNTS = table("counts", numbers="hour rows requests", texts="tenant pipeline version traffic")
+# What is reserved, by hour.
+BILLS = table("bills", numbers="hour", texts="resource currency", reals="seconds quantity amount")
+# The last values of the processes' counters, so that a restart, or a second process that collects, counts nothing twice.
+READINGS = table("readings", texts="name", reals="value time")
+# What a process of a service held last.
+MEMORY = table("memory", texts="service", reals="process_gb time")
 _DAY_S = 86_400.0
 
 
@@ -39,8 +54,8 @@ def add(
 
 def remove_before(connection: sa.Connection, time: float) -> None:
     """Removes hours that began before `time`."""
-    for table in (CHARGES, COUNTS, BILLS):
-        connection.execute(sa.delete(table).where(table.c.hour < time))
+    for of in (CHARGES, COUNTS, BILLS):
+        connection.execute(sa.delete(of).where(of.c.hour < time))
 
 
 def last_readings(connection: sa.Connection) -> dict[str, float]:
@@ -90,23 +105,23 @@ def _pairs(connection: sa.Connection, *columns: sa.Column[Any]) -> dict[str, flo
 
 def _sums(
     connection: sa.Connection,
-    table: sa.Table,
+    of: sa.Table,
     by: Iterable[str],
     names: Iterable[str],
     first: float,
     currency: str | None = None,
 ) -> list[Any]:
-    columns = [table.c[name] for name in by]
-    found = sa.select(*columns, *(sa.func.sum(table.c[name]) for name in names)).group_by(*columns)
-    found = found.where(table.c.hour > first)
+    columns = [of.c[name] for name in by]
+    found = sa.select(*columns, *(sa.func.sum(of.c[name]) for name in names)).group_by(*columns)
+    found = found.where(of.c.hour > first)
     if currency is not None:
-        found = found.where(table.c.currency == currency)
+        found = found.where(of.c.currency == currency)
     return list(connection.execute(found).all())
 
 
-def _replace(connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]) -> None:
+def _replace(connection: sa.Connection, of: sa.Table, rows: list[dict[str, Any]]) -> None:
     if rows:
-        new = insert(connection, table)
+        new = insert(connection, of)
         key, *others = rows[0]
         new = new.on_conflict_do_update(index_elements=[key], set_={n: new.excluded[n] for n in others})
         connection.execute(new, rows)

@@ -20,15 +20,9 @@ _TURNS = sa.Table("turns", _TABLES, sa.Column("name", sa.Text))
 
 def table(name: str, *, numbers: str = "", texts: str = "", reals: str = "", blobs: str = "") -> sa.Table:
     """A table with these columns, their names separated by blanks."""
-    kinds: Sequence[tuple[str, Any]] = (
-        (numbers, sa.BigInteger),
-        (texts, sa.Text),
-        (reals, sa.Double),
-        (blobs, sa.LargeBinary),
-    )
-    return sa.Table(
-        name, _TABLES, *(sa.Column(column, kind) for names, kind in kinds for column in names.split())
-    )
+    kinds: dict[Any, str] = {sa.BigInteger: numbers, sa.Text: texts, sa.Double: reals, sa.LargeBinary: blobs}
+    columns = [sa.Column(column, kind) for kind, names in kinds.items() for column in names.split()]
+    return sa.Table(name, _TABLES, *columns)
 
 
 def insert(connection: sa.Connection, into: sa.Table) -> sqlite.Insert | postgresql.Insert:

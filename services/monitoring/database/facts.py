@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 import sqlalchemy as sa
-from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import Gauge
 
 from headrace.catalog.errors import RecordsUnavailableError
 from headrace.hop.config import ConfigError
@@ -31,24 +31,15 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class FactsMetrics:
-    """Whether the database can be used."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self.failing = Gauge(
-            "headrace_monitoring_storage_failing",
-            "1 while the database `facts` can't be read or written.",
-            registry=registry,
-        )
-
-
 class Facts:
     """Threads may share it. A file that is not there is made, and an empty database set up, by whoever is first.
 
     A damaged one is never begun anew: it says which events are genuine, and what tenants are billed. A person restores it."""
 
-    def __init__(self, address: str | None, metrics: FactsMetrics, log: Log) -> None:
-        """`address`: of `headrace.storage`; None: a file that goes with this process. Raises ConfigError: it is none."""
+    def __init__(self, address: str | None, failing: Gauge, log: Log) -> None:
+        """`address`: of `headrace.storage`; None: a file that goes with this process. `failing`: 1 while it can't be used.
+
+        Raises ConfigError: the address is none."""
         self._ending = ExitStack()
         if address is None:
             address = self._ending.enter_context(tempfile.TemporaryDirectory(prefix="headrace-")) + "/facts"
@@ -57,7 +48,7 @@ class Facts:
             addresses.parse(address)
         except ValueError as error:
             raise ConfigError(f"database: {error}") from None
-        self._metrics, self._log = metrics, log
+        self._gauge, self._log = failing, log
         self._lock = threading.Lock()
         self._database: Database | None = None
         self._failing: dict[bool, str] = {}
@@ -107,16 +98,14 @@ class Facts:
             return self._database
 
     def _fails(self, why: str, *, writes: bool) -> None:
-        self._metrics.failing.set(1)
+        self._gauge.set(1)
         if self._failing.get(writes) != why:
             self._failing[writes] = why
             self._log.error("facts can't be stored" if writes else "facts can't be read", error=why)
 
     def _works(self, *, writes: bool) -> None:
         # A full disk can be read.
-        self._failing.pop(False, None)
-        if writes:
-            self._failing.pop(True, None)
+        self._failing = {kind: why for kind, why in self._failing.items() if kind and not writes}
         if not self._failing:
-            self._metrics.failing.set(0)
+            self._gauge.set(0)
             self._log.info("facts are stored again")

@@ -18,10 +18,12 @@ _COLUMN = (*_ARM, "column")
 
 
 class DriftMetrics:
-    """Gauges of the newest look, counters of alarms. `counting`: what there was to look at."""
+    """Gauges of the newest look, counters of alarms."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.counting = CountingMetrics(registry)
+        self.unusable = Counter(
+            "headrace_drift_unusable_baselines", "Baselines that can't be used.", registry=registry
+        )
         self._psi = Gauge(
             "headrace_drift_psi", "PSI of a column against its baseline.", _COLUMN, registry=registry
         )
@@ -96,7 +98,7 @@ class DriftMetrics:
         self._errors.labels(pipeline, arm).set(rate)
 
     def gone(self, series: Series) -> None:
-        """No series of this pipeline and arm is counted any more."""
+        """This series is not judged any more."""
         arm = (series.pipeline, series.label)
         for column, checks in self._gauged.pop(arm, {}).items():
             for check in checks:
@@ -109,43 +111,3 @@ class DriftMetrics:
         for gauge in (self._judged, self._baseline):
             gauge.labels(*arm).set(0)
             gauge.remove(*arm)
-
-
-class CountingMetrics:
-    """What was counted and kept, and what was not."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._rows = Counter("headrace_drift_rows", "Rows that were counted.", (*_ARM,), registry=registry)
-        self._left_out = Counter(
-            "headrace_drift_left_out_rows",
-            "Rows beyond drift.rows_per_s: not counted, as fewer are enough to judge.",
-            registry=registry,
-        )
-        self._refused = Counter(
-            "headrace_drift_refused_batches",
-            "Batches that could not be counted.",
-            ("why",),
-            registry=registry,
-        )
-        self._series = Gauge("headrace_drift_series", "Series that are counted.", registry=registry)
-        self._unreadable = Counter(
-            "headrace_drift_unreadable_files",
-            "Kept windows that could not be read.",
-            registry=registry,
-        )
-
-    def observed(self, series: Series, rows: int) -> None:
-        self._rows.labels(series.pipeline, series.label).inc(rows)
-
-    def left_out(self, rows: int) -> None:
-        self._left_out.inc(rows)
-
-    def refused(self, why: str) -> None:
-        """`why`: one of a few words of ours."""
-        self._refused.labels(why).inc()
-
-    def unreadable(self) -> None:
-        self._unreadable.inc()
-
-    def count_series(self, count: int) -> None:
-        self._series.set(count)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, TypeAlias
 
 from headrace.drift import Baseline
+from headrace.drift.values import Values
 
 
 class Traffic(StrEnum):
@@ -19,7 +20,7 @@ class Traffic(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """Whose rows are counted together. `revision`: content hash of the pipeline document."""
+    """Whose rows are judged together. `revision`: content hash of the pipeline document."""
 
     pipeline: str
     revision: str
@@ -40,5 +41,23 @@ class Version(NamedTuple):
     runs: str
 
 
-# The baseline of what a series runs; None: it has none. Blocks. Raises RepositoryError, ReleaseError or OSError.
-Baselines: TypeAlias = Callable[[Series], Baseline | None]
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """What a series runs. `baseline` None: its models have none; `since`: the release with which it began to run them."""
+
+    baseline: Baseline | None
+    since: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The newest rows of a series: its columns by name; None: one that came before, and does not any more."""
+
+    columns: Mapping[str, Values | None]
+    count: int
+
+
+# What each arm of each pipeline runs now. Blocks. Raises RepositoryError, ReleaseError or OSError.
+Baselines: TypeAlias = Callable[[], Mapping[Series, Followed]]
+# The newest rows of a series, since 1970 in seconds `now`. Raises StorageError.
+NewestRows: TypeAlias = Callable[[Series, Followed, float], Awaitable[Rows]]

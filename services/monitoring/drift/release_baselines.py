@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from headrace.drift import Baseline, baseline_of_version
 from headrace.drift.baseline import ColumnBaseline
 from headrace.releases import Release
 from headrace.repository import Repository, RepositoryError
-from services.monitoring.drift.ports import Series
+from services.monitoring.drift.ports import Followed, Series, Traffic
 from services.monitoring.ports import Log
 
 # Versions never change, so what was read of them stays true; this bounds what is kept.
@@ -18,6 +18,8 @@ _MOST_VERSIONS = 256
 
 class Releases(Protocol):
     """Where releases are. Blocks. Raises ReleaseError or OSError."""
+
+    def pipelines(self) -> Iterable[str]: ...
 
     def history(self, pipeline: str) -> Sequence[Release]:
         """The newest first."""
@@ -28,7 +30,7 @@ class ReleaseBaselines:
     """A `Baselines`. For one thread at a time."""
 
     def __init__(
-        self, releases: Releases, repository: Repository, log: Log, refused: Callable[[str], None]
+        self, releases: Releases, repository: Repository, log: Log, refused: Callable[[], None]
     ) -> None:
         """`refused`: counts a baseline that can't be used."""
         self._releases = releases
@@ -38,22 +40,19 @@ class ReleaseBaselines:
         self._read: dict[tuple[str, str], Baseline | None] = {}
         self._told: dict[tuple[str, str], str] = {}
 
-    def __call__(self, series: Series) -> Baseline | None:
-        """Of all models that the arm runs together; of a column that two of them have, that of the first by name."""
-        found = [
-            baseline
-            for model, version in sorted(self._models(series).items())
-            if (baseline := self._of(model, version)) is not None
-        ]
-        return _together(found)
-
-    def _models(self, series: Series) -> Mapping[str, str]:
-        """Model → version, by the newest release in which this arm ran this revision."""
-        for release in self._releases.history(series.pipeline):
-            arm = release.arms.get(series.arm)
-            if arm is not None and arm.revision == series.revision:
-                return arm.models
-        return {}
+    def __call__(self) -> Mapping[Series, Followed]:
+        """Of all models that an arm runs together; of a column that two of them have, that of the first by name."""
+        found: dict[Series, Followed] = {}
+        for pipeline in self._releases.pipelines():
+            history = self._releases.history(pipeline)
+            newest = history[0] if history else None
+            for name, arm in newest.arms.items() if newest else ():
+                baselines = [self._of(model, version) for model, version in sorted(arm.models.items())]
+                followed = Followed(_together([b for b in baselines if b is not None]), _since(history, name))
+                shadow = newest is not None and newest.shadow is not None and newest.shadow.arm == name
+                traffic = Traffic.SHADOW if shadow else Traffic.LIVE
+                found[Series(pipeline, arm.revision, name, traffic)] = followed
+        return found
 
     def _of(self, model: str, version: str) -> Baseline | None:
         key = (model, version)
@@ -65,7 +64,7 @@ class ReleaseBaselines:
             # It may be mended, so it is tried again; the log has each problem once.
             if self._told.get(key) != error.problem:
                 self._told[key] = error.problem
-                self._refused("baseline")
+                self._refused()
                 self._log.error("a baseline can't be used", model=model, version=version, why=str(error))
             return None
         self._told.pop(key, None)
@@ -73,6 +72,17 @@ class ReleaseBaselines:
             del self._read[next(iter(self._read))]
         self._read[key] = found
         return found
+
+
+def _since(history: Sequence[Release], arm: str) -> int:
+    """Number of the release with which an arm began to run what it runs."""
+    runs, since = history[0].arms[arm], history[0].number
+    for release in history[1:]:
+        before = release.arms.get(arm)
+        if before is None or (before.revision, before.models) != (runs.revision, runs.models):
+            break
+        since = release.number
+    return since
 
 
 def _together(baselines: Sequence[Baseline]) -> Baseline | None:

@@ -53,15 +53,11 @@ class ModelsTrust(config.Settings):
 class DriftSettings(config.Settings):
     """How drift is told."""
 
-    # Rows of an arm that are counted: so many a second for long, and at once. A look needs 2,000; counting one costs 2 to 4 µs.
-    # The burst is several times what a change needs to be named, so that it is named by whichever rows come.
-    rows_per_s: PositiveFloat = 500.0
-    burst_rows: PositiveInt = 20_000
     # Model repository with the baselines: a folder or URL. Absent: nothing is judged.
     models: str | None = None
     # None: signatures are not checked.
     trust: ModelsTrust | None = None
-    # Where the sum over the newest windows reaches so many rows, they are judged; more rows tell smaller drifts, later.
+    # The newest rows of an arm that are judged; more tell smaller drifts, later.
     rows: PositiveInt = 2000
     # With fewer, nothing is judged.
     least_rows: PositiveInt = 200
@@ -72,8 +68,6 @@ class DriftSettings(config.Settings):
     # Smallest difference of a share (nulls, unseen categories …) that is an alarm, and one that pages.
     share_alert: float = Field(default=0.001, gt=0, le=1)
     share_page: float = Field(default=0.1, gt=0, le=1)
-    # Pipeline × revision × arm. The one that was silent for longest makes room.
-    series: PositiveInt = Field(default=16, le=1024)
     # How often baselines are looked for anew: a release may have brought another model.
     refresh_s: PositiveFloat = 30.0
     retrain: RetrainSettings = RetrainSettings()

@@ -1,22 +1,23 @@
-"""The background task of drift: looks for baselines, and judges every ten seconds. It survives whatever fails in it."""
+"""The background task of drift: what each arm runs, and every ten seconds a look at its newest rows. It survives any failure."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import time
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor
 from typing import ParamSpec, TypeVar
 
 from headrace.analysis import Count
-from headrace.drift import Baseline
 from services.monitoring.drift.monitor import DriftMonitor
-from services.monitoring.drift.persistence import Memory, Unsaved
-from services.monitoring.drift.ports import Baselines, Series, Version
-from services.monitoring.drift.windows import SLICE_S, Ended
+from services.monitoring.drift.persistence import Memory
+from services.monitoring.drift.ports import Baselines, Followed, NewestRows, Series, Version
 from services.monitoring.ports import Log
 
-# How soon a new series gets its baseline.
-_STEP_S = 1.0
+STEP_S = 1.0
+LOOK_S = 10.0
+# Looks take no more than this share of the time: with many arms, or on a busy machine, each is looked at less often.
+_SHARE = 0.25
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -24,98 +25,71 @@ Errors = Callable[[], Awaitable[Mapping[Version, Count]]]
 
 
 class Watch:
-    """Feeds the monitor with baselines and error rates. `wall`: seconds since 1970."""
+    """`wall`: seconds since 1970."""
 
     def __init__(
         self,
         monitor: DriftMonitor,
         baselines: Baselines,
+        newest: NewestRows,
         errors: Errors | None,
         wall: Callable[[], float],
         threads: Executor,
         log: Log,
         refresh_s: float,
-        memory: Memory | None = None,
+        memory: Memory,
     ) -> None:
         self._monitor = monitor
         self._baselines = baselines
+        self._newest = newest
         self._errors = errors
         self._wall = wall
         self._threads = threads
         self._log = log
         self._refresh_s = refresh_s
         self._memory = memory
-        # Series → when its baseline was looked for.
-        self._looked: dict[Series, float] = {}
-        self._next_look = 0.0
+        self._next_refresh = self._next_look = 0.0
 
     async def run(self) -> None:
         """Until cancelled."""
-        if self._memory is not None:
-            self._monitor.restore_concepts(await self._in_thread(self._memory.concepts))
+        self._monitor.restore_concepts(await self._in_thread(self._memory.concepts))
         while True:
             await self.step()
-            await asyncio.sleep(_STEP_S)
+            await asyncio.sleep(STEP_S)
 
     async def step(self) -> None:
         """What is due now. Raises nothing."""
         now = self._wall()
-        try:
-            await self._refresh(now)
-            # A clock that was set back does not stop the looks.
-            if now >= self._next_look or self._next_look - now > SLICE_S:
-                self._next_look = now + SLICE_S
-                await self._look(now)
-        except Exception as error:  # noqa: BLE001 - stores may raise anything; the next step tries again
-            self._log.error("drift could not be judged", error=f"{type(error).__name__}: {error}")
+        # A clock that was set back does not stop the looks.
+        if now >= self._next_refresh or self._next_refresh - now > self._refresh_s:
+            self._next_refresh = now + self._refresh_s
+            await self._attempt("what arms run could not be read", self._refresh())
+        if now >= self._next_look or self._next_look - now > LOOK_S:
+            began = time.monotonic()
+            await self._look(now)
+            self._next_look = now + max(LOOK_S, (time.monotonic() - began) / _SHARE)
 
-    async def _refresh(self, now: float) -> None:
-        waiting = self._monitor.waiting()
-        self._looked = {s: t for s, t in self._looked.items() if s in waiting}
-        for series in waiting:
-            if abs(now - self._looked.get(series, -self._refresh_s)) < self._refresh_s:
-                continue
-            self._looked[series] = now
-            try:
-                found = await self._in_thread(self._baselines, series)
-            except Exception as error:  # noqa: BLE001 - of one series; the others must get theirs
-                self._log.warning(
-                    "a baseline could not be looked for",
-                    pipeline=series.pipeline,
-                    error=f"{type(error).__name__}: {error}",
-                )
-                continue
-            await self._adopt(series, found, now)
-
-    async def _adopt(self, series: Series, found: Baseline | None, now: float) -> None:
-        kept: Sequence[Ended] = ()
-        windows = self._monitor.windows(series)
-        if self._memory is not None and found is not None:
-            same = windows is not None and windows.layout.digest == found.layout.digest
-            if not same:
-                kept = await self._in_thread(self._memory.windows, series, found.layout)
-        self._monitor.adopt(series, found, kept, now)
+    async def _refresh(self) -> None:
+        self._monitor.follow(await self._in_thread(self._baselines))
 
     async def _look(self, now: float) -> None:
-        for series in self._monitor.waiting():
-            self._monitor.look_at(series, now)
-            # Messages in between: a look takes milliseconds.
-            await asyncio.sleep(0)
+        for series, followed in self._monitor.followed().items():
+            await self._attempt("drift could not be judged", self._look_at(series, followed, now))
         if self._errors is not None:
-            self._monitor.errors(await self._errors(), now)
-        await self._save(now)
+            await self._attempt("error rates could not be judged", self._take_errors(self._errors, now))
 
-    async def close(self) -> None:
-        """Keeps what was counted, before the process ends. Raises nothing."""
+    async def _look_at(self, series: Series, followed: Followed, now: float) -> None:
+        self._monitor.look(series, await self._newest(series, followed, now), now)
+
+    async def _take_errors(self, errors: Errors, now: float) -> None:
+        self._monitor.errors(await errors(), now)
+        await self._in_thread(self._memory.save, self._monitor.concepts())
+
+    async def _attempt(self, failed: str, what: Awaitable[None]) -> None:
         try:
-            await self._save(self._wall(), all_of_it=True)
-        except Exception as error:  # noqa: BLE001 - the process ends all the same
-            self._log.error("windows of drift were not kept", error=f"{type(error).__name__}: {error}")
-
-    async def _save(self, now: float, *, all_of_it: bool = False) -> None:
-        unsaved = [Unsaved(*found) for found in self._monitor.unsaved(all_of_it=all_of_it)]
-        if self._memory is not None:
-            await self._in_thread(self._memory.save, unsaved, self._monitor.concepts(), now)
+            await what
+        except Exception as error:  # noqa: BLE001 - stores may raise anything; the next step tries again
+            self._log.error(failed, error=f"{type(error).__name__}: {error}")
 
     async def _in_thread(self, what: Callable[P, R], *arguments: P.args, **options: P.kwargs) -> R:
         loop = asyncio.get_running_loop()

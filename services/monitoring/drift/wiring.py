@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,14 +22,16 @@ from services.monitoring.config import MonitoringConfig
 from services.monitoring.database.facts import Facts
 from services.monitoring.drift.metrics import DriftMetrics
 from services.monitoring.drift.monitor import DriftMonitor
+from services.monitoring.drift.newest_rows import newest_rows
 from services.monitoring.drift.panel import DriftPanel
 from services.monitoring.drift.persistence import Memory
-from services.monitoring.drift.ports import Baselines, Version
+from services.monitoring.drift.ports import Baselines, Followed, Rows, Series, Version
 from services.monitoring.drift.release_baselines import ReleaseBaselines
 from services.monitoring.drift.retrain.delivery import Retraining
 from services.monitoring.drift.retrain.metrics import RetrainMetrics
 from services.monitoring.drift.settings import DriftSettings
 from services.monitoring.drift.watch import Watch
+from services.monitoring.events.reception import Reception
 from services.monitoring.outcomes.succession_watch import SuccessionWatch
 
 _WALL = time.time  # noqa: TID251 - windows are by the time of day, and causes have a date
@@ -41,14 +43,15 @@ _LEAVE_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """What others take of it."""
+    """What others take of it. `watching`: judges by these events meanwhile."""
 
     monitor: DriftMonitor
     panel: DriftPanel
+    watching: Callable[[Reception], AbstractAsyncContextManager[None]]
 
 
 @asynccontextmanager
-async def watching_drift(
+async def drift_of(
     settings: MonitoringConfig,
     releases: RecordReleases | None,
     runtime: Runtime,
@@ -56,14 +59,14 @@ async def watching_drift(
     accuracy: AccuracyStore,
     successions: SuccessionWatch,
 ) -> AsyncIterator[Drift]:
-    """Judges meanwhile; whoever has prediction events calls the monitor's `observe`. Raises ConfigError."""
+    """Raises ConfigError."""
     log, metrics = runtime.telemetry.log, runtime.telemetry.once(DriftMetrics)
     hook = settings.drift.retrain.webhook
     webhook = Webhook(hook, lambda text: _complain(log, text)) if hook is not None else None
     retraining = Retraining(settings.drift.retrain, webhook, runtime.telemetry.once(RetrainMetrics), log)
     monitor = DriftMonitor(settings.drift, metrics, retraining, log)
     threads = ThreadPoolExecutor(_THREADS, "drift")
-    loop, memory = asyncio.get_running_loop(), Memory(facts, metrics.counting, log)
+    loop, memory = asyncio.get_running_loop(), Memory(facts, log)
 
     async def judged() -> Mapping[Version, Count]:
         if releases is not None:
@@ -74,21 +77,23 @@ async def watching_drift(
         found = await facts.run(accuracy.by_version)
         return {Version(*key): Count(of.rows, of.wrong) for key, of in found.items()}
 
-    watch = Watch(
-        monitor,
-        _baselines(settings.drift, releases, metrics, log),
-        judged,
-        _WALL,
-        threads,
-        log,
-        settings.drift.refresh_s,
-        memory,
-    )
+    @asynccontextmanager
+    async def watching(reception: Reception) -> AsyncIterator[None]:
+        async def newest(series: Series, followed: Followed, now: float) -> Rows:
+            most = settings.drift.rows
+            found = await reception.over(lambda store: newest_rows(store, series, followed, most, now))
+            return found or Rows({}, 0)
+
+        baselines = _baselines(settings.drift, releases, metrics, log)
+        refresh_s = settings.drift.refresh_s
+        watch = Watch(monitor, baselines, newest, judged, _WALL, threads, log, refresh_s, memory)
+        async with running(watch.run(), "drift", log):
+            yield
+
     try:
-        async with running(watch.run(), "drift", log), running(retraining.run(), "retrainings", log):
-            yield Drift(monitor, DriftPanel(monitor.looks))
+        async with running(retraining.run(), "retrainings", log):
+            yield Drift(monitor, DriftPanel(monitor.looks), watching)
     finally:
-        await watch.close()
         if webhook is not None:
             await asyncio.to_thread(webhook.close, _LEAVE_S)
         # What is read at control on such a thread needs this event loop to end.
@@ -99,10 +104,10 @@ def _baselines(
     settings: DriftSettings, releases: RecordReleases | None, metrics: DriftMetrics, log: Any
 ) -> Baselines:
     if settings.models is None or releases is None:
-        return lambda _: None
+        return dict
     trust = settings.trust.trust() if settings.trust is not None else None
     repository = Repository(settings.models, trust=trust, index=recorded(releases.records))
-    return ReleaseBaselines(releases, repository, log, metrics.counting.refused)
+    return ReleaseBaselines(releases, repository, log, metrics.unusable.inc)
 
 
 def _complain(log: Any, text: str) -> None:

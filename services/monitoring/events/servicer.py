@@ -29,24 +29,6 @@ class EventsServicer:
     def __init__(self, reception: Reception) -> None:
         self._reception = reception
 
-    async def RecordEvents(self, request: pb.RecordEventsRequest, call: Call) -> pb.RecordEventsResponse:
-        errors.check_trusted(call)
-        try:
-            groups, refused = messages.readable(request)
-        except messages.UnreadableError as error:
-            raise errors.unreadable(str(error)) from None
-        try:
-            taken = await self._reception.take(
-                request.replica, request.epoch, request.noted_count, groups, durable=request.durable
-            )
-        except StorageError as error:
-            raise errors.events_unavailable(str(error)) from None
-        dropped = self._reception.refused(refused)
-        # A journal keeps what is not stored; and where nothing can be read, the router should log why.
-        if refused and (request.durable or not groups):
-            raise errors.unreadable(refused[0].why)
-        return pb.RecordEventsResponse(stored_count=taken.stored, dropped_count=taken.dropped + dropped)
-
     async def ListEvents(self, request: pb.ListEventsRequest, call: Call) -> pb.ListEventsResponse:
         errors.check_trusted(call)
         query = _query(request)

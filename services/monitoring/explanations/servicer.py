@@ -3,52 +3,26 @@
 from __future__ import annotations
 
 import json
-import math
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from headrace.api.monitoring.v1 import explanations_pb2 as pb
 from headrace.hop.call import Call
 from services.monitoring import errors
-from services.monitoring.cost.from_explanations import ExplanationCost, ExplanationWork
 from services.monitoring.explanations import bias
 from services.monitoring.explanations.explanations import Explanations
 from services.monitoring.explanations.from_events import NoGroupsError, Wanted
-from services.monitoring.explanations.records import Explanation, ShownExplanation
+from services.monitoring.explanations.records import ShownExplanation
 from services.monitoring.outcomes.records import StorageError
 
 _ID_BYTES = 16
-_MOST, _MOST_COLUMNS = 1000, 256
-_MOST_WORKS = 2000
 
 
 class ExplanationsServicer:
     """Serves headrace.api.monitoring.v1.ExplanationsService."""
 
-    def __init__(self, explanations: Explanations, cost: ExplanationCost) -> None:
+    def __init__(self, explanations: Explanations) -> None:
         self._explanations = explanations
-        self._cost = cost
-
-    async def RecordExplanations(
-        self, request: pb.RecordExplanationsRequest, call: Call
-    ) -> pb.RecordExplanationsResponse:
-        errors.check_trusted(call)
-        if len(request.explanations) > _MOST:
-            raise errors.unreadable(f"explanations: at most {_MOST} in one message")
-        if len(request.works) > _MOST_WORKS:
-            raise errors.unreadable(f"works: at most {_MOST_WORKS} in one message")
-        read = [_read(f"explanations[{i}]", e) for i, e in enumerate(request.explanations)]
-        works = [_work(f"works[{i}]", w) for i, w in enumerate(request.works)]
-        demanded: dict[str, int] = {}
-        for each in request.demanded:
-            demanded[each.pipeline] = demanded.get(each.pipeline, 0) + each.prediction_count
-        try:
-            stored, counted = await self._explanations.record(read, demanded, request.works_id)
-        except StorageError as error:
-            raise errors.explanations_unavailable(str(error)) from None
-        if counted:
-            self._cost.take(works)
-        return pb.RecordExplanationsResponse(stored_count=stored)
 
     async def GetExplanation(
         self, request: pb.GetExplanationRequest, call: Call
@@ -119,48 +93,6 @@ class ExplanationsServicer:
                 explained_count=each.explained,
             )
         return reply
-
-
-def _work(place: str, message: pb.ExplanationWork) -> ExplanationWork:
-    """Raises Fault INVALID_ARGUMENT."""
-    if not message.pipeline:
-        raise errors.unreadable(f"{place}.pipeline is empty")
-    busy = dict(message.busy_us)
-    if not all(math.isfinite(us) and us >= 0 for us in busy.values()):
-        raise errors.unreadable(f"{place}.busy_us is no time")
-    return ExplanationWork(
-        message.tenant, message.pipeline, message.explanation_count, message.row_count, busy
-    )
-
-
-def _read(place: str, message: pb.Explanation) -> Explanation:
-    """Raises Fault INVALID_ARGUMENT for what no router sends."""
-    lists = (message.columns, message.contributions, message.standard_errors, message.base_sources)
-    count = len(message.columns)
-    if len(message.prediction_id) != _ID_BYTES:
-        raise errors.unreadable(f"{place}.prediction_id has {_ID_BYTES} bytes")
-    if not message.pipeline:
-        raise errors.unreadable(f"{place}.pipeline is empty")
-    if not 0 < count <= _MOST_COLUMNS or {len(each) for each in lists} != {count}:
-        raise errors.unreadable(f"{place}: the lists have one value for each of 1 to {_MOST_COLUMNS} columns")
-    numbers = (message.base, message.value, *message.contributions, *message.standard_errors)
-    if not all(map(math.isfinite, numbers)):
-        raise errors.unreadable(f"{place}: all numbers are finite")
-    return Explanation(
-        message.prediction_id,
-        message.tenant,
-        message.pipeline,
-        message.revision,
-        message.arm,
-        message.output,
-        message.base,
-        message.value,
-        message.exact,
-        tuple(message.columns),
-        tuple(message.contributions),
-        tuple(message.standard_errors),
-        tuple(message.base_sources),
-    )
 
 
 def _written(found: ShownExplanation) -> pb.Explanation:

@@ -12,5 +12,5 @@ class ExplanationStorage(Settings):
 
     # As long as events, without which an explanation can't be shown.
     days: PositiveFloat = 7.0
-    # An explanation of 24 columns takes about 900 bytes.
+    # An explanation of 24 columns takes about 1,400 bytes.
     max_rows: PositiveInt = 500_000

@@ -10,12 +10,23 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 
-from services.monitoring.database.columns import add_sums, insert, remove_oldest, take_turn
+from services.monitoring.database.columns import add_sums, insert, remove_oldest, table, take_turn
 from services.monitoring.database.facts import Facts
 from services.monitoring.explanations.records import Coverage, Explanation
-from services.monitoring.explanations.tables import COUNTED, COVERAGE, EXPLANATIONS, FORGOTTEN
 
 _DAY_S = 86_400
+EXPLANATIONS = table(
+    "explanations",
+    numbers="exact",
+    texts="tenant pipeline revision arm output columns sources",
+    reals="stored base value",
+    blobs="id contributions errors",
+)
+# Ids of events that were erased, so that an explanation that comes later is not stored.
+FORGOTTEN = table("forgotten", reals="time", blobs="id")
+COVERAGE = table("coverage", numbers="day predictions explained", texts="pipeline")
+# Names of the counts that are in `coverage`, so that those that come again are not counted twice.
+COUNTED = table("counted", reals="time", blobs="id")
 _IDS = 500
 _E = EXPLANATIONS.c
 _PLAIN = ("tenant", "pipeline", "revision", "arm", "output", "base", "value")
@@ -78,8 +89,8 @@ class ExplanationStore:
 
     def sweep(self, oldest: float, max_rows: int) -> int:
         """Removes what is older, and the oldest beyond `max_rows`; returns how many explanations went."""
-        for table in (FORGOTTEN, COUNTED):
-            remove_oldest(self._facts, table, "time", "time", oldest, max_rows)
+        for of in (FORGOTTEN, COUNTED):
+            remove_oldest(self._facts, of, "time", "time", oldest, max_rows)
         day = sa.delete(COVERAGE).where(COVERAGE.c.day < int(oldest // _DAY_S))
         self._facts.write(lambda connection: connection.execute(day))
         return remove_oldest(self._facts, EXPLANATIONS, "stored", "stored", oldest, max_rows)

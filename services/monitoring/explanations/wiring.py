@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 from headrace.api.monitoring.v1 import explanations_pb2
 from headrace.hop.definition import Runtime, Service
 from headrace.hop.process.background import running
-from services.monitoring.cost.from_explanations import ExplanationCost
 from services.monitoring.database.facts import Facts
 from services.monitoring.events.reception import Reception
 from services.monitoring.explanations.explanations import Explanations
@@ -29,7 +28,6 @@ async def explanations(
     reception: Reception,
     facts: Facts,
     outcomes: OutcomeStore,
-    cost: ExplanationCost,
     runtime: Runtime,
 ) -> AsyncIterator[tuple[Service, Explanations]]:
     """The service, and what the console shows."""
@@ -37,4 +35,4 @@ async def explanations(
     made = Explanations(store, reception, facts, outcomes, metrics, _WALL, log)
     descriptor = explanations_pb2.DESCRIPTOR.services_by_name["ExplanationsService"]
     async with running(made.sweep_every(settings), "removal of old explanations", log):
-        yield Service(descriptor, ExplanationsServicer(made, cost)), made
+        yield Service(descriptor, ExplanationsServicer(made)), made

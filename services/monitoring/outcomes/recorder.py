@@ -31,7 +31,7 @@ class Recorder:
         self._waiting: list[Exposure] = []
 
     async def record(self, tenant: str, outcomes: Sequence[Outcome]) -> None:
-        """Stores all of them. Raises StorageError: none was."""
+        """Stores all of them. Raises StorageError, OutcomeError: none was."""
         try:
             recorded = await self._facts.run(self._store.record, tenant, outcomes, self._wall())
         except StorageError:

@@ -25,8 +25,9 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What became of outcomes. `new`: those that were not there yet; `unmatched`: those of them without an exposure; `repeated`:
-    those that were there with the same value; `contradictory`: with another value, which is kept apart and not taken."""
+    """What became of outcomes. `new`: those that were not there yet; `unmatched`: those of them whose prediction is not known;
+    `repeated`: those that were there with the same value; `contradictory`: with another value, which is kept apart and not
+    taken."""
 
     new: int
     unmatched: int
@@ -50,6 +51,10 @@ class Judgement(NamedTuple):
     arm: str
     key: int
     wrong: bool
+
+
+class OutcomeError(Exception):
+    """An outcome can't be of its prediction. The text names it by its number in the call."""
 
 
 class StorageError(Exception):

@@ -12,15 +12,19 @@ from headrace.ticks import Exposure
 from services.monitoring.accuracy.tables import PREDICTIONS
 from services.monitoring.database.columns import add_sums, insert, newest, remove_oldest, take_turn
 from services.monitoring.database.facts import Facts
-from services.monitoring.outcomes.records import WRONG, Judged, Judgement, Outcome, Recorded
+from services.monitoring.outcomes.records import WRONG, Judged, Judgement, Outcome, OutcomeError, Recorded
 from services.monitoring.outcomes.tables import CONTRADICTIONS, EXPOSURES, JUDGED, JUDGEMENTS, OUTCOMES
 
 # Databases' integers are signed.
 _HALF, _WHOLE = 1 << 63, 1 << 64
 _E, _O = EXPOSURES.c, OUTCOMES.c
-_JOINED = EXPOSURES.join(
-    OUTCOMES, sa.and_(_E.tenant == _O.tenant, _E.request_id == _O.request_id, _E.row == _O.row)
-)
+
+
+def _same_row(of: sa.Table) -> sa.ColumnElement[bool]:
+    return sa.and_(of.c.tenant == _O.tenant, of.c.request_id == _O.request_id, of.c.row == _O.row)
+
+
+_JOINED = EXPOSURES.join(OUTCOMES, _same_row(EXPOSURES))
 # (request id, row, name) of a tenant's outcome.
 _Place = tuple[str, int, str]
 
@@ -35,7 +39,9 @@ class OutcomeStore:
         self._facts = facts
 
     def record(self, tenant: str, outcomes: Sequence[Outcome], now: float) -> Recorded:
-        """Stores outcomes of a tenant's predictions; of the same prediction and name, the first one stays."""
+        """Stores outcomes of a tenant's predictions; of the same prediction and name, the first one stays.
+
+        Raises OutcomeError."""
         return self._facts.write(lambda connection: _record(connection, tenant, outcomes, now))
 
     def expose(self, exposures: Sequence[Exposure], now: float) -> int:
@@ -98,6 +104,7 @@ class OutcomeStore:
 
 def _record(connection: sa.Connection, tenant: str, outcomes: Sequence[Outcome], now: float) -> Recorded:
     take_turn(connection, "outcomes")
+    _check(connection, tenant, outcomes)
     last = newest(connection, OUTCOMES)
     first: dict[_Place, Outcome] = {}
     for o in outcomes:
@@ -110,9 +117,23 @@ def _record(connection: sa.Connection, tenant: str, outcomes: Sequence[Outcome],
     differ = [_row(tenant, o, now) for o in old if values[_place(o)] != o.value]
     if differ:
         connection.execute(sa.insert(CONTRADICTIONS), differ)
-    matched = connection.scalar(sa.select(sa.func.count()).select_from(_JOINED).where(_O.id > last)) or 0
+    known = sa.or_(*(sa.exists().where(_same_row(table)) for table in (EXPOSURES, PREDICTIONS)))
+    matched = connection.scalar(sa.select(sa.func.count()).where(_O.id > last, known)) or 0
     _judge(connection, _O.id > last, now)
     return Recorded(len(new), len(new) - matched, len(old) - len(differ), len(differ))
+
+
+def _check(connection: sa.Connection, tenant: str, outcomes: Sequence[Outcome]) -> None:
+    """Raises OutcomeError: of an output that is a truth value or a whole number, it is neither."""
+    odd = {_place(o): number for number, o in enumerate(outcomes) if not o.value.is_integer()}
+    for c in (EXPOSURES.c, PREDICTIONS.c) if odd else ():
+        found = sa.select(c.request_id, c.row, c.labels)
+        found = found.where(c.tenant == tenant, c.request_id.in_({request for request, _, _ in odd}))
+        for request, row, labels in connection.execute(found):
+            for name in json.loads(labels):
+                if (number := odd.get((request, row, name))) is not None:
+                    said = f"outcomes[{number}].number: {name} is a truth value or a whole number"
+                    raise OutcomeError(f"{said}, and {outcomes[number].value:g} is neither")
 
 
 def _place(o: Outcome) -> _Place:

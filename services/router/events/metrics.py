@@ -25,19 +25,20 @@ class EventMetrics:
         self.waiting = gauge("headrace_router_waiting_events", "Prediction events that wait to be sent.")
         self.journaled = counter(
             "headrace_router_journaled_events",
-            "Events of regulated predictions on the disk before the answer.",
+            "Events of regulated predictions that the journal took, as monitoring was away or slow.",
             registry=registry,
         )
         self.refused = counter(
             "headrace_router_unjournaled_rows",
-            "Rows of regulated predictions that were refused as the journal can't be written.",
+            "Rows of regulated predictions that were refused as neither monitoring nor the journal could record them.",
             registry=registry,
         )
         self.works = gauge(
             "headrace_router_journal",
-            "1 while the journal of regulated predictions can be written, 0 while it can't.",
+            "0 while the journal of regulated predictions could not be written, should monitoring be away; else 1.",
             registry=registry,
         )
+        self.works.set(1)
         self.uncollected = gauge(
             "headrace_router_journal_bytes",
             "Size of the journal that the monitoring service has not collected yet.",

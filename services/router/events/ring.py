@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import filterfalse, repeat
 from operator import attrgetter, is_not
 from typing import Any, NamedTuple, TypeAlias
@@ -25,7 +25,7 @@ from headrace.columns import Batch, Column, DType, RowError, Rows, Timing
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.pipeline import REGULATED, ColumnType, ModelUse, Pipeline, kind_of
 from services.router.events.metrics import EventMetrics
-from services.router.events.settings import EventsSettings
+from services.router.facts.queue import MESSAGE_BYTES, Lane, Queue, Waiting
 from services.router.pipelines import Served
 from services.router.routes.observer import Ended
 from services.router.routes.route import Route
@@ -38,8 +38,6 @@ _ROW_BYTES = 300
 _VALUES, _VALID = attrgetter("values"), attrgetter("valid")
 # Routes whose columns are known; each new release has new ones.
 _MAX_ROUTES = 256
-# A message is not much larger, unless a single batch is.
-_MESSAGE_BYTES = 2 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,15 +251,13 @@ class Notes:
         )
 
 
-class Ring:
-    """An observer of live runs (`routes.observer.RunObserver`): notes those that are not regulated. `clock`: monotonic seconds.
-
-    `full`: set when a message's rows or bytes wait; `came`: set when something waits that was not there before.
-    """
+class Ring(Lane[AnsweredBatch]):
+    """An observer of live runs (`routes.observer.RunObserver`): notes those that are not regulated. `clock`: monotonic s."""
 
     def __init__(
         self,
-        settings: EventsSettings,
+        queue: Queue,
+        message_rows: int,
         notes: Notes,
         metrics: EventMetrics,
         clock: Callable[[], float],
@@ -269,21 +265,17 @@ class Ring:
         answered: Answered | None = None,
     ) -> None:
         """`answered`: told of what was noted; quick, and never raises."""
-        self._settings = settings
+        super().__init__(queue, message_rows, partial(metrics.dropped, "full"))
         self.notes = notes
         self._answered = answered
         self._metrics = metrics
         self._clock = clock
         self._log = log
-        self._waiting: deque[AnsweredBatch] = deque()
-        self.rows = self.bytes = 0
-        self.came = asyncio.Event()
-        self.full = asyncio.Event()
 
     def begin(self, served: Served, route: Route, part: Part) -> Ended:
         """A live run begins; what is returned must be called when it ends. Neither raises."""
         began = self._clock()
-        # What is regulated goes into the journal.
+        # What is regulated is committed before it is answered.
         regulated = is_regulated(served, route, part.batch)
 
         def ended(result: RouteResult | BaseException) -> None:
@@ -306,40 +298,23 @@ class Ring:
         self, why: Standing, route: Route, part: Part, result: RouteResult, seconds: float
     ) -> AnsweredBatch | None:
         """Keeps an answer that took `seconds`, or drops and counts it; returns what it keeps."""
-        count, settings = len(result.batch.rows.request_ids), self._settings
+        count, queue = len(result.batch.rows.request_ids), self.queue
         first = self.notes.number(count)
-        if self.rows + count > settings.max_waiting_rows:
-            self._metrics.dropped("full", count)
+        if queue.left <= 0:
+            self.lost(count)
             return None
         noted = self.notes.make(why, route, part, result, seconds, first)
-        if self._waiting and self.bytes + noted.size > settings.max_waiting_bytes:
-            self._metrics.dropped("full", count)
+        size = noted.size
+        # As `append`, without its call: this is the way of each request.
+        if size > queue.left and self.waiting:
+            self.lost(count)
             return None
-        self._waiting.append(noted)
+        self.waiting.append(Waiting(noted, count, size))
         self.rows += count
-        self.bytes += noted.size
-        if len(self._waiting) == 1:
-            self.came.set()
-        if self._is_full():
-            self.full.set()
+        self.bytes += size
+        queue.left -= size
+        if len(self.waiting) == 1:
+            queue.came.set()
+        if self.rows >= self.message_rows or self.bytes >= MESSAGE_BYTES:
+            queue.full.set()
         return noted
-
-    def take(self, rows: int) -> list[AnsweredBatch]:
-        """Removes the first batches, with about so many rows together, fewer if they are large."""
-        taken: list[AnsweredBatch] = []
-        room = _MESSAGE_BYTES
-        while self._waiting and rows > 0 and room > 0:
-            noted = self._waiting.popleft()
-            taken.append(noted)
-            rows -= len(noted)
-            room -= noted.size
-            self.rows -= len(noted)
-            self.bytes -= noted.size
-        if not self._is_full():
-            self.full.clear()
-        if not self._waiting:
-            self.came.clear()
-        return taken
-
-    def _is_full(self) -> bool:
-        return self.rows >= self._settings.message_rows or self.bytes >= _MESSAGE_BYTES

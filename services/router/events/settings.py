@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal, Self
 
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import PositiveFloat, PositiveInt, model_validator
 
 from headrace.hop.config import Settings
 
@@ -12,9 +13,9 @@ _MIB = 1 << 20
 
 
 class JournalSettings(Settings):
-    """Where events of regulated predictions are written before the answer leaves."""
+    """Where events of regulated predictions wait that monitoring could not take before the answer left."""
 
-    # Only its owner may read it; processes of one machine may share it.
+    # On a volume that outlives the process. Only its owner may read it; processes of one machine may share it.
     folder: Path
     # Of all files in it that were not collected yet; beyond this regulated predictions are refused.
     max_bytes: PositiveInt = 1024 * _MIB
@@ -26,24 +27,26 @@ class JournalSettings(Settings):
 class EventsSettings(Settings):
     """Whether and how events leave the router. They need a client of the monitoring service (`monitoring`)."""
 
-    # Rows and bytes that may wait for the monitoring service; more is dropped and counted.
-    max_waiting_rows: PositiveInt = 50_000
+    # Bytes of events, exposures and explanations that may wait for the monitoring service; more is dropped and counted.
     max_waiting_bytes: PositiveInt = 32 * _MIB
     # A message leaves with so many rows, or after so long with what there is. Its cost a row falls with its rows.
     message_rows: PositiveInt = 2048
     wait_s: PositiveFloat = 0.5
-    # Such as redis://HOST:6379/0: events leave by a stream there and not by calls, which need no `monitoring` then; those of
-    # regulated predictions are collected by calls all the same.
-    stream: str = ""
-    stream_timeout_s: PositiveFloat = 2.0
-    # Messages that Redis keeps, about, while nobody reads them; the oldest are lost, which is seen as gaps.
-    stream_messages: PositiveInt = 1000
     # Columns with more bytes a row, such as pictures, are left out; their names are kept.
     max_value_bytes: PositiveInt = 4096
     # File with the secret that personal data is hashed with, the same for all routers and the monitoring service. Absent:
     # personal data is left out altogether, and events can't be erased by it.
     salt: Path | None = None
-    # Absent: regulated predictions are refused.
+    # Absent: regulated predictions are refused while monitoring does not take their events.
     journal: JournalSettings | None = None
+    # What becomes of regulated predictions while monitoring does not take their events: `spool` to the journal, or `refuse`, so
+    # that the journal only sends what it holds. Absent: `spool` if there is a journal.
+    when_unrecorded: Literal["spool", "refuse"] | None = None
     # Only where nobody gets the answers, as in a replay: then nothing is regulated, whatever documents and tenants say.
     nothing_regulated: bool = False
+
+    @model_validator(mode="after")
+    def _spools_somewhere(self) -> Self:
+        if self.when_unrecorded == "spool" and self.journal is None:
+            raise ValueError("when_unrecorded: `spool` needs `journal`")
+        return self

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager
 from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -34,8 +34,6 @@ from services.router.shadow.shadows import Shadows
 # What a loaded callee refuses is tried again after a pause.
 _LATER = frozenset({Code.RESOURCE_EXHAUSTED, Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED})
 _TRIES, _PAUSE_S = 3, 0.5
-# What could not be told to the monitoring service is tried again so often.
-_TELL_S = 1.0
 _LONGEST_REST_S = 0.01
 # In whose name the task takes its turns: no tenant's.
 _NOBODY = "\0"
@@ -102,14 +100,9 @@ class Explainer:
         except Exception as error:  # noqa: BLE001 - nothing of an explanation may fail a live call
             self._log.error("a batch will not be explained", error=f"{type(error).__name__}: {error}")
 
-    @contextmanager
-    def entered(self, tenant: str, rows: int) -> Iterator[Entry]:
+    def entered(self, tenant: str, rows: int) -> AbstractContextManager[Entry]:
         """Around all work for rows of a tenant for somebody who waits; cancelled when nobody does. Raises Fault."""
-        with self._slot.entered(tenant, rows) as entry:
-            try:
-                yield entry
-            finally:
-                self._came.set()  # what it took is to be told
+        return self._slot.entered(tenant, rows)
 
     async def ask(self, subject: Subject, rows: Sequence[Row], entry: Entry) -> list[Explained]:
         """Explains rows that have entered. Raises Fault, ExplanationError."""
@@ -133,7 +126,6 @@ class Explainer:
                 await asyncio.sleep(0)
                 if len(self._demanded):
                     await self._explain_batch(self._demanded.pop())
-                await self._reports.send()
         finally:
             self._discard()
 
@@ -142,11 +134,7 @@ class Explainer:
         self._came.clear()
         if len(self._demanded):
             return
-        try:
-            async with asyncio.timeout(_TELL_S if self._reports.waiting else None):
-                await self._came.wait()
-        except TimeoutError:
-            return
+        await self._came.wait()
 
     async def _explain_batch(self, batch: Demanded) -> None:
         """All predictions of a batch. Raises nothing but CancelledError."""
@@ -163,7 +151,6 @@ class Explainer:
                 except (ExplanationError, Fault) as error:
                     self._fails(name, error, 1)
                 left -= 1
-                await self._reports.send()
         except asyncio.CancelledError:
             self._metrics.predictions(name, "stopped", left)
             raise

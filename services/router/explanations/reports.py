@@ -1,37 +1,38 @@
-"""Tells the monitoring service of explanations: what can't be told now waits, bounded, and is told later."""
+"""What the monitoring service is told of explanations."""
 
 from __future__ import annotations
 
-import secrets
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
 
-from headrace.hop.errors import Fault
-from services.router.explanations.metrics import ExplanationMetrics
 from services.router.explanations.pieces import Explained, Took
+from services.router.facts.queue import Lane
 
-_MOST_WAITING = 2000
-_MESSAGE = 100
+# What an explanation takes in memory, about.
+_BYTES, _COLUMN_BYTES = 1000, 16
 # Tenants and pipelines of one message; what others took is nobody's.
 _MOST_PAYERS = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Explanations of predictions, whose ids are their rows' seeds; `counts`: what is counted since the last report."""
+    """Explanations of predictions, whose ids are their rows' seeds; `counts`: what is counted since the last report. They are
+    counted once, however often the report of this number is told."""
 
+    number: int
     explained: Sequence[Explained]
-    counts: Counts | None = None
+    counts: Counts
+
+    def __len__(self) -> int:
+        return len(self.explained)
 
 
 @dataclass(slots=True)
 class Counts:
     """How many predictions of each pipeline had to be explained, and what explaining took, by tenant and pipeline, with how
-    many explanations it was for. `identity`: they are counted once, however often they are told."""
+    many explanations it was for."""
 
-    identity: bytes = field(default_factory=lambda: secrets.token_bytes(16))
     demanded: Counter[str] = field(default_factory=Counter)
     took: dict[tuple[str, str], tuple[int, Took]] = field(default_factory=dict)
 
@@ -49,71 +50,42 @@ class Counts:
         self.took[who] = count + 1, sum_
 
 
-class Receiver(Protocol):
-    """Takes explanations."""
-
-    async def record(self, report: Report) -> None:
-        """Raises Fault."""
-        ...
-
-
 class Reports:
-    """`receiver` None: there is nobody to tell, so nothing needs to be explained."""
+    """`lane` None: there is nobody to tell, so nothing needs to be explained."""
 
-    def __init__(self, receiver: Receiver | None, metrics: ExplanationMetrics, log: Any) -> None:
-        self._receiver = receiver
-        self._metrics = metrics
-        self._log = log
-        self._explained: deque[Explained] = deque()
+    def __init__(self, lane: Lane[Explained] | None) -> None:
+        self._lane = lane
         self._counts = Counts()
-        # Under way: if it is not known whether they arrived, they are sent again unchanged, under the same id.
-        self._leaving: Counts | None = None
-        self._failing = False
+        self._number = 0
 
     @property
     def wanted(self) -> bool:
         """Whether somebody takes them."""
-        return self._receiver is not None
-
-    @property
-    def waiting(self) -> bool:
-        """Whether there is something to tell."""
-        return bool(self._explained or self._counts or self._leaving)
+        return self._lane is not None
 
     def worked(self, tenant: str, pipeline: str, took: Took) -> None:
         """Explaining a row of this tenant took so much, whatever came out."""
-        if self.wanted and took.rows:
+        if self._lane is not None and took.rows:
             self._counts.add(tenant, pipeline, took)
+            self._lane.queue.came.set()
 
     def demanded(self, pipeline: str, rows: int) -> None:
         """So many predictions were answered that must be explained."""
-        self._counts.demanded[pipeline] += rows
+        if self._lane is not None:
+            self._counts.demanded[pipeline] += rows
+            self._lane.queue.came.set()
 
     def add(self, explained: Explained) -> None:
         """One of them was explained."""
-        if len(self._explained) >= _MOST_WAITING:
-            self._explained.popleft()
-            self._metrics.unsent.inc()
-        self._explained.append(explained)
+        if self._lane is not None:
+            self._lane.append(explained, 1, _BYTES + _COLUMN_BYTES * len(explained.subject.players))
 
-    async def send(self) -> bool:
-        """Tells what waits; whether it arrived."""
-        while self.waiting and self._receiver is not None:
-            count = min(len(self._explained), _MESSAGE)
-            if self._leaving is None and self._counts:
-                self._leaving, self._counts = self._counts, Counts()
-            report = Report([self._explained[i] for i in range(count)], self._leaving)
-            try:
-                await self._receiver.record(report)
-            except Fault as fault:
-                if not self._failing:
-                    self._failing = True
-                    self._log.warning("explanations can't be sent; they wait", error=fault.message)
-                return False
-            for _ in range(count):
-                self._explained.popleft()
-            self._leaving = None
-            if self._failing:
-                self._failing = False
-                self._log.info("explanations are sent again")
-        return True
+    def drain(self) -> Report | None:
+        """What is to be told; None: nothing."""
+        assert self._lane is not None, "there is somebody to tell"
+        explained, counts = self._lane.drain(), self._counts
+        if not (explained or counts):
+            return None
+        self._number += 1
+        self._counts = Counts()
+        return Report(self._number, explained, counts)

@@ -8,7 +8,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from headrace.hop.config import CalleeSettings
 from headrace.hop.definition import Runtime
 from headrace.hop.process.background import running
 from headrace.repository import Repository
@@ -16,7 +15,6 @@ from headrace.repository.model_index import Indexes
 from services.router.explanations.asked.on_request import OnRequest
 from services.router.explanations.asked.servicer import ExplainServicer
 from services.router.explanations.baselines import RepositoryBaselines
-from services.router.explanations.clients import HopExplanations
 from services.router.explanations.explainer import Explainer
 from services.router.explanations.metrics import ExplanationMetrics
 from services.router.explanations.reports import Reports
@@ -37,7 +35,7 @@ class Explanations:
 @asynccontextmanager
 async def explanations(
     settings: ExplanationSettings,
-    monitoring: CalleeSettings | None,
+    reports: Reports,
     runtime: Runtime,
     compiler: Compiler,
     pipelines: Pipelines,
@@ -47,13 +45,7 @@ async def explanations(
     """Explains meanwhile."""
     log, metrics = runtime.telemetry.log, runtime.telemetry.once(ExplanationMetrics)
     async with AsyncExitStack() as stack:
-        receiver = None
-        if monitoring is not None:
-            client = runtime.dial("monitoring", monitoring)
-            stack.push_async_callback(client.close)
-            receiver = HopExplanations(client)
         subjects = Subjects(compiler.shadow_route, _baselines(settings, indexes, log), time.monotonic)
-        reports = Reports(receiver, metrics, log)
         explainer = Explainer(settings, subjects, shadows, reports, metrics, time.monotonic, log)
         await stack.enter_async_context(running(explainer.run(), "explanations", log))
         on_request = OnRequest(pipelines, subjects, explainer, compiler.shadow_route, time.monotonic)

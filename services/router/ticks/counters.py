@@ -21,11 +21,13 @@ from headrace.ticks import (
     ArmFigures,
     ArmName,
     AssignedFigures,
+    Exposure,
     Tick,
     latency_bucket,
 )
 from services.router.cache.run import CACHED
-from services.router.ticks.exposures import Exposures, places_in_requests, taken
+from services.router.facts.queue import Lane
+from services.router.ticks.exposures import EXPOSURE_BYTES, exposures, places_in_requests, taken
 from services.router.ticks.sticky_keys import KeySets, key_hash, sticky_values
 
 
@@ -161,11 +163,11 @@ class Part:
 
 
 class Counters:
-    """Counts of all arms since this process began. Not for several threads."""
+    """Counts of all arms since this process began. `exposures`: where they wait; None: nobody is told. Not for threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, exposures: Lane[Sequence[Exposure]] | None = None) -> None:
         self.epoch = secrets.randbits(63) + 1
-        self.exposures = Exposures()
+        self._exposures = exposures
         self._arms: dict[ArmName, ArmCounter] = {}
         self._keys = KeySets()
         self._sequence = 0
@@ -197,8 +199,7 @@ class Counters:
         arms = {
             name: counter.figures() for name, counter in self._arms.items() if counter.changed or everything
         }
-        exposures = self.exposures
-        return Tick(self.epoch, self._sequence, self._received, arms, exposures.next(), exposures.lost)
+        return Tick(self.epoch, self._sequence, self._received, arms)
 
     def received(self, tick: Tick) -> None:
         """The receiver has this tick and all before it."""
@@ -208,7 +209,6 @@ class Counters:
             # What was counted while the tick was on its way is not in it.
             if counter is not None and counter.rows == figures.rows:
                 counter.changed = False
-        self.exposures.sent(len(tick.exposures))
 
     def start_over(self) -> None:
         """The receiver lacks earlier ticks: it began anew, or is another one."""
@@ -223,11 +223,12 @@ class Counters:
         bad = frozenset(row for row, error in errors.items() if ours(error)) if errors else frozenset()
         if how.compares:
             self._count_drawn(how, part, counter, bad, seconds if timed else None)
-        if how.exposes:
+        if how.exposes and self._exposures is not None:
             name = ArmName(part.pipeline.name, how.release, part.arm)
             places = taken(places_in_requests(part.whole.rows), part.positions)
             keys = None if how.by is None else [*map(_hashed, sticky_values(part.batch, how.by))]
-            self.exposures.note(name, answer, places, keys, part.pipeline.outputs)
+            found = exposures(name, answer, places, keys, part.pipeline.outputs)
+            self._exposures.append(found, len(found), EXPOSURE_BYTES * len(found))
 
     def _count_drawn(
         self, how: Counted, part: Part, counter: ArmCounter, bad: frozenset[int], seconds: float | None

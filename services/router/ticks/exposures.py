@@ -1,11 +1,9 @@
-"""Which rows got which arm, kept until the monitoring service has them."""
+"""Which rows got which arm."""
 
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Iterable, Sequence
-from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +12,8 @@ from headrace.columns import Batch, Rows
 from headrace.pipeline import OutputField
 from headrace.ticks import ArmName, Exposure
 
-# Half a minute of a thousand rows a second; one takes about half a kilobyte.
-MAX_WAITING = 30_000
-PER_TICK = 10_000
+# What one takes in memory, about.
+EXPOSURE_BYTES = 500
 
 
 def places_in_requests(rows: Rows) -> list[int]:
@@ -36,49 +33,26 @@ def compared(output: OutputField) -> bool:
     return not output.row_shape and output.dtype.numpy.kind in "biu"
 
 
-class Exposures:
-    """A bounded list. What does not fit is dropped and counted."""
-
-    def __init__(self) -> None:
-        self._waiting: deque[Exposure] = deque()
-        self.lost = 0
-
-    def __len__(self) -> int:
-        return len(self._waiting)
-
-    def note(
-        self,
-        arm: ArmName,
-        answer: Batch,
-        places: Iterable[int],
-        keys: Sequence[int | None] | None,
-        outputs: Sequence[OutputField],
-    ) -> None:
-        """The rows of an answer; `places`: their positions in their requests."""
-        rows = answer.rows
-        every = keys if keys is not None else [None] * len(answer)
-        columns = {output.name: _values(answer, output) for output in outputs if compared(output)}
-        for i, (tenant, request, place, key) in enumerate(
-            zip(rows.tenants, rows.request_ids, places, every, strict=True)
-        ):
-            if len(self._waiting) >= MAX_WAITING:
-                self.lost += len(answer) - i
-                return
-            labels = (
-                {n: v[i] for n, v in columns.items() if not math.isnan(v[i])}
-                if i not in answer.errors
-                else {}
-            )
-            self._waiting.append(Exposure(arm, tenant, request, place, key, labels))
-
-    def next(self) -> list[Exposure]:
-        """Those of the next tick; they stay until `sent`."""
-        return list(islice(self._waiting, PER_TICK))
-
-    def sent(self, count: int) -> None:
-        """The receiver has the first so many."""
-        for _ in range(count):
-            self._waiting.popleft()
+def exposures(
+    arm: ArmName,
+    answer: Batch,
+    places: Iterable[int],
+    keys: Sequence[int | None] | None,
+    outputs: Sequence[OutputField],
+) -> list[Exposure]:
+    """Of the rows of an answer; `places`: their positions in their requests."""
+    rows = answer.rows
+    every = keys if keys is not None else [None] * len(answer)
+    columns = {output.name: _values(answer, output) for output in outputs if compared(output)}
+    found = []
+    for i, (tenant, request, place, key) in enumerate(
+        zip(rows.tenants, rows.request_ids, places, every, strict=True)
+    ):
+        labels = (
+            {n: v[i] for n, v in columns.items() if not math.isnan(v[i])} if i not in answer.errors else {}
+        )
+        found.append(Exposure(arm, tenant, request, place, key, labels))
+    return found
 
 
 def _values(answer: Batch, output: OutputField) -> Sequence[float]:

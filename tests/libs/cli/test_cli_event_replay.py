@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from typer.testing import Result
 
-from headrace.api.monitoring.v1 import events_pb2 as pb
+from headrace.api.monitoring.v1 import facts_pb2 as pb
 from headrace.cli.installation import control_place, layout
 from headrace.columns import Batch, Column, Rows
 from headrace.events import EventGroup, GroupHeader, Mask, event_ids, messages
@@ -26,9 +26,7 @@ from headrace.repository import Repository
 from services.monitoring.wiring import SERVICE
 from tests.libs.cli.replay_home import typed
 
-RECORD = next(
-    m for m in methods_of(pb.DESCRIPTOR.services_by_name["EventsService"]) if m.name == "RecordEvents"
-)
+[REPORT] = methods_of(pb.DESCRIPTOR.services_by_name["FactsService"])
 # The distance of 1.0 from the next number: too little to change 2.0.
 BIT = 2.0**-23
 FAILED = int(Code.UNAVAILABLE), int(Reason.REASON_OVERLOADED)
@@ -109,10 +107,10 @@ def typed_with(home: Path, groups: Sequence[EventGroup], *options: str) -> Resul
         ) as run:
             socket.symlink_to(run.target.removeprefix("unix:"))
             try:
-                sent = messages.write("router-1", 7, count, groups)
+                sent = pb.ReportRequest(events=messages.write("router-1", 7, count, groups))
                 deadline = asyncio.get_running_loop().time() + 60
-                reply = await run.client().unary(RECORD)(sent, deadline=deadline)
-                assert reply.stored_count == count
+                reply = await run.client().unary(REPORT)(sent, deadline=deadline)
+                assert reply.events.stored_count == count
                 # The command has an event loop of its own.
                 return await asyncio.to_thread(typed, "events", "replay", "--home", home, *options)
             finally:

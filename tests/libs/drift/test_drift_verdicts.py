@@ -10,10 +10,20 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from headrace.analysis import Count
-from headrace.drift import Baseline, Check, Choices, ConceptDrift, Level, Limits, Verdict, baseline_of, judge
+from headrace.drift import (
+    Baseline,
+    Check,
+    Choices,
+    ConceptDrift,
+    Level,
+    Limits,
+    Verdict,
+    baseline_of,
+    figures,
+    judge,
+)
 from headrace.drift.proportions import two_sided_p
 from headrace.drift.stability import noise_floor, stability
-from headrace.sketches import Sketch
 from tests.libs.drift.training import draw
 
 LIMITS = Limits()
@@ -28,9 +38,8 @@ def baseline() -> Baseline:
 
 
 def alarms(baseline: Baseline, data: dict[str, Any]) -> list[Verdict]:
-    sketch = Sketch(baseline.layout)
-    sketch.update(data, len(data["carrier"]))
-    return [v for v in judge(baseline, sketch, LIMITS) if v.level is not Level.FINE]
+    found = figures(baseline.counted, data, len(data["carrier"]))
+    return [v for v in judge(baseline, found, LIMITS) if v.level is not Level.FINE]
 
 
 CHANGES = [
@@ -66,27 +75,26 @@ def test_a_thousand_windows_of_the_same_distribution(baseline: Baseline, rows: i
 
 def test_columns_that_are_not_watched_and_those_without_rows_are_not_judged() -> None:
     made = baseline_of({"x": np.arange(100.0), "hour": np.arange(100)}, Choices(unwatched=["hour"]))
-    sketch = Sketch(made.layout)
-    sketch.update({"hour": np.full(500, 3)}, 500)
-    assert judge(made, sketch, LIMITS) == []
+    seen = figures(made.counted, {"hour": np.full(500, 3)}, 500)
+    assert judge(made, seen, LIMITS) == []
 
 
 def test_values_beyond_those_of_the_training_are_told() -> None:
     made = baseline_of({"x": np.random.default_rng(1).random(10_000)}, Choices())
-    sketch = Sketch(made.layout)
-    sketch.update(
-        {"x": np.r_[np.random.default_rng(2).random(1980), np.full(20, 7.0), np.full(30, np.nan)]}, 2030
+    seen = figures(
+        made.counted,
+        {"x": np.r_[np.random.default_rng(2).random(1980), np.full(20, 7.0), np.full(30, np.nan)]},
+        2030,
     )
-    found = {v.check: v.level for v in judge(made, sketch, LIMITS)}
+    found = {v.check: v.level for v in judge(made, seen, LIMITS)}
     assert (found[Check.OUT_OF_RANGE], found[Check.NON_FINITE]) == (Level.ALERT, Level.ALERT)
     assert (found[Check.NULLS], found[Check.DISTRIBUTION]) == (Level.FINE, Level.FINE)
 
 
 def test_a_gross_change_pages() -> None:
     made = baseline_of({"x": np.random.default_rng(1).normal(size=5000)}, Choices())
-    sketch = Sketch(made.layout)
-    sketch.update({"x": [None] * 500 + list(np.random.default_rng(1).normal(2, 1, 500))}, 1000)
-    found = {v.check: v.level for v in judge(made, sketch, LIMITS)}
+    seen = figures(made.counted, {"x": [None] * 500 + list(np.random.default_rng(1).normal(2, 1, 500))}, 1000)
+    found = {v.check: v.level for v in judge(made, seen, LIMITS)}
     assert (found[Check.NULLS], found[Check.DISTRIBUTION]) == (Level.PAGE, Level.PAGE)
 
 

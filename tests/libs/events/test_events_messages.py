@@ -1,5 +1,6 @@
 """What both ends agree on: groups survive their message, what is malformed is named, hashes find persons and nothing else."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -67,10 +68,10 @@ def group(count: int = 3) -> EventGroup:
 
 def test_a_group_survives_its_message() -> None:
     sent = group()
-    content = messages.write("router-1", 9, 12, [sent], durable=True).SerializeToString()
-    message = pb.RecordEventsRequest.FromString(content)
-    assert (message.replica, message.epoch, message.noted_count, message.durable) == ("router-1", 9, 12, True)
-    [found] = messages.read(message)
+    content = messages.write("router-1", 9, 12, [sent]).SerializeToString()
+    message = pb.EventReport.FromString(content)
+    assert (message.replica, message.epoch, message.noted_count) == ("router-1", 9, 12)
+    [found], _ = messages.read(message)
     assert found.header == sent.header
     assert found.batch.rows.request_ids == sent.batch.rows.request_ids
     for name, column in sent.batch.columns.items():
@@ -109,8 +110,9 @@ def instead(column: Column) -> Callable[[EventGroup], EventGroup]:
 )
 def test_what_is_malformed_is_named(change: Callable[[EventGroup], EventGroup], named: str) -> None:
     message = messages.write("router-1", 9, 3, [change(group())])
-    with pytest.raises(messages.UnreadableError, match=named):
-        messages.read(message)
+    [], [refused] = messages.read(message)
+    assert re.search(named, refused.why)
+    assert (refused.pipeline, refused.rows) == (message.groups[0].pipeline, 3)
 
 
 @pytest.mark.parametrize("epoch", [0, 1 << 63])

@@ -22,7 +22,7 @@ from headrace.ticks import (
     slower_than,
     threshold,
 )
-from headrace.ticks.messages import UnreadableError, read, write
+from headrace.ticks.messages import UnreadableError, read, read_exposures, write, write_exposures
 
 COUNT = st.integers(0, 1 << 50)
 KEY = st.integers(1, (1 << 64) - 1)
@@ -59,22 +59,17 @@ TICKS = st.builds(
     st.integers(1, 1 << 40),
     COUNT,
     st.dictionaries(ARM, FIGURES, max_size=3),
-    exposures(),
-    COUNT,
 )
 
 
 @given(TICKS)
 def test_a_tick_comes_back_as_it_was(tick: Tick) -> None:
-    found = read(pb.ReportTicksRequest.FromString(write(tick).SerializeToString()))
-    assert found.arms == tick.arms
-    assert list(found.exposures) == list(tick.exposures)
-    assert (found.epoch, found.sequence, found.base, found.lost_exposures) == (
-        tick.epoch,
-        tick.sequence,
-        tick.base,
-        tick.lost_exposures,
-    )
+    assert read(tick.epoch, pb.TickReport.FromString(write(tick).SerializeToString())) == tick
+
+
+@given(exposures())
+def test_exposures_come_back_as_they_were(sent: list[Exposure]) -> None:
+    assert read_exposures(write_exposures(sent)) == sent
 
 
 @given(FIGURES, FIGURES)
@@ -87,27 +82,32 @@ def test_sums_hold_everything_of_both(one: ArmFigures, other: ArmFigures) -> Non
     assert sum(total.latency) == sum(one.latency) + sum(other.latency)
 
 
-def exposed(**fields: object) -> pb.ReportTicksRequest:
-    return pb.ReportTicksRequest(epoch=1, sequence=1, exposures=[pb.Exposures(**fields)])  # type: ignore[arg-type]  # of a test
+@pytest.mark.parametrize(
+    ("epoch", "message"),
+    [
+        (0, pb.TickReport(sequence=1)),
+        (1, pb.TickReport()),
+        (1, pb.TickReport(sequence=1, arms=[pb.ArmCounts(latency_counts=[0] * (LATENCY_BUCKETS + 1))])),
+    ],
+    ids=["no epoch", "no sequence", "latency"],
+)
+def test_what_is_no_tick_is_refused(epoch: int, message: pb.TickReport) -> None:
+    with pytest.raises(UnreadableError):
+        read(epoch, message)
 
 
 @pytest.mark.parametrize(
     "message",
     [
-        pb.ReportTicksRequest(sequence=1),
-        pb.ReportTicksRequest(epoch=1),
-        pb.ReportTicksRequest(
-            epoch=1, sequence=1, arms=[pb.ArmCounts(latency_counts=[0] * (LATENCY_BUCKETS + 1))]
-        ),
-        exposed(tenants=["t"], request_ids=["r"]),
-        exposed(tenants=["t"], request_ids=["r"], rows=[0], keys=[1, 2]),
-        exposed(tenants=["t"], request_ids=["r"], rows=[0], labels=[pb.PredictedLabels(name="y")]),
+        pb.Exposures(tenants=["t"], request_ids=["r"]),
+        pb.Exposures(tenants=["t"], request_ids=["r"], rows=[0], keys=[1, 2]),
+        pb.Exposures(tenants=["t"], request_ids=["r"], rows=[0], labels=[pb.PredictedLabels(name="y")]),
     ],
-    ids=["no epoch", "no sequence", "latency", "rows", "keys", "labels"],
+    ids=["rows", "keys", "labels"],
 )
-def test_what_is_no_tick_is_refused(message: pb.ReportTicksRequest) -> None:
+def test_what_are_no_exposures_is_refused(message: pb.Exposures) -> None:
     with pytest.raises(UnreadableError):
-        read(message)
+        read_exposures([message])
 
 
 SECONDS = st.floats(0, 1000)

@@ -80,6 +80,7 @@ async def test_outcomes_go_on_under_the_callers_tenant_with_its_deadline() -> No
         ({"label": None}, "label"),
         ({"label": None, "number": math.nan}, "number"),
         ({"label": None, "number": math.inf}, "number"),
+        ({"label": None, "number": 0.7, "name": "wrong"}, "number"),
         ({"time": Timestamp(seconds=-1)}, "time"),
         ({"time": Timestamp(seconds=int(NOW) + 90_000)}, "time"),
     ],

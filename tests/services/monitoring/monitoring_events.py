@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from headrace.columns import Batch, Column, DType, Rows
 from headrace.events import EventGroup, GroupHeader, Mask, event_ids
 from headrace.pipeline import ModelUse
-from services.monitoring.database.facts import Facts, FactsMetrics
+from services.monitoring.database.facts import Facts
 from services.monitoring.events.files.__main__ import answer
 from services.monitoring.events.files.location import location_of
 from services.monitoring.events.files.parquet import EventFiles
@@ -20,7 +20,7 @@ from services.monitoring.events.metrics import EventMetrics
 from services.monitoring.events.settings import EventStorage
 from services.monitoring.events.store import EventStore
 from tests.services.clock import Clock
-from tests.services.monitoring.monitoring_outcomes import NOW, Log
+from tests.services.monitoring.monitoring_outcomes import NOW, Log, facts_at
 
 MODELS = (ModelUse("sum", "adder", "7", "ab" * 32),)
 SALT = b"s" * 32
@@ -108,7 +108,7 @@ class World:
         self.store, self.facts = self._opened()
 
     def _opened(self) -> tuple[EventStore, Facts]:
-        facts = Facts(self._address, FactsMetrics(CollectorRegistry()), self.log)
+        facts = facts_at(self._address, self.log)
         self.worker = Here(self.settings)
         store = EventStore(
             Manifest(facts), self.worker, self.settings, self.metrics.files, self.wall, self.log

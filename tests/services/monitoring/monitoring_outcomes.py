@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Gauge
 
 from headrace.ticks import ArmName, Exposure
-from services.monitoring.database.facts import Facts, FactsMetrics
+from services.monitoring.database.facts import Facts
 from services.monitoring.outcomes.records import Outcome
 
 NOW = 1_800_000_000.0
@@ -35,8 +35,8 @@ class Log:
 def facts_at(
     address: Path | str | None = None, log: Log | None = None, registry: CollectorRegistry | None = None
 ) -> Facts:
-    metrics = FactsMetrics(registry or CollectorRegistry())
-    return Facts(None if address is None else str(address), metrics, log or Log())
+    failing = Gauge("failing", "", registry=registry or CollectorRegistry())
+    return Facts(None if address is None else str(address), failing, log or Log())
 
 
 def emptied(facts: Facts) -> Facts:

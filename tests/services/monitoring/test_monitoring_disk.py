@@ -8,17 +8,33 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from prometheus_client import CollectorRegistry
 
+from services.monitoring.database import columns
+from services.monitoring.database.facts import Facts
 from services.monitoring.metrics import Metrics
 from services.monitoring.outcomes.recorder import Recorder
 from services.monitoring.outcomes.records import Judged, Recorded, StorageError
 from services.monitoring.outcomes.store import OutcomeStore
+from services.monitoring.wiring import SERVICE
 from tests.disks import fill, tiny_disk
+from tests.postgres_server import PostgresServer
 from tests.services.monitoring.monitoring_outcomes import NOW, Log, exposure, facts_at, outcome
 
 ROOT = Path(__file__).parents[3]
-FAILING = "headrace_monitoring_storage_failing"
+FAILING = "failing"
+
+
+def test_the_database_has_what_the_code_sees(facts: Facts) -> None:
+    def columns_of(connection: sa.Connection) -> dict[str, set[str]]:
+        found = sa.inspect(connection)
+        return {name: {c["name"] for c in found.get_columns(name)} for name in found.get_table_names()}
+
+    assert SERVICE, "all tables are imported"
+    made = facts.query(columns_of)
+    seen = {name: {*table.c.keys()} for name, table in columns._TABLES.tables.items()}
+    assert made == seen | {name: made[name] for name in ("schema_info", "alembic_version")}
 
 
 def test_a_full_disk_refuses_all_of_a_call_and_heals_by_itself_at_the_start_too(tmp_path: Path) -> None:
@@ -88,6 +104,23 @@ def test_a_damaged_file_is_refused_until_it_is_restored(tmp_path: Path, how: str
         assert OutcomeStore(facts).record("acme", [outcome("17")], NOW) == Recorded(0, 0, repeated=1)
         assert log.events == ["facts can't be stored", "facts are stored again"]
         assert registry.get_sample_value(FAILING) == 0
+
+
+def test_a_postgresql_that_was_away_is_used_again(
+    postgres_address: str, postgres_server: PostgresServer
+) -> None:
+    log = Log()
+    with closing(facts_at(postgres_address, log)) as facts:
+        store = OutcomeStore(facts)
+        store.record("acme", [outcome("a")], NOW)
+        postgres_server.stop()
+        try:
+            with pytest.raises(StorageError, match="does not answer"):
+                store.record("acme", [outcome("b")], NOW)
+        finally:
+            postgres_server.start()
+        assert store.record("acme", [outcome("a"), outcome("b")], NOW) == Recorded(1, 1, repeated=1)
+    assert log.events == ["facts can't be stored", "facts are stored again"]
 
 
 def test_without_an_address_facts_go_with_the_process(

@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from headrace.api.monitoring.v1 import accuracy_pb2, cost_pb2, events_pb2, explanations_pb2
+from headrace.api.monitoring.v1 import accuracy_pb2, cost_pb2, events_pb2, explanations_pb2, facts_pb2
 from headrace.api.monitoring.v1 import monitoring_pb2 as pb
 from headrace.columns import Batch
 from headrace.events import EventGroup, messages
@@ -25,11 +25,12 @@ from headrace.releases import Experiment, Guard, Release, Rollout, RolloutState
 from headrace.releases.document import LIVE
 from headrace.releases.of_records import RecordReleases
 from headrace.ticks import LATENCY_BUCKETS, ArmFigures, ArmName, AssignedFigures, Tick
-from headrace.ticks.messages import write
+from headrace.ticks.messages import write_exposures
 from services.monitoring.accuracy.servicer import AccuracyServicer
 from services.monitoring.cost.servicer import CostServicer
 from services.monitoring.events.servicer import EventsServicer
 from services.monitoring.explanations.servicer import ExplanationsServicer
+from services.monitoring.intake.servicer import FactsServicer
 from services.monitoring.outcomes import recorder
 from services.monitoring.outcomes.records import Judged
 from services.monitoring.outcomes.store import OutcomeStore
@@ -39,6 +40,7 @@ from services.monitoring.wiring import SERVICE
 from tests.disks import fill, tiny_disk
 from tests.released import Released, released
 from tests.services.monitoring.monitoring_calls import call
+from tests.services.monitoring.monitoring_calls import report as reported
 from tests.services.monitoring.monitoring_events import group
 from tests.services.monitoring.monitoring_outcomes import exposure, facts_at
 from tests.services.monitoring.rollout_simulation import CANARY, keep_documents, release_of
@@ -80,7 +82,7 @@ def figures(requests: int, bad: int) -> ArmFigures:
 
 async def report(harness: Harness, sequence: int, release: int, counts: Mapping[str, ArmFigures]) -> None:
     arms = {ArmName("p", release, arm): f for arm, f in counts.items()}
-    await call(harness, "ReportTicks", write(Tick(7, sequence, 0, arms)))
+    await reported(harness, Tick(7, sequence, 0, arms))
 
 
 async def rollout_of(harness: Harness, pipeline: str = "p") -> pb.GetRolloutResponse:
@@ -143,9 +145,9 @@ async def test_a_good_canary_is_promoted_across_a_restart(
                 if number == 1:
                     rows[LIVE] = figures(5000 + 100 * sequence, 5)
                 counts |= {ArmName("p", number, arm): of for arm, of in rows.items()}
-                await call(harness, "ReportTicks", write(Tick(7, sequence, 0, counts)))
                 answers = [answered(2000 * sequence + 1 + 1000 * (arm == LIVE), number, arm) for arm in rows]
-                await call(harness, "RecordEvents", messages.write("r", 7, 0, answers))
+                events = messages.write("r", 7, 0, answers)
+                await reported(harness, Tick(7, sequence, 0, counts), events=events)
                 await asyncio.sleep(0.02)
         assert release.rollout.state == (RolloutState.RUNNING if number == 1 else RolloutState.PROMOTED)
     ended = store.current("p")[0]
@@ -179,7 +181,7 @@ async def test_wrong_predictions_are_judged_by_their_outcomes(
         for i, r in enumerate(requests)
     ]
     async with served(SERVICE, settings(tmp_path, releases)) as harness:
-        await call(harness, "ReportTicks", write(Tick(7, 1, 0, {}, exposures)))
+        await reported(harness, exposures=write_exposures(exposures))
         await call(harness, "RecordOutcomes", pb.RecordOutcomesRequest(tenant="acme", outcomes=outcomes))
         ended = await ended_as(store, RolloutState.ROLLED_BACK, "flights")
     assert "harm by wrong" in ended.rollout.verdict
@@ -221,7 +223,7 @@ async def test_an_experiment_is_read_out(tmp_path: Path, releases: Released, rol
     exposures = [exposure(f"r{i}", arm=CANARY if i % 2 else LIVE, key=i + 1, release=2) for i in range(400)]
     outcomes = [pb.Outcome(request_id=f"r{i}", name="revenue", number=i % 2 + i % 3) for i in range(400)]
     async with served(SERVICE, settings(tmp_path, releases)) as harness:
-        await call(harness, "ReportTicks", write(Tick(7, 1, 0, {}, exposures)))
+        await reported(harness, exposures=write_exposures(exposures))
         await call(harness, "RecordOutcomes", pb.RecordOutcomesRequest(tenant="acme", outcomes=outcomes))
         found = await call(harness, "ReadExperiment", pb.ReadExperimentRequest(pipeline="flights"))
         assert (found.experiment, found.phase, found.sample_ratio_expected) == ("price", 1, True)
@@ -240,6 +242,7 @@ def outcomes(*requests: str, tenant: str = "acme") -> pb.RecordOutcomesRequest:
     )
 
 
+NO_TICK = facts_pb2.ReportRequest(tick=pb.TickReport(sequence=1))
 TOO_MANY = outcomes(*map(str, range(1001)))
 
 
@@ -247,12 +250,12 @@ def metric(harness: Harness, name: str) -> float | None:
     return harness.runtime.telemetry.registry.get_sample_value(f"headrace_monitoring_{name}")
 
 
-async def test_ticks_and_outcomes_meet_in_the_file(tmp_path: Path) -> None:
-    path = tmp_path / "o"
-    async with served(SERVICE, {"database": str(path)}) as harness:
-        tick = Tick(7, 1, 0, {}, [exposure("a", late=1.0), exposure("b", late=0.0)])
-        assert not (await call(harness, "ReportTicks", write(tick))).behind
-        second = await call(harness, "ReportTicks", write(Tick(8, 5, 4)))
+async def test_ticks_and_outcomes_meet_in_the_database(address: str) -> None:
+    async with served(SERVICE, {"database": address}) as harness:
+        exposed = write_exposures([exposure("a", late=1.0), exposure("b", late=0.0)])
+        first = await reported(harness, Tick(7, 1, 0), exposures=exposed)
+        assert (first.tick.behind, first.exposures.stored_count) == (False, 2)
+        second = (await reported(harness, Tick(8, 5, 4))).tick
         assert (second.behind, second.live_router_count) == (True, 2)
         reply = await call(harness, "RecordOutcomes", outcomes("a", "b", "unknown"))
         assert reply.accepted_count == 3
@@ -260,7 +263,7 @@ async def test_ticks_and_outcomes_meet_in_the_file(tmp_path: Path) -> None:
         assert again.accepted_count == 1
         counted = ("ticks_total", "exposures_total", "outcomes_total", "unmatched_outcomes_total", "routers")
         assert [metric(harness, name) for name in counted] == [2, 2, 3, 1, 2]
-    with closing(facts_at(path)) as facts:
+    with closing(facts_at(address)) as facts:
         assert OutcomeStore(facts).judged("flights") == {(3, "live"): Judged(2, 1)}
 
 
@@ -287,7 +290,7 @@ async def test_a_full_disk_is_a_typed_refusal_and_passes(tmp_path: Path) -> None
             assert str(folder) not in fault.message
             assert metric(harness, "storage_failing") == 1
             # Ticks are counted in memory.
-            assert not (await call(harness, "ReportTicks", write(Tick(7, 1, 0)))).behind
+            assert not (await reported(harness, Tick(7, 1, 0))).tick.behind
             filler.unlink()
             assert (await call(harness, "RecordOutcomes", many)).accepted_count == 1000
             assert metric(harness, "storage_failing") == 0
@@ -296,7 +299,7 @@ async def test_a_full_disk_is_a_typed_refusal_and_passes(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("name", "request_", "code", "reason"),
     [
-        ("ReportTicks", pb.ReportTicksRequest(), Code.INVALID_ARGUMENT, Reason.REASON_MALFORMED_REQUEST),
+        ("Report", NO_TICK, Code.INVALID_ARGUMENT, Reason.REASON_MALFORMED_REQUEST),
         ("RecordOutcomes", TOO_MANY, Code.RESOURCE_EXHAUSTED, Reason.REASON_TOO_LARGE),
     ],
 )
@@ -316,6 +319,7 @@ SERVICERS = (
     (cost_pb2, "CostService", CostServicer),
     (events_pb2, "EventsService", EventsServicer),
     (explanations_pb2, "ExplanationsService", ExplanationsServicer),
+    (facts_pb2, "FactsService", FactsServicer),
 )
 
 

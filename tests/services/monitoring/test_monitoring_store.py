@@ -15,7 +15,7 @@ from services.monitoring.database.facts import Facts
 from services.monitoring.outcomes import judged_keys
 from services.monitoring.outcomes import store as store_module
 from services.monitoring.outcomes.judged_keys import JudgedKeys
-from services.monitoring.outcomes.records import Judged, Judgement, Outcome, Recorded
+from services.monitoring.outcomes.records import Judged, Judgement, Outcome, OutcomeError, Recorded
 from services.monitoring.outcomes.store import OutcomeStore
 from services.monitoring.outcomes.tables import OUTCOMES
 from tests.services.monitoring.monitoring_outcomes import NOW, emptied, exposure, outcome
@@ -209,6 +209,16 @@ def test_the_newest_rows_stay_of_too_many(store: OutcomeStore, monkeypatch: pyte
     assert store.record("acme", [outcome("r60"), outcome("r59")], NOW) == Recorded(1, 1, repeated=1)
     assert store.sweep(0.0, 41) == 0
     assert store.sweep(0.0, 0) == 42
+
+
+def test_what_can_not_be_of_an_output_is_refused_with_all_of_its_call(store: OutcomeStore) -> None:
+    store.expose([exposure("a", late=1.0)], NOW)
+    for value in (0.7, -0.5):
+        given = [outcome("a", 0.5, "revenue"), outcome("a", value)]
+        with pytest.raises(OutcomeError, match=rf"outcomes\[1\]\.number: late is .* {value} is neither"):
+            store.record("acme", given, NOW)
+    assert store.of_request("acme", "a") == []
+    assert store.record("acme", [outcome("a", 0.5, "revenue"), outcome("b", 0.7)], NOW) == Recorded(2, 1)
 
 
 def test_within_a_call_the_first_value_stays(store: OutcomeStore) -> None:

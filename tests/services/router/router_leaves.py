@@ -13,7 +13,8 @@ from google.protobuf.descriptor import FileDescriptor
 
 from headrace.api.executor.v1 import executor_pb2
 from headrace.api.features.v1 import features_pb2
-from headrace.api.monitoring.v1 import events_pb2, explanations_pb2, monitoring_pb2
+from headrace.api.monitoring.v1 import facts_pb2
+from headrace.api.monitoring.v1.explanations_pb2 import ExplanationReport
 from headrace.api.postprocessing.v1 import postprocessing_pb2
 from headrace.api.preprocessing.v1 import preprocessing_pb2
 from headrace.api.router.v1 import router_pb2
@@ -226,47 +227,55 @@ def total(batch: Batch) -> list[Column]:
 
 @dataclass
 class Monitoring:
-    """Keeps what the router tells it. `faults`: raised instead, by the type of the request, and `refused` so often; with
-    `takes_what_it_refuses` that is kept all the same. `hangs`: it answers no ticks."""
+    """Keeps what the router tells it. `away`: raised instead, `refused` so often; with `takes_what_it_refuses` it is kept all the
+    same. `again`: parts that it does not take now. `hangs`: it answers nothing, as long as that."""
 
-    faults: dict[type, Fault] = field(default_factory=dict)
-    refused: Counter[type] = field(default_factory=Counter)
+    away: Fault | None = None
+    refused: int = 0
     takes_what_it_refuses: bool = False
+    again: set[str] = field(default_factory=set)
     hangs: bool = False
-    events: list[events_pb2.RecordEventsRequest] = field(default_factory=list)
-    explanations: list[explanations_pb2.RecordExplanationsRequest] = field(default_factory=list)
+    hanging: bool = False
+    reports: list[facts_pb2.ReportRequest] = field(default_factory=list)
     ticks: list[Tick] = field(default_factory=list)
 
-    def _keep(self, kept: list[Any], request: Any) -> None:
-        fault = self.faults.get(type(request))
-        if fault is None or self.takes_what_it_refuses:
-            kept.append(request)
-        if fault is not None:
-            self.refused[type(request)] += 1
-            raise fault
+    async def Report(self, request: facts_pb2.ReportRequest, call: Call) -> facts_pb2.ReportResponse:
+        while self.hangs:
+            self.hanging = True
+            await asyncio.sleep(0.005)
+        if self.away is None or self.takes_what_it_refuses:
+            self._keep(request)
+        if self.away is not None:
+            self.refused += 1
+            raise self.away
+        reply = facts_pb2.ReportResponse()
+        for part in self.again:
+            getattr(reply, part).again = True
+        if request.HasField("tick"):
+            reply.tick.live_router_count = 3
+        return reply
 
-    async def RecordEvents(self, request: Any, call: Call) -> events_pb2.RecordEventsResponse:
-        self._keep(self.events, request)
-        return events_pb2.RecordEventsResponse(stored_count=sum(map(len, messages.read(request))))
+    def _keep(self, request: facts_pb2.ReportRequest) -> None:
+        if request.HasField("tick"):
+            self.ticks.append(read_tick(request.epoch, request.tick))
+        kept = facts_pb2.ReportRequest()
+        kept.CopyFrom(request)
+        for part in self.again:
+            kept.ClearField(part)
+        self.reports.append(kept)
 
-    async def RecordExplanations(self, request: Any, call: Call) -> Any:
-        self._keep(self.explanations, request)
-        return explanations_pb2.RecordExplanationsResponse(stored_count=len(request.explanations))
+    @property
+    def events(self) -> list[facts_pb2.ReportRequest]:
+        """The reports that brought events."""
+        return [r for r in self.reports if r.HasField("events")]
 
-    async def ReportTicks(self, request: Any, call: Call) -> monitoring_pb2.ReportTicksResponse:
-        if self.hangs:
-            await asyncio.Event().wait()
-        self.ticks.append(read_tick(request))
-        return monitoring_pb2.ReportTicksResponse(live_router_count=3)
-
-    async def _unused(self, request: Any, call: Call) -> Any: ...
-
-    ListEvents = ReadEvents = EraseEvents = ListEventGaps = RecordOutcomes = _unused
-    GetExplanation = GetBiasSlices = GetExplanationCoverage = _unused
+    @property
+    def explanations(self) -> list[ExplanationReport]:
+        return [r.explanations for r in self.reports if r.HasField("explanations")]
 
     @property
     def groups(self) -> list[EventGroup]:
-        return [group for request in self.events for group in messages.read(request)]
+        return [group for report in self.events for group in messages.read(report.events)[0]]
 
 
 @dataclass
@@ -350,14 +359,17 @@ async def suite(folder: Path, documents: dict[str, str], **settings: Any) -> Asy
 
 @asynccontextmanager
 async def monitored(
-    folder: Path, documents: dict[str, str], monitoring: Monitoring | None = None, **settings: Any
+    folder: Path,
+    documents: dict[str, str],
+    monitoring: Monitoring | None = None,
+    also: str = "",
+    **settings: Any,
 ) -> AsyncIterator[tuple[Suite, Monitoring]]:
-    """A suite whose router tells `monitoring`."""
+    """A suite whose router tells `monitoring`; `also`: the target of a further replica."""
     leaf = monitoring or Monitoring()
-    files = events_pb2, explanations_pb2, monitoring_pb2
-    found = {name: one for file in files for name, one in file.DESCRIPTOR.services_by_name.items()}
-    services = [Service(found[f"{name}Service"], leaf) for name in ("Events", "Explanations", "Monitoring")]
-    async with served(definition_of("monitoring", *services)) as harness:
-        told = {"monitoring": {"target": harness.target}, "tick_s": 600.0, **settings}
+    service = Service(facts_pb2.DESCRIPTOR.services_by_name["FactsService"], leaf)
+    async with served(definition_of("monitoring", service)) as harness:
+        target = f"{harness.target},{also}" if also else harness.target
+        told = {"monitoring": {"target": target}, "tick_s": 600.0, **settings}
         async with suite(folder, documents, **told) as started:
             yield started, leaf

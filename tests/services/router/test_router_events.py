@@ -2,24 +2,17 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry
 
-from headrace.api.monitoring.v1 import events_pb2 as pb
 from headrace.hop.errors import Code, Fault, Reason
-from services.router.events import sender
-from services.router.events.metrics import EventMetrics
-from services.router.events.regulated import collection
-from services.router.events.ring import Notes
-from services.router.events.settings import EventsSettings
-from tests.redis_server import RedisServer
-from tests.services.monitoring.monitoring_outcomes import Log
+from services.router.events.regulated import collection, commits
+from services.router.facts import sender
 from tests.services.router.router_leaves import (
     FREE,
     REGULATED,
@@ -35,6 +28,7 @@ from tests.services.waiting import until
 PRIVATE = SCORED.replace("key: {type: string}", "key: {type: string, pii: true}")
 BOTH = {"scored": REGULATED, "free": FREE}
 SLOW = {"wait_s": 0.02}
+AWAY = Fault(Code.UNAVAILABLE, Reason.REASON_STORAGE_UNAVAILABLE, "full")
 
 
 @dataclass
@@ -92,23 +86,6 @@ async def test_an_event_has_the_request_and_the_answer(tmp_path: Path) -> None:
     assert abs(int.from_bytes(ids[0][:6], "big") - time.time() * 1000) < 600_000
 
 
-async def test_events_leave_by_a_stream_and_answers_do_not_wait_for_it(tmp_path: Path) -> None:
-    (tmp_path / "redis").mkdir()
-    redis = RedisServer(tmp_path / "redis")
-    try:
-        # It is away at first: the answer comes, its event waits.
-        url = f"redis://127.0.0.1:{redis.port}/0"
-        async with running(tmp_path, stream=url) as world:
-            await world.started.ask("scored", batch_of(["ab", "?"], [1.0, -9.0]))
-            await until(lambda: world.metric("waiting_events") == 2)
-            redis.start()
-            await until(lambda: world.metric("events_total") == 2)
-            assert world.receiver.events == []
-        assert redis.command("XLEN", "headrace:events") == ":1\r\n"
-    finally:
-        redis.kill()
-
-
 async def test_an_event_of_a_row_that_failed_says_why_and_has_no_outputs(tmp_path: Path) -> None:
     text = SCORED.replace("on_missing: default", "on_missing: refuse")
     [group] = (await events_of(tmp_path, ["ab", "?"], [1.0, -9.0], text)).groups
@@ -136,77 +113,136 @@ async def test_without_a_salt_personal_data_is_left_out(tmp_path: Path) -> None:
     assert group.batch.columns["key"].text() == [None]
 
 
-@pytest.mark.parametrize("text", [SCORED, REGULATED], ids=["message", "journal"])
+async def ask(world: World, count: int, start: int = 0) -> None:
+    """Asks one after the other; each is answered."""
+    for i in range(start, start + count):
+        answer = await world.started.ask("scored", batch_of(["ab"], [1.0], request_id=f"r{i}"))
+        assert not answer.batch.errors
+
+
 async def test_what_fails_comes_later_and_nothing_is_missing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sender, "_AGAIN_S", 0.01)
-    folder = tmp_path / "journal"
-    async with running(tmp_path, text, journal={"folder": folder, "collect_s": 0.01}) as world:
-        world.receiver.faults[pb.RecordEventsRequest] = Fault(
-            Code.UNAVAILABLE, Reason.REASON_STORAGE_UNAVAILABLE, "full"
-        )
-        for i in range(5):
-            batch = batch_of(["ab"], [1.0], request_id=f"r{i}")
-            assert not (await world.started.ask("scored", batch)).batch.errors
+    async with running(tmp_path) as world:
+        world.receiver.away = AWAY
+        await ask(world, 5)
         await until(lambda: world.receiver.refused)
-        assert bool(list(folder.glob("*.journal"))) == (text == REGULATED)
-        world.receiver.faults.clear()
+        world.receiver.away = None
         await until(lambda: len(world.numbers) == 5)
-        await until(lambda: not list(folder.glob("*")))
     assert sorted(world.numbers) == [1, 2, 3, 4, 5]
 
 
 async def test_what_does_not_fit_is_dropped_counted_and_seen_as_a_gap(tmp_path: Path) -> None:
-    async with running(tmp_path, max_waiting_rows=3, wait_s=600.0) as world:
-        for i in range(5):
-            await world.started.ask("scored", batch_of(["ab"], [1.0], request_id=f"r{i}"))
+    # A row takes about 400 bytes.
+    async with running(tmp_path, max_waiting_bytes=1300, wait_s=600.0) as world:
+        await ask(world, 5)
         assert world.metric("dropped_events_total", reason="full") == 2
     # What waited when the router stopped; the numbers 4 and 5 are gone, and their count is told.
     assert world.numbers == [1, 2, 3]
-    assert world.receiver.events[-1].noted_count == 5
+    assert world.receiver.events[-1].events.noted_count == 5
 
 
-async def test_a_regulated_event_is_on_the_disk_before_the_answer_and_collected_later(tmp_path: Path) -> None:
-    journal = {"folder": tmp_path / "journal", "collect_s": 600.0}
-    async with running(tmp_path, REGULATED, journal=journal) as world:
+async def test_a_regulated_event_is_with_monitoring_before_the_answer(tmp_path: Path) -> None:
+    folder = tmp_path / "journal"
+    async with running(tmp_path, REGULATED, journal={"folder": folder}) as world:
         for i in range(3):
-            answer = await world.started.ask("scored", batch_of(["ab"], [1.0], request_id=f"r{i}"))
-            assert not answer.batch.errors
-            [file] = (tmp_path / "journal").iterdir()
+            await ask(world, 1, i)
+            assert world.numbers == [*range(1, i + 2)]
+        assert all(report.durable for report in world.receiver.events)
+        assert not list(folder.glob("*"))
+
+
+@pytest.mark.parametrize("fails", ["refuses", "hangs", "takes and does not say so"])
+async def test_without_monitoring_the_journal_has_it_and_monitoring_gets_it_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    monkeypatch.setattr(commits, "_CALL_S", 0.05)
+    folder = tmp_path / "journal"
+    journal = {"folder": folder, "collect_s": 600.0}
+    async with running(tmp_path, REGULATED, journal=journal) as world:
+        world.receiver.hangs = fails == "hangs"
+        world.receiver.away = None if world.receiver.hangs else AWAY
+        world.receiver.takes_what_it_refuses = fails == "takes and does not say so"
+        for i in range(3):
+            await ask(world, 1, i)
+            [file] = folder.iterdir()
             assert f"r{i}".encode() in file.read_bytes()
-        assert world.receiver.events == []
+        assert world.metric("journaled_events_total") == 3
+        epochs = {r.events.epoch for r in world.receiver.events}
     # Another process takes up what is there, whoever wrote it, and removes what was stored.
     async with running(tmp_path / "again", REGULATED, journal={**journal, "collect_s": 0.01}) as again:
         await until(lambda: len(again.numbers) == 3)
-        await until(lambda: not list((tmp_path / "journal").iterdir()))
+        await until(lambda: not list(folder.iterdir()))
     assert again.numbers == [1, 2, 3]
-    assert all(request.durable for request in again.receiver.events)
+    # By its number in the same stream monitoring knows what it has already.
+    assert epochs <= {r.events.epoch for r in again.receiver.events}
+    assert bool(epochs) == (fails == "takes and does not say so")
 
 
-async def test_a_journal_that_cannot_be_written_refuses_the_regulated_alone_and_heals(
+async def test_monitoring_takes_regulated_events_again_when_it_is_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.router.events.regulated.journal._AGAIN_S", 0.01)
-    (tmp_path / "journal").write_text("a file stands in the way")
-    given = {"journal": {"folder": tmp_path / "journal"}}
-    async with suite(tmp_path / "documents", BOTH, events=given) as started:
-        refused = await started.ask("scored", batch_of(["ab", "c"], [1.0, 2.0]))
-        assert {e.reason for e in refused.batch.errors.values()} == {Reason.REASON_JOURNAL_UNAVAILABLE}
-        assert {e.code for e in refused.batch.errors.values()} == {Code.UNAVAILABLE}
-        assert len(refused.batch.errors) == 2
-        assert started.sample("router_journal") == 0
-        assert not (await started.ask("free", batch_of(["ab"], [1.0]))).batch.errors
-        (tmp_path / "journal").unlink()
-        await started.until_answered("scored")
-        assert started.sample("router_journal") == 1
+    monkeypatch.setattr(commits, "_AWAY_S", 0.0)
+    async with running(tmp_path, REGULATED, journal={"folder": tmp_path / "j", "collect_s": 0.01}) as world:
+        world.receiver.away = AWAY
+        await ask(world, 2)
+        world.receiver.away = None
+        await ask(world, 2, 2)
+        await until(lambda: len(world.numbers) == 4)
+    assert sorted(world.numbers) == [1, 2, 3, 4]
 
 
-async def test_without_a_journal_regulated_predictions_are_refused_before_any_work(tmp_path: Path) -> None:
+async def test_batches_that_wait_while_one_is_committed_leave_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commits, "_CALL_S", 60.0)
     async with running(tmp_path, REGULATED) as world:
-        refused = await world.started.ask("scored", batch_of(["ab"], [1.0]))
-        assert refused.batch.errors[0].reason == Reason.REASON_JOURNAL_UNAVAILABLE
-        assert world.started.features.calls == []
+        world.receiver.hangs = True
+        first = asyncio.create_task(ask(world, 1))
+        await until(lambda: world.receiver.hanging)
+        others = [asyncio.create_task(ask(world, 1, i)) for i in range(1, 9)]
+        await until(lambda: sum(world.started.executor.calls) == 9)
+        world.receiver.hangs = False
+        await asyncio.gather(first, *others)
+    assert sorted(world.numbers) == [*range(1, 10)]
+    assert len(world.receiver.events) < 5
+
+
+NOWHERE = Reason.REASON_JOURNAL_UNAVAILABLE
+
+
+@pytest.mark.parametrize("policy", ["spool", "refuse"])
+async def test_what_nothing_can_record_is_refused_alone_and_heals(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: str
+) -> None:
+    monkeypatch.setattr(commits, "_AGAIN_S", 0.01)
+    if policy == "spool":
+        (tmp_path / "journal").write_text("a file stands in the way")
+    settings = {"journal": {"folder": tmp_path / "journal", "collect_s": 0.01}, "when_unrecorded": policy}
+    leaf = Monitoring(away=AWAY)
+    async with monitored(tmp_path / "documents", BOTH, leaf, events={**SLOW, **settings}) as (started, _):
+        refused = await started.ask("scored", batch_of(["ab", "c"], [1.0, 2.0]))
+        assert {(e.code, e.reason) for e in refused.batch.errors.values()} == {(Code.UNAVAILABLE, NOWHERE)}
+        assert len(refused.batch.errors) == 2
+        await until(lambda: started.sample("router_journal") == (policy == "refuse"))
+        assert not (await started.ask("free", batch_of(["ab"], [1.0]))).batch.errors
+        if policy == "spool":
+            (tmp_path / "journal").unlink()
+        else:
+            assert not list((tmp_path / "journal").glob("*"))
+            leaf.away = None
+        await started.until_answered("scored")
+        await until(lambda: started.sample("router_journal") == 1)
+
+
+async def test_with_neither_monitoring_nor_journal_regulated_predictions_are_refused_before_any_work(
+    tmp_path: Path,
+) -> None:
+    async with suite(tmp_path, BOTH) as started:
+        refused = await started.ask("scored", batch_of(["ab"], [1.0]))
+        assert refused.batch.errors[0].reason == NOWHERE
+        assert started.features.calls == []
 
 
 def test_frames_are_joined_into_fewer_messages() -> None:
@@ -214,79 +250,3 @@ def test_frames_are_joined_into_fewer_messages() -> None:
     joined = collection._joined(small)
     assert b"".join(joined) == b"".join(small)
     assert len(joined) == 3
-
-
-class Waiting:
-    """A ring with one message, and what makes its groups."""
-
-    def __init__(self) -> None:
-        self.notes = Notes(4096, time.time)
-        self.notes.number(3)
-        self.rows, self.turns = 3, 0
-
-    def take(self, rows: int) -> list[int]:
-        self.rows, taken = 0, self.rows
-        return [1] * taken
-
-    def steps(self, noted: list[int]) -> Iterator[list[int] | None]:
-        asyncio.get_running_loop().call_soon(setattr, self, "turns", 1)
-        begun = time.perf_counter()
-        while self.turns == 0 and time.perf_counter() - begun < 5:
-            yield None
-        yield noted
-
-
-class Failing:
-    """A receiver that answers with these faults first. `got`: what it was sent, each time."""
-
-    def __init__(self, *faults: Fault) -> None:
-        self.faults = list(faults)
-        self.got: list[sender.Message] = []
-
-    async def record(self, message: sender.Message, deadline: float) -> int:
-        self.got.append(message)
-        if self.faults:
-            raise self.faults.pop(0)
-        return 1
-
-
-def sender_of(ring: Waiting, receiver: Failing, registry: CollectorRegistry) -> sender.Sender:
-    parts: Any = ring, ring, receiver, EventMetrics(registry), EventsSettings(), time.monotonic, Log()
-    return sender.Sender(*parts)
-
-
-async def test_what_a_stop_interrupts_is_sent_at_the_end() -> None:
-    ring, receiver = Waiting(), Failing()
-    sending = sender_of(ring, receiver, CollectorRegistry())
-    making = asyncio.create_task(sending.send_next())
-    while not ring.turns:
-        await asyncio.sleep(0)
-    making.cancel()
-    await asyncio.gather(making, return_exceptions=True)
-    assert receiver.got == []
-    await sending.close()
-    assert list(map(len, receiver.got)) == [3]
-
-
-@pytest.mark.parametrize(
-    ("code", "reason", "again"),
-    [
-        (Code.UNAVAILABLE, Reason.REASON_UNREACHABLE, True),
-        (Code.RESOURCE_EXHAUSTED, Reason.REASON_OVERLOADED, True),
-        (Code.DEADLINE_EXCEEDED, Reason.REASON_DEADLINE_PASSED, True),
-        (Code.RESOURCE_EXHAUSTED, Reason.REASON_TOO_LARGE, False),
-        (Code.INVALID_ARGUMENT, Reason.REASON_MALFORMED_REQUEST, False),
-    ],
-)
-async def test_only_what_may_succeed_later_is_sent_again(code: Code, reason: Any, again: bool) -> None:
-    fault = Fault(code, reason, "no")
-    ring, receiver, registry = Waiting(), Failing(fault, fault), CollectorRegistry()
-    sending = sender_of(ring, receiver, registry)
-    for _ in range(3):
-        await sending.send_next()
-    assert ring.turns == 1, "the event loop stood still while events were made"
-    assert receiver.got == [receiver.got[0]] * (3 if again else 1)
-    lost = registry.get_sample_value("headrace_router_dropped_events_total", {"reason": "refused"})
-    # What the receiver itself could not store is counted, too.
-    assert lost == (1 if again else 3)
-    assert registry.get_sample_value("headrace_router_events_total") == (2 if again else 0)

@@ -51,7 +51,8 @@ PIXELS = np.arange(72, dtype=np.uint8).reshape(4, 6, 3)
 @pytest.fixture(autouse=True)
 def _told_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a busy machine is slow to take is not sent again, so it can be counted."""
-    monkeypatch.setattr("services.router.explanations.clients._CALL_S", 60.0)
+    monkeypatch.setattr("services.router.facts.sender._CALL_S", 60.0)
+    monkeypatch.setattr("services.router.facts.sender._AGAIN_S", 0.01)
 
 
 def explained(monitoring: Monitoring) -> list[explanations_pb2.Explanation]:
@@ -167,32 +168,30 @@ async def test_a_refusal_of_a_full_callee_is_retried(tmp_path: Path, monkeypatch
 async def test_what_may_have_arrived_is_told_again_as_it_was(tmp_path: Path) -> None:
     async with running(tmp_path, DEMANDING) as (started, monitoring):
         # It took the message, and its answer is lost.
-        monitoring.faults[explanations_pb2.RecordExplanationsRequest] = AWAY
+        monitoring.away = AWAY
         monitoring.takes_what_it_refuses = True
         await started.ask("scored", batch_of(["abcd"], [3.0]))
         await until(lambda: monitoring.refused)
         await started.ask("scored", batch_of(["ab", "abc"], [3.0, 1.0]))
         labels = {"pipeline": "scored", "result": "explained"}
         await until(lambda: metric(started, "explanations_total", **labels) == 3)
-        monitoring.faults.clear()
+        monitoring.away = None
         await until(lambda: len(explained(monitoring)) >= 3 and sum(once(monitoring).values()) >= 3)
         assert sum(once(monitoring).values()) == 3
 
 
-def once(monitoring: Monitoring) -> dict[bytes, int]:
-    """Predictions that had to be explained, by the name of the counts; the same name has the same counts."""
-    found: dict[bytes, int] = {}
+def once(monitoring: Monitoring) -> dict[int, int]:
+    """Predictions that had to be explained, by the number of the report; the same number has the same counts."""
+    found: dict[int, int] = {}
     for request in monitoring.explanations:
         for demanded in request.demanded:
-            assert len(request.works_id) == 16
-            assert found.setdefault(request.works_id, demanded.prediction_count) == demanded.prediction_count
+            assert found.setdefault(request.number, demanded.prediction_count) == demanded.prediction_count
     return found
 
 
 def took(monitoring: Monitoring) -> dict[tuple[str, str], tuple[int, int, frozenset[str]]]:
     """By tenant and pipeline: explanations, rows and who worked for them; what came twice counts once."""
-    named = {r.works_id: r.works for r in monitoring.explanations if r.works}
-    assert all(len(name) == 16 for name in named)
+    named = {r.number: r.works for r in monitoring.explanations if r.works}
     found: dict[tuple[str, str], tuple[int, int, frozenset[str]]] = {}
     for work in (w for works in named.values() for w in works):
         who = work.tenant, work.pipeline
@@ -204,11 +203,11 @@ def took(monitoring: Monitoring) -> dict[tuple[str, str], tuple[int, int, frozen
 
 async def test_what_explanations_took_is_told_of_those_that_are_asked_for_too(tmp_path: Path) -> None:
     async with running(tmp_path, DEMANDING) as (started, monitoring):
-        monitoring.faults[explanations_pb2.RecordExplanationsRequest] = AWAY
+        monitoring.away = AWAY
         await started.ask("scored", batch_of(["abcd", "ab"], [3.0, -5.0]))
         await until(lambda: monitoring.refused)
         await explain(started, batch_of(["abcd"], [3.0]))
-        monitoring.faults.clear()
+        monitoring.away = None
         # Four coalitions each.
         await until(lambda: took(monitoring).get(("tenant", "scored"), (0,))[0] == 3)
         assert took(monitoring)["tenant", "scored"][:2] == (3, 12)

@@ -12,7 +12,7 @@ from headrace.columns import Batch, Column, RowError, Rows, Timing
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.pipeline import DocumentError, ModelStage, ModelUse, parse
 from headrace.releases.document import validated
-from headrace.ticks import ArmFigures, ArmName
+from headrace.ticks import ArmFigures, ArmName, Exposure
 from services.router.inference import PipelineResult
 from services.router.pipelines import Compiler, Pipelines, Served
 from services.router.routes.route import Route, Share
@@ -24,6 +24,7 @@ from services.router.ticks.counters import NO_RELEASE, Counted, Counters
 from tests.first_release import first_released
 from tests.services.router.one_pipeline import inference
 from tests.services.router.router_leaves import SCORED
+from tests.services.router.tick_rows import exposure_lane
 
 DOCUMENT = """\
 pipeline: double
@@ -253,19 +254,20 @@ class Broken(Multiplier):
 
 async def counted(
     count: int, runner: type[Multiplier] = Multiplier, **changes: Any
-) -> tuple[dict[ArmName, ArmFigures], Counters]:
-    counters = Counters()
+) -> tuple[dict[ArmName, ArmFigures], list[Sequence[Exposure]]]:
+    lane = exposure_lane()
+    counters = Counters(lane)
     try:
         found = two_arms(runner, HOW, **changes)
         await inference(found, counters=counters).infer("double", 0, batch(count))
     except (KeyError, ExceptionGroup):
         assert runner is Broken
-    return dict(counters.tick().arms), counters
+    return dict(counters.tick().arms), lane.drain()
 
 
 @pytest.mark.parametrize("count", [5, 40])
 async def test_rows_by_weight_and_by_rule_are_apart(count: int) -> None:
-    arms, counters = await counted(
+    arms, [exposed] = await counted(
         count,
         rules=rules(candidate=[1.0], live=[2.0, 3.0]),
         assign={"weights": {"live": 0, "candidate": 1}, "by": "x", "salt": "s"},
@@ -275,8 +277,9 @@ async def test_rows_by_weight_and_by_rule_are_apart(count: int) -> None:
     drawn = arms[ArmName("double", 4, "candidate")]
     assert drawn.assigned.new_keys == drawn.assigned.fresh_rows == count - 3
     # Those that a rule sent say nothing of the arms.
-    exposed = [(e.arm.arm, e.row) for e in counters.exposures.next()]
-    assert exposed == [("candidate", row) for row in range(count) if row not in (1, 2, 3)]
+    assert [(e.arm.arm, e.row) for e in exposed] == [
+        ("candidate", row) for row in range(count) if row not in (1, 2, 3)
+    ]
 
 
 @pytest.mark.parametrize("weights", [{"live": 1, "candidate": 0}, {"live": 0.5, "candidate": 0.5}])

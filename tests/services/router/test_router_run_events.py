@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
+from headrace.api.monitoring.v1.events_pb2 import EventReport
 from headrace.columns import Batch, Column
-from headrace.events import EventGroup, Mask
+from headrace.events import EventGroup, Mask, messages
 from headrace.hop.config import ConfigError
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.state.files import sealed_before
@@ -19,11 +20,11 @@ from services.router.events.groups import GroupBuilder
 from services.router.events.metrics import EventMetrics
 from services.router.events.regulated import collection
 from services.router.events.regulated.collection import Collection
-from services.router.events.regulated.journal import Journal
+from services.router.events.regulated.commits import Commits
 from services.router.events.regulated.journal_file import JournalFiles
 from services.router.events.ring import AnsweredBatch, Notes, Ring
-from services.router.events.sender import Message
-from services.router.events.settings import EventsSettings
+from services.router.facts.clients import EventMessages
+from services.router.facts.queue import Queue
 from services.router.pipelines import Served
 from services.router.routes.run import FALLBACKS, bits
 from tests.services.monitoring.monitoring_outcomes import Log
@@ -45,10 +46,10 @@ class Monitoring:
         self.taken: list[bytes] = []
         self.unwanted = b""
 
-    async def record_encoded(self, content: bytes, deadline: float) -> None:
-        if content == self.unwanted:
+    async def commit(self, events: EventReport, deadline: float) -> None:
+        if events.replica.encode() == self.unwanted:
             raise Fault(Code.INVALID_ARGUMENT, Reason.REASON_MALFORMED_REQUEST, "no")
-        self.taken.append(content)
+        self.taken.append(events.replica.encode())
 
 
 class World:
@@ -57,12 +58,19 @@ class World:
     def __init__(self, folder: Path) -> None:
         self.monitoring, metrics = Monitoring(), EventMetrics(CollectorRegistry())
         self.files = JournalFiles(folder, 1 << 20, 1 << 20)
-        self._collection = Collection(self.files, self.monitoring, metrics, 1.0, time.monotonic, Log())
+        self.works = metrics.works._value.get
+        self._collection = Collection(
+            self.files, EventMessages(""), self.monitoring, metrics, 1.0, time.monotonic, Log()
+        )
 
     async def collect(self) -> list[bytes]:
         await self._collection.collect()
         taken, self.monitoring.taken = self.monitoring.taken, []
         return taken
+
+
+def named(replica: bytes) -> bytes:
+    return EventReport(replica=replica.decode()).SerializeToString()
 
 
 @pytest.fixture
@@ -71,8 +79,8 @@ def world(tmp_path: Path) -> World:
 
 
 async def test_what_precedes_a_damaged_part_is_sent_and_the_file_stays(world: World, tmp_path: Path) -> None:
-    world.files.append(7, b"first")
-    world.files.append(7, b"second")
+    world.files.append(7, named(b"first"))
+    world.files.append(7, named(b"second"))
     world.files.rotate()
     [path] = world.files.complete()
     content = bytearray(path.read_bytes())
@@ -89,7 +97,7 @@ async def test_a_refused_message_stops_no_other(
     monkeypatch.setattr(collection, "_MESSAGE_BYTES", 1)  # each frame is a message
     world.monitoring.unwanted = b"second"
     for content in (b"first", b"second", b"third"):
-        world.files.append(7, content)
+        world.files.append(7, named(content))
     assert await world.collect() == [b"first", b"third"]
     assert [p.suffix for p in (tmp_path / "journal").iterdir()] == [".unreadable"]
 
@@ -106,26 +114,23 @@ async def test_a_router_does_not_start_where_an_earlier_version_sealed(tmp_path:
 
 
 class Observed:
-    """An inference whose events are kept here. `regulated`: those of the journal in `folder`."""
+    """An inference whose events are kept here, those of regulated predictions in `committed`."""
 
-    def __init__(self, found: Served, folder: Path) -> None:
-        metrics, self.messages = EventMetrics(CollectorRegistry()), list[Message]()
-        notes = Notes(4096, time.time)
-        self.ring = Ring(EventsSettings(), notes, metrics, time.monotonic, Log())
+    def __init__(self, found: Served) -> None:
+        metrics, self.committed = EventMetrics(CollectorRegistry()), list[EventReport]()
+        notes, clock = Notes(4096, time.time), time.monotonic
+        self.ring = Ring(Queue(1 << 25), 1 << 20, notes, metrics, clock, Log())
         self.builder = GroupBuilder(MASK)
-        self.files = JournalFiles(folder, 1 << 20, 1 << 20)
-        parts: Any = self.files, Notes(4096, time.time), self.builder, self, metrics, time.monotonic, Log()
-        self.journal = Journal(*parts)
-        self.inference = inference(found, (self.ring,), journal=self.journal)
+        of_commits = Notes(4096, time.time), self.builder, EventMessages("router-1"), metrics, clock, Log()
+        commits = Commits(self, None, *of_commits)
+        self.inference = inference(found, (self.ring,), commits=commits)
 
-    def encode(self, message: Message) -> bytes:
-        self.messages.append(message)
-        return b"message"
+    async def commit(self, events: EventReport, deadline: float) -> None:
+        self.committed.append(events)
 
     def groups(self) -> list[EventGroup]:
-        self.files.rotate()
-        noted = self.builder.groups(self.ring.take(1 << 20))
-        return [*noted, *(group for message in self.messages for group in message.groups)]
+        noted = self.builder.groups(self.ring.drain())
+        return [*noted, *(group for report in self.committed for group in messages.read(report)[0])]
 
 
 def values(groups: Sequence[EventGroup], name: str) -> list[Any]:
@@ -140,8 +145,8 @@ def of_two_tenants(count: int) -> Batch:
 
 
 @pytest.mark.parametrize("count", [8, 40])
-async def test_an_event_names_the_row_of_its_request_whatever_the_arms(count: int, tmp_path: Path) -> None:
-    world = Observed(two_arms(counted=HOW, **SPLIT), tmp_path)
+async def test_an_event_names_the_row_of_its_request_whatever_the_arms(count: int) -> None:
+    world = Observed(two_arms(counted=HOW, **SPLIT))
     asked = of_two_tenants(count)
     await world.inference.infer("double", 0, asked)
     await world.inference.infer("double", 0, asked)
@@ -153,8 +158,8 @@ async def test_an_event_names_the_row_of_its_request_whatever_the_arms(count: in
     assert values(groups, "@row") == (x.astype(int) % (count // 2)).tolist()
 
 
-async def test_the_key_that_decided_is_there_as_a_hash_of_the_column(tmp_path: Path) -> None:
-    world = Observed(two_arms(counted=HOW, **SPLIT), tmp_path)
+async def test_the_key_that_decided_is_there_as_a_hash_of_the_column() -> None:
+    world = Observed(two_arms(counted=HOW, **SPLIT))
     await world.inference.infer("double", 0, batch(20))
     found: dict[float, bytes] = {}
     for group in world.groups():
@@ -164,24 +169,24 @@ async def test_the_key_that_decided_is_there_as_a_hash_of_the_column(tmp_path: P
     assert found == {x: MASK.hash("x", str(x).encode()) for x in found}
 
 
-async def test_without_a_key_there_is_no_hash(tmp_path: Path) -> None:
-    world = Observed(two_arms(), tmp_path)
+async def test_without_a_key_there_is_no_hash() -> None:
+    world = Observed(two_arms())
     await world.inference.infer("double", 0, batch(4))
     assert not any("@key" in group.batch.columns for group in world.groups())
 
 
 @pytest.mark.parametrize("regulated", [False, True])
 @pytest.mark.parametrize("split", [False, True])
-async def test_a_failed_run_has_events_without_outputs(regulated: bool, split: bool, tmp_path: Path) -> None:
+async def test_a_failed_run_has_events_without_outputs(regulated: bool, split: bool) -> None:
     changes = SPLIT if split else {}
-    world = Observed(two_arms(Broken, HOW, **changes), tmp_path)
+    world = Observed(two_arms(Broken, HOW, **changes))
     asked = batch(20)
     if regulated:
         asked = asked.with_columns([Column.of("@regulated", np.ones(20, bool))])
     with pytest.raises((KeyError, ExceptionGroup)):
         await world.inference.infer("double", 0, asked)
     groups = world.groups()
-    assert bool(world.messages) is regulated
+    assert bool(world.committed) is regulated
     assert len(values(groups, "x")) == (20 if not split else pytest.approx(20, abs=19))
     assert {*values(groups, "@code")} == {int(Code.INTERNAL)}
     assert {*values(groups, "@reason")} == {int(Reason.REASON_INTERNAL)}
@@ -189,8 +194,8 @@ async def test_a_failed_run_has_events_without_outputs(regulated: bool, split: b
     assert {g.header.inputs for g in groups} == {("x",)}
 
 
-async def test_a_batch_that_does_not_fit_has_events_with_its_fault(tmp_path: Path) -> None:
-    world = Observed(two_arms(counted=HOW), tmp_path)
+async def test_a_batch_that_does_not_fit_has_events_with_its_fault() -> None:
+    world = Observed(two_arms(counted=HOW))
     wrong = Batch.of(batch(3).rows, [Column.of("x", np.zeros(3, np.int64))])
     with pytest.raises(Fault):
         await world.inference.infer("double", 0, wrong)
@@ -201,13 +206,13 @@ async def test_a_batch_that_does_not_fit_has_events_with_its_fault(tmp_path: Pat
     assert values(groups, "@code") == [int(Code.INVALID_ARGUMENT)] * 3 + [0] * 2
 
 
-async def test_batches_with_other_fallbacks_are_one_group(tmp_path: Path) -> None:
-    world, kept = Observed(two_arms(counted=HOW), tmp_path), list[AnsweredBatch]()
+async def test_batches_with_other_fallbacks_are_one_group() -> None:
+    world, kept = Observed(two_arms(counted=HOW)), list[AnsweredBatch]()
     names = [f"f{i}" for i in range(5)]
     drawn, told = np.random.default_rng(3), list[set[str]]()
     for size in (1, 3, 1, 2, 5, 1, 1, 4):
         await world.inference.infer("double", 0, batch(size))
-        noted = world.ring.take(size)[0]
+        noted = world.ring.drain()[0]
         noted.fallbacks = [str(n) for n in drawn.permutation(names)[: drawn.integers(0, 6)]]
         used = {name: drawn.random(size) < 0.5 for name in noted.fallbacks}
         values = {n: v for n, v in zip(noted.names, noted.values, strict=True) if n != FALLBACKS}

@@ -11,12 +11,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from headrace.columns import Batch, Column, DType, RowError
 from headrace.hop.errors import BLAME, Blame, Code, Reason
 from headrace.ticks import ArmName, Tick, latency_bucket
-from headrace.ticks.messages import read, write
+from headrace.ticks.messages import read_exposures, write_exposures
 from services.router.cache.run import CACHED
-from services.router.ticks import counters, exposures
+from services.router.ticks import counters
 from services.router.ticks.counters import NO_RELEASE, Counted, Counters, ours
 from services.router.ticks.sticky_keys import key_hash
-from tests.services.router.tick_rows import CALLERS, OURS, answer, count, deliver, part
+from tests.services.router.tick_rows import CALLERS, OURS, answer, count, deliver, exposure_lane, part
 
 LIVE = ArmName("flights", 0, "live")
 VALUES = st.one_of(st.none(), st.floats(0, 1, width=32), st.floats(width=32))
@@ -106,7 +106,8 @@ def test_the_number_of_arms_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_exposures_name_the_row_of_its_request_the_arm_and_the_labels() -> None:
-    counted = Counters()
+    lane = exposure_lane()
+    counted = Counters(lane)
     how = Counted(4, compares=True, by="key", salt="s", exposes=True)
     one, other = answer([0.1, 0.9, None], request="one"), answer([0.6], {0: OURS}, request="other")
     ids = one.rows.request_ids + other.rows.request_ids
@@ -118,36 +119,19 @@ def test_exposures_name_the_row_of_its_request_the_arm_and_the_labels() -> None:
     taken.rows.request_ids = ["one", "other"]
     sent = taken.with_columns([Column.of_text("key", ["ann", None])])
     counted.answered(how, part(sent, "candidate", whole, positions), taken, 0.1)
-    found = [(e.arm, e.request_id, e.row, e.key, dict(e.labels)) for e in counted.tick().exposures]
+    [exposed] = lane.drain()
+    found = [(e.arm, e.request_id, e.row, e.key, dict(e.labels)) for e in exposed]
     arm = ArmName("flights", 4, "candidate")
     keyed = arm, "one", 1, key_hash(b"ann"), {"late": 1.0, "code": 0.0}
     assert found == [keyed, (arm, "other", 0, None, {})]
 
 
 def test_exposures_without_keys_and_with_nulls() -> None:
-    counted = Counters()
-    count(counted, [0.9, None], how=Counted(4, exposes=True))
-    first, second = counted.tick().exposures
+    lane = exposure_lane()
+    count(Counters(lane), [0.9, None], how=Counted(4, exposes=True))
+    [[first, second]] = lane.drain()
     assert (first.key, first.row, second.row) == (None, 0, 1)
-    assert list(read(write(counted.tick())).exposures) == [first, second]
-
-
-def test_exposures_stay_until_they_are_received_and_too_many_are_counted(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(exposures, "MAX_WAITING", 5)
-    monkeypatch.setattr(exposures, "PER_TICK", 2)
-    counted = Counters()
-    for request in ("a", "b", "c"):
-        count(counted, [0.1, 0.2, 0.3], how=Counted(1, exposes=True), request=request)
-    seen = []
-    counted.tick()  # lost
-    while (tick := counted.tick()).exposures:
-        seen += [f"{e.request_id}{e.row}" for e in tick.exposures]
-        counted.received(tick)
-        assert len(seen) < 9
-    assert seen == ["a0", "a1", "a2", "b0", "b1"]
-    assert tick.lost_exposures == 4
+    assert read_exposures(write_exposures([first, second])) == [first, second]
 
 
 class Telling(RuleBasedStateMachine):

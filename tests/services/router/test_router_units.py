@@ -12,7 +12,7 @@ from headrace.releases import Arm, Assignment, Experiment, Guard, Release, Rollo
 from headrace.ticks import ArmName, AssignedFigures, latency_bucket
 from services.router.ticks import sticky_keys
 from services.router.ticks.counters import Counted, Counters, Part
-from tests.services.router.tick_rows import CALLERS, OURS, answer, count, part
+from tests.services.router.tick_rows import CALLERS, OURS, answer, count, exposure_lane, part
 
 RELEASE = Counted(1, compares=True)
 KEYED = Counted(1, compares=True, by="key", salt="s")
@@ -116,7 +116,8 @@ def test_requests_of_rows_without_a_key_are_units() -> None:
 
 
 def test_rows_that_a_rule_sent_are_counted_apart() -> None:
-    counted = Counters()
+    lane = exposure_lane()
+    counted = Counters(lane)
     rows, batch = keyed(["a", "b", "c"], [0, 2])
     by_rule = replace(rows, by_rule=np.array([True, False, False]))
     counted.answered(replace(KEYED, exposes=True), by_rule, batch, 0.1)
@@ -126,7 +127,7 @@ def test_rows_that_a_rule_sent_are_counted_apart() -> None:
         False: (2, 1, AssignedFigures(new_keys=2, fresh_rows=2, fresh_bad=1)),
         True: (1, 1, AssignedFigures()),
     }
-    assert [(e.request_id, e.row) for e in tick.exposures] == [("r", 1), ("r", 2)]
+    assert [(e.request_id, e.row) for exposed in lane.drain() for e in exposed] == [("r", 1), ("r", 2)]
     counted.failed(KEYED, replace(rows, by_rule=np.array([True] * 3)), 0.1)
     assert {name.by_rule: f.rows for name, f in counted.tick().arms.items()} == {False: 2, True: 4}
 

@@ -9,6 +9,8 @@ from headrace.columns import Batch, Column, DType, RowError, Rows
 from headrace.hop.errors import Code, Reason
 from headrace.pipeline import OutputField, Pipeline
 from headrace.pipeline.types import ColumnType
+from headrace.ticks import Exposure
+from services.router.facts.queue import Lane, Queue
 from services.router.ticks.counters import NO_RELEASE, Counted, Counters, Part
 
 OUTPUTS = (
@@ -59,6 +61,11 @@ def count(
     """Counts rows that were answered, in a tenth of a second."""
     batch = answer(values, errors, request)
     counters.answered(how, part(batch, arm), batch, 0.1)
+
+
+def exposure_lane(max_bytes: int = 1 << 20) -> Lane[Sequence[Exposure]]:
+    """Where exposures wait."""
+    return Lane(Queue(max_bytes), 2048, lambda _: None)
 
 
 def deliver(counters: Counters) -> None:

@@ -107,7 +107,7 @@ def group_of(table: pa.Table) -> EventGroup:
     header, count = header_of(table.schema), table.num_rows
     ids, tenants, traces = (table[name].to_pylist() for name in (REQUEST_ID, TENANT, TRACEPARENT))
     rows = Rows(ids, tenants, [0] * count, [0.0] * count, traces)
-    columns = [_column(f, table[f.name].combine_chunks()) for f in table.schema if f.name[0] != "$"]
+    columns = [column_of(f, table[f.name].combine_chunks()) for f in table.schema if f.name[0] != "$"]
     return EventGroup(header, Batch.of(rows, columns))
 
 
@@ -150,7 +150,7 @@ def _about(header: GroupHeader, name: str, shape: tuple[int, ...]) -> dict[str, 
     }
 
 
-def _column(field: pa.Field, array: pa.Array) -> Column:
+def column_of(field: pa.Field, array: pa.Array) -> Column:
     shape = (field.metadata or {}).get(b"shape", b"")
     row_shape = tuple(map(int, shape.split(b","))) if shape else ()
     valid = array.is_valid().to_numpy(zero_copy_only=False) if array.null_count else None

@@ -159,7 +159,7 @@ class EventFiles:
             except (duckdb.Error, OSError) as error:
                 damaged = self._probed(sound)
                 if not damaged:
-                    raise OSError(str(error)) from None
+                    raise RuntimeError(str(error)) from None  # our own SQL is wrong
                 problems |= damaged
                 continue
             finally:
@@ -250,7 +250,7 @@ class EventFiles:
         except (duckdb.Error, OSError) as error:
             for path, text in self._probed(files).items():
                 raise FileDamagedError(path, text) from None
-            raise OSError(str(error)) from None
+            raise RuntimeError(str(error)) from None  # our own SQL is wrong
         prefix = len(self._url(""))
         return [(*row[:3], row[3][prefix:] if row[3][0] != "#" else int(row[3][1:]), row[4]) for row in rows]
 

@@ -5,25 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from headrace.hop.errors import Fault
 from headrace.state.files.claims import claimed
 from services.router.events.metrics import EventMetrics
+from services.router.events.regulated.commits import Codec, Committer
 from services.router.events.regulated.frames import JournalError
 from services.router.events.regulated.journal_file import ASIDE_SUFFIX, JournalFiles
-from services.router.events.sender import is_final
+from services.router.facts.sender import is_final
 
 _CALL_S = 10.0
 _MESSAGE_BYTES = 1 << 20
-
-
-class Collector(Protocol):
-    """Takes what the journal holds."""
-
-    async def record_encoded(self, content: bytes, deadline: float) -> None:
-        """Hands over events; they are stored when it returns. Raises Fault, ValueError for bytes that are no message."""
-        ...
 
 
 class Collection:
@@ -32,14 +25,16 @@ class Collection:
     def __init__(
         self,
         files: JournalFiles,
-        collector: Collector,
+        codec: Codec,
+        committer: Committer,
         metrics: EventMetrics,
         every_s: float,
         clock: Callable[[], float],
         log: Any,
     ) -> None:
         self._files = files
-        self._collector = collector
+        self._codec = codec
+        self._committer = committer
         self._metrics = metrics
         self._every_s = every_s
         self._clock = clock
@@ -66,13 +61,14 @@ class Collection:
                 if not await self._bring(path):
                     break
         self._metrics.uncollected.set(await asyncio.to_thread(self._files.size_bytes))
+        self._metrics.works.set(await asyncio.to_thread(self._files.writable))
 
     async def _bring(self, path: Path) -> bool:
         """Whether it makes sense to go on with the next file."""
         frames, damage = await asyncio.to_thread(_readable, self._files, path)
         for content in _joined(frames):
             try:
-                await self._collector.record_encoded(content, self._clock() + _CALL_S)
+                await self._committer.commit(self._codec.decode(content), self._clock() + _CALL_S)
             except ValueError as error:
                 damage = str(error)
             except Fault as fault:

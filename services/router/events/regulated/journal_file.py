@@ -73,6 +73,14 @@ class JournalFiles:
         """The content of each frame of a file. Raises as `read_frames`."""
         return read_frames(path)
 
+    def writable(self) -> bool:
+        """Whether something could be written now, as far as can be seen without writing."""
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return os.access(self._folder, os.W_OK | os.X_OK) and self.size_bytes() < self._max_bytes
+        except OSError:
+            return False
+
     def size_bytes(self) -> int:
         """Size of all files."""
         size = 0

@@ -23,7 +23,7 @@ from services.monitoring.accuracy.panel import AccuracyPanel
 from services.monitoring.accuracy.records import Maker, Prediction, VersionWindows, Window
 from services.monitoring.events.allowance import Allowance
 from services.monitoring.wiring import SERVICE
-from tests.services.monitoring.monitoring_calls import call
+from tests.services.monitoring.monitoring_calls import call, report
 from tests.services.monitoring.monitoring_events import group
 from tests.services.monitoring.monitoring_outcomes import NOW
 
@@ -198,8 +198,7 @@ async def test_events_and_outcomes_meet_in_the_service(tmp_path: Path) -> None:
     for turn in range(2):
         async with served(SERVICE, {"database": str(tmp_path / "o")}) as harness:
             if turn == 0:
-                sent = messages.write("router", 7, 4, [answered([1, 0, 1, 0])], durable=False)
-                await call(harness, "RecordEvents", sent)
+                await report(harness, events=messages.write("router", 7, 4, [answered([1, 0, 1, 0])]))
                 outcomes = monitoring_pb2.RecordOutcomesRequest(
                     tenant="acme",
                     outcomes=[

@@ -12,7 +12,7 @@ from services.monitoring.accuracy.figures import figures
 from services.monitoring.accuracy.records import Maker, Prediction
 from services.monitoring.accuracy.store import AccuracyStore
 from services.monitoring.database.facts import Facts
-from services.monitoring.outcomes.records import Judged
+from services.monitoring.outcomes.records import Judged, OutcomeError, Recorded
 from services.monitoring.outcomes.store import OutcomeStore
 from tests.services.monitoring.monitoring_outcomes import NOW, emptied, outcome
 
@@ -123,6 +123,13 @@ def test_two_processes_that_share_the_database_judge_each_prediction_once(facts:
     [version] = one.accuracy.windows(0, "flights")
     assert (version.windows[0].expected_rows, version.windows[0].expected) == (1, 0.75)
     assert one.accuracy.windows(0, "moderation") == []
+
+
+def test_an_outcome_of_a_prediction_without_an_exposure_is_matched(stores: Stores) -> None:
+    stores.accuracy.add({LIVE: [prediction("a")]}, NOW)
+    assert stores.outcomes.record("acme", [outcome("a"), outcome("b")], NOW) == Recorded(2, 1)
+    with pytest.raises(OutcomeError, match=r"0\.7 is neither"):
+        stores.outcomes.record("acme", [outcome("a", 0.7)], NOW)
 
 
 def test_a_tenants_outcomes_never_judge_anothers_predictions(stores: Stores) -> None:

@@ -15,13 +15,12 @@ from headrace.hop.config import ConfigError
 from headrace.hop.testing import served
 from headrace.pipeline import parse
 from headrace.ticks import Tick
-from headrace.ticks.messages import write
 from services.monitoring.wiring import SERVICE
 from tests.ports import free_port
 from tests.released import keep_document, released
 from tests.services.monitoring.console.console_place import Browser, Place, Reply
 from tests.services.monitoring.console.console_requests import DOCUMENT, REQUEST, answered
-from tests.services.monitoring.monitoring_calls import call
+from tests.services.monitoring.monitoring_calls import call, report
 
 
 @pytest.fixture
@@ -56,7 +55,7 @@ async def test_the_service_serves_it_from_its_settings_alone(place: Place) -> No
     port = free_port()
     async with served(SERVICE, settings(place, port)) as harness:
         place.answer(500, 1)
-        await call(harness, "ReportTicks", write(Tick(1, 1, 0, dict(place.arms))))
+        await report(harness, Tick(1, 1, 0, dict(place.arms)))
         reply = await get(place, port, "/index.json")
         assert reply.status == 200
         found = reply.json
@@ -82,7 +81,7 @@ async def test_the_service_s_own_events_outcomes_and_audit_are_on_its_pages(plac
     keep_document(place.store, "flights", revision, DOCUMENT)
     async with served(SERVICE, given) as harness:
         events = messages.write("router-1", 7, 10, [answered(revision, time.time())])
-        await call(harness, "RecordEvents", events)
+        await report(harness, events=events)
         label = monitoring_pb2.Outcome(request_id=REQUEST, name="late", label=True)
         told = monitoring_pb2.RecordOutcomesRequest(tenant="acme", outcomes=[label])
         await call(harness, "RecordOutcomes", told)
@@ -104,8 +103,7 @@ async def test_an_address_in_use_stops_nothing_and_is_taken_when_it_is_free(plac
         port = other.getsockname()[1]
         async with served(SERVICE, settings(place, port)) as harness:
             # The service itself serves.
-            reply = await call(harness, "ReportTicks", write(tick_of(place)))
-            assert not reply.behind
+            assert not (await report(harness, tick_of(place))).tick.behind
             other.close()
             assert (await get(place, port, "/index.json")).status == 200
 

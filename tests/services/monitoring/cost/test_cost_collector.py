@@ -51,6 +51,19 @@ def test_two_processes_that_collect_count_nothing_twice(world: World) -> None:
     assert account.seconds == pytest.approx(20)
 
 
+def test_an_interval_whose_commit_nobody_confirmed_counts_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = world.facts.write
+    monkeypatch.setattr(world.facts, "write", lambda work: [write(work), write(work)][1])
+    with world.collector() as collector:
+        assert world.later(collector, 0, {A: work(1.0)}, executor=page(10.0)) is None
+        found = world.later(collector, 10, {A: work(1.0)}, executor=page(12.0))
+    assert found is not None
+    assert cpu_s(world.account(), A) == pytest.approx(2.0)
+    assert world.account().counts == {A: (1, 1)}
+
+
 def test_the_start_of_a_process_is_nobody_s(world: World) -> None:
     with world.collector() as collector:
         world.later(collector, 0, executor=page(10.0, started=1.0))

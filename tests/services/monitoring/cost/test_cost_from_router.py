@@ -3,6 +3,7 @@ tenant for whom predictions are explained."""
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -14,13 +15,13 @@ import pytest
 from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
 
 from headrace.api.monitoring.v1 import explanations_pb2 as pb
+from headrace.api.monitoring.v1 import facts_pb2
 from headrace.columns import Batch, Column, DType, Rows, Timing
 from headrace.cost import Key, Work
 from headrace.cost.usage import BESIDE, CACHED, EXPLAINED, REPLAYED, SHADOW
 from headrace.events import EventGroup, GroupHeader
 from headrace.hop import config
 from headrace.hop.definition import Definition, Service
-from headrace.hop.errors import Code, Fault
 from headrace.hop.testing import served
 from headrace.pipeline import ModelUse
 from services.monitoring.cost.from_events import CostObserver
@@ -28,10 +29,14 @@ from services.monitoring.cost.from_explanations import ExplanationCost, Explanat
 from services.monitoring.database.facts import Facts
 from services.monitoring.events.settings import EventStorage
 from services.monitoring.events.wiring import events
+from services.monitoring.intake.servicer import FactsServicer
+from services.monitoring.metrics import Metrics
+from services.monitoring.ticks import Ticks
 from services.monitoring.wiring import SERVICE
 from tests.services.monitoring.cost.cost_world import World, cpu_s, page
 from tests.services.monitoring.cost.test_cost_collector import EXECUTOR
-from tests.services.monitoring.monitoring_calls import call
+from tests.services.monitoring.monitoring_calls import report
+from tests.services.monitoring.monitoring_outcomes import Log
 from tests.services.router.router_leaves import SCORED, Suite, batch_of, suite, total
 from tests.services.waiting import until
 
@@ -44,8 +49,11 @@ async def answering(folder: Path, observer: CostObserver) -> AsyncIterator[Suite
 
     @asynccontextmanager
     async def build(_settings: Any, runtime: Any) -> AsyncIterator[list[Service]]:
-        async with events(EventStorage(), None, [observer], runtime) as (service, _):
-            yield [service]
+        async with events(EventStorage(), None, [observer], runtime) as (_, reception):
+            nothing: Any = None
+            ticks, metrics = Ticks(time.monotonic), Metrics(CollectorRegistry())
+            intake = FactsServicer(ticks, nothing, reception, nothing, nothing, nothing, metrics, Log())
+            yield [Service(facts_pb2.DESCRIPTOR.services_by_name["FactsService"], intake)]
 
     async with served(Definition("monitoring", config.ServiceSettings, build)) as monitoring:
         given = {"monitoring": {"target": monitoring.target}, "tick_s": 600.0, "events": {"wait_s": 0.02}}
@@ -192,9 +200,8 @@ async def test_what_is_no_time_is_refused(tmp_path: Path) -> None:
             (pb.ExplanationWork(tenant="a", pipeline="p", busy_us={"x": float("nan")}), "is no time"),
             (pb.ExplanationWork(tenant="a"), "pipeline is empty"),
         ):
-            with pytest.raises(Fault, match=why) as caught:
-                await call(harness, "RecordExplanations", pb.RecordExplanationsRequest(works=[work]))
-            assert caught.value.code is Code.INVALID_ARGUMENT
+            reply = await report(harness, explanations=pb.ExplanationReport(works=[work]))
+            assert why in reply.explanations.problem
 
 
 async def test_work_that_is_told_twice_is_paid_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,7 +209,6 @@ async def test_work_that_is_told_twice_is_paid_once(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(ExplanationCost, "take", lambda _, works: paid.extend(works))
     work = pb.ExplanationWork(tenant="a", pipeline="p", explanation_count=1, busy_us={"executor/m:1": 1.0})
     async with served(SERVICE, {"database": str(tmp_path / "facts.sqlite")}) as harness:
-        for works_id in (b"1" * 16, b"1" * 16, b"2" * 16, b"", b""):
-            request = pb.RecordExplanationsRequest(works=[work], works_id=works_id)
-            await call(harness, "RecordExplanations", request)
+        for number in (1, 1, 2, 0, 0):
+            await report(harness, explanations=pb.ExplanationReport(works=[work], number=number))
     assert len(paid) == 4

@@ -5,9 +5,10 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
+from headrace.drift import Baseline
 from services.monitoring.drift.metrics import DriftMetrics
 from services.monitoring.drift.monitor import DriftMonitor
-from services.monitoring.drift.ports import Series
+from services.monitoring.drift.ports import Followed, Rows, Series
 from services.monitoring.drift.retrain.delivery import Retraining
 from services.monitoring.drift.retrain.metrics import RetrainMetrics
 from services.monitoring.drift.settings import DriftSettings
@@ -40,8 +41,12 @@ class Watched:
         )
         self.monitor = DriftMonitor(self.settings, self.metrics, self.retraining, self.log)
 
-    def observe(self, columns: Mapping[str, Any], now: float, series: Series = LIVE) -> None:
-        self.monitor.observe(series, columns, now)
+    def follow(self, baseline: Baseline | None, series: Series = LIVE, since: int = 1) -> None:
+        self.monitor.follow({series: Followed(baseline, since)})
+
+    def look(self, columns: Mapping[str, Any], now: float, series: Series = LIVE) -> None:
+        count = len(next(iter(columns.values()), ()))
+        self.monitor.look(series, Rows(columns, count), now)
 
     def metric(self, name: str, **labels: str) -> float | None:
         return self.registry.get_sample_value(f"headrace_{name}", labels)

@@ -10,13 +10,16 @@ from headrace.analysis import Count
 from headrace.columns import DType
 from headrace.drift import Baseline, Choices, baseline_of, publication_of
 from headrace.hop.testing import served
-from headrace.releases import Arm, Release
+from headrace.releases import Arm, Release, Shadow
 from headrace.repository import TensorSpec
 from services.monitoring.console.ports import Panel
+from services.monitoring.database.facts import Facts
 from services.monitoring.drift.panel import DriftPanel
-from services.monitoring.drift.ports import Series, Traffic, Version
+from services.monitoring.drift.persistence import Memory
+from services.monitoring.drift.ports import Followed, Rows, Series, Traffic, Version
 from services.monitoring.drift.release_baselines import ReleaseBaselines
 from services.monitoring.drift.watch import Watch
+from services.monitoring.outcomes.records import StorageError
 from services.monitoring.wiring import SERVICE
 from tests.libs.drift.baseline_models import OUTPUT, BaselineModels
 from tests.libs.drift.training import draw
@@ -37,6 +40,9 @@ class Releases:
             for i, m in reversed(list(enumerate(models, 1)))
         ]
 
+    def pipelines(self) -> list[str]:
+        return ["flights"]
+
     def history(self, pipeline: str) -> list[Release]:
         return self.all if pipeline == "flights" else []
 
@@ -48,17 +54,21 @@ class Models(BaselineModels):
         return made
 
 
-def test_the_newest_release_of_the_arm_says_which(tmp_path: Path) -> None:
+def test_each_arm_of_the_newest_release_has_the_baseline_of_what_it_runs(tmp_path: Path) -> None:
     models, log = Models(tmp_path), Log()
-    refused: list[str] = []
+    refused: list[bool] = []
     models.put("m", "1", AGE)
     second = models.put("m", "2", AGE)
-    baselines = ReleaseBaselines(Releases({"m": "1"}, {"m": "2"}), models.repository, log, refused.append)
-
-    assert baselines(LIVE) == second
-    assert baselines(Series("flights", "cd" * 32, "live")) is None
-    assert baselines(Series("flights", REVISION, "other")) is None
-    assert baselines(Series("unknown", REVISION, "live")) is None
+    history = Releases({"m": "1"}, {"m": "2"}, {"m": "2"})
+    baselines = ReleaseBaselines(history, models.repository, log, lambda: refused.append(True))
+    assert baselines() == {LIVE: Followed(second, since=2)}
+    shadow = history.all[0].model_copy(
+        update={"arms": {**history.all[0].arms, "next": history.all[-1].arms["live"]}}
+    )
+    history.all[0] = shadow.model_copy(update={"shadow": Shadow(arm="next", share=1.0)})
+    found = baselines()
+    beside = Series("flights", REVISION, "next", Traffic.SHADOW)
+    assert {series: f.since for series, f in found.items()} == {LIVE: 2, beside: 3}
     assert (log.lines, refused) == ([], [])
 
 
@@ -67,58 +77,79 @@ def test_columns_of_several_models_are_watched_together(tmp_path: Path) -> None:
     models.put("a", "1", AGE)
     models.put("b", "1", WAGE)
     models.add("c", "1", WAGE, {})
-    found = ReleaseBaselines(
-        Releases({"a": "1", "b": "1", "c": "1"}), models.repository, Log(), lambda _: None
-    )(LIVE)
+    releases = Releases({"a": "1", "b": "1", "c": "1"})
+    found = ReleaseBaselines(releases, models.repository, Log(), lambda: None)()[LIVE].baseline
     assert set(found.columns) == {"age", "wage"}
 
 
 def test_a_baseline_that_is_not_trusted_is_said_once_and_judges_nothing(tmp_path: Path) -> None:
     models, log = Models(tmp_path), Log()
-    refused: list[str] = []
+    refused: list[bool] = []
     made = models.put("m", "1", AGE)
     file = models.root / "m" / "1" / "baseline.json"
     file.write_bytes(file.read_bytes() + b" ")
-    baselines = ReleaseBaselines(Releases({"m": "1"}), models.repository, log, refused.append)
+    baselines = ReleaseBaselines(Releases({"m": "1"}), models.repository, log, lambda: refused.append(True))
 
-    assert [baselines(LIVE), baselines(LIVE)] == [None, None]
+    assert [baselines()[LIVE].baseline, baselines()[LIVE].baseline] == [None, None]
     [line] = log.of("a baseline can't be used")
     assert "baseline.json" in line["why"]
-    assert refused == ["baseline"]
+    assert refused == [True]
     file.write_bytes(made.to_bytes())
-    assert baselines(LIVE) == made, "it was mended"
+    assert baselines()[LIVE].baseline == made, "it was mended"
 
 
-async def test_the_watch_finds_baselines_judges_and_survives_failures() -> None:
-    watched, clock, asked = Watched(), Clock(BEGIN), []
+async def test_the_watch_finds_baselines_judges_and_survives_failures(facts: Facts) -> None:
+    watched, clock, asked = Watched(), Clock(BEGIN), 0
     made = baseline_of({"x": np.random.default_rng(1).normal(size=5000)}, Choices())
     version = Version("flights", "live", "m=1")
+    other = Series("flights", REVISION, "other")
 
-    def baselines(series: Series) -> Baseline:
-        asked.append(series)
-        if len(asked) == 1:
+    def baselines() -> dict[Series, Followed]:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
             raise OSError("the store is away")
-        return made
+        return {other: Followed(made, 1), LIVE: Followed(made, 1)}
+
+    async def newest(series: Series, followed: Followed, now: float) -> Rows:
+        assert now == clock.now
+        if series == other:
+            raise StorageError("the disk is gone")
+        return Rows({"x": np.random.default_rng(2).normal(3, 1, 500)}, 500)
 
     async def errors() -> dict[Version, Count]:
-        if len(asked) == 1:
+        if asked == 1:
             raise RuntimeError("the disk is gone")
         return {version: Count(2000, 100)}
 
     with ThreadPoolExecutor(1) as threads:
-        watch = Watch(watched.monitor, baselines, errors, clock, threads, watched.log, refresh_s=30.0)
-        watched.observe({"x": np.random.default_rng(2).normal(3, 1, 500)}, clock.now)
+        memory = Memory(facts, watched.log)
+        watch = Watch(watched.monitor, baselines, newest, errors, clock, threads, watched.log, 30.0, memory)
         await watch.step()
-        assert watched.log.of("a baseline could not be looked for")
-        [line] = watched.log.of("drift could not be judged")
-        assert "the disk is gone" in line["error"]
+        assert watched.log.events == ["what arms run could not be read", "error rates could not be judged"]
         clock.now += 31
         await watch.step()
+        assert len(watched.log.of("drift could not be judged")) == 1
         assert {line["column"] for line in watched.log.of("drift: raised")} == {"x"}
         assert watched.metric("drift_error_rate", pipeline="flights", arm="live") == 0.05
         clock.now += 1
         await watch.step()
-        assert len(asked) == 2, "it is looked for anew after refresh_s only"
+        assert asked == 2, "it is looked for anew after refresh_s only"
+
+
+async def test_the_reference_of_error_rates_outlives_the_process(facts: Facts) -> None:
+    version = Version("flights", "live", "m=1")
+    memory = Memory(facts, Log())
+    first = Watched()
+    first.monitor.errors({version: Count(2000, 200)}, BEGIN)
+    memory.save(first.monitor.concepts())
+    # While it was away, a third was wrong.
+    again = Watched()
+    again.monitor.restore_concepts(memory.concepts())
+    again.monitor.errors({version: Count(4000, 900)}, BEGIN)
+    assert again.metric("drift_concept", pipeline="flights", arm="live") == 1
+    again.monitor.restore_concepts({version: {"reference": "none"}})
+    assert again.log.of("the reference of an error rate can't be read; it begins anew")
 
 
 async def test_the_service_runs_it(tmp_path: Path) -> None:
@@ -128,7 +159,7 @@ async def test_the_service_runs_it(tmp_path: Path) -> None:
     with released(tmp_path / "control") as releases:
         async with served(SERVICE, {"control": releases.client, "drift": drift}) as harness:
             value = harness.runtime.telemetry.registry.get_sample_value
-            assert value("headrace_drift_series") == 0
+            assert value("headrace_drift_unusable_baselines_total") == 0
 
 
 async def shown(watched: Watched) -> Panel:
@@ -140,9 +171,8 @@ async def shown(watched: Watched) -> Panel:
 
 async def test_columns_that_differ_come_first_with_their_checks(baseline: Baseline) -> None:
     watched, rng = Watched(), np.random.default_rng(1)
-    watched.observe(draw(3000, rng, shift=0.5, new_category=0.02, nulls=0.05), BEGIN)
-    watched.monitor.adopt(LIVE, baseline)
-    watched.monitor.look(BEGIN + 5)
+    watched.follow(baseline)
+    watched.look(draw(3000, rng, shift=0.5, new_category=0.02, nulls=0.05), BEGIN)
     panel = await shown(watched)
     assert panel.sentence == "carrier, m, n3 differ from the data that the model learned from."
     assert {row.label for row in panel.rows[:3]} == {"carrier", "m", "n3"}
@@ -161,15 +191,12 @@ async def test_columns_that_differ_come_first_with_their_checks(baseline: Baseli
 async def test_fine_rows_too_few_rows_and_no_baseline_are_told_apart(baseline: Baseline) -> None:
     watched, rng = Watched(), np.random.default_rng(1)
     assert await DriftPanel(watched.monitor.looks)("flights") is None
-    watched.observe(draw(100, rng), BEGIN)
-    watched.monitor.adopt(LIVE, None)
+    watched.follow(None)
     assert (await shown(watched)).sentence.startswith("The model has no baseline")
-    watched.monitor.adopt(LIVE, baseline)
-    watched.observe(draw(100, rng), BEGIN)
-    watched.monitor.look(BEGIN + 5)
+    watched.follow(baseline)
+    watched.look(draw(100, rng), BEGIN)
     assert (await shown(watched)).sentence.startswith("Too few rows")
-    watched.observe(draw(2000, rng), BEGIN + 5)
-    watched.monitor.look(BEGIN + 15)
+    watched.look(draw(2100, rng), BEGIN)
     panel = await shown(watched)
     assert panel.sentence.startswith("The newest 2\u202f100 rows look like")
     assert panel.level == "good"
@@ -177,11 +204,10 @@ async def test_fine_rows_too_few_rows_and_no_baseline_are_told_apart(baseline: B
 
 async def test_shadows_have_rows_of_their_own(baseline: Baseline) -> None:
     watched, rng = Watched(), np.random.default_rng(1)
-    for traffic in Traffic:
-        series = Series("flights", REVISION, "live", traffic)
-        watched.observe(draw(2000, rng), BEGIN, series)
-        watched.monitor.adopt(series, baseline)
-    watched.monitor.look(BEGIN + 5)
+    series = [Series("flights", REVISION, "live", traffic) for traffic in Traffic]
+    watched.monitor.follow({one: Followed(baseline, 1) for one in series})
+    for one in series:
+        watched.look(draw(2000, rng), BEGIN, one)
     panel = await shown(watched)
     assert {row.label.partition(": ")[0] for row in panel.rows} == {"live", "live/shadow"}
     assert [series["arm"] for series in panel.data["series"]] == ["live", "live/shadow"]
@@ -193,17 +219,6 @@ def test_only_a_calibrated_model_has_an_expected_accuracy(baseline: Baseline) ->
     for truths, named in ((rng.random(5000) < p, "p"), (rng.random(5000) < 0.9, None)):
         made = baseline_of({"x": rng.normal(size=5000), "p": p, "y": truths}, Choices(calibration=("p", "y")))
         assert "y" not in made.columns
-        watched.observe({"x": [1.0], "p": [0.5]}, BEGIN)
-        watched.monitor.adopt(LIVE, made)
+        watched.follow(made)
         assert watched.monitor.calibrated("flights", REVISION, "live") == named
     assert watched.monitor.calibrated("flights", REVISION, "other") is None
-
-
-def test_outputs_are_out_of_range_far_beyond_what_the_model_gave_in_training() -> None:
-    watched = Watched()
-    made = baseline_of({"x": np.array([0.0, 9.0]), "p": np.array([0.0, 1.0])}, Choices())
-    output = made.columns["p"].model_copy(update={"role": "output"})
-    watched.observe({"x": [1.0], "p": [0.5]}, BEGIN)
-    watched.monitor.adopt(LIVE, made.model_copy(update={"columns": {**made.columns, "p": output}}))
-    assert watched.monitor.ranges("flights", REVISION, "live") == {"p": (-1.0, 2.0)}
-    assert watched.monitor.ranges("flights", REVISION, "other") == {}

@@ -165,22 +165,22 @@ def test_the_audit_has_the_hash_of_each_file_and_that_it_went(world: Place, tmp_
     with releases_in(tmp_path / "control") as releases:
         records = releases.records
 
-        def told() -> list[tuple[str, str]]:
+        def lines() -> list[tuple[str, str]]:
             tell_audit(records, world.store.manifest)
-            lines = [json.loads(line.line) for line in records.lines()]
+            found = [json.loads(line.line) for line in records.lines()]
             return [
                 (line["action"], line["details"]["sha256"])
-                for line in lines
+                for line in found
                 if line["action"].startswith("events.")
             ]
 
         world.stored(group(1, 3))
         [file] = world.store.manifest.files()
-        assert told() == told() == [("events.store", file.sha256)]
+        assert lines() == lines() == [("events.store", file.sha256)]
         assert world.store.manifest.hashes() == {file.path: file.sha256}
         erase(world, Erasure("acme", request_ids=("r2",)), Mask(None))
         [new] = world.store.manifest.files()
-        assert sorted(told()[1:]) == [("events.remove", file.sha256), ("events.store", new.sha256)]
+        assert sorted(lines()[1:]) == [("events.remove", file.sha256), ("events.store", new.sha256)]
         world.store.sweep()
         assert world.store.manifest.paths() == {new.path}
         assert world.store.manifest.hashes() == {new.path: new.sha256}

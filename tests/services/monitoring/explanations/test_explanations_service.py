@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from headrace.events import EventGroup, Mask, messages
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.testing import Harness, served
 from services.monitoring.wiring import SERVICE
-from tests.services.monitoring.monitoring_calls import call
+from tests.services.monitoring.monitoring_calls import call, report
 from tests.services.monitoring.monitoring_events import SALT, group
 
 pb = explanations_pb2
@@ -51,10 +52,10 @@ def explanation(identity: bytes, added: Sequence[float] = (0.25, -1.0), **fields
 
 
 async def record(harness: Harness, events: EventGroup, *explained: pb.Explanation, demanded: int = 0) -> int:
-    await call(harness, "RecordEvents", messages.write("router-1", 7, 0, [events]))
-    request = pb.RecordExplanationsRequest(explanations=explained)
-    request.demanded.add(pipeline="flights", prediction_count=demanded or len(events))
-    return int((await call(harness, "RecordExplanations", request)).stored_count)
+    told = pb.ExplanationReport(explanations=explained)
+    told.demanded.add(pipeline="flights", prediction_count=demanded or len(events))
+    parts: dict[str, Any] = {"events": messages.write("router-1", 7, 0, [events]), "explanations": told}
+    return (await report(harness, **parts)).explanations.stored_count
 
 
 def metric(harness: Harness, name: str, **labels: str) -> float | None:
@@ -78,16 +79,16 @@ async def test_an_explanation_comes_with_the_values_of_its_event(tmp_path: Path)
 
 async def test_explanations_outlive_a_restart_and_count_once(tmp_path: Path) -> None:
     events = group(1, 4, now=time.time())
-    sent = pb.RecordExplanationsRequest(
+    sent = pb.ExplanationReport(
         explanations=[explanation(i) for i in ids(events)[:3]],
         demanded=[pb.DemandedExplanations(pipeline="flights", prediction_count=4)],
-        works_id=b"w" * 16,
+        number=1,
     )
     for stored in ((3, 0), (0, 0)):
         async with served(SERVICE, settings(tmp_path)) as harness:
-            await call(harness, "RecordEvents", messages.write("router-1", 7, 0, [events]))
+            await report(harness, events=messages.write("router-1", 7, 0, [events]))
             for count in stored:
-                assert (await call(harness, "RecordExplanations", sent)).stored_count == count
+                assert (await report(harness, explanations=sent)).explanations.stored_count == count
             assert metric(harness, "headrace_monitoring_explanation_coverage", pipeline="flights") == 0.75
             reply = await call(harness, "GetExplanationCoverage", pb.GetExplanationCoverageRequest())
             [covered] = reply.pipelines
@@ -104,9 +105,9 @@ async def test_what_is_erased_with_its_event_does_not_come_back(tmp_path: Path) 
         subject = events_pb2.EventSubject(column="key", value="k2")
         await call(harness, "EraseEvents", events_pb2.EraseEventsRequest(tenant="acme", subjects=[subject]))
         await call(harness, "EraseEvents", events_pb2.EraseEventsRequest(tenant="acme", request_ids=["r3"]))
-        late = pb.RecordExplanationsRequest(explanations=[explanation(i) for i in ids(events)])
+        late = pb.ExplanationReport(explanations=[explanation(i) for i in ids(events)])
         # The first one is there already; the others may not come any more.
-        assert (await call(harness, "RecordExplanations", late)).stored_count == 0
+        assert (await report(harness, explanations=late)).explanations.stored_count == 0
         for identity in ids(events)[1:]:
             with pytest.raises(Fault) as caught:
                 await call(harness, "GetExplanation", pb.GetExplanationRequest(prediction_id=identity.hex()))
@@ -125,10 +126,10 @@ async def test_what_is_erased_with_its_event_does_not_come_back(tmp_path: Path) 
 )
 async def test_what_no_router_sends_is_refused(changed: dict[str, Any], words: str) -> None:
     async with served(SERVICE, {}) as harness:
-        wrong = pb.RecordExplanationsRequest(explanations=[explanation(b"i" * 16, **changed)])
-        with pytest.raises(Fault, match=words) as caught:
-            await call(harness, "RecordExplanations", wrong)
-        assert caught.value.reason == Reason.REASON_MALFORMED_REQUEST
+        wrong = pb.ExplanationReport(explanations=[explanation(b"i" * 16, **changed)])
+        receipt = (await report(harness, explanations=wrong)).explanations
+        assert (receipt.stored_count, receipt.dropped_count, receipt.again) == (0, 1, False)
+        assert words in receipt.problem
 
 
 async def test_unknown_predictions_and_pipelines_without_any_are_said(tmp_path: Path) -> None:
@@ -161,6 +162,12 @@ async def test_groups_are_compared(tmp_path: Path) -> None:
             explanation(i, (0.0, 1.0 if n == "UA" else -3.0)) for i, n in zip(ids(events), names, strict=True)
         ]
         await record(harness, events, *explained)
+        failed = group(
+            count + 1, 2, now=time.time(), failed=(int(Code.INTERNAL), int(Reason.REASON_INTERNAL))
+        )
+        header = replace(failed.header, outputs=())
+        columns = [column for name, column in failed.batch.columns.items() if name != "y"]
+        await record(harness, EventGroup(header, Batch.of(failed.batch.rows, columns)))
         outcomes = [
             monitoring_pb2.Outcome(request_id=f"r{n}", row=0, name="wrong", label=n % 5 == 0)
             for n in range(1, 51)

@@ -26,53 +26,51 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from headrace.api.batch.v1 import batch_pb2 as headrace_dot_api_dot_batch_dot_v1_dot_batch__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'headrace/api/monitoring/v1/events.proto\x12\x1aheadrace.api.monitoring.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!headrace/api/batch/v1/batch.proto\"\x93\x01\n\x13RecordEventsRequest\x12\x0f\n\x07replica\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x06\x12\x13\n\x0bnoted_count\x18\x03 \x01(\x04\x12\x36\n\x06groups\x18\x04 \x03(\x0b\x32&.headrace.api.monitoring.v1.EventGroup\x12\x0f\n\x07\x64urable\x18\x05 \x01(\x08\"\xe4\x02\n\nEventGroup\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\x10\n\x08revision\x18\x03 \x01(\t\x12\x0f\n\x07release\x18\x04 \x01(\x04\x12\x0b\n\x03\x61rm\x18\x05 \x01(\t\x12\x12\n\nexperiment\x18\x06 \x01(\t\x12\x36\n\x06models\x18\x07 \x03(\x0b\x32&.headrace.api.monitoring.v1.EventModel\x12\x11\n\tfallbacks\x18\x08 \x03(\t\x12\x0e\n\x06inputs\x18\t \x03(\t\x12\x10\n\x08\x66\x65\x61tures\x18\n \x03(\t\x12\x0f\n\x07outputs\x18\x0b \x03(\t\x12\x0e\n\x06masked\x18\x0c \x03(\t\x12\x0f\n\x07omitted\x18\r \x03(\t\x12\x10\n\x08replayed\x18\x0e \x01(\x08\x12\x11\n\tshadow_of\x18\x0f \x01(\t\x12+\n\x05\x62\x61tch\x18\x10 \x01(\x0b\x32\x1c.headrace.api.batch.v1.Batch\"K\n\nEventModel\x12\r\n\x05stage\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x0e\n\x06sha256\x18\x04 \x01(\t\"C\n\x14RecordEventsResponse\x12\x14\n\x0cstored_count\x18\x01 \x01(\x04\x12\x15\n\rdropped_count\x18\x02 \x01(\x04\"\xcd\x01\n\x11ListEventsRequest\x12\x15\n\rprediction_id\x18\x01 \x01(\t\x12\x10\n\x08pipeline\x18\x02 \x01(\t\x12\x0e\n\x06tenant\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12.\n\nbegin_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05limit\x18\x07 \x01(\r\"d\n\x12ListEventsResponse\x12\x31\n\x06\x65vents\x18\x01 \x03(\x0b\x32!.headrace.api.monitoring.v1.Event\x12\x1b\n\x13unreadable_segments\x18\x02 \x03(\t\"F\n\x05\x45vent\x12\x15\n\rprediction_id\x18\x01 \x01(\t\x12\x14\n\x0c\x63ontent_json\x18\x02 \x01(\t\x12\x10\n\x08\x65vent_id\x18\x03 \x01(\t\"`\n\x11ReadEventsRequest\x12=\n\x06\x63hosen\x18\x01 \x01(\x0b\x32-.headrace.api.monitoring.v1.ListEventsRequest\x12\x0c\n\x04page\x18\x02 \x01(\t\"|\n\x12ReadEventsResponse\x12\x36\n\x06groups\x18\x01 \x03(\x0b\x32&.headrace.api.monitoring.v1.EventGroup\x12\x11\n\tnext_page\x18\x02 \x01(\t\x12\x1b\n\x13unreadable_segments\x18\x03 \x03(\t\"\x8b\x01\n\x12\x45raseEventsRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12:\n\x08subjects\x18\x02 \x03(\x0b\x32(.headrace.api.monitoring.v1.EventSubject\x12\x13\n\x0brequest_ids\x18\x03 \x03(\t\x12\x14\n\x0cwhole_tenant\x18\x04 \x01(\x08\"-\n\x0c\x45ventSubject\x12\x0e\n\x06\x63olumn\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"i\n\x13\x45raseEventsResponse\x12\x14\n\x0c\x65rased_count\x18\x01 \x01(\x04\x12\x1f\n\x17rewritten_segment_count\x18\x02 \x01(\r\x12\x1b\n\x13unreadable_segments\x18\x03 \x03(\t\"\x16\n\x14ListEventGapsRequest\"Q\n\x15ListEventGapsResponse\x12\x38\n\x07streams\x18\x01 \x03(\x0b\x32\'.headrace.api.monitoring.v1.EventStream\"\x8c\x01\n\x0b\x45ventStream\x12\x0f\n\x07replica\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x06\x12\x13\n\x0bnoted_count\x18\x03 \x01(\x04\x12\x14\n\x0cstored_count\x18\x04 \x01(\x04\x12\x32\n\x04gaps\x18\x05 \x03(\x0b\x32$.headrace.api.monitoring.v1.EventGap\"\'\n\x08\x45ventGap\x12\r\n\x05\x66irst\x18\x01 \x01(\x04\x12\x0c\n\x04last\x18\x02 \x01(\x04\"\x15\n\x13VerifyEventsRequest\"\x8c\x01\n\x14VerifyEventsResponse\x12\x34\n\x05\x66iles\x18\x01 \x03(\x0b\x32%.headrace.api.monitoring.v1.EventFile\x12>\n\x08problems\x18\x02 \x03(\x0b\x32,.headrace.api.monitoring.v1.EventFileProblem\")\n\tEventFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\"1\n\x10\x45ventFileProblem\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0f\n\x07problem\x18\x02 \x01(\t2\xb5\x05\n\rEventsService\x12q\n\x0cRecordEvents\x12/.headrace.api.monitoring.v1.RecordEventsRequest\x1a\x30.headrace.api.monitoring.v1.RecordEventsResponse\x12k\n\nListEvents\x12-.headrace.api.monitoring.v1.ListEventsRequest\x1a..headrace.api.monitoring.v1.ListEventsResponse\x12k\n\nReadEvents\x12-.headrace.api.monitoring.v1.ReadEventsRequest\x1a..headrace.api.monitoring.v1.ReadEventsResponse\x12n\n\x0b\x45raseEvents\x12..headrace.api.monitoring.v1.EraseEventsRequest\x1a/.headrace.api.monitoring.v1.EraseEventsResponse\x12t\n\rListEventGaps\x12\x30.headrace.api.monitoring.v1.ListEventGapsRequest\x1a\x31.headrace.api.monitoring.v1.ListEventGapsResponse\x12q\n\x0cVerifyEvents\x12/.headrace.api.monitoring.v1.VerifyEventsRequest\x1a\x30.headrace.api.monitoring.v1.VerifyEventsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'headrace/api/monitoring/v1/events.proto\x12\x1aheadrace.api.monitoring.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!headrace/api/batch/v1/batch.proto\"\x89\x01\n\x0b\x45ventReport\x12\x0f\n\x07replica\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x06\x12\x13\n\x0bnoted_count\x18\x03 \x01(\x04\x12\x36\n\x06groups\x18\x04 \x03(\x0b\x32&.headrace.api.monitoring.v1.EventGroupJ\x04\x08\x05\x10\x06R\x07\x64urable\"\xe4\x02\n\nEventGroup\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\x10\n\x08revision\x18\x03 \x01(\t\x12\x0f\n\x07release\x18\x04 \x01(\x04\x12\x0b\n\x03\x61rm\x18\x05 \x01(\t\x12\x12\n\nexperiment\x18\x06 \x01(\t\x12\x36\n\x06models\x18\x07 \x03(\x0b\x32&.headrace.api.monitoring.v1.EventModel\x12\x11\n\tfallbacks\x18\x08 \x03(\t\x12\x0e\n\x06inputs\x18\t \x03(\t\x12\x10\n\x08\x66\x65\x61tures\x18\n \x03(\t\x12\x0f\n\x07outputs\x18\x0b \x03(\t\x12\x0e\n\x06masked\x18\x0c \x03(\t\x12\x0f\n\x07omitted\x18\r \x03(\t\x12\x10\n\x08replayed\x18\x0e \x01(\x08\x12\x11\n\tshadow_of\x18\x0f \x01(\t\x12+\n\x05\x62\x61tch\x18\x10 \x01(\x0b\x32\x1c.headrace.api.batch.v1.Batch\"K\n\nEventModel\x12\r\n\x05stage\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x0e\n\x06sha256\x18\x04 \x01(\t\"\xcd\x01\n\x11ListEventsRequest\x12\x15\n\rprediction_id\x18\x01 \x01(\t\x12\x10\n\x08pipeline\x18\x02 \x01(\t\x12\x0e\n\x06tenant\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12.\n\nbegin_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05limit\x18\x07 \x01(\r\"d\n\x12ListEventsResponse\x12\x31\n\x06\x65vents\x18\x01 \x03(\x0b\x32!.headrace.api.monitoring.v1.Event\x12\x1b\n\x13unreadable_segments\x18\x02 \x03(\t\"F\n\x05\x45vent\x12\x15\n\rprediction_id\x18\x01 \x01(\t\x12\x14\n\x0c\x63ontent_json\x18\x02 \x01(\t\x12\x10\n\x08\x65vent_id\x18\x03 \x01(\t\"`\n\x11ReadEventsRequest\x12=\n\x06\x63hosen\x18\x01 \x01(\x0b\x32-.headrace.api.monitoring.v1.ListEventsRequest\x12\x0c\n\x04page\x18\x02 \x01(\t\"|\n\x12ReadEventsResponse\x12\x36\n\x06groups\x18\x01 \x03(\x0b\x32&.headrace.api.monitoring.v1.EventGroup\x12\x11\n\tnext_page\x18\x02 \x01(\t\x12\x1b\n\x13unreadable_segments\x18\x03 \x03(\t\"\x8b\x01\n\x12\x45raseEventsRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12:\n\x08subjects\x18\x02 \x03(\x0b\x32(.headrace.api.monitoring.v1.EventSubject\x12\x13\n\x0brequest_ids\x18\x03 \x03(\t\x12\x14\n\x0cwhole_tenant\x18\x04 \x01(\x08\"-\n\x0c\x45ventSubject\x12\x0e\n\x06\x63olumn\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"i\n\x13\x45raseEventsResponse\x12\x14\n\x0c\x65rased_count\x18\x01 \x01(\x04\x12\x1f\n\x17rewritten_segment_count\x18\x02 \x01(\r\x12\x1b\n\x13unreadable_segments\x18\x03 \x03(\t\"\x16\n\x14ListEventGapsRequest\"Q\n\x15ListEventGapsResponse\x12\x38\n\x07streams\x18\x01 \x03(\x0b\x32\'.headrace.api.monitoring.v1.EventStream\"\x8c\x01\n\x0b\x45ventStream\x12\x0f\n\x07replica\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x06\x12\x13\n\x0bnoted_count\x18\x03 \x01(\x04\x12\x14\n\x0cstored_count\x18\x04 \x01(\x04\x12\x32\n\x04gaps\x18\x05 \x03(\x0b\x32$.headrace.api.monitoring.v1.EventGap\"\'\n\x08\x45ventGap\x12\r\n\x05\x66irst\x18\x01 \x01(\x04\x12\x0c\n\x04last\x18\x02 \x01(\x04\"\x15\n\x13VerifyEventsRequest\"\x8c\x01\n\x14VerifyEventsResponse\x12\x34\n\x05\x66iles\x18\x01 \x03(\x0b\x32%.headrace.api.monitoring.v1.EventFile\x12>\n\x08problems\x18\x02 \x03(\x0b\x32,.headrace.api.monitoring.v1.EventFileProblem\")\n\tEventFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\"1\n\x10\x45ventFileProblem\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0f\n\x07problem\x18\x02 \x01(\t2\xc2\x04\n\rEventsService\x12k\n\nListEvents\x12-.headrace.api.monitoring.v1.ListEventsRequest\x1a..headrace.api.monitoring.v1.ListEventsResponse\x12k\n\nReadEvents\x12-.headrace.api.monitoring.v1.ReadEventsRequest\x1a..headrace.api.monitoring.v1.ReadEventsResponse\x12n\n\x0b\x45raseEvents\x12..headrace.api.monitoring.v1.EraseEventsRequest\x1a/.headrace.api.monitoring.v1.EraseEventsResponse\x12t\n\rListEventGaps\x12\x30.headrace.api.monitoring.v1.ListEventGapsRequest\x1a\x31.headrace.api.monitoring.v1.ListEventGapsResponse\x12q\n\x0cVerifyEvents\x12/.headrace.api.monitoring.v1.VerifyEventsRequest\x1a\x30.headrace.api.monitoring.v1.VerifyEventsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'headrace.api.monitoring.v1.events_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RECORDEVENTSREQUEST']._serialized_start=140
-  _globals['_RECORDEVENTSREQUEST']._serialized_end=287
-  _globals['_EVENTGROUP']._serialized_start=290
-  _globals['_EVENTGROUP']._serialized_end=646
-  _globals['_EVENTMODEL']._serialized_start=648
-  _globals['_EVENTMODEL']._serialized_end=723
-  _globals['_RECORDEVENTSRESPONSE']._serialized_start=725
-  _globals['_RECORDEVENTSRESPONSE']._serialized_end=792
-  _globals['_LISTEVENTSREQUEST']._serialized_start=795
-  _globals['_LISTEVENTSREQUEST']._serialized_end=1000
-  _globals['_LISTEVENTSRESPONSE']._serialized_start=1002
-  _globals['_LISTEVENTSRESPONSE']._serialized_end=1102
-  _globals['_EVENT']._serialized_start=1104
-  _globals['_EVENT']._serialized_end=1174
-  _globals['_READEVENTSREQUEST']._serialized_start=1176
-  _globals['_READEVENTSREQUEST']._serialized_end=1272
-  _globals['_READEVENTSRESPONSE']._serialized_start=1274
-  _globals['_READEVENTSRESPONSE']._serialized_end=1398
-  _globals['_ERASEEVENTSREQUEST']._serialized_start=1401
-  _globals['_ERASEEVENTSREQUEST']._serialized_end=1540
-  _globals['_EVENTSUBJECT']._serialized_start=1542
-  _globals['_EVENTSUBJECT']._serialized_end=1587
-  _globals['_ERASEEVENTSRESPONSE']._serialized_start=1589
-  _globals['_ERASEEVENTSRESPONSE']._serialized_end=1694
-  _globals['_LISTEVENTGAPSREQUEST']._serialized_start=1696
-  _globals['_LISTEVENTGAPSREQUEST']._serialized_end=1718
-  _globals['_LISTEVENTGAPSRESPONSE']._serialized_start=1720
-  _globals['_LISTEVENTGAPSRESPONSE']._serialized_end=1801
-  _globals['_EVENTSTREAM']._serialized_start=1804
-  _globals['_EVENTSTREAM']._serialized_end=1944
-  _globals['_EVENTGAP']._serialized_start=1946
-  _globals['_EVENTGAP']._serialized_end=1985
-  _globals['_VERIFYEVENTSREQUEST']._serialized_start=1987
-  _globals['_VERIFYEVENTSREQUEST']._serialized_end=2008
-  _globals['_VERIFYEVENTSRESPONSE']._serialized_start=2011
-  _globals['_VERIFYEVENTSRESPONSE']._serialized_end=2151
-  _globals['_EVENTFILE']._serialized_start=2153
-  _globals['_EVENTFILE']._serialized_end=2194
-  _globals['_EVENTFILEPROBLEM']._serialized_start=2196
-  _globals['_EVENTFILEPROBLEM']._serialized_end=2245
-  _globals['_EVENTSSERVICE']._serialized_start=2248
-  _globals['_EVENTSSERVICE']._serialized_end=2941
+  _globals['_EVENTREPORT']._serialized_start=140
+  _globals['_EVENTREPORT']._serialized_end=277
+  _globals['_EVENTGROUP']._serialized_start=280
+  _globals['_EVENTGROUP']._serialized_end=636
+  _globals['_EVENTMODEL']._serialized_start=638
+  _globals['_EVENTMODEL']._serialized_end=713
+  _globals['_LISTEVENTSREQUEST']._serialized_start=716
+  _globals['_LISTEVENTSREQUEST']._serialized_end=921
+  _globals['_LISTEVENTSRESPONSE']._serialized_start=923
+  _globals['_LISTEVENTSRESPONSE']._serialized_end=1023
+  _globals['_EVENT']._serialized_start=1025
+  _globals['_EVENT']._serialized_end=1095
+  _globals['_READEVENTSREQUEST']._serialized_start=1097
+  _globals['_READEVENTSREQUEST']._serialized_end=1193
+  _globals['_READEVENTSRESPONSE']._serialized_start=1195
+  _globals['_READEVENTSRESPONSE']._serialized_end=1319
+  _globals['_ERASEEVENTSREQUEST']._serialized_start=1322
+  _globals['_ERASEEVENTSREQUEST']._serialized_end=1461
+  _globals['_EVENTSUBJECT']._serialized_start=1463
+  _globals['_EVENTSUBJECT']._serialized_end=1508
+  _globals['_ERASEEVENTSRESPONSE']._serialized_start=1510
+  _globals['_ERASEEVENTSRESPONSE']._serialized_end=1615
+  _globals['_LISTEVENTGAPSREQUEST']._serialized_start=1617
+  _globals['_LISTEVENTGAPSREQUEST']._serialized_end=1639
+  _globals['_LISTEVENTGAPSRESPONSE']._serialized_start=1641
+  _globals['_LISTEVENTGAPSRESPONSE']._serialized_end=1722
+  _globals['_EVENTSTREAM']._serialized_start=1725
+  _globals['_EVENTSTREAM']._serialized_end=1865
+  _globals['_EVENTGAP']._serialized_start=1867
+  _globals['_EVENTGAP']._serialized_end=1906
+  _globals['_VERIFYEVENTSREQUEST']._serialized_start=1908
+  _globals['_VERIFYEVENTSREQUEST']._serialized_end=1929
+  _globals['_VERIFYEVENTSRESPONSE']._serialized_start=1932
+  _globals['_VERIFYEVENTSRESPONSE']._serialized_end=2072
+  _globals['_EVENTFILE']._serialized_start=2074
+  _globals['_EVENTFILE']._serialized_end=2115
+  _globals['_EVENTFILEPROBLEM']._serialized_start=2117
+  _globals['_EVENTFILEPROBLEM']._serialized_end=2166
+  _globals['_EVENTSSERVICE']._serialized_start=2169
+  _globals['_EVENTSSERVICE']._serialized_end=2747
 # @@protoc_insertion_point(module_scope)

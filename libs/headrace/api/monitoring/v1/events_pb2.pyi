@@ -10,19 +10,17 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
-class RecordEventsRequest(_message.Message):
-    __slots__ = ("replica", "epoch", "noted_count", "groups", "durable")
+class EventReport(_message.Message):
+    __slots__ = ("replica", "epoch", "noted_count", "groups")
     REPLICA_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     NOTED_COUNT_FIELD_NUMBER: _ClassVar[int]
     GROUPS_FIELD_NUMBER: _ClassVar[int]
-    DURABLE_FIELD_NUMBER: _ClassVar[int]
     replica: str
     epoch: int
     noted_count: int
     groups: _containers.RepeatedCompositeFieldContainer[EventGroup]
-    durable: bool
-    def __init__(self, replica: _Optional[str] = ..., epoch: _Optional[int] = ..., noted_count: _Optional[int] = ..., groups: _Optional[_Iterable[_Union[EventGroup, _Mapping]]] = ..., durable: _Optional[bool] = ...) -> None: ...
+    def __init__(self, replica: _Optional[str] = ..., epoch: _Optional[int] = ..., noted_count: _Optional[int] = ..., groups: _Optional[_Iterable[_Union[EventGroup, _Mapping]]] = ...) -> None: ...
 
 class EventGroup(_message.Message):
     __slots__ = ("pipeline", "version", "revision", "release", "arm", "experiment", "models", "fallbacks", "inputs", "features", "outputs", "masked", "omitted", "replayed", "shadow_of", "batch")
@@ -71,14 +69,6 @@ class EventModel(_message.Message):
     version: str
     sha256: str
     def __init__(self, stage: _Optional[str] = ..., model: _Optional[str] = ..., version: _Optional[str] = ..., sha256: _Optional[str] = ...) -> None: ...
-
-class RecordEventsResponse(_message.Message):
-    __slots__ = ("stored_count", "dropped_count")
-    STORED_COUNT_FIELD_NUMBER: _ClassVar[int]
-    DROPPED_COUNT_FIELD_NUMBER: _ClassVar[int]
-    stored_count: int
-    dropped_count: int
-    def __init__(self, stored_count: _Optional[int] = ..., dropped_count: _Optional[int] = ...) -> None: ...
 
 class ListEventsRequest(_message.Message):
     __slots__ = ("prediction_id", "pipeline", "tenant", "request_id", "begin_time", "end_time", "limit")

@@ -35,11 +35,6 @@ class EventsServiceStub:
         Args:
             channel: A grpc.Channel.
         """
-        self.RecordEvents = channel.unary_unary(
-                '/headrace.api.monitoring.v1.EventsService/RecordEvents',
-                request_serializer=headrace_dot_api_dot_monitoring_dot_v1_dot_events__pb2.RecordEventsRequest.SerializeToString,
-                response_deserializer=headrace_dot_api_dot_monitoring_dot_v1_dot_events__pb2.RecordEventsResponse.FromString,
-                _registered_method=True)
         self.ListEvents = channel.unary_unary(
                 '/headrace.api.monitoring.v1.EventsService/ListEvents',
                 request_serializer=headrace_dot_api_dot_monitoring_dot_v1_dot_events__pb2.ListEventsRequest.SerializeToString,
@@ -70,14 +65,6 @@ class EventsServiceStub:
 class EventsServiceServicer:
     """EventsService keeps an event for each prediction: what was asked, what was answered, by what. No prediction waits for it.
     """
-
-    def RecordEvents(self, request, context):
-        """RecordEvents takes events of one router. A message that comes twice is stored once. Without `durable` what can't be stored is
-        dropped and counted; with it the call fails (UNAVAILABLE, STORAGE_UNAVAILABLE) and nothing of it is stored.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
 
     def ListEvents(self, request, context):
         """ListEvents finds events, the newest first. It is for operators.
@@ -117,11 +104,6 @@ class EventsServiceServicer:
 
 def add_EventsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
-            'RecordEvents': grpc.unary_unary_rpc_method_handler(
-                    servicer.RecordEvents,
-                    request_deserializer=headrace_dot_api_dot_monitoring_dot_v1_dot_events__pb2.RecordEventsRequest.FromString,
-                    response_serializer=headrace_dot_api_dot_monitoring_dot_v1_dot_events__pb2.RecordEventsResponse.SerializeToString,
-            ),
             'ListEvents': grpc.unary_unary_rpc_method_handler(
                     servicer.ListEvents,
                     request_deserializer=headrace_dot_api_dot_monitoring_dot_v1_dot_events__pb2.ListEventsRequest.FromString,
@@ -158,33 +140,6 @@ def add_EventsServiceServicer_to_server(servicer, server):
 class EventsService:
     """EventsService keeps an event for each prediction: what was asked, what was answered, by what. No prediction waits for it.
     """
-
-    @staticmethod
-    def RecordEvents(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/headrace.api.monitoring.v1.EventsService/RecordEvents',
-            headrace_dot_api_dot_monitoring_dot_v1_dot_events__pb2.RecordEventsRequest.SerializeToString,
-            headrace_dot_api_dot_monitoring_dot_v1_dot_events__pb2.RecordEventsResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
 
     @staticmethod
     def ListEvents(request,

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-headrace/api/monitoring/v1/explanations.proto\x12\x1aheadrace.api.monitoring.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xec\x01\n\x19RecordExplanationsRequest\x12=\n\x0c\x65xplanations\x18\x01 \x03(\x0b\x32\'.headrace.api.monitoring.v1.Explanation\x12\x42\n\x08\x64\x65manded\x18\x02 \x03(\x0b\x32\x30.headrace.api.monitoring.v1.DemandedExplanations\x12:\n\x05works\x18\x03 \x03(\x0b\x32+.headrace.api.monitoring.v1.ExplanationWork\x12\x10\n\x08works_id\x18\x04 \x01(\x0c\"\xda\x01\n\x0f\x45xplanationWork\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x10\n\x08pipeline\x18\x02 \x01(\t\x12\x19\n\x11\x65xplanation_count\x18\x03 \x01(\x04\x12\x11\n\trow_count\x18\x04 \x01(\x04\x12H\n\x07\x62usy_us\x18\x05 \x03(\x0b\x32\x37.headrace.api.monitoring.v1.ExplanationWork.BusyUsEntry\x1a-\n\x0b\x42usyUsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"B\n\x14\x44\x65mandedExplanations\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x18\n\x10prediction_count\x18\x02 \x01(\x04\"\xf8\x01\n\x0b\x45xplanation\x12\x15\n\rprediction_id\x18\x01 \x01(\x0c\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\x10\n\x08pipeline\x18\x03 \x01(\t\x12\x10\n\x08revision\x18\x04 \x01(\t\x12\x0b\n\x03\x61rm\x18\x05 \x01(\t\x12\x0e\n\x06output\x18\x06 \x01(\t\x12\x0c\n\x04\x62\x61se\x18\x07 \x01(\x01\x12\r\n\x05value\x18\x08 \x01(\x01\x12\r\n\x05\x65xact\x18\t \x01(\x08\x12\x0f\n\x07\x63olumns\x18\n \x03(\t\x12\x15\n\rcontributions\x18\x0b \x03(\x01\x12\x17\n\x0fstandard_errors\x18\x0c \x03(\x01\x12\x14\n\x0c\x62\x61se_sources\x18\r \x03(\t\"2\n\x1aRecordExplanationsResponse\x12\x14\n\x0cstored_count\x18\x01 \x01(\r\".\n\x15GetExplanationRequest\x12\x15\n\rprediction_id\x18\x01 \x01(\t\"\x9c\x01\n\x16GetExplanationResponse\x12<\n\x0b\x65xplanation\x18\x01 \x01(\x0b\x32\'.headrace.api.monitoring.v1.Explanation\x12\x13\n\x0bvalues_json\x18\x02 \x03(\t\x12/\n\x0bstored_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x8d\x01\n\x14GetBiasSlicesRequest\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x0e\n\x06\x63olumn\x18\x02 \x01(\t\x12\x0e\n\x06output\x18\x03 \x01(\t\x12.\n\nbegin_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bleast_group\x18\x05 \x01(\r\"\x8b\x01\n\x15GetBiasSlicesResponse\x12\x0e\n\x06output\x18\x01 \x01(\t\x12\x35\n\x06slices\x18\x02 \x03(\x0b\x32%.headrace.api.monitoring.v1.BiasSlice\x12\x18\n\x10prediction_count\x18\x03 \x01(\x04\x12\x11\n\ttruncated\x18\x04 \x01(\x08\"\xd6\x01\n\tBiasSlice\x12\r\n\x05group\x18\x01 \x01(\t\x12\x13\n\x0bgroup_count\x18\x02 \x01(\r\x12\x34\n\x06output\x18\x03 \x01(\x0b\x32$.headrace.api.monitoring.v1.BiasMean\x12\x33\n\x05wrong\x18\x04 \x01(\x0b\x32$.headrace.api.monitoring.v1.BiasMean\x12:\n\x0c\x63ontribution\x18\x05 \x01(\x0b\x32$.headrace.api.monitoring.v1.BiasMean\"[\n\x08\x42iasMean\x12\x18\n\x10prediction_count\x18\x01 \x01(\x04\x12\x11\n\x04mean\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x0b\n\x03low\x18\x03 \x01(\x01\x12\x0c\n\x04high\x18\x04 \x01(\x01\x42\x07\n\x05_mean\"\x1f\n\x1dGetExplanationCoverageRequest\"d\n\x1eGetExplanationCoverageResponse\x12\x42\n\tpipelines\x18\x01 \x03(\x0b\x32/.headrace.api.monitoring.v1.ExplanationCoverage\"Z\n\x13\x45xplanationCoverage\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x18\n\x10prediction_count\x18\x02 \x01(\x04\x12\x17\n\x0f\x65xplained_count\x18\x03 \x01(\x04\x32\x9c\x04\n\x13\x45xplanationsService\x12\x83\x01\n\x12RecordExplanations\x12\x35.headrace.api.monitoring.v1.RecordExplanationsRequest\x1a\x36.headrace.api.monitoring.v1.RecordExplanationsResponse\x12w\n\x0eGetExplanation\x12\x31.headrace.api.monitoring.v1.GetExplanationRequest\x1a\x32.headrace.api.monitoring.v1.GetExplanationResponse\x12t\n\rGetBiasSlices\x12\x30.headrace.api.monitoring.v1.GetBiasSlicesRequest\x1a\x31.headrace.api.monitoring.v1.GetBiasSlicesResponse\x12\x8f\x01\n\x16GetExplanationCoverage\x12\x39.headrace.api.monitoring.v1.GetExplanationCoverageRequest\x1a:.headrace.api.monitoring.v1.GetExplanationCoverageResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-headrace/api/monitoring/v1/explanations.proto\x12\x1aheadrace.api.monitoring.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe2\x01\n\x11\x45xplanationReport\x12=\n\x0c\x65xplanations\x18\x01 \x03(\x0b\x32\'.headrace.api.monitoring.v1.Explanation\x12\x42\n\x08\x64\x65manded\x18\x02 \x03(\x0b\x32\x30.headrace.api.monitoring.v1.DemandedExplanations\x12:\n\x05works\x18\x03 \x03(\x0b\x32+.headrace.api.monitoring.v1.ExplanationWork\x12\x0e\n\x06number\x18\x04 \x01(\x04\"\xda\x01\n\x0f\x45xplanationWork\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x10\n\x08pipeline\x18\x02 \x01(\t\x12\x19\n\x11\x65xplanation_count\x18\x03 \x01(\x04\x12\x11\n\trow_count\x18\x04 \x01(\x04\x12H\n\x07\x62usy_us\x18\x05 \x03(\x0b\x32\x37.headrace.api.monitoring.v1.ExplanationWork.BusyUsEntry\x1a-\n\x0b\x42usyUsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"B\n\x14\x44\x65mandedExplanations\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x18\n\x10prediction_count\x18\x02 \x01(\x04\"\xf8\x01\n\x0b\x45xplanation\x12\x15\n\rprediction_id\x18\x01 \x01(\x0c\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\x10\n\x08pipeline\x18\x03 \x01(\t\x12\x10\n\x08revision\x18\x04 \x01(\t\x12\x0b\n\x03\x61rm\x18\x05 \x01(\t\x12\x0e\n\x06output\x18\x06 \x01(\t\x12\x0c\n\x04\x62\x61se\x18\x07 \x01(\x01\x12\r\n\x05value\x18\x08 \x01(\x01\x12\r\n\x05\x65xact\x18\t \x01(\x08\x12\x0f\n\x07\x63olumns\x18\n \x03(\t\x12\x15\n\rcontributions\x18\x0b \x03(\x01\x12\x17\n\x0fstandard_errors\x18\x0c \x03(\x01\x12\x14\n\x0c\x62\x61se_sources\x18\r \x03(\t\".\n\x15GetExplanationRequest\x12\x15\n\rprediction_id\x18\x01 \x01(\t\"\x9c\x01\n\x16GetExplanationResponse\x12<\n\x0b\x65xplanation\x18\x01 \x01(\x0b\x32\'.headrace.api.monitoring.v1.Explanation\x12\x13\n\x0bvalues_json\x18\x02 \x03(\t\x12/\n\x0bstored_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x8d\x01\n\x14GetBiasSlicesRequest\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x0e\n\x06\x63olumn\x18\x02 \x01(\t\x12\x0e\n\x06output\x18\x03 \x01(\t\x12.\n\nbegin_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bleast_group\x18\x05 \x01(\r\"\x8b\x01\n\x15GetBiasSlicesResponse\x12\x0e\n\x06output\x18\x01 \x01(\t\x12\x35\n\x06slices\x18\x02 \x03(\x0b\x32%.headrace.api.monitoring.v1.BiasSlice\x12\x18\n\x10prediction_count\x18\x03 \x01(\x04\x12\x11\n\ttruncated\x18\x04 \x01(\x08\"\xd6\x01\n\tBiasSlice\x12\r\n\x05group\x18\x01 \x01(\t\x12\x13\n\x0bgroup_count\x18\x02 \x01(\r\x12\x34\n\x06output\x18\x03 \x01(\x0b\x32$.headrace.api.monitoring.v1.BiasMean\x12\x33\n\x05wrong\x18\x04 \x01(\x0b\x32$.headrace.api.monitoring.v1.BiasMean\x12:\n\x0c\x63ontribution\x18\x05 \x01(\x0b\x32$.headrace.api.monitoring.v1.BiasMean\"[\n\x08\x42iasMean\x12\x18\n\x10prediction_count\x18\x01 \x01(\x04\x12\x11\n\x04mean\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x0b\n\x03low\x18\x03 \x01(\x01\x12\x0c\n\x04high\x18\x04 \x01(\x01\x42\x07\n\x05_mean\"\x1f\n\x1dGetExplanationCoverageRequest\"d\n\x1eGetExplanationCoverageResponse\x12\x42\n\tpipelines\x18\x01 \x03(\x0b\x32/.headrace.api.monitoring.v1.ExplanationCoverage\"Z\n\x13\x45xplanationCoverage\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x18\n\x10prediction_count\x18\x02 \x01(\x04\x12\x17\n\x0f\x65xplained_count\x18\x03 \x01(\x04\x32\x96\x03\n\x13\x45xplanationsService\x12w\n\x0eGetExplanation\x12\x31.headrace.api.monitoring.v1.GetExplanationRequest\x1a\x32.headrace.api.monitoring.v1.GetExplanationResponse\x12t\n\rGetBiasSlices\x12\x30.headrace.api.monitoring.v1.GetBiasSlicesRequest\x1a\x31.headrace.api.monitoring.v1.GetBiasSlicesResponse\x12\x8f\x01\n\x16GetExplanationCoverage\x12\x39.headrace.api.monitoring.v1.GetExplanationCoverageRequest\x1a:.headrace.api.monitoring.v1.GetExplanationCoverageResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,36 +34,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_EXPLANATIONWORK_BUSYUSENTRY']._loaded_options = None
   _globals['_EXPLANATIONWORK_BUSYUSENTRY']._serialized_options = b'8\001'
-  _globals['_RECORDEXPLANATIONSREQUEST']._serialized_start=111
-  _globals['_RECORDEXPLANATIONSREQUEST']._serialized_end=347
-  _globals['_EXPLANATIONWORK']._serialized_start=350
-  _globals['_EXPLANATIONWORK']._serialized_end=568
-  _globals['_EXPLANATIONWORK_BUSYUSENTRY']._serialized_start=523
-  _globals['_EXPLANATIONWORK_BUSYUSENTRY']._serialized_end=568
-  _globals['_DEMANDEDEXPLANATIONS']._serialized_start=570
-  _globals['_DEMANDEDEXPLANATIONS']._serialized_end=636
-  _globals['_EXPLANATION']._serialized_start=639
-  _globals['_EXPLANATION']._serialized_end=887
-  _globals['_RECORDEXPLANATIONSRESPONSE']._serialized_start=889
-  _globals['_RECORDEXPLANATIONSRESPONSE']._serialized_end=939
-  _globals['_GETEXPLANATIONREQUEST']._serialized_start=941
-  _globals['_GETEXPLANATIONREQUEST']._serialized_end=987
-  _globals['_GETEXPLANATIONRESPONSE']._serialized_start=990
-  _globals['_GETEXPLANATIONRESPONSE']._serialized_end=1146
-  _globals['_GETBIASSLICESREQUEST']._serialized_start=1149
-  _globals['_GETBIASSLICESREQUEST']._serialized_end=1290
-  _globals['_GETBIASSLICESRESPONSE']._serialized_start=1293
-  _globals['_GETBIASSLICESRESPONSE']._serialized_end=1432
-  _globals['_BIASSLICE']._serialized_start=1435
-  _globals['_BIASSLICE']._serialized_end=1649
-  _globals['_BIASMEAN']._serialized_start=1651
-  _globals['_BIASMEAN']._serialized_end=1742
-  _globals['_GETEXPLANATIONCOVERAGEREQUEST']._serialized_start=1744
-  _globals['_GETEXPLANATIONCOVERAGEREQUEST']._serialized_end=1775
-  _globals['_GETEXPLANATIONCOVERAGERESPONSE']._serialized_start=1777
-  _globals['_GETEXPLANATIONCOVERAGERESPONSE']._serialized_end=1877
-  _globals['_EXPLANATIONCOVERAGE']._serialized_start=1879
-  _globals['_EXPLANATIONCOVERAGE']._serialized_end=1969
-  _globals['_EXPLANATIONSSERVICE']._serialized_start=1972
-  _globals['_EXPLANATIONSSERVICE']._serialized_end=2512
+  _globals['_EXPLANATIONREPORT']._serialized_start=111
+  _globals['_EXPLANATIONREPORT']._serialized_end=337
+  _globals['_EXPLANATIONWORK']._serialized_start=340
+  _globals['_EXPLANATIONWORK']._serialized_end=558
+  _globals['_EXPLANATIONWORK_BUSYUSENTRY']._serialized_start=513
+  _globals['_EXPLANATIONWORK_BUSYUSENTRY']._serialized_end=558
+  _globals['_DEMANDEDEXPLANATIONS']._serialized_start=560
+  _globals['_DEMANDEDEXPLANATIONS']._serialized_end=626
+  _globals['_EXPLANATION']._serialized_start=629
+  _globals['_EXPLANATION']._serialized_end=877
+  _globals['_GETEXPLANATIONREQUEST']._serialized_start=879
+  _globals['_GETEXPLANATIONREQUEST']._serialized_end=925
+  _globals['_GETEXPLANATIONRESPONSE']._serialized_start=928
+  _globals['_GETEXPLANATIONRESPONSE']._serialized_end=1084
+  _globals['_GETBIASSLICESREQUEST']._serialized_start=1087
+  _globals['_GETBIASSLICESREQUEST']._serialized_end=1228
+  _globals['_GETBIASSLICESRESPONSE']._serialized_start=1231
+  _globals['_GETBIASSLICESRESPONSE']._serialized_end=1370
+  _globals['_BIASSLICE']._serialized_start=1373
+  _globals['_BIASSLICE']._serialized_end=1587
+  _globals['_BIASMEAN']._serialized_start=1589
+  _globals['_BIASMEAN']._serialized_end=1680
+  _globals['_GETEXPLANATIONCOVERAGEREQUEST']._serialized_start=1682
+  _globals['_GETEXPLANATIONCOVERAGEREQUEST']._serialized_end=1713
+  _globals['_GETEXPLANATIONCOVERAGERESPONSE']._serialized_start=1715
+  _globals['_GETEXPLANATIONCOVERAGERESPONSE']._serialized_end=1815
+  _globals['_EXPLANATIONCOVERAGE']._serialized_start=1817
+  _globals['_EXPLANATIONCOVERAGE']._serialized_end=1907
+  _globals['_EXPLANATIONSSERVICE']._serialized_start=1910
+  _globals['_EXPLANATIONSSERVICE']._serialized_end=2316
 # @@protoc_insertion_point(module_scope)

@@ -9,17 +9,17 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
-class RecordExplanationsRequest(_message.Message):
-    __slots__ = ("explanations", "demanded", "works", "works_id")
+class ExplanationReport(_message.Message):
+    __slots__ = ("explanations", "demanded", "works", "number")
     EXPLANATIONS_FIELD_NUMBER: _ClassVar[int]
     DEMANDED_FIELD_NUMBER: _ClassVar[int]
     WORKS_FIELD_NUMBER: _ClassVar[int]
-    WORKS_ID_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
     explanations: _containers.RepeatedCompositeFieldContainer[Explanation]
     demanded: _containers.RepeatedCompositeFieldContainer[DemandedExplanations]
     works: _containers.RepeatedCompositeFieldContainer[ExplanationWork]
-    works_id: bytes
-    def __init__(self, explanations: _Optional[_Iterable[_Union[Explanation, _Mapping]]] = ..., demanded: _Optional[_Iterable[_Union[DemandedExplanations, _Mapping]]] = ..., works: _Optional[_Iterable[_Union[ExplanationWork, _Mapping]]] = ..., works_id: _Optional[bytes] = ...) -> None: ...
+    number: int
+    def __init__(self, explanations: _Optional[_Iterable[_Union[Explanation, _Mapping]]] = ..., demanded: _Optional[_Iterable[_Union[DemandedExplanations, _Mapping]]] = ..., works: _Optional[_Iterable[_Union[ExplanationWork, _Mapping]]] = ..., number: _Optional[int] = ...) -> None: ...
 
 class ExplanationWork(_message.Message):
     __slots__ = ("tenant", "pipeline", "explanation_count", "row_count", "busy_us")
@@ -79,12 +79,6 @@ class Explanation(_message.Message):
     standard_errors: _containers.RepeatedScalarFieldContainer[float]
     base_sources: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, prediction_id: _Optional[bytes] = ..., tenant: _Optional[str] = ..., pipeline: _Optional[str] = ..., revision: _Optional[str] = ..., arm: _Optional[str] = ..., output: _Optional[str] = ..., base: _Optional[float] = ..., value: _Optional[float] = ..., exact: _Optional[bool] = ..., columns: _Optional[_Iterable[str]] = ..., contributions: _Optional[_Iterable[float]] = ..., standard_errors: _Optional[_Iterable[float]] = ..., base_sources: _Optional[_Iterable[str]] = ...) -> None: ...
-
-class RecordExplanationsResponse(_message.Message):
-    __slots__ = ("stored_count",)
-    STORED_COUNT_FIELD_NUMBER: _ClassVar[int]
-    stored_count: int
-    def __init__(self, stored_count: _Optional[int] = ...) -> None: ...
 
 class GetExplanationRequest(_message.Message):
     __slots__ = ("prediction_id",)

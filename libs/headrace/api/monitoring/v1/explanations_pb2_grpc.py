@@ -35,11 +35,6 @@ class ExplanationsServiceStub:
         Args:
             channel: A grpc.Channel.
         """
-        self.RecordExplanations = channel.unary_unary(
-                '/headrace.api.monitoring.v1.ExplanationsService/RecordExplanations',
-                request_serializer=headrace_dot_api_dot_monitoring_dot_v1_dot_explanations__pb2.RecordExplanationsRequest.SerializeToString,
-                response_deserializer=headrace_dot_api_dot_monitoring_dot_v1_dot_explanations__pb2.RecordExplanationsResponse.FromString,
-                _registered_method=True)
         self.GetExplanation = channel.unary_unary(
                 '/headrace.api.monitoring.v1.ExplanationsService/GetExplanation',
                 request_serializer=headrace_dot_api_dot_monitoring_dot_v1_dot_explanations__pb2.GetExplanationRequest.SerializeToString,
@@ -60,13 +55,6 @@ class ExplanationsServiceStub:
 class ExplanationsServiceServicer:
     """ExplanationsService keeps explanations of predictions, for pipelines that demand them. No prediction waits for it.
     """
-
-    def RecordExplanations(self, request, context):
-        """RecordExplanations takes explanations of one router. One that comes twice is stored once.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
 
     def GetExplanation(self, request, context):
         """GetExplanation finds the explanation of one prediction. It is for operators. NOT_FOUND PREDICTION_UNKNOWN: there is none.
@@ -92,11 +80,6 @@ class ExplanationsServiceServicer:
 
 def add_ExplanationsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
-            'RecordExplanations': grpc.unary_unary_rpc_method_handler(
-                    servicer.RecordExplanations,
-                    request_deserializer=headrace_dot_api_dot_monitoring_dot_v1_dot_explanations__pb2.RecordExplanationsRequest.FromString,
-                    response_serializer=headrace_dot_api_dot_monitoring_dot_v1_dot_explanations__pb2.RecordExplanationsResponse.SerializeToString,
-            ),
             'GetExplanation': grpc.unary_unary_rpc_method_handler(
                     servicer.GetExplanation,
                     request_deserializer=headrace_dot_api_dot_monitoring_dot_v1_dot_explanations__pb2.GetExplanationRequest.FromString,
@@ -123,33 +106,6 @@ def add_ExplanationsServiceServicer_to_server(servicer, server):
 class ExplanationsService:
     """ExplanationsService keeps explanations of predictions, for pipelines that demand them. No prediction waits for it.
     """
-
-    @staticmethod
-    def RecordExplanations(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/headrace.api.monitoring.v1.ExplanationsService/RecordExplanations',
-            headrace_dot_api_dot_monitoring_dot_v1_dot_explanations__pb2.RecordExplanationsRequest.SerializeToString,
-            headrace_dot_api_dot_monitoring_dot_v1_dot_explanations__pb2.RecordExplanationsResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
 
     @staticmethod
     def GetExplanation(request,

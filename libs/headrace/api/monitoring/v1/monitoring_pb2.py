@@ -25,49 +25,47 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+headrace/api/monitoring/v1/monitoring.proto\x12\x1aheadrace.api.monitoring.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd8\x01\n\x12ReportTicksRequest\x12\r\n\x05\x65poch\x18\x01 \x01(\x06\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x15\n\rbase_sequence\x18\x03 \x01(\x04\x12\x33\n\x04\x61rms\x18\x04 \x03(\x0b\x32%.headrace.api.monitoring.v1.ArmCounts\x12\x38\n\texposures\x18\x05 \x03(\x0b\x32%.headrace.api.monitoring.v1.Exposures\x12\x1b\n\x13lost_exposure_count\x18\x06 \x01(\x04\"@\n\x13ReportTicksResponse\x12\x0e\n\x06\x62\x65hind\x18\x01 \x01(\x08\x12\x19\n\x11live_router_count\x18\x02 \x01(\r\"\xdd\x01\n\tArmCounts\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x0f\n\x07release\x18\x02 \x01(\x04\x12\x0b\n\x03\x61rm\x18\x03 \x01(\t\x12\x11\n\trow_count\x18\x04 \x01(\x04\x12\x17\n\x0f\x65rror_row_count\x18\x05 \x01(\x04\x12\x16\n\x0elatency_counts\x18\x06 \x03(\x04\x12\x0f\n\x07\x62y_rule\x18\x08 \x01(\x08\x12<\n\x08\x61ssigned\x18\t \x01(\x0b\x32*.headrace.api.monitoring.v1.AssignedCountsJ\x04\x08\x07\x10\x08R\x07outputs\"\xc1\x01\n\x0e\x41ssignedCounts\x12\x15\n\rrequest_count\x18\x01 \x01(\x04\x12\x19\n\x11\x62\x61\x64_request_count\x18\x02 \x01(\x04\x12\x15\n\rnew_key_count\x18\x03 \x01(\x04\x12\x17\n\x0f\x66resh_row_count\x18\x04 \x01(\x04\x12\x1b\n\x13\x66resh_bad_key_count\x18\x05 \x01(\x04\x12\x1d\n\x15\x61nswer_latency_counts\x18\x06 \x03(\x04\x12\x11\n\tsaturated\x18\x07 \x01(\x08\"\xba\x01\n\tExposures\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x0f\n\x07release\x18\x02 \x01(\x04\x12\x0b\n\x03\x61rm\x18\x03 \x01(\t\x12\x0f\n\x07tenants\x18\x04 \x03(\t\x12\x13\n\x0brequest_ids\x18\x05 \x03(\t\x12\x0c\n\x04rows\x18\x06 \x03(\r\x12\x0c\n\x04keys\x18\x07 \x03(\x06\x12;\n\x06labels\x18\x08 \x03(\x0b\x32+.headrace.api.monitoring.v1.PredictedLabels\"/\n\x0fPredictedLabels\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06values\x18\x02 \x03(\x01\"^\n\x15RecordOutcomesRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x35\n\x08outcomes\x18\x02 \x03(\x0b\x32#.headrace.api.monitoring.v1.Outcome\"\x8e\x01\n\x07Outcome\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0b\n\x03row\x18\x02 \x01(\r\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0f\n\x05label\x18\x04 \x01(\x08H\x00\x12\x10\n\x06number\x18\x05 \x01(\x01H\x00\x12(\n\x04time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x07\n\x05value\"0\n\x16RecordOutcomesResponse\x12\x16\n\x0e\x61\x63\x63\x65pted_count\x18\x01 \x01(\r\"%\n\x11GetRolloutRequest\x12\x10\n\x08pipeline\x18\x01 \x01(\t\"\xe8\x02\n\x12GetRolloutResponse\x12\r\n\x05leads\x18\x01 \x01(\x08\x12\x0f\n\x07problem\x18\x02 \x01(\t\x12\x0f\n\x07release\x18\x03 \x01(\x04\x12\x0e\n\x06\x61\x63tion\x18\x04 \x01(\t\x12\x0f\n\x07verdict\x18\x05 \x01(\t\x12\x0e\n\x06weight\x18\x06 \x01(\x01\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12\x11\n\twaits_for\x18\x08 \x01(\t\x12\x38\n\x06guards\x18\t \x03(\x0b\x32(.headrace.api.monitoring.v1.GuardFigures\x12\x1d\n\x15sample_ratio_evidence\x18\n \x01(\x01\x12\x12\n\nunit_count\x18\x0b \x01(\x04\x12-\n\tlook_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rdeadline_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xe8\x02\n\x0cGuardFigures\x12\r\n\x05guard\x18\x01 \x01(\t\x12\x0f\n\x07verdict\x18\x02 \x01(\t\x12\x35\n\x04live\x18\x03 \x01(\x0b\x32\'.headrace.api.monitoring.v1.RateFigures\x12\x37\n\x06\x63\x61nary\x18\x04 \x01(\x0b\x32\'.headrace.api.monitoring.v1.RateFigures\x12\x15\n\rharm_evidence\x18\x05 \x01(\x01\x12\x16\n\x0eharm_threshold\x18\x06 \x01(\x01\x12\x15\n\rfine_evidence\x18\x07 \x01(\x01\x12\x16\n\x0e\x66ine_threshold\x18\x08 \x01(\x01\x12\x0e\n\x06\x65xcess\x18\t \x01(\x01\x12\x16\n\x0e\x65xcess_allowed\x18\n \x01(\x01\x12\x13\n\x0bslow_over_s\x18\x0b \x01(\x01\x12\x0e\n\x06\x61\x63tion\x18\x0c \x01(\t\x12\x0c\n\x04says\x18\r \x01(\t\x12\x0f\n\x07unknown\x18\x0e \x01(\t\"O\n\x0bRateFigures\x12\x12\n\nunit_count\x18\x01 \x01(\x04\x12\x11\n\tbad_count\x18\x02 \x01(\x04\x12\x0b\n\x03low\x18\x03 \x01(\x01\x12\x0c\n\x04high\x18\x04 \x01(\x01\")\n\x15ReadExperimentRequest\x12\x10\n\x08pipeline\x18\x01 \x01(\t\"\xd1\x01\n\x16ReadExperimentResponse\x12\x12\n\nexperiment\x18\x01 \x01(\t\x12\r\n\x05phase\x18\x02 \x01(\r\x12\x37\n\x04\x61rms\x18\x03 \x03(\x0b\x32).headrace.api.monitoring.v1.ExperimentArm\x12\x19\n\x11\x63rossed_key_count\x18\x04 \x01(\x04\x12\x1d\n\x15sample_ratio_expected\x18\x05 \x01(\x08\x12!\n\x19sample_ratio_log_evidence\x18\x06 \x01(\x01\"\xe0\x01\n\rExperimentArm\x12\x0b\n\x03\x61rm\x18\x01 \x01(\t\x12\x19\n\x11\x65xposed_key_count\x18\x02 \x01(\x04\x12\x19\n\x11outcome_key_count\x18\x03 \x01(\x04\x12\x11\n\x04mean\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x38\n\ndifference\x18\x05 \x01(\x0b\x32$.headrace.api.monitoring.v1.Interval\x12\x36\n\x08relative\x18\x06 \x01(\x0b\x32$.headrace.api.monitoring.v1.IntervalB\x07\n\x05_mean\"4\n\x08Interval\x12\r\n\x05value\x18\x01 \x01(\x01\x12\x0b\n\x03low\x18\x02 \x01(\x01\x12\x0c\n\x04high\x18\x03 \x01(\x01\x32\xfc\x01\n\x11MonitoringService\x12n\n\x0bReportTicks\x12..headrace.api.monitoring.v1.ReportTicksRequest\x1a/.headrace.api.monitoring.v1.ReportTicksResponse\x12w\n\x0eRecordOutcomes\x12\x31.headrace.api.monitoring.v1.RecordOutcomesRequest\x1a\x32.headrace.api.monitoring.v1.RecordOutcomesResponse2\xf7\x01\n\x0f\x41nalysisService\x12k\n\nGetRollout\x12-.headrace.api.monitoring.v1.GetRolloutRequest\x1a..headrace.api.monitoring.v1.GetRolloutResponse\x12w\n\x0eReadExperiment\x12\x31.headrace.api.monitoring.v1.ReadExperimentRequest\x1a\x32.headrace.api.monitoring.v1.ReadExperimentResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+headrace/api/monitoring/v1/monitoring.proto\x12\x1aheadrace.api.monitoring.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"j\n\nTickReport\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x15\n\rbase_sequence\x18\x02 \x01(\x04\x12\x33\n\x04\x61rms\x18\x03 \x03(\x0b\x32%.headrace.api.monitoring.v1.ArmCounts\"\xdd\x01\n\tArmCounts\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x0f\n\x07release\x18\x02 \x01(\x04\x12\x0b\n\x03\x61rm\x18\x03 \x01(\t\x12\x11\n\trow_count\x18\x04 \x01(\x04\x12\x17\n\x0f\x65rror_row_count\x18\x05 \x01(\x04\x12\x16\n\x0elatency_counts\x18\x06 \x03(\x04\x12\x0f\n\x07\x62y_rule\x18\x08 \x01(\x08\x12<\n\x08\x61ssigned\x18\t \x01(\x0b\x32*.headrace.api.monitoring.v1.AssignedCountsJ\x04\x08\x07\x10\x08R\x07outputs\"\xc1\x01\n\x0e\x41ssignedCounts\x12\x15\n\rrequest_count\x18\x01 \x01(\x04\x12\x19\n\x11\x62\x61\x64_request_count\x18\x02 \x01(\x04\x12\x15\n\rnew_key_count\x18\x03 \x01(\x04\x12\x17\n\x0f\x66resh_row_count\x18\x04 \x01(\x04\x12\x1b\n\x13\x66resh_bad_key_count\x18\x05 \x01(\x04\x12\x1d\n\x15\x61nswer_latency_counts\x18\x06 \x03(\x04\x12\x11\n\tsaturated\x18\x07 \x01(\x08\"\xba\x01\n\tExposures\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x0f\n\x07release\x18\x02 \x01(\x04\x12\x0b\n\x03\x61rm\x18\x03 \x01(\t\x12\x0f\n\x07tenants\x18\x04 \x03(\t\x12\x13\n\x0brequest_ids\x18\x05 \x03(\t\x12\x0c\n\x04rows\x18\x06 \x03(\r\x12\x0c\n\x04keys\x18\x07 \x03(\x06\x12;\n\x06labels\x18\x08 \x03(\x0b\x32+.headrace.api.monitoring.v1.PredictedLabels\"/\n\x0fPredictedLabels\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06values\x18\x02 \x03(\x01\"^\n\x15RecordOutcomesRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x35\n\x08outcomes\x18\x02 \x03(\x0b\x32#.headrace.api.monitoring.v1.Outcome\"\x8e\x01\n\x07Outcome\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0b\n\x03row\x18\x02 \x01(\r\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0f\n\x05label\x18\x04 \x01(\x08H\x00\x12\x10\n\x06number\x18\x05 \x01(\x01H\x00\x12(\n\x04time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x07\n\x05value\"0\n\x16RecordOutcomesResponse\x12\x16\n\x0e\x61\x63\x63\x65pted_count\x18\x01 \x01(\r\"%\n\x11GetRolloutRequest\x12\x10\n\x08pipeline\x18\x01 \x01(\t\"\xe8\x02\n\x12GetRolloutResponse\x12\r\n\x05leads\x18\x01 \x01(\x08\x12\x0f\n\x07problem\x18\x02 \x01(\t\x12\x0f\n\x07release\x18\x03 \x01(\x04\x12\x0e\n\x06\x61\x63tion\x18\x04 \x01(\t\x12\x0f\n\x07verdict\x18\x05 \x01(\t\x12\x0e\n\x06weight\x18\x06 \x01(\x01\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12\x11\n\twaits_for\x18\x08 \x01(\t\x12\x38\n\x06guards\x18\t \x03(\x0b\x32(.headrace.api.monitoring.v1.GuardFigures\x12\x1d\n\x15sample_ratio_evidence\x18\n \x01(\x01\x12\x12\n\nunit_count\x18\x0b \x01(\x04\x12-\n\tlook_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rdeadline_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xe8\x02\n\x0cGuardFigures\x12\r\n\x05guard\x18\x01 \x01(\t\x12\x0f\n\x07verdict\x18\x02 \x01(\t\x12\x35\n\x04live\x18\x03 \x01(\x0b\x32\'.headrace.api.monitoring.v1.RateFigures\x12\x37\n\x06\x63\x61nary\x18\x04 \x01(\x0b\x32\'.headrace.api.monitoring.v1.RateFigures\x12\x15\n\rharm_evidence\x18\x05 \x01(\x01\x12\x16\n\x0eharm_threshold\x18\x06 \x01(\x01\x12\x15\n\rfine_evidence\x18\x07 \x01(\x01\x12\x16\n\x0e\x66ine_threshold\x18\x08 \x01(\x01\x12\x0e\n\x06\x65xcess\x18\t \x01(\x01\x12\x16\n\x0e\x65xcess_allowed\x18\n \x01(\x01\x12\x13\n\x0bslow_over_s\x18\x0b \x01(\x01\x12\x0e\n\x06\x61\x63tion\x18\x0c \x01(\t\x12\x0c\n\x04says\x18\r \x01(\t\x12\x0f\n\x07unknown\x18\x0e \x01(\t\"O\n\x0bRateFigures\x12\x12\n\nunit_count\x18\x01 \x01(\x04\x12\x11\n\tbad_count\x18\x02 \x01(\x04\x12\x0b\n\x03low\x18\x03 \x01(\x01\x12\x0c\n\x04high\x18\x04 \x01(\x01\")\n\x15ReadExperimentRequest\x12\x10\n\x08pipeline\x18\x01 \x01(\t\"\xd1\x01\n\x16ReadExperimentResponse\x12\x12\n\nexperiment\x18\x01 \x01(\t\x12\r\n\x05phase\x18\x02 \x01(\r\x12\x37\n\x04\x61rms\x18\x03 \x03(\x0b\x32).headrace.api.monitoring.v1.ExperimentArm\x12\x19\n\x11\x63rossed_key_count\x18\x04 \x01(\x04\x12\x1d\n\x15sample_ratio_expected\x18\x05 \x01(\x08\x12!\n\x19sample_ratio_log_evidence\x18\x06 \x01(\x01\"\xe0\x01\n\rExperimentArm\x12\x0b\n\x03\x61rm\x18\x01 \x01(\t\x12\x19\n\x11\x65xposed_key_count\x18\x02 \x01(\x04\x12\x19\n\x11outcome_key_count\x18\x03 \x01(\x04\x12\x11\n\x04mean\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x38\n\ndifference\x18\x05 \x01(\x0b\x32$.headrace.api.monitoring.v1.Interval\x12\x36\n\x08relative\x18\x06 \x01(\x0b\x32$.headrace.api.monitoring.v1.IntervalB\x07\n\x05_mean\"4\n\x08Interval\x12\r\n\x05value\x18\x01 \x01(\x01\x12\x0b\n\x03low\x18\x02 \x01(\x01\x12\x0c\n\x04high\x18\x03 \x01(\x01\x32\x8c\x01\n\x11MonitoringService\x12w\n\x0eRecordOutcomes\x12\x31.headrace.api.monitoring.v1.RecordOutcomesRequest\x1a\x32.headrace.api.monitoring.v1.RecordOutcomesResponse2\xf7\x01\n\x0f\x41nalysisService\x12k\n\nGetRollout\x12-.headrace.api.monitoring.v1.GetRolloutRequest\x1a..headrace.api.monitoring.v1.GetRolloutResponse\x12w\n\x0eReadExperiment\x12\x31.headrace.api.monitoring.v1.ReadExperimentRequest\x1a\x32.headrace.api.monitoring.v1.ReadExperimentResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'headrace.api.monitoring.v1.monitoring_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_REPORTTICKSREQUEST']._serialized_start=109
-  _globals['_REPORTTICKSREQUEST']._serialized_end=325
-  _globals['_REPORTTICKSRESPONSE']._serialized_start=327
-  _globals['_REPORTTICKSRESPONSE']._serialized_end=391
-  _globals['_ARMCOUNTS']._serialized_start=394
-  _globals['_ARMCOUNTS']._serialized_end=615
-  _globals['_ASSIGNEDCOUNTS']._serialized_start=618
-  _globals['_ASSIGNEDCOUNTS']._serialized_end=811
-  _globals['_EXPOSURES']._serialized_start=814
-  _globals['_EXPOSURES']._serialized_end=1000
-  _globals['_PREDICTEDLABELS']._serialized_start=1002
-  _globals['_PREDICTEDLABELS']._serialized_end=1049
-  _globals['_RECORDOUTCOMESREQUEST']._serialized_start=1051
-  _globals['_RECORDOUTCOMESREQUEST']._serialized_end=1145
-  _globals['_OUTCOME']._serialized_start=1148
-  _globals['_OUTCOME']._serialized_end=1290
-  _globals['_RECORDOUTCOMESRESPONSE']._serialized_start=1292
-  _globals['_RECORDOUTCOMESRESPONSE']._serialized_end=1340
-  _globals['_GETROLLOUTREQUEST']._serialized_start=1342
-  _globals['_GETROLLOUTREQUEST']._serialized_end=1379
-  _globals['_GETROLLOUTRESPONSE']._serialized_start=1382
-  _globals['_GETROLLOUTRESPONSE']._serialized_end=1742
-  _globals['_GUARDFIGURES']._serialized_start=1745
-  _globals['_GUARDFIGURES']._serialized_end=2105
-  _globals['_RATEFIGURES']._serialized_start=2107
-  _globals['_RATEFIGURES']._serialized_end=2186
-  _globals['_READEXPERIMENTREQUEST']._serialized_start=2188
-  _globals['_READEXPERIMENTREQUEST']._serialized_end=2229
-  _globals['_READEXPERIMENTRESPONSE']._serialized_start=2232
-  _globals['_READEXPERIMENTRESPONSE']._serialized_end=2441
-  _globals['_EXPERIMENTARM']._serialized_start=2444
-  _globals['_EXPERIMENTARM']._serialized_end=2668
-  _globals['_INTERVAL']._serialized_start=2670
-  _globals['_INTERVAL']._serialized_end=2722
-  _globals['_MONITORINGSERVICE']._serialized_start=2725
-  _globals['_MONITORINGSERVICE']._serialized_end=2977
-  _globals['_ANALYSISSERVICE']._serialized_start=2980
-  _globals['_ANALYSISSERVICE']._serialized_end=3227
+  _globals['_TICKREPORT']._serialized_start=108
+  _globals['_TICKREPORT']._serialized_end=214
+  _globals['_ARMCOUNTS']._serialized_start=217
+  _globals['_ARMCOUNTS']._serialized_end=438
+  _globals['_ASSIGNEDCOUNTS']._serialized_start=441
+  _globals['_ASSIGNEDCOUNTS']._serialized_end=634
+  _globals['_EXPOSURES']._serialized_start=637
+  _globals['_EXPOSURES']._serialized_end=823
+  _globals['_PREDICTEDLABELS']._serialized_start=825
+  _globals['_PREDICTEDLABELS']._serialized_end=872
+  _globals['_RECORDOUTCOMESREQUEST']._serialized_start=874
+  _globals['_RECORDOUTCOMESREQUEST']._serialized_end=968
+  _globals['_OUTCOME']._serialized_start=971
+  _globals['_OUTCOME']._serialized_end=1113
+  _globals['_RECORDOUTCOMESRESPONSE']._serialized_start=1115
+  _globals['_RECORDOUTCOMESRESPONSE']._serialized_end=1163
+  _globals['_GETROLLOUTREQUEST']._serialized_start=1165
+  _globals['_GETROLLOUTREQUEST']._serialized_end=1202
+  _globals['_GETROLLOUTRESPONSE']._serialized_start=1205
+  _globals['_GETROLLOUTRESPONSE']._serialized_end=1565
+  _globals['_GUARDFIGURES']._serialized_start=1568
+  _globals['_GUARDFIGURES']._serialized_end=1928
+  _globals['_RATEFIGURES']._serialized_start=1930
+  _globals['_RATEFIGURES']._serialized_end=2009
+  _globals['_READEXPERIMENTREQUEST']._serialized_start=2011
+  _globals['_READEXPERIMENTREQUEST']._serialized_end=2052
+  _globals['_READEXPERIMENTRESPONSE']._serialized_start=2055
+  _globals['_READEXPERIMENTRESPONSE']._serialized_end=2264
+  _globals['_EXPERIMENTARM']._serialized_start=2267
+  _globals['_EXPERIMENTARM']._serialized_end=2491
+  _globals['_INTERVAL']._serialized_start=2493
+  _globals['_INTERVAL']._serialized_end=2545
+  _globals['_MONITORINGSERVICE']._serialized_start=2548
+  _globals['_MONITORINGSERVICE']._serialized_end=2688
+  _globals['_ANALYSISSERVICE']._serialized_start=2691
+  _globals['_ANALYSISSERVICE']._serialized_end=2938
 # @@protoc_insertion_point(module_scope)

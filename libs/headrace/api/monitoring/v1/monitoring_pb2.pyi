@@ -9,29 +9,15 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
-class ReportTicksRequest(_message.Message):
-    __slots__ = ("epoch", "sequence", "base_sequence", "arms", "exposures", "lost_exposure_count")
-    EPOCH_FIELD_NUMBER: _ClassVar[int]
+class TickReport(_message.Message):
+    __slots__ = ("sequence", "base_sequence", "arms")
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     BASE_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     ARMS_FIELD_NUMBER: _ClassVar[int]
-    EXPOSURES_FIELD_NUMBER: _ClassVar[int]
-    LOST_EXPOSURE_COUNT_FIELD_NUMBER: _ClassVar[int]
-    epoch: int
     sequence: int
     base_sequence: int
     arms: _containers.RepeatedCompositeFieldContainer[ArmCounts]
-    exposures: _containers.RepeatedCompositeFieldContainer[Exposures]
-    lost_exposure_count: int
-    def __init__(self, epoch: _Optional[int] = ..., sequence: _Optional[int] = ..., base_sequence: _Optional[int] = ..., arms: _Optional[_Iterable[_Union[ArmCounts, _Mapping]]] = ..., exposures: _Optional[_Iterable[_Union[Exposures, _Mapping]]] = ..., lost_exposure_count: _Optional[int] = ...) -> None: ...
-
-class ReportTicksResponse(_message.Message):
-    __slots__ = ("behind", "live_router_count")
-    BEHIND_FIELD_NUMBER: _ClassVar[int]
-    LIVE_ROUTER_COUNT_FIELD_NUMBER: _ClassVar[int]
-    behind: bool
-    live_router_count: int
-    def __init__(self, behind: _Optional[bool] = ..., live_router_count: _Optional[int] = ...) -> None: ...
+    def __init__(self, sequence: _Optional[int] = ..., base_sequence: _Optional[int] = ..., arms: _Optional[_Iterable[_Union[ArmCounts, _Mapping]]] = ...) -> None: ...
 
 class ArmCounts(_message.Message):
     __slots__ = ("pipeline", "release", "arm", "row_count", "error_row_count", "latency_counts", "by_rule", "assigned")

@@ -26,8 +26,7 @@ if _version_not_supported:
 
 
 class MonitoringServiceStub:
-    """MonitoringService gathers what routers count and what callers report about the truth of predictions. No prediction waits
-    for it.
+    """MonitoringService gathers what callers report about the truth of predictions. No prediction waits for it.
     """
 
     def __init__(self, channel):
@@ -36,11 +35,6 @@ class MonitoringServiceStub:
         Args:
             channel: A grpc.Channel.
         """
-        self.ReportTicks = channel.unary_unary(
-                '/headrace.api.monitoring.v1.MonitoringService/ReportTicks',
-                request_serializer=headrace_dot_api_dot_monitoring_dot_v1_dot_monitoring__pb2.ReportTicksRequest.SerializeToString,
-                response_deserializer=headrace_dot_api_dot_monitoring_dot_v1_dot_monitoring__pb2.ReportTicksResponse.FromString,
-                _registered_method=True)
         self.RecordOutcomes = channel.unary_unary(
                 '/headrace.api.monitoring.v1.MonitoringService/RecordOutcomes',
                 request_serializer=headrace_dot_api_dot_monitoring_dot_v1_dot_monitoring__pb2.RecordOutcomesRequest.SerializeToString,
@@ -49,17 +43,8 @@ class MonitoringServiceStub:
 
 
 class MonitoringServiceServicer:
-    """MonitoringService gathers what routers count and what callers report about the truth of predictions. No prediction waits
-    for it.
+    """MonitoringService gathers what callers report about the truth of predictions. No prediction waits for it.
     """
-
-    def ReportTicks(self, request, context):
-        """ReportTicks takes the counts of one router, each second. They are cumulative, so a tick that is lost is made good by the
-        next one.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
 
     def RecordOutcomes(self, request, context):
         """RecordOutcomes stores what became known of predictions. All of a call are stored, or none (UNAVAILABLE,
@@ -72,11 +57,6 @@ class MonitoringServiceServicer:
 
 def add_MonitoringServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
-            'ReportTicks': grpc.unary_unary_rpc_method_handler(
-                    servicer.ReportTicks,
-                    request_deserializer=headrace_dot_api_dot_monitoring_dot_v1_dot_monitoring__pb2.ReportTicksRequest.FromString,
-                    response_serializer=headrace_dot_api_dot_monitoring_dot_v1_dot_monitoring__pb2.ReportTicksResponse.SerializeToString,
-            ),
             'RecordOutcomes': grpc.unary_unary_rpc_method_handler(
                     servicer.RecordOutcomes,
                     request_deserializer=headrace_dot_api_dot_monitoring_dot_v1_dot_monitoring__pb2.RecordOutcomesRequest.FromString,
@@ -91,36 +71,8 @@ def add_MonitoringServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class MonitoringService:
-    """MonitoringService gathers what routers count and what callers report about the truth of predictions. No prediction waits
-    for it.
+    """MonitoringService gathers what callers report about the truth of predictions. No prediction waits for it.
     """
-
-    @staticmethod
-    def ReportTicks(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/headrace.api.monitoring.v1.MonitoringService/ReportTicks',
-            headrace_dot_api_dot_monitoring_dot_v1_dot_monitoring__pb2.ReportTicksRequest.SerializeToString,
-            headrace_dot_api_dot_monitoring_dot_v1_dot_monitoring__pb2.ReportTicksResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
 
     @staticmethod
     def RecordOutcomes(request,

@@ -28,7 +28,7 @@ from headrace.api.router.v1 import explain_pb2 as headrace_dot_api_dot_router_do
 from headrace.api.router.v1 import shadow_pb2 as headrace_dot_api_dot_router_dot_v1_dot_shadow__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#headrace/api/router/v1/router.proto\x12\x16headrace.api.router.v1\x1a!headrace/api/batch/v1/batch.proto\x1a\'headrace/api/executor/v1/executor.proto\x1a$headrace/api/router/v1/explain.proto\x1a#headrace/api/router/v1/shadow.proto\"^\n\x0cInferRequest\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12+\n\x05\x62\x61tch\x18\x03 \x01(\x0b\x32\x1c.headrace.api.batch.v1.Batch\"\x84\x01\n\rInferResponse\x12+\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32\x1c.headrace.api.batch.v1.Batch\x12\x11\n\tfallbacks\x18\x02 \x03(\t\x12\x33\n\tdecisions\x18\x03 \x03(\x0b\x32 .headrace.api.router.v1.Decision\"\x9d\x01\n\x08\x44\x65\x63ision\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12\x10\n\x08revision\x18\x02 \x01(\t\x12\r\n\x05route\x18\x03 \x01(\t\x12\x30\n\x06models\x18\x04 \x03(\x0b\x32 .headrace.api.router.v1.ModelUse\x12\x0c\n\x04rule\x18\x05 \x01(\t\x12\x0f\n\x07release\x18\x06 \x01(\x04\x12\x0e\n\x06sticky\x18\x07 \x01(\x08\"\x7f\n\x08ModelUse\x12\r\n\x05stage\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x0e\n\x06sha256\x18\x04 \x01(\t\x12\x0f\n\x07\x62\x61\x63kend\x18\x05 \x01(\t\x12\x0f\n\x07standby\x18\x06 \x01(\x08\x12\x12\n\ncold_start\x18\x07 \x01(\x08\"\x16\n\x14ListPipelinesRequest\"S\n\x15ListPipelinesResponse\x12:\n\tpipelines\x18\x01 \x03(\x0b\x32\'.headrace.api.router.v1.PipelineVersion\"S\n\x0fPipelineVersion\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\x10\n\x08revision\x18\x03 \x01(\t\x12\x0f\n\x07release\x18\x04 \x01(\x04\"\x14\n\x12IndexModelsRequest\"M\n\x13IndexModelsResponse\x12\x36\n\x06models\x18\x01 \x03(\x0b\x32&.headrace.api.executor.v1.IndexedModel\"D\n\x10LoadModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x10\n\x08operator\x18\x03 \x01(\t\"d\n\x11LoadModelResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x0f\n\x07\x62\x61\x63kend\x18\x04 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x05 \x01(\t\"F\n\x12UnloadModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x10\n\x08operator\x18\x03 \x01(\t\"\'\n\x13UnloadModelResponse\x12\x10\n\x08versions\x18\x01 \x03(\t2\xd5\x05\n\rRouterService\x12T\n\x05Infer\x12$.headrace.api.router.v1.InferRequest\x1a%.headrace.api.router.v1.InferResponse\x12l\n\rListPipelines\x12,.headrace.api.router.v1.ListPipelinesRequest\x1a-.headrace.api.router.v1.ListPipelinesResponse\x12\x66\n\x0bIndexModels\x12*.headrace.api.router.v1.IndexModelsRequest\x1a+.headrace.api.router.v1.IndexModelsResponse\x12`\n\tLoadModel\x12(.headrace.api.router.v1.LoadModelRequest\x1a).headrace.api.router.v1.LoadModelResponse\x12\x66\n\x0bUnloadModel\x12*.headrace.api.router.v1.UnloadModelRequest\x1a+.headrace.api.router.v1.UnloadModelResponse\x12r\n\x0fGetShadowReport\x12..headrace.api.router.v1.GetShadowReportRequest\x1a/.headrace.api.router.v1.GetShadowReportResponse\x12Z\n\x07\x45xplain\x12&.headrace.api.router.v1.ExplainRequest\x1a\'.headrace.api.router.v1.ExplainResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#headrace/api/router/v1/router.proto\x12\x16headrace.api.router.v1\x1a!headrace/api/batch/v1/batch.proto\x1a\'headrace/api/executor/v1/executor.proto\x1a$headrace/api/router/v1/explain.proto\x1a#headrace/api/router/v1/shadow.proto\"^\n\x0cInferRequest\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12+\n\x05\x62\x61tch\x18\x03 \x01(\x0b\x32\x1c.headrace.api.batch.v1.Batch\"\xb1\x01\n\rInferResponse\x12+\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32\x1c.headrace.api.batch.v1.Batch\x12\x11\n\tfallbacks\x18\x02 \x03(\t\x12\x33\n\tdecisions\x18\x03 \x03(\x0b\x32 .headrace.api.router.v1.Decision\x12\x13\n\x0b\x65vent_epoch\x18\x04 \x01(\x06\x12\x16\n\x0e\x65vent_sequence\x18\x05 \x01(\x04\"\x9d\x01\n\x08\x44\x65\x63ision\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12\x10\n\x08revision\x18\x02 \x01(\t\x12\r\n\x05route\x18\x03 \x01(\t\x12\x30\n\x06models\x18\x04 \x03(\x0b\x32 .headrace.api.router.v1.ModelUse\x12\x0c\n\x04rule\x18\x05 \x01(\t\x12\x0f\n\x07release\x18\x06 \x01(\x04\x12\x0e\n\x06sticky\x18\x07 \x01(\x08\"\x7f\n\x08ModelUse\x12\r\n\x05stage\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x0e\n\x06sha256\x18\x04 \x01(\t\x12\x0f\n\x07\x62\x61\x63kend\x18\x05 \x01(\t\x12\x0f\n\x07standby\x18\x06 \x01(\x08\x12\x12\n\ncold_start\x18\x07 \x01(\x08\"\x16\n\x14ListPipelinesRequest\"S\n\x15ListPipelinesResponse\x12:\n\tpipelines\x18\x01 \x03(\x0b\x32\'.headrace.api.router.v1.PipelineVersion\"S\n\x0fPipelineVersion\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\x10\n\x08revision\x18\x03 \x01(\t\x12\x0f\n\x07release\x18\x04 \x01(\x04\"\x14\n\x12IndexModelsRequest\"M\n\x13IndexModelsResponse\x12\x36\n\x06models\x18\x01 \x03(\x0b\x32&.headrace.api.executor.v1.IndexedModel\"D\n\x10LoadModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x10\n\x08operator\x18\x03 \x01(\t\"d\n\x11LoadModelResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x0f\n\x07\x62\x61\x63kend\x18\x04 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x05 \x01(\t\"F\n\x12UnloadModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x10\n\x08operator\x18\x03 \x01(\t\"\'\n\x13UnloadModelResponse\x12\x10\n\x08versions\x18\x01 \x03(\t2\xd5\x05\n\rRouterService\x12T\n\x05Infer\x12$.headrace.api.router.v1.InferRequest\x1a%.headrace.api.router.v1.InferResponse\x12l\n\rListPipelines\x12,.headrace.api.router.v1.ListPipelinesRequest\x1a-.headrace.api.router.v1.ListPipelinesResponse\x12\x66\n\x0bIndexModels\x12*.headrace.api.router.v1.IndexModelsRequest\x1a+.headrace.api.router.v1.IndexModelsResponse\x12`\n\tLoadModel\x12(.headrace.api.router.v1.LoadModelRequest\x1a).headrace.api.router.v1.LoadModelResponse\x12\x66\n\x0bUnloadModel\x12*.headrace.api.router.v1.UnloadModelRequest\x1a+.headrace.api.router.v1.UnloadModelResponse\x12r\n\x0fGetShadowReport\x12..headrace.api.router.v1.GetShadowReportRequest\x1a/.headrace.api.router.v1.GetShadowReportResponse\x12Z\n\x07\x45xplain\x12&.headrace.api.router.v1.ExplainRequest\x1a\'.headrace.api.router.v1.ExplainResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,29 +38,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INFERREQUEST']._serialized_start=214
   _globals['_INFERREQUEST']._serialized_end=308
   _globals['_INFERRESPONSE']._serialized_start=311
-  _globals['_INFERRESPONSE']._serialized_end=443
-  _globals['_DECISION']._serialized_start=446
-  _globals['_DECISION']._serialized_end=603
-  _globals['_MODELUSE']._serialized_start=605
-  _globals['_MODELUSE']._serialized_end=732
-  _globals['_LISTPIPELINESREQUEST']._serialized_start=734
-  _globals['_LISTPIPELINESREQUEST']._serialized_end=756
-  _globals['_LISTPIPELINESRESPONSE']._serialized_start=758
-  _globals['_LISTPIPELINESRESPONSE']._serialized_end=841
-  _globals['_PIPELINEVERSION']._serialized_start=843
-  _globals['_PIPELINEVERSION']._serialized_end=926
-  _globals['_INDEXMODELSREQUEST']._serialized_start=928
-  _globals['_INDEXMODELSREQUEST']._serialized_end=948
-  _globals['_INDEXMODELSRESPONSE']._serialized_start=950
-  _globals['_INDEXMODELSRESPONSE']._serialized_end=1027
-  _globals['_LOADMODELREQUEST']._serialized_start=1029
-  _globals['_LOADMODELREQUEST']._serialized_end=1097
-  _globals['_LOADMODELRESPONSE']._serialized_start=1099
-  _globals['_LOADMODELRESPONSE']._serialized_end=1199
-  _globals['_UNLOADMODELREQUEST']._serialized_start=1201
-  _globals['_UNLOADMODELREQUEST']._serialized_end=1271
-  _globals['_UNLOADMODELRESPONSE']._serialized_start=1273
-  _globals['_UNLOADMODELRESPONSE']._serialized_end=1312
-  _globals['_ROUTERSERVICE']._serialized_start=1315
-  _globals['_ROUTERSERVICE']._serialized_end=2040
+  _globals['_INFERRESPONSE']._serialized_end=488
+  _globals['_DECISION']._serialized_start=491
+  _globals['_DECISION']._serialized_end=648
+  _globals['_MODELUSE']._serialized_start=650
+  _globals['_MODELUSE']._serialized_end=777
+  _globals['_LISTPIPELINESREQUEST']._serialized_start=779
+  _globals['_LISTPIPELINESREQUEST']._serialized_end=801
+  _globals['_LISTPIPELINESRESPONSE']._serialized_start=803
+  _globals['_LISTPIPELINESRESPONSE']._serialized_end=886
+  _globals['_PIPELINEVERSION']._serialized_start=888
+  _globals['_PIPELINEVERSION']._serialized_end=971
+  _globals['_INDEXMODELSREQUEST']._serialized_start=973
+  _globals['_INDEXMODELSREQUEST']._serialized_end=993
+  _globals['_INDEXMODELSRESPONSE']._serialized_start=995
+  _globals['_INDEXMODELSRESPONSE']._serialized_end=1072
+  _globals['_LOADMODELREQUEST']._serialized_start=1074
+  _globals['_LOADMODELREQUEST']._serialized_end=1142
+  _globals['_LOADMODELRESPONSE']._serialized_start=1144
+  _globals['_LOADMODELRESPONSE']._serialized_end=1244
+  _globals['_UNLOADMODELREQUEST']._serialized_start=1246
+  _globals['_UNLOADMODELREQUEST']._serialized_end=1316
+  _globals['_UNLOADMODELRESPONSE']._serialized_start=1318
+  _globals['_UNLOADMODELRESPONSE']._serialized_end=1357
+  _globals['_ROUTERSERVICE']._serialized_start=1360
+  _globals['_ROUTERSERVICE']._serialized_end=2085
 # @@protoc_insertion_point(module_scope)

@@ -21,14 +21,18 @@ class InferRequest(_message.Message):
     def __init__(self, pipeline: _Optional[str] = ..., version: _Optional[int] = ..., batch: _Optional[_Union[_batch_pb2.Batch, _Mapping]] = ...) -> None: ...
 
 class InferResponse(_message.Message):
-    __slots__ = ("batch", "fallbacks", "decisions")
+    __slots__ = ("batch", "fallbacks", "decisions", "event_epoch", "event_sequence")
     BATCH_FIELD_NUMBER: _ClassVar[int]
     FALLBACKS_FIELD_NUMBER: _ClassVar[int]
     DECISIONS_FIELD_NUMBER: _ClassVar[int]
+    EVENT_EPOCH_FIELD_NUMBER: _ClassVar[int]
+    EVENT_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     batch: _batch_pb2.Batch
     fallbacks: _containers.RepeatedScalarFieldContainer[str]
     decisions: _containers.RepeatedCompositeFieldContainer[Decision]
-    def __init__(self, batch: _Optional[_Union[_batch_pb2.Batch, _Mapping]] = ..., fallbacks: _Optional[_Iterable[str]] = ..., decisions: _Optional[_Iterable[_Union[Decision, _Mapping]]] = ...) -> None: ...
+    event_epoch: int
+    event_sequence: int
+    def __init__(self, batch: _Optional[_Union[_batch_pb2.Batch, _Mapping]] = ..., fallbacks: _Optional[_Iterable[str]] = ..., decisions: _Optional[_Iterable[_Union[Decision, _Mapping]]] = ..., event_epoch: _Optional[int] = ..., event_sequence: _Optional[int] = ...) -> None: ...
 
 class Decision(_message.Message):
     __slots__ = ("version", "revision", "route", "models", "rule", "release", "sticky")

@@ -11,7 +11,6 @@ revision = "0001"
 down_revision = None
 
 _ROW = ("tenant", "request_id", "row")
-_CHARGED = ("hour", "tenant", "pipeline", "version", "traffic")
 
 
 def _texts(*names: str) -> list[sa.Column[Any]]:
@@ -34,9 +33,9 @@ def _blobs(*names: str) -> list[sa.Column[Any]]:
     return [sa.Column(name, sa.LargeBinary, nullable=False) for name in names]
 
 
-def _keyed(name: str, key: tuple[str, ...], *columns: sa.Column[Any]) -> None:
-    """A table whose rows are found by these columns."""
-    op.create_table(name, *columns, sa.PrimaryKeyConstraint(*key), sqlite_with_rowid=False)
+def _keyed(name: str, key: tuple[str, ...], *columns: sa.Column[Any], large: bool = False) -> None:
+    """A table whose rows are found by these columns. `large`: they have more than 200 bytes."""
+    op.create_table(name, *columns, sa.PrimaryKeyConstraint(*key), sqlite_with_rowid=large)
 
 
 def _numbered(name: str, *columns: sa.Column[Any], unique: tuple[str, ...] = ()) -> None:
@@ -86,76 +85,41 @@ def _events() -> None:
 
 
 def _outcomes() -> None:
-    # `judged`: whether an outcome said that the prediction was wrong (1) or right (0).
     _numbered(
         "exposures",
         *_texts("tenant", "request_id", "pipeline", "arm", "labels"),
-        *_numbers("row", "release"),
-        sa.Column("key", NUMBER),
-        sa.Column("judged", NUMBER),
+        *[*_numbers("row", "release"), sa.Column("key", NUMBER), sa.Column("judged", NUMBER)],
         *_reals("received"),
         unique=_ROW,
     )
     op.create_index("exposures_by_release", "exposures", ["pipeline", "release"])
-    _numbered(
-        "outcomes",
-        *_texts("tenant", "request_id", "name"),
-        *_numbers("row", "label"),
-        *_reals("value", "time", "received"),
-        unique=(*_ROW, "name"),
-    )
-    # Sums that stay when their rows are removed for their age.
+    outcome = [*_texts("tenant", "request_id", "name"), *_numbers("row", "label")]
+    _numbered("outcomes", *outcome, *_reals("value", "time", "received"), unique=(*_ROW, "name"))
     arm = ("pipeline", "release", "arm")
     _keyed("judged", arm, *_texts("pipeline", "arm"), *_numbers("release", "rows", "wrong"))
-    # Those of rows with a sticky value, in the order in which they were made.
-    _numbered(
-        "judgements", *_texts("pipeline", "arm"), *_numbers("release", "key", "wrong"), *_reals("received")
-    )
+    judged = [*_texts("pipeline", "arm"), *_numbers("release", "key", "wrong")]
+    _numbered("judgements", *judged, *_reals("received"))
     op.create_index("judgements_by_pipeline", "judgements", ["pipeline", "id"])
-    # Outcomes that differ from the first of the same prediction and name.
-    _numbered(
-        "contradictions",
-        *_texts("tenant", "request_id", "name"),
-        *_numbers("row"),
-        *_reals("value", "received"),
-    )
+    contradiction = [*_texts("tenant", "request_id", "name"), *_numbers("row")]
+    _numbered("contradictions", *contradiction, *_reals("value", "received"))
 
 
 def _accuracy() -> None:
-    # What made predictions, with sums that stay.
-    maker = ("pipeline", "release", "arm", "version")
-    _numbered(
-        "makers",
-        *_texts("pipeline", "arm", "version"),
-        *_numbers("release"),
-        *_sums("labelled", "wrong"),
-        unique=maker,
-    )
+    maker = [*_texts("pipeline", "arm", "version"), *_numbers("release"), *_sums("labelled", "wrong")]
+    _numbered("makers", *maker, unique=("pipeline", "release", "arm", "version"))
     _numbered(
         "predictions",
         *_texts("tenant", "request_id", "labels"),
-        *_numbers("row", "made_by"),
-        *_reals("time", "start", "received"),
-        sa.Column("expected", sa.Double),
-        sa.Column("judged", NUMBER),
+        *[*_numbers("row", "made_by"), sa.Column("judged", NUMBER)],
+        *[*_reals("time", "start", "received"), sa.Column("expected", sa.Double)],
         unique=_ROW,
     )
-    _keyed(
-        "accuracy_windows",
-        ("made_by", "start"),
-        *_numbers("made_by"),
-        *_reals("start"),
-        *_sums("rows", "labelled", "wrong", "expected_rows"),
-        sa.Column("expected", sa.Double, nullable=False, server_default="0"),
-        *_sums("contradictions"),
-    )
-    _keyed(
-        "label_delays",
-        ("made_by", "start", "bucket"),
-        *_numbers("made_by", "bucket", "count"),
-        *_reals("start"),
-    )
-    # Up to which row a table was read.
+    window = [*_numbers("made_by"), *_reals("start")]
+    counts = _sums("rows", "labelled", "wrong", "expected_rows", "contradictions")
+    expected = sa.Column("expected", sa.Double, nullable=False, server_default="0")
+    _keyed("accuracy_windows", ("made_by", "start"), *window, *counts, expected)
+    delay = [*_numbers("made_by", "bucket", "count"), *_reals("start")]
+    _keyed("label_delays", ("made_by", "start", "bucket"), *delay)
     _keyed("followed", ("what",), *_texts("what"), *_numbers("id"))
 
 
@@ -165,46 +129,29 @@ def _explanations() -> None:
         ("id",),
         *_blobs("id", "contributions", "errors"),
         *_texts("tenant", "pipeline", "revision", "arm", "output", "columns", "sources"),
-        *_reals("stored", "base", "value"),
-        *_numbers("exact"),
+        *[*_reals("stored", "base", "value"), *_numbers("exact")],
+        large=True,
     )
     op.create_index("explanations_by_age", "explanations", ["stored"])
     op.create_index("explanations_by_pipeline", "explanations", ["pipeline", "stored"])
-    # Ids of events that were erased, so that an explanation that comes later is not stored.
     _keyed("forgotten", ("id",), *_blobs("id"), *_reals("time"))
-    _keyed("coverage", ("pipeline", "day"), *_texts("pipeline"), *_numbers("day", "predictions", "explained"))
-    # Names of the counts that are in `coverage`, so that those that come again are not counted twice.
+    day = [*_texts("pipeline"), *_numbers("day", "predictions", "explained")]
+    _keyed("coverage", ("pipeline", "day"), *day)
     _keyed("counted", ("id",), *_blobs("id"), *_reals("time"))
 
 
 def _cost() -> None:
-    _keyed(
-        "charges",
-        (*_CHARGED, "service", "resource", "currency"),
-        *_numbers("hour"),
-        *_texts(*_CHARGED[1:], "service", "resource", "currency"),
-        *_reals("quantity", "amount"),
-    )
-    _keyed(
-        "counts",
-        _CHARGED,
-        *_numbers("hour"),
-        *_texts(*_CHARGED[1:]),
-        *_numbers("rows", "requests"),
-    )
-    _keyed(
-        "bills",
-        ("hour", "resource", "currency"),
-        *_numbers("hour"),
-        *_texts("resource", "currency"),
-        *_reals("seconds", "quantity", "amount"),
-    )
+    charged = ("hour", "tenant", "pipeline", "version", "traffic")
+    place = ("service", "resource", "currency")
+    charge = [*_numbers("hour"), *_texts(*charged[1:], *place), *_reals("quantity", "amount")]
+    _keyed("charges", (*charged, *place), *charge)
+    _keyed("counts", charged, *_numbers("hour"), *_texts(*charged[1:]), *_numbers("rows", "requests"))
+    bill = [*_numbers("hour"), *_texts(*place[1:]), *_reals("seconds", "quantity", "amount")]
+    _keyed("bills", ("hour", *place[1:]), *bill)
     _keyed("readings", ("name",), *_texts("name"), *_reals("value", "time"))
     _keyed("memory", ("service",), *_texts("service"), *_reals("process_gb", "time"))
 
 
 def _drift() -> None:
-    series = ("pipeline", "revision", "arm", "traffic", "layout", "span")
-    _keyed("drift_windows", (*series, "start"), *_texts(*series), *_reals("start", "end"), *_blobs("sketch"))
     version = ("pipeline", "arm", "runs")
     _keyed("drift_states", version, *_texts(*version, "state"))

@@ -8,8 +8,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.sketches.layout import LONGEST_CATEGORY
-
+# A category's text is cut to so many characters.
+LONGEST_CATEGORY = 64
 # An array (masked: nulls), or a list with None for nulls. NaN and infinities are values: not finite, and counted as such.
 Values: TypeAlias = NDArray[Any] | Sequence[Any]
 

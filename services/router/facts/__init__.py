@@ -1,0 +1,1 @@
+"""What the router tells the monitoring service: one queue, one sender, one call."""

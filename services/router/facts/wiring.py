@@ -1,0 +1,138 @@
+"""What the router's facts are made of."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+from headrace.events import Mask, read_salt
+from headrace.hop.config import CalleeSettings
+from headrace.hop.definition import Runtime
+from headrace.hop.process.background import running
+from headrace.ticks import Exposure
+from services.router.events.groups import GroupBuilder
+from services.router.events.metrics import EventMetrics
+from services.router.events.regulated.collection import Collection
+from services.router.events.regulated.commits import Commits
+from services.router.events.regulated.journal_file import JournalFiles
+from services.router.events.ring import Answered, AnsweredBatch, Notes, Ring
+from services.router.events.settings import EventsSettings
+from services.router.events.shadows import ShadowEvents
+from services.router.explanations.clients import write as write_explanations
+from services.router.explanations.metrics import ExplanationMetrics
+from services.router.explanations.pieces import Explained
+from services.router.explanations.reports import Reports
+from services.router.facts.clients import EventMessages, HopFacts, write_exposures
+from services.router.facts.parts import Part, event_writer
+from services.router.facts.queue import Lane, Queue
+from services.router.facts.sender import Sender
+from services.router.metrics import Metrics
+from services.router.routes.observer import RunObserver
+from services.router.ticks.counters import Counters
+
+_WALL = time.time  # noqa: TID251 - events are kept by date
+# Of the queue that exposures, and explanations, may take; and explanations of one message.
+_SHARE, _MESSAGE_EXPLANATIONS = 0.25, 100
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What notes facts. `observers` see each prediction; `commits`: what regulated ones wait for; None: nothing is regulated.
+    `notes`: numbers those that are not; None: nobody is told of them."""
+
+    counters: Counters
+    observers: Sequence[RunObserver]
+    commits: Commits | None
+    shadows: ShadowEvents | None
+    reports: Reports
+    notes: Notes | None = None
+
+
+@asynccontextmanager
+async def facts(
+    settings: EventsSettings,
+    tick_s: float,
+    monitoring: CalleeSettings | None,
+    runtime: Runtime,
+    metrics: Metrics,
+    share: Callable[[int], None],
+    answered: Answered,
+) -> AsyncIterator[Facts]:
+    """Tells the monitoring service meanwhile, if there is one. `share`: told how many routers there are; `answered`: told of each
+    batch that was noted.
+
+    Raises ConfigError for an unusable salt.
+    """
+    log, event_metrics = runtime.telemetry.log, runtime.telemetry.once(EventMetrics)
+    builder, codec = (
+        GroupBuilder(Mask(read_salt(settings.salt))),
+        EventMessages(f"{socket.gethostname()}-{os.getpid()}"),
+    )
+    place = settings.journal
+    files = JournalFiles(place.folder, place.max_bytes, place.max_file_bytes) if place else None
+    async with AsyncExitStack() as stack:
+        called = None
+        if monitoring is not None:
+            client = runtime.dial("monitoring", monitoring)
+            stack.push_async_callback(client.close)
+            called = HopFacts(client)
+        spool, notes = None if settings.when_unrecorded == "refuse" else files, _notes(settings)
+        commits = Commits(called, spool, notes, builder, codec, event_metrics, time.monotonic, log, answered)
+        stack.push_async_callback(commits.close)
+        regulated = None if settings.nothing_regulated else commits
+        if called is None:
+            yield Facts(Counters(), [], regulated, None, Reports(None))
+            return
+        if place is not None and files is not None:
+            collection = Collection(files, codec, called, event_metrics, place.collect_s, time.monotonic, log)
+            await stack.enter_async_context(running(collection.run(), "journal", log))
+        queue, rows = Queue(settings.max_waiting_bytes), settings.message_rows
+        ring = Ring(queue, rows, _notes(settings), event_metrics, time.monotonic, log, answered)
+        lost = metrics.lost_exposures.inc
+        exposures = Lane[Sequence[Exposure]](queue, rows, lost, _SHARE)
+        unsent = runtime.telemetry.once(ExplanationMetrics).unsent.inc
+        reports = Reports(Lane[Explained](queue, _MESSAGE_EXPLANATIONS, unsent, _SHARE))
+        counters = Counters(exposures)
+        told = Part[Sequence[AnsweredBatch]](
+            "events",
+            lambda: ring.drain() or None,
+            event_writer(ring, builder, codec.part),
+            event_metrics.dropped,
+            event_metrics.sent.inc,
+            lambda answered: sum(map(len, answered)),
+        )
+        event_metrics.waiting.set_function(lambda: ring.rows + told.rows)
+        parts: list[Part[Any]] = [
+            told,
+            _part(
+                "exposures", lambda: [*chain.from_iterable(exposures.drain())] or None, write_exposures, lost
+            ),
+            _part("explanations", reports.drain, write_explanations, unsent),
+        ]
+
+        def heard(routers: int) -> None:
+            share(routers)
+            metrics.routers.set(routers)
+
+        sender = Sender(queue, parts, counters, called, metrics, settings, tick_s, heard, time.monotonic, log)
+        stack.push_async_callback(sender.close)
+        await stack.enter_async_context(running(sender.run(), "facts", log))
+        yield Facts(counters, [ring], regulated, ShadowEvents(ring, log), reports, ring.notes)
+
+
+def _notes(settings: EventsSettings) -> Notes:
+    return Notes(settings.max_value_bytes, _WALL)
+
+
+def _part(
+    name: str, drain: Callable[[], Any], write: Callable[[Any], object], lost: Callable[[int], None]
+) -> Part[Any]:
+    """Of facts of which only those that are lost are counted."""
+    return Part(name, drain, lambda found: asyncio.to_thread(write, found), lambda _, rows: lost(rows))
