@@ -39,11 +39,13 @@ class InputField:
 
 @dataclass(frozen=True, slots=True)
 class OutputField:
-    """One column of the reply. `digits`: after the point, to which its numbers are rounded; None: not rounded."""
+    """One column of the reply. `digits`: after the point, to which its numbers are rounded; None: not rounded. `range`: in which
+    each number should lie; both ends allowed, None = open."""
 
     name: str
     type: ColumnType
     digits: int | None = None
+    range: tuple[float | None, float | None] | None = None
 
     @property
     def dtype(self) -> DType:
@@ -111,6 +113,8 @@ class Pipeline:
     regulated: bool = False
     # How predictions are explained; None: only on request.
     explanations: ExplanationRule | None = None
+    # Inputs each of whose `choices` is a segment that a new version is judged by.
+    segments: tuple[str, ...] = ()
 
 
 REGULATED = "@regulated"

@@ -15,7 +15,6 @@ from headrace.releases.document import (
     Between,
     Cap,
     Experiment,
-    Guard,
     OneOf,
     Partition,
     Release,
@@ -25,6 +24,7 @@ from headrace.releases.document import (
     Shadow,
 )
 from headrace.releases.errors import FrozenError, ReleaseError, StaleError
+from headrace.releases.guards import Guard
 from headrace.releases.spans import LIVE
 from headrace.releases.store import Broken, Freeze, ReleaseStore
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, TypeAlias
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
 
 Unit: TypeAlias = Literal["row", "drawn"]
 # Streams that are remembered; more are left out, and `dropped` says so. A router has one for each of the last releases.
@@ -99,25 +99,6 @@ class Streams:
     def forget_before(self, release: int) -> None:
         """Forgets streams of releases that are no longer answered under; ticks of them are ignored by the caller."""
         self.last = {name: arms for name, arms in self.last.items() if name[1] >= release}
-
-    def to_json(self) -> list[list[Any]]:
-        """Plain values."""
-        return [
-            [*name, {arm: asdict(counts) for arm, counts in arms.items()}] for name, arms in self.last.items()
-        ]
-
-    @classmethod
-    def from_json(cls, values: Sequence[Sequence[Any]]) -> Streams:
-        """Raises TypeError, ValueError or KeyError if the values are none of `to_json`."""
-        last: dict[tuple[str, int, Unit], dict[str, ArmCounts]] = {}
-        for source, release, unit, arms in values:
-            last[str(source), int(release), "drawn" if unit == "drawn" else "row"] = dict(_arms(arms))
-        return cls(last)
-
-
-def _arms(values: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, ArmCounts]]:
-    for arm, counts in values.items():
-        yield arm, ArmCounts(**{**counts, "latency": tuple(counts["latency"])})
 
 
 def _less(now: tuple[int, ...], before: tuple[int, ...]) -> tuple[int, ...] | None:

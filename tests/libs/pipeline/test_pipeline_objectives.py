@@ -75,3 +75,14 @@ def test_objectives_are_part_of_the_revision() -> None:
 def test_mistakes_are_named(text: str, at: str, message: str) -> None:
     found = complaints(with_objectives(text))
     assert any(f.split(":", 1)[1].strip().startswith(f"{at}:") and message in f for f in found), found
+
+
+def test_segments_are_inputs_with_few_values() -> None:
+    def text(named: str) -> str:
+        return changed(("deadline_ms: 250", f"deadline_ms: 250\nsegments: [{named}]"))
+
+    assert parsed(text("name")).segments == ("name",)
+    for named, said in (("nam", "there is no input"), ("size", "needs `choices`"), ("blob", "no `pii`")):
+        assert any(said in line for line in complaints(text(named)))
+    many = text("name").replace("[ann, bob]", str([f"n{i}" for i in range(51)]))
+    assert any("at most 50 segments" in line for line in complaints(many))

@@ -1,15 +1,12 @@
-"""The lease at control, and saved evidence."""
+"""The lease at control."""
 
-import math
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 
 from headrace.catalog.remote import RemoteRecords
-from services.monitoring.database.facts import Facts
-from services.monitoring.rollouts.handover import EVIDENCE, ControlLease, DatabaseEvidence
+from services.monitoring.rollouts.handover import ControlLease
 from tests.control_service import execute
 from tests.released import database, releases_in
 from tests.services.monitoring.rollout_analyser import LONG_S
@@ -37,17 +34,3 @@ def test_a_control_that_is_away_is_an_error(tmp_path: Path) -> None:
         pytest.raises(OSError, match="control"),
     ):
         ControlLease(records, "one").hold()
-
-
-def test_evidence_is_of_its_last_reader(facts: Facts) -> None:
-    store = DatabaseEvidence(facts)
-    assert store.load("p", "one") is None
-    assert store.save("p", {"format": 1}, "one")
-    assert store.load("p", "two") == {"format": 1}
-    assert not store.save("p", {"format": 2}, "one")
-    assert (store.save("p", {"format": 3}, "two"), store.load("p", "two")) == (True, {"format": 3})
-    assert (store.load("q", "two"), store.save("r", {}, "two")) == (None, False)
-    with pytest.raises(ValueError, match="JSON"):
-        store.save("p", {"e": math.inf}, "two")
-    facts.write(lambda connection: connection.execute(sa.update(EVIDENCE).values(content="[1]")))
-    assert store.load("p", "two") is None
