@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from headrace.columns import DType
 from headrace.pipeline.document.cache_rule import CacheRule
+from headrace.pipeline.guards import GuardAction
 from headrace.pipeline.problems import Source
 from headrace.pipeline.stages.kind import Stage
 from headrace.pipeline.types import ColumnType, Scalar
@@ -115,6 +116,8 @@ class Pipeline:
     explanations: ExplanationRule | None = None
     # Inputs each of whose `choices` is a segment that a new version is judged by.
     segments: tuple[str, ...] = ()
+    # Guard → what it does in rollouts of this document that do not say it themselves.
+    guards: Mapping[str, GuardAction] = field(default_factory=dict)
 
 
 REGULATED = "@regulated"

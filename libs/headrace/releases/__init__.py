@@ -9,6 +9,7 @@ restart) decides it.
 
 from __future__ import annotations
 
+from headrace.pipeline.guards import Guard
 from headrace.releases.document import (
     Arm,
     Assignment,
@@ -24,7 +25,6 @@ from headrace.releases.document import (
     Shadow,
 )
 from headrace.releases.errors import FrozenError, ReleaseError, StaleError
-from headrace.releases.guards import Guard
 from headrace.releases.spans import LIVE
 from headrace.releases.store import Broken, Freeze, ReleaseStore
 

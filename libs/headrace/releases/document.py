@@ -27,8 +27,8 @@ from pydantic import (
     model_validator,
 )
 
+from headrace.pipeline.guards import Guard, GuardName
 from headrace.releases.errors import ReleaseError
-from headrace.releases.guards import Guard, GuardName
 from headrace.releases.spans import LIVE as LIVE
 from headrace.releases.spans import Span, placed, spans_of
 
@@ -172,10 +172,6 @@ class Shadow(Part):
     share: Share = 1.0
 
 
-def _default_guards() -> dict[GuardName, Guard]:
-    return {"errors": Guard(), "slow": Guard()}
-
-
 class RolloutState(StrEnum):
     """Where a rollout is. Only a running one changes weights by itself."""
 
@@ -197,7 +193,7 @@ class Rollout(Part):
     arm: Name
     ladder: tuple[Share, ...] = (0.01, 0.05, 0.25, 0.5, 1.0)
     step: int = Field(default=0, ge=0)
-    guards: Mapping[GuardName, Guard] = Field(default_factory=_default_guards)
+    guards: Mapping[GuardName, Guard] = Field(default_factory=dict)
     alpha: float = Field(default=0.01, gt=0, le=0.2)
     fine_alpha: float = Field(default=0.05, gt=0, le=0.5)
     stage_s: PositiveFloat = 30.0

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from headrace.analysis import Count
-from headrace.releases.guards import GuardAction, Margins
+from headrace.pipeline.guards import GuardAction, Margins
 from services.monitoring.guards.answers import Answers, Ends
 from services.monitoring.rollouts.counts import ArmCounts
 

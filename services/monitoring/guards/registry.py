@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
+from headrace.pipeline.guards import GUARDS, judging
 from headrace.releases.document import Release, Rollout
-from headrace.releases.guards import GUARDS, judging
 from services.monitoring.guards.guard import Guard, Objectives, Setting
 
 # Of α for those that look at the whole; the rest is for segments and tenants.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from headrace.analysis import SampleRatio
+from headrace.pipeline.guards import judging
 from headrace.releases.document import LIVE, Release, Rollout, digest
-from headrace.releases.guards import judging
 from headrace.releases.ladder import canary_share
 from services.monitoring.guards.answers import Answers
 from services.monitoring.guards.guard import Facts, Increment, Objectives

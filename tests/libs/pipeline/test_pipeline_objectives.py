@@ -77,6 +77,18 @@ def test_mistakes_are_named(text: str, at: str, message: str) -> None:
     assert any(f.split(":", 1)[1].strip().startswith(f"{at}:") and message in f for f in found), found
 
 
+def test_guards_do_what_a_document_says() -> None:
+    def text(guards: str) -> str:
+        return changed(("deadline_ms: 250", f"deadline_ms: 250\nguards: {{{guards}}}"))
+
+    assert parsed(text("shift: tell, wrong: go_back")).guards == {"shift": "tell", "wrong": "go_back"}
+    for guards, said in (
+        ("shif: tell", "5: guards.shif: there is no guard 'shif'; did you mean 'shift'?"),
+        ("shift: off", "5: guards.shift: 'off' is not one of go_back, pause, tell"),
+    ):
+        assert complaints(text(guards)) == [said]
+
+
 def test_segments_are_inputs_with_few_values() -> None:
     def text(named: str) -> str:
         return changed(("deadline_ms: 250", f"deadline_ms: 250\nsegments: [{named}]"))

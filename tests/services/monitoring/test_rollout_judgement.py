@@ -33,7 +33,9 @@ def begun(rollout: Rollout | None = None, *, sticky: bool = False) -> Release:
 
 
 def rollout_of(**values: Any) -> Rollout:
-    return Rollout(**({"arm": CANARY, "guards": {"errors": Guard()}, "ladder": (0.05, 0.5, 1.0)} | values))
+    # Where the ticks have no times, nothing waits for them.
+    guards = {"slow": Guard(required=False)} | values.pop("guards", {})
+    return Rollout(arm=CANARY, guards=guards, ladder=(0.05, 0.5, 1.0), **values)
 
 
 def decided(
@@ -79,9 +81,9 @@ def test_a_harmless_canary_steps_up_and_the_reason_has_the_figures() -> None:
         "from 5.00% to 50.00%. errors: canary 5 bad of 5000 (0.100%), live 30 bad of 30000 (0.100%); "
     )
     assert "evidence for harm 0." in reason
-    assert "of 611, for fine" in reason
+    assert "of 833, for fine" in reason
     assert "excess at most 0.30% of" in reason
-    assert "of allowed 0.50%, 0.60% would show in 1640" in reason
+    assert "of allowed 0.50%, 0.60% would show in 1701" in reason
     assert "answers were not seen" not in reason
 
 

@@ -6,10 +6,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from headrace.pipeline.guards import GuardName
 from headrace.releases import Guard, Release, Rollout
 from headrace.releases.changes.basis import ACTIVE
 from headrace.releases.document import LIVE
-from headrace.releases.guards import GuardName
 from headrace.releases.ladder import Action
 from services.monitoring.guards.guard import Facts, Objectives, Verdict
 from services.monitoring.rollouts.counts import ArmCounts, Tick

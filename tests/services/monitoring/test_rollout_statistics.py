@@ -10,8 +10,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from headrace.pipeline.guards import GuardName
 from headrace.releases import Guard, Rollout
-from headrace.releases.guards import GuardName
 from headrace.releases.ladder import Action
 from tests.services.monitoring.rollout_answers import Outputs
 from tests.services.monitoring.rollout_simulation import CANARY, Ran, Traffic, run

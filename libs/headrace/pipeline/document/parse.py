@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
+from typing import cast, get_args
 
 from headrace.columns import DType
 from headrace.pipeline.checks.whole_numbers import misfits
@@ -15,6 +16,7 @@ from headrace.pipeline.document.entries import Entry, Json, Log, compose
 from headrace.pipeline.document.explanations import read_explanations
 from headrace.pipeline.document.input_fields import read_inputs, read_range
 from headrace.pipeline.document.objectives import read_objectives
+from headrace.pipeline.guards import GUARDS, GuardAction
 from headrace.pipeline.problems import DocumentError, Source, suggestion
 from headrace.pipeline.spec import InputField, OutputField, Pipeline
 from headrace.pipeline.stage_order import column_types, cut, plan
@@ -38,7 +40,7 @@ def parse(text: str, file: str) -> Pipeline:
     top = compose(text, log)
     fields = top.fields(
         ["pipeline", "version", "deadline_ms", "inputs", "stages", "outputs"],
-        ["description", "objectives", "cache", "regulated", "explanations", "segments"],
+        ["description", "objectives", "cache", "regulated", "explanations", "segments", "guards"],
     )
     inputs = read_inputs(fields.get("inputs"))
     stages = read_stages(fields.get("stages"))
@@ -60,6 +62,7 @@ def parse(text: str, file: str) -> Pipeline:
         read_cache(fields.get("cache")),
         fields["regulated"].boolean() if "regulated" in fields else False,
         segments=_read_segments(fields.get("segments"), inputs),
+        guards=_read_guards(fields.get("guards")),
     )
     log.raise_if_any()
     pipeline = _with_outputs(draft, outputs, fields["outputs"], log)
@@ -99,6 +102,14 @@ def _read_segments(entry: Entry | None, inputs: Sequence[InputField]) -> tuple[s
     if count > MAX_SEGMENTS:
         entry.fail(f"these inputs have {count} choices; at most {MAX_SEGMENTS} segments can be told apart")
     return names
+
+
+def _read_guards(entry: Entry | None) -> dict[str, GuardAction]:
+    found = entry.entries() if entry is not None else {}
+    for name, action in found.items():
+        if name not in GUARDS:
+            action.fail(f"there is no guard {name!r}{suggestion(name, GUARDS)}")
+    return {name: cast(GuardAction, action.choice(get_args(GuardAction))) for name, action in found.items()}
 
 
 def _read_outputs(entry: Entry) -> dict[str, OutputField]:

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.analysis import Count
+from headrace.pipeline import guards as rules
+from headrace.pipeline.guards import GUARDS, Defaults, Margins
 from headrace.releases import Guard as GuardRule
 from headrace.releases import OneOf, Release, Rollout, Rule
-from headrace.releases import guards as rules
 from headrace.releases.document import LIVE
-from headrace.releases.guards import GUARDS, Defaults, Margins
 from services.monitoring.guards.answers import Answers, Plan, plan_of
 from services.monitoring.guards.guard import Facts, Finding, Guard, Objectives, Verdict
 from services.monitoring.guards.registry import guards_of

@@ -19,9 +19,9 @@ from headrace.cli.commands.releases.place import PipelineName, ReleasePlace, ope
 from headrace.cli.commands.releases.views import STATES, say_frozen, weights
 from headrace.cli.console import DEFAULT_HOME, AsJson, Home, err, out
 from headrace.cli.tables import headed_table, print_rows
+from headrace.pipeline.guards import judging
 from headrace.releases import Release, ReleaseError, RolloutState
 from headrace.releases.document import Experiment, Rollout
-from headrace.releases.guards import judging
 
 _SERVICE = "/headrace.api.operations.v1.OperationsService/"
 _ACTIVE = (RolloutState.RUNNING, RolloutState.PAUSED)

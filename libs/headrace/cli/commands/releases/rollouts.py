@@ -19,10 +19,10 @@ from headrace.cli.commands.releases.place import (
     opened,
 )
 from headrace.cli.console import DEFAULT_HOME, Home, fail, seconds
+from headrace.pipeline.guards import GUARDS, GuardAction
 from headrace.releases import Guard, Release
 from headrace.releases.changes import Basis, aborted, paused, promoted, resumed, rollout_started
 from headrace.releases.changes.rollouts import CANDIDATE, Plan
-from headrace.releases.guards import GUARDS, GuardAction
 
 
 def start(
@@ -47,8 +47,7 @@ def start(
         list[str] | None,
         typer.Option(
             "--guard",
-            help="What it is judged by beside its answers: errors, slow, wrong (by outcomes); absent: errors and slow. "
-            "NAME=ACTION: what any guard does: go_back, pause or tell.",
+            help="NAME=ACTION: what a guard does: go_back, pause or tell; wrong: judge by outcomes, too.",
         ),
     ] = None,
     reason: Reason = "",
@@ -61,7 +60,7 @@ def start(
         basis = at.basis(pipeline, reason, number)
         documents = at.documents(pipeline)
         made = built(at, basis, documents, arm, models, label, settings, document)
-        plan = Plan(arm, by or None, rules)
+        plan = Plan(arm, by or None, rules, documents.guards(made))
         release = rollout_started(basis, made, plan, datetime.now(UTC), at.store.frozen())
         steps = [f"rollout status {pipeline}", f"rollout abort {pipeline}"]
         commit(at, basis, release, documents, next_steps=steps)

@@ -1,4 +1,4 @@
-"""The guards of a rollout as its document names them: what each does when it finds something, and its margins."""
+"""The guards of rollouts as documents name them: what each does when it finds something, and its margins."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Margins(NamedTuple):
 
 class Defaults(NamedTuple):
     """What holds of a guard where a document says nothing. `weight`: its share of half of α, against those of the other guards;
-    0: it has a part of the other half. `always`: whether it judges rollouts whose documents do not name it, too."""
+    0: it has a part of the other half. `always`: whether it judges rollouts that do not name it, too."""
 
     action: GuardAction
     margins: Margins
@@ -33,8 +33,8 @@ class Defaults(NamedTuple):
 # Errors must not rise at all. Arms differ a little in speed without any harm, and new models in their mistakes and their answers.
 _NEVER = Margins(0.0, 2.0, 0.005)
 GUARDS: Mapping[str, Defaults] = {
-    "errors": Defaults("go_back", _NEVER, 4.0, always=False),
-    "slow": Defaults("go_back", Margins(1.0, 3.0, 0.05), 4.0, always=False),
+    "errors": Defaults("go_back", _NEVER, 4.0),
+    "slow": Defaults("go_back", Margins(1.0, 3.0, 0.05), 4.0),
     "wrong": Defaults("go_back", Margins(0.05, 0.1, 0.02), 2.0, always=False),
     "non_finite": Defaults("go_back", _NEVER, 2.0),
     "null": Defaults("go_back", _NEVER),
@@ -82,5 +82,5 @@ class Guard(BaseModel):
 
 
 def judging(named: Mapping[str, Guard]) -> dict[str, Guard]:
-    """The guards of a rollout whose document names these: all that look at answers, too."""
+    """The guards of a rollout that names these: all others that need no outcomes, too."""
     return {name: named.get(name, Guard()) for name, usual in GUARDS.items() if usual.always or name in named}
