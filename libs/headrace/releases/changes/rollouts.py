@@ -32,7 +32,7 @@ class Plan:
     @property
     def guards(self) -> dict[str, Any]:
         """Those that the rollout names, as its rules or the arm's document say."""
-        return {n: Guard(action=a) for n, a in self.declared.items()} | self.rules.get("guards", {})
+        return {**{n: Guard(action=a) for n, a in self.declared.items()}, **self.rules.get("guards", {})}
 
 
 def rollout_started(basis: Basis, arm: Arm, plan: Plan, now: datetime, freeze: Freeze | None) -> Release:
