@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import math
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -84,8 +83,9 @@ def ask(system: System, asked: list[Asked], x: int) -> None:
         asked.append(Asked("", x, f"{failed.code().name}: {failed.details()}"))
         return
     arm = answer.decisions[answer.predictions[0].decision].arm
+    # Plain rows have nothing where an output is NaN.
     asked += [
-        Asked(arm, x, p.error.message or "NaN" * math.isnan(p.outputs["y"][0])) for p in answer.predictions
+        Asked(arm, x, p.error.message or "NaN" * (p.outputs["y"][0] is None)) for p in answer.predictions
     ]
 
 

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 Unit: TypeAlias = Literal["row", "drawn"]
-# Streams that are remembered; more are left out, and `dropped` says so. A router has one for each of the last releases.
-MOST_STREAMS = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +31,8 @@ class ArmCounts:
     assigned: int = 0
 
     def minus(self, earlier: ArmCounts) -> ArmCounts | None:
-        """What was added since `earlier`; None: something is smaller, so `earlier` is not earlier."""
+        """What was added since `earlier`; None: something is smaller, so `earlier` is not earlier, or a part is larger than its
+        whole."""
         latency = _less(self.latency, earlier.latency)
         rest = (
             self.rows - earlier.rows,
@@ -42,18 +41,9 @@ class ArmCounts:
             self.wrong - earlier.wrong,
             self.assigned - earlier.assigned,
         )
-        if latency is None or min(rest) < 0:
+        if latency is None or min(rest) < 0 or self.errors > self.rows or self.wrong > self.labelled:
             return None
         return ArmCounts(rest[0], rest[1], latency, *rest[2:])
-
-    @property
-    def plausible(self) -> bool:
-        """Whether no part is larger than its whole."""
-        return (
-            0 <= self.errors <= self.rows
-            and 0 <= self.wrong <= self.labelled
-            and min(self.latency, default=0) >= 0
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,26 +62,13 @@ class Streams:
     """Turns cumulative ticks into increments, each counted once."""
 
     last: dict[tuple[str, int, Unit], dict[str, ArmCounts]] = field(default_factory=dict)
-    # Ticks that were older than what is known, contradicted themselves, or found no room.
-    late: int = 0
-    implausible: int = 0
-    dropped: int = 0
 
     def take(self, tick: Tick) -> dict[str, ArmCounts] | None:
-        """What the tick adds, by arm; None: nothing (late, repeated, implausible, or too many streams)."""
-        if not all(counts.plausible for counts in tick.arms.values()):
-            self.implausible += 1
-            return None
+        """What the tick adds, by arm; None: nothing, as it is late or can't be true."""
         name = tick.source, tick.release, tick.unit
-        known = self.last.get(name)
-        if known is None:
-            if len(self.last) >= MOST_STREAMS:
-                self.dropped += 1
-                return None
-            known = {}
+        known = self.last.get(name, {})
         added = {arm: counts.minus(known.get(arm, ArmCounts())) for arm, counts in tick.arms.items()}
         if any(more is None for more in added.values()):
-            self.late += 1
             return None
         self.last[name] = {**known, **tick.arms}
         return {arm: more for arm, more in added.items() if more is not None and more != ArmCounts()}
