@@ -85,7 +85,7 @@ def ask(system: System, asked: list[Asked], x: int) -> None:
     arm = answer.decisions[answer.predictions[0].decision].arm
     # Plain rows have nothing where an output is NaN.
     asked += [
-        Asked(arm, x, p.error.message or "NaN" * (p.outputs["y"][0] is None)) for p in answer.predictions
+        Asked(arm, x, p.error.message or "NaN" * ("null" in str(p.outputs["y"]))) for p in answer.predictions
     ]
 
 
