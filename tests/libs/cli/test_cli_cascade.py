@@ -1,20 +1,18 @@
 """`headrace cascade tune`, as a person types it, over real ONNX files."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from onnx import TensorProto, helper
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from headrace.cli.installation import layout
-from headrace.cli.main import app
-from headrace.cli.tuning.offline_run import Models, OfflineError, columns_for, cpu_us
-from headrace.columns import DType
-from headrace.pipeline import CascadeStage, parse
-from headrace.repository import Repository, TensorSpec, publish
+from tests.control_service import control_here
+from tests.libs.cli.released_home import write_settings
+from tests.libs.cli.replay_home import typed
 from tests.services.executor.executor_models import onnx_bytes
 
 DOCUMENT = """\
@@ -57,17 +55,18 @@ def model(weights: tuple[float, float]) -> bytes:
     return onnx_bytes(graph)
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A home with a light model that sees x with noise, and a heavy one that takes the noise off."""
-    folder = tmp_path / "home"
-    place = layout.of(folder)
-    place.make_home()
-    for name, weights in (("small", (1.0, 1.0)), ("large", (1.0, 0.0))):
-        inputs, outputs = [TensorSpec("input", DType.FLOAT32, (2,))], [TensorSpec("p", DType.FLOAT32, ())]
-        publish(place.models, name, "1", model(weights), inputs=inputs, outputs=outputs)
-    (tmp_path / "demo.yaml").write_text(DOCUMENT)
-    return folder
+    folder = tmp_path_factory.mktemp("cascade")
+    with control_here(folder / "control") as control:
+        assert typed("models", "keys", "--home", folder).exit_code == 0
+        write_settings(folder, store=f"control:{control.target}")
+        for name, weights in (("small", (1.0, 1.0)), ("large", (1.0, 0.0))):
+            (folder / f"{name}.onnx").write_bytes(model(weights))
+            added = typed("models", "add", name, folder / f"{name}.onnx", "--home", folder)
+            assert added.exit_code == 0, added.output
+        yield folder
 
 
 def rows(count: int, seed: int = 1) -> list[dict[str, Any]]:
@@ -79,15 +78,14 @@ def rows(count: int, seed: int = 1) -> list[dict[str, Any]]:
     ]
 
 
-def written(path: Path, lines: list[Any]) -> Path:
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+def written(path: Path, content: str | list[Any]) -> Path:
+    path.write_text(content if isinstance(content, str) else "\n".join(map(json.dumps, content)))
     return path
 
 
-def tune(home: Path, data: Path, *arguments: str) -> Result:
-    document = str(home.parent / "demo.yaml")
-    command = ["cascade", "tune", document, "--data", str(data), "--label", "late", "--home", str(home)]
-    return CliRunner().invoke(app, [*command, *arguments])
+def tune(home: Path, data: Path, *arguments: str, text: str = DOCUMENT) -> Result:
+    document = written(data.with_name("demo.yaml"), text)
+    return typed("cascade", "tune", document, "--data", data, "--label", "late", "--home", home, *arguments)
 
 
 def refused(result: Result) -> str:
@@ -113,6 +111,10 @@ def test_a_threshold_is_chosen_and_the_command_that_sets_it_is_printed(home: Pat
     assert plain["gap"] == pytest.approx(plain["light_loss"])
     assert plain["curve"][0]["heavy_share"] == pytest.approx(0.01)
     assert plain["curve"][-1]["lost"] == 0
+    light, heavy = plain["cpu_us"]["light"], plain["cpu_us"]["heavy"]
+    assert light > 0
+    saved = 1 - plain["curve"][-1]["heavy_share"] - light / heavy
+    assert plain["curve"][-1]["cpu_saved"] == pytest.approx(saved)
     part = json.loads(tune(home, data, "--loss-budget", "20%", "--json").stdout)
     assert part["budget"] == pytest.approx(0.2 * part["gap"])
 
@@ -146,39 +148,8 @@ def test_what_is_not_there_is_named(home: Path, tmp_path: Path) -> None:
     assert "has no cascade 'scoer'; it has: score" in refused(
         tune(home, data, "--loss-budget", "0.1", "--stage", "scoer")
     )
-    document = tmp_path / "demo.yaml"
-    document.write_text(DOCUMENT.replace("name: large", "name: larger"))
-    assert "larger" in refused(tune(home, data, "--loss-budget", "0.1"))
-    document.write_text(DOCUMENT.replace("  - cascade: score", "  - cascde: score"))
-    assert "cascde" in refused(tune(home, data, "--loss-budget", "0.1"))
-    result = CliRunner().invoke(
-        app, ["cascade", "tune", "nobody", "--data", str(data), "--loss-budget", "0.1", "--home", str(home)]
-    )
+    for old, new in (("large", "larger"), ("cascade", "cascde")):
+        text = DOCUMENT.replace(old, new)
+        assert new in refused(tune(home, data, "--loss-budget", "0.1", text=text))
+    result = typed("cascade", "tune", "nobody", "--data", data, "--loss-budget", "0.1", "--home", home)
     assert "there is no pipeline 'nobody'" in refused(result)
-
-
-def test_a_stage_that_can_not_run_offline_is_named(home: Path) -> None:
-    text = DOCUMENT.replace(
-        "  - cascade: score",
-        "  - cascade: first\n"
-        "    light: {name: small, inputs: {input: input}, outputs: {p: {column: q, type: float32}}}\n"
-        "    heavy: {name: large, inputs: {input: input}, outputs: {p: {column: q, type: float32}}}\n"
-        "    score: q\n    decision: 0.5\n    threshold: 0.1\n"
-        "  - cascade: score",
-    ).replace("valuable: {amount: 1000}", "valuable: {q: 1}")
-    pipeline = parse(text, "p.yaml")
-    models = Models(Repository(layout.of(home).models))
-    with pytest.raises(OfflineError, match="stage 'first' is a cascade stage"):
-        columns_for(pipeline, pipeline.stages[-1], rows(3), models)
-
-
-def test_cpu_is_measured_by_the_clock_that_is_given(home: Path) -> None:
-    pipeline = parse(DOCUMENT, "p.yaml")
-    [stage] = [s for s in pipeline.stages if isinstance(s, CascadeStage)]
-    models = Models(Repository(layout.of(home).models))
-    batch = columns_for(pipeline, stage, rows(128), models)
-    ticks = iter(range(100))
-    # Each look at the clock is a second later: one round of two batches, seen at the fourth look.
-    assert cpu_us(stage.light, batch.columns, models, 64, 1.5, lambda: float(next(ticks))) == pytest.approx(
-        3 / 128 * 1e6
-    )

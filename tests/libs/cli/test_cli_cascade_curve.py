@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.cli.tuning import cascade_curve as curves
-from headrace.cli.tuning.cascade_curve import Labelled
+from headrace.cli.replay import cascade_curve as curves
+from headrace.cli.replay.cascade_curve import Labelled
 
 ALPHA = 0.05
 DECISION = 0.3
@@ -57,17 +57,17 @@ def test_the_curve_runs_from_the_light_to_the_heavy_model() -> None:
     assert points[0].loss == pytest.approx(rows.light.mean())
     assert points[-1].loss == pytest.approx(rows.heavy.mean())
     assert points[-1].lost == 0
-    assert 0 < points[-1].bound < 0.002
+    assert 0 < points[-1].lost_bound < 0.002
     for point in points:
-        low, high = point.interval
+        low, high = point.lost_interval
         assert low <= point.lost <= high
-        assert point.lost <= point.bound
+        assert point.lost <= point.lost_bound
 
 
 def test_the_test_ends_at_the_first_threshold_that_costs_too_much() -> None:
     rows = drawn(np.random.default_rng(3), 3000)
     points = curves.curve(rows, [0.0, 0.1, 0.2, 0.3, 0.51], ALPHA)
-    bounds = {p.threshold: p.bound for p in points}
+    bounds = {p.threshold: p.lost_bound for p in points}
     best = curves.chosen(points, bounds[0.2])
     assert best is not None
     assert best.threshold == min(t for t in bounds if all(bounds[u] <= bounds[0.2] for u in bounds if u >= t))
@@ -100,8 +100,8 @@ def test_how_many_rows_a_budget_needs() -> None:
         np.full(needed, 0.5), np.zeros(needed), np.zeros(needed), np.zeros(needed, bool), rows.costs
     )
     [point] = curves.curve(same, [0.0], ALPHA)
-    assert point.bound <= 0.01
-    assert point.bound == pytest.approx(0.01, rel=0.02)
+    assert point.lost_bound <= 0.01
+    assert point.lost_bound == pytest.approx(0.01, rel=0.02)
 
 
 @given(st.integers(0, 3000), st.integers(1, 3000), st.sampled_from([0.2, 0.05, 0.0125, 0.001]))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -14,21 +16,20 @@ from rich.progress import Progress
 from rich.table import Table
 
 from headrace.cli.console import DEFAULT_HOME, AsJson, Home, err, fail, out, place
-from headrace.cli.installation import control_place
 from headrace.cli.installation.layout import Layout
-from headrace.cli.tuning import cascade_curve as curves
-from headrace.cli.tuning.cascade_curve import Labelled, Point, cpu_saved
-from headrace.cli.tuning.offline_run import Models, OfflineError, columns_for, cpu_us, labelled_rows
+from headrace.cli.replay import cascade_curve as curves
+from headrace.cli.replay.candidate import ReplayError
+from headrace.cli.replay.cascade_curve import Labelled, Point, cpu_saved
+from headrace.cli.replay.labelled_rows import BATCH, measured
+from headrace.hop.config import ConfigError
 from headrace.pipeline import CascadeStage, DocumentError, Pipeline, load
-from headrace.repository.records import Records
+from headrace.pipeline.document.files import read
 
 cascade = typer.Typer(
     help="Cascades: a light model that answers, a heavy one for the unsure.", no_args_is_help=True
 )
-# A model's CPU for a row depends on how many rows a run has; an executor that is not idle runs about so many.
-_BATCH = 64
 _SHOWN = 12
-_MAX_ROWS = 10_000_000
+_MAX_LINES = 10_000_000
 
 
 @cascade.callback()
@@ -59,13 +60,13 @@ def tune(
 ) -> None:
     """Choose a cascade's threshold: the least one that provably costs no more quality than the budget.
 
-    Runs both models on every row, offline and on this machine. Changes nothing: it prints how to set what it chose.
+    Runs both models on every row, in this process. Changes nothing: it prints how to set what it chose.
     """
     layout = place(home)
-    document = _document(layout, pipeline)
+    text, document = _document(layout, pipeline)
     found = _stage(document, stage)
     alpha = 1 - confidence
-    labelled, points, cpu = _measured(layout, document, found, data, label, alpha)
+    labelled, points, cpu = _measured(layout, text, document, found, data, label, alpha)
     budget = _budget(loss_budget, labelled)
     best = curves.chosen(points, budget)
     if as_json:
@@ -86,38 +87,31 @@ def tune(
 
 
 def _measured(
-    layout: Layout, document: Pipeline, found: CascadeStage, data: Path, label: str, alpha: float
+    layout: Layout, text: str, document: Pipeline, found: CascadeStage, data: Path, label: str, alpha: float
 ) -> tuple[Labelled, Sequence[Point], tuple[float, float]]:
     """What both models say of the rows, the losses of each threshold, and the CPU time (µs a row) of the light and the heavy
     model."""
-    models = Models(control_place.models(layout), Records(layout.executor_state).serving())
     with Progress(console=err, transient=True) as progress:
-        task = progress.add_task("reading rows", total=5)
+        task = progress.add_task("reading rows", total=3)
         rows, labels = _read(data, label)
-        progress.update(task, advance=1, description="running the stages before it")
+        progress.update(task, advance=1, description="running both models")
         try:
-            batch = columns_for(document, found, rows, models)
-            progress.update(task, advance=1, description="running both models")
-            labelled = labelled_rows(found, batch, labels, models)
-            progress.update(task, advance=1, description="measuring CPU")
-            light, heavy = (
-                cpu_us(part, batch.columns, models, _BATCH) for part in (found.light, found.heavy)
-            )
-        except OfflineError as error:
+            labelled, cpu = measured(layout, text, document, found, rows, labels)
+        except (ReplayError, ConfigError) as error:
             fail(str(error))
         progress.update(task, advance=1, description="bounding losses")
         points = curves.curve(labelled, curves.grid(labelled.margins, found.unsure.decision), alpha)
-    return labelled, points, (light, heavy)
+    return labelled, points, cpu
 
 
-def _document(layout: Layout, name: str) -> Pipeline:
+def _document(layout: Layout, name: str) -> tuple[str, Pipeline]:
     path = Path(name)
     if not path.is_file():
         path = layout.documents / name / "pipeline.yaml"
     if not path.is_file():
         fail(f"there is no pipeline {name!r} in {layout.documents}, and no such file")
     try:
-        return load(path)
+        return read(path), load(path)
     except DocumentError as error:
         fail(str(error))
 
@@ -136,41 +130,29 @@ def _stage(document: Pipeline, name: str) -> CascadeStage:
 
 
 def _read(path: Path, label: str) -> tuple[list[dict[str, Any]], NDArray[np.int64]]:
-    rows: list[dict[str, Any]] = []
-    labels: list[int] = []
     with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            if len(rows) >= _MAX_ROWS:
-                fail(f"{path}: more than {_MAX_ROWS} rows")
-            row = _row(path, number, line)
-            value = row.get(label)
-            if not isinstance(value, bool | int):
-                _bad(
-                    path,
-                    number,
-                    f"the label {label!r} should be true, false or a class number, is {value!r:.40}",
-                )
-            labels.append(int(value))
-            rows.append(row)
+        rows = [
+            _row(path, n, line, label) for n, line in enumerate(islice(lines, _MAX_LINES), 1) if line.strip()
+        ]
+        if next(lines, ""):
+            fail(f"{path}: more than {_MAX_LINES} lines")
     if not rows:
         fail(f"{path}: no rows")
-    return rows, np.array(labels, np.int64)
+    return rows, np.array([int(row[label]) for row in rows], np.int64)
 
 
-def _row(path: Path, number: int, line: str) -> dict[str, Any]:
+def _row(path: Path, number: int, line: str, label: str) -> dict[str, Any]:
     try:
         row = json.loads(line)
     except ValueError:
         row = None
     if not isinstance(row, dict):
-        _bad(path, number, "is no JSON object")
+        fail(f"{path}:{number}: is no JSON object")
+    value = row.get(label)
+    if not isinstance(value, bool | int):
+        text = f"the label {label!r} should be true, false or a class number, is {value!r:.40}"
+        fail(f"{path}:{number}: {text}")
     return row
-
-
-def _bad(path: Path, number: int, text: str) -> NoReturn:
-    fail(f"{path}:{number}: {text}")
 
 
 def _budget(text: str, rows: Labelled) -> float:
@@ -195,15 +177,7 @@ def _plain(
     rows: Labelled, points: Sequence[Point], best: Point | None, budget: float, cpu: Sequence[float]
 ) -> dict[str, object]:
     def plain(point: Point) -> dict[str, object]:
-        return {
-            "threshold": point.threshold,
-            "heavy_share": point.heavy_share,
-            "cpu_saved": cpu_saved(point, cpu),
-            "loss": point.loss,
-            "lost": point.lost,
-            "lost_interval": point.interval,
-            "lost_bound": point.bound,
-        }
+        return {**asdict(point), "cpu_saved": cpu_saved(point, cpu)}
 
     return {
         "rows": len(rows),
@@ -222,19 +196,19 @@ def _print(
 ) -> None:
     out.print(
         f"{len(rows)} rows; loss of a row: light {rows.light.mean():.5f}, heavy {rows.heavy.mean():.5f}, gap {rows.gap:.5f}; "
-        f"CPU of a row: light {cpu[0]:.2f} µs, heavy {cpu[1]:.2f} µs (batches of {_BATCH})"
+        f"CPU of a row: light {cpu[0]:.2f} µs, heavy {cpu[1]:.2f} µs (batches of {BATCH})"
     )
     table = Table("threshold", "to heavy", "CPU saved", "loss", "lost to heavy (95 %)", "lost at most", "")
     for point in _sample(points, best):
-        low, high = point.interval
+        low, high = point.lost_interval
         table.add_row(
             f"{point.threshold:.4g}",
             f"{point.heavy_share:.1%}",
             f"{cpu_saved(point, cpu):.1%}",
             f"{point.loss:.5f}",
             f"{point.lost:+.5f} ({low:+.5f} to {high:+.5f})",
-            f"{point.bound:+.5f}",
-            "chosen" if point is best else "too much" if point.bound > budget else "",
+            f"{point.lost_bound:+.5f}",
+            "chosen" if point is best else "too much" if point.lost_bound > budget else "",
             style="green" if point is best else None,
         )
     out.print(table)

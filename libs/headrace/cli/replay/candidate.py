@@ -9,7 +9,7 @@ from headrace.cli.installation import control_place
 from headrace.cli.installation.layout import Layout
 from headrace.pipeline import DocumentError, Pipeline, kind_of, parse
 from headrace.pipeline.problems import suggestion
-from headrace.releases import LIVE, Release, ReleaseError, ReleaseStore
+from headrace.releases import LIVE, Arm, Release, ReleaseError, ReleaseStore
 from headrace.releases.catalog import released
 from headrace.repository import RepositoryError
 
@@ -69,9 +69,18 @@ def _candidate(layout: Layout, choice: Choice) -> Candidate:
     pipeline = parse(text, choice.pipeline)
     models = {**arm.models, **_versions(layout, pipeline, choice.models)}
     arm = arm.model_copy(update={"models": models})
-    release = Release(pipeline=choice.pipeline, number=1, arms={LIVE: arm})
-    pinned = released(release, lambda _: text).live
-    return Candidate(release, text, pinned, f"release {found.number}, arm {choice.arm}")
+    return _of_arm(text, choice.pipeline, arm, f"release {found.number}, arm {choice.arm}")
+
+
+def candidate_of(text: str, name: str, models: Mapping[str, str]) -> Candidate:
+    """The candidate of a document that no release has. Raises DocumentError, ReleaseError."""
+    pipeline = parse(text, name)
+    return _of_arm(text, name, Arm(version=pipeline.version, revision=pipeline.revision, models=models), name)
+
+
+def _of_arm(text: str, pipeline: str, arm: Arm, name: str) -> Candidate:
+    release = Release(pipeline=pipeline, number=1, arms={LIVE: arm})
+    return Candidate(release, text, released(release, lambda _: text).live, name)
 
 
 def _release(store: ReleaseStore, choice: Choice) -> Release:

@@ -51,14 +51,14 @@ class Labelled:
 @dataclass(frozen=True, slots=True)
 class Point:
     """A cascade with one threshold. `heavy_share`: of the rows; `loss`: mean cost; `lost`: the part above the heavy model's, with
-    its 95 % interval (paired, normal); `bound`: what it is at most, with confidence 1 − alpha."""
+    its 95 % interval (paired, normal); `lost_bound`: what it is at most, with confidence 1 − alpha."""
 
     threshold: float
     heavy_share: float
     loss: float
     lost: float
-    interval: tuple[float, float]
-    bound: float
+    lost_interval: tuple[float, float]
+    lost_bound: float
 
 
 def decisions(scores: NDArray[np.generic], decision: float | None, element: int) -> NDArray[np.int64]:
@@ -103,7 +103,7 @@ def chosen(points: Sequence[Point], budget: float) -> Point | None:
     """The point with the least threshold that is reached from the greatest without a bound above `budget`; None: none is."""
     found = None
     for point in sorted(points, key=lambda p: -p.threshold):
-        if point.bound > budget:
+        if point.lost_bound > budget:
             break
         found = point
     return found
