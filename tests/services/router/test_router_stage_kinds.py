@@ -1,7 +1,6 @@
 """A kind of stage is added by two registrations: of how a document says it, and of what runs it. Nothing else changes."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -9,11 +8,9 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from headrace.api.executor.v1 import executor_pb2
 from headrace.api.preprocessing.v1 import preprocessing_pb2 as pb
-from headrace.api.router.v1 import router_pb2
 from headrace.columns import Batch, Column, DType, decode, encode
-from headrace.columns.batch_codec import BatchCall, BatchReply, ColumnCodec
+from headrace.columns.batch_codec import BatchCall, ColumnCodec
 from headrace.hop.call import Call
 from headrace.hop.client.dial import Client
 from headrace.hop.config import Settings
@@ -21,13 +18,11 @@ from headrace.hop.testing import served
 from headrace.pipeline import STAGE_KINDS, ColumnType, StageKind
 from headrace.pipeline.document.entries import Entry
 from headrace.pipeline.stages.kind import Written
-from services.ingress.clients import INFER
 from services.router.stages.registry import RUNNER_KINDS
 from services.router.stages.runner import Declared, RunnerFactory, RunnerKind, StageResult, columns_of
 from services.router.stages.steps import TRANSFORM
 from services.router.wiring import definition
-from tests.first_release import live
-from tests.services.router.router_leaves import Executor, _definition, batch_of, infer_codec
+from tests.services.router.router_leaves import _definition, batch_of, suite
 
 DOCUMENT = """
 pipeline: translated
@@ -124,30 +119,17 @@ def dummy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(RUNNER_KINDS, "dummy", RunnerKind("dummy", "dictionary", connect))
 
 
-async def ask(
-    folder: Path, settings: Mapping[str, Any], batch: Batch
-) -> BatchReply[router_pb2.InferResponse]:
-    """One call of a router that is started for it."""
-    async with served(definition(), {"resources": live(folder, DOCUMENT), **settings}) as router:
-        infer = router.client().coalesced(INFER, infer_codec())
-        reply: BatchReply[router_pb2.InferResponse] = await infer(BatchCall(("translated", 0), batch))
-        return reply
-
-
-@asynccontextmanager
-async def callees(dictionary: Dictionary) -> AsyncIterator[dict[str, Any]]:
-    """The router's settings for the two services, which are served meanwhile."""
-    own = _definition("dictionary", pb.DESCRIPTOR, "PreprocessingService", dictionary)
-    executor = _definition("executor", executor_pb2.DESCRIPTOR, "ExecutorService", Executor())
-    async with served(own) as first, served(executor) as second:
-        yield {"dictionary": {"target": first.target}, "executor": {"target": second.target}}
-
-
 @pytest.mark.usefixtures("dummy")
 async def test_a_pipeline_with_the_new_kind_runs(tmp_path: Path) -> None:
     dictionary = Dictionary()
-    async with callees(dictionary) as settings:
-        reply = await ask(tmp_path, settings, batch_of(["a", "b"], [2.0, 7.0]))
+    own = _definition("dictionary", pb.DESCRIPTOR, "PreprocessingService", dictionary)
+    async with (
+        served(own) as leaf,
+        suite(
+            tmp_path, {"translated": DOCUMENT}, definition(), dictionary={"target": leaf.target}
+        ) as running,
+    ):
+        reply = await running.ask("translated", batch_of(["a", "b"], [2.0, 7.0]))
     assert not reply.batch.errors
     assert reply.batch.columns["scaled"].array.tolist() == [6.0, 21.0]
     assert reply.batch.columns["y"].array.tolist() == [6.0, 21.0]
