@@ -13,6 +13,14 @@ CONTENT = b"\x08\x01 not really a model"
 SAMPLES = b"samples for a parity check"
 
 
+def put(
+    root: Path | str, name: str = "light", version: str = "1", content: bytes = CONTENT, **more: object
+) -> Metadata:
+    """Publishes a version, unsigned without a `key`."""
+    about: dict[str, object] = {"inputs": [X], "outputs": [Y], **more}
+    return publish(root, name, version, content, **about)  # type: ignore[arg-type]  # tests hand on what they mean
+
+
 @dataclass(frozen=True)
 class Signed:
     """`root`: the repository; `private`, `public`: the pair it is signed with; `log`: the reader's access log."""
@@ -26,8 +34,7 @@ class Signed:
         self, version: str = "1", name: str = "light", content: bytes = CONTENT, **more: object
     ) -> Metadata:
         """Publishes a signed version."""
-        about: dict[str, object] = {"inputs": [X], "outputs": [Y], "key": self.private, **more}
-        return publish(self.root, name, version, content, **about)  # type: ignore[arg-type]  # tests hand on what they mean
+        return put(self.root, name, version, content, **{"key": self.private, **more})
 
     def reader(self, *listed: Metadata, accept_unsigned: bool = False) -> Repository:
         """Reads as a service that trusts the pair's public half does. `listed`: what the index has; absent: there is none."""

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from headrace.repository import Artifact, Repository, RepositoryError, Trust, publish
+from headrace.repository import Artifact, Repository, RepositoryError, Trust
 from headrace.repository.signing import key_pair
 from headrace.repository.storage.local_folder import Folder
 from headrace.state.json_lines import entries
-from tests.libs.repository.signed_models import CONTENT, SAMPLES, Signed, X, Y, signed
+from tests.libs.repository.signed_models import CONTENT, SAMPLES, Signed, put, signed
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_a_model_and_digest_altered_together_are_refused(models: Signed) -> None
     """What a checksum alone can't tell."""
     models.put()
     other = Signed(models.root.parent / "other", models.private, models.public, models.log)
-    publish(other.root, "light", "1", b"evil", inputs=[X], outputs=[Y])
+    put(other.root, content=b"evil")
     for file in ("model.onnx", "metadata.json"):
         shutil.copy(other.root / "light" / "1" / file, models.root / "light" / "1" / file)
     Repository(models.root).read("light", "1")
@@ -105,7 +105,7 @@ def test_bytes_verified_are_bytes_loaded(models: Signed, monkeypatch: pytest.Mon
 
 
 def test_unsigned_models_are_refused_unless_the_reader_says_so(models: Signed) -> None:
-    publish(models.root, "light", "1", CONTENT, inputs=[X], outputs=[Y])
+    put(models.root)
 
     refused(models, "light", "1", r"it is not signed; .*headrace models add")
     assert models.reader(accept_unsigned=True).read("light", "1").signer == ""

@@ -8,14 +8,10 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from headrace.repository import Repository, RepositoryError, Trust, changes, publish
+from headrace.repository import Repository, RepositoryError, Trust, changes
 from headrace.repository.signing import key_pair
 from headrace.repository.storage.store import open_store
-from tests.libs.repository.signed_models import CONTENT, X, Y
-
-
-def put(root: Path | str, name: str = "light", version: str = "1", **more: object) -> None:
-    publish(root, name, version, CONTENT, inputs=[X], outputs=[Y], **more)  # type: ignore[arg-type]  # tests hand on what they mean
+from tests.libs.repository.signed_models import CONTENT, put
 
 
 @pytest.fixture(params=["folder", "memory"])
@@ -35,8 +31,9 @@ def test_a_model_lives_in_any_store(root: Path | str, tmp_path: Path) -> None:
     assert repository.versions("light") == ["9", "10"]
     assert repository.read("light", "10").content == CONTENT
     assert repository.labels("light") == {}
-    with pytest.raises(RepositoryError, match="is published already"):
+    with pytest.raises(RepositoryError, match="is published already; choose a new version"):
         put(root, version="9", key=private)
+    assert not isinstance(root, Path) or {p.name for p in (root / "light").iterdir()} == {"9", "10"}
     with pytest.raises(RepositoryError, match=r"there is no such version or label \(there are: 9, 10\)"):
         repository.resolve("light", "champion")
     changes.remove(None, root, "light", "9", "somebody")

@@ -9,7 +9,7 @@ import numpy as np
 from prometheus_client import CollectorRegistry
 
 from headrace.columns import Batch, Column, RowError, Rows
-from headrace.hop.errors import Fault
+from headrace.hop.errors import Code, Fault, Reason
 from headrace.pipeline import ModelUse, Pipeline, Stage, parse
 from services.router.cache.clients import SharedAnswers
 from services.router.cache.meter import CacheMetrics
@@ -41,6 +41,8 @@ stages:
     outputs: {positive: bool}
 outputs: [y, said, positive]
 """
+STALE = DOCUMENT.replace("ttl: 10s", "ttl: 10s, stale_on_failure: 60s")
+DOWN = Fault(Code.UNAVAILABLE, Reason.REASON_UNREACHABLE, "down")
 
 
 @dataclass

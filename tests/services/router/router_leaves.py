@@ -335,10 +335,8 @@ def _definition(
 
 
 @asynccontextmanager
-async def suite(
-    folder: Path, documents: dict[str, str], definition: Definition[Any] = SERVICE, **settings: Any
-) -> AsyncIterator[Suite]:
-    """Starts everything; `documents`: name → text of the pipelines that are live; `definition`: of the router."""
+async def suite(folder: Path, documents: dict[str, str], **settings: Any) -> AsyncIterator[Suite]:
+    """Starts everything; `documents`: name → text of the pipelines that are live."""
     features, preprocessing, executor, postprocessing = Features(), Steps(), Executor(), Steps()
     leaves = {
         "features": (features_pb2.DESCRIPTOR, "FeaturesService", features),
@@ -355,7 +353,7 @@ async def suite(
         # Features that a busy machine makes late would be missing from the answers.
         patient = {"features_timeout_s": 60.0}
         values = {"resources": live(folder / "live", *documents.values()), **patient, **clients, **settings}
-        router = await stack.enter_async_context(served(definition, values))
+        router = await stack.enter_async_context(served(SERVICE, values))
         yield Suite(router, features, preprocessing, executor, postprocessing, harnesses)
 
 

@@ -15,10 +15,7 @@ from headrace.hop.errors import Code, Fault, Reason
 from headrace.pipeline import ModelStage, Plan, cut, parse, plan
 from services.router.cache.route import identity_of
 from services.router.inference import PipelineResult
-from tests.services.router.cache_world import DOCUMENT, Served, World, ages, loaded, values
-
-STALE = DOCUMENT.replace("ttl: 10s", "ttl: 10s, stale_on_failure: 60s")
-DOWN = Fault(Code.UNAVAILABLE, Reason.REASON_UNREACHABLE, "down")
+from tests.services.router.cache_world import DOCUMENT, DOWN, STALE, Served, World, ages, loaded, values
 
 
 async def test_an_input_that_no_cached_stage_reads_is_no_part_of_the_key() -> None:

@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from headrace.api.router.v1 import router_pb2
 from headrace.columns import DType
 from headrace.hop.config import ConfigError
-from headrace.hop.errors import Code, Fault, Reason
+from headrace.hop.errors import Code
 from headrace.pipeline import ModelUse
 from headrace.state.redis import RedisCalls, RedisDownError
 from services.ingress.clients import LOAD
@@ -23,11 +23,9 @@ from services.router.cache.clients import CacheSettings, SharedAnswers, dump, lo
 from services.router.cache.meter import CacheMetrics
 from services.router.cache.rows import Answer, Field
 from tests.libs.state.valkey import Valkey
-from tests.services.router.cache_world import DOCUMENT, Served, World, ages, loaded, values
+from tests.services.router.cache_world import DOCUMENT, DOWN, STALE, Served, World, ages, loaded, values
 from tests.services.router.router_leaves import SCORED, batch_of, suite
 
-DOWN = Fault(Code.UNAVAILABLE, Reason.REASON_UNREACHABLE, "down")
-STALE = DOCUMENT.replace("ttl: 10s", "ttl: 10s, stale_on_failure: 60s")
 CACHED = SCORED.replace("deadline_ms: 5000", "deadline_ms: 5000\ncache: {ttl: 1h}").replace(
     "    name: adder\n", '    name: adder\n    version: "7"\n'
 )

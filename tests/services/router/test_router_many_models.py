@@ -65,10 +65,6 @@ async def never(batch: Batch) -> Batch:
     return batch
 
 
-def sample(running: Suite, name: str, **labels: str) -> float | None:
-    return running.sample(f"router_{name}", **labels)
-
-
 LIGHT = "cascade/score:light"
 
 
@@ -95,6 +91,6 @@ async def test_a_model_that_never_helps_stops_no_row(
         assert list(reply.response.fallbacks) == [fallback]
         assert reply.batch.columns["@fallbacks"].array.tolist() == bits
     assert running.sample("hop_breaker_state", callee="executor", replica="0") == 0
-    assert sample(running, "fallback_rows_total", pipeline=pipeline, fallback=fallback) == CALLS
-    asked = sample(running, "member_rows_total", pipeline=pipeline, stage="score", member="small")
+    assert running.sample("router_fallback_rows_total", pipeline=pipeline, fallback=fallback) == CALLS
+    asked = running.sample("router_member_rows_total", pipeline=pipeline, stage="score", member="small")
     assert asked == CALLS * len(xs)

@@ -22,6 +22,7 @@ from services.router.stages.registry import RUNNER_KINDS
 from services.router.stages.runner import Declared, RunnerFactory, RunnerKind, StageResult, columns_of
 from services.router.stages.steps import TRANSFORM
 from services.router.wiring import definition
+from tests.services.router import router_leaves
 from tests.services.router.router_leaves import _definition, batch_of, suite
 
 DOCUMENT = """
@@ -114,9 +115,10 @@ class Dictionary:
 
 @pytest.fixture
 def dummy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The two registrations."""
+    """The two registrations, and a router that has them."""
     monkeypatch.setitem(STAGE_KINDS, "dummy", DummyKind())
     monkeypatch.setitem(RUNNER_KINDS, "dummy", RunnerKind("dummy", "dictionary", connect))
+    monkeypatch.setattr(router_leaves, "SERVICE", definition())
 
 
 @pytest.mark.usefixtures("dummy")
@@ -125,9 +127,7 @@ async def test_a_pipeline_with_the_new_kind_runs(tmp_path: Path) -> None:
     own = _definition("dictionary", pb.DESCRIPTOR, "PreprocessingService", dictionary)
     async with (
         served(own) as leaf,
-        suite(
-            tmp_path, {"translated": DOCUMENT}, definition(), dictionary={"target": leaf.target}
-        ) as running,
+        suite(tmp_path, {"translated": DOCUMENT}, dictionary={"target": leaf.target}) as running,
     ):
         reply = await running.ask("translated", batch_of(["a", "b"], [2.0, 7.0]))
     assert not reply.batch.errors
