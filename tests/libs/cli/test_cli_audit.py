@@ -1,4 +1,5 @@
-"""`headrace audit`, as a person or a script types it, with a real control and the journals of a home."""
+"""`headrace audit`, as a person or a script types it, with a real control and the journals of a home; files of events against
+the audit: what was altered in either is named, what changes meanwhile is not."""
 
 import json
 import sqlite3
@@ -15,10 +16,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from typer.testing import Result
 
 from headrace.api.control.v1 import resources_pb2
+from headrace.api.monitoring.v1 import events_pb2 as pb
 from headrace.audit import heads
 from headrace.audit.chain import Head
 from headrace.catalog.access import Change, Write
 from headrace.catalog.records import CatalogRecords
+from headrace.cli.commands.audit.event_files import EventFileVerification
 from headrace.cli.installation import layout
 from headrace.hop.call import unary
 from headrace.releases.of_records import FREEZE
@@ -293,3 +296,41 @@ def test_a_key_that_is_none_and_a_control_that_is_away_are_said(audited: Audited
     audited.control.kill()
     result = audited.run("verify")
     assert (result.exit_code, "control" in result.output) == (1, True)
+
+
+LINES = [
+    (1, "events.store", "a", "11"),
+    (2, "events.store", "b", "22"),
+    (3, "events.remove", "b", "22"),
+    (9, "events.store", "later", "33"),
+]
+
+
+@pytest.mark.parametrize(
+    ("files", "problems", "told"),
+    [
+        ({"a": "11"}, {}, ""),
+        ({"a": "11", "b": "22"}, {}, ""),  # it went after monitoring was asked
+        ({}, {}, "a: it is not stored any more"),
+        ({"a": "12"}, {}, "a: the audit does not have this file"),
+        ({"a": "11", "c": "44"}, {}, "c: the audit does not have this file"),
+        ({"a": "11"}, {"a": "its SHA-256 is not the one that was stored"}, "a: its SHA-256"),
+    ],
+)
+def test_what_differs_is_named(files: dict[str, str], problems: dict[str, str], told: str) -> None:
+    found = pb.VerifyEventsResponse(
+        files=[pb.EventFile(path=path, sha256=digest) for path, digest in files.items()],
+        problems=[pb.EventFileProblem(path=path, problem=text) for path, text in problems.items()],
+    )
+    verification = EventFileVerification(found, before=5)
+    for number, action, path, digest in LINES:
+        verification.add(number, {"action": action, "subject": path, "details": {"sha256": digest}})
+    assert "".join(verification.problems()).removeprefix("file of events ").startswith(told)
+    assert bool(verification.problems()) == bool(told)
+    assert verification.notes == []
+
+
+def test_without_monitoring_it_says_what_was_not_verified() -> None:
+    verification = EventFileVerification(None, 1)
+    assert "not verified" in verification.notes[0]
+    assert verification.problems() == []

@@ -1,4 +1,5 @@
-"""`headrace models`, as a person types it, over real ONNX files."""
+"""`headrace models`, as a person types it, over real ONNX files. What preparations publish while nothing runs is listed by the
+next `up`, once, and only what the home's key signed."""
 
 import getpass
 import importlib.util
@@ -13,15 +14,19 @@ import pytest
 from onnx import TensorProto, helper
 from typer.testing import CliRunner, Result
 
+from headrace.catalog.records import CatalogRecords
 from headrace.catalog.remote import RemoteRecords
+from headrace.cli.commands.models import prepared_models
 from headrace.cli.installation import layout
 from headrace.cli.main import app
 from headrace.drift import baseline_of_version
-from headrace.repository import Repository, Trust
+from headrace.repository import Repository, RepositoryError, Trust, changes
+from headrace.repository.model_index import all_indexes
 from headrace.state.json_lines import entries
 from tests.agreed import with_yes
 from tests.control_service import Here
 from tests.libs.cli.released_home import write_settings
+from tests.libs.repository.signed_models import signed
 from tests.services.executor.executor_models import doubling, endless, expanding, onnx_bytes
 
 
@@ -264,3 +269,19 @@ def test_loading_needs_a_running_system_and_a_name(home: Path) -> None:
         assert f"start it: headrace up --home {home}" in said
         for text in ("../mine", "mine:", "mine:../2", "a b"):
             assert "names no model" in refused(action, text, home=home)
+
+
+def test_it_is_listed_once_and_what_is_not_signed_is_left(tmp_path: Path) -> None:
+    models, place = signed(tmp_path), layout.of(tmp_path)
+    for about in (models.put(key=None), models.put(name="heavy")):
+        prepared_models.note(place, about.name, about.version)
+    with closing(CatalogRecords.open(str(tmp_path / "control.sqlite"), initialise=True)) as records:
+        with pytest.raises(RepositoryError, match="it is not signed"):
+            prepared_models.add(place, records)
+        assert all_indexes(records).keys() == {"heavy"}
+        changes.remove(records, models.root, "heavy", "1", "ann")
+        prepared_models.note(place, "light", models.put("2").version)
+        assert prepared_models.add(place, records) == ["light version 2"]
+        assert prepared_models.add(place, records) == []
+        found = {name: [*index.versions] for name, index in all_indexes(records).items()}
+    assert found == {"heavy": [], "light": ["2"]}

@@ -1,19 +1,22 @@
-"""What `headrace readiness` and `headrace status` say of homes that lack things, or whose doors can't share limits."""
+"""What `headrace readiness`, `doctor` and `status` say of homes that lack things, of what encrypts at rest, and of doors that
+can't share limits; an earlier version's home is refused before anything is changed."""
 
 import json
+import os
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from typer.testing import CliRunner
 
-from headrace.cli.diagnosis import live_state
+from headrace.cli.diagnosis import doctor_checks, encryption_at_rest, live_state
 from headrace.cli.diagnosis import readiness as checklists
 from headrace.cli.diagnosis.doctor_checks import Finding, Level
 from headrace.cli.diagnosis.readiness_attestations import Attestation, ReadinessSettings
-from headrace.cli.installation import layout, secrets
+from headrace.cli.installation import layout, ports, secrets, services, settings
+from headrace.cli.installation.layout import Layout
 from headrace.cli.main import app
 from services.ingress.sharing.metrics import ShareMetrics
 from tests.web_server import web_server
@@ -122,3 +125,109 @@ def test_a_door_that_counts_alone_is_told(door: tuple[ShareMetrics, str]) -> Non
     told = live_state.read(services).problems[-1]
     assert "1 of 2 doors" in told
     assert "1/3 of each limit" in told
+
+
+ATTESTED = "encrypted storage attested by Ada, 2026-11-01, until 2027-04-30"
+CRYPT = "the volume of HOME is encrypted (dm-crypt)"
+LATE = "plain; encrypted storage attested by Ada, {}: it does not count today"
+
+
+@pytest.fixture
+def place(home: Path) -> Layout:
+    found = layout.of(home)
+    found.override("readiness").parent.mkdir()
+    return found
+
+
+def said(day: date | None) -> ReadinessSettings:
+    return ReadinessSettings(encryption=None if day is None else Attestation(by="Ada", date=day))
+
+
+def device(block: Path, number: int, uuid: str | None, *below: str) -> None:
+    place = block / f"{os.major(number)}:{os.minor(number)}"
+    for slave in below:
+        (place / "slaves" / slave / "dm").mkdir(parents=True)
+        (place / "slaves" / slave / "dm" / "uuid").write_text(f"{slave}-1\n")
+    if uuid is not None:
+        (place / "dm").mkdir(parents=True, exist_ok=True)
+        (place / "dm" / "uuid").write_text(f"{uuid}\n")
+
+
+@pytest.mark.parametrize(
+    ("uuid", "below", "encrypted"),
+    [
+        (None, (), False),
+        ("CRYPT-LUKS2-5a", (), True),
+        ("LVM-7f", (), False),
+        ("LVM-7f", ("CRYPT-LUKS2",), True),
+        # Of a volume on two disks, one is plain.
+        ("LVM-7f", ("CRYPT-LUKS2", "LVM"), False),
+    ],
+)
+def test_a_volume_is_encrypted_if_all_its_devices_are(
+    uuid: str | None, below: tuple[str, ...], encrypted: bool, tmp_path: Path
+) -> None:
+    device(tmp_path / "block", tmp_path.stat().st_dev, uuid, *below)
+    missing = tmp_path / "home" / "of" / "tomorrow"
+    assert encryption_at_rest.has_encrypted_volume(missing, tmp_path / "block") is encrypted
+
+
+@pytest.mark.parametrize(
+    ("day", "crypt", "text", "level"),
+    [
+        (None, False, "plain", Level.BAD),
+        (None, True, CRYPT, Level.BAD),
+        (date(2026, 11, 1), False, ATTESTED, Level.GOOD),
+        (date(2026, 11, 1), True, f"{ATTESTED}; {CRYPT}", Level.GOOD),
+        (date(2025, 11, 1), False, LATE.format("2025-11-01, until 2026-04-30"), Level.BAD),
+        (date(2026, 11, 27), False, LATE.format("2026-11-27, until 2027-05-26"), Level.BAD),
+    ],
+)
+def test_readiness_wants_a_dated_attestation(
+    day: date | None, crypt: bool, text: str, level: Level, place: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encryption_at_rest, "has_encrypted_volume", lambda _: crypt)
+    told = found(place.home, said(day), {}, None)["encryption at rest"]
+    assert (told.found, told.level) == (text.replace("HOME", str(place.home)), level)
+    assert bool(told.fix) is (level is Level.BAD)
+
+
+def test_doctor_and_status_say_it_and_the_door_takes_it_over(place: Layout) -> None:
+    today = datetime.now(UTC).date()
+
+    def status() -> str:
+        result = CliRunner().invoke(app, ["status", "--json", "--home", str(place.home)])
+        return str(json.loads(result.stdout)["encryption_at_rest"])
+
+    def told() -> tuple[str, str, object]:
+        [doctor] = [
+            f for f in doctor_checks.examine(place, datetime.now(UTC)) if f.what == "encryption at rest"
+        ]
+        made = settings.Installation(place, "apart", ports.wanted(services.start_order()))
+        door = settings.settings(made, "ingress", slot=0, listen=place.run / "x", run_dir=place.run / "y")
+        return status(), doctor.found, door.get("encrypted_until")
+
+    assert told()[2] is None
+    assert told()[0] == told()[1]
+    assert "attested" not in told()[0]
+    place.override("readiness").write_text(f"valid_days: 30\nencryption: {{by: Ada, date: {today}}}")
+    until = today + timedelta(days=30)
+    assert told()[0] == told()[1]
+    assert told()[0].startswith(f"encrypted storage attested by Ada, {today}, until {until}")
+    assert told()[2] == str(until)
+    place.override("readiness").write_text("encryption: {by: Ada}")
+    assert "readiness.yaml, line 1, encryption.date" in status()
+
+
+def entries(folder: Path) -> list[tuple[str, bytes]]:
+    return sorted((str(p), p.read_bytes()) for p in folder.rglob("*") if p.is_file())
+
+
+@pytest.mark.parametrize("mark", ["releases/flights.json", "models/flights/releases.json"])
+def test_a_home_from_before_control_is_refused(mark: str, place: Layout) -> None:
+    (place.home / mark).parent.mkdir(parents=True)
+    (place.home / mark).write_text("{}")
+    before = entries(place.home)
+    result = CliRunner().invoke(app, ["up", "--home", str(place.home)])
+    assert (result.exit_code, entries(place.home)) == (1, before)
+    assert "earlier version" in result.stderr.replace("\n", " ")
