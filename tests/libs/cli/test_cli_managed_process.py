@@ -1,9 +1,11 @@
-"""A real service under supervision: a killed process comes back, a restart hands over, nothing is left behind.
+"""A real service under supervision: a killed process comes back, a restart hands over, nothing is left behind; versions of
+services that were deployed beside the checkout.
 
 With the two services that need no data; the whole system is in tests/pipeline and tests/faults.
 """
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -15,12 +17,14 @@ from pathlib import Path
 import pytest
 
 from headrace.cli.installation import layout, ports, services
-from headrace.cli.installation.settings import Installation
-from headrace.cli.supervision import probes, process
+from headrace.cli.installation.settings import Installation, settings
+from headrace.cli.supervision import deployed, probes, process
+from headrace.cli.supervision.deployed import Version
 from headrace.cli.supervision.managed_process import ManagedProcess, ReplaceError
 from headrace.cli.supervision.process import Process
 from headrace.cli.supervision.restart_policy import RestartRules, State
 from headrace.hop import config
+from headrace.hop.config import ConfigError
 from headrace.hop.process.logs import logger
 from tests.children import ends_with_tests
 from tests.services import waiting
@@ -244,3 +248,37 @@ async def test_a_service_that_ends_again_and_again_is_in_trouble_until_it_is_rea
         os.kill(pid_of(failing), signal.SIGKILL)
         await until("restarted", lambda: failing.policy.restarts > failing.policy.in_vain + 4)
         assert failing.policy.in_vain == 0
+
+
+def test_a_service_runs_the_checkout_until_a_version_is_deployed(tmp_path: Path) -> None:
+    place = layout.of(tmp_path)
+    assert deployed.of(place, "router") is None
+    version = Version(place.root, "1.0", "sha256:ab")
+    deployed.put(place, "router", version)
+    assert deployed.of(place, "router") == version
+    assert deployed.of(place, "features") is None
+    deployed.put(place, "router", None)
+    assert deployed.of(place, "router") is None
+    for text in ("", "[]", "{}", '{"root": 1}', '{"root": "/nowhere"}'):
+        (place.deployed / "router.json").write_text(text)
+        with pytest.raises(ConfigError, match=r"router\.json.*deploy router again, or remove the file"):
+            deployed.of(place, "router")
+
+
+async def test_a_version_makes_its_own_settings(tmp_path: Path) -> None:
+    place = layout.of(tmp_path)
+    chosen = ports.choose(ports.wanted(), {}, lambda _: True)
+    installation = Installation(place, "apart", chosen)
+    listen, run_dir = tmp_path / "router.sock", tmp_path / "run"
+    made = await Version(place.root).settings(installation, "router", 0, listen, run_dir)
+    own = settings(installation, "router", slot=0, listen=listen, run_dir=run_dir)
+    assert made == json.loads(json.dumps(own, default=str))
+
+
+async def test_a_version_that_can_not_make_them_says_why(tmp_path: Path) -> None:
+    root = tmp_path / "other"
+    (root / "libs" / "headrace").mkdir(parents=True)
+    (root / "libs" / "headrace" / "__init__.py").write_text("raise RuntimeError('it is broken')")
+    installation = Installation(layout.of(tmp_path), "apart", {})
+    with pytest.raises(ConfigError, match="can't make settings of router: RuntimeError: it is broken"):
+        await Version(root).settings(installation, "router", 0, tmp_path / "x", tmp_path)

@@ -11,6 +11,7 @@ import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 
+from headrace.api.inference.v1 import inference_pb2 as pb
 from headrace.client import AsyncHeadrace, Headrace, Outcome
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.testing import Harness
@@ -30,16 +31,9 @@ async def test_labels_numbers_and_times_are_sent(client: AsyncHeadrace, inferenc
     assert await client.record_outcomes(outcomes) == 3
     assert await client.record_outcomes([]) == 0
     [[label, number, whole]] = inference.outcomes
-    assert (label.request_id, label.row, label.name, label.WhichOneof("value"), label.label) == (
-        "r",
-        0,
-        "late",
-        "label",
-        True,
-    )
-    assert (number.row, number.number, number.time.ToDatetime(UTC)) == (3, 2.5, when)
-    assert not label.HasField("time")
-    assert (whole.WhichOneof("value"), whole.number) == ("number", 4.0)
+    assert label == pb.Outcome(request_id="r", name="late", label=True)
+    assert number == pb.Outcome(request_id="r", row=3, name="revenue", number=2.5, time=when)
+    assert whole == pb.Outcome(request_id="r", name="n", number=4.0)
 
 
 async def test_many_go_a_thousand_a_call_and_a_call_is_tried_again(

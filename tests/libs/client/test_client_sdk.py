@@ -26,6 +26,7 @@ from headrace.client import (
     InvalidArgumentError,
     NotFoundError,
     ResourceExhaustedError,
+    RowFailure,
     UnavailableError,
 )
 from headrace.client.options import Options
@@ -67,13 +68,8 @@ async def test_a_failed_row_fails_alone(client: AsyncHeadrace) -> None:
     result = await client.predict("flights", [{"x": 1}, {"x": -1}], request_id="r-2")
 
     assert result.predictions[0].error is None
-    failure = result.predictions[1].error
-    assert failure is not None
-    assert (failure.code, failure.reason, failure.metadata) == (
-        Code.INVALID_ARGUMENT,
-        "INPUT_RANGE",
-        {"input": "x"},
-    )
+    failure = RowFailure(Code.INVALID_ARGUMENT, "INPUT_RANGE", "x is negative", {"input": "x"})
+    assert result.predictions[1].error == failure
     with pytest.raises(InvalidArgumentError, match="x is negative") as caught:
         result.raise_for_errors()
     assert caught.value.request_id == "r-2"
@@ -138,12 +134,8 @@ async def test_what_must_not_be_tried_again_is_not(client: AsyncHeadrace, infere
         with pytest.raises(ResourceExhaustedError) as caught:
             await client.predict("flights", {"x": 1}, request_id="r-3")
         error = caught.value
-        assert (error.code, error.reason, error.metadata) == (
-            Code.RESOURCE_EXHAUSTED,
-            "QUOTA_EXCEEDED",
-            {"q": "1"},
-        )
-        assert (error.retry_after_s, error.request_id) == (hint, "r-3")
+        told = error.code, error.reason, error.metadata, error.retry_after_s, error.request_id
+        assert told == (Code.RESOURCE_EXHAUSTED, "QUOTA_EXCEEDED", {"q": "1"}, hint, "r-3")
         assert str(error) == "RESOURCE_EXHAUSTED QUOTA_EXCEEDED: quota (request r-3)"
     inference.script = [Fault(Code.NOT_FOUND, Reason.REASON_PIPELINE_UNKNOWN, "no such pipeline")]
     with pytest.raises(NotFoundError):

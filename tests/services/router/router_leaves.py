@@ -335,6 +335,22 @@ def _definition(
 
 
 @asynccontextmanager
+async def replicas(*executors: Executor) -> AsyncIterator[list[Harness]]:
+    """The executors, each behind its own socket."""
+    service = executor_pb2.DESCRIPTOR.services_by_name["ExecutorService"]
+    async with AsyncExitStack() as stack:
+        yield [
+            await stack.enter_async_context(served(definition_of("executor", Service(service, each))))
+            for each in executors
+        ]
+
+
+def targets(harnesses: Sequence[Harness]) -> dict[str, str]:
+    """The settings of a client of all of them."""
+    return {"target": ",".join(harness.target for harness in harnesses)}
+
+
+@asynccontextmanager
 async def suite(folder: Path, documents: dict[str, str], **settings: Any) -> AsyncIterator[Suite]:
     """Starts everything; `documents`: name → text of the pipelines that are live."""
     features, preprocessing, executor, postprocessing = Features(), Steps(), Executor(), Steps()

@@ -89,16 +89,6 @@ def test_a_score_that_is_no_number_is_unsure() -> None:
     assert answering_models(result) == [3, 1]
 
 
-@pytest.mark.parametrize("fault", [Code.INTERNAL, Code.RESOURCE_EXHAUSTED, Code.DEADLINE_EXCEEDED])
-def test_if_the_heavy_model_fails_the_light_answer_stands_and_says_so(fault: Code) -> None:
-    heavy = model("large", fault=Fault(fault, Reason.REASON_MODEL_FAILED, "down"))
-    result = asked(model("small"), heavy, batch([0.1, 0.4, 0.6]))
-    assert values(result) == [0.1, 0.4, 0.6]
-    assert masks(result) == {"cascade/score:light": [False, True, True]}
-    assert not result.errors
-    assert [m.model for m in result.models] == ["small"]
-
-
 @pytest.mark.parametrize("code", [Code.RESOURCE_EXHAUSTED, Code.DEADLINE_EXCEEDED, Code.INVALID_ARGUMENT])
 def test_no_heavy_model_for_rows_that_lack_room_time_or_sense(code: Code) -> None:
     heavy = model("large")
@@ -113,13 +103,6 @@ def test_a_valuable_row_that_lacks_room_is_not_sent_either() -> None:
     assert heavy.sizes == [1]
     assert values(result)[1] == 10.9
     assert {row: e.code for row, e in result.errors.items()} == {0: Code.RESOURCE_EXHAUSTED}
-
-
-def test_the_heavy_model_answers_alone_while_the_light_one_is_lost() -> None:
-    light = model("small", fault=Fault(Code.NOT_FOUND, Reason.REASON_MODEL_UNKNOWN, "not loaded"))
-    result = asked(light, model("large", add=10), batch([0.25, 0.9]))
-    assert values(result) == [10.25, 10.9]
-    assert masks(result) == {"cascade/score:heavy": [True, True]}
 
 
 def test_the_heavy_model_gets_its_budget_and_at_most_half_of_what_is_left() -> None:

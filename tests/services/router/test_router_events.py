@@ -12,7 +12,6 @@ import pytest
 
 from headrace.hop.errors import Code, Fault, Reason
 from services.router.events.regulated import collection, commits
-from services.router.facts import sender
 from tests.services.router.router_leaves import (
     FREE,
     REGULATED,
@@ -118,19 +117,6 @@ async def request(world: World, count: int, start: int = 0) -> None:
     for i in range(start, start + count):
         answer = await world.started.ask("scored", batch_of(["ab"], [1.0], request_id=f"r{i}"))
         assert not answer.batch.errors
-
-
-async def test_what_fails_comes_later_and_nothing_is_missing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sender, "_AGAIN_S", 0.01)
-    async with running(tmp_path) as world:
-        world.receiver.away = AWAY
-        await request(world, 5)
-        await until(lambda: world.receiver.refused)
-        world.receiver.away = None
-        await until(lambda: len(world.numbers) == 5)
-    assert sorted(world.numbers) == [1, 2, 3, 4, 5]
 
 
 async def test_what_does_not_fit_is_dropped_counted_and_seen_as_a_gap(tmp_path: Path) -> None:

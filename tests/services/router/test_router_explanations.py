@@ -70,8 +70,9 @@ async def running(folder: Path, text: str, **settings: Any) -> AsyncIterator[tup
         yield found
 
 
-def metric(started: Suite, name: str, **labels: str) -> float:
-    return started.sample(f"router_{name}", **labels) or 0.0
+def came(started: Suite, result: str) -> float | None:
+    """So many explanations came to this."""
+    return started.sample("router_explanations_total", pipeline="scored", result=result)
 
 
 async def explain(started: Suite, batch: Batch, **fields: Any) -> Sequence[explain_pb2.RowExplanation]:
@@ -97,7 +98,7 @@ async def test_each_prediction_is_explained_after_its_answer(tmp_path: Path, tex
         # An explanation names the prediction as its event does.
         await until(lambda: len(ids(monitoring)) == 2)
         assert {e.prediction_id for e in explained(monitoring)} == ids(monitoring)
-        assert metric(started, "explanations_total", pipeline="scored", result="explained") == 2
+        assert came(started, "explained") == 2
         # Features are those that the answer had.
         assert started.features.calls == [2]
 
@@ -122,11 +123,10 @@ async def test_what_does_not_fit_is_dropped_and_counted(tmp_path: Path) -> None:
     async with running(tmp_path, DEMANDING, explanations={"max_waiting_rows": 1}) as (started, monitoring):
         started.executor.hook = hold
         await started.ask("scored", batch_of(["a"], [1.0]))
-        await until(lambda: metric(started, "explanations_waiting_rows") == 1)
+        await until(lambda: started.sample("router_explanations_waiting_rows") == 1)
         for _ in range(3):
             await started.ask("scored", batch_of(["a"], [1.0]))
-        labels = {"pipeline": "scored", "result": "queue_rows"}
-        await until(lambda: metric(started, "explanations_total", **labels) == 2)
+        await until(lambda: came(started, "queue_rows") == 2)
         held.set()
         await until(lambda: len(explained(monitoring)) == 2)
         counted = sum(d.prediction_count for r in monitoring.explanations for d in r.demanded)
@@ -144,8 +144,7 @@ async def test_a_failing_model_fails_no_answer_and_is_counted(tmp_path: Path) ->
         started.executor.hook = fail
         reply = await started.ask("scored", batch_of(["a"], [1.0]))
         assert not reply.batch.errors
-        labels = {"pipeline": "scored", "result": "failed"}
-        await until(lambda: metric(started, "explanations_total", **labels) == 1)
+        await until(lambda: came(started, "failed") == 1)
         started.executor.hook = None
         await started.ask("scored", batch_of(["a"], [1.0]))
         await until(lambda: explained(monitoring))
@@ -173,8 +172,7 @@ async def test_what_may_have_arrived_is_told_again_as_it_was(tmp_path: Path) -> 
         await started.ask("scored", batch_of(["abcd"], [3.0]))
         await until(lambda: monitoring.refused)
         await started.ask("scored", batch_of(["ab", "abc"], [3.0, 1.0]))
-        labels = {"pipeline": "scored", "result": "explained"}
-        await until(lambda: metric(started, "explanations_total", **labels) == 3)
+        await until(lambda: came(started, "explained") == 3)
         monitoring.away = None
         await until(lambda: len(explained(monitoring)) >= 3 and sum(once(monitoring).values()) >= 3)
         assert sum(once(monitoring).values()) == 3

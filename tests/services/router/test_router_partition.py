@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.api.executor.v1 import executor_pb2
 from headrace.api.router.v1 import router_pb2
 from headrace.columns import Batch, Column, RowError, Rows, Timing, decode, encode
 from headrace.hop.errors import Code, Fault, Reason
@@ -29,9 +27,9 @@ from services.router.stages.registry import connected
 from services.router.stages.runner import StageResult
 from services.router.wiring import SERVICE
 from tests.first_release import first_released, release_first
-from tests.released import Released, released
+from tests.released import released
 from tests.services.router.one_pipeline import inference
-from tests.services.router.router_leaves import Executor, _definition
+from tests.services.router.router_leaves import Executor, replicas, targets
 
 DOCUMENT = """\
 pipeline: keyed
@@ -74,23 +72,16 @@ class Running:
 @pytest.fixture
 async def running() -> AsyncIterator[Running]:
     executors = [Executor() for _ in range(3)]
-    async with AsyncExitStack() as stack:
-        harnesses = [
-            await stack.enter_async_context(
-                served(_definition("executor", executor_pb2.DESCRIPTOR, "ExecutorService", executor))
-            )
-            for executor in executors
-        ]
-        target = ",".join(harness.target for harness in harnesses)
-        client = harnesses[0].client(target=target)
+    async with replicas(*executors) as harnesses:
+        client = harnesses[0].client(**targets(harnesses))
         runners = connected({"executor": client}, RouterConfig.model_construct(), time.monotonic)
         plain = Compiler(runners).compile(first_released(parse(DOCUMENT, "keyed.yaml")))
         # Three replicas never have four times their mean, so nothing is passed on.
         steady = Partition(by="key", load_factor=4)
-        replicas = partial(healthy_replicas, client, time.monotonic)
-        by_key = RowPartition(steady, replicas, time.monotonic)
+        healthy = partial(healthy_replicas, client, time.monotonic)
+        by_key = RowPartition(steady, healthy, time.monotonic)
         found = Served(plain.pipeline, plain.routes, partition=by_key)
-        made = Running(executors, harnesses, inference(found), replicas)
+        made = Running(executors, harnesses, inference(found), healthy)
         await ask(made, ["first"])  # before it, the replicas are not resolved
         yield made
 
@@ -118,20 +109,14 @@ async def test_only_the_keys_of_a_lost_replica_move(running: Running) -> None:
 
 
 async def test_the_router_partitions_what_a_release_says(tmp_path: Path) -> None:
-    with released(tmp_path) as releases:
-        await _partitioned(releases)
-
-
-async def _partitioned(releases: Released) -> None:
-    first = release_first(releases.store, DOCUMENT, {"m": "1"})
-    releases.store.commit(first.next("me", "", partition={"by": "key", "load_factor": 4}))
     executors = [Executor(), Executor()]
-    for executor in executors:
-        executor.loaded = {"1": executor_pb2.MODEL_STATE_ACTIVE}
-    leaf = partial(_definition, "executor", executor_pb2.DESCRIPTOR, "ExecutorService")
-    async with served(leaf(executors[0])) as one, served(leaf(executors[1])) as other:
-        target = {"target": f"{one.target},{other.target}"}
-        async with served(SERVICE, {**releases.settings, "executor": target}) as router:
+    with released(tmp_path) as releases:
+        first = release_first(releases.store, DOCUMENT, {"m": "1"})
+        releases.store.commit(first.next("me", "", partition={"by": "key", "load_factor": 4}))
+        async with (
+            replicas(*executors) as harnesses,
+            served(SERVICE, {**releases.settings, "executor": targets(harnesses)}) as router,
+        ):
             infer = router.client().unary(INFER)
             keys: list[str | None] = [f"key-{i}" for i in range(40)]
             for _ in range(4):

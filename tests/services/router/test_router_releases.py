@@ -4,8 +4,7 @@ replica of the executor; what one replica refuses is the answer."""
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ from services.router.config import RouterConfig
 from services.router.wiring import SERVICE
 from tests.first_release import first_release, live, resources_of
 from tests.released import Released, released
-from tests.services.router.router_leaves import Executor, _definition
+from tests.services.router.router_leaves import Executor, replicas, targets
 from tests.services.waiting import until
 
 ACTIVE, LOADING = executor_pb2.MODEL_STATE_ACTIVE, executor_pb2.MODEL_STATE_LOADING
@@ -85,12 +84,13 @@ def releases(tmp_path: Path) -> Iterator[Released]:
 async def routing(releases: Released, **resources: Any) -> AsyncIterator[tuple[Harness, Asked]]:
     """`resources`: further settings of what it follows."""
     executor = Asked()
-    leaf = _definition("executor", executor_pb2.DESCRIPTOR, "ExecutorService", executor)
-    async with served(leaf) as harness:
-        follows = {**releases.settings, "resources": {**releases.settings["resources"], **resources}}
-        async with served(SERVICE, {**follows, "executor": {"target": harness.target}}) as router:
-            await until(lambda: router.running and router.running.health.serving)
-            yield router, executor
+    follows = {**releases.settings, "resources": {**releases.settings["resources"], **resources}}
+    async with (
+        replicas(executor) as harnesses,
+        served(SERVICE, {**follows, "executor": targets(harnesses)}) as router,
+    ):
+        await until(lambda: router.running and router.running.health.serving)
+        yield router, executor
 
 
 async def ask(router: Harness, version: int = 0) -> int:
@@ -224,19 +224,16 @@ class Operator:
 
 
 @asynccontextmanager
-async def replicas(folder: Path, count: int) -> AsyncIterator[tuple[Operator, list[Executor]]]:
+async def operated(folder: Path, count: int) -> AsyncIterator[tuple[Operator, list[Executor]]]:
     executors = [Executor() for _ in range(count)]
-    leaf = partial(_definition, "executor", executor_pb2.DESCRIPTOR, "ExecutorService")
-    async with AsyncExitStack() as stack:
-        leaves = [await stack.enter_async_context(served(leaf(executor))) for executor in executors]
-        target = {"target": ",".join(harness.target for harness in leaves)}
-        settings = {"resources": live(folder), **({"executor": target} if leaves else {})}
-        router = await stack.enter_async_context(served(SERVICE, settings))
-        yield Operator(router.client()), executors
+    async with replicas(*executors) as harnesses:
+        settings = {"resources": live(folder), **({"executor": targets(harnesses)} if count else {})}
+        async with served(SERVICE, settings) as router:
+            yield Operator(router.client()), executors
 
 
 async def test_each_replica_loads_and_unloads(tmp_path: Path) -> None:
-    async with replicas(tmp_path, 2) as (operator, executors):
+    async with operated(tmp_path, 2) as (operator, executors):
         loaded = await operator.ask(LOAD, model="m", version="2", operator="ops/k")
         assert (loaded.model, loaded.version, loaded.sha256) == ("m", "2", "ab" * 32)
         assert await operator.states() == {"1": ACTIVE, "2": ACTIVE}
@@ -248,14 +245,14 @@ async def test_each_replica_loads_and_unloads(tmp_path: Path) -> None:
 
 
 async def test_the_index_shows_the_replica_that_is_least_far(tmp_path: Path) -> None:
-    async with replicas(tmp_path, 2) as (operator, executors):
+    async with operated(tmp_path, 2) as (operator, executors):
         executors[1].loaded = {"1": LOADING, "2": ACTIVE}
         assert await operator.states() == {"1": LOADING, "2": ACTIVE}
 
 
 @pytest.mark.parametrize("call", [LOAD, UNLOAD])
 async def test_a_refusal_comes_through_with_its_reason(tmp_path: Path, call: Method[Any, Any]) -> None:
-    async with replicas(tmp_path, 1) as (operator, [executor]):
+    async with operated(tmp_path, 1) as (operator, [executor]):
         executor.refusal = UNTRUSTED
         with pytest.raises(Fault) as caught:
             await operator.ask(call, model="m", version="1")
@@ -266,7 +263,7 @@ async def test_a_refusal_comes_through_with_its_reason(tmp_path: Path, call: Met
 
 
 async def test_one_replica_that_refuses_is_told_with_how_many_did_not(tmp_path: Path) -> None:
-    async with replicas(tmp_path, 2) as (operator, executors):
+    async with operated(tmp_path, 2) as (operator, executors):
         executors[1].refusal = UNTRUSTED
         says = "1 of 2 executors did it, another did not: it is not signed"
         with pytest.raises(Fault, match=says) as caught:
@@ -275,7 +272,7 @@ async def test_one_replica_that_refuses_is_told_with_how_many_did_not(tmp_path: 
 
 
 async def test_to_unload_what_one_replica_lacks_is_no_error_and_what_all_lack_is(tmp_path: Path) -> None:
-    async with replicas(tmp_path, 2) as (operator, executors):
+    async with operated(tmp_path, 2) as (operator, executors):
         del executors[0].loaded["1"]
         assert list((await operator.ask(UNLOAD, model="m", version="1")).versions) == ["1"]
         with pytest.raises(Fault) as caught:
@@ -284,7 +281,7 @@ async def test_to_unload_what_one_replica_lacks_is_no_error_and_what_all_lack_is
 
 
 async def test_a_router_without_an_executor_says_so(tmp_path: Path) -> None:
-    async with replicas(tmp_path, 0) as (operator, _):
+    async with operated(tmp_path, 0) as (operator, _):
         with pytest.raises(Fault, match="no executor") as caught:
             await operator.ask(LOAD, model="m")
         assert caught.value.code is Code.FAILED_PRECONDITION
