@@ -65,6 +65,7 @@ class Waiting:
     """Batches of one kind that are in no file. `since`: when the oldest was stored, seconds since 1970."""
 
     kind: str
+    pipeline: str
     rows: int
     bytes: int
     since: float
@@ -122,13 +123,12 @@ class Manifest:
         """What is in no file yet, by kind."""
         found = sa.select(
             BATCHES.c.kind,
-            sa.func.sum(BATCHES.c.rows),
-            sa.func.sum(BATCHES.c.bytes),
+            BATCHES.c.pipeline,
+            sa.cast(sa.func.sum(BATCHES.c.rows), sa.BigInteger),
+            sa.cast(sa.func.sum(BATCHES.c.bytes), sa.BigInteger),
             sa.func.min(BATCHES.c.stored),
-        ).group_by(BATCHES.c.kind)
-        return self._facts.query(
-            lambda c: [Waiting(kind, int(rows), int(size), at) for kind, rows, size, at in c.execute(found)]
-        )
+        ).group_by(BATCHES.c.kind, BATCHES.c.pipeline)
+        return self._facts.query(lambda c: [Waiting(*row) for row in c.execute(found)])
 
     def oldest(self, kind: str, most_bytes: int) -> list[Batch]:
         """The oldest batches of a kind, at least one, together about `most_bytes`."""
