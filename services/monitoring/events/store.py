@@ -118,8 +118,8 @@ class EventStore:
         return taken
 
     def close_due(self, *, everything: bool = False) -> None:
-        """Puts events into files where there are enough of them, or they are old; `everything`: all. Raises UnwrittenError when it
-        has tried those of each kind."""
+        """Puts events into files where there are enough of them, or they are old; `everything`: all. Raises UnwrittenError when
+        it has tried those of each kind."""
         now, settings, failed = self._wall(), self._settings, dict[str, str]()
         waiting = self.manifest.waiting()
         self._waiting_bytes = sum(found.bytes for found in waiting)

@@ -186,9 +186,10 @@ def test_the_audit_has_the_hash_of_each_file_and_that_it_went(world: World, tmp_
         assert world.store.manifest.hashes() == {new.path: new.sha256}
 
 
-def failing(world: World) -> set[tuple[str, ...]]:
+def failing(world: World) -> set[tuple[str, str]]:
     """Work that fails, and of which pipeline."""
-    return {labels for labels, of in world.metrics.files.failing._metrics.items() if of._value.get()}
+    [family] = world.metrics.files.failing.collect()
+    return {(s.labels["work"], s.labels["pipeline"]) for s in family.samples if s.value}
 
 
 @pytest.mark.parametrize("broken", ["flights", "other"])
