@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from headrace.analysis import ReadOut
 from headrace.api.monitoring.v1 import facts_pb2, monitoring_pb2
@@ -30,6 +31,7 @@ from services.monitoring.cost.wiring import counting_cost
 from services.monitoring.database.facts import Facts
 from services.monitoring.deployments import tell_deployments
 from services.monitoring.drift.wiring import drift_of
+from services.monitoring.erasure import erase
 from services.monitoring.events.ports import EventObserver, GroupObserver
 from services.monitoring.events.reception import Reception
 from services.monitoring.events.wiring import events
@@ -140,7 +142,7 @@ async def _eyes(
             facts,
             observers,
             runtime,
-            lambda ids: kept_explanations.forget(ids, _WALL()),
+            partial(erase, clock=_WALL),
             records,
         )
     )

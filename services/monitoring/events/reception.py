@@ -17,7 +17,7 @@ from services.monitoring.events.manifest.manifest import Stream
 from services.monitoring.events.metrics import EventMetrics
 from services.monitoring.events.ports import EventObserver, GroupObserver
 from services.monitoring.events.query import Found, Page, find, read
-from services.monitoring.events.store import Erased, EventStore, Taken, UnwrittenError
+from services.monitoring.events.store import Erased, EventStore, Forget, Taken, UnwrittenError
 from services.monitoring.events.values import Erasure, Problem, Query, Subject
 from services.monitoring.outcomes.records import StorageError
 from services.monitoring.ports import Log
@@ -46,11 +46,10 @@ class Reception:
         metrics: EventMetrics,
         wall: Callable[[], float],
         log: Log,
-        forget: Callable[[Sequence[bytes]], object] = lambda _: None,
+        forget: Forget = lambda *_, **__: None,
         audit: Records | None = None,
     ) -> None:
-        """`forget`: removes what is kept elsewhere of events that are erased, by their ids. Blocks; raises StorageError. `audit`:
-        is told of files."""
+        """`audit`: is told of files."""
         self._audit = audit
         self._forget = forget
         self._store = store

@@ -7,10 +7,12 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
+import sqlalchemy as sa
 
 from headrace.events import SEQUENCE, TIME_US, EventGroup, GroupHeader
 from services.monitoring.events.files.arrow import header_of, packed, record_batch, unpacked, unpacked_header
@@ -21,6 +23,7 @@ from services.monitoring.events.metrics import FileMetrics
 from services.monitoring.events.settings import EventStorage
 from services.monitoring.events.values import (
     Batch,
+    ErasedEvent,
     Erasure,
     EventFile,
     FileDamagedError,
@@ -38,6 +41,12 @@ _FEW_ROWS, _FEW_S = 5_000, 21_600.0
 # A file that was begun so long ago is not written any more.
 _WRITING_S = 3600.0
 _ATTEMPTS = 5
+
+
+class Forget(Protocol):
+    """Removes what else the database has of events that an erasure found; without events, what else it names."""
+
+    def __call__(self, connection: sa.Connection, *, who: Erasure, gone: Sequence[ErasedEvent]) -> None: ...
 
 
 class Worker(Protocol):
@@ -193,10 +202,8 @@ class EventStore:
                 return answer, problems
         raise StorageError("files of events change too fast; try again")
 
-    def erase(self, who: Erasure, forget: Callable[[Sequence[bytes]], object] = lambda _: None) -> Erased:
-        """Erases. `forget`: gets the ids of events before they go, and removes what is kept elsewhere of them.
-
-        Raises MaskedError, then nothing was erased. After a StorageError some files may be done; the same call does the rest."""
+    def erase(self, who: Erasure, forget: Forget) -> Erased:
+        """Raises MaskedError: nothing was erased. After a StorageError some files may be done; the same call does the rest."""
         self.close_due(everything=True)
         erased = Erased()
         files, _ = self.manifest.possible(tenant=who.tenant)
@@ -206,8 +213,7 @@ class EventStore:
                 gone = self._done("concerned", who, file)
                 if not gone:
                     continue
-                forget(gone)
-                self._replace(who, file)
+                self._replace(who, file, partial(forget, who=who, gone=gone))
             except FileDamagedError as error:
                 if not self._changed([Problem(error.path, error.why)]):
                     erased.unreadable.append(file.path)
@@ -216,6 +222,7 @@ class EventStore:
                 raise StorageError("files of events were written meanwhile; ask again") from None
             erased.events += len(gone)
             erased.files += 1
+        self.manifest.also(partial(forget, who=who, gone=()))
         self._remove_doomed()
         return erased
 
@@ -265,12 +272,12 @@ class EventStore:
         self._metrics.closed.inc()
         return sum(len(batch.content) for batch in batches)
 
-    def _replace(self, who: Erasure, file: EventFile) -> None:
+    def _replace(self, who: Erasure, file: EventFile, also: Callable[[sa.Connection], object]) -> None:
         """Raises FileDamagedError, ChangedError."""
         now = self._wall()
         path = self._begin(now)
         new = self._done("rewrite", who, file, path)
-        self.manifest.replace(file.path, new, now)
+        self.manifest.replace(file.path, new, now, also)
 
     def _begin(self, now: float) -> str:
         moment = datetime.fromtimestamp(now, UTC)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from headrace.api.monitoring.v1 import events_pb2
@@ -19,7 +19,7 @@ from services.monitoring.events.ports import EventObserver, GroupObserver
 from services.monitoring.events.reception import Reception
 from services.monitoring.events.servicer import EventsServicer
 from services.monitoring.events.settings import EventStorage
-from services.monitoring.events.store import EventStore
+from services.monitoring.events.store import EventStore, Forget
 
 _WALL = time.time  # noqa: TID251 - events are kept by date
 # Of the process that reads files: it shares the machine with what serves.
@@ -32,11 +32,11 @@ async def events(
     facts: Facts | None,
     observers: Sequence[EventObserver | GroupObserver],
     runtime: Runtime,
-    forget: Callable[[Sequence[bytes]], object] = lambda _: None,
+    forget: Forget,
     audit: Records | None = None,
 ) -> AsyncIterator[tuple[Service, Reception]]:
-    """The service, and what has the events; `observers` see each event, `forget` gets the ids of those that are erased.
-    `audit`: is told of files. Raises ConfigError for an unusable salt."""
+    """The service, and what has the events; `observers` see each event. `audit`: is told of files. Raises ConfigError for an
+    unusable salt."""
     log, metrics = runtime.telemetry.log, runtime.telemetry.once(EventMetrics)
     mask = Mask(read_salt(settings.salt))
     store = None

@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from headrace.columns import Batch, Column, DType, Rows
 from headrace.events import EventGroup, GroupHeader, Mask, event_ids
 from headrace.pipeline import ModelUse
 from services.monitoring.database.facts import Facts
+from services.monitoring.erasure import erase
 from services.monitoring.events.files.__main__ import answer
 from services.monitoring.events.files.location import location_of
 from services.monitoring.events.files.parquet import EventFiles
@@ -176,7 +178,7 @@ class World:
             replace(one, masked=mask.hash(one.column, one.value.encode()) if mask.finds else None)
             for one in who.subjects
         ]
-        return self.store.erase(replace(who, subjects=tuple(subjects)))
+        return self.store.erase(replace(who, subjects=tuple(subjects)), partial(erase, clock=self.wall))
 
     def content(self, path: str) -> bytes:
         with self.worker.files._fs.open_input_file(self.worker.files._at(path)) as file:

@@ -164,8 +164,11 @@ class Manifest:
 
         self._facts.write(work)
 
-    def replace(self, old: str, new: EventFile | None, now: float) -> None:
-        """A file stands for another one, or (None) nothing does. Raises ChangedError: the other one is not read any more."""
+    def replace(
+        self, old: str, new: EventFile | None, now: float, also: Callable[[sa.Connection], object]
+    ) -> None:
+        """A file stands for another one, or (None) nothing does; `also` is done with it. Raises ChangedError: the other one is
+        not read any more."""
 
         def work(connection: sa.Connection) -> None:
             if new is not None and _state(connection, new.path) == State.LIVE:
@@ -177,8 +180,13 @@ class Manifest:
                 raise ChangedError
             if new is not None:
                 _publish(connection, new, now)
+            also(connection)
 
         self._facts.write(work)
+
+    def also(self, what: Callable[[sa.Connection], object]) -> None:
+        """In a transaction of its own."""
+        self._facts.write(what)
 
     def doom(self, paths: Iterable[str], now: float) -> None:
         """These files are read no more."""
