@@ -175,7 +175,7 @@ async def _eyes(
         explained.of,
         [drift.panel, accuracy.panel, *cost.panels()],
         succession=successions.of,
-        alerts=watch if settings.cost.told and settings.alerts.rules else None,
+        alerts=watch if settings.cost.told else None,
     )
     reports = Service(facts_pb2.DESCRIPTOR.services_by_name["FactsService"], intake)
     return _Eyes(

@@ -1,6 +1,6 @@
 """Alerts of plain thresholds, by the metrics of all processes: what holds of the values now, or of their growth.
 
-The alerts of deploy/alerts/rules.yml that are not in this table, but for burn rates, need Prometheus.
+The alerts of libs/headrace/slo/rules.yml that are not in this table, but for burn rates, need Prometheus.
 """
 
 from __future__ import annotations
