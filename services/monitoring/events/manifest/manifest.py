@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from typing import Protocol, TypeVar
 
@@ -292,17 +292,7 @@ def _extend(connection: sa.Connection, epoch: int, known: Ranges, more: Ranges) 
 
 
 def _add(connection: sa.Connection, batch: NewBatch, now: float) -> None:
-    row = {
-        "kind": batch.kind,
-        "pipeline": batch.pipeline,
-        "rows": batch.rows,
-        "bytes": len(batch.content),
-        "first_us": batch.first_us,
-        "last_us": batch.last_us,
-        "stored": now,
-        "content": batch.content,
-    }
-    connection.execute(BATCHES.insert(), row)
+    connection.execute(BATCHES.insert(), asdict(batch) | {"bytes": len(batch.content), "stored": now})
 
 
 def _batches(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> list[Batch]:
@@ -314,23 +304,13 @@ def _batches(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> 
 
 def _files(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> list[EventFile]:
     found = (
-        sa.select(FILES)
+        sa.select(*(FILES.c[field.name] for field in fields(EventFile)))
         .where(FILES.c.state == State.LIVE, *conditions)
         .order_by(FILES.c.last_us.desc(), FILES.c.path)
     )
     return [
-        EventFile(
-            r.path,
-            r.sha256,
-            r.bytes,
-            r.rows,
-            r.pipeline,
-            r.first_us,
-            r.last_us,
-            tuple(json.loads(r.tenants)),
-            r.header,
-        )
-        for r in connection.execute(found)
+        EventFile(**{**row, "tenants": tuple(json.loads(row["tenants"]))})
+        for row in connection.execute(found).mappings()
     ]
 
 
@@ -339,18 +319,7 @@ def _state(connection: sa.Connection, path: str) -> str | None:
 
 
 def _publish(connection: sa.Connection, file: EventFile, now: float) -> None:
-    values = {
-        "state": State.LIVE,
-        "since": now,
-        "sha256": file.sha256,
-        "bytes": file.bytes,
-        "rows": file.rows,
-        "pipeline": file.pipeline,
-        "first_us": file.first_us,
-        "last_us": file.last_us,
-        "tenants": json.dumps(file.tenants),
-        "header": file.header,
-    }
+    values = asdict(file) | {"state": State.LIVE, "since": now, "tenants": json.dumps(file.tenants)}
     connection.execute(FILES.update().where(FILES.c.path == file.path).values(values))
 
 
