@@ -84,6 +84,7 @@ def watched(
         rules.mkdir()
         (rules / "rules.yml").write_text(paced(RULES.read_text(), pace))
         asked = yaml.safe_load((SERVERS / "prometheus.yml").read_text())
+        asked["rule_files"] = ["rules.yml"]
         asked["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
         asked["alerting"]["alertmanagers"][0]["static_configs"][0]["targets"] = [alertmanager]
         asked["scrape_configs"][0]["file_sd_configs"][0]["files"] = [str(file)]
