@@ -13,11 +13,11 @@ from headrace.catalog.errors import RecordsError
 from headrace.events import EventGroup, Mask
 from headrace.events.messages import Refused
 from services.monitoring.events.file_audit import tell_audit
-from services.monitoring.events.manifest.manifest import Stream
+from services.monitoring.events.manifest.manifest import Forget, Stream
 from services.monitoring.events.metrics import EventMetrics
 from services.monitoring.events.ports import EventObserver, GroupObserver
 from services.monitoring.events.query import Found, Page, find, read
-from services.monitoring.events.store import Erased, EventStore, Forget, Taken, UnwrittenError
+from services.monitoring.events.store import Erased, EventStore, Taken, UnwrittenError
 from services.monitoring.events.values import Erasure, Problem, Query, Subject
 from services.monitoring.outcomes.records import StorageError
 from services.monitoring.ports import Log

@@ -12,18 +12,23 @@ from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
-import sqlalchemy as sa
 
 from headrace.events import SEQUENCE, TIME_US, EventGroup, GroupHeader
 from services.monitoring.events.files.arrow import header_of, packed, record_batch, unpacked, unpacked_header
 from services.monitoring.events.files.location import SUFFIX
-from services.monitoring.events.manifest.manifest import ChangedError, Manifest, NewBatch, Waiting
+from services.monitoring.events.manifest.manifest import (
+    Also,
+    ChangedError,
+    Forget,
+    Manifest,
+    NewBatch,
+    Waiting,
+)
 from services.monitoring.events.manifest.ranges import Ranges
 from services.monitoring.events.metrics import FileMetrics
 from services.monitoring.events.settings import EventStorage
 from services.monitoring.events.values import (
     Batch,
-    ErasedEvent,
     Erasure,
     EventFile,
     FileDamagedError,
@@ -41,12 +46,6 @@ _FEW_ROWS, _FEW_S = 5_000, 21_600.0
 # A file that was begun so long ago is not written any more.
 _WRITING_S = 3600.0
 _ATTEMPTS = 5
-
-
-class Forget(Protocol):
-    """Removes what else the database has of events that an erasure found; without events, what else it names."""
-
-    def __call__(self, connection: sa.Connection, *, who: Erasure, gone: Sequence[ErasedEvent]) -> None: ...
 
 
 class Worker(Protocol):
@@ -272,7 +271,7 @@ class EventStore:
         self._metrics.closed.inc()
         return sum(len(batch.content) for batch in batches)
 
-    def _replace(self, who: Erasure, file: EventFile, also: Callable[[sa.Connection], object]) -> None:
+    def _replace(self, who: Erasure, file: EventFile, also: Also) -> None:
         """Raises FileDamagedError, ChangedError."""
         now = self._wall()
         path = self._begin(now)

@@ -13,13 +13,13 @@ from headrace.hop.definition import Runtime, Service
 from headrace.hop.process.background import running
 from services.monitoring.events.files.location import location_of
 from services.monitoring.events.files.worker import FileWorker
-from services.monitoring.events.manifest.manifest import Facts, Manifest
+from services.monitoring.events.manifest.manifest import Facts, Forget, Manifest
 from services.monitoring.events.metrics import EventMetrics
 from services.monitoring.events.ports import EventObserver, GroupObserver
 from services.monitoring.events.reception import Reception
 from services.monitoring.events.servicer import EventsServicer
 from services.monitoring.events.settings import EventStorage
-from services.monitoring.events.store import EventStore, Forget
+from services.monitoring.events.store import EventStore
 
 _WALL = time.time  # noqa: TID251 - events are kept by date
 # Of the process that reads files: it shares the machine with what serves.
@@ -32,7 +32,7 @@ async def events(
     facts: Facts | None,
     observers: Sequence[EventObserver | GroupObserver],
     runtime: Runtime,
-    forget: Forget,
+    forget: Forget = lambda *_, **__: None,
     audit: Records | None = None,
 ) -> AsyncIterator[tuple[Service, Reception]]:
     """The service, and what has the events; `observers` see each event. `audit`: is told of files. Raises ConfigError for an

@@ -14,9 +14,11 @@ import sqlalchemy as sa
 from services.monitoring.database.columns import insert
 from services.monitoring.events.manifest.ranges import Ranges
 from services.monitoring.events.manifest.tables import BATCHES, FILES, RANGES, STREAMS
-from services.monitoring.events.values import MAX_US, Batch, EventFile
+from services.monitoring.events.values import MAX_US, Batch, ErasedEvent, Erasure, EventFile
 
 T = TypeVar("T")
+Also = Callable[[sa.Connection], object]
+"""What is done in the same transaction."""
 
 
 class Facts(Protocol):
@@ -24,6 +26,12 @@ class Facts(Protocol):
 
     def query(self, work: Callable[[sa.Connection], T]) -> T: ...
     def write(self, work: Callable[[sa.Connection], T]) -> T: ...
+
+
+class Forget(Protocol):
+    """Removes what else the database has of events that an erasure found; without events, what else it names."""
+
+    def __call__(self, connection: sa.Connection, *, who: Erasure, gone: Sequence[ErasedEvent]) -> None: ...
 
 
 class State(StrEnum):
@@ -164,9 +172,7 @@ class Manifest:
 
         self._facts.write(work)
 
-    def replace(
-        self, old: str, new: EventFile | None, now: float, also: Callable[[sa.Connection], object]
-    ) -> None:
+    def replace(self, old: str, new: EventFile | None, now: float, also: Also) -> None:
         """A file stands for another one, or (None) nothing does; `also` is done with it. Raises ChangedError: the other one is
         not read any more."""
 
@@ -184,7 +190,7 @@ class Manifest:
 
         self._facts.write(work)
 
-    def also(self, what: Callable[[sa.Connection], object]) -> None:
+    def also(self, what: Also) -> None:
         """In a transaction of its own."""
         self._facts.write(what)
 
