@@ -31,7 +31,6 @@ from services.monitoring.cost.wiring import counting_cost
 from services.monitoring.database.facts import Facts
 from services.monitoring.deployments import tell_deployments
 from services.monitoring.drift.wiring import drift_of
-from services.monitoring.erasure import erase
 from services.monitoring.events.ports import EventObserver, GroupObserver
 from services.monitoring.events.reception import Reception
 from services.monitoring.events.wiring import events
@@ -42,6 +41,7 @@ from services.monitoring.intake.answered import Answered
 from services.monitoring.intake.servicer import FactsServicer
 from services.monitoring.metrics import Metrics
 from services.monitoring.objectives import ReleaseObjectives
+from services.monitoring.outcomes.erasure import erase
 from services.monitoring.outcomes.judged_keys import JudgedKeys
 from services.monitoring.outcomes.recorder import Recorder
 from services.monitoring.outcomes.records import Judged

@@ -14,7 +14,6 @@ from headrace.columns import Batch, Column, DType, Rows
 from headrace.events import EventGroup, GroupHeader, Mask, event_ids
 from headrace.pipeline import ModelUse
 from services.monitoring.database.facts import Facts
-from services.monitoring.erasure import erase
 from services.monitoring.events.files.__main__ import answer
 from services.monitoring.events.files.location import location_of
 from services.monitoring.events.files.parquet import EventFiles
@@ -24,6 +23,7 @@ from services.monitoring.events.query import find
 from services.monitoring.events.settings import EventStorage
 from services.monitoring.events.store import Erased, EventStore
 from services.monitoring.events.values import Erasure, Query
+from services.monitoring.outcomes.erasure import erase
 from tests.services.clock import Clock
 from tests.services.monitoring.monitoring_outcomes import NOW, Log, facts_at
 

@@ -18,6 +18,7 @@ from services.router.events.metrics import EventMetrics
 from services.router.events.regulated.collection import Collection
 from services.router.events.regulated.journal import Journal
 from services.router.facts.clients import EventMessages
+from tests.children import ends_with_tests
 from tests.disks import fill, tiny_disk
 from tests.services.monitoring.monitoring_outcomes import Log
 
@@ -112,7 +113,7 @@ async def test_a_killed_process_leaves_all_that_was_written_and_others_go_on_bes
         "journal = Journal(pathlib.Path(sys.argv[1]), 1 << 20)\n"
         "journal.append(7, bytes.fromhex(sys.argv[2]))\nprint('written', flush=True)\nsys.stdin.read()"
     )
-    command = [sys.executable, "-c", program, str(world.path.parent), named("killed").hex()]
+    command = ends_with_tests(sys.executable, "-c", program, str(world.path.parent), named("killed").hex())
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"written\n"
